@@ -1,0 +1,238 @@
+//! What the scheduler asks the store to make true, and what passes between scheduler and executor.
+//!
+//! A [`Batch`] is one transaction. Each item is guarded by the state it was planned from: an item whose guard no longer
+//! holds is left out and reported as stale, and the others stand.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::dag::{Dag, Task};
+use crate::ids::{DagId, RunId, TaskId};
+use crate::ledger::LedgerEntry;
+use crate::schedule::DataInterval;
+use crate::state::{RunState, RunType, TaskState};
+
+/// The row id of a run.
+pub type RunKey = i64;
+/// The row id of a task instance.
+pub type InstanceKey = i64;
+
+/// A run to create, with one task instance in state `none` for each task of the pinned version. Left out (stale) when
+/// the DAG has a run with this id or, unless `logical_date` repeats are allowed by the caller, this logical date.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub run_type: RunType,
+    /// `Queued`, or `Running` when it may start at once.
+    pub state: RunState,
+    pub logical_date: DateTime<Utc>,
+    pub data_interval: DataInterval,
+    pub run_after: DateTime<Utc>,
+    pub conf: Map<String, Value>,
+    /// Row id of the DAG version that the run is pinned to.
+    pub version_key: i64,
+    pub backfill_key: Option<i64>,
+    /// `scheduler`, `cli`, `rest:<user>`, `backfill`.
+    pub triggered_by: String,
+    pub tasks: Vec<NewInstance>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewInstance {
+    pub task_id: TaskId,
+    /// -1 for a task that is not mapped.
+    pub map_index: i32,
+    pub operator: String,
+    pub pool: String,
+    pub pool_slots: u32,
+    /// The effective weight, by which ready instances are ordered.
+    pub priority_weight: i32,
+    /// `retries` of the task.
+    pub max_tries: u32,
+}
+
+impl NewInstance {
+    pub fn of(task: &Task) -> Self {
+        Self {
+            task_id: task.task_id.clone(),
+            map_index: -1,
+            operator: task.operator.clone(),
+            pool: task.pool.clone(),
+            pool_slots: task.pool_slots,
+            priority_weight: task.priority_weight,
+            max_tries: task.retries,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunMove {
+    pub run: RunKey,
+    pub from: RunState,
+    pub to: RunState,
+    /// `task_failure`, `deadlock`, `timeout`, `marked by …`.
+    pub reason: Option<String>,
+}
+
+/// A task instance goes from one state to another without a worker: scheduled, skipped, upstream_failed, the success of
+/// an inline task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskMove {
+    pub instance: InstanceKey,
+    pub from: TaskState,
+    pub to: TaskState,
+    pub reason: Option<String>,
+    /// Counts a try (an inline task's success does, being skipped does not).
+    pub counts_try: bool,
+}
+
+/// A try is queued and, in the same commit, handed to the executor that holds the lease.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    pub instance: InstanceKey,
+    pub from: TaskState,
+    /// The number of the try that begins: 1 for the first.
+    pub try_number: u32,
+    /// The job that runs it.
+    pub owner: String,
+    /// Names this attempt; a completion or heartbeat with another token is refused.
+    pub token: String,
+    pub lease_expires_at: DateTime<Utc>,
+    /// When its dependencies were first met and slots were free.
+    pub queued_at: DateTime<Utc>,
+}
+
+/// How a try ended, as the worker saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TryOutcome {
+    Success,
+    /// The task itself asked to be skipped (exit code 99, an operator's skip).
+    Skipped { reason: String },
+    /// `retry` is false when the operator knows that trying again can't help.
+    Failed { reason: String, retry: bool },
+    /// The scheduler or a person asked for the stop.
+    Cancelled { reason: String },
+    /// The work's holder died (its daemon was killed); costs none of the task's retries.
+    LostWorker,
+}
+
+/// A finished try, on its way from the executor to the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    pub instance: InstanceKey,
+    pub try_number: u32,
+    pub token: String,
+    pub outcome: TryOutcome,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: DateTime<Utc>,
+    /// The whole error text for the page and the log, secrets masked.
+    pub error: Option<String>,
+    /// Results under their keys; the task's own is `return_value`.
+    pub results: Vec<(String, Value)>,
+    pub ledger: Vec<LedgerEntry>,
+    /// The rendered parameters, secrets masked, cut to 4,096 characters a field.
+    pub rendered: Option<Value>,
+}
+
+/// A completion with the state that the planner gave it. Guarded by the token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    pub completion: Completion,
+    /// success, skipped, failed, up_for_retry, none (cleared while it ran).
+    pub to: TaskState,
+    pub reason: Option<String>,
+    /// Set with `up_for_retry`.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// False for a lost worker: the same try number is given again.
+    pub counts_try: bool,
+}
+
+/// When a DAG's next scheduled run is due; shown by every face, and read back at start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SchedulePointer {
+    pub dag_id: DagId,
+    pub next: Option<NextRun>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextRun {
+    pub logical_date: DateTime<Utc>,
+    pub data_interval: DataInterval,
+    pub run_after: DateTime<Utc>,
+}
+
+/// Everything one turn of the scheduler decided. Applied in the order of the fields.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    pub finishes: Vec<Finish>,
+    pub new_runs: Vec<NewRun>,
+    pub run_moves: Vec<RunMove>,
+    pub task_moves: Vec<TaskMove>,
+    pub claims: Vec<Claim>,
+    pub pointers: Vec<SchedulePointer>,
+    /// Signal rows that this turn has taken into account; deleted with it.
+    pub signals_handled: Vec<i64>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.finishes.is_empty()
+            && self.new_runs.is_empty()
+            && self.run_moves.is_empty()
+            && self.task_moves.is_empty()
+            && self.claims.is_empty()
+            && self.pointers.is_empty()
+            && self.signals_handled.is_empty()
+    }
+}
+
+/// What a run gives to its tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunFacts {
+    pub run_key: RunKey,
+    pub run_id: RunId,
+    pub run_type: RunType,
+    pub logical_date: DateTime<Utc>,
+    pub data_interval: DataInterval,
+    pub run_after: DateTime<Utc>,
+    pub start_date: Option<DateTime<Utc>>,
+    pub conf: Map<String, Value>,
+}
+
+/// One claimed try, with all that a worker needs: it reads nothing from the database to begin.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    pub instance: InstanceKey,
+    pub token: String,
+    pub dag: Arc<Dag>,
+    /// Index into `dag.tasks`.
+    pub task_index: usize,
+    pub run: Arc<RunFacts>,
+    pub map_index: i32,
+    pub try_number: u32,
+    pub max_tries: u32,
+    /// How often the instance was cleared. Together with run, task and map index it names one piece of outside work: a
+    /// retry of the same generation must not repeat an effect, a new generation does what its method says.
+    pub generation: u32,
+}
+
+impl Assignment {
+    pub fn task(&self) -> &Task {
+        &self.dag.tasks[self.task_index]
+    }
+}
+
+/// Where tries run. Finished tries come back over a channel that the wiring gives to both sides.
+pub trait Executor: Send + Sync {
+    /// How many tries could be started now.
+    fn free_slots(&self) -> usize;
+    /// Takes tries whose claims are committed. Never blocks.
+    fn start(&self, assignments: Vec<Assignment>);
+    /// Asks a running try to stop; its completion still comes. `reason` goes to its log.
+    fn cancel(&self, instance: InstanceKey, token: &str, reason: &str);
+}

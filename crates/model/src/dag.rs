@@ -1,0 +1,96 @@
+//! A DAG as everything but its file knows it: checked, defaults applied, serialisable.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::duration::Duration;
+use crate::ids::{DagId, TaskId};
+use crate::schedule::{Timetable, Window};
+use crate::trigger_rule::TriggerRule;
+
+/// The version of the serialised form below. A reader refuses a larger one.
+pub const DAG_SCHEMA_VERSION: u32 = 1;
+
+pub const DEFAULT_POOL: &str = "default_pool";
+
+/// Invariants, kept by whoever makes one (the DAG file reader): task ids are unique, every `depends_on` names a task of
+/// this DAG, there is no cycle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dag {
+    pub schema_version: u32,
+    pub dag_id: DagId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Schedule, kind of timetable and time zone.
+    pub timetable: Timetable,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_date: Option<DateTime<Utc>>,
+    /// Inclusive, compared with the logical date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_date: Option<DateTime<Utc>>,
+    pub catchup: bool,
+    pub max_active_runs: u32,
+    /// Per run.
+    pub max_active_tasks: u32,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Defaults of `{{ params.x }}`; a run's conf overrides them.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+    /// In the order of the file.
+    pub tasks: Vec<Task>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub task_id: TaskId,
+    /// The operator's canonical name.
+    pub operator: String,
+    #[serde(default)]
+    pub depends_on: Vec<TaskId>,
+    pub trigger_rule: TriggerRule,
+    /// Tries after the first; attempts = retries + 1.
+    pub retries: u32,
+    pub retry_delay: Duration,
+    pub pool: String,
+    pub pool_slots: u32,
+    pub priority_weight: i32,
+    /// Per try, from its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_timeout: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The operator's parameters under their canonical names, templates not yet rendered.
+    pub parameters: Value,
+    /// Never reaches a worker: the scheduler marks it success when its dependencies are met (`empty`).
+    #[serde(default)]
+    pub is_inline: bool,
+}
+
+impl Dag {
+    pub fn task(&self, task_id: &str) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.task_id.as_str() == task_id)
+    }
+
+    pub fn task_index(&self, task_id: &str) -> Option<usize> {
+        self.tasks.iter().position(|task| task.task_id.as_str() == task_id)
+    }
+
+    pub fn window(&self) -> Window {
+        Window { start_date: self.start_date, end_date: self.end_date, catchup: self.catchup }
+    }
+
+    /// SHA-256, in hex, of the serialised form. Equal DAGs have equal hashes: object keys are sorted, and no field
+    /// depends on the time or the place of reading.
+    pub fn content_hash(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or(Value::Null);
+        let digest = Sha256::digest(value.to_string().as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

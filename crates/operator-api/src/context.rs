@@ -1,0 +1,141 @@
+//! What a running task is given.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use millrace_model::change::RunFacts;
+use millrace_model::ids::{DagId, TaskId};
+use millrace_model::ledger::{Checkpoint, LedgerEntry};
+use serde_json::Value;
+
+use crate::error::PortError;
+use crate::ports::Ports;
+
+/// Names one piece of outside work: the same for every try of a task instance until it is cleared. Effects carry it, so
+/// that a retry recognises what an earlier try did and never does it twice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WorkId {
+    pub dag_id: DagId,
+    pub run_id: String,
+    pub task_id: TaskId,
+    pub map_index: i32,
+    /// How often the instance was cleared.
+    pub generation: u32,
+    /// Distinguishes homes that write to one place; random, made with the home.
+    pub installation: String,
+}
+
+impl WorkId {
+    /// `installation/dag/run/task/map_index/generation`: the marker of a load, the metadata of an object.
+    pub fn marker(&self) -> String {
+        format!(
+            "{}/{}/{}/{}/{}/{}",
+            self.installation, self.dag_id, self.run_id, self.task_id, self.map_index, self.generation
+        )
+    }
+
+    /// 16 hex digits made from the marker by FNV-1a: short and stable, for names of staging tables and scratch files.
+    pub fn short_hash(&self) -> String {
+        let hash = self
+            .marker()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        format!("{hash:016x}")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+/// Where a running task writes down what it does. Log lines are masked on the way.
+pub trait Reporter: Send + Sync {
+    fn log(&self, level: LogLevel, line: &str);
+    /// A step of the work, shown live; survives retries.
+    fn checkpoint(&self, checkpoint: Checkpoint);
+    /// A movement of rows; stored with the end of the try, whether it succeeds or not.
+    fn ledger(&self, entry: LedgerEntry);
+}
+
+/// A statement that was, or is about to be, sent to a remote service under a token that makes it idempotent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteStatement {
+    /// Names the step within the task: `load`, `check:1`.
+    pub step: String,
+    /// 1 to 64 characters, made from work id, try and step.
+    pub client_token: String,
+    /// Which service it was sent to, without secrets: `redshift-data:workgroup/dev`.
+    pub service: String,
+    /// The service's id, once known.
+    pub remote_id: Option<String>,
+    /// True once its end (whatever it was) is known.
+    pub is_settled: bool,
+}
+
+/// Remembers remote statements durably: `record` returns only when the row is committed.
+pub trait StatementJournal: Send + Sync {
+    /// Statements of this work (any try of this generation) that are not settled.
+    fn unsettled(&self) -> BoxFuture<'_, Result<Vec<RemoteStatement>, PortError>>;
+    /// Writes the statement (new or changed; the client token is the key).
+    fn record(&self, statement: RemoteStatement) -> BoxFuture<'_, Result<(), PortError>>;
+}
+
+/// Lets a task see that it should stop.
+pub trait CancelSignal: Send + Sync {
+    fn is_cancelled(&self) -> bool;
+    /// Ends when the stop is asked for, with the reason.
+    fn cancelled(&self) -> BoxFuture<'_, String>;
+}
+
+/// Reads other tasks' results.
+pub trait Results: Send + Sync {
+    /// The value under `key` (`return_value` for a task's own result) of a task in the same run.
+    fn pull<'a>(&'a self, task_id: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Value>, PortError>>;
+}
+
+pub trait Clock: Send + Sync {
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// A running task's view of the world.
+#[derive(Clone)]
+pub struct TaskContext {
+    pub work: WorkId,
+    pub run: Arc<RunFacts>,
+    /// 1 for the first try.
+    pub try_number: u32,
+    pub ports: Arc<dyn Ports>,
+    pub reporter: Arc<dyn Reporter>,
+    pub journal: Arc<dyn StatementJournal>,
+    pub cancel: Arc<dyn CancelSignal>,
+    pub results: Arc<dyn Results>,
+    pub clock: Arc<dyn Clock>,
+    /// `DAG_ID`, `TASK_ID`, `RUN_ID`, `LOGICAL_DATE`, …: for processes that a task starts.
+    pub environment: Vec<(String, String)>,
+}
+
+impl TaskContext {
+    pub fn info(&self, line: impl AsRef<str>) {
+        self.reporter.log(LogLevel::Info, line.as_ref());
+    }
+
+    pub fn warning(&self, line: impl AsRef<str>) {
+        self.reporter.log(LogLevel::Warning, line.as_ref());
+    }
+
+    pub fn checkpoint(&self, name: &str, message: impl Into<String>) {
+        self.reporter.checkpoint(Checkpoint {
+            name: name.to_owned(),
+            message: message.into(),
+            rows: None,
+            bytes: None,
+            total_rows: None,
+            at: self.clock.now(),
+        });
+    }
+}

@@ -1,0 +1,90 @@
+//! How a task ends, and what can go wrong at a port.
+
+use serde_json::Value;
+
+/// A task that ended well.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// The task's result (`return_value`); `None` stores nothing.
+    pub result: Option<Value>,
+}
+
+impl Outcome {
+    pub fn with(result: Value) -> Self {
+        Self { result: Some(result) }
+    }
+}
+
+/// A task that did not end well. The operator says itself what should happen next.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// Trying again may help: retried while tries are left.
+    #[error("{0}")]
+    Retry(String),
+    /// Trying again can't help: failed at once.
+    #[error("{0}")]
+    Fail(String),
+    /// Nothing to do: the task is skipped.
+    #[error("{0}")]
+    Skip(String),
+    /// The stop was asked for from outside.
+    #[error("cancelled: {0}")]
+    Cancelled(String),
+}
+
+/// What kind of failure a port saw: decides whether a retry may help, and lets an operator tell "missing" from "broken".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortErrorKind {
+    /// A connection id, object, table or file does not exist.
+    NotFound,
+    /// An object or table is already there and belongs to something else.
+    AlreadyExists,
+    /// Name, password, role or permission was refused.
+    Denied,
+    /// The request itself is wrong: bad SQL, bad option, wrong type of connection.
+    Invalid,
+    /// Data does not fit: a type, a length, a constraint.
+    Data,
+    /// The other side is away, slow, throttling, or aborted the work (a serialization failure, say): a retry may help.
+    Unavailable,
+    /// The task was cancelled.
+    Cancelled,
+    Other,
+}
+
+/// A failure at a port: what was attempted on what, and the whole chain of causes as text. Never holds a secret.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct PortError {
+    pub kind: PortErrorKind,
+    pub message: String,
+    /// SQLSTATE, S3 error code, HTTP status: what the other side calls it.
+    pub code: Option<String>,
+}
+
+impl PortError {
+    pub fn new(kind: PortErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), code: None }
+    }
+
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+}
+
+impl From<PortError> for TaskError {
+    fn from(error: PortError) -> Self {
+        match error.kind {
+            PortErrorKind::Cancelled => Self::Cancelled(error.message),
+            PortErrorKind::Invalid | PortErrorKind::AlreadyExists => Self::Fail(error.message),
+            // A missing table or a refused password is often mended between two tries, so these are retried too.
+            PortErrorKind::NotFound
+            | PortErrorKind::Denied
+            | PortErrorKind::Data
+            | PortErrorKind::Unavailable
+            | PortErrorKind::Other => Self::Retry(error.message),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The ports: what operators can ask of the outside world.
+
+mod object_store;
+mod process;
+mod scratch;
+mod source;
+mod warehouse;
+
+pub use object_store::*;
+pub use process::*;
+pub use scratch::*;
+pub use source::*;
+pub use warehouse::*;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::context::TaskContext;
+use crate::error::PortError;
+
+/// Opens connections by id. A connection id that does not exist, or is of a type without that port, is an error that
+/// names both. What is opened belongs to the task: it is cancelled with it, and statements sent to remote services go
+/// through the task's journal.
+pub trait Ports: Send + Sync {
+    fn source<'a>(&'a self, context: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>>;
+    fn objects<'a>(&'a self, context: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<Arc<dyn ObjectStore>, PortError>>;
+    fn warehouse<'a>(&'a self, context: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<Arc<dyn Warehouse>, PortError>>;
+    fn processes(&self) -> Arc<dyn Processes>;
+    fn scratch(&self) -> Arc<dyn Scratch>;
+}

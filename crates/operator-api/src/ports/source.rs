@@ -1,0 +1,104 @@
+//! A SQL database that rows are read from.
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+use crate::error::PortError;
+
+/// What a column is, as far as encoders and loaders must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceColumn {
+    pub name: String,
+    /// The engine's own name of the type, lower case: `bigint unsigned`, `timestamptz`.
+    pub type_name: String,
+}
+
+/// Rows as text in the engine's exact, canonical form (decimals and big integers never pass through floats, timestamps
+/// in UTC), stored one after another. NULL and '' are different.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowBatch {
+    columns: usize,
+    bytes: Vec<u8>,
+    /// For each cell the end of its bytes; the top bit says NULL.
+    ends: Vec<u64>,
+}
+
+const NULL_BIT: u64 = 1 << 63;
+
+impl RowBatch {
+    pub fn new(columns: usize) -> Self {
+        Self { columns, bytes: Vec::new(), ends: Vec::new() }
+    }
+
+    pub fn push(&mut self, cell: Option<&[u8]>) {
+        if let Some(cell) = cell {
+            self.bytes.extend_from_slice(cell);
+        }
+        let null = if cell.is_none() { NULL_BIT } else { 0 };
+        self.ends.push(self.bytes.len() as u64 | null);
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Whole rows.
+    pub fn len(&self) -> usize {
+        self.ends.len().checked_div(self.columns).unwrap_or(0)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Size of the cells, for keeping batches small.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = Option<&[u8]>>> {
+        (0..self.len()).map(move |row| (0..self.columns).map(move |column| self.cell(row, column)))
+    }
+
+    pub fn cell(&self, row: usize, column: usize) -> Option<&[u8]> {
+        let index = row * self.columns + column;
+        let end = self.ends[index];
+        if end & NULL_BIT != 0 {
+            return None;
+        }
+        let start = if index == 0 { 0 } else { self.ends[index - 1] & !NULL_BIT };
+        Some(&self.bytes[start as usize..end as usize])
+    }
+}
+
+/// The answer to a query, streamed. Batches hold up to about 256 KiB, or one row where a row is larger.
+pub struct RowStream {
+    pub columns: Vec<SourceColumn>,
+    pub batches: BoxStream<'static, Result<RowBatch, PortError>>,
+}
+
+pub trait SqlSource: Send + Sync {
+    /// Reads in one read-only transaction, in constant memory. Dropping the stream cancels the query on the server.
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RowBatch;
+
+    #[test]
+    fn null_and_empty_stay_different() {
+        let mut batch = RowBatch::new(3);
+        for cell in [None, Some(&b""[..]), Some(b"a"), Some(b"bc"), None, None] {
+            batch.push(cell);
+        }
+        let rows: Vec<Vec<Option<&[u8]>>> = batch.rows().map(Iterator::collect).collect();
+        assert_eq!(rows, [[None, Some(&b""[..]), Some(&b"a"[..])], [Some(&b"bc"[..]), None, None]]);
+    }
+}

@@ -1,0 +1,190 @@
+//! The SQL engine that data is loaded into. No operator builds SQL for one engine by hand: it says what should be true,
+//! and each engine says how in its own file.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use super::{ObjectInfo, ObjectStore};
+use crate::context::WorkId;
+use crate::error::PortError;
+
+/// `schema.table`, unquoted. Engines quote it themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableName {
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// How rows meet the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadMethod {
+    Append,
+    /// The table holds exactly the incoming rows afterwards; readers see the old ones or the new ones.
+    Replace,
+    /// Update where the keys are equal, insert elsewhere. Of several rows with one key (in the table or coming in) the
+    /// one with the highest order key stays; NULL is lowest; in a tie the incoming row, and of these the last, wins.
+    Upsert { keys: Vec<String>, order_key: Option<String> },
+}
+
+/// Options of COPY that have a meaning for every engine here, checked against each other when the file is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CsvFormat {
+    /// Default `,` for CSV.
+    pub delimiter: Option<char>,
+    pub quote: Option<char>,
+    /// Lines to pass over at the start of each file.
+    pub ignore_header: u32,
+    /// A field of exactly this text is NULL, quoted or not. Without it an empty field is NULL for non-text columns and ''
+    /// for text columns, as Redshift reads CSV.
+    pub null_as: Option<String>,
+    pub empty_as_null: bool,
+    pub blanks_as_null: bool,
+    pub gzip: bool,
+    pub truncate_columns: bool,
+    pub accept_inv_chars: bool,
+    /// Rows that may be rejected before the load fails.
+    pub max_error: u32,
+    pub date_format: Option<String>,
+    pub time_format: Option<String>,
+    /// Further options as written, upper case, for an engine that knows them (Redshift): `STATUPDATE OFF`.
+    pub other: Vec<String>,
+}
+
+#[derive(Clone)]
+pub struct LoadRequest {
+    pub target: TableName,
+    /// The columns of the files in order; `None` = all columns of the table in their order.
+    pub columns: Option<Vec<String>>,
+    pub method: LoadMethod,
+    /// Exactly these objects, with the sizes and etags they were seen with.
+    pub objects: Vec<ObjectInfo>,
+    /// Reads them, for engines that can't read S3 themselves; writes the manifest for those that can.
+    pub store: Arc<dyn ObjectStore>,
+    /// Where a manifest may be written: bucket and key prefix.
+    pub manifest_prefix: (String, String),
+    pub format: CsvFormat,
+    pub work: WorkId,
+}
+
+/// `None` = the engine can't tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Rows read from the files.
+    pub rows_read: Option<u64>,
+    pub rows_inserted: Option<u64>,
+    pub rows_updated: Option<u64>,
+    pub rows_deleted: Option<u64>,
+    pub rows_rejected: Option<u64>,
+    /// An earlier try of the same work had loaded it: nothing was done now.
+    pub was_loaded_before: bool,
+    /// Ids of remote statements or queries.
+    pub remote_ids: Vec<String>,
+}
+
+/// A check on a table that was built, in the words of the user's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableCheck {
+    MinRows(u64),
+    Unique(Vec<String>),
+    NotNull(Vec<String>),
+    /// SQL whose first column of each row must be true (non-zero); `{table}` stands for the table's quoted name.
+    Sql { name: String, sql: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckResult {
+    /// `rows >= 1`, `unique(id)`.
+    pub name: String,
+    pub passed: bool,
+    /// What was found: `0 rows`, `3 keys occur more than once, for example id=7`.
+    pub found: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    pub target: TableName,
+    /// SELECT that fills it.
+    pub select: String,
+    /// CREATE TABLE column list and attributes as SQL text in parentheses (`(day date not null, n bigint default 0)`);
+    /// `None` = LIKE the live table INCLUDING DEFAULTS, which must exist then.
+    pub columns_ddl: Option<String>,
+    pub checks: Vec<TableCheck>,
+    /// Keep the built table for inspection when a check fails.
+    pub keep_failed: bool,
+    pub work: WorkId,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildReport {
+    pub rows: Option<u64>,
+    pub checks: Vec<CheckResult>,
+    /// False when a check failed: the live table is untouched.
+    pub was_swapped: bool,
+    pub was_built_before: bool,
+    /// Where the built table stands when it was kept.
+    pub kept_as: Option<String>,
+    pub remote_ids: Vec<String>,
+}
+
+/// The answer to a small query: names and text cells. For results that fit in memory only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SmallResult {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Option<String>>>,
+    /// Rows changed by a statement that returns none.
+    pub rows_affected: Option<u64>,
+    pub remote_id: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    pub type_name: String,
+    pub is_nullable: bool,
+    pub default: Option<String>,
+}
+
+pub trait Warehouse: Send + Sync {
+    /// `redshift`, `postgres`, `sqlite`, `mysql`.
+    fn engine(&self) -> &'static str;
+
+    /// Splits a script into statements as this engine's lexer sees them.
+    fn split(&self, script: &str) -> Result<Vec<String>, PortError>;
+
+    /// Runs statements: all in one transaction, or each on its own (`autocommit`). The error names the statement's
+    /// number, the database's own text and SQLSTATE; a transaction is rolled back.
+    fn execute<'a>(
+        &'a self,
+        statements: &'a [String],
+        autocommit: bool,
+        work: &'a WorkId,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>>;
+
+    /// `NotFound` when the table does not exist.
+    fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>>;
+
+    /// Loads files in one transaction and leaves a marker of `request.work` in it, so that it never happens twice.
+    fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>>;
+
+    /// Runs checks against a table.
+    fn check<'a>(&'a self, table: &'a TableName, checks: &'a [TableCheck]) -> BoxFuture<'a, Result<Vec<CheckResult>, PortError>>;
+
+    /// Builds a table beside the live one, checks it, and swaps it in when every check passed. Readers see the old table
+    /// or the new one.
+    fn build_and_swap<'a>(&'a self, request: BuildRequest) -> BoxFuture<'a, Result<BuildReport, PortError>>;
+
+    /// A cheap query that proves the connection works; the text says what answered (`PostgreSQL 15.4`).
+    fn ping(&self) -> BoxFuture<'_, Result<String, PortError>>;
+}

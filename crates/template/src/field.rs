@@ -1,0 +1,132 @@
+//! The type of a parameter that is rendered before its operator runs.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+/// The key in a JSON Schema that marks a field whose strings are rendered.
+pub const TEMPLATE_MARKER: &str = "x-template";
+
+/// A parameter that may hold Jinja. When the file is read it keeps what is written; before the operator runs, the
+/// worker renders every string inside and reads the operator's struct again from the result, so that [`get`](Self::get)
+/// sees final values. A `Template<u32>` takes `5` as well as `"{{ params.limit }}"`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Template<T> {
+    value: Value,
+    kind: PhantomData<fn() -> T>,
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("'{text}' is not {expected}: {reason}")]
+pub struct TemplateValueError {
+    pub text: String,
+    pub expected: &'static str,
+    pub reason: String,
+}
+
+impl<T> Template<T> {
+    pub fn from_value(value: Value) -> Self {
+        Self { value, kind: PhantomData }
+    }
+
+    /// What is written in the file, or what it was rendered to.
+    pub fn raw(&self) -> &Value {
+        &self.value
+    }
+
+    /// True when some string inside holds Jinja.
+    pub fn is_dynamic(&self) -> bool {
+        fn dynamic(value: &Value) -> bool {
+            match value {
+                Value::String(text) => text.contains("{{") || text.contains("{%"),
+                Value::Array(items) => items.iter().any(dynamic),
+                Value::Object(map) => map.values().any(dynamic),
+                _ => false,
+            }
+        }
+        dynamic(&self.value)
+    }
+}
+
+impl<T: DeserializeOwned> Template<T> {
+    /// The final value. A string that a template gave is also read as JSON, so that `"5"` can be a number.
+    pub fn get(&self) -> Result<T, TemplateValueError> {
+        let direct = serde_json::from_value::<T>(self.value.clone());
+        let Err(error) = direct else { return direct.map_err(|e| self.error(&e)) };
+        if let Value::String(text) = &self.value
+            && let Ok(value) = serde_json::from_str::<T>(text.trim())
+        {
+            return Ok(value);
+        }
+        Err(self.error(&error))
+    }
+
+    fn error(&self, reason: &serde_json::Error) -> TemplateValueError {
+        let text = match &self.value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        TemplateValueError { text, expected: std::any::type_name::<T>(), reason: reason.to_string() }
+    }
+}
+
+impl<T> From<&str> for Template<T> {
+    fn from(text: &str) -> Self {
+        Self::from_value(Value::String(text.to_owned()))
+    }
+}
+
+impl<T> From<String> for Template<T> {
+    fn from(text: String) -> Self {
+        Self::from_value(Value::String(text))
+    }
+}
+
+impl<T: Default + Serialize> Default for Template<T> {
+    fn default() -> Self {
+        Self::from_value(serde_json::to_value(T::default()).unwrap_or(Value::Null))
+    }
+}
+
+impl<T> Serialize for Template<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Template<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let field = Self::from_value(Value::deserialize(deserializer)?);
+        // Jinja may give anything; a plain value must already be right.
+        if !field.is_dynamic() {
+            field.get().map_err(serde::de::Error::custom)?;
+        }
+        Ok(field)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Template<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Template_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let inner = T::json_schema(generator);
+        let is_text = inner.get("type").and_then(Value::as_str) == Some("string");
+        let mut schema = if is_text {
+            inner
+        } else {
+            schemars::json_schema!({ "anyOf": [inner, { "type": "string", "description": "a template that renders to it" }] })
+        };
+        schema.insert(TEMPLATE_MARKER.to_owned(), Value::Bool(true));
+        schema
+    }
+}
