@@ -1,0 +1,107 @@
+//! Planned failures, shared by both stand-ins.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// One way to fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Answer 500 (S3 `InternalError`, Data API `InternalServerException`) without doing anything.
+    InternalError,
+    /// Ask the client to slow down (S3 503 `SlowDown`, Data API `ThrottlingException`) without doing anything.
+    Throttle,
+    /// Wait, then go on normally.
+    Delay(Duration),
+    /// Cut the connection before anything is done.
+    CutConnection,
+    /// Do the work, then cut the connection instead of answering.
+    LoseAnswer,
+    /// S3 GetObject only: cut the connection after this many bytes of the body.
+    CutBody {
+        /// Bytes that still arrive.
+        after: u64,
+    },
+    /// Redshift statements only: the statement becomes FAILED with this error text.
+    FailStatement(String),
+    /// Redshift statements only: the statement becomes ABORTED, as when an administrator cancels it.
+    AbortStatement,
+}
+
+#[derive(Debug)]
+struct Rule {
+    operation: String,
+    left: u32,
+    fault: Fault,
+}
+
+/// A shared handle: tests plan failures on it while the stand-in runs.
+///
+/// `operation` is the API operation (`PutObject`, `ExecuteStatement` …), for the Redshift stand-in also the first
+/// word of a statement (`COPY`, `MERGE`, `COMMIT` …), or `*` for all API operations. Rules are used in the order in which they were planned.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    rules: Arc<Mutex<Vec<Rule>>>,
+}
+
+impl Faults {
+    /// No failure planned.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Plans `fault` for the next `times` uses of `operation`.
+    pub fn inject(&self, operation: impl Into<String>, fault: Fault, times: u32) {
+        let rule = Rule { operation: operation.into(), left: times, fault };
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
+    }
+
+    /// Forgets everything planned.
+    pub fn clear(&self) {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// How many planned failures have not happened yet.
+    pub fn pending(&self) -> u32 {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|rule| rule.left).sum()
+    }
+
+    /// Uses up one planned failure of an API operation.
+    pub(crate) fn take(&self, operation: &str) -> Option<Fault> {
+        self.take_where(|rule| rule == operation || rule == "*")
+    }
+
+    /// Uses up one planned failure of a statement; `*` does not match, because it means API operations.
+    pub(crate) fn take_statement(&self, verb: &str) -> Option<Fault> {
+        self.take_where(|rule| rule.eq_ignore_ascii_case(verb))
+    }
+
+    fn take_where(&self, matches: impl Fn(&str) -> bool) -> Option<Fault> {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = rules.iter().position(|rule| rule.left > 0 && matches(&rule.operation))?;
+        let rule = &mut rules[position];
+        rule.left -= 1;
+        let fault = rule.fault.clone();
+        if rule.left == 0 {
+            rules.remove(position);
+        }
+        Some(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_used_as_often_as_planned_and_only_for_its_operation() {
+        let faults = Faults::new();
+        faults.inject("PutObject", Fault::Throttle, 2);
+        faults.inject("*", Fault::InternalError, 1);
+        assert_eq!(faults.take("PutObject"), Some(Fault::Throttle));
+        assert_eq!(faults.take("GetObject"), Some(Fault::InternalError));
+        assert_eq!(faults.take("GetObject"), None);
+        assert_eq!(faults.take_statement("COPY"), None);
+        assert_eq!(faults.take("PutObject"), Some(Fault::Throttle));
+        assert_eq!(faults.pending(), 0);
+    }
+}
