@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::duration::Duration;
+use crate::duration::Span;
 use crate::ids::{DagId, TaskId};
 use crate::schedule::{Timetable, Window};
 use crate::trigger_rule::TriggerRule;
@@ -55,13 +55,13 @@ pub struct Task {
     pub trigger_rule: TriggerRule,
     /// Tries after the first; attempts = retries + 1.
     pub retries: u32,
-    pub retry_delay: Duration,
+    pub retry_delay: Span,
     pub pool: String,
     pub pool_slots: u32,
     pub priority_weight: i32,
     /// Per try, from its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub execution_timeout: Option<Duration>,
+    pub execution_timeout: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

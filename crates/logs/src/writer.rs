@@ -1,0 +1,79 @@
+//! Writing the log of a try.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, Utc};
+
+use crate::folder::{LogFolder, TryId};
+use crate::line::{Level, LogLine};
+
+/// Replaces secrets in a line.
+pub type Mask = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+/// The log of a running try. Cheap to share. The file is made with its first line, and every line goes to the operating
+/// system at once, so that a reader sees it and a killed daemon loses none. A full disk must not fail the task: what
+/// could not be written is counted, and said with the next line that can.
+pub struct TryLog {
+    path: PathBuf,
+    mask: Mask,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    file: Option<File>,
+    lost_lines: u64,
+}
+
+impl LogFolder {
+    /// Opens the log of a try for appending.
+    pub fn open(&self, id: &TryId, mask: Mask) -> TryLog {
+        TryLog { path: self.path(id), mask, state: Mutex::new(State::default()) }
+    }
+}
+
+impl TryLog {
+    pub fn write(&self, at: DateTime<Utc>, level: Level, text: &str) {
+        let mut out = String::with_capacity(text.len() + 40);
+        LogLine::write(&mut out, at, level, &(self.mask)(text));
+        let Ok(mut state) = self.state.lock() else { return };
+        if state.lost_lines > 0 {
+            let lost = format!("{} lines of this log could not be written (is the disk full?)", state.lost_lines);
+            let mut notice = String::new();
+            LogLine::write(&mut notice, at, Level::Warning, &lost);
+            out.insert_str(0, &notice);
+        }
+        match append(&mut state.file, &self.path, out.as_bytes()) {
+            Ok(()) => state.lost_lines = 0,
+            Err(_) => state.lost_lines += 1,
+        }
+    }
+
+    /// The text as it would be shown.
+    pub fn mask(&self, text: &str) -> String {
+        (self.mask)(text)
+    }
+}
+
+fn append(file: &mut Option<File>, path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
+    if file.is_none() {
+        let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        *file = Some(match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent)?;
+                }
+                open()?
+            }
+            other => other?,
+        });
+    }
+    match file {
+        Some(file) => file.write_all(bytes),
+        None => Ok(()),
+    }
+}

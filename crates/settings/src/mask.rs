@@ -1,0 +1,185 @@
+//! Keeps secrets out of what people see: logs, errors, rendered templates, exports.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, RwLock};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+/// What a secret is shown as. Sent back on edit it means "keep the old value".
+pub const MASK: &str = "***";
+
+/// Shorter secrets are not masked in texts: they would blot out innocent words (Airflow masks from 5 on).
+pub const MIN_LENGTH: usize = 5;
+
+/// Names that hold secrets: a key of a connection's extra, a variable, a parameter (Airflow's list and a few more).
+const SENSITIVE: &[&str] = &[
+    "access_key",
+    "access_token",
+    "api_key",
+    "apikey",
+    "auth_header",
+    "authorization",
+    "bearer",
+    "connection_string",
+    "dsn",
+    "keyfile_dict",
+    "passphrase",
+    "passwd",
+    "password",
+    "private_key",
+    "proxies",
+    "proxy",
+    "secret",
+    "service_account",
+    "service_key",
+    "token",
+    "webhook_url",
+];
+
+/// Names that contain a sensitive word but hold no secret: the id of a key, the ARN under which a secret is kept.
+const HARMLESS: &[&str] = &["secret_arn", "aws_access_key_id", "access_key_id", "client_token"];
+
+/// Whether a value under this name is a secret.
+pub fn is_sensitive_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    !HARMLESS.contains(&name.as_str()) && SENSITIVE.iter().any(|word| name.contains(word))
+}
+
+/// The secrets that were read so far, and the replacing of them. Cheap to clone; all clones share the secrets.
+#[derive(Clone, Default)]
+pub struct Masker {
+    inner: Arc<RwLock<Patterns>>,
+}
+
+#[derive(Default)]
+struct Patterns {
+    secrets: BTreeSet<String>,
+    automaton: Option<Arc<AhoCorasick>>,
+}
+
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Masker")
+    }
+}
+
+impl Masker {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on this secret, its URL-quoted and its JSON-escaped form, and each long line of it, are masked.
+    pub fn add(&self, secret: &str) {
+        let mut forms = BTreeSet::new();
+        for part in std::iter::once(secret).chain(secret.lines()) {
+            if part.chars().count() >= MIN_LENGTH {
+                forms.insert(part.to_owned());
+                forms.insert(utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+                forms.insert(utf8_percent_encode(part, QUOTE_PLUS_SAFE).to_string());
+                let json = Value::String(part.to_owned()).to_string();
+                forms.insert(json[1..json.len() - 1].to_owned());
+            }
+        }
+        let Ok(mut patterns) = self.inner.write() else { return };
+        let before = patterns.secrets.len();
+        patterns.secrets.append(&mut forms);
+        if patterns.secrets.len() != before {
+            patterns.automaton =
+                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns.secrets).ok().map(Arc::new);
+        }
+    }
+
+    /// Adds every secret in a JSON value: strings under sensitive names, five levels deep.
+    pub fn add_sensitive_values(&self, value: &Value) {
+        self.walk(value, false, 5);
+    }
+
+    fn walk(&self, value: &Value, sensitive: bool, depth: usize) {
+        match value {
+            Value::String(text) if sensitive => self.add(text),
+            Value::Array(items) if depth > 0 => items.iter().for_each(|item| self.walk(item, sensitive, depth - 1)),
+            Value::Object(map) if depth > 0 => {
+                for (key, item) in map {
+                    self.walk(item, sensitive || is_sensitive_name(key), depth - 1);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The text with every known secret replaced by `***`.
+    pub fn mask(&self, text: &str) -> String {
+        let automaton = self.inner.read().ok().and_then(|patterns| patterns.automaton.clone());
+        match automaton {
+            Some(automaton) => {
+                let mut masked = String::with_capacity(text.len());
+                automaton.replace_all_with(text, &mut masked, |_, _, out| {
+                    out.push_str(MASK);
+                    true
+                });
+                masked
+            }
+            None => text.to_owned(),
+        }
+    }
+
+    /// As [`mask`](Self::mask) for every string of a JSON value; values under sensitive names are replaced whole.
+    pub fn mask_value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.mask(text)),
+            Value::Array(items) => Value::Array(items.iter().map(|item| self.mask_value(item)).collect()),
+            Value::Object(map) => Value::Object(
+                map.iter()
+                    .map(|(key, item)| {
+                        let hidden = is_sensitive_name(key) && !item.is_null() && item != "";
+                        (key.clone(), if hidden { Value::String(MASK.to_owned()) } else { self.mask_value(item) })
+                    })
+                    .collect(),
+            ),
+            other => other.clone(),
+        }
+    }
+}
+
+/// What URL builders commonly leave as it is.
+const QUOTE_PLUS_SAFE: &percent_encoding::AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn case_98_masks_every_form_but_short_ones() {
+        let masker = Masker::new();
+        masker.add("p@ss/word");
+        masker.add("abcd");
+        assert_eq!(masker.mask("x p@ss/word y p%40ss%2Fword z p%40ss/word"), "x *** y *** z ***");
+        assert_eq!(masker.mask("abcd"), "abcd");
+        masker.add("quo\"ted");
+        assert_eq!(masker.mask(r#"{"p":"quo\"ted"}"#), r#"{"p":"***"}"#);
+    }
+
+    #[test]
+    fn the_longest_secret_wins() {
+        let masker = Masker::new();
+        masker.add("secret");
+        masker.add("secret-and-more");
+        assert_eq!(masker.mask("secret-and-more secret"), "*** ***");
+    }
+
+    #[test]
+    fn names_decide_in_values() {
+        assert!(is_sensitive_name("my_api_key"));
+        assert!(is_sensitive_name("AWS_SECRET_ACCESS_KEY"));
+        assert!(!is_sensitive_name("secret_arn"));
+        let masker = Masker::new();
+        masker.add_sensitive_values(&json!({"aws_secret_access_key": "topsecret", "region": "eu-north-1"}));
+        assert_eq!(masker.mask("topsecret in eu-north-1"), "*** in eu-north-1");
+        assert_eq!(masker.mask_value(&json!({"password": "x", "n": 1, "empty_token": ""})), json!({"password": "***", "n": 1, "empty_token": ""}));
+    }
+}
