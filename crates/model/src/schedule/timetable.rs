@@ -1,0 +1,376 @@
+//! From a schedule to runs.
+
+use std::iter;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use super::delta;
+use super::ticks::Ticks;
+use super::{Schedule, describe};
+use crate::duration::{Span, Step};
+
+/// The stretch of time a run covers: half-open, UTC. Empty for a run that stands for a point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DataInterval {
+    /// First instant in it.
+    pub start: DateTime<Utc>,
+    /// First instant after it.
+    pub end: DateTime<Utc>,
+}
+
+impl DataInterval {
+    /// `[start, end)`.
+    pub const fn new(start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
+        Self { start, end }
+    }
+
+    /// The empty interval at a point in time.
+    pub const fn point(at: DateTime<Utc>) -> Self {
+        Self { start: at, end: at }
+    }
+}
+
+/// How fire times become runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimetableKind {
+    /// A run covers the time from one boundary to the next and starts when that time has passed; its logical date is
+    /// the interval's start.
+    #[default]
+    Interval,
+    /// A run starts at the fire time, which is its logical date.
+    Trigger {
+        /// Widens the data interval to `[fire - interval, fire)`; without it the interval is empty.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interval: Option<Step>,
+        /// What to do about the last fire time when there is no start date.
+        #[serde(default)]
+        run_immediately: RunImmediately,
+    },
+}
+
+/// Whether a trigger timetable without a start date runs for the fire time that has just passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunImmediately {
+    /// Only if it is no longer ago than a tenth of the gap between fire times, or five minutes.
+    #[default]
+    IfRecent,
+    /// Always.
+    Always,
+    /// Only if it is no longer ago than this.
+    Within(Span),
+}
+
+/// The bounds that a DAG puts on its automated runs. Both dates are inclusive and compared with the logical date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Window {
+    /// No run before it.
+    pub start_date: Option<DateTime<Utc>>,
+    /// No run after it.
+    pub end_date: Option<DateTime<Utc>>,
+    /// Whether every missed run is made up for, or only the latest.
+    #[serde(default)]
+    pub catchup: bool,
+}
+
+/// A run that the timetable calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlannedRun {
+    /// Identifies the run among its DAG's runs.
+    pub logical_date: DateTime<Utc>,
+    /// What it covers.
+    pub data_interval: DataInterval,
+    /// The earliest moment it may start.
+    pub run_after: DateTime<Utc>,
+}
+
+impl PlannedRun {
+    fn over(start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
+        Self { logical_date: start, data_interval: DataInterval::new(start, end), run_after: end }
+    }
+
+    fn at(instant: DateTime<Utc>) -> Self {
+        Self::over(instant, instant)
+    }
+}
+
+/// A schedule with everything needed to work out its runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timetable {
+    /// What the user wrote.
+    pub schedule: Schedule,
+    /// How fire times become runs.
+    #[serde(default)]
+    pub kind: TimetableKind,
+    /// The zone whose wall clock the schedule means.
+    #[serde(with = "zone_name")]
+    pub timezone: Tz,
+}
+
+mod zone_name {
+    use chrono_tz::Tz;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(zone: &Tz, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(zone.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        super::super::parse_zone(&name).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Timetable {
+    /// An interval timetable.
+    pub fn interval(schedule: Schedule, timezone: Tz) -> Self {
+        Self { schedule, kind: TimetableKind::Interval, timezone }
+    }
+
+    /// A trigger timetable whose runs stand for points in time.
+    pub fn trigger(schedule: Schedule, timezone: Tz) -> Self {
+        let kind = TimetableKind::Trigger { interval: None, run_immediately: RunImmediately::default() };
+        Self { schedule, kind, timezone }
+    }
+
+    /// The next automated run, due or not (it is due once `now` has reached its `run_after`); none if there is never to
+    /// be another.
+    ///
+    /// `previous` is the data interval of the last *automated* run: manual and backfill runs do not count. Without
+    /// catchup, everything missed but the latest is left out; [`Timetable::runs_between`] lists what was.
+    pub fn next_run(&self, previous: Option<&DataInterval>, window: &Window, now: DateTime<Utc>) -> Option<PlannedRun> {
+        let run = match (&self.schedule, self.kind) {
+            (Schedule::None, _) => None,
+            (Schedule::Once, _) => match previous {
+                Some(_) => None,
+                None => Some(PlannedRun::at(window.start_date.unwrap_or(now))),
+            },
+            (Schedule::Continuous, _) => next_continuous(previous, window, now),
+            (Schedule::Cron { expressions }, TimetableKind::Interval) => {
+                next_interval(Ticks::Cron(expressions, self.timezone), previous, window, now)
+            }
+            (Schedule::Delta(step), TimetableKind::Interval) => self.next_stride(*step, previous, window, now),
+            (Schedule::Cron { .. } | Schedule::Delta(_) | Schedule::Events(_), _) => {
+                self.next_fire(self.ticks(window.start_date)?, previous, window, now)
+            }
+        }?;
+        window.end_date.is_none_or(|end| run.logical_date <= end).then_some(run)
+    }
+
+    /// The automated runs from [`Timetable::next_run`] on, none left out after the first; for previews. A continuous
+    /// schedule has only one to show.
+    pub fn upcoming(
+        &self,
+        previous: Option<&DataInterval>,
+        window: &Window,
+        now: DateTime<Utc>,
+    ) -> impl Iterator<Item = PlannedRun> + use<'_> {
+        let window = *window;
+        let first = self.next_run(previous, &window, now);
+        let open_ended = self.schedule == Schedule::Continuous;
+        let later = Window { catchup: true, ..window };
+        iter::successors(
+            first,
+            move |run| {
+                if open_ended { None } else { self.next_run(Some(&run.data_interval), &later, now) }
+            },
+        )
+    }
+
+    /// What a manual run started for `run_after` covers: of an interval timetable the last complete interval.
+    pub fn manual_interval(&self, run_after: DateTime<Utc>) -> DataInterval {
+        let start = match (&self.schedule, self.kind) {
+            (Schedule::Cron { expressions }, TimetableKind::Interval) => {
+                let ticks = Ticks::Cron(expressions, self.timezone);
+                let complete = ticks.align_previous(run_after).and_then(|end| Some((ticks.previous(end)?, end)));
+                if let Some((start, end)) = complete {
+                    return DataInterval::new(start, end);
+                }
+                None
+            }
+            (Schedule::Delta(step), TimetableKind::Interval) => delta::retreat(*step, run_after, self.timezone),
+            (_, TimetableKind::Trigger { interval: Some(step), .. }) => delta::retreat(step, run_after, self.timezone),
+            _ => None,
+        };
+        DataInterval::new(start.unwrap_or(run_after), run_after)
+    }
+
+    /// A manual run asked for at `asked_at`. Its logical date is the given one, else that moment; its data interval is
+    /// that of [`Timetable::manual_interval`] at the logical date.
+    pub fn manual_run(&self, asked_at: DateTime<Utc>, logical_date: Option<DateTime<Utc>>) -> PlannedRun {
+        let logical_date = logical_date.unwrap_or(asked_at);
+        PlannedRun { logical_date, data_interval: self.manual_interval(logical_date), run_after: asked_at }
+    }
+
+    /// The automated run with exactly this logical date, if the schedule has one.
+    pub fn run_at(&self, logical_date: DateTime<Utc>) -> Option<PlannedRun> {
+        let after = logical_date.checked_add_signed(TimeDelta::microseconds(1))?;
+        self.runs_between(logical_date, after).next()
+    }
+
+    /// The automated runs with a logical date in `[from, to)`, oldest first. Strides are counted from `from`.
+    pub fn runs_between(
+        &self,
+        from: DateTime<Utc>,
+        to_exclusive: DateTime<Utc>,
+    ) -> impl Iterator<Item = PlannedRun> + use<'_> {
+        let ticks = self.ticks(Some(from));
+        let first = match &self.schedule {
+            Schedule::None | Schedule::Continuous => None,
+            Schedule::Once => Some(from),
+            _ => ticks.and_then(|ticks| ticks.align_next(from)),
+        };
+        let before_end = move |at: &DateTime<Utc>| *at < to_exclusive;
+        iter::successors(first.filter(before_end), move |at| ticks?.next(*at).filter(before_end)).map_while(move |at| {
+            match (&self.schedule, self.kind) {
+                (Schedule::Cron { .. } | Schedule::Delta(_), TimetableKind::Interval) => {
+                    Some(PlannedRun::over(at, ticks?.next(at)?))
+                }
+                _ => Some(self.fire(at)),
+            }
+        })
+    }
+
+    /// The schedule in words, such as `every day at 02:00 (Asia/Seoul)`; the cron text where words would be long.
+    pub fn describe(&self) -> String {
+        describe::describe(&self.schedule, self.timezone)
+    }
+
+    fn ticks(&self, anchor: Option<DateTime<Utc>>) -> Option<Ticks<'_>> {
+        match &self.schedule {
+            Schedule::None | Schedule::Once | Schedule::Continuous => None,
+            Schedule::Cron { expressions } => Some(Ticks::Cron(expressions, self.timezone)),
+            Schedule::Delta(step) => {
+                let anchor = anchor.unwrap_or_else(|| delta::epoch_anchor(self.timezone));
+                Some(Ticks::Strides { step: *step, anchor, zone: self.timezone })
+            }
+            Schedule::Events(events) => Some(Ticks::Listed(events)),
+        }
+    }
+
+    /// Strides follow one another from the first run on. Catching up with the latest, a fixed stride is put on the grid
+    /// of the epoch, a calendar one is walked from the start date.
+    fn next_stride(
+        &self,
+        step: Step,
+        previous: Option<&DataInterval>,
+        window: &Window,
+        now: DateTime<Utc>,
+    ) -> Option<PlannedRun> {
+        let zone = self.timezone;
+        let earliest = if window.catchup {
+            window.start_date
+        } else if let Some(length) = step.fixed() {
+            let latest = delta::floor_to_epoch(length, now)?.checked_sub_signed(length);
+            latest.max(window.start_date)
+        } else {
+            let anchor = window.start_date.unwrap_or_else(|| delta::epoch_anchor(zone));
+            let latest = delta::walk_to(step, anchor, now, zone).map(|(last, before)| before.unwrap_or(last));
+            Some(latest.unwrap_or(anchor))
+        };
+        let start = match previous {
+            None => earliest?,
+            Some(previous) => {
+                let start = earliest.map_or(previous.end, |earliest| previous.end.max(earliest));
+                if start > previous.start { start } else { delta::advance(step, start, zone)? }
+            }
+        };
+        Some(PlannedRun::over(start, delta::advance(step, start, zone)?))
+    }
+
+    fn next_fire(
+        &self,
+        ticks: Ticks<'_>,
+        previous: Option<&DataInterval>,
+        window: &Window,
+        now: DateTime<Utc>,
+    ) -> Option<PlannedRun> {
+        // With a predecessor or a start date there is one more fire time or there is none; both bounds hold.
+        let after_previous = match (previous, window.start_date) {
+            (Some(previous), _) => Some(ticks.next(previous.end)?),
+            (None, Some(_)) => None,
+            (None, None) => Some(self.first_fire(ticks, window, now)?),
+        };
+        let from_start = match window.start_date {
+            Some(start) if !window.catchup || previous.is_none() => Some(ticks.align_next(start)?),
+            _ => None,
+        };
+        let latest = if window.catchup { None } else { ticks.align_previous(now) };
+        Some(self.fire(after_previous.max(from_start).max(latest)?))
+    }
+
+    /// Where a timetable without a start date begins.
+    fn first_fire(&self, ticks: Ticks<'_>, window: &Window, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if window.catchup
+            && let Schedule::Events(events) = &self.schedule
+        {
+            return events.first().copied();
+        }
+        let next = ticks.align_next(now);
+        let Some(past) = ticks.align_previous(now) else { return next };
+        let run_immediately = match self.kind {
+            TimetableKind::Interval => RunImmediately::default(),
+            TimetableKind::Trigger { run_immediately, .. } => run_immediately,
+        };
+        let longest_ago = match run_immediately {
+            RunImmediately::Always => return Some(past),
+            RunImmediately::Within(span) => span.as_delta(),
+            RunImmediately::IfRecent => {
+                let tenth = next.map_or(TimeDelta::zero(), |next| (next - past) / 10);
+                tenth.max(TimeDelta::minutes(5))
+            }
+        };
+        if now - past <= longest_ago { Some(past) } else { next }
+    }
+
+    fn fire(&self, at: DateTime<Utc>) -> PlannedRun {
+        let start = match self.kind {
+            TimetableKind::Trigger { interval: Some(step), .. } => delta::retreat(step, at, self.timezone),
+            _ => None,
+        };
+        PlannedRun { logical_date: at, data_interval: DataInterval::new(start.unwrap_or(at), at), run_after: at }
+    }
+}
+
+fn next_interval(
+    ticks: Ticks<'_>,
+    previous: Option<&DataInterval>,
+    window: &Window,
+    now: DateTime<Utc>,
+) -> Option<PlannedRun> {
+    let from_start = match window.start_date {
+        Some(start) => Some(ticks.align_next(start)?),
+        None => None,
+    };
+    let latest_complete =
+        if window.catchup { None } else { ticks.align_previous(now).and_then(|end| ticks.previous(end)) };
+    let earliest = from_start.max(latest_complete);
+    let mut start = match previous {
+        None => earliest?,
+        Some(previous) => ticks.align_previous(previous.end).max(earliest)?,
+    };
+    // A changed schedule or an empty predecessor can lead back to a logical date that exists already.
+    if previous.is_some_and(|previous| start <= previous.start) {
+        start = ticks.next(start)?;
+    }
+    Some(PlannedRun::over(start, ticks.next(start)?))
+}
+
+/// Covers the time since the previous run. The caller asks when that one has ended.
+fn next_continuous(previous: Option<&DataInterval>, window: &Window, now: DateTime<Utc>) -> Option<PlannedRun> {
+    let Some(previous) = previous else {
+        let start = window.start_date.unwrap_or(now);
+        return Some(PlannedRun::over(start, start.max(now)));
+    };
+    // After an empty predecessor a run at the same instant would repeat its logical date.
+    let start = if previous.end > previous.start {
+        previous.end
+    } else {
+        previous.end.checked_add_signed(TimeDelta::microseconds(1))?.max(now)
+    };
+    let start = window.start_date.map_or(start, |earliest| start.max(earliest));
+    Some(PlannedRun::over(start, start.max(now)))
+}
