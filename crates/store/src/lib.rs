@@ -1,1 +1,77 @@
-//! placeholder
+//! The metadata database: every query, every guarded change, and the one writer.
+//!
+//! Invariants:
+//! - `now` is an argument of every call; the database's clock is never asked. Instants are stored as microseconds since
+//!   1970 in UTC, exactly.
+//! - One unit of work is one transaction ([`Store::with_tx`]): it commits whole, or an error, a panic or a cancelled
+//!   caller rolls it back whole.
+//! - A change of state is guarded by the state it was planned from. What no longer fits is left out and reported,
+//!   never forced.
+//! - A leader's [`Store::commit`] carries its epoch; a scheduler that has been replaced can change nothing.
+//! - What a person asks for (trigger, clear, pause) is written with its audit row and a `signal` row for the scheduler in
+//!   the same transaction.
+//! - SQLite and PostgreSQL run the same suite of tests. SQLite has one writing connection with IMMEDIATE transactions.
+//! - No database type leaves this crate.
+//!
+//! Must not import: any engine or face, the DAG file reader, the planner.
+
+mod active;
+mod audit;
+mod backfill;
+mod changes;
+mod checkpoint;
+mod clear;
+mod commit;
+mod connection;
+mod dag;
+mod dag_file;
+mod error;
+mod import_error;
+mod instance;
+mod job;
+mod leader;
+mod ledger;
+mod mark;
+mod pool;
+mod remote_statement;
+mod run;
+pub mod schema;
+mod signal;
+mod sql;
+mod store;
+mod task_try;
+mod trigger;
+mod tx;
+mod url;
+mod user;
+mod variable;
+mod wake;
+mod xcom;
+
+pub use active::{ActiveRun, SchedulerDag};
+pub use audit::{AuditFilter, AuditRow};
+pub use backfill::{BackfillDate, BackfillReport, BackfillRow, BackfillState, DateOutcome, NewBackfill, Reprocess};
+pub use changes::Change;
+pub use checkpoint::CheckpointRow;
+pub use clear::{ClearReport, ClearRequest, ClearedInstance};
+pub use commit::{CommitReport, CreatedRun};
+pub use connection::ConnectionRow;
+pub use dag::{DagFilter, DagRow, DagVersionRow};
+pub use dag_file::{SyncDag, SyncOutcome, SyncWhat};
+pub use error::{Result, StoreError};
+pub use import_error::ImportErrorRow;
+pub use instance::{InstanceRow, Lease, RunningInstance};
+pub use job::{Health, JobRow, NewJob};
+pub use leader::Leadership;
+pub use ledger::LedgerRow;
+pub use mark::{MarkReport, MarkRequest};
+pub use pool::PoolRow;
+pub use remote_statement::{RemoteStatement, RemoteStatementState};
+pub use run::{Page, RunFilter, RunRow, RunSummary};
+pub use signal::{Signal, SignalKind};
+pub use store::{Backend, Store, StoreOptions};
+pub use task_try::TryRow;
+pub use trigger::RunRequest;
+pub use tx::Tx;
+pub use user::{ApiTokenRow, UserRow};
+pub use variable::VariableRow;

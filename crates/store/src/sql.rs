@@ -1,0 +1,1 @@
+//! SQL texts that both databases read.
