@@ -112,11 +112,18 @@ pub struct Claim {
 pub enum TryOutcome {
     Success,
     /// The task itself asked to be skipped (exit code 99, an operator's skip).
-    Skipped { reason: String },
+    Skipped {
+        reason: String,
+    },
     /// `retry` is false when the operator knows that trying again can't help.
-    Failed { reason: String, retry: bool },
+    Failed {
+        reason: String,
+        retry: bool,
+    },
     /// The scheduler or a person asked for the stop.
-    Cancelled { reason: String },
+    Cancelled {
+        reason: String,
+    },
     /// The work's holder died (its daemon was killed); costs none of the task's retries.
     LostWorker,
 }
@@ -159,12 +166,8 @@ pub struct SchedulePointer {
     pub next: Option<NextRun>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NextRun {
-    pub logical_date: DateTime<Utc>,
-    pub data_interval: DataInterval,
-    pub run_after: DateTime<Utc>,
-}
+/// The run that a DAG's timetable calls for next.
+pub type NextRun = crate::schedule::PlannedRun;
 
 /// Everything one turn of the scheduler decided. Applied in the order of the fields.
 #[derive(Debug, Clone, Default, PartialEq)]

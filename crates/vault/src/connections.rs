@@ -1,0 +1,209 @@
+//! Connections.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use millrace_operator_api::connection::{Connection, ConnectionLookup, Extra};
+use millrace_operator_api::{PortError, PortErrorKind};
+use millrace_settings::ConnectionForm;
+use millrace_settings::connection::{check_conn_id, connection_variables};
+use millrace_store::ConnectionRow;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::{Origin, Vault, VaultError};
+
+#[derive(Debug, Clone)]
+pub struct NamedConnection {
+    pub conn_id: String,
+    pub form: ConnectionForm,
+    pub origin: Origin,
+}
+
+fn password_name(conn_id: &str) -> String {
+    format!("connection/{conn_id}/password")
+}
+
+fn extra_name(conn_id: &str) -> String {
+    format!("connection/{conn_id}/extra")
+}
+
+impl Vault {
+    /// `None` when neither the environment nor the database knows it.
+    pub async fn connection(&self, conn_id: &str) -> Result<Option<NamedConnection>, VaultError> {
+        let found = match self.from_environment(&connection_variables(conn_id)) {
+            Some((variable, text)) => Some(NamedConnection {
+                conn_id: conn_id.to_owned(),
+                form: ConnectionForm::parse(text)
+                    .map_err(|source| VaultError::Form { name: format!("environment variable {variable}"), source })?,
+                origin: Origin::Environment,
+            }),
+            None => match &self.store {
+                Some(store) => store.connection(conn_id).await?.map(|row| self.open_row(row)).transpose()?,
+                None => None,
+            },
+        };
+        if let Some(found) = &found {
+            found.form.secrets().iter().for_each(|secret| self.masker.add(secret));
+        }
+        Ok(found)
+    }
+
+    /// All of them, by id; what the environment defines shadows the database.
+    pub async fn connections(&self) -> Result<Vec<NamedConnection>, VaultError> {
+        let mut found = BTreeMap::new();
+        if let Some(store) = &self.store {
+            for row in store.connections().await? {
+                found.insert(row.conn_id.clone(), self.open_row(row)?);
+            }
+        }
+        for prefix in ["AIRFLOW_CONN_", "MILLRACE_CONN_"] {
+            for (variable, text) in self.environment.iter().filter(|(name, _)| name.starts_with(prefix)) {
+                // The environment writes ids in capitals; the usual spelling is small.
+                let conn_id = found
+                    .keys()
+                    .find(|id: &&String| id.to_uppercase() == variable[prefix.len()..])
+                    .cloned()
+                    .unwrap_or_else(|| variable[prefix.len()..].to_lowercase());
+                let form = ConnectionForm::parse(text)
+                    .map_err(|source| VaultError::Form { name: format!("environment variable {variable}"), source })?;
+                found.insert(conn_id.clone(), NamedConnection { conn_id, form, origin: Origin::Environment });
+            }
+        }
+        let found: Vec<NamedConnection> = found.into_values().collect();
+        found.iter().flat_map(|c| c.form.secrets()).for_each(|secret| self.masker.add(&secret));
+        Ok(found)
+    }
+
+    /// Adds or replaces; `***` keeps what was there. Says whether it is new.
+    pub async fn put_connection(
+        &self,
+        conn_id: &str,
+        form: ConnectionForm,
+        actor: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, VaultError> {
+        check_conn_id(conn_id).map_err(|source| VaultError::Form { name: "connection".to_owned(), source })?;
+        self.refuse_in_environment(conn_id)?;
+        let (store, keyring) = self.writable(&format!("connection '{conn_id}'"))?;
+        let form = match store.connection(conn_id).await? {
+            Some(row) => form.keeping_masked_from(&self.open_row(row)?.form),
+            None => form,
+        };
+        form.secrets().iter().for_each(|secret| self.masker.add(secret));
+        let sealed_password = match &form.password {
+            Some(password) => Some(keyring.seal(&password_name(conn_id), password.expose_secret())?),
+            None => None,
+        };
+        let sealed_extra = if form.extra.is_empty() {
+            None
+        } else {
+            Some(keyring.seal(&extra_name(conn_id), &Value::Object(form.extra.clone()).to_string())?)
+        };
+        let row = ConnectionRow {
+            conn_id: conn_id.to_owned(),
+            conn_type: form.conn_type,
+            description: form.description,
+            host: form.host,
+            login: form.login,
+            schema: form.schema,
+            port: form.port,
+            sealed_password,
+            sealed_extra,
+        };
+        Ok(store.put_connection(&row, actor, now).await?)
+    }
+
+    /// Says whether there was one.
+    pub async fn delete_connection(&self, conn_id: &str, actor: &str, now: DateTime<Utc>) -> Result<bool, VaultError> {
+        self.refuse_in_environment(conn_id)?;
+        let name = format!("connection '{conn_id}'");
+        let store = self.store.as_ref().ok_or(VaultError::NoDatabase { name })?;
+        Ok(store.delete_connection(conn_id, actor, now).await?)
+    }
+
+    /// Seals every stored connection again with the newest key. Returns how many were changed.
+    pub async fn reseal_connections(&self, actor: &str, now: DateTime<Utc>) -> Result<usize, VaultError> {
+        let (store, keyring) = self.writable("connections")?;
+        let mut changed = 0;
+        for mut row in store.connections().await? {
+            let password = row.sealed_password.as_deref().map(|s| keyring.reseal(&password_name(&row.conn_id), s)).transpose()?;
+            let extra = row.sealed_extra.as_deref().map(|s| keyring.reseal(&extra_name(&row.conn_id), s)).transpose()?;
+            let (password, extra) = (password.flatten(), extra.flatten());
+            if password.is_none() && extra.is_none() {
+                continue;
+            }
+            row.sealed_password = password.or(row.sealed_password);
+            row.sealed_extra = extra.or(row.sealed_extra);
+            store.put_connection(&row, actor, now).await?;
+            changed += 1;
+        }
+        Ok(changed)
+    }
+
+    fn refuse_in_environment(&self, conn_id: &str) -> Result<(), VaultError> {
+        match self.from_environment(&connection_variables(conn_id)) {
+            Some((variable, _)) => Err(VaultError::InEnvironment {
+                name: format!("connection '{conn_id}'"),
+                variable: variable.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn open_row(&self, row: ConnectionRow) -> Result<NamedConnection, VaultError> {
+        let open = |name: String, sealed: Option<&str>| -> Result<Option<SecretString>, VaultError> {
+            sealed.map(|sealed| Ok(self.key(&name)?.open_sealed(&name, sealed)?)).transpose()
+        };
+        let password = open(password_name(&row.conn_id), row.sealed_password.as_deref())?;
+        let extra = match open(extra_name(&row.conn_id), row.sealed_extra.as_deref())? {
+            Some(text) => match serde_json::from_str(text.expose_secret()) {
+                Ok(Value::Object(map)) => map,
+                _ => return Err(millrace_settings::KeyringError::Corrupt { name: extra_name(&row.conn_id) }.into()),
+            },
+            None => serde_json::Map::new(),
+        };
+        let form = ConnectionForm {
+            conn_type: row.conn_type,
+            host: row.host,
+            login: row.login,
+            password,
+            port: row.port,
+            schema: row.schema,
+            extra,
+            description: row.description,
+        };
+        Ok(NamedConnection { conn_id: row.conn_id, form, origin: Origin::Database })
+    }
+}
+
+/// As connectors take it.
+pub fn to_port_connection(named: NamedConnection) -> Connection {
+    let NamedConnection { conn_id, form, .. } = named;
+    Connection {
+        conn_id,
+        conn_type: form.conn_type,
+        host: form.host,
+        login: form.login,
+        password: form.password,
+        port: form.port,
+        schema: form.schema,
+        extra: Extra(form.extra),
+    }
+}
+
+impl ConnectionLookup for Vault {
+    fn find<'a>(&'a self, conn_id: &'a str) -> BoxFuture<'a, Result<Option<Connection>, PortError>> {
+        Box::pin(async move {
+            let found = self.connection(conn_id).await.map_err(|error| {
+                let kind = match &error {
+                    VaultError::Store(store) if store.is_transient() => PortErrorKind::Unavailable,
+                    _ => PortErrorKind::Invalid,
+                };
+                PortError::new(kind, format!("could not read the connection '{conn_id}': {error}"))
+            })?;
+            Ok(found.map(to_port_connection))
+        })
+    }
+}

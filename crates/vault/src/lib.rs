@@ -1,0 +1,97 @@
+//! Connections and variables as everybody reads and writes them: the environment first, then the metadata database;
+//! sealed and opened by the home's keyring.
+//!
+//! Invariants:
+//! - Whatever is read here is told to the masker before it is handed out.
+//! - What the environment defines can't be written or deleted; it shadows the database.
+//! - Sealed values are bound to their name: swapping two rows in the database opens neither.
+
+mod connections;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_settings::connection::ConnectionFormError;
+use millrace_settings::{Keyring, KeyringError, Masker};
+use millrace_store::{Store, StoreError};
+
+pub use connections::{NamedConnection, to_port_connection};
+pub use variables::NamedVariable;
+
+/// Where a value was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Environment,
+    Database,
+}
+
+impl Origin {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Database => "database",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error("{name}: {source}")]
+    Form {
+        name: String,
+        #[source]
+        source: ConnectionFormError,
+    },
+    #[error("{name} is defined by the environment variable {variable}; change it there")]
+    InEnvironment { name: String, variable: String },
+    #[error("{name} is stored encrypted, but the home has no encryption key; run the command as the user who owns the home")]
+    NoKey { name: String },
+    #[error("there is no metadata database to read {name} from; run `millrace db migrate`")]
+    NoDatabase { name: String },
+    #[error("a variable's key must have 1 to 250 characters")]
+    BadKey,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Vault {
+    store: Option<Store>,
+    keyring: Option<Arc<Keyring>>,
+    masker: Masker,
+    environment: Arc<BTreeMap<String, String>>,
+}
+
+impl Vault {
+    /// `store` and `keyring` may be missing (`tasks test` works without a database); the environment is then all there is.
+    pub fn new(
+        store: Option<Store>,
+        keyring: Option<Arc<Keyring>>,
+        masker: Masker,
+        environment: BTreeMap<String, String>,
+    ) -> Self {
+        Self { store, keyring, masker, environment: Arc::new(environment) }
+    }
+
+    pub fn masker(&self) -> &Masker {
+        &self.masker
+    }
+
+    fn writable(&self, name: &str) -> Result<(&Store, &Keyring), VaultError> {
+        let store = self.store.as_ref().ok_or_else(|| VaultError::NoDatabase { name: name.to_owned() })?;
+        Ok((store, self.key(name)?))
+    }
+
+    fn key(&self, name: &str) -> Result<&Keyring, VaultError> {
+        self.keyring.as_deref().ok_or_else(|| VaultError::NoKey { name: name.to_owned() })
+    }
+
+    /// The first of these environment variables that is set.
+    fn from_environment(&self, names: &[String]) -> Option<(&String, &String)> {
+        names.iter().find_map(|name| self.environment.get_key_value(name))
+    }
+}
