@@ -52,13 +52,23 @@ impl<T> Template<T> {
     }
 }
 
+fn as_json(text: &str) -> &str {
+    match text {
+        "True" => "true",
+        "False" => "false",
+        "None" => "null",
+        other => other,
+    }
+}
+
 impl<T: DeserializeOwned> Template<T> {
-    /// The final value. A string that a template gave is also read as JSON, so that `"5"` can be a number.
+    /// The final value. A string that a template gave is also read as JSON, so that `"5"` can be a number, and `True`,
+    /// `False` and `None` as Jinja prints them.
     pub fn get(&self) -> Result<T, TemplateValueError> {
         let direct = serde_json::from_value::<T>(self.value.clone());
         let Err(error) = direct else { return direct.map_err(|e| self.error(&e)) };
         if let Value::String(text) = &self.value
-            && let Ok(value) = serde_json::from_str::<T>(text.trim())
+            && let Ok(value) = serde_json::from_str::<T>(as_json(text.trim()))
         {
             return Ok(value);
         }
@@ -128,5 +138,29 @@ impl<T: JsonSchema> JsonSchema for Template<T> {
         };
         schema.insert(TEMPLATE_MARKER.to_owned(), Value::Bool(true));
         schema
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn reads_what_is_written_and_what_was_rendered() {
+        let numbers = [(json!(5), Ok(5)), (json!("5"), Ok(5)), (json!(" 7 "), Ok(7)), (json!("five"), Err(()))];
+        for (value, expected) in numbers {
+            assert_eq!(Template::<u32>::from_value(value.clone()).get().map_err(|_| ()), expected, "{value}");
+        }
+        assert_eq!(Template::<bool>::from_value(json!("True")).get(), Ok(true));
+        assert_eq!(Template::<Vec<String>>::from_value(json!(r#"["a","b"]"#)).get().unwrap(), ["a", "b"]);
+        assert_eq!(Template::<String>::from("5").get().unwrap(), "5");
+    }
+
+    #[test]
+    fn a_plain_value_must_be_right_at_once_and_a_template_later() {
+        assert!(serde_json::from_value::<Template<u32>>(json!("{{ params.n }}")).is_ok());
+        let error = serde_json::from_value::<Template<u32>>(json!("many")).unwrap_err().to_string();
+        assert!(error.contains("'many' is not"), "{error}");
     }
 }

@@ -1,0 +1,201 @@
+//! What a template may look up beside the facts of its run: variables, connections, other tasks' results.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::value::{Kwargs, Object, ObjectRepr, Serde, Value, from_args};
+use minijinja::{Error, ErrorKind, State};
+use serde_json::Map;
+
+use crate::moment::invalid;
+
+/// A connection as templates see it. `Debug` shows no secret.
+#[derive(Clone, Default)]
+pub struct ConnView {
+    pub conn_type: String,
+    pub host: Option<String>,
+    pub login: Option<String>,
+    pub password: Option<String>,
+    pub port: Option<u16>,
+    pub schema: Option<String>,
+    pub extra: Map<String, serde_json::Value>,
+}
+
+impl fmt::Debug for ConnView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnView").field("conn_type", &self.conn_type).field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// Answers while a template renders, so it is not async: render on a thread that may block, and let the implementation
+/// wait for the database there. `Ok(None)` = there is no such thing; `Err` = it could not be found out.
+///
+/// Whoever implements it also registers what it gave out (passwords, sensitive variables) with the masking.
+pub trait Lookup: Send + Sync {
+    fn variable(&self, key: &str) -> Result<Option<String>, String>;
+    fn connection(&self, conn_id: &str) -> Result<Option<ConnView>, String>;
+    /// The result of a task in the same run; `key` is `return_value` unless the template says another.
+    fn xcom(&self, task_id: &str, key: &str) -> Result<Option<serde_json::Value>, String>;
+}
+
+/// Knows nothing: for rendering without a database.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoLookup;
+
+impl Lookup for NoLookup {
+    fn variable(&self, _: &str) -> Result<Option<String>, String> {
+        Ok(None)
+    }
+
+    fn connection(&self, _: &str) -> Result<Option<ConnView>, String> {
+        Ok(None)
+    }
+
+    fn xcom(&self, _: &str, _: &str) -> Result<Option<serde_json::Value>, String> {
+        Ok(None)
+    }
+}
+
+/// A failed look-up must stop the rendering even where an undefined value would do (`| default(…)`).
+fn settle<T>(found: Result<Option<T>, String>, what: &str, into: impl FnOnce(T) -> Value) -> Option<Value> {
+    match found {
+        Ok(found) => found.map(into),
+        Err(reason) => Some(Value::from(invalid(format!("cannot look up {what}: {reason}")))),
+    }
+}
+
+/// `.get(key, default)`: the default, or None, when there is nothing.
+fn get_or_default(args: &[Value], get: impl FnOnce(&str) -> Option<Value>) -> Result<Value, Error> {
+    let (key, positional, named): (&str, Option<Value>, Kwargs) = from_args(args)?;
+    let named = named.get::<Option<Value>>("default").and_then(|value| named.assert_all_used().map(|()| value))?;
+    Ok(get(key).or(positional).or(named).unwrap_or_else(|| Value::from(())))
+}
+
+/// `var`.
+pub(crate) fn variables(lookup: &Arc<dyn Lookup>) -> Value {
+    Value::from_pairs([
+        ("value", Value::from_object(Variables { lookup: lookup.clone(), is_json: false })),
+        ("json", Value::from_object(Variables { lookup: lookup.clone(), is_json: true })),
+    ])
+}
+
+struct Variables {
+    lookup: Arc<dyn Lookup>,
+    is_json: bool,
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("var")
+    }
+}
+
+impl Variables {
+    fn find(&self, key: &str) -> Option<Value> {
+        settle(self.lookup.variable(key), &format!("variable '{key}'"), |text| {
+            if !self.is_json {
+                return Value::from(text);
+            }
+            match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(value) => Value::from(Serde(value)),
+                // Not the parser's own message: it may quote the value.
+                Err(error) => Value::from(invalid(format!(
+                    "variable '{key}' is not JSON (line {}, column {}); use var.value.{key} for plain text",
+                    error.line(),
+                    error.column()
+                ))),
+            }
+        })
+    }
+}
+
+impl Object for Variables {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.find(key.as_str()?)
+    }
+
+    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+        match method {
+            "get" => get_or_default(args, |key| self.find(key)),
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
+}
+
+/// `conn`.
+pub(crate) struct Connections(pub Arc<dyn Lookup>);
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("conn")
+    }
+}
+
+impl Connections {
+    fn find(&self, conn_id: &str) -> Option<Value> {
+        settle(self.0.connection(conn_id), &format!("connection '{conn_id}'"), |view| connection(conn_id, view))
+    }
+}
+
+impl Object for Connections {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.find(key.as_str()?)
+    }
+
+    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+        match method {
+            "get" => get_or_default(args, |key| self.find(key)),
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
+}
+
+fn connection(conn_id: &str, view: ConnView) -> Value {
+    let extra = serde_json::Value::Object(view.extra);
+    Value::from_pairs([
+        ("conn_id", Value::from(conn_id)),
+        ("conn_type", Value::from(view.conn_type)),
+        ("host", Value::from(view.host)),
+        ("login", Value::from(view.login)),
+        ("password", Value::from(view.password)),
+        ("port", Value::from(view.port)),
+        ("schema", Value::from(view.schema)),
+        ("extra", Value::from(extra.to_string())),
+        ("extra_dejson", Value::from(Serde(extra))),
+    ])
+}
+
+/// `xcom_pull(task_ids=…, key=…)`: one task's value, or a list of values for a list of tasks. What does not exist is
+/// undefined, so that printing it is an error and `| default(…)` works.
+pub(crate) fn xcom_pull(lookup: &dyn Lookup, args: &[Value]) -> Result<Value, Error> {
+    let (first, named): (Option<Value>, Kwargs) = from_args(args)?;
+    let tasks = first
+        .or(named.get::<Option<Value>>("task_ids")?)
+        .filter(|value| !value.is_none())
+        .ok_or_else(|| invalid("xcom_pull needs task_ids='name of the task'"))?;
+    let key = named.get::<Option<String>>("key")?.unwrap_or_else(|| "return_value".to_owned());
+    named.assert_all_used()?;
+    let pull = |task_id: &str| match lookup.xcom(task_id, &key) {
+        Ok(Some(value)) => Ok(Value::from(Serde(value))),
+        Ok(None) => Ok(Value::UNDEFINED),
+        Err(reason) => Err(invalid(format!("cannot read the result '{key}' of task '{task_id}': {reason}"))),
+    };
+    if let Some(task_id) = tasks.as_str() {
+        return pull(task_id);
+    }
+    let mut values = Vec::new();
+    for task_id in tasks.try_iter()? {
+        let task_id = task_id.as_str().ok_or_else(|| invalid("task_ids must be text or a list of text"))?.to_owned();
+        let value = pull(&task_id)?;
+        values.push(if value.is_undefined() { Value::from(()) } else { value });
+    }
+    Ok(Value::from(values))
+}
