@@ -1,1 +1,27 @@
-//! placeholder
+//! The pool of local workers: takes claimed tries, renders their parameters, runs their operators, and sends back how
+//! each ended.
+//!
+//! Invariants:
+//! - A try that is taken always sends exactly one completion, whatever happens to it: success, error, panic, timeout,
+//!   cancellation.
+//! - The claim was committed before a try comes here; no transaction is open while an operator works.
+//! - Nothing is written anywhere before it went through the masker.
+//!
+//! Must not import: the scheduler, a connector, a face.
+
+mod attempt;
+mod cancel;
+mod environment;
+mod equipment;
+mod executor;
+mod journal;
+mod parameters;
+mod report;
+
+pub use attempt::run_attempt;
+pub use cancel::Cancel;
+pub use equipment::{AttemptIo, Equipment, LookupFactory, SystemClock};
+pub use executor::{LocalExecutor, LocalExecutorOptions};
+pub use journal::{MemoryJournal, NoResults, StoreJournal, StoreResults};
+pub use parameters::{ParameterError, render};
+pub use report::{AttemptLog, AttemptReport, LogSink};

@@ -1,0 +1,185 @@
+//! One try, from its claim to its completion.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use millrace_model::change::{Assignment, Completion, TryOutcome};
+use millrace_operator_api::context::{CancelSignal, LogLevel, Reporter};
+use millrace_operator_api::{Operator, Outcome, TaskContext, TaskError, WorkId};
+use serde_json::Value;
+
+use crate::cancel::Cancel;
+use crate::environment;
+use crate::equipment::{AttemptIo, Equipment};
+use crate::parameters;
+use crate::report::AttemptReport;
+
+/// How a try ended, before it is written up.
+struct Ending {
+    outcome: TryOutcome,
+    error: Option<String>,
+    result: Option<Value>,
+}
+
+impl Ending {
+    fn failed(reason: &str, error: String, retry: bool) -> Self {
+        Self { outcome: TryOutcome::Failed { reason: reason.to_owned(), retry }, error: Some(error), result: None }
+    }
+}
+
+/// Runs a claimed try to its end. Never panics and never returns early: the completion always comes.
+pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: AttemptIo) -> Completion {
+    let started_at = equipment.clock.now();
+    let masker = equipment.masker.clone();
+    let report = Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading(&assignment), move |text| {
+        masker.mask(text)
+    }));
+    let mut rendered = None;
+    let ending = match prepare(&equipment, &assignment, &mut rendered).await {
+        Ok(operator) => {
+            let context = context(&equipment, &assignment, &io, report.clone());
+            let timeout = assignment.task().execution_timeout.map(|span| span.as_std());
+            work(operator, &context, &io.cancel, timeout, equipment.cancel_grace).await
+        }
+        Err(error) => Ending::failed("parameters", error.to_string(), false),
+    };
+    let ended_at = equipment.clock.now();
+    write_ending(&report, &ending, (ended_at - started_at).to_std().unwrap_or_default());
+    Completion {
+        instance: assignment.instance,
+        try_number: assignment.try_number,
+        token: assignment.token,
+        outcome: ending.outcome,
+        started_at,
+        ended_at,
+        error: ending.error.map(|error| equipment.masker.mask(&error)),
+        results: ending.result.map(|value| vec![("return_value".to_owned(), value)]).unwrap_or_default(),
+        ledger: report.take_ledger(),
+        rendered,
+    }
+}
+
+fn heading(assignment: &Assignment) -> String {
+    format!(
+        "{} try {} of {}: {} {} ({})",
+        assignment.task().operator,
+        assignment.try_number,
+        assignment.max_tries.max(assignment.try_number - 1) + 1,
+        assignment.dag.dag_id,
+        assignment.task().task_id,
+        assignment.run.run_id,
+    )
+}
+
+/// The operator, ready to run; what was rendered is kept for showing.
+async fn prepare(
+    equipment: &Arc<Equipment>,
+    assignment: &Assignment,
+    shown: &mut Option<Value>,
+) -> Result<Box<dyn Operator>, parameters::ParameterError> {
+    let rendered = parameters::render(equipment, assignment).await?;
+    // Parameters without a template are in the DAG already; there is nothing to keep.
+    if rendered != assignment.task().parameters {
+        *shown = Some(parameters::shown(equipment, &rendered));
+    }
+    parameters::operator(equipment, &assignment.task().operator, rendered)
+}
+
+fn context(equipment: &Equipment, assignment: &Assignment, io: &AttemptIo, report: Arc<AttemptReport>) -> TaskContext {
+    TaskContext {
+        work: WorkId {
+            dag_id: assignment.dag.dag_id.clone(),
+            run_id: assignment.run.run_id.to_string(),
+            task_id: assignment.task().task_id.clone(),
+            map_index: assignment.map_index,
+            generation: assignment.generation,
+            installation: equipment.installation.clone(),
+        },
+        run: assignment.run.clone(),
+        try_number: assignment.try_number,
+        ports: equipment.ports.clone(),
+        reporter: report,
+        journal: io.journal.clone(),
+        cancel: Arc::new(io.cancel.clone()),
+        results: io.results.clone(),
+        clock: equipment.clock.clone(),
+        environment: environment::variables(assignment),
+    }
+}
+
+/// Runs the operator until it ends. Cancelled or out of time, it gets the grace to clean up, and is then dropped.
+async fn work(
+    operator: Box<dyn Operator>,
+    context: &TaskContext,
+    cancel: &Cancel,
+    timeout: Option<Duration>,
+    grace: Duration,
+) -> Ending {
+    let mut running = AssertUnwindSafe(operator.run(context)).catch_unwind();
+    let time_is_up = async {
+        match timeout {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let timed_out = tokio::select! {
+        biased;
+        result = &mut running => return ending(result, None),
+        () = time_is_up => true,
+        _ = cancel.cancelled() => false,
+    };
+    let stop = if timed_out {
+        let limit = timeout.unwrap_or_default();
+        let text = format!("execution_timeout: the try ran longer than {limit:?} and was stopped");
+        cancel.fire(&text);
+        Ending::failed("timeout", text, true)
+    } else {
+        let reason = cancel.reason().unwrap_or_default();
+        Ending { outcome: TryOutcome::Cancelled { reason: reason.clone() }, error: Some(format!("stopped: {reason}")), result: None }
+    };
+    match tokio::time::timeout(grace, running).await {
+        // It may have finished in the very moment: a success is never thrown away.
+        Ok(result) => ending(result, Some(stop)),
+        Err(_) => stop,
+    }
+}
+
+/// `stop` says how a stopped try ends, unless it succeeded all the same.
+fn ending(result: std::thread::Result<Result<Outcome, TaskError>>, stop: Option<Ending>) -> Ending {
+    match (result, stop) {
+        (Ok(Ok(outcome)), _) => Ending { outcome: TryOutcome::Success, error: None, result: outcome.result },
+        (_, Some(stop)) => stop,
+        (Ok(Err(TaskError::Retry(text))), None) => Ending::failed("error", text, true),
+        (Ok(Err(TaskError::Fail(text))), None) => Ending::failed("error", text, false),
+        (Ok(Err(TaskError::Skip(text))), None) => {
+            Ending { outcome: TryOutcome::Skipped { reason: text.clone() }, error: None, result: None }
+        }
+        (Ok(Err(TaskError::Cancelled(text))), None) => {
+            Ending { outcome: TryOutcome::Cancelled { reason: text.clone() }, error: Some(text), result: None }
+        }
+        (Err(panic), None) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Ending::failed("panic", format!("the operator panicked: {text}; this is a fault in Millrace"), true)
+        }
+    }
+}
+
+fn write_ending(report: &AttemptReport, ending: &Ending, took: Duration) {
+    let took = format!("{:.3} s", took.as_secs_f64());
+    match &ending.outcome {
+        // A task that succeeds without a word leaves no log.
+        TryOutcome::Success if report.has_lines() => report.log(LogLevel::Info, &format!("success after {took}")),
+        TryOutcome::Success => {}
+        TryOutcome::Skipped { reason } => report.log(LogLevel::Info, &format!("skipped after {took}: {reason}")),
+        _ => {
+            report.log(LogLevel::Error, ending.error.as_deref().unwrap_or("failed"));
+            report.log(LogLevel::Info, &format!("failed after {took}"));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Tries on this machine: so many at a time, each a task of the runtime.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millrace_logs::{LogFolder, TryId};
+use millrace_model::change::{Assignment, Completion, Executor, InstanceKey};
+use millrace_model::ledger::Checkpoint;
+use millrace_store::Store;
+use tokio::sync::mpsc;
+
+use crate::attempt::run_attempt;
+use crate::cancel::Cancel;
+use crate::equipment::{AttemptIo, Equipment};
+use crate::journal::{StoreJournal, StoreResults};
+use crate::report::AttemptLog;
+
+pub struct LocalExecutorOptions {
+    pub equipment: Arc<Equipment>,
+    pub store: Store,
+    pub logs: LogFolder,
+    /// Tries at the same time.
+    pub slots: usize,
+    /// Where finished tries go.
+    pub completions: mpsc::UnboundedSender<Completion>,
+}
+
+/// Runs tries as tasks of the runtime it was made in.
+pub struct LocalExecutor {
+    shared: Arc<Shared>,
+    runtime: tokio::runtime::Handle,
+}
+
+struct Shared {
+    options: LocalExecutorOptions,
+    busy: AtomicUsize,
+    running: Mutex<HashMap<InstanceKey, (String, Cancel)>>,
+    checkpoints: mpsc::UnboundedSender<(InstanceKey, u32, Checkpoint)>,
+}
+
+impl LocalExecutor {
+    /// Must be called inside a tokio runtime.
+    pub fn new(options: LocalExecutorOptions) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(write_checkpoints(options.store.clone(), receiver));
+        let shared = Shared { options, busy: AtomicUsize::new(0), running: Mutex::default(), checkpoints: sender };
+        Self { shared: Arc::new(shared), runtime: tokio::runtime::Handle::current() }
+    }
+}
+
+/// One writer, so that the checkpoints of a try stay in order and no try waits for the database.
+async fn write_checkpoints(store: Store, mut receiver: mpsc::UnboundedReceiver<(InstanceKey, u32, Checkpoint)>) {
+    while let Some((instance, try_number, checkpoint)) = receiver.recv().await {
+        if let Err(error) = store.record_checkpoint(instance, try_number, &checkpoint, checkpoint.at).await {
+            tracing::warn!(instance, try_number, %error, "a checkpoint could not be stored");
+        }
+    }
+}
+
+impl Shared {
+    /// The map stays usable whatever panicked while it was held: entries are put and removed whole.
+    fn running(&self) -> MutexGuard<'_, HashMap<InstanceKey, (String, Cancel)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn io(&self, assignment: &Assignment, cancel: Cancel) -> AttemptIo {
+        let options = &self.options;
+        let id = TryId {
+            dag_id: assignment.dag.dag_id.to_string(),
+            run_id: assignment.run.run_id.to_string(),
+            task_id: assignment.task().task_id.to_string(),
+            map_index: assignment.map_index,
+            try_number: assignment.try_number,
+        };
+        // The report masks; masking a masked line again would cost and change nothing.
+        let log = options.logs.open(&id, Arc::new(str::to_owned));
+        let (checkpoints, instance, try_number) = (self.checkpoints.clone(), assignment.instance, assignment.try_number);
+        AttemptIo {
+            log: Arc::new(AttemptLog::new(log, move |checkpoint| {
+                // The receiver ends with the runtime only; nobody is left to read it then.
+                let _ = checkpoints.send((instance, try_number, checkpoint));
+            })),
+            journal: Arc::new(StoreJournal {
+                store: options.store.clone(),
+                clock: options.equipment.clock.clone(),
+                instance,
+                generation: assignment.generation,
+            }),
+            results: Arc::new(StoreResults { store: options.store.clone(), run: assignment.run.run_key }),
+            cancel,
+        }
+    }
+}
+
+impl Executor for LocalExecutor {
+    fn free_slots(&self) -> usize {
+        self.shared.options.slots.saturating_sub(self.shared.busy.load(Ordering::SeqCst))
+    }
+
+    fn start(&self, assignments: Vec<Assignment>) {
+        for assignment in assignments {
+            self.shared.busy.fetch_add(1, Ordering::SeqCst);
+            let (shared, instance, token) = (self.shared.clone(), assignment.instance, assignment.token.clone());
+            let cancel = Cancel::new();
+            shared.running().insert(instance, (token.clone(), cancel.clone()));
+            let io = shared.io(&assignment, cancel);
+            self.runtime.spawn(async move {
+                let completion = run_attempt(shared.options.equipment.clone(), assignment, io).await;
+                {
+                    let mut running = shared.running();
+                    // A newer try of the same instance must not lose its entry.
+                    if running.get(&instance).is_some_and(|(current, _)| *current == token) {
+                        running.remove(&instance);
+                    }
+                }
+                // The slot is free before the scheduler hears of the end, so that it can be given away at once.
+                shared.busy.fetch_sub(1, Ordering::SeqCst);
+                if shared.options.completions.send(completion).is_err() {
+                    tracing::warn!(instance, "a try ended after the scheduler had stopped; it will be found at the next start");
+                }
+            });
+        }
+    }
+
+    fn cancel(&self, instance: InstanceKey, token: &str, reason: &str) {
+        let cancel = self.shared.running().get(&instance).filter(|(current, _)| current == token).map(|(_, c)| c.clone());
+        if let Some(cancel) = cancel {
+            cancel.fire(reason);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! From the parameters in the DAG to an operator that can run.
+
+use std::sync::Arc;
+
+use millrace_model::change::Assignment;
+use millrace_operator_api::Operator;
+use millrace_template::{Lookup, RenderContext, RenderFacts, is_template, render_parameters};
+use serde_json::Value;
+
+use crate::equipment::Equipment;
+
+/// Rendered values longer than this are cut where they are shown (Airflow's `max_templated_field_length`).
+const MAX_SHOWN: usize = 4096;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParameterError {
+    UnknownOperator(String),
+    Render(Vec<String>),
+    Invalid(String),
+}
+
+impl std::fmt::Display for ParameterError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::UnknownOperator(name) => {
+                write!(f, "this Millrace has no operator '{name}'; was the DAG stored by a newer version?")
+            }
+            Self::Render(problems) => f.write_str(&problems.join("\n")),
+            Self::Invalid(message) => write!(f, "the rendered parameters are not valid: {message}"),
+        }
+    }
+}
+
+/// The parameters with their templates rendered. Blocks only when a template looks something up.
+pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Result<Value, ParameterError> {
+    let task = assignment.task();
+    if equipment.operator(&task.operator).is_none() {
+        return Err(ParameterError::UnknownOperator(task.operator.clone()));
+    }
+    if !any_text(&task.parameters, &is_template) {
+        return Ok(task.parameters.clone());
+    }
+    let lookup = (equipment.lookup)(assignment);
+    // Most templates use dates and params only; those need no other thread.
+    let looks_up = any_text(&task.parameters, &|text| {
+        is_template(text) && ["var", "conn", "ti", "task_instance", "xcom"].iter().any(|name| text.contains(name))
+    });
+    if !looks_up {
+        return render_now(equipment, assignment, lookup);
+    }
+    let (equipment, assignment) = (equipment.clone(), assignment.clone());
+    tokio::task::spawn_blocking(move || render_now(&equipment, &assignment, lookup))
+        .await
+        .unwrap_or_else(|panic| Err(ParameterError::Render(vec![format!("rendering failed: {panic}")])))
+}
+
+fn render_now(equipment: &Equipment, assignment: &Assignment, lookup: Arc<dyn Lookup>) -> Result<Value, ParameterError> {
+    let task = assignment.task();
+    let facts = RenderFacts {
+        dag: &assignment.dag,
+        task_id: task.task_id.as_str(),
+        run: &assignment.run,
+        try_number: assignment.try_number,
+        max_tries: assignment.max_tries,
+        map_index: assignment.map_index,
+        is_test: equipment.is_test,
+    };
+    let Some((_, schema)) = equipment.operator(&task.operator) else {
+        return Err(ParameterError::UnknownOperator(task.operator.clone()));
+    };
+    render_parameters(schema, &task.parameters, &RenderContext::new(&facts, lookup))
+        .map_err(|errors| ParameterError::Render(errors.iter().map(ToString::to_string).collect()))
+}
+
+/// The operator that these rendered parameters make.
+pub fn operator(equipment: &Equipment, name: &str, rendered: Value) -> Result<Box<dyn Operator>, ParameterError> {
+    let (entry, _) = equipment.operator(name).ok_or_else(|| ParameterError::UnknownOperator(name.to_owned()))?;
+    (entry.parse)(rendered).map_err(ParameterError::Invalid)
+}
+
+fn any_text(value: &Value, test: &dyn Fn(&str) -> bool) -> bool {
+    match value {
+        Value::String(text) => test(text),
+        Value::Array(items) => items.iter().any(|item| any_text(item, test)),
+        Value::Object(map) => map.values().any(|item| any_text(item, test)),
+        _ => false,
+    }
+}
+
+/// Rendered parameters as they may be shown: masked, long texts cut.
+pub fn shown(equipment: &Equipment, rendered: &Value) -> Value {
+    fn cut(value: Value) -> Value {
+        match value {
+            Value::String(text) if text.len() > MAX_SHOWN => {
+                let end = text.char_indices().map(|(i, _)| i).take_while(|i| *i <= MAX_SHOWN).last().unwrap_or(0);
+                Value::String(format!("{}… (cut; {} bytes in all)", &text[..end], text.len()))
+            }
+            Value::Array(items) => items.into_iter().map(cut).collect(),
+            Value::Object(map) => Value::Object(map.into_iter().map(|(key, value)| (key, cut(value))).collect()),
+            other => other,
+        }
+    }
+    cut(equipment.masker.mask_value(rendered))
+}

@@ -1,0 +1,97 @@
+//! What a running try writes down.
+
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, Utc};
+use millrace_logs::{Level, TryLog};
+use millrace_model::ledger::{Checkpoint, LedgerEntry};
+use millrace_operator_api::context::{Clock, LogLevel, Reporter};
+
+/// Where log lines and checkpoints of a try go. Lines are already masked.
+pub trait LogSink: Send + Sync {
+    fn line(&self, at: DateTime<Utc>, level: LogLevel, text: &str);
+    fn checkpoint(&self, checkpoint: &Checkpoint);
+}
+
+/// The log of a recorded try: lines to its file, checkpoints to the store, in order.
+pub struct AttemptLog {
+    log: TryLog,
+    checkpoints: Box<dyn Fn(Checkpoint) + Send + Sync>,
+}
+
+impl AttemptLog {
+    /// `checkpoints` must not block.
+    pub fn new(log: TryLog, checkpoints: impl Fn(Checkpoint) + Send + Sync + 'static) -> Self {
+        Self { log, checkpoints: Box::new(checkpoints) }
+    }
+}
+
+impl LogSink for AttemptLog {
+    fn line(&self, at: DateTime<Utc>, level: LogLevel, text: &str) {
+        let level = match level {
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Info => Level::Info,
+            LogLevel::Warning => Level::Warning,
+            LogLevel::Error => Level::Error,
+        };
+        self.log.write(at, level, text);
+    }
+
+    fn checkpoint(&self, checkpoint: &Checkpoint) {
+        (self.checkpoints)(checkpoint.clone());
+    }
+}
+
+/// The reporter that an operator sees: adds the instant, keeps the ledger until the try ends.
+pub struct AttemptReport {
+    log: Arc<dyn LogSink>,
+    clock: Arc<dyn Clock>,
+    mask: Box<dyn Fn(&str) -> String + Send + Sync>,
+    /// Written with the first line only, so that a task with nothing to say leaves no file.
+    heading: Mutex<Option<String>>,
+    ledger: Mutex<Vec<LedgerEntry>>,
+}
+
+impl AttemptReport {
+    pub fn new(
+        log: Arc<dyn LogSink>,
+        clock: Arc<dyn Clock>,
+        heading: String,
+        mask: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self { log, clock, mask: Box::new(mask), heading: Mutex::new(Some(heading)), ledger: Mutex::default() }
+    }
+
+    /// True once a line was written.
+    pub fn has_lines(&self) -> bool {
+        self.heading.lock().is_ok_and(|heading| heading.is_none())
+    }
+
+    pub fn take_ledger(&self) -> Vec<LedgerEntry> {
+        self.ledger.lock().map(|mut ledger| std::mem::take(&mut *ledger)).unwrap_or_default()
+    }
+}
+
+impl Reporter for AttemptReport {
+    fn log(&self, level: LogLevel, line: &str) {
+        let now = self.clock.now();
+        let heading = self.heading.lock().ok().and_then(|mut heading| heading.take());
+        if let Some(heading) = heading {
+            self.log.line(now, LogLevel::Info, &(self.mask)(&heading));
+        }
+        self.log.line(now, level, &(self.mask)(line));
+    }
+
+    fn checkpoint(&self, mut checkpoint: Checkpoint) {
+        checkpoint.message = (self.mask)(&checkpoint.message);
+        self.log.checkpoint(&checkpoint);
+    }
+
+    fn ledger(&self, mut entry: LedgerEntry) {
+        entry.source = (self.mask)(&entry.source);
+        entry.target = (self.mask)(&entry.target);
+        if let Ok(mut ledger) = self.ledger.lock() {
+            ledger.push(entry);
+        }
+    }
+}
