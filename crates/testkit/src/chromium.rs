@@ -1,13 +1,12 @@
 //! A real browser, driven over WebDriver.
 
-use std::io::Write;
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::daemon::status_of;
 use crate::{Daemon, binaries, free_port};
 
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -42,8 +41,9 @@ impl Chromium {
                 .spawn()?;
             match driver.wait_for_url(&format!("http://127.0.0.1:{port}/status"), START_TIMEOUT) {
                 Ok(()) => return Ok(Self { driver, port, browser, profile }),
-                // Somebody took the port in between.
-                Err(error) => problem = Some(error),
+                // Somebody took the port in between, most likely.
+                Err(error) if !driver.is_running() => problem = Some(error),
+                Err(error) => return Err(error).context("chromedriver does not get ready"),
             }
         }
         Err(problem.unwrap_or_else(|| anyhow::anyhow!("no attempt was made"))).context("cannot start chromedriver")
@@ -90,8 +90,7 @@ impl Chromium {
 impl Drop for Chromium {
     fn drop(&mut self) {
         // Asked politely it closes its browsers, some of whose processes leave the process group.
-        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-            let _ = write!(stream, "GET /shutdown HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
+        if status_of(&format!("{}/shutdown", self.webdriver_url())).is_some() {
             let _ = self.driver.wait(Duration::from_secs(10));
         }
     }

@@ -223,12 +223,14 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// The status of a GET, without an HTTP client: HTTP/1.0, one request, one connection.
-fn status_of(url: &str) -> Option<u16> {
+/// The status of a GET, without an HTTP client: one request, one connection. HTTP/1.1, because chromedriver closes the
+/// door on 1.0.
+pub(crate) fn status_of(url: &str) -> Option<u16> {
     let (host, path) = url.strip_prefix("http://")?.split_once('/').unwrap_or((url.strip_prefix("http://")?, ""));
     let mut stream = TcpStream::connect(host).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET /{path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n").ok()?;
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).ok()?;
     std::str::from_utf8(&answer[9..]).ok()?.parse().ok()

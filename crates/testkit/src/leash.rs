@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 const SCRIPT: &str = r#"
 if ! read -r _; then
-    kill -KILL -- "-$1" 2>/dev/null
+    kill -s KILL -- "-$1" 2>/dev/null
     if [ -n "$2" ]; then rm -rf -- "$2"; fi
 fi
 "#;
@@ -44,5 +44,37 @@ impl Drop for Leash {
             let _ = stdin.write_all(b"let go\n");
         }
         let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("600").process_group(0).spawn().unwrap()
+    }
+
+    #[test]
+    fn when_the_test_dies_its_process_and_folder_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = sleeper();
+        let mut leash = Leash::new(child.id(), Some(folder.path())).unwrap();
+        // What the kernel does when the test process dies.
+        drop(leash.0.stdin.take());
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        leash.0.wait().unwrap();
+        assert!(!folder.path().exists());
+    }
+
+    #[test]
+    fn letting_go_touches_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = sleeper();
+        drop(Leash::new(child.id(), Some(folder.path())).unwrap());
+        assert!(child.try_wait().unwrap().is_none() && folder.path().exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

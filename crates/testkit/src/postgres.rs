@@ -20,7 +20,7 @@ const PACKAGE: &str = "postgresql";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-struct PostgresEngine;
+pub(crate) struct PostgresEngine;
 
 impl Engine for PostgresEngine {
     const NAME: &'static str = "postgres";

@@ -6,6 +6,7 @@
 //! takes both locks first, so that no server ends under a test.
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::site::{Endpoint, Engine, Site, base_folder, log_path, log_tail, make_folder, write_private};
+use crate::site::{Endpoint, Engine, Site, base_folder, log_tail, make_folder, write_private};
 use crate::wait_until_blocking;
 
 const IDLE_MINUTES: u32 = 15;
@@ -36,6 +37,7 @@ while kill -0 "$server" 2>/dev/null; do
         if flock -n -x 8 && flock -n -x 9; then
             kill "-$signal" "$server"
             wait "$server"
+            cd /
             rm -rf -- "$folder/data" "$folder/state.json" "$folder/server.pid"
         fi
         exec 8>&- 9>&-
@@ -56,10 +58,14 @@ pub enum Stopped {
 
 /// Joins the users of this user's shared server, starting it if it does not answer.
 pub(crate) fn attach(engine: &impl Engine) -> Result<Endpoint> {
-    attach_in(engine, &base_folder()?)
+    let (endpoint, users) = attach_in(engine, &base_folder()?)?;
+    // Held until the process ends: that is what says that the server is in use.
+    std::mem::forget(users);
+    Ok(endpoint)
 }
 
-fn attach_in<E: Engine>(engine: &E, base: &Path) -> Result<Endpoint> {
+/// The file is the lock that makes the caller a user.
+fn attach_in<E: Engine>(engine: &E, base: &Path) -> Result<(Endpoint, File)> {
     let folder = base.join(E::NAME);
     make_folder(&folder)?;
     let start = open_lock(&folder, "start.lock")?;
@@ -72,14 +78,16 @@ fn attach_in<E: Engine>(engine: &E, base: &Path) -> Result<Endpoint> {
         Some(endpoint) if engine.answers(&endpoint).is_ok() => endpoint,
         _ => start_anew(engine, &folder)?,
     };
-    // Held until the process ends: that is what says that the server is in use.
-    std::mem::forget(users);
-    Ok(endpoint)
+    Ok((endpoint, users))
 }
 
 /// Stops this user's shared server, unless another process uses it.
 pub(crate) fn stop<E: Engine>() -> Result<Stopped> {
-    let folder = base_folder()?.join(E::NAME);
+    stop_in::<E>(&base_folder()?)
+}
+
+fn stop_in<E: Engine>(base: &Path) -> Result<Stopped> {
+    let folder = base.join(E::NAME);
     if !folder.is_dir() {
         return Ok(Stopped::NotRunning);
     }
@@ -179,10 +187,9 @@ fn server_pid(folder: &Path) -> Option<Pid> {
 }
 
 fn clear(folder: &Path) -> Result<()> {
-    for name in ["state.json", "server.pid"] {
+    for name in ["state.json", "server.pid", "server.log", "password", "first.sql"] {
         let _ = fs::remove_file(folder.join(name));
     }
-    let _ = fs::remove_file(log_path(folder));
     let data = folder.join("data");
     match fs::remove_dir_all(&data) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -198,6 +205,79 @@ fn read_state(folder: &Path) -> Option<Endpoint> {
 
 fn open_lock(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join(name);
-    let opened = File::options().create(true).append(true).open(&path);
+    let opened = File::options().create(true).append(true).mode(0o600).open(&path);
     opened.with_context(|| format!("cannot open the lock file {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::PostgresEngine;
+    use crate::site::random_word;
+    use std::path::PathBuf;
+
+    /// A base folder of the test's own, removed at its end.
+    struct Base(PathBuf);
+
+    impl Base {
+        fn new() -> Self {
+            let folder = base_folder().unwrap().join(format!("test-{}", random_word(4).unwrap()));
+            make_folder(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn server(&self) -> PathBuf {
+            self.0.join(PostgresEngine::NAME)
+        }
+    }
+
+    impl Drop for Base {
+        fn drop(&mut self) {
+            let _ = end_leftover(&self.server());
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_server_in_use_is_not_stopped() {
+        let base = Base::new();
+        assert_eq!(stop_in::<PostgresEngine>(&base.0).unwrap(), Stopped::NotRunning);
+        let (endpoint, first) = attach_in(&PostgresEngine, &base.0).unwrap();
+        let (same, second) = attach_in(&PostgresEngine, &base.0).unwrap();
+        assert_eq!(endpoint.port, same.port);
+        drop(first);
+        assert_eq!(stop_in::<PostgresEngine>(&base.0).unwrap(), Stopped::InUse);
+        PostgresEngine.answers(&endpoint).unwrap();
+        drop(second);
+        assert_eq!(stop_in::<PostgresEngine>(&base.0).unwrap(), Stopped::Now);
+        assert!(PostgresEngine.answers(&endpoint).is_err(), "it answers after its end");
+        assert!(!base.server().join("data").exists(), "its data stayed");
+    }
+
+    #[test]
+    fn a_dead_server_is_replaced() {
+        let base = Base::new();
+        let (dead, users) = attach_in(&PostgresEngine, &base.0).unwrap();
+        kill_process(server_pid(&base.server()).unwrap(), Signal::KILL).unwrap();
+        wait_until_blocking("the server is dead", STOP_TIMEOUT, || PostgresEngine.answers(&dead).is_err()).unwrap();
+        let (alive, _) = attach_in(&PostgresEngine, &base.0).unwrap();
+        PostgresEngine.answers(&alive).unwrap();
+        assert_ne!(dead.password, alive.password);
+        drop(users);
+    }
+
+    #[test]
+    fn an_idle_server_ends_by_itself() {
+        let base = Base::new();
+        let (endpoint, users) = attach_in(&PostgresEngine, &base.0).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_hours(1);
+        users.set_modified(long_ago).unwrap();
+        PostgresEngine.answers(&endpoint).unwrap();
+        drop(users);
+        wait_until_blocking("the idle server ends and its data goes", STOP_TIMEOUT, || {
+            !base.server().join("data").exists()
+        })
+        .unwrap();
+        assert!(PostgresEngine.answers(&endpoint).is_err(), "it answers after its end");
+    }
 }
