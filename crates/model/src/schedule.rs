@@ -25,11 +25,21 @@ use crate::instant::{InstantError, format_utc_micros, parse_instant};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// A cron expression that cannot be read, or never fires.
-    #[error("{problem} of '{text}'")]
+    #[error("'{text}' is not a cron expression that can be used: {problem}")]
     Cron {
         /// The expression as written.
         text: String,
-        /// The field and what is wrong with it.
+        /// What is wrong with it and how to mend it.
+        problem: String,
+    },
+    /// One field of a cron expression that cannot be read.
+    #[error("{problem} in field {field} of '{text}'")]
+    CronField {
+        /// The expression as written.
+        text: String,
+        /// Counted from 1.
+        field: usize,
+        /// The field's name and what is wrong with it.
         problem: String,
     },
     /// An `every` that is not a positive length.

@@ -14,6 +14,8 @@ struct FieldRule {
     high: u32,
     names: &'static [&'static str],
     unit: &'static str,
+    /// The longest stride that makes sense: how many different numbers the field has.
+    steps: u32,
 }
 
 const MONTH_NAMES: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
@@ -26,11 +28,11 @@ const MONTH: usize = 3;
 const DAY_OF_WEEK: usize = 4;
 
 const RULES: [FieldRule; 5] = [
-    FieldRule { name: "minute", low: 0, high: 59, names: &[], unit: "m" },
-    FieldRule { name: "hour", low: 0, high: 23, names: &[], unit: "h" },
-    FieldRule { name: "day of month", low: 1, high: 31, names: &[], unit: "d" },
-    FieldRule { name: "month", low: 1, high: 12, names: MONTH_NAMES, unit: "mo" },
-    FieldRule { name: "day of week", low: 0, high: 7, names: DAY_NAMES, unit: "d" },
+    FieldRule { name: "minute", low: 0, high: 59, names: &[], unit: "m", steps: 60 },
+    FieldRule { name: "hour", low: 0, high: 23, names: &[], unit: "h", steps: 24 },
+    FieldRule { name: "day of month", low: 1, high: 31, names: &[], unit: "d", steps: 31 },
+    FieldRule { name: "month", low: 1, high: 12, names: MONTH_NAMES, unit: "mo", steps: 12 },
+    FieldRule { name: "day of week", low: 0, high: 7, names: DAY_NAMES, unit: "d", steps: 7 },
 ];
 
 /// One field, expanded.
@@ -66,14 +68,19 @@ impl Fields {
         }
         let mut fields: [Field; 5] = Default::default();
         for (index, part) in parts.iter().enumerate() {
-            fields[index] = parse_field(index, part)
-                .map_err(|problem| field_error(index, shown, &format!("{} {problem}", RULES[index].name)))?;
+            fields[index] = parse_field(index, part).map_err(|problem| ScheduleError::CronField {
+                text: shown.to_owned(),
+                field: index + 1,
+                problem: format!("{} {problem}", RULES[index].name),
+            })?;
         }
         let fields = Self { fields };
         if fields.never_fires() {
             return Err(ScheduleError::Cron {
                 text: shown.to_owned(),
-                problem: "it never fires: no month of field 4 has a day of field 3; mend the day of month".to_owned(),
+                problem:
+                    "it never fires, because no month of field 4 has a day of field 3; choose an earlier day or write L"
+                        .to_owned(),
             });
         }
         Ok(fields)
@@ -138,10 +145,6 @@ impl Field {
         let numbers = self.values.iter().map(u32::to_string);
         numbers.chain(self.special.iter().cloned()).collect::<Vec<_>>().join(",")
     }
-}
-
-fn field_error(index: usize, shown: &str, problem: &str) -> ScheduleError {
-    ScheduleError::Cron { text: shown.to_owned(), problem: format!("{problem} in field {}", index + 1) }
 }
 
 fn parse_field(index: usize, text: &str) -> Result<Field, String> {
@@ -232,10 +235,10 @@ fn parse_step(rule: &FieldRule, text: &str) -> Result<usize, String> {
     if step == 0 {
         return Err("has a step of zero".to_owned());
     }
-    if step > rule.high {
+    if step > rule.steps {
         return Err(format!(
-            "has a step of {step} but ends at {}; for a longer stride write every: {step}{}",
-            rule.high, rule.unit
+            "has a step of {step}, more than the {} there are (write every: {step}{})",
+            rule.steps, rule.unit
         ));
     }
     Ok(step as usize)
@@ -284,6 +287,7 @@ mod tests {
             ("0 0 10,* * 1", "0 0 * * 1"),
             ("0 0 1 nov-feb *", "0 0 1 1,2,11,12 *"),
             ("0-59 */1 * * *", "* * * * *"),
+            ("*/60 */24 * * *", "0 0 * * *"),
         ];
         for (text, want) in cases {
             assert_eq!(Fields::parse(text, text).unwrap().normalised(), want, "{text}");
@@ -303,7 +307,7 @@ mod tests {
             ("0 0 * * FRY", "day of week must be 0-7 or a name such as MON, got 'FRY' in field 5"),
             ("0 0 * FEBR *", "month must be 1-12 or a name such as FEB, got 'FEBR' in field 4"),
             ("*/0 * * * *", "minute has a step of zero in field 1"),
-            ("*/90 * * * *", "minute has a step of 90 but ends at 59; for a longer stride write every: 90m in field 1"),
+            ("*/90 * * * *", "minute has a step of 90, more than the 60 there are (write every: 90m) in field 1"),
             ("0 0 15W * *", "day of month '15W' (nearest weekday) is not supported in field 3"),
             ("0 0 * * L", "day of week needs a day with L"),
             ("0 0 * * 5#6", "day of week takes #1 to #5, got '5#6' in field 5"),
