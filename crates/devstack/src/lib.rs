@@ -21,4 +21,5 @@ pub mod s3;
 pub use error::DevstackError;
 pub use faults::{Fault, Faults};
 pub use objects::{ObjectError, ObjectInfo, ObjectSource};
+pub use redshift::{RedshiftConfig, RunningRedshift, serve_redshift};
 pub use s3::{RunningS3, S3Config, serve_s3};
