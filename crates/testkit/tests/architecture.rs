@@ -24,9 +24,12 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     // Floor 2, engines. The scheduler and the worker never import each other.
     ("operators", 2, &["operator-api", "model", "template"]),
     ("scheduler", 2, &["planner", "dagfile", "store", "model", "operator-api"]),
-    ("worker", 2, &["operator-api", "template", "store", "logs", "model"]),
+    // The masker of `settings` is what keeps secrets out of a try's log.
+    ("worker", 2, &["operator-api", "template", "store", "logs", "settings", "model"]),
+    // Connections and variables: sealed by the keyring of `settings`, kept by `store`.
+    ("vault", 2, &["operator-api", "settings", "store", "model"]),
     // Floor 3, faces.
-    ("server", 3, &["store", "planner", "logs", "settings", "model", "template", "operator-api", "dagfile"]),
+    ("server", 3, &["store", "planner", "logs", "settings", "vault", "model", "template", "operator-api", "dagfile"]),
     (
         "cli",
         4,
@@ -44,6 +47,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
             "scheduler",
             "worker",
             "server",
+            "vault",
             "devstack",
             "migrations",
         ],

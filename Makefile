@@ -1,0 +1,30 @@
+# make                build the release binary: target/release/millrace
+# make test           everything that must hold: format, lints, all tests on real servers
+# make lint           format and lints only
+# make bench          the benchmarks
+# make clean-servers  stop the PostgreSQL and MariaDB that tests left running
+
+.PHONY: build setup lint test bench clean-servers
+
+build:
+	cargo build --release --locked
+
+setup:
+	@tests/setup.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: setup
+	@tests/run.sh
+
+bench:
+	@if cargo metadata --no-deps --locked --format-version 1 | grep -q '"name":"millrace-bench"'; then \
+		cargo run --release --locked -p millrace-cli --bin millrace-bench; \
+	else \
+		echo 'make bench: there are no benchmarks yet' >&2; exit 1; \
+	fi
+
+clean-servers:
+	@cargo run --quiet --locked -p millrace-testkit --bin testkit-servers -- stop

@@ -1,0 +1,103 @@
+#!/bin/sh
+# Checks for what building and testing Millrace needs besides Rust. Missing Debian packages are installed when we are
+# root or sudo asks no password; otherwise the command to run is printed. Services that Debian would start are not
+# needed: the tests start servers of their own.
+set -eu
+
+problems=
+packages=
+
+need() { # program package...
+    program=$1
+    shift
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$program" >/dev/null 2>&1 || packages="$packages $*"
+}
+
+# Debian keeps the server's programs off the PATH. `DROP DATABASE … WITH (FORCE)` needs PostgreSQL 13.
+has_postgres() {
+    for initdb in /usr/lib/postgresql/*/bin/initdb "$(command -v initdb || true)"; do
+        [ -x "$initdb" ] && [ -x "$(dirname "$initdb")/postgres" ] || continue
+        version=$("$initdb" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+        [ "$version" -ge 13 ] && return 0
+    done
+    return 1
+}
+
+check_packages() {
+    packages=
+    need cc gcc libc6-dev
+    has_postgres || packages="$packages postgresql"
+    need mariadbd mariadb-server
+    need mariadb-install-db mariadb-server
+    need mariadb mariadb-client
+    need chromium chromium
+    need chromedriver chromium-driver
+    need setpriv util-linux
+    need flock util-linux
+    need find findutils
+    packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
+    packages=${packages% }
+}
+
+check_rust() {
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+    if ! command -v cargo >/dev/null 2>&1; then
+        problems="$problems
+Rust $wanted or newer is missing: see https://rustup.rs"
+        return
+    fi
+    found=$(rustc --version | cut -d' ' -f2)
+    if [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n1)" != "$wanted" ]; then
+        problems="$problems
+Rust $found is too old, $wanted is needed: rustup update"
+    fi
+    for component in fmt clippy; do
+        cargo "$component" --version >/dev/null 2>&1 || problems="$problems
+cargo $component is missing: rustup component add $(echo $component | sed 's/^fmt$/rustfmt/')"
+    done
+}
+
+# Debian starts the services of new packages, unless policy-rc.d says no; one that exists is somebody's own.
+INSTALL='
+set -eu
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf "#!/bin/sh\nexit 101\n" >"$policy"
+    chmod 755 "$policy"
+    trap "rm -f $policy" EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -q -y --no-install-recommends "$@"
+'
+
+install_packages() {
+    echo "tests/setup.sh: installing $packages" >&2
+    if [ "$(id -u)" -eq 0 ]; then
+        sh -c "$INSTALL" install $packages
+    else
+        sudo -n sh -c "$INSTALL" install $packages
+    fi
+}
+
+may_install() {
+    command -v apt-get >/dev/null 2>&1 || return 1
+    [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null
+}
+
+check_rust
+check_packages
+if [ -n "$packages" ] && may_install; then
+    install_packages >&2 || problems="$problems
+apt-get failed, see above"
+    check_packages
+fi
+if [ -n "$packages" ]; then
+    problems="$problems
+Debian packages are missing. Run:
+    sudo apt-get update && sudo apt-get install --no-install-recommends $packages"
+fi
+if [ -n "$problems" ]; then
+    echo "The tests cannot run on this machine yet.$problems" >&2
+    exit 1
+fi
