@@ -1,1 +1,50 @@
-//! placeholder
+//! The operators: what a task can do. One file per operator, and [`ALL`], the one table that lists them.
+//!
+//! Invariants:
+//! - Operators see ports only: no driver, no tokio, no metadata database, no environment, no clock but the context's.
+//! - Every movement of rows streams in bounded memory and writes its ledger; numbers that disagree fail the task.
+//! - Every outside effect carries the task instance's work id. A try that follows one that died finds what that one did
+//!   and neither repeats nor refuses it.
+//! - A stop asked for through the context drops the streams, so that nothing half-made is published.
+//! - A parameter has one name. Old names are aliases in the table, and only the reader of DAG files knows them.
+//!
+//! What several operators are made of lives in [`parts`]. May import `operator-api`, `model` and `template` only.
+
+pub mod parts;
+
+mod bash;
+mod copy;
+mod empty;
+mod extract;
+mod noop;
+mod s3_cleanup;
+mod sql;
+mod sql_to_s3;
+mod summary_check;
+mod summary_table;
+mod upload;
+mod upsert;
+
+use millrace_operator_api::OperatorEntry;
+use millrace_operator_api::entry::Catalogue;
+
+/// Every operator, by name.
+pub static ALL: &[OperatorEntry] = &[
+    bash::ENTRY,
+    copy::ENTRY,
+    empty::ENTRY,
+    extract::ENTRY,
+    noop::ENTRY,
+    s3_cleanup::ENTRY,
+    sql::ENTRY,
+    sql_to_s3::ENTRY,
+    summary_check::ENTRY,
+    summary_table::ENTRY,
+    upload::ENTRY,
+    upsert::ENTRY,
+];
+
+/// What the reader of DAG files and the worker are given.
+pub fn catalogue() -> Catalogue {
+    ALL
+}

@@ -1,0 +1,123 @@
+//! `extract`: a query's rows into a file of the run.
+
+use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
+use millrace_template::Template;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::parts::csv::DEFAULT_NULL_MARKER;
+use crate::parts::encoding::{announce_columns, check_shape, encode_rows, rendered_shape};
+use crate::parts::handover::WrittenFile;
+use crate::parts::mark::Compression;
+use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written};
+use crate::parts::publishing::record;
+use crate::parts::report::{Progress, query_label, unless_cancelled, while_doing};
+
+pub const ENTRY: OperatorEntry =
+    OperatorEntry::of::<Extract>("extract", "writes the rows of a query to a CSV file of the run")
+        .parameter_aliases(&[("mysql_conn_id", "sql_conn_id"), ("postgres_conn_id", "sql_conn_id"), ("sql", "query")]);
+
+/// Reads the rows of a query into a CSV file that later tasks of the same run can take, `upload` first of all. The file
+/// goes away with the run.
+///
+/// CSV without a header, quoted as RFC 4180 says, UTF-8, lines end in LF. NULL is written as `null_marker` and '' as `""`.
+/// The rows stream: a table of any size needs the same memory. The result holds the file's name, rows, bytes and checksum.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Extract {
+    /// The connection to read from: MySQL, MariaDB, PostgreSQL or SQLite.
+    sql_conn_id: Template<String>,
+    /// One SELECT.
+    query: Template<String>,
+    /// The file's name in the run's scratch folder. Default: the task's id and `.csv` (`.csv.gz` when compressed).
+    #[serde(default)]
+    file: Option<Template<String>>,
+    /// Write a first line with the columns' names.
+    #[serde(default)]
+    header: bool,
+    /// One ASCII character between fields; `\t` is a tab.
+    #[serde(default = "comma")]
+    delimiter: Template<String>,
+    /// The text that stands for NULL. A row that holds exactly this text stops the task, since the two could not be told
+    /// apart. Empty: NULL is an empty field without quotes.
+    #[serde(default = "null_marker")]
+    null_marker: Template<String>,
+    /// `none` or `gzip`.
+    #[serde(default)]
+    compression: Compression,
+}
+
+fn comma() -> Template<String> {
+    ",".into()
+}
+
+fn null_marker() -> Template<String> {
+    DEFAULT_NULL_MARKER.into()
+}
+
+impl Operator for Extract {
+    fn check(&self, problems: &mut Problems) {
+        for (name, field) in [("sql_conn_id", &self.sql_conn_id), ("query", &self.query)] {
+            if is_blank(field) {
+                problems.add(name, format!("{name} is empty"));
+            }
+        }
+        if let Some(name) = self.file.as_ref().and_then(written)
+            && let Some(problem) = name_problem(&name)
+        {
+            problems.add("file", problem);
+        }
+        check_shape(&self.delimiter, &self.null_marker, problems);
+    }
+
+    fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
+        Box::pin(self.execute(context))
+    }
+}
+
+/// Why a scratch file can't be called that.
+fn name_problem(name: &str) -> Option<String> {
+    if name.trim().is_empty() {
+        return Some("file is empty".to_owned());
+    }
+    let leaves = name.starts_with('/') || name.contains(['\\', '\0']) || name.split('/').any(|part| part == "..");
+    leaves.then(|| format!("'{name}' leaves the run's scratch folder; write a name such as nps.csv"))
+}
+
+impl Extract {
+    async fn execute(&self, context: &TaskContext) -> Result<Outcome, TaskError> {
+        let started_at = context.clock.now();
+        let conn_id = rendered_text("sql_conn_id", &self.sql_conn_id)?;
+        let query = rendered_text("query", &self.query)?;
+        let mut shape = rendered_shape(&self.delimiter, &self.null_marker, self.header, self.compression)?;
+        let file = rendered_option("file", self.file.as_ref())?
+            .unwrap_or_else(|| format!("{}{}", context.work.task_id, shape.extension()));
+        if let Some(problem) = name_problem(&file) {
+            return Err(TaskError::Fail(format!("parameter file: {problem}")));
+        }
+        let label = query_label(&conn_id, &query);
+        let source = context.ports.source(context, &conn_id).await?;
+        let scratch = context.ports.scratch();
+        let (written, totals) = unless_cancelled(context, async {
+            let rows = source.query(&query).await.map_err(|e| while_doing(&format!("reading {label}"), e))?;
+            shape.columns = announce_columns(context, &rows);
+            let (body, tally) = encode_rows(rows, &shape, Progress::start(context, "extract"));
+            let written = scratch.write(&context.work, &file, body).await.map_err(|error| match tally.error() {
+                Some(cause) => while_doing(&format!("reading {label}"), cause),
+                None => while_doing(&format!("writing the file {file}"), error),
+            })?;
+            Ok((written, tally.totals()))
+        })
+        .await?;
+        let Some(checksum) = totals.checksum.clone().filter(|_| written.size == totals.bytes) else {
+            return Err(TaskError::Retry(format!(
+                "the file {file} holds {} bytes, but {} were written; it is not trusted",
+                written.size, totals.bytes
+            )));
+        };
+        record(context, "extract", &label, &format!("file {file}"), started_at, &totals);
+        context.info(format!("{} rows, {} bytes in {file}", totals.rows, totals.bytes));
+        let result = WrittenFile { file, rows: totals.rows, bytes: totals.bytes, checksum, shape };
+        serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
+    }
+}

@@ -1,0 +1,16 @@
+//! What several operators are made of: the CSV encoder, streams of encoded rows, publishing objects, loading them, and
+//! reading parameters.
+
+pub mod checks;
+pub mod copy_options;
+pub mod csv;
+pub mod encoding;
+pub mod handover;
+pub mod load_target;
+pub mod loading;
+pub mod mark;
+pub mod parameter;
+pub mod publishing;
+pub mod report;
+pub mod script;
+pub mod table_name;

@@ -1,0 +1,57 @@
+//! What a task tells the next one through its result.
+
+use millrace_operator_api::{TaskContext, TaskError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::mark::FileShape;
+
+/// The result of `extract`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenFile {
+    /// Its name in the run's scratch folder.
+    pub file: String,
+    pub rows: u64,
+    pub bytes: u64,
+    /// `sha256:<hex>`.
+    pub checksum: String,
+    pub shape: FileShape,
+}
+
+/// The result of `upload` and `sql_to_s3`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenObject {
+    pub bucket: String,
+    pub key: String,
+    /// `s3://bucket/key`.
+    pub url: String,
+    /// `None` when the object came from a file of which only the bytes are known.
+    pub rows: Option<u64>,
+    pub bytes: u64,
+    /// `sha256:<hex>`.
+    pub checksum: Option<String>,
+}
+
+impl WrittenFile {
+    pub async fn pull(context: &TaskContext, task_id: &str) -> Result<Self, TaskError> {
+        pull(context, task_id, "extract").await
+    }
+}
+
+impl WrittenObject {
+    pub async fn pull(context: &TaskContext, task_id: &str) -> Result<Self, TaskError> {
+        pull(context, task_id, "sql_to_s3 or upload").await
+    }
+}
+
+async fn pull<T: DeserializeOwned>(context: &TaskContext, task_id: &str, operators: &str) -> Result<T, TaskError> {
+    let found = context.results.pull(task_id, "return_value").await?;
+    let value = found.ok_or_else(|| {
+        TaskError::Fail(format!(
+            "from_task: task '{task_id}' has no result in this run; name a task with {operators}, and add it to depends_on"
+        ))
+    })?;
+    serde_json::from_value(value).map_err(|error| {
+        TaskError::Fail(format!("from_task: the result of task '{task_id}' is not that of {operators} ({error})"))
+    })
+}

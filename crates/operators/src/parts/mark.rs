@@ -1,0 +1,169 @@
+//! What an object says about itself in its metadata: whose work wrote it, and how the rows are written in it.
+//!
+//! A load reads it back, so that NULL, header and column order need not be said twice and can't be said differently.
+
+use std::collections::BTreeMap;
+
+use millrace_operator_api::TaskContext;
+use millrace_operator_api::ports::ObjectInfo;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::csv::{CsvOptions, DEFAULT_NULL_MARKER};
+
+const WORK: &str = "millrace-work";
+const TRY: &str = "millrace-try";
+const ROWS: &str = "millrace-rows";
+const SHA256: &str = "millrace-sha256";
+const NULL: &str = "millrace-null";
+const HEADER: &str = "millrace-header";
+const DELIMITER: &str = "millrace-delimiter";
+const COMPRESSION: &str = "millrace-compression";
+const COLUMNS: &str = "millrace-columns";
+
+/// S3 takes 2 KB of metadata; what doesn't fit beside the rest is left out.
+const COLUMNS_LIMIT: usize = 1_200;
+
+/// Header values are ASCII and lose blanks at their ends.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%').add(b' ').add(b',');
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    #[default]
+    None,
+    Gzip,
+}
+
+/// How rows are written in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileShape {
+    pub delimiter: char,
+    pub header: bool,
+    pub null_marker: String,
+    pub compression: Compression,
+    /// In the order of the fields.
+    pub columns: Vec<String>,
+}
+
+impl FileShape {
+    pub fn csv_options(&self) -> CsvOptions {
+        CsvOptions {
+            // Checked to be ASCII where it comes from.
+            delimiter: u8::try_from(self.delimiter).unwrap_or(b','),
+            header: self.header,
+            null_marker: self.null_marker.clone(),
+        }
+    }
+
+    pub fn content_type(&self) -> &'static str {
+        match self.compression {
+            Compression::None => "text/csv",
+            Compression::Gzip => "application/gzip",
+        }
+    }
+
+    pub fn extension(&self) -> &'static str {
+        match self.compression {
+            Compression::None => ".csv",
+            Compression::Gzip => ".csv.gz",
+        }
+    }
+}
+
+/// What the metadata of an object says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    pub rows: Option<u64>,
+    /// `None` for an object that was not written by an operator here.
+    pub shape: Option<FileShape>,
+}
+
+fn escape(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+fn unescape(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned())
+}
+
+/// The metadata of an object that this task instance writes.
+pub fn metadata(
+    context: &TaskContext,
+    shape: Option<&FileShape>,
+    rows: Option<u64>,
+    checksum: Option<&str>,
+) -> BTreeMap<String, String> {
+    let mut metadata = BTreeMap::from([
+        (WORK.to_owned(), escape(&context.work.marker())),
+        (TRY.to_owned(), context.try_number.to_string()),
+    ]);
+    let mut add = |key: &str, value: String| metadata.insert(key.to_owned(), value);
+    if let Some(shape) = shape {
+        add(HEADER, shape.header.to_string());
+        add(DELIMITER, escape(&shape.delimiter.to_string()));
+        if !shape.null_marker.is_empty() {
+            add(NULL, escape(&shape.null_marker));
+        }
+        if shape.compression == Compression::Gzip {
+            add(COMPRESSION, "gzip".to_owned());
+        }
+        let columns = shape.columns.iter().map(|name| escape(name)).collect::<Vec<_>>().join(",");
+        if columns.len() <= COLUMNS_LIMIT {
+            add(COLUMNS, columns);
+        } else {
+            context.warning("the columns' names are too long for the object's metadata: a load goes by their order");
+        }
+    }
+    if let Some(rows) = rows {
+        add(ROWS, rows.to_string());
+    }
+    if let Some(hex) = checksum.and_then(|checksum| checksum.strip_prefix("sha256:")) {
+        add(SHA256, hex.to_owned());
+    }
+    metadata
+}
+
+/// True when this task instance (any try of it since it was last cleared) wrote the object.
+pub fn is_own(context: &TaskContext, object: &ObjectInfo) -> bool {
+    object.metadata.get(WORK) == Some(&escape(&context.work.marker()))
+}
+
+/// True when this very try wrote the object.
+pub fn is_of_this_try(context: &TaskContext, object: &ObjectInfo) -> bool {
+    is_own(context, object) && object.metadata.get(TRY) == Some(&context.try_number.to_string())
+}
+
+/// `sha256:<hex>` of the object's bytes, when the writer knew it beforehand.
+pub fn checksum(object: &ObjectInfo) -> Option<String> {
+    object.metadata.get(SHA256).map(|hex| format!("sha256:{hex}"))
+}
+
+pub fn read(object: &ObjectInfo) -> Marks {
+    let get = |key: &str| object.metadata.get(key).and_then(|text| unescape(text));
+    let shape = get(HEADER).map(|header| FileShape {
+        delimiter: get(DELIMITER).and_then(|text| text.chars().next()).unwrap_or(','),
+        header: header == "true",
+        null_marker: get(NULL).unwrap_or_default(),
+        compression: if get(COMPRESSION).as_deref() == Some("gzip") { Compression::Gzip } else { Compression::None },
+        columns: object
+            .metadata
+            .get(COLUMNS)
+            .map(|names| names.split(',').filter_map(unescape).collect())
+            .unwrap_or_default(),
+    });
+    Marks { rows: get(ROWS).and_then(|text| text.parse().ok()), shape }
+}
+
+impl Default for FileShape {
+    fn default() -> Self {
+        Self {
+            delimiter: ',',
+            header: false,
+            null_marker: DEFAULT_NULL_MARKER.to_owned(),
+            compression: Compression::None,
+            columns: Vec::new(),
+        }
+    }
+}

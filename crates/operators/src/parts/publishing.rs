@@ -1,0 +1,120 @@
+//! Putting an object where it belongs, once.
+
+use millrace_operator_api::ports::{ByteStream, ObjectInfo, ObjectStore, PutOptions};
+use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
+
+use super::encoding::{Tally, Totals};
+use super::mark::{self, FileShape};
+use super::report::{ledger_entry, unless_cancelled, while_doing};
+
+/// Where an object goes.
+pub struct Destination<'a> {
+    pub store: &'a dyn ObjectStore,
+    pub bucket: String,
+    pub key: String,
+    pub replace: bool,
+}
+
+impl Destination<'_> {
+    pub fn url(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// Whether something may be written there, found out before any work is done. `true` means that the place was empty, and
+/// must still be when the object is published.
+pub async fn claim(context: &TaskContext, to: &Destination<'_>) -> Result<bool, TaskError> {
+    if to.key.starts_with('/') {
+        context.warning(format!("the key '{}' begins with '/', which S3 takes as part of the name", to.key));
+    }
+    let existing = to.store.head(&to.bucket, &to.key).await;
+    match existing.map_err(|error| while_doing(&format!("looking for {}", to.url()), error))? {
+        None => Ok(!to.replace),
+        Some(_) if to.replace => Ok(false),
+        Some(object) if mark::is_own(context, &object) => {
+            context.info(format!("{} was written by an earlier try of this task: it is replaced", to.url()));
+            Ok(false)
+        }
+        Some(object) => Err(already_exists(to, Some(&object))),
+    }
+}
+
+fn already_exists(to: &Destination<'_>, object: Option<&ObjectInfo>) -> TaskError {
+    let size = object.map(|object| format!(" ({} bytes)", object.size)).unwrap_or_default();
+    TaskError::Fail(format!(
+        "key {} in bucket {} already exists{size}, and nothing was changed; set replace: true to overwrite it, or remove it \
+         first with s3_cleanup",
+        to.key, to.bucket
+    ))
+}
+
+/// What is known about the body before it is sent.
+#[derive(Default)]
+pub struct Known<'a> {
+    pub shape: Option<&'a FileShape>,
+    pub rows: Option<u64>,
+    pub checksum: Option<&'a str>,
+}
+
+/// Streams the body to its place and compares what arrived with what was sent.
+pub async fn publish(
+    context: &TaskContext,
+    to: &Destination<'_>,
+    only_if_absent: bool,
+    (body, tally): (ByteStream, Tally),
+    known: Known<'_>,
+) -> Result<(ObjectInfo, Totals), TaskError> {
+    let options = PutOptions {
+        metadata: mark::metadata(context, known.shape, known.rows, known.checksum),
+        content_type: known.shape.map(|shape| shape.content_type().to_owned()),
+        only_if_absent,
+    };
+    let attempted = format!("writing {}", to.url());
+    let object = unless_cancelled(context, async {
+        match to.store.put(&to.bucket, &to.key, body, options).await {
+            Ok(object) => Ok(object),
+            Err(error) => {
+                if let Some(cause) = tally.error() {
+                    return Err(while_doing(&attempted, cause));
+                }
+                if error.kind != PortErrorKind::AlreadyExists {
+                    return Err(while_doing(&attempted, error));
+                }
+                // The answer to our own publishing may have been lost, and the repetition refused.
+                let found = to.store.head(&to.bucket, &to.key).await.map_err(|e| while_doing(&attempted, e))?;
+                match found {
+                    Some(object) if mark::is_of_this_try(context, &object) => Ok(object),
+                    other => Err(already_exists(to, other.as_ref())),
+                }
+            }
+        }
+    })
+    .await?;
+    let totals = tally.totals();
+    if object.size != totals.bytes || totals.checksum.is_none() {
+        return Err(TaskError::Retry(format!(
+            "{} holds {} bytes, but {} were sent; the upload is not trusted",
+            to.url(),
+            object.size,
+            totals.bytes
+        )));
+    }
+    Ok((object, totals))
+}
+
+/// Writes a movement that ended into the ledger.
+pub fn record(
+    context: &TaskContext,
+    stage: &str,
+    source: &str,
+    target: &str,
+    started_at: chrono::DateTime<chrono::Utc>,
+    totals: &Totals,
+) {
+    let mut entry = ledger_entry(context, stage, source, target, started_at);
+    entry.rows_read = Some(totals.rows);
+    entry.rows_written = Some(totals.rows);
+    entry.bytes = Some(totals.bytes);
+    entry.checksum.clone_from(&totals.checksum);
+    context.reporter.ledger(entry);
+}

@@ -1,0 +1,144 @@
+//! `sql`: statements on a database.
+
+use millrace_operator_api::ports::SmallResult;
+use millrace_operator_api::{
+    BoxFuture, Operator, OperatorEntry, Outcome, PortErrorKind, Problems, TaskContext, TaskError,
+};
+use millrace_template::Template;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::parts::parameter::{OneOrMany, is_blank, rendered, rendered_text, written};
+use crate::parts::report::while_doing;
+use crate::parts::script::{Piece, plan};
+
+pub const ENTRY: OperatorEntry = OperatorEntry::of::<Sql>("sql", "runs SQL statements, by default in one transaction")
+    .aliases(&["SQLExecuteQueryOperator", "PostgresOperator", "MySqlOperator", "RedshiftSQLOperator"])
+    .parameter_aliases(&[
+        ("conn_id", "sql_conn_id"),
+        ("warehouse_conn_id", "sql_conn_id"),
+        ("redshift_conn_id", "sql_conn_id"),
+        ("mysql_conn_id", "sql_conn_id"),
+        ("postgres_conn_id", "sql_conn_id"),
+    ]);
+
+/// Rows that a result holds at most; a result is for handing over a few values, not tables.
+const RESULT_ROWS: usize = 1_000;
+
+/// Runs SQL statements on a warehouse or a source, by default all in one transaction: an error rolls everything back and
+/// fails the task with the database's own words.
+///
+/// The script's own BEGIN changes nothing while a transaction is open; its own COMMIT ends a transaction, and the rest runs
+/// in the next one. Both are told in the log.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sql {
+    /// The connection to run on.
+    sql_conn_id: Template<String>,
+    /// A statement, a script of several, or a list of these.
+    sql: Template<OneOrMany>,
+    /// Commit each statement by itself.
+    #[serde(default)]
+    autocommit: bool,
+    /// Make the rows of the last statement the task's result, as a list of objects with texts (1,000 rows at most).
+    #[serde(default)]
+    return_rows: bool,
+}
+
+impl Operator for Sql {
+    fn check(&self, problems: &mut Problems) {
+        if is_blank(&self.sql_conn_id) {
+            problems.add("sql_conn_id", "sql_conn_id is empty");
+        }
+        if let Some(OneOrMany(scripts)) = written(&self.sql)
+            && scripts.iter().all(|script| script.trim().is_empty())
+        {
+            problems.add("sql", "sql is empty");
+        }
+    }
+
+    fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
+        Box::pin(self.execute(context))
+    }
+}
+
+impl Sql {
+    async fn execute(&self, context: &TaskContext) -> Result<Outcome, TaskError> {
+        let conn_id = rendered_text("sql_conn_id", &self.sql_conn_id)?;
+        let OneOrMany(scripts) = rendered("sql", &self.sql)?;
+        let database = context.ports.warehouse(context, &conn_id).await?;
+        let mut statements = Vec::new();
+        for script in &scripts {
+            statements.extend(database.split(script)?);
+        }
+        if statements.is_empty() {
+            return Err(TaskError::Fail("parameter sql holds no statement after rendering".to_owned()));
+        }
+        let plan = plan(&statements, self.autocommit).map_err(TaskError::Fail)?;
+        for notice in &plan.notices {
+            context.warning(notice);
+        }
+        let mut last = None;
+        let mut committed = Vec::new();
+        for piece in &plan.pieces {
+            if context.cancel.is_cancelled() {
+                return Err(TaskError::Cancelled(context.cancel.cancelled().await));
+            }
+            context.info(format!("running {} on {conn_id}{}", numbers(piece), kind(piece)));
+            let results =
+                database.execute(&piece.statements, piece.autocommit, &context.work).await.map_err(|error| {
+                    let is_stop = error.kind == PortErrorKind::Cancelled;
+                    let attempted = format!("{} on {conn_id}{}", numbers(piece), standing(&committed));
+                    // The port counts from the piece's first statement.
+                    if is_stop { error.into() } else { while_doing(&attempted, error) }
+                })?;
+            for (index, result) in results.iter().enumerate() {
+                tell(context, piece.first + index, result);
+            }
+            committed.push(numbers(piece));
+            context.checkpoint("sql", format!("{} done", numbers(piece)));
+            last = results.into_iter().next_back();
+        }
+        match last.filter(|_| self.return_rows) {
+            Some(result) => Ok(Outcome::with(rows_of(context, &result))),
+            None => Ok(Outcome::default()),
+        }
+    }
+}
+
+fn numbers(piece: &Piece) -> String {
+    match piece.statements.len() {
+        1 => format!("statement {}", piece.first),
+        count => format!("statements {} to {}", piece.first, piece.first + count - 1),
+    }
+}
+
+fn kind(piece: &Piece) -> &'static str {
+    if piece.autocommit { ", each committed by itself" } else { " in one transaction" }
+}
+
+fn standing(committed: &[String]) -> String {
+    if committed.is_empty() { String::new() } else { format!(" ({} were committed before)", committed.join(", ")) }
+}
+
+fn tell(context: &TaskContext, number: usize, result: &SmallResult) {
+    let what = match result.rows_affected {
+        Some(rows) => format!("{rows} rows changed"),
+        None if result.columns.is_empty() => "done".to_owned(),
+        None => format!("{} rows", result.rows.len()),
+    };
+    let remote = result.remote_id.as_ref().map(|id| format!(" (id {id})")).unwrap_or_default();
+    context.info(format!("statement {number}: {what}{remote}"));
+}
+
+fn rows_of(context: &TaskContext, result: &SmallResult) -> Value {
+    if result.rows.len() > RESULT_ROWS {
+        context.warning(format!("the result holds the first {RESULT_ROWS} of {} rows", result.rows.len()));
+    }
+    let rows = result.rows.iter().take(RESULT_ROWS).map(|row| {
+        let cells = result.columns.iter().zip(row).map(|(name, cell)| (name.clone(), json!(cell)));
+        Value::Object(cells.collect::<Map<String, Value>>())
+    });
+    rows.collect()
+}
