@@ -1,0 +1,249 @@
+//! The DAG itself: everything but its tasks' parameters.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use millrace_model::dag::{DAG_SCHEMA_VERSION, Dag, Task};
+use millrace_model::graph::Graph;
+use millrace_model::ids::DagId;
+use millrace_model::instant::parse_instant;
+use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
+
+use crate::fields::Reader;
+use crate::suggest;
+use crate::task::{self, DraftTask};
+use crate::timetable;
+use crate::tree::{Entry, Node, NodeKind};
+
+/// The keys of a DAG.
+pub(crate) const KEYS: &[&str] = &[
+    "dag_id",
+    "description",
+    "schedule",
+    "start_date",
+    "end_date",
+    "timezone",
+    "catchup",
+    "timetable",
+    "max_active_runs",
+    "max_active_tasks",
+    "tags",
+    "owner",
+    "params",
+    "default_args",
+    "tasks",
+];
+
+/// Airflow's and older names of the keys above.
+pub(crate) const ALIASES: &[(&str, &str)] = &[("schedule_interval", "schedule"), ("concurrency", "max_active_tasks")];
+
+pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
+    if !matches!(root.kind, NodeKind::Map(_)) {
+        let message =
+            format!("a DAG file is a map of keys such as dag_id, schedule and tasks, not {}", root.kind.noun());
+        reader.error("wrong-type", root.span, message);
+        return None;
+    }
+    let keys = Keys::of(reader, root);
+    let dag_id = read_id(reader, keys.get("dag_id"));
+    let timezone = timetable::read_zone(reader, keys.get("timezone"));
+    let timetable = timetable::read(reader, keys.get("schedule"), keys.get("timetable"), timezone);
+    let start_date = keys.get("start_date").and_then(|entry| read_date(reader, entry, timezone));
+    let end_date = keys.get("end_date").and_then(|entry| read_date(reader, entry, timezone));
+    check_dates(reader, &keys, &timetable, start_date, end_date);
+    let defaults = &reader.options.defaults;
+    let (catchup, max_active_tasks, owner) = (defaults.catchup, defaults.max_active_tasks, defaults.owner.clone());
+    let max_active_runs = read_max_active_runs(reader, &keys, &timetable);
+    let shared = keys.get("default_args");
+    let owner = keys
+        .get("owner")
+        .or_else(|| shared.and_then(|shared| shared.value.get("owner")))
+        .and_then(|entry| reader.name(entry))
+        .or(owner);
+    let drafts = task::read_all(reader, root, keys.get("tasks"), shared);
+    let dependencies_hold = check_graph(reader, &drafts);
+    let tasks: Vec<Task> = drafts.into_iter().filter_map(|draft| draft.task).collect();
+    Some(Dag {
+        schema_version: DAG_SCHEMA_VERSION,
+        dag_id: dag_id.filter(|_| dependencies_hold)?,
+        description: keys.get("description").and_then(|entry| reader.text(entry)),
+        timetable,
+        start_date,
+        end_date,
+        catchup: keys.get("catchup").and_then(|entry| reader.flag(entry)).unwrap_or(catchup),
+        max_active_runs,
+        max_active_tasks: keys
+            .get("max_active_tasks")
+            .and_then(|entry| reader.count(entry, 1))
+            .unwrap_or(max_active_tasks),
+        tags: read_tags(reader, keys.get("tags")),
+        owner,
+        params: read_params(reader, keys.get("params")),
+        tasks,
+    })
+}
+
+/// The entries of the DAG under their own names.
+struct Keys<'n>(Vec<(&'n str, &'n Entry)>);
+
+impl<'n> Keys<'n> {
+    fn of(reader: &mut Reader<'_>, root: &'n Node) -> Self {
+        let mut keys: Vec<(&str, &Entry)> = Vec::new();
+        for entry in root.entries() {
+            // Room for anchors that are used further down.
+            if entry.key.starts_with("x-") || entry.key.starts_with('.') {
+                continue;
+            }
+            let mut name = entry.key.as_str();
+            if let Some((_, own)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
+                reader.warning(
+                    "old-name",
+                    entry.key_span,
+                    format!("'{name}' is called '{own}' here"),
+                    format!("write '{own}'"),
+                );
+                name = own;
+            } else if !KEYS.contains(&name) {
+                reader.unknown_key(entry, KEYS, "in the DAG");
+                continue;
+            }
+            if let Some((_, first)) = keys.iter().find(|(known, _)| *known == name) {
+                let message =
+                    format!("'{}' and '{}' mean the same; only one of them may be given", first.key, entry.key);
+                reader.error("conflict", entry.key_span, message);
+                continue;
+            }
+            keys.push((name, entry));
+        }
+        Self(keys)
+    }
+
+    fn get(&self, name: &str) -> Option<&'n Entry> {
+        self.0.iter().find(|(key, _)| *key == name).map(|(_, entry)| *entry)
+    }
+}
+
+fn read_id(reader: &mut Reader<'_>, entry: Option<&Entry>) -> Option<DagId> {
+    if let Some(entry) = entry.filter(|entry| !entry.value.is_null()) {
+        let text = reader.text(entry)?;
+        return DagId::parse(&text).map_err(|error| reader.error("bad-id", entry.value.span, error.to_string())).ok();
+    }
+    let file_name = reader.options.file_name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let stem = [".yaml", ".yml"].iter().find_map(|ending| file_name.strip_suffix(ending)).unwrap_or(file_name);
+    DagId::parse(stem)
+        .map_err(|error| {
+            let span = reader.source.span(0, 0);
+            let hint = "rename the file, or write a dag_id into it".to_owned();
+            reader.error_with_hint("bad-id", span, format!("the file's name is no dag_id: {error}"), hint);
+        })
+        .ok()
+}
+
+fn read_date(reader: &mut Reader<'_>, entry: &Entry, timezone: Tz) -> Option<DateTime<Utc>> {
+    let text = match &entry.value.kind {
+        NodeKind::Null => return None,
+        NodeKind::Text(text) => text,
+        _ => {
+            reader.wrong_type(entry, "a date such as 2024-01-31");
+            return None;
+        }
+    };
+    match parse_instant(text, timezone) {
+        Ok(at) => Some(at),
+        Err(error) => {
+            reader.error("bad-date", entry.value.span, format!("'{}': {error}", entry.key));
+            None
+        }
+    }
+}
+
+fn check_dates(
+    reader: &mut Reader<'_>,
+    keys: &Keys<'_>,
+    timetable: &Timetable,
+    start: Option<DateTime<Utc>>,
+    end: Option<DateTime<Utc>>,
+) {
+    if let (Some(start), Some(end), Some(entry)) = (start, end, keys.get("end_date"))
+        && end < start
+    {
+        reader.error(
+            "conflict",
+            entry.value.span,
+            "'end_date' lies before 'start_date', so that the DAG would never run",
+        );
+    }
+    let needs_start = matches!(
+        (&timetable.schedule, timetable.kind),
+        (Schedule::Cron { .. } | Schedule::Delta(_), TimetableKind::Interval)
+    );
+    let is_missing = keys.get("start_date").is_none_or(|entry| entry.value.is_null());
+    if let Some(schedule) = keys.get("schedule").filter(|_| needs_start && is_missing) {
+        let message = "a DAG with a schedule needs a 'start_date'";
+        let hint = "add start_date: 2024-01-01 (the first data interval begins there), or schedule: none".to_owned();
+        reader.error_with_hint("missing-key", schedule.key_span, message, hint);
+    }
+}
+
+fn read_max_active_runs(reader: &mut Reader<'_>, keys: &Keys<'_>, timetable: &Timetable) -> u32 {
+    let given = keys.get("max_active_runs").and_then(|entry| reader.count(entry, 1).map(|count| (count, entry)));
+    if timetable.schedule != Schedule::Continuous {
+        return given.map_or(reader.options.defaults.max_active_runs, |(count, _)| count);
+    }
+    if let Some((_, entry)) = given.filter(|(count, _)| *count != 1) {
+        reader.error("conflict", entry.value.span, "'max_active_runs' must be 1 with schedule: '@continuous'");
+    }
+    1
+}
+
+fn read_tags(reader: &mut Reader<'_>, entry: Option<&Entry>) -> Vec<String> {
+    let mut tags: Vec<String> = Vec::new();
+    for (tag, _) in entry.map(|entry| reader.texts(entry)).unwrap_or_default() {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    tags
+}
+
+fn read_params(reader: &mut Reader<'_>, entry: Option<&Entry>) -> serde_json::Map<String, serde_json::Value> {
+    let Some(entry) = entry else { return serde_json::Map::new() };
+    match entry.value.to_value() {
+        serde_json::Value::Object(params) => params,
+        serde_json::Value::Null => serde_json::Map::new(),
+        _ => {
+            reader.wrong_type(entry, "a map of names and values");
+            serde_json::Map::new()
+        }
+    }
+}
+
+/// Unknown dependencies and circles. False when there is one.
+fn check_graph(reader: &mut Reader<'_>, drafts: &[DraftTask]) -> bool {
+    let ids: Vec<&str> = drafts.iter().map(|draft| draft.id.as_str()).collect();
+    let mut holds = true;
+    let mut upstream = vec![Vec::new(); drafts.len()];
+    for (index, draft) in drafts.iter().enumerate() {
+        for (name, span) in &draft.depends_on {
+            if let Some(parent) = ids.iter().position(|id| id == name) {
+                upstream[index].push(parent);
+                continue;
+            }
+            holds = false;
+            let message = format!("task '{}' depends on '{name}', but there is no such task", draft.id);
+            reader.error_with_hint("unknown-task", *span, message, suggest::hint(name, &ids));
+        }
+    }
+    let Err(cycle) = Graph::from_upstream(upstream) else { return holds };
+    let names: Vec<&str> = cycle.iter().map(|index| ids[*index]).collect();
+    // The circle runs downstream; its second task is the one that depends on the first.
+    if let (Some(first), Some(second)) = (cycle.first(), cycle.get(1)) {
+        let place = drafts[*second].depends_on.iter().find(|(name, _)| name == ids[*first]);
+        let span = place.map_or(drafts[*second].span, |(_, span)| *span);
+        let message = match names.len() {
+            2 => format!("task '{}' depends on itself", names[0]),
+            _ => format!("tasks depend on each other in a circle: {}", names.join(" -> ")),
+        };
+        reader.error_with_hint("cycle", span, message, "take one of these dependencies out".to_owned());
+    }
+    false
+}

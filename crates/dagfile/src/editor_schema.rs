@@ -1,0 +1,213 @@
+//! The JSON Schema of a DAG file, for editors: completion, documentation and squiggles while one types.
+
+use millrace_model::trigger_rule::TriggerRule;
+use millrace_operator_api::entry::{Catalogue, OperatorEntry};
+use serde_json::{Map, Value, json};
+
+use crate::dag::ALIASES;
+use crate::schema_walk::properties;
+use crate::task;
+
+/// Derived from the table of operators, so that it can't fall behind. Draft 7, which every editor knows.
+pub fn dag_schema(catalogue: Catalogue) -> Value {
+    let mut dag_properties = dag_properties();
+    for (alias, own) in ALIASES {
+        let description = format!("Airflow's name of '{own}'.");
+        dag_properties.insert((*alias).to_owned(), json!({ "description": description, "deprecated": true }));
+    }
+    let shared = shared_properties(catalogue);
+    dag_properties.insert(
+        "default_args".to_owned(),
+        described(
+            "What all tasks have unless they say otherwise; also parameters of their operators.",
+            json!({"type": ["object", "null"], "properties": shared}),
+        ),
+    );
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Millrace DAG",
+        "description": "A DAG: a schedule, and tasks with dependencies.",
+        "type": "object",
+        "required": ["tasks"],
+        "properties": dag_properties,
+        "patternProperties": { "^(x-|\\.)": true },
+        "additionalProperties": false,
+        "definitions": {
+            "duration": {
+                "description": "A length of time: 3m, 1h30m, PT3M, or seconds as a number.",
+                "type": ["string", "number"]
+            },
+            "date": {
+                "description": "A date (2024-01-31), or date and time with or without an offset. Without one it is the DAG's time zone.",
+                "type": ["string", "null"]
+            },
+            "task": task_schema(catalogue)
+        }
+    })
+}
+
+fn described(description: &str, mut schema: Value) -> Value {
+    schema["description"] = Value::String(description.to_owned());
+    schema
+}
+
+fn dag_properties() -> Map<String, Value> {
+    let date = |text: &str| json!({ "allOf": [{ "$ref": "#/definitions/date" }], "description": text });
+    let text = |description: &str| described(description, json!({ "type": "string" }));
+    let whole = |description: &str, default: u32| {
+        described(description, json!({ "type": "integer", "minimum": 1, "default": default }))
+    };
+    let fields = [
+        ("dag_id", text("The DAG's name; by default the file's.")),
+        ("description", text("One line for lists.")),
+        (
+            "schedule",
+            described(
+                "When it runs: a cron text, @daily and the like, @once, @continuous, {every: 6h}, a list of cron texts, {at: [dates]}, or none.",
+                json!({ "type": ["string", "null", "array", "object"], "examples": ["0 2 * * *", "@daily", "none"] }),
+            ),
+        ),
+        ("start_date", date("The first data interval begins here or later.")),
+        ("end_date", date("No run has a logical date after it.")),
+        (
+            "timezone",
+            described(
+                "The zone whose wall clock the schedule means.",
+                json!({ "type": "string", "default": "UTC", "examples": ["Asia/Seoul"] }),
+            ),
+        ),
+        (
+            "catchup",
+            described(
+                "Whether every missed run is made up for, or only the latest.",
+                json!({ "type": "boolean", "default": false }),
+            ),
+        ),
+        (
+            "timetable",
+            described(
+                "interval: a run covers the time between two schedule times and starts at its end. trigger: a run starts at the time itself.",
+                json!({ "anyOf": [
+                    { "enum": ["interval", "trigger"] },
+                    { "type": "object", "required": ["kind"], "additionalProperties": false, "properties": {
+                        "kind": { "enum": ["interval", "trigger"] },
+                        "interval": { "$ref": "#/definitions/duration" },
+                        "run_immediately": { "anyOf": [{ "type": "boolean" }, { "$ref": "#/definitions/duration" }] }
+                    } }
+                ] }),
+            ),
+        ),
+        ("max_active_runs", whole("How many runs of this DAG may run at the same time.", 16)),
+        ("max_active_tasks", whole("How many tasks of one run may run at the same time.", 16)),
+        (
+            "tags",
+            described("Words to find it by.", json!({ "type": ["array", "string"], "items": { "type": "string" } })),
+        ),
+        ("owner", text("Who answers for it.")),
+        (
+            "params",
+            described(
+                "Values for {{ params.name }}; a run's conf overrides them.",
+                json!({ "type": ["object", "null"] }),
+            ),
+        ),
+        (
+            "tasks",
+            described(
+                "The tasks by name, or a list of tasks with task_id.",
+                json!({ "anyOf": [
+                    { "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/definitions/task" } },
+                    { "type": "array", "minItems": 1, "items": { "allOf": [{ "$ref": "#/definitions/task" }, { "required": ["task_id"] }] } }
+                ] }),
+            ),
+        ),
+    ];
+    fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
+    let text = |description: &str| described(description, json!({ "type": "string" }));
+    let duration = |text: &str| json!({ "allOf": [{ "$ref": "#/definitions/duration" }], "description": text });
+    let rules: Vec<&str> = TriggerRule::ALL.iter().map(|rule| rule.as_str()).collect();
+    let fields = [
+        ("task_id", text("The task's name; left out where tasks stand by name.")),
+        ("operator", described("The kind of work.", json!({ "enum": operator_names }))),
+        (
+            "depends_on",
+            described(
+                "The tasks that come before.",
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, { "type": "null" }] }),
+            ),
+        ),
+        (
+            "trigger_rule",
+            described("How the tasks before must have ended.", json!({ "enum": rules, "default": "all_success" })),
+        ),
+        ("retries", described("Tries after the first.", json!({ "type": "integer", "minimum": 0 }))),
+        ("retry_delay", duration("From the end of a failed try to the next.")),
+        ("pool", text("The pool whose slots it takes.")),
+        ("pool_slots", described("How many of them.", json!({ "type": "integer", "minimum": 1, "default": 1 }))),
+        (
+            "priority_weight",
+            described(
+                "Of tasks that are ready, the heavier one goes first.",
+                json!({ "type": "integer", "default": 1 }),
+            ),
+        ),
+        ("execution_timeout", duration("How long one try may take.")),
+        ("owner", text("Who answers for it.")),
+        ("description", text("What it does.")),
+    ];
+    debug_assert!(fields.iter().all(|(name, _)| task::KEYS.contains(name)));
+    fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+fn parameter_properties(operator: &OperatorEntry) -> Map<String, Value> {
+    let schema = (operator.schema)().to_value();
+    let mut found: Map<String, Value> =
+        properties(&schema).into_iter().map(|(name, schema)| (name.to_owned(), schema.clone())).collect();
+    for (alias, own) in operator.parameter_aliases {
+        if let Some(schema) = found.get(*own).cloned() {
+            found.insert((*alias).to_owned(), described(&format!("Another name of '{own}'."), schema));
+        }
+    }
+    found
+}
+
+fn shared_properties(catalogue: Catalogue) -> Map<String, Value> {
+    let mut shared = task_properties(&[]);
+    for own in ["task_id", "operator", "depends_on", "description"] {
+        shared.remove(own);
+    }
+    for operator in catalogue {
+        for (name, schema) in parameter_properties(operator) {
+            shared.entry(name).or_insert(schema);
+        }
+    }
+    shared
+}
+
+fn task_schema(catalogue: Catalogue) -> Value {
+    let names_of = |operator: &OperatorEntry| {
+        std::iter::once(operator.name).chain(operator.aliases.iter().copied()).collect::<Vec<_>>()
+    };
+    let all_names: Vec<&str> = catalogue.iter().flat_map(names_of).collect();
+    let common = task_properties(&all_names);
+    let cases: Vec<Value> = catalogue
+        .iter()
+        .map(|operator| {
+            let mut properties = common.clone();
+            properties.extend(parameter_properties(operator));
+            json!({
+                "if": { "properties": { "operator": { "enum": names_of(operator) } }, "required": ["operator"] },
+                "then": {
+                    "description": operator.summary,
+                    "properties": properties,
+                    "additionalProperties": false
+                }
+            })
+        })
+        .collect();
+    // What an operator requires is not asked for here: it may stand in default_args or under another name.
+    json!({ "type": "object", "required": ["operator"], "properties": common, "allOf": cases })
+}

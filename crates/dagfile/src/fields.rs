@@ -1,0 +1,221 @@
+//! Reads single values, and says what is wrong with them at their place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::str::FromStr;
+
+use millrace_model::duration::Span as Length;
+
+use crate::diagnostic::Diagnostic;
+use crate::options::ReadOptions;
+use crate::source::{Source, Span};
+use crate::suggest;
+use crate::tree::{Entry, Node, NodeKind};
+
+/// What all parts of reading one file share.
+pub(crate) struct Reader<'a> {
+    pub source: &'a Source<'a>,
+    pub options: &'a ReadOptions<'a>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub files: BTreeSet<String>,
+    pub schemas: BTreeMap<&'static str, Rc<serde_json::Value>>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(source: &'a Source<'a>, options: &'a ReadOptions<'a>, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { source, options, diagnostics, files: BTreeSet::new(), schemas: BTreeMap::new() }
+    }
+
+    pub fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
+        self.diagnostics.push(Diagnostic::new(code, self.source, span, message.into()));
+    }
+
+    pub fn error_with_hint(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) {
+        self.diagnostics.push(Diagnostic::new(code, self.source, span, message.into()).hint(hint));
+    }
+
+    pub fn warning(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) {
+        self.diagnostics.push(Diagnostic::new(code, self.source, span, message.into()).hint(hint).warning());
+    }
+
+    pub fn wrong_type(&mut self, entry: &Entry, expected: &str) {
+        let message = format!("'{}' must be {expected}, not {}", entry.key, entry.value.kind.noun());
+        let hint = self.type_hint(&entry.value, expected);
+        self.error_with_hint("wrong-type", entry.value.span, message, hint);
+    }
+
+    /// How to turn what stands there into what was expected, when only the notation is at fault.
+    pub fn type_hint(&self, node: &Node, expected: &str) -> Option<String> {
+        let written = self.source.slice(node.span).lines().next().unwrap_or_default();
+        match &node.kind {
+            NodeKind::Number(_) | NodeKind::Bool(_) if expected.starts_with("text") && written.len() < 40 => {
+                Some(format!("quote it: \"{written}\""))
+            }
+            NodeKind::Text(text) if expected.contains("true or false") => match text.to_lowercase().as_str() {
+                "yes" | "y" | "on" | "true" => Some("write true".to_owned()),
+                "no" | "n" | "off" | "false" => Some("write false".to_owned()),
+                _ => None,
+            },
+            NodeKind::Text(text) if expected.contains("number") && text.parse::<f64>().is_ok() => {
+                Some("write it without quotes".to_owned())
+            }
+            NodeKind::Map(entries) if expected.starts_with("text") && is_bare_template(entries) => {
+                Some("a template must be quoted: \"{{ … }}\"".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    pub fn text(&mut self, entry: &Entry) -> Option<String> {
+        match &entry.value.kind {
+            NodeKind::Text(text) => Some(text.clone()),
+            NodeKind::Null => None,
+            _ => {
+                self.wrong_type(entry, "text");
+                None
+            }
+        }
+    }
+
+    /// Text that is not empty.
+    pub fn name(&mut self, entry: &Entry) -> Option<String> {
+        let text = self.text(entry)?;
+        if text.trim().is_empty() {
+            self.error("empty", entry.value.span, format!("'{}' must not be empty", entry.key));
+            return None;
+        }
+        Some(text)
+    }
+
+    pub fn flag(&mut self, entry: &Entry) -> Option<bool> {
+        match &entry.value.kind {
+            NodeKind::Bool(flag) => Some(*flag),
+            NodeKind::Null => None,
+            _ => {
+                self.wrong_type(entry, "true or false");
+                None
+            }
+        }
+    }
+
+    /// A whole number within `[least, most]`.
+    pub fn integer(&mut self, entry: &Entry, least: i64, most: i64) -> Option<i64> {
+        match &entry.value.kind {
+            NodeKind::Number(number) if !number.is_f64() => {
+                let found = number.as_i64().filter(|found| (least..=most).contains(found));
+                if found.is_none() {
+                    let message = format!("'{}' must be {least} to {most}, not {number}", entry.key);
+                    self.error("out-of-range", entry.value.span, message);
+                }
+                found
+            }
+            NodeKind::Null => None,
+            _ => {
+                self.wrong_type(entry, "a whole number");
+                None
+            }
+        }
+    }
+
+    pub fn count(&mut self, entry: &Entry, least: u32) -> Option<u32> {
+        self.integer(entry, i64::from(least), 1_000_000).and_then(|number| u32::try_from(number).ok())
+    }
+
+    /// A length of time: `3m`, `PT3M`, or seconds as a number.
+    pub fn length(&mut self, entry: &Entry) -> Option<Length> {
+        let text = match &entry.value.kind {
+            NodeKind::Text(text) => text.clone(),
+            NodeKind::Number(number) => number.to_string(),
+            NodeKind::Null => return None,
+            _ => {
+                self.wrong_type(entry, "a length of time such as 3m, 1h30m or 90 (seconds)");
+                return None;
+            }
+        };
+        match Length::from_str(&text) {
+            Ok(length) => Some(length),
+            Err(error) => {
+                self.error("bad-duration", entry.value.span, format!("'{}': {error}", entry.key));
+                None
+            }
+        }
+    }
+
+    /// A list of text; one text is a list of one. Each with its place.
+    pub fn texts(&mut self, entry: &Entry) -> Vec<(String, Span)> {
+        let expected = "text or a list of text";
+        match &entry.value.kind {
+            NodeKind::Null => Vec::new(),
+            NodeKind::Text(text) => vec![(text.clone(), entry.value.span)],
+            NodeKind::List(items) => {
+                let mut texts = Vec::with_capacity(items.len());
+                for item in items {
+                    if let Some(text) = item.as_text() {
+                        texts.push((text.to_owned(), item.span));
+                    } else {
+                        let message = format!("'{}' must be {expected}, but here is {}", entry.key, item.kind.noun());
+                        let hint = self.type_hint(item, "text");
+                        self.error_with_hint("wrong-type", item.span, message, hint);
+                    }
+                }
+                texts
+            }
+            _ => {
+                self.wrong_type(entry, expected);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Complains about every entry whose key is not in `known`.
+    pub fn unknown_keys(&mut self, entries: &[Entry], known: &[&str], place: &str) {
+        for entry in entries {
+            if !known.contains(&entry.key.as_str()) {
+                self.unknown_key(entry, known, place);
+            }
+        }
+    }
+
+    pub fn unknown_key(&mut self, entry: &Entry, known: &[&str], place: &str) {
+        let hint = match suggest::nearest(&entry.key, known.iter().copied()) {
+            Some(near) => Some(format!("did you mean '{near}'?")),
+            None => habit(&entry.key).filter(|(_, key)| known.contains(key)).map(|(hint, _)| hint.to_owned()),
+        };
+        self.error_with_hint("unknown-key", entry.key_span, format!("unknown key '{}' {place}", entry.key), hint);
+    }
+}
+
+/// Keys that people bring along from elsewhere: what to write instead, and the key that must be known for it.
+fn habit(key: &str) -> Option<(&'static str, &'static str)> {
+    Some(match key {
+        "cron" | "schedule_cron" | "timedelta" => ("write 'schedule'", "schedule"),
+        "dependencies" | "upstream" | "needs" | "after" | "set_upstream" => ("write 'depends_on'", "depends_on"),
+        "type" | "task_type" | "uses" => ("write 'operator'", "operator"),
+        "timeout" => ("write 'execution_timeout'", "execution_timeout"),
+        "id" | "name" => ("write 'task_id' (or 'dag_id' for the DAG)", "task_id"),
+        "email" | "email_on_failure" | "email_on_retry" | "on_failure_callback" | "sla" => {
+            ("notifications are not part of a DAG file", "retries")
+        }
+        "depends_on_past" | "wait_for_downstream" => {
+            ("not offered; 'max_active_runs: 1' keeps runs in order", "retries")
+        }
+        _ => return None,
+    })
+}
+
+/// `{{ ds }}` without quotes is a map with a map as its key in YAML; the parser refuses that, but `{ ds }` is not.
+fn is_bare_template(entries: &[Entry]) -> bool {
+    entries.len() == 1 && entries[0].value.is_null()
+}

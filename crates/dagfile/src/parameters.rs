@@ -1,0 +1,184 @@
+//! An operator's parameters: aliases, `default_args`, schema, templates, and at last the operator's own opinion.
+
+use std::rc::Rc;
+
+use millrace_operator_api::Problems;
+use millrace_operator_api::entry::OperatorEntry;
+use serde_json::{Map, Value};
+
+use crate::fields::Reader;
+use crate::schema_check;
+use crate::schema_walk::{self, properties};
+use crate::source::Span;
+use crate::tree::{Entry, Node};
+use crate::{files, task, templates};
+
+/// Parameters that hold SQL, so that `x.sql` there must be a file.
+const SQL_PARAMETERS: &[&str] = &["sql", "query", "select"];
+
+/// All names that the operator's parameters go by.
+pub(crate) fn names(operator: &OperatorEntry) -> Vec<String> {
+    let schema = (operator.schema)().to_value();
+    let aliases = operator.parameter_aliases.iter().map(|(alias, _)| (*alias).to_owned());
+    properties(&schema).into_iter().map(|(name, _)| name.to_owned()).chain(aliases).collect()
+}
+
+/// A parameter as it was written, under its canonical name.
+struct Parameter {
+    name: String,
+    entry: Entry,
+}
+
+/// The parameters under their canonical names, if nothing is wrong with them.
+pub(crate) fn read(
+    reader: &mut Reader<'_>,
+    operator: &'static OperatorEntry,
+    task_id: &str,
+    task_span: Span,
+    node: &Node,
+    shared: &[Entry],
+) -> Option<Value> {
+    let errors_before = reader.diagnostics.len();
+    let schema = reader.schema(operator);
+    let known = properties(&schema);
+    let mut parameters = collect(reader, operator, &known, task_id, node, shared);
+    for parameter in &mut parameters {
+        let Some((_, property)) = known.iter().find(|(name, _)| *name == parameter.name) else { continue };
+        check_one(reader, property, parameter);
+    }
+    for name in schema_walk::required(&schema) {
+        if !parameters.iter().any(|parameter| parameter.name == name) {
+            let aliases: Vec<&str> =
+                operator.parameter_aliases.iter().filter(|(_, own)| *own == name).map(|(alias, _)| *alias).collect();
+            let or = if aliases.is_empty() { String::new() } else { format!(" (or {})", aliases.join(", ")) };
+            let message = format!("task '{task_id}' ({}) needs '{name}'{or}", operator.name);
+            reader.error("missing-key", task_span, message);
+        }
+    }
+    if reader.diagnostics.len() > errors_before {
+        return None;
+    }
+    let value =
+        Value::Object(parameters.iter().map(|p| (p.name.clone(), p.entry.value.to_value())).collect::<Map<_, _>>());
+    let operator_problems = ask_operator(operator, value.clone());
+    for (field, message) in operator_problems {
+        let span = place_of(&field, &message, &parameters).unwrap_or(task_span);
+        let message = if field.is_empty() {
+            format!("task '{task_id}' ({}): {message}", operator.name)
+        } else {
+            format!("'{field}': {message}")
+        };
+        reader.error("bad-parameter", span, message);
+    }
+    (reader.diagnostics.len() == errors_before).then_some(value)
+}
+
+fn collect(
+    reader: &mut Reader<'_>,
+    operator: &OperatorEntry,
+    known: &[(&str, &Value)],
+    task_id: &str,
+    node: &Node,
+    shared: &[Entry],
+) -> Vec<Parameter> {
+    let canonical = |key: &str| {
+        let own = operator.parameter_aliases.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, own)| *own);
+        known.iter().any(|(name, _)| *name == own).then(|| own.to_owned())
+    };
+    let mut parameters: Vec<Parameter> = Vec::new();
+    for entry in node.entries() {
+        match canonical(&entry.key) {
+            Some(name) => {
+                if let Some(first) = parameters.iter().find(|parameter| parameter.name == name) {
+                    let message = format!(
+                        "'{}' and '{}' mean the same; only one of them may be given",
+                        first.entry.key, entry.key
+                    );
+                    reader.error("conflict", entry.key_span, message);
+                    continue;
+                }
+                parameters.push(Parameter { name, entry: entry.clone() });
+            }
+            None if task::KEYS.contains(&entry.key.as_str()) => {}
+            None => {
+                let mut candidates: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                candidates.extend(operator.parameter_aliases.iter().map(|(alias, _)| *alias));
+                candidates.extend(task::KEYS);
+                let own: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                let hint = match own.len() {
+                    0 => format!("'{}' takes no parameters", operator.name),
+                    1..=12 => format!("'{}' takes {}", operator.name, own.join(", ")),
+                    _ => format!("'millrace operators {}' lists its parameters", operator.name),
+                };
+                let place = format!("in task '{task_id}' ({})", operator.name);
+                reader.unknown_key_or(entry, &candidates, &place, &hint);
+            }
+        }
+    }
+    for entry in shared {
+        if let Some(name) =
+            canonical(&entry.key).filter(|name| !parameters.iter().any(|parameter| parameter.name == *name))
+        {
+            parameters.push(Parameter { name, entry: entry.clone() });
+        }
+    }
+    parameters
+}
+
+fn check_one(reader: &mut Reader<'_>, property: &Value, parameter: &mut Parameter) {
+    let problems = schema_check::check(reader, property, &parameter.entry.value, &parameter.entry.key);
+    let is_right = problems.is_empty();
+    for problem in problems {
+        reader.error_with_hint(problem.code, problem.span, problem.message, problem.hint);
+    }
+    if !is_right {
+        return;
+    }
+    let is_sql = SQL_PARAMETERS.contains(&parameter.name.as_str());
+    schema_walk::change_templates(&[property], &mut parameter.entry.value, &mut |node| {
+        files::resolve(reader, node, is_sql)
+    });
+    schema_walk::for_each_template(&[property], &parameter.entry.value, &mut |node| templates::check(reader, node));
+}
+
+/// What the operator itself finds: field (or nothing) and message.
+fn ask_operator(operator: &OperatorEntry, value: Value) -> Vec<(String, String)> {
+    match (operator.parse)(value) {
+        Ok(parsed) => {
+            let mut problems = Problems::default();
+            parsed.check(&mut problems);
+            problems.into_items()
+        }
+        Err(message) => vec![(String::new(), message)],
+    }
+}
+
+fn place_of(field: &str, message: &str, parameters: &[Parameter]) -> Option<Span> {
+    let quoted = message.split(['`', '\'']).skip(1).step_by(2);
+    let candidates =
+        std::iter::once(field).filter(|field| !field.is_empty()).chain(quoted.filter(|_| field.is_empty()));
+    for candidate in candidates {
+        let (name, rest) = candidate.find(['.', '[']).map_or((candidate, ""), |at| candidate.split_at(at));
+        if let Some(parameter) =
+            parameters.iter().find(|parameter| parameter.name == name || parameter.entry.key == name)
+        {
+            return Some(parameter.entry.value.follow(rest).span);
+        }
+    }
+    None
+}
+
+impl Reader<'_> {
+    /// The operator's schema, made once a file.
+    fn schema(&mut self, operator: &OperatorEntry) -> Rc<Value> {
+        self.schemas.entry(operator.name).or_insert_with(|| Rc::new((operator.schema)().to_value())).clone()
+    }
+
+    fn unknown_key_or(&mut self, entry: &Entry, known: &[&str], place: &str, hint: &str) {
+        let before = self.diagnostics.len();
+        self.unknown_key(entry, known, place);
+        for diagnostic in &mut self.diagnostics[before..] {
+            diagnostic.hint.get_or_insert_with(|| hint.to_owned());
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The tasks: what every task has, with `default_args` below.
+
+use millrace_model::dag::Task;
+use millrace_model::ids::TaskId;
+use millrace_model::trigger_rule::TriggerRule;
+use millrace_operator_api::entry::{OperatorEntry, find};
+
+use crate::fields::Reader;
+use crate::parameters;
+use crate::source::Span;
+use crate::suggest;
+use crate::tree::{Entry, Node, NodeKind};
+
+/// The keys that every task has; all others are its operator's parameters.
+pub(crate) const KEYS: &[&str] = &[
+    "task_id",
+    "operator",
+    "depends_on",
+    "trigger_rule",
+    "retries",
+    "retry_delay",
+    "pool",
+    "pool_slots",
+    "priority_weight",
+    "execution_timeout",
+    "owner",
+    "description",
+];
+
+/// Those of them that `default_args` may hold.
+const SHARED: &[&str] =
+    &["trigger_rule", "retries", "retry_delay", "pool", "pool_slots", "priority_weight", "execution_timeout", "owner"];
+
+/// A task as far as it could be read.
+pub(crate) struct DraftTask {
+    pub id: String,
+    pub span: Span,
+    pub depends_on: Vec<(String, Span)>,
+    /// `None` when something is wrong with it.
+    pub task: Option<Task>,
+}
+
+pub(crate) fn read_all(
+    reader: &mut Reader<'_>,
+    root: &Node,
+    tasks: Option<&Entry>,
+    shared: Option<&Entry>,
+) -> Vec<DraftTask> {
+    let shared = shared_entries(reader, shared);
+    let written = list(reader, root, tasks);
+    check_shared(reader, shared, &written);
+    let mut drafts: Vec<DraftTask> = Vec::with_capacity(written.len());
+    for task in written {
+        if let Some(first) = drafts.iter().find(|draft| draft.id == task.id) {
+            let message = format!("there are two tasks '{}'; the first is in line {}", task.id, first.span.start.line);
+            reader.error("duplicate-task", task.span, message);
+            continue;
+        }
+        let depends_on = task.node.get("depends_on").map(|entry| reader.texts(entry)).unwrap_or_default();
+        let model = read_one(reader, &task, shared, &depends_on);
+        drafts.push(DraftTask { id: task.id, span: task.span, depends_on, task: model });
+    }
+    drafts
+}
+
+/// A task as it stands in the file.
+struct WrittenTask<'n> {
+    id: String,
+    /// Of its name.
+    span: Span,
+    node: &'n Node,
+}
+
+fn shared_entries<'n>(reader: &mut Reader<'_>, shared: Option<&'n Entry>) -> &'n [Entry] {
+    let Some(entry) = shared else { return &[] };
+    if !matches!(entry.value.kind, NodeKind::Map(_) | NodeKind::Null) {
+        reader.wrong_type(entry, "a map");
+    }
+    entry.value.entries()
+}
+
+/// `tasks` as a map of ids or as a list with `task_id`.
+fn list<'n>(reader: &mut Reader<'_>, root: &Node, tasks: Option<&'n Entry>) -> Vec<WrittenTask<'n>> {
+    let Some(entry) = tasks else {
+        let span = Span { start: root.span.start, end: root.span.start };
+        reader.error_with_hint(
+            "missing-key",
+            span,
+            "the DAG has no 'tasks'",
+            "add tasks: and under it at least one task".to_owned(),
+        );
+        return Vec::new();
+    };
+    let written: Vec<WrittenTask<'n>> = match &entry.value.kind {
+        NodeKind::Map(entries) => entries.iter().filter_map(|entry| of_map(reader, entry)).collect(),
+        NodeKind::List(items) => items.iter().filter_map(|node| of_list(reader, node)).collect(),
+        NodeKind::Null => Vec::new(),
+        _ => {
+            reader.wrong_type(entry, "a map of tasks, or a list of tasks with task_id");
+            return Vec::new();
+        }
+    };
+    if entry.value.entries().is_empty() && entry.value.items().is_empty() {
+        reader.error("empty", entry.key_span, "a DAG needs at least one task");
+    }
+    written
+}
+
+fn of_map<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Option<WrittenTask<'n>> {
+    if !matches!(entry.value.kind, NodeKind::Map(_)) {
+        let message = format!("task '{}' must be a map, not {}", entry.key, entry.value.kind.noun());
+        reader.error_with_hint("wrong-type", entry.key_span, message, "write 'operator: …' under it".to_owned());
+        return None;
+    }
+    if let Some(inner) = entry.value.get("task_id")
+        && inner.value.as_text() != Some(&entry.key)
+    {
+        let message = format!("the 'task_id' differs from the name '{}' above it", entry.key);
+        reader.error_with_hint("conflict", inner.value.span, message, "leave task_id out".to_owned());
+    }
+    Some(WrittenTask { id: entry.key.clone(), span: entry.key_span, node: &entry.value })
+}
+
+fn of_list<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<WrittenTask<'n>> {
+    if !matches!(node.kind, NodeKind::Map(_)) {
+        reader.error("wrong-type", node.span, format!("a task must be a map, not {}", node.kind.noun()));
+        return None;
+    }
+    let Some(entry) = node.get("task_id") else {
+        let first = node.entries().first().map_or(node.span, |entry| entry.key_span);
+        reader.error_with_hint("missing-key", first, "this task has no 'task_id'", "add task_id: a_name".to_owned());
+        return None;
+    };
+    let id = reader.name(entry)?;
+    Some(WrittenTask { id, span: entry.value.span, node })
+}
+
+/// `default_args` holds what tasks have, and what the operator of at least one task has.
+fn check_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[WrittenTask<'_>]) {
+    let catalogue = reader.options.catalogue;
+    let operators: Vec<&'static OperatorEntry> =
+        written.iter().filter_map(|task| find(catalogue, task.node.get("operator")?.value.as_text()?)).collect();
+    let mut known: Vec<String> = SHARED.iter().map(|key| (*key).to_owned()).collect();
+    for operator in operators {
+        known.extend(parameters::names(operator));
+    }
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    for entry in shared {
+        if KEYS.contains(&entry.key.as_str()) && !SHARED.contains(&entry.key.as_str()) {
+            let message = format!("'{}' is each task's own and can't stand in default_args", entry.key);
+            reader.error("unknown-key", entry.key_span, message);
+        } else if !known.contains(&entry.key.as_str()) {
+            reader.unknown_key(entry, &known, "in default_args");
+        }
+    }
+}
+
+fn read_one(
+    reader: &mut Reader<'_>,
+    written: &WrittenTask<'_>,
+    shared: &[Entry],
+    depends_on: &[(String, Span)],
+) -> Option<Task> {
+    let task_id =
+        TaskId::parse(&written.id).map_err(|error| reader.error("bad-id", written.span, error.to_string())).ok();
+    let get = |key: &str| written.node.get(key).or_else(|| shared.iter().find(|entry| entry.key == key));
+    let defaults = &reader.options.defaults;
+    let trigger_rule = get("trigger_rule").and_then(|entry| read_rule(reader, entry));
+    let retries = get("retries").and_then(|entry| reader.count(entry, 0));
+    let retry_delay = get("retry_delay").and_then(|entry| reader.length(entry));
+    let pool = get("pool").and_then(|entry| reader.name(entry));
+    let pool_slots = get("pool_slots").and_then(|entry| reader.count(entry, 1));
+    let weight =
+        get("priority_weight").and_then(|entry| reader.integer(entry, i64::from(i32::MIN), i64::from(i32::MAX)));
+    let execution_timeout = get("execution_timeout").and_then(|entry| {
+        let length = reader.length(entry)?;
+        if length.is_zero() {
+            reader.error("out-of-range", entry.value.span, "'execution_timeout' must be longer than zero");
+        }
+        Some(length)
+    });
+    let owner = get("owner").and_then(|entry| reader.name(entry));
+    let description = written.node.get("description").and_then(|entry| reader.text(entry));
+    let operator = read_operator(reader, written)?;
+    let parameters = parameters::read(reader, operator, &written.id, written.span, written.node, shared)?;
+    let mut upstream: Vec<TaskId> = Vec::new();
+    for (name, _) in depends_on {
+        let id = TaskId::new_unchecked(name.clone());
+        if !upstream.contains(&id) {
+            upstream.push(id);
+        }
+    }
+    Some(Task {
+        task_id: task_id?,
+        operator: operator.name.to_owned(),
+        depends_on: upstream,
+        trigger_rule: trigger_rule.unwrap_or_default(),
+        retries: retries.unwrap_or(defaults.retries),
+        retry_delay: retry_delay.unwrap_or(defaults.retry_delay),
+        pool: pool.unwrap_or_else(|| defaults.pool.clone()),
+        pool_slots: pool_slots.unwrap_or(defaults.pool_slots),
+        priority_weight: weight.and_then(|weight| i32::try_from(weight).ok()).unwrap_or(defaults.priority_weight),
+        execution_timeout: execution_timeout.or(defaults.execution_timeout),
+        owner,
+        description,
+        parameters,
+        is_inline: operator.is_inline,
+    })
+}
+
+fn read_operator(reader: &mut Reader<'_>, written: &WrittenTask<'_>) -> Option<&'static OperatorEntry> {
+    let catalogue = reader.options.catalogue;
+    let Some(entry) = written.node.get("operator") else {
+        let operators: Vec<&str> = catalogue.iter().map(|entry| entry.name).collect();
+        let hint = format!("add operator: one of {}", operators.join(", "));
+        reader.error_with_hint("missing-key", written.span, format!("task '{}' has no 'operator'", written.id), hint);
+        // A slip in that very key must be told too.
+        for entry in written.node.entries() {
+            if suggest::nearest(&entry.key, ["operator"]).is_some() {
+                reader.unknown_key(entry, KEYS, &format!("in task '{}'", written.id));
+            }
+        }
+        return None;
+    };
+    let name = reader.name(entry)?;
+    let found = find(catalogue, &name);
+    if found.is_none() {
+        let names: Vec<&str> =
+            catalogue.iter().flat_map(|entry| std::iter::once(&entry.name).chain(entry.aliases)).copied().collect();
+        let hint = match suggest::nearest(&name, names.iter().copied()) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "'millrace operators' lists them".to_owned(),
+        };
+        reader.error_with_hint("unknown-operator", entry.value.span, format!("there is no operator '{name}'"), hint);
+    }
+    found
+}
+
+fn read_rule(reader: &mut Reader<'_>, entry: &Entry) -> Option<TriggerRule> {
+    let name = reader.name(entry)?;
+    if let Ok(rule) = serde_json::from_value(serde_json::Value::String(name.clone())) {
+        return Some(rule);
+    }
+    let names: Vec<&str> = TriggerRule::ALL.iter().map(|rule| rule.as_str()).collect();
+    let hint = match suggest::nearest(&name, names.iter().copied()) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("one of {}", names.join(", ")),
+    };
+    reader.error_with_hint("bad-value", entry.value.span, format!("there is no trigger rule '{name}'"), hint);
+    None
+}
