@@ -1,4 +1,5 @@
 //! The cron expressions against a second, independent implementation.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;

@@ -1,4 +1,5 @@
 //! Stepping through two years of clock changes: forwards only, nothing twice, and the same backwards.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeSet;
 
@@ -32,14 +33,12 @@ impl Dice {
     }
 
     fn cron(&mut self) -> String {
-        // Early hours are where clocks change; a minute list keeps two years to some ten thousand steps.
-        let minute = match self.roll(4) {
-            0 => "0".to_owned(),
-            1 => "0,30".to_owned(),
-            2 => "10,45".to_owned(),
-            _ => self.roll(60).to_string(),
+        // Early hours are where clocks change; the few minutes keep two years to some thousand steps.
+        let (hour, minute) = match self.roll(3) {
+            0 => (self.field(24), self.roll(60).to_string()),
+            1 => (self.field(4).replace('*', "0-3"), "0,30".to_owned()),
+            _ => (self.field(4).replace('*', "0-3"), "10,45".to_owned()),
         };
-        let hour = if self.roll(2) == 0 { self.field(24) } else { self.field(4) };
         let weekday = if self.roll(3) == 0 { self.field(7) } else { "*".to_owned() };
         format!("{minute} {hour} * * {weekday}")
     }
@@ -51,7 +50,7 @@ fn at(text: &str) -> DateTime<Utc> {
 
 #[test]
 fn steps_never_repeat_and_lead_back() {
-    for seed in 1..=40 {
+    for seed in 1..=6 {
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         for _ in 0..4 {
             dice.roll(2);
@@ -78,7 +77,8 @@ fn steps_never_repeat_and_lead_back() {
 /// Every minute of the wall clock, put to the expression by plain arithmetic and resolved one by one.
 #[test]
 fn agrees_with_walking_every_minute() {
-    let cases: [(&str, fn(NaiveDateTime) -> bool, bool); 5] = [
+    type Case = (&'static str, fn(NaiveDateTime) -> bool, bool);
+    let cases: [Case; 5] = [
         ("20,45 2-3 * * *", |w| matches!(w.minute(), 20 | 45) && matches!(w.hour(), 2 | 3), false),
         ("*/10 1 * * *", |w| w.minute() % 10 == 0 && w.hour() == 1, false),
         (
@@ -86,38 +86,36 @@ fn agrees_with_walking_every_minute() {
             |w| w.minute() % 30 == 15 && w.hour() < 4 && w.weekday().num_days_from_sunday() == 0,
             false,
         ),
-        ("*/20 * * * *", |w| w.minute() % 20 == 0, true),
+        ("*/40 * * * *", |w| w.minute() % 40 == 0, true),
         ("7 */3 * * *", |w| w.minute() == 7 && w.hour() % 3 == 0, false),
     ];
     for zone in ZONES {
-        for year in [2023, 2024] {
-            for (text, matches, every_hour) in cases {
-                let cron = CronExpression::parse(text).unwrap();
-                let (from, to) = (at(&format!("{year}-01-01")), at(&format!("{}-01-01", year + 1)));
-                let mut wanted: BTreeSet<DateTime<Utc>> = BTreeSet::new();
-                let mut wall = from.naive_utc() - TimeDelta::days(2);
-                while wall < to.naive_utc() + TimeDelta::days(2) {
-                    if matches(wall) {
-                        wanted.insert(resolve_local(zone, wall));
-                        if every_hour && let Some(first) = zone.from_local_datetime(&wall).earliest() {
-                            wanted.insert(first.to_utc());
-                        }
+        for (text, matches, every_hour) in cases {
+            let cron = CronExpression::parse(text).unwrap();
+            let (from, to) = (at("2024-01-01"), at("2025-01-01"));
+            let mut wanted: BTreeSet<DateTime<Utc>> = BTreeSet::new();
+            let mut wall = from.naive_utc() - TimeDelta::days(2);
+            while wall < to.naive_utc() + TimeDelta::days(2) {
+                if matches(wall) {
+                    wanted.insert(resolve_local(zone, wall));
+                    if every_hour && let Some(first) = zone.from_local_datetime(&wall).earliest() {
+                        wanted.insert(first.to_utc());
                     }
-                    wall += TimeDelta::minutes(1);
                 }
-                let wanted: Vec<_> = wanted.into_iter().filter(|at| *at > from && *at < to).collect();
-                let forwards: Vec<_> = std::iter::successors(Some(from), |at| cron.next_after(*at, zone))
-                    .skip(1)
-                    .take_while(|at| *at < to)
-                    .collect();
-                assert_eq!(forwards, wanted, "{text} in {zone}, {year}");
-                let mut backwards: Vec<_> = std::iter::successors(Some(to), |at| cron.previous_before(*at, zone))
-                    .skip(1)
-                    .take_while(|at| *at > from)
-                    .collect();
-                backwards.reverse();
-                assert_eq!(backwards, wanted, "{text} in {zone}, {year}, backwards");
+                wall += TimeDelta::minutes(1);
             }
+            let wanted: Vec<_> = wanted.into_iter().filter(|at| *at > from && *at < to).collect();
+            let forwards: Vec<_> = std::iter::successors(Some(from), |at| cron.next_after(*at, zone))
+                .skip(1)
+                .take_while(|at| *at < to)
+                .collect();
+            assert_eq!(forwards, wanted, "{text} in {zone}");
+            let mut backwards: Vec<_> = std::iter::successors(Some(to), |at| cron.previous_before(*at, zone))
+                .skip(1)
+                .take_while(|at| *at > from)
+                .collect();
+            backwards.reverse();
+            assert_eq!(backwards, wanted, "{text} in {zone}, backwards");
         }
     }
 }
@@ -128,10 +126,10 @@ fn intervals_are_seamless_and_manual_ones_complete() {
     for zone in ZONES {
         for text in ["0 2 * * *", "30 1 * * *", "15 */2 * * *", "0 * * * *", "0 3,16 * * *"] {
             let timetable = Timetable::interval(Schedule::from_value(&json!(text)).unwrap(), zone);
-            let window = Window { start_date: Some(at("2023-01-01")), end_date: None, catchup: true };
+            let window = Window { start_date: Some(at("2024-01-01")), end_date: None, catchup: true };
             let mut previous: Option<DataInterval> = None;
             for run in
-                timetable.upcoming(None, &window, at("2023-01-01")).take_while(|r| r.run_after < at("2025-01-01"))
+                timetable.upcoming(None, &window, at("2024-01-01")).take_while(|r| r.run_after < at("2025-01-01"))
             {
                 let covered = run.data_interval;
                 assert!(covered.end > covered.start, "{text} in {zone}: {covered:?}");
@@ -154,7 +152,7 @@ fn a_long_absence_is_jumped_over() {
     let window = Window { start_date: Some(at("1971-01-01")), end_date: None, catchup: false };
     let last = DataInterval::new(at("1972-01-01"), at("1972-01-01T00:01"));
     let mut now = at("2024-03-01T12:00:30");
-    for _ in 0..2_000 {
+    for _ in 0..200 {
         let run = every_minute.next_run(Some(&last), &window, now).unwrap();
         assert_eq!(run.run_after, now - TimeDelta::seconds(30));
         now += TimeDelta::minutes(1);
