@@ -1,1 +1,109 @@
-fn main() {}
+//! The binary `millrace`: reads the command line, wires the rooms together, and turns errors into exit codes
+//! (0 done, 1 failed, 2 usage).
+
+mod app;
+mod args;
+mod commands;
+mod daemon;
+mod dag_files;
+mod demo;
+mod lookup;
+mod output;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::app::App;
+use crate::args::{Cli, Command};
+use crate::output::{notice, print_text};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is all that can go wrong here.
+            let _ = error.print();
+            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+    };
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            notice(format!("error: {}", chain(&error)));
+            ExitCode::from(commands::runs::exit_code(&error))
+        }
+    }
+}
+
+/// The error and its causes on one line; a cause that the text before it says already is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        Command::Version => return print_text(env!("CARGO_PKG_VERSION")),
+        Command::Completions { shell } => return commands::reference::completions(*shell),
+        Command::Schema => return commands::validate::schema(),
+        _ => {}
+    }
+    let app = App::new(&cli.global)?;
+    let runtime = runtime(&cli.command)?;
+    let result = runtime.block_on(dispatch(&app, cli.command));
+    // A task that ignores its stop must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result.map_err(|error| mask(&app, error))
+}
+
+/// Commands need one thread; daemons have the machine.
+fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match command {
+        Command::Standalone(_) | Command::Scheduler { .. } | Command::Server(_) | Command::Devstack(_) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    builder.enable_all().build()
+}
+
+/// An error may quote what a database said; whatever secret is known is taken out of it.
+fn mask(app: &App, error: anyhow::Error) -> anyhow::Error {
+    let text = chain(&error);
+    let masked = app.masker.mask(&text);
+    if masked == text { error } else { anyhow::anyhow!(masked) }
+}
+
+async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Standalone(args) => daemon::standalone(app, &args).await,
+        Command::Scheduler { migrate } => daemon::scheduler(app, migrate).await,
+        Command::Server(args) => daemon::server(app, &args).await,
+        Command::Devstack(args) => daemon::devstack(app, args).await,
+        Command::Dags(command) => commands::dags::run(app, command).await,
+        Command::Tasks(command) => commands::tasks::run(app, command).await,
+        Command::Connections(command) => commands::connections::run(app, command).await,
+        Command::Variables(command) => commands::variables::run(app, command).await,
+        Command::Db(command) => commands::db::run(app, command).await,
+        Command::Initdb | Command::Upgradedb => commands::db::migrate(app, true).await,
+        Command::Config(command) => commands::reference::config(app, command),
+        Command::Validate(args) => commands::validate::validate(app, &args.paths),
+        Command::Operators { name } => commands::validate::operators(app, name.as_deref()),
+        Command::RotateKey => commands::reference::rotate_key(app).await,
+        Command::Explain { code } => commands::reference::explain(app, code.as_deref()),
+        Command::Version | Command::Schema | Command::Completions { .. } => Ok(()),
+    }
+}

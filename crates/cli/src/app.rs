@@ -1,0 +1,144 @@
+//! What every command needs: the home, the configuration, and, opened when first asked for, store, keys and vault.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
+use millrace_logs::LogFolder;
+use millrace_operator_api::context::Clock;
+use millrace_settings::{Config, Home, Keyring, Masker};
+use millrace_store::{Store, StoreError, StoreOptions, schema};
+use millrace_vault::Vault;
+use millrace_worker::SystemClock;
+
+use crate::args::Global;
+use crate::output::{Format, notice};
+
+pub struct App {
+    pub home: Home,
+    pub config: Config,
+    pub format: Format,
+    pub masker: Masker,
+    pub environment: BTreeMap<String, String>,
+}
+
+impl App {
+    /// Reads the configuration; creates nothing.
+    pub fn new(global: &Global) -> anyhow::Result<Self> {
+        // Names or values that are not UTF-8 can't be settings of ours.
+        let environment: BTreeMap<String, String> =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let home = Home::at(home_folder(global.home.as_deref(), &environment)?)?;
+        let config = Config::load(&home, environment.clone())?;
+        Ok(Self { home, config, format: global.output, masker: Masker::new(), environment })
+    }
+
+    pub fn now(&self) -> DateTime<Utc> {
+        SystemClock.now()
+    }
+
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
+
+    pub fn database_url(&self) -> String {
+        self.config.database_url(&self.home)
+    }
+
+    /// True when the metadata database is the home's SQLite file.
+    pub fn is_sqlite(&self) -> bool {
+        self.database_url().starts_with("sqlite:")
+    }
+
+    pub fn logs(&self) -> LogFolder {
+        LogFolder::new(self.config.logs_folder(&self.home))
+    }
+
+    pub fn dags_folder(&self) -> PathBuf {
+        self.config.dags_folder(&self.home)
+    }
+
+    fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            url: self.database_url(),
+            max_connections: self.config.database.max_connections,
+            home: Some(self.home.root().to_owned()),
+        }
+    }
+
+    /// Opens the metadata database. A home without one gets one; a schema that needs migrating is left to `db migrate`.
+    pub async fn store(&self) -> anyhow::Result<Store> {
+        match Store::open(&self.store_options()).await {
+            Err(StoreError::NoDatabase { .. }) if self.is_sqlite() => {
+                self.migrate(true).await?;
+                Ok(Store::open(&self.store_options()).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Opens the metadata database without writing to it; `None` when there is none.
+    pub async fn store_read_only(&self) -> anyhow::Result<Option<Store>> {
+        match Store::open_read_only(&self.store_options()).await {
+            Ok(store) => Ok(Some(store)),
+            Err(StoreError::NoDatabase { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Brings the schema up to date; makes the home for SQLite.
+    pub async fn migrate(&self, wait: bool) -> anyhow::Result<Vec<String>> {
+        if self.is_sqlite() {
+            self.home.create()?;
+        }
+        Ok(schema::migrate(&self.database_url(), wait, self.now()).await?)
+    }
+
+    pub fn keyring(&self) -> anyhow::Result<Arc<Keyring>> {
+        Ok(Arc::new(Keyring::open_or_create(&self.home)?))
+    }
+
+    /// Connections and variables, for reading and writing.
+    pub fn vault(&self, store: &Store) -> anyhow::Result<Vault> {
+        Ok(Vault::new(Some(store.clone()), Some(self.keyring()?), self.masker.clone(), self.environment.clone()))
+    }
+
+    /// Connections and variables without writing anything: not even a key is made.
+    pub fn vault_read_only(&self, store: Option<Store>) -> anyhow::Result<Vault> {
+        let keyring = Keyring::open(&self.home)?.map(Arc::new);
+        Ok(Vault::new(store, keyring, self.masker.clone(), self.environment.clone()))
+    }
+
+    /// Says so when nothing will happen because no scheduler runs. Returns whether one does.
+    pub async fn check_scheduler(&self, store: &Store) -> anyhow::Result<bool> {
+        let is_led = store.is_led().await?;
+        if !is_led {
+            notice("no scheduler is running: start `millrace scheduler` or `millrace standalone`");
+        }
+        Ok(is_led)
+    }
+}
+
+fn home_folder(given: Option<&Path>, environment: &BTreeMap<String, String>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    if let Some(home) = environment.get("MILLRACE_HOME").filter(|home| !home.is_empty()) {
+        return Ok(PathBuf::from(home));
+    }
+    match environment.get("HOME").filter(|home| !home.is_empty()) {
+        Some(home) => Ok(Path::new(home).join("millrace")),
+        None => bail!("there is no home folder: give --home FOLDER or set MILLRACE_HOME"),
+    }
+}
+
+/// Reads a value given on the command line; `-` means standard input.
+pub fn argument_or_stdin(text: &str) -> anyhow::Result<String> {
+    if text == "-" {
+        std::io::read_to_string(std::io::stdin()).context("could not read standard input")
+    } else {
+        Ok(text.to_owned())
+    }
+}

@@ -1,0 +1,469 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::output::Format;
+
+/// Moves production tables into a warehouse, every night, and is honest about every row.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The home folder [default: $MILLRACE_HOME, or ~/millrace]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub home: Option<PathBuf>,
+    /// How lists are printed
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything in one process: scheduler, workers, web server and an S3 stand-in
+    Standalone(StandaloneArgs),
+    /// The scheduler with its local workers
+    Scheduler {
+        /// Migrate the metadata database first if it needs that
+        #[arg(long)]
+        migrate: bool,
+    },
+    /// The web server: pages and REST
+    Server(ServerArgs),
+    /// Stand-ins for S3 and the Redshift Data API on this machine
+    Devstack(DevstackArgs),
+    /// DAGs and their runs
+    #[command(subcommand)]
+    Dags(DagsCommand),
+    /// Tasks of a DAG
+    #[command(subcommand)]
+    Tasks(TasksCommand),
+    /// Outside systems and how to reach them
+    #[command(subcommand)]
+    Connections(ConnectionsCommand),
+    /// Values that templates can use
+    #[command(subcommand)]
+    Variables(VariablesCommand),
+    /// The metadata database
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// The configuration in force
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Check DAG files without running or storing anything
+    Validate(ValidateArgs),
+    /// Print the JSON Schema of DAG files, for editors
+    Schema,
+    /// List the operators, or show one with its parameters
+    Operators {
+        /// An operator's name
+        name: Option<String>,
+    },
+    /// Make a new encryption key and encrypt all stored secrets again with it
+    RotateKey,
+    /// Explain an error code
+    Explain {
+        /// A code as REST answers and messages name it; without one, all are listed
+        code: Option<String>,
+    },
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+    #[command(hide = true, name = "initdb")]
+    Initdb,
+    #[command(hide = true, name = "upgradedb")]
+    Upgradedb,
+}
+
+#[derive(Debug, Args)]
+pub struct StandaloneArgs {
+    /// Port of the web server; 0 picks free ports for it and for the S3 stand-in
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Write demo DAGs and data into the home, and run the demo pipeline
+    #[arg(long)]
+    pub demo: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Port to listen on; 0 picks a free one
+    #[arg(long)]
+    pub port: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub struct DevstackArgs {
+    /// Port of the S3 endpoint; 0 picks a free one
+    #[arg(long, default_value_t = 9000)]
+    pub s3_port: u16,
+    /// Buckets to make
+    #[arg(long, value_name = "BUCKET", default_values_t = ["warehouse-landing".to_owned()])]
+    pub bucket: Vec<String>,
+    /// PostgreSQL that plays Redshift (`postgres://…`); without it only S3 is started
+    #[arg(long, value_name = "URL", env = "MILLRACE_DEVSTACK_POSTGRES")]
+    pub redshift_over: Option<String>,
+    /// Port of the Redshift Data API endpoint; 0 picks a free one
+    #[arg(long, default_value_t = 9001)]
+    pub redshift_port: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DagsCommand {
+    /// List the DAGs
+    List,
+    /// Show a DAG: its schedule, settings and tasks
+    Show { dag_id: String },
+    /// Start a run now
+    Trigger(TriggerArgs),
+    /// Stop making new runs and starting tasks
+    Pause { dag_id: String },
+    /// Go on
+    Unpause { dag_id: String },
+    /// Run a range of past dates: from the start, without the end
+    Backfill(BackfillArgs),
+    /// List the runs of a DAG, newest first
+    ListRuns {
+        dag_id: String,
+        /// Only runs in this state
+        #[arg(long)]
+        state: Option<String>,
+        /// At the most so many
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Print the state of a run
+    State {
+        dag_id: String,
+        /// A run id or a logical date
+        run: String,
+    },
+    /// Show when a DAG will run next, by the scheduler's own reckoning
+    NextExecution {
+        dag_id: String,
+        /// How many runs
+        #[arg(short = 'n', long, default_value_t = 1)]
+        num_executions: usize,
+        /// Reckon as if it were this instant, no run existed and the DAG were not paused
+        #[arg(long, value_name = "INSTANT")]
+        from: Option<String>,
+    },
+    /// List DAG files that could not be read, and why
+    ListImportErrors,
+}
+
+#[derive(Debug, Args)]
+pub struct TriggerArgs {
+    pub dag_id: String,
+    /// A name for the run
+    #[arg(short, long)]
+    pub run_id: Option<String>,
+    /// Parameters of the run, a JSON object
+    #[arg(short, long, value_name = "JSON")]
+    pub conf: Option<String>,
+    /// The logical date [default: now]
+    #[arg(short = 'e', long, alias = "exec-date", value_name = "INSTANT")]
+    pub logical_date: Option<String>,
+    /// Wait for the run to end; the exit code is its result
+    #[arg(long)]
+    pub wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    pub dag_id: String,
+    /// The first logical date
+    #[arg(short, long, value_name = "DATE")]
+    pub start_date: String,
+    /// The end; not run itself
+    #[arg(short, long, value_name = "DATE")]
+    pub end_date: String,
+    /// Run the end date too
+    #[arg(long)]
+    pub end_inclusive: bool,
+    /// What to do with dates that have a finished run
+    #[arg(long, value_enum, default_value_t)]
+    pub reprocess: Reprocess,
+    /// Runs at the same time
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_active_runs: u32,
+    /// Print the dates, create nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait for all runs to end; the exit code is 1 if one failed
+    #[arg(long)]
+    pub wait: bool,
+    /// Allow dates outside of the DAG's start and end
+    #[arg(long)]
+    pub ignore_bounds: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Reprocess {
+    /// Leave finished runs alone
+    #[default]
+    None,
+    /// Run failed ones again
+    Failed,
+    /// Run every finished one again
+    Completed,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TasksCommand {
+    /// List the tasks of a DAG
+    List {
+        dag_id: String,
+        /// Show who waits for whom
+        #[arg(long, short)]
+        tree: bool,
+    },
+    /// Run one task for a date, now, ignoring dependencies; nothing is recorded
+    Test {
+        dag_id: String,
+        task_id: String,
+        /// A date, an instant or a run id
+        date: String,
+        /// Parameters, a JSON object, as a run's conf would give them
+        #[arg(short = 't', long = "task-params", value_name = "JSON", alias = "conf")]
+        params: Option<String>,
+    },
+    /// Run one task of the dated run, now, and record it
+    Run {
+        dag_id: String,
+        task_id: String,
+        /// A date, an instant or a run id
+        date: String,
+        /// Do not look at what the tasks before it came to
+        #[arg(short = 'i', long)]
+        ignore_dependencies: bool,
+        /// Run it although it has succeeded
+        #[arg(short = 'f', long)]
+        force: bool,
+    },
+    /// Print the log of a try
+    Logs {
+        dag_id: String,
+        task_id: String,
+        /// A date, an instant or a run id
+        run: String,
+        /// Which try [default: the last]
+        #[arg(long = "try", value_name = "N")]
+        try_number: Option<u32>,
+        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
+        map_index: i32,
+        /// Print new lines as they come, until the try ends
+        #[arg(short = 'F', long)]
+        follow: bool,
+    },
+    /// Print the state of a task
+    State {
+        dag_id: String,
+        task_id: String,
+        /// A date, an instant or a run id
+        run: String,
+    },
+    /// List the states of all tasks of a run
+    StatesForDagRun {
+        dag_id: String,
+        /// A run id or a logical date
+        run: String,
+    },
+    /// Print a task's parameters with templates rendered
+    Render {
+        dag_id: String,
+        task_id: String,
+        /// A date, an instant or a run id
+        date: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConnectionsCommand {
+    /// Add a connection
+    Add(ConnectionAddArgs),
+    /// List the connections
+    List,
+    /// Show one, secrets masked
+    Get { conn_id: String },
+    /// Delete one
+    Delete { conn_id: String },
+    /// Try to reach it
+    Test { conn_id: String },
+    /// Read connections from a JSON or YAML file: `{conn_id: {conn_type: …} or "uri"}`
+    Import {
+        file: PathBuf,
+        /// Replace those that exist
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Write all connections to a file (`-` for standard output)
+    Export {
+        file: PathBuf,
+        #[arg(long, value_enum)]
+        file_format: Option<FileFormat>,
+        /// Write secrets in clear instead of ***; the file is made readable for you only
+        #[arg(long)]
+        with_secrets: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    Json,
+    Yaml,
+    Env,
+}
+
+#[derive(Debug, Args)]
+pub struct ConnectionAddArgs {
+    pub conn_id: String,
+    /// type://login:password@host:port/schema?key=value
+    #[arg(long = "conn-uri", alias = "uri", conflicts_with_all = ["conn_json", "conn_type"])]
+    pub conn_uri: Option<String>,
+    /// {"conn_type": …, "host": …, "login": …, "password": …, "port": …, "schema": …, "extra": {…}}; `-` reads standard input
+    #[arg(long = "conn-json", alias = "json", conflicts_with = "conn_type")]
+    pub conn_json: Option<String>,
+    /// mysql, postgres, redshift, sqlite or aws
+    #[arg(long = "conn-type")]
+    pub conn_type: Option<String>,
+    #[arg(long = "conn-host")]
+    pub host: Option<String>,
+    #[arg(long = "conn-login")]
+    pub login: Option<String>,
+    /// Better: `--conn-json -`, which other people on the machine can't see
+    #[arg(long = "conn-password")]
+    pub password: Option<String>,
+    #[arg(long = "conn-port")]
+    pub port: Option<u16>,
+    /// Database; for SQLite the file
+    #[arg(long = "conn-schema")]
+    pub schema: Option<String>,
+    /// A JSON object
+    #[arg(long = "conn-extra")]
+    pub extra: Option<String>,
+    #[arg(long = "conn-description")]
+    pub description: Option<String>,
+    /// Replace it if it exists
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum VariablesCommand {
+    /// List the variables
+    List,
+    /// Print one
+    Get {
+        key: String,
+        /// Printed when there is no such variable
+        #[arg(short, long)]
+        default: Option<String>,
+    },
+    /// Set one
+    Set {
+        key: String,
+        /// `-` reads standard input
+        value: String,
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Delete one
+    Delete { key: String },
+    /// Read variables from a JSON object in a file
+    Import {
+        file: PathBuf,
+        /// What to do with keys that exist
+        #[arg(short, long = "action-on-existing-key", value_enum, default_value_t)]
+        existing: ExistingKey,
+    },
+    /// Write all variables to a file (`-` for standard output)
+    Export {
+        file: PathBuf,
+        /// Write sensitive values in clear instead of ***
+        #[arg(long)]
+        with_secrets: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ExistingKey {
+    #[default]
+    Overwrite,
+    Fail,
+    Skip,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DbCommand {
+    /// Make the database if it is missing, and migrate it; never drops anything
+    Init,
+    /// Bring the database to this version's schema
+    Migrate {
+        /// Fail at once when another process is migrating, instead of waiting
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Undo migrations
+    Downgrade {
+        /// Undo everything after this migration
+        #[arg(long, value_name = "NAME", required_unless_present = "steps")]
+        to: Option<String>,
+        /// Undo so many
+        #[arg(long, conflicts_with = "to")]
+        steps: Option<u32>,
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Can the database be reached, and is its schema this version's?
+    #[command(alias = "check-migrations")]
+    Check,
+    /// Delete everything in the metadata database and make it anew
+    Reset {
+        /// Do not ask for the database's name
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Open the database's own shell (sqlite3 or psql)
+    Shell,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// List all settings
+    List,
+    /// Print one
+    GetValue {
+        section: String,
+        /// The key; may also be given as `section.key`
+        key: Option<String>,
+    },
+    /// Print a documented millrace.toml
+    Reference,
+}
+
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Files or folders [default: the DAGs folder]
+    pub paths: Vec<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

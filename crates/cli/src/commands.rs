@@ -1,0 +1,11 @@
+//! One file for each group of commands.
+
+pub mod attempt;
+pub mod connections;
+pub mod dags;
+pub mod db;
+pub mod reference;
+pub mod runs;
+pub mod tasks;
+pub mod validate;
+pub mod variables;

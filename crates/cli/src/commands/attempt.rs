@@ -1,0 +1,372 @@
+//! Running one task from the command line: `tasks test` (nothing is recorded), `tasks run` (recorded), `tasks render`.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, TimeDelta, Utc};
+use millrace_logs::TryId;
+use millrace_model::change::{Assignment, Batch, Claim, Completion, Finish, InstanceKey, NewRun, RunFacts, RunMove, TryOutcome};
+use millrace_model::dag::Dag;
+use millrace_model::ids::RunId;
+use millrace_model::instant::{format_run_id_instant, format_utc_micros};
+use millrace_model::ledger::Checkpoint;
+use millrace_model::state::{RunState, RunType, TaskState};
+use millrace_model::trigger_rule::{Decision, UpstreamCounts};
+use millrace_operator_api::context::{LogLevel, Results, StatementJournal};
+use millrace_store::{ClearRequest, DagRow, InstanceRow, NewJob, RunRow, Store};
+use millrace_worker::{
+    AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, StoreJournal, StoreResults, run_attempt,
+};
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::commands::runs::conf_argument;
+use crate::output::{notice, print_one};
+use crate::{dag_files, lookup, wiring};
+
+/// Lines to standard output; checkpoints as lines.
+struct Printed;
+
+impl LogSink for Printed {
+    fn line(&self, at: DateTime<Utc>, level: LogLevel, text: &str) {
+        let level = match level {
+            LogLevel::Debug => "DEBUG",
+            LogLevel::Info => "INFO",
+            LogLevel::Warning => "WARNING",
+            LogLevel::Error => "ERROR",
+        };
+        // Nobody may be reading any more; the task goes on.
+        let _ = writeln!(std::io::stdout().lock(), "{} {level} {text}", format_utc_micros(at));
+    }
+
+    fn checkpoint(&self, checkpoint: &Checkpoint) {
+        self.line(checkpoint.at, LogLevel::Info, &format!("[{}] {}", checkpoint.name, checkpoint.message));
+    }
+}
+
+/// To standard output and to the log of the recorded try.
+struct Both(AttemptLog);
+
+impl LogSink for Both {
+    fn line(&self, at: DateTime<Utc>, level: LogLevel, text: &str) {
+        Printed.line(at, level, text);
+        self.0.line(at, level, text);
+    }
+
+    fn checkpoint(&self, checkpoint: &Checkpoint) {
+        Printed.checkpoint(checkpoint);
+        self.0.checkpoint(checkpoint);
+    }
+}
+
+/// An attempt that belongs to no recorded run.
+fn unrecorded(dag: Arc<Dag>, task_id: &str, date: &str, conf: Map<String, Value>) -> anyhow::Result<Assignment> {
+    let task_index = lookup::task_index(&dag, task_id)?;
+    let planned = lookup::planned_run(&dag, date)?;
+    let run = RunFacts {
+        run_key: 0,
+        run_id: RunId::new_unchecked(format!("test__{}", format_run_id_instant(planned.logical_date))),
+        run_type: RunType::Manual,
+        logical_date: planned.logical_date,
+        data_interval: planned.data_interval,
+        run_after: planned.run_after,
+        start_date: None,
+        conf,
+    };
+    let max_tries = dag.tasks[task_index].retries;
+    Ok(Assignment {
+        instance: 0,
+        token: "test".to_owned(),
+        dag,
+        task_index,
+        run: Arc::new(run),
+        map_index: -1,
+        try_number: 1,
+        max_tries,
+        generation: 0,
+    })
+}
+
+pub async fn test(app: &App, dag_id: &str, task_id: &str, date: &str, params: Option<&str>) -> anyhow::Result<()> {
+    let dag = Arc::new(dag_files::find_in_files(app, dag_id)?);
+    let conf = conf_argument(params, "--task-params")?;
+    let assignment = unrecorded(dag, task_id, date, conf)?;
+    let store = app.store_read_only().await?;
+    let vault = app.vault_read_only(store)?;
+    // Effects outside are real; a name of its own keeps them apart from those of recorded runs.
+    let mut equipment = wiring::equipment(app, &vault, None, format!("test-{}", std::process::id()));
+    equipment.is_test = true;
+    let cancel = Cancel::new();
+    stop_on_ctrl_c(&cancel);
+    let io = AttemptIo { log: Arc::new(Printed), journal: Arc::new(MemoryJournal::default()), results: Arc::new(NoResults), cancel };
+    conclude(&run_attempt(Arc::new(equipment), assignment, io).await)
+}
+
+fn conclude(completion: &Completion) -> anyhow::Result<()> {
+    match &completion.outcome {
+        TryOutcome::Success | TryOutcome::Skipped { .. } => Ok(()),
+        _ => bail!("the task failed: {}", completion.error.as_deref().unwrap_or("no reason was given")),
+    }
+}
+
+fn stop_on_ctrl_c(cancel: &Cancel) {
+    let cancel = cancel.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            cancel.fire("interrupted at the keyboard");
+        }
+    });
+}
+
+pub async fn render(app: &App, dag_id: &str, task_id: &str, date: &str) -> anyhow::Result<()> {
+    let store = app.store().await?;
+    let row = lookup::dag(app, &store, dag_id).await?;
+    let vault = app.vault(&store)?;
+    let assignment = match lookup::find_run(&store, &row.dag, date).await? {
+        Some(run) => {
+            let dag = lookup::pinned(&store, &run).await?;
+            let max_tries = dag.tasks[lookup::task_index(&dag, task_id)?].retries;
+            Assignment {
+                task_index: lookup::task_index(&dag, task_id)?,
+                run: Arc::new(run.facts()),
+                dag,
+                instance: 0,
+                token: String::new(),
+                map_index: -1,
+                try_number: 1,
+                max_tries,
+                generation: 0,
+            }
+        }
+        None => unrecorded(row.dag.clone(), task_id, date, Map::new())?,
+    };
+    let equipment = Arc::new(wiring::equipment(app, &vault, Some(store), String::new()));
+    let rendered = millrace_worker::render(&equipment, &assignment).await.map_err(|e| anyhow::anyhow!("{e}"))?;
+    print_one(app.format, &app.masker.mask_value(&rendered))
+}
+
+pub struct RunOptions {
+    pub dag_id: String,
+    pub task_id: String,
+    pub date: String,
+    pub ignore_dependencies: bool,
+    pub force: bool,
+}
+
+/// Claims, runs and finishes one task of the dated run as a worker would, in this process.
+pub async fn run(app: &App, options: RunOptions) -> anyhow::Result<()> {
+    let store = app.store().await?;
+    let row = lookup::dag(app, &store, &options.dag_id).await?;
+    lookup::task_index(&row.dag, &options.task_id)?;
+    let run = dated_run(app, &store, &row, &options.date).await?;
+    let dag = lookup::pinned(&store, &run).await?;
+    let task_index = lookup::task_index(&dag, &options.task_id)?;
+    let instance = ready_instance(app, &store, &run, &dag, &options).await?;
+
+    let job = NewJob { kind: "task_run".to_owned(), hostname: wiring::hostname(), pid: std::process::id() };
+    let owner = store.register_job(&job, app.now()).await?;
+    let token = format!("{owner}/{}/{}", instance.key, instance.try_number + 1);
+    let try_number = instance.try_number + 1;
+    claim(app, &store, &run, &instance, Claim {
+        instance: instance.key,
+        from: instance.state,
+        try_number,
+        owner: owner.clone(),
+        token: token.clone(),
+        lease_expires_at: lease(app),
+        queued_at: app.now(),
+    })
+    .await?;
+
+    let assignment = Assignment {
+        instance: instance.key,
+        token,
+        task_index,
+        run: Arc::new(run.facts()),
+        map_index: -1,
+        try_number,
+        max_tries: instance.max_tries,
+        generation: instance.generation,
+        dag,
+    };
+    let completion = attempt(app, &store, assignment, &owner).await?;
+    finish(app, &store, &run, &completion).await?;
+    store.end_job(&owner, app.now()).await?;
+    store.wake().await;
+    conclude(&completion)
+}
+
+fn lease(app: &App) -> DateTime<Utc> {
+    app.now() + TimeDelta::seconds(app.config.scheduler.lease_timeout as i64)
+}
+
+/// The run of that date; made, as a manual one that is running already, when there is none.
+async fn dated_run(app: &App, store: &Store, row: &DagRow, date: &str) -> anyhow::Result<RunRow> {
+    if let Some(run) = lookup::find_run(store, &row.dag, date).await? {
+        return Ok(run);
+    }
+    let planned = lookup::planned_run(&row.dag, date)?;
+    let version = lookup::version(row)?;
+    let new = NewRun {
+        dag_id: row.dag_id.clone(),
+        run_id: RunId::new_unchecked(format!("manual__{}", format_run_id_instant(planned.logical_date))),
+        run_type: RunType::Manual,
+        state: RunState::Running,
+        logical_date: planned.logical_date,
+        data_interval: planned.data_interval,
+        run_after: planned.run_after,
+        conf: Map::new(),
+        version_key: row.version_key,
+        backfill_key: None,
+        triggered_by: "cli".to_owned(),
+        tasks: version.new_instances(),
+    };
+    let report = store.commit_unled(&Batch { new_runs: vec![new], ..Batch::default() }, app.now()).await?;
+    let created = report.created.into_iter().flatten().next();
+    let created = created.with_context(|| format!("another process made the run of {date} in this moment; try again"))?;
+    store.run_by_key(created.run).await?.context("the run that was just made is gone")
+}
+
+/// The instance, in a state from which it can be claimed; or why it can't.
+async fn ready_instance(app: &App, store: &Store, run: &RunRow, dag: &Dag, options: &RunOptions) -> anyhow::Result<InstanceRow> {
+    let task_id = &options.task_id;
+    let find = async || -> anyhow::Result<InstanceRow> {
+        let found = store.instance(run.key, task_id, -1).await?;
+        found.with_context(|| format!("the run {} was made before the DAG had a task '{task_id}'", run.run_id))
+    };
+    let instance = find().await?;
+    match instance.state {
+        TaskState::Queued | TaskState::Running | TaskState::Restarting => {
+            bail!("{task_id} is {} in the run {} already", instance.state, run.run_id)
+        }
+        TaskState::Success if !options.force => {
+            bail!("{task_id} has succeeded in the run {}; --force runs it again", run.run_id)
+        }
+        _ => {}
+    }
+    if !options.ignore_dependencies {
+        check_dependencies(store, run, dag, task_id).await?;
+    }
+    if instance.state.is_finished() {
+        let request = ClearRequest {
+            run: run.key,
+            task_ids: vec![instance.task_id.clone()],
+            only_failed: false,
+            dry_run: false,
+            actor: "cli".to_owned(),
+        };
+        store.clear_instances(&request, app.now()).await?;
+        return find().await;
+    }
+    Ok(instance)
+}
+
+async fn check_dependencies(store: &Store, run: &RunRow, dag: &Dag, task_id: &str) -> anyhow::Result<()> {
+    let task = &dag.tasks[lookup::task_index(dag, task_id)?];
+    let instances = store.instances(run.key).await?;
+    let upstream: Vec<&InstanceRow> = instances.iter().filter(|i| task.depends_on.contains(&i.task_id)).collect();
+    let counts = UpstreamCounts::of(upstream.iter().map(|instance| instance.state));
+    if task.trigger_rule.decide(&counts) == Decision::Run {
+        return Ok(());
+    }
+    let states: Vec<String> = upstream.iter().map(|i| format!("{} is {}", i.task_id, i.state)).collect();
+    bail!(
+        "the dependencies of {task_id} are not met ({}): {}; --ignore-dependencies runs it all the same",
+        task.trigger_rule.as_str(),
+        states.join(", ")
+    )
+}
+
+async fn claim(app: &App, store: &Store, run: &RunRow, instance: &InstanceRow, claim: Claim) -> anyhow::Result<()> {
+    let current = store.run_by_key(run.key).await?.context("the run was deleted")?;
+    let mut batch = Batch { claims: vec![claim], ..Batch::default() };
+    if current.state != RunState::Running {
+        // From finished to running leads over queued.
+        if current.state.is_finished() {
+            batch.run_moves.push(RunMove { run: run.key, from: current.state, to: RunState::Queued, reason: None });
+        }
+        batch.run_moves.push(RunMove { run: run.key, from: RunState::Queued, to: RunState::Running, reason: None });
+    }
+    let report = store.commit_unled(&batch, app.now()).await?;
+    if !report.stale_claims.is_empty() {
+        bail!("{} was taken by the scheduler in this moment", instance.task_id);
+    }
+    Ok(())
+}
+
+/// Runs it, with heartbeats, so that nobody takes it for lost.
+async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) -> anyhow::Result<Completion> {
+    let vault = app.vault(store)?;
+    let installation = store.installation_id().await?;
+    let equipment = Arc::new(wiring::equipment(app, &vault, Some(store.clone()), installation));
+    let id = TryId {
+        dag_id: assignment.dag.dag_id.to_string(),
+        run_id: assignment.run.run_id.to_string(),
+        task_id: assignment.task().task_id.to_string(),
+        map_index: -1,
+        try_number: assignment.try_number,
+    };
+    let (sender, mut checkpoints) = tokio::sync::mpsc::unbounded_channel::<Checkpoint>();
+    let log = AttemptLog::new(app.logs().open(&id, Arc::new(str::to_owned)), move |checkpoint| {
+        // The receiver lives until the attempt is over.
+        let _ = sender.send(checkpoint);
+    });
+    let cancel = Cancel::new();
+    stop_on_ctrl_c(&cancel);
+    let instance: InstanceKey = assignment.instance;
+    let try_number = assignment.try_number;
+    let journal: Arc<dyn StatementJournal> = Arc::new(StoreJournal {
+        store: store.clone(),
+        clock: app.clock(),
+        instance,
+        generation: assignment.generation,
+    });
+    let results: Arc<dyn Results> = Arc::new(StoreResults { store: store.clone(), run: assignment.run.run_key });
+    let io = AttemptIo { log: Arc::new(Both(log)), journal, results, cancel };
+    let mut running = std::pin::pin!(run_attempt(equipment, assignment, io));
+    let mut beat = tokio::time::interval(std::time::Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));
+    loop {
+        tokio::select! {
+            completion = &mut running => {
+                while let Ok(checkpoint) = checkpoints.try_recv() {
+                    store.record_checkpoint(instance, try_number, &checkpoint, checkpoint.at).await?;
+                }
+                return Ok(completion);
+            }
+            Some(checkpoint) = checkpoints.recv() => {
+                store.record_checkpoint(instance, try_number, &checkpoint, checkpoint.at).await?;
+            }
+            _ = beat.tick() => {
+                if let Err(error) = store.heartbeat(owner, app.now(), lease(app)).await {
+                    notice(format!("the heartbeat could not be written: {error}"));
+                }
+            }
+        }
+    }
+}
+
+/// The end of the try, and of the run when nothing in it is left to wait for.
+async fn finish(app: &App, store: &Store, run: &RunRow, completion: &Completion) -> anyhow::Result<()> {
+    let (to, reason) = match &completion.outcome {
+        TryOutcome::Success => (TaskState::Success, None),
+        TryOutcome::Skipped { reason } => (TaskState::Skipped, Some(reason.clone())),
+        TryOutcome::Failed { reason, .. } | TryOutcome::Cancelled { reason } => (TaskState::Failed, Some(reason.clone())),
+        TryOutcome::LostWorker => (TaskState::Failed, Some("lost_worker".to_owned())),
+    };
+    let finish = Finish { completion: completion.clone(), to, reason, next_try_at: None, counts_try: true };
+    let report = store.commit_unled(&Batch { finishes: vec![finish], ..Batch::default() }, app.now()).await?;
+    if !report.stale_finishes.is_empty() {
+        bail!("the task was cleared or taken over while it ran; its end was not recorded");
+    }
+    // A run that a scheduler looks after is ended by it. One that was made here ends with the task that was asked for.
+    if store.is_led().await? {
+        return Ok(());
+    }
+    let failed = store.instances(run.key).await?.iter().any(|instance| instance.state.is_failure());
+    let end = if failed { RunState::Failed } else { RunState::Success };
+    let reason = Some("ended by `tasks run`".to_owned());
+    let moved = RunMove { run: run.key, from: RunState::Running, to: end, reason };
+    store.commit_unled(&Batch { run_moves: vec![moved], ..Batch::default() }, app.now()).await?;
+    Ok(())
+}

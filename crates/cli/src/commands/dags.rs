@@ -1,0 +1,243 @@
+//! `millrace dags …`: looking at DAGs and their runs. Starting runs is in `runs`.
+
+use anyhow::bail;
+use chrono::{DateTime, Utc};
+use millrace_dagfile::Diagnostic;
+use millrace_model::dag::Dag;
+use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
+use millrace_model::state::RunState;
+use millrace_store::{DagFilter, DagRow, RunFilter, Store};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::app::App;
+use crate::args::DagsCommand;
+use crate::commands::runs;
+use crate::dag_files;
+use crate::lookup::{self, optional_time};
+use crate::output::{Format, notice, print_list, print_one, print_text};
+
+pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
+    let store = app.store().await?;
+    match command {
+        DagsCommand::List => list(app, &store).await,
+        DagsCommand::Show { dag_id } => show(app, &lookup::dag(app, &store, &dag_id).await?),
+        DagsCommand::Trigger(args) => runs::trigger(app, &store, args).await,
+        DagsCommand::Backfill(args) => runs::backfill(app, &store, args).await,
+        DagsCommand::Pause { dag_id } => set_paused(app, &store, &dag_id, true).await,
+        DagsCommand::Unpause { dag_id } => set_paused(app, &store, &dag_id, false).await,
+        DagsCommand::ListRuns { dag_id, state, limit } => list_runs(app, &store, &dag_id, state, limit).await,
+        DagsCommand::State { dag_id, run } => {
+            let row = lookup::dag(app, &store, &dag_id).await?;
+            let run = lookup::run(&store, &row.dag, &run).await?;
+            match app.format {
+                Format::Table | Format::Plain => print_text(run.state.as_str()),
+                _ => print_one(app.format, &runs::RunView::of(&run)),
+            }
+        }
+        DagsCommand::NextExecution { dag_id, num_executions, from } => {
+            let row = lookup::dag(app, &store, &dag_id).await?;
+            next_execution(app, &store, &row, num_executions, from.as_deref()).await
+        }
+        DagsCommand::ListImportErrors => list_import_errors(app, &store).await,
+    }
+}
+
+#[derive(Serialize)]
+struct DagView {
+    dag_id: String,
+    fileloc: String,
+    owner: Option<String>,
+    is_paused: bool,
+    has_import_errors: bool,
+    schedule: String,
+    timezone: String,
+    tags: Vec<String>,
+    /// When the next run may start; nothing while paused.
+    next_run: Option<String>,
+    next_logical_date: Option<String>,
+    last_run_state: Option<RunState>,
+    description: Option<String>,
+}
+
+impl DagView {
+    fn of(row: &DagRow, next: Option<PlannedRun>) -> Self {
+        Self {
+            dag_id: row.dag_id.to_string(),
+            fileloc: row.file_path.clone(),
+            owner: row.dag.owner.clone(),
+            is_paused: row.is_paused,
+            has_import_errors: row.has_import_error,
+            schedule: row.dag.timetable.schedule.display_text(),
+            timezone: row.dag.timetable.timezone.to_string(),
+            tags: row.dag.tags.clone(),
+            next_run: next.map(|run| format_utc_micros(run.run_after)),
+            next_logical_date: next.map(|run| format_utc_micros(run.logical_date)),
+            last_run_state: row.last_runs.first().map(|run| run.state),
+            description: row.dag.description.clone(),
+        }
+    }
+}
+
+async fn list(app: &App, store: &Store) -> anyhow::Result<()> {
+    dag_files::sync(app, store).await?;
+    let now = app.now();
+    let page = store.dags(&DagFilter { last_runs: 1, ..DagFilter::default() }).await?;
+    let mut views = Vec::with_capacity(page.rows.len());
+    for row in &page.rows {
+        let next = if row.is_paused { None } else { next_run(store, row, now).await? };
+        views.push(DagView::of(row, next));
+    }
+    let broken = store.import_errors().await?.len();
+    if broken > 0 {
+        notice(format!("{broken} DAG files could not be read: `millrace dags list-import-errors`"));
+    }
+    print_list(app.format, &["dag_id", "fileloc", "owner", "is_paused", "schedule", "next_run", "last_run_state"], &views)
+}
+
+/// The stored pointer, or what the timetable says when no scheduler has looked at the DAG yet.
+async fn next_run(store: &Store, row: &DagRow, now: DateTime<Utc>) -> anyhow::Result<Option<PlannedRun>> {
+    if row.next.is_some() || matches!(row.dag.timetable.schedule, Schedule::None) {
+        return Ok(row.next);
+    }
+    let previous = store.last_automated_interval(&row.dag_id).await?;
+    Ok(row.dag.timetable.next_run(previous.as_ref(), &row.dag.window(), now))
+}
+
+fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {
+    let dag = &row.dag;
+    if matches!(app.format, Format::Json | Format::Yaml) {
+        return print_one(app.format, &json!({"dag": &**dag, "version": row.version_number, "is_paused": row.is_paused, "fileloc": row.file_path}));
+    }
+    let mut text = format!("{} (version {}, {})\n", dag.dag_id, row.version_number, row.file_path);
+    if let Some(description) = &dag.description {
+        text.push_str(&format!("{description}\n"));
+    }
+    let paused = if row.is_paused { ", paused" } else { "" };
+    text.push_str(&format!("runs {}{paused}; catchup {}, max_active_runs {}\n", dag.timetable.describe(), dag.catchup, dag.max_active_runs));
+    text.push_str(&tree(dag)?);
+    print_text(&text)
+}
+
+/// The tasks in the order in which they may run, each with those it waits for.
+pub fn tree(dag: &Dag) -> anyhow::Result<String> {
+    let graph = millrace_model::graph::Graph::of(dag)?;
+    let mut depth = vec![0; dag.tasks.len()];
+    for index in &graph.order {
+        depth[*index] = graph.upstream[*index].iter().map(|parent| depth[*parent] + 1).max().unwrap_or(0);
+    }
+    let mut text = String::new();
+    for index in &graph.order {
+        let task = &dag.tasks[*index];
+        let after: Vec<&str> = task.depends_on.iter().map(|id| id.as_str()).collect();
+        let after = if after.is_empty() { String::new() } else { format!(" after {}", after.join(", ")) };
+        text.push_str(&format!("{}{} ({}){after}\n", "  ".repeat(depth[*index] + 1), task.task_id, task.operator));
+    }
+    Ok(text)
+}
+
+async fn set_paused(app: &App, store: &Store, dag_id: &str, paused: bool) -> anyhow::Result<()> {
+    let row = lookup::dag(app, store, dag_id).await?;
+    let changed = store.set_paused(&row.dag_id, paused, "cli", app.now()).await?;
+    store.wake().await;
+    let word = if paused { "paused" } else { "unpaused" };
+    notice(if changed { format!("{word} {dag_id}") } else { format!("{dag_id} was {word} already") });
+    if !paused {
+        app.check_scheduler(store).await?;
+    }
+    Ok(())
+}
+
+async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>, limit: u32) -> anyhow::Result<()> {
+    let row = lookup::dag(app, store, dag_id).await?;
+    let states = match state {
+        None => Vec::new(),
+        Some(text) => match RunState::parse(&text) {
+            Some(state) => vec![state],
+            None => bail!("there is no run state '{text}'; known are queued, running, success, failed"),
+        },
+    };
+    let filter = RunFilter { dag_id: Some(row.dag_id.clone()), states, limit: limit.into(), ..RunFilter::default() };
+    let page = store.runs(&filter).await?;
+    let views: Vec<runs::RunView> = page.rows.iter().map(runs::RunView::of).collect();
+    if page.total > views.len() as u64 {
+        notice(format!("showing {} of {} runs; --limit shows more", views.len(), page.total));
+    }
+    print_list(app.format, &["dag_id", "run_id", "run_type", "state", "logical_date", "start_date", "end_date"], &views)
+}
+
+#[derive(Serialize)]
+struct ExecutionView {
+    logical_date: String,
+    data_interval_start: String,
+    data_interval_end: String,
+    run_after: String,
+}
+
+async fn next_execution(
+    app: &App,
+    store: &Store,
+    row: &DagRow,
+    count: usize,
+    from: Option<&str>,
+) -> anyhow::Result<()> {
+    let dag = &row.dag;
+    // With --from the question is what the schedule would do on its own; without, what comes after the last run.
+    let (now, previous): (DateTime<Utc>, Option<DataInterval>) = match from {
+        Some(text) => (parse_instant(text, dag.timetable.timezone)?, None),
+        None => {
+            if row.is_paused {
+                notice(format!("{} is paused: it runs when it is unpaused (`millrace dags unpause {}`)", dag.dag_id, dag.dag_id));
+            }
+            (app.now(), store.last_automated_interval(&row.dag_id).await?)
+        }
+    };
+    let views: Vec<ExecutionView> = dag
+        .timetable
+        .upcoming(previous.as_ref(), &dag.window(), now)
+        .take(count)
+        .map(|run| ExecutionView {
+            logical_date: format_utc_micros(run.logical_date),
+            data_interval_start: format_utc_micros(run.data_interval.start),
+            data_interval_end: format_utc_micros(run.data_interval.end),
+            run_after: format_utc_micros(run.run_after),
+        })
+        .collect();
+    if views.is_empty() {
+        notice(format!("the schedule of {} ({}) names no further run", dag.dag_id, dag.timetable.schedule.display_text()));
+    }
+    print_list(app.format, &["logical_date", "data_interval_start", "data_interval_end", "run_after"], &views)
+}
+
+#[derive(Serialize)]
+struct ImportErrorView {
+    fileloc: String,
+    place: String,
+    error: String,
+    first_seen: Option<String>,
+    diagnostics: Vec<serde_json::Value>,
+}
+
+async fn list_import_errors(app: &App, store: &Store) -> anyhow::Result<()> {
+    dag_files::sync(app, store).await?;
+    let mut views = Vec::new();
+    for row in store.import_errors().await? {
+        for value in &row.diagnostics {
+            let diagnostic: Option<Diagnostic> = serde_json::from_value(value.clone()).ok();
+            let place = diagnostic.as_ref().map(|d| format!("{}:{}:{}", row.file_path, d.line, d.column));
+            let error = diagnostic.map_or_else(
+                || value.to_string(),
+                |d| d.hint.map_or(d.message.clone(), |hint| format!("{}; {hint}", d.message)),
+            );
+            views.push(ImportErrorView {
+                fileloc: row.file_path.clone(),
+                place: place.unwrap_or_else(|| row.file_path.clone()),
+                error,
+                first_seen: optional_time(Some(row.first_seen_at)),
+                diagnostics: vec![value.clone()],
+            });
+        }
+    }
+    print_list(app.format, &["place", "error"], &views)
+}

@@ -1,0 +1,262 @@
+//! Starting runs: `dags trigger`, `dags backfill`, and waiting for them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::state::{RunState, RunType, TaskState};
+use millrace_planner::{BackfillRange, ManualRun, backfill_runs, manual_run};
+use millrace_store::{DateOutcome, NewBackfill, Reprocess as StoredReprocess, RunRequest, RunRow, Store, StoreError};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::args::{BackfillArgs, Reprocess, TriggerArgs};
+use crate::lookup::{self, optional_time};
+use crate::output::{notice, print_list, print_one};
+
+/// How often a waiting command looks again.
+const LOOK: Duration = Duration::from_millis(100);
+
+#[derive(Serialize)]
+pub struct RunView {
+    pub dag_id: String,
+    pub run_id: String,
+    pub run_type: RunType,
+    pub state: RunState,
+    pub logical_date: String,
+    pub start_date: Option<String>,
+    pub end_date: Option<String>,
+    pub data_interval_start: String,
+    pub data_interval_end: String,
+    pub state_reason: Option<String>,
+    pub conf: Map<String, Value>,
+}
+
+impl RunView {
+    pub fn of(run: &RunRow) -> Self {
+        Self {
+            dag_id: run.dag_id.to_string(),
+            run_id: run.run_id.to_string(),
+            run_type: run.run_type,
+            state: run.state,
+            logical_date: format_utc_micros(run.logical_date),
+            start_date: optional_time(run.start_date),
+            end_date: optional_time(run.end_date),
+            data_interval_start: format_utc_micros(run.data_interval.start),
+            data_interval_end: format_utc_micros(run.data_interval.end),
+            state_reason: run.state_reason.clone(),
+            conf: run.conf.clone(),
+        }
+    }
+}
+
+/// A JSON object given on the command line.
+pub fn conf_argument(text: Option<&str>, option: &str) -> anyhow::Result<Map<String, Value>> {
+    let Some(text) = text else { return Ok(Map::new()) };
+    match serde_json::from_str(text).with_context(|| format!("{option} is not JSON"))? {
+        Value::Object(map) => Ok(map),
+        other => bail!("{option} must be a JSON object like {{\"key\": \"value\"}}, got {other}"),
+    }
+}
+
+pub async fn trigger(app: &App, store: &Store, args: TriggerArgs) -> anyhow::Result<()> {
+    let row = lookup::dag(app, store, &args.dag_id).await?;
+    let conf = conf_argument(args.conf.as_deref(), "--conf")?;
+    let logical_date =
+        args.logical_date.as_deref().map(|text| parse_instant(text, row.dag.timetable.timezone)).transpose()?;
+    if row.is_paused {
+        let hint = format!("{} is paused: its runs wait until `millrace dags unpause {}`", row.dag_id, row.dag_id);
+        if args.wait {
+            bail!("{hint}; nothing was started");
+        }
+        notice(hint);
+    }
+    if !app.check_scheduler(store).await? && args.wait {
+        bail!("nothing was started, because nobody would run it");
+    }
+    let version = lookup::version(&row)?;
+    let new = manual_run(
+        ManualRun {
+            version: &version,
+            run_id: args.run_id.as_deref(),
+            logical_date,
+            conf,
+            triggered_by: "cli".to_owned(),
+        },
+        app.now(),
+    )?;
+    let request = RunRequest { run: new, note: None, actor: "cli".to_owned() };
+    let created = store.create_run(&request, app.now()).await?;
+    store.wake().await;
+    if args.wait {
+        let run = wait_for_run(store, created.run).await?;
+        print_one(app.format, &RunView::of(&run))?;
+        if run.state != RunState::Success {
+            bail!("the run {} {}", run.run_id, failure(&run));
+        }
+        return Ok(());
+    }
+    let run = store.run_by_key(created.run).await?.context("the run that was just made is gone")?;
+    print_one(app.format, &RunView::of(&run))
+}
+
+fn failure(run: &RunRow) -> String {
+    match &run.state_reason {
+        Some(reason) => format!("failed ({reason})"),
+        None => "failed".to_owned(),
+    }
+}
+
+/// Prints every change of a task to standard error until the run ends.
+async fn wait_for_run(store: &Store, key: i64) -> anyhow::Result<RunRow> {
+    let mut seen: HashMap<i64, TaskState> = HashMap::new();
+    loop {
+        let run = store.run_by_key(key).await?.context("the run was deleted")?;
+        for instance in store.instances(key).await? {
+            let before = seen.insert(instance.key, instance.state);
+            if before != Some(instance.state) && instance.state != TaskState::None {
+                notice(format!("{}  {}  {}", optional_time(instance.end_date.or(instance.start_date)).unwrap_or_else(|| " ".repeat(27)), instance.task_id, instance.state));
+            }
+        }
+        if run.state.is_finished() {
+            return Ok(run);
+        }
+        look_again(store).await?;
+    }
+}
+
+/// Waits a little; fails when there is nobody left to do the work.
+async fn look_again(store: &Store) -> anyhow::Result<()> {
+    tokio::time::sleep(LOOK).await;
+    if !store.is_led().await? {
+        // A scheduler that is being restarted gets a moment.
+        for _ in 0..50 {
+            tokio::time::sleep(LOOK).await;
+            if store.is_led().await? {
+                return Ok(());
+            }
+        }
+        bail!("the scheduler has stopped; the work goes on when one is started again");
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct DateView {
+    logical_date: String,
+    run_id: String,
+    outcome: String,
+}
+
+pub async fn backfill(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Result<()> {
+    let row = lookup::dag(app, store, &args.dag_id).await?;
+    let zone = row.dag.timetable.timezone;
+    let version = lookup::version(&row)?;
+    let range = BackfillRange {
+        version: &version,
+        from: parse_instant(&args.start_date, zone)?,
+        to: parse_instant(&args.end_date, zone)?,
+        includes_end: args.end_inclusive,
+        ignores_bounds: args.ignore_bounds,
+        conf: Map::new(),
+    };
+    let runs = backfill_runs(&range, app.now())?;
+    let request = |dry_run| NewBackfill {
+        dag_id: row.dag_id.clone(),
+        from: range.from,
+        to: range.to,
+        reprocess: match args.reprocess {
+            Reprocess::None => StoredReprocess::None,
+            Reprocess::Failed => StoredReprocess::Failed,
+            Reprocess::Completed => StoredReprocess::Completed,
+        },
+        max_active_runs: args.max_active_runs,
+        runs: runs.clone(),
+        dry_run,
+        actor: "cli".to_owned(),
+    };
+    // The dates are printed before anything is made.
+    let plan = store.create_backfill(&request(true), app.now()).await?;
+    let views: Vec<DateView> = plan
+        .dates
+        .iter()
+        .map(|date| DateView {
+            logical_date: format_utc_micros(date.logical_date),
+            run_id: date.run_id.to_string(),
+            outcome: match &date.outcome {
+                DateOutcome::Created => "new run".to_owned(),
+                DateOutcome::Cleared => "run again".to_owned(),
+                DateOutcome::Skipped { reason } => format!("left alone: {reason}"),
+            },
+        })
+        .collect();
+    print_list(app.format, &["logical_date", "run_id", "outcome"], &views)?;
+    let count = plan.run_count();
+    if args.dry_run {
+        notice(format!("{count} runs would be started; nothing was changed"));
+        return Ok(());
+    }
+    if count == 0 {
+        notice("nothing to do: every date has a run (--reprocess failed or completed runs them again)");
+        return Ok(());
+    }
+    if !app.check_scheduler(store).await? && args.wait {
+        bail!("nothing was started, because nobody would run it");
+    }
+    let report = store.create_backfill(&request(false), app.now()).await?;
+    store.wake().await;
+    let key = report.backfill_key.context("every date was taken by another run meanwhile; nothing was started")?;
+    notice(format!("backfill {key}: {} runs, {} at a time", report.run_count(), args.max_active_runs));
+    if !args.wait {
+        return Ok(());
+    }
+    let mine: Vec<i64> = report
+        .dates
+        .iter()
+        .filter(|date| !matches!(date.outcome, DateOutcome::Skipped { .. }))
+        .filter_map(|date| date.run)
+        .collect();
+    let failed = wait_for_runs(store, &mine).await?;
+    if !failed.is_empty() {
+        bail!("{} of {} runs failed: {}", failed.len(), mine.len(), failed.join(", "));
+    }
+    notice(format!("all {} runs succeeded", mine.len()));
+    Ok(())
+}
+
+/// Says how many have ended as they do. Returns the ids of the failed ones.
+async fn wait_for_runs(store: &Store, keys: &[i64]) -> anyhow::Result<Vec<String>> {
+    let mut waiting = keys.to_vec();
+    let mut failed = Vec::new();
+    let mut said = 0;
+    loop {
+        let mut still = Vec::new();
+        for key in waiting {
+            match store.run_by_key(key).await? {
+                Some(run) if run.state == RunState::Failed => failed.push(run.run_id.to_string()),
+                Some(run) if !run.state.is_finished() => still.push(key),
+                _ => {}
+            }
+        }
+        waiting = still;
+        let done = keys.len() - waiting.len();
+        if done != said {
+            notice(format!("{done} of {} runs ended, {} failed", keys.len(), failed.len()));
+            said = done;
+        }
+        if waiting.is_empty() {
+            return Ok(failed);
+        }
+        look_again(store).await?;
+    }
+}
+
+/// The code with which the process should end for this error: 2 for what was asked wrongly, else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let usage = error.downcast_ref::<millrace_planner::RequestError>().is_some()
+        || error.downcast_ref::<millrace_model::instant::InstantError>().is_some()
+        || matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Url { .. }));
+    if usage { 2 } else { 1 }
+}

@@ -1,0 +1,171 @@
+//! `millrace tasks …`: looking at tasks. Running one is in `attempt`.
+
+use anyhow::{Context, bail};
+use futures::StreamExt;
+use millrace_logs::{LogPage, TryId};
+use millrace_model::graph::Graph;
+use millrace_model::instant::format_utc_micros;
+use millrace_model::state::TaskState;
+use millrace_store::{InstanceRow, Store};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::args::TasksCommand;
+use crate::commands::{attempt, dags};
+use crate::lookup::{self, optional_time};
+use crate::output::{Format, notice, print_list, print_one, print_text};
+
+pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
+    match command {
+        TasksCommand::List { dag_id, tree } => list(app, &dag_id, tree).await,
+        TasksCommand::Test { dag_id, task_id, date, params } => {
+            attempt::test(app, &dag_id, &task_id, &date, params.as_deref()).await
+        }
+        TasksCommand::Run { dag_id, task_id, date, ignore_dependencies, force } => {
+            attempt::run(app, attempt::RunOptions { dag_id, task_id, date, ignore_dependencies, force }).await
+        }
+        TasksCommand::Logs { dag_id, task_id, run, try_number, map_index, follow } => {
+            let wanted = Wanted { dag_id, task_id, run, map_index };
+            logs(app, wanted, try_number, follow).await
+        }
+        TasksCommand::State { dag_id, task_id, run } => {
+            let store = app.store().await?;
+            let (_, instance) = find(app, &store, &Wanted { dag_id, task_id, run, map_index: -1 }).await?;
+            match app.format {
+                Format::Table | Format::Plain => print_text(instance.state.as_str()),
+                _ => print_one(app.format, &StateView::of(&instance)),
+            }
+        }
+        TasksCommand::StatesForDagRun { dag_id, run } => {
+            let store = app.store().await?;
+            let row = lookup::dag(app, &store, &dag_id).await?;
+            let run = lookup::run(&store, &row.dag, &run).await?;
+            let views: Vec<StateView> = store.instances(run.key).await?.iter().map(StateView::of).collect();
+            print_list(app.format, &["task_id", "state", "start_date", "end_date", "try_number", "state_reason"], &views)
+        }
+        TasksCommand::Render { dag_id, task_id, date } => attempt::render(app, &dag_id, &task_id, &date).await,
+    }
+}
+
+#[derive(Serialize)]
+struct TaskView {
+    task_id: String,
+    operator: String,
+    depends_on: Vec<String>,
+    trigger_rule: &'static str,
+    retries: u32,
+    pool: String,
+}
+
+async fn list(app: &App, dag_id: &str, tree: bool) -> anyhow::Result<()> {
+    let store = app.store().await?;
+    let row = lookup::dag(app, &store, dag_id).await?;
+    if tree {
+        return print_text(&dags::tree(&row.dag)?);
+    }
+    let graph = Graph::of(&row.dag)?;
+    let views: Vec<TaskView> = graph
+        .order
+        .iter()
+        .map(|index| &row.dag.tasks[*index])
+        .map(|task| TaskView {
+            task_id: task.task_id.to_string(),
+            operator: task.operator.clone(),
+            depends_on: task.depends_on.iter().map(ToString::to_string).collect(),
+            trigger_rule: task.trigger_rule.as_str(),
+            retries: task.retries,
+            pool: task.pool.clone(),
+        })
+        .collect();
+    print_list(app.format, &["task_id", "operator", "depends_on", "retries"], &views)
+}
+
+#[derive(Serialize)]
+struct StateView {
+    task_id: String,
+    state: TaskState,
+    start_date: Option<String>,
+    end_date: Option<String>,
+    try_number: u32,
+    map_index: i32,
+    state_reason: Option<String>,
+}
+
+impl StateView {
+    fn of(instance: &InstanceRow) -> Self {
+        Self {
+            task_id: instance.task_id.to_string(),
+            state: instance.state,
+            start_date: optional_time(instance.start_date),
+            end_date: optional_time(instance.end_date),
+            try_number: instance.try_number,
+            map_index: instance.map_index,
+            state_reason: instance.state_reason.clone(),
+        }
+    }
+}
+
+struct Wanted {
+    dag_id: String,
+    task_id: String,
+    run: String,
+    map_index: i32,
+}
+
+async fn find(app: &App, store: &Store, wanted: &Wanted) -> anyhow::Result<(String, InstanceRow)> {
+    let row = lookup::dag(app, store, &wanted.dag_id).await?;
+    let run = lookup::run(store, &row.dag, &wanted.run).await?;
+    let instance = store.instance(run.key, &wanted.task_id, wanted.map_index).await?;
+    let instance = instance.with_context(|| {
+        format!("the run {} has no task '{}'; `millrace tasks states-for-dag-run {} {}` lists those it has", run.run_id, wanted.task_id, wanted.dag_id, run.run_id)
+    })?;
+    Ok((run.run_id.to_string(), instance))
+}
+
+async fn logs(app: &App, wanted: Wanted, try_number: Option<u32>, follow: bool) -> anyhow::Result<()> {
+    let store = app.store().await?;
+    let (run_id, instance) = find(app, &store, &wanted).await?;
+    let last = store.tries(instance.key).await?.last().map(|row| row.try_number);
+    let Some(number) = try_number.or(last) else {
+        bail!("the task {} has not been tried yet (it is {}); there is no log", wanted.task_id, instance.state);
+    };
+    let id = TryId {
+        dag_id: wanted.dag_id.clone(),
+        run_id,
+        task_id: wanted.task_id.clone(),
+        map_index: wanted.map_index,
+        try_number: number,
+    };
+    if !follow {
+        return match app.logs().read_text(&id).await? {
+            Some(text) => print_text(&text),
+            None => {
+                notice(format!("try {number} of {} wrote no log", wanted.task_id));
+                Ok(())
+            }
+        };
+    }
+    let (asked, key) = (store.clone(), instance.key);
+    let pages = app.logs().follow(id, 0, move || {
+        let store = asked.clone();
+        async move {
+            let tries = store.tries(key).await.unwrap_or_default();
+            // A database that does not answer ends nothing.
+            tries.iter().find(|row| row.try_number == number).is_some_and(|row| row.end_date.is_some())
+        }
+    });
+    let mut pages = std::pin::pin!(pages);
+    while let Some(page) = pages.next().await {
+        print_page(&page?)?;
+    }
+    Ok(())
+}
+
+fn print_page(page: &LogPage) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for line in &page.lines {
+        let at = line.at.map(format_utc_micros).unwrap_or_default();
+        text.push_str(&format!("{at} {} {}\n", line.level.as_str(), line.text));
+    }
+    if text.is_empty() { Ok(()) } else { print_text(&text) }
+}

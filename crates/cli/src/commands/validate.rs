@@ -1,0 +1,111 @@
+//! `millrace validate`, `schema`, `operators`: DAG files without running or storing anything.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use millrace_dagfile::dag_schema;
+use millrace_operator_api::entry::{OperatorEntry, find};
+use millrace_operators::catalogue;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::dag_files::{self, Checked};
+use crate::output::{Format, notice, print_list, print_one, print_text};
+
+pub fn validate(app: &App, paths: &[PathBuf]) -> anyhow::Result<()> {
+    let checked = dag_files::check(app, paths)?;
+    if checked.is_empty() {
+        notice("no DAG files (*.yaml, *.yml) were found");
+    }
+    let problems = checked.iter().filter(|file| file.has_errors()).count();
+    match app.format {
+        Format::Json | Format::Yaml => print_list(app.format, &[], &checked.iter().map(Checked::view).collect::<Vec<_>>())?,
+        Format::Table | Format::Plain => {
+            let text: String = checked.iter().map(Checked::render).collect();
+            if !text.is_empty() {
+                print_text(&text)?;
+            }
+        }
+    }
+    if problems > 0 {
+        bail!("{problems} of {} files have errors", checked.len());
+    }
+    notice(format!("{} files are fine", checked.len()));
+    Ok(())
+}
+
+pub fn schema() -> anyhow::Result<()> {
+    print_text(&serde_json::to_string_pretty(&dag_schema(catalogue()))?)
+}
+
+#[derive(Serialize)]
+struct OperatorView {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    summary: &'static str,
+}
+
+#[derive(Serialize)]
+struct ParameterView {
+    parameter: String,
+    required: bool,
+    template: bool,
+    r#type: String,
+    description: String,
+}
+
+pub fn operators(app: &App, name: Option<&str>) -> anyhow::Result<()> {
+    let Some(name) = name else {
+        let views: Vec<OperatorView> =
+            catalogue().iter().map(|e| OperatorView { name: e.name, aliases: e.aliases, summary: e.summary }).collect();
+        return print_list(app.format, &["name", "aliases", "summary"], &views);
+    };
+    let Some(entry) = find(catalogue(), name) else {
+        let known: Vec<&str> = catalogue().iter().map(|entry| entry.name).collect();
+        bail!("there is no operator '{name}'; there are {}", known.join(", "));
+    };
+    let schema = (entry.schema)().to_value();
+    if matches!(app.format, Format::Json | Format::Yaml) {
+        return print_one(app.format, &json!({"name": entry.name, "aliases": entry.aliases, "summary": entry.summary, "schema": schema}));
+    }
+    print_text(&format!("{}: {}\n\n{}\n", entry.name, entry.summary, schema["description"].as_str().unwrap_or_default()))?;
+    print_list(app.format, &["parameter", "required", "template", "type", "description"], &parameters(entry, &schema))
+}
+
+fn parameters(entry: &OperatorEntry, schema: &Value) -> Vec<ParameterView> {
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let properties = schema["properties"].as_object().cloned().unwrap_or_default();
+    let mut views: Vec<ParameterView> = properties
+        .iter()
+        .map(|(name, property)| {
+            let aliases: Vec<&str> =
+                entry.parameter_aliases.iter().filter(|(_, canonical)| canonical == name).map(|(alias, _)| *alias).collect();
+            let also = if aliases.is_empty() { String::new() } else { format!(" (also: {})", aliases.join(", ")) };
+            ParameterView {
+                parameter: name.clone(),
+                required: required.contains(&name.as_str()),
+                template: millrace_template::is_marked(property),
+                r#type: type_name(property),
+                description: format!("{}{also}", property["description"].as_str().unwrap_or_default()),
+            }
+        })
+        .collect();
+    views.sort_by_key(|view| (!view.required, view.parameter.clone()));
+    views
+}
+
+fn type_name(schema: &Value) -> String {
+    match (&schema["type"], schema["anyOf"].as_array().or(schema["oneOf"].as_array())) {
+        (Value::String(name), _) => name.clone(),
+        (Value::Array(names), _) => {
+            names.iter().filter_map(Value::as_str).filter(|n| *n != "null").collect::<Vec<_>>().join(" or ")
+        }
+        (_, Some(branches)) => {
+            let mut names: Vec<String> = branches.iter().map(type_name).filter(|name| name != "null" && !name.is_empty()).collect();
+            names.dedup();
+            names.join(" or ")
+        }
+        _ => schema["enum"].as_array().map(|_| "one of".to_owned()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,332 @@
+//! The long-running commands: `standalone`, `scheduler`, `server`, `devstack`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use millrace_connectors::kill_orphans;
+use millrace_devstack::{RedshiftConfig, RunningS3, S3Config, serve_redshift, serve_s3};
+use millrace_model::change::Completion;
+use millrace_model::state::RunState;
+use millrace_planner::{ManualRun, manual_run};
+use millrace_scheduler::{Scheduler, SchedulerOptions};
+use millrace_settings::home::{create_private_file, create_private_folder, read_if_present};
+use millrace_settings::keyring::random_bytes;
+use millrace_store::{RunRequest, Store};
+use millrace_vault::Vault;
+use millrace_worker::{LocalExecutor, LocalExecutorOptions};
+use serde_json::Map;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::app::App;
+use crate::args::{DevstackArgs, ServerArgs, StandaloneArgs};
+use crate::output::notice;
+use crate::{dag_files, demo, wiring};
+
+pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
+    begin_log(app);
+    if migrate {
+        app.migrate(true).await?;
+    }
+    let store = app.store().await?;
+    let vault = app.vault(&store)?;
+    let stop = stop_on_signal()?;
+    create_private_folder(&app.dags_folder())?;
+    notice(format!("scheduler of {} with {} slots; Ctrl-C stops it", app.home.root().display(), app.config.core.parallelism));
+    let result = engine(app, &store, &vault, stop).await;
+    store.close().await;
+    result
+}
+
+pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
+    begin_log(app);
+    let store = app.store().await?;
+    let vault = app.vault(&store)?;
+    let stop = stop_on_signal()?;
+    ensure_admin(app, &store).await?;
+    let listener = listen(app, args.port.unwrap_or(app.config.server.port)).await?;
+    let address = listener.local_addr()?;
+    notice(format!("serving http://{address}; Ctrl-C stops it"));
+    let result = serve(app, &store, &vault, listener, stop).await;
+    store.close().await;
+    result
+}
+
+pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> {
+    begin_log(app);
+    let applied = app.migrate(true).await?;
+    if !applied.is_empty() {
+        notice(format!("made the metadata database ({} migrations)", applied.len()));
+    }
+    let store = app.store().await?;
+    let vault = app.vault(&store)?;
+    let stop = stop_on_signal()?;
+    create_private_folder(&app.dags_folder())?;
+    ensure_admin(app, &store).await?;
+
+    let any_port = args.port == Some(0);
+    let listener = listen(app, args.port.unwrap_or(app.config.server.port)).await?;
+    let address = listener.local_addr()?;
+    let s3_port = if any_port { 0 } else { app.config.devstack.s3_port };
+    let (access_key, secret_key) = s3_keys(app)?;
+    let s3 = start_s3(app, s3_port, (&access_key, &secret_key), vec![demo::BUCKET.to_owned(), "warehouse-landing".to_owned()]).await?;
+    if args.demo {
+        demo::prepare(app, &vault, &s3.endpoint_url(), (&access_key, &secret_key)).await?;
+    }
+
+    let (engine_stop, server_stop) = (stop.child_token(), stop.child_token());
+    let engine = engine(app, &store, &vault, engine_stop);
+    let server = serve(app, &store, &vault, listener, server_stop);
+    let welcome = async {
+        if args.demo {
+            start_demo(app, &store).await?;
+        }
+        say_welcome(app, &s3, address, args.demo);
+        Ok::<(), anyhow::Error>(())
+    };
+    // Whichever of them fails, the others are stopped in order, not dropped.
+    let ended_by = |result: anyhow::Result<()>| {
+        stop.cancel();
+        result
+    };
+    let (engine, server, welcome) = tokio::join!(
+        async { ended_by(engine.await) },
+        async { ended_by(server.await) },
+        async { welcome.await.inspect_err(|_| stop.cancel()) },
+    );
+    s3.shutdown().await;
+    store.close().await;
+    engine.and(server).and(welcome)
+}
+
+pub async fn devstack(app: &App, args: DevstackArgs) -> anyhow::Result<()> {
+    begin_log(app);
+    app.home.create()?;
+    let stop = stop_on_signal()?;
+    let (access_key, secret_key) = s3_keys(app)?;
+    let s3 = start_s3(app, args.s3_port, (&access_key, &secret_key), args.bucket.clone()).await?;
+    notice(format!("S3 at {} (region us-east-1), access key {access_key}; its secret is in {}", s3.endpoint_url(), app.home.root().join(S3_KEY_FILE).display()));
+    let redshift = match &args.redshift_over {
+        None => {
+            notice("no Redshift: give --redshift-over postgres://… for one");
+            None
+        }
+        Some(url) => {
+            let running = serve_redshift(RedshiftConfig {
+                listen: SocketAddr::from(([127, 0, 0, 1], args.redshift_port)),
+                postgres_url: url.clone(),
+                database: "dev".to_owned(),
+                objects: s3.storage(),
+                access_key: access_key.clone(),
+            })
+            .await?;
+            notice(format!("Redshift Data API at {} (database dev, any workgroup)", running.endpoint_url()));
+            Some(running)
+        }
+    };
+    stop.cancelled().await;
+    if let Some(redshift) = redshift {
+        redshift.shutdown().await;
+    }
+    s3.shutdown().await;
+    Ok(())
+}
+
+/// Scheduler and local workers, until `stop`.
+async fn engine(app: &App, store: &Store, vault: &Vault, stop: CancellationToken) -> anyhow::Result<()> {
+    let installation = store.installation_id().await?;
+    let (sender, completions) = mpsc::unbounded_channel::<Completion>();
+    let executor = LocalExecutor::new(LocalExecutorOptions {
+        equipment: Arc::new(wiring::equipment(app, vault, Some(store.clone()), installation.clone())),
+        store: store.clone(),
+        logs: app.logs(),
+        slots: app.config.core.parallelism,
+        completions: sender,
+    });
+    let settings = &app.config.scheduler;
+    let options = SchedulerOptions {
+        folder: dag_files::folder_options(app)?,
+        rescan_interval: Duration::from_secs(app.config.core.dag_dir_list_interval),
+        heartbeat_interval: Duration::from_secs(settings.heartbeat_interval),
+        lease_timeout: Duration::from_secs(settings.lease_timeout),
+        slow_tick: Duration::from_secs(settings.slow_tick),
+        drain_timeout: Duration::from_secs(settings.drain_timeout),
+        hostname: wiring::hostname(),
+        clock: app.clock(),
+        // Only the leader may do this: what runs under another living daemon of this home is not an orphan.
+        on_lead: Box::new(move || {
+            let killed = kill_orphans(&installation, &wiring::owner_mark());
+            if killed > 0 {
+                tracing::warn!(killed, "stopped processes that an earlier daemon left behind");
+            }
+        }),
+    };
+    let sweeping = tokio::spawn(sweep_scratch(app.home.scratch_folder(), store.clone()));
+    let result = Scheduler::new(store.clone(), Arc::new(executor), completions, options).run(stop).await;
+    sweeping.abort();
+    result.context("the scheduler stopped")
+}
+
+/// Removes the scratch files of runs that succeeded; those of failed runs stay for the next try.
+async fn sweep_scratch(root: std::path::PathBuf, store: Store) {
+    let scratch = millrace_connectors::FolderScratch::new(root);
+    let mut changes = store.changes();
+    loop {
+        match changes.recv().await {
+            Ok(change) if change.task_id.is_none() && change.state == RunState::Success.as_str() => {
+                if let Some(run_id) = &change.run_id
+                    && let Err(error) = scratch.remove_run(change.dag_id.as_str(), run_id.as_str()).await
+                {
+                    tracing::warn!(dag = %change.dag_id, run = %run_id, %error, "the run's scratch files could not be removed");
+                }
+            }
+            Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// What the daemon itself prints goes to standard error.
+fn begin_log(app: &App) {
+    let filter = EnvFilter::try_new(format!("{},sqlx=warn,sea_orm=warn,hyper=warn,aws=warn", app.config.logs.level))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    // Set once; a second daemon in one process does not exist.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// Fires with SIGTERM or Ctrl-C; the second one ends the process at once.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let fired = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if fired.is_cancelled() {
+                notice("stopped at once; running tasks are taken up at the next start");
+                std::process::exit(1);
+            }
+            notice("stopping; once more stops at once");
+            fired.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+async fn listen(app: &App, port: u16) -> anyhow::Result<TcpListener> {
+    let host = &app.config.server.host;
+    TcpListener::bind((host.as_str(), port))
+        .await
+        .with_context(|| format!("could not listen on {host}:{port}; is another Millrace running? --port takes another"))
+}
+
+const ADMIN: &str = "admin";
+
+/// The user `admin`, with a password that is made once and kept in the home.
+async fn ensure_admin(app: &App, store: &Store) -> anyhow::Result<()> {
+    let path = app.home.admin_password_file();
+    if read_if_present(&path)?.is_none() {
+        if store.user(ADMIN).await?.is_some() {
+            return Ok(());
+        }
+        app.home.create()?;
+        create_private_file(&path, random_text()?.as_bytes())?;
+    }
+    let password = read_if_present(&path)?.unwrap_or_default();
+    let password = password.trim();
+    app.masker.add(password);
+    let known = match store.user(ADMIN).await? {
+        Some(user) => millrace_server::verify_password(password, &user.password_hash),
+        None => false,
+    };
+    if !known {
+        let hash = millrace_server::hash_password(password)?;
+        store.put_user(ADMIN, &hash, "admin", "standalone", app.now()).await?;
+    }
+    Ok(())
+}
+
+/// 24 letters and digits that are not easily confused: about 117 bits.
+fn random_text() -> anyhow::Result<String> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let bytes = random_bytes::<24>()?;
+    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
+}
+
+const S3_KEY_FILE: &str = "s3_keys";
+
+/// Access key and secret of the S3 stand-in, made once and kept in the home.
+fn s3_keys(app: &App) -> anyhow::Result<(String, String)> {
+    let path = app.home.root().join(S3_KEY_FILE);
+    if read_if_present(&path)?.is_none() {
+        create_private_file(&path, format!("millrace:{}\n", random_text()?).as_bytes())?;
+    }
+    let text = read_if_present(&path)?.unwrap_or_default();
+    let (access, secret) = text.trim().split_once(':').with_context(|| format!("{} is damaged; delete it", path.display()))?;
+    app.masker.add(secret);
+    Ok((access.to_owned(), secret.to_owned()))
+}
+
+async fn start_s3(app: &App, port: u16, keys: (&str, &str), buckets: Vec<String>) -> anyhow::Result<RunningS3> {
+    let config = S3Config {
+        root: app.home.s3_folder(),
+        access_key: keys.0.to_owned(),
+        secret_key: keys.1.to_owned(),
+        listen: SocketAddr::from(([127, 0, 0, 1], port)),
+        buckets,
+    };
+    serve_s3(config).await.with_context(|| format!("could not start the S3 stand-in on port {port}"))
+}
+
+async fn serve(app: &App, store: &Store, vault: &Vault, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let options = millrace_server::ServerOptions {
+        store: store.clone(),
+        vault: vault.clone(),
+        logs: app.logs(),
+        clock: app.clock(),
+        session_hours: app.config.server.session_hours,
+        parallelism: app.config.core.parallelism,
+        test_connection: Arc::new(|connection| {
+            Box::pin(async move { millrace_connectors::Connectors::test(&connection).await.map_err(|e| e.to_string()) })
+        }),
+    };
+    millrace_server::serve(listener, options, stop.cancelled_owned()).await.context("the web server stopped")
+}
+
+/// Unpauses the demo pipeline and runs it once for now, so that there is something to see.
+async fn start_demo(app: &App, store: &Store) -> anyhow::Result<()> {
+    dag_files::sync(app, store).await?;
+    let Some(row) = store.dag(demo::PIPELINE, 1).await? else {
+        anyhow::bail!("the demo DAG can't be read: `millrace dags list-import-errors` says why");
+    };
+    if row.last_runs.is_empty() {
+        let version = crate::lookup::version(&row)?;
+        let new = manual_run(
+            ManualRun { version: &version, run_id: None, logical_date: None, conf: Map::new(), triggered_by: "demo".to_owned() },
+            app.now(),
+        )?;
+        store.create_run(&RunRequest { run: new, note: None, actor: "demo".to_owned() }, app.now()).await?;
+        store.set_paused(&row.dag_id, false, "demo", app.now()).await?;
+    }
+    store.wake().await;
+    Ok(())
+}
+
+fn say_welcome(app: &App, s3: &RunningS3, address: SocketAddr, demo: bool) {
+    let demo = if demo { format!("\n  demo      the DAG {} is running now; `{}` shows how a failure looks", demo::PIPELINE, "millrace dags trigger demo_failure") } else { String::new() };
+    notice(format!(
+        "\nMillrace is ready\n  address   http://{address}\n  sign in   {ADMIN}, with the password in {}\n  home      {}\n  dags      {}\n  s3        {}{demo}\nCtrl-C stops it.\n",
+        app.home.admin_password_file().display(),
+        app.home.root().display(),
+        app.dags_folder().display(),
+        s3.endpoint_url(),
+    ));
+}

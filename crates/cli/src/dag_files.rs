@@ -1,0 +1,148 @@
+//! DAG files as commands meet them: brought into the store before it is read, checked by `validate`, searched by
+//! `tasks test`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use millrace_dagfile::{Defaults, Diagnostic, ReadOptions, ReadResult, Severity, read_dag_bytes, render_all};
+use millrace_model::dag::Dag;
+use millrace_model::duration::Span;
+use millrace_model::schedule::parse_zone;
+use millrace_operators::catalogue;
+use millrace_scheduler::{FolderOptions, dag_file_paths, read_sibling, sync_folder};
+use millrace_store::Store;
+use serde_json::{Value, json};
+
+use crate::app::App;
+
+pub fn defaults(app: &App) -> anyhow::Result<Defaults> {
+    let core = &app.config.core;
+    Ok(Defaults {
+        timezone: parse_zone(&core.default_timezone).context("core.default_timezone")?,
+        max_active_runs: core.max_active_runs_per_dag,
+        max_active_tasks: core.max_active_tasks_per_dag,
+        retries: core.default_task_retries,
+        retry_delay: Span::from_seconds(u32::try_from(core.default_task_retry_delay).unwrap_or(u32::MAX)),
+        ..Defaults::default()
+    })
+}
+
+pub fn folder_options(app: &App) -> anyhow::Result<FolderOptions> {
+    Ok(FolderOptions {
+        folder: app.dags_folder(),
+        catalogue: catalogue(),
+        defaults: defaults(app)?,
+        paused_at_creation: app.config.core.dags_are_paused_at_creation,
+    })
+}
+
+/// Reads what changed in the folder since it was last read, so that no daemon is needed to see it.
+pub async fn sync(app: &App, store: &Store) -> anyhow::Result<()> {
+    sync_folder(store, &folder_options(app)?, app.now()).await.context("could not read the DAGs folder")?;
+    Ok(())
+}
+
+/// A file and what was found in it.
+pub struct Checked {
+    path: PathBuf,
+    source: String,
+    result: ReadResult,
+}
+
+impl Checked {
+    pub fn has_errors(&self) -> bool {
+        self.result.has_errors()
+    }
+
+    /// Every problem with its place and the line, as text.
+    pub fn render(&self) -> String {
+        render_all(&self.result.diagnostics, &self.path.display().to_string(), &self.source)
+    }
+
+    pub fn view(&self) -> Value {
+        json!({
+            "file": self.path,
+            "dag_id": self.result.dag.as_ref().map(|dag| dag.dag_id.as_str()),
+            "diagnostics": self.result.diagnostics,
+        })
+    }
+}
+
+/// Reads files, or every DAG file of folders; without paths, the DAGs folder. Stores nothing.
+pub fn check(app: &App, paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
+    let folder = app.dags_folder();
+    let given: Vec<PathBuf> = if paths.is_empty() { vec![folder.clone()] } else { paths.to_vec() };
+    let mut files = Vec::new();
+    for path in given {
+        let kind = std::fs::metadata(&path).with_context(|| format!("could not read {}", path.display()))?;
+        if kind.is_dir() {
+            let base = path.clone();
+            files.extend(dag_file_paths(&path)?.into_iter().map(|file| (base.clone(), base.join(file))));
+        } else {
+            // Files that it includes are looked for in the DAGs folder if it is in there, else beside it.
+            let base = if path.starts_with(&folder) { folder.clone() } else { path.parent().unwrap_or(Path::new(".")).to_owned() };
+            files.push((base, path));
+        }
+    }
+    let defaults = defaults(app)?;
+    let mut checked = Vec::with_capacity(files.len());
+    for (base, path) in files {
+        let bytes = std::fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
+        checked.push(read_one(&base, path, &bytes, defaults.clone()));
+    }
+    report_doubles(&mut checked);
+    Ok(checked)
+}
+
+fn read_one(base: &Path, path: PathBuf, bytes: &[u8], defaults: Defaults) -> Checked {
+    let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy().into_owned();
+    let files = |relative: &str| read_sibling(base, relative);
+    let options = ReadOptions { defaults, files: &files, ..ReadOptions::new(&name, catalogue()) };
+    let result = read_dag_bytes(bytes, &options);
+    Checked { path, source: String::from_utf8_lossy(bytes).into_owned(), result }
+}
+
+/// Two files that give one DAG: both are wrong.
+fn report_doubles(checked: &mut [Checked]) {
+    let ids: Vec<Option<String>> =
+        checked.iter().map(|file| file.result.dag.as_ref().map(|dag| dag.dag_id.to_string())).collect();
+    for index in 0..checked.len() {
+        let Some(id) = &ids[index] else { continue };
+        let other = (0..checked.len()).find(|other| *other != index && ids[*other].as_ref() == Some(id));
+        if let Some(other) = other {
+            let message = format!("the DAG '{id}' is also defined in {}", checked[other].path.display());
+            checked[index].result.diagnostics.push(Diagnostic {
+                severity: Severity::Error,
+                code: "duplicate-dag".into(),
+                message,
+                line: 1,
+                column: 1,
+                length: 1,
+                text: String::new(),
+                hint: Some("give one of them another dag_id".to_owned()),
+            });
+        }
+    }
+}
+
+/// The DAG with this id, read from its file; the database is not asked.
+pub fn find_in_files(app: &App, dag_id: &str) -> anyhow::Result<Dag> {
+    let checked = check(app, &[])?;
+    let mut broken = Vec::new();
+    for file in checked {
+        let stem = file.path.file_stem().is_some_and(|stem| stem == dag_id);
+        match file.result.dag {
+            Some(dag) if dag.dag_id.as_str() == dag_id => return Ok(dag),
+            None if stem || file.source.contains(dag_id) => broken.push(render_all(
+                &file.result.diagnostics,
+                &file.path.display().to_string(),
+                &file.source,
+            )),
+            _ => {}
+        }
+    }
+    if broken.is_empty() {
+        bail!("no file in {} defines a DAG '{dag_id}'", app.dags_folder().display());
+    }
+    bail!("the DAG '{dag_id}' can't be read:\n{}", broken.join("\n"))
+}

@@ -1,0 +1,139 @@
+//! How lists and single things are printed: `-o table|json|yaml|plain`. Data goes to standard output, notices to standard
+//! error; a closed pipe is not a failure.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use serde_json::Value;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+    /// Columns separated by two spaces, without borders: for `awk`.
+    Plain,
+}
+
+/// Prints a list. `columns` says what table and plain show, in this order; json and yaml show every field.
+pub fn print_list<T: Serialize>(format: Format, columns: &[&str], rows: &[T]) -> anyhow::Result<()> {
+    let rows: Vec<Value> = rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    let text = match format {
+        Format::Json => json(&Value::Array(rows))?,
+        Format::Yaml => yaml(&Value::Array(rows))?,
+        Format::Table => table(columns, &rows),
+        Format::Plain => plain(columns, &rows),
+    };
+    print_text(&text)
+}
+
+/// Prints one thing: a list of `key  value` for people, an object for programs.
+pub fn print_one<T: Serialize>(format: Format, thing: &T) -> anyhow::Result<()> {
+    let value = serde_json::to_value(thing)?;
+    let text = match format {
+        Format::Json => json(&value)?,
+        Format::Yaml => yaml(&value)?,
+        Format::Table | Format::Plain => {
+            let Value::Object(map) = &value else { return print_text(&cell(&value)) };
+            let rows: Vec<Vec<String>> = map.iter().map(|(key, value)| vec![key.clone(), cell(value)]).collect();
+            aligned(&rows)
+        }
+    };
+    print_text(&text)
+}
+
+/// Writes to standard output, with a line break at the end.
+pub fn print_text(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
+    ignore_closed_pipe(written.and_then(|()| out.flush()))
+}
+
+/// Writes a sentence for a person to standard error.
+pub fn notice(text: impl AsRef<str>) {
+    // Nobody may be listening, and there is nowhere else to say so.
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+fn ignore_closed_pipe(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("could not write to standard output"),
+    }
+}
+
+fn json(value: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)?)
+}
+
+fn yaml(value: &Value) -> anyhow::Result<String> {
+    serde_saphyr::to_string(value).map_err(|e| anyhow::anyhow!("could not write YAML: {e}"))
+}
+
+/// A value as it stands in a table: texts bare, null as nothing, lists joined.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.replace(['\n', '\t'], " "),
+        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            items.iter().map(cell).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn cells(columns: &[&str], row: &Value) -> Vec<String> {
+    columns.iter().map(|column| cell(&row[*column])).collect()
+}
+
+fn table(columns: &[&str], rows: &[Value]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().copied());
+    for row in rows {
+        table.add_row(cells(columns, row));
+    }
+    table.to_string()
+}
+
+fn plain(columns: &[&str], rows: &[Value]) -> String {
+    let mut lines = vec![columns.iter().map(|c| (*c).to_owned()).collect()];
+    lines.extend(rows.iter().map(|row| cells(columns, row)));
+    aligned(&lines)
+}
+
+/// Pads every column but the last to its widest cell.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..columns).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (index, value) in row.iter().enumerate() {
+            line.push_str(value);
+            if index + 1 < columns {
+                line.push_str(&" ".repeat(widths[index] - value.chars().count() + 2));
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn plain_is_aligned_and_shows_lists() {
+        let rows = vec![json!({"a": "x", "b": ["p", "q"]}), json!({"a": "longer", "b": null})];
+        assert_eq!(plain(&["a", "b"], &rows), "a       b\nx       p, q\nlonger\n");
+    }
+}
