@@ -1,1 +1,36 @@
-//! placeholder
+//! What should happen next: from everything that is active, to the changes to make and the moment to look again.
+//!
+//! [`View`] is the planner's picture of the metadata database: DAGs, pools, active runs. [`plan`] takes what has changed
+//! since the last turn (finished tries, new runs, the time) and decides: which runs begin, which tasks are claimed,
+//! retried, skipped or given up, which runs end, each with its reason.
+//!
+//! Invariants:
+//! - Pure: no clock, no database, no randomness; the same view, `now` and limits give the same plan.
+//! - `plan` moves the view forward as though its batch had been committed. Whoever fails to commit, or is told that an
+//!   item was stale, reads the runs concerned again and gives them back with [`View::put_run`].
+//! - A run is looked at only when something in it changed. The cost of a turn grows with what changed and with what is
+//!   started, never with idle DAGs, waiting runs or history.
+//! - Claims stay within `max_active_tasks` of the run, the slots of the pool and those of the executor; running runs
+//!   within `max_active_runs` of their DAG or backfill.
+//!
+//! May import `model` only.
+
+mod claim;
+mod create;
+mod evaluate;
+mod explain;
+mod finish;
+mod requests;
+mod run;
+mod start;
+mod turn;
+mod version;
+mod view;
+
+pub use explain::{Condition, explain, explain_schedule};
+pub use finish::{MAX_LOST_WORKERS, SHUTDOWN_REASON};
+pub use requests::{BackfillRange, ManualRun, RequestError, backfill_runs, manual_run, scheduled_run_id};
+pub use run::{InstanceSnapshot, RunSnapshot};
+pub use turn::{Limits, Plan, plan};
+pub use version::DagVersion;
+pub use view::{DagFacts, PoolFacts, View};

@@ -1,0 +1,117 @@
+//! Dependencies: what may run, what never will, and how a run ends.
+
+use millrace_model::change::{RunKey, RunMove, TaskMove};
+use millrace_model::state::{RunState, TaskState};
+use millrace_model::trigger_rule::Decision;
+
+use crate::run::RunView;
+use crate::turn::Turn;
+
+impl Turn<'_> {
+    /// Looks at each run in which something changed, until nothing follows from it any more.
+    pub(crate) fn evaluate_runs(&mut self) {
+        while let Some(key) = self.view.dirty_runs.pop_first() {
+            if self.view.runs.get(&key).is_none_or(|run| run.state != RunState::Running) {
+                continue;
+            }
+            self.view.hide(key);
+            // Marks go only downstream, and the smallest place comes first: each task is looked at once.
+            while let Some(place) = self.view.runs.get_mut(&key).and_then(|run| run.pending.pop_first()) {
+                self.evaluate_task(key, place);
+            }
+            match self.view.runs.get(&key).and_then(outcome) {
+                Some((to, reason)) => self.end_run(key, to, reason),
+                None => self.view.show(key),
+            }
+        }
+    }
+
+    fn evaluate_task(&mut self, key: RunKey, place: u32) {
+        let Some(run) = self.view.runs.get(&key) else { return };
+        let task = run.version.graph.order[place as usize];
+        let decision = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts(task));
+        for instance in run.instances_of(task) {
+            let Some(run) = self.view.runs.get_mut(&key) else { return };
+            let view = &run.instances[instance];
+            let may_begin = match view.state {
+                TaskState::None | TaskState::Scheduled => true,
+                TaskState::UpForRetry => view.next_try_at.is_none_or(|at| at < self.now),
+                _ => false,
+            };
+            if !may_begin {
+                continue;
+            }
+            match decision {
+                Decision::Wait => run.take_ready(instance),
+                Decision::Run if run.task(instance).is_inline && !run.is_held => {
+                    run.instances[instance].try_number += 1;
+                    self.move_task(key, instance, TaskState::Success, None, true);
+                }
+                Decision::Run => {
+                    let instance_key = run.instances[instance].key;
+                    if run.make_ready(instance) || run.instances[instance].state != TaskState::Scheduled {
+                        self.newly_ready.push((key, instance_key));
+                    }
+                }
+                Decision::Mark(state) => {
+                    let reason = mark_reason(run, task);
+                    self.move_task(key, instance, state, Some(reason), false);
+                }
+            }
+        }
+    }
+
+    fn move_task(&mut self, key: RunKey, place: usize, to: TaskState, reason: Option<String>, counts_try: bool) {
+        let Some(run) = self.view.runs.get_mut(&key) else { return };
+        run.take_ready(place);
+        let (instance, from) = (run.instances[place].key, run.instances[place].state);
+        self.view.set_state(key, place, to);
+        self.plan.batch.task_moves.push(TaskMove { instance, from, to, reason, counts_try });
+    }
+
+    fn end_run(&mut self, key: RunKey, to: RunState, reason: Option<String>) {
+        self.view.remove_run(key);
+        self.plan.batch.run_moves.push(RunMove { run: key, from: RunState::Running, to, reason });
+    }
+}
+
+/// How a run has ended, if it has. Only the leaves count: a failure that a later task was made to cope with is no
+/// failure of the run.
+fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
+    let unfinished = run.unfinished();
+    if unfinished == 0 {
+        let failed = run
+            .version
+            .graph
+            .leaves()
+            .flat_map(|leaf| run.instances_of(leaf))
+            .any(|instance| run.instances[instance].state.is_failure());
+        return Some(if failed {
+            (RunState::Failed, Some("task_failure".to_owned()))
+        } else {
+            (RunState::Success, None)
+        });
+    }
+    let waiting = run.count(TaskState::None) + run.count(TaskState::Scheduled);
+    (waiting == unfinished && run.ready_count == 0).then(|| (RunState::Failed, Some("deadlock".to_owned())))
+}
+
+/// Names the rule and one upstream that decided.
+fn mark_reason(run: &RunView, task: usize) -> String {
+    let rule = run.version.dag.tasks[task].trigger_rule.as_str();
+    let graph = &run.version.graph;
+    let decisive = |states: &[TaskState]| {
+        graph.upstream[task].iter().find_map(|parent| {
+            let mut instances = run.instances_of(*parent).map(|instance| run.instances[instance].state);
+            let state = instances.find(|state| states.contains(state))?;
+            Some((run.version.dag.tasks[*parent].task_id.as_str(), state))
+        })
+    };
+    let found = decisive(&[TaskState::Failed, TaskState::UpstreamFailed])
+        .or_else(|| decisive(&[TaskState::Skipped]))
+        .or_else(|| decisive(&[TaskState::Success, TaskState::Removed]));
+    match found {
+        Some((upstream, state)) => format!("{rule}: {upstream} is {state}"),
+        None => rule.to_owned(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Why is this not running? The planner's own conditions, asked one by one and answered with numbers.
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::RunKey;
+use millrace_model::ids::DagId;
+use millrace_model::instant::format_utc_micros;
+use millrace_model::state::{RunState, TaskState};
+use millrace_model::trigger_rule::Decision;
+
+use crate::run::RunView;
+use crate::turn::Limits;
+use crate::view::{View, group_key};
+
+/// One thing that must hold before a task runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    pub ok: bool,
+    /// A sentence with the numbers it was decided on.
+    pub text: String,
+}
+
+impl Condition {
+    fn new(ok: bool, text: impl Into<String>) -> Self {
+        Self { ok, text: text.into() }
+    }
+}
+
+/// The conditions of one task of an active run, in the order in which they are asked; the first that is not `ok` is why
+/// it does not run. All `ok`: it starts with the next turn. Empty: there is no such active run or task.
+pub fn explain(view: &View, run: RunKey, task_id: &str, now: DateTime<Utc>, limits: &Limits) -> Vec<Condition> {
+    let Some(run) = view.runs.get(&run) else { return Vec::new() };
+    let Some(task) = run.version.dag.task_index(task_id) else { return Vec::new() };
+    let Some(place) = run.instances_of(task).next() else { return Vec::new() };
+    let instance = &run.instances[place];
+    match instance.state {
+        TaskState::Running | TaskState::Queued | TaskState::Restarting => {
+            return vec![Condition::new(true, format!("try {} is {}", instance.try_number, instance.state))];
+        }
+        state if state.is_finished() => {
+            return vec![Condition::new(true, format!("it has ended: {state} after {}", tries(instance.try_number)))];
+        }
+        _ => {}
+    }
+    let mut conditions = vec![pause(view, run), run_start(view, run, now)];
+    if let Some(at) = instance.next_try_at {
+        let wait = format!("try {} may start after {}", instance.try_number + 1, format_utc_micros(at));
+        conditions.push(Condition::new(at < now, wait));
+    }
+    conditions.push(dependencies(run, task));
+    let (occupying, limit) = (run.occupying(), run.version.dag.max_active_tasks);
+    conditions.push(Condition::new(
+        occupying < limit,
+        format!("{occupying} of {limit} tasks of the run are active (max_active_tasks)"),
+    ));
+    conditions.push(pool(view, &instance.lane.pool, instance.lane.slots));
+    let used = view.occupied_slots() as usize;
+    let total = used + limits.free_slots;
+    conditions.push(Condition::new(limits.free_slots > 0, format!("{used} of {total} worker slots are in use")));
+    conditions
+}
+
+/// When the DAG's next scheduled run is created, and what holds it up.
+pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<Condition> {
+    let Some(facts) = view.dags.get(dag_id) else {
+        return vec![Condition::new(false, format!("there is no DAG {dag_id}"))];
+    };
+    let Some(next) = facts.pointer else {
+        return vec![Condition::new(false, "its schedule has no further run; it runs when triggered")];
+    };
+    let (active, limit) = (view.active_normal_runs(dag_id), view.max_active_runs(&(dag_id.clone(), None)));
+    let begins =
+        format!("the run for {} starts at {}", format_utc_micros(next.logical_date), format_utc_micros(next.run_after));
+    vec![
+        Condition::new(!facts.is_paused, if facts.is_paused { "the DAG is paused" } else { "the DAG is not paused" }),
+        Condition::new(
+            !facts.is_stale,
+            if facts.is_stale { "the DAG's file is gone" } else { "the DAG's file is there" },
+        ),
+        Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
+        Condition::new(next.run_after <= now, begins),
+    ]
+}
+
+fn tries(count: u32) -> String {
+    if count == 1 { "1 try".to_owned() } else { format!("{count} tries") }
+}
+
+fn pause(view: &View, run: &RunView) -> Condition {
+    if view.is_held(run) {
+        return Condition::new(false, format!("DAG {} is paused", run.dag_id));
+    }
+    Condition::new(true, format!("DAG {} does not hold this run back", run.dag_id))
+}
+
+fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {
+    if run.state != RunState::Queued {
+        return Condition::new(run.state == RunState::Running, format!("the run is {}", run.state));
+    }
+    let key = group_key(run);
+    let running = view.groups.get(&key).map_or(0, |group| group.running);
+    let limit = view.max_active_runs(&key);
+    if running < limit && run.facts.run_after > now {
+        return Condition::new(
+            false,
+            format!("the run is queued: it starts at {}", format_utc_micros(run.facts.run_after)),
+        );
+    }
+    let of = if key.1.is_some() { "the backfill" } else { "the DAG" };
+    Condition::new(
+        running < limit,
+        format!("the run is queued: {running} of {limit} runs of {of} are running (max_active_runs)"),
+    )
+}
+
+fn dependencies(run: &RunView, task: usize) -> Condition {
+    let rule = run.version.dag.tasks[task].trigger_rule;
+    let counts = run.upstream_counts(task);
+    if counts.total == 0 {
+        return Condition::new(true, "it depends on no other task");
+    }
+    let decision = rule.decide(&counts);
+    let mut text = format!("{}: {} of {} upstream tasks have ended", rule.as_str(), counts.finished(), counts.total);
+    let waiting: Vec<String> = run
+        .upstream_instances(task)
+        .filter(|instance| !instance.state.is_finished())
+        .take(3)
+        .map(|instance| format!("{} is {}", run.version.dag.tasks[instance.task].task_id, instance.state))
+        .collect();
+    if decision == Decision::Wait && !waiting.is_empty() {
+        text.push_str(&format!(" ({})", waiting.join(", ")));
+    }
+    Condition::new(decision == Decision::Run, text)
+}
+
+fn pool(view: &View, name: &str, needed: u32) -> Condition {
+    let Some(facts) = view.pools.get(name) else {
+        return Condition::new(false, format!("there is no pool {name}"));
+    };
+    if facts.slots < 0 {
+        return Condition::new(true, format!("pool {name} has no limit"));
+    }
+    if i64::from(needed) > facts.slots {
+        return Condition::new(
+            false,
+            format!("pool {name} has {} slots; the task needs {needed} and can never run", facts.slots),
+        );
+    }
+    let used = view.used.get(name).copied().unwrap_or(0);
+    let text = format!("pool {name}: {used} of {} slots are in use, the task needs {needed}", facts.slots);
+    Condition::new(used + i64::from(needed) <= facts.slots, text)
+}

@@ -1,0 +1,95 @@
+//! From how a try ended to the state of its task instance.
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{Completion, Finish, TryOutcome};
+use millrace_model::dag::Task;
+use millrace_model::state::TaskState;
+
+use crate::run::InstanceView;
+use crate::turn::Turn;
+
+/// The reason of a [`TryOutcome::Cancelled`] with which the scheduler stops tries because it is itself stopping. Such a
+/// try is given again and costs nothing.
+pub const SHUTDOWN_REASON: &str = "shutdown";
+
+/// How often a try may lose its worker and be given again.
+pub const MAX_LOST_WORKERS: u32 = 3;
+
+struct Verdict {
+    to: TaskState,
+    reason: Option<String>,
+    next_try_at: Option<DateTime<Utc>>,
+    counts_try: bool,
+}
+
+impl Verdict {
+    fn end(to: TaskState, reason: Option<String>) -> Self {
+        Self { to, reason, next_try_at: None, counts_try: true }
+    }
+
+    fn again(reason: &str) -> Self {
+        Self { to: TaskState::UpForRetry, reason: Some(reason.to_owned()), next_try_at: None, counts_try: false }
+    }
+}
+
+fn judge(task: &Task, instance: &InstanceView, completion: &Completion) -> Verdict {
+    if instance.state == TaskState::Restarting {
+        return Verdict::end(TaskState::None, Some("cleared while it ran".to_owned()));
+    }
+    match &completion.outcome {
+        TryOutcome::Success => Verdict::end(TaskState::Success, None),
+        TryOutcome::Skipped { reason } => Verdict::end(TaskState::Skipped, Some(reason.clone())),
+        TryOutcome::Failed { reason, retry: true } if completion.try_number <= instance.max_tries => Verdict {
+            to: TaskState::UpForRetry,
+            reason: Some(reason.clone()),
+            next_try_at: completion.ended_at.checked_add_signed(task.retry_delay.as_delta()),
+            counts_try: true,
+        },
+        TryOutcome::Failed { reason, .. } => Verdict::end(TaskState::Failed, Some(reason.clone())),
+        TryOutcome::Cancelled { reason } if reason == SHUTDOWN_REASON => Verdict::again(SHUTDOWN_REASON),
+        TryOutcome::Cancelled { reason } => Verdict::end(TaskState::Failed, Some(reason.clone())),
+        TryOutcome::LostWorker if instance.lost_workers < MAX_LOST_WORKERS => Verdict::again("lost_worker"),
+        TryOutcome::LostWorker => Verdict::end(TaskState::Failed, Some("lost_worker".to_owned())),
+    }
+}
+
+impl Turn<'_> {
+    pub(crate) fn finish_tries(&mut self) {
+        for completion in std::mem::take(&mut self.view.completions) {
+            let Some((key, place)) = self.view.places.get(&completion.instance).copied() else {
+                self.plan.unknown.push(completion);
+                continue;
+            };
+            let Some(run) = self.view.runs.get(&key) else { continue };
+            if run.instances[place].token.as_deref() != Some(completion.token.as_str()) {
+                self.plan.refused.push(completion);
+                continue;
+            }
+            let verdict = judge(run.task(place), &run.instances[place], &completion);
+            self.view.hide(key);
+            self.view.set_state(key, place, verdict.to);
+            let Some(run) = self.view.runs.get_mut(&key) else { continue };
+            let instance = &mut run.instances[place];
+            instance.token = None;
+            instance.next_try_at = verdict.next_try_at;
+            if !verdict.counts_try {
+                instance.try_number = instance.try_number.saturating_sub(1);
+                instance.lost_workers += u32::from(completion.outcome == TryOutcome::LostWorker);
+            }
+            match verdict.next_try_at {
+                Some(at) => {
+                    self.view.retries.insert((at, completion.instance));
+                }
+                None => run.look_at(place),
+            }
+            if run.state.is_finished() && run.occupying() == 0 {
+                self.view.remove_run(key);
+            } else {
+                self.view.dirty_runs.insert(key);
+                self.view.show(key);
+            }
+            let Verdict { to, reason, next_try_at, counts_try } = verdict;
+            self.plan.batch.finishes.push(Finish { completion, to, reason, next_try_at, counts_try });
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Runs that people ask for: one by hand, or a range of past dates.
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use millrace_model::change::NewRun;
+use millrace_model::ids::{DagId, IdError, RunId};
+use millrace_model::instant::{format_run_id_instant, format_utc_micros};
+use millrace_model::schedule::{PlannedRun, Schedule};
+use millrace_model::state::{RunState, RunType};
+use serde_json::{Map, Value};
+
+use crate::version::DagVersion;
+
+/// The id of the run that the schedule makes for a logical date.
+pub fn scheduled_run_id(logical_date: DateTime<Utc>) -> String {
+    format!("scheduled__{}", format_run_id_instant(logical_date))
+}
+
+/// Why a request is refused before anything is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error(transparent)]
+    RunId(#[from] IdError),
+    #[error(
+        "DAG {dag_id} has the schedule {schedule}, which names no past dates; only cron schedules, lists of times and 'every' can be backfilled"
+    )]
+    NotPeriodic { dag_id: DagId, schedule: String },
+    #[error("the backfill's range is empty: it begins at {from} and ends before {to}")]
+    EmptyRange { from: String, to: String },
+    #[error("nothing to backfill: no interval of DAG {dag_id} in [{from}, {to}) had ended by {now}")]
+    NothingEnded { dag_id: DagId, from: String, to: String, now: String },
+    #[error("nothing to backfill: the schedule of DAG {dag_id} names no date in [{from}, {to})")]
+    NoDates { dag_id: DagId, from: String, to: String },
+    #[error("the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds")]
+    OutOfBounds { dag_id: DagId, logical_date: String, bound: String },
+}
+
+/// A run that a person wants now.
+#[derive(Debug, Clone)]
+pub struct ManualRun<'a> {
+    pub version: &'a DagVersion,
+    /// Default: `manual__` and the logical date.
+    pub run_id: Option<&'a str>,
+    /// Default: `now`.
+    pub logical_date: Option<DateTime<Utc>>,
+    pub conf: Map<String, Value>,
+    /// `cli`, `rest:<user>`.
+    pub triggered_by: String,
+}
+
+/// The run, queued. It covers the last complete interval before its logical date.
+pub fn manual_run(request: ManualRun<'_>, now: DateTime<Utc>) -> Result<NewRun, RequestError> {
+    let ManualRun { version, run_id, logical_date, conf, triggered_by } = request;
+    let now = now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now);
+    let planned = version.dag.timetable.manual_run(now, logical_date);
+    let run_id = match run_id {
+        Some(given) => RunId::parse_given(given)?,
+        None => RunId::new_unchecked(format!("manual__{}", format_run_id_instant(planned.logical_date))),
+    };
+    Ok(NewRun { conf, triggered_by, ..queued_run(version, RunType::Manual, run_id, planned) })
+}
+
+/// A range of logical dates to run again or for the first time.
+#[derive(Debug, Clone)]
+pub struct BackfillRange<'a> {
+    pub version: &'a DagVersion,
+    /// The first logical date.
+    pub from: DateTime<Utc>,
+    /// The end, not in the range unless `includes_end`.
+    pub to: DateTime<Utc>,
+    pub includes_end: bool,
+    /// Also dates before the DAG's `start_date` or after its `end_date`.
+    pub ignores_bounds: bool,
+    pub conf: Map<String, Value>,
+}
+
+/// One queued run for each date of the range whose interval has ended by `now`, oldest first.
+pub fn backfill_runs(range: &BackfillRange<'_>, now: DateTime<Utc>) -> Result<Vec<NewRun>, RequestError> {
+    let dag = &range.version.dag;
+    let dag_id = || dag.dag_id.clone();
+    if matches!(dag.timetable.schedule, Schedule::None | Schedule::Once | Schedule::Continuous) {
+        return Err(RequestError::NotPeriodic { dag_id: dag_id(), schedule: dag.timetable.schedule.display_text() });
+    }
+    let (from, to) = (format_utc_micros(range.from), format_utc_micros(range.to));
+    let end = if range.includes_end { range.to + TimeDelta::microseconds(1) } else { range.to };
+    if range.from >= end {
+        return Err(RequestError::EmptyRange { from, to });
+    }
+    let mut dates = dag.timetable.runs_between(range.from, end).peekable();
+    if dates.peek().is_none() {
+        return Err(RequestError::NoDates { dag_id: dag_id(), from, to });
+    }
+    let ended: Vec<PlannedRun> = dates.take_while(|planned| planned.run_after <= now).collect();
+    if ended.is_empty() {
+        return Err(RequestError::NothingEnded { dag_id: dag_id(), from, to, now: format_utc_micros(now) });
+    }
+    if !range.ignores_bounds {
+        check_bounds(range.version, &ended)?;
+    }
+    let run = |planned: PlannedRun| {
+        let run_id = RunId::new_unchecked(format!("backfill__{}", format_run_id_instant(planned.logical_date)));
+        NewRun {
+            conf: range.conf.clone(),
+            triggered_by: "backfill".to_owned(),
+            ..queued_run(range.version, RunType::Backfill, run_id, planned)
+        }
+    };
+    Ok(ended.into_iter().map(run).collect())
+}
+
+fn check_bounds(version: &DagVersion, dates: &[PlannedRun]) -> Result<(), RequestError> {
+    let dag = &version.dag;
+    let refuse = |planned: &PlannedRun, bound: String| RequestError::OutOfBounds {
+        dag_id: dag.dag_id.clone(),
+        logical_date: format_utc_micros(planned.logical_date),
+        bound,
+    };
+    for planned in dates {
+        if let Some(start) = dag.start_date.filter(|start| planned.logical_date < *start) {
+            return Err(refuse(planned, format!("start_date {}", format_utc_micros(start))));
+        }
+        if let Some(end) = dag.end_date.filter(|end| planned.logical_date > *end) {
+            return Err(refuse(planned, format!("end_date {}", format_utc_micros(end))));
+        }
+    }
+    Ok(())
+}
+
+fn queued_run(version: &DagVersion, run_type: RunType, run_id: RunId, planned: PlannedRun) -> NewRun {
+    NewRun {
+        dag_id: version.dag.dag_id.clone(),
+        run_id,
+        run_type,
+        state: RunState::Queued,
+        logical_date: planned.logical_date,
+        data_interval: planned.data_interval,
+        run_after: planned.run_after,
+        conf: Map::new(),
+        version_key: version.key,
+        backfill_key: None,
+        triggered_by: String::new(),
+        tasks: version.new_instances(),
+    }
+}

@@ -1,0 +1,266 @@
+//! An active run in memory.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{InstanceKey, RunFacts, RunKey};
+use millrace_model::dag::Task;
+use millrace_model::ids::{DagId, TaskId};
+use millrace_model::state::{RunState, TaskState};
+use millrace_model::trigger_rule::UpstreamCounts;
+
+use crate::version::DagVersion;
+
+/// A run as it was read from the store.
+#[derive(Debug, Clone)]
+pub struct RunSnapshot {
+    pub dag_id: DagId,
+    pub facts: Arc<RunFacts>,
+    pub state: RunState,
+    /// The version that the run is pinned to.
+    pub version: Arc<DagVersion>,
+    pub backfill_key: Option<i64>,
+    pub instances: Vec<InstanceSnapshot>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceSnapshot {
+    pub key: InstanceKey,
+    pub task_id: TaskId,
+    /// -1 for a task that is not mapped.
+    pub map_index: i32,
+    pub state: TaskState,
+    /// Tries that counted so far, the running one included.
+    pub try_number: u32,
+    /// A failure is final when `try_number` is larger than this.
+    pub max_tries: u32,
+    pub generation: u32,
+    /// Lost workers of this generation; they cost no try.
+    pub lost_workers: u32,
+    pub pool: String,
+    pub pool_slots: u32,
+    pub priority_weight: i32,
+    /// Set while `up_for_retry`.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// Of the lease, while a worker holds it.
+    pub token: Option<String>,
+}
+
+/// What a ready instance needs of a pool. All that need the same stand in one line, so that a large one in front never
+/// hides a small one or another pool's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    pub pool: Arc<str>,
+    pub slots: u32,
+}
+
+/// The order among the ready: heavy before light, normal before backfill, old before new, first in the graph before last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    pub weight: Reverse<i32>,
+    pub is_backfill: bool,
+    pub logical_date: DateTime<Utc>,
+    pub run: RunKey,
+    pub position: u32,
+    /// Index into [`RunView::instances`].
+    pub instance: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct InstanceView {
+    pub key: InstanceKey,
+    pub task: usize,
+    pub map_index: i32,
+    pub state: TaskState,
+    pub try_number: u32,
+    pub max_tries: u32,
+    pub generation: u32,
+    pub lost_workers: u32,
+    pub lane: Lane,
+    pub priority_weight: i32,
+    pub next_try_at: Option<DateTime<Utc>>,
+    pub token: Option<String>,
+    pub is_ready: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct RunView {
+    pub dag_id: DagId,
+    pub facts: Arc<RunFacts>,
+    pub state: RunState,
+    pub version: Arc<DagVersion>,
+    pub backfill_key: Option<i64>,
+    /// By task index, then map index.
+    pub instances: Vec<InstanceView>,
+    /// By task index: its instances.
+    ranges: Vec<Range<usize>>,
+    /// Instances in each state; indexed by the state.
+    counts: [u32; TaskState::ALL.len()],
+    pub ready: BTreeMap<Lane, BTreeSet<Rank>>,
+    pub ready_count: u32,
+    /// Places in the topological order whose tasks must be looked at.
+    pub pending: BTreeSet<u32>,
+    /// Nothing new starts: its DAG is paused.
+    pub is_held: bool,
+}
+
+impl RunView {
+    /// Instances of tasks that the version does not have are left out.
+    pub fn new(snapshot: RunSnapshot) -> Self {
+        let RunSnapshot { dag_id, facts, state, version, backfill_key, instances } = snapshot;
+        let index: BTreeMap<&str, usize> =
+            version.dag.tasks.iter().enumerate().map(|(place, task)| (task.task_id.as_str(), place)).collect();
+        let mut views: Vec<InstanceView> = instances
+            .into_iter()
+            .filter_map(|instance| index.get(instance.task_id.as_str()).map(|task| InstanceView::new(instance, *task)))
+            .collect();
+        views.sort_by_key(|instance| (instance.task, instance.map_index));
+        let mut ranges = vec![0..0; version.dag.tasks.len()];
+        let mut counts = [0; TaskState::ALL.len()];
+        for (place, instance) in views.iter().enumerate() {
+            let range = &mut ranges[instance.task];
+            *range = if range.start == range.end { place..place + 1 } else { range.start..place + 1 };
+            counts[instance.state as usize] += 1;
+        }
+        let mut run = Self {
+            dag_id,
+            facts,
+            state,
+            version,
+            backfill_key,
+            instances: views,
+            ranges,
+            counts,
+            ready: BTreeMap::new(),
+            ready_count: 0,
+            pending: BTreeSet::new(),
+            is_held: false,
+        };
+        run.look_at_everything();
+        run
+    }
+
+    pub fn key(&self) -> RunKey {
+        self.facts.run_key
+    }
+
+    pub fn task(&self, instance: usize) -> &Task {
+        &self.version.dag.tasks[self.instances[instance].task]
+    }
+
+    pub fn instances_of(&self, task: usize) -> Range<usize> {
+        self.ranges[task].clone()
+    }
+
+    pub fn count(&self, state: TaskState) -> u32 {
+        self.counts[state as usize]
+    }
+
+    pub fn unfinished(&self) -> u32 {
+        self.instances.len() as u32
+            - TaskState::ALL.iter().filter(|s| s.is_finished()).map(|s| self.count(*s)).sum::<u32>()
+    }
+
+    /// Instances that count against `max_active_tasks`.
+    pub fn occupying(&self) -> u32 {
+        TaskState::ALL.iter().filter(|s| s.occupies_slot()).map(|s| self.count(*s)).sum()
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.occupying() < self.version.dag.max_active_tasks
+    }
+
+    /// Sets the state and notes which tasks to look at because of it.
+    pub fn set_state(&mut self, instance: usize, state: TaskState) {
+        let task = self.instances[instance].task;
+        let before = std::mem::replace(&mut self.instances[instance].state, state);
+        self.counts[before as usize] -= 1;
+        self.counts[state as usize] += 1;
+        if state.is_finished() {
+            for child in &self.version.graph.downstream[task] {
+                self.pending.insert(self.version.position[*child]);
+            }
+        }
+    }
+
+    pub fn look_at(&mut self, instance: usize) {
+        self.pending.insert(self.version.position[self.instances[instance].task]);
+    }
+
+    pub fn look_at_everything(&mut self) {
+        for instance in &self.instances {
+            if !instance.state.is_finished() {
+                self.pending.insert(self.version.position[instance.task]);
+            }
+        }
+    }
+
+    pub fn upstream_counts(&self, task: usize) -> UpstreamCounts {
+        UpstreamCounts::of(self.upstream_instances(task).map(|instance| instance.state))
+    }
+
+    pub fn upstream_instances(&self, task: usize) -> impl Iterator<Item = &InstanceView> {
+        self.version.graph.upstream[task].iter().flat_map(|parent| &self.instances[self.ranges[*parent].clone()])
+    }
+
+    pub fn rank(&self, instance: usize) -> Rank {
+        let view = &self.instances[instance];
+        Rank {
+            weight: Reverse(view.priority_weight),
+            is_backfill: self.backfill_key.is_some(),
+            logical_date: self.facts.logical_date,
+            run: self.key(),
+            position: self.version.position[view.task],
+            instance,
+        }
+    }
+
+    /// Puts an instance among the ready. Returns whether it was not there before.
+    pub fn make_ready(&mut self, instance: usize) -> bool {
+        if std::mem::replace(&mut self.instances[instance].is_ready, true) {
+            return false;
+        }
+        let rank = self.rank(instance);
+        self.ready.entry(self.instances[instance].lane.clone()).or_default().insert(rank);
+        self.ready_count += 1;
+        true
+    }
+
+    pub fn take_ready(&mut self, instance: usize) {
+        if !std::mem::replace(&mut self.instances[instance].is_ready, false) {
+            return;
+        }
+        let rank = self.rank(instance);
+        let lane = &self.instances[instance].lane;
+        if let Some(line) = self.ready.get_mut(lane) {
+            line.remove(&rank);
+            if line.is_empty() {
+                self.ready.remove(lane);
+            }
+        }
+        self.ready_count -= 1;
+    }
+}
+
+impl InstanceView {
+    fn new(snapshot: InstanceSnapshot, task: usize) -> Self {
+        Self {
+            key: snapshot.key,
+            task,
+            map_index: snapshot.map_index,
+            state: snapshot.state,
+            try_number: snapshot.try_number,
+            max_tries: snapshot.max_tries,
+            generation: snapshot.generation,
+            lost_workers: snapshot.lost_workers,
+            lane: Lane { pool: snapshot.pool.into(), slots: snapshot.pool_slots },
+            priority_weight: snapshot.priority_weight,
+            next_try_at: snapshot.next_try_at,
+            token: snapshot.token,
+            is_ready: false,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Which queued runs begin.
+
+use std::sync::Arc;
+
+use millrace_model::change::{RunKey, RunMove};
+use millrace_model::state::RunState;
+
+use crate::turn::Turn;
+use crate::view::{GroupKey, start_order};
+
+impl Turn<'_> {
+    /// Starts runs where there is room, until none follows: a run of inline tasks ends at once and makes room again.
+    pub(crate) fn start_runs(&mut self) {
+        while self.view.later_groups.first().is_some_and(|(at, _)| *at <= self.now) {
+            if let Some((_, group)) = self.view.later_groups.pop_first() {
+                self.view.dirty_groups.insert(group);
+            }
+        }
+        // Normal runs come before those of backfills: `None` sorts first.
+        while let Some(group) = self.view.dirty_groups.pop_first() {
+            while let Some(key) = self.next_to_start(&group) {
+                self.start_run(&group, key);
+                self.evaluate_runs();
+            }
+            if group.1.is_none() {
+                self.refresh_due(&group.0);
+            }
+        }
+    }
+
+    fn next_to_start(&mut self, group: &GroupKey) -> Option<RunKey> {
+        let members = self.view.groups.get(group)?;
+        let (run_after, _, key) = members.queued.first().copied()?;
+        if members.running >= self.view.max_active_runs(group) || self.view.runs.get(&key)?.is_held {
+            return None;
+        }
+        if run_after > self.now {
+            self.view.later_groups.insert((run_after, group.clone()));
+            return None;
+        }
+        Some(key)
+    }
+
+    fn start_run(&mut self, group: &GroupKey, key: RunKey) {
+        let Some(run) = self.view.runs.get_mut(&key) else { return };
+        let order = start_order(run);
+        run.state = RunState::Running;
+        Arc::make_mut(&mut run.facts).start_date = Some(self.now);
+        run.look_at_everything();
+        if let Some(members) = self.view.groups.get_mut(group) {
+            members.queued.remove(&order);
+            members.running += 1;
+        }
+        self.view.dirty_runs.insert(key);
+        self.plan.batch.run_moves.push(RunMove {
+            run: key,
+            from: RunState::Queued,
+            to: RunState::Running,
+            reason: None,
+        });
+    }
+}

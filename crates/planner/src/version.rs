@@ -1,0 +1,99 @@
+//! A stored version of a DAG with everything that is derived from it once.
+
+use std::sync::Arc;
+
+use millrace_model::change::NewInstance;
+use millrace_model::dag::Dag;
+use millrace_model::graph::{CycleError, Graph};
+
+/// A DAG version, its graph and the effective weight of each task. Shared by all runs that are pinned to it.
+#[derive(Debug)]
+pub struct DagVersion {
+    /// The row id of the version.
+    pub key: i64,
+    pub dag: Arc<Dag>,
+    pub graph: Graph,
+    /// By task index: the task's own weight and that of every distinct task after it.
+    pub weights: Vec<i32>,
+    /// By task index: its place in the topological order.
+    pub position: Vec<u32>,
+}
+
+impl DagVersion {
+    /// Fails when the tasks depend on each other in a circle, which the DAG file reader never lets through.
+    pub fn new(key: i64, dag: Arc<Dag>) -> Result<Self, CycleError> {
+        let graph = Graph::of(&dag)?;
+        let weights =
+            downstream_weights(&graph, &dag.tasks.iter().map(|task| task.priority_weight).collect::<Vec<_>>());
+        let mut position = vec![0; dag.tasks.len()];
+        for (place, task) in graph.order.iter().enumerate() {
+            position[*task] = place as u32;
+        }
+        Ok(Self { key, dag, graph, weights, position })
+    }
+
+    /// The instances of a new run, in the order of the file, with their effective weights.
+    pub fn new_instances(&self) -> Vec<NewInstance> {
+        let weigh = |(task, weight)| NewInstance { priority_weight: weight, ..NewInstance::of(task) };
+        self.dag.tasks.iter().zip(self.weights.iter().copied()).map(weigh).collect()
+    }
+}
+
+/// Own weight plus that of every distinct descendant: a task counts once however many ways lead to it.
+///
+/// Descendants are kept as bit sets, merged against the topological order; sums that leave `i32` stop at its ends.
+fn downstream_weights(graph: &Graph, own: &[i32]) -> Vec<i32> {
+    let words = own.len().div_ceil(64);
+    let mut descendants = vec![Vec::new(); own.len()];
+    let mut weights = vec![0; own.len()];
+    for node in graph.order.iter().rev().copied() {
+        let mut set = vec![0u64; if graph.downstream[node].is_empty() { 0 } else { words }];
+        for child in graph.downstream[node].iter().copied() {
+            set[child / 64] |= 1 << (child % 64);
+            for (word, of_child) in set.iter_mut().zip::<&Vec<u64>>(&descendants[child]) {
+                *word |= *of_child;
+            }
+        }
+        let sum = members(&set).map(|index| i64::from(own[index])).sum::<i64>() + i64::from(own[node]);
+        weights[node] = sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+        descendants[node] = set;
+    }
+    weights
+}
+
+fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
+    set.iter().enumerate().flat_map(|(place, word)| {
+        let mut rest = *word;
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let bit = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            Some(place * 64 + bit)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_72_a_task_weighs_what_waits_for_it() {
+        let chain = Graph::from_upstream(vec![vec![], vec![0], vec![1]]).unwrap();
+        assert_eq!(downstream_weights(&chain, &[1, 1, 1]), [3, 2, 1]);
+        let diamond = Graph::from_upstream(vec![vec![], vec![0], vec![0], vec![1, 2]]).unwrap();
+        assert_eq!(downstream_weights(&diamond, &[1, 1, 1, 1]), [4, 2, 2, 1]);
+    }
+
+    #[test]
+    fn weights_beyond_one_word_and_beyond_i32() {
+        let chain =
+            Graph::from_upstream((0..200).map(|node: usize| node.checked_sub(1).into_iter().collect()).collect());
+        let weights = downstream_weights(&chain.unwrap(), &[1; 200]);
+        assert_eq!((weights[0], weights[199]), (200, 1));
+        let pair = Graph::from_upstream(vec![vec![], vec![0]]).unwrap();
+        assert_eq!(downstream_weights(&pair, &[i32::MAX, i32::MAX]), [i32::MAX, i32::MAX]);
+    }
+}

@@ -1,0 +1,377 @@
+//! The planner's picture of the metadata database.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{Completion, InstanceKey, NewRun, NextRun, RunFacts, RunKey};
+use millrace_model::ids::DagId;
+use millrace_model::schedule::{DataInterval, Schedule};
+use millrace_model::state::{RunState, TaskState};
+
+use crate::run::{InstanceSnapshot, Lane, Rank, RunSnapshot, RunView};
+use crate::version::DagVersion;
+
+/// A DAG as it was read from the store.
+#[derive(Debug, Clone)]
+pub struct DagFacts {
+    /// The newest version, which new runs are pinned to.
+    pub version: Arc<DagVersion>,
+    pub is_paused: bool,
+    /// Its file is gone: no scheduled run is created.
+    pub is_stale: bool,
+    /// Of the newest run that the schedule made.
+    pub last_interval: Option<DataInterval>,
+    /// The next scheduled run as it is stored.
+    pub pointer: Option<NextRun>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolFacts {
+    /// Negative: without limit.
+    pub slots: i64,
+}
+
+/// The runs that share a `max_active_runs`: those of a DAG, or those of a backfill of it.
+pub(crate) type GroupKey = (DagId, Option<i64>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// In the order in which they start.
+    pub queued: BTreeSet<(DateTime<Utc>, DateTime<Utc>, RunKey)>,
+    pub running: u32,
+}
+
+impl Group {
+    pub fn active(&self) -> u32 {
+        self.queued.len() as u32 + self.running
+    }
+}
+
+/// Everything the planner knows. Filled by the scheduler, moved forward by [`plan`](crate::plan).
+#[derive(Debug, Default)]
+pub struct View {
+    pub(crate) dags: BTreeMap<DagId, DagFacts>,
+    pub(crate) pools: BTreeMap<String, PoolFacts>,
+    /// Slots in use, by pool.
+    pub(crate) used: BTreeMap<Arc<str>, i64>,
+    /// `max_active_runs` of each active backfill.
+    pub(crate) backfills: BTreeMap<i64, u32>,
+    pub(crate) runs: BTreeMap<RunKey, RunView>,
+    pub(crate) groups: BTreeMap<GroupKey, Group>,
+    pub(crate) places: HashMap<InstanceKey, (RunKey, usize)>,
+    /// The first of each run that may start something, by what it needs.
+    pub(crate) lanes: BTreeMap<Lane, BTreeSet<Rank>>,
+    /// When scheduled runs are to be created.
+    pub(crate) due: BTreeSet<(DateTime<Utc>, DagId)>,
+    due_at: BTreeMap<DagId, DateTime<Utc>>,
+    /// When tries may be repeated.
+    pub(crate) retries: BTreeSet<(DateTime<Utc>, InstanceKey)>,
+    /// Groups with room whose next run may only start later.
+    pub(crate) later_groups: BTreeSet<(DateTime<Utc>, GroupKey)>,
+    pub(crate) dirty_runs: BTreeSet<RunKey>,
+    pub(crate) dirty_groups: BTreeSet<GroupKey>,
+    /// DAGs whose pointer must be worked out again.
+    pub(crate) dirty_dags: BTreeSet<DagId>,
+    pub(crate) completions: Vec<Completion>,
+    /// Numbers claims: part of the token.
+    pub(crate) claims_made: u64,
+}
+
+impl View {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds or replaces a DAG: a new version, paused, unpaused.
+    pub fn put_dag(&mut self, facts: DagFacts) {
+        let dag_id = facts.version.dag.dag_id.clone();
+        let held_changed = self.dags.get(&dag_id).is_none_or(|known| known.is_paused != facts.is_paused);
+        let is_paused = facts.is_paused;
+        self.dags.insert(dag_id.clone(), facts);
+        if held_changed {
+            self.hold_runs(&dag_id, is_paused);
+        }
+        self.mark_groups(&dag_id);
+        self.dirty_dags.insert(dag_id);
+    }
+
+    /// Forgets a DAG; its active runs go on with their own version.
+    pub fn remove_dag(&mut self, dag_id: &DagId) {
+        self.dags.remove(dag_id);
+        self.set_due(dag_id, None);
+    }
+
+    pub fn dag(&self, dag_id: &DagId) -> Option<&DagFacts> {
+        self.dags.get(dag_id)
+    }
+
+    pub fn dags(&self) -> impl Iterator<Item = &DagFacts> {
+        self.dags.values()
+    }
+
+    /// Replaces all pools.
+    pub fn set_pools(&mut self, pools: impl IntoIterator<Item = (String, PoolFacts)>) {
+        self.pools = pools.into_iter().collect();
+    }
+
+    /// Replaces the `max_active_runs` of all active backfills.
+    pub fn set_backfills(&mut self, backfills: impl IntoIterator<Item = (i64, u32)>) {
+        self.backfills = backfills.into_iter().collect();
+        let groups = self.groups.keys().filter(|(_, backfill)| backfill.is_some()).cloned();
+        self.dirty_groups.extend(groups);
+    }
+
+    /// Adds an active run, or replaces what is known of it. A finished run is kept only while one of its tries runs.
+    pub fn put_run(&mut self, snapshot: RunSnapshot) {
+        self.remove_run(snapshot.facts.run_key);
+        let mut run = RunView::new(snapshot);
+        if run.state.is_finished() && run.occupying() == 0 {
+            return;
+        }
+        run.is_held = self.is_held(&run);
+        let key = run.key();
+        for (place, instance) in run.instances.iter().enumerate() {
+            self.places.insert(instance.key, (key, place));
+            if instance.state.occupies_slot() {
+                *self.used.entry(instance.lane.pool.clone()).or_default() += i64::from(instance.lane.slots);
+            }
+            if instance.state == TaskState::UpForRetry
+                && let Some(at) = instance.next_try_at
+            {
+                self.retries.insert((at, instance.key));
+            }
+        }
+        let group = group_key(&run);
+        let members = self.groups.entry(group.clone()).or_default();
+        match run.state {
+            RunState::Queued => {
+                members.queued.insert(start_order(&run));
+            }
+            RunState::Running => {
+                members.running += 1;
+                self.dirty_runs.insert(key);
+            }
+            RunState::Success | RunState::Failed => {}
+        }
+        self.dirty_groups.insert(group);
+        self.runs.insert(key, run);
+    }
+
+    /// Adds a run that was just created, with the keys that the store gave it; its version must be the DAG's newest one
+    /// known here. Returns false when it is not: then the run must be read from the store.
+    pub fn put_created(&mut self, new: &NewRun, run_key: RunKey, keys: &[InstanceKey], now: DateTime<Utc>) -> bool {
+        let Some(version) = self.dags.get(&new.dag_id).map(|facts| facts.version.clone()) else { return false };
+        if version.key != new.version_key || keys.len() != new.tasks.len() {
+            return false;
+        }
+        let instance = |(task, key): (&millrace_model::change::NewInstance, &InstanceKey)| InstanceSnapshot {
+            key: *key,
+            task_id: task.task_id.clone(),
+            map_index: task.map_index,
+            state: TaskState::None,
+            try_number: 0,
+            max_tries: task.max_tries,
+            generation: 0,
+            lost_workers: 0,
+            pool: task.pool.clone(),
+            pool_slots: task.pool_slots,
+            priority_weight: task.priority_weight,
+            next_try_at: None,
+            token: None,
+        };
+        self.put_run(RunSnapshot {
+            dag_id: new.dag_id.clone(),
+            facts: Arc::new(RunFacts {
+                run_key,
+                run_id: new.run_id.clone(),
+                run_type: new.run_type,
+                logical_date: new.logical_date,
+                data_interval: new.data_interval,
+                run_after: new.run_after,
+                start_date: (new.state == RunState::Running).then_some(now),
+                conf: new.conf.clone(),
+            }),
+            state: new.state,
+            version,
+            backfill_key: new.backfill_key,
+            instances: new.tasks.iter().zip(keys).map(instance).collect(),
+        });
+        true
+    }
+
+    /// Forgets a run: it was deleted, or is about to be read again.
+    pub fn remove_run(&mut self, key: RunKey) {
+        self.hide(key);
+        let Some(run) = self.runs.remove(&key) else { return };
+        for instance in &run.instances {
+            self.places.remove(&instance.key);
+            if instance.state.occupies_slot() {
+                *self.used.entry(instance.lane.pool.clone()).or_default() -= i64::from(instance.lane.slots);
+            }
+            if let Some(at) = instance.next_try_at {
+                self.retries.remove(&(at, instance.key));
+            }
+        }
+        let group = group_key(&run);
+        if let Some(members) = self.groups.get_mut(&group) {
+            match run.state {
+                RunState::Queued => {
+                    members.queued.remove(&start_order(&run));
+                }
+                RunState::Running => members.running -= 1,
+                RunState::Success | RunState::Failed => {}
+            }
+            if members.active() == 0 {
+                self.groups.remove(&group);
+            }
+        }
+        self.dirty_runs.remove(&key);
+        self.dirty_groups.insert(group);
+    }
+
+    /// The store had a run with this logical date already: the DAG's next one may be due at once.
+    pub fn creation_refused(&mut self, dag_id: &DagId) {
+        self.dirty_groups.insert((dag_id.clone(), None));
+    }
+
+    /// A try has ended; the next plan takes it into account.
+    pub fn complete(&mut self, completion: Completion) {
+        self.completions.push(completion);
+    }
+
+    pub fn run_keys(&self) -> impl Iterator<Item = RunKey> + '_ {
+        self.runs.keys().copied()
+    }
+
+    pub fn active_run_count(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// The run that an instance belongs to, if it is active.
+    pub fn run_of(&self, instance: InstanceKey) -> Option<RunKey> {
+        self.places.get(&instance).map(|(run, _)| *run)
+    }
+
+    pub fn run_state(&self, run: RunKey) -> Option<RunState> {
+        self.runs.get(&run).map(|run| run.state)
+    }
+
+    /// How many tries are queued or running.
+    pub fn occupied_slots(&self) -> u32 {
+        self.runs.values().map(RunView::occupying).sum()
+    }
+
+    /// The state of a task's first instance in an active run.
+    pub fn task_state(&self, run: RunKey, task_id: &str) -> Option<TaskState> {
+        let run = self.runs.get(&run)?;
+        let task = run.version.dag.task_index(task_id)?;
+        run.instances_of(task).next().map(|instance| run.instances[instance].state)
+    }
+
+    pub(crate) fn max_active_runs(&self, group: &GroupKey) -> u32 {
+        let of_backfill = group.1.and_then(|backfill| self.backfills.get(&backfill)).copied();
+        let of_dag = || {
+            let dag = &self.dags.get(&group.0)?.version.dag;
+            Some(if dag.timetable.schedule == Schedule::Continuous { 1 } else { dag.max_active_runs })
+        };
+        // A DAG that is not stored any more has no limit to keep; its runs are only those that were there.
+        of_backfill.or_else(of_dag).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn is_held(&self, run: &RunView) -> bool {
+        run.backfill_key.is_none() && self.dags.get(&run.dag_id).is_some_and(|facts| facts.is_paused)
+    }
+
+    pub(crate) fn active_normal_runs(&self, dag_id: &DagId) -> u32 {
+        self.groups.get(&(dag_id.clone(), None)).map_or(0, Group::active)
+    }
+
+    pub(crate) fn set_due(&mut self, dag_id: &DagId, at: Option<DateTime<Utc>>) {
+        let before = match at {
+            Some(at) => self.due_at.insert(dag_id.clone(), at),
+            None => self.due_at.remove(dag_id),
+        };
+        if let Some(before) = before {
+            self.due.remove(&(before, dag_id.clone()));
+        }
+        if let Some(at) = at {
+            self.due.insert((at, dag_id.clone()));
+        }
+    }
+
+    /// Takes the run's ready instances out of sight of the claims.
+    pub(crate) fn hide(&mut self, key: RunKey) {
+        let Some(run) = self.runs.get(&key) else { return };
+        for (lane, line) in &run.ready {
+            if let (Some(head), Some(heads)) = (line.first(), self.lanes.get_mut(lane)) {
+                heads.remove(head);
+                if heads.is_empty() {
+                    self.lanes.remove(lane);
+                }
+            }
+        }
+    }
+
+    /// Shows the first ready instance of each lane to the claims, unless the run may start nothing.
+    pub(crate) fn show(&mut self, key: RunKey) {
+        let Some(run) = self.runs.get(&key) else { return };
+        if run.is_held || run.state != RunState::Running || !run.has_room() {
+            return;
+        }
+        for (lane, line) in &run.ready {
+            if let Some(head) = line.first() {
+                self.lanes.entry(lane.clone()).or_default().insert(*head);
+            }
+        }
+    }
+
+    /// Sets an instance's state, here and in the pool's count.
+    pub(crate) fn set_state(&mut self, run: RunKey, instance: usize, state: TaskState) {
+        let Some(run) = self.runs.get_mut(&run) else { return };
+        let view = &run.instances[instance];
+        let change = i64::from(state.occupies_slot()) - i64::from(view.state.occupies_slot());
+        if change != 0 {
+            *self.used.entry(view.lane.pool.clone()).or_default() += change * i64::from(view.lane.slots);
+        }
+        run.set_state(instance, state);
+    }
+
+    /// Free slots of a pool: none when it does not exist, `i64::MAX` without a limit.
+    pub(crate) fn free_slots(&self, pool: &str) -> i64 {
+        match self.pools.get(pool) {
+            None => 0,
+            Some(facts) if facts.slots < 0 => i64::MAX,
+            Some(facts) => facts.slots - self.used.get(pool).copied().unwrap_or(0),
+        }
+    }
+
+    fn hold_runs(&mut self, dag_id: &DagId, is_paused: bool) {
+        let of_dag: Vec<RunKey> = self.runs.values().filter(|run| run.dag_id == *dag_id).map(RunView::key).collect();
+        for key in of_dag {
+            self.hide(key);
+            if let Some(run) = self.runs.get_mut(&key) {
+                run.is_held = is_paused && run.backfill_key.is_none();
+                run.look_at_everything();
+                if run.state == RunState::Running {
+                    self.dirty_runs.insert(key);
+                }
+            }
+            self.show(key);
+        }
+    }
+
+    fn mark_groups(&mut self, dag_id: &DagId) {
+        let from = (dag_id.clone(), None);
+        let of_dag = self.groups.range(from..).map(|(key, _)| key).take_while(|key| key.0 == *dag_id).cloned();
+        self.dirty_groups.extend(of_dag);
+    }
+}
+
+pub(crate) fn group_key(run: &RunView) -> GroupKey {
+    (run.dag_id.clone(), run.backfill_key)
+}
+
+pub(crate) fn start_order(run: &RunView) -> (DateTime<Utc>, DateTime<Utc>, RunKey) {
+    (run.facts.run_after, run.facts.logical_date, run.key())
+}

@@ -1,0 +1,383 @@
+//! Planner stories as text: a script goes in, what was decided comes out.
+//!
+//! ```text
+//! dag d @daily from 2024-01-01 catchup runs 1 tasks 16     (also: paused, every 6h, cron 0_3,16_*_*_*, until DATE)
+//!   a
+//!   b after a,c retries 2 delay 300s rule all_done pool p slots 2 weight 5 inline
+//! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
+//! at 2024-01-04T00:00          trigger d       pause d       unpause d
+//! ok d 2024-01-01 a            fail, fail! (no retry), skip, lost, stop REASON: a running try ends
+//! why d 2024-01-01 a           the first condition that is not met
+//! next d                       the same for the DAG's next scheduled run
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use millrace_model::change::{Batch, Completion, InstanceKey, NewRun, RunKey, TryOutcome};
+use millrace_model::dag::{DAG_SCHEMA_VERSION, DEFAULT_POOL, Dag, Task};
+use millrace_model::duration::parse_duration;
+use millrace_model::ids::{DagId, TaskId};
+use millrace_model::instant::parse_instant;
+use millrace_model::schedule::{Schedule, Timetable};
+use millrace_model::state::RunState;
+use millrace_planner::{
+    DagFacts, DagVersion, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run, plan,
+};
+use serde_json::json;
+
+/// Runs the script and compares what was printed, blank lines and indentation aside.
+#[track_caller]
+pub fn check(script: &str, expected: &str) {
+    let printed = Stage::play(script);
+    let clean =
+        |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(clean(&printed).join("\n"), clean(expected).join("\n"), "\n--- printed ---\n{printed}");
+}
+
+struct Stage {
+    view: View,
+    now: DateTime<Utc>,
+    limits: Limits,
+    dags: BTreeMap<String, Dag>,
+    versions: i64,
+    runs: BTreeMap<RunKey, NewRun>,
+    names: BTreeMap<InstanceKey, String>,
+    tokens: BTreeMap<InstanceKey, (String, u32)>,
+    pools: BTreeMap<String, PoolFacts>,
+    dates: BTreeSet<(String, DateTime<Utc>)>,
+    keys: i64,
+    executor: usize,
+    /// Tries that have ended and are not planned yet: their slots are free already.
+    ended: usize,
+    printed: String,
+}
+
+fn instant(text: &str) -> DateTime<Utc> {
+    parse_instant(text, Tz::UTC).unwrap()
+}
+
+impl Stage {
+    fn play(script: &str) -> String {
+        let mut stage = Self {
+            view: View::new(),
+            now: instant("2024-01-01"),
+            limits: Limits {
+                free_slots: 100,
+                owner: "job".into(),
+                lease_ttl: TimeDelta::seconds(60),
+                is_draining: false,
+            },
+            dags: BTreeMap::new(),
+            versions: 0,
+            runs: BTreeMap::new(),
+            names: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            pools: BTreeMap::from([(DEFAULT_POOL.to_owned(), PoolFacts { slots: 128 })]),
+            dates: BTreeSet::new(),
+            keys: 0,
+            executor: 100,
+            ended: 0,
+            printed: String::new(),
+        };
+        stage.view.set_pools(stage.pools.clone());
+        let lines: Vec<&str> = script.lines().filter(|line| !line.trim().is_empty()).collect();
+        let mut at = 0;
+        while at < lines.len() {
+            let body = lines[at + 1..].iter().take_while(|line| line.trim_start().starts_with("- ")).count();
+            stage.step(lines[at].trim(), &lines[at + 1..=at + body]);
+            at += 1 + body;
+        }
+        stage.printed
+    }
+
+    fn step(&mut self, line: &str, body: &[&str]) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["dag", id, options @ ..] => {
+                let (dag, paused) = read_dag(id, options, body);
+                self.dags.insert((*id).to_owned(), dag);
+                self.versions += 1;
+                self.put_dag(id, paused, true);
+            }
+            ["pool", name, slots] => {
+                self.pools.insert((*name).to_owned(), PoolFacts { slots: slots.parse().unwrap() });
+                self.view.set_pools(self.pools.clone());
+            }
+            ["executor", slots] => self.executor = slots.parse().unwrap(),
+            ["at", time] => {
+                self.now = instant(time);
+                self.turns(line);
+            }
+            ["turn"] => self.turns(line),
+            ["trigger", id] => {
+                let version = self.view.dag(&DagId::new_unchecked(*id)).unwrap().version.clone();
+                let request = ManualRun {
+                    version: &version,
+                    run_id: None,
+                    logical_date: None,
+                    conf: Default::default(),
+                    triggered_by: "cli".into(),
+                };
+                let run = manual_run(request, self.now).unwrap();
+                self.created(run);
+                self.turns(line);
+            }
+            ["backfill", id, key, "runs", limit, dates @ ..] => {
+                let version = self.view.dag(&DagId::new_unchecked(*id)).unwrap().version.clone();
+                self.view.set_backfills([(key.parse().unwrap(), limit.parse().unwrap())]);
+                for date in dates {
+                    let (from, to) = (instant(date), instant(date) + TimeDelta::seconds(1));
+                    let range = millrace_planner::BackfillRange {
+                        version: &version,
+                        from,
+                        to,
+                        includes_end: false,
+                        ignores_bounds: false,
+                        conf: Default::default(),
+                    };
+                    for run in millrace_planner::backfill_runs(&range, self.now).unwrap() {
+                        self.created(NewRun { backfill_key: Some(key.parse().unwrap()), ..run });
+                    }
+                }
+                self.turns(line);
+            }
+            [word @ ("pause" | "unpause"), id] => {
+                self.put_dag(id, *word == "pause", false);
+                self.turns(line);
+            }
+            ["why", id, date, task] => {
+                let run = self.run(id, date);
+                let conditions = explain(&self.view, run, task, self.now, &self.limits_now());
+                self.explained(line, conditions);
+            }
+            ["next", id] => {
+                let conditions = explain_schedule(&self.view, &DagId::new_unchecked(*id), self.now);
+                self.explained(line, conditions);
+            }
+            [word @ ("ok" | "fail" | "fail!" | "skip" | "lost" | "stop"), id, date, task, rest @ ..] => {
+                let outcome = match *word {
+                    "ok" => TryOutcome::Success,
+                    "fail" => TryOutcome::Failed { reason: "boom".into(), retry: true },
+                    "fail!" => TryOutcome::Failed { reason: "boom".into(), retry: false },
+                    "skip" => TryOutcome::Skipped { reason: "exit code 99".into() },
+                    "lost" => TryOutcome::LostWorker,
+                    _ => TryOutcome::Cancelled { reason: rest.join(" ") },
+                };
+                let name = format!("{}/{task}", self.run_name(self.run(id, date)));
+                let instance = *self.names.iter().find(|(_, known)| **known == name).unwrap().0;
+                let (token, try_number) = self.tokens[&instance].clone();
+                let (started_at, ended_at) = (self.now, self.now);
+                self.ended += 1;
+                self.view.complete(Completion {
+                    instance,
+                    try_number,
+                    token,
+                    outcome,
+                    started_at,
+                    ended_at,
+                    error: None,
+                    results: vec![],
+                    ledger: vec![],
+                    rendered: None,
+                });
+                self.turns(line);
+            }
+            _ => panic!("unknown line in a script: {line}"),
+        }
+    }
+
+    fn explained(&mut self, line: &str, conditions: Vec<millrace_planner::Condition>) {
+        let first = conditions.iter().find(|condition| !condition.ok).or(conditions.last());
+        let mark = if conditions.iter().all(|condition| condition.ok) { "yes" } else { "no" };
+        self.print(&format!("{line}: {mark}, {}", first.map_or("nothing known", |condition| &condition.text)));
+    }
+
+    fn limits_now(&self) -> Limits {
+        Limits {
+            free_slots: (self.executor + self.ended).saturating_sub(self.view.occupied_slots() as usize),
+            ..self.limits.clone()
+        }
+    }
+
+    /// Plans until nothing follows, creating the runs in between as a store would.
+    fn turns(&mut self, line: &str) {
+        self.print(&format!("{line}:"));
+        loop {
+            let limits = self.limits_now();
+            let Plan { batch, wake_at, refused, unknown, .. } = plan(&mut self.view, self.now, &limits);
+            self.ended = 0;
+            refused.iter().for_each(|completion| self.print(&format!("refused {}", completion.token)));
+            unknown.iter().for_each(|completion| self.print(&format!("unknown {}", completion.token)));
+            let new_runs = batch.new_runs.clone();
+            self.show(&batch);
+            if new_runs.is_empty() {
+                if let Some(at) = wake_at {
+                    self.print(&format!("wake {}", at.format("%Y-%m-%dT%H:%M:%S%.f")));
+                }
+                return;
+            }
+            for run in new_runs {
+                let dag_id = run.dag_id.clone();
+                if !self.dates.contains(&(dag_id.to_string(), run.logical_date)) {
+                    self.created(run);
+                } else {
+                    self.view.creation_refused(&dag_id);
+                }
+            }
+        }
+    }
+
+    fn created(&mut self, run: NewRun) {
+        self.keys += 1;
+        let key = self.keys;
+        self.dates.insert((run.dag_id.to_string(), run.logical_date));
+        self.runs.insert(key, run.clone());
+        let keys: Vec<InstanceKey> = (0..run.tasks.len() as i64).map(|at| key * 1_000 + at).collect();
+        for (instance, task) in keys.iter().zip(&run.tasks) {
+            self.names.insert(*instance, format!("{}/{}", self.run_name(key), task.task_id));
+        }
+        assert!(self.view.put_created(&run, key, &keys, self.now));
+    }
+
+    fn show(&mut self, batch: &Batch) {
+        for finish in &batch.finishes {
+            let mut line = format!("{} {}", self.names[&finish.completion.instance], finish.to);
+            if let Some(at) = finish.next_try_at {
+                line.push_str(&format!(" until {}", at.format("%H:%M:%S")));
+            }
+            if !finish.counts_try {
+                line.push_str(&format!(" uncounted ({})", finish.reason.as_deref().unwrap_or("")));
+            }
+            self.print(&line);
+        }
+        for moved in &batch.run_moves {
+            let reason = moved.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            self.print(&format!("run {} {}{reason}", self.run_name(moved.run), moved.to));
+            if moved.to == RunState::Running {
+                continue;
+            }
+            self.runs.get_mut(&moved.run).unwrap().state = moved.to;
+        }
+        for run in &batch.new_runs {
+            self.print(&format!("create {} {} {}", run.dag_id, run.run_id, run.state));
+        }
+        for moved in &batch.task_moves {
+            let reason = moved.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            self.print(&format!("{} {}{reason}", self.names[&moved.instance], moved.to));
+        }
+        for claim in &batch.claims {
+            self.print(&format!("{} try {}", self.names[&claim.instance], claim.try_number));
+            self.tokens.insert(claim.instance, (claim.token.clone(), claim.try_number));
+        }
+    }
+
+    fn put_dag(&mut self, id: &str, is_paused: bool, is_new: bool) {
+        let dag = self.dags[id].clone();
+        let known = self.view.dag(&DagId::new_unchecked(id));
+        let version = match known.filter(|_| !is_new) {
+            Some(facts) => facts.version.clone(),
+            None => Arc::new(DagVersion::new(self.versions, Arc::new(dag)).unwrap()),
+        };
+        let (last_interval, pointer) = known.map_or((None, None), |facts| (facts.last_interval, facts.pointer));
+        self.view.put_dag(DagFacts { version, is_paused, is_stale: false, last_interval, pointer });
+    }
+
+    fn run(&self, id: &str, date: &str) -> RunKey {
+        let wanted = instant(date);
+        let is_it = |run: &NewRun| run.dag_id.as_str() == id && run.logical_date == wanted;
+        *self
+            .runs
+            .iter()
+            .find(|(_, run)| is_it(run))
+            .unwrap_or_else(|| panic!("no run {id} {date}\n{}", self.printed))
+            .0
+    }
+
+    fn run_name(&self, key: RunKey) -> String {
+        let run = &self.runs[&key];
+        let date = run.logical_date.format("%Y-%m-%dT%H:%M").to_string();
+        format!("{}/{}", run.dag_id, date.strip_suffix("T00:00").unwrap_or(&date))
+    }
+
+    fn print(&mut self, line: &str) {
+        self.printed.push_str(line);
+        self.printed.push('\n');
+    }
+}
+
+fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
+    let mut dag = Dag {
+        schema_version: DAG_SCHEMA_VERSION,
+        dag_id: DagId::new_unchecked(id),
+        description: None,
+        timetable: Timetable::interval(Schedule::None, Tz::UTC),
+        start_date: None,
+        end_date: None,
+        catchup: false,
+        max_active_runs: 16,
+        max_active_tasks: 16,
+        tags: vec![],
+        owner: None,
+        params: Default::default(),
+        tasks: body.iter().map(|line| read_task(line)).collect(),
+    };
+    let mut paused = false;
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "paused" => paused = true,
+            "catchup" => dag.catchup = true,
+            "from" => dag.start_date = words.next().map(|text| instant(text)),
+            "until" => dag.end_date = words.next().map(|text| instant(text)),
+            "runs" => dag.max_active_runs = words.next().unwrap().parse().unwrap(),
+            "tasks" => dag.max_active_tasks = words.next().unwrap().parse().unwrap(),
+            "every" => dag.timetable.schedule = Schedule::from_value(&json!({"every": words.next()})).unwrap(),
+            "cron" => {
+                dag.timetable.schedule = Schedule::from_value(&json!(words.next().unwrap().replace('_', " "))).unwrap();
+            }
+            preset => dag.timetable.schedule = Schedule::from_value(&json!(preset)).unwrap(),
+        }
+    }
+    (dag, paused)
+}
+
+fn read_task(line: &str) -> Task {
+    let mut words = line.trim().trim_start_matches("- ").split_whitespace();
+    let mut task = Task {
+        task_id: TaskId::new_unchecked(words.next().unwrap()),
+        operator: "noop".into(),
+        depends_on: vec![],
+        trigger_rule: Default::default(),
+        retries: 0,
+        retry_delay: parse_duration("300s").unwrap(),
+        pool: DEFAULT_POOL.into(),
+        pool_slots: 1,
+        priority_weight: 1,
+        execution_timeout: None,
+        owner: None,
+        description: None,
+        parameters: json!({}),
+        is_inline: false,
+    };
+    while let Some(word) = words.next() {
+        if word == "inline" {
+            task.is_inline = true;
+            continue;
+        }
+        let value = words.next().unwrap();
+        match word {
+            "after" => task.depends_on = value.split(',').map(TaskId::new_unchecked).collect(),
+            "retries" => task.retries = value.parse().unwrap(),
+            "delay" => task.retry_delay = parse_duration(value).unwrap(),
+            "rule" => task.trigger_rule = serde_json::from_value(json!(value)).unwrap(),
+            "pool" => task.pool = value.into(),
+            "slots" => task.pool_slots = value.parse().unwrap(),
+            "weight" => task.priority_weight = value.parse().unwrap(),
+            other => panic!("unknown word in a task: {other}"),
+        }
+    }
+    task
+}

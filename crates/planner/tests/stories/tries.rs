@@ -1,0 +1,169 @@
+//! Retries, final failures and lost workers.
+
+use crate::script::check;
+
+#[test]
+fn case_54_a_try_is_repeated_strictly_later_than_its_delay_after_the_end() {
+    check(
+        "dag d none
+         - a retries 2
+         at 2024-01-02T00:00
+         trigger d
+         at 2024-01-02T00:10
+         fail d 2024-01-02 a
+         why d 2024-01-02 a
+         at 2024-01-02T00:15
+         at 2024-01-02T00:15:00.000001
+         fail d 2024-01-02 a
+         at 2024-01-02T01:00
+         fail d 2024-01-02 a",
+        "at 2024-01-02T00:00:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         at 2024-01-02T00:10:
+         fail d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry until 00:15:00
+         wake 2024-01-02T00:15:00.000001
+         why d 2024-01-02 a: no, try 2 may start after 2024-01-02T00:15:00.000000Z
+         at 2024-01-02T00:15:
+         wake 2024-01-02T00:15:00.000001
+         at 2024-01-02T00:15:00.000001:
+         d/2024-01-02/a try 2
+         fail d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry until 00:20:00
+         wake 2024-01-02T00:20:00.000002
+         at 2024-01-02T01:00:
+         d/2024-01-02/a try 3
+         fail d 2024-01-02 a:
+         d/2024-01-02/a failed
+         run d/2024-01-02 failed (task_failure)",
+    );
+}
+
+#[test]
+fn case_56_what_cannot_be_mended_by_trying_again_is_not_tried_again() {
+    check(
+        "dag d none
+         - a retries 5
+         - b retries 5
+         - c retries 5
+         at 2024-01-02
+         trigger d
+         fail! d 2024-01-02 a
+         skip d 2024-01-02 b
+         stop d 2024-01-02 c marked failed by ann",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         d/2024-01-02/b try 1
+         d/2024-01-02/c try 1
+         fail! d 2024-01-02 a:
+         d/2024-01-02/a failed
+         skip d 2024-01-02 b:
+         d/2024-01-02/b skipped
+         stop d 2024-01-02 c marked failed by ann:
+         d/2024-01-02/c failed
+         run d/2024-01-02 failed (task_failure)",
+    );
+}
+
+#[test]
+fn case_60_a_lost_worker_costs_no_try_and_is_made_good_three_times() {
+    check(
+        "dag d none
+         - a
+         at 2024-01-02
+         trigger d
+         lost d 2024-01-02 a
+         lost d 2024-01-02 a
+         lost d 2024-01-02 a
+         lost d 2024-01-02 a",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         lost d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry uncounted (lost_worker)
+         d/2024-01-02/a try 1
+         lost d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry uncounted (lost_worker)
+         d/2024-01-02/a try 1
+         lost d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry uncounted (lost_worker)
+         d/2024-01-02/a try 1
+         lost d 2024-01-02 a:
+         d/2024-01-02/a failed
+         run d/2024-01-02 failed (task_failure)",
+    );
+}
+
+#[test]
+fn a_lost_worker_leaves_the_retries_for_real_failures() {
+    check(
+        "dag d none
+         - a retries 1 delay 0s
+         at 2024-01-02
+         trigger d
+         lost d 2024-01-02 a
+         fail d 2024-01-02 a
+         at 2024-01-02T00:01
+         fail d 2024-01-02 a",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         lost d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry uncounted (lost_worker)
+         d/2024-01-02/a try 1
+         fail d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry until 00:00:00
+         wake 2024-01-02T00:00:00.000001
+         at 2024-01-02T00:01:
+         d/2024-01-02/a try 2
+         fail d 2024-01-02 a:
+         d/2024-01-02/a failed
+         run d/2024-01-02 failed (task_failure)",
+    );
+}
+
+#[test]
+fn a_try_stopped_by_a_shutdown_is_given_again() {
+    check(
+        "dag d none
+         - a
+         at 2024-01-02
+         trigger d
+         stop d 2024-01-02 a shutdown",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         stop d 2024-01-02 a shutdown:
+         d/2024-01-02/a up_for_retry uncounted (shutdown)
+         d/2024-01-02/a try 1",
+    );
+}
+
+#[test]
+fn a_completion_with_an_old_token_changes_nothing() {
+    check(
+        "dag d none
+         - a
+         - b after a
+         at 2024-01-02
+         trigger d
+         ok d 2024-01-02 a
+         fail d 2024-01-02 a",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         ok d 2024-01-02 a:
+         d/2024-01-02/a success
+         d/2024-01-02/b try 1
+         fail d 2024-01-02 a:
+         refused job.1",
+    );
+}
