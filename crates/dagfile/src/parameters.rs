@@ -115,11 +115,24 @@ fn collect(
             }
         }
     }
+    let own = parameters.len();
     for entry in shared {
-        if let Some(name) =
-            canonical(&entry.key).filter(|name| !parameters.iter().any(|parameter| parameter.name == *name))
-        {
-            parameters.push(Parameter { name, entry: entry.clone() });
+        let Some(name) = canonical(&entry.key) else { continue };
+        match parameters.iter().position(|parameter| parameter.name == name) {
+            None => parameters.push(Parameter { name, entry: entry.clone() }),
+            Some(index) if index < own => {}
+            Some(index) => {
+                let message = format!(
+                    "'{}' and '{}' both mean '{name}' in task '{task_id}' ({})",
+                    parameters[index].entry.key, entry.key, operator.name
+                );
+                reader.error_with_hint(
+                    "conflict",
+                    entry.key_span,
+                    message,
+                    format!("write '{name}' in the task itself"),
+                );
+            }
         }
     }
     parameters

@@ -144,6 +144,7 @@ impl<'s, 'd> Builder<'s, 'd> {
         } else {
             None
         };
+        let info = if info == "recursion limit exceeded" { "the values are nested too deep" } else { info };
         Diagnostic::new("syntax", self.source, span, format!("the YAML cannot be read: {info}")).hint(hint)
     }
 

@@ -1,0 +1,10 @@
+//! DAG files: text in, DAG or diagnostics out.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod cases;
+mod catalogue;
+mod dags;
+mod examples;
+mod hostile;
+mod schema;
