@@ -1,5 +1,7 @@
 //! The DAG itself: everything but its tasks' parameters.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use millrace_model::dag::{DAG_SCHEMA_VERSION, Dag, Task};
@@ -9,7 +11,6 @@ use millrace_model::instant::parse_instant;
 use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
 
 use crate::fields::Reader;
-use crate::suggest;
 use crate::task::{self, DraftTask};
 use crate::timetable;
 use crate::tree::{Entry, Node, NodeKind};
@@ -62,22 +63,26 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let drafts = task::read_all(reader, root, keys.get("tasks"), shared);
     let dependencies_hold = check_graph(reader, &drafts);
     let tasks: Vec<Task> = drafts.into_iter().filter_map(|draft| draft.task).collect();
+    let description = keys.get("description").and_then(|entry| reader.text(entry));
+    let catchup = keys.get("catchup").and_then(|entry| reader.flag(entry)).unwrap_or(catchup);
+    let max_active_tasks =
+        keys.get("max_active_tasks").and_then(|entry| reader.count(entry, 1)).unwrap_or(max_active_tasks);
+    let tags = read_tags(reader, keys.get("tags"));
+    let params = read_params(reader, keys.get("params"));
+    // Only now: every key was looked at, and every problem found.
     Some(Dag {
         schema_version: DAG_SCHEMA_VERSION,
         dag_id: dag_id.filter(|_| dependencies_hold)?,
-        description: keys.get("description").and_then(|entry| reader.text(entry)),
+        description,
         timetable,
         start_date,
         end_date,
-        catchup: keys.get("catchup").and_then(|entry| reader.flag(entry)).unwrap_or(catchup),
+        catchup,
         max_active_runs,
-        max_active_tasks: keys
-            .get("max_active_tasks")
-            .and_then(|entry| reader.count(entry, 1))
-            .unwrap_or(max_active_tasks),
-        tags: read_tags(reader, keys.get("tags")),
+        max_active_tasks,
+        tags,
         owner,
-        params: read_params(reader, keys.get("params")),
+        params,
         tasks,
     })
 }
@@ -220,17 +225,23 @@ fn read_params(reader: &mut Reader<'_>, entry: Option<&Entry>) -> serde_json::Ma
 /// Unknown dependencies and circles. False when there is one.
 fn check_graph(reader: &mut Reader<'_>, drafts: &[DraftTask]) -> bool {
     let ids: Vec<&str> = drafts.iter().map(|draft| draft.id.as_str()).collect();
+    let places: HashMap<&str, usize> = ids.iter().enumerate().map(|(index, id)| (*id, index)).collect();
     let mut holds = true;
     let mut upstream = vec![Vec::new(); drafts.len()];
     for (index, draft) in drafts.iter().enumerate() {
         for (name, span) in &draft.depends_on {
-            if let Some(parent) = ids.iter().position(|id| id == name) {
-                upstream[index].push(parent);
+            if let Some(parent) = places.get(name.as_str()) {
+                upstream[index].push(*parent);
                 continue;
             }
             holds = false;
             let message = format!("task '{}' depends on '{name}', but there is no such task", draft.id);
-            reader.error_with_hint("unknown-task", *span, message, suggest::hint(name, &ids));
+            let hint = match reader.nearest(name, &ids) {
+                Some(near) => Some(format!("did you mean '{near}'?")),
+                None if ids.len() <= 12 => Some(format!("the tasks are {}", ids.join(", "))),
+                None => None,
+            };
+            reader.error_with_hint("unknown-task", *span, message, hint);
         }
     }
     let Err(cycle) = Graph::from_upstream(upstream) else { return holds };

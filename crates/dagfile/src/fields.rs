@@ -12,6 +12,11 @@ use crate::source::{Source, Span};
 use crate::suggest;
 use crate::tree::{Entry, Node, NodeKind};
 
+/// Problems after which no more hints are looked for.
+const MAX_HINTS: usize = 200;
+/// Words among which a near one is looked for.
+const MAX_WORDS: usize = 2_000;
+
 /// What all parts of reading one file share.
 pub(crate) struct Reader<'a> {
     pub source: &'a Source<'a>,
@@ -189,30 +194,40 @@ impl<'a> Reader<'a> {
     }
 
     pub fn unknown_key(&mut self, entry: &Entry, known: &[&str], place: &str) {
-        let hint = match suggest::nearest(&entry.key, known.iter().copied()) {
+        let hint = match self.nearest(&entry.key, known) {
             Some(near) => Some(format!("did you mean '{near}'?")),
-            None => habit(&entry.key).filter(|(_, key)| known.contains(key)).map(|(hint, _)| hint.to_owned()),
+            None => habit(&entry.key, known).map(str::to_owned),
         };
         self.error_with_hint("unknown-key", entry.key_span, format!("unknown key '{}' {place}", entry.key), hint);
     }
+
+    /// Looks for a near word, unless so much is wrong or known that it would take long.
+    pub fn nearest<'w>(&self, word: &str, known: &[&'w str]) -> Option<&'w str> {
+        if self.diagnostics.len() > MAX_HINTS || known.len() > MAX_WORDS {
+            return None;
+        }
+        suggest::nearest(word, known.iter().copied())
+    }
 }
 
-/// Keys that people bring along from elsewhere: what to write instead, and the key that must be known for it.
-fn habit(key: &str) -> Option<(&'static str, &'static str)> {
-    Some(match key {
+/// What to write instead of keys that people bring along from elsewhere.
+fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
+    let (hint, needed) = match key {
         "cron" | "schedule_cron" | "timedelta" => ("write 'schedule'", "schedule"),
         "dependencies" | "upstream" | "needs" | "after" | "set_upstream" => ("write 'depends_on'", "depends_on"),
         "type" | "task_type" | "uses" => ("write 'operator'", "operator"),
         "timeout" => ("write 'execution_timeout'", "execution_timeout"),
-        "id" | "name" => ("write 'task_id' (or 'dag_id' for the DAG)", "task_id"),
-        "email" | "email_on_failure" | "email_on_retry" | "on_failure_callback" | "sla" => {
-            ("notifications are not part of a DAG file", "retries")
+        "id" | "name" if known.contains(&"dag_id") => ("write 'dag_id'", "dag_id"),
+        "id" | "name" => ("write 'task_id'", "task_id"),
+        "email" | "email_on_failure" | "email_on_retry" | "on_failure_callback" | "on_success_callback" | "sla" => {
+            return Some("a DAG file has no notifications");
         }
         "depends_on_past" | "wait_for_downstream" => {
-            ("not offered; 'max_active_runs: 1' keeps runs in order", "retries")
+            return Some("not offered; 'max_active_runs: 1' keeps runs in order");
         }
         _ => return None,
-    })
+    };
+    known.contains(&needed).then_some(hint)
 }
 
 /// `{{ ds }}` without quotes is a map with a map as its key in YAML; the parser refuses that, but `{ ds }` is not.

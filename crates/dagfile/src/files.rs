@@ -42,7 +42,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, node: &mut Node, is_sql: bool) {
     if !looks_like_file {
         return;
     }
-    let is_sql_file = is_sql && path.ends_with(".sql");
+    let is_sql_file = is_sql && path.strip_suffix(".sql").is_some();
     let path = path.to_owned();
     if let Err(error) = check_path(&path) {
         if is_sql_file {

@@ -149,7 +149,7 @@ fn check_one(reader: &mut Reader<'_>, property: &Value, parameter: &mut Paramete
     }
     let is_sql = SQL_PARAMETERS.contains(&parameter.name.as_str());
     schema_walk::change_templates(&[property], &mut parameter.entry.value, &mut |node| {
-        files::resolve(reader, node, is_sql)
+        files::resolve(reader, node, is_sql);
     });
     schema_walk::for_each_template(&[property], &parameter.entry.value, &mut |node| templates::check(reader, node));
 }

@@ -38,7 +38,7 @@ impl ReadResult {
 pub fn read_dag_bytes(bytes: &[u8], options: &ReadOptions<'_>) -> ReadResult {
     match decode(bytes) {
         Ok(text) => read_dag(text, options),
-        Err(diagnostic) => ReadResult::refused(vec![diagnostic]),
+        Err(diagnostic) => ReadResult::refused(vec![*diagnostic]),
     }
 }
 
@@ -52,7 +52,7 @@ pub fn read_dag(text: &str, options: &ReadOptions<'_>) -> ReadResult {
     let tree = match tree::build(&source, &mut diagnostics) {
         Ok(tree) => tree,
         Err(fatal) => {
-            diagnostics.push(fatal);
+            diagnostics.push(*fatal);
             return ReadResult::refused(in_order(diagnostics));
         }
     };

@@ -1,7 +1,7 @@
 //! A value against a JSON Schema, every problem at its place and in a user's words. Knows what schemars makes of Rust
 //! types; a keyword that it does not know it passes over, because the operator reads the value itself afterwards.
 
-use millrace_template::{TEMPLATE_MARKER, is_template};
+use millrace_template::{TEMPLATE_MARKER, TEMPLATE_PATTERN, is_template};
 use serde_json::Value;
 
 use crate::fields::Reader;
@@ -78,16 +78,18 @@ impl Check<'_, '_> {
 
     /// One branch must fit. When none does, the problems of the one that was most likely meant are told.
     fn branches(&mut self, branches: &[Value], node: &Node, name: &str, in_template: bool) {
+        // Text with Jinja was let through before; nothing else is meant by the branch for it.
+        let branches: Vec<&Value> = branches.iter().filter(|branch| !is_for_templates(branch)).collect();
         if branches.iter().any(|branch| self.is_right(branch, node, in_template)) {
             return;
         }
-        let leaves: Vec<&Value> = spread(&branches.iter().collect::<Vec<_>>())
-            .into_iter()
-            .filter(|leaf| leaf.get("anyOf").is_none() && leaf.get("oneOf").is_none())
-            .collect();
+        let is_leaf =
+            |leaf: &&Value| leaf.get("anyOf").is_none() && leaf.get("oneOf").is_none() && !is_for_templates(leaf);
+        let leaves: Vec<&Value> = spread(&branches).into_iter().filter(is_leaf).collect();
         let words: Vec<Value> = leaves
             .iter()
             .flat_map(|leaf| leaf.get("enum").and_then(Value::as_array).into_iter().flatten().chain(leaf.get("const")))
+            .filter(|word| !word.is_null())
             .cloned()
             .collect();
         if !words.is_empty()
@@ -98,6 +100,7 @@ impl Check<'_, '_> {
         }
         let fitting: Vec<&Value> =
             leaves.iter().copied().filter(|leaf| !is_words(leaf) && has_type(leaf, node)).collect();
+        let before = self.problems.len();
         match fitting.as_slice() {
             [] => self.wrong_type(&leaves, node, name),
             [only] => self.value(only, node, name, in_template),
@@ -105,11 +108,15 @@ impl Check<'_, '_> {
                 let likeliest = several.iter().max_by_key(|leaf| likeness(leaf, node));
                 match likeliest {
                     Some(leaf) if likeness(leaf, node) > 0 || node.entries().is_empty() => {
-                        self.value(leaf, node, name, in_template)
+                        self.value(leaf, node, name, in_template);
                     }
                     _ => self.no_branch(several, node, name),
                 }
             }
+        }
+        // Whatever the branches are, a value that fits none of them is never let through in silence.
+        if self.problems.len() == before {
+            self.wrong_type(&leaves, node, name);
         }
     }
 
@@ -142,7 +149,8 @@ impl Check<'_, '_> {
     }
 
     fn wrong_word(&mut self, words: &[Value], node: &Node, name: &str) {
-        let texts: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+        let words: Vec<&Value> = words.iter().filter(|word| !word.is_null()).collect();
+        let texts: Vec<&str> = words.iter().filter_map(|word| word.as_str()).collect();
         let list = words
             .iter()
             .map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned))
@@ -217,6 +225,10 @@ impl Check<'_, '_> {
     }
 }
 
+fn is_for_templates(schema: &Value) -> bool {
+    schema.get("pattern").and_then(Value::as_str) == Some(TEMPLATE_PATTERN)
+}
+
 fn is_words(schema: &Value) -> bool {
     schema.get("enum").is_some() || schema.get("const").is_some()
 }
@@ -238,7 +250,7 @@ fn has_type(schema: &Value, node: &Node) -> bool {
         ("string", NodeKind::Text(_)) | ("array", NodeKind::List(_)) | ("object", NodeKind::Map(_)) => true,
         _ => false,
     };
-    schema != &Value::Bool(false) && (types.is_empty() || types.iter().any(|name| fits(&name)))
+    schema != &Value::Bool(false) && (types.is_empty() || types.iter().any(fits))
 }
 
 /// What a schema asks for, without "nothing": who is told to write something wants to know what.

@@ -16,7 +16,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// The hint for an unknown word: the nearest candidate, else all of them if they are few.
-pub(crate) fn hint<'a>(word: &str, candidates: &[&'a str]) -> Option<String> {
+pub(crate) fn hint(word: &str, candidates: &[&str]) -> Option<String> {
     match nearest(word, candidates.iter().copied()) {
         Some(near) => Some(format!("did you mean '{near}'?")),
         None if (1..=12).contains(&candidates.len()) => Some(format!("known here: {}", candidates.join(", "))),

@@ -1,5 +1,7 @@
 //! The tasks: what every task has, with `default_args` below.
 
+use std::collections::HashMap;
+
 use millrace_model::dag::Task;
 use millrace_model::ids::TaskId;
 use millrace_model::trigger_rule::TriggerRule;
@@ -50,9 +52,10 @@ pub(crate) fn read_all(
     let written = list(reader, root, tasks);
     check_shared(reader, shared, &written);
     let mut drafts: Vec<DraftTask> = Vec::with_capacity(written.len());
+    let mut lines: HashMap<String, usize> = HashMap::new();
     for task in written {
-        if let Some(first) = drafts.iter().find(|draft| draft.id == task.id) {
-            let message = format!("there are two tasks '{}'; the first is in line {}", task.id, first.span.start.line);
+        if let Some(line) = lines.insert(task.id.clone(), task.span.start.line) {
+            let message = format!("there are two tasks '{}'; the first is in line {line}", task.id);
             reader.error("duplicate-task", task.span, message);
             continue;
         }

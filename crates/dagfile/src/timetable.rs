@@ -48,7 +48,11 @@ fn at_fault<'n>(value: &'n Node, error: &ScheduleError) -> &'n Node {
         ScheduleError::At(error) => error.text.as_str(),
         ScheduleError::Shape { .. } | ScheduleError::Zone(_) => return value,
     };
-    let is_it = |node: &&Node| node.as_text() == Some(text);
+    let is_it = |node: &&Node| match &node.kind {
+        NodeKind::Text(written) => written == text,
+        NodeKind::Number(number) => number.to_string() == text,
+        _ => false,
+    };
     let inner = value.entries().iter().map(|entry| &entry.value);
     let items = value.items().iter().chain(value.entries().iter().flat_map(|entry| entry.value.items()));
     inner.chain(items).find(is_it).unwrap_or(value)

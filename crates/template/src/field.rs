@@ -11,6 +11,9 @@ use serde_json::Value;
 /// The key in a JSON Schema that marks a field whose strings are rendered.
 pub const TEMPLATE_MARKER: &str = "x-template";
 
+/// The `pattern` of the text that may stand for a value of another type: it holds Jinja.
+pub const TEMPLATE_PATTERN: &str = r"\{\{|\{%";
+
 /// A parameter that may hold Jinja. When the file is read it keeps what is written; before the operator runs, the
 /// worker renders every string inside and reads the operator's struct again from the result, so that [`get`](Self::get)
 /// sees final values. A `Template<u32>` takes `5` as well as `"{{ params.limit }}"`.
@@ -21,9 +24,10 @@ pub struct Template<T> {
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("'{text}' is not {expected}: {reason}")]
+#[error("'{text}' is not right here: {reason}")]
 pub struct TemplateValueError {
     pub text: String,
+    /// The name of the Rust type.
     pub expected: &'static str,
     pub reason: String,
 }
@@ -134,7 +138,7 @@ impl<T: JsonSchema> JsonSchema for Template<T> {
         let mut schema = if is_text {
             inner
         } else {
-            schemars::json_schema!({ "anyOf": [inner, { "type": "string", "description": "a template that renders to it" }] })
+            schemars::json_schema!({ "anyOf": [inner, { "type": "string", "pattern": TEMPLATE_PATTERN, "description": "a template that renders to it" }] })
         };
         schema.insert(TEMPLATE_MARKER.to_owned(), Value::Bool(true));
         schema

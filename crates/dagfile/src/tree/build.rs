@@ -10,11 +10,11 @@ use crate::scalar;
 use crate::source::{Position, Source, Span};
 
 /// The one document of a file. `Err` when there is no going on; lesser problems are added to `diagnostics`.
-pub(crate) fn build(source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Node, Diagnostic> {
+pub(crate) fn build(source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Node, Box<Diagnostic>> {
     let mut builder = Builder::new(source, diagnostics);
     let mut parser = Parser::new_from_str(source.text);
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| builder.syntax_error(&error))?;
+        let (event, span) = event.map_err(|error| Box::new(builder.syntax_error(&error)))?;
         let span = builder.span(span);
         match event {
             Event::StreamEnd => break,
@@ -22,7 +22,7 @@ pub(crate) fn build(source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> R
             Event::DocumentStart(_) => {
                 if builder.root.is_some() {
                     let message = "a file holds one DAG, but here a second document begins".to_owned();
-                    return Err(Diagnostic::new("second-document", source, span, message));
+                    return Err(Box::new(Diagnostic::new("second-document", source, span, message)));
                 }
             }
             Event::Alias(anchor) => builder.alias(anchor, span)?,
@@ -31,7 +31,7 @@ pub(crate) fn build(source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> R
                 builder.add(Node::new(span, kind), anchor)?;
             }
             Event::SequenceStart(anchor, tag) => {
-                builder.open(Children::List(Vec::new()), anchor, tag.as_deref(), span)?
+                builder.open(Children::List(Vec::new()), anchor, tag.as_deref(), span)?;
             }
             Event::MappingStart(anchor, tag) => {
                 let map = Children::Map { entries: Vec::new(), keys: HashMap::new(), pending: None };
@@ -42,7 +42,10 @@ pub(crate) fn build(source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> R
     }
     match builder.root.take() {
         Some(root) if !root.is_null() => Ok(root),
-        _ => Err(Diagnostic::at_line("empty-file", 1, 1, "the file is empty; a DAG needs at least 'tasks'".to_owned())),
+        _ => {
+            let message = "the file is empty; a DAG needs at least 'tasks'".to_owned();
+            Err(Box::new(Diagnostic::at_line("empty-file", 1, 1, message)))
+        }
     }
 }
 
@@ -172,7 +175,7 @@ impl<'s, 'd> Builder<'s, 'd> {
         self.report("bad-tag", span, message, Some("DAG files are plain data: leave the tag out".to_owned()));
     }
 
-    fn grow(&mut self, size: Size, span: Span) -> Result<(), Diagnostic> {
+    fn grow(&mut self, size: Size, span: Span) -> Result<(), Box<Diagnostic>> {
         self.total.nodes += size.nodes;
         self.total.text += size.text;
         let message = if self.total.nodes > MAX_NODES {
@@ -187,10 +190,16 @@ impl<'s, 'd> Builder<'s, 'd> {
         } else {
             return Ok(());
         };
-        Err(Diagnostic::new("too-large", self.source, Span { end: span.start, ..span }, message))
+        Err(Box::new(Diagnostic::new("too-large", self.source, Span { end: span.start, ..span }, message)))
     }
 
-    fn open(&mut self, children: Children, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Diagnostic> {
+    fn open(
+        &mut self,
+        children: Children,
+        anchor: usize,
+        tag: Option<&Tag>,
+        span: Span,
+    ) -> Result<(), Box<Diagnostic>> {
         if let Some(tag) = tag {
             let expected = if matches!(children, Children::List(_)) { "seq" } else { "map" };
             if !(tag.is_yaml_core_schema() && tag.suffix == expected) {
@@ -204,40 +213,45 @@ impl<'s, 'd> Builder<'s, 'd> {
                 None => "a key is a plain word",
             };
             let message = "a list or a map cannot be a key".to_owned();
-            return Err(Diagnostic::new("bad-key", self.source, span, message).hint(hint.to_owned()));
+            return Err(Box::new(Diagnostic::new("bad-key", self.source, span, message).hint(hint.to_owned())));
         }
         self.frames.push(Frame { children, anchor, start: span.start });
         self.grow(Size { nodes: 1, ..Size::default() }, span)
     }
 
-    fn close(&mut self, span: Span) -> Result<(), Diagnostic> {
+    fn close(&mut self, span: Span) -> Result<(), Box<Diagnostic>> {
         let Some(frame) = self.frames.pop() else { return Ok(()) };
         let span = Span { start: frame.start, end: span.end };
         let kind = match frame.children {
             Children::List(items) => NodeKind::List(items),
-            Children::Map { entries, .. } => NodeKind::Map(self.merged(entries)?),
+            Children::Map { entries, .. } => NodeKind::Map(self.merged(entries)),
         };
         self.attach(Node::new(span, kind), frame.anchor);
         Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Diagnostic> {
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Box<Diagnostic>> {
         let Some((node, size)) = self.anchors.get(&anchor) else {
             let message = "the alias stands inside the value that it refers to".to_owned();
-            return Err(Diagnostic::new("endless-alias", self.source, span, message));
+            return Err(Box::new(Diagnostic::new("endless-alias", self.source, span, message)));
         };
         let (node, size) = (node.clone(), *size);
         self.grow(size, span)?;
         if let Some(Frame { children: Children::Map { pending: None, .. }, .. }) = self.frames.last()
             && matches!(node.kind, NodeKind::List(_) | NodeKind::Map(_))
         {
-            return Err(Diagnostic::new("bad-key", self.source, span, "a list or a map cannot be a key".to_owned()));
+            return Err(Box::new(Diagnostic::new(
+                "bad-key",
+                self.source,
+                span,
+                "a list or a map cannot be a key".to_owned(),
+            )));
         }
         self.attach(node, 0);
         Ok(())
     }
 
-    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Diagnostic> {
+    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Box<Diagnostic>> {
         self.grow(Size { height: 0, ..Size::of(&node) }, node.span)?;
         self.attach(node, anchor);
         Ok(())
@@ -277,9 +291,9 @@ impl<'s, 'd> Builder<'s, 'd> {
     }
 
     /// Takes the entries of `<<` in, where the map has none of that name.
-    fn merged(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, Diagnostic> {
+    fn merged(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         if !entries.iter().any(|entry| entry.key == "<<") {
-            return Ok(entries);
+            return entries;
         }
         let mut names: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
         let mut all = Vec::with_capacity(entries.len());
@@ -306,7 +320,7 @@ impl<'s, 'd> Builder<'s, 'd> {
                 }
             }
         }
-        Ok(all)
+        all
     }
 }
 

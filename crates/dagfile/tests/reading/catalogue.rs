@@ -28,7 +28,7 @@ macro_rules! does_nothing {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only read from files")]
+#[expect(dead_code, clippy::struct_field_names, reason = "only read from files")]
 struct Bash {
     bash_command: Template<String>,
     #[serde(default)]

@@ -12,7 +12,7 @@ fn check(folder: &str) {
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        if !name.ends_with(".yaml") {
+        if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
         count += 1;
