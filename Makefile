@@ -19,12 +19,8 @@ lint:
 test: setup
 	@tests/run.sh
 
-bench:
-	@if cargo metadata --no-deps --locked --format-version 1 | grep -q '"name":"millrace-bench"'; then \
-		cargo run --release --locked -p millrace-cli --bin millrace-bench; \
-	else \
-		echo 'make bench: there are no benchmarks yet' >&2; exit 1; \
-	fi
+bench: setup
+	cargo bench --locked -p millrace-cli --bench scheduling
 
 clean-servers:
 	@cargo run --quiet --locked -p millrace-testkit --bin testkit-servers -- stop

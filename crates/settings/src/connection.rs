@@ -331,7 +331,8 @@ fn parse_extra(extra: Value) -> Result<Map<String, Value>, ConnectionFormError> 
 /// A query value is JSON when it can be read as such; numbers that would lose digits stay text.
 fn typed(text: String) -> Value {
     match serde_json::from_str::<Value>(&text) {
-        Ok(value) if value.to_string() == text || value.is_object() || value.is_array() => value,
+        Ok(value) if value.is_object() || value.is_array() => value,
+        Ok(value) if serde_json::to_string(&value).is_ok_and(|again| again == text) => value,
         _ => Value::String(text),
     }
 }

@@ -1,0 +1,248 @@
+//! Single tries against operators made for the purpose: every way in which a try can end, ends in one completion.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use millrace_model::change::{Assignment, Completion, RunFacts, TryOutcome};
+use millrace_model::dag::Dag;
+use millrace_model::ids::RunId;
+use millrace_model::ledger::Checkpoint;
+use millrace_model::schedule::DataInterval;
+use millrace_model::state::RunType;
+use millrace_operator_api::context::{CancelSignal, LogLevel};
+use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSource, Warehouse};
+use millrace_operator_api::{Operator, OperatorEntry, Outcome, PortError, PortErrorKind, TaskContext, TaskError};
+use millrace_settings::Masker;
+use millrace_template::{NoLookup, Template};
+use millrace_worker::{AttemptIo, Cancel, Equipment, LogSink, MemoryJournal, NoResults, SystemClock, run_attempt};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// Does as it is told.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Puppet {
+    /// How to end.
+    ending: Template<String>,
+}
+
+impl Operator for Puppet {
+    fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
+        async move {
+            let ending: String = self.ending.get().unwrap();
+            context.info(format!("about to {ending} with hunter22"));
+            match ending.as_str() {
+                "succeed" => Ok(Outcome::with(json!(7))),
+                "retry" => Err(TaskError::Retry("the server is away, password hunter22".to_owned())),
+                "fail" => Err(TaskError::Fail("the SQL is wrong".to_owned())),
+                "skip" => Err(TaskError::Skip("nothing to do".to_owned())),
+                "panic" => panic!("out of cheese"),
+                "hang" => std::future::pending().await,
+                "tidy" => {
+                    let reason = context.cancel.cancelled().await;
+                    Err(TaskError::Cancelled(reason))
+                }
+                "late" => {
+                    context.cancel.cancelled().await;
+                    Ok(Outcome::default())
+                }
+                other => Err(TaskError::Fail(format!("unknown ending {other}"))),
+            }
+        }
+        .boxed()
+    }
+}
+
+static CATALOGUE: &[OperatorEntry] = &[OperatorEntry::of::<Puppet>("puppet", "Does as it is told")];
+
+struct NoPorts;
+
+fn none<T>() -> BoxFuture<'static, Result<T, PortError>>
+where
+    T: Send + 'static,
+{
+    futures::future::ready(Err(PortError::new(PortErrorKind::NotFound, "no ports here"))).boxed()
+}
+
+impl Ports for NoPorts {
+    fn source<'a>(&'a self, _: &'a TaskContext, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>> {
+        none()
+    }
+    fn objects<'a>(&'a self, _: &'a TaskContext, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn ObjectStore>, PortError>> {
+        none()
+    }
+    fn warehouse<'a>(&'a self, _: &'a TaskContext, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn Warehouse>, PortError>> {
+        none()
+    }
+    fn processes(&self) -> Arc<dyn Processes> {
+        unreachable!("the puppet starts no process")
+    }
+    fn scratch(&self) -> Arc<dyn Scratch> {
+        unreachable!("the puppet writes no file")
+    }
+}
+
+#[derive(Default)]
+struct Lines(Mutex<Vec<String>>);
+
+impl LogSink for Lines {
+    fn line(&self, _: DateTime<Utc>, _: LogLevel, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+    fn checkpoint(&self, _: &Checkpoint) {}
+}
+
+struct Tried {
+    completion: Completion,
+    lines: Vec<String>,
+}
+
+fn assignment(parameters: Value, timeout: Option<&str>) -> Assignment {
+    let mut task = json!({
+        "task_id": "t", "operator": "puppet", "trigger_rule": "all_success", "retries": 1, "retry_delay": "1s",
+        "pool": "default_pool", "pool_slots": 1, "priority_weight": 1, "parameters": parameters,
+    });
+    if let Some(timeout) = timeout {
+        task["execution_timeout"] = json!(timeout);
+    }
+    let dag: Dag = serde_json::from_value(json!({
+        "schema_version": 1, "dag_id": "d", "timetable": {"schedule": "none", "timezone": "UTC"}, "catchup": false,
+        "max_active_runs": 1, "max_active_tasks": 1, "tasks": [task],
+    }))
+    .unwrap();
+    let at = DateTime::from_timestamp(1_704_067_200, 0).unwrap();
+    let mut conf = Map::new();
+    conf.insert("ending".to_owned(), json!("succeed"));
+    Assignment {
+        instance: 1,
+        token: "token".to_owned(),
+        dag: Arc::new(dag),
+        task_index: 0,
+        run: Arc::new(RunFacts {
+            run_key: 1,
+            run_id: RunId::new_unchecked("manual__x"),
+            run_type: RunType::Manual,
+            logical_date: at,
+            data_interval: DataInterval::point(at),
+            run_after: at,
+            start_date: None,
+            conf,
+        }),
+        map_index: -1,
+        try_number: 1,
+        max_tries: 1,
+        generation: 0,
+    }
+}
+
+async fn attempt(assignment: Assignment, cancel: Cancel) -> Tried {
+    let masker = Masker::new();
+    masker.add("hunter22");
+    let mut equipment = Equipment::new(
+        CATALOGUE,
+        Arc::new(NoPorts),
+        Arc::new(SystemClock),
+        masker,
+        Arc::new(|_| Arc::new(NoLookup)),
+        "here".to_owned(),
+    );
+    equipment.cancel_grace = Duration::from_millis(50);
+    let lines = Arc::new(Lines::default());
+    let io = AttemptIo {
+        log: lines.clone(),
+        journal: Arc::new(MemoryJournal::default()),
+        results: Arc::new(NoResults),
+        cancel,
+    };
+    let completion = run_attempt(Arc::new(equipment), assignment, io).await;
+    let lines = lines.0.lock().unwrap().clone();
+    Tried { completion, lines }
+}
+
+async fn ending(ending: &str) -> Tried {
+    attempt(assignment(json!({"ending": ending}), None), Cancel::new()).await
+}
+
+#[tokio::test]
+async fn success_brings_its_result_and_its_log() {
+    let tried = ending("succeed").await;
+    assert_eq!(tried.completion.outcome, TryOutcome::Success);
+    assert_eq!(tried.completion.results, [("return_value".to_owned(), json!(7))]);
+    assert_eq!(tried.completion.token, "token");
+    assert!(tried.lines[0].contains("puppet try 1 of 2: d t (manual__x)"), "{:?}", tried.lines);
+    assert_eq!(tried.lines[1], "about to succeed with ***");
+}
+
+#[tokio::test]
+async fn an_operator_says_itself_what_happens_next() {
+    let retry = ending("retry").await.completion;
+    assert_eq!(retry.outcome, TryOutcome::Failed { reason: "error".into(), retry: true });
+    assert_eq!(retry.error.as_deref(), Some("the server is away, password ***"));
+    let fail = ending("fail").await.completion;
+    assert_eq!(fail.outcome, TryOutcome::Failed { reason: "error".into(), retry: false });
+    let skip = ending("skip").await.completion;
+    assert_eq!(skip.outcome, TryOutcome::Skipped { reason: "nothing to do".into() });
+    assert_eq!(skip.error, None);
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failed_try() {
+    let tried = ending("panic").await;
+    assert_eq!(tried.completion.outcome, TryOutcome::Failed { reason: "panic".into(), retry: true });
+    assert!(tried.completion.error.unwrap().contains("out of cheese"));
+}
+
+#[tokio::test]
+async fn execution_timeout_stops_the_work_and_allows_a_retry() {
+    let tried = attempt(assignment(json!({"ending": "hang"}), Some("0.05")), Cancel::new()).await;
+    assert_eq!(tried.completion.outcome, TryOutcome::Failed { reason: "timeout".into(), retry: true });
+    assert!(tried.completion.error.unwrap().contains("execution_timeout"));
+    assert!(tried.lines.iter().any(|line| line.contains("execution_timeout")));
+}
+
+#[tokio::test]
+async fn a_cancelled_try_may_tidy_up_and_a_success_is_never_thrown_away() {
+    for (ending, expected) in [
+        ("hang", TryOutcome::Cancelled { reason: "cleared by ann".into() }),
+        ("tidy", TryOutcome::Cancelled { reason: "cleared by ann".into() }),
+        ("late", TryOutcome::Success),
+    ] {
+        let cancel = Cancel::new();
+        cancel.fire("cleared by ann");
+        cancel.fire("a second reason");
+        assert!(cancel.is_cancelled());
+        let tried = attempt(assignment(json!({"ending": ending}), None), cancel).await;
+        assert_eq!(tried.completion.outcome, expected, "{ending}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_are_rendered_and_kept_for_showing() {
+    let tried = attempt(assignment(json!({"ending": "{{ params.ending }}"}), None), Cancel::new()).await;
+    assert_eq!(tried.completion.outcome, TryOutcome::Success, "{:?}", tried.completion.error);
+    assert_eq!(tried.completion.rendered, Some(json!({"ending": "succeed"})));
+    let plain = ending("succeed").await;
+    assert_eq!(plain.completion.rendered, None);
+}
+
+#[tokio::test]
+async fn case_102_an_undefined_name_fails_the_try_at_once() {
+    let tried = attempt(assignment(json!({"ending": "{{ params.endng }}"}), None), Cancel::new()).await;
+    assert_eq!(tried.completion.outcome, TryOutcome::Failed { reason: "parameters".into(), retry: false });
+    assert!(tried.completion.error.as_ref().unwrap().contains("endng"), "{:?}", tried.completion.error);
+}
+
+#[tokio::test]
+async fn an_unknown_operator_is_said_by_name() {
+    let mut assignment = assignment(json!({}), None);
+    let mut dag = (*assignment.dag).clone();
+    dag.tasks[0].operator = "teleport".to_owned();
+    assignment.dag = Arc::new(dag);
+    let tried = attempt(assignment, Cancel::new()).await;
+    assert!(tried.completion.error.unwrap().contains("teleport"));
+}
