@@ -119,7 +119,7 @@ fn kind(piece: &Piece) -> &'static str {
 }
 
 fn standing(committed: &[String]) -> String {
-    if committed.is_empty() { String::new() } else { format!(" ({} were committed before)", committed.join(", ")) }
+    if committed.is_empty() { String::new() } else { format!(", after {} had been committed", committed.join(" and ")) }
 }
 
 fn tell(context: &TaskContext, number: usize, result: &SmallResult) {

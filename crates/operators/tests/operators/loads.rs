@@ -1,0 +1,229 @@
+//! copy and upsert.
+
+use std::sync::Arc;
+
+use millrace_operator_api::TaskError;
+use millrace_operator_api::ports::{LoadMethod, LoadReport};
+use serde_json::{Value, json};
+
+use crate::fakes::{World, problems, run_in};
+
+fn copy(extra: Value) -> Value {
+    let mut base = json!({
+        "warehouse_conn_id": "redshift_dev", "s3_bucket": "b", "s3_key": "nps.csv", "schema": "analytics", "table": "nps"
+    });
+    base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    base
+}
+
+/// A world in which sql_to_s3 wrote `nps.csv` with columns score, id and a NULL.
+fn written(extra: Value) -> Arc<World> {
+    let world = World::with_rows(&["score", "ID"], &[&[Some("9"), Some("1")], &[None, Some("2")]]);
+    let mut base = json!({"sql_conn_id": "c", "query": "q", "s3_bucket": "b", "s3_key": "nps.csv"});
+    base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let result = world.run("sql_to_s3", base).unwrap().result.unwrap();
+    world.results.lock().unwrap().insert("to_s3".to_owned(), result);
+    *world.table.lock().unwrap() = vec!["id".to_owned(), "score".to_owned()];
+    *world.load_report.lock().unwrap() = report(2, 2);
+    world
+}
+
+fn report(read: u64, inserted: u64) -> LoadReport {
+    LoadReport { rows_read: Some(read), rows_inserted: Some(inserted), rows_rejected: Some(0), ..LoadReport::default() }
+}
+
+fn message(result: Result<millrace_operator_api::Outcome, TaskError>) -> String {
+    result.expect_err("it must fail").to_string()
+}
+
+#[test]
+fn a_load_knows_from_the_file_what_the_user_did_not_say() {
+    let world = written(json!({"header": true, "delimiter": "|", "compression": "gzip"}));
+    let result =
+        world.run("copy", copy(json!({"method": "replace", "copy_options": ["csv"]}))).unwrap().result.unwrap();
+    let loads = world.loads.lock().unwrap();
+    let [request] = &loads[..] else { panic!("one load") };
+    assert_eq!(request.target.to_string(), "analytics.nps");
+    assert_eq!(request.method, LoadMethod::Replace);
+    // By name, in the table's spelling, in the order of the file.
+    assert_eq!(request.columns.as_deref(), Some(&["score".to_owned(), "id".to_owned()][..]));
+    assert_eq!(request.format.null_as.as_deref(), Some("\\N"));
+    assert_eq!((request.format.ignore_header, request.format.delimiter, request.format.gzip), (1, Some('|'), true));
+    assert!(request.manifest_prefix.1.starts_with("_millrace/"));
+    assert_eq!(
+        (&result["rows_inserted"], &result["files"], &result["was_loaded_before"]),
+        (&json!(2), &json!(1), &json!(false))
+    );
+    let entry = world.ledger().pop().unwrap();
+    assert_eq!((entry.stage.as_str(), entry.rows_read, entry.rows_written), ("load", Some(2), Some(2)));
+    assert_eq!((entry.source.as_str(), entry.target.as_str()), ("s3://b/nps.csv", "redshift_dev: analytics.nps"));
+}
+
+#[test]
+fn case_79_an_exact_key_loads_one_object_and_a_prefix_is_asked_for() {
+    let world = World::new();
+    world.put_stranger("nps", "1\n");
+    world.put_stranger("nps_old.csv", "2\n");
+    world.put_stranger("nps/", "");
+    world.run("copy", copy(json!({"s3_key": "nps"}))).unwrap();
+    world.run("copy", copy(json!({"s3_key": "nps", "prefix": true}))).unwrap();
+    let keys = |index: usize| -> Vec<String> {
+        world.loads.lock().unwrap()[index].objects.iter().map(|object| object.key.clone()).collect()
+    };
+    assert_eq!(keys(0), ["nps"]);
+    assert_eq!(keys(1), ["nps", "nps_old.csv"]);
+    assert!(message(world.run("copy", copy(json!({"s3_key": "np"})))).contains("there is no object s3://b/np;"));
+    let nothing = copy(json!({"s3_key": "zzz", "prefix": true}));
+    assert!(message(world.run("copy", nothing)).contains("no object's key begins with s3://b/zzz"));
+    assert_eq!(world.loads.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn methods_and_keys_reach_the_warehouse() {
+    let world = written(json!({}));
+    let keys = |keys: &[&str], order: Option<&str>| LoadMethod::Upsert {
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        order_key: order.map(str::to_owned),
+    };
+    let cases = [
+        ("copy", json!({}), LoadMethod::Append),
+        ("copy", json!({"truncate_table": true}), LoadMethod::Replace),
+        ("copy", json!({"truncate_table": false}), LoadMethod::Append),
+        ("copy", json!({"method": "upsert", "upsert_keys": "id"}), keys(&["id"], None)),
+        ("upsert", json!({"upsert_keys": ["id", "score"]}), keys(&["id", "score"], None)),
+        ("upsert", json!({"upsert_keys": "[\"id\"]", "order_key": "score"}), keys(&["id"], Some("score"))),
+    ];
+    for (index, (operator, extra, expected)) in cases.into_iter().enumerate() {
+        world.run(operator, copy(extra)).unwrap();
+        assert_eq!(world.loads.lock().unwrap()[index].method, expected);
+    }
+    let text = message(world.run("upsert", copy(json!({"upsert_keys": "nope", "order_key": "created_at"}))));
+    assert!(text.contains("upsert needs nope and created_at in the file, whose columns are score, id"), "{text}");
+}
+
+#[test]
+fn what_the_file_says_and_the_user_says_must_fit() {
+    let world = written(json!({}));
+    let text = message(world.run("copy", copy(json!({"copy_options": ["csv", "ignoreheader 1"]}))));
+    assert!(text.contains("was written with 0 header lines"), "{text}");
+    let text = message(world.run("copy", copy(json!({"copy_options": ["csv", "delimiter ';'"]}))));
+    assert!(text.contains("was written with ','"), "{text}");
+    let text = message(world.run("copy", copy(json!({"columns": ["a"]}))));
+    assert!(text.contains("the file has 2 columns"), "{text}");
+    *world.table.lock().unwrap() = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+    let text = message(world.run("copy", copy(json!({}))));
+    assert!(text.contains("the file's columns (score, ID) do not fit table analytics.nps (a, b, c)"), "{text}");
+    assert!(world.loads.lock().unwrap().is_empty());
+
+    world.run("copy", copy(json!({"copy_options": ["csv", "null as 'x'"], "columns": ["b", "a"]}))).unwrap();
+    assert!(world.log().contains("Warning copy_options say null as 'x'"));
+    *world.table.lock().unwrap() = vec!["a".to_owned(), "b".to_owned()];
+    world.run("copy", copy(json!({}))).unwrap();
+    assert!(world.log().contains("Warning columns go by position"));
+    assert_eq!(world.loads.lock().unwrap()[1].columns, None);
+}
+
+#[test]
+fn files_written_in_two_ways_are_not_loaded_as_one() {
+    let world = written(json!({}));
+    world.put_stranger("nps.csv2", "1,2\n");
+    let text = message(world.run("copy", copy(json!({"prefix": true}))));
+    assert!(text.contains("s3://b/nps.csv and s3://b/nps.csv2 are written differently"), "{text}");
+}
+
+#[test]
+fn numbers_that_disagree_fail_the_task() {
+    let from_task = json!({"warehouse_conn_id": "w", "from_task": "to_s3", "table": "nps"});
+    let cases = [
+        (report(2, 2), None),
+        (report(1, 1), Some("2 rows were written to the files, but 1 were read")),
+        (report(2, 1), Some("2 rows were read, but 1 were inserted and 0 rejected")),
+        (LoadReport { rows_rejected: Some(1), ..report(2, 1) }, None),
+        (LoadReport { was_loaded_before: true, ..LoadReport::default() }, None),
+    ];
+    for (report, expected) in cases {
+        let world = written(json!({}));
+        *world.load_report.lock().unwrap() = report.clone();
+        match (run_in(&world.context_of("load", 1), "copy", from_task.clone()), expected) {
+            (Ok(_), None) => {}
+            (Err(TaskError::Fail(text)), Some(expected)) => assert!(text.contains(expected), "{text}"),
+            other => panic!("{report:?}: {other:?}"),
+        }
+        assert_eq!(world.ledger().last().unwrap().stage, "load");
+    }
+    let world = written(json!({}));
+    *world.load_report.lock().unwrap() = LoadReport { rows_updated: Some(1), ..report(2, 2) };
+    let text = message(world.run("upsert", copy(json!({"upsert_keys": "id"}))));
+    assert!(text.contains("2 rows were read, but 3 were inserted or updated"), "{text}");
+}
+
+#[test]
+fn a_load_that_an_earlier_try_committed_is_told() {
+    let world = written(json!({}));
+    *world.load_report.lock().unwrap() = LoadReport { was_loaded_before: true, ..LoadReport::default() };
+    let result = world.run_try("copy", copy(json!({})), 2).unwrap().result.unwrap();
+    assert_eq!(result["was_loaded_before"], true);
+    assert!(world.log().contains("nothing was loaded again"));
+}
+
+#[test]
+fn other_engines_refuse_what_they_can_not_do() {
+    let world = written(json!({}));
+    let options = copy(json!({"copy_options": ["csv", "fillrecord", "statupdate off"]}));
+    assert!(
+        message(world.run("copy", options.clone())).contains("fillrecord has no meaning for sqlite (redshift_dev)")
+    );
+    *world.engine.lock().unwrap() = "redshift";
+    world.run("copy", options).unwrap();
+    assert_eq!(world.loads.lock().unwrap()[0].format.other, ["FILLRECORD", "STATUPDATE OFF"]);
+}
+
+#[test]
+fn mistakes_are_found_when_the_file_is_read() {
+    let cases = [
+        (
+            "copy",
+            copy(json!({"copy_options": ["csv", "ignorheader 1"]})),
+            "copy_options: 'ignorheader' is not an option of COPY; did you mean 'ignoreheader'?",
+        ),
+        ("copy", copy(json!({"copy_options": ["csv", "escape", "{{ x }}"]})), "copy_options: escape is not taken"),
+        ("copy", copy(json!({"copy_options": []})), "copy_options: csv is missing"),
+        ("copy", copy(json!({"method": "upsert"})), "upsert_keys: method: upsert needs upsert_keys"),
+        (
+            "copy",
+            copy(json!({"method": "append", "truncate_table": true})),
+            "truncate_table: truncate_table: true means",
+        ),
+        ("copy", copy(json!({"order_key": "x"})), "order_key: order_key has a meaning with method: upsert only"),
+        (
+            "copy",
+            copy(json!({"schema": null, "table": "a.b"})),
+            "table: 'a.b' has a dot in it; write the schema by itself: schema: a and table: b",
+        ),
+        ("copy", copy(json!({"from_task": "t"})), "s3_key: from_task gives the object"),
+        ("copy", json!({"warehouse_conn_id": "w", "table": "t"}), "s3_bucket: s3_bucket is missing"),
+        ("copy", copy(json!({"columns": ["a", "a"]})), "columns: column a stands there twice"),
+        ("copy", copy(json!({"method": "merge"})), "unreadable"),
+        ("upsert", copy(json!({"upsert_keys": ["id"], "order_key": "id"})), "order_key: rows with one key"),
+        ("upsert", copy(json!({"upsert_keys": []})), "upsert_keys: names of columns are wanted"),
+        ("upsert", copy(json!({})), "missing field `upsert_keys`"),
+    ];
+    for (operator, parameters, expected) in cases {
+        let found = problems(operator, parameters.clone());
+        assert!(found.contains(expected), "{operator} {parameters}: {found:?}");
+    }
+    assert_eq!(problems("copy", copy(json!({"copy_options": ["{{ params.x }}", "gzip"]}))), "");
+    assert_eq!(problems("upsert", copy(json!({"upsert_keys": "{{ k }}", "order_key": "{{ o }}"}))), "");
+}
+
+#[test]
+fn case_80_secrets_in_the_wrong_place_are_not_repeated() {
+    let entry = millrace_operator_api::entry::find(millrace_operators::ALL, "copy").unwrap();
+    let options = json!(["csv", "credentials 'aws_access_key_id=AKIA1;aws_secret_access_key=hunter22'"]);
+    let found = problems("copy", copy(json!({"copy_options": options})));
+    assert!(found.contains("credentials belong to the connection") && !found.contains("hunter22"), "{found}");
+    let world = written(json!({}));
+    let operator = (entry.parse)(copy(json!({"copy_options": options}))).unwrap();
+    let text = message(crate::fakes::block_on(operator.run(&world.context(1))));
+    assert!(!text.contains("hunter22") && !world.log().contains("hunter22"), "{text}");
+}
