@@ -20,6 +20,7 @@ pub(super) fn alter(source: &Source<'_>, cursor: &mut Cursor<'_>) -> Result<Plan
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every caller returns it as its own result")]
 fn run(sql: String) -> Result<Plan, SqlError> {
     Ok(Plan::Run(Run { sql, ..Run::default() }))
 }

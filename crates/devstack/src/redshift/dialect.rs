@@ -19,6 +19,7 @@ pub(super) struct StandInDialect {
 /// `sqlparser` returns "not mine", "mine, and this is it" and "mine, and wrong" in three layers.
 type ParsedOption = Result<Option<Result<Option<ColumnOption>, ParserError>>, ParserError>;
 
+#[expect(clippy::unnecessary_wraps, reason = "the layers are the trait's")]
 fn mine(tokens: Vec<Token>) -> ParsedOption {
     Ok(Some(Ok(Some(ColumnOption::DialectSpecific(tokens)))))
 }

@@ -109,6 +109,8 @@ pub(super) struct Work<'a> {
     pub(super) mode: Mode,
     /// In a session BEGIN and COMMIT are statements like others.
     pub(super) in_session: bool,
+    /// Sent to a workgroup, not to a cluster.
+    pub(super) serverless: bool,
     pub(super) cancel: &'a CancellationToken,
 }
 
@@ -189,7 +191,7 @@ impl Engine {
         if work.cancel.is_cancelled() {
             return Err(SqlError::aborted());
         }
-        let statement = translate(sql, work.parameters)?;
+        let statement = translate(sql, work.parameters, work.serverless)?;
         self.planned_failure(&statement, work.cancel).await?;
         let outer = in_batch || connection.in_transaction;
         match statement.plan {

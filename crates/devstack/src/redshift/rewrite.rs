@@ -109,6 +109,14 @@ pub(super) fn refuse(pieces: &[Piece]) -> Result<(), SqlError> {
     Ok(())
 }
 
+/// The STL tables are those of a provisioned cluster: a workgroup has the SYS views.
+pub(super) fn refuse_provisioned(pieces: &[Piece]) -> Result<(), SqlError> {
+    match pieces.iter().filter_map(Piece::word).find(|word| word.starts_with("stl_")) {
+        Some(table) => Err(SqlError::new(format!("relation \"{table}\" does not exist"))),
+        None => Ok(()),
+    }
+}
+
 /// The changes that make a statement PostgreSQL's.
 pub(super) fn rewrite(pieces: &[Piece], text: &str) -> Result<Edits, SqlError> {
     let mut edits = Edits::default();
@@ -124,7 +132,7 @@ pub(super) fn rewrite(pieces: &[Piece], text: &str) -> Result<Edits, SqlError> {
         match lower.as_str() {
             "nvl" if opens => edits.replace(piece.start, piece.end, "coalesce"),
             "sysdate" if !opens => {
-                edits.replace(piece.start, piece.end, "(transaction_timestamp() AT TIME ZONE 'UTC')")
+                edits.replace(piece.start, piece.end, "(transaction_timestamp() AT TIME ZONE 'UTC')");
             }
             "dateadd" | "datediff" | "date_diff" | "date_add" if opens => {
                 let name = if lower.contains("diff") { "datediff" } else { "dateadd" };
@@ -200,8 +208,18 @@ fn rewrite_listagg(pieces: &[Piece], at: usize, text: &str, edits: &mut Edits) -
     let distinct = pieces[first].is_word("distinct");
     let value_from = if distinct { first + 1 } else { first };
     let value_to = comma.unwrap_or(last);
-    let value = &text[pieces[value_from].start..pieces[value_to - 1].end];
-    let separator = comma.map_or("''", |comma| &text[pieces[comma + 1].start..pieces[last - 1].end]);
+    // What is inside may need changes of its own.
+    let rewritten = |from: usize, to: usize| -> Result<String, SqlError> {
+        let Some((first, last)) = pieces[from..to].first().zip(pieces[from..to].last()) else {
+            return Err(SqlError::syntax("listagg"));
+        };
+        Ok(rewrite(&pieces[from..to], text)?.apply(text, first.start, last.end))
+    };
+    let value = rewritten(value_from, value_to)?;
+    let separator = match comma {
+        Some(comma) => rewritten(comma + 1, last)?,
+        None => "''".to_owned(),
+    };
     let mut end = close;
     let mut order = String::new();
     let within = ["within", "group"]
@@ -210,7 +228,7 @@ fn rewrite_listagg(pieces: &[Piece], at: usize, text: &str, edits: &mut Edits) -
         .all(|(ahead, word)| pieces.get(close + 1 + ahead).is_some_and(|piece| piece.is_word(word)));
     if within {
         let group_close = closing(pieces, close + 3).ok_or_else(|| SqlError::syntax("group"))?;
-        order = format!(" {}", &text[pieces[close + 4].start..pieces[group_close - 1].end]);
+        order = format!(" {}", rewritten(close + 4, group_close)?);
         end = group_close;
     }
     let distinct = if distinct { "DISTINCT " } else { "" };

@@ -195,7 +195,7 @@ CREATE OR REPLACE FUNCTION redshift_stand_in.getdate() RETURNS timestamp LANGUAG
 $body$ SELECT pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() AT TIME ZONE 'UTC') $body$;
 CREATE OR REPLACE FUNCTION redshift_stand_in.len(value text) RETURNS integer LANGUAGE sql IMMUTABLE AS
 $body$ SELECT pg_catalog.char_length(value) $body$;
-CREATE OR REPLACE FUNCTION redshift_stand_in.nvl2(value anyelement, present anyelement, absent anyelement) RETURNS anyelement
+CREATE OR REPLACE FUNCTION redshift_stand_in.nvl2(value anyelement, present anycompatible, absent anycompatible) RETURNS anycompatible
 LANGUAGE sql IMMUTABLE AS $body$ SELECT CASE WHEN value IS NULL THEN absent ELSE present END $body$;
 
 CREATE OR REPLACE FUNCTION redshift_stand_in.dateadd(part text, amount bigint, moment timestamp) RETURNS timestamp

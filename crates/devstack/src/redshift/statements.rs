@@ -109,6 +109,7 @@ pub(super) struct Statement {
     pub(super) id: String,
     pub(super) request: Request,
     pub(super) session: Option<String>,
+    serverless: bool,
     whole: Mutex<Progress>,
     /// One for each SQL text; a single statement has one too.
     parts: Mutex<Vec<Progress>>,
@@ -173,7 +174,7 @@ impl Statement {
             if let Some(last) = parts.last_mut().filter(|_| !self.is_batch()) {
                 whole.rows = last.rows;
                 whole.query_id = last.query_id;
-                whole.result = last.result.clone();
+                whole.result.clone_from(&last.result);
             }
         }
         self.set(status);
@@ -277,7 +278,10 @@ impl Statements {
             return Err(Refusal::TooManyStatements);
         }
         let (session, connection) = take_session(&mut state, &request)?;
+        let of_session = session.as_ref().and_then(|id| state.sessions.get(id));
+        let serverless = request.workgroup.is_some() || of_session.is_some_and(|session| session.request.1.is_some());
         let statement = Arc::new(Statement {
+            serverless,
             id: uuid::Uuid::now_v7().to_string(),
             session,
             whole: Mutex::new(Progress::new()),
@@ -322,6 +326,7 @@ impl Statements {
             parameters: &statement.request.parameters,
             mode: statement.request.mode,
             in_session: statement.session.is_some(),
+            serverless: statement.serverless,
             cancel: &statement.cancel,
         };
         let result = self.engine.run(&mut connection, &work, statement).await;

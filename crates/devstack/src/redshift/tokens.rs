@@ -199,7 +199,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn unexpected(&self) -> SqlError {
         match self.peek() {
             Some(piece) => SqlError::syntax(&piece.token.to_string()),
-            None => SqlError::new("syntax error at end of input".to_owned()),
+            None => SqlError::new("syntax error at end of input"),
         }
     }
 }

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token;
 use super::alter;
 use super::answer::SqlError;
 use super::copy_options::{CopyStatement, parse_copy};
-use super::rewrite::{refuse, rewrite};
+use super::rewrite::{refuse, refuse_provisioned, rewrite};
 use super::table;
 use super::tokens::{Cursor, Edits, Name, Piece, quote_identifier, quote_literal, tokenize};
 use super::unload::{UnloadStatement, parse_unload};
@@ -65,7 +65,7 @@ pub(super) struct Parameter {
 }
 
 /// Reads one statement.
-pub(super) fn translate(text: &str, parameters: &[Parameter]) -> Result<Statement, SqlError> {
+pub(super) fn translate(text: &str, parameters: &[Parameter], serverless: bool) -> Result<Statement, SqlError> {
     let bound = bind(text, parameters)?;
     let mut pieces = tokenize(&bound)?;
     if pieces.last().is_some_and(|piece| piece.token == Token::SemiColon) {
@@ -84,6 +84,9 @@ pub(super) fn translate(text: &str, parameters: &[Parameter]) -> Result<Statemen
         "unload" => Plan::Unload(Box::new(parse_unload(&source)?)),
         _ => {
             refuse(&pieces)?;
+            if serverless {
+                refuse_provisioned(&pieces)?;
+            }
             plan(&verb, &source)?
         }
     };

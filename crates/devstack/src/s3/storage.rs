@@ -449,7 +449,8 @@ pub(super) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, Devstac
 
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Checksums over the checksums of parts, as S3 makes them when a client asks for composite ones.

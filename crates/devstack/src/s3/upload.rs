@@ -204,7 +204,7 @@ impl Storage {
             blobs: parts.iter().map(|part| Arc::clone(&part.blob)).collect(),
         };
         let object = self.commit(&bucket, &mut contents, object, condition)?;
-        self.forget_upload(&bucket.folder, upload_id);
+        Self::forget_upload(&bucket.folder, upload_id);
         if let Some(upload) = contents.uploads.remove(upload_id) {
             upload.unlink();
         }
@@ -216,7 +216,7 @@ impl Storage {
         self.check_upload(bucket, key, upload_id)?;
         let bucket = self.bucket(bucket)?;
         let mut contents = bucket.contents();
-        self.forget_upload(&bucket.folder, upload_id);
+        Self::forget_upload(&bucket.folder, upload_id);
         if let Some(upload) = contents.uploads.remove(upload_id) {
             upload.unlink();
         }
@@ -224,7 +224,7 @@ impl Storage {
     }
 
     /// The head goes first: a folder without it is what the next start removes.
-    fn forget_upload(&self, bucket_folder: &Path, upload_id: &str) {
+    fn forget_upload(bucket_folder: &Path, upload_id: &str) {
         let folder = bucket_folder.join("uploads").join(upload_id);
         let removed = fs::remove_file(folder.join("upload.json")).and_then(|()| fs::remove_dir_all(&folder));
         if let Err(error) = removed {
