@@ -1,6 +1,6 @@
 //! The DAG itself: everything but its tasks' parameters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -201,13 +201,9 @@ fn read_max_active_runs(reader: &mut Reader<'_>, keys: &Keys<'_>, timetable: &Ti
 }
 
 fn read_tags(reader: &mut Reader<'_>, entry: Option<&Entry>) -> Vec<String> {
-    let mut tags: Vec<String> = Vec::new();
-    for (tag, _) in entry.map(|entry| reader.texts(entry)).unwrap_or_default() {
-        if !tags.contains(&tag) {
-            tags.push(tag);
-        }
-    }
-    tags
+    let tags = entry.map(|entry| reader.texts(entry)).unwrap_or_default();
+    let mut seen = HashSet::new();
+    tags.into_iter().map(|(tag, _)| tag).filter(|tag| seen.insert(tag.clone())).collect()
 }
 
 fn read_params(reader: &mut Reader<'_>, entry: Option<&Entry>) -> serde_json::Map<String, serde_json::Value> {

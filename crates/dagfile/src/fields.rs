@@ -201,9 +201,14 @@ impl<'a> Reader<'a> {
         self.error_with_hint("unknown-key", entry.key_span, format!("unknown key '{}' {place}", entry.key), hint);
     }
 
+    /// So much is wrong that nothing costly is done for more of it.
+    pub fn is_flooded(&self) -> bool {
+        self.diagnostics.len() > MAX_HINTS
+    }
+
     /// Looks for a near word, unless so much is wrong or known that it would take long.
     pub fn nearest<'w>(&self, word: &str, known: &[&'w str]) -> Option<&'w str> {
-        if self.diagnostics.len() > MAX_HINTS || known.len() > MAX_WORDS {
+        if self.is_flooded() || known.len() > MAX_WORDS {
             return None;
         }
         suggest::nearest(word, known.iter().copied())

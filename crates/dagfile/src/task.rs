@@ -1,6 +1,6 @@
 //! The tasks: what every task has, with `default_args` below.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use millrace_model::dag::Task;
 use millrace_model::ids::TaskId;
@@ -50,7 +50,7 @@ pub(crate) fn read_all(
 ) -> Vec<DraftTask> {
     let shared = shared_entries(reader, shared);
     let written = list(reader, root, tasks);
-    check_shared(reader, shared, &written);
+    let shared = &known_shared(reader, shared, &written);
     let mut drafts: Vec<DraftTask> = Vec::with_capacity(written.len());
     let mut lines: HashMap<String, usize> = HashMap::new();
     for task in written {
@@ -138,24 +138,31 @@ fn of_list<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<WrittenTask<'n
     Some(WrittenTask { id, span: entry.value.span, node })
 }
 
-/// `default_args` holds what tasks have, and what the operator of at least one task has.
-fn check_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[WrittenTask<'_>]) {
+/// `default_args` holds what tasks have, and what the operator of at least one task has. Anything else is reported and
+/// left out, so that no task is compared with it.
+fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[WrittenTask<'_>]) -> Vec<Entry> {
     let catalogue = reader.options.catalogue;
-    let operators: Vec<&'static OperatorEntry> =
+    let mut operators: Vec<&'static OperatorEntry> =
         written.iter().filter_map(|task| find(catalogue, task.node.get("operator")?.value.as_text()?)).collect();
+    operators.sort_unstable_by_key(|operator| operator.name);
+    operators.dedup_by_key(|operator| operator.name);
     let mut known: Vec<String> = SHARED.iter().map(|key| (*key).to_owned()).collect();
     for operator in operators {
         known.extend(parameters::names(operator));
     }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let mut kept = Vec::new();
     for entry in shared {
         if KEYS.contains(&entry.key.as_str()) && !SHARED.contains(&entry.key.as_str()) {
             let message = format!("'{}' is each task's own and can't stand in default_args", entry.key);
             reader.error("unknown-key", entry.key_span, message);
         } else if !known.contains(&entry.key.as_str()) {
             reader.unknown_key(entry, &known, "in default_args");
+        } else {
+            kept.push(entry.clone());
         }
     }
+    kept
 }
 
 fn read_one(
@@ -187,10 +194,10 @@ fn read_one(
     let operator = read_operator(reader, written)?;
     let parameters = parameters::read(reader, operator, &written.id, written.span, written.node, shared)?;
     let mut upstream: Vec<TaskId> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for (name, _) in depends_on {
-        let id = TaskId::new_unchecked(name.clone());
-        if !upstream.contains(&id) {
-            upstream.push(id);
+        if seen.insert(name) {
+            upstream.push(TaskId::new_unchecked(name.clone()));
         }
     }
     Some(Task {

@@ -7,7 +7,7 @@ use crate::source::Span;
 use crate::tree::Node;
 
 pub(crate) fn check(reader: &mut Reader<'_>, node: &Node) {
-    let Some(text) = node.as_text().filter(|text| is_template(text)) else { return };
+    let Some(text) = node.as_text().filter(|text| is_template(text) && !reader.is_flooded()) else { return };
     if let Err(error) = check_syntax(text) {
         let (span, place) = locate(reader, node, text, error.line, error.column);
         reader.error("template-syntax", span, format!("{}{place}", error.message));

@@ -37,7 +37,7 @@ pub(crate) fn build(source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> R
                 let map = Children::Map { entries: Vec::new(), keys: HashMap::new(), pending: None };
                 builder.open(map, anchor, tag.as_deref(), span)?;
             }
-            Event::SequenceEnd | Event::MappingEnd => builder.close(span)?,
+            Event::SequenceEnd | Event::MappingEnd => builder.close(span),
         }
     }
     match builder.root.take() {
@@ -219,15 +219,14 @@ impl<'s, 'd> Builder<'s, 'd> {
         self.grow(Size { nodes: 1, ..Size::default() }, span)
     }
 
-    fn close(&mut self, span: Span) -> Result<(), Box<Diagnostic>> {
-        let Some(frame) = self.frames.pop() else { return Ok(()) };
+    fn close(&mut self, span: Span) {
+        let Some(frame) = self.frames.pop() else { return };
         let span = Span { start: frame.start, end: span.end };
         let kind = match frame.children {
             Children::List(items) => NodeKind::List(items),
             Children::Map { entries, .. } => NodeKind::Map(self.merged(entries)),
         };
         self.attach(Node::new(span, kind), frame.anchor);
-        Ok(())
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Box<Diagnostic>> {

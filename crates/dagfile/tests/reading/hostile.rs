@@ -102,6 +102,27 @@ fn many_tasks_are_quick() {
     assert_eq!(read(format!("tasks:\n{tasks}").as_bytes()).dag.unwrap().tasks.len(), 5_000);
 }
 
+#[test]
+fn wide_files_cost_no_squares() {
+    let tags: String = (0..90_000).map(|n| format!("t{n},")).collect();
+    assert_eq!(
+        read(format!("tags: [{tags}]\ntasks: {{a: {{operator: empty}}}}\n").as_bytes()).dag.unwrap().tags.len(),
+        90_000
+    );
+
+    refused(format!("tasks: {{a: {{operator: empty, depends_on: [{tags}]}}}}\n").as_bytes(), "depends on 't0'");
+
+    let shared: String = (0..20_000).map(|n| format!("  k{n}: 1\n")).collect();
+    let tasks: String = (0..5_000).map(|n| format!("  t{n}: {{operator: empty}}\n")).collect();
+    refused(format!("default_args:\n{shared}tasks:\n{tasks}").as_bytes(), "unknown key 'k0'");
+
+    let templates: String = (0..15_000).map(|n| format!("k{n}: '{{{{ x{n} }}}}', ")).collect();
+    refused(
+        format!("tasks: {{a: {{operator: bash, bash_command: a, env: {{{templates}}}}}}}\n").as_bytes(),
+        "uses 'x0'",
+    );
+}
+
 /// Small and repeatable: xorshift.
 struct Dice(u64);
 
