@@ -1,14 +1,22 @@
 //! What the scheduler reads: at start, and again for a run when a guard missed or a signal says so.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{NextRun, RunKey};
-use millrace_model::dag::Dag;
-use millrace_model::ids::DagId;
+use millrace_model::dag::{DAG_SCHEMA_VERSION, Dag};
+use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::DataInterval;
+use millrace_model::state::RunState;
+use sea_orm::ConnectionTrait;
 
-use crate::{InstanceRow, Result, RunRow, RunningInstance, Store};
+use crate::instance::{INSTANCE_SELECT, read_instance};
+use crate::run::{RUN_SELECT, read_run};
+use crate::sql::{Row, values};
+use crate::{InstanceRow, Result, RunRow, RunningInstance, Store, StoreError, sql};
 
 /// An unfinished run with all of its task instances, finished ones too.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,49 +38,205 @@ pub struct SchedulerDag {
     pub pointer: Option<NextRun>,
 }
 
+pub(crate) const ACTIVE_RUNS: &str = "state IN ('queued', 'running')";
+
 impl Store {
-    /// Every queued or running run.
-    pub async fn active_runs(&self, now: DateTime<Utc>) -> Result<Vec<ActiveRun>> {
-        todo!("{now}")
+    /// Every queued or running run, the one that may start first coming first.
+    pub async fn active_runs(&self, _now: DateTime<Utc>) -> Result<Vec<ActiveRun>> {
+        let snapshot = self.snapshot("read active runs").await?;
+        let sql = format!("{RUN_SELECT} WHERE r.{ACTIVE_RUNS} ORDER BY r.run_after, r.id");
+        let rows = sql::all(&snapshot, "read active runs", sql, vec![]).await?;
+        let runs = rows.iter().map(read_run).collect::<Result<Vec<_>>>()?;
+        // Found by the same condition, not by ids: the ids could be too many to list.
+        let sql = format!(
+            "{INSTANCE_SELECT} WHERE i.run_id IN (SELECT id FROM dag_run WHERE {ACTIVE_RUNS}) ORDER BY i.run_id, i.id"
+        );
+        let rows = sql::all(&snapshot, "read the instances of active runs", sql, vec![]).await?;
+        let mut instances: HashMap<RunKey, Vec<InstanceRow>> = HashMap::with_capacity(runs.len());
+        for row in &rows {
+            let instance = read_instance(row)?;
+            instances.entry(instance.run).or_default().push(instance);
+        }
+        Ok(runs
+            .into_iter()
+            .map(|row| ActiveRun { instances: instances.remove(&row.key).unwrap_or_default(), row })
+            .collect())
     }
 
     /// One run with its instances, whatever its state.
     pub async fn active_run(&self, run: RunKey) -> Result<Option<ActiveRun>> {
-        todo!("{run}")
+        let snapshot = self.snapshot("read a run").await?;
+        let Some(row) =
+            sql::one(&snapshot, "read a run", format!("{RUN_SELECT} WHERE r.id = $1"), values![run]).await?
+        else {
+            return Ok(None);
+        };
+        let sql = format!("{INSTANCE_SELECT} WHERE i.run_id = $1 ORDER BY i.id");
+        let rows = sql::all(&snapshot, "read the instances of a run", sql, values![run]).await?;
+        let instances = rows.iter().map(read_instance).collect::<Result<Vec<_>>>()?;
+        Ok(Some(ActiveRun { row: read_run(&row)?, instances }))
     }
 
     /// The interval of the newest run that the schedule made (even if a backfill has taken it over since).
     pub async fn last_automated_interval(&self, dag_id: &DagId) -> Result<Option<DataInterval>> {
-        todo!("{dag_id}")
+        let sql = "SELECT data_interval_start, data_interval_end FROM dag_run \
+                   WHERE dag_id = $1 AND made_by_schedule ORDER BY data_interval_end DESC LIMIT 1";
+        let row = sql::one(self.reader(), "read the newest scheduled run", sql, values![dag_id.as_str()]).await?;
+        row.map(|row| {
+            Ok(DataInterval { start: row.instant("data_interval_start")?, end: row.instant("data_interval_end")? })
+        })
+        .transpose()
     }
 
     /// Every DAG whose stored form can be read. One whose stored form is another DAG's is left out, with a warning.
     pub async fn scheduler_dags(&self) -> Result<Vec<SchedulerDag>> {
-        todo!()
+        let sql = format!("{DAG_SELECT} ORDER BY d.dag_id");
+        let rows = sql::all(self.reader(), "read DAGs", sql, vec![]).await?;
+        self.load_versions(&rows).await?;
+        let mut dags = Vec::with_capacity(rows.len());
+        for row in &rows {
+            dags.extend(self.read_scheduler_dag(row).await?);
+        }
+        Ok(dags)
     }
 
     /// One DAG as [`Store::scheduler_dags`] gives it.
     pub async fn scheduler_dag(&self, dag_id: &DagId) -> Result<Option<SchedulerDag>> {
-        todo!("{dag_id}")
+        let sql = format!("{DAG_SELECT} WHERE d.dag_id = $1");
+        match sql::one(self.reader(), "read a DAG", sql, values![dag_id.as_str()]).await? {
+            Some(row) => self.read_scheduler_dag(&row).await,
+            None => Ok(None),
+        }
     }
 
-    /// How many stored DAGs were left out so far because their id is not that of their row.
+    /// How many times a stored DAG was left out so far because it cannot be read or its id is not that of its row.
     pub fn mismatched_dags(&self) -> u64 {
-        todo!()
+        self.inner.mismatched_dags.load(Ordering::Relaxed)
     }
 
     /// A stored version, from memory when it was read before (versions never change).
     pub async fn dag_version(&self, version_key: i64) -> Result<Arc<Dag>> {
-        todo!("{version_key}")
+        self.dag_version_in(self.reader(), version_key).await
+    }
+
+    pub(crate) async fn dag_version_in(&self, connection: &impl ConnectionTrait, version_key: i64) -> Result<Arc<Dag>> {
+        if let Some(dag) = self.known_version(version_key) {
+            return Ok(dag);
+        }
+        let sql = "SELECT id, dag_id, data FROM dag_version WHERE id = $1";
+        let row = sql::one(connection, "read a DAG version", sql, values![version_key]).await?;
+        let row = row.ok_or_else(|| StoreError::NotFound { kind: "DAG version", name: version_key.to_string() })?;
+        self.keep_version(&row)
+    }
+
+    fn known_version(&self, version_key: i64) -> Option<Arc<Dag>> {
+        self.inner.versions.lock().unwrap_or_else(PoisonError::into_inner).get(&version_key).cloned()
+    }
+
+    fn keep_version(&self, row: &Row) -> Result<Arc<Dag>> {
+        let (key, dag_id) = (row.int("id")?, row.text("dag_id")?);
+        let dag: Dag = row.json("data")?;
+        if dag.dag_id.as_str() != dag_id {
+            return Err(row.corrupt("data", format!("it holds DAG {}, not {dag_id}", dag.dag_id)));
+        }
+        if dag.schema_version > DAG_SCHEMA_VERSION {
+            return Err(row.corrupt("data", format!("form {} is newer than this program", dag.schema_version)));
+        }
+        let dag = Arc::new(dag);
+        self.inner.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&dag));
+        Ok(dag)
+    }
+
+    /// Reads at once what [`Store::dag_version`] would read one by one. What cannot be read is left for it to report.
+    pub(crate) async fn load_versions(&self, dags: &[Row]) -> Result<()> {
+        let mut missing = Vec::new();
+        for row in dags {
+            let key = row.int("version_id")?;
+            if self.known_version(key).is_none() {
+                missing.push(key);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let source = sql::source(self.dialect(), 1, &[("x_id", sql::Kind::Int)]);
+        let sql = format!("SELECT v.id, v.dag_id, v.data FROM {source} CROSS JOIN dag_version v WHERE v.id = x_id");
+        for row in sql::all(self.reader(), "read DAG versions", sql, vec![sql::column(missing)]).await? {
+            let _ = self.keep_version(&row);
+        }
+        Ok(())
+    }
+
+    /// None, with a warning, if the stored form cannot be used.
+    pub(crate) async fn usable_version(&self, dag_id: &str, version_key: i64) -> Result<Option<Arc<Dag>>> {
+        match self.dag_version(version_key).await {
+            Ok(dag) if dag.dag_id.as_str() == dag_id => Ok(Some(dag)),
+            Ok(dag) => {
+                tracing::warn!(dag = dag_id, stored = dag.dag_id.as_str(), "the stored DAG is another one; left out");
+                self.inner.mismatched_dags.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
+            }
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::NotFound { .. })) => {
+                tracing::warn!(dag = dag_id, %error, "the stored DAG cannot be used; left out");
+                self.inner.mismatched_dags.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read_scheduler_dag(&self, row: &Row) -> Result<Option<SchedulerDag>> {
+        let dag_id = row.text("dag_id")?;
+        let version_key = row.int("version_id")?;
+        let Some(dag) = self.usable_version(&dag_id, version_key).await? else { return Ok(None) };
+        Ok(Some(SchedulerDag {
+            dag_id: DagId::new_unchecked(dag_id),
+            is_paused: row.flag("is_paused")?,
+            is_stale: row.flag("is_stale")?,
+            has_import_error: row.int("errors")? > 0,
+            version_key,
+            dag,
+            pointer: read_pointer(row)?,
+        }))
     }
 
     /// Every instance that a worker holds, with its lease.
     pub async fn running_instances(&self) -> Result<Vec<RunningInstance>> {
-        todo!()
+        let sql = "SELECT i.*, r.dag_id AS dag_name, r.run_id AS run_name FROM task_instance i \
+                   JOIN dag_run r ON r.id = i.run_id WHERE i.lease_owner IS NOT NULL ORDER BY i.id";
+        let rows = sql::all(self.reader(), "read what workers hold", sql, vec![]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(RunningInstance {
+                    dag_id: DagId::new_unchecked(row.text("dag_name")?),
+                    run_id: RunId::new_unchecked(row.text("run_name")?),
+                    row: read_instance(row)?,
+                })
+            })
+            .collect()
     }
 
     /// Up to `limit` newest finished runs' states of a DAG by `run_after`, newest first.
-    pub async fn last_finished_states(&self, dag_id: &DagId, limit: u32) -> Result<Vec<millrace_model::state::RunState>> {
-        todo!("{dag_id} {limit}")
+    pub async fn last_finished_states(&self, dag_id: &DagId, limit: u32) -> Result<Vec<RunState>> {
+        let sql = "SELECT state FROM dag_run WHERE dag_id = $1 AND state IN ('success', 'failed') \
+                   ORDER BY run_after DESC, id DESC LIMIT $2";
+        let rows = sql::all(self.reader(), "read past runs", sql, values![dag_id.as_str(), i64::from(limit)]).await?;
+        rows.iter().map(|row| row.word("state", RunState::parse)).collect()
     }
+}
+
+pub(crate) const DAG_SELECT: &str = "SELECT d.*, v.number, \
+    (SELECT COUNT(*) FROM import_error e WHERE e.file_path = d.file_path) AS errors \
+    FROM dag d JOIN dag_version v ON v.id = d.version_id";
+
+pub(crate) fn read_pointer(row: &Row) -> Result<Option<NextRun>> {
+    let (Some(logical_date), Some(start), Some(end), Some(run_after)) = (
+        row.opt_instant("next_logical_date")?,
+        row.opt_instant("next_interval_start")?,
+        row.opt_instant("next_interval_end")?,
+        row.opt_instant("next_run_after")?,
+    ) else {
+        return Ok(None);
+    };
+    Ok(Some(NextRun { logical_date, data_interval: DataInterval { start, end }, run_after }))
 }

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::{Page, Result, Store, Tx};
+use crate::sql::{micros, values};
+use crate::{Page, Result, Store, Tx, sql};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditRow {
@@ -28,21 +29,87 @@ pub struct AuditFilter {
     pub offset: u64,
 }
 
+impl AuditRow {
+    /// Of something done to no DAG in particular.
+    pub fn new(actor: &str, action: &str, details: Value, at: DateTime<Utc>) -> Self {
+        Self {
+            id: 0,
+            at,
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            dag_id: None,
+            run_id: None,
+            task_id: None,
+            details,
+        }
+    }
+
+    #[must_use]
+    pub fn on_dag(mut self, dag_id: &str) -> Self {
+        self.dag_id = Some(dag_id.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn on_run(mut self, dag_id: &str, run_id: &str) -> Self {
+        self.run_id = Some(run_id.to_owned());
+        self.on_dag(dag_id)
+    }
+}
+
 impl Store {
     /// Newest first.
     pub async fn audit_log(&self, filter: &AuditFilter) -> Result<Page<AuditRow>> {
-        todo!("{filter:?}")
+        let wanted = "($1 IS NULL OR dag_id = $1) AND ($2 IS NULL OR run_id = $2) AND ($3 IS NULL OR actor = $3)";
+        let values = || values![filter.dag_id.clone(), filter.run_id.clone(), filter.actor.clone()];
+        let count = format!("SELECT COUNT(*) AS n FROM audit_log WHERE {wanted}");
+        let total = sql::one(self.reader(), "count the audit log", count, values()).await?;
+        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
+        let list = format!("SELECT * FROM audit_log WHERE {wanted} ORDER BY id DESC LIMIT $4 OFFSET $5");
+        let mut values = values();
+        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
+        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
+        let rows = sql::all(self.reader(), "read the audit log", list, values).await?;
+        let rows = rows
+            .iter()
+            .map(|row| {
+                Ok(AuditRow {
+                    id: row.int("id")?,
+                    at: row.instant("at")?,
+                    actor: row.text("actor")?,
+                    action: row.text("action")?,
+                    dag_id: row.opt_text("dag_id")?,
+                    run_id: row.opt_text("run_id")?,
+                    task_id: row.opt_text("task_id")?,
+                    details: row.json("details")?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Page { rows, total })
     }
 
     /// For what faces do without changing a row here: a sign-in, a download. `row.id` is not looked at.
     pub async fn record_audit(&self, row: &AuditRow) -> Result<()> {
-        todo!("{row:?}")
+        let tx = self.begin("write the audit log").await?;
+        tx.audit(row).await?;
+        tx.commit().await
     }
 }
 
 impl Tx {
-    /// Joins this transaction.
+    /// Joins this transaction. `row.id` is not looked at.
     pub async fn audit(&self, row: &AuditRow) -> Result<()> {
-        todo!("{row:?}")
+        let sql = "INSERT INTO audit_log (at, actor, action, dag_id, run_id, task_id, details) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let values = values![
+            micros(row.at),
+            row.actor.as_str(),
+            row.action.as_str(),
+            row.dag_id.clone(),
+            row.run_id.clone(),
+            row.task_id.clone(),
+            row.details.to_string(),
+        ];
+        sql::run(&self.inner, "write the audit log", sql, values).await.map(|_| ())
     }
 }

@@ -1,11 +1,24 @@
 //! Backfills: many past dates of one DAG.
 
-use chrono::{DateTime, Utc};
-use millrace_model::change::{NewRun, RunKey};
-use millrace_model::ids::{DagId, RunId};
-use serde_json::{Map, Value};
+use std::collections::HashMap;
 
-use crate::{Result, Store};
+use chrono::{DateTime, Utc};
+use millrace_model::change::{InstanceKey, NewRun, RunKey};
+use millrace_model::ids::{DagId, RunId};
+use millrace_model::state::{RunState, RunType, TaskState};
+use serde_json::{Map, Value, json};
+
+use crate::clear::{apply_clear, instances_in, pin_to_version, plan_clear};
+use crate::commit::new_runs;
+use crate::mark::set_states;
+use crate::run::read_run;
+use crate::sql::{Kind, Row, micros, values};
+use crate::{AuditRow, ClearedInstance, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
+
+/// Why a date was left out: its run had finished, and finished runs were not to be run again.
+const ALREADY_EXISTS: &str = "already exists";
+/// Why a date was left out: its run is queued or running.
+const IN_FLIGHT: &str = "in flight";
 
 /// What to do with a date that has a finished run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +76,9 @@ pub enum DateOutcome {
     /// An existing run was cleared and belongs to the backfill now.
     Cleared,
     /// `already exists` or `in flight`.
-    Skipped { reason: String },
+    Skipped {
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,28 +118,238 @@ pub struct BackfillRow {
     pub completed_at: Option<DateTime<Utc>>,
 }
 
+impl BackfillState {
+    pub const ALL: &[Self] = &[Self::Running, Self::Finished, Self::Cancelled];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|state| state.as_str() == text)
+    }
+}
+
+fn read_backfill(row: &Row) -> Result<BackfillRow> {
+    Ok(BackfillRow {
+        key: row.int("id")?,
+        dag_id: DagId::new_unchecked(row.text("dag_id")?),
+        from: row.instant("from_date")?,
+        to: row.instant("to_date")?,
+        reprocess: row.word("reprocess", Reprocess::parse)?,
+        max_active_runs: row.count("max_active_runs")?,
+        state: row.word("state", BackfillState::parse)?,
+        created_by: row.text("created_by")?,
+        created_at: row.instant("created_at")?,
+        completed_at: row.opt_instant("completed_at")?,
+    })
+}
+
 impl Store {
-    /// Errors: `BackfillActive`.
+    /// Runs that are cleared take over the version and the tasks of their `NewRun`, become runs of type backfill, and take
+    /// its conf. Errors: `BackfillActive`.
     pub async fn create_backfill(&self, new: &NewBackfill, now: DateTime<Utc>) -> Result<BackfillReport> {
-        todo!("{new:?} {now}")
+        let tx = self.begin("create a backfill").await?;
+        let sql = "SELECT id FROM backfill WHERE dag_id = $1 AND completed_at IS NULL";
+        let active = sql::one(&tx.inner, "look for an active backfill", sql, values![new.dag_id.as_str()]).await?;
+        if let Some(row) = active {
+            return Err(StoreError::BackfillActive { dag_id: new.dag_id.clone(), backfill_key: row.int("id")? });
+        }
+        let existing = existing_runs(&tx, new).await?;
+        let mut dates: Vec<BackfillDate> = new.runs.iter().map(|run| decide(run, &existing, new.reprocess)).collect();
+        let report = |backfill_key, dates| Ok(BackfillReport { backfill_key, dates });
+        let is_idle = dates.iter().all(|date| matches!(date.outcome, DateOutcome::Skipped { .. }));
+        if new.dry_run || is_idle {
+            return report(None, dates);
+        }
+        let key = insert_backfill(&tx, new, now).await?;
+        create_runs(&tx, new, key, &mut dates, now).await?;
+        let mut touched = Vec::new();
+        for (ordinal, (date, run)) in dates.iter().zip(&new.runs).enumerate() {
+            if date.outcome == DateOutcome::Cleared
+                && let Some(old) = existing.get(&micros(date.logical_date))
+            {
+                touched.extend(take_over(&tx, old, run, key, ordinal, now).await?);
+            }
+        }
+        let details = json!({
+            "backfill": key, "from": new.from, "to": new.to, "reprocess": new.reprocess.as_str(),
+            "max_active_runs": new.max_active_runs,
+            "runs": dates.iter().filter(|date| !matches!(date.outcome, DateOutcome::Skipped { .. })).count(),
+        });
+        tx.audit(&AuditRow::new(&new.actor, "backfill", details, now).on_dag(new.dag_id.as_str())).await?;
+        tx.signal(SignalKind::BackfillChanged, Some(&new.dag_id), None, now).await?;
+        let runs: Vec<RunKey> = dates.iter().filter_map(|date| date.run).collect();
+        changes::collect(&tx, &runs, &touched).await?;
+        tx.commit().await?;
+        report(Some(key), dates)
     }
 
     /// Queued runs fail (reason `backfill cancelled`), running ones go on. Returns the failed runs.
     pub async fn cancel_backfill(&self, backfill_key: i64, actor: &str, now: DateTime<Utc>) -> Result<Vec<RunKey>> {
-        todo!("{backfill_key} {actor} {now}")
+        const REASON: &str = "backfill cancelled";
+        let tx = self.begin("cancel a backfill").await?;
+        let sql = "UPDATE backfill SET state = 'cancelled', completed_at = $2 \
+                   WHERE id = $1 AND completed_at IS NULL RETURNING dag_id";
+        let row = sql::one(&tx.inner, "cancel a backfill", sql, values![backfill_key, micros(now)]).await?;
+        let row =
+            row.ok_or_else(|| StoreError::NotFound { kind: "active backfill", name: backfill_key.to_string() })?;
+        let dag_id = DagId::new_unchecked(row.text("dag_id")?);
+        let sql = "UPDATE dag_run SET state = 'failed', state_reason = $2, end_date = $3 \
+                   WHERE backfill_id = $1 AND state = 'queued' RETURNING id";
+        let mut runs = sql::ids(&tx.inner, "fail queued runs", sql, values![backfill_key, REASON, micros(now)]).await?;
+        runs.sort_unstable();
+        let mut touched = Vec::new();
+        for run in &runs {
+            let waiting = instances_in(&tx, *run).await?.into_iter().filter(|it| !it.state.is_finished());
+            let steps = waiting
+                .map(|it| ClearedInstance {
+                    instance: it.key,
+                    task_id: it.task_id,
+                    map_index: it.map_index,
+                    from: it.state,
+                    to: TaskState::Skipped,
+                })
+                .collect();
+            touched.extend(set_states(&tx, steps, REASON, now).await?.into_iter().map(|it| it.instance));
+        }
+        let details = json!({ "backfill": backfill_key, "failed_runs": runs.len() });
+        tx.audit(&AuditRow::new(actor, "backfill_cancelled", details, now).on_dag(dag_id.as_str())).await?;
+        tx.signal(SignalKind::BackfillChanged, Some(&dag_id), None, now).await?;
+        changes::collect(&tx, &runs, &touched).await?;
+        tx.commit().await?;
+        Ok(runs)
     }
 
     /// Newest first; of one DAG, or of all.
     pub async fn backfills(&self, dag_id: Option<&DagId>) -> Result<Vec<BackfillRow>> {
-        todo!("{dag_id:?}")
+        let sql = "SELECT * FROM backfill WHERE ($1 IS NULL OR dag_id = $1) ORDER BY id DESC";
+        let values = values![dag_id.map(|dag_id| dag_id.as_str().to_owned())];
+        let rows = sql::all(self.reader(), "list backfills", sql, values).await?;
+        rows.iter().map(read_backfill).collect()
     }
 
     pub async fn backfill(&self, backfill_key: i64) -> Result<Option<BackfillRow>> {
-        todo!("{backfill_key}")
+        let sql = "SELECT * FROM backfill WHERE id = $1";
+        let row = sql::one(self.reader(), "read a backfill", sql, values![backfill_key]).await?;
+        row.as_ref().map(read_backfill).transpose()
     }
 
     /// Those not finished: what the scheduler needs for their `max_active_runs`.
     pub async fn active_backfills(&self) -> Result<Vec<BackfillRow>> {
-        todo!()
+        let sql = "SELECT * FROM backfill WHERE completed_at IS NULL ORDER BY id";
+        let rows = sql::all(self.reader(), "list active backfills", sql, vec![]).await?;
+        rows.iter().map(read_backfill).collect()
     }
+}
+
+async fn existing_runs(tx: &Tx, new: &NewBackfill) -> Result<HashMap<i64, RunRow>> {
+    let source = sql::source(tx.dialect(), 1, &[("x_date", Kind::Int)]);
+    let sql = format!("SELECT r.* FROM {source} CROSS JOIN dag_run r WHERE r.dag_id = $2 AND r.logical_date = x_date");
+    let dates = sql::column(new.runs.iter().map(|run| micros(run.logical_date)));
+    let rows = sql::all(&tx.inner, "read the runs of a backfill's dates", sql, vec![dates, new.dag_id.as_str().into()])
+        .await?;
+    rows.iter().map(|row| Ok((row.int("logical_date")?, read_run(row)?))).collect()
+}
+
+fn decide(run: &NewRun, existing: &HashMap<i64, RunRow>, reprocess: Reprocess) -> BackfillDate {
+    let logical_date = run.logical_date;
+    let Some(old) = existing.get(&micros(logical_date)) else {
+        return BackfillDate { logical_date, run: None, run_id: run.run_id.clone(), outcome: DateOutcome::Created };
+    };
+    let again = match reprocess {
+        Reprocess::None => false,
+        Reprocess::Failed => old.state == RunState::Failed,
+        Reprocess::Completed => true,
+    };
+    let outcome = if !old.state.is_finished() {
+        DateOutcome::Skipped { reason: IN_FLIGHT.to_owned() }
+    } else if again {
+        DateOutcome::Cleared
+    } else {
+        DateOutcome::Skipped { reason: ALREADY_EXISTS.to_owned() }
+    };
+    BackfillDate { logical_date, run: Some(old.key), run_id: old.run_id.clone(), outcome }
+}
+
+async fn insert_backfill(tx: &Tx, new: &NewBackfill, now: DateTime<Utc>) -> Result<i64> {
+    let sql = "INSERT INTO backfill (dag_id, from_date, to_date, reprocess, max_active_runs, conf, state, created_by, \
+               created_at) VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8) ON CONFLICT DO NOTHING RETURNING id";
+    let values = values![
+        new.dag_id.as_str(),
+        micros(new.from),
+        micros(new.to),
+        new.reprocess.as_str(),
+        i64::from(new.max_active_runs),
+        Value::Object(new.conf.clone()).to_string(),
+        new.actor.as_str(),
+        micros(now),
+    ];
+    match sql::one(&tx.inner, "create a backfill", sql, values).await? {
+        Some(row) => row.int("id"),
+        // Another one was quicker, between our look and our insert.
+        None => Err(StoreError::BackfillActive { dag_id: new.dag_id.clone(), backfill_key: 0 }),
+    }
+}
+
+async fn create_runs(
+    tx: &Tx,
+    new: &NewBackfill,
+    key: i64,
+    dates: &mut [BackfillDate],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let places: Vec<usize> = (0..dates.len()).filter(|index| dates[*index].outcome == DateOutcome::Created).collect();
+    let runs: Vec<NewRun> = places
+        .iter()
+        .map(|index| NewRun { backfill_key: Some(key), run_type: RunType::Backfill, ..new.runs[*index].clone() })
+        .collect();
+    let created = new_runs::insert_ordered(tx, &runs, &places, now).await?;
+    for (index, created) in places.into_iter().zip(created) {
+        match created {
+            Some(created) => dates[index].run = Some(created.run),
+            // Another process made a run of this id or date since we looked (PostgreSQL only).
+            None => dates[index].outcome = DateOutcome::Skipped { reason: IN_FLIGHT.to_owned() },
+        }
+    }
+    Ok(())
+}
+
+/// An old run becomes one of the backfill's, and all of it runs again. Returns the instances that were cleared.
+async fn take_over(
+    tx: &Tx,
+    old: &RunRow,
+    new: &NewRun,
+    key: i64,
+    ordinal: usize,
+    now: DateTime<Utc>,
+) -> Result<Vec<InstanceKey>> {
+    if old.version_key != new.version_key {
+        pin_to_version(tx, old.key, new).await?;
+    }
+    let sql = "UPDATE dag_run SET run_type = 'backfill', backfill_id = $2, backfill_ordinal = $3, conf = $4 \
+               WHERE id = $1";
+    let conf = Value::Object(new.conf.clone()).to_string();
+    let ordinal = i64::try_from(ordinal).unwrap_or(i64::MAX);
+    sql::run(&tx.inner, "give a run to a backfill", sql, values![old.key, key, ordinal, conf]).await?;
+    let dag = tx.store.dag_version_in(&tx.inner, new.version_key).await?;
+    let plan = plan_clear(instances_in(tx, old.key).await?, &dag, |it| dag.task(it.task_id.as_str()).is_some());
+    let report = apply_clear(tx, old, plan, now).await?;
+    if !report.run_queued {
+        // It had no instance to clear, and still is to run.
+        crate::clear::queue_again(tx, old.key, now).await?;
+    }
+    Ok(report.cleared.into_iter().map(|it| it.instance).collect())
+}
+
+/// Those whose runs have all finished. Returns their keys.
+pub(crate) async fn finish_completed(tx: &Tx, now: DateTime<Utc>) -> Result<Vec<i64>> {
+    let sql = "UPDATE backfill SET state = 'finished', completed_at = $1 WHERE completed_at IS NULL AND NOT EXISTS \
+               (SELECT 1 FROM dag_run r WHERE r.backfill_id = backfill.id AND r.state IN ('queued', 'running')) \
+               RETURNING id";
+    sql::ids(&tx.inner, "finish backfills", sql, values![micros(now)]).await
 }

@@ -1,9 +1,18 @@
 //! The hot path: what one turn of the scheduler decided, made true in one transaction of a few multi-row statements.
 
-use chrono::{DateTime, Utc};
-use millrace_model::change::{Batch, InstanceKey, RunKey};
+mod claims;
+mod finishes;
+pub(crate) mod moves;
+pub(crate) mod new_runs;
 
-use crate::{Result, Store};
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{Batch, InstanceKey, RunKey, SchedulePointer};
+use serde_json::json;
+
+use crate::sql::{Kind, micros};
+use crate::{Result, SignalKind, Store, Tx, changes, leader, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedRun {
@@ -42,11 +51,111 @@ impl CommitReport {
 impl Store {
     /// Applies a leader's batch. `StaleEpoch`: another scheduler leads, and nothing was written.
     pub async fn commit(&self, batch: &Batch, epoch: i64, now: DateTime<Utc>) -> Result<CommitReport> {
-        todo!("{batch:?} {epoch} {now}")
+        let tx = self.begin("commit a batch").await?;
+        leader::check_epoch(&tx, epoch).await?;
+        let report = apply(&tx, batch, now).await?;
+        tx.commit().await?;
+        Ok(report)
     }
 
     /// As [`Store::commit`], for a process that runs one task by itself and leads nothing.
     pub async fn commit_unled(&self, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
-        todo!("{batch:?} {now}")
+        let tx = self.begin("commit a batch").await?;
+        let report = apply(&tx, batch, now).await?;
+        if !batch.is_empty() {
+            // A scheduler, should there be one, reads the runs again.
+            for run in touched_runs(&tx, batch, &report).await? {
+                tx.signal(SignalKind::RunChanged, None, Some(run), now).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(report)
     }
+}
+
+async fn apply(tx: &Tx, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
+    let mut report = CommitReport::default();
+    let mut touched = Touched::default();
+    finishes::apply(tx, &batch.finishes, now, &mut report, &mut touched).await?;
+    report.created = new_runs::insert(tx, &batch.new_runs, now).await?;
+    touched.runs.extend(report.created.iter().flatten().map(|run| run.run));
+    moves::apply_to_runs(tx, &batch.run_moves, now, &mut report, &mut touched).await?;
+    moves::apply_to_tasks(tx, &batch.task_moves, now, &mut report, &mut touched).await?;
+    claims::apply(tx, &batch.claims, now, &mut report, &mut touched).await?;
+    set_pointers(tx, &batch.pointers).await?;
+    if !batch.signals_handled.is_empty() {
+        let source = sql::source(tx.dialect(), 1, &[("signal_id", Kind::Int)]);
+        let sql = format!("DELETE FROM signal WHERE id IN (SELECT signal_id FROM {source})");
+        let ids = sql::column(batch.signals_handled.iter().copied());
+        sql::run(&tx.inner, "delete handled signals", sql, vec![ids]).await?;
+    }
+    changes::collect(tx, &touched.runs, &touched.instances).await?;
+    Ok(report)
+}
+
+/// Rows that were changed, for those who watch.
+#[derive(Default)]
+struct Touched {
+    runs: Vec<RunKey>,
+    instances: Vec<InstanceKey>,
+}
+
+async fn set_pointers(tx: &Tx, pointers: &[SchedulePointer]) -> Result<()> {
+    if pointers.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(
+        tx.dialect(),
+        1,
+        &[
+            ("x_dag", Kind::Text),
+            ("x_logical", Kind::Int),
+            ("x_start", Kind::Int),
+            ("x_end", Kind::Int),
+            ("x_after", Kind::Int),
+        ],
+    );
+    let sql = format!(
+        "UPDATE dag SET next_logical_date = x_logical, next_interval_start = x_start, next_interval_end = x_end, \
+         next_run_after = x_after FROM {source} WHERE dag.dag_id = x_dag"
+    );
+    let rows = sql::rows(pointers.iter().map(|pointer| {
+        let next = pointer.next;
+        vec![
+            json!(pointer.dag_id.as_str()),
+            json!(next.map(|next| micros(next.logical_date))),
+            json!(next.map(|next| micros(next.data_interval.start))),
+            json!(next.map(|next| micros(next.data_interval.end))),
+            json!(next.map(|next| micros(next.run_after))),
+        ]
+    }));
+    sql::run(&tx.inner, "set when DAGs are due", sql, vec![rows]).await.map(|_| ())
+}
+
+async fn touched_runs(tx: &Tx, batch: &Batch, report: &CommitReport) -> Result<Vec<RunKey>> {
+    let instances = (batch.finishes.iter().map(|finish| finish.completion.instance))
+        .chain(batch.task_moves.iter().map(|step| step.instance))
+        .chain(batch.claims.iter().map(|claim| claim.instance));
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!("SELECT DISTINCT i.run_id AS id FROM {source} CROSS JOIN task_instance i WHERE i.id = x.x_id");
+    let mut runs = sql::ids(&tx.inner, "find the runs of a batch", sql, vec![sql::column(instances)]).await?;
+    runs.extend(report.created.iter().flatten().map(|run| run.run));
+    runs.extend(batch.run_moves.iter().map(|step| step.run));
+    runs.sort_unstable();
+    runs.dedup();
+    Ok(runs)
+}
+
+/// One statement changes a row once. Items for a row that is named several times go into later waves, in their order.
+fn waves<T>(items: &[T], key: impl Fn(&T) -> i64) -> Vec<Vec<usize>> {
+    let mut seen: HashMap<i64, usize> = HashMap::with_capacity(items.len());
+    let mut waves: Vec<Vec<usize>> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let wave = seen.entry(key(item)).and_modify(|wave| *wave += 1).or_insert(0);
+        if waves.len() <= *wave {
+            waves.push(Vec::new());
+        }
+        waves[*wave].push(index);
+    }
+    waves
 }

@@ -1,8 +1,13 @@
 //! Connections, with their secrets sealed by whoever writes them.
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{EntityTrait, QueryOrder, Set};
+use serde_json::json;
 
-use crate::{Result, Store};
+use crate::entity::connection::{ActiveModel, Column, Entity, Model};
+use crate::sql::micros;
+use crate::{AuditRow, Result, Store, StoreError};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionRow {
@@ -19,23 +24,82 @@ pub struct ConnectionRow {
     pub sealed_extra: Option<String>,
 }
 
+fn failed(attempted: &'static str) -> impl Fn(sea_orm::DbErr) -> StoreError {
+    move |source| StoreError::Database { attempted, source }
+}
+
+fn from_model(model: Model) -> ConnectionRow {
+    ConnectionRow {
+        conn_id: model.conn_id,
+        conn_type: model.conn_type,
+        description: model.description,
+        host: model.host,
+        login: model.login,
+        schema: model.schema,
+        port: model.port.and_then(|port| u16::try_from(port).ok()),
+        sealed_password: model.sealed_password,
+        sealed_extra: model.sealed_extra,
+    }
+}
+
 impl Store {
     /// By id.
     pub async fn connections(&self) -> Result<Vec<ConnectionRow>> {
-        todo!()
+        let models = Entity::find().order_by_asc(Column::ConnId).all(self.reader()).await;
+        Ok(models.map_err(failed("list connections"))?.into_iter().map(from_model).collect())
     }
 
     pub async fn connection(&self, conn_id: &str) -> Result<Option<ConnectionRow>> {
-        todo!("{conn_id}")
+        let model = Entity::find_by_id(conn_id).one(self.reader()).await;
+        Ok(model.map_err(failed("read a connection"))?.map(from_model))
     }
 
     /// Adds or replaces. Returns whether it is new.
     pub async fn put_connection(&self, row: &ConnectionRow, actor: &str, now: DateTime<Utc>) -> Result<bool> {
-        todo!("{} {actor} {now}", row.conn_id)
+        let tx = self.begin("write a connection").await?;
+        let failed = failed("write a connection");
+        let is_new = Entity::find_by_id(row.conn_id.as_str()).one(&tx.inner).await.map_err(&failed)?.is_none();
+        let model = ActiveModel {
+            conn_id: Set(row.conn_id.clone()),
+            conn_type: Set(row.conn_type.clone()),
+            description: Set(row.description.clone()),
+            host: Set(row.host.clone()),
+            login: Set(row.login.clone()),
+            schema: Set(row.schema.clone()),
+            port: Set(row.port.map(i64::from)),
+            sealed_password: Set(row.sealed_password.clone()),
+            sealed_extra: Set(row.sealed_extra.clone()),
+            created_at: Set(micros(now)),
+            changed_at: Set(micros(now)),
+        };
+        let replace = OnConflict::column(Column::ConnId)
+            .update_columns([
+                Column::ConnType,
+                Column::Description,
+                Column::Host,
+                Column::Login,
+                Column::Schema,
+                Column::Port,
+                Column::SealedPassword,
+                Column::SealedExtra,
+                Column::ChangedAt,
+            ])
+            .to_owned();
+        Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(&failed)?;
+        let action = if is_new { "connection_added" } else { "connection_changed" };
+        tx.audit(&AuditRow::new(actor, action, json!({ "conn_id": row.conn_id }), now)).await?;
+        tx.commit().await?;
+        Ok(is_new)
     }
 
     /// Returns whether there was one.
     pub async fn delete_connection(&self, conn_id: &str, actor: &str, now: DateTime<Utc>) -> Result<bool> {
-        todo!("{conn_id} {actor} {now}")
+        let tx = self.begin("delete a connection").await?;
+        let done = Entity::delete_by_id(conn_id).exec(&tx.inner).await.map_err(failed("delete a connection"))?;
+        if done.rows_affected > 0 {
+            tx.audit(&AuditRow::new(actor, "connection_deleted", json!({ "conn_id": conn_id }), now)).await?;
+        }
+        tx.commit().await?;
+        Ok(done.rows_affected > 0)
     }
 }

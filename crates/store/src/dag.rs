@@ -1,13 +1,17 @@
 //! DAGs and their versions, as everybody reads them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::NextRun;
 use millrace_model::dag::Dag;
-use millrace_model::ids::DagId;
+use millrace_model::ids::{DagId, RunId};
+use millrace_model::state::RunState;
 
-use crate::{Page, Result, RunSummary, Store};
+use crate::active::{DAG_SELECT, read_pointer};
+use crate::sql::{Kind, Row, values};
+use crate::{Backend, Page, Result, RunSummary, Store, sql};
 
 #[derive(Debug, Clone)]
 pub struct DagRow {
@@ -54,17 +58,111 @@ pub struct DagVersionRow {
 }
 
 impl Store {
-    /// By id.
+    /// By id. One whose stored form cannot be used is left out, with a warning.
     pub async fn dags(&self, filter: &DagFilter) -> Result<Page<DagRow>> {
-        todo!("{filter:?}")
+        let rows = sql::all(self.reader(), "list DAGs", format!("{DAG_SELECT} ORDER BY d.dag_id"), vec![]).await?;
+        self.load_versions(&rows).await?;
+        let search = filter.search.as_deref().map(str::to_lowercase);
+        let mut found = Vec::new();
+        for row in &rows {
+            // Tags and owners are in the stored form, so filtering happens here; DAGs are few next to runs.
+            if let Some(dag) = self.read_dag(row).await?
+                && (filter.include_stale || !dag.is_stale)
+                && filter.is_paused.is_none_or(|paused| paused == dag.is_paused)
+                && filter.tag.as_ref().is_none_or(|tag| dag.dag.tags.contains(tag))
+                && search.as_ref().is_none_or(|part| dag.dag_id.as_str().to_lowercase().contains(part))
+            {
+                found.push(dag);
+            }
+        }
+        let total = found.len() as u64;
+        let limit = if filter.limit == 0 { usize::MAX } else { usize::try_from(filter.limit).unwrap_or(usize::MAX) };
+        let offset = usize::try_from(filter.offset).unwrap_or(usize::MAX);
+        let mut page: Vec<DagRow> = found.into_iter().skip(offset).take(limit).collect();
+        self.add_last_runs(&mut page, filter.last_runs).await?;
+        Ok(Page { rows: page, total })
     }
 
     pub async fn dag(&self, dag_id: &str, last_runs: u32) -> Result<Option<DagRow>> {
-        todo!("{dag_id} {last_runs}")
+        let sql = format!("{DAG_SELECT} WHERE d.dag_id = $1");
+        let Some(row) = sql::one(self.reader(), "read a DAG", sql, values![dag_id]).await? else { return Ok(None) };
+        let Some(dag) = self.read_dag(&row).await? else { return Ok(None) };
+        let mut rows = [dag];
+        self.add_last_runs(&mut rows, last_runs).await?;
+        let [dag] = rows;
+        Ok(Some(dag))
+    }
+
+    async fn read_dag(&self, row: &Row) -> Result<Option<DagRow>> {
+        let (dag_id, version_key) = (row.text("dag_id")?, row.int("version_id")?);
+        let Some(dag) = self.usable_version(&dag_id, version_key).await? else { return Ok(None) };
+        Ok(Some(DagRow {
+            dag_id: DagId::new_unchecked(dag_id),
+            file_path: row.text("file_path")?,
+            is_paused: row.flag("is_paused")?,
+            is_stale: row.flag("is_stale")?,
+            has_import_error: row.int("errors")? > 0,
+            version_key,
+            version_number: row.count("number")?,
+            dag,
+            next: read_pointer(row)?,
+            first_seen_at: row.instant("first_seen_at")?,
+            last_changed_at: row.instant("last_changed_at")?,
+            last_runs: Vec::new(),
+        }))
+    }
+
+    /// The newest runs of each of these DAGs in one query, whose cost does not grow with their history.
+    async fn add_last_runs(&self, dags: &mut [DagRow], count: u32) -> Result<()> {
+        if count == 0 || dags.is_empty() {
+            return Ok(());
+        }
+        let source = sql::source(self.dialect(), 1, &[("x_dag", Kind::Text)]);
+        let newest = "FROM dag_run n WHERE n.dag_id = x_dag ORDER BY n.run_after DESC, n.id DESC LIMIT $2";
+        let sql = match self.backend() {
+            Backend::Sqlite => format!(
+                "SELECT r.* FROM {source} CROSS JOIN dag_run r WHERE r.id IN (SELECT n.id {newest}) \
+                 ORDER BY r.run_after DESC, r.id DESC"
+            ),
+            Backend::Postgres => format!(
+                "SELECT r.* FROM {source} CROSS JOIN LATERAL (SELECT n.* {newest}) AS r \
+                 ORDER BY r.run_after DESC, r.id DESC"
+            ),
+        };
+        let names = sql::column(dags.iter().map(|dag| dag.dag_id.as_str()));
+        let rows = sql::all(self.reader(), "read the newest runs", sql, vec![names, i64::from(count).into()]).await?;
+        let places: HashMap<String, usize> =
+            dags.iter().enumerate().map(|(place, dag)| (dag.dag_id.to_string(), place)).collect();
+        for row in &rows {
+            let Some(place) = places.get(&row.text("dag_id")?) else { continue };
+            dags[*place].last_runs.push(RunSummary {
+                key: row.int("id")?,
+                run_id: RunId::new_unchecked(row.text("run_id")?),
+                state: row.word("state", RunState::parse)?,
+                logical_date: row.instant("logical_date")?,
+                start_date: row.opt_instant("start_date")?,
+                end_date: row.opt_instant("end_date")?,
+            });
+        }
+        Ok(())
     }
 
     /// Newest first.
     pub async fn dag_versions(&self, dag_id: &str) -> Result<Vec<DagVersionRow>> {
-        todo!("{dag_id}")
+        let sql = "SELECT id, number, content_hash, file_path, source, created_at FROM dag_version \
+                   WHERE dag_id = $1 ORDER BY number DESC";
+        let rows = sql::all(self.reader(), "list DAG versions", sql, values![dag_id]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(DagVersionRow {
+                    version_key: row.int("id")?,
+                    number: row.count("number")?,
+                    content_hash: row.text("content_hash")?,
+                    file_path: row.text("file_path")?,
+                    source: row.text("source")?,
+                    created_at: row.instant("created_at")?,
+                })
+            })
+            .collect()
     }
 }

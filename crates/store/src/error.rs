@@ -19,7 +19,9 @@ pub enum StoreError {
         #[source]
         source: sea_orm::DbErr,
     },
-    #[error("'{url}' is not a database URL: {problem}; write sqlite:///absolute/path/millrace.db or postgres://user:password@host:5432/database")]
+    #[error(
+        "'{url}' is not a database URL: {problem}; write sqlite:///absolute/path/millrace.db or postgres://user:password@host:5432/database"
+    )]
     Url { url: String, problem: String },
     #[error("the metadata database {url} does not exist; run `millrace db migrate` to make it")]
     NoDatabase { url: String },
@@ -50,8 +52,8 @@ pub enum StoreError {
     Refused { attempted: &'static str, reason: String },
     #[error("the metadata database was opened for reading only; cannot {attempted}")]
     ReadOnly { attempted: &'static str },
-    #[error("{table} row {row} cannot be read: {problem}")]
-    Corrupt { table: &'static str, row: String, problem: String },
+    #[error("cannot {attempted}: column {column} of row {row} cannot be read: {problem}")]
+    Corrupt { attempted: &'static str, column: String, row: String, problem: String },
     #[error("cannot use {}", .path.display())]
     Home {
         path: PathBuf,

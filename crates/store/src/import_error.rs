@@ -1,9 +1,10 @@
 //! DAG files that could not be read, each with its diagnostics.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{Result, Store};
+use crate::sql::{micros, values};
+use crate::{Result, SignalKind, Store, sql};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImportErrorRow {
@@ -17,15 +18,38 @@ pub struct ImportErrorRow {
 
 impl Store {
     pub async fn set_import_error(&self, file_path: &str, diagnostics: &[Value], now: DateTime<Utc>) -> Result<()> {
-        todo!("{file_path} {diagnostics:?} {now}")
+        let tx = self.begin("record an import error").await?;
+        let sql = "INSERT INTO import_error (file_path, diagnostics, first_seen_at, last_seen_at) \
+                   VALUES ($1, $2, $3, $3) ON CONFLICT (file_path) DO UPDATE \
+                   SET diagnostics = excluded.diagnostics, last_seen_at = excluded.last_seen_at";
+        let values = values![file_path, json!(diagnostics).to_string(), micros(now)];
+        sql::run(&tx.inner, "record an import error", sql, values).await?;
+        tx.signal(SignalKind::DagChanged, None, None, now).await?;
+        tx.commit().await
     }
 
     pub async fn clear_import_error(&self, file_path: &str, now: DateTime<Utc>) -> Result<()> {
-        todo!("{file_path} {now}")
+        let tx = self.begin("clear an import error").await?;
+        let sql = "DELETE FROM import_error WHERE file_path = $1";
+        if sql::run(&tx.inner, "clear an import error", sql, values![file_path]).await? > 0 {
+            tx.signal(SignalKind::DagChanged, None, None, now).await?;
+        }
+        tx.commit().await
     }
 
     /// By path.
     pub async fn import_errors(&self) -> Result<Vec<ImportErrorRow>> {
-        todo!()
+        let sql = "SELECT * FROM import_error ORDER BY file_path";
+        let rows = sql::all(self.reader(), "list import errors", sql, vec![]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(ImportErrorRow {
+                    file_path: row.text("file_path")?,
+                    diagnostics: row.json("diagnostics")?,
+                    first_seen_at: row.instant("first_seen_at")?,
+                    last_seen_at: row.instant("last_seen_at")?,
+                })
+            })
+            .collect()
     }
 }

@@ -5,7 +5,8 @@ use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::state::TaskState;
 
-use crate::{Result, Store};
+use crate::sql::{Kind, Row, values};
+use crate::{Result, Store, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -31,7 +32,7 @@ pub struct InstanceRow {
     pub max_tries: u32,
     /// How often it was cleared.
     pub generation: u32,
-    /// Lost workers in a row in this generation; they cost no try.
+    /// Workers lost in this generation; they cost no try.
     pub lost_workers: u32,
     pub pool: String,
     pub pool_slots: u32,
@@ -54,22 +55,66 @@ pub struct RunningInstance {
     pub row: InstanceRow,
 }
 
+pub(crate) const INSTANCE_SELECT: &str = "SELECT i.* FROM task_instance i";
+
+pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
+    let lease = match (row.opt_text("lease_owner")?, row.opt_text("lease_token")?, row.opt_instant("lease_expires_at")?)
+    {
+        (Some(owner), Some(token), Some(expires_at)) => Some(Lease { owner, token, expires_at }),
+        _ => None,
+    };
+    Ok(InstanceRow {
+        key: row.int("id")?,
+        run: row.int("run_id")?,
+        task_id: TaskId::new_unchecked(row.text("task_id")?),
+        map_index: row.small("map_index")?,
+        operator: row.text("operator")?,
+        state: row.word("state", TaskState::parse)?,
+        state_reason: row.opt_text("state_reason")?,
+        try_number: row.count("try_number")?,
+        max_tries: row.count("max_tries")?,
+        generation: row.count("generation")?,
+        lost_workers: row.count("lost_workers")?,
+        pool: row.text("pool")?,
+        pool_slots: row.count("pool_slots")?,
+        priority_weight: row.small("priority_weight")?,
+        queued_at: row.opt_instant("queued_at")?,
+        start_date: row.opt_instant("start_date")?,
+        end_date: row.opt_instant("end_date")?,
+        next_try_at: row.opt_instant("next_try_at")?,
+        lease,
+    })
+}
+
 impl Store {
     /// The instances of one run, in the order of the DAG's tasks.
     pub async fn instances(&self, run: RunKey) -> Result<Vec<InstanceRow>> {
-        todo!("{run}")
+        let sql = format!("{INSTANCE_SELECT} WHERE i.run_id = $1 ORDER BY i.id");
+        let rows = sql::all(self.reader(), "read task instances", sql, values![run]).await?;
+        rows.iter().map(read_instance).collect()
     }
 
-    /// All instances of several runs in one query: a grid. In the order of the keys given, then of the tasks.
+    /// All instances of several runs in one query: a grid. In the order of the runs' keys, then of the tasks.
     pub async fn instances_of_runs(&self, runs: &[RunKey]) -> Result<Vec<InstanceRow>> {
-        todo!("{runs:?}")
+        let source = sql::source(self.dialect(), 1, &[("x_id", Kind::Int)]);
+        let sql = format!(
+            "SELECT i.* FROM {source} CROSS JOIN task_instance i WHERE i.run_id = x_id ORDER BY i.run_id, i.id"
+        );
+        let values = vec![sql::column(runs.iter().copied())];
+        let rows = sql::all(self.reader(), "read task instances", sql, values).await?;
+        rows.iter().map(read_instance).collect()
     }
 
     pub async fn instance(&self, run: RunKey, task_id: &str, map_index: i32) -> Result<Option<InstanceRow>> {
-        todo!("{run} {task_id} {map_index}")
+        let sql = format!("{INSTANCE_SELECT} WHERE i.run_id = $1 AND i.task_id = $2 AND i.map_index = $3");
+        let values = values![run, task_id, i64::from(map_index)];
+        let row = sql::one(self.reader(), "read a task instance", sql, values).await?;
+        row.as_ref().map(read_instance).transpose()
     }
 
     pub async fn instance_by_key(&self, key: InstanceKey) -> Result<Option<InstanceRow>> {
-        todo!("{key}")
+        let sql = format!("{INSTANCE_SELECT} WHERE i.id = $1");
+        let row = sql::one(self.reader(), "read a task instance", sql, values![key]).await?;
+        row.as_ref().map(read_instance).transpose()
     }
 }

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{Result, Store};
+use crate::sql::{Row, micros, values};
+use crate::{Result, Store, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
@@ -32,24 +33,61 @@ pub struct Health {
 impl Store {
     /// Gives the job's id: the owner named in claims.
     pub async fn register_job(&self, job: &NewJob, now: DateTime<Utc>) -> Result<String> {
-        todo!("{job:?} {now}")
+        let id = uuid::Uuid::now_v7().to_string();
+        let tx = self.begin("register a job").await?;
+        let sql = "INSERT INTO job (id, kind, hostname, pid, started_at, heartbeat_at) VALUES ($1, $2, $3, $4, $5, $5)";
+        let values = values![id.as_str(), job.kind.as_str(), job.hostname.as_str(), i64::from(job.pid), micros(now)];
+        sql::run(&tx.inner, "register a job", sql, values).await?;
+        tx.commit().await?;
+        Ok(id)
     }
 
     /// Says that the job lives, and extends every lease that it holds, in one transaction.
     pub async fn heartbeat(&self, job_id: &str, now: DateTime<Utc>, lease_expires_at: DateTime<Utc>) -> Result<()> {
-        todo!("{job_id} {now} {lease_expires_at}")
+        let tx = self.begin("beat").await?;
+        let sql = "UPDATE job SET heartbeat_at = $2 WHERE id = $1";
+        sql::run(&tx.inner, "beat", sql, values![job_id, micros(now)]).await?;
+        let sql = "UPDATE task_instance SET lease_expires_at = $2 WHERE lease_owner = $1";
+        sql::run(&tx.inner, "extend leases", sql, values![job_id, micros(lease_expires_at)]).await?;
+        tx.commit().await
     }
 
     pub async fn end_job(&self, job_id: &str, now: DateTime<Utc>) -> Result<()> {
-        todo!("{job_id} {now}")
+        let tx = self.begin("end a job").await?;
+        let sql = "UPDATE job SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
+        sql::run(&tx.inner, "end a job", sql, values![job_id, micros(now)]).await?;
+        tx.commit().await
     }
 
     /// Newest first.
     pub async fn jobs(&self, limit: u64) -> Result<Vec<JobRow>> {
-        todo!("{limit}")
+        let sql = "SELECT * FROM job ORDER BY started_at DESC, id DESC LIMIT $1";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sql::all(self.reader(), "list jobs", sql, values![limit]).await?;
+        rows.iter().map(read_job).collect()
+    }
+
+    pub async fn job(&self, job_id: &str) -> Result<Option<JobRow>> {
+        let row = sql::one(self.reader(), "read a job", "SELECT * FROM job WHERE id = $1", values![job_id]).await?;
+        row.as_ref().map(read_job).transpose()
     }
 
     pub async fn health(&self) -> Result<Health> {
-        todo!()
+        let sql = "SELECT heartbeat_at FROM job WHERE kind = 'scheduler' AND ended_at IS NULL \
+                   ORDER BY heartbeat_at DESC LIMIT 1";
+        let row = sql::one(self.reader(), "read the scheduler's heartbeat", sql, vec![]).await?;
+        Ok(Health { scheduler_heartbeat_at: row.map(|row| row.instant("heartbeat_at")).transpose()? })
     }
+}
+
+fn read_job(row: &Row) -> Result<JobRow> {
+    Ok(JobRow {
+        id: row.text("id")?,
+        kind: row.text("kind")?,
+        hostname: row.text("hostname")?,
+        pid: row.count("pid")?,
+        started_at: row.instant("started_at")?,
+        heartbeat_at: row.instant("heartbeat_at")?,
+        ended_at: row.opt_instant("ended_at")?,
+    })
 }

@@ -1,9 +1,22 @@
 //! One scheduler leads. PostgreSQL: a session's advisory lock. SQLite: a file lock in the home. Each leader takes the next
 //! epoch, so that what a late one still sends is refused.
 
-use chrono::{DateTime, Utc};
+use std::fs::{File, TryLockError};
+use std::time::Duration;
 
-use crate::{Result, Store};
+use chrono::{DateTime, Utc};
+use sqlx::{ConnectOptions, Connection, PgConnection};
+
+use crate::sql::{micros, values};
+use crate::{Backend, Result, Store, StoreError, Tx, sql};
+
+/// In the home, on SQLite.
+const LOCK_FILE: &str = "scheduler.lock";
+/// Among PostgreSQL's advisory locks.
+const LEADER_LOCK: i64 = 0x6D69_6C6C_0002;
+/// Somebody who asks whether a scheduler runs holds the file's lock for an instant; that is not a leader.
+const LOCK_ATTEMPTS: u32 = 4;
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Held while this value lives.
 #[derive(Debug)]
@@ -12,16 +25,114 @@ pub struct Leadership {
     /// The lock itself proves that the process of every earlier leader has ended: its leases may be taken at once,
     /// without waiting for them to expire.
     pub previous_owner_is_dead: bool,
+    hold: Hold,
+}
+
+/// What proves the lead.
+enum Hold {
+    File { _file: File },
+    Session { connection: Box<PgConnection> },
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File { .. } => "File",
+            Self::Session { .. } => "Session",
+        })
+    }
+}
+
+impl Leadership {
+    /// False when the lock was lost (PostgreSQL: the connection broke): stop leading.
+    pub async fn still_held(&mut self) -> bool {
+        match &mut self.hold {
+            Hold::File { .. } => true,
+            Hold::Session { connection } => connection.ping().await.is_ok(),
+        }
+    }
 }
 
 impl Store {
     /// `None`: another process leads. Ask again later.
     pub async fn try_lead(&self, job_id: &str, now: DateTime<Utc>) -> Result<Option<Leadership>> {
-        todo!("{job_id} {now}")
+        let hold = match self.backend() {
+            Backend::Sqlite => self.lock_file().await?.map(|file| Hold::File { _file: file }),
+            Backend::Postgres => self.lock_session().await?,
+        };
+        let Some(hold) = hold else { return Ok(None) };
+        let tx = self.begin("take the lead").await?;
+        let sql = "UPDATE leader SET epoch = epoch + 1, job_id = $1, since = $2 WHERE id = 1 RETURNING epoch";
+        let row = sql::one(&tx.inner, "take the lead", sql, values![job_id, micros(now)]).await?;
+        let epoch = row
+            .ok_or_else(|| StoreError::NotFound { kind: "row in table", name: "leader".to_owned() })?
+            .int("epoch")?;
+        tx.commit().await?;
+        Ok(Some(Leadership { epoch, previous_owner_is_dead: self.backend() == Backend::Sqlite, hold }))
     }
 
     /// Whether some process holds the lock now: a scheduler is running.
     pub async fn is_led(&self) -> Result<bool> {
-        todo!()
+        match self.backend() {
+            Backend::Sqlite => {
+                let Some(home) = &self.inner.home else { return Ok(false) };
+                let Ok(file) = File::open(home.join(LOCK_FILE)) else { return Ok(false) };
+                Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+            }
+            Backend::Postgres => {
+                // A key of 64 bits stands in two columns.
+                let sql = "SELECT COUNT(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND granted \
+                           AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                           AND (CAST(classid AS BIGINT) << 32) + CAST(objid AS BIGINT) = $1";
+                let row = sql::one(self.reader(), "see whether a scheduler leads", sql, values![LEADER_LOCK]).await?;
+                Ok(row.map(|row| row.int("n")).transpose()?.unwrap_or(0) > 0)
+            }
+        }
     }
+
+    async fn lock_file(&self) -> Result<Option<File>> {
+        let Some(home) = &self.inner.home else {
+            return Err(StoreError::Refused {
+                attempted: "lead",
+                reason: "the store was opened without a home".to_owned(),
+            });
+        };
+        let path = home.join(LOCK_FILE);
+        let failed = |source| StoreError::Home { path: path.clone(), source };
+        let file = File::options().create(true).read(true).append(true).open(&path).map_err(failed)?;
+        for _ in 0..LOCK_ATTEMPTS {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_AGAIN).await,
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn lock_session(&self) -> Result<Option<Hold>> {
+        let Some(options) = &self.inner.postgres else { return Ok(None) };
+        let failed = |source: sqlx::Error| StoreError::Database {
+            attempted: "take the lead",
+            source: sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(source.into())),
+        };
+        let mut connection = options.clone().disable_statement_logging().connect().await.map_err(failed)?;
+        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(LEADER_LOCK)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed)?;
+        Ok(taken.then(|| Hold::Session { connection: Box::new(connection) }))
+    }
+}
+
+/// Holds the row until the transaction ends, so that nobody takes the lead between this look and the commit.
+pub(crate) async fn check_epoch(tx: &Tx, held: i64) -> Result<()> {
+    let sql = match tx.store.backend() {
+        Backend::Sqlite => "SELECT epoch FROM leader WHERE id = 1",
+        Backend::Postgres => "SELECT epoch FROM leader WHERE id = 1 FOR SHARE",
+    };
+    let row = sql::one(&tx.inner, "check who leads", sql, vec![]).await?;
+    let current = row.map(|row| row.int("epoch")).transpose()?.unwrap_or(0);
+    if current == held { Ok(()) } else { Err(StoreError::StaleEpoch { held, current }) }
 }

@@ -25,6 +25,7 @@ mod commit;
 mod connection;
 mod dag;
 mod dag_file;
+mod entity;
 mod error;
 mod import_error;
 mod instance;

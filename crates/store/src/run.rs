@@ -5,9 +5,11 @@ use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType};
+use sea_orm::ConnectionTrait;
 use serde_json::{Map, Value};
 
-use crate::{Result, Store};
+use crate::sql::{Row, micros, values};
+use crate::{Result, Store, StoreError, sql};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRow {
@@ -26,6 +28,8 @@ pub struct RunRow {
     pub conf: Map<String, Value>,
     pub version_key: i64,
     pub backfill_key: Option<i64>,
+    /// Its place in the order of its backfill.
+    pub backfill_ordinal: Option<i64>,
     pub triggered_by: String,
     /// How often a clear has started it again.
     pub clear_number: u32,
@@ -79,24 +83,110 @@ pub struct RunFilter {
     pub backfill_key: Option<i64>,
     /// Oldest first; the default is newest first, by `run_after`.
     pub ascending: bool,
+    /// 0 gives none, and still the total.
     pub limit: u64,
     pub offset: u64,
 }
 
+pub(crate) const RUN_SELECT: &str = "SELECT r.* FROM dag_run r";
+
+pub(crate) fn read_run(row: &Row) -> Result<RunRow> {
+    Ok(RunRow {
+        key: row.int("id")?,
+        dag_id: DagId::new_unchecked(row.text("dag_id")?),
+        run_id: RunId::new_unchecked(row.text("run_id")?),
+        run_type: row.word("run_type", RunType::parse)?,
+        state: row.word("state", RunState::parse)?,
+        state_reason: row.opt_text("state_reason")?,
+        logical_date: row.instant("logical_date")?,
+        data_interval: DataInterval {
+            start: row.instant("data_interval_start")?,
+            end: row.instant("data_interval_end")?,
+        },
+        run_after: row.instant("run_after")?,
+        queued_at: row.opt_instant("queued_at")?,
+        start_date: row.opt_instant("start_date")?,
+        end_date: row.opt_instant("end_date")?,
+        conf: row.json("conf")?,
+        version_key: row.int("version_id")?,
+        backfill_key: row.opt_int("backfill_id")?,
+        backfill_ordinal: row.opt_int("backfill_ordinal")?,
+        triggered_by: row.text("triggered_by")?,
+        clear_number: row.count("clear_number")?,
+        note: row.opt_text("note")?,
+        created_at: row.instant("created_at")?,
+    })
+}
+
+pub(crate) async fn run_in(connection: &impl ConnectionTrait, run: RunKey) -> Result<RunRow> {
+    let sql = format!("{RUN_SELECT} WHERE r.id = $1");
+    match sql::one(connection, "read a run", sql, values![run]).await? {
+        Some(row) => read_run(&row),
+        None => Err(StoreError::NotFound { kind: "run with the key", name: run.to_string() }),
+    }
+}
+
 impl Store {
     pub async fn runs(&self, filter: &RunFilter) -> Result<Page<RunRow>> {
-        todo!("{filter:?}")
+        let mut conditions = vec!["1 = 1".to_owned()];
+        let mut values: Vec<sea_orm::Value> = Vec::new();
+        let mut add = |condition: &str, value: sea_orm::Value| {
+            values.push(value);
+            conditions.push(condition.replace('?', &format!("${}", values.len())));
+        };
+        if let Some(dag_id) = &filter.dag_id {
+            add("r.dag_id = ?", dag_id.as_str().into());
+        }
+        if let Some(run_type) = filter.run_type {
+            add("r.run_type = ?", run_type.as_str().into());
+        }
+        if let Some(from) = filter.logical_date_from {
+            add("r.logical_date >= ?", micros(from).into());
+        }
+        if let Some(to) = filter.logical_date_to {
+            add("r.logical_date < ?", micros(to).into());
+        }
+        if let Some(backfill) = filter.backfill_key {
+            add("r.backfill_id = ?", backfill.into());
+        }
+        if !filter.states.is_empty() {
+            // The words are our own.
+            let words: Vec<String> = filter.states.iter().map(|state| format!("'{state}'")).collect();
+            conditions.push(format!("r.state IN ({})", words.join(", ")));
+        }
+        let conditions = conditions.join(" AND ");
+        let count = format!("SELECT COUNT(*) AS n FROM dag_run r WHERE {conditions}");
+        let total = sql::one(self.reader(), "count runs", count, values.clone()).await?;
+        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
+
+        let order = if filter.ascending { "ASC" } else { "DESC" };
+        let (limit, offset) = (values.len() + 1, values.len() + 2);
+        let list = format!(
+            "{RUN_SELECT} WHERE {conditions} ORDER BY r.run_after {order}, r.id {order} LIMIT ${limit} OFFSET ${offset}"
+        );
+        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
+        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
+        let rows = sql::all(self.reader(), "list runs", list, values).await?;
+        Ok(Page { rows: rows.iter().map(read_run).collect::<Result<_>>()?, total })
     }
 
     pub async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<RunRow>> {
-        todo!("{dag_id} {run_id}")
+        let sql = format!("{RUN_SELECT} WHERE r.dag_id = $1 AND r.run_id = $2");
+        let row = sql::one(self.reader(), "read a run", sql, values![dag_id, run_id]).await?;
+        row.as_ref().map(read_run).transpose()
     }
 
     pub async fn run_by_key(&self, run: RunKey) -> Result<Option<RunRow>> {
-        todo!("{run}")
+        match run_in(self.reader(), run).await {
+            Ok(row) => Ok(Some(row)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub async fn run_at(&self, dag_id: &str, logical_date: DateTime<Utc>) -> Result<Option<RunRow>> {
-        todo!("{dag_id} {logical_date}")
+        let sql = format!("{RUN_SELECT} WHERE r.dag_id = $1 AND r.logical_date = $2");
+        let row = sql::one(self.reader(), "read a run", sql, values![dag_id, micros(logical_date)]).await?;
+        row.as_ref().map(read_run).transpose()
     }
 }

@@ -1,9 +1,11 @@
 //! Notes to the scheduler, written in the transaction that changed something under it.
 
+use chrono::{DateTime, Utc};
 use millrace_model::change::RunKey;
 use millrace_model::ids::DagId;
 
-use crate::{Result, Store};
+use crate::sql::{micros, values};
+use crate::{Result, Store, Tx, sql};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignalKind {
@@ -47,6 +49,33 @@ pub struct Signal {
 impl Store {
     /// Those not yet handled, oldest first. Name them in `Batch::signals_handled` when they are taken into account.
     pub async fn signals(&self) -> Result<Vec<Signal>> {
-        todo!()
+        let sql = "SELECT id, kind, dag_id, run_id FROM signal ORDER BY id";
+        let rows = sql::all(self.reader(), "read the signals", sql, vec![]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Signal {
+                    id: row.int("id")?,
+                    kind: row.word("kind", SignalKind::parse)?,
+                    dag_id: row.opt_text("dag_id")?.map(DagId::new_unchecked),
+                    run: row.opt_int("run_id")?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl Tx {
+    /// Written with this transaction; its commit wakes the scheduler.
+    pub(crate) async fn signal(
+        &self,
+        kind: SignalKind,
+        dag_id: Option<&DagId>,
+        run: Option<RunKey>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let sql = "INSERT INTO signal (kind, dag_id, run_id, created_at) VALUES ($1, $2, $3, $4)";
+        let values = values![kind.as_str(), dag_id.map(DagId::as_str).map(str::to_owned), run, micros(now)];
+        sql::run(&self.inner, "signal the scheduler", sql, values).await?;
+        self.wake().await
     }
 }

@@ -1,11 +1,26 @@
 //! The handle.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use millrace_model::dag::Dag;
+use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::broadcast;
 
-use crate::{Change, Result};
+use crate::sql::values;
+use crate::url::DatabaseUrl;
+use crate::wake::Wake;
+use crate::{Change, Result, StoreError, schema, sql};
+
+/// How long a statement waits for another process that writes (SQLite), and anybody for a free connection.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
+/// A page that shows changes and is slower than this many loses the oldest.
+const CHANGES_KEPT: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -30,28 +45,85 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
+    pub(crate) backend: Backend,
+    /// None: opened for reading only. On SQLite a pool of exactly one connection.
+    pub(crate) writer: Option<DatabaseConnection>,
+    pub(crate) reader: DatabaseConnection,
+    pub(crate) postgres: Option<PgConnectOptions>,
+    pub(crate) home: Option<PathBuf>,
     pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) wake: Wake,
+    /// Versions never change, so what was read once stays true.
+    pub(crate) versions: Mutex<HashMap<i64, Arc<Dag>>>,
+    pub(crate) mismatched_dags: AtomicU64,
 }
 
 impl Store {
     /// Opens an existing database whose schema is exactly this program's. Errors: `NoDatabase`, `SchemaPending`,
     /// `SchemaTooNew`.
     pub async fn open(options: &StoreOptions) -> Result<Self> {
-        todo!("{}", options.max_connections)
+        Self::open_with(options, false).await
     }
 
     /// Writes nothing, whatever is asked of it.
     pub async fn open_read_only(options: &StoreOptions) -> Result<Self> {
-        todo!("{}", options.max_connections)
+        Self::open_with(options, true).await
+    }
+
+    async fn open_with(options: &StoreOptions, read_only: bool) -> Result<Self> {
+        let url = DatabaseUrl::parse(&options.url)?;
+        let connections = options.max_connections.max(1);
+        let (backend, writer, reader, postgres) = match &url {
+            DatabaseUrl::Sqlite { path } => {
+                if !path.exists() {
+                    return Err(StoreError::NoDatabase { url: url.shown() });
+                }
+                let reader = if read_only {
+                    open_sqlite_for_reading(path, connections, &url).await?
+                } else {
+                    sqlite_pool(sqlite_options(path), connections, &url).await?
+                };
+                let writer = if read_only { None } else { Some(sqlite_pool(sqlite_options(path), 1, &url).await?) };
+                (Backend::Sqlite, writer, reader, None)
+            }
+            DatabaseUrl::Postgres { options, .. } => {
+                let mut pg = (**options).clone();
+                if read_only {
+                    pg = pg.options([("default_transaction_read_only", "on")]);
+                }
+                let pool = postgres_pool(pg.clone(), connections, &url).await?;
+                (Backend::Postgres, (!read_only).then(|| pool.clone()), pool, Some(pg))
+            }
+        };
+        schema::check_connection(&reader).await?;
+        let inner = Inner {
+            backend,
+            writer,
+            reader,
+            postgres,
+            home: options.home.clone(),
+            changes: broadcast::channel(CHANGES_KEPT).0,
+            wake: Wake::default(),
+            versions: Mutex::default(),
+            mismatched_dags: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     pub fn backend(&self) -> Backend {
-        todo!()
+        self.inner.backend
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.inner.writer.is_none()
     }
 
     /// Made once, when the schema was: tells one installation's objects from another's.
     pub async fn installation_id(&self) -> Result<String> {
-        todo!()
+        let sql = "SELECT value FROM setting WHERE key = $1";
+        let row = sql::one(self.reader(), "read the installation's id", sql, values![schema::INSTALLATION_ID]).await?;
+        row.map(|row| row.text("value"))
+            .unwrap_or_else(|| Err(StoreError::NotFound { kind: "setting", name: schema::INSTALLATION_ID.to_owned() }))
     }
 
     /// Every committed change of this process from now on. A receiver that is too slow loses the oldest.
@@ -61,6 +133,83 @@ impl Store {
 
     /// Waits for what is being written, and closes every connection.
     pub async fn close(&self) {
-        todo!()
+        self.inner.wake.stop();
+        if let Some(writer) = &self.inner.writer {
+            let _ = writer.close_by_ref().await;
+        }
+        let _ = self.inner.reader.close_by_ref().await;
     }
+
+    pub(crate) fn reader(&self) -> &DatabaseConnection {
+        &self.inner.reader
+    }
+
+    pub(crate) fn dialect(&self) -> DbBackend {
+        match self.inner.backend {
+            Backend::Sqlite => DbBackend::Sqlite,
+            Backend::Postgres => DbBackend::Postgres,
+        }
+    }
+}
+
+pub(crate) fn sqlite_options(path: &std::path::Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(256)
+}
+
+pub(crate) async fn sqlite_pool(
+    options: SqliteConnectOptions,
+    connections: u32,
+    url: &DatabaseUrl,
+) -> Result<DatabaseConnection> {
+    use sqlx::ConnectOptions;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(options.disable_statement_logging())
+        .await
+        .map_err(|source| opening(url, source))?;
+    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+}
+
+/// `mode=ro`. A WAL database in a folder that cannot be written can only be read as one that nobody changes.
+async fn open_sqlite_for_reading(
+    path: &std::path::Path,
+    connections: u32,
+    url: &DatabaseUrl,
+) -> Result<DatabaseConnection> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    let pool = sqlite_pool(options.clone(), connections, url).await?;
+    match sql::one(&pool, "read the metadata database", "SELECT COUNT(*) AS n FROM sqlite_master", vec![]).await {
+        Ok(_) => Ok(pool),
+        Err(_) => sqlite_pool(options.immutable(true), connections, url).await,
+    }
+}
+
+pub(crate) async fn postgres_pool(
+    options: PgConnectOptions,
+    connections: u32,
+    url: &DatabaseUrl,
+) -> Result<DatabaseConnection> {
+    use sqlx::ConnectOptions;
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY_TIMEOUT)
+        .connect_with(options.disable_statement_logging())
+        .await
+        .map_err(|source| opening(url, source))?;
+    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
+}
+
+pub(crate) fn opening(url: &DatabaseUrl, source: sqlx::Error) -> StoreError {
+    StoreError::Open { url: url.shown(), source: sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(source.into())) }
 }

@@ -5,7 +5,8 @@ use millrace_model::change::InstanceKey;
 use millrace_model::state::TaskState;
 use serde_json::Value;
 
-use crate::{Result, Store};
+use crate::sql::values;
+use crate::{Result, Store, sql};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct TryRow {
@@ -29,7 +30,25 @@ pub struct TryRow {
 impl Store {
     /// Oldest first.
     pub async fn tries(&self, instance: InstanceKey) -> Result<Vec<TryRow>> {
-        todo!("{instance}")
+        let sql = "SELECT * FROM task_try WHERE instance_id = $1 ORDER BY try_number";
+        let rows = sql::all(self.reader(), "read tries", sql, values![instance]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(TryRow {
+                    instance: row.int("instance_id")?,
+                    try_number: row.count("try_number")?,
+                    generation: row.count("generation")?,
+                    state: row.word("state", TaskState::parse)?,
+                    state_reason: row.opt_text("state_reason")?,
+                    owner: row.text("owner")?,
+                    queued_at: row.instant("queued_at")?,
+                    start_date: row.opt_instant("start_date")?,
+                    end_date: row.opt_instant("end_date")?,
+                    error: row.opt_text("error")?,
+                    rendered: row.opt_json("rendered")?,
+                })
+            })
+            .collect()
     }
 
     /// While the try runs, so that a page can show them. Nothing happens if the token is no longer the instance's.
@@ -38,8 +57,12 @@ impl Store {
         instance: InstanceKey,
         token: &str,
         rendered: &Value,
-        now: DateTime<Utc>,
+        _now: DateTime<Utc>,
     ) -> Result<()> {
-        todo!("{instance} {token} {rendered} {now}")
+        let tx = self.begin("keep rendered parameters").await?;
+        let sql = "UPDATE task_try SET rendered = $3 WHERE instance_id = $1 AND try_number = \
+                   (SELECT i.try_number FROM task_instance i WHERE i.id = $1 AND i.lease_token = $2)";
+        sql::run(&tx.inner, "keep rendered parameters", sql, values![instance, token, rendered.to_string()]).await?;
+        tx.commit().await
     }
 }

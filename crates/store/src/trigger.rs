@@ -3,8 +3,12 @@
 use chrono::{DateTime, Utc};
 use millrace_model::change::NewRun;
 use millrace_model::ids::DagId;
+use serde_json::{Value, json};
 
-use crate::{CreatedRun, Result, Store};
+use crate::commit::new_runs;
+use crate::run::{RUN_SELECT, read_run};
+use crate::sql::{micros, values};
+use crate::{AuditRow, Change, CreatedRun, Result, SignalKind, Store, StoreError, Tx, changes, sql};
 
 /// A run that a person asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,11 +23,64 @@ pub struct RunRequest {
 impl Store {
     /// Errors: `RunExists`, `LogicalDateExists` (both name the run that is there).
     pub async fn create_run(&self, request: &RunRequest, now: DateTime<Utc>) -> Result<CreatedRun> {
-        todo!("{request:?} {now}")
+        let run = &request.run;
+        let tx = self.begin("create a run").await?;
+        let created = new_runs::insert(&tx, std::slice::from_ref(run), now).await?;
+        let Some(created) = created.into_iter().flatten().next() else {
+            return Err(why_not_created(&tx, run).await?);
+        };
+        if let Some(note) = &request.note {
+            let sql = "UPDATE dag_run SET note = $2 WHERE id = $1";
+            sql::run(&tx.inner, "note why a run was asked for", sql, values![created.run, note.as_str()]).await?;
+        }
+        let details = json!({
+            "logical_date": run.logical_date,
+            "conf": Value::Object(run.conf.clone()),
+            "note": request.note,
+        });
+        let row = AuditRow::new(&request.actor, "trigger", details, now);
+        tx.audit(&row.on_run(run.dag_id.as_str(), run.run_id.as_str())).await?;
+        tx.signal(SignalKind::RunCreated, Some(&run.dag_id), Some(created.run), now).await?;
+        changes::collect(&tx, &[created.run], &[]).await?;
+        tx.commit().await?;
+        Ok(created)
     }
 
     /// Returns whether anything changed.
     pub async fn set_paused(&self, dag_id: &DagId, paused: bool, actor: &str, now: DateTime<Utc>) -> Result<bool> {
-        todo!("{dag_id} {paused} {actor} {now}")
+        let tx = self.begin("pause or unpause a DAG").await?;
+        let sql = "SELECT is_paused FROM dag WHERE dag_id = $1";
+        let row = sql::one(&tx.inner, "read a DAG", sql, values![dag_id.as_str()]).await?;
+        let row = row.ok_or_else(|| StoreError::NotFound { kind: "DAG", name: dag_id.to_string() })?;
+        if row.flag("is_paused")? == paused {
+            return Ok(false);
+        }
+        let sql = "UPDATE dag SET is_paused = $2, last_changed_at = $3 WHERE dag_id = $1";
+        sql::run(&tx.inner, "pause or unpause a DAG", sql, values![dag_id.as_str(), paused, micros(now)]).await?;
+        let action = if paused { "pause" } else { "unpause" };
+        tx.audit(&AuditRow::new(actor, action, json!({}), now).on_dag(dag_id.as_str())).await?;
+        tx.signal(SignalKind::DagChanged, Some(dag_id), None, now).await?;
+        tx.tell(Change::of_dag(dag_id, if paused { "paused" } else { "unpaused" }));
+        tx.commit().await?;
+        Ok(true)
     }
+}
+
+async fn why_not_created(tx: &Tx, run: &NewRun) -> Result<StoreError> {
+    let sql = format!(
+        "{RUN_SELECT} WHERE r.dag_id = $1 AND (r.run_id = $2 OR r.logical_date = $3) \
+         ORDER BY CASE WHEN r.run_id = $2 THEN 0 ELSE 1 END LIMIT 1"
+    );
+    let values = values![run.dag_id.as_str(), run.run_id.as_str(), micros(run.logical_date)];
+    let row = sql::one(&tx.inner, "read the run that is there", sql, values).await?;
+    let Some(there) = row.as_ref().map(read_run).transpose()? else {
+        let reason = "the database took it for a repetition, and shows no run like it".to_owned();
+        return Ok(StoreError::Refused { attempted: "create a run", reason });
+    };
+    let dag_id = there.dag_id;
+    if there.run_id == run.run_id {
+        return Ok(StoreError::RunExists { dag_id, run_id: there.run_id });
+    }
+    let logical_date = run.logical_date.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    Ok(StoreError::LogicalDateExists { dag_id, run_id: there.run_id, logical_date })
 }

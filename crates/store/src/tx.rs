@@ -1,12 +1,21 @@
 //! One unit of work.
 
-use sea_orm::DatabaseTransaction;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{Result, Store};
+use sea_orm::{
+    DatabaseTransaction, DbBackend, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+
+use crate::{Backend, Change, Result, Store, StoreError};
 
 /// An open transaction. Functions that are handed one join it. Dropped without a commit, it rolls back.
 pub struct Tx {
     pub(crate) inner: DatabaseTransaction,
+    pub(crate) store: Store,
+    /// Told once the commit stands.
+    pub(crate) changes: Mutex<Vec<Change>>,
+    pub(crate) wakes: AtomicBool,
 }
 
 impl Store {
@@ -15,22 +24,57 @@ impl Store {
     where
         F: AsyncFnOnce(&Tx) -> Result<T>,
     {
-        let tx = self.begin().await?;
+        let tx = self.begin("write").await?;
         let value = work(&tx).await?;
         tx.commit().await?;
         Ok(value)
     }
 
-    pub(crate) async fn begin(&self) -> Result<Tx> {
-        todo!()
+    pub(crate) async fn begin(&self, attempted: &'static str) -> Result<Tx> {
+        let writer = self.inner.writer.as_ref().ok_or(StoreError::ReadOnly { attempted })?;
+        // IMMEDIATE: a writer that begins by reading would otherwise be told "busy" when it comes to write.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let begun = writer.begin_with_options(options).await;
+        let inner = begun.map_err(|source| StoreError::Database { attempted, source })?;
+        Ok(Tx { inner, store: self.clone(), changes: Mutex::default(), wakes: AtomicBool::new(false) })
+    }
+
+    /// Several reads that must see one state.
+    pub(crate) async fn snapshot(&self, attempted: &'static str) -> Result<DatabaseTransaction> {
+        let options = match self.backend() {
+            Backend::Sqlite => TransactionOptions::default(),
+            Backend::Postgres => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                ..TransactionOptions::default()
+            },
+        };
+        let begun = self.reader().begin_with_options(options).await;
+        begun.map_err(|source| StoreError::Database { attempted, source })
     }
 }
 
 impl Tx {
     pub(crate) async fn commit(self) -> Result<()> {
-        self.inner
-            .commit()
-            .await
-            .map_err(|source| crate::StoreError::Database { attempted: "commit", source })
+        let Self { inner, store, changes, wakes } = self;
+        inner.commit().await.map_err(|source| StoreError::Database { attempted: "commit", source })?;
+        if wakes.load(Ordering::Relaxed) {
+            store.wake_after_commit();
+        }
+        for change in changes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            // Nobody listens: nothing to tell.
+            let _ = store.inner.changes.send(change);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn dialect(&self) -> DbBackend {
+        self.store.dialect()
+    }
+
+    pub(crate) fn tell(&self, change: Change) {
+        self.changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(change);
     }
 }

@@ -1,0 +1,98 @@
+//! Tries that begin. The claim commits before the work starts.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::Claim;
+use millrace_model::state::TaskState;
+use serde_json::{Value, json};
+
+use super::{CommitReport, Touched};
+use crate::sql::{Kind, micros};
+use crate::{Result, Tx, sql};
+
+pub(super) async fn apply(
+    tx: &Tx,
+    claims: &[Claim],
+    now: DateTime<Utc>,
+    report: &mut CommitReport,
+    touched: &mut Touched,
+) -> Result<()> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    // A second claim of one instance in the same batch is stale by definition: its guard cannot hold.
+    let mut named = HashSet::new();
+    let (first, again): (Vec<usize>, Vec<usize>) = (0..claims.len()).partition(|index| {
+        let claim = &claims[*index];
+        claim.from.may_become(TaskState::Running) && named.insert(claim.instance)
+    });
+    report.stale_claims.extend(again);
+
+    let taken: HashSet<i64> = take(tx, claims, &first, now).await?.into_iter().collect();
+    let mut begun = Vec::with_capacity(first.len());
+    for index in first {
+        if taken.contains(&claims[index].instance) {
+            touched.instances.push(claims[index].instance);
+            begun.push(&claims[index]);
+        } else {
+            report.stale_claims.push(index);
+        }
+    }
+    report.stale_claims.sort_unstable();
+    if begun.is_empty() {
+        return Ok(());
+    }
+    open_tries(tx, &begun, now).await?;
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!("DELETE FROM xcom WHERE instance_id IN (SELECT x_id FROM {source})");
+    let ids = sql::column(begun.iter().map(|claim| claim.instance));
+    sql::run(&tx.inner, "clear the results of earlier tries", sql, vec![ids]).await.map(|_| ())
+}
+
+const COLUMNS: &[(&str, Kind)] = &[
+    ("x_id", Kind::Int),
+    ("x_from", Kind::Text),
+    ("x_try", Kind::Int),
+    ("x_owner", Kind::Text),
+    ("x_token", Kind::Text),
+    ("x_expires", Kind::Int),
+    ("x_queued", Kind::Int),
+];
+
+fn row(claim: &Claim) -> Vec<Value> {
+    vec![
+        json!(claim.instance),
+        json!(claim.from.as_str()),
+        json!(claim.try_number),
+        json!(claim.owner),
+        json!(claim.token),
+        json!(micros(claim.lease_expires_at)),
+        json!(micros(claim.queued_at)),
+    ]
+}
+
+async fn take(tx: &Tx, claims: &[Claim], which: &[usize], now: DateTime<Utc>) -> Result<Vec<i64>> {
+    let sql = format!(
+        "UPDATE task_instance SET state = 'running', state_reason = NULL, try_number = x_try, lease_owner = x_owner, \
+         lease_token = x_token, lease_expires_at = x_expires, queued_at = x_queued, start_date = $2, end_date = NULL, \
+         next_try_at = NULL FROM {} WHERE task_instance.id = x_id AND state = x_from RETURNING id",
+        sql::source(tx.dialect(), 1, COLUMNS)
+    );
+    let rows = sql::rows(which.iter().map(|index| row(&claims[*index])));
+    sql::ids(&tx.inner, "claim tries", sql, vec![rows, micros(now).into()]).await
+}
+
+/// A try that was lost with its worker is given its number, and so its row, again.
+async fn open_tries(tx: &Tx, begun: &[&Claim], now: DateTime<Utc>) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO task_try (instance_id, try_number, generation, state, owner, queued_at, start_date) \
+         SELECT x_id, x_try, i.generation, 'running', x_owner, x_queued, $2 FROM {} CROSS JOIN task_instance i \
+         WHERE i.id = x_id ON CONFLICT (instance_id, try_number) DO UPDATE SET generation = excluded.generation, \
+         state = 'running', state_reason = NULL, owner = excluded.owner, queued_at = excluded.queued_at, \
+         start_date = excluded.start_date, end_date = NULL, error = NULL, rendered = NULL",
+        sql::source(tx.dialect(), 1, COLUMNS)
+    );
+    let rows = sql::rows(begun.iter().map(|claim| row(claim)));
+    sql::run(&tx.inner, "open tries", sql, vec![rows, micros(now).into()]).await.map(|_| ())
+}

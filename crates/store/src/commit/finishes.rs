@@ -1,0 +1,221 @@
+//! Tries that ended. Guarded by the lease's token: a worker that lost its lease changes nothing.
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{Finish, TryOutcome};
+use millrace_model::state::TaskState;
+use serde_json::{Value, json};
+
+use super::{CommitReport, Touched, waves};
+use crate::sql::{Kind, micros, opt_micros};
+use crate::{Result, Tx, sql};
+
+pub(super) async fn apply(
+    tx: &Tx,
+    finishes: &[Finish],
+    now: DateTime<Utc>,
+    report: &mut CommitReport,
+    touched: &mut Touched,
+) -> Result<()> {
+    for wave in waves(finishes, |finish| finish.completion.instance) {
+        let mut applied = Vec::with_capacity(wave.len());
+        let states = close_instances(tx, finishes, &wave).await?;
+        for index in wave {
+            let finish = &finishes[index];
+            match states.get(&finish.completion.instance) {
+                None => report.stale_finishes.push(index),
+                Some(state) => {
+                    if *state != finish.to {
+                        report.cleared_finishes.push(index);
+                    }
+                    touched.instances.push(finish.completion.instance);
+                    applied.push((finish, *state));
+                }
+            }
+        }
+        close_tries(tx, &applied).await?;
+        put_results(tx, &applied, now).await?;
+        write_ledger(tx, &applied).await?;
+    }
+    Ok(())
+}
+
+/// The new state of each instance whose token held. An instance that was cleared while it ran becomes `none`, whatever
+/// the scheduler, which may not have heard of it yet, planned.
+async fn close_instances(
+    tx: &Tx,
+    finishes: &[Finish],
+    wave: &[usize],
+) -> Result<std::collections::HashMap<i64, TaskState>> {
+    let source = sql::source(
+        tx.dialect(),
+        1,
+        &[
+            ("x_id", Kind::Int),
+            ("x_token", Kind::Text),
+            ("x_to", Kind::Text),
+            ("x_reason", Kind::Text),
+            ("x_next", Kind::Int),
+            ("x_try", Kind::Int),
+            ("x_lost", Kind::Int),
+            ("x_start", Kind::Int),
+            ("x_end", Kind::Int),
+        ],
+    );
+    let sql = format!(
+        "UPDATE task_instance SET \
+         state = CASE WHEN state = 'restarting' THEN 'none' ELSE x_to END, \
+         state_reason = CASE WHEN state = 'restarting' THEN 'cleared' ELSE x_reason END, \
+         next_try_at = CASE WHEN state = 'restarting' THEN NULL ELSE x_next END, \
+         try_number = x_try, \
+         lost_workers = CASE WHEN state = 'restarting' THEN 0 ELSE lost_workers + x_lost END, \
+         start_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_start END, \
+         end_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_end END, \
+         lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL \
+         FROM {source} WHERE task_instance.id = x_id AND lease_token = x_token \
+         AND state IN ('running', 'restarting') RETURNING id, state"
+    );
+    let rows = sql::rows(wave.iter().map(|index| {
+        let finish = &finishes[*index];
+        let done = &finish.completion;
+        let counted = if finish.counts_try { done.try_number } else { done.try_number.saturating_sub(1) };
+        vec![
+            json!(done.instance),
+            json!(done.token),
+            json!(finish.to.as_str()),
+            json!(finish.reason),
+            json!(opt_micros(finish.next_try_at)),
+            json!(counted),
+            json!(i64::from(done.outcome == TryOutcome::LostWorker)),
+            json!(micros(done.started_at)),
+            json!(micros(done.ended_at)),
+        ]
+    }));
+    let rows = sql::all(&tx.inner, "finish tries", sql, vec![rows]).await?;
+    rows.iter().map(|row| Ok((row.int("id")?, row.word("state", TaskState::parse)?))).collect()
+}
+
+/// How the try itself ended; the instance may go on (retry, restart).
+fn try_state(outcome: &TryOutcome) -> TaskState {
+    match outcome {
+        TryOutcome::Success => TaskState::Success,
+        TryOutcome::Skipped { .. } => TaskState::Skipped,
+        TryOutcome::Failed { .. } | TryOutcome::Cancelled { .. } | TryOutcome::LostWorker => TaskState::Failed,
+    }
+}
+
+async fn close_tries(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
+    if applied.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(
+        tx.dialect(),
+        1,
+        &[
+            ("x_id", Kind::Int),
+            ("x_try", Kind::Int),
+            ("x_state", Kind::Text),
+            ("x_reason", Kind::Text),
+            ("x_start", Kind::Int),
+            ("x_end", Kind::Int),
+            ("x_error", Kind::Text),
+            ("x_rendered", Kind::Text),
+        ],
+    );
+    let sql = format!(
+        "UPDATE task_try SET state = x_state, state_reason = x_reason, start_date = x_start, end_date = x_end, \
+         error = x_error, rendered = COALESCE(x_rendered, rendered) \
+         FROM {source} WHERE task_try.instance_id = x_id AND task_try.try_number = x_try"
+    );
+    let rows = sql::rows(applied.iter().map(|(finish, _)| {
+        let done = &finish.completion;
+        vec![
+            json!(done.instance),
+            json!(done.try_number),
+            json!(try_state(&done.outcome).as_str()),
+            json!(finish.reason),
+            json!(micros(done.started_at)),
+            json!(micros(done.ended_at)),
+            json!(done.error),
+            json!(done.rendered.as_ref().map(Value::to_string)),
+        ]
+    }));
+    sql::run(&tx.inner, "close tries", sql, vec![rows]).await.map(|_| ())
+}
+
+/// What a task left behind under null is not kept; nor are the results of an instance that will run again.
+async fn put_results(tx: &Tx, applied: &[(&Finish, TaskState)], now: DateTime<Utc>) -> Result<()> {
+    let results: Vec<Vec<Value>> = applied
+        .iter()
+        .filter(|(_, state)| *state != TaskState::None)
+        .flat_map(|(finish, _)| finish.completion.results.iter().map(|result| (finish.completion.instance, result)))
+        .filter(|(_, (_, value))| !value.is_null())
+        .map(|(instance, (key, value))| vec![json!(instance), json!(key), json!(value.to_string())])
+        .collect();
+    if results.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_key", Kind::Text), ("x_value", Kind::Text)]);
+    let sql = format!(
+        "INSERT INTO xcom (instance_id, key, value, created_at) SELECT x_id, x_key, x_value, $2 FROM {source} \
+         WHERE TRUE ON CONFLICT (instance_id, key) DO UPDATE SET value = excluded.value, created_at = excluded.created_at"
+    );
+    sql::run(&tx.inner, "keep results", sql, vec![sql::rows(results), micros(now).into()]).await.map(|_| ())
+}
+
+async fn write_ledger(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
+    let entries: Vec<Vec<Value>> = applied
+        .iter()
+        .flat_map(|(finish, _)| finish.completion.ledger.iter().map(|entry| (&finish.completion, entry)))
+        .map(|(done, entry)| {
+            vec![
+                json!(done.instance),
+                json!(done.try_number),
+                json!(entry.stage),
+                json!(entry.source),
+                json!(entry.target),
+                json!(entry.rows_read),
+                json!(entry.rows_written),
+                json!(entry.rows_inserted),
+                json!(entry.rows_updated),
+                json!(entry.rows_deleted),
+                json!(entry.rows_rejected),
+                json!(entry.bytes),
+                json!(entry.checksum),
+                json!(json!(entry.remote_ids).to_string()),
+                json!(micros(entry.started_at)),
+                json!(micros(entry.ended_at)),
+            ]
+        })
+        .collect();
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(
+        tx.dialect(),
+        1,
+        &[
+            ("x_id", Kind::Int),
+            ("x_try", Kind::Int),
+            ("x_stage", Kind::Text),
+            ("x_source", Kind::Text),
+            ("x_target", Kind::Text),
+            ("x_read", Kind::Int),
+            ("x_written", Kind::Int),
+            ("x_inserted", Kind::Int),
+            ("x_updated", Kind::Int),
+            ("x_deleted", Kind::Int),
+            ("x_rejected", Kind::Int),
+            ("x_bytes", Kind::Int),
+            ("x_checksum", Kind::Text),
+            ("x_remote", Kind::Text),
+            ("x_start", Kind::Int),
+            ("x_end", Kind::Int),
+        ],
+    );
+    let sql = format!(
+        "INSERT INTO load_ledger (instance_id, try_number, stage, source, target, rows_read, rows_written, \
+         rows_inserted, rows_updated, rows_deleted, rows_rejected, byte_count, checksum, remote_ids, started_at, \
+         ended_at) SELECT * FROM {source}"
+    );
+    sql::run(&tx.inner, "write the ledger", sql, vec![sql::rows(entries)]).await.map(|_| ())
+}

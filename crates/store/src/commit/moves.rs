@@ -1,0 +1,151 @@
+//! Runs and task instances that go from one state to another without a worker.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{RunMove, TaskMove};
+use millrace_model::state::TaskState;
+use serde_json::json;
+
+use super::{CommitReport, Touched, waves};
+use crate::sql::{Kind, micros};
+use crate::{Result, Tx, backfill, sql};
+
+pub(super) async fn apply_to_runs(
+    tx: &Tx,
+    moves: &[RunMove],
+    now: DateTime<Utc>,
+    report: &mut CommitReport,
+    touched: &mut Touched,
+) -> Result<()> {
+    let source = sql::source(
+        tx.dialect(),
+        1,
+        &[("x_id", Kind::Int), ("x_from", Kind::Text), ("x_to", Kind::Text), ("x_reason", Kind::Text)],
+    );
+    let sql = format!(
+        "UPDATE dag_run SET state = x_to, state_reason = x_reason, \
+         queued_at = CASE WHEN x_to = 'queued' THEN $2 ELSE queued_at END, \
+         start_date = CASE x_to WHEN 'queued' THEN NULL WHEN 'running' THEN COALESCE(start_date, $2) \
+         ELSE start_date END, \
+         end_date = CASE WHEN x_to IN ('success', 'failed') THEN $2 ELSE NULL END \
+         FROM {source} WHERE dag_run.id = x_id AND state = x_from RETURNING id"
+    );
+    let mut finished = false;
+    for wave in waves(moves, |step| step.run) {
+        let (legal, illegal): (Vec<usize>, Vec<usize>) =
+            wave.into_iter().partition(|index| moves[*index].from.may_become(moves[*index].to));
+        for index in illegal {
+            let step = &moves[index];
+            tracing::error!(run = step.run, from = %step.from, to = %step.to, "not a legal step of a run; left out");
+            report.stale_runs.push(index);
+        }
+        let rows = sql::rows(legal.iter().map(|index| {
+            let step = &moves[*index];
+            vec![json!(step.run), json!(step.from.as_str()), json!(step.to.as_str()), json!(step.reason)]
+        }));
+        let values = vec![rows, micros(now).into()];
+        let moved: HashSet<i64> = sql::ids(&tx.inner, "move runs", sql.as_str(), values).await?.into_iter().collect();
+        for index in legal {
+            if moved.contains(&moves[index].run) {
+                finished |= moves[index].to.is_finished();
+                touched.runs.push(moves[index].run);
+            } else {
+                report.stale_runs.push(index);
+            }
+        }
+    }
+    if finished {
+        report.finished_backfills = backfill::finish_completed(tx, now).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn apply_to_tasks(
+    tx: &Tx,
+    moves: &[TaskMove],
+    now: DateTime<Utc>,
+    report: &mut CommitReport,
+    touched: &mut Touched,
+) -> Result<()> {
+    let source = sql::source(
+        tx.dialect(),
+        1,
+        &[
+            ("x_id", Kind::Int),
+            ("x_from", Kind::Text),
+            ("x_to", Kind::Text),
+            ("x_reason", Kind::Text),
+            ("x_counts", Kind::Int),
+        ],
+    );
+    let sql = format!(
+        "UPDATE task_instance SET state = x_to, state_reason = x_reason, try_number = try_number + x_counts, \
+         start_date = CASE WHEN x_to IN ('success', 'failed', 'upstream_failed', 'skipped', 'removed') \
+         THEN COALESCE(start_date, $2) WHEN x_to = 'none' THEN NULL ELSE start_date END, \
+         end_date = CASE WHEN x_to IN ('success', 'failed', 'upstream_failed', 'skipped', 'removed') THEN $2 \
+         WHEN x_to = 'none' THEN NULL ELSE end_date END, \
+         next_try_at = CASE WHEN x_to = 'up_for_retry' THEN next_try_at ELSE NULL END, \
+         lease_owner = CASE WHEN x_to = 'restarting' THEN lease_owner ELSE NULL END, \
+         lease_token = CASE WHEN x_to = 'restarting' THEN lease_token ELSE NULL END, \
+         lease_expires_at = CASE WHEN x_to = 'restarting' THEN lease_expires_at ELSE NULL END \
+         FROM {source} WHERE task_instance.id = x_id AND state = x_from RETURNING id"
+    );
+    for wave in waves(moves, |step| step.instance) {
+        let (legal, illegal): (Vec<usize>, Vec<usize>) =
+            wave.into_iter().partition(|index| moves[*index].from.may_become(moves[*index].to));
+        for index in illegal {
+            let step = &moves[index];
+            tracing::error!(
+                instance = step.instance, from = %step.from, to = %step.to,
+                "not a legal step of a task instance; left out"
+            );
+            report.stale_moves.push(index);
+        }
+        let rows = sql::rows(legal.iter().map(|index| {
+            let step = &moves[*index];
+            vec![
+                json!(step.instance),
+                json!(step.from.as_str()),
+                json!(step.to.as_str()),
+                json!(step.reason),
+                json!(i64::from(step.counts_try)),
+            ]
+        }));
+        let values = vec![rows, micros(now).into()];
+        let moved = sql::ids(&tx.inner, "move task instances", sql.as_str(), values).await?;
+        let moved: HashSet<i64> = moved.into_iter().collect();
+        let mut taken_from_workers = Vec::new();
+        for index in legal {
+            let step = &moves[index];
+            if !moved.contains(&step.instance) {
+                report.stale_moves.push(index);
+                continue;
+            }
+            touched.instances.push(step.instance);
+            if matches!(step.from, TaskState::Running | TaskState::Restarting) && step.to != TaskState::Restarting {
+                taken_from_workers.push((step.instance, step.to));
+            }
+        }
+        close_open_tries(tx, &taken_from_workers, now).await?;
+    }
+    Ok(())
+}
+
+/// The tries of instances that were taken from their workers: what they still send is refused.
+pub(crate) async fn close_open_tries(tx: &Tx, taken: &[(i64, TaskState)], now: DateTime<Utc>) -> Result<()> {
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_state", Kind::Text)]);
+    let sql = format!(
+        "UPDATE task_try SET state = x_state, end_date = $2, \
+         state_reason = (SELECT i.state_reason FROM task_instance i WHERE i.id = task_try.instance_id) \
+         FROM {source} WHERE task_try.instance_id = x_id AND task_try.end_date IS NULL"
+    );
+    let rows = sql::rows(taken.iter().map(|(instance, to)| {
+        let state = if to.is_finished() { *to } else { TaskState::Failed };
+        vec![json!(instance), json!(state.as_str())]
+    }));
+    sql::run(&tx.inner, "close tries", sql, vec![rows, micros(now).into()]).await.map(|_| ())
+}
