@@ -34,6 +34,7 @@ const LAST_LINES: usize = 10;
 /// and can't be taken for commands.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
 pub struct Bash {
     /// The command, or a whole script.
     bash_command: Template<String>,

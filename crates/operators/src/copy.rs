@@ -30,6 +30,7 @@ pub const ENTRY: OperatorEntry = OperatorEntry::of::<Copy>("copy", "loads CSV ob
 /// the highest `order_key` stays, wherever it comes from.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
 pub struct Copy {
     /// The connection to the warehouse.
     warehouse_conn_id: Template<String>,
@@ -124,7 +125,8 @@ impl Operator for Copy {
         if self.method() == Method::Upsert {
             match &self.upsert_keys {
                 None => {
-                    problems.add("upsert_keys", "method: upsert needs upsert_keys, the columns by which rows are equal")
+                    problems
+                        .add("upsert_keys", "method: upsert needs upsert_keys, the columns by which rows are equal");
                 }
                 Some(keys) => Target::check_keys(keys, self.order_key.as_ref(), problems),
             }

@@ -80,8 +80,10 @@ fn name_problem(name: &str) -> Option<String> {
     if name.trim().is_empty() {
         return Some("file is empty".to_owned());
     }
-    let leaves = name.starts_with('/') || name.contains(['\\', '\0']) || name.split('/').any(|part| part == "..");
-    leaves.then(|| format!("'{name}' leaves the run's scratch folder; write a name such as nps.csv"))
+    let is_path = name.starts_with('.') || name.contains(['/', '\\', '\0']);
+    is_path.then(|| {
+        format!("'{name}' is not a plain name of a file in the run's scratch folder; write one such as nps.csv")
+    })
 }
 
 impl Extract {

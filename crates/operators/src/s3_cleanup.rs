@@ -77,7 +77,7 @@ impl Operator for S3Cleanup {
         let has_window = self.from_datetime.is_some() || self.to_datetime.is_some();
         match (&self.keys, self.prefix.is_some() || has_window) {
             (Some(_), true) => {
-                problems.add("keys", "keys excludes prefix, from_datetime and to_datetime; use one kind")
+                problems.add("keys", "keys excludes prefix, from_datetime and to_datetime; use one kind");
             }
             (None, false) => problems.add("", "say what to remove: keys, or prefix, or from_datetime and to_datetime"),
             _ => {}

@@ -1,9 +1,7 @@
 //! `sql`: statements on a database.
 
 use millrace_operator_api::ports::SmallResult;
-use millrace_operator_api::{
-    BoxFuture, Operator, OperatorEntry, Outcome, PortErrorKind, Problems, TaskContext, TaskError,
-};
+use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::parts::parameter::{OneOrMany, is_blank, rendered, rendered_text, written};
 use crate::parts::report::while_doing;
-use crate::parts::script::{Piece, plan};
+use crate::parts::script::notices;
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<Sql>("sql", "runs SQL statements, by default in one transaction")
     .aliases(&["SQLExecuteQueryOperator", "PostgresOperator", "MySqlOperator", "RedshiftSQLOperator"])
@@ -29,10 +27,11 @@ const RESULT_ROWS: usize = 1_000;
 /// Runs SQL statements on a warehouse or a source, by default all in one transaction: an error rolls everything back and
 /// fails the task with the database's own words.
 ///
-/// The script's own BEGIN changes nothing while a transaction is open; its own COMMIT ends a transaction, and the rest runs
-/// in the next one. Both are told in the log.
+/// A script is one session. Its own BEGIN changes nothing while a transaction is open; its own COMMIT ends the transaction,
+/// and the rest runs in the next one. Both are told in the log.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
 pub struct Sql {
     /// The connection to run on.
     sql_conn_id: Template<String>,
@@ -41,7 +40,7 @@ pub struct Sql {
     /// Commit each statement by itself.
     #[serde(default)]
     autocommit: bool,
-    /// Make the rows of the last statement the task's result, as a list of objects with texts (1,000 rows at most).
+    /// Make the rows of the last statement that returns some the task's result, as a list of objects with texts (1,000 rows at most).
     #[serde(default)]
     return_rows: bool,
 }
@@ -75,51 +74,27 @@ impl Sql {
         if statements.is_empty() {
             return Err(TaskError::Fail("parameter sql holds no statement after rendering".to_owned()));
         }
-        let plan = plan(&statements, self.autocommit).map_err(TaskError::Fail)?;
-        for notice in &plan.notices {
+        for notice in notices(&statements, self.autocommit) {
             context.warning(notice);
         }
-        let mut last = None;
-        let mut committed = Vec::new();
-        for piece in &plan.pieces {
-            if context.cancel.is_cancelled() {
-                return Err(TaskError::Cancelled(context.cancel.cancelled().await));
-            }
-            context.info(format!("running {} on {conn_id}{}", numbers(piece), kind(piece)));
-            let results =
-                database.execute(&piece.statements, piece.autocommit, &context.work).await.map_err(|error| {
-                    let is_stop = error.kind == PortErrorKind::Cancelled;
-                    let attempted = format!("{} on {conn_id}{}", numbers(piece), standing(&committed));
-                    // The port counts from the piece's first statement.
-                    if is_stop { error.into() } else { while_doing(&attempted, error) }
-                })?;
-            for (index, result) in results.iter().enumerate() {
-                tell(context, piece.first + index, result);
-            }
-            committed.push(numbers(piece));
-            context.checkpoint("sql", format!("{} done", numbers(piece)));
-            last = results.into_iter().next_back();
+        if context.cancel.is_cancelled() {
+            return Err(TaskError::Cancelled(context.cancel.cancelled().await));
         }
-        match last.filter(|_| self.return_rows) {
-            Some(result) => Ok(Outcome::with(rows_of(context, &result))),
-            None => Ok(Outcome::default()),
+        let kind = if self.autocommit { ", each committed by itself" } else { " in one transaction" };
+        context.info(format!("running {} statements on {conn_id}{kind}", statements.len()));
+        let results = database
+            .execute(&statements, self.autocommit, &context.work)
+            .await
+            .map_err(|error| while_doing(&format!("running SQL on {conn_id}"), error))?;
+        for (index, result) in results.iter().enumerate() {
+            tell(context, index + 1, result);
+        }
+        context.checkpoint("sql", format!("{} statements done", statements.len()));
+        match results.iter().rev().find(|result| !result.columns.is_empty()) {
+            Some(result) if self.return_rows => Ok(Outcome::with(rows_of(context, result))),
+            _ => Ok(Outcome::default()),
         }
     }
-}
-
-fn numbers(piece: &Piece) -> String {
-    match piece.statements.len() {
-        1 => format!("statement {}", piece.first),
-        count => format!("statements {} to {}", piece.first, piece.first + count - 1),
-    }
-}
-
-fn kind(piece: &Piece) -> &'static str {
-    if piece.autocommit { ", each committed by itself" } else { " in one transaction" }
-}
-
-fn standing(committed: &[String]) -> String {
-    if committed.is_empty() { String::new() } else { format!(", after {} had been committed", committed.join(" and ")) }
 }
 
 fn tell(context: &TaskContext, number: usize, result: &SmallResult) {

@@ -56,7 +56,7 @@ impl Operator for Upload {
         match (&self.from_task, &self.file) {
             (None, None) => problems.add("", "say which file: from_task (the task that wrote it) or file"),
             (Some(_), Some(_)) => {
-                problems.add("file", "from_task and file exclude each other: the task knows its file")
+                problems.add("file", "from_task and file exclude each other: the task knows its file");
             }
             _ => {}
         }

@@ -25,6 +25,7 @@ pub const ENTRY: OperatorEntry =
 /// in a tie the incoming row wins. The same file twice leaves the same table.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
 pub struct Upsert {
     /// The connection to the warehouse.
     warehouse_conn_id: Template<String>,

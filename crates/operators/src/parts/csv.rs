@@ -124,9 +124,13 @@ fn append_cell(out: &mut Vec<u8>, cell: &[u8], delimiter: u8) -> Result<(), ()> 
 }
 
 fn append_field(out: &mut Vec<u8>, cell: &[u8], delimiter: u8) {
-    let is_special = cell.iter().fold(false, |special, &byte| {
-        special | (byte == b'"') | (byte == b'\n') | (byte == b'\r') | (byte == delimiter)
-    });
+    let is_special = cell.iter().fold(0_u8, |special, &byte| {
+        special
+            | u8::from(byte == b'"')
+            | u8::from(byte == b'\n')
+            | u8::from(byte == b'\r')
+            | u8::from(byte == delimiter)
+    }) != 0;
     let is_edged = cell.first().is_none_or(|byte| *byte <= b' ') || cell.last().is_none_or(|byte| *byte <= b' ');
     // A lone `\.` ends the data for PostgreSQL's reader.
     if is_special || is_edged || cell == b"\\." {

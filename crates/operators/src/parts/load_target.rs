@@ -38,7 +38,7 @@ impl Target<'_> {
         }
         match self.from_task {
             Some(_) if self.prefix => {
-                problems.add("prefix", "from_task names one object; prefix has no meaning with it")
+                problems.add("prefix", "from_task names one object; prefix has no meaning with it");
             }
             Some(_) => {
                 for (name, field) in places {

@@ -55,12 +55,12 @@ pub struct Object {
     pub modified: DateTime<Utc>,
 }
 
-/// Where the process "dies": the effect happened, and nobody was told.
+/// After what the process "dies": the effect happened, and nobody was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Death {
-    AfterPut,
-    AfterRemove,
-    AfterDelete,
+    Put,
+    Remove,
+    Delete,
 }
 
 #[derive(Default)]
@@ -342,7 +342,7 @@ impl ObjectStore for Fake {
             if self.0.put_answer_is_lost.load(Ordering::Relaxed) {
                 return Err(PortError::new(PortErrorKind::AlreadyExists, "412"));
             }
-            self.0.dies(Death::AfterPut)?;
+            self.0.dies(Death::Put)?;
             Ok(info)
         })
     }
@@ -376,7 +376,7 @@ impl ObjectStore for Fake {
                     report.deleted += 1;
                 }
             }
-            self.0.dies(Death::AfterDelete)?;
+            self.0.dies(Death::Delete)?;
             Ok(report)
         })
     }
@@ -418,7 +418,7 @@ impl Scratch for Fake {
     fn remove<'a>(&'a self, _: &'a WorkId, name: &'a str) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
             lock(&self.0.scratch).remove(name);
-            self.0.dies(Death::AfterRemove)
+            self.0.dies(Death::Remove)
         })
     }
 }

@@ -1,4 +1,5 @@
 //! Operators against fake ports: what they decide, and what they do after dying at each effect.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod catalogue;
 mod fakes;

@@ -90,7 +90,7 @@ fn a_lost_answer_to_our_own_publishing_is_a_success() {
 #[test]
 fn a_try_after_one_that_died_overwrites_its_own_object_only() {
     let world = World::with_rows(&["id", "note"], NPS);
-    *world.death.lock().unwrap() = Some(Death::AfterPut);
+    *world.death.lock().unwrap() = Some(Death::Put);
     assert!(world.run("sql_to_s3", to_s3(json!({}))).is_err());
     assert!(world.body("nps.csv").is_some());
     world.run_try("sql_to_s3", to_s3(json!({})), 2).unwrap();
@@ -192,7 +192,7 @@ fn a_file_goes_from_extract_to_upload_and_is_removed() {
 
 #[test]
 fn an_upload_that_died_is_finished_by_the_next_try() {
-    for death in [Death::AfterPut, Death::AfterRemove] {
+    for death in [Death::Put, Death::Remove] {
         let world = World::with_rows(&["id", "note"], NPS);
         extract_and_hand_over(&world);
         *world.death.lock().unwrap() = Some(death);
@@ -261,7 +261,7 @@ fn case_75_missing_keys_batches_and_empty_prefixes() {
 fn a_cleanup_that_died_does_not_miss_what_it_removed_itself() {
     let world = World::new();
     world.put_stranger("a", "x");
-    *world.death.lock().unwrap() = Some(Death::AfterDelete);
+    *world.death.lock().unwrap() = Some(Death::Delete);
     let parameters = json!({"bucket": "b", "keys": ["a"], "on_missing": "error"});
     assert!(world.run("s3_cleanup", parameters.clone()).is_err());
     assert!(world.keys().is_empty());
@@ -300,7 +300,7 @@ fn mistakes_are_found_when_the_file_is_read() {
         ("upload", json!({"s3_bucket": "b", "s3_key": "k"}), ": say which file"),
         ("upload", json!({"s3_bucket": "b", "s3_key": "k", "file": "f", "from_task": "t"}), "exclude each other"),
         ("extract", json!({"sql_conn_id": "c", "query": " "}), "query: query is empty"),
-        ("extract", json!({"sql_conn_id": "c", "query": "q", "file": "../x"}), "leaves the run's scratch folder"),
+        ("extract", json!({"sql_conn_id": "c", "query": "q", "file": "../x"}), "is not a plain name"),
         ("extract", json!({"sql_conn_id": "c", "query": "q", "delimiter": ";;"}), "delimiter: ';;' is not one ASCII"),
         (
             "extract",
