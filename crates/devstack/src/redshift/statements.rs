@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +20,8 @@ const TOKEN_LIFE: chrono::TimeDelta = chrono::TimeDelta::hours(8);
 const STATEMENT_LIFE: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 /// Statements that run at a time.
 const MOST_ACTIVE: usize = 500;
+/// Connections to PostgreSQL at a time, besides those of sessions; further statements wait, as in Redshift's queue.
+const MOST_CONNECTIONS: usize = 32;
 
 /// The states of the Data API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,13 +240,15 @@ pub(super) struct Statements {
     engine: Arc<Engine>,
     database: String,
     state: Mutex<State>,
+    connections: Semaphore,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Statements {
     pub(super) fn new(engine: Arc<Engine>, database: String, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { engine, database, state: Mutex::default(), tasks: TaskTracker::new(), stop })
+        let connections = Semaphore::new(MOST_CONNECTIONS);
+        Arc::new(Self { engine, database, state: Mutex::default(), connections, tasks: TaskTracker::new(), stop })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -315,6 +319,14 @@ impl Statements {
         {
             return Err(SqlError::verbatim(format!("FATAL: database \"{database}\" does not exist")));
         }
+        // A session never waits here: others may wait for the locks that it holds.
+        let _place = match &statement.session {
+            Some(_) => None,
+            None => tokio::select! {
+                place = self.connections.acquire() => place.ok(),
+                () = statement.cancel.cancelled() => return Err(SqlError::aborted()),
+            },
+        };
         let mut connection = match used.take() {
             Some(connection) => connection,
             None => self.engine.connect().await?,

@@ -269,3 +269,41 @@ async fn planned_failures_happen() -> Result {
     assert_eq!(stand.rows("SELECT COUNT(*) FROM t").await?, ["1"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn more_statements_than_connections_wait_their_turn() -> Result {
+    let stand = Stand::start().await?;
+    stand.run("CREATE TABLE t (id INT)").await?;
+    let sends = (0..120).map(|number| {
+        let request = stand.client.execute_statement().cluster_identifier("c").database("dev");
+        request.sql(format!("INSERT INTO t VALUES ({number})")).send()
+    });
+    for sent in futures::future::try_join_all(sends).await? {
+        assert_eq!(stand.wait(sent.id().ok_or("no id")?).await?.error(), None);
+    }
+    assert_eq!(stand.rows("SELECT COUNT(*), MAX(id) FROM t").await?, ["120|119"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shutdown_cancels_what_runs() -> Result {
+    let stand = Stand::start().await?;
+    let sent = stand.client.execute_statement().cluster_identifier("c").database("dev").sql("SELECT pg_sleep(600)");
+    let sent = sent.send().await?;
+    let id = sent.id().ok_or("no id")?.to_owned();
+    wait_for("the statement to run", Duration::from_secs(30), async || {
+        let described = stand.client.describe_statement().id(&id).send().await.ok()?;
+        (described.status() == Some(&StatusString::Started)).then_some(())
+    })
+    .await?;
+    let Stand { client, redshift, database, .. } = stand;
+    redshift.shutdown().await;
+    let running = tokio::task::spawn_blocking(move || {
+        database.query(
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'",
+        )
+    });
+    assert_eq!(running.await??, [[Some("0".to_owned())]], "the statement still runs in PostgreSQL");
+    assert!(matches!(client.list_statements().send().await, Err(SdkError::DispatchFailure(_))), "it still listens");
+    Ok(())
+}

@@ -22,7 +22,7 @@ pub(crate) struct Stand {
     pub(crate) s3: RunningS3,
     _folder: tempfile::TempDir,
     // Dropped last: the others are connected to it.
-    _database: TestDatabase,
+    pub(crate) database: TestDatabase,
 }
 
 impl Stand {
@@ -46,7 +46,7 @@ impl Stand {
         })
         .await?;
         let client = client(&redshift, "standin");
-        Ok(Self { client, redshift, s3, _folder: folder, _database: database })
+        Ok(Self { client, redshift, s3, _folder: folder, database })
     }
 
     /// Sends one statement and waits for its end.
