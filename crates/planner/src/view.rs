@@ -262,6 +262,12 @@ impl View {
         self.runs.values().map(RunView::occupying).sum()
     }
 
+    /// The token of the try that holds an instance.
+    pub fn token_of(&self, instance: InstanceKey) -> Option<&str> {
+        let (run, place) = self.places.get(&instance)?;
+        self.runs.get(run)?.instances[*place].token.as_deref()
+    }
+
     /// The state of a task's first instance in an active run.
     pub fn task_state(&self, run: RunKey, task_id: &str) -> Option<TaskState> {
         let run = self.runs.get(&run)?;

@@ -1,0 +1,158 @@
+//! Which files are DAG files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Gitignore-like, one pattern a line, at the top of the folder.
+const IGNORE_FILES: [&str; 2] = [".millraceignore", ".airflowignore"];
+/// Folders within folders beyond this are not looked into: a link may lead in a circle.
+const MAX_DEPTH: usize = 20;
+
+/// The `.yaml` and `.yml` files under `folder`, relative to it and sorted. Left out are hidden files and folders (names
+/// that begin with `.`), folders that are links, and what `.millraceignore` or `.airflowignore` names. A folder that
+/// does not exist holds none.
+pub fn dag_file_paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let ignored = IgnoreList::read(folder);
+    let mut found = Vec::new();
+    let mut waiting = vec![(PathBuf::new(), 0)];
+    while let Some((relative, depth)) = waiting.pop() {
+        let entries = match std::fs::read_dir(folder.join(&relative)) {
+            Ok(entries) => entries,
+            // Gone since it was listed, or never there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(text) = name.to_str().filter(|text| !text.starts_with('.')) else { continue };
+            let path = relative.join(text);
+            if ignored.matches(&path) {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                if depth < MAX_DEPTH {
+                    waiting.push((path, depth + 1));
+                }
+            } else if is_dag_file(text) && (kind.is_file() || folder.join(&path).is_file()) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_dag_file(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
+}
+
+/// The text of a file that a DAG names by its path relative to the folder. None when it is not there, is not text, or
+/// lies outside of the folder, be it by a link.
+pub fn read_sibling(folder: &Path, relative: &str) -> Option<String> {
+    let inside = folder.canonicalize().ok()?;
+    let path = inside.join(relative).canonicalize().ok()?;
+    if !path.starts_with(&inside) || !path.is_file() {
+        return None;
+    }
+    std::fs::read_to_string(path).ok()
+}
+
+/// Patterns of names to leave out: `*` and `?` within a name; one with a `/` is matched from the top, another against
+/// each name on the way.
+struct IgnoreList {
+    patterns: Vec<String>,
+}
+
+impl IgnoreList {
+    fn read(folder: &Path) -> Self {
+        let text: String = IGNORE_FILES
+            .iter()
+            .filter_map(|name| std::fs::read_to_string(folder.join(name)).ok())
+            .collect::<Vec<_>>()
+            .join("\n");
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Self { patterns: lines.map(|line| line.trim_end_matches('/').to_owned()).collect() }
+    }
+
+    fn matches(&self, path: &Path) -> bool {
+        let text = path.to_string_lossy();
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        self.patterns.iter().any(|pattern| match pattern.strip_prefix('/') {
+            Some(anchored) => is_like(anchored, &text),
+            None if pattern.contains('/') => is_like(pattern, &text),
+            None => is_like(pattern, &name),
+        })
+    }
+}
+
+/// `*` stands for any run of characters but `/`, `?` for one of them.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut at, mut read) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while read < text.len() {
+        if at < pattern.len() && pattern[at] == '*' {
+            star = Some((at, read));
+            at += 1;
+        } else if at < pattern.len() && (pattern[at] == text[read] || (pattern[at] == '?' && text[read] != '/')) {
+            (at, read) = (at + 1, read + 1);
+        } else if let Some((star_at, from)) = star.filter(|(_, from)| text[*from] != '/') {
+            star = Some((star_at, from + 1));
+            (at, read) = (star_at + 1, from + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[at..].iter().all(|rest| *rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_stay_within_a_name() {
+        for (pattern, text, expected) in [
+            ("*.yaml", "a.yaml", true),
+            ("*.yaml", "x/a.yaml", false),
+            ("x/*", "x/a.yaml", true),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", false),
+            ("*b*c", "abbbc", true),
+            ("*b*c", "abbb", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(is_like(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn finds_files_in_folders_and_leaves_out_what_is_hidden_or_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in
+            ["b.yaml", "a.yml", "team/c.yaml", ".hidden.yaml", ".git/d.yaml", "e.txt", "drafts/f.yaml", "g_test.yaml"]
+        {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::fs::write(folder.path().join(".millraceignore"), "# not yet\ndrafts/\n*_test.yaml\n").unwrap();
+        let found = dag_file_paths(folder.path()).unwrap();
+        assert_eq!(found, ["a.yml", "b.yaml", "team/c.yaml"].map(PathBuf::from));
+        assert!(dag_file_paths(&folder.path().join("nowhere")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn siblings_stay_inside_even_by_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret.sql"), "secret").unwrap();
+        std::fs::write(folder.path().join("a.sql"), "SELECT 1").unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret.sql"), folder.path().join("link.sql")).unwrap();
+        assert_eq!(read_sibling(folder.path(), "a.sql").as_deref(), Some("SELECT 1"));
+        assert_eq!(read_sibling(folder.path(), "link.sql"), None);
+        assert_eq!(read_sibling(folder.path(), "missing.sql"), None);
+    }
+}

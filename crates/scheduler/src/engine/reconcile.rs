@@ -1,0 +1,110 @@
+//! What the store made of a batch, brought back into the view.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{Assignment, Batch, RunKey};
+use millrace_model::state::TaskState;
+use millrace_store::{ActiveRun, CommitReport, Result};
+
+use super::Engine;
+use crate::load;
+
+impl Engine {
+    /// Starts what was claimed, adds what was created, reads again what did not fit. Returns whether there may be more
+    /// to decide at once.
+    pub(super) async fn settle(
+        &mut self,
+        batch: &Batch,
+        report: &CommitReport,
+        assignments: Vec<Assignment>,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
+        for finish in &batch.finishes {
+            self.in_flight.remove(&finish.completion.instance);
+            self.foreign.remove(&finish.completion.instance);
+        }
+        let (stale, sound): (Vec<_>, Vec<_>) =
+            assignments.into_iter().enumerate().partition(|(index, _)| report.stale_claims.contains(index));
+        self.start_tries(sound.into_iter().map(|(_, assignment)| assignment).collect());
+
+        let mut again = self.add_created(batch, report, now).await?;
+        let mut unsure = self.misfits(batch, report);
+        unsure.extend(stale.iter().map(|(_, assignment)| assignment.run.run_key));
+        for run in unsure {
+            self.read_run(run).await?;
+            again = true;
+        }
+        // A commit that was repeated because its first answer was lost finds its own claims there.
+        let committed = stale.into_iter().map(|(_, assignment)| assignment).filter(|it| self.holds(it)).collect();
+        self.start_tries(committed);
+        if !report.finished_backfills.is_empty() {
+            load::set_backfills(&self.store, &mut self.view).await?;
+        }
+        Ok(again)
+    }
+
+    async fn add_created(&mut self, batch: &Batch, report: &CommitReport, now: DateTime<Utc>) -> Result<bool> {
+        for (new, created) in batch.new_runs.iter().zip(&report.created) {
+            match created {
+                Some(created) => {
+                    if !self.view.put_created(new, created.run, &created.instances, now) {
+                        self.read_run(created.run).await?;
+                    }
+                }
+                None => {
+                    tracing::info!(dag = %new.dag_id, run = %new.run_id, "there is a run for this date already");
+                    self.view.creation_refused(&new.dag_id);
+                    if let Some(row) = self.store.run(new.dag_id.as_str(), new.run_id.as_str()).await?
+                        && self.view.run_state(row.key).is_none()
+                        && !row.state.is_finished()
+                    {
+                        self.read_run(row.key).await?;
+                    }
+                }
+            }
+        }
+        Ok(!batch.new_runs.is_empty())
+    }
+
+    /// The runs of items that were stale, or that became something else than was planned.
+    fn misfits(&self, batch: &Batch, report: &CommitReport) -> BTreeSet<RunKey> {
+        let finishes = report.stale_finishes.iter().chain(&report.cleared_finishes);
+        let instances = finishes
+            .map(|index| batch.finishes[*index].completion.instance)
+            .chain(report.stale_moves.iter().map(|index| batch.task_moves[*index].instance));
+        let mut runs: BTreeSet<RunKey> = instances.filter_map(|instance| self.view.run_of(instance)).collect();
+        runs.extend(report.stale_runs.iter().map(|index| batch.run_moves[*index].run));
+        if !runs.is_empty() {
+            tracing::debug!(stale = report.stale_count(), runs = runs.len(), "reading runs again");
+        }
+        runs
+    }
+
+    fn holds(&self, assignment: &Assignment) -> bool {
+        let task_id = assignment.task().task_id.as_str();
+        self.view.token_of(assignment.instance) == Some(assignment.token.as_str())
+            && self.view.task_state(assignment.run.run_key, task_id) == Some(TaskState::Running)
+    }
+
+    /// Compares a run's leases with what runs here: stops what was taken away, notes what others hold.
+    pub(super) fn note_leases(&mut self, run: &ActiveRun) {
+        for row in &run.instances {
+            match (&row.lease, self.in_flight.get(&row.key)) {
+                (lease, Some(token)) => {
+                    let is_held = lease.as_ref().is_some_and(|lease| lease.token == *token);
+                    if !is_held || row.state != TaskState::Running {
+                        let reason = row.state_reason.as_deref().unwrap_or("the task was cleared or marked");
+                        self.executor.cancel(row.key, token, reason);
+                    }
+                }
+                (Some(lease), None) if lease.owner != self.options.job_id => {
+                    self.foreign.insert(row.key);
+                }
+                (_, None) => {
+                    self.foreign.remove(&row.key);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The folder of DAG files against the store.
+
+use millrace_dagfile::Defaults;
+use millrace_scheduler::{DagsFolder, FolderOptions, SyncReport};
+use millrace_store::DagFilter;
+
+use crate::stage::Stage;
+
+struct Folder {
+    stage: Stage,
+    folder: DagsFolder,
+}
+
+impl Folder {
+    async fn new() -> Self {
+        let stage = Stage::new(1).await;
+        let path = stage.home.path().join("dags");
+        std::fs::create_dir(&path).unwrap();
+        let options = FolderOptions {
+            folder: path,
+            catalogue: millrace_operators::catalogue(),
+            defaults: Defaults::default(),
+            paused_at_creation: true,
+        };
+        Self { stage, folder: DagsFolder::new(options) }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.stage.home.path().join("dags").join(name), text).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        std::fs::remove_file(self.stage.home.path().join("dags").join(name)).unwrap();
+    }
+
+    async fn sync(&mut self) -> SyncReport {
+        self.folder.sync(&self.stage.store, self.stage.now()).await.unwrap()
+    }
+
+    /// `id`, with `!` when its file has an error and `-` when it is stale.
+    async fn dags(&self) -> Vec<String> {
+        let filter = DagFilter { include_stale: true, ..DagFilter::default() };
+        let rows = self.stage.store.dags(&filter).await.unwrap().rows;
+        let mark = |error, stale| format!("{}{}", if error { "!" } else { "" }, if stale { "-" } else { "" });
+        rows.iter().map(|row| format!("{}{}", row.dag_id, mark(row.has_import_error, row.is_stale))).collect()
+    }
+
+    async fn errors(&self) -> Vec<String> {
+        let rows = self.stage.store.import_errors().await.unwrap();
+        rows.iter()
+            .map(|row| format!("{}: {}", row.file_path, row.diagnostics[0]["message"].as_str().unwrap()))
+            .collect()
+    }
+}
+
+const GOOD: &str = "tasks:\n  a:\n    operator: noop\n";
+
+#[tokio::test]
+async fn case_96_a_broken_file_keeps_its_last_good_version_until_it_is_mended_or_gone() {
+    let mut folder = Folder::new().await;
+    folder.write("one.yaml", GOOD);
+    folder.write("two.yml", GOOD);
+    let report = folder.sync().await;
+    assert_eq!((report.files, report.read, report.stored), (2, 2, 2));
+    assert_eq!(folder.dags().await, ["one", "two"]);
+
+    folder.write("one.yaml", "tasks: [broken\n");
+    let report = folder.sync().await;
+    assert_eq!((report.read, report.stored, report.broken), (1, 0, vec!["one.yaml".to_owned()]));
+    assert_eq!(folder.dags().await, ["one!", "two"]);
+    assert_eq!(folder.errors().await.len(), 1);
+
+    folder.write("one.yaml", &format!("description: mended\n{GOOD}"));
+    assert_eq!(folder.sync().await.stored, 1);
+    assert_eq!(folder.dags().await, ["one", "two"]);
+    assert!(folder.errors().await.is_empty());
+
+    folder.remove("one.yaml");
+    let report = folder.sync().await;
+    assert_eq!(report.stale.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["one"]);
+    assert_eq!(folder.dags().await, ["one-", "two"]);
+
+    folder.write("one.yaml", GOOD);
+    folder.sync().await;
+    assert_eq!(folder.dags().await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_broken_file_keeps_its_dag_after_a_restart_too() {
+    let mut folder = Folder::new().await;
+    folder.write("one.yaml", GOOD);
+    folder.sync().await;
+    folder.write("one.yaml", "tasks: [broken\n");
+    folder.folder = DagsFolder::new(FolderOptions {
+        folder: folder.stage.home.path().join("dags"),
+        catalogue: millrace_operators::catalogue(),
+        defaults: Defaults::default(),
+        paused_at_creation: true,
+    });
+    assert!(folder.sync().await.stale.is_empty());
+    assert_eq!(folder.dags().await, ["one!"]);
+}
+
+#[tokio::test]
+async fn two_files_with_one_dag_are_an_error_of_both_and_the_first_stays_in_service() {
+    let mut folder = Folder::new().await;
+    folder.write("a.yaml", &format!("dag_id: same\n{GOOD}"));
+    folder.sync().await;
+    folder.write("b.yaml", &format!("dag_id: same\ndescription: other\n{GOOD}"));
+    let report = folder.sync().await;
+    assert_eq!((report.stored, report.broken.len()), (0, 2));
+    let message = "DAG 'same' is defined by several files: a.yaml, b.yaml";
+    assert_eq!(folder.errors().await, [format!("a.yaml: {message}"), format!("b.yaml: {message}")]);
+    assert_eq!(folder.dags().await, ["same!"]);
+    folder.remove("a.yaml");
+    assert_eq!(folder.sync().await.stored, 1);
+    assert!(folder.errors().await.is_empty());
+    assert_eq!(folder.dags().await, ["same"]);
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_read_again() {
+    let mut folder = Folder::new().await;
+    folder.write("one.yaml", GOOD);
+    folder.sync().await;
+    assert_eq!(folder.sync().await.read, 0);
+    folder.folder.forget_stamps();
+    let report = folder.sync().await;
+    assert_eq!((report.read, report.stored), (1, 0));
+}
+
+#[tokio::test]
+async fn a_change_is_seen_as_it_happens() {
+    let mut folder = Folder::new().await;
+    let mut changes = folder.folder.watch();
+    folder.sync().await;
+    // As editors do it: written beside, then renamed.
+    folder.write(".one.yaml.swp", GOOD);
+    let beside = folder.stage.home.path().join("dags/.one.yaml.swp");
+    std::fs::rename(beside, folder.stage.home.path().join("dags/one.yaml")).unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(20), changes.settled()).await.expect("a change is seen");
+    assert_eq!(folder.sync().await.stored, 1);
+}

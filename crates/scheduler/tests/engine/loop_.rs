@@ -1,0 +1,123 @@
+//! The running scheduler: woken by events, stopped in good order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, TryOutcome};
+use millrace_model::state::RunState;
+use millrace_operator_api::context::Clock;
+use millrace_planner::SHUTDOWN_REASON;
+use millrace_scheduler::{FolderOptions, Scheduler, SchedulerError, SchedulerOptions};
+use millrace_store::Store;
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::{HandExecutor, Stage, dag};
+
+/// Ends each try at once, except those of tasks named `hang…`, which end when they are cancelled.
+struct PromptExecutor {
+    hand: HandExecutor,
+    clock: Arc<dyn Clock>,
+    completions: UnboundedSender<Completion>,
+}
+
+impl Executor for PromptExecutor {
+    fn free_slots(&self) -> usize {
+        self.hand.free_slots()
+    }
+
+    fn start(&self, assignments: Vec<Assignment>) {
+        self.hand.start(assignments.clone());
+        for assignment in assignments.iter().filter(|it| !it.task().task_id.as_str().starts_with("hang")) {
+            let done = self.hand.end(assignment.instance, TryOutcome::Success, self.clock.now());
+            self.completions.send(done).unwrap();
+        }
+    }
+
+    fn cancel(&self, instance: InstanceKey, _token: &str, reason: &str) {
+        let stopped = self.hand.end(instance, TryOutcome::Cancelled { reason: reason.to_owned() }, self.clock.now());
+        self.completions.send(stopped).unwrap();
+    }
+}
+
+fn options(stage: &Stage) -> SchedulerOptions {
+    SchedulerOptions {
+        folder: FolderOptions {
+            folder: stage.home.path().join("dags"),
+            catalogue: &[],
+            defaults: Default::default(),
+            paused_at_creation: false,
+        },
+        rescan_interval: Duration::from_secs(300),
+        heartbeat_interval: Duration::from_secs(5),
+        lease_timeout: Duration::from_secs(60),
+        slow_tick: Duration::from_secs(10),
+        drain_timeout: Duration::from_millis(50),
+        hostname: "here".into(),
+        clock: Arc::new(stage.clock.clone()),
+        on_lead: Box::new(|| ()),
+    }
+}
+
+fn run(stage: &Stage, stop: &CancellationToken) -> JoinHandle<Result<(), SchedulerError>> {
+    std::fs::create_dir_all(stage.home.path().join("dags")).unwrap();
+    let (sender, completions) = unbounded_channel();
+    let executor =
+        PromptExecutor { hand: stage.executor.clone(), clock: Arc::new(stage.clock.clone()), completions: sender };
+    let scheduler = Scheduler::new(stage.store.clone(), Arc::new(executor), completions, options(stage));
+    tokio::spawn(scheduler.run(stop.clone()))
+}
+
+/// Waits until the condition holds; the test ends by itself when it never does.
+async fn until<F: Future<Output = bool>>(store: &Store, condition: impl Fn() -> F) {
+    let mut changes = store.changes();
+    let wait = async {
+        while !condition().await {
+            changes.recv().await.ok();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the condition never held");
+}
+
+#[tokio::test]
+async fn a_chain_runs_without_a_poll_and_a_stop_is_clean() {
+    let stage = Stage::new(4).await;
+    let stop = CancellationToken::new();
+    let scheduler = run(&stage, &stop);
+    let names: Vec<String> =
+        (0..20).map(|at| if at == 0 { "t0".to_owned() } else { format!("t{at} < t{}", at - 1) }).collect();
+    until(&stage.store, || async { stage.store.is_led().await.unwrap() }).await;
+    // Stored after the scheduler has read its folder, which does not have this DAG.
+    stage.put(&dag("d", Value::Null, &names.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    stage.trigger("d").await;
+    until(&stage.store, || async { stage.run_states().await == [RunState::Success] }).await;
+    assert_eq!(stage.tasks().await[19], "t19 success 1");
+    stop.cancel();
+    scheduler.await.unwrap().unwrap();
+    assert!(!stage.store.is_led().await.unwrap());
+    assert!(stage.store.jobs(10).await.unwrap()[0].ended_at.is_some());
+}
+
+#[tokio::test]
+async fn what_does_not_end_in_time_is_stopped_and_given_again_at_the_next_start() {
+    let stage = Stage::new(4).await;
+    let stop = CancellationToken::new();
+    let scheduler = run(&stage, &stop);
+    until(&stage.store, || async { stage.store.is_led().await.unwrap() }).await;
+    stage.put(&dag("d", Value::Null, &["hang", "after < hang"])).await;
+    stage.trigger("d").await;
+    until(&stage.store, || async { !stage.executor.running().is_empty() }).await;
+    stop.cancel();
+    scheduler.await.unwrap().unwrap();
+    assert_eq!(stage.tasks().await, ["hang up_for_retry 0", "after none 0"]);
+    let instance = stage.store.instances(stage.runs().await[0].key).await.unwrap()[0].clone();
+    assert_eq!((instance.state_reason.as_deref(), instance.lost_workers), (Some(SHUTDOWN_REASON), 0));
+
+    let stop = CancellationToken::new();
+    let scheduler = run(&stage, &stop);
+    until(&stage.store, || async { stage.executor.names() == ["hang#1"] }).await;
+    stop.cancel();
+    scheduler.await.unwrap().unwrap();
+}

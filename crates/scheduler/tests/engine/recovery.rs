@@ -1,0 +1,178 @@
+//! Whole runs, retries, and what a killed daemon leaves behind.
+
+use chrono::TimeDelta;
+use millrace_model::change::TryOutcome;
+use millrace_model::ids::DagId;
+use millrace_model::state::{RunState, TaskState};
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, dag};
+
+fn failed() -> TryOutcome {
+    TryOutcome::Failed { reason: "boom".into(), retry: true }
+}
+
+#[tokio::test]
+async fn a_scheduled_chain_runs_to_its_end() {
+    let mut stage = Stage::new(4).await;
+    stage.put(&dag("d", json!("@daily"), &["a", "b < a", "c < b"])).await;
+    stage.lead().await;
+    assert!(stage.runs().await.is_empty(), "nothing is due on the first day");
+    stage.clock.advance(TimeDelta::days(1));
+    stage.turn().await;
+    for task in ["a", "b", "c"] {
+        assert_eq!(stage.executor.names(), [format!("{task}#1")]);
+        stage.end(task, TryOutcome::Success).await;
+    }
+    assert_eq!(stage.tasks().await, ["a success 1", "b success 1", "c success 1"]);
+    let run = &stage.runs().await[0];
+    assert_eq!((run.run_id.as_str(), run.state), ("scheduled__2024-01-01T00:00:00+00:00", RunState::Success));
+    let next = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap().pointer.unwrap();
+    assert_eq!(next.run_after, crate::stage::instant("2024-01-03"));
+}
+
+#[tokio::test]
+async fn a_triggered_run_starts_by_its_signal_and_a_failure_is_handed_down() {
+    let mut stage = Stage::new(4).await;
+    stage.put(&dag("d", Value::Null, &["a", "b < a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    assert!(stage.store.signals().await.unwrap().is_empty(), "a signal is taken once");
+    stage.end("a", failed()).await;
+    assert_eq!(stage.tasks().await, ["a failed 1", "b upstream_failed 0"]);
+    assert_eq!(stage.run_states().await, [RunState::Failed]);
+}
+
+#[tokio::test]
+async fn a_retry_waits_and_survives_a_restart() {
+    let mut stage = Stage::new(4).await;
+    let mut retried = dag("d", Value::Null, &["a"]);
+    retried.tasks[0].retries = 1;
+    stage.put(&retried).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.end("a", failed()).await;
+    assert_eq!(stage.tasks().await, ["a up_for_retry 1"]);
+    stage.kill();
+    stage.clock.advance(TimeDelta::seconds(299));
+    stage.lead().await;
+    assert!(stage.executor.running().is_empty(), "too early");
+    stage.clock.advance(TimeDelta::seconds(2));
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#2"]);
+    stage.end("a", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn case_60_after_a_kill_what_ran_is_given_again_at_no_cost_and_what_succeeded_stays() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a", "b < a", "x"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#1"]);
+    assert_eq!(stage.tasks().await, ["a running 1", "b none 0", "x scheduled 0"]);
+    stage.end("a", TryOutcome::Success).await;
+    let before = stage.executor.running()[0].clone();
+    stage.kill();
+    stage.lead().await;
+    let after = stage.executor.running()[0].clone();
+    assert_eq!((after.instance, after.try_number), (before.instance, before.try_number), "the same try again");
+    assert_ne!(after.token, before.token);
+    while let Some(running) = stage.executor.running().first() {
+        let completion = stage.executor.end(running.instance, TryOutcome::Success, stage.now());
+        stage.engine.as_mut().unwrap().complete(completion);
+        stage.turn().await;
+    }
+    assert_eq!(stage.tasks().await, ["a success 1", "b success 1", "x success 1"]);
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn a_worker_lost_for_the_fourth_time_is_a_failure() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    for _ in 0..3 {
+        stage.kill();
+        stage.lead().await;
+        assert_eq!(stage.executor.names(), ["a#1"]);
+    }
+    stage.kill();
+    stage.lead().await;
+    assert!(stage.executor.running().is_empty());
+    assert_eq!(stage.tasks().await, ["a failed 1"]);
+    assert_eq!(stage.run_states().await, [RunState::Failed]);
+}
+
+#[tokio::test]
+async fn case_59_a_stale_worker_cannot_overwrite_the_newer_try() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let stale = stage.executor.end_task("a", failed(), stage.now());
+    stage.kill();
+    stage.lead().await;
+    stage.engine.as_mut().unwrap().complete(stale);
+    stage.turn().await;
+    assert_eq!(stage.tasks().await, ["a running 1"]);
+    stage.end("a", TryOutcome::Success).await;
+    assert_eq!(stage.tasks().await, ["a success 1"]);
+}
+
+#[tokio::test]
+async fn a_leader_that_was_replaced_can_change_nothing() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    let mut late = stage.engine.take().unwrap();
+    stage.kill();
+    stage.trigger("d").await;
+    stage.lead().await;
+    assert_eq!(stage.executor.names(), ["a#1"]);
+    stage.clock.advance(TimeDelta::minutes(1));
+    stage.trigger("d").await;
+    late.take_signals().await.unwrap();
+    let now = stage.now();
+    let error = late.turn(&move || now).await.unwrap_err();
+    assert!(millrace_scheduler::Engine::is_deposed(&error), "{error}");
+}
+
+#[tokio::test]
+async fn a_paused_dag_starts_nothing_until_it_is_unpaused() {
+    let mut stage = Stage::new(4).await;
+    stage.put(&dag("d", Value::Null, &["a", "b < a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let dag_id = DagId::new_unchecked("d");
+    stage.store.set_paused(&dag_id, true, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    stage.end("a", TryOutcome::Success).await;
+    assert_eq!(stage.tasks().await, ["a success 1", "b none 0"]);
+    stage.store.set_paused(&dag_id, false, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["b#1"]);
+}
+
+#[tokio::test]
+async fn a_drained_engine_finishes_and_starts_nothing() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a", "b < a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let running = stage.executor.running()[0].instance;
+    stage.engine.as_mut().unwrap().drain();
+    stage.end("a", TryOutcome::Success).await;
+    assert_eq!(stage.state_of(running).await, TaskState::Success);
+    assert!(stage.executor.running().is_empty());
+    assert_eq!(stage.engine.as_ref().unwrap().in_flight(), 0);
+}

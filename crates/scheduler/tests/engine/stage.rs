@@ -1,0 +1,292 @@
+//! A store of its own for each test, DAGs made of a few words, and an executor whose tries end when the test says so.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, TryOutcome};
+use millrace_model::dag::{DAG_SCHEMA_VERSION, DEFAULT_POOL, Dag, Task};
+use millrace_model::duration::Span;
+use millrace_model::ids::{DagId, TaskId};
+use millrace_model::instant::parse_instant;
+use millrace_model::schedule::{Schedule, Timetable};
+use millrace_model::state::{RunState, TaskState};
+use millrace_operator_api::context::Clock;
+use millrace_planner::{DagVersion, ManualRun, manual_run};
+use millrace_scheduler::{Engine, EngineOptions};
+use millrace_store::{Leadership, NewJob, RunFilter, RunRequest, RunRow, Store, StoreOptions, SyncDag, schema};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+pub fn instant(text: &str) -> DateTime<Utc> {
+    parse_instant(text, Tz::UTC).unwrap()
+}
+
+/// A clock that moves when it is told to.
+#[derive(Clone)]
+pub struct HandClock(Arc<Mutex<DateTime<Utc>>>);
+
+impl HandClock {
+    pub fn at(text: &str) -> Self {
+        Self(Arc::new(Mutex::new(instant(text))))
+    }
+
+    pub fn advance(&self, by: TimeDelta) {
+        *self.0.lock().unwrap() += by;
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[derive(Default)]
+struct Running {
+    assignments: BTreeMap<InstanceKey, Assignment>,
+    cancelled: Vec<(InstanceKey, String)>,
+}
+
+/// Tries that were started and have not been told to end.
+#[derive(Clone)]
+pub struct HandExecutor {
+    slots: usize,
+    running: Arc<Mutex<Running>>,
+}
+
+impl HandExecutor {
+    pub fn new(slots: usize) -> Self {
+        Self { slots, running: Arc::default() }
+    }
+
+    pub fn running(&self) -> Vec<Assignment> {
+        self.running.lock().unwrap().assignments.values().cloned().collect()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let name = |it: &Assignment| format!("{}#{}", it.task().task_id, it.try_number);
+        let mut names: Vec<String> = self.running().iter().map(name).collect();
+        names.sort();
+        names
+    }
+
+    pub fn cancelled(&self) -> Vec<(InstanceKey, String)> {
+        self.running.lock().unwrap().cancelled.clone()
+    }
+
+    /// Ends the try of an instance; the slot is free at once.
+    pub fn end(&self, instance: InstanceKey, outcome: TryOutcome, now: DateTime<Utc>) -> Completion {
+        let ended = self.running.lock().unwrap().assignments.remove(&instance).expect("the try runs");
+        Completion {
+            instance,
+            try_number: ended.try_number,
+            token: ended.token,
+            outcome,
+            started_at: now,
+            ended_at: now,
+            error: None,
+            results: vec![],
+            ledger: vec![],
+            rendered: None,
+        }
+    }
+
+    /// Ends the only running try of that task.
+    pub fn end_task(&self, task_id: &str, outcome: TryOutcome, now: DateTime<Utc>) -> Completion {
+        let found: Vec<InstanceKey> =
+            self.running().iter().filter(|it| it.task().task_id.as_str() == task_id).map(|it| it.instance).collect();
+        assert_eq!(found.len(), 1, "tries of {task_id} that run: {:?}", self.names());
+        self.end(found[0], outcome, now)
+    }
+
+    /// The process dies: nothing that ran will ever report.
+    pub fn die(&self) {
+        self.running.lock().unwrap().assignments.clear();
+    }
+}
+
+impl Executor for HandExecutor {
+    fn free_slots(&self) -> usize {
+        self.slots.saturating_sub(self.running.lock().unwrap().assignments.len())
+    }
+
+    fn start(&self, assignments: Vec<Assignment>) {
+        let mut running = self.running.lock().unwrap();
+        for assignment in assignments {
+            let before = running.assignments.insert(assignment.instance, assignment);
+            assert!(before.is_none(), "a try was started while another of its instance ran");
+            assert!(running.assignments.len() <= self.slots, "more tries than slots");
+        }
+    }
+
+    fn cancel(&self, instance: InstanceKey, _token: &str, reason: &str) {
+        self.running.lock().unwrap().cancelled.push((instance, reason.to_owned()));
+    }
+}
+
+/// Made once, copied for each test: migrating takes longer than most tests.
+async fn empty_database() -> &'static TempDir {
+    static EMPTY: OnceCell<TempDir> = OnceCell::const_new();
+    EMPTY
+        .get_or_init(async || {
+            let folder = tempfile::tempdir().unwrap();
+            schema::migrate(&url(folder.path()), true, instant("2024-01-01")).await.unwrap();
+            folder
+        })
+        .await
+}
+
+fn url(home: &Path) -> String {
+    format!("sqlite://{}/millrace.db", home.display())
+}
+
+pub struct Stage {
+    pub home: TempDir,
+    pub store: Store,
+    pub executor: HandExecutor,
+    pub clock: HandClock,
+    pub engine: Option<Engine>,
+    leadership: Option<Leadership>,
+}
+
+impl Stage {
+    pub async fn new(slots: usize) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(empty_database().await.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), home.path().join(entry.file_name())).unwrap();
+        }
+        let options = StoreOptions { url: url(home.path()), max_connections: 2, home: Some(home.path().to_owned()) };
+        let store = Store::open(&options).await.unwrap();
+        let (executor, clock) = (HandExecutor::new(slots), HandClock::at("2024-01-01"));
+        Self { home, store, executor, clock, engine: None, leadership: None }
+    }
+
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Stores a DAG, unpaused.
+    pub async fn put(&self, dag: &Dag) {
+        let file = SyncDag { dag, file_path: "x.yaml", source: "", paused_at_creation: false };
+        self.store.sync_dag(file, self.now()).await.unwrap();
+    }
+
+    /// A process of its own: registers, leads, reads everything, has its first turn.
+    pub async fn lead(&mut self) {
+        let job = NewJob { kind: "scheduler".into(), hostname: "here".into(), pid: 1 };
+        let job_id = self.store.register_job(&job, self.now()).await.unwrap();
+        let leadership = self.store.try_lead(&job_id, self.now()).await.unwrap().expect("nobody leads");
+        let options = EngineOptions {
+            job_id,
+            epoch: leadership.epoch,
+            previous_owner_is_dead: leadership.previous_owner_is_dead,
+            lease_ttl: TimeDelta::seconds(60),
+        };
+        self.leadership = Some(leadership);
+        let executor = Arc::new(self.executor.clone());
+        self.engine = Some(Engine::start(self.store.clone(), executor, options, self.now()).await.unwrap());
+        self.turn().await;
+    }
+
+    /// kill -9: the engine and what it ran are gone, the lock is free.
+    pub fn kill(&mut self) {
+        self.engine = None;
+        self.leadership = None;
+        self.executor.die();
+    }
+
+    /// Takes signals and has a turn.
+    pub async fn turn(&mut self) -> Option<DateTime<Utc>> {
+        let clock = self.clock.clone();
+        let engine = self.engine.as_mut().unwrap();
+        engine.take_signals().await.unwrap();
+        engine.turn(&move || clock.now()).await.unwrap()
+    }
+
+    pub async fn end(&mut self, task_id: &str, outcome: TryOutcome) {
+        let completion = self.executor.end_task(task_id, outcome, self.now());
+        self.engine.as_mut().unwrap().complete(completion);
+        self.turn().await;
+    }
+
+    pub async fn trigger(&self, dag_id: &str) -> RunRow {
+        let row = self.store.scheduler_dag(&DagId::new_unchecked(dag_id)).await.unwrap().unwrap();
+        let version = DagVersion::new(row.version_key, row.dag).unwrap();
+        let request = ManualRun {
+            version: &version,
+            run_id: None,
+            logical_date: None,
+            conf: Default::default(),
+            triggered_by: "cli".into(),
+        };
+        let run = manual_run(request, self.now()).unwrap();
+        let request = RunRequest { run, note: None, actor: "cli".into() };
+        let created = self.store.create_run(&request, self.now()).await.unwrap();
+        self.store.run_by_key(created.run).await.unwrap().unwrap()
+    }
+
+    pub async fn runs(&self) -> Vec<RunRow> {
+        self.store.runs(&RunFilter { ascending: true, limit: 10_000, ..RunFilter::default() }).await.unwrap().rows
+    }
+
+    pub async fn run_states(&self) -> Vec<RunState> {
+        self.runs().await.iter().map(|run| run.state).collect()
+    }
+
+    /// `task state try` of each instance of the only run.
+    pub async fn tasks(&self) -> Vec<String> {
+        let runs = self.runs().await;
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        let rows = self.store.instances(runs[0].key).await.unwrap();
+        rows.iter().map(|row| format!("{} {} {}", row.task_id, row.state, row.try_number)).collect()
+    }
+
+    pub async fn state_of(&self, instance: InstanceKey) -> TaskState {
+        self.store.instance_by_key(instance).await.unwrap().unwrap().state
+    }
+}
+
+/// `a`, `b < a`, `c < a,b`: each task with those before it.
+pub fn dag(dag_id: &str, schedule: serde_json::Value, tasks: &[&str]) -> Dag {
+    Dag {
+        schema_version: DAG_SCHEMA_VERSION,
+        dag_id: DagId::new_unchecked(dag_id),
+        description: None,
+        timetable: Timetable::interval(Schedule::from_value(&schedule).unwrap(), Tz::UTC),
+        start_date: Some(instant("2024-01-01")),
+        end_date: None,
+        catchup: true,
+        max_active_runs: 16,
+        max_active_tasks: 16,
+        tags: vec![],
+        owner: None,
+        params: Default::default(),
+        tasks: tasks.iter().map(|text| task(text)).collect(),
+    }
+}
+
+pub fn task(text: &str) -> Task {
+    let (task_id, upstream) = text.split_once('<').unwrap_or((text, ""));
+    let upstream = upstream.split(',').map(str::trim).filter(|name| !name.is_empty());
+    Task {
+        task_id: TaskId::new_unchecked(task_id.trim()),
+        operator: "noop".into(),
+        depends_on: upstream.map(TaskId::new_unchecked).collect(),
+        trigger_rule: Default::default(),
+        retries: 0,
+        retry_delay: Span::from_seconds(300),
+        pool: DEFAULT_POOL.into(),
+        pool_slots: 1,
+        priority_weight: 1,
+        execution_timeout: None,
+        owner: None,
+        description: None,
+        parameters: json!({}),
+        is_inline: false,
+    }
+}
