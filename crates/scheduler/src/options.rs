@@ -24,7 +24,7 @@ pub struct SchedulerOptions {
     pub hostname: String,
     pub clock: Arc<dyn Clock>,
     /// Called once, when this process has become the leader and before it starts anything.
-    pub on_lead: Box<dyn FnOnce() + Send>,
+    pub on_lead: Box<dyn FnOnce() + Send + Sync>,
 }
 
 impl fmt::Debug for SchedulerOptions {

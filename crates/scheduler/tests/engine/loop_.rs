@@ -75,7 +75,8 @@ async fn until<F: Future<Output = bool>>(store: &Store, condition: impl Fn() -> 
     let mut changes = store.changes();
     let wait = async {
         while !condition().await {
-            changes.recv().await.ok();
+            // Not everything that is waited for is announced.
+            tokio::time::timeout(Duration::from_millis(5), changes.recv()).await.ok();
         }
     };
     tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the condition never held");
