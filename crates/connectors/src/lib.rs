@@ -1,1 +1,35 @@
-//! placeholder
+//! The outside world: one file per outside system, each implementing the ports of `millrace-operator-api`.
+//!
+//! Invariants:
+//! - everything streams in bounded memory; no table, file or answer of unknown size is held as a whole;
+//! - values travel as the exact text of their source: decimals and big integers never pass through floats, NULL and ''
+//!   stay different, sessions are in UTC;
+//! - whoever drops a future or a stream here also stops the work on the other side;
+//! - a load or a swap leaves its marker in its own transaction, so that no try ever does it twice;
+//! - no error text, log line or `Debug` output holds a secret.
+//!
+//! May be imported by `cli` and tests only; imports `operator-api` and `model`, never the store or the engines.
+
+mod aws;
+mod checks;
+mod connectors;
+mod csv_rows;
+mod failure;
+mod mysql;
+mod postgres;
+mod processes;
+mod redshift;
+mod s3;
+mod scratch;
+mod script;
+mod session;
+mod sql;
+mod sqlite;
+mod swap;
+mod task;
+mod upsert;
+mod wire;
+
+pub use connectors::{Connectors, ConnectorsConfig};
+pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans};
+pub use scratch::FolderScratch;

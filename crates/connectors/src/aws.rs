@@ -1,0 +1,112 @@
+//! What all AWS clients share: region, credentials, endpoint, and an HTTP client on rustls with ring.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::{PortError, PortErrorKind};
+use secrecy::ExposeSecret;
+
+use crate::failure::invalid;
+
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// The settings of a connection, made into an SDK configuration.
+///
+/// Keys are login and password, or `aws_access_key_id`, `aws_secret_access_key` and `aws_session_token` of the extra;
+/// without any the SDK's own chain is asked (environment, profile, web identity, instance).
+pub async fn config(connection: &Connection, keys_from_login: bool) -> Result<SdkConfig, PortError> {
+    let conn_id = &connection.conn_id;
+    let extra = &connection.extra;
+    let endpoint = extra.text("endpoint_url").or_else(|| extra.text("host")).map(ToOwned::to_owned);
+    let region = extra.text("region_name").or_else(|| extra.text("region"));
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client(connection, endpoint.as_deref())?)
+        .retry_config(RetryConfig::standard().with_max_attempts(5))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(10))
+                // Of a single attempt's first byte: a part of a slow upload may take minutes.
+                .read_timeout(Duration::from_mins(2))
+                .build(),
+        );
+    if let Some(name) = extra.text("profile_name") {
+        loader = loader.profile_name(name);
+    }
+    // With an endpoint of one's own any region will do, and the chain need not be searched for one.
+    if let Some(region) = region.or_else(|| endpoint.as_ref().map(|_| DEFAULT_REGION)) {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    if let Some(endpoint) = &endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let login = connection.login.as_deref().filter(|login| keys_from_login && !login.is_empty());
+    let password = connection.password.as_ref().filter(|_| keys_from_login).map(|password| password.expose_secret());
+    let key = login.or_else(|| extra.text("aws_access_key_id"));
+    let secret = password.filter(|password| !password.is_empty()).or_else(|| extra.text("aws_secret_access_key"));
+    match (key, secret) {
+        (Some(key), Some(secret)) => {
+            let token = extra.text("aws_session_token").map(ToOwned::to_owned);
+            loader = loader.credentials_provider(aws_sdk_s3::config::Credentials::new(
+                key,
+                secret,
+                token,
+                None,
+                "connection",
+            ));
+        }
+        (None, None) => {}
+        _ => {
+            return Err(invalid(format!(
+                "connection {conn_id:?} has only one half of an access key: both the key's id and the secret are needed"
+            )));
+        }
+    }
+    let config = loader.load().await;
+    if config.region().is_none() {
+        return Err(invalid(format!("connection {conn_id:?} names no region; set region_name in its extra")));
+    }
+    Ok(config)
+}
+
+/// `verify` is true, a path to a file of certificate authorities, or false. Certificates are always checked here, so
+/// false is refused where it would matter: with https to an endpoint of one's own.
+fn http_client(
+    connection: &Connection,
+    endpoint: Option<&str>,
+) -> Result<aws_sdk_s3::config::SharedHttpClient, PortError> {
+    let conn_id = &connection.conn_id;
+    let mut trust = TrustStore::default();
+    match connection.extra.0.get("verify") {
+        Some(serde_json::Value::String(path)) if !matches!(path.as_str(), "" | "true" | "True" | "false" | "False") => {
+            let pem = std::fs::read(path).map_err(|error| {
+                PortError::new(
+                    PortErrorKind::NotFound,
+                    format!("connection {conn_id:?}: cannot read the authorities in {path}: {error}"),
+                )
+            })?;
+            trust = TrustStore::empty().with_pem_certificate(pem);
+        }
+        Some(serde_json::Value::Bool(false)) | Some(serde_json::Value::String(_))
+            if !connection.extra.flag("verify")
+                && endpoint.is_some_and(|endpoint| endpoint.starts_with("https://")) =>
+        {
+            return Err(invalid(format!(
+                "connection {conn_id:?}: certificates are always checked; instead of verify: false give the path of the \
+                 endpoint's certificate authority in verify, or an endpoint_url with http://"
+            )));
+        }
+        _ => {}
+    }
+    let tls = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|error| invalid(format!("connection {conn_id:?}: TLS cannot be set up: {error}")))?;
+    Ok(aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls)
+        .build_https())
+}

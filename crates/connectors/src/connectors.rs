@@ -1,0 +1,167 @@
+//! Opens connections by id: the one value the rest of the program is given.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use millrace_operator_api::connection::{Connection, ConnectionLookup};
+use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSource, Warehouse};
+use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
+
+use crate::mysql::MySqlSource;
+use crate::postgres::{PostgresSource, PostgresWarehouse};
+use crate::processes::{LocalProcesses, ProcessSettings};
+use crate::redshift::RedshiftWarehouse;
+use crate::s3::S3Store;
+use crate::scratch::FolderScratch;
+use crate::sqlite::{SqliteSource, SqliteWarehouse};
+use crate::task::TaskHandle;
+
+/// What connectors need to know of the program they run in.
+#[derive(Debug, Clone)]
+pub struct ConnectorsConfig {
+    /// Folder for files that tasks of one run hand to each other.
+    pub scratch_root: PathBuf,
+    pub processes: ProcessSettings,
+}
+
+/// The ports, over real systems.
+pub struct Connectors {
+    lookup: Arc<dyn ConnectionLookup>,
+    processes: Arc<LocalProcesses>,
+    scratch: Arc<FolderScratch>,
+}
+
+const TYPES: &str = "mysql, postgres, redshift, sqlite, aws";
+
+impl Connectors {
+    pub fn new(lookup: Arc<dyn ConnectionLookup>, config: ConnectorsConfig) -> Self {
+        Self {
+            lookup,
+            processes: Arc::new(LocalProcesses::new(config.processes)),
+            scratch: Arc::new(FolderScratch::new(config.scratch_root)),
+        }
+    }
+
+    /// Proves that a connection works, and says what answered. Writes nothing.
+    pub async fn test(connection: &Connection) -> Result<String, PortError> {
+        let task = TaskHandle::detached();
+        match Kind::of(connection)? {
+            Kind::MySql => MySqlSource::open(connection, task)?.ping().await,
+            Kind::Postgres => PostgresWarehouse::open(connection, task)?.ping().await,
+            Kind::Sqlite => SqliteWarehouse::open(connection, task)?.ping().await,
+            Kind::Redshift => RedshiftWarehouse::open(connection, task).await?.ping().await,
+            Kind::Aws => S3Store::open(connection).await?.ping().await,
+        }
+    }
+
+    async fn find(&self, conn_id: &str) -> Result<(Kind, Connection), PortError> {
+        let Some(connection) = self.lookup.find(conn_id).await? else {
+            return Err(PortError::new(
+                PortErrorKind::NotFound,
+                format!(
+                    "there is no connection {conn_id:?}; add it with `millrace connections add {conn_id}`, or set MILLRACE_CONN_{}",
+                    conn_id.to_uppercase()
+                ),
+            ));
+        };
+        Ok((Kind::of(&connection)?, connection))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    MySql,
+    Postgres,
+    Sqlite,
+    Aws,
+    Redshift,
+}
+
+impl Kind {
+    fn of(connection: &Connection) -> Result<Self, PortError> {
+        match connection.conn_type.to_ascii_lowercase().as_str() {
+            "mysql" | "mariadb" => Ok(Self::MySql),
+            "postgres" | "postgresql" => Ok(Self::Postgres),
+            "sqlite" => Ok(Self::Sqlite),
+            "aws" | "s3" => Ok(Self::Aws),
+            "redshift" => Ok(Self::Redshift),
+            other => Err(PortError::new(
+                PortErrorKind::Invalid,
+                format!("connection {:?} has the unknown type {other:?}; known types: {TYPES}", connection.conn_id),
+            )),
+        }
+    }
+}
+
+fn wrong_type(connection: &Connection, wanted: &str, types: &str) -> PortError {
+    PortError::new(
+        PortErrorKind::Invalid,
+        format!(
+            "connection {:?} is of type {}, but {wanted} is needed here: a connection of type {types}",
+            connection.conn_id, connection.conn_type
+        ),
+    )
+}
+
+impl Ports for Connectors {
+    fn source<'a>(
+        &'a self,
+        context: &'a TaskContext,
+        conn_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>> {
+        Box::pin(async move {
+            let (kind, connection) = self.find(conn_id).await?;
+            let task = TaskHandle::of(context);
+            Ok(match kind {
+                Kind::MySql => Arc::new(MySqlSource::open(&connection, task)?) as Arc<dyn SqlSource>,
+                Kind::Postgres => Arc::new(PostgresSource::open(&connection, task)?),
+                Kind::Sqlite => Arc::new(SqliteSource::open(&connection, task)?),
+                Kind::Aws | Kind::Redshift => {
+                    return Err(wrong_type(&connection, "a source of rows", "mysql, postgres or sqlite"));
+                }
+            })
+        })
+    }
+
+    fn objects<'a>(
+        &'a self,
+        _: &'a TaskContext,
+        conn_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn ObjectStore>, PortError>> {
+        Box::pin(async move {
+            let (kind, connection) = self.find(conn_id).await?;
+            if kind != Kind::Aws {
+                return Err(wrong_type(&connection, "an object store", "aws"));
+            }
+            Ok(Arc::new(S3Store::open(&connection).await?) as Arc<dyn ObjectStore>)
+        })
+    }
+
+    fn warehouse<'a>(
+        &'a self,
+        context: &'a TaskContext,
+        conn_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn Warehouse>, PortError>> {
+        Box::pin(async move {
+            let (kind, connection) = self.find(conn_id).await?;
+            let task = TaskHandle::of(context);
+            Ok(match kind {
+                Kind::Postgres => Arc::new(PostgresWarehouse::open(&connection, task)?) as Arc<dyn Warehouse>,
+                Kind::Sqlite => Arc::new(SqliteWarehouse::open(&connection, task)?),
+                Kind::Redshift => Arc::new(RedshiftWarehouse::open(&connection, task).await?),
+                Kind::Aws | Kind::MySql => {
+                    return Err(wrong_type(&connection, "a warehouse", "redshift, postgres or sqlite"));
+                }
+            })
+        })
+    }
+
+    fn processes(&self) -> Arc<dyn Processes> {
+        Arc::clone(&self.processes) as Arc<dyn Processes>
+    }
+
+    fn scratch(&self) -> Arc<dyn Scratch> {
+        Arc::clone(&self.scratch) as Arc<dyn Scratch>
+    }
+}

@@ -1,0 +1,402 @@
+//! CSV files out of the object store, row by row, for warehouses that cannot read them there themselves.
+
+use std::io::Write;
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use flate2::write::MultiGzDecoder;
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::CsvFormat;
+
+use crate::failure::{data, excerpt, invalid};
+
+/// What a column is, as far as an empty field and a number's form are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CellKind {
+    /// Text, of at most so many characters when the load may cut values.
+    Text(Option<usize>),
+    Integer,
+    /// Bytes, as hex in the file.
+    Bytes,
+    Other,
+}
+
+/// A column of the file.
+#[derive(Debug, Clone)]
+pub struct FileColumn {
+    pub name: String,
+    pub type_name: String,
+    pub kind: CellKind,
+}
+
+/// A row: for each column its bytes, or NULL.
+pub struct Row<'a> {
+    cells: &'a [Option<(usize, usize)>],
+    bytes: &'a [u8],
+    /// Line of the file that the row begins on, from 1.
+    pub line: u64,
+}
+
+impl Row<'_> {
+    pub fn cells(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.cells.iter().map(|cell| cell.map(|(start, end)| &self.bytes[start..end]))
+    }
+}
+
+/// Options that only Redshift has a use for, and whose absence changes no row.
+const WITHOUT_EFFECT: [&str; 9] =
+    ["IAM_ROLE", "CREDENTIALS", "REGION", "STATUPDATE", "COMPUPDATE", "COMPROWS", "MANIFEST", "CSV", "FORMAT"];
+
+/// Refuses what this reader can't do, rather than load something else.
+pub fn check_format(format: &CsvFormat, engine: &str) -> Result<(), PortError> {
+    let mut refused = Vec::new();
+    if format.max_error > 0 {
+        refused.push("MAXERROR".to_owned());
+    }
+    for (name, value) in [("DATEFORMAT", &format.date_format), ("TIMEFORMAT", &format.time_format)] {
+        if value.as_deref().is_some_and(|value| !value.eq_ignore_ascii_case("auto")) {
+            refused.push(name.to_owned());
+        }
+    }
+    for option in &format.other {
+        let name = option.split_whitespace().next().unwrap_or_default();
+        if !WITHOUT_EFFECT.contains(&name.to_ascii_uppercase().as_str()) {
+            refused.push(name.to_owned());
+        }
+    }
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(format!("{engine} cannot load with {}; only Redshift can", refused.join(", "))))
+    }
+}
+
+/// Reads one file. Blank lines are passed over, as Redshift's COPY and CSV readers in general do.
+pub struct CsvRows<'a> {
+    format: &'a CsvFormat,
+    columns: &'a [FileColumn],
+    /// `s3://bucket/key`, for messages.
+    file: &'a str,
+    reader: Reader,
+    gunzip: Option<MultiGzDecoder<Vec<u8>>>,
+    fields: Vec<u8>,
+    ends: Vec<usize>,
+    field_bytes: usize,
+    field_count: usize,
+    header_left: u32,
+    line: u64,
+    is_in_record: bool,
+    cells: Vec<Option<(usize, usize)>>,
+    rewritten: Vec<u8>,
+    pub rows: u64,
+}
+
+/// Compressed bytes taken at once: what comes out of them is at most about a thousand times as much.
+const PIECE: usize = 8 * 1024;
+
+impl<'a> CsvRows<'a> {
+    pub fn new(format: &'a CsvFormat, columns: &'a [FileColumn], file: &'a str) -> Result<Self, PortError> {
+        let byte = |name: &str, character: Option<char>, default: u8| match character {
+            None => Ok(default),
+            Some(character) if character.is_ascii() => Ok(character as u8),
+            Some(character) => Err(invalid(format!("{name} {character:?} is not an ASCII character"))),
+        };
+        let reader = ReaderBuilder::new()
+            .delimiter(byte("the delimiter", format.delimiter, b',')?)
+            .quote(byte("the quote", format.quote, b'"')?)
+            .build();
+        Ok(Self {
+            format,
+            columns,
+            file,
+            reader,
+            gunzip: format.gzip.then(|| MultiGzDecoder::new(Vec::new())),
+            fields: vec![0; 16 * 1024],
+            ends: vec![0; columns.len() + 2],
+            field_bytes: 0,
+            field_count: 0,
+            header_left: format.ignore_header,
+            line: 1,
+            is_in_record: false,
+            cells: Vec::with_capacity(columns.len()),
+            rewritten: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    /// Takes the next bytes of the file and hands every row that they complete to `take`.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        take: &mut impl FnMut(Row<'_>) -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
+        let Some(mut gunzip) = self.gunzip.take() else { return self.parse(bytes, take) };
+        for piece in bytes.chunks(PIECE) {
+            gunzip.write_all(piece).map_err(|error| self.not_gzip(&error))?;
+            let plain = std::mem::take(gunzip.get_mut());
+            if !plain.is_empty() {
+                self.parse(&plain, take)?;
+            }
+        }
+        self.gunzip = Some(gunzip);
+        Ok(())
+    }
+
+    /// The file has ended: its last row may lack a newline.
+    pub fn finish(&mut self, take: &mut impl FnMut(Row<'_>) -> Result<(), PortError>) -> Result<(), PortError> {
+        if let Some(gunzip) = self.gunzip.take() {
+            let plain = gunzip.finish().map_err(|error| self.not_gzip(&error))?;
+            if !plain.is_empty() {
+                self.parse(&plain, take)?;
+            }
+        }
+        // An empty input tells the reader of the end.
+        self.parse(&[], take)
+    }
+
+    fn not_gzip(&self, error: &std::io::Error) -> PortError {
+        data(format!("{}: the file cannot be unpacked by gzip: {error}", self.file))
+    }
+
+    fn parse(
+        &mut self,
+        mut input: &[u8],
+        take: &mut impl FnMut(Row<'_>) -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
+        let is_end = input.is_empty();
+        loop {
+            if !self.is_in_record {
+                self.line = self.reader.line();
+                self.is_in_record = true;
+            }
+            let (result, read, written, ended) = self.reader.read_record(
+                input,
+                &mut self.fields[self.field_bytes..],
+                &mut self.ends[self.field_count..],
+            );
+            input = &input[read..];
+            self.field_bytes += written;
+            self.field_count += ended;
+            match result {
+                ReadRecordResult::InputEmpty => {
+                    if !is_end {
+                        return Ok(());
+                    }
+                }
+                ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::Record => {
+                    let (count, bytes) = (self.field_count, self.field_bytes);
+                    (self.field_count, self.field_bytes, self.is_in_record) = (0, 0, false);
+                    if self.header_left > 0 {
+                        self.header_left -= 1;
+                    } else {
+                        self.row(count, bytes, take)?;
+                    }
+                }
+                ReadRecordResult::End => return Ok(()),
+            }
+        }
+    }
+
+    fn row(
+        &mut self,
+        count: usize,
+        bytes: usize,
+        take: &mut impl FnMut(Row<'_>) -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
+        if count != self.columns.len() {
+            return Err(data(format!(
+                "{} line {}: {count} fields where {} are expected ({}); the row begins with {}",
+                self.file,
+                self.line,
+                self.columns.len(),
+                self.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", "),
+                excerpt(&self.fields[..bytes.min(60)])
+            )));
+        }
+        self.cells.clear();
+        self.rewritten.clear();
+        let mut start = 0;
+        for (index, column) in self.columns.iter().enumerate() {
+            let end = self.ends[index];
+            let raw = &self.fields[start..end];
+            let cell = if is_null(self.format, raw, column.kind) {
+                None
+            } else {
+                match converted(self.format, raw, column.kind) {
+                    Converted::AsItIs => Some((start, end)),
+                    Converted::Shorter(length) => Some((start, start + length)),
+                    Converted::Rewritten(text) => {
+                        // Behind the fields, so that one buffer holds all cells.
+                        let from = bytes + self.rewritten.len();
+                        self.rewritten.extend_from_slice(&text);
+                        Some((from, from + text.len()))
+                    }
+                    Converted::NotUtf8 => {
+                        return Err(data(format!(
+                            "{} line {}, column {}: {} is not UTF-8; ACCEPTINVCHARS would replace it",
+                            self.file,
+                            self.line,
+                            column.name,
+                            excerpt(raw)
+                        )));
+                    }
+                }
+            };
+            self.cells.push(cell);
+            start = end;
+        }
+        if !self.rewritten.is_empty() {
+            let needed = bytes + self.rewritten.len();
+            if self.fields.len() < needed {
+                self.fields.resize(needed, 0);
+            }
+            self.fields[bytes..needed].copy_from_slice(&self.rewritten);
+        }
+        self.rows += 1;
+        take(Row { cells: &self.cells, bytes: &self.fields, line: self.line })
+    }
+}
+
+fn is_null(format: &CsvFormat, raw: &[u8], kind: CellKind) -> bool {
+    if format.null_as.as_ref().is_some_and(|marker| marker.as_bytes() == raw) {
+        return true;
+    }
+    let is_text = matches!(kind, CellKind::Text(_));
+    (raw.is_empty() && (format.empty_as_null || !is_text))
+        || (format.blanks_as_null && is_text && !raw.is_empty() && raw.iter().all(u8::is_ascii_whitespace))
+}
+
+enum Converted {
+    AsItIs,
+    Shorter(usize),
+    Rewritten(Vec<u8>),
+    NotUtf8,
+}
+
+fn converted(format: &CsvFormat, raw: &[u8], kind: CellKind) -> Converted {
+    match kind {
+        CellKind::Integer => match raw.iter().position(|byte| *byte == b'.') {
+            // 12.0 is the integer 12; 12.5 is left for the engine to refuse.
+            Some(dot) if dot > 0 && raw[dot + 1..].iter().all(|byte| *byte == b'0') => Converted::Shorter(dot),
+            _ => Converted::AsItIs,
+        },
+        CellKind::Text(limit) => {
+            if raw.is_ascii() {
+                return match limit {
+                    Some(limit) if format.truncate_columns && raw.len() > limit => Converted::Shorter(limit),
+                    _ => Converted::AsItIs,
+                };
+            }
+            match std::str::from_utf8(raw) {
+                Ok(text) => match limit {
+                    Some(limit) if format.truncate_columns => {
+                        text.char_indices().nth(limit).map_or(Converted::AsItIs, |(cut, _)| Converted::Shorter(cut))
+                    }
+                    _ => Converted::AsItIs,
+                },
+                Err(_) if format.accept_inv_chars => {
+                    Converted::Rewritten(String::from_utf8_lossy(raw).replace('\u{fffd}', "?").into_bytes())
+                }
+                Err(_) => Converted::NotUtf8,
+            }
+        }
+        CellKind::Bytes | CellKind::Other => Converted::AsItIs,
+    }
+}
+
+/// The length of `varchar(12)` and `character varying(12)`.
+pub fn declared_length(type_name: &str) -> Option<usize> {
+    let (_, rest) = type_name.split_once('(')?;
+    rest.split(')').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns() -> Vec<FileColumn> {
+        [("id", CellKind::Integer), ("name", CellKind::Text(Some(3))), ("at", CellKind::Other)]
+            .into_iter()
+            .map(|(name, kind)| FileColumn { name: name.into(), type_name: String::new(), kind })
+            .collect()
+    }
+
+    fn read(text: &[u8], format: &CsvFormat, piece: usize) -> Result<Vec<(u64, Vec<Option<String>>)>, PortError> {
+        let columns = columns();
+        let mut rows = Vec::new();
+        let mut take = |row: Row<'_>| {
+            let cells = row.cells().map(|cell| cell.map(|cell| String::from_utf8_lossy(cell).into_owned())).collect();
+            rows.push((row.line, cells));
+            Ok(())
+        };
+        let mut reader = CsvRows::new(format, &columns, "s3://b/k")?;
+        for chunk in text.chunks(piece) {
+            reader.feed(chunk, &mut take)?;
+        }
+        reader.finish(&mut take)?;
+        Ok(rows)
+    }
+
+    fn text(cell: &str) -> Option<String> {
+        Some(cell.to_owned())
+    }
+
+    #[test]
+    fn null_and_empty_stay_apart_in_any_pieces() {
+        let file = b"h,h,h\n1,\"\",\n2.0,\"a\nb\"\"\",x\n\\N,\\N,\"\"\n";
+        let format = CsvFormat { ignore_header: 1, null_as: Some("\\N".into()), ..CsvFormat::default() };
+        for piece in 1..file.len() {
+            let rows = read(file, &format, piece).expect("reads");
+            assert_eq!(rows.len(), 3, "in pieces of {piece}");
+            assert_eq!(rows[0], (2, vec![text("1"), text(""), None]));
+            assert_eq!(rows[1], (3, vec![text("2"), text("a\nb\""), text("x")]));
+            assert_eq!(rows[2], (5, vec![None, None, None]));
+        }
+    }
+
+    #[test]
+    fn the_last_row_may_lack_its_newline_and_lines_may_end_in_crlf() {
+        let rows = read(b"1,a,b\r\n2,c,d", &CsvFormat::default(), 4).expect("reads");
+        assert_eq!(rows[1], (2, vec![text("2"), text("c"), text("d")]));
+    }
+
+    #[test]
+    fn gzip_in_members_is_unpacked() {
+        let mut packed = Vec::new();
+        for part in [&b"1,a,b\n2,"[..], b"c,d\n"] {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(part).expect("packs");
+            packed.extend(encoder.finish().expect("packs"));
+        }
+        let format = CsvFormat { gzip: true, ..CsvFormat::default() };
+        assert_eq!(read(&packed, &format, 3).expect("reads").len(), 2);
+        assert!(read(&packed[..packed.len() - 6], &format, 7).is_err(), "a cut file is an error");
+    }
+
+    #[test]
+    fn a_wrong_number_of_fields_names_file_and_line() {
+        let error = read(b"1,a,b\n2,c\n", &CsvFormat::default(), 100).expect_err("two fields");
+        assert!(error.message.contains("s3://b/k line 2: 2 fields where 3 are expected"), "{}", error.message);
+    }
+
+    #[test]
+    fn long_and_broken_text_is_cut_or_refused_as_told() {
+        let cut = CsvFormat { truncate_columns: true, accept_inv_chars: true, ..CsvFormat::default() };
+        assert_eq!(read("1,주문내역,b\n".as_bytes(), &cut, 5).expect("reads")[0].1[1], text("주문내"));
+        assert_eq!(read(b"1,a\xff,b\n", &cut, 5).expect("reads")[0].1[1], text("a?"));
+        let error = read(b"1,a\xff,b\n", &CsvFormat::default(), 5).expect_err("not UTF-8");
+        assert!(error.message.contains("column name"), "{}", error.message);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let format = CsvFormat {
+            max_error: 3,
+            other: vec!["STATUPDATE OFF".into(), "FILLRECORD".into()],
+            ..CsvFormat::default()
+        };
+        let error = check_format(&format, "PostgreSQL").expect_err("refused");
+        assert!(error.message.contains("MAXERROR, FILLRECORD"), "{}", error.message);
+    }
+}

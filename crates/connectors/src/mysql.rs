@@ -1,0 +1,281 @@
+//! MySQL and MariaDB as sources of rows.
+
+mod cells;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource};
+use millrace_operator_api::{PortError, PortErrorKind};
+use secrecy::ExposeSecret;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection as _, Executor, Row, SqlSafeStr, Statement};
+use tokio::sync::mpsc;
+
+use crate::failure::{chain, invalid};
+use crate::postgres::{BATCH_BYTES, receive};
+use crate::sql::without_semicolon;
+use crate::task::TaskHandle;
+use cells::{CellForm, form_of, push};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Reads in one read-only transaction with a consistent snapshot, by the text protocol: numbers and dates are exactly
+/// the server's own text. `FLOAT` has the six digits that the server prints of it. BIT is an integer, BINARY and BLOB are
+/// lower-case hex, TINYINT(1) stays a number, and dates like 0000-00-00 stay as they are.
+pub struct MySqlSource {
+    conn_id: String,
+    options: MySqlConnectOptions,
+    /// Seconds.
+    statement_timeout: Option<u64>,
+    task: TaskHandle,
+}
+
+impl MySqlSource {
+    pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
+        let conn_id = connection.conn_id.clone();
+        let extra = &connection.extra;
+        let Some(host) = connection.host.as_deref().filter(|host| !host.is_empty()) else {
+            return Err(invalid(format!("connection {conn_id:?} names no host")));
+        };
+        // PIPES_AS_CONCAT would change what the user's `||` means.
+        let mut options = MySqlConnectOptions::new()
+            .host(host)
+            .port(connection.port.unwrap_or(3306))
+            .charset("utf8mb4")
+            .pipes_as_concat(false)
+            .no_engine_substitution(false)
+            .statement_cache_capacity(0)
+            .disable_statement_logging();
+        if let Some(login) = &connection.login {
+            options = options.username(login);
+        }
+        if let Some(password) = &connection.password {
+            options = options.password(password.expose_secret());
+        }
+        if let Some(database) = connection.schema.as_deref().filter(|database| !database.is_empty()) {
+            options = options.database(database);
+        }
+        let mode = extra.text("ssl_mode").or_else(|| extra.text("sslmode")).unwrap_or("preferred");
+        options = options.ssl_mode(match mode.to_ascii_lowercase().replace('-', "_").as_str() {
+            "disabled" | "disable" => MySqlSslMode::Disabled,
+            "preferred" | "prefer" => MySqlSslMode::Preferred,
+            "required" | "require" => MySqlSslMode::Required,
+            "verify_ca" => MySqlSslMode::VerifyCa,
+            "verify_identity" | "verify_full" => MySqlSslMode::VerifyIdentity,
+            other => {
+                let known = "disabled, preferred, required, verify_ca, verify_identity";
+                return Err(invalid(format!("connection {conn_id:?}: ssl_mode {other:?} is not one of {known}")));
+            }
+        });
+        if let Some(file) = extra.text("ssl_ca") {
+            options = options.ssl_ca(file);
+        }
+        Ok(Self { conn_id, options, statement_timeout: extra.number("statement_timeout"), task })
+    }
+
+    pub async fn ping(&self) -> Result<String, PortError> {
+        let mut connection = self.connect().await?;
+        let version = self.version(&mut connection).await?;
+        Ok(if version.contains("MariaDB") { version } else { format!("MySQL {version}") })
+    }
+
+    async fn connect(&self) -> Result<MySqlConnection, PortError> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await {
+            Ok(result) => result.map_err(|error| self.failure("cannot connect", &error)),
+            Err(_) => Err(PortError::new(
+                PortErrorKind::Unavailable,
+                format!(
+                    "connection {:?}: the server did not answer within {} s",
+                    self.conn_id,
+                    CONNECT_TIMEOUT.as_secs()
+                ),
+            )),
+        }
+    }
+
+    async fn version(&self, connection: &mut MySqlConnection) -> Result<String, PortError> {
+        let row = connection
+            .fetch_one(sqlx::raw_sql("SELECT VERSION()"))
+            .await
+            .map_err(|error| self.failure("cannot ask for the version", &error))?;
+        row.try_get_unchecked::<String, _>(0).map_err(|error| self.failure("cannot read the version", &error))
+    }
+
+    async fn start(&self, sql: &str) -> Result<RowStream, PortError> {
+        let mut connection = self.connect().await?;
+        let version = self.version(&mut connection).await?;
+        let mut settings = vec![
+            "SET NAMES utf8mb4".to_owned(),
+            "SET SESSION time_zone = '+00:00'".to_owned(),
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ".to_owned(),
+        ];
+        if let Some(seconds) = self.statement_timeout {
+            settings.push(if version.contains("MariaDB") {
+                format!("SET SESSION max_statement_time = {seconds}")
+            } else {
+                format!("SET SESSION max_execution_time = {}", seconds.saturating_mul(1000))
+            });
+        }
+        settings.push("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY".to_owned());
+        for setting in settings {
+            connection
+                .execute(sqlx::raw_sql(AssertSqlSafe(setting)))
+                .await
+                .map_err(|error| self.failure("cannot set the session up", &error))?;
+        }
+        let row = connection
+            .fetch_one(sqlx::raw_sql("SELECT CAST(CONNECTION_ID() AS CHAR)"))
+            .await
+            .map_err(|error| self.failure("cannot ask for the connection's number", &error))?;
+        let session: String =
+            row.try_get_unchecked(0).map_err(|error| self.failure("cannot read the connection's number", &error))?;
+        let sql = AssertSqlSafe(without_semicolon(sql).to_owned()).into_sql_str();
+        let prepared =
+            connection.prepare(sql.clone()).await.map_err(|error| self.failure("the query was refused", &error))?;
+        let columns: Vec<SourceColumn> = prepared
+            .columns()
+            .iter()
+            .map(|column| SourceColumn {
+                name: column.name().to_owned(),
+                type_name: cells::type_name(column.type_info()),
+            })
+            .collect();
+        let forms: Vec<CellForm> = prepared.columns().iter().map(|column| form_of(column.type_info())).collect();
+        drop(prepared);
+        if columns.is_empty() {
+            return Err(invalid(format!(
+                "connection {:?}: the statement returns no columns, so there is nothing to read",
+                self.conn_id
+            )));
+        }
+        let kill = KillOnDrop { options: self.options.clone(), session, is_done: Arc::new(AtomicBool::new(false)) };
+        let (sender, receiver) = mpsc::channel(2);
+        let (task, conn_id) = (self.task.clone(), self.conn_id.clone());
+        tokio::spawn(async move {
+            let closed = sender.clone();
+            let work = task.until_cancelled(pump(connection, sql, forms, &sender, &conn_id));
+            tokio::select! {
+                result = work => match result {
+                    Ok(()) => kill.is_done.store(true, Ordering::Relaxed),
+                    Err(error) => drop(sender.send(Err(error)).await),
+                },
+                () = closed.closed() => {}
+            }
+        });
+        Ok(RowStream { columns, batches: receive(receiver) })
+    }
+
+    fn failure(&self, what: &str, error: &sqlx::Error) -> PortError {
+        failure(&self.conn_id, what, error)
+    }
+}
+
+async fn pump(
+    mut connection: MySqlConnection,
+    sql: sqlx::SqlStr,
+    forms: Vec<CellForm>,
+    sender: &mpsc::Sender<Result<RowBatch, PortError>>,
+    conn_id: &str,
+) -> Result<(), PortError> {
+    let width = forms.len();
+    let mut batch = RowBatch::new(width);
+    {
+        let mut rows = connection.fetch(sqlx::raw_sql(AssertSqlSafe(sql.as_str().to_owned())));
+        while let Some(row) = rows.try_next().await.map_err(|error| failure(conn_id, "the query failed", &error))? {
+            for (index, form) in forms.iter().enumerate() {
+                let cell = row
+                    .try_get_unchecked::<Option<&[u8]>, _>(index)
+                    .map_err(|error| failure(conn_id, "a value could not be read", &error))?;
+                push(&mut batch, cell, *form);
+            }
+            if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
+                let full = std::mem::replace(&mut batch, RowBatch::new(width));
+                if sender.send(Ok(full)).await.is_err() {
+                    return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
+                }
+            }
+        }
+    }
+    if !batch.is_empty() {
+        let _ = sender.send(Ok(batch)).await;
+    }
+    // Everything was read: what closing says changes nothing.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+/// Ends the query on the server when it is dropped before everything was read. The server would otherwise notice only
+/// when it next writes to the closed connection, which may be hours away.
+struct KillOnDrop {
+    options: MySqlConnectOptions,
+    session: String,
+    is_done: Arc<AtomicBool>,
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if self.is_done.load(Ordering::Relaxed) {
+            return;
+        }
+        let (options, session) = (self.options.clone(), self.session.clone());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let killed = async {
+                let mut connection = options.connect().await?;
+                connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("KILL {session}")))).await?;
+                connection.close().await
+            };
+            if let Err(error) = killed.await {
+                // 1094 is "no such thread": it ended by itself.
+                let is_gone = error.as_database_error().is_some_and(|error| {
+                    error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| error.number() == 1094)
+                });
+                if !is_gone {
+                    tracing::warn!(error = chain(&error), "a query could not be killed on the server");
+                }
+            }
+        });
+    }
+}
+
+fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
+    let Some(database) = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
+    else {
+        let kind = match error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
+                PortErrorKind::Unavailable
+            }
+            sqlx::Error::Configuration(_) => PortErrorKind::Invalid,
+            _ => PortErrorKind::Other,
+        };
+        return PortError::new(kind, format!("connection {conn_id:?}: {what}: {}", chain(error)));
+    };
+    let kind = match database.number() {
+        1044 | 1045 | 1142 | 1143 | 1227 | 1698 => PortErrorKind::Denied,
+        1049 | 1146 => PortErrorKind::NotFound,
+        1040 | 1053 | 1158..=1161 | 1203 | 1205 | 1213 | 1226 | 1317 | 1927 | 1969 | 3024 => PortErrorKind::Unavailable,
+        1264 | 1292 | 1365 | 1366 | 1406 | 1690 => PortErrorKind::Data,
+        _ => match database.code() {
+            Some("42000" | "42S22" | "HY000" | "21000" | "42S01") => PortErrorKind::Invalid,
+            _ => PortErrorKind::Other,
+        },
+    };
+    let state = database.code().unwrap_or("HY000");
+    let message = format!(
+        "connection {conn_id:?}: {what}: {} (error {}, SQLSTATE {state})",
+        database.message(),
+        database.number()
+    );
+    PortError::new(kind, message).with_code(database.number().to_string())
+}
+
+impl SqlSource for MySqlSource {
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
+        Box::pin(self.task.until_cancelled(self.start(sql)))
+    }
+}

@@ -1,0 +1,153 @@
+//! COPY's text format, read into row batches and written from cells.
+
+use bytes::{BufMut, BytesMut};
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::RowBatch;
+
+use crate::failure::data;
+
+/// Puts the pieces of a COPY stream together into rows.
+pub struct CopyTextReader {
+    /// For each column: whether a leading `\x` belongs to the text form of bytes and is left out.
+    is_bytes: Vec<bool>,
+    /// The beginning of a row whose end has not come yet. The server sends whole rows, but the protocol doesn't promise it.
+    partial: Vec<u8>,
+    unescaped: Vec<u8>,
+}
+
+impl CopyTextReader {
+    pub fn new(is_bytes: Vec<bool>) -> Self {
+        Self { is_bytes, partial: Vec::new(), unescaped: Vec::new() }
+    }
+
+    pub fn read(&mut self, mut chunk: &[u8], batch: &mut RowBatch) -> Result<(), PortError> {
+        while let Some(end) = memchr::memchr(b'\n', chunk) {
+            if self.partial.is_empty() {
+                self.row(&chunk[..end], batch)?;
+            } else {
+                let mut row = std::mem::take(&mut self.partial);
+                row.extend_from_slice(&chunk[..end]);
+                self.row(&row, batch)?;
+                row.clear();
+                self.partial = row;
+            }
+            chunk = &chunk[end + 1..];
+        }
+        self.partial.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    fn row(&mut self, row: &[u8], batch: &mut RowBatch) -> Result<(), PortError> {
+        let mut cells = 0;
+        if self.is_bytes.is_empty() {
+            return Ok(());
+        }
+        let mut start = 0;
+        loop {
+            let end = memchr::memchr(b'\t', &row[start..]).map_or(row.len(), |length| start + length);
+            self.cell(&row[start..end], self.is_bytes.get(cells).copied().unwrap_or(false), batch);
+            cells += 1;
+            if end == row.len() {
+                break;
+            }
+            start = end + 1;
+        }
+        if cells == self.is_bytes.len() {
+            Ok(())
+        } else {
+            Err(data(format!("the server sent a row of {cells} values where {} were announced", self.is_bytes.len())))
+        }
+    }
+
+    fn cell(&mut self, cell: &[u8], is_bytes: bool, batch: &mut RowBatch) {
+        if memchr::memchr(b'\\', cell).is_none() {
+            return batch.push(Some(cell));
+        }
+        if cell == b"\\N" {
+            return batch.push(None);
+        }
+        self.unescaped.clear();
+        let mut bytes = cell.iter().copied();
+        while let Some(byte) = bytes.next() {
+            let byte = match byte {
+                b'\\' => match bytes.next() {
+                    Some(b'b') => 8,
+                    Some(b'f') => 12,
+                    Some(b'n') => b'\n',
+                    Some(b'r') => b'\r',
+                    Some(b't') => b'\t',
+                    Some(b'v') => 11,
+                    Some(other) => other,
+                    None => b'\\',
+                },
+                other => other,
+            };
+            self.unescaped.push(byte);
+        }
+        let text =
+            if is_bytes { self.unescaped.strip_prefix(b"\\x").unwrap_or(&self.unescaped) } else { &self.unescaped };
+        batch.push(Some(text));
+    }
+}
+
+/// Writes a cell as COPY text reads it; the caller puts tabs and newlines between.
+pub fn write_cell(out: &mut BytesMut, cell: Option<&[u8]>) {
+    let Some(mut rest) = cell else {
+        out.put_slice(b"\\N");
+        return;
+    };
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r')) {
+        out.put_slice(&rest[..at]);
+        out.put_slice(match rest[at] {
+            b'\t' => b"\\t",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            _ => b"\\\\",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.put_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_in_any_pieces() {
+        let rows: [[Option<&[u8]>; 3]; 4] = [
+            [None, Some(b""), Some(b"\\N")],
+            [Some(b"a\tb\nc\rd\\e"), Some("\u{c8fc}\u{bb38}".as_bytes()), None],
+            [Some(b"\\"), Some(b"\n"), Some(b"\t")],
+            [Some(b""), Some(b""), Some(b"")],
+        ];
+        let mut text = BytesMut::new();
+        for row in rows {
+            for (index, cell) in row.into_iter().enumerate() {
+                if index > 0 {
+                    text.put_u8(b'\t');
+                }
+                write_cell(&mut text, cell);
+            }
+            text.put_u8(b'\n');
+        }
+        for piece in 1..text.len() {
+            let mut reader = CopyTextReader::new(vec![false; 3]);
+            let mut batch = RowBatch::new(3);
+            for chunk in text.chunks(piece) {
+                reader.read(chunk, &mut batch).expect("reads");
+            }
+            let back: Vec<Vec<Option<&[u8]>>> = batch.rows().map(Iterator::collect).collect();
+            assert_eq!(back, rows.map(|row| row.to_vec()));
+        }
+    }
+
+    #[test]
+    fn bytes_lose_their_prefix_and_text_does_not() {
+        let mut reader = CopyTextReader::new(vec![true, false]);
+        let mut batch = RowBatch::new(2);
+        reader.read(b"\\\\xab01\t\\\\xab01\n", &mut batch).expect("reads");
+        assert_eq!(batch.cell(0, 0), Some(&b"ab01"[..]));
+        assert_eq!(batch.cell(0, 1), Some(&b"\\xab01"[..]));
+    }
+}

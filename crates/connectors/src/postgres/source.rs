@@ -1,0 +1,112 @@
+//! Rows out of PostgreSQL by COPY.
+
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource};
+use millrace_operator_api::{PortError, PortErrorKind};
+use tokio::sync::mpsc;
+use tokio_postgres::types::Type;
+
+use super::copy_text::CopyTextReader;
+use crate::session::Dialect;
+use crate::sql::without_semicolon;
+use crate::task::TaskHandle;
+use crate::wire::{WireClient, WireConfig};
+
+/// Size that batches grow to.
+pub const BATCH_BYTES: usize = 256 * 1024;
+
+/// Reads in one read-only REPEATABLE READ transaction. Values are COPY's own text with the session in UTC; `bytea` is
+/// plain lower-case hex, booleans are `t` and `f`.
+pub struct PostgresSource {
+    config: WireConfig,
+}
+
+impl PostgresSource {
+    pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
+        Ok(Self { config: WireConfig::of(connection, Dialect::Postgres, task)? })
+    }
+
+    async fn start(&self, sql: &str) -> Result<RowStream, PortError> {
+        let client = self.config.connect().await?;
+        client.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let sql = without_semicolon(sql);
+        let prepared = client
+            .busy(client.client.prepare(sql))
+            .await
+            .map_err(|error| self.config.failure("the query was refused", &error))?;
+        let is_bytes = prepared.columns().iter().map(|column| *column.type_() == Type::BYTEA).collect();
+        let columns: Vec<SourceColumn> = prepared
+            .columns()
+            .iter()
+            .map(|column| SourceColumn { name: column.name().to_owned(), type_name: column.type_().name().to_owned() })
+            .collect();
+        drop(prepared);
+        // The newline ends a comment that the query may end with.
+        let copy = format!("COPY ({sql}\n) TO STDOUT");
+        let stream = client
+            .busy(client.client.copy_out(&copy))
+            .await
+            .map_err(|error| self.config.failure("the query failed", &error))?;
+        client.set_busy(true);
+        let (sender, receiver) = mpsc::channel(2);
+        let width = columns.len();
+        let task = self.config.task.clone();
+        tokio::spawn(async move {
+            let closed = sender.clone();
+            let work = task.until_cancelled(pump(stream, width, CopyTextReader::new(is_bytes), &sender, &client));
+            tokio::select! {
+                result = work => match result {
+                    Ok(()) => client.set_busy(false),
+                    Err(error) => drop(sender.send(Err(error)).await),
+                },
+                () = closed.closed() => {}
+            }
+            drop(client);
+        });
+        Ok(RowStream { columns, batches: receive(receiver) })
+    }
+}
+
+/// The receiving half as a stream. Dropping it closes the channel, which the sender watches.
+pub fn receive(
+    receiver: mpsc::Receiver<Result<RowBatch, PortError>>,
+) -> futures::stream::BoxStream<'static, Result<RowBatch, PortError>> {
+    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
+        .boxed()
+}
+
+async fn pump(
+    stream: tokio_postgres::CopyOutStream,
+    width: usize,
+    mut reader: CopyTextReader,
+    sender: &mpsc::Sender<Result<RowBatch, PortError>>,
+    client: &WireClient,
+) -> Result<(), PortError> {
+    let mut stream = std::pin::pin!(stream);
+    let mut batch = RowBatch::new(width);
+    while let Some(chunk) = stream
+        .try_next()
+        .await
+        .map_err(|error| client.config.failure("the query failed while its rows were read", &error))?
+    {
+        reader.read(&chunk, &mut batch)?;
+        if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
+            let full = std::mem::replace(&mut batch, RowBatch::new(width));
+            if sender.send(Ok(full)).await.is_err() {
+                return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
+            }
+        }
+    }
+    if !batch.is_empty() {
+        let _ = sender.send(Ok(batch)).await;
+    }
+    client.batch("COMMIT").await
+}
+
+impl SqlSource for PostgresSource {
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
+        Box::pin(self.config.task.until_cancelled(self.start(sql)))
+    }
+}

@@ -1,0 +1,106 @@
+//! PostgreSQL as a warehouse.
+
+use futures::future::BoxFuture;
+use millrace_operator_api::PortError;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::context::WorkId;
+use millrace_operator_api::ports::{
+    BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
+    Warehouse,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+
+use super::load;
+use crate::script::{self, units};
+use crate::session::{Dialect, describe};
+use crate::swap;
+use crate::task::TaskHandle;
+use crate::wire::{WireConfig, WireSession};
+
+pub struct PostgresWarehouse {
+    config: WireConfig,
+}
+
+impl PostgresWarehouse {
+    pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
+        Ok(Self { config: WireConfig::of(connection, Dialect::Postgres, task)? })
+    }
+
+    pub async fn ping(&self) -> Result<String, PortError> {
+        let answer = self.config.ask("SHOW server_version").await?;
+        Ok(format!("PostgreSQL {}", crate::sql::scalar(&answer).unwrap_or("of unknown version")))
+    }
+
+    fn session(&self) -> WireSession {
+        WireSession { config: self.config.clone() }
+    }
+}
+
+/// Runs a script over the wire; shared with Redshift's wire transport.
+pub async fn execute(
+    config: &WireConfig,
+    statements: &[String],
+    autocommit: bool,
+) -> Result<Vec<SmallResult>, PortError> {
+    let client = config.connect().await?;
+    let mut results = vec![SmallResult::default(); statements.len()];
+    if autocommit {
+        for (index, statement) in statements.iter().enumerate() {
+            results[index] = client.query(statement).await.map_err(|mut error| {
+                error.message = format!("statement {} failed, those before it stay done: {}", index + 1, error.message);
+                error
+            })?;
+        }
+        return Ok(results);
+    }
+    for unit in units(statements) {
+        let answers = client.transaction(&unit.statements, unit.is_rolled_back).await?;
+        for ((number, _), answer) in unit.statements.iter().zip(answers) {
+            results[number - 1] = answer;
+        }
+    }
+    Ok(results)
+}
+
+impl Warehouse for PostgresWarehouse {
+    fn engine(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn split(&self, script: &str) -> Result<Vec<String>, PortError> {
+        script::split(&PostgreSqlDialect {}, script)
+    }
+
+    fn execute<'a>(
+        &'a self,
+        statements: &'a [String],
+        autocommit: bool,
+        _: &'a WorkId,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        Box::pin(self.config.task.until_cancelled(execute(&self.config, statements, autocommit)))
+    }
+
+    fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {
+        Box::pin(async move { describe(&self.session(), table).await })
+    }
+
+    fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>> {
+        Box::pin(self.config.task.until_cancelled(load::load(&self.config, request)))
+    }
+
+    fn check<'a>(
+        &'a self,
+        table: &'a TableName,
+        checks: &'a [TableCheck],
+    ) -> BoxFuture<'a, Result<Vec<CheckResult>, PortError>> {
+        Box::pin(async move { swap::check(&self.session(), table, checks).await })
+    }
+
+    fn build_and_swap<'a>(&'a self, request: BuildRequest) -> BoxFuture<'a, Result<BuildReport, PortError>> {
+        Box::pin(async move { swap::build_and_swap(&self.session(), request).await })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<String, PortError>> {
+        Box::pin(PostgresWarehouse::ping(self))
+    }
+}

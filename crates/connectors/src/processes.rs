@@ -1,0 +1,240 @@
+//! Processes that tasks start: each in a group of its own, ended as a group, found again after a crash.
+
+mod orphans;
+
+pub use orphans::kill_orphans;
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use millrace_operator_api::context::{CancelSignal, LogLevel};
+use millrace_operator_api::ports::{LineSink, ProcessExit, ProcessSpec, Processes};
+use millrace_operator_api::{PortError, PortErrorKind};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+/// Environment variable of every child: `<installation>/<owner>`, by which a later daemon knows whose it was.
+pub const LEASE_OWNER_VARIABLE: &str = "MILLRACE_LEASE_OWNER";
+const LONGEST_LINE: usize = 64 * 1024;
+/// How long to go on reading from a grandchild that kept the pipe when the process itself has ended.
+const DRAIN: Duration = Duration::from_secs(2);
+/// What a child gets of the daemon's environment even when it shall not inherit it.
+const ORDINARY: [&str; 9] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHELL", "TMPDIR"];
+
+#[derive(Debug, Clone)]
+pub struct ProcessSettings {
+    /// Between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// Which home the children belong to.
+    pub installation: String,
+    /// Which run of the daemon started them.
+    pub owner: String,
+}
+
+/// Starts processes on this machine.
+#[derive(Debug, Clone)]
+pub struct LocalProcesses {
+    settings: ProcessSettings,
+}
+
+impl LocalProcesses {
+    pub fn new(settings: ProcessSettings) -> Self {
+        Self { settings }
+    }
+
+    fn command(&self, spec: &ProcessSpec) -> Command {
+        let mut command = Command::new(&spec.program);
+        command.args(&spec.args);
+        if !spec.inherit_env {
+            command.env_clear();
+            for name in ORDINARY {
+                if let Some(value) = std::env::var_os(name) {
+                    command.env(name, value);
+                }
+            }
+        }
+        command.envs(spec.env.iter().map(|(name, value)| (name, value)));
+        command.env(LEASE_OWNER_VARIABLE, format!("{}/{}", self.settings.installation, self.settings.owner));
+        if let Some(cwd) = &spec.cwd {
+            command.current_dir(cwd);
+        }
+        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if spec.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command
+    }
+
+    async fn run(
+        &self,
+        spec: ProcessSpec,
+        lines: Arc<dyn LineSink>,
+        cancel: Arc<dyn CancelSignal>,
+    ) -> Result<ProcessExit, PortError> {
+        let mut child = self.command(&spec).spawn().map_err(|error| not_started(&spec, &error))?;
+        let mut group = Group::of(&child);
+        if let (Some(text), Some(mut stdin)) = (spec.stdin.clone(), child.stdin.take()) {
+            // A child that does not read must not hold us up, nor one that closes its end be an error.
+            tokio::spawn(async move { drop(stdin.write_all(text.as_bytes()).await) });
+        }
+        let out = child.stdout.take();
+        let err = child.stderr.take();
+        let out_lines = Arc::clone(&lines);
+        let mut reading = tokio::spawn(async move {
+            let (last_line, _) =
+                tokio::join!(forward(out, LogLevel::Info, &*out_lines), forward(err, LogLevel::Warning, &*lines));
+            last_line
+        });
+        let mut cancelled = None;
+        let status = tokio::select! {
+            status = child.wait() => status,
+            reason = cancel.cancelled() => {
+                cancelled = Some(reason);
+                group.end(&mut child, self.settings.grace).await
+            }
+        };
+        let status = status.map_err(|error| {
+            PortError::new(PortErrorKind::Other, format!("cannot wait for {}: {error}", spec.program))
+        })?;
+        // The process has ended; what it left in its group would outlive the task.
+        let last_line = match tokio::time::timeout(DRAIN, &mut reading).await {
+            Ok(last_line) => last_line.unwrap_or_default(),
+            Err(_) => {
+                group.kill();
+                tokio::time::timeout(DRAIN, &mut reading).await.ok().and_then(Result::ok).unwrap_or_default()
+            }
+        };
+        reading.abort();
+        group.kill();
+        match cancelled {
+            Some(reason) => Err(PortError::new(PortErrorKind::Cancelled, reason)),
+            None => {
+                let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+                Ok(ProcessExit { code: status.code(), signal, last_line })
+            }
+        }
+    }
+}
+
+fn not_started(spec: &ProcessSpec, error: &std::io::Error) -> PortError {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => PortErrorKind::NotFound,
+        std::io::ErrorKind::PermissionDenied => PortErrorKind::Denied,
+        _ => PortErrorKind::Other,
+    };
+    let place = spec.cwd.as_ref().map(|cwd| format!(" in {}", cwd.display())).unwrap_or_default();
+    PortError::new(kind, format!("cannot start {}{place}: {error}", spec.program))
+}
+
+/// A process group; killed when dropped before its end, as with a try that is dropped.
+struct Group {
+    id: Option<Pid>,
+}
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self { id: child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) }
+    }
+
+    async fn end(&mut self, child: &mut Child, grace: Duration) -> std::io::Result<std::process::ExitStatus> {
+        if let Some(id) = self.id {
+            let _ = kill_process_group(id, Signal::TERM);
+        }
+        match tokio::time::timeout(grace, self.all_gone(child)).await {
+            Ok(status) => status,
+            Err(_) => {
+                self.kill();
+                child.wait().await
+            }
+        }
+    }
+
+    /// Waits for the leader and then for the rest of its group.
+    async fn all_gone(&self, child: &mut Child) -> std::io::Result<std::process::ExitStatus> {
+        let status = child.wait().await?;
+        while self.id.is_some_and(|id| test_kill_process_group(id).is_ok()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(status)
+    }
+
+    fn kill(&mut self) {
+        if let Some(id) = self.id.take() {
+            // Gone already: fine.
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Hands on each line and returns the last one that is not empty.
+async fn forward(pipe: Option<impl AsyncRead + Unpin>, level: LogLevel, lines: &dyn LineSink) -> Option<String> {
+    let mut pipe = pipe?;
+    let mut last = None;
+    let mut buffer = Vec::with_capacity(8 * 1024);
+    let mut tell = |line: &[u8]| {
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+        lines.line(level, &text);
+        if !text.trim().is_empty() {
+            last = Some(text.into_owned());
+        }
+    };
+    loop {
+        let read = pipe.read_buf(&mut buffer).await.unwrap_or(0);
+        if read == 0 {
+            break;
+        }
+        let mut start = 0;
+        while let Some(length) = memchr::memchr(b'\n', &buffer[start..]) {
+            for piece in pieces(&buffer[start..start + length]) {
+                tell(piece);
+            }
+            start += length + 1;
+        }
+        buffer.drain(..start);
+        if buffer.len() >= LONGEST_LINE {
+            let cut = character_start(&buffer, LONGEST_LINE);
+            tell(&buffer[..cut]);
+            buffer.drain(..cut);
+        }
+    }
+    if !buffer.is_empty() {
+        for piece in pieces(&buffer) {
+            tell(piece);
+        }
+    }
+    last
+}
+
+/// At most 64 KiB each, cut between characters.
+fn pieces(mut line: &[u8]) -> Vec<&[u8]> {
+    let mut pieces = Vec::with_capacity(1);
+    while line.len() > LONGEST_LINE {
+        let (piece, rest) = line.split_at(character_start(line, LONGEST_LINE));
+        pieces.push(piece);
+        line = rest;
+    }
+    pieces.push(line);
+    pieces
+}
+
+fn character_start(text: &[u8], at: usize) -> usize {
+    (at.saturating_sub(3)..=at).rev().find(|cut| text.get(*cut).is_none_or(|byte| byte & 0xc0 != 0x80)).unwrap_or(at)
+}
+
+impl Processes for LocalProcesses {
+    fn run<'a>(
+        &'a self,
+        spec: ProcessSpec,
+        lines: Arc<dyn LineSink>,
+        cancel: Arc<dyn CancelSignal>,
+    ) -> BoxFuture<'a, Result<ProcessExit, PortError>> {
+        Box::pin(LocalProcesses::run(self, spec, lines, cancel))
+    }
+}

@@ -1,0 +1,181 @@
+//! Redshift as a warehouse, by the Data API or by wire. The SQL is the same for both and stands in `plan`.
+
+mod data_api;
+mod load;
+mod plan;
+mod statement;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::future::BoxFuture;
+use millrace_operator_api::PortError;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::context::WorkId;
+use millrace_operator_api::ports::{
+    BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
+    Warehouse,
+};
+use sqlparser::dialect::RedshiftSqlDialect;
+
+use crate::failure::{invalid, while_doing};
+use crate::postgres::execute_over_wire;
+use crate::script::{self, units};
+use crate::session::{Dialect, Session, ask, describe};
+use crate::swap;
+use crate::task::TaskHandle;
+use crate::wire::{WireConfig, WireSession};
+use data_api::{DataApi, DataApiSession};
+
+/// Extra of the connection: exactly one of `cluster_identifier` and `workgroup_name` (Data API), or neither and a host
+/// (wire), or `mode: wire`; `secret_arn` or `db_user`; `iam_role` for COPY.
+pub struct RedshiftWarehouse {
+    transport: Transport,
+    copy_credentials: String,
+    s3_region: Option<String>,
+    /// Scripts of one task are told apart in the journal by their order.
+    scripts: AtomicU32,
+}
+
+enum Transport {
+    DataApi(DataApi),
+    Wire(WireConfig),
+}
+
+impl RedshiftWarehouse {
+    pub async fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
+        let extra = &connection.extra;
+        let conn_id = &connection.conn_id;
+        let is_api = extra.text("cluster_identifier").is_some() || extra.text("workgroup_name").is_some();
+        let transport = match extra.text("mode") {
+            Some("wire") => Transport::Wire(WireConfig::of(connection, Dialect::Redshift, task)?),
+            Some("data_api") | None if is_api => Transport::DataApi(DataApi::open(connection, task).await?),
+            None if connection.host.is_some() => Transport::Wire(WireConfig::of(connection, Dialect::Redshift, task)?),
+            None | Some("data_api") => {
+                return Err(invalid(format!(
+                    "connection {conn_id:?} names neither a cluster_identifier nor a workgroup_name (Data API), nor a host (wire)"
+                )));
+            }
+            Some(other) => {
+                return Err(invalid(format!(
+                    "connection {conn_id:?}: mode {other:?} is neither \"data_api\" nor \"wire\""
+                )));
+            }
+        };
+        Ok(Self {
+            transport,
+            copy_credentials: plan::copy_credentials(extra),
+            s3_region: extra.text("s3_region").map(ToOwned::to_owned),
+            scripts: AtomicU32::new(0),
+        })
+    }
+
+    pub async fn ping(&self) -> Result<String, PortError> {
+        let answer = ask(&*self.session(None), "ping", "SELECT version()".to_owned()).await?;
+        let version = crate::sql::scalar(&answer).unwrap_or("Redshift").to_owned();
+        Ok(match version.split_once("Redshift ") {
+            Some((_, number)) => format!("Redshift {number}"),
+            None => format!("Redshift ({version})"),
+        })
+    }
+
+    /// Statements that change something are journalled under `work`.
+    fn session(&self, work: Option<&WorkId>) -> Box<dyn Session> {
+        match &self.transport {
+            Transport::DataApi(api) => Box::new(DataApiSession::new(api.clone(), work)),
+            Transport::Wire(config) => Box::new(WireSession { config: config.clone() }),
+        }
+    }
+
+    async fn execute(
+        &self,
+        statements: &[String],
+        autocommit: bool,
+        work: &WorkId,
+    ) -> Result<Vec<SmallResult>, PortError> {
+        let api = match &self.transport {
+            Transport::Wire(config) => {
+                return config.task.until_cancelled(execute_over_wire(config, statements, autocommit)).await;
+            }
+            Transport::DataApi(api) => api,
+        };
+        let script = self.scripts.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = DataApiSession::new(api.clone(), Some(work));
+        let mut results = vec![SmallResult::default(); statements.len()];
+        if autocommit {
+            for (index, statement) in statements.iter().enumerate() {
+                let step = format!("script:{script}:{}", index + 1);
+                results[index] = session.run_alone(&step, statement).await.map_err(|error| {
+                    while_doing(&format!("statement {} failed, those before it stay done", index + 1), error)
+                })?;
+            }
+            return Ok(results);
+        }
+        for (index, unit) in units(statements).into_iter().enumerate() {
+            if unit.is_rolled_back {
+                return Err(invalid(
+                    "a script sent by the Data API cannot ROLLBACK: each batch is committed as a whole",
+                ));
+            }
+            let (numbers, texts): (Vec<usize>, Vec<String>) = unit.statements.into_iter().unzip();
+            let first = numbers.first().copied().unwrap_or(1);
+            let answers =
+                session.run(&format!("script:{script}:unit:{}", index + 1), texts).await.map_err(|error| {
+                    while_doing(
+                        &format!("the statements from number {first} on failed, all of them were rolled back"),
+                        error,
+                    )
+                })?;
+            for (number, answer) in numbers.into_iter().zip(answers) {
+                results[number - 1] = answer;
+            }
+        }
+        Ok(results)
+    }
+}
+
+impl Warehouse for RedshiftWarehouse {
+    fn engine(&self) -> &'static str {
+        "redshift"
+    }
+
+    fn split(&self, script: &str) -> Result<Vec<String>, PortError> {
+        script::split(&RedshiftSqlDialect {}, script)
+    }
+
+    fn execute<'a>(
+        &'a self,
+        statements: &'a [String],
+        autocommit: bool,
+        work: &'a WorkId,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        Box::pin(RedshiftWarehouse::execute(self, statements, autocommit, work))
+    }
+
+    fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {
+        Box::pin(async move { describe(&*self.session(None), table).await })
+    }
+
+    fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>> {
+        Box::pin(async move {
+            let session = self.session(Some(&request.work));
+            let options = load::Options { credentials: &self.copy_credentials, region: self.s3_region.as_deref() };
+            load::load(&*session, &options, &request).await
+        })
+    }
+
+    fn check<'a>(
+        &'a self,
+        table: &'a TableName,
+        checks: &'a [TableCheck],
+    ) -> BoxFuture<'a, Result<Vec<CheckResult>, PortError>> {
+        Box::pin(async move { swap::check(&*self.session(None), table, checks).await })
+    }
+
+    fn build_and_swap<'a>(&'a self, request: BuildRequest) -> BoxFuture<'a, Result<BuildReport, PortError>> {
+        Box::pin(async move { swap::build_and_swap(&*self.session(Some(&request.work)), request).await })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<String, PortError>> {
+        Box::pin(RedshiftWarehouse::ping(self))
+    }
+}

@@ -1,0 +1,260 @@
+//! The SQL of a load into Redshift, for every transport. Pure.
+//!
+//! COPY goes into a staging table first, because DELETE and COPY in one transaction would hold the target's lock for the
+//! whole COPY; then one short transaction takes the lock, looks at the marker, moves the rows by name, leaves the marker
+//! and drops the staging table. TRUNCATE is never used, because it commits.
+
+use millrace_operator_api::connection::Extra;
+use millrace_operator_api::ports::{Column, CsvFormat, LoadMethod, TableName};
+use serde_json::json;
+
+use crate::session::{Dialect, guard_marker, insert_marker};
+use crate::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
+use crate::upsert::SEQUENCE;
+
+/// A load, as far as its SQL is concerned.
+pub struct LoadPlan<'a> {
+    pub target: &'a TableName,
+    /// All columns of the table.
+    pub table_columns: &'a [Column],
+    /// Those of the files.
+    pub columns: &'a [String],
+    pub method: &'a LoadMethod,
+    pub format: &'a CsvFormat,
+    /// `s3://bucket/key` of the manifest.
+    pub manifest_url: &'a str,
+    pub credentials: &'a str,
+    pub region: Option<&'a str>,
+    pub marker: &'a str,
+    /// Names the staging table: the same for every try of the work, so that a later try finds what an earlier one left.
+    pub hash: &'a str,
+}
+
+/// Number of the statement in [`LoadPlan::publish`] whose one cell counts.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Counts {
+    pub inserted: Option<usize>,
+    pub updated: Option<usize>,
+    pub deleted: Option<usize>,
+}
+
+impl LoadPlan<'_> {
+    pub fn staging(&self) -> TableName {
+        sql::beside(self.target, &format!("millrace_staging_{}", self.hash))
+    }
+
+    fn has_sequence(&self) -> bool {
+        matches!(self.method, LoadMethod::Upsert { .. })
+    }
+
+    /// Makes and fills the staging table, and counts its rows in the fourth statement. Touches no table but its own.
+    pub fn stage(&self) -> Vec<String> {
+        let staging = table(&self.staging());
+        let mut definitions: Vec<String> = self
+            .columns
+            .iter()
+            .filter_map(|name| self.table_columns.iter().find(|column| column.name == *name))
+            .map(|column| {
+                let not_null = if column.is_nullable { "" } else { " NOT NULL" };
+                format!("{} {}{not_null}", quote(&column.name), column.type_name)
+            })
+            .collect();
+        if self.has_sequence() {
+            definitions.push(format!("{} bigint IDENTITY(1,1)", quote(SEQUENCE)));
+        }
+        let mut statements = vec![
+            format!("DROP TABLE IF EXISTS {staging}"),
+            format!("CREATE TABLE {staging} ({})", definitions.join(", ")),
+            self.copy(&staging),
+            format!("SELECT COUNT(*) FROM {staging}"),
+        ];
+        if let LoadMethod::Upsert { keys, order_key } = self.method {
+            let order = order_key.as_ref().map(|key| format!("{} DESC NULLS LAST, ", quote(key))).unwrap_or_default();
+            // One incoming row for each key. Rows with a NULL in their key equal no other row and all stay.
+            statements.push(format!(
+                "DELETE FROM {staging} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY \
+                 {order}{seq} DESC) AS millrace_rank FROM {staging} AS s WHERE {complete}) AS ranked WHERE millrace_rank > 1)",
+                seq = quote(SEQUENCE),
+                keys = list(keys),
+                complete = keys_not_null("s", keys),
+            ));
+        }
+        statements
+    }
+
+    fn copy(&self, staging: &str) -> String {
+        let mut parts = vec![
+            format!("COPY {staging} ({})", list(self.columns)),
+            format!("FROM {}", escaped(self.manifest_url)),
+            self.credentials.to_owned(),
+            "MANIFEST".to_owned(),
+        ];
+        if let Some(region) = self.region {
+            parts.push(format!("REGION {}", escaped(region)));
+        }
+        let format = self.format;
+        parts.push("CSV".to_owned());
+        if let Some(quote) = format.quote.filter(|quote| *quote != '"') {
+            parts.push(format!("QUOTE AS {}", escaped(&quote.to_string())));
+        }
+        if let Some(delimiter) = format.delimiter.filter(|delimiter| *delimiter != ',') {
+            parts.push(format!("DELIMITER {}", escaped(&delimiter.to_string())));
+        }
+        if format.ignore_header > 0 {
+            parts.push(format!("IGNOREHEADER {}", format.ignore_header));
+        }
+        if let Some(null) = &format.null_as {
+            parts.push(format!("NULL AS {}", escaped(null)));
+        }
+        let flags = [
+            (format.empty_as_null, "EMPTYASNULL"),
+            (format.blanks_as_null, "BLANKSASNULL"),
+            (format.gzip, "GZIP"),
+            (format.truncate_columns, "TRUNCATECOLUMNS"),
+            (format.accept_inv_chars, "ACCEPTINVCHARS"),
+        ];
+        parts.extend(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word.to_owned()));
+        if format.max_error > 0 {
+            parts.push(format!("MAXERROR {}", format.max_error));
+        }
+        if let Some(date) = &format.date_format {
+            parts.push(format!("DATEFORMAT {}", escaped(date)));
+        }
+        if let Some(time) = &format.time_format {
+            parts.push(format!("TIMEFORMAT {}", escaped(time)));
+        }
+        for (word, default) in [("COMPUPDATE", "COMPUPDATE OFF"), ("STATUPDATE", "STATUPDATE OFF")] {
+            // For a table that lives for one load neither is worth its time.
+            if !format.other.iter().any(|option| option.to_ascii_uppercase().starts_with(word)) {
+                parts.push(default.to_owned());
+            }
+        }
+        parts.extend(format.other.iter().cloned());
+        parts.join(" ")
+    }
+
+    /// The short transaction.
+    pub fn publish(&self) -> (Vec<String>, Counts) {
+        let (target, staging) = (table(self.target), table(&self.staging()));
+        let mut statements = vec![format!("LOCK TABLE {target}"), guard_marker(self.target, self.marker)];
+        let mut counts = Counts::default();
+        let rows = format!("COUNT(*) FROM {staging}");
+        match self.method {
+            LoadMethod::Append | LoadMethod::Replace => {
+                if *self.method == LoadMethod::Replace {
+                    counts.deleted = Some(statements.len());
+                    statements.push(format!("SELECT COUNT(*) FROM {target}"));
+                    statements.push(format!("DELETE FROM {target}"));
+                }
+                counts.inserted = Some(statements.len());
+                statements.push(format!("SELECT {rows}"));
+                statements.push(format!("INSERT INTO {target} ({0}) SELECT {0} FROM {staging}", list(self.columns)));
+            }
+            LoadMethod::Upsert { keys, order_key } => {
+                self.merge(keys, order_key.as_ref(), &mut statements, &mut counts);
+            }
+        }
+        statements.push(insert_marker(Dialect::Redshift, self.target, self.marker, &rows));
+        statements.push(format!("DROP TABLE {staging}"));
+        (statements, counts)
+    }
+
+    /// Redshift has neither row addresses nor ON CONFLICT, and its MERGE refuses double keys in the target: the rows that
+    /// share a key with incoming ones are taken out, merged, and put back. Of several existing rows with one key the one
+    /// with the highest order key is merged; an incoming row wins unless the existing one is newer (NULL is lowest, a tie
+    /// goes to the incoming). Columns that the files do not have keep their values.
+    fn merge(&self, keys: &[String], order_key: Option<&String>, statements: &mut Vec<String>, counts: &mut Counts) {
+        let (target, staging) = (table(self.target), table(&self.staging()));
+        let merged = quote(&format!("millrace_merged_{}", self.hash));
+        let is_kept = order_key.map(|key| {
+            let key = quote(key);
+            format!("(e.{key} IS NOT NULL AND (i.{key} IS NULL OR e.{key} > i.{key}))")
+        });
+        let others: Vec<String> = self
+            .table_columns
+            .iter()
+            // An identity column's values can't be put back; the rows get new ones.
+            .filter(|column| {
+                !column.default.as_deref().is_some_and(|text| text.to_ascii_lowercase().contains("identity"))
+            })
+            .map(|column| column.name.clone())
+            .filter(|name| !self.columns.contains(name))
+            .collect();
+        let mut selected: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| match &is_kept {
+                Some(is_kept) => format!("CASE WHEN {is_kept} THEN e.{0} ELSE i.{0} END AS {0}", quote(column)),
+                None => format!("i.{0} AS {0}", quote(column)),
+            })
+            .collect();
+        selected.extend(others.iter().map(|column| format!("e.{0} AS {0}", quote(column))));
+        let kept =
+            is_kept.as_ref().map_or_else(|| "0".to_owned(), |is_kept| format!("CASE WHEN {is_kept} THEN 1 ELSE 0 END"));
+        let order = order_key.map_or_else(|| list_of("t", keys), |key| format!("t.{} DESC NULLS LAST", quote(key)));
+        let needed: Vec<String> = self.columns.iter().chain(&others).cloned().collect();
+        statements.push(format!(
+            "CREATE TEMP TABLE {merged} AS SELECT {}, {kept} AS millrace_kept FROM (SELECT {}, ROW_NUMBER() OVER (PARTITION BY {} \
+             ORDER BY {order}) AS millrace_rank FROM {target} AS t) AS e JOIN {staging} AS i ON {} WHERE e.millrace_rank = 1",
+            selected.join(", "),
+            list_of("t", &needed),
+            list_of("t", keys),
+            same_keys("e", "i", keys),
+        ));
+        let is_new = format!("NOT EXISTS (SELECT 1 FROM {merged} AS m WHERE {})", same_keys("m", "i", keys));
+        counts.updated = Some(statements.len());
+        statements.push(format!("SELECT COUNT(*) FROM {merged} WHERE millrace_kept = 0"));
+        counts.inserted = Some(statements.len());
+        statements.push(format!("SELECT COUNT(*) FROM {staging} AS i WHERE {is_new}"));
+        statements.push(format!("DELETE FROM {target} USING {staging} WHERE {}", same_keys(&target, &staging, keys)));
+        statements.push(format!("INSERT INTO {target} ({0}) SELECT {0} FROM {merged}", list(&needed)));
+        statements.push(format!(
+            "INSERT INTO {target} ({}) SELECT {} FROM {staging} AS i WHERE {is_new}",
+            list(self.columns),
+            list_of("i", self.columns)
+        ));
+        statements.push(format!("DROP TABLE {merged}"));
+    }
+
+    pub fn drop_staging(&self) -> String {
+        format!("DROP TABLE IF EXISTS {}", table(&self.staging()))
+    }
+}
+
+/// Names exactly these objects, all of which must be there.
+pub fn manifest<'a>(objects: impl IntoIterator<Item = (&'a str, u64)>) -> String {
+    let entries: Vec<serde_json::Value> = objects
+        .into_iter()
+        .map(|(url, size)| json!({"url": url, "mandatory": true, "meta": {"content_length": size}}))
+        .collect();
+    json!({ "entries": entries }).to_string()
+}
+
+/// `IAM_ROLE '…'`, or keys, or the cluster's default role.
+pub fn copy_credentials(extra: &Extra) -> String {
+    for name in ["iam_role", "role_arn", "aws_iam_role"] {
+        if let Some(role) = extra.text(name) {
+            return if role.eq_ignore_ascii_case("default") {
+                "IAM_ROLE default".to_owned()
+            } else {
+                format!("IAM_ROLE {}", escaped(role))
+            };
+        }
+    }
+    if let (Some(key), Some(secret)) = (extra.text("aws_access_key_id"), extra.text("aws_secret_access_key")) {
+        let token = extra.text("aws_session_token").map(|token| format!(";token={token}")).unwrap_or_default();
+        return format!(
+            "CREDENTIALS {}",
+            escaped(&format!("aws_access_key_id={key};aws_secret_access_key={secret}{token}"))
+        );
+    }
+    "IAM_ROLE default".to_owned()
+}
+
+/// A literal of COPY, where a backslash escapes.
+fn escaped(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! S3, and whatever speaks its protocol.
+
+mod failure;
+mod upload;
+
+use std::collections::BTreeMap;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::{ByteStream, DeleteReport, ObjectInfo, ObjectStore, PutOptions};
+use millrace_operator_api::{PortError, PortErrorKind};
+use tokio_util::io::ReaderStream;
+
+use failure::explain;
+
+const KEYS_PER_DELETE: usize = 1000;
+const READ_BUFFER: usize = 128 * 1024;
+
+/// An object store behind the AWS SDK. Cheap to clone.
+#[derive(Clone)]
+pub struct S3Store {
+    conn_id: String,
+    client: Client,
+}
+
+impl S3Store {
+    pub async fn open(connection: &Connection) -> Result<Self, PortError> {
+        let shared = crate::aws::config(connection, true).await?;
+        let has_endpoint = shared.endpoint_url().is_some();
+        let config = aws_sdk_s3::config::Builder::from(&shared)
+            // A bucket is no host name on most endpoints but Amazon's own.
+            .force_path_style(has_endpoint)
+            // Other implementations don't know the newer checksums; where they are required the SDK sends them anyway.
+            .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
+            .build();
+        Ok(Self { conn_id: connection.conn_id.clone(), client: Client::from_conf(config) })
+    }
+
+    pub async fn ping(&self) -> Result<String, PortError> {
+        let answer = self
+            .client
+            .list_buckets()
+            .send()
+            .await
+            .map_err(|error| explain(&self.conn_id, "list the buckets", "s3:ListAllMyBuckets", &error))?;
+        Ok(format!("S3 with {} buckets", answer.buckets().len()))
+    }
+
+    async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectInfo>, PortError> {
+        match self.client.head_object().bucket(bucket).key(key).send().await {
+            Ok(head) => Ok(Some(ObjectInfo {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+                size: u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0),
+                etag: head.e_tag().map(bare),
+                last_modified: head.last_modified().and_then(instant),
+                metadata: head
+                    .metadata()
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect(),
+            })),
+            Err(error) => {
+                let said = explain(&self.conn_id, &format!("look at s3://{bucket}/{key}"), "s3:GetObject", &error);
+                if said.kind == PortErrorKind::NotFound && said.code.as_deref() != Some("NoSuchBucket") {
+                    Ok(None)
+                } else {
+                    Err(said)
+                }
+            }
+        }
+    }
+
+    async fn get(&self, bucket: &str, key: &str) -> Result<ByteStream, PortError> {
+        let what = format!("read s3://{bucket}/{key}");
+        let answer = self
+            .client
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .send()
+            .await
+            .map_err(|error| explain(&self.conn_id, &what, "s3:GetObject", &error))?;
+        let conn_id = self.conn_id.clone();
+        let expected = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        let short =
+            PortError::new(PortErrorKind::Unavailable, format!("connection {conn_id:?}: cannot {what}: it broke off"));
+        let bytes = ReaderStream::with_capacity(answer.body.into_async_read(), READ_BUFFER).map_err(move |error| {
+            PortError::new(PortErrorKind::Unavailable, format!("connection {conn_id:?}: cannot {what}: {error}"))
+        });
+        // A connection that closes early may look like the end.
+        let checked = stream::unfold((Box::pin(bytes), 0_u64, short), move |(mut bytes, seen, short)| async move {
+            match bytes.next().await {
+                Some(Ok(chunk)) => {
+                    let seen = seen + chunk.len() as u64;
+                    Some((Ok(chunk), (bytes, seen, short)))
+                }
+                Some(Err(error)) => Some((Err(error), (bytes, u64::MAX, short))),
+                None if seen != u64::MAX && expected.is_some_and(|expected| expected != seen) => {
+                    Some((Err(short.clone()), (bytes, u64::MAX, short)))
+                }
+                None => None,
+            }
+        });
+        Ok(checked.boxed())
+    }
+
+    async fn delete(&self, bucket: &str, keys: Vec<String>) -> Result<DeleteReport, PortError> {
+        let mut report = DeleteReport::default();
+        for keys in keys.chunks(KEYS_PER_DELETE) {
+            let mut batch = Delete::builder().quiet(true);
+            for key in keys {
+                let object = ObjectIdentifier::builder().key(key).build();
+                batch = batch.objects(object.map_err(|error| crate::failure::invalid(error.to_string()))?);
+            }
+            let batch = batch.build().map_err(|error| crate::failure::invalid(error.to_string()))?;
+            let answer = self.client.delete_objects().bucket(bucket).delete(batch).send().await.map_err(|error| {
+                explain(&self.conn_id, &format!("delete objects in s3://{bucket}"), "s3:DeleteObject", &error)
+            })?;
+            report.requests += 1;
+            report.deleted += (keys.len() - answer.errors().len().min(keys.len())) as u64;
+            report.errors.extend(answer.errors().iter().map(|error| {
+                let message =
+                    format!("{}: {}", error.code().unwrap_or("error"), error.message().unwrap_or("no message"));
+                (error.key().unwrap_or_default().to_owned(), message)
+            }));
+        }
+        Ok(report)
+    }
+}
+
+fn bare(etag: &str) -> String {
+    etag.trim_matches('"').to_owned()
+}
+
+fn instant(time: &aws_smithy_types::DateTime) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.secs(), time.subsec_nanos())
+}
+
+impl ObjectStore for S3Store {
+    fn head<'a>(&'a self, bucket: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<ObjectInfo>, PortError>> {
+        Box::pin(S3Store::head(self, bucket, key))
+    }
+
+    fn put<'a>(
+        &'a self,
+        bucket: &'a str,
+        key: &'a str,
+        body: ByteStream,
+        options: PutOptions,
+    ) -> BoxFuture<'a, Result<ObjectInfo, PortError>> {
+        Box::pin(async move {
+            let metadata: BTreeMap<String, String> = options.metadata.clone();
+            let upload = upload::Upload { conn_id: &self.conn_id, client: &self.client, bucket, key, options };
+            let (size, etag) = upload.run(body).await?;
+            let etag = etag.as_deref().map(bare);
+            Ok(ObjectInfo { bucket: bucket.to_owned(), key: key.to_owned(), size, etag, last_modified: None, metadata })
+        })
+    }
+
+    fn get<'a>(&'a self, bucket: &'a str, key: &'a str) -> BoxFuture<'a, Result<ByteStream, PortError>> {
+        Box::pin(S3Store::get(self, bucket, key))
+    }
+
+    fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, PortError>> {
+        let pages = stream::try_unfold(Some(None::<String>), move |token| async move {
+            let Some(token) = token else { return Ok::<_, PortError>(None) };
+            let what = format!("list s3://{bucket}/{prefix}");
+            let page = self
+                .client
+                .list_objects_v2()
+                .bucket(bucket)
+                .prefix(prefix)
+                .set_continuation_token(token)
+                .send()
+                .await
+                .map_err(|error| explain(&self.conn_id, &what, "s3:ListBucket", &error))?;
+            let objects: Vec<Result<ObjectInfo, PortError>> = page
+                .contents()
+                .iter()
+                .map(|object| {
+                    Ok(ObjectInfo {
+                        bucket: bucket.to_owned(),
+                        key: object.key().unwrap_or_default().to_owned(),
+                        size: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
+                        etag: object.e_tag().map(bare),
+                        last_modified: object.last_modified().and_then(instant),
+                        metadata: BTreeMap::new(),
+                    })
+                })
+                .collect();
+            let next = page.next_continuation_token().filter(|_| page.is_truncated().unwrap_or(false));
+            Ok(Some((stream::iter(objects), next.map(|token| Some(token.to_owned())))))
+        });
+        pages.try_flatten().boxed()
+    }
+
+    fn delete<'a>(&'a self, bucket: &'a str, keys: Vec<String>) -> BoxFuture<'a, Result<DeleteReport, PortError>> {
+        Box::pin(S3Store::delete(self, bucket, keys))
+    }
+}

@@ -1,0 +1,254 @@
+//! Uploads in bounded memory: one request when small, parts when large. The object appears whole or not at all.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream as SdkBody;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::{ByteStream, PutOptions};
+
+use super::failure::explain;
+use crate::failure::invalid;
+
+const FIRST_PART: usize = 8 * 1024 * 1024;
+const MIB: usize = 1024 * 1024;
+/// Of S3.
+const MOST_PARTS: i32 = 10_000;
+
+/// Two parts on their way and one being filled: at first 24 MiB.
+const IN_FLIGHT: usize = 2;
+
+/// Parts grow as the object does: memory stays at 24 MiB up to 8 GiB and grows only where S3 leaves no choice, for 10,000
+/// parts must reach 5 TiB. 1,000 parts of 8 MiB, 1,000 of 16, 1,000 of 64, then 768 MiB each.
+fn part_size(number: i32) -> usize {
+    match number {
+        ..=1000 => FIRST_PART,
+        1001..=2000 => 16 * MIB,
+        2001..=3000 => 64 * MIB,
+        _ => 768 * MIB,
+    }
+}
+
+pub struct Upload<'a> {
+    pub conn_id: &'a str,
+    pub client: &'a Client,
+    pub bucket: &'a str,
+    pub key: &'a str,
+    pub options: PutOptions,
+}
+
+impl Upload<'_> {
+    /// Bytes and ETag.
+    pub async fn run(self, mut body: ByteStream) -> Result<(u64, Option<String>), PortError> {
+        let mut filler = Filler { rest: Bytes::new(), is_ended: false };
+        let first = filler.fill(&mut body, FIRST_PART).await?;
+        if filler.is_ended {
+            let size = first.len() as u64;
+            return Ok((size, self.put_whole(first).await?));
+        }
+        self.put_parts(first, filler, body).await
+    }
+
+    fn what(&self) -> String {
+        format!("write s3://{}/{}", self.bucket, self.key)
+    }
+
+    async fn put_whole(&self, bytes: Bytes) -> Result<Option<String>, PortError> {
+        let mut request = self
+            .client
+            .put_object()
+            .bucket(self.bucket)
+            .key(self.key)
+            .set_metadata(Some(self.options.metadata.clone().into_iter().collect()))
+            .set_content_type(self.options.content_type.clone())
+            .body(SdkBody::from(bytes));
+        if self.options.only_if_absent {
+            request = request.if_none_match("*");
+        }
+        let answer =
+            request.send().await.map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
+        Ok(answer.e_tag().map(ToOwned::to_owned))
+    }
+
+    async fn put_parts(
+        &self,
+        first: Bytes,
+        mut filler: Filler,
+        mut body: ByteStream,
+    ) -> Result<(u64, Option<String>), PortError> {
+        let created = self
+            .client
+            .create_multipart_upload()
+            .bucket(self.bucket)
+            .key(self.key)
+            .set_metadata(Some(self.options.metadata.clone().into_iter().collect()))
+            .set_content_type(self.options.content_type.clone())
+            .send()
+            .await
+            .map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
+        let id = created.upload_id().unwrap_or_default().to_owned();
+        let mut unfinished = Unfinished {
+            client: self.client.clone(),
+            bucket: self.bucket.to_owned(),
+            key: self.key.to_owned(),
+            id: Some(id.clone()),
+        };
+        let result = self.send_parts(&id, first, &mut filler, &mut body).await;
+        match result {
+            Ok(done) => {
+                unfinished.id = None;
+                Ok(done)
+            }
+            Err(error) => {
+                unfinished.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn send_parts(
+        &self,
+        id: &str,
+        first: Bytes,
+        filler: &mut Filler,
+        body: &mut ByteStream,
+    ) -> Result<(u64, Option<String>), PortError> {
+        let mut flying = FuturesUnordered::new();
+        let mut parts: Vec<CompletedPart> = Vec::new();
+        let (mut number, mut size, mut next) = (1, 0, first);
+        loop {
+            size += next.len() as u64;
+            flying.push(self.send_part(id, number, next));
+            if filler.is_ended {
+                break;
+            }
+            if flying.len() >= IN_FLIGHT
+                && let Some(part) = flying.next().await
+            {
+                parts.push(part?);
+            }
+            number += 1;
+            if number > MOST_PARTS {
+                return Err(invalid(format!(
+                    "s3://{}/{} would be larger than an object may be",
+                    self.bucket, self.key
+                )));
+            }
+            // Parts travel while the next one is being filled.
+            let mut filling = std::pin::pin!(filler.fill(body, part_size(number)));
+            next = loop {
+                tokio::select! {
+                    filled = &mut filling => break filled?,
+                    Some(part) = flying.next(), if !flying.is_empty() => parts.push(part?),
+                }
+            };
+            if next.is_empty() {
+                break;
+            }
+        }
+        while let Some(part) = flying.next().await {
+            parts.push(part?);
+        }
+        parts.sort_by_key(CompletedPart::part_number);
+        let mut request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(self.bucket)
+            .key(self.key)
+            .upload_id(id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
+        if self.options.only_if_absent {
+            request = request.if_none_match("*");
+        }
+        let answer =
+            request.send().await.map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
+        Ok((size, answer.e_tag().map(ToOwned::to_owned)))
+    }
+
+    async fn send_part(&self, id: &str, number: i32, bytes: Bytes) -> Result<CompletedPart, PortError> {
+        let answer = self
+            .client
+            .upload_part()
+            .bucket(self.bucket)
+            .key(self.key)
+            .upload_id(id)
+            .part_number(number)
+            .body(SdkBody::from(bytes))
+            .send()
+            .await
+            .map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
+        Ok(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag().map(ToOwned::to_owned)).build())
+    }
+}
+
+/// Cuts a stream of chunks of any size into parts of one size.
+struct Filler {
+    rest: Bytes,
+    is_ended: bool,
+}
+
+impl Filler {
+    /// Exactly `size` bytes, or fewer at the end.
+    async fn fill(&mut self, body: &mut ByteStream, size: usize) -> Result<Bytes, PortError> {
+        let mut part = BytesMut::new();
+        loop {
+            let take = self.rest.len().min(size - part.len());
+            part.extend_from_slice(&self.rest.split_to(take));
+            if part.len() == size {
+                return Ok(part.freeze());
+            }
+            match body.try_next().await? {
+                Some(chunk) => self.rest = chunk,
+                None => {
+                    self.is_ended = true;
+                    return Ok(part.freeze());
+                }
+            }
+        }
+    }
+}
+
+/// Parts that were sent cost money until they are dropped: aborted on an error, and also when the task is cancelled and
+/// this is merely dropped.
+struct Unfinished {
+    client: Client,
+    bucket: String,
+    key: String,
+    id: Option<String>,
+}
+
+impl Unfinished {
+    async fn abort(&mut self) {
+        if let Some(id) = self.id.take() {
+            abort(self.client.clone(), self.bucket.clone(), self.key.clone(), id).await;
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(abort(self.client.clone(), self.bucket.clone(), self.key.clone(), id));
+        }
+    }
+}
+
+async fn abort(client: Client, bucket: String, key: String, id: String) {
+    if let Err(error) = client.abort_multipart_upload().bucket(&bucket).key(&key).upload_id(id).send().await {
+        tracing::warn!(bucket, key, error = crate::failure::chain(&error), "an unfinished upload could not be dropped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_parts_reach_five_tebibytes() {
+        let total: u64 = (1..=MOST_PARTS).map(|number| part_size(number) as u64).sum();
+        assert!(total >= 5 * 1024 * 1024 * 1024 * 1024, "{total}");
+        assert!((1..=MOST_PARTS).all(|number| part_size(number) >= 5 * MIB));
+    }
+}

@@ -1,0 +1,133 @@
+//! One way to run SQL in a transaction on PostgreSQL and on Redshift, whatever the transport.
+
+use futures::future::BoxFuture;
+use millrace_operator_api::ports::{Column, SmallResult, TableName};
+use millrace_operator_api::{PortError, PortErrorKind};
+
+use crate::sql;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Postgres,
+    Redshift,
+}
+
+pub trait Session: Send + Sync {
+    fn dialect(&self) -> Dialect;
+
+    /// Runs the statements as one transaction and returns one result each. `step` names them within the task, for
+    /// messages and for the journal of remote statements.
+    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>>;
+
+    /// Waits until what earlier tries of the same work sent has ended. Where a statement dies with its connection there
+    /// is nothing to wait for.
+    fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Runs one statement.
+pub async fn ask(session: &dyn Session, step: &str, statement: String) -> Result<SmallResult, PortError> {
+    Ok(session.run(step, vec![statement]).await?.pop().unwrap_or_default())
+}
+
+/// A condition that picks the table out of `pg_class c JOIN pg_namespace n`.
+pub fn picks(name: &TableName, dialect: Dialect) -> String {
+    // Redshift folds names to lower case, quoted or not, unless the cluster is told otherwise.
+    let same = |column: &str, text: &str| match dialect {
+        Dialect::Postgres => format!("{column} = {}", sql::literal(text)),
+        Dialect::Redshift => format!("lower({column}) = {}", sql::literal(&text.to_lowercase())),
+    };
+    match &name.schema {
+        Some(schema) => format!("{} AND {}", same("n.nspname", schema), same("c.relname", &name.name)),
+        None => format!("pg_table_is_visible(c.oid) AND {}", same("c.relname", &name.name)),
+    }
+}
+
+/// The columns in their order; `None` when there is no such table.
+pub async fn columns(session: &dyn Session, name: &TableName) -> Result<Option<Vec<Column>>, PortError> {
+    let dialect = session.dialect();
+    let statement = format!(
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 1 ELSE 0 END, \
+         pg_get_expr(d.adbin, d.adrelid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         WHERE {} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        picks(name, dialect)
+    );
+    let result = ask(session, "describe", statement).await?;
+    let columns: Vec<Column> = result
+        .rows
+        .into_iter()
+        .map(|row| {
+            let mut cells = row.into_iter();
+            let mut next = || cells.next().flatten();
+            Column {
+                name: next().unwrap_or_default(),
+                type_name: next().unwrap_or_default(),
+                is_nullable: next().as_deref() != Some("1"),
+                default: next(),
+            }
+        })
+        .collect();
+    Ok((!columns.is_empty()).then_some(columns))
+}
+
+pub async fn describe(session: &dyn Session, name: &TableName) -> Result<Vec<Column>, PortError> {
+    columns(session, name)
+        .await?
+        .ok_or_else(|| PortError::new(PortErrorKind::NotFound, format!("there is no table {name} in this database")))
+}
+
+/// Where loads and swaps of a schema leave their marks.
+pub fn marker_table(target: &TableName) -> TableName {
+    sql::beside(target, "millrace_load_marker")
+}
+
+pub fn create_marker_table(target: &TableName) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} (marker varchar(512) NOT NULL, loaded_at timestamp NOT NULL, rows bigint)",
+        sql::table(&marker_table(target))
+    )
+}
+
+pub fn find_marker(target: &TableName, marker: &str) -> String {
+    format!("SELECT rows FROM {} WHERE marker = {}", sql::table(&marker_table(target)), sql::literal(marker))
+}
+
+/// Fails with a division by zero when the marker is there already: the last guard against doing a thing twice, inside
+/// of the transaction and behind the lock.
+pub fn guard_marker(target: &TableName, marker: &str) -> String {
+    format!(
+        "SELECT 1 / (CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END) FROM {} WHERE marker = {}",
+        sql::table(&marker_table(target)),
+        sql::literal(marker)
+    )
+}
+
+/// `rows` is SQL for a number. The same text at every try: a retry recognises its statement by it.
+pub fn insert_marker(dialect: Dialect, target: &TableName, marker: &str, rows: &str) -> String {
+    let now = match dialect {
+        Dialect::Postgres => "timezone('UTC', clock_timestamp())",
+        // CURRENT_TIMESTAMP runs on the leader node only and can't be inserted.
+        Dialect::Redshift => "GETDATE()",
+    };
+    format!(
+        "INSERT INTO {} (marker, loaded_at, rows) SELECT {}, {now}, {rows}",
+        sql::table(&marker_table(target)),
+        sql::literal(marker),
+    )
+}
+
+/// Whether the marker is there; makes its table when it is missing.
+pub async fn has_marker(session: &dyn Session, target: &TableName, marker: &str) -> Result<bool, PortError> {
+    let known = columns(session, &marker_table(target)).await?;
+    if known.is_none() {
+        match session.run("marker-table", vec![create_marker_table(target)]).await {
+            Ok(_) => return Ok(false),
+            // Two tasks made it at the same time: it is there now.
+            Err(error) if columns(session, &marker_table(target)).await?.is_none() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(!ask(session, "marker", find_marker(target, marker)).await?.rows.is_empty())
+}

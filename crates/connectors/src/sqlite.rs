@@ -1,0 +1,10 @@
+//! SQLite files: as a source of rows, and as a warehouse that needs no server.
+
+mod connect;
+mod load;
+mod source;
+mod swap;
+mod warehouse;
+
+pub use source::SqliteSource;
+pub use warehouse::SqliteWarehouse;

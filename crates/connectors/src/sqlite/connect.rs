@@ -1,0 +1,152 @@
+//! Opening a SQLite file, and asking it.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::{SmallResult, TableName};
+use millrace_operator_api::{PortError, PortErrorKind};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
+
+use crate::failure::{chain, invalid};
+use crate::sql::quote;
+use crate::task::TaskHandle;
+
+const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Which file, for whom.
+#[derive(Clone)]
+pub struct SqliteFile {
+    pub conn_id: String,
+    path: String,
+    pub task: TaskHandle,
+}
+
+impl SqliteFile {
+    /// The file is the connection's schema, or its host as in `sqlite:///path`.
+    pub fn of(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
+        let path = connection
+            .schema
+            .as_deref()
+            .filter(|path| !path.is_empty())
+            .or(connection.host.as_deref())
+            .unwrap_or_default();
+        if path.is_empty() {
+            return Err(invalid(format!(
+                "connection {:?} names no file; give the path in its schema",
+                connection.conn_id
+            )));
+        }
+        Ok(Self { conn_id: connection.conn_id.clone(), path: path.to_owned(), task })
+    }
+
+    pub async fn open(&self, is_read_only: bool) -> Result<SqliteConnection, PortError> {
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .create_if_missing(false)
+            .read_only(is_read_only)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .disable_statement_logging();
+        let options = if is_read_only {
+            options
+        } else {
+            options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
+        };
+        options.connect().await.map_err(|error| {
+            let mut failure = self.failure("cannot open the file", &error);
+            if !std::path::Path::new(&self.path).exists() {
+                failure.kind = PortErrorKind::NotFound;
+                failure.message = format!("connection {:?}: there is no file {}", self.conn_id, self.path);
+            }
+            failure
+        })
+    }
+
+    pub fn failure(&self, what: &str, error: &sqlx::Error) -> PortError {
+        let message = format!("connection {:?}: {what}: {}", self.conn_id, chain(error));
+        let Some(database) = error.as_database_error() else { return PortError::new(PortErrorKind::Other, message) };
+        let code = database.code().unwrap_or_default().into_owned();
+        // The low byte of SQLite's extended result codes.
+        let primary = code.parse::<u32>().map_or(0, |code| code & 0xff);
+        let said = database.message();
+        let kind = match primary {
+            5 | 6 | 10 | 13 => PortErrorKind::Unavailable,
+            3 | 8 | 23 => PortErrorKind::Denied,
+            18..=20 => PortErrorKind::Data,
+            14 => PortErrorKind::NotFound,
+            1 if said.contains("no such table") => PortErrorKind::NotFound,
+            1 if said.contains("already exists") => PortErrorKind::AlreadyExists,
+            1 => PortErrorKind::Invalid,
+            _ => PortErrorKind::Other,
+        };
+        PortError::new(kind, message).with_code(code)
+    }
+
+    pub async fn run(&self, connection: &mut SqliteConnection, sql: &str) -> Result<u64, PortError> {
+        let done = connection
+            .execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())))
+            .await
+            .map_err(|error| self.failure(&opening(sql), &error))?;
+        Ok(done.rows_affected())
+    }
+
+    pub async fn ask(&self, connection: &mut SqliteConnection, sql: &str) -> Result<SmallResult, PortError> {
+        let mut result = SmallResult::default();
+        let mut answers = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())));
+        while let Some(answer) = answers.try_next().await.map_err(|error| self.failure(&opening(sql), &error))? {
+            match answer {
+                Either::Left(done) => result.rows_affected = Some(done.rows_affected()),
+                Either::Right(row) => {
+                    if result.columns.is_empty() {
+                        result.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
+                    }
+                    let mut cells = Vec::with_capacity(row.len());
+                    for index in 0..row.len() {
+                        let cell = cell_text(&row, index).map_err(|error| self.failure(&opening(sql), &error))?;
+                        cells.push(cell.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+                    }
+                    result.rows.push(cells);
+                }
+            }
+        }
+        Ok(result)
+    }
+}
+
+/// A value as text, by its own storage class: integers and texts exactly, floats in the shortest form that reads back as
+/// the same, blobs as lower-case hex.
+pub fn cell_text(row: &SqliteRow, index: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    let value = row.try_get_raw(index)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let class = value.type_info().name().to_owned();
+    Ok(Some(match class.as_str() {
+        "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(index)?.to_string().into_bytes(),
+        "REAL" => {
+            let number: f64 = row.try_get_unchecked(index)?;
+            number.to_string().into_bytes()
+        }
+        "BLOB" => {
+            let bytes: &[u8] = row.try_get_unchecked(index)?;
+            bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+        }
+        _ => row.try_get_unchecked::<&[u8], _>(index)?.to_vec(),
+    }))
+}
+
+/// Schemas are attached databases in SQLite; names such as `analytics` that are none mean the one file.
+pub fn table(name: &TableName) -> String {
+    quote(&name.name)
+}
+
+/// SQLite knows no backslash.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn opening(sql: &str) -> String {
+    sql.split_whitespace().take(8).collect::<Vec<_>>().join(" ").chars().take(80).collect()
+}

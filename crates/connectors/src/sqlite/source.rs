@@ -1,0 +1,88 @@
+//! Rows out of SQLite.
+
+use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource};
+use millrace_operator_api::{PortError, PortErrorKind};
+use sqlx::{AssertSqlSafe, Column, Executor, SqlSafeStr, SqliteConnection, Statement, TypeInfo};
+use tokio::sync::mpsc;
+
+use super::connect::{SqliteFile, cell_text};
+use crate::postgres::{BATCH_BYTES, receive};
+use crate::sql::without_semicolon;
+use crate::task::TaskHandle;
+
+/// Reads in one transaction of a read-only connection; a dropped stream interrupts the query.
+pub struct SqliteSource {
+    file: SqliteFile,
+}
+
+impl SqliteSource {
+    pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
+        Ok(Self { file: SqliteFile::of(connection, task)? })
+    }
+
+    async fn start(&self, sql: &str) -> Result<RowStream, PortError> {
+        let mut connection = self.file.open(true).await?;
+        self.file.run(&mut connection, "BEGIN").await?;
+        let sql = without_semicolon(sql).to_owned();
+        let prepared = (&mut connection)
+            .prepare(AssertSqlSafe(sql.clone()).into_sql_str())
+            .await
+            .map_err(|error| self.file.failure("the query was refused", &error))?;
+        let columns: Vec<SourceColumn> = prepared
+            .columns()
+            .iter()
+            .map(|column| SourceColumn {
+                name: column.name().to_owned(),
+                type_name: column.type_info().name().to_ascii_lowercase(),
+            })
+            .collect();
+        drop(prepared);
+        let (sender, receiver) = mpsc::channel(2);
+        let (file, width) = (self.file.clone(), columns.len());
+        tokio::spawn(async move {
+            let closed = sender.clone();
+            let work = file.task.until_cancelled(pump(&file, connection, sql, width, &sender));
+            tokio::select! {
+                result = work => if let Err(error) = result { let _ = sender.send(Err(error)).await; },
+                () = closed.closed() => {}
+            }
+        });
+        Ok(RowStream { columns, batches: receive(receiver) })
+    }
+}
+
+async fn pump(
+    file: &SqliteFile,
+    mut connection: SqliteConnection,
+    sql: String,
+    width: usize,
+    sender: &mpsc::Sender<Result<RowBatch, PortError>>,
+) -> Result<(), PortError> {
+    let mut batch = RowBatch::new(width);
+    let mut rows = connection.fetch(sqlx::raw_sql(AssertSqlSafe(sql)));
+    while let Some(row) = rows.try_next().await.map_err(|error| file.failure("the query failed", &error))? {
+        for index in 0..width {
+            let cell = cell_text(&row, index).map_err(|error| file.failure("a value could not be read", &error))?;
+            batch.push(cell.as_deref());
+        }
+        if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
+            let full = std::mem::replace(&mut batch, RowBatch::new(width));
+            if sender.send(Ok(full)).await.is_err() {
+                return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
+            }
+        }
+    }
+    if !batch.is_empty() {
+        let _ = sender.send(Ok(batch)).await;
+    }
+    Ok(())
+}
+
+impl SqlSource for SqliteSource {
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
+        Box::pin(self.file.task.until_cancelled(self.start(sql)))
+    }
+}

@@ -1,0 +1,124 @@
+//! Build, check, swap in SQLite. Where the new table looks like the live one, the live one stays with its indexes,
+//! triggers and views, and its rows are exchanged in one transaction; otherwise the new table takes its name.
+
+use millrace_operator_api::ports::{BuildReport, BuildRequest, Column, TableName};
+use millrace_operator_api::{PortError, PortErrorKind};
+use sqlx::SqliteConnection;
+
+use super::connect::{SqliteFile, literal, table};
+use super::warehouse::{check, describe, find_marker, insert_marker, marker_ddl};
+use crate::failure::{invalid, while_doing};
+use crate::sql::{self, list, name_with_suffix, quote, scalar_number, without_semicolon};
+
+pub async fn build_and_swap(file: &SqliteFile, request: BuildRequest) -> Result<BuildReport, PortError> {
+    let mut connection = file.open(false).await?;
+    let connection = &mut connection;
+    let target = &request.target;
+    let marker = format!("{}#swap", request.work.marker());
+    file.run(connection, &marker_ddl()).await?;
+    if !file.ask(connection, &find_marker(&marker)).await?.rows.is_empty() {
+        return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });
+    }
+    let live = match describe(file, connection, target).await {
+        Ok(columns) => Some(columns),
+        Err(error) if error.kind == PortErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let build = sql::beside(target, &name_with_suffix(&target.name, &format!("__build_{}", request.work.short_hash())));
+    let shape = match (&request.columns_ddl, &live) {
+        (Some(ddl), _) if ddl.trim_start().starts_with('(') => ddl.clone(),
+        (Some(_), _) => return Err(invalid(format!("the columns of {target} must be given in parentheses"))),
+        (None, Some(_)) => like(file, connection, target).await?,
+        (None, None) => {
+            return Err(PortError::new(
+                PortErrorKind::NotFound,
+                format!("there is no table {target} yet, and no columns were given to make it with"),
+            ));
+        }
+    };
+    let built = table(&build);
+    file.run(connection, "BEGIN IMMEDIATE").await?;
+    for statement in [
+        format!("DROP TABLE IF EXISTS {built}"),
+        format!("CREATE TABLE {built} {shape}"),
+        format!("INSERT INTO {built}\n{}\n", without_semicolon(&request.select)),
+        "COMMIT".to_owned(),
+    ] {
+        file.run(connection, &statement)
+            .await
+            .map_err(|error| while_doing(&format!("building {target} beside the live table"), error))?;
+    }
+    let rows = file.ask(connection, &format!("SELECT COUNT(*) FROM {built}")).await?;
+    let mut report = BuildReport { rows: scalar_number(&rows), ..BuildReport::default() };
+    report.checks = check(file, connection, &build, &request.checks).await?;
+    if report.checks.iter().any(|check| !check.passed) {
+        if request.keep_failed {
+            report.kept_as = Some(build.to_string());
+        } else {
+            file.run(connection, &format!("DROP TABLE {built}")).await?;
+        }
+        return Ok(report);
+    }
+    let columns = describe(file, connection, &build).await?;
+    let mut statements = vec!["BEGIN IMMEDIATE".to_owned()];
+    statements.extend(publish(target, &build, live.as_deref(), &columns));
+    statements.push(insert_marker(&literal(&marker), report.rows.unwrap_or(0)));
+    statements.push("COMMIT".to_owned());
+    for statement in statements {
+        // Closing the connection rolls back.
+        file.run(connection, &statement)
+            .await
+            .map_err(|error| while_doing(&format!("putting the new {target} in place"), error))?;
+    }
+    report.was_swapped = true;
+    Ok(report)
+}
+
+fn publish(target: &TableName, build: &TableName, live: Option<&[Column]>, columns: &[Column]) -> Vec<String> {
+    let (name, built) = (table(target), table(build));
+    match live {
+        Some(live) if live == columns => {
+            let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+            vec![
+                format!("DELETE FROM {name}"),
+                format!("INSERT INTO {name} ({0}) SELECT {0} FROM {built}", list(&names)),
+                format!("DROP TABLE {built}"),
+            ]
+        }
+        Some(_) => vec![format!("DROP TABLE {name}"), format!("ALTER TABLE {built} RENAME TO {}", quote(&target.name))],
+        None => vec![format!("ALTER TABLE {built} RENAME TO {}", quote(&target.name))],
+    }
+}
+
+/// SQLite has no LIKE: columns, defaults, NOT NULL and the primary key are read back.
+async fn like(file: &SqliteFile, connection: &mut SqliteConnection, target: &TableName) -> Result<String, PortError> {
+    let statement = format!(
+        "SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info({}) ORDER BY cid",
+        literal(&target.name)
+    );
+    let rows = file.ask(connection, &statement).await?.rows;
+    let cell = |row: &Vec<Option<String>>, index: usize| row.get(index).cloned().flatten();
+    let mut parts: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let mut part = format!("{} {}", quote(&cell(row, 0).unwrap_or_default()), cell(row, 1).unwrap_or_default());
+            if cell(row, 2).as_deref() == Some("1") {
+                part.push_str(" NOT NULL");
+            }
+            if let Some(default) = cell(row, 3) {
+                part.push_str(&format!(" DEFAULT ({default})"));
+            }
+            part
+        })
+        .collect();
+    let mut keys: Vec<(u32, String)> = rows
+        .iter()
+        .filter_map(|row| Some((cell(row, 4)?.parse().ok().filter(|position| *position > 0)?, cell(row, 0)?)))
+        .collect();
+    if !keys.is_empty() {
+        keys.sort();
+        let keys: Vec<String> = keys.into_iter().map(|(_, name)| name).collect();
+        parts.push(format!("PRIMARY KEY ({})", list(&keys)));
+    }
+    Ok(format!("({})", parts.join(", ")))
+}

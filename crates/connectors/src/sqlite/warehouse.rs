@@ -1,0 +1,178 @@
+//! SQLite as a warehouse.
+
+use futures::future::BoxFuture;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::context::WorkId;
+use millrace_operator_api::ports::{
+    BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
+    Warehouse,
+};
+use millrace_operator_api::{PortError, PortErrorKind};
+use sqlparser::dialect::SQLiteDialect;
+use sqlx::SqliteConnection;
+
+use super::connect::{SqliteFile, literal, table};
+use super::{load, swap};
+use crate::failure::while_doing;
+use crate::script::{self, units};
+use crate::task::TaskHandle;
+use crate::{checks, sql};
+
+/// Writers are IMMEDIATE transactions on a file in WAL mode, so that readers never wait for them.
+pub struct SqliteWarehouse {
+    file: SqliteFile,
+}
+
+impl SqliteWarehouse {
+    pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
+        Ok(Self { file: SqliteFile::of(connection, task)? })
+    }
+
+    pub async fn ping(&self) -> Result<String, PortError> {
+        let mut connection = self.file.open(true).await?;
+        let answer = self.file.ask(&mut connection, "SELECT sqlite_version(), count(*) FROM sqlite_master").await?;
+        Ok(format!("SQLite {}", sql::scalar(&answer).unwrap_or("of unknown version")))
+    }
+
+    async fn execute(&self, statements: &[String], autocommit: bool) -> Result<Vec<SmallResult>, PortError> {
+        let mut connection = self.file.open(false).await?;
+        let mut results = vec![SmallResult::default(); statements.len()];
+        if autocommit {
+            for (index, statement) in statements.iter().enumerate() {
+                results[index] = self.file.ask(&mut connection, statement).await.map_err(|error| {
+                    while_doing(&format!("statement {} failed, those before it stay done", index + 1), error)
+                })?;
+            }
+            return Ok(results);
+        }
+        for unit in units(statements) {
+            self.file.run(&mut connection, "BEGIN IMMEDIATE").await?;
+            for (number, statement) in &unit.statements {
+                match self.file.ask(&mut connection, statement).await {
+                    Ok(result) => results[number - 1] = result,
+                    Err(error) => {
+                        // The first error counts.
+                        let _ = self.file.run(&mut connection, "ROLLBACK").await;
+                        return Err(while_doing(
+                            &format!("statement {number} failed, everything was rolled back"),
+                            error,
+                        ));
+                    }
+                }
+            }
+            self.file.run(&mut connection, if unit.is_rolled_back { "ROLLBACK" } else { "COMMIT" }).await?;
+        }
+        Ok(results)
+    }
+}
+
+pub async fn check(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+    wanted: &[TableCheck],
+) -> Result<Vec<CheckResult>, PortError> {
+    let mut results = Vec::with_capacity(wanted.len());
+    for check in wanted {
+        let answer = file.ask(connection, &checks::statement(check, &table(target))).await.map_err(|error| {
+            while_doing(&format!("the check {} on {target} could not be made", checks::name(check)), error)
+        })?;
+        results.push(checks::judge(check, &answer));
+    }
+    Ok(results)
+}
+
+pub async fn describe(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    name: &TableName,
+) -> Result<Vec<Column>, PortError> {
+    let statement =
+        format!("SELECT name, type, \"notnull\", dflt_value FROM pragma_table_info({})", literal(&name.name));
+    let found = file.ask(connection, &statement).await?;
+    if found.rows.is_empty() {
+        return Err(PortError::new(
+            PortErrorKind::NotFound,
+            format!("connection {:?}: there is no table {name} in this database", file.conn_id),
+        ));
+    }
+    Ok(found
+        .rows
+        .into_iter()
+        .map(|row| {
+            let mut cells = row.into_iter();
+            let mut next = || cells.next().flatten();
+            Column {
+                name: next().unwrap_or_default(),
+                type_name: next().unwrap_or_default().to_ascii_lowercase(),
+                is_nullable: next().as_deref() != Some("1"),
+                default: next(),
+            }
+        })
+        .collect())
+}
+
+pub fn marker_ddl() -> String {
+    "CREATE TABLE IF NOT EXISTS millrace_load_marker (marker TEXT PRIMARY KEY NOT NULL, loaded_at TEXT NOT NULL, rows INTEGER)".to_owned()
+}
+
+pub fn find_marker(marker: &str) -> String {
+    format!("SELECT rows FROM millrace_load_marker WHERE marker = {}", literal(marker))
+}
+
+/// `marker` is a literal.
+pub fn insert_marker(marker: &str, rows: u64) -> String {
+    format!(
+        "INSERT INTO millrace_load_marker (marker, loaded_at, rows) VALUES ({marker}, {}, {rows})",
+        literal(&chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+    )
+}
+
+impl Warehouse for SqliteWarehouse {
+    fn engine(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn split(&self, script: &str) -> Result<Vec<String>, PortError> {
+        script::split(&SQLiteDialect {}, script)
+    }
+
+    fn execute<'a>(
+        &'a self,
+        statements: &'a [String],
+        autocommit: bool,
+        _: &'a WorkId,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        Box::pin(self.file.task.until_cancelled(SqliteWarehouse::execute(self, statements, autocommit)))
+    }
+
+    fn describe<'a>(&'a self, name: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {
+        Box::pin(async move {
+            let mut connection = self.file.open(true).await?;
+            describe(&self.file, &mut connection, name).await
+        })
+    }
+
+    fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>> {
+        Box::pin(self.file.task.until_cancelled(load::load(&self.file, request)))
+    }
+
+    fn check<'a>(
+        &'a self,
+        name: &'a TableName,
+        wanted: &'a [TableCheck],
+    ) -> BoxFuture<'a, Result<Vec<CheckResult>, PortError>> {
+        Box::pin(self.file.task.until_cancelled(async move {
+            let mut connection = self.file.open(true).await?;
+            check(&self.file, &mut connection, name, wanted).await
+        }))
+    }
+
+    fn build_and_swap<'a>(&'a self, request: BuildRequest) -> BoxFuture<'a, Result<BuildReport, PortError>> {
+        Box::pin(self.file.task.until_cancelled(swap::build_and_swap(&self.file, request)))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<String, PortError>> {
+        Box::pin(SqliteWarehouse::ping(self))
+    }
+}

@@ -1,0 +1,171 @@
+//! Build a table beside the live one, check it, put it in the live one's place: PostgreSQL and Redshift.
+//!
+//! The built table gets the live one's name in one transaction, with owner, grants and comments. Where something hangs on
+//! the live table itself that would stay with the old one (views, foreign keys, triggers, policies), the live table
+//! stays and its rows are exchanged in one transaction instead. Readers see the old rows or the new ones either way.
+
+mod attachments;
+
+use millrace_operator_api::ports::{BuildReport, BuildRequest, CheckResult, SmallResult, TableCheck, TableName};
+use millrace_operator_api::{PortError, PortErrorKind};
+
+use crate::checks;
+use crate::failure::{invalid, while_doing};
+use crate::session::{Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker};
+use crate::sql::{self, list, quote, scalar_number, table, without_semicolon};
+use attachments::Attachments;
+
+pub async fn check(
+    session: &dyn Session,
+    target: &TableName,
+    wanted: &[TableCheck],
+) -> Result<Vec<CheckResult>, PortError> {
+    let mut results = Vec::with_capacity(wanted.len());
+    for (index, check) in wanted.iter().enumerate() {
+        let name = checks::name(check);
+        let answer = ask(session, &format!("check:{}", index + 1), checks::statement(check, &table(target)))
+            .await
+            .map_err(|error| while_doing(&format!("the check {name} on {target} could not be made"), error))?;
+        results.push(checks::judge(check, &answer));
+    }
+    Ok(results)
+}
+
+pub async fn build_and_swap(session: &dyn Session, request: BuildRequest) -> Result<BuildReport, PortError> {
+    let target = &request.target;
+    let marker = format!("{}#swap", request.work.marker());
+    session.await_earlier().await?;
+    if has_marker(session, target, &marker).await? {
+        return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });
+    }
+    let live = columns(session, target).await?;
+    let build =
+        sql::beside(target, &sql::name_with_suffix(&target.name, &format!("__build_{}", request.work.short_hash())));
+    let shape = match (&request.columns_ddl, &live) {
+        (Some(ddl), _) => {
+            let ddl = ddl.trim();
+            if !ddl.starts_with('(') {
+                return Err(invalid(format!("the columns of {target} must be given in parentheses")));
+            }
+            ddl.to_owned()
+        }
+        // PostgreSQL can take keys, indexes and comments along as well; Redshift has no such thing.
+        (None, Some(_)) if session.dialect() == Dialect::Postgres => format!("(LIKE {} INCLUDING ALL)", table(target)),
+        (None, Some(_)) => format!("(LIKE {} INCLUDING DEFAULTS)", table(target)),
+        (None, None) => {
+            return Err(PortError::new(
+                PortErrorKind::NotFound,
+                format!("there is no table {target} yet, and no columns were given to make it with"),
+            ));
+        }
+    };
+    let select = without_semicolon(&request.select);
+    let made = session
+        .run(
+            "build",
+            vec![
+                format!("DROP TABLE IF EXISTS {}", table(&build)),
+                format!("CREATE TABLE {} {shape}", table(&build)),
+                insert_select(session.dialect(), &build, select),
+                format!("SELECT COUNT(*) FROM {}", table(&build)),
+            ],
+        )
+        .await
+        .map_err(|error| while_doing(&format!("building {target} beside the live table"), error))?;
+    let mut report = BuildReport { rows: made.last().and_then(scalar_number), ..BuildReport::default() };
+    note_ids(&mut report, &made);
+    report.checks = check(session, &build, &request.checks).await?;
+    if report.checks.iter().any(|check| !check.passed) {
+        if request.keep_failed {
+            report.kept_as = Some(build.to_string());
+        } else {
+            session.run("drop", vec![format!("DROP TABLE IF EXISTS {}", table(&build))]).await?;
+        }
+        return Ok(report);
+    }
+    let rows = report.rows.unwrap_or(0);
+    let swapped = match live {
+        None => session.run("swap", publish_new(session.dialect(), target, &build, &marker, rows)).await,
+        Some(_) => {
+            let attachments = Attachments::of(session, target).await?;
+            let built = columns(session, &build).await?.unwrap_or_default();
+            let names: Vec<String> = built.into_iter().map(|column| column.name).collect();
+            let statements = if attachments.keeps_live_table {
+                exchange_rows(session.dialect(), target, &build, &names, &marker, rows)
+            } else {
+                let old = sql::beside(
+                    target,
+                    &sql::name_with_suffix(&target.name, &format!("__old_{}", request.work.short_hash())),
+                );
+                let mut statements = vec![format!("LOCK TABLE {}", table(target)), guard_marker(target, &marker)];
+                statements.extend(attachments.copied_to(&build, &names));
+                statements.extend(rename(target, &build, &old));
+                statements.push(insert_marker(session.dialect(), target, &marker, &rows.to_string()));
+                statements
+            };
+            session.run("swap", statements).await
+        }
+    };
+    match swapped {
+        Ok(done) => note_ids(&mut report, &done),
+        // The guard stops a second swap by a division by zero; then an earlier try's statement has done it meanwhile.
+        Err(error) => {
+            if !has_marker(session, target, &marker).await? {
+                return Err(while_doing(&format!("putting the new {target} in place"), error));
+            }
+            report.was_built_before = true;
+        }
+    }
+    report.was_swapped = true;
+    Ok(report)
+}
+
+/// By position, as SELECT has it; columns that the SELECT does not have get their defaults.
+fn insert_select(dialect: Dialect, build: &TableName, select: &str) -> String {
+    let overriding = if dialect == Dialect::Postgres { " OVERRIDING SYSTEM VALUE" } else { "" };
+    // The newline ends a comment that the SELECT may end with.
+    format!("INSERT INTO {}{overriding}\n{select}\n", table(build))
+}
+
+fn publish_new(dialect: Dialect, target: &TableName, build: &TableName, marker: &str, rows: u64) -> Vec<String> {
+    vec![
+        guard_marker(target, marker),
+        format!("ALTER TABLE {} RENAME TO {}", table(build), quote(&target.name)),
+        insert_marker(dialect, target, marker, &rows.to_string()),
+    ]
+}
+
+fn exchange_rows(
+    dialect: Dialect,
+    target: &TableName,
+    build: &TableName,
+    names: &[String],
+    marker: &str,
+    rows: u64,
+) -> Vec<String> {
+    let (live, built, names) = (table(target), table(build), list(names));
+    vec![
+        format!("LOCK TABLE {live}"),
+        guard_marker(target, marker),
+        format!("DELETE FROM {live}"),
+        format!("INSERT INTO {live} ({names}) SELECT {names} FROM {built}"),
+        insert_marker(dialect, target, marker, &rows.to_string()),
+        format!("DROP TABLE {built}"),
+    ]
+}
+
+fn rename(target: &TableName, build: &TableName, old: &TableName) -> [String; 3] {
+    [
+        format!("ALTER TABLE {} RENAME TO {}", table(target), quote(&old.name)),
+        format!("ALTER TABLE {} RENAME TO {}", table(build), quote(&target.name)),
+        format!("DROP TABLE {}", table(old)),
+    ]
+}
+
+fn note_ids(report: &mut BuildReport, results: &[SmallResult]) {
+    for id in results.iter().filter_map(|result| result.remote_id.clone()) {
+        if !report.remote_ids.contains(&id) {
+            report.remote_ids.push(id);
+        }
+    }
+}

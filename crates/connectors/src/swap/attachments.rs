@@ -1,0 +1,212 @@
+//! What belongs to a table beside its columns and rows: who may use it, what is said of it, what hangs on it.
+
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::TableName;
+
+use crate::session::{Dialect, Session, ask, picks};
+use crate::sql::{literal, quote, table};
+
+#[derive(Debug, Default)]
+pub struct Attachments {
+    /// Views, foreign keys, triggers, rules, policies or partitions refer to the table itself.
+    pub keeps_live_table: bool,
+    owner: Option<String>,
+    /// As in `pg_class.relacl`: `role=arwd/owner`.
+    grants: Vec<String>,
+    comment: Option<String>,
+    /// Column and comment.
+    column_comments: Vec<(String, String)>,
+    /// Sequences that columns own: name in SQL, column.
+    sequences: Vec<(String, String)>,
+    dialect: Option<Dialect>,
+}
+
+impl Attachments {
+    pub async fn of(session: &dyn Session, target: &TableName) -> Result<Self, PortError> {
+        let dialect = session.dialect();
+        let from = format!("pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {}", picks(target, dialect));
+        let dependents = match dialect {
+            Dialect::Postgres => {
+                "(SELECT COUNT(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid WHERE d.classid = 'pg_rewrite'::regclass \
+                 AND d.refobjid = c.oid) + (SELECT COUNT(*) FROM pg_constraint k WHERE k.confrelid = c.oid OR \
+                 (k.conrelid = c.oid AND k.contype = 'f')) + (SELECT COUNT(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT \
+                 g.tgisinternal) + (SELECT COUNT(*) FROM pg_policy p WHERE p.polrelid = c.oid) + (SELECT COUNT(*) FROM pg_inherits i \
+                 WHERE i.inhparent = c.oid OR i.inhrelid = c.oid) + (SELECT COUNT(*) FROM pg_publication_rel b WHERE b.prrelid = c.oid)"
+            }
+            Dialect::Redshift => {
+                "(SELECT COUNT(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid WHERE d.refobjid = c.oid AND r.ev_class <> c.oid)"
+            }
+        };
+        let about = ask(
+            session,
+            "attachments",
+            format!(
+                "SELECT {dependents}, pg_get_userbyid(c.relowner), array_to_string(c.relacl, '\n'), obj_description(c.oid, 'pg_class') FROM {from}"
+            ),
+        )
+        .await?;
+        let Some(row) = about.rows.into_iter().next() else { return Ok(Self::default()) };
+        let mut cells = row.into_iter();
+        let mut next = || cells.next().flatten();
+        let mut attachments = Self {
+            keeps_live_table: next().is_some_and(|count| count != "0"),
+            owner: next(),
+            grants: next().map(|text| text.lines().map(ToOwned::to_owned).collect()).unwrap_or_default(),
+            comment: next(),
+            dialect: Some(dialect),
+            ..Self::default()
+        };
+        let comments = ask(
+            session,
+            "attachments",
+            format!(
+                "SELECT a.attname, col_description(c.oid, a.attnum) FROM pg_attribute a JOIN {} AND a.attrelid = c.oid AND a.attnum > 0 \
+                 AND col_description(c.oid, a.attnum) IS NOT NULL",
+                from.replacen("pg_class c JOIN", "pg_class c ON a.attrelid = c.oid JOIN", 1)
+            ),
+        )
+        .await?;
+        attachments.column_comments = pairs(comments.rows);
+        if dialect == Dialect::Postgres {
+            let sequences = ask(
+                session,
+                "attachments",
+                format!(
+                    "SELECT d.objid::regclass::text, a.attname FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n \
+                     ON n.oid = c.relnamespace JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_attribute a ON \
+                     a.attrelid = c.oid AND a.attnum = d.refobjsubid WHERE {} AND d.classid = 'pg_class'::regclass AND d.deptype = 'a'",
+                    picks(target, dialect)
+                ),
+            )
+            .await?;
+            attachments.sequences = pairs(sequences.rows);
+        }
+        Ok(attachments)
+    }
+
+    /// Statements that give the same to another table with these columns.
+    pub fn copied_to(&self, other: &TableName, columns: &[String]) -> Vec<String> {
+        let name = table(other);
+        let mut statements = Vec::new();
+        for (sequence, column) in &self.sequences {
+            // A sequence goes with the column that owns it, and the old table is about to be dropped.
+            if columns.contains(column) {
+                statements.push(format!("ALTER SEQUENCE {sequence} OWNED BY {name}.{}", quote(column)));
+            }
+        }
+        if let Some(comment) = &self.comment {
+            statements.push(format!("COMMENT ON TABLE {name} IS {}", comment_literal(comment, self.dialect)));
+        }
+        for (column, comment) in &self.column_comments {
+            if columns.contains(column) {
+                statements.push(format!(
+                    "COMMENT ON COLUMN {name}.{} IS {}",
+                    quote(column),
+                    comment_literal(comment, self.dialect)
+                ));
+            }
+        }
+        statements.extend(self.grants.iter().filter_map(|item| grant(item, &name, self.owner.as_deref())).flatten());
+        // Last: afterwards the table may not be ours to change.
+        if let Some(owner) = &self.owner {
+            statements.push(format!("ALTER TABLE {name} OWNER TO {}", quote(owner)));
+        }
+        statements
+    }
+}
+
+/// COMMENT takes one plain literal, no expression.
+fn comment_literal(text: &str, dialect: Option<Dialect>) -> String {
+    let text = if dialect == Some(Dialect::Redshift) { text.replace('\\', "\\\\") } else { text.to_owned() };
+    if text.contains('\\') { format!("'{}'", text.replace('\'', "''")) } else { literal(&text) }
+}
+
+fn pairs(rows: Vec<Vec<Option<String>>>) -> Vec<(String, String)> {
+    rows.into_iter()
+        .filter_map(|row| {
+            let mut cells = row.into_iter().flatten();
+            Some((cells.next()?, cells.next()?))
+        })
+        .collect()
+}
+
+/// From an `aclitem` (`reader=r*w/owner`, `group analysts=r/owner`, `=r/owner` for everybody) to GRANTs. The owner's own
+/// rights come with ownership.
+fn grant(item: &str, table: &str, owner: Option<&str>) -> Option<Vec<String>> {
+    let (grantee, rights) = split_grantee(item)?;
+    let rights = rights.rsplit_once('/').map_or(rights, |(rights, _)| rights);
+    let to = match grantee.strip_prefix("group ") {
+        Some(group) => format!("GROUP {}", quote(&unquoted(group))),
+        None if grantee.is_empty() => "PUBLIC".to_owned(),
+        None if Some(unquoted(grantee).as_str()) == owner => return None,
+        None => quote(&unquoted(grantee)),
+    };
+    let mut plain = Vec::new();
+    let mut with_option = Vec::new();
+    let mut letters = rights.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let Some(right) = right_of(letter) else { continue };
+        if letters.next_if_eq(&'*').is_some() {
+            with_option.push(right);
+        } else {
+            plain.push(right);
+        }
+    }
+    let mut statements = Vec::new();
+    if !plain.is_empty() {
+        statements.push(format!("GRANT {} ON {table} TO {to}", plain.join(", ")));
+    }
+    if !with_option.is_empty() {
+        statements.push(format!("GRANT {} ON {table} TO {to} WITH GRANT OPTION", with_option.join(", ")));
+    }
+    Some(statements)
+}
+
+fn split_grantee(item: &str) -> Option<(&str, &str)> {
+    if item.starts_with('"') {
+        let end = item[1..].find("\"=")? + 2;
+        return Some((&item[..end], &item[end + 1..]));
+    }
+    item.split_once('=')
+}
+
+fn unquoted(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(inner) => inner.replace("\"\"", "\""),
+        None => name.to_owned(),
+    }
+}
+
+fn right_of(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'r' => "SELECT",
+        'a' => "INSERT",
+        'w' => "UPDATE",
+        'd' => "DELETE",
+        'D' => "TRUNCATE",
+        'x' => "REFERENCES",
+        't' => "TRIGGER",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_lists_become_grants() {
+        let of = |item| grant(item, "\"t\"", Some("owner"));
+        assert_eq!(of("owner=arwdDxt/owner"), None);
+        assert_eq!(
+            of("reader=r*w/owner"),
+            Some(vec![
+                "GRANT UPDATE ON \"t\" TO \"reader\"".into(),
+                "GRANT SELECT ON \"t\" TO \"reader\" WITH GRANT OPTION".into()
+            ])
+        );
+        assert_eq!(of("=r/owner"), Some(vec!["GRANT SELECT ON \"t\" TO PUBLIC".into()]));
+        assert_eq!(of("group bi team=r/owner"), Some(vec!["GRANT SELECT ON \"t\" TO GROUP \"bi team\"".into()]));
+        assert_eq!(of("\"Odd=Name\"=r/owner"), Some(vec!["GRANT SELECT ON \"t\" TO \"Odd=Name\"".into()]));
+    }
+}

@@ -1,0 +1,71 @@
+//! What a connector keeps of the task that opened it.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use millrace_operator_api::context::{CancelSignal, RemoteStatement, StatementJournal};
+use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
+
+/// The task's cancellation, journal and try. A connection that is merely tested has a handle that is never cancelled.
+#[derive(Clone)]
+pub struct TaskHandle {
+    pub cancel: Arc<dyn CancelSignal>,
+    pub journal: Arc<dyn StatementJournal>,
+    pub try_number: u32,
+    /// `dag/task`: where cost and blame are to be found again.
+    pub label: String,
+}
+
+impl TaskHandle {
+    pub fn of(context: &TaskContext) -> Self {
+        Self {
+            cancel: Arc::clone(&context.cancel),
+            journal: Arc::clone(&context.journal),
+            try_number: context.try_number,
+            label: format!("{}/{}", context.work.dag_id, context.work.task_id),
+        }
+    }
+
+    pub fn detached() -> Self {
+        Self {
+            cancel: Arc::new(NeverCancelled),
+            journal: Arc::new(NoJournal),
+            try_number: 1,
+            label: "millrace/connections test".to_owned(),
+        }
+    }
+
+    /// Runs `work` until it ends or the task is cancelled; then it is dropped, which stops it on the other side too.
+    pub async fn until_cancelled<T>(&self, work: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            result = &mut work => result,
+            reason = self.cancel.cancelled() => Err(PortError::new(PortErrorKind::Cancelled, reason)),
+        }
+    }
+}
+
+struct NeverCancelled;
+
+impl CancelSignal for NeverCancelled {
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn cancelled(&self) -> BoxFuture<'_, String> {
+        Box::pin(futures::future::pending())
+    }
+}
+
+struct NoJournal;
+
+impl StatementJournal for NoJournal {
+    fn unsettled(&self) -> BoxFuture<'_, Result<Vec<RemoteStatement>, PortError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn record(&self, _: RemoteStatement) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async { Ok(()) })
+    }
+}

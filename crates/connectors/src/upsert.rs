@@ -1,0 +1,104 @@
+//! Upsert on engines whose rows have an address (PostgreSQL: `ctid`, SQLite: `rowid`), from a staging table with a
+//! sequence number for each row.
+//!
+//! Existing rows are updated where they stand, never deleted and inserted again: foreign keys with ON DELETE CASCADE
+//! would take their children along, and columns that the file does not have would lose their values.
+
+use crate::sql::{keys_not_null, list, list_of, quote, same_keys};
+
+/// Name of the sequence number in staging tables.
+pub const SEQUENCE: &str = "millrace_seq";
+
+pub struct Upsert<'a> {
+    /// Quoted.
+    pub target: &'a str,
+    /// Quoted.
+    pub staging: &'a str,
+    /// Those of the file.
+    pub columns: &'a [String],
+    pub keys: &'a [String],
+    pub order_key: Option<&'a String>,
+    /// What tells one row from another: `tableoid` and `ctid` (a `ctid` alone repeats over partitions), or `rowid`.
+    pub row_address: &'a [&'a str],
+    /// Between the column list of an INSERT and its rows: `OVERRIDING SYSTEM VALUE ` where identity columns need it.
+    pub overriding: &'a str,
+}
+
+impl Upsert<'_> {
+    /// Leaves one incoming row for each key in staging: the one with the highest order key (NULL is lowest), of equal
+    /// ones the last. Rows with a NULL in their key equal no other row and all stay.
+    pub fn keep_best_incoming(&self) -> String {
+        let order = self.order_key.map(|key| format!("{} DESC NULLS LAST, ", quote(key))).unwrap_or_default();
+        format!(
+            "DELETE FROM {staging} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER \
+             (PARTITION BY {keys} ORDER BY {order}{seq} DESC) AS millrace_rank FROM {staging} AS s WHERE {complete}) AS ranked \
+             WHERE millrace_rank > 1)",
+            staging = self.staging,
+            seq = quote(SEQUENCE),
+            keys = list(self.keys),
+            complete = keys_not_null("s", self.keys),
+        )
+    }
+
+    /// Of several existing rows with an incoming key, leaves the one with the highest order key.
+    pub fn delete_existing_doubles(&self) -> String {
+        let address = self.row_address.iter().map(|part| format!("t.{part}")).collect::<Vec<_>>().join(", ");
+        let named: Vec<String> = (0..self.row_address.len()).map(|index| format!("millrace_row{index}")).collect();
+        let selected: Vec<String> =
+            self.row_address.iter().zip(&named).map(|(part, name)| format!("t.{part} AS {name}")).collect();
+        let order = self.order_key.map(|key| format!("t.{} DESC NULLS LAST, ", quote(key))).unwrap_or_default();
+        format!(
+            "DELETE FROM {target} WHERE ({row}) IN (SELECT {named} FROM (SELECT {selected}, ROW_NUMBER() OVER \
+             (PARTITION BY {keys} ORDER BY {order}{address}) AS millrace_rank FROM {target} AS t JOIN {staging} AS s ON {same}) \
+             AS ranked WHERE millrace_rank > 1)",
+            target = self.target,
+            row = self.row_address.join(", "),
+            named = named.join(", "),
+            selected = selected.join(", "),
+            keys = list_of("t", self.keys),
+            staging = self.staging,
+            same = same_keys("t", "s", self.keys),
+        )
+    }
+
+    /// Overwrites existing rows unless they are newer. `None` when the file has nothing but keys.
+    pub fn update(&self) -> Option<String> {
+        let assignments: Vec<String> = self
+            .columns
+            .iter()
+            .filter(|column| !self.keys.contains(column))
+            .map(|column| format!("{0} = s.{0}", quote(column)))
+            .collect();
+        if assignments.is_empty() {
+            return None;
+        }
+        let not_newer = self.order_key.map(|key| {
+            let key = quote(key);
+            // A comparison with NULL is neither true nor false: NULL is lowest, and the incoming row wins a tie.
+            format!(" AND (t.{key} IS NULL OR t.{key} <= s.{key})")
+        });
+        Some(format!(
+            "UPDATE {} AS t SET {} FROM {} AS s WHERE {}{}",
+            self.target,
+            assignments.join(", "),
+            self.staging,
+            same_keys("t", "s", self.keys),
+            not_newer.unwrap_or_default()
+        ))
+    }
+
+    /// Inserts the rows whose key is not there.
+    pub fn insert(&self) -> String {
+        format!(
+            "INSERT INTO {target} ({columns}) {overriding}SELECT {selected} FROM {staging} AS s WHERE NOT EXISTS \
+             (SELECT 1 FROM {target} AS t WHERE {same}) ORDER BY s.{seq}",
+            target = self.target,
+            overriding = self.overriding,
+            columns = list(self.columns),
+            selected = list_of("s", self.columns),
+            staging = self.staging,
+            same = same_keys("t", "s", self.keys),
+            seq = quote(SEQUENCE),
+        )
+    }
+}

@@ -1,0 +1,240 @@
+//! The PostgreSQL protocol, as PostgreSQL and Redshift speak it: connect, ask, cancel.
+
+mod tls;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::SmallResult;
+use millrace_operator_api::{PortError, PortErrorKind};
+use secrecy::ExposeSecret;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::failure::{chain, invalid, kind_of_redshift_text, kind_of_sqlstate};
+use crate::session::{Dialect, Session};
+use crate::sql::literal;
+use crate::task::TaskHandle;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where to connect and how; one per opened connection.
+#[derive(Clone)]
+pub struct WireConfig {
+    pub conn_id: String,
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+    dialect: Dialect,
+    settings: Vec<String>,
+    pub task: TaskHandle,
+}
+
+impl WireConfig {
+    pub fn of(connection: &Connection, dialect: Dialect, task: TaskHandle) -> Result<Self, PortError> {
+        let conn_id = connection.conn_id.clone();
+        let extra = &connection.extra;
+        let Some(host) = connection.host.as_deref().filter(|host| !host.is_empty()) else {
+            return Err(invalid(format!("connection {conn_id:?} names no host")));
+        };
+        let mut config = tokio_postgres::Config::new();
+        let default_port = if dialect == Dialect::Redshift { 5439 } else { 5432 };
+        config.host(host).port(connection.port.unwrap_or(default_port));
+        if let Some(login) = &connection.login {
+            config.user(login);
+        }
+        if let Some(password) = &connection.password {
+            config.password(password.expose_secret());
+        }
+        if let Some(database) = connection.schema.as_deref().filter(|database| !database.is_empty()) {
+            config.dbname(database);
+        }
+        config.application_name("millrace").connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_mins(1));
+        let mode = extra.text("sslmode").or_else(|| extra.text("ssl_mode")).unwrap_or("prefer");
+        let (ssl_mode, check) = tls::mode(mode).ok_or_else(|| {
+            let known = "disable, prefer, require, verify-ca, verify-full";
+            invalid(format!("connection {conn_id:?}: sslmode {mode:?} is not one of {known}"))
+        })?;
+        config.ssl_mode(ssl_mode);
+        let tls = if ssl_mode == SslMode::Disable {
+            tls::connector(tls::Check::Nothing, None)
+        } else {
+            tls::connector(check, extra.text("sslrootcert"))
+        }
+        .map_err(|error| invalid(format!("connection {conn_id:?}: {error}")))?;
+        let mut settings = match dialect {
+            Dialect::Postgres => vec![
+                "SET TIME ZONE 'UTC'".to_owned(),
+                "SET datestyle TO 'ISO, YMD'".to_owned(),
+                "SET intervalstyle TO 'postgres'".to_owned(),
+                "SET extra_float_digits TO 3".to_owned(),
+                "SET bytea_output TO 'hex'".to_owned(),
+                "SET standard_conforming_strings TO on".to_owned(),
+                "SET client_min_messages TO warning".to_owned(),
+            ],
+            Dialect::Redshift => vec![
+                "SET timezone TO 'UTC'".to_owned(),
+                "SET datestyle TO 'ISO, YMD'".to_owned(),
+                format!("SET query_group TO {}", literal(&task.label)),
+            ],
+        };
+        if let Some(seconds) = extra.number("statement_timeout") {
+            settings.push(format!("SET statement_timeout TO {}", seconds.saturating_mul(1000)));
+        }
+        Ok(Self { conn_id, config, tls, dialect, settings, task })
+    }
+
+    pub async fn connect(&self) -> Result<WireClient, PortError> {
+        let (client, connection) =
+            self.config.connect(self.tls.clone()).await.map_err(|error| self.failure("cannot connect", &error))?;
+        // Ends when the client is dropped.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = chain(&error), "database connection ended");
+            }
+        });
+        let client = WireClient { config: self.clone(), client, is_busy: AtomicBool::new(false) };
+        client.batch(&self.settings.join("; ")).await?;
+        Ok(client)
+    }
+
+    /// Connects for one question.
+    pub async fn ask(&self, sql: &str) -> Result<SmallResult, PortError> {
+        self.task.until_cancelled(async { self.connect().await?.query(sql).await }).await
+    }
+
+    pub fn failure(&self, what: &str, error: &tokio_postgres::Error) -> PortError {
+        let Some(db) = error.as_db_error() else {
+            let kind = if error.code().is_some() { PortErrorKind::Other } else { PortErrorKind::Unavailable };
+            return PortError::new(kind, format!("connection {:?}: {what}: {}", self.conn_id, chain(error)));
+        };
+        let code = db.code().code();
+        let mut message =
+            format!("connection {:?}: {what}: {}: {} (SQLSTATE {code})", self.conn_id, db.severity(), db.message());
+        for (name, text) in [("detail", db.detail()), ("hint", db.hint()), ("where", db.where_())] {
+            if let Some(text) = text {
+                message.push_str(&format!("; {name}: {}", text.replace('\n', " ")));
+            }
+        }
+        let kind = match (kind_of_sqlstate(code), self.dialect) {
+            (PortErrorKind::Other, Dialect::Redshift) => kind_of_redshift_text(db.message()),
+            (kind, _) => kind,
+        };
+        PortError::new(kind, message).with_code(code)
+    }
+}
+
+/// A connected client. Dropped in the middle of a question, it has the question cancelled on the server.
+pub struct WireClient {
+    pub config: WireConfig,
+    pub client: Client,
+    is_busy: AtomicBool,
+}
+
+impl WireClient {
+    /// Marks the client busy while `work` runs; when `work` is dropped before its end the mark stays.
+    pub async fn busy<T>(&self, work: impl Future<Output = T>) -> T {
+        self.is_busy.store(true, Ordering::Relaxed);
+        let result = work.await;
+        self.is_busy.store(false, Ordering::Relaxed);
+        result
+    }
+
+    /// For work that outlives one call, such as a stream.
+    pub fn set_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy, Ordering::Relaxed);
+    }
+
+    pub async fn batch(&self, sql: &str) -> Result<(), PortError> {
+        self.busy(self.client.batch_execute(sql)).await.map_err(|error| self.config.failure(&opening(sql), &error))
+    }
+
+    /// One statement by the simple protocol: every cell is text.
+    pub async fn query(&self, sql: &str) -> Result<SmallResult, PortError> {
+        let messages = self
+            .busy(self.client.simple_query(sql))
+            .await
+            .map_err(|error| self.config.failure(&opening(sql), &error))?;
+        let mut result = SmallResult::default();
+        for message in messages {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    result.columns = columns.iter().map(|column| column.name().to_owned()).collect();
+                }
+                SimpleQueryMessage::Row(row) => {
+                    result.rows.push((0..row.len()).map(|index| row.get(index).map(ToOwned::to_owned)).collect());
+                }
+                SimpleQueryMessage::CommandComplete(rows) => result.rows_affected = Some(rows),
+                _ => {}
+            }
+        }
+        Ok(result)
+    }
+
+    /// Runs statements in one transaction; numbers say which of a script's statements they are.
+    pub async fn transaction(
+        &self,
+        statements: &[(usize, String)],
+        is_rolled_back: bool,
+    ) -> Result<Vec<SmallResult>, PortError> {
+        self.batch("BEGIN").await?;
+        let mut results = Vec::with_capacity(statements.len());
+        for (number, statement) in statements {
+            match self.query(statement).await {
+                Ok(result) => results.push(result),
+                Err(mut error) => {
+                    // The first error is the one that counts; a connection that is gone has rolled back by itself.
+                    let _ = self.batch("ROLLBACK").await;
+                    error.message = format!("statement {number} failed, everything was rolled back: {}", error.message);
+                    return Err(error);
+                }
+            }
+        }
+        self.batch(if is_rolled_back { "ROLLBACK" } else { "COMMIT" }).await?;
+        Ok(results)
+    }
+}
+
+impl Drop for WireClient {
+    fn drop(&mut self) {
+        if !*self.is_busy.get_mut() || self.client.is_closed() {
+            return;
+        }
+        let (token, tls) = (self.client.cancel_token(), self.config.tls.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = token.cancel_query(tls).await {
+                    tracing::warn!(error = chain(&error), "a query could not be cancelled on the server");
+                }
+            });
+        }
+    }
+}
+
+/// Each run is a connection and a transaction of its own.
+pub struct WireSession {
+    pub config: WireConfig,
+}
+
+impl Session for WireSession {
+    fn dialect(&self) -> Dialect {
+        self.config.dialect
+    }
+
+    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        Box::pin(async move {
+            let numbered: Vec<(usize, String)> =
+                statements.into_iter().enumerate().map(|(n, text)| (n + 1, text)).collect();
+            let work = async { self.config.connect().await?.transaction(&numbered, false).await };
+            self.config.task.until_cancelled(work).await.map_err(|error| crate::failure::while_doing(step, error))
+        })
+    }
+}
+
+/// The beginning of a statement, for messages.
+fn opening(sql: &str) -> String {
+    let line = sql.split_whitespace().take(8).collect::<Vec<_>>().join(" ");
+    line.chars().take(80).collect()
+}
