@@ -78,13 +78,25 @@ macro_rules! values {
 }
 pub(crate) use values;
 
+/// Every statement written by hand passes here, and is seen by whoever traces this module.
+fn statement(
+    connection: &impl ConnectionTrait,
+    attempted: &'static str,
+    sql: impl Into<String>,
+    values: Vec<Value>,
+) -> Statement {
+    let sql = sql.into();
+    tracing::trace!(attempted, sql, "statement");
+    Statement::from_sql_and_values(connection.get_database_backend(), sql, values)
+}
+
 pub(crate) async fn run(
     connection: &impl ConnectionTrait,
     attempted: &'static str,
     sql: impl Into<String>,
     values: Vec<Value>,
 ) -> Result<u64> {
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let statement = statement(connection, attempted, sql, values);
     let done = connection.execute_raw(statement).await;
     Ok(done.map_err(|source| StoreError::Database { attempted, source })?.rows_affected())
 }
@@ -95,7 +107,7 @@ pub(crate) async fn all(
     sql: impl Into<String>,
     values: Vec<Value>,
 ) -> Result<Vec<Row>> {
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let statement = statement(connection, attempted, sql, values);
     let rows = connection.query_all_raw(statement).await;
     let rows = rows.map_err(|source| StoreError::Database { attempted, source })?;
     Ok(rows.into_iter().map(|inner| Row { inner, attempted }).collect())
@@ -107,7 +119,7 @@ pub(crate) async fn one(
     sql: impl Into<String>,
     values: Vec<Value>,
 ) -> Result<Option<Row>> {
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let statement = statement(connection, attempted, sql, values);
     let row = connection.query_one_raw(statement).await;
     Ok(row.map_err(|source| StoreError::Database { attempted, source })?.map(|inner| Row { inner, attempted }))
 }

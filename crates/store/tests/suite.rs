@@ -1,0 +1,117 @@
+//! One list of tests, run on SQLite and on a real PostgreSQL.
+
+#[path = "suite/backfill.rs"]
+mod backfill;
+#[path = "suite/bench.rs"]
+mod bench;
+#[path = "suite/clear.rs"]
+mod clear;
+#[path = "suite/commit.rs"]
+mod commit;
+#[path = "suite/dag_files.rs"]
+mod dag_files;
+#[path = "suite/lead.rs"]
+mod lead;
+#[path = "suite/plans.rs"]
+mod plans;
+#[path = "suite/schema.rs"]
+mod schema;
+#[path = "suite/settings.rs"]
+mod settings;
+#[path = "suite/transactions.rs"]
+mod transactions;
+#[path = "suite/worker.rs"]
+mod worker;
+
+macro_rules! on_both {
+    ($($module:ident: $($test:ident),+ $(,)?;)+) => {
+        mod sqlite {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() -> anyhow::Result<()> {
+                    crate::$module::$test(crate::bench::Bench::sqlite()?).await
+                })+
+            })+
+        }
+        mod postgres {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() -> anyhow::Result<()> {
+                    crate::$module::$test(crate::bench::Bench::postgres()?).await
+                })+
+            })+
+        }
+    };
+}
+
+on_both! {
+    schema:
+        migrates_and_seeds_once,
+        goes_down_and_up_with_data,
+        two_at_once_both_succeed,
+        a_second_one_does_not_wait_when_told_so,
+        a_failed_check_changes_nothing,
+        a_newer_schema_is_refused,
+        pending_migrations_are_refused,
+        states_are_those_of_the_model,
+        reset_begins_anew;
+    transactions:
+        an_error_rolls_back,
+        a_panic_rolls_back,
+        a_dropped_caller_rolls_back,
+        a_read_only_store_writes_nothing,
+        what_a_face_asks_for_wakes_the_scheduler;
+    commit:
+        a_run_walks_from_created_to_success,
+        a_run_is_unique_by_id_and_by_date,
+        stale_items_are_left_out_and_the_others_stand,
+        an_illegal_step_is_left_out,
+        of_two_claims_one_wins,
+        a_foreign_token_finishes_nothing,
+        an_old_epoch_changes_nothing,
+        a_retry_keeps_its_history,
+        a_lost_worker_costs_no_try,
+        results_are_cleared_when_the_task_starts_again,
+        several_steps_of_one_row_are_taken_in_order,
+        signals_are_deleted_with_the_batch_that_handled_them,
+        pointers_are_read_back,
+        changes_are_told_after_the_commit,
+        texts_with_nul_and_any_script_are_kept,
+        a_large_batch_takes_few_statements;
+    clear:
+        a_middle_task_of_a_finished_run,
+        a_running_task_restarts_even_if_its_try_succeeds,
+        a_running_run_keeps_its_start,
+        of_two_clears_one_wins,
+        only_failed_and_dry_run,
+        marking_success_lets_the_run_go_on,
+        marking_a_run;
+    backfill:
+        existing_runs_by_reprocess,
+        one_at_a_time_and_finished_by_its_last_run,
+        cancelled,
+        cleared_runs_take_the_new_version,
+        the_schedule_goes_on_where_it_was;
+    dag_files:
+        a_version_only_when_the_content_changed,
+        a_broken_file_and_its_repair,
+        a_deleted_file_makes_its_dag_stale,
+        a_dag_under_another_ones_name_is_left_out,
+        the_list_of_dags,
+        pausing_is_audited_and_signalled;
+    lead:
+        one_leads_at_a_time,
+        heartbeats_extend_leases,
+        what_a_dead_owner_held_is_found;
+    worker:
+        checkpoints_and_rendered_parameters,
+        remote_statements_are_attached_to_again,
+        the_ledger_is_kept;
+    settings:
+        connections_and_variables,
+        pools,
+        users_and_tokens,
+        the_audit_log;
+    plans:
+        hot_statements_use_indexes;
+}

@@ -1,0 +1,424 @@
+use anyhow::{Context, Result};
+use millrace_model::change::{Batch, NewInstance, NewRun, NextRun, RunMove, SchedulePointer, TaskMove, TryOutcome};
+use millrace_model::ids::{DagId, RunId, TaskId};
+use millrace_model::ledger::LedgerEntry;
+use millrace_model::schedule::DataInterval;
+use millrace_model::state::{RunState, RunType, TaskState};
+use millrace_store::{RunFilter, RunRequest, StoreError};
+use serde_json::json;
+
+use crate::bench::{Bench, at, claim, day, failed, finish, new_run, step};
+
+pub async fn a_run_walks_from_created_to_success(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let batch = Batch { new_runs: vec![new_run(world.version, 0)], ..Batch::default() };
+    let report = world.commit(&batch, at(1)).await?;
+    let created = report.created[0].clone().context("created")?;
+    assert_eq!(created.instances.len(), 3);
+
+    let active = world.store.active_runs(at(1)).await?;
+    assert_eq!(active.len(), 1);
+    assert_eq!(active[0].row.state, RunState::Queued);
+    assert_eq!(active[0].row.logical_date, day(0));
+    assert_eq!(active[0].row.queued_at, Some(at(1)), "to the microsecond");
+    let names: Vec<_> = active[0].instances.iter().map(|it| it.task_id.as_str()).collect();
+    assert_eq!(names, ["extract", "load", "check"], "in the order of the DAG");
+    assert_eq!(active[0].instances.iter().map(|it| it.key).collect::<Vec<_>>(), created.instances);
+    assert_eq!(active[0].instances[1].max_tries, 2);
+
+    let start = RunMove { run: created.run, from: RunState::Queued, to: RunState::Running, reason: None };
+    let claims = vec![claim(created.instances[0], TaskState::None, 1)];
+    let batch = Batch { run_moves: vec![start], claims, ..Batch::default() };
+    assert_eq!(world.commit(&batch, at(10)).await?.stale_count(), 0);
+    let running = world.store.running_instances().await?;
+    assert_eq!(running.len(), 1);
+    assert_eq!(running[0].run_id, active[0].row.run_id);
+    let lease = running[0].row.lease.clone().context("leased")?;
+    assert_eq!((lease.owner.as_str(), lease.expires_at), ("job-1", at(300)));
+
+    // One commit: this finished, that is skipped, the next begins.
+    let mut done = finish(&batch.claims[0], TryOutcome::Success, TaskState::Success);
+    done.completion.results =
+        vec![("return_value".to_owned(), json!({"rows": 7})), ("nothing".to_owned(), json!(null))];
+    done.completion.rendered = Some(json!({"query": "SELECT 1"}));
+    let next = Batch {
+        finishes: vec![done],
+        task_moves: vec![step(created.instances[2], TaskState::None, TaskState::Skipped)],
+        claims: vec![claim(created.instances[1], TaskState::None, 1)],
+        ..Batch::default()
+    };
+    assert_eq!(world.commit(&next, at(20)).await?.stale_count(), 0);
+    assert_eq!(world.states(created.run).await?, "success running skipped");
+    let value = world.store.xcom(created.run, "extract", -1, "return_value").await?;
+    assert_eq!(value, Some(json!({"rows": 7})));
+    assert_eq!(world.store.xcom(created.run, "extract", -1, "nothing").await?, None, "null is not kept");
+    let tries = world.store.tries(created.instances[0]).await?;
+    assert_eq!(tries.len(), 1);
+    assert_eq!(tries[0].state, TaskState::Success);
+    assert_eq!((tries[0].start_date, tries[0].end_date), (Some(at(11)), Some(at(19))));
+    assert_eq!(tries[0].rendered, Some(json!({"query": "SELECT 1"})));
+
+    let last = Batch {
+        finishes: vec![finish(&next.claims[0], TryOutcome::Success, TaskState::Success)],
+        run_moves: vec![RunMove { run: created.run, from: RunState::Running, to: RunState::Success, reason: None }],
+        ..Batch::default()
+    };
+    assert_eq!(world.commit(&last, at(30)).await?.stale_count(), 0);
+    assert!(world.store.active_runs(at(30)).await?.is_empty());
+    let run = world.store.run_by_key(created.run).await?.context("there")?;
+    assert_eq!((run.state, run.start_date, run.end_date), (RunState::Success, Some(at(10)), Some(at(30))));
+    let interval = world.store.last_automated_interval(&DagId::new_unchecked("daily")).await?;
+    assert_eq!(interval, Some(DataInterval { start: day(0), end: day(1) }));
+    Ok(())
+}
+
+pub async fn a_run_is_unique_by_id_and_by_date(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let first = new_run(world.version, 0);
+    let same_date = NewRun { run_id: RunId::new_unchecked("other"), ..first.clone() };
+    let same_id = NewRun { logical_date: day(9), ..first.clone() };
+    let batch = Batch {
+        new_runs: vec![first.clone(), same_date.clone(), same_id.clone(), new_run(world.version, 1)],
+        ..Batch::default()
+    };
+    let report = world.commit(&batch, at(0)).await?;
+    let made: Vec<bool> = report.created.iter().map(Option::is_some).collect();
+    assert_eq!(made, [true, false, false, true]);
+    assert_eq!(report.stale_count(), 2);
+
+    let ask = |run: NewRun| RunRequest { run, note: None, actor: "cli".to_owned() };
+    let refused = world.store.create_run(&ask(same_id), at(1)).await;
+    assert!(matches!(&refused, Err(StoreError::RunExists { run_id, .. }) if *run_id == first.run_id), "{refused:?}");
+    let refused = world.store.create_run(&ask(same_date), at(1)).await;
+    assert!(
+        matches!(&refused, Err(StoreError::LogicalDateExists { run_id, .. }) if *run_id == first.run_id),
+        "{refused:?}"
+    );
+    let page = world.store.runs(&RunFilter { limit: 1, ..RunFilter::default() }).await?;
+    assert_eq!((page.rows.len(), page.total), (1, 2));
+    assert_eq!(page.rows[0].logical_date, day(1), "newest first");
+    let filter = RunFilter {
+        dag_id: Some(first.dag_id.clone()),
+        states: vec![RunState::Queued, RunState::Running],
+        run_type: Some(RunType::Scheduled),
+        logical_date_from: Some(day(0)),
+        logical_date_to: Some(day(1)),
+        limit: 10,
+        ..RunFilter::default()
+    };
+    assert_eq!(world.store.runs(&filter).await?.total, 1);
+    assert_eq!(world.store.run_at("daily", day(1)).await?.map(|run| run.logical_date), Some(day(1)));
+    Ok(())
+}
+
+pub async fn stale_items_are_left_out_and_the_others_stand(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let [extract, load, check] = run.instances[..] else { panic!("three tasks") };
+    let ghost = 999_999;
+    let batch = Batch {
+        run_moves: vec![
+            RunMove { run: ghost, from: RunState::Running, to: RunState::Failed, reason: None },
+            RunMove { run: run.run, from: RunState::Queued, to: RunState::Running, reason: None },
+        ],
+        task_moves: vec![
+            step(load, TaskState::Scheduled, TaskState::Skipped),
+            step(check, TaskState::None, TaskState::Scheduled),
+        ],
+        claims: vec![claim(load, TaskState::UpForRetry, 2), claim(extract, TaskState::None, 1)],
+        finishes: vec![finish(&claim(extract, TaskState::None, 1), TryOutcome::Success, TaskState::Success)],
+        ..Batch::default()
+    };
+    let report = world.commit(&batch, at(1)).await?;
+    assert_eq!(report.stale_finishes, [0], "it is not claimed yet: finishes come first");
+    assert_eq!(report.stale_runs, [0, 1]);
+    assert_eq!(report.stale_moves, [0]);
+    assert_eq!(report.stale_claims, [0]);
+    assert_eq!(world.states(run.run).await?, "running none scheduled");
+    Ok(())
+}
+
+pub async fn an_illegal_step_is_left_out(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    world.work(run.instances[0], TryOutcome::Success, TaskState::Success).await?;
+    let batch = Batch {
+        task_moves: vec![step(run.instances[0], TaskState::Success, TaskState::Scheduled)],
+        claims: vec![claim(run.instances[0], TaskState::Success, 2)],
+        run_moves: vec![RunMove { run: run.run, from: RunState::Running, to: RunState::Running, reason: None }],
+        ..Batch::default()
+    };
+    let report = world.commit(&batch, at(1)).await?;
+    assert_eq!((report.stale_moves, report.stale_claims, report.stale_runs), (vec![0], vec![0], vec![0]));
+    assert_eq!(world.states(run.run).await?, "success none none");
+    Ok(())
+}
+
+pub async fn of_two_claims_one_wins(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let instance = run.instances[0];
+    let contenders = (0..8).map(|number| {
+        let (store, epoch) = (world.store.clone(), world.lead.epoch);
+        let mut wanted = claim(instance, TaskState::None, 1);
+        wanted.token = format!("contender-{number}");
+        tokio::spawn(async move {
+            let batch = Batch { claims: vec![wanted.clone(), wanted], ..Batch::default() };
+            store.commit(&batch, epoch, at(1)).await
+        })
+    });
+    let mut won = 0;
+    for contender in contenders.collect::<Vec<_>>() {
+        let stale = contender.await??.stale_claims;
+        assert!(stale.contains(&1), "the same claim twice in one batch is stale the second time");
+        won += usize::from(!stale.contains(&0));
+    }
+    assert_eq!(won, 1);
+    assert_eq!(world.store.tries(instance).await?.len(), 1);
+    Ok(())
+}
+
+pub async fn a_foreign_token_finishes_nothing(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let held = claim(run.instances[0], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(1)).await?;
+    let mut late = finish(&held, TryOutcome::Success, TaskState::Success);
+    late.completion.token = "an older one".to_owned();
+    late.completion.results = vec![("return_value".to_owned(), json!(1))];
+    late.completion.ledger = vec![entry()];
+    let good = finish(&held, failed(false), TaskState::Failed);
+    let batch = Batch { finishes: vec![late.clone(), good.clone(), good, late], ..Batch::default() };
+    let report = world.commit(&batch, at(2)).await?;
+    assert_eq!(report.stale_finishes, [0, 2, 3], "only the holder, only once");
+    assert_eq!(world.states(run.run).await?, "failed none none");
+    assert!(world.store.xcoms(run.instances[0]).await?.is_empty());
+    assert!(world.store.ledger(run.instances[0]).await?.is_empty());
+    Ok(())
+}
+
+pub fn entry() -> LedgerEntry {
+    LedgerEntry {
+        stage: "load".to_owned(),
+        source: "s3://bucket/key".to_owned(),
+        target: "analytics.nps".to_owned(),
+        rows_read: Some(200_000),
+        rows_written: None,
+        rows_inserted: Some(u64::from(u32::MAX) + 1),
+        rows_updated: Some(0),
+        rows_deleted: None,
+        rows_rejected: Some(0),
+        bytes: Some(1 << 40),
+        checksum: Some("sha256:00".to_owned()),
+        remote_ids: vec!["query-1".to_owned(), "query-2".to_owned()],
+        started_at: at(11),
+        ended_at: at(12),
+    }
+}
+
+pub async fn an_old_epoch_changes_nothing(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let old = world.lead.epoch;
+    drop(world.lead);
+    let lead = world.store.try_lead("job-2", at(1)).await?.context("the lead is free")?;
+    assert_eq!(lead.epoch, old + 1);
+    let batch = Batch {
+        claims: vec![claim(run.instances[0], TaskState::None, 1)],
+        new_runs: vec![new_run(world.version, 1)],
+        ..Batch::default()
+    };
+    let refused = world.store.commit(&batch, old, at(2)).await;
+    assert!(matches!(refused, Err(StoreError::StaleEpoch { held, current }) if held == old && current == old + 1));
+    assert_eq!(bench.number("SELECT COUNT(*) FROM dag_run").await?, 1);
+    assert_eq!(bench.number("SELECT COUNT(*) FROM task_try").await?, 0);
+    assert_eq!(world.store.commit(&batch, lead.epoch, at(2)).await?.stale_count(), 0);
+    Ok(())
+}
+
+pub async fn a_retry_keeps_its_history(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let load = run.instances[1];
+    let first = claim(load, TaskState::None, 1);
+    world.commit(&Batch { claims: vec![first.clone()], ..Batch::default() }, at(1)).await?;
+    let mut broken = finish(&first, failed(true), TaskState::UpForRetry);
+    broken.completion.error = Some("ERROR 1045 (28000)".to_owned());
+    broken.reason = Some("broken".to_owned());
+    world.commit(&Batch { finishes: vec![broken], ..Batch::default() }, at(2)).await?;
+    let row = world.store.instance_by_key(load).await?.context("there")?;
+    assert_eq!((row.state, row.try_number, row.next_try_at), (TaskState::UpForRetry, 1, Some(at(79))));
+    assert_eq!(row.lease, None);
+
+    world.work(load, TryOutcome::Success, TaskState::Success).await?;
+    let tries = world.store.tries(load).await?;
+    let story: Vec<_> = tries.iter().map(|it| (it.try_number, it.state, it.error.is_some())).collect();
+    assert_eq!(story, [(1, TaskState::Failed, true), (2, TaskState::Success, false)]);
+    let row = world.store.instance_by_key(load).await?.context("there")?;
+    assert_eq!((row.try_number, row.next_try_at, row.state_reason), (2, None, None));
+    Ok(())
+}
+
+pub async fn a_lost_worker_costs_no_try(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let extract = run.instances[0];
+    for lost in 1..=2 {
+        world.work(extract, TryOutcome::LostWorker, TaskState::UpForRetry).await?;
+        let row = world.store.instance_by_key(extract).await?.context("there")?;
+        assert_eq!((row.try_number, row.lost_workers), (0, lost));
+        assert_eq!(row.state_reason.as_deref(), Some("lost_worker"));
+    }
+    world.work(extract, TryOutcome::Success, TaskState::Success).await?;
+    let tries = world.store.tries(extract).await?;
+    assert_eq!(tries.len(), 1, "the number was given again");
+    assert_eq!((tries[0].try_number, tries[0].state), (1, TaskState::Success));
+    Ok(())
+}
+
+pub async fn results_are_cleared_when_the_task_starts_again(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let extract = run.instances[0];
+    let first = claim(extract, TaskState::None, 1);
+    world.commit(&Batch { claims: vec![first.clone()], ..Batch::default() }, at(1)).await?;
+    let mut done = finish(&first, failed(true), TaskState::UpForRetry);
+    done.completion.results = vec![("half".to_owned(), json!(1)), ("done".to_owned(), json!("x"))];
+    world.commit(&Batch { finishes: vec![done], ..Batch::default() }, at(2)).await?;
+    assert_eq!(world.store.xcoms_of_run(run.run).await?.len(), 2);
+    let second = claim(extract, TaskState::UpForRetry, 2);
+    world.commit(&Batch { claims: vec![second], ..Batch::default() }, at(3)).await?;
+    assert!(world.store.xcoms(extract).await?.is_empty());
+    Ok(())
+}
+
+pub async fn several_steps_of_one_row_are_taken_in_order(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let created = world.commit(&Batch { new_runs: vec![new_run(world.version, 0)], ..Batch::default() }, at(0)).await?;
+    let run = created.created[0].clone().context("created")?;
+    let inline = TaskMove { counts_try: true, ..step(run.instances[0], TaskState::Scheduled, TaskState::Success) };
+    let batch = Batch {
+        run_moves: vec![
+            RunMove { run: run.run, from: RunState::Queued, to: RunState::Running, reason: None },
+            RunMove {
+                run: run.run,
+                from: RunState::Running,
+                to: RunState::Failed,
+                reason: Some("deadlock".to_owned()),
+            },
+        ],
+        task_moves: vec![
+            step(run.instances[0], TaskState::None, TaskState::Scheduled),
+            step(run.instances[1], TaskState::None, TaskState::UpstreamFailed),
+            inline,
+        ],
+        ..Batch::default()
+    };
+    assert_eq!(world.commit(&batch, at(5)).await?.stale_count(), 0);
+    assert_eq!(world.states(run.run).await?, "success upstream_failed none");
+    let row = world.store.instance_by_key(run.instances[0]).await?.context("there")?;
+    assert_eq!((row.try_number, row.start_date, row.end_date), (1, Some(at(5)), Some(at(5))));
+    let run = world.store.run_by_key(run.run).await?.context("there")?;
+    assert_eq!((run.state, run.state_reason.as_deref()), (RunState::Failed, Some("deadlock")));
+    Ok(())
+}
+
+pub async fn signals_are_deleted_with_the_batch_that_handled_them(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    for which in 0..2 {
+        let request = RunRequest { run: new_run(world.version, which), note: None, actor: "cli".to_owned() };
+        world.store.create_run(&request, at(0)).await?;
+    }
+    let signals = world.store.signals().await?;
+    assert!(signals.len() >= 2);
+    let (handled, left) = signals.split_at(signals.len() - 1);
+    let batch = Batch { signals_handled: handled.iter().map(|signal| signal.id).collect(), ..Batch::default() };
+    world.commit(&batch, at(1)).await?;
+    assert_eq!(world.store.signals().await?, left);
+    Ok(())
+}
+
+pub async fn pointers_are_read_back(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let dag_id = DagId::new_unchecked("daily");
+    let next =
+        NextRun { logical_date: day(4), data_interval: DataInterval { start: day(4), end: day(5) }, run_after: day(5) };
+    for pointer in [Some(next), None] {
+        let batch =
+            Batch { pointers: vec![SchedulePointer { dag_id: dag_id.clone(), next: pointer }], ..Batch::default() };
+        world.commit(&batch, at(0)).await?;
+        let dag = world.store.scheduler_dag(&dag_id).await?.context("there")?;
+        assert_eq!(dag.pointer, pointer);
+    }
+    Ok(())
+}
+
+pub async fn changes_are_told_after_the_commit(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let mut changes = world.store.changes();
+    let run = world.running_run(0).await?;
+    let created = changes.recv().await?;
+    assert_eq!((created.task_id, created.state.as_str()), (None, "running"));
+    world
+        .commit(&Batch { claims: vec![claim(run.instances[1], TaskState::None, 1)], ..Batch::default() }, at(1))
+        .await?;
+    let claimed = changes.recv().await?;
+    assert_eq!(claimed.task_id, Some(TaskId::new_unchecked("load")));
+    assert_eq!(claimed.state, "running");
+    assert_eq!(claimed.dag_id, DagId::new_unchecked("daily"));
+    let refused = world.store.commit(&Batch::default(), 0, at(1)).await;
+    assert!(refused.is_err());
+    assert!(changes.try_recv().is_err(), "what was not committed is not told");
+    Ok(())
+}
+
+pub async fn texts_with_nul_and_any_script_are_kept(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let held = claim(run.instances[0], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(1)).await?;
+    let text = "매출 \u{1F600} 'quoted' \"double\" \\ back\n$1 ? :x";
+    let mut done = finish(&held, failed(false), TaskState::Failed);
+    done.completion.error = Some(format!("{text}\0"));
+    done.completion.results = vec![("return_value".to_owned(), json!({"text": format!("{text}\0"), "n": u64::MAX}))];
+    world.commit(&Batch { finishes: vec![done], ..Batch::default() }, at(2)).await?;
+    let tries = world.store.tries(run.instances[0]).await?;
+    assert_eq!(tries[0].error.as_deref(), Some(format!("{text}\u{fffd}").as_str()));
+    let value = world.store.xcom(run.run, "extract", -1, "return_value").await?;
+    assert_eq!(value, Some(json!({"text": format!("{text}\0"), "n": u64::MAX})), "JSON keeps even NUL");
+    Ok(())
+}
+
+pub async fn a_large_batch_takes_few_statements(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let wide = NewRun {
+        state: RunState::Running,
+        tasks: (0..1000)
+            .map(|number| NewInstance {
+                task_id: TaskId::new_unchecked(format!("t{number}")),
+                map_index: -1,
+                operator: "noop".to_owned(),
+                pool: "default_pool".to_owned(),
+                pool_slots: 1,
+                priority_weight: 1,
+                max_tries: 0,
+            })
+            .collect(),
+        ..new_run(world.version, 0)
+    };
+    let report = world.commit(&Batch { new_runs: vec![wide], ..Batch::default() }, at(0)).await?;
+    let run = report.created[0].clone().context("created")?;
+    let claims: Vec<_> = run.instances.iter().map(|key| claim(*key, TaskState::None, 1)).collect();
+    let statements = crate::plans::statements_of(async {
+        world.commit(&Batch { claims: claims.clone(), ..Batch::default() }, at(1)).await
+    })
+    .await?;
+    assert!(statements.len() <= 6, "{statements:#?}");
+    let finishes: Vec<_> = claims.iter().map(|claim| finish(claim, TryOutcome::Success, TaskState::Success)).collect();
+    let statements =
+        crate::plans::statements_of(async { world.commit(&Batch { finishes, ..Batch::default() }, at(2)).await })
+            .await?;
+    assert!(statements.len() <= 6, "{statements:#?}");
+    assert_eq!(bench.number("SELECT COUNT(*) FROM task_instance WHERE state = 'success'").await?, 1000);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+use anyhow::{Context, Result};
+use millrace_model::change::Batch;
+use millrace_model::state::TaskState;
+use millrace_store::NewJob;
+
+use crate::bench::{Bench, at, claim};
+
+pub async fn one_leads_at_a_time(bench: Bench) -> Result<()> {
+    let store = bench.store().await?;
+    let other = bench.again().await?;
+    assert!(!other.is_led().await?);
+    let mut lead = store.try_lead("job-1", at(0)).await?.context("nobody leads")?;
+    assert_eq!(lead.epoch, 1);
+    assert_eq!(lead.previous_owner_is_dead, !bench.is_postgres());
+    assert!(lead.still_held().await);
+    assert!(other.is_led().await?);
+    assert!(other.try_lead("job-2", at(1)).await?.is_none());
+    assert!(store.try_lead("job-1", at(1)).await?.is_none(), "not even to itself twice");
+    drop(lead);
+    if bench.is_postgres() {
+        // The server ends the session when it notices that the connection is gone.
+        let wait = async {
+            while other.is_led().await? {
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), wait).await??;
+    }
+    assert!(!other.is_led().await?);
+    assert_eq!(other.try_lead("job-2", at(2)).await?.context("free")?.epoch, 2);
+    Ok(())
+}
+
+pub async fn heartbeats_extend_leases(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let job = NewJob { kind: "scheduler".to_owned(), hostname: "here".to_owned(), pid: 42 };
+    let id = world.store.register_job(&job, at(0)).await?;
+    let run = world.running_run(0).await?;
+    let mut mine = claim(run.instances[0], TaskState::None, 1);
+    mine.owner.clone_from(&id);
+    let theirs = claim(run.instances[1], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![mine, theirs], ..Batch::default() }, at(1)).await?;
+    world.store.heartbeat(&id, at(100), at(400)).await?;
+    let leases: Vec<_> = world.store.running_instances().await?.into_iter().filter_map(|it| it.row.lease).collect();
+    assert_eq!(leases.iter().map(|it| it.expires_at).collect::<Vec<_>>(), [at(400), at(300)]);
+
+    assert_eq!(world.store.health().await?.scheduler_heartbeat_at, Some(at(100)));
+    let row = world.store.job(&id).await?.context("registered")?;
+    assert_eq!((row.kind.as_str(), row.pid, row.heartbeat_at), ("scheduler", 42, at(100)));
+    world.store.end_job(&id, at(101)).await?;
+    assert_eq!(world.store.health().await?.scheduler_heartbeat_at, None);
+    assert_eq!(world.store.jobs(10).await?[0].ended_at, Some(at(101)));
+    Ok(())
+}
+
+pub async fn what_a_dead_owner_held_is_found(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let held = claim(run.instances[0], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(1)).await?;
+    world.store.close().await;
+    drop(world);
+
+    let store = bench.again().await?;
+    let running = store.running_instances().await?;
+    assert_eq!(running.len(), 1);
+    assert_eq!(running[0].row.lease.as_ref().map(|it| it.token.as_str()), Some(held.token.as_str()));
+    let finish = crate::bench::finish(&held, millrace_model::change::TryOutcome::LostWorker, TaskState::UpForRetry);
+    let report = store.commit_unled(&Batch { finishes: vec![finish], ..Batch::default() }, at(500)).await?;
+    assert_eq!(report.stale_count(), 0);
+    assert!(store.running_instances().await?.is_empty());
+    assert!(store.signals().await?.iter().any(|it| it.run == Some(run.run)), "a scheduler reads the run again");
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The statements of the hot path, asked of the database itself: does it use an index?
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use millrace_model::change::{Batch, RunMove, SchedulePointer, TryOutcome};
+use millrace_model::ids::DagId;
+use millrace_model::state::{RunState, TaskState};
+use millrace_store::{AuditFilter, DagFilter};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+use tracing::field::{Field, Visit};
+use tracing::instrument::WithSubscriber;
+use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
+
+use crate::bench::{Bench, at, claim, failed, finish, new_run, step};
+
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Statements {
+    fn on_event(&self, event: &tracing::Event<'_>, _: LayerContext<'_, S>) {
+        struct Sql(Option<String>);
+        impl Visit for Sql {
+            fn record_str(&mut self, field: &Field, value: &str) {
+                if field.name() == "sql" {
+                    self.0 = Some(value.to_owned());
+                }
+            }
+            fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+        }
+        if event.metadata().target() == "millrace_store::sql" {
+            let mut sql = Sql(None);
+            event.record(&mut sql);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(sql.0);
+        }
+    }
+}
+
+/// Every statement written by hand that this work sends.
+pub async fn statements_of<T>(work: impl Future<Output = Result<T>>) -> Result<Vec<String>> {
+    let statements = Statements::default();
+    work.with_subscriber(tracing_subscriber::registry().with(statements.clone())).await?;
+    let found = statements.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    anyhow::ensure!(!found.is_empty(), "no statement was seen");
+    Ok(found)
+}
+
+/// Tables that grow with history. The others are small, or are read whole on purpose.
+const LARGE: &[&str] = &[
+    "dag_run",
+    "task_instance",
+    "task_try",
+    "task_checkpoint",
+    "load_ledger",
+    "xcom",
+    "remote_statement",
+    "dag_version",
+    "audit_log",
+];
+
+pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let _listener = world.store.changes();
+    let statements = statements_of(async {
+        let store = &world.store;
+        let run = world.running_run(0).await?;
+        let claims: Vec<_> = run.instances.iter().map(|key| claim(*key, TaskState::None, 1)).collect();
+        world.commit(&Batch { claims: claims.clone(), ..Batch::default() }, at(1)).await?;
+        let mut done = finish(&claims[0], TryOutcome::Success, TaskState::Success);
+        done.completion.results = vec![("return_value".to_owned(), serde_json::json!(1))];
+        done.completion.ledger = vec![crate::commit::entry()];
+        let finishes = vec![done, finish(&claims[1], failed(true), TaskState::UpForRetry)];
+        let batch = Batch {
+            finishes,
+            task_moves: vec![step(run.instances[2], TaskState::Running, TaskState::Failed)],
+            run_moves: vec![RunMove { run: run.run, from: RunState::Running, to: RunState::Failed, reason: None }],
+            pointers: vec![SchedulePointer { dag_id: DagId::new_unchecked("daily"), next: None }],
+            signals_handled: vec![1],
+            new_runs: vec![new_run(world.version, 1)],
+            ..Batch::default()
+        };
+        world.commit(&batch, at(2)).await?;
+        let daily = DagId::new_unchecked("daily");
+        store.active_runs(at(3)).await?;
+        store.active_run(run.run).await?;
+        store.last_automated_interval(&daily).await?;
+        store.last_finished_states(&daily, 3).await?;
+        store.running_instances().await?;
+        store.heartbeat("job-1", at(3), at(4)).await?;
+        store.signals().await?;
+        store.dags(&DagFilter { last_runs: 10, ..DagFilter::default() }).await?;
+        store.instances_of_runs(&[run.run]).await?;
+        store.tries(run.instances[0]).await?;
+        store.checkpoints(run.instances[0], None).await?;
+        store.ledger_of_run(run.run).await?;
+        store.xcom(run.run, "extract", -1, "return_value").await?;
+        store.run("daily", "x").await?;
+        store.unsettled_statements(run.instances[0], 0).await?;
+        Ok(())
+    })
+    .await?;
+    assert!(statements.len() > 30, "the list is not what it was: {}", statements.len());
+    // Not hot, and filtered by anything: read whole.
+    let _ = AuditFilter::default();
+    let mut problems = Vec::new();
+    for sql in &statements {
+        let plan = if bench.is_postgres() { postgres_plan(&bench, sql).await } else { sqlite_plan(&bench, sql).await };
+        let plan = plan.with_context(|| sql.clone())?;
+        problems.extend(plan.iter().filter(|line| is_full_scan(line)).map(|line| format!("{line}\n    in {sql}")));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    Ok(())
+}
+
+fn is_full_scan(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    if let Some(at) = words.iter().position(|word| *word == "SCAN") {
+        let table = words.get(at + 1).copied().unwrap_or_default();
+        // A partial index is as long as what is active.
+        let by_partial = ["dag_run_unfinished", "task_instance_leased", "dag_run_by_schedule"];
+        let alias = matches!(table, "r" | "i" | "l" | "v" | "n");
+        return (LARGE.contains(&table) || alias) && !by_partial.iter().any(|index| line.contains(index));
+    }
+    LARGE.iter().any(|table| line.contains(&format!("Seq Scan on {table}")))
+}
+
+async fn sqlite_plan(bench: &Bench, sql: &str) -> Result<Vec<String>> {
+    let mut connection = SqliteConnection::connect(&bench.url).await?;
+    let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&mut connection).await?;
+    rows.iter().map(|row| Ok(row.try_get::<String, _>("detail")?)).collect()
+}
+
+/// With sequential scans made dear: what is left of them has no index to use.
+async fn postgres_plan(bench: &Bench, sql: &str) -> Result<Vec<String>> {
+    if !["SELECT", "UPDATE", "INSERT", "DELETE"].iter().any(|verb| sql.starts_with(verb)) {
+        return Ok(Vec::new());
+    }
+    let parameters = (1..=20).rev().find(|number| sql.contains(&format!("${number}"))).unwrap_or(0);
+    let mut connection = PgConnection::connect(&bench.url).await?;
+    let arguments = vec!["NULL"; parameters].join(", ");
+    let execute = if parameters == 0 { "EXECUTE p".to_owned() } else { format!("EXECUTE p({arguments})") };
+    for prepare in [
+        "SET enable_seqscan = off".to_owned(),
+        "SET plan_cache_mode = force_generic_plan".to_owned(),
+        format!("PREPARE p AS {sql}"),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await?;
+    }
+    let rows = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN {execute}"))).fetch_all(&mut connection).await?;
+    rows.iter().map(|row| Ok(row.try_get::<String, _>(0)?)).collect()
+}
