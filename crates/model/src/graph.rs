@@ -27,9 +27,8 @@ impl Graph {
             .iter()
             .map(|task| task.depends_on.iter().filter_map(|id| index.get(id.as_str()).copied()).collect())
             .collect();
-        Self::from_upstream(edges).map_err(|cycle| {
-            CycleError(cycle.into_iter().map(|i| dag.tasks[i].task_id.to_string()).collect())
-        })
+        Self::from_upstream(edges)
+            .map_err(|cycle| CycleError(cycle.into_iter().map(|i| dag.tasks[i].task_id.to_string()).collect()))
     }
 
     /// From the direct upstreams of each node. The error lists the nodes of one cycle.
@@ -55,7 +54,11 @@ impl Graph {
                 }
             }
         }
-        if order.len() == count { Ok(Self { order, upstream, downstream }) } else { Err(find_cycle(&upstream, &waiting)) }
+        if order.len() == count {
+            Ok(Self { order, upstream, downstream })
+        } else {
+            Err(find_cycle(&upstream, &waiting))
+        }
     }
 
     /// All tasks before (`upstream = true`) or after `start`, without it, in topological order.

@@ -15,7 +15,9 @@ pub enum IdError {
     TooLong { kind: &'static str, text: String, length: usize },
     #[error("{kind} '{text}' contains '{found}'; allowed are letters, digits and {allowed}")]
     BadCharacter { kind: &'static str, text: String, found: char, allowed: &'static str },
-    #[error("run id '{text}' looks like a {prefix} run's; ids beginning with '{prefix}__' are given by the scheduler only")]
+    #[error(
+        "run id '{text}' looks like a {prefix} run's; ids beginning with '{prefix}__' are given by the scheduler only"
+    )]
     ReservedPrefix { text: String, prefix: &'static str },
 }
 

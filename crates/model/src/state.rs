@@ -125,7 +125,10 @@ pub const TASK_TRANSITIONS: &[(TaskState, &[TaskState])] = {
         (None, &[Scheduled, Queued, Running, Success, Failed, UpstreamFailed, Skipped, Removed]),
         (Scheduled, &[None, Queued, Running, Success, Failed, UpstreamFailed, Skipped, Removed]),
         (Queued, &[None, Scheduled, Running, Success, Failed, Skipped, Removed]),
-        (Running, &[Success, Failed, Skipped, UpForRetry, UpForReschedule, Deferred, AwaitingInput, Restarting, Removed]),
+        (
+            Running,
+            &[Success, Failed, Skipped, UpForRetry, UpForReschedule, Deferred, AwaitingInput, Restarting, Removed],
+        ),
         (Deferred, &[None, Scheduled, Queued, Running, UpForRetry, Success, Failed, Skipped, Removed]),
         (AwaitingInput, &[Scheduled, Success, Failed, Skipped, Removed]),
         (UpForRetry, &[None, Scheduled, Queued, Running, Success, Failed, Skipped, Removed]),

@@ -200,7 +200,9 @@ mod tests {
             for a in finished {
                 for b in finished {
                     let dead_end = match rule {
-                        TriggerRule::AllSkipped => [a, b].contains(&Removed) && [a, b].iter().all(|s| [Skipped, Removed].contains(s)),
+                        TriggerRule::AllSkipped => {
+                            [a, b].contains(&Removed) && [a, b].iter().all(|s| [Skipped, Removed].contains(s))
+                        }
                         _ => false,
                     };
                     assert_eq!(decide(*rule, &[a, b]) == Decision::Wait, dead_end, "{} of {a}, {b}", rule.as_str());
