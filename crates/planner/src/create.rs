@@ -86,10 +86,9 @@ impl Turn<'_> {
 fn next_run(facts: &DagFacts, now: DateTime<Utc>) -> Option<NextRun> {
     let dag = &facts.version.dag;
     // A run that happens once without a start date is due at the moment it was first seen, not at each look anew.
-    if dag.timetable.schedule == Schedule::Once && facts.last_interval.is_none() && dag.start_date.is_none() {
-        if let Some(pointer) = facts.pointer {
-            return Some(pointer);
-        }
+    let is_undated = dag.timetable.schedule == Schedule::Once && dag.start_date.is_none();
+    if is_undated && facts.last_interval.is_none() && facts.pointer.is_some() {
+        return facts.pointer;
     }
     let PlannedRun { logical_date, data_interval, run_after } =
         dag.timetable.next_run(facts.last_interval.as_ref(), &dag.window(), now)?;

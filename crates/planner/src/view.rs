@@ -244,6 +244,12 @@ impl View {
         self.runs.keys().copied()
     }
 
+    /// The active runs of these DAGs that belong to a backfill.
+    pub fn backfill_runs<'a>(&'a self, dags: &'a BTreeSet<DagId>) -> impl Iterator<Item = RunKey> + 'a {
+        let is_one = |run: &&RunView| run.backfill_key.is_some() && dags.contains(&run.dag_id);
+        self.runs.values().filter(is_one).map(RunView::key)
+    }
+
     pub fn active_run_count(&self) -> usize {
         self.runs.len()
     }

@@ -112,9 +112,9 @@ impl Engine {
     }
 
     /// Reads again what signals name.
-    pub async fn take_signals(&mut self) -> Result<()> {
-        let (mut runs, mut dags) = (BTreeSet::new(), BTreeSet::<DagId>::new());
-        let (mut pools, mut backfills) = (false, false);
+    pub async fn take_signals(&mut self, now: DateTime<Utc>) -> Result<()> {
+        let (mut runs, mut dags) = (BTreeSet::new(), BTreeSet::new());
+        let (mut pools, mut backfills) = (false, BTreeSet::new());
         let mut ids = Vec::new();
         for signal in self.store.signals().await? {
             if self.handled.contains(&signal.id) {
@@ -123,24 +123,61 @@ impl Engine {
             ids.push(signal.id);
             match signal.kind {
                 SignalKind::RunCreated | SignalKind::RunChanged => runs.extend(signal.run),
-                SignalKind::DagChanged => dags.extend(signal.dag_id),
+                SignalKind::DagChanged => dags.extend([signal.dag_id]),
                 SignalKind::PoolChanged => pools = true,
-                SignalKind::BackfillChanged => backfills = true,
+                SignalKind::BackfillChanged => backfills.extend(signal.dag_id),
             }
         }
         if pools {
             load::set_pools(&self.store, &mut self.view).await?;
         }
-        if backfills {
-            load::set_backfills(&self.store, &mut self.view).await?;
+        // A signal without a DAG's name means any of them.
+        if dags.contains(&None) {
+            self.read_dags().await?;
+        } else {
+            for dag_id in dags.into_iter().flatten() {
+                self.read_dag(&dag_id).await?;
+            }
         }
-        for dag_id in dags {
-            self.read_dag(&dag_id).await?;
+        if !backfills.is_empty() {
+            load::set_backfills(&self.store, &mut self.view).await?;
+            self.read_backfill_runs(&backfills, now).await?;
         }
         for run in runs {
             self.read_run(run).await?;
         }
         self.handled.extend(ids);
+        Ok(())
+    }
+
+    async fn read_dags(&mut self) -> Result<()> {
+        let rows = self.store.scheduler_dags().await?;
+        let present: BTreeSet<DagId> = rows.iter().map(|row| row.dag_id.clone()).collect();
+        let known = self.view.dags().map(|facts| facts.version.dag.dag_id.clone());
+        let gone: Vec<DagId> = known.filter(|dag_id| !present.contains(dag_id)).collect();
+        for row in rows {
+            load::put_dag(&self.store, &mut self.versions, &mut self.view, row).await?;
+        }
+        for dag_id in gone {
+            self.view.remove_dag(&dag_id);
+        }
+        self.versions.prune();
+        Ok(())
+    }
+
+    /// Reads all runs that backfills of these DAGs made, took over or gave up.
+    async fn read_backfill_runs(&mut self, dags: &BTreeSet<DagId>, now: DateTime<Utc>) -> Result<()> {
+        let mut known: BTreeSet<RunKey> = self.view.backfill_runs(dags).collect();
+        for run in self.store.active_runs(now).await? {
+            if dags.contains(&run.row.dag_id) && run.row.backfill_key.is_some() {
+                known.remove(&run.row.key);
+                self.note_leases(&run);
+                load::put_run(&self.store, &mut self.versions, &mut self.view, &run).await?;
+            }
+        }
+        for run in known {
+            self.read_run(run).await?;
+        }
         Ok(())
     }
 

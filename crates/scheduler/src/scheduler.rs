@@ -160,14 +160,14 @@ impl Scheduler {
             };
             self.take_completions(&mut engine);
             if is_signalled {
-                engine.take_signals().await?;
+                engine.take_signals(clock.now()).await?;
             }
             if looked_at.elapsed() >= self.options.slow_tick {
                 looked_at = Instant::now();
                 if !leadership.still_held().await {
                     return Err(SchedulerError::LeadLost);
                 }
-                engine.take_signals().await?;
+                engine.take_signals(clock.now()).await?;
                 engine.look_after_foreign(clock.now()).await?;
             }
             wake_at = engine.turn(&|| clock.now()).await?;

@@ -209,8 +209,12 @@ impl Stage {
             let limits = self.limits_now();
             let Plan { batch, wake_at, refused, unknown, .. } = plan(&mut self.view, self.now, &limits);
             self.ended = 0;
-            refused.iter().for_each(|completion| self.print(&format!("refused {}", completion.token)));
-            unknown.iter().for_each(|completion| self.print(&format!("unknown {}", completion.token)));
+            for completion in &refused {
+                self.print(&format!("refused {}", completion.token));
+            }
+            for completion in &unknown {
+                self.print(&format!("unknown {}", completion.token));
+            }
             let new_runs = batch.new_runs.clone();
             self.show(&batch);
             if new_runs.is_empty() {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{Assignment, Batch, RunKey};
-use millrace_model::state::TaskState;
+use millrace_model::change::{Assignment, Batch, RunKey, RunMove};
+use millrace_model::state::{RunState, TaskState};
 use millrace_store::{ActiveRun, CommitReport, Result};
 
 use super::Engine;
@@ -29,7 +29,8 @@ impl Engine {
         self.start_tries(sound.into_iter().map(|(_, assignment)| assignment).collect());
 
         let mut again = self.add_created(batch, report, now).await?;
-        let mut unsure = self.misfits(batch, report);
+        let mut unsure = self.misfits(batch, report).await?;
+        self.reopen(&unsure, batch, report, now).await?;
         unsure.extend(stale.iter().map(|(_, assignment)| assignment.run.run_key));
         for run in unsure {
             self.read_run(run).await?;
@@ -68,17 +69,44 @@ impl Engine {
     }
 
     /// The runs of items that were stale, or that became something else than was planned.
-    fn misfits(&self, batch: &Batch, report: &CommitReport) -> BTreeSet<RunKey> {
+    async fn misfits(&self, batch: &Batch, report: &CommitReport) -> Result<BTreeSet<RunKey>> {
+        let mut runs: BTreeSet<RunKey> = report.stale_runs.iter().map(|index| batch.run_moves[*index].run).collect();
         let finishes = report.stale_finishes.iter().chain(&report.cleared_finishes);
         let instances = finishes
             .map(|index| batch.finishes[*index].completion.instance)
             .chain(report.stale_moves.iter().map(|index| batch.task_moves[*index].instance));
-        let mut runs: BTreeSet<RunKey> = instances.filter_map(|instance| self.view.run_of(instance)).collect();
-        runs.extend(report.stale_runs.iter().map(|index| batch.run_moves[*index].run));
+        for instance in instances {
+            match self.view.run_of(instance) {
+                Some(run) => runs.extend([run]),
+                // The plan ended its run, and the view has let go of it.
+                None => runs.extend(self.store.instance_by_key(instance).await?.map(|row| row.run)),
+            }
+        }
         if !runs.is_empty() {
             tracing::debug!(stale = report.stale_count(), runs = runs.len(), "reading runs again");
         }
-        runs
+        Ok(runs)
+    }
+
+    /// A run whose end was planned from a state that somebody changed meanwhile has not ended: it is queued again.
+    async fn reopen(
+        &mut self,
+        unsure: &BTreeSet<RunKey>,
+        batch: &Batch,
+        report: &CommitReport,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let ended = batch.run_moves.iter().enumerate().filter(|(index, step)| {
+            step.to.is_finished() && unsure.contains(&step.run) && !report.stale_runs.contains(index)
+        });
+        let reason = Some("a task was changed as it ended".to_owned());
+        let run_moves: Vec<RunMove> = ended
+            .map(|(_, step)| RunMove { run: step.run, from: step.to, to: RunState::Queued, reason: reason.clone() })
+            .collect();
+        if !run_moves.is_empty() {
+            self.commit(&Batch { run_moves, ..Batch::default() }, now).await?;
+        }
+        Ok(())
     }
 
     fn holds(&self, assignment: &Assignment) -> bool {

@@ -1,5 +1,8 @@
 //! The scheduler on a real SQLite store, with an executor that does what the test says.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod changes;
 mod folder;
 mod loop_;
 mod recovery;

@@ -139,8 +139,8 @@ async fn a_leader_that_was_replaced_can_change_nothing() {
     assert_eq!(stage.executor.names(), ["a#1"]);
     stage.clock.advance(TimeDelta::minutes(1));
     stage.trigger("d").await;
-    late.take_signals().await.unwrap();
     let now = stage.now();
+    late.take_signals(now).await.unwrap();
     let error = late.turn(&move || now).await.unwrap_err();
     assert!(millrace_scheduler::Engine::is_deposed(&error), "{error}");
 }

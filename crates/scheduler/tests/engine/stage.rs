@@ -204,7 +204,7 @@ impl Stage {
     pub async fn turn(&mut self) -> Option<DateTime<Utc>> {
         let clock = self.clock.clone();
         let engine = self.engine.as_mut().unwrap();
-        engine.take_signals().await.unwrap();
+        engine.take_signals(clock.now()).await.unwrap();
         engine.turn(&move || clock.now()).await.unwrap()
     }
 

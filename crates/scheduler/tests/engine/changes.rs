@@ -1,0 +1,183 @@
+//! What people change while the scheduler works: clear, backfill, pools, limits.
+
+use chrono::TimeDelta;
+use millrace_model::change::TryOutcome;
+use millrace_model::ids::{DagId, TaskId};
+use millrace_model::state::{RunState, RunType};
+use millrace_planner::{BackfillRange, DagVersion, backfill_runs};
+use millrace_store::{BackfillReport, BackfillState, ClearRequest, NewBackfill, PoolRow, Reprocess};
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, dag, instant};
+
+async fn clear(stage: &Stage, task_ids: &[&str]) {
+    let run = stage.runs().await[0].key;
+    let task_ids = task_ids.iter().map(|id| TaskId::new_unchecked(*id)).collect();
+    let request = ClearRequest { run, task_ids, only_failed: false, dry_run: false, actor: "cli".into() };
+    stage.store.clear_instances(&request, stage.now()).await.unwrap();
+}
+
+async fn backfill(stage: &Stage, from: &str, to: &str, reprocess: Reprocess, limit: u32) -> BackfillReport {
+    let row = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap();
+    let version = DagVersion::new(row.version_key, row.dag).unwrap();
+    let (from, to) = (instant(from), instant(to));
+    let range = BackfillRange {
+        version: &version,
+        from,
+        to,
+        includes_end: false,
+        ignores_bounds: false,
+        conf: Default::default(),
+    };
+    let runs = backfill_runs(&range, stage.now()).unwrap();
+    let new = NewBackfill {
+        dag_id: version.dag.dag_id.clone(),
+        from,
+        to,
+        reprocess,
+        max_active_runs: limit,
+        conf: Default::default(),
+        runs,
+        dry_run: false,
+        actor: "cli".into(),
+    };
+    stage.store.create_backfill(&new, stage.now()).await.unwrap()
+}
+
+/// Ends every running try well until nothing runs. Returns how many did.
+async fn finish_all(stage: &mut Stage) -> usize {
+    let mut count = 0;
+    while let Some(running) = stage.executor.running().first() {
+        let completion = stage.executor.end(running.instance, TryOutcome::Success, stage.now());
+        stage.engine.as_mut().unwrap().complete(completion);
+        stage.turn().await;
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn case_64_a_running_task_that_is_cleared_is_stopped_and_runs_again() {
+    let mut stage = Stage::new(2).await;
+    stage.put(&dag("d", Value::Null, &["a", "b < a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let first = stage.executor.running()[0].clone();
+    clear(&stage, &["a"]).await;
+    stage.turn().await;
+    assert_eq!(stage.executor.cancelled().iter().map(|(it, _)| *it).collect::<Vec<_>>(), [first.instance]);
+    assert_eq!(stage.tasks().await, ["a restarting 1", "b none 0"]);
+    stage.end("a", TryOutcome::Cancelled { reason: "cleared".into() }).await;
+    assert_eq!(stage.executor.names(), ["a#2"]);
+    assert_eq!(stage.executor.running()[0].generation, first.generation + 1);
+    assert_eq!(finish_all(&mut stage).await, 2);
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn a_clear_that_the_scheduler_has_not_heard_of_wins_over_the_result() {
+    let mut stage = Stage::new(2).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let completion = stage.executor.end_task("a", TryOutcome::Success, stage.now());
+    clear(&stage, &["a"]).await;
+    let now = stage.now();
+    let engine = stage.engine.as_mut().unwrap();
+    engine.complete(completion);
+    engine.turn(&move || now).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#2"]);
+    assert_eq!(stage.run_states().await, [RunState::Running]);
+    finish_all(&mut stage).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn case_63_a_finished_run_goes_on_from_what_was_cleared() {
+    let mut stage = Stage::new(2).await;
+    stage.put(&dag("d", Value::Null, &["a", "b < a", "c < b"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    assert_eq!(finish_all(&mut stage).await, 3);
+    clear(&stage, &["b", "c"]).await;
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["b#2"]);
+    assert_eq!(finish_all(&mut stage).await, 2);
+    assert_eq!(stage.tasks().await, ["a success 1", "b success 2", "c success 2"]);
+}
+
+#[tokio::test]
+async fn case_38_and_39_a_backfill_runs_within_its_own_limit_on_a_paused_dag_and_ends() {
+    let mut stage = Stage::new(8).await;
+    let mut daily = dag("d", json!("@daily"), &["a"]);
+    daily.catchup = false;
+    stage.put(&daily).await;
+    stage.store.set_paused(&daily.dag_id, true, "cli", stage.now()).await.unwrap();
+    stage.clock.advance(TimeDelta::days(20));
+    stage.lead().await;
+    let pointer = stage.store.scheduler_dag(&daily.dag_id).await.unwrap().unwrap().pointer;
+
+    let report = backfill(&stage, "2024-01-02", "2024-01-07", Reprocess::None, 2).await;
+    assert_eq!(report.run_count(), 5);
+    stage.turn().await;
+    assert_eq!(stage.executor.running().len(), 2);
+    let dates: Vec<String> = stage.executor.running().iter().map(|it| it.run.run_id.to_string()).collect();
+    assert_eq!(dates, ["backfill__2024-01-02T00:00:00+00:00", "backfill__2024-01-03T00:00:00+00:00"]);
+    assert_eq!(finish_all(&mut stage).await, 5);
+    let key = report.backfill_key.unwrap();
+    assert_eq!(stage.store.backfill(key).await.unwrap().unwrap().state, BackfillState::Finished);
+    assert_eq!(stage.store.scheduler_dag(&daily.dag_id).await.unwrap().unwrap().pointer, pointer);
+
+    assert_eq!(backfill(&stage, "2024-01-02", "2024-01-07", Reprocess::None, 2).await.run_count(), 0);
+    assert_eq!(backfill(&stage, "2024-01-02", "2024-01-07", Reprocess::Completed, 3).await.run_count(), 5);
+    stage.turn().await;
+    assert_eq!(stage.executor.running().len(), 3);
+    assert_eq!(stage.executor.running()[0].try_number, 2);
+    assert_eq!(finish_all(&mut stage).await, 5);
+    assert!(stage.runs().await.iter().all(|run| run.state == RunState::Success && run.run_type == RunType::Backfill));
+    assert!(stage.store.active_backfills().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_backfill_goes_on_after_a_kill() {
+    let mut stage = Stage::new(2).await;
+    stage.clock.advance(TimeDelta::days(20));
+    let mut daily = dag("d", json!("@daily"), &["a", "b < a"]);
+    daily.catchup = false;
+    stage.put(&daily).await;
+    stage.store.set_paused(&daily.dag_id, true, "cli", stage.now()).await.unwrap();
+    stage.lead().await;
+    backfill(&stage, "2024-01-02", "2024-01-12", Reprocess::None, 4).await;
+    stage.turn().await;
+    for _ in 0..5 {
+        let running = stage.executor.running()[0].instance;
+        let completion = stage.executor.end(running, TryOutcome::Success, stage.now());
+        stage.engine.as_mut().unwrap().complete(completion);
+        stage.turn().await;
+    }
+    stage.kill();
+    stage.lead().await;
+    assert_eq!(finish_all(&mut stage).await, 15, "every task has exactly one success");
+    assert!(stage.runs().await.iter().all(|run| run.state == RunState::Success));
+}
+
+#[tokio::test]
+async fn a_larger_pool_is_used_at_once() {
+    let mut stage = Stage::new(8).await;
+    let pool = |slots| PoolRow { name: "p".into(), slots, description: None, include_deferred: false };
+    stage.store.put_pool(&pool(1), "cli", stage.now()).await.unwrap();
+    let mut pooled = dag("d", Value::Null, &["a", "b", "c"]);
+    pooled.tasks.iter_mut().for_each(|task| task.pool = "p".into());
+    stage.put(&pooled).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    assert_eq!(stage.executor.running().len(), 1);
+    stage.store.put_pool(&pool(3), "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.executor.running().len(), 3);
+}
