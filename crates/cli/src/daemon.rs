@@ -1,5 +1,6 @@
 //! The long-running commands: `standalone`, `scheduler`, `server`, `devstack`.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,7 +197,11 @@ fn begin_log(app: &App) {
     let filter = EnvFilter::try_new(format!("{},sqlx=warn,sea_orm=warn,hyper=warn,aws=warn", app.config.logs.level))
         .unwrap_or_else(|_| EnvFilter::new("info"));
     // Set once; a second daemon in one process does not exist.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
 }
 
 /// Fires with SIGTERM or Ctrl-C; the second one ends the process at once.

@@ -50,6 +50,8 @@ pub async fn prepare(app: &App, vault: &Vault, s3_endpoint: &str, s3_keys: (&str
     if !source.exists() {
         fill(&source).await.with_context(|| format!("could not write the demo data to {}", source.display()))?;
     }
+    // An empty file is an empty database; the connection would refuse a file that is not there.
+    std::fs::OpenOptions::new().append(true).create(true).open(&warehouse)?;
     for (conn_id, form) in [
         ("demo_source", json!({"conn_type": "sqlite", "schema": source, "description": "The demo shop's database"})),
         ("demo_warehouse", json!({"conn_type": "sqlite", "schema": warehouse, "description": "The demo warehouse"})),

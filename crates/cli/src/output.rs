@@ -5,9 +5,13 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
 use serde_json::Value;
+
+/// A line below the header, and nothing else.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
@@ -92,12 +96,12 @@ fn cells(columns: &[&str], row: &Value) -> Vec<String> {
 
 fn table(columns: &[&str], rows: &[Value]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().copied());
     for row in rows {
         table.add_row(cells(columns, row));
     }
-    table.to_string()
+    table.trim_fmt()
 }
 
 fn plain(columns: &[&str], rows: &[Value]) -> String {

@@ -173,6 +173,7 @@ pub async fn backfill(app: &App, store: &Store, args: BackfillArgs) -> anyhow::R
             Reprocess::Completed => StoredReprocess::Completed,
         },
         max_active_runs: args.max_active_runs,
+        conf: Map::new(),
         runs: runs.clone(),
         dry_run,
         actor: "cli".to_owned(),
