@@ -202,10 +202,12 @@ impl Store {
 
     /// Every instance that a worker holds, with its lease.
     pub async fn running_instances(&self) -> Result<Vec<RunningInstance>> {
+        // Sorted here: asked to sort, SQLite would walk the whole table in the order of its ids.
         let sql = "SELECT i.*, r.dag_id AS dag_name, r.run_id AS run_name FROM task_instance i \
-                   JOIN dag_run r ON r.id = i.run_id WHERE i.lease_owner IS NOT NULL ORDER BY i.id";
+                   JOIN dag_run r ON r.id = i.run_id WHERE i.lease_owner IS NOT NULL";
         let rows = sql::all(self.reader(), "read what workers hold", sql, vec![]).await?;
-        rows.iter()
+        let mut running = rows
+            .iter()
             .map(|row| {
                 Ok(RunningInstance {
                     dag_id: DagId::new_unchecked(row.text("dag_name")?),
@@ -213,7 +215,9 @@ impl Store {
                     row: read_instance(row)?,
                 })
             })
-            .collect()
+            .collect::<Result<Vec<_>>>()?;
+        running.sort_by_key(|it| it.row.key);
+        Ok(running)
     }
 
     /// Up to `limit` newest finished runs' states of a DAG by `run_after`, newest first.

@@ -46,8 +46,7 @@ impl Store {
 
     /// Oldest first; of all tries, or of one.
     pub async fn checkpoints(&self, instance: InstanceKey, try_number: Option<u32>) -> Result<Vec<CheckpointRow>> {
-        let sql =
-            "SELECT * FROM task_checkpoint WHERE instance_id = $1 AND ($2 IS NULL OR try_number = $2) ORDER BY id";
+        let sql = "SELECT * FROM task_checkpoint WHERE instance_id = $1 AND (CAST($2 AS BIGINT) IS NULL OR try_number = $2) ORDER BY id";
         let values = values![instance, try_number.map(i64::from)];
         let rows = sql::all(self.reader(), "read checkpoints", sql, values).await?;
         rows.iter()
