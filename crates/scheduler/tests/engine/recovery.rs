@@ -1,9 +1,10 @@
 //! Whole runs, retries, and what a killed daemon leaves behind.
 
 use chrono::TimeDelta;
-use millrace_model::change::TryOutcome;
+use millrace_model::change::{Batch, Claim, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::state::{RunState, TaskState};
+use millrace_store::NewJob;
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -175,4 +176,34 @@ async fn a_drained_engine_finishes_and_starts_nothing() {
     assert_eq!(stage.state_of(running).await, TaskState::Success);
     assert!(stage.executor.running().is_empty());
     assert_eq!(stage.engine.as_ref().unwrap().in_flight(), 0);
+}
+
+#[tokio::test]
+async fn what_a_command_runs_by_itself_is_left_alone_until_its_lease_ends() {
+    let mut stage = Stage::new(2).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    let run = stage.trigger("d").await;
+    let instance = stage.store.instances(run.key).await.unwrap()[0].key;
+    let job = NewJob { kind: "task_run".into(), hostname: "here".into(), pid: 1 };
+    let owner = stage.store.register_job(&job, stage.now()).await.unwrap();
+    let claim = Claim {
+        instance,
+        from: TaskState::None,
+        try_number: 1,
+        owner,
+        token: "by hand".into(),
+        lease_expires_at: stage.now() + TimeDelta::seconds(60),
+        queued_at: stage.now(),
+    };
+    let batch = Batch { claims: vec![claim], ..Batch::default() };
+    stage.store.commit_unled(&batch, stage.now()).await.unwrap();
+    stage.lead().await;
+    assert!(stage.executor.running().is_empty());
+    assert_eq!(stage.tasks().await, ["a running 1"]);
+
+    stage.clock.advance(TimeDelta::seconds(60));
+    let now = stage.now();
+    stage.engine.as_mut().unwrap().look_after_foreign(now).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#1"], "its lease has ended: the try is given again");
 }

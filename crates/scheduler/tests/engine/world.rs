@@ -1,5 +1,5 @@
-//! A small world in which anything may happen next: turns, tries that end well, badly or never, kills, pauses, triggers
-//! and the passing of time, chosen by a seed. What must always hold is looked at after each step.
+//! A small world in which anything may happen next: turns, tries that end well, badly or never, kills, pauses, triggers,
+//! clears and the passing of time, chosen by a seed. What must always hold is looked at after each step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,7 @@ use millrace_model::duration::Span;
 use millrace_model::ids::DagId;
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::TriggerRule;
+use millrace_store::ClearRequest;
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -80,7 +81,7 @@ impl World {
     }
 
     async fn step(&mut self) {
-        let what = self.dice.roll(20);
+        let what = self.dice.roll(22);
         self.log.push(format!("{what}"));
         match what {
             0..=7 => self.end_one().await,
@@ -111,11 +112,34 @@ impl World {
                     self.stage.lead().await;
                 }
             }
+            17 | 18 => self.clear_something().await,
             _ => {
                 self.stage.turn().await;
             }
         }
         self.check().await;
+    }
+
+    /// Some tasks of a run, whatever their state; the scheduler hears of it with its next turn.
+    async fn clear_something(&mut self) {
+        let runs = self.stage.runs().await;
+        if runs.is_empty() {
+            return;
+        }
+        let run = self.dice.pick(&runs).clone();
+        let tasks = &self.dags[run.dag_id.as_str()].tasks;
+        let named = tasks.iter().filter(|_| self.dice.roll(2) == 0).map(|task| task.task_id.clone());
+        let request = ClearRequest {
+            run: run.key,
+            task_ids: named.collect(),
+            only_failed: false,
+            dry_run: false,
+            actor: "world".into(),
+        };
+        let report = self.stage.store.clear_instances(&request, self.stage.now()).await.unwrap();
+        for cleared in report.cleared {
+            self.succeeded.remove(&cleared.instance);
+        }
     }
 
     fn any_dag(&mut self) -> DagId {
@@ -144,7 +168,8 @@ impl World {
         let completion = self.stage.executor.end(instance, outcome, self.stage.now());
         self.stage.engine.as_mut().unwrap().complete(completion);
         self.stage.turn().await;
-        if is_success {
+        // Cleared meanwhile: then it counts for nothing.
+        if is_success && self.stage.state_of(instance).await == TaskState::Success {
             assert!(self.succeeded.insert(instance), "{}: a success was repeated", self.place());
         }
     }
@@ -170,7 +195,7 @@ impl World {
         let mut active: BTreeMap<i64, u32> = BTreeMap::new();
         let mut held = BTreeSet::new();
         for row in &rows {
-            if row.state == TaskState::Running {
+            if row.state.occupies_slot() {
                 *active.entry(row.run).or_default() += 1;
                 held.insert((row.key, row.lease.as_ref().map(|lease| lease.token.clone())));
             }
