@@ -7,7 +7,11 @@ use sea_orm::{
     DatabaseTransaction, DbBackend, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
-use crate::{Backend, Change, Result, Store, StoreError};
+use crate::sql::values;
+use crate::{Backend, Change, Result, Store, StoreError, sql};
+
+/// Among PostgreSQL's advisory locks.
+const STATES_LOCK: i64 = 0x6D69_6C6C_0003;
 
 /// An open transaction. Functions that are handed one join it. Dropped without a commit, it rolls back.
 pub struct Tx {
@@ -40,6 +44,17 @@ impl Store {
         let begun = writer.begin_with_options(options).await;
         let inner = begun.map_err(|source| StoreError::Database { attempted, source })?;
         Ok(Tx { inner, store: self.clone(), changes: Mutex::default(), wakes: AtomicBool::new(false) })
+    }
+
+    /// For changes to the states of runs and instances. One such transaction at a time: two that change the same rows in
+    /// different orders (a batch and a heartbeat, say) would deadlock on PostgreSQL. SQLite has one writer anyway.
+    pub(crate) async fn begin_states(&self, attempted: &'static str) -> Result<Tx> {
+        let tx = self.begin(attempted).await?;
+        if self.backend() == Backend::Postgres {
+            let sql = "SELECT 1 AS n FROM (SELECT pg_advisory_xact_lock($1)) AS l";
+            sql::all(&tx.inner, attempted, sql, values![STATES_LOCK]).await?;
+        }
+        Ok(tx)
     }
 
     /// Several reads that must see one state.

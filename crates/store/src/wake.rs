@@ -69,7 +69,7 @@ impl Store {
         self.inner.wake.notify.notify_one();
         if self.backend() == Backend::Sqlite
             && let Some(home) = &self.inner.home
-            && let Err(error) = std::fs::write(home.join(WAKE_FILE), b"")
+            && let Err(error) = std::fs::write(home.join(WAKE_FILE), b"woken\n")
         {
             tracing::warn!(%error, "cannot wake other processes");
         }

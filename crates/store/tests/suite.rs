@@ -102,6 +102,7 @@ on_both! {
     lead:
         one_leads_at_a_time,
         heartbeats_extend_leases,
+        heartbeats_and_batches_do_not_get_in_each_others_way,
         what_a_dead_owner_held_is_found;
     worker:
         checkpoints_and_rendered_parameters,

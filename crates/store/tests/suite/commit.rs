@@ -184,7 +184,7 @@ pub async fn a_foreign_token_finishes_nothing(bench: Bench) -> Result<()> {
     let held = claim(run.instances[0], TaskState::None, 1);
     world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(1)).await?;
     let mut late = finish(&held, TryOutcome::Success, TaskState::Success);
-    late.completion.token = "an older one".to_owned();
+    "an older one".clone_into(&mut late.completion.token);
     late.completion.results = vec![("return_value".to_owned(), json!(1))];
     late.completion.ledger = vec![entry()];
     let good = finish(&held, failed(false), TaskState::Failed);

@@ -25,7 +25,7 @@ pub async fn one_leads_at_a_time(bench: Bench) -> Result<()> {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(std::time::Duration::from_secs(60), wait).await??;
+        tokio::time::timeout(std::time::Duration::from_mins(1), wait).await??;
     }
     assert!(!other.is_led().await?);
     assert_eq!(other.try_lead("job-2", at(2)).await?.context("free")?.epoch, 2);
@@ -71,5 +71,39 @@ pub async fn what_a_dead_owner_held_is_found(bench: Bench) -> Result<()> {
     assert_eq!(report.stale_count(), 0);
     assert!(store.running_instances().await?.is_empty());
     assert!(store.signals().await?.iter().any(|it| it.run == Some(run.run)), "a scheduler reads the run again");
+    Ok(())
+}
+
+pub async fn heartbeats_and_batches_do_not_get_in_each_others_way(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let mut instances = Vec::new();
+    for which in 0..20 {
+        instances.extend(world.running_run(which).await?.instances);
+    }
+    let claims: Vec<_> = instances.iter().map(|key| claim(*key, TaskState::None, 1)).collect();
+    world.commit(&Batch { claims: claims.clone(), ..Batch::default() }, at(1)).await?;
+    let beating = (0..2).map(|_| {
+        let store = world.store.clone();
+        tokio::spawn(async move {
+            for second in 0..40 {
+                store.heartbeat("job-1", at(second), at(second + 300)).await?;
+            }
+            anyhow::Ok(())
+        })
+    });
+    let beating: Vec<_> = beating.collect();
+    // In the other order than the index of leases has them.
+    for claims in claims.rchunks(3) {
+        let done = claims.iter().rev();
+        let finishes = done
+            .map(|held| crate::bench::finish(held, millrace_model::change::TryOutcome::Success, TaskState::Success))
+            .collect();
+        let report = world.commit(&Batch { finishes, ..Batch::default() }, at(50)).await?;
+        assert_eq!(report.stale_count(), 0);
+    }
+    for task in beating {
+        task.await??;
+    }
+    assert!(world.store.running_instances().await?.is_empty());
     Ok(())
 }

@@ -29,7 +29,7 @@ pub async fn connections_and_variables(bench: Bench) -> Result<()> {
 
     let mut row = VariableRow { key: "k".to_owned(), sealed_value: "v1:1".to_owned(), description: None };
     assert!(store.put_variable(&row, "cli", at(0)).await?);
-    row.sealed_value = "v1:2".to_owned();
+    "v1:2".clone_into(&mut row.sealed_value);
     assert!(!store.put_variable(&row, "cli", at(0)).await?);
     assert_eq!(store.variables().await?, [row.clone()]);
     assert_eq!(store.variable("k").await?, Some(row));

@@ -57,7 +57,7 @@ pub async fn remote_statements_are_attached_to_again(bench: Bench) -> Result<()>
     world.store.record_remote_statement(&sent, at(2)).await?;
     let done = RemoteStatement { state: RemoteStatementState::Succeeded, ..intent("b") };
     world.store.record_remote_statement(&done, at(3)).await?;
-    assert_eq!(world.store.unsettled_statements(run.instances[0], 0).await?, [sent.clone()]);
+    assert_eq!(world.store.unsettled_statements(run.instances[0], 0).await?, std::slice::from_ref(&sent));
     assert!(world.store.unsettled_statements(run.instances[0], 1).await?.is_empty(), "another generation");
 
     let settled = RemoteStatement { remote_id: None, state: RemoteStatementState::Cancelled, ..sent };
