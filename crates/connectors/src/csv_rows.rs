@@ -85,6 +85,8 @@ pub struct CsvRows<'a> {
     header_left: u32,
     line: u64,
     is_in_record: bool,
+    /// The last row ended in a carriage return: the newline behind it is not counted yet.
+    after_return: bool,
     cells: Vec<Option<(usize, usize)>>,
     rewritten: Vec<u8>,
     pub rows: u64,
@@ -117,6 +119,7 @@ impl<'a> CsvRows<'a> {
             header_left: format.ignore_header,
             line: 1,
             is_in_record: false,
+            after_return: false,
             cells: Vec::with_capacity(columns.len()),
             rewritten: Vec::new(),
             rows: 0,
@@ -165,7 +168,10 @@ impl<'a> CsvRows<'a> {
         let is_end = input.is_empty();
         loop {
             if !self.is_in_record {
-                self.line = self.reader.line();
+                if input.is_empty() && !is_end {
+                    return Ok(());
+                }
+                self.line = self.reader.line() + u64::from(self.after_return && input.first() == Some(&b'\n'));
                 self.is_in_record = true;
             }
             let (result, read, written, ended) = self.reader.read_record(
@@ -173,6 +179,7 @@ impl<'a> CsvRows<'a> {
                 &mut self.fields[self.field_bytes..],
                 &mut self.ends[self.field_count..],
             );
+            let last = read.checked_sub(1).map(|at| input[at]);
             input = &input[read..];
             self.field_bytes += written;
             self.field_count += ended;
@@ -187,6 +194,7 @@ impl<'a> CsvRows<'a> {
                 ReadRecordResult::Record => {
                     let (count, bytes) = (self.field_count, self.field_bytes);
                     (self.field_count, self.field_bytes, self.is_in_record) = (0, 0, false);
+                    self.after_return = last == Some(b'\r');
                     if self.header_left > 0 {
                         self.header_left -= 1;
                     } else {

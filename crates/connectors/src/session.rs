@@ -1,8 +1,10 @@
 //! One way to run SQL in a transaction on PostgreSQL and on Redshift, whatever the transport.
 
 use futures::future::BoxFuture;
+use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{Column, SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
+use sha2::{Digest, Sha256};
 
 use crate::sql;
 
@@ -78,6 +80,22 @@ pub async fn describe(session: &dyn Session, name: &TableName) -> Result<Vec<Col
         .ok_or_else(|| PortError::new(PortErrorKind::NotFound, format!("there is no table {name} in this database")))
 }
 
+/// What a load writes down of its work: the work's marker, or, where that is longer than the column, its beginning and a
+/// digest of the whole.
+pub fn marker_of(work: &WorkId) -> String {
+    const LONGEST: usize = 480;
+    let marker = work.marker();
+    if marker.len() <= LONGEST {
+        return marker;
+    }
+    let digest: String = Sha256::digest(&marker).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut cut = LONGEST - digest.len() - 1;
+    while !marker.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    format!("{}#{digest}", &marker[..cut])
+}
+
 /// Where loads and swaps of a schema leave their marks.
 pub fn marker_table(target: &TableName) -> TableName {
     sql::beside(target, "millrace_load_marker")
@@ -130,4 +148,26 @@ pub async fn has_marker(session: &dyn Session, target: &TableName, marker: &str)
         }
     }
     Ok(!ask(session, "marker", find_marker(target, marker)).await?.rows.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_model::ids::{DagId, TaskId};
+
+    use super::*;
+
+    #[test]
+    fn long_markers_fit_their_column_and_stay_apart() {
+        let work = |run_id: String| WorkId {
+            dag_id: DagId::new_unchecked("주문".repeat(40)),
+            run_id,
+            task_id: TaskId::new_unchecked("t"),
+            map_index: -1,
+            generation: 0,
+            installation: "home".into(),
+        };
+        assert_eq!(marker_of(&work("r".into())), work("r".into()).marker());
+        let (one, other) = (marker_of(&work("a".repeat(250))), marker_of(&work("a".repeat(249) + "b")));
+        assert!(one.len() <= 480 && one != other);
+    }
 }

@@ -11,7 +11,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 
 use crate::checks;
 use crate::failure::{invalid, while_doing};
-use crate::session::{Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker};
+use crate::session::{Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of};
 use crate::sql::{self, list, quote, scalar_number, table, without_semicolon};
 use attachments::Attachments;
 
@@ -33,7 +33,7 @@ pub async fn check(
 
 pub async fn build_and_swap(session: &dyn Session, request: BuildRequest) -> Result<BuildReport, PortError> {
     let target = &request.target;
-    let marker = format!("{}#swap", request.work.marker());
+    let marker = format!("{}#swap", marker_of(&request.work));
     session.await_earlier().await?;
     if has_marker(session, target, &marker).await? {
         return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });

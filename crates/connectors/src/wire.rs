@@ -74,11 +74,7 @@ impl WireConfig {
                 "SET standard_conforming_strings TO on".to_owned(),
                 "SET client_min_messages TO warning".to_owned(),
             ],
-            Dialect::Redshift => vec![
-                "SET timezone TO 'UTC'".to_owned(),
-                "SET datestyle TO 'ISO, YMD'".to_owned(),
-                format!("SET query_group TO {}", literal(&task.label)),
-            ],
+            Dialect::Redshift => vec!["SET timezone TO 'UTC'".to_owned(), "SET datestyle TO 'ISO, YMD'".to_owned()],
         };
         if let Some(seconds) = extra.number("statement_timeout") {
             settings.push(format!("SET statement_timeout TO {}", seconds.saturating_mul(1000)));
@@ -97,6 +93,12 @@ impl WireConfig {
         });
         let client = WireClient { config: self.clone(), client, is_busy: AtomicBool::new(false) };
         client.batch(&self.settings.join("; ")).await?;
+        if self.dialect == Dialect::Redshift {
+            // By it cost and blame are found again; no reason to refuse the work where it cannot be set.
+            if let Err(error) = client.batch(&format!("SET query_group TO {}", literal(&self.task.label))).await {
+                tracing::debug!(error = error.message, "the query group was not set");
+            }
+        }
         Ok(client)
     }
 

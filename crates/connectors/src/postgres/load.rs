@@ -11,7 +11,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use super::copy_text::write_cell;
 use crate::csv_rows::{CellKind, CsvRows, FileColumn, Row, check_format, declared_length};
 use crate::failure::{data, invalid, while_doing};
-use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, picks};
+use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, marker_of, picks};
 use crate::sql::{list, literal, quote, table};
 use crate::upsert::{SEQUENCE, Upsert};
 use crate::wire::{WireClient, WireConfig, WireSession};
@@ -24,7 +24,7 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     check_format(&request.format, "PostgreSQL")?;
     let session = WireSession { config: config.clone() };
     let columns = file_columns(&session, &request).await?;
-    if has_marker(&session, &request.target, &request.work.marker()).await? {
+    if has_marker(&session, &request.target, &marker_of(&request.work)).await? {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
     let client = config.connect().await?;
@@ -313,7 +313,7 @@ async fn publish(
     columns: &[(FileColumn, bool)],
     rows_read: u64,
 ) -> Result<LoadReport, PortError> {
-    let (target, marker) = (table(&request.target), request.work.marker());
+    let (target, marker) = (table(&request.target), marker_of(&request.work));
     let names: Vec<String> = columns.iter().map(|(column, _)| column.name.clone()).collect();
     let mut report = LoadReport { rows_read: Some(rows_read), rows_rejected: Some(0), ..LoadReport::default() };
     let upsert = match &request.method {

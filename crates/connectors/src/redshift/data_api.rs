@@ -481,7 +481,12 @@ impl Session for DataApiSession {
                     }
                     // Statements are forgotten after a day.
                     Err(error) if error.kind == PortErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        if error.kind == PortErrorKind::Cancelled {
+                            inner.cancel(&id).await;
+                        }
+                        return Err(error);
+                    }
                 }
                 known.is_settled = true;
                 inner.task.journal.record(known).await?;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::plan::{LoadPlan, manifest};
 use crate::failure::{invalid, while_doing};
 use crate::postgres::check_keys;
-use crate::session::{Session, describe, has_marker};
+use crate::session::{Session, describe, has_marker, marker_of};
 use crate::sql::scalar_number;
 
 pub struct Options<'a> {
@@ -24,7 +24,7 @@ pub async fn load(
     let table_columns = describe(session, &request.target).await?;
     let columns = file_columns(request, &table_columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?;
     check_keys(request, &columns)?;
-    let marker = request.work.marker();
+    let marker = marker_of(&request.work);
     // An earlier try's statements may still be on their way: nothing is decided before they have ended.
     session.await_earlier().await?;
     if has_marker(session, &request.target, &marker).await? {
@@ -144,7 +144,7 @@ fn file_columns(request: &LoadRequest, all: &[String]) -> Result<Vec<String>, Po
 /// Of the work and of exactly what is loaded: a try that is handed other files does not take up an earlier staging.
 fn fingerprint(request: &LoadRequest) -> String {
     let mut digest = Sha256::new();
-    digest.update(request.work.marker());
+    digest.update(marker_of(&request.work));
     digest.update([0]);
     digest.update(request.target.to_string());
     for object in &request.objects {

@@ -10,6 +10,7 @@ use super::warehouse::{describe, find_marker, insert_marker, marker_ddl};
 use crate::csv_rows::{CellKind, CsvRows, FileColumn, Row, check_format, declared_length};
 use crate::failure::{data, excerpt, invalid, while_doing};
 use crate::postgres::{check_keys, open_unchanged};
+use crate::session::marker_of;
 use crate::sql::{list, quote};
 use crate::upsert::{SEQUENCE, Upsert};
 
@@ -25,7 +26,7 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     check_keys(&request, &names)?;
     file.run(&mut connection, &marker_ddl()).await?;
-    let marker = request.work.marker();
+    let marker = marker_of(&request.work);
     if !file.ask(&mut connection, &find_marker(&marker)).await?.rows.is_empty() {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
@@ -206,7 +207,7 @@ async fn publish(
     names: &[String],
     rows_read: u64,
 ) -> Result<LoadReport, PortError> {
-    let (target, marker) = (table(&request.target), request.work.marker());
+    let (target, marker) = (table(&request.target), marker_of(&request.work));
     let mut report = LoadReport { rows_read: Some(rows_read), rows_rejected: Some(0), ..LoadReport::default() };
     file.run(connection, "BEGIN IMMEDIATE").await?;
     let work = async {

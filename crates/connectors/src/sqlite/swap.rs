@@ -8,13 +8,14 @@ use sqlx::SqliteConnection;
 use super::connect::{SqliteFile, literal, table};
 use super::warehouse::{check, describe, find_marker, insert_marker, marker_ddl};
 use crate::failure::{invalid, while_doing};
+use crate::session::marker_of;
 use crate::sql::{self, list, name_with_suffix, quote, scalar_number, without_semicolon};
 
 pub async fn build_and_swap(file: &SqliteFile, request: BuildRequest) -> Result<BuildReport, PortError> {
     let mut connection = file.open(false).await?;
     let connection = &mut connection;
     let target = &request.target;
-    let marker = format!("{}#swap", request.work.marker());
+    let marker = format!("{}#swap", marker_of(&request.work));
     file.run(connection, &marker_ddl()).await?;
     if !file.ask(connection, &find_marker(&marker)).await?.rows.is_empty() {
         return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });

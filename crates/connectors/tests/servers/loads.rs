@@ -1,0 +1,213 @@
+//! What every warehouse must do alike, on each of them.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use millrace_operator_api::ports::{BuildRequest, CsvFormat, LoadMethod, TableCheck, TableName, Warehouse};
+use millrace_operator_api::{PortErrorKind, TaskContext};
+
+use crate::world::{Cells, World, refused, some, upsert, work};
+
+/// A warehouse under test, with the SQL that is its own.
+pub struct Subject {
+    pub warehouse: Arc<dyn Warehouse>,
+    pub context: TaskContext,
+    /// `analytics.nps` or `nps`.
+    pub table: &'static str,
+}
+
+impl Subject {
+    pub async fn rows(&self, sql: &str) -> Result<Cells> {
+        let answers = self.warehouse.execute(&[sql.to_owned()], true, &self.context.work).await?;
+        Ok(answers.into_iter().next().unwrap_or_default().rows)
+    }
+
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        self.rows(sql).await.map(|_| ())
+    }
+
+    async fn table_rows(&self) -> Result<Cells> {
+        self.rows(&format!("SELECT id, at, score, note FROM {} ORDER BY id, score", self.table)).await
+    }
+
+    fn name(&self) -> TableName {
+        let (schema, name) =
+            self.table.split_once('.').map_or((None, self.table), |(schema, name)| (Some(schema.to_owned()), name));
+        TableName { schema, name: name.to_owned() }
+    }
+}
+
+fn nulls(format: &mut CsvFormat) {
+    format.null_as = Some("\\N".to_owned());
+}
+
+/// The table must have `id, at, score, note` with a default of 'x' for `note`, and be empty.
+pub async fn methods_do_what_they_say(world: &World, subject: &Subject) -> Result<()> {
+    let load = async |method: LoadMethod, generation: u32, text: &str| {
+        let mut request = world.request(subject.table, method, &[("in.csv", text)]).await?;
+        nulls(&mut request.format);
+        request.work = work(generation);
+        request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
+        anyhow::Ok(subject.warehouse.load(request).await?)
+    };
+    let first = load(LoadMethod::Append, 1, "1,2024-01-01 00:00:00,10\n2,2024-01-02 00:00:00,\\N\n").await?;
+    assert_eq!((first.rows_read, first.rows_inserted, first.was_loaded_before), (Some(2), Some(2), false));
+    assert_eq!(
+        subject.table_rows().await?,
+        [some(&["1", "2024-01-01 00:00:00", "10", "x"]), some(&["2", "2024-01-02 00:00:00", "NULL", "x"])]
+    );
+    // The same work never happens twice; another one does what its method says.
+    assert!(
+        load(LoadMethod::Append, 1, "1,2024-01-01 00:00:00,10\n2,2024-01-02 00:00:00,\\N\n").await?.was_loaded_before
+    );
+    assert_eq!(subject.table_rows().await?.len(), 2);
+    load(LoadMethod::Append, 2, "1,2024-01-01 00:00:00,10\n").await?;
+    assert_eq!(subject.table_rows().await?.len(), 3, "append looks for no duplicates");
+
+    let replaced =
+        load(LoadMethod::Replace, 3, "1,2024-01-01 00:00:00,10\n2,2024-01-05 00:00:00,20\n3,\\N,30\n").await?;
+    assert_eq!((replaced.rows_deleted, replaced.rows_inserted), (Some(3), Some(3)));
+    subject.run(&format!("UPDATE {} SET note = 'kept' WHERE id = 1", subject.table)).await?;
+
+    // 1: twice in the file, the highest order key wins. 2: the existing one is newer. 3: NULL is lowest. 4: a tie, the last
+    // in the file wins. 5: NULL loses against a value.
+    let by_time = upsert(&["id"], Some("at"));
+    let text = "1,2024-01-03 00:00:00,12\n1,2024-01-02 00:00:00,11\n2,2024-01-04 00:00:00,99\n3,2024-01-01 00:00:00,31\n\
+                4,2024-01-01 00:00:00,40\n4,2024-01-01 00:00:00,41\n5,2024-01-01 00:00:00,50\n5,\\N,51\n";
+    let report = load(by_time.clone(), 4, text).await?;
+    let expected = [
+        some(&["1", "2024-01-03 00:00:00", "12", "kept"]),
+        some(&["2", "2024-01-05 00:00:00", "20", "x"]),
+        some(&["3", "2024-01-01 00:00:00", "31", "x"]),
+        some(&["4", "2024-01-01 00:00:00", "41", "x"]),
+        some(&["5", "2024-01-01 00:00:00", "50", "x"]),
+    ];
+    assert_eq!(subject.table_rows().await?, expected);
+    assert_eq!((report.rows_read, report.rows_inserted, report.rows_updated), (Some(8), Some(2), Some(2)));
+    // Once more with the same file: nothing changes.
+    load(by_time, 5, text).await?;
+    assert_eq!(subject.table_rows().await?, expected);
+    // Without an order key the incoming row wins.
+    load(upsert(&["id"], None), 6, "2,2024-01-01 00:00:00,21\n").await?;
+    assert_eq!(subject.table_rows().await?[1], some(&["2", "2024-01-01 00:00:00", "21", "x"]));
+    Ok(())
+}
+
+/// The table must take doubles and NULLs in `id`, and be empty.
+pub async fn upsert_removes_doubles_and_never_matches_null(world: &World, subject: &Subject) -> Result<()> {
+    subject
+        .run(&format!(
+            "INSERT INTO {} (id, at, score) VALUES (1, '2024-01-01 00:00:00', 1), (1, '2024-01-09 00:00:00', 2), \
+             (1, '2024-01-05 00:00:00', 3), (2, '2024-01-01 00:00:00', 4), (2, '2024-01-01 00:00:00', 5), (NULL, '2024-01-01 00:00:00', 6)",
+            subject.table
+        ))
+        .await?;
+    let text = "1,2024-01-06 00:00:00,7\n\\N,2024-01-02 00:00:00,8\n\\N,2024-01-02 00:00:00,8\n";
+    let mut request = world.request(subject.table, upsert(&["id"], Some("at")), &[("in.csv", text)]).await?;
+    nulls(&mut request.format);
+    request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
+    subject.warehouse.load(request).await?;
+    let left = subject
+        .rows(&format!(
+            "SELECT id, score FROM {} ORDER BY CASE WHEN id IS NULL THEN 1 ELSE 0 END, id, score",
+            subject.table
+        ))
+        .await?;
+    // The newest of the three stays, newer than the incoming; key 2 did not come in and is left alone.
+    assert_eq!(
+        left,
+        [
+            some(&["1", "2"]),
+            some(&["2", "4"]),
+            some(&["2", "5"]),
+            some(&["NULL", "6"]),
+            some(&["NULL", "8"]),
+            some(&["NULL", "8"])
+        ]
+    );
+    Ok(())
+}
+
+/// A failing load changes nothing, and says what is wrong where.
+pub async fn a_bad_value_leaves_everything_as_it_was(world: &World, subject: &Subject, words: &[&str]) -> Result<()> {
+    subject.run(&format!("INSERT INTO {} (id, at, score) VALUES (1, '2024-01-01 00:00:00', 1)", subject.table)).await?;
+    let before = subject.table_rows().await?;
+    let text = "id,at,score\n7,\"2024-01-01 00:00:00\",1\n8,2024-01-01 00:00:00,12.5\n";
+    let mut request = world.request(subject.table, LoadMethod::Replace, &[("bad.csv", text)]).await?;
+    request.format.ignore_header = 1;
+    request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
+    let error = refused(subject.warehouse.load(request).await)?;
+    for word in words {
+        assert!(error.message.contains(word), "{word:?} is missing in: {}", error.message);
+    }
+    assert_eq!(error.kind, PortErrorKind::Data, "{}", error.message);
+    assert_eq!(subject.table_rows().await?, before);
+    Ok(())
+}
+
+/// Build, check, swap; a failed check leaves the live table alone.
+pub async fn summaries_are_built_checked_and_swapped(subject: &Subject) -> Result<()> {
+    subject.run(&format!("INSERT INTO {} (id, at, score) VALUES (1, '2024-01-01 00:00:00', 1)", subject.table)).await?;
+    let before = subject.table_rows().await?;
+    let build = |generation: u32, select: &str, keep_failed: bool| BuildRequest {
+        target: subject.name(),
+        select: select.to_owned(),
+        columns_ddl: None,
+        checks: vec![
+            TableCheck::MinRows(1),
+            TableCheck::Unique(vec!["id".into()]),
+            TableCheck::NotNull(vec!["id".into(), "score".into()]),
+            TableCheck::Sql { name: "scores".into(), sql: "SELECT COUNT(*) FROM {table} WHERE score > 0".into() },
+        ],
+        keep_failed,
+        work: work(generation),
+    };
+    let empty = "SELECT id, at, score, note FROM source_rows WHERE 1 = 0 -- nothing";
+    let failed = subject.warehouse.build_and_swap(build(10, empty, true)).await?;
+    assert!(!failed.was_swapped);
+    assert_eq!(failed.checks[0].found, "0 rows");
+    let kept = failed.kept_as.expect("kept");
+    assert_eq!(subject.table_rows().await?, before);
+    assert!(subject.rows(&format!("SELECT * FROM {kept}")).await?.is_empty(), "the built table stands there");
+
+    let doubled = "SELECT id, at, score, note FROM source_rows UNION ALL SELECT id, at, score, note FROM source_rows;";
+    let failed = subject.warehouse.build_and_swap(build(11, doubled, false)).await?;
+    assert!(!failed.was_swapped && failed.kept_as.is_none());
+    assert_eq!(failed.checks[1].found, "2 keys occur more than once, for example id=5");
+    assert_eq!(subject.table_rows().await?, before);
+
+    let good = build(12, "SELECT id, at, score, note FROM source_rows", false);
+    let swapped = subject.warehouse.build_and_swap(good.clone()).await?;
+    assert!(swapped.was_swapped && !swapped.was_built_before, "{:?}", swapped.checks);
+    assert_eq!(swapped.rows, Some(2));
+    let after = [some(&["5", "2024-01-01 00:00:00", "50", "a"]), some(&["6", "2024-01-01 00:00:00", "60", "b"])];
+    assert_eq!(subject.table_rows().await?, after);
+    assert!(subject.warehouse.build_and_swap(good).await?.was_built_before);
+    // Defaults and NOT NULL have survived.
+    subject.run(&format!("INSERT INTO {} (id, at, score) VALUES (9, '2024-01-01 00:00:00', 1)", subject.table)).await?;
+    assert_eq!(subject.table_rows().await?[2], some(&["9", "2024-01-01 00:00:00", "1", "x"]));
+    let columns = subject.warehouse.describe(&subject.name()).await?;
+    assert!(columns.iter().any(|column| column.name == "score" && !column.is_nullable), "{columns:?}");
+    Ok(())
+}
+
+/// Scripts: one transaction, or each statement on its own.
+pub async fn scripts_roll_back_as_a_whole(subject: &Subject) -> Result<()> {
+    let table = subject.table;
+    let script = format!(
+        "INSERT INTO {table} (id, at, score) VALUES (1, '2024-01-01 00:00:00', 1);\nINSERT INTO {table} (nope) VALUES (1);"
+    );
+    let statements = subject.warehouse.split(&script)?;
+    assert_eq!(statements.len(), 2);
+    let error = refused(subject.warehouse.execute(&statements, false, &work(20)).await)?;
+    assert!(error.message.contains("nope"), "{}", error.message);
+    assert!(error.message.contains("statement 2") || error.message.contains("number 1 on"), "{}", error.message);
+    assert!(subject.table_rows().await?.is_empty());
+    refused(subject.warehouse.execute(&statements, true, &work(21)).await)?;
+    assert_eq!(subject.table_rows().await?.len(), 1);
+    let missing = refused(
+        subject.warehouse.describe(&TableName { schema: subject.name().schema, name: "nothing".into() }).await,
+    )?;
+    assert_eq!(missing.kind, PortErrorKind::NotFound, "{}", missing.message);
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The connectors against real servers and stand-ins: PostgreSQL, MariaDB, SQLite, S3, the Redshift Data API.
+
+mod loads;
+mod mysql;
+mod postgres;
+mod processes;
+mod redshift;
+mod s3;
+mod sqlite;
+mod world;

@@ -1,0 +1,283 @@
+//! Redshift by the Data API, against the stand-in on a real PostgreSQL.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use millrace_connectors::Connectors;
+use millrace_devstack::{Fault, RedshiftConfig, RunningRedshift, serve_redshift};
+use millrace_operator_api::PortErrorKind;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::{LoadMethod, Ports};
+use millrace_testkit::{Postgres, TestDatabase, wait_until};
+use serde_json::json;
+
+use crate::loads::{self, Subject};
+use crate::world::{World, connection, extra, refused, some, upsert};
+
+struct Stand {
+    redshift: RunningRedshift,
+    world: World,
+    database: TestDatabase,
+}
+
+fn redshift_connection(endpoint: &str, place: &str) -> Connection {
+    Connection {
+        schema: Some("dev".into()),
+        extra: extra(json!({
+            place: "warehouse", "endpoint_url": endpoint, "region_name": "eu-west-1", "db_user": "loader",
+            "aws_access_key_id": "standin", "aws_secret_access_key": "standin-secret",
+            "iam_role": "arn:aws:iam::123456789012:role/load",
+        })),
+        ..connection("rs", "redshift")
+    }
+}
+
+async fn start(statements: &[&str]) -> Result<(Stand, Subject)> {
+    let database = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
+    let world = World::start().await?;
+    let redshift = serve_redshift(RedshiftConfig {
+        listen: "127.0.0.1:0".parse()?,
+        postgres_url: database.url(),
+        database: "dev".to_owned(),
+        objects: world.s3.storage(),
+        access_key: "standin".to_owned(),
+    })
+    .await?;
+    world.add(redshift_connection(&redshift.endpoint_url(), "cluster_identifier"));
+    let stand = Stand { redshift, world, database };
+    let subject = subject(&stand, 1).await?;
+    for statement in statements {
+        subject.run(statement).await?;
+    }
+    Ok((stand, subject))
+}
+
+/// The warehouse as one try of the task opens it.
+async fn subject(stand: &Stand, try_number: u32) -> Result<Subject> {
+    let context = stand.world.context(try_number);
+    let warehouse = stand.world.connectors.warehouse(&context, "rs").await?;
+    Ok(Subject { warehouse, context, table: "analytics.nps" })
+}
+
+const SCHEMA: &str = "CREATE SCHEMA analytics";
+const TABLE: &str =
+    "CREATE TABLE analytics.nps (id bigint, at timestamp, score smallint, note varchar(20) DEFAULT 'x')";
+
+fn leftovers(stand: &Stand) -> Result<usize> {
+    Ok(stand
+        .database
+        .query("SELECT 1 FROM pg_class WHERE relname LIKE 'millrace\\_staging%' OR relname LIKE 'nps\\_\\_%'")?
+        .len())
+}
+
+#[tokio::test]
+async fn methods_do_what_they_say() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    loads::methods_do_what_they_say(&stand.world, &subject).await?;
+    assert_eq!(leftovers(&stand)?, 0, "no staging table is left");
+    assert!(stand.world.keys("manifests/").await?.is_empty(), "no manifest is left");
+    assert!(stand.world.journal.all().iter().all(|row| row.is_settled && row.remote_id.is_some()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn upsert_removes_doubles_and_never_matches_null() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    loads::upsert_removes_doubles_and_never_matches_null(&stand.world, &subject).await
+}
+
+#[tokio::test]
+async fn a_bad_value_leaves_everything_as_it_was() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    let words = ["analytics.nps", "s3://lake/bad.csv", "line 3", "column score", "12.5"];
+    loads::a_bad_value_leaves_everything_as_it_was(&stand.world, &subject, &words).await?;
+    assert_eq!(leftovers(&stand)?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn summaries_are_built_checked_and_swapped() -> Result<()> {
+    let (stand, subject) = start(&[
+        SCHEMA,
+        "CREATE TABLE analytics.nps (id bigint, at timestamp, score smallint NOT NULL, note varchar(20) DEFAULT 'x')",
+        "CREATE TABLE source_rows (id bigint, at timestamp, score smallint, note varchar(20))",
+        "INSERT INTO source_rows VALUES (5, '2024-01-01', 50, 'a'), (6, '2024-01-01', 60, 'b')",
+        "GRANT SELECT ON analytics.nps TO PUBLIC",
+        "COMMENT ON TABLE analytics.nps IS 'it''s scores'",
+    ])
+    .await?;
+    loads::summaries_are_built_checked_and_swapped(&subject).await?;
+    let kept = stand.database.query("SELECT array_to_string(relacl, ' '), obj_description(oid, 'pg_class') FROM pg_class WHERE oid = 'analytics.nps'::regclass")?;
+    assert!(kept[0][0].as_deref().unwrap_or_default().contains("=r/"), "{kept:?}");
+    assert_eq!(kept[0][1].as_deref(), Some("it's scores"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_table_with_views_keeps_them() -> Result<()> {
+    let (_stand, subject) = start(&[
+        SCHEMA,
+        "CREATE TABLE analytics.nps (id bigint, at timestamp, score smallint NOT NULL, note varchar(20) DEFAULT 'x')",
+        "CREATE TABLE source_rows (id bigint, at timestamp, score smallint, note varchar(20))",
+        "INSERT INTO source_rows VALUES (5, '2024-01-01', 50, 'a'), (6, '2024-01-01', 60, 'b')",
+        "CREATE VIEW analytics.scores AS SELECT id, score FROM analytics.nps",
+    ])
+    .await?;
+    loads::summaries_are_built_checked_and_swapped(&subject).await?;
+    assert_eq!(subject.rows("SELECT COUNT(*) FROM analytics.scores").await?, [some(&["3"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn scripts_roll_back_as_a_whole() -> Result<()> {
+    let (_stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    loads::scripts_roll_back_as_a_whole(&subject).await
+}
+
+/// The process dies at each write of its journal: before a statement is sent, after it was sent and before its id is
+/// known, while it runs, after it has ended. The next try makes the table what one clean run makes it.
+#[tokio::test]
+async fn a_try_that_dies_anywhere_is_taken_up_by_the_next() -> Result<()> {
+    for method in [LoadMethod::Append, LoadMethod::Replace, upsert(&["id"], Some("at"))] {
+        let mut deaths = 0;
+        for after in [false, true] {
+            for number in 1.. {
+                let (stand, _) =
+                    start(&[SCHEMA, TABLE, "INSERT INTO analytics.nps (id, at, score) VALUES (1, '2024-01-01', 1)"])
+                        .await?;
+                let mut request = stand
+                    .world
+                    .request(
+                        "analytics.nps",
+                        method.clone(),
+                        &[("in.csv", "1,2024-01-02 00:00:00,7\n2,2024-01-02 00:00:00,8\n")],
+                    )
+                    .await?;
+                request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
+                stand.world.journal.die_at(number, after);
+                let first = subject(&stand, 1).await?.warehouse.load(request.clone()).await;
+                let is_dead = !stand.world.journal.is_still_to_die();
+                assert_eq!(first.is_err(), is_dead, "{method:?}, death at {number}");
+                let second = subject(&stand, 2).await?;
+                let report = second.warehouse.load(request.clone()).await?;
+                assert!(is_dead || report.was_loaded_before);
+                assert!(subject(&stand, 3).await?.warehouse.load(request).await?.was_loaded_before);
+                let expected = match method {
+                    LoadMethod::Append => vec![some(&["1", "1"]), some(&["1", "7"]), some(&["2", "8"])],
+                    _ => vec![some(&["1", "7"]), some(&["2", "8"])],
+                };
+                let found = stand.database.query("SELECT id, score FROM analytics.nps ORDER BY 1, 2")?;
+                assert_eq!(found, expected, "{method:?}, death at {number}, after the write: {after}");
+                if !is_dead {
+                    break;
+                }
+                deaths += 1;
+            }
+        }
+        assert!(deaths >= 12, "{deaths} deaths are too few to have tried every step");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn lost_answers_and_throttling_change_nothing() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    for (operation, fault) in [
+        ("BatchExecuteStatement", Fault::LoseAnswer),
+        ("BatchExecuteStatement", Fault::Throttle),
+        ("DescribeStatement", Fault::CutConnection),
+        ("DescribeStatement", Fault::InternalError),
+        ("GetStatementResult", Fault::Throttle),
+    ] {
+        stand.redshift.faults().inject(operation, fault, 1);
+    }
+    let request =
+        stand.world.request("analytics.nps", LoadMethod::Append, &[("in.csv", "1,2024-01-01 00:00:00,1,a\n")]).await?;
+    let report = subject.warehouse.load(request).await?;
+    assert_eq!((report.rows_read, report.rows_inserted), (Some(1), Some(1)));
+    assert_eq!(stand.redshift.faults().pending(), 0, "every fault was met");
+    assert_eq!(stand.database.query("SELECT count(*) FROM analytics.nps")?, [some(&["1"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_aborted_transaction_may_be_tried_again() -> Result<()> {
+    let (stand, _) = start(&[SCHEMA, TABLE]).await?;
+    let request =
+        stand.world.request("analytics.nps", LoadMethod::Append, &[("in.csv", "1,2024-01-01 00:00:00,1,a\n")]).await?;
+    let text =
+        "ERROR: 1023 DETAIL: Serializable isolation violation on table - 100, transactions forming the cycle are: 1, 2";
+    stand.redshift.faults().inject("COMMIT", Fault::FailStatement(text.into()), 1);
+    let error = refused(subject(&stand, 1).await?.warehouse.load(request.clone()).await)?;
+    assert_eq!(error.kind, PortErrorKind::Unavailable, "{}", error.message);
+    assert_eq!(leftovers(&stand)?, 0);
+    let second = subject(&stand, 2).await?.warehouse.load(request).await?;
+    assert!(!second.was_loaded_before);
+    assert_eq!(stand.database.query("SELECT count(*) FROM analytics.nps")?, [some(&["1"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cancelled_task_cancels_its_statement_and_records_the_end() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    stand.redshift.faults().inject("COPY", Fault::Delay(Duration::from_mins(10)), 1);
+    let request =
+        stand.world.request("analytics.nps", LoadMethod::Append, &[("in.csv", "1,2024-01-01 00:00:00,1,a\n")]).await?;
+    let (journal, cancel) = (std::sync::Arc::clone(&stand.world.journal), stand.world.cancel.clone());
+    let watch = async {
+        wait_until("the statement was sent", Duration::from_secs(20), async || {
+            journal.all().iter().any(|row| row.step == "stage" && row.remote_id.is_some())
+        })
+        .await?;
+        cancel.cancel();
+        anyhow::Ok(())
+    };
+    let (loaded, watched) = tokio::join!(subject.warehouse.load(request), watch);
+    watched?;
+    assert_eq!(refused(loaded)?.kind, PortErrorKind::Cancelled);
+    assert!(stand.world.journal.all().iter().all(|row| row.step != "stage" || row.is_settled));
+    assert_eq!(stand.database.query("SELECT count(*) FROM analytics.nps")?, [some(&["0"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_are_tested_and_mistakes_named() -> Result<()> {
+    let (stand, _) = start(&[]).await?;
+    for place in ["cluster_identifier", "workgroup_name"] {
+        let said = Connectors::test(&redshift_connection(&stand.redshift.endpoint_url(), place)).await?;
+        assert!(said.starts_with("Redshift"), "{said}");
+    }
+    let mut both = redshift_connection(&stand.redshift.endpoint_url(), "cluster_identifier");
+    both.extra.0.insert("workgroup_name".into(), "w".into());
+    let error = refused(Connectors::test(&both).await)?;
+    assert!(error.kind == PortErrorKind::Invalid && error.message.contains("exactly one"), "{}", error.message);
+    let mut neither = redshift_connection(&stand.redshift.endpoint_url(), "nothing");
+    neither.extra.0.remove("nothing");
+    assert_eq!(refused(Connectors::test(&neither).await)?.kind, PortErrorKind::Invalid);
+    let mut stranger = redshift_connection(&stand.redshift.endpoint_url(), "cluster_identifier");
+    stranger.extra.0.insert("aws_access_key_id".into(), "stranger".into());
+    let error = refused(Connectors::test(&stranger).await)?;
+    assert_eq!(error.kind, PortErrorKind::Denied, "{}", error.message);
+    Ok(())
+}
+
+/// By wire the statements are the same; a PostgreSQL stands in as far as it can: it knows no COPY from S3.
+#[tokio::test]
+async fn by_wire_scripts_and_summaries_work() -> Result<()> {
+    let database = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
+    database.execute(
+        "CREATE SCHEMA analytics; CREATE FUNCTION getdate() RETURNS timestamp LANGUAGE sql AS $$ SELECT now()::timestamp $$; \
+         CREATE TABLE analytics.nps (id bigint, at timestamp, score smallint NOT NULL, note varchar(20) DEFAULT 'x'); \
+         CREATE TABLE source_rows (id bigint, at timestamp, score smallint, note varchar(20)); \
+         INSERT INTO source_rows VALUES (5, '2024-01-01', 50, 'a'), (6, '2024-01-01', 60, 'b')",
+    )?;
+    let world = World::start().await?;
+    world.add_url("rs", "redshift", &database.url())?;
+    let context = world.context(1);
+    let warehouse = world.connectors.warehouse(&context, "rs").await?;
+    assert!(warehouse.ping().await?.starts_with("Redshift"));
+    let subject = Subject { warehouse, context, table: "analytics.nps" };
+    loads::summaries_are_built_checked_and_swapped(&subject).await?;
+    subject.run("DELETE FROM analytics.nps").await?;
+    loads::scripts_roll_back_as_a_whole(&subject).await
+}

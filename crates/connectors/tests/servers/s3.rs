@@ -1,0 +1,172 @@
+//! The object store against the S3 stand-in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use millrace_connectors::Connectors;
+use millrace_devstack::Fault;
+use millrace_operator_api::ports::{ByteStream, Ports, PutOptions};
+use millrace_operator_api::{PortError, PortErrorKind};
+use millrace_testkit::wait_until;
+use serde_json::json;
+
+use crate::world::{World, connection, extra, refused};
+
+const MIB: usize = 1024 * 1024;
+
+/// `chunks` chunks of 1 MiB, each of one letter.
+fn body(chunks: u8) -> ByteStream {
+    stream::iter((0..chunks).map(|n| Ok(Bytes::from(vec![b'a' + n % 26; MIB])))).boxed()
+}
+
+fn text(text: &str) -> ByteStream {
+    stream::iter([Ok(Bytes::from(text.to_owned()))]).boxed()
+}
+
+async fn unfinished(world: &World) -> Result<usize> {
+    let folder = world.folder.path().join("s3").join("uploads");
+    Ok(std::fs::read_dir(&folder).map(|entries| entries.count()).unwrap_or(0))
+}
+
+#[tokio::test]
+async fn objects_of_any_size_come_back_whole_with_their_metadata() -> Result<()> {
+    let world = World::start().await?;
+    let store = world.store().await?;
+    let metadata: BTreeMap<String, String> = [("dag".to_owned(), "nightly".to_owned())].into();
+    for chunks in [0_u8, 1, 8, 9, 25] {
+        let key = format!("size/{chunks}");
+        let options =
+            PutOptions { metadata: metadata.clone(), content_type: Some("text/csv".into()), only_if_absent: false };
+        let put = store.put("lake", &key, body(chunks), options).await?;
+        assert_eq!(put.size, u64::from(chunks) * MIB as u64);
+        let head = store.head("lake", &key).await?.context("it is there")?;
+        assert_eq!((head.size, &head.metadata, &head.etag), (put.size, &metadata, &put.etag));
+        let back: Vec<Bytes> = store.get("lake", &key).await?.try_collect().await?;
+        let back = back.concat();
+        assert_eq!(back.len() as u64, put.size);
+        assert!(
+            back.chunks(MIB)
+                .enumerate()
+                .all(|(n, part)| part.iter().all(|byte| usize::from(*byte) == usize::from(b'a') + n % 26))
+        );
+    }
+    assert_eq!(store.head("lake", "missing").await?, None);
+    assert_eq!(refused(store.get("lake", "missing").await.map(|_| ()))?.kind, PortErrorKind::NotFound);
+    assert_eq!(
+        refused(store.put("nowhere", "k", text("a"), PutOptions::default()).await)?.kind,
+        PortErrorKind::NotFound
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_if_absent_is_decided_by_the_store() -> Result<()> {
+    let world = World::start().await?;
+    let store = world.store().await?;
+    let careful = || PutOptions { only_if_absent: true, ..PutOptions::default() };
+    for (key, chunks) in [("small", 1), ("large", 10)] {
+        store.put("lake", key, body(chunks), careful()).await?;
+        let error = refused(store.put("lake", key, body(chunks), careful()).await)?;
+        assert_eq!(error.kind, PortErrorKind::AlreadyExists, "{}", error.message);
+        store.put("lake", key, body(chunks), PutOptions::default()).await?;
+    }
+    assert_eq!(unfinished(&world).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_or_dropped_upload_leaves_nothing() -> Result<()> {
+    let world = World::start().await?;
+    let store = world.store().await?;
+    let broken =
+        body(20).chain(stream::iter([Err(PortError::new(PortErrorKind::Unavailable, "the source broke"))])).boxed();
+    let error = refused(store.put("lake", "k", broken, PutOptions::default()).await)?;
+    assert_eq!(error.message, "the source broke");
+    assert_eq!(unfinished(&world).await?, 0);
+
+    let endless = body(20).chain(stream::pending()).boxed();
+    let mut put = store.put("lake", "k", endless, PutOptions::default());
+    let world_ref = &world;
+    tokio::select! {
+        _ = &mut put => anyhow::bail!("an endless upload ended"),
+        seen = wait_until("parts have arrived", Duration::from_secs(20), async || unfinished(world_ref).await.is_ok_and(|count| count > 0)) => seen?,
+    }
+    drop(put);
+    wait_until("the dropped upload is gone", Duration::from_secs(20), async || {
+        unfinished(world_ref).await.is_ok_and(|count| count == 0)
+    })
+    .await?;
+    assert_eq!(store.head("lake", "k").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_objects_are_listed_in_pages_and_deleted_in_batches() -> Result<()> {
+    let world = World::start().await?;
+    let store = world.store().await?;
+    let keys: Vec<String> = (0..1500).map(|n| format!("many/{n:04}")).collect();
+    stream::iter(&keys)
+        .map(|key| store.put("lake", key, text("x"), PutOptions::default()))
+        .buffer_unordered(16)
+        .try_for_each(|_| async { Ok(()) })
+        .await?;
+    assert_eq!(world.keys("many/").await?, keys);
+    let mut doomed = keys.clone();
+    doomed.push("many/never-there".to_owned());
+    let report = store.delete("lake", doomed).await?;
+    assert_eq!((report.deleted, report.requests, report.errors.len()), (1501, 2, 0));
+    assert!(world.keys("many/").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn troubles_are_named_and_passing_ones_are_tried_again() -> Result<()> {
+    let world = World::start().await?;
+    let store = world.store().await?;
+    world.s3.faults().inject("PutObject", Fault::InternalError, 2);
+    store.put("lake", "k", text("abc"), PutOptions::default()).await?;
+    world.s3.faults().inject("GetObject", Fault::CutBody { after: 1 }, 1);
+    let cut: Result<Vec<Bytes>, PortError> = store.get("lake", "k").await?.try_collect().await;
+    assert_eq!(refused(cut)?.kind, PortErrorKind::Unavailable, "a body that breaks off is an error");
+
+    let mut wrong = connection("s3", "aws");
+    wrong.login = Some("standin".into());
+    wrong.password = Some("not-the-secret".to_owned().into());
+    wrong.extra = extra(json!({"endpoint_url": world.s3.endpoint_url()}));
+    let error = refused(Connectors::test(&wrong).await)?;
+    assert_eq!(error.kind, PortErrorKind::Denied, "{}", error.message);
+    assert!(
+        error.message.contains("s3:ListAllMyBuckets") && !error.message.contains("not-the-secret"),
+        "{}",
+        error.message
+    );
+    wrong.password = Some("standin-secret".to_owned().into());
+    assert!(Connectors::test(&wrong).await?.contains("1 buckets"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn scratch_files_appear_whole_and_stay_in_their_run() -> Result<()> {
+    let world = World::start().await?;
+    let scratch = world.connectors.scratch();
+    let work = crate::world::work(0);
+    let file = scratch.write(&work, "a.csv", text("abc")).await?;
+    assert_eq!(file.size, 3);
+    let (_, body) = scratch.read(&work, "a.csv").await?;
+    assert_eq!(body.try_collect::<Vec<_>>().await?.concat(), b"abc");
+    let broken = stream::iter([Ok(Bytes::from("new")), Err(PortError::new(PortErrorKind::Other, "broke"))]).boxed();
+    refused(scratch.write(&work, "a.csv", broken).await)?;
+    assert_eq!(std::fs::read(&file.path)?, b"abc", "the old file stays until the new one is whole");
+    assert_eq!(std::fs::read_dir(file.path.parent().context("a folder")?)?.count(), 1, "no leftovers");
+    assert_eq!(refused(scratch.read(&work, "../a.csv").await.map(|_| ()))?.kind, PortErrorKind::Invalid);
+    let mut other = work.clone();
+    other.run_id = "another".into();
+    assert_eq!(refused(scratch.read(&other, "a.csv").await.map(|_| ()))?.kind, PortErrorKind::NotFound);
+    scratch.remove(&work, "a.csv").await?;
+    scratch.remove(&work, "a.csv").await?;
+    assert!(!file.path.exists());
+    Ok(())
+}

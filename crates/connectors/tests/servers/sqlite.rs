@@ -1,0 +1,101 @@
+//! SQLite as source and as warehouse.
+
+use anyhow::Result;
+use millrace_connectors::Connectors;
+use millrace_operator_api::PortErrorKind;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::Ports;
+
+use crate::loads::{self, Subject};
+use crate::world::{World, cells, connection, refused, some};
+
+async fn start(statements: &[&str]) -> Result<(World, Subject)> {
+    let world = World::start().await?;
+    let path = world.folder.path().join("warehouse.db");
+    std::fs::File::create(&path)?;
+    world.add(Connection { schema: Some(path.display().to_string()), ..connection("lite", "sqlite") });
+    let context = world.context(1);
+    let warehouse = world.connectors.warehouse(&context, "lite").await?;
+    let subject = Subject { warehouse, context, table: "nps" };
+    for statement in statements {
+        subject.run(statement).await?;
+    }
+    Ok((world, subject))
+}
+
+const TABLE: &str =
+    "CREATE TABLE nps (id bigint, at timestamp, score smallint NOT NULL DEFAULT 0, note varchar(20) DEFAULT 'x')";
+const NULLABLE: &str = "CREATE TABLE nps (id bigint, at timestamp, score smallint, note varchar(20) DEFAULT 'x')";
+
+#[tokio::test]
+async fn methods_do_what_they_say() -> Result<()> {
+    let (world, subject) = start(&[NULLABLE]).await?;
+    loads::methods_do_what_they_say(&world, &subject).await
+}
+
+#[tokio::test]
+async fn upsert_removes_doubles_and_never_matches_null() -> Result<()> {
+    let (world, subject) = start(&[NULLABLE]).await?;
+    loads::upsert_removes_doubles_and_never_matches_null(&world, &subject).await
+}
+
+#[tokio::test]
+async fn a_bad_value_leaves_everything_as_it_was() -> Result<()> {
+    let (world, subject) = start(&[TABLE]).await?;
+    let words = ["nps", "s3://lake/bad.csv", "line 3", "column score", "12.5"];
+    loads::a_bad_value_leaves_everything_as_it_was(&world, &subject, &words).await
+}
+
+#[tokio::test]
+async fn summaries_are_built_checked_and_swapped() -> Result<()> {
+    let (_world, subject) = start(&[
+        TABLE,
+        "CREATE TABLE source_rows (id bigint, at timestamp, score smallint, note varchar(20))",
+        "INSERT INTO source_rows VALUES (5, '2024-01-01 00:00:00', 50, 'a'), (6, '2024-01-01 00:00:00', 60, 'b')",
+        "CREATE VIEW scores AS SELECT id, score FROM nps",
+        "CREATE INDEX by_score ON nps (score)",
+    ])
+    .await?;
+    loads::summaries_are_built_checked_and_swapped(&subject).await?;
+    assert_eq!(subject.rows("SELECT count(*) FROM scores").await?, [some(&["3"])]);
+    assert_eq!(
+        subject.rows("SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'nps'").await?,
+        [some(&["by_score"])]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn scripts_roll_back_as_a_whole() -> Result<()> {
+    let (_world, subject) = start(&[TABLE]).await?;
+    loads::scripts_roll_back_as_a_whole(&subject).await
+}
+
+#[tokio::test]
+async fn values_come_out_by_their_storage_class() -> Result<()> {
+    let (world, subject) = start(&[
+        "CREATE TABLE v (a, b, c, d, e)",
+        "INSERT INTO v VALUES (9007199254740993, 0.1, 'a''b', x'00ff', NULL), ('', 1e300, '주문', x'', 'NULL')",
+    ])
+    .await?;
+    drop(subject);
+    let source = world.connectors.source(&world.context(1), "lite").await?;
+    let rows = cells(source.query("SELECT * FROM v ORDER BY rowid").await?).await?;
+    assert_eq!(rows[0], some(&["9007199254740993", "0.1", "a'b", "00ff", "NULL"]));
+    assert_eq!(
+        (rows[1][0].as_deref(), rows[1][2].as_deref(), rows[1][4].as_deref()),
+        (Some(""), Some("주문"), Some("NULL"))
+    );
+    assert_eq!(rows[1][1].as_deref().map(str::parse::<f64>), Some(Ok(1e300)));
+    let error = refused(source.query("SELECT * FROM nothing_here").await.map(|_| ()))?;
+    assert_eq!(error.kind, PortErrorKind::NotFound, "{}", error.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_missing_file_is_named() -> Result<()> {
+    let missing = Connection { schema: Some("/nowhere/at/all.db".into()), ..connection("lite", "sqlite") };
+    let error = refused(Connectors::test(&missing).await)?;
+    assert!(error.kind == PortErrorKind::NotFound && error.message.contains("/nowhere/at/all.db"), "{}", error.message);
+    Ok(())
+}
