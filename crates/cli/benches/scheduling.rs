@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use millrace_testkit::{Daemon, PrivatePostgres, Postgres};
+use millrace_testkit::{Daemon, Postgres, PrivatePostgres};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_millrace");
@@ -118,18 +118,27 @@ impl<'a> Bench<'a> {
         let (spans, whole) = self.triggered("chain", "bench-1");
         let mut gaps: Vec<f64> = spans.windows(2).map(|pair| seconds(pair[1].0 - pair[0].1) * 1000.0).collect();
         gaps.sort_by(f64::total_cmp);
-        self.say("chain of 40: median gap", json!({"milliseconds": gaps[gaps.len() / 2], "worst": gaps[gaps.len() - 1]}));
+        self.say(
+            "chain of 40: median gap",
+            json!({"milliseconds": gaps[gaps.len() / 2], "worst": gaps[gaps.len() - 1]}),
+        );
         self.say("chain of 40: whole run", json!({"seconds": whole, "baseline": baseline, "ratio": whole / baseline}));
     }
 
     fn fan_out(&self, baseline: f64) {
         let (_, whole) = self.triggered("fan", "bench-1");
-        self.say("fan-out of 200 at 16 slots", json!({"seconds": whole, "baseline": baseline, "ratio": whole / baseline}));
+        self.say(
+            "fan-out of 200 at 16 slots",
+            json!({"seconds": whole, "baseline": baseline, "ratio": whole / baseline}),
+        );
     }
 
     fn noops(&self) {
         let (spans, whole) = self.triggered("noops", "bench-1");
-        self.say("noop tasks", json!({"tasks": spans.len(), "seconds": whole, "tasks_per_second": spans.len() as f64 / whole}));
+        self.say(
+            "noop tasks",
+            json!({"tasks": spans.len(), "seconds": whole, "tasks_per_second": spans.len() as f64 / whole}),
+        );
     }
 
     fn backfill(&self, runs: u32, target: f64) {
@@ -186,7 +195,8 @@ fn dag_files() -> Vec<(String, String)> {
         let command = if operator == "bash" { "    bash_command: \"true\"\n" } else { "" };
         format!("  {name}:\n    operator: {operator}\n{command}{after}")
     };
-    let many = |count: u32, operator: &str| (0..count).map(|n| task(format!("t{n}"), operator, None)).collect::<String>();
+    let many =
+        |count: u32, operator: &str| (0..count).map(|n| task(format!("t{n}"), operator, None)).collect::<String>();
     let chain = |count: u32| {
         (0..count).map(|n| task(format!("t{n}"), "bash", n.checked_sub(1).map(|m| format!("t{m}")))).collect::<String>()
     };

@@ -26,13 +26,13 @@ pub struct App {
 
 impl App {
     /// Reads the configuration; creates nothing.
-    pub fn new(global: &Global) -> anyhow::Result<Self> {
+    pub fn new(global: &Global, masker: Masker) -> anyhow::Result<Self> {
         // Names or values that are not UTF-8 can't be settings of ours.
         let environment: BTreeMap<String, String> =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
         let home = Home::at(home_folder(global.home.as_deref(), &environment)?)?;
         let config = Config::load(&home, environment.clone())?;
-        Ok(Self { home, config, format: global.output, masker: Masker::new(), environment })
+        Ok(Self { home, config, format: global.output, masker, environment })
     }
 
     pub fn now(&self) -> DateTime<Utc> {

@@ -38,7 +38,11 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
     let vault = app.vault(&store)?;
     let stop = stop_on_signal()?;
     create_private_folder(&app.dags_folder())?;
-    notice(format!("scheduler of {} with {} slots; Ctrl-C stops it", app.home.root().display(), app.config.core.parallelism));
+    notice(format!(
+        "scheduler of {} with {} slots; Ctrl-C stops it",
+        app.home.root().display(),
+        app.config.core.parallelism
+    ));
     let result = engine(app, &store, &vault, stop).await;
     store.close().await;
     result
@@ -75,7 +79,13 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
     let address = listener.local_addr()?;
     let s3_port = if any_port { 0 } else { app.config.devstack.s3_port };
     let (access_key, secret_key) = s3_keys(app)?;
-    let s3 = start_s3(app, s3_port, (&access_key, &secret_key), vec![demo::BUCKET.to_owned(), "warehouse-landing".to_owned()]).await?;
+    let s3 = start_s3(
+        app,
+        s3_port,
+        (&access_key, &secret_key),
+        vec![demo::BUCKET.to_owned(), "warehouse-landing".to_owned()],
+    )
+    .await?;
     if args.demo {
         demo::prepare(app, &vault, &s3.endpoint_url(), (&access_key, &secret_key)).await?;
     }
@@ -95,11 +105,10 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
         stop.cancel();
         result
     };
-    let (engine, server, welcome) = tokio::join!(
-        async { ended_by(engine.await) },
-        async { ended_by(server.await) },
-        async { welcome.await.inspect_err(|_| stop.cancel()) },
-    );
+    let (engine, server, welcome) =
+        tokio::join!(async { ended_by(engine.await) }, async { ended_by(server.await) }, async {
+            welcome.await.inspect_err(|_| stop.cancel())
+        },);
     s3.shutdown().await;
     store.close().await;
     engine.and(server).and(welcome)
@@ -111,7 +120,11 @@ pub async fn devstack(app: &App, args: DevstackArgs) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     let (access_key, secret_key) = s3_keys(app)?;
     let s3 = start_s3(app, args.s3_port, (&access_key, &secret_key), args.bucket.clone()).await?;
-    notice(format!("S3 at {} (region us-east-1), access key {access_key}; its secret is in {}", s3.endpoint_url(), app.home.root().join(S3_KEY_FILE).display()));
+    notice(format!(
+        "S3 at {} (region us-east-1), access key {access_key}; its secret is in {}",
+        s3.endpoint_url(),
+        app.home.root().join(S3_KEY_FILE).display()
+    ));
     let redshift = match &args.redshift_over {
         None => {
             notice("no Redshift: give --redshift-over postgres://… for one");
@@ -228,9 +241,9 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 
 async fn listen(app: &App, port: u16) -> anyhow::Result<TcpListener> {
     let host = &app.config.server.host;
-    TcpListener::bind((host.as_str(), port))
-        .await
-        .with_context(|| format!("could not listen on {host}:{port}; is another Millrace running? --port takes another"))
+    TcpListener::bind((host.as_str(), port)).await.with_context(|| {
+        format!("could not listen on {host}:{port}; is another Millrace running? --port takes another")
+    })
 }
 
 const ADMIN: &str = "admin";
@@ -275,7 +288,8 @@ fn s3_keys(app: &App) -> anyhow::Result<(String, String)> {
         create_private_file(&path, format!("millrace:{}\n", random_text()?).as_bytes())?;
     }
     let text = read_if_present(&path)?.unwrap_or_default();
-    let (access, secret) = text.trim().split_once(':').with_context(|| format!("{} is damaged; delete it", path.display()))?;
+    let (access, secret) =
+        text.trim().split_once(':').with_context(|| format!("{} is damaged; delete it", path.display()))?;
     app.masker.add(secret);
     Ok((access.to_owned(), secret.to_owned()))
 }
@@ -291,7 +305,13 @@ async fn start_s3(app: &App, port: u16, keys: (&str, &str), buckets: Vec<String>
     serve_s3(config).await.with_context(|| format!("could not start the S3 stand-in on port {port}"))
 }
 
-async fn serve(app: &App, store: &Store, vault: &Vault, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+async fn serve(
+    app: &App,
+    store: &Store,
+    vault: &Vault,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let options = millrace_server::ServerOptions {
         store: store.clone(),
         vault: vault.clone(),
@@ -315,7 +335,13 @@ async fn start_demo(app: &App, store: &Store) -> anyhow::Result<()> {
     if row.last_runs.is_empty() {
         let version = crate::lookup::version(&row)?;
         let new = manual_run(
-            ManualRun { version: &version, run_id: None, logical_date: None, conf: Map::new(), triggered_by: "demo".to_owned() },
+            ManualRun {
+                version: &version,
+                run_id: None,
+                logical_date: None,
+                conf: Map::new(),
+                triggered_by: "demo".to_owned(),
+            },
             app.now(),
         )?;
         store.create_run(&RunRequest { run: new, note: None, actor: "demo".to_owned() }, app.now()).await?;
@@ -326,7 +352,15 @@ async fn start_demo(app: &App, store: &Store) -> anyhow::Result<()> {
 }
 
 fn say_welcome(app: &App, s3: &RunningS3, address: SocketAddr, demo: bool) {
-    let demo = if demo { format!("\n  demo      the DAG {} is running now; `{}` shows how a failure looks", demo::PIPELINE, "millrace dags trigger demo_failure") } else { String::new() };
+    let demo = if demo {
+        format!(
+            "\n  demo      the DAG {} is running now; `{}` shows how a failure looks",
+            demo::PIPELINE,
+            "millrace dags trigger demo_failure"
+        )
+    } else {
+        String::new()
+    };
     notice(format!(
         "\nMillrace is ready\n  address   http://{address}\n  sign in   {ADMIN}, with the password in {}\n  home      {}\n  dags      {}\n  s3        {}{demo}\nCtrl-C stops it.\n",
         app.home.admin_password_file().display(),

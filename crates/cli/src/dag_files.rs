@@ -80,7 +80,11 @@ pub fn check(app: &App, paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
             files.extend(dag_file_paths(&path)?.into_iter().map(|file| (base.clone(), base.join(file))));
         } else {
             // Files that it includes are looked for in the DAGs folder if it is in there, else beside it.
-            let base = if path.starts_with(&folder) { folder.clone() } else { path.parent().unwrap_or(Path::new(".")).to_owned() };
+            let base = if path.starts_with(&folder) {
+                folder.clone()
+            } else {
+                path.parent().unwrap_or(Path::new(".")).to_owned()
+            };
             files.push((base, path));
         }
     }
@@ -133,11 +137,9 @@ pub fn find_in_files(app: &App, dag_id: &str) -> anyhow::Result<Dag> {
         let stem = file.path.file_stem().is_some_and(|stem| stem == dag_id);
         match file.result.dag {
             Some(dag) if dag.dag_id.as_str() == dag_id => return Ok(dag),
-            None if stem || file.source.contains(dag_id) => broken.push(render_all(
-                &file.result.diagnostics,
-                &file.path.display().to_string(),
-                &file.source,
-            )),
+            None if stem || file.source.contains(dag_id) => {
+                broken.push(render_all(&file.result.diagnostics, &file.path.display().to_string(), &file.source))
+            }
             _ => {}
         }
     }

@@ -7,6 +7,7 @@ mod commands;
 mod daemon;
 mod dag_files;
 mod demo;
+mod failure;
 mod lookup;
 mod output;
 mod wiring;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use millrace_settings::Masker;
 
 use crate::app::App;
 use crate::args::{Cli, Command};
@@ -32,9 +34,9 @@ fn main() -> ExitCode {
     };
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            notice(format!("error: {}", chain(&error)));
-            ExitCode::from(commands::runs::exit_code(&error))
+        Err((error, code)) => {
+            notice(format!("error: {error}"));
+            ExitCode::from(code)
         }
     }
 }
@@ -54,19 +56,25 @@ fn chain(error: &anyhow::Error) -> String {
     text
 }
 
-fn start(cli: Cli) -> anyhow::Result<()> {
+/// The error's text, masked, and the exit code.
+fn start(cli: Cli) -> Result<(), (String, u8)> {
+    let masker = Masker::new();
+    run(cli, &masker).map_err(|error| (masker.mask(&chain(&error)), failure::exit_code(&error)))
+}
+
+fn run(cli: Cli, masker: &Masker) -> anyhow::Result<()> {
     match &cli.command {
         Command::Version => return print_text(env!("CARGO_PKG_VERSION")),
         Command::Completions { shell } => return commands::reference::completions(*shell),
         Command::Schema => return commands::validate::schema(),
         _ => {}
     }
-    let app = App::new(&cli.global)?;
+    let app = App::new(&cli.global, masker.clone())?;
     let runtime = runtime(&cli.command)?;
     let result = runtime.block_on(dispatch(&app, cli.command));
     // A task that ignores its stop must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    result.map_err(|error| mask(&app, error))
+    result
 }
 
 /// Commands need one thread; daemons have the machine.
@@ -78,13 +86,6 @@ fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     builder.enable_all().build()
-}
-
-/// An error may quote what a database said; whatever secret is known is taken out of it.
-fn mask(app: &App, error: anyhow::Error) -> anyhow::Error {
-    let text = chain(&error);
-    let masked = app.masker.mask(&text);
-    if masked == text { error } else { anyhow::anyhow!(masked) }
 }
 
 async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {

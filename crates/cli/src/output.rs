@@ -53,7 +53,8 @@ pub fn print_one<T: Serialize>(format: Format, thing: &T) -> anyhow::Result<()> 
 /// Writes to standard output, with a line break at the end.
 pub fn print_text(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
+    let written =
+        out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
     ignore_closed_pipe(written.and_then(|()| out.flush()))
 }
 

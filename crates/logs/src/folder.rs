@@ -58,7 +58,8 @@ fn segment(kind: &str, name: &str) -> String {
     // A file name has at most 255 bytes; the id's prefix takes some of them.
     const LIMIT: usize = 200;
     if text.len() > LIMIT {
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash =
+            text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         let mut cut = LIMIT;
         while !text.is_char_boundary(cut) {
             cut -= 1;

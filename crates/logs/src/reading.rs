@@ -61,7 +61,11 @@ impl LogFolder {
                 let over = (state.is_over)().await;
                 match state.folder.read_page(&state.id, state.offset).await {
                     Ok(page) => {
-                        let page = page.unwrap_or(LogPage { next_offset: state.offset, is_at_end: true, ..LogPage::default() });
+                        let page = page.unwrap_or(LogPage {
+                            next_offset: state.offset,
+                            is_at_end: true,
+                            ..LogPage::default()
+                        });
                         state.offset = page.next_offset;
                         if over && page.is_at_end {
                             return Some((Ok(page), None));

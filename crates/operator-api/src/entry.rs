@@ -68,7 +68,10 @@ impl std::fmt::Debug for OperatorEntry {
 }
 
 impl OperatorEntry {
-    pub const fn of<O: Operator + DeserializeOwned + JsonSchema + 'static>(name: &'static str, summary: &'static str) -> Self {
+    pub const fn of<O: Operator + DeserializeOwned + JsonSchema + 'static>(
+        name: &'static str,
+        summary: &'static str,
+    ) -> Self {
         Self {
             name,
             aliases: &[],
@@ -119,5 +122,7 @@ fn schema_of<O: JsonSchema>() -> Schema {
 }
 
 fn parse<O: Operator + DeserializeOwned + 'static>(value: Value) -> Result<Box<dyn Operator>, String> {
-    serde_json::from_value::<O>(value).map(|operator| Box::new(operator) as Box<dyn Operator>).map_err(|e| e.to_string())
+    serde_json::from_value::<O>(value)
+        .map(|operator| Box::new(operator) as Box<dyn Operator>)
+        .map_err(|e| e.to_string())
 }

@@ -23,9 +23,21 @@ use crate::error::PortError;
 /// names both. What is opened belongs to the task: it is cancelled with it, and statements sent to remote services go
 /// through the task's journal.
 pub trait Ports: Send + Sync {
-    fn source<'a>(&'a self, context: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>>;
-    fn objects<'a>(&'a self, context: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<Arc<dyn ObjectStore>, PortError>>;
-    fn warehouse<'a>(&'a self, context: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<Arc<dyn Warehouse>, PortError>>;
+    fn source<'a>(
+        &'a self,
+        context: &'a TaskContext,
+        conn_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>>;
+    fn objects<'a>(
+        &'a self,
+        context: &'a TaskContext,
+        conn_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn ObjectStore>, PortError>>;
+    fn warehouse<'a>(
+        &'a self,
+        context: &'a TaskContext,
+        conn_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn Warehouse>, PortError>>;
     fn processes(&self) -> Arc<dyn Processes>;
     fn scratch(&self) -> Arc<dyn Scratch>;
 }

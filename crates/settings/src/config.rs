@@ -184,8 +184,9 @@ impl Config {
     }
 
     fn read(text: &str, file: &str, overrides: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        let written: Table =
-            text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax { file: file.to_owned(), message: e.to_string() })?;
+        let written: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| ConfigError::Syntax { file: file.to_owned(), message: e.to_string() })?;
         let mut table = defaults();
         for (section, value) in written {
             match value {
@@ -204,7 +205,9 @@ impl Config {
             };
             set(&mut table, &section.to_lowercase(), &key.to_lowercase(), Value::String(text.clone()), name)?;
         }
-        table.try_into().map_err(|e: toml::de::Error| ConfigError::Syntax { file: file.to_owned(), message: e.to_string() })
+        table
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Syntax { file: file.to_owned(), message: e.to_string() })
     }
 
     /// Every key with its value in force, `section.key`, in the order of the reference; secrets masked.
@@ -253,7 +256,11 @@ impl Config {
 
     /// The database's address: the configured one, or the home's SQLite file.
     pub fn database_url(&self, home: &Home) -> String {
-        if self.database.url.is_empty() { format!("sqlite://{}", home.database_file().display()) } else { self.database.url.clone() }
+        if self.database.url.is_empty() {
+            format!("sqlite://{}", home.database_file().display())
+        } else {
+            self.database.url.clone()
+        }
     }
 }
 
@@ -288,9 +295,11 @@ fn coerce(default: &Value, value: Value) -> Result<Value, (String, &'static str)
     match (default, value) {
         (Value::String(_), Value::String(text)) => Ok(Value::String(text)),
         (Value::Integer(_), Value::Integer(number)) if number >= 0 => Ok(Value::Integer(number)),
-        (Value::Integer(_), Value::String(text)) => {
-            text.trim().parse::<u32>().map(|n| Value::Integer(n.into())).map_err(|_| (text, "a whole number, 0 or more"))
-        }
+        (Value::Integer(_), Value::String(text)) => text
+            .trim()
+            .parse::<u32>()
+            .map(|n| Value::Integer(n.into()))
+            .map_err(|_| (text, "a whole number, 0 or more")),
         (Value::Boolean(_), Value::Boolean(flag)) => Ok(Value::Boolean(flag)),
         (Value::Boolean(_), Value::String(text)) => match text.trim().to_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(Value::Boolean(true)),
@@ -337,7 +346,9 @@ mod tests {
     #[test]
     fn defaults_file_and_environment_in_that_order() {
         assert_eq!(read("", &[]).unwrap(), Config::default());
-        let config = read("[core]\nparallelism = 4\ndag_dir_list_interval = 10\n", &[("MILLRACE__CORE__PARALLELISM", "8")]).unwrap();
+        let config =
+            read("[core]\nparallelism = 4\ndag_dir_list_interval = 10\n", &[("MILLRACE__CORE__PARALLELISM", "8")])
+                .unwrap();
         assert_eq!((config.core.parallelism, config.core.dag_dir_list_interval), (8, 10));
         let config = read("dags_are_paused_at_creation = false", &[]).unwrap();
         assert!(!config.core.dags_are_paused_at_creation);
@@ -348,9 +359,21 @@ mod tests {
         for (text, overrides, expected) in [
             ("[core]\nparalelism = 4", &[][..], "millrace.toml: unknown key 'paralelism'; did you mean 'parallelism'?"),
             ("[cor]\nx = 4", &[], "millrace.toml: unknown key 'cor'; did you mean 'core'?"),
-            ("[core]\nparallelism = \"many\"", &[], "millrace.toml: core.parallelism = many: expected a whole number, 0 or more"),
-            ("", &[("MILLRACE__SERVER__PORT", "99x")], "MILLRACE__SERVER__PORT: server.port = 99x: expected a whole number, 0 or more"),
-            ("", &[("MILLRACE__SERVER", "1")], "MILLRACE__SERVER: unknown key 'MILLRACE__SERVER'; the form is MILLRACE__SECTION__KEY"),
+            (
+                "[core]\nparallelism = \"many\"",
+                &[],
+                "millrace.toml: core.parallelism = many: expected a whole number, 0 or more",
+            ),
+            (
+                "",
+                &[("MILLRACE__SERVER__PORT", "99x")],
+                "MILLRACE__SERVER__PORT: server.port = 99x: expected a whole number, 0 or more",
+            ),
+            (
+                "",
+                &[("MILLRACE__SERVER", "1")],
+                "MILLRACE__SERVER: unknown key 'MILLRACE__SERVER'; the form is MILLRACE__SECTION__KEY",
+            ),
         ] {
             assert_eq!(read(text, overrides).unwrap_err(), expected);
         }

@@ -33,7 +33,9 @@ pub struct ConnectionForm {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionFormError {
-    #[error("connection id '{0}' is not allowed: letters, digits and _ # ! ( ) - . : / \\, at most {MAX_CONN_ID} characters")]
+    #[error(
+        "connection id '{0}' is not allowed: letters, digits and _ # ! ( ) - . : / \\, at most {MAX_CONN_ID} characters"
+    )]
     BadId(String),
     #[error("a connection URI looks like type://login:password@host:port/schema?key=value; this one has no '://'")]
     NoScheme,
@@ -382,13 +384,19 @@ mod tests {
         );
         assert_eq!(uri("mysql://host"), json!({"conn_type": "mysql", "host": "host"}));
         assert_eq!(uri("my-type://@:5432/"), json!({"conn_type": "my_type", "port": 5432}));
-        assert_eq!(uri("http://https://host:80/x"), json!({"conn_type": "http", "host": "https://host", "port": 80, "schema": "x"}));
+        assert_eq!(
+            uri("http://https://host:80/x"),
+            json!({"conn_type": "http", "host": "https://host", "port": 80, "schema": "x"})
+        );
         assert_eq!(
             uri("aws://?__extra__=%7B%22a%22%3A%7B%22b%22%3A1%7D%7D"),
             json!({"conn_type": "aws", "extra": {"a": {"b": 1}}})
         );
         assert_eq!(uri("sqlite:///%2Fvar%2Fx.db"), json!({"conn_type": "sqlite", "schema": "/var/x.db"}));
-        assert_eq!(uri("aws:///?k=12345678901234567890123"), json!({"conn_type": "aws", "extra": {"k": "12345678901234567890123"}}));
+        assert_eq!(
+            uri("aws:///?k=12345678901234567890123"),
+            json!({"conn_type": "aws", "extra": {"k": "12345678901234567890123"}})
+        );
     }
 
     #[test]
@@ -423,14 +431,18 @@ mod tests {
     fn extra_may_be_json_in_a_string_and_nothing_else() {
         let form = ConnectionForm::parse(r#"{"conn_type": "aws", "extra": "{\"region\": \"r\"}"}"#).unwrap();
         assert_eq!(form.extra["region"], "r");
-        assert_eq!(ConnectionForm::parse(r#"{"conn_type": "aws", "extra": "[1]"}"#).unwrap_err(), ConnectionFormError::ExtraNotObject);
+        assert_eq!(
+            ConnectionForm::parse(r#"{"conn_type": "aws", "extra": "[1]"}"#).unwrap_err(),
+            ConnectionFormError::ExtraNotObject
+        );
         assert_eq!(ConnectionForm::parse("{}").unwrap_err(), ConnectionFormError::NoType);
     }
 
     #[test]
     fn masked_view_hides_and_keeps() {
         let form = ConnectionForm::from_value(json!({"conn_type": "aws", "password": "pw123", "extra":
-            {"aws_session_token": "tok", "region": "r", "nested": {"api_key": "k"}}})).unwrap();
+            {"aws_session_token": "tok", "region": "r", "nested": {"api_key": "k"}}}))
+        .unwrap();
         let masked = form.to_masked_value();
         assert_eq!(masked["password"], MASK);
         assert_eq!(masked["extra"], json!({"aws_session_token": MASK, "region": "r", "nested": {"api_key": MASK}}));

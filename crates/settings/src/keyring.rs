@@ -25,7 +25,9 @@ pub enum KeyringError {
         "the value of {name} was encrypted with key '{key_id}', which is not in the key file; put that line back, or enter the value again"
     )]
     UnknownKey { name: String, key_id: String },
-    #[error("the stored value of {name} can't be decrypted: it was changed, or belongs to another name; enter it again")]
+    #[error(
+        "the stored value of {name} can't be decrypted: it was changed, or belongs to another name; enter it again"
+    )]
     Corrupt { name: String },
     #[error("the system gave no random bytes: {0}")]
     Random(String),
@@ -119,9 +121,8 @@ impl Keyring {
         let bytes = BASE64.decode(encoded).map_err(|_| corrupt())?;
         let (nonce, body) = bytes.split_at_checked(NONCE_LENGTH).ok_or_else(corrupt)?;
         let nonce: [u8; NONCE_LENGTH] = nonce.try_into().map_err(|_| corrupt())?;
-        let plain = cipher
-            .decrypt(&XNonce::from(nonce), Payload { msg: body, aad: name.as_bytes() })
-            .map_err(|_| corrupt())?;
+        let plain =
+            cipher.decrypt(&XNonce::from(nonce), Payload { msg: body, aad: name.as_bytes() }).map_err(|_| corrupt())?;
         String::from_utf8(plain).map(SecretString::from).map_err(|_| corrupt())
     }
 

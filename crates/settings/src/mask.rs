@@ -87,8 +87,11 @@ impl Masker {
         let before = patterns.secrets.len();
         patterns.secrets.append(&mut forms);
         if patterns.secrets.len() != before {
-            patterns.automaton =
-                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns.secrets).ok().map(Arc::new);
+            patterns.automaton = AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(&patterns.secrets)
+                .ok()
+                .map(Arc::new);
         }
     }
 
@@ -180,6 +183,9 @@ mod tests {
         let masker = Masker::new();
         masker.add_sensitive_values(&json!({"aws_secret_access_key": "topsecret", "region": "eu-north-1"}));
         assert_eq!(masker.mask("topsecret in eu-north-1"), "*** in eu-north-1");
-        assert_eq!(masker.mask_value(&json!({"password": "x", "n": 1, "empty_token": ""})), json!({"password": "***", "n": 1, "empty_token": ""}));
+        assert_eq!(
+            masker.mask_value(&json!({"password": "x", "n": 1, "empty_token": ""})),
+            json!({"password": "***", "n": 1, "empty_token": ""})
+        );
     }
 }

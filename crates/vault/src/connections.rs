@@ -128,8 +128,10 @@ impl Vault {
         let (store, keyring) = self.writable("connections")?;
         let mut changed = 0;
         for mut row in store.connections().await? {
-            let password = row.sealed_password.as_deref().map(|s| keyring.reseal(&password_name(&row.conn_id), s)).transpose()?;
-            let extra = row.sealed_extra.as_deref().map(|s| keyring.reseal(&extra_name(&row.conn_id), s)).transpose()?;
+            let password =
+                row.sealed_password.as_deref().map(|s| keyring.reseal(&password_name(&row.conn_id), s)).transpose()?;
+            let extra =
+                row.sealed_extra.as_deref().map(|s| keyring.reseal(&extra_name(&row.conn_id), s)).transpose()?;
             let (password, extra) = (password.flatten(), extra.flatten());
             if password.is_none() && extra.is_none() {
                 continue;
@@ -144,10 +146,9 @@ impl Vault {
 
     fn refuse_in_environment(&self, conn_id: &str) -> Result<(), VaultError> {
         match self.from_environment(&connection_variables(conn_id)) {
-            Some((variable, _)) => Err(VaultError::InEnvironment {
-                name: format!("connection '{conn_id}'"),
-                variable: variable.clone(),
-            }),
+            Some((variable, _)) => {
+                Err(VaultError::InEnvironment { name: format!("connection '{conn_id}'"), variable: variable.clone() })
+            }
             None => Ok(()),
         }
     }

@@ -49,7 +49,9 @@ pub enum VaultError {
     },
     #[error("{name} is defined by the environment variable {variable}; change it there")]
     InEnvironment { name: String, variable: String },
-    #[error("{name} is stored encrypted, but the home has no encryption key; run the command as the user who owns the home")]
+    #[error(
+        "{name} is stored encrypted, but the home has no encryption key; run the command as the user who owns the home"
+    )]
     NoKey { name: String },
     #[error("there is no metadata database to read {name} from; run `millrace db migrate`")]
     NoDatabase { name: String },

@@ -33,9 +33,10 @@ impl Ending {
 pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: AttemptIo) -> Completion {
     let started_at = equipment.clock.now();
     let masker = equipment.masker.clone();
-    let report = Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading(&assignment), move |text| {
-        masker.mask(text)
-    }));
+    let report =
+        Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading(&assignment), move |text| {
+            masker.mask(text)
+        }));
     let mut rendered = None;
     let ending = match prepare(&equipment, &assignment, &mut rendered).await {
         Ok(operator) => {
@@ -137,7 +138,11 @@ async fn work(
         Ending::failed("timeout", text, true)
     } else {
         let reason = cancel.reason().unwrap_or_default();
-        Ending { outcome: TryOutcome::Cancelled { reason: reason.clone() }, error: Some(format!("stopped: {reason}")), result: None }
+        Ending {
+            outcome: TryOutcome::Cancelled { reason: reason.clone() },
+            error: Some(format!("stopped: {reason}")),
+            result: None,
+        }
     };
     match tokio::time::timeout(grace, running).await {
         // It may have finished in the very moment: a success is never thrown away.

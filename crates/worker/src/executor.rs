@@ -75,7 +75,8 @@ impl Shared {
         };
         // The report masks; masking a masked line again would cost and change nothing.
         let log = options.logs.open(&id, Arc::new(str::to_owned));
-        let (checkpoints, instance, try_number) = (self.checkpoints.clone(), assignment.instance, assignment.try_number);
+        let (checkpoints, instance, try_number) =
+            (self.checkpoints.clone(), assignment.instance, assignment.try_number);
         AttemptIo {
             log: Arc::new(AttemptLog::new(log, move |checkpoint| {
                 // The receiver ends with the runtime only; nobody is left to read it then.
@@ -117,14 +118,18 @@ impl Executor for LocalExecutor {
                 // The slot is free before the scheduler hears of the end, so that it can be given away at once.
                 shared.busy.fetch_sub(1, Ordering::SeqCst);
                 if shared.options.completions.send(completion).is_err() {
-                    tracing::warn!(instance, "a try ended after the scheduler had stopped; it will be found at the next start");
+                    tracing::warn!(
+                        instance,
+                        "a try ended after the scheduler had stopped; it will be found at the next start"
+                    );
                 }
             });
         }
     }
 
     fn cancel(&self, instance: InstanceKey, token: &str, reason: &str) {
-        let cancel = self.shared.running().get(&instance).filter(|(current, _)| current == token).map(|(_, c)| c.clone());
+        let cancel =
+            self.shared.running().get(&instance).filter(|(current, _)| current == token).map(|(_, c)| c.clone());
         if let Some(cancel) = cancel {
             cancel.fire(reason);
         }

@@ -54,7 +54,11 @@ pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Resu
         .unwrap_or_else(|panic| Err(ParameterError::Render(vec![format!("rendering failed: {panic}")])))
 }
 
-fn render_now(equipment: &Equipment, assignment: &Assignment, lookup: Arc<dyn Lookup>) -> Result<Value, ParameterError> {
+fn render_now(
+    equipment: &Equipment,
+    assignment: &Assignment,
+    lookup: Arc<dyn Lookup>,
+) -> Result<Value, ParameterError> {
     let task = assignment.task();
     let facts = RenderFacts {
         dag: &assignment.dag,

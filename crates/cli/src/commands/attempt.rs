@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_logs::TryId;
-use millrace_model::change::{Assignment, Batch, Claim, Completion, Finish, InstanceKey, NewRun, RunFacts, RunMove, TryOutcome};
+use millrace_model::change::{
+    Assignment, Batch, Claim, Completion, Finish, InstanceKey, NewRun, RunFacts, RunMove, TryOutcome,
+};
 use millrace_model::dag::Dag;
 use millrace_model::ids::RunId;
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
@@ -99,7 +101,12 @@ pub async fn test(app: &App, dag_id: &str, task_id: &str, date: &str, params: Op
     equipment.is_test = true;
     let cancel = Cancel::new();
     stop_on_ctrl_c(&cancel);
-    let io = AttemptIo { log: Arc::new(Printed), journal: Arc::new(MemoryJournal::default()), results: Arc::new(NoResults), cancel };
+    let io = AttemptIo {
+        log: Arc::new(Printed),
+        journal: Arc::new(MemoryJournal::default()),
+        results: Arc::new(NoResults),
+        cancel,
+    };
     conclude(&run_attempt(Arc::new(equipment), assignment, io).await)
 }
 
@@ -168,15 +175,21 @@ pub async fn run(app: &App, options: RunOptions) -> anyhow::Result<()> {
     let owner = store.register_job(&job, app.now()).await?;
     let token = format!("{owner}/{}/{}", instance.key, instance.try_number + 1);
     let try_number = instance.try_number + 1;
-    claim(app, &store, &run, &instance, Claim {
-        instance: instance.key,
-        from: instance.state,
-        try_number,
-        owner: owner.clone(),
-        token: token.clone(),
-        lease_expires_at: lease(app),
-        queued_at: app.now(),
-    })
+    claim(
+        app,
+        &store,
+        &run,
+        &instance,
+        Claim {
+            instance: instance.key,
+            from: instance.state,
+            try_number,
+            owner: owner.clone(),
+            token: token.clone(),
+            lease_expires_at: lease(app),
+            queued_at: app.now(),
+        },
+    )
     .await?;
 
     let assignment = Assignment {
@@ -224,12 +237,19 @@ async fn dated_run(app: &App, store: &Store, row: &DagRow, date: &str) -> anyhow
     };
     let report = store.commit_unled(&Batch { new_runs: vec![new], ..Batch::default() }, app.now()).await?;
     let created = report.created.into_iter().flatten().next();
-    let created = created.with_context(|| format!("another process made the run of {date} in this moment; try again"))?;
+    let created =
+        created.with_context(|| format!("another process made the run of {date} in this moment; try again"))?;
     store.run_by_key(created.run).await?.context("the run that was just made is gone")
 }
 
 /// The instance, in a state from which it can be claimed; or why it can't.
-async fn ready_instance(app: &App, store: &Store, run: &RunRow, dag: &Dag, options: &RunOptions) -> anyhow::Result<InstanceRow> {
+async fn ready_instance(
+    app: &App,
+    store: &Store,
+    run: &RunRow,
+    dag: &Dag,
+    options: &RunOptions,
+) -> anyhow::Result<InstanceRow> {
     let task_id = &options.task_id;
     let find = async || -> anyhow::Result<InstanceRow> {
         let found = store.instance(run.key, task_id, -1).await?;
@@ -325,7 +345,8 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
     let results: Arc<dyn Results> = Arc::new(StoreResults { store: store.clone(), run: assignment.run.run_key });
     let io = AttemptIo { log: Arc::new(Both(log)), journal, results, cancel };
     let mut running = std::pin::pin!(run_attempt(equipment, assignment, io));
-    let mut beat = tokio::time::interval(std::time::Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));
+    let mut beat =
+        tokio::time::interval(std::time::Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));
     loop {
         tokio::select! {
             completion = &mut running => {
@@ -351,7 +372,9 @@ async fn finish(app: &App, store: &Store, run: &RunRow, completion: &Completion)
     let (to, reason) = match &completion.outcome {
         TryOutcome::Success => (TaskState::Success, None),
         TryOutcome::Skipped { reason } => (TaskState::Skipped, Some(reason.clone())),
-        TryOutcome::Failed { reason, .. } | TryOutcome::Cancelled { reason } => (TaskState::Failed, Some(reason.clone())),
+        TryOutcome::Failed { reason, .. } | TryOutcome::Cancelled { reason } => {
+            (TaskState::Failed, Some(reason.clone()))
+        }
         TryOutcome::LostWorker => (TaskState::Failed, Some("lost_worker".to_owned())),
     };
     let finish = Finish { completion: completion.clone(), to, reason, next_try_at: None, counts_try: true };

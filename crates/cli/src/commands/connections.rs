@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::{App, argument_or_stdin};
 use crate::args::{ConnectionAddArgs, ConnectionsCommand, FileFormat};
+use crate::failure::usage;
 use crate::output::{notice, print_list, print_one, print_text};
 
 const ACTOR: &str = "cli";
@@ -88,7 +89,7 @@ async fn add(app: &App, args: ConnectionAddArgs) -> anyhow::Result<()> {
             "port": args.port, "schema": args.schema, "extra": extra,
         }))?
     } else {
-        bail!("say what the connection is: --conn-uri, --conn-json or --conn-type");
+        return Err(usage("say what the connection is: --conn-uri, --conn-json or --conn-type"));
     };
     let form = ConnectionForm { description: args.description.clone().or(form.description.clone()), ..form };
     let vault = app.vault(&app.store().await?)?;
@@ -101,9 +102,8 @@ async fn add(app: &App, args: ConnectionAddArgs) -> anyhow::Result<()> {
 }
 
 async fn import(app: &App, file: &Path, overwrite: bool) -> anyhow::Result<()> {
-    let text = argument_or_stdin(&file.to_string_lossy()).and_then(|text| {
-        if file.as_os_str() == "-" { Ok(text) } else { Ok(std::fs::read_to_string(file)?) }
-    });
+    let text = argument_or_stdin(&file.to_string_lossy())
+        .and_then(|text| if file.as_os_str() == "-" { Ok(text) } else { Ok(std::fs::read_to_string(file)?) });
     let text = text.with_context(|| format!("could not read {}", file.display()))?;
     let entries = parse_entries(&text).with_context(|| format!("{} can't be imported", file.display()))?;
     let vault = app.vault(&app.store().await?)?;

@@ -1,6 +1,5 @@
 //! `millrace dags …`: looking at DAGs and their runs. Starting runs is in `runs`.
 
-use anyhow::bail;
 use chrono::{DateTime, Utc};
 use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
@@ -15,6 +14,7 @@ use crate::app::App;
 use crate::args::DagsCommand;
 use crate::commands::runs;
 use crate::dag_files;
+use crate::failure::usage;
 use crate::lookup::{self, optional_time};
 use crate::output::{Format, notice, print_list, print_one, print_text};
 
@@ -93,7 +93,11 @@ async fn list(app: &App, store: &Store) -> anyhow::Result<()> {
     if broken > 0 {
         notice(format!("{broken} DAG files could not be read: `millrace dags list-import-errors`"));
     }
-    print_list(app.format, &["dag_id", "fileloc", "owner", "is_paused", "schedule", "next_run", "last_run_state"], &views)
+    print_list(
+        app.format,
+        &["dag_id", "fileloc", "owner", "is_paused", "schedule", "next_run", "last_run_state"],
+        &views,
+    )
 }
 
 /// The stored pointer, or what the timetable says when no scheduler has looked at the DAG yet.
@@ -108,14 +112,22 @@ async fn next_run(store: &Store, row: &DagRow, now: DateTime<Utc>) -> anyhow::Re
 fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {
     let dag = &row.dag;
     if matches!(app.format, Format::Json | Format::Yaml) {
-        return print_one(app.format, &json!({"dag": &**dag, "version": row.version_number, "is_paused": row.is_paused, "fileloc": row.file_path}));
+        return print_one(
+            app.format,
+            &json!({"dag": &**dag, "version": row.version_number, "is_paused": row.is_paused, "fileloc": row.file_path}),
+        );
     }
     let mut text = format!("{} (version {}, {})\n", dag.dag_id, row.version_number, row.file_path);
     if let Some(description) = &dag.description {
         text.push_str(&format!("{description}\n"));
     }
     let paused = if row.is_paused { ", paused" } else { "" };
-    text.push_str(&format!("runs {}{paused}; catchup {}, max_active_runs {}\n", dag.timetable.describe(), dag.catchup, dag.max_active_runs));
+    text.push_str(&format!(
+        "runs {}{paused}; catchup {}, max_active_runs {}\n",
+        dag.timetable.describe(),
+        dag.catchup,
+        dag.max_active_runs
+    ));
     text.push_str(&tree(dag)?);
     print_text(&text)
 }
@@ -155,7 +167,11 @@ async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>
         None => Vec::new(),
         Some(text) => match RunState::parse(&text) {
             Some(state) => vec![state],
-            None => bail!("there is no run state '{text}'; known are queued, running, success, failed"),
+            None => {
+                return Err(usage(format!(
+                    "there is no run state '{text}'; known are queued, running, success, failed"
+                )));
+            }
         },
     };
     let filter = RunFilter { dag_id: Some(row.dag_id.clone()), states, limit: limit.into(), ..RunFilter::default() };
@@ -188,7 +204,10 @@ async fn next_execution(
         Some(text) => (parse_instant(text, dag.timetable.timezone)?, None),
         None => {
             if row.is_paused {
-                notice(format!("{} is paused: it runs when it is unpaused (`millrace dags unpause {}`)", dag.dag_id, dag.dag_id));
+                notice(format!(
+                    "{} is paused: it runs when it is unpaused (`millrace dags unpause {}`)",
+                    dag.dag_id, dag.dag_id
+                ));
             }
             (app.now(), store.last_automated_interval(&row.dag_id).await?)
         }
@@ -205,7 +224,11 @@ async fn next_execution(
         })
         .collect();
     if views.is_empty() {
-        notice(format!("the schedule of {} ({}) names no further run", dag.dag_id, dag.timetable.schedule.display_text()));
+        notice(format!(
+            "the schedule of {} ({}) names no further run",
+            dag.dag_id,
+            dag.timetable.schedule.display_text()
+        ));
     }
     print_list(app.format, &["logical_date", "data_interval_start", "data_interval_end", "run_after"], &views)
 }

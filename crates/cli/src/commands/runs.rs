@@ -7,12 +7,13 @@ use anyhow::{Context, bail};
 use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{BackfillRange, ManualRun, backfill_runs, manual_run};
-use millrace_store::{DateOutcome, NewBackfill, Reprocess as StoredReprocess, RunRequest, RunRow, Store, StoreError};
+use millrace_store::{DateOutcome, NewBackfill, Reprocess as StoredReprocess, RunRequest, RunRow, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::args::{BackfillArgs, Reprocess, TriggerArgs};
+use crate::failure::usage;
 use crate::lookup::{self, optional_time};
 use crate::output::{notice, print_list, print_one};
 
@@ -55,9 +56,10 @@ impl RunView {
 /// A JSON object given on the command line.
 pub fn conf_argument(text: Option<&str>, option: &str) -> anyhow::Result<Map<String, Value>> {
     let Some(text) = text else { return Ok(Map::new()) };
-    match serde_json::from_str(text).with_context(|| format!("{option} is not JSON"))? {
-        Value::Object(map) => Ok(map),
-        other => bail!("{option} must be a JSON object like {{\"key\": \"value\"}}, got {other}"),
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(other) => Err(usage(format!("{option} must be a JSON object like {{\"key\": \"value\"}}, got {other}"))),
+        Err(error) => Err(usage(format!("{option} is not JSON: {error}"))),
     }
 }
 
@@ -117,7 +119,12 @@ async fn wait_for_run(store: &Store, key: i64) -> anyhow::Result<RunRow> {
         for instance in store.instances(key).await? {
             let before = seen.insert(instance.key, instance.state);
             if before != Some(instance.state) && instance.state != TaskState::None {
-                notice(format!("{}  {}  {}", optional_time(instance.end_date.or(instance.start_date)).unwrap_or_else(|| " ".repeat(27)), instance.task_id, instance.state));
+                notice(format!(
+                    "{}  {}  {}",
+                    optional_time(instance.end_date.or(instance.start_date)).unwrap_or_else(|| " ".repeat(27)),
+                    instance.task_id,
+                    instance.state
+                ));
             }
         }
         if run.state.is_finished() {
@@ -252,12 +259,4 @@ async fn wait_for_runs(store: &Store, keys: &[i64]) -> anyhow::Result<Vec<String
         }
         look_again(store).await?;
     }
-}
-
-/// The code with which the process should end for this error: 2 for what was asked wrongly, else 1.
-pub fn exit_code(error: &anyhow::Error) -> u8 {
-    let usage = error.downcast_ref::<millrace_planner::RequestError>().is_some()
-        || error.downcast_ref::<millrace_model::instant::InstantError>().is_some()
-        || matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Url { .. }));
-    if usage { 2 } else { 1 }
 }

@@ -41,7 +41,11 @@ pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
             let row = lookup::dag(app, &store, &dag_id).await?;
             let run = lookup::run(&store, &row.dag, &run).await?;
             let views: Vec<StateView> = store.instances(run.key).await?.iter().map(StateView::of).collect();
-            print_list(app.format, &["task_id", "state", "start_date", "end_date", "try_number", "state_reason"], &views)
+            print_list(
+                app.format,
+                &["task_id", "state", "start_date", "end_date", "try_number", "state_reason"],
+                &views,
+            )
         }
         TasksCommand::Render { dag_id, task_id, date } => attempt::render(app, &dag_id, &task_id, &date).await,
     }
@@ -117,7 +121,10 @@ async fn find(app: &App, store: &Store, wanted: &Wanted) -> anyhow::Result<(Stri
     let run = lookup::run(store, &row.dag, &wanted.run).await?;
     let instance = store.instance(run.key, &wanted.task_id, wanted.map_index).await?;
     let instance = instance.with_context(|| {
-        format!("the run {} has no task '{}'; `millrace tasks states-for-dag-run {} {}` lists those it has", run.run_id, wanted.task_id, wanted.dag_id, run.run_id)
+        format!(
+            "the run {} has no task '{}'; `millrace tasks states-for-dag-run {} {}` lists those it has",
+            run.run_id, wanted.task_id, wanted.dag_id, run.run_id
+        )
     })?;
     Ok((run.run_id.to_string(), instance))
 }

@@ -20,7 +20,9 @@ pub fn validate(app: &App, paths: &[PathBuf]) -> anyhow::Result<()> {
     }
     let problems = checked.iter().filter(|file| file.has_errors()).count();
     match app.format {
-        Format::Json | Format::Yaml => print_list(app.format, &[], &checked.iter().map(Checked::view).collect::<Vec<_>>())?,
+        Format::Json | Format::Yaml => {
+            print_list(app.format, &[], &checked.iter().map(Checked::view).collect::<Vec<_>>())?
+        }
         Format::Table | Format::Plain => {
             let text: String = checked.iter().map(Checked::render).collect();
             if !text.is_empty() {
@@ -67,9 +69,17 @@ pub fn operators(app: &App, name: Option<&str>) -> anyhow::Result<()> {
     };
     let schema = (entry.schema)().to_value();
     if matches!(app.format, Format::Json | Format::Yaml) {
-        return print_one(app.format, &json!({"name": entry.name, "aliases": entry.aliases, "summary": entry.summary, "schema": schema}));
+        return print_one(
+            app.format,
+            &json!({"name": entry.name, "aliases": entry.aliases, "summary": entry.summary, "schema": schema}),
+        );
     }
-    print_text(&format!("{}: {}\n\n{}\n", entry.name, entry.summary, schema["description"].as_str().unwrap_or_default()))?;
+    print_text(&format!(
+        "{}: {}\n\n{}\n",
+        entry.name,
+        entry.summary,
+        schema["description"].as_str().unwrap_or_default()
+    ))?;
     print_list(app.format, &["parameter", "required", "template", "type", "description"], &parameters(entry, &schema))
 }
 
@@ -79,8 +89,12 @@ fn parameters(entry: &OperatorEntry, schema: &Value) -> Vec<ParameterView> {
     let mut views: Vec<ParameterView> = properties
         .iter()
         .map(|(name, property)| {
-            let aliases: Vec<&str> =
-                entry.parameter_aliases.iter().filter(|(_, canonical)| canonical == name).map(|(alias, _)| *alias).collect();
+            let aliases: Vec<&str> = entry
+                .parameter_aliases
+                .iter()
+                .filter(|(_, canonical)| canonical == name)
+                .map(|(alias, _)| *alias)
+                .collect();
             let also = if aliases.is_empty() { String::new() } else { format!(" (also: {})", aliases.join(", ")) };
             ParameterView {
                 parameter: name.clone(),
@@ -102,7 +116,8 @@ fn type_name(schema: &Value) -> String {
             names.iter().filter_map(Value::as_str).filter(|n| *n != "null").collect::<Vec<_>>().join(" or ")
         }
         (_, Some(branches)) => {
-            let mut names: Vec<String> = branches.iter().map(type_name).filter(|name| name != "null" && !name.is_empty()).collect();
+            let mut names: Vec<String> =
+                branches.iter().map(type_name).filter(|name| name != "null" && !name.is_empty()).collect();
             names.dedup();
             names.join(" or ")
         }

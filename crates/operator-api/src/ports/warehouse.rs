@@ -35,7 +35,10 @@ pub enum LoadMethod {
     Replace,
     /// Update where the keys are equal, insert elsewhere. Of several rows with one key (in the table or coming in) the
     /// one with the highest order key stays; NULL is lowest; in a tie the incoming row, and of these the last, wins.
-    Upsert { keys: Vec<String>, order_key: Option<String> },
+    Upsert {
+        keys: Vec<String>,
+        order_key: Option<String>,
+    },
 }
 
 /// Options of COPY that have a meaning for every engine here, checked against each other when the file is read.
@@ -100,7 +103,10 @@ pub enum TableCheck {
     Unique(Vec<String>),
     NotNull(Vec<String>),
     /// SQL whose first column of each row must be true (non-zero); `{table}` stands for the table's quoted name.
-    Sql { name: String, sql: String },
+    Sql {
+        name: String,
+        sql: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +185,11 @@ pub trait Warehouse: Send + Sync {
     fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>>;
 
     /// Runs checks against a table.
-    fn check<'a>(&'a self, table: &'a TableName, checks: &'a [TableCheck]) -> BoxFuture<'a, Result<Vec<CheckResult>, PortError>>;
+    fn check<'a>(
+        &'a self,
+        table: &'a TableName,
+        checks: &'a [TableCheck],
+    ) -> BoxFuture<'a, Result<Vec<CheckResult>, PortError>>;
 
     /// Builds a table beside the live one, checks it, and swaps it in when every check passed. Readers see the old table
     /// or the new one.
