@@ -21,6 +21,9 @@ pub trait Session: Send + Sync {
     /// messages and for the journal of remote statements.
     fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>>;
 
+    /// Runs one statement that tidies up, also when the task has been cancelled; sending it twice must do no harm.
+    fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>>;
+
     /// Waits until what earlier tries of the same work sent has ended. Where a statement dies with its connection there
     /// is nothing to wait for.
     fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
@@ -143,7 +146,12 @@ pub async fn has_marker(session: &dyn Session, target: &TableName, marker: &str)
         match session.run("marker-table", vec![create_marker_table(target)]).await {
             Ok(_) => return Ok(false),
             // Two tasks made it at the same time: it is there now.
-            Err(error) if columns(session, &marker_table(target)).await?.is_none() => return Err(error),
+            Err(error)
+                if error.kind == PortErrorKind::Cancelled
+                    || columns(session, &marker_table(target)).await?.is_none() =>
+            {
+                return Err(error);
+            }
             Err(_) => {}
         }
     }

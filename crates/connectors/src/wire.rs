@@ -233,6 +233,10 @@ impl Session for WireSession {
             self.config.task.until_cancelled(work).await.map_err(|error| crate::failure::while_doing(step, error))
         })
     }
+
+    fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move { self.config.connect().await?.batch(&statement).await })
+    }
 }
 
 /// The beginning of a statement, for messages.

@@ -463,6 +463,17 @@ impl Session for DataApiSession {
         })
     }
 
+    fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            let id = inner.send(&[statement], false, "clean-up", None).await?;
+            let answer = tokio::time::timeout(CANCEL_PATIENCE, inner.poll(&id)).await.map_err(|_| {
+                PortError::new(PortErrorKind::Unavailable, format!("statement {id} is still waiting"))
+            })??;
+            if state(&answer) == State::Finished { Ok(()) } else { Err(inner.failed(&answer, 0).await) }
+        })
+    }
+
     fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
             let inner = &self.inner;

@@ -70,7 +70,22 @@ async fn copy_and_publish(
     plan: &LoadPlan<'_>,
     request: &LoadRequest,
 ) -> Result<LoadReport, PortError> {
-    let staged = match session.run("stage", plan.stage()).await {
+    match copy_and_publish_as(session, plan, request, ["stage", "load"]).await {
+        // A COPY that was sent before was taken for this one, but its table was dropped in the meantime.
+        Err(error) if error.kind == PortErrorKind::NotFound && error.message.contains(&plan.staging().name) => {
+            copy_and_publish_as(session, plan, request, ["stage-again", "load-again"]).await
+        }
+        other => other,
+    }
+}
+
+async fn copy_and_publish_as(
+    session: &dyn Session,
+    plan: &LoadPlan<'_>,
+    request: &LoadRequest,
+    [stage, load]: [&str; 2],
+) -> Result<LoadReport, PortError> {
+    let staged = match session.run(stage, plan.stage()).await {
         Ok(staged) => staged,
         Err(error) => {
             drop_staging(session, plan).await;
@@ -78,7 +93,7 @@ async fn copy_and_publish(
         }
     };
     let (statements, counts) = plan.publish();
-    match session.run("load", statements).await {
+    match session.run(load, statements).await {
         Ok(done) => {
             let count = |index: Option<usize>| index.and_then(|index| done.get(index)).and_then(scalar_number);
             let rows_read = staged.get(3).and_then(scalar_number);
@@ -112,7 +127,7 @@ async fn copy_and_publish(
 
 /// In every outcome, as far as it can be done; its name is the same for the next try, which drops it first.
 async fn drop_staging(session: &dyn Session, plan: &LoadPlan<'_>) {
-    if let Err(error) = session.run("drop-staging", vec![plan.drop_staging()]).await {
+    if let Err(error) = session.clean_up(plan.drop_staging()).await {
         tracing::warn!(table = %plan.staging(), error = error.message, "the staging table could not be dropped");
     }
 }

@@ -27,8 +27,8 @@ fn text(text: &str) -> ByteStream {
 }
 
 async fn unfinished(world: &World) -> Result<usize> {
-    let folder = world.folder.path().join("s3").join("uploads");
-    Ok(std::fs::read_dir(&folder).map(|entries| entries.count()).unwrap_or(0))
+    let folder = world.folder.path().join("s3/buckets/lake/uploads");
+    Ok(std::fs::read_dir(&folder)?.count())
 }
 
 #[tokio::test]

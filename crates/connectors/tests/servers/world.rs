@@ -24,8 +24,9 @@ use millrace_operator_api::context::{
 use millrace_operator_api::ports::{
     CsvFormat, LoadMethod, LoadRequest, ObjectStore, Ports, PutOptions, RowStream, TableName,
 };
-use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
+use millrace_operator_api::{PortError, TaskContext};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub type Cells = Vec<Vec<Option<String>>>;
@@ -243,21 +244,18 @@ impl CancelSignal for Switch {
     }
 }
 
-/// Remembers as the metadata database does. May die at a chosen write: before it or just after it.
+/// Remembers as the metadata database does. The process may die at a chosen write: before it or just after it.
 #[derive(Default)]
 pub struct Journal {
     rows: Mutex<BTreeMap<String, RemoteStatement>>,
     dies_at: Mutex<Option<(usize, bool)>>,
+    pub died: Notify,
 }
 
 impl Journal {
-    /// The `number`-th write from now on (from 1) fails; the row is kept when `after`.
+    /// The `number`-th write from now on (from 1) never returns, and `died` is told; the row is kept when `after`.
     pub fn die_at(&self, number: usize, after: bool) {
         *lock(&self.dies_at) = Some((number, after));
-    }
-
-    pub fn is_still_to_die(&self) -> bool {
-        lock(&self.dies_at).take().is_some()
     }
 
     pub fn all(&self) -> Vec<RemoteStatement> {
@@ -290,10 +288,11 @@ impl StatementJournal for Journal {
             if death != Some(false) {
                 lock(&self.rows).insert(statement.client_token.clone(), statement);
             }
-            match death {
-                Some(_) => Err(PortError::new(PortErrorKind::Cancelled, "killed")),
-                None => Ok(()),
+            if death.is_some() {
+                self.died.notify_one();
+                std::future::pending::<()>().await;
             }
+            Ok(())
         })
     }
 }
