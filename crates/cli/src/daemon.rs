@@ -346,6 +346,9 @@ async fn start_demo(app: &App, store: &Store) -> anyhow::Result<()> {
         )?;
         store.create_run(&RunRequest { run: new, note: None, actor: "demo".to_owned() }, app.now()).await?;
         store.set_paused(&row.dag_id, false, "demo", app.now()).await?;
+        if let Some(failure) = store.dag(demo::FAILURE, 0).await? {
+            store.set_paused(&failure.dag_id, false, "demo", app.now()).await?;
+        }
     }
     store.wake().await;
     Ok(())

@@ -13,6 +13,8 @@ use sqlx::{ConnectOptions, Executor};
 use crate::app::App;
 
 pub const PIPELINE: &str = "demo_orders";
+/// Has no schedule; waits to be triggered by hand.
+pub const FAILURE: &str = "demo_failure";
 pub const BUCKET: &str = "demo";
 
 const FILES: [(&str, &str); 2] = [

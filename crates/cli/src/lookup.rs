@@ -22,6 +22,15 @@ pub async fn dag(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<DagRo
     }
 }
 
+/// As [`dag`], for new runs: not when its file is gone.
+pub async fn runnable(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<DagRow> {
+    let row = dag(app, store, dag_id).await?;
+    if row.is_stale {
+        bail!("the file of DAG {dag_id} ({}) is gone; its past runs are kept, but nothing new is started", row.file_path);
+    }
+    Ok(row)
+}
+
 async fn no_dag(store: &Store, dag_id: &str) -> anyhow::Result<String> {
     let broken = store.import_errors().await?.len();
     let hint = if broken > 0 {

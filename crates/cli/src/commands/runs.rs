@@ -64,7 +64,7 @@ pub fn conf_argument(text: Option<&str>, option: &str) -> anyhow::Result<Map<Str
 }
 
 pub async fn trigger(app: &App, store: &Store, args: TriggerArgs) -> anyhow::Result<()> {
-    let row = lookup::dag(app, store, &args.dag_id).await?;
+    let row = lookup::runnable(app, store, &args.dag_id).await?;
     let conf = conf_argument(args.conf.as_deref(), "--conf")?;
     let logical_date =
         args.logical_date.as_deref().map(|text| parse_instant(text, row.dag.timetable.timezone)).transpose()?;
@@ -158,7 +158,7 @@ struct DateView {
 }
 
 pub async fn backfill(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Result<()> {
-    let row = lookup::dag(app, store, &args.dag_id).await?;
+    let row = lookup::runnable(app, store, &args.dag_id).await?;
     let zone = row.dag.timetable.timezone;
     let version = lookup::version(&row)?;
     let range = BackfillRange {

@@ -1,0 +1,232 @@
+//! What README.md and docs/ say is true: files validate, commands are understood, the tour can be walked.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use millrace_testkit::Daemon;
+use serde_json::Value;
+use support::{PATIENCE, TestHome, repository};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_millrace");
+
+/// README.md and all of docs/, with what stands in them.
+fn pages() -> Vec<(PathBuf, String)> {
+    let root = repository();
+    let mut paths = vec![root.join("README.md"), root.join("docker/README.md")];
+    paths.extend(fs::read_dir(root.join("docs")).unwrap().flatten().map(|entry| entry.path()));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The fenced blocks in this language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut current: Option<String> = None;
+    for line in text.lines() {
+        match (&mut current, line.trim_end().strip_prefix("```")) {
+            (Some(_), Some(_)) => found.extend(current.take()),
+            (Some(block), None) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, Some(info)) if info == language => current = Some(String::new()),
+            // Another language: its lines are no block of ours, and its end opens none.
+            (None, Some(info)) if !info.is_empty() => current = None,
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_dag_in_the_pages_and_every_example_validates() {
+    let home = TestHome::new();
+    let mut count = 0;
+    for (path, text) in pages() {
+        for block in blocks(&text, "yaml") {
+            count += 1;
+            let file = home.write_dag(&format!("block{count}.yaml"), &block);
+            let output = home.run(&["validate", file.to_str().unwrap()]);
+            assert_eq!(output.code, 0, "{}:\n{}", path.display(), output.stdout);
+        }
+        for block in blocks(&text, "toml") {
+            fs::write(home.file("millrace.toml"), block).unwrap();
+            home.ok(&["config", "list"]);
+            fs::remove_file(home.file("millrace.toml")).unwrap();
+        }
+    }
+    assert!(count > 0, "no DAG in any page: the blocks are not found");
+    let examples = repository().join("dags");
+    let report = home.ok(&["validate", examples.to_str().unwrap(), "-o", "json"]).json();
+    let files = fs::read_dir(&examples).unwrap().flatten();
+    let yaml = files.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "yaml")).count();
+    assert!(yaml >= 4);
+    assert_eq!(report.as_array().unwrap().len(), yaml);
+    assert!(report.as_array().unwrap().iter().all(|file| file["diagnostics"] == serde_json::json!([])), "{report}");
+}
+
+/// The words of every command that a page shows: lines of `sh` blocks, and code in the text.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let mut lines: Vec<String> = Vec::new();
+    for block in blocks(text, "sh") {
+        let mut end_of_text: Option<String> = None;
+        for line in block.lines() {
+            if let Some(end) = &end_of_text {
+                if line == end {
+                    end_of_text = None;
+                }
+                continue;
+            }
+            end_of_text = line.split_once("<<").map(|(_, end)| end.trim_matches(['\'', '"', ' ']).to_owned());
+            lines.push(line.to_owned());
+        }
+    }
+    let spans = text.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")));
+    lines.extend(spans);
+    lines.iter().filter_map(|line| words_of_ours(line)).collect()
+}
+
+fn words_of_ours(line: &str) -> Option<Vec<String>> {
+    let line = line.trim_start_matches("$ ");
+    let rest = line.strip_prefix("millrace ").or_else(|| line.strip_prefix("cargo run --release -- "))?;
+    let mut words = Vec::new();
+    let (mut word, mut quote) = (String::new(), None);
+    for c in rest.chars().chain([' ']) {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('\'' | '"', None) => quote = Some(c),
+            (' ', None) if !word.is_empty() => words.push(std::mem::take(&mut word)),
+            (' ', None) => {}
+            _ => word.push(c),
+        }
+    }
+    let end = words.iter().position(|word| ["|", "||", "&&", "<", ">", "#", "…"].contains(&word.as_str()));
+    words.truncate(end.unwrap_or(words.len()));
+    Some(words)
+}
+
+#[test]
+fn every_command_in_the_pages_is_understood() {
+    let home = TestHome::new();
+    let mut count = 0;
+    for (path, text) in pages() {
+        for mut words in commands(&text) {
+            count += 1;
+            // Everything before it is read first: an unknown command, option or value is an error all the same.
+            words.push("--help".to_owned());
+            let output = home.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(output.code, 0, "{}: millrace {}\n{}", path.display(), words.join(" "), output.stderr);
+        }
+    }
+    assert!(count > 30, "only {count} commands were found");
+    home.run(&["dags", "triger", "--help"]).exits(2);
+    home.run(&["dags", "trigger", "--wat", "--help"]).exits(2);
+}
+
+#[test]
+fn links_in_the_pages_lead_somewhere() {
+    for (path, text) in pages() {
+        let folder = path.parent().unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            let is_ours = !file.is_empty() && !target.contains("://");
+            assert!(!is_ours || folder.join(file).exists(), "{}: {target}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_page_of_operators_is_what_the_program_says() {
+    let home = TestHome::new();
+    let mut page = String::from("# Operators\n\nMade from what `millrace operators NAME` shows. T: takes templates.\n");
+    for entry in home.json(&["operators"]).as_array().unwrap() {
+        let name = entry["name"].as_str().unwrap();
+        let operator = home.json(&["operators", name]);
+        page.push_str(&format!("\n## {name}\n\n{}\n", operator["schema"]["description"].as_str().unwrap_or_default()));
+        let aliases: Vec<&str> = entry["aliases"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        if !aliases.is_empty() {
+            page.push_str(&format!("\nAlso called {}.\n", aliases.join(", ")));
+        }
+        page.push_str(&parameters(&home, name));
+    }
+    let path = repository().join("docs/operators.md");
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/operators.md is out of date: WRITE_DOCS=1 cargo test -p millrace-cli --test docs writes it");
+}
+
+/// The table of parameters, as the command shows it in its plain form.
+fn parameters(home: &TestHome, name: &str) -> String {
+    let text = home.ok(&["operators", name, "-o", "plain"]).stdout;
+    let table: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("parameter ")).collect();
+    let Some(head) = table.first() else { return String::new() };
+    let starts: Vec<usize> =
+        ["required", "template", "type", "description"].iter().map(|column| head.find(column).unwrap()).collect();
+    if table.len() == 1 {
+        return String::new();
+    }
+    let mut page = String::from("\n| parameter | | type | |\n|---|---|---|---|\n");
+    for line in &table[1..] {
+        let line: Vec<char> = line.chars().collect();
+        let cell = |from: usize, to: usize| -> String {
+            let cell: String = line[from.min(line.len())..to.min(line.len())].iter().collect();
+            cell.trim().replace('|', "\\|")
+        };
+        let mut marks = Vec::new();
+        if cell(starts[0], starts[1]) == "true" {
+            marks.push("needed");
+        }
+        if cell(starts[1], starts[2]) == "true" {
+            marks.push("T");
+        }
+        let (kind, description) = (cell(starts[2], starts[3]), cell(starts[3], usize::MAX));
+        page.push_str(&format!("| `{}` | {} | {kind} | {description} |\n", cell(0, starts[0]), marks.join(", ")));
+    }
+    page
+}
+
+#[test]
+fn the_tour_can_be_walked() {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let tour = readme.split("\n## ").find(|section| section.starts_with("Five minutes")).unwrap();
+    let steps = blocks(tour, "sh");
+    assert!(steps.len() >= 4);
+
+    // As a newcomer has it: a personal folder with nothing in it, and the program on the PATH.
+    let person = tempfile::tempdir().unwrap();
+    let programs = person.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    symlink(PROGRAM, programs.join("millrace")).unwrap();
+    let mut daemon = Daemon::builder(PROGRAM)
+        .args(["standalone", "--demo", "--port", "0"])
+        .env("HOME", person.path())
+        .home(person.path().join("millrace"))
+        .spawn()
+        .unwrap();
+    daemon.wait_for_line("Millrace is ready", PATIENCE).unwrap();
+    let printed: Vec<String> = steps.iter().map(|step| walk(step, person.path(), &programs)).collect();
+    assert!(printed[1].contains("the exit code was 1") && printed[1].contains("upstream_failed"), "{}", printed[1]);
+    assert!(printed[1].contains("No such file or directory"), "{}", printed[1]);
+    assert!(printed[2].contains("Hello world, it is 2024-05-06"), "{}", printed[2]);
+    assert!(printed[3].contains("all 5 runs succeeded"), "{}", printed[3]);
+}
+
+/// Runs a block in bash, every line of which must succeed; what it prints.
+fn walk(step: &str, person: &Path, programs: &Path) -> String {
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", step]).env("HOME", person).env("PATH", path).env_remove("MILLRACE_HOME");
+    let output = bash.stdin(Stdio::null()).current_dir(person).output().unwrap();
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{step}\n---\n{printed}");
+    printed
+}
