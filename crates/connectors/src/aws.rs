@@ -90,7 +90,7 @@ fn http_client(
             })?;
             trust = TrustStore::empty().with_pem_certificate(pem);
         }
-        Some(serde_json::Value::Bool(false)) | Some(serde_json::Value::String(_))
+        Some(serde_json::Value::Bool(false) | serde_json::Value::String(_))
             if !connection.extra.flag("verify")
                 && endpoint.is_some_and(|endpoint| endpoint.starts_with("https://")) =>
         {

@@ -330,7 +330,9 @@ mod tests {
             .collect()
     }
 
-    fn read(text: &[u8], format: &CsvFormat, piece: usize) -> Result<Vec<(u64, Vec<Option<String>>)>, PortError> {
+    type Lines = Vec<(u64, Vec<Option<String>>)>;
+
+    fn read(text: &[u8], format: &CsvFormat, piece: usize) -> Result<Lines, PortError> {
         let columns = columns();
         let mut rows = Vec::new();
         let mut take = |row: Row<'_>| {
@@ -346,6 +348,7 @@ mod tests {
         Ok(rows)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "stands where a cell is expected")]
     fn text(cell: &str) -> Option<String> {
         Some(cell.to_owned())
     }

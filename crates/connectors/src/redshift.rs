@@ -38,7 +38,7 @@ pub struct RedshiftWarehouse {
 
 enum Transport {
     DataApi(DataApi),
-    Wire(WireConfig),
+    Wire(Box<WireConfig>),
 }
 
 impl RedshiftWarehouse {
@@ -47,9 +47,11 @@ impl RedshiftWarehouse {
         let conn_id = &connection.conn_id;
         let is_api = extra.text("cluster_identifier").is_some() || extra.text("workgroup_name").is_some();
         let transport = match extra.text("mode") {
-            Some("wire") => Transport::Wire(WireConfig::of(connection, Dialect::Redshift, task)?),
+            Some("wire") => Transport::Wire(Box::new(WireConfig::of(connection, Dialect::Redshift, task)?)),
             Some("data_api") | None if is_api => Transport::DataApi(DataApi::open(connection, task).await?),
-            None if connection.host.is_some() => Transport::Wire(WireConfig::of(connection, Dialect::Redshift, task)?),
+            None if connection.host.is_some() => {
+                Transport::Wire(Box::new(WireConfig::of(connection, Dialect::Redshift, task)?))
+            }
             None | Some("data_api") => {
                 return Err(invalid(format!(
                     "connection {conn_id:?} names neither a cluster_identifier nor a workgroup_name (Data API), nor a host (wire)"
@@ -82,7 +84,7 @@ impl RedshiftWarehouse {
     fn session(&self, work: Option<&WorkId>) -> Box<dyn Session> {
         match &self.transport {
             Transport::DataApi(api) => Box::new(DataApiSession::new(api.clone(), work)),
-            Transport::Wire(config) => Box::new(WireSession { config: config.clone() }),
+            Transport::Wire(config) => Box::new(WireSession { config: WireConfig::clone(config) }),
         }
     }
 

@@ -71,7 +71,7 @@ pub fn scalar_number(result: &SmallResult) -> Option<u64> {
 pub fn is_true(cell: Option<&str>) -> bool {
     match cell.map(str::trim) {
         None | Some("" | "0" | "f" | "false" | "False" | "FALSE" | "n" | "no") => false,
-        Some(text) => text.parse::<f64>().map_or(true, |number| number != 0.0),
+        Some(text) => text.parse::<f64>().map(|number| number != 0.0).unwrap_or(true),
     }
 }
 

@@ -163,8 +163,8 @@ fn grant(item: &str, table: &str, owner: Option<&str>) -> Option<Vec<String>> {
 }
 
 fn split_grantee(item: &str) -> Option<(&str, &str)> {
-    if item.starts_with('"') {
-        let end = item[1..].find("\"=")? + 2;
+    if let Some(quoted) = item.strip_prefix('"') {
+        let end = quoted.find("\"=")? + 2;
         return Some((&item[..end], &item[end + 1..]));
     }
     item.split_once('=')

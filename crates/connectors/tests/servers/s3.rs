@@ -26,7 +26,7 @@ fn text(text: &str) -> ByteStream {
     stream::iter([Ok(Bytes::from(text.to_owned()))]).boxed()
 }
 
-async fn unfinished(world: &World) -> Result<usize> {
+fn unfinished(world: &World) -> Result<usize> {
     let folder = world.folder.path().join("s3/buckets/lake/uploads");
     Ok(std::fs::read_dir(&folder)?.count())
 }
@@ -73,7 +73,7 @@ async fn only_if_absent_is_decided_by_the_store() -> Result<()> {
         assert_eq!(error.kind, PortErrorKind::AlreadyExists, "{}", error.message);
         store.put("lake", key, body(chunks), PutOptions::default()).await?;
     }
-    assert_eq!(unfinished(&world).await?, 0);
+    assert_eq!(unfinished(&world)?, 0);
     Ok(())
 }
 
@@ -85,18 +85,18 @@ async fn a_failed_or_dropped_upload_leaves_nothing() -> Result<()> {
         body(20).chain(stream::iter([Err(PortError::new(PortErrorKind::Unavailable, "the source broke"))])).boxed();
     let error = refused(store.put("lake", "k", broken, PutOptions::default()).await)?;
     assert_eq!(error.message, "the source broke");
-    assert_eq!(unfinished(&world).await?, 0);
+    assert_eq!(unfinished(&world)?, 0);
 
     let endless = body(20).chain(stream::pending()).boxed();
     let mut put = store.put("lake", "k", endless, PutOptions::default());
     let world_ref = &world;
     tokio::select! {
         _ = &mut put => anyhow::bail!("an endless upload ended"),
-        seen = wait_until("parts have arrived", Duration::from_secs(20), async || unfinished(world_ref).await.is_ok_and(|count| count > 0)) => seen?,
+        seen = wait_until("parts have arrived", Duration::from_secs(20), async || unfinished(world_ref).is_ok_and(|count| count > 0)) => seen?,
     }
     drop(put);
     wait_until("the dropped upload is gone", Duration::from_secs(20), async || {
-        unfinished(world_ref).await.is_ok_and(|count| count == 0)
+        unfinished(world_ref).is_ok_and(|count| count == 0)
     })
     .await?;
     assert_eq!(store.head("lake", "k").await?, None);
