@@ -1,0 +1,91 @@
+//! REST under `/api/v1`: Airflow's names and envelopes, times in RFC 3339 UTC with microseconds.
+
+mod connections;
+mod dags;
+mod health;
+mod import_errors;
+pub(crate) mod instances;
+mod logs;
+mod runs;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::rejection::JsonRejection;
+use axum::routing::{get, post};
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+use millrace_model::error_code::ErrorCode;
+use millrace_model::instant::format_utc_micros;
+use millrace_model::ledger::LedgerEntry;
+use millrace_store::LedgerRow;
+use serde_json::{Value, json};
+
+use crate::problem::{Answer, Problem};
+use crate::server::Shared;
+use crate::sign_in;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/version", get(async || Json(json!({"version": env!("CARGO_PKG_VERSION"), "git_version": null}))))
+        .route("/auth/token", post(sign_in::token))
+        .route("/importErrors", get(import_errors::list))
+        .route("/dags", get(dags::list))
+        .route("/dags/{dag_id}", get(dags::get).patch(dags::patch))
+        .route("/dags/{dag_id}/dagRuns", get(runs::list).post(runs::trigger))
+        .route("/dags/{dag_id}/dagRuns/{run_id}", get(runs::get))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", get(instances::list))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", get(instances::get))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}", get(logs::get))
+        .route("/connections", get(connections::list).post(connections::create))
+        .route("/connections/test", post(connections::test))
+        .route("/connections/{conn_id}", get(connections::get).patch(connections::patch).delete(connections::delete))
+}
+
+fn instant(at: DateTime<Utc>) -> Value {
+    Value::String(format_utc_micros(at))
+}
+
+fn optional(at: Option<DateTime<Utc>>) -> Value {
+    at.map_or(Value::Null, instant)
+}
+
+/// Seconds.
+fn duration(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> Value {
+    match (start, end) {
+        (Some(start), Some(end)) => json!((end - start).num_microseconds().unwrap_or(0) as f64 / 1e6),
+        _ => Value::Null,
+    }
+}
+
+/// The body, or 422 with what is wrong and where.
+fn body<T>(given: Result<Json<T>, JsonRejection>) -> Answer<T> {
+    match given {
+        Ok(Json(body)) => Ok(body),
+        Err(rejection) => Err(match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(ErrorCode::BODY_TOO_LARGE, rejection.body_text()),
+            StatusCode::UNPROCESSABLE_ENTITY => Problem::invalid(rejection.body_text()),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                Problem::new(ErrorCode::BAD_REQUEST, "send the body as JSON, with Content-Type: application/json")
+            }
+            _ => Problem::new(ErrorCode::BAD_REQUEST, rejection.body_text()),
+        }),
+    }
+}
+
+pub(crate) use connections::form_of;
+pub(crate) use import_errors::place as import_place;
+
+/// The first line of an error that says something.
+pub(crate) fn first_line(text: &str) -> String {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().chars().take(300).collect()
+}
+
+/// What a run or task moved: the rows that were loaded, or else those that were written or read.
+pub(crate) fn rows_moved(ledger: &[LedgerRow]) -> Option<u64> {
+    let sum = |stage: &str, rows: fn(&LedgerEntry) -> Option<u64>| {
+        ledger.iter().filter(|row| row.entry.stage == stage).filter_map(|row| rows(&row.entry)).reduce(|a, b| a + b)
+    };
+    let written = |entry: &LedgerEntry| entry.rows_written.or(entry.rows_inserted).or(entry.rows_read);
+    ["load", "upload", "extract"].into_iter().find_map(|stage| sum(stage, written))
+}

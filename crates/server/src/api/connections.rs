@@ -1,0 +1,168 @@
+//! Connections: shown masked; `***` sent back keeps what is there.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use http::StatusCode;
+use millrace_model::error_code::ErrorCode;
+use millrace_settings::ConnectionForm;
+use millrace_vault::{NamedConnection, to_port_connection};
+use serde_json::{Map, Value, json};
+
+use super::body;
+use crate::links;
+use crate::person::{Person, Role};
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+type Given = Result<Json<Map<String, Value>>, JsonRejection>;
+
+pub(crate) async fn list(
+    State(server): State<Shared>,
+    person: Person,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    person.require(Role::User)?;
+    let (limit, offset) = Parameters(parameters).page()?;
+    let all = server.options.vault.connections().await?;
+    let shown: Vec<Value> = all.iter().skip(offset as usize).take(limit as usize).map(connection_value).collect();
+    Ok(Json(json!({"connections": shown, "total_entries": all.len()})))
+}
+
+pub(crate) async fn get(
+    State(server): State<Shared>,
+    person: Person,
+    Path(conn_id): Path<String>,
+) -> Answer<Json<Value>> {
+    person.require(Role::User)?;
+    Ok(Json(connection_value(&server.named_connection(&conn_id).await?)))
+}
+
+pub(crate) async fn create(
+    State(server): State<Shared>,
+    person: Person,
+    given: Given,
+) -> Answer<(StatusCode, Json<Value>)> {
+    person.require(Role::Admin)?;
+    let mut fields = body(given)?;
+    let conn_id = take_id(&mut fields)?.ok_or_else(|| Problem::invalid("'connection_id' is missing"))?;
+    if server.options.vault.connection(&conn_id).await?.is_some() {
+        let text = format!("there is a connection '{conn_id}' already; change it with PATCH");
+        return Err(Problem::new(ErrorCode::CONFLICT, text).with("href", links::api_connection(&conn_id).into()));
+    }
+    server.put_connection(&person, &conn_id, form_of(fields)?).await?;
+    Ok((StatusCode::CREATED, Json(connection_value(&server.named_connection(&conn_id).await?))))
+}
+
+pub(crate) async fn patch(
+    State(server): State<Shared>,
+    person: Person,
+    Path(conn_id): Path<String>,
+    given: Given,
+) -> Answer<Json<Value>> {
+    person.require(Role::Admin)?;
+    let mut fields = body(given)?;
+    if take_id(&mut fields)?.is_some_and(|given| given != conn_id) {
+        return Err(Problem::invalid("'connection_id' cannot be changed; add a new connection and delete this one"));
+    }
+    let before = server.named_connection(&conn_id).await?;
+    // The masked form as the base: what is not named stays, secrets too.
+    let Value::Object(mut merged) = before.form.to_masked_value() else { return Err(Problem::invalid("no object")) };
+    merged.extend(fields);
+    server.put_connection(&person, &conn_id, form_of(merged)?).await?;
+    Ok(Json(connection_value(&server.named_connection(&conn_id).await?)))
+}
+
+pub(crate) async fn delete(
+    State(server): State<Shared>,
+    person: Person,
+    Path(conn_id): Path<String>,
+) -> Answer<StatusCode> {
+    person.require(Role::Admin)?;
+    server.delete_connection(&person, &conn_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Tries what is given, not what is stored; `***` stands for what is stored under the same id.
+pub(crate) async fn test(State(server): State<Shared>, person: Person, given: Given) -> Answer<Json<Value>> {
+    person.require(Role::User)?;
+    let mut fields = body(given)?;
+    let conn_id = take_id(&mut fields)?.unwrap_or_else(|| "test".to_owned());
+    let stored = server.options.vault.connection(&conn_id).await?;
+    let form = match (fields.is_empty(), stored) {
+        (true, Some(stored)) => stored.form,
+        (true, None) => return Err(no_connection(&conn_id)),
+        // Only those who may write a secret may send one to another place.
+        (false, stored) => {
+            person.require(Role::Admin)?;
+            let form = form_of(fields)?;
+            stored.map_or(form.clone(), |stored| form.keeping_masked_from(&stored.form))
+        }
+    };
+    let (status, message) = server.test_connection(&conn_id, form).await;
+    Ok(Json(json!({"status": status, "message": message})))
+}
+
+impl Server {
+    pub async fn named_connection(&self, conn_id: &str) -> Answer<NamedConnection> {
+        self.options.vault.connection(conn_id).await?.ok_or_else(|| no_connection(conn_id))
+    }
+
+    pub async fn put_connection(&self, person: &Person, conn_id: &str, form: ConnectionForm) -> Answer<()> {
+        self.options.vault.put_connection(conn_id, form, &person.actor(), self.now()).await?;
+        Ok(())
+    }
+
+    pub async fn delete_connection(&self, person: &Person, conn_id: &str) -> Answer<()> {
+        if self.options.vault.delete_connection(conn_id, &person.actor(), self.now()).await? {
+            return Ok(());
+        }
+        Err(no_connection(conn_id))
+    }
+
+    pub async fn test_connection(&self, conn_id: &str, form: ConnectionForm) -> (bool, String) {
+        let masker = self.options.vault.masker();
+        form.secrets().iter().for_each(|secret| masker.add(secret));
+        let origin = millrace_vault::Origin::Database;
+        let named = NamedConnection { conn_id: conn_id.to_owned(), form, origin };
+        match (self.options.test_connection)(to_port_connection(named)).await {
+            Ok(text) => (true, masker.mask(&text)),
+            Err(text) => (false, masker.mask(&text)),
+        }
+    }
+}
+
+fn no_connection(conn_id: &str) -> Problem {
+    Problem::new(ErrorCode::CONNECTION_NOT_FOUND, format!("there is no connection '{conn_id}'"))
+}
+
+fn take_id(fields: &mut Map<String, Value>) -> Answer<Option<String>> {
+    match fields.remove("connection_id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Problem::invalid("'connection_id' must be a text")),
+    }
+}
+
+pub(crate) fn form_of(fields: Map<String, Value>) -> Answer<ConnectionForm> {
+    ConnectionForm::from_value(Value::Object(fields)).map_err(|error| Problem::invalid(error.to_string()))
+}
+
+fn connection_value(named: &NamedConnection) -> Value {
+    let masked = named.form.to_masked_value();
+    let field = |name: &str| masked.get(name).cloned().unwrap_or(Value::Null);
+    let extra = masked.get("extra").filter(|extra| !extra.is_null()).map(Value::to_string);
+    json!({
+        "connection_id": named.conn_id,
+        "conn_type": field("conn_type"),
+        "description": field("description"),
+        "host": field("host"),
+        "login": field("login"),
+        "password": field("password"),
+        "schema": field("schema"),
+        "port": field("port"),
+        "extra": extra,
+        "origin": named.origin.as_str(),
+    })
+}

@@ -1,0 +1,66 @@
+//! Is it alive.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::optional;
+use crate::format::ago;
+use crate::problem::Answer;
+use crate::server::{Server, Shared};
+
+/// A scheduler that has not been heard for this long is taken for dead.
+const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
+
+pub(crate) async fn health(State(server): State<Shared>) -> Json<Value> {
+    let (database, heartbeat) = match server.store().health().await {
+        Ok(health) => ("healthy", health.scheduler_heartbeat_at),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the metadata database did not answer");
+            ("unhealthy", None)
+        }
+    };
+    let scheduler = if is_alive(heartbeat, server.now()) { "healthy" } else { "unhealthy" };
+    Json(json!({
+        "metadatabase": {"status": database},
+        "scheduler": {"status": scheduler, "latest_scheduler_heartbeat": optional(heartbeat)},
+    }))
+}
+
+fn is_alive(heartbeat: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    heartbeat.is_some_and(|at| now - at < SILENT_AFTER)
+}
+
+/// The dot in the bar.
+#[derive(Debug, Serialize)]
+pub(crate) struct SchedulerHealth {
+    pub is_alive: bool,
+    pub text: String,
+}
+
+impl Server {
+    pub async fn scheduler_health(&self) -> Answer<SchedulerHealth> {
+        let (heartbeat, now) = (self.store().health().await?.scheduler_heartbeat_at, self.now());
+        let text = match heartbeat {
+            Some(at) if is_alive(heartbeat, now) => format!("The scheduler is alive; last heard {}", ago(at, now)),
+            Some(at) => format!("The scheduler is silent; last heard {}", ago(at, now)),
+            None => "No scheduler is running. Start one with `millrace scheduler` or `millrace standalone`".to_owned(),
+        };
+        Ok(SchedulerHealth { is_alive: is_alive(heartbeat, now), text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_death() {
+        let now = "2024-01-01T00:00:30Z".parse::<DateTime<Utc>>().unwrap();
+        assert!(!is_alive(None, now));
+        assert!(is_alive(Some(now - TimeDelta::seconds(29)), now));
+        assert!(!is_alive(Some(now - TimeDelta::seconds(30)), now));
+    }
+}

@@ -1,0 +1,85 @@
+//! Task instances of a run.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use millrace_model::state::TaskState;
+use millrace_store::{InstanceRow, RunRow};
+use serde_json::{Value, json};
+
+use super::{duration, instant, optional};
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+/// One instance with its run; says which of DAG, run and task is missing.
+pub(crate) async fn instance_of(
+    server: &Server,
+    dag_id: &str,
+    run_id: &str,
+    task_id: &str,
+    map_index: i32,
+) -> Answer<(RunRow, InstanceRow)> {
+    let run = server.run_row(dag_id, run_id).await?;
+    let instance = server.store().instance(run.key, task_id, map_index).await?;
+    Ok((run, instance.ok_or_else(|| Problem::no_task(dag_id, task_id))?))
+}
+
+pub(crate) async fn list(
+    State(server): State<Shared>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    let parameters = Parameters(parameters);
+    let (limit, offset) = parameters.page()?;
+    let run = server.run_row(&dag_id, &run_id).await?;
+    let wanted = parameters.all("state");
+    let rows = server.store().instances(run.key).await?;
+    let rows: Vec<&InstanceRow> =
+        rows.iter().filter(|row| wanted.is_empty() || wanted.contains(&row.state.as_str())).collect();
+    let shown: Vec<Value> =
+        rows.iter().skip(offset as usize).take(limit as usize).map(|row| instance_value(&run, row)).collect();
+    Ok(Json(json!({"task_instances": shown, "total_entries": rows.len()})))
+}
+
+pub(crate) async fn get(
+    State(server): State<Shared>,
+    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
+    let mut value = instance_value(&run, &instance);
+    let last = server.store().tries(instance.key).await?.pop();
+    let rendered = last.and_then(|last| last.rendered).unwrap_or_else(|| json!({}));
+    if let Value::Object(fields) = &mut value {
+        fields.insert("rendered_fields".to_owned(), server.options.vault.masker().mask_value(&rendered));
+    }
+    Ok(Json(value))
+}
+
+fn instance_value(run: &RunRow, row: &InstanceRow) -> Value {
+    json!({
+        "id": row.key.to_string(),
+        "task_id": row.task_id,
+        "task_display_name": row.task_id,
+        "dag_id": run.dag_id,
+        "dag_run_id": run.run_id,
+        "map_index": row.map_index,
+        "logical_date": instant(run.logical_date),
+        "run_after": instant(run.run_after),
+        // As in Airflow, one that nothing was decided about has no state.
+        "state": (row.state != TaskState::None).then(|| row.state.as_str()),
+        "state_reason": row.state_reason,
+        "try_number": row.try_number,
+        "max_tries": row.max_tries,
+        "operator": row.operator,
+        "pool": row.pool,
+        "pool_slots": row.pool_slots,
+        "priority_weight": row.priority_weight,
+        "queued_when": optional(row.queued_at),
+        "start_date": optional(row.start_date),
+        "end_date": optional(row.end_date),
+        "duration": duration(row.start_date, row.end_date),
+        "next_try_at": optional(row.next_try_at),
+    })
+}

@@ -1,0 +1,76 @@
+//! The log of a try.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use http::{HeaderMap, HeaderValue, header};
+use millrace_logs::{LogLine, TryId};
+use millrace_model::error_code::ErrorCode;
+use millrace_settings::Masker;
+use serde_json::{Value, json};
+
+use super::optional;
+use crate::api::instances::instance_of;
+use crate::events::may_still_write;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::Shared;
+
+pub(crate) async fn get(
+    State(server): State<Shared>,
+    Path((dag_id, run_id, task_id, try_number)): Path<(String, String, String, u32)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Answer {
+    let parameters = Parameters(parameters);
+    let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
+    let offset = parameters.number::<u64>("token")?.unwrap_or(0);
+    let (_, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
+    let id = TryId { dag_id, run_id, task_id, map_index, try_number };
+    let logs = server.options.logs.clone();
+    let page = logs.read_page(&id, offset).await.map_err(|error| Problem::internal(&error))?;
+    let Some(page) = page else {
+        let text = format!("try {try_number} of task {} has written no log", id.task_id);
+        return Err(Problem::new(ErrorCode::LOG_NOT_FOUND, text));
+    };
+    let masker = server.options.vault.masker().clone();
+    if wants_text(&headers) {
+        // Page by page, so that a log of any size passes.
+        let over = async || true;
+        let pages = logs.follow(id, offset, over).map(move |page| page.map(|page| text_of(&page.lines, &masker)));
+        let mut response = Response::new(Body::from_stream(pages));
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        return Ok(response);
+    }
+    let content: Vec<Value> = page
+        .lines
+        .iter()
+        .map(|line| json!({"timestamp": optional(line.at), "level": line.level, "event": masker.mask(&line.text)}))
+        .collect();
+    let goes_on = !page.is_at_end || (instance.try_number <= try_number && may_still_write(instance.state));
+    let next = goes_on.then(|| page.next_offset.to_string());
+    Ok(Json(json!({"content": content, "continuation_token": next})).into_response())
+}
+
+fn wants_text(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.contains("text/plain") && !accept.contains("application/json")
+}
+
+fn text_of(lines: &[LogLine], masker: &Masker) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let shown = masker.mask(&line.text);
+        match line.at {
+            Some(at) => LogLine::write(&mut text, at, line.level, &shown),
+            None => {
+                text.push_str(&shown);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,140 @@
+//! Server-sent events: changes of states for every page, and the lines of one log.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::{Stream, StreamExt};
+use http::HeaderMap;
+use millrace_logs::{LogPage, TryId};
+use millrace_model::state::TaskState;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+use crate::api::instances::instance_of;
+use crate::live::Message;
+use crate::problem::Answer;
+use crate::query::Parameters;
+use crate::server::Shared;
+
+/// Changes within this time travel together.
+const GATHER: Duration = Duration::from_millis(250);
+/// More than these in one burst: the page reads itself again.
+const MOST_AT_ONCE: usize = 500;
+
+#[derive(Serialize)]
+struct Told<'a> {
+    dag: &'a str,
+    run: Option<&'a str>,
+    task: Option<&'a str>,
+    state: &'a str,
+}
+
+/// `GET /events?dag=ID`: `changes` with a list, or `refresh`.
+pub(crate) async fn changes(
+    State(server): State<Shared>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let only = Parameters(parameters).text("dag").map(str::to_owned);
+    let receiver = server.live.subscribe();
+    let stop = server.stop.clone();
+    let stream = futures::stream::unfold((receiver, only), |(mut receiver, only)| async move {
+        loop {
+            let mut gathered = vec![match receiver.recv().await {
+                Ok(message) => message,
+                Err(RecvError::Lagged(_)) => Message::Refresh,
+                Err(RecvError::Closed) => return None,
+            }];
+            tokio::time::sleep(GATHER).await;
+            loop {
+                match receiver.try_recv() {
+                    Ok(message) => gathered.push(message),
+                    Err(TryRecvError::Lagged(_)) => gathered.push(Message::Refresh),
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            if let Some(event) = event_of(&gathered, only.as_deref()) {
+                return Some((Ok(event), (receiver, only)));
+            }
+        }
+    });
+    Sse::new(stream.take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default())
+}
+
+fn event_of(messages: &[Message], only: Option<&str>) -> Option<Event> {
+    let mut told = Vec::with_capacity(messages.len());
+    for message in messages {
+        match message {
+            Message::Refresh => return Some(Event::default().event("refresh").data("")),
+            Message::Change(change) if only.is_none_or(|only| only == change.dag_id.as_str()) => told.push(Told {
+                dag: change.dag_id.as_str(),
+                run: change.run_id.as_ref().map(AsRef::as_ref),
+                task: change.task_id.as_ref().map(AsRef::as_ref),
+                state: &change.state,
+            }),
+            Message::Change(_) => {}
+        }
+    }
+    if told.is_empty() {
+        return None;
+    }
+    if told.len() > MOST_AT_ONCE {
+        return Some(Event::default().event("refresh").data(""));
+    }
+    Some(Event::default().event("changes").data(json!(told).to_string()))
+}
+
+/// `GET …/tasks/{task}/log-events?try=N&offset=BYTES`: `lines` as they are written, then `end` once the try is over.
+pub(crate) async fn log(
+    State(server): State<Shared>,
+    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+    let parameters = Parameters(parameters);
+    let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
+    let instance = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?.1;
+    let try_number = parameters.number::<u32>("try")?.unwrap_or(instance.try_number.max(1));
+    // A browser that lost the connection says how far it got.
+    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let offset = resumed.or(parameters.number::<u64>("offset")?).unwrap_or(0);
+    let id = TryId { dag_id, run_id, task_id, map_index, try_number };
+    let (store, key) = (server.store().clone(), instance.key);
+    let is_over = move || {
+        let store = store.clone();
+        async move {
+            match store.instance_by_key(key).await {
+                Ok(Some(now)) => now.try_number > try_number || !may_still_write(now.state),
+                // It was deleted, or the database is gone: the reader comes again.
+                Ok(None) | Err(_) => true,
+            }
+        }
+    };
+    let masker = server.options.vault.masker().clone();
+    let pages = server.options.logs.clone().follow(id, offset, is_over);
+    let lines = pages.filter_map(move |page| {
+        let event = match page {
+            Ok(page) if page.lines.is_empty() => None,
+            Ok(page) => Some(lines_event(&page, |text| masker.mask(text))),
+            Err(error) => Some(Event::default().event("failed").data(error.to_string())),
+        };
+        std::future::ready(event.map(Ok))
+    });
+    let end = futures::stream::iter([Ok(Event::default().event("end").data(""))]);
+    Ok(Sse::new(lines.chain(end).take_until(server.stop.clone().cancelled_owned())).keep_alive(KeepAlive::default()))
+}
+
+pub(crate) const fn may_still_write(state: TaskState) -> bool {
+    matches!(state, TaskState::Running | TaskState::Queued | TaskState::Restarting)
+}
+
+fn lines_event(page: &LogPage, mask: impl Fn(&str) -> String) -> Event {
+    let lines: Vec<_> = page
+        .lines
+        .iter()
+        .map(|line| json!({"at": line.at.map(crate::format::clock), "level": line.level, "text": mask(&line.text)}))
+        .collect();
+    Event::default().event("lines").id(page.next_offset.to_string()).data(json!(lines).to_string())
+}

@@ -1,0 +1,129 @@
+//! Times, lengths and sizes as people read them.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono_tz::Tz;
+use serde::Serialize;
+
+/// An instant, both ways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct When {
+    /// For programs.
+    pub iso: String,
+    /// To the second, zone included.
+    pub exact: String,
+    /// `4 min ago`, `in 3 h`.
+    pub ago: String,
+}
+
+impl When {
+    pub fn new(at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Self {
+        Self { iso: at.to_rfc3339_opts(SecondsFormat::Secs, true), exact: exact(at, zone), ago: ago(at, now) }
+    }
+}
+
+/// In the zone, and in UTC when that is another.
+pub(crate) fn exact(at: DateTime<Utc>, zone: Tz) -> String {
+    let utc = at.format("%Y-%m-%d %H:%M:%S UTC");
+    if zone == Tz::UTC {
+        return utc.to_string();
+    }
+    format!("{} ({utc})", at.with_timezone(&zone).format(&format!("%Y-%m-%d %H:%M:%S {zone}")))
+}
+
+pub(crate) fn clock(at: DateTime<Utc>) -> String {
+    at.format("%H:%M:%S%.3f").to_string()
+}
+
+pub(crate) fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (now - at).num_seconds();
+    let text = match seconds.unsigned_abs() {
+        0..5 => return "now".to_owned(),
+        n @ 5..60 => format!("{n} s"),
+        n @ 60..3_600 => format!("{} min", n / 60),
+        n @ 3_600..172_800 => format!("{} h", n / 3_600),
+        n => format!("{} d", n / 86_400),
+    };
+    if seconds > 0 { format!("{text} ago") } else { format!("in {text}") }
+}
+
+/// `0.4s`, `12s`, `1m 04s`, `2h 05m`, `3d 04h`.
+pub(crate) fn length(length: TimeDelta) -> String {
+    let seconds = length.num_seconds().max(0);
+    match seconds {
+        0..10 => format!("{:.1}s", length.num_milliseconds().max(0) as f64 / 1000.0),
+        10..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+/// From start to end, or to now.
+pub(crate) fn span(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<TimeDelta> {
+    start.map(|start| (end.unwrap_or(now) - start).max(TimeDelta::zero()))
+}
+
+/// `1,234,567`
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `812 B`, `1.4 GB` (decimal).
+pub(crate) fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KB", "MB", "GB", "TB"] {
+        if value < 999.5 || unit == "TB" {
+            return if unit == "B" || value >= 99.5 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1000.0;
+    }
+    unreachable!("the last unit returns")
+}
+
+/// `upstream_failed` as words.
+pub(crate) fn words(state: &str) -> String {
+    if state == "none" { "not started".to_owned() } else { state.replace('_', " ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths() {
+        let text = |ms| length(TimeDelta::milliseconds(ms));
+        assert_eq!(text(0), "0.0s");
+        assert_eq!(text(440), "0.4s");
+        assert_eq!(text(12_900), "12s");
+        assert_eq!(text(64_000), "1m 04s");
+        assert_eq!(text(7_500_000), "2h 05m");
+        assert_eq!(text(273_600_000), "3d 04h");
+        assert_eq!(text(-5), "0.0s");
+    }
+
+    #[test]
+    fn counts_and_sizes() {
+        assert_eq!((count(0).as_str(), count(999).as_str(), count(1_234_567).as_str()), ("0", "999", "1,234,567"));
+        assert_eq!((size(812).as_str(), size(1_400_000_000).as_str()), ("812 B", "1.4 GB"));
+        assert_eq!((size(999_900).as_str(), size(u64::MAX).as_str()), ("1.0 MB", "18446744 TB"));
+    }
+
+    #[test]
+    fn times_are_relative_and_exact() {
+        let now: DateTime<Utc> = "2024-03-01T12:00:00Z".parse().unwrap();
+        let before = |seconds| ago(now - TimeDelta::seconds(seconds), now);
+        assert_eq!((before(2), before(-40)), ("now".to_owned(), "in 40 s".to_owned()));
+        assert_eq!((before(240), before(-10_800)), ("4 min ago".to_owned(), "in 3 h".to_owned()));
+        assert_eq!(before(400_000), "4 d ago");
+        assert_eq!(exact(now, Tz::UTC), "2024-03-01 12:00:00 UTC");
+        assert_eq!(exact(now, Tz::Asia__Seoul), "2024-03-01 21:00:00 Asia/Seoul (2024-03-01 12:00:00 UTC)");
+    }
+}

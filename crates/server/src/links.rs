@@ -1,0 +1,67 @@
+//! Addresses of our own pages and resources.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b'+');
+
+/// One segment of a path.
+pub(crate) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+/// A value in a query.
+pub(crate) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+pub(crate) fn dag(dag_id: &str) -> String {
+    format!("/dags/{}", segment(dag_id))
+}
+
+pub(crate) fn run(dag_id: &str, run_id: &str) -> String {
+    format!("{}/runs/{}", dag(dag_id), segment(run_id))
+}
+
+pub(crate) fn task(dag_id: &str, run_id: &str, task_id: &str) -> String {
+    format!("{}/tasks/{}", run(dag_id, run_id), segment(task_id))
+}
+
+pub(crate) fn connection(conn_id: &str) -> String {
+    format!("/connections/{}", segment(conn_id))
+}
+
+pub(crate) fn api_run(dag_id: &str, run_id: &str) -> String {
+    format!("/api/v1/dags/{}/dagRuns/{}", segment(dag_id), segment(run_id))
+}
+
+pub(crate) fn api_connection(conn_id: &str) -> String {
+    format!("/api/v1/connections/{}", segment(conn_id))
+}
+
+/// Where to go after signing in: a path of ours, whatever was asked for.
+pub(crate) fn local(next: Option<&str>) -> &str {
+    next.filter(|next| next.starts_with('/') && !next[1..].starts_with(['/', '\\']))
+        .filter(|next| !next.contains(char::is_control))
+        .unwrap_or("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stay_one_segment() {
+        assert_eq!(run("a/../b", "manual__2024-01-01T00:00:00+00:00"), "/dags/a%2F..%2Fb/runs/manual__2024-01-01T00:00:00+00:00");
+        assert_eq!(dag("매출?x=1"), "/dags/%EB%A7%A4%EC%B6%9C%3Fx%3D1");
+    }
+
+    #[test]
+    fn leads_nobody_elsewhere() {
+        assert_eq!(local(Some("/dags/a?x=1")), "/dags/a?x=1");
+        for bad in ["//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nb"] {
+            assert_eq!(local(Some(bad)), "/", "{bad}");
+        }
+        assert_eq!(local(None), "/");
+    }
+}

@@ -1,0 +1,180 @@
+//! What changes while people look: this process's commits at once, other processes' by looking every second, and only
+//! while somebody watches.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use millrace_model::ids::{DagId, RunId, TaskId};
+use millrace_store::{Change, DagFilter, Result};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::server::{Server, Shared};
+
+const KEPT: usize = 4096;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// DAGs are looked at with every n-th look.
+const DAGS_EVERY: u32 = 5;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Message {
+    Change(Change),
+    /// Something was missed: read everything again.
+    Refresh,
+}
+
+pub(crate) struct Live {
+    sender: broadcast::Sender<Message>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { sender: broadcast::channel(KEPT).0 }
+    }
+}
+
+impl Live {
+    pub fn subscribe(&self) -> broadcast::Receiver<Message> {
+        self.sender.subscribe()
+    }
+
+    fn is_watched(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
+
+    fn send(&self, message: Message) {
+        // An error says that nobody watches any more.
+        let _ = self.sender.send(message);
+    }
+}
+
+type Place = (DagId, Option<RunId>, Option<TaskId>, i32);
+
+/// What was last told of each active run and its tasks, and of each DAG.
+#[derive(Default)]
+struct Known {
+    states: HashMap<Place, String>,
+    dags: HashMap<DagId, (bool, i64)>,
+}
+
+/// Runs until the server stops.
+pub(crate) async fn watch(server: Shared) {
+    let live = &server.live;
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut commits: Option<broadcast::Receiver<Change>> = None;
+    let mut known: Option<Known> = None;
+    let mut looks = 0;
+    let mut not_before = Instant::now();
+    loop {
+        let commit = async {
+            match &mut commits {
+                Some(commits) => commits.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = server.stop.cancelled() => return,
+            commit = commit => match commit {
+                Ok(change) => {
+                    if let Some(known) = &mut known {
+                        known.states.insert(place(&change), change.state.clone());
+                    }
+                    live.send(Message::Change(change));
+                }
+                Err(RecvError::Lagged(_)) => live.send(Message::Refresh),
+                Err(RecvError::Closed) => return,
+            },
+            _ = tick.tick() => {
+                if !live.is_watched() {
+                    (commits, known, looks) = (None, None, 0);
+                    continue;
+                }
+                commits.get_or_insert_with(|| server.store().changes());
+                let began = Instant::now();
+                if began < not_before {
+                    continue;
+                }
+                match look(&server, known.take(), looks % DAGS_EVERY == 0).await {
+                    Ok(found) => known = Some(found),
+                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "could not look for changes"),
+                }
+                looks = looks.wrapping_add(1);
+                // A look that takes long is made less often.
+                not_before = Instant::now() + began.elapsed() * 10;
+            }
+        }
+    }
+}
+
+fn place(change: &Change) -> Place {
+    (change.dag_id.clone(), change.run_id.clone(), change.task_id.clone(), change.map_index)
+}
+
+/// Compares with what is known, and tells the differences; without anything known, only looks.
+async fn look(server: &Server, known: Option<Known>, with_dags: bool) -> Result<Known> {
+    let (store, live) = (server.store(), &server.live);
+    let is_first = known.is_none();
+    let mut known = known.unwrap_or_default();
+    let mut found = HashMap::new();
+    let mut active = HashSet::new();
+    for run in store.active_runs(server.now()).await? {
+        let (dag_id, run_id) = (run.row.dag_id, run.row.run_id);
+        for instance in run.instances {
+            let place = (dag_id.clone(), Some(run_id.clone()), Some(instance.task_id), instance.map_index);
+            found.insert(place, instance.state.as_str().to_owned());
+        }
+        found.insert((dag_id.clone(), Some(run_id.clone()), None, -1), run.row.state.as_str().to_owned());
+        active.insert((dag_id, run_id));
+    }
+    let ended: HashSet<(DagId, RunId)> = known
+        .states
+        .keys()
+        .filter_map(|(dag_id, run_id, ..)| Some((dag_id.clone(), run_id.clone()?)))
+        .filter(|run| !active.contains(run))
+        .collect();
+    for (dag_id, run_id) in ended {
+        let Some(run) = store.run(dag_id.as_str(), run_id.as_str()).await? else { continue };
+        for instance in store.instances(run.key).await? {
+            let place = (dag_id.clone(), Some(run_id.clone()), Some(instance.task_id), instance.map_index);
+            tell(live, &known, place, instance.state.as_str());
+        }
+        tell(live, &known, (dag_id, Some(run_id), None, -1), run.state.as_str());
+    }
+    if !is_first {
+        for (place, state) in &found {
+            tell(live, &known, place.clone(), state);
+        }
+    }
+    known.states = found;
+    if with_dags {
+        let dags = store.dags(&DagFilter { include_stale: true, ..DagFilter::default() }).await?.rows;
+        let dags: HashMap<DagId, (bool, i64)> =
+            dags.into_iter().map(|dag| (dag.dag_id, (dag.is_paused, dag.version_key))).collect();
+        for (dag_id, (is_paused, version)) in &dags {
+            let state = match known.dags.get(dag_id) {
+                _ if is_first => continue,
+                Some((before, _)) if before != is_paused => if *is_paused { "paused" } else { "unpaused" },
+                Some((_, before)) if before == version => continue,
+                _ => "version",
+            };
+            live.send(Message::Change(Change {
+                dag_id: dag_id.clone(),
+                run_id: None,
+                task_id: None,
+                map_index: -1,
+                state: state.to_owned(),
+            }));
+        }
+        known.dags = dags;
+    }
+    Ok(known)
+}
+
+fn tell(live: &Live, known: &Known, place: Place, state: &str) {
+    if known.states.get(&place).is_some_and(|before| before == state) {
+        return;
+    }
+    let (dag_id, run_id, task_id, map_index) = place;
+    live.send(Message::Change(Change { dag_id, run_id, task_id, map_index, state: state.to_owned() }));
+}

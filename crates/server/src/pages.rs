@@ -1,0 +1,33 @@
+//! Pages for people.
+
+mod connections;
+mod dag;
+mod grid;
+mod home;
+mod legend;
+mod run;
+mod runs;
+mod strip;
+mod task;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::server::Shared;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/", get(home::page))
+        .route("/dags", get(home::page))
+        .route("/dags/{dag_id}", get(dag::page))
+        .route("/dags/{dag_id}/pause", post(dag::pause))
+        .route("/dags/{dag_id}/trigger", post(dag::trigger))
+        .route("/dags/{dag_id}/runs/{run_id}", get(run::page))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(task::page))
+        .route("/runs", get(runs::page))
+        .route("/connections", get(connections::list).post(connections::save))
+        .route("/connections/new", get(connections::add))
+        .route("/connections/edit/{conn_id}", get(connections::edit))
+        .route("/connections/delete/{conn_id}", post(connections::delete))
+        .route("/legend", get(legend::page))
+}

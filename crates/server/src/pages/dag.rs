@@ -1,0 +1,189 @@
+//! One DAG: its grid, and beside it the DAG's own facts, a run's, or a task's.
+
+use axum::Form;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Redirect};
+use http::{HeaderMap, header};
+use millrace_store::DagRow;
+use minijinja::Value;
+use serde::Deserialize;
+
+use super::grid::{MOST_RUNS, Selected};
+use super::home;
+use crate::actions::TriggerBody;
+use crate::format::When;
+use crate::links;
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::rendering::{Wishes, merged, values};
+use crate::server::{Server, Shared};
+
+const STRIP: u32 = 14;
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let wishes = Wishes::of(&headers);
+    let row = server.dag_row(&dag_id, STRIP).await?;
+    if wishes.wants("row") {
+        let line = home::line(&server, &row).await?;
+        return server.page("parts/dag_row.html", Some(&person), &wishes, values! { line }).await;
+    }
+    let now = server.now();
+    let zone = row.dag.timetable.timezone;
+    let upcoming: Vec<When> = match (row.is_paused, &row.next) {
+        (false, Some(next)) => {
+            let end = row.dag.end_date;
+            let later = row.dag.timetable.runs_between(next.logical_date, chrono::DateTime::<chrono::Utc>::MAX_UTC);
+            let later = later.take_while(|run| end.is_none_or(|end| run.logical_date <= end));
+            let mut times: Vec<_> = later.take(5).map(|run| run.run_after).collect();
+            if times.is_empty() {
+                times.push(next.run_after);
+            }
+            times.into_iter().map(|at| When::new(at, now, zone)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let values = values! {
+        kind => "dag",
+        upcoming,
+        file => row.file_path,
+        version => row.version_number,
+        changed => When::new(row.last_changed_at, now, zone),
+        owner => row.dag.owner,
+        catchup => row.dag.catchup,
+        max_active_runs => row.dag.max_active_runs,
+        max_active_tasks => row.dag.max_active_tasks,
+        params => (!row.dag.params.is_empty()).then(|| serde_json::to_string_pretty(&row.dag.params).unwrap_or_default()),
+        task_count => row.dag.tasks.len(),
+    };
+    let place = Place { row: &row, selected: Selected::default(), runs: Parameters(parameters).number("runs")? };
+    server.dag_page(&person, &wishes, place, values).await
+}
+
+/// Which grid a page shows beside its panel.
+pub(super) struct Place<'a> {
+    pub row: &'a DagRow,
+    pub selected: Selected<'a>,
+    pub runs: Option<u64>,
+}
+
+impl Server {
+    /// The whole page, or only the grid or the panel.
+    pub(super) async fn dag_page(
+        &self,
+        person: &Person,
+        wishes: &Wishes,
+        place: Place<'_>,
+        panel: Value,
+    ) -> Answer {
+        let row = place.row;
+        let address = match (place.selected.run, place.selected.task) {
+            (Some(run), Some(task)) => links::task(row.dag_id.as_str(), run.run_id.as_str(), task),
+            (Some(run), None) => links::run(row.dag_id.as_str(), run.run_id.as_str()),
+            (None, _) => links::dag(row.dag_id.as_str()),
+        };
+        let dag = values! {
+            dag_id => row.dag_id.as_str(),
+            href => links::dag(row.dag_id.as_str()),
+            description => row.dag.description,
+            schedule => row.dag.timetable.describe(),
+            cron => row.dag.timetable.schedule.display_text(),
+            timezone => row.dag.timetable.timezone.name(),
+            tags => row.dag.tags,
+            is_paused => row.is_paused,
+            is_stale => row.is_stale,
+            has_import_error => row.has_import_error,
+            next => row.next.as_ref().filter(|_| !row.is_paused).map(|next| When::new(next.run_after, self.now(), row.dag.timetable.timezone)),
+        };
+        if wishes.wants("panel") {
+            return self.page("parts/panel.html", Some(person), wishes, merged(values! { dag, address }, panel)).await;
+        }
+        let grid = self.grid(row, place.selected, place.runs).await?;
+        let more = Some(MOST_RUNS).filter(|most| place.runs.unwrap_or(0) < *most && grid.total > grid.runs.len() as u64);
+        let template = if wishes.wants("grid") { "parts/grid.html" } else { "dag.html" };
+        self.page(template, Some(person), wishes, merged(values! { dag, address, grid, more_runs => more }, panel)).await
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct PauseForm {
+    is_paused: bool,
+}
+
+pub(super) async fn pause(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<PauseForm>,
+) -> Answer {
+    server.set_paused(&person, &dag_id, form.is_paused).await?;
+    Ok(Redirect::to(&back(&headers, &links::dag(&dag_id))).into_response())
+}
+
+/// The page that the form stood on, if it was ours.
+fn back(headers: &HeaderMap, otherwise: &str) -> String {
+    let referer = headers.get(header::REFERER).and_then(|referer| referer.to_str().ok());
+    let path = referer.and_then(|referer| referer.split_once("://")?.1.find('/').map(|slash| &referer.split_once("://").unwrap_or_default().1[slash..]));
+    match path {
+        Some(path) => links::local(Some(path)).to_owned(),
+        None => otherwise.to_owned(),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct TriggerForm {
+    #[serde(default)]
+    dag_run_id: String,
+    #[serde(default)]
+    logical_date: String,
+    #[serde(default)]
+    conf: String,
+    #[serde(default)]
+    note: String,
+}
+
+pub(super) async fn trigger(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    Form(form): Form<TriggerForm>,
+) -> Answer {
+    let conf = match form.conf.trim() {
+        "" => None,
+        text => Some(serde_json::from_str(text).map_err(|error| Problem::invalid(format!("'conf' is not JSON: {error}")))?),
+    };
+    let given = |text: String| Some(text).filter(|text| !text.trim().is_empty());
+    let body = TriggerBody {
+        dag_run_id: given(form.dag_run_id),
+        logical_date: given(form.logical_date),
+        conf,
+        note: given(form.note),
+    };
+    let (run, _) = server.trigger(&person, &dag_id, body, None).await?;
+    Ok(Redirect::to(&links::run(&dag_id, run.run_id.as_str())).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goes_back_to_pages_of_ours() {
+        let of = |referer: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::REFERER, referer.parse().unwrap());
+            back(&headers, "/dags/a")
+        };
+        assert_eq!(of("http://127.0.0.1:8080/?q=x"), "/?q=x");
+        assert_eq!(of("http://evil.example//evil.example"), "/");
+        assert_eq!(of("nonsense"), "/dags/a");
+        assert_eq!(back(&HeaderMap::new(), "/dags/a"), "/dags/a");
+    }
+}

@@ -1,0 +1,34 @@
+//! What the colours and marks mean.
+
+use axum::extract::State;
+use http::HeaderMap;
+use millrace_model::state::TaskState;
+
+use crate::person::Person;
+use crate::problem::Answer;
+use crate::rendering::{Wishes, values};
+use crate::server::Shared;
+
+const fn meaning(state: TaskState) -> &'static str {
+    match state {
+        TaskState::None => "Waits for the tasks before it.",
+        TaskState::Scheduled => "Everything before it is done; it waits for a slot in its pool or run.",
+        TaskState::Queued => "Waits for a worker.",
+        TaskState::Running => "A worker is at it.",
+        TaskState::Deferred => "Waits for something outside, without holding a slot.",
+        TaskState::AwaitingInput => "Waits for a person's answer.",
+        TaskState::UpForRetry => "Failed, and will be tried again.",
+        TaskState::UpForReschedule => "Looked, found nothing yet, and will look again.",
+        TaskState::Restarting => "Was cleared while it ran; it is stopped, then runs again.",
+        TaskState::Success => "Done.",
+        TaskState::Failed => "Failed, and no try is left.",
+        TaskState::UpstreamFailed => "Never got its chance, because one before it failed.",
+        TaskState::Skipped => "Was not needed this time.",
+        TaskState::Removed => "The DAG no longer has this task.",
+    }
+}
+
+pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
+    let states: Vec<(&str, &str)> = TaskState::ALL.iter().map(|state| (state.as_str(), meaning(*state))).collect();
+    server.page("legend.html", Some(&person), &Wishes::of(&headers), values! { states }).await
+}

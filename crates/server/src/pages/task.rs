@@ -1,0 +1,283 @@
+//! One task in a run: what it does, how its tries went, its log, what it moved, why it waits.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, Query, State};
+use chrono::{DateTime, Utc};
+use http::HeaderMap;
+use millrace_logs::{LogPage, TryId};
+use millrace_store::{CheckpointRow, DagRow, InstanceRow, LedgerRow, TryRow};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::dag::Place;
+use super::grid::{Selected, run_facts};
+use crate::api::instances::instance_of;
+use crate::events::may_still_write;
+use crate::format::{When, clock, count, length, size, span};
+use crate::links;
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::rendering::{Wishes, values};
+use crate::server::{Server, Shared};
+
+#[derive(Serialize)]
+struct TryTab {
+    number: u32,
+    href: String,
+    state: &'static str,
+    took: Option<String>,
+    is_shown: bool,
+}
+
+#[derive(Serialize)]
+struct Progress {
+    name: String,
+    message: String,
+    rows: Option<String>,
+    bytes: Option<String>,
+    /// Rows a second since the checkpoint before.
+    rate: Option<String>,
+    left: Option<String>,
+    /// For the bar.
+    done: Option<u64>,
+    total: Option<u64>,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct Movement {
+    stage: String,
+    source: String,
+    target: String,
+    rows: Vec<(&'static str, String)>,
+    bytes: Option<String>,
+    took: String,
+    checksum: Option<String>,
+    remote: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    number: usize,
+    at: String,
+    level: &'static str,
+    text: String,
+}
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let wishes = Wishes::of(&headers);
+    let parameters = Parameters(parameters);
+    let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, -1).await?;
+    let row = server.dag_row(&dag_id, 0).await?;
+    let now = server.now();
+    let (store, masker) = (server.store(), server.options.vault.masker());
+    let tries = store.tries(instance.key).await?;
+    let newest = tries.last().map_or(instance.try_number, |last| last.try_number);
+    let shown = parameters.number::<u32>("try")?.unwrap_or(newest);
+    let this = tries.iter().find(|one| one.try_number == shown);
+    let id = TryId {
+        dag_id: dag_id.clone(),
+        run_id: run_id.clone(),
+        task_id: task_id.clone(),
+        map_index: -1,
+        try_number: shown,
+    };
+    let log = server.options.logs.read_page(&id, 0).await.map_err(|error| Problem::internal(&error))?;
+    let (is_live, href) = (shown == newest && may_still_write(instance.state), links::task(&dag_id, &run_id, &task_id));
+    let ledger: Vec<LedgerRow> = store.ledger(instance.key).await?;
+    let ledger = ledger.iter().filter(|row| row.try_number == shown).map(movement).collect::<Vec<_>>();
+    let version = store.dag_version(run.version_key).await?;
+    let task = version.task(&task_id);
+    let waits = !instance.state.is_finished() && !may_still_write(instance.state);
+    let why = if waits { why(&server, run.key, &task_id).await? } else { Vec::new() };
+    let values = values! {
+        kind => "task",
+        run => run_facts(&row, &run, now),
+        task => values! {
+            task_id,
+            href,
+            operator => instance.operator,
+            state => instance.state.as_str(),
+            reason => instance.state_reason,
+            try_number => instance.try_number,
+            tries => instance.max_tries + 1,
+            pool => instance.pool,
+            description => task.and_then(|task| task.description.clone()),
+            depends_on => task.map(|task| task.depends_on.iter().map(|id| (id.to_string(), links::task(&dag_id, &run_id, id.as_str()))).collect::<Vec<_>>()).unwrap_or_default(),
+            trigger_rule => task.map(|task| task.trigger_rule.as_str()),
+            next_try => instance.next_try_at.map(|at| When::new(at, now, row.dag.timetable.timezone)),
+        },
+        attempt => facts(&row, &instance, this, now),
+        tabs => tabs(&tries, shown, &href, now),
+        shown,
+        error => this.and_then(|one| one.error.as_deref()).map(|text| masker.mask(text)),
+        checkpoints => progress(&store.checkpoints(instance.key, Some(shown)).await?),
+        ledger,
+        rendered => this.and_then(|one| one.rendered.as_ref()).map(|value| rendered(&masker.mask_value(value))),
+        why,
+        log => log.as_ref().map(|page| lines(page, |text| masker.mask(text))),
+        log_events => format!("{href}/log-events?try={shown}"),
+        log_offset => log.as_ref().map_or(0, |page| page.next_offset),
+        log_goes_on => is_live || log.as_ref().is_some_and(|page| !page.is_at_end),
+        download => format!(
+            "/api/v1/dags/{}/dagRuns/{}/taskInstances/{}/logs/{shown}",
+            links::segment(&dag_id), links::segment(&run_id), links::segment(&task_id)
+        ),
+        is_live,
+    };
+    let selected = Selected { run: Some(&run), task: Some(&task_id) };
+    server.dag_page(&person, &wishes, Place { row: &row, selected, runs: parameters.number("runs")? }, values).await
+}
+
+async fn why(server: &Server, run: i64, task_id: &str) -> Answer<Vec<(bool, String)>> {
+    Ok(server.why(run, task_id).await?.into_iter().map(|condition| (condition.ok, condition.text)).collect())
+}
+
+#[derive(Serialize)]
+struct Attempt {
+    state: &'static str,
+    reason: Option<String>,
+    queued: Option<When>,
+    started: Option<When>,
+    ended: Option<When>,
+    took: Option<String>,
+    owner: Option<String>,
+}
+
+fn facts(row: &DagRow, instance: &InstanceRow, this: Option<&TryRow>, now: DateTime<Utc>) -> Attempt {
+    let when = |at| When::new(at, now, row.dag.timetable.timezone);
+    match this {
+        Some(one) => Attempt {
+            state: one.state.as_str(),
+            reason: one.state_reason.clone(),
+            queued: Some(when(one.queued_at)),
+            started: one.start_date.map(when),
+            ended: one.end_date.map(when),
+            took: span(one.start_date, one.end_date, now).map(length),
+            owner: Some(one.owner.clone()),
+        },
+        None => Attempt {
+            state: instance.state.as_str(),
+            reason: instance.state_reason.clone(),
+            queued: instance.queued_at.map(when),
+            started: instance.start_date.map(when),
+            ended: instance.end_date.map(when),
+            took: span(instance.start_date, instance.end_date, now).map(length),
+            owner: None,
+        },
+    }
+}
+
+fn tabs(tries: &[TryRow], shown: u32, href: &str, now: DateTime<Utc>) -> Vec<TryTab> {
+    // A lost worker's try is given again under its number, and writes the same log: one tab.
+    let mut newest: BTreeMap<u32, &TryRow> = BTreeMap::new();
+    newest.extend(tries.iter().map(|one| (one.try_number, one)));
+    newest
+        .into_values()
+        .map(|one| TryTab {
+            number: one.try_number,
+            href: format!("{href}?try={}", one.try_number),
+            state: one.state.as_str(),
+            took: span(one.start_date, one.end_date, now).map(length),
+            is_shown: one.try_number == shown,
+        })
+        .collect()
+}
+
+fn progress(rows: &[CheckpointRow]) -> Vec<Progress> {
+    let mut before: BTreeMap<&str, &CheckpointRow> = BTreeMap::new();
+    let mut shown: Vec<Progress> = Vec::new();
+    for row in rows {
+        let point = &row.checkpoint;
+        let since = before.insert(&point.name, row);
+        let per_second = since.and_then(|since| {
+            let seconds = (point.at - since.checkpoint.at).num_milliseconds() as f64 / 1000.0;
+            let rows = point.rows?.checked_sub(since.checkpoint.rows?)?;
+            (seconds > 0.0 && rows > 0).then_some(rows as f64 / seconds)
+        });
+        let left = match (per_second, point.rows, point.total_rows) {
+            (Some(rate), Some(rows), Some(total)) if total > rows => {
+                Some(length(chrono::TimeDelta::seconds(((total - rows) as f64 / rate) as i64)))
+            }
+            _ => None,
+        };
+        let next = Progress {
+            name: point.name.clone(),
+            message: point.message.clone(),
+            rows: point.rows.map(count),
+            bytes: point.bytes.map(size),
+            rate: per_second.map(|rate| count(rate as u64)),
+            left,
+            done: point.rows.filter(|_| point.total_rows.is_some()),
+            total: point.total_rows,
+            at: clock(point.at),
+        };
+        // The newest of a name stands for those before it.
+        match shown.iter_mut().find(|shown| shown.name == next.name) {
+            Some(old) => *old = next,
+            None => shown.push(next),
+        }
+    }
+    shown
+}
+
+fn movement(row: &LedgerRow) -> Movement {
+    let entry = &row.entry;
+    let rows = [
+        ("read", entry.rows_read),
+        ("written", entry.rows_written),
+        ("inserted", entry.rows_inserted),
+        ("updated", entry.rows_updated),
+        ("deleted", entry.rows_deleted),
+        ("rejected", entry.rows_rejected),
+    ];
+    Movement {
+        stage: entry.stage.clone(),
+        source: entry.source.clone(),
+        target: entry.target.clone(),
+        rows: rows.into_iter().filter_map(|(name, rows)| Some((name, count(rows?)))).collect(),
+        bytes: entry.bytes.map(size),
+        took: length(entry.ended_at - entry.started_at),
+        checksum: entry.checksum.clone(),
+        remote: entry.remote_ids.clone(),
+    }
+}
+
+/// Name and text of each parameter.
+fn rendered(value: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    };
+    match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+        other => vec![("parameters".to_owned(), text(other))],
+    }
+}
+
+fn lines(page: &LogPage, mask: impl Fn(&str) -> String) -> Vec<Line> {
+    let level = |level| match level {
+        millrace_logs::Level::Debug => "debug",
+        millrace_logs::Level::Info => "info",
+        millrace_logs::Level::Warning => "warning",
+        millrace_logs::Level::Error => "error",
+    };
+    page.lines
+        .iter()
+        .enumerate()
+        .map(|(place, line)| Line {
+            number: place + 1,
+            at: line.at.map(clock).unwrap_or_default(),
+            level: level(line.level),
+            text: mask(&line.text),
+        })
+        .collect()
+}

@@ -1,0 +1,97 @@
+//! Passwords: hashed with Argon2id, and remembered for a short while once they were right, so that HTTP Basic does not
+//! cost a hash with every request.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::Argon2;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+#[derive(Debug, thiserror::Error)]
+#[error("could not hash the password: {problem}")]
+pub struct HashError {
+    problem: String,
+}
+
+/// An Argon2id hash with its salt and parameters (PHC string).
+pub fn hash_password(password: &str) -> Result<String, HashError> {
+    let hash = Argon2::default()
+        .hash_password(password.as_bytes())
+        .map_err(|error| HashError { problem: error.to_string() })?;
+    Ok(hash.to_string())
+}
+
+/// False also for a hash that cannot be read.
+pub fn verify_password(password: &str, hash: &str) -> bool {
+    PasswordHash::new(hash)
+        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+/// What an unknown user's password is compared with, so that the answer takes as long as for a known one.
+pub(crate) fn hash_of_nobody() -> &'static str {
+    static HASH: OnceLock<String> = OnceLock::new();
+    HASH.get_or_init(|| hash_password("nobody's password").unwrap_or_default())
+}
+
+pub(crate) fn keyed_digest(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes keys of any length; an error is not possible.
+    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else { return [0; 32] };
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+const REMEMBERED_FOR: Duration = Duration::from_mins(5);
+const MOST_REMEMBERED: usize = 1024;
+
+/// Digests of passwords that were right a moment ago, with the hash they were right for: a changed password is at once
+/// another digest.
+#[derive(Default)]
+pub(crate) struct Verified {
+    until: Mutex<HashMap<[u8; 32], Instant>>,
+}
+
+impl Verified {
+    pub fn contains(&self, digest: &[u8; 32]) -> bool {
+        let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.get(digest).is_some_and(|until| Instant::now() < *until)
+    }
+
+    pub fn remember(&self, digest: [u8; 32]) {
+        let now = Instant::now();
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.len() >= MOST_REMEMBERED {
+            until.retain(|_, until| now < *until);
+        }
+        if until.len() < MOST_REMEMBERED {
+            until.insert(digest, now + REMEMBERED_FOR);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_fits_its_own_password_only() {
+        let hash = hash_password("correct horse").unwrap();
+        assert!(hash.starts_with("$argon2id$"), "{hash}");
+        assert!(verify_password("correct horse", &hash));
+        assert!(!verify_password("correct horse ", &hash));
+        assert!(!verify_password("", &hash));
+        assert!(!verify_password("correct horse", "not a hash"));
+        assert_ne!(hash, hash_password("correct horse").unwrap(), "the salt differs");
+    }
+
+    #[test]
+    fn parts_of_a_digest_cannot_be_shifted() {
+        assert_ne!(keyed_digest(b"k", &[b"ab", b"c"]), keyed_digest(b"k", &[b"a", b"bc"]));
+    }
+}

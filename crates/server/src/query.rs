@@ -1,0 +1,96 @@
+//! Parameters of a list, as they stand in an address.
+
+use std::str::FromStr;
+
+use millrace_model::state::{RunState, RunType};
+
+use crate::problem::{Answer, Problem};
+
+/// The most rows that one answer holds.
+pub(crate) const MOST_ROWS: u64 = 100;
+const USUAL_ROWS: u64 = 50;
+
+/// Name and value, in the order of the address.
+pub(crate) struct Parameters(pub Vec<(String, String)>);
+
+impl Parameters {
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str()).collect()
+    }
+
+    pub fn number<T: FromStr>(&self, name: &str) -> Answer<Option<T>> {
+        let read = |text: &str| {
+            text.parse().map_err(|_| {
+                Problem::invalid(format!("parameter '{name}' must be a whole number, not '{}'", shortened(text)))
+            })
+        };
+        self.text(name).map(read).transpose()
+    }
+
+    pub fn flag(&self, name: &str) -> Answer<Option<bool>> {
+        match self.text(name) {
+            None => Ok(None),
+            Some("true" | "True" | "1") => Ok(Some(true)),
+            Some("false" | "False" | "0") => Ok(Some(false)),
+            Some(other) => {
+                Err(Problem::invalid(format!("parameter '{name}' must be true or false, not '{}'", shortened(other))))
+            }
+        }
+    }
+
+    /// Limit (50 unless told, never more than 100) and offset.
+    pub fn page(&self) -> Answer<(u64, u64)> {
+        let limit = self.number::<u64>("limit")?.unwrap_or(USUAL_ROWS).min(MOST_ROWS);
+        Ok((limit, self.number::<u64>("offset")?.unwrap_or(0)))
+    }
+
+    pub fn run_states(&self) -> Answer<Vec<RunState>> {
+        self.all("state").into_iter().map(|text| RunState::parse(text).ok_or_else(|| unknown("state", text, RunState::ALL))).collect()
+    }
+
+    pub fn run_type(&self) -> Answer<Option<RunType>> {
+        self.text("run_type").map(|text| RunType::parse(text).ok_or_else(|| unknown("run_type", text, RunType::ALL))).transpose()
+    }
+}
+
+fn unknown(name: &str, text: &str, known: &[impl ToString]) -> Problem {
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    Problem::invalid(format!("parameter '{name}' must be one of {}, not '{}'", known.join(", "), shortened(text)))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(pairs: &[(&str, &str)]) -> Parameters {
+        Parameters(pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect())
+    }
+
+    #[test]
+    fn pages_are_capped() {
+        assert_eq!(parameters(&[]).page().unwrap(), (50, 0));
+        assert_eq!(parameters(&[("limit", "1000"), ("offset", "7")]).page().unwrap(), (100, 7));
+        assert_eq!(parameters(&[("limit", "-1")]).page().unwrap_err().code.http_status, 422);
+        assert_eq!(parameters(&[("offset", "x")]).page().unwrap_err().code.http_status, 422);
+    }
+
+    #[test]
+    fn states_and_flags_are_words() {
+        assert_eq!(
+            parameters(&[("state", "failed"), ("state", "running")]).run_states().unwrap(),
+            [RunState::Failed, RunState::Running]
+        );
+        let problem = parameters(&[("state", "green")]).run_states().unwrap_err();
+        assert!(problem.detail.contains("queued, running, success, failed"), "{}", problem.detail);
+        assert_eq!(parameters(&[("paused", "false")]).flag("paused").unwrap(), Some(false));
+        assert!(parameters(&[("paused", "maybe")]).flag("paused").is_err());
+    }
+}

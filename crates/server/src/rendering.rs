@@ -1,0 +1,132 @@
+//! Pages from templates.
+
+use axum::response::{Html, IntoResponse, Response};
+use http::HeaderMap;
+use minijinja::{Environment, Value, context};
+
+use crate::person::{Person, Role};
+use crate::problem::{Answer, Problem};
+use crate::server::Server;
+use crate::sessions::cookie;
+use crate::{assets, format};
+
+/// What a template sees, each value as it is serialized: `values! { name, other => expression }`.
+macro_rules! values {
+    (@value $key:ident) => { &$key };
+    (@value $key:ident $value:expr) => { &$value };
+    ($($key:ident $(=> $value:expr)?),* $(,)?) => {
+        [$((
+            stringify!($key),
+            minijinja::Value::from(minijinja::value::Serde($crate::rendering::values!(@value $key $($value)?))),
+        )),*]
+        .into_iter()
+        .collect::<minijinja::Value>()
+    };
+}
+pub(crate) use values;
+
+/// `first` and what else `second` holds.
+pub(crate) fn merged(first: Value, second: Value) -> Value {
+    context! { ..first, ..second }
+}
+
+pub(crate) struct Rendering {
+    environment: Environment<'static>,
+}
+
+impl Rendering {
+    pub fn new() -> Self {
+        Self { environment: environment() }
+    }
+
+    fn render(&self, name: &str, values: Value) -> Answer<String> {
+        // In a development build the files are read from disk, and again for every page.
+        let text = if cfg!(debug_assertions) {
+            environment().get_template(name).and_then(|template| template.render(values))
+        } else {
+            self.environment.get_template(name).and_then(|template| template.render(values))
+        };
+        text.map_err(|error| Problem::internal(&error))
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_loader(|name| Ok(assets::template(name)));
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment.add_function("asset", |name: &str| assets::address(name));
+    environment.add_filter("words", |state: &str| format::words(state));
+    environment.add_filter("count", |number: u64| format::count(number));
+    environment
+}
+
+/// What a request says about how it wants its page.
+pub(crate) struct Wishes {
+    /// `light`, `dark`, or as the machine is set.
+    theme: Option<&'static str>,
+    /// Only this part of the page, for a script that puts it in place.
+    pub part: Option<String>,
+}
+
+impl Wishes {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let theme = match cookie(headers, "millrace_theme") {
+            Some("light") => Some("light"),
+            Some("dark") => Some("dark"),
+            _ => None,
+        };
+        let part = headers.get("x-part").and_then(|part| part.to_str().ok()).map(str::to_owned);
+        Self { theme, part }
+    }
+
+    pub fn wants(&self, part: &str) -> bool {
+        self.part.as_deref() == Some(part)
+    }
+}
+
+impl Server {
+    /// `values` and what every page needs: who looks, the health dot, the theme.
+    pub async fn page(&self, name: &str, person: Option<&Person>, wishes: &Wishes, values: Value) -> Answer {
+        let health = match person {
+            Some(_) => Some(self.scheduler_health().await?),
+            None => None,
+        };
+        let person = person.map(|person| {
+            values! {
+                name => person.name,
+                role => person.role.as_str(),
+                may_change => person.role >= Role::User,
+                is_admin => person.role >= Role::Admin,
+                csrf => person.form_token(),
+            }
+        });
+        let common = values! { person, health, theme => wishes.theme, now => self.now().to_rfc3339() };
+        let text = self.rendering.render(name, merged(values, common))?;
+        Ok(Html(text).into_response())
+    }
+
+    pub fn error_page(&self, problem: &Problem, wishes: &Wishes, person: Option<&Person>) -> Answer<Response> {
+        let person = person.map(|person| {
+            values! {
+                name => person.name,
+                role => person.role.as_str(),
+                may_change => false,
+                is_admin => person.role >= Role::Admin,
+                csrf => person.form_token(),
+            }
+        });
+        let values = values! {
+            status => problem.code.http_status,
+            code => problem.code.name,
+            title => problem.code.name.replace('_', " "),
+            detail => problem.detail,
+            help => problem.code.explanation,
+            person,
+            health => (),
+            theme => wishes.theme,
+            now => self.now().to_rfc3339(),
+        };
+        let text = self.rendering.render("error.html", values)?;
+        Ok((problem.status(), Html(text)).into_response())
+    }
+}

@@ -1,0 +1,92 @@
+//! Signing in and out.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Form, Json};
+use axum::extract::rejection::JsonRejection;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use millrace_model::error_code::ErrorCode;
+use millrace_model::instant::format_utc_micros;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::links;
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::rendering::{Wishes, values};
+use crate::server::Shared;
+use crate::sessions::{Kind, session_cookie};
+
+#[derive(Deserialize)]
+pub(crate) struct Next {
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Credentials {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    next: Option<String>,
+}
+
+pub(crate) async fn page(State(server): State<Shared>, Query(query): Query<Next>, headers: HeaderMap) -> Answer {
+    let values = values! { next => links::local(query.next.as_deref()), username => "", problem => () };
+    server.page("sign_in.html", None, &Wishes::of(&headers), values).await
+}
+
+pub(crate) async fn sign_in(
+    State(server): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Form(given): Form<Credentials>,
+) -> Answer {
+    let next = links::local(given.next.as_deref());
+    let (status, problem) = match server.person_of_password(peer.ip(), &given.username, &given.password).await {
+        Ok(Some(person)) => {
+            let (token, ends) = server.begin_session(&person.name, Kind::Session).await?;
+            let seconds = (ends - server.now()).num_seconds();
+            return with_cookie(Redirect::to(next).into_response(), &session_cookie(&headers, &token, seconds));
+        }
+        Ok(None) => (StatusCode::UNAUTHORIZED, "User name and password do not fit together.".to_owned()),
+        Err(problem) if problem.code == ErrorCode::TOO_MANY_REQUESTS => (problem.status(), problem.detail),
+        Err(problem) => return Err(problem),
+    };
+    let values = values! { next, username => given.username, problem };
+    let mut response = server.page("sign_in.html", None, &Wishes::of(&headers), values).await?;
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+pub(crate) async fn sign_out(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
+    server.end_session(&person).await?;
+    with_cookie(Redirect::to("/sign-in").into_response(), &session_cookie(&headers, "", 0))
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Answer {
+    let value = HeaderValue::from_str(cookie).map_err(|error| Problem::internal(&error))?;
+    response.headers_mut().append(header::SET_COOKIE, value);
+    Ok(response)
+}
+
+/// `POST /api/v1/auth/token`
+pub(crate) async fn token(
+    State(server): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    given: Result<Json<Credentials>, JsonRejection>,
+) -> Answer<(StatusCode, Json<Value>)> {
+    let Json(given) = given.map_err(|_| {
+        Problem::new(ErrorCode::BAD_REQUEST, "send a JSON object with \"username\" and \"password\"")
+    })?;
+    let Some(person) = server.person_of_password(peer.ip(), &given.username, &given.password).await? else {
+        return Err(Problem::new(ErrorCode::UNAUTHENTICATED, "user name and password do not fit together")
+            .header(header::WWW_AUTHENTICATE, "Basic realm=\"Millrace\", charset=\"UTF-8\""));
+    };
+    let (token, ends) = server.begin_session(&person.name, Kind::Bearer).await?;
+    let body = json!({"access_token": token, "token_type": "bearer", "expires_at": format_utc_micros(ends)});
+    Ok((StatusCode::CREATED, Json(body)))
+}
