@@ -56,7 +56,7 @@ impl Browser {
     }
 
     async fn text(&self) -> String {
-        self.find("body").await.text().await.unwrap()
+        self.run("return document.body ? document.body.innerText : ''").await.as_str().unwrap_or_default().to_owned()
     }
 
     async fn run(&self, script: &str) -> Value {
@@ -118,7 +118,11 @@ async fn from_the_list_to_the_failed_task_s_log_in_two_clicks() {
     let (_daemon, address) = standalone(&home);
     home.ok(&["dags", "unpause", "demo_failure"]);
     home.run(&["dags", "trigger", "demo_failure", "--run-id", "red", "--wait"]).exits(1);
-    wait_until("the demo run has ended", PATIENCE, async || home.run_states("demo_orders").values().all(|state| state == "success")).await.unwrap();
+    wait_until("the demo run has ended", PATIENCE, async || {
+        home.run_states("demo_orders").values().all(|state| state == "success")
+    })
+    .await
+    .unwrap();
 
     let browser = Browser::open(address).await;
     // Without signing in there is only the sign-in page, and it leads back to where one wanted to go.

@@ -66,7 +66,7 @@ fn a_setting_lets_new_dags_start_unpaused() {
     fs::write(home.file("millrace.toml"), "dags_are_paused_at_creation = false\n").unwrap();
     assert_eq!(home.json(&["dags", "list"])[0]["is_paused"], false);
     fs::write(home.file("millrace.toml"), "dags_are_paused_at_creaton = false\n").unwrap();
-    let output = home.run(&["dags", "list"]).exits(1);
+    let output = home.run(&["dags", "list"]).exits(2);
     assert!(
         output.stderr.contains("dags_are_paused_at_creaton") && output.stderr.contains("did you mean"),
         "{}",
@@ -427,7 +427,7 @@ fn waiting_for_a_run_that_nobody_will_start_is_refused_at_once() {
     assert_eq!(run["logical_date"], "2024-02-03T04:05:06.000000Z");
     let twice = home.run(&["dags", "trigger", "hello", "--run-id", "mine"]).exits(1);
     assert!(twice.stderr.contains("mine"), "{}", twice.stderr);
-    home.run(&["dags", "trigger", "hello", "--conf", "[1]"]).exits(1);
+    home.run(&["dags", "trigger", "hello", "--conf", "[1]"]).exits(2);
 }
 
 #[test]
@@ -466,7 +466,7 @@ fn connections_are_kept_shown_masked_and_handed_on() {
     home.ok(&["connections", "add", "lake", "--conn-uri", "aws://key:se%2Fcret%40x@/?region_name=eu-north-1"]);
     home.ok(&["connections", "add", "file", "--conn-type", "sqlite", "--conn-schema", "/tmp/x.db"]);
     home.run(&["connections", "add", "shop", "--conn-uri", "mysql://other"]).exits(1);
-    home.run(&["connections", "add", "bad id", "--conn-uri", "mysql://other"]).exits(1);
+    home.run(&["connections", "add", "bad id", "--conn-uri", "mysql://other"]).exits(2);
 
     let shop = home.json(&["connections", "get", "shop"]);
     assert_eq!((&shop["host"], &shop["port"], &shop["password"]), (&json!("db.example"), &json!(3306), &json!("***")));

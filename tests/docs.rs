@@ -88,7 +88,10 @@ fn commands(text: &str) -> Vec<Vec<String>> {
             lines.push(line.to_owned());
         }
     }
-    let spans = text.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")));
+    let spans = text
+        .split("```")
+        .step_by(2)
+        .flat_map(|prose| prose.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")));
     lines.extend(spans);
     lines.iter().filter_map(|line| words_of_ours(line)).collect()
 }
@@ -161,7 +164,10 @@ fn the_page_of_operators_is_what_the_program_says() {
         fs::write(&path, &page).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page, "docs/operators.md is out of date: WRITE_DOCS=1 cargo test -p millrace-cli --test docs writes it");
+    assert!(
+        written == page,
+        "docs/operators.md is out of date: WRITE_DOCS=1 cargo test -p millrace-cli --test docs writes it"
+    );
 }
 
 /// The table of parameters, as the command shows it in its plain form.

@@ -26,7 +26,10 @@ pub async fn dag(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<DagRo
 pub async fn runnable(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<DagRow> {
     let row = dag(app, store, dag_id).await?;
     if row.is_stale {
-        bail!("the file of DAG {dag_id} ({}) is gone; its past runs are kept, but nothing new is started", row.file_path);
+        bail!(
+            "the file of DAG {dag_id} ({}) is gone; its past runs are kept, but nothing new is started",
+            row.file_path
+        );
     }
     Ok(row)
 }
