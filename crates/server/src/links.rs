@@ -27,10 +27,6 @@ pub(crate) fn task(dag_id: &str, run_id: &str, task_id: &str) -> String {
     format!("{}/tasks/{}", run(dag_id, run_id), segment(task_id))
 }
 
-pub(crate) fn connection(conn_id: &str) -> String {
-    format!("/connections/{}", segment(conn_id))
-}
-
 pub(crate) fn api_run(dag_id: &str, run_id: &str) -> String {
     format!("/api/v1/dags/{}/dagRuns/{}", segment(dag_id), segment(run_id))
 }

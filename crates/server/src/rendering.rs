@@ -15,12 +15,10 @@ macro_rules! values {
     (@value $key:ident) => { &$key };
     (@value $key:ident $value:expr) => { &$value };
     ($($key:ident $(=> $value:expr)?),* $(,)?) => {
-        [$((
+        minijinja::Value::from_pairs([$((
             stringify!($key),
             minijinja::Value::from(minijinja::value::Serde($crate::rendering::values!(@value $key $($value)?))),
-        )),*]
-        .into_iter()
-        .collect::<minijinja::Value>()
+        )),*])
     };
 }
 pub(crate) use values;

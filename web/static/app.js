@@ -1,0 +1,387 @@
+// What pages do beyond links and forms: live updates, the grid's keys, logs that grow, dialogs. Every page works without.
+
+const $ = (selector, root = document) => root.querySelector(selector);
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+const csrf = () => $('meta[name="csrf"]')?.content ?? "";
+
+async function ask(method, address, body) {
+  const headers = { "X-CSRF-Token": csrf(), "X-Millrace-Page": "1" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const response = await fetch(address, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  if (response.status === 401) location.href = "/sign-in?next=" + encodeURIComponent(location.pathname + location.search);
+  const answer = response.headers.get("content-type")?.includes("json") ? await response.json() : null;
+  if (!response.ok) throw new Error(answer?.detail ?? `The server answered ${response.status}.`);
+  return answer;
+}
+
+/* Theme: a cookie, so that the server draws it right from the start. */
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-theme-switch]")) return;
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  document.cookie = `millrace_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
+});
+
+/* Times. */
+function ago(instant) {
+  const seconds = Math.trunc((Date.now() - instant) / 1000);
+  const n = Math.abs(seconds);
+  if (n < 5) return "now";
+  const text = n < 60 ? `${n} s` : n < 3600 ? `${Math.trunc(n / 60)} min` : n < 172800 ? `${Math.trunc(n / 3600)} h` : `${Math.trunc(n / 86400)} d`;
+  return seconds > 0 ? `${text} ago` : `in ${text}`;
+}
+setInterval(() => {
+  for (const time of $$("time[data-ago]")) {
+    const text = ago(Date.parse(time.dateTime));
+    if (time.textContent !== text) time.textContent = text;
+  }
+}, 5000);
+
+/* Search: `/` goes there, typing filters what is on the page, Enter searches everything. */
+const search = $("[data-search]");
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, dialog");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    search?.focus();
+    search?.select();
+  }
+  if (event.key === "Escape" && event.target === search) search.blur();
+});
+function filter() {
+  const rows = $$("tr[data-find]");
+  if (!rows.length) return;
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let shown = 0;
+  for (const row of rows) {
+    row.hidden = !words.every((word) => row.dataset.find.includes(word));
+    if (!row.hidden) shown++;
+  }
+  const none = $("#no-match");
+  if (none) none.hidden = shown > 0;
+}
+search?.addEventListener("input", filter);
+
+/* Pause and run. */
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (form.dataset.pause) {
+    event.preventDefault();
+    const button = $("button", form);
+    const paused = button.getAttribute("aria-checked") === "true";
+    button.setAttribute("aria-checked", String(!paused));
+    try {
+      await ask("PATCH", `/api/v1/dags/${encodeURIComponent(form.dataset.pause)}`, { is_paused: paused });
+      refresh((part) => part.dataset.live === form.dataset.pause);
+      form.elements.is_paused.value = String(!paused);
+    } catch (error) {
+      button.setAttribute("aria-checked", String(paused));
+      say(error.message);
+    }
+  } else if (form.dataset.trigger) {
+    event.preventDefault();
+    openTrigger(form.dataset.trigger);
+  } else if (form.dataset.confirm && !form.dataset.confirmed) {
+    event.preventDefault();
+    const dialog = $("#confirm");
+    $("[data-question]", dialog).textContent = form.dataset.confirm;
+    $("[data-what]", dialog).textContent = form.dataset.what ?? "";
+    dialog.onclose = () => {
+      if (dialog.returnValue === "yes") form.submit();
+      dialog.returnValue = "";
+    };
+    dialog.showModal();
+  }
+});
+
+function openTrigger(dag) {
+  const dialog = $("#trigger");
+  const form = $("form", dialog);
+  const problem = $(".problem", dialog);
+  form.reset();
+  problem.hidden = true;
+  $("[data-name]", dialog).textContent = dag;
+  form.onsubmit = async (event) => {
+    if (event.submitter?.value === "cancel") return;
+    event.preventDefault();
+    const body = {};
+    try {
+      const conf = form.elements.conf.value.trim();
+      if (conf) {
+        try { body.conf = JSON.parse(conf); } catch (error) { throw new Error(`The configuration is not JSON: ${error.message}`); }
+      }
+      for (const name of ["logical_date", "dag_run_id", "note"]) {
+        const text = form.elements[name].value.trim();
+        if (text) body[name] = text;
+      }
+      const run = await ask("POST", `/api/v1/dags/${encodeURIComponent(dag)}/dagRuns`, body);
+      dialog.close();
+      if (run.notice) say(run.notice);
+      if ($(".split")?.dataset.dag === dag) show(run.page, true);
+      else refresh((part) => part.dataset.live === dag);
+    } catch (error) {
+      problem.textContent = error.message;
+      problem.hidden = false;
+    }
+  };
+  dialog.showModal();
+}
+
+function say(text) {
+  const place = $("#offline");
+  place.textContent = text;
+  place.hidden = false;
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => { place.hidden = true; }, 6000);
+}
+
+/* Parts of the page that the server draws anew. */
+async function fetchPart(address, part) {
+  const response = await fetch(address, { headers: { "X-Part": part, "X-Millrace-Page": "1" } });
+  if (response.status === 401) location.reload();
+  if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+  const holder = document.createElement("template");
+  holder.innerHTML = await response.text();
+  return holder.content;
+}
+const busy = new Map();
+function refresh(wanted) {
+  for (const part of $$("[data-live]")) if (wanted(part)) refreshSoon(part);
+}
+/* At once, and then no more often than every second. */
+function refreshSoon(part) {
+  const key = part.id;
+  const state = busy.get(key);
+  if (state) { state.again = true; return; }
+  const mine = { again: false };
+  busy.set(key, mine);
+  redraw(part).catch(() => {}).finally(() => setTimeout(() => {
+    busy.delete(key);
+    const now = document.getElementById(key);
+    if (mine.again && now) refreshSoon(now);
+  }, 1000));
+}
+async function redraw(part) {
+  const fresh = await fetchPart(part.dataset.src, part.dataset.part);
+  const old = document.getElementById(part.id);
+  if (!old || old.dataset.src !== part.dataset.src) return;
+  const isFacts = old.id === "facts";
+  // A log that has just begun comes with its whole panel.
+  if (isFacts && fresh.querySelector("#log") && $("#no-log")) return replacePanel(fresh);
+  const next = isFacts ? fresh.querySelector("#facts") : fresh.firstElementChild;
+  if (!next) return;
+  const focused = document.activeElement?.dataset?.cell;
+  const box = old.scrollLeft;
+  for (const open of $$("details[open]", old)) $(`#${open.id}`, next)?.setAttribute("open", "");
+  if (old.hidden) next.hidden = true;
+  old.replaceWith(next);
+  next.scrollLeft = box;
+  if (focused) cell(focused)?.focus({ preventScroll: true });
+  if (next.dataset.find !== undefined) filter();
+}
+const cell = (name) => $(`[data-cell="${CSS.escape(name)}"]`);
+
+function patch(change) {
+  if ($(".split")?.dataset.dag !== change.dag || !change.run) return;
+  const found = cell(`${change.run}|${change.task ?? ""}`);
+  if (!found) return;
+  found.className = found.className.replace(/\bs-\w+/, `s-${change.state}`);
+  const use = $("use", found);
+  if (use) use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${change.state}`));
+}
+
+function listen() {
+  if (!csrf()) return;
+  const dag = $(".split")?.dataset.dag;
+  const events = new EventSource("/events" + (dag ? `?dag=${encodeURIComponent(dag)}` : ""));
+  let wasLost = false;
+  events.addEventListener("open", () => {
+    $("#offline").hidden = true;
+    // What happened between the drawing of the page and now.
+    setTimeout(() => refresh(() => true), wasLost ? 0 : 1500);
+    wasLost = false;
+  });
+  events.addEventListener("error", () => {
+    wasLost = true;
+    const place = $("#offline");
+    place.textContent = "Lost the connection to Millrace; trying again.";
+    setTimeout(() => { if (wasLost) place.hidden = false; }, 2000);
+  });
+  events.addEventListener("changes", (event) => {
+    const changes = JSON.parse(event.data);
+    changes.forEach(patch);
+    const dags = new Set(changes.map((change) => change.dag));
+    const ended = changes.some((change) => !change.task);
+    refresh((part) => (part.dataset.live === "*" ? ended : dags.has(part.dataset.live)));
+  });
+  events.addEventListener("refresh", () => refresh(() => true));
+  addEventListener("pagehide", () => events.close());
+}
+
+/* The panel beside the grid. */
+function replacePanel(fresh) {
+  stopLog();
+  const next = fresh.querySelector("#panel");
+  $("#panel").replaceWith(next);
+  startLog();
+}
+async function show(address, push) {
+  try {
+    const fresh = await fetchPart(address, "panel");
+    replacePanel(fresh);
+  } catch {
+    location.href = address;
+    return;
+  }
+  if (push) history.pushState({}, "", address);
+  const path = new URL(address, location.href).pathname;
+  for (const on of $$("#grid .on")) on.classList.remove("on");
+  for (const link of $$("#grid [data-cell]")) {
+    if (new URL(link.href).pathname === path) {
+      link.classList.add("on");
+      link.closest("tr")?.classList.add("on");
+    }
+  }
+  const grid = $("#grid");
+  if (grid) {
+    grid.dataset.src = address;
+    if (!$("#grid .cell.on, #grid .run.on")) refreshSoon(grid);
+  }
+}
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-panel]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  show(link.getAttribute("href"), true).then(() => {
+    if (innerWidth <= 1100) $("#panel").scrollIntoView({ block: "start" });
+  });
+});
+addEventListener("popstate", () => { if ($(".split")) show(location.pathname + location.search, false); });
+
+/* Arrow keys in the grid. */
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+  const here = event.target.closest?.("#grid [data-cell]");
+  if (!step || !here) return;
+  event.preventDefault();
+  const rows = $$("#grid tr:not(.labels)");
+  let row = rows.indexOf(here.closest("tr"));
+  let column = [...here.closest("tr").children].indexOf(here.closest("td"));
+  for (;;) {
+    row += step[0];
+    column += step[1];
+    const place = rows[row]?.children[column];
+    if (!place || column < 1) return;
+    const next = $("[data-cell]", place);
+    if (next) { next.focus(); return; }
+  }
+});
+
+/* The log. */
+let log = null;
+const MOST_LINES = 20000;
+function stopLog() {
+  log?.events?.close();
+  log = null;
+}
+function startLog() {
+  const box = $("#log");
+  if (!box) return;
+  const lines = $(".lines", box);
+  const mine = { events: null, follows: box.hasAttribute("data-following") };
+  log = mine;
+  const follow = $("[data-follow]", box);
+  const jump = $("[data-first-error]", box);
+  const toEnd = () => { lines.scrollTop = lines.scrollHeight; };
+  const findError = () => { jump.hidden = !$(".l-error", lines); };
+  findError();
+  jump.onclick = () => $(".l-error", lines)?.scrollIntoView({ block: "center" });
+  $("[data-wrap]", box).onclick = (event) => event.currentTarget.setAttribute("aria-pressed", String(lines.classList.toggle("wrap")));
+  $("[data-expand]", box).onclick = (event) => event.currentTarget.setAttribute("aria-pressed", String($(".split").classList.toggle("wide")));
+  $("[data-expand]", box).setAttribute("aria-pressed", String($(".split").classList.contains("wide")));
+  const draw = () => {
+    follow.setAttribute("aria-pressed", String(mine.follows));
+    follow.lastChild.textContent = mine.follows ? "Stop following" : "Follow";
+  };
+  follow.onclick = () => { mine.follows = !mine.follows; draw(); if (mine.follows) toEnd(); };
+  if (mine.follows) { follow.hidden = false; toEnd(); }
+  if (!box.hasAttribute("data-goes-on")) return;
+  let number = lines.children.length;
+  const events = new EventSource(`${box.dataset.events}&offset=${box.dataset.offset}`);
+  mine.events = events;
+  events.addEventListener("lines", (event) => {
+    const fresh = document.createDocumentFragment();
+    for (const line of JSON.parse(event.data)) {
+      number++;
+      const row = document.createElement("div");
+      row.className = `line l-${line.level}`;
+      row.id = `L${number}`;
+      const link = document.createElement("a");
+      link.href = `#L${number}`;
+      link.textContent = number;
+      const time = document.createElement("time");
+      time.textContent = line.at ?? "";
+      const text = document.createElement("span");
+      text.textContent = line.text;
+      row.append(link, time, text);
+      fresh.append(row);
+    }
+    lines.append(fresh);
+    findError();
+    if (mine.follows) toEnd();
+    if (number > MOST_LINES) { events.close(); say("The log goes on; open Raw for all of it."); }
+  });
+  for (const name of ["end", "failed"]) events.addEventListener(name, () => { events.close(); follow.hidden = true; });
+}
+addEventListener("pagehide", stopLog);
+document.addEventListener("click", async (event) => {
+  const raw = event.target.closest("a[data-raw]");
+  if (!raw) return;
+  event.preventDefault();
+  const response = await fetch(raw.href, { headers: { Accept: "text/plain", "X-Millrace-Page": "1" } });
+  const address = URL.createObjectURL(await response.blob());
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = decodeURIComponent(raw.href.split("/taskInstances/")[1].split("/logs/").join(".")) + ".log";
+  link.click();
+  URL.revokeObjectURL(address);
+});
+
+/* Connections. */
+async function test(place, button, body) {
+  button.disabled = true;
+  place.className = "test-result";
+  place.textContent = "Testing…";
+  try {
+    const answer = await ask("POST", "/api/v1/connections/test", body);
+    place.textContent = answer.message;
+    place.classList.add(answer.status ? "ok" : "bad");
+  } catch (error) {
+    place.textContent = error.message;
+    place.classList.add("bad");
+  }
+  button.disabled = false;
+}
+document.addEventListener("click", (event) => {
+  const one = event.target.closest("[data-test]");
+  if (one) test($(".test-result", one.parentElement), one, { connection_id: one.dataset.test });
+  const whole = event.target.closest("[data-test-form]");
+  if (whole) {
+    const fields = Object.fromEntries(new FormData($("#connection-form")));
+    delete fields.csrf_token;
+    delete fields.editing;
+    for (const name in fields) if (!fields[name]) delete fields[name];
+    test($("#connection-form .test-result"), whole, fields);
+  }
+});
+
+const grid = $("#grid");
+if (grid) {
+  const on = $("#grid .cell.on, #grid .run.on");
+  if (on) on.scrollIntoView({ block: "nearest", inline: "center" });
+  else grid.scrollLeft = grid.scrollWidth;
+}
+if (search?.value) search.dataset.given = "1";
+startLog();
+listen();
