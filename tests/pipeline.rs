@@ -35,7 +35,7 @@ impl Pipeline {
         home.ok(&["db", "migrate"]);
         home.run_with_input(&["connections", "add", "mysql_prod", "--conn-json", "-"], &source.connection()).exits(0);
         warehouse.connect(&mut home);
-        warehouse.create_tables(&home);
+        Warehouse::create_tables(&home);
         Self { home, source, warehouse }
     }
 
@@ -219,14 +219,17 @@ fn survives_being_killed(pipeline: &Pipeline) {
     scheduler.terminate(Duration::from_secs(10)).unwrap();
 }
 
-/// What `SUCCESSES_PER_TASK` must answer: every task of every run, with one try that succeeded.
-fn assert_one_success_each(rows: &[(i64, i64)]) {
+/// What `TRIES_PER_TASK` must answer: every task of every run, with exactly one try that succeeded and none left open.
+fn assert_one_success_each(rows: &[(i64, i64, i64)]) {
     assert_eq!(rows.len(), 30 * TASKS_PER_RUN);
-    assert!(rows.iter().all(|(successes, unfinished)| (*successes, *unfinished) == (1, 0)), "{rows:?}");
+    assert!(rows.iter().all(|(_, successes, unfinished)| (*successes, *unfinished) == (1, 0)), "{rows:?}");
+    let tries: i64 = rows.iter().map(|(tries, ..)| tries).sum();
+    assert!(tries > rows.len() as i64, "no task was running when the daemon was killed: the test proves nothing");
 }
 
-const SUCCESSES_PER_TASK: &str = "
-    SELECT CAST(COALESCE(SUM(CASE WHEN task_try.state = 'success' THEN 1 ELSE 0 END), 0) AS BIGINT),
+const TRIES_PER_TASK: &str = "
+    SELECT COUNT(task_try.instance_id),
+           CAST(COALESCE(SUM(CASE WHEN task_try.state = 'success' THEN 1 ELSE 0 END), 0) AS BIGINT),
            CAST(COALESCE(SUM(CASE WHEN task_try.end_date IS NULL THEN 1 ELSE 0 END), 0) AS BIGINT)
     FROM task_instance JOIN dag_run ON dag_run.id = task_instance.run_id
     LEFT JOIN task_try ON task_try.instance_id = task_instance.id
@@ -241,7 +244,7 @@ fn a_killed_daemon_loses_and_doubles_nothing_on_sqlite() {
     let rows = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).read_only(true);
         let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
-        sqlx::query_as::<_, (i64, i64)>(SUCCESSES_PER_TASK).fetch_all(&mut database).await.unwrap()
+        sqlx::query_as::<_, (i64, i64, i64)>(TRIES_PER_TASK).fetch_all(&mut database).await.unwrap()
     });
     assert_one_success_each(&rows);
 }
@@ -257,8 +260,10 @@ fn a_killed_daemon_loses_and_doubles_nothing_on_postgresql() {
     survives_being_killed(&pipeline);
     assert!(!pipeline.home.file("millrace.db").exists(), "the metadata is in PostgreSQL");
     let number = |value: &Option<String>| value.as_ref().unwrap().parse::<i64>().unwrap();
-    let rows = metadata.query(SUCCESSES_PER_TASK).unwrap();
-    assert_one_success_each(&rows.iter().map(|row| (number(&row[0]), number(&row[1]))).collect::<Vec<_>>());
+    let rows = metadata.query(TRIES_PER_TASK).unwrap();
+    assert_one_success_each(
+        &rows.iter().map(|row| (number(&row[0]), number(&row[1]), number(&row[2]))).collect::<Vec<_>>(),
+    );
 }
 
 #[test]

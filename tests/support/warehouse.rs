@@ -84,7 +84,7 @@ impl Warehouse {
     }
 
     /// Makes the target tables through the connection, as a person would.
-    pub fn create_tables(&self, home: &TestHome) {
+    pub fn create_tables(home: &TestHome) {
         home.write_dag("create_tables.yaml", TABLES);
         home.ok(&["tasks", "test", "create_tables", "create_tables", "2024-01-01"]);
     }
