@@ -32,7 +32,7 @@ fn extra_name(conn_id: &str) -> String {
 impl Vault {
     /// `None` when neither the environment nor the database knows it.
     pub async fn connection(&self, conn_id: &str) -> Result<Option<NamedConnection>, VaultError> {
-        let found = match self.from_environment(&connection_variables(conn_id)) {
+        let found = match self.in_environment(&connection_variables(conn_id)) {
             Some((variable, text)) => Some(NamedConnection {
                 conn_id: conn_id.to_owned(),
                 form: ConnectionForm::parse(text)
@@ -145,7 +145,7 @@ impl Vault {
     }
 
     fn refuse_in_environment(&self, conn_id: &str) -> Result<(), VaultError> {
-        match self.from_environment(&connection_variables(conn_id)) {
+        match self.in_environment(&connection_variables(conn_id)) {
             Some((variable, _)) => {
                 Err(VaultError::InEnvironment { name: format!("connection '{conn_id}'"), variable: variable.clone() })
             }

@@ -93,7 +93,7 @@ impl Vault {
     }
 
     /// The first of these environment variables that is set.
-    fn from_environment(&self, names: &[String]) -> Option<(&String, &String)> {
+    fn in_environment(&self, names: &[String]) -> Option<(&String, &String)> {
         names.iter().find_map(|name| self.environment.get_key_value(name))
     }
 }

@@ -32,7 +32,7 @@ fn sealed_name(key: &str) -> String {
 impl Vault {
     /// `None` when neither the environment nor the database knows it.
     pub async fn variable(&self, key: &str) -> Result<Option<NamedVariable>, VaultError> {
-        let found = match self.from_environment(&variable_variables(key)) {
+        let found = match self.in_environment(&variable_variables(key)) {
             Some((_, value)) => Some(NamedVariable {
                 key: key.to_owned(),
                 value: SecretString::from(value.clone()),
@@ -44,7 +44,9 @@ impl Vault {
                 None => None,
             },
         };
-        found.iter().for_each(|variable| self.tell_masker(variable));
+        if let Some(variable) = &found {
+            self.tell_masker(variable);
+        }
         Ok(found)
     }
 
@@ -68,7 +70,9 @@ impl Vault {
             }
         }
         let found: Vec<NamedVariable> = found.into_values().collect();
-        found.iter().for_each(|variable| self.tell_masker(variable));
+        for variable in &found {
+            self.tell_masker(variable);
+        }
         Ok(found)
     }
 
@@ -121,7 +125,7 @@ impl Vault {
     }
 
     fn refuse_variable_in_environment(&self, key: &str) -> Result<(), VaultError> {
-        match self.from_environment(&variable_variables(key)) {
+        match self.in_environment(&variable_variables(key)) {
             Some((variable, _)) => {
                 Err(VaultError::InEnvironment { name: format!("variable '{key}'"), variable: variable.clone() })
             }
