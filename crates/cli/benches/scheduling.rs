@@ -41,6 +41,9 @@ fn baseline(what: &str, program: &str, args: &[&str]) -> f64 {
     seconds
 }
 
+/// Start and end of each task, by start.
+type Spans = Vec<(DateTime<Utc>, DateTime<Utc>)>;
+
 struct Bench<'a> {
     database: &'a str,
     daemon: Daemon,
@@ -91,7 +94,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Start and end of each task of a run, by start.
-    fn spans(&self, dag: &str, run_id: &str) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+    fn spans(&self, dag: &str, run_id: &str) -> Spans {
         let text = run(self.home(), &["tasks", "states-for-dag-run", dag, run_id, "-o", "json"]);
         let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
         let at = |row: &Value, key: &str| row[key].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
@@ -106,7 +109,7 @@ impl<'a> Bench<'a> {
         spans
     }
 
-    fn triggered(&self, dag: &str, run_id: &str) -> (Vec<(DateTime<Utc>, DateTime<Utc>)>, f64) {
+    fn triggered(&self, dag: &str, run_id: &str) -> (Spans, f64) {
         run(self.home(), &["dags", "trigger", dag, "--run-id", run_id, "--wait"]);
         let spans = self.spans(dag, run_id);
         let first = spans.iter().map(|(start, _)| *start).min().unwrap();

@@ -22,6 +22,7 @@ pub struct App {
     pub format: Format,
     pub masker: Masker,
     pub environment: BTreeMap<String, String>,
+    clock: Arc<dyn Clock>,
 }
 
 impl App {
@@ -32,15 +33,15 @@ impl App {
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
         let home = Home::at(home_folder(global.home.as_deref(), &environment)?)?;
         let config = Config::load(&home, environment.clone())?;
-        Ok(Self { home, config, format: global.output, masker, environment })
+        Ok(Self { home, config, format: global.output, masker, environment, clock: Arc::new(SystemClock) })
     }
 
     pub fn now(&self) -> DateTime<Utc> {
-        SystemClock.now()
+        self.clock.now()
     }
 
     pub fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(SystemClock)
+        self.clock.clone()
     }
 
     pub fn database_url(&self) -> String {

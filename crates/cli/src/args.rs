@@ -291,7 +291,7 @@ pub enum TasksCommand {
 #[derive(Debug, Subcommand)]
 pub enum ConnectionsCommand {
     /// Add a connection
-    Add(ConnectionAddArgs),
+    Add(Box<ConnectionAddArgs>),
     /// List the connections
     List,
     /// Show one, secrets masked

@@ -138,7 +138,7 @@ pub fn find_in_files(app: &App, dag_id: &str) -> anyhow::Result<Dag> {
         match file.result.dag {
             Some(dag) if dag.dag_id.as_str() == dag_id => return Ok(dag),
             None if stem || file.source.contains(dag_id) => {
-                broken.push(render_all(&file.result.diagnostics, &file.path.display().to_string(), &file.source))
+                broken.push(render_all(&file.result.diagnostics, &file.path.display().to_string(), &file.source));
             }
             _ => {}
         }

@@ -39,7 +39,7 @@ impl Row {
 
 pub async fn run(app: &App, command: ConnectionsCommand) -> anyhow::Result<()> {
     match command {
-        ConnectionsCommand::Add(args) => add(app, args).await,
+        ConnectionsCommand::Add(args) => add(app, *args).await,
         ConnectionsCommand::List => {
             let connections = app.vault(&app.store().await?)?.connections().await?;
             let rows: Vec<Row> = connections.iter().map(Row::of).collect();

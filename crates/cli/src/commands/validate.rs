@@ -21,7 +21,7 @@ pub fn validate(app: &App, paths: &[PathBuf]) -> anyhow::Result<()> {
     let problems = checked.iter().filter(|file| file.has_errors()).count();
     match app.format {
         Format::Json | Format::Yaml => {
-            print_list(app.format, &[], &checked.iter().map(Checked::view).collect::<Vec<_>>())?
+            print_list(app.format, &[], &checked.iter().map(Checked::view).collect::<Vec<_>>())?;
         }
         Format::Table | Format::Plain => {
             let text: String = checked.iter().map(Checked::render).collect();
