@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use millrace_logs::LogFolder;
 use millrace_operator_api::context::Clock;
+use millrace_settings::home::create_private_file;
 use millrace_settings::{Config, Home, Keyring, Masker};
 use millrace_store::{Store, StoreError, StoreOptions, schema};
 use millrace_vault::Vault;
@@ -93,6 +94,8 @@ impl App {
     pub async fn migrate(&self, wait: bool) -> anyhow::Result<Vec<String>> {
         if self.is_sqlite() {
             self.home.create()?;
+            // It holds password hashes and sealed secrets; SQLite gives its other files the mode of this one.
+            create_private_file(&self.home.database_file(), b"")?;
         }
         Ok(schema::migrate(&self.database_url(), wait, self.now()).await?)
     }
