@@ -169,6 +169,7 @@ impl Scheduler {
                 }
                 engine.take_signals(clock.now()).await?;
                 engine.look_after_foreign(clock.now()).await?;
+                engine.look_for_missed(clock.now()).await?;
             }
             wake_at = engine.turn(&|| clock.now()).await?;
         }

@@ -7,6 +7,7 @@ use millrace_model::change::{Completion, TryOutcome};
 use millrace_store::{Lease, Result, RunningInstance};
 
 use super::Engine;
+use crate::load;
 
 impl Engine {
     /// Reports every try as lost whose holder is known to be dead. Those whose holder may be alive are looked at again
@@ -37,6 +38,20 @@ impl Engine {
     /// Looks again at the tries that others hold, if there are any.
     pub async fn look_after_foreign(&mut self, now: DateTime<Utc>) -> Result<()> {
         if self.foreign.is_empty() { Ok(()) } else { self.recover(now).await }
+    }
+
+    /// Compares the active runs with what is known of them. Everything should have come by a signal; should one have been
+    /// missed, nothing waits for longer than the slow tick.
+    pub async fn look_for_missed(&mut self, now: DateTime<Utc>) -> Result<()> {
+        load::set_backfills(&self.store, &mut self.view).await?;
+        for run in self.store.active_runs(now).await? {
+            if self.view.run_state(run.row.key) != Some(run.row.state) {
+                tracing::warn!(dag = %run.row.dag_id, run = %run.row.run_id, "found a run that no signal had named");
+                self.note_leases(&run);
+                load::put_run(&self.store, &mut self.versions, &mut self.view, &run).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn is_dead(&self, owner: &str) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! What people change while the scheduler works: clear, backfill, pools, limits.
 
 use chrono::TimeDelta;
-use millrace_model::change::TryOutcome;
+use millrace_model::change::{Batch, TryOutcome};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, RunType};
 use millrace_planner::{BackfillRange, DagVersion, backfill_runs};
@@ -180,4 +180,28 @@ async fn a_larger_pool_is_used_at_once() {
     stage.store.put_pool(&pool(3), "cli", stage.now()).await.unwrap();
     stage.turn().await;
     assert_eq!(stage.executor.running().len(), 3);
+}
+
+#[tokio::test]
+async fn what_no_signal_named_is_found_by_the_slow_look() {
+    let mut stage = Stage::new(8).await;
+    let mut daily = dag("d", json!("@daily"), &["a"]);
+    daily.catchup = false;
+    stage.put(&daily).await;
+    stage.clock.advance(TimeDelta::days(20));
+    stage.lead().await;
+    finish_all(&mut stage).await;
+    backfill(&stage, "2024-01-02", "2024-01-04", Reprocess::None, 2).await;
+    stage.trigger("d").await;
+    let lost = stage.store.signals().await.unwrap().iter().map(|signal| signal.id).collect();
+    let batch = Batch { signals_handled: lost, ..Batch::default() };
+    stage.store.commit_unled(&batch, stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.executor.running().len(), 0, "nobody has heard of them");
+
+    let now = stage.now();
+    stage.engine.as_mut().unwrap().look_for_missed(now).await.unwrap();
+    stage.turn().await;
+    assert_eq!(finish_all(&mut stage).await, 3);
+    assert!(stage.runs().await.iter().all(|run| run.state == RunState::Success));
 }
