@@ -153,7 +153,7 @@ impl Store {
     /// Runs that are cleared take over the version and the tasks of their `NewRun`, become runs of type backfill, and take
     /// its conf. Errors: `BackfillActive`.
     pub async fn create_backfill(&self, new: &NewBackfill, now: DateTime<Utc>) -> Result<BackfillReport> {
-        let tx = self.begin_states("create a backfill").await?;
+        let tx = self.begin_in_turn("create a backfill").await?;
         let sql = "SELECT id FROM backfill WHERE dag_id = $1 AND completed_at IS NULL";
         let active = sql::one(&tx.inner, "look for an active backfill", sql, values![new.dag_id.as_str()]).await?;
         if let Some(row) = active {
@@ -192,7 +192,7 @@ impl Store {
     /// Queued runs fail (reason `backfill cancelled`), running ones go on. Returns the failed runs.
     pub async fn cancel_backfill(&self, backfill_key: i64, actor: &str, now: DateTime<Utc>) -> Result<Vec<RunKey>> {
         const REASON: &str = "backfill cancelled";
-        let tx = self.begin_states("cancel a backfill").await?;
+        let tx = self.begin_in_turn("cancel a backfill").await?;
         let sql = "UPDATE backfill SET state = 'cancelled', completed_at = $2 \
                    WHERE id = $1 AND completed_at IS NULL RETURNING dag_id";
         let row = sql::one(&tx.inner, "cancel a backfill", sql, values![backfill_key, micros(now)]).await?;

@@ -47,7 +47,7 @@ pub struct ClearReport {
 
 impl Store {
     pub async fn clear_instances(&self, request: &ClearRequest, now: DateTime<Utc>) -> Result<ClearReport> {
-        let tx = self.begin_states("clear task instances").await?;
+        let tx = self.begin_in_turn("clear task instances").await?;
         let run = run_in(&tx.inner, request.run).await?;
         let dag = self.dag_version_in(&tx.inner, run.version_key).await?;
         let plan = plan_clear(instances_in(&tx, run.key).await?, &dag, |instance| {

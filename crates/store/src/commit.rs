@@ -51,7 +51,7 @@ impl CommitReport {
 impl Store {
     /// Applies a leader's batch. `StaleEpoch`: another scheduler leads, and nothing was written.
     pub async fn commit(&self, batch: &Batch, epoch: i64, now: DateTime<Utc>) -> Result<CommitReport> {
-        let tx = self.begin_states("commit a batch").await?;
+        let tx = self.begin_in_turn("commit a batch").await?;
         leader::check_epoch(&tx, epoch).await?;
         let report = apply(&tx, batch, now).await?;
         tx.commit().await?;
@@ -60,7 +60,7 @@ impl Store {
 
     /// As [`Store::commit`], for a process that runs one task by itself and leads nothing.
     pub async fn commit_unled(&self, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
-        let tx = self.begin_states("commit a batch").await?;
+        let tx = self.begin_in_turn("commit a batch").await?;
         let report = apply(&tx, batch, now).await?;
         if !batch.is_empty() {
             // A scheduler, should there be one, reads the runs again.

@@ -69,7 +69,7 @@ impl Store {
                 .map(|it| SyncOutcome { version_key: it.version_key, what: SyncWhat::Unchanged })
                 .collect());
         }
-        let tx = self.begin("store DAGs").await?;
+        let tx = self.begin_in_turn("store DAGs").await?;
         let outcomes = sync_in(&tx, files, &hashes, now).await?;
         tx.commit().await?;
         Ok(outcomes)
@@ -97,7 +97,7 @@ impl Store {
             return Ok(Vec::new());
         }
 
-        let tx = self.begin("mark DAGs stale").await?;
+        let tx = self.begin_in_turn("mark DAGs stale").await?;
         let delete = format!("DELETE FROM import_error WHERE {gone_files}");
         sql::run(&tx.inner, "clear import errors", delete, present_files()).await?;
         let update = format!("UPDATE dag SET is_stale = TRUE WHERE {gone_dags} RETURNING dag_id");

@@ -18,7 +18,7 @@ pub struct ImportErrorRow {
 
 impl Store {
     pub async fn set_import_error(&self, file_path: &str, diagnostics: &[Value], now: DateTime<Utc>) -> Result<()> {
-        let tx = self.begin("record an import error").await?;
+        let tx = self.begin_in_turn("record an import error").await?;
         let sql = "INSERT INTO import_error (file_path, diagnostics, first_seen_at, last_seen_at) \
                    VALUES ($1, $2, $3, $3) ON CONFLICT (file_path) DO UPDATE \
                    SET diagnostics = excluded.diagnostics, last_seen_at = excluded.last_seen_at";
@@ -29,7 +29,7 @@ impl Store {
     }
 
     pub async fn clear_import_error(&self, file_path: &str, now: DateTime<Utc>) -> Result<()> {
-        let tx = self.begin("clear an import error").await?;
+        let tx = self.begin_in_turn("clear an import error").await?;
         let sql = "DELETE FROM import_error WHERE file_path = $1";
         if sql::run(&tx.inner, "clear an import error", sql, values![file_path]).await? > 0 {
             tx.signal(SignalKind::DagChanged, None, None, now).await?;

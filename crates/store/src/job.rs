@@ -44,7 +44,7 @@ impl Store {
 
     /// Says that the job lives, and extends every lease that it holds, in one transaction.
     pub async fn heartbeat(&self, job_id: &str, now: DateTime<Utc>, lease_expires_at: DateTime<Utc>) -> Result<()> {
-        let tx = self.begin_states("beat").await?;
+        let tx = self.begin_in_turn("beat").await?;
         let sql = "UPDATE job SET heartbeat_at = $2 WHERE id = $1";
         sql::run(&tx.inner, "beat", sql, values![job_id, micros(now)]).await?;
         let sql = "UPDATE task_instance SET lease_expires_at = $2 WHERE lease_owner = $1";

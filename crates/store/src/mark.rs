@@ -39,7 +39,7 @@ impl Store {
             let reason = format!("a task is marked success, failed or skipped, not {}", request.to);
             return Err(StoreError::Refused { attempted: "mark task instances", reason });
         }
-        let tx = self.begin_states("mark task instances").await?;
+        let tx = self.begin_in_turn("mark task instances").await?;
         let run = run_in(&tx.inner, request.run).await?;
         let dag = self.dag_version_in(&tx.inner, run.version_key).await?;
         let instances = instances_in(&tx, run.key).await?;
@@ -77,7 +77,7 @@ impl Store {
                 return Err(StoreError::Refused { attempted: "mark a run", reason });
             }
         };
-        let tx = self.begin_states("mark a run").await?;
+        let tx = self.begin_in_turn("mark a run").await?;
         let run = run_in(&tx.inner, run).await?;
         if run.state == to {
             return Ok(MarkReport::default());

@@ -46,9 +46,11 @@ impl Store {
         Ok(Tx { inner, store: self.clone(), changes: Mutex::default(), wakes: AtomicBool::new(false) })
     }
 
-    /// For changes to the states of runs and instances. One such transaction at a time: two that change the same rows in
-    /// different orders (a batch and a heartbeat, say) would deadlock on PostgreSQL. SQLite has one writer anyway.
-    pub(crate) async fn begin_states(&self, attempted: &'static str) -> Result<Tx> {
+    /// For changes to the states of runs and instances, and for what several processes store at the same moment (changed
+    /// DAG files). One such transaction at a time: two that change the same rows in different orders (a batch and a
+    /// heartbeat, say) would deadlock on PostgreSQL, and two that store one new version would collide. SQLite has one
+    /// writer anyway.
+    pub(crate) async fn begin_in_turn(&self, attempted: &'static str) -> Result<Tx> {
         let tx = self.begin(attempted).await?;
         if self.backend() == Backend::Postgres {
             let sql = "SELECT 1 AS n FROM (SELECT pg_advisory_xact_lock($1)) AS l";

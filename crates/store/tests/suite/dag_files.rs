@@ -33,6 +33,22 @@ pub async fn a_version_only_when_the_content_changed(bench: Bench) -> Result<()>
     Ok(())
 }
 
+pub async fn processes_that_read_the_same_change_at_once_store_it_once(bench: Bench) -> Result<()> {
+    let store = bench.store().await?;
+    let mut tasks = Vec::new();
+    for _ in 0..8 {
+        let other = bench.again().await?;
+        tasks.push(tokio::spawn(async move { other.sync_dag(sync(&sample()), at(0)).await }));
+    }
+    let mut created = 0;
+    for task in tasks {
+        created += u32::from(task.await??.what == SyncWhat::Created);
+    }
+    assert_eq!(created, 1);
+    assert_eq!(store.dag_versions("daily").await?.len(), 1);
+    Ok(())
+}
+
 pub async fn a_broken_file_and_its_repair(bench: Bench) -> Result<()> {
     let store = bench.store().await?;
     store.sync_dag(sync(&sample()), at(0)).await?;
