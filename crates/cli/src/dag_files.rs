@@ -9,7 +9,7 @@ use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
 use millrace_model::schedule::parse_zone;
 use millrace_operators::catalogue;
-use millrace_scheduler::{FolderOptions, dag_file_paths, read_sibling, sync_folder};
+use millrace_scheduler::{FolderOptions, dag_file_paths, read_bounded, read_sibling, sync_folder};
 use millrace_store::Store;
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ pub fn check(app: &App, paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
     let defaults = defaults(app)?;
     let mut checked = Vec::with_capacity(files.len());
     for (base, path) in files {
-        let bytes = std::fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
+        let bytes = read_bounded(&path).with_context(|| format!("could not read {}", path.display()))?;
         checked.push(read_one(&base, path, &bytes, defaults.clone()));
     }
     report_doubles(&mut checked);

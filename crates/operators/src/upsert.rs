@@ -22,7 +22,8 @@ pub const ENTRY: OperatorEntry =
 ///
 /// Rows with equal keys are updated, others inserted, in one transaction. Of several rows with one key, in the table or
 /// coming in, the one with the highest `order_key` stays, so an older row never overwrites a newer one; NULL is lowest, and
-/// in a tie the incoming row wins. The same file twice leaves the same table.
+/// in a tie the incoming row wins. The same file twice leaves the same table, but for rows with NULL in their key: they equal
+/// no other row, so each load adds them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]

@@ -17,7 +17,9 @@ mod load;
 mod options;
 mod scheduler;
 
-pub use dags_folder::{DagsFolder, FolderError, FolderOptions, SyncReport, dag_file_paths, read_sibling, sync_folder};
+pub use dags_folder::{
+    DagsFolder, FolderError, FolderOptions, SyncReport, dag_file_paths, read_bounded, read_sibling, sync_folder,
+};
 pub use engine::{Engine, EngineOptions};
 pub use options::SchedulerOptions;
 pub use scheduler::{Scheduler, SchedulerError};

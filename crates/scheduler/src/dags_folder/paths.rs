@@ -1,7 +1,9 @@
 //! Which files are DAG files.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use millrace_dagfile::MAX_FILE_SIZE;
 
 /// Gitignore-like, one pattern a line, at the top of the folder.
 const IGNORE_FILES: [&str; 2] = [".millraceignore", ".airflowignore"];
@@ -48,6 +50,17 @@ fn is_dag_file(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
 }
 
+/// The bytes of a DAG file, one more than allowed at the most: the reader then says that it is too large, and a file of any
+/// size costs no more memory. What is no file (a pipe, a device) is refused, since reading it might never end.
+pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE_SIZE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The text of a file that a DAG names by its path relative to the folder. None when it is not there, is not text, or
 /// lies outside of the folder, be it by a link.
 pub fn read_sibling(folder: &Path, relative: &str) -> Option<String> {
@@ -56,7 +69,7 @@ pub fn read_sibling(folder: &Path, relative: &str) -> Option<String> {
     if !path.starts_with(&inside) || !path.is_file() {
         return None;
     }
-    std::fs::read_to_string(path).ok()
+    String::from_utf8(read_bounded(&path).ok()?).ok()
 }
 
 /// Patterns of names to leave out: `*` and `?` within a name; one with a `/` is matched from the top, another against
@@ -154,5 +167,14 @@ mod tests {
         assert_eq!(read_sibling(folder.path(), "a.sql").as_deref(), Some("SELECT 1"));
         assert_eq!(read_sibling(folder.path(), "link.sql"), None);
         assert_eq!(read_sibling(folder.path(), "missing.sql"), None);
+    }
+
+    #[test]
+    fn reading_is_bounded_and_refuses_what_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let huge = folder.path().join("huge.yaml");
+        std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read_bounded(&huge).unwrap().len(), MAX_FILE_SIZE + 1);
+        assert_eq!(read_bounded(Path::new("/dev/zero")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -11,7 +11,7 @@ use millrace_model::ids::DagId;
 use millrace_store::{DagFilter, Store, SyncDag, SyncWhat};
 use serde_json::Value;
 
-use super::{DagsFolder, FolderError, FolderOptions, SyncReport, dag_file_paths, read_sibling};
+use super::{DagsFolder, FolderError, FolderOptions, SyncReport, dag_file_paths, read_bounded, read_sibling};
 
 /// What a file was like: when it was written and how long it was. None: it was not there.
 type Stamp = Option<(SystemTime, u64)>;
@@ -124,7 +124,7 @@ fn read_file(options: &FolderOptions, path: &str) -> Known {
     let full = options.folder.join(path);
     // Taken before the reading: what is written meanwhile is read once more.
     let stamp_before = stamp(&full);
-    let bytes = match std::fs::read(&full) {
+    let bytes = match read_bounded(&full) {
         Ok(bytes) => bytes,
         Err(error) => {
             let diagnostic = whole_file("unreadable-file", format!("the file cannot be read: {error}"), None);
