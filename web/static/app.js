@@ -199,7 +199,7 @@ function listen() {
   events.addEventListener("open", () => {
     $("#offline").hidden = true;
     // What happened between the drawing of the page and now.
-    setTimeout(() => refresh(() => true), wasLost ? 0 : 1500);
+    setTimeout(() => refresh(() => true), wasLost ? 0 : 300);
     wasLost = false;
   });
   events.addEventListener("error", () => {
@@ -306,6 +306,7 @@ function startLog() {
   };
   follow.onclick = () => { mine.follows = !mine.follows; draw(); if (mine.follows) toEnd(); };
   if (mine.follows) { follow.hidden = false; toEnd(); }
+  else if ($(".l-error", lines)) lines.scrollTop = $(".l-error", lines).offsetTop - lines.offsetTop - lines.clientHeight / 2;
   if (!box.hasAttribute("data-goes-on")) return;
   let number = lines.children.length;
   const events = new EventSource(`${box.dataset.events}&offset=${box.dataset.offset}`);
@@ -382,6 +383,5 @@ if (grid) {
   if (on) on.scrollIntoView({ block: "nearest", inline: "center" });
   else grid.scrollLeft = grid.scrollWidth;
 }
-if (search?.value) search.dataset.given = "1";
 startLog();
 listen();

@@ -4,7 +4,7 @@
 //! `http://127.0.0.1:8099/?to=/dags/nps_full_refresh&theme=dark`.
 
 #[path = "../tests/http/plant.rs"]
-#[expect(clippy::unwrap_used, dead_code, reason = "made for tests")]
+#[expect(clippy::unwrap_used, reason = "made for tests")]
 mod plant;
 
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Error> {
     let port: u16 = std::env::args().nth(1).as_deref().unwrap_or("8098").parse()?;
     let folder = tempfile::tempdir()?;
     let now = Utc::now().duration_trunc(TimeDelta::seconds(1))?;
-    let plant = Plant::new(folder.path(), now - TimeDelta::days(40)).await;
+    let plant = Plant::new(folder.path(), now - TimeDelta::days(40), now).await;
     fill(&plant, now).await;
 
     let home = Home::at(folder.path())?;
@@ -49,11 +49,20 @@ async fn main() -> Result<(), Error> {
         Some(plant.store.clone()),
         Some(Arc::new(Keyring::open_or_create(&home)?)),
         Masker::new(),
-        BTreeMap::from([("MILLRACE_CONN_REDSHIFT_DEV".to_owned(), "redshift://loader:hunter22@dev.internal:5439/dev".to_owned())]),
+        BTreeMap::from([(
+            "MILLRACE_CONN_REDSHIFT_DEV".to_owned(),
+            "redshift://loader:hunter22@dev.internal:5439/dev".to_owned(),
+        )]),
     );
     for (name, form) in [
-        ("mysql_prod", json!({"conn_type": "mysql", "host": "orders-replica.internal", "port": 3306, "login": "etl", "password": "correct horse", "schema": "prod", "description": "Read replica of the shop"})),
-        ("aws_default", json!({"conn_type": "aws", "login": "AKIAEXAMPLE", "password": "staple battery", "extra": {"region_name": "ap-northeast-2"}})),
+        (
+            "mysql_prod",
+            json!({"conn_type": "mysql", "host": "orders-replica.internal", "port": 3306, "login": "etl", "password": "correct horse", "schema": "prod", "description": "Read replica of the shop"}),
+        ),
+        (
+            "aws_default",
+            json!({"conn_type": "aws", "login": "AKIAEXAMPLE", "password": "staple battery", "extra": {"region_name": "ap-northeast-2"}}),
+        ),
         ("demo_warehouse", json!({"conn_type": "sqlite", "schema": "/var/lib/millrace/warehouse.db"})),
     ] {
         vault.put_connection(name, ConnectionForm::from_value(form)?, "gallery", now).await?;
@@ -118,13 +127,19 @@ const NPS_ERROR: &str = "could not copy s3://warehouse-landing/nps/2026-11-20.cs
 async fn fill(plant: &Plant, now: DateTime<Utc>) {
     use TaskState::{Failed, None as Waiting, Running, Skipped, Success, UpForRetry, UpstreamFailed};
     let long_ago = now - TimeDelta::days(40);
-    let mut nps = dag("nps_full_refresh", "0 2 * * *", "Asia/Seoul", &["nps", "redshift"], &[
-        ("s3_folder_cleanup", "s3_cleanup", &[], 0),
-        ("mysql_to_s3_nps", "sql_to_s3", &["s3_folder_cleanup"], 2),
-        ("s3_to_redshift_nps", "copy", &["mysql_to_s3_nps"], 1),
-        ("nps_summary_table", "summary_table", &["s3_to_redshift_nps"], 0),
-        ("notify", "bash", &["nps_summary_table"], 0),
-    ]);
+    let mut nps = dag(
+        "nps_full_refresh",
+        "0 2 * * *",
+        "Asia/Seoul",
+        &["nps", "redshift"],
+        &[
+            ("s3_folder_cleanup", "s3_cleanup", &[], 0),
+            ("mysql_to_s3_nps", "sql_to_s3", &["s3_folder_cleanup"], 2),
+            ("s3_to_redshift_nps", "copy", &["mysql_to_s3_nps"], 1),
+            ("nps_summary_table", "summary_table", &["s3_to_redshift_nps"], 0),
+            ("notify", "bash", &["nps_summary_table"], 0),
+        ],
+    );
     nps.description = Some("prod.nps into the warehouse, every night".to_owned());
     nps.params = json!({"s3_bucket": "warehouse-landing"}).as_object().cloned().unwrap_or_default();
     let nps = plant.sync(nps, false, long_ago).await;
@@ -144,14 +159,29 @@ async fn fill(plant: &Plant, now: DateTime<Utc>) {
             0 => {
                 let mut copy = Part::new("s3_to_redshift_nps", Failed, 47).error(NPS_ERROR);
                 for n in 0..60 {
-                    copy = copy.line(if n % 17 == 9 { Level::Warning } else { Level::Info }, format!("slice {n}: {} rows staged", 3385 + n));
+                    copy = copy.line(
+                        if n % 17 == 9 { Level::Warning } else { Level::Info },
+                        format!("slice {n}: {} rows staged", 3385 + n),
+                    );
                 }
                 copy = copy.line(Level::Error, NPS_ERROR).line(Level::Debug, "staging table dropped");
-                let parts = [done[0].clone(), done[1].clone(), copy, Part::new("nps_summary_table", UpstreamFailed, 0), Part::new("notify", UpstreamFailed, 0)];
+                let parts = [
+                    done[0].clone(),
+                    done[1].clone(),
+                    copy,
+                    Part::new("nps_summary_table", UpstreamFailed, 0),
+                    Part::new("notify", UpstreamFailed, 0),
+                ];
                 plant.run(&nps, logical, start, Some(RunState::Failed), &parts).await;
             }
             9 | 17 => {
-                let parts = [done[0].clone(), Part::new("mysql_to_s3_nps", Failed, 12).error("lost connection to MySQL server during query"), Part::new("s3_to_redshift_nps", UpstreamFailed, 0), Part::new("nps_summary_table", UpstreamFailed, 0), Part::new("notify", UpstreamFailed, 0)];
+                let parts = [
+                    done[0].clone(),
+                    Part::new("mysql_to_s3_nps", Failed, 12).error("lost connection to MySQL server during query"),
+                    Part::new("s3_to_redshift_nps", UpstreamFailed, 0),
+                    Part::new("nps_summary_table", UpstreamFailed, 0),
+                    Part::new("notify", UpstreamFailed, 0),
+                ];
                 plant.run(&nps, logical, start, Some(RunState::Failed), &parts).await;
             }
             _ => {
@@ -159,10 +189,24 @@ async fn fill(plant: &Plant, now: DateTime<Utc>) {
             }
         }
     }
-    let orders = plant.sync(dag("orders_incremental", "0 * * * *", "UTC", &["orders"], &[
-        ("extract_orders", "extract", &[], 3), ("upload_orders", "upload", &["extract_orders"], 3),
-        ("load_orders", "upsert", &["upload_orders"], 3), ("check_orders", "summary_check", &["load_orders"], 0),
-    ]), false, long_ago).await;
+    let orders = plant
+        .sync(
+            dag(
+                "orders_incremental",
+                "0 * * * *",
+                "UTC",
+                &["orders"],
+                &[
+                    ("extract_orders", "extract", &[], 3),
+                    ("upload_orders", "upload", &["extract_orders"], 3),
+                    ("load_orders", "upsert", &["upload_orders"], 3),
+                    ("check_orders", "summary_check", &["load_orders"], 0),
+                ],
+            ),
+            false,
+            long_ago,
+        )
+        .await;
     let hour = now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now);
     for back in (1..20).rev() {
         let logical = hour - TimeDelta::hours(back + 1);
@@ -175,28 +219,87 @@ async fn fill(plant: &Plant, now: DateTime<Utc>) {
     for n in 0..14 {
         load = load.line(Level::Info, format!("batch {n} of 20 merged"));
     }
-    let key = plant.run(&orders, hour - TimeDelta::hours(1), start, Option::None, &[
-        Part::new("extract_orders", Success, 21).rows(1_311), Part::new("upload_orders", Success, 9).rows(1_311), load, Part::new("check_orders", Waiting, 0),
-    ]).await;
+    let key = plant
+        .run(
+            &orders,
+            hour - TimeDelta::hours(1),
+            start,
+            Option::None,
+            &[
+                Part::new("extract_orders", Success, 21).rows(1_311),
+                Part::new("upload_orders", Success, 9).rows(1_311),
+                load,
+                Part::new("check_orders", Waiting, 0),
+            ],
+        )
+        .await;
     if let Ok(Some(instance)) = plant.store.instance(key, "load_orders", -1).await {
         for (rows, seconds) in [(400, 30), (903, 20)] {
             let at = now - TimeDelta::seconds(seconds);
-            let point = Checkpoint { name: "merge".to_owned(), message: "into analytics.orders".to_owned(), rows: Some(rows), bytes: Some(rows * 211), total_rows: Some(1_311), at };
+            let point = Checkpoint {
+                name: "merge".to_owned(),
+                message: "into analytics.orders".to_owned(),
+                rows: Some(rows),
+                bytes: Some(rows * 211),
+                total_rows: Some(1_311),
+                at,
+            };
             let _ = plant.store.record_checkpoint(instance.key, 1, &point, at).await;
         }
     }
-    let events = plant.sync(dag("clickstream_sessions", "*/15 * * * *", "UTC", &["events", "beta"], &[
-        ("fetch", "sql_to_s3", &[], 2), ("sessionize", "sql", &["fetch"], 2), ("publish", "copy", &["sessionize"], 2),
-    ]), false, long_ago).await;
+    let events = plant
+        .sync(
+            dag(
+                "clickstream_sessions",
+                "*/15 * * * *",
+                "UTC",
+                &["events", "beta"],
+                &[
+                    ("fetch", "sql_to_s3", &[], 2),
+                    ("sessionize", "sql", &["fetch"], 2),
+                    ("publish", "copy", &["sessionize"], 2),
+                ],
+            ),
+            false,
+            long_ago,
+        )
+        .await;
     for back in (1..9).rev() {
         let logical = hour - TimeDelta::minutes(15 * (back + 1));
-        plant.run(&events, logical, logical + TimeDelta::minutes(15), Some(RunState::Success), &["fetch", "sessionize", "publish"].map(|task| Part::new(task, Success, 30 + back * 9))).await;
+        plant
+            .run(
+                &events,
+                logical,
+                logical + TimeDelta::minutes(15),
+                Some(RunState::Success),
+                &["fetch", "sessionize", "publish"].map(|task| Part::new(task, Success, 30 + back * 9)),
+            )
+            .await;
     }
-    plant.run(&events, hour - TimeDelta::minutes(15), now - TimeDelta::minutes(2), Option::None, &[
-        Part::new("fetch", Success, 31), Part::new("sessionize", UpForRetry, 15).error("deadlock detected; the other transaction went on").line(Level::Error, "deadlock detected"), Part::new("publish", Waiting, 0),
-    ]).await;
-    plant.sync(dag("매출_일별_요약", "@daily", "Asia/Seoul", &["finance"], &[("summary", "summary_table", &[], 0)]), true, long_ago).await;
+    plant
+        .run(
+            &events,
+            hour - TimeDelta::minutes(15),
+            now - TimeDelta::minutes(2),
+            Option::None,
+            &[
+                Part::new("fetch", Success, 31),
+                Part::new("sessionize", UpForRetry, 15)
+                    .error("deadlock detected; the other transaction went on")
+                    .line(Level::Error, "deadlock detected"),
+                Part::new("publish", Waiting, 0),
+            ],
+        )
+        .await;
+    plant
+        .sync(
+            dag("매출_일별_요약", "@daily", "Asia/Seoul", &["finance"], &[("summary", "summary_table", &[], 0)]),
+            true,
+            long_ago,
+        )
+        .await;
     plant.sync(dag("one_off_cleanup", "none", "UTC", &[], &[("clean", "bash", &[], 0)]), false, long_ago).await;
     let diagnostic = json!({"severity": "error", "code": "unknown-key", "message": "unknown key 'shedule'", "line": 3, "column": 1, "length": 7, "text": "shedule", "hint": "did you mean 'schedule'?"});
-    let _ = plant.store.set_import_error("marketing/attribution.yaml", &[diagnostic], now - TimeDelta::minutes(12)).await;
+    let _ =
+        plant.store.set_import_error("marketing/attribution.yaml", &[diagnostic], now - TimeDelta::minutes(12)).await;
 }

@@ -139,8 +139,7 @@ fn run_request(person: &Person, dag: &DagRow, body: TriggerBody, now: DateTime<U
     if note.as_ref().is_some_and(|note| note.chars().count() > LONGEST_NOTE) {
         return Err(Problem::invalid(format!("'note' may have {LONGEST_NOTE} characters")).with("path", "note".into()));
     }
-    let version =
-        DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
+    let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
     let run_id = body.dag_run_id.as_deref().filter(|text| !text.is_empty());
     let request = ManualRun { version: &version, run_id, logical_date, conf, triggered_by: person.actor() };
     let run = manual_run(request, now)

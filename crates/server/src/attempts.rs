@@ -11,9 +11,12 @@ const ALLOWED: u32 = 10;
 const WINDOW: TimeDelta = TimeDelta::minutes(1);
 const MOST_WATCHED: usize = 10_000;
 
+/// Since when, and how many.
+type Failures = (DateTime<Utc>, u32);
+
 #[derive(Default)]
 pub(crate) struct Attempts {
-    failures: Mutex<HashMap<(IpAddr, String), (DateTime<Utc>, u32)>>,
+    failures: Mutex<HashMap<(IpAddr, String), Failures>>,
 }
 
 impl Attempts {

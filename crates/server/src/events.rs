@@ -38,9 +38,13 @@ pub(crate) async fn changes(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let only = Parameters(parameters).text("dag").map(str::to_owned);
-    let receiver = server.live.subscribe();
     let stop = server.stop.clone();
-    let stream = futures::stream::unfold((receiver, only), |(mut receiver, only)| async move {
+    let receiver = tokio::select! {
+        receiver = server.live.subscribe() => Some(receiver),
+        () = stop.cancelled() => None,
+    };
+    let stream = futures::stream::unfold((receiver, only), |(receiver, only)| async move {
+        let mut receiver = receiver?;
         loop {
             let mut gathered = vec![match receiver.recv().await {
                 Ok(message) => message,
@@ -56,7 +60,7 @@ pub(crate) async fn changes(
                 }
             }
             if let Some(event) = event_of(&gathered, only.as_deref()) {
-                return Some((Ok(event), (receiver, only)));
+                return Some((Ok(event), (Some(receiver), only)));
             }
         }
     });

@@ -45,7 +45,8 @@ pub(crate) async fn secure(request: Request, next: Next) -> Response {
 
 /// Open to all: health, static files, and the places where one signs in.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/api/v1/health" | "/api/v1/auth/token" | "/sign-in" | "/favicon.ico") || path.starts_with("/static/")
+    matches!(path, "/api/v1/health" | "/api/v1/auth/token" | "/sign-in" | "/favicon.ico")
+        || path.starts_with("/static/")
 }
 
 pub(crate) async fn guard(
@@ -125,10 +126,14 @@ fn ask_to_sign_in(request: &Request) -> Response {
     // Our own pages ask without being asked for a password by the browser.
     let by_script = headers.contains_key("x-millrace-page");
     if request.uri().path().starts_with("/api/") || by_script || request.method() != Method::GET {
-        let challenge = if by_script { "Bearer realm=\"Millrace\"" } else { "Basic realm=\"Millrace\", charset=\"UTF-8\"" };
-        return Problem::new(ErrorCode::UNAUTHENTICATED, "sign in first: the credentials are missing, wrong or have ended")
-            .header(header::WWW_AUTHENTICATE, challenge)
-            .into_response();
+        let challenge =
+            if by_script { "Bearer realm=\"Millrace\"" } else { "Basic realm=\"Millrace\", charset=\"UTF-8\"" };
+        return Problem::new(
+            ErrorCode::UNAUTHENTICATED,
+            "sign in first: the credentials are missing, wrong or have ended",
+        )
+        .header(header::WWW_AUTHENTICATE, challenge)
+        .into_response();
     }
     let wanted = request.uri().path_and_query().map_or("/", |target| target.as_str());
     Redirect::to(&format!("/sign-in?next={}", links::encode(wanted))).into_response()

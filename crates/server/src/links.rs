@@ -48,7 +48,10 @@ mod tests {
 
     #[test]
     fn ids_stay_one_segment() {
-        assert_eq!(run("a/../b", "manual__2024-01-01T00:00:00+00:00"), "/dags/a%2F..%2Fb/runs/manual__2024-01-01T00:00:00+00:00");
+        assert_eq!(
+            run("a/../b", "manual__2024-01-01T00:00:00+00:00"),
+            "/dags/a%2F..%2Fb/runs/manual__2024-01-01T00:00:00+00:00"
+        );
         assert_eq!(dag("매출?x=1"), "/dags/%EB%A7%A4%EC%B6%9C%3Fx%3D1");
     }
 

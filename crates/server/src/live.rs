@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_store::{Change, DagFilter, Result};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::server::{Server, Shared};
 
@@ -25,21 +25,35 @@ pub(crate) enum Message {
 
 pub(crate) struct Live {
     sender: broadcast::Sender<Message>,
+    /// Somebody came to watch.
+    arrival: Notify,
+    /// Commits are heard and a first look was taken: from here on nothing is missed.
+    is_looking: watch::Sender<bool>,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { sender: broadcast::channel(KEPT).0 }
+        Self { sender: broadcast::channel(KEPT).0, arrival: Notify::new(), is_looking: watch::Sender::new(false) }
     }
 }
 
 impl Live {
-    pub fn subscribe(&self) -> broadcast::Receiver<Message> {
-        self.sender.subscribe()
+    /// Gives a receiver once every later change will be told to it.
+    pub async fn subscribe(&self) -> broadcast::Receiver<Message> {
+        let receiver = self.sender.subscribe();
+        self.arrival.notify_one();
+        // The sender lives in `self`, so that this cannot fail.
+        let _ = self.is_looking.subscribe().wait_for(|is_looking| *is_looking).await;
+        receiver
     }
 
-    fn is_watched(&self) -> bool {
-        self.sender.receiver_count() > 0
+    /// Decided under the lock that `subscribe` reads through: whoever subscribes meanwhile waits for the next look.
+    fn stop_looking_unless_watched(&self) -> bool {
+        self.is_looking.send_if_modified(|is_looking| {
+            let stops = self.sender.receiver_count() == 0;
+            *is_looking &= !stops;
+            stops
+        })
     }
 
     fn send(&self, message: Message) {
@@ -75,35 +89,44 @@ pub(crate) async fn watch(server: Shared) {
         };
         tokio::select! {
             () = server.stop.cancelled() => return,
-            commit = commit => match commit {
-                Ok(change) => {
-                    if let Some(known) = &mut known {
-                        known.states.insert(place(&change), change.state.clone());
+            commit = commit => {
+                match commit {
+                    Ok(change) => {
+                        if let Some(known) = &mut known {
+                            known.states.insert(place(&change), change.state.clone());
+                        }
+                        live.send(Message::Change(change));
                     }
-                    live.send(Message::Change(change));
+                    Err(RecvError::Lagged(_)) => live.send(Message::Refresh),
+                    Err(RecvError::Closed) => return,
                 }
-                Err(RecvError::Lagged(_)) => live.send(Message::Refresh),
-                Err(RecvError::Closed) => return,
-            },
-            _ = tick.tick() => {
-                if !live.is_watched() {
-                    (commits, known, looks) = (None, None, 0);
-                    continue;
-                }
-                commits.get_or_insert_with(|| server.store().changes());
-                let began = Instant::now();
-                if began < not_before {
-                    continue;
-                }
-                match look(&server, known.take(), looks % DAGS_EVERY == 0).await {
-                    Ok(found) => known = Some(found),
-                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "could not look for changes"),
-                }
-                looks = looks.wrapping_add(1);
-                // A look that takes long is made less often.
-                not_before = Instant::now() + began.elapsed() * 10;
+                continue;
+            }
+            () = live.arrival.notified() => {}
+            _ = tick.tick() => {}
+        }
+        if live.stop_looking_unless_watched() {
+            (commits, known, looks) = (None, None, 0);
+            continue;
+        }
+        commits.get_or_insert_with(|| server.store().changes());
+        let began = Instant::now();
+        if known.is_some() && began < not_before {
+            continue;
+        }
+        match look(&server, known.take(), looks % DAGS_EVERY == 0).await {
+            Ok(found) => {
+                known = Some(found);
+                live.is_looking.send_replace(true);
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "could not look for changes");
+                live.send(Message::Refresh);
             }
         }
+        looks = looks.wrapping_add(1);
+        // A look that takes long is made less often.
+        not_before = Instant::now() + began.elapsed() * 10;
     }
 }
 
@@ -154,7 +177,13 @@ async fn look(server: &Server, known: Option<Known>, with_dags: bool) -> Result<
         for (dag_id, (is_paused, version)) in &dags {
             let state = match known.dags.get(dag_id) {
                 _ if is_first => continue,
-                Some((before, _)) if before != is_paused => if *is_paused { "paused" } else { "unpaused" },
+                Some((before, _)) if before != is_paused => {
+                    if *is_paused {
+                        "paused"
+                    } else {
+                        "unpaused"
+                    }
+                }
                 Some((_, before)) if before == version => continue,
                 _ => "version",
             };

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::Argon2;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -27,8 +27,7 @@ pub fn hash_password(password: &str) -> Result<String, HashError> {
 
 /// False also for a hash that cannot be read.
 pub fn verify_password(password: &str, hash: &str) -> bool {
-    PasswordHash::new(hash)
-        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }
 
 /// What an unknown user's password is compared with, so that the answer takes as long as for a known one.

@@ -49,11 +49,16 @@ impl Parameters {
     }
 
     pub fn run_states(&self) -> Answer<Vec<RunState>> {
-        self.all("state").into_iter().map(|text| RunState::parse(text).ok_or_else(|| unknown("state", text, RunState::ALL))).collect()
+        self.all("state")
+            .into_iter()
+            .map(|text| RunState::parse(text).ok_or_else(|| unknown("state", text, RunState::ALL)))
+            .collect()
     }
 
     pub fn run_type(&self) -> Answer<Option<RunType>> {
-        self.text("run_type").map(|text| RunType::parse(text).ok_or_else(|| unknown("run_type", text, RunType::ALL))).transpose()
+        self.text("run_type")
+            .map(|text| RunType::parse(text).ok_or_else(|| unknown("run_type", text, RunType::ALL)))
+            .transpose()
     }
 }
 

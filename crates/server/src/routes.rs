@@ -31,7 +31,10 @@ pub(crate) fn all(server: Shared) -> Router {
         .route("/sign-in", get(sign_in::page).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/static/{*name}", get(assets::serve))
-        .route("/favicon.ico", get(async || assets::serve(axum::extract::Path("mark.svg".to_owned()), http::HeaderMap::new()).await))
+        .route(
+            "/favicon.ico",
+            get(async || assets::serve(axum::extract::Path("mark.svg".to_owned()), http::HeaderMap::new()).await),
+        )
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT));

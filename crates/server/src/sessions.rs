@@ -94,8 +94,9 @@ impl Server {
             let now = self.now();
             if let Err(seconds) = self.attempts.check(from, name, now) {
                 let text = format!("too many wrong passwords for '{name}'; wait {seconds} seconds");
-                return Err(Problem::new(ErrorCode::TOO_MANY_REQUESTS, text)
-                    .header(header::RETRY_AFTER, &seconds.to_string()));
+                return Err(
+                    Problem::new(ErrorCode::TOO_MANY_REQUESTS, text).header(header::RETRY_AFTER, &seconds.to_string())
+                );
             }
             let _permit = self.hashing.acquire().await.map_err(|error| Problem::internal(&error))?;
             let password = password.to_owned();

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
-use axum::extract::rejection::JsonRejection;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::instant::format_utc_micros;
@@ -79,9 +79,8 @@ pub(crate) async fn token(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     given: Result<Json<Credentials>, JsonRejection>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let Json(given) = given.map_err(|_| {
-        Problem::new(ErrorCode::BAD_REQUEST, "send a JSON object with \"username\" and \"password\"")
-    })?;
+    let Json(given) = given
+        .map_err(|_| Problem::new(ErrorCode::BAD_REQUEST, "send a JSON object with \"username\" and \"password\""))?;
     let Some(person) = server.person_of_password(peer.ip(), &given.username, &given.password).await? else {
         return Err(Problem::new(ErrorCode::UNAUTHENTICATED, "user name and password do not fit together")
             .header(header::WWW_AUTHENTICATE, "Basic realm=\"Millrace\", charset=\"UTF-8\""));

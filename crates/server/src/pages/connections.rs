@@ -71,7 +71,7 @@ fn line(named: NamedConnection) -> Line {
         place = if place.is_empty() { schema.clone() } else { format!("{place}/{schema}") };
     }
     if place.is_empty() {
-        place = form.extra.get("endpoint_url").and_then(Value::as_str).unwrap_or_default().to_owned();
+        place.push_str(form.extra.get("endpoint_url").and_then(Value::as_str).unwrap_or_default());
     }
     Line {
         edit: format!("/connections/edit/{}", links::segment(&named.conn_id)),

@@ -75,13 +75,7 @@ pub(super) struct Place<'a> {
 
 impl Server {
     /// The whole page, or only the grid or the panel.
-    pub(super) async fn dag_page(
-        &self,
-        person: &Person,
-        wishes: &Wishes,
-        place: Place<'_>,
-        panel: Value,
-    ) -> Answer {
+    pub(super) async fn dag_page(&self, person: &Person, wishes: &Wishes, place: Place<'_>, panel: Value) -> Answer {
         let row = place.row;
         let address = match (place.selected.run, place.selected.task) {
             (Some(run), Some(task)) => links::task(row.dag_id.as_str(), run.run_id.as_str(), task),
@@ -105,9 +99,11 @@ impl Server {
             return self.page("parts/panel.html", Some(person), wishes, merged(values! { dag, address }, panel)).await;
         }
         let grid = self.grid(row, place.selected, place.runs).await?;
-        let more = Some(MOST_RUNS).filter(|most| place.runs.unwrap_or(0) < *most && grid.total > grid.runs.len() as u64);
+        let more =
+            Some(MOST_RUNS).filter(|most| place.runs.unwrap_or(0) < *most && grid.total > grid.runs.len() as u64);
         let template = if wishes.wants("grid") { "parts/grid.html" } else { "dag.html" };
-        self.page(template, Some(person), wishes, merged(values! { dag, address, grid, more_runs => more }, panel)).await
+        self.page(template, Some(person), wishes, merged(values! { dag, address, grid, more_runs => more }, panel))
+            .await
     }
 }
 
@@ -130,7 +126,9 @@ pub(super) async fn pause(
 /// The page that the form stood on, if it was ours.
 fn back(headers: &HeaderMap, otherwise: &str) -> String {
     let referer = headers.get(header::REFERER).and_then(|referer| referer.to_str().ok());
-    let path = referer.and_then(|referer| referer.split_once("://")?.1.find('/').map(|slash| &referer.split_once("://").unwrap_or_default().1[slash..]));
+    let path = referer.and_then(|referer| {
+        referer.split_once("://")?.1.find('/').map(|slash| &referer.split_once("://").unwrap_or_default().1[slash..])
+    });
     match path {
         Some(path) => links::local(Some(path)).to_owned(),
         None => otherwise.to_owned(),
@@ -157,7 +155,9 @@ pub(super) async fn trigger(
 ) -> Answer {
     let conf = match form.conf.trim() {
         "" => None,
-        text => Some(serde_json::from_str(text).map_err(|error| Problem::invalid(format!("'conf' is not JSON: {error}")))?),
+        text => {
+            Some(serde_json::from_str(text).map_err(|error| Problem::invalid(format!("'conf' is not JSON: {error}")))?)
+        }
     };
     let given = |text: String| Some(text).filter(|text| !text.trim().is_empty());
     let body = TriggerBody {

@@ -16,7 +16,7 @@ use crate::links;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 
-const USUAL_RUNS: u64 = 30;
+const USUAL_RUNS: u64 = 25;
 pub(super) const MOST_RUNS: u64 = 100;
 const DEEPEST: usize = 6;
 
@@ -178,9 +178,9 @@ fn cell_title(instance: &InstanceRow, run: &RunRow, now: DateTime<Utc>) -> Strin
     let mut text = format!("{}: {}", instance.task_id, words(instance.state.as_str()));
     if instance.try_number > 0 {
         text.push_str(&format!(", try {} of {}", instance.try_number, instance.max_tries + 1));
-    }
-    if let Some(span) = span(instance.start_date, instance.end_date, now) {
-        text.push_str(&format!(", {}", length(span)));
+        if let Some(span) = span(instance.start_date, instance.end_date, now) {
+            text.push_str(&format!(", {}", length(span)));
+        }
     }
     text.push_str(&format!("\n{}", run.run_id));
     text

@@ -48,7 +48,7 @@ pub(super) async fn page(
         reason: instance.state_reason.clone(),
         tries: (instance.max_tries > 0 && instance.try_number > 0)
             .then(|| format!("{}/{}", instance.try_number, instance.max_tries + 1)),
-        took: span(instance.start_date, instance.end_date, now).map(length),
+        took: span(instance.start_date, instance.end_date, now).filter(|_| instance.try_number > 0).map(length),
     };
     let rows = rows_moved(&server.store().ledger_of_run(run.key).await?);
     let mut counts: Vec<(&str, usize)> = Vec::new();

@@ -168,9 +168,10 @@ fn facts(row: &DagRow, instance: &InstanceRow, this: Option<&TryRow>, now: DateT
             state: instance.state.as_str(),
             reason: instance.state_reason.clone(),
             queued: instance.queued_at.map(when),
-            started: instance.start_date.map(when),
+            // One that never ran has no start.
+            started: None,
             ended: instance.end_date.map(when),
-            took: span(instance.start_date, instance.end_date, now).map(length),
+            took: None,
             owner: None,
         },
     }

@@ -22,6 +22,8 @@ use serde_json::{Map, Value, json};
 pub struct Plant {
     pub store: Store,
     pub logs: LogFolder,
+    /// Up to when the schedule has made its runs.
+    pub until: DateTime<Utc>,
 }
 
 /// Id, operator, the tasks before it, retries.
@@ -95,18 +97,19 @@ pub fn dag(id: &str, schedule: &str, zone: &str, tags: &[&str], tasks: &[TaskLin
 }
 
 impl Plant {
-    pub async fn new(folder: &Path, now: DateTime<Utc>) -> Self {
+    pub async fn new(folder: &Path, now: DateTime<Utc>, until: DateTime<Utc>) -> Self {
         let url = format!("sqlite://{}/millrace.db", folder.display());
         schema::migrate(&url, true, now).await.unwrap();
         let options = StoreOptions { url, max_connections: 4, home: Some(folder.to_owned()) };
-        Self { store: Store::open(&options).await.unwrap(), logs: LogFolder::new(folder.join("logs")) }
+        Self { store: Store::open(&options).await.unwrap(), logs: LogFolder::new(folder.join("logs")), until }
     }
 
     pub async fn sync(&self, dag: Dag, paused: bool, now: DateTime<Utc>) -> Arc<DagVersion> {
         let file_path = format!("{}.yaml", dag.dag_id);
         let file = SyncDag { dag: &dag, file_path: &file_path, source: "", paused_at_creation: paused };
         let outcome = self.store.sync_dag(file, now).await.unwrap();
-        let next = dag.timetable.next_run(None, &dag.window(), now);
+        let last = dag.timetable.next_run(None, &dag.window(), self.until);
+        let next = last.and_then(|last| dag.timetable.next_run(Some(&last.data_interval), &dag.window(), self.until));
         let pointer = SchedulePointer { dag_id: dag.dag_id.clone(), next };
         self.commit(Batch { pointers: vec![pointer], ..Batch::default() }, now).await;
         Arc::new(DagVersion::new(outcome.version_key, Arc::new(dag)).unwrap())
@@ -128,10 +131,10 @@ impl Plant {
         parts: &[Part],
     ) -> RunKey {
         let dag = &version.dag;
-        let interval = dag.timetable.run_at(logical_date).map_or_else(
-            || dag.timetable.manual_interval(logical_date),
-            |planned| planned.data_interval,
-        );
+        let interval = dag
+            .timetable
+            .run_at(logical_date)
+            .map_or_else(|| dag.timetable.manual_interval(logical_date), |planned| planned.data_interval);
         let run_id = RunId::new_unchecked(scheduled_run_id(logical_date));
         let new = NewRun {
             dag_id: dag.dag_id.clone(),

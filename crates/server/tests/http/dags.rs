@@ -1,0 +1,90 @@
+//! DAGs over REST.
+
+use serde_json::json;
+
+use crate::plant::dag;
+use crate::site::{Site, now};
+
+#[test]
+fn dags_come_in_an_envelope() {
+    let site = Site::start();
+    let all = site.get("/api/v1/dags").is(200).json();
+    assert_eq!(all["total_entries"], 2);
+    let first = &all["dags"][0];
+    assert_eq!(first["dag_id"], "copy_orders");
+    assert_eq!(first["is_paused"], false);
+    assert_eq!(first["tags"], json!([{"name": "nightly", "dag_id": "copy_orders"}]));
+    assert_eq!(first["timetable_summary"], "@daily");
+    assert_eq!(first["max_active_runs"], 4);
+    assert_eq!(first["next_dagrun_run_after"], "2024-03-04T00:00:00.000000Z");
+    let ids = |path: &str| -> Vec<String> {
+        let answer = site.get(path).is(200).json();
+        answer["dags"].as_array().unwrap().iter().map(|dag| dag["dag_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids("/api/v1/dags?dag_id_pattern=%25QUI%25"), ["quiet"]);
+    assert_eq!(ids("/api/v1/dags?paused=true"), ["quiet"]);
+    assert_eq!(ids("/api/v1/dags?tags=nightly"), ["copy_orders"]);
+    assert_eq!(ids("/api/v1/dags?limit=1&offset=1"), ["quiet"]);
+    assert_eq!(ids("/api/v1/dags?limit=0"), [""; 0]);
+    for bad in ["limit=x", "limit=-1", "offset=1.5", "paused=perhaps", "tags=a&tags=b"] {
+        let answer = site.get(&format!("/api/v1/dags?{bad}")).is(422).json();
+        assert_eq!(answer["code"], "invalid", "{bad}");
+    }
+}
+
+#[test]
+fn case_100_a_page_has_a_hundred_rows_at_the_most() {
+    let site = Site::start();
+    for number in 0..120 {
+        let many = dag(&format!("many_{number:03}"), "none", "UTC", &[], &[("one", "empty", &[], 0)]);
+        site.runtime.block_on(site.plant.sync(many, true, now()));
+    }
+    let answer = site.get("/api/v1/dags?limit=5000").is(200).json();
+    assert_eq!(answer["dags"].as_array().unwrap().len(), 100);
+    assert_eq!(answer["total_entries"], 122);
+}
+
+#[test]
+fn one_dag_or_404() {
+    let site = Site::start();
+    assert_eq!(site.get("/api/v1/dags/quiet").is(200).json()["is_paused"], true);
+    for missing in ["nothing", "..%2F..%2Fetc", "copy_orders'--", "%3Cscript%3E"] {
+        let answer = site.get(&format!("/api/v1/dags/{missing}")).is(404).json();
+        assert_eq!(answer["code"], "dag_not_found", "{missing}");
+        assert_eq!(answer["status"], 404);
+    }
+    assert_eq!(site.get("/api/v1/whatever").is(404).json()["code"], "not_found");
+    assert_eq!(site.send("DELETE", "/api/v1/dags/quiet", &json!({})).is(405).json()["code"], "method_not_allowed");
+}
+
+#[test]
+fn pausing_is_written_down() {
+    let site = Site::start();
+    let answer = site.send("PATCH", "/api/v1/dags/quiet", &json!({"is_paused": false})).is(200).json();
+    assert_eq!(answer["is_paused"], false);
+    assert_eq!(site.get("/api/v1/dags/quiet").json()["is_paused"], false);
+    let row = &site.audit()[0];
+    assert_eq!((row.actor.as_str(), row.dag_id.as_deref()), ("rest:admin", Some("quiet")));
+    site.send("PATCH", "/api/v1/dags/quiet", &json!({"is_paused": "yes"})).is(422);
+    site.send("PATCH", "/api/v1/dags/quiet", &json!({"colour": "red"})).is(422);
+    site.send("PATCH", "/api/v1/dags/nothing", &json!({"is_paused": true})).is(404);
+}
+
+#[test]
+fn import_errors_say_where() {
+    let site = Site::start();
+    let diagnostic = json!({"severity": "error", "message": "unknown key", "line": 3, "column": 1});
+    site.runtime.block_on(site.plant.store.set_import_error("a/b.yaml", &[diagnostic], now())).unwrap();
+    let answer = site.get("/api/v1/importErrors").is(200).json();
+    assert_eq!(answer["total_entries"], 1);
+    assert_eq!(answer["import_errors"][0]["filename"], "a/b.yaml");
+    assert_eq!(answer["import_errors"][0]["stack_trace"], "a/b.yaml:3:1: unknown key");
+    let home = site.get("/").is(200).body;
+    assert!(home.contains("a/b.yaml:3:1") || home.contains("a&#x2f;b.yaml:3:1"), "{home}");
+}
+
+#[test]
+fn the_version_is_told() {
+    let site = Site::start();
+    assert_eq!(site.get("/api/v1/version").is(200).json()["version"], env!("CARGO_PKG_VERSION"));
+}

@@ -1,0 +1,110 @@
+//! Live updates.
+
+use millrace_model::change::{Batch, Completion, Finish, RunMove, TryOutcome};
+use millrace_model::state::{RunState, TaskState};
+use millrace_store::{Store, StoreOptions};
+use serde_json::json;
+
+use crate::site::{RUNNING_RUN, Site, now};
+
+fn finish(site: &Site, store: &Store) {
+    let instance = site.runtime.block_on(store.instance(site.running, "load", -1)).unwrap().unwrap();
+    let finish = Finish {
+        completion: Completion {
+            instance: instance.key,
+            try_number: 1,
+            token: instance.lease.unwrap().token,
+            outcome: TryOutcome::Success,
+            started_at: now(),
+            ended_at: now(),
+            error: None,
+            results: Vec::new(),
+            ledger: Vec::new(),
+            rendered: None,
+        },
+        to: TaskState::Success,
+        reason: None,
+        next_try_at: None,
+        counts_try: true,
+    };
+    let batch = Batch { finishes: vec![finish], ..Batch::default() };
+    let report = site.runtime.block_on(store.commit_unled(&batch, now())).unwrap();
+    assert_eq!(report.stale_count(), 0);
+}
+
+fn tells(seen: &[String], task: &str, state: &str) -> bool {
+    let wanted = json!({"dag": "copy_orders", "run": RUNNING_RUN, "task": task, "state": state});
+    seen.iter().filter_map(|line| line.strip_prefix("data: ")).any(|data| {
+        serde_json::from_str::<serde_json::Value>(data)
+            .is_ok_and(|told| told.as_array().is_some_and(|all| all.contains(&wanted)))
+    })
+}
+
+#[test]
+fn a_commit_is_told_to_whoever_watches() {
+    let site = Site::start();
+    let seen = site.stream(
+        "/events?dag=copy_orders",
+        || finish(&site, &site.plant.store),
+        |seen| tells(seen, "load", "success") || seen.len() > 200,
+    );
+    assert!(tells(&seen, "load", "success"), "{seen:?}");
+}
+
+#[test]
+fn so_is_what_another_process_commits() {
+    let site = Site::start();
+    let file = site.plant.logs.root().parent().unwrap().join("millrace.db");
+    let options = StoreOptions { url: format!("sqlite://{}", file.display()), max_connections: 1, home: None };
+    let other = site.runtime.block_on(Store::open(&options)).unwrap();
+    let end = || {
+        finish(&site, &other);
+        let step = RunMove { run: site.running, from: RunState::Running, to: RunState::Failed, reason: None };
+        let batch = Batch { run_moves: vec![step], ..Batch::default() };
+        site.runtime.block_on(other.commit_unled(&batch, now())).unwrap();
+    };
+    let seen = site.stream("/events", end, |seen| tells(seen, "load", "success") || seen.len() > 200);
+    assert!(tells(&seen, "load", "success"), "{seen:?}");
+}
+
+#[test]
+fn changes_of_other_dags_are_not_told() {
+    let site = Site::start();
+    let pause = |dag: &str, is_paused| {
+        let dag = millrace_model::ids::DagId::new_unchecked(dag);
+        site.runtime.block_on(site.plant.store.set_paused(&dag, is_paused, "test", now())).unwrap();
+    };
+    let change = || {
+        pause("copy_orders", true);
+        pause("quiet", false);
+    };
+    let seen = site.stream("/events?dag=quiet", change, |seen| seen.iter().any(|line| line.starts_with("data: [")));
+    let text = seen.join("\n");
+    assert!(text.contains("\"quiet\"") && text.contains("unpaused") && !text.contains("copy_orders"), "{text}");
+}
+
+#[test]
+fn a_log_is_followed_to_its_end() {
+    let site = Site::start();
+    let path = format!("/dags/copy_orders/runs/{RUNNING_RUN}/tasks/load/log-events?try=1");
+    let seen = site.stream(
+        &path,
+        || {
+            let id = millrace_logs::TryId {
+                dag_id: "copy_orders".to_owned(),
+                run_id: RUNNING_RUN.to_owned(),
+                task_id: "load".to_owned(),
+                map_index: -1,
+                try_number: 1,
+            };
+            let log = site.plant.logs.open(&id, std::sync::Arc::new(str::to_owned));
+            log.write(now(), millrace_logs::Level::Error, "row 3");
+            finish(&site, &site.plant.store);
+        },
+        |seen| seen.iter().any(|line| line == "event: end") || seen.len() > 200,
+    );
+    let text = seen.join("\n");
+    assert!(text.contains("row 1") && text.contains("row 3") && text.contains("event: end"), "{text}");
+    let missing = site.get("/dags/copy_orders/runs/x/tasks/load/log-events");
+    assert_eq!(missing.status, 404);
+}

@@ -1,0 +1,13 @@
+//! The server as clients and browsers meet it: over a real socket, with a real SQLite store.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod connections;
+mod dags;
+mod events;
+mod logs;
+mod pages;
+mod plant;
+mod runs;
+mod signing_in;
+mod site;

@@ -1,0 +1,177 @@
+//! Pages: that they are there, escape what they show, and lead to the failed log.
+
+use millrace_model::change::{Batch, Completion, Finish, TryOutcome};
+use millrace_model::state::TaskState;
+use serde_json::json;
+
+use crate::site::{ADMIN, EVIL, FAILED_RUN, RUNNING_RUN, Site, now};
+
+fn task(run: &str, task: &str) -> String {
+    format!("/dags/copy_orders/runs/{run}/tasks/{task}")
+}
+
+#[test]
+fn every_page_is_there_and_safe() {
+    let site = Site::start();
+    site.send("POST", "/api/v1/dags/quiet/dagRuns", &json!({"note": EVIL, "conf": {"k": EVIL}, "dag_run_id": "evil"}))
+        .is(200);
+    let pages = [
+        "/".to_owned(),
+        "/dags".to_owned(),
+        "/?q=%3Cscript%3Ealert(1)%3C/script%3E".to_owned(),
+        "/dags/copy_orders".to_owned(),
+        "/dags/quiet".to_owned(),
+        "/dags/quiet/runs/evil".to_owned(),
+        format!("/dags/copy_orders/runs/{FAILED_RUN}"),
+        task(FAILED_RUN, "extract"),
+        task(FAILED_RUN, "load"),
+        format!("{}?try=1", task(FAILED_RUN, "load")),
+        task(FAILED_RUN, "notify"),
+        task(RUNNING_RUN, "load"),
+        task(RUNNING_RUN, "notify"),
+        "/runs".to_owned(),
+        "/runs?state=failed".to_owned(),
+        "/connections".to_owned(),
+        "/connections/new".to_owned(),
+        "/legend".to_owned(),
+    ];
+    for path in pages {
+        let page = site.get(&path).is(200);
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
+        let policy = page.header("content-security-policy");
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!((page.header("x-content-type-options"), page.header("cache-control")), ("nosniff", "no-store"));
+        assert!(!page.body.contains("<script>"), "{path} lets markup through");
+        assert!(
+            !page.body.contains(" style=") && !page.body.contains(" onclick="),
+            "{path} has what the policy forbids"
+        );
+    }
+}
+
+#[test]
+fn from_the_list_to_the_failed_log_in_one_click() {
+    let site = Site::start();
+    let home = site.get("/").is(200).body;
+    let needs = home.split("id=\"needs\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(
+        needs.contains("value &#x27;n&#x2f;a&#x27; is not an INTEGER") || needs.contains("is not an INTEGER"),
+        "{needs}"
+    );
+    assert!(!needs.contains("second line"));
+    let href = needs.split("class=\"button\" href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let href = href.replace("&#x2f;", "/");
+    let page = site.get(&href).is(200).body;
+    assert!(page.contains("id=\"log\"") && page.contains("l-error") && page.contains("second line"), "{page}");
+    assert!(page.contains("Try 1") && page.contains("Try 2"), "{page}");
+}
+
+#[test]
+fn a_task_page_says_what_moved_and_why_it_waits() {
+    let site = Site::start();
+    let moved = site.get(&task(FAILED_RUN, "extract")).is(200).body;
+    assert!(moved.contains("1,234,567"), "{moved}");
+    let waiting = site.get(&task(RUNNING_RUN, "notify")).is(200).body;
+    assert!(waiting.contains("Why it is not running") && waiting.contains("load is running"), "{waiting}");
+    let never = site.get(&task(FAILED_RUN, "notify")).is(200).body;
+    assert!(never.contains("a task before it failed"), "{never}");
+    let running = site.get(&task(RUNNING_RUN, "load")).is(200).body;
+    assert!(running.contains("data-following") && running.contains("row 2"), "{running}");
+}
+
+#[test]
+fn a_task_that_waits_for_its_next_try_says_when() {
+    let site = Site::start();
+    let store = &site.plant.store;
+    let instance = site.runtime.block_on(store.instance(site.running, "load", -1)).unwrap().unwrap();
+    let finish = Finish {
+        completion: Completion {
+            instance: instance.key,
+            try_number: 1,
+            token: instance.lease.unwrap().token,
+            outcome: TryOutcome::Failed { reason: "error".to_owned(), retry: true },
+            started_at: now(),
+            ended_at: now(),
+            error: Some("deadlock".to_owned()),
+            results: Vec::new(),
+            ledger: Vec::new(),
+            rendered: None,
+        },
+        to: TaskState::UpForRetry,
+        reason: None,
+        next_try_at: Some(now() + chrono::TimeDelta::minutes(3)),
+        counts_try: true,
+    };
+    let batch = Batch { finishes: vec![finish], ..Batch::default() };
+    site.runtime.block_on(store.commit_unled(&batch, now())).unwrap();
+    let page = site.get(&task(RUNNING_RUN, "load")).is(200).body;
+    assert!(page.contains("try 2 may start after") && page.contains("in 3 min"), "{page}");
+}
+
+#[test]
+fn what_is_missing_is_a_page_that_says_so() {
+    let site = Site::start();
+    for path in
+        ["/dags/nothing", "/dags/copy_orders/runs/x", "/nowhere", "/connections/edit/x", &task(FAILED_RUN, "..%2F..")]
+    {
+        let page = site.get(path).is(404);
+        assert!(page.header("content-type").starts_with("text/html"), "{path}");
+        assert!(page.body.contains("Back to the DAGs"), "{path}");
+    }
+    let script = site.get("/dags/%3Cscript%3Ealert(1)%3C%2Fscript%3E").is(404);
+    assert!(!script.body.contains("<script>"));
+    site.get("/runs?state=green").is(422);
+}
+
+#[test]
+fn parts_are_drawn_alone() {
+    let site = Site::start();
+    let part = |path: &str, part: &str| {
+        site.call("GET", path, &[("authorization", ADMIN), ("x-part", part), ("x-millrace-page", "1")], None)
+            .is(200)
+            .body
+    };
+    for (path, name, begins) in [
+        ("/".to_owned(), "needs", "<section id=\"needs\""),
+        ("/dags/copy_orders".to_owned(), "row", "<tr id=\"row-copy_orders\""),
+        ("/dags/copy_orders".to_owned(), "grid", "<section id=\"grid\""),
+        (task(FAILED_RUN, "load"), "panel", "<section id=\"panel\""),
+        (format!("/dags/copy_orders/runs/{FAILED_RUN}"), "grid", "<section id=\"grid\""),
+    ] {
+        let body = part(&path, name);
+        assert!(body.trim_start().starts_with(begins), "{path} {name}: {body}");
+        assert!(!body.contains("<html"), "{path} {name}");
+    }
+}
+
+#[test]
+fn the_grid_shows_states_by_class_mark_and_title() {
+    let site = Site::start();
+    let page = site.get("/dags/copy_orders").is(200).body;
+    let cells = page.matches("class=\"cell s-").count();
+    assert_eq!(cells, 6, "{page}");
+    assert_eq!(page.matches("class=\"cell s-upstream_failed\"").count(), 1);
+    assert!(page.contains("load: failed, try 2 of 2, 30s"), "{page}");
+    assert!(page.contains("#upstream_failed"), "{page}");
+}
+
+#[test]
+fn static_files_are_cached_by_their_content() {
+    let site = Site::start();
+    for (name, kind) in [
+        ("app.css", "text/css"),
+        ("app.js", "text/javascript"),
+        ("icons.svg", "image/svg+xml"),
+        ("mark.svg", "image/svg+xml"),
+    ] {
+        let file = site.call("GET", &format!("/static/{name}"), &[], None).is(200);
+        assert!(file.header("content-type").starts_with(kind), "{name}");
+        let tag = file.header("etag").to_owned();
+        site.call("GET", &format!("/static/{name}"), &[("if-none-match", &tag)], None).is(304);
+    }
+    for missing in ["nothing.js", "..%2Ftemplates%2Fbase.html", "../../Cargo.toml", "%2Fetc%2Fpasswd"] {
+        let status = site.call("GET", &format!("/static/{missing}"), &[], None).status;
+        assert!(status == 404 || status == 303, "{missing}: {status}");
+    }
+}
