@@ -191,33 +191,49 @@ function patch(change) {
   if (use) use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${change.state}`));
 }
 
-function listen() {
-  if (!csrf()) return;
+let changes = null;
+function listen(wasAway) {
+  if (!csrf() || changes) return;
   const dag = $(".split")?.dataset.dag;
   const events = new EventSource("/events" + (dag ? `?dag=${encodeURIComponent(dag)}` : ""));
-  let wasLost = false;
+  changes = events;
+  let wasLost = wasAway;
+  const hint = $("#offline");
   events.addEventListener("open", () => {
-    $("#offline").hidden = true;
+    hint.hidden = true;
     // What happened between the drawing of the page and now.
     setTimeout(() => refresh(() => true), wasLost ? 0 : 300);
     wasLost = false;
   });
   events.addEventListener("error", () => {
     wasLost = true;
-    const place = $("#offline");
-    place.textContent = "Lost the connection to Millrace; trying again.";
-    setTimeout(() => { if (wasLost) place.hidden = false; }, 2000);
+    setTimeout(() => {
+      if (!wasLost || changes !== events) return;
+      hint.textContent = "Lost the connection to Millrace; trying again.";
+      hint.hidden = false;
+    }, 2000);
   });
   events.addEventListener("changes", (event) => {
-    const changes = JSON.parse(event.data);
-    changes.forEach(patch);
-    const dags = new Set(changes.map((change) => change.dag));
-    const ended = changes.some((change) => !change.task);
+    const all = JSON.parse(event.data);
+    all.forEach(patch);
+    const dags = new Set(all.map((change) => change.dag));
+    const ended = all.some((change) => !change.task);
     refresh((part) => (part.dataset.live === "*" ? ended : dags.has(part.dataset.live)));
   });
   events.addEventListener("refresh", () => refresh(() => true));
-  addEventListener("pagehide", () => events.close());
 }
+/* A browser keeps few connections to one server: pages that nobody sees give theirs back. */
+function away() {
+  changes?.close();
+  changes = null;
+  log?.pause();
+}
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return away();
+  listen(true);
+  log?.resume();
+});
+addEventListener("pagehide", away);
 
 /* The panel beside the grid. */
 function replacePanel(fresh) {
@@ -282,14 +298,14 @@ document.addEventListener("keydown", (event) => {
 let log = null;
 const MOST_LINES = 20000;
 function stopLog() {
-  log?.events?.close();
+  log?.pause();
   log = null;
 }
 function startLog() {
   const box = $("#log");
   if (!box) return;
   const lines = $(".lines", box);
-  const mine = { events: null, follows: box.hasAttribute("data-following") };
+  const mine = { follows: box.hasAttribute("data-following"), pause() {}, resume() {} };
   log = mine;
   const follow = $("[data-follow]", box);
   const jump = $("[data-first-error]", box);
@@ -309,9 +325,10 @@ function startLog() {
   else if ($(".l-error", lines)) lines.scrollTop = $(".l-error", lines).offsetTop - lines.offsetTop - lines.clientHeight / 2;
   if (!box.hasAttribute("data-goes-on")) return;
   let number = lines.children.length;
-  const events = new EventSource(`${box.dataset.events}&offset=${box.dataset.offset}`);
-  mine.events = events;
-  events.addEventListener("lines", (event) => {
+  let offset = box.dataset.offset;
+  let events = null;
+  let isOver = false;
+  const append = (event) => {
     const fresh = document.createDocumentFragment();
     for (const line of JSON.parse(event.data)) {
       number++;
@@ -329,13 +346,32 @@ function startLog() {
       fresh.append(row);
     }
     lines.append(fresh);
+    offset = event.lastEventId;
     findError();
     if (mine.follows) toEnd();
-    if (number > MOST_LINES) { events.close(); say("The log goes on; open Raw for all of it."); }
-  });
-  for (const name of ["end", "failed"]) events.addEventListener(name, () => { events.close(); follow.hidden = true; });
+    if (number > MOST_LINES) {
+      end();
+      say("The log goes on; open Raw for all of it.");
+    }
+  };
+  const end = () => {
+    isOver = true;
+    mine.pause();
+    follow.hidden = true;
+  };
+  mine.pause = () => {
+    events?.close();
+    events = null;
+  };
+  mine.resume = () => {
+    if (events || isOver) return;
+    events = new EventSource(`${box.dataset.events}&offset=${offset}`);
+    events.addEventListener("lines", append);
+    events.addEventListener("end", end);
+    events.addEventListener("failed", end);
+  };
+  mine.resume();
 }
-addEventListener("pagehide", stopLog);
 document.addEventListener("click", async (event) => {
   const raw = event.target.closest("a[data-raw]");
   if (!raw) return;
@@ -384,4 +420,4 @@ if (grid) {
   else grid.scrollLeft = grid.scrollWidth;
 }
 startLog();
-listen();
+listen(false);

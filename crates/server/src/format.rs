@@ -11,13 +11,20 @@ pub(crate) struct When {
     pub iso: String,
     /// To the second, zone included.
     pub exact: String,
+    /// To the minute, in the zone only.
+    pub local: String,
     /// `4 min ago`, `in 3 h`.
     pub ago: String,
 }
 
 impl When {
     pub fn new(at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Self {
-        Self { iso: at.to_rfc3339_opts(SecondsFormat::Secs, true), exact: exact(at, zone), ago: ago(at, now) }
+        Self {
+            iso: at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            exact: exact(at, zone),
+            local: local(at, zone),
+            ago: ago(at, now),
+        }
     }
 }
 
@@ -28,6 +35,16 @@ pub(crate) fn exact(at: DateTime<Utc>, zone: Tz) -> String {
         return utc.to_string();
     }
     format!("{} ({utc})", at.with_timezone(&zone).format(&format!("%Y-%m-%d %H:%M:%S {zone}")))
+}
+
+fn local(at: DateTime<Utc>, zone: Tz) -> String {
+    format!("{} {zone}", at.with_timezone(&zone).format("%Y-%m-%d %H:%M"))
+}
+
+/// For the start of a sentence.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 pub(crate) fn clock(at: DateTime<Utc>) -> String {

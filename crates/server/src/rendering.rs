@@ -108,7 +108,7 @@ impl Server {
             values! {
                 name => person.name,
                 role => person.role.as_str(),
-                may_change => false,
+                may_change => person.role >= Role::User,
                 is_admin => person.role >= Role::Admin,
                 csrf => person.form_token(),
             }
@@ -116,8 +116,8 @@ impl Server {
         let values = values! {
             status => problem.code.http_status,
             code => problem.code.name,
-            title => problem.code.name.replace('_', " "),
-            detail => problem.detail,
+            title => format::sentence(&problem.code.name.replace("dag_", "DAG_").replace('_', " ")),
+            detail => format::sentence(&problem.detail),
             help => problem.code.explanation,
             person,
             health => (),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::RunKey;
 use millrace_model::graph::Graph;
 use millrace_model::ids::TaskId;
@@ -37,7 +37,7 @@ pub(super) struct Column {
     run_type: &'static str,
     height: i64,
     title: String,
-    /// Month and day, above every fifth.
+    /// The day or the time of day, above every fifth.
     label: Option<String>,
     is_selected: bool,
 }
@@ -106,6 +106,10 @@ fn draw(
     let longest = spans.iter().flatten().max().copied();
     let selected_run = selected.run.map(|run| run.key);
     let count = runs.len();
+    // Days, unless there are several runs a day.
+    let is_daily =
+        runs.windows(2).all(|pair| (pair[1].logical_date - pair[0].logical_date).abs() >= TimeDelta::hours(20));
+    let label = if is_daily { "%b %-d" } else { "%H:%M" };
     let columns = runs
         .iter()
         .zip(&spans)
@@ -119,7 +123,7 @@ fn draw(
             title: title(run.run_id.as_str(), run.state, *span),
             label: (count - 1 - place)
                 .is_multiple_of(5)
-                .then(|| run.logical_date.with_timezone(&zone).format("%b %-d").to_string()),
+                .then(|| run.logical_date.with_timezone(&zone).format(label).to_string()),
             is_selected: selected_run == Some(run.key) && selected.task.is_none(),
         })
         .collect();
