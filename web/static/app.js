@@ -41,7 +41,7 @@ setInterval(() => {
 /* Search: `/` goes there, typing filters what is on the page, Enter searches everything. */
 const search = $("[data-search]");
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input, textarea, select, dialog");
+  const typing = event.target.closest?.("input, textarea, select, dialog");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
     search?.focus();
