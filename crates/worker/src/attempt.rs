@@ -8,6 +8,7 @@ use futures::FutureExt;
 use millrace_model::change::{Assignment, Completion, TryOutcome};
 use millrace_operator_api::context::{CancelSignal, LogLevel, Reporter};
 use millrace_operator_api::{Operator, Outcome, TaskContext, TaskError, WorkId};
+use millrace_settings::Masker;
 use serde_json::Value;
 
 use crate::cancel::Cancel;
@@ -56,9 +57,23 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
         started_at,
         ended_at,
         error: ending.error.map(|error| equipment.masker.mask(&error)),
-        results: ending.result.map(|value| vec![("return_value".to_owned(), value)]).unwrap_or_default(),
+        results: ending
+            .result
+            .map(|value| vec![("return_value".to_owned(), masked(&equipment.masker, value))])
+            .unwrap_or_default(),
         ledger: report.take_ledger(),
         rendered,
+    }
+}
+
+/// A result is stored in the clear and shown on pages: a command that prints a secret last must not put it there.
+/// Only texts are masked, whatever they are named: `next_page_token` is for the next task.
+fn masked(masker: &Masker, value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(masker.mask(&text)),
+        Value::Array(items) => items.into_iter().map(|item| masked(masker, item)).collect(),
+        Value::Object(map) => Value::Object(map.into_iter().map(|(key, item)| (key, masked(masker, item))).collect()),
+        other => other,
     }
 }
 

@@ -38,6 +38,7 @@ impl Operator for Puppet {
             context.info(format!("about to {ending} with hunter22"));
             match ending.as_str() {
                 "succeed" => Ok(Outcome::with(json!(7))),
+                "leak" => Ok(Outcome::with(json!({"next_page_token": "p2", "said": ["it is hunter22"]}))),
                 "retry" => Err(TaskError::Retry("the server is away, password hunter22".to_owned())),
                 "fail" => Err(TaskError::Fail("the SQL is wrong".to_owned())),
                 "skip" => Err(TaskError::Skip("nothing to do".to_owned())),
@@ -176,6 +177,12 @@ async fn success_brings_its_result_and_its_log() {
     assert_eq!(tried.completion.token, "token");
     assert!(tried.lines[0].contains("puppet try 1 of 2: d t (manual__x)"), "{:?}", tried.lines);
     assert_eq!(tried.lines[1], "about to succeed with ***");
+}
+
+#[tokio::test]
+async fn a_secret_in_a_result_is_not_stored() {
+    let results = ending("leak").await.completion.results;
+    assert_eq!(results, [("return_value".to_owned(), json!({"next_page_token": "p2", "said": ["it is ***"]}))]);
 }
 
 #[tokio::test]
