@@ -132,3 +132,19 @@ fn a_taken_port_is_said_at_once() {
     let output = home.run(&["standalone", "--port", &port]).exits(1);
     assert!(output.stderr.contains(&port) && output.stderr.contains("--port"), "{}", output.stderr);
 }
+
+#[test]
+fn a_taken_port_of_the_stand_in_is_no_obstacle() {
+    let mut home = TestHome::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().port().to_string();
+    home.set("MILLRACE__DEVSTACK__S3_PORT", taken.as_str());
+    let port = millrace_testkit::free_port().unwrap().to_string();
+    let mut daemon = home.daemon(&["standalone", "--demo", "--port", &port]);
+    let line = daemon.wait_for_line("s3        http://127.0.0.1:", PATIENCE).unwrap();
+    assert!(!line.ends_with(&format!(":{taken}")), "{line}");
+    wait_until_blocking("the demo's run succeeds", PATIENCE, || {
+        home.run_states("demo_orders").values().any(|state| state == "success")
+    })
+    .unwrap();
+}

@@ -77,7 +77,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
     let any_port = args.port == Some(0);
     let listener = listen(app, args.port.unwrap_or(app.config.server.port)).await?;
     let address = listener.local_addr()?;
-    let s3_port = if any_port { 0 } else { app.config.devstack.s3_port };
+    let s3_port = if any_port { 0 } else { free_or_any(app.config.devstack.s3_port).await };
     let (access_key, secret_key) = s3_keys(app)?;
     let s3 = start_s3(
         app,
@@ -292,6 +292,20 @@ fn s3_keys(app: &App) -> anyhow::Result<(String, String)> {
         text.trim().split_once(':').with_context(|| format!("{} is damaged; delete it", path.display()))?;
     app.masker.add(secret);
     Ok((access.to_owned(), secret.to_owned()))
+}
+
+/// The wanted port of the S3 stand-in, or 0 (any) when something else has it: 9000 is a popular number, and the demo's
+/// connection is told the address at every start.
+async fn free_or_any(port: u16) -> u16 {
+    match TcpListener::bind(("127.0.0.1", port)).await {
+        Ok(_) => port,
+        Err(error) => {
+            notice(format!(
+                "the S3 stand-in takes another port than {port}, which is in use ({error}); devstack.s3_port sets one"
+            ));
+            0
+        }
+    }
 }
 
 async fn start_s3(app: &App, port: u16, keys: (&str, &str), buckets: Vec<String>) -> anyhow::Result<RunningS3> {
