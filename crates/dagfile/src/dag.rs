@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use millrace_model::dag::{DAG_SCHEMA_VERSION, Dag, Task};
+use millrace_model::dag::{Dag, Task};
 use millrace_model::graph::Graph;
 use millrace_model::ids::DagId;
 use millrace_model::instant::parse_instant;
@@ -71,8 +71,6 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let params = read_params(reader, keys.get("params"));
     // Only now: every key was looked at, and every problem found.
     Some(Dag {
-        schema_version: DAG_SCHEMA_VERSION,
-        dag_id: dag_id.filter(|_| dependencies_hold)?,
         description,
         timetable,
         start_date,
@@ -84,6 +82,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         owner,
         params,
         tasks,
+        ..Dag::new(dag_id.filter(|_| dependencies_hold)?)
     })
 }
 

@@ -201,8 +201,6 @@ fn read_one(
         }
     }
     Some(Task {
-        task_id: task_id?,
-        operator: operator.name.to_owned(),
         depends_on: upstream,
         trigger_rule: trigger_rule.unwrap_or_default(),
         retries: retries.unwrap_or(defaults.retries),
@@ -215,6 +213,7 @@ fn read_one(
         description,
         parameters,
         is_inline: operator.is_inline,
+        ..Task::new(task_id?, operator.name)
     })
 }
 

@@ -146,6 +146,30 @@ pub struct Completion {
     pub rendered: Option<Value>,
 }
 
+impl Completion {
+    /// A try that ended without an error text, results or rows.
+    pub fn new(
+        instance: InstanceKey,
+        try_number: u32,
+        token: impl Into<String>,
+        outcome: TryOutcome,
+        (started_at, ended_at): (DateTime<Utc>, DateTime<Utc>),
+    ) -> Self {
+        Self {
+            instance,
+            try_number,
+            token: token.into(),
+            outcome,
+            started_at,
+            ended_at,
+            error: None,
+            results: Vec::new(),
+            ledger: Vec::new(),
+            rendered: None,
+        }
+    }
+}
+
 /// A completion with the state that the planner gave it. Guarded by the token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finish {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::duration::Span;
 use crate::ids::{DagId, TaskId};
-use crate::schedule::{Timetable, Window};
+use crate::schedule::{Schedule, Timetable, Window};
 use crate::trigger_rule::TriggerRule;
 
 /// The version of the serialised form below. A reader refuses a larger one.
@@ -74,6 +74,25 @@ pub struct Task {
 }
 
 impl Dag {
+    /// A DAG without schedule and tasks, with the defaults of everything else.
+    pub fn new(dag_id: DagId) -> Self {
+        Self {
+            schema_version: DAG_SCHEMA_VERSION,
+            dag_id,
+            description: None,
+            timetable: Timetable::interval(Schedule::None, chrono_tz::Tz::UTC),
+            start_date: None,
+            end_date: None,
+            catchup: false,
+            max_active_runs: 16,
+            max_active_tasks: 16,
+            tags: Vec::new(),
+            owner: None,
+            params: Map::new(),
+            tasks: Vec::new(),
+        }
+    }
+
     pub fn task(&self, task_id: &str) -> Option<&Task> {
         self.tasks.iter().find(|task| task.task_id.as_str() == task_id)
     }
@@ -92,5 +111,27 @@ impl Dag {
         let value = serde_json::to_value(self).unwrap_or(Value::Null);
         let digest = Sha256::digest(value.to_string().as_bytes());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Task {
+    /// A task that depends on nothing, with the defaults of everything else.
+    pub fn new(task_id: TaskId, operator: impl Into<String>) -> Self {
+        Self {
+            task_id,
+            operator: operator.into(),
+            depends_on: Vec::new(),
+            trigger_rule: TriggerRule::default(),
+            retries: 0,
+            retry_delay: Span::from_seconds(300),
+            pool: DEFAULT_POOL.to_owned(),
+            pool_slots: 1,
+            priority_weight: 1,
+            execution_timeout: None,
+            owner: None,
+            description: None,
+            parameters: Value::Object(Map::new()),
+            is_inline: false,
+        }
     }
 }

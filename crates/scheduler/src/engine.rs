@@ -12,9 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Assignment, Batch, Completion, Executor, InstanceKey, RunKey};
 use millrace_model::ids::DagId;
 use millrace_planner::{Limits, Plan, View, plan};
+use millrace_situation::Situation;
 use millrace_store::{CommitReport, Result, SignalKind, Store, StoreError};
-
-use crate::load::{self, Versions};
 
 /// Between attempts to commit while the database is out of reach.
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);
@@ -35,8 +34,7 @@ pub struct Engine {
     store: Store,
     executor: Arc<dyn Executor>,
     options: EngineOptions,
-    view: View,
-    versions: Versions,
+    situation: Situation,
     /// Tries that this engine started and whose end is not committed, with their tokens.
     in_flight: BTreeMap<InstanceKey, String>,
     /// Tries that somebody else holds: an earlier leader that may be alive, or a command.
@@ -55,11 +53,10 @@ impl Engine {
         now: DateTime<Utc>,
     ) -> Result<Self> {
         let mut engine = Self {
+            situation: Situation::new(store.clone()),
             store,
             executor,
             options,
-            view: View::new(),
-            versions: Versions::default(),
             in_flight: BTreeMap::new(),
             foreign: BTreeSet::new(),
             handled: Vec::new(),
@@ -73,20 +70,12 @@ impl Engine {
     async fn load(&mut self, now: DateTime<Utc>) -> Result<()> {
         // What is written from here on is read again because of its signal.
         self.handled.extend(self.store.signals().await?.into_iter().map(|signal| signal.id));
-        load::set_pools(&self.store, &mut self.view).await?;
-        load::set_backfills(&self.store, &mut self.view).await?;
-        for row in self.store.scheduler_dags().await? {
-            load::put_dag(&self.store, &mut self.versions, &mut self.view, row).await?;
-        }
-        for run in self.store.active_runs(now).await? {
-            load::put_run(&self.store, &mut self.versions, &mut self.view, &run).await?;
-        }
-        Ok(())
+        self.situation.read_everything(now).await
     }
 
     /// The planner's picture, for those who explain.
     pub fn view(&self) -> &View {
-        &self.view
+        &self.situation.view
     }
 
     /// Tries that were started here and whose end is not committed yet.
@@ -96,7 +85,7 @@ impl Engine {
 
     /// A try has ended; the next turn takes it into account.
     pub fn complete(&mut self, completion: Completion) {
-        self.view.complete(completion);
+        self.situation.view.complete(completion);
     }
 
     /// From now on nothing new starts.
@@ -129,7 +118,7 @@ impl Engine {
             }
         }
         if pools {
-            load::set_pools(&self.store, &mut self.view).await?;
+            self.situation.read_pools().await?;
         }
         // A signal without a DAG's name means any of them.
         if dags.contains(&None) {
@@ -140,7 +129,7 @@ impl Engine {
             }
         }
         if !backfills.is_empty() {
-            load::set_backfills(&self.store, &mut self.view).await?;
+            self.situation.read_backfills().await?;
             self.read_backfill_runs(&backfills, now).await?;
         }
         for run in runs {
@@ -153,26 +142,26 @@ impl Engine {
     async fn read_dags(&mut self) -> Result<()> {
         let rows = self.store.scheduler_dags().await?;
         let present: BTreeSet<DagId> = rows.iter().map(|row| row.dag_id.clone()).collect();
-        let known = self.view.dags().map(|facts| facts.version.dag.dag_id.clone());
+        let known = self.situation.view.dags().map(|facts| facts.version.dag.dag_id.clone());
         let gone: Vec<DagId> = known.filter(|dag_id| !present.contains(dag_id)).collect();
         for row in rows {
-            load::put_dag(&self.store, &mut self.versions, &mut self.view, row).await?;
+            self.situation.put_dag(row).await?;
         }
         for dag_id in gone {
-            self.view.remove_dag(&dag_id);
+            self.situation.view.remove_dag(&dag_id);
         }
-        self.versions.prune();
+        self.situation.prune();
         Ok(())
     }
 
     /// Reads all runs that backfills of these DAGs made, took over or gave up.
     async fn read_backfill_runs(&mut self, dags: &BTreeSet<DagId>, now: DateTime<Utc>) -> Result<()> {
-        let mut known: BTreeSet<RunKey> = self.view.backfill_runs(dags).collect();
+        let mut known: BTreeSet<RunKey> = self.situation.view.backfill_runs(dags).collect();
         for run in self.store.active_runs(now).await? {
             if dags.contains(&run.row.dag_id) && run.row.backfill_key.is_some() {
                 known.remove(&run.row.key);
                 self.note_leases(&run);
-                load::put_run(&self.store, &mut self.versions, &mut self.view, &run).await?;
+                self.situation.put_run(&run).await?;
             }
         }
         for run in known {
@@ -183,10 +172,10 @@ impl Engine {
 
     async fn read_dag(&mut self, dag_id: &DagId) -> Result<()> {
         match self.store.scheduler_dag(dag_id).await? {
-            Some(row) => load::put_dag(&self.store, &mut self.versions, &mut self.view, row).await?,
-            None => self.view.remove_dag(dag_id),
+            Some(row) => self.situation.put_dag(row).await?,
+            None => self.situation.view.remove_dag(dag_id),
         }
-        self.versions.prune();
+        self.situation.prune();
         Ok(())
     }
 
@@ -201,7 +190,8 @@ impl Engine {
                 lease_ttl: self.options.lease_ttl,
                 is_draining: self.is_draining,
             };
-            let Plan { mut batch, assignments, wake_at, unknown, refused } = plan(&mut self.view, now, &limits);
+            let Plan { mut batch, assignments, wake_at, unknown, refused } =
+                plan(&mut self.situation.view, now, &limits);
             for completion in &refused {
                 self.in_flight.retain(|instance, token| *instance != completion.instance || *token != completion.token);
                 tracing::warn!(
@@ -260,8 +250,8 @@ impl Engine {
                 row.as_ref().and_then(|row| row.lease.as_ref()).is_some_and(|lease| lease.token == completion.token);
             if let Some(row) = row.filter(|_| is_ours) {
                 self.read_run(row.run).await?;
-                if self.view.run_of(completion.instance).is_some() {
-                    self.view.complete(completion);
+                if self.situation.view.run_of(completion.instance).is_some() {
+                    self.situation.view.complete(completion);
                     found = true;
                     continue;
                 }
@@ -281,10 +271,10 @@ impl Engine {
         match self.store.active_run(key).await? {
             Some(run) => {
                 self.note_leases(&run);
-                load::put_run(&self.store, &mut self.versions, &mut self.view, &run).await
+                self.situation.put_run(&run).await
             }
             None => {
-                self.view.remove_run(key);
+                self.situation.view.remove_run(key);
                 Ok(())
             }
         }

@@ -13,7 +13,6 @@
 
 pub mod dags_folder;
 mod engine;
-mod load;
 mod options;
 mod scheduler;
 

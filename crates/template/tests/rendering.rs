@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::RunFacts;
-use millrace_model::dag::{DAG_SCHEMA_VERSION, Dag};
+use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::{DataInterval, Schedule, Timetable};
 use millrace_model::state::RunType;
@@ -54,19 +54,11 @@ fn at(text: &str) -> DateTime<Utc> {
 fn dag() -> Dag {
     let timetable = Timetable::interval(Schedule::from_value(&json!("@daily")).unwrap(), chrono_tz::Asia::Seoul);
     Dag {
-        schema_version: DAG_SCHEMA_VERSION,
-        dag_id: DagId::parse("nps").unwrap(),
-        description: None,
         timetable,
         start_date: Some(at("2024-01-01T00:00:00Z")),
-        end_date: None,
-        catchup: false,
-        max_active_runs: 16,
-        max_active_tasks: 16,
         tags: vec!["nps".to_owned()],
-        owner: None,
         params: json!({"limit": 5, "s3_bucket": "from-params", "nothing": null}).as_object().cloned().unwrap(),
-        tasks: Vec::new(),
+        ..Dag::new(DagId::parse("nps").unwrap())
     }
 }
 

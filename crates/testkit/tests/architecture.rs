@@ -23,13 +23,19 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("connectors", 1, &["operator-api", "model"]),
     // Floor 2, engines. The scheduler and the worker never import each other.
     ("operators", 2, &["operator-api", "model", "template"]),
-    ("scheduler", 2, &["planner", "dagfile", "store", "model", "operator-api"]),
+    // The planner's view read from the store: what the scheduler leads by and what the faces explain by.
+    ("situation", 2, &["planner", "store", "model"]),
+    ("scheduler", 3, &["planner", "situation", "dagfile", "store", "model", "operator-api"]),
     // The masker of `settings` is what keeps secrets out of a try's log.
     ("worker", 2, &["operator-api", "template", "store", "logs", "settings", "model"]),
     // Connections and variables: sealed by the keyring of `settings`, kept by `store`.
     ("vault", 2, &["operator-api", "settings", "store", "model"]),
     // Floor 3, faces.
-    ("server", 3, &["store", "planner", "logs", "settings", "vault", "model", "template", "operator-api", "dagfile"]),
+    (
+        "server",
+        3,
+        &["store", "planner", "situation", "logs", "settings", "vault", "model", "template", "operator-api", "dagfile"],
+    ),
     (
         "cli",
         4,
@@ -44,6 +50,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
             "logs",
             "connectors",
             "operators",
+            "situation",
             "scheduler",
             "worker",
             "server",

@@ -17,11 +17,11 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use millrace_model::change::{Batch, Completion, InstanceKey, NewRun, RunKey, TryOutcome};
-use millrace_model::dag::{DAG_SCHEMA_VERSION, DEFAULT_POOL, Dag, Task};
+use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
 use millrace_model::duration::parse_duration;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
-use millrace_model::schedule::{Schedule, Timetable};
+use millrace_model::schedule::Schedule;
 use millrace_model::state::RunState;
 use millrace_planner::{
     DagFacts, DagVersion, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run, plan,
@@ -171,18 +171,7 @@ impl Stage {
                 let (token, try_number) = self.tokens[&instance].clone();
                 let (started_at, ended_at) = (self.now, self.now);
                 self.ended += 1;
-                self.view.complete(Completion {
-                    instance,
-                    try_number,
-                    token,
-                    outcome,
-                    started_at,
-                    ended_at,
-                    error: None,
-                    results: vec![],
-                    ledger: vec![],
-                    rendered: None,
-                });
+                self.view.complete(Completion::new(instance, try_number, token, outcome, (started_at, ended_at)));
                 self.turns(line);
             }
             _ => panic!("unknown line in a script: {line}"),
@@ -313,21 +302,8 @@ impl Stage {
 }
 
 fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
-    let mut dag = Dag {
-        schema_version: DAG_SCHEMA_VERSION,
-        dag_id: DagId::new_unchecked(id),
-        description: None,
-        timetable: Timetable::interval(Schedule::None, Tz::UTC),
-        start_date: None,
-        end_date: None,
-        catchup: false,
-        max_active_runs: 16,
-        max_active_tasks: 16,
-        tags: vec![],
-        owner: None,
-        params: Default::default(),
-        tasks: body.iter().map(|line| read_task(line)).collect(),
-    };
+    let mut dag =
+        Dag { tasks: body.iter().map(|line| read_task(line)).collect(), ..Dag::new(DagId::new_unchecked(id)) };
     let mut paused = false;
     let mut words = options.iter();
     while let Some(word) = words.next() {
@@ -350,22 +326,7 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
 
 fn read_task(line: &str) -> Task {
     let mut words = line.trim().trim_start_matches("- ").split_whitespace();
-    let mut task = Task {
-        task_id: TaskId::new_unchecked(words.next().unwrap()),
-        operator: "noop".into(),
-        depends_on: vec![],
-        trigger_rule: Default::default(),
-        retries: 0,
-        retry_delay: parse_duration("300s").unwrap(),
-        pool: DEFAULT_POOL.into(),
-        pool_slots: 1,
-        priority_weight: 1,
-        execution_timeout: None,
-        owner: None,
-        description: None,
-        parameters: json!({}),
-        is_inline: false,
-    };
+    let mut task = Task { ..Task::new(TaskId::new_unchecked(words.next().unwrap()), "noop") };
     while let Some(word) = words.next() {
         if word == "inline" {
             task.is_inline = true;

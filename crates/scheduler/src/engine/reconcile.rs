@@ -8,7 +8,6 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_store::{ActiveRun, CommitReport, Result};
 
 use super::Engine;
-use crate::load;
 
 impl Engine {
     /// Starts what was claimed, adds what was created, reads again what did not fit. Returns whether there may be more
@@ -40,7 +39,7 @@ impl Engine {
         let committed = stale.into_iter().map(|(_, assignment)| assignment).filter(|it| self.holds(it)).collect();
         self.start_tries(committed);
         if !report.finished_backfills.is_empty() {
-            load::set_backfills(&self.store, &mut self.view).await?;
+            self.situation.read_backfills().await?;
         }
         Ok(again)
     }
@@ -49,15 +48,15 @@ impl Engine {
         for (new, created) in batch.new_runs.iter().zip(&report.created) {
             match created {
                 Some(created) => {
-                    if !self.view.put_created(new, created.run, &created.instances, now) {
+                    if !self.situation.view.put_created(new, created.run, &created.instances, now) {
                         self.read_run(created.run).await?;
                     }
                 }
                 None => {
                     tracing::info!(dag = %new.dag_id, run = %new.run_id, "there is a run for this date already");
-                    self.view.creation_refused(&new.dag_id);
+                    self.situation.view.creation_refused(&new.dag_id);
                     if let Some(row) = self.store.run(new.dag_id.as_str(), new.run_id.as_str()).await?
-                        && self.view.run_state(row.key).is_none()
+                        && self.situation.view.run_state(row.key).is_none()
                         && !row.state.is_finished()
                     {
                         self.read_run(row.key).await?;
@@ -76,7 +75,7 @@ impl Engine {
             .map(|index| batch.finishes[*index].completion.instance)
             .chain(report.stale_moves.iter().map(|index| batch.task_moves[*index].instance));
         for instance in instances {
-            match self.view.run_of(instance) {
+            match self.situation.view.run_of(instance) {
                 Some(run) => runs.extend([run]),
                 // The plan ended its run, and the view has let go of it.
                 None => runs.extend(self.store.instance_by_key(instance).await?.map(|row| row.run)),
@@ -111,8 +110,8 @@ impl Engine {
 
     fn holds(&self, assignment: &Assignment) -> bool {
         let task_id = assignment.task().task_id.as_str();
-        self.view.token_of(assignment.instance) == Some(assignment.token.as_str())
-            && self.view.task_state(assignment.run.run_key, task_id) == Some(TaskState::Running)
+        self.situation.view.token_of(assignment.instance) == Some(assignment.token.as_str())
+            && self.situation.view.task_state(assignment.run.run_key, task_id) == Some(TaskState::Running)
     }
 
     /// Compares a run's leases with what runs here: stops what was taken away, notes what others hold.

@@ -7,7 +7,6 @@ use millrace_model::change::{Completion, TryOutcome};
 use millrace_store::{Lease, Result, RunningInstance};
 
 use super::Engine;
-use crate::load;
 
 impl Engine {
     /// Reports every try as lost whose holder is known to be dead. Those whose holder may be alive are looked at again
@@ -17,7 +16,7 @@ impl Engine {
         let mut dead = BTreeMap::new();
         for RunningInstance { dag_id, run_id, row } in self.store.running_instances().await? {
             let Some(lease) = row.lease.clone().filter(|lease| lease.owner != self.options.job_id) else { continue };
-            if self.view.run_of(row.key).is_none() {
+            if self.situation.view.run_of(row.key).is_none() {
                 self.read_run(row.run).await?;
             }
             let is_dead = match dead.get(&lease.owner) {
@@ -27,7 +26,7 @@ impl Engine {
             if is_dead || lease.expires_at <= now {
                 tracing::warn!(dag = %dag_id, run = %run_id, task = %row.task_id, r#try = row.try_number, "its worker is gone");
                 let started_at = row.start_date.unwrap_or(now);
-                self.view.complete(lost(row.key, row.try_number, lease, started_at, now));
+                self.situation.view.complete(lost(row.key, row.try_number, lease, started_at, now));
             } else {
                 self.foreign.insert(row.key);
             }
@@ -43,12 +42,12 @@ impl Engine {
     /// Compares the active runs with what is known of them. Everything should have come by a signal; should one have been
     /// missed, nothing waits for longer than the slow tick.
     pub async fn look_for_missed(&mut self, now: DateTime<Utc>) -> Result<()> {
-        load::set_backfills(&self.store, &mut self.view).await?;
+        self.situation.read_backfills().await?;
         for run in self.store.active_runs(now).await? {
-            if self.view.run_state(run.row.key) != Some(run.row.state) {
+            if self.situation.view.run_state(run.row.key) != Some(run.row.state) {
                 tracing::warn!(dag = %run.row.dag_id, run = %run.row.run_id, "found a run that no signal had named");
                 self.note_leases(&run);
-                load::put_run(&self.store, &mut self.versions, &mut self.view, &run).await?;
+                self.situation.put_run(&run).await?;
             }
         }
         Ok(())
@@ -65,15 +64,7 @@ impl Engine {
 
 fn lost(instance: i64, try_number: u32, lease: Lease, started_at: DateTime<Utc>, now: DateTime<Utc>) -> Completion {
     Completion {
-        instance,
-        try_number,
-        token: lease.token,
-        outcome: TryOutcome::LostWorker,
-        started_at,
-        ended_at: now,
         error: Some("the worker that ran it is gone".to_owned()),
-        results: Vec::new(),
-        ledger: Vec::new(),
-        rendered: None,
+        ..Completion::new(instance, try_number, lease.token, TryOutcome::LostWorker, (started_at, now))
     }
 }

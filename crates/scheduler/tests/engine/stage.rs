@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, TryOutcome};
-use millrace_model::dag::{DAG_SCHEMA_VERSION, DEFAULT_POOL, Dag, Task};
-use millrace_model::duration::Span;
+use millrace_model::dag::{Dag, Task};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
 use millrace_model::schedule::{Schedule, Timetable};
@@ -17,7 +16,6 @@ use millrace_operator_api::context::Clock;
 use millrace_planner::{DagVersion, ManualRun, manual_run};
 use millrace_scheduler::{Engine, EngineOptions};
 use millrace_store::{Leadership, NewJob, RunFilter, RunRequest, RunRow, Store, StoreOptions, SyncDag, schema};
-use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -81,18 +79,7 @@ impl HandExecutor {
     /// Ends the try of an instance; the slot is free at once.
     pub fn end(&self, instance: InstanceKey, outcome: TryOutcome, now: DateTime<Utc>) -> Completion {
         let ended = self.running.lock().unwrap().assignments.remove(&instance).expect("the try runs");
-        Completion {
-            instance,
-            try_number: ended.try_number,
-            token: ended.token,
-            outcome,
-            started_at: now,
-            ended_at: now,
-            error: None,
-            results: vec![],
-            ledger: vec![],
-            rendered: None,
-        }
+        Completion::new(instance, ended.try_number, ended.token, outcome, (now, now))
     }
 
     /// Ends the only running try of that task.
@@ -254,19 +241,11 @@ impl Stage {
 /// `a`, `b < a`, `c < a,b`: each task with those before it.
 pub fn dag(dag_id: &str, schedule: serde_json::Value, tasks: &[&str]) -> Dag {
     Dag {
-        schema_version: DAG_SCHEMA_VERSION,
-        dag_id: DagId::new_unchecked(dag_id),
-        description: None,
         timetable: Timetable::interval(Schedule::from_value(&schedule).unwrap(), Tz::UTC),
         start_date: Some(instant("2024-01-01")),
-        end_date: None,
         catchup: true,
-        max_active_runs: 16,
-        max_active_tasks: 16,
-        tags: vec![],
-        owner: None,
-        params: Default::default(),
         tasks: tasks.iter().map(|text| task(text)).collect(),
+        ..Dag::new(DagId::new_unchecked(dag_id))
     }
 }
 
@@ -274,19 +253,7 @@ pub fn task(text: &str) -> Task {
     let (task_id, upstream) = text.split_once('<').unwrap_or((text, ""));
     let upstream = upstream.split(',').map(str::trim).filter(|name| !name.is_empty());
     Task {
-        task_id: TaskId::new_unchecked(task_id.trim()),
-        operator: "noop".into(),
         depends_on: upstream.map(TaskId::new_unchecked).collect(),
-        trigger_rule: Default::default(),
-        retries: 0,
-        retry_delay: Span::from_seconds(300),
-        pool: DEFAULT_POOL.into(),
-        pool_slots: 1,
-        priority_weight: 1,
-        execution_timeout: None,
-        owner: None,
-        description: None,
-        parameters: json!({}),
-        is_inline: false,
+        ..Task::new(TaskId::new_unchecked(task_id.trim()), "noop")
     }
 }

@@ -10,18 +10,13 @@ use crate::site::{RUNNING_RUN, Site, now};
 fn finish(site: &Site, store: &Store) {
     let instance = site.runtime.block_on(store.instance(site.running, "load", -1)).unwrap().unwrap();
     let finish = Finish {
-        completion: Completion {
-            instance: instance.key,
-            try_number: 1,
-            token: instance.lease.unwrap().token,
-            outcome: TryOutcome::Success,
-            started_at: now(),
-            ended_at: now(),
-            error: None,
-            results: Vec::new(),
-            ledger: Vec::new(),
-            rendered: None,
-        },
+        completion: Completion::new(
+            instance.key,
+            1,
+            instance.lease.unwrap().token,
+            TryOutcome::Success,
+            (now(), now()),
+        ),
         to: TaskState::Success,
         reason: None,
         next_try_at: None,

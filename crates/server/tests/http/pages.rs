@@ -87,16 +87,14 @@ fn a_task_that_waits_for_its_next_try_says_when() {
     let instance = site.runtime.block_on(store.instance(site.running, "load", -1)).unwrap().unwrap();
     let finish = Finish {
         completion: Completion {
-            instance: instance.key,
-            try_number: 1,
-            token: instance.lease.unwrap().token,
-            outcome: TryOutcome::Failed { reason: "error".to_owned(), retry: true },
-            started_at: now(),
-            ended_at: now(),
             error: Some("deadlock".to_owned()),
-            results: Vec::new(),
-            ledger: Vec::new(),
-            rendered: None,
+            ..Completion::new(
+                instance.key,
+                1,
+                instance.lease.unwrap().token,
+                TryOutcome::Failed { reason: "error".to_owned(), retry: true },
+                (now(), now()),
+            )
         },
         to: TaskState::UpForRetry,
         reason: None,

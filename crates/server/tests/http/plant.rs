@@ -8,13 +8,12 @@ use millrace_logs::{Level, LogFolder, TryId};
 use millrace_model::change::{
     Batch, Claim, Completion, Finish, InstanceKey, NewRun, RunKey, RunMove, SchedulePointer, TaskMove, TryOutcome,
 };
-use millrace_model::dag::{DAG_SCHEMA_VERSION, DEFAULT_POOL, Dag, Task};
+use millrace_model::dag::{Dag, Task};
 use millrace_model::duration::Span;
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::ledger::LedgerEntry;
 use millrace_model::schedule::{Schedule, Timetable, parse_zone};
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_model::trigger_rule::TriggerRule;
 use millrace_planner::{DagVersion, scheduled_run_id};
 use millrace_store::{Store, StoreOptions, SyncDag, schema};
 use serde_json::{Map, Value, json};
@@ -64,35 +63,19 @@ impl Part {
 
 pub fn dag(id: &str, schedule: &str, zone: &str, tags: &[&str], tasks: &[TaskLine<'_>]) -> Dag {
     let task = |(id, operator, before, retries): &TaskLine<'_>| Task {
-        task_id: TaskId::new_unchecked(*id),
-        operator: (*operator).to_owned(),
         depends_on: before.iter().map(|id| TaskId::new_unchecked(*id)).collect(),
-        trigger_rule: TriggerRule::AllSuccess,
         retries: *retries,
         retry_delay: Span::from_minutes(3),
-        pool: DEFAULT_POOL.to_owned(),
-        pool_slots: 1,
-        priority_weight: 1,
-        execution_timeout: None,
-        owner: None,
-        description: None,
-        parameters: json!({}),
-        is_inline: false,
+        ..Task::new(TaskId::new_unchecked(*id), *operator)
     };
     Dag {
-        schema_version: DAG_SCHEMA_VERSION,
-        dag_id: DagId::new_unchecked(id),
-        description: None,
         timetable: Timetable::interval(Schedule::from_value(&json!(schedule)).unwrap(), parse_zone(zone).unwrap()),
         start_date: Some("2024-01-01T00:00:00Z".parse().unwrap()),
-        end_date: None,
-        catchup: false,
         max_active_runs: 4,
-        max_active_tasks: 16,
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         owner: Some("data".to_owned()),
-        params: Map::new(),
         tasks: tasks.iter().map(task).collect(),
+        ..Dag::new(DagId::new_unchecked(id))
     }
 }
 

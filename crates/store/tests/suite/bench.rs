@@ -5,15 +5,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{
     Batch, Claim, Completion, Finish, InstanceKey, NewInstance, NewRun, RunKey, RunMove, TaskMove, TryOutcome,
 };
-use millrace_model::dag::{DAG_SCHEMA_VERSION, DEFAULT_POOL, Dag, Task};
+use millrace_model::dag::{Dag, Task};
 use millrace_model::duration::Span;
 use millrace_model::ids::{DagId, RunId, TaskId};
-use millrace_model::schedule::{DataInterval, Schedule, Timetable};
+use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_model::trigger_rule::TriggerRule;
 use millrace_store::{CommitReport, CreatedRun, Leadership, Store, StoreOptions, SyncDag, schema};
 use millrace_testkit::{Postgres, TestDatabase};
-use serde_json::{Map, json};
+use serde_json::Map;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use tempfile::TempDir;
 
@@ -143,20 +142,10 @@ pub fn day(day: i64) -> DateTime<Utc> {
 
 pub fn task(task_id: &str, depends_on: &[&str], retries: u32) -> Task {
     Task {
-        task_id: TaskId::new_unchecked(task_id),
-        operator: "noop".to_owned(),
         depends_on: depends_on.iter().map(|id| TaskId::new_unchecked(*id)).collect(),
-        trigger_rule: TriggerRule::AllSuccess,
         retries,
         retry_delay: Span::from_seconds(60),
-        pool: DEFAULT_POOL.to_owned(),
-        pool_slots: 1,
-        priority_weight: 1,
-        execution_timeout: None,
-        owner: None,
-        description: None,
-        parameters: json!({}),
-        is_inline: false,
+        ..Task::new(TaskId::new_unchecked(task_id), "noop")
     }
 }
 
@@ -166,21 +155,7 @@ pub fn sample() -> Dag {
 }
 
 pub fn dag(dag_id: &str, tasks: Vec<Task>) -> Dag {
-    Dag {
-        schema_version: DAG_SCHEMA_VERSION,
-        dag_id: DagId::new_unchecked(dag_id),
-        description: None,
-        timetable: Timetable::interval(Schedule::None, chrono_tz::UTC),
-        start_date: None,
-        end_date: None,
-        catchup: false,
-        max_active_runs: 16,
-        max_active_tasks: 16,
-        tags: vec!["nightly".to_owned()],
-        owner: None,
-        params: Map::new(),
-        tasks,
-    }
+    Dag { tags: vec!["nightly".to_owned()], tasks, ..Dag::new(DagId::new_unchecked(dag_id)) }
 }
 
 pub fn sync(dag: &Dag) -> SyncDag<'_> {
@@ -221,18 +196,7 @@ pub fn claim(instance: InstanceKey, from: TaskState, try_number: u32) -> Claim {
 pub fn finish(claim: &Claim, outcome: TryOutcome, to: TaskState) -> Finish {
     let is_lost = outcome == TryOutcome::LostWorker;
     Finish {
-        completion: Completion {
-            instance: claim.instance,
-            try_number: claim.try_number,
-            token: claim.token.clone(),
-            outcome,
-            started_at: at(11),
-            ended_at: at(19),
-            error: None,
-            results: Vec::new(),
-            ledger: Vec::new(),
-            rendered: None,
-        },
+        completion: Completion::new(claim.instance, claim.try_number, claim.token.clone(), outcome, (at(11), at(19))),
         to,
         reason: is_lost.then(|| "lost_worker".to_owned()),
         next_try_at: (to == TaskState::UpForRetry).then(|| at(79)),

@@ -1,0 +1,129 @@
+//! The planner's view, read from the store: what the scheduler leads by, and what every face explains by.
+//!
+//! Invariant: whoever explains sees what the scheduler sees, because both read it here.
+//!
+//! Must not import: the scheduler, a worker, a face.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use millrace_model::dag::Dag;
+use millrace_planner::{DagFacts, DagVersion, InstanceSnapshot, PoolFacts, RunSnapshot, View};
+use millrace_store::{ActiveRun, InstanceRow, Result, SchedulerDag, Store};
+
+/// Versions that were read, with their graphs. They never change.
+#[derive(Debug, Default)]
+struct Versions {
+    known: HashMap<i64, Arc<DagVersion>>,
+}
+
+impl Versions {
+    /// None, with a warning, for a stored DAG whose tasks form a circle: no reader lets one through.
+    fn of(&mut self, key: i64, dag: &Arc<Dag>) -> Option<Arc<DagVersion>> {
+        if let Some(version) = self.known.get(&key) {
+            return Some(version.clone());
+        }
+        match DagVersion::new(key, dag.clone()) {
+            Ok(version) => Some(self.known.entry(key).or_insert(Arc::new(version)).clone()),
+            Err(error) => {
+                tracing::error!(dag = %dag.dag_id, version = key, %error, "a stored DAG cannot be used");
+                None
+            }
+        }
+    }
+}
+
+/// A view and what is needed to keep it true.
+pub struct Situation {
+    store: Store,
+    pub view: View,
+    versions: Versions,
+}
+
+impl Situation {
+    /// Knows nothing yet.
+    pub fn new(store: Store) -> Self {
+        Self { store, view: View::new(), versions: Versions::default() }
+    }
+
+    /// Everything that is active.
+    pub async fn read(store: Store, now: DateTime<Utc>) -> Result<Self> {
+        let mut situation = Self::new(store);
+        situation.read_everything(now).await?;
+        Ok(situation)
+    }
+
+    pub async fn read_everything(&mut self, now: DateTime<Utc>) -> Result<()> {
+        self.read_pools().await?;
+        self.read_backfills().await?;
+        for row in self.store.scheduler_dags().await? {
+            self.put_dag(row).await?;
+        }
+        for run in self.store.active_runs(now).await? {
+            self.put_run(&run).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn put_dag(&mut self, row: SchedulerDag) -> Result<()> {
+        let Some(version) = self.versions.of(row.version_key, &row.dag) else { return Ok(()) };
+        self.view.put_dag(DagFacts {
+            version,
+            is_paused: row.is_paused,
+            is_stale: row.is_stale,
+            last_interval: self.store.last_automated_interval(&row.dag_id).await?,
+            pointer: row.pointer,
+        });
+        Ok(())
+    }
+
+    pub async fn put_run(&mut self, run: &ActiveRun) -> Result<()> {
+        let dag = self.store.dag_version(run.row.version_key).await?;
+        let Some(version) = self.versions.of(run.row.version_key, &dag) else { return Ok(()) };
+        self.view.put_run(RunSnapshot {
+            dag_id: run.row.dag_id.clone(),
+            facts: Arc::new(run.row.facts()),
+            state: run.row.state,
+            version,
+            backfill_key: run.row.backfill_key,
+            instances: run.instances.iter().map(instance).collect(),
+        });
+        Ok(())
+    }
+
+    pub async fn read_pools(&mut self) -> Result<()> {
+        let pools = self.store.pools().await?;
+        self.view.set_pools(pools.into_iter().map(|row| (row.name, PoolFacts { slots: row.slots })));
+        Ok(())
+    }
+
+    pub async fn read_backfills(&mut self) -> Result<()> {
+        let backfills = self.store.active_backfills().await?;
+        self.view.set_backfills(backfills.into_iter().map(|row| (row.key, row.max_active_runs)));
+        Ok(())
+    }
+
+    /// Lets go of versions that nothing else holds.
+    pub fn prune(&mut self) {
+        self.versions.known.retain(|_, version| Arc::strong_count(version) > 1);
+    }
+}
+
+fn instance(row: &InstanceRow) -> InstanceSnapshot {
+    InstanceSnapshot {
+        key: row.key,
+        task_id: row.task_id.clone(),
+        map_index: row.map_index,
+        state: row.state,
+        try_number: row.try_number,
+        max_tries: row.max_tries,
+        generation: row.generation,
+        lost_workers: row.lost_workers,
+        pool: row.pool.clone(),
+        pool_slots: row.pool_slots,
+        priority_weight: row.priority_weight,
+        next_try_at: row.next_try_at,
+        token: row.lease.as_ref().map(|lease| lease.token.clone()),
+    }
+}
