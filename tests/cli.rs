@@ -11,6 +11,7 @@ mod cli {
     mod files;
     mod forms;
     mod home;
+    mod pools;
     mod secrets;
     mod tasks;
 }

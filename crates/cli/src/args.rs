@@ -1,11 +1,15 @@
 //! The command line.
 
+mod pools;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::output::Format;
+
+pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
 
 /// Moves production tables into a warehouse, every night, and is honest about every row.
 #[derive(Debug, Parser)]
@@ -53,6 +57,12 @@ pub enum Command {
     /// Values that templates can use
     #[command(subcommand)]
     Variables(VariablesCommand),
+    /// Slots that tasks of several DAGs share
+    #[command(subcommand)]
+    Pools(PoolsCommand),
+    /// Schedulers and other long-lived processes
+    #[command(subcommand)]
+    Jobs(JobsCommand),
     /// The metadata database
     #[command(subcommand)]
     Db(DbCommand),

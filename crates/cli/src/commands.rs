@@ -4,6 +4,8 @@ pub mod attempt;
 pub mod connections;
 pub mod dags;
 pub mod db;
+pub mod jobs;
+pub mod pools;
 pub mod reference;
 pub mod runs;
 pub mod tasks;

@@ -98,6 +98,8 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Tasks(command) => commands::tasks::run(app, command).await,
         Command::Connections(command) => commands::connections::run(app, command).await,
         Command::Variables(command) => commands::variables::run(app, command).await,
+        Command::Pools(command) => commands::pools::run(app, command).await,
+        Command::Jobs(command) => commands::jobs::run(app, command).await,
         Command::Db(command) => commands::db::run(app, command).await,
         Command::Initdb | Command::Upgradedb => commands::db::migrate(app, true).await,
         Command::Config(command) => commands::reference::config(app, command),

@@ -5,7 +5,9 @@ mod dags;
 mod health;
 mod import_errors;
 pub(crate) mod instances;
+mod jobs;
 mod logs;
+mod pools;
 mod runs;
 
 use axum::Json;
@@ -37,6 +39,9 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", get(instances::list))
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", get(instances::get))
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}", get(logs::get))
+        .route("/pools", get(pools::list).post(pools::create))
+        .route("/pools/{name}", get(pools::get).patch(pools::patch).delete(pools::delete))
+        .route("/jobs", get(jobs::list))
         .route("/connections", get(connections::list).post(connections::create))
         .route("/connections/test", post(connections::test))
         .route("/connections/{conn_id}", get(connections::get).patch(connections::patch).delete(connections::delete))

@@ -1,6 +1,6 @@
 //! Long-lived processes: schedulers and their workers.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::sql::{Row, micros, values};
 use crate::{Result, Store, sql};
@@ -22,6 +22,17 @@ pub struct JobRow {
     pub started_at: DateTime<Utc>,
     pub heartbeat_at: DateTime<Utc>,
     pub ended_at: Option<DateTime<Utc>>,
+}
+
+impl JobRow {
+    /// `running`, `ended`, or `lost`: its heartbeat is older than `timeout`.
+    pub fn state(&self, now: DateTime<Utc>, timeout: TimeDelta) -> &'static str {
+        match self.ended_at {
+            Some(_) => "ended",
+            None if now - self.heartbeat_at > timeout => "lost",
+            None => "running",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -66,7 +66,7 @@ pub use job::{Health, JobRow, NewJob};
 pub use leader::Leadership;
 pub use ledger::LedgerRow;
 pub use mark::{MarkReport, MarkRequest};
-pub use pool::PoolRow;
+pub use pool::{PoolRow, PoolUse};
 pub use remote_statement::{RemoteStatement, RemoteStatementState};
 pub use run::{Page, RunFilter, RunRow, RunSummary};
 pub use signal::{Signal, SignalKind};

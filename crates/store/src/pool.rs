@@ -1,13 +1,17 @@
 //! Pools.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use millrace_model::dag::DEFAULT_POOL;
+use millrace_model::state::TaskState;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{EntityTrait, QueryOrder, Set};
 use serde_json::json;
 
+use crate::active::ACTIVE_RUNS;
 use crate::entity::pool::{ActiveModel, Column, Entity, Model};
-use crate::{AuditRow, Result, SignalKind, Store, StoreError};
+use crate::{AuditRow, Result, SignalKind, Store, StoreError, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolRow {
@@ -16,6 +20,27 @@ pub struct PoolRow {
     pub slots: i64,
     pub description: Option<String>,
     pub include_deferred: bool,
+}
+
+/// Slots of a pool by what they are held for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolUse {
+    pub running: i64,
+    pub queued: i64,
+    /// Ready, and without a slot.
+    pub scheduled: i64,
+    pub deferred: i64,
+}
+
+impl PoolUse {
+    pub fn occupied(&self, pool: &PoolRow) -> i64 {
+        self.running + self.queued + if pool.include_deferred { self.deferred } else { 0 }
+    }
+
+    /// `None`: without limit.
+    pub fn open_slots(&self, pool: &PoolRow) -> Option<i64> {
+        (pool.slots >= 0).then(|| pool.slots - self.occupied(pool))
+    }
 }
 
 fn failed(attempted: &'static str) -> impl Fn(sea_orm::DbErr) -> StoreError {
@@ -36,6 +61,26 @@ impl Store {
     pub async fn pools(&self) -> Result<Vec<PoolRow>> {
         let models = Entity::find().order_by_asc(Column::Name).all(self.reader()).await;
         Ok(models.map_err(failed("list pools"))?.into_iter().map(from_model).collect())
+    }
+
+    /// The slots that task instances of active runs hold or wait for, by the pool's name. Finished runs are not looked at.
+    pub async fn pool_use(&self) -> Result<BTreeMap<String, PoolUse>> {
+        let sql = format!(
+            "SELECT i.pool, i.state, CAST(SUM(i.pool_slots) AS BIGINT) AS slots FROM task_instance i \
+             WHERE i.run_id IN (SELECT id FROM dag_run WHERE {ACTIVE_RUNS}) \
+             AND i.state IN ('scheduled', 'queued', 'running', 'restarting', 'deferred') GROUP BY i.pool, i.state"
+        );
+        let mut pools: BTreeMap<String, PoolUse> = BTreeMap::new();
+        for row in sql::all(self.reader(), "count the slots in use", sql, vec![]).await? {
+            let (used, slots) = (pools.entry(row.text("pool")?).or_default(), row.int("slots")?);
+            match row.word("state", TaskState::parse)? {
+                TaskState::Scheduled => used.scheduled += slots,
+                TaskState::Queued => used.queued += slots,
+                TaskState::Deferred => used.deferred += slots,
+                _ => used.running += slots,
+            }
+        }
+        Ok(pools)
     }
 
     /// Adds or replaces. Returns whether it is new.

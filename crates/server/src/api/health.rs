@@ -12,7 +12,7 @@ use crate::problem::Answer;
 use crate::server::{Server, Shared};
 
 /// A scheduler that has not been heard for this long is taken for dead.
-const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
+pub(crate) const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
 
 pub(crate) async fn health(State(server): State<Shared>) -> Json<Value> {
     let (database, heartbeat) = match server.store().health().await {

@@ -8,6 +8,7 @@ mod events;
 mod logs;
 mod pages;
 mod plant;
+mod pools;
 mod runs;
 mod signing_in;
 mod site;

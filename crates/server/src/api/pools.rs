@@ -1,0 +1,157 @@
+//! Pools and how full they are.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use http::StatusCode;
+use millrace_model::error_code::ErrorCode;
+use millrace_store::{PoolRow, PoolUse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body;
+use crate::person::{Person, Role};
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+const LONGEST_NAME: usize = 250;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateBody {
+    name: String,
+    slots: i64,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    include_deferred: bool,
+}
+
+/// What is not named stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatchBody {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    slots: Option<i64>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    include_deferred: Option<bool>,
+}
+
+pub(crate) async fn list(
+    State(server): State<Shared>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    let (limit, offset) = Parameters(parameters).page()?;
+    let (rows, used) = (server.store().pools().await?, server.store().pool_use().await?);
+    let value = |row: &PoolRow| pool_value(row, used.get(&row.name).copied().unwrap_or_default());
+    let shown: Vec<Value> = rows.iter().skip(offset as usize).take(limit as usize).map(value).collect();
+    Ok(Json(json!({"pools": shown, "total_entries": rows.len()})))
+}
+
+pub(crate) async fn get(State(server): State<Shared>, Path(name): Path<String>) -> Answer<Json<Value>> {
+    let row = server.pool(&name).await?;
+    server.pool_answer(&row).await
+}
+
+pub(crate) async fn create(
+    State(server): State<Shared>,
+    person: Person,
+    given: Result<Json<CreateBody>, JsonRejection>,
+) -> Answer<(StatusCode, Json<Value>)> {
+    person.require(Role::Admin)?;
+    let CreateBody { name, slots, description, include_deferred } = body(given)?;
+    if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        return Err(Problem::invalid(format!(
+            "'name' must have 1 to {LONGEST_NAME} characters, none of them invisible"
+        )));
+    }
+    if server.pool(&name).await.is_ok() {
+        return Err(Problem::new(
+            ErrorCode::CONFLICT,
+            format!("there is a pool '{name}' already; change it with PATCH"),
+        ));
+    }
+    let row = PoolRow { name, slots, description, include_deferred };
+    server.put_pool(&person, &row).await?;
+    Ok((StatusCode::CREATED, server.pool_answer(&row).await?))
+}
+
+pub(crate) async fn patch(
+    State(server): State<Shared>,
+    person: Person,
+    Path(name): Path<String>,
+    given: Result<Json<PatchBody>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    person.require(Role::Admin)?;
+    let given = body(given)?;
+    if given.name.is_some_and(|other| other != name) {
+        return Err(Problem::invalid("'name' cannot be changed; add a new pool and delete this one"));
+    }
+    let before = server.pool(&name).await?;
+    let row = PoolRow {
+        slots: given.slots.unwrap_or(before.slots),
+        description: given.description.or(before.description),
+        include_deferred: given.include_deferred.unwrap_or(before.include_deferred),
+        name,
+    };
+    server.put_pool(&person, &row).await?;
+    server.pool_answer(&row).await
+}
+
+pub(crate) async fn delete(
+    State(server): State<Shared>,
+    person: Person,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    person.require(Role::Admin)?;
+    if !server.store().delete_pool(&name, &person.actor(), server.now()).await? {
+        return Err(no_pool(&name));
+    }
+    server.store().wake().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Server {
+    async fn pool(&self, name: &str) -> Answer<PoolRow> {
+        self.store().pools().await?.into_iter().find(|row| row.name == name).ok_or_else(|| no_pool(name))
+    }
+
+    async fn put_pool(&self, person: &Person, row: &PoolRow) -> Answer<()> {
+        if row.slots < -1 {
+            return Err(Problem::invalid(format!("'slots' is {}; -1 means without limit", row.slots)));
+        }
+        self.store().put_pool(row, &person.actor(), self.now()).await?;
+        self.store().wake().await;
+        Ok(())
+    }
+
+    async fn pool_answer(&self, row: &PoolRow) -> Answer<Json<Value>> {
+        let used = self.store().pool_use().await?;
+        Ok(Json(pool_value(row, used.get(&row.name).copied().unwrap_or_default())))
+    }
+}
+
+fn no_pool(name: &str) -> Problem {
+    Problem::new(ErrorCode::NOT_FOUND, format!("there is no pool '{name}'"))
+}
+
+fn pool_value(row: &PoolRow, used: PoolUse) -> Value {
+    json!({
+        "name": row.name,
+        "slots": row.slots,
+        "description": row.description,
+        "include_deferred": row.include_deferred,
+        "occupied_slots": used.occupied(row),
+        "running_slots": used.running,
+        "queued_slots": used.queued,
+        "scheduled_slots": used.scheduled,
+        "deferred_slots": used.deferred,
+        // As in Airflow, a pool without limit has -1.
+        "open_slots": used.open_slots(row).unwrap_or(-1),
+    })
+}

@@ -1,0 +1,51 @@
+//! Pools and jobs over REST.
+
+use chrono::TimeDelta;
+use millrace_store::NewJob;
+use serde_json::json;
+
+use crate::site::{Site, now};
+
+const ALL: &str = "/api/v1/pools";
+
+#[test]
+fn pools_are_made_changed_and_deleted() {
+    let site = Site::start();
+    let made = site.send("POST", ALL, &json!({"name": "etl", "slots": 3, "description": "loads"})).is(201).json();
+    assert_eq!((&made["open_slots"], &made["occupied_slots"]), (&json!(3), &json!(0)));
+    site.send("POST", ALL, &json!({"name": "etl", "slots": 3})).is(409);
+    let etl = format!("{ALL}/etl");
+    let changed = site.send("PATCH", &etl, &json!({"slots": -1})).is(200).json();
+    assert_eq!((&changed["slots"], &changed["open_slots"]), (&json!(-1), &json!(-1)));
+    assert_eq!(changed["description"], "loads");
+    for bad in [json!({"slots": -2}), json!({"name": "other"}), json!({"size": 3})] {
+        site.send("PATCH", &etl, &bad).is(422);
+    }
+    site.send("POST", ALL, &json!({"name": " ", "slots": 3})).is(422);
+    let all = site.get(ALL).is(200).json();
+    assert_eq!(all["total_entries"], 2);
+    assert_eq!(all["pools"][0]["name"], "default_pool");
+    site.send("DELETE", &etl, &json!({})).is(204);
+    site.get(&etl).is(404);
+    site.send("DELETE", &etl, &json!({})).is(404);
+    site.send("DELETE", &format!("{ALL}/default_pool"), &json!({})).is(409);
+    let actions: Vec<String> = site.audit().into_iter().map(|row| row.action).collect();
+    for action in ["pool_added", "pool_changed", "pool_deleted"] {
+        assert!(actions.iter().any(|done| done == action), "{actions:?}");
+    }
+}
+
+#[test]
+fn jobs_are_listed_with_whether_they_live() {
+    let site = Site::start();
+    let job = NewJob { kind: "task_run".to_owned(), hostname: "here".to_owned(), pid: 7 };
+    let register = |at| site.runtime.block_on(site.plant.store.register_job(&job, at)).unwrap();
+    register(now() - TimeDelta::seconds(5));
+    register(now() - TimeDelta::seconds(60));
+    let jobs = site.get("/api/v1/jobs?job_type=task_run").is(200).json();
+    let states: Vec<&str> = jobs["jobs"].as_array().unwrap().iter().map(|job| job["state"].as_str().unwrap()).collect();
+    assert_eq!((states, &jobs["total_entries"]), (vec!["running", "lost"], &json!(2)));
+    let alive = site.get("/api/v1/jobs?job_type=task_run&is_alive=true").is(200).json();
+    assert_eq!((&alive["total_entries"], &alive["jobs"][0]["hostname"]), (&json!(1), &json!("here")));
+    assert_eq!(site.get("/api/v1/jobs?job_type=nothing").is(200).json()["jobs"], json!([]));
+}
