@@ -27,6 +27,7 @@ pub(crate) const KEYS: &[&str] = &[
     "timetable",
     "max_active_runs",
     "max_active_tasks",
+    "dagrun_timeout",
     "tags",
     "owner",
     "params",
@@ -67,6 +68,13 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let catchup = keys.get("catchup").and_then(|entry| reader.flag(entry)).unwrap_or(catchup);
     let max_active_tasks =
         keys.get("max_active_tasks").and_then(|entry| reader.count(entry, 1)).unwrap_or(max_active_tasks);
+    let dagrun_timeout = keys.get("dagrun_timeout").and_then(|entry| {
+        let length = reader.length(entry)?;
+        if length.is_zero() {
+            reader.error("out-of-range", entry.value.span, "'dagrun_timeout' must be longer than zero");
+        }
+        Some(length)
+    });
     let tags = read_tags(reader, keys.get("tags"));
     let params = read_params(reader, keys.get("params"));
     // Only now: every key was looked at, and every problem found.
@@ -78,6 +86,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         catchup,
         max_active_runs,
         max_active_tasks,
+        dagrun_timeout,
         tags,
         owner,
         params,

@@ -1,5 +1,6 @@
 //! The JSON Schema of a DAG file, for editors: completion, documentation and squiggles while one types.
 
+use millrace_model::execution::WeightRule;
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_operator_api::entry::{Catalogue, OperatorEntry};
 use serde_json::{Map, Value, json};
@@ -100,6 +101,10 @@ fn dag_properties() -> Map<String, Value> {
         ("max_active_runs", whole("How many runs of this DAG may run at the same time.", 16)),
         ("max_active_tasks", whole("How many tasks of one run may run at the same time.", 16)),
         (
+            "dagrun_timeout",
+            json!({ "allOf": [{ "$ref": "#/definitions/duration" }], "description": "A run that has been running for longer is failed." }),
+        ),
+        (
             "tags",
             described("Words to find it by.", json!({ "type": ["array", "string"], "items": { "type": "string" } })),
         ),
@@ -155,6 +160,45 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
             ),
         ),
         ("execution_timeout", duration("How long one try may take.")),
+        (
+            "retry_exponential_backoff",
+            described(
+                "true, or by what each wait between tries is multiplied.",
+                json!({ "type": ["boolean", "number"], "default": false }),
+            ),
+        ),
+        ("max_retry_delay", duration("No wait between tries is longer.")),
+        (
+            "weight_rule",
+            described(
+                "Whether a task also weighs what comes after it, before it, or neither.",
+                json!({ "enum": WeightRule::ALL.iter().map(|rule| rule.as_str()).collect::<Vec<_>>(), "default": "downstream" }),
+            ),
+        ),
+        (
+            "max_active_tis_per_dag",
+            described(
+                "How many tries of this task may run at the same time, over all runs.",
+                json!({ "type": "integer", "minimum": 1 }),
+            ),
+        ),
+        (
+            "max_active_tis_per_dagrun",
+            described(
+                "How many tries of this task may run at the same time in one run.",
+                json!({ "type": "integer", "minimum": 1 }),
+            ),
+        ),
+        (
+            "concurrency",
+            described(
+                "How many tries with the same key may run at the same time, over all runs and DAGs.",
+                json!({ "type": "object", "required": ["key"], "additionalProperties": false, "properties": {
+                    "key": { "type": "string", "examples": ["{{ params.region }}"] },
+                    "limit": { "type": "integer", "minimum": 1, "default": 1 }
+                } }),
+            ),
+        ),
         ("owner", text("Who answers for it.")),
         ("description", text("What it does.")),
     ];

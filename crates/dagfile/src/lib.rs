@@ -16,6 +16,7 @@
 mod dag;
 mod diagnostic;
 mod editor_schema;
+mod execution;
 mod fields;
 mod files;
 mod options;

@@ -7,6 +7,7 @@ use millrace_model::ids::TaskId;
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_operator_api::entry::{OperatorEntry, find};
 
+use crate::execution;
 use crate::fields::Reader;
 use crate::parameters;
 use crate::source::Span;
@@ -25,6 +26,12 @@ pub(crate) const KEYS: &[&str] = &[
     "pool_slots",
     "priority_weight",
     "execution_timeout",
+    "retry_exponential_backoff",
+    "max_retry_delay",
+    "weight_rule",
+    "max_active_tis_per_dag",
+    "max_active_tis_per_dagrun",
+    "concurrency",
     "owner",
     "description",
 ];
@@ -153,10 +160,13 @@ fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[WrittenTas
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let mut kept = Vec::new();
     for entry in shared {
-        if KEYS.contains(&entry.key.as_str()) && !SHARED.contains(&entry.key.as_str()) {
+        if KEYS.contains(&entry.key.as_str())
+            && !SHARED.contains(&entry.key.as_str())
+            && !execution::KEYS.contains(&entry.key.as_str())
+        {
             let message = format!("'{}' is each task's own and can't stand in default_args", entry.key);
             reader.error("unknown-key", entry.key_span, message);
-        } else if !known.contains(&entry.key.as_str()) {
+        } else if !known.contains(&entry.key.as_str()) && !execution::KEYS.contains(&entry.key.as_str()) {
             reader.unknown_key(entry, &known, "in default_args");
         } else {
             kept.push(entry.clone());
@@ -200,7 +210,7 @@ fn read_one(
             upstream.push(TaskId::new_unchecked(name.clone()));
         }
     }
-    Some(Task {
+    let mut task = Task {
         depends_on: upstream,
         trigger_rule: trigger_rule.unwrap_or_default(),
         retries: retries.unwrap_or(defaults.retries),
@@ -214,7 +224,9 @@ fn read_one(
         parameters,
         is_inline: operator.is_inline,
         ..Task::new(task_id?, operator.name)
-    })
+    };
+    execution::read(reader, &get, &mut task);
+    Some(task)
 }
 
 fn read_operator(reader: &mut Reader<'_>, written: &WrittenTask<'_>) -> Option<&'static OperatorEntry> {

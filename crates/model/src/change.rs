@@ -179,7 +179,7 @@ pub struct Finish {
     pub reason: Option<String>,
     /// Set with `up_for_retry`.
     pub next_try_at: Option<DateTime<Utc>>,
-    /// False for a lost worker: the same try number is given again.
+    /// False for a lost worker: the try keeps its number and its log, and one more is allowed.
     pub counts_try: bool,
 }
 

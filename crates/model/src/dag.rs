@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::duration::Span;
+use crate::execution::{KeyLimit, WeightRule};
 use crate::ids::{DagId, TaskId};
 use crate::schedule::{Schedule, Timetable, Window};
 use crate::trigger_rule::TriggerRule;
@@ -34,6 +35,9 @@ pub struct Dag {
     pub max_active_runs: u32,
     /// Per run.
     pub max_active_tasks: u32,
+    /// A run that has been running for longer is failed, and what of it is running is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dagrun_timeout: Option<Span>,
     #[serde(default)]
     pub tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,9 +60,25 @@ pub struct Task {
     /// Tries after the first; attempts = retries + 1.
     pub retries: u32,
     pub retry_delay: Span,
+    /// Each further wait is so many times the one before; without it all are `retry_delay`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_exponential_backoff: Option<f64>,
+    /// No wait is longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retry_delay: Option<Span>,
     pub pool: String,
     pub pool_slots: u32,
     pub priority_weight: i32,
+    #[serde(default, skip_serializing_if = "WeightRule::is_default")]
+    pub weight_rule: WeightRule,
+    /// Tries of this task at a time, over all runs of the DAG.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_active_tis_per_dag: Option<u32>,
+    /// Tries of this task at a time within a run: matters to a mapped task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_active_tis_per_dagrun: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<KeyLimit>,
     /// Per try, from its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_timeout: Option<Span>,
@@ -86,6 +106,7 @@ impl Dag {
             catchup: false,
             max_active_runs: 16,
             max_active_tasks: 16,
+            dagrun_timeout: None,
             tags: Vec::new(),
             owner: None,
             params: Map::new(),
@@ -124,9 +145,15 @@ impl Task {
             trigger_rule: TriggerRule::default(),
             retries: 0,
             retry_delay: Span::from_seconds(300),
+            retry_exponential_backoff: None,
+            max_retry_delay: None,
             pool: DEFAULT_POOL.to_owned(),
             pool_slots: 1,
             priority_weight: 1,
+            weight_rule: WeightRule::default(),
+            max_active_tis_per_dag: None,
+            max_active_tis_per_dagrun: None,
+            concurrency: None,
             execution_timeout: None,
             owner: None,
             description: None,

@@ -12,6 +12,7 @@ pub mod change;
 pub mod dag;
 pub mod duration;
 pub mod error_code;
+pub mod execution;
 pub mod graph;
 pub mod ids;
 pub mod instant;

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{Completion, Finish, TryOutcome};
-use millrace_model::dag::Task;
 use millrace_model::state::TaskState;
 
-use crate::run::InstanceView;
+use crate::backoff::FailedTry;
+use crate::run::RunView;
 use crate::turn::Turn;
 
 /// The reason of a [`TryOutcome::Cancelled`] with which the scheduler stops tries because it is itself stopping. Such a
@@ -32,7 +32,8 @@ impl Verdict {
     }
 }
 
-fn judge(task: &Task, instance: &InstanceView, completion: &Completion) -> Verdict {
+fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
+    let instance = &run.instances[place];
     if instance.state == TaskState::Restarting {
         return Verdict::end(TaskState::None, Some("cleared while it ran".to_owned()));
     }
@@ -42,7 +43,7 @@ fn judge(task: &Task, instance: &InstanceView, completion: &Completion) -> Verdi
         TryOutcome::Failed { reason, retry: true } if completion.try_number <= instance.max_tries => Verdict {
             to: TaskState::UpForRetry,
             reason: Some(reason.clone()),
-            next_try_at: completion.ended_at.checked_add_signed(task.retry_delay.as_delta()),
+            next_try_at: completion.ended_at.checked_add_signed(failed_try(run, place, completion).delay()),
             counts_try: true,
         },
         TryOutcome::Failed { reason, .. } => Verdict::end(TaskState::Failed, Some(reason.clone())),
@@ -50,6 +51,20 @@ fn judge(task: &Task, instance: &InstanceView, completion: &Completion) -> Verdi
         TryOutcome::Cancelled { reason } => Verdict::end(TaskState::Failed, Some(reason.clone())),
         TryOutcome::LostWorker if instance.lost_workers < MAX_LOST_WORKERS => Verdict::again("lost_worker"),
         TryOutcome::LostWorker => Verdict::end(TaskState::Failed, Some("lost_worker".to_owned())),
+    }
+}
+
+/// `max_tries` grows with each try that cost nothing and with each clearing, so that what is left of it says how many
+/// tries have counted.
+fn failed_try<'a>(run: &'a RunView, place: usize, completion: &Completion) -> FailedTry<'a> {
+    let (task, instance) = (run.task(place), &run.instances[place]);
+    let left = instance.max_tries.saturating_sub(completion.try_number);
+    FailedTry {
+        dag_id: &run.dag_id,
+        task,
+        run: &run.facts,
+        try_number: completion.try_number,
+        failures: task.retries.saturating_sub(left).max(1),
     }
 }
 
@@ -65,7 +80,7 @@ impl Turn<'_> {
                 self.plan.refused.push(completion);
                 continue;
             }
-            let verdict = judge(run.task(place), &run.instances[place], &completion);
+            let verdict = judge(run, place, &completion);
             self.view.hide(key);
             self.view.set_state(key, place, verdict.to);
             let Some(run) = self.view.runs.get_mut(&key) else { continue };
@@ -73,7 +88,7 @@ impl Turn<'_> {
             instance.token = None;
             instance.next_try_at = verdict.next_try_at;
             if !verdict.counts_try {
-                instance.try_number = instance.try_number.saturating_sub(1);
+                instance.max_tries += 1;
                 instance.lost_workers += u32::from(completion.outcome == TryOutcome::LostWorker);
             }
             match verdict.next_try_at {

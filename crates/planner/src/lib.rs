@@ -15,6 +15,7 @@
 //!
 //! May import `model` only.
 
+mod backoff;
 mod claim;
 mod create;
 mod evaluate;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use millrace_model::change::NewInstance;
-use millrace_model::dag::Dag;
+use millrace_model::dag::{Dag, Task};
+use millrace_model::execution::WeightRule;
 use millrace_model::graph::{CycleError, Graph};
 
 /// A DAG version, its graph and the effective weight of each task. Shared by all runs that are pinned to it.
@@ -13,7 +14,7 @@ pub struct DagVersion {
     pub key: i64,
     pub dag: Arc<Dag>,
     pub graph: Graph,
-    /// By task index: the task's own weight and that of every distinct task after it.
+    /// By task index: the task's own weight and, by its `weight_rule`, that of every distinct task after or before it.
     pub weights: Vec<i32>,
     /// By task index: its place in the topological order.
     pub position: Vec<u32>,
@@ -23,8 +24,7 @@ impl DagVersion {
     /// Fails when the tasks depend on each other in a circle, which the DAG file reader never lets through.
     pub fn new(key: i64, dag: Arc<Dag>) -> Result<Self, CycleError> {
         let graph = Graph::of(&dag)?;
-        let weights =
-            downstream_weights(&graph, &dag.tasks.iter().map(|task| task.priority_weight).collect::<Vec<_>>());
+        let weights = effective_weights(&graph, &dag);
         let mut position = vec![0; dag.tasks.len()];
         for (place, task) in graph.order.iter().enumerate() {
             position[*task] = place as u32;
@@ -39,24 +39,42 @@ impl DagVersion {
     }
 }
 
-/// Own weight plus that of every distinct descendant: a task counts once however many ways lead to it.
+fn effective_weights(graph: &Graph, dag: &Dag) -> Vec<i32> {
+    let own: Vec<i32> = dag.tasks.iter().map(|task| task.priority_weight).collect();
+    let uses = |rule| dag.tasks.iter().any(|task| task.weight_rule == rule);
+    let downstream =
+        uses(WeightRule::Downstream).then(|| reachable_weights(graph.order.iter().rev(), &graph.downstream, &own));
+    let upstream = uses(WeightRule::Upstream).then(|| reachable_weights(graph.order.iter(), &graph.upstream, &own));
+    let weigh = |(index, task): (usize, &Task)| {
+        let sums = match task.weight_rule {
+            WeightRule::Downstream => &downstream,
+            WeightRule::Upstream => &upstream,
+            WeightRule::Absolute => &None,
+        };
+        sums.as_ref().map_or(own[index], |sums| sums[index])
+    };
+    dag.tasks.iter().enumerate().map(weigh).collect()
+}
+
+/// Own weight plus that of every distinct task that `next` leads to: one counts once however many ways lead to it.
+/// `order` names a task after all that it leads to.
 ///
-/// Descendants are kept as bit sets, merged against the topological order; sums that leave `i32` stop at its ends.
-fn downstream_weights(graph: &Graph, own: &[i32]) -> Vec<i32> {
+/// The tasks found are kept as bit sets; sums that leave `i32` stop at its ends.
+fn reachable_weights<'a>(order: impl Iterator<Item = &'a usize>, next: &[Vec<usize>], own: &[i32]) -> Vec<i32> {
     let words = own.len().div_ceil(64);
-    let mut descendants = vec![Vec::new(); own.len()];
+    let mut reached = vec![Vec::new(); own.len()];
     let mut weights = vec![0; own.len()];
-    for node in graph.order.iter().rev().copied() {
-        let mut set = vec![0u64; if graph.downstream[node].is_empty() { 0 } else { words }];
-        for child in graph.downstream[node].iter().copied() {
+    for node in order.copied() {
+        let mut set = vec![0u64; if next[node].is_empty() { 0 } else { words }];
+        for child in next[node].iter().copied() {
             set[child / 64] |= 1 << (child % 64);
-            for (word, of_child) in set.iter_mut().zip::<&Vec<u64>>(&descendants[child]) {
+            for (word, of_child) in set.iter_mut().zip::<&Vec<u64>>(&reached[child]) {
                 *word |= *of_child;
             }
         }
         let sum = members(&set).map(|index| i64::from(own[index])).sum::<i64>() + i64::from(own[node]);
         weights[node] = sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
-        descendants[node] = set;
+        reached[node] = set;
     }
     weights
 }
@@ -79,6 +97,10 @@ fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
 mod tests {
     use super::*;
 
+    fn downstream_weights(graph: &Graph, own: &[i32]) -> Vec<i32> {
+        reachable_weights(graph.order.iter().rev(), &graph.downstream, own)
+    }
+
     #[test]
     fn case_72_a_task_weighs_what_waits_for_it() {
         let chain = Graph::from_upstream(vec![vec![], vec![0], vec![1]]).unwrap();
@@ -95,5 +117,25 @@ mod tests {
         assert_eq!((weights[0], weights[199]), (200, 1));
         let pair = Graph::from_upstream(vec![vec![], vec![0]]).unwrap();
         assert_eq!(downstream_weights(&pair, &[i32::MAX, i32::MAX]), [i32::MAX, i32::MAX]);
+    }
+
+    #[test]
+    fn each_task_is_weighed_by_its_own_rule() {
+        use millrace_model::ids::{DagId, TaskId};
+        let named = |id: &str, after: Option<&str>, weight_rule| Task {
+            depends_on: after.map(TaskId::new_unchecked).into_iter().collect(),
+            priority_weight: 2,
+            weight_rule,
+            ..Task::new(TaskId::new_unchecked(id), "noop")
+        };
+        let dag = Dag {
+            tasks: vec![
+                named("a", None, WeightRule::Downstream),
+                named("b", Some("a"), WeightRule::Absolute),
+                named("c", Some("b"), WeightRule::Upstream),
+            ],
+            ..Dag::new(DagId::new_unchecked("d"))
+        };
+        assert_eq!(DagVersion::new(1, Arc::new(dag)).unwrap().weights, [6, 2, 6]);
     }
 }

@@ -4,6 +4,7 @@
 //! dag d @daily from 2024-01-01 catchup runs 1 tasks 16     (also: paused, every 6h, cron 0_3,16_*_*_*, until DATE)
 //!   a
 //!   b after a,c retries 2 delay 300s rule all_done pool p slots 2 weight 5 inline
+//!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1
 //! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
 //! at 2024-01-04T00:00          trigger d       pause d       unpause d
 //! ok d 2024-01-01 a            fail, fail! (no retry), skip, lost, stop REASON: a running try ends
@@ -335,6 +336,11 @@ fn read_task(line: &str) -> Task {
         let value = words.next().unwrap();
         match word {
             "after" => task.depends_on = value.split(',').map(TaskId::new_unchecked).collect(),
+            "backoff" => task.retry_exponential_backoff = Some(value.parse().unwrap()),
+            "at_most" => task.max_retry_delay = Some(parse_duration(value).unwrap()),
+            "rule_of_weight" => task.weight_rule = serde_json::from_value(json!(value)).unwrap(),
+            "per_dag" => task.max_active_tis_per_dag = Some(value.parse().unwrap()),
+            "per_run" => task.max_active_tis_per_dagrun = Some(value.parse().unwrap()),
             "retries" => task.retries = value.parse().unwrap(),
             "delay" => task.retry_delay = parse_duration(value).unwrap(),
             "rule" => task.trigger_rule = serde_json::from_value(json!(value)).unwrap(),

@@ -86,13 +86,13 @@ fn case_60_a_lost_worker_costs_no_try_and_is_made_good_three_times() {
          d/2024-01-02/a try 1
          lost d 2024-01-02 a:
          d/2024-01-02/a up_for_retry uncounted (lost_worker)
-         d/2024-01-02/a try 1
+         d/2024-01-02/a try 2
          lost d 2024-01-02 a:
          d/2024-01-02/a up_for_retry uncounted (lost_worker)
-         d/2024-01-02/a try 1
+         d/2024-01-02/a try 3
          lost d 2024-01-02 a:
          d/2024-01-02/a up_for_retry uncounted (lost_worker)
-         d/2024-01-02/a try 1
+         d/2024-01-02/a try 4
          lost d 2024-01-02 a:
          d/2024-01-02/a failed
          run d/2024-01-02 failed (task_failure)",
@@ -116,12 +116,12 @@ fn a_lost_worker_leaves_the_retries_for_real_failures() {
          d/2024-01-02/a try 1
          lost d 2024-01-02 a:
          d/2024-01-02/a up_for_retry uncounted (lost_worker)
-         d/2024-01-02/a try 1
+         d/2024-01-02/a try 2
          fail d 2024-01-02 a:
          d/2024-01-02/a up_for_retry until 00:00:00
          wake 2024-01-02T00:00:00.000001
          at 2024-01-02T00:01:
-         d/2024-01-02/a try 2
+         d/2024-01-02/a try 3
          fail d 2024-01-02 a:
          d/2024-01-02/a failed
          run d/2024-01-02 failed (task_failure)",
@@ -142,7 +142,7 @@ fn a_try_stopped_by_a_shutdown_is_given_again() {
          d/2024-01-02/a try 1
          stop d 2024-01-02 a shutdown:
          d/2024-01-02/a up_for_retry uncounted (shutdown)
-         d/2024-01-02/a try 1",
+         d/2024-01-02/a try 2",
     );
 }
 
@@ -165,5 +165,32 @@ fn a_completion_with_an_old_token_changes_nothing() {
          d/2024-01-02/b try 1
          fail d 2024-01-02 a:
          refused job.1",
+    );
+}
+
+#[test]
+fn case_55_waits_grow_from_the_end_of_each_failed_try() {
+    // At most the cap, so that the jitter is out of sight: 300 s is capped to 5 min exactly, 1 s has no room for any.
+    check(
+        "dag d none
+         - a retries 9 delay 300s backoff 2 at_most 5m
+         - b retries 9 delay 0s backoff 2
+         at 2024-01-02
+         trigger d
+         fail d 2024-01-02 a
+         fail d 2024-01-02 b
+         why d 2024-01-02 b",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         d/2024-01-02/b try 1
+         fail d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry until 00:05:00
+         wake 2024-01-02T00:05:00.000001
+         fail d 2024-01-02 b:
+         d/2024-01-02/b up_for_retry until 00:00:01
+         wake 2024-01-02T00:00:01.000001
+         why d 2024-01-02 b: no, try 2 may start after 2024-01-02T00:00:01.000000Z",
     );
 }

@@ -112,13 +112,13 @@ async fn what_does_not_end_in_time_is_stopped_and_given_again_at_the_next_start(
     until(&stage.store, || async { !stage.executor.running().is_empty() }).await;
     stop.cancel();
     scheduler.await.unwrap().unwrap();
-    assert_eq!(stage.tasks().await, ["hang up_for_retry 0", "after none 0"]);
+    assert_eq!(stage.tasks().await, ["hang up_for_retry 1", "after none 0"]);
     let instance = stage.store.instances(stage.runs().await[0].key).await.unwrap()[0].clone();
     assert_eq!((instance.state_reason.as_deref(), instance.lost_workers), (Some(SHUTDOWN_REASON), 0));
 
     let stop = CancellationToken::new();
     let scheduler = run(&stage, &stop);
-    until(&stage.store, || async { stage.executor.names() == ["hang#1"] }).await;
+    until(&stage.store, || async { stage.executor.names() == ["hang#2"] }).await;
     stop.cancel();
     scheduler.await.unwrap().unwrap();
 }

@@ -81,14 +81,18 @@ async fn case_60_after_a_kill_what_ran_is_given_again_at_no_cost_and_what_succee
     stage.kill();
     stage.lead().await;
     let after = stage.executor.running()[0].clone();
-    assert_eq!((after.instance, after.try_number), (before.instance, before.try_number), "the same try again");
+    assert_eq!((after.instance, after.try_number), (before.instance, before.try_number + 1));
+    assert_eq!(after.max_tries, before.max_tries + 1, "one more is allowed: it cost no retry");
     assert_ne!(after.token, before.token);
+    let tries = stage.store.tries(before.instance).await.unwrap();
+    let ended = (tries[0].state, tries[0].state_reason.as_deref());
+    assert_eq!(ended, (TaskState::Failed, Some("lost_worker")), "the lost try is kept");
     while let Some(running) = stage.executor.running().first() {
         let completion = stage.executor.end(running.instance, TryOutcome::Success, stage.now());
         stage.engine.as_mut().unwrap().complete(completion);
         stage.turn().await;
     }
-    assert_eq!(stage.tasks().await, ["a success 1", "b success 1", "x success 1"]);
+    assert_eq!(stage.tasks().await, ["a success 1", "b success 2", "x success 1"]);
     assert_eq!(stage.run_states().await, [RunState::Success]);
 }
 
@@ -99,15 +103,15 @@ async fn a_worker_lost_for_the_fourth_time_is_a_failure() {
     stage.lead().await;
     stage.trigger("d").await;
     stage.turn().await;
-    for _ in 0..3 {
+    for number in 2..=4 {
         stage.kill();
         stage.lead().await;
-        assert_eq!(stage.executor.names(), ["a#1"]);
+        assert_eq!(stage.executor.names(), [format!("a#{number}")]);
     }
     stage.kill();
     stage.lead().await;
     assert!(stage.executor.running().is_empty());
-    assert_eq!(stage.tasks().await, ["a failed 1"]);
+    assert_eq!(stage.tasks().await, ["a failed 4"]);
     assert_eq!(stage.run_states().await, [RunState::Failed]);
 }
 
@@ -123,9 +127,9 @@ async fn case_59_a_stale_worker_cannot_overwrite_the_newer_try() {
     stage.lead().await;
     stage.engine.as_mut().unwrap().complete(stale);
     stage.turn().await;
-    assert_eq!(stage.tasks().await, ["a running 1"]);
+    assert_eq!(stage.tasks().await, ["a running 2"]);
     stage.end("a", TryOutcome::Success).await;
-    assert_eq!(stage.tasks().await, ["a success 1"]);
+    assert_eq!(stage.tasks().await, ["a success 2"]);
 }
 
 #[tokio::test]
@@ -205,5 +209,5 @@ async fn what_a_command_runs_by_itself_is_left_alone_until_its_lease_ends() {
     let now = stage.now();
     stage.engine.as_mut().unwrap().look_after_foreign(now).await.unwrap();
     stage.turn().await;
-    assert_eq!(stage.executor.names(), ["a#1"], "its lease has ended: the try is given again");
+    assert_eq!(stage.executor.names(), ["a#2"], "its lease has ended: the try is given again");
 }

@@ -83,14 +83,13 @@ async fn take(tx: &Tx, claims: &[Claim], which: &[usize], now: DateTime<Utc>) ->
     sql::ids(&tx.inner, "claim tries", sql, vec![rows, micros(now).into()]).await
 }
 
-/// A try that was lost with its worker is given its number, and so its row, again.
+/// A try that goes on after a wait without a slot keeps its number, and so its row and its beginning.
 async fn open_tries(tx: &Tx, begun: &[&Claim], now: DateTime<Utc>) -> Result<()> {
     let sql = format!(
         "INSERT INTO task_try (instance_id, try_number, generation, state, owner, queued_at, start_date) \
          SELECT x_id, x_try, i.generation, 'running', x_owner, x_queued, $2 FROM {} CROSS JOIN task_instance i \
-         WHERE i.id = x_id ON CONFLICT (instance_id, try_number) DO UPDATE SET generation = excluded.generation, \
-         state = 'running', state_reason = NULL, owner = excluded.owner, queued_at = excluded.queued_at, \
-         start_date = excluded.start_date, end_date = NULL, error = NULL, rendered = NULL",
+         WHERE i.id = x_id ON CONFLICT (instance_id, try_number) DO UPDATE SET \
+         state = 'running', state_reason = NULL, owner = excluded.owner, end_date = NULL, error = NULL",
         sql::source(tx.dialect(), 1, COLUMNS)
     );
     let rows = sql::rows(begun.iter().map(|claim| row(claim)));

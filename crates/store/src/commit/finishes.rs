@@ -56,6 +56,7 @@ async fn close_instances(
             ("x_reason", Kind::Text),
             ("x_next", Kind::Int),
             ("x_try", Kind::Int),
+            ("x_free", Kind::Int),
             ("x_lost", Kind::Int),
             ("x_start", Kind::Int),
             ("x_end", Kind::Int),
@@ -67,6 +68,7 @@ async fn close_instances(
          state_reason = CASE WHEN state = 'restarting' THEN 'cleared' ELSE x_reason END, \
          next_try_at = CASE WHEN state = 'restarting' THEN NULL ELSE x_next END, \
          try_number = x_try, \
+         max_tries = CASE WHEN state = 'restarting' THEN max_tries ELSE max_tries + x_free END, \
          lost_workers = CASE WHEN state = 'restarting' THEN 0 ELSE lost_workers + x_lost END, \
          start_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_start END, \
          end_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_end END, \
@@ -77,14 +79,14 @@ async fn close_instances(
     let rows = sql::rows(wave.iter().map(|index| {
         let finish = &finishes[*index];
         let done = &finish.completion;
-        let counted = if finish.counts_try { done.try_number } else { done.try_number.saturating_sub(1) };
         vec![
             json!(done.instance),
             json!(done.token),
             json!(finish.to.as_str()),
             json!(finish.reason),
             json!(opt_micros(finish.next_try_at)),
-            json!(counted),
+            json!(done.try_number),
+            json!(i64::from(!finish.counts_try)),
             json!(i64::from(done.outcome == TryOutcome::LostWorker)),
             json!(micros(done.started_at)),
             json!(micros(done.ended_at)),

@@ -263,16 +263,18 @@ pub async fn a_lost_worker_costs_no_try(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = world.running_run(0).await?;
     let extract = run.instances[0];
+    let allowed = world.store.instance_by_key(extract).await?.context("there")?.max_tries;
     for lost in 1..=2 {
         world.work(extract, TryOutcome::LostWorker, TaskState::UpForRetry).await?;
         let row = world.store.instance_by_key(extract).await?.context("there")?;
-        assert_eq!((row.try_number, row.lost_workers), (0, lost));
+        assert_eq!((row.try_number, row.max_tries, row.lost_workers), (lost, allowed + lost, lost));
         assert_eq!(row.state_reason.as_deref(), Some("lost_worker"));
     }
     world.work(extract, TryOutcome::Success, TaskState::Success).await?;
     let tries = world.store.tries(extract).await?;
-    assert_eq!(tries.len(), 1, "the number was given again");
-    assert_eq!((tries[0].try_number, tries[0].state), (1, TaskState::Success));
+    let story: Vec<_> = tries.iter().map(|it| (it.try_number, it.state, it.state_reason.as_deref())).collect();
+    let lost = |number| (number, TaskState::Failed, Some("lost_worker"));
+    assert_eq!(story, [lost(1), lost(2), (3, TaskState::Success, None)], "each has its own row");
     Ok(())
 }
 
