@@ -189,10 +189,10 @@ async fn engine(app: &App, store: &Store, vault: &Vault, stop: CancellationToken
 /// Removes the scratch files of runs that succeeded; those of failed runs stay for the next try.
 async fn sweep_scratch(root: std::path::PathBuf, store: Store) {
     let scratch = millrace_connectors::FolderScratch::new(root);
-    let mut changes = store.changes();
+    let mut changes = store.run_changes();
     loop {
         match changes.recv().await {
-            Ok(change) if change.task_id.is_none() && change.state == RunState::Success.as_str() => {
+            Ok(change) if change.state == RunState::Success.as_str() => {
                 if let Some(run_id) = &change.run_id
                     && let Err(error) = scratch.remove_run(change.dag_id.as_str(), run_id.as_str()).await
                 {

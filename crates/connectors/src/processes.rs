@@ -1,9 +1,11 @@
 //! Processes that tasks start: each in a group of its own, ended as a group, found again after a crash.
 
 mod orphans;
+mod program;
 
 pub use orphans::kill_orphans;
 
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +48,11 @@ impl LocalProcesses {
     }
 
     fn command(&self, spec: &ProcessSpec) -> Command {
-        let mut command = Command::new(&spec.program);
-        command.args(&spec.args);
+        let own_path = spec.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| OsString::from(value));
+        let path = own_path.or_else(|| std::env::var_os("PATH"));
+        let mut command = Command::new(program::located(&spec.program, path.as_deref()));
+        // What the program is told of its own name stays what was asked for.
+        command.arg0(&spec.program).args(&spec.args);
         if !spec.inherit_env {
             command.env_clear();
             for name in ORDINARY {

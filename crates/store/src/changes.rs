@@ -27,11 +27,10 @@ impl Change {
 
 /// Reads what these rows have become, for [`Tx::tell`]; nothing when nobody listens.
 pub(crate) async fn collect(tx: &Tx, runs: &[RunKey], instances: &[InstanceKey]) -> Result<()> {
-    if tx.store.inner.changes.receiver_count() == 0 {
-        return Ok(());
-    }
+    let all_are_wanted = tx.store.inner.changes.receiver_count() > 0;
+    let runs_are_wanted = all_are_wanted || tx.store.inner.run_changes.receiver_count() > 0;
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
-    if !runs.is_empty() {
+    if runs_are_wanted && !runs.is_empty() {
         let sql = format!("SELECT r.dag_id, r.run_id, r.state FROM {source} CROSS JOIN dag_run r WHERE r.id = x_id");
         let values = vec![sql::column(runs.iter().copied())];
         for row in sql::all(&tx.inner, "read changed runs", sql, values).await? {
@@ -44,7 +43,7 @@ pub(crate) async fn collect(tx: &Tx, runs: &[RunKey], instances: &[InstanceKey])
             });
         }
     }
-    if !instances.is_empty() {
+    if all_are_wanted && !instances.is_empty() {
         let sql = format!(
             "SELECT r.dag_id, r.run_id, i.task_id, i.map_index, i.state FROM {source} CROSS JOIN task_instance i \
              CROSS JOIN dag_run r WHERE i.id = x_id AND r.id = i.run_id"

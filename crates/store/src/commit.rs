@@ -12,7 +12,7 @@ use millrace_model::change::{Batch, InstanceKey, RunKey, SchedulePointer};
 use serde_json::json;
 
 use crate::sql::{Kind, micros};
-use crate::{Result, SignalKind, Store, Tx, changes, leader, sql};
+use crate::{Result, SignalKind, Store, Tx, changes, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedRun {
@@ -51,8 +51,7 @@ impl CommitReport {
 impl Store {
     /// Applies a leader's batch. `StaleEpoch`: another scheduler leads, and nothing was written.
     pub async fn commit(&self, batch: &Batch, epoch: i64, now: DateTime<Utc>) -> Result<CommitReport> {
-        let tx = self.begin_in_turn("commit a batch").await?;
-        leader::check_epoch(&tx, epoch).await?;
+        let tx = self.begin_as_leader("commit a batch", epoch).await?;
         let report = apply(&tx, batch, now).await?;
         tx.commit().await?;
         Ok(report)

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::sql::{micros, values};
-use crate::{Backend, Result, Store, StoreError, Tx, sql};
+use crate::{Backend, Result, Store, StoreError, sql};
 
 /// In the home, on SQLite.
 const LOCK_FILE: &str = "scheduler.lock";
@@ -124,15 +124,4 @@ impl Store {
             .map_err(failed)?;
         Ok(taken.then(|| Hold::Session { connection: Box::new(connection) }))
     }
-}
-
-/// Holds the row until the transaction ends, so that nobody takes the lead between this look and the commit.
-pub(crate) async fn check_epoch(tx: &Tx, held: i64) -> Result<()> {
-    let sql = match tx.store.backend() {
-        Backend::Sqlite => "SELECT epoch FROM leader WHERE id = 1",
-        Backend::Postgres => "SELECT epoch FROM leader WHERE id = 1 FOR SHARE",
-    };
-    let row = sql::one(&tx.inner, "check who leads", sql, vec![]).await?;
-    let current = row.map(|row| row.int("epoch")).transpose()?.unwrap_or(0);
-    if current == held { Ok(()) } else { Err(StoreError::StaleEpoch { held, current }) }
 }

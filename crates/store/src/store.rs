@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millrace_model::dag::Dag;
 use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::broadcast;
@@ -21,6 +22,12 @@ use crate::{Change, Result, StoreError, schema, sql};
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 /// A page that shows changes and is slower than this many loses the oldest.
 const CHANGES_KEPT: usize = 4096;
+/// Prepared statements of a connection.
+const STATEMENTS_KEPT: usize = 256;
+/// Connections for writing on PostgreSQL; nearly all of them wait for one another.
+const WRITERS: u32 = 4;
+/// How long after its last use a connection is believed to stand.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -32,7 +39,7 @@ pub enum Backend {
 pub struct StoreOptions {
     /// `sqlite:///abs/path/millrace.db` or `postgres://user:password@host:5432/database`.
     pub url: String,
-    /// Connections for reading on SQLite, all on PostgreSQL.
+    /// Connections for reading on SQLite; all on PostgreSQL, where up to four of them are for writing.
     pub max_connections: u32,
     /// Where lock and wake files lie; needed on SQLite to lead.
     pub home: Option<PathBuf>,
@@ -46,12 +53,13 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) backend: Backend,
-    /// None: opened for reading only. On SQLite a pool of exactly one connection.
+    /// None: opened for reading only. On SQLite a pool of exactly one connection. Connects with its first use.
     pub(crate) writer: Option<DatabaseConnection>,
     pub(crate) reader: DatabaseConnection,
     pub(crate) postgres: Option<PgConnectOptions>,
     pub(crate) home: Option<PathBuf>,
     pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) run_changes: broadcast::Sender<Change>,
     pub(crate) wake: Wake,
     /// Versions never change, so what was read once stays true.
     pub(crate) versions: Mutex<HashMap<i64, Arc<Dag>>>,
@@ -83,7 +91,7 @@ impl Store {
                 } else {
                     sqlite_pool(sqlite_options(path), connections, &url).await?
                 };
-                let writer = if read_only { None } else { Some(sqlite_pool(sqlite_options(path), 1, &url).await?) };
+                let writer = (!read_only).then(|| sqlite_writer(path));
                 (Backend::Sqlite, writer, reader, None)
             }
             DatabaseUrl::Postgres { options, .. } => {
@@ -91,8 +99,9 @@ impl Store {
                 if read_only {
                     pg = pg.options([("default_transaction_read_only", "on")]);
                 }
-                let pool = postgres_pool(pg.clone(), connections, &url).await?;
-                (Backend::Postgres, (!read_only).then(|| pool.clone()), pool, Some(pg))
+                let writers = if read_only { 0 } else { (connections / 2).clamp(1, WRITERS) };
+                let pool = postgres_pool(pg.clone(), connections.saturating_sub(writers).max(1), &url).await?;
+                (Backend::Postgres, (!read_only).then(|| postgres_writer(pg.clone(), writers)), pool, Some(pg))
             }
         };
         schema::check_connection(&reader).await?;
@@ -103,6 +112,7 @@ impl Store {
             postgres,
             home: options.home.clone(),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            run_changes: broadcast::channel(CHANGES_KEPT).0,
             wake: Wake::default(),
             versions: Mutex::default(),
             mismatched_dags: AtomicU64::new(0),
@@ -129,6 +139,11 @@ impl Store {
     /// Every committed change of this process from now on. A receiver that is too slow loses the oldest.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.inner.changes.subscribe()
+    }
+
+    /// As [`Store::changes`], the states of runs only: it costs nothing while a run goes on.
+    pub fn run_changes(&self) -> broadcast::Receiver<Change> {
+        self.inner.run_changes.subscribe()
     }
 
     /// Waits for what is being written, and closes every connection.
@@ -160,7 +175,7 @@ pub(crate) fn sqlite_options(path: &std::path::Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
-        .statement_cache_capacity(256)
+        .statement_cache_capacity(STATEMENTS_KEPT)
 }
 
 pub(crate) async fn sqlite_pool(
@@ -169,16 +184,27 @@ pub(crate) async fn sqlite_pool(
     url: &DatabaseUrl,
 ) -> Result<DatabaseConnection> {
     use sqlx::ConnectOptions;
-    let pool = SqlitePoolOptions::new()
+    let pool = sqlite_pool_options(connections)
+        .connect_with(options.disable_statement_logging())
+        .await
+        .map_err(|source| opening(url, source))?;
+    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+}
+
+fn sqlite_pool_options(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(BUSY_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .connect_with(options.disable_statement_logging())
-        .await
-        .map_err(|source| opening(url, source))?;
-    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+}
+
+/// A command that only reads never opens it.
+fn sqlite_writer(path: &std::path::Path) -> DatabaseConnection {
+    use sqlx::ConnectOptions;
+    let pool = sqlite_pool_options(1).connect_lazy_with(sqlite_options(path).disable_statement_logging());
+    SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
 }
 
 /// `mode=ro`. A WAL database in a folder that cannot be written can only be read as one that nobody changes.
@@ -201,13 +227,43 @@ pub(crate) async fn postgres_pool(
     url: &DatabaseUrl,
 ) -> Result<DatabaseConnection> {
     use sqlx::ConnectOptions;
-    let pool = PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(BUSY_TIMEOUT)
-        .connect_with(options.disable_statement_logging())
+    let pool = postgres_pool_options(connections)
+        .connect_with(options.disable_statement_logging().statement_cache_capacity(STATEMENTS_KEPT))
         .await
         .map_err(|source| opening(url, source))?;
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
+}
+
+/// A connection that was used a moment ago is not asked whether it still stands: that is a round trip.
+fn postgres_pool_options(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, facts| {
+            Box::pin(async move {
+                if facts.idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+}
+
+/// For writing, where every statement names its rows by their keys. PostgreSQL can't see how many rows a JSON parameter
+/// holds: it would read a table of middling size from end to end for sixteen of them, and plan anew each time.
+fn postgres_writer(options: PgConnectOptions, connections: u32) -> DatabaseConnection {
+    use sqlx::ConnectOptions;
+    let pool = postgres_pool_options(connections)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                                SET enable_hashjoin = off; SET enable_mergejoin = off";
+                sqlx::raw_sql(settings).execute(connection).await.map(|_| ())
+            })
+        })
+        .connect_lazy_with(options.disable_statement_logging().statement_cache_capacity(STATEMENTS_KEPT));
+    SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
 }
 
 pub(crate) fn opening(url: &DatabaseUrl, source: sqlx::Error) -> StoreError {

@@ -59,6 +59,22 @@ impl Store {
         Ok(tx)
     }
 
+    /// As [`Store::begin_in_turn`], for the leader of this epoch; `StaleEpoch` when another one leads. The leader's row is
+    /// held until the end, so that nobody takes the lead between this look and the commit.
+    pub(crate) async fn begin_as_leader(&self, attempted: &'static str, held: i64) -> Result<Tx> {
+        let tx = self.begin(attempted).await?;
+        let row = match self.backend() {
+            Backend::Sqlite => sql::one(&tx.inner, attempted, "SELECT epoch FROM leader WHERE id = 1", vec![]).await?,
+            // One round trip: the row is read, as it is then, after the turn has come.
+            Backend::Postgres => {
+                let sql = "SELECT epoch FROM leader WHERE id = 1 AND pg_advisory_xact_lock($1) IS NOT NULL FOR SHARE";
+                sql::one(&tx.inner, attempted, sql, values![STATES_LOCK]).await?
+            }
+        };
+        let current = row.map(|row| row.int("epoch")).transpose()?.unwrap_or(0);
+        if current == held { Ok(tx) } else { Err(StoreError::StaleEpoch { held, current }) }
+    }
+
     /// Several reads that must see one state.
     pub(crate) async fn snapshot(&self, attempted: &'static str) -> Result<DatabaseTransaction> {
         let options = match self.backend() {
@@ -82,6 +98,9 @@ impl Tx {
         }
         for change in changes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
             // Nobody listens: nothing to tell.
+            if change.run_id.is_some() && change.task_id.is_none() {
+                let _ = store.inner.run_changes.send(change.clone());
+            }
             let _ = store.inner.changes.send(change);
         }
         Ok(())

@@ -19,8 +19,13 @@ const PACKAGE: &str = "postgresql";
 /// How long to wait for a free connection when many tests run at once.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-#[derive(Debug)]
-pub(crate) struct PostgresEngine;
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PostgresEngine {
+    /// For tests: what was committed survives the server's death, but not the machine's.
+    Quick,
+    /// For measuring: every commit reaches the disk, as it does where somebody relies on it.
+    Durable,
+}
 
 impl Engine for PostgresEngine {
     const NAME: &'static str = "postgres";
@@ -48,14 +53,15 @@ impl Engine for PostgresEngine {
             "shared_buffers=64MB",
             "log_statement=none",
             "timezone=UTC",
-            // The operating system keeps what a killed process wrote, so a test may still kill the server and find
-            // everything committed: synchronous_commit stays on.
-            "fsync=off",
-            "full_page_writes=off",
-            "wal_level=minimal",
-            "max_wal_senders=0",
         ] {
             command.args(["-c", setting]);
+        }
+        if matches!(self, Self::Quick) {
+            // The operating system keeps what a killed process wrote, so a test may still kill the server and find
+            // everything committed: synchronous_commit stays on.
+            for setting in ["fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0"] {
+                command.args(["-c", setting]);
+            }
         }
         Ok(command)
     }
@@ -84,13 +90,22 @@ impl Postgres {
         if let Some(postgres) = &*shared {
             return Ok(postgres.clone());
         }
-        let postgres = Self { endpoint: shared_server::attach(&PostgresEngine)? };
+        let postgres = Self { endpoint: shared_server::attach(&PostgresEngine::Quick)? };
         Ok(shared.insert(postgres).clone())
     }
 
     /// A PostgreSQL of this test alone, which may be stopped, killed and started again.
     pub fn private() -> Result<PrivatePostgres> {
-        let server = PrivateServer::new(PostgresEngine)?;
+        Self::start_private(PostgresEngine::Quick)
+    }
+
+    /// As [`Postgres::private`], with PostgreSQL's own settings for what must survive a power cut: for measuring.
+    pub fn durable() -> Result<PrivatePostgres> {
+        Self::start_private(PostgresEngine::Durable)
+    }
+
+    fn start_private(engine: PostgresEngine) -> Result<PrivatePostgres> {
+        let server = PrivateServer::new(engine)?;
         let postgres = Self { endpoint: server.site().endpoint.clone() };
         Ok(PrivatePostgres { postgres, server })
     }

@@ -242,26 +242,27 @@ mod tests {
     fn a_server_in_use_is_not_stopped() {
         let base = Base::new();
         assert_eq!(stop_in::<PostgresEngine>(&base.0).unwrap(), Stopped::NotRunning);
-        let (endpoint, first) = attach_in(&PostgresEngine, &base.0).unwrap();
-        let (same, second) = attach_in(&PostgresEngine, &base.0).unwrap();
+        let (endpoint, first) = attach_in(&PostgresEngine::Quick, &base.0).unwrap();
+        let (same, second) = attach_in(&PostgresEngine::Quick, &base.0).unwrap();
         assert_eq!(endpoint.port, same.port);
         drop(first);
         assert_eq!(stop_in::<PostgresEngine>(&base.0).unwrap(), Stopped::InUse);
-        PostgresEngine.answers(&endpoint).unwrap();
+        PostgresEngine::Quick.answers(&endpoint).unwrap();
         drop(second);
         assert_eq!(stop_in::<PostgresEngine>(&base.0).unwrap(), Stopped::Now);
-        assert!(PostgresEngine.answers(&endpoint).is_err(), "it answers after its end");
+        assert!(PostgresEngine::Quick.answers(&endpoint).is_err(), "it answers after its end");
         assert!(!base.server().join("data").exists(), "its data stayed");
     }
 
     #[test]
     fn a_dead_server_is_replaced() {
         let base = Base::new();
-        let (dead, users) = attach_in(&PostgresEngine, &base.0).unwrap();
+        let (dead, users) = attach_in(&PostgresEngine::Quick, &base.0).unwrap();
         kill_process(server_pid(&base.server()).unwrap(), Signal::KILL).unwrap();
-        wait_until_blocking("the server is dead", STOP_TIMEOUT, || PostgresEngine.answers(&dead).is_err()).unwrap();
-        let (alive, _) = attach_in(&PostgresEngine, &base.0).unwrap();
-        PostgresEngine.answers(&alive).unwrap();
+        wait_until_blocking("the server is dead", STOP_TIMEOUT, || PostgresEngine::Quick.answers(&dead).is_err())
+            .unwrap();
+        let (alive, _) = attach_in(&PostgresEngine::Quick, &base.0).unwrap();
+        PostgresEngine::Quick.answers(&alive).unwrap();
         assert_ne!(dead.password, alive.password);
         drop(users);
     }
@@ -269,15 +270,15 @@ mod tests {
     #[test]
     fn an_idle_server_ends_by_itself() {
         let base = Base::new();
-        let (endpoint, users) = attach_in(&PostgresEngine, &base.0).unwrap();
+        let (endpoint, users) = attach_in(&PostgresEngine::Quick, &base.0).unwrap();
         let long_ago = SystemTime::now() - Duration::from_hours(1);
         users.set_modified(long_ago).unwrap();
-        PostgresEngine.answers(&endpoint).unwrap();
+        PostgresEngine::Quick.answers(&endpoint).unwrap();
         drop(users);
         wait_until_blocking("the idle server ends and its data goes", STOP_TIMEOUT, || {
             !base.server().join("data").exists()
         })
         .unwrap();
-        assert!(PostgresEngine.answers(&endpoint).is_err(), "it answers after its end");
+        assert!(PostgresEngine::Quick.answers(&endpoint).is_err(), "it answers after its end");
     }
 }
