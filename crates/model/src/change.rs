@@ -78,6 +78,24 @@ pub struct RunMove {
     pub reason: Option<String>,
 }
 
+/// A running run winds down: what runs is stopped, what waits is skipped, teardowns are still run, and then the run fails
+/// for this reason. Stored, so that a restart goes on with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnding {
+    pub run: RunKey,
+    /// `timeout`, `fail_fast: load failed`, `marked by …`.
+    pub reason: String,
+}
+
+/// A running try to stop. Its completion still comes, and the planner then gives it the state that it decided on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancel {
+    pub instance: InstanceKey,
+    pub token: String,
+    /// Goes to the log of the try.
+    pub reason: String,
+}
+
 /// A task instance goes from one state to another without a worker: scheduled, skipped, upstream_failed, the success of
 /// an inline task.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,6 +216,8 @@ pub type NextRun = crate::schedule::PlannedRun;
 pub struct Batch {
     pub finishes: Vec<Finish>,
     pub new_runs: Vec<NewRun>,
+    /// Runs that begin to wind down.
+    pub endings: Vec<RunEnding>,
     pub run_moves: Vec<RunMove>,
     pub task_moves: Vec<TaskMove>,
     pub claims: Vec<Claim>,
@@ -210,6 +230,7 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.finishes.is_empty()
             && self.new_runs.is_empty()
+            && self.endings.is_empty()
             && self.run_moves.is_empty()
             && self.task_moves.is_empty()
             && self.claims.is_empty()

@@ -45,6 +45,9 @@ pub struct Dag {
     /// Defaults of `{{ params.x }}`; a run's conf overrides them.
     #[serde(default)]
     pub params: Map<String, Value>,
+    /// The first task that fails for good ends the run: what runs is stopped, what waits is skipped.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fail_fast: bool,
     /// In the order of the file.
     pub tasks: Vec<Task>,
 }
@@ -91,6 +94,26 @@ pub struct Task {
     /// Never reaches a worker: the scheduler marks it success when its dependencies are met (`empty`).
     #[serde(default)]
     pub is_inline: bool,
+    /// Runs only when the same task of the run before ended well.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub depends_on_past: bool,
+    /// As `depends_on_past`, and the tasks directly after it there must have ended well too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wait_for_downstream: bool,
+    /// Prepares what the tasks after it need. Until its teardown has run they wait for its success, whatever their rule.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_setup: bool,
+    /// Cleans up: runs when a setup before it succeeded, however the work in between ended.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_teardown: bool,
+    /// Of a teardown: its failure fails the run, which it otherwise does not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub on_failure_fail_dagrun: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Dag {
@@ -110,6 +133,7 @@ impl Dag {
             tags: Vec::new(),
             owner: None,
             params: Map::new(),
+            fail_fast: false,
             tasks: Vec::new(),
         }
     }
@@ -159,6 +183,11 @@ impl Task {
             description: None,
             parameters: Value::Object(Map::new()),
             is_inline: false,
+            depends_on_past: false,
+            wait_for_downstream: false,
+            is_setup: false,
+            is_teardown: false,
+            on_failure_fail_dagrun: false,
         }
     }
 }

@@ -35,6 +35,7 @@ impl Turn<'_> {
         instance.try_number += 1;
         instance.token = Some(token.clone());
         instance.next_try_at = None;
+        instance.stopping = None;
         self.plan.batch.claims.push(Claim {
             instance: instance.key,
             from,

@@ -15,6 +15,7 @@ impl Turn<'_> {
                 continue;
             }
             self.view.hide(key);
+            self.stop_work(key);
             // Marks go only downstream, and the smallest place comes first: each task is looked at once.
             while let Some(place) = self.view.runs.get_mut(&key).and_then(|run| run.pending.pop_first()) {
                 self.evaluate_task(key, place);
@@ -61,9 +62,19 @@ impl Turn<'_> {
         }
     }
 
-    fn move_task(&mut self, key: RunKey, place: usize, to: TaskState, reason: Option<String>, counts_try: bool) {
+    pub(crate) fn move_task(
+        &mut self,
+        key: RunKey,
+        place: usize,
+        to: TaskState,
+        reason: Option<String>,
+        counts_try: bool,
+    ) {
         let Some(run) = self.view.runs.get_mut(&key) else { return };
         run.take_ready(place);
+        if let Some(at) = run.instances[place].next_try_at.take() {
+            self.view.retries.remove(&(at, run.instances[place].key));
+        }
         let (instance, from) = (run.instances[place].key, run.instances[place].state);
         self.view.set_state(key, place, to);
         self.plan.batch.task_moves.push(TaskMove { instance, from, to, reason, counts_try });
@@ -80,6 +91,9 @@ impl Turn<'_> {
 fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
     let unfinished = run.unfinished();
     if unfinished == 0 {
+        if let Some(reason) = &run.ending {
+            return Some((RunState::Failed, Some(reason.clone())));
+        }
         let failed = run
             .version
             .graph

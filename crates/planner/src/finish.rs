@@ -33,7 +33,15 @@ impl Verdict {
 }
 
 fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
-    let instance = &run.instances[place];
+    let (task, instance) = (run.task(place), &run.instances[place]);
+    let ended_well = matches!(completion.outcome, TryOutcome::Success | TryOutcome::Skipped { .. });
+    if let Some((to, reason)) = instance.stopping.clone().filter(|_| !ended_well) {
+        return Verdict::end(to, Some(reason));
+    }
+    // A run that was read again while it winds down: what was asked of the try is known from the run.
+    if let Some(reason) = run.ending.clone().filter(|_| !ended_well && !task.is_teardown) {
+        return Verdict::end(TaskState::Failed, Some(reason));
+    }
     if instance.state == TaskState::Restarting {
         return Verdict::end(TaskState::None, Some("cleared while it ran".to_owned()));
     }
@@ -81,11 +89,15 @@ impl Turn<'_> {
                 continue;
             }
             let verdict = judge(run, place, &completion);
+            let task = run.task(place);
+            let fails_fast = verdict.to == TaskState::Failed && run.version.dag.fail_fast && !task.is_teardown;
+            let failed = fails_fast.then(|| format!("fail_fast: {} failed", task.task_id));
             self.view.hide(key);
             self.view.set_state(key, place, verdict.to);
             let Some(run) = self.view.runs.get_mut(&key) else { continue };
             let instance = &mut run.instances[place];
             instance.token = None;
+            instance.stopping = None;
             instance.next_try_at = verdict.next_try_at;
             if !verdict.counts_try {
                 instance.max_tries += 1;
@@ -102,6 +114,9 @@ impl Turn<'_> {
             } else {
                 self.view.dirty_runs.insert(key);
                 self.view.show(key);
+            }
+            if let Some(reason) = failed {
+                self.wind_down(key, &reason);
             }
             let Verdict { to, reason, next_try_at, counts_try } = verdict;
             self.plan.batch.finishes.push(Finish { completion, to, reason, next_try_at, counts_try });

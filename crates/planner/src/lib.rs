@@ -24,6 +24,7 @@ mod finish;
 mod requests;
 mod run;
 mod start;
+mod stop;
 mod turn;
 mod version;
 mod view;

@@ -23,6 +23,8 @@ pub struct RunSnapshot {
     /// The version that the run is pinned to.
     pub version: Arc<DagVersion>,
     pub backfill_key: Option<i64>,
+    /// Why the run winds down, if it does.
+    pub ending: Option<String>,
     pub instances: Vec<InstanceSnapshot>,
 }
 
@@ -83,6 +85,8 @@ pub(crate) struct InstanceView {
     pub priority_weight: i32,
     pub next_try_at: Option<DateTime<Utc>>,
     pub token: Option<String>,
+    /// Its try was asked to stop: the state that it gets unless it succeeds all the same, and why.
+    pub stopping: Option<(TaskState, String)>,
     pub is_ready: bool,
 }
 
@@ -93,6 +97,8 @@ pub(crate) struct RunView {
     pub state: RunState,
     pub version: Arc<DagVersion>,
     pub backfill_key: Option<i64>,
+    /// Why it winds down, if it does: only teardowns start, and then it fails.
+    pub ending: Option<String>,
     /// By task index, then map index.
     pub instances: Vec<InstanceView>,
     /// By task index: its instances.
@@ -110,7 +116,7 @@ pub(crate) struct RunView {
 impl RunView {
     /// Instances of tasks that the version does not have are left out.
     pub fn new(snapshot: RunSnapshot) -> Self {
-        let RunSnapshot { dag_id, facts, state, version, backfill_key, instances } = snapshot;
+        let RunSnapshot { dag_id, facts, state, version, backfill_key, ending, instances } = snapshot;
         let index: BTreeMap<&str, usize> =
             version.dag.tasks.iter().enumerate().map(|(place, task)| (task.task_id.as_str(), place)).collect();
         let mut views: Vec<InstanceView> = instances
@@ -131,6 +137,7 @@ impl RunView {
             state,
             version,
             backfill_key,
+            ending,
             instances: views,
             ranges,
             counts,
@@ -260,6 +267,7 @@ impl InstanceView {
             priority_weight: snapshot.priority_weight,
             next_try_at: snapshot.next_try_at,
             token: snapshot.token,
+            stopping: None,
             is_ready: false,
         }
     }

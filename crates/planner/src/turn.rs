@@ -1,7 +1,7 @@
 //! One turn: everything that changed, decided together.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Assignment, Batch, Completion, InstanceKey, RunKey, TaskMove};
+use millrace_model::change::{Assignment, Batch, Cancel, Completion, InstanceKey, RunKey, TaskMove};
 use millrace_model::state::TaskState;
 
 use crate::view::View;
@@ -26,6 +26,8 @@ pub struct Plan {
     pub batch: Batch,
     /// Parallel to `batch.claims`: to be started once the batch is committed.
     pub assignments: Vec<Assignment>,
+    /// Running tries to stop once the batch is committed. Whoever cannot reach one leaves it: it ends by itself.
+    pub cancels: Vec<Cancel>,
     /// When there will be something to decide even if nothing happens.
     pub wake_at: Option<DateTime<Utc>>,
     /// Finished tries of instances that the view does not know: their runs must be read, and the completions given again.

@@ -195,6 +195,7 @@ impl View {
             state: new.state,
             version,
             backfill_key: new.backfill_key,
+            ending: None,
             instances: new.tasks.iter().zip(keys).map(instance).collect(),
         });
         true

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Assignment, Batch, Completion, Executor, InstanceKey, RunKey};
+use millrace_model::change::{Assignment, Batch, Cancel, Completion, Executor, InstanceKey, RunKey};
 use millrace_model::ids::DagId;
 use millrace_planner::{Limits, Plan, View, plan};
 use millrace_situation::Situation;
@@ -190,7 +190,7 @@ impl Engine {
                 lease_ttl: self.options.lease_ttl,
                 is_draining: self.is_draining,
             };
-            let Plan { mut batch, assignments, wake_at, unknown, refused } =
+            let Plan { mut batch, assignments, cancels, wake_at, unknown, refused } =
                 plan(&mut self.situation.view, now, &limits);
             for completion in &refused {
                 self.in_flight.retain(|instance, token| *instance != completion.instance || *token != completion.token);
@@ -202,12 +202,14 @@ impl Engine {
             let found = self.find_unknown(unknown).await?;
             batch.signals_handled = std::mem::take(&mut self.handled);
             if batch.is_empty() {
+                self.stop_tries(&cancels);
                 if !found {
                     return Ok(wake_at);
                 }
                 continue;
             }
             let report = self.commit(&batch, now).await?;
+            self.stop_tries(&cancels);
             let again = self.settle(&batch, &report, assignments, now).await?;
             if !again && !found {
                 return Ok(wake_at);
@@ -237,6 +239,15 @@ impl Engine {
         }
         if !assignments.is_empty() {
             self.executor.start(assignments);
+        }
+    }
+
+    /// Those that others hold cannot be reached from here.
+    fn stop_tries(&self, cancels: &[Cancel]) {
+        for Cancel { instance, token, reason } in cancels {
+            if self.in_flight.get(instance).is_some_and(|held| held == token) {
+                self.executor.cancel(*instance, token, reason);
+            }
         }
     }
 

@@ -87,6 +87,7 @@ impl Situation {
             state: run.row.state,
             version,
             backfill_key: run.row.backfill_key,
+            ending: run.row.ending.clone(),
             instances: run.instances.iter().map(instance).collect(),
         });
         Ok(())

@@ -147,6 +147,10 @@ pub(crate) async fn apply_clear(
     let done: HashSet<i64> = sql::ids(&tx.inner, "clear task instances", sql, vec![rows]).await?.into_iter().collect();
     let cleared: Vec<ClearedInstance> =
         plan.into_iter().map(|step| step.cleared).filter(|it| done.contains(&it.instance)).collect();
+    if !cleared.is_empty() && run.ending.is_some() {
+        let sql = "UPDATE dag_run SET ending = NULL WHERE id = $1";
+        sql::run(&tx.inner, "let a run go on", sql, values![run.key]).await?;
+    }
     let run_queued = !cleared.is_empty() && queue_again(tx, run.key, now).await?;
     Ok(ClearReport { cleared, run_queued })
 }

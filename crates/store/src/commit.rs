@@ -30,6 +30,8 @@ pub struct CommitReport {
     pub stale_finishes: Vec<usize>,
     /// Cleared while it ran: the try was closed as it ended, but the instance is `none` now, whatever `to` said.
     pub cleared_finishes: Vec<usize>,
+    /// Of `endings`: the run had ended, or was winding down already.
+    pub stale_endings: Vec<usize>,
     pub stale_runs: Vec<usize>,
     pub stale_moves: Vec<usize>,
     pub stale_claims: Vec<usize>,
@@ -42,6 +44,7 @@ impl CommitReport {
     pub fn stale_count(&self) -> usize {
         self.created.iter().filter(|run| run.is_none()).count()
             + self.stale_finishes.len()
+            + self.stale_endings.len()
             + self.stale_runs.len()
             + self.stale_moves.len()
             + self.stale_claims.len()
@@ -78,6 +81,7 @@ async fn apply(tx: &Tx, batch: &Batch, now: DateTime<Utc>) -> Result<CommitRepor
     finishes::apply(tx, &batch.finishes, now, &mut report, &mut touched).await?;
     report.created = new_runs::insert(tx, &batch.new_runs, now).await?;
     touched.runs.extend(report.created.iter().flatten().map(|run| run.run));
+    moves::wind_down(tx, &batch.endings, &mut report, &mut touched).await?;
     moves::apply_to_runs(tx, &batch.run_moves, now, &mut report, &mut touched).await?;
     moves::apply_to_tasks(tx, &batch.task_moves, now, &mut report, &mut touched).await?;
     claims::apply(tx, &batch.claims, now, &mut report, &mut touched).await?;
@@ -139,6 +143,7 @@ async fn touched_runs(tx: &Tx, batch: &Batch, report: &CommitReport) -> Result<V
     let sql = format!("SELECT DISTINCT i.run_id AS id FROM {source} CROSS JOIN task_instance i WHERE i.id = x.x_id");
     let mut runs = sql::ids(&tx.inner, "find the runs of a batch", sql, vec![sql::column(instances)]).await?;
     runs.extend(report.created.iter().flatten().map(|run| run.run));
+    runs.extend(batch.endings.iter().map(|ending| ending.run));
     runs.extend(batch.run_moves.iter().map(|step| step.run));
     runs.sort_unstable();
     runs.dedup();

@@ -19,6 +19,8 @@ pub struct RunRow {
     pub run_type: RunType,
     pub state: RunState,
     pub state_reason: Option<String>,
+    /// Why it winds down, or did before it ended: only teardowns are still run, and then it fails for this reason.
+    pub ending: Option<String>,
     pub logical_date: DateTime<Utc>,
     pub data_interval: DataInterval,
     pub run_after: DateTime<Utc>,
@@ -98,6 +100,7 @@ pub(crate) fn read_run(row: &Row) -> Result<RunRow> {
         run_type: row.word("run_type", RunType::parse)?,
         state: row.word("state", RunState::parse)?,
         state_reason: row.opt_text("state_reason")?,
+        ending: row.opt_text("ending")?,
         logical_date: row.instant("logical_date")?,
         data_interval: DataInterval {
             start: row.instant("data_interval_start")?,

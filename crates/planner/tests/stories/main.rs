@@ -7,4 +7,5 @@ mod explained;
 mod runs;
 mod script;
 mod slots;
+mod stops;
 mod tries;

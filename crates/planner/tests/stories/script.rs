@@ -3,6 +3,7 @@
 //! ```text
 //! dag d @daily from 2024-01-01 catchup runs 1 tasks 16     (also: paused, every 6h, cron 0_3,16_*_*_*, until DATE)
 //!   a
+//!   (a DAG also: fail_fast; a task also: setup, teardown, fails_run, past, past_and_downstream)
 //!   b after a,c retries 2 delay 300s rule all_done pool p slots 2 weight 5 inline
 //!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1
 //! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
@@ -197,7 +198,7 @@ impl Stage {
         self.print(&format!("{line}:"));
         loop {
             let limits = self.limits_now();
-            let Plan { batch, wake_at, refused, unknown, .. } = plan(&mut self.view, self.now, &limits);
+            let Plan { batch, cancels, wake_at, refused, unknown, .. } = plan(&mut self.view, self.now, &limits);
             self.ended = 0;
             for completion in &refused {
                 self.print(&format!("refused {}", completion.token));
@@ -207,6 +208,9 @@ impl Stage {
             }
             let new_runs = batch.new_runs.clone();
             self.show(&batch);
+            for cancel in &cancels {
+                self.print(&format!("stop {} ({})", self.names[&cancel.instance], cancel.reason));
+            }
             if new_runs.is_empty() {
                 if let Some(at) = wake_at {
                     self.print(&format!("wake {}", at.format("%Y-%m-%dT%H:%M:%S%.f")));
@@ -246,6 +250,9 @@ impl Stage {
                 line.push_str(&format!(" uncounted ({})", finish.reason.as_deref().unwrap_or("")));
             }
             self.print(&line);
+        }
+        for ending in &batch.endings {
+            self.print(&format!("run {} winds down ({})", self.run_name(ending.run), ending.reason));
         }
         for moved in &batch.run_moves {
             let reason = moved.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -311,6 +318,7 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
         match *word {
             "paused" => paused = true,
             "catchup" => dag.catchup = true,
+            "fail_fast" => dag.fail_fast = true,
             "from" => dag.start_date = words.next().map(|text| instant(text)),
             "until" => dag.end_date = words.next().map(|text| instant(text)),
             "runs" => dag.max_active_runs = words.next().unwrap().parse().unwrap(),
@@ -329,8 +337,17 @@ fn read_task(line: &str) -> Task {
     let mut words = line.trim().trim_start_matches("- ").split_whitespace();
     let mut task = Task { ..Task::new(TaskId::new_unchecked(words.next().unwrap()), "noop") };
     while let Some(word) = words.next() {
-        if word == "inline" {
-            task.is_inline = true;
+        let flag = match word {
+            "inline" => Some(&mut task.is_inline),
+            "setup" => Some(&mut task.is_setup),
+            "teardown" => Some(&mut task.is_teardown),
+            "fails_run" => Some(&mut task.on_failure_fail_dagrun),
+            "past" => Some(&mut task.depends_on_past),
+            "past_and_downstream" => Some(&mut task.wait_for_downstream),
+            _ => None,
+        };
+        if let Some(flag) = flag {
+            *flag = true;
             continue;
         }
         let value = words.next().unwrap();

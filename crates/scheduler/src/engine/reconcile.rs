@@ -70,6 +70,7 @@ impl Engine {
     /// The runs of items that were stale, or that became something else than was planned.
     async fn misfits(&self, batch: &Batch, report: &CommitReport) -> Result<BTreeSet<RunKey>> {
         let mut runs: BTreeSet<RunKey> = report.stale_runs.iter().map(|index| batch.run_moves[*index].run).collect();
+        runs.extend(report.stale_endings.iter().map(|index| batch.endings[*index].run));
         let finishes = report.stale_finishes.iter().chain(&report.cleared_finishes);
         let instances = finishes
             .map(|index| batch.finishes[*index].completion.instance)

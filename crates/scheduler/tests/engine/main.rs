@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod changes;
+mod dependencies;
 mod folder;
 mod loop_;
 mod recovery;

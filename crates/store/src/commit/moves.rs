@@ -3,13 +3,43 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{RunMove, TaskMove};
+use millrace_model::change::{RunEnding, RunMove, TaskMove};
 use millrace_model::state::TaskState;
 use serde_json::json;
 
 use super::{CommitReport, Touched, waves};
 use crate::sql::{Kind, micros};
 use crate::{Result, Tx, backfill, sql};
+
+/// Notes why runs wind down; the first reason stays.
+pub(super) async fn wind_down(
+    tx: &Tx,
+    endings: &[RunEnding],
+    report: &mut CommitReport,
+    touched: &mut Touched,
+) -> Result<()> {
+    if endings.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_reason", Kind::Text)]);
+    let sql = format!(
+        "UPDATE dag_run SET ending = x_reason FROM {source} \
+         WHERE dag_run.id = x_id AND state = 'running' AND ending IS NULL RETURNING id"
+    );
+    for wave in waves(endings, |ending| ending.run) {
+        let rows = sql::rows(wave.iter().map(|index| vec![json!(endings[*index].run), json!(endings[*index].reason)]));
+        let noted = sql::ids(&tx.inner, "wind runs down", sql.as_str(), vec![rows]).await?;
+        let noted: HashSet<i64> = noted.into_iter().collect();
+        for index in wave {
+            if noted.contains(&endings[index].run) {
+                touched.runs.push(endings[index].run);
+            } else {
+                report.stale_endings.push(index);
+            }
+        }
+    }
+    Ok(())
+}
 
 pub(super) async fn apply_to_runs(
     tx: &Tx,
@@ -26,6 +56,7 @@ pub(super) async fn apply_to_runs(
     let sql = format!(
         "UPDATE dag_run SET state = x_to, state_reason = x_reason, \
          queued_at = CASE WHEN x_to = 'queued' THEN $2 ELSE queued_at END, \
+         ending = CASE WHEN x_to = 'queued' THEN NULL ELSE ending END, \
          start_date = CASE x_to WHEN 'queued' THEN NULL WHEN 'running' THEN COALESCE(start_date, $2) \
          ELSE start_date END, \
          end_date = CASE WHEN x_to IN ('success', 'failed') THEN $2 ELSE NULL END \

@@ -30,12 +30,13 @@ pub async fn goes_down_and_up_with_data(bench: Bench) -> Result<()> {
     world.store.close().await;
     drop(world);
 
+    let later: Vec<&str> = millrace_migrations::KNOWN.iter().map(|(name, _)| *name).skip(1).collect();
     let taken_back = schema::downgrade(&bench.url, "m0001_dags_and_runs", true).await?;
-    assert_eq!(taken_back, ["m0003_processes", "m0002_settings_and_people"]);
+    assert_eq!(taken_back, later.iter().rev().copied().collect::<Vec<_>>());
     assert!(matches!(schema::check(&bench.url).await, Err(StoreError::SchemaPending { .. })));
     assert_eq!(bench.number("SELECT COUNT(*) FROM task_instance").await?, 3, "what is left keeps its rows");
 
-    assert_eq!(schema::migrate(&bench.url, true, at(5)).await?, ["m0002_settings_and_people", "m0003_processes"]);
+    assert_eq!(schema::migrate(&bench.url, true, at(5)).await?, later);
     let store = bench.again().await?;
     assert_eq!(store.instances(run.run).await?.len(), 3);
     store.close().await;
