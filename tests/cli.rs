@@ -8,6 +8,7 @@ mod support;
 mod cli {
     mod daemon;
     mod dags;
+    mod explain;
     mod files;
     mod forms;
     mod home;

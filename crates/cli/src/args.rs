@@ -170,6 +170,12 @@ pub enum DagsCommand {
     },
     /// List DAG files that could not be read, and why
     ListImportErrors,
+    /// Why is it not running? The first unmet condition, or when it starts
+    Explain {
+        dag_id: String,
+        /// A run id or a logical date [default: the next scheduled run]
+        run: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -275,6 +281,16 @@ pub enum TasksCommand {
         /// Print new lines as they come, until the try ends
         #[arg(short = 'F', long)]
         follow: bool,
+    },
+    /// Why is it not running? The first unmet condition, or when it starts
+    #[command(alias = "failed-deps")]
+    Explain {
+        dag_id: String,
+        task_id: String,
+        /// A date, an instant or a run id
+        run: String,
+        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
+        map_index: i32,
     },
     /// Print the state of a task
     State {

@@ -1,7 +1,7 @@
 //! Why is this not running? The planner's own conditions, asked one by one and answered with numbers.
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::RunKey;
+use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::DagId;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
@@ -17,20 +17,49 @@ pub struct Condition {
     pub ok: bool,
     /// A sentence with the numbers it was decided on.
     pub text: String,
+    /// Unmet, but by then it will be met if nothing happens: all it waits for is the clock.
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl Condition {
     fn new(ok: bool, text: impl Into<String>) -> Self {
-        Self { ok, text: text.into() }
+        Self { ok, text: text.into(), until: None }
+    }
+
+    /// Met from this moment on.
+    fn at(at: DateTime<Utc>, ok: bool, text: impl Into<String>) -> Self {
+        Self { until: (!ok).then_some(at), ..Self::new(ok, text) }
     }
 }
 
 /// The conditions of one task of an active run, in the order in which they are asked; the first that is not `ok` is why
 /// it does not run. All `ok`: it starts with the next turn. Empty: there is no such active run or task.
 pub fn explain(view: &View, run: RunKey, task_id: &str, now: DateTime<Utc>, limits: &Limits) -> Vec<Condition> {
+    let Some(task) = view.runs.get(&run).and_then(|run| run.version.dag.task_index(task_id)) else { return Vec::new() };
+    let place = view.runs.get(&run).and_then(|run| run.instances_of(task).next());
+    place.map_or_else(Vec::new, |place| explain_place(view, run, (task, place), now, limits))
+}
+
+/// As [`explain`], for one instance: of a mapped task there are several.
+pub fn explain_instance(view: &View, instance: InstanceKey, now: DateTime<Utc>, limits: &Limits) -> Vec<Condition> {
+    let Some((run, place)) = view.places.get(&instance).copied() else { return Vec::new() };
+    let task = view.runs.get(&run).map(|run| run.instances[place].task);
+    task.map_or_else(Vec::new, |task| explain_place(view, run, (task, place), now, limits))
+}
+
+/// What must hold before a run starts. Empty: there is no such active run.
+pub fn explain_run(view: &View, run: RunKey, now: DateTime<Utc>) -> Vec<Condition> {
+    view.runs.get(&run).map_or_else(Vec::new, |run| vec![pause(view, run), run_start(view, run, now)])
+}
+
+fn explain_place(
+    view: &View,
+    run: RunKey,
+    (task, place): (usize, usize),
+    now: DateTime<Utc>,
+    limits: &Limits,
+) -> Vec<Condition> {
     let Some(run) = view.runs.get(&run) else { return Vec::new() };
-    let Some(task) = run.version.dag.task_index(task_id) else { return Vec::new() };
-    let Some(place) = run.instances_of(task).next() else { return Vec::new() };
     let instance = &run.instances[place];
     match instance.state {
         TaskState::Running | TaskState::Queued | TaskState::Restarting => {
@@ -44,7 +73,7 @@ pub fn explain(view: &View, run: RunKey, task_id: &str, now: DateTime<Utc>, limi
     let mut conditions = vec![pause(view, run), run_start(view, run, now)];
     if let Some(at) = instance.next_try_at {
         let wait = format!("try {} may start after {}", instance.try_number + 1, format_utc_micros(at));
-        conditions.push(Condition::new(at < now, wait));
+        conditions.push(Condition::at(at, at < now, wait));
     }
     conditions.push(dependencies(run, task));
     let (occupying, limit) = (run.occupying(), run.version.dag.max_active_tasks);
@@ -77,7 +106,7 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
             if facts.is_stale { "the DAG's file is gone" } else { "the DAG's file is there" },
         ),
         Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
-        Condition::new(next.run_after <= now, begins),
+        Condition::at(next.run_after, next.run_after <= now, begins),
     ]
 }
 
@@ -100,10 +129,8 @@ fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {
     let running = view.groups.get(&key).map_or(0, |group| group.running);
     let limit = view.max_active_runs(&key);
     if running < limit && run.facts.run_after > now {
-        return Condition::new(
-            false,
-            format!("the run is queued: it starts at {}", format_utc_micros(run.facts.run_after)),
-        );
+        let text = format!("the run is queued: it starts at {}", format_utc_micros(run.facts.run_after));
+        return Condition::at(run.facts.run_after, false, text);
     }
     let of = if key.1.is_some() { "the backfill" } else { "the DAG" };
     Condition::new(

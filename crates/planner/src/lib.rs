@@ -29,7 +29,7 @@ mod turn;
 mod version;
 mod view;
 
-pub use explain::{Condition, explain, explain_schedule};
+pub use explain::{Condition, explain, explain_instance, explain_run, explain_schedule};
 pub use finish::{MAX_LOST_WORKERS, SHUTDOWN_REASON};
 pub use requests::{BackfillRange, ManualRun, RequestError, backfill_runs, manual_run, scheduled_run_id};
 pub use run::{InstanceSnapshot, RunSnapshot};

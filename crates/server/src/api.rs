@@ -2,6 +2,7 @@
 
 mod connections;
 mod dags;
+mod explain;
 mod health;
 mod import_errors;
 pub(crate) mod instances;
@@ -34,10 +35,15 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/importErrors", get(import_errors::list))
         .route("/dags", get(dags::list))
         .route("/dags/{dag_id}", get(dags::get).patch(dags::patch))
+        .route("/dags/{dag_id}/explain", get(explain::dag))
         .route("/dags/{dag_id}/dagRuns", get(runs::list).post(runs::trigger))
         .route("/dags/{dag_id}/dagRuns/{run_id}", get(runs::get))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/explain", get(explain::run))
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", get(instances::list))
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", get(instances::get))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/explain", get(explain::task))
+        // Airflow's name.
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dependencies", get(explain::task))
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}", get(logs::get))
         .route("/pools", get(pools::list).post(pools::create))
         .route("/pools/{name}", get(pools::get).patch(pools::patch).delete(pools::delete))

@@ -4,6 +4,8 @@
 //!
 //! Must not import: the scheduler, a worker, a face.
 
+mod explanation;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use chrono::{DateTime, Utc};
 use millrace_model::dag::Dag;
 use millrace_planner::{DagFacts, DagVersion, InstanceSnapshot, PoolFacts, RunSnapshot, View};
 use millrace_store::{ActiveRun, InstanceRow, Result, SchedulerDag, Store};
+
+pub use explanation::{Asked, Explanation, TaskAnswer, explain};
 
 /// Versions that were read, with their graphs. They never change.
 #[derive(Debug, Default)]

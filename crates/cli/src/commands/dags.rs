@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::DagsCommand;
-use crate::commands::runs;
+use crate::commands::{explain, runs};
 use crate::dag_files;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
@@ -40,6 +40,7 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
             let row = lookup::dag(app, &store, &dag_id).await?;
             next_execution(app, &store, &row, num_executions, from.as_deref()).await
         }
+        DagsCommand::Explain { dag_id, run } => explain::dag(app, &dag_id, run.as_deref()).await,
         DagsCommand::ListImportErrors => list_import_errors(app, &store).await,
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::TasksCommand;
-use crate::commands::{attempt, dags};
+use crate::commands::{attempt, dags, explain};
 use crate::lookup::{self, optional_time};
 use crate::output::{Format, notice, print_list, print_one, print_text};
 
@@ -27,6 +27,9 @@ pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
         TasksCommand::Logs { dag_id, task_id, run, try_number, map_index, follow } => {
             let wanted = Wanted { dag_id, task_id, run, map_index };
             logs(app, wanted, try_number, follow).await
+        }
+        TasksCommand::Explain { dag_id, task_id, run, map_index } => {
+            explain::task(app, &dag_id, &task_id, &run, map_index).await
         }
         TasksCommand::State { dag_id, task_id, run } => {
             let store = app.store().await?;

@@ -4,6 +4,8 @@ use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
 use http::{HeaderMap, header};
+use millrace_model::schedule::Schedule;
+use millrace_situation::Asked;
 use millrace_store::DagRow;
 use minijinja::Value;
 use serde::Deserialize;
@@ -49,8 +51,14 @@ pub(super) async fn page(
         }
         _ => Vec::new(),
     };
+    // One that runs only when triggered has nothing to explain.
+    let why = match row.dag.timetable.schedule {
+        Schedule::None => None,
+        _ => Some(server.explain(Asked::Dag(&row)).await?),
+    };
     let values = values! {
         kind => "dag",
+        why,
         upcoming,
         file => row.file_path,
         version => row.version_number,

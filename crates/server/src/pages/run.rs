@@ -3,6 +3,7 @@
 use axum::extract::{Path, Query, State};
 use http::HeaderMap;
 use millrace_model::state::TaskState;
+use millrace_situation::Asked;
 use millrace_store::InstanceRow;
 use serde::Serialize;
 
@@ -58,8 +59,10 @@ pub(super) async fn page(
             counts.push((state.as_str(), number));
         }
     }
+    let why = if run.state.is_finished() { None } else { Some(server.explain(Asked::Run(&run)).await?) };
     let values = values! {
         kind => "run",
+        why,
         run => run_facts(&row, &run, now),
         tasks => instances.iter().map(line).collect::<Vec<_>>(),
         counts,

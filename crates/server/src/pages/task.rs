@@ -6,6 +6,7 @@ use axum::extract::{Path, Query, State};
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use millrace_logs::{LogPage, TryId};
+use millrace_situation::Asked;
 use millrace_store::{CheckpointRow, DagRow, InstanceRow, LedgerRow, TryRow};
 use serde::Serialize;
 use serde_json::Value;
@@ -20,7 +21,7 @@ use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
-use crate::server::{Server, Shared};
+use crate::server::Shared;
 
 #[derive(Serialize)]
 struct TryTab {
@@ -97,7 +98,7 @@ pub(super) async fn page(
     let version = store.dag_version(run.version_key).await?;
     let task = version.task(&task_id);
     let waits = !instance.state.is_finished() && !may_still_write(instance.state);
-    let why = if waits { why(&server, run.key, &task_id).await? } else { Vec::new() };
+    let why = if waits { Some(server.explain(Asked::Task(&run, &instance)).await?) } else { None };
     let values = values! {
         kind => "task",
         run => run_facts(&row, &run, now),
@@ -135,10 +136,6 @@ pub(super) async fn page(
     };
     let selected = Selected { run: Some(&run), task: Some(&task_id) };
     server.dag_page(&person, &wishes, Place { row: &row, selected, runs: parameters.number("runs")? }, values).await
-}
-
-async fn why(server: &Server, run: i64, task_id: &str) -> Answer<Vec<(bool, String)>> {
-    Ok(server.why(run, task_id).await?.into_iter().map(|condition| (condition.ok, condition.text)).collect())
 }
 
 #[derive(Serialize)]

@@ -5,6 +5,7 @@
 mod connections;
 mod dags;
 mod events;
+mod explain;
 mod logs;
 mod pages;
 mod plant;

@@ -1,0 +1,284 @@
+//! Why is this not running, in one sentence and then condition by condition: for the command line, REST and the pages.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use millrace_model::instant::format_utc_micros;
+use millrace_model::state::{RunState, TaskState};
+use millrace_planner::{
+    Condition, Limits, View, explain as explain_task, explain_instance, explain_run, explain_schedule, plan,
+};
+use millrace_store::{DagRow, InstanceRow, Result, RunRow, Store};
+use serde::Serialize;
+
+use crate::Situation;
+
+/// Tasks of a run that are answered for; the others are counted.
+const MOST_TASKS: usize = 100;
+
+/// What is asked about.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked<'a> {
+    /// When does its next scheduled run begin?
+    Dag(&'a DagRow),
+    Run(&'a RunRow),
+    Task(&'a RunRow, &'a InstanceRow),
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    pub dag_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dag_run_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map_index: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
+    /// The first unmet condition, or when it starts.
+    pub answer: String,
+    /// When it starts if nothing happens: known when all that is unmet waits for the clock.
+    pub starts_at: Option<String>,
+    /// In the order in which they are asked.
+    pub conditions: Vec<ConditionView>,
+    /// Of a run: what has not ended, each with its first unmet condition.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskAnswer>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ConditionView {
+    pub ok: bool,
+    pub text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskAnswer {
+    pub task_id: String,
+    pub map_index: i32,
+    pub state: &'static str,
+    pub answer: String,
+}
+
+/// Reads everything that is active and asks the planner. `parallelism`: the worker slots of the scheduler.
+pub async fn explain(store: &Store, asked: Asked<'_>, parallelism: usize, now: DateTime<Utc>) -> Result<Explanation> {
+    let view = Situation::read(store.clone(), now).await?.view;
+    let desk = Desk { store, now, limits: limits(&view, parallelism), view, is_led: store.is_led().await? };
+    match asked {
+        Asked::Dag(row) => desk.dag(row).await,
+        Asked::Run(run) => desk.run(run).await,
+        Asked::Task(run, instance) => Ok(desk.task(run, instance)),
+    }
+}
+
+fn limits(view: &View, parallelism: usize) -> Limits {
+    Limits {
+        free_slots: parallelism.saturating_sub(view.occupied_slots() as usize),
+        owner: String::new(),
+        lease_ttl: TimeDelta::zero(),
+        is_draining: false,
+    }
+}
+
+struct Desk<'a> {
+    store: &'a Store,
+    view: View,
+    limits: Limits,
+    now: DateTime<Utc>,
+    is_led: bool,
+}
+
+impl Desk<'_> {
+    fn with_scheduler(&self, conditions: Vec<Condition>) -> Vec<Condition> {
+        let mut all = Vec::with_capacity(conditions.len() + 1);
+        if !self.is_led {
+            let text = "no scheduler is running: start `millrace scheduler` or `millrace standalone`".to_owned();
+            all.push(Condition { ok: false, text, until: None });
+        }
+        all.extend(conditions);
+        all
+    }
+
+    async fn dag(mut self, row: &DagRow) -> Result<Explanation> {
+        self.point(row).await?;
+        let conditions = self.with_scheduler(explain_schedule(&self.view, &row.dag_id, self.now));
+        let (answer, starts_at) = answer(&conditions, "the next run");
+        Ok(Explanation {
+            dag_id: row.dag_id.to_string(),
+            dag_run_id: None,
+            task_id: None,
+            map_index: None,
+            state: None,
+            answer,
+            starts_at,
+            conditions: shown(conditions),
+            tasks: Vec::new(),
+        })
+    }
+
+    /// A DAG that no scheduler has looked at yet has no next run in the store: the planner names it, on a view of its own.
+    async fn point(&mut self, row: &DagRow) -> Result<()> {
+        if self.view.dag(&row.dag_id).is_none_or(|facts| facts.pointer.is_some()) {
+            return Ok(());
+        }
+        let Some(stored) = self.store.scheduler_dag(&row.dag_id).await? else { return Ok(()) };
+        let mut alone = Situation::new(self.store.clone());
+        alone.put_dag(stored).await?;
+        // Nothing is created: it is looked at as though it were paused.
+        if let Some(facts) = alone.view.dag(&row.dag_id).cloned() {
+            let is_paused = facts.is_paused;
+            alone.view.put_dag(millrace_planner::DagFacts { is_paused: true, ..facts });
+            plan(&mut alone.view, self.now, &self.limits);
+            if let Some(facts) = alone.view.dag(&row.dag_id).cloned() {
+                self.view.put_dag(millrace_planner::DagFacts { is_paused, ..facts });
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(self, run: &RunRow) -> Result<Explanation> {
+        let mut tasks = Vec::new();
+        let (conditions, (answer, starts_at)) = if run.state.is_finished() {
+            (Vec::new(), (ended_run(run), None))
+        } else {
+            let instances = self.store.instances(run.key).await?;
+            let waiting: Vec<&InstanceRow> = instances.iter().filter(|one| !one.state.is_finished()).collect();
+            let mut conditions = self.with_scheduler(explain_run(&self.view, run.key, self.now));
+            let ended = instances.len() - waiting.len();
+            conditions.push(Condition {
+                ok: true,
+                text: format!("{ended} of {} tasks have ended", instances.len()),
+                until: None,
+            });
+            tasks.extend(waiting.iter().take(MOST_TASKS).map(|instance| self.task_answer(run, instance)));
+            let answer = match answer(&conditions, "the run") {
+                (_, None) if conditions.iter().all(|condition| condition.ok) && run.state == RunState::Running => {
+                    (in_progress(&tasks), None)
+                }
+                other => other,
+            };
+            (conditions, answer)
+        };
+        Ok(Explanation {
+            dag_id: run.dag_id.to_string(),
+            dag_run_id: Some(run.run_id.to_string()),
+            task_id: None,
+            map_index: None,
+            state: Some(run.state.as_str()),
+            answer,
+            starts_at,
+            conditions: shown(conditions),
+            tasks,
+        })
+    }
+
+    fn conditions(&self, run: &RunRow, instance: &InstanceRow) -> Vec<Condition> {
+        let of_instance = explain_instance(&self.view, instance.key, self.now, &self.limits);
+        if of_instance.is_empty() {
+            return explain_task(&self.view, run.key, instance.task_id.as_str(), self.now, &self.limits);
+        }
+        of_instance
+    }
+
+    fn task_answer(&self, run: &RunRow, instance: &InstanceRow) -> TaskAnswer {
+        let (answer, _) = self.answer_of(run, instance, &self.conditions(run, instance));
+        TaskAnswer {
+            task_id: instance.task_id.to_string(),
+            map_index: instance.map_index,
+            state: instance.state.as_str(),
+            answer,
+        }
+    }
+
+    fn answer_of(&self, run: &RunRow, instance: &InstanceRow, conditions: &[Condition]) -> (String, Option<String>) {
+        if instance.state.is_finished() {
+            let reason = instance.state_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            return (format!("it has ended: {}{reason}", instance.state), None);
+        }
+        if conditions.is_empty() && run.state.is_finished() {
+            return (format!("{}; clear the task to run it", ended_run(run)), None);
+        }
+        match conditions {
+            // One that runs has a single condition: that it does.
+            [only] if only.ok => (only.text.clone(), None),
+            _ => answer(conditions, "the task"),
+        }
+    }
+
+    fn task(self, run: &RunRow, instance: &InstanceRow) -> Explanation {
+        let mut conditions = self.conditions(run, instance);
+        if !instance.state.is_finished() && !run.state.is_finished() {
+            conditions = self.with_scheduler(conditions);
+        }
+        let (answer, starts_at) = self.answer_of(run, instance, &conditions);
+        Explanation {
+            dag_id: run.dag_id.to_string(),
+            dag_run_id: Some(run.run_id.to_string()),
+            task_id: Some(instance.task_id.to_string()),
+            map_index: Some(instance.map_index),
+            state: (instance.state != TaskState::None).then(|| instance.state.as_str()),
+            answer,
+            starts_at,
+            conditions: shown(conditions),
+            tasks: Vec::new(),
+        }
+    }
+}
+
+/// The sentence, and the moment of the start when only the clock is waited for.
+fn answer(conditions: &[Condition], what: &str) -> (String, Option<String>) {
+    let unmet = || conditions.iter().filter(|condition| !condition.ok);
+    if let Some(held) = unmet().find(|condition| condition.until.is_none()) {
+        return (held.text.clone(), None);
+    }
+    match unmet().filter_map(|condition| condition.until).max() {
+        Some(at) => {
+            let at = format_utc_micros(at);
+            (format!("everything is fine: {what} starts at {at}"), Some(at))
+        }
+        None => (format!("everything is fine: {what} starts with the scheduler's next turn"), None),
+    }
+}
+
+fn in_progress(tasks: &[TaskAnswer]) -> String {
+    let is_working = |task: &&TaskAnswer| task.state == "running" || task.state == "queued";
+    match (tasks.iter().filter(is_working).count(), tasks.iter().find(|task| !is_working(task))) {
+        (0, None) => "the run has nothing left to do: it ends with the scheduler's next turn".to_owned(),
+        (0, Some(waiting)) => format!("nothing of it runs: {} waits: {}", waiting.task_id, waiting.answer),
+        (1, _) => "the run is in progress: 1 task runs".to_owned(),
+        (count, _) => format!("the run is in progress: {count} tasks run"),
+    }
+}
+
+fn ended_run(run: &RunRow) -> String {
+    let reason = run.state_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("the run has ended: {}{reason}", run.state)
+}
+
+fn shown(conditions: Vec<Condition>) -> Vec<ConditionView> {
+    let view = |Condition { ok, text, until }| ConditionView { ok, text, until: until.map(format_utc_micros) };
+    conditions.into_iter().map(view).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(ok: bool, text: &str, until: Option<&str>) -> Condition {
+        Condition { ok, text: text.to_owned(), until: until.map(|at| at.parse().unwrap_or_default()) }
+    }
+
+    #[test]
+    fn the_first_that_does_not_wait_for_the_clock_is_the_answer() {
+        let clock = condition(false, "it starts at noon", Some("2024-01-01T12:00:00Z"));
+        let later = condition(false, "and a lock ends at one", Some("2024-01-01T13:00:00Z"));
+        let held = condition(false, "the DAG is paused", None);
+        let met = condition(true, "fine", None);
+        assert_eq!(answer(&[met.clone(), clock.clone(), held], "it").0, "the DAG is paused");
+        let (text, at) = answer(&[clock, met.clone(), later], "it");
+        assert_eq!(text, "everything is fine: it starts at 2024-01-01T13:00:00.000000Z");
+        assert_eq!(at.as_deref(), Some("2024-01-01T13:00:00.000000Z"));
+        assert_eq!(answer(&[met], "it").1, None);
+    }
+}

@@ -1,0 +1,88 @@
+//! Why is it not running?
+
+use std::time::Duration;
+
+use millrace_testkit::wait_until_blocking;
+use serde_json::{Value, json};
+
+use crate::home_with_hello;
+use crate::support::{PATIENCE, TestHome};
+
+fn unmet(explanation: &Value) -> Vec<&str> {
+    let conditions = explanation["conditions"].as_array().unwrap().iter();
+    conditions
+        .filter(|condition| condition["ok"] == false)
+        .map(|condition| condition["text"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_dag_says_when_its_next_run_starts_and_what_holds_it() {
+    let home = home_with_hello();
+    home.write_dag("later.yaml", "schedule: \"@daily\"\nstart_date: 2999-01-01\ntasks: {a: {operator: empty}}\n");
+    home.write_dag("never.yaml", "schedule: none\ntasks: {a: {operator: empty}}\n");
+    let alone = home.json(&["dags", "explain", "later"]);
+    assert!(alone["answer"].as_str().unwrap().contains("no scheduler is running"), "{alone}");
+    assert_eq!(unmet(&alone)[1], "the DAG is paused", "{alone}");
+    let never = home.json(&["dags", "explain", "never"]);
+    assert!(unmet(&never).iter().any(|text| text.contains("it runs when triggered")), "{never}");
+
+    let _scheduler = home.scheduler();
+    let paused = home.ok(&["dags", "explain", "later"]).stdout;
+    assert!(paused.starts_with("the DAG is paused\n"), "{paused}");
+    home.ok(&["dags", "unpause", "later"]);
+    let fine = home.json(&["dags", "explain", "later"]);
+    assert_eq!(fine["starts_at"], "2999-01-02T00:00:00.000000Z", "{fine}");
+    assert_eq!(fine["answer"], "everything is fine: the next run starts at 2999-01-02T00:00:00.000000Z");
+    let text = home.ok(&["dags", "explain", "later", "-o", "plain"]).stdout;
+    assert!(text.contains("  met      the DAG is not paused\n") && text.contains("  not yet  the run for"), "{text}");
+    home.run(&["dags", "explain", "nothing"]).exits(1);
+    home.run(&["dags", "explain", "later", "no_such_run"]).exits(1);
+}
+
+#[test]
+fn a_task_and_its_run_name_the_first_unmet_condition() {
+    let home = TestHome::new();
+    let gate = home.file("gate");
+    home.ok(&["pools", "set", "narrow", "1"]);
+    home.write_dag(
+        "waits.yaml",
+        &format!(
+            "schedule: none\nmax_active_runs: 1\ntasks:\n  first:\n    operator: bash\n    pool: narrow\n    bash_command: while [ ! -e {gate} ]; do sleep 0.05; done\n  second:\n    operator: bash\n    pool: narrow\n    bash_command: 'true'\n  wide:\n    operator: bash\n    pool: narrow\n    pool_slots: 2\n    bash_command: 'true'\n  last:\n    operator: bash\n    depends_on: [first, second]\n    bash_command: 'true'\n",
+            gate = gate.display()
+        ),
+    );
+    let mut scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "waits"]);
+    home.ok(&["dags", "trigger", "waits", "--run-id", "one"]);
+    home.ok(&["dags", "trigger", "waits", "--run-id", "two"]);
+    let state = |task: &str| home.ok(&["tasks", "state", "waits", task, "one"]).stdout;
+    wait_until_blocking("the first runs", PATIENCE, || {
+        state("first") == "running\n" && state("second") == "scheduled\n"
+    })
+    .unwrap();
+    let why = |task: &str| home.json(&["tasks", "explain", "waits", task, "one"]);
+    assert_eq!(why("first")["answer"], "try 1 is running");
+    let second = why("second");
+    assert_eq!(second["answer"], "pool narrow: 1 of 1 slots are in use, the task needs 1");
+    assert_eq!((unmet(&second).len(), &second["state"]), (1, &json!("scheduled")), "{second}");
+    assert_eq!(why("wide")["answer"], "pool narrow has 1 slots; the task needs 2 and can never run");
+    let last = why("last");
+    assert!(last["answer"].as_str().unwrap().starts_with("all_success: 0 of 2 upstream tasks have ended"), "{last}");
+
+    let queued = home.json(&["dags", "explain", "waits", "two"]);
+    assert_eq!(queued["answer"], "the run is queued: 1 of 1 runs of the DAG are running (max_active_runs)", "{queued}");
+    let running = home.json(&["dags", "explain", "waits", "one"]);
+    assert_eq!(running["answer"], "the run is in progress: 1 task runs", "{running}");
+    assert_eq!(running["tasks"].as_array().unwrap().len(), 4);
+    home.run(&["tasks", "explain", "waits", "nothing", "one"]).exits(1);
+    home.run(&["tasks", "explain", "waits", "first", "one", "--map-index", "7"]).exits(1);
+
+    home.ok(&["pools", "set", "narrow", "2"]);
+    std::fs::write(&gate, "").unwrap();
+    let ended = |run: &str| home.ok(&["dags", "state", "waits", run]).stdout == "success\n";
+    wait_until_blocking("both runs end", PATIENCE, || ended("one") && ended("two")).unwrap();
+    assert_eq!(why("first")["answer"], "it has ended: success");
+    assert_eq!(home.json(&["dags", "explain", "waits", "one"])["answer"], "the run has ended: success");
+    scheduler.terminate(Duration::from_secs(10)).unwrap();
+}
