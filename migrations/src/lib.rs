@@ -11,6 +11,7 @@ mod dialect;
 mod m0001_dags_and_runs;
 mod m0002_settings_and_people;
 mod m0003_processes;
+mod m0004_time;
 mod m0005_dependencies;
 
 use sea_orm_migration::MigrationTrait;
@@ -23,6 +24,7 @@ pub const KNOWN: &[(&str, &str)] = &[
     (m0001_dags_and_runs::NAME, m0001_dags_and_runs::DESCRIPTION),
     (m0002_settings_and_people::NAME, m0002_settings_and_people::DESCRIPTION),
     (m0003_processes::NAME, m0003_processes::DESCRIPTION),
+    (m0004_time::NAME, m0004_time::DESCRIPTION),
     (m0005_dependencies::NAME, m0005_dependencies::DESCRIPTION),
 ];
 
@@ -33,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_dags_and_runs::Migration),
             Box::new(m0002_settings_and_people::Migration),
             Box::new(m0003_processes::Migration),
+            Box::new(m0004_time::Migration),
             Box::new(m0005_dependencies::Migration),
         ]
     }
@@ -40,7 +43,13 @@ impl MigratorTrait for Migrator {
 
 /// The statements of every migration's up, for one database, in order.
 pub fn show_sql(backend: sea_orm::DbBackend) -> String {
-    [m0001_dags_and_runs::UP, m0002_settings_and_people::UP, m0003_processes::UP, m0005_dependencies::UP]
+    [
+        m0001_dags_and_runs::UP,
+        m0002_settings_and_people::UP,
+        m0003_processes::UP,
+        m0004_time::UP,
+        m0005_dependencies::UP,
+    ]
         .iter()
         .zip(KNOWN)
         .map(|(up, (name, description))| format!("-- {name}: {description}\n{}\n", dialect::translate(backend, up)))

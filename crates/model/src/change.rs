@@ -206,6 +206,49 @@ pub struct Finish {
 pub struct SchedulePointer {
     pub dag_id: DagId,
     pub next: Option<NextRun>,
+    /// The last date that was dealt with, as a run or not; absent: as it was.
+    pub passed: Option<DataInterval>,
+}
+
+/// Due dates of a DAG that became no run, one or a stretch of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedSlots {
+    pub dag_id: DagId,
+    /// Logical date of the first.
+    pub first: DateTime<Utc>,
+    /// Logical date of the last.
+    pub last: DateTime<Utc>,
+    /// From the first one's start to the last one's end.
+    pub data_interval: DataInterval,
+    pub count: u64,
+    pub outcome: SlotOutcome,
+    pub reason: String,
+}
+
+/// What became of a due date that became no run of its own at its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotOutcome {
+    /// Left out.
+    Skipped,
+    /// A later run stands for it.
+    Coalesced,
+    /// Its run starts on another day.
+    Shifted,
+}
+
+impl SlotOutcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Skipped => "skipped",
+            Self::Coalesced => "coalesced",
+            Self::Shifted => "shifted",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Skipped, Self::Coalesced, Self::Shifted].into_iter().find(|outcome| outcome.as_str() == text)
+    }
 }
 
 /// The run that a DAG's timetable calls for next.
@@ -222,6 +265,7 @@ pub struct Batch {
     pub task_moves: Vec<TaskMove>,
     pub claims: Vec<Claim>,
     pub pointers: Vec<SchedulePointer>,
+    pub passed_slots: Vec<PassedSlots>,
     /// Signal rows that this turn has taken into account; deleted with it.
     pub signals_handled: Vec<i64>,
 }
@@ -235,6 +279,7 @@ impl Batch {
             && self.task_moves.is_empty()
             && self.claims.is_empty()
             && self.pointers.is_empty()
+            && self.passed_slots.is_empty()
             && self.signals_handled.is_empty()
     }
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::duration::Span;
 use crate::execution::{KeyLimit, WeightRule};
 use crate::ids::{DagId, TaskId};
-use crate::schedule::{Schedule, Timetable, Window};
+use crate::schedule::{Misfire, Schedule, Timetable, Window};
 use crate::trigger_rule::TriggerRule;
 
 /// The version of the serialised form below. A reader refuses a larger one.
@@ -32,6 +32,9 @@ pub struct Dag {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_date: Option<DateTime<Utc>>,
     pub catchup: bool,
+    /// What is made of missed dates; absent: as `catchup` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfire: Option<Misfire>,
     pub max_active_runs: u32,
     /// Per run.
     pub max_active_tasks: u32,
@@ -127,6 +130,7 @@ impl Dag {
             start_date: None,
             end_date: None,
             catchup: false,
+            misfire: None,
             max_active_runs: 16,
             max_active_tasks: 16,
             dagrun_timeout: None,
@@ -148,6 +152,11 @@ impl Dag {
 
     pub fn window(&self) -> Window {
         Window { start_date: self.start_date, end_date: self.end_date, catchup: self.catchup }
+    }
+
+    /// What is made of missed dates.
+    pub fn misfire(&self) -> Misfire {
+        self.misfire.unwrap_or(if self.catchup { Misfire::All } else { Misfire::Latest })
     }
 
     /// SHA-256, in hex, of the serialised form. Equal DAGs have equal hashes: object keys are sorted, and no field

@@ -7,6 +7,7 @@ mod cron;
 mod delta;
 mod describe;
 mod fields;
+mod misfire;
 mod ticks;
 mod timetable;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 pub use cron::CronExpression;
+pub use misfire::Misfire;
 pub use timetable::{DataInterval, PlannedRun, RunImmediately, Timetable, TimetableKind, Window};
 
 use crate::duration::{DurationError, Step};

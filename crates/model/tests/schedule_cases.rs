@@ -665,3 +665,34 @@ fn schedules_in_words() {
         assert_eq!(interval(value.clone(), "Asia/Seoul").describe(), want, "{value}");
     }
 }
+
+#[test]
+fn dates_are_counted_as_they_are_walked() {
+    let timetables = [
+        interval("*/7 * * * *", "Europe/Zurich"),
+        interval("0 */2 * * *", "Europe/Zurich"),
+        interval(json!(["0 3 * * 1-5", "30 * 1,15 * *"]), "America/New_York"),
+        interval("0 2 * * *", "Australia/Lord_Howe"),
+        interval(json!({"every": "1mo"}), "UTC"),
+        interval(json!({"every": "7h"}), "UTC"),
+        trigger("0 0 29 2 *", "UTC"),
+        interval(json!({"at": ["2024-01-05", "2024-03-31T01:30", "2024-11-03"]}), "UTC"),
+    ];
+    for timetable in &timetables {
+        for (from, to) in [("2024-01-05", "2024-12-02T11:11"), ("2024-03-31T01:30", "2024-03-31T05:00")] {
+            let (from, to) = (at(from), at(to));
+            let walked: Vec<PlannedRun> = timetable.runs_between(from, to).collect();
+            let first = walked.first().map_or(from, |run| run.logical_date);
+            assert_eq!(timetable.count_slots(first, to), walked.len() as u64, "{} from {from}", timetable.describe());
+            for pair in walked.windows(2).filter(|_| timetable.schedule.display_text() != "every 1mo") {
+                assert_eq!(timetable.slot_before(&pair[1]), Some(pair[0]), "{}", timetable.describe());
+            }
+        }
+    }
+}
+
+#[test]
+fn years_of_minutes_are_counted_at_once() {
+    let timetable = interval("* * * * *", "Asia/Seoul");
+    assert_eq!(timetable.count_slots(at("2014-01-01"), at("2024-01-01")), 3_652 * 1_440);
+}

@@ -1,13 +1,13 @@
 //! Which scheduled runs are due.
 
-use chrono::{DateTime, Utc};
 use millrace_model::change::{NewRun, NextRun, SchedulePointer};
 use millrace_model::ids::{DagId, RunId};
-use millrace_model::schedule::{PlannedRun, Schedule};
+use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType};
 use serde_json::Map;
 
 use crate::requests::scheduled_run_id;
+use crate::slots;
 use crate::turn::Turn;
 use crate::view::DagFacts;
 
@@ -16,8 +16,8 @@ impl Turn<'_> {
     pub(crate) fn point_dags(&mut self) {
         while let Some(dag_id) = self.view.dirty_dags.pop_first() {
             let Some(facts) = self.view.dags.get(&dag_id) else { continue };
-            let next = next_run(facts, self.now);
-            self.set_pointer(&dag_id, next);
+            let next = slots::next_run(facts, self.now);
+            self.set_pointer(&dag_id, next, None);
             self.refresh_due(&dag_id);
         }
     }
@@ -38,19 +38,22 @@ impl Turn<'_> {
         let mut active = self.view.active_normal_runs(dag_id);
         while active < limit {
             let Some(facts) = self.view.dags.get_mut(dag_id) else { return };
-            // Without catchup the latest may be another than when the pointer was set.
-            let next = next_run(facts, self.now);
+            // The latest may be another than when the pointer was set.
+            let (passed, next) = slots::pass_over(facts, self.now);
+            let mut moved = (!passed.is_empty()).then_some(facts.last_interval).flatten();
+            self.plan.batch.passed_slots.extend(passed);
             match next {
                 Some(next) if next.run_after <= self.now => {
                     facts.last_interval = Some(next.data_interval);
+                    moved = facts.last_interval;
                     let run = scheduled_run(facts, next);
-                    let following = next_run(facts, self.now);
-                    self.set_pointer(dag_id, following);
+                    let following = slots::next_run(facts, self.now);
+                    self.set_pointer(dag_id, following, moved);
                     self.plan.batch.new_runs.push(run);
                     active += 1;
                 }
                 _ => {
-                    self.set_pointer(dag_id, next);
+                    self.set_pointer(dag_id, next, moved);
                     self.view.set_due(dag_id, next.map(|next| next.run_after));
                     return;
                 }
@@ -64,35 +67,27 @@ impl Turn<'_> {
         let is_full = self.view.active_normal_runs(dag_id) >= self.view.max_active_runs(&(dag_id.clone(), None));
         let due = self.view.dags.get(dag_id).and_then(|facts| {
             let waits = !facts.is_paused && !facts.is_stale && !is_full;
-            facts.pointer.filter(|_| waits).map(|next| next.run_after)
+            if waits { slots::due_at(facts, self.now) } else { None }
         });
         self.view.set_due(dag_id, due);
     }
 
-    fn set_pointer(&mut self, dag_id: &DagId, next: Option<NextRun>) {
+    /// `passed`: the last date that was dealt with, when there is a new one.
+    fn set_pointer(&mut self, dag_id: &DagId, next: Option<NextRun>, passed: Option<DataInterval>) {
         let Some(facts) = self.view.dags.get_mut(dag_id) else { return };
-        if facts.pointer == next {
+        if facts.pointer == next && passed.is_none() {
             return;
         }
         facts.pointer = next;
         let pointers = &mut self.plan.batch.pointers;
         match pointers.last_mut().filter(|pointer| pointer.dag_id == *dag_id) {
-            Some(pointer) => pointer.next = next,
-            None => pointers.push(SchedulePointer { dag_id: dag_id.clone(), next }),
+            Some(pointer) => {
+                pointer.next = next;
+                pointer.passed = passed.or(pointer.passed);
+            }
+            None => pointers.push(SchedulePointer { dag_id: dag_id.clone(), next, passed }),
         }
     }
-}
-
-fn next_run(facts: &DagFacts, now: DateTime<Utc>) -> Option<NextRun> {
-    let dag = &facts.version.dag;
-    // A run that happens once without a start date is due at the moment it was first seen, not at each look anew.
-    let is_undated = dag.timetable.schedule == Schedule::Once && dag.start_date.is_none();
-    if is_undated && facts.last_interval.is_none() && facts.pointer.is_some() {
-        return facts.pointer;
-    }
-    let PlannedRun { logical_date, data_interval, run_after } =
-        dag.timetable.next_run(facts.last_interval.as_ref(), &dag.window(), now)?;
-    Some(NextRun { logical_date, data_interval, run_after })
 }
 
 fn scheduled_run(facts: &DagFacts, next: NextRun) -> NewRun {

@@ -23,6 +23,7 @@ mod explain;
 mod finish;
 mod requests;
 mod run;
+mod slots;
 mod start;
 mod stop;
 mod turn;

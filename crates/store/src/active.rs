@@ -77,15 +77,30 @@ impl Store {
         Ok(Some(ActiveRun { row: read_run(&row)?, instances }))
     }
 
-    /// The interval of the newest run that the schedule made (even if a backfill has taken it over since).
+    /// The interval of the last date that the schedule dealt with: of its newest run (even if a backfill has taken it
+    /// over since), or of a later date that was passed over.
     pub async fn last_automated_interval(&self, dag_id: &DagId) -> Result<Option<DataInterval>> {
-        let sql = "SELECT data_interval_start, data_interval_end FROM dag_run \
-                   WHERE dag_id = $1 AND made_by_schedule ORDER BY data_interval_end DESC LIMIT 1";
-        let row = sql::one(self.reader(), "read the newest scheduled run", sql, values![dag_id.as_str()]).await?;
-        row.map(|row| {
-            Ok(DataInterval { start: row.instant("data_interval_start")?, end: row.instant("data_interval_end")? })
-        })
-        .transpose()
+        let newest = |column: &str| {
+            format!(
+                "(SELECT {column} FROM dag_run WHERE dag_id = $1 AND made_by_schedule \
+                 ORDER BY data_interval_end DESC LIMIT 1)"
+            )
+        };
+        let sql = format!(
+            "SELECT {} AS run_start, {} AS run_end, (SELECT passed_start FROM dag WHERE dag_id = $1) AS passed_start, \
+             (SELECT passed_end FROM dag WHERE dag_id = $1) AS passed_end",
+            newest("data_interval_start"),
+            newest("data_interval_end"),
+        );
+        let attempted = "read how far the schedule has come";
+        let Some(row) = sql::one(self.reader(), attempted, sql, values![dag_id.as_str()]).await? else {
+            return Ok(None);
+        };
+        let interval = |start: &str, end: &str| -> Result<Option<DataInterval>> {
+            Ok(row.opt_instant(start)?.zip(row.opt_instant(end)?).map(|(start, end)| DataInterval { start, end }))
+        };
+        let found = [interval("run_start", "run_end")?, interval("passed_start", "passed_end")?];
+        Ok(found.into_iter().flatten().max_by_key(|found| (found.end, found.start)))
     }
 
     /// Every DAG whose stored form can be read. One whose stored form is another DAG's is left out, with a warning.

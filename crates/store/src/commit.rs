@@ -12,7 +12,7 @@ use millrace_model::change::{Batch, InstanceKey, RunKey, SchedulePointer};
 use serde_json::json;
 
 use crate::sql::{Kind, micros};
-use crate::{Result, SignalKind, Store, Tx, changes, sql};
+use crate::{Result, SignalKind, Store, Tx, changes, slot, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedRun {
@@ -86,6 +86,7 @@ async fn apply(tx: &Tx, batch: &Batch, now: DateTime<Utc>) -> Result<CommitRepor
     moves::apply_to_tasks(tx, &batch.task_moves, now, &mut report, &mut touched).await?;
     claims::apply(tx, &batch.claims, now, &mut report, &mut touched).await?;
     set_pointers(tx, &batch.pointers).await?;
+    slot::insert(tx, &batch.passed_slots, now).await?;
     if !batch.signals_handled.is_empty() {
         let source = sql::source(tx.dialect(), 1, &[("signal_id", Kind::Int)]);
         let sql = format!("DELETE FROM signal WHERE id IN (SELECT signal_id FROM {source})");
@@ -116,11 +117,14 @@ async fn set_pointers(tx: &Tx, pointers: &[SchedulePointer]) -> Result<()> {
             ("x_start", Kind::Int),
             ("x_end", Kind::Int),
             ("x_after", Kind::Int),
+            ("x_passed_start", Kind::Int),
+            ("x_passed_end", Kind::Int),
         ],
     );
     let sql = format!(
         "UPDATE dag SET next_logical_date = x_logical, next_interval_start = x_start, next_interval_end = x_end, \
-         next_run_after = x_after FROM {source} WHERE dag.dag_id = x_dag"
+         next_run_after = x_after, passed_start = COALESCE(x_passed_start, passed_start), \
+         passed_end = COALESCE(x_passed_end, passed_end) FROM {source} WHERE dag.dag_id = x_dag"
     );
     let rows = sql::rows(pointers.iter().map(|pointer| {
         let next = pointer.next;
@@ -130,6 +134,8 @@ async fn set_pointers(tx: &Tx, pointers: &[SchedulePointer]) -> Result<()> {
             json!(next.map(|next| micros(next.data_interval.start))),
             json!(next.map(|next| micros(next.data_interval.end))),
             json!(next.map(|next| micros(next.run_after))),
+            json!(pointer.passed.map(|passed| micros(passed.start))),
+            json!(pointer.passed.map(|passed| micros(passed.end))),
         ]
     }));
     sql::run(&tx.inner, "set when DAGs are due", sql, vec![rows]).await.map(|_| ())

@@ -75,6 +75,7 @@ on_both! {
         several_steps_of_one_row_are_taken_in_order,
         signals_are_deleted_with_the_batch_that_handled_them,
         pointers_are_read_back,
+        passed_dates_are_kept_and_never_dealt_with_again,
         changes_are_told_after_the_commit,
         texts_with_nul_and_any_script_are_kept,
         a_large_batch_takes_few_statements;

@@ -5,6 +5,9 @@
 //! and back agree with each other on days when the clock changes, which they do not when the search itself crosses the
 //! change.
 
+use std::collections::HashMap;
+use std::iter;
+
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Timelike, Utc};
 use chrono::{Offset, TimeZone};
 use chrono_tz::Tz;
@@ -122,6 +125,39 @@ impl CronExpression {
             [Some(resolve_local(zone, wall)), None]
         }
     }
+}
+
+/// How many instants of the expressions' union lie in `[from, to)`. Days on which no clock changes are counted once for
+/// each set of expressions that fire on them, so that years of minutes cost as much as years of days.
+pub(super) fn count(expressions: &[CronExpression], zone: Tz, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
+    let next = |after: DateTime<Utc>| expressions.iter().filter_map(|cron| cron.next_after(after, zone)).min();
+    let moment = TimeDelta::microseconds(1);
+    let mut of_a_day: HashMap<Vec<bool>, u64> = HashMap::new();
+    let mut count = 0;
+    let mut fire = from.checked_sub_signed(moment).and_then(next);
+    while let Some(at) = fire.filter(|at| *at < to) {
+        let plain = plain_day(at, zone).filter(|(start, end)| from <= *start && *end <= to);
+        let Some((start, end)) = plain else {
+            count += 1;
+            fire = next(at);
+            continue;
+        };
+        let fires_today = |cron: &CronExpression| cron.next_after(start - moment, zone).is_some_and(|at| at < end);
+        let who: Vec<bool> = expressions.iter().map(fires_today).collect();
+        count += *of_a_day
+            .entry(who)
+            .or_insert_with(|| iter::successors(Some(at), |at| next(*at)).take_while(|at| *at < end).count() as u64);
+        fire = next(end - moment);
+    }
+    count
+}
+
+/// The local day of `at`, if no clock changes near it.
+fn plain_day(at: DateTime<Utc>, zone: Tz) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    let date = zone.from_utc_datetime(&at.naive_utc()).date_naive();
+    let start = resolve_local(zone, date.and_hms_opt(0, 0, 0)?);
+    let end = resolve_local(zone, date.succ_opt()?.and_hms_opt(0, 0, 0)?);
+    (shift_near(start, zone)?.is_zero() && shift_near(end, zone)?.is_zero()).then_some((start, end))
 }
 
 fn preset(text: &str) -> Result<&'static str, ScheduleError> {

@@ -1,5 +1,7 @@
 //! Strides: a fixed length counts real time, a calendar month counts on the wall clock.
 
+use std::iter;
+
 use chrono::{DateTime, Months, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
@@ -52,6 +54,19 @@ pub(super) fn walk_to(
         before = Some(wall);
         wall = next;
     }
+}
+
+/// How many strides begin in `[from, to)`, the first of them at `from`.
+pub(super) fn count(step: Step, from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> u64 {
+    if to <= from {
+        return 0;
+    }
+    if let Some(length) = step.fixed()
+        && let (Some(length), Some(elapsed)) = (length.num_microseconds(), (to - from).num_microseconds())
+    {
+        return u64::try_from((elapsed - 1) / length.max(1) + 1).unwrap_or(0);
+    }
+    iter::successors(Some(from), |at| advance(step, *at, zone)).take_while(|at| *at < to).count() as u64
 }
 
 /// The grid of a stride without a start: steps from the first of January 1970 on the zone's wall clock.

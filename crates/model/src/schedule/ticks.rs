@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::cron::CronExpression;
+use super::cron::{self, CronExpression};
 use super::delta;
 use crate::duration::Step;
 
@@ -53,5 +53,25 @@ impl Ticks<'_> {
     /// `at` itself when it is one, else the one before.
     pub(super) fn align_previous(self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.previous(at.checked_add_signed(MOMENT)?)
+    }
+
+    /// As [`Ticks::previous`]; strides also go back beyond their anchor.
+    pub(super) fn previous_or_stride(self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Strides { step, zone, .. } => delta::retreat(step, at, zone),
+            _ => self.previous(at),
+        }
+    }
+
+    /// How many there are in `[from, to)`.
+    pub(super) fn count(self, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
+        match self {
+            Self::Cron(expressions, zone) => cron::count(expressions, zone, from, to),
+            Self::Strides { step, zone, .. } => delta::count(step, from, to, zone),
+            Self::Listed(events) => {
+                let before = |at: DateTime<Utc>| events.partition_point(|event| *event < at);
+                before(to).saturating_sub(before(from)) as u64
+            }
+        }
     }
 }

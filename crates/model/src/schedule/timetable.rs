@@ -240,7 +240,20 @@ impl Timetable {
         describe::describe(&self.schedule, self.timezone)
     }
 
-    fn ticks(&self, anchor: Option<DateTime<Utc>>) -> Option<Ticks<'_>> {
+    /// Whether the schedule names dates one after another: neither by hand, nor once, nor without a pause.
+    pub const fn is_periodic(&self) -> bool {
+        matches!(self.schedule, Schedule::Cron { .. } | Schedule::Delta(_) | Schedule::Events(_))
+    }
+
+    /// The run of a date, given the one that follows.
+    pub(super) fn slot(&self, at: DateTime<Utc>, following: DateTime<Utc>) -> PlannedRun {
+        match (&self.schedule, self.kind) {
+            (Schedule::Cron { .. } | Schedule::Delta(_), TimetableKind::Interval) => PlannedRun::over(at, following),
+            _ => self.fire(at),
+        }
+    }
+
+    pub(super) fn ticks(&self, anchor: Option<DateTime<Utc>>) -> Option<Ticks<'_>> {
         match &self.schedule {
             Schedule::None | Schedule::Once | Schedule::Continuous => None,
             Schedule::Cron { expressions } => Some(Ticks::Cron(expressions, self.timezone)),

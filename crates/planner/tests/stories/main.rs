@@ -4,6 +4,7 @@
 
 mod dependencies;
 mod explained;
+mod missed;
 mod runs;
 mod script;
 mod slots;

@@ -57,6 +57,15 @@ fn case_05_without_catchup_an_outage_costs_all_but_the_latest() {
          wake 2024-01-01T02:00:00
          at 2024-01-01T11:00:
          create d scheduled__2024-01-01T10:00:00+00:00 running
+         coalesced d 2024-01-01T01:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-01T02:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-01T03:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-01T04:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-01T05:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-01T06:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-01T07:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-01T08:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-01T09:00 (the run for 2024-01-01T10:00:00.000000Z stands for it (misfire: latest))
          d/2024-01-01T10:00/a try 1
          wake 2024-01-01T12:00:00",
     );
@@ -137,6 +146,7 @@ fn case_34_a_clock_that_steps_back_repeats_nothing() {
          at 2024-01-01T03:00",
         "at 2024-01-01T02:00:
          create d scheduled__2024-01-01T01:00:00+00:00 running
+         coalesced d 2024-01-01T00:00 (the run for 2024-01-01T01:00:00.000000Z stands for it (misfire: latest))
          run d/2024-01-01T01:00 success
          d/2024-01-01T01:00/a success
          wake 2024-01-01T03:00:00
@@ -292,6 +302,14 @@ fn case_39_a_backfill_has_its_own_limit_and_moves_no_pointer_even_when_the_dag_i
          ok d 2024-01-03 a",
         "at 2024-01-10:
          create d scheduled__2024-01-09T00:00:00+00:00 running
+         coalesced d 2024-01-01T00:00 (the run for 2024-01-09T00:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-02T00:00 (the run for 2024-01-09T00:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-03T00:00 (the run for 2024-01-09T00:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-04T00:00 (the run for 2024-01-09T00:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-05T00:00 (the run for 2024-01-09T00:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-06T00:00 (the run for 2024-01-09T00:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-07T00:00 (the run for 2024-01-09T00:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-08T00:00 (the run for 2024-01-09T00:00:00.000000Z stands for it (misfire: latest))
          d/2024-01-09/a try 1
          backfill d 7 runs 2 2024-01-03 2024-01-04 2024-01-05:
          run d/2024-01-03 running

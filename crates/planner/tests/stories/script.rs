@@ -1,7 +1,8 @@
 //! Planner stories as text: a script goes in, what was decided comes out.
 //!
 //! ```text
-//! dag d @daily from 2024-01-01 catchup runs 1 tasks 16     (also: paused, every 6h, cron 0_3,16_*_*_*, until DATE)
+//! dag d @daily from 2024-01-01 catchup runs 1 tasks 16     (also: paused, every 6h, cron 0_3,16_*_*_*, until DATE,
+//!                                                          misfire none, misfire within:6h,max:10)
 //!   a
 //!   (a DAG also: fail_fast; a task also: setup, teardown, fails_run, past, past_and_downstream)
 //!   b after a,c retries 2 delay 300s rule all_done pool p slots 2 weight 5 inline
@@ -23,7 +24,7 @@ use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
 use millrace_model::duration::parse_duration;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
-use millrace_model::schedule::Schedule;
+use millrace_model::schedule::{Misfire, Schedule};
 use millrace_model::state::RunState;
 use millrace_planner::{
     DagFacts, DagVersion, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run, plan,
@@ -265,6 +266,12 @@ impl Stage {
         for run in &batch.new_runs {
             self.print(&format!("create {} {} {}", run.dag_id, run.run_id, run.state));
         }
+        for passed in &batch.passed_slots {
+            let short = |at: DateTime<Utc>| at.format("%Y-%m-%dT%H:%M").to_string();
+            let (first, last) = (short(passed.first), short(passed.last));
+            let dates = if passed.count == 1 { first } else { format!("{first}..{last} x{}", passed.count) };
+            self.print(&format!("{} {} {dates} ({})", passed.outcome.as_str(), passed.dag_id, passed.reason));
+        }
         for moved in &batch.task_moves {
             let reason = moved.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             self.print(&format!("{} {}{reason}", self.names[&moved.instance], moved.to));
@@ -323,6 +330,7 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
             "until" => dag.end_date = words.next().map(|text| instant(text)),
             "runs" => dag.max_active_runs = words.next().unwrap().parse().unwrap(),
             "tasks" => dag.max_active_tasks = words.next().unwrap().parse().unwrap(),
+            "misfire" => dag.misfire = Some(read_misfire(words.next().unwrap())),
             "every" => dag.timetable.schedule = Schedule::from_value(&json!({"every": words.next()})).unwrap(),
             "cron" => {
                 dag.timetable.schedule = Schedule::from_value(&json!(words.next().unwrap().replace('_', " "))).unwrap();
@@ -331,6 +339,20 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
         }
     }
     (dag, paused)
+}
+
+/// `all`, `latest`, `none`, `within:6h`, `max:10`, `within:6h,max:10`.
+fn read_misfire(text: &str) -> Misfire {
+    match text {
+        "all" => Misfire::All,
+        "latest" => Misfire::Latest,
+        "none" => Misfire::None,
+        bounds => {
+            let bound = |name: &str| bounds.split(',').find_map(|bound| bound.strip_prefix(name)?.strip_prefix(':'));
+            let within = bound("within").map(|text| parse_duration(text).unwrap());
+            Misfire::Bounded { within, max: bound("max").map(|text| text.parse().unwrap()) }
+        }
+    }
 }
 
 fn read_task(line: &str) -> Task {

@@ -93,7 +93,7 @@ impl Plant {
         let outcome = self.store.sync_dag(file, now).await.unwrap();
         let last = dag.timetable.next_run(None, &dag.window(), self.until);
         let next = last.and_then(|last| dag.timetable.next_run(Some(&last.data_interval), &dag.window(), self.until));
-        let pointer = SchedulePointer { dag_id: dag.dag_id.clone(), next };
+        let pointer = SchedulePointer { dag_id: dag.dag_id.clone(), next, passed: None };
         self.commit(Batch { pointers: vec![pointer], ..Batch::default() }, now).await;
         Arc::new(DagVersion::new(outcome.version_key, Arc::new(dag)).unwrap())
     }

@@ -1,5 +1,7 @@
 use anyhow::{Context, Result};
-use millrace_model::change::{Batch, NewInstance, NewRun, NextRun, RunMove, SchedulePointer, TaskMove, TryOutcome};
+use millrace_model::change::{
+    Batch, NewInstance, NewRun, NextRun, PassedSlots, RunMove, SchedulePointer, SlotOutcome, TaskMove, TryOutcome,
+};
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::ledger::LedgerEntry;
 use millrace_model::schedule::DataInterval;
@@ -346,12 +348,46 @@ pub async fn pointers_are_read_back(bench: Bench) -> Result<()> {
     let next =
         NextRun { logical_date: day(4), data_interval: DataInterval { start: day(4), end: day(5) }, run_after: day(5) };
     for pointer in [Some(next), None] {
-        let batch =
-            Batch { pointers: vec![SchedulePointer { dag_id: dag_id.clone(), next: pointer }], ..Batch::default() };
+        let batch = Batch {
+            pointers: vec![SchedulePointer { dag_id: dag_id.clone(), next: pointer, passed: None }],
+            ..Batch::default()
+        };
         world.commit(&batch, at(0)).await?;
         let dag = world.store.scheduler_dag(&dag_id).await?.context("there")?;
         assert_eq!(dag.pointer, pointer);
     }
+    Ok(())
+}
+
+pub async fn passed_dates_are_kept_and_never_dealt_with_again(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let dag_id = DagId::new_unchecked("daily");
+    let interval = DataInterval { start: day(8), end: day(9) };
+    let slots = PassedSlots {
+        dag_id: dag_id.clone(),
+        first: day(1),
+        last: day(8),
+        data_interval: DataInterval { start: day(1), end: day(9) },
+        count: 8,
+        outcome: SlotOutcome::Skipped,
+        reason: "missed by more than a minute (misfire: none)".to_owned(),
+    };
+    let pointer = SchedulePointer { dag_id: dag_id.clone(), next: None, passed: Some(interval) };
+    let batch = Batch { pointers: vec![pointer.clone()], passed_slots: vec![slots.clone()], ..Batch::default() };
+    world.commit(&batch, at(7)).await?;
+    assert_eq!(world.store.last_automated_interval(&dag_id).await?, Some(interval));
+    let found = world.store.passed_slots("daily", 10, 0).await?;
+    assert_eq!(found.total, 1);
+    assert_eq!((found.rows[0].slots.clone(), found.rows[0].created_at), (slots, at(7)));
+    assert!(world.store.passed_slots("daily", 10, 1).await?.rows.is_empty());
+    assert!(world.store.passed_slots("other", 0, 0).await?.rows.is_empty());
+
+    let moved = Batch { pointers: vec![SchedulePointer { passed: None, ..pointer }], ..Batch::default() };
+    world.commit(&moved, at(8)).await?;
+    assert_eq!(world.store.last_automated_interval(&dag_id).await?, Some(interval), "a pointer alone does not move it");
+    let later = NewRun { data_interval: DataInterval { start: day(9), end: day(10) }, ..new_run(world.version, 9) };
+    world.commit(&Batch { new_runs: vec![later.clone()], ..Batch::default() }, at(9)).await?;
+    assert_eq!(world.store.last_automated_interval(&dag_id).await?, Some(later.data_interval), "a newer run does");
     Ok(())
 }
 

@@ -73,7 +73,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
             finishes,
             task_moves: vec![step(run.instances[2], TaskState::Running, TaskState::Failed)],
             run_moves: vec![RunMove { run: run.run, from: RunState::Running, to: RunState::Failed, reason: None }],
-            pointers: vec![SchedulePointer { dag_id: DagId::new_unchecked("daily"), next: None }],
+            pointers: vec![SchedulePointer { dag_id: DagId::new_unchecked("daily"), next: None, passed: None }],
             signals_handled: vec![1],
             new_runs: vec![new_run(world.version, 1)],
             ..Batch::default()
@@ -83,6 +83,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.active_runs(at(3)).await?;
         store.active_run(run.run).await?;
         store.last_automated_interval(&daily).await?;
+        store.passed_slots("daily", 50, 0).await?;
         store.last_finished_states(&daily, 3).await?;
         store.running_instances().await?;
         store.heartbeat("job-1", at(3), at(4)).await?;
