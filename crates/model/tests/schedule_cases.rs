@@ -679,7 +679,9 @@ fn dates_are_counted_as_they_are_walked() {
         interval(json!({"at": ["2024-01-05", "2024-03-31T01:30", "2024-11-03"]}), "UTC"),
     ];
     for timetable in &timetables {
-        for (from, to) in [("2024-01-05", "2024-12-02T11:11"), ("2024-03-31T01:30", "2024-03-31T05:00")] {
+        for (from, to) in
+            [("2024-03-25", "2024-04-12T11:11"), ("2024-10-05", "2024-11-12"), ("2024-03-31T01:30", "2024-03-31T05:00")]
+        {
             let (from, to) = (at(from), at(to));
             let walked: Vec<PlannedRun> = timetable.runs_between(from, to).collect();
             let first = walked.first().map_or(from, |run| run.logical_date);
