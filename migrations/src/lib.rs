@@ -50,8 +50,8 @@ pub fn show_sql(backend: sea_orm::DbBackend) -> String {
         m0004_time::UP,
         m0005_dependencies::UP,
     ]
-        .iter()
-        .zip(KNOWN)
-        .map(|(up, (name, description))| format!("-- {name}: {description}\n{}\n", dialect::translate(backend, up)))
-        .collect()
+    .iter()
+    .zip(KNOWN)
+    .map(|(up, (name, description))| format!("-- {name}: {description}\n{}\n", dialect::translate(backend, up)))
+    .collect()
 }
