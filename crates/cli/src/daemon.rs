@@ -173,7 +173,7 @@ async fn engine(app: &App, store: &Store, vault: &Vault, stop: CancellationToken
         hostname: wiring::hostname(),
         clock: app.clock(),
         // Only the leader may do this: what runs under another living daemon of this home is not an orphan.
-        on_lead: Box::new(move || {
+        on_lead: Arc::new(move || {
             let killed = kill_orphans(&installation, &wiring::owner_mark());
             if killed > 0 {
                 tracing::warn!(killed, "stopped processes that an earlier daemon left behind");

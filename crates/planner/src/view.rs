@@ -236,6 +236,16 @@ impl View {
         self.dirty_groups.insert((dag_id.clone(), None));
     }
 
+    /// How many tries this view has claimed.
+    pub fn claims_made(&self) -> u64 {
+        self.claims_made
+    }
+
+    /// A view that takes the place of another goes on with its numbers: no token is ever given twice.
+    pub fn number_claims_after(&mut self, claims_made: u64) {
+        self.claims_made = claims_made;
+    }
+
     /// A try has ended; the next plan takes it into account.
     pub fn complete(&mut self, completion: Completion) {
         self.completions.push(completion);

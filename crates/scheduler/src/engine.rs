@@ -1,23 +1,21 @@
 //! A leader's view of the world and its turns, without a clock of its own and without waiting: the scheduler drives it
 //! by events, a simulation by hand.
 
+mod aside;
 mod reconcile;
 mod recover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Assignment, Batch, Cancel, Completion, Executor, InstanceKey, RunKey};
+use millrace_model::change::{Assignment, Cancel, Completion, Executor, InstanceKey, RunKey};
 use millrace_model::ids::DagId;
 use millrace_planner::{Limits, Plan, View, plan};
 use millrace_situation::Situation;
-use millrace_store::{CommitReport, Result, SignalKind, Store, StoreError};
+use millrace_store::{Result, SignalKind, Store, StoreError};
 
-/// Between attempts to commit while the database is out of reach.
-const COMMIT_AGAIN: Duration = Duration::from_millis(50);
-const COMMIT_AGAIN_AT_MOST: Duration = Duration::from_secs(2);
+use self::aside::Aside;
 
 /// What an engine needs to know of its leader.
 #[derive(Debug, Clone)]
@@ -30,6 +28,8 @@ pub struct EngineOptions {
     pub lease_ttl: TimeDelta,
 }
 
+/// Whatever fails in the database leaves the view in doubt: the next turn reads everything again and goes on from what
+/// is really there, with the results that are not committed yet. A turn that failed may simply be tried again.
 pub struct Engine {
     store: Store,
     executor: Arc<dyn Executor>,
@@ -37,40 +37,51 @@ pub struct Engine {
     situation: Situation,
     /// Tries that this engine started and whose end is not committed, with their tokens.
     in_flight: BTreeMap<InstanceKey, String>,
+    /// Those of them that have ended, by their tokens: kept until their end is committed or refused.
+    ended: BTreeMap<String, Completion>,
     /// Tries that somebody else holds: an earlier leader that may be alive, or a command.
     foreign: BTreeSet<InstanceKey>,
     /// Signals that were taken into account; they go with the next commit.
     handled: Vec<i64>,
+    /// What the database refuses.
+    aside: Aside,
     is_draining: bool,
+    /// The view is not what the database says: nothing was read yet, or something failed.
+    is_in_doubt: bool,
+    /// Since when leases could be extended as far as this engine knows.
+    watches_since: DateTime<Utc>,
 }
 
 impl Engine {
-    /// Reads everything that is active and takes over what earlier leaders left behind.
+    /// Knows nothing: its first turn reads everything that is active and takes over what earlier leaders left behind.
+    pub fn new(store: Store, executor: Arc<dyn Executor>, options: EngineOptions) -> Self {
+        Self {
+            situation: Situation::new(store.clone()),
+            store,
+            executor,
+            options,
+            in_flight: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            handled: Vec::new(),
+            aside: Aside::default(),
+            is_draining: false,
+            is_in_doubt: true,
+            watches_since: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    /// An engine that has read everything.
     pub async fn start(
         store: Store,
         executor: Arc<dyn Executor>,
         options: EngineOptions,
         now: DateTime<Utc>,
     ) -> Result<Self> {
-        let mut engine = Self {
-            situation: Situation::new(store.clone()),
-            store,
-            executor,
-            options,
-            in_flight: BTreeMap::new(),
-            foreign: BTreeSet::new(),
-            handled: Vec::new(),
-            is_draining: false,
-        };
-        engine.load(now).await?;
-        engine.recover(now).await?;
+        let mut engine = Self::new(store, executor, options);
+        engine.read_again(now).await?;
+        engine.is_in_doubt = false;
         Ok(engine)
-    }
-
-    async fn load(&mut self, now: DateTime<Utc>) -> Result<()> {
-        // What is written from here on is read again because of its signal.
-        self.handled.extend(self.store.signals().await?.into_iter().map(|signal| signal.id));
-        self.situation.read_everything(now).await
     }
 
     /// The planner's picture, for those who explain.
@@ -83,14 +94,31 @@ impl Engine {
         self.in_flight.len()
     }
 
+    /// Those of them that still run.
+    pub fn running(&self) -> usize {
+        self.in_flight.values().filter(|token| !self.ended.contains_key(*token)).count()
+    }
+
+    /// What the database refuses to take, if anything: runs and DAGs that this engine leaves alone because of it.
+    pub fn set_aside(&self) -> Option<String> {
+        self.aside.text()
+    }
+
     /// A try has ended; the next turn takes it into account.
     pub fn complete(&mut self, completion: Completion) {
+        self.ended.insert(completion.token.clone(), completion.clone());
         self.situation.view.complete(completion);
     }
 
     /// From now on nothing new starts.
     pub fn drain(&mut self) {
         self.is_draining = true;
+    }
+
+    /// The lead was lost and taken again: everything is read anew, and what was committed by others meanwhile stands.
+    pub fn lead_again(&mut self, epoch: i64) {
+        self.options.epoch = epoch;
+        self.is_in_doubt = true;
     }
 
     /// Asks every running try to stop.
@@ -102,6 +130,9 @@ impl Engine {
 
     /// Reads again what signals name.
     pub async fn take_signals(&mut self, now: DateTime<Utc>) -> Result<()> {
+        if self.is_in_doubt {
+            return Ok(());
+        }
         let (mut runs, mut dags) = (BTreeSet::new(), BTreeSet::new());
         let (mut pools, mut backfills) = (false, BTreeSet::new());
         let mut ids = Vec::new();
@@ -133,6 +164,7 @@ impl Engine {
             self.read_backfill_runs(&backfills, now).await?;
         }
         for run in runs {
+            self.aside.take_back_run(run);
             self.read_run(run).await?;
         }
         self.handled.extend(ids);
@@ -145,6 +177,7 @@ impl Engine {
         let known = self.situation.view.dags().map(|facts| facts.version.dag.dag_id.clone());
         let gone: Vec<DagId> = known.filter(|dag_id| !present.contains(dag_id)).collect();
         for row in rows {
+            self.aside.take_back_dag(&row.dag_id);
             self.situation.put_dag(row).await?;
         }
         for dag_id in gone {
@@ -160,8 +193,7 @@ impl Engine {
         for run in self.store.active_runs(now).await? {
             if dags.contains(&run.row.dag_id) && run.row.backfill_key.is_some() {
                 known.remove(&run.row.key);
-                self.note_leases(&run);
-                self.situation.put_run(&run).await?;
+                self.put_run(&run).await?;
             }
         }
         for run in known {
@@ -171,6 +203,7 @@ impl Engine {
     }
 
     async fn read_dag(&mut self, dag_id: &DagId) -> Result<()> {
+        self.aside.take_back_dag(dag_id);
         match self.store.scheduler_dag(dag_id).await? {
             Some(row) => self.situation.put_dag(row).await?,
             None => self.situation.view.remove_dag(dag_id),
@@ -180,20 +213,24 @@ impl Engine {
     }
 
     /// Plans, commits and starts until nothing follows. Returns when there will be something to decide even if nothing
-    /// happens.
+    /// happens. An error costs nothing but time: call it again. May be dropped while it waits.
     pub async fn turn(&mut self, clock: &(dyn Fn() -> DateTime<Utc> + Send + Sync)) -> Result<Option<DateTime<Utc>>> {
+        if std::mem::replace(&mut self.is_in_doubt, true) {
+            self.read_again(clock()).await?;
+        }
+        let wake_at = self.decide(clock).await?;
+        self.is_in_doubt = false;
+        Ok(wake_at)
+    }
+
+    async fn decide(&mut self, clock: &(dyn Fn() -> DateTime<Utc> + Send + Sync)) -> Result<Option<DateTime<Utc>>> {
         loop {
             let now = clock();
-            let limits = Limits {
-                free_slots: self.executor.free_slots(),
-                owner: self.options.job_id.clone(),
-                lease_ttl: self.options.lease_ttl,
-                is_draining: self.is_draining,
-            };
+            let limits = self.limits();
             let Plan { mut batch, assignments, cancels, wake_at, unknown, refused } =
                 plan(&mut self.situation.view, now, &limits);
             for completion in &refused {
-                self.in_flight.retain(|instance, token| *instance != completion.instance || *token != completion.token);
+                self.forget_try(completion);
                 tracing::warn!(
                     instance = completion.instance,
                     "a try ended that is not the instance's any more; left out"
@@ -208,29 +245,36 @@ impl Engine {
                 }
                 continue;
             }
-            let report = self.commit(&batch, now).await?;
-            self.stop_tries(&cancels);
-            let again = self.settle(&batch, &report, assignments, now).await?;
+            let again = match self.store.commit(&batch, self.options.epoch, now).await {
+                Ok(report) => {
+                    self.stop_tries(&cancels);
+                    self.settle(&batch, &report, assignments, now).await?
+                }
+                Err(error) if error.is_transient() || Self::is_deposed(&error) => return Err(error),
+                Err(error) => {
+                    self.find_culprits(&batch, error, now).await?;
+                    self.read_again(now).await?;
+                    true
+                }
+            };
             if !again && !found {
                 return Ok(wake_at);
             }
         }
     }
 
-    /// Commits, however long the database is out of reach: what the batch holds must not be lost.
-    async fn commit(&mut self, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
-        let mut pause = COMMIT_AGAIN;
-        loop {
-            match self.store.commit(batch, self.options.epoch, now).await {
-                Ok(report) => return Ok(report),
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot commit; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(COMMIT_AGAIN_AT_MOST);
-                }
-                Err(error) => return Err(error),
-            }
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            free_slots: self.executor.free_slots(),
+            owner: self.options.job_id.clone(),
+            lease_ttl: self.options.lease_ttl,
+            is_draining: self.is_draining,
         }
+    }
+
+    fn forget_try(&mut self, completion: &Completion) {
+        self.ended.remove(&completion.token);
+        self.in_flight.retain(|instance, token| *instance != completion.instance || *token != completion.token);
     }
 
     fn start_tries(&mut self, assignments: Vec<Assignment>) {
@@ -255,7 +299,6 @@ impl Engine {
     async fn find_unknown(&mut self, unknown: Vec<Completion>) -> Result<bool> {
         let mut found = false;
         for completion in unknown {
-            self.in_flight.remove(&completion.instance);
             let row = self.store.instance_by_key(completion.instance).await?;
             let is_ours =
                 row.as_ref().and_then(|row| row.lease.as_ref()).is_some_and(|lease| lease.token == completion.token);
@@ -268,6 +311,7 @@ impl Engine {
                 }
                 tracing::error!(instance = row.key, "a try ended whose run cannot be read; its lease will expire");
             }
+            self.forget_try(&completion);
         }
         Ok(found)
     }
@@ -275,19 +319,5 @@ impl Engine {
     /// Whether the error means that another process leads now.
     pub fn is_deposed(error: &StoreError) -> bool {
         matches!(error, StoreError::StaleEpoch { .. })
-    }
-
-    /// Reads a run again, whatever is known of it.
-    pub(crate) async fn read_run(&mut self, key: RunKey) -> Result<()> {
-        match self.store.active_run(key).await? {
-            Some(run) => {
-                self.note_leases(&run);
-                self.situation.put_run(&run).await
-            }
-            None => {
-                self.situation.view.remove_run(key);
-                Ok(())
-            }
-        }
     }
 }

@@ -23,8 +23,8 @@ pub struct SchedulerOptions {
     pub drain_timeout: Duration,
     pub hostname: String,
     pub clock: Arc<dyn Clock>,
-    /// Called once, when this process has become the leader and before it starts anything.
-    pub on_lead: Box<dyn FnOnce() + Send + Sync>,
+    /// Called on a thread that may block, each time this process has become the leader and before it starts anything.
+    pub on_lead: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for SchedulerOptions {

@@ -1,25 +1,29 @@
-//! The daemon's loop: leads, waits for whatever happens first, takes everything that has happened, has a turn.
+//! The daemon's life: stands by, leads, and stands by again when another leads. Nothing that happens to its database
+//! ends it.
+
+mod term;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use millrace_model::change::{Completion, Executor};
-use millrace_planner::SHUTDOWN_REASON;
 use millrace_store::{Leadership, NewJob, Store, StoreError};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::dags_folder::{DagsFolder, FolderError};
-use crate::engine::{Engine, EngineOptions};
+use crate::dags_folder::FolderError;
 use crate::options::SchedulerOptions;
 
 /// Between attempts to take the lead.
 const LEAD_AGAIN: Duration = Duration::from_secs(1);
-/// How long cancelled tries may take to report that they stopped.
-const CANCEL_GRACE: Duration = Duration::from_secs(3);
+/// How long the database may take for a last word.
+const LAST_WORD: Duration = Duration::from_secs(2);
+/// Between attempts to do what failed.
+const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
@@ -27,8 +31,10 @@ pub enum SchedulerError {
     Store(#[from] StoreError),
     #[error("the scheduler cannot read its DAGs")]
     Folder(#[from] FolderError),
-    #[error("the connection that proves the lead of this scheduler was lost; another one may lead now")]
-    LeadLost,
+    #[error(
+        "stopped while the metadata database was out of reach: the end of {0} tries could not be recorded; they run again at the next start"
+    )]
+    Unrecorded(usize),
 }
 
 /// One scheduler. It leads, or waits to lead, from [`Scheduler::run`] until it is stopped.
@@ -48,6 +54,28 @@ impl Drop for Background {
     }
 }
 
+/// Grows with each failure that follows another.
+struct Patience(Duration);
+
+impl Patience {
+    fn new() -> Self {
+        Self(AGAIN)
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (self.0 * 2).min(AGAIN_AT_MOST);
+        pause
+    }
+}
+
+/// How leading, or waiting to lead, ended.
+enum End {
+    Stopped,
+    /// Another leads.
+    Deposed,
+}
+
 impl Scheduler {
     /// `completions` is the other end of the channel on which `executor` reports finished tries.
     pub fn new(
@@ -60,33 +88,75 @@ impl Scheduler {
     }
 
     /// Runs until `stop`; then nothing new starts, running tries may end until `drain_timeout`, and the rest is cancelled
-    /// and given again at the next start.
+    /// and given again at the next start. A database that is away, full or only readable ends nothing: what runs goes
+    /// on, its results are kept, and the work is taken up when the database is back.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), SchedulerError> {
-        let clock = self.options.clock.clone();
+        loop {
+            // A job of its own for each time it leads: a job that has ended holds nothing any more.
+            let Some(job_id) = self.register(&stop).await? else { return Ok(()) };
+            let heartbeat = self.start_heartbeat(&job_id);
+            let ended = match self.take_lead(&job_id, &stop).await {
+                Ok(Some(leadership)) => self.lead(&job_id, leadership, &stop).await,
+                Ok(None) => Ok(End::Stopped),
+                Err(error) => Err(error.into()),
+            };
+            drop(heartbeat);
+            self.end_job(&job_id).await;
+            match ended? {
+                End::Stopped => return Ok(()),
+                End::Deposed => {}
+            }
+        }
+    }
+
+    async fn register(&self, stop: &CancellationToken) -> Result<Option<String>, StoreError> {
         let job =
             NewJob { kind: "scheduler".to_owned(), hostname: self.options.hostname.clone(), pid: std::process::id() };
-        let job_id = self.store.register_job(&job, clock.now()).await?;
-        let _heartbeat = self.start_heartbeat(&job_id);
-        let result = match self.take_lead(&job_id, &stop).await {
-            Ok(Some(leadership)) => self.lead(&job_id, leadership, &stop).await,
-            Ok(None) => Ok(()),
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = self.store.end_job(&job_id, clock.now()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot note that the scheduler has ended");
+        let mut patience = Patience::new();
+        loop {
+            match self.store.register_job(&job, self.options.clock.now()).await {
+                Err(error) if error.is_transient() => self.trouble("scheduler", Some(&error)),
+                other => {
+                    self.trouble("scheduler", None);
+                    return other.map(Some);
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(patience.next()) => {}
+            }
         }
-        result
+    }
+
+    async fn end_job(&self, job_id: &str) {
+        let ended = tokio::time::timeout(LAST_WORD, self.store.end_job(job_id, self.options.clock.now())).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::warn!("cannot note that this scheduler has ended its work");
+        }
     }
 
     async fn take_lead(&self, job_id: &str, stop: &CancellationToken) -> Result<Option<Leadership>, StoreError> {
         let mut is_waiting = false;
+        let mut watch = LeaderWatch::default();
         loop {
-            if let Some(leadership) = self.store.try_lead(job_id, self.options.clock.now()).await? {
-                tracing::info!(epoch = leadership.epoch, "this scheduler leads");
-                return Ok(Some(leadership));
-            }
-            if !std::mem::replace(&mut is_waiting, true) {
-                tracing::info!("another scheduler leads; standing by");
+            match self.store.try_lead(job_id, self.options.clock.now()).await {
+                Ok(Some(leadership)) => {
+                    self.trouble("scheduler", None);
+                    tracing::info!(epoch = leadership.epoch, "this scheduler leads");
+                    return Ok(Some(leadership));
+                }
+                Ok(None) => {
+                    self.trouble("scheduler", None);
+                    if !std::mem::replace(&mut is_waiting, true) {
+                        tracing::info!("another scheduler leads; standing by");
+                    }
+                    self.look_after_leader(&mut watch).await;
+                }
+                Err(error) if error.is_transient() => {
+                    self.trouble("scheduler", Some(&error));
+                    watch = LeaderWatch::default();
+                }
+                Err(error) => return Err(error),
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
@@ -95,125 +165,30 @@ impl Scheduler {
         }
     }
 
-    async fn lead(
-        &mut self,
-        job_id: &str,
-        mut leadership: Leadership,
-        stop: &CancellationToken,
-    ) -> Result<(), SchedulerError> {
-        let on_lead = std::mem::replace(&mut self.options.on_lead, Box::new(|| ()));
-        tokio::task::spawn_blocking(on_lead).await.ok();
-        self.store.listen().await;
-        let mut folder = DagsFolder::new(self.options.folder.clone());
-        // Seen before the first reading, so that nothing that changes in between is missed.
-        let mut changes = folder.watch();
-        let report = folder.sync(&self.store, self.options.clock.now()).await?;
-        tracing::info!(
-            files = report.files,
-            changed = report.stored,
-            errors = report.broken.len(),
-            "read the DAG files"
-        );
-        let options = EngineOptions {
-            job_id: job_id.to_owned(),
-            epoch: leadership.epoch,
-            previous_owner_is_dead: leadership.previous_owner_is_dead,
-            lease_ttl: TimeDelta::from_std(self.options.lease_timeout).unwrap_or(TimeDelta::days(1)),
-        };
-        let engine =
-            Engine::start(self.store.clone(), self.executor.clone(), options, self.options.clock.now()).await?;
-        let (store, clock, rescan) = (self.store.clone(), self.options.clock.clone(), self.options.rescan_interval);
-        let _folder = Background(tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = changes.settled() => {}
-                    () = tokio::time::sleep(rescan) => folder.forget_stamps(),
-                }
-                if let Err(error) = folder.sync(&store, clock.now()).await {
-                    tracing::error!(error = &error as &dyn std::error::Error, "cannot read the DAG files");
+    /// A leader that hangs, or whose machine went away without a word, keeps its lock: when it has given no sign of life
+    /// for as long as a lease holds, its session is closed. Measured by this process, so that clocks need not agree.
+    async fn look_after_leader(&self, watch: &mut LeaderWatch) {
+        let Ok(leader) = self.store.leader().await else { return };
+        let sign = (leader.epoch, leader.heartbeat_at);
+        match watch.0 {
+            Some((known, since)) if known == sign => {
+                if since.elapsed() >= self.options.lease_timeout {
+                    *watch = LeaderWatch::default();
+                    match self.store.unseat_leader().await {
+                        Ok(true) => tracing::warn!(
+                            silent = self.options.lease_timeout.as_secs(),
+                            "the leading scheduler gives no sign of life; its lock was taken away"
+                        ),
+                        Ok(false) => {}
+                        Err(error) => tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "the leading scheduler gives no sign of life, and its lock cannot be taken away"
+                        ),
+                    }
                 }
             }
-        }));
-        self.work(engine, &mut leadership, stop).await
-    }
-
-    async fn work(
-        &mut self,
-        mut engine: Engine,
-        leadership: &mut Leadership,
-        stop: &CancellationToken,
-    ) -> Result<(), SchedulerError> {
-        let clock = self.options.clock.clone();
-        let mut wake_at = engine.turn(&|| clock.now()).await?;
-        let mut looked_at = Instant::now();
-        while !stop.is_cancelled() {
-            let pause = self.pause(wake_at);
-            let is_signalled = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some(completion) = self.completions.recv() => {
-                    engine.complete(completion);
-                    false
-                }
-                () = self.store.woken() => true,
-                () = tokio::time::sleep(pause) => false,
-            };
-            self.take_completions(&mut engine);
-            if is_signalled {
-                engine.take_signals(clock.now()).await?;
-            }
-            if looked_at.elapsed() >= self.options.slow_tick {
-                looked_at = Instant::now();
-                if !leadership.still_held().await {
-                    return Err(SchedulerError::LeadLost);
-                }
-                engine.take_signals(clock.now()).await?;
-                engine.look_after_foreign(clock.now()).await?;
-                engine.look_for_missed(clock.now()).await?;
-            }
-            wake_at = engine.turn(&|| clock.now()).await?;
+            _ => watch.0 = Some((sign, Instant::now())),
         }
-        self.drain(engine).await
-    }
-
-    /// How long to wait at most. The clock may jump: a distant moment is looked at again with each slow tick.
-    fn pause(&self, wake_at: Option<DateTime<Utc>>) -> Duration {
-        let until = wake_at.map(|at| (at - self.options.clock.now()).to_std().unwrap_or(Duration::ZERO));
-        until.unwrap_or(self.options.slow_tick).min(self.options.slow_tick)
-    }
-
-    fn take_completions(&mut self, engine: &mut Engine) {
-        while let Ok(completion) = self.completions.try_recv() {
-            engine.complete(completion);
-        }
-    }
-
-    async fn drain(&mut self, mut engine: Engine) -> Result<(), SchedulerError> {
-        let clock = self.options.clock.clone();
-        engine.drain();
-        engine.turn(&|| clock.now()).await?;
-        tracing::info!(running = engine.in_flight(), "stopping: nothing new starts");
-        let drained = Instant::now() + self.options.drain_timeout;
-        self.finish_until(&mut engine, drained).await?;
-        if engine.in_flight() > 0 {
-            tracing::warn!(running = engine.in_flight(), "stopping the tries that still run; they are given again");
-            engine.cancel_all(SHUTDOWN_REASON);
-            self.finish_until(&mut engine, Instant::now() + CANCEL_GRACE).await?;
-        }
-        Ok(())
-    }
-
-    async fn finish_until(&mut self, engine: &mut Engine, deadline: Instant) -> Result<(), SchedulerError> {
-        let clock = self.options.clock.clone();
-        while engine.in_flight() > 0 {
-            tokio::select! {
-                Some(completion) = self.completions.recv() => engine.complete(completion),
-                () = tokio::time::sleep_until(deadline) => return Ok(()),
-            }
-            self.take_completions(engine);
-            engine.turn(&|| clock.now()).await?;
-        }
-        Ok(())
     }
 
     /// Beats beside the loop, so that a long turn costs no lease.
@@ -221,13 +196,43 @@ impl Scheduler {
         let (store, clock, job_id) = (self.store.clone(), self.options.clock.clone(), job_id.to_owned());
         let (every, timeout) = (self.options.heartbeat_interval, self.options.lease_timeout);
         Background(tokio::spawn(async move {
+            let mut pause = every;
             loop {
-                tokio::time::sleep(every).await;
+                tokio::time::sleep(pause).await;
                 let now = clock.now();
-                if let Err(error) = store.heartbeat(&job_id, now, now + timeout).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot note that the scheduler lives");
-                }
+                let beat = store.heartbeat(&job_id, now, now + timeout).await;
+                // What failed is tried again soon: leases run out.
+                pause = if beat.is_ok() { every } else { every.min(Duration::from_secs(1)) };
+                note_trouble(&store, "heartbeat", beat.as_ref().err());
             }
         }))
     }
+
+    fn trouble(&self, part: &'static str, error: Option<&StoreError>) {
+        note_trouble(&self.store, part, error);
+    }
+}
+
+/// The leader's last sign of life, and when this process first saw it.
+#[derive(Default)]
+struct LeaderWatch(Option<((i64, Option<DateTime<Utc>>), Instant)>);
+
+/// Said once when it begins and once when it is over, whatever is tried in between.
+fn note_trouble(store: &Store, part: &'static str, error: Option<&StoreError>) {
+    let is_news = store.set_trouble(part, error.map(reason));
+    match error {
+        Some(error) if is_news => tracing::error!(
+            part,
+            error = error as &dyn std::error::Error,
+            "the metadata database cannot be used; what runs goes on, and everything is tried again until it works"
+        ),
+        None if is_news => tracing::info!(part, "the metadata database can be used again"),
+        _ => {}
+    }
+}
+
+fn reason(error: &StoreError) -> String {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+        .last()
+        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

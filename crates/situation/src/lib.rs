@@ -82,8 +82,16 @@ impl Situation {
         Ok(())
     }
 
+    /// A run whose stored version cannot be read is left out, with an error in the log.
     pub async fn put_run(&mut self, run: &ActiveRun) -> Result<()> {
-        let dag = self.store.dag_version(run.row.version_key).await?;
+        let dag = match self.store.dag_version(run.row.version_key).await {
+            Ok(dag) => dag,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::error!(dag = %run.row.dag_id, run = %run.row.run_id, %error, "a run cannot be used; left out");
+                return Ok(());
+            }
+        };
         let Some(version) = self.versions.of(run.row.version_key, &dag) else { return Ok(()) };
         self.view.put_run(RunSnapshot {
             dag_id: run.row.dag_id.clone(),

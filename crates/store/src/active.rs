@@ -1,6 +1,6 @@
 //! What the scheduler reads: at start, and again for a run when a guard missed or a signal says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -46,19 +46,23 @@ impl Store {
         let snapshot = self.snapshot("read active runs").await?;
         let sql = format!("{RUN_SELECT} WHERE r.{ACTIVE_RUNS} ORDER BY r.run_after, r.id");
         let rows = sql::all(&snapshot, "read active runs", sql, vec![]).await?;
-        let runs = rows.iter().map(read_run).collect::<Result<Vec<_>>>()?;
+        let runs: Vec<RunRow> = rows.iter().filter_map(|row| usable(read_run(row))).collect();
         // Found by the same condition, not by ids: the ids could be too many to list.
         let sql = format!(
             "{INSTANCE_SELECT} WHERE i.run_id IN (SELECT id FROM dag_run WHERE {ACTIVE_RUNS}) ORDER BY i.run_id, i.id"
         );
         let rows = sql::all(&snapshot, "read the instances of active runs", sql, vec![]).await?;
         let mut instances: HashMap<RunKey, Vec<InstanceRow>> = HashMap::with_capacity(runs.len());
+        let mut damaged = HashSet::new();
         for row in &rows {
-            let instance = read_instance(row)?;
-            instances.entry(instance.run).or_default().push(instance);
+            match usable(read_instance(row)) {
+                Some(instance) => instances.entry(instance.run).or_default().push(instance),
+                None => damaged.extend(row.int("run_id").ok()),
+            }
         }
         Ok(runs
             .into_iter()
+            .filter(|row| !damaged.contains(&row.key))
             .map(|row| ActiveRun { instances: instances.remove(&row.key).unwrap_or_default(), row })
             .collect())
     }
@@ -223,14 +227,16 @@ impl Store {
         let rows = sql::all(self.reader(), "read what workers hold", sql, vec![]).await?;
         let mut running = rows
             .iter()
-            .map(|row| {
-                Ok(RunningInstance {
-                    dag_id: DagId::new_unchecked(row.text("dag_name")?),
-                    run_id: RunId::new_unchecked(row.text("run_name")?),
-                    row: read_instance(row)?,
-                })
+            .filter_map(|row| {
+                usable(read_instance(row).and_then(|instance| {
+                    Ok(RunningInstance {
+                        dag_id: DagId::new_unchecked(row.text("dag_name")?),
+                        run_id: RunId::new_unchecked(row.text("run_name")?),
+                        row: instance,
+                    })
+                }))
             })
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<Vec<_>>();
         running.sort_by_key(|it| it.row.key);
         Ok(running)
     }
@@ -242,6 +248,11 @@ impl Store {
         let rows = sql::all(self.reader(), "read past runs", sql, values![dag_id.as_str(), i64::from(limit)]).await?;
         rows.iter().map(|row| row.word("state", RunState::parse)).collect()
     }
+}
+
+/// One damaged row must not hold up all the others: it is left out, with an error in the log.
+fn usable<T>(read: Result<T>) -> Option<T> {
+    read.inspect_err(|error| tracing::error!(%error, "a stored row cannot be used; its run is left out")).ok()
 }
 
 pub(crate) const DAG_SELECT: &str = "SELECT d.*, v.number, \

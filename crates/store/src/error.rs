@@ -63,16 +63,61 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The database was busy, restarting or out of reach: the same call may succeed a moment later.
+    /// The database was busy, restarting, full, read-only or out of reach: nothing is wrong with what was asked, and the
+    /// same call may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Database { source, .. } | Self::Open { source, .. } => {
-                let text = source.to_string().to_lowercase();
-                ["locked", "busy", "timed out", "connection", "broken pipe", "shutting down", "starting up", "deadlock"]
-                    .iter()
-                    .any(|word| text.contains(word))
-            }
+            Self::Database { source, .. } | Self::Open { source, .. } => is_outage(source),
+            Self::Home { .. } => true,
             _ => false,
+        }
+    }
+}
+
+fn is_outage(error: &sea_orm::DbErr) -> bool {
+    use sea_orm::{DbErr, RuntimeErr};
+    match error {
+        DbErr::ConnectionAcquire(_) => true,
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| is_outage_code(&code)),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            // What a connection says of itself that was cut in the middle of an answer.
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        },
+        DbErr::Conn(RuntimeErr::Internal(_)) => true,
+        _ => false,
+    }
+}
+
+/// SQLSTATE has five characters; SQLite's codes are shorter numbers, the lowest eight bits of which say what kind it is.
+fn is_outage_code(code: &str) -> bool {
+    if code.len() == 5 {
+        // Connection, rolled back (deadlock), no resources (disk full), stopped by the operator, disk trouble, and a
+        // server that only reads for now (a standby, a failover).
+        return ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006";
+    }
+    // BUSY, LOCKED, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 9 | 10 | 13 | 14 | 15))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_outage_code;
+
+    #[test]
+    fn an_outage_is_told_from_a_mistake() {
+        for outage in ["08006", "40P01", "53100", "57P01", "57P03", "58030", "25006", "5", "13", "10", "778", "8", "14"] {
+            assert!(is_outage_code(outage), "{outage}");
+        }
+        for mistake in ["23505", "22003", "42P01", "1", "19", "2067", "1555", ""] {
+            assert!(!is_outage_code(mistake), "{mistake}");
         }
     }
 }

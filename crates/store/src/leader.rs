@@ -17,6 +17,8 @@ const LEADER_LOCK: i64 = 0x6D69_6C6C_0002;
 /// Somebody who asks whether a scheduler runs holds the file's lock for an instant; that is not a leader.
 const LOCK_ATTEMPTS: u32 = 4;
 const LOCK_AGAIN: Duration = Duration::from_millis(20);
+/// How long PostgreSQL may take to say that a session is still there, or to open one.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Held while this value lives.
 #[derive(Debug)]
@@ -48,9 +50,20 @@ impl Leadership {
     pub async fn still_held(&mut self) -> bool {
         match &mut self.hold {
             Hold::File { .. } => true,
-            Hold::Session { connection } => connection.ping().await.is_ok(),
+            Hold::Session { connection } => {
+                tokio::time::timeout(SESSION_TIMEOUT, connection.ping()).await.is_ok_and(|answer| answer.is_ok())
+            }
         }
     }
+}
+
+/// Who led last, whether or not it still does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    pub epoch: i64,
+    /// None: nobody has ever led.
+    pub job_id: Option<String>,
+    pub heartbeat_at: Option<DateTime<Utc>>,
 }
 
 impl Store {
@@ -90,6 +103,35 @@ impl Store {
         }
     }
 
+    /// Who led last.
+    pub async fn leader(&self) -> Result<Leader> {
+        let sql = "SELECT l.epoch, l.job_id, j.heartbeat_at FROM leader l LEFT JOIN job j ON j.id = l.job_id \
+                   WHERE l.id = 1";
+        let row = sql::one(self.reader(), "see who leads", sql, vec![]).await?;
+        let row =
+            row.ok_or_else(|| StoreError::NotFound { kind: "row in table", name: "leader".to_owned() })?;
+        Ok(Leader {
+            epoch: row.int("epoch")?,
+            job_id: row.opt_text("job_id")?,
+            heartbeat_at: row.opt_instant("heartbeat_at")?,
+        })
+    }
+
+    /// Closes the session that holds the leader's lock, so that another may lead: for a leader that hangs, or whose
+    /// machine is gone without a word. What it still sends is refused, because the next leader has another epoch.
+    /// Returns whether there was one; on SQLite a lock ends with its process only.
+    pub async fn unseat_leader(&self) -> Result<bool> {
+        if self.backend() == Backend::Sqlite {
+            return Ok(false);
+        }
+        let sql = "SELECT COUNT(*) AS n FROM (SELECT pg_terminate_backend(pid) AS is_ended FROM pg_locks \
+                   WHERE locktype = 'advisory' AND granted \
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                   AND (CAST(classid AS BIGINT) << 32) + CAST(objid AS BIGINT) = $1) AS sessions WHERE is_ended";
+        let row = sql::one(self.reader(), "unseat the leader", sql, values![LEADER_LOCK]).await?;
+        Ok(row.map(|row| row.int("n")).transpose()?.unwrap_or(0) > 0)
+    }
+
     async fn lock_file(&self) -> Result<Option<File>> {
         let Some(home) = &self.inner.home else {
             return Err(StoreError::Refused {
@@ -116,12 +158,15 @@ impl Store {
             attempted: "take the lead",
             source: sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(source.into())),
         };
-        let mut connection = options.clone().disable_statement_logging().connect().await.map_err(failed)?;
-        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(LEADER_LOCK)
-            .fetch_one(&mut connection)
-            .await
-            .map_err(failed)?;
-        Ok(taken.then(|| Hold::Session { connection: Box::new(connection) }))
+        let lock = async {
+            let mut connection = options.clone().disable_statement_logging().connect().await?;
+            let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                .bind(LEADER_LOCK)
+                .fetch_one(&mut connection)
+                .await?;
+            Ok(taken.then(|| Hold::Session { connection: Box::new(connection) }))
+        };
+        let locked = tokio::time::timeout(SESSION_TIMEOUT, lock).await;
+        locked.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))).map_err(failed)
     }
 }

@@ -15,11 +15,16 @@ use tokio::sync::broadcast;
 
 use crate::sql::values;
 use crate::url::DatabaseUrl;
+use crate::trouble::Troubles;
 use crate::wake::Wake;
 use crate::{Change, Result, StoreError, schema, sql};
 
 /// How long a statement waits for another process that writes (SQLite), and anybody for a free connection.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long PostgreSQL may take to accept the first connection; a command that cannot work says so then.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long anybody waits for a free or a new connection to PostgreSQL. Whoever can wait longer asks again.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A page that shows changes and is slower than this many loses the oldest.
 const CHANGES_KEPT: usize = 4096;
 /// Prepared statements of a connection.
@@ -64,6 +69,7 @@ pub(crate) struct Inner {
     /// Versions never change, so what was read once stays true.
     pub(crate) versions: Mutex<HashMap<i64, Arc<Dag>>>,
     pub(crate) mismatched_dags: AtomicU64,
+    pub(crate) troubles: Troubles,
 }
 
 impl Store {
@@ -116,6 +122,7 @@ impl Store {
             wake: Wake::default(),
             versions: Mutex::default(),
             mismatched_dags: AtomicU64::new(0),
+            troubles: Troubles::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -227,10 +234,20 @@ pub(crate) async fn postgres_pool(
     url: &DatabaseUrl,
 ) -> Result<DatabaseConnection> {
     use sqlx::ConnectOptions;
-    let pool = postgres_pool_options(connections)
-        .connect_with(options.disable_statement_logging().statement_cache_capacity(STATEMENTS_KEPT))
-        .await
-        .map_err(|source| opening(url, source))?;
+    let options = options.disable_statement_logging().statement_cache_capacity(STATEMENTS_KEPT);
+    let pool = postgres_pool_options(connections).connect_lazy_with(options.clone());
+    let reached = match tokio::time::timeout(CONNECT_TIMEOUT, pool.acquire()).await {
+        Ok(reached) => reached.map(drop),
+        // The pool tries again and again and keeps to itself why it fails.
+        Err(_) => match tokio::time::timeout(CONNECT_TIMEOUT / 5, options.connect()).await {
+            Ok(connected) => connected.map(drop),
+            Err(_) => Err(sqlx::Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            ))),
+        },
+    };
+    reached.map_err(|source| opening(url, source))?;
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
@@ -238,7 +255,7 @@ pub(crate) async fn postgres_pool(
 fn postgres_pool_options(connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(BUSY_TIMEOUT)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(|connection, facts| {
             Box::pin(async move {

@@ -9,6 +9,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::store::CONNECT_TIMEOUT;
 use crate::{Backend, Result, Store, StoreError, Tx, sql};
 
 /// In the home; its content means nothing, being written does.
@@ -95,13 +96,18 @@ impl Store {
         let task = tokio::spawn(async move {
             loop {
                 if let Some(heard) = &mut listener {
-                    while heard.recv().await.is_ok() {
+                    // Not `recv`: it makes a new connection in silence, and what was said in between would be missed.
+                    while let Ok(Some(_)) = heard.try_recv().await {
                         notify.notify_one();
                     }
-                    tracing::warn!("lost the connection that other processes wake the scheduler over");
+                    tracing::debug!("lost the connection that other processes wake the scheduler over");
+                    tokio::time::sleep(LISTEN_AGAIN / 10).await;
                 }
-                tokio::time::sleep(LISTEN_AGAIN).await;
                 listener = connect_listener(&options).await;
+                if listener.is_none() {
+                    tokio::time::sleep(LISTEN_AGAIN).await;
+                    continue;
+                }
                 // Something may have been said while nobody listened.
                 notify.notify_one();
             }
@@ -132,7 +138,7 @@ async fn notify_postgres(connection: &impl sea_orm::ConnectionTrait) -> Result<(
 }
 
 async fn connect_listener(options: &sqlx::postgres::PgConnectOptions) -> Option<PgListener> {
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(options.clone());
     let mut listener = PgListener::connect_with(&pool).await.ok()?;
     listener.ignore_pool_close_event(true);
     listener.listen(CHANNEL).await.ok()?;

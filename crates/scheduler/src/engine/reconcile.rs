@@ -20,7 +20,7 @@ impl Engine {
         now: DateTime<Utc>,
     ) -> Result<bool> {
         for finish in &batch.finishes {
-            self.in_flight.remove(&finish.completion.instance);
+            self.forget_try(&finish.completion);
             self.foreign.remove(&finish.completion.instance);
         }
         let (stale, sound): (Vec<_>, Vec<_>) =
@@ -104,7 +104,8 @@ impl Engine {
             .map(|(_, step)| RunMove { run: step.run, from: step.to, to: RunState::Queued, reason: reason.clone() })
             .collect();
         if !run_moves.is_empty() {
-            self.commit(&Batch { run_moves, ..Batch::default() }, now).await?;
+            let batch = Batch { run_moves, ..Batch::default() };
+            self.store.commit(&batch, self.options.epoch, now).await?;
         }
         Ok(())
     }

@@ -1,14 +1,70 @@
-//! Tries whose holder has died.
+//! What is found at the start, and found again after a failure: everything that is active, and tries whose holder has
+//! died.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{Completion, TryOutcome};
-use millrace_store::{Lease, Result, RunningInstance};
+use millrace_model::change::{Batch, Completion, InstanceKey, RunKey, TryOutcome};
+use millrace_model::state::TaskState;
+use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
+use millrace_situation::Situation;
+use millrace_store::{ActiveRun, Lease, Result, RunningInstance};
 
 use super::Engine;
 
 impl Engine {
+    /// Forgets the view and reads it anew. What ended here and is not committed is given to the next plan again.
+    pub(super) async fn read_again(&mut self, now: DateTime<Utc>) -> Result<()> {
+        let claims_made = self.situation.view.claims_made();
+        self.situation = Situation::new(self.store.clone());
+        self.situation.view.number_claims_after(claims_made);
+        // What is written from here on is read again because of its signal.
+        self.handled = self.store.signals().await?.into_iter().map(|signal| signal.id).collect();
+        self.situation.read_everything(now).await?;
+        for (run, dag) in self.aside.names() {
+            run.into_iter().for_each(|run| self.situation.view.remove_run(run));
+            dag.into_iter().for_each(|dag_id| self.situation.view.remove_dag(&dag_id));
+        }
+        // Others may have been unable to extend their leases for as long as this engine was unable to read them.
+        self.watches_since = now;
+        self.compare_leases(now).await?;
+        self.recover(now).await
+    }
+
+    /// Stops what was taken away from this engine, and gives again what was claimed by a commit that was never answered.
+    async fn compare_leases(&mut self, now: DateTime<Utc>) -> Result<()> {
+        let mut held: BTreeMap<InstanceKey, (String, bool)> = BTreeMap::new();
+        for RunningInstance { row, .. } in self.store.running_instances().await? {
+            let Some(lease) = row.lease.filter(|lease| lease.owner == self.options.job_id) else { continue };
+            let token = lease.token.clone();
+            if self.in_flight.get(&row.key) != Some(&token) && !self.ended.contains_key(&token) {
+                if self.situation.view.run_of(row.key).is_none() {
+                    self.read_run(row.run).await?;
+                }
+                let never_started = TryOutcome::Cancelled { reason: SHUTDOWN_REASON.to_owned() };
+                let begun = row.start_date.unwrap_or(now);
+                let never_started =
+                    Completion::new(row.key, row.try_number, lease.token, never_started, (begun, now.max(begun)));
+                self.situation.view.complete(never_started);
+            }
+            held.insert(row.key, (token, row.state == TaskState::Running));
+        }
+        for (instance, token) in &self.in_flight {
+            if held.get(instance) != Some(&(token.clone(), true)) {
+                self.executor.cancel(*instance, token, "the task was cleared, marked or given to another scheduler");
+            }
+        }
+        // The end of the others was committed, though nobody said so, or counts for nothing any more.
+        for completion in self.ended.values().cloned().collect::<Vec<_>>() {
+            if held.get(&completion.instance).is_some_and(|(token, _)| *token == completion.token) {
+                self.situation.view.complete(completion);
+            } else {
+                self.forget_try(&completion);
+            }
+        }
+        Ok(())
+    }
+
     /// Reports every try as lost whose holder is known to be dead. Those whose holder may be alive are looked at again
     /// by [`Engine::look_after_foreign`].
     pub(super) async fn recover(&mut self, now: DateTime<Utc>) -> Result<()> {
@@ -23,7 +79,8 @@ impl Engine {
                 Some(is_dead) => *is_dead,
                 None => *dead.entry(lease.owner.clone()).or_insert(self.is_dead(&lease.owner).await?),
             };
-            if is_dead || lease.expires_at <= now {
+            let is_silent = lease.expires_at <= now && self.watches_since + self.options.lease_ttl <= now;
+            if is_dead || is_silent {
                 tracing::warn!(dag = %dag_id, run = %run_id, task = %row.task_id, r#try = row.try_number, "its worker is gone");
                 let started_at = row.start_date.unwrap_or(now);
                 self.situation.view.complete(lost(row.key, row.try_number, lease, started_at, now));
@@ -36,21 +93,71 @@ impl Engine {
 
     /// Looks again at the tries that others hold, if there are any.
     pub async fn look_after_foreign(&mut self, now: DateTime<Utc>) -> Result<()> {
-        if self.foreign.is_empty() { Ok(()) } else { self.recover(now).await }
+        if self.foreign.is_empty() || self.is_in_doubt { Ok(()) } else { self.recover(now).await }
     }
 
     /// Compares the active runs with what is known of them. Everything should have come by a signal; should one have been
     /// missed, nothing waits for longer than the slow tick.
     pub async fn look_for_missed(&mut self, now: DateTime<Utc>) -> Result<()> {
+        if self.is_in_doubt {
+            return Ok(());
+        }
         self.situation.read_backfills().await?;
         for run in self.store.active_runs(now).await? {
-            if self.situation.view.run_state(run.row.key) != Some(run.row.state) {
+            let is_known = self.situation.view.run_state(run.row.key) == Some(run.row.state);
+            if !is_known && !self.aside.has_run(run.row.key) {
                 tracing::warn!(dag = %run.row.dag_id, run = %run.row.run_id, "found a run that no signal had named");
-                self.note_leases(&run);
-                self.situation.put_run(&run).await?;
+                self.put_run(&run).await?;
             }
         }
         Ok(())
+    }
+
+    /// For a leader that was replaced, once its tries have ended: the results of those that nobody else was given yet
+    /// are written down, each guarded by its own lease.
+    pub async fn hand_over(&mut self, now: DateTime<Utc>) -> Result<()> {
+        self.read_again(now).await?;
+        let limits = Limits { is_draining: true, ..self.limits() };
+        let ours: Vec<_> = plan(&mut self.situation.view, now, &limits)
+            .batch
+            .finishes
+            .into_iter()
+            .filter(|finish| finish.completion.token.starts_with(&self.options.job_id))
+            .collect();
+        self.store.commit_unled(&Batch { finishes: ours, ..Batch::default() }, now).await?;
+        self.ended.clear();
+        self.in_flight.clear();
+        Ok(())
+    }
+
+    /// Reads a run again, whatever is known of it.
+    pub(crate) async fn read_run(&mut self, key: RunKey) -> Result<()> {
+        match self.store.active_run(key).await {
+            Ok(Some(run)) => self.put_run(&run).await,
+            Ok(None) => {
+                self.situation.view.remove_run(key);
+                Ok(())
+            }
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => {
+                self.leave_run(key, &error);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn put_run(&mut self, run: &ActiveRun) -> Result<()> {
+        self.note_leases(run);
+        if self.aside.has_run(run.row.key) {
+            return Ok(());
+        }
+        match self.situation.put_run(run).await {
+            Err(error) if !error.is_transient() => {
+                self.leave_run(run.row.key, &error);
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     async fn is_dead(&self, owner: &str) -> Result<bool> {

@@ -57,7 +57,7 @@ fn options(stage: &Stage) -> SchedulerOptions {
         drain_timeout: Duration::from_millis(50),
         hostname: "here".into(),
         clock: Arc::new(stage.clock.clone()),
-        on_lead: Box::new(|| ()),
+        on_lead: Arc::new(|| ()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Is it alive.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,19 +16,35 @@ use crate::server::{Server, Shared};
 /// A scheduler that has not been heard for this long is taken for dead.
 pub(crate) const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
 
+/// How long the database may take to answer this one.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// `degraded`: the scheduler of this very process lives, but its database does not take what it writes.
 pub(crate) async fn health(State(server): State<Shared>) -> Json<Value> {
-    let (database, heartbeat) = match server.store().health().await {
-        Ok(health) => ("healthy", health.scheduler_heartbeat_at),
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the metadata database did not answer");
-            ("unhealthy", None)
-        }
+    let (problem, heartbeat) = match tokio::time::timeout(PATIENCE, server.store().health()).await {
+        Ok(Ok(health)) => (None, health.scheduler_heartbeat_at),
+        Ok(Err(error)) => (Some(error.to_string()), None),
+        Err(_) => (Some(format!("no answer within {} s", PATIENCE.as_secs())), None),
     };
-    let scheduler = if is_alive(heartbeat, server.now()) { "healthy" } else { "unhealthy" };
-    Json(json!({
+    let troubles: Vec<String> =
+        server.store().troubles().into_iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
+    let scheduler = match troubles.is_empty() {
+        false => "degraded",
+        true if is_alive(heartbeat, server.now()) => "healthy",
+        true => "unhealthy",
+    };
+    let database = if problem.is_none() { "healthy" } else { "unhealthy" };
+    let mut answer = json!({
         "metadatabase": {"status": database},
         "scheduler": {"status": scheduler, "latest_scheduler_heartbeat": optional(heartbeat)},
-    }))
+    });
+    if let Some(problem) = problem {
+        answer["metadatabase"]["problem"] = json!(problem);
+    }
+    if !troubles.is_empty() {
+        answer["scheduler"]["problem"] = json!(troubles.join("; "));
+    }
+    Json(answer)
 }
 
 fn is_alive(heartbeat: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {

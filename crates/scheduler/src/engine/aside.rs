@@ -1,0 +1,173 @@
+//! What the database refuses to take. One item that cannot be stored must not hold up all the others: its run, or its
+//! DAG, is set aside with a visible error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{Batch, Completion, RunKey, RunMove, TryOutcome};
+use millrace_model::ids::DagId;
+use millrace_model::state::RunState;
+use millrace_store::{Result, StoreError};
+
+use super::Engine;
+
+/// Runs and DAGs that are left alone until somebody changes them, each with the database's reason.
+#[derive(Default)]
+pub(super) struct Aside {
+    runs: BTreeMap<RunKey, String>,
+    dags: BTreeMap<DagId, String>,
+}
+
+impl Aside {
+    pub fn has_run(&self, run: RunKey) -> bool {
+        self.runs.contains_key(&run)
+    }
+
+    pub fn take_back_run(&mut self, run: RunKey) {
+        self.runs.remove(&run);
+    }
+
+    pub fn take_back_dag(&mut self, dag_id: &DagId) {
+        self.dags.remove(dag_id);
+    }
+
+    pub fn names(&self) -> Vec<(Option<RunKey>, Option<DagId>)> {
+        let runs = self.runs.keys().map(|run| (Some(*run), None));
+        runs.chain(self.dags.keys().map(|dag_id| (None, Some(dag_id.clone())))).collect()
+    }
+
+    pub fn text(&self) -> Option<String> {
+        let runs = self.runs.iter().map(|(run, reason)| format!("run number {run}: {reason}"));
+        let all: Vec<String> =
+            runs.chain(self.dags.iter().map(|(dag_id, reason)| format!("DAG {dag_id}: {reason}"))).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+impl Engine {
+    /// A batch was refused for something that is in it. Its parts are committed one by one; what cannot be is set aside.
+    /// The view must be read again afterwards.
+    pub(super) async fn find_culprits(&mut self, batch: &Batch, error: StoreError, now: DateTime<Utc>) -> Result<()> {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the database refuses what was planned; looking for what it is"
+        );
+        let mut found = 0;
+        for finish in &batch.finishes {
+            let alone = Batch { finishes: vec![finish.clone()], ..Batch::default() };
+            match self.probe(&alone, now).await? {
+                Ok(()) => self.forget_try(&finish.completion),
+                Err(error) => {
+                    found += 1;
+                    self.store_failure(&finish.completion, &error, now).await?;
+                }
+            }
+        }
+        for (run, part) in self.by_run(batch) {
+            if let Err(error) = self.probe(&part, now).await? {
+                found += 1;
+                self.fail_run(run, &error, now).await?;
+            }
+        }
+        let of_dags: BTreeSet<&DagId> = (batch.new_runs.iter().map(|run| &run.dag_id))
+            .chain(batch.pointers.iter().map(|pointer| &pointer.dag_id))
+            .collect();
+        for dag_id in of_dags {
+            let part = Batch {
+                new_runs: batch.new_runs.iter().filter(|run| run.dag_id == *dag_id).cloned().collect(),
+                pointers: batch.pointers.iter().filter(|pointer| pointer.dag_id == *dag_id).cloned().collect(),
+                ..Batch::default()
+            };
+            if let Err(error) = self.probe(&part, now).await? {
+                found += 1;
+                tracing::error!(dag = %dag_id, error = &error as &dyn std::error::Error, "the DAG is set aside");
+                self.aside.dags.insert(dag_id.clone(), text(&error));
+            }
+        }
+        // Nothing can be done about what cannot be found.
+        if found == 0 { Err(error) } else { Ok(()) }
+    }
+
+    /// The inner error is the part's own; the outer one ends the search.
+    async fn probe(&self, part: &Batch, now: DateTime<Utc>) -> Result<Result<(), StoreError>> {
+        match self.store.commit(part, self.options.epoch, now).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) if error.is_transient() || Self::is_deposed(&error) => Err(error),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// The batch's moves, each run's by themselves. Claims are left out: they are made anew.
+    fn by_run(&self, batch: &Batch) -> BTreeMap<RunKey, Batch> {
+        let mut parts: BTreeMap<RunKey, Batch> = BTreeMap::new();
+        for step in &batch.task_moves {
+            if let Some(run) = self.situation.view.run_of(step.instance) {
+                parts.entry(run).or_default().task_moves.push(step.clone());
+            }
+        }
+        for step in &batch.run_moves {
+            parts.entry(step.run).or_default().run_moves.push(step.clone());
+        }
+        parts
+    }
+
+    /// A result that cannot be stored is a failure of its try.
+    async fn store_failure(&mut self, completion: &Completion, error: &StoreError, now: DateTime<Utc>) -> Result<()> {
+        let outcome = TryOutcome::Failed { reason: "unstorable_result".to_owned(), retry: false };
+        if completion.outcome == outcome {
+            // It was the failure itself that was refused.
+            self.forget_try(completion);
+            if let Some(row) = self.store.instance_by_key(completion.instance).await? {
+                self.fail_run(row.run, error, now).await?;
+            }
+            return Ok(());
+        }
+        let reason = format!("its end could not be stored: {}", text(error));
+        tracing::error!(instance = completion.instance, reason, "a try's end is stored as a failure");
+        let failed = Completion {
+            error: Some(reason),
+            ..Completion::new(
+                completion.instance,
+                completion.try_number,
+                completion.token.clone(),
+                outcome,
+                (completion.started_at, completion.ended_at),
+            )
+        };
+        self.ended.insert(failed.token.clone(), failed);
+        Ok(())
+    }
+
+    async fn fail_run(&mut self, run: RunKey, error: &StoreError, now: DateTime<Utc>) -> Result<()> {
+        let reason = format!("set aside: {}", text(error));
+        for from in [RunState::Running, RunState::Queued] {
+            let step = RunMove { run, from, to: RunState::Failed, reason: Some(reason.clone()) };
+            // What cannot even be failed stays as it is, and is left alone.
+            let _ = self.probe(&Batch { run_moves: vec![step], ..Batch::default() }, now).await?;
+        }
+        self.leave_run(run, error);
+        Ok(())
+    }
+
+    /// Leaves a run alone until a signal names it.
+    pub(super) fn leave_run(&mut self, run: RunKey, error: &StoreError) {
+        self.situation.view.remove_run(run);
+        if self.aside.runs.insert(run, text(error)).is_none() {
+            tracing::error!(run, error = error as &dyn std::error::Error, "the run is set aside");
+        }
+    }
+}
+
+/// The error and its causes on one line.
+fn text(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
