@@ -108,8 +108,7 @@ impl Store {
         let sql = "SELECT l.epoch, l.job_id, j.heartbeat_at FROM leader l LEFT JOIN job j ON j.id = l.job_id \
                    WHERE l.id = 1";
         let row = sql::one(self.reader(), "see who leads", sql, vec![]).await?;
-        let row =
-            row.ok_or_else(|| StoreError::NotFound { kind: "row in table", name: "leader".to_owned() })?;
+        let row = row.ok_or_else(|| StoreError::NotFound { kind: "row in table", name: "leader".to_owned() })?;
         Ok(Leader {
             epoch: row.int("epoch")?,
             job_id: row.opt_text("job_id")?,

@@ -14,8 +14,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use tokio::sync::broadcast;
 
 use crate::sql::values;
-use crate::url::DatabaseUrl;
 use crate::trouble::Troubles;
+use crate::url::DatabaseUrl;
 use crate::wake::Wake;
 use crate::{Change, Result, StoreError, schema, sql};
 

@@ -138,7 +138,10 @@ async fn notify_postgres(connection: &impl sea_orm::ConnectionTrait) -> Result<(
 }
 
 async fn connect_listener(options: &sqlx::postgres::PgConnectOptions) -> Option<PgListener> {
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(options.clone());
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_lazy_with(options.clone());
     let mut listener = PgListener::connect_with(&pool).await.ok()?;
     listener.ignore_pool_close_event(true);
     listener.listen(CHANNEL).await.ok()?;
