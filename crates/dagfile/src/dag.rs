@@ -1,17 +1,19 @@
 //! The DAG itself: everything but its tasks' parameters.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use millrace_model::dag::{Dag, Task};
-use millrace_model::graph::Graph;
-use millrace_model::ids::DagId;
+use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
 use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
 
+use crate::dependencies;
 use crate::fields::Reader;
-use crate::task::{self, DraftTask};
+use crate::groups::{self, Written};
+use crate::source::Span;
+use crate::task;
 use crate::timetable;
 use crate::tree::{Entry, Node, NodeKind};
 
@@ -33,10 +35,11 @@ pub(crate) const KEYS: &[&str] = &[
     "params",
     "default_args",
     "tasks",
+    "groups",
 ];
 
 /// Airflow's and older names of the keys above.
-pub(crate) const ALIASES: &[(&str, &str)] = &[("schedule_interval", "schedule"), ("concurrency", "max_active_tasks")];
+pub(crate) const ALIASES: &[(&str, &str)] = &[("schedule_interval", "schedule"), ("concurrency", "max_active_tasks"), ("task_groups", "groups")];
 
 pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     if !matches!(root.kind, NodeKind::Map(_)) {
@@ -61,9 +64,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         .or_else(|| shared.and_then(|shared| shared.value.get("owner")))
         .and_then(|entry| reader.name(entry))
         .or(owner);
-    let drafts = task::read_all(reader, root, keys.get("tasks"), shared);
-    let dependencies_hold = check_graph(reader, &drafts);
-    let tasks: Vec<Task> = drafts.into_iter().filter_map(|draft| draft.task).collect();
+    let (written, drafts) = task::read_all(reader, root, (keys.get("tasks"), keys.get("groups")), shared);
+    let edges = dependencies::resolve(reader, &written);
+    let groups = groups::finished(&written);
+    let tasks = edges.as_ref().map(|edges| finished_tasks(&written, drafts, edges));
     let description = keys.get("description").and_then(|entry| reader.text(entry));
     let catchup = keys.get("catchup").and_then(|entry| reader.flag(entry)).unwrap_or(catchup);
     let max_active_tasks =
@@ -90,8 +94,9 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         tags,
         owner,
         params,
-        tasks,
-        ..Dag::new(dag_id.filter(|_| dependencies_hold)?)
+        tasks: tasks?,
+        groups,
+        ..Dag::new(dag_id?)
     })
 }
 
@@ -226,39 +231,12 @@ fn read_params(reader: &mut Reader<'_>, entry: Option<&Entry>) -> serde_json::Ma
     }
 }
 
-/// Unknown dependencies and circles. False when there is one.
-fn check_graph(reader: &mut Reader<'_>, drafts: &[DraftTask]) -> bool {
-    let ids: Vec<&str> = drafts.iter().map(|draft| draft.id.as_str()).collect();
-    let places: HashMap<&str, usize> = ids.iter().enumerate().map(|(index, id)| (*id, index)).collect();
-    let mut holds = true;
-    let mut upstream = vec![Vec::new(); drafts.len()];
-    for (index, draft) in drafts.iter().enumerate() {
-        for (name, span) in &draft.depends_on {
-            if let Some(parent) = places.get(name.as_str()) {
-                upstream[index].push(*parent);
-                continue;
-            }
-            holds = false;
-            let message = format!("task '{}' depends on '{name}', but there is no such task", draft.id);
-            let hint = match reader.nearest(name, &ids) {
-                Some(near) => Some(format!("did you mean '{near}'?")),
-                None if ids.len() <= 12 => Some(format!("the tasks are {}", ids.join(", "))),
-                None => None,
-            };
-            reader.error_with_hint("unknown-task", *span, message, hint);
-        }
-    }
-    let Err(cycle) = Graph::from_upstream(upstream) else { return holds };
-    let names: Vec<&str> = cycle.iter().map(|index| ids[*index]).collect();
-    // The circle runs downstream; its second task is the one that depends on the first.
-    if let (Some(first), Some(second)) = (cycle.first(), cycle.get(1)) {
-        let place = drafts[*second].depends_on.iter().find(|(name, _)| name == ids[*first]);
-        let span = place.map_or(drafts[*second].span, |(_, span)| *span);
-        let message = match names.len() {
-            2 => format!("task '{}' depends on itself", names[0]),
-            _ => format!("tasks depend on each other in a circle: {}", names.join(" -> ")),
-        };
-        reader.error_with_hint("cycle", span, message, "take one of these dependencies out".to_owned());
-    }
-    false
+/// The tasks that could be read, with their groups and what comes before them.
+fn finished_tasks(written: &Written<'_>, drafts: Vec<Option<Task>>, edges: &[Vec<(usize, Span)>]) -> Vec<Task> {
+    let id = |task: &usize| TaskId::new_unchecked(written.tasks[*task].id.clone());
+    let finish = |(place, task): (usize, Option<Task>)| {
+        let group = written.tasks[place].group.map(|group| TaskId::new_unchecked(written.groups[group].id.clone()));
+        Some(Task { depends_on: edges[place].iter().map(|(parent, _)| id(parent)).collect(), group, ..task? })
+    };
+    drafts.into_iter().enumerate().filter_map(finish).collect()
 }

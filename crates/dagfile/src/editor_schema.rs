@@ -21,7 +21,7 @@ pub fn dag_schema(catalogue: Catalogue) -> Value {
         "default_args".to_owned(),
         described(
             "What all tasks have unless they say otherwise; also parameters of their operators.",
-            json!({"type": ["object", "null"], "properties": shared}),
+            json!({"type": ["object", "null"], "properties": &shared}),
         ),
     );
     json!({
@@ -29,7 +29,7 @@ pub fn dag_schema(catalogue: Catalogue) -> Value {
         "title": "Millrace DAG",
         "description": "A DAG: a schedule, and tasks with dependencies.",
         "type": "object",
-        "required": ["tasks"],
+        "anyOf": [{ "required": ["tasks"] }, { "required": ["groups"] }],
         "properties": dag_properties,
         "patternProperties": { "^(x-|\\.)": true },
         "additionalProperties": false,
@@ -42,7 +42,13 @@ pub fn dag_schema(catalogue: Catalogue) -> Value {
                 "description": "A date (2024-01-31), or date and time with or without an offset. Without one it is the DAG's time zone.",
                 "type": ["string", "null"]
             },
-            "task": task_schema(catalogue)
+            "task": task_schema(catalogue),
+            "tasks": { "anyOf": [
+                { "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/definitions/task" } },
+                { "type": "array", "minItems": 1, "items": { "allOf": [{ "$ref": "#/definitions/task" }, { "required": ["task_id"] }] } }
+            ] },
+            "groups": { "type": ["object", "null"], "additionalProperties": { "$ref": "#/definitions/group" } },
+            "group": group_schema(&shared)
         }
     })
 }
@@ -120,14 +126,36 @@ fn dag_properties() -> Map<String, Value> {
             "tasks",
             described(
                 "The tasks by name, or a list of tasks with task_id.",
-                json!({ "anyOf": [
-                    { "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/definitions/task" } },
-                    { "type": "array", "minItems": 1, "items": { "allOf": [{ "$ref": "#/definitions/task" }, { "required": ["task_id"] }] } }
-                ] }),
+                json!({ "allOf": [{ "$ref": "#/definitions/tasks" }] }),
             ),
         ),
+        ("groups", described("Tasks that belong together, by the group's name.", json!({ "allOf": [{ "$ref": "#/definitions/groups" }] }))),
     ];
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+fn group_schema(shared: &Map<String, Value>) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "description": described("What its tasks do together.", json!({ "type": "string" })),
+            "depends_on": described(
+                "The tasks and groups that come before its first tasks.",
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, { "type": "null" }] }),
+            ),
+            "prefix_ids": described(
+                "Whether its tasks are called group.task.",
+                json!({ "type": "boolean", "default": true }),
+            ),
+            "default_args": described(
+                "What its tasks have unless they say otherwise.",
+                json!({ "type": ["object", "null"], "properties": shared }),
+            ),
+            "tasks": { "allOf": [{ "$ref": "#/definitions/tasks" }] },
+            "groups": { "allOf": [{ "$ref": "#/definitions/groups" }] }
+        }
+    })
 }
 
 fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
@@ -140,7 +168,7 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
         (
             "depends_on",
             described(
-                "The tasks that come before.",
+                "The tasks and groups that come before.",
                 json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, { "type": "null" }] }),
             ),
         ),

@@ -14,11 +14,13 @@
 //! May import `model`, `template` and `operator-api` only.
 
 mod dag;
+mod dependencies;
 mod diagnostic;
 mod editor_schema;
 mod execution;
 mod fields;
 mod files;
+mod groups;
 mod options;
 mod parameters;
 mod read;

@@ -1,6 +1,6 @@
 //! The tasks: what every task has, with `default_args` below.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use millrace_model::dag::Task;
 use millrace_model::ids::TaskId;
@@ -9,6 +9,7 @@ use millrace_operator_api::entry::{OperatorEntry, find};
 
 use crate::execution;
 use crate::fields::Reader;
+use crate::groups::{self, Written};
 use crate::parameters;
 use crate::source::Span;
 use crate::suggest;
@@ -40,80 +41,113 @@ pub(crate) const KEYS: &[&str] = &[
 const SHARED: &[&str] =
     &["trigger_rule", "retries", "retry_delay", "pool", "pool_slots", "priority_weight", "execution_timeout", "owner"];
 
-/// A task as far as it could be read.
-pub(crate) struct DraftTask {
+/// A task as it stands in the file.
+pub(crate) struct WrittenTask<'n> {
+    /// With the groups around it.
     pub id: String,
+    /// Of its name.
     pub span: Span,
+    pub node: &'n Node,
+    /// The innermost group around it.
+    pub group: Option<usize>,
     pub depends_on: Vec<(String, Span)>,
-    /// `None` when something is wrong with it.
-    pub task: Option<Task>,
 }
 
-pub(crate) fn read_all(
+/// Everything under `tasks` and `groups`, and for each task what could be made of it (`None` when something is wrong
+/// with it). Of tasks with the same name only the first is kept.
+pub(crate) fn read_all<'n>(
     reader: &mut Reader<'_>,
     root: &Node,
-    tasks: Option<&Entry>,
+    (tasks, groups): (Option<&'n Entry>, Option<&'n Entry>),
     shared: Option<&Entry>,
-) -> Vec<DraftTask> {
-    let shared = shared_entries(reader, shared);
-    let written = list(reader, root, tasks);
-    let shared = &known_shared(reader, shared, &written);
-    let mut drafts: Vec<DraftTask> = Vec::with_capacity(written.len());
+) -> (Written<'n>, Vec<Option<Task>>) {
+    let shared = shared.map(|entry| shared_entries(reader, entry)).unwrap_or_default();
+    let mut written = Written::default();
+    groups::collect(reader, tasks, groups, None, &mut written);
+    check_presence(reader, root, tasks, groups, &written);
+    let shared = known_shared(reader, shared, &written.tasks.iter().collect::<Vec<_>>());
+    check_group_defaults(reader, &mut written);
+    groups::check_names(reader, &written);
+    drop_repeated(reader, &mut written);
+    for task in &mut written.tasks {
+        task.depends_on = task.node.get("depends_on").map(|entry| reader.texts(entry)).unwrap_or_default();
+    }
+    let mut models = Vec::with_capacity(written.tasks.len());
+    for task in &written.tasks {
+        let model = match task.group {
+            None => read_one(reader, task, &shared),
+            group => read_one(reader, task, &written.shared(group, &shared)),
+        };
+        models.push(model);
+    }
+    (written, models)
+}
+
+fn drop_repeated(reader: &mut Reader<'_>, written: &mut Written<'_>) {
     let mut lines: HashMap<String, usize> = HashMap::new();
-    for task in written {
-        if let Some(line) = lines.insert(task.id.clone(), task.span.start.line) {
+    written.tasks.retain(|task| match lines.get(&task.id) {
+        Some(line) => {
             let message = format!("there are two tasks '{}'; the first is in line {line}", task.id);
             reader.error("duplicate-task", task.span, message);
-            continue;
+            false
         }
-        let depends_on = task.node.get("depends_on").map(|entry| reader.texts(entry)).unwrap_or_default();
-        let model = read_one(reader, &task, shared, &depends_on);
-        drafts.push(DraftTask { id: task.id, span: task.span, depends_on, task: model });
+        None => {
+            lines.insert(task.id.clone(), task.span.start.line);
+            true
+        }
+    });
+}
+
+/// What a group's `default_args` hold must be known to one of its tasks.
+fn check_group_defaults(reader: &mut Reader<'_>, written: &mut Written<'_>) {
+    for place in 0..written.groups.len() {
+        let members: Vec<&WrittenTask<'_>> =
+            written.tasks.iter().filter(|task| written.is_within(task.group, Some(place))).collect();
+        written.groups[place].shared = known_shared(reader, &written.groups[place].shared, &members);
     }
-    drafts
 }
 
-/// A task as it stands in the file.
-struct WrittenTask<'n> {
-    id: String,
-    /// Of its name.
-    span: Span,
-    node: &'n Node,
-}
-
-fn shared_entries<'n>(reader: &mut Reader<'_>, shared: Option<&'n Entry>) -> &'n [Entry] {
-    let Some(entry) = shared else { return &[] };
+pub(crate) fn shared_entries<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> &'n [Entry] {
     if !matches!(entry.value.kind, NodeKind::Map(_) | NodeKind::Null) {
         reader.wrong_type(entry, "a map");
     }
     entry.value.entries()
 }
 
+fn check_presence(
+    reader: &mut Reader<'_>,
+    root: &Node,
+    tasks: Option<&Entry>,
+    groups: Option<&Entry>,
+    written: &Written<'_>,
+) {
+    let has_groups = groups.is_some_and(|entry| !entry.value.entries().is_empty());
+    match tasks {
+        _ if has_groups || !written.tasks.is_empty() => {}
+        None => {
+            let span = Span { start: root.span.start, end: root.span.start };
+            let hint = "add tasks: and under it at least one task".to_owned();
+            reader.error_with_hint("missing-key", span, "the DAG has no 'tasks'", hint);
+        }
+        Some(entry) => {
+            if entry.value.entries().is_empty() && entry.value.items().is_empty() {
+                reader.error("empty", entry.key_span, "a DAG needs at least one task");
+            }
+        }
+    }
+}
+
 /// `tasks` as a map of ids or as a list with `task_id`.
-fn list<'n>(reader: &mut Reader<'_>, root: &Node, tasks: Option<&'n Entry>) -> Vec<WrittenTask<'n>> {
-    let Some(entry) = tasks else {
-        let span = Span { start: root.span.start, end: root.span.start };
-        reader.error_with_hint(
-            "missing-key",
-            span,
-            "the DAG has no 'tasks'",
-            "add tasks: and under it at least one task".to_owned(),
-        );
-        return Vec::new();
-    };
-    let written: Vec<WrittenTask<'n>> = match &entry.value.kind {
+pub(crate) fn list<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Vec<WrittenTask<'n>> {
+    match &entry.value.kind {
         NodeKind::Map(entries) => entries.iter().filter_map(|entry| of_map(reader, entry)).collect(),
         NodeKind::List(items) => items.iter().filter_map(|node| of_list(reader, node)).collect(),
         NodeKind::Null => Vec::new(),
         _ => {
             reader.wrong_type(entry, "a map of tasks, or a list of tasks with task_id");
-            return Vec::new();
+            Vec::new()
         }
-    };
-    if entry.value.entries().is_empty() && entry.value.items().is_empty() {
-        reader.error("empty", entry.key_span, "a DAG needs at least one task");
     }
-    written
 }
 
 fn of_map<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Option<WrittenTask<'n>> {
@@ -128,7 +162,13 @@ fn of_map<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Option<WrittenTask<'
         let message = format!("the 'task_id' differs from the name '{}' above it", entry.key);
         reader.error_with_hint("conflict", inner.value.span, message, "leave task_id out".to_owned());
     }
-    Some(WrittenTask { id: entry.key.clone(), span: entry.key_span, node: &entry.value })
+    Some(WrittenTask {
+        id: entry.key.clone(),
+        span: entry.key_span,
+        node: &entry.value,
+        group: None,
+        depends_on: Vec::new(),
+    })
 }
 
 fn of_list<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<WrittenTask<'n>> {
@@ -142,12 +182,12 @@ fn of_list<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<WrittenTask<'n
         return None;
     };
     let id = reader.name(entry)?;
-    Some(WrittenTask { id, span: entry.value.span, node })
+    Some(WrittenTask { id, span: entry.value.span, node, group: None, depends_on: Vec::new() })
 }
 
 /// `default_args` holds what tasks have, and what the operator of at least one task has. Anything else is reported and
 /// left out, so that no task is compared with it.
-fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[WrittenTask<'_>]) -> Vec<Entry> {
+fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[&WrittenTask<'_>]) -> Vec<Entry> {
     let catalogue = reader.options.catalogue;
     let mut operators: Vec<&'static OperatorEntry> =
         written.iter().filter_map(|task| find(catalogue, task.node.get("operator")?.value.as_text()?)).collect();
@@ -179,7 +219,6 @@ fn read_one(
     reader: &mut Reader<'_>,
     written: &WrittenTask<'_>,
     shared: &[Entry],
-    depends_on: &[(String, Span)],
 ) -> Option<Task> {
     let task_id =
         TaskId::parse(&written.id).map_err(|error| reader.error("bad-id", written.span, error.to_string())).ok();
@@ -203,15 +242,7 @@ fn read_one(
     let description = written.node.get("description").and_then(|entry| reader.text(entry));
     let operator = read_operator(reader, written)?;
     let parameters = parameters::read(reader, operator, &written.id, written.span, written.node, shared)?;
-    let mut upstream: Vec<TaskId> = Vec::new();
-    let mut seen: HashSet<&str> = HashSet::new();
-    for (name, _) in depends_on {
-        if seen.insert(name) {
-            upstream.push(TaskId::new_unchecked(name.clone()));
-        }
-    }
     let mut task = Task {
-        depends_on: upstream,
         trigger_rule: trigger_rule.unwrap_or_default(),
         retries: retries.unwrap_or(defaults.retries),
         retry_delay: retry_delay.unwrap_or(defaults.retry_delay),

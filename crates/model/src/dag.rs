@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::duration::Span;
 use crate::execution::{KeyLimit, WeightRule};
 use crate::ids::{DagId, TaskId};
+use crate::mapping::{Expand, TaskGroup};
 use crate::schedule::{Misfire, Schedule, Timetable, Window};
 use crate::trigger_rule::TriggerRule;
 
@@ -51,6 +52,9 @@ pub struct Dag {
     /// The first task that fails for good ends the run: what runs is stopped, what waits is skipped.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fail_fast: bool,
+    /// In the order of the file, each before the groups within it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<TaskGroup>,
     /// In the order of the file.
     pub tasks: Vec<Task>,
 }
@@ -62,6 +66,15 @@ pub struct Task {
     pub operator: String,
     #[serde(default)]
     pub depends_on: Vec<TaskId>,
+    /// The innermost group that it stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<TaskId>,
+    /// Its own items; a group around it may have some too (see [`Dag::expand_of`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<Expand>,
+    /// Names the instances of a mapped task for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_index_template: Option<String>,
     pub trigger_rule: TriggerRule,
     /// Tries after the first; attempts = retries + 1.
     pub retries: u32,
@@ -138,6 +151,7 @@ impl Dag {
             owner: None,
             params: Map::new(),
             fail_fast: false,
+            groups: Vec::new(),
             tasks: Vec::new(),
         }
     }
@@ -175,6 +189,9 @@ impl Task {
             task_id,
             operator: operator.into(),
             depends_on: Vec::new(),
+            group: None,
+            expand: None,
+            map_index_template: None,
             trigger_rule: TriggerRule::default(),
             retries: 0,
             retry_delay: Span::from_seconds(300),

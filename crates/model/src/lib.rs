@@ -17,6 +17,7 @@ pub mod graph;
 pub mod ids;
 pub mod instant;
 pub mod ledger;
+pub mod mapping;
 pub mod schedule;
 pub mod state;
 pub mod trigger_rule;

@@ -133,7 +133,8 @@ fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {
     print_text(&text)
 }
 
-/// The tasks in the order in which they may run, each with those it waits for.
+/// The tasks in the order in which they may run, each with those it waits for; a group stands where its first task may
+/// run, with its tasks under it.
 pub fn tree(dag: &Dag) -> anyhow::Result<String> {
     let graph = millrace_model::graph::Graph::of(dag)?;
     let mut depth = vec![0; dag.tasks.len()];
@@ -141,13 +142,44 @@ pub fn tree(dag: &Dag) -> anyhow::Result<String> {
         depth[*index] = graph.upstream[*index].iter().map(|parent| depth[*parent] + 1).max().unwrap_or(0);
     }
     let mut text = String::new();
-    for index in &graph.order {
+    branch(dag, &graph.order, &depth, None, 1, &mut text);
+    Ok(text)
+}
+
+/// The tasks and groups that stand directly in `within`.
+fn branch(dag: &Dag, order: &[usize], depth: &[usize], within: Option<&str>, indent: usize, text: &mut String) {
+    let members: Vec<usize> = order
+        .iter()
+        .copied()
+        .filter(|index| {
+            within.is_none_or(|id| dag.groups_of(&dag.tasks[*index]).any(|group| group.group_id.as_str() == id))
+        })
+        .collect();
+    let least = members.iter().map(|index| depth[*index]).min().unwrap_or(0);
+    let mut shown: Vec<&str> = Vec::new();
+    for index in &members {
         let task = &dag.tasks[*index];
+        let indent = indent + depth[*index] - least;
+        let inner = dag
+            .groups_of(task)
+            .take_while(|group| within.is_none_or(|id| group.group_id.as_str() != id))
+            .last();
+        if let Some(group) = inner {
+            let id = group.group_id.as_str();
+            if !shown.contains(&id) {
+                shown.push(id);
+                let about = group.description.as_ref().map(|about| format!(": {about}")).unwrap_or_default();
+                let mapped = if group.expand.is_some() { ", mapped" } else { "" };
+                text.push_str(&format!("{}[{id}] (group{mapped}){about}\n", "  ".repeat(indent)));
+                branch(dag, order, depth, Some(id), indent + 1, text);
+            }
+            continue;
+        }
         let after: Vec<&str> = task.depends_on.iter().map(|id| id.as_str()).collect();
         let after = if after.is_empty() { String::new() } else { format!(" after {}", after.join(", ")) };
-        text.push_str(&format!("{}{} ({}){after}\n", "  ".repeat(depth[*index] + 1), task.task_id, task.operator));
+        let mapped = if task.expand.is_some() { ", mapped" } else { "" };
+        text.push_str(&format!("{}{} ({}{mapped}){after}\n", "  ".repeat(indent), task.task_id, task.operator));
     }
-    Ok(text)
 }
 
 async fn set_paused(app: &App, store: &Store, dag_id: &str, paused: bool) -> anyhow::Result<()> {

@@ -7,5 +7,6 @@ mod cases;
 mod catalogue;
 mod dags;
 mod examples;
+mod groups;
 mod hostile;
 mod schema;
