@@ -39,7 +39,8 @@ pub(crate) const KEYS: &[&str] = &[
 ];
 
 /// Airflow's and older names of the keys above.
-pub(crate) const ALIASES: &[(&str, &str)] = &[("schedule_interval", "schedule"), ("concurrency", "max_active_tasks"), ("task_groups", "groups")];
+pub(crate) const ALIASES: &[(&str, &str)] =
+    &[("schedule_interval", "schedule"), ("concurrency", "max_active_tasks"), ("task_groups", "groups")];
 
 pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     if !matches!(root.kind, NodeKind::Map(_)) {

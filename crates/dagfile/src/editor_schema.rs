@@ -129,7 +129,13 @@ fn dag_properties() -> Map<String, Value> {
                 json!({ "allOf": [{ "$ref": "#/definitions/tasks" }] }),
             ),
         ),
-        ("groups", described("Tasks that belong together, by the group's name.", json!({ "allOf": [{ "$ref": "#/definitions/groups" }] }))),
+        (
+            "groups",
+            described(
+                "Tasks that belong together, by the group's name.",
+                json!({ "allOf": [{ "$ref": "#/definitions/groups" }] }),
+            ),
+        ),
     ];
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }

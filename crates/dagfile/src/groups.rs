@@ -11,8 +11,7 @@ use crate::task::{self, WrittenTask};
 use crate::tree::{Entry, Node, NodeKind};
 
 /// The keys of a group.
-pub(crate) const KEYS: &[&str] =
-    &["description", "depends_on", "prefix_ids", "default_args", "tasks", "groups"];
+pub(crate) const KEYS: &[&str] = &["description", "depends_on", "prefix_ids", "default_args", "tasks", "groups"];
 
 /// Airflow's names of the keys above.
 const ALIASES: &[(&str, &str)] =

@@ -215,11 +215,7 @@ fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[&WrittenTa
     kept
 }
 
-fn read_one(
-    reader: &mut Reader<'_>,
-    written: &WrittenTask<'_>,
-    shared: &[Entry],
-) -> Option<Task> {
+fn read_one(reader: &mut Reader<'_>, written: &WrittenTask<'_>, shared: &[Entry]) -> Option<Task> {
     let task_id =
         TaskId::parse(&written.id).map_err(|error| reader.error("bad-id", written.span, error.to_string())).ok();
     let get = |key: &str| written.node.get(key).or_else(|| shared.iter().find(|entry| entry.key == key));

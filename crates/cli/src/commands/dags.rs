@@ -160,10 +160,8 @@ fn branch(dag: &Dag, order: &[usize], depth: &[usize], within: Option<&str>, ind
     for index in &members {
         let task = &dag.tasks[*index];
         let indent = indent + depth[*index] - least;
-        let inner = dag
-            .groups_of(task)
-            .take_while(|group| within.is_none_or(|id| group.group_id.as_str() != id))
-            .last();
+        let inner =
+            dag.groups_of(task).take_while(|group| within.is_none_or(|id| group.group_id.as_str() != id)).last();
         if let Some(group) = inner {
             let id = group.group_id.as_str();
             if !shown.contains(&id) {
