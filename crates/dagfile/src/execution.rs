@@ -2,6 +2,7 @@
 
 use millrace_model::dag::Task;
 use millrace_model::execution::{KeyLimit, WeightRule};
+use millrace_template::{is_template, referenced_names};
 
 use crate::fields::Reader;
 use crate::tree::{Entry, NodeKind};
@@ -98,6 +99,21 @@ fn read_concurrency(reader: &mut Reader<'_>, entry: &Entry) -> Option<KeyLimit> 
         return None;
     };
     templates::check(reader, &key.value);
+    if let Some(name) = key.value.as_text().and_then(looked_up) {
+        let message = format!("the key of 'concurrency' can't use '{name}'");
+        let hint = "it is made before the task starts, from params, conf and dates".to_owned();
+        reader.error_with_hint("template-name", key.value.span, message, hint);
+    }
     let key = reader.name(key)?;
     Some(KeyLimit { key, limit })
+}
+
+/// A name that is looked up when a try begins.
+fn looked_up(template: &str) -> Option<&'static str> {
+    if !is_template(template) {
+        return None;
+    }
+    let names = referenced_names(template);
+    let root = |name: &String| name.split('.').next().unwrap_or_default().to_owned();
+    ["var", "conn", "ti", "task_instance", "try_number"].into_iter().find(|known| names.iter().any(|name| root(name) == *known))
 }

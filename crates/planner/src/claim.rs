@@ -3,26 +3,42 @@
 use millrace_model::change::{Assignment, Claim, RunKey};
 use millrace_model::state::TaskState;
 
-use crate::run::Rank;
+use crate::lines::Rank;
 use crate::turn::Turn;
 
 impl Turn<'_> {
-    /// Gives the executor's free slots to the ready, best rank first among those whose pool has room. A lane that does
-    /// not fit is passed over: it holds up nobody else.
+    /// Gives the executor's free slots to the ready: the heaviest first, and among equals that of the DAG of which least
+    /// is running, of the pool of which least is in use. What does not fit its pool is passed over: it holds up nobody
+    /// else, and a large task waits until so many slots are free at once.
     pub(crate) fn claim(&mut self) {
         for _ in 0..self.limits.free_slots {
-            let fitting =
-                self.view.lanes.iter().filter(|(lane, _)| self.view.free_slots(&lane.pool) >= i64::from(lane.slots));
-            let Some(rank) = fitting.filter_map(|(_, heads)| heads.first()).min().copied() else { return };
+            let fitting = self
+                .view
+                .lines
+                .fronts()
+                .filter(|(class, _)| self.view.free_slots(&class.pool) >= i64::from(class.slots))
+                .map(|(class, front)| {
+                    let in_use = self.view.used.get(&class.pool).copied().unwrap_or(0);
+                    ((front.weight, front.is_backfill, front.running, in_use), front.rank)
+                });
+            let Some((_, rank)) = fitting.min() else { return };
             self.claim_one(rank);
         }
     }
 
     fn claim_one(&mut self, rank: Rank) {
         let Rank { run: key, instance: place, .. } = rank;
-        self.view.hide(key);
+        let Some(run) = self.view.runs.get(&key) else { return };
+        let lane = run.instances[place].lane.clone();
+        self.view.lines.remove(&run.dag_id, &lane, &rank);
         self.begin_try(key, place);
-        self.view.show(key);
+        let Some(run) = self.view.runs.get(&key) else { return };
+        // Only this line has moved on, unless the run is full now: one with many lines is not shown anew for each claim.
+        if !run.has_room() {
+            self.view.hide(key);
+        } else if let Some(next) = run.ready.get(&lane).and_then(|line| line.first()) {
+            self.view.lines.insert(&run.dag_id, &lane, *next);
+        }
     }
 
     fn begin_try(&mut self, key: RunKey, place: usize) {

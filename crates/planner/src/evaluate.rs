@@ -48,6 +48,11 @@ impl Turn<'_> {
                     run.instances[instance].try_number += 1;
                     self.move_task(key, instance, TaskState::Success, None, true);
                 }
+                Decision::Run if view.key_error.is_some() => {
+                    let error = view.key_error.as_deref().unwrap_or_default();
+                    let reason = format!("the key of its concurrency can't be rendered: {error}");
+                    self.move_task(key, instance, TaskState::Failed, Some(reason), false);
+                }
                 Decision::Run => {
                     let instance_key = run.instances[instance].key;
                     if run.make_ready(instance) || run.instances[instance].state != TaskState::Scheduled {

@@ -7,6 +7,7 @@ use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::Decision;
 
+use crate::lines::LimitKey;
 use crate::run::RunView;
 use crate::turn::Limits;
 use crate::view::{View, group_key};
@@ -81,6 +82,7 @@ fn explain_place(
         occupying < limit,
         format!("{occupying} of {limit} tasks of the run are active (max_active_tasks)"),
     ));
+    conditions.extend(instance.lane.limits.iter().map(|(limit, most)| limited(view, limit, *most)));
     conditions.push(pool(view, &instance.lane.pool, instance.lane.slots));
     let used = view.occupied_slots() as usize;
     let total = used + limits.free_slots;
@@ -157,6 +159,20 @@ fn dependencies(run: &RunView, task: usize) -> Condition {
         text.push_str(&format!(" ({})", waiting.join(", ")));
     }
     Condition::new(decision == Decision::Run, text)
+}
+
+fn limited(view: &View, limit: &LimitKey, most: u32) -> Condition {
+    let used = view.lines.used(limit);
+    let text = match limit {
+        LimitKey::Task(..) => {
+            format!("{used} of {most} tries of the task are active in all runs (max_active_tis_per_dag)")
+        }
+        LimitKey::TaskInRun(..) => {
+            format!("{used} of {most} tries of the task are active in this run (max_active_tis_per_dagrun)")
+        }
+        LimitKey::Key(key) => format!("{used} of {most} tries with the key '{key}' are active (concurrency)"),
+    };
+    Condition::new(used < most, text)
 }
 
 fn pool(view: &View, name: &str, needed: u32) -> Condition {

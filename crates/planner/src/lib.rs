@@ -10,8 +10,8 @@
 //!   item was stale, reads the runs concerned again and gives them back with [`View::put_run`].
 //! - A run is looked at only when something in it changed. The cost of a turn grows with what changed and with what is
 //!   started, never with idle DAGs, waiting runs or history.
-//! - Claims stay within `max_active_tasks` of the run, the slots of the pool and those of the executor; running runs
-//!   within `max_active_runs` of their DAG or backfill.
+//! - Claims stay within `max_active_tasks` of the run, the slots of the pool, the limits of the task and of its key, and
+//!   the slots of the executor; running runs within `max_active_runs` of their DAG or backfill.
 //!
 //! May import `model` only.
 
@@ -21,6 +21,7 @@ mod create;
 mod evaluate;
 mod explain;
 mod finish;
+mod lines;
 mod requests;
 mod run;
 mod slots;
@@ -35,5 +36,5 @@ pub use finish::{MAX_LOST_WORKERS, SHUTDOWN_REASON};
 pub use requests::{BackfillRange, ManualRun, RequestError, backfill_runs, manual_run, scheduled_run_id};
 pub use run::{InstanceSnapshot, RunSnapshot};
 pub use turn::{Limits, Plan, plan};
-pub use version::DagVersion;
+pub use version::{DagVersion, KeyFacts, KeyRenderer};
 pub use view::{DagFacts, PoolFacts, View};

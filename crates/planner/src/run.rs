@@ -12,7 +12,8 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::UpstreamCounts;
 
-use crate::version::DagVersion;
+use crate::lines::{Lane, LimitKey, Rank};
+use crate::version::{DagVersion, KeyFacts};
 
 /// A run as it was read from the store.
 #[derive(Debug, Clone)]
@@ -51,26 +52,6 @@ pub struct InstanceSnapshot {
     pub token: Option<String>,
 }
 
-/// What a ready instance needs of a pool. All that need the same stand in one line, so that a large one in front never
-/// hides a small one or another pool's.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lane {
-    pub pool: Arc<str>,
-    pub slots: u32,
-}
-
-/// The order among the ready: heavy before light, normal before backfill, old before new, first in the graph before last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    pub weight: Reverse<i32>,
-    pub is_backfill: bool,
-    pub logical_date: DateTime<Utc>,
-    pub run: RunKey,
-    pub position: u32,
-    /// Index into [`RunView::instances`].
-    pub instance: usize,
-}
-
 #[derive(Debug)]
 pub(crate) struct InstanceView {
     pub key: InstanceKey,
@@ -82,6 +63,8 @@ pub(crate) struct InstanceView {
     pub generation: u32,
     pub lost_workers: u32,
     pub lane: Lane,
+    /// Why the text of its `concurrency` key is not known: it can't start.
+    pub key_error: Option<String>,
     pub priority_weight: i32,
     pub next_try_at: Option<DateTime<Utc>>,
     pub token: Option<String>,
@@ -121,7 +104,8 @@ impl RunView {
             version.dag.tasks.iter().enumerate().map(|(place, task)| (task.task_id.as_str(), place)).collect();
         let mut views: Vec<InstanceView> = instances
             .into_iter()
-            .filter_map(|instance| index.get(instance.task_id.as_str()).map(|task| InstanceView::new(instance, *task)))
+            .filter_map(|instance| index.get(instance.task_id.as_str()).map(|task| (instance, *task)))
+            .map(|(instance, task)| InstanceView::new(instance, task, &version, &facts))
             .collect();
         views.sort_by_key(|instance| (instance.task, instance.map_index));
         let mut ranges = vec![0..0; version.dag.tasks.len()];
@@ -253,7 +237,8 @@ impl RunView {
 }
 
 impl InstanceView {
-    fn new(snapshot: InstanceSnapshot, task: usize) -> Self {
+    fn new(snapshot: InstanceSnapshot, task: usize, version: &DagVersion, run: &RunFacts) -> Self {
+        let (limits, key_error) = limits_of(version, task, run, snapshot.map_index);
         Self {
             key: snapshot.key,
             task,
@@ -263,7 +248,8 @@ impl InstanceView {
             max_tries: snapshot.max_tries,
             generation: snapshot.generation,
             lost_workers: snapshot.lost_workers,
-            lane: Lane { pool: snapshot.pool.into(), slots: snapshot.pool_slots },
+            lane: Lane { pool: snapshot.pool.into(), slots: snapshot.pool_slots, limits },
+            key_error,
             priority_weight: snapshot.priority_weight,
             next_try_at: snapshot.next_try_at,
             token: snapshot.token,
@@ -271,4 +257,29 @@ impl InstanceView {
             is_ready: false,
         }
     }
+}
+
+/// What a task's tries hold besides their pool's slots, and why its key has no text if it has none.
+fn limits_of(
+    version: &DagVersion,
+    task: usize,
+    run: &RunFacts,
+    map_index: i32,
+) -> (Arc<[(LimitKey, u32)]>, Option<String>) {
+    let of_task = &version.dag.tasks[task];
+    let (mut limits, mut key_error) = (Vec::new(), None);
+    if let Some(most) = of_task.max_active_tis_per_dag {
+        limits.push((LimitKey::Task(version.dag.dag_id.clone(), of_task.task_id.clone()), most));
+    }
+    if let Some(most) = of_task.max_active_tis_per_dagrun {
+        limits.push((LimitKey::TaskInRun(run.run_key, task), most));
+    }
+    if let Some(concurrency) = &of_task.concurrency {
+        let facts = KeyFacts { template: &concurrency.key, dag: &version.dag, task: of_task, run, map_index };
+        match (version.render_key)(&facts) {
+            Ok(key) => limits.push((LimitKey::Key(key.into()), concurrency.limit)),
+            Err(error) => key_error = Some(error),
+        }
+    }
+    (limits.into(), key_error)
 }

@@ -2,10 +2,24 @@
 
 use std::sync::Arc;
 
-use millrace_model::change::NewInstance;
+use millrace_model::change::{NewInstance, RunFacts};
 use millrace_model::dag::{Dag, Task};
 use millrace_model::execution::WeightRule;
 use millrace_model::graph::{CycleError, Graph};
+
+/// What the key of a task's `concurrency` is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyFacts<'a> {
+    pub template: &'a str,
+    pub dag: &'a Dag,
+    pub task: &'a Task,
+    pub run: &'a RunFacts,
+    pub map_index: i32,
+}
+
+/// Renders the key of a task's `concurrency`, or says why it can't. Must be pure: the key is not stored, but made again
+/// from the same facts.
+pub type KeyRenderer = fn(&KeyFacts<'_>) -> Result<String, String>;
 
 /// A DAG version, its graph and the effective weight of each task. Shared by all runs that are pinned to it.
 #[derive(Debug)]
@@ -18,6 +32,7 @@ pub struct DagVersion {
     pub weights: Vec<i32>,
     /// By task index: its place in the topological order.
     pub position: Vec<u32>,
+    pub(crate) render_key: KeyRenderer,
 }
 
 impl DagVersion {
@@ -29,7 +44,14 @@ impl DagVersion {
         for (place, task) in graph.order.iter().enumerate() {
             position[*task] = place as u32;
         }
-        Ok(Self { key, dag, graph, weights, position })
+        // Without a renderer a key is the text that it is.
+        Ok(Self { key, dag, graph, weights, position, render_key: |facts| Ok(facts.template.to_owned()) })
+    }
+
+    #[must_use]
+    pub fn with_key_renderer(mut self, render_key: KeyRenderer) -> Self {
+        self.render_key = render_key;
+        self
     }
 
     /// The instances of a new run, in the order of the file, with their effective weights.

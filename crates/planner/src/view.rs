@@ -9,7 +9,8 @@ use millrace_model::ids::DagId;
 use millrace_model::schedule::{DataInterval, Schedule};
 use millrace_model::state::{RunState, TaskState};
 
-use crate::run::{InstanceSnapshot, Lane, Rank, RunSnapshot, RunView};
+use crate::lines::Lines;
+use crate::run::{InstanceSnapshot, RunSnapshot, RunView};
 use crate::version::DagVersion;
 
 /// A DAG as it was read from the store.
@@ -60,8 +61,8 @@ pub struct View {
     pub(crate) runs: BTreeMap<RunKey, RunView>,
     pub(crate) groups: BTreeMap<GroupKey, Group>,
     pub(crate) places: HashMap<InstanceKey, (RunKey, usize)>,
-    /// The first of each run that may start something, by what it needs.
-    pub(crate) lanes: BTreeMap<Lane, BTreeSet<Rank>>,
+    /// Those of each run that may start, and what holds them up.
+    pub(crate) lines: Lines,
     /// When scheduled runs are to be created.
     pub(crate) due: BTreeSet<(DateTime<Utc>, DagId)>,
     due_at: BTreeMap<DagId, DateTime<Utc>>,
@@ -135,6 +136,7 @@ impl View {
             self.places.insert(instance.key, (key, place));
             if instance.state.occupies_slot() {
                 *self.used.entry(instance.lane.pool.clone()).or_default() += i64::from(instance.lane.slots);
+                self.lines.occupy(&run.dag_id, &instance.lane, true);
             }
             if instance.state == TaskState::UpForRetry
                 && let Some(at) = instance.next_try_at
@@ -209,6 +211,7 @@ impl View {
             self.places.remove(&instance.key);
             if instance.state.occupies_slot() {
                 *self.used.entry(instance.lane.pool.clone()).or_default() -= i64::from(instance.lane.slots);
+                self.lines.occupy(&run.dag_id, &instance.lane, false);
             }
             if let Some(at) = instance.next_try_at {
                 self.retries.remove(&(at, instance.key));
@@ -327,11 +330,8 @@ impl View {
     pub(crate) fn hide(&mut self, key: RunKey) {
         let Some(run) = self.runs.get(&key) else { return };
         for (lane, line) in &run.ready {
-            if let (Some(head), Some(heads)) = (line.first(), self.lanes.get_mut(lane)) {
-                heads.remove(head);
-                if heads.is_empty() {
-                    self.lanes.remove(lane);
-                }
+            if let Some(head) = line.first() {
+                self.lines.remove(&run.dag_id, lane, head);
             }
         }
     }
@@ -344,7 +344,7 @@ impl View {
         }
         for (lane, line) in &run.ready {
             if let Some(head) = line.first() {
-                self.lanes.entry(lane.clone()).or_default().insert(*head);
+                self.lines.insert(&run.dag_id, lane, *head);
             }
         }
     }
@@ -356,6 +356,7 @@ impl View {
         let change = i64::from(state.occupies_slot()) - i64::from(view.state.occupies_slot());
         if change != 0 {
             *self.used.entry(view.lane.pool.clone()).or_default() += change * i64::from(view.lane.slots);
+            self.lines.occupy(&run.dag_id, &view.lane, change > 0);
         }
         run.set_state(instance, state);
     }

@@ -5,6 +5,7 @@
 //! Must not import: the scheduler, a worker, a face.
 
 mod explanation;
+mod keys;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +30,10 @@ impl Versions {
             return Some(version.clone());
         }
         match DagVersion::new(key, dag.clone()) {
-            Ok(version) => Some(self.known.entry(key).or_insert(Arc::new(version)).clone()),
+            Ok(version) => {
+                let version = version.with_key_renderer(keys::render);
+                Some(self.known.entry(key).or_insert(Arc::new(version)).clone())
+            }
             Err(error) => {
                 tracing::error!(dag = %dag.dag_id, version = key, %error, "a stored DAG cannot be used");
                 None

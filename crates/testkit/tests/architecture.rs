@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     // Floor 2, engines. The scheduler and the worker never import each other.
     ("operators", 2, &["operator-api", "model", "template"]),
     // The planner's view read from the store: what the scheduler leads by and what the faces explain by.
-    ("situation", 2, &["planner", "store", "model"]),
+    ("situation", 2, &["planner", "store", "model", "template"]),
     ("scheduler", 3, &["planner", "situation", "dagfile", "store", "model", "operator-api"]),
     // The masker of `settings` is what keeps secrets out of a try's log.
     ("worker", 2, &["operator-api", "template", "store", "logs", "settings", "model"]),

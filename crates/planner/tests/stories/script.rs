@@ -6,7 +6,7 @@
 //!   a
 //!   (a DAG also: fail_fast; a task also: setup, teardown, fails_run, past, past_and_downstream)
 //!   b after a,c retries 2 delay 300s rule all_done pool p slots 2 weight 5 inline
-//!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1
+//!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1 key eu:2 (with DATE for the run's date)
 //! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
 //! at 2024-01-04T00:00          trigger d       pause d       unpause d
 //! ok d 2024-01-01 a            fail, fail! (no retry), skip, lost, stop REASON: a running try ends
@@ -22,12 +22,13 @@ use chrono_tz::Tz;
 use millrace_model::change::{Batch, Completion, InstanceKey, NewRun, RunKey, TryOutcome};
 use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
 use millrace_model::duration::parse_duration;
+use millrace_model::execution::KeyLimit;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
 use millrace_model::schedule::{Misfire, Schedule};
 use millrace_model::state::RunState;
 use millrace_planner::{
-    DagFacts, DagVersion, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run, plan,
+    DagFacts, DagVersion, KeyFacts, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run, plan,
 };
 use serde_json::json;
 
@@ -287,7 +288,7 @@ impl Stage {
         let known = self.view.dag(&DagId::new_unchecked(id));
         let version = match known.filter(|_| !is_new) {
             Some(facts) => facts.version.clone(),
-            None => Arc::new(DagVersion::new(self.versions, Arc::new(dag)).unwrap()),
+            None => Arc::new(DagVersion::new(self.versions, Arc::new(dag)).unwrap().with_key_renderer(render_key)),
         };
         let (last_interval, pointer) = known.map_or((None, None), |facts| (facts.last_interval, facts.pointer));
         self.view.put_dag(DagFacts { version, is_paused, is_stale: false, last_interval, pointer });
@@ -355,6 +356,13 @@ fn read_misfire(text: &str) -> Misfire {
     }
 }
 
+fn render_key(facts: &KeyFacts<'_>) -> Result<String, String> {
+    match facts.template {
+        "ERROR" => Err("params has no 'region'".into()),
+        template => Ok(template.replace("DATE", &facts.run.logical_date.format("%m-%d").to_string())),
+    }
+}
+
 fn read_task(line: &str) -> Task {
     let mut words = line.trim().trim_start_matches("- ").split_whitespace();
     let mut task = Task { ..Task::new(TaskId::new_unchecked(words.next().unwrap()), "noop") };
@@ -380,6 +388,11 @@ fn read_task(line: &str) -> Task {
             "rule_of_weight" => task.weight_rule = serde_json::from_value(json!(value)).unwrap(),
             "per_dag" => task.max_active_tis_per_dag = Some(value.parse().unwrap()),
             "per_run" => task.max_active_tis_per_dagrun = Some(value.parse().unwrap()),
+            // The key may be made of the run's date: DATE.
+            "key" => {
+                let (key, limit) = value.split_once(':').unwrap_or((value, "1"));
+                task.concurrency = Some(KeyLimit { key: key.into(), limit: limit.parse().unwrap() });
+            }
             "retries" => task.retries = value.parse().unwrap(),
             "delay" => task.retry_delay = parse_duration(value).unwrap(),
             "rule" => task.trigger_rule = serde_json::from_value(json!(value)).unwrap(),

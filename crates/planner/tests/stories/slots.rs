@@ -163,3 +163,221 @@ fn case_73_a_full_pool_hides_no_other_pool() {
         ),
     );
 }
+
+#[test]
+fn a_dag_with_many_ready_tasks_shares_with_one_that_has_few() {
+    let many: String = (0..50).map(|n| format!("- a{n} rule_of_weight absolute\n")).collect();
+    let script = format!(
+        "dag many none tasks 99
+         {many}
+         dag few none
+         - b1
+         - b2
+         executor 4
+         at 2024-01-02
+         trigger many
+         trigger few
+         ok many 2024-01-02 a0
+         ok many 2024-01-02 a1
+         ok many 2024-01-02 a2"
+    );
+    let waiting: String = (4..50).map(|n| format!("many/2024-01-02/a{n} scheduled\n")).collect();
+    check(
+        &script,
+        &format!(
+            "at 2024-01-02:
+             trigger many:
+             run many/2024-01-02 running
+             {waiting}
+             many/2024-01-02/a0 try 1
+             many/2024-01-02/a1 try 1
+             many/2024-01-02/a2 try 1
+             many/2024-01-02/a3 try 1
+             trigger few:
+             run few/2024-01-02 running
+             few/2024-01-02/b1 scheduled
+             few/2024-01-02/b2 scheduled
+             ok many 2024-01-02 a0:
+             many/2024-01-02/a0 success
+             few/2024-01-02/b1 try 1
+             ok many 2024-01-02 a1:
+             many/2024-01-02/a1 success
+             few/2024-01-02/b2 try 1
+             ok many 2024-01-02 a2:
+             many/2024-01-02/a2 success
+             many/2024-01-02/a4 try 1"
+        ),
+    );
+}
+
+#[test]
+fn priority_comes_before_fairness() {
+    check(
+        "dag heavy none
+         - a weight 5 rule_of_weight absolute
+         - b weight 5 rule_of_weight absolute
+         dag light none
+         - c
+         executor 0
+         at 2024-01-02
+         trigger light
+         trigger heavy
+         executor 2
+         turn",
+        "at 2024-01-02:
+         trigger light:
+         run light/2024-01-02 running
+         light/2024-01-02/c scheduled
+         trigger heavy:
+         run heavy/2024-01-02 running
+         heavy/2024-01-02/a scheduled
+         heavy/2024-01-02/b scheduled
+         turn:
+         heavy/2024-01-02/a try 1
+         heavy/2024-01-02/b try 1",
+    );
+}
+
+#[test]
+fn the_pool_of_which_less_is_in_use_goes_first_among_equals() {
+    check(
+        "pool p 9
+         pool q 9
+         dag d none
+         - a pool p
+         - b pool p
+         - c pool q
+         executor 2
+         at 2024-01-02
+         trigger d",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/b scheduled
+         d/2024-01-02/a try 1
+         d/2024-01-02/c try 1",
+    );
+}
+
+#[test]
+fn max_active_tis_per_dag_counts_over_all_runs() {
+    check(
+        "dag d @daily from 2024-01-01 catchup
+         - a per_dag 1
+         - b
+         at 2024-01-03
+         why d 2024-01-02 a
+         ok d 2024-01-01 a",
+        "at 2024-01-03:
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         create d scheduled__2024-01-02T00:00:00+00:00 running
+         d/2024-01-02/a scheduled
+         d/2024-01-01/a try 1
+         d/2024-01-01/b try 1
+         d/2024-01-02/b try 1
+         wake 2024-01-04T00:00:00
+         why d 2024-01-02 a: no, 1 of 1 tries of the task are active in all runs (max_active_tis_per_dag)
+         ok d 2024-01-01 a:
+         d/2024-01-01/a success
+         d/2024-01-02/a try 1
+         wake 2024-01-04T00:00:00",
+    );
+}
+
+#[test]
+fn a_concurrency_key_is_shared_by_all_tasks_dags_and_runs_whose_keys_are_the_same_text() {
+    check(
+        "dag d none
+         - a key eu
+         - b key us
+         dag e none
+         - c key eu
+         - d key DATE
+         at 2024-01-02
+         trigger d
+         trigger e
+         why e 2024-01-02 c
+         ok d 2024-01-02 b
+         ok d 2024-01-02 a",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         d/2024-01-02/b try 1
+         trigger e:
+         run e/2024-01-02 running
+         e/2024-01-02/c scheduled
+         e/2024-01-02/d try 1
+         why e 2024-01-02 c: no, 1 of 1 tries with the key 'eu' are active (concurrency)
+         ok d 2024-01-02 b:
+         d/2024-01-02/b success
+         ok d 2024-01-02 a:
+         d/2024-01-02/a success
+         run d/2024-01-02 success
+         e/2024-01-02/c try 1",
+    );
+}
+
+#[test]
+fn what_waits_for_a_key_goes_on_when_its_holder_leaves_in_any_way() {
+    check(
+        "dag d none
+         - a key k retries 1
+         dag e none
+         - b key k weight 3
+         - c key k
+         at 2024-01-02
+         trigger d
+         trigger e
+         fail d 2024-01-02 a
+         lost e 2024-01-02 b
+         pause e
+         ok e 2024-01-02 b
+         at 2024-01-02T00:06
+         unpause e
+         ok d 2024-01-02 a",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         trigger e:
+         run e/2024-01-02 running
+         e/2024-01-02/b scheduled
+         e/2024-01-02/c scheduled
+         fail d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry until 00:05:00
+         e/2024-01-02/b try 1
+         wake 2024-01-02T00:05:00.000001
+         lost e 2024-01-02 b:
+         e/2024-01-02/b up_for_retry uncounted (lost_worker)
+         e/2024-01-02/b try 2
+         wake 2024-01-02T00:05:00.000001
+         pause e:
+         wake 2024-01-02T00:05:00.000001
+         ok e 2024-01-02 b:
+         e/2024-01-02/b success
+         wake 2024-01-02T00:05:00.000001
+         at 2024-01-02T00:06:
+         d/2024-01-02/a try 2
+         unpause e:
+         ok d 2024-01-02 a:
+         d/2024-01-02/a success
+         run d/2024-01-02 success
+         e/2024-01-02/c try 1",
+    );
+}
+
+#[test]
+fn a_key_that_cannot_be_made_is_a_failure_and_not_a_wait_for_ever() {
+    check(
+        "dag d none
+         - a key ERROR
+         at 2024-01-02
+         trigger d",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a failed (the key of its concurrency can't be rendered: params has no 'region')
+         run d/2024-01-02 failed (task_failure)",
+    );
+}
