@@ -115,5 +115,7 @@ fn looked_up(template: &str) -> Option<&'static str> {
     }
     let names = referenced_names(template);
     let root = |name: &String| name.split('.').next().unwrap_or_default().to_owned();
-    ["var", "conn", "ti", "task_instance", "try_number"].into_iter().find(|known| names.iter().any(|name| root(name) == *known))
+    ["var", "conn", "ti", "task_instance", "try_number"]
+        .into_iter()
+        .find(|known| names.iter().any(|name| root(name) == *known))
 }

@@ -189,6 +189,9 @@ fn pool(view: &View, name: &str, needed: u32) -> Condition {
         );
     }
     let used = view.used.get(name).copied().unwrap_or(0);
-    let text = format!("pool {name}: {used} of {} slots are in use, the task needs {needed}", facts.slots);
+    let mut text = format!("pool {name}: {used} of {} slots are in use, the task needs {needed}", facts.slots);
+    if used < facts.slots && used + i64::from(needed) > facts.slots {
+        text.push_str(" at once; what needs fewer starts before it");
+    }
     Condition::new(used + i64::from(needed) <= facts.slots, text)
 }

@@ -28,7 +28,8 @@ use millrace_model::instant::parse_instant;
 use millrace_model::schedule::{Misfire, Schedule};
 use millrace_model::state::RunState;
 use millrace_planner::{
-    DagFacts, DagVersion, KeyFacts, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run, plan,
+    DagFacts, DagVersion, KeyFacts, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run,
+    plan,
 };
 use serde_json::json;
 

@@ -96,17 +96,19 @@ fn case_70_a_task_that_does_not_fit_its_pool_holds_up_nobody() {
          trigger d
          why d 2024-01-02 big
          ok d 2024-01-02 first
+         why d 2024-01-02 big
          ok d 2024-01-02 small",
         "at 2024-01-02:
          trigger d:
          run d/2024-01-02 running
          d/2024-01-02/big scheduled
          d/2024-01-02/first try 1
-         d/2024-01-02/small try 1
          d/2024-01-02/other try 1
+         d/2024-01-02/small try 1
          why d 2024-01-02 big: no, pool p: 2 of 2 slots are in use, the task needs 2
          ok d 2024-01-02 first:
          d/2024-01-02/first success
+         why d 2024-01-02 big: no, pool p: 1 of 2 slots are in use, the task needs 2 at once; what needs fewer starts before it
          ok d 2024-01-02 small:
          d/2024-01-02/small success
          d/2024-01-02/big try 1",
@@ -140,17 +142,17 @@ fn case_71_a_task_that_can_never_run_says_so() {
 
 #[test]
 fn case_73_a_full_pool_hides_no_other_pool() {
-    let many: String = (0..300).map(|n| format!("- a{n} pool full weight 99\n")).collect();
+    let many: String = (0..1000).map(|n| format!("- a{n} pool full weight 99\n")).collect();
     let script = format!(
         "pool full 1
-         dag d none tasks 999
+         dag d none tasks 2000
          {many}
          - free pool open
          pool open 1
          at 2024-01-02
          trigger d"
     );
-    let waiting: String = (1..300).map(|n| format!("d/2024-01-02/a{n} scheduled\n")).collect();
+    let waiting: String = (1..1000).map(|n| format!("d/2024-01-02/a{n} scheduled\n")).collect();
     check(
         &script,
         &format!(
@@ -377,7 +379,7 @@ fn a_key_that_cannot_be_made_is_a_failure_and_not_a_wait_for_ever() {
         "at 2024-01-02:
          trigger d:
          run d/2024-01-02 running
-         d/2024-01-02/a failed (the key of its concurrency can't be rendered: params has no 'region')
-         run d/2024-01-02 failed (task_failure)",
+         run d/2024-01-02 failed (task_failure)
+         d/2024-01-02/a failed (the key of its concurrency can't be rendered: params has no 'region')",
     );
 }
