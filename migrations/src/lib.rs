@@ -13,6 +13,7 @@ mod m0002_settings_and_people;
 mod m0003_processes;
 mod m0004_time;
 mod m0005_dependencies;
+mod m0008_state_changes;
 
 use sea_orm_migration::MigrationTrait;
 pub use sea_orm_migration::{MigratorTrait, sea_orm};
@@ -26,6 +27,7 @@ pub const KNOWN: &[(&str, &str)] = &[
     (m0003_processes::NAME, m0003_processes::DESCRIPTION),
     (m0004_time::NAME, m0004_time::DESCRIPTION),
     (m0005_dependencies::NAME, m0005_dependencies::DESCRIPTION),
+    (m0008_state_changes::NAME, m0008_state_changes::DESCRIPTION),
 ];
 
 #[async_trait::async_trait]
@@ -37,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_processes::Migration),
             Box::new(m0004_time::Migration),
             Box::new(m0005_dependencies::Migration),
+            Box::new(m0008_state_changes::Migration),
         ]
     }
 }
@@ -49,6 +52,7 @@ pub fn show_sql(backend: sea_orm::DbBackend) -> String {
         m0003_processes::UP,
         m0004_time::UP,
         m0005_dependencies::UP,
+        m0008_state_changes::UP,
     ]
     .iter()
     .zip(KNOWN)

@@ -19,5 +19,6 @@ pub mod instant;
 pub mod ledger;
 pub mod mapping;
 pub mod schedule;
+pub mod selection;
 pub mod state;
 pub mod trigger_rule;

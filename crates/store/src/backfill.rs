@@ -8,10 +8,12 @@ use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::{RunState, RunType, TaskState};
 use serde_json::{Map, Value, json};
 
-use crate::clear::{apply_clear, instances_in, pin_to_version, plan_clear};
+use crate::clear::{apply_clear, plan_clear, queue_again};
 use crate::commit::new_runs;
 use crate::mark::set_states;
+use crate::repin::{NewestVersion, pin_to_version};
 use crate::run::read_run;
+use crate::scope::instances_of;
 use crate::sql::{Kind, Row, micros, values};
 use crate::{AuditRow, ClearedInstance, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
 
@@ -203,20 +205,20 @@ impl Store {
                    WHERE backfill_id = $1 AND state = 'queued' RETURNING id";
         let mut runs = sql::ids(&tx.inner, "fail queued runs", sql, values![backfill_key, REASON, micros(now)]).await?;
         runs.sort_unstable();
-        let mut touched = Vec::new();
-        for run in &runs {
-            let waiting = instances_in(&tx, *run).await?.into_iter().filter(|it| !it.state.is_finished());
-            let steps = waiting
-                .map(|it| ClearedInstance {
-                    instance: it.key,
-                    task_id: it.task_id,
-                    map_index: it.map_index,
-                    from: it.state,
-                    to: TaskState::Skipped,
-                })
-                .collect();
-            touched.extend(set_states(&tx, steps, REASON, now).await?.into_iter().map(|it| it.instance));
-        }
+        let instances = instances_of(&tx, &runs).await?.into_values().flatten();
+        let waiting = instances.filter(|it| !it.state.is_finished());
+        let steps = waiting
+            .map(|it| ClearedInstance {
+                run: it.run,
+                instance: it.key,
+                task_id: it.task_id,
+                map_index: it.map_index,
+                from: it.state,
+                to: TaskState::Skipped,
+            })
+            .collect();
+        let skipped = set_states(&tx, steps, REASON, now).await?;
+        let touched: Vec<InstanceKey> = skipped.into_iter().map(|it| it.instance).collect();
         let details = json!({ "backfill": backfill_key, "failed_runs": runs.len() });
         tx.audit(&AuditRow::new(actor, "backfill_cancelled", details, now).on_dag(dag_id.as_str())).await?;
         tx.signal(SignalKind::BackfillChanged, Some(&dag_id), None, now).await?;
@@ -331,7 +333,8 @@ async fn take_over(
     now: DateTime<Utc>,
 ) -> Result<Vec<InstanceKey>> {
     if old.version_key != new.version_key {
-        pin_to_version(tx, old.key, new).await?;
+        let newest = NewestVersion { version_key: new.version_key, tasks: new.tasks.clone() };
+        pin_to_version(tx, old, &newest, now).await?;
     }
     let sql = "UPDATE dag_run SET run_type = 'backfill', backfill_id = $2, backfill_ordinal = $3, conf = $4 \
                WHERE id = $1";
@@ -339,13 +342,11 @@ async fn take_over(
     let ordinal = i64::try_from(ordinal).unwrap_or(i64::MAX);
     sql::run(&tx.inner, "give a run to a backfill", sql, values![old.key, key, ordinal, conf]).await?;
     let dag = tx.store.dag_version_in(&tx.inner, new.version_key).await?;
-    let plan = plan_clear(instances_in(tx, old.key).await?, &dag, |it| dag.task(it.task_id.as_str()).is_some());
-    let report = apply_clear(tx, old, plan, now).await?;
-    if !report.run_queued {
-        // It had no instance to clear, and still is to run.
-        crate::clear::queue_again(tx, old.key, now).await?;
-    }
-    Ok(report.cleared.into_iter().map(|it| it.instance).collect())
+    let instances = instances_of(tx, &[old.key]).await?.remove(&old.key).unwrap_or_default();
+    let plan = plan_clear(instances.iter().filter(|it| dag.task(it.task_id.as_str()).is_some()), &dag);
+    let cleared = apply_clear(tx, plan, now).await?;
+    queue_again(tx, &[old.key], now).await?;
+    Ok(cleared.into_iter().map(|it| it.instance).collect())
 }
 
 /// Those whose runs have all finished. Returns their keys.

@@ -1,78 +1,222 @@
 //! Clearing: task instances run again, with their history kept.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{InstanceKey, NewRun, RunKey};
+use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::dag::Dag;
-use millrace_model::ids::TaskId;
-use millrace_model::state::TaskState;
+use millrace_model::ids::{RunId, TaskId};
+use millrace_model::selection::TaskChoice;
+use millrace_model::state::{RunState, TaskState};
 use serde_json::json;
 
-use crate::commit::new_runs::INSTANCE_COLUMNS;
-use crate::instance::{INSTANCE_SELECT, read_instance};
-use crate::run::run_in;
+use crate::commit::moves::close_open_tries;
+use crate::repin::{NewestVersion, is_partial, pin_to_version};
+use crate::scope::{Purpose, ScopedRun, Selection, runs_of};
 use crate::sql::{Kind, micros, values};
-use crate::{AuditRow, InstanceRow, Result, RunRow, SignalKind, Store, Tx, changes, sql};
+use crate::{AuditRow, InstanceRow, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClearRequest {
-    pub run: RunKey,
-    /// The tasks to clear, in every map index; whoever asks has added downstream tasks. Empty: the whole run.
-    pub task_ids: Vec<TaskId>,
-    /// Only those in `failed` or `upstream_failed`.
-    pub only_failed: bool,
+    pub selection: Selection,
+    /// Finished runs are not queued again: what is cleared waits until somebody does that.
+    pub keeps_run_state: bool,
+    /// Refuse, and change nothing, when one of the instances is running.
+    pub refuses_running: bool,
+    /// Give the runs to this version first.
+    pub newest: Option<NewestVersion>,
+    /// Becomes the note of the runs.
+    pub note: Option<String>,
     /// Changes nothing, and reports what it would change.
     pub dry_run: bool,
     pub actor: String,
 }
 
+impl ClearRequest {
+    pub fn new(selection: Selection, actor: impl Into<String>) -> Self {
+        Self {
+            selection,
+            keeps_run_state: false,
+            refuses_running: false,
+            newest: None,
+            note: None,
+            dry_run: false,
+            actor: actor.into(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearedInstance {
+    pub run: RunKey,
     pub instance: InstanceKey,
     pub task_id: TaskId,
     pub map_index: i32,
     pub from: TaskState,
-    /// `none`, or `restarting` if it ran.
+    /// `none`; `restarting` if it ran; `removed` if its task is gone from the DAG.
     pub to: TaskState,
+}
+
+/// A run in which something changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TouchedRun {
+    pub run: RunKey,
+    pub run_id: RunId,
+    pub logical_date: DateTime<Utc>,
+    /// Its state before.
+    pub from: RunState,
+    /// It had finished and was queued again.
+    pub queued: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClearReport {
     /// Without those that had nothing to clear (`none`, or being cleared already).
     pub cleared: Vec<ClearedInstance>,
-    /// The run had finished and was queued again.
-    pub run_queued: bool,
+    /// By logical date.
+    pub runs: Vec<TouchedRun>,
+}
+
+impl ClearReport {
+    pub fn run(&self, key: RunKey) -> Option<&TouchedRun> {
+        self.runs.iter().find(|run| run.run == key)
+    }
+
+    pub fn queued(&self) -> usize {
+        self.runs.iter().filter(|run| run.queued).count()
+    }
 }
 
 impl Store {
+    /// Errors: `NotFound` for a named task that no selected run has; `Refused` when one runs and must not.
     pub async fn clear_instances(&self, request: &ClearRequest, now: DateTime<Utc>) -> Result<ClearReport> {
         let tx = self.begin_in_turn("clear task instances").await?;
-        let run = run_in(&tx.inner, request.run).await?;
-        let dag = self.dag_version_in(&tx.inner, run.version_key).await?;
-        let plan = plan_clear(instances_in(&tx, run.key).await?, &dag, |instance| {
-            (request.task_ids.is_empty() || request.task_ids.contains(&instance.task_id))
-                && (!request.only_failed || instance.state.is_failure())
-        });
-        if request.dry_run {
-            let run_queued = !plan.is_empty() && run.state.is_finished();
-            let cleared = plan.into_iter().map(|step| step.cleared).collect();
-            return Ok(ClearReport { cleared, run_queued });
+        if let Some(newest) = &request.newest {
+            let Selection { runs, past, future, .. } = &request.selection;
+            for run in runs_of(&tx, runs, *past, *future).await? {
+                // A run of some tasks only has them by its version.
+                if run.version_key != newest.version_key && !is_partial(&tx, &run).await? {
+                    pin_to_version(&tx, &run, newest, now).await?;
+                }
+            }
         }
-        let report = apply_clear(&tx, &run, plan, now).await?;
-        if report.cleared.is_empty() {
+        let runs = self.scope(&tx, &request.selection, Purpose::Clear).await?;
+        let report = clear_in(&tx, &runs, request, now).await?;
+        // A dry run does the same, and takes it back.
+        if request.dry_run || report.runs.is_empty() {
             return Ok(report);
         }
-        let tasks: Vec<&str> = report.cleared.iter().map(|it| it.task_id.as_str()).collect();
-        let details = json!({ "tasks": tasks, "only_failed": request.only_failed, "run_queued": report.run_queued });
-        let row = AuditRow::new(&request.actor, "clear", details, now);
-        tx.audit(&row.on_run(run.dag_id.as_str(), run.run_id.as_str())).await?;
-        tx.signal(SignalKind::RunChanged, Some(&run.dag_id), Some(run.key), now).await?;
-        let instances: Vec<InstanceKey> = report.cleared.iter().map(|it| it.instance).collect();
-        changes::collect(&tx, &[run.key], &instances).await?;
+        record(&tx, &runs, &report, request, now).await?;
         tx.commit().await?;
         Ok(report)
     }
+}
+
+async fn clear_in(tx: &Tx, runs: &[ScopedRun], request: &ClearRequest, now: DateTime<Utc>) -> Result<ClearReport> {
+    let selection = &request.selection;
+    let mut plan = Vec::new();
+    let mut wanted: Vec<RunKey> = Vec::new();
+    for run in runs {
+        let selected: Vec<&InstanceRow> = run.instances.iter().filter(|it| run.is_selected(selection, it)).collect();
+        if let Some(running) = selected.iter().find(|it| it.state == TaskState::Running && request.refuses_running) {
+            let reason = format!("{} is running in the run {}", running.task_id, run.row.run_id);
+            return Err(StoreError::Refused { attempted: "clear task instances", reason });
+        }
+        // One that waits in a finished run needs its run again and nothing else; so does a run without instances.
+        let waits = selected.iter().any(|it| it.state == TaskState::None) || selection.is_whole();
+        if waits && run.row.state.is_finished() {
+            wanted.push(run.row.key);
+        }
+        plan.extend(plan_clear(selected, &run.dag));
+    }
+    let cleared = apply_clear(tx, plan, now).await?;
+    wanted.extend(cleared.iter().map(|it| it.run));
+    let queued: HashSet<RunKey> = match request.keeps_run_state {
+        true => HashSet::new(),
+        false => queue_again(tx, &wanted, now).await?.into_iter().collect(),
+    };
+    let touched: HashSet<RunKey> = cleared.iter().map(|it| it.run).chain(queued.iter().copied()).collect();
+    let runs = runs.iter().map(|run| &run.row).filter(|run| touched.contains(&run.key));
+    let runs = runs.map(|run| TouchedRun::of(run, queued.contains(&run.key))).collect();
+    Ok(ClearReport { cleared, runs })
+}
+
+impl TouchedRun {
+    pub(crate) fn of(run: &RunRow, queued: bool) -> Self {
+        Self { run: run.key, run_id: run.run_id.clone(), logical_date: run.logical_date, from: run.state, queued }
+    }
+}
+
+async fn record(
+    tx: &Tx,
+    runs: &[ScopedRun],
+    report: &ClearReport,
+    request: &ClearRequest,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let keys: Vec<RunKey> = report.runs.iter().map(|run| run.run).collect();
+    if let Some(note) = &request.note {
+        crate::note::write(tx, &keys, Some(note)).await?;
+    }
+    let details = json!({
+        "only_failed": request.selection.only_failed,
+        "runs_queued": report.queued(),
+        "newest_version": request.newest.is_some(),
+    });
+    audit_change(tx, &request.actor, "clear", details, (runs, &keys, &report.cleared), now).await?;
+    tell(tx, runs, &keys, report.cleared.iter(), now).await
+}
+
+/// How many names a row of the audit log spells out.
+const NAMES_IN_AUDIT: usize = 50;
+
+/// One row, with the runs and tasks that were touched and how many they are.
+pub(crate) async fn audit_change(
+    tx: &Tx,
+    actor: &str,
+    action: &str,
+    mut details: serde_json::Value,
+    (runs, keys, changed): (&[ScopedRun], &[RunKey], &[ClearedInstance]),
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let touched: Vec<&RunRow> = runs.iter().map(|run| &run.row).filter(|run| keys.contains(&run.key)).collect();
+    let Some(first) = touched.first() else { return Ok(()) };
+    let mut tasks: Vec<&str> = Vec::new();
+    for it in changed {
+        if !tasks.contains(&it.task_id.as_str()) && tasks.len() < NAMES_IN_AUDIT {
+            tasks.push(it.task_id.as_str());
+        }
+    }
+    let names: Vec<&str> = touched.iter().take(NAMES_IN_AUDIT).map(|run| run.run_id.as_str()).collect();
+    if let Some(fields) = details.as_object_mut() {
+        fields.insert("tasks".to_owned(), json!(tasks));
+        fields.insert("instances".to_owned(), json!(changed.len()));
+        if touched.len() > 1 {
+            fields.insert("runs".to_owned(), json!(names));
+            fields.insert("run_count".to_owned(), json!(touched.len()));
+        }
+    }
+    let row = AuditRow::new(actor, action, details, now);
+    let row = match touched.len() {
+        1 => row.on_run(first.dag_id.as_str(), first.run_id.as_str()),
+        _ => row.on_dag(first.dag_id.as_str()),
+    };
+    tx.audit(&row).await
+}
+
+/// Tells the scheduler and whoever watches.
+pub(crate) async fn tell(
+    tx: &Tx,
+    runs: &[ScopedRun],
+    keys: &[RunKey],
+    changed: impl Iterator<Item = &ClearedInstance>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    for run in runs.iter().map(|run| &run.row).filter(|run| keys.contains(&run.key)) {
+        tx.signal(SignalKind::RunChanged, Some(&run.dag_id), Some(run.key), now).await?;
+    }
+    let instances: Vec<InstanceKey> = changed.map(|it| it.instance).collect();
+    changes::collect(tx, keys, &instances).await
 }
 
 /// One instance to clear, and the budget of tries that it gets.
@@ -81,47 +225,39 @@ pub(crate) struct ClearStep {
     max_tries: u32,
 }
 
-pub(crate) async fn instances_in(tx: &Tx, run: RunKey) -> Result<Vec<InstanceRow>> {
-    let sql = format!("{INSTANCE_SELECT} WHERE i.run_id = $1 ORDER BY i.id");
-    let rows = sql::all(&tx.inner, "read task instances", sql, values![run]).await?;
-    rows.iter().map(read_instance).collect()
-}
-
 /// What is `none` has nothing to clear, and what is `restarting` is being cleared.
-pub(crate) fn plan_clear(
-    instances: Vec<InstanceRow>,
-    dag: &Dag,
-    wanted: impl Fn(&InstanceRow) -> bool,
-) -> Vec<ClearStep> {
-    instances
-        .into_iter()
-        .filter(|it| !matches!(it.state, TaskState::None | TaskState::Restarting) && wanted(it))
-        .map(|instance| ClearStep {
-            max_tries: match dag.task(instance.task_id.as_str()) {
+pub(crate) fn plan_clear<'a>(instances: impl IntoIterator<Item = &'a InstanceRow>, dag: &Dag) -> Vec<ClearStep> {
+    let step = |instance: &InstanceRow| {
+        let task = dag.task(instance.task_id.as_str());
+        ClearStep {
+            max_tries: match task {
                 Some(task) => instance.try_number + task.retries,
-                // Gone from the DAG: nobody knows its retries any more.
+                // Nobody knows its retries any more.
                 None => instance.max_tries.max(instance.try_number),
             },
             cleared: ClearedInstance {
+                run: instance.run,
                 instance: instance.key,
-                task_id: instance.task_id,
+                task_id: instance.task_id.clone(),
                 map_index: instance.map_index,
                 from: instance.state,
-                to: if instance.state == TaskState::Running { TaskState::Restarting } else { TaskState::None },
+                to: match instance.state {
+                    TaskState::Running => TaskState::Restarting,
+                    // Nothing would ever run it: it must not wait.
+                    _ if task.is_none() => TaskState::Removed,
+                    _ => TaskState::None,
+                },
             },
-        })
-        .collect()
+        }
+    };
+    let has_something = |it: &&InstanceRow| !matches!(it.state, TaskState::None | TaskState::Restarting);
+    instances.into_iter().filter(has_something).map(step).collect()
 }
 
 /// Of two that clear the same instance at once, one does it; the other's guard misses.
-pub(crate) async fn apply_clear(
-    tx: &Tx,
-    run: &RunRow,
-    plan: Vec<ClearStep>,
-    now: DateTime<Utc>,
-) -> Result<ClearReport> {
+pub(crate) async fn apply_clear(tx: &Tx, plan: Vec<ClearStep>, now: DateTime<Utc>) -> Result<Vec<ClearedInstance>> {
     if plan.is_empty() {
-        return Ok(ClearReport::default());
+        return Ok(Vec::new());
     }
     let source = sql::source(
         tx.dialect(),
@@ -130,7 +266,9 @@ pub(crate) async fn apply_clear(
     );
     let unless_running = |column: &str| format!("{column} = CASE WHEN x_to = 'restarting' THEN {column} ELSE NULL END");
     let sql = format!(
-        "UPDATE task_instance SET state = x_to, state_reason = NULL, max_tries = x_max, generation = generation + 1, \
+        "UPDATE task_instance SET state = x_to, \
+         state_reason = CASE WHEN x_to = 'removed' THEN 'gone from the DAG' ELSE NULL END, \
+         max_tries = x_max, generation = generation + 1, \
          lost_workers = 0, next_try_at = NULL, {}, {}, {}, {}, {}, {} FROM {source} \
          WHERE task_instance.id = x_id AND state = x_from RETURNING id",
         unless_running("queued_at"),
@@ -147,55 +285,44 @@ pub(crate) async fn apply_clear(
     let done: HashSet<i64> = sql::ids(&tx.inner, "clear task instances", sql, vec![rows]).await?.into_iter().collect();
     let cleared: Vec<ClearedInstance> =
         plan.into_iter().map(|step| step.cleared).filter(|it| done.contains(&it.instance)).collect();
-    if !cleared.is_empty() && run.ending.is_some() {
-        let sql = "UPDATE dag_run SET ending = NULL WHERE id = $1";
-        sql::run(&tx.inner, "let a run go on", sql, values![run.key]).await?;
+    // A try that waits outside of any worker has nobody who would end it.
+    let waited = |it: &&ClearedInstance| !it.from.is_finished() && it.to != TaskState::Restarting;
+    let waited: Vec<(InstanceKey, TaskState)> =
+        cleared.iter().filter(waited).map(|it| (it.instance, TaskState::Failed)).collect();
+    close_open_tries(tx, &waited, now).await?;
+    let runs: BTreeSet<RunKey> = cleared.iter().map(|it| it.run).collect();
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!(
+        "UPDATE dag_run SET ending = NULL, marked_state = NULL WHERE id IN (SELECT x_id FROM {source}) \
+         AND (ending IS NOT NULL OR marked_state IS NOT NULL)"
+    );
+    sql::run(&tx.inner, "let runs go on", sql, vec![sql::column(runs)]).await?;
+    Ok(cleared)
+}
+
+/// Those of these runs that had finished go back to the queue; others stay as they are. Returns which did.
+pub(crate) async fn queue_again(tx: &Tx, runs: &[RunKey], now: DateTime<Utc>) -> Result<Vec<RunKey>> {
+    if runs.is_empty() {
+        return Ok(Vec::new());
     }
-    let run_queued = !cleared.is_empty() && queue_again(tx, run.key, now).await?;
-    Ok(ClearReport { cleared, run_queued })
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!(
+        "UPDATE dag_run SET state = 'queued', state_reason = NULL, ending = NULL, marked_state = NULL, \
+         queued_at = $2, start_date = NULL, end_date = NULL, clear_number = clear_number + 1 \
+         WHERE id IN (SELECT x_id FROM {source}) AND state IN ('success', 'failed') RETURNING id"
+    );
+    let mut keys = runs.to_vec();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut values = vec![sql::column(keys)];
+    values.extend(values![micros(now)]);
+    sql::ids(&tx.inner, "queue runs again", sql, values).await
 }
 
-/// A finished run goes back to the queue; others stay as they are. Returns whether it did.
-pub(crate) async fn queue_again(tx: &Tx, run: RunKey, now: DateTime<Utc>) -> Result<bool> {
-    let sql = "UPDATE dag_run SET state = 'queued', state_reason = NULL, queued_at = $2, start_date = NULL, \
-               end_date = NULL, clear_number = clear_number + 1 WHERE id = $1 AND state IN ('success', 'failed')";
-    Ok(sql::run(&tx.inner, "queue a run again", sql, values![run, micros(now)]).await? > 0)
-}
-
-/// Gives a finished run to another version of its DAG: tasks that are new get an instance, those that are gone become
-/// `removed`, the others take over what the new version says of them.
-pub(crate) async fn pin_to_version(tx: &Tx, run: RunKey, new: &NewRun) -> Result<()> {
-    let sql = "UPDATE dag_run SET version_id = $2 WHERE id = $1";
-    sql::run(&tx.inner, "give a run another version", sql, values![run, new.version_key]).await?;
-    let tasks: Vec<_> = new
-        .tasks
-        .iter()
-        .map(|task| {
-            vec![
-                json!(run),
-                json!(task.task_id.as_str()),
-                json!(task.map_index),
-                json!(task.operator),
-                json!(task.max_tries),
-                json!(task.pool),
-                json!(task.pool_slots),
-                json!(task.priority_weight),
-            ]
-        })
-        .collect();
-    let source = sql::source(tx.dialect(), 1, INSTANCE_COLUMNS);
-    let sql = format!(
-        "INSERT INTO task_instance (run_id, task_id, map_index, operator, max_tries, pool, pool_slots, \
-         priority_weight, state) SELECT x.*, 'none' FROM {source} WHERE TRUE \
-         ON CONFLICT (run_id, task_id, map_index) DO UPDATE SET operator = excluded.operator, pool = excluded.pool, \
-         pool_slots = excluded.pool_slots, priority_weight = excluded.priority_weight"
-    );
-    sql::run(&tx.inner, "give a run the tasks of another version", sql, vec![sql::rows(tasks)]).await?;
-    let source = sql::source(tx.dialect(), 1, &[("x_task", Kind::Text)]);
-    let sql = format!(
-        "UPDATE task_instance SET state = 'removed', state_reason = 'gone from the DAG', lease_owner = NULL, \
-         lease_token = NULL, lease_expires_at = NULL WHERE run_id = $2 AND task_id NOT IN (SELECT x_task FROM {source})"
-    );
-    let names = sql::column(new.tasks.iter().map(|task| task.task_id.as_str()));
-    sql::run(&tx.inner, "remove tasks that are gone", sql, vec![names, run.into()]).await.map(|_| ())
+impl ClearRequest {
+    /// These tasks of one run, without relatives; none: the whole run.
+    pub fn of_run(run: RunKey, tasks: &[TaskId], actor: impl Into<String>) -> Self {
+        let choice = if tasks.is_empty() { TaskChoice::All } else { TaskChoice::tasks(tasks.iter().cloned()) };
+        Self::new(Selection::of_run(run, choice), actor)
+    }
 }

@@ -53,9 +53,12 @@ impl CommitReport {
 
 impl Store {
     /// Applies a leader's batch. `StaleEpoch`: another scheduler leads, and nothing was written.
+    ///
+    /// What somebody has cleared, marked or given another version meanwhile was planned from a run that is no more: of such a
+    /// run nothing is moved or claimed, all of it is stale. Otherwise a run could end while one of its tasks waits again.
     pub async fn commit(&self, batch: &Batch, epoch: i64, now: DateTime<Utc>) -> Result<CommitReport> {
         let tx = self.begin_as_leader("commit a batch", epoch).await?;
-        let report = apply(&tx, batch, now).await?;
+        let report = apply(&tx, batch, true, now).await?;
         tx.commit().await?;
         Ok(report)
     }
@@ -63,7 +66,7 @@ impl Store {
     /// As [`Store::commit`], for a process that runs one task by itself and leads nothing.
     pub async fn commit_unled(&self, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
         let tx = self.begin_in_turn("commit a batch").await?;
-        let report = apply(&tx, batch, now).await?;
+        let report = apply(&tx, batch, false, now).await?;
         if !batch.is_empty() {
             // A scheduler, should there be one, reads the runs again.
             for run in touched_runs(&tx, batch, &report).await? {
@@ -75,9 +78,16 @@ impl Store {
     }
 }
 
-async fn apply(tx: &Tx, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
+async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Result<CommitReport> {
     let mut report = CommitReport::default();
-    let mut touched = Touched::default();
+    let mut touched = Touched { is_led, ..Touched::default() };
+    // First, so that a signal that is left is one that the plan has not seen.
+    if !batch.signals_handled.is_empty() {
+        let source = sql::source(tx.dialect(), 1, &[("signal_id", Kind::Int)]);
+        let sql = format!("DELETE FROM signal WHERE id IN (SELECT signal_id FROM {source})");
+        let ids = sql::column(batch.signals_handled.iter().copied());
+        sql::run(&tx.inner, "delete handled signals", sql, vec![ids]).await?;
+    }
     finishes::apply(tx, &batch.finishes, now, &mut report, &mut touched).await?;
     report.created = new_runs::insert(tx, &batch.new_runs, now).await?;
     touched.runs.extend(report.created.iter().flatten().map(|run| run.run));
@@ -87,12 +97,6 @@ async fn apply(tx: &Tx, batch: &Batch, now: DateTime<Utc>) -> Result<CommitRepor
     claims::apply(tx, &batch.claims, now, &mut report, &mut touched).await?;
     set_pointers(tx, &batch.pointers).await?;
     slot::insert(tx, &batch.passed_slots, now).await?;
-    if !batch.signals_handled.is_empty() {
-        let source = sql::source(tx.dialect(), 1, &[("signal_id", Kind::Int)]);
-        let sql = format!("DELETE FROM signal WHERE id IN (SELECT signal_id FROM {source})");
-        let ids = sql::column(batch.signals_handled.iter().copied());
-        sql::run(&tx.inner, "delete handled signals", sql, vec![ids]).await?;
-    }
     changes::collect(tx, &touched.runs, &touched.instances).await?;
     Ok(report)
 }
@@ -102,6 +106,19 @@ async fn apply(tx: &Tx, batch: &Batch, now: DateTime<Utc>) -> Result<CommitRepor
 struct Touched {
     runs: Vec<RunKey>,
     instances: Vec<InstanceKey>,
+    /// The batch is a leader's, planned from what it had read.
+    is_led: bool,
+}
+
+impl Touched {
+    /// The guard of what was planned from the state of a whole run: nobody has changed it by hand since. Whoever does
+    /// leaves a signal in the same transaction, and the plan names those that it has seen.
+    fn unless_changed(&self, run: &str) -> String {
+        if !self.is_led {
+            return String::new();
+        }
+        format!(" AND NOT EXISTS (SELECT 1 FROM signal s WHERE s.run_id = {run} AND s.kind = 'run_changed')")
+    }
 }
 
 async fn set_pointers(tx: &Tx, pointers: &[SchedulePointer]) -> Result<()> {

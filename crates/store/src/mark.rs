@@ -1,26 +1,39 @@
 //! Marking by hand: a state is set without running anything.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, RunKey};
-use millrace_model::dag::Dag;
-use millrace_model::ids::TaskId;
 use millrace_model::state::{RunState, TaskState};
 use serde_json::json;
 
-use crate::clear::{apply_clear, instances_in, plan_clear, queue_again};
+use crate::clear::{TouchedRun, apply_clear, audit_change, plan_clear, queue_again, tell};
 use crate::commit::moves::close_open_tries;
-use crate::run::run_in;
+use crate::scope::{Purpose, ScopedRun, Selection};
 use crate::sql::{Kind, micros, values};
-use crate::{AuditRow, ClearedInstance, InstanceRow, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
+use crate::{ClearedInstance, InstanceRow, Result, Store, StoreError, Tx, sql};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarkRequest {
-    pub run: RunKey,
-    pub task_ids: Vec<TaskId>,
+    pub selection: Selection,
     /// `Success`, `Failed` or `Skipped`.
     pub to: TaskState,
+    /// Becomes the note of the runs.
+    pub note: Option<String>,
+    /// Changes nothing, and reports what it would change.
+    pub dry_run: bool,
+    pub actor: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct MarkRunRequest {
+    pub run: RunKey,
+    /// `Success` or `Failed`.
+    pub to: RunState,
+    /// Becomes the note of the run.
+    pub note: Option<String>,
+    /// Changes nothing, and reports what it would change.
+    pub dry_run: bool,
     pub actor: String,
 }
 
@@ -29,10 +42,12 @@ pub struct MarkReport {
     pub marked: Vec<ClearedInstance>,
     /// Downstream ones that had failed, or never got their chance, and now run again.
     pub cleared: Vec<ClearedInstance>,
+    /// By logical date.
+    pub runs: Vec<TouchedRun>,
 }
 
 impl Store {
-    /// Sets the state of the named tasks where it differs; everything downstream of them that is `failed` or
+    /// Sets the state of the selected tasks where it differs; everything downstream of them that is `failed` or
     /// `upstream_failed` is cleared. A run that had finished is queued, so that its state is decided anew.
     pub async fn mark_instances(&self, request: &MarkRequest, now: DateTime<Utc>) -> Result<MarkReport> {
         if !matches!(request.to, TaskState::Success | TaskState::Failed | TaskState::Skipped) {
@@ -40,98 +55,101 @@ impl Store {
             return Err(StoreError::Refused { attempted: "mark task instances", reason });
         }
         let tx = self.begin_in_turn("mark task instances").await?;
-        let run = run_in(&tx.inner, request.run).await?;
-        let dag = self.dag_version_in(&tx.inner, run.version_key).await?;
-        let instances = instances_in(&tx, run.key).await?;
-        let steps = instances
-            .iter()
-            .filter(|it| request.task_ids.contains(&it.task_id))
-            .filter(|it| it.state != request.to && it.state.may_become(request.to))
-            .map(|it| marked(it, request.to))
-            .collect();
-        let marked = set_states(&tx, steps, &format!("marked by {}", request.actor), now).await?;
-        if marked.is_empty() {
-            return Ok(MarkReport::default());
+        let runs = self.scope(&tx, &request.selection, Purpose::Mark).await?;
+        let report = mark_in(&tx, &runs, request, now).await?;
+        // A dry run does the same, and takes it back.
+        if request.dry_run || report.marked.is_empty() {
+            return Ok(report);
         }
-        let below = downstream(&dag, &request.task_ids);
-        let plan = plan_clear(instances, &dag, |it| {
-            it.state.is_failure() && below.contains(it.task_id.as_str()) && !request.task_ids.contains(&it.task_id)
-        });
-        let cleared = apply_clear(&tx, &run, plan, now).await?.cleared;
-        if cleared.is_empty() {
-            queue_again(&tx, run.key, now).await?;
-        }
-        let report = MarkReport { marked, cleared };
-        finish(&tx, &run, &report, &request.actor, request.to.as_str(), now).await?;
+        let note = request.note.as_deref();
+        record(&tx, (&runs, &report), (&request.actor, request.to.as_str(), note), now).await?;
         tx.commit().await?;
         Ok(report)
     }
 
-    /// Success or failed: what runs takes that state, what waits is skipped, what has finished stays.
-    pub async fn mark_run(&self, run: RunKey, to: RunState, actor: &str, now: DateTime<Utc>) -> Result<MarkReport> {
-        let task_state = match to {
+    /// Success or failed: what runs takes that state, what waits is skipped, what has finished stays. Teardowns of a run
+    /// that has begun are left to run; the run takes its state when they have ended.
+    pub async fn mark_run(&self, request: &MarkRunRequest, now: DateTime<Utc>) -> Result<MarkReport> {
+        let task_state = match request.to {
             RunState::Success => TaskState::Success,
             RunState::Failed => TaskState::Failed,
             RunState::Queued | RunState::Running => {
-                let reason = format!("a run is marked success or failed, not {to}");
+                let reason = format!("a run is marked success or failed, not {}", request.to);
                 return Err(StoreError::Refused { attempted: "mark a run", reason });
             }
         };
         let tx = self.begin_in_turn("mark a run").await?;
-        let run = run_in(&tx.inner, run).await?;
-        if run.state == to {
+        let selection = Selection::of_run(request.run, millrace_model::selection::TaskChoice::All);
+        let runs = self.scope(&tx, &selection, Purpose::Mark).await?;
+        let Some(run) = runs.first().filter(|run| run.row.state != request.to) else {
             return Ok(MarkReport::default());
-        }
-        let steps = instances_in(&tx, run.key)
-            .await?
-            .iter()
-            .filter(|it| !it.state.is_finished())
+        };
+        let (teardowns, unfinished): (Vec<&InstanceRow>, Vec<&InstanceRow>) =
+            run.instances.iter().filter(|it| !it.state.is_finished()).partition(|it| {
+                let task = run.dag.task(it.task_id.as_str());
+                run.row.state == RunState::Running && task.is_some_and(|task| task.is_teardown)
+            });
+        let steps = unfinished
+            .into_iter()
             .map(|it| match it.state {
                 TaskState::Running | TaskState::Restarting | TaskState::Deferred => marked(it, task_state),
                 _ => marked(it, TaskState::Skipped),
             })
             .collect();
-        let reason = format!("marked by {actor}");
+        let reason = format!("marked by {}", request.actor);
         let marked = set_states(&tx, steps, &reason, now).await?;
-        let sql = "UPDATE dag_run SET state = $2, state_reason = $3, end_date = $4 WHERE id = $1";
-        let values = values![run.key, to.as_str(), reason, micros(now)];
-        sql::run(&tx.inner, "mark a run", sql, values).await?;
-        crate::backfill::finish_completed(&tx, now).await?;
-        let report = MarkReport { marked, cleared: Vec::new() };
-        finish(&tx, &run, &report, actor, to.as_str(), now).await?;
+        if teardowns.is_empty() {
+            let sql = "UPDATE dag_run SET state = $2, state_reason = $3, end_date = $4, marked_state = NULL WHERE id = $1";
+            let values = values![request.run, request.to.as_str(), reason, micros(now)];
+            sql::run(&tx.inner, "mark a run", sql, values).await?;
+            crate::backfill::finish_completed(&tx, now).await?;
+        } else {
+            let sql = "UPDATE dag_run SET marked_state = $2 WHERE id = $1";
+            sql::run(&tx.inner, "mark a run", sql, values![request.run, request.to.as_str()]).await?;
+        }
+        let report = MarkReport { marked, cleared: Vec::new(), runs: vec![TouchedRun::of(&run.row, false)] };
+        if request.dry_run {
+            return Ok(report);
+        }
+        let note = request.note.as_deref();
+        record(&tx, (&runs, &report), (&request.actor, request.to.as_str(), note), now).await?;
         tx.commit().await?;
         Ok(report)
     }
 }
 
+async fn mark_in(tx: &Tx, runs: &[ScopedRun], request: &MarkRequest, now: DateTime<Utc>) -> Result<MarkReport> {
+    let (selection, to) = (&request.selection, request.to);
+    let mut steps = Vec::new();
+    for run in runs {
+        let selected = run.instances.iter().filter(|it| run.is_selected(selection, it));
+        steps.extend(selected.filter(|it| it.state != to && it.state.may_become(to)).map(|it| marked(it, to)));
+    }
+    let marked = set_states(tx, steps, &format!("marked by {}", request.actor), now).await?;
+    let touched: HashSet<RunKey> = marked.iter().map(|it| it.run).collect();
+    let mut plan = Vec::new();
+    for run in runs.iter().filter(|run| touched.contains(&run.row.key)) {
+        let below = run.tasks.after(&run.dag);
+        let stuck = run.instances.iter().filter(|it| it.state.is_failure() && below.contains(&it.task_id));
+        plan.extend(plan_clear(stuck, &run.dag));
+    }
+    let cleared = apply_clear(tx, plan, now).await?;
+    let keys: Vec<RunKey> = touched.iter().copied().collect();
+    let queued = queue_again(tx, &keys, now).await?;
+    let runs = runs.iter().map(|run| &run.row).filter(|run| touched.contains(&run.key));
+    let runs = runs.map(|run| TouchedRun::of(run, queued.contains(&run.key))).collect();
+    Ok(MarkReport { marked, cleared, runs })
+}
+
 fn marked(instance: &InstanceRow, to: TaskState) -> ClearedInstance {
     ClearedInstance {
+        run: instance.run,
         instance: instance.key,
         task_id: instance.task_id.clone(),
         map_index: instance.map_index,
         from: instance.state,
         to,
     }
-}
-
-/// Every task that is reached from these, themselves left out unless reached.
-fn downstream<'a>(dag: &'a Dag, from: &[TaskId]) -> HashSet<&'a str> {
-    let mut children: HashMap<&str, Vec<&str>> = HashMap::new();
-    for task in &dag.tasks {
-        for parent in &task.depends_on {
-            children.entry(parent.as_str()).or_default().push(task.task_id.as_str());
-        }
-    }
-    let mut reached = HashSet::new();
-    let mut waiting: Vec<&str> = from.iter().map(TaskId::as_str).collect();
-    while let Some(task) = waiting.pop() {
-        for child in children.get(task).into_iter().flatten().copied() {
-            if reached.insert(child) {
-                waiting.push(child);
-            }
-        }
-    }
-    reached
 }
 
 /// Takes instances from whoever has them; the guard is the state that was seen. Returns those that were changed.
@@ -155,21 +173,24 @@ pub(crate) async fn set_states(
     let values = vec![rows, micros(now).into(), reason.into()];
     let done: HashSet<i64> = sql::ids(&tx.inner, "set states", sql, values).await?.into_iter().collect();
     let done: Vec<ClearedInstance> = steps.into_iter().filter(|it| done.contains(&it.instance)).collect();
-    let taken: Vec<(InstanceKey, TaskState)> = done
-        .iter()
-        .filter(|it| matches!(it.from, TaskState::Running | TaskState::Restarting))
-        .map(|it| (it.instance, it.to))
-        .collect();
+    // Also a try that waits outside of any worker.
+    let taken: Vec<(InstanceKey, TaskState)> =
+        done.iter().filter(|it| !it.from.is_finished()).map(|it| (it.instance, it.to)).collect();
     close_open_tries(tx, &taken, now).await?;
     Ok(done)
 }
 
-async fn finish(tx: &Tx, run: &RunRow, report: &MarkReport, actor: &str, to: &str, now: DateTime<Utc>) -> Result<()> {
-    let names = |list: &[ClearedInstance]| list.iter().map(|it| it.task_id.to_string()).collect::<Vec<_>>();
-    let details = json!({ "to": to, "tasks": names(&report.marked), "cleared": names(&report.cleared) });
-    let row = AuditRow::new(actor, "mark", details, now);
-    tx.audit(&row.on_run(run.dag_id.as_str(), run.run_id.as_str())).await?;
-    tx.signal(SignalKind::RunChanged, Some(&run.dag_id), Some(run.key), now).await?;
-    let instances: Vec<InstanceKey> = report.marked.iter().chain(&report.cleared).map(|it| it.instance).collect();
-    changes::collect(tx, &[run.key], &instances).await
+async fn record(
+    tx: &Tx,
+    (runs, report): (&[ScopedRun], &MarkReport),
+    (actor, to, note): (&str, &str, Option<&str>),
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let keys: Vec<RunKey> = report.runs.iter().map(|run| run.run).collect();
+    if note.is_some() {
+        crate::note::write(tx, &keys, note).await?;
+    }
+    let details = json!({ "to": to, "cleared": report.cleared.len() });
+    audit_change(tx, actor, "mark", details, (runs, &keys, &report.marked), now).await?;
+    tell(tx, runs, &keys, report.marked.iter().chain(&report.cleared), now).await
 }

@@ -12,6 +12,8 @@ mod commit;
 mod dag_files;
 #[path = "suite/lead.rs"]
 mod lead;
+#[path = "suite/mark.rs"]
+mod mark;
 #[path = "suite/plans.rs"]
 mod plans;
 #[path = "suite/schema.rs"]
@@ -80,13 +82,24 @@ on_both! {
         texts_with_nul_and_any_script_are_kept,
         a_large_batch_takes_few_statements;
     clear:
-        a_middle_task_of_a_finished_run,
+        case_63_a_middle_task_of_a_finished_run,
         a_running_task_restarts_even_if_its_try_succeeds,
         a_running_run_keeps_its_start,
-        of_two_clears_one_wins,
+        case_69_of_two_clears_one_wins,
         only_failed_and_dry_run,
-        marking_success_lets_the_run_go_on,
-        marking_a_run;
+        relatives_past_and_future,
+        failed_tasks_of_many_runs,
+        the_state_of_the_run_can_be_left,
+        a_running_task_can_be_spared,
+        case_65_a_task_that_is_gone_from_the_dag,
+        a_run_is_given_another_version,
+        a_run_does_not_end_over_a_clear_it_has_not_seen,
+        notes;
+    mark:
+        case_66_marking_success_lets_the_run_go_on,
+        case_67_marking_a_run,
+        case_67_the_teardown_of_a_marked_run_still_runs,
+        skipping_what_runs_stops_it_with_its_relatives;
     backfill:
         existing_runs_by_reprocess,
         one_at_a_time_and_finished_by_its_last_run,

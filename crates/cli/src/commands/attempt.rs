@@ -269,13 +269,7 @@ async fn ready_instance(
         check_dependencies(store, run, dag, task_id).await?;
     }
     if instance.state.is_finished() {
-        let request = ClearRequest {
-            run: run.key,
-            task_ids: vec![instance.task_id.clone()],
-            only_failed: false,
-            dry_run: false,
-            actor: "cli".to_owned(),
-        };
+        let request = ClearRequest::of_run(run.key, std::slice::from_ref(&instance.task_id), "cli");
         store.clear_instances(&request, app.now()).await?;
         return find().await;
     }

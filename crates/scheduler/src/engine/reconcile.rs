@@ -41,6 +41,11 @@ impl Engine {
         if !report.finished_backfills.is_empty() {
             self.situation.read_backfills().await?;
         }
+        if report.stale_count() > 0 {
+            // The store takes nothing more of a run that was changed by hand until its signal is handled.
+            self.take_signals(now).await?;
+            again = true;
+        }
         Ok(again)
     }
 

@@ -12,9 +12,8 @@ use crate::stage::{Stage, dag, instant};
 
 async fn clear(stage: &Stage, task_ids: &[&str]) {
     let run = stage.runs().await[0].key;
-    let task_ids = task_ids.iter().map(|id| TaskId::new_unchecked(*id)).collect();
-    let request = ClearRequest { run, task_ids, only_failed: false, dry_run: false, actor: "cli".into() };
-    stage.store.clear_instances(&request, stage.now()).await.unwrap();
+    let task_ids: Vec<TaskId> = task_ids.iter().map(|id| TaskId::new_unchecked(*id)).collect();
+    stage.store.clear_instances(&ClearRequest::of_run(run, &task_ids, "cli"), stage.now()).await.unwrap();
 }
 
 async fn backfill(stage: &Stage, from: &str, to: &str, reprocess: Reprocess, limit: u32) -> BackfillReport {

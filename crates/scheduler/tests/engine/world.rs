@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use millrace_model::change::{InstanceKey, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
-use millrace_model::ids::DagId;
+use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_store::ClearRequest;
@@ -129,13 +129,8 @@ impl World {
         let run = self.dice.pick(&runs).clone();
         let tasks = &self.dags[run.dag_id.as_str()].tasks;
         let named = tasks.iter().filter(|_| self.dice.roll(2) == 0).map(|task| task.task_id.clone());
-        let request = ClearRequest {
-            run: run.key,
-            task_ids: named.collect(),
-            only_failed: false,
-            dry_run: false,
-            actor: "world".into(),
-        };
+        let named: Vec<TaskId> = named.collect();
+        let request = ClearRequest::of_run(run.key, &named, "world");
         let report = self.stage.store.clear_instances(&request, self.stage.now()).await.unwrap();
         for cleared in report.cleared {
             self.succeeded.remove(&cleared.instance);

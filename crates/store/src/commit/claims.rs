@@ -29,7 +29,7 @@ pub(super) async fn apply(
     });
     report.stale_claims.extend(again);
 
-    let taken: HashSet<i64> = take(tx, claims, &first, now).await?.into_iter().collect();
+    let taken: HashSet<i64> = take(tx, claims, &first, touched, now).await?.into_iter().collect();
     let mut begun = Vec::with_capacity(first.len());
     for index in first {
         if taken.contains(&claims[index].instance) {
@@ -72,12 +72,19 @@ fn row(claim: &Claim) -> Vec<Value> {
     ]
 }
 
-async fn take(tx: &Tx, claims: &[Claim], which: &[usize], now: DateTime<Utc>) -> Result<Vec<i64>> {
+async fn take(
+    tx: &Tx,
+    claims: &[Claim],
+    which: &[usize],
+    touched: &Touched,
+    now: DateTime<Utc>,
+) -> Result<Vec<i64>> {
     let sql = format!(
         "UPDATE task_instance SET state = 'running', state_reason = NULL, try_number = x_try, lease_owner = x_owner, \
          lease_token = x_token, lease_expires_at = x_expires, queued_at = x_queued, start_date = $2, end_date = NULL, \
-         next_try_at = NULL FROM {} WHERE task_instance.id = x_id AND state = x_from RETURNING id",
-        sql::source(tx.dialect(), 1, COLUMNS)
+         next_try_at = NULL FROM {} WHERE task_instance.id = x_id AND state = x_from{} RETURNING id",
+        sql::source(tx.dialect(), 1, COLUMNS),
+        touched.unless_changed("task_instance.run_id")
     );
     let rows = sql::rows(which.iter().map(|index| row(&claims[*index])));
     sql::ids(&tx.inner, "claim tries", sql, vec![rows, micros(now).into()]).await

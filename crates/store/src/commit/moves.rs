@@ -24,7 +24,8 @@ pub(super) async fn wind_down(
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_reason", Kind::Text)]);
     let sql = format!(
         "UPDATE dag_run SET ending = x_reason FROM {source} \
-         WHERE dag_run.id = x_id AND state = 'running' AND ending IS NULL RETURNING id"
+         WHERE dag_run.id = x_id AND state = 'running' AND ending IS NULL{} RETURNING id",
+        touched.unless_changed("dag_run.id")
     );
     for wave in waves(endings, |ending| ending.run) {
         let rows = sql::rows(wave.iter().map(|index| vec![json!(endings[*index].run), json!(endings[*index].reason)]));
@@ -54,13 +55,16 @@ pub(super) async fn apply_to_runs(
         &[("x_id", Kind::Int), ("x_from", Kind::Text), ("x_to", Kind::Text), ("x_reason", Kind::Text)],
     );
     let sql = format!(
-        "UPDATE dag_run SET state = x_to, state_reason = x_reason, \
+        "UPDATE dag_run SET \
+         state = CASE WHEN x_to IN ('success', 'failed') THEN COALESCE(marked_state, x_to) ELSE x_to END, \
+         state_reason = CASE WHEN x_to <> COALESCE(marked_state, x_to) THEN 'marked ' || marked_state ELSE x_reason END, \
          queued_at = CASE WHEN x_to = 'queued' THEN $2 ELSE queued_at END, \
          ending = CASE WHEN x_to = 'queued' THEN NULL ELSE ending END, \
          start_date = CASE x_to WHEN 'queued' THEN NULL WHEN 'running' THEN COALESCE(start_date, $2) \
          ELSE start_date END, \
          end_date = CASE WHEN x_to IN ('success', 'failed') THEN $2 ELSE NULL END \
-         FROM {source} WHERE dag_run.id = x_id AND state = x_from RETURNING id"
+         FROM {source} WHERE dag_run.id = x_id AND state = x_from{} RETURNING id",
+        touched.unless_changed("dag_run.id")
     );
     let mut finished = false;
     for wave in waves(moves, |step| step.run) {
@@ -120,7 +124,8 @@ pub(super) async fn apply_to_tasks(
          lease_owner = CASE WHEN x_to = 'restarting' THEN lease_owner ELSE NULL END, \
          lease_token = CASE WHEN x_to = 'restarting' THEN lease_token ELSE NULL END, \
          lease_expires_at = CASE WHEN x_to = 'restarting' THEN lease_expires_at ELSE NULL END \
-         FROM {source} WHERE task_instance.id = x_id AND state = x_from RETURNING id"
+         FROM {source} WHERE task_instance.id = x_id AND state = x_from{} RETURNING id",
+        touched.unless_changed("task_instance.run_id")
     );
     for wave in waves(moves, |step| step.instance) {
         let (legal, illegal): (Vec<usize>, Vec<usize>) =

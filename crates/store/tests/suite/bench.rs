@@ -125,6 +125,11 @@ impl World {
         Ok(report)
     }
 
+    /// What a scheduler that has read everything names as handled.
+    pub async fn signals(&self) -> Result<Vec<i64>> {
+        Ok(self.store.signals().await?.into_iter().map(|signal| signal.id).collect())
+    }
+
     pub async fn states(&self, run: RunKey) -> Result<String> {
         let instances = self.store.instances(run).await?;
         Ok(instances.iter().map(|it| it.state.to_string()).collect::<Vec<_>>().join(" "))

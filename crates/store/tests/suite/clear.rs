@@ -1,16 +1,23 @@
 use anyhow::{Context, Result};
-use millrace_model::change::{Batch, TryOutcome};
-use millrace_model::ids::TaskId;
+use millrace_model::change::{Batch, RunMove, TryOutcome};
+use millrace_model::ids::{DagId, TaskId};
+use millrace_model::selection::{TaskChoice, TaskPattern};
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{AuditFilter, ClearRequest, MarkRequest, SignalKind};
+use millrace_store::{
+    AuditFilter, ClearReport, ClearRequest, NewestVersion, RepinRequest, RunChoice, Selection, SignalKind, StoreError,
+};
 
-use crate::bench::{Bench, World, at, claim, failed, finish, step, tasks};
+use crate::bench::{Bench, World, at, claim, dag, day, failed, finish, step, sync, task, tasks};
 
 fn request(run: i64, task_ids: Vec<TaskId>) -> ClearRequest {
-    ClearRequest { run, task_ids, only_failed: false, dry_run: false, actor: "cli".to_owned() }
+    ClearRequest::of_run(run, &task_ids, "cli")
 }
 
-async fn finished_run(world: &World) -> Result<millrace_store::CreatedRun> {
+fn names(report: &ClearReport) -> Vec<&str> {
+    report.cleared.iter().map(|it| it.task_id.as_str()).collect()
+}
+
+pub async fn finished_run(world: &World) -> Result<millrace_store::CreatedRun> {
     let run = world.running_run(0).await?;
     for instance in &run.instances {
         world.work(*instance, TryOutcome::Success, TaskState::Success).await?;
@@ -19,11 +26,12 @@ async fn finished_run(world: &World) -> Result<millrace_store::CreatedRun> {
     Ok(run)
 }
 
-pub async fn a_middle_task_of_a_finished_run(bench: Bench) -> Result<()> {
+/// Acceptance case 63.
+pub async fn case_63_a_middle_task_of_a_finished_run(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = finished_run(&world).await?;
     let report = world.store.clear_instances(&request(run.run, tasks(&["load", "check"])), at(40)).await?;
-    assert!(report.run_queued);
+    assert_eq!(report.queued(), 1);
     let cleared: Vec<_> = report.cleared.iter().map(|it| (it.task_id.as_str(), it.from, it.to)).collect();
     let none = (TaskState::Success, TaskState::None);
     assert_eq!(cleared, [("load", none.0, none.1), ("check", none.0, none.1)]);
@@ -45,12 +53,13 @@ pub async fn a_middle_task_of_a_finished_run(bench: Bench) -> Result<()> {
     world
         .commit(
             &Batch {
-                run_moves: vec![millrace_model::change::RunMove {
+                run_moves: vec![RunMove {
                     run: run.run,
                     from: RunState::Queued,
                     to: RunState::Running,
                     reason: None,
                 }],
+                signals_handled: world.signals().await?,
                 ..Batch::default()
             },
             at(41),
@@ -70,7 +79,7 @@ pub async fn a_running_task_restarts_even_if_its_try_succeeds(bench: Bench) -> R
     world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(1)).await?;
     let report = world.store.clear_instances(&request(run.run, tasks(&["extract"])), at(2)).await?;
     assert_eq!(report.cleared[0].to, TaskState::Restarting);
-    assert!(!report.run_queued);
+    assert_eq!(report.queued(), 0);
 
     // The scheduler has not heard of it, and the try ends well.
     let done = finish(&held, TryOutcome::Success, TaskState::Success);
@@ -90,12 +99,12 @@ pub async fn a_running_run_keeps_its_start(bench: Bench) -> Result<()> {
     let before = world.store.run_by_key(run.run).await?.context("there")?;
     let report = world.store.clear_instances(&request(run.run, Vec::new()), at(50)).await?;
     assert_eq!(report.cleared.len(), 1, "what never ran has nothing to clear");
-    assert!(!report.run_queued);
+    assert_eq!(report.queued(), 0);
     assert_eq!(world.store.run_by_key(run.run).await?.context("there")?, before);
     Ok(())
 }
 
-pub async fn of_two_clears_one_wins(bench: Bench) -> Result<()> {
+pub async fn case_69_of_two_clears_one_wins(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = finished_run(&world).await?;
     let clears: Vec<_> = (0..6)
@@ -124,7 +133,8 @@ pub async fn only_failed_and_dry_run(bench: Bench) -> Result<()> {
     world.commit(&Batch { task_moves: vec![below], ..Batch::default() }, at(21)).await?;
     world.end_run(run.run, RunState::Failed).await?;
 
-    let mut wanted = ClearRequest { only_failed: true, dry_run: true, ..request(run.run, Vec::new()) };
+    let mut wanted = ClearRequest { dry_run: true, ..request(run.run, Vec::new()) };
+    wanted.selection.only_failed = true;
     let would = world.store.clear_instances(&wanted, at(40)).await?;
     assert_eq!(world.states(run.run).await?, "success failed upstream_failed", "a dry run changes nothing");
     wanted.dry_run = false;
@@ -134,42 +144,220 @@ pub async fn only_failed_and_dry_run(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-pub async fn marking_success_lets_the_run_go_on(bench: Bench) -> Result<()> {
-    let world = bench.led().await?;
-    let run = world.running_run(0).await?;
-    world.work(run.instances[0], failed(false), TaskState::Failed).await?;
-    let moves = run.instances[1..].iter().map(|key| step(*key, TaskState::None, TaskState::UpstreamFailed)).collect();
-    world.commit(&Batch { task_moves: moves, ..Batch::default() }, at(21)).await?;
-    world.end_run(run.run, RunState::Failed).await?;
 
-    let mark = |to| MarkRequest { run: run.run, task_ids: tasks(&["extract"]), to, actor: "cli".to_owned() };
-    assert!(world.store.mark_instances(&mark(TaskState::Running), at(40)).await.is_err());
-    let report = world.store.mark_instances(&mark(TaskState::Success), at(40)).await?;
-    assert_eq!((report.marked.len(), report.cleared.len()), (1, 2));
-    assert_eq!(world.states(run.run).await?, "success none none");
-    let row = world.store.run_by_key(run.run).await?.context("there")?;
-    assert_eq!(row.state, RunState::Queued);
-    let extract = world.store.instance(run.run, "extract", -1).await?.context("there")?;
-    assert_eq!(extract.state_reason.as_deref(), Some("marked by cli"));
-    let again = world.store.mark_instances(&mark(TaskState::Success), at(41)).await?;
-    assert!(again.marked.is_empty(), "it is what it should be");
+/// Three runs: 0 succeeded, 1 failed at `load`, 2 runs `extract`.
+async fn three_runs(world: &World) -> Result<[i64; 3]> {
+    let first = finished_run(world).await?.run;
+    let second = world.running_run(1).await?;
+    world.work(second.instances[0], TryOutcome::Success, TaskState::Success).await?;
+    world.work(second.instances[1], failed(false), TaskState::Failed).await?;
+    let below = step(second.instances[2], TaskState::None, TaskState::UpstreamFailed);
+    world.commit(&Batch { task_moves: vec![below], ..Batch::default() }, at(21)).await?;
+    world.end_run(second.run, RunState::Failed).await?;
+    let third = world.running_run(2).await?;
+    let held = claim(third.instances[0], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![held], ..Batch::default() }, at(22)).await?;
+    Ok([first, second.run, third.run])
+}
+
+pub async fn relatives_past_and_future(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let [first, second, third] = three_runs(&world).await?;
+    let dry = |change: fn(&mut Selection)| {
+        let mut request = ClearRequest { dry_run: true, ..request(second, tasks(&["load"])) };
+        change(&mut request.selection);
+        let store = world.store.clone();
+        async move { store.clear_instances(&request, at(40)).await }
+    };
+    assert_eq!(names(&dry(|_| ()).await?), ["load"]);
+    assert_eq!(names(&dry(|it| it.tasks.upstream = true).await?), ["extract", "load"]);
+    assert_eq!(names(&dry(|it| it.tasks.downstream = true).await?), ["load", "check"]);
+    let past = dry(|it| it.past = true).await?;
+    assert_eq!(past.cleared.iter().map(|it| it.run).collect::<Vec<_>>(), [first, second]);
+    assert_eq!(past.runs.iter().map(|run| (run.logical_date, run.queued)).collect::<Vec<_>>(), [
+        (day(0), true),
+        (day(1), true)
+    ]);
+    let future = dry(|it| (it.future, it.tasks.upstream) = (true, true)).await?;
+    let touched: Vec<_> = future.cleared.iter().map(|it| (it.run, it.task_id.as_str(), it.to)).collect();
+    let none = TaskState::None;
+    let expected =
+        [(second, "extract", none), (second, "load", none), (third, "extract", TaskState::Restarting)];
+    assert_eq!(touched, expected);
+    let running = dry(|it| (it.future, it.tasks.upstream, it.only_running) = (true, true, true)).await?;
+    assert_eq!(names(&running), ["extract"]);
+    assert_eq!(world.states(first).await?, "success success success", "dry runs changed nothing");
+    assert!(world.store.signals().await?.iter().all(|it| it.kind != SignalKind::RunChanged));
+    let unknown = world.store.clear_instances(&request(second, tasks(&["lode"])), at(40)).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound { name, .. }) if name == "lode"));
     Ok(())
 }
 
-pub async fn marking_a_run(bench: Bench) -> Result<()> {
+pub async fn failed_tasks_of_many_runs(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let [first, second, third] = three_runs(&world).await?;
+    let runs = |from, to| RunChoice::Between { dag_id: DagId::new_unchecked("daily"), from, to };
+    let of = |runs| {
+        let mut request = ClearRequest::new(Selection::of(runs, TaskChoice::All), "cli");
+        request.selection.only_failed = true;
+        request
+    };
+    let before = world.store.clear_instances(&of(runs(None, Some(day(1)))), at(40)).await?;
+    assert_eq!(before, ClearReport::default(), "the end is not included");
+    let report = world.store.clear_instances(&of(runs(Some(day(1)), None)), at(40)).await?;
+    assert_eq!(names(&report), ["load", "check"]);
+    assert_eq!(world.states(second).await?, "success none none");
+    assert_eq!(world.store.run_by_key(second).await?.context("there")?.state, RunState::Queued);
+    for untouched in [first, third] {
+        assert_eq!(world.store.run_by_key(untouched).await?.context("there")?.clear_number, 0);
+    }
+    let audit = world.store.audit_log(&AuditFilter { limit: 1, ..AuditFilter::default() }).await?;
+    assert_eq!((audit.rows[0].action.as_str(), audit.rows[0].details["instances"].as_i64()), ("clear", Some(2)));
+
+    let pattern = TaskChoice::Pattern(TaskPattern::parse("^(ex|che)")?);
+    let whole = ClearRequest::new(Selection::of(runs(None, None), pattern), "cli");
+    let report = world.store.clear_instances(&whole, at(41)).await?;
+    assert_eq!(names(&report), ["extract", "check", "extract", "extract"], "what waits has nothing to clear");
+    let audit = world.store.audit_log(&AuditFilter { limit: 1, ..AuditFilter::default() }).await?;
+    assert_eq!(audit.rows[0].details["run_count"].as_i64(), Some(3));
+    Ok(())
+}
+
+pub async fn the_state_of_the_run_can_be_left(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = finished_run(&world).await?.run;
+    let kept = ClearRequest { keeps_run_state: true, ..request(run, tasks(&["check"])) };
+    let report = world.store.clear_instances(&kept, at(40)).await?;
+    assert_eq!((report.cleared.len(), report.queued()), (1, 0));
+    let row = world.store.run_by_key(run).await?.context("there")?;
+    assert_eq!((row.state, row.clear_number), (RunState::Success, 0));
+    let report = world.store.clear_instances(&request(run, tasks(&["check"])), at(41)).await?;
+    assert_eq!((report.cleared.len(), report.queued()), (0, 1), "it waits already; its run goes on");
+    Ok(())
+}
+
+pub async fn a_running_task_can_be_spared(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let [.., third] = three_runs(&world).await?;
+    let careful = ClearRequest { refuses_running: true, ..request(third, Vec::new()) };
+    let refused = world.store.clear_instances(&careful, at(40)).await;
+    assert!(matches!(refused, Err(StoreError::Refused { reason, .. }) if reason.contains("extract is running")));
+    assert_eq!(world.states(third).await?, "running none none");
+    Ok(())
+}
+
+/// Acceptance case 65.
+pub async fn case_65_a_task_that_is_gone_from_the_dag(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = finished_run(&world).await?;
+    let newer = dag("daily", vec![task("extract", &[], 1), task("publish", &["extract"], 3)]);
+    let key = world.store.sync_dag(sync(&newer), at(35)).await?.version_key;
+    let newest = NewestVersion {
+        version_key: key,
+        tasks: newer.tasks.iter().map(millrace_model::change::NewInstance::of).collect(),
+    };
+    let wanted = ClearRequest { newest: Some(newest), ..request(run.run, Vec::new()) };
+    let report = world.store.clear_instances(&wanted, at(40)).await?;
+    assert_eq!(report.queued(), 1);
+    let row = world.store.run_by_key(run.run).await?.context("there")?;
+    assert_eq!(row.version_key, key);
+    let load = world.store.instance(run.run, "load", -1).await?.context("there")?;
+    assert_eq!((load.state, load.max_tries, load.try_number), (TaskState::Removed, 2, 1), "its budget stays");
+    let publish = world.store.instance(run.run, "publish", -1).await?.context("there")?;
+    assert_eq!((publish.state, publish.max_tries), (TaskState::None, 3));
+    let extract = world.store.instance(run.run, "extract", -1).await?.context("there")?;
+    assert_eq!((extract.state, extract.max_tries), (TaskState::None, 2));
+    Ok(())
+}
+
+pub async fn a_run_is_given_another_version(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = world.running_run(0).await?;
     world.work(run.instances[0], TryOutcome::Success, TaskState::Success).await?;
     let held = claim(run.instances[1], TaskState::None, 1);
     world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(30)).await?;
-    world.store.mark_run(run.run, RunState::Failed, "cli", at(31)).await?;
-    assert_eq!(world.states(run.run).await?, "success failed skipped");
-    let row = world.store.run_by_key(run.run).await?.context("there")?;
-    assert_eq!((row.state, row.end_date), (RunState::Failed, Some(at(31))));
+    let of = |dag: &millrace_model::dag::Dag, version_key| RepinRequest {
+        runs: RunChoice::Between { dag_id: DagId::new_unchecked("daily"), from: None, to: None },
+        only_active: true,
+        newest: NewestVersion {
+            version_key,
+            tasks: dag.tasks.iter().map(millrace_model::change::NewInstance::of).collect(),
+        },
+        dry_run: false,
+        actor: "cli".to_owned(),
+    };
+    let newer = dag("daily", vec![task("extract", &[], 1), task("check", &["extract"], 0), task("more", &[], 0)]);
+    let key = world.store.sync_dag(sync(&newer), at(35)).await?.version_key;
+    let dry = world.store.repin_runs(&RepinRequest { dry_run: true, ..of(&newer, key) }, at(40)).await?;
+    assert_eq!(world.states(run.run).await?, "success running none");
+    let report = world.store.repin_runs(&of(&newer, key), at(40)).await?;
+    assert_eq!(report, dry);
+    assert_eq!((&report[0].added, &report[0].removed), (&tasks(&["more"]), &tasks(&["load"])));
+    assert!(!report[0].run.queued);
+    assert_eq!(world.states(run.run).await?, "success removed none none");
     let late = finish(&held, TryOutcome::Success, TaskState::Success);
-    let report = world.commit(&Batch { finishes: vec![late], ..Batch::default() }, at(32)).await?;
-    assert_eq!(report.stale_finishes, [0], "the worker has lost it");
-    let tries = world.store.tries(run.instances[1]).await?;
-    assert_eq!((tries[0].state, tries[0].end_date), (TaskState::Failed, Some(at(31))));
+    let report = world.commit(&Batch { finishes: vec![late], ..Batch::default() }, at(41)).await?;
+    assert_eq!(report.stale_finishes, [0], "what ran was taken from its worker");
+    assert!(world.store.repin_runs(&of(&newer, key), at(42)).await?.is_empty(), "it has this version");
+
+    let back = crate::bench::sample();
+    let key = world.store.sync_dag(sync(&back), at(43)).await?.version_key;
+    let report = world.store.repin_runs(&of(&back, key), at(44)).await?;
+    assert_eq!((&report[0].restored, &report[0].removed), (&tasks(&["load"]), &tasks(&["more"])));
+    assert_eq!(world.states(run.run).await?, "success none none removed");
+    Ok(())
+}
+
+/// The scheduler ends a run in the moment in which one of its tasks is cleared.
+pub async fn a_run_does_not_end_over_a_clear_it_has_not_seen(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    for instance in &run.instances[..2] {
+        world.work(*instance, TryOutcome::Success, TaskState::Success).await?;
+    }
+    let held = claim(run.instances[2], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(30)).await?;
+    let planned = Batch {
+        finishes: vec![finish(&held, TryOutcome::Success, TaskState::Success)],
+        run_moves: vec![RunMove { run: run.run, from: RunState::Running, to: RunState::Success, reason: None }],
+        ..Batch::default()
+    };
+    world.store.clear_instances(&request(run.run, tasks(&["extract"])), at(31)).await?;
+    let report = world.commit(&planned, at(32)).await?;
+    assert_eq!((report.stale_finishes.len(), report.stale_runs), (0, vec![0]));
+    assert_eq!(world.states(run.run).await?, "none success success");
+    assert_eq!(world.store.run_by_key(run.run).await?.context("there")?.state, RunState::Running);
+
+    // Nor is anything moved or claimed by what was cleared since; another run is not concerned.
+    let other = world.running_run(1).await?;
+    let batch = |signals_handled| Batch {
+        task_moves: vec![
+            step(run.instances[0], TaskState::None, TaskState::Skipped),
+            step(other.instances[1], TaskState::None, TaskState::Skipped),
+        ],
+        claims: vec![claim(other.instances[0], TaskState::None, 1)],
+        signals_handled,
+        ..Batch::default()
+    };
+    let report = world.commit(&batch(Vec::new()), at(33)).await?;
+    assert_eq!((report.stale_moves.as_slice(), report.stale_claims.len()), ([0].as_slice(), 0));
+    assert_eq!(world.states(run.run).await?, "none success success");
+    let report = world.commit(&batch(world.signals().await?), at(34)).await?;
+    assert_eq!(report.stale_moves, [1], "whoever has heard of the clear may");
+    assert_eq!(world.states(run.run).await?, "skipped success success");
+    Ok(())
+}
+
+pub async fn notes(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = finished_run(&world).await?.run;
+    let row = world.store.set_note(run, Some(" looked at by Ada "), "cli", at(40)).await?;
+    assert_eq!(row.note.as_deref(), Some("looked at by Ada"));
+    assert_eq!(world.store.run_by_key(run).await?.context("there")?, row);
+    let too_long = world.store.set_note(run, Some(&"x".repeat(1001)), "cli", at(41)).await;
+    assert!(matches!(too_long, Err(StoreError::Refused { .. })));
+    assert_eq!(world.store.set_note(run, Some("  "), "cli", at(42)).await?.note, None);
+    let audit = world.store.audit_log(&AuditFilter { limit: 9, ..AuditFilter::default() }).await?;
+    assert_eq!(audit.rows.iter().filter(|row| row.action == "note").count(), 2);
     Ok(())
 }

@@ -1,0 +1,198 @@
+//! A run is pinned to the version it began with; here it is given to another.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use millrace_model::change::{InstanceKey, NewInstance};
+use millrace_model::ids::TaskId;
+use millrace_model::state::TaskState;
+use serde_json::{Value, json};
+
+use crate::clear::{TouchedRun, queue_again};
+use crate::commit::moves::close_open_tries;
+use crate::commit::new_runs::INSTANCE_COLUMNS;
+use crate::scope::{RunChoice, instances_of, runs_of};
+use crate::sql::{Kind, values};
+use crate::{AuditRow, InstanceRow, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
+
+/// The version that runs are given to, and the instances that its tasks begin with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewestVersion {
+    pub version_key: i64,
+    pub tasks: Vec<NewInstance>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RepinRequest {
+    pub runs: RunChoice,
+    /// Only those that are queued or running.
+    pub only_active: bool,
+    pub newest: NewestVersion,
+    /// Changes nothing, and reports what it would change.
+    pub dry_run: bool,
+    pub actor: String,
+}
+
+/// What a run's new version did to its tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repinned {
+    pub run: TouchedRun,
+    /// They have an instance now.
+    pub added: Vec<TaskId>,
+    /// Gone from the DAG.
+    pub removed: Vec<TaskId>,
+    /// Had been removed, and wait again.
+    pub restored: Vec<TaskId>,
+}
+
+impl Store {
+    /// Runs that have this version already are left out, and so are those of a backfill that runs some of its DAG's tasks
+    /// only. A finished run with tasks that now wait is queued again.
+    pub async fn repin_runs(&self, request: &RepinRequest, now: DateTime<Utc>) -> Result<Vec<Repinned>> {
+        let tx = self.begin_in_turn("give runs another version").await?;
+        let mut report = Vec::new();
+        let mut touched = Vec::new();
+        for row in runs_of(&tx, &request.runs, false, false).await? {
+            if request.only_active && row.state.is_finished() {
+                continue;
+            }
+            if is_partial(&tx, &row).await? {
+                if let RunChoice::One(_) = request.runs {
+                    let reason = "its backfill runs some of the DAG's tasks only".to_owned();
+                    return Err(StoreError::Refused { attempted: "give the run another version", reason });
+                }
+                continue;
+            }
+            if row.version_key != request.newest.version_key {
+                report.push(repin(&tx, &row, request, now).await?);
+                touched.push(row.key);
+            }
+        }
+        if request.dry_run || report.is_empty() {
+            return Ok(report);
+        }
+        changes::collect(&tx, &touched, &[]).await?;
+        tx.commit().await?;
+        Ok(report)
+    }
+}
+
+async fn repin(tx: &Tx, row: &RunRow, request: &RepinRequest, now: DateTime<Utc>) -> Result<Repinned> {
+    let mut repinned = pin_to_version(tx, row, &request.newest, now).await?;
+    let waits = !repinned.added.is_empty() || !repinned.restored.is_empty();
+    repinned.run.queued = waits && !queue_again(tx, &[row.key], now).await?.is_empty();
+    let names = |list: &[TaskId]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let details = json!({
+        "from_version": row.version_key, "to_version": request.newest.version_key,
+        "added": names(&repinned.added), "removed": names(&repinned.removed), "restored": names(&repinned.restored),
+    });
+    let audit = AuditRow::new(&request.actor, "repin", details, now);
+    tx.audit(&audit.on_run(row.dag_id.as_str(), row.run_id.as_str())).await?;
+    tx.signal(SignalKind::RunChanged, Some(&row.dag_id), Some(row.key), now).await?;
+    Ok(repinned)
+}
+
+/// Pinned to a part of its DAG.
+pub(crate) async fn is_partial(tx: &Tx, run: &RunRow) -> Result<bool> {
+    let sql = "SELECT part_of FROM dag_version WHERE id = $1";
+    let row = sql::one(&tx.inner, "read a DAG version", sql, values![run.version_key]).await?;
+    Ok(row.map(|row| row.opt_int("part_of")).transpose()?.flatten().is_some())
+}
+
+/// Tasks that are new get an instance, those that are gone become `removed`, those that are back wait again, and the
+/// others take over what the new version says of them.
+pub(crate) async fn pin_to_version(
+    tx: &Tx,
+    run: &RunRow,
+    newest: &NewestVersion,
+    now: DateTime<Utc>,
+) -> Result<Repinned> {
+    let instances = instances_of(tx, &[run.key]).await?.remove(&run.key).unwrap_or_default();
+    let there: HashSet<&TaskId> = instances.iter().map(|it| &it.task_id).collect();
+    let named: HashSet<&TaskId> = newest.tasks.iter().map(|task| &task.task_id).collect();
+    let is_gone = |it: &&InstanceRow| !named.contains(&it.task_id) && it.state != TaskState::Removed;
+    let is_back = |it: &&InstanceRow| named.contains(&it.task_id) && it.state == TaskState::Removed;
+    let (gone, back): (Vec<&InstanceRow>, Vec<&InstanceRow>) =
+        (instances.iter().filter(is_gone).collect(), instances.iter().filter(is_back).collect());
+    let added: Vec<&NewInstance> = newest.tasks.iter().filter(|task| !there.contains(&task.task_id)).collect();
+
+    let sql = "UPDATE dag_run SET version_id = $2 WHERE id = $1";
+    sql::run(&tx.inner, "give a run another version", sql, values![run.key, newest.version_key]).await?;
+    add(tx, run, &added).await?;
+    take_over(tx, run, &newest.tasks).await?;
+    remove(tx, &gone, now).await?;
+    restore(tx, &back).await?;
+    Ok(Repinned {
+        run: TouchedRun::of(run, false),
+        added: added.into_iter().map(|task| task.task_id.clone()).collect(),
+        removed: gone.into_iter().map(|it| it.task_id.clone()).collect(),
+        restored: back.into_iter().map(|it| it.task_id.clone()).collect(),
+    })
+}
+
+fn row_of(run: &RunRow, task: &NewInstance) -> Vec<Value> {
+    vec![
+        json!(run.key),
+        json!(task.task_id.as_str()),
+        json!(task.map_index),
+        json!(task.operator),
+        json!(task.max_tries),
+        json!(task.pool),
+        json!(task.pool_slots),
+        json!(task.priority_weight),
+    ]
+}
+
+async fn add(tx: &Tx, run: &RunRow, added: &[&NewInstance]) -> Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO task_instance (run_id, task_id, map_index, operator, max_tries, pool, pool_slots, \
+         priority_weight, state) SELECT x.*, 'none' FROM {}",
+        sql::source(tx.dialect(), 1, INSTANCE_COLUMNS)
+    );
+    let rows = sql::rows(added.iter().map(|task| row_of(run, task)));
+    sql::run(&tx.inner, "add the tasks of another version", sql, vec![rows]).await.map(|_| ())
+}
+
+async fn take_over(tx: &Tx, run: &RunRow, tasks: &[NewInstance]) -> Result<()> {
+    // A budget that a clear gave is kept.
+    let sql = format!(
+        "UPDATE task_instance SET operator = x_operator, pool = x_pool, pool_slots = x_slots, \
+         priority_weight = x_weight, max_tries = CASE WHEN generation = 0 THEN x_max ELSE max_tries END \
+         FROM {} WHERE run_id = x_run AND task_id = x_task",
+        sql::source(tx.dialect(), 1, INSTANCE_COLUMNS)
+    );
+    let rows = sql::rows(tasks.iter().map(|task| row_of(run, task)));
+    sql::run(&tx.inner, "change the tasks of a run", sql, vec![rows]).await.map(|_| ())
+}
+
+async fn remove(tx: &Tx, gone: &[&InstanceRow], now: DateTime<Utc>) -> Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!(
+        "UPDATE task_instance SET state = 'removed', state_reason = 'gone from the DAG', next_try_at = NULL, \
+         lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL WHERE id IN (SELECT x_id FROM {source})"
+    );
+    let ids = sql::column(gone.iter().map(|it| it.key));
+    sql::run(&tx.inner, "remove tasks that are gone", sql, vec![ids]).await?;
+    let open: Vec<(InstanceKey, TaskState)> =
+        gone.iter().filter(|it| !it.state.is_finished()).map(|it| (it.key, TaskState::Failed)).collect();
+    close_open_tries(tx, &open, now).await
+}
+
+async fn restore(tx: &Tx, back: &[&InstanceRow]) -> Result<()> {
+    if back.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!(
+        "UPDATE task_instance SET state = 'none', state_reason = NULL, queued_at = NULL, start_date = NULL, \
+         end_date = NULL WHERE id IN (SELECT x_id FROM {source})"
+    );
+    let ids = sql::column(back.iter().map(|it| it.key));
+    sql::run(&tx.inner, "restore tasks that are back", sql, vec![ids]).await.map(|_| ())
+}
