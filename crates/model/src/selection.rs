@@ -211,8 +211,12 @@ mod tests {
             depends_on: after.iter().map(|name| id(name)).collect(),
             ..Task::new(id(name), "noop")
         };
-        let tasks =
-            vec![task("extract", &[]), task("load_a", &["extract"]), task("load_b", &["extract"]), task("check", &["load_a"])];
+        let tasks = vec![
+            task("extract", &[]),
+            task("load_a", &["extract"]),
+            task("load_b", &["extract"]),
+            task("check", &["load_a"]),
+        ];
         Dag { tasks, ..Dag::new(DagId::new_unchecked("d")) }
     }
 
@@ -222,7 +226,8 @@ mod tests {
 
     #[test]
     fn relatives_are_those_of_the_graph() {
-        let load = |upstream, downstream| TaskSelection { tasks: TaskChoice::tasks([id("load_a")]), upstream, downstream };
+        let load =
+            |upstream, downstream| TaskSelection { tasks: TaskChoice::tasks([id("load_a")]), upstream, downstream };
         assert_eq!(names(&load(false, false)), ["load_a"]);
         assert_eq!(names(&load(true, false)), ["extract", "load_a"]);
         assert_eq!(names(&load(false, true)), ["check", "load_a"]);
@@ -254,7 +259,8 @@ mod tests {
             task("after", &["more", "drop"]),
         ];
         let dag = Dag { tasks, ..Dag::new(DagId::new_unchecked("d")) };
-        let of = |name: &str| TaskSelection::from(TaskChoice::tasks([id(name)])).of(&dag).with_setups_and_teardowns(&dag);
+        let of =
+            |name: &str| TaskSelection::from(TaskChoice::tasks([id(name)])).of(&dag).with_setups_and_teardowns(&dag);
         let names = |name: &str| of(name).names().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names("work"), ["drop", "make", "work"]);
         assert_eq!(names("make"), ["drop", "make"]);

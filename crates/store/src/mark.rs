@@ -99,7 +99,8 @@ impl Store {
         let reason = format!("marked by {}", request.actor);
         let marked = set_states(&tx, steps, &reason, now).await?;
         if teardowns.is_empty() {
-            let sql = "UPDATE dag_run SET state = $2, state_reason = $3, end_date = $4, marked_state = NULL WHERE id = $1";
+            let sql =
+                "UPDATE dag_run SET state = $2, state_reason = $3, end_date = $4, marked_state = NULL WHERE id = $1";
             let values = values![request.run, request.to.as_str(), reason, micros(now)];
             sql::run(&tx.inner, "mark a run", sql, values).await?;
             crate::backfill::finish_completed(&tx, now).await?;

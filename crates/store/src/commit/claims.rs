@@ -72,13 +72,7 @@ fn row(claim: &Claim) -> Vec<Value> {
     ]
 }
 
-async fn take(
-    tx: &Tx,
-    claims: &[Claim],
-    which: &[usize],
-    touched: &Touched,
-    now: DateTime<Utc>,
-) -> Result<Vec<i64>> {
+async fn take(tx: &Tx, claims: &[Claim], which: &[usize], touched: &Touched, now: DateTime<Utc>) -> Result<Vec<i64>> {
     let sql = format!(
         "UPDATE task_instance SET state = 'running', state_reason = NULL, try_number = x_try, lease_owner = x_owner, \
          lease_token = x_token, lease_expires_at = x_expires, queued_at = x_queued, start_date = $2, end_date = NULL, \

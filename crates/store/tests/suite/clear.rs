@@ -53,12 +53,7 @@ pub async fn case_63_a_middle_task_of_a_finished_run(bench: Bench) -> Result<()>
     world
         .commit(
             &Batch {
-                run_moves: vec![RunMove {
-                    run: run.run,
-                    from: RunState::Queued,
-                    to: RunState::Running,
-                    reason: None,
-                }],
+                run_moves: vec![RunMove { run: run.run, from: RunState::Queued, to: RunState::Running, reason: None }],
                 signals_handled: world.signals().await?,
                 ..Batch::default()
             },
@@ -144,7 +139,6 @@ pub async fn only_failed_and_dry_run(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-
 /// Three runs: 0 succeeded, 1 failed at `load`, 2 runs `extract`.
 async fn three_runs(world: &World) -> Result<[i64; 3]> {
     let first = finished_run(world).await?.run;
@@ -174,15 +168,14 @@ pub async fn relatives_past_and_future(bench: Bench) -> Result<()> {
     assert_eq!(names(&dry(|it| it.tasks.downstream = true).await?), ["load", "check"]);
     let past = dry(|it| it.past = true).await?;
     assert_eq!(past.cleared.iter().map(|it| it.run).collect::<Vec<_>>(), [first, second]);
-    assert_eq!(past.runs.iter().map(|run| (run.logical_date, run.queued)).collect::<Vec<_>>(), [
-        (day(0), true),
-        (day(1), true)
-    ]);
+    assert_eq!(
+        past.runs.iter().map(|run| (run.logical_date, run.queued)).collect::<Vec<_>>(),
+        [(day(0), true), (day(1), true)]
+    );
     let future = dry(|it| (it.future, it.tasks.upstream) = (true, true)).await?;
     let touched: Vec<_> = future.cleared.iter().map(|it| (it.run, it.task_id.as_str(), it.to)).collect();
     let none = TaskState::None;
-    let expected =
-        [(second, "extract", none), (second, "load", none), (third, "extract", TaskState::Restarting)];
+    let expected = [(second, "extract", none), (second, "load", none), (third, "extract", TaskState::Restarting)];
     assert_eq!(touched, expected);
     let running = dry(|it| (it.future, it.tasks.upstream, it.only_running) = (true, true, true)).await?;
     assert_eq!(names(&running), ["extract"]);

@@ -107,13 +107,8 @@ pub async fn case_67_the_teardown_of_a_marked_run_still_runs(bench: Bench) -> Re
     let mut below = mark(run.run, &["load"], TaskState::Skipped);
     (below.selection.tasks.downstream, below.dry_run) = (true, true);
     assert_eq!(world.store.mark_instances(&below, at(31)).await?.marked.len(), 1, "not the teardown");
-    let failed = MarkRunRequest {
-        run: run.run,
-        to: RunState::Failed,
-        note: None,
-        dry_run: false,
-        actor: "cli".to_owned(),
-    };
+    let failed =
+        MarkRunRequest { run: run.run, to: RunState::Failed, note: None, dry_run: false, actor: "cli".to_owned() };
     world.store.mark_run(&failed, at(31)).await?;
     assert_eq!(world.states(run.run).await?, "success failed none");
     assert_eq!(world.store.run_by_key(run.run).await?.context("there")?.state, RunState::Running);
