@@ -8,10 +8,12 @@ mod support;
 mod cli {
     mod daemon;
     mod dags;
+    mod doctor;
     mod explain;
     mod files;
     mod forms;
     mod home;
+    mod lints;
     mod pools;
     mod secrets;
     mod tasks;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod doctor;
 mod pools;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::output::Format;
 
+pub use doctor::DoctorArgs;
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
 
 /// Moves production tables into a warehouse, every night, and is honest about every row.
@@ -71,6 +73,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Check DAG files without running or storing anything
     Validate(ValidateArgs),
+    /// Look at everything: home, configuration, database, DAG files, pools, connections; exit with 1 if something is broken
+    Doctor(DoctorArgs),
     /// Print the JSON Schema of DAG files, for editors
     Schema,
     /// List the operators, or show one with its parameters
@@ -482,6 +486,15 @@ pub enum ConfigCommand {
 pub struct ValidateArgs {
     /// Files or folders [default: the DAGs folder]
     pub paths: Vec<PathBuf>,
+    /// Warnings are errors
+    #[arg(long)]
+    pub strict: bool,
+    /// Only what keeps a file from being used
+    #[arg(long)]
+    pub no_lint: bool,
+    /// List the lints: `# lint: ignore CODE` in a file silences one
+    #[arg(long, conflicts_with_all = ["paths", "strict", "no_lint"])]
+    pub list_lints: bool,
 }
 
 #[cfg(test)]

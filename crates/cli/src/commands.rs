@@ -4,6 +4,7 @@ pub mod attempt;
 pub mod connections;
 pub mod dags;
 pub mod db;
+pub mod doctor;
 pub mod explain;
 pub mod jobs;
 pub mod pools;

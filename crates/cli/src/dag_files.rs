@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use millrace_dagfile::{Defaults, Diagnostic, ReadOptions, ReadResult, Severity, read_dag_bytes, render_all};
+use chrono::{DateTime, Utc};
+use millrace_dagfile::{
+    Defaults, Diagnostic, LintOptions, ReadOptions, ReadResult, Severity, lint, read_dag_bytes, render_all,
+};
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
 use millrace_model::schedule::parse_zone;
@@ -52,6 +55,26 @@ pub struct Checked {
 impl Checked {
     pub fn has_errors(&self) -> bool {
         self.result.has_errors()
+    }
+
+    pub fn warnings(&self) -> usize {
+        self.result.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning).count()
+    }
+
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.result.diagnostics
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds what is allowed and seldom meant.
+    pub fn lint(&mut self, now: DateTime<Utc>) {
+        if let Some(dag) = &self.result.dag {
+            self.result.diagnostics.extend(lint(dag, &self.source, &LintOptions::new(now)));
+            self.result.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+        }
     }
 
     /// Every problem with its place and the line, as text.

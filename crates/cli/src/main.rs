@@ -69,7 +69,11 @@ fn run(cli: Cli, masker: &Masker) -> anyhow::Result<()> {
         Command::Schema => return commands::validate::schema(),
         _ => {}
     }
-    let app = App::new(&cli.global, masker.clone())?;
+    let app = match (App::new(&cli.global, masker.clone()), &cli.command) {
+        // What is wrong with the configuration is a finding like any other.
+        (Err(error), Command::Doctor(_)) => return commands::doctor::unconfigured(cli.global.output, &chain(&error)),
+        (app, _) => app?,
+    };
     let runtime = runtime(&cli.command)?;
     let result = runtime.block_on(dispatch(&app, cli.command));
     // A task that ignores its stop must not keep the process.
@@ -103,7 +107,8 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Db(command) => commands::db::run(app, command).await,
         Command::Initdb | Command::Upgradedb => commands::db::migrate(app, true).await,
         Command::Config(command) => commands::reference::config(app, command),
-        Command::Validate(args) => commands::validate::validate(app, &args.paths),
+        Command::Validate(args) => commands::validate::validate(app, &args),
+        Command::Doctor(args) => commands::doctor::run(app, &args).await,
         Command::Operators { name } => commands::validate::operators(app, name.as_deref()),
         Command::RotateKey => commands::reference::rotate_key(app).await,
         Command::Explain { code } => commands::reference::explain(app, code.as_deref()),

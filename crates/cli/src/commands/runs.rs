@@ -169,6 +169,9 @@ pub async fn backfill(app: &App, store: &Store, args: BackfillArgs) -> anyhow::R
         ignores_bounds: args.ignore_bounds,
         conf: Map::new(),
     };
+    for problem in millrace_dagfile::backfill_problems(&row.dag, app.now()) {
+        notice(format!("warning: {problem}"));
+    }
     let runs = backfill_runs(&range, app.now())?;
     let request = |dry_run| NewBackfill {
         dag_id: row.dag_id.clone(),

@@ -1,40 +1,59 @@
 //! `millrace validate`, `schema`, `operators`: DAG files without running or storing anything.
 
-use std::path::PathBuf;
-
 use anyhow::bail;
-use millrace_dagfile::dag_schema;
+use millrace_dagfile::{LINTS, dag_schema};
 use millrace_operator_api::entry::{OperatorEntry, find};
 use millrace_operators::catalogue;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::args::ValidateArgs;
 use crate::dag_files::{self, Checked};
 use crate::output::{Format, notice, print_list, print_one, print_text};
 
-pub fn validate(app: &App, paths: &[PathBuf]) -> anyhow::Result<()> {
-    let checked = dag_files::check(app, paths)?;
+pub fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
+    if args.list_lints {
+        let views: Vec<LintView> = LINTS.iter().map(|lint| LintView { code: lint.code, why: lint.why }).collect();
+        return print_list(app.format, &["code", "why"], &views);
+    }
+    let mut checked = dag_files::check(app, &args.paths)?;
     if checked.is_empty() {
         notice("no DAG files (*.yaml, *.yml) were found");
     }
-    let problems = checked.iter().filter(|file| file.has_errors()).count();
+    if !args.no_lint {
+        checked.iter_mut().for_each(|file| file.lint(app.now()));
+    }
+    let is_bad = |file: &&Checked| file.has_errors() || (args.strict && file.warnings() > 0);
+    let problems = checked.iter().filter(is_bad).count();
     match app.format {
         Format::Json | Format::Yaml => {
             print_list(app.format, &[], &checked.iter().map(Checked::view).collect::<Vec<_>>())?;
         }
         Format::Table | Format::Plain => {
-            let text: String = checked.iter().map(Checked::render).collect();
+            let text: String =
+                checked.iter().map(Checked::render).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
             if !text.is_empty() {
                 print_text(&text)?;
             }
         }
     }
     if problems > 0 {
-        bail!("{problems} of {} files have errors", checked.len());
+        let what = if args.strict { "errors or warnings" } else { "errors" };
+        bail!("{problems} of {} files have {what}", checked.len());
     }
-    notice(format!("{} files are fine", checked.len()));
+    match checked.iter().map(Checked::warnings).sum::<usize>() {
+        0 => notice(format!("{} files are fine", checked.len())),
+        1 => notice(format!("{} files can be used; there is 1 warning", checked.len())),
+        count => notice(format!("{} files can be used; there are {count} warnings", checked.len())),
+    }
     Ok(())
+}
+
+#[derive(Serialize)]
+struct LintView {
+    code: &'static str,
+    why: &'static str,
 }
 
 pub fn schema() -> anyhow::Result<()> {

@@ -1,0 +1,160 @@
+//! DAGs: their files, and what is stored of them.
+
+use std::collections::BTreeMap;
+
+use millrace_model::schedule::Schedule;
+use millrace_store::{DagFilter, DagRow, PoolRow, Store};
+
+use super::Report;
+use crate::app::App;
+use crate::dag_files;
+
+/// Names that one line lists.
+const SHOWN: usize = 5;
+/// Rows that a table loaded whole with each run should not have.
+const MOST_ROWS: i64 = 10_000_000;
+
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
+}
+
+pub(super) fn look_at_files(app: &App, report: &mut Report) {
+    let folder = app.dags_folder();
+    if !folder.is_dir() {
+        let what = format!("there is no folder {}", folder.display());
+        report.warn("dags folder", what, "make it and put DAG files there, or set core.dags_folder");
+        return;
+    }
+    let mut checked = match dag_files::check(app, &[]) {
+        Ok(checked) => checked,
+        Err(error) => {
+            report.fail("dags folder", crate::chain(&error), "give the daemon's user the right to read it");
+            return;
+        }
+    };
+    let name =
+        |file: &dag_files::Checked| file.path().strip_prefix(&folder).unwrap_or(file.path()).display().to_string();
+    let broken: Vec<String> = checked.iter().filter(|file| file.has_errors()).map(name).collect();
+    checked.iter_mut().for_each(|file| file.lint(app.now()));
+    if broken.is_empty() {
+        report.ok("dags folder", format!("{} files can be read", checked.len()));
+    } else {
+        let what = format!("{} of {} files can't be used: {}", broken.len(), checked.len(), listed(&broken));
+        report.fail("dags folder", what, "millrace validate");
+    }
+    let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+    let warnings = checked.iter().filter(|file| !file.has_errors()).flat_map(dag_files::Checked::diagnostics);
+    for diagnostic in warnings {
+        *codes.entry(diagnostic.code.to_string()).or_default() += 1;
+    }
+    if !codes.is_empty() {
+        let counts: Vec<String> = codes.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        report.warn("dags folder", format!("warnings: {}", listed(&counts)), "millrace validate says where");
+    }
+}
+
+pub(super) async fn look_at_stored(app: &App, store: &Store, report: &mut Report) {
+    if let Err(error) = stored(app, store, report).await {
+        report.fail("dags", crate::chain(&error), "see that the database can be read");
+    }
+}
+
+async fn stored(app: &App, store: &Store, report: &mut Report) -> anyhow::Result<()> {
+    let rows = store.dags(&DagFilter { include_stale: true, ..DagFilter::default() }).await?.rows;
+    // Each is read once here; what can't be used was left out and counted.
+    match store.mismatched_dags() {
+        0 => report.ok("dags", format!("{} are stored", rows.len())),
+        count => {
+            let what = format!("{count} stored DAGs are left out: what is stored is damaged, or another DAG's");
+            report.fail(
+                "dags",
+                what,
+                "save the DAG's file again, so that it is stored anew; restore a backup for its history",
+            );
+        }
+    }
+    let active: Vec<&DagRow> = rows.iter().filter(|row| !row.is_paused && !row.is_stale).collect();
+    stalled(store, &rows, report).await?;
+    slots(app, &active, report);
+    pools(&active, &store.pools().await?, report);
+    let large = store.full_refreshes(MOST_ROWS).await?;
+    let large: Vec<String> = large.into_iter().map(|(dag, task, rows)| format!("{dag}.{task} ({rows} rows)")).collect();
+    if !large.is_empty() {
+        let mend = "read the rows of the data interval only, and upsert them";
+        report.warn("dags", format!("large tables are loaded whole: {}", listed(&large)), mend);
+    }
+    Ok(())
+}
+
+/// Runs that nobody goes on with.
+async fn stalled(store: &Store, rows: &[DagRow], report: &mut Report) -> anyhow::Result<()> {
+    let active = store.active_run_counts().await?;
+    let held = |row: &&DagRow| row.is_paused && active.contains_key(row.dag_id.as_str());
+    let paused: Vec<String> = rows.iter().filter(held).map(|row| row.dag_id.to_string()).collect();
+    if !paused.is_empty() {
+        let what = format!("paused with unfinished runs, which wait: {}", listed(&paused));
+        report.warn("dags", what, "`millrace dags unpause DAG` lets them go on");
+    }
+    let ends = |row: &&DagRow| row.is_stale && !row.is_paused && row.dag.timetable.schedule != Schedule::None;
+    let gone: Vec<String> = rows.iter().filter(ends).map(|row| row.dag_id.to_string()).collect();
+    if !gone.is_empty() {
+        let what = format!("scheduled, but their files are gone: {}", listed(&gone));
+        report.warn("dags", what, "put the files back, or pause them");
+    }
+    Ok(())
+}
+
+/// More tasks may want to run than there are slots.
+fn slots(app: &App, active: &[&DagRow], report: &mut Report) {
+    let slots = app.config.core.parallelism;
+    let wants = |row: &DagRow| {
+        let tasks = row.dag.tasks.iter().filter(|task| !task.is_inline).count().min(row.dag.max_active_tasks as usize);
+        tasks.saturating_mul(row.dag.max_active_runs as usize)
+    };
+    let wide: Vec<String> = active
+        .iter()
+        .filter(|row| wants(row) > slots && row.dag.timetable.schedule != Schedule::None)
+        .map(|row| format!("{} ({})", row.dag_id, wants(row)))
+        .collect();
+    if wide.is_empty() {
+        report.ok("slots", format!("{slots} worker slots; no DAG alone can want more"));
+    } else {
+        let what = format!("max_active_runs x tasks is more than the {slots} worker slots: {}", listed(&wide));
+        report.warn(
+            "slots",
+            what,
+            "lower max_active_runs, or raise core.parallelism; until then runs wait for each other",
+        );
+    }
+}
+
+fn pools(active: &[&DagRow], pools: &[PoolRow], report: &mut Report) {
+    let (mut missing, mut narrow) = (Vec::new(), Vec::new());
+    for row in active {
+        for task in &row.dag.tasks {
+            let name = format!("{}.{} ({})", row.dag_id, task.task_id, task.pool);
+            match pools.iter().find(|pool| pool.name == task.pool) {
+                None => missing.push(name),
+                Some(pool) if pool.slots >= 0 && i64::from(task.pool_slots) > pool.slots => {
+                    narrow.push(format!("{name} needs {} of {}", task.pool_slots, pool.slots));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    if !missing.is_empty() {
+        report.fail(
+            "pools",
+            format!("tasks name pools that do not exist: {}", listed(&missing)),
+            "millrace pools set NAME SLOTS",
+        );
+    }
+    if !narrow.is_empty() {
+        let what = format!("tasks that can never run: {}", listed(&narrow));
+        report.fail("pools", what, "give the pool more slots, or the task fewer");
+    }
+    if missing.is_empty() && narrow.is_empty() {
+        report.ok("pools", format!("{} pools, large enough for every task", pools.len()));
+    }
+}

@@ -1,0 +1,44 @@
+//! Connections and variables: can they be opened, and, when asked, do they answer?
+
+use millrace_connectors::Connectors;
+use millrace_store::Store;
+use millrace_vault::to_port_connection;
+
+use super::Report;
+use crate::app::App;
+
+pub(super) async fn look(app: &App, store: &Store, tries_them: bool, report: &mut Report) {
+    let vault = match app.vault_read_only(Some(store.clone())) {
+        Ok(vault) => vault,
+        Err(error) => {
+            report.fail("connections", crate::chain(&error), "restore the home's encryption_key");
+            return;
+        }
+    };
+    let mend = "restore the encryption_key that it was stored with, or set it again";
+    match vault.variables().await {
+        Ok(variables) => report.ok("variables", format!("{} can be read", variables.len())),
+        Err(error) => report.fail("variables", error.to_string(), mend),
+    }
+    let connections = match vault.connections().await {
+        Ok(connections) => connections,
+        Err(error) => {
+            report.fail("connections", error.to_string(), mend);
+            return;
+        }
+    };
+    report.ok("connections", format!("{} can be read", connections.len()));
+    if !tries_them {
+        return;
+    }
+    for named in connections {
+        let id = named.conn_id.clone();
+        match Connectors::test(&to_port_connection(named)).await {
+            Ok(text) => report.ok("connections", app.masker.mask(&format!("{id}: {text}"))),
+            Err(error) => {
+                let what = app.masker.mask(&format!("{id}: {error}"));
+                report.fail("connections", what, format!("`millrace connections get {id}` shows it"));
+            }
+        }
+    }
+}

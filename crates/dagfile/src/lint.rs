@@ -1,0 +1,301 @@
+//! Lints: what is allowed, and is seldom meant. Each is a line of [`LINTS`] and a function from a DAG to what it found.
+//!
+//! They are asked for by whoever checks a file (`validate`, `doctor`), never when a file is read to be run: a lint that is
+//! added later changes no DAG. A comment `# lint: ignore CODE` in the file silences one.
+
+mod dates;
+mod loads;
+mod shape;
+
+use chrono::{DateTime, Utc};
+use millrace_model::dag::{Dag, Task};
+use millrace_template::{is_template, referenced_names};
+use serde_json::Value;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::source::{Source, Span};
+use crate::tree::{self, Node};
+
+/// What lints are told from outside.
+#[derive(Debug, Clone)]
+pub struct LintOptions {
+    pub now: DateTime<Utc>,
+    /// More tasks than this in one DAG are too many.
+    pub most_tasks: usize,
+    /// A full refresh of more rows than this is too large.
+    pub most_rows: u64,
+}
+
+impl LintOptions {
+    pub fn new(now: DateTime<Utc>) -> Self {
+        Self { now, most_tasks: 500, most_rows: 10_000_000 }
+    }
+}
+
+/// One lint.
+#[derive(Debug, Clone, Copy)]
+pub struct Lint {
+    /// Stable.
+    pub code: &'static str,
+    /// Why it is worth a warning.
+    pub why: &'static str,
+    check: fn(&Linted<'_>, &mut Vec<Finding>),
+}
+
+/// Every lint.
+pub const LINTS: &[Lint] = &[
+    Lint {
+        code: "too-many-tasks",
+        why: "hundreds of tasks in one DAG are hard to look at and to repeat in part",
+        check: shape::too_many_tasks,
+    },
+    Lint {
+        code: "long-single-task",
+        why: "when a DAG is one task of hours, a failure repeats all of it",
+        check: shape::long_single_task,
+    },
+    Lint {
+        code: "hidden-failure",
+        why: "a run is judged by its last tasks: one that runs after failures too makes the run a success",
+        check: shape::hidden_failure,
+    },
+    Lint {
+        code: "backfill-ready",
+        why: "a past date can only be filled in by tasks that work on that date, and only once if rows are appended",
+        check: dates::backfill_ready,
+    },
+    Lint {
+        code: "interval-in-trigger",
+        why: "with `timetable: trigger` the data interval is empty: it starts and ends at the logical date",
+        check: dates::interval_in_trigger,
+    },
+    Lint {
+        code: "start-in-future",
+        why: "nothing runs before the start date, silently",
+        check: dates::start_in_future,
+    },
+    Lint {
+        code: "utc-date",
+        why: "`ds` is the date in UTC, which is another day than in the DAG's time zone for a part of the day",
+        check: dates::utc_date,
+    },
+    Lint {
+        code: "full-refresh",
+        why: "a table that is loaded whole costs more with each day; load what changed",
+        check: loads::full_refresh,
+    },
+    Lint {
+        code: "truncate-commits",
+        why: "TRUNCATE commits on Redshift: readers see an empty table, and a later failure cannot be rolled back",
+        check: loads::truncate_commits,
+    },
+    Lint {
+        code: "upsert-without-order",
+        why: "without an order key, an older row that comes in late replaces a newer one",
+        check: loads::upsert_without_order,
+    },
+    Lint {
+        code: "prefix-over-match",
+        why: "a prefix matches every key that begins so: `orders` matches `orders_archive` too",
+        check: loads::prefix_over_match,
+    },
+    Lint {
+        code: "page-without-order",
+        why: "pages by LIMIT and OFFSET lose and repeat rows unless the query is ordered",
+        check: loads::page_without_order,
+    },
+    Lint {
+        code: "shared-temp-table",
+        why: "runs at the same time fill one table under a fixed name",
+        check: loads::shared_temp_table,
+    },
+];
+
+/// Where something was found: in a key of a task, in a task, or in a key of the DAG.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    task: Option<String>,
+    key: Option<&'static str>,
+}
+
+struct Finding {
+    place: Place,
+    message: String,
+    hint: String,
+}
+
+impl Finding {
+    fn dag(key: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { place: Place { task: None, key: Some(key) }, message: message.into(), hint: hint.into() }
+    }
+
+    fn task(task: &Task, key: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let place = Place { task: Some(task.task_id.to_string()), key: Some(key) };
+        Self { place, message: message.into(), hint: hint.into() }
+    }
+}
+
+/// A DAG with its text.
+struct Linted<'a> {
+    dag: &'a Dag,
+    text: &'a str,
+    tree: Option<&'a Node>,
+    options: &'a LintOptions,
+}
+
+impl Linted<'_> {
+    fn node_of(&self, task_id: &str) -> Option<(&Node, Span)> {
+        let tasks = &self.tree?.get("tasks")?.value;
+        if let Some(entry) = tasks.get(task_id) {
+            return Some((&entry.value, entry.key_span));
+        }
+        let is_it = |node: &&Node| node.get("task_id").is_some_and(|id| id.value.as_text() == Some(task_id));
+        tasks.items().iter().find(is_it).map(|node| (node, node.span))
+    }
+
+    /// The text of a task in the file, comments and all.
+    fn text_of(&self, task_id: &str) -> &str {
+        let span = self.node_of(task_id).map(|(node, _)| node.span);
+        span.and_then(|span| self.text.get(span.bytes())).unwrap_or_default()
+    }
+
+    fn span(&self, place: &Place) -> Option<Span> {
+        let node = match &place.task {
+            None => self.tree?,
+            Some(task) => {
+                let (node, span) = self.node_of(task)?;
+                let entry = place.key.and_then(|key| node.get(key));
+                return Some(entry.map_or(span, |entry| entry.key_span));
+            }
+        };
+        place.key.and_then(|key| node.get(key)).map(|entry| entry.key_span)
+    }
+}
+
+/// What the lints find in a DAG: warnings, in the order of the file. `text` is the file that it was read from; it says
+/// where, and what to ignore.
+pub fn lint(dag: &Dag, text: &str, options: &LintOptions) -> Vec<Diagnostic> {
+    let source = Source::new(text);
+    let tree = tree::build(&source, &mut Vec::new()).ok();
+    let linted = Linted { dag, text, tree: tree.as_ref(), options };
+    let mut diagnostics = Vec::new();
+    for lint in LINTS.iter().filter(|lint| !is_ignored(text, lint.code)) {
+        let mut found = Vec::new();
+        (lint.check)(&linted, &mut found);
+        diagnostics.extend(found.into_iter().map(|finding| diagnostic(lint, &linted, &source, finding)));
+    }
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    diagnostics
+}
+
+/// What stands against filling in past dates: for those who ask for a backfill.
+pub fn backfill_problems(dag: &Dag, now: DateTime<Utc>) -> Vec<String> {
+    let linted = Linted { dag, text: "", tree: None, options: &LintOptions::new(now) };
+    let mut found = Vec::new();
+    dates::backfill_problems(&linted, &mut found);
+    found.into_iter().map(|finding| format!("{}; {}", finding.message, finding.hint)).collect()
+}
+
+fn diagnostic(lint: &Lint, linted: &Linted<'_>, source: &Source<'_>, finding: Finding) -> Diagnostic {
+    let made = match linted.span(&finding.place) {
+        Some(span) => Diagnostic::new(lint.code, source, span, finding.message),
+        None => Diagnostic::at_line(lint.code, 1, 1, finding.message),
+    };
+    Diagnostic { severity: Severity::Warning, ..made.hint(finding.hint) }
+}
+
+fn is_ignored(text: &str, code: &str) -> bool {
+    hints(text, "ignore").any(|rest| rest.split([',', ' ']).any(|word| word == code))
+}
+
+/// What follows `# lint: WORD` in comments.
+fn hints<'t>(text: &'t str, word: &'t str) -> impl Iterator<Item = &'t str> {
+    let comment = |line: &'t str| line.split_once("# lint:").map(|(_, rest)| rest.trim());
+    text.lines().filter_map(comment).filter_map(move |rest| rest.strip_prefix(word)).map(str::trim)
+}
+
+/// Every text in a task's parameters, with the parameter that it stands in.
+fn texts(task: &Task) -> Vec<(&str, &str)> {
+    fn collect<'v>(name: &'v str, value: &'v Value, texts: &mut Vec<(&'v str, &'v str)>) {
+        match value {
+            Value::String(text) => texts.push((name, text)),
+            Value::Array(items) => items.iter().for_each(|item| collect(name, item, texts)),
+            Value::Object(map) => map.values().for_each(|item| collect(name, item, texts)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    for (name, value) in task.parameters.as_object().into_iter().flatten() {
+        collect(name, value, &mut found);
+    }
+    found
+}
+
+/// The first parts of the names that a task's templates use.
+fn names(task: &Task) -> std::collections::BTreeSet<String> {
+    let templates = texts(task).into_iter().map(|(_, text)| text).filter(|text| is_template(text));
+    templates.flat_map(referenced_names).collect()
+}
+
+fn text_parameter<'t>(task: &'t Task, name: &str) -> Option<&'t str> {
+    task.parameters.get(name).and_then(Value::as_str)
+}
+
+/// Upper case words of SQL, without comments and what stands in quotes.
+fn sql_words(sql: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quote = None;
+    let mut is_comment = false;
+    let mut before = ' ';
+    for c in sql.chars().chain([' ']) {
+        if is_comment {
+            is_comment = c != '\n';
+        } else if let Some(open) = quote {
+            if c == open {
+                quote = None;
+            }
+        } else if c == '-' && before == '-' {
+            is_comment = true;
+        } else if c == '\'' {
+            quote = Some(c);
+        } else if c.is_alphanumeric() || c == '_' || c == '.' {
+            word.push(c.to_ascii_uppercase());
+            before = c;
+            continue;
+        } else if c == ';' {
+            if !word.is_empty() {
+                words.push(std::mem::take(&mut word));
+            }
+            words.push(";".to_owned());
+        }
+        if !word.is_empty() {
+            words.push(std::mem::take(&mut word));
+        }
+        before = c;
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_sql_stand_outside_of_quotes_and_comments() {
+        let words = sql_words("select 'limit 1' -- offset\nfrom a.b; truncate x");
+        assert_eq!(words, ["SELECT", "FROM", "A.B", ";", "TRUNCATE", "X"]);
+    }
+
+    #[test]
+    fn a_comment_silences_one_code() {
+        let text = "schedule: none # lint: ignore utc-date, full-refresh\n";
+        assert!(is_ignored(text, "utc-date") && is_ignored(text, "full-refresh") && !is_ignored(text, "utc"));
+    }
+
+    #[test]
+    fn codes_are_unique() {
+        let codes: std::collections::BTreeSet<&str> = LINTS.iter().map(|lint| lint.code).collect();
+        assert_eq!(codes.len(), LINTS.len());
+    }
+}

@@ -1,0 +1,115 @@
+//! Dates: which ones a DAG works on, and whether it can work on another.
+
+use millrace_model::instant::format_utc_micros;
+use millrace_model::schedule::{Schedule, TimetableKind};
+
+use super::{Finding, Linted, names, text_parameter, texts};
+
+/// Names of templates that differ from run to run by its date.
+const DATES: &[&str] = &[
+    "ds",
+    "ds_nodash",
+    "ds_local",
+    "ds_local_nodash",
+    "ts",
+    "ts_nodash",
+    "ts_nodash_with_tz",
+    "logical_date",
+    "execution_date",
+    "data_interval_start",
+    "data_interval_end",
+    "dag_run",
+    "run_id",
+    "next_ds",
+    "next_ds_nodash",
+    "prev_ds",
+    "prev_ds_nodash",
+    "yesterday_ds",
+    "yesterday_ds_nodash",
+    "tomorrow_ds",
+    "tomorrow_ds_nodash",
+];
+
+/// The same, as a command finds them in its environment.
+const IN_ENVIRONMENT: &[&str] = &["LOGICAL_DATE", "DATA_INTERVAL_START", "DATA_INTERVAL_END"];
+
+fn first_part(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+fn uses_date(task: &millrace_model::dag::Task) -> bool {
+    names(task).iter().any(|name| DATES.contains(&first_part(name)))
+        || texts(task).iter().any(|(_, text)| IN_ENVIRONMENT.iter().any(|name| text.contains(name)))
+}
+
+pub(super) fn backfill_ready(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    if linted.dag.catchup {
+        backfill_problems(linted, found);
+    }
+}
+
+pub(super) fn backfill_problems(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    let dag = linted.dag;
+    let has_work = dag.tasks.iter().any(|task| !task.is_inline);
+    if has_work && !dag.tasks.iter().any(uses_date) {
+        found.push(Finding::dag(
+            "catchup",
+            "no task uses the date of its run: each past date does the same work again",
+            "use {{ ds }} or {{ data_interval_start }} in a query or a key, or set catchup: false",
+        ));
+    }
+    for task in dag.tasks.iter().filter(|task| task.operator == "copy") {
+        if matches!(text_parameter(task, "method"), None | Some("append"))
+            && task.parameters.get("truncate_table").is_none_or(|flag| flag != true)
+            && task.parameters.get("upsert_keys").is_none_or(serde_json::Value::is_null)
+        {
+            let message = format!("task '{}' appends, and no key tells rows that are there already", task.task_id);
+            found.push(Finding::task(
+                task,
+                "method",
+                message,
+                "use method: upsert with upsert_keys, or method: replace",
+            ));
+        }
+    }
+}
+
+pub(super) fn interval_in_trigger(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    if !matches!(linted.dag.timetable.kind, TimetableKind::Trigger { interval: None, .. }) {
+        return;
+    }
+    for task in &linted.dag.tasks {
+        let used = names(task).into_iter().find(|name| first_part(name).starts_with("data_interval_"));
+        if let Some(name) = used {
+            let message = format!(
+                "task '{}' uses {}, but with 'timetable: trigger' the interval is empty",
+                task.task_id,
+                first_part(&name)
+            );
+            found.push(Finding::task(task, "operator", message, "take 'timetable: interval', or use logical_date"));
+        }
+    }
+}
+
+pub(super) fn start_in_future(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    let Some(start) = linted.dag.start_date else { return };
+    if start > linted.options.now && linted.dag.timetable.schedule != Schedule::None {
+        let message = format!("nothing is scheduled before {}", format_utc_micros(start));
+        found.push(Finding::dag("start_date", message, "if that is not meant, take an earlier start_date"));
+    }
+}
+
+pub(super) fn utc_date(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    let zone = linted.dag.timetable.timezone;
+    if matches!(zone.name(), "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT") {
+        return;
+    }
+    for task in &linted.dag.tasks {
+        let names = names(task);
+        let is_used = |wanted: &[&str]| names.iter().any(|name| wanted.contains(&first_part(name)));
+        if is_used(&["ds", "ds_nodash"]) && !is_used(&["ds_local", "ds_local_nodash"]) {
+            let message = format!("task '{}' uses ds, which is the date in UTC, not in {}", task.task_id, zone.name());
+            found.push(Finding::task(task, "operator", message, "use ds_local for the date in the DAG's time zone"));
+        }
+    }
+}

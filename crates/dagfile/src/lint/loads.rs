@@ -1,0 +1,119 @@
+//! Reading and loading tables.
+
+use millrace_model::dag::Task;
+use millrace_template::is_template;
+use serde_json::Value;
+
+use super::{Finding, Linted, hints, sql_words, text_parameter, texts};
+
+const LOADS: &[&str] = &["copy", "upsert"];
+/// Parameters that hold SQL.
+const SQL: &[&str] = &["sql", "query", "select"];
+
+fn is_replace(task: &Task) -> bool {
+    task.operator == "copy"
+        && (text_parameter(task, "method") == Some("replace")
+            || task.parameters.get("truncate_table") == Some(&Value::Bool(true)))
+}
+
+fn sql(task: &Task) -> impl Iterator<Item = (&'static str, &str)> {
+    texts(task).into_iter().filter_map(|(name, text)| SQL.iter().find(|key| **key == name).map(|key| (*key, text)))
+}
+
+/// How large a table is stands nowhere in a DAG; a comment `# lint: rows 50000000` beside the task says it. `doctor` knows
+/// it from the last load.
+pub(super) fn full_refresh(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for task in linted.dag.tasks.iter().filter(|task| is_replace(task)) {
+        let rows = hints(linted.text_of(task.task_id.as_str()), "rows").next();
+        let rows = rows.and_then(|text| text.replace(['_', ',', '='], "").trim().parse::<u64>().ok());
+        if let Some(rows) = rows.filter(|rows| *rows > linted.options.most_rows) {
+            let message = format!("task '{}' loads all of about {rows} rows with each run", task.task_id);
+            let hint = "read the rows of the data interval only, and upsert them";
+            found.push(Finding::task(task, "method", message, hint));
+        }
+    }
+}
+
+pub(super) fn truncate_commits(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for task in &linted.dag.tasks {
+        for (key, text) in sql(task) {
+            let words = sql_words(text);
+            let Some(at) = words.iter().position(|word| word == "TRUNCATE") else { continue };
+            let is_alone = words.iter().filter(|word| *word != ";").count() <= at + 3 && at == 0;
+            if !is_alone {
+                let message = format!("task '{}' has TRUNCATE among other statements", task.task_id);
+                found.push(Finding::task(
+                    task,
+                    key,
+                    message,
+                    "use DELETE FROM, or the copy operator's method: replace",
+                ));
+                break;
+            }
+        }
+    }
+}
+
+pub(super) fn upsert_without_order(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    let is_upsert = |task: &&Task| task.operator == "upsert" || text_parameter(task, "method") == Some("upsert");
+    for task in linted.dag.tasks.iter().filter(is_upsert) {
+        if task.parameters.get("order_key").is_none_or(Value::is_null) {
+            let message = format!("task '{}' upserts without order_key", task.task_id);
+            let hint = "name the column that grows with each change, such as updated_at";
+            found.push(Finding::task(task, "upsert_keys", message, hint));
+        }
+    }
+}
+
+pub(super) fn prefix_over_match(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for task in linted.dag.tasks.iter().filter(|task| LOADS.contains(&task.operator.as_str())) {
+        let key = text_parameter(task, "s3_key").unwrap_or_default();
+        if task.parameters.get("prefix") == Some(&Value::Bool(true)) && !key.ends_with(['/', '.', '-', '_']) {
+            let message = format!("task '{}' loads every key that begins with '{key}'", task.task_id);
+            found.push(Finding::task(task, "s3_key", message, "let the prefix end with '/'"));
+        }
+    }
+}
+
+pub(super) fn page_without_order(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for task in &linted.dag.tasks {
+        for (key, text) in sql(task) {
+            let words = sql_words(text);
+            let has = |word: &str| words.iter().any(|known| known == word);
+            if has("LIMIT") && has("OFFSET") && !has("ORDER") {
+                let message = format!("task '{}' reads by LIMIT and OFFSET without ORDER BY", task.task_id);
+                let hint = "rows are streamed: read all with one SELECT, or order by a unique key";
+                found.push(Finding::task(task, key, message, hint));
+            }
+        }
+    }
+}
+
+pub(super) fn shared_temp_table(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    if linted.dag.max_active_runs <= 1 {
+        return;
+    }
+    for task in &linted.dag.tasks {
+        for (key, text) in sql(task) {
+            // A name with a template in it may be the run's own.
+            let words = if is_template(text) { Vec::new() } else { sql_words(text) };
+            let made = words.windows(3).find_map(|three| match three {
+                [create, table, name] if create == "CREATE" && table == "TABLE" => Some(name),
+                _ => None,
+            });
+            let is_temporary = |name: &&String| {
+                let name = name.rsplit('.').next().unwrap_or_default();
+                name.starts_with("TEMP_") || name.starts_with("TMP_")
+            };
+            if let Some(name) = made.filter(is_temporary) {
+                let message = format!(
+                    "task '{}' creates {}, which {} runs at the same time share",
+                    task.task_id,
+                    name.to_lowercase(),
+                    linted.dag.max_active_runs
+                );
+                found.push(Finding::task(task, key, message, "use CREATE TEMP TABLE, or set max_active_runs: 1"));
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `millrace doctor`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use millrace_testkit::Postgres;
+use serde_json::Value;
+
+use super::pools::sqlite;
+use crate::home_with_hello;
+use crate::support::TestHome;
+
+/// What it says of an area with this status.
+fn said(report: &Value, area: &str, status: &str) -> Vec<String> {
+    let checks = report.as_array().unwrap().iter();
+    let of = checks.filter(|check| check["area"] == area && check["status"] == status);
+    of.map(|check| format!("{} -> {}", check["what"].as_str().unwrap(), check["mend"].as_str().unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn a_sound_home_is_fine_and_nothing_is_written() {
+    let home = home_with_hello();
+    home.json(&["dags", "list"]);
+    let scheduler = home.scheduler();
+    let names =
+        |home: &TestHome| home.files().into_keys().filter(|name| !name.contains("millrace.db")).collect::<Vec<_>>();
+    let before = names(&home);
+    let report = home.json(&["doctor", "--connections"]);
+    assert_eq!(names(&home), before);
+    let fails = report.as_array().unwrap().iter().filter(|check| check["status"] == "fail").count();
+    assert_eq!(fails, 0, "{report}");
+    for (area, part) in [
+        ("home", "secrets are readable for their owner only"),
+        ("database", "has this version's schema"),
+        ("scheduler", "one is running"),
+        ("dags folder", "1 files can be read"),
+        ("dags", "1 are stored"),
+        ("pools", "large enough"),
+        ("time zones", "the default is UTC"),
+        ("clock", "UTC"),
+    ] {
+        assert!(said(&report, area, "ok").iter().any(|text| text.contains(part)), "{area}: {part}\n{report}");
+    }
+    drop(scheduler);
+}
+
+#[test]
+fn case_95_a_stored_dag_that_is_another_one_is_skipped_and_counted() {
+    let home = home_with_hello();
+    home.write_dag("other.yaml", "schedule: none\ntasks: {a: {operator: empty}}\n");
+    home.json(&["dags", "list"]);
+    sqlite(
+        &home,
+        "UPDATE dag_version SET data = REPLACE(data, '\"dag_id\":\"other\"', '\"dag_id\":\"stranger\"') WHERE dag_id = 'other'",
+    );
+    let output = home.run(&["doctor", "-o", "json"]).exits(1);
+    let report = output.json();
+    let dags = said(&report, "dags", "fail");
+    assert!(dags[0].starts_with("1 stored DAGs are left out"), "{report}");
+    let listed = home.json(&["dags", "list"]);
+    assert_eq!(listed.as_array().unwrap().len(), 1, "the others load");
+    let mut scheduler = home.scheduler();
+    scheduler.wait_for_line("the stored DAG", crate::support::PATIENCE).unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_named_with_how_to_mend_it() {
+    let mut home = TestHome::new();
+    home.ok(&["db", "migrate"]);
+    home.write_dag("broken.yaml", "schedule: none\ntasks: 7\n");
+    home.write_dag(
+        "wide.yaml",
+        "schedule: '@daily'\nstart_date: 2024-01-01\nmax_active_runs: 20\ntasks:\n  a: {operator: bash, bash_command: x, pool: absent}\n  b: {operator: bash, bash_command: x, pool: narrow, pool_slots: 3}\n",
+    );
+    home.ok(&["pools", "set", "narrow", "2"]);
+    home.ok(&["connections", "add", "gone", "--conn-uri", "postgres://me:secret-word@127.0.0.1:1/x"]);
+    home.ok(&["dags", "unpause", "wide"]);
+    home.ok(&["dags", "trigger", "wide"]);
+    fs::set_permissions(home.file("encryption_key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let output = home.run(&["doctor", "--connections", "-o", "json"]).exits(1);
+    let report = output.json();
+    let one = |area: &str, status: &str, part: &str| {
+        assert!(
+            said(&report, area, status).iter().any(|text| text.contains(part)),
+            "{area} {status}: {part}\n{report}"
+        );
+    };
+    one("home", "fail", "others on this machine may read encryption_key -> chmod 600");
+    one("dags folder", "fail", "1 of 2 files can't be used: broken.yaml -> millrace validate");
+    one("pools", "fail", "tasks name pools that do not exist: wide.a (absent) -> millrace pools set");
+    one("pools", "fail", "tasks that can never run: wide.b (narrow) needs 3 of 2");
+    one("slots", "warn", "wide (40)");
+    one("scheduler", "warn", "none is running");
+    one("connections", "fail", "gone: ");
+    assert!(!output.stdout.contains("secret-word"), "{}", output.stdout);
+    // Paused with a run that waits.
+    home.ok(&["dags", "pause", "wide"]);
+    let report = home.run(&["doctor", "--quiet", "-o", "json"]).exits(1).json();
+    assert!(said(&report, "dags", "warn").iter().any(|text| text.contains("wait: wide")), "{report}");
+    assert!(report.as_array().unwrap().iter().all(|check| check["status"] != "ok"));
+
+    home.set("MILLRACE__CORE__PARALELISM", "4");
+    let output = home.run(&["doctor", "-o", "json"]).exits(1);
+    assert!(said(&output.json(), "config", "fail")[0].contains("did you mean 'parallelism'"), "{}", output.stdout);
+}
+
+#[test]
+fn a_database_without_a_schema_is_named() {
+    let mut home = home_with_hello();
+    let database = Postgres::shared().unwrap().create_database().unwrap();
+    home.set("MILLRACE__DATABASE__URL", database.url());
+    let report = home.run(&["doctor", "-o", "json"]).exits(1).json();
+    assert!(said(&report, "database", "fail")[0].contains("-> millrace db migrate"), "{report}");
+    home.ok(&["db", "migrate"]);
+    let report = home.json(&["doctor"]);
+    assert!(said(&report, "database", "ok").iter().any(|text| text.contains("MiB")), "{report}");
+}

@@ -1,0 +1,131 @@
+//! What `validate` warns of.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::support::TestHome;
+
+const LOAD: &str = "warehouse_conn_id: w, aws_conn_id: a, s3_bucket: b, table: t";
+
+/// A lint, where it is found, and a file that it is found in.
+fn cases() -> Vec<(&'static str, usize, String)> {
+    let bash = |command: &str| format!("tasks: {{a: {{operator: bash, bash_command: '{command}'}}}}\n");
+    let many: String = (0..501).map(|n| format!("  t{n}: {{operator: empty}}\n")).collect();
+    vec![
+        ("too-many-tasks", 2, format!("schedule: none\ntasks:\n{many}")),
+        (
+            "long-single-task",
+            3,
+            "schedule: none\ntasks: {a: {operator: bash, bash_command: x,\n  execution_timeout: 2h}}\n".to_owned(),
+        ),
+        (
+            "hidden-failure",
+            6,
+            "schedule: none\ntasks:\n  a: {operator: bash, bash_command: x}\n  b:\n    operator: bash\n    trigger_rule: all_done\n    depends_on: [a]\n    bash_command: y\n".to_owned(),
+        ),
+        ("backfill-ready", 2, format!("schedule: '@daily'\ncatchup: true\nstart_date: 2024-01-01\n{}", bash("echo hello"))),
+        (
+            "interval-in-trigger",
+            4,
+            format!("schedule: '@daily'\ntimetable: trigger\nstart_date: 2024-01-01\n{}", bash("echo {{ data_interval_end }}")),
+        ),
+        ("start-in-future", 2, format!("schedule: '@daily'\nstart_date: 2999-01-01\n{}", bash("x"))),
+        (
+            "utc-date",
+            4,
+            format!("schedule: '@daily'\ntimezone: Asia/Seoul\nstart_date: 2024-01-01\n{}", bash("echo {{ ds }}")),
+        ),
+        (
+            "full-refresh",
+            5,
+            format!("schedule: none\ntasks:\n  a:  # lint: rows 50_000_000\n    operator: copy\n    method: replace # lint: rows 50_000_000\n    {}\n    s3_key: k\n", LOAD.replace(", ", "\n    ")),
+        ),
+        (
+            "truncate-commits",
+            5,
+            "schedule: none\ntasks:\n  a:\n    operator: sql\n    sql: 'TRUNCATE t; INSERT INTO t SELECT 1'\n    sql_conn_id: w\n".to_owned(),
+        ),
+        (
+            "upsert-without-order",
+            3,
+            format!("schedule: none\ntasks: {{a: {{operator: upsert, {LOAD}, s3_key: k,\n  upsert_keys: [id]}}}}\n"),
+        ),
+        (
+            "prefix-over-match",
+            3,
+            format!("schedule: none\ntasks: {{a: {{operator: copy, prefix: true, {LOAD},\n  s3_key: exports/orders}}}}\n"),
+        ),
+        (
+            "page-without-order",
+            3,
+            "schedule: none\ntasks: {a: {operator: sql, sql_conn_id: w,\n  sql: SELECT 1 FROM t LIMIT 5 OFFSET 10}}\n".to_owned(),
+        ),
+        (
+            "shared-temp-table",
+            3,
+            "schedule: none\ntasks: {a: {operator: sql, sql_conn_id: w,\n  sql: CREATE TABLE tmp_orders (id INT)}}\n".to_owned(),
+        ),
+    ]
+}
+
+fn warnings(home: &TestHome) -> BTreeMap<String, Vec<(String, u64)>> {
+    let files = home.json(&["validate"]);
+    let found = |file: &Value| {
+        let name = file["file"].as_str().unwrap().rsplit('/').next().unwrap().trim_end_matches(".yaml").to_owned();
+        let diagnostics = file["diagnostics"].as_array().unwrap().iter();
+        let one = |d: &Value| (d["code"].as_str().unwrap().to_owned(), d["line"].as_u64().unwrap());
+        (name, diagnostics.map(one).collect())
+    };
+    files.as_array().unwrap().iter().map(found).collect()
+}
+
+#[test]
+fn every_lint_finds_its_mistake_at_its_place_and_nothing_else() {
+    let home = TestHome::new();
+    let cases = cases();
+    for (code, _, text) in &cases {
+        home.write_dag(&format!("{code}.yaml"), text);
+    }
+    let found = warnings(&home);
+    for (code, line, text) in &cases {
+        assert_eq!(found[*code], [((*code).to_owned(), *line as u64)], "{text}");
+    }
+    let listed = home.json(&["validate", "--list-lints"]);
+    let codes: Vec<&str> = listed.as_array().unwrap().iter().map(|lint| lint["code"].as_str().unwrap()).collect();
+    for code in &codes {
+        assert!(cases.iter().any(|(known, ..)| known == code), "no case for the lint {code}");
+    }
+    assert_eq!(codes.len(), cases.len());
+}
+
+#[test]
+fn warnings_are_errors_when_asked_and_can_be_silenced() {
+    let home = TestHome::new();
+    let text = "schedule: '@daily'\nstart_date: 2999-01-01\ntasks: {a: {operator: empty}}\n";
+    home.write_dag("later.yaml", text);
+    let output = home.ok(&["validate"]);
+    assert!(
+        output.stdout.contains("later.yaml:2:1: warning: nothing is scheduled before 2999-01-01"),
+        "{}",
+        output.stdout
+    );
+    assert!(output.stderr.contains("1 warning"), "{}", output.stderr);
+    home.run(&["validate", "--strict"]).exits(1);
+    assert_eq!(home.ok(&["validate", "--no-lint", "--strict"]).stdout, "");
+    home.write_dag("later.yaml", &format!("# lint: ignore start-in-future\n{text}"));
+    home.ok(&["validate", "--strict"]);
+    // A warning keeps nothing from running.
+    assert_eq!(home.json(&["dags", "list"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_backfill_that_makes_no_sense_says_so() {
+    let home = TestHome::new();
+    home.write_dag(
+        "same.yaml",
+        "schedule: '@daily'\nstart_date: 2024-01-01\ntasks: {a: {operator: bash, bash_command: echo hello}}\n",
+    );
+    let dry = home.ok(&["dags", "backfill", "same", "-s", "2024-01-01", "-e", "2024-01-03", "--dry-run"]);
+    assert!(dry.stderr.contains("no task uses the date of its run"), "{}", dry.stderr);
+}
