@@ -65,6 +65,12 @@ pub enum Command {
     /// Schedulers and other long-lived processes
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Things that tasks bring up to date and that DAGs wait for
+    #[command(subcommand)]
+    Assets(AssetsCommand),
+    /// What people are told of: late runs, long runs, DAGs that were paused
+    #[command(subcommand)]
+    Alerts(AlertsCommand),
     /// The metadata database
     #[command(subcommand)]
     Db(DbCommand),
@@ -130,6 +136,34 @@ pub struct DevstackArgs {
     /// Port of the Redshift Data API endpoint; 0 picks a free one
     #[arg(long, default_value_t = 9001)]
     pub redshift_port: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AssetsCommand {
+    /// List the assets, who makes them and who waits for them
+    List,
+    /// What happened to an asset, or to all, newest first
+    Events {
+        asset: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: u64,
+    },
+    /// Say that an asset is up to date: DAGs that wait for it run
+    Touch { asset: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    /// List what nobody has seen yet, newest first
+    List {
+        /// Also what was seen
+        #[arg(long)]
+        all: bool,
+        #[arg(long, default_value_t = 50)]
+        limit: u64,
+    },
+    /// Note that alerts were seen; without ids, all of them
+    Seen { ids: Vec<i64> },
 }
 
 #[derive(Debug, Subcommand)]

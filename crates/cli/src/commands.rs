@@ -1,5 +1,7 @@
 //! One file for each group of commands.
 
+pub mod alerts;
+pub mod assets;
 pub mod attempt;
 pub mod connections;
 pub mod dags;

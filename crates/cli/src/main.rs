@@ -101,6 +101,8 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Dags(command) => commands::dags::run(app, command).await,
         Command::Tasks(command) => commands::tasks::run(app, command).await,
         Command::Connections(command) => commands::connections::run(app, command).await,
+        Command::Assets(command) => commands::assets::run(app, command).await,
+        Command::Alerts(command) => commands::alerts::run(app, command).await,
         Command::Variables(command) => commands::variables::run(app, command).await,
         Command::Pools(command) => commands::pools::run(app, command).await,
         Command::Jobs(command) => commands::jobs::run(app, command).await,

@@ -9,6 +9,7 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
 use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
 
+use crate::alert;
 use crate::dependencies;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
@@ -33,6 +34,9 @@ pub(crate) const KEYS: &[&str] = &[
     "tags",
     "owner",
     "params",
+    "deadline",
+    "longer_than_usual",
+    "max_consecutive_failed_dag_runs",
     "default_args",
     "tasks",
     "groups",
@@ -52,7 +56,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let keys = Keys::of(reader, root);
     let dag_id = read_id(reader, keys.get("dag_id"));
     let timezone = timetable::read_zone(reader, keys.get("timezone"));
-    let timetable = timetable::read(reader, keys.get("schedule"), keys.get("timetable"), timezone);
+    let (timetable, assets) = timetable::read(reader, keys.get("schedule"), keys.get("timetable"), timezone);
     let start_date = keys.get("start_date").and_then(|entry| read_date(reader, entry, timezone));
     let end_date = keys.get("end_date").and_then(|entry| read_date(reader, entry, timezone));
     check_dates(reader, &keys, &timetable, start_date, end_date);
@@ -82,6 +86,11 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     });
     let tags = read_tags(reader, keys.get("tags"));
     let params = read_params(reader, keys.get("params"));
+    let deadline = keys.get("deadline").and_then(|entry| alert::read_deadline(reader, entry));
+    let longer_than_usual =
+        keys.get("longer_than_usual").and_then(|entry| alert::read_longer_than_usual(reader, entry));
+    let max_consecutive_failed_dag_runs =
+        keys.get("max_consecutive_failed_dag_runs").and_then(|entry| reader.count(entry, 0)).unwrap_or_default();
     // Only now: every key was looked at, and every problem found.
     Some(Dag {
         description,
@@ -95,6 +104,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         tags,
         owner,
         params,
+        assets,
+        deadline,
+        longer_than_usual,
+        max_consecutive_failed_dag_runs,
         tasks: tasks?,
         groups,
         ..Dag::new(dag_id?)

@@ -70,7 +70,7 @@ fn dag_properties() -> Map<String, Value> {
         (
             "schedule",
             described(
-                "When it runs: a cron text, @daily and the like, @once, @continuous, {every: 6h}, a list of cron texts, {at: [dates]}, or none.",
+                "When it runs: a cron text, @daily and the like, @once, @continuous, {every: 6h}, a list of cron texts, {at: [dates]}, {assets: [names]} (also beside cron or every), or none.",
                 json!({ "type": ["string", "null", "array", "object"], "examples": ["0 2 * * *", "@daily", "none"] }),
             ),
         ),
@@ -120,6 +120,39 @@ fn dag_properties() -> Map<String, Value> {
             described(
                 "Values for {{ params.name }}; a run's conf overrides them.",
                 json!({ "type": ["object", "null"] }),
+            ),
+        ),
+        (
+            "deadline",
+            described(
+                "People are told of a run that is not finished so long after its data interval has ended.",
+                json!({ "anyOf": [
+                    { "$ref": "#/definitions/duration" },
+                    { "type": "object", "required": ["within"], "additionalProperties": false, "properties": {
+                        "within": { "$ref": "#/definitions/duration" },
+                        "reference": { "enum": ["run_after", "logical_date", "start_date"], "default": "run_after" }
+                    } }
+                ] }),
+            ),
+        ),
+        (
+            "longer_than_usual",
+            described(
+                "People are told of a run that takes longer than the earlier ones.",
+                json!({ "anyOf": [
+                    { "type": "boolean" },
+                    { "type": "object", "additionalProperties": false, "properties": {
+                        "percent": { "type": "integer", "minimum": 101, "default": 200 },
+                        "min_runs": { "type": "integer", "minimum": 1, "default": 5 }
+                    } }
+                ] }),
+            ),
+        ),
+        (
+            "max_consecutive_failed_dag_runs",
+            described(
+                "The DAG is paused after so many failed runs in a row; 0: never.",
+                json!({ "type": "integer", "minimum": 0, "default": 0 }),
             ),
         ),
         (
@@ -235,6 +268,13 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
         ),
         ("owner", text("Who answers for it.")),
         ("description", text("What it does.")),
+        (
+            "outlets",
+            described(
+                "Assets that are up to date once the task has succeeded.",
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
+            ),
+        ),
     ];
     debug_assert!(fields.iter().all(|(name, _)| task::KEYS.contains(name)));
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -254,7 +294,7 @@ fn parameter_properties(operator: &OperatorEntry) -> Map<String, Value> {
 
 fn shared_properties(catalogue: Catalogue) -> Map<String, Value> {
     let mut shared = task_properties(&[]);
-    for own in ["task_id", "operator", "depends_on", "description"] {
+    for own in ["task_id", "operator", "depends_on", "description", "outlets"] {
         shared.remove(own);
     }
     for operator in catalogue {

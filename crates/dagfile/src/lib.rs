@@ -13,6 +13,8 @@
 //!
 //! May import `model`, `template` and `operator-api` only.
 
+mod alert;
+mod asset;
 mod dag;
 mod dependencies;
 mod diagnostic;

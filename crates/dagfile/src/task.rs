@@ -7,6 +7,7 @@ use millrace_model::ids::TaskId;
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_operator_api::entry::{OperatorEntry, find};
 
+use crate::asset;
 use crate::execution;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
@@ -35,6 +36,7 @@ pub(crate) const KEYS: &[&str] = &[
     "concurrency",
     "owner",
     "description",
+    "outlets",
 ];
 
 /// Those of them that `default_args` may hold.
@@ -236,6 +238,7 @@ fn read_one(reader: &mut Reader<'_>, written: &WrittenTask<'_>, shared: &[Entry]
     });
     let owner = get("owner").and_then(|entry| reader.name(entry));
     let description = written.node.get("description").and_then(|entry| reader.text(entry));
+    let outlets = written.node.get("outlets").map(|entry| asset::read_outlets(reader, entry)).unwrap_or_default();
     let operator = read_operator(reader, written)?;
     let parameters = parameters::read(reader, operator, &written.id, written.span, written.node, shared)?;
     let mut task = Task {
@@ -249,7 +252,9 @@ fn read_one(reader: &mut Reader<'_>, written: &WrittenTask<'_>, shared: &[Entry]
         owner,
         description,
         parameters,
-        is_inline: operator.is_inline,
+        // An inline task ends without a completion that could speak of its outlets.
+        is_inline: operator.is_inline && outlets.is_empty(),
+        outlets,
         ..Task::new(task_id?, operator.name)
     };
     execution::read(reader, &get, &mut task);

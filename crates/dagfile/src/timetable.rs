@@ -1,9 +1,11 @@
 //! `schedule`, `timetable` and `timezone`.
 
 use chrono_tz::Tz;
+use millrace_model::asset::AssetCondition;
 use millrace_model::duration::Step;
 use millrace_model::schedule::{RunImmediately, Schedule, ScheduleError, Timetable, TimetableKind, parse_zone};
 
+use crate::asset;
 use crate::fields::Reader;
 use crate::suggest;
 use crate::tree::{Entry, Node, NodeKind};
@@ -22,11 +24,33 @@ pub(crate) fn read_zone(reader: &mut Reader<'_>, entry: Option<&Entry>) -> Tz {
     })
 }
 
-/// The timetable; a schedule that can't be read is reported and taken for none.
-pub(crate) fn read(reader: &mut Reader<'_>, schedule: Option<&Entry>, kind: Option<&Entry>, timezone: Tz) -> Timetable {
-    let schedule = schedule.map(|entry| read_schedule(reader, entry, timezone)).unwrap_or_default();
+/// The timetable, and the assets that the DAG waits for besides; a schedule that can't be read is reported and taken for
+/// none.
+pub(crate) fn read(
+    reader: &mut Reader<'_>,
+    schedule: Option<&Entry>,
+    kind: Option<&Entry>,
+    timezone: Tz,
+) -> (Timetable, Option<AssetCondition>) {
+    let assets = schedule.and_then(|entry| entry.value.get("assets"));
+    let assets = assets.and_then(|entry| asset::read_condition(reader, &entry.value));
+    let schedule = schedule.and_then(without_assets);
+    let schedule = schedule.map(|entry| read_schedule(reader, &entry, timezone)).unwrap_or_default();
     let kind = kind.map(|entry| read_kind(reader, entry)).unwrap_or_default();
-    Timetable { schedule, kind, timezone }
+    (Timetable { schedule, kind, timezone }, assets)
+}
+
+/// What is left to be read as a schedule: `{assets: …, cron: "0 2 * * *"}` means the assets or the time.
+fn without_assets(entry: &Entry) -> Option<Entry> {
+    let mut entry = entry.clone();
+    if let NodeKind::Map(entries) = &mut entry.value.kind {
+        let before = entries.len();
+        entries.retain(|inner| inner.key != "assets");
+        if entries.is_empty() && before > 0 {
+            return None;
+        }
+    }
+    Some(entry)
 }
 
 fn read_schedule(reader: &mut Reader<'_>, entry: &Entry, timezone: Tz) -> Schedule {

@@ -9,6 +9,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::alert::Alert;
+use crate::asset::{AssetEvent, AssetName};
 use crate::dag::{Dag, Task};
 use crate::ids::{DagId, RunId, TaskId};
 use crate::ledger::LedgerEntry;
@@ -38,6 +40,8 @@ pub struct NewRun {
     pub backfill_key: Option<i64>,
     /// `scheduler`, `cli`, `rest:<user>`, `backfill`.
     pub triggered_by: String,
+    /// The events that call for it; they are used up with it.
+    pub asset_events: Vec<AssetEvent>,
     pub tasks: Vec<NewInstance>,
 }
 
@@ -199,6 +203,15 @@ pub struct Finish {
     pub next_try_at: Option<DateTime<Utc>>,
     /// False for a lost worker: the try keeps its number and its log, and one more is allowed.
     pub counts_try: bool,
+    /// The task's outlets when it has succeeded: who waits for them is told in the same commit.
+    pub asset_events: Vec<AssetName>,
+}
+
+/// A DAG is paused because too many of its runs have failed in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DagPause {
+    pub dag_id: DagId,
+    pub reason: String,
 }
 
 /// When a DAG's next scheduled run is due; shown by every face, and read back at start.
@@ -266,6 +279,8 @@ pub struct Batch {
     pub claims: Vec<Claim>,
     pub pointers: Vec<SchedulePointer>,
     pub passed_slots: Vec<PassedSlots>,
+    pub pauses: Vec<DagPause>,
+    pub alerts: Vec<Alert>,
     /// Signal rows that this turn has taken into account; deleted with it.
     pub signals_handled: Vec<i64>,
 }
@@ -280,6 +295,8 @@ impl Batch {
             && self.claims.is_empty()
             && self.pointers.is_empty()
             && self.passed_slots.is_empty()
+            && self.pauses.is_empty()
+            && self.alerts.is_empty()
             && self.signals_handled.is_empty()
     }
 }
@@ -295,6 +312,9 @@ pub struct RunFacts {
     pub run_after: DateTime<Utc>,
     pub start_date: Option<DateTime<Utc>>,
     pub conf: Map<String, Value>,
+    /// What triggered it, oldest first; empty unless it is of type `asset_triggered`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asset_events: Vec<AssetEvent>,
 }
 
 /// One claimed try, with all that a worker needs: it reads nothing from the database to begin.

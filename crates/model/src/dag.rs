@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::alert::{Deadline, LongerThanUsual};
+use crate::asset::{AssetCondition, AssetName};
 use crate::duration::Span;
 use crate::execution::{KeyLimit, WeightRule};
 use crate::ids::{DagId, TaskId};
@@ -55,8 +57,23 @@ pub struct Dag {
     /// In the order of the file, each before the groups within it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<TaskGroup>,
+    /// Besides the timetable: which assets' changes make a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<AssetCondition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longer_than_usual: Option<LongerThanUsual>,
+    /// The DAG is paused after so many failed runs in a row; 0: never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_consecutive_failed_dag_runs: u32,
     /// In the order of the file.
     pub tasks: Vec<Task>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,6 +142,9 @@ pub struct Task {
     /// Of a teardown: its failure fails the run, which it otherwise does not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub on_failure_fail_dagrun: bool,
+    /// Assets that are up to date once the task has succeeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlets: Vec<AssetName>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
@@ -152,6 +172,10 @@ impl Dag {
             params: Map::new(),
             fail_fast: false,
             groups: Vec::new(),
+            assets: None,
+            deadline: None,
+            longer_than_usual: None,
+            max_consecutive_failed_dag_runs: 0,
             tasks: Vec::new(),
         }
     }
@@ -162,6 +186,15 @@ impl Dag {
 
     pub fn task_index(&self, task_id: &str) -> Option<usize> {
         self.tasks.iter().position(|task| task.task_id.as_str() == task_id)
+    }
+
+    /// What makes it run, in its user's own notation, on one line.
+    pub fn schedule_text(&self) -> String {
+        match (&self.assets, &self.timetable.schedule) {
+            (None, schedule) => schedule.display_text(),
+            (Some(assets), Schedule::None) => assets.to_string(),
+            (Some(assets), schedule) => format!("{assets}, or {}", schedule.display_text()),
+        }
     }
 
     pub fn window(&self) -> Window {
@@ -214,6 +247,7 @@ impl Task {
             is_setup: false,
             is_teardown: false,
             on_failure_fail_dagrun: false,
+            outlets: Vec::new(),
         }
     }
 }

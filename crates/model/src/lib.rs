@@ -8,6 +8,8 @@
 //!
 //! May import no other room.
 
+pub mod alert;
+pub mod asset;
 pub mod change;
 pub mod dag;
 pub mod duration;

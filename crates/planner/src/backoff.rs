@@ -80,6 +80,7 @@ mod tests {
             run_after: at,
             start_date: None,
             conf: serde_json::Map::new(),
+            asset_events: Vec::new(),
         };
         let dag_id = &DagId::new_unchecked(dag_id);
         FailedTry { dag_id, task, run: &run, try_number, failures: try_number }.delay().num_seconds()

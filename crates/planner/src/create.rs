@@ -104,5 +104,6 @@ fn scheduled_run(facts: &DagFacts, next: NextRun) -> NewRun {
         backfill_key: None,
         triggered_by: "scheduler".to_owned(),
         tasks: facts.version.new_instances(),
+        asset_events: Vec::new(),
     }
 }

@@ -86,6 +86,7 @@ impl Turn<'_> {
     }
 
     fn end_run(&mut self, key: RunKey, to: RunState, reason: Option<String>) {
+        self.note_end(key, to);
         self.view.remove_run(key);
         self.plan.batch.run_moves.push(RunMove { run: key, from: RunState::Running, to, reason });
     }

@@ -1,6 +1,7 @@
 //! Why is this not running? The planner's own conditions, asked one by one and answered with numbers.
 
 use chrono::{DateTime, Utc};
+use millrace_model::asset::{AssetCondition, AssetName};
 use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::DagId;
 use millrace_model::instant::format_utc_micros;
@@ -10,7 +11,7 @@ use millrace_model::trigger_rule::Decision;
 use crate::lines::LimitKey;
 use crate::run::RunView;
 use crate::turn::Limits;
-use crate::view::{View, group_key};
+use crate::view::{DagFacts, View, group_key};
 
 /// One thing that must hold before a task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,9 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
     let Some(facts) = view.dags.get(dag_id) else {
         return vec![Condition::new(false, format!("there is no DAG {dag_id}"))];
     };
+    if let Some(condition) = facts.version.dag.assets.as_ref().filter(|_| facts.pointer.is_none()) {
+        return explain_assets(view, facts, condition);
+    }
     let Some(next) = facts.pointer else {
         return vec![Condition::new(false, "its schedule has no further run; it runs when triggered")];
     };
@@ -109,6 +113,25 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
         ),
         Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
         Condition::at(next.run_after, next.run_after <= now, begins),
+    ]
+}
+
+fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition) -> Vec<Condition> {
+    let dag_id = &facts.version.dag.dag_id;
+    let (active, limit) = (view.active_normal_runs(dag_id), view.max_active_runs(&(dag_id.clone(), None)));
+    let events = view.asset_events.get(dag_id).map_or(&[][..], Vec::as_slice);
+    let (changed, still): (Vec<_>, Vec<_>) =
+        condition.names().into_iter().partition(|name| events.iter().any(|event| event.asset == **name));
+    let list = |names: &[&AssetName]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let text = match (changed.as_slice(), still.as_slice()) {
+        ([], _) => format!("it runs when {condition} have changed; none has since its last run"),
+        (_, []) => format!("{condition} have changed"),
+        _ => format!("it runs when {condition} have changed; {} did, {} did not", list(&changed), list(&still)),
+    };
+    vec![
+        Condition::new(!facts.is_paused, if facts.is_paused { "the DAG is paused" } else { "the DAG is not paused" }),
+        Condition::new(view.is_called_by_assets(facts), text),
+        Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
     ]
 }
 

@@ -92,6 +92,8 @@ impl Turn<'_> {
             let task = run.task(place);
             let fails_fast = verdict.to == TaskState::Failed && run.version.dag.fail_fast && !task.is_teardown;
             let failed = fails_fast.then(|| format!("fail_fast: {} failed", task.task_id));
+            let asset_events =
+                if verdict.to == TaskState::Success { run.task(place).outlets.clone() } else { Vec::new() };
             self.view.hide(key);
             self.view.set_state(key, place, verdict.to);
             let Some(run) = self.view.runs.get_mut(&key) else { continue };
@@ -119,7 +121,7 @@ impl Turn<'_> {
                 self.wind_down(key, &reason);
             }
             let Verdict { to, reason, next_try_at, counts_try } = verdict;
-            self.plan.batch.finishes.push(Finish { completion, to, reason, next_try_at, counts_try });
+            self.plan.batch.finishes.push(Finish { completion, to, reason, next_try_at, counts_try, asset_events });
         }
     }
 }

@@ -15,6 +15,8 @@
 //!
 //! May import `model` only.
 
+mod alerts;
+mod assets;
 mod backoff;
 mod claim;
 mod create;
@@ -31,6 +33,7 @@ mod turn;
 mod version;
 mod view;
 
+pub use alerts::RecentRuns;
 pub use explain::{Condition, explain, explain_instance, explain_run, explain_schedule};
 pub use finish::{MAX_LOST_WORKERS, SHUTDOWN_REASON};
 pub use requests::{BackfillRange, ManualRun, RequestError, backfill_runs, manual_run, scheduled_run_id};

@@ -139,5 +139,6 @@ fn queued_run(version: &DagVersion, run_type: RunType, run_id: RunId, planned: P
         backfill_key: None,
         triggered_by: String::new(),
         tasks: version.new_instances(),
+        asset_events: Vec::new(),
     }
 }

@@ -24,6 +24,7 @@ impl Turn<'_> {
             }
             if group.1.is_none() {
                 self.refresh_due(&group.0);
+                self.view.look_at_assets(&group.0);
             }
         }
     }
@@ -52,6 +53,7 @@ impl Turn<'_> {
             members.running += 1;
         }
         self.view.dirty_runs.insert(key);
+        self.view.watch(key);
         self.plan.batch.run_moves.push(RunMove {
             run: key,
             from: RunState::Queued,

@@ -42,10 +42,12 @@ pub fn plan(view: &mut View, now: DateTime<Utc>, limits: &Limits) -> Plan {
     turn.finish_tries();
     turn.wake_retries();
     turn.evaluate_runs();
+    turn.raise_alerts();
     if !limits.is_draining {
         turn.start_runs();
         turn.point_dags();
         turn.create_runs();
+        turn.create_asset_runs();
         turn.claim();
         turn.record_waiting();
         turn.plan.wake_at = turn.next_wake();
@@ -103,6 +105,7 @@ impl Turn<'_> {
         let due = self.view.due.first().map(|(at, _)| *at);
         let retry = self.view.retries.first().map(|(at, _)| *at + TimeDelta::microseconds(1));
         let start = self.view.later_groups.first().map(|(at, _)| *at);
-        [due, retry, start].into_iter().flatten().min()
+        let watch = self.view.watches.first().map(|(at, ..)| *at);
+        [due, retry, start, watch].into_iter().flatten().min()
     }
 }

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use millrace_model::alert::AlertKind;
+use millrace_model::asset::AssetEvent;
 use millrace_model::change::{Completion, InstanceKey, NewRun, NextRun, RunFacts, RunKey};
 use millrace_model::ids::DagId;
 use millrace_model::schedule::{DataInterval, Schedule};
 use millrace_model::state::{RunState, TaskState};
 
+use crate::alerts::RecentRuns;
 use crate::lines::Lines;
 use crate::run::{InstanceSnapshot, RunSnapshot, RunView};
 use crate::version::DagVersion;
@@ -25,6 +28,7 @@ pub struct DagFacts {
     pub last_interval: Option<DataInterval>,
     /// The next scheduled run as it is stored.
     pub pointer: Option<NextRun>,
+    pub recent: RecentRuns,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,12 @@ pub struct View {
     pub(crate) dirty_groups: BTreeSet<GroupKey>,
     /// DAGs whose pointer must be worked out again.
     pub(crate) dirty_dags: BTreeSet<DagId>,
+    /// What has happened since a DAG's last asset-triggered run.
+    pub(crate) asset_events: BTreeMap<DagId, Vec<AssetEvent>>,
+    pub(crate) dirty_assets: BTreeSet<DagId>,
+    /// When people are to be told of a run.
+    pub(crate) watches: BTreeSet<(DateTime<Utc>, RunKey, AlertKind)>,
+    pub(crate) watches_of: BTreeMap<(RunKey, AlertKind), DateTime<Utc>>,
     pub(crate) completions: Vec<Completion>,
     /// Numbers claims: part of the token.
     pub(crate) claims_made: u64,
@@ -94,12 +104,14 @@ impl View {
             self.hold_runs(&dag_id, is_paused);
         }
         self.mark_groups(&dag_id);
+        self.look_at_assets(&dag_id);
         self.dirty_dags.insert(dag_id);
     }
 
     /// Forgets a DAG; its active runs go on with their own version.
     pub fn remove_dag(&mut self, dag_id: &DagId) {
         self.dags.remove(dag_id);
+        self.asset_events.remove(dag_id);
         self.set_due(dag_id, None);
     }
 
@@ -158,6 +170,7 @@ impl View {
         }
         self.dirty_groups.insert(group);
         self.runs.insert(key, run);
+        self.watch(key);
     }
 
     /// Adds a run that was just created, with the keys that the store gave it; its version must be the DAG's newest one
@@ -193,6 +206,7 @@ impl View {
                 run_after: new.run_after,
                 start_date: (new.state == RunState::Running).then_some(now),
                 conf: new.conf.clone(),
+                asset_events: new.asset_events.clone(),
             }),
             state: new.state,
             version,
@@ -231,6 +245,7 @@ impl View {
             }
         }
         self.dirty_runs.remove(&key);
+        self.unwatch(key);
         self.dirty_groups.insert(group);
     }
 

@@ -1,5 +1,7 @@
 //! REST under `/api/v1`: Airflow's names and envelopes, times in RFC 3339 UTC with microseconds.
 
+mod alerts;
+mod assets;
 mod connections;
 mod dags;
 mod explain;
@@ -48,6 +50,12 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/pools", get(pools::list).post(pools::create))
         .route("/pools/{name}", get(pools::get).patch(pools::patch).delete(pools::delete))
         .route("/jobs", get(jobs::list))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents", get(assets::of_run))
+        .route("/dags/{dag_id}/assets/queuedEvents", get(assets::queued))
+        .route("/assets", get(assets::list))
+        .route("/assets/events", get(assets::events).post(assets::record))
+        .route("/alerts", get(alerts::list))
+        .route("/alerts/seen", post(alerts::see))
         .route("/connections", get(connections::list).post(connections::create))
         .route("/connections/test", post(connections::test))
         .route("/connections/{conn_id}", get(connections::get).patch(connections::patch).delete(connections::delete))

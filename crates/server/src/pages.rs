@@ -1,5 +1,6 @@
 //! Pages for people.
 
+mod assets;
 mod connections;
 mod dag;
 mod grid;
@@ -29,5 +30,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/connections/new", get(connections::add))
         .route("/connections/edit/{conn_id}", get(connections::edit))
         .route("/connections/delete/{conn_id}", post(connections::delete))
+        .route("/alerts/{id}/seen", post(home::see_alert))
+        .route("/assets", get(assets::page))
         .route("/legend", get(legend::page))
 }

@@ -48,6 +48,7 @@ mod tests {
             run_after: at,
             start_date: None,
             conf: json!({ "tenant": 7 }).as_object().cloned().unwrap_or_default(),
+            asset_events: Vec::new(),
         };
         render(&KeyFacts { template, dag: &dag, task: &task, run: &run, map_index: -1 })
     }

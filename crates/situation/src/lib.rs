@@ -11,8 +11,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use millrace_model::alert::USUAL_RUNS;
 use millrace_model::dag::Dag;
-use millrace_planner::{DagFacts, DagVersion, InstanceSnapshot, PoolFacts, RunSnapshot, View};
+use millrace_model::ids::DagId;
+use millrace_model::state::RunState;
+use millrace_planner::{DagFacts, DagVersion, InstanceSnapshot, PoolFacts, RecentRuns, RunSnapshot, View};
 use millrace_store::{ActiveRun, InstanceRow, Result, SchedulerDag, Store};
 
 pub use explanation::{Asked, Explanation, TaskAnswer, explain};
@@ -76,14 +79,41 @@ impl Situation {
 
     pub async fn put_dag(&mut self, row: SchedulerDag) -> Result<()> {
         let Some(version) = self.versions.of(row.version_key, &row.dag) else { return Ok(()) };
+        let recent = self.recent_runs(&row).await?;
+        let waits_for_assets = row.dag.assets.is_some();
         self.view.put_dag(DagFacts {
             version,
             is_paused: row.is_paused,
             is_stale: row.is_stale,
             last_interval: self.store.last_automated_interval(&row.dag_id).await?,
             pointer: row.pointer,
+            recent,
         });
+        if waits_for_assets {
+            self.read_asset_events(&row.dag_id).await?;
+        }
         Ok(())
+    }
+
+    /// What has happened since the DAG's last asset-triggered run.
+    pub async fn read_asset_events(&mut self, dag_id: &DagId) -> Result<()> {
+        let events = self.store.queued_asset_events(dag_id).await?;
+        self.view.set_asset_events(dag_id, events);
+        Ok(())
+    }
+
+    /// Read only for DAGs that ask for it.
+    async fn recent_runs(&self, row: &SchedulerDag) -> Result<RecentRuns> {
+        let mut recent = RecentRuns::default();
+        let limit = row.dag.max_consecutive_failed_dag_runs;
+        if limit > 0 {
+            let states = self.store.last_finished_states(&row.dag_id, limit).await?;
+            recent.failures = states.iter().take_while(|state| **state == RunState::Failed).count() as u32;
+        }
+        if row.dag.longer_than_usual.is_some() {
+            recent.durations = self.store.last_run_durations(&row.dag_id, USUAL_RUNS).await?;
+        }
+        Ok(recent)
     }
 
     /// A run whose stored version cannot be read is left out, with an error in the log.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{NextRun, RunKey};
 use millrace_model::dag::{DAG_SCHEMA_VERSION, Dag};
 use millrace_model::ids::{DagId, RunId};
@@ -247,6 +247,15 @@ impl Store {
                    ORDER BY run_after DESC, id DESC LIMIT $2";
         let rows = sql::all(self.reader(), "read past runs", sql, values![dag_id.as_str(), i64::from(limit)]).await?;
         rows.iter().map(|row| row.word("state", RunState::parse)).collect()
+    }
+
+    /// How long the last successful runs took, backfills left out, newest first.
+    pub async fn last_run_durations(&self, dag_id: &DagId, limit: u32) -> Result<Vec<TimeDelta>> {
+        let sql = "SELECT end_date - start_date AS took FROM dag_run WHERE dag_id = $1 AND state = 'success' \
+                   AND backfill_id IS NULL AND start_date IS NOT NULL AND end_date IS NOT NULL \
+                   ORDER BY run_after DESC, id DESC LIMIT $2";
+        let rows = sql::all(self.reader(), "read past runs", sql, values![dag_id.as_str(), i64::from(limit)]).await?;
+        rows.iter().map(|row| Ok(TimeDelta::microseconds(row.int("took")?))).collect()
     }
 }
 

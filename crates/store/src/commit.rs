@@ -1,18 +1,20 @@
 //! The hot path: what one turn of the scheduler decided, made true in one transaction of a few multi-row statements.
 
+mod assets;
 mod claims;
 mod finishes;
 pub(crate) mod moves;
 pub(crate) mod new_runs;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{Batch, InstanceKey, RunKey, SchedulePointer};
+use millrace_model::change::{Batch, DagPause, InstanceKey, RunKey, SchedulePointer};
+use millrace_model::ids::DagId;
 use serde_json::json;
 
 use crate::sql::{Kind, micros};
-use crate::{Result, SignalKind, Store, Tx, changes, slot, sql};
+use crate::{AuditRow, Change, Result, SignalKind, Store, Tx, alert, changes, slot, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedRun {
@@ -37,6 +39,8 @@ pub struct CommitReport {
     pub stale_claims: Vec<usize>,
     /// Backfills that have no unfinished run any more.
     pub finished_backfills: Vec<i64>,
+    /// DAGs for which asset events were queued.
+    pub waiting_for_assets: BTreeSet<DagId>,
 }
 
 impl CommitReport {
@@ -69,6 +73,9 @@ impl Store {
         let report = apply(&tx, batch, false, now).await?;
         if !batch.is_empty() {
             // A scheduler, should there be one, reads the runs again.
+            for dag_id in &report.waiting_for_assets {
+                tx.signal(SignalKind::DagChanged, Some(dag_id), None, now).await?;
+            }
             for run in touched_runs(&tx, batch, &report).await? {
                 tx.signal(SignalKind::RunChanged, None, Some(run), now).await?;
             }
@@ -90,6 +97,7 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     }
     finishes::apply(tx, &batch.finishes, now, &mut report, &mut touched).await?;
     report.created = new_runs::insert(tx, &batch.new_runs, now).await?;
+    assets::use_up(tx, &batch.new_runs, &report.created).await?;
     touched.runs.extend(report.created.iter().flatten().map(|run| run.run));
     moves::wind_down(tx, &batch.endings, &mut report, &mut touched).await?;
     moves::apply_to_runs(tx, &batch.run_moves, now, &mut report, &mut touched).await?;
@@ -97,6 +105,14 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     claims::apply(tx, &batch.claims, now, &mut report, &mut touched).await?;
     set_pointers(tx, &batch.pointers).await?;
     slot::insert(tx, &batch.passed_slots, now).await?;
+    pause_dags(tx, &batch.pauses, now).await?;
+    alert::raise(tx, &batch.alerts).await?;
+    if !batch.signals_handled.is_empty() {
+        let source = sql::source(tx.dialect(), 1, &[("signal_id", Kind::Int)]);
+        let sql = format!("DELETE FROM signal WHERE id IN (SELECT signal_id FROM {source})");
+        let ids = sql::column(batch.signals_handled.iter().copied());
+        sql::run(&tx.inner, "delete handled signals", sql, vec![ids]).await?;
+    }
     changes::collect(tx, &touched.runs, &touched.instances).await?;
     Ok(report)
 }
@@ -156,6 +172,19 @@ async fn set_pointers(tx: &Tx, pointers: &[SchedulePointer]) -> Result<()> {
         ]
     }));
     sql::run(&tx.inner, "set when DAGs are due", sql, vec![rows]).await.map(|_| ())
+}
+
+async fn pause_dags(tx: &Tx, pauses: &[DagPause], now: DateTime<Utc>) -> Result<()> {
+    for pause in pauses {
+        let sql = "UPDATE dag SET is_paused = TRUE, last_changed_at = $2 WHERE dag_id = $1 AND NOT is_paused";
+        let values = sql::values![pause.dag_id.as_str(), micros(now)];
+        if sql::run(&tx.inner, "pause a DAG", sql, values).await? > 0 {
+            let details = json!({ "reason": pause.reason });
+            tx.audit(&AuditRow::new("scheduler", "auto_pause", details, now).on_dag(pause.dag_id.as_str())).await?;
+            tx.tell(Change::of_dag(&pause.dag_id, "paused"));
+        }
+    }
+    Ok(())
 }
 
 async fn touched_runs(tx: &Tx, batch: &Batch, report: &CommitReport) -> Result<Vec<RunKey>> {

@@ -9,7 +9,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use crate::sql::{Kind, micros};
-use crate::{Change, Result, SignalKind, Store, Tx, sql};
+use crate::{Change, Result, SignalKind, Store, Tx, asset, sql};
 
 #[derive(Debug, Clone, Copy)]
 pub struct SyncDag<'a> {
@@ -175,6 +175,8 @@ async fn sync_in(tx: &Tx, files: &[SyncDag<'_>], hashes: &[String], now: DateTim
         }
     }
     put_dags(tx, files, &outcomes, now).await?;
+    let changed = files.iter().zip(&outcomes).filter(|(_, outcome)| outcome.what != SyncWhat::Unchanged);
+    asset::put_users(tx, &changed.map(|(file, _)| file.dag).collect::<Vec<_>>()).await?;
 
     let source = sql::source(tx.dialect(), 1, &[("x_file", Kind::Text)]);
     let sql = format!("DELETE FROM import_error WHERE file_path IN (SELECT x_file FROM {source})");

@@ -16,6 +16,8 @@
 //! Must not import: any engine or face, the DAG file reader, the planner.
 
 mod active;
+mod alert;
+mod asset;
 mod audit;
 mod backfill;
 mod changes;
@@ -56,6 +58,8 @@ mod wake;
 mod xcom;
 
 pub use active::{ActiveRun, SchedulerDag};
+pub use alert::AlertRow;
+pub use asset::AssetRow;
 pub use audit::{AuditFilter, AuditRow};
 pub use backfill::{BackfillDate, BackfillReport, BackfillRow, BackfillState, DateOutcome, NewBackfill, Reprocess};
 pub use changes::Change;

@@ -1,6 +1,7 @@
 //! Runs, as everybody reads them.
 
 use chrono::{DateTime, Utc};
+use millrace_model::asset::AssetEvent;
 use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::DataInterval;
@@ -36,6 +37,8 @@ pub struct RunRow {
     /// How often a clear has started it again.
     pub clear_number: u32,
     pub note: Option<String>,
+    /// What triggered it, oldest first.
+    pub asset_events: Vec<AssetEvent>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -51,6 +54,7 @@ impl RunRow {
             run_after: self.run_after,
             start_date: self.start_date,
             conf: self.conf.clone(),
+            asset_events: self.asset_events.clone(),
         }
     }
 }
@@ -117,6 +121,7 @@ pub(crate) fn read_run(row: &Row) -> Result<RunRow> {
         triggered_by: row.text("triggered_by")?,
         clear_number: row.count("clear_number")?,
         note: row.opt_text("note")?,
+        asset_events: row.opt_json("asset_events")?.unwrap_or_default(),
         created_at: row.instant("created_at")?,
     })
 }

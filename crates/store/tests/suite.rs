@@ -1,5 +1,7 @@
 //! One list of tests, run on SQLite and on a real PostgreSQL.
 
+#[path = "suite/assets.rs"]
+mod assets;
 #[path = "suite/backfill.rs"]
 mod backfill;
 #[path = "suite/bench.rs"]
@@ -57,6 +59,11 @@ on_both! {
         pending_migrations_are_refused,
         states_are_those_of_the_model,
         reset_begins_anew;
+    assets:
+        an_event_goes_to_those_who_wait_and_is_used_up_by_their_run,
+        catchup_replays_what_happened_before_the_dag_waited,
+        a_person_may_say_that_an_asset_changed,
+        an_alert_is_raised_once_and_seen_once;
     transactions:
         an_error_rolls_back,
         a_panic_rolls_back,

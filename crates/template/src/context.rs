@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use millrace_model::asset::AssetEvent;
 use millrace_model::change::RunFacts;
 use millrace_model::dag::Dag;
 use millrace_model::state::RunType;
@@ -66,6 +67,7 @@ impl RenderContext {
         root.insert("task_instance", instance);
         root.insert("try_number", facts.try_number.into());
         root.insert("map_index", facts.map_index.into());
+        root.insert("triggering_asset_events", json(asset_events(run)));
         root.insert("test_mode", facts.is_test.into());
         let day = run.logical_date.format("%Y%m%d");
         root.insert("task_instance_key_str", format!("{}__{}__{day}", dag.dag_id, facts.task_id).into());
@@ -113,6 +115,7 @@ pub(crate) const CONTEXT_NAMES: &[&str] = &[
     "ti",
     "tomorrow_ds",
     "tomorrow_ds_nodash",
+    "triggering_asset_events",
     "try_number",
     "ts",
     "ts_local",
@@ -122,6 +125,15 @@ pub(crate) const CONTEXT_NAMES: &[&str] = &[
     "yesterday_ds",
     "yesterday_ds_nodash",
 ];
+
+/// By asset, oldest first.
+fn asset_events(run: &RunFacts) -> serde_json::Value {
+    let mut by_asset: BTreeMap<&str, Vec<&AssetEvent>> = BTreeMap::new();
+    for event in &run.asset_events {
+        by_asset.entry(event.asset.as_str()).or_default().push(event);
+    }
+    serde_json::json!(by_asset)
+}
 
 fn json(value: serde_json::Value) -> Value {
     Value::from(Serde(value))
@@ -179,7 +191,7 @@ fn dag_value(dag: &Dag) -> Value {
         ("owner", Value::from(dag.owner.clone())),
         ("tags", Value::from(dag.tags.clone())),
         ("timezone", Value::from(dag.timetable.timezone.name())),
-        ("schedule", Value::from(dag.timetable.schedule.display_text())),
+        ("schedule", Value::from(dag.schedule_text())),
         ("start_date", Value::from(dag.start_date.map(moment))),
         ("end_date", Value::from(dag.end_date.map(moment))),
         ("catchup", Value::from(dag.catchup)),

@@ -73,6 +73,7 @@ fn context(logical_date: &str) -> RenderContext {
         run_after: start,
         start_date: None,
         conf: json!({"limit": 9, "who": "me"}).as_object().cloned().unwrap(),
+        asset_events: Vec::new(),
     };
     let dag = dag();
     let facts = RenderFacts {
@@ -161,6 +162,7 @@ fn a_manual_run_has_no_neighbours() {
         run_after: logical_date,
         start_date: None,
         conf: Map::new(),
+        asset_events: Vec::new(),
     };
     let facts = RenderFacts {
         dag: &dag,

@@ -133,6 +133,7 @@ fn assignment(parameters: Value, timeout: Option<&str>) -> Assignment {
             run_after: at,
             start_date: None,
             conf,
+            asset_events: Vec::new(),
         }),
         map_index: -1,
         try_number: 1,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_logs::TryId;
+use millrace_model::asset::AssetName;
 use millrace_model::change::{
     Assignment, Batch, Claim, Completion, Finish, InstanceKey, NewRun, RunFacts, RunMove, TryOutcome,
 };
@@ -75,6 +76,7 @@ fn unrecorded(dag: Arc<Dag>, task_id: &str, date: &str, conf: Map<String, Value>
         run_after: planned.run_after,
         start_date: None,
         conf,
+        asset_events: Vec::new(),
     };
     let max_tries = dag.tasks[task_index].retries;
     Ok(Assignment {
@@ -203,8 +205,9 @@ pub async fn run(app: &App, options: RunOptions) -> anyhow::Result<()> {
         generation: instance.generation,
         dag,
     };
+    let outlets = assignment.task().outlets.clone();
     let completion = attempt(app, &store, assignment, &owner).await?;
-    finish(app, &store, &run, &completion).await?;
+    finish(app, &store, &run, &completion, outlets).await?;
     store.end_job(&owner, app.now()).await?;
     store.wake().await;
     conclude(&completion)
@@ -234,6 +237,7 @@ async fn dated_run(app: &App, store: &Store, row: &DagRow, date: &str) -> anyhow
         backfill_key: None,
         triggered_by: "cli".to_owned(),
         tasks: version.new_instances(),
+        asset_events: Vec::new(),
     };
     let report = store.commit_unled(&Batch { new_runs: vec![new], ..Batch::default() }, app.now()).await?;
     let created = report.created.into_iter().flatten().next();
@@ -362,7 +366,13 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
 }
 
 /// The end of the try, and of the run when nothing in it is left to wait for.
-async fn finish(app: &App, store: &Store, run: &RunRow, completion: &Completion) -> anyhow::Result<()> {
+async fn finish(
+    app: &App,
+    store: &Store,
+    run: &RunRow,
+    completion: &Completion,
+    outlets: Vec<AssetName>,
+) -> anyhow::Result<()> {
     let (to, reason) = match &completion.outcome {
         TryOutcome::Success => (TaskState::Success, None),
         TryOutcome::Skipped { reason } => (TaskState::Skipped, Some(reason.clone())),
@@ -371,7 +381,15 @@ async fn finish(app: &App, store: &Store, run: &RunRow, completion: &Completion)
         }
         TryOutcome::LostWorker => (TaskState::Failed, Some("lost_worker".to_owned())),
     };
-    let finish = Finish { completion: completion.clone(), to, reason, next_try_at: None, counts_try: true };
+    let outlets = if to == TaskState::Success { outlets } else { Vec::new() };
+    let finish = Finish {
+        completion: completion.clone(),
+        to,
+        reason,
+        next_try_at: None,
+        counts_try: true,
+        asset_events: outlets,
+    };
     let report = store.commit_unled(&Batch { finishes: vec![finish], ..Batch::default() }, app.now()).await?;
     if !report.stale_finishes.is_empty() {
         bail!("the task was cleared or taken over while it ran; its end was not recorded");

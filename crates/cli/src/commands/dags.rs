@@ -70,7 +70,7 @@ impl DagView {
             owner: row.dag.owner.clone(),
             is_paused: row.is_paused,
             has_import_errors: row.has_import_error,
-            schedule: row.dag.timetable.schedule.display_text(),
+            schedule: row.dag.schedule_text(),
             timezone: row.dag.timetable.timezone.to_string(),
             tags: row.dag.tags.clone(),
             next_run: next.map(|run| format_utc_micros(run.run_after)),
@@ -255,11 +255,7 @@ async fn next_execution(
         })
         .collect();
     if views.is_empty() {
-        notice(format!(
-            "the schedule of {} ({}) names no further run",
-            dag.dag_id,
-            dag.timetable.schedule.display_text()
-        ));
+        notice(format!("the schedule of {} ({}) names no further run", dag.dag_id, dag.schedule_text()));
     }
     print_list(app.format, &["logical_date", "data_interval_start", "data_interval_end", "run_after"], &views)
 }

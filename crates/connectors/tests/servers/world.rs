@@ -109,6 +109,7 @@ impl World {
                 run_after: at(0),
                 start_date: None,
                 conf: serde_json::Map::new(),
+                asset_events: Vec::new(),
             }),
             try_number,
             ports: Arc::clone(&self.connectors) as Arc<dyn Ports>,

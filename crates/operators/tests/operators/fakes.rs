@@ -171,6 +171,7 @@ impl World {
                 run_after: at(86_400),
                 start_date: None,
                 conf: serde_json::Map::new(),
+                asset_events: Vec::new(),
             }),
             try_number,
             ports: Arc::new(Fake(Arc::clone(self))),

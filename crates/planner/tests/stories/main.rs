@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod alerts;
+mod assets;
 mod dependencies;
 mod explained;
 mod missed;

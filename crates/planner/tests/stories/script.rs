@@ -19,13 +19,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use millrace_model::alert::{Deadline, DeadlineReference, LongerThanUsual};
+use millrace_model::asset::{AssetCondition, AssetEvent, AssetName};
 use millrace_model::change::{Batch, Completion, InstanceKey, NewRun, RunKey, TryOutcome};
 use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
 use millrace_model::duration::parse_duration;
 use millrace_model::execution::KeyLimit;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
-use millrace_model::schedule::{Misfire, Schedule};
+use millrace_model::schedule::{DataInterval, Misfire, Schedule};
 use millrace_model::state::RunState;
 use millrace_planner::{
     DagFacts, DagVersion, KeyFacts, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run,
@@ -53,6 +55,8 @@ struct Stage {
     tokens: BTreeMap<InstanceKey, (String, u32)>,
     pools: BTreeMap<String, PoolFacts>,
     dates: BTreeSet<(String, DateTime<Utc>)>,
+    /// Queued, by the DAG that waits for them.
+    asset_events: BTreeMap<DagId, Vec<AssetEvent>>,
     keys: i64,
     executor: usize,
     /// Tries that have ended and are not planned yet: their slots are free already.
@@ -82,6 +86,7 @@ impl Stage {
             tokens: BTreeMap::new(),
             pools: BTreeMap::from([(DEFAULT_POOL.to_owned(), PoolFacts { slots: 128 })]),
             dates: BTreeSet::new(),
+            asset_events: BTreeMap::new(),
             keys: 0,
             executor: 100,
             ended: 0,
@@ -214,7 +219,8 @@ impl Stage {
             for cancel in &cancels {
                 self.print(&format!("stop {} ({})", self.names[&cancel.instance], cancel.reason));
             }
-            if new_runs.is_empty() {
+            let is_told = self.tell_of_assets(&batch);
+            if new_runs.is_empty() && !is_told {
                 if let Some(at) = wake_at {
                     self.print(&format!("wake {}", at.format("%Y-%m-%dT%H:%M:%S%.f")));
                 }
@@ -229,6 +235,35 @@ impl Stage {
                 }
             }
         }
+    }
+
+    /// As the store does: an event goes to each DAG that waits for it and is not paused.
+    fn tell_of_assets(&mut self, batch: &Batch) -> bool {
+        let mut is_told = false;
+        for name in batch.finishes.iter().flat_map(|finish| &finish.asset_events) {
+            self.print(&format!("event {name}"));
+            self.keys += 1;
+            let event = AssetEvent {
+                id: self.keys,
+                asset: name.clone(),
+                dag_id: None,
+                run_id: None,
+                task_id: None,
+                data_interval: DataInterval { start: self.now, end: self.now },
+                at: self.now,
+            };
+            let waiting = self.view.dags().filter(|facts| {
+                !facts.is_paused && facts.version.dag.assets.as_ref().is_some_and(|it| it.names().contains(name))
+            });
+            let waiting: Vec<DagId> = waiting.map(|facts| facts.version.dag.dag_id.clone()).collect();
+            for dag_id in waiting {
+                let queued = self.asset_events.entry(dag_id.clone()).or_default();
+                queued.push(event.clone());
+                self.view.set_asset_events(&dag_id, queued.clone());
+                is_told = true;
+            }
+        }
+        is_told
     }
 
     fn created(&mut self, run: NewRun) {
@@ -265,8 +300,21 @@ impl Stage {
             }
             self.runs.get_mut(&moved.run).unwrap().state = moved.to;
         }
+        for pause in &batch.pauses {
+            self.print(&format!("pause {} ({})", pause.dag_id, pause.reason));
+        }
+        for alert in &batch.alerts {
+            self.print(&format!("alert {} {}: {}", self.run_name(alert.run), alert.kind, alert.message));
+        }
         for run in &batch.new_runs {
-            self.print(&format!("create {} {} {}", run.dag_id, run.run_id, run.state));
+            let events = match run.asset_events.len() {
+                0 => String::new(),
+                count => {
+                    self.asset_events.remove(&run.dag_id);
+                    format!(" for {count} events")
+                }
+            };
+            self.print(&format!("create {} {} {}{events}", run.dag_id, run.run_id, run.state));
         }
         for passed in &batch.passed_slots {
             let short = |at: DateTime<Utc>| at.format("%Y-%m-%dT%H:%M").to_string();
@@ -292,7 +340,14 @@ impl Stage {
             None => Arc::new(DagVersion::new(self.versions, Arc::new(dag)).unwrap().with_key_renderer(render_key)),
         };
         let (last_interval, pointer) = known.map_or((None, None), |facts| (facts.last_interval, facts.pointer));
-        self.view.put_dag(DagFacts { version, is_paused, is_stale: false, last_interval, pointer });
+        self.view.put_dag(DagFacts {
+            version,
+            is_paused,
+            is_stale: false,
+            last_interval,
+            pointer,
+            recent: Default::default(),
+        });
     }
 
     fn run(&self, id: &str, date: &str) -> RunKey {
@@ -331,6 +386,22 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
             "from" => dag.start_date = words.next().map(|text| instant(text)),
             "until" => dag.end_date = words.next().map(|text| instant(text)),
             "runs" => dag.max_active_runs = words.next().unwrap().parse().unwrap(),
+            "assets" => {
+                let words = words.next().unwrap();
+                let names = |words: &str, by: char| {
+                    words.split(by).map(|name| AssetCondition::Asset(AssetName::parse(name).unwrap())).collect()
+                };
+                dag.assets = Some(match words.contains('|') {
+                    true => AssetCondition::Any(names(words, '|')),
+                    false => AssetCondition::All(names(words, '+')),
+                });
+            }
+            "deadline" => {
+                let within = parse_duration(words.next().unwrap()).unwrap();
+                dag.deadline = Some(Deadline { reference: DeadlineReference::RunAfter, within });
+            }
+            "usual" => dag.longer_than_usual = Some(LongerThanUsual { percent: 200, min_runs: 1 }),
+            "failures" => dag.max_consecutive_failed_dag_runs = words.next().unwrap().parse().unwrap(),
             "tasks" => dag.max_active_tasks = words.next().unwrap().parse().unwrap(),
             "misfire" => dag.misfire = Some(read_misfire(words.next().unwrap())),
             "every" => dag.timetable.schedule = Schedule::from_value(&json!({"every": words.next()})).unwrap(),
@@ -399,6 +470,7 @@ fn read_task(line: &str) -> Task {
             "rule" => task.trigger_rule = serde_json::from_value(json!(value)).unwrap(),
             "pool" => task.pool = value.into(),
             "slots" => task.pool_slots = value.parse().unwrap(),
+            "outlet" => task.outlets.push(AssetName::parse(value).unwrap()),
             "weight" => task.priority_weight = value.parse().unwrap(),
             other => panic!("unknown word in a task: {other}"),
         }

@@ -28,6 +28,10 @@ impl Engine {
         self.start_tries(sound.into_iter().map(|(_, assignment)| assignment).collect());
 
         let mut again = self.add_created(batch, report, now).await?;
+        for dag_id in &report.waiting_for_assets {
+            self.situation.read_asset_events(dag_id).await?;
+            again = true;
+        }
         let mut unsure = self.misfits(batch, report).await?;
         self.reopen(&unsure, batch, report, now).await?;
         unsure.extend(stale.iter().map(|(_, assignment)| assignment.run.run_key));
@@ -60,6 +64,9 @@ impl Engine {
                 None => {
                     tracing::info!(dag = %new.dag_id, run = %new.run_id, "there is a run for this date already");
                     self.situation.view.creation_refused(&new.dag_id);
+                    if !new.asset_events.is_empty() {
+                        self.situation.read_asset_events(&new.dag_id).await?;
+                    }
                     if let Some(row) = self.store.run(new.dag_id.as_str(), new.run_id.as_str()).await?
                         && self.situation.view.run_state(row.key).is_none()
                         && !row.state.is_finished()

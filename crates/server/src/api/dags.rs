@@ -75,7 +75,7 @@ fn dag_value(row: &DagRow) -> Value {
         "relative_fileloc": row.file_path,
         "tags": tags,
         "owners": dag.owner.iter().collect::<Vec<_>>(),
-        "timetable_summary": dag.timetable.schedule.display_text(),
+        "timetable_summary": dag.schedule_text(),
         "timetable_description": dag.timetable.describe(),
         "timezone": dag.timetable.timezone.name(),
         "start_date": optional(dag.start_date),

@@ -1,11 +1,12 @@
 //! What needs a person now, and the list of DAGs.
 
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
+use axum::response::Redirect;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
 use millrace_model::change::RunKey;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{DagFilter, DagRow, InstanceRow};
+use millrace_store::{AlertRow, DagFilter, DagRow, InstanceRow};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use super::strip::{Bar, bars};
 use crate::api::{first_line, rows_moved};
 use crate::format::{When, count, length, span};
 use crate::links;
-use crate::person::Person;
+use crate::person::{Person, Role};
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
@@ -22,6 +23,7 @@ use crate::server::{Server, Shared};
 const STRIP: u32 = 14;
 const MOST_DAGS: u64 = 200;
 const MOST_FAILURES: usize = 8;
+const MOST_ALERTS: u64 = 8;
 /// A run that should have been created this long ago is late.
 const LATE: TimeDelta = TimeDelta::minutes(2);
 
@@ -66,6 +68,16 @@ struct Failure {
 }
 
 #[derive(Serialize)]
+struct AlertLine {
+    id: i64,
+    dag_id: String,
+    href: String,
+    kind: &'static str,
+    message: String,
+    when: Option<When>,
+}
+
+#[derive(Serialize)]
 struct Broken {
     place: String,
     message: String,
@@ -96,6 +108,7 @@ pub(super) async fn page(
     let (failed, shown) = (failures.len(), failures.into_iter().take(MOST_FAILURES).collect::<Vec<_>>());
     let broken: Vec<Broken> =
         server.store().import_errors().await?.iter().map(|row| broken(&row.file_path, &row.diagnostics)).collect();
+    let alerts = alerts(&server).await?;
     let is_empty = page.total == 0 && search.is_empty() && tag.is_none();
     let template = if wishes.wants("needs") { "parts/needs.html" } else { "home.html" };
     let lines = if wishes.wants("needs") {
@@ -110,10 +123,34 @@ pub(super) async fn page(
     let running = page.rows.iter().flat_map(|row| &row.last_runs).filter(|run| run.state == RunState::Running).count();
     let next = Some(offset + MOST_DAGS).filter(|next| *next < page.total);
     let values = values! {
-        search, tag, lines, failures => shown, failed, broken, is_empty, running,
+        search, tag, lines, failures => shown, failed, broken, alerts, is_empty, running,
         total => page.total, next_offset => next,
     };
     server.page(template, Some(&person), &wishes, values).await
+}
+
+/// The newest that nobody has seen.
+async fn alerts(server: &Server) -> Answer<Vec<AlertLine>> {
+    let rows = server.store().alerts(true, MOST_ALERTS).await?;
+    let line = |row: AlertRow| AlertLine {
+        id: row.id,
+        href: match &row.run_id {
+            Some(run_id) => links::run(row.dag_id.as_str(), run_id.as_str()),
+            None => links::dag(row.dag_id.as_str()),
+        },
+        dag_id: row.dag_id.to_string(),
+        kind: row.kind.as_str(),
+        message: row.message,
+        when: Some(When::new(row.at, server.now(), chrono_tz::UTC)),
+    };
+    Ok(rows.into_iter().map(line).collect())
+}
+
+/// Somebody has taken note; it is gone from the list.
+pub(super) async fn see_alert(State(server): State<Shared>, person: Person, Path(id): Path<i64>) -> Answer<Redirect> {
+    person.require(Role::User)?;
+    server.store().see_alerts(Some(&[id]), &person.actor(), server.now()).await?;
+    Ok(Redirect::to("/"))
 }
 
 /// One row of the list.

@@ -21,6 +21,7 @@ fn finish(site: &Site, store: &Store) {
         reason: None,
         next_try_at: None,
         counts_try: true,
+        asset_events: Vec::new(),
     };
     let batch = Batch { finishes: vec![finish], ..Batch::default() };
     let report = site.runtime.block_on(store.commit_unled(&batch, now())).unwrap();

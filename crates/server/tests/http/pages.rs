@@ -100,6 +100,7 @@ fn a_task_that_waits_for_its_next_try_says_when() {
         reason: None,
         next_try_at: Some(now() + chrono::TimeDelta::minutes(3)),
         counts_try: true,
+        asset_events: Vec::new(),
     };
     let batch = Batch { finishes: vec![finish], ..Batch::default() };
     site.runtime.block_on(store.commit_unled(&batch, now())).unwrap();

@@ -132,6 +132,7 @@ impl Plant {
             backfill_key: None,
             triggered_by: "scheduler".to_owned(),
             tasks: version.new_instances(),
+            asset_events: Vec::new(),
         };
         let report = self.commit(Batch { new_runs: vec![new], ..Batch::default() }, start).await;
         let created = report.created[0].clone().unwrap();
@@ -252,6 +253,7 @@ fn finish(
         reason: None,
         next_try_at: (to == TaskState::UpForRetry).then(|| ended_at + TimeDelta::minutes(3)),
         counts_try: true,
+        asset_events: Vec::new(),
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) async fn apply(
         close_tries(tx, &applied).await?;
         put_results(tx, &applied, now).await?;
         write_ledger(tx, &applied).await?;
+        super::assets::emit(tx, &applied, now, report).await?;
     }
     Ok(())
 }

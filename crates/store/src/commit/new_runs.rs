@@ -57,12 +57,13 @@ async fn insert_runs(tx: &Tx, runs: &[NewRun], ordinals: &[usize], now: DateTime
             ("x_ordinal", Kind::Int),
             ("x_scheduled", Kind::Bool),
             ("x_by", Kind::Text),
+            ("x_events", Kind::Text),
         ],
     );
     let sql = format!(
         "INSERT INTO dag_run (dag_id, run_id, run_type, state, logical_date, data_interval_start, data_interval_end, \
          run_after, start_date, conf, version_id, backfill_id, backfill_ordinal, made_by_schedule, triggered_by, \
-         queued_at, created_at) SELECT x.*, $2, $2 FROM {source} WHERE TRUE ON CONFLICT DO NOTHING \
+         asset_events, queued_at, created_at) SELECT x.*, $2, $2 FROM {source} WHERE TRUE ON CONFLICT DO NOTHING \
          RETURNING id, dag_id, run_id"
     );
     let rows = sql::rows(runs.iter().zip(ordinals).map(|(run, ordinal)| {
@@ -82,6 +83,7 @@ async fn insert_runs(tx: &Tx, runs: &[NewRun], ordinals: &[usize], now: DateTime
             json!(run.backfill_key.map(|_| ordinal)),
             json!(run.run_type == RunType::Scheduled),
             json!(run.triggered_by),
+            json!((!run.asset_events.is_empty()).then(|| json!(run.asset_events).to_string())),
         ]
     }));
     let mut values = vec![rows];

@@ -183,6 +183,7 @@ pub fn new_run(version_key: i64, which: i64) -> NewRun {
         backfill_key: None,
         triggered_by: "scheduler".to_owned(),
         tasks: sample().tasks.iter().map(NewInstance::of).collect(),
+        asset_events: Vec::new(),
     }
 }
 
@@ -206,6 +207,7 @@ pub fn finish(claim: &Claim, outcome: TryOutcome, to: TaskState) -> Finish {
         reason: is_lost.then(|| "lost_worker".to_owned()),
         next_try_at: (to == TaskState::UpForRetry).then(|| at(79)),
         counts_try: !is_lost,
+        asset_events: Vec::new(),
     }
 }
 

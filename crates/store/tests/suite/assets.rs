@@ -1,0 +1,144 @@
+//! What tasks do to assets, who is told, and alerts.
+
+use anyhow::{Context, Result};
+use millrace_model::alert::{Alert, AlertKind};
+use millrace_model::asset::{AssetCondition, AssetEvent, AssetName};
+use millrace_model::change::{Batch, DagPause, NewInstance, NewRun, TryOutcome};
+use millrace_model::dag::Dag;
+use millrace_model::ids::{DagId, RunId};
+use millrace_model::state::{RunState, RunType, TaskState};
+
+use crate::bench::{Bench, World, at, claim, dag, day, finish, new_run, sample, task};
+use millrace_store::SyncDag;
+
+fn name(text: &str) -> AssetName {
+    AssetName::new_unchecked(text)
+}
+
+/// `daily`, whose extract makes `orders`.
+fn producer() -> Dag {
+    let mut dag = sample();
+    dag.tasks[0].outlets = vec![name("orders")];
+    dag
+}
+
+fn consumer(dag_id: &str) -> Dag {
+    let assets = Some(AssetCondition::Asset(name("orders")));
+    Dag { assets, ..dag(dag_id, vec![task("use", &[], 0)]) }
+}
+
+async fn sync(world: &World, dag: &Dag, paused: bool) -> Result<i64> {
+    let file_path = format!("{}.yaml", dag.dag_id);
+    let file = SyncDag { dag, file_path: &file_path, source: "", paused_at_creation: paused };
+    Ok(world.store.sync_dag(file, at(0)).await?.version_key)
+}
+
+/// The extract of a new run of that day succeeds.
+async fn make_orders(world: &World, which: i64) -> Result<Vec<DagId>> {
+    let created = world.running_run(which).await?;
+    let claim = claim(created.instances[0], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![claim.clone()], ..Batch::default() }, at(1)).await?;
+    let mut done = finish(&claim, TryOutcome::Success, TaskState::Success);
+    done.asset_events = vec![name("orders")];
+    let report = world.commit(&Batch { finishes: vec![done], ..Batch::default() }, at(2)).await?;
+    Ok(report.waiting_for_assets.into_iter().collect())
+}
+
+pub async fn an_event_goes_to_those_who_wait_and_is_used_up_by_their_run(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    sync(&world, &producer(), false).await?;
+    let version = sync(&world, &consumer("waits"), false).await?;
+    sync(&world, &consumer("sleeps"), true).await?;
+    let waits = DagId::new_unchecked("waits");
+    assert_eq!(make_orders(&world, 0).await?, [waits.clone()], "a paused DAG is not told");
+    assert_eq!(make_orders(&world, 1).await?, [waits.clone()]);
+    let events = world.store.queued_asset_events(&waits).await?;
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0].data_interval.start, day(0));
+    assert_eq!(events[0].task_id.as_ref().map(|id| id.as_str()), Some("extract"));
+
+    let run = NewRun {
+        dag_id: waits.clone(),
+        run_id: RunId::new_unchecked("asset_triggered__x"),
+        run_type: RunType::AssetTriggered,
+        state: RunState::Running,
+        asset_events: events.clone(),
+        tasks: vec![NewInstance::of(&task("use", &[], 0))],
+        ..new_run(version, 5)
+    };
+    let report = world.commit(&Batch { new_runs: vec![run.clone()], ..Batch::default() }, at(3)).await?;
+    let created = report.created[0].clone().context("created")?;
+    assert!(world.store.queued_asset_events(&waits).await?.is_empty());
+    let row = world.store.run_by_key(created.run).await?.context("there")?;
+    assert_eq!(row.asset_events, events, "the run knows what called for it");
+    assert_eq!(row.facts().asset_events.len(), 2);
+
+    // A run that was not made uses nothing up.
+    make_orders(&world, 2).await?;
+    let again = NewRun { asset_events: world.store.queued_asset_events(&waits).await?, ..run };
+    let report = world.commit(&Batch { new_runs: vec![again], ..Batch::default() }, at(4)).await?;
+    assert_eq!(report.created, [None]);
+    assert_eq!(world.store.queued_asset_events(&waits).await?.len(), 1);
+    let asset = &world.store.assets().await?[0];
+    assert_eq!((asset.event_count, asset.consumers.len(), asset.producers.len()), (3, 2, 1));
+    Ok(())
+}
+
+pub async fn catchup_replays_what_happened_before_the_dag_waited(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    sync(&world, &producer(), false).await?;
+    make_orders(&world, 0).await?;
+    sync(&world, &consumer("fresh"), false).await?;
+    sync(&world, &Dag { catchup: true, ..consumer("thorough") }, false).await?;
+    let queued = async |dag: &str| -> Result<Vec<AssetEvent>> {
+        Ok(world.store.queued_asset_events(&DagId::new_unchecked(dag)).await?)
+    };
+    assert_eq!(queued("fresh").await?.len(), 0);
+    assert_eq!(queued("thorough").await?.len(), 1);
+    // A new version that still waits for it is not given it twice; one that does not loses it.
+    sync(&world, &Dag { catchup: true, owner: Some("me".to_owned()), ..consumer("thorough") }, false).await?;
+    assert_eq!(queued("thorough").await?.len(), 1);
+    sync(&world, &Dag { assets: None, ..consumer("thorough") }, false).await?;
+    assert_eq!(queued("thorough").await?.len(), 0);
+    Ok(())
+}
+
+pub async fn a_person_may_say_that_an_asset_changed(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    sync(&world, &consumer("waits"), false).await?;
+    let before = world.store.signals().await?.len();
+    let event = world.store.record_asset_event("orders", "cli", at(7)).await?;
+    assert_eq!((event.at, event.dag_id), (at(7), None));
+    assert_eq!(world.store.queued_asset_events(&DagId::new_unchecked("waits")).await?.len(), 1);
+    assert_eq!(world.store.signals().await?.len(), before + 1);
+    let error = world.store.record_asset_event("nobody's", "cli", at(8)).await.unwrap_err();
+    assert!(error.to_string().contains("nobody's"), "{error}");
+    Ok(())
+}
+
+pub async fn an_alert_is_raised_once_and_seen_once(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let created = world.running_run(0).await?;
+    let dag_id = DagId::new_unchecked("daily");
+    let alert = Alert {
+        dag_id: dag_id.clone(),
+        run: created.run,
+        kind: AlertKind::Deadline,
+        message: "late".to_owned(),
+        at: at(5),
+    };
+    let pause = DagPause { dag_id: dag_id.clone(), reason: "2 runs have failed".to_owned() };
+    let batch = Batch { alerts: vec![alert.clone(), alert], pauses: vec![pause], ..Batch::default() };
+    world.commit(&batch, at(5)).await?;
+    world.commit(&batch, at(6)).await?;
+    let alerts = world.store.alerts(true, 10).await?;
+    assert_eq!(alerts.len(), 1);
+    assert_eq!((alerts[0].kind, alerts[0].at), (AlertKind::Deadline, at(5)));
+    assert_eq!(world.store.see_alerts(Some(&[alerts[0].id]), "me", at(9)).await?, 1);
+    assert_eq!(world.store.see_alerts(None, "me", at(9)).await?, 0);
+    assert_eq!(world.store.alerts(true, 10).await?, []);
+    assert_eq!(world.store.alerts(false, 10).await?[0].seen_by.as_deref(), Some("me"));
+    assert!(world.store.scheduler_dag(&dag_id).await?.context("there")?.is_paused);
+    assert_eq!(bench.number("SELECT COUNT(*) FROM audit_log WHERE action = 'auto_pause'").await?, 1);
+    Ok(())
+}
