@@ -1,5 +1,6 @@
 //! The command line.
 
+mod changes;
 mod doctor;
 mod pools;
 
@@ -10,6 +11,10 @@ use clap_complete::Shell;
 
 use crate::output::Format;
 
+pub use changes::{
+    CareArgs, ClearOptions, DagsClearArgs, DagsMarkArgs, MarkedRun, MarkedTask, NoteArgs, RelativesArgs, RepinArgs,
+    RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
+};
 pub use doctor::DoctorArgs;
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
 
@@ -180,6 +185,16 @@ pub enum DagsCommand {
     Unpause { dag_id: String },
     /// Run a range of past dates: from the start, without the end
     Backfill(BackfillArgs),
+    /// Run whole runs again
+    Clear(DagsClearArgs),
+    /// Run again what failed, in many runs
+    RerunFailed(RerunFailedArgs),
+    /// Give a run a state without running anything
+    Mark(DagsMarkArgs),
+    /// Say something of a run, or print what was said
+    Note(NoteArgs),
+    /// Give runs to the newest version of their DAG
+    Repin(RepinArgs),
     /// List the runs of a DAG, newest first
     ListRuns {
         dag_id: String,
@@ -275,6 +290,10 @@ pub enum Reprocess {
 
 #[derive(Debug, Subcommand)]
 pub enum TasksCommand {
+    /// Run tasks again, with their history kept
+    Clear(TasksClearArgs),
+    /// Give a task a state without running it
+    Mark(TasksMarkArgs),
     /// List the tasks of a DAG
     List {
         dag_id: String,

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod assets;
 pub mod attempt;
+pub mod changes;
 pub mod connections;
 pub mod dags;
 pub mod db;

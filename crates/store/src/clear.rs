@@ -92,8 +92,8 @@ impl Store {
     pub async fn clear_instances(&self, request: &ClearRequest, now: DateTime<Utc>) -> Result<ClearReport> {
         let tx = self.begin_in_turn("clear task instances").await?;
         if let Some(newest) = &request.newest {
-            let Selection { runs, past, future, .. } = &request.selection;
-            for run in runs_of(&tx, runs, *past, *future).await? {
+            let wanted @ Selection { runs, past, future, .. } = &request.selection;
+            for run in runs_of(&tx, runs, (*past, *future), wanted.which()).await? {
                 // A run of some tasks only has them by its version.
                 if run.version_key != newest.version_key && !is_partial(&tx, &run).await? {
                     pin_to_version(&tx, &run, newest, now).await?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::clear::{TouchedRun, queue_again};
 use crate::commit::moves::close_open_tries;
 use crate::commit::new_runs::INSTANCE_COLUMNS;
-use crate::scope::{RunChoice, instances_of, runs_of};
+use crate::scope::{RunChoice, Which, instances_of, runs_of};
 use crate::sql::{Kind, values};
 use crate::{AuditRow, InstanceRow, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
 
@@ -52,7 +52,8 @@ impl Store {
         let tx = self.begin_in_turn("give runs another version").await?;
         let mut report = Vec::new();
         let mut touched = Vec::new();
-        for row in runs_of(&tx, &request.runs, false, false).await? {
+        let which = if request.only_active { Which::Active } else { Which::Any };
+        for row in runs_of(&tx, &request.runs, (false, false), which).await? {
             if request.only_active && row.state.is_finished() {
                 continue;
             }

@@ -79,8 +79,40 @@ impl ScopedRun {
     }
 }
 
+/// Of many runs only some are worth reading; one that is named is read whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    Any,
+    Active,
+    /// Something in it has failed.
+    WithFailures,
+}
+
+impl Which {
+    const fn condition(self) -> &'static str {
+        match self {
+            Self::Any => "1 = 1",
+            Self::Active => "r.state IN ('queued', 'running')",
+            Self::WithFailures => {
+                "EXISTS (SELECT 1 FROM task_instance i WHERE i.run_id = r.id AND i.state IN ('failed', 'upstream_failed'))"
+            }
+        }
+    }
+}
+
+impl Selection {
+    pub(crate) fn which(&self) -> Which {
+        if self.only_failed { Which::WithFailures } else { Which::Any }
+    }
+}
+
 /// The runs of a choice, oldest first.
-pub(crate) async fn runs_of(tx: &Tx, choice: &RunChoice, past: bool, future: bool) -> Result<Vec<RunRow>> {
+pub(crate) async fn runs_of(
+    tx: &Tx,
+    choice: &RunChoice,
+    (past, future): (bool, bool),
+    which: Which,
+) -> Result<Vec<RunRow>> {
     let (dag_id, from, to) = match choice {
         RunChoice::One(key) => {
             let run = run_in(&tx.inner, *key).await?;
@@ -94,7 +126,9 @@ pub(crate) async fn runs_of(tx: &Tx, choice: &RunChoice, past: bool, future: boo
     };
     let (from, to) = (from.filter(|_| !past), to.filter(|_| !future));
     let sql = format!(
-        "{RUN_SELECT} WHERE r.dag_id = $1 AND r.logical_date >= $2 AND r.logical_date < $3 ORDER BY r.logical_date"
+        "{RUN_SELECT} WHERE r.dag_id = $1 AND r.logical_date >= $2 AND r.logical_date < $3 AND {} \
+         ORDER BY r.logical_date",
+        which.condition()
     );
     let (from, to) = (opt_micros(from).unwrap_or(i64::MIN), opt_micros(to).unwrap_or(i64::MAX));
     let rows = sql::all(&tx.inner, "read the runs of a selection", sql, values![dag_id.as_str(), from, to]).await?;
@@ -126,7 +160,8 @@ pub(crate) enum Purpose {
 impl Store {
     /// The runs of a selection with what is meant in each. Errors: `NotFound` for a named task that none of them has.
     pub(crate) async fn scope(&self, tx: &Tx, selection: &Selection, purpose: Purpose) -> Result<Vec<ScopedRun>> {
-        let rows = runs_of(tx, &selection.runs, selection.past, selection.future).await?;
+        let which = if purpose == Purpose::Clear { selection.which() } else { Which::Any };
+        let rows = runs_of(tx, &selection.runs, (selection.past, selection.future), which).await?;
         let keys: Vec<RunKey> = rows.iter().map(|run| run.key).collect();
         let mut instances = instances_of(tx, &keys).await?;
         let mut known: HashMap<i64, (Arc<Dag>, SelectedTasks)> = HashMap::new();

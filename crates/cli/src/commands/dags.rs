@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::DagsCommand;
-use crate::commands::{explain, runs};
+use crate::commands::{changes, explain, runs};
 use crate::dag_files;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
@@ -25,6 +25,11 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
         DagsCommand::Show { dag_id } => show(app, &lookup::dag(app, &store, &dag_id).await?),
         DagsCommand::Trigger(args) => runs::trigger(app, &store, args).await,
         DagsCommand::Backfill(args) => runs::backfill(app, &store, args).await,
+        DagsCommand::Clear(args) => changes::clear_runs(app, &store, args).await,
+        DagsCommand::RerunFailed(args) => changes::rerun_failed(app, &store, args).await,
+        DagsCommand::Mark(args) => changes::mark_run(app, &store, args).await,
+        DagsCommand::Note(args) => changes::note(app, &store, args).await,
+        DagsCommand::Repin(args) => changes::repin(app, &store, args).await,
         DagsCommand::Pause { dag_id } => set_paused(app, &store, &dag_id, true).await,
         DagsCommand::Unpause { dag_id } => set_paused(app, &store, &dag_id, false).await,
         DagsCommand::ListRuns { dag_id, state, limit } => list_runs(app, &store, &dag_id, state, limit).await,

@@ -11,12 +11,14 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::TasksCommand;
-use crate::commands::{attempt, dags, explain};
+use crate::commands::{attempt, changes, dags, explain};
 use crate::lookup::{self, optional_time};
 use crate::output::{Format, notice, print_list, print_one, print_text};
 
 pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
     match command {
+        TasksCommand::Clear(args) => changes::clear_tasks(app, args).await,
+        TasksCommand::Mark(args) => changes::mark_tasks(app, args).await,
         TasksCommand::List { dag_id, tree } => list(app, &dag_id, tree).await,
         TasksCommand::Test { dag_id, task_id, date, params } => {
             attempt::test(app, &dag_id, &task_id, &date, params.as_deref()).await

@@ -1,0 +1,112 @@
+//! Changing by hand what has run: clear, rerun, mark, note, repin.
+
+use std::fs;
+
+use millrace_testkit::wait_until_blocking;
+use serde_json::{Value, json};
+
+use crate::support::{PATIENCE, TestHome};
+
+/// `load` fails until the file `good` is there.
+fn flaky() -> TestHome {
+    let home = TestHome::new();
+    let good = home.file("good");
+    home.write_dag(
+        "flaky.yaml",
+        &format!(
+            "schedule: none\ntasks:\n  extract: {{operator: bash, bash_command: 'true'}}\n  \
+             load: {{operator: bash, depends_on: [extract], bash_command: test -f {}}}\n  \
+             check: {{operator: bash, depends_on: [load], bash_command: 'true'}}\n",
+            good.display()
+        ),
+    );
+    home
+}
+
+fn touched(list: &Value) -> Vec<(String, String, String)> {
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+    let rows = list.as_array().unwrap().iter();
+    rows.map(|row| (text(row, "task_id"), text(row, "state"), text(row, "becomes"))).collect()
+}
+
+fn triple(task: &str, from: &str, to: &str) -> (String, String, String) {
+    (task.to_owned(), from.to_owned(), to.to_owned())
+}
+
+#[test]
+fn what_failed_is_run_again() {
+    let home = flaky();
+    home.ok(&["dags", "unpause", "flaky"]);
+    let _scheduler = home.scheduler();
+    for run in ["one", "two"] {
+        let date = if run == "one" { "2024-01-01" } else { "2024-01-02" };
+        home.run(&["dags", "trigger", "flaky", "-r", run, "-e", date, "--wait"]).exits(1);
+    }
+    let plan = home.json(&["tasks", "clear", "flaky", "-r", "one", "-t", "^lo", "-d", "--dry-run"]);
+    assert_eq!(touched(&plan), [triple("load", "failed", "none"), triple("check", "upstream_failed", "none")]);
+    let plan = home.json(&["tasks", "clear", "flaky", "-r", "two", "-t", "extract", "--past", "--dry-run"]);
+    assert_eq!(plan.as_array().unwrap().iter().map(|row| &row["run_id"]).collect::<Vec<_>>(), ["one", "two"]);
+    let plan = home.json(&["tasks", "clear", "flaky", "-s", "2024-01-01", "-e", "2024-01-02", "-f", "--dry-run"]);
+    assert_eq!(touched(&plan).len(), 2, "the end is not included");
+
+    let silent = home.run(&["tasks", "clear", "flaky", "-r", "one"]).exits(2);
+    assert!(silent.stderr.contains("Clear 3 task instances in 1 run?"), "{}", silent.stderr);
+    assert!(silent.stderr.contains("-y"), "{}", silent.stderr);
+    home.run(&["tasks", "clear", "flaky", "-y"]).exits(2);
+    let bad = home.run(&["tasks", "clear", "flaky", "-r", "one", "-t", "lo("]).exits(2);
+    assert!(bad.stderr.contains("unclosed group"), "{}", bad.stderr);
+    assert!(home.run_states("flaky").values().all(|state| state == "failed"), "nothing was changed so far");
+
+    fs::write(home.file("good"), "").unwrap();
+    let output = home.ok(&["dags", "rerun-failed", "flaky", "-y"]);
+    assert!(output.stderr.contains("cleared 4 task instances; 2 runs queued again"), "{}", output.stderr);
+    let all_well = || home.run_states("flaky").values().all(|state| state == "success");
+    wait_until_blocking("both runs go on from where they failed", PATIENCE, all_well).unwrap();
+    let tries = home.json(&["tasks", "states-for-dag-run", "flaky", "one"]);
+    assert_eq!((&tries[0]["try_number"], &tries[1]["try_number"]), (&json!(1), &json!(2)));
+    let idle = home.ok(&["dags", "rerun-failed", "--all", "-y"]);
+    assert!(idle.stderr.contains("nothing to clear"), "{}", idle.stderr);
+
+    home.ok(&["dags", "clear", "flaky", "-r", "two", "-y"]);
+    wait_until_blocking("the whole run runs again", PATIENCE, all_well).unwrap();
+    wait_until_blocking("a second try of the first task", PATIENCE, || {
+        home.json(&["tasks", "states-for-dag-run", "flaky", "two"])[0]["try_number"] == 2
+    })
+    .unwrap();
+}
+
+#[test]
+fn marks_notes_and_versions() {
+    let home = flaky();
+    home.ok(&["dags", "trigger", "flaky", "-r", "one"]);
+    let marked = home.json(&["tasks", "mark", "flaky", "load", "one", "--state", "success"]);
+    assert_eq!(touched(&marked), [triple("load", "none", "success")]);
+    let again = home.ok(&["tasks", "mark", "flaky", "load", "one", "--state", "success"]);
+    assert!(again.stderr.contains("nothing to mark"), "{}", again.stderr);
+    home.run(&["tasks", "mark", "flaky", "lode", "one", "--state", "success"]).exits(1);
+    home.run(&["tasks", "mark", "flaky", "load", "one", "--state", "skipped", "-u"]).exits(2);
+    home.ok(&["tasks", "mark", "flaky", "load", "one", "--state", "skipped", "-u", "-y"]);
+    let states = home.task_states("flaky", "one");
+    assert_eq!(states.values().collect::<Vec<_>>(), ["none", "skipped", "skipped"]);
+
+    let plan = home.json(&["dags", "mark", "flaky", "one", "--state", "failed", "--dry-run"]);
+    assert_eq!(touched(&plan), [triple("check", "none", "skipped")]);
+    home.ok(&["dags", "mark", "flaky", "one", "--state", "failed", "--note", "given up"]);
+    assert_eq!(home.ok(&["dags", "state", "flaky", "one"]).stdout, "failed\n");
+    assert_eq!(home.ok(&["dags", "note", "flaky", "one"]).stdout, "given up\n");
+    home.ok(&["dags", "note", "flaky", "one", ""]);
+    assert_eq!(home.ok(&["dags", "note", "flaky", "one"]).stdout, "\n");
+
+    home.ok(&["dags", "trigger", "flaky", "-r", "two"]);
+    home.write_dag("flaky.yaml", "schedule: none\ntasks:\n  extract: {operator: noop}\n  publish: {operator: noop}\n");
+    let plan = home.json(&["dags", "repin", "flaky", "--all-active", "--dry-run"]);
+    let expected = json!([{"run_id": "two", "state": "queued", "added": ["publish"], "removed": ["load", "check"],
+        "restored": [], "queued": false}]);
+    assert_eq!(plan, expected);
+    assert_eq!(home.task_states("flaky", "two").len(), 3, "nothing was changed");
+    home.ok(&["dags", "repin", "flaky", "two"]);
+    let states = home.task_states("flaky", "two");
+    let states: Vec<(&str, &str)> = states.iter().map(|(task, state)| (task.as_str(), state.as_str())).collect();
+    assert_eq!(states, [("check", "removed"), ("extract", "none"), ("load", "removed"), ("publish", "none")]);
+    home.run(&["dags", "repin", "flaky", "two"]).exits(1);
+}
