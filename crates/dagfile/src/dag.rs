@@ -13,6 +13,7 @@ use crate::alert;
 use crate::dependencies;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
+use crate::misfire;
 use crate::source::Span;
 use crate::task;
 use crate::timetable;
@@ -27,6 +28,7 @@ pub(crate) const KEYS: &[&str] = &[
     "end_date",
     "timezone",
     "catchup",
+    "misfire",
     "timetable",
     "max_active_runs",
     "max_active_tasks",
@@ -61,7 +63,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let end_date = keys.get("end_date").and_then(|entry| read_date(reader, entry, timezone));
     check_dates(reader, &keys, &timetable, start_date, end_date);
     let defaults = &reader.options.defaults;
-    let (catchup, max_active_tasks, owner) = (defaults.catchup, defaults.max_active_tasks, defaults.owner.clone());
+    let (max_active_tasks, owner) = (defaults.max_active_tasks, defaults.owner.clone());
     let max_active_runs = read_max_active_runs(reader, &keys, &timetable);
     let shared = keys.get("default_args");
     let owner = keys
@@ -74,7 +76,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let groups = groups::finished(&written);
     let tasks = edges.as_ref().map(|edges| finished_tasks(&written, drafts, edges));
     let description = keys.get("description").and_then(|entry| reader.text(entry));
-    let catchup = keys.get("catchup").and_then(|entry| reader.flag(entry)).unwrap_or(catchup);
+    let (catchup, misfire) = misfire::read(reader, keys.get("catchup"), keys.get("misfire"), &timetable);
     let max_active_tasks =
         keys.get("max_active_tasks").and_then(|entry| reader.count(entry, 1)).unwrap_or(max_active_tasks);
     let dagrun_timeout = keys.get("dagrun_timeout").and_then(|entry| {
@@ -98,6 +100,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         start_date,
         end_date,
         catchup,
+        misfire,
         max_active_runs,
         max_active_tasks,
         dagrun_timeout,

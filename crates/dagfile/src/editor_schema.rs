@@ -91,6 +91,19 @@ fn dag_properties() -> Map<String, Value> {
             ),
         ),
         (
+            "misfire",
+            described(
+                "Which missed runs are made up for: all, latest, none, or the newest of those not too late. Says more than catchup, and takes its place.",
+                json!({ "anyOf": [
+                    { "enum": ["all", "latest", "none"] },
+                    { "type": "object", "minProperties": 1, "additionalProperties": false, "properties": {
+                        "within": { "$ref": "#/definitions/duration" },
+                        "max": { "type": "integer", "minimum": 1, "maximum": 1000 }
+                    } }
+                ] }),
+            ),
+        ),
+        (
             "timetable",
             described(
                 "interval: a run covers the time between two schedule times and starts at its end. trigger: a run starts at the time itself.",

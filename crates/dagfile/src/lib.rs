@@ -24,6 +24,7 @@ mod fields;
 mod files;
 mod groups;
 mod lint;
+mod misfire;
 mod options;
 mod parameters;
 mod read;
