@@ -7,11 +7,12 @@ use sha2::{Digest, Sha256};
 
 use crate::alert::{Deadline, LongerThanUsual};
 use crate::asset::{AssetCondition, AssetName};
+use crate::calendar::{CalendarRule, Fate};
 use crate::duration::Span;
 use crate::execution::{KeyLimit, WeightRule};
 use crate::ids::{DagId, TaskId};
 use crate::mapping::{Expand, TaskGroup};
-use crate::schedule::{Misfire, Schedule, Timetable, Window};
+use crate::schedule::{Misfire, PlannedRun, Schedule, Timetable, Window};
 use crate::trigger_rule::TriggerRule;
 
 /// The version of the serialised form below. A reader refuses a larger one.
@@ -38,6 +39,9 @@ pub struct Dag {
     /// What is made of missed dates; absent: as `catchup` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfire: Option<Misfire>,
+    /// On which days the schedule starts runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<CalendarRule>,
     pub max_active_runs: u32,
     /// Per run.
     pub max_active_tasks: u32,
@@ -164,6 +168,7 @@ impl Dag {
             end_date: None,
             catchup: false,
             misfire: None,
+            calendar: None,
             max_active_runs: 16,
             max_active_tasks: 16,
             dagrun_timeout: None,
@@ -204,6 +209,14 @@ impl Dag {
     /// What is made of missed dates.
     pub fn misfire(&self) -> Misfire {
         self.misfire.unwrap_or(if self.catchup { Misfire::All } else { Misfire::Latest })
+    }
+
+    /// What the DAG's calendar makes of a date of its schedule.
+    pub fn fate(&self, slot: &PlannedRun) -> Fate {
+        match &self.calendar {
+            Some(rule) if self.timetable.is_periodic() => rule.fate(slot, self.timetable.timezone),
+            _ => Fate::Run,
+        }
     }
 
     /// SHA-256, in hex, of the serialised form. Equal DAGs have equal hashes: object keys are sorted, and no field

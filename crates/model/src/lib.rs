@@ -10,6 +10,7 @@
 
 pub mod alert;
 pub mod asset;
+pub mod calendar;
 pub mod change;
 pub mod dag;
 pub mod duration;

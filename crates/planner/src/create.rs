@@ -1,5 +1,6 @@
 //! Which scheduled runs are due.
 
+use chrono::{DateTime, Utc};
 use millrace_model::change::{NewRun, NextRun, SchedulePointer};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::DataInterval;
@@ -16,7 +17,7 @@ impl Turn<'_> {
     pub(crate) fn point_dags(&mut self) {
         while let Some(dag_id) = self.view.dirty_dags.pop_first() {
             let Some(facts) = self.view.dags.get(&dag_id) else { continue };
-            let next = slots::next_run(facts, self.now);
+            let next = slots::next_slot(facts, self.now).map(|slot| slot.next_run());
             self.set_pointer(&dag_id, next, None);
             self.refresh_due(&dag_id);
         }
@@ -35,36 +36,36 @@ impl Turn<'_> {
 
     fn create_runs_of(&mut self, dag_id: &DagId) {
         let limit = self.view.max_active_runs(&(dag_id.clone(), None));
-        let mut active = self.view.active_normal_runs(dag_id);
+        let mut active = self.view.active_normal_runs(dag_id, self.now);
         while active < limit {
             let Some(facts) = self.view.dags.get_mut(dag_id) else { return };
             // The latest may be another than when the pointer was set.
             let (passed, next) = slots::pass_over(facts, self.now);
-            let mut moved = (!passed.is_empty()).then_some(facts.last_interval).flatten();
+            let moved = (!passed.is_empty()).then_some(facts.last_interval).flatten();
             self.plan.batch.passed_slots.extend(passed);
-            match next {
-                Some(next) if next.run_after <= self.now => {
-                    facts.last_interval = Some(next.data_interval);
-                    moved = facts.last_interval;
-                    let run = scheduled_run(facts, next);
-                    let following = slots::next_run(facts, self.now);
-                    self.set_pointer(dag_id, following, moved);
-                    self.plan.batch.new_runs.push(run);
-                    active += 1;
-                }
-                _ => {
-                    self.set_pointer(dag_id, next, moved);
-                    self.view.set_due(dag_id, next.map(|next| next.run_after));
-                    return;
-                }
-            }
+            let Some(slot) = next.as_ref().filter(|slot| slot.date.run_after <= self.now) else {
+                let due = slots::due_at(facts, self.now);
+                self.set_pointer(dag_id, next.map(|slot| slot.next_run()), moved);
+                self.view.set_due(dag_id, due);
+                return;
+            };
+            let moved = Some(slot.date.data_interval);
+            facts.last_interval = moved;
+            let run = scheduled_run(facts, slot.next_run(), self.now);
+            self.plan.batch.passed_slots.extend(slots::record_shifted(facts, slot));
+            let following = slots::next_slot(facts, self.now).map(|slot| slot.next_run());
+            self.set_pointer(dag_id, following, moved);
+            // A run that waits for its day takes no place.
+            active += u32::from(run.run_after <= self.now);
+            self.plan.batch.new_runs.push(run);
         }
         // No room: looked at again when a run of this DAG ends.
     }
 
     /// Whether and when the DAG waits for the clock.
     pub(crate) fn refresh_due(&mut self, dag_id: &DagId) {
-        let is_full = self.view.active_normal_runs(dag_id) >= self.view.max_active_runs(&(dag_id.clone(), None));
+        let is_full =
+            self.view.active_normal_runs(dag_id, self.now) >= self.view.max_active_runs(&(dag_id.clone(), None));
         let due = self.view.dags.get(dag_id).and_then(|facts| {
             let waits = !facts.is_paused && !facts.is_stale && !is_full;
             if waits { slots::due_at(facts, self.now) } else { None }
@@ -90,12 +91,12 @@ impl Turn<'_> {
     }
 }
 
-fn scheduled_run(facts: &DagFacts, next: NextRun) -> NewRun {
+fn scheduled_run(facts: &DagFacts, next: NextRun, now: DateTime<Utc>) -> NewRun {
     NewRun {
         dag_id: facts.version.dag.dag_id.clone(),
         run_id: RunId::new_unchecked(scheduled_run_id(next.logical_date)),
         run_type: RunType::Scheduled,
-        state: RunState::Running,
+        state: if next.run_after <= now { RunState::Running } else { RunState::Queued },
         logical_date: next.logical_date,
         data_interval: next.data_interval,
         run_after: next.run_after,

@@ -102,7 +102,7 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
     let Some(next) = facts.pointer else {
         return vec![Condition::new(false, "its schedule has no further run; it runs when triggered")];
     };
-    let (active, limit) = (view.active_normal_runs(dag_id), view.max_active_runs(&(dag_id.clone(), None)));
+    let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
     let begins =
         format!("the run for {} starts at {}", format_utc_micros(next.logical_date), format_utc_micros(next.run_after));
     vec![

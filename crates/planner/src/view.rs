@@ -51,6 +51,11 @@ impl Group {
     pub fn active(&self) -> u32 {
         self.queued.len() as u32 + self.running
     }
+
+    /// Queued for a later moment.
+    fn later(&self, now: DateTime<Utc>) -> u32 {
+        self.queued.iter().rev().take_while(|(run_after, ..)| *run_after > now).count() as u32
+    }
 }
 
 /// Everything the planner knows. Filled by the scheduler, moved forward by [`plan`](crate::plan).
@@ -324,8 +329,9 @@ impl View {
         run.backfill_key.is_none() && self.dags.get(&run.dag_id).is_some_and(|facts| facts.is_paused)
     }
 
-    pub(crate) fn active_normal_runs(&self, dag_id: &DagId) -> u32 {
-        self.groups.get(&(dag_id.clone(), None)).map_or(0, Group::active)
+    /// Running, or queued and free to start by now.
+    pub(crate) fn active_normal_runs(&self, dag_id: &DagId, now: DateTime<Utc>) -> u32 {
+        self.groups.get(&(dag_id.clone(), None)).map_or(0, |group| group.active() - group.later(now))
     }
 
     pub(crate) fn set_due(&mut self, dag_id: &DagId, at: Option<DateTime<Utc>>) {

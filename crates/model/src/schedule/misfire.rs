@@ -1,13 +1,16 @@
 //! Runs that were due and not made in time: which of them are still made.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::Schedule;
 use super::timetable::{DataInterval, PlannedRun, Timetable, Window};
 use crate::duration::Span;
 
+/// Strides that are walked at the most.
+const MAX_STRIDES: usize = 10_000;
 /// How late a run may begin when nothing missed is made up for.
 const ON_TIME: TimeDelta = TimeDelta::seconds(60);
 
@@ -146,5 +149,27 @@ impl Timetable {
     /// How many dates lie in `[from, to)`; `from` is one of them.
     pub fn count_slots(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
         self.ticks(Some(from)).map_or(u64::from(from < to), |ticks| ticks.count(from, to))
+    }
+
+    /// The first date after `slot` whose logical date (or, with `by_start`, whose start) is no earlier than `bound`.
+    pub fn slot_from(&self, slot: &PlannedRun, bound: DateTime<Utc>, by_start: bool) -> Option<PlannedRun> {
+        let ticks = self.ticks(Some(slot.logical_date))?;
+        if let Schedule::Delta(_) = &self.schedule {
+            let following = |slot: &PlannedRun| {
+                let at = ticks.next(slot.logical_date)?;
+                Some(self.slot(at, ticks.next(at)?))
+            };
+            return iter::successors(following(slot), following)
+                .take(MAX_STRIDES)
+                .find(|slot| if by_start { slot.run_after >= bound } else { slot.logical_date >= bound });
+        }
+        let mut at = ticks.align_next(bound)?;
+        if by_start && self.starts_at_the_end() {
+            at = ticks.previous(at)?;
+        }
+        if at <= slot.logical_date {
+            at = ticks.next(slot.logical_date)?;
+        }
+        Some(self.slot(at, ticks.next(at).unwrap_or(at)))
     }
 }

@@ -247,10 +247,12 @@ impl Timetable {
 
     /// The run of a date, given the one that follows.
     pub(super) fn slot(&self, at: DateTime<Utc>, following: DateTime<Utc>) -> PlannedRun {
-        match (&self.schedule, self.kind) {
-            (Schedule::Cron { .. } | Schedule::Delta(_), TimetableKind::Interval) => PlannedRun::over(at, following),
-            _ => self.fire(at),
-        }
+        if self.starts_at_the_end() { PlannedRun::over(at, following) } else { self.fire(at) }
+    }
+
+    /// Whether a run starts when the time that it covers has passed.
+    pub(super) const fn starts_at_the_end(&self) -> bool {
+        matches!((&self.schedule, self.kind), (Schedule::Cron { .. } | Schedule::Delta(_), TimetableKind::Interval))
     }
 
     pub(super) fn ticks(&self, anchor: Option<DateTime<Utc>>) -> Option<Ticks<'_>> {

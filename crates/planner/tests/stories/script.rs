@@ -21,6 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use millrace_model::alert::{Deadline, DeadlineReference, LongerThanUsual};
 use millrace_model::asset::{AssetCondition, AssetEvent, AssetName};
+use millrace_model::calendar::{Calendar, CalendarRule, Compare, NamedDays, Shift};
 use millrace_model::change::{Batch, Completion, InstanceKey, NewRun, RunKey, TryOutcome};
 use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
 use millrace_model::duration::parse_duration;
@@ -404,6 +405,7 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
             "failures" => dag.max_consecutive_failed_dag_runs = words.next().unwrap().parse().unwrap(),
             "tasks" => dag.max_active_tasks = words.next().unwrap().parse().unwrap(),
             "misfire" => dag.misfire = Some(read_misfire(words.next().unwrap())),
+            "calendar" => dag.calendar = Some(read_calendar(words.next().unwrap())),
             "every" => dag.timetable.schedule = Schedule::from_value(&json!({"every": words.next()})).unwrap(),
             "cron" => {
                 dag.timetable.schedule = Schedule::from_value(&json!(words.next().unwrap().replace('_', " "))).unwrap();
@@ -433,6 +435,26 @@ fn render_key(facts: &KeyFacts<'_>) -> Result<String, String> {
         "ERROR" => Err("params has no 'region'".into()),
         template => Ok(template.replace("DATE", &facts.run.logical_date.format("%m-%d").to_string())),
     }
+}
+
+/// `skip:sat,2024-01-02`, `shift:sat`, `only:mon`, `skip-logical:sat`: a calendar `off` (or `on`) of these days.
+fn read_calendar(text: &str) -> CalendarRule {
+    let (what, days) = text.split_once(':').unwrap();
+    let days = days.split(',').map(|day| NamedDays { rule: day.parse().unwrap(), name: None }).collect();
+    let calendar =
+        |name: &str| Calendar { name: name.into(), description: None, days, include: vec![], except: vec![] };
+    let mut rule = CalendarRule::default();
+    match what {
+        "only" => rule.include.push(calendar("on")),
+        _ => rule.exclude.push(calendar("off")),
+    }
+    if what == "shift" {
+        rule.shift = Shift::NextBusinessDay;
+    }
+    if what == "skip-logical" {
+        rule.compare = Compare::LogicalDate;
+    }
+    rule
 }
 
 fn read_task(line: &str) -> Task {
