@@ -12,7 +12,7 @@ use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
 use millrace_model::schedule::parse_zone;
 use millrace_operators::catalogue;
-use millrace_scheduler::{FolderOptions, dag_file_paths, read_bounded, read_sibling, sync_folder};
+use millrace_scheduler::{FolderOptions, calendar_names, dag_file_paths, read_bounded, read_sibling, sync_folder};
 use millrace_store::Store;
 use serde_json::{Value, json};
 
@@ -124,7 +124,9 @@ pub fn check(app: &App, paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
 fn read_one(base: &Path, path: PathBuf, bytes: &[u8], defaults: Defaults) -> Checked {
     let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy().into_owned();
     let files = |relative: &str| read_sibling(base, relative);
-    let options = ReadOptions { defaults, files: &files, ..ReadOptions::new(&name, catalogue()) };
+    let calendars = || calendar_names(base);
+    let options =
+        ReadOptions { defaults, files: &files, calendars: &calendars, ..ReadOptions::new(&name, catalogue()) };
     let result = read_dag_bytes(bytes, &options);
     Checked { path, source: String::from_utf8_lossy(bytes).into_owned(), result }
 }

@@ -11,6 +11,7 @@ use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
 
 use crate::alert;
 use crate::dependencies;
+use crate::calendar;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
 use crate::misfire;
@@ -29,6 +30,7 @@ pub(crate) const KEYS: &[&str] = &[
     "timezone",
     "catchup",
     "misfire",
+    "calendar",
     "timetable",
     "max_active_runs",
     "max_active_tasks",
@@ -77,6 +79,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let tasks = edges.as_ref().map(|edges| finished_tasks(&written, drafts, edges));
     let description = keys.get("description").and_then(|entry| reader.text(entry));
     let (catchup, misfire) = misfire::read(reader, keys.get("catchup"), keys.get("misfire"), &timetable);
+    let calendar = calendar::read_rule(reader, keys.get("calendar"), &timetable);
     let max_active_tasks =
         keys.get("max_active_tasks").and_then(|entry| reader.count(entry, 1)).unwrap_or(max_active_tasks);
     let dagrun_timeout = keys.get("dagrun_timeout").and_then(|entry| {
@@ -101,6 +104,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         end_date,
         catchup,
         misfire,
+        calendar,
         max_active_runs,
         max_active_tasks,
         dagrun_timeout,

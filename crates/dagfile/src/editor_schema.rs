@@ -38,6 +38,7 @@ pub fn dag_schema(catalogue: Catalogue) -> Value {
                 "description": "A length of time: 3m, 1h30m, PT3M, or seconds as a number.",
                 "type": ["string", "number"]
             },
+            "calendars": { "type": ["string", "array"], "items": { "type": "string" } },
             "date": {
                 "description": "A date (2024-01-31), or date and time with or without an offset. Without one it is the DAG's time zone.",
                 "type": ["string", "null"]
@@ -99,6 +100,21 @@ fn dag_properties() -> Map<String, Value> {
                     { "type": "object", "minProperties": 1, "additionalProperties": false, "properties": {
                         "within": { "$ref": "#/definitions/duration" },
                         "max": { "type": "integer", "minimum": 1, "maximum": 1000 }
+                    } }
+                ] }),
+            ),
+        ),
+        (
+            "calendar",
+            described(
+                "Days on which the schedule starts nothing, by the names of calendar files: calendars/NAME.yaml.",
+                json!({ "anyOf": [
+                    { "$ref": "#/definitions/calendars" },
+                    { "type": "object", "additionalProperties": false, "properties": {
+                        "exclude": { "$ref": "#/definitions/calendars" },
+                        "include": { "$ref": "#/definitions/calendars" },
+                        "shift": { "enum": ["skip", "next_business_day"], "default": "skip" },
+                        "compare": { "enum": ["run_after", "logical_date"], "default": "run_after" }
                     } }
                 ] }),
             ),

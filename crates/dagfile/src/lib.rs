@@ -15,6 +15,7 @@
 
 mod alert;
 mod asset;
+mod calendar;
 mod dag;
 mod dependencies;
 mod diagnostic;
@@ -38,6 +39,7 @@ mod templates;
 mod timetable;
 pub mod tree;
 
+pub use calendar::{CALENDARS_FOLDER, CalendarFile, calendar_path, read_calendar};
 pub use diagnostic::{Diagnostic, Severity, render_all};
 pub use editor_schema::dag_schema;
 pub use files::check_path;

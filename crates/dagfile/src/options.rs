@@ -49,13 +49,16 @@ pub struct ReadOptions<'a> {
     pub defaults: Defaults,
     /// The text of a `.sql` or `.sh` file, by its path relative to the dags folder; `None` when there is no such file.
     /// The path never leaves the folder: it is not absolute and has no `..`. Whoever opens it must also see to links.
+    /// Calendar files (`calendars/NAME.yaml`) come from here too.
     pub files: &'a dyn Fn(&str) -> Option<String>,
+    /// The names of the calendars that there are; asked only to suggest one.
+    pub calendars: &'a dyn Fn() -> Vec<String>,
 }
 
 impl<'a> ReadOptions<'a> {
     /// With the defaults of the product and without further files.
     pub fn new(file_name: &'a str, catalogue: Catalogue) -> Self {
-        Self { file_name, catalogue, defaults: Defaults::default(), files: &|_| None }
+        Self { file_name, catalogue, defaults: Defaults::default(), files: &|_| None, calendars: &Vec::new }
     }
 }
 

@@ -15,9 +15,13 @@ fn check(name: &str) -> Result<(), String> {
     let files = |path: &str| match path {
         "sql/good.sql" => Some("SELECT '{{ ds }}'\n".to_owned()),
         "sql/bad.sql" => Some("SELECT 1,\n  '{{ dss }}'\n".to_owned()),
+        "calendars/kr_holidays.yaml" => Some("include: weekends\ndays: {12-25: Christmas}\n".to_owned()),
+        "calendars/weekends.yaml" => Some("days: [sat, sun]\n".to_owned()),
+        "calendars/broken.yaml" => Some("days: {13-25: X, 2026-01-01: 3}\ninclude: [weekend, broken]\n".to_owned()),
         _ => None,
     };
-    let options = ReadOptions { files: &files, ..ReadOptions::new(&file_name, CATALOGUE) };
+    let calendars = || ["broken", "kr_holidays", "weekends"].map(str::to_owned).to_vec();
+    let options = ReadOptions { files: &files, calendars: &calendars, ..ReadOptions::new(&file_name, CATALOGUE) };
     let result = read_dag(&text, &options);
     assert_eq!(result.dag.is_none(), result.has_errors(), "{name}: a DAG comes out exactly when there is no error");
     for diagnostic in &result.diagnostics {

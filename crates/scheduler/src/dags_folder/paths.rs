@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use millrace_dagfile::MAX_FILE_SIZE;
+use millrace_dagfile::{CALENDARS_FOLDER, MAX_FILE_SIZE};
 
 /// Gitignore-like, one pattern a line, at the top of the folder.
 const IGNORE_FILES: [&str; 2] = [".millraceignore", ".airflowignore"];
@@ -11,7 +11,7 @@ const IGNORE_FILES: [&str; 2] = [".millraceignore", ".airflowignore"];
 const MAX_DEPTH: usize = 20;
 
 /// The `.yaml` and `.yml` files under `folder`, relative to it and sorted. Left out are hidden files and folders (names
-/// that begin with `.`), folders that are links, and what `.millraceignore` or `.airflowignore` names. A folder that
+/// that begin with `.`), folders that are links, the calendars, and what `.millraceignore` or `.airflowignore` names. A folder that
 /// does not exist holds none.
 pub fn dag_file_paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let ignored = IgnoreList::read(folder);
@@ -34,7 +34,7 @@ pub fn dag_file_paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
             }
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                if depth < MAX_DEPTH {
+                if depth < MAX_DEPTH && path != Path::new(CALENDARS_FOLDER) {
                     waiting.push((path, depth + 1));
                 }
             } else if is_dag_file(text) && (kind.is_file() || folder.join(&path).is_file()) {
@@ -44,6 +44,17 @@ pub fn dag_file_paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The names of the calendars that a dags folder has, sorted.
+pub fn calendar_names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder.join(CALENDARS_FOLDER)) else { return Vec::new() };
+    let name = |entry: io::Result<std::fs::DirEntry>| {
+        entry.ok()?.file_name().to_str()?.strip_suffix(".yaml").filter(|name| !name.starts_with('.')).map(str::to_owned)
+    };
+    let mut names: Vec<String> = entries.filter_map(name).collect();
+    names.sort();
+    names
 }
 
 fn is_dag_file(name: &str) -> bool {
@@ -144,9 +155,17 @@ mod tests {
     #[test]
     fn finds_files_in_folders_and_leaves_out_what_is_hidden_or_ignored() {
         let folder = tempfile::tempdir().unwrap();
-        for path in
-            ["b.yaml", "a.yml", "team/c.yaml", ".hidden.yaml", ".git/d.yaml", "e.txt", "drafts/f.yaml", "g_test.yaml"]
-        {
+        for path in [
+            "b.yaml",
+            "a.yml",
+            "team/c.yaml",
+            ".hidden.yaml",
+            ".git/d.yaml",
+            "e.txt",
+            "drafts/f.yaml",
+            "g_test.yaml",
+            "calendars/holidays.yaml",
+        ] {
             let path = folder.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
@@ -154,6 +173,7 @@ mod tests {
         std::fs::write(folder.path().join(".millraceignore"), "# not yet\ndrafts/\n*_test.yaml\n").unwrap();
         let found = dag_file_paths(folder.path()).unwrap();
         assert_eq!(found, ["a.yml", "b.yaml", "team/c.yaml"].map(PathBuf::from));
+        assert_eq!(calendar_names(folder.path()), ["holidays"]);
         assert!(dag_file_paths(&folder.path().join("nowhere")).unwrap().is_empty());
     }
 

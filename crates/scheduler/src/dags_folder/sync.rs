@@ -11,7 +11,9 @@ use millrace_model::ids::DagId;
 use millrace_store::{DagFilter, Store, SyncDag, SyncWhat};
 use serde_json::Value;
 
-use super::{DagsFolder, FolderError, FolderOptions, SyncReport, dag_file_paths, read_bounded, read_sibling};
+use super::{
+    DagsFolder, FolderError, FolderOptions, SyncReport, calendar_names, dag_file_paths, read_bounded, read_sibling,
+};
 
 /// What a file was like: when it was written and how long it was. None: it was not there.
 type Stamp = Option<(SystemTime, u64)>;
@@ -132,8 +134,13 @@ fn read_file(options: &FolderOptions, path: &str) -> Known {
         }
     };
     let files = |relative: &str| read_sibling(&options.folder, relative);
-    let read_options =
-        ReadOptions { defaults: options.defaults.clone(), files: &files, ..ReadOptions::new(path, options.catalogue) };
+    let calendars = || calendar_names(&options.folder);
+    let read_options = ReadOptions {
+        defaults: options.defaults.clone(),
+        files: &files,
+        calendars: &calendars,
+        ..ReadOptions::new(path, options.catalogue)
+    };
     let result = read_dag_bytes(&bytes, &read_options);
     let siblings = result.files.iter().map(|sibling| (sibling.clone(), stamp(&options.folder.join(sibling)))).collect();
     let outcome = match result.dag {

@@ -26,7 +26,9 @@ impl Folder {
     }
 
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.stage.home.path().join("dags").join(name), text).unwrap();
+        let path = self.stage.home.path().join("dags").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
 
     fn remove(&self, name: &str) {
@@ -140,4 +142,45 @@ async fn a_change_is_seen_as_it_happens() {
     std::fs::rename(beside, folder.stage.home.path().join("dags/one.yaml")).unwrap();
     tokio::time::timeout(std::time::Duration::from_secs(20), changes.settled()).await.expect("a change is seen");
     assert_eq!(folder.sync().await.stored, 1);
+}
+
+#[tokio::test]
+async fn case_25_a_bad_schedule_names_its_field_and_the_last_good_one_stays() {
+    let mut folder = Folder::new().await;
+    let dag = |schedule: &str| format!("schedule: {schedule}\nstart_date: 2024-01-01\n{GOOD}");
+    folder.write("one.yaml", &dag("'0 0 1 12 0'"));
+    folder.sync().await;
+    for (schedule, named) in [("'0 0 1 13 0'", "month"), ("{every: 0s}", "every"), ("{every: -1h}", "every")] {
+        folder.write("one.yaml", &dag(schedule));
+        folder.sync().await;
+        assert_eq!(folder.dags().await, ["one!"], "{schedule}");
+        let errors = folder.errors().await;
+        assert!(errors[0].contains(named), "{schedule}: {errors:?}");
+        let kept = folder.stage.store.dag("one", 0).await.unwrap().unwrap();
+        assert_eq!(kept.dag.timetable.schedule.display_text(), "0 0 1 12 0");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_calendar_is_a_new_version_of_the_dags_that_name_it() {
+    let mut folder = Folder::new().await;
+    let scheduled = format!("schedule: '@daily'\nstart_date: 2024-01-01\ncalendar: holidays\n{GOOD}");
+    folder.write("one.yaml", &scheduled);
+    folder.write("two.yaml", GOOD);
+    folder.write("calendars/weekends.yaml", "days: [sat, sun]\n");
+    folder.sync().await;
+    assert_eq!(folder.errors().await, ["one.yaml: there is no calendar 'holidays'"]);
+
+    folder.write("calendars/holidays.yaml", "days: {12-25: Christmas}\ninclude: weekends\n");
+    let report = folder.sync().await;
+    assert_eq!((report.files, report.read, report.stored), (2, 1, 1), "a calendar is no DAG");
+    assert_eq!(folder.dags().await, ["one", "two"]);
+
+    folder.write("calendars/weekends.yaml", "days: [fri, sat]\n");
+    let report = folder.sync().await;
+    assert_eq!((report.read, report.stored), (1, 1), "by way of another calendar");
+    let dag = folder.stage.store.dag("one", 0).await.unwrap().unwrap();
+    let friday = "2024-01-05".parse().unwrap();
+    let refusal = dag.dag.calendar.as_ref().and_then(|rule| rule.refusal(friday));
+    assert_eq!((dag.version_number, refusal.as_deref()), (2, Some("calendar holidays: 2024-01-05")));
 }
