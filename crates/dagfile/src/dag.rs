@@ -10,8 +10,8 @@ use millrace_model::instant::parse_instant;
 use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
 
 use crate::alert;
-use crate::dependencies;
 use crate::calendar;
+use crate::dependencies;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
 use crate::misfire;
