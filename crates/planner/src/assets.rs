@@ -47,7 +47,7 @@ impl Turn<'_> {
                 continue;
             }
             let limit = self.view.max_active_runs(&(dag_id.clone(), None));
-            if self.view.active_normal_runs(&dag_id) >= limit {
+            if self.view.active_normal_runs(&dag_id, self.now) >= limit {
                 // Looked at again when one ends; what happens until then goes into the same run.
                 continue;
             }

@@ -97,7 +97,7 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
         return vec![Condition::new(false, format!("there is no DAG {dag_id}"))];
     };
     if let Some(condition) = facts.version.dag.assets.as_ref().filter(|_| facts.pointer.is_none()) {
-        return explain_assets(view, facts, condition);
+        return explain_assets(view, facts, condition, now);
     }
     let Some(next) = facts.pointer else {
         return vec![Condition::new(false, "its schedule has no further run; it runs when triggered")];
@@ -116,9 +116,9 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
     ]
 }
 
-fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition) -> Vec<Condition> {
+fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition, now: DateTime<Utc>) -> Vec<Condition> {
     let dag_id = &facts.version.dag.dag_id;
-    let (active, limit) = (view.active_normal_runs(dag_id), view.max_active_runs(&(dag_id.clone(), None)));
+    let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
     let events = view.asset_events.get(dag_id).map_or(&[][..], Vec::as_slice);
     let (changed, still): (Vec<_>, Vec<_>) =
         condition.names().into_iter().partition(|name| events.iter().any(|event| event.asset == **name));
