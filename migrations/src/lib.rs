@@ -35,6 +35,7 @@ migrations! {
     m0003_processes,
     m0004_time,
     m0005_dependencies,
+    m0006_mapping,
     m0008_state_changes,
     m0009_assets,
 }

@@ -48,7 +48,7 @@ pub struct NewRun {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewInstance {
     pub task_id: TaskId,
-    /// -1 for a task that is not mapped.
+    /// -1 for a task that is not mapped, and while it is not known how many items there are.
     pub map_index: i32,
     pub operator: String,
     pub pool: String,
@@ -71,6 +71,17 @@ impl NewInstance {
             max_tries: task.retries,
         }
     }
+}
+
+/// The instances of a mapped task become as many as there are items: what stood for all of them (map index -1) becomes
+/// the first, missing ones are added, and surplus ones become `removed`. Without an item one instance stays, to be
+/// skipped. Left out when the run is not running.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expansion {
+    pub run: RunKey,
+    pub count: u32,
+    /// What each new instance is like, but for its map index.
+    pub like: NewInstance,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -272,6 +283,7 @@ pub type NextRun = crate::schedule::PlannedRun;
 pub struct Batch {
     pub finishes: Vec<Finish>,
     pub new_runs: Vec<NewRun>,
+    pub expansions: Vec<Expansion>,
     /// Runs that begin to wind down.
     pub endings: Vec<RunEnding>,
     pub run_moves: Vec<RunMove>,
@@ -289,6 +301,7 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.finishes.is_empty()
             && self.new_runs.is_empty()
+            && self.expansions.is_empty()
             && self.endings.is_empty()
             && self.run_moves.is_empty()
             && self.task_moves.is_empty()

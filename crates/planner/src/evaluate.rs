@@ -30,39 +30,47 @@ impl Turn<'_> {
     fn evaluate_task(&mut self, key: RunKey, place: u32) {
         let Some(run) = self.view.runs.get(&key) else { return };
         let task = run.version.graph.order[place as usize];
+        if run.version.mapping.is_mapped(task) {
+            return self.evaluate_mapped(key, task);
+        }
         let decision = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts(task));
         for instance in run.instances_of(task) {
-            let Some(run) = self.view.runs.get_mut(&key) else { return };
-            let view = &run.instances[instance];
-            let may_begin = match view.state {
-                TaskState::None | TaskState::Scheduled => true,
-                TaskState::UpForRetry => view.next_try_at.is_none_or(|at| at < self.now),
-                _ => false,
-            };
-            if !may_begin {
-                continue;
+            self.settle_instance(key, instance, decision, None);
+        }
+    }
+
+    /// Does what was decided about an instance, if it waits for that. `reason`: when it is not the trigger rule's.
+    pub(crate) fn settle_instance(&mut self, key: RunKey, instance: usize, decision: Decision, reason: Option<String>) {
+        let Some(run) = self.view.runs.get_mut(&key) else { return };
+        let view = &run.instances[instance];
+        let may_begin = match view.state {
+            TaskState::None | TaskState::Scheduled => true,
+            TaskState::UpForRetry => view.next_try_at.is_none_or(|at| at < self.now),
+            _ => false,
+        };
+        if !may_begin {
+            return;
+        }
+        match decision {
+            Decision::Wait => run.take_ready(instance),
+            Decision::Run if run.task(instance).is_inline && !run.is_held => {
+                run.instances[instance].try_number += 1;
+                self.move_task(key, instance, TaskState::Success, None, true);
             }
-            match decision {
-                Decision::Wait => run.take_ready(instance),
-                Decision::Run if run.task(instance).is_inline && !run.is_held => {
-                    run.instances[instance].try_number += 1;
-                    self.move_task(key, instance, TaskState::Success, None, true);
+            Decision::Run if view.key_error.is_some() => {
+                let error = view.key_error.as_deref().unwrap_or_default();
+                let reason = format!("the key of its concurrency can't be rendered: {error}");
+                self.move_task(key, instance, TaskState::Failed, Some(reason), false);
+            }
+            Decision::Run => {
+                let instance_key = run.instances[instance].key;
+                if run.make_ready(instance) || run.instances[instance].state != TaskState::Scheduled {
+                    self.newly_ready.push((key, instance_key));
                 }
-                Decision::Run if view.key_error.is_some() => {
-                    let error = view.key_error.as_deref().unwrap_or_default();
-                    let reason = format!("the key of its concurrency can't be rendered: {error}");
-                    self.move_task(key, instance, TaskState::Failed, Some(reason), false);
-                }
-                Decision::Run => {
-                    let instance_key = run.instances[instance].key;
-                    if run.make_ready(instance) || run.instances[instance].state != TaskState::Scheduled {
-                        self.newly_ready.push((key, instance_key));
-                    }
-                }
-                Decision::Mark(state) => {
-                    let reason = mark_reason(run, task);
-                    self.move_task(key, instance, state, Some(reason), false);
-                }
+            }
+            Decision::Mark(state) => {
+                let reason = reason.unwrap_or_else(|| mark_reason(run, instance));
+                self.move_task(key, instance, state, Some(reason), false);
             }
         }
     }
@@ -112,20 +120,21 @@ fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
             (RunState::Success, None)
         });
     }
+    if !run.expanding.is_empty() {
+        return None;
+    }
     let waiting = run.count(TaskState::None) + run.count(TaskState::Scheduled);
     (waiting == unfinished && run.ready_count == 0).then(|| (RunState::Failed, Some("deadlock".to_owned())))
 }
 
 /// Names the rule and one upstream that decided.
-fn mark_reason(run: &RunView, task: usize) -> String {
-    let rule = run.version.dag.tasks[task].trigger_rule.as_str();
-    let graph = &run.version.graph;
+fn mark_reason(run: &RunView, place: usize) -> String {
+    let rule = run.task(place).trigger_rule.as_str();
     let decisive = |states: &[TaskState]| {
-        graph.upstream[task].iter().find_map(|parent| {
-            let mut instances = run.instances_of(*parent).map(|instance| run.instances[instance].state);
-            let state = instances.find(|state| states.contains(state))?;
-            Some((run.version.dag.tasks[*parent].task_id.as_str(), state))
-        })
+        let upstream = run.upstream_of_instance(place).find(|instance| states.contains(&instance.state))?;
+        let task_id = run.version.dag.tasks[upstream.task].task_id.as_str();
+        let index = if upstream.map_index >= 0 { format!("[{}]", upstream.map_index) } else { String::new() };
+        Some((format!("{task_id}{index}"), upstream.state))
     };
     let found = decisive(&[TaskState::Failed, TaskState::UpstreamFailed])
         .or_else(|| decisive(&[TaskState::Skipped]))

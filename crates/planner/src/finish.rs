@@ -78,7 +78,7 @@ fn failed_try<'a>(run: &'a RunView, place: usize, completion: &Completion) -> Fa
 
 impl Turn<'_> {
     pub(crate) fn finish_tries(&mut self) {
-        for completion in std::mem::take(&mut self.view.completions) {
+        for mut completion in std::mem::take(&mut self.view.completions) {
             let Some((key, place)) = self.view.places.get(&completion.instance).copied() else {
                 self.plan.unknown.push(completion);
                 continue;
@@ -88,6 +88,8 @@ impl Turn<'_> {
                 self.plan.refused.push(completion);
                 continue;
             }
+            self.note_list(key, place, &mut completion);
+            let Some(run) = self.view.runs.get(&key) else { continue };
             let verdict = judge(run, place, &completion);
             let task = run.task(place);
             let fails_fast = verdict.to == TaskState::Failed && run.version.dag.fail_fast && !task.is_teardown;

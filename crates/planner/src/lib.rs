@@ -21,6 +21,7 @@ mod backoff;
 mod claim;
 mod create;
 mod evaluate;
+mod expand;
 mod explain;
 mod finish;
 mod lines;
@@ -34,6 +35,7 @@ mod version;
 mod view;
 
 pub use alerts::RecentRuns;
+pub use expand::{Mapping, ResultLength};
 pub use explain::{Condition, explain, explain_instance, explain_run, explain_schedule};
 pub use finish::{MAX_LOST_WORKERS, SHUTDOWN_REASON};
 pub use requests::{BackfillRange, ManualRun, RequestError, backfill_runs, manual_run, scheduled_run_id};

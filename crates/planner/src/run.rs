@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{InstanceKey, RunFacts, RunKey};
+use millrace_model::change::{InstanceKey, NewInstance, RunFacts, RunKey};
 use millrace_model::dag::Task;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::UpstreamCounts;
 
+use crate::expand::ResultLength;
 use crate::lines::{Lane, LimitKey, Rank};
 use crate::version::{DagVersion, KeyFacts};
 
@@ -27,6 +28,8 @@ pub struct RunSnapshot {
     /// Why the run winds down, if it does.
     pub ending: Option<String>,
     pub instances: Vec<InstanceSnapshot>,
+    /// Of the results that tasks of the version are mapped over, as far as they are there.
+    pub list_lengths: Vec<ResultLength>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +53,27 @@ pub struct InstanceSnapshot {
     pub next_try_at: Option<DateTime<Utc>>,
     /// Of the lease, while a worker holds it.
     pub token: Option<String>,
+}
+
+impl InstanceSnapshot {
+    /// One that was just created.
+    pub(crate) fn new(key: InstanceKey, new: &NewInstance, map_index: i32) -> Self {
+        Self {
+            key,
+            task_id: new.task_id.clone(),
+            map_index,
+            state: TaskState::None,
+            try_number: 0,
+            max_tries: new.max_tries,
+            generation: 0,
+            lost_workers: 0,
+            pool: new.pool.clone(),
+            pool_slots: new.pool_slots,
+            priority_weight: new.priority_weight,
+            next_try_at: None,
+            token: None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -94,14 +118,22 @@ pub(crate) struct RunView {
     pub pending: BTreeSet<u32>,
     /// Nothing new starts: its DAG is paused.
     pub is_held: bool,
+    /// By task and map index, of the results that tasks are mapped over; `None`: that one is no list.
+    pub list_lengths: BTreeMap<(usize, i32), Option<u32>>,
+    /// Mapped tasks whose instances are being added: nothing is decided about them before that is committed.
+    pub expanding: BTreeSet<usize>,
 }
 
 impl RunView {
     /// Instances of tasks that the version does not have are left out.
     pub fn new(snapshot: RunSnapshot) -> Self {
-        let RunSnapshot { dag_id, facts, state, version, backfill_key, ending, instances } = snapshot;
+        let RunSnapshot { dag_id, facts, state, version, backfill_key, ending, instances, list_lengths } = snapshot;
         let index: BTreeMap<&str, usize> =
             version.dag.tasks.iter().enumerate().map(|(place, task)| (task.task_id.as_str(), place)).collect();
+        let list_lengths = list_lengths
+            .into_iter()
+            .filter_map(|it| Some(((*index.get(it.task_id.as_str())?, it.map_index), it.length)))
+            .collect();
         let mut views: Vec<InstanceView> = instances
             .into_iter()
             .filter_map(|instance| index.get(instance.task_id.as_str()).map(|task| (instance, *task)))
@@ -129,6 +161,8 @@ impl RunView {
             ready_count: 0,
             pending: BTreeSet::new(),
             is_held: false,
+            list_lengths,
+            expanding: BTreeSet::new(),
         };
         run.look_at_everything();
         run
@@ -194,7 +228,66 @@ impl RunView {
     }
 
     pub fn upstream_instances(&self, task: usize) -> impl Iterator<Item = &InstanceView> {
-        self.version.graph.upstream[task].iter().flat_map(|parent| &self.instances[self.ranges[*parent].clone()])
+        let parents = self.version.graph.upstream[task].iter();
+        parents.flat_map(|parent| self.kept(*parent, &self.instances[self.ranges[*parent].clone()]))
+    }
+
+    /// Without those of a mapped task for which there is no item any more.
+    fn kept<'a>(&self, task: usize, instances: &'a [InstanceView]) -> impl Iterator<Item = &'a InstanceView> + use<'a> {
+        let is_mapped = self.version.mapping.is_mapped(task);
+        instances.iter().filter(move |instance| !is_mapped || instance.state != TaskState::Removed)
+    }
+
+    /// What an instance depends on: within a mapped group, only what has its own map index.
+    pub fn upstream_of_instance(&self, place: usize) -> impl Iterator<Item = &InstanceView> {
+        let InstanceView { task, map_index, .. } = self.instances[place];
+        self.version.graph.upstream[task].iter().flat_map(move |parent| {
+            let range = self.instances_of(*parent);
+            let all = &self.instances[range];
+            let own =
+                if self.version.mapping.is_together(task, *parent) && all.first().is_some_and(|it| it.map_index >= 0) {
+                    let from = all.partition_point(|it| it.map_index < map_index);
+                    &all[from..all.partition_point(|it| it.map_index <= map_index)]
+                } else {
+                    all
+                };
+            self.kept(*parent, own)
+        })
+    }
+
+    /// The run as it could be read from the store.
+    pub fn snapshot(&self) -> RunSnapshot {
+        let task_id = |task: usize| self.version.dag.tasks[task].task_id.clone();
+        let instance = |view: &InstanceView| InstanceSnapshot {
+            key: view.key,
+            task_id: task_id(view.task),
+            map_index: view.map_index,
+            state: view.state,
+            try_number: view.try_number,
+            max_tries: view.max_tries,
+            generation: view.generation,
+            lost_workers: view.lost_workers,
+            pool: view.lane.pool.to_string(),
+            pool_slots: view.lane.slots,
+            priority_weight: view.priority_weight,
+            next_try_at: view.next_try_at,
+            token: view.token.clone(),
+        };
+        let length = |((task, map_index), length): (&(usize, i32), &Option<u32>)| ResultLength {
+            task_id: task_id(*task),
+            map_index: *map_index,
+            length: *length,
+        };
+        RunSnapshot {
+            dag_id: self.dag_id.clone(),
+            facts: self.facts.clone(),
+            state: self.state,
+            version: self.version.clone(),
+            backfill_key: self.backfill_key,
+            ending: self.ending.clone(),
+            instances: self.instances.iter().map(instance).collect(),
+            list_lengths: self.list_lengths.iter().map(length).collect(),
+        }
     }
 
     pub fn rank(&self, instance: usize) -> Rank {

@@ -6,6 +6,9 @@ use millrace_model::change::{NewInstance, RunFacts};
 use millrace_model::dag::{Dag, Task};
 use millrace_model::execution::WeightRule;
 use millrace_model::graph::{CycleError, Graph};
+use millrace_model::mapping::Expand;
+
+use crate::expand::Mapping;
 
 /// What the key of a task's `concurrency` is made from.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,8 @@ pub struct DagVersion {
     /// By task index: its place in the topological order.
     pub position: Vec<u32>,
     pub(crate) render_key: KeyRenderer,
+    /// Which tasks are mapped, and over what.
+    pub mapping: Mapping,
 }
 
 impl DagVersion {
@@ -44,8 +49,9 @@ impl DagVersion {
         for (place, task) in graph.order.iter().enumerate() {
             position[*task] = place as u32;
         }
+        let mapping = Mapping::of(&dag);
         // Without a renderer a key is the text that it is.
-        Ok(Self { key, dag, graph, weights, position, render_key: |facts| Ok(facts.template.to_owned()) })
+        Ok(Self { key, dag, graph, weights, position, mapping, render_key: |facts| Ok(facts.template.to_owned()) })
     }
 
     #[must_use]
@@ -54,10 +60,22 @@ impl DagVersion {
         self
     }
 
-    /// The instances of a new run, in the order of the file, with their effective weights.
+    /// The instances of a new run, in the order of the file, with their effective weights. A task that is mapped over a
+    /// list in the file has one for each item; one that waits for its list has one that stands for all.
     pub fn new_instances(&self) -> Vec<NewInstance> {
-        let weigh = |(task, weight)| NewInstance { priority_weight: weight, ..NewInstance::of(task) };
-        self.dag.tasks.iter().zip(self.weights.iter().copied()).map(weigh).collect()
+        let instances = |(task, weight)| {
+            let one = NewInstance { priority_weight: weight, ..NewInstance::of(task) };
+            match self.dag.expand_of(task).and_then(Expand::literal_count).and_then(|count| i32::try_from(count).ok()) {
+                None | Some(0) => vec![one],
+                Some(count) => (0..count).map(|map_index| NewInstance { map_index, ..one.clone() }).collect(),
+            }
+        };
+        self.dag.tasks.iter().zip(self.weights.iter().copied()).flat_map(instances).collect()
+    }
+
+    /// As [`DagVersion::new_instances`], for one task.
+    pub(crate) fn new_instance(&self, task: usize) -> NewInstance {
+        NewInstance { priority_weight: self.weights[task], ..NewInstance::of(&self.dag.tasks[task]) }
     }
 }
 

@@ -92,6 +92,7 @@ pub struct View {
     pub(crate) completions: Vec<Completion>,
     /// Numbers claims: part of the token.
     pub(crate) claims_made: u64,
+    pub(crate) max_map_length: Option<usize>,
 }
 
 impl View {
@@ -185,21 +186,6 @@ impl View {
         if version.key != new.version_key || keys.len() != new.tasks.len() {
             return false;
         }
-        let instance = |(task, key): (&millrace_model::change::NewInstance, &InstanceKey)| InstanceSnapshot {
-            key: *key,
-            task_id: task.task_id.clone(),
-            map_index: task.map_index,
-            state: TaskState::None,
-            try_number: 0,
-            max_tries: task.max_tries,
-            generation: 0,
-            lost_workers: 0,
-            pool: task.pool.clone(),
-            pool_slots: task.pool_slots,
-            priority_weight: task.priority_weight,
-            next_try_at: None,
-            token: None,
-        };
         self.put_run(RunSnapshot {
             dag_id: new.dag_id.clone(),
             facts: Arc::new(RunFacts {
@@ -217,7 +203,13 @@ impl View {
             version,
             backfill_key: new.backfill_key,
             ending: None,
-            instances: new.tasks.iter().zip(keys).map(instance).collect(),
+            instances: new
+                .tasks
+                .iter()
+                .zip(keys)
+                .map(|(task, key)| InstanceSnapshot::new(*key, task, task.map_index))
+                .collect(),
+            list_lengths: Vec::new(),
         });
         true
     }
@@ -306,6 +298,12 @@ impl View {
     pub fn token_of(&self, instance: InstanceKey) -> Option<&str> {
         let (run, place) = self.places.get(&instance)?;
         self.runs.get(run)?.instances[*place].token.as_deref()
+    }
+
+    /// The state of an instance of an active run.
+    pub fn instance_state(&self, instance: InstanceKey) -> Option<TaskState> {
+        let (run, place) = self.places.get(&instance)?;
+        Some(self.runs.get(run)?.instances[*place].state)
     }
 
     /// The state of a task's first instance in an active run.

@@ -15,8 +15,10 @@ use millrace_model::alert::USUAL_RUNS;
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
 use millrace_model::state::RunState;
-use millrace_planner::{DagFacts, DagVersion, InstanceSnapshot, PoolFacts, RecentRuns, RunSnapshot, View};
-use millrace_store::{ActiveRun, InstanceRow, Result, SchedulerDag, Store};
+use millrace_planner::{
+    DagFacts, DagVersion, InstanceSnapshot, PoolFacts, RecentRuns, ResultLength, RunSnapshot, View,
+};
+use millrace_store::{ActiveRun, InstanceRow, ListLength, Result, SchedulerDag, Store};
 
 pub use explanation::{Asked, Explanation, TaskAnswer, explain};
 
@@ -127,7 +129,15 @@ impl Situation {
             }
         };
         let Some(version) = self.versions.of(run.row.version_key, &dag) else { return Ok(()) };
+        let producers: Vec<&str> = version.mapping.producers(&version.dag).map(|id| id.as_str()).collect();
+        let list_lengths = match producers.as_slice() {
+            [] => Vec::new(),
+            producers => self.store.list_lengths(run.row.key, producers).await?,
+        };
+        let length = |it: ListLength| ResultLength { task_id: it.task_id, map_index: it.map_index, length: it.length };
+        let list_lengths = list_lengths.into_iter().map(length).collect();
         self.view.put_run(RunSnapshot {
+            list_lengths,
             dag_id: run.row.dag_id.clone(),
             facts: Arc::new(run.row.facts()),
             state: run.row.state,

@@ -2,6 +2,7 @@
 
 mod assets;
 mod claims;
+mod expansions;
 mod finishes;
 pub(crate) mod moves;
 pub(crate) mod new_runs;
@@ -32,6 +33,9 @@ pub struct CommitReport {
     pub stale_finishes: Vec<usize>,
     /// Cleared while it ran: the try was closed as it ended, but the instance is `none` now, whatever `to` said.
     pub cleared_finishes: Vec<usize>,
+    /// Parallel to `expansions`: the keys of the instances by map index, when all of them are new. `None`: some were there
+    /// before, or the run was not running; what is known of it must be read again.
+    pub expanded: Vec<Option<Vec<InstanceKey>>>,
     /// Of `endings`: the run had ended, or was winding down already.
     pub stale_endings: Vec<usize>,
     pub stale_runs: Vec<usize>,
@@ -99,6 +103,7 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     report.created = new_runs::insert(tx, &batch.new_runs, now).await?;
     assets::use_up(tx, &batch.new_runs, &report.created).await?;
     touched.runs.extend(report.created.iter().flatten().map(|run| run.run));
+    expansions::apply(tx, &batch.expansions, now, &mut report, &mut touched).await?;
     moves::wind_down(tx, &batch.endings, &mut report, &mut touched).await?;
     moves::apply_to_runs(tx, &batch.run_moves, now, &mut report, &mut touched).await?;
     moves::apply_to_tasks(tx, &batch.task_moves, now, &mut report, &mut touched).await?;
@@ -197,6 +202,7 @@ async fn touched_runs(tx: &Tx, batch: &Batch, report: &CommitReport) -> Result<V
     runs.extend(report.created.iter().flatten().map(|run| run.run));
     runs.extend(batch.endings.iter().map(|ending| ending.run));
     runs.extend(batch.run_moves.iter().map(|step| step.run));
+    runs.extend(batch.expansions.iter().map(|expansion| expansion.run));
     runs.sort_unstable();
     runs.dedup();
     Ok(runs)

@@ -91,3 +91,4 @@ pub use trigger::RunRequest;
 pub use tx::Tx;
 pub use user::{ApiTokenRow, UserRow};
 pub use variable::VariableRow;
+pub use xcom::ListLength;

@@ -1,12 +1,53 @@
 //! Results that tasks leave for others. Written by commits; cleared when the instance starts again.
 
+use std::collections::BTreeMap;
+
 use millrace_model::change::{InstanceKey, RunKey};
+use millrace_model::ids::TaskId;
 use serde_json::Value;
 
-use crate::sql::values;
+use crate::sql::{Kind, values};
 use crate::{Result, Store, sql};
 
+/// The length of a task's own result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListLength {
+    pub task_id: TaskId,
+    pub map_index: i32,
+    /// `None`: it is not a list.
+    pub length: Option<u32>,
+}
+
 impl Store {
+    /// How long the results of these tasks of a run are, as far as they have one.
+    pub async fn list_lengths(&self, run: RunKey, tasks: &[&str]) -> Result<Vec<ListLength>> {
+        let source = sql::source(self.dialect(), 2, &[("x_task", Kind::Text)]);
+        let sql = format!(
+            "SELECT i.task_id, i.map_index, r.length FROM {source} CROSS JOIN task_instance i \
+             JOIN xcom r ON r.instance_id = i.id AND r.key = 'return_value' WHERE i.run_id = $1 AND i.task_id = x_task"
+        );
+        let values = vec![run.into(), sql::column(tasks.iter().copied())];
+        let rows = sql::all(self.reader(), "read the lengths of results", sql, values).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(ListLength {
+                    task_id: TaskId::new_unchecked(row.text("task_id")?),
+                    map_index: row.small("map_index")?,
+                    length: row.opt_int("length")?.and_then(|length| u32::try_from(length).ok()),
+                })
+            })
+            .collect()
+    }
+
+    /// The values that the instances of a task of the run left under `key`, by map index; -1 is that of a task that is
+    /// not mapped.
+    pub async fn xcoms_of_task(&self, run: RunKey, task_id: &str, key: &str) -> Result<BTreeMap<i32, Value>> {
+        let sql = "SELECT i.map_index, x.value FROM task_instance i JOIN xcom x ON x.instance_id = i.id \
+                   WHERE i.run_id = $1 AND i.task_id = $2 AND i.state <> 'removed' AND x.key = $3";
+        let rows = sql::all(self.reader(), "read a task's results", sql, values![run, task_id, key]).await?;
+        rows.iter().map(|row| Ok((row.small("map_index")?, row.json("value")?))).collect()
+    }
+
     /// The value that a task of the run left under `key`; its own result is `return_value`.
     pub async fn xcom(&self, run: RunKey, task_id: &str, map_index: i32, key: &str) -> Result<Option<Value>> {
         let sql = "SELECT x.value FROM task_instance i JOIN xcom x ON x.instance_id = i.id \

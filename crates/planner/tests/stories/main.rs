@@ -7,6 +7,7 @@ mod assets;
 mod calendars;
 mod dependencies;
 mod explained;
+mod mapped;
 mod missed;
 mod runs;
 mod script;

@@ -10,6 +10,7 @@
 //! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
 //! at 2024-01-04T00:00          trigger d       pause d       unpause d
 //! ok d 2024-01-01 a            fail, fail! (no retry), skip, lost, stop REASON: a running try ends
+//! ok d 2024-01-01 a = [1,2]    with a result; b over a, b over [1,2]: mapped; dag d none group g a: its tasks `in g` too
 //! why d 2024-01-01 a           the first condition that is not met
 //! next d                       the same for the DAG's next scheduled run
 //! ```
@@ -22,12 +23,13 @@ use chrono_tz::Tz;
 use millrace_model::alert::{Deadline, DeadlineReference, LongerThanUsual};
 use millrace_model::asset::{AssetCondition, AssetEvent, AssetName};
 use millrace_model::calendar::{Calendar, CalendarRule, Compare, NamedDays, Shift};
-use millrace_model::change::{Batch, Completion, InstanceKey, NewRun, RunKey, TryOutcome};
+use millrace_model::change::{Batch, Completion, Expansion, InstanceKey, NewInstance, NewRun, RunKey, TryOutcome};
 use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
 use millrace_model::duration::parse_duration;
 use millrace_model::execution::KeyLimit;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
+use millrace_model::mapping::{Expand, Items, NamedItems, TaskGroup};
 use millrace_model::schedule::{DataInterval, Misfire, Schedule};
 use millrace_model::state::RunState;
 use millrace_planner::{
@@ -43,6 +45,11 @@ pub fn check(script: &str, expected: &str) {
     let clean =
         |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(clean(&printed).join("\n"), clean(expected).join("\n"), "\n--- printed ---\n{printed}");
+}
+
+/// What the script prints.
+pub fn play(script: &str) -> String {
+    Stage::play(script)
 }
 
 struct Stage {
@@ -182,7 +189,12 @@ impl Stage {
                 let (token, try_number) = self.tokens[&instance].clone();
                 let (started_at, ended_at) = (self.now, self.now);
                 self.ended += 1;
-                self.view.complete(Completion::new(instance, try_number, token, outcome, (started_at, ended_at)));
+                let mut completion = Completion::new(instance, try_number, token, outcome, (started_at, ended_at));
+                if let ["=", value] = rest {
+                    let value = serde_json::from_str(value).unwrap();
+                    completion.results.push(("return_value".to_owned(), value));
+                }
+                self.view.complete(completion);
                 self.turns(line);
             }
             _ => panic!("unknown line in a script: {line}"),
@@ -221,7 +233,10 @@ impl Stage {
                 self.print(&format!("stop {} ({})", self.names[&cancel.instance], cancel.reason));
             }
             let is_told = self.tell_of_assets(&batch);
-            if new_runs.is_empty() && !is_told {
+            for expansion in &batch.expansions {
+                self.expanded(expansion);
+            }
+            if new_runs.is_empty() && !is_told && batch.expansions.is_empty() {
                 if let Some(at) = wake_at {
                     self.print(&format!("wake {}", at.format("%Y-%m-%dT%H:%M:%S%.f")));
                 }
@@ -274,9 +289,30 @@ impl Stage {
         self.runs.insert(key, run.clone());
         let keys: Vec<InstanceKey> = (0..run.tasks.len() as i64).map(|at| key * 1_000 + at).collect();
         for (instance, task) in keys.iter().zip(&run.tasks) {
-            self.names.insert(*instance, format!("{}/{}", self.run_name(key), task.task_id));
+            self.name(*instance, key, task, task.map_index);
         }
         assert!(self.view.put_created(&run, key, &keys, self.now));
+    }
+
+    fn name(&mut self, instance: InstanceKey, run: RunKey, task: &NewInstance, map_index: i32) {
+        let index = if map_index < 0 { String::new() } else { format!("[{map_index}]") };
+        self.names.insert(instance, format!("{}/{}{index}", self.run_name(run), task.task_id));
+    }
+
+    /// As a store does it, for an expansion of what was one instance.
+    fn expanded(&mut self, expansion: &Expansion) {
+        let Expansion { run, count, like } = expansion;
+        let name = format!("{}/{}", self.run_name(*run), like.task_id);
+        let first = *self.names.iter().find(|(_, known)| **known == name).unwrap().0;
+        let mut keys = vec![first];
+        for _ in 1..*count {
+            self.keys += 1;
+            keys.push(1_000_000 + self.keys);
+        }
+        for (map_index, key) in (0..).zip(&keys) {
+            self.name(*key, *run, like, map_index);
+        }
+        self.view.put_expanded(expansion, &keys);
     }
 
     fn show(&mut self, batch: &Batch) {
@@ -288,10 +324,17 @@ impl Stage {
             if !finish.counts_try {
                 line.push_str(&format!(" uncounted ({})", finish.reason.as_deref().unwrap_or("")));
             }
+            if let Some(error) = &finish.completion.error {
+                line.push_str(&format!(": {error}"));
+            }
             self.print(&line);
         }
         for ending in &batch.endings {
             self.print(&format!("run {} winds down ({})", self.run_name(ending.run), ending.reason));
+        }
+        for expansion in &batch.expansions {
+            let Expansion { run, count, like } = expansion;
+            self.print(&format!("{}/{} x {count}", self.run_name(*run), like.task_id));
         }
         for moved in &batch.run_moves {
             let reason = moved.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -407,6 +450,7 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
             "misfire" => dag.misfire = Some(read_misfire(words.next().unwrap())),
             "calendar" => dag.calendar = Some(read_calendar(words.next().unwrap())),
             "every" => dag.timetable.schedule = Schedule::from_value(&json!({"every": words.next()})).unwrap(),
+            "group" => dag.groups.push(read_group(words.next().unwrap(), words.next().unwrap())),
             "cron" => {
                 dag.timetable.schedule = Schedule::from_value(&json!(words.next().unwrap().replace('_', " "))).unwrap();
             }
@@ -457,6 +501,24 @@ fn read_calendar(text: &str) -> CalendarRule {
     rule
 }
 
+fn read_expand(value: &str) -> Expand {
+    match serde_json::from_str(value) {
+        Ok(list) => Expand::Each(Items::List(list)),
+        // a,b: every combination of what the two leave behind.
+        Err(_) if value.contains(',') => Expand::Product(
+            value
+                .split(',')
+                .map(|id| NamedItems { name: id.to_owned(), items: Items::ResultsOf(TaskId::new_unchecked(id)) })
+                .collect(),
+        ),
+        Err(_) => Expand::Each(Items::ResultsOf(TaskId::new_unchecked(value))),
+    }
+}
+
+fn read_group(id: &str, over: &str) -> TaskGroup {
+    TaskGroup { group_id: TaskId::new_unchecked(id), parent: None, description: None, expand: Some(read_expand(over)) }
+}
+
 fn read_task(line: &str) -> Task {
     let mut words = line.trim().trim_start_matches("- ").split_whitespace();
     let mut task = Task { ..Task::new(TaskId::new_unchecked(words.next().unwrap()), "noop") };
@@ -490,6 +552,8 @@ fn read_task(line: &str) -> Task {
             "retries" => task.retries = value.parse().unwrap(),
             "delay" => task.retry_delay = parse_duration(value).unwrap(),
             "rule" => task.trigger_rule = serde_json::from_value(json!(value)).unwrap(),
+            "over" => task.expand = Some(read_expand(value)),
+            "in" => task.group = Some(TaskId::new_unchecked(value)),
             "pool" => task.pool = value.into(),
             "slots" => task.pool_slots = value.parse().unwrap(),
             "outlet" => task.outlets.push(AssetName::parse(value).unwrap()),

@@ -35,6 +35,13 @@ impl Engine {
         let mut unsure = self.misfits(batch, report).await?;
         self.reopen(&unsure, batch, report, now).await?;
         unsure.extend(stale.iter().map(|(_, assignment)| assignment.run.run_key));
+        for (expansion, keys) in batch.expansions.iter().zip(&report.expanded) {
+            match keys {
+                Some(keys) => self.situation.view.put_expanded(expansion, keys),
+                None => unsure.extend([expansion.run]),
+            }
+            again = true;
+        }
         for run in unsure {
             self.read_run(run).await?;
             again = true;
@@ -123,9 +130,8 @@ impl Engine {
     }
 
     fn holds(&self, assignment: &Assignment) -> bool {
-        let task_id = assignment.task().task_id.as_str();
         self.situation.view.token_of(assignment.instance) == Some(assignment.token.as_str())
-            && self.situation.view.task_state(assignment.run.run_key, task_id) == Some(TaskState::Running)
+            && self.situation.view.instance_state(assignment.instance) == Some(TaskState::Running)
     }
 
     /// Compares a run's leases with what runs here: stops what was taken away, notes what others hold.

@@ -152,15 +152,23 @@ async fn put_results(tx: &Tx, applied: &[(&Finish, TaskState)], now: DateTime<Ut
         .filter(|(_, state)| *state != TaskState::None)
         .flat_map(|(finish, _)| finish.completion.results.iter().map(|result| (finish.completion.instance, result)))
         .filter(|(_, (_, value))| !value.is_null())
-        .map(|(instance, (key, value))| vec![json!(instance), json!(key), json!(value.to_string())])
+        .map(|(instance, (key, value))| {
+            let length = value.as_array().map(Vec::len);
+            vec![json!(instance), json!(key), json!(value.to_string()), json!(length)]
+        })
         .collect();
     if results.is_empty() {
         return Ok(());
     }
-    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_key", Kind::Text), ("x_value", Kind::Text)]);
+    let source = sql::source(
+        tx.dialect(),
+        1,
+        &[("x_id", Kind::Int), ("x_key", Kind::Text), ("x_value", Kind::Text), ("x_length", Kind::Int)],
+    );
     let sql = format!(
-        "INSERT INTO xcom (instance_id, key, value, created_at) SELECT x_id, x_key, x_value, $2 FROM {source} \
-         WHERE TRUE ON CONFLICT (instance_id, key) DO UPDATE SET value = excluded.value, created_at = excluded.created_at"
+        "INSERT INTO xcom (instance_id, key, value, length, created_at) SELECT x_id, x_key, x_value, x_length, $2 \
+         FROM {source} WHERE TRUE ON CONFLICT (instance_id, key) DO UPDATE SET value = excluded.value, \
+         length = excluded.length, created_at = excluded.created_at"
     );
     sql::run(&tx.inner, "keep results", sql, vec![sql::rows(results), micros(now).into()]).await.map(|_| ())
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::NewRun;
+use millrace_model::change::{NewInstance, NewRun};
 use millrace_model::state::{RunState, RunType};
 use serde_json::{Value, json};
 
@@ -104,16 +104,7 @@ async fn insert_instances(tx: &Tx, runs: &[NewRun], created: &mut [Option<Create
         let Some(made) = made else { continue };
         for (task_index, task) in new.tasks.iter().enumerate() {
             places.insert((made.run, task.task_id.as_str(), i64::from(task.map_index)), (run_index, task_index));
-            rows.push(vec![
-                json!(made.run),
-                json!(task.task_id.as_str()),
-                json!(task.map_index),
-                json!(task.operator),
-                json!(task.max_tries),
-                json!(task.pool),
-                json!(task.pool_slots),
-                json!(task.priority_weight),
-            ]);
+            rows.push(instance_row(made.run, task, i64::from(task.map_index)));
         }
     }
     if rows.is_empty() {
@@ -133,6 +124,20 @@ async fn insert_instances(tx: &Tx, runs: &[NewRun], created: &mut [Option<Create
         }
     }
     Ok(())
+}
+
+/// A row of [`INSTANCE_COLUMNS`].
+pub(crate) fn instance_row(run: i64, task: &NewInstance, map_index: i64) -> Vec<Value> {
+    vec![
+        json!(run),
+        json!(task.task_id.as_str()),
+        json!(map_index),
+        json!(task.operator),
+        json!(task.max_tries),
+        json!(task.pool),
+        json!(task.pool_slots),
+        json!(task.priority_weight),
+    ]
 }
 
 /// A task instance as it is created.
