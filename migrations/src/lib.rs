@@ -38,6 +38,7 @@ migrations! {
     m0006_mapping,
     m0008_state_changes,
     m0009_assets,
+    m0010_speed,
 }
 
 pub struct Migrator;

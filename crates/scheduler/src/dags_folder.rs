@@ -4,6 +4,7 @@
 //! read becomes an import error, and the last version of its DAG that could stays in service.
 
 mod paths;
+mod stamps;
 mod sync;
 mod watch;
 

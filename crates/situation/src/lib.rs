@@ -87,7 +87,7 @@ impl Situation {
             version,
             is_paused: row.is_paused,
             is_stale: row.is_stale,
-            last_interval: self.store.last_automated_interval(&row.dag_id).await?,
+            last_interval: row.last_interval,
             pointer: row.pointer,
             recent,
         });

@@ -36,6 +36,8 @@ pub struct SchedulerDag {
     pub version_key: i64,
     pub dag: Arc<Dag>,
     pub pointer: Option<NextRun>,
+    /// As [`Store::last_automated_interval`].
+    pub last_interval: Option<DataInterval>,
 }
 
 pub(crate) const ACTIVE_RUNS: &str = "state IN ('queued', 'running')";
@@ -84,27 +86,21 @@ impl Store {
     /// The interval of the last date that the schedule dealt with: of its newest run (even if a backfill has taken it
     /// over since), or of a later date that was passed over.
     pub async fn last_automated_interval(&self, dag_id: &DagId) -> Result<Option<DataInterval>> {
-        let newest = |column: &str| {
-            format!(
-                "(SELECT {column} FROM dag_run WHERE dag_id = $1 AND made_by_schedule \
-                 ORDER BY data_interval_end DESC LIMIT 1)"
-            )
-        };
-        let sql = format!(
-            "SELECT {} AS run_start, {} AS run_end, (SELECT passed_start FROM dag WHERE dag_id = $1) AS passed_start, \
-             (SELECT passed_end FROM dag WHERE dag_id = $1) AS passed_end",
-            newest("data_interval_start"),
-            newest("data_interval_end"),
-        );
-        let attempted = "read how far the schedule has come";
-        let Some(row) = sql::one(self.reader(), attempted, sql, values![dag_id.as_str()]).await? else {
-            return Ok(None);
-        };
-        let interval = |start: &str, end: &str| -> Result<Option<DataInterval>> {
-            Ok(row.opt_instant(start)?.zip(row.opt_instant(end)?).map(|(start, end)| DataInterval { start, end }))
-        };
-        let found = [interval("run_start", "run_end")?, interval("passed_start", "passed_end")?];
-        Ok(found.into_iter().flatten().max_by_key(|found| (found.end, found.start)))
+        let sql = format!("{} WHERE d.dag_id = $1", schedule_progress());
+        let row = sql::one(self.reader(), "read how far the schedule has come", sql, values![dag_id.as_str()]).await?;
+        row.as_ref().map_or(Ok(None), read_progress)
+    }
+
+    /// [`Store::last_automated_interval`] of every DAG that has one, in one query.
+    pub async fn last_automated_intervals(&self) -> Result<HashMap<DagId, DataInterval>> {
+        let rows = sql::all(self.reader(), "read how far schedules have come", schedule_progress(), vec![]).await?;
+        let mut intervals = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            if let Some(interval) = read_progress(row)? {
+                intervals.insert(DagId::new_unchecked(row.text("dag_id")?), interval);
+            }
+        }
+        Ok(intervals)
     }
 
     /// Every DAG whose stored form can be read. One whose stored form is another DAG's is left out, with a warning.
@@ -112,9 +108,13 @@ impl Store {
         let sql = format!("{DAG_SELECT} ORDER BY d.dag_id");
         let rows = sql::all(self.reader(), "read DAGs", sql, vec![]).await?;
         self.load_versions(&rows).await?;
+        let mut intervals = self.last_automated_intervals().await?;
         let mut dags = Vec::with_capacity(rows.len());
         for row in &rows {
-            dags.extend(self.read_scheduler_dag(row).await?);
+            if let Some(mut dag) = self.read_scheduler_dag(row).await? {
+                dag.last_interval = intervals.remove(&dag.dag_id);
+                dags.push(dag);
+            }
         }
         Ok(dags)
     }
@@ -123,7 +123,13 @@ impl Store {
     pub async fn scheduler_dag(&self, dag_id: &DagId) -> Result<Option<SchedulerDag>> {
         let sql = format!("{DAG_SELECT} WHERE d.dag_id = $1");
         match sql::one(self.reader(), "read a DAG", sql, values![dag_id.as_str()]).await? {
-            Some(row) => self.read_scheduler_dag(&row).await,
+            Some(row) => {
+                let mut dag = self.read_scheduler_dag(&row).await?;
+                if let Some(dag) = &mut dag {
+                    dag.last_interval = self.last_automated_interval(dag_id).await?;
+                }
+                Ok(dag)
+            }
             None => Ok(None),
         }
     }
@@ -204,6 +210,7 @@ impl Store {
         }
     }
 
+    /// Its last interval is left to the caller.
     async fn read_scheduler_dag(&self, row: &Row) -> Result<Option<SchedulerDag>> {
         let dag_id = row.text("dag_id")?;
         let version_key = row.int("version_id")?;
@@ -216,6 +223,7 @@ impl Store {
             version_key,
             dag,
             pointer: read_pointer(row)?,
+            last_interval: None,
         }))
     }
 
@@ -267,6 +275,29 @@ fn usable<T>(read: Result<T>) -> Option<T> {
 pub(crate) const DAG_SELECT: &str = "SELECT d.*, v.number, \
     (SELECT COUNT(*) FROM import_error e WHERE e.file_path = d.file_path) AS errors \
     FROM dag d JOIN dag_version v ON v.id = d.version_id";
+
+/// Of each DAG: its newest run by schedule, found by an index, and the last date that was passed over.
+fn schedule_progress() -> String {
+    let newest = |column: &str| {
+        format!(
+            "(SELECT n.{column} FROM dag_run n WHERE n.dag_id = d.dag_id AND n.made_by_schedule \
+             ORDER BY n.data_interval_end DESC LIMIT 1)"
+        )
+    };
+    format!(
+        "SELECT d.dag_id, {} AS run_start, {} AS run_end, d.passed_start, d.passed_end FROM dag d",
+        newest("data_interval_start"),
+        newest("data_interval_end"),
+    )
+}
+
+fn read_progress(row: &Row) -> Result<Option<DataInterval>> {
+    let interval = |start: &str, end: &str| -> Result<Option<DataInterval>> {
+        Ok(row.opt_instant(start)?.zip(row.opt_instant(end)?).map(|(start, end)| DataInterval { start, end }))
+    };
+    let found = [interval("run_start", "run_end")?, interval("passed_start", "passed_end")?];
+    Ok(found.into_iter().flatten().max_by_key(|found| (found.end, found.start)))
+}
 
 pub(crate) fn read_pointer(row: &Row) -> Result<Option<NextRun>> {
     let (Some(logical_date), Some(start), Some(end), Some(run_after)) = (

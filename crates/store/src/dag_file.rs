@@ -8,6 +8,7 @@ use millrace_model::ids::DagId;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
+use crate::file_stamp::{self, StampedFile};
 use crate::sql::{Kind, micros};
 use crate::{Change, Result, SignalKind, Store, Tx, asset, sql};
 
@@ -54,6 +55,17 @@ impl Store {
 
     /// Many in one transaction; outcomes in the order given. No two may have the same DAG id.
     pub async fn sync_dags(&self, files: &[SyncDag<'_>], now: DateTime<Utc>) -> Result<Vec<SyncOutcome>> {
+        self.sync_stamped(files, "", &[], now).await
+    }
+
+    /// As [`Store::sync_dags`]; what the files were like is kept with them, for [`Store::stamped_files`] of this reader.
+    pub async fn sync_stamped(
+        &self,
+        files: &[SyncDag<'_>],
+        reader: &str,
+        stamps: &[StampedFile],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SyncOutcome>> {
         let hashes: Vec<String> = files.iter().map(|file| file.dag.content_hash()).collect();
         // Nearly always nothing has changed, and then nothing is written.
         let stored = read_stored(self.reader(), files).await?;
@@ -63,6 +75,11 @@ impl Store {
             })
         };
         if files.iter().zip(&hashes).all(is_settled) {
+            if !stamps.is_empty() {
+                let tx = self.begin_in_turn("note what DAG files were like").await?;
+                file_stamp::put(&tx, reader, stamps).await?;
+                tx.commit().await?;
+            }
             return Ok(files
                 .iter()
                 .filter_map(|file| stored.get(file.dag.dag_id.as_str()))
@@ -71,6 +88,7 @@ impl Store {
         }
         let tx = self.begin_in_turn("store DAGs").await?;
         let outcomes = sync_in(&tx, files, &hashes, now).await?;
+        file_stamp::put(&tx, reader, stamps).await?;
         tx.commit().await?;
         Ok(outcomes)
     }

@@ -1,5 +1,7 @@
 //! `millrace dags …`: looking at DAGs and their runs. Starting runs is in `runs`.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
@@ -90,11 +92,17 @@ async fn list(app: &App, store: &Store) -> anyhow::Result<()> {
     dag_files::sync(app, store).await?;
     let now = app.now();
     let page = store.dags(&DagFilter { last_runs: 1, ..DagFilter::default() }).await?;
-    let mut views = Vec::with_capacity(page.rows.len());
-    for row in &page.rows {
-        let next = if row.is_paused { None } else { next_run(store, row, now).await? };
-        views.push(DagView::of(row, next));
-    }
+    // Only when a DAG has no stored pointer, so hardly ever.
+    let needs_intervals = page.rows.iter().any(|row| !row.is_paused && asks_timetable(row));
+    let previous = if needs_intervals { store.last_automated_intervals().await? } else { HashMap::default() };
+    let views: Vec<DagView> = page
+        .rows
+        .iter()
+        .map(|row| {
+            let next = if row.is_paused { None } else { next_run(row, previous.get(&row.dag_id), now) };
+            DagView::of(row, next)
+        })
+        .collect();
     let broken = store.import_errors().await?.len();
     if broken > 0 {
         notice(format!("{broken} DAG files could not be read: `millrace dags list-import-errors`"));
@@ -106,13 +114,16 @@ async fn list(app: &App, store: &Store) -> anyhow::Result<()> {
     )
 }
 
+fn asks_timetable(row: &DagRow) -> bool {
+    row.next.is_none() && !matches!(row.dag.timetable.schedule, Schedule::None)
+}
+
 /// The stored pointer, or what the timetable says when no scheduler has looked at the DAG yet.
-async fn next_run(store: &Store, row: &DagRow, now: DateTime<Utc>) -> anyhow::Result<Option<PlannedRun>> {
-    if row.next.is_some() || matches!(row.dag.timetable.schedule, Schedule::None) {
-        return Ok(row.next);
+fn next_run(row: &DagRow, previous: Option<&DataInterval>, now: DateTime<Utc>) -> Option<PlannedRun> {
+    if !asks_timetable(row) {
+        return row.next;
     }
-    let previous = store.last_automated_interval(&row.dag_id).await?;
-    Ok(row.dag.timetable.next_run(previous.as_ref(), &row.dag.window(), now))
+    row.dag.timetable.next_run(previous, &row.dag.window(), now)
 }
 
 fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {

@@ -1,29 +1,24 @@
 //! From files to stored DAGs and import errors.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use millrace_dagfile::{Diagnostic, ReadOptions, Severity, read_dag_bytes};
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
-use millrace_store::{DagFilter, Store, SyncDag, SyncWhat};
+use millrace_store::{DagFilter, StampedFile, Store, SyncDag, SyncWhat};
 use serde_json::Value;
 
+use super::stamps::{Stamps, reader_mark};
 use super::{
     DagsFolder, FolderError, FolderOptions, SyncReport, calendar_names, dag_file_paths, read_bounded, read_sibling,
 };
 
-/// What a file was like: when it was written and how long it was. None: it was not there.
-type Stamp = Option<(SystemTime, u64)>;
-
 /// A file as it was last read.
 #[derive(Debug)]
 pub(super) struct Known {
-    stamp: Stamp,
-    /// The files that became part of its DAG, and those it looked for in vain.
-    siblings: Vec<(String, Stamp)>,
+    /// Of the file, of those that became part of its DAG, and of those it looked for in vain. None: read it again.
+    stamps: Option<Stamps>,
     outcome: Outcome,
     /// What the store was told of it; None: nothing yet.
     told: Option<Told>,
@@ -31,7 +26,15 @@ pub(super) struct Known {
 
 #[derive(Debug)]
 enum Outcome {
-    Read { dag: Box<Dag>, source: String },
+    Read {
+        dag: Box<Dag>,
+        source: String,
+    },
+    /// It was read and stored; the DAG itself need not be kept here.
+    Stored {
+        dag_id: DagId,
+        content_hash: String,
+    },
     Broken(Vec<Diagnostic>),
 }
 
@@ -43,26 +46,31 @@ enum Told {
 
 impl Known {
     pub(super) fn forget_stamps(&mut self) {
-        self.stamp = None;
+        self.stamps = None;
+    }
+
+    /// As an earlier process read and stored it.
+    fn stored(file: StampedFile) -> Option<Self> {
+        Some(Self {
+            stamps: Some(Stamps::of_json(&file.stamps)?),
+            outcome: Outcome::Stored { dag_id: file.dag_id, content_hash: file.content_hash },
+            told: Some(Told::Stored),
+        })
     }
 
     fn dag_id(&self) -> Option<&DagId> {
         match &self.outcome {
             Outcome::Read { dag, .. } => Some(&dag.dag_id),
+            Outcome::Stored { dag_id, .. } => Some(dag_id),
             Outcome::Broken(_) => None,
         }
     }
 
-    fn is_current(&self, folder: &Path, path: &str) -> bool {
-        self.stamp.is_some()
-            && self.stamp == stamp(&folder.join(path))
-            && self.siblings.iter().all(|(sibling, known)| *known == stamp(&folder.join(sibling)))
+    fn is_current(&self, options: &FolderOptions) -> bool {
+        // Something was in its way since it was stored; should that be gone, it must be stored again.
+        let is_in_service = !matches!(self.outcome, Outcome::Stored { .. }) || self.told == Some(Told::Stored);
+        is_in_service && self.stamps.as_ref().is_some_and(|stamps| stamps.still_hold(&options.folder))
     }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 pub(super) async fn sync(
@@ -72,6 +80,11 @@ pub(super) async fn sync(
 ) -> Result<SyncReport, FolderError> {
     let options = folder.options.clone();
     let mut known = std::mem::take(&mut folder.known);
+    let reader = reader_mark(&options);
+    if known.is_empty() {
+        let stamped = store.stamped_files(&reader).await?.into_iter();
+        known = stamped.filter_map(|file| Some((file.file_path.clone(), Known::stored(file)?))).collect();
+    }
     // Reading and parsing thousands of files is work for a thread of its own.
     let (known_now, files_read) = tokio::task::spawn_blocking(move || {
         let read = read_changed(&options, &mut known);
@@ -84,7 +97,7 @@ pub(super) async fn sync(
 
     let mut report = SyncReport { files: folder.known.len(), read, ..SyncReport::default() };
     let doubles = doubles(&folder.known);
-    report.stored = store_read(folder, store, &doubles, now).await?;
+    report.stored = store_read(folder, store, &doubles, &reader, now).await?;
     report.broken = report_broken(folder, store, &doubles, now).await?;
     report.stale = mark_stale(folder, store, &doubles, now).await?;
     Ok(report)
@@ -100,13 +113,16 @@ fn read_changed(options: &FolderOptions, known: &mut BTreeMap<String, Known>) ->
     known.retain(|path, _| present.contains(path.as_str()));
     let mut count = 0;
     for path in &paths {
-        if known.get(path).is_some_and(|file| file.is_current(&options.folder, path)) {
+        if known.get(path).is_some_and(|file| file.is_current(options)) {
             continue;
         }
         count += 1;
         let mut file = read_file(options, path);
         if let Some(before) = known.remove(path) {
             file.told = before.told.filter(|told| is_same(told, &before.outcome, &file.outcome));
+            if file.told == Some(Told::Stored) {
+                file.outcome = before.outcome;
+            }
         }
         known.insert(path.clone(), file);
     }
@@ -116,21 +132,22 @@ fn read_changed(options: &FolderOptions, known: &mut BTreeMap<String, Known>) ->
 /// Whether what the store was told is still all there is to tell.
 fn is_same(told: &Told, before: &Outcome, after: &Outcome) -> bool {
     match (told, before, after) {
-        (Told::Stored, Outcome::Read { dag: old, .. }, Outcome::Read { dag: new, .. }) => old == new,
+        (Told::Stored, Outcome::Stored { content_hash, .. }, Outcome::Read { dag, .. }) => {
+            *content_hash == dag.content_hash()
+        }
         (Told::Error(old), _, Outcome::Broken(new)) => old == new,
         _ => false,
     }
 }
 
 fn read_file(options: &FolderOptions, path: &str) -> Known {
-    let full = options.folder.join(path);
     // Taken before the reading: what is written meanwhile is read once more.
-    let stamp_before = stamp(&full);
-    let bytes = match read_bounded(&full) {
+    let mut stamps = Stamps::of(&options.folder, path);
+    let bytes = match read_bounded(&options.folder.join(path)) {
         Ok(bytes) => bytes,
         Err(error) => {
             let diagnostic = whole_file("unreadable-file", format!("the file cannot be read: {error}"), None);
-            return Known { stamp: None, siblings: Vec::new(), outcome: Outcome::Broken(vec![diagnostic]), told: None };
+            return Known { stamps: None, outcome: Outcome::Broken(vec![diagnostic]), told: None };
         }
     };
     let files = |relative: &str| read_sibling(&options.folder, relative);
@@ -142,12 +159,12 @@ fn read_file(options: &FolderOptions, path: &str) -> Known {
         ..ReadOptions::new(path, options.catalogue)
     };
     let result = read_dag_bytes(&bytes, &read_options);
-    let siblings = result.files.iter().map(|sibling| (sibling.clone(), stamp(&options.folder.join(sibling)))).collect();
+    result.files.iter().for_each(|sibling| stamps.add(&options.folder, sibling));
     let outcome = match result.dag {
         Some(dag) => Outcome::Read { dag: Box::new(dag), source: String::from_utf8_lossy(&bytes).into_owned() },
         None => Outcome::Broken(result.diagnostics),
     };
-    Known { stamp: stamp_before, siblings, outcome, told: None }
+    Known { stamps: Some(stamps), outcome, told: None }
 }
 
 fn whole_file(code: &'static str, message: String, hint: Option<String>) -> Diagnostic {
@@ -180,27 +197,35 @@ async fn store_read(
     folder: &mut DagsFolder,
     store: &Store,
     doubles: &Doubles,
+    reader: &str,
     now: DateTime<Utc>,
 ) -> Result<usize, FolderError> {
-    let (paths, files): (Vec<&String>, Vec<SyncDag<'_>>) = folder
-        .known
-        .iter()
-        .filter(|(_, file)| file.told != Some(Told::Stored))
-        .filter_map(|(path, file)| match &file.outcome {
-            Outcome::Read { dag, source } if !doubles.contains_key(&dag.dag_id) => Some((
-                path,
-                SyncDag { dag, file_path: path, source, paused_at_creation: folder.options.paused_at_creation },
-            )),
-            _ => None,
-        })
-        .unzip();
+    let mut files: Vec<SyncDag<'_>> = Vec::new();
+    let mut read: Vec<StampedFile> = Vec::new();
+    let mut to_keep: Vec<StampedFile> = Vec::new();
+    for (path, file) in &folder.known {
+        let Outcome::Read { dag, source } = &file.outcome else { continue };
+        if doubles.contains_key(&dag.dag_id) {
+            continue;
+        }
+        files.push(SyncDag { dag, file_path: path, source, paused_at_creation: folder.options.paused_at_creation });
+        let stamps = file.stamps.as_ref().filter(|stamps| stamps.are_settled());
+        let stamped = StampedFile {
+            file_path: path.clone(),
+            dag_id: dag.dag_id.clone(),
+            content_hash: dag.content_hash(),
+            stamps: stamps.map(Stamps::to_json).unwrap_or_default(),
+        };
+        to_keep.extend(stamps.is_some().then(|| stamped.clone()));
+        read.push(stamped);
+    }
     if files.is_empty() {
         return Ok(0);
     }
-    let outcomes = store.sync_dags(&files, now).await?;
-    let told: Vec<String> = paths.into_iter().cloned().collect();
-    for path in told {
-        if let Some(file) = folder.known.get_mut(&path) {
+    let outcomes = store.sync_stamped(&files, reader, &to_keep, now).await?;
+    for StampedFile { file_path, dag_id, content_hash, .. } in read {
+        if let Some(file) = folder.known.get_mut(&file_path) {
+            file.outcome = Outcome::Stored { dag_id, content_hash };
             file.told = Some(Told::Stored);
         }
     }
@@ -217,10 +242,12 @@ async fn report_broken(
     for (path, file) in &mut folder.known {
         let diagnostics = match &file.outcome {
             Outcome::Broken(diagnostics) => diagnostics.clone(),
-            Outcome::Read { dag, .. } => match doubles.get(&dag.dag_id) {
-                Some(paths) => vec![double(&dag.dag_id, paths)],
-                None => continue,
-            },
+            Outcome::Read { .. } | Outcome::Stored { .. } => {
+                match file.dag_id().and_then(|dag_id| Some((dag_id, doubles.get(dag_id)?))) {
+                    Some((dag_id, paths)) => vec![double(dag_id, paths)],
+                    None => continue,
+                }
+            }
         };
         if file.told.as_ref() == Some(&Told::Error(diagnostics.clone())) {
             continue;

@@ -11,18 +11,36 @@ struct Folder {
     folder: DagsFolder,
 }
 
+fn options(stage: &Stage) -> FolderOptions {
+    FolderOptions {
+        folder: stage.home.path().join("dags"),
+        catalogue: millrace_operators::catalogue(),
+        defaults: Defaults::default(),
+        paused_at_creation: true,
+    }
+}
+
 impl Folder {
     async fn new() -> Self {
         let stage = Stage::new(1).await;
         let path = stage.home.path().join("dags");
         std::fs::create_dir(&path).unwrap();
-        let options = FolderOptions {
-            folder: path,
-            catalogue: millrace_operators::catalogue(),
-            defaults: Defaults::default(),
-            paused_at_creation: true,
-        };
-        Self { stage, folder: DagsFolder::new(options) }
+        let folder = DagsFolder::new(options(&stage));
+        Self { stage, folder }
+    }
+
+    /// What a new process knows of the folder: nothing but what is stored.
+    fn start_again(&mut self) {
+        self.folder = DagsFolder::new(options(&self.stage));
+    }
+
+    /// As if the files had been written long ago.
+    fn make_old(&self, names: &[&str]) {
+        for name in names {
+            let path = self.stage.home.path().join("dags").join(name);
+            let file = std::fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600)).unwrap();
+        }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -93,12 +111,7 @@ async fn a_broken_file_keeps_its_dag_after_a_restart_too() {
     folder.write("one.yaml", GOOD);
     folder.sync().await;
     folder.write("one.yaml", "tasks: [broken\n");
-    folder.folder = DagsFolder::new(FolderOptions {
-        folder: folder.stage.home.path().join("dags"),
-        catalogue: millrace_operators::catalogue(),
-        defaults: Defaults::default(),
-        paused_at_creation: true,
-    });
+    folder.start_again();
     assert!(folder.sync().await.stale.is_empty());
     assert_eq!(folder.dags().await, ["one!"]);
 }
@@ -183,4 +196,37 @@ async fn a_changed_calendar_is_a_new_version_of_the_dags_that_name_it() {
     let friday = "2024-01-05".parse().unwrap();
     let refusal = dag.dag.calendar.as_ref().and_then(|rule| rule.refusal(friday));
     assert_eq!((dag.version_number, refusal.as_deref()), (2, Some("calendar holidays: 2024-01-05")));
+}
+
+#[tokio::test]
+async fn a_process_that_has_just_started_reads_only_what_was_changed_since_another_did() {
+    let mut folder = Folder::new().await;
+    folder.write("one.yaml", GOOD);
+    folder.write("two.yaml", &format!("description: with a secret twin\n{GOOD}"));
+    folder.write("fresh.yaml", GOOD);
+    folder.write("broken.yaml", "tasks: [broken\n");
+    folder.make_old(&["one.yaml", "two.yaml", "broken.yaml"]);
+    assert_eq!(folder.sync().await.read, 4);
+
+    folder.start_again();
+    let report = folder.sync().await;
+    assert_eq!((report.files, report.read), (4, 2), "the broken one, and the one that was written this very moment");
+    assert_eq!(report.stored, 0);
+    assert_eq!(folder.dags().await, ["fresh", "one", "two"]);
+
+    // As long as before, and as old.
+    folder.write("two.yaml", &format!("description: with a public twin\n{GOOD}"));
+    folder.make_old(&["two.yaml", "fresh.yaml"]);
+    folder.start_again();
+    let report = folder.sync().await;
+    assert_eq!((report.read, report.stored), (3, 1));
+
+    // Its DAG was taken from it meanwhile: what is stored is not what is in the file.
+    folder.remove("one.yaml");
+    folder.sync().await;
+    assert_eq!(folder.dags().await, ["fresh", "one-", "two"]);
+    folder.write("one.yaml", GOOD);
+    folder.start_again();
+    assert_eq!(folder.sync().await.read, 2);
+    assert_eq!(folder.dags().await, ["fresh", "one", "two"]);
 }
