@@ -87,7 +87,7 @@ pub use run::{Page, RunFilter, RunRow, RunSummary};
 pub use scope::{RunChoice, Selection};
 pub use signal::{Signal, SignalKind};
 pub use slot::SlotRow;
-pub use store::{Backend, Store, StoreOptions};
+pub use store::{Backend, POSTGRES_WRITER_SETTINGS, Store, StoreOptions};
 pub use task_try::TryRow;
 pub use trigger::RunRequest;
 pub use tx::Tx;

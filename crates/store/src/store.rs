@@ -267,17 +267,17 @@ fn postgres_pool_options(connections: u32) -> PgPoolOptions {
         })
 }
 
-/// For writing, where every statement names its rows by their keys. PostgreSQL can't see how many rows a JSON parameter
-/// holds: it would read a table of middling size from end to end for sixteen of them, and plan anew each time.
+/// How PostgreSQL plans what is written, where every statement names its rows by their keys. It can't see how many rows a
+/// JSON parameter holds, and keeps the plan that it made when a table was small: it would go on reading the table from
+/// end to end for sixteen of its rows. So touching a row is dear, and a plan is made once.
+pub const POSTGRES_WRITER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET cpu_tuple_cost = 10; \
+     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+
 fn postgres_writer(options: PgConnectOptions, connections: u32) -> DatabaseConnection {
     use sqlx::ConnectOptions;
     let pool = postgres_pool_options(connections)
         .after_connect(|connection, _| {
-            Box::pin(async move {
-                let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-                                SET enable_hashjoin = off; SET enable_mergejoin = off";
-                sqlx::raw_sql(settings).execute(connection).await.map(|_| ())
-            })
+            Box::pin(async move { sqlx::raw_sql(POSTGRES_WRITER_SETTINGS).execute(connection).await.map(|_| ()) })
         })
         .connect_lazy_with(options.disable_statement_logging().statement_cache_capacity(STATEMENTS_KEPT));
     SqlxPostgresConnector::from_sqlx_postgres_pool(pool)

@@ -1,7 +1,7 @@
 //! Starting runs: `dags trigger`, `dags backfill`, and waiting for them.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use millrace_model::instant::{format_utc_micros, parse_instant};
@@ -17,8 +17,11 @@ use crate::failure::usage;
 use crate::lookup::{self, optional_time};
 use crate::output::{notice, print_list, print_one};
 
-/// How often a waiting command looks again.
+/// How often a waiting command looks again: soon at first, then at most this often.
 const LOOK: Duration = Duration::from_millis(100);
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// Looking at a run of many tasks is work for the database that runs it: it takes at most one of so many moments.
+const LOOK_SHARE: u32 = 20;
 
 #[derive(Serialize)]
 pub struct RunView {
@@ -114,7 +117,9 @@ fn failure(run: &RunRow) -> String {
 /// Prints every change of a task to standard error until the run ends.
 async fn wait_for_run(store: &Store, key: i64) -> anyhow::Result<RunRow> {
     let mut seen: HashMap<i64, TaskState> = HashMap::new();
+    let mut looks = Looks::default();
     loop {
+        looks.begin();
         let run = store.run_by_key(key).await?.context("the run was deleted")?;
         for instance in store.instances(key).await? {
             let before = seen.insert(instance.key, instance.state);
@@ -130,13 +135,37 @@ async fn wait_for_run(store: &Store, key: i64) -> anyhow::Result<RunRow> {
         if run.state.is_finished() {
             return Ok(run);
         }
-        look_again(store).await?;
+        looks.pause(store).await?;
+    }
+}
+
+/// The looks of a waiting command.
+struct Looks {
+    began: Instant,
+    pause: Duration,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { began: Instant::now(), pause: FIRST_LOOK }
+    }
+}
+
+impl Looks {
+    fn begin(&mut self) {
+        self.began = Instant::now();
+    }
+
+    async fn pause(&mut self, store: &Store) -> anyhow::Result<()> {
+        let pause = self.pause.max(self.began.elapsed() * LOOK_SHARE);
+        self.pause = (self.pause * 2).min(LOOK);
+        look_again(store, pause).await
     }
 }
 
 /// Waits a little; fails when there is nobody left to do the work.
-async fn look_again(store: &Store) -> anyhow::Result<()> {
-    tokio::time::sleep(LOOK).await;
+async fn look_again(store: &Store, pause: Duration) -> anyhow::Result<()> {
+    tokio::time::sleep(pause).await;
     if !store.is_led().await? {
         // A scheduler that is being restarted gets a moment.
         for _ in 0..50 {
@@ -242,16 +271,13 @@ async fn wait_for_runs(store: &Store, keys: &[i64]) -> anyhow::Result<Vec<String
     let mut waiting = keys.to_vec();
     let mut failed = Vec::new();
     let mut said = 0;
+    let mut looks = Looks::default();
     loop {
-        let mut still = Vec::new();
-        for key in waiting {
-            match store.run_by_key(key).await? {
-                Some(run) if run.state == RunState::Failed => failed.push(run.run_id.to_string()),
-                Some(run) if !run.state.is_finished() => still.push(key),
-                _ => {}
-            }
-        }
-        waiting = still;
+        looks.begin();
+        let states = store.run_states(&waiting).await?;
+        failed
+            .extend(states.iter().filter(|(_, _, state)| *state == RunState::Failed).map(|(_, id, _)| id.to_string()));
+        waiting = states.into_iter().filter(|(_, _, state)| !state.is_finished()).map(|(key, _, _)| key).collect();
         let done = keys.len() - waiting.len();
         if done != said {
             notice(format!("{done} of {} runs ended, {} failed", keys.len(), failed.len()));
@@ -260,6 +286,6 @@ async fn wait_for_runs(store: &Store, keys: &[i64]) -> anyhow::Result<Vec<String
         if waiting.is_empty() {
             return Ok(failed);
         }
-        look_again(store).await?;
+        looks.pause(store).await?;
     }
 }
