@@ -9,6 +9,7 @@ mod cli {
     mod changes;
     mod daemon;
     mod dags;
+    mod database;
     mod doctor;
     mod explain;
     mod files;
@@ -16,6 +17,7 @@ mod cli {
     mod home;
     mod lints;
     mod pools;
+    mod reload;
     mod secrets;
     mod tasks;
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod changes;
+mod db;
 mod doctor;
 mod pools;
 
@@ -15,6 +16,7 @@ pub use changes::{
     CareArgs, ClearOptions, DagsClearArgs, DagsMarkArgs, MarkedRun, MarkedTask, NoteArgs, RelativesArgs, RepinArgs,
     RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
 };
+pub use db::{CleanArgs, DbCommand};
 pub use doctor::DoctorArgs;
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
 
@@ -488,40 +490,6 @@ pub enum ExistingKey {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum DbCommand {
-    /// Make the database if it is missing, and migrate it; never drops anything
-    Init,
-    /// Bring the database to this version's schema
-    Migrate {
-        /// Fail at once when another process is migrating, instead of waiting
-        #[arg(long)]
-        no_wait: bool,
-    },
-    /// Undo migrations
-    Downgrade {
-        /// Undo everything after this migration
-        #[arg(long, value_name = "NAME", required_unless_present = "steps")]
-        to: Option<String>,
-        /// Undo so many
-        #[arg(long, conflicts_with = "to")]
-        steps: Option<u32>,
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Can the database be reached, and is its schema this version's?
-    #[command(alias = "check-migrations")]
-    Check,
-    /// Delete everything in the metadata database and make it anew
-    Reset {
-        /// Do not ask for the database's name
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Open the database's own shell (sqlite3 or psql)
-    Shell,
-}
-
-#[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// List all settings
     List,
@@ -533,6 +501,10 @@ pub enum ConfigCommand {
     },
     /// Print a documented millrace.toml
     Reference,
+    /// Check millrace.toml and the environment
+    Lint,
+    /// Let the daemons of this machine read the configuration again; says what needs a restart
+    Reload,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod jobs;
 pub mod pools;
 pub mod reference;
+pub mod reload;
 pub mod runs;
 pub mod tasks;
 pub mod validate;

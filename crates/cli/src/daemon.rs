@@ -19,18 +19,21 @@ use millrace_vault::Vault;
 use millrace_worker::{LocalExecutor, LocalExecutorOptions};
 use serde_json::Map;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::App;
 use crate::args::{DevstackArgs, ServerArgs, StandaloneArgs};
+use crate::live::{self, Live, LogFilter};
 use crate::output::notice;
 use crate::{dag_files, demo, wiring};
 
 pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
-    begin_log(app);
+    let (live, hangups) = (Live::new(app, begin_log(app)), hangups()?);
     if migrate {
         app.migrate(true).await?;
     }
@@ -43,13 +46,13 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
         app.home.root().display(),
         app.config.core.parallelism
     ));
-    let result = engine(app, &store, &vault, stop).await;
+    let result = engine(app, &store, &vault, (&live, hangups), stop).await;
     store.close().await;
     result
 }
 
 pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
-    begin_log(app);
+    let (live, hangups) = (Live::new(app, begin_log(app)), hangups()?);
     let store = app.store().await?;
     let vault = app.vault(&store)?;
     let stop = stop_on_signal()?;
@@ -57,13 +60,16 @@ pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
     let listener = listen(app, args.port.unwrap_or(app.config.server.port)).await?;
     let address = listener.local_addr()?;
     notice(format!("serving http://{address}; Ctrl-C stops it"));
-    let result = serve(app, &store, &vault, listener, stop).await;
+    let result = tokio::select! {
+        result = serve(app, &store, &vault, listener, stop) => result,
+        () = live.follow(hangups, &store, None, || app.now()) => Ok(()),
+    };
     store.close().await;
     result
 }
 
 pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> {
-    begin_log(app);
+    let (live, hangups) = (Live::new(app, begin_log(app)), hangups()?);
     let applied = app.migrate(true).await?;
     if !applied.is_empty() {
         notice(format!("made the metadata database ({} migrations)", applied.len()));
@@ -91,7 +97,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
     }
 
     let (engine_stop, server_stop) = (stop.child_token(), stop.child_token());
-    let engine = engine(app, &store, &vault, engine_stop);
+    let engine = engine(app, &store, &vault, (&live, hangups), engine_stop);
     let server = serve(app, &store, &vault, listener, server_stop);
     let welcome = async {
         if args.demo {
@@ -115,7 +121,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
 }
 
 pub async fn devstack(app: &App, args: DevstackArgs) -> anyhow::Result<()> {
-    begin_log(app);
+    let _ = begin_log(app);
     app.home.create()?;
     let stop = stop_on_signal()?;
     let (access_key, secret_key) = s3_keys(app)?;
@@ -152,24 +158,28 @@ pub async fn devstack(app: &App, args: DevstackArgs) -> anyhow::Result<()> {
 }
 
 /// Scheduler and local workers, until `stop`.
-async fn engine(app: &App, store: &Store, vault: &Vault, stop: CancellationToken) -> anyhow::Result<()> {
+async fn engine(
+    app: &App,
+    store: &Store,
+    vault: &Vault,
+    (live, hangups): (&Live, Signal),
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let installation = store.installation_id().await?;
     let (sender, completions) = mpsc::unbounded_channel::<Completion>();
-    let executor = LocalExecutor::new(LocalExecutorOptions {
+    let executor = Arc::new(LocalExecutor::new(LocalExecutorOptions {
         equipment: Arc::new(wiring::equipment(app, vault, Some(store.clone()), installation.clone())),
         store: store.clone(),
         logs: app.logs(),
         slots: app.config.core.parallelism,
         completions: sender,
-    });
+    }));
     let settings = &app.config.scheduler;
     let options = SchedulerOptions {
         folder: dag_files::folder_options(app)?,
-        rescan_interval: Duration::from_secs(app.config.core.dag_dir_list_interval),
         heartbeat_interval: Duration::from_secs(settings.heartbeat_interval),
         lease_timeout: Duration::from_secs(settings.lease_timeout),
-        slow_tick: Duration::from_secs(settings.slow_tick),
-        drain_timeout: Duration::from_secs(settings.drain_timeout),
+        tuning: live.tuning.subscribe(),
         hostname: wiring::hostname(),
         clock: app.clock(),
         // Only the leader may do this: what runs under another living daemon of this home is not an orphan.
@@ -181,7 +191,18 @@ async fn engine(app: &App, store: &Store, vault: &Vault, stop: CancellationToken
         }),
     };
     let sweeping = tokio::spawn(sweep_scratch(app.home.scratch_folder(), store.clone()));
-    let result = Scheduler::new(store.clone(), Arc::new(executor), completions, options).run(stop).await;
+    let scheduler = Scheduler::new(store.clone(), executor.clone(), completions, options).run(stop);
+    // These two end with the scheduler only.
+    let beside = async {
+        tokio::join!(
+            live.follow(hangups, store, Some(&executor), || app.now()),
+            live::retain(app, live.config.subscribe(), store)
+        )
+    };
+    let result = tokio::select! {
+        result = scheduler => result,
+        _ = beside => Ok(()),
+    };
     sweeping.abort();
     result.context("the scheduler stopped")
 }
@@ -205,16 +226,18 @@ async fn sweep_scratch(root: std::path::PathBuf, store: Store) {
     }
 }
 
-/// What the daemon itself prints goes to standard error.
-fn begin_log(app: &App) {
-    let filter = EnvFilter::try_new(format!("{},sqlx=warn,sea_orm=warn,hyper=warn,aws=warn", app.config.logs.level))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+/// What the daemon itself prints goes to standard error. `None` when somebody else has set that up already.
+fn begin_log(app: &App) -> Option<LogFilter> {
+    let (filter, handle) = reload::Layer::new(live::log_filter(&app.config));
+    let printed =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     // Set once; a second daemon in one process does not exist.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init();
+    tracing_subscriber::registry().with(filter).with(printed).try_init().ok().map(|()| handle)
+}
+
+/// Reads the configuration again with each SIGHUP.
+fn hangups() -> anyhow::Result<Signal> {
+    Ok(signal(SignalKind::hangup())?)
 }
 
 /// Fires with SIGTERM or Ctrl-C; the second one ends the process at once.

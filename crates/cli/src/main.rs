@@ -8,6 +8,7 @@ mod daemon;
 mod dag_files;
 mod demo;
 mod failure;
+mod live;
 mod lookup;
 mod output;
 mod wiring;
@@ -19,7 +20,7 @@ use clap::error::ErrorKind;
 use millrace_settings::Masker;
 
 use crate::app::App;
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ConfigCommand};
 use crate::output::{notice, print_text};
 
 fn main() -> ExitCode {
@@ -108,6 +109,7 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Jobs(command) => commands::jobs::run(app, command).await,
         Command::Db(command) => commands::db::run(app, command).await,
         Command::Initdb | Command::Upgradedb => commands::db::migrate(app, true).await,
+        Command::Config(ConfigCommand::Reload) => commands::reload::run(app).await,
         Command::Config(command) => commands::reference::config(app, command),
         Command::Validate(args) => commands::validate::validate(app, &args),
         Command::Doctor(args) => commands::doctor::run(app, &args).await,

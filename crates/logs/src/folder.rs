@@ -1,5 +1,6 @@
 //! Where the log of each try is.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Names one try.
@@ -29,9 +30,20 @@ impl LogFolder {
         &self.root
     }
 
+    /// Removes the logs of all tries of a run. That there are none is fine.
+    pub fn remove_run(&self, dag_id: &str, run_id: &str) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.run_folder(dag_id, run_id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn run_folder(&self, dag_id: &str, run_id: &str) -> PathBuf {
+        self.root.join(segment("dag_id", dag_id)).join(segment("run_id", run_id))
+    }
+
     pub fn path(&self, id: &TryId) -> PathBuf {
-        let mut path = self.root.join(segment("dag_id", &id.dag_id));
-        path.push(segment("run_id", &id.run_id));
+        let mut path = self.run_folder(&id.dag_id, &id.run_id);
         path.push(segment("task_id", &id.task_id));
         if id.map_index >= 0 {
             path.push(format!("map_index={}", id.map_index));

@@ -5,22 +5,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_operator_api::context::Clock;
+use tokio::sync::watch;
 
 use crate::dags_folder::FolderOptions;
 
-/// How the scheduler runs.
-pub struct SchedulerOptions {
-    pub folder: FolderOptions,
+/// Lengths of time that take effect as soon as they are changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
     /// How often the whole folder is read, beside the changes that are seen at once.
     pub rescan_interval: Duration,
-    /// How often it says that it lives and extends its leases.
-    pub heartbeat_interval: Duration,
-    /// How long a lease holds without a heartbeat.
-    pub lease_timeout: Duration,
     /// The longest time between two looks at everything.
     pub slow_tick: Duration,
     /// How long running tries may go on after a stop was asked for; then they are cancelled and given again later.
     pub drain_timeout: Duration,
+}
+
+impl SchedulerOptions {
+    pub(crate) fn tuning(&self) -> Tuning {
+        *self.tuning.borrow()
+    }
+}
+
+/// How the scheduler runs.
+pub struct SchedulerOptions {
+    pub folder: FolderOptions,
+    /// How often it says that it lives and extends its leases.
+    pub heartbeat_interval: Duration,
+    /// How long a lease holds without a heartbeat.
+    pub lease_timeout: Duration,
+    /// What may change while it runs.
+    pub tuning: watch::Receiver<Tuning>,
     pub hostname: String,
     pub clock: Arc<dyn Clock>,
     /// Called on a thread that may block, each time this process has become the leader and before it starts anything.
@@ -31,11 +45,9 @@ impl fmt::Debug for SchedulerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SchedulerOptions")
             .field("folder", &self.folder.folder)
-            .field("rescan_interval", &self.rescan_interval)
             .field("heartbeat_interval", &self.heartbeat_interval)
             .field("lease_timeout", &self.lease_timeout)
-            .field("slow_tick", &self.slow_tick)
-            .field("drain_timeout", &self.drain_timeout)
+            .field("tuning", &*self.tuning.borrow())
             .field("hostname", &self.hostname)
             .finish_non_exhaustive()
     }

@@ -66,6 +66,10 @@ pub struct Database {
     pub url: String,
     /// Connections at the most.
     pub max_connections: u32,
+    /// Days that finished runs are kept, with their logs; 0 = for ever. The scheduler deletes what is older once a day.
+    pub retention_days: u64,
+    /// Write what is deleted to the folder `archive` in the home first.
+    pub retention_archive: bool,
 }
 
 /// The scheduler's loop.
@@ -138,7 +142,7 @@ impl Default for Core {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: String::new(), max_connections: 10 }
+        Self { url: String::new(), max_connections: 10, retention_days: 0, retention_archive: true }
     }
 }
 

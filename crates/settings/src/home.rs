@@ -57,6 +57,11 @@ impl Home {
         self.root.join("scratch")
     }
 
+    /// What `db clean` deleted.
+    pub fn archive_folder(&self) -> PathBuf {
+        self.root.join("archive")
+    }
+
     pub fn key_file(&self) -> PathBuf {
         self.root.join("encryption_key")
     }

@@ -6,6 +6,8 @@ mod assets;
 mod backfill;
 #[path = "suite/bench.rs"]
 mod bench;
+#[path = "suite/cleaning.rs"]
+mod cleaning;
 #[path = "suite/clear.rs"]
 mod clear;
 #[path = "suite/commit.rs"]
@@ -24,6 +26,8 @@ mod schema;
 mod settings;
 #[path = "suite/transactions.rs"]
 mod transactions;
+#[path = "suite/transfer.rs"]
+mod transfer;
 #[path = "suite/worker.rs"]
 mod worker;
 
@@ -49,6 +53,13 @@ macro_rules! on_both {
 }
 
 on_both! {
+    cleaning:
+        old_runs_go_and_what_is_needed_stays,
+        the_newest_run_and_the_newest_of_the_schedule_stay,
+        one_process_a_day_gets_the_turn;
+    transfer:
+        everything_goes_to_either_kind_of_database_and_back,
+        a_full_database_and_a_changed_file_are_refused;
     schema:
         migrates_and_seeds_once,
         goes_down_and_up_with_data,

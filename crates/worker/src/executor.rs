@@ -34,6 +34,8 @@ pub struct LocalExecutor {
 
 struct Shared {
     options: LocalExecutorOptions,
+    /// May change while tries run.
+    slots: AtomicUsize,
     busy: AtomicUsize,
     running: Mutex<HashMap<InstanceKey, (String, Cancel)>>,
     checkpoints: mpsc::UnboundedSender<(InstanceKey, u32, Checkpoint)>,
@@ -44,8 +46,15 @@ impl LocalExecutor {
     pub fn new(options: LocalExecutorOptions) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(write_checkpoints(options.store.clone(), receiver));
-        let shared = Shared { options, busy: AtomicUsize::new(0), running: Mutex::default(), checkpoints: sender };
+        let slots = AtomicUsize::new(options.slots);
+        let shared =
+            Shared { options, slots, busy: AtomicUsize::new(0), running: Mutex::default(), checkpoints: sender };
         Self { shared: Arc::new(shared), runtime: tokio::runtime::Handle::current() }
+    }
+
+    /// From now on. Fewer than are busy stops nothing: no try starts until there are fewer.
+    pub fn set_slots(&self, slots: usize) {
+        self.shared.slots.store(slots, Ordering::SeqCst);
     }
 }
 
@@ -96,7 +105,7 @@ impl Shared {
 
 impl Executor for LocalExecutor {
     fn free_slots(&self) -> usize {
-        self.shared.options.slots.saturating_sub(self.shared.busy.load(Ordering::SeqCst))
+        self.shared.slots.load(Ordering::SeqCst).saturating_sub(self.shared.busy.load(Ordering::SeqCst))
     }
 
     fn start(&self, assignments: Vec<Assignment>) {

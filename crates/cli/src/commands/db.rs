@@ -1,5 +1,8 @@
 //! `millrace db …`
 
+pub mod clean;
+mod transfer;
+
 use std::io::{BufRead, Write};
 use std::process::Command;
 
@@ -9,15 +12,19 @@ use millrace_store::schema;
 
 use crate::app::App;
 use crate::args::DbCommand;
-use crate::output::{notice, print_list};
+use crate::output::{notice, print_list, print_text};
 
 pub async fn run(app: &App, command: DbCommand) -> anyhow::Result<()> {
     match command {
         DbCommand::Init => migrate(app, true).await,
-        DbCommand::Migrate { no_wait } => migrate(app, !no_wait).await,
+        DbCommand::Migrate { show_sql: true, .. } => print_text(&schema::show_sql(&app.database_url())?),
+        DbCommand::Migrate { no_wait, .. } => migrate(app, !no_wait).await,
         DbCommand::Downgrade { to, steps, yes } => downgrade(app, to, steps, yes).await,
         DbCommand::Check => check(app).await,
         DbCommand::Reset { yes } => reset(app, yes).await,
+        DbCommand::Clean(args) => clean::run(app, args).await,
+        DbCommand::Export { file } => transfer::export(app, &file).await,
+        DbCommand::Import { file } => transfer::import(app, &file).await,
         DbCommand::Shell => shell(app),
     }
 }

@@ -33,6 +33,12 @@ pub fn config(app: &App, command: ConfigCommand) -> anyhow::Result<()> {
             }
         }
         ConfigCommand::Reference => print_text(&Config::reference()),
+        // To be here it had to be read.
+        ConfigCommand::Lint => {
+            notice(format!("{} and the environment are fine", app.home.config_file().display()));
+            Ok(())
+        }
+        ConfigCommand::Reload => bail!("`config reload` asks the daemons"),
     }
 }
 

@@ -64,12 +64,15 @@ impl Scheduler {
 
     /// Reads what is changed for as long as this leads.
     fn follow_folder(&self, mut folder: DagsFolder, mut changes: FolderChanges, is_read: bool) -> Background {
-        let (store, clock, rescan) = (self.store.clone(), self.options.clock.clone(), self.options.rescan_interval);
+        let (store, clock, mut tuning) = (self.store.clone(), self.options.clock.clone(), self.options.tuning.clone());
         Background(tokio::spawn(async move {
             let mut failed = !is_read;
             loop {
+                let rescan = tuning.borrow_and_update().rescan_interval;
                 tokio::select! {
                     () = changes.settled() => {}
+                    // A sender that is gone changes nothing any more.
+                    Ok(()) = tuning.changed() => continue,
                     () = tokio::time::sleep(FOLDER_AGAIN), if failed => {}
                     () = tokio::time::sleep(rescan) => folder.forget_stamps(),
                 }
@@ -112,7 +115,7 @@ impl Scheduler {
             if again_at.is_some_and(|at| Instant::now() < at) {
                 continue;
             }
-            let is_slow = looked_at.elapsed() >= self.options.slow_tick;
+            let is_slow = looked_at.elapsed() >= self.options.tuning().slow_tick;
             let step = async {
                 if is_slow || again_at.is_some() {
                     self.look_after_seat(job_id, &mut engine, &mut seat).await?;
@@ -180,7 +183,8 @@ impl Scheduler {
     /// How long to wait at most. The clock may jump: a distant moment is looked at again with each slow tick.
     fn pause(&self, wake_at: Option<DateTime<Utc>>) -> Duration {
         let until = wake_at.map(|at| (at - self.options.clock.now()).to_std().unwrap_or(Duration::ZERO));
-        until.unwrap_or(self.options.slow_tick).min(self.options.slow_tick)
+        let longest = self.options.tuning().slow_tick;
+        until.unwrap_or(longest).min(longest)
     }
 
     fn take_completions(&mut self, engine: &mut Engine) {
@@ -217,7 +221,7 @@ impl Scheduler {
     async fn drain(&mut self, mut engine: Engine) -> Result<End, SchedulerError> {
         engine.drain();
         tracing::info!(running = engine.in_flight(), "stopping: nothing new starts");
-        self.finish_until(&mut engine, Instant::now() + self.options.drain_timeout).await;
+        self.finish_until(&mut engine, Instant::now() + self.options.tuning().drain_timeout).await;
         if engine.running() > 0 {
             tracing::warn!(running = engine.running(), "stopping the tries that still run; they are given again");
             engine.cancel_all(SHUTDOWN_REASON);

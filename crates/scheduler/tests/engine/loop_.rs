@@ -7,10 +7,11 @@ use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, TryO
 use millrace_model::state::RunState;
 use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
-use millrace_scheduler::{FolderOptions, Scheduler, SchedulerError, SchedulerOptions};
+use millrace_scheduler::{FolderOptions, Scheduler, SchedulerError, SchedulerOptions, Tuning};
 use millrace_store::Store;
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -50,11 +51,14 @@ fn options(stage: &Stage) -> SchedulerOptions {
             defaults: Default::default(),
             paused_at_creation: false,
         },
-        rescan_interval: Duration::from_mins(5),
         heartbeat_interval: Duration::from_secs(5),
         lease_timeout: Duration::from_mins(1),
-        slow_tick: Duration::from_secs(10),
-        drain_timeout: Duration::from_millis(50),
+        tuning: watch::channel(Tuning {
+            rescan_interval: Duration::from_mins(5),
+            slow_tick: Duration::from_secs(10),
+            drain_timeout: Duration::from_millis(50),
+        })
+        .1,
         hostname: "here".into(),
         clock: Arc::new(stage.clock.clone()),
         on_lead: Arc::new(|| ()),

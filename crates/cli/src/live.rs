@@ -1,0 +1,216 @@
+//! The configuration of a daemon that runs: SIGHUP, or `millrace config reload`, reads it again. What can change at once
+//! does; what cannot is named. A file with a mistake changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use millrace_scheduler::Tuning;
+use millrace_settings::{Config, Home};
+use millrace_store::{CleanRequest, Store};
+use millrace_worker::LocalExecutor;
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::Signal;
+use tokio::sync::watch;
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+use crate::app::App;
+use crate::commands::db::clean::{FolderArchive, clean};
+
+/// What takes effect without a restart. Everything else needs one.
+pub const APPLIED_AT_ONCE: &[&str] = &[
+    "core.dag_dir_list_interval",
+    "core.parallelism",
+    "database.retention_archive",
+    "database.retention_days",
+    "logs.level",
+    "scheduler.drain_timeout",
+    "scheduler.slow_tick",
+];
+
+/// What became of reading the configuration again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    pub at: DateTime<Utc>,
+    /// Changed, and in force.
+    pub applied: Vec<String>,
+    /// Changed, and in force after a restart.
+    pub needs_restart: Vec<String>,
+    /// The configuration has a mistake; nothing was changed.
+    pub error: Option<String>,
+}
+
+/// Where a daemon leaves its report for whoever asked.
+pub fn report_key(hostname: &str, pid: u32) -> String {
+    format!("config_reload/{hostname}/{pid}")
+}
+
+/// The handle with which the log's filter is changed.
+pub type LogFilter = reload::Handle<EnvFilter, Registry>;
+
+/// What the daemon itself prints, by `logs.level`.
+pub fn log_filter(config: &Config) -> EnvFilter {
+    EnvFilter::try_new(format!("{},sqlx=warn,sea_orm=warn,hyper=warn,aws=warn", config.logs.level))
+        .unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// The lengths of time of the scheduler.
+pub fn tuning(config: &Config) -> Tuning {
+    Tuning {
+        rescan_interval: Duration::from_secs(config.core.dag_dir_list_interval.max(1)),
+        slow_tick: Duration::from_secs(config.scheduler.slow_tick.max(1)),
+        drain_timeout: Duration::from_secs(config.scheduler.drain_timeout),
+    }
+}
+
+/// The configuration in force, and those who follow it.
+pub struct Live {
+    home: Home,
+    environment: BTreeMap<String, String>,
+    hostname: String,
+    /// What the daemon was started with: what needs a restart is compared with it.
+    started: Arc<Config>,
+    pub config: watch::Sender<Arc<Config>>,
+    pub tuning: watch::Sender<Tuning>,
+    log: Option<LogFilter>,
+}
+
+impl Live {
+    pub fn new(app: &App, log: Option<LogFilter>) -> Self {
+        let config = Arc::new(app.config.clone());
+        Self {
+            home: app.home.clone(),
+            environment: app.environment.clone(),
+            hostname: crate::wiring::hostname(),
+            tuning: watch::Sender::new(tuning(&config)),
+            config: watch::Sender::new(config.clone()),
+            started: config,
+            log,
+        }
+    }
+
+    /// Answers each SIGHUP, until it is dropped.
+    pub async fn follow(
+        &self,
+        mut hangups: Signal,
+        store: &Store,
+        executor: Option<&LocalExecutor>,
+        now: impl Fn() -> DateTime<Utc>,
+    ) {
+        while hangups.recv().await.is_some() {
+            let report = self.reload(executor, now());
+            match &report.error {
+                Some(error) => tracing::error!(error, "the configuration has a mistake; nothing was changed"),
+                None => tracing::info!(
+                    applied = report.applied.join(", "),
+                    needs_restart = report.needs_restart.join(", "),
+                    "read the configuration again"
+                ),
+            }
+            // More slots: whoever waits for one must hear of it.
+            store.wake().await;
+            let key = report_key(&self.hostname, std::process::id());
+            let text = serde_json::to_string(&report).unwrap_or_default();
+            if let Err(error) = store.put_setting(&key, &text).await {
+                tracing::warn!(%error, "the answer to the reload could not be stored");
+            }
+        }
+    }
+
+    fn reload(&self, executor: Option<&LocalExecutor>, now: DateTime<Utc>) -> ReloadReport {
+        let mut report = ReloadReport { at: now, applied: Vec::new(), needs_restart: Vec::new(), error: None };
+        let new = match Config::load(&self.home, self.environment.clone()) {
+            Ok(new) => Arc::new(new),
+            Err(error) => {
+                report.error = Some(error.to_string());
+                return report;
+            }
+        };
+        let before = self.config.borrow().clone();
+        report.applied = changed(&before, &new, true);
+        report.needs_restart = changed(&self.started, &new, false);
+        if let Some(log) = self.log.as_ref().filter(|_| before.logs.level != new.logs.level) {
+            // The subscriber lives as long as the process.
+            let _ = log.reload(log_filter(&new));
+        }
+        if let Some(executor) = executor {
+            executor.set_slots(new.core.parallelism);
+        }
+        self.tuning.send_replace(tuning(&new));
+        self.config.send_replace(new);
+        report
+    }
+}
+
+/// The keys that differ, of those that apply at once or of the others.
+fn changed(before: &Config, after: &Config, at_once: bool) -> Vec<String> {
+    let (old, new) = (before.entries(), after.entries());
+    let differ = old.iter().zip(&new).filter(|(old, new)| {
+        // The address is shown masked: another password is another address.
+        old != new || (old.0 == "database.url" && before.database.url != after.database.url)
+    });
+    let keys = differ.map(|(old, _)| old.0.clone());
+    keys.filter(|key| APPLIED_AT_ONCE.contains(&key.as_str()) == at_once).collect()
+}
+
+/// How often it looks whether it is time.
+const LOOK: Duration = Duration::from_hours(1);
+/// Names the daily cleaning among the turns that processes take.
+const TURN: &str = "cleaned_at";
+
+/// Deletes once a day what is older than `database.retention_days`, for as long as the daemon runs.
+pub async fn retain(app: &App, mut config: watch::Receiver<Arc<Config>>, store: &Store) {
+    loop {
+        let wanted = config.borrow_and_update().database.clone();
+        if let Some(days) = i64::try_from(wanted.retention_days).ok().filter(|days| *days > 0)
+            && let Err(error) = retain_once(app, store, days, wanted.retention_archive).await
+        {
+            tracing::warn!(error = crate::chain(&error), "old runs could not be deleted");
+        }
+        tokio::select! {
+            Ok(()) = config.changed() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn retain_once(app: &App, store: &Store, days: i64, archives: bool) -> anyhow::Result<()> {
+    let now = app.now();
+    let Some(before) = TimeDelta::try_days(days).and_then(|kept| now.checked_sub_signed(kept)) else { return Ok(()) };
+    if !store.take_turn(TURN, now, TimeDelta::days(1)).await? {
+        return Ok(());
+    }
+    let request =
+        CleanRequest { before, tables: Vec::new(), dag_ids: Vec::new(), batch: 50, actor: "retention".to_owned() };
+    let mut archive = archives.then(|| FolderArchive::new(&app.home.archive_folder(), now));
+    let report = clean(store, &request, archive.as_mut(), Some(&app.logs()), now).await?;
+    tracing::info!(runs = report.runs.len(), rows = report.total(), days, "deleted what is older than retention_days");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_that_applies_at_once_exists() {
+        let entries = Config::default().entries();
+        for key in APPLIED_AT_ONCE {
+            assert!(entries.iter().any(|(known, _)| known == key), "{key}");
+        }
+    }
+
+    #[test]
+    fn another_password_is_another_address() {
+        let with = |password: &str| {
+            let mut config = Config::default();
+            config.database.url = format!("postgres://me:{password}@db/x");
+            config.core.parallelism = password.len();
+            config
+        };
+        let (old, new) = (with("one"), with("three"));
+        assert_eq!(changed(&old, &new, false), ["database.url"]);
+        assert_eq!(changed(&old, &new, true), ["core.parallelism"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! The metadata database: what is old, moving house, statements by hand.
+
+use std::fs;
+
+use millrace_testkit::{Postgres, wait_until_blocking};
+use serde_json::{Value, json};
+
+use super::pools::sqlite;
+use crate::home_with_hello;
+use crate::support::{PATIENCE, TestHome};
+
+fn rows(report: &Value, table: &str) -> u64 {
+    let found = report.as_array().unwrap().iter().find(|row| row["table"] == table);
+    found.map_or(0, |row| row["rows"].as_u64().unwrap())
+}
+
+/// Four runs of `hello`, all ended.
+fn home_with_runs() -> TestHome {
+    let home = home_with_hello();
+    for day in 1..5 {
+        let date = format!("2024-01-0{day}");
+        home.ok(&["tasks", "run", "hello", "hello", &date]);
+    }
+    home
+}
+
+fn run_folders(home: &TestHome) -> usize {
+    fs::read_dir(home.file("logs/dag_id=hello")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn clean_archives_and_deletes_what_is_old() {
+    let home = home_with_runs();
+    assert_eq!(run_folders(&home), 4);
+    let dry = home.json(&["db", "clean", "--before", "2999-01-01", "--dry-run"]);
+    assert_eq!(rows(&dry, "dag_run"), 3, "the newest stays: {dry}");
+    let nothing = home.ok(&["db", "clean", "--keep", "30d", "--yes"]);
+    assert!(nothing.stderr.contains("nothing is older than"), "{}", nothing.stderr);
+    home.run(&["db", "clean", "--before", "2999-01-01"]).exits(1);
+    assert_eq!(home.json(&["dags", "list-runs", "hello"]).as_array().unwrap().len(), 4, "it asks first");
+    home.run(&["db", "clean"]).exits(2);
+    home.run(&["db", "clean", "--keep", "soon", "-y"]).exits(2);
+    home.run(&["db", "clean", "--before", "2999-01-01", "--tables", "user", "-y"]).exits(1);
+
+    let output = home.ok(&[
+        "db",
+        "clean",
+        "--before",
+        "2999-01-01",
+        "--tables",
+        "dag_run",
+        "--batch-size",
+        "2",
+        "-y",
+        "-o",
+        "json",
+    ]);
+    let report = output.json();
+    assert_eq!(
+        (rows(&report, "dag_run"), rows(&report, "task_instance"), rows(&report, "task_try")),
+        (3, 6, 3),
+        "{report}"
+    );
+    assert_eq!(home.json(&["dags", "list-runs", "hello"]).as_array().unwrap().len(), 1);
+    assert_eq!(run_folders(&home), 1, "the logs went too");
+    let folder = fs::read_dir(home.file("archive")).unwrap().next().unwrap().unwrap().path();
+    assert!(output.stderr.contains(folder.to_str().unwrap()), "{}", output.stderr);
+    let archived = fs::read_to_string(folder.join("dag_run.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(archived.lines().next().unwrap()).unwrap();
+    assert_eq!((archived.lines().count(), &first["dag_id"], &first["state"]), (3, &json!("hello"), &json!("success")));
+    assert_eq!(fs::read_to_string(folder.join("task_instance.jsonl")).unwrap().lines().count(), 6);
+}
+
+#[test]
+fn the_scheduler_deletes_daily_what_is_older_than_the_setting() {
+    let mut home = home_with_runs();
+    sqlite(&home, "UPDATE dag_run SET end_date = end_date - 3 * CAST(86400000000 AS BIGINT)");
+    home.set("MILLRACE__DATABASE__RETENTION_DAYS", "2");
+    let _scheduler = home.scheduler();
+    let left = || home.json(&["dags", "list-runs", "hello"]).as_array().unwrap().len();
+    wait_until_blocking("old runs are deleted", PATIENCE, || left() == 1 && run_folders(&home) == 1).unwrap();
+    assert!(home.file("archive").is_dir());
+}
+
+#[test]
+fn everything_moves_to_postgres_and_back() {
+    let mut home = home_with_runs();
+    home.ok(&["connections", "add", "shop", "--conn-uri", "mysql://me:correct-horse@db.example/shop"]);
+    home.ok(&["pools", "set", "etl", "3"]);
+    let shown = |home: &TestHome| {
+        [&["dags", "list-runs", "hello"][..], &["pools", "list"], &["connections", "list"], &["dags", "list"]]
+            .map(|command| home.json(command))
+    };
+    let before = shown(&home);
+    let file = home.file("export.jsonl");
+    let file = file.to_str().unwrap();
+    let output = home.ok(&["db", "export", file]);
+    assert!(output.stderr.contains("encryption_key"), "{}", output.stderr);
+    home.run(&["db", "export", file]).exits(1);
+    assert!(!fs::read_to_string(file).unwrap().contains("correct-horse"), "secrets stay sealed");
+    let full = home.run(&["db", "import", file]).exits(1);
+    assert!(full.stderr.contains("the database is not empty"), "{}", full.stderr);
+
+    let database = Postgres::shared().unwrap().create_database().unwrap();
+    home.set("MILLRACE__DATABASE__URL", database.url());
+    home.ok(&["db", "migrate"]);
+    home.ok(&["db", "import", file]);
+    assert_eq!(shown(&home), before);
+    let secret = home.ok(&["connections", "export", "-", "--with-secrets"]).json();
+    assert_eq!(secret["shop"]["password"], "correct-horse");
+    home.ok(&["tasks", "run", "hello", "hello", "2024-01-07"]);
+
+    let text = home.ok(&["db", "export", "-"]).stdout;
+    let other = TestHome::new();
+    fs::copy(home.file("encryption_key"), other.file("encryption_key")).unwrap();
+    other.ok(&["db", "migrate"]);
+    other.run_with_input(&["db", "import", "-"], &text).exits(0);
+    assert_eq!(other.json(&["pools", "list"]), before[1]);
+    other.run_with_input(&["db", "import", "-"], "{}\n").exits(1);
+}
+
+#[test]
+fn the_statements_of_all_migrations_can_be_read() {
+    let home = TestHome::new();
+    let sql = home.ok(&["db", "migrate", "--show-sql"]).stdout;
+    assert!(sql.contains("-- m0001_dags_and_runs") && sql.contains("CREATE TABLE dag_run"), "{sql}");
+    assert!(!home.file("millrace.db").exists());
+    home.ok(&["db", "migrate"]);
+    let names = home.json(&["db", "check-migrations"]);
+    for migration in names.as_array().unwrap() {
+        let name = migration["name"].as_str().unwrap();
+        assert!(sql.contains(&format!("-- {name}: ")), "{name} is missing");
+    }
+}

@@ -1,0 +1,97 @@
+//! Reading the configuration again, and stopping in order.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use millrace_testkit::wait_until_blocking;
+use serde_json::json;
+
+use crate::support::{PATIENCE, TestHome};
+
+#[test]
+fn a_reload_applies_what_it_can_and_names_the_rest() {
+    let home = TestHome::new();
+    let (begun, gate) = (home.file("begun"), home.file("gate"));
+    home.write_dag(
+        "three.yaml",
+        &format!(
+            "schedule: none\ntasks:\n{}",
+            ["a", "b", "c"]
+                .map(|name| format!(
+                    "  {name}:\n    operator: bash\n    bash_command: echo x >> {}; while [ ! -e {} ]; do sleep 0.05; done\n",
+                    begun.display(),
+                    gate.display()
+                ))
+                .join("")
+        ),
+    );
+    fs::write(home.file("millrace.toml"), "[core]\nparallelism = 1\n").unwrap();
+    let mut scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "three"]);
+    home.ok(&["dags", "trigger", "three", "--run-id", "r"]);
+    let count = || fs::read_to_string(&begun).unwrap_or_default().lines().count();
+    wait_until_blocking("one task has begun", PATIENCE, || count() == 1).unwrap();
+    let waits = home.json(&["tasks", "explain", "three", "c", "r"]);
+    assert_eq!(waits["answer"], "1 of 1 worker slots are in use", "{waits}");
+
+    let changed =
+        "[core]\nparallelism = 2\ndag_dir_list_interval = 7\n[logs]\nlevel = \"debug\"\n[server]\nport = 9999\n";
+    fs::write(home.file("millrace.toml"), changed).unwrap();
+    let output = home.ok(&["config", "reload", "-o", "json"]);
+    let answer = &output.json()[0];
+    assert_eq!(answer["applied"], json!(["core.dag_dir_list_interval", "core.parallelism", "logs.level"]), "{answer}");
+    assert_eq!(answer["needs_restart"], json!(["server.port"]));
+    assert!(output.stderr.contains("needs a restart"), "{}", output.stderr);
+    wait_until_blocking("a second task has begun", PATIENCE, || count() == 2).unwrap();
+    let again = home.json(&["config", "reload"]);
+    assert_eq!((&again[0]["applied"], &again[0]["needs_restart"]), (&json!([]), &json!(["server.port"])));
+
+    // A mistake changes nothing, and ends nothing.
+    fs::write(home.file("millrace.toml"), "[core]\nparalelism = 3\n").unwrap();
+    home.run(&["config", "reload"]).exits(2);
+    home.run(&["config", "lint"]).exits(2);
+    let hangup = Command::new("kill").args(["-HUP", &scheduler.pid().to_string()]).status().unwrap();
+    assert!(hangup.success());
+    let line = scheduler.wait_for_line("the configuration has a mistake", PATIENCE).unwrap();
+    assert!(line.contains("did you mean 'parallelism'"), "{line}");
+    fs::write(home.file("millrace.toml"), "").unwrap();
+    home.ok(&["config", "lint"]);
+    fs::write(&gate, "").unwrap();
+    wait_until_blocking("the run ends", PATIENCE, || home.ok(&["dags", "state", "three", "r"]).stdout == "success\n")
+        .unwrap();
+    scheduler.terminate(Duration::from_secs(10)).unwrap();
+    let nobody = home.run(&["config", "reload"]).exits(1);
+    assert!(nobody.stderr.contains("no scheduler runs on this machine"), "{}", nobody.stderr);
+}
+
+#[test]
+fn a_stop_waits_for_what_runs_as_long_as_it_is_told() {
+    let mut home = TestHome::new();
+    let (begun, gate) = (home.file("begun"), home.file("gate"));
+    home.write_dag(
+        "slow.yaml",
+        &format!(
+            "schedule: none\ntasks:\n  a:\n    operator: bash\n    bash_command: touch {}; while [ ! -e {} ]; do sleep 0.05; done\n  b: {{operator: bash, bash_command: 'true', depends_on: [a]}}\n",
+            begun.display(),
+            gate.display()
+        ),
+    );
+    home.set("MILLRACE__SCHEDULER__DRAIN_TIMEOUT", "600");
+    let mut scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "slow"]);
+    home.ok(&["dags", "trigger", "slow", "--run-id", "r"]);
+    wait_until_blocking("the task has begun", PATIENCE, || begun.exists()).unwrap();
+    let stop = Command::new("kill").args(["-TERM", &scheduler.pid().to_string()]).status().unwrap();
+    assert!(stop.success());
+    scheduler.wait_for_line("stopping: nothing new starts", PATIENCE).unwrap();
+    assert_eq!(home.task_states("slow", "r")["a"], "running", "it is waited for");
+    fs::write(&gate, "").unwrap();
+    wait_until_blocking("the scheduler ends", PATIENCE, || {
+        !home.ok(&["jobs", "list", "--all"]).stdout.contains("running")
+    })
+    .unwrap();
+    let states = home.task_states("slow", "r");
+    assert_eq!(states["a"], "success", "its result was kept");
+    assert_ne!(states["b"], "success", "nothing new was started");
+}
