@@ -8,6 +8,7 @@ mod support;
 mod cli {
     mod changes;
     mod daemon;
+    mod dag_test;
     mod dags;
     mod database;
     mod doctor;

@@ -17,7 +17,7 @@ pub use changes::{
     RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
 };
 pub use db::{CleanArgs, DbCommand};
-pub use doctor::DoctorArgs;
+pub use doctor::{DagTestArgs, DoctorArgs};
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
 
 /// Moves production tables into a warehouse, every night, and is honest about every row.
@@ -225,6 +225,8 @@ pub enum DagsCommand {
     },
     /// List DAG files that could not be read, and why
     ListImportErrors,
+    /// Run a whole DAG for a date, now, in this process; nothing is recorded
+    Test(DagTestArgs),
     /// Why is it not running? The first unmet condition, or when it starts
     Explain {
         dag_id: String,

@@ -5,6 +5,7 @@ pub mod assets;
 pub mod attempt;
 pub mod changes;
 pub mod connections;
+pub mod dag_test;
 pub mod dags;
 pub mod db;
 pub mod doctor;

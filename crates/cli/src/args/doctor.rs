@@ -1,4 +1,4 @@
-//! `millrace doctor`
+//! `millrace doctor` and `millrace dags test`
 
 use clap::Args;
 
@@ -13,4 +13,14 @@ pub struct DoctorArgs {
     /// Show only what is not fine
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DagTestArgs {
+    pub dag_id: String,
+    /// A date or an instant [default: now]
+    pub date: Option<String>,
+    /// Parameters of the run, a JSON object
+    #[arg(short, long, value_name = "JSON")]
+    pub conf: Option<String>,
 }

@@ -14,15 +14,21 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::DagsCommand;
-use crate::commands::{changes, explain, runs};
+use crate::commands::{changes, dag_test, explain, runs};
 use crate::dag_files;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
 use crate::output::{Format, notice, print_list, print_one, print_text};
 
 pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
+    // A test makes no database.
+    let command = match command {
+        DagsCommand::Test(args) => return Box::pin(dag_test::run(app, args)).await,
+        other => other,
+    };
     let store = app.store().await?;
     match command {
+        DagsCommand::Test(_) => Ok(()),
         DagsCommand::List => list(app, &store).await,
         DagsCommand::Show { dag_id } => show(app, &lookup::dag(app, &store, &dag_id).await?),
         DagsCommand::Trigger(args) => runs::trigger(app, &store, args).await,
