@@ -36,6 +36,7 @@ migrations! {
     m0004_time,
     m0005_dependencies,
     m0006_mapping,
+    m0007_execution,
     m0008_state_changes,
     m0009_assets,
     m0010_speed,

@@ -157,8 +157,22 @@ pub enum TryOutcome {
     Cancelled {
         reason: String,
     },
+    /// What it waits for is not there yet. The slot is given back, and the same try looks again at `until`.
+    PutOff {
+        until: DateTime<Utc>,
+        reason: String,
+    },
     /// The work's holder died (its daemon was killed); costs none of the task's retries.
     LostWorker,
+}
+
+/// A try that looked for something, did not find it, and looks again later without holding a slot in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutOffs {
+    /// When the try started for the first time.
+    pub first_start: DateTime<Utc>,
+    /// How often it was put off.
+    pub count: u32,
 }
 
 /// A finished try, on its way from the executor to the store.
@@ -207,10 +221,10 @@ impl Completion {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finish {
     pub completion: Completion,
-    /// success, skipped, failed, up_for_retry, none (cleared while it ran).
+    /// success, skipped, failed, up_for_retry, up_for_reschedule, none (cleared while it ran).
     pub to: TaskState,
     pub reason: Option<String>,
-    /// Set with `up_for_retry`.
+    /// Set with `up_for_retry` and `up_for_reschedule`.
     pub next_try_at: Option<DateTime<Utc>>,
     /// False for a lost worker: the try keeps its number and its log, and one more is allowed.
     pub counts_try: bool,
@@ -345,6 +359,8 @@ pub struct Assignment {
     /// How often the instance was cleared. Together with run, task and map index it names one piece of outside work: a
     /// retry of the same generation must not repeat an effect, a new generation does what its method says.
     pub generation: u32,
+    /// Set when this try was put off before.
+    pub put_offs: Option<PutOffs>,
 }
 
 impl Assignment {

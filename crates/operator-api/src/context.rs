@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use millrace_model::change::RunFacts;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::ledger::{Checkpoint, LedgerEntry};
+use millrace_model::state::{RunState, TaskState};
 use serde_json::Value;
 
 use crate::error::PortError;
@@ -98,6 +99,41 @@ pub trait Results: Send + Sync {
     fn pull<'a>(&'a self, task_id: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Value>, PortError>>;
 }
 
+/// A run of some DAG, and its tasks that were asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenRun {
+    pub run_id: String,
+    pub state: RunState,
+    /// For each task asked about, the states of its instances (none: the run has no such task).
+    pub tasks: Vec<Vec<TaskState>>,
+}
+
+/// Sees how runs, of other DAGs too, are getting on.
+pub trait Runs: Send + Sync {
+    /// The DAG's run at a logical date; `None` when there is none.
+    fn at<'a>(
+        &'a self,
+        dag_id: &'a str,
+        logical_date: DateTime<Utc>,
+        task_ids: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<SeenRun>, PortError>>;
+}
+
+/// There is nothing to see: for running without a metadata database.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoRuns;
+
+impl Runs for NoRuns {
+    fn at<'a>(
+        &'a self,
+        _: &'a str,
+        _: DateTime<Utc>,
+        _: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<SeenRun>, PortError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
 pub trait Clock: Send + Sync {
     fn now(&self) -> DateTime<Utc>;
 }
@@ -109,11 +145,16 @@ pub struct TaskContext {
     pub run: Arc<RunFacts>,
     /// 1 for the first try.
     pub try_number: u32,
+    /// When this try first started: earlier than now if it was put off with [`TaskError::NotYet`](crate::TaskError).
+    pub first_start: DateTime<Utc>,
+    /// How often it was put off.
+    pub put_offs: u32,
     pub ports: Arc<dyn Ports>,
     pub reporter: Arc<dyn Reporter>,
     pub journal: Arc<dyn StatementJournal>,
     pub cancel: Arc<dyn CancelSignal>,
     pub results: Arc<dyn Results>,
+    pub runs: Arc<dyn Runs>,
     pub clock: Arc<dyn Clock>,
     /// `DAG_ID`, `TASK_ID`, `RUN_ID`, `LOGICAL_DATE`, …: for processes that a task starts.
     pub environment: Vec<(String, String)>,

@@ -1,5 +1,6 @@
 //! How a task ends, and what can go wrong at a port.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 /// A task that ended well.
@@ -30,6 +31,9 @@ pub enum TaskError {
     /// The stop was asked for from outside.
     #[error("cancelled: {0}")]
     Cancelled(String),
+    /// What it waits for is not there yet: the slot is given back, and the same try looks again at `until`.
+    #[error("{reason}")]
+    NotYet { until: DateTime<Utc>, reason: String },
 }
 
 /// What kind of failure a port saw: decides whether a retry may help, and lets an operator tell "missing" from "broken".

@@ -24,6 +24,11 @@ mod summary_check;
 mod summary_table;
 mod upload;
 mod upsert;
+mod wait_for_file;
+mod wait_for_key;
+mod wait_for_sql;
+mod wait_for_task;
+mod wait_for_time;
 
 use millrace_operator_api::OperatorEntry;
 use millrace_operator_api::entry::Catalogue;
@@ -42,6 +47,11 @@ pub static ALL: &[OperatorEntry] = &[
     summary_table::ENTRY,
     upload::ENTRY,
     upsert::ENTRY,
+    wait_for_file::ENTRY,
+    wait_for_key::ENTRY,
+    wait_for_sql::ENTRY,
+    wait_for_task::ENTRY,
+    wait_for_time::ENTRY,
 ];
 
 /// What the reader of DAG files and the worker are given.

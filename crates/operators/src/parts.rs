@@ -13,4 +13,5 @@ pub mod parameter;
 pub mod publishing;
 pub mod report;
 pub mod script;
+pub mod sensor;
 pub mod table_name;

@@ -48,7 +48,10 @@ impl Turn<'_> {
         run.take_ready(place);
         let instance = &mut run.instances[place];
         let from = instance.state;
-        instance.try_number += 1;
+        // One that was put off goes on where it was.
+        if instance.put_offs.is_none() {
+            instance.try_number += 1;
+        }
         instance.token = Some(token.clone());
         instance.next_try_at = None;
         instance.stopping = None;
@@ -71,6 +74,7 @@ impl Turn<'_> {
             try_number: instance.try_number,
             max_tries: instance.max_tries,
             generation: instance.generation,
+            put_offs: instance.put_offs,
         });
         self.view.set_state(key, place, TaskState::Running);
     }

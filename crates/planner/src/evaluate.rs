@@ -45,7 +45,7 @@ impl Turn<'_> {
         let view = &run.instances[instance];
         let may_begin = match view.state {
             TaskState::None | TaskState::Scheduled => true,
-            TaskState::UpForRetry => view.next_try_at.is_none_or(|at| at < self.now),
+            TaskState::UpForRetry | TaskState::UpForReschedule => view.next_try_at.is_none_or(|at| at < self.now),
             _ => false,
         };
         if !may_begin {

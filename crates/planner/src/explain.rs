@@ -74,7 +74,17 @@ fn explain_place(
     }
     let mut conditions = vec![pause(view, run), run_start(view, run, now)];
     if let Some(at) = instance.next_try_at {
-        let wait = format!("try {} may start after {}", instance.try_number + 1, format_utc_micros(at));
+        let at_text = format_utc_micros(at);
+        let wait = match instance.put_offs {
+            Some(put_offs) => {
+                let times = if put_offs.count == 1 { "once".to_owned() } else { format!("{} times", put_offs.count) };
+                let since = format_utc_micros(put_offs.first_start);
+                format!(
+                    "what it waits for was not there: it has looked {times} since {since} and looks again after {at_text}"
+                )
+            }
+            None => format!("try {} may start after {at_text}", instance.try_number + 1),
+        };
         conditions.push(Condition::at(at, at < now, wait));
     }
     conditions.push(dependencies(run, task));

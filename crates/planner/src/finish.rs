@@ -1,11 +1,11 @@
 //! From how a try ended to the state of its task instance.
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{Completion, Finish, TryOutcome};
+use millrace_model::change::{Completion, Finish, PutOffs, TryOutcome};
 use millrace_model::state::TaskState;
 
 use crate::backoff::FailedTry;
-use crate::run::RunView;
+use crate::run::{InstanceView, RunView};
 use crate::turn::Turn;
 
 /// The reason of a [`TryOutcome::Cancelled`] with which the scheduler stops tries because it is itself stopping. Such a
@@ -27,7 +27,11 @@ impl Verdict {
         Self { to, reason, next_try_at: None, counts_try: true }
     }
 
-    fn again(reason: &str) -> Self {
+    /// A try that cost nothing is given again; one that was put off before goes on with its own timeout.
+    fn again(instance: &InstanceView, reason: &str) -> Self {
+        if instance.put_offs.is_some() {
+            return Self::end(TaskState::UpForReschedule, Some(reason.to_owned()));
+        }
         Self { to: TaskState::UpForRetry, reason: Some(reason.to_owned()), next_try_at: None, counts_try: false }
     }
 }
@@ -47,6 +51,12 @@ fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
     }
     match &completion.outcome {
         TryOutcome::Success => Verdict::end(TaskState::Success, None),
+        TryOutcome::PutOff { until, reason } => Verdict {
+            to: TaskState::UpForReschedule,
+            reason: Some(reason.clone()),
+            next_try_at: Some(*until),
+            counts_try: true,
+        },
         TryOutcome::Skipped { reason } => Verdict::end(TaskState::Skipped, Some(reason.clone())),
         TryOutcome::Failed { reason, retry: true } if completion.try_number <= instance.max_tries => Verdict {
             to: TaskState::UpForRetry,
@@ -55,9 +65,9 @@ fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
             counts_try: true,
         },
         TryOutcome::Failed { reason, .. } => Verdict::end(TaskState::Failed, Some(reason.clone())),
-        TryOutcome::Cancelled { reason } if reason == SHUTDOWN_REASON => Verdict::again(SHUTDOWN_REASON),
+        TryOutcome::Cancelled { reason } if reason == SHUTDOWN_REASON => Verdict::again(instance, SHUTDOWN_REASON),
         TryOutcome::Cancelled { reason } => Verdict::end(TaskState::Failed, Some(reason.clone())),
-        TryOutcome::LostWorker if instance.lost_workers < MAX_LOST_WORKERS => Verdict::again("lost_worker"),
+        TryOutcome::LostWorker if instance.lost_workers < MAX_LOST_WORKERS => Verdict::again(instance, "lost_worker"),
         TryOutcome::LostWorker => Verdict::end(TaskState::Failed, Some("lost_worker".to_owned())),
     }
 }
@@ -105,8 +115,13 @@ impl Turn<'_> {
             instance.next_try_at = verdict.next_try_at;
             if !verdict.counts_try {
                 instance.max_tries += 1;
-                instance.lost_workers += u32::from(completion.outcome == TryOutcome::LostWorker);
             }
+            instance.lost_workers += u32::from(completion.outcome == TryOutcome::LostWorker);
+            instance.put_offs = (verdict.to == TaskState::UpForReschedule).then(|| {
+                let first = PutOffs { first_start: completion.started_at, count: 0 };
+                let before = instance.put_offs.unwrap_or(first);
+                PutOffs { count: before.count + 1, ..before }
+            });
             match verdict.next_try_at {
                 Some(at) => {
                     self.view.retries.insert((at, completion.instance));

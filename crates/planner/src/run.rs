@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{InstanceKey, NewInstance, RunFacts, RunKey};
+use millrace_model::change::{InstanceKey, NewInstance, PutOffs, RunFacts, RunKey};
 use millrace_model::dag::Task;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, TaskState};
@@ -49,8 +49,10 @@ pub struct InstanceSnapshot {
     pub pool: String,
     pub pool_slots: u32,
     pub priority_weight: i32,
-    /// Set while `up_for_retry`.
+    /// Set while `up_for_retry` and `up_for_reschedule`.
     pub next_try_at: Option<DateTime<Utc>>,
+    /// Set when the latest try was put off and goes on.
+    pub put_offs: Option<PutOffs>,
     /// Of the lease, while a worker holds it.
     pub token: Option<String>,
 }
@@ -71,6 +73,7 @@ impl InstanceSnapshot {
             pool_slots: new.pool_slots,
             priority_weight: new.priority_weight,
             next_try_at: None,
+            put_offs: None,
             token: None,
         }
     }
@@ -91,6 +94,7 @@ pub(crate) struct InstanceView {
     pub key_error: Option<String>,
     pub priority_weight: i32,
     pub next_try_at: Option<DateTime<Utc>>,
+    pub put_offs: Option<PutOffs>,
     pub token: Option<String>,
     /// Its try was asked to stop: the state that it gets unless it succeeds all the same, and why.
     pub stopping: Option<(TaskState, String)>,
@@ -271,6 +275,7 @@ impl RunView {
             pool_slots: view.lane.slots,
             priority_weight: view.priority_weight,
             next_try_at: view.next_try_at,
+            put_offs: view.put_offs,
             token: view.token.clone(),
         };
         let length = |((task, map_index), length): (&(usize, i32), &Option<u32>)| ResultLength {
@@ -345,6 +350,7 @@ impl InstanceView {
             key_error,
             priority_weight: snapshot.priority_weight,
             next_try_at: snapshot.next_try_at,
+            put_offs: snapshot.put_offs,
             token: snapshot.token,
             stopping: None,
             is_ready: false,

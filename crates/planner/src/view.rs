@@ -156,7 +156,7 @@ impl View {
                 *self.used.entry(instance.lane.pool.clone()).or_default() += i64::from(instance.lane.slots);
                 self.lines.occupy(&run.dag_id, &instance.lane, true);
             }
-            if instance.state == TaskState::UpForRetry
+            if matches!(instance.state, TaskState::UpForRetry | TaskState::UpForReschedule)
                 && let Some(at) = instance.next_try_at
             {
                 self.retries.insert((at, instance.key));

@@ -181,6 +181,7 @@ fn instance(row: &InstanceRow) -> InstanceSnapshot {
         pool_slots: row.pool_slots,
         priority_weight: row.priority_weight,
         next_try_at: row.next_try_at,
+        put_offs: row.put_offs,
         token: row.lease.as_ref().map(|lease| lease.token.clone()),
     }
 }

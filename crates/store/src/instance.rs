@@ -1,7 +1,7 @@
 //! Task instances, as everybody reads them.
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{InstanceKey, RunKey};
+use millrace_model::change::{InstanceKey, PutOffs, RunKey};
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::state::TaskState;
 
@@ -41,8 +41,10 @@ pub struct InstanceRow {
     /// Of the latest try.
     pub start_date: Option<DateTime<Utc>>,
     pub end_date: Option<DateTime<Utc>>,
-    /// Set while `up_for_retry`.
+    /// Set while `up_for_retry` and `up_for_reschedule`.
     pub next_try_at: Option<DateTime<Utc>>,
+    /// Set when the latest try was put off and goes on.
+    pub put_offs: Option<PutOffs>,
     pub lease: Option<Lease>,
 }
 
@@ -82,6 +84,10 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
         start_date: row.opt_instant("start_date")?,
         end_date: row.opt_instant("end_date")?,
         next_try_at: row.opt_instant("next_try_at")?,
+        put_offs: match row.opt_instant("first_start")? {
+            Some(first_start) => Some(PutOffs { first_start, count: row.count("put_offs")? }),
+            None => None,
+        },
         lease,
     })
 }

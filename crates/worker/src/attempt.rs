@@ -4,8 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
-use millrace_model::change::{Assignment, Completion, TryOutcome};
+use millrace_model::change::{Assignment, Completion, PutOffs, TryOutcome};
+use millrace_model::instant::format_utc_micros;
 use millrace_operator_api::context::{CancelSignal, LogLevel, Reporter};
 use millrace_operator_api::{Operator, Outcome, TaskContext, TaskError, WorkId};
 use millrace_settings::Masker;
@@ -32,7 +34,8 @@ impl Ending {
 
 /// Runs a claimed try to its end. Never panics and never returns early: the completion always comes.
 pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: AttemptIo) -> Completion {
-    let started_at = equipment.clock.now();
+    let began = equipment.clock.now();
+    let started_at = assignment.put_offs.map_or(began, |put_offs| put_offs.first_start);
     let masker = equipment.masker.clone();
     let report =
         Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading(&assignment), move |text| {
@@ -41,14 +44,14 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
     let mut rendered = None;
     let ending = match prepare(&equipment, &assignment, &mut rendered).await {
         Ok(operator) => {
-            let context = context(&equipment, &assignment, &io, report.clone());
+            let context = context(&equipment, &assignment, &io, report.clone(), started_at);
             let timeout = assignment.task().execution_timeout.map(|span| span.as_std());
             work(operator, &context, &io.cancel, timeout, equipment.cancel_grace).await
         }
         Err(error) => Ending::failed("parameters", error.to_string(), false),
     };
     let ended_at = equipment.clock.now();
-    write_ending(&report, &ending, (ended_at - started_at).to_std().unwrap_or_default());
+    write_ending(&report, &ending, (ended_at - began).to_std().unwrap_or_default());
     Completion {
         instance: assignment.instance,
         try_number: assignment.try_number,
@@ -63,6 +66,22 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
             .unwrap_or_default(),
         ledger: report.take_ledger(),
         rendered,
+    }
+}
+
+/// As [`run_attempt`], and where the try is put off, waits here and looks again: for whoever runs one task by hand.
+pub async fn run_until_ended(equipment: Arc<Equipment>, mut assignment: Assignment, io: AttemptIo) -> Completion {
+    loop {
+        let completion = run_attempt(equipment.clone(), assignment.clone(), io.clone()).await;
+        let TryOutcome::PutOff { until, .. } = completion.outcome else { return completion };
+        let wait = (until - equipment.clock.now()).to_std().unwrap_or_default();
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            // The next look ends at once, as cancelled.
+            _ = io.cancel.cancelled() => {}
+        }
+        let count = assignment.put_offs.map_or(0, |before| before.count) + 1;
+        assignment.put_offs = Some(PutOffs { first_start: completion.started_at, count });
     }
 }
 
@@ -103,7 +122,13 @@ async fn prepare(
     parameters::operator(equipment, &assignment.task().operator, rendered)
 }
 
-fn context(equipment: &Equipment, assignment: &Assignment, io: &AttemptIo, report: Arc<AttemptReport>) -> TaskContext {
+fn context(
+    equipment: &Equipment,
+    assignment: &Assignment,
+    io: &AttemptIo,
+    report: Arc<AttemptReport>,
+    first_start: DateTime<Utc>,
+) -> TaskContext {
     TaskContext {
         work: WorkId {
             dag_id: assignment.dag.dag_id.clone(),
@@ -115,11 +140,14 @@ fn context(equipment: &Equipment, assignment: &Assignment, io: &AttemptIo, repor
         },
         run: assignment.run.clone(),
         try_number: assignment.try_number,
+        first_start,
+        put_offs: assignment.put_offs.map_or(0, |put_offs| put_offs.count),
         ports: equipment.ports.clone(),
         reporter: report,
         journal: io.journal.clone(),
         cancel: Arc::new(io.cancel.clone()),
         results: io.results.clone(),
+        runs: io.runs.clone(),
         clock: equipment.clock.clone(),
         environment: environment::variables(assignment),
     }
@@ -176,6 +204,9 @@ fn ending(result: std::thread::Result<Result<Outcome, TaskError>>, stop: Option<
         (Ok(Err(TaskError::Skip(text))), None) => {
             Ending { outcome: TryOutcome::Skipped { reason: text.clone() }, error: None, result: None }
         }
+        (Ok(Err(TaskError::NotYet { until, reason })), None) => {
+            Ending { outcome: TryOutcome::PutOff { until, reason }, error: None, result: None }
+        }
         (Ok(Err(TaskError::Cancelled(text))), None) => {
             Ending { outcome: TryOutcome::Cancelled { reason: text.clone() }, error: Some(text), result: None }
         }
@@ -197,6 +228,9 @@ fn write_ending(report: &AttemptReport, ending: &Ending, took: Duration) {
         TryOutcome::Success if report.has_lines() => report.log(LogLevel::Info, &format!("success after {took}")),
         TryOutcome::Success => {}
         TryOutcome::Skipped { reason } => report.log(LogLevel::Info, &format!("skipped after {took}: {reason}")),
+        TryOutcome::PutOff { until, reason } => {
+            report.log(LogLevel::Info, &format!("{reason}; looking again after {}", format_utc_micros(*until)));
+        }
         _ => {
             report.log(LogLevel::Error, ending.error.as_deref().unwrap_or("failed"));
             report.log(LogLevel::Info, &format!("failed after {took}"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use millrace_model::change::Assignment;
-use millrace_operator_api::context::{Clock, Results, StatementJournal};
+use millrace_operator_api::context::{Clock, Results, Runs, StatementJournal};
 use millrace_operator_api::entry::{Catalogue, OperatorEntry, find};
 use millrace_operator_api::ports::Ports;
 use millrace_settings::Masker;
@@ -36,10 +36,12 @@ pub struct Equipment {
 }
 
 /// What belongs to one try.
+#[derive(Clone)]
 pub struct AttemptIo {
     pub log: Arc<dyn LogSink>,
     pub journal: Arc<dyn StatementJournal>,
     pub results: Arc<dyn Results>,
+    pub runs: Arc<dyn Runs>,
     pub cancel: Cancel,
 }
 

@@ -15,6 +15,7 @@ use crate::cancel::Cancel;
 use crate::equipment::{AttemptIo, Equipment};
 use crate::journal::{StoreJournal, StoreResults};
 use crate::report::AttemptLog;
+use crate::runs::StoreRuns;
 
 pub struct LocalExecutorOptions {
     pub equipment: Arc<Equipment>,
@@ -98,6 +99,7 @@ impl Shared {
                 generation: assignment.generation,
             }),
             results: Arc::new(StoreResults { store: options.store.clone(), run: assignment.run.run_key }),
+            runs: Arc::new(StoreRuns { store: options.store.clone() }),
             cancel,
         }
     }

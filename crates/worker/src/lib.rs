@@ -17,11 +17,13 @@ mod executor;
 mod journal;
 mod parameters;
 mod report;
+mod runs;
 
-pub use attempt::run_attempt;
+pub use attempt::{run_attempt, run_until_ended};
 pub use cancel::Cancel;
 pub use equipment::{AttemptIo, Equipment, LookupFactory, SystemClock};
 pub use executor::{LocalExecutor, LocalExecutorOptions};
 pub use journal::{MemoryJournal, NoResults, StoreJournal, StoreResults};
 pub use parameters::{ParameterError, render};
 pub use report::{AttemptLog, AttemptReport, LogSink};
+pub use runs::StoreRuns;

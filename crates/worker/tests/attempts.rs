@@ -13,12 +13,15 @@ use millrace_model::ids::RunId;
 use millrace_model::ledger::Checkpoint;
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::RunType;
+use millrace_operator_api::context::NoRuns;
 use millrace_operator_api::context::{CancelSignal, LogLevel};
 use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSource, Warehouse};
 use millrace_operator_api::{Operator, OperatorEntry, Outcome, PortError, PortErrorKind, TaskContext, TaskError};
 use millrace_settings::Masker;
 use millrace_template::{NoLookup, Template};
-use millrace_worker::{AttemptIo, Cancel, Equipment, LogSink, MemoryJournal, NoResults, SystemClock, run_attempt};
+use millrace_worker::{
+    AttemptIo, Cancel, Equipment, LogSink, MemoryJournal, NoResults, SystemClock, run_attempt, run_until_ended,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -41,6 +44,8 @@ impl Operator for Puppet {
                 "leak" => Ok(Outcome::with(json!({"next_page_token": "p2", "said": ["it is hunter22"]}))),
                 "retry" => Err(TaskError::Retry("the server is away, password hunter22".to_owned())),
                 "fail" => Err(TaskError::Fail("the SQL is wrong".to_owned())),
+                "wait" if context.put_offs == 2 => Ok(Outcome::with(json!(context.first_start))),
+                "wait" => Err(TaskError::NotYet { until: context.clock.now(), reason: "not there".to_owned() }),
                 "skip" => Err(TaskError::Skip("nothing to do".to_owned())),
                 "panic" => panic!("out of cheese"),
                 "hang" => std::future::pending().await,
@@ -139,10 +144,15 @@ fn assignment(parameters: Value, timeout: Option<&str>) -> Assignment {
         try_number: 1,
         max_tries: 1,
         generation: 0,
+        put_offs: None,
     }
 }
 
 async fn attempt(assignment: Assignment, cancel: Cancel) -> Tried {
+    tried(assignment, cancel, false).await
+}
+
+async fn tried(assignment: Assignment, cancel: Cancel, until_ended: bool) -> Tried {
     let masker = Masker::new();
     masker.add("hunter22");
     let mut equipment = Equipment::new(
@@ -159,9 +169,15 @@ async fn attempt(assignment: Assignment, cancel: Cancel) -> Tried {
         log: lines.clone(),
         journal: Arc::new(MemoryJournal::default()),
         results: Arc::new(NoResults),
+        runs: Arc::new(NoRuns),
         cancel,
     };
-    let completion = run_attempt(Arc::new(equipment), assignment, io).await;
+    let equipment = Arc::new(equipment);
+    let completion = if until_ended {
+        run_until_ended(equipment, assignment, io).await
+    } else {
+        run_attempt(equipment, assignment, io).await
+    };
     let lines = lines.0.lock().unwrap().clone();
     Tried { completion, lines }
 }
@@ -184,6 +200,21 @@ async fn success_brings_its_result_and_its_log() {
 async fn a_secret_in_a_result_is_not_stored() {
     let results = ending("leak").await.completion.results;
     assert_eq!(results, [("return_value".to_owned(), json!({"next_page_token": "p2", "said": ["it is ***"]}))]);
+}
+
+#[tokio::test]
+async fn a_wait_that_nobody_else_looks_after_is_waited_for_here() {
+    let tried = tried(assignment(json!({"ending": "wait"}), None), Cancel::new(), true).await;
+    assert_eq!(tried.completion.outcome, TryOutcome::Success);
+    assert_eq!(tried.completion.results, [("return_value".to_owned(), json!(tried.completion.started_at))]);
+    assert_eq!(tried.lines.iter().filter(|line| line.contains("not there; looking again")).count(), 2);
+}
+
+#[tokio::test]
+async fn a_put_off_try_is_no_error() {
+    let tried = ending("wait").await;
+    assert!(matches!(tried.completion.outcome, TryOutcome::PutOff { .. }));
+    assert_eq!(tried.completion.error, None);
 }
 
 #[tokio::test]

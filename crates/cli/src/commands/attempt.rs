@@ -16,10 +16,11 @@ use millrace_model::instant::{format_run_id_instant, format_utc_micros};
 use millrace_model::ledger::Checkpoint;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_model::trigger_rule::{Decision, UpstreamCounts};
-use millrace_operator_api::context::{LogLevel, Results, StatementJournal};
+use millrace_operator_api::context::{LogLevel, NoRuns, Results, Runs, StatementJournal};
 use millrace_store::{ClearRequest, DagRow, InstanceRow, NewJob, RunRow, Store};
 use millrace_worker::{
-    AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, StoreJournal, StoreResults, run_attempt,
+    AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, StoreJournal, StoreResults, StoreRuns,
+    run_until_ended,
 };
 use serde_json::{Map, Value};
 
@@ -89,6 +90,7 @@ fn unrecorded(dag: Arc<Dag>, task_id: &str, date: &str, conf: Map<String, Value>
         try_number: 1,
         max_tries,
         generation: 0,
+        put_offs: None,
     })
 }
 
@@ -97,6 +99,10 @@ pub async fn test(app: &App, dag_id: &str, task_id: &str, date: &str, params: Op
     let conf = conf_argument(params, "--task-params")?;
     let assignment = unrecorded(dag, task_id, date, conf)?;
     let store = app.store_read_only().await?;
+    let runs: Arc<dyn Runs> = match &store {
+        Some(store) => Arc::new(StoreRuns { store: store.clone() }),
+        None => Arc::new(NoRuns),
+    };
     let vault = app.vault_read_only(store)?;
     // Effects outside are real; a name of its own keeps them apart from those of recorded runs.
     let mut equipment = wiring::equipment(app, &vault, None, format!("test-{}", std::process::id()));
@@ -107,9 +113,10 @@ pub async fn test(app: &App, dag_id: &str, task_id: &str, date: &str, params: Op
         log: Arc::new(Printed),
         journal: Arc::new(MemoryJournal::default()),
         results: Arc::new(NoResults),
+        runs,
         cancel,
     };
-    conclude(&run_attempt(Arc::new(equipment), assignment, io).await)
+    conclude(&run_until_ended(Arc::new(equipment), assignment, io).await)
 }
 
 fn conclude(completion: &Completion) -> anyhow::Result<()> {
@@ -146,6 +153,7 @@ pub async fn render(app: &App, dag_id: &str, task_id: &str, date: &str) -> anyho
                 try_number: 1,
                 max_tries,
                 generation: 0,
+                put_offs: None,
             }
         }
         None => unrecorded(row.dag.clone(), task_id, date, Map::new())?,
@@ -175,8 +183,9 @@ pub async fn run(app: &App, options: RunOptions) -> anyhow::Result<()> {
 
     let job = NewJob { kind: "task_run".to_owned(), hostname: wiring::hostname(), pid: std::process::id() };
     let owner = store.register_job(&job, app.now()).await?;
-    let token = format!("{owner}/{}/{}", instance.key, instance.try_number + 1);
-    let try_number = instance.try_number + 1;
+    // One that was put off goes on where it was.
+    let try_number = instance.try_number + u32::from(instance.put_offs.is_none());
+    let token = format!("{owner}/{}/{try_number}", instance.key);
     claim(
         app,
         &store,
@@ -203,6 +212,7 @@ pub async fn run(app: &App, options: RunOptions) -> anyhow::Result<()> {
         try_number,
         max_tries: instance.max_tries,
         generation: instance.generation,
+        put_offs: instance.put_offs,
         dag,
     };
     let outlets = assignment.task().outlets.clone();
@@ -341,8 +351,9 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
         generation: assignment.generation,
     });
     let results: Arc<dyn Results> = Arc::new(StoreResults { store: store.clone(), run: assignment.run.run_key });
-    let io = AttemptIo { log: Arc::new(Both(log)), journal, results, cancel };
-    let mut running = std::pin::pin!(run_attempt(equipment, assignment, io));
+    let runs = Arc::new(StoreRuns { store: store.clone() });
+    let io = AttemptIo { log: Arc::new(Both(log)), journal, results, runs, cancel };
+    let mut running = std::pin::pin!(run_until_ended(equipment, assignment, io));
     let mut beat =
         tokio::time::interval(std::time::Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));
     loop {
@@ -379,6 +390,7 @@ async fn finish(
         TryOutcome::Failed { reason, .. } | TryOutcome::Cancelled { reason } => {
             (TaskState::Failed, Some(reason.clone()))
         }
+        TryOutcome::PutOff { reason, .. } => (TaskState::Failed, Some(reason.clone())),
         TryOutcome::LostWorker => (TaskState::Failed, Some("lost_worker".to_owned())),
     };
     let outlets = if to == TaskState::Success { outlets } else { Vec::new() };

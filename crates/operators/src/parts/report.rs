@@ -129,6 +129,7 @@ pub fn while_doing(attempted: &str, error: impl Into<TaskError>) -> TaskError {
         TaskError::Retry(message) => TaskError::Retry(with(message)),
         TaskError::Fail(message) => TaskError::Fail(with(message)),
         TaskError::Skip(message) => TaskError::Skip(with(message)),
+        TaskError::NotYet { until, reason } => TaskError::NotYet { until, reason: with(reason) },
         cancelled @ TaskError::Cancelled(_) => cancelled,
     }
 }

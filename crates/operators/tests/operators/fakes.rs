@@ -119,6 +119,12 @@ impl World {
         lock(&self.objects).insert(key.to_owned(), object);
     }
 
+    /// What statements answer from now on.
+    pub fn answer(&self, rows: &[&[Option<&str>]]) {
+        let cells = |row: &&[Option<&str>]| row.iter().map(|cell| cell.map(str::to_owned)).collect();
+        lock(&self.small).rows = rows.iter().map(cells).collect();
+    }
+
     pub fn body(&self, key: &str) -> Option<String> {
         lock(&self.objects).get(key).map(|object| String::from_utf8(object.body.clone()).unwrap())
     }
@@ -174,11 +180,14 @@ impl World {
                 asset_events: Vec::new(),
             }),
             try_number,
+            first_start: at(0),
+            put_offs: 0,
             ports: Arc::new(Fake(Arc::clone(self))),
             reporter: Arc::new(Fake(Arc::clone(self))),
             journal: Arc::new(Fake(Arc::clone(self))),
             cancel: Arc::new(Fake(Arc::clone(self))),
             results: Arc::new(Fake(Arc::clone(self))),
+            runs: Arc::new(millrace_operator_api::context::NoRuns),
             clock: Arc::new(Fake(Arc::clone(self))),
             environment: vec![("DAG_ID".to_owned(), "d".to_owned()), ("X".to_owned(), "old".to_owned())],
         }
@@ -411,6 +420,9 @@ impl Scratch for Fake {
 
     fn read_outside<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<(ScratchFile, ByteStream), PortError>> {
         Box::pin(async move {
+            if path.to_string_lossy().contains("missing") {
+                return Err(PortError::new(PortErrorKind::NotFound, "there is no such file"));
+            }
             let file = ScratchFile { name: path.display().to_string(), path: path.to_owned(), size: 7 };
             Ok((file, stream::once(async { Ok(bytes::Bytes::from_static(b"outside")) }).boxed()))
         })

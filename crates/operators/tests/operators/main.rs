@@ -6,3 +6,4 @@ mod fakes;
 mod loads;
 mod movements;
 mod others;
+mod waits;

@@ -14,3 +14,4 @@ mod script;
 mod slots;
 mod stops;
 mod tries;
+mod waits;

@@ -9,7 +9,7 @@
 //!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1 key eu:2 (with DATE for the run's date)
 //! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
 //! at 2024-01-04T00:00          trigger d       pause d       unpause d
-//! ok d 2024-01-01 a            fail, fail! (no retry), skip, lost, stop REASON: a running try ends
+//! ok d 2024-01-01 a            fail, fail! (no retry), skip, lost, later MOMENT (looks again), stop REASON: a running try ends
 //! ok d 2024-01-01 a = [1,2]    with a result; b over a, b over [1,2]: mapped; dag d none group g a: its tasks `in g` too
 //! why d 2024-01-01 a           the first condition that is not met
 //! next d                       the same for the DAG's next scheduled run
@@ -175,13 +175,14 @@ impl Stage {
                 let conditions = explain_schedule(&self.view, &DagId::new_unchecked(*id), self.now);
                 self.explained(line, conditions);
             }
-            [word @ ("ok" | "fail" | "fail!" | "skip" | "lost" | "stop"), id, date, task, rest @ ..] => {
+            [word @ ("ok" | "fail" | "fail!" | "skip" | "lost" | "later" | "stop"), id, date, task, rest @ ..] => {
                 let outcome = match *word {
                     "ok" => TryOutcome::Success,
                     "fail" => TryOutcome::Failed { reason: "boom".into(), retry: true },
                     "fail!" => TryOutcome::Failed { reason: "boom".into(), retry: false },
                     "skip" => TryOutcome::Skipped { reason: "exit code 99".into() },
                     "lost" => TryOutcome::LostWorker,
+                    "later" => TryOutcome::PutOff { until: instant(rest[0]), reason: "not there".into() },
                     _ => TryOutcome::Cancelled { reason: rest.join(" ") },
                 };
                 let name = format!("{}/{task}", self.run_name(self.run(id, date)));

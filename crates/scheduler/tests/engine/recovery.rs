@@ -68,6 +68,34 @@ async fn a_retry_waits_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn a_wait_without_a_slot_survives_a_kill_with_its_first_start() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let first_start = stage.now();
+    let until = stage.now() + TimeDelta::minutes(1);
+    stage.end("a", TryOutcome::PutOff { until, reason: "not there".into() }).await;
+    assert_eq!(stage.tasks().await, ["a up_for_reschedule 1"]);
+    stage.kill();
+    stage.clock.advance(TimeDelta::seconds(59));
+    stage.lead().await;
+    assert!(stage.executor.running().is_empty(), "too early");
+    stage.clock.advance(TimeDelta::seconds(2));
+    stage.turn().await;
+    let looking = stage.executor.running()[0].clone();
+    assert_eq!((looking.try_number, looking.put_offs.unwrap().count), (1, 1));
+    // Killed in the middle of a look: the same wait goes on, not a new one.
+    stage.kill();
+    stage.lead().await;
+    let looking = stage.executor.running()[0].clone();
+    assert_eq!((looking.try_number, looking.put_offs.unwrap().first_start), (1, first_start));
+    stage.end("a", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
 async fn case_60_after_a_kill_what_ran_is_given_again_at_no_cost_and_what_succeeded_stays() {
     let mut stage = Stage::new(1).await;
     stage.put(&dag("d", Value::Null, &["a", "b < a", "x"])).await;

@@ -71,6 +71,9 @@ async fn close_instances(
          try_number = x_try, \
          max_tries = CASE WHEN state = 'restarting' THEN max_tries ELSE max_tries + x_free END, \
          lost_workers = CASE WHEN state = 'restarting' THEN 0 ELSE lost_workers + x_lost END, \
+         first_start = CASE WHEN state <> 'restarting' AND x_to = 'up_for_reschedule' \
+         THEN COALESCE(first_start, x_start) ELSE NULL END, \
+         put_offs = CASE WHEN state <> 'restarting' AND x_to = 'up_for_reschedule' THEN put_offs + 1 ELSE 0 END, \
          start_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_start END, \
          end_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_end END, \
          lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL \
@@ -98,10 +101,14 @@ async fn close_instances(
 }
 
 /// How the try itself ended; the instance may go on (retry, restart).
-fn try_state(outcome: &TryOutcome) -> TaskState {
-    match outcome {
+fn try_state(finish: &Finish) -> TaskState {
+    if finish.to == TaskState::UpForReschedule {
+        return finish.to;
+    }
+    match &finish.completion.outcome {
         TryOutcome::Success => TaskState::Success,
         TryOutcome::Skipped { .. } => TaskState::Skipped,
+        TryOutcome::PutOff { .. } => TaskState::UpForReschedule,
         TryOutcome::Failed { .. } | TryOutcome::Cancelled { .. } | TryOutcome::LostWorker => TaskState::Failed,
     }
 }
@@ -125,7 +132,8 @@ async fn close_tries(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
         ],
     );
     let sql = format!(
-        "UPDATE task_try SET state = x_state, state_reason = x_reason, start_date = x_start, end_date = x_end, \
+        "UPDATE task_try SET state = x_state, state_reason = x_reason, start_date = x_start, \
+         end_date = CASE WHEN x_state = 'up_for_reschedule' THEN NULL ELSE x_end END, \
          error = x_error, rendered = COALESCE(x_rendered, rendered) \
          FROM {source} WHERE task_try.instance_id = x_id AND task_try.try_number = x_try"
     );
@@ -134,7 +142,7 @@ async fn close_tries(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
         vec![
             json!(done.instance),
             json!(done.try_number),
-            json!(try_state(&done.outcome).as_str()),
+            json!(try_state(finish).as_str()),
             json!(finish.reason),
             json!(micros(done.started_at)),
             json!(micros(done.ended_at)),

@@ -1,6 +1,7 @@
 use anyhow::{Context, Result};
 use millrace_model::change::{
-    Batch, NewInstance, NewRun, NextRun, PassedSlots, RunMove, SchedulePointer, SlotOutcome, TaskMove, TryOutcome,
+    Batch, NewInstance, NewRun, NextRun, PassedSlots, PutOffs, RunMove, SchedulePointer, SlotOutcome, TaskMove,
+    TryOutcome,
 };
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::ledger::LedgerEntry;
@@ -277,6 +278,41 @@ pub async fn a_lost_worker_costs_no_try(bench: Bench) -> Result<()> {
     let story: Vec<_> = tries.iter().map(|it| (it.try_number, it.state, it.state_reason.as_deref())).collect();
     let lost = |number| (number, TaskState::Failed, Some("lost_worker"));
     assert_eq!(story, [lost(1), lost(2), (3, TaskState::Success, None)], "each has its own row");
+    Ok(())
+}
+
+pub async fn a_try_that_is_put_off_goes_on_under_its_number_and_remembers_its_first_start(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let extract = run.instances[0];
+    let mut first_start = None;
+    for count in 1..=2 {
+        let row = world.store.instance_by_key(extract).await?.context("there")?;
+        let look = claim(extract, row.state, 1);
+        world.commit(&Batch { claims: vec![look.clone()], ..Batch::default() }, at(10 * i64::from(count))).await?;
+        let until = at(100 * i64::from(count));
+        let outcome = TryOutcome::PutOff { until, reason: "not there".to_owned() };
+        let mut put_off = finish(&look, outcome, TaskState::UpForReschedule);
+        put_off.next_try_at = Some(until);
+        let started = *first_start.get_or_insert(put_off.completion.started_at);
+        world.commit(&Batch { finishes: vec![put_off], ..Batch::default() }, at(20 * i64::from(count))).await?;
+        let row = world.store.instance_by_key(extract).await?.context("there")?;
+        assert_eq!((row.state, row.try_number, row.next_try_at), (TaskState::UpForReschedule, 1, Some(until)));
+        assert_eq!(row.put_offs, Some(PutOffs { first_start: started, count }));
+        assert_eq!(row.lease, None);
+    }
+    let tries = world.store.tries(extract).await?;
+    let story: Vec<_> = tries.iter().map(|it| (it.try_number, it.state, it.end_date)).collect();
+    assert_eq!(story, [(1, TaskState::UpForReschedule, None)], "the try has not ended");
+
+    let last = claim(extract, TaskState::UpForReschedule, 1);
+    world.commit(&Batch { claims: vec![last.clone()], ..Batch::default() }, at(300)).await?;
+    let row = world.store.instance_by_key(extract).await?.context("there")?;
+    assert_eq!(row.start_date, first_start, "it shows the whole wait");
+    let end = finish(&last, TryOutcome::Success, TaskState::Success);
+    world.commit(&Batch { finishes: vec![end], ..Batch::default() }, at(310)).await?;
+    let row = world.store.instance_by_key(extract).await?.context("there")?;
+    assert_eq!((row.state, row.put_offs, row.next_try_at), (TaskState::Success, None, None));
     Ok(())
 }
 
