@@ -17,6 +17,7 @@ mod cli {
     mod forms;
     mod home;
     mod lints;
+    mod packaging;
     mod pools;
     mod reload;
     mod secrets;

@@ -200,6 +200,54 @@ fn parameters(home: &TestHome, name: &str) -> String {
     page
 }
 
+/// The commands below one, with what each is for, as its help lists them.
+fn commands_below(home: &TestHome, words: &[&str]) -> Vec<(String, String)> {
+    let help = home.ok(&[words, &["-h"]].concat()).stdout;
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let one = |line: &str| {
+        let (name, what) = line.trim().split_once("  ").unwrap_or((line.trim(), ""));
+        (name.to_owned(), what.trim().to_owned())
+    };
+    listed.map(one).filter(|(name, _)| name != "help").collect()
+}
+
+#[test]
+fn the_page_of_commands_is_what_the_program_says() {
+    let home = TestHome::new();
+    let mut page = String::from(
+        "# Commands\n\nMade from what the program says of itself; `--help` after any of them shows its options. Every list takes\n`-o table|json|yaml|plain`, every command `--home`. Exit codes: 0 done, 1 failed, 2 asked wrongly.\n",
+    );
+    let row = |words: &str, what: &str| format!("| `millrace {words}` | {} |\n", what.replace('|', "\\|"));
+    let mut alone = String::from("\n## The program\n\n| | |\n|---|---|\n");
+    let mut groups = String::new();
+    for (name, what) in commands_below(&home, &[]) {
+        let below = commands_below(&home, &[&name]);
+        if below.is_empty() {
+            alone.push_str(&row(&name, &what));
+            continue;
+        }
+        groups.push_str(&format!("\n## millrace {name}\n\n{what}.\n\n| | |\n|---|---|\n"));
+        for (inner, what) in below {
+            groups.push_str(&row(&format!("{name} {inner}"), &what));
+        }
+    }
+    page.push_str(&alone);
+    page.push_str(&groups);
+    page.push_str("\n## Lints\n\nWhat `millrace validate` warns of.\n\n| code | why |\n|---|---|\n");
+    for lint in home.json(&["validate", "--list-lints"]).as_array().unwrap() {
+        page.push_str(&format!("| `{}` | {} |\n", lint["code"].as_str().unwrap(), lint["why"].as_str().unwrap()));
+    }
+    let path = repository().join("docs/commands.md");
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/commands.md is out of date: WRITE_DOCS=1 cargo test -p millrace-cli --test docs writes it"
+    );
+}
+
 #[test]
 fn the_tour_can_be_walked() {
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
