@@ -22,7 +22,11 @@ impl Turn<'_> {
             }
             match self.view.runs.get(&key).and_then(outcome) {
                 Some((to, reason)) => self.end_run(key, to, reason),
-                None => self.view.show(key),
+                None => {
+                    self.view.tell_followers(key);
+                    self.view.offer_way(key);
+                    self.view.show(key);
+                }
             }
         }
     }
@@ -34,7 +38,9 @@ impl Turn<'_> {
             return self.evaluate_mapped(key, task);
         }
         let decision = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts(task));
-        for instance in run.instances_of(task) {
+        let places = run.instances_of(task);
+        let decision = self.with_past(key, task, decision);
+        for instance in places {
             self.settle_instance(key, instance, decision, None);
         }
     }
@@ -43,12 +49,7 @@ impl Turn<'_> {
     pub(crate) fn settle_instance(&mut self, key: RunKey, instance: usize, decision: Decision, reason: Option<String>) {
         let Some(run) = self.view.runs.get_mut(&key) else { return };
         let view = &run.instances[instance];
-        let may_begin = match view.state {
-            TaskState::None | TaskState::Scheduled => true,
-            TaskState::UpForRetry | TaskState::UpForReschedule => view.next_try_at.is_none_or(|at| at < self.now),
-            _ => false,
-        };
-        if !may_begin {
+        if !view.may_begin(self.now) {
             return;
         }
         match decision {
@@ -95,7 +96,7 @@ impl Turn<'_> {
 
     fn end_run(&mut self, key: RunKey, to: RunState, reason: Option<String>) {
         self.note_end(key, to);
-        self.view.remove_run(key);
+        self.view.end_run(key);
         self.plan.batch.run_moves.push(RunMove { run: key, from: RunState::Running, to, reason });
     }
 }
@@ -124,7 +125,8 @@ fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
         return None;
     }
     let waiting = run.count(TaskState::None) + run.count(TaskState::Scheduled);
-    (waiting == unfinished && run.ready_count == 0).then(|| (RunState::Failed, Some("deadlock".to_owned())))
+    (waiting == unfinished && run.ready_count == 0 && run.held_by_past.is_empty())
+        .then(|| (RunState::Failed, Some("deadlock".to_owned())))
 }
 
 /// Names the rule and one upstream that decided.

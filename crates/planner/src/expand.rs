@@ -181,6 +181,8 @@ impl Turn<'_> {
             return;
         }
         let whole = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts(task));
+        let whole = self.with_past(key, task, whole);
+        let Some(run) = self.view.runs.get_mut(&key) else { return };
         let wanted = run.wanted(task, limit);
         if let Wanted::Count(count) = wanted
             && !run.has_instances(task, count)
@@ -200,7 +202,8 @@ impl Turn<'_> {
         for place in places {
             let Some(run) = self.view.runs.get(&key) else { return };
             let decision = if sees_its_own && run.instances[place].map_index >= 0 {
-                run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts_of(place))
+                let own = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts_of(place));
+                self.with_past(key, task, own)
             } else {
                 whole
             };

@@ -88,6 +88,7 @@ fn explain_place(
         conditions.push(Condition::at(at, at < now, wait));
     }
     conditions.push(dependencies(run, task));
+    conditions.extend(view.past_answer(run, task).map(|answer| Condition::new(answer.ok, answer.text)));
     let (occupying, limit) = (run.occupying(), run.version.dag.max_active_tasks);
     conditions.push(Condition::new(
         occupying < limit,

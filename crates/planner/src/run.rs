@@ -14,6 +14,7 @@ use millrace_model::trigger_rule::UpstreamCounts;
 
 use crate::expand::ResultLength;
 use crate::lines::{Lane, LimitKey, Rank};
+use crate::past::Past;
 use crate::version::{DagVersion, KeyFacts};
 
 /// A run as it was read from the store.
@@ -120,6 +121,10 @@ pub(crate) struct RunView {
     pub ready_count: u32,
     /// Places in the topological order whose tasks must be looked at.
     pub pending: BTreeSet<u32>,
+    /// Of the run before, for tasks that look back.
+    pub past: Past,
+    /// Tasks whose past holds them back.
+    pub held_by_past: BTreeSet<usize>,
     /// Nothing new starts: its DAG is paused.
     pub is_held: bool,
     /// By task and map index, of the results that tasks are mapped over; `None`: that one is no list.
@@ -164,6 +169,8 @@ impl RunView {
             ready: BTreeMap::new(),
             ready_count: 0,
             pending: BTreeSet::new(),
+            past: Past::default(),
+            held_by_past: BTreeSet::new(),
             is_held: false,
             list_lengths,
             expanding: BTreeSet::new(),
@@ -174,6 +181,23 @@ impl RunView {
 
     pub fn key(&self) -> RunKey {
         self.facts.run_key
+    }
+
+    pub fn states_of(&self, task_id: &TaskId) -> Vec<TaskState> {
+        let Some(task) = self.version.dag.task_index(task_id.as_str()) else { return Vec::new() };
+        self.instances_of(task).map(|place| self.instances[place].state).collect()
+    }
+
+    pub fn states_by_task(&self) -> BTreeMap<TaskId, Vec<TaskState>> {
+        let tasks = self.version.dag.tasks.iter().map(|task| &task.task_id);
+        let states = tasks.map(|task_id| (task_id.clone(), self.states_of(task_id)));
+        states.filter(|(_, states)| !states.is_empty()).collect()
+    }
+
+    /// Nothing of it runs or can run before the run that it waits for goes on.
+    pub fn only_waits_for_past(&self) -> bool {
+        let waiting = self.count(TaskState::None) + self.count(TaskState::Scheduled);
+        !self.held_by_past.is_empty() && self.ready_count == 0 && waiting == self.unfinished()
     }
 
     pub fn task(&self, instance: usize) -> &Task {
@@ -335,6 +359,15 @@ impl RunView {
 }
 
 impl InstanceView {
+    /// It runs as soon as its dependencies let it.
+    pub fn may_begin(&self, now: DateTime<Utc>) -> bool {
+        match self.state {
+            TaskState::None | TaskState::Scheduled => true,
+            TaskState::UpForRetry | TaskState::UpForReschedule => self.next_try_at.is_none_or(|at| at < now),
+            _ => false,
+        }
+    }
+
     fn new(snapshot: InstanceSnapshot, task: usize, version: &DagVersion, run: &RunFacts) -> Self {
         let (limits, key_error) = limits_of(version, task, run, snapshot.map_index);
         Self {

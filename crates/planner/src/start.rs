@@ -6,7 +6,7 @@ use millrace_model::change::{RunKey, RunMove};
 use millrace_model::state::RunState;
 
 use crate::turn::Turn;
-use crate::view::{GroupKey, start_order};
+use crate::view::{GroupKey, group_key, start_order};
 
 impl Turn<'_> {
     /// Starts runs where there is room, until none follows: a run of inline tasks ends at once and makes room again.
@@ -32,7 +32,10 @@ impl Turn<'_> {
     fn next_to_start(&mut self, group: &GroupKey) -> Option<RunKey> {
         let members = self.view.groups.get(group)?;
         let (run_after, _, key) = members.queued.first().copied()?;
-        if members.running >= self.view.max_active_runs(group) || self.view.runs.get(&key)?.is_held {
+        if members.running >= self.view.max_active_runs(group) {
+            return self.make_way(group);
+        }
+        if self.view.runs.get(&key)?.is_held {
             return None;
         }
         if run_after > self.now {
@@ -40,6 +43,25 @@ impl Turn<'_> {
             return None;
         }
         Some(key)
+    }
+
+    pub(crate) fn queue_run_again(&mut self, key: RunKey, reason: &str) {
+        self.view.hide(key);
+        let Some(run) = self.view.runs.get_mut(&key) else { return };
+        run.state = RunState::Queued;
+        Arc::make_mut(&mut run.facts).start_date = None;
+        let (group, order) = (group_key(run), start_order(run));
+        self.view.dirty_runs.remove(&key);
+        if let Some(members) = self.view.groups.get_mut(&group) {
+            members.running -= 1;
+            members.queued.insert(order);
+        }
+        self.plan.batch.run_moves.push(RunMove {
+            run: key,
+            from: RunState::Running,
+            to: RunState::Queued,
+            reason: Some(reason.to_owned()),
+        });
     }
 
     fn start_run(&mut self, group: &GroupKey, key: RunKey) {

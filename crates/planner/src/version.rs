@@ -60,6 +60,20 @@ impl DagVersion {
         self
     }
 
+    /// Some task depends on how the run before went.
+    pub fn looks_back(&self) -> bool {
+        self.past_tasks().next().is_some()
+    }
+
+    pub(crate) fn past_tasks(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.dag.tasks.len()).filter(|task| self.looks_back_at(*task))
+    }
+
+    pub(crate) fn looks_back_at(&self, task: usize) -> bool {
+        let task = &self.dag.tasks[task];
+        task.depends_on_past || task.wait_for_downstream
+    }
+
     /// The instances of a new run, in the order of the file, with their effective weights. A task that is mapped over a
     /// list in the file has one for each item; one that waits for its list has one that stands for all.
     pub fn new_instances(&self) -> Vec<NewInstance> {

@@ -13,6 +13,7 @@ use millrace_model::state::{RunState, TaskState};
 
 use crate::alerts::RecentRuns;
 use crate::lines::Lines;
+use crate::past::Pasts;
 use crate::run::{InstanceSnapshot, RunSnapshot, RunView};
 use crate::version::DagVersion;
 
@@ -79,6 +80,7 @@ pub struct View {
     pub(crate) retries: BTreeSet<(DateTime<Utc>, InstanceKey)>,
     /// Groups with room whose next run may only start later.
     pub(crate) later_groups: BTreeSet<(DateTime<Utc>, GroupKey)>,
+    pub(crate) pasts: Pasts,
     pub(crate) dirty_runs: BTreeSet<RunKey>,
     pub(crate) dirty_groups: BTreeSet<GroupKey>,
     /// DAGs whose pointer must be worked out again.
@@ -145,6 +147,7 @@ impl View {
     pub fn put_run(&mut self, snapshot: RunSnapshot) {
         self.remove_run(snapshot.facts.run_key);
         let mut run = RunView::new(snapshot);
+        self.past_changed(&run.dag_id, run.facts.logical_date, run.facts.run_type);
         if run.state.is_finished() && run.occupying() == 0 {
             return;
         }
@@ -175,6 +178,7 @@ impl View {
             RunState::Success | RunState::Failed => {}
         }
         self.dirty_groups.insert(group);
+        self.add_to_pasts(&run);
         self.runs.insert(key, run);
         self.watch(key);
     }
@@ -216,8 +220,18 @@ impl View {
 
     /// Forgets a run: it was deleted, or is about to be read again.
     pub fn remove_run(&mut self, key: RunKey) {
+        self.take_out(key, false);
+    }
+
+    /// A run has ended.
+    pub(crate) fn end_run(&mut self, key: RunKey) {
+        self.take_out(key, true);
+    }
+
+    fn take_out(&mut self, key: RunKey, has_ended: bool) {
         self.hide(key);
         let Some(run) = self.runs.remove(&key) else { return };
+        self.remove_from_pasts(&run, has_ended);
         for instance in &run.instances {
             self.places.remove(&instance.key);
             if instance.state.occupies_slot() {

@@ -225,6 +225,7 @@ impl Engine {
 
     async fn decide(&mut self, clock: &(dyn Fn() -> DateTime<Utc> + Send + Sync)) -> Result<Option<DateTime<Utc>>> {
         loop {
+            self.situation.read_pasts().await?;
             let now = clock();
             let limits = self.limits();
             let Plan { mut batch, assignments, cancels, wake_at, unknown, refused } =
@@ -240,7 +241,7 @@ impl Engine {
             batch.signals_handled = std::mem::take(&mut self.handled);
             if batch.is_empty() {
                 self.stop_tries(&cancels);
-                if !found {
+                if !found && !self.must_look_back() {
                     return Ok(wake_at);
                 }
                 continue;
@@ -257,10 +258,14 @@ impl Engine {
                     true
                 }
             };
-            if !again && !found {
+            if !again && !found && !self.must_look_back() {
                 return Ok(wake_at);
             }
         }
+    }
+
+    fn must_look_back(&self) -> bool {
+        self.situation.view.wanted_pasts().next().is_some()
     }
 
     pub(crate) fn limits(&self) -> Limits {

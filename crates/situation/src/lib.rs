@@ -7,18 +7,20 @@
 mod explanation;
 mod keys;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use millrace_model::alert::USUAL_RUNS;
+use millrace_model::change::RunKey;
 use millrace_model::dag::Dag;
-use millrace_model::ids::DagId;
+use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::RunState;
 use millrace_planner::{
-    DagFacts, DagVersion, InstanceSnapshot, PoolFacts, RecentRuns, ResultLength, RunSnapshot, View,
+    DagFacts, DagVersion, InstanceSnapshot, PastQuestion, PastRun, PoolFacts, RecentRuns, ResultLength, RunSnapshot,
+    View,
 };
-use millrace_store::{ActiveRun, InstanceRow, ListLength, Result, SchedulerDag, Store};
+use millrace_store::{ActiveRun, EarlierRun, InstanceRow, ListLength, Result, SchedulerDag, Store};
 
 pub use explanation::{Asked, Explanation, TaskAnswer, explain};
 
@@ -76,7 +78,39 @@ impl Situation {
         for run in self.store.active_runs(now).await? {
             self.put_run(&run).await?;
         }
+        self.read_pasts().await
+    }
+
+    /// Reads what tasks that look back wait for.
+    pub async fn read_pasts(&mut self) -> Result<()> {
+        let wanted: Vec<RunKey> = self.view.wanted_pasts().collect();
+        for run in wanted {
+            let past = match self.view.past_question(run) {
+                Some(question) => self.past(question).await?,
+                None => None,
+            };
+            self.view.put_past(run, past);
+        }
         Ok(())
+    }
+
+    async fn past(&self, question: PastQuestion) -> Result<Option<PastRun>> {
+        let PastQuestion { dag_id, logical_date, backfill_key, without_manual, tasks } = question;
+        if let Some(backfill) = backfill_key
+            && self.store.is_first_of_backfill(backfill, logical_date).await?
+        {
+            return Ok(None);
+        }
+        let Some(before) = self.store.run_before(&dag_id, logical_date, without_manual).await? else {
+            return Ok(None);
+        };
+        let missing: Vec<TaskId> = tasks.into_iter().filter(|task| !before.states.contains_key(task)).collect();
+        let ran_earlier = match missing.is_empty() {
+            true => BTreeSet::new(),
+            false => self.store.tasks_before(&dag_id, before.logical_date, &missing).await?,
+        };
+        let EarlierRun { run, logical_date, states } = before;
+        Ok(Some(PastRun { run, logical_date, states, ran_earlier }))
     }
 
     pub async fn put_dag(&mut self, row: SchedulerDag) -> Result<()> {

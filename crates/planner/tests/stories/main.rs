@@ -9,6 +9,7 @@ mod dependencies;
 mod explained;
 mod mapped;
 mod missed;
+mod past;
 mod runs;
 mod script;
 mod slots;

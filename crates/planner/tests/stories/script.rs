@@ -31,10 +31,10 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
 use millrace_model::mapping::{Expand, Items, NamedItems, TaskGroup};
 use millrace_model::schedule::{DataInterval, Misfire, Schedule};
-use millrace_model::state::RunState;
+use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{
-    DagFacts, DagVersion, KeyFacts, Limits, ManualRun, Plan, PoolFacts, View, explain, explain_schedule, manual_run,
-    plan,
+    DagFacts, DagVersion, KeyFacts, Limits, ManualRun, PastRun, Plan, PoolFacts, View, explain, explain_schedule,
+    manual_run, plan,
 };
 use serde_json::json;
 
@@ -61,6 +61,8 @@ struct Stage {
     runs: BTreeMap<RunKey, NewRun>,
     names: BTreeMap<InstanceKey, String>,
     tokens: BTreeMap<InstanceKey, (String, u32)>,
+    /// As a store would have them.
+    states: BTreeMap<InstanceKey, TaskState>,
     pools: BTreeMap<String, PoolFacts>,
     dates: BTreeSet<(String, DateTime<Utc>)>,
     /// Queued, by the DAG that waits for them.
@@ -92,6 +94,7 @@ impl Stage {
             runs: BTreeMap::new(),
             names: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            states: BTreeMap::new(),
             pools: BTreeMap::from([(DEFAULT_POOL.to_owned(), PoolFacts { slots: 128 })]),
             dates: BTreeSet::new(),
             asset_events: BTreeMap::new(),
@@ -219,6 +222,7 @@ impl Stage {
     fn turns(&mut self, line: &str) {
         self.print(&format!("{line}:"));
         loop {
+            self.read_pasts();
             let limits = self.limits_now();
             let Plan { batch, cancels, wake_at, refused, unknown, .. } = plan(&mut self.view, self.now, &limits);
             self.ended = 0;
@@ -238,6 +242,9 @@ impl Stage {
                 self.expanded(expansion);
             }
             if new_runs.is_empty() && !is_told && batch.expansions.is_empty() {
+                if self.view.wanted_pasts().next().is_some() {
+                    continue;
+                }
                 if let Some(at) = wake_at {
                     self.print(&format!("wake {}", at.format("%Y-%m-%dT%H:%M:%S%.f")));
                 }
@@ -283,6 +290,34 @@ impl Stage {
         is_told
     }
 
+    /// Answers from all runs that there ever were.
+    fn read_pasts(&mut self) {
+        for key in self.view.wanted_pasts().collect::<Vec<_>>() {
+            let asked = self.view.past_question(key).unwrap();
+            let before = |run: &NewRun| run.dag_id == asked.dag_id && run.logical_date < asked.logical_date;
+            let is_first = asked.backfill_key.is_some_and(|backfill| {
+                !self.runs.values().any(|run| before(run) && run.backfill_key == Some(backfill))
+            });
+            let earlier = self.runs.iter().filter(|(_, run)| before(run));
+            let counted = earlier.clone().filter(|(_, run)| !asked.without_manual || run.run_type != RunType::Manual);
+            let past = counted.max_by_key(|(_, run)| run.logical_date).filter(|_| !is_first).map(|(past, run)| {
+                let keys = (0..).map(|at| past * 1_000 + at);
+                let state = |instance| vec![self.states.get(&instance).copied().unwrap_or(TaskState::None)];
+                let states: BTreeMap<TaskId, Vec<TaskState>> = run
+                    .tasks
+                    .iter()
+                    .zip(keys)
+                    .map(|(task, instance)| (task.task_id.clone(), state(instance)))
+                    .collect();
+                let older = earlier.clone().filter(|(key, _)| *key != past);
+                let ran = older.flat_map(|(_, run)| run.tasks.iter().map(|task| task.task_id.clone()));
+                let ran_earlier = ran.filter(|task| !states.contains_key(task)).collect();
+                PastRun { run: *past, logical_date: run.logical_date, states, ran_earlier }
+            });
+            self.view.put_past(key, past);
+        }
+    }
+
     fn created(&mut self, run: NewRun) {
         self.keys += 1;
         let key = self.keys;
@@ -318,6 +353,7 @@ impl Stage {
 
     fn show(&mut self, batch: &Batch) {
         for finish in &batch.finishes {
+            self.states.insert(finish.completion.instance, finish.to);
             let mut line = format!("{} {}", self.names[&finish.completion.instance], finish.to);
             if let Some(at) = finish.next_try_at {
                 line.push_str(&format!(" until {}", at.format("%H:%M:%S")));
@@ -368,11 +404,13 @@ impl Stage {
             self.print(&format!("{} {} {dates} ({})", passed.outcome.as_str(), passed.dag_id, passed.reason));
         }
         for moved in &batch.task_moves {
+            self.states.insert(moved.instance, moved.to);
             let reason = moved.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             self.print(&format!("{} {}{reason}", self.names[&moved.instance], moved.to));
         }
         for claim in &batch.claims {
             self.print(&format!("{} try {}", self.names[&claim.instance], claim.try_number));
+            self.states.insert(claim.instance, TaskState::Running);
             self.tokens.insert(claim.instance, (claim.token.clone(), claim.try_number));
         }
     }

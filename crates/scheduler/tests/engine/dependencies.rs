@@ -1,8 +1,13 @@
 //! What tasks wait for, through the store and over restarts.
 
+use chrono::TimeDelta;
 use millrace_model::change::TryOutcome;
 use millrace_model::dag::Dag;
-use millrace_model::state::RunState;
+use millrace_model::ids::TaskId;
+use millrace_model::state::{RunState, TaskState};
+use millrace_planner::{Limits, explain};
+use millrace_situation::Situation;
+use millrace_store::{ClearRequest, MarkRequest, Selection, TaskChoice};
 use serde_json::Value;
 
 use crate::stage::{Stage, dag};
@@ -36,4 +41,93 @@ async fn fail_fast_reaches_the_running_tries_and_goes_on_after_a_kill() {
         let run = stage.runs().await.remove(0);
         assert_eq!((run.state, run.state_reason.as_deref()), (RunState::Failed, Some("fail_fast: a failed")));
     }
+}
+
+fn looking_back(limit: u32) -> Dag {
+    let mut dag = Dag { max_active_runs: limit, ..dag("d", "@daily".into(), &["a", "b < a"]) };
+    dag.tasks[0].depends_on_past = true;
+    dag
+}
+
+/// Two dated runs; the first has failed at `a`, the second waits for it.
+async fn after_a_failure(limit: u32) -> Stage {
+    let mut stage = Stage::new(4).await;
+    stage.put(&looking_back(limit)).await;
+    stage.lead().await;
+    stage.clock.advance(TimeDelta::days(1));
+    stage.turn().await;
+    stage.end("a", failure()).await;
+    stage.clock.advance(TimeDelta::days(1));
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), Vec::<String>::new());
+    assert_eq!(stage.run_states().await, [RunState::Failed, RunState::Running]);
+    stage
+}
+
+async fn states(stage: &Stage, run: usize) -> Vec<String> {
+    let run = stage.runs().await[run].key;
+    let rows = stage.store.instances(run).await.unwrap();
+    rows.iter().map(|row| format!("{} {}", row.task_id, row.state)).collect()
+}
+
+#[tokio::test]
+async fn case_50_a_past_that_is_marked_or_cleared_later_is_seen() {
+    for (is_marked, is_killed) in [(true, false), (false, false), (true, true), (false, true)] {
+        let mut stage = after_a_failure(2).await;
+        let run = stage.runs().await[0].key;
+        let task_ids = vec![TaskId::new_unchecked("a")];
+        if is_marked {
+            let selection = Selection::of_run(run, TaskChoice::tasks(task_ids));
+            let to = TaskState::Success;
+            stage
+                .store
+                .mark_instances(
+                    &MarkRequest { selection, to, note: None, dry_run: false, actor: "cli".into() },
+                    stage.now(),
+                )
+                .await
+                .unwrap();
+        } else {
+            let request = ClearRequest::of_run(run, &task_ids, "cli");
+            stage.store.clear_instances(&request, stage.now()).await.unwrap();
+        }
+        if is_killed {
+            stage.kill();
+            stage.lead().await;
+        } else {
+            stage.turn().await;
+        }
+        if !is_marked {
+            assert_eq!(stage.executor.names(), ["a#2"], "the cleared one runs, and the other still waits");
+            assert_eq!(states(&stage, 1).await, ["a none", "b none"]);
+            stage.end("a", TryOutcome::Success).await;
+        }
+        assert!(stage.executor.names().contains(&"a#1".to_owned()), "{:?}", stage.executor.names());
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_waits_makes_way_for_the_one_that_it_waits_for() {
+    let mut stage = after_a_failure(1).await;
+    let run = stage.runs().await[0].key;
+    let mut request = ClearRequest::of_run(run, &[], "cli");
+    request.selection.only_failed = true;
+    stage.store.clear_instances(&request, stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Running, RunState::Queued], "never more than one at a time");
+    stage.end("a", TryOutcome::Success).await;
+    stage.end("b", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success, RunState::Running]);
+    assert_eq!(stage.executor.names(), ["a#1"]);
+}
+
+#[tokio::test]
+async fn whoever_explains_sees_the_past_too() {
+    let stage = after_a_failure(2).await;
+    let run = stage.runs().await[1].key;
+    let situation = Situation::read(stage.store.clone(), stage.now()).await.unwrap();
+    let limits = Limits { free_slots: 1, owner: String::new(), lease_ttl: TimeDelta::seconds(60), is_draining: false };
+    let found = explain(&situation.view, run, "a", stage.now(), &limits);
+    let first = found.iter().find(|condition| !condition.ok).unwrap();
+    assert_eq!(first.text, "depends_on_past: a of 2024-01-01 is failed");
 }

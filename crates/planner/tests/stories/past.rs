@@ -1,0 +1,242 @@
+//! depends_on_past and wait_for_downstream.
+
+use crate::script::check;
+
+#[test]
+fn case_50_a_skipped_past_is_good_and_a_failed_one_holds_back() {
+    check(
+        "dag d @daily from 2024-01-01 catchup
+         - a past
+         at 2024-01-02T00:00
+         skip d 2024-01-01 a
+         at 2024-01-03T00:00
+         why d 2024-01-02 a
+         fail d 2024-01-02 a
+         at 2024-01-04T00:00
+         why d 2024-01-03 a",
+        "at 2024-01-02T00:00:
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         d/2024-01-01/a try 1
+         wake 2024-01-03T00:00:00
+         skip d 2024-01-01 a:
+         d/2024-01-01/a skipped
+         run d/2024-01-01 success
+         wake 2024-01-03T00:00:00
+         at 2024-01-03T00:00:
+         create d scheduled__2024-01-02T00:00:00+00:00 running
+         d/2024-01-02/a try 1
+         wake 2024-01-04T00:00:00
+         why d 2024-01-02 a: yes, try 1 is running
+         fail d 2024-01-02 a:
+         d/2024-01-02/a failed
+         run d/2024-01-02 failed (task_failure)
+         wake 2024-01-04T00:00:00
+         at 2024-01-04T00:00:
+         create d scheduled__2024-01-03T00:00:00+00:00 running
+         wake 2024-01-05T00:00:00
+         why d 2024-01-03 a: no, depends_on_past: a of 2024-01-02 is failed",
+    );
+}
+
+#[test]
+fn case_50_a_run_waits_for_one_that_still_runs_and_goes_on_with_its_end() {
+    check(
+        "dag d @daily from 2024-01-01 catchup
+         - first
+         - a after first past
+         at 2024-01-03T00:00
+         ok d 2024-01-02 first
+         why d 2024-01-02 a
+         ok d 2024-01-01 first
+         ok d 2024-01-01 a",
+        "at 2024-01-03T00:00:
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         create d scheduled__2024-01-02T00:00:00+00:00 running
+         d/2024-01-01/first try 1
+         d/2024-01-02/first try 1
+         wake 2024-01-04T00:00:00
+         ok d 2024-01-02 first:
+         d/2024-01-02/first success
+         wake 2024-01-04T00:00:00
+         why d 2024-01-02 a: no, depends_on_past: a of 2024-01-01 is none
+         ok d 2024-01-01 first:
+         d/2024-01-01/first success
+         d/2024-01-01/a try 1
+         wake 2024-01-04T00:00:00
+         ok d 2024-01-01 a:
+         d/2024-01-01/a success
+         run d/2024-01-01 success
+         d/2024-01-02/a try 1
+         wake 2024-01-04T00:00:00",
+    );
+}
+
+#[test]
+fn case_50_a_task_that_is_missing_in_the_run_before_waits_unless_it_never_ran() {
+    check(
+        "dag d @daily from 2024-01-01 catchup
+         - a
+         - b past
+         at 2024-01-02T00:00
+         ok d 2024-01-01 a
+         ok d 2024-01-01 b
+         dag d @daily from 2024-01-01 catchup
+         - a
+         at 2024-01-03T00:00
+         ok d 2024-01-02 a
+         dag d @daily from 2024-01-01 catchup
+         - b past
+         - c past
+         at 2024-01-04T00:00
+         why d 2024-01-03 b",
+        "at 2024-01-02T00:00:
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         d/2024-01-01/a try 1
+         d/2024-01-01/b try 1
+         wake 2024-01-03T00:00:00
+         ok d 2024-01-01 a:
+         d/2024-01-01/a success
+         wake 2024-01-03T00:00:00
+         ok d 2024-01-01 b:
+         d/2024-01-01/b success
+         run d/2024-01-01 success
+         wake 2024-01-03T00:00:00
+         at 2024-01-03T00:00:
+         create d scheduled__2024-01-02T00:00:00+00:00 running
+         d/2024-01-02/a try 1
+         wake 2024-01-04T00:00:00
+         ok d 2024-01-02 a:
+         d/2024-01-02/a success
+         run d/2024-01-02 success
+         wake 2024-01-04T00:00:00
+         at 2024-01-04T00:00:
+         create d scheduled__2024-01-03T00:00:00+00:00 running
+         d/2024-01-03/c try 1
+         wake 2024-01-05T00:00:00
+         why d 2024-01-03 b: no, depends_on_past: the run of 2024-01-02 has no b, which ran before it",
+    );
+}
+
+#[test]
+fn case_50_wait_for_downstream_waits_for_the_children_there_too() {
+    check(
+        "dag d @daily from 2024-01-01 catchup
+         - a past_and_downstream
+         - b after a
+         - c after b
+         at 2024-01-03T00:00
+         ok d 2024-01-01 a
+         why d 2024-01-02 a
+         skip d 2024-01-01 b",
+        "at 2024-01-03T00:00:
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         create d scheduled__2024-01-02T00:00:00+00:00 running
+         d/2024-01-01/a try 1
+         wake 2024-01-04T00:00:00
+         ok d 2024-01-01 a:
+         d/2024-01-01/a success
+         d/2024-01-01/b try 1
+         wake 2024-01-04T00:00:00
+         why d 2024-01-02 a: no, wait_for_downstream: b of 2024-01-01 is running
+         skip d 2024-01-01 b:
+         d/2024-01-01/b skipped
+         run d/2024-01-01 success
+         d/2024-01-01/c skipped (all_success: b is skipped)
+         d/2024-01-02/a try 1
+         wake 2024-01-04T00:00:00",
+    );
+}
+
+#[test]
+fn case_41_the_first_run_of_a_backfill_does_not_look_back() {
+    check(
+        "dag d @daily from 2024-01-01 paused catchup
+         - a past
+         at 2024-02-01T00:00
+         backfill d 7 runs 1 2024-01-01
+         fail d 2024-01-01 a
+         backfill d 8 runs 2 2024-01-02 2024-01-03
+         why d 2024-01-03 a
+         fail d 2024-01-02 a
+         why d 2024-01-03 a",
+        "at 2024-02-01T00:00:
+         backfill d 7 runs 1 2024-01-01:
+         run d/2024-01-01 running
+         d/2024-01-01/a try 1
+         fail d 2024-01-01 a:
+         d/2024-01-01/a failed
+         run d/2024-01-01 failed (task_failure)
+         backfill d 8 runs 2 2024-01-02 2024-01-03:
+         run d/2024-01-02 running
+         run d/2024-01-03 running
+         d/2024-01-02/a try 1
+         why d 2024-01-03 a: no, depends_on_past: a of 2024-01-02 is running
+         fail d 2024-01-02 a:
+         d/2024-01-02/a failed
+         run d/2024-01-02 failed (task_failure)
+         why d 2024-01-03 a: no, depends_on_past: a of 2024-01-02 is failed",
+    );
+}
+
+#[test]
+fn with_catchup_a_manual_run_is_nobodys_past_and_without_it_is() {
+    for (catchup, expected) in [("catchup", ""), ("", "2024-01-02 is failed")] {
+        let last = format!("why d 2024-01-02T12:00 a: no, depends_on_past: a of {expected}");
+        let script = format!(
+            "dag d none {catchup}
+             - a past
+             at 2024-01-01
+             trigger d
+             ok d 2024-01-01 a
+             at 2024-01-02
+             trigger d
+             fail d 2024-01-02 a
+             at 2024-01-02T12:00
+             trigger d
+             why d 2024-01-02T12:00 a"
+        );
+        let rest = if catchup.is_empty() {
+            format!("trigger d:\nrun d/2024-01-02T12:00 running\n{last}")
+        } else {
+            "trigger d:\nrun d/2024-01-02T12:00 running\nd/2024-01-02T12:00/a try 1\n\
+             why d 2024-01-02T12:00 a: yes, try 1 is running"
+                .to_owned()
+        };
+        check(
+            &script,
+            &format!(
+                "at 2024-01-01:\ntrigger d:\nrun d/2024-01-01 running\nd/2024-01-01/a try 1\n\
+                 ok d 2024-01-01 a:\nd/2024-01-01/a success\nrun d/2024-01-01 success\n\
+                 at 2024-01-02:\ntrigger d:\nrun d/2024-01-02 running\nd/2024-01-02/a try 1\n\
+                 fail d 2024-01-02 a:\nd/2024-01-02/a failed\nrun d/2024-01-02 failed (task_failure)\n\
+                 at 2024-01-02T12:00:\n{rest}"
+            ),
+        );
+    }
+}
+
+#[test]
+fn waiting_for_the_past_is_no_deadlock_even_when_everything_waits() {
+    check(
+        "dag d @daily from 2024-01-01 catchup runs 1
+         - a past
+         - b after a
+         at 2024-01-02T00:00
+         fail d 2024-01-01 a
+         at 2024-01-03T00:00
+         at 2024-01-04T00:00
+         next d",
+        "at 2024-01-02T00:00:
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         d/2024-01-01/a try 1
+         fail d 2024-01-01 a:
+         d/2024-01-01/a failed
+         run d/2024-01-01 failed (task_failure)
+         d/2024-01-01/b upstream_failed (all_success: a is failed)
+         wake 2024-01-03T00:00:00
+         at 2024-01-03T00:00:
+         create d scheduled__2024-01-02T00:00:00+00:00 running
+         at 2024-01-04T00:00:
+         next d: no, 1 of 1 runs of the DAG are active (max_active_runs)",
+    );
+}
