@@ -15,6 +15,7 @@ use crate::dependencies;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
 use crate::misfire;
+use crate::roles;
 use crate::source::Span;
 use crate::task;
 use crate::timetable;
@@ -34,6 +35,7 @@ pub(crate) const KEYS: &[&str] = &[
     "timetable",
     "max_active_runs",
     "max_active_tasks",
+    "fail_fast",
     "dagrun_timeout",
     "tags",
     "owner",
@@ -75,6 +77,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         .or(owner);
     let (written, drafts) = task::read_all(reader, root, (keys.get("tasks"), keys.get("groups")), shared);
     let edges = dependencies::resolve(reader, &written);
+    let fail_fast = keys.get("fail_fast").and_then(|entry| reader.flag(entry)).unwrap_or(false);
+    if let Some(edges) = &edges {
+        roles::check(reader, &written, &drafts, edges, fail_fast);
+    }
     let groups = groups::finished(&written);
     let tasks = edges.as_ref().map(|edges| finished_tasks(&written, drafts, edges));
     let description = keys.get("description").and_then(|entry| reader.text(entry));
@@ -107,6 +113,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         calendar,
         max_active_runs,
         max_active_tasks,
+        fail_fast,
         dagrun_timeout,
         tags,
         owner,

@@ -6,6 +6,7 @@ use millrace_operator_api::entry::{Catalogue, OperatorEntry};
 use serde_json::{Map, Value, json};
 
 use crate::dag::ALIASES;
+use crate::roles;
 use crate::schema_walk::properties;
 use crate::task;
 
@@ -136,6 +137,13 @@ fn dag_properties() -> Map<String, Value> {
         ("max_active_runs", whole("How many runs of this DAG may run at the same time.", 16)),
         ("max_active_tasks", whole("How many tasks of one run may run at the same time.", 16)),
         (
+            "fail_fast",
+            described(
+                "The first task that fails for good ends the run: what runs is stopped, what waits is skipped.",
+                json!({ "type": "boolean", "default": false }),
+            ),
+        ),
+        (
             "dagrun_timeout",
             json!({ "allOf": [{ "$ref": "#/definitions/duration" }], "description": "A run that has been running for longer is failed." }),
         ),
@@ -229,6 +237,7 @@ fn group_schema(shared: &Map<String, Value>) -> Value {
 fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
     let text = |description: &str| described(description, json!({ "type": "string" }));
     let duration = |text: &str| json!({ "allOf": [{ "$ref": "#/definitions/duration" }], "description": text });
+    let flag = |text: &str| described(text, json!({ "type": "boolean", "default": false }));
     let rules: Vec<&str> = TriggerRule::ALL.iter().map(|rule| rule.as_str()).collect();
     let fields = [
         ("task_id", text("The task's name; left out where tasks stand by name.")),
@@ -244,6 +253,24 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
             "trigger_rule",
             described("How the tasks before must have ended.", json!({ "enum": rules, "default": "all_success" })),
         ),
+        (
+            "depends_on_past",
+            flag("Runs only when the same task of the run before ended well, or there is no run before."),
+        ),
+        (
+            "wait_for_downstream",
+            flag("As depends_on_past, and the tasks directly after it there must have ended well too."),
+        ),
+        ("setup", flag("Prepares what the tasks up to its teardown need; they wait for its success.")),
+        ("teardown", flag("Cleans up: runs when a setup before it succeeded, however the work in between ended.")),
+        (
+            "teardown_of",
+            described(
+                "The setups that it cleans up after; makes it a teardown that depends on them.",
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
+            ),
+        ),
+        ("on_failure_fail_dagrun", flag("Of a teardown: its failure fails the run.")),
         ("retries", described("Tries after the first.", json!({ "type": "integer", "minimum": 0 }))),
         ("retry_delay", duration("From the end of a failed try to the next.")),
         ("pool", text("The pool whose slots it takes.")),
@@ -323,7 +350,9 @@ fn parameter_properties(operator: &OperatorEntry) -> Map<String, Value> {
 
 fn shared_properties(catalogue: Catalogue) -> Map<String, Value> {
     let mut shared = task_properties(&[]);
-    for own in ["task_id", "operator", "depends_on", "description", "outlets"] {
+    for own in
+        ["task_id", "operator", "depends_on", "description", "outlets"].into_iter().chain(roles::KEYS.iter().copied())
+    {
         shared.remove(own);
     }
     for operator in catalogue {

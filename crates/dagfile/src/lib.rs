@@ -29,6 +29,7 @@ mod misfire;
 mod options;
 mod parameters;
 mod read;
+mod roles;
 mod scalar;
 mod schema_check;
 mod schema_walk;

@@ -12,6 +12,7 @@ use crate::execution;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
 use crate::parameters;
+use crate::roles;
 use crate::source::Span;
 use crate::suggest;
 use crate::tree::{Entry, Node, NodeKind};
@@ -22,6 +23,12 @@ pub(crate) const KEYS: &[&str] = &[
     "operator",
     "depends_on",
     "trigger_rule",
+    "depends_on_past",
+    "wait_for_downstream",
+    "setup",
+    "teardown",
+    "teardown_of",
+    "on_failure_fail_dagrun",
     "retries",
     "retry_delay",
     "pool",
@@ -40,8 +47,18 @@ pub(crate) const KEYS: &[&str] = &[
 ];
 
 /// Those of them that `default_args` may hold.
-const SHARED: &[&str] =
-    &["trigger_rule", "retries", "retry_delay", "pool", "pool_slots", "priority_weight", "execution_timeout", "owner"];
+const SHARED: &[&str] = &[
+    "trigger_rule",
+    "depends_on_past",
+    "wait_for_downstream",
+    "retries",
+    "retry_delay",
+    "pool",
+    "pool_slots",
+    "priority_weight",
+    "execution_timeout",
+    "owner",
+];
 
 /// A task as it stands in the file.
 pub(crate) struct WrittenTask<'n> {
@@ -73,6 +90,8 @@ pub(crate) fn read_all<'n>(
     drop_repeated(reader, &mut written);
     for task in &mut written.tasks {
         task.depends_on = task.node.get("depends_on").map(|entry| reader.texts(entry)).unwrap_or_default();
+        let setups = roles::setups_of(reader, task);
+        task.depends_on.extend(setups);
     }
     let mut models = Vec::with_capacity(written.tasks.len());
     for task in &written.tasks {
@@ -258,6 +277,7 @@ fn read_one(reader: &mut Reader<'_>, written: &WrittenTask<'_>, shared: &[Entry]
         ..Task::new(task_id?, operator.name)
     };
     execution::read(reader, &get, &mut task);
+    roles::read(reader, written, &get, &mut task);
     Some(task)
 }
 

@@ -12,6 +12,7 @@ pub mod alert;
 pub mod asset;
 pub mod calendar;
 pub mod change;
+pub mod choice;
 pub mod dag;
 pub mod duration;
 pub mod error_code;

@@ -39,6 +39,12 @@ pub trait Operator: Send + Sync {
         let _ = problems;
     }
 
+    /// Tasks directly after this one that the parameters name: the parameter (nested ones with dots), and the name. Only
+    /// for operators whose entry [`chooses`](OperatorEntry::chooses).
+    fn follows(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Does the work, with rendered parameters. Must be safe to run again after dying at any point.
     fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>>;
 }
@@ -56,6 +62,8 @@ pub struct OperatorEntry {
     pub summary: &'static str,
     /// Never reaches a worker: the scheduler ends it itself.
     pub is_inline: bool,
+    /// Its parameters name tasks that come directly after it.
+    pub chooses: bool,
     pub schema: fn() -> Schema,
     /// Reads the parameters (canonical names). The message names the field.
     pub parse: fn(Value) -> Result<Box<dyn Operator>, String>,
@@ -78,6 +86,7 @@ impl OperatorEntry {
             parameter_aliases: &[],
             summary,
             is_inline: false,
+            chooses: false,
             schema: schema_of::<O>,
             parse: parse::<O>,
         }
@@ -98,6 +107,12 @@ impl OperatorEntry {
     #[must_use]
     pub const fn inline(mut self) -> Self {
         self.is_inline = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn chooses(mut self) -> Self {
+        self.chooses = true;
         self
     }
 

@@ -1,6 +1,7 @@
 //! How a task ends, and what can go wrong at a port.
 
 use chrono::{DateTime, Utc};
+use millrace_model::choice::Choice;
 use serde_json::Value;
 
 /// A task that ended well.
@@ -8,11 +9,13 @@ use serde_json::Value;
 pub struct Outcome {
     /// The task's result (`return_value`); `None` stores nothing.
     pub result: Option<Value>,
+    /// What it decided about the tasks after it.
+    pub choice: Option<Choice>,
 }
 
 impl Outcome {
     pub fn with(result: Value) -> Self {
-        Self { result: Some(result) }
+        Self { result: Some(result), choice: None }
     }
 }
 

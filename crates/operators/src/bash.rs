@@ -155,7 +155,7 @@ impl Bash {
         match (exit.code, exit.signal) {
             (Some(0), _) => {
                 context.info("bash exited with code 0");
-                Ok(Outcome { result: exit.last_line.map(Value::String) })
+                Ok(Outcome { result: exit.last_line.map(Value::String), ..Outcome::default() })
             }
             (Some(code), _) if self.skip_exit_codes.as_slice().contains(&code) => {
                 Err(TaskError::Skip(format!("bash exited with code {code}, which skips the task")))
