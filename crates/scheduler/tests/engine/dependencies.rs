@@ -4,10 +4,11 @@ use chrono::TimeDelta;
 use millrace_model::change::TryOutcome;
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
+use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{Limits, explain};
 use millrace_situation::Situation;
-use millrace_store::{ClearRequest, MarkRequest, Selection, TaskChoice};
+use millrace_store::{ClearRequest, MarkRequest, Selection};
 use serde_json::Value;
 
 use crate::stage::{Stage, dag};
