@@ -96,7 +96,7 @@ impl Patience {
     pub fn decide(&self, context: &TaskContext, look: Look) -> Result<Outcome, TaskError> {
         let now = context.clock.now();
         let (wanted, reason) = match look {
-            Look::Found(result) => return Ok(Outcome { result }),
+            Look::Found(result) => return Ok(Outcome { result, ..Outcome::default() }),
             Look::NotYet(reason) => (now + self.interval(context.put_offs), reason),
             Look::NotBefore(at, reason) => (at.max(now), reason),
         };
