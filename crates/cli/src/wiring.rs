@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_connectors::{Connectors, ConnectorsConfig, ProcessSettings};
-use millrace_model::change::{Assignment, RunKey};
+use millrace_model::change::Assignment;
 use millrace_operators::catalogue;
 use millrace_store::Store;
 use millrace_template::{ConnView, Lookup};
 use millrace_vault::Vault;
-use millrace_worker::Equipment;
+use millrace_worker::{Equipment, StoreResults};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -27,8 +27,7 @@ pub fn equipment(app: &App, vault: &Vault, store: Option<Store>, installation: S
     let lookup = move |assignment: &Assignment| -> Arc<dyn Lookup> {
         Arc::new(VaultLookup {
             vault: vault.clone(),
-            store: store.clone(),
-            run: assignment.run.run_key,
+            results: store.clone().map(|store| StoreResults::new(store, assignment)),
             runtime: runtime.clone(),
         })
     };
@@ -51,8 +50,7 @@ pub fn hostname() -> String {
 /// What templates look up. Used on threads that may block.
 struct VaultLookup {
     vault: Vault,
-    store: Option<Store>,
-    run: RunKey,
+    results: Option<StoreResults>,
     runtime: Handle,
 }
 
@@ -76,8 +74,8 @@ impl Lookup for VaultLookup {
     }
 
     fn xcom(&self, task_id: &str, key: &str) -> Result<Option<Value>, String> {
-        match &self.store {
-            Some(store) => self.runtime.block_on(store.xcom(self.run, task_id, -1, key)).map_err(|e| e.to_string()),
+        match &self.results {
+            Some(results) => self.runtime.block_on(results.read(task_id, key)).map_err(|e| e.to_string()),
             None => Ok(None),
         }
     }

@@ -264,7 +264,10 @@ fn finished_tasks(written: &Written<'_>, drafts: Vec<Option<Task>>, edges: &[Vec
     let id = |task: &usize| TaskId::new_unchecked(written.tasks[*task].id.clone());
     let finish = |(place, task): (usize, Option<Task>)| {
         let group = written.tasks[place].group.map(|group| TaskId::new_unchecked(written.groups[group].id.clone()));
-        Some(Task { depends_on: edges[place].iter().map(|(parent, _)| id(parent)).collect(), group, ..task? })
+        let draft = &written.tasks[place];
+        let expand = draft.expand.as_ref();
+        let expand = expand.and_then(|expand| expand.finish(|name| dependencies::task_named(written, name, draft.group)));
+        Some(Task { expand, depends_on: edges[place].iter().map(|(parent, _)| id(parent)).collect(), group, ..task? })
     };
     drafts.into_iter().enumerate().filter_map(finish).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use millrace_model::graph::Graph;
+use millrace_model::ids::TaskId;
 
 use crate::fields::Reader;
 use crate::groups::Written;
@@ -39,12 +40,36 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, written: &Written<'_>) -> Option<
             references.extend(names.reference(reader, Target::Group(place), name, *span));
         }
     }
+    check_producers(reader, &names);
     let holds = reader.diagnostics.len() == errors_before;
     let edges = edges(written, references);
     let upstream = edges.iter().map(|parents| parents.iter().map(|(parent, _)| *parent).collect()).collect();
     let Err(cycle) = Graph::from_upstream(upstream) else { return holds.then_some(edges) };
     report_cycle(reader, written, &edges, &cycle);
     None
+}
+
+/// The full name of the task that a name within a group means.
+pub(crate) fn task_named(written: &Written<'_>, name: &str, within: Option<usize>) -> Option<TaskId> {
+    match Names::of(written).find(name, within)? {
+        Target::Task(task) => Some(TaskId::new_unchecked(written.tasks[task].id.clone())),
+        Target::Group(_) => None,
+    }
+}
+
+/// Results are those of tasks.
+fn check_producers(reader: &mut Reader<'_>, names: &Names<'_>) {
+    let written = names.written;
+    let of_tasks = written.tasks.iter().filter_map(|task| Some((task.expand.as_ref()?, task.group)));
+    let of_groups = written.groups.iter().filter_map(|group| Some((group.expand.as_ref()?, group.parent)));
+    for (expand, within) in of_tasks.chain(of_groups) {
+        for (name, span) in expand.producers() {
+            if let Some(Target::Group(_)) = names.find(&name, within) {
+                let message = format!("'{name}' is a group; only a task leaves a result");
+                reader.error("unknown-task", span, message);
+            }
+        }
+    }
 }
 
 struct Names<'w> {

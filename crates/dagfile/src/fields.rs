@@ -24,11 +24,13 @@ pub(crate) struct Reader<'a> {
     pub diagnostics: Vec<Diagnostic>,
     pub files: BTreeSet<String>,
     pub schemas: BTreeMap<&'static str, Rc<serde_json::Value>>,
+    /// What is being read belongs to a mapped task, whose templates know its item.
+    pub is_mapped: bool,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(source: &'a Source<'a>, options: &'a ReadOptions<'a>, diagnostics: Vec<Diagnostic>) -> Self {
-        Self { source, options, diagnostics, files: BTreeSet::new(), schemas: BTreeMap::new() }
+        Self { source, options, diagnostics, files: BTreeSet::new(), schemas: BTreeMap::new(), is_mapped: false }
     }
 
     pub fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {

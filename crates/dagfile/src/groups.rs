@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use millrace_model::ids::TaskId;
 use millrace_model::mapping::TaskGroup;
 
+use crate::dependencies;
+use crate::expand::{self, DraftExpand};
 use crate::fields::Reader;
 use crate::source::Span;
 use crate::task::{self, WrittenTask};
 use crate::tree::{Entry, Node, NodeKind};
 
 /// The keys of a group.
-pub(crate) const KEYS: &[&str] = &["description", "depends_on", "prefix_ids", "default_args", "tasks", "groups"];
+pub(crate) const KEYS: &[&str] = &["description", "depends_on", "prefix_ids", "default_args", "expand", "expand_zip", "tasks", "groups"];
 
 /// Airflow's names of the keys above.
 const ALIASES: &[(&str, &str)] =
@@ -31,6 +33,7 @@ pub(crate) struct DraftGroup {
     pub depends_on: Vec<(String, Span)>,
     /// Its `default_args`.
     pub shared: Vec<Entry>,
+    pub expand: Option<DraftExpand>,
 }
 
 /// Everything that stands under `tasks` and `groups`, at any depth.
@@ -62,6 +65,12 @@ impl Written<'_> {
             }
         }
         shared
+    }
+
+    /// Whether the group, or one around it, is mapped.
+    pub fn is_mapped(&self, group: Option<usize>) -> bool {
+        let mut around = std::iter::successors(group, |group| self.groups[*group].parent);
+        around.any(|group| self.groups[group].expand.is_some())
     }
 
     pub fn depth(&self, group: Option<usize>) -> usize {
@@ -115,14 +124,24 @@ fn one<'n>(
     let shared = get("default_args").map(|entry| task::shared_entries(reader, entry).to_vec()).unwrap_or_default();
     let place = written.groups.len();
     let tasks_before = written.tasks.len();
+    let expand = expand::read(reader, get("expand"), get("expand_zip"));
+    if let Some(expand) = &expand
+        && let Some(outer) = parent.filter(|parent| written.is_mapped(Some(*parent)))
+    {
+        let message = format!("group '{id}' stands in group '{}', which is mapped already", written.groups[outer].id);
+        reader.error("nested-expand", expand.span(), message);
+    }
+    let mut depends_on = get("depends_on").map(|entry| reader.texts(entry)).unwrap_or_default();
+    depends_on.extend(expand.iter().flat_map(DraftExpand::producers));
     written.groups.push(DraftGroup {
         prefix: if is_prefix { format!("{id}.") } else { outer_prefix.to_owned() },
         id: id.clone(),
         span: entry.key_span,
         parent,
         description: get("description").and_then(|entry| reader.text(entry)),
-        depends_on: get("depends_on").map(|entry| reader.texts(entry)).unwrap_or_default(),
+        depends_on,
         shared,
+        expand,
     });
     let diagnostics_before = reader.diagnostics.len();
     collect(reader, get("tasks"), get("groups"), Some(place), written);
@@ -181,7 +200,7 @@ pub(crate) fn finished(written: &Written<'_>) -> Vec<TaskGroup> {
         group_id: id(place),
         parent: group.parent.map(id),
         description: group.description.clone(),
-        expand: None,
+        expand: group.expand.as_ref().and_then(|expand| expand.finish(|name| dependencies::task_named(written, name, group.parent))),
     };
     written.groups.iter().enumerate().map(finish).collect()
 }

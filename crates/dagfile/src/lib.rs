@@ -21,6 +21,7 @@ mod dependencies;
 mod diagnostic;
 mod editor_schema;
 mod execution;
+mod expand;
 mod fields;
 mod files;
 mod groups;

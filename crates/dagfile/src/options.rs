@@ -5,6 +5,7 @@ use std::fmt;
 use chrono_tz::Tz;
 use millrace_model::dag::DEFAULT_POOL;
 use millrace_model::duration::Span;
+use millrace_model::mapping::MAX_MAP_LENGTH;
 use millrace_operator_api::entry::Catalogue;
 
 /// Values of keys that neither the DAG nor its `default_args` give.
@@ -21,6 +22,8 @@ pub struct Defaults {
     pub pool: String,
     pub pool_slots: u32,
     pub priority_weight: i32,
+    /// Items of a mapped task at most.
+    pub max_map_length: usize,
 }
 
 impl Default for Defaults {
@@ -37,6 +40,7 @@ impl Default for Defaults {
             pool: DEFAULT_POOL.to_owned(),
             pool_slots: 1,
             priority_weight: 1,
+            max_map_length: MAX_MAP_LENGTH,
         }
     }
 }

@@ -6,10 +6,12 @@ use millrace_operator_api::Problems;
 use millrace_operator_api::entry::OperatorEntry;
 use serde_json::{Map, Value};
 
+use crate::expand::{self, DraftExpand, Given};
 use crate::fields::Reader;
 use crate::schema_check;
 use crate::schema_walk::{self, properties};
 use crate::source::Span;
+use crate::task::WrittenTask;
 use crate::tree::{Entry, Node};
 use crate::{files, task, templates};
 
@@ -33,34 +35,54 @@ struct Parameter {
 pub(crate) fn read(
     reader: &mut Reader<'_>,
     operator: &'static OperatorEntry,
-    task_id: &str,
-    task_span: Span,
-    node: &Node,
+    written: &WrittenTask<'_>,
     shared: &[Entry],
+    expand: Option<&mut DraftExpand>,
 ) -> Option<Value> {
+    let (task_id, task_span) = (written.id.as_str(), written.span);
     let errors_before = reader.diagnostics.len();
     let schema = reader.schema(operator);
     let known = properties(&schema);
-    let mut parameters = collect(reader, operator, &known, task_id, node, shared);
+    let mut parameters = collect(reader, operator, &known, task_id, written.node, shared);
     for parameter in &mut parameters {
         let Some((_, property)) = known.iter().find(|(name, _)| *name == parameter.name) else { continue };
         check_one(reader, property, parameter);
     }
+    // What could not be read of its items has been reported.
+    let is_broken = expand.is_none() && expand::KEYS.iter().take(2).any(|key| written.node.get(key).is_some());
+    let is_open = is_broken || expand.as_ref().is_some_and(|expand| expand.is_open());
+    let from_items = expand.map(|expand| from_items(reader, operator, &known, written, &mut parameters, expand));
+    let from_items = from_items.unwrap_or_default();
+    let mut is_complete = true;
     for name in schema_walk::required(&schema) {
-        if !parameters.iter().any(|parameter| parameter.name == name) {
-            let aliases: Vec<&str> =
-                operator.parameter_aliases.iter().filter(|(_, own)| *own == name).map(|(alias, _)| *alias).collect();
-            let or = if aliases.is_empty() { String::new() } else { format!(" (or {})", aliases.join(", ")) };
-            let message = format!("task '{task_id}' ({}) needs '{name}'{or}", operator.name);
-            reader.error("missing-key", task_span, message);
+        if parameters.iter().any(|parameter| parameter.name == name) || from_items.iter().any(|it| it.name == name) {
+            continue;
         }
+        is_complete = false;
+        // The items may bring it; what they hold is known in the run.
+        if is_open {
+            continue;
+        }
+        let aliases: Vec<&str> =
+            operator.parameter_aliases.iter().filter(|(_, own)| *own == name).map(|(alias, _)| *alias).collect();
+        let or = if aliases.is_empty() { String::new() } else { format!(" (or {})", aliases.join(", ")) };
+        let message = format!("task '{task_id}' ({}) needs '{name}'{or}", operator.name);
+        reader.error("missing-key", task_span, message);
     }
     if reader.diagnostics.len() > errors_before {
         return None;
     }
     let value =
         Value::Object(parameters.iter().map(|p| (p.name.clone(), p.entry.value.to_value())).collect::<Map<_, _>>());
-    let operator_problems = ask_operator(operator, value.clone());
+    // The operator is asked with the first item; it can't be when that is known only in the run.
+    let mut whole = value.clone();
+    for it in &from_items {
+        match (&it.first, &mut whole) {
+            (Some(first), Value::Object(whole)) => drop(whole.insert(it.name.clone(), first.clone())),
+            _ => is_complete = false,
+        }
+    }
+    let operator_problems = if is_complete { ask_operator(operator, whole) } else { Vec::new() };
     for (field, message) in operator_problems {
         let span = place_of(&field, &message, &parameters).unwrap_or(task_span);
         let message = if field.is_empty() {
@@ -71,6 +93,71 @@ pub(crate) fn read(
         reader.error("bad-parameter", span, message);
     }
     (reader.diagnostics.len() == errors_before).then_some(value)
+}
+
+/// A parameter that the items of a mapped task give, and its value in the first of them.
+struct FromItems {
+    name: String,
+    first: Option<Value>,
+}
+
+/// Compares what the items give with the operator's parameters. What is no parameter must be used in a template.
+fn from_items(
+    reader: &mut Reader<'_>,
+    operator: &OperatorEntry,
+    known: &[(&str, &Value)],
+    written: &WrittenTask<'_>,
+    parameters: &mut Vec<Parameter>,
+    expand: &mut DraftExpand,
+) -> Vec<FromItems> {
+    let mut found = Vec::new();
+    for given in expand.given() {
+        let alias = operator.parameter_aliases.iter().find(|(alias, _)| *alias == given.name);
+        let own = alias.map_or(given.name.as_str(), |(_, own)| *own).to_owned();
+        let Some((_, property)) = known.iter().find(|(name, _)| *name == own) else {
+            check_use(reader, operator, known, written, &given);
+            continue;
+        };
+        let is_own = |entry: &Entry| written.node.entries().iter().any(|other| other.key_span == entry.key_span);
+        if let Some(plain) = parameters.iter().find(|parameter| parameter.name == own && is_own(&parameter.entry)) {
+            let message = format!("'{}' is given by 'expand' and by the task itself", given.name);
+            reader.error("conflict", plain.entry.key_span, message);
+            continue;
+        }
+        parameters.retain(|parameter| parameter.name != own);
+        let mut values = given.values;
+        for value in &mut values {
+            let entry = Entry { key: given.name.clone(), key_span: given.span, value: value.clone() };
+            let mut parameter = Parameter { name: own.clone(), entry };
+            check_one(reader, property, &mut parameter);
+            *value = parameter.entry.value;
+        }
+        expand.put_back(&given.name, &values);
+        if given.is_in_every_item {
+            found.push(FromItems { name: own, first: values.first().map(Node::to_value) });
+        }
+    }
+    found
+}
+
+fn check_use(
+    reader: &mut Reader<'_>,
+    operator: &OperatorEntry,
+    known: &[(&str, &Value)],
+    written: &WrittenTask<'_>,
+    given: &Given,
+) {
+    if expand::is_used(written.node, &given.name) {
+        return;
+    }
+    let mut candidates: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    candidates.extend(operator.parameter_aliases.iter().map(|(alias, _)| *alias));
+    let message = format!(
+        "'{}' is no parameter of '{}', and no template of the task uses item.{}",
+        given.name, operator.name, given.name
+    );
+    let hint = reader.nearest(&given.name, &candidates).map(|near| format!("did you mean '{near}'?"));
+    reader.warning("unused-item", given.span, message, hint);
 }
 
 fn collect(

@@ -9,12 +9,13 @@ use millrace_operator_api::entry::{OperatorEntry, find};
 
 use crate::asset;
 use crate::execution;
+use crate::expand::{self, DraftExpand};
 use crate::fields::Reader;
 use crate::groups::{self, Written};
 use crate::parameters;
 use crate::roles;
 use crate::source::Span;
-use crate::suggest;
+use crate::{suggest, templates};
 use crate::tree::{Entry, Node, NodeKind};
 
 /// The keys that every task has; all others are its operator's parameters.
@@ -22,6 +23,9 @@ pub(crate) const KEYS: &[&str] = &[
     "task_id",
     "operator",
     "depends_on",
+    "expand",
+    "expand_zip",
+    "map_index_template",
     "trigger_rule",
     "depends_on_past",
     "wait_for_downstream",
@@ -70,6 +74,7 @@ pub(crate) struct WrittenTask<'n> {
     /// The innermost group around it.
     pub group: Option<usize>,
     pub depends_on: Vec<(String, Span)>,
+    pub expand: Option<DraftExpand>,
 }
 
 /// Everything under `tasks` and `groups`, and for each task what could be made of it (`None` when something is wrong
@@ -92,14 +97,26 @@ pub(crate) fn read_all<'n>(
         task.depends_on = task.node.get("depends_on").map(|entry| reader.texts(entry)).unwrap_or_default();
         let setups = roles::setups_of(reader, task);
         task.depends_on.extend(setups);
+        task.expand = expand::read(reader, task.node.get("expand"), task.node.get("expand_zip"));
+        task.depends_on.extend(task.expand.iter().flat_map(DraftExpand::producers));
     }
     let mut models = Vec::with_capacity(written.tasks.len());
-    for task in &written.tasks {
-        let model = match task.group {
-            None => read_one(reader, task, &shared),
-            group => read_one(reader, task, &written.shared(group, &shared)),
-        };
-        models.push(model);
+    for place in 0..written.tasks.len() {
+        let own = written.tasks[place].group.map(|group| written.shared(Some(group), &shared));
+        // Taken out for as long as the task's parameters are compared with it.
+        let mut expand = written.tasks[place].expand.take();
+        let is_in_mapped_group = written.is_mapped(written.tasks[place].group);
+        if let Some(expand) = expand.as_ref().filter(|_| is_in_mapped_group) {
+            let id = &written.tasks[place].id;
+            let message = format!("task '{id}' stands in a mapped group and can't be mapped itself");
+            reader.error("nested-expand", expand.span(), message);
+        }
+        let node = written.tasks[place].node;
+        let is_said = expand::KEYS.iter().take(2).any(|key| node.get(key).is_some());
+        reader.is_mapped = is_said || is_in_mapped_group;
+        models.push(read_one(reader, &written.tasks[place], own.as_deref().unwrap_or(&shared), expand.as_mut()));
+        reader.is_mapped = false;
+        written.tasks[place].expand = expand;
     }
     (written, models)
 }
@@ -189,6 +206,7 @@ fn of_map<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Option<WrittenTask<'
         node: &entry.value,
         group: None,
         depends_on: Vec::new(),
+        expand: None,
     })
 }
 
@@ -203,7 +221,7 @@ fn of_list<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<WrittenTask<'n
         return None;
     };
     let id = reader.name(entry)?;
-    Some(WrittenTask { id, span: entry.value.span, node, group: None, depends_on: Vec::new() })
+    Some(WrittenTask { id, span: entry.value.span, node, group: None, depends_on: Vec::new(), expand: None })
 }
 
 /// `default_args` holds what tasks have, and what the operator of at least one task has. Anything else is reported and
@@ -236,7 +254,12 @@ fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[&WrittenTa
     kept
 }
 
-fn read_one(reader: &mut Reader<'_>, written: &WrittenTask<'_>, shared: &[Entry]) -> Option<Task> {
+fn read_one(
+    reader: &mut Reader<'_>,
+    written: &WrittenTask<'_>,
+    shared: &[Entry],
+    expand: Option<&mut DraftExpand>,
+) -> Option<Task> {
     let task_id =
         TaskId::parse(&written.id).map_err(|error| reader.error("bad-id", written.span, error.to_string())).ok();
     let get = |key: &str| written.node.get(key).or_else(|| shared.iter().find(|entry| entry.key == key));
@@ -259,7 +282,8 @@ fn read_one(reader: &mut Reader<'_>, written: &WrittenTask<'_>, shared: &[Entry]
     let description = written.node.get("description").and_then(|entry| reader.text(entry));
     let outlets = written.node.get("outlets").map(|entry| asset::read_outlets(reader, entry)).unwrap_or_default();
     let operator = read_operator(reader, written)?;
-    let parameters = parameters::read(reader, operator, &written.id, written.span, written.node, shared)?;
+    let map_index_template = read_map_index_template(reader, written);
+    let parameters = parameters::read(reader, operator, written, shared, expand)?;
     let mut task = Task {
         trigger_rule: trigger_rule.unwrap_or_default(),
         retries: retries.unwrap_or(defaults.retries),
@@ -270,6 +294,7 @@ fn read_one(reader: &mut Reader<'_>, written: &WrittenTask<'_>, shared: &[Entry]
         execution_timeout: execution_timeout.or(defaults.execution_timeout),
         owner,
         description,
+        map_index_template,
         parameters,
         // An inline task ends without a completion that could speak of its outlets.
         is_inline: operator.is_inline && outlets.is_empty(),
@@ -279,6 +304,17 @@ fn read_one(reader: &mut Reader<'_>, written: &WrittenTask<'_>, shared: &[Entry]
     execution::read(reader, &get, &mut task);
     roles::read(reader, written, &get, &mut task);
     Some(task)
+}
+
+fn read_map_index_template(reader: &mut Reader<'_>, written: &WrittenTask<'_>) -> Option<String> {
+    let entry = written.node.get("map_index_template")?;
+    if !reader.is_mapped {
+        let message = "'map_index_template' names the instances of a mapped task, and this task has no 'expand'";
+        reader.error("conflict", entry.key_span, message);
+    }
+    let text = reader.name(entry)?;
+    templates::check(reader, &entry.value);
+    Some(text)
 }
 
 fn read_operator(reader: &mut Reader<'_>, written: &WrittenTask<'_>) -> Option<&'static OperatorEntry> {

@@ -1,6 +1,6 @@
 //! Templates before there is a run: can they be read, and do the names in them exist?
 
-use millrace_template::{check_syntax, is_known_name, is_template, referenced_names, unknown_name_hint};
+use millrace_template::{check_syntax, is_known_name, is_mapped_name, is_template, referenced_names, unknown_name_hint};
 
 use crate::fields::Reader;
 use crate::source::Span;
@@ -19,7 +19,8 @@ pub(crate) fn check(reader: &mut Reader<'_>, node: &Node) {
     }
     let names: std::collections::BTreeSet<String> =
         referenced_names(text).iter().map(|name| name.split('.').next().unwrap_or_default().to_owned()).collect();
-    for name in names.iter().filter(|name| !is_known_name(name)) {
+    let is_mapped = reader.is_mapped;
+    for name in names.iter().filter(|name| !is_known_name(name) && !(is_mapped && is_mapped_name(name))) {
         let (line, column) = find_word(text, name).unwrap_or((1, 1));
         let (span, place) = locate(reader, node, text, line, column);
         let span = if node.file.is_none() && reader.source.text[span.start.offset..].starts_with(name.as_str()) {

@@ -191,6 +191,8 @@ pub struct Completion {
     pub ledger: Vec<LedgerEntry>,
     /// The rendered parameters, secrets masked, cut to 4,096 characters a field.
     pub rendered: Option<Value>,
+    /// Of a mapped task: what people call this instance.
+    pub rendered_map_index: Option<String>,
 }
 
 impl Completion {
@@ -213,6 +215,7 @@ impl Completion {
             results: Vec::new(),
             ledger: Vec::new(),
             rendered: None,
+            rendered_map_index: None,
         }
     }
 }

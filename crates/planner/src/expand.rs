@@ -151,6 +151,9 @@ impl Turn<'_> {
         if completion.outcome != TryOutcome::Success {
             return;
         }
+        if let Some((_, value)) = completion.results.iter_mut().find(|(key, _)| key == RESULT) {
+            read_list(value);
+        }
         let result = completion.results.iter().find(|(key, _)| key == RESULT).map(|(_, value)| value);
         let result = result.filter(|value| !value.is_null());
         if !run.version.mapping.is_mapped(task)
@@ -217,6 +220,16 @@ impl Turn<'_> {
             };
             self.settle_instance(key, place, decision, reason);
         }
+    }
+}
+
+/// A text that is a JSON list, as a command prints it, is the list.
+fn read_list(value: &mut Value) {
+    let Value::String(text) = value else { return };
+    if text.trim_start().starts_with('[')
+        && let Ok(list @ Value::Array(_)) = serde_json::from_str(text)
+    {
+        *value = list;
     }
 }
 

@@ -23,6 +23,8 @@ pub struct InstanceRow {
     pub task_id: TaskId,
     /// -1 for a task that is not mapped.
     pub map_index: i32,
+    /// What people call an instance of a mapped task; known when its first try has ended.
+    pub rendered_map_index: Option<String>,
     pub operator: String,
     pub state: TaskState,
     pub state_reason: Option<String>,
@@ -70,6 +72,7 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
         run: row.int("run_id")?,
         task_id: TaskId::new_unchecked(row.text("task_id")?),
         map_index: row.small("map_index")?,
+        rendered_map_index: row.opt_text("rendered_map_index")?,
         operator: row.text("operator")?,
         state: row.word("state", TaskState::parse)?,
         state_reason: row.opt_text("state_reason")?,

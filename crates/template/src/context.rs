@@ -10,7 +10,7 @@ use millrace_model::asset::AssetEvent;
 use millrace_model::change::RunFacts;
 use millrace_model::dag::Dag;
 use millrace_model::state::RunType;
-use minijinja::value::{Object, ObjectRepr, Serde, Value};
+use minijinja::value::{Object, ObjectRepr, Serde, Value, merge_maps};
 use minijinja::{Error, ErrorKind, State};
 
 use crate::lookup::{self, Connections, Lookup};
@@ -81,7 +81,17 @@ impl RenderContext {
         );
         Self { root: Value::from(root), params: Arc::new(names) }
     }
+
+    /// With the item that this instance of a mapped task is for, as `item`.
+    #[must_use]
+    pub fn with_item(self, item: serde_json::Value) -> Self {
+        let item = Value::from_pairs([("item", json(item))]);
+        Self { root: merge_maps([item, self.root]), params: self.params }
+    }
 }
+
+/// What only the templates of mapped tasks know.
+pub(crate) const MAPPED_NAMES: &[&str] = &["item"];
 
 /// Every name above, for checking templates before there is a run. A test holds the two together.
 pub(crate) const CONTEXT_NAMES: &[&str] = &[

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::context::CONTEXT_NAMES;
+use crate::context::{CONTEXT_NAMES, MAPPED_NAMES};
 use crate::error::SyntaxError;
 use crate::renderer;
 
@@ -16,7 +16,6 @@ const AIRFLOW_NAMES: &[&str] = &[
     "expanded_ti_count",
     "inlet_events",
     "inlets",
-    "map_index_template",
     "outlet_events",
     "outlets",
     "partition_date",
@@ -72,8 +71,16 @@ pub fn is_known_name(name: &str) -> bool {
     CONTEXT_NAMES.contains(&name) || LANGUAGE_NAMES.contains(&name)
 }
 
+/// Whether the name is known to the templates of mapped tasks only.
+pub fn is_mapped_name(name: &str) -> bool {
+    MAPPED_NAMES.contains(&name)
+}
+
 /// What to tell somebody who used a name that is not known.
 pub fn unknown_name_hint(name: &str) -> Option<String> {
+    if is_mapped_name(name) {
+        return Some("only tasks with 'expand' have an item".to_owned());
+    }
     if AIRFLOW_NAMES.contains(&name) {
         return Some(format!("Airflow's '{name}' is not offered here"));
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::cancel::Cancel;
 use crate::environment;
 use crate::equipment::{AttemptIo, Equipment};
-use crate::parameters;
+use crate::parameters::{self, Rendered};
 use crate::report::AttemptReport;
 
 /// How a try ended, before it is written up.
@@ -42,7 +42,8 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
             masker.mask(text)
         }));
     let mut rendered = None;
-    let ending = match prepare(&equipment, &assignment, &mut rendered).await {
+    let mut map_name = None;
+    let ending = match prepare(&equipment, &assignment, (&mut rendered, &mut map_name)).await {
         Ok(operator) => {
             let context = context(&equipment, &assignment, &io, report.clone(), started_at);
             let timeout = assignment.task().execution_timeout.map(|span| span.as_std());
@@ -66,6 +67,7 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
             .unwrap_or_default(),
         ledger: report.take_ledger(),
         rendered,
+        rendered_map_index: map_name,
     }
 }
 
@@ -112,9 +114,10 @@ fn heading(assignment: &Assignment) -> String {
 async fn prepare(
     equipment: &Arc<Equipment>,
     assignment: &Assignment,
-    shown: &mut Option<Value>,
+    (shown, map_name): (&mut Option<Value>, &mut Option<String>),
 ) -> Result<Box<dyn Operator>, parameters::ParameterError> {
-    let rendered = parameters::render(equipment, assignment).await?;
+    let Rendered { parameters: rendered, map_name: name } = parameters::render(equipment, assignment).await?;
+    *map_name = name;
     // Parameters without a template are in the DAG already; there is nothing to keep.
     if rendered != assignment.task().parameters {
         *shown = Some(parameters::shown(equipment, &rendered));

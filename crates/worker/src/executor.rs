@@ -98,7 +98,7 @@ impl Shared {
                 instance,
                 generation: assignment.generation,
             }),
-            results: Arc::new(StoreResults { store: options.store.clone(), run: assignment.run.run_key }),
+            results: Arc::new(StoreResults::new(options.store.clone(), assignment)),
             runs: Arc::new(StoreRuns { store: options.store.clone() }),
             cancel,
         }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use millrace_model::change::{InstanceKey, RunKey};
+use millrace_model::change::{Assignment, InstanceKey, RunKey};
+use millrace_model::dag::Dag;
 use millrace_operator_api::context::{Clock, RemoteStatement, Results, StatementJournal};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_store::{RemoteStatement as StoredStatement, RemoteStatementState, Store, StoreError};
@@ -91,16 +92,41 @@ impl StatementJournal for MemoryJournal {
     }
 }
 
-/// Other tasks' results, from the metadata database.
+/// Other tasks' results, from the metadata database, as one try sees them.
+#[derive(Clone)]
 pub struct StoreResults {
-    pub store: Store,
-    pub run: RunKey,
+    store: Store,
+    run: RunKey,
+    dag: Arc<Dag>,
+    task_index: usize,
+    map_index: i32,
+}
+
+impl StoreResults {
+    pub fn new(store: Store, assignment: &Assignment) -> Self {
+        let Assignment { dag, task_index, map_index, run, .. } = assignment;
+        Self { store, run: run.run_key, dag: dag.clone(), task_index: *task_index, map_index: *map_index }
+    }
+
+    /// A task's value; of a mapped task the list of all its instances' values in the order of their items. Within a mapped
+    /// group an instance sees that of its own item only.
+    pub async fn read(&self, task_id: &str, key: &str) -> Result<Option<Value>, StoreError> {
+        let own = &self.dag.tasks[self.task_index];
+        let Some(task) = self.dag.task(task_id).filter(|task| self.dag.expand_of(task).is_some()) else {
+            return self.store.xcom(self.run, task_id, -1, key).await;
+        };
+        if self.dag.is_mapped_together(own, task) {
+            return self.store.xcom(self.run, task_id, self.map_index, key).await;
+        }
+        let values = self.store.xcoms_of_task(self.run, task_id, key).await?;
+        Ok(Some(values.into_values().collect()))
+    }
 }
 
 impl Results for StoreResults {
     fn pull<'a>(&'a self, task_id: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Value>, PortError>> {
         async move {
-            self.store.xcom(self.run, task_id, -1, key).await.map_err(|e| port_error("read another task's result", &e))
+            self.read(task_id, key).await.map_err(|e| port_error("read another task's result", &e))
         }
         .boxed()
     }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use millrace_model::change::Assignment;
 use millrace_operator_api::Operator;
-use millrace_template::{Lookup, RenderContext, RenderFacts, is_template, render_parameters};
+use millrace_template::{Lookup, RenderContext, RenderError, RenderFacts, Renderer, is_template, render_parameters};
 use serde_json::Value;
 
 use crate::equipment::Equipment;
+use crate::mapping;
 
 /// Rendered values longer than this are cut where they are shown (Airflow's `max_templated_field_length`).
 const MAX_SHOWN: usize = 4096;
@@ -31,18 +32,29 @@ impl std::fmt::Display for ParameterError {
     }
 }
 
-/// The parameters with their templates rendered. Blocks only when a template looks something up.
-pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Result<Value, ParameterError> {
+/// What a try's templates came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    pub parameters: Value,
+    /// Of a mapped task: what people call this instance.
+    pub map_name: Option<String>,
+}
+
+/// The parameters with their templates rendered. Blocks only when a template, or the item of a mapped task, looks
+/// something up.
+pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Result<Rendered, ParameterError> {
     let task = assignment.task();
     if equipment.operator(&task.operator).is_none() {
         return Err(ParameterError::UnknownOperator(task.operator.clone()));
     }
-    if !any_text(&task.parameters, &is_template) {
-        return Ok(task.parameters.clone());
+    let expand = assignment.dag.expand_of(task);
+    if expand.is_none() && !any_text(&task.parameters, &is_template) {
+        return Ok(Rendered { parameters: task.parameters.clone(), map_name: None });
     }
     let lookup = (equipment.lookup)(assignment);
     // Most templates use dates and params only; those need no other thread.
-    let looks_up = any_text(&task.parameters, &|text| {
+    let has_results = expand.is_some_and(|expand| expand.producers().next().is_some());
+    let looks_up = has_results || any_text(&task.parameters, &|text| {
         is_template(text) && ["var", "conn", "ti", "task_instance", "xcom"].iter().any(|name| text.contains(name))
     });
     if !looks_up {
@@ -58,8 +70,9 @@ fn render_now(
     equipment: &Equipment,
     assignment: &Assignment,
     lookup: Arc<dyn Lookup>,
-) -> Result<Value, ParameterError> {
+) -> Result<Rendered, ParameterError> {
     let task = assignment.task();
+    let item = mapping::item(assignment, lookup.as_ref()).map_err(|problem| ParameterError::Render(vec![problem]))?;
     let facts = RenderFacts {
         dag: &assignment.dag,
         task_id: task.task_id.as_str(),
@@ -69,11 +82,30 @@ fn render_now(
         map_index: assignment.map_index,
         is_test: equipment.is_test,
     };
-    let Some((_, schema)) = equipment.operator(&task.operator) else {
+    let Some((entry, schema)) = equipment.operator(&task.operator) else {
         return Err(ParameterError::UnknownOperator(task.operator.clone()));
     };
-    render_parameters(schema, &task.parameters, &RenderContext::new(&facts, lookup))
-        .map_err(|errors| ParameterError::Render(errors.iter().map(ToString::to_string).collect()))
+    let context = RenderContext::new(&facts, lookup);
+    let failed =
+        |errors: Vec<RenderError>| ParameterError::Render(errors.iter().map(ToString::to_string).collect());
+    let Some(item) = item else {
+        let parameters = render_parameters(schema, &task.parameters, &context).map_err(failed)?;
+        return Ok(Rendered { parameters, map_name: None });
+    };
+    let context = context.with_item(item.whole.clone());
+    let (before, after) = mapping::fill(task, entry, schema, &item);
+    let mut parameters = render_parameters(schema, &before, &context).map_err(failed)?;
+    if let Value::Object(parameters) = &mut parameters {
+        parameters.extend(after);
+    }
+    let map_name = match &task.map_index_template {
+        Some(template) => Some(Renderer::new(context).render_text(template).map_err(|error| {
+            ParameterError::Render(vec![format!("map_index_template: {}", error.message)])
+        })?),
+        None => item.display_name(),
+    };
+    let map_name = map_name.map(|name| equipment.masker.mask(&name).chars().take(250).collect());
+    Ok(Rendered { parameters, map_name })
 }
 
 /// The operator that these rendered parameters make.

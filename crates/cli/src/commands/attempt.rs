@@ -160,7 +160,7 @@ pub async fn render(app: &App, dag_id: &str, task_id: &str, date: &str) -> anyho
     };
     let equipment = Arc::new(wiring::equipment(app, &vault, Some(store), String::new()));
     let rendered = millrace_worker::render(&equipment, &assignment).await.map_err(|e| anyhow::anyhow!("{e}"))?;
-    print_one(app.format, &app.masker.mask_value(&rendered))
+    print_one(app.format, &app.masker.mask_value(&rendered.parameters))
 }
 
 pub struct RunOptions {
@@ -350,7 +350,7 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
         instance,
         generation: assignment.generation,
     });
-    let results: Arc<dyn Results> = Arc::new(StoreResults { store: store.clone(), run: assignment.run.run_key });
+    let results: Arc<dyn Results> = Arc::new(StoreResults::new(store.clone(), &assignment));
     let runs = Arc::new(StoreRuns { store: store.clone() });
     let io = AttemptIo { log: Arc::new(Both(log)), journal, results, runs, cancel };
     let mut running = std::pin::pin!(run_until_ended(equipment, assignment, io));

@@ -7,6 +7,7 @@ mod cases;
 mod catalogue;
 mod dags;
 mod examples;
+mod expand;
 mod groups;
 mod hostile;
 mod schema;

@@ -61,6 +61,7 @@ async fn close_instances(
             ("x_lost", Kind::Int),
             ("x_start", Kind::Int),
             ("x_end", Kind::Int),
+            ("x_name", Kind::Text),
         ],
     );
     let sql = format!(
@@ -76,6 +77,7 @@ async fn close_instances(
          put_offs = CASE WHEN state <> 'restarting' AND x_to = 'up_for_reschedule' THEN put_offs + 1 ELSE 0 END, \
          start_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_start END, \
          end_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_end END, \
+         rendered_map_index = COALESCE(x_name, rendered_map_index), \
          lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL \
          FROM {source} WHERE task_instance.id = x_id AND lease_token = x_token \
          AND state IN ('running', 'restarting') RETURNING id, state"
@@ -94,6 +96,7 @@ async fn close_instances(
             json!(i64::from(done.outcome == TryOutcome::LostWorker)),
             json!(micros(done.started_at)),
             json!(micros(done.ended_at)),
+            json!(done.rendered_map_index),
         ]
     }));
     let rows = sql::all(&tx.inner, "finish tries", sql, vec![rows]).await?;
