@@ -266,7 +266,8 @@ fn finished_tasks(written: &Written<'_>, drafts: Vec<Option<Task>>, edges: &[Vec
         let group = written.tasks[place].group.map(|group| TaskId::new_unchecked(written.groups[group].id.clone()));
         let draft = &written.tasks[place];
         let expand = draft.expand.as_ref();
-        let expand = expand.and_then(|expand| expand.finish(|name| dependencies::task_named(written, name, draft.group)));
+        let expand =
+            expand.and_then(|expand| expand.finish(|name| dependencies::task_named(written, name, draft.group)));
         Some(Task { expand, depends_on: edges[place].iter().map(|(parent, _)| id(parent)).collect(), group, ..task? })
     };
     drafts.into_iter().enumerate().filter_map(finish).collect()

@@ -78,7 +78,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, expand: Option<&Entry>, zip: Option<
             DraftExpand { how: if is_product { How::Product } else { How::Zip }, span: entry.key_span, parts }
         }
         (_, is_product) => {
-            let expected = if is_product { "a list, a map of lists, or {results_of: a_task}" } else { "a map of lists" };
+            let expected =
+                if is_product { "a list, a map of lists, or {results_of: a_task}" } else { "a map of lists" };
             reader.wrong_type(entry, expected);
             return None;
         }
@@ -265,7 +266,9 @@ pub(crate) fn is_used(node: &Node, name: &str) -> bool {
     match &node.kind {
         NodeKind::Text(text) => uses(text),
         NodeKind::List(items) => items.iter().any(|item| is_used(item, name)),
-        NodeKind::Map(entries) => entries.iter().any(|entry| !KEYS[..2].contains(&entry.key.as_str()) && is_used(&entry.value, name)),
+        NodeKind::Map(entries) => {
+            entries.iter().any(|entry| !KEYS[..2].contains(&entry.key.as_str()) && is_used(&entry.value, name))
+        }
         _ => false,
     }
 }

@@ -13,7 +13,8 @@ use crate::task::{self, WrittenTask};
 use crate::tree::{Entry, Node, NodeKind};
 
 /// The keys of a group.
-pub(crate) const KEYS: &[&str] = &["description", "depends_on", "prefix_ids", "default_args", "expand", "expand_zip", "tasks", "groups"];
+pub(crate) const KEYS: &[&str] =
+    &["description", "depends_on", "prefix_ids", "default_args", "expand", "expand_zip", "tasks", "groups"];
 
 /// Airflow's names of the keys above.
 const ALIASES: &[(&str, &str)] =
@@ -200,7 +201,10 @@ pub(crate) fn finished(written: &Written<'_>) -> Vec<TaskGroup> {
         group_id: id(place),
         parent: group.parent.map(id),
         description: group.description.clone(),
-        expand: group.expand.as_ref().and_then(|expand| expand.finish(|name| dependencies::task_named(written, name, group.parent))),
+        expand: group
+            .expand
+            .as_ref()
+            .and_then(|expand| expand.finish(|name| dependencies::task_named(written, name, group.parent))),
     };
     written.groups.iter().enumerate().map(finish).collect()
 }

@@ -15,8 +15,8 @@ use crate::groups::{self, Written};
 use crate::parameters;
 use crate::roles;
 use crate::source::Span;
-use crate::{suggest, templates};
 use crate::tree::{Entry, Node, NodeKind};
+use crate::{suggest, templates};
 
 /// The keys that every task has; all others are its operator's parameters.
 pub(crate) const KEYS: &[&str] = &[

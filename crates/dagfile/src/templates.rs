@@ -1,6 +1,8 @@
 //! Templates before there is a run: can they be read, and do the names in them exist?
 
-use millrace_template::{check_syntax, is_known_name, is_mapped_name, is_template, referenced_names, unknown_name_hint};
+use millrace_template::{
+    check_syntax, is_known_name, is_mapped_name, is_template, referenced_names, unknown_name_hint,
+};
 
 use crate::fields::Reader;
 use crate::source::Span;

@@ -125,10 +125,7 @@ impl StoreResults {
 
 impl Results for StoreResults {
     fn pull<'a>(&'a self, task_id: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Value>, PortError>> {
-        async move {
-            self.read(task_id, key).await.map_err(|e| port_error("read another task's result", &e))
-        }
-        .boxed()
+        async move { self.read(task_id, key).await.map_err(|e| port_error("read another task's result", &e)) }.boxed()
     }
 }
 

@@ -54,9 +54,10 @@ pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Resu
     let lookup = (equipment.lookup)(assignment);
     // Most templates use dates and params only; those need no other thread.
     let has_results = expand.is_some_and(|expand| expand.producers().next().is_some());
-    let looks_up = has_results || any_text(&task.parameters, &|text| {
-        is_template(text) && ["var", "conn", "ti", "task_instance", "xcom"].iter().any(|name| text.contains(name))
-    });
+    let looks_up = has_results
+        || any_text(&task.parameters, &|text| {
+            is_template(text) && ["var", "conn", "ti", "task_instance", "xcom"].iter().any(|name| text.contains(name))
+        });
     if !looks_up {
         return render_now(equipment, assignment, lookup);
     }
@@ -86,8 +87,7 @@ fn render_now(
         return Err(ParameterError::UnknownOperator(task.operator.clone()));
     };
     let context = RenderContext::new(&facts, lookup);
-    let failed =
-        |errors: Vec<RenderError>| ParameterError::Render(errors.iter().map(ToString::to_string).collect());
+    let failed = |errors: Vec<RenderError>| ParameterError::Render(errors.iter().map(ToString::to_string).collect());
     let Some(item) = item else {
         let parameters = render_parameters(schema, &task.parameters, &context).map_err(failed)?;
         return Ok(Rendered { parameters, map_name: None });
@@ -99,9 +99,11 @@ fn render_now(
         parameters.extend(after);
     }
     let map_name = match &task.map_index_template {
-        Some(template) => Some(Renderer::new(context).render_text(template).map_err(|error| {
-            ParameterError::Render(vec![format!("map_index_template: {}", error.message)])
-        })?),
+        Some(template) => Some(
+            Renderer::new(context)
+                .render_text(template)
+                .map_err(|error| ParameterError::Render(vec![format!("map_index_template: {}", error.message)]))?,
+        ),
         None => item.display_name(),
     };
     let map_name = map_name.map(|name| equipment.masker.mask(&name).chars().take(250).collect());
