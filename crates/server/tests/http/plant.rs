@@ -248,6 +248,7 @@ fn finish(
             results: Vec::new(),
             ledger: entry.into_iter().collect(),
             rendered: Some(rendered(part.task)),
+            rendered_map_index: None,
         },
         to,
         reason: None,
