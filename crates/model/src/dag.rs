@@ -11,6 +11,7 @@ use crate::calendar::{CalendarRule, Fate};
 use crate::duration::Span;
 use crate::execution::{KeyLimit, WeightRule};
 use crate::ids::{DagId, TaskId};
+use crate::maintenance::MaintenanceWindow;
 use crate::mapping::{Expand, TaskGroup};
 use crate::schedule::{Misfire, PlannedRun, Schedule, Timetable, Window};
 use crate::trigger_rule::TriggerRule;
@@ -42,6 +43,9 @@ pub struct Dag {
     /// On which days the schedule starts runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<CalendarRule>,
+    /// When nothing of it starts, beside the windows of the installation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maintenance: Vec<MaintenanceWindow>,
     pub max_active_runs: u32,
     /// Per run.
     pub max_active_tasks: u32,
@@ -169,6 +173,7 @@ impl Dag {
             catchup: false,
             misfire: None,
             calendar: None,
+            maintenance: Vec::new(),
             max_active_runs: 16,
             max_active_tasks: 16,
             dagrun_timeout: None,

@@ -21,6 +21,7 @@ pub mod graph;
 pub mod ids;
 pub mod instant;
 pub mod ledger;
+pub mod maintenance;
 pub mod mapping;
 pub mod schedule;
 pub mod selection;

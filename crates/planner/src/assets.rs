@@ -51,7 +51,11 @@ impl Turn<'_> {
                 // Looked at again when one ends; what happens until then goes into the same run.
                 continue;
             }
-            let run = asset_run(facts, self.view.asset_events.remove(&dag_id).unwrap_or_default(), self.now);
+            let is_held = self.view.windows.open.contains(&dag_id);
+            let mut run = asset_run(facts, self.view.asset_events.remove(&dag_id).unwrap_or_default(), self.now);
+            if is_held {
+                run.state = RunState::Queued;
+            }
             self.plan.batch.new_runs.push(run);
         }
     }

@@ -1,6 +1,5 @@
 //! Which scheduled runs are due.
 
-use chrono::{DateTime, Utc};
 use millrace_model::change::{NewRun, NextRun, SchedulePointer};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::DataInterval;
@@ -11,6 +10,9 @@ use crate::requests::scheduled_run_id;
 use crate::slots;
 use crate::turn::Turn;
 use crate::view::DagFacts;
+
+/// Runs of a DAG that an open window may hold.
+const MOST_HELD: u32 = 1_000;
 
 impl Turn<'_> {
     /// Works out the next run of each DAG that is new or was changed.
@@ -35,8 +37,10 @@ impl Turn<'_> {
     }
 
     fn create_runs_of(&mut self, dag_id: &DagId) {
-        let limit = self.view.max_active_runs(&(dag_id.clone(), None));
+        let limit = self.most_runs(dag_id);
         let mut active = self.view.active_normal_runs(dag_id, self.now);
+        // A window holds what begins, not what is due.
+        let is_held = self.view.windows.open.contains(dag_id);
         while active < limit {
             let Some(facts) = self.view.dags.get_mut(dag_id) else { return };
             // The latest may be another than when the pointer was set.
@@ -51,7 +55,8 @@ impl Turn<'_> {
             };
             let moved = Some(slot.date.data_interval);
             facts.last_interval = moved;
-            let run = scheduled_run(facts, slot.next_run(), self.now);
+            let waits = slot.next_run().run_after > self.now || is_held;
+            let run = scheduled_run(facts, slot.next_run(), waits);
             self.plan.batch.passed_slots.extend(slots::record_shifted(facts, slot));
             let following = slots::next_slot(facts, self.now).map(|slot| slot.next_run());
             self.set_pointer(dag_id, following, moved);
@@ -62,10 +67,20 @@ impl Turn<'_> {
         // No room: looked at again when a run of this DAG ends.
     }
 
+    /// How many active runs the schedule may bring a DAG to. In a maintenance window nothing of what is due gets lost, so
+    /// it is queued beyond `max_active_runs`, which still holds for what runs afterwards.
+    fn most_runs(&self, dag_id: &DagId) -> u32 {
+        let limit = self.view.max_active_runs(&(dag_id.clone(), None));
+        let is_periodic = |facts: &DagFacts| facts.version.dag.timetable.is_periodic();
+        if self.view.windows.open.contains(dag_id) && self.view.dags.get(dag_id).is_some_and(is_periodic) {
+            return limit.max(MOST_HELD);
+        }
+        limit
+    }
+
     /// Whether and when the DAG waits for the clock.
     pub(crate) fn refresh_due(&mut self, dag_id: &DagId) {
-        let is_full =
-            self.view.active_normal_runs(dag_id, self.now) >= self.view.max_active_runs(&(dag_id.clone(), None));
+        let is_full = self.view.active_normal_runs(dag_id, self.now) >= self.most_runs(dag_id);
         let due = self.view.dags.get(dag_id).and_then(|facts| {
             let waits = !facts.is_paused && !facts.is_stale && !is_full;
             if waits { slots::due_at(facts, self.now) } else { None }
@@ -91,12 +106,12 @@ impl Turn<'_> {
     }
 }
 
-fn scheduled_run(facts: &DagFacts, next: NextRun, now: DateTime<Utc>) -> NewRun {
+fn scheduled_run(facts: &DagFacts, next: NextRun, waits: bool) -> NewRun {
     NewRun {
         dag_id: facts.version.dag.dag_id.clone(),
         run_id: RunId::new_unchecked(scheduled_run_id(next.logical_date)),
         run_type: RunType::Scheduled,
-        state: if next.run_after <= now { RunState::Running } else { RunState::Queued },
+        state: if waits { RunState::Queued } else { RunState::Running },
         logical_date: next.logical_date,
         data_interval: next.data_interval,
         run_after: next.run_after,

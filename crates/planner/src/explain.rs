@@ -12,6 +12,7 @@ use crate::lines::LimitKey;
 use crate::run::RunView;
 use crate::turn::Limits;
 use crate::view::{DagFacts, View, group_key};
+use crate::windows;
 
 /// One thing that must hold before a task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +25,12 @@ pub struct Condition {
 }
 
 impl Condition {
-    fn new(ok: bool, text: impl Into<String>) -> Self {
+    pub(crate) fn new(ok: bool, text: impl Into<String>) -> Self {
         Self { ok, text: text.into(), until: None }
     }
 
     /// Met from this moment on.
-    fn at(at: DateTime<Utc>, ok: bool, text: impl Into<String>) -> Self {
+    pub(crate) fn at(at: DateTime<Utc>, ok: bool, text: impl Into<String>) -> Self {
         Self { until: (!ok).then_some(at), ..Self::new(ok, text) }
     }
 }
@@ -51,7 +52,11 @@ pub fn explain_instance(view: &View, instance: InstanceKey, now: DateTime<Utc>, 
 
 /// What must hold before a run starts. Empty: there is no such active run.
 pub fn explain_run(view: &View, run: RunKey, now: DateTime<Utc>) -> Vec<Condition> {
-    view.runs.get(&run).map_or_else(Vec::new, |run| vec![pause(view, run), run_start(view, run, now)])
+    view.runs.get(&run).map_or_else(Vec::new, |run| {
+        let mut conditions = holds(view, run, now);
+        conditions.push(run_start(view, run, now));
+        conditions
+    })
 }
 
 fn explain_place(
@@ -72,7 +77,8 @@ fn explain_place(
         }
         _ => {}
     }
-    let mut conditions = vec![pause(view, run), run_start(view, run, now)];
+    let mut conditions = holds(view, run, now);
+    conditions.push(run_start(view, run, now));
     if let Some(at) = instance.next_try_at {
         let at_text = format_utc_micros(at);
         let wait = match instance.put_offs {
@@ -116,7 +122,7 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
     let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
     let begins =
         format!("the run for {} starts at {}", format_utc_micros(next.logical_date), format_utc_micros(next.run_after));
-    vec![
+    let mut conditions = vec![
         Condition::new(!facts.is_paused, if facts.is_paused { "the DAG is paused" } else { "the DAG is not paused" }),
         Condition::new(
             !facts.is_stale,
@@ -124,7 +130,9 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
         ),
         Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
         Condition::at(next.run_after, next.run_after <= now, begins),
-    ]
+    ];
+    conditions.extend(windows::condition(view, &facts.version.dag, now));
+    conditions
 }
 
 fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition, now: DateTime<Utc>) -> Vec<Condition> {
@@ -150,11 +158,17 @@ fn tries(count: u32) -> String {
     if count == 1 { "1 try".to_owned() } else { format!("{count} tries") }
 }
 
-fn pause(view: &View, run: &RunView) -> Condition {
-    if view.is_held(run) {
-        return Condition::new(false, format!("DAG {} is paused", run.dag_id));
-    }
-    Condition::new(true, format!("DAG {} does not hold this run back", run.dag_id))
+/// What keeps a DAG's runs from going on: it is paused, a window is open.
+fn holds(view: &View, run: &RunView, now: DateTime<Utc>) -> Vec<Condition> {
+    let facts = view.dags.get(&run.dag_id);
+    let is_paused = run.backfill_key.is_none() && facts.is_some_and(|facts| facts.is_paused);
+    let pause = if is_paused {
+        Condition::new(false, format!("DAG {} is paused", run.dag_id))
+    } else {
+        Condition::new(true, format!("DAG {} does not hold this run back", run.dag_id))
+    };
+    let window = facts.and_then(|facts| windows::condition(view, &facts.version.dag, now));
+    [pause].into_iter().chain(window).collect()
 }
 
 fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {

@@ -34,6 +34,7 @@ mod stop;
 mod turn;
 mod version;
 mod view;
+mod windows;
 
 pub use alerts::RecentRuns;
 pub use expand::{Mapping, ResultLength};

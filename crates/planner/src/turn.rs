@@ -39,6 +39,7 @@ pub struct Plan {
 /// Decides what should happen at `now`, and moves the view forward as though it had.
 pub fn plan(view: &mut View, now: DateTime<Utc>, limits: &Limits) -> Plan {
     let mut turn = Turn { view, now, limits, plan: Plan::default(), newly_ready: Vec::new() };
+    turn.keep_windows();
     turn.finish_tries();
     turn.wake_retries();
     turn.evaluate_runs();
@@ -106,6 +107,6 @@ impl Turn<'_> {
         let retry = self.view.retries.first().map(|(at, _)| *at + TimeDelta::microseconds(1));
         let start = self.view.later_groups.first().map(|(at, _)| *at);
         let watch = self.view.watches.first().map(|(at, ..)| *at);
-        [due, retry, start, watch].into_iter().flatten().min()
+        [due, retry, start, watch, self.view.windows.next_change()].into_iter().flatten().min()
     }
 }

@@ -16,6 +16,7 @@ use crate::lines::Lines;
 use crate::past::Pasts;
 use crate::run::{InstanceSnapshot, RunSnapshot, RunView};
 use crate::version::DagVersion;
+use crate::windows::Windows;
 
 /// A DAG as it was read from the store.
 #[derive(Debug, Clone)]
@@ -88,6 +89,7 @@ pub struct View {
     /// What has happened since a DAG's last asset-triggered run.
     pub(crate) asset_events: BTreeMap<DagId, Vec<AssetEvent>>,
     pub(crate) dirty_assets: BTreeSet<DagId>,
+    pub(crate) windows: Windows,
     /// When people are to be told of a run.
     pub(crate) watches: BTreeSet<(DateTime<Utc>, RunKey, AlertKind)>,
     pub(crate) watches_of: BTreeMap<(RunKey, AlertKind), DateTime<Utc>>,
@@ -106,10 +108,10 @@ impl View {
     pub fn put_dag(&mut self, facts: DagFacts) {
         let dag_id = facts.version.dag.dag_id.clone();
         let held_changed = self.dags.get(&dag_id).is_none_or(|known| known.is_paused != facts.is_paused);
-        let is_paused = facts.is_paused;
+        self.windows.look_at(&dag_id, &facts.version.dag);
         self.dags.insert(dag_id.clone(), facts);
         if held_changed {
-            self.hold_runs(&dag_id, is_paused);
+            self.hold_runs(&dag_id);
         }
         self.mark_groups(&dag_id);
         self.look_at_assets(&dag_id);
@@ -119,6 +121,7 @@ impl View {
     /// Forgets a DAG; its active runs go on with their own version.
     pub fn remove_dag(&mut self, dag_id: &DagId) {
         self.dags.remove(dag_id);
+        self.windows.forget(dag_id);
         self.asset_events.remove(dag_id);
         self.set_due(dag_id, None);
     }
@@ -338,7 +341,8 @@ impl View {
     }
 
     pub(crate) fn is_held(&self, run: &RunView) -> bool {
-        run.backfill_key.is_none() && self.dags.get(&run.dag_id).is_some_and(|facts| facts.is_paused)
+        let is_paused = || self.dags.get(&run.dag_id).is_some_and(|facts| facts.is_paused);
+        self.windows.open.contains(&run.dag_id) || (run.backfill_key.is_none() && is_paused())
     }
 
     /// Running, or queued and free to start by now.
@@ -403,12 +407,13 @@ impl View {
         }
     }
 
-    fn hold_runs(&mut self, dag_id: &DagId, is_paused: bool) {
+    pub(crate) fn hold_runs(&mut self, dag_id: &DagId) {
         let of_dag: Vec<RunKey> = self.runs.values().filter(|run| run.dag_id == *dag_id).map(RunView::key).collect();
         for key in of_dag {
             self.hide(key);
+            let is_held = self.runs.get(&key).is_some_and(|run| self.is_held(run));
             if let Some(run) = self.runs.get_mut(&key) {
-                run.is_held = is_paused && run.backfill_key.is_none();
+                run.is_held = is_held;
                 run.look_at_everything();
                 if run.state == RunState::Running {
                     self.dirty_runs.insert(key);
@@ -418,7 +423,7 @@ impl View {
         }
     }
 
-    fn mark_groups(&mut self, dag_id: &DagId) {
+    pub(crate) fn mark_groups(&mut self, dag_id: &DagId) {
         let from = (dag_id.clone(), None);
         let of_dag = self.groups.range(from..).map(|(key, _)| key).take_while(|key| key.0 == *dag_id).cloned();
         self.dirty_groups.extend(of_dag);

@@ -8,6 +8,7 @@ mod calendars;
 mod dependencies;
 mod explained;
 mod mapped;
+mod maintenance;
 mod missed;
 mod past;
 mod runs;

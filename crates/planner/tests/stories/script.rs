@@ -30,6 +30,7 @@ use millrace_model::execution::KeyLimit;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
 use millrace_model::mapping::{Expand, Items, NamedItems, TaskGroup};
+use millrace_model::maintenance::Maintenance;
 use millrace_model::schedule::{DataInterval, Misfire, Schedule};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{
@@ -126,6 +127,10 @@ impl Stage {
             ["pool", name, slots] => {
                 self.pools.insert((*name).to_owned(), PoolFacts { slots: slots.parse().unwrap() });
                 self.view.set_pools(self.pools.clone());
+            }
+            ["windows", windows, except_tags] => {
+                let maintenance = Maintenance::parse(&windows.replace('_', " "), except_tags, Tz::UTC).unwrap();
+                self.view.set_maintenance(Arc::new(maintenance));
             }
             ["executor", slots] => self.executor = slots.parse().unwrap(),
             ["at", time] => {
@@ -487,6 +492,8 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
             "failures" => dag.max_consecutive_failed_dag_runs = words.next().unwrap().parse().unwrap(),
             "tasks" => dag.max_active_tasks = words.next().unwrap().parse().unwrap(),
             "misfire" => dag.misfire = Some(read_misfire(words.next().unwrap())),
+            "window" => dag.maintenance.push(words.next().unwrap().replace('_', " ").parse().unwrap()),
+            "tag" => dag.tags.push((*words.next().unwrap()).to_owned()),
             "calendar" => dag.calendar = Some(read_calendar(words.next().unwrap())),
             "every" => dag.timetable.schedule = Schedule::from_value(&json!({"every": words.next()})).unwrap(),
             "group" => dag.groups.push(read_group(words.next().unwrap(), words.next().unwrap())),
