@@ -42,13 +42,17 @@ pub(crate) fn next_slot(facts: &DagFacts, now: DateTime<Utc>) -> Option<Slot> {
     if is_undated && facts.last_interval.is_none() && facts.pointer.is_some() {
         return facts.pointer.map(|date| Slot { date, shifted: None });
     }
-    let kept = chosen(facts, dag, &dag.window(), now)?;
+    let kept = chosen(dag, facts.last_interval.as_ref(), &dag.window(), now)?;
     allowed_from(dag, kept)
 }
 
 /// What the misfire policy takes next; of missed dates the latest that may run.
-fn chosen(facts: &DagFacts, dag: &Dag, window: &Window, now: DateTime<Utc>) -> Option<PlannedRun> {
-    let previous = facts.last_interval.as_ref();
+pub(crate) fn chosen(
+    dag: &Dag,
+    previous: Option<&DataInterval>,
+    window: &Window,
+    now: DateTime<Utc>,
+) -> Option<PlannedRun> {
     let kept = dag.timetable.next_kept(previous, window, dag.misfire(), now)?;
     if dag.calendar.is_none() || dag.misfire() != Misfire::Latest || !matches!(dag.fate(&kept), Fate::Skip(_)) {
         return Some(kept);
@@ -107,7 +111,8 @@ pub(crate) fn pass_over(facts: &mut DagFacts, now: DateTime<Utc>) -> (Vec<Passed
     }
     loop {
         pass_over_missed(facts, &dag, now, &mut records);
-        let Some(kept) = chosen(facts, &dag, &dag.window(), now) else { return (records, None) };
+        let kept = chosen(&dag, facts.last_interval.as_ref(), &dag.window(), now);
+        let Some(kept) = kept else { return (records, None) };
         match dag.fate(&kept) {
             Fate::Skip(reason) if kept.run_after <= now => {
                 facts.last_interval = Some(kept.data_interval);
@@ -125,7 +130,7 @@ fn pass_over_missed(facts: &mut DagFacts, dag: &Dag, now: DateTime<Utc>, records
     let Some(first) = first.filter(|first| first.run_after <= now) else { return };
     // Behind the end date there is a date to go on from, but no run.
     let open = Window { end_date: None, ..window };
-    let kept = chosen(facts, dag, &open, now);
+    let kept = chosen(dag, facts.last_interval.as_ref(), &open, now);
     let last = match kept {
         Some(kept) if kept.logical_date <= first.logical_date => return,
         Some(kept) => dag.timetable.slot_before(&kept).unwrap_or(first),

@@ -10,6 +10,7 @@ mod explained;
 mod mapped;
 mod maintenance;
 mod missed;
+mod outlook;
 mod past;
 mod runs;
 mod script;

@@ -35,7 +35,7 @@ use millrace_model::schedule::{DataInterval, Misfire, Schedule};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{
     DagFacts, DagVersion, KeyFacts, Limits, ManualRun, PastRun, Plan, PoolFacts, View, explain, explain_schedule,
-    manual_run, plan,
+    manual_run, outlook, plan,
 };
 use serde_json::json;
 
@@ -178,6 +178,20 @@ impl Stage {
                 let run = self.run(id, date);
                 let conditions = explain(&self.view, run, task, self.now, &self.limits_now());
                 self.explained(line, conditions);
+            }
+            ["plan", hours] => {
+                self.print(&format!("{line}:"));
+                let until = self.now + TimeDelta::hours(hours.parse().unwrap());
+                let (found, has_more) = outlook(&self.view, None, (self.now, until), 8);
+                for it in found {
+                    let date = it.run.logical_date.format("%m-%dT%H:%M");
+                    let starts = it.starts_at.map_or("never".to_owned(), |at| at.format("%m-%dT%H:%M").to_string());
+                    let reason = it.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                    self.print(&format!("{} {date} {} {starts}{reason}", it.dag_id, it.prospect.as_str()));
+                }
+                if has_more {
+                    self.print("and more");
+                }
             }
             ["next", id] => {
                 let conditions = explain_schedule(&self.view, &DagId::new_unchecked(*id), self.now);

@@ -1,0 +1,157 @@
+//! What will run: the schedules ahead, each date with what becomes of it.
+
+use std::iter;
+
+use chrono::{DateTime, Utc};
+use millrace_model::calendar::Fate;
+use millrace_model::dag::Dag;
+use millrace_model::ids::DagId;
+use millrace_model::instant::format_utc_micros;
+use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
+use millrace_model::state::RunState;
+
+use crate::explain::explain_run;
+use crate::run::RunView;
+use crate::slots;
+use crate::view::{DagFacts, View};
+use crate::windows::open_window;
+
+/// Dates of one DAG that are looked at.
+const MOST_OF_A_DAG: usize = 2_000;
+
+/// What becomes of a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prospect {
+    /// It is queued already.
+    Queued,
+    Run,
+    /// Left out by a calendar.
+    Skipped,
+    /// Its run starts on another day than the schedule says.
+    Shifted,
+}
+
+impl Prospect {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Run => "run",
+            Self::Skipped => "skipped",
+            Self::Shifted => "shifted",
+        }
+    }
+}
+
+/// A date ahead.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upcoming {
+    pub dag_id: DagId,
+    /// As the schedule has it.
+    pub run: PlannedRun,
+    pub prospect: Prospect,
+    /// When its run starts, as far as time alone decides; none for what is left out.
+    pub starts_at: Option<DateTime<Utc>>,
+    /// What holds it up, or why it is left out.
+    pub reason: Option<String>,
+}
+
+/// What the schedules of all DAGs (or of one) call for until then, in the order in which it starts. At most `limit`; the
+/// flag says that there is more.
+pub fn outlook(
+    view: &View,
+    dag_id: Option<&DagId>,
+    (now, until): (DateTime<Utc>, DateTime<Utc>),
+    limit: usize,
+) -> (Vec<Upcoming>, bool) {
+    let is_asked = |id: &DagId| dag_id.is_none_or(|asked| asked == id);
+    let mut found: Vec<Upcoming> = view
+        .runs
+        .values()
+        .filter(|run| run.state == RunState::Queued && is_asked(&run.dag_id))
+        .map(|run| queued(view, run, now))
+        .collect();
+    for facts in view.dags.values().filter(|facts| is_asked(&facts.version.dag.dag_id) && !facts.is_stale) {
+        let dates = dates(facts, now).take_while(|date| date.run_after <= until).take(MOST_OF_A_DAG);
+        found.extend(dates.map(|date| prospect(view, facts, date, now)));
+    }
+    found.sort_by(|a, b| {
+        let when = |it: &Upcoming| (it.starts_at.unwrap_or(it.run.run_after), it.run.logical_date);
+        when(a).cmp(&when(b)).then_with(|| a.dag_id.cmp(&b.dag_id))
+    });
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    (found, has_more)
+}
+
+/// The runs that the schedule makes next, one after another.
+pub fn next_runs<'a>(
+    dag: &'a Dag,
+    previous: Option<&DataInterval>,
+    now: DateTime<Utc>,
+) -> impl Iterator<Item = PlannedRun> + use<'a> {
+    let first = slots::chosen(dag, previous, &dag.window(), now).and_then(|date| slots::allowed_from(dag, date));
+    let following = move |slot: &slots::Slot| {
+        let next = following(dag, &slot.date, now)?;
+        slots::allowed_from(dag, next)
+    };
+    iter::successors(first, following).map(|slot| slot.next_run())
+}
+
+fn following(dag: &Dag, date: &PlannedRun, now: DateTime<Utc>) -> Option<PlannedRun> {
+    if dag.timetable.schedule == Schedule::Continuous {
+        return None;
+    }
+    dag.timetable.next_slot(Some(&date.data_interval), &dag.window(), now)
+}
+
+fn dates(facts: &DagFacts, now: DateTime<Utc>) -> impl Iterator<Item = PlannedRun> + use<'_> {
+    let dag = &*facts.version.dag;
+    let first = match facts.pointer.filter(|_| !dag.timetable.is_periodic()) {
+        Some(pointer) => Some(pointer),
+        None => slots::chosen(dag, facts.last_interval.as_ref(), &dag.window(), now),
+    };
+    iter::successors(first, move |date| following(dag, date, now))
+}
+
+fn queued(view: &View, run: &RunView, now: DateTime<Utc>) -> Upcoming {
+    let unmet = explain_run(view, run.key(), now).into_iter().find(|condition| !condition.ok);
+    let run_after = run.facts.run_after;
+    Upcoming {
+        dag_id: run.dag_id.clone(),
+        run: PlannedRun { logical_date: run.facts.logical_date, data_interval: run.facts.data_interval, run_after },
+        prospect: Prospect::Queued,
+        starts_at: Some(unmet.as_ref().and_then(|condition| condition.until).unwrap_or(run_after).max(now)),
+        reason: unmet.map(|condition| condition.text),
+    }
+}
+
+fn prospect(view: &View, facts: &DagFacts, date: PlannedRun, now: DateTime<Utc>) -> Upcoming {
+    let dag = &facts.version.dag;
+    let (prospect, starts_at, mut reasons) = match dag.fate(&date) {
+        Fate::Run => (Prospect::Run, Some(date.run_after.max(now)), Vec::new()),
+        Fate::Skip(reason) => (Prospect::Skipped, None, vec![reason]),
+        Fate::Shift(at, reason) => (Prospect::Shifted, Some(at.max(now)), vec![reason]),
+    };
+    let starts_at = starts_at.map(|at| match open_window(&view.windows.everyones, dag, at) {
+        Some((window, until)) => {
+            reasons.push(format!("held by the maintenance window {window} until {}", format_utc_micros(until)));
+            until
+        }
+        None => at,
+    });
+    if starts_at.is_some() && facts.is_paused {
+        reasons.push("the DAG is paused".to_owned());
+    }
+    let (active, limit) =
+        (view.active_normal_runs(&dag.dag_id, now), view.max_active_runs(&(dag.dag_id.clone(), None)));
+    if starts_at.is_some() && date.run_after <= now && active >= limit {
+        reasons.push(format!("{active} of {limit} runs of the DAG are active (max_active_runs)"));
+    }
+    Upcoming {
+        dag_id: dag.dag_id.clone(),
+        run: date,
+        prospect,
+        starts_at,
+        reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+    }
+}
