@@ -7,9 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use millrace_logs::LogFolder;
+use millrace_model::maintenance::Maintenance;
+use millrace_model::schedule::parse_zone;
 use millrace_operator_api::context::Clock;
 use millrace_settings::home::create_private_file;
 use millrace_settings::{Config, Home, Keyring, Masker};
+use millrace_situation::Surroundings;
 use millrace_store::{Store, StoreError, StoreOptions, schema};
 use millrace_vault::Vault;
 use millrace_worker::SystemClock;
@@ -52,6 +55,15 @@ impl App {
     /// True when the metadata database is the home's SQLite file.
     pub fn is_sqlite(&self) -> bool {
         self.database_url().starts_with("sqlite:")
+    }
+
+    /// What the planner is told beside the database.
+    pub fn surroundings(&self) -> anyhow::Result<Surroundings> {
+        let core = &self.config.core;
+        let zone = parse_zone(&core.default_timezone).context("core.default_timezone")?;
+        let maintenance = Maintenance::parse(&core.maintenance, &core.maintenance_except_tags, zone);
+        let maintenance = Arc::new(maintenance.context("core.maintenance")?);
+        Ok(Surroundings { parallelism: core.parallelism, maintenance })
     }
 
     pub fn logs(&self) -> LogFolder {

@@ -69,6 +69,9 @@ pub enum Command {
     /// Slots that tasks of several DAGs share
     #[command(subcommand)]
     Pools(PoolsCommand),
+    /// Named sets of days that schedules keep to or leave out
+    #[command(subcommand)]
+    Calendars(CalendarsCommand),
     /// Schedulers and other long-lived processes
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -223,6 +226,23 @@ pub enum DagsCommand {
         #[arg(long, value_name = "INSTANT")]
         from: Option<String>,
     },
+    /// What will run in the next hours, and what holds it up
+    Plan {
+        /// Only this DAG
+        dag_id: Option<String>,
+        #[arg(long, default_value_t = 24)]
+        hours: u32,
+        /// At the most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// List the due dates of a DAG that became no run, and why; the latest first
+    Slots {
+        dag_id: String,
+        /// At the most so many
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
     /// List DAG files that could not be read, and why
     ListImportErrors,
     /// Run a whole DAG for a date, now, in this process; nothing is recorded
@@ -232,6 +252,26 @@ pub enum DagsCommand {
         dag_id: String,
         /// A run id or a logical date [default: the next scheduled run]
         run: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CalendarsCommand {
+    /// List the calendars, the DAGs that name them and what is wrong with them
+    List,
+    /// List the days of a calendar
+    Show {
+        name: String,
+        /// Of this year [default: the current one]
+        #[arg(long)]
+        year: Option<i32>,
+    },
+    /// Show the next dates of a DAG and what its calendars make of them
+    Next {
+        dag_id: String,
+        /// How many dates
+        #[arg(short = 'n', long, default_value_t = 10)]
+        num_dates: usize,
     },
 }
 

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod assets;
 pub mod attempt;
+pub mod calendars;
 pub mod changes;
 pub mod connections;
 pub mod dag_test;
@@ -11,6 +12,7 @@ pub mod db;
 pub mod doctor;
 pub mod explain;
 pub mod jobs;
+pub mod plan;
 pub mod pools;
 pub mod reference;
 pub mod reload;

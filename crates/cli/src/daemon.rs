@@ -180,6 +180,7 @@ async fn engine(
         heartbeat_interval: Duration::from_secs(settings.heartbeat_interval),
         lease_timeout: Duration::from_secs(settings.lease_timeout),
         tuning: live.tuning.subscribe(),
+        maintenance: app.surroundings()?.maintenance,
         hostname: wiring::hostname(),
         clock: app.clock(),
         // Only the leader may do this: what runs under another living daemon of this home is not an orphan.
@@ -355,7 +356,7 @@ async fn serve(
         logs: app.logs(),
         clock: app.clock(),
         session_hours: app.config.server.session_hours,
-        parallelism: app.config.core.parallelism,
+        surroundings: app.surroundings()?,
         test_connection: Arc::new(|connection| {
             Box::pin(async move { millrace_connectors::Connectors::test(&connection).await.map_err(|e| e.to_string()) })
         }),

@@ -106,6 +106,7 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Alerts(command) => commands::alerts::run(app, command).await,
         Command::Variables(command) => commands::variables::run(app, command).await,
         Command::Pools(command) => commands::pools::run(app, command).await,
+        Command::Calendars(command) => commands::calendars::run(app, command).await,
         Command::Jobs(command) => commands::jobs::run(app, command).await,
         Command::Db(command) => commands::db::run(app, command).await,
         Command::Initdb | Command::Upgradedb => commands::db::migrate(app, true).await,

@@ -32,6 +32,7 @@ pub(crate) const KEYS: &[&str] = &[
     "catchup",
     "misfire",
     "calendar",
+    "maintenance",
     "timetable",
     "max_active_runs",
     "max_active_tasks",
@@ -86,6 +87,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let description = keys.get("description").and_then(|entry| reader.text(entry));
     let (catchup, misfire) = misfire::read(reader, keys.get("catchup"), keys.get("misfire"), &timetable);
     let calendar = calendar::read_rule(reader, keys.get("calendar"), &timetable);
+    let maintenance = timetable::read_windows(reader, keys.get("maintenance"), timezone);
     let max_active_tasks =
         keys.get("max_active_tasks").and_then(|entry| reader.count(entry, 1)).unwrap_or(max_active_tasks);
     let dagrun_timeout = keys.get("dagrun_timeout").and_then(|entry| {
@@ -111,6 +113,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         catchup,
         misfire,
         calendar,
+        maintenance,
         max_active_runs,
         max_active_tasks,
         fail_fast,

@@ -121,6 +121,13 @@ fn dag_properties() -> Map<String, Value> {
             ),
         ),
         (
+            "maintenance",
+            described(
+                "Windows in which nothing of it starts: 22:00..04:00, Sat 22:00..Sun 04:00, or from one moment to another.",
+                json!({ "type": ["string", "array"], "items": { "type": "string" } }),
+            ),
+        ),
+        (
             "timetable",
             described(
                 "interval: a run covers the time between two schedule times and starts at its end. trigger: a run starts at the time itself.",

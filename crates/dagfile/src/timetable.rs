@@ -3,10 +3,12 @@
 use chrono_tz::Tz;
 use millrace_model::asset::AssetCondition;
 use millrace_model::duration::Step;
+use millrace_model::maintenance::MaintenanceWindow;
 use millrace_model::schedule::{RunImmediately, Schedule, ScheduleError, Timetable, TimetableKind, parse_zone};
 
 use crate::asset;
 use crate::fields::Reader;
+use crate::source::Span;
 use crate::suggest;
 use crate::tree::{Entry, Node, NodeKind};
 
@@ -51,6 +53,17 @@ fn without_assets(entry: &Entry) -> Option<Entry> {
         }
     }
     Some(entry)
+}
+
+/// Windows in which nothing of the DAG starts.
+pub(crate) fn read_windows(reader: &mut Reader<'_>, entry: Option<&Entry>, timezone: Tz) -> Vec<MaintenanceWindow> {
+    let texts = entry.map(|entry| reader.texts(entry)).unwrap_or_default();
+    let read = |(text, span): (String, Span)| {
+        MaintenanceWindow::parse(&text, timezone)
+            .map_err(|error| reader.error("bad-window", span, error.to_string()))
+            .ok()
+    };
+    texts.into_iter().filter_map(read).collect()
 }
 
 fn read_schedule(reader: &mut Reader<'_>, entry: &Entry, timezone: Tz) -> Schedule {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Assignment, Cancel, Completion, Executor, InstanceKey, RunKey};
 use millrace_model::ids::DagId;
+use millrace_model::maintenance::Maintenance;
 use millrace_planner::{Limits, Plan, View, plan};
 use millrace_situation::Situation;
 use millrace_store::{Result, SignalKind, Store, StoreError};
@@ -26,6 +27,8 @@ pub struct EngineOptions {
     /// The lock proves that every earlier leader's process has ended.
     pub previous_owner_is_dead: bool,
     pub lease_ttl: TimeDelta,
+    /// The maintenance windows of the installation.
+    pub maintenance: Arc<Maintenance>,
 }
 
 /// Whatever fails in the database leaves the view in doubt: the next turn reads everything again and goes on from what
@@ -56,7 +59,7 @@ impl Engine {
     /// Knows nothing: its first turn reads everything that is active and takes over what earlier leaders left behind.
     pub fn new(store: Store, executor: Arc<dyn Executor>, options: EngineOptions) -> Self {
         Self {
-            situation: Situation::new(store.clone()),
+            situation: Situation::new(store.clone()).with_maintenance(options.maintenance.clone()),
             store,
             executor,
             options,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_model::maintenance::Maintenance;
 use millrace_operator_api::context::Clock;
 use tokio::sync::watch;
 
@@ -35,6 +36,8 @@ pub struct SchedulerOptions {
     pub lease_timeout: Duration,
     /// What may change while it runs.
     pub tuning: watch::Receiver<Tuning>,
+    /// The maintenance windows of the installation.
+    pub maintenance: Arc<Maintenance>,
     pub hostname: String,
     pub clock: Arc<dyn Clock>,
     /// Called on a thread that may block, each time this process has become the leader and before it starts anything.

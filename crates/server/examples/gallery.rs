@@ -85,7 +85,7 @@ async fn main() -> Result<(), Error> {
         logs: plant.logs.clone(),
         clock: Arc::new(Now),
         session_hours: 12,
-        parallelism: 32,
+        surroundings: millrace_situation::Surroundings { parallelism: 32, maintenance: Default::default() },
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 match connection.conn_type.as_str() {

@@ -10,6 +10,7 @@ mod import_errors;
 pub(crate) mod instances;
 mod jobs;
 mod logs;
+mod plan;
 mod pools;
 mod runs;
 
@@ -38,6 +39,9 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/dags", get(dags::list))
         .route("/dags/{dag_id}", get(dags::get).patch(dags::patch))
         .route("/dags/{dag_id}/explain", get(explain::dag))
+        .route("/plan", get(plan::all))
+        .route("/dags/{dag_id}/plan", get(plan::dag))
+        .route("/dags/{dag_id}/slots", get(plan::slots))
         .route("/dags/{dag_id}/dagRuns", get(runs::list).post(runs::trigger))
         .route("/dags/{dag_id}/dagRuns/{run_id}", get(runs::get))
         .route("/dags/{dag_id}/dagRuns/{run_id}/explain", get(explain::run))

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::TriggerKeys;
+use millrace_situation::Surroundings;
+
 use crate::attempts::Attempts;
 use crate::live::Live;
 use crate::password::Verified;
@@ -33,8 +35,8 @@ pub struct ServerOptions {
     pub clock: Arc<dyn Clock>,
     /// How long a sign-in, or a token that was asked for, is good.
     pub session_hours: u64,
-    /// Worker slots of the scheduler, for "why is it not running".
-    pub parallelism: usize,
+    /// What the scheduler is told, for "why is it not running".
+    pub surroundings: Surroundings,
     pub test_connection: ConnectionTest,
 }
 

@@ -56,6 +56,10 @@ pub struct Core {
     pub default_task_retry_delay: u64,
     /// `timezone` of a DAG that does not say.
     pub default_timezone: String,
+    /// Windows in which nothing starts, with `;` between them: `Sat 22:00..Sun 04:00 Asia/Seoul; 2026-12-24T22:00..2026-12-25T06:00`.
+    pub maintenance: String,
+    /// DAGs with one of these tags (with `,` between them) run in these windows too.
+    pub maintenance_except_tags: String,
 }
 
 /// The metadata database.
@@ -136,6 +140,8 @@ impl Default for Core {
             default_task_retries: 0,
             default_task_retry_delay: 300,
             default_timezone: "UTC".to_owned(),
+            maintenance: String::new(),
+            maintenance_except_tags: String::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use millrace_planner::{
 use millrace_store::{DagRow, InstanceRow, Result, RunRow, Store};
 use serde::Serialize;
 
-use crate::Situation;
+use crate::{Situation, Surroundings};
 
 /// Tasks of a run that are answered for; the others are counted.
 const MOST_TASKS: usize = 100;
@@ -61,10 +61,17 @@ pub struct TaskAnswer {
     pub answer: String,
 }
 
-/// Reads everything that is active and asks the planner. `parallelism`: the worker slots of the scheduler.
-pub async fn explain(store: &Store, asked: Asked<'_>, parallelism: usize, now: DateTime<Utc>) -> Result<Explanation> {
-    let view = Situation::read(store.clone(), now).await?.view;
-    let desk = Desk { store, now, limits: limits(&view, parallelism), view, is_led: store.is_led().await? };
+/// Reads everything that is active and asks the planner.
+pub async fn explain(
+    store: &Store,
+    asked: Asked<'_>,
+    surroundings: &Surroundings,
+    now: DateTime<Utc>,
+) -> Result<Explanation> {
+    let situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
+    let view = situation.filled(now).await?.view;
+    let desk =
+        Desk { store, now, limits: limits(&view, surroundings.parallelism), view, is_led: store.is_led().await? };
     match asked {
         Asked::Dag(row) => desk.dag(row).await,
         Asked::Run(run) => desk.run(run).await,

@@ -6,6 +6,7 @@
 
 mod explanation;
 mod keys;
+mod prospects;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use millrace_model::alert::USUAL_RUNS;
 use millrace_model::change::RunKey;
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, TaskId};
+use millrace_model::maintenance::Maintenance;
 use millrace_model::state::RunState;
 use millrace_planner::{
     DagFacts, DagVersion, InstanceSnapshot, PastQuestion, PastRun, PoolFacts, RecentRuns, ResultLength, RunSnapshot,
@@ -23,6 +25,16 @@ use millrace_planner::{
 use millrace_store::{ActiveRun, EarlierRun, InstanceRow, ListLength, Result, SchedulerDag, Store};
 
 pub use explanation::{Asked, Explanation, TaskAnswer, explain};
+pub use prospects::{PassedSlot, PlanEntry, plan_ahead};
+
+/// What the planner is told beside the database.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Worker slots of the scheduler.
+    pub parallelism: usize,
+    /// The maintenance windows of the installation.
+    pub maintenance: Arc<Maintenance>,
+}
 
 /// Versions that were read, with their graphs. They never change.
 #[derive(Debug, Default)]
@@ -62,11 +74,23 @@ impl Situation {
         Self { store, view: View::new(), versions: Versions::default() }
     }
 
+    /// With the maintenance windows of the installation.
+    pub fn with_maintenance(mut self, maintenance: Arc<Maintenance>) -> Self {
+        self.view.set_maintenance(maintenance);
+        self
+    }
+
     /// Everything that is active.
     pub async fn read(store: Store, now: DateTime<Utc>) -> Result<Self> {
         let mut situation = Self::new(store);
         situation.read_everything(now).await?;
         Ok(situation)
+    }
+
+    /// With everything that is active.
+    pub async fn filled(mut self, now: DateTime<Utc>) -> Result<Self> {
+        self.read_everything(now).await?;
+        Ok(self)
     }
 
     pub async fn read_everything(&mut self, now: DateTime<Utc>) -> Result<()> {

@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
-use millrace_model::instant::{format_utc_micros, parse_instant};
-use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
+use millrace_model::instant::format_utc_micros;
+use millrace_model::schedule::{PlannedRun, Schedule};
 use millrace_model::state::RunState;
+use millrace_planner::next_runs;
 use millrace_store::{DagFilter, DagRow, RunFilter, Store};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
 use crate::args::DagsCommand;
-use crate::commands::{changes, dag_test, explain, runs};
+use crate::commands::{changes, dag_test, explain, plan, runs};
 use crate::dag_files;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
@@ -51,9 +52,11 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
         }
         DagsCommand::NextExecution { dag_id, num_executions, from } => {
             let row = lookup::dag(app, &store, &dag_id).await?;
-            next_execution(app, &store, &row, num_executions, from.as_deref()).await
+            plan::next_execution(app, &store, &row, num_executions, from.as_deref()).await
         }
         DagsCommand::Explain { dag_id, run } => explain::dag(app, &dag_id, run.as_deref()).await,
+        DagsCommand::Plan { dag_id, hours, limit } => plan::plan(app, &store, dag_id.as_deref(), hours, limit).await,
+        DagsCommand::Slots { dag_id, limit } => plan::slots(app, &store, &dag_id, limit).await,
         DagsCommand::ListImportErrors => list_import_errors(app, &store).await,
     }
 }
@@ -129,7 +132,7 @@ fn next_run(row: &DagRow, previous: Option<&DataInterval>, now: DateTime<Utc>) -
     if !asks_timetable(row) {
         return row.next;
     }
-    row.dag.timetable.next_run(previous, &row.dag.window(), now)
+    next_runs(&row.dag, previous, now).next()
 }
 
 fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {
@@ -234,52 +237,6 @@ async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>
         notice(format!("showing {} of {} runs; --limit shows more", views.len(), page.total));
     }
     print_list(app.format, &["dag_id", "run_id", "run_type", "state", "logical_date", "start_date", "end_date"], &views)
-}
-
-#[derive(Serialize)]
-struct ExecutionView {
-    logical_date: String,
-    data_interval_start: String,
-    data_interval_end: String,
-    run_after: String,
-}
-
-async fn next_execution(
-    app: &App,
-    store: &Store,
-    row: &DagRow,
-    count: usize,
-    from: Option<&str>,
-) -> anyhow::Result<()> {
-    let dag = &row.dag;
-    // With --from the question is what the schedule would do on its own; without, what comes after the last run.
-    let (now, previous): (DateTime<Utc>, Option<DataInterval>) = match from {
-        Some(text) => (parse_instant(text, dag.timetable.timezone)?, None),
-        None => {
-            if row.is_paused {
-                notice(format!(
-                    "{} is paused: it runs when it is unpaused (`millrace dags unpause {}`)",
-                    dag.dag_id, dag.dag_id
-                ));
-            }
-            (app.now(), store.last_automated_interval(&row.dag_id).await?)
-        }
-    };
-    let views: Vec<ExecutionView> = dag
-        .timetable
-        .upcoming(previous.as_ref(), &dag.window(), now)
-        .take(count)
-        .map(|run| ExecutionView {
-            logical_date: format_utc_micros(run.logical_date),
-            data_interval_start: format_utc_micros(run.data_interval.start),
-            data_interval_end: format_utc_micros(run.data_interval.end),
-            run_after: format_utc_micros(run.run_after),
-        })
-        .collect();
-    if views.is_empty() {
-        notice(format!("the schedule of {} ({}) names no further run", dag.dag_id, dag.schedule_text()));
-    }
-    print_list(app.format, &["logical_date", "data_interval_start", "data_interval_end", "run_after"], &views)
 }
 
 #[derive(Serialize)]

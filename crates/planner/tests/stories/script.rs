@@ -29,8 +29,8 @@ use millrace_model::duration::parse_duration;
 use millrace_model::execution::KeyLimit;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
-use millrace_model::mapping::{Expand, Items, NamedItems, TaskGroup};
 use millrace_model::maintenance::Maintenance;
+use millrace_model::mapping::{Expand, Items, NamedItems, TaskGroup};
 use millrace_model::schedule::{DataInterval, Misfire, Schedule};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{

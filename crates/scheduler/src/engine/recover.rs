@@ -16,7 +16,7 @@ impl Engine {
     /// Forgets the view and reads it anew. What ended here and is not committed is given to the next plan again.
     pub(super) async fn read_again(&mut self, now: DateTime<Utc>) -> Result<()> {
         let claims_made = self.situation.view.claims_made();
-        self.situation = Situation::new(self.store.clone());
+        self.situation = Situation::new(self.store.clone()).with_maintenance(self.options.maintenance.clone());
         self.situation.view.number_claims_after(claims_made);
         // What is written from here on is read again because of its signal.
         self.handled = self.store.signals().await?.into_iter().map(|signal| signal.id).collect();

@@ -54,6 +54,7 @@ impl Scheduler {
             job_id: job_id.to_owned(),
             epoch: leadership.epoch,
             previous_owner_is_dead: leadership.previous_owner_is_dead,
+            maintenance: self.options.maintenance.clone(),
             lease_ttl: TimeDelta::from_std(self.options.lease_timeout).unwrap_or(TimeDelta::days(1)),
         };
         let engine = Engine::new(self.store.clone(), self.executor.clone(), options);

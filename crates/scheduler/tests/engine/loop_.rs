@@ -59,6 +59,7 @@ fn options(stage: &Stage) -> SchedulerOptions {
             drain_timeout: Duration::from_millis(50),
         })
         .1,
+        maintenance: Arc::default(),
         hostname: "here".into(),
         clock: Arc::new(stage.clock.clone()),
         on_lead: Arc::new(|| ()),

@@ -172,6 +172,7 @@ impl Stage {
             job_id,
             epoch: leadership.epoch,
             previous_owner_is_dead: leadership.previous_owner_is_dead,
+            maintenance: Arc::default(),
             lease_ttl: TimeDelta::seconds(60),
         };
         self.leadership = Some(leadership);

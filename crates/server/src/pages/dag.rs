@@ -5,6 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
 use http::{HeaderMap, header};
 use millrace_model::schedule::Schedule;
+use millrace_planner::next_runs;
 use millrace_situation::Asked;
 use millrace_store::DagRow;
 use minijinja::Value;
@@ -22,6 +23,8 @@ use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
 
 const STRIP: u32 = 14;
+/// Dates without a run that are shown.
+const PASSED: u64 = 5;
 
 pub(super) async fn page(
     State(server): State<Shared>,
@@ -40,10 +43,9 @@ pub(super) async fn page(
     let zone = row.dag.timetable.timezone;
     let upcoming: Vec<When> = match (row.is_paused, &row.next) {
         (false, Some(next)) => {
-            let end = row.dag.end_date;
-            let later = row.dag.timetable.runs_between(next.logical_date, chrono::DateTime::<chrono::Utc>::MAX_UTC);
-            let later = later.take_while(|run| end.is_none_or(|end| run.logical_date <= end));
-            let mut times: Vec<_> = later.take(5).map(|run| run.run_after).collect();
+            let previous = server.store().last_automated_interval(&row.dag_id).await?;
+            let mut times: Vec<_> =
+                next_runs(&row.dag, previous.as_ref(), now).take(5).map(|run| run.run_after).collect();
             if times.is_empty() {
                 times.push(next.run_after);
             }
@@ -56,8 +58,24 @@ pub(super) async fn page(
         Schedule::None => None,
         _ => Some(server.explain(Asked::Dag(&row)).await?),
     };
+    let passed = server.store().passed_slots(row.dag_id.as_str(), PASSED, 0).await?;
+    let passed_dates: Vec<Value> = passed
+        .rows
+        .iter()
+        .map(|record| {
+            values! {
+                first => When::new(record.slots.first, now, zone),
+                last => When::new(record.slots.last, now, zone),
+                count => record.slots.count,
+                outcome => record.slots.outcome.as_str(),
+                reason => record.slots.reason,
+            }
+        })
+        .collect();
     let values = values! {
         kind => "dag",
+        passed_dates,
+        passed_total => passed.total,
         why,
         upcoming,
         file => row.file_path,

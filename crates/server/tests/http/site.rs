@@ -210,7 +210,7 @@ async fn begin(folder: &std::path::Path, clock: Arc<TestClock>) -> (Plant, RunKe
         logs: plant.logs.clone(),
         clock,
         session_hours: 12,
-        parallelism: 32,
+        surroundings: millrace_situation::Surroundings { parallelism: 32, maintenance: Default::default() },
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 use secrecy::ExposeSecret;

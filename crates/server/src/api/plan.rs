@@ -1,0 +1,60 @@
+//! What will run, and the due dates that became no run.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use chrono::TimeDelta;
+use millrace_model::ids::DagId;
+use millrace_situation::{PassedSlot, plan_ahead};
+use serde_json::{Value, json};
+
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+/// Hours that are looked ahead when nobody says.
+const HOURS: u32 = 24;
+const MOST_HOURS: u32 = 24 * 366;
+
+pub(crate) async fn all(
+    State(server): State<Shared>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    server.plan(None, &Parameters(parameters)).await
+}
+
+pub(crate) async fn dag(
+    State(server): State<Shared>,
+    Path(dag_id): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    let row = server.dag_row(&dag_id, 0).await?;
+    server.plan(Some(&row.dag_id), &Parameters(parameters)).await
+}
+
+pub(crate) async fn slots(
+    State(server): State<Shared>,
+    Path(dag_id): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    let (limit, offset) = Parameters(parameters).page()?;
+    let row = server.dag_row(&dag_id, 0).await?;
+    let page = server.store().passed_slots(row.dag_id.as_str(), limit.max(1), offset).await?;
+    let shown = if limit == 0 { 0 } else { page.rows.len() };
+    let slots: Vec<PassedSlot> = page.rows.iter().take(shown).map(PassedSlot::from).collect();
+    Ok(Json(json!({"slots": slots, "total_entries": page.total})))
+}
+
+impl Server {
+    async fn plan(&self, dag_id: Option<&DagId>, parameters: &Parameters) -> Answer<Json<Value>> {
+        let (limit, _) = parameters.page()?;
+        let hours = parameters.number::<u32>("hours")?.unwrap_or(HOURS);
+        if hours > MOST_HOURS {
+            return Err(Problem::invalid(format!("parameter 'hours' must be at most {MOST_HOURS}, not {hours}")));
+        }
+        let now = self.now();
+        let range = (now, now + TimeDelta::hours(hours.into()));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (plan, has_more) = plan_ahead(self.store(), &self.options.surroundings, dag_id, range, limit).await?;
+        Ok(Json(json!({"plan": plan, "has_more": has_more})))
+    }
+}
