@@ -190,6 +190,7 @@ impl Stage {
             epoch: lead.epoch,
             previous_owner_is_dead: true,
             // Nobody else could take anything.
+            maintenance: Arc::default(),
             lease_ttl: TimeDelta::days(365),
         };
         let engine = Engine::new(self.store.clone(), Arc::new(executor), options);

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
 use millrace_model::instant::format_utc_micros;
-use millrace_model::schedule::{PlannedRun, Schedule};
+use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
 use millrace_model::state::RunState;
 use millrace_planner::next_runs;
 use millrace_store::{DagFilter, DagRow, RunFilter, Store};
