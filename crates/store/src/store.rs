@@ -183,6 +183,7 @@ pub(crate) fn sqlite_options(path: &std::path::Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS_KEPT)
+        .row_buffer_size(ROWS_AHEAD)
 }
 
 pub(crate) async fn sqlite_pool(
@@ -197,6 +198,9 @@ pub(crate) async fn sqlite_pool(
         .map_err(|source| opening(url, source))?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
+
+/// Rows that SQLite's thread may be ahead of the one that reads them: with few, the two take turns at every row.
+const ROWS_AHEAD: usize = 1024;
 
 fn sqlite_pool_options(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()

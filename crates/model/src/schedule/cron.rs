@@ -5,8 +5,9 @@
 //! and back agree with each other on days when the clock changes, which they do not when the search itself crosses the
 //! change.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::iter;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Timelike, Utc};
 use chrono::{Offset, TimeZone};
@@ -33,7 +34,7 @@ const PRESETS: &[(&str, &str)] = &[
 pub struct CronExpression {
     text: String,
     fields: Fields,
-    cron: croner::Cron,
+    cron: Arc<croner::Cron>,
     every_hour: bool,
 }
 
@@ -45,17 +46,33 @@ impl PartialEq for CronExpression {
 
 impl Eq for CronExpression {}
 
+/// Expressions that are kept parsed.
+const KEPT: usize = 256;
+
+/// What croner makes of an expression takes time and kilobytes, and a thousand DAGs have a handful of schedules.
+fn shared(normalised: String) -> Result<Arc<croner::Cron>, croner::errors::CronError> {
+    static PARSED: Mutex<BTreeMap<String, Arc<croner::Cron>>> = Mutex::new(BTreeMap::new());
+    // Entries are put in whole, whatever panicked meanwhile.
+    let mut parsed = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cron) = parsed.get(&normalised) {
+        return Ok(Arc::clone(cron));
+    }
+    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    let cron = Arc::new(parser.parse(&normalised)?);
+    if parsed.len() == KEPT {
+        parsed.clear();
+    }
+    parsed.insert(normalised, Arc::clone(&cron));
+    Ok(cron)
+}
+
 impl CronExpression {
     /// Reads five fields or a preset.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
         let text = text.trim();
         let expanded = if text.starts_with('@') { preset(text)? } else { text };
         let fields = Fields::parse(expanded, text)?;
-        let cron = CronParser::builder()
-            .seconds(Seconds::Disallowed)
-            .year(Year::Disallowed)
-            .build()
-            .parse(&fields.normalised())
+        let cron = shared(fields.normalised())
             .map_err(|error| ScheduleError::Cron { text: text.to_owned(), problem: error.to_string() })?;
         let every_hour = fields.hour().covers(24);
         Ok(Self { text: text.to_owned(), fields, cron, every_hour })
