@@ -47,7 +47,7 @@ fn next_execution_reckons_as_the_scheduler_does() {
 }
 
 #[test]
-fn a_dry_backfill_prints_its_dates_half_open_and_makes_nothing() {
+fn case_37_a_dry_backfill_prints_its_dates_half_open_and_makes_nothing() {
     let home = home_with_hello();
     let dates = home.json(&["dags", "backfill", "hello", "-s", "2024-01-01", "-e", "2024-01-05", "--dry-run"]);
     let dates: Vec<&str> =

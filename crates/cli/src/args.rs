@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backfills;
 mod changes;
 mod db;
 mod doctor;
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 use crate::output::Format;
 
+pub use backfills::{BackfillArgs, BackfillsCommand, Reprocess};
 pub use changes::{
     CareArgs, ClearOptions, DagsClearArgs, DagsMarkArgs, MarkedRun, MarkedTask, NoteArgs, RelativesArgs, RepinArgs,
     RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
@@ -60,6 +62,9 @@ pub enum Command {
     /// Tasks of a DAG
     #[command(subcommand)]
     Tasks(TasksCommand),
+    /// Runs of past dates: how far they are, pausing and cancelling them
+    #[command(subcommand)]
+    Backfills(BackfillsCommand),
     /// Outside systems and how to reach them
     #[command(subcommand)]
     Connections(ConnectionsCommand),
@@ -290,46 +295,6 @@ pub struct TriggerArgs {
     /// Wait for the run to end; the exit code is its result
     #[arg(long)]
     pub wait: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct BackfillArgs {
-    pub dag_id: String,
-    /// The first logical date
-    #[arg(short, long, value_name = "DATE")]
-    pub start_date: String,
-    /// The end; not run itself
-    #[arg(short, long, value_name = "DATE")]
-    pub end_date: String,
-    /// Run the end date too
-    #[arg(long)]
-    pub end_inclusive: bool,
-    /// What to do with dates that have a finished run
-    #[arg(long, value_enum, default_value_t)]
-    pub reprocess: Reprocess,
-    /// Runs at the same time
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_active_runs: u32,
-    /// Print the dates, create nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Wait for all runs to end; the exit code is 1 if one failed
-    #[arg(long)]
-    pub wait: bool,
-    /// Allow dates outside of the DAG's start and end
-    #[arg(long)]
-    pub ignore_bounds: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Reprocess {
-    /// Leave finished runs alone
-    #[default]
-    None,
-    /// Run failed ones again
-    Failed,
-    /// Run every finished one again
-    Completed,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod assets;
 pub mod attempt;
+pub mod backfills;
 pub mod calendars;
 pub mod changes;
 pub mod connections;

@@ -101,6 +101,7 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Devstack(args) => daemon::devstack(app, args).await,
         Command::Dags(command) => commands::dags::run(app, command).await,
         Command::Tasks(command) => commands::tasks::run(app, command).await,
+        Command::Backfills(command) => commands::backfills::run(app, command).await,
         Command::Connections(command) => commands::connections::run(app, command).await,
         Command::Assets(command) => commands::assets::run(app, command).await,
         Command::Alerts(command) => commands::alerts::run(app, command).await,

@@ -96,6 +96,23 @@ impl TaskSelection {
         TaskChoice::All.into()
     }
 
+    /// For people: `load`, `^load_ and what they wait for`.
+    pub fn describe(&self) -> String {
+        let mut text = match &self.tasks {
+            TaskChoice::All => "all".to_owned(),
+            TaskChoice::Pattern(pattern) => pattern.as_str().to_owned(),
+            TaskChoice::Named(names) => names.iter().map(|it| it.0.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        let more = match (self.upstream, self.downstream) {
+            (false, false) => "",
+            (true, false) => " and what they wait for",
+            (false, true) => " and what waits for them",
+            (true, true) => ", what they wait for and what waits for them",
+        };
+        text.push_str(more);
+        text
+    }
+
     /// What is selected of one DAG.
     pub fn of(&self, dag: &Dag) -> SelectedTasks {
         let mut tasks: BTreeMap<TaskId, BTreeSet<i32>> = BTreeMap::new();
@@ -179,6 +196,16 @@ impl SelectedTasks {
             named.names(task_id) || !dag.task(task_id.as_str()).is_some_and(|task| task.is_teardown)
         });
         self
+    }
+
+    /// The DAG with these tasks only; what they waited for outside of them is forgotten.
+    pub fn part_of(&self, dag: &Dag) -> Dag {
+        let mut part = dag.clone();
+        part.tasks.retain(|task| self.has_task(&task.task_id));
+        for task in &mut part.tasks {
+            task.depends_on.retain(|before| self.has_task(before));
+        }
+        part
     }
 
     /// Every task after these, without these.

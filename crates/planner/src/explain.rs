@@ -176,6 +176,9 @@ fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {
         return Condition::new(run.state == RunState::Running, format!("the run is {}", run.state));
     }
     let key = group_key(run);
+    if let Some(backfill) = key.1.filter(|backfill| view.backfills.get(backfill).is_some_and(|facts| facts.is_paused)) {
+        return Condition::new(false, format!("the run is queued: backfill {backfill} is paused"));
+    }
     let running = view.groups.get(&key).map_or(0, |group| group.running);
     let limit = view.max_active_runs(&key);
     if running < limit && run.facts.run_after > now {

@@ -17,6 +17,7 @@
 
 mod alerts;
 mod assets;
+mod backfill;
 mod backoff;
 mod claim;
 mod create;
@@ -38,6 +39,7 @@ mod view;
 mod windows;
 
 pub use alerts::RecentRuns;
+pub use backfill::{BackfillPart, BackfillPlan, BackfillWish, plan_backfill};
 pub use expand::{Mapping, ResultLength};
 pub use explain::{Condition, explain, explain_instance, explain_run, explain_schedule};
 pub use finish::{MAX_LOST_WORKERS, SHUTDOWN_REASON};
@@ -47,4 +49,4 @@ pub use requests::{BackfillRange, ManualRun, RequestError, backfill_runs, manual
 pub use run::{InstanceSnapshot, RunSnapshot};
 pub use turn::{Limits, Plan, plan};
 pub use version::{DagVersion, KeyFacts, KeyRenderer};
-pub use view::{DagFacts, PoolFacts, View};
+pub use view::{BackfillFacts, DagFacts, PoolFacts, View};

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use millrace_model::change::NewRun;
-use millrace_model::ids::{DagId, IdError, RunId};
+use millrace_model::ids::{DagId, IdError, RunId, TaskId};
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
 use millrace_model::schedule::{PlannedRun, Schedule};
 use millrace_model::state::{RunState, RunType};
@@ -32,6 +32,16 @@ pub enum RequestError {
     NoDates { dag_id: DagId, from: String, to: String },
     #[error("the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds")]
     OutOfBounds { dag_id: DagId, logical_date: String, bound: String },
+    #[error(
+        "task {task_id} of DAG {dag_id} depends on the run before, so its dates cannot be run newest first; leave the order as it is, or the task out"
+    )]
+    ReversedPast { dag_id: DagId, task_id: TaskId },
+    #[error(
+        "task {task_id} of DAG {dag_id} depends on the run before: say what becomes of dates that have a run, with reprocess failed or completed"
+    )]
+    PastWithoutReprocess { dag_id: DagId, task_id: TaskId },
+    #[error("no task of DAG {dag_id} is selected; nothing would be run")]
+    NoTasks { dag_id: DagId },
 }
 
 /// A run that a person wants now.

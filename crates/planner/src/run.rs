@@ -26,6 +26,8 @@ pub struct RunSnapshot {
     /// The version that the run is pinned to.
     pub version: Arc<DagVersion>,
     pub backfill_key: Option<i64>,
+    /// Its place in the order of its backfill.
+    pub backfill_ordinal: Option<i64>,
     /// Why the run winds down, if it does.
     pub ending: Option<String>,
     pub instances: Vec<InstanceSnapshot>,
@@ -109,6 +111,7 @@ pub(crate) struct RunView {
     pub state: RunState,
     pub version: Arc<DagVersion>,
     pub backfill_key: Option<i64>,
+    pub backfill_ordinal: Option<i64>,
     /// Why it winds down, if it does: only teardowns start, and then it fails.
     pub ending: Option<String>,
     /// By task index, then map index.
@@ -136,7 +139,17 @@ pub(crate) struct RunView {
 impl RunView {
     /// Instances of tasks that the version does not have are left out.
     pub fn new(snapshot: RunSnapshot) -> Self {
-        let RunSnapshot { dag_id, facts, state, version, backfill_key, ending, instances, list_lengths } = snapshot;
+        let RunSnapshot {
+            dag_id,
+            facts,
+            state,
+            version,
+            backfill_key,
+            backfill_ordinal,
+            ending,
+            instances,
+            list_lengths,
+        } = snapshot;
         let index: BTreeMap<&str, usize> =
             version.dag.tasks.iter().enumerate().map(|(place, task)| (task.task_id.as_str(), place)).collect();
         let list_lengths = list_lengths
@@ -162,6 +175,7 @@ impl RunView {
             state,
             version,
             backfill_key,
+            backfill_ordinal,
             ending,
             instances: views,
             ranges,
@@ -313,6 +327,7 @@ impl RunView {
             state: self.state,
             version: self.version.clone(),
             backfill_key: self.backfill_key,
+            backfill_ordinal: self.backfill_ordinal,
             ending: self.ending.clone(),
             instances: self.instances.iter().map(instance).collect(),
             list_lengths: self.list_lengths.iter().map(length).collect(),

@@ -31,7 +31,7 @@ impl Turn<'_> {
 
     fn next_to_start(&mut self, group: &GroupKey) -> Option<RunKey> {
         let members = self.view.groups.get(group)?;
-        let (run_after, _, key) = members.queued.first().copied()?;
+        let (run_after, _, _, key) = members.queued.first().copied()?;
         if members.running >= self.view.max_active_runs(group) {
             return self.make_way(group);
         }

@@ -39,13 +39,24 @@ pub struct PoolFacts {
     pub slots: i64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackfillFacts {
+    pub max_active_runs: u32,
+    /// What runs goes on, nothing queued starts.
+    pub is_paused: bool,
+}
+
 /// The runs that share a `max_active_runs`: those of a DAG, or those of a backfill of it.
 pub(crate) type GroupKey = (DagId, Option<i64>);
+
+/// When the run may start, its place in its backfill, its logical date. A backfill's runs may start at any time, and do so
+/// in the order that the backfill gave them.
+pub(crate) type StartOrder = (DateTime<Utc>, i64, DateTime<Utc>, RunKey);
 
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     /// In the order in which they start.
-    pub queued: BTreeSet<(DateTime<Utc>, DateTime<Utc>, RunKey)>,
+    pub queued: BTreeSet<StartOrder>,
     pub running: u32,
 }
 
@@ -67,8 +78,8 @@ pub struct View {
     pub(crate) pools: BTreeMap<String, PoolFacts>,
     /// Slots in use, by pool.
     pub(crate) used: BTreeMap<Arc<str>, i64>,
-    /// `max_active_runs` of each active backfill.
-    pub(crate) backfills: BTreeMap<i64, u32>,
+    /// The active backfills.
+    pub(crate) backfills: BTreeMap<i64, BackfillFacts>,
     pub(crate) runs: BTreeMap<RunKey, RunView>,
     pub(crate) groups: BTreeMap<GroupKey, Group>,
     pub(crate) places: HashMap<InstanceKey, (RunKey, usize)>,
@@ -139,8 +150,8 @@ impl View {
         self.pools = pools.into_iter().collect();
     }
 
-    /// Replaces the `max_active_runs` of all active backfills.
-    pub fn set_backfills(&mut self, backfills: impl IntoIterator<Item = (i64, u32)>) {
+    /// Replaces what is known of all active backfills.
+    pub fn set_backfills(&mut self, backfills: impl IntoIterator<Item = (i64, BackfillFacts)>) {
         self.backfills = backfills.into_iter().collect();
         let groups = self.groups.keys().filter(|(_, backfill)| backfill.is_some()).cloned();
         self.dirty_groups.extend(groups);
@@ -209,6 +220,7 @@ impl View {
             state: new.state,
             version,
             backfill_key: new.backfill_key,
+            backfill_ordinal: None,
             ending: None,
             instances: new
                 .tasks
@@ -331,7 +343,8 @@ impl View {
     }
 
     pub(crate) fn max_active_runs(&self, group: &GroupKey) -> u32 {
-        let of_backfill = group.1.and_then(|backfill| self.backfills.get(&backfill)).copied();
+        let of_backfill = group.1.and_then(|backfill| self.backfills.get(&backfill));
+        let of_backfill = of_backfill.map(|facts| if facts.is_paused { 0 } else { facts.max_active_runs });
         let of_dag = || {
             let dag = &self.dags.get(&group.0)?.version.dag;
             Some(if dag.timetable.schedule == Schedule::Continuous { 1 } else { dag.max_active_runs })
@@ -434,6 +447,10 @@ pub(crate) fn group_key(run: &RunView) -> GroupKey {
     (run.dag_id.clone(), run.backfill_key)
 }
 
-pub(crate) fn start_order(run: &RunView) -> (DateTime<Utc>, DateTime<Utc>, RunKey) {
-    (run.facts.run_after, run.facts.logical_date, run.key())
+pub(crate) fn start_order(run: &RunView) -> StartOrder {
+    let (from, place) = match run.backfill_ordinal {
+        Some(place) => (DateTime::<Utc>::MIN_UTC, place),
+        None => (run.facts.run_after, 0),
+    };
+    (from, place, run.facts.logical_date, run.key())
 }

@@ -133,9 +133,12 @@ impl Engine {
 
     /// Reads again what signals name.
     pub async fn take_signals(&mut self, now: DateTime<Utc>) -> Result<()> {
-        if self.is_in_doubt {
-            return Ok(());
-        }
+        // All of it is read again with the next turn.
+        if self.is_in_doubt { Ok(()) } else { self.read_signalled(now).await }
+    }
+
+    /// Also within a turn: the store takes nothing more of a run that was changed by hand until its signal is handled.
+    async fn read_signalled(&mut self, now: DateTime<Utc>) -> Result<()> {
         let (mut runs, mut dags) = (BTreeSet::new(), BTreeSet::new());
         let (mut pools, mut backfills) = (false, BTreeSet::new());
         let mut ids = Vec::new();

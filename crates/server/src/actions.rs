@@ -12,12 +12,11 @@ use millrace_store::{DagRow, RunRequest, RunRow};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::changes::checked_note;
 use crate::password::keyed_digest;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
-
-const LONGEST_NOTE: usize = 1000;
 
 /// As Airflow's clients send it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -135,10 +134,7 @@ fn run_request(person: &Person, dag: &DagRow, body: TriggerBody, now: DateTime<U
         .map(|text| parse_instant(&text, zone))
         .transpose()
         .map_err(|error| Problem::invalid(format!("'logical_date': {error}")).with("path", "logical_date".into()))?;
-    let note = body.note.filter(|note| !note.trim().is_empty());
-    if note.as_ref().is_some_and(|note| note.chars().count() > LONGEST_NOTE) {
-        return Err(Problem::invalid(format!("'note' may have {LONGEST_NOTE} characters")).with("path", "note".into()));
-    }
+    let note = checked_note(body.note)?;
     let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
     let run_id = body.dag_run_id.as_deref().filter(|text| !text.is_empty());
     let request = ManualRun { version: &version, run_id, logical_date, conf, triggered_by: person.actor() };

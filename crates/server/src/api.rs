@@ -17,7 +17,7 @@ mod runs;
 use axum::Json;
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
@@ -43,10 +43,13 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/dags/{dag_id}/plan", get(plan::dag))
         .route("/dags/{dag_id}/slots", get(plan::slots))
         .route("/dags/{dag_id}/dagRuns", get(runs::list).post(runs::trigger))
-        .route("/dags/{dag_id}/dagRuns/{run_id}", get(runs::get))
+        .route("/dags/{dag_id}/clearTaskInstances", post(instances::clear))
+        .route("/dags/{dag_id}/dagRuns/{run_id}", get(runs::get).patch(runs::patch))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/clear", post(runs::clear))
         .route("/dags/{dag_id}/dagRuns/{run_id}/explain", get(explain::run))
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", get(instances::list))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", get(instances::get))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", get(instances::get).patch(instances::patch))
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dry_run", patch(instances::patch_dry_run))
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/explain", get(explain::task))
         // Airflow's name.
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dependencies", get(explain::task))
@@ -65,7 +68,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/connections/{conn_id}", get(connections::get).patch(connections::patch).delete(connections::delete))
 }
 
-fn instant(at: DateTime<Utc>) -> Value {
+pub(crate) fn instant(at: DateTime<Utc>) -> Value {
     Value::String(format_utc_micros(at))
 }
 

@@ -14,6 +14,7 @@ mod actions;
 mod api;
 mod assets;
 mod attempts;
+mod changes;
 mod events;
 mod explain;
 mod format;

@@ -108,7 +108,9 @@ impl From<StoreError> for Problem {
                 )
             }
             StoreError::NotFound { .. } => Self::new(ErrorCode::NOT_FOUND, error.to_string()),
-            StoreError::Refused { .. } => Self::new(ErrorCode::CONFLICT, error.to_string()),
+            StoreError::Refused { .. } | StoreError::BackfillActive { .. } => {
+                Self::new(ErrorCode::CONFLICT, error.to_string())
+            }
             StoreError::ReadOnly { .. } => Self::new(ErrorCode::DATABASE_UNAVAILABLE, error.to_string()),
             _ if error.is_transient() => {
                 tracing::warn!(error = &error as &dyn Error, "the metadata database did not answer");

@@ -19,10 +19,10 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::maintenance::Maintenance;
 use millrace_model::state::RunState;
 use millrace_planner::{
-    DagFacts, DagVersion, InstanceSnapshot, PastQuestion, PastRun, PoolFacts, RecentRuns, ResultLength, RunSnapshot,
-    View,
+    BackfillFacts, DagFacts, DagVersion, InstanceSnapshot, PastQuestion, PastRun, PoolFacts, RecentRuns, ResultLength,
+    RunSnapshot, View,
 };
-use millrace_store::{ActiveRun, EarlierRun, InstanceRow, ListLength, Result, SchedulerDag, Store};
+use millrace_store::{ActiveRun, BackfillRow, EarlierRun, InstanceRow, ListLength, Result, SchedulerDag, Store};
 
 pub use explanation::{Asked, Explanation, TaskAnswer, explain};
 pub use prospects::{PassedSlot, PlanEntry, plan_ahead};
@@ -201,6 +201,7 @@ impl Situation {
             state: run.row.state,
             version,
             backfill_key: run.row.backfill_key,
+            backfill_ordinal: run.row.backfill_key.and(run.row.backfill_ordinal),
             ending: run.row.ending.clone(),
             instances: run.instances.iter().map(instance).collect(),
         });
@@ -215,7 +216,9 @@ impl Situation {
 
     pub async fn read_backfills(&mut self) -> Result<()> {
         let backfills = self.store.active_backfills().await?;
-        self.view.set_backfills(backfills.into_iter().map(|row| (row.key, row.max_active_runs)));
+        let facts =
+            |row: &BackfillRow| BackfillFacts { max_active_runs: row.max_active_runs, is_paused: row.is_paused };
+        self.view.set_backfills(backfills.iter().map(|row| (row.key, facts(row))));
         Ok(())
     }
 

@@ -1,17 +1,23 @@
 //! Backfills: many past dates of one DAG.
 
+mod part;
+mod progress;
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{InstanceKey, NewRun, RunKey};
+use millrace_model::change::{InstanceKey, NewInstance, NewRun, RunKey};
+use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::{RunState, RunType, TaskState};
 use serde_json::{Map, Value, json};
 
+pub use progress::BackfillProgress;
+
 use crate::clear::{apply_clear, plan_clear, queue_again};
 use crate::commit::new_runs;
 use crate::mark::set_states;
-use crate::repin::{NewestVersion, pin_to_version};
+use crate::repin::{Gone, NewestVersion, pin_to_version};
 use crate::run::read_run;
 use crate::scope::instances_of;
 use crate::sql::{Kind, Row, micros, values};
@@ -67,9 +73,23 @@ pub struct NewBackfill {
     pub conf: Map<String, Value>,
     /// One for each date, in the order in which they are to run. `backfill_key` is filled in here.
     pub runs: Vec<NewRun>,
+    /// The newest date runs first, as the order of `runs` says.
+    pub is_reversed: bool,
+    /// The runs are of some tasks only.
+    pub part: Option<NewPart>,
     /// Reports what would be done, and does nothing.
     pub dry_run: bool,
     pub actor: String,
+}
+
+/// Some tasks of a DAG, as a version of their own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewPart {
+    pub dag: Dag,
+    /// The other tasks: new runs get them skipped, so that they neither run nor are waited for.
+    pub left_out: Vec<NewInstance>,
+    /// As it was asked for, for people.
+    pub selection: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +134,12 @@ pub struct BackfillRow {
     pub to: DateTime<Utc>,
     pub reprocess: Reprocess,
     pub max_active_runs: u32,
+    pub conf: Map<String, Value>,
+    /// Nothing queued starts; what runs goes on.
+    pub is_paused: bool,
+    pub is_reversed: bool,
+    /// None: every task.
+    pub selection: Option<String>,
     pub state: BackfillState,
     pub created_by: String,
     pub created_at: DateTime<Utc>,
@@ -144,6 +170,10 @@ fn read_backfill(row: &Row) -> Result<BackfillRow> {
         to: row.instant("to_date")?,
         reprocess: row.word("reprocess", Reprocess::parse)?,
         max_active_runs: row.count("max_active_runs")?,
+        conf: row.json("conf")?,
+        is_paused: row.flag("is_paused")?,
+        is_reversed: row.flag("is_reversed")?,
+        selection: row.opt_text("task_selection")?,
         state: row.word("state", BackfillState::parse)?,
         created_by: row.text("created_by")?,
         created_at: row.instant("created_at")?,
@@ -169,18 +199,28 @@ impl Store {
             return report(None, dates);
         }
         let key = insert_backfill(&tx, new, now).await?;
+        let part;
+        let new = match &new.part {
+            None => new,
+            Some(wanted) => {
+                part = NewBackfill { runs: runs_of_part(&tx, new, wanted, now).await?, ..new.clone() };
+                &part
+            }
+        };
         create_runs(&tx, new, key, &mut dates, now).await?;
         let mut touched = Vec::new();
         for (ordinal, (date, run)) in dates.iter().zip(&new.runs).enumerate() {
             if date.outcome == DateOutcome::Cleared
                 && let Some(old) = existing.get(&micros(date.logical_date))
             {
-                touched.extend(take_over(&tx, old, run, key, ordinal, now).await?);
+                touched.extend(take_over(&tx, old, run, (key, ordinal), new.part.is_some(), now).await?);
             }
         }
         let details = json!({
             "backfill": key, "from": new.from, "to": new.to, "reprocess": new.reprocess.as_str(),
             "max_active_runs": new.max_active_runs,
+            "tasks": new.part.as_ref().map(|part| part.selection.as_str()),
+            "reversed": new.is_reversed,
             "runs": dates.iter().filter(|date| !matches!(date.outcome, DateOutcome::Skipped { .. })).count(),
         });
         tx.audit(&AuditRow::new(&new.actor, "backfill", details, now).on_dag(new.dag_id.as_str())).await?;
@@ -227,26 +267,19 @@ impl Store {
         Ok(runs)
     }
 
-    /// Newest first; of one DAG, or of all.
-    pub async fn backfills(&self, dag_id: Option<&DagId>) -> Result<Vec<BackfillRow>> {
-        let sql = "SELECT * FROM backfill WHERE ($1 IS NULL OR dag_id = $1) ORDER BY id DESC";
-        let values = values![dag_id.map(|dag_id| dag_id.as_str().to_owned())];
-        let rows = sql::all(self.reader(), "list backfills", sql, values).await?;
-        rows.iter().map(read_backfill).collect()
-    }
-
-    pub async fn backfill(&self, backfill_key: i64) -> Result<Option<BackfillRow>> {
-        let sql = "SELECT * FROM backfill WHERE id = $1";
-        let row = sql::one(self.reader(), "read a backfill", sql, values![backfill_key]).await?;
-        row.as_ref().map(read_backfill).transpose()
-    }
-
     /// Those not finished: what the scheduler needs for their `max_active_runs`.
     pub async fn active_backfills(&self) -> Result<Vec<BackfillRow>> {
         let sql = "SELECT * FROM backfill WHERE completed_at IS NULL ORDER BY id";
         let rows = sql::all(self.reader(), "list active backfills", sql, vec![]).await?;
         rows.iter().map(read_backfill).collect()
     }
+}
+
+/// The runs of the backfill, pinned to the part.
+async fn runs_of_part(tx: &Tx, new: &NewBackfill, part: &NewPart, now: DateTime<Utc>) -> Result<Vec<NewRun>> {
+    let Some(whole) = new.runs.first().map(|run| run.version_key) else { return Ok(Vec::new()) };
+    let version_key = part::version_of(tx, whole, &part.dag, now).await?;
+    Ok(new.runs.iter().map(|run| NewRun { version_key, ..run.clone() }).collect())
 }
 
 async fn existing_runs(tx: &Tx, new: &NewBackfill) -> Result<HashMap<i64, RunRow>> {
@@ -280,7 +313,8 @@ fn decide(run: &NewRun, existing: &HashMap<i64, RunRow>, reprocess: Reprocess) -
 
 async fn insert_backfill(tx: &Tx, new: &NewBackfill, now: DateTime<Utc>) -> Result<i64> {
     let sql = "INSERT INTO backfill (dag_id, from_date, to_date, reprocess, max_active_runs, conf, state, created_by, \
-               created_at) VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8) ON CONFLICT DO NOTHING RETURNING id";
+               created_at, is_reversed, task_selection) VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8, $9, $10) \
+               ON CONFLICT DO NOTHING RETURNING id";
     let values = values![
         new.dag_id.as_str(),
         micros(new.from),
@@ -290,6 +324,8 @@ async fn insert_backfill(tx: &Tx, new: &NewBackfill, now: DateTime<Utc>) -> Resu
         Value::Object(new.conf.clone()).to_string(),
         new.actor.as_str(),
         micros(now),
+        new.is_reversed,
+        new.part.as_ref().map(|part| part.selection.clone()),
     ];
     match sql::one(&tx.inner, "create a backfill", sql, values).await? {
         Some(row) => row.int("id"),
@@ -313,6 +349,10 @@ async fn create_runs(
         .map(|index| NewRun { backfill_key: Some(key), run_type: RunType::Backfill, ..new.runs[*index].clone() })
         .collect();
     let created = new_runs::insert_ordered(tx, &runs, &places, now).await?;
+    if let Some(part) = &new.part {
+        let keys: Vec<RunKey> = created.iter().flatten().map(|created| created.run).collect();
+        part::leave_out(tx, &keys, &part.left_out, now).await?;
+    }
     for (index, created) in places.into_iter().zip(created) {
         match created {
             Some(created) => dates[index].run = Some(created.run),
@@ -328,13 +368,15 @@ async fn take_over(
     tx: &Tx,
     old: &RunRow,
     new: &NewRun,
-    key: i64,
-    ordinal: usize,
+    (key, ordinal): (i64, usize),
+    is_part: bool,
     now: DateTime<Utc>,
 ) -> Result<Vec<InstanceKey>> {
     if old.version_key != new.version_key {
         let newest = NewestVersion { version_key: new.version_key, tasks: new.tasks.clone() };
-        pin_to_version(tx, old, &newest, now).await?;
+        // A part says nothing of the other tasks: they stay what they are.
+        let gone = if is_part { Gone::Left } else { Gone::Removed };
+        pin_to_version(tx, old, &newest, gone, now).await?;
     }
     let sql = "UPDATE dag_run SET run_type = 'backfill', backfill_id = $2, backfill_ordinal = $3, conf = $4 \
                WHERE id = $1";

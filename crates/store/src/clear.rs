@@ -11,7 +11,7 @@ use millrace_model::state::{RunState, TaskState};
 use serde_json::json;
 
 use crate::commit::moves::close_open_tries;
-use crate::repin::{NewestVersion, is_partial, pin_to_version};
+use crate::repin::{Gone, NewestVersion, is_partial, pin_to_version};
 use crate::scope::{Purpose, ScopedRun, Selection, runs_of};
 use crate::sql::{Kind, micros, values};
 use crate::{AuditRow, InstanceRow, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
@@ -96,7 +96,7 @@ impl Store {
             for run in runs_of(&tx, runs, (*past, *future), wanted.which()).await? {
                 // A run of some tasks only has them by its version.
                 if run.version_key != newest.version_key && !is_partial(&tx, &run).await? {
-                    pin_to_version(&tx, &run, newest, now).await?;
+                    pin_to_version(&tx, &run, newest, Gone::Removed, now).await?;
                 }
             }
         }

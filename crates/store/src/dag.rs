@@ -150,7 +150,7 @@ impl Store {
     /// Newest first.
     pub async fn dag_versions(&self, dag_id: &str) -> Result<Vec<DagVersionRow>> {
         let sql = "SELECT id, number, content_hash, file_path, source, created_at FROM dag_version \
-                   WHERE dag_id = $1 ORDER BY number DESC";
+                   WHERE dag_id = $1 AND part_of IS NULL ORDER BY number DESC";
         let rows = sql::all(self.reader(), "list DAG versions", sql, values![dag_id]).await?;
         rows.iter()
             .map(|row| {

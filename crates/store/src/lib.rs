@@ -67,7 +67,10 @@ pub use active::{ActiveRun, SchedulerDag};
 pub use alert::AlertRow;
 pub use asset::AssetRow;
 pub use audit::{AuditFilter, AuditRow};
-pub use backfill::{BackfillDate, BackfillReport, BackfillRow, BackfillState, DateOutcome, NewBackfill, Reprocess};
+pub use backfill::{
+    BackfillDate, BackfillProgress, BackfillReport, BackfillRow, BackfillState, DateOutcome, NewBackfill, NewPart,
+    Reprocess,
+};
 pub use changes::Change;
 pub use checkpoint::CheckpointRow;
 pub use clean::{Archive, CLEANED, CleanReport, CleanRequest, NoArchive};

@@ -79,7 +79,7 @@ impl Store {
 }
 
 async fn repin(tx: &Tx, row: &RunRow, request: &RepinRequest, now: DateTime<Utc>) -> Result<Repinned> {
-    let mut repinned = pin_to_version(tx, row, &request.newest, now).await?;
+    let mut repinned = pin_to_version(tx, row, &request.newest, Gone::Removed, now).await?;
     let waits = !repinned.added.is_empty() || !repinned.restored.is_empty();
     repinned.run.queued = waits && !queue_again(tx, &[row.key], now).await?.is_empty();
     let names = |list: &[TaskId]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -100,18 +100,29 @@ pub(crate) async fn is_partial(tx: &Tx, run: &RunRow) -> Result<bool> {
     Ok(row.map(|row| row.opt_int("part_of")).transpose()?.flatten().is_some())
 }
 
+/// What becomes of instances whose task the version does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    Removed,
+    /// The version is a part of the DAG.
+    Left,
+}
+
 /// Tasks that are new get an instance, those that are gone become `removed`, those that are back wait again, and the
 /// others take over what the new version says of them.
 pub(crate) async fn pin_to_version(
     tx: &Tx,
     run: &RunRow,
     newest: &NewestVersion,
+    when_gone: Gone,
     now: DateTime<Utc>,
 ) -> Result<Repinned> {
     let instances = instances_of(tx, &[run.key]).await?.remove(&run.key).unwrap_or_default();
     let there: HashSet<&TaskId> = instances.iter().map(|it| &it.task_id).collect();
     let named: HashSet<&TaskId> = newest.tasks.iter().map(|task| &task.task_id).collect();
-    let is_gone = |it: &&InstanceRow| !named.contains(&it.task_id) && it.state != TaskState::Removed;
+    let is_gone = |it: &&InstanceRow| {
+        when_gone == Gone::Removed && !named.contains(&it.task_id) && it.state != TaskState::Removed
+    };
     let is_back = |it: &&InstanceRow| named.contains(&it.task_id) && it.state == TaskState::Removed;
     let (gone, back): (Vec<&InstanceRow>, Vec<&InstanceRow>) =
         (instances.iter().filter(is_gone).collect(), instances.iter().filter(is_back).collect());

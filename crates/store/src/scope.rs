@@ -11,6 +11,7 @@ use millrace_model::selection::{SelectedTasks, TaskChoice, TaskSelection};
 use millrace_model::state::TaskState;
 
 use crate::instance::read_instance;
+use crate::repin::is_partial;
 use crate::run::{RUN_SELECT, read_run, run_in};
 use crate::sql::{Kind, opt_micros, values};
 use crate::{InstanceRow, Result, RunRow, Store, StoreError, Tx, sql};
@@ -67,13 +68,15 @@ pub(crate) struct ScopedRun {
     pub dag: Arc<Dag>,
     pub instances: Vec<InstanceRow>,
     pub tasks: SelectedTasks,
+    /// The version is a part of the DAG: it says nothing of other tasks.
+    is_part: bool,
 }
 
 impl ScopedRun {
     pub fn is_selected(&self, selection: &Selection, instance: &InstanceRow) -> bool {
         let named = match self.dag.task(instance.task_id.as_str()) {
             Some(_) => self.tasks.contains(&instance.task_id, instance.map_index),
-            None => selection.tasks.names_gone(&instance.task_id),
+            None => !self.is_part && selection.tasks.names_gone(&instance.task_id),
         };
         named && selection.takes(instance.state)
     }
@@ -164,10 +167,10 @@ impl Store {
         let rows = runs_of(tx, &selection.runs, (selection.past, selection.future), which).await?;
         let keys: Vec<RunKey> = rows.iter().map(|run| run.key).collect();
         let mut instances = instances_of(tx, &keys).await?;
-        let mut known: HashMap<i64, (Arc<Dag>, SelectedTasks)> = HashMap::new();
+        let mut known: HashMap<i64, (Arc<Dag>, SelectedTasks, bool)> = HashMap::new();
         let mut runs = Vec::with_capacity(rows.len());
         for row in rows {
-            let (dag, tasks) = match known.get(&row.version_key) {
+            let (dag, tasks, is_part) = match known.get(&row.version_key) {
                 Some(found) => found.clone(),
                 None => {
                     let dag = self.dag_version_in(&tx.inner, row.version_key).await?;
@@ -176,12 +179,18 @@ impl Store {
                         Purpose::Clear => named.with_setups_and_teardowns(&dag),
                         Purpose::Mark => named.without_teardowns(&dag, &selection.tasks.tasks),
                     };
-                    let found = (dag.clone(), tasks);
+                    let found = (dag.clone(), tasks, is_partial(tx, &row).await?);
                     known.insert(row.version_key, found.clone());
                     found
                 }
             };
-            runs.push(ScopedRun { instances: instances.remove(&row.key).unwrap_or_default(), row, dag, tasks });
+            runs.push(ScopedRun {
+                instances: instances.remove(&row.key).unwrap_or_default(),
+                row,
+                dag,
+                tasks,
+                is_part,
+            });
         }
         check_names(&runs, selection)?;
         Ok(runs)

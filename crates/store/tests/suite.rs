@@ -120,11 +120,13 @@ on_both! {
         case_67_the_teardown_of_a_marked_run_still_runs,
         skipping_what_runs_stops_it_with_its_relatives;
     backfill:
-        existing_runs_by_reprocess,
-        one_at_a_time_and_finished_by_its_last_run,
-        cancelled,
+        case_38_existing_runs_by_reprocess,
+        case_40_one_at_a_time_and_finished_by_its_last_run,
+        case_42_cancelled,
+        case_42_paused,
+        some_tasks_only,
         cleared_runs_take_the_new_version,
-        the_schedule_goes_on_where_it_was;
+        case_39_the_schedule_goes_on_where_it_was;
     dag_files:
         a_version_only_when_the_content_changed,
         a_broken_file_and_its_repair,

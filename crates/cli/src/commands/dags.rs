@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::DagsCommand;
-use crate::commands::{changes, dag_test, explain, plan, runs};
+use crate::commands::{backfills, changes, dag_test, explain, plan, runs};
 use crate::dag_files;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
@@ -33,7 +33,7 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
         DagsCommand::List => list(app, &store).await,
         DagsCommand::Show { dag_id } => show(app, &lookup::dag(app, &store, &dag_id).await?),
         DagsCommand::Trigger(args) => runs::trigger(app, &store, args).await,
-        DagsCommand::Backfill(args) => runs::backfill(app, &store, args).await,
+        DagsCommand::Backfill(args) => backfills::create(app, &store, args).await,
         DagsCommand::Clear(args) => changes::clear_runs(app, &store, args).await,
         DagsCommand::RerunFailed(args) => changes::rerun_failed(app, &store, args).await,
         DagsCommand::Mark(args) => changes::mark_run(app, &store, args).await,

@@ -1,4 +1,4 @@
-//! Starting runs: `dags trigger`, `dags backfill`, and waiting for them.
+//! Starting runs: `dags trigger`, and waiting for them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_planner::{BackfillRange, ManualRun, backfill_runs, manual_run};
-use millrace_store::{DateOutcome, NewBackfill, Reprocess as StoredReprocess, RunRequest, RunRow, Store};
+use millrace_planner::{ManualRun, manual_run};
+use millrace_store::{RunRequest, RunRow, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::app::App;
-use crate::args::{BackfillArgs, Reprocess, TriggerArgs};
+use crate::args::TriggerArgs;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
-use crate::output::{notice, print_list, print_one};
+use crate::output::{notice, print_one};
 
 /// How often a waiting command looks again: soon at first, then at most this often.
 const LOOK: Duration = Duration::from_millis(100);
@@ -140,7 +140,7 @@ async fn wait_for_run(store: &Store, key: i64) -> anyhow::Result<RunRow> {
 }
 
 /// The looks of a waiting command.
-struct Looks {
+pub struct Looks {
     began: Instant,
     pause: Duration,
 }
@@ -152,11 +152,11 @@ impl Default for Looks {
 }
 
 impl Looks {
-    fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.began = Instant::now();
     }
 
-    async fn pause(&mut self, store: &Store) -> anyhow::Result<()> {
+    pub async fn pause(&mut self, store: &Store) -> anyhow::Result<()> {
         let pause = self.pause.max(self.began.elapsed() * LOOK_SHARE);
         self.pause = (self.pause * 2).min(LOOK);
         look_again(store, pause).await
@@ -177,115 +177,4 @@ async fn look_again(store: &Store, pause: Duration) -> anyhow::Result<()> {
         bail!("the scheduler has stopped; the work goes on when one is started again");
     }
     Ok(())
-}
-
-#[derive(Serialize)]
-struct DateView {
-    logical_date: String,
-    run_id: String,
-    outcome: String,
-}
-
-pub async fn backfill(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Result<()> {
-    let row = lookup::runnable(app, store, &args.dag_id).await?;
-    let zone = row.dag.timetable.timezone;
-    let version = lookup::version(&row)?;
-    let range = BackfillRange {
-        version: &version,
-        from: parse_instant(&args.start_date, zone)?,
-        to: parse_instant(&args.end_date, zone)?,
-        includes_end: args.end_inclusive,
-        ignores_bounds: args.ignore_bounds,
-        conf: Map::new(),
-    };
-    for problem in millrace_dagfile::backfill_problems(&row.dag, app.now()) {
-        notice(format!("warning: {problem}"));
-    }
-    let runs = backfill_runs(&range, app.now())?;
-    let request = |dry_run| NewBackfill {
-        dag_id: row.dag_id.clone(),
-        from: range.from,
-        to: range.to,
-        reprocess: match args.reprocess {
-            Reprocess::None => StoredReprocess::None,
-            Reprocess::Failed => StoredReprocess::Failed,
-            Reprocess::Completed => StoredReprocess::Completed,
-        },
-        max_active_runs: args.max_active_runs,
-        conf: Map::new(),
-        runs: runs.clone(),
-        dry_run,
-        actor: "cli".to_owned(),
-    };
-    // The dates are printed before anything is made.
-    let plan = store.create_backfill(&request(true), app.now()).await?;
-    let views: Vec<DateView> = plan
-        .dates
-        .iter()
-        .map(|date| DateView {
-            logical_date: format_utc_micros(date.logical_date),
-            run_id: date.run_id.to_string(),
-            outcome: match &date.outcome {
-                DateOutcome::Created => "new run".to_owned(),
-                DateOutcome::Cleared => "run again".to_owned(),
-                DateOutcome::Skipped { reason } => format!("left alone: {reason}"),
-            },
-        })
-        .collect();
-    print_list(app.format, &["logical_date", "run_id", "outcome"], &views)?;
-    let count = plan.run_count();
-    if args.dry_run {
-        notice(format!("{count} runs would be started; nothing was changed"));
-        return Ok(());
-    }
-    if count == 0 {
-        notice("nothing to do: every date has a run (--reprocess failed or completed runs them again)");
-        return Ok(());
-    }
-    if !app.check_scheduler(store).await? && args.wait {
-        bail!("nothing was started, because nobody would run it");
-    }
-    let report = store.create_backfill(&request(false), app.now()).await?;
-    store.wake().await;
-    let key = report.backfill_key.context("every date was taken by another run meanwhile; nothing was started")?;
-    notice(format!("backfill {key}: {} runs, {} at a time", report.run_count(), args.max_active_runs));
-    if !args.wait {
-        return Ok(());
-    }
-    let mine: Vec<i64> = report
-        .dates
-        .iter()
-        .filter(|date| !matches!(date.outcome, DateOutcome::Skipped { .. }))
-        .filter_map(|date| date.run)
-        .collect();
-    let failed = wait_for_runs(store, &mine).await?;
-    if !failed.is_empty() {
-        bail!("{} of {} runs failed: {}", failed.len(), mine.len(), failed.join(", "));
-    }
-    notice(format!("all {} runs succeeded", mine.len()));
-    Ok(())
-}
-
-/// Says how many have ended as they do. Returns the ids of the failed ones.
-async fn wait_for_runs(store: &Store, keys: &[i64]) -> anyhow::Result<Vec<String>> {
-    let mut waiting = keys.to_vec();
-    let mut failed = Vec::new();
-    let mut said = 0;
-    let mut looks = Looks::default();
-    loop {
-        looks.begin();
-        let states = store.run_states(&waiting).await?;
-        failed
-            .extend(states.iter().filter(|(_, _, state)| *state == RunState::Failed).map(|(_, id, _)| id.to_string()));
-        waiting = states.into_iter().filter(|(_, _, state)| !state.is_finished()).map(|(key, _, _)| key).collect();
-        let done = keys.len() - waiting.len();
-        if done != said {
-            notice(format!("{done} of {} runs ended, {} failed", keys.len(), failed.len()));
-            said = done;
-        }
-        if waiting.is_empty() {
-            return Ok(failed);
-        }
-        looks.pause(store).await?;
-    }
 }

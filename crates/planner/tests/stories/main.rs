@@ -4,6 +4,7 @@
 
 mod alerts;
 mod assets;
+mod backfills;
 mod calendars;
 mod dependencies;
 mod explained;

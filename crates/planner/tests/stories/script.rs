@@ -153,7 +153,9 @@ impl Stage {
             }
             ["backfill", id, key, "runs", limit, dates @ ..] => {
                 let version = self.view.dag(&DagId::new_unchecked(*id)).unwrap().version.clone();
-                self.view.set_backfills([(key.parse().unwrap(), limit.parse().unwrap())]);
+                let facts =
+                    millrace_planner::BackfillFacts { max_active_runs: limit.parse().unwrap(), is_paused: false };
+                self.view.set_backfills([(key.parse().unwrap(), facts)]);
                 for date in dates {
                     let (from, to) = (instant(date), instant(date) + TimeDelta::seconds(1));
                     let range = millrace_planner::BackfillRange {

@@ -53,8 +53,7 @@ impl Engine {
             self.situation.read_backfills().await?;
         }
         if report.stale_count() > 0 {
-            // The store takes nothing more of a run that was changed by hand until its signal is handled.
-            self.take_signals(now).await?;
+            self.read_signalled(now).await?;
             again = true;
         }
         Ok(again)

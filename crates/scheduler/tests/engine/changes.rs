@@ -37,6 +37,8 @@ async fn backfill(stage: &Stage, from: &str, to: &str, reprocess: Reprocess, lim
         max_active_runs: limit,
         conf: Default::default(),
         runs,
+        is_reversed: false,
+        part: None,
         dry_run: false,
         actor: "cli".into(),
     };

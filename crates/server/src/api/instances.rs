@@ -1,12 +1,16 @@
 //! Task instances of a run.
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
+use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
 use millrace_store::{InstanceRow, RunRow};
 use serde_json::{Value, json};
 
-use super::{duration, instant, optional};
+use super::{body, duration, instant, optional};
+use crate::changes::{ClearBody, MarkBody, touched_value};
+use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
@@ -55,6 +59,56 @@ pub(crate) async fn get(
         fields.insert("rendered_fields".to_owned(), server.options.vault.masker().mask_value(&rendered));
     }
     Ok(Json(value))
+}
+
+pub(crate) async fn clear(
+    State(server): State<Shared>,
+    Path(dag_id): Path<String>,
+    person: Person,
+    given: Result<Json<ClearBody>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    let report = server.clear(&person, &dag_id, body(given)?).await?;
+    Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)))
+}
+
+/// Gives the task, or the instance with `map_index`, a state.
+pub(crate) async fn patch(
+    State(server): State<Shared>,
+    Path(names): Path<(String, String, String)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    person: Person,
+    given: Result<Json<MarkBody>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    mark(&server, names, &Parameters(parameters), &person, body(given)?, false).await
+}
+
+/// What a `PATCH` would touch.
+pub(crate) async fn patch_dry_run(
+    State(server): State<Shared>,
+    Path(names): Path<(String, String, String)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    person: Person,
+    given: Result<Json<MarkBody>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    mark(&server, names, &Parameters(parameters), &person, body(given)?, true).await
+}
+
+async fn mark(
+    server: &Server,
+    (dag_id, run_id, task_id): (String, String, String),
+    parameters: &Parameters,
+    person: &Person,
+    body: MarkBody,
+    dry_run: bool,
+) -> Answer<Json<Value>> {
+    let run = server.run_row(&dag_id, &run_id).await?;
+    let index = parameters.number::<i32>("map_index")?;
+    if !server.store().instances(run.key).await?.iter().any(|it| it.task_id.as_str() == task_id) {
+        return Err(Problem::no_task(&dag_id, &task_id));
+    }
+    let report = server.mark(person, &run, (TaskId::new_unchecked(task_id), index), body, dry_run).await?;
+    let changed: Vec<_> = report.marked.iter().chain(&report.cleared).cloned().collect();
+    Ok(Json(touched_value(&dag_id, &changed, &report.runs)))
 }
 
 fn instance_value(run: &RunRow, row: &InstanceRow) -> Value {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{body, duration, instant, optional};
 use crate::actions::TriggerBody;
+use crate::changes::{ClearRunBody, PatchRunBody, touched_value};
 use crate::links;
 use crate::person::Person;
 use crate::problem::Answer;
@@ -64,6 +65,31 @@ pub(crate) async fn trigger(
         fields.insert("notice".to_owned(), Value::String(text));
     }
     Ok(Json(value))
+}
+
+pub(crate) async fn patch(
+    State(server): State<Shared>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    person: Person,
+    given: Result<Json<PatchRunBody>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    Ok(Json(run_value(&server.patch_run(&person, &dag_id, &run_id, body(given)?).await?)))
+}
+
+/// A dry run lists what would be cleared; otherwise the answer is the run as it is then.
+pub(crate) async fn clear(
+    State(server): State<Shared>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    person: Person,
+    given: Result<Json<ClearRunBody>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    let body = body(given)?;
+    let dry_run = body.dry_run;
+    let report = server.clear_run(&person, &dag_id, &run_id, body).await?;
+    if dry_run {
+        return Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)));
+    }
+    Ok(Json(run_value(&server.run_row(&dag_id, &run_id).await?)))
 }
 
 fn run_value(run: &RunRow) -> Value {

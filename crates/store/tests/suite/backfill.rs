@@ -3,7 +3,10 @@ use millrace_model::change::{Batch, NewInstance, NewRun, RunMove, TryOutcome};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_store::{BackfillState, DateOutcome, NewBackfill, Reprocess, RunFilter, StoreError};
+use millrace_store::{
+    BackfillProgress, BackfillState, ClearRequest, DateOutcome, NewBackfill, NewPart, Reprocess, RunChoice, RunFilter,
+    StoreError,
+};
 use serde_json::{Map, json};
 
 use crate::bench::{Bench, World, at, dag, day, failed, new_run, sync, task};
@@ -24,6 +27,8 @@ fn backfill(world: &World, from: i64, to: i64, reprocess: Reprocess) -> NewBackf
         max_active_runs: 10,
         conf: Map::new(),
         runs,
+        is_reversed: false,
+        part: None,
         dry_run: false,
         actor: "cli".to_owned(),
     }
@@ -48,7 +53,7 @@ async fn three_runs(world: &World) -> Result<()> {
 }
 
 /// Acceptance case 38.
-pub async fn existing_runs_by_reprocess(bench: Bench) -> Result<()> {
+pub async fn case_38_existing_runs_by_reprocess(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     three_runs(&world).await?;
     for (reprocess, runs) in [(Reprocess::None, 4), (Reprocess::Failed, 5), (Reprocess::Completed, 6)] {
@@ -87,7 +92,7 @@ pub async fn existing_runs_by_reprocess(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-pub async fn one_at_a_time_and_finished_by_its_last_run(bench: Bench) -> Result<()> {
+pub async fn case_40_one_at_a_time_and_finished_by_its_last_run(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let report = world.store.create_backfill(&backfill(&world, 0, 2, Reprocess::None), at(0)).await?;
     let key = report.backfill_key.context("created")?;
@@ -112,7 +117,8 @@ pub async fn one_at_a_time_and_finished_by_its_last_run(bench: Bench) -> Result<
     Ok(())
 }
 
-pub async fn cancelled(bench: Bench) -> Result<()> {
+/// Acceptance case 42, its first half.
+pub async fn case_42_cancelled(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let report = world.store.create_backfill(&backfill(&world, 0, 3, Reprocess::None), at(0)).await?;
     let key = report.backfill_key.context("created")?;
@@ -165,7 +171,7 @@ pub async fn cleared_runs_take_the_new_version(bench: Bench) -> Result<()> {
 }
 
 /// Acceptance case 39, its second half.
-pub async fn the_schedule_goes_on_where_it_was(bench: Bench) -> Result<()> {
+pub async fn case_39_the_schedule_goes_on_where_it_was(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let dag_id = DagId::new_unchecked("daily");
     let run = world.running_run(5).await?;
@@ -174,5 +180,86 @@ pub async fn the_schedule_goes_on_where_it_was(bench: Bench) -> Result<()> {
     assert_eq!(world.store.last_automated_interval(&dag_id).await?, last);
     world.store.create_backfill(&backfill(&world, 5, 9, Reprocess::Completed), at(40)).await?;
     assert_eq!(world.store.last_automated_interval(&dag_id).await?, last, "neither its new runs nor the one it took");
+    Ok(())
+}
+
+pub async fn case_42_paused(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let report = world.store.create_backfill(&backfill(&world, 0, 3, Reprocess::None), at(0)).await?;
+    let key = report.backfill_key.context("created")?;
+    assert!(world.store.set_backfill_paused(key, true, "cli", at(1)).await?);
+    assert!(!world.store.set_backfill_paused(key, true, "cli", at(2)).await?, "it was");
+    assert!(world.store.active_backfills().await?[0].is_paused, "it is still the one active backfill");
+    assert!(world.store.set_backfill_paused(key, false, "cli", at(3)).await?);
+    let start = |run| RunMove { run, from: RunState::Queued, to: RunState::Running, reason: None };
+    let runs: Vec<i64> = report.dates.iter().filter_map(|date| date.run).collect();
+    world.commit(&Batch { run_moves: vec![start(runs[0]), start(runs[1])], ..Batch::default() }, at(4)).await?;
+    world.end_run(runs[0], RunState::Failed).await?;
+    let progress = world.store.backfill_progress(&[key, key + 1]).await?;
+    let expected = BackfillProgress { queued: 1, running: 1, success: 0, failed: 1 };
+    assert_eq!((progress.len(), progress[&key]), (1, expected));
+    assert_eq!((expected.ended(), expected.total()), (1, 3));
+    world.store.cancel_backfill(key, "cli", at(5)).await?;
+    let ended = world.store.set_backfill_paused(key, true, "cli", at(6)).await;
+    assert!(matches!(ended, Err(StoreError::NotFound { .. })));
+    Ok(())
+}
+
+pub async fn some_tasks_only(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let old = world.running_run(0).await?;
+    for instance in &old.instances {
+        world.work(*instance, TryOutcome::Success, TaskState::Success).await?;
+    }
+    world.end_run(old.run, RunState::Failed).await?;
+    let mut part = crate::bench::sample();
+    part.tasks.retain(|task| task.task_id.as_str() == "load");
+    part.tasks[0].depends_on.clear();
+    let mut new = backfill(&world, 0, 2, Reprocess::Completed);
+    for run in &mut new.runs {
+        run.tasks.retain(|task| task.task_id.as_str() == "load");
+    }
+    let whole = crate::bench::sample();
+    let left_out = whole.tasks.iter().filter(|task| task.task_id.as_str() != "load").map(NewInstance::of).collect();
+    new.part = Some(NewPart { dag: part.clone(), left_out, selection: "load".to_owned() });
+    let versions = bench.number("SELECT COUNT(*) FROM dag_version").await?;
+    world.store.create_backfill(&NewBackfill { dry_run: true, ..new.clone() }, at(40)).await?;
+    assert_eq!(bench.number("SELECT COUNT(*) FROM dag_version").await?, versions, "a dry run creates nothing");
+
+    let key = world.store.create_backfill(&new, at(40)).await?.backfill_key.context("created")?;
+    assert_eq!(world.store.backfill(key).await?.context("there")?.selection.as_deref(), Some("load"));
+    assert_eq!(world.states(old.run).await?, "success none success", "what is not selected stays what it was");
+    let fresh = world.store.run_at("daily", day(1)).await?.context("there")?;
+    let states: Vec<_> =
+        world.store.instances(fresh.key).await?.into_iter().map(|it| (it.task_id.into_string(), it.state)).collect();
+    let skipped = |name: &str| (name.to_owned(), TaskState::Skipped);
+    assert_eq!(states, [("load".to_owned(), TaskState::None), skipped("extract"), skipped("check")]);
+    let pinned = world.store.dag_version(fresh.version_key).await?;
+    assert_eq!(*pinned, part);
+    assert_eq!(world.store.dag_versions("daily").await?.len(), 1, "it is nobody's version but theirs");
+    let dag = world.store.dag("daily", 0).await?.context("there")?;
+    assert_eq!((dag.version_key, dag.version_number), (world.version, 1));
+
+    // Clearing the run concerns its own tasks, and it keeps to them.
+    world.store.cancel_backfill(key, "cli", at(41)).await?;
+    let report = world.store.clear_instances(&ClearRequest::of_run(fresh.key, &[], "cli"), at(42)).await?;
+    assert_eq!(report.cleared.iter().map(|it| it.task_id.as_str()).collect::<Vec<_>>(), ["load"]);
+    let newest = millrace_store::NewestVersion {
+        version_key: world.version,
+        tasks: whole.tasks.iter().map(NewInstance::of).collect(),
+    };
+    let repin = millrace_store::RepinRequest {
+        runs: RunChoice::One(fresh.key),
+        only_active: false,
+        newest,
+        dry_run: false,
+        actor: "cli".to_owned(),
+    };
+    assert!(matches!(world.store.repin_runs(&repin, at(43)).await, Err(StoreError::Refused { .. })));
+
+    // The whole DAG for those dates: everything runs.
+    let all = NewBackfill { part: None, ..backfill(&world, 0, 1, Reprocess::Completed) };
+    world.store.create_backfill(&all, at(44)).await?;
+    assert_eq!(world.states(old.run).await?, "none none none");
     Ok(())
 }

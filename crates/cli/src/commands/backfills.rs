@@ -1,0 +1,252 @@
+//! `dags backfill` and `backfills …`: many past dates of one DAG.
+
+use anyhow::{Context, bail};
+use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
+use millrace_model::state::RunState;
+use millrace_planner::{BackfillRange, BackfillWish, plan_backfill};
+use millrace_store::{
+    BackfillDate, BackfillProgress, BackfillRow, DagRow, DateOutcome, NewBackfill, NewPart,
+    Reprocess as StoredReprocess, RunFilter, Store,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::args::{BackfillArgs, BackfillsCommand, Reprocess};
+use crate::commands::runs::{Looks, conf_argument};
+use crate::failure::usage;
+use crate::lookup::{self, optional_time};
+use crate::output::{notice, print_list, print_one};
+
+pub async fn run(app: &App, command: BackfillsCommand) -> anyhow::Result<()> {
+    let store = app.store().await?;
+    match command {
+        BackfillsCommand::Create(args) => create(app, &store, args).await,
+        BackfillsCommand::List { dag_id } => list(app, &store, dag_id.as_deref()).await,
+        BackfillsCommand::Show { backfill } => {
+            let row = find(&store, backfill).await?;
+            let progress = store.backfill_progress(&[backfill]).await?;
+            print_one(app.format, &BackfillView::of(&row, progress.get(&backfill).copied().unwrap_or_default()))
+        }
+        BackfillsCommand::Pause { backfill } => set_paused(app, &store, backfill, true).await,
+        BackfillsCommand::Unpause { backfill } => set_paused(app, &store, backfill, false).await,
+        BackfillsCommand::Cancel { backfill } => {
+            find(&store, backfill).await?;
+            let failed = store.cancel_backfill(backfill, "cli", app.now()).await?;
+            store.wake().await;
+            notice(format!("cancelled backfill {backfill}: {} queued runs failed; what runs goes on", failed.len()));
+            Ok(())
+        }
+    }
+}
+
+async fn find(store: &Store, key: i64) -> anyhow::Result<BackfillRow> {
+    let row = store.backfill(key).await?;
+    row.with_context(|| format!("there is no backfill {key}; `millrace backfills list` shows those that exist"))
+}
+
+#[derive(Serialize)]
+struct BackfillView {
+    backfill: i64,
+    dag_id: String,
+    state: &'static str,
+    is_paused: bool,
+    /// Ended runs of all runs.
+    progress: String,
+    failed: u64,
+    from_date: String,
+    to_date: String,
+    reprocess: &'static str,
+    max_active_runs: u32,
+    reversed: bool,
+    tasks: Option<String>,
+    conf: Map<String, Value>,
+    queued: u64,
+    running: u64,
+    success: u64,
+    created_by: String,
+    created_at: String,
+    completed_at: Option<String>,
+}
+
+impl BackfillView {
+    fn of(row: &BackfillRow, progress: BackfillProgress) -> Self {
+        Self {
+            backfill: row.key,
+            dag_id: row.dag_id.to_string(),
+            state: row.state.as_str(),
+            is_paused: row.is_paused,
+            progress: format!("{} of {}", progress.ended(), progress.total()),
+            failed: progress.failed,
+            from_date: format_utc_micros(row.from),
+            to_date: format_utc_micros(row.to),
+            reprocess: row.reprocess.as_str(),
+            max_active_runs: row.max_active_runs,
+            reversed: row.is_reversed,
+            tasks: row.selection.clone(),
+            conf: row.conf.clone(),
+            queued: progress.queued,
+            running: progress.running,
+            success: progress.success,
+            created_by: row.created_by.clone(),
+            created_at: format_utc_micros(row.created_at),
+            completed_at: optional_time(row.completed_at),
+        }
+    }
+}
+
+async fn list(app: &App, store: &Store, dag_id: Option<&str>) -> anyhow::Result<()> {
+    let dag_id = match dag_id {
+        Some(dag_id) => Some(lookup::dag(app, store, dag_id).await?.dag_id),
+        None => None,
+    };
+    let rows = store.backfills(dag_id.as_ref()).await?;
+    let progress = store.backfill_progress(&rows.iter().map(|row| row.key).collect::<Vec<_>>()).await?;
+    let views: Vec<BackfillView> =
+        rows.iter().map(|row| BackfillView::of(row, progress.get(&row.key).copied().unwrap_or_default())).collect();
+    let columns = ["backfill", "dag_id", "state", "is_paused", "progress", "failed", "from_date", "to_date"];
+    print_list(app.format, &columns, &views)
+}
+
+async fn set_paused(app: &App, store: &Store, key: i64, paused: bool) -> anyhow::Result<()> {
+    let row = find(store, key).await?;
+    if row.completed_at.is_some() {
+        bail!("backfill {key} has ended: it is {}", row.state.as_str());
+    }
+    let changed = store.set_backfill_paused(key, paused, "cli", app.now()).await?;
+    store.wake().await;
+    let word = if paused { "paused" } else { "unpaused" };
+    notice(if changed { format!("{word} backfill {key}") } else { format!("backfill {key} was {word} already") });
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct DateView {
+    logical_date: String,
+    run_id: String,
+    outcome: String,
+}
+
+impl DateView {
+    fn of(date: &BackfillDate) -> Self {
+        Self {
+            logical_date: format_utc_micros(date.logical_date),
+            run_id: date.run_id.to_string(),
+            outcome: match &date.outcome {
+                DateOutcome::Created => "new run".to_owned(),
+                DateOutcome::Cleared => "run again".to_owned(),
+                DateOutcome::Skipped { reason } => format!("left alone: {reason}"),
+            },
+        }
+    }
+}
+
+fn selection(args: &BackfillArgs) -> anyhow::Result<Option<TaskSelection>> {
+    let Some(text) = &args.tasks else { return Ok(None) };
+    let pattern = TaskPattern::parse(text).map_err(|error| usage(error.to_string()))?;
+    let (upstream, downstream) = (args.upstream, args.downstream);
+    Ok(Some(TaskSelection { tasks: TaskChoice::Pattern(pattern), upstream, downstream }))
+}
+
+/// What the command line asks for; checked, nothing written.
+fn request(app: &App, row: &DagRow, args: &BackfillArgs) -> anyhow::Result<NewBackfill> {
+    let zone = row.dag.timetable.timezone;
+    let version = lookup::version(row)?;
+    let conf = conf_argument(args.conf.as_deref(), "--conf")?;
+    let range = BackfillRange {
+        version: &version,
+        from: parse_instant(&args.start_date, zone)?,
+        to: parse_instant(&args.end_date, zone)?,
+        includes_end: args.end_inclusive,
+        ignores_bounds: args.ignore_bounds,
+        conf: conf.clone(),
+    };
+    let (from, to) = (range.from, range.to);
+    let tasks = selection(args)?;
+    let described = tasks.as_ref().map(TaskSelection::describe);
+    let reprocesses = args.reprocess != Reprocess::None;
+    let plan = plan_backfill(&BackfillWish { range, is_reversed: args.reverse, reprocesses, tasks }, app.now())?;
+    Ok(NewBackfill {
+        dag_id: row.dag_id.clone(),
+        from,
+        to,
+        reprocess: match args.reprocess {
+            Reprocess::None => StoredReprocess::None,
+            Reprocess::Failed => StoredReprocess::Failed,
+            Reprocess::Completed => StoredReprocess::Completed,
+        },
+        max_active_runs: args.max_active_runs,
+        conf,
+        runs: plan.runs,
+        is_reversed: args.reverse,
+        part: plan.part.zip(described).map(|(part, selection)| NewPart {
+            dag: part.dag,
+            left_out: part.left_out,
+            selection,
+        }),
+        dry_run: true,
+        actor: "cli".to_owned(),
+    })
+}
+
+pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Result<()> {
+    let row = lookup::runnable(app, store, &args.dag_id).await?;
+    for problem in millrace_dagfile::backfill_problems(&row.dag, app.now()) {
+        notice(format!("warning: {problem}"));
+    }
+    let mut new = request(app, &row, &args)?;
+    // The dates are printed before anything is made.
+    let plan = store.create_backfill(&new, app.now()).await?;
+    let views: Vec<DateView> = plan.dates.iter().map(DateView::of).collect();
+    print_list(app.format, &["logical_date", "run_id", "outcome"], &views)?;
+    if let Some(part) = &new.part {
+        let tasks: Vec<&str> = part.dag.tasks.iter().map(|task| task.task_id.as_str()).collect();
+        notice(format!("of each run only {}", tasks.join(", ")));
+    }
+    let count = plan.run_count();
+    if args.dry_run {
+        notice(format!("{count} runs would be started; nothing was changed"));
+        return Ok(());
+    }
+    if count == 0 {
+        notice("nothing to do: every date has a run (--reprocess failed or completed runs them again)");
+        return Ok(());
+    }
+    if !app.check_scheduler(store).await? && args.wait {
+        bail!("nothing was started, because nobody would run it");
+    }
+    new.dry_run = false;
+    let report = store.create_backfill(&new, app.now()).await?;
+    store.wake().await;
+    let key = report.backfill_key.context("every date was taken by another run meanwhile; nothing was started")?;
+    notice(format!("backfill {key}: {} runs, {} at a time", report.run_count(), args.max_active_runs));
+    if args.wait { wait(store, key).await } else { Ok(()) }
+}
+
+/// Says how many have ended as they do.
+async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
+    let mut said = 0;
+    let mut looks = Looks::default();
+    let progress = loop {
+        looks.begin();
+        let progress = store.backfill_progress(&[key]).await?.remove(&key).unwrap_or_default();
+        if progress.ended() != said {
+            said = progress.ended();
+            notice(format!("{said} of {} runs ended, {} failed", progress.total(), progress.failed));
+        }
+        if progress.ended() == progress.total() {
+            break progress;
+        }
+        looks.pause(store).await?;
+    };
+    if progress.failed == 0 {
+        notice(format!("all {} runs succeeded", progress.total()));
+        return Ok(());
+    }
+    let states = vec![RunState::Failed];
+    let filter = RunFilter { backfill_key: Some(key), states, limit: 20, ascending: true, ..RunFilter::default() };
+    let failed: Vec<String> = store.runs(&filter).await?.rows.iter().map(|run| run.run_id.to_string()).collect();
+    let more = if progress.failed > 20 { ", …" } else { "" };
+    bail!("{} of {} runs failed: {}{more}", progress.failed, progress.total(), failed.join(", "))
+}

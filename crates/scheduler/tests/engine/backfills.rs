@@ -1,0 +1,138 @@
+//! The order of a backfill's runs, what pausing and cancelling do to it, and backfills of some tasks.
+
+use chrono::TimeDelta;
+use millrace_model::change::TryOutcome;
+use millrace_model::ids::DagId;
+use millrace_model::selection::{TaskChoice, TaskSelection};
+use millrace_model::state::RunState;
+use millrace_planner::{BackfillRange, BackfillWish, DagVersion, Limits, explain, plan_backfill};
+use millrace_store::{BackfillState, NewBackfill, NewPart, Reprocess};
+use serde_json::json;
+
+use crate::stage::{Stage, dag, instant};
+
+/// 2 to 6 January, one run at a time. Returns the backfill's number.
+async fn backfill(stage: &Stage, is_reversed: bool, tasks: Option<TaskSelection>) -> i64 {
+    let row = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap();
+    let version = DagVersion::new(row.version_key, row.dag).unwrap();
+    let (from, to) = (instant("2024-01-02"), instant("2024-01-07"));
+    let range = BackfillRange {
+        version: &version,
+        from,
+        to,
+        includes_end: false,
+        ignores_bounds: false,
+        conf: Default::default(),
+    };
+    let plan = plan_backfill(&BackfillWish { range, is_reversed, reprocesses: false, tasks }, stage.now()).unwrap();
+    let part = plan.part.map(|part| NewPart { dag: part.dag, left_out: part.left_out, selection: "some".into() });
+    let new = NewBackfill {
+        dag_id: version.dag.dag_id.clone(),
+        from,
+        to,
+        reprocess: Reprocess::None,
+        max_active_runs: 1,
+        conf: Default::default(),
+        runs: plan.runs,
+        is_reversed,
+        part,
+        dry_run: false,
+        actor: "cli".into(),
+    };
+    stage.store.create_backfill(&new, stage.now()).await.unwrap().backfill_key.unwrap()
+}
+
+async fn stage(tasks: &[&str]) -> Stage {
+    let mut stage = Stage::new(8).await;
+    let mut daily = dag("d", json!("@daily"), tasks);
+    daily.catchup = false;
+    stage.put(&daily).await;
+    stage.store.set_paused(&daily.dag_id, true, "cli", stage.now()).await.unwrap();
+    stage.clock.advance(TimeDelta::days(20));
+    stage.lead().await;
+    stage
+}
+
+/// The days of January whose runs run now.
+fn days(stage: &Stage) -> Vec<String> {
+    let running = stage.executor.running();
+    running.iter().map(|it| it.run.logical_date.format("%-d").to_string()).collect()
+}
+
+async fn end_first(stage: &mut Stage) {
+    let running = stage.executor.running()[0].instance;
+    let completion = stage.executor.end(running, TryOutcome::Success, stage.now());
+    stage.engine.as_mut().unwrap().complete(completion);
+    stage.turn().await;
+}
+
+#[tokio::test]
+async fn case_42_pausing_keeps_the_order_and_cancelling_lets_what_runs_end() {
+    let mut stage = stage(&["a"]).await;
+    let key = backfill(&stage, false, None).await;
+    stage.turn().await;
+    assert_eq!(days(&stage), ["2"]);
+    stage.store.set_backfill_paused(key, true, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    end_first(&mut stage).await;
+    assert_eq!(days(&stage), [""; 0], "nothing queued starts");
+    let waiting = stage.runs().await.into_iter().find(|run| run.state == RunState::Queued).unwrap().key;
+    let limits = Limits { free_slots: 8, owner: "test".into(), lease_ttl: TimeDelta::minutes(5), is_draining: false };
+    let why = explain(stage.engine.as_ref().unwrap().view(), waiting, "a", stage.now(), &limits);
+    let why = why.into_iter().find(|condition| !condition.ok).unwrap().text;
+    assert_eq!(why, format!("the run is queued: backfill {key} is paused"));
+
+    stage.store.set_backfill_paused(key, false, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(days(&stage), ["3"]);
+    end_first(&mut stage).await;
+    assert_eq!(days(&stage), ["4"]);
+    stage.store.cancel_backfill(key, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(days(&stage), ["4"], "what runs goes on");
+    end_first(&mut stage).await;
+    assert_eq!(days(&stage), [""; 0]);
+    let states = stage.run_states().await;
+    let of = |state| states.iter().filter(|it| **it == state).count();
+    assert_eq!((of(RunState::Success), of(RunState::Failed), states.len()), (3, 2, 5));
+    assert_eq!(stage.store.backfill(key).await.unwrap().unwrap().state, BackfillState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_reversed_one_begins_with_the_newest_date() {
+    let mut stage = stage(&["a"]).await;
+    backfill(&stage, true, None).await;
+    stage.turn().await;
+    let mut seen = days(&stage);
+    for _ in 0..2 {
+        end_first(&mut stage).await;
+        seen.extend(days(&stage));
+    }
+    // Also after the scheduler's memory is gone.
+    stage.kill();
+    stage.lead().await;
+    stage.turn().await;
+    while !stage.executor.running().is_empty() {
+        end_first(&mut stage).await;
+        seen.extend(days(&stage));
+    }
+    assert_eq!(seen, ["6", "5", "4", "3", "2"]);
+}
+
+#[tokio::test]
+async fn some_tasks_run_without_waiting_for_the_others() {
+    let mut stage = stage(&["a", "b < a", "c < b"]).await;
+    let b = TaskChoice::tasks([millrace_model::ids::TaskId::new_unchecked("b")]);
+    let key = backfill(&stage, false, Some(b.into())).await;
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["b#1"]);
+    while !stage.executor.running().is_empty() {
+        end_first(&mut stage).await;
+    }
+    assert_eq!(stage.run_states().await, [RunState::Success; 5]);
+    assert_eq!(stage.store.backfill(key).await.unwrap().unwrap().state, BackfillState::Finished);
+    let first = stage.runs().await[0].key;
+    let rows = stage.store.instances(first).await.unwrap();
+    let states: Vec<String> = rows.iter().map(|row| format!("{} {}", row.task_id, row.state)).collect();
+    assert_eq!(states, ["b success", "a skipped", "c skipped"]);
+}

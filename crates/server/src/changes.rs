@@ -1,0 +1,267 @@
+//! What a person changes of what has run: clear, mark, note. Used by REST and pages alike.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use millrace_model::ids::TaskId;
+use millrace_model::instant::parse_instant;
+use millrace_model::selection::TaskChoice;
+use millrace_model::state::{RunState, TaskState};
+use millrace_planner::DagVersion;
+use millrace_store::{
+    ClearReport, ClearRequest, ClearedInstance, DagRow, LONGEST_NOTE, MarkReport, MarkRequest, MarkRunRequest,
+    NewestVersion, RunChoice, RunRow, Selection, TouchedRun,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::server::Server;
+
+/// A task, or one instance of a mapped one: `"load"` or `["load", 3]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum NamedTask {
+    Task(String),
+    Instance(String, i32),
+}
+
+impl NamedTask {
+    fn named(self) -> (TaskId, Option<i32>) {
+        match self {
+            Self::Task(name) => (TaskId::new_unchecked(name), None),
+            Self::Instance(name, index) => (TaskId::new_unchecked(name), Some(index)),
+        }
+    }
+}
+
+/// As Airflow's clients send it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "the names and defaults are Airflow's")]
+pub(crate) struct ClearBody {
+    pub dry_run: bool,
+    pub start_date: Option<String>,
+    /// Inclusive, as in Airflow.
+    pub end_date: Option<String>,
+    pub only_failed: bool,
+    pub only_running: bool,
+    pub reset_dag_runs: bool,
+    pub task_ids: Option<Vec<NamedTask>>,
+    pub dag_run_id: Option<String>,
+    pub include_upstream: bool,
+    pub include_downstream: bool,
+    pub include_future: bool,
+    pub include_past: bool,
+    pub run_on_latest_version: bool,
+    pub prevent_running_task: bool,
+    pub note: Option<String>,
+}
+
+impl Default for ClearBody {
+    fn default() -> Self {
+        Self {
+            dry_run: true,
+            start_date: None,
+            end_date: None,
+            only_failed: true,
+            only_running: false,
+            reset_dag_runs: true,
+            task_ids: None,
+            dag_run_id: None,
+            include_upstream: false,
+            include_downstream: false,
+            include_future: false,
+            include_past: false,
+            run_on_latest_version: false,
+            prevent_running_task: false,
+            note: None,
+        }
+    }
+}
+
+/// As Airflow's clients send it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClearRunBody {
+    pub dry_run: bool,
+    pub only_failed: bool,
+    pub run_on_latest_version: bool,
+    pub note: Option<String>,
+}
+
+impl Default for ClearRunBody {
+    fn default() -> Self {
+        Self { dry_run: true, only_failed: false, run_on_latest_version: false, note: None }
+    }
+}
+
+/// As Airflow's clients send it. The note becomes the run's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "the names are Airflow's")]
+pub(crate) struct MarkBody {
+    pub new_state: Option<String>,
+    pub include_upstream: bool,
+    pub include_downstream: bool,
+    pub include_future: bool,
+    pub include_past: bool,
+    pub note: Option<String>,
+}
+
+/// As Airflow's clients send it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PatchRunBody {
+    pub state: Option<String>,
+    /// Empty: it is taken away.
+    pub note: Option<String>,
+}
+
+/// The newest version, for runs that are to be given to it.
+pub(crate) fn newest(dag: &DagRow) -> Answer<NewestVersion> {
+    let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
+    Ok(NewestVersion { version_key: dag.version_key, tasks: version.new_instances() })
+}
+
+fn instant(dag: &DagRow, name: &str, text: Option<&String>) -> Answer<Option<DateTime<Utc>>> {
+    let zone = dag.dag.timetable.timezone;
+    let text = text.filter(|text| !text.trim().is_empty());
+    text.map(|text| parse_instant(text, zone))
+        .transpose()
+        .map_err(|error| Problem::invalid(format!("'{name}': {error}")).with("path", name.into()))
+}
+
+pub(crate) fn checked_note(note: Option<String>) -> Answer<Option<String>> {
+    let note = note.filter(|note| !note.trim().is_empty());
+    if note.as_ref().is_some_and(|note| note.chars().count() > LONGEST_NOTE) {
+        return Err(Problem::invalid(format!("'note' may have {LONGEST_NOTE} characters")).with("path", "note".into()));
+    }
+    Ok(note)
+}
+
+impl Server {
+    pub async fn clear(&self, person: &Person, dag_id: &str, body: ClearBody) -> Answer<ClearReport> {
+        let dag = self.dag_row(dag_id, 0).await?;
+        let runs = match &body.dag_run_id {
+            Some(run_id) => RunChoice::One(self.run_row(dag_id, run_id).await?.key),
+            None => RunChoice::Between {
+                dag_id: dag.dag_id.clone(),
+                from: instant(&dag, "start_date", body.start_date.as_ref())?,
+                to: instant(&dag, "end_date", body.end_date.as_ref())?.map(|to| to + TimeDelta::microseconds(1)),
+            },
+        };
+        let tasks = match body.task_ids {
+            None => TaskChoice::All,
+            Some(names) => TaskChoice::Named(names.into_iter().map(NamedTask::named).collect()),
+        };
+        let mut selection = Selection::of(runs, tasks);
+        (selection.past, selection.future) = (body.include_past, body.include_future);
+        (selection.tasks.upstream, selection.tasks.downstream) = (body.include_upstream, body.include_downstream);
+        (selection.only_failed, selection.only_running) = (body.only_failed, body.only_running);
+        let request = ClearRequest {
+            keeps_run_state: !body.reset_dag_runs,
+            refuses_running: body.prevent_running_task,
+            newest: if body.run_on_latest_version { Some(newest(&dag)?) } else { None },
+            note: checked_note(body.note)?,
+            dry_run: body.dry_run,
+            ..ClearRequest::new(selection, person.actor())
+        };
+        let report = self.store().clear_instances(&request, self.now()).await?;
+        self.store().wake().await;
+        Ok(report)
+    }
+
+    pub async fn clear_run(
+        &self,
+        person: &Person,
+        dag_id: &str,
+        run_id: &str,
+        body: ClearRunBody,
+    ) -> Answer<ClearReport> {
+        let whole = ClearBody {
+            dry_run: body.dry_run,
+            only_failed: body.only_failed,
+            run_on_latest_version: body.run_on_latest_version,
+            note: body.note,
+            dag_run_id: Some(run_id.to_owned()),
+            ..ClearBody::default()
+        };
+        self.clear(person, dag_id, whole).await
+    }
+
+    /// The tasks `named` of a run, with the relatives that the body asks for.
+    pub async fn mark(
+        &self,
+        person: &Person,
+        run: &RunRow,
+        named: (TaskId, Option<i32>),
+        body: MarkBody,
+        dry_run: bool,
+    ) -> Answer<MarkReport> {
+        let state = body.new_state.as_deref().unwrap_or_default();
+        let to = match TaskState::parse(state) {
+            Some(to @ (TaskState::Success | TaskState::Failed | TaskState::Skipped)) => to,
+            _ => {
+                let text = format!("'new_state' must be success, failed or skipped, not '{state}'");
+                return Err(Problem::invalid(text).with("path", "new_state".into()));
+            }
+        };
+        let mut selection = Selection::of_run(run.key, TaskChoice::Named(vec![named]));
+        (selection.past, selection.future) = (body.include_past, body.include_future);
+        (selection.tasks.upstream, selection.tasks.downstream) = (body.include_upstream, body.include_downstream);
+        let request = MarkRequest { selection, to, note: checked_note(body.note)?, dry_run, actor: person.actor() };
+        let report = self.store().mark_instances(&request, self.now()).await?;
+        self.store().wake().await;
+        Ok(report)
+    }
+
+    pub async fn mark_run(&self, person: &Person, run: &RunRow, to: RunState, dry_run: bool) -> Answer<MarkReport> {
+        let request = MarkRunRequest { run: run.key, to, note: None, dry_run, actor: person.actor() };
+        let report = self.store().mark_run(&request, self.now()).await?;
+        self.store().wake().await;
+        Ok(report)
+    }
+
+    pub async fn patch_run(&self, person: &Person, dag_id: &str, run_id: &str, body: PatchRunBody) -> Answer<RunRow> {
+        let run = self.run_row(dag_id, run_id).await?;
+        let note = checked_note(body.note.clone())?;
+        match body.state.as_deref().map(|state| (state, RunState::parse(state))) {
+            None => {}
+            Some((_, Some(RunState::Queued))) => {
+                let all = ClearRunBody { dry_run: false, ..ClearRunBody::default() };
+                self.clear_run(person, dag_id, run_id, all).await?;
+            }
+            Some((_, Some(to @ (RunState::Success | RunState::Failed)))) => {
+                self.mark_run(person, &run, to, false).await?;
+            }
+            Some((state, _)) => {
+                let text = format!("'state' must be queued, success or failed, not '{state}'");
+                return Err(Problem::invalid(text).with("path", "state".into()));
+            }
+        }
+        if body.note.is_some() {
+            self.store().set_note(run.key, note.as_deref(), &person.actor(), self.now()).await?;
+        }
+        self.run_row(dag_id, run_id).await
+    }
+}
+
+/// What was or would be touched, in Airflow's envelope; `state` is the one before, `new_state` the one after.
+pub(crate) fn touched_value(dag_id: &str, changed: &[ClearedInstance], runs: &[TouchedRun]) -> Value {
+    let value = |it: &ClearedInstance| {
+        let run = runs.iter().find(|run| run.run == it.run);
+        json!({
+            "id": it.instance.to_string(),
+            "task_id": it.task_id,
+            "task_display_name": it.task_id,
+            "dag_id": dag_id,
+            "dag_run_id": run.map(|run| run.run_id.as_str()),
+            "logical_date": run.map(|run| crate::api::instant(run.logical_date)),
+            "map_index": it.map_index,
+            "state": (it.from != TaskState::None).then(|| it.from.as_str()),
+            "new_state": (it.to != TaskState::None).then(|| it.to.as_str()),
+        })
+    };
+    let touched: Vec<Value> = changed.iter().map(value).collect();
+    json!({ "task_instances": touched, "total_entries": changed.len() })
+}
