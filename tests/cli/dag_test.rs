@@ -71,3 +71,20 @@ fn rules_retries_skips_and_results_work_as_in_a_run() {
     assert!(output.stderr.contains("[flaky (try 2)]"), "{}", output.stderr);
     assert_eq!(home.files().into_keys().collect::<Vec<_>>(), ["dags/all.yaml", "tries"]);
 }
+
+#[test]
+fn waits_work_as_in_a_run_and_see_what_other_dags_have_done() {
+    let home = home_with_hello();
+    let late = home.file("late");
+    home.write_dag(
+        "more.yaml",
+        &format!(
+            "schedule: none\ntasks:\n  makes: {{operator: bash, bash_command: 'touch {late}'}}\n  waits: {{operator: wait_for_file, path: '{late}', poke_interval: 1s}}\n  other: {{operator: wait_for_task, dag_id: hello, poke_interval: 1s}}\n",
+            late = late.display()
+        ),
+    );
+    home.ok(&["tasks", "run", "hello", "hello", "2024-05-06"]);
+    let output = home.ok(&["dags", "test", "more", "2024-05-06", "-o", "json"]);
+    let list = output.json();
+    assert!(list.as_array().unwrap().iter().all(|row| row["state"] == "success"), "{list}");
+}

@@ -42,6 +42,10 @@ fn clean_archives_and_deletes_what_is_old() {
     home.run(&["db", "clean", "--keep", "soon", "-y"]).exits(2);
     home.run(&["db", "clean", "--before", "2999-01-01", "--tables", "user", "-y"]).exits(1);
 
+    // Making the database again changes nothing.
+    home.ok(&["db", "init"]);
+    assert_eq!(home.json(&["dags", "list-runs", "hello"]).as_array().unwrap().len(), 4);
+
     let output = home.ok(&[
         "db",
         "clean",

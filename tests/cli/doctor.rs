@@ -94,6 +94,15 @@ fn what_is_wrong_is_named_with_how_to_mend_it() {
     one("scheduler", "warn", "none is running");
     one("connections", "fail", "gone: ");
     assert!(!output.stdout.contains("secret-word"), "{}", output.stdout);
+    // One task that took two hours, and nothing else.
+    home.write_dag("long.yaml", "schedule: none\ntasks: {a: {operator: bash, bash_command: 'true'}}\n");
+    home.ok(&["tasks", "run", "long", "a", "2024-01-01"]);
+    sqlite(
+        &home,
+        "UPDATE task_instance SET start_date = end_date - 7200000000 WHERE task_id = 'a' AND state = 'success'",
+    );
+    let report = home.run(&["doctor", "-o", "json"]).exits(1).json();
+    assert!(said(&report, "dags", "warn").iter().any(|text| text.contains("whole run: long (120 min)")), "{report}");
     // Paused with a run that waits.
     home.ok(&["dags", "pause", "wide"]);
     let report = home.run(&["doctor", "--quiet", "-o", "json"]).exits(1).json();

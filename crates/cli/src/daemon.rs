@@ -16,7 +16,7 @@ use millrace_settings::home::{create_private_file, create_private_folder, read_i
 use millrace_settings::keyring::random_bytes;
 use millrace_store::{RunRequest, Store};
 use millrace_vault::Vault;
-use millrace_worker::{LocalExecutor, LocalExecutorOptions};
+use millrace_worker::{LocalExecutor, LocalExecutorOptions, StoreRuns};
 use serde_json::Map;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -171,6 +171,7 @@ async fn engine(
         equipment: Arc::new(wiring::equipment(app, vault, Some(store.clone()), installation.clone())),
         store: store.clone(),
         logs: app.logs(),
+        runs: Arc::new(StoreRuns { store: store.clone() }),
         slots: app.config.core.parallelism,
         completions: sender,
     }));

@@ -59,6 +59,17 @@ impl Store {
         rows.iter().map(|row| Ok((row.text("dag_id")?, u64::try_from(row.int("n")?).unwrap_or(0)))).collect()
     }
 
+    /// DAGs of one task, in their newest successful run, that took it more than `micros`: DAG, seconds.
+    pub async fn long_single_tasks(&self, micros: i64) -> Result<Vec<(String, i64)>> {
+        let sql = "SELECT r.dag_id, CAST((MAX(i.end_date) - MIN(i.start_date)) / 1000000 AS BIGINT) AS n FROM dag d \
+                   JOIN dag_run r ON r.id = (SELECT n.id FROM dag_run n WHERE n.dag_id = d.dag_id \
+                       AND n.state = 'success' ORDER BY n.run_after DESC LIMIT 1) \
+                   JOIN task_instance i ON i.run_id = r.id GROUP BY r.dag_id \
+                   HAVING COUNT(*) = 1 AND MAX(i.end_date) - MIN(i.start_date) > $1 ORDER BY r.dag_id";
+        let found = sql::all(self.reader(), "look for long tasks", sql, values![micros]).await?;
+        found.iter().map(|row| Ok((row.text("dag_id")?, row.int("n")?))).collect()
+    }
+
     /// Tasks whose newest load replaced a table by more than `rows` rows: DAG, task, rows.
     pub async fn full_refreshes(&self, rows: i64) -> Result<Vec<(String, String, i64)>> {
         // Of the newest run of each DAG only, so that the cost does not grow with history.

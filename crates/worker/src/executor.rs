@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use millrace_logs::{LogFolder, TryId};
 use millrace_model::change::{Assignment, Completion, Executor, InstanceKey};
 use millrace_model::ledger::Checkpoint;
+use millrace_operator_api::context::Runs;
 use millrace_store::Store;
 use tokio::sync::mpsc;
 
@@ -15,12 +16,13 @@ use crate::cancel::Cancel;
 use crate::equipment::{AttemptIo, Equipment};
 use crate::journal::{StoreJournal, StoreResults};
 use crate::report::AttemptLog;
-use crate::runs::StoreRuns;
 
 pub struct LocalExecutorOptions {
     pub equipment: Arc<Equipment>,
     pub store: Store,
     pub logs: LogFolder,
+    /// Where tries see how other DAGs' runs are getting on.
+    pub runs: Arc<dyn Runs>,
     /// Tries at the same time.
     pub slots: usize,
     /// Where finished tries go.
@@ -99,7 +101,7 @@ impl Shared {
                 generation: assignment.generation,
             }),
             results: Arc::new(StoreResults::new(options.store.clone(), assignment)),
-            runs: Arc::new(StoreRuns { store: options.store.clone() }),
+            runs: options.runs.clone(),
             cancel,
         }
     }

@@ -18,12 +18,13 @@ use millrace_model::ids::RunId;
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
 use millrace_model::schedule::Schedule;
 use millrace_model::state::RunState;
+use millrace_operator_api::context::{NoRuns, Runs};
 use millrace_planner::{DagVersion, ManualRun, manual_run};
 use millrace_scheduler::{Engine, EngineOptions};
 use millrace_settings::home::create_private_folder;
 use millrace_settings::keyring::random_bytes;
 use millrace_store::{InstanceRow, NewJob, PoolRow, RunRequest, Store, StoreOptions, SyncDag, schema};
-use millrace_worker::{LocalExecutor, LocalExecutorOptions};
+use millrace_worker::{LocalExecutor, LocalExecutorOptions, StoreRuns};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
@@ -121,6 +122,7 @@ pub async fn run(app: &App, args: DagTestArgs) -> anyhow::Result<()> {
 fn prepared(mut dag: Dag) -> Dag {
     dag.timetable.schedule = Schedule::None;
     dag.catchup = false;
+    (dag.assets, dag.calendar, dag.misfire) = (None, None, None);
     for task in &mut dag.tasks {
         task.retry_delay = Span::from_seconds(0);
     }
@@ -173,7 +175,13 @@ impl Stage {
         let job = NewJob { kind: "scheduler".to_owned(), hostname: wiring::hostname(), pid: std::process::id() };
         let job_id = self.store.register_job(&job, app.now()).await?;
         let lead = self.store.try_lead(&job_id, app.now()).await?.context("a database of one's own has no leader")?;
-        let vault = app.vault_read_only(app.store_read_only().await?)?;
+        let real = app.store_read_only().await?;
+        let vault = app.vault_read_only(real.clone())?;
+        // What waits for another DAG waits for its recorded runs.
+        let runs: Arc<dyn Runs> = match real {
+            Some(store) => Arc::new(StoreRuns { store }),
+            None => Arc::new(NoRuns),
+        };
         let mut equipment =
             wiring::equipment(app, &vault, Some(self.store.clone()), format!("test-{}", std::process::id()));
         equipment.is_test = true;
@@ -182,6 +190,7 @@ impl Stage {
             equipment: Arc::new(equipment),
             store: self.store.clone(),
             logs: self.logs.clone(),
+            runs,
             slots: app.config.core.parallelism,
             completions: sender,
         });

@@ -1,25 +1,44 @@
 //! `millrace tasks explain`, `millrace dags explain`: why is this not running?
 
 use anyhow::Context;
+use millrace_model::change::RunKey;
 use millrace_situation::{Asked, Explanation, explain};
+use millrace_store::{InstanceRow, Store};
 
 use crate::app::App;
 use crate::lookup;
-use crate::output::{Format, print_one, print_text};
+use crate::output::{Format, notice, print_one, print_text};
 
 pub async fn task(app: &App, dag_id: &str, task_id: &str, run: &str, map_index: i32) -> anyhow::Result<()> {
     let store = app.store().await?;
     let row = lookup::dag(app, &store, dag_id).await?;
     let run = lookup::run(&store, &row.dag, run).await?;
-    let instance = store.instance(run.key, task_id, map_index).await?.with_context(|| {
-        let index = if map_index < 0 { String::new() } else { format!(" with map index {map_index}") };
-        format!(
-            "the run {} has no task '{task_id}'{index}; `millrace tasks states-for-dag-run {dag_id} {}` lists those it has",
-            run.run_id, run.run_id
-        )
-    })?;
+    let instance = match store.instance(run.key, task_id, map_index).await? {
+        Some(instance) => instance,
+        None => mapped(&store, run.key, task_id, map_index).await?.with_context(|| {
+            let index = if map_index < 0 { String::new() } else { format!(" with map index {map_index}") };
+            format!(
+                "the run {} has no task '{task_id}'{index}; `millrace tasks states-for-dag-run {dag_id} {}` lists those it has",
+                run.run_id, run.run_id
+            )
+        })?,
+    };
     let asked = Asked::Task(&run, &instance);
     print(app, &explain(&store, asked, &app.surroundings()?, app.now()).await?)
+}
+
+/// Of a mapped task, when none of its instances is named: the first that has not ended.
+async fn mapped(store: &Store, run: RunKey, task_id: &str, map_index: i32) -> anyhow::Result<Option<InstanceRow>> {
+    if map_index >= 0 {
+        return Ok(None);
+    }
+    let instances = store.instances(run).await?;
+    let mut of_task: Vec<InstanceRow> = instances.into_iter().filter(|row| row.task_id.as_str() == task_id).collect();
+    of_task.sort_by_key(|row| (row.state.is_finished(), row.map_index));
+    if let Some(first) = of_task.first() {
+        notice(format!("{task_id} has {} instances; this is [{}] (--map-index)", of_task.len(), first.map_index));
+    }
+    Ok(of_task.into_iter().next())
 }
 
 /// A run, or the DAG's next one.

@@ -1,5 +1,6 @@
 //! How a DAG is cut into tasks.
 
+use millrace_model::dag::Task;
 use millrace_model::duration::Span;
 use millrace_model::trigger_rule::TriggerRule;
 
@@ -40,9 +41,12 @@ fn runs_after_failure(rule: TriggerRule) -> bool {
 
 pub(super) fn hidden_failure(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     let dag = linted.dag;
-    let has_follower =
-        |id: &str| dag.tasks.iter().any(|task| task.depends_on.iter().any(|before| before.as_str() == id));
-    let mut last = dag.tasks.iter().filter(|task| !has_follower(task.task_id.as_str())).peekable();
+    // Teardowns follow the others, and a run is not judged by them.
+    let is_judged = |task: &&Task| !task.is_teardown;
+    let has_follower = |id: &str| {
+        dag.tasks.iter().filter(is_judged).any(|task| task.depends_on.iter().any(|before| before.as_str() == id))
+    };
+    let mut last = dag.tasks.iter().filter(is_judged).filter(|task| !has_follower(task.task_id.as_str())).peekable();
     let Some(first) = last.peek().copied() else { return };
     if last.all(|task| !task.depends_on.is_empty() && runs_after_failure(task.trigger_rule)) {
         let message = format!(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use millrace_model::schedule::Schedule;
 use millrace_store::{DagFilter, DagRow, PoolRow, Store};
 
@@ -13,6 +14,9 @@ use crate::dag_files;
 const SHOWN: usize = 5;
 /// Rows that a table loaded whole with each run should not have.
 const MOST_ROWS: i64 = 10_000_000;
+
+/// One task that takes longer is expensive to repeat.
+const LONG: TimeDelta = TimeDelta::hours(1);
 
 fn listed(names: &[String]) -> String {
     let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
@@ -83,6 +87,12 @@ async fn stored(app: &App, store: &Store, report: &mut Report) -> anyhow::Result
     if !large.is_empty() {
         let mend = "read the rows of the data interval only, and upsert them";
         report.warn("dags", format!("large tables are loaded whole: {}", listed(&large)), mend);
+    }
+    let long = store.long_single_tasks(LONG.num_microseconds().unwrap_or(i64::MAX)).await?;
+    let long: Vec<String> = long.into_iter().map(|(dag, seconds)| format!("{dag} ({} min)", seconds / 60)).collect();
+    if !long.is_empty() {
+        let mend = "cut it into steps, so that a failure repeats only the step";
+        report.warn("dags", format!("one task takes the whole run: {}", listed(&long)), mend);
     }
     Ok(())
 }
