@@ -31,6 +31,7 @@ mod dag_file;
 mod entity;
 mod error;
 mod examine;
+pub mod faults;
 mod file_stamp;
 mod import_error;
 mod instance;

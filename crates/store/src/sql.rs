@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable, Value};
 use serde_json::Value as Json;
 
+use crate::faults::{self, FaultPoint};
 use crate::{Result, StoreError};
 
 /// The type that a column of a [`source`] is given.
@@ -96,6 +97,7 @@ pub(crate) async fn run(
     sql: impl Into<String>,
     values: Vec<Value>,
 ) -> Result<u64> {
+    faults::strike(FaultPoint::Statement, attempted)?;
     let statement = statement(connection, attempted, sql, values);
     let done = connection.execute_raw(statement).await;
     Ok(done.map_err(|source| StoreError::Database { attempted, source })?.rows_affected())
@@ -107,6 +109,7 @@ pub(crate) async fn all(
     sql: impl Into<String>,
     values: Vec<Value>,
 ) -> Result<Vec<Row>> {
+    faults::strike(FaultPoint::Statement, attempted)?;
     let statement = statement(connection, attempted, sql, values);
     let rows = connection.query_all_raw(statement).await;
     let rows = rows.map_err(|source| StoreError::Database { attempted, source })?;
@@ -119,6 +122,7 @@ pub(crate) async fn one(
     sql: impl Into<String>,
     values: Vec<Value>,
 ) -> Result<Option<Row>> {
+    faults::strike(FaultPoint::Statement, attempted)?;
     let statement = statement(connection, attempted, sql, values);
     let row = connection.query_one_raw(statement).await;
     Ok(row.map_err(|source| StoreError::Database { attempted, source })?.map(|inner| Row { inner, attempted }))

@@ -7,6 +7,7 @@ use sea_orm::{
     DatabaseTransaction, DbBackend, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
+use crate::faults::{self, FaultPoint};
 use crate::sql::values;
 use crate::{Backend, Change, Result, Store, StoreError, sql};
 
@@ -92,7 +93,9 @@ impl Store {
 impl Tx {
     pub(crate) async fn commit(self) -> Result<()> {
         let Self { inner, store, changes, wakes } = self;
+        faults::strike(FaultPoint::BeforeCommit, "commit")?;
         inner.commit().await.map_err(|source| StoreError::Database { attempted: "commit", source })?;
+        faults::strike(FaultPoint::AfterCommit, "commit")?;
         if wakes.load(Ordering::Relaxed) {
             store.wake_after_commit();
         }
