@@ -19,6 +19,9 @@ impl Turn<'_> {
     pub(crate) fn point_dags(&mut self) {
         while let Some(dag_id) = self.view.dirty_dags.pop_first() {
             let Some(facts) = self.view.dags.get(&dag_id) else { continue };
+            if self.view.frozen_dags.contains(&dag_id) {
+                continue;
+            }
             let next = slots::next_slot(facts, self.now).map(|slot| slot.next_run());
             self.set_pointer(&dag_id, next, None);
             self.refresh_due(&dag_id);
@@ -81,8 +84,9 @@ impl Turn<'_> {
     /// Whether and when the DAG waits for the clock.
     pub(crate) fn refresh_due(&mut self, dag_id: &DagId) {
         let is_full = self.view.active_normal_runs(dag_id, self.now) >= self.most_runs(dag_id);
+        let is_frozen = self.view.frozen_dags.contains(dag_id);
         let due = self.view.dags.get(dag_id).and_then(|facts| {
-            let waits = !facts.is_paused && !facts.is_stale && !is_full;
+            let waits = !facts.is_paused && !facts.is_stale && !is_full && !is_frozen;
             if waits { slots::due_at(facts, self.now) } else { None }
         });
         self.view.set_due(dag_id, due);

@@ -11,7 +11,8 @@ impl Turn<'_> {
     /// Looks at each run in which something changed, until nothing follows from it any more.
     pub(crate) fn evaluate_runs(&mut self) {
         while let Some(key) = self.view.dirty_runs.pop_first() {
-            if self.view.runs.get(&key).is_none_or(|run| run.state != RunState::Running) {
+            let is_frozen = self.view.frozen.contains(&key);
+            if is_frozen || self.view.runs.get(&key).is_none_or(|run| run.state != RunState::Running) {
                 continue;
             }
             self.view.hide(key);

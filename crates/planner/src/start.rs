@@ -35,7 +35,7 @@ impl Turn<'_> {
         if members.running >= self.view.max_active_runs(group) {
             return self.make_way(group);
         }
-        if self.view.runs.get(&key)?.is_held {
+        if self.view.runs.get(&key)?.is_held || self.view.frozen.contains(&key) {
             return None;
         }
         if run_after > self.now {

@@ -105,6 +105,9 @@ pub struct View {
     pub(crate) watches: BTreeSet<(DateTime<Utc>, RunKey, AlertKind)>,
     pub(crate) watches_of: BTreeMap<(RunKey, AlertKind), DateTime<Utc>>,
     pub(crate) completions: Vec<Completion>,
+    /// Runs for which nothing is planned.
+    pub(crate) frozen: BTreeSet<RunKey>,
+    pub(crate) frozen_dags: BTreeSet<DagId>,
     /// Numbers claims: part of the token.
     pub(crate) claims_made: u64,
     pub(crate) max_map_length: Option<usize>,
@@ -280,6 +283,29 @@ impl View {
         self.dirty_groups.insert((dag_id.clone(), None));
     }
 
+    /// Plans nothing for a run, whatever becomes of it, until [`View::thaw_run`]: what it would need cannot be written.
+    /// What it holds counts.
+    pub fn freeze_run(&mut self, key: RunKey) {
+        self.hide(key);
+        self.frozen.insert(key);
+    }
+
+    /// The run must be put again afterwards.
+    pub fn thaw_run(&mut self, key: RunKey) {
+        self.frozen.remove(&key);
+    }
+
+    /// Creates no run of a DAG and says nothing of when its next one is due: it cannot be written.
+    pub fn freeze_dag(&mut self, dag_id: DagId) {
+        self.set_due(&dag_id, None);
+        self.frozen_dags.insert(dag_id);
+    }
+
+    /// The DAG must be put again afterwards.
+    pub fn thaw_dag(&mut self, dag_id: &DagId) {
+        self.frozen_dags.remove(dag_id);
+    }
+
     /// How many tries this view has claimed.
     pub fn claims_made(&self) -> u64 {
         self.claims_made
@@ -389,7 +415,7 @@ impl View {
     /// Shows the first ready instance of each lane to the claims, unless the run may start nothing.
     pub(crate) fn show(&mut self, key: RunKey) {
         let Some(run) = self.runs.get(&key) else { return };
-        if run.is_held || run.state != RunState::Running || !run.has_room() {
+        if run.is_held || run.state != RunState::Running || !run.has_room() || self.frozen.contains(&key) {
             return;
         }
         for (lane, line) in &run.ready {

@@ -2,6 +2,7 @@
 //! by events, a simulation by hand.
 
 mod aside;
+mod flight;
 mod reconcile;
 mod recover;
 
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Assignment, Cancel, Completion, Executor, InstanceKey, RunKey};
+use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, RunKey};
 use millrace_model::ids::DagId;
 use millrace_model::maintenance::Maintenance;
 use millrace_planner::{Limits, Plan, View, plan};
@@ -17,6 +18,9 @@ use millrace_situation::Situation;
 use millrace_store::{Result, SignalKind, Store, StoreError};
 
 use self::aside::Aside;
+
+/// Rounds of planning and committing in one turn. Each follows from something that changed; far fewer are ever needed.
+const ROUNDS_AT_MOST: u32 = 1_000;
 
 /// What an engine needs to know of its leader.
 #[derive(Debug, Clone)]
@@ -42,12 +46,18 @@ pub struct Engine {
     in_flight: BTreeMap<InstanceKey, String>,
     /// Those of them that have ended, by their tokens: kept until their end is committed or refused.
     ended: BTreeMap<String, Completion>,
+    /// Tries that were claimed while an earlier one of their instance had not stopped yet: they begin when it has.
+    parked: BTreeMap<InstanceKey, Assignment>,
+    /// Those earlier ones, by their tokens.
+    stopping: BTreeMap<String, InstanceKey>,
     /// Tries that somebody else holds: an earlier leader that may be alive, or a command.
     foreign: BTreeSet<InstanceKey>,
     /// Signals that were taken into account; they go with the next commit.
     handled: Vec<i64>,
     /// What the database refuses.
     aside: Aside,
+    /// Of the last plan.
+    claimed_at: DateTime<Utc>,
     is_draining: bool,
     /// The view is not what the database says: nothing was read yet, or something failed.
     is_in_doubt: bool,
@@ -65,9 +75,12 @@ impl Engine {
             options,
             in_flight: BTreeMap::new(),
             ended: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            stopping: BTreeMap::new(),
             foreign: BTreeSet::new(),
             handled: Vec::new(),
             aside: Aside::default(),
+            claimed_at: DateTime::UNIX_EPOCH,
             is_draining: false,
             is_in_doubt: true,
             watches_since: DateTime::UNIX_EPOCH,
@@ -92,25 +105,9 @@ impl Engine {
         &self.situation.view
     }
 
-    /// Tries that were started here and whose end is not committed yet.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
-    }
-
-    /// Those of them that still run.
-    pub fn running(&self) -> usize {
-        self.in_flight.values().filter(|token| !self.ended.contains_key(*token)).count()
-    }
-
     /// What the database refuses to take, if anything: runs and DAGs that this engine leaves alone because of it.
     pub fn set_aside(&self) -> Option<String> {
         self.aside.text()
-    }
-
-    /// A try has ended; the next turn takes it into account.
-    pub fn complete(&mut self, completion: Completion) {
-        self.ended.insert(completion.token.clone(), completion.clone());
-        self.situation.view.complete(completion);
     }
 
     /// From now on nothing new starts.
@@ -122,13 +119,6 @@ impl Engine {
     pub fn lead_again(&mut self, epoch: i64) {
         self.options.epoch = epoch;
         self.is_in_doubt = true;
-    }
-
-    /// Asks every running try to stop.
-    pub fn cancel_all(&self, reason: &str) {
-        for (instance, token) in &self.in_flight {
-            self.executor.cancel(*instance, token, reason);
-        }
     }
 
     /// Reads again what signals name.
@@ -170,8 +160,10 @@ impl Engine {
             self.read_backfill_runs(&backfills, now).await?;
         }
         for run in runs {
-            self.aside.take_back_run(run);
-            self.read_run(run).await?;
+            if self.aside.take_back_run(run) {
+                self.situation.view.thaw_run(run);
+            }
+            self.read_run(run, now).await?;
         }
         self.handled.extend(ids);
         Ok(())
@@ -183,7 +175,9 @@ impl Engine {
         let known = self.situation.view.dags().map(|facts| facts.version.dag.dag_id.clone());
         let gone: Vec<DagId> = known.filter(|dag_id| !present.contains(dag_id)).collect();
         for row in rows {
-            self.aside.take_back_dag(&row.dag_id);
+            if self.aside.take_back_dag(&row.dag_id) {
+                self.situation.view.thaw_dag(&row.dag_id);
+            }
             self.situation.put_dag(row).await?;
         }
         for dag_id in gone {
@@ -199,17 +193,19 @@ impl Engine {
         for run in self.store.active_runs(now).await? {
             if dags.contains(&run.row.dag_id) && run.row.backfill_key.is_some() {
                 known.remove(&run.row.key);
-                self.put_run(&run).await?;
+                self.put_run(&run, now).await?;
             }
         }
         for run in known {
-            self.read_run(run).await?;
+            self.read_run(run, now).await?;
         }
         Ok(())
     }
 
-    async fn read_dag(&mut self, dag_id: &DagId) -> Result<()> {
-        self.aside.take_back_dag(dag_id);
+    pub(super) async fn read_dag(&mut self, dag_id: &DagId) -> Result<()> {
+        if self.aside.take_back_dag(dag_id) {
+            self.situation.view.thaw_dag(dag_id);
+        }
         match self.store.scheduler_dag(dag_id).await? {
             Some(row) => self.situation.put_dag(row).await?,
             None => self.situation.view.remove_dag(dag_id),
@@ -230,9 +226,10 @@ impl Engine {
     }
 
     async fn decide(&mut self, clock: &(dyn Fn() -> DateTime<Utc> + Send + Sync)) -> Result<Option<DateTime<Utc>>> {
-        loop {
+        for _ in 0..ROUNDS_AT_MOST {
             self.situation.read_pasts().await?;
             let now = clock();
+            self.claimed_at = now;
             let limits = self.limits();
             let Plan { mut batch, assignments, cancels, wake_at, unknown, refused } =
                 plan(&mut self.situation.view, now, &limits);
@@ -243,7 +240,7 @@ impl Engine {
                     "a try ended that is not the instance's any more; left out"
                 );
             }
-            let found = self.find_unknown(unknown).await?;
+            let found = self.find_unknown(unknown, now).await?;
             batch.signals_handled = std::mem::take(&mut self.handled);
             if batch.is_empty() {
                 self.stop_tries(&cancels);
@@ -268,6 +265,8 @@ impl Engine {
                 return Ok(wake_at);
             }
         }
+        tracing::error!(rounds = ROUNDS_AT_MOST, "a turn comes to no end; it is looked at again later");
+        Ok(None)
     }
 
     fn must_look_back(&self) -> bool {
@@ -276,45 +275,23 @@ impl Engine {
 
     pub(crate) fn limits(&self) -> Limits {
         Limits {
-            free_slots: self.executor.free_slots(),
+            // A parked try has the slot of the one that it waits for, and needs one of its own for a moment.
+            free_slots: self.executor.free_slots().saturating_sub(self.parked.len()),
             owner: self.options.job_id.clone(),
             lease_ttl: self.options.lease_ttl,
             is_draining: self.is_draining,
         }
     }
 
-    fn forget_try(&mut self, completion: &Completion) {
-        self.ended.remove(&completion.token);
-        self.in_flight.retain(|instance, token| *instance != completion.instance || *token != completion.token);
-    }
-
-    fn start_tries(&mut self, assignments: Vec<Assignment>) {
-        for assignment in &assignments {
-            self.in_flight.insert(assignment.instance, assignment.token.clone());
-        }
-        if !assignments.is_empty() {
-            self.executor.start(assignments);
-        }
-    }
-
-    /// Those that others hold cannot be reached from here.
-    fn stop_tries(&self, cancels: &[Cancel]) {
-        for Cancel { instance, token, reason } in cancels {
-            if self.in_flight.get(instance).is_some_and(|held| held == token) {
-                self.executor.cancel(*instance, token, reason);
-            }
-        }
-    }
-
     /// Reads the runs of finished tries that the view does not know. Returns whether one was found.
-    async fn find_unknown(&mut self, unknown: Vec<Completion>) -> Result<bool> {
+    async fn find_unknown(&mut self, unknown: Vec<Completion>, now: DateTime<Utc>) -> Result<bool> {
         let mut found = false;
         for completion in unknown {
             let row = self.store.instance_by_key(completion.instance).await?;
             let is_ours =
                 row.as_ref().and_then(|row| row.lease.as_ref()).is_some_and(|lease| lease.token == completion.token);
             if let Some(row) = row.filter(|_| is_ours) {
-                self.read_run(row.run).await?;
+                self.read_run(row.run, now).await?;
                 if self.situation.view.run_of(completion.instance).is_some() {
                     self.situation.view.complete(completion);
                     found = true;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Batch, Completion, RunKey, RunMove, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::state::RunState;
@@ -11,11 +11,19 @@ use millrace_store::{Result, StoreError};
 
 use super::Engine;
 
-/// Runs and DAGs that are left alone until somebody changes them, each with the database's reason.
+/// What was set aside is tried again after this long.
+const TRIED_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(5);
+
+/// Runs and DAGs that are left alone until somebody changes them, or for a while, each with the database's reason.
 #[derive(Default)]
 pub(super) struct Aside {
-    runs: BTreeMap<RunKey, String>,
-    dags: BTreeMap<DagId, String>,
+    runs: BTreeMap<RunKey, Reason>,
+    dags: BTreeMap<DagId, Reason>,
+}
+
+struct Reason {
+    text: String,
+    since: DateTime<Utc>,
 }
 
 impl Aside {
@@ -23,12 +31,24 @@ impl Aside {
         self.runs.contains_key(&run)
     }
 
-    pub fn take_back_run(&mut self, run: RunKey) {
-        self.runs.remove(&run);
+    pub fn take_back_run(&mut self, run: RunKey) -> bool {
+        self.runs.remove(&run).is_some()
     }
 
-    pub fn take_back_dag(&mut self, dag_id: &DagId) {
-        self.dags.remove(dag_id);
+    pub fn take_back_dag(&mut self, dag_id: &DagId) -> bool {
+        self.dags.remove(dag_id).is_some()
+    }
+
+    /// Those whose time is over.
+    pub fn take_due(&mut self, now: DateTime<Utc>) -> (Vec<RunKey>, Vec<DagId>) {
+        // A clock that was set back must not keep anything aside for longer.
+        let is_due = |reason: &Reason| (now - reason.since).abs() >= TRIED_AGAIN_AFTER;
+        let runs: Vec<RunKey> = self.runs.iter().filter(|(_, reason)| is_due(reason)).map(|(run, _)| *run).collect();
+        let dags: Vec<DagId> =
+            self.dags.iter().filter(|(_, reason)| is_due(reason)).map(|(dag_id, _)| dag_id.clone()).collect();
+        self.runs.retain(|run, _| !runs.contains(run));
+        self.dags.retain(|dag_id, _| !dags.contains(dag_id));
+        (runs, dags)
     }
 
     pub fn names(&self) -> Vec<(Option<RunKey>, Option<DagId>)> {
@@ -37,9 +57,9 @@ impl Aside {
     }
 
     pub fn text(&self) -> Option<String> {
-        let runs = self.runs.iter().map(|(run, reason)| format!("run number {run}: {reason}"));
+        let runs = self.runs.iter().map(|(run, reason)| format!("run number {run}: {}", reason.text));
         let all: Vec<String> =
-            runs.chain(self.dags.iter().map(|(dag_id, reason)| format!("DAG {dag_id}: {reason}"))).collect();
+            runs.chain(self.dags.iter().map(|(dag_id, reason)| format!("DAG {dag_id}: {}", reason.text))).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 }
@@ -81,7 +101,7 @@ impl Engine {
             if let Err(error) = self.probe(&part, now).await? {
                 found += 1;
                 tracing::error!(dag = %dag_id, error = &error as &dyn std::error::Error, "the DAG is set aside");
-                self.aside.dags.insert(dag_id.clone(), text(&error));
+                self.aside.dags.insert(dag_id.clone(), Reason { text: text(&error), since: now });
             }
         }
         // Nothing can be done about what cannot be found.
@@ -145,14 +165,14 @@ impl Engine {
             // What cannot even be failed stays as it is, and is left alone.
             let _ = self.probe(&Batch { run_moves: vec![step], ..Batch::default() }, now).await?;
         }
-        self.leave_run(run, error);
+        self.leave_run(run, error, now);
         Ok(())
     }
 
-    /// Leaves a run alone until a signal names it.
-    pub(super) fn leave_run(&mut self, run: RunKey, error: &StoreError) {
-        self.situation.view.remove_run(run);
-        if self.aside.runs.insert(run, text(error)).is_none() {
+    /// Leaves a run alone for a while, or until a signal names it.
+    pub(super) fn leave_run(&mut self, run: RunKey, error: &StoreError, now: DateTime<Utc>) {
+        self.situation.view.freeze_run(run);
+        if self.aside.runs.insert(run, Reason { text: text(error), since: now }).is_none() {
             tracing::error!(run, error = error as &dyn std::error::Error, "the run is set aside");
         }
     }

@@ -43,7 +43,7 @@ impl Engine {
             again = true;
         }
         for run in unsure {
-            self.read_run(run).await?;
+            self.read_run(run, now).await?;
             again = true;
         }
         // A commit that was repeated because its first answer was lost finds its own claims there.
@@ -64,7 +64,7 @@ impl Engine {
             match created {
                 Some(created) => {
                     if !self.situation.view.put_created(new, created.run, &created.instances, now) {
-                        self.read_run(created.run).await?;
+                        self.read_run(created.run, now).await?;
                     }
                 }
                 None => {
@@ -77,7 +77,7 @@ impl Engine {
                         && self.situation.view.run_state(row.key).is_none()
                         && !row.state.is_finished()
                     {
-                        self.read_run(row.key).await?;
+                        self.read_run(row.key, now).await?;
                     }
                 }
             }
@@ -136,12 +136,12 @@ impl Engine {
     /// Compares a run's leases with what runs here: stops what was taken away, notes what others hold.
     pub(super) fn note_leases(&mut self, run: &ActiveRun) {
         for row in &run.instances {
-            match (&row.lease, self.in_flight.get(&row.key)) {
+            match (&row.lease, self.in_flight.get(&row.key).cloned()) {
                 (lease, Some(token)) => {
-                    let is_held = lease.as_ref().is_some_and(|lease| lease.token == *token);
+                    let is_held = lease.as_ref().is_some_and(|lease| lease.token == token);
                     if !is_held || row.state != TaskState::Running {
                         let reason = row.state_reason.as_deref().unwrap_or("the task was cleared or marked");
-                        self.executor.cancel(row.key, token, reason);
+                        self.cancel(row.key, &token, reason);
                     }
                 }
                 (Some(lease), None) if lease.owner != self.options.job_id => {

@@ -22,8 +22,8 @@ impl Engine {
         self.handled = self.store.signals().await?.into_iter().map(|signal| signal.id).collect();
         self.situation.read_everything(now).await?;
         for (run, dag) in self.aside.names() {
-            run.into_iter().for_each(|run| self.situation.view.remove_run(run));
-            dag.into_iter().for_each(|dag_id| self.situation.view.remove_dag(&dag_id));
+            run.into_iter().for_each(|run| self.situation.view.freeze_run(run));
+            dag.into_iter().for_each(|dag_id| self.situation.view.freeze_dag(dag_id));
         }
         // Others may have been unable to extend their leases for as long as this engine was unable to read them.
         self.watches_since = now;
@@ -37,10 +37,11 @@ impl Engine {
         for RunningInstance { row, .. } in self.store.running_instances().await? {
             let Some(lease) = row.lease.filter(|lease| lease.owner == self.options.job_id) else { continue };
             let token = lease.token.clone();
+            // A run that was ended while its try runs counts for as long as that runs.
+            if self.situation.view.run_of(row.key).is_none() {
+                self.read_run(row.run, now).await?;
+            }
             if self.in_flight.get(&row.key) != Some(&token) && !self.ended.contains_key(&token) {
-                if self.situation.view.run_of(row.key).is_none() {
-                    self.read_run(row.run).await?;
-                }
                 let never_started = TryOutcome::Cancelled { reason: SHUTDOWN_REASON.to_owned() };
                 let begun = row.start_date.unwrap_or(now);
                 let never_started =
@@ -49,10 +50,14 @@ impl Engine {
             }
             held.insert(row.key, (token, row.state == TaskState::Running));
         }
+        let mut taken = Vec::new();
         for (instance, token) in &self.in_flight {
             if held.get(instance) != Some(&(token.clone(), true)) {
-                self.executor.cancel(*instance, token, "the task was cleared, marked or given to another scheduler");
+                taken.push((*instance, token.clone()));
             }
+        }
+        for (instance, token) in taken {
+            self.cancel(instance, &token, "the task was cleared, marked or given to another scheduler");
         }
         // The end of the others was committed, though nobody said so, or counts for nothing any more.
         for completion in self.ended.values().cloned().collect::<Vec<_>>() {
@@ -73,7 +78,7 @@ impl Engine {
         for RunningInstance { dag_id, run_id, row } in self.store.running_instances().await? {
             let Some(lease) = row.lease.clone().filter(|lease| lease.owner != self.options.job_id) else { continue };
             if self.situation.view.run_of(row.key).is_none() {
-                self.read_run(row.run).await?;
+                self.read_run(row.run, now).await?;
             }
             let is_dead = match dead.get(&lease.owner) {
                 Some(is_dead) => *is_dead,
@@ -102,12 +107,21 @@ impl Engine {
         if self.is_in_doubt {
             return Ok(());
         }
+        let (runs, dags) = self.aside.take_due(now);
+        for dag_id in dags {
+            self.situation.view.thaw_dag(&dag_id);
+            self.read_dag(&dag_id).await?;
+        }
+        for run in runs {
+            self.situation.view.thaw_run(run);
+            self.read_run(run, now).await?;
+        }
         self.situation.read_backfills().await?;
         for run in self.store.active_runs(now).await? {
             let is_known = self.situation.view.run_state(run.row.key) == Some(run.row.state);
             if !is_known && !self.aside.has_run(run.row.key) {
                 tracing::warn!(dag = %run.row.dag_id, run = %run.row.run_id, "found a run that no signal had named");
-                self.put_run(&run).await?;
+                self.put_run(&run, now).await?;
             }
         }
         Ok(())
@@ -127,33 +141,32 @@ impl Engine {
         self.store.commit_unled(&Batch { finishes: ours, ..Batch::default() }, now).await?;
         self.ended.clear();
         self.in_flight.clear();
+        self.parked.clear();
         Ok(())
     }
 
     /// Reads a run again, whatever is known of it.
-    pub(crate) async fn read_run(&mut self, key: RunKey) -> Result<()> {
+    pub(crate) async fn read_run(&mut self, key: RunKey, now: DateTime<Utc>) -> Result<()> {
         match self.store.active_run(key).await {
-            Ok(Some(run)) => self.put_run(&run).await,
+            Ok(Some(run)) => self.put_run(&run, now).await,
             Ok(None) => {
                 self.situation.view.remove_run(key);
                 Ok(())
             }
             Err(error) if error.is_transient() => Err(error),
             Err(error) => {
-                self.leave_run(key, &error);
+                // What was known of it still counts.
+                self.leave_run(key, &error, now);
                 Ok(())
             }
         }
     }
 
-    pub(super) async fn put_run(&mut self, run: &ActiveRun) -> Result<()> {
+    pub(super) async fn put_run(&mut self, run: &ActiveRun, now: DateTime<Utc>) -> Result<()> {
         self.note_leases(run);
-        if self.aside.has_run(run.row.key) {
-            return Ok(());
-        }
         match self.situation.put_run(run).await {
             Err(error) if !error.is_transient() => {
-                self.leave_run(run.row.key, &error);
+                self.leave_run(run.row.key, &error, now);
                 Ok(())
             }
             other => other,

@@ -47,6 +47,8 @@ impl Clock for HandClock {
 struct Running {
     assignments: BTreeMap<InstanceKey, Assignment>,
     cancelled: Vec<(InstanceKey, String)>,
+    /// Tokens of tries that were asked to stop, each with why.
+    stopping: BTreeMap<String, String>,
 }
 
 /// Tries that were started and have not been told to end.
@@ -74,6 +76,11 @@ impl HandExecutor {
 
     pub fn cancelled(&self) -> Vec<(InstanceKey, String)> {
         self.running.lock().unwrap().cancelled.clone()
+    }
+
+    /// Why a try was asked to stop, if it was.
+    pub fn stopping(&self, token: &str) -> Option<String> {
+        self.running.lock().unwrap().stopping.get(token).cloned()
     }
 
     /// Ends the try of an instance; the slot is free at once.
@@ -110,9 +117,17 @@ impl Executor for HandExecutor {
         }
     }
 
-    fn cancel(&self, instance: InstanceKey, _token: &str, reason: &str) {
-        self.running.lock().unwrap().cancelled.push((instance, reason.to_owned()));
+    fn cancel(&self, instance: InstanceKey, token: &str, reason: &str) {
+        let mut running = self.running.lock().unwrap();
+        running.cancelled.push((instance, reason.to_owned()));
+        running.stopping.insert(token.to_owned(), reason.to_owned());
     }
+}
+
+/// In memory where there is such a folder: these tests write much, and prove nothing about the disk.
+fn home() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
 /// Made once, copied for each test: migrating takes longer than most tests.
@@ -120,7 +135,7 @@ async fn empty_database() -> &'static TempDir {
     static EMPTY: OnceCell<TempDir> = OnceCell::const_new();
     EMPTY
         .get_or_init(async || {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = home();
             schema::migrate(&url(folder.path()), true, instant("2024-01-01")).await.unwrap();
             folder
         })
@@ -142,7 +157,7 @@ pub struct Stage {
 
 impl Stage {
     pub async fn new(slots: usize) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        let home = home();
         for entry in std::fs::read_dir(empty_database().await.path()).unwrap() {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), home.path().join(entry.file_name())).unwrap();
