@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use millrace_model::change::{InstanceKey, TryOutcome};
+use millrace_model::change::{InstanceKey, RunKey, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, TaskId};
+use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{BackfillRange, DagVersion, SHUTDOWN_REASON, backfill_runs};
 use millrace_store::faults::{Fault, FaultPoint};
-use millrace_store::{ClearRequest, MarkRequest, NewBackfill, PoolRow, Reprocess, RunRow};
+use millrace_store::{ClearRequest, MarkRequest, MarkRunRequest, NewBackfill, PoolRow, Reprocess, RunRow, Selection};
 
 use self::daemon::{Daemon, PlannedFaults};
 use self::random::{Dice, POOL, random_dag};
@@ -286,7 +287,9 @@ impl World {
         let run = self.dice.pick(&runs).clone();
         let tasks: Vec<TaskId> =
             self.dags[run.dag_id.as_str()].tasks.iter().map(|task| task.task_id.clone()).collect();
-        let named = tasks.into_iter().filter(|_| self.dice.roll(2) == 0).collect();
+        let first = self.dice.roll(tasks.len());
+        let named = tasks.into_iter().enumerate().filter(|(at, _)| *at == first || self.dice.roll(2) == 0);
+        let named = named.map(|(_, task_id)| task_id).collect();
         Some((run, named))
     }
 
@@ -294,8 +297,10 @@ impl World {
     async fn clear(&mut self) {
         let Some((run, task_ids)) = self.any_run().await else { return };
         self.note(format!("clear of run {}", run.key));
-        let only_failed = self.dice.roll(4) == 0;
-        let request = ClearRequest { only_failed, ..ClearRequest::of_run(run.key, &task_ids, "world") };
+        let mut request = ClearRequest::of_run(run.key, &task_ids, "world");
+        request.selection.only_failed = self.dice.roll(4) == 0;
+        request.selection.past = self.dice.roll(6) == 0;
+        request.selection.future = self.dice.roll(6) == 0;
         let report = self.stage.store.clear_instances(&request, self.stage.now()).await.unwrap();
         self.touched(report.cleared.iter().map(|it| it.instance));
     }
@@ -304,7 +309,7 @@ impl World {
         let Some((run, task_ids)) = self.any_run().await else { return };
         let to = *self.dice.pick(&[TaskState::Success, TaskState::Failed, TaskState::Skipped]);
         self.note(format!("mark {to} in run {}", run.key));
-        let request = MarkRequest { run: run.key, task_ids, to, actor: "world".into() };
+        let request = mark_request(run.key, task_ids, to);
         let report = self.stage.store.mark_instances(&request, self.stage.now()).await.unwrap();
         self.touched(report.marked.iter().chain(&report.cleared).map(|it| it.instance));
     }
@@ -313,7 +318,8 @@ impl World {
         let Some((run, _)) = self.any_run().await else { return };
         let to = *self.dice.pick(&[RunState::Success, RunState::Failed]);
         self.note(format!("mark run {} {to}", run.key));
-        let report = self.stage.store.mark_run(run.key, to, "world", self.stage.now()).await.unwrap();
+        let request = MarkRunRequest { run: run.key, to, note: None, dry_run: false, actor: "world".into() };
+        let report = self.stage.store.mark_run(&request, self.stage.now()).await.unwrap();
         self.touched(report.marked.iter().chain(&report.cleared).map(|it| it.instance));
     }
 
@@ -428,6 +434,11 @@ impl World {
         let stuck: Vec<_> = self.stage.store.active_runs(self.stage.now()).await.unwrap();
         panic!("{}: runs that never end: {stuck:#?}", self.place());
     }
+}
+
+fn mark_request(run: RunKey, task_ids: Vec<TaskId>, to: TaskState) -> MarkRequest {
+    let selection = Selection::of_run(run, TaskChoice::tasks(task_ids));
+    MarkRequest { selection, to, note: None, dry_run: false, actor: "world".into() }
 }
 
 fn outcome_name(outcome: &TryOutcome) -> &'static str {

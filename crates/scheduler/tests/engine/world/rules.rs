@@ -7,7 +7,7 @@ use millrace_model::ids::TaskId;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{Limits, explain_instance, explain_run};
 use millrace_situation::Situation;
-use millrace_store::{InstanceRow, MarkRequest, RunRow};
+use millrace_store::{InstanceRow, RunRow};
 
 use super::World;
 use super::random::POOL;
@@ -169,7 +169,7 @@ impl World {
         for run in failed {
             let rows = self.stage.store.instances(run.key).await.unwrap();
             let task_ids = rows.iter().filter(|row| row.state.is_failure()).map(|row| row.task_id.clone()).collect();
-            let request = MarkRequest { run: run.key, task_ids, to: TaskState::Success, actor: "world".into() };
+            let request = super::mark_request(run.key, task_ids, TaskState::Success);
             self.stage.store.mark_instances(&request, self.stage.now()).await.unwrap();
         }
     }
