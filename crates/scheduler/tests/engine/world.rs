@@ -90,11 +90,7 @@ impl World {
     }
 
     fn place(&self) -> String {
-        format!(
-            "MILLRACE_WORLD_SEEDS=1 MILLRACE_WORLD_FIRST={} after the steps {}",
-            self.seed,
-            self.log.join(", ")
-        )
+        format!("MILLRACE_WORLD_SEEDS=1 MILLRACE_WORLD_FIRST={} after the steps {}", self.seed, self.log.join(", "))
     }
 
     fn note(&mut self, step: impl Into<String>) {
@@ -285,8 +281,7 @@ impl World {
             return None;
         }
         let run = self.dice.pick(&runs).clone();
-        let tasks: Vec<TaskId> =
-            self.dags[run.dag_id.as_str()].tasks.iter().map(|task| task.task_id.clone()).collect();
+        let tasks: Vec<TaskId> = self.dags[run.dag_id.as_str()].tasks.iter().map(|task| task.task_id.clone()).collect();
         let first = self.dice.roll(tasks.len());
         let named = tasks.into_iter().enumerate().filter(|(at, _)| *at == first || self.dice.roll(2) == 0);
         let named = named.map(|(_, task_id)| task_id).collect();
