@@ -32,6 +32,7 @@ impl Daemon {
             epoch: leadership.epoch,
             previous_owner_is_dead: proves,
             lease_ttl: LEASE,
+            maintenance: Default::default(),
         };
         let executor = HandExecutor::new(slots);
         let engine = Engine::new(stage.store.clone(), Arc::new(executor.clone()), options);
