@@ -1,0 +1,54 @@
+//! PostgreSQL goes away and comes back under a daemon that goes on.
+
+use std::time::{Duration, Instant};
+
+use millrace_testkit::{Postgres, wait_until_blocking};
+use serde_json::Value;
+
+use crate::busy::Busy;
+use crate::support::PATIENCE;
+
+#[test]
+fn postgres_is_stopped_killed_and_cut_off_under_a_daemon_that_goes_on() {
+    let mut postgres = Postgres::private().unwrap();
+    let database = postgres.create_database().unwrap();
+    let mut busy = Busy::new(Some(database.url()));
+    let mut daemon = busy.home.daemon(&["standalone", "--port", "0"]);
+    let line = daemon.wait_for_line("address   http://127.0.0.1:", PATIENCE).unwrap();
+    let health = format!("{}/api/v1/health", line.trim().strip_prefix("address").unwrap().trim());
+    let scheduler = || -> Value { ureq::get(&health).call().unwrap().body_mut().read_json().unwrap() };
+    wait_until_blocking("it is healthy", PATIENCE, || scheduler()["scheduler"]["status"] == "healthy").unwrap();
+
+    busy.backfill("2024-01-01", "2024-02-20");
+    for round in 0..3 {
+        busy.trigger("fan");
+        busy.trigger("chain");
+        busy.wait_for_effects(10);
+        match round {
+            0 => postgres.stop().unwrap(),
+            1 => postgres.kill().unwrap(),
+            _ => {
+                database
+                    .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()")
+                    .unwrap();
+                continue;
+            }
+        }
+        wait_until_blocking("it says that it is degraded", PATIENCE, || scheduler()["scheduler"]["status"] == "degraded")
+            .unwrap();
+        if round == 0 {
+            // A command says what is the matter, soon.
+            let asked = Instant::now();
+            let output = busy.home.run(&["dags", "list"]).exits(1);
+            assert!(output.stderr.contains("cannot open the metadata database"), "{}", output.stderr);
+            assert!(!output.stderr.contains(database.server().password()), "{}", output.stderr);
+            assert!(asked.elapsed() < Duration::from_secs(30), "it took {:?}", asked.elapsed());
+        }
+        postgres.start().unwrap();
+        wait_until_blocking("it works again", PATIENCE, || scheduler()["scheduler"]["status"] == "healthy").unwrap();
+    }
+    busy.wait_until_all_ended(&mut daemon);
+    assert!(daemon.terminate(PATIENCE).unwrap().success());
+    assert_eq!(busy.check(), 0, "what ran went on: no try was lost\n{}", daemon.stderr());
+    assert_eq!(daemon.stderr().matches("this scheduler leads epoch=").count(), 1, "{}", daemon.stderr());
+}
