@@ -99,9 +99,8 @@ impl Busy {
     /// Waits until so many more lines were written than there are, or for a moment when nothing more is to be done.
     pub fn wait_for_effects(&self, lines: usize) {
         let before = self.log().lines().count();
-        let _ = wait_until_blocking("tasks work", Duration::from_secs(5), || {
-            self.log().lines().count() >= before + lines
-        });
+        let _ =
+            wait_until_blocking("tasks work", Duration::from_secs(5), || self.log().lines().count() >= before + lines);
     }
 
     fn read<T>(&self, work: impl AsyncFnOnce(Store) -> T) -> T {
@@ -112,9 +111,7 @@ impl Busy {
     }
 
     pub fn runs(&self) -> Vec<RunRow> {
-        self.read(async |store| {
-            store.runs(&RunFilter { limit: 10_000, ..RunFilter::default() }).await.unwrap().rows
-        })
+        self.read(async |store| store.runs(&RunFilter { limit: 10_000, ..RunFilter::default() }).await.unwrap().rows)
     }
 
     pub fn instances(&self) -> Vec<InstanceRow> {
@@ -124,7 +121,8 @@ impl Busy {
 
     /// Waits until every run has ended.
     pub fn wait_until_all_ended(&self, daemon: &mut Daemon) {
-        let ended = wait_until_blocking("every run ends", PATIENCE, || self.runs().iter().all(|run| run.state.is_finished()));
+        let ended =
+            wait_until_blocking("every run ends", PATIENCE, || self.runs().iter().all(|run| run.state.is_finished()));
         let unfinished: Vec<RunRow> = self.runs().into_iter().filter(|run| !run.state.is_finished()).collect();
         assert!(ended.is_ok(), "{unfinished:#?}\n{}", daemon.stderr());
     }

@@ -21,7 +21,15 @@ fn kill_again_and_again(mut busy: Busy) {
         if kill % 10 == 9 {
             let day = 1 + kill / 10 % 20;
             // Refused while the one before goes on.
-            busy.home.run(&["dags", "backfill", "past", "-s", &format!("2024-02-{day:02}"), "-e", &format!("2024-03-{day:02}")]);
+            busy.home.run(&[
+                "dags",
+                "backfill",
+                "past",
+                "-s",
+                &format!("2024-02-{day:02}"),
+                "-e",
+                &format!("2024-03-{day:02}"),
+            ]);
         }
         let mut daemon = busy.daemon();
         match dice.roll(6) {

@@ -34,8 +34,10 @@ fn postgres_is_stopped_killed_and_cut_off_under_a_daemon_that_goes_on() {
                 continue;
             }
         }
-        wait_until_blocking("it says that it is degraded", PATIENCE, || scheduler()["scheduler"]["status"] == "degraded")
-            .unwrap();
+        wait_until_blocking("it says that it is degraded", PATIENCE, || {
+            scheduler()["scheduler"]["status"] == "degraded"
+        })
+        .unwrap();
         if round == 0 {
             // A command says what is the matter, soon.
             let asked = Instant::now();
