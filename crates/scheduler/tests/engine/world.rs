@@ -352,6 +352,8 @@ impl World {
             to,
             reprocess: *self.dice.pick(Reprocess::ALL),
             max_active_runs: 1 + self.dice.roll(3) as u32,
+            is_reversed: self.dice.roll(4) == 0,
+            part: None,
             conf: Default::default(),
             runs,
             dry_run: false,
