@@ -24,12 +24,11 @@ impl MigrationTrait for Migration {
     }
 }
 
-// `stamps` is JSON: of the file and of every file that it includes or looked for in vain.
+// `dags` is JSON: each DAG of the file with the hash of its content. `stamps` is JSON: of the file and of every file that it includes or looked for in vain.
 pub(crate) const UP: &str = "
 CREATE TABLE dag_file (
     file_path TEXT PRIMARY KEY,
-    dag_id TEXT NOT NULL,
-    content_hash TEXT NOT NULL,
+    dags TEXT NOT NULL,
     stamps TEXT NOT NULL,
     reader TEXT NOT NULL
 );

@@ -527,6 +527,9 @@ pub struct ValidateArgs {
     /// List the lints: `# lint: ignore CODE` in a file silences one
     #[arg(long, conflicts_with_all = ["paths", "strict", "no_lint"])]
     pub list_lints: bool,
+    /// Print each DAG as it is after defaults, includes, overlays and for_each
+    #[arg(long)]
+    pub expanded: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! DAG files as commands meet them: brought into the store before it is read, checked by `validate`, searched by
 //! `tasks test`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -22,6 +23,7 @@ pub fn defaults(app: &App) -> anyhow::Result<Defaults> {
     let core = &app.config.core;
     Ok(Defaults {
         timezone: parse_zone(&core.default_timezone).context("core.default_timezone")?,
+        environment: Some(core.environment.clone()).filter(|name| !name.is_empty()),
         max_active_runs: core.max_active_runs_per_dag,
         max_active_tasks: core.max_active_tasks_per_dag,
         retries: core.default_task_retries,
@@ -71,10 +73,15 @@ impl Checked {
 
     /// Adds what is allowed and seldom meant.
     pub fn lint(&mut self, now: DateTime<Utc>) {
-        if let Some(dag) = &self.result.dag {
+        for dag in &self.result.dags {
             self.result.diagnostics.extend(lint(dag, &self.source, &LintOptions::new(now)));
-            self.result.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         }
+        self.result.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    }
+
+    /// What the file's DAGs were read from, with everything that became part of it.
+    pub fn expanded(&self) -> &[Value] {
+        &self.result.expanded
     }
 
     /// Every problem with its place and the line, as text.
@@ -85,7 +92,8 @@ impl Checked {
     pub fn view(&self) -> Value {
         json!({
             "file": self.path,
-            "dag_id": self.result.dag.as_ref().map(|dag| dag.dag_id.as_str()),
+            "dag_id": self.result.dags.first().map(|dag| dag.dag_id.as_str()),
+            "dag_ids": self.result.dags.iter().map(|dag| dag.dag_id.as_str()).collect::<Vec<_>>(),
             "diagnostics": self.result.diagnostics,
         })
     }
@@ -133,23 +141,18 @@ fn read_one(base: &Path, path: PathBuf, bytes: &[u8], defaults: Defaults) -> Che
 
 /// Two files that give one DAG: both are wrong.
 fn report_doubles(checked: &mut [Checked]) {
-    let ids: Vec<Option<String>> =
-        checked.iter().map(|file| file.result.dag.as_ref().map(|dag| dag.dag_id.to_string())).collect();
-    for index in 0..checked.len() {
-        let Some(id) = &ids[index] else { continue };
-        let other = (0..checked.len()).find(|other| *other != index && ids[*other].as_ref() == Some(id));
-        if let Some(other) = other {
-            let message = format!("the DAG '{id}' is also defined in {}", checked[other].path.display());
-            checked[index].result.diagnostics.push(Diagnostic {
-                severity: Severity::Error,
-                code: "duplicate-dag".into(),
-                message,
-                line: 1,
-                column: 1,
-                length: 1,
-                text: String::new(),
-                hint: Some("give one of them another dag_id".to_owned()),
-            });
+    let mut files: HashMap<String, Vec<usize>> = HashMap::new();
+    for (place, file) in checked.iter().enumerate() {
+        for dag in &file.result.dags {
+            files.entry(dag.dag_id.to_string()).or_default().push(place);
+        }
+    }
+    for (id, places) in files {
+        for place in &places {
+            let Some(other) = places.iter().find(|other| *other != place) else { continue };
+            let message = format!("the DAG '{id}' is also defined in {}", checked[*other].path.display());
+            let hint = Some("give one of them another dag_id".to_owned());
+            checked[*place].result.diagnostics.push(Diagnostic::of_file("duplicate-dag", message, hint));
         }
     }
 }
@@ -160,12 +163,11 @@ pub fn find_in_files(app: &App, dag_id: &str) -> anyhow::Result<Dag> {
     let mut broken = Vec::new();
     for file in checked {
         let stem = file.path.file_stem().is_some_and(|stem| stem == dag_id);
-        match file.result.dag {
-            Some(dag) if dag.dag_id.as_str() == dag_id => return Ok(dag),
-            None if stem || file.source.contains(dag_id) => {
-                broken.push(render_all(&file.result.diagnostics, &file.path.display().to_string(), &file.source));
-            }
-            _ => {}
+        if file.result.has_errors() && (stem || file.source.contains(dag_id)) {
+            broken.push(render_all(&file.result.diagnostics, &file.path.display().to_string(), &file.source));
+        }
+        if let Some(dag) = file.result.dags.into_iter().find(|dag| dag.dag_id.as_str() == dag_id) {
+            return Ok(dag);
         }
     }
     if broken.is_empty() {

@@ -9,7 +9,7 @@ use millrace_model::schedule::Timetable;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::fields::Reader;
 use crate::options::ReadOptions;
-use crate::source::{MAX_FILE_SIZE, Source, Span, too_large};
+use crate::source::{MAX_FILE_SIZE, Source, Sources, Span, too_large};
 use crate::suggest;
 use crate::tree::{self, Entry, Node, NodeKind};
 
@@ -62,14 +62,14 @@ impl Reading<'_> {
         self.files.insert(path.clone());
         self.read += 1;
         let text = (self.options.files)(&path)?;
-        let source = Source::new(&text);
+        let sources = Sources::new(Source::new(&text));
         let mut diagnostics = Vec::new();
         let tree = if text.len() > MAX_FILE_SIZE {
             Err(Box::new(too_large(text.len())))
         } else {
-            tree::build(&source, &mut diagnostics)
+            tree::build(sources.main(), &mut diagnostics)
         };
-        let mut reader = Reader::new(&source, self.options, diagnostics);
+        let mut reader = Reader::new(&sources, self.options, diagnostics);
         let calendar = match tree {
             Ok(tree) => {
                 self.open.push(name.to_owned());

@@ -180,7 +180,7 @@ fn read_id(reader: &mut Reader<'_>, entry: Option<&Entry>) -> Option<DagId> {
     let stem = [".yaml", ".yml"].iter().find_map(|ending| file_name.strip_suffix(ending)).unwrap_or(file_name);
     DagId::parse(stem)
         .map_err(|error| {
-            let span = reader.source.span(0, 0);
+            let span = reader.sources.main().span(0, 0);
             let hint = "rename the file, or write a dag_id into it".to_owned();
             reader.error_with_hint("bad-id", span, format!("the file's name is no dag_id: {error}"), hint);
         })

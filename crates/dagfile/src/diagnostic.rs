@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{Source, Span};
+use crate::source::{Source, Sources, Span};
 
 /// Characters of a source line that are shown around the place.
 const SHOWN: usize = 120;
@@ -42,9 +42,20 @@ pub struct Diagnostic {
     pub text: String,
     /// How to mend it.
     pub hint: Option<String>,
+    /// The file it stands in, relative to the dags folder, when that is not the DAG file itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line it stands in, when that is not in the DAG file itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_line: Option<String>,
 }
 
 impl Diagnostic {
+    /// An error that concerns the whole file.
+    pub fn of_file(code: &'static str, message: String, hint: Option<String>) -> Self {
+        Self::at_line(code, 1, 1, message).hint(hint)
+    }
+
     pub(crate) fn at_line(code: &'static str, line: usize, column: usize, message: String) -> Self {
         Self {
             severity: Severity::Error,
@@ -55,7 +66,24 @@ impl Diagnostic {
             length: 1,
             text: String::new(),
             hint: None,
+            file: None,
+            source_line: None,
         }
+    }
+
+    /// As [`Diagnostic::new`], of a value that may stand in another file or be made for an item of a `for_each`.
+    pub(crate) fn of(code: &'static str, sources: &Sources<'_>, span: Span, message: String) -> Self {
+        let source = sources.of(span);
+        let message = match sources.item(span) {
+            Some(item) => format!("{message} (for_each: {item})"),
+            None => message,
+        };
+        let mut diagnostic = Self::new(code, source, span, message);
+        if let Some(file) = sources.file(span) {
+            diagnostic.file = Some(file.to_owned());
+            diagnostic.source_line = Some(source.line(span.start.line).to_owned());
+        }
+        diagnostic
     }
 
     pub(crate) fn new(code: &'static str, source: &Source<'_>, span: Span, message: String) -> Self {
@@ -87,13 +115,15 @@ impl Diagnostic {
     /// One line, without the source: `dags/x.yaml:12:5: error: unknown key 'opertor'; did you mean 'operator'?`
     pub fn one_line(&self, file: &str) -> String {
         let hint = self.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        let file = self.file.as_deref().unwrap_or(file);
         format!("{file}:{}:{}: {}: {}{hint}", self.line, self.column, self.severity.as_str(), self.message)
     }
 
     /// The problem with the line it stands in and a caret under the place.
     pub fn render(&self, file: &str, source: &str) -> String {
         let mut out = self.one_line(file);
-        let line = Source::new(source).line(self.line);
+        let main = Source::new(source);
+        let line = self.source_line.as_deref().unwrap_or_else(|| main.line(self.line));
         if line.is_empty() {
             return out;
         }

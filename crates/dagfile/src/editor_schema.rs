@@ -30,7 +30,7 @@ pub fn dag_schema(catalogue: Catalogue) -> Value {
         "title": "Millrace DAG",
         "description": "A DAG: a schedule, and tasks with dependencies.",
         "type": "object",
-        "anyOf": [{ "required": ["tasks"] }, { "required": ["groups"] }],
+        "anyOf": [{ "required": ["tasks"] }, { "required": ["groups"] }, { "required": ["include"] }],
         "properties": dag_properties,
         "patternProperties": { "^(x-|\\.)": true },
         "additionalProperties": false,
@@ -49,6 +49,12 @@ pub fn dag_schema(catalogue: Catalogue) -> Value {
                 { "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/definitions/task" } },
                 { "type": "array", "minItems": 1, "items": { "allOf": [{ "$ref": "#/definitions/task" }, { "required": ["task_id"] }] } }
             ] },
+            "for_each": {
+                "description": "One for each item: under each name a list, or {file: a.yaml} with a file that holds one. ${{ name }} puts the item in.",
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": { "anyOf": [{ "type": "array" }, { "type": "string" }, { "type": "object", "required": ["file"], "properties": { "file": { "type": "string" } } }] }
+            },
             "groups": { "type": ["object", "null"], "additionalProperties": { "$ref": "#/definitions/group" } },
             "group": group_schema(&shared)
         }
@@ -166,6 +172,18 @@ fn dag_properties() -> Map<String, Value> {
                 json!({ "type": ["object", "null"] }),
             ),
         ),
+        ("for_each", json!({ "$ref": "#/definitions/for_each" })),
+        (
+            "include",
+            described(
+                "Files whose keys lie below this file's, by their path in the dags folder.",
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
+            ),
+        ),
+        (
+            "overlays",
+            described("Under an environment's name, what differs there.", json!({ "type": ["object", "null"] })),
+        ),
         (
             "deadline",
             described(
@@ -222,6 +240,7 @@ fn group_schema(shared: &Map<String, Value>) -> Value {
         "type": "object",
         "additionalProperties": false,
         "properties": {
+            "for_each": { "$ref": "#/definitions/for_each" },
             "description": described("What its tasks do together.", json!({ "type": "string" })),
             "depends_on": described(
                 "The tasks and groups that come before its first tasks.",
@@ -375,7 +394,8 @@ fn task_schema(catalogue: Catalogue) -> Value {
         std::iter::once(operator.name).chain(operator.aliases.iter().copied()).collect::<Vec<_>>()
     };
     let all_names: Vec<&str> = catalogue.iter().flat_map(names_of).collect();
-    let common = task_properties(&all_names);
+    let mut common = task_properties(&all_names);
+    common.insert("for_each".to_owned(), json!({ "$ref": "#/definitions/for_each" }));
     let cases: Vec<Value> = catalogue
         .iter()
         .map(|operator| {

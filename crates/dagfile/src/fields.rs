@@ -8,7 +8,7 @@ use millrace_model::duration::Span as Length;
 
 use crate::diagnostic::Diagnostic;
 use crate::options::ReadOptions;
-use crate::source::{Source, Span};
+use crate::source::{Sources, Span};
 use crate::suggest;
 use crate::tree::{Entry, Node, NodeKind};
 
@@ -19,7 +19,7 @@ const MAX_WORDS: usize = 2_000;
 
 /// What all parts of reading one file share.
 pub(crate) struct Reader<'a> {
-    pub source: &'a Source<'a>,
+    pub sources: &'a Sources<'a>,
     pub options: &'a ReadOptions<'a>,
     pub diagnostics: Vec<Diagnostic>,
     pub files: BTreeSet<String>,
@@ -29,12 +29,12 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(source: &'a Source<'a>, options: &'a ReadOptions<'a>, diagnostics: Vec<Diagnostic>) -> Self {
-        Self { source, options, diagnostics, files: BTreeSet::new(), schemas: BTreeMap::new(), is_mapped: false }
+    pub fn new(sources: &'a Sources<'a>, options: &'a ReadOptions<'a>, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { sources, options, diagnostics, files: BTreeSet::new(), schemas: BTreeMap::new(), is_mapped: false }
     }
 
     pub fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
-        self.diagnostics.push(Diagnostic::new(code, self.source, span, message.into()));
+        self.diagnostics.push(Diagnostic::of(code, self.sources, span, message.into()));
     }
 
     pub fn error_with_hint(
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
         message: impl Into<String>,
         hint: impl Into<Option<String>>,
     ) {
-        self.diagnostics.push(Diagnostic::new(code, self.source, span, message.into()).hint(hint));
+        self.diagnostics.push(Diagnostic::of(code, self.sources, span, message.into()).hint(hint));
     }
 
     pub fn warning(
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
         message: impl Into<String>,
         hint: impl Into<Option<String>>,
     ) {
-        self.diagnostics.push(Diagnostic::new(code, self.source, span, message.into()).hint(hint).warning());
+        self.diagnostics.push(Diagnostic::of(code, self.sources, span, message.into()).hint(hint).warning());
     }
 
     pub fn wrong_type(&mut self, entry: &Entry, expected: &str) {
@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
 
     /// How to turn what stands there into what was expected, when only the notation is at fault.
     pub fn type_hint(&self, node: &Node, expected: &str) -> Option<String> {
-        let written = self.source.slice(node.span).lines().next().unwrap_or_default();
+        let written = self.sources.of(node.span).slice(node.span).lines().next().unwrap_or_default();
         match &node.kind {
             NodeKind::Number(_) | NodeKind::Bool(_) if expected.starts_with("text") && written.len() < 40 => {
                 Some(format!("quote it: \"{written}\""))

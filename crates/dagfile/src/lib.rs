@@ -16,6 +16,7 @@
 mod alert;
 mod asset;
 mod calendar;
+mod compose;
 mod dag;
 mod dependencies;
 mod diagnostic;

@@ -11,6 +11,8 @@ use millrace_operator_api::entry::Catalogue;
 /// Values of keys that neither the DAG nor its `default_args` give.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Defaults {
+    /// Which of the `overlays` is used.
+    pub environment: Option<String>,
     pub timezone: Tz,
     pub catchup: bool,
     pub max_active_runs: u32,
@@ -29,6 +31,7 @@ pub struct Defaults {
 impl Default for Defaults {
     fn default() -> Self {
         Self {
+            environment: None,
             timezone: Tz::UTC,
             catchup: false,
             max_active_runs: 16,

@@ -1,13 +1,17 @@
 //! The way in: text to DAG.
 
-use millrace_model::dag::Dag;
+use std::collections::BTreeSet;
 
+use millrace_model::dag::Dag;
+use serde_json::Value;
+
+use crate::compose::compose;
 use crate::dag;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::fields::Reader;
 use crate::options::ReadOptions;
-use crate::source::{MAX_FILE_SIZE, Source, decode, too_large};
-use crate::tree;
+use crate::source::{MAX_FILE_SIZE, Source, Sources, decode, too_large};
+use crate::tree::{self, Node};
 
 /// Problems of one file that are reported; more help nobody.
 const MAX_DIAGNOSTICS: usize = 100;
@@ -15,18 +19,20 @@ const MAX_DIAGNOSTICS: usize = 100;
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadResult {
-    /// There when no diagnostic is an error.
-    pub dag: Option<Dag>,
+    /// One, or as many as its `for_each` says; none when a diagnostic is an error.
+    pub dags: Vec<Dag>,
+    /// What the DAGs were read from: the file with everything that became part of it.
+    pub expanded: Vec<Value>,
     /// In the order of the file.
     pub diagnostics: Vec<Diagnostic>,
-    /// The `.sql` and `.sh` files that are part of the DAG, and those it looks for in vain: when one changes or appears,
+    /// The files that are part of the DAG (`.sql`, `.sh`, included, defaults), and those it looks for in vain: when one changes or appears,
     /// read again. Sorted.
     pub files: Vec<String>,
 }
 
 impl ReadResult {
     fn refused(diagnostics: Vec<Diagnostic>) -> Self {
-        Self { dag: None, diagnostics, files: Vec::new() }
+        Self { dags: Vec::new(), expanded: Vec::new(), diagnostics, files: Vec::new() }
     }
 
     pub fn has_errors(&self) -> bool {
@@ -56,32 +62,50 @@ pub fn read_dag(text: &str, options: &ReadOptions<'_>) -> ReadResult {
             return ReadResult::refused(in_order(diagnostics));
         }
     };
-    let mut reader = Reader::new(&source, options, diagnostics);
-    let dag = dag::read(&mut reader, &tree);
+    let mut sources = Sources::new(source);
+    let mut files = BTreeSet::new();
+    let roots = compose(tree, &mut sources, options, &mut diagnostics, &mut files);
+    let mut reader = Reader::new(&sources, options, diagnostics);
+    reader.files = files;
+    let mut dags: Vec<Dag> = Vec::with_capacity(roots.len());
+    for root in &roots {
+        let Some(dag) = dag::read(&mut reader, root) else { continue };
+        if dags.iter().any(|other| other.dag_id == dag.dag_id) {
+            let span = root.get("dag_id").map_or(root.span, |entry| entry.value.span);
+            reader.error("duplicate-dag", span, format!("this file makes two DAGs '{}'", dag.dag_id));
+        }
+        dags.push(dag);
+    }
     let files = reader.files.into_iter().collect();
-    let mut result = ReadResult { dag, diagnostics: in_order(reader.diagnostics), files };
+    let expanded = roots.iter().map(Node::to_value).collect();
+    let mut result = ReadResult { dags, expanded, diagnostics: in_order(reader.diagnostics), files };
     if result.has_errors() {
-        result.dag = None;
+        result.dags = Vec::new();
     }
     result
 }
 
 fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     // Stable, so that what was found first comes first at one place.
-    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    diagnostics.sort_by_key(place);
     // A problem in default_args is found once for each task that inherits it.
     let mut seen = std::collections::HashSet::new();
-    diagnostics.retain(|diagnostic| seen.insert((diagnostic.line, diagnostic.column, diagnostic.message.clone())));
+    diagnostics.retain(|diagnostic| seen.insert((place(diagnostic), diagnostic.message.clone())));
     if diagnostics.len() > MAX_DIAGNOSTICS {
         // An error must not be cut off behind warnings.
         let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
         diagnostics.sort_by_key(|diagnostic| !is_error(diagnostic));
         let rest = diagnostics.len() - MAX_DIAGNOSTICS;
         diagnostics.truncate(MAX_DIAGNOSTICS);
-        diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+        diagnostics.sort_by_key(place);
         if let Some(last) = diagnostics.last_mut() {
             last.message.push_str(&format!(" (and {rest} more problems)"));
         }
     }
     diagnostics
+}
+
+/// The DAG file itself comes first, then the files that it is made of.
+fn place(diagnostic: &Diagnostic) -> (Option<String>, usize, usize) {
+    (diagnostic.file.clone(), diagnostic.line, diagnostic.column)
 }

@@ -163,7 +163,7 @@ fn check_presence(
     match tasks {
         _ if has_groups || !written.tasks.is_empty() => {}
         None => {
-            let span = Span { start: root.span.start, end: root.span.start };
+            let span = Span { end: root.span.start, ..root.span };
             let hint = "add tasks: and under it at least one task".to_owned();
             reader.error_with_hint("missing-key", span, "the DAG has no 'tasks'", hint);
         }

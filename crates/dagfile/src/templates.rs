@@ -25,11 +25,12 @@ pub(crate) fn check(reader: &mut Reader<'_>, node: &Node) {
     for name in names.iter().filter(|name| !is_known_name(name) && !(is_mapped && is_mapped_name(name))) {
         let (line, column) = find_word(text, name).unwrap_or((1, 1));
         let (span, place) = locate(reader, node, text, line, column);
-        let span = if node.file.is_none() && reader.source.text[span.start.offset..].starts_with(name.as_str()) {
-            reader.source.span(span.start.offset, name.len())
-        } else {
-            span
-        };
+        let span =
+            if node.file.is_none() && reader.sources.of(span).text[span.start.offset..].starts_with(name.as_str()) {
+                Span { item: span.item, ..reader.sources.of(span).span(span.start.offset, name.len()) }
+            } else {
+                span
+            };
         let message = format!("the template uses '{name}', which does not exist{place}");
         reader.error_with_hint("template-name", span, message, unknown_name_hint(name));
     }
@@ -55,7 +56,7 @@ fn locate(reader: &Reader<'_>, node: &Node, text: &str, line: usize, column: usi
         return (node.span, format!(" ({file}:{line}:{column})"));
     }
     let wanted = text.lines().nth(line - 1).unwrap_or_default();
-    let written = reader.source.slice(node.span);
+    let written = reader.sources.of(node.span).slice(node.span);
     // The value may be folded or escaped; then its line does not stand in the file as it is.
     let found = match written.match_indices(wanted).collect::<Vec<_>>().as_slice() {
         _ if wanted.trim().is_empty() => None,
@@ -65,7 +66,13 @@ fn locate(reader: &Reader<'_>, node: &Node, text: &str, line: usize, column: usi
     match found {
         Some(at) => {
             let inside: usize = wanted.chars().take(column - 1).map(char::len_utf8).sum();
-            (reader.source.span(node.span.start.offset + at + inside, 1), String::new())
+            (
+                Span {
+                    item: node.span.item,
+                    ..reader.sources.of(node.span).span(node.span.start.offset + at + inside, 1)
+                },
+                String::new(),
+            )
         }
         None if line > 1 => (node.span, format!(" (line {line} of the template)")),
         None => (node.span, String::new()),

@@ -60,6 +60,8 @@ pub struct Core {
     pub maintenance: String,
     /// DAGs with one of these tags (with `,` between them) run in these windows too.
     pub maintenance_except_tags: String,
+    /// Which of a DAG file's `overlays` is used: `prod`, say; empty = none.
+    pub environment: String,
 }
 
 /// The metadata database.
@@ -142,6 +144,7 @@ impl Default for Core {
             default_timezone: "UTC".to_owned(),
             maintenance: String::new(),
             maintenance_except_tags: String::new(),
+            environment: String::new(),
         }
     }
 }

@@ -1,41 +1,45 @@
 //! What DAG files were like when they were last read, so that a process that has just started need not read them again.
 
+use std::collections::HashSet;
+
 use millrace_model::ids::DagId;
 use serde_json::{Value, json};
 
 use crate::sql::{Kind, values};
 use crate::{Result, Store, Tx, sql};
 
-/// A file whose DAG is stored exactly as it was read from the file.
+/// A file whose DAGs are stored exactly as they were read from the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StampedFile {
     pub file_path: String,
-    pub dag_id: DagId,
-    pub content_hash: String,
+    /// Each with the hash of its content.
+    pub dags: Vec<(DagId, String)>,
     /// As the reader of files wrote it.
     pub stamps: Value,
 }
 
 impl Store {
-    /// The files that this reader has read and whose DAGs are in service as they were read: neither stale, nor replaced,
-    /// nor with an error.
+    /// The files that this reader has read and whose DAGs are all in service as they were read: neither stale, nor
+    /// replaced, nor with an error.
     pub async fn stamped_files(&self, reader: &str) -> Result<Vec<StampedFile>> {
-        let sql = "SELECT f.file_path, f.dag_id, f.content_hash, f.stamps FROM dag_file f \
-                   JOIN dag d ON d.dag_id = f.dag_id AND d.file_path = f.file_path \
-                   JOIN dag_version v ON v.id = d.version_id AND v.content_hash = f.content_hash \
-                   WHERE f.reader = $1 AND NOT d.is_stale \
-                   AND NOT EXISTS (SELECT 1 FROM import_error e WHERE e.file_path = f.file_path)";
+        let sql = "SELECT d.dag_id, d.file_path, v.content_hash FROM dag d JOIN dag_version v ON v.id = d.version_id \
+                   WHERE NOT d.is_stale \
+                   AND NOT EXISTS (SELECT 1 FROM import_error e WHERE e.file_path = d.file_path)";
+        let mut in_service = HashSet::new();
+        for row in sql::all(self.reader(), "read which DAGs are in service", sql, vec![]).await? {
+            in_service.insert((row.text("file_path")?, row.text("dag_id")?, row.text("content_hash")?));
+        }
+        let sql = "SELECT file_path, dags, stamps FROM dag_file WHERE reader = $1";
         let rows = sql::all(self.reader(), "read what DAG files were like", sql, values![reader]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(StampedFile {
-                    file_path: row.text("file_path")?,
-                    dag_id: DagId::new_unchecked(row.text("dag_id")?),
-                    content_hash: row.text("content_hash")?,
-                    stamps: row.json("stamps")?,
-                })
-            })
-            .collect()
+        let mut files = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (path, dags): (String, Vec<(String, String)>) = (row.text("file_path")?, row.json("dags")?);
+            if dags.iter().all(|(id, hash)| in_service.contains(&(path.clone(), id.clone(), hash.clone()))) {
+                let dags = dags.into_iter().map(|(id, hash)| (DagId::new_unchecked(id), hash)).collect();
+                files.push(StampedFile { file_path: path, dags, stamps: row.json("stamps")? });
+            }
+        }
+        Ok(files)
     }
 }
 
@@ -43,16 +47,15 @@ pub(crate) async fn put(tx: &Tx, reader: &str, stamps: &[StampedFile]) -> Result
     if stamps.is_empty() {
         return Ok(());
     }
-    let columns = [("x_file", Kind::Text), ("x_dag", Kind::Text), ("x_hash", Kind::Text), ("x_stamps", Kind::Text)];
+    let columns = [("x_file", Kind::Text), ("x_dags", Kind::Text), ("x_stamps", Kind::Text)];
     let source = sql::source(tx.dialect(), 1, &columns);
     let sql = format!(
-        "INSERT INTO dag_file (file_path, dag_id, content_hash, stamps, reader) SELECT x.*, $2 FROM {source} \
-         WHERE TRUE ON CONFLICT (file_path) DO UPDATE SET dag_id = excluded.dag_id, \
-         content_hash = excluded.content_hash, stamps = excluded.stamps, reader = excluded.reader"
+        "INSERT INTO dag_file (file_path, dags, stamps, reader) SELECT x.*, $2 FROM {source} \
+         WHERE TRUE ON CONFLICT (file_path) DO UPDATE SET dags = excluded.dags, stamps = excluded.stamps, \
+         reader = excluded.reader"
     );
     let rows = sql::rows(stamps.iter().map(|stamp| {
-        let (dag_id, stamps) = (stamp.dag_id.as_str(), stamp.stamps.to_string());
-        vec![json!(stamp.file_path), json!(dag_id), json!(stamp.content_hash), json!(stamps)]
+        vec![json!(stamp.file_path), json!(json!(stamp.dags).to_string()), json!(stamp.stamps.to_string())]
     }));
     sql::run(&tx.inner, "note what DAG files were like", sql, vec![rows, reader.into()]).await.map(|_| ())
 }

@@ -19,6 +19,7 @@ mod moment;
 mod names;
 mod parameters;
 mod renderer;
+mod substitution;
 
 pub use context::{RenderContext, RenderFacts};
 pub use error::{RenderError, SyntaxError, TemplateError};
@@ -27,3 +28,4 @@ pub use lookup::{ConnView, Lookup, NoLookup};
 pub use names::{check_syntax, is_known_name, is_mapped_name, is_template, referenced_names, unknown_name_hint};
 pub use parameters::{is_marked, render_parameters};
 pub use renderer::Renderer;
+pub use substitution::{SubstitutionError, has_substitution, substitute};

@@ -27,7 +27,6 @@ const AIRFLOW_NAMES: &[&str] = &[
     "prev_start_date_success",
     "reason",
     "templates_dict",
-    "triggering_asset_events",
     "triggering_dataset_events",
 ];
 

@@ -21,6 +21,9 @@ pub fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
     if checked.is_empty() {
         notice("no DAG files (*.yaml, *.yml) were found");
     }
+    if args.expanded {
+        return expanded(app, &checked);
+    }
     if !args.no_lint {
         checked.iter_mut().for_each(|file| file.lint(app.now()));
     }
@@ -48,6 +51,22 @@ pub fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
         count => notice(format!("{} files can be used; there are {count} warnings", checked.len())),
     }
     Ok(())
+}
+
+/// Every DAG with everything that became part of it; a file that cannot be used is an error.
+fn expanded(app: &App, checked: &[Checked]) -> anyhow::Result<()> {
+    let broken: Vec<String> = checked.iter().filter(|file| file.has_errors()).map(Checked::render).collect();
+    if !broken.is_empty() {
+        bail!("{}", broken.join("\n"));
+    }
+    let dags: Vec<Value> = checked.iter().flat_map(Checked::expanded).cloned().collect();
+    match app.format {
+        Format::Json => print_text(&serde_json::to_string_pretty(&dags)?),
+        _ => {
+            let texts: Result<Vec<String>, _> = dags.iter().map(serde_saphyr::to_string).collect();
+            print_text(&texts?.join("---\n"))
+        }
+    }
 }
 
 #[derive(Serialize)]

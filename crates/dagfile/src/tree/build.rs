@@ -12,7 +12,7 @@ use crate::source::{Position, Source, Span};
 /// The one document of a file. `Err` when there is no going on; lesser problems are added to `diagnostics`.
 pub(crate) fn build(source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Node, Box<Diagnostic>> {
     let mut builder = Builder::new(source, diagnostics);
-    let mut parser = Parser::new_from_str(source.text);
+    let mut parser = Parser::new_from_str(&source.text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| Box::new(builder.syntax_error(&error)))?;
         let span = builder.span(span);
@@ -122,7 +122,7 @@ impl<'s, 'd> Builder<'s, 'd> {
     }
 
     fn span(&self, span: saphyr_parser::Span) -> Span {
-        Span { start: self.position(&span.start), end: self.position(&span.end) }
+        self.source.between(self.position(&span.start), self.position(&span.end))
     }
 
     fn report(&mut self, code: &'static str, span: Span, message: String, hint: Option<String>) {
@@ -131,7 +131,7 @@ impl<'s, 'd> Builder<'s, 'd> {
 
     fn syntax_error(&self, error: &ScanError) -> Diagnostic {
         let start = self.position(error.marker());
-        let span = Span { start, end: start };
+        let span = self.source.between(start, start);
         let info = error.info();
         let line = self.source.line(start.line);
         let hint = if info.contains("tab") {
@@ -221,7 +221,7 @@ impl<'s, 'd> Builder<'s, 'd> {
 
     fn close(&mut self, span: Span) {
         let Some(frame) = self.frames.pop() else { return };
-        let span = Span { start: frame.start, end: span.end };
+        let span = self.source.between(frame.start, span.end);
         let kind = match frame.children {
             Children::List(items) => NodeKind::List(items),
             Children::Map { entries, .. } => NodeKind::Map(self.merged(entries)),

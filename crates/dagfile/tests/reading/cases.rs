@@ -23,7 +23,7 @@ fn check(name: &str) -> Result<(), String> {
     let calendars = || ["broken", "kr_holidays", "weekends"].map(str::to_owned).to_vec();
     let options = ReadOptions { files: &files, calendars: &calendars, ..ReadOptions::new(&file_name, CATALOGUE) };
     let result = read_dag(&text, &options);
-    assert_eq!(result.dag.is_none(), result.has_errors(), "{name}: a DAG comes out exactly when there is no error");
+    assert_eq!(result.dags.is_empty(), result.has_errors(), "{name}: a DAG comes out exactly when there is no error");
     for diagnostic in &result.diagnostics {
         let line = text.lines().nth(diagnostic.line - 1).unwrap_or_default();
         assert!(diagnostic.column <= line.chars().count() + 1, "{name}: {diagnostic:?} points beside its line");

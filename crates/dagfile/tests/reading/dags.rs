@@ -17,7 +17,7 @@ fn read(text: &str) -> Dag {
 fn read_with(text: &str, options: &ReadOptions<'_>) -> Dag {
     let result = read_dag(text, options);
     assert!(result.diagnostics.is_empty(), "{:#?}", result.diagnostics);
-    result.dag.unwrap()
+    result.dags.into_iter().next().unwrap()
 }
 
 const FULL: &str = r#"
@@ -164,18 +164,18 @@ fn files_become_part_of_the_dag() {
     let options = ReadOptions { files: &files, ..ReadOptions::new("x.yaml", CATALOGUE) };
     let result = read_dag(text, &options);
     assert!(result.diagnostics.is_empty(), "{:#?}", result.diagnostics);
-    let dag = result.dag.unwrap();
+    let dag = result.dags.into_iter().next().unwrap();
     assert_eq!(dag.tasks[0].parameters, json!({"sql": ["SELECT '{{ ds }}'", "SELECT 1"]}));
     assert_eq!(dag.tasks[1].parameters, json!({"bash_command": "echo hi\n"}));
     assert_eq!(dag.tasks[2].parameters, json!({"bash_command": "/opt/run.sh"}));
-    assert_eq!(result.files, ["run.sh", "sql/a.sql", "there/is/none.sh"]);
+    assert_eq!(result.files, ["_defaults.yaml", "run.sh", "sql/a.sql", "there/is/none.sh"]);
 }
 
 #[test]
 fn warnings_do_not_keep_the_dag_back() {
     let text = "schedule_interval: '@daily'\nstart_date: 2024-01-01\ntasks: {a: {operator: empty}}\n";
     let result = read_dag_bytes(text.as_bytes(), &ReadOptions::new("x.yaml", CATALOGUE));
-    assert_eq!(result.dag.unwrap().timetable.schedule.display_text(), "@daily");
+    assert_eq!(result.dags.into_iter().next().unwrap().timetable.schedule.display_text(), "@daily");
     assert_eq!(result.diagnostics.len(), 1);
     assert_eq!(
         result.diagnostics[0].one_line("x.yaml"),

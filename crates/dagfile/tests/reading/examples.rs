@@ -20,7 +20,7 @@ fn check(folder: &str) {
         let options = ReadOptions { files: &files, ..ReadOptions::new(name, millrace_operators::catalogue()) };
         let result = read_dag(&text, &options);
         assert!(result.diagnostics.is_empty(), "{}", render_all(&result.diagnostics, name, &text));
-        let dag = result.dag.unwrap();
+        let dag = result.dags.into_iter().next().unwrap();
         assert_eq!(format!("{}.yaml", dag.dag_id), name);
         assert!(dag.description.is_some());
     }

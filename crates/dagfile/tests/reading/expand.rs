@@ -12,7 +12,7 @@ fn read(text: &str) -> Dag {
     let files = |path: &str| (path == "load.sh").then(|| "load {{ ds }}".to_owned());
     let result = read_dag(text, &ReadOptions { files: &files, ..ReadOptions::new("dags/d.yaml", CATALOGUE) });
     assert!(result.diagnostics.is_empty(), "{:#?}", result.diagnostics);
-    result.dag.unwrap()
+    result.dags.into_iter().next().unwrap()
 }
 
 fn expand<'a>(dag: &'a Dag, task: &str) -> Option<&'a Expand> {

@@ -10,7 +10,7 @@ use crate::catalogue::CATALOGUE;
 fn read(text: &str) -> Dag {
     let result = read_dag(text, &ReadOptions::new("dags/d.yaml", CATALOGUE));
     assert!(result.diagnostics.is_empty(), "{:#?}", result.diagnostics);
-    result.dag.unwrap()
+    result.dags.into_iter().next().unwrap()
 }
 
 fn dependencies(dag: &Dag) -> BTreeMap<&str, Vec<&str>> {

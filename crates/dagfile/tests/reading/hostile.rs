@@ -15,7 +15,7 @@ fn read(bytes: &[u8]) -> ReadResult {
 
 fn refused(bytes: &[u8], message: &str) {
     let result = read(bytes);
-    assert!(result.dag.is_none());
+    assert!(result.dags.is_empty());
     let found: Vec<&str> = result.diagnostics.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
     assert!(found.iter().any(|text| text.contains(message)), "{message}: {found:?}");
 }
@@ -83,7 +83,7 @@ fn a_long_line_is_quick() {
     let keys: String = (0..40_000).map(|index| format!("k{index}: é, ")).collect();
     let text = format!("params: {{{keys}}}\ntasks: {{a: {{operator: empty}}}}\n");
     assert!(text.len() < MAX_FILE_SIZE);
-    assert!(read(text.as_bytes()).dag.is_some());
+    assert!(read(text.as_bytes()).dags.len() == 1);
 
     let unknown: String = (0..20_000).map(|index| format!("k{index}: é, ")).collect();
     let result = read(format!("{{{unknown}}}").as_bytes());
@@ -99,14 +99,14 @@ fn many_tasks_are_quick() {
     // The first depends on itself.
     assert_eq!(result.diagnostics.len(), 1, "{:?}", result.diagnostics);
     let tasks = tasks.replacen(", depends_on: [t0]", "", 1);
-    assert_eq!(read(format!("tasks:\n{tasks}").as_bytes()).dag.unwrap().tasks.len(), 5_000);
+    assert_eq!(read(format!("tasks:\n{tasks}").as_bytes()).dags[0].tasks.len(), 5_000);
 }
 
 #[test]
 fn wide_files_cost_no_squares() {
     let tags: String = (0..90_000).map(|n| format!("t{n},")).collect();
     assert_eq!(
-        read(format!("tags: [{tags}]\ntasks: {{a: {{operator: empty}}}}\n").as_bytes()).dag.unwrap().tags.len(),
+        read(format!("tags: [{tags}]\ntasks: {{a: {{operator: empty}}}}\n").as_bytes()).dags[0].tags.len(),
         90_000
     );
 
@@ -189,6 +189,6 @@ fn mutated_files_never_panic() {
             }
         }
         let result = read(&bytes);
-        assert_eq!(result.dag.is_none(), result.has_errors(), "round {round}");
+        assert_eq!(result.dags.is_empty(), result.has_errors(), "round {round}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod cases;
 mod catalogue;
+mod composed;
 mod dags;
 mod examples;
 mod expand;

@@ -11,7 +11,8 @@ const IGNORE_FILES: [&str; 2] = [".millraceignore", ".airflowignore"];
 const MAX_DEPTH: usize = 20;
 
 /// The `.yaml` and `.yml` files under `folder`, relative to it and sorted. Left out are hidden files and folders (names
-/// that begin with `.`), folders that are links, the calendars, and what `.millraceignore` or `.airflowignore` names. A folder that
+/// that begin with `.`), parts of other files (names that begin with `_`), folders that are links, the calendars, and what
+/// `.millraceignore` or `.airflowignore` names. A folder that
 /// does not exist holds none.
 pub fn dag_file_paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let ignored = IgnoreList::read(folder);
@@ -57,8 +58,10 @@ pub fn calendar_names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// A name that begins with `_` is a part of other files.
 fn is_dag_file(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
+    let ending = Path::new(name).extension();
+    !name.starts_with('_') && ending.is_some_and(|ending| ending == "yaml" || ending == "yml")
 }
 
 /// The bytes of a DAG file, one more than allowed at the most: the reader then says that it is too large, and a file of any

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use millrace_dagfile::{Diagnostic, ReadOptions, Severity, read_dag_bytes};
+use millrace_dagfile::{Diagnostic, ReadOptions, read_dag_bytes};
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
 use millrace_store::{DagFilter, StampedFile, Store, SyncDag, SyncWhat};
@@ -26,14 +26,14 @@ pub(super) struct Known {
 
 #[derive(Debug)]
 enum Outcome {
+    /// One DAG, or as many as the file's `for_each` makes.
     Read {
-        dag: Box<Dag>,
+        dags: Vec<Dag>,
         source: String,
     },
-    /// It was read and stored; the DAG itself need not be kept here.
+    /// They were read and stored; the DAGs themselves need not be kept here, but their hashes are.
     Stored {
-        dag_id: DagId,
-        content_hash: String,
+        dags: Vec<(DagId, String)>,
     },
     Broken(Vec<Diagnostic>),
 }
@@ -53,16 +53,16 @@ impl Known {
     fn stored(file: StampedFile) -> Option<Self> {
         Some(Self {
             stamps: Some(Stamps::of_json(&file.stamps)?),
-            outcome: Outcome::Stored { dag_id: file.dag_id, content_hash: file.content_hash },
+            outcome: Outcome::Stored { dags: file.dags },
             told: Some(Told::Stored),
         })
     }
 
-    fn dag_id(&self) -> Option<&DagId> {
+    fn dag_ids(&self) -> Vec<&DagId> {
         match &self.outcome {
-            Outcome::Read { dag, .. } => Some(&dag.dag_id),
-            Outcome::Stored { dag_id, .. } => Some(dag_id),
-            Outcome::Broken(_) => None,
+            Outcome::Read { dags, .. } => dags.iter().map(|dag| &dag.dag_id).collect(),
+            Outcome::Stored { dags } => dags.iter().map(|(dag_id, _)| dag_id).collect(),
+            Outcome::Broken(_) => Vec::new(),
         }
     }
 
@@ -132,9 +132,7 @@ fn read_changed(options: &FolderOptions, known: &mut BTreeMap<String, Known>) ->
 /// Whether what the store was told is still all there is to tell.
 fn is_same(told: &Told, before: &Outcome, after: &Outcome) -> bool {
     match (told, before, after) {
-        (Told::Stored, Outcome::Stored { content_hash, .. }, Outcome::Read { dag, .. }) => {
-            *content_hash == dag.content_hash()
-        }
+        (Told::Stored, Outcome::Stored { dags: old }, Outcome::Read { dags: new, .. }) => *old == hashes(new),
         (Told::Error(old), _, Outcome::Broken(new)) => old == new,
         _ => false,
     }
@@ -146,7 +144,7 @@ fn read_file(options: &FolderOptions, path: &str) -> Known {
     let bytes = match read_bounded(&options.folder.join(path)) {
         Ok(bytes) => bytes,
         Err(error) => {
-            let diagnostic = whole_file("unreadable-file", format!("the file cannot be read: {error}"), None);
+            let diagnostic = Diagnostic::of_file("unreadable-file", format!("the file cannot be read: {error}"), None);
             return Known { stamps: None, outcome: Outcome::Broken(vec![diagnostic]), told: None };
         }
     };
@@ -160,31 +158,23 @@ fn read_file(options: &FolderOptions, path: &str) -> Known {
     };
     let result = read_dag_bytes(&bytes, &read_options);
     result.files.iter().for_each(|sibling| stamps.add(&options.folder, sibling));
-    let outcome = match result.dag {
-        Some(dag) => Outcome::Read { dag: Box::new(dag), source: String::from_utf8_lossy(&bytes).into_owned() },
-        None => Outcome::Broken(result.diagnostics),
+    let outcome = if result.has_errors() {
+        Outcome::Broken(result.diagnostics)
+    } else {
+        Outcome::Read { dags: result.dags, source: String::from_utf8_lossy(&bytes).into_owned() }
     };
     Known { stamps: Some(stamps), outcome, told: None }
 }
 
-fn whole_file(code: &'static str, message: String, hint: Option<String>) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        code: code.into(),
-        message,
-        line: 1,
-        column: 1,
-        length: 1,
-        text: String::new(),
-        hint,
-    }
+fn hashes(dags: &[Dag]) -> Vec<(DagId, String)> {
+    dags.iter().map(|dag| (dag.dag_id.clone(), dag.content_hash())).collect()
 }
 
 /// The DAG ids that several files claim, with those files: none of them is taken.
 fn doubles(known: &BTreeMap<String, Known>) -> BTreeMap<DagId, Vec<String>> {
     let mut files: BTreeMap<&DagId, Vec<String>> = BTreeMap::new();
     for (path, file) in known {
-        if let Some(dag_id) = file.dag_id() {
+        for dag_id in file.dag_ids() {
             files.entry(dag_id).or_default().push(path.clone());
         }
     }
@@ -204,28 +194,28 @@ async fn store_read(
     let mut read: Vec<StampedFile> = Vec::new();
     let mut to_keep: Vec<StampedFile> = Vec::new();
     for (path, file) in &folder.known {
-        let Outcome::Read { dag, source } = &file.outcome else { continue };
-        if doubles.contains_key(&dag.dag_id) {
+        let Outcome::Read { dags, source } = &file.outcome else { continue };
+        if file.dag_ids().into_iter().any(|dag_id| doubles.contains_key(dag_id)) {
             continue;
         }
-        files.push(SyncDag { dag, file_path: path, source, paused_at_creation: folder.options.paused_at_creation });
+        let paused_at_creation = folder.options.paused_at_creation;
+        files.extend(dags.iter().map(|dag| SyncDag { dag, file_path: path, source, paused_at_creation }));
         let stamps = file.stamps.as_ref().filter(|stamps| stamps.are_settled());
         let stamped = StampedFile {
             file_path: path.clone(),
-            dag_id: dag.dag_id.clone(),
-            content_hash: dag.content_hash(),
+            dags: hashes(dags),
             stamps: stamps.map(Stamps::to_json).unwrap_or_default(),
         };
         to_keep.extend(stamps.is_some().then(|| stamped.clone()));
         read.push(stamped);
     }
-    if files.is_empty() {
+    if read.is_empty() {
         return Ok(0);
     }
     let outcomes = store.sync_stamped(&files, reader, &to_keep, now).await?;
-    for StampedFile { file_path, dag_id, content_hash, .. } in read {
+    for StampedFile { file_path, dags, .. } in read {
         if let Some(file) = folder.known.get_mut(&file_path) {
-            file.outcome = Outcome::Stored { dag_id, content_hash };
+            file.outcome = Outcome::Stored { dags };
             file.told = Some(Told::Stored);
         }
     }
@@ -243,10 +233,12 @@ async fn report_broken(
         let diagnostics = match &file.outcome {
             Outcome::Broken(diagnostics) => diagnostics.clone(),
             Outcome::Read { .. } | Outcome::Stored { .. } => {
-                match file.dag_id().and_then(|dag_id| Some((dag_id, doubles.get(dag_id)?))) {
-                    Some((dag_id, paths)) => vec![double(dag_id, paths)],
-                    None => continue,
+                let twice = file.dag_ids().into_iter().filter_map(|dag_id| Some(double(dag_id, doubles.get(dag_id)?)));
+                let twice: Vec<Diagnostic> = twice.collect();
+                if twice.is_empty() {
+                    continue;
                 }
+                twice
             }
         };
         if file.told.as_ref() == Some(&Told::Error(diagnostics.clone())) {
@@ -263,7 +255,7 @@ async fn report_broken(
 
 fn double(dag_id: &DagId, paths: &[String]) -> Diagnostic {
     let message = format!("DAG '{dag_id}' is defined by several files: {}", paths.join(", "));
-    whole_file("duplicate-dag", message, Some("give each of them a dag_id of its own".to_owned()))
+    Diagnostic::of_file("duplicate-dag", message, Some("give each of them a dag_id of its own".to_owned()))
 }
 
 /// A DAG is stale when no file gives it any more; one whose file is broken stays in service.
@@ -273,7 +265,7 @@ async fn mark_stale(
     doubles: &Doubles,
     now: DateTime<Utc>,
 ) -> Result<Vec<DagId>, FolderError> {
-    let mut present: BTreeSet<DagId> = folder.known.values().filter_map(Known::dag_id).cloned().collect();
+    let mut present: BTreeSet<DagId> = folder.known.values().flat_map(Known::dag_ids).cloned().collect();
     present.extend(doubles.keys().cloned());
     let broken: BTreeSet<&str> = folder
         .known
