@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::alert::Alert;
 use crate::asset::{AssetEvent, AssetName};
+use crate::choice::Choice;
 use crate::dag::{Dag, Task};
 use crate::ids::{DagId, RunId, TaskId};
 use crate::ledger::LedgerEntry;
@@ -193,6 +194,8 @@ pub struct Completion {
     pub rendered: Option<Value>,
     /// Of a mapped task: what people call this instance.
     pub rendered_map_index: Option<String>,
+    /// What it decided about the tasks after it.
+    pub choice: Option<Choice>,
 }
 
 impl Completion {
@@ -216,6 +219,7 @@ impl Completion {
             ledger: Vec::new(),
             rendered: None,
             rendered_map_index: None,
+            choice: None,
         }
     }
 }

@@ -41,10 +41,16 @@ pub struct UpstreamCounts {
 }
 
 impl UpstreamCounts {
-    pub fn of(states: impl IntoIterator<Item = TaskState>) -> Self {
+    /// Of each upstream instance its state, and whether its task is a setup.
+    pub fn of(upstream: impl IntoIterator<Item = (TaskState, bool)>) -> Self {
         let mut counts = Self::default();
-        for state in states {
+        for (state, is_setup) in upstream {
             counts.total += 1;
+            if is_setup {
+                counts.setups += 1;
+                counts.setups_success += u32::from(state == TaskState::Success);
+                counts.setups_skipped += u32::from(state == TaskState::Skipped);
+            }
             match state {
                 TaskState::Success => counts.success += 1,
                 TaskState::Skipped => counts.skipped += 1,
@@ -161,7 +167,7 @@ mod tests {
     use TaskState::{Failed, None as Waiting, Removed, Running, Skipped, Success, UpstreamFailed};
 
     fn decide(rule: TriggerRule, states: &[TaskState]) -> Decision {
-        rule.decide(&UpstreamCounts::of(states.iter().copied()))
+        rule.decide(&UpstreamCounts::of(states.iter().map(|state| (*state, false))))
     }
 
     #[test]

@@ -13,11 +13,13 @@
 pub mod parts;
 
 mod bash;
+mod branch;
 mod copy;
 mod empty;
 mod extract;
 mod noop;
 mod s3_cleanup;
+mod short_circuit;
 mod sql;
 mod sql_to_s3;
 mod summary_check;
@@ -36,11 +38,13 @@ use millrace_operator_api::entry::Catalogue;
 /// Every operator, by name.
 pub static ALL: &[OperatorEntry] = &[
     bash::ENTRY,
+    branch::ENTRY,
     copy::ENTRY,
     empty::ENTRY,
     extract::ENTRY,
     noop::ENTRY,
     s3_cleanup::ENTRY,
+    short_circuit::ENTRY,
     sql::ENTRY,
     sql_to_s3::ENTRY,
     summary_check::ENTRY,

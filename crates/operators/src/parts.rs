@@ -15,3 +15,4 @@ pub mod report;
 pub mod script;
 pub mod sensor;
 pub mod table_name;
+pub mod truth;

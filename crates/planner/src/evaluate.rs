@@ -40,9 +40,9 @@ impl Turn<'_> {
         }
         let decision = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts(task));
         let places = run.instances_of(task);
-        let decision = self.with_past(key, task, decision);
+        let (decision, reason) = self.decide(key, (task, -1), decision);
         for instance in places {
-            self.settle_instance(key, instance, decision, None);
+            self.settle_instance(key, instance, decision, reason.clone());
         }
     }
 
@@ -112,8 +112,10 @@ fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
         }
         let failed = run
             .version
-            .graph
-            .leaves()
+            .roles
+            .leaves
+            .iter()
+            .copied()
             .flat_map(|leaf| run.instances_of(leaf))
             .any(|instance| run.instances[instance].state.is_failure());
         return Some(if failed {

@@ -137,7 +137,7 @@ impl RunView {
 
     /// As [`RunView::upstream_counts`], for one instance of a task in a mapped group.
     fn upstream_counts_of(&self, place: usize) -> UpstreamCounts {
-        UpstreamCounts::of(self.upstream_of_instance(place).map(|instance| instance.state))
+        self.counts_of(self.upstream_of_instance(place))
     }
 }
 
@@ -184,7 +184,7 @@ impl Turn<'_> {
             return;
         }
         let whole = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts(task));
-        let whole = self.with_past(key, task, whole);
+        let (whole, why) = self.decide(key, (task, -1), whole);
         let Some(run) = self.view.runs.get_mut(&key) else { return };
         let wanted = run.wanted(task, limit);
         if let Wanted::Count(count) = wanted
@@ -204,11 +204,12 @@ impl Turn<'_> {
             run.version.graph.upstream[task].iter().any(|parent| run.version.mapping.is_together(task, *parent));
         for place in places {
             let Some(run) = self.view.runs.get(&key) else { return };
-            let decision = if sees_its_own && run.instances[place].map_index >= 0 {
+            let (decision, why) = if sees_its_own && run.instances[place].map_index >= 0 {
                 let own = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts_of(place));
-                self.with_past(key, task, own)
+                let map_index = run.instances[place].map_index;
+                self.decide(key, (task, map_index), own)
             } else {
-                whole
+                (whole, why.clone())
             };
             let (decision, reason) = match (&wanted, decision) {
                 (Wanted::Count(0), Decision::Run) => {
@@ -216,7 +217,7 @@ impl Turn<'_> {
                 }
                 (Wanted::Never(state, reason), Decision::Run) => (Decision::Mark(*state), Some(reason.clone())),
                 (Wanted::Unknown, Decision::Run) => (Decision::Wait, None),
-                (_, decision) => (decision, None),
+                (_, decision) => (decision, why),
             };
             self.settle_instance(key, place, decision, reason);
         }

@@ -112,6 +112,7 @@ impl Turn<'_> {
             let instance = &mut run.instances[place];
             instance.token = None;
             instance.stopping = None;
+            let choice = completion.choice.clone().filter(|_| verdict.to == TaskState::Success);
             instance.next_try_at = verdict.next_try_at;
             if !verdict.counts_try {
                 instance.max_tries += 1;
@@ -122,6 +123,7 @@ impl Turn<'_> {
                 let before = instance.put_offs.unwrap_or(first);
                 PutOffs { count: before.count + 1, ..before }
             });
+            run.note_choice(place, choice);
             match verdict.next_try_at {
                 Some(at) => {
                     self.view.retries.insert((at, completion.instance));

@@ -29,6 +29,7 @@ mod lines;
 mod outlook;
 mod past;
 mod requests;
+mod roles;
 mod run;
 mod slots;
 mod start;

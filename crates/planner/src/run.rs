@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, NewInstance, PutOffs, RunFacts, RunKey};
+use millrace_model::choice::Choice;
 use millrace_model::dag::Task;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, TaskState};
@@ -58,6 +59,8 @@ pub struct InstanceSnapshot {
     pub put_offs: Option<PutOffs>,
     /// Of the lease, while a worker holds it.
     pub token: Option<String>,
+    /// What it decided about the tasks after it, when it has ended.
+    pub choice: Option<Choice>,
 }
 
 impl InstanceSnapshot {
@@ -78,6 +81,7 @@ impl InstanceSnapshot {
             next_try_at: None,
             put_offs: None,
             token: None,
+            choice: None,
         }
     }
 }
@@ -99,6 +103,8 @@ pub(crate) struct InstanceView {
     pub next_try_at: Option<DateTime<Utc>>,
     pub put_offs: Option<PutOffs>,
     pub token: Option<String>,
+    /// What it decided about the tasks after it, when it has ended.
+    pub choice: Option<Choice>,
     /// Its try was asked to stop: the state that it gets unless it succeeds all the same, and why.
     pub stopping: Option<(TaskState, String)>,
     pub is_ready: bool,
@@ -124,6 +130,8 @@ pub(crate) struct RunView {
     pub ready_count: u32,
     /// Places in the topological order whose tasks must be looked at.
     pub pending: BTreeSet<u32>,
+    /// Tasks that come after one which let nothing after it run.
+    pub cut_off: BTreeMap<usize, BTreeSet<usize>>,
     /// Of the run before, for tasks that look back.
     pub past: Past,
     /// Tasks whose past holds them back.
@@ -183,12 +191,18 @@ impl RunView {
             ready: BTreeMap::new(),
             ready_count: 0,
             pending: BTreeSet::new(),
+            cut_off: BTreeMap::new(),
             past: Past::default(),
             held_by_past: BTreeSet::new(),
             is_held: false,
             list_lengths,
             expanding: BTreeSet::new(),
         };
+        for place in 0..run.instances.len() {
+            if let Some(choice) = run.instances[place].choice.take() {
+                run.note_choice(place, Some(choice));
+            }
+        }
         run.look_at_everything();
         run
     }
@@ -247,8 +261,8 @@ impl RunView {
         self.counts[before as usize] -= 1;
         self.counts[state as usize] += 1;
         if state.is_finished() {
-            for child in &self.version.graph.downstream[task] {
-                self.pending.insert(self.version.position[*child]);
+            for other in self.version.graph.downstream[task].iter().chain(self.version.roles.watchers(task)) {
+                self.pending.insert(self.version.position[*other]);
             }
         }
     }
@@ -266,7 +280,11 @@ impl RunView {
     }
 
     pub fn upstream_counts(&self, task: usize) -> UpstreamCounts {
-        UpstreamCounts::of(self.upstream_instances(task).map(|instance| instance.state))
+        self.counts_of(self.upstream_instances(task))
+    }
+
+    pub fn counts_of<'a>(&self, upstream: impl Iterator<Item = &'a InstanceView>) -> UpstreamCounts {
+        UpstreamCounts::of(upstream.map(|instance| (instance.state, self.version.dag.tasks[instance.task].is_setup)))
     }
 
     pub fn upstream_instances(&self, task: usize) -> impl Iterator<Item = &InstanceView> {
@@ -315,6 +333,7 @@ impl RunView {
             next_try_at: view.next_try_at,
             put_offs: view.put_offs,
             token: view.token.clone(),
+            choice: view.choice.clone(),
         };
         let length = |((task, map_index), length): (&(usize, i32), &Option<u32>)| ResultLength {
             task_id: task_id(*task),
@@ -400,6 +419,7 @@ impl InstanceView {
             next_try_at: snapshot.next_try_at,
             put_offs: snapshot.put_offs,
             token: snapshot.token,
+            choice: snapshot.choice,
             stopping: None,
             is_ready: false,
         }

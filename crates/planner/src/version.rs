@@ -9,6 +9,7 @@ use millrace_model::graph::{CycleError, Graph};
 use millrace_model::mapping::Expand;
 
 use crate::expand::Mapping;
+use crate::roles::Roles;
 
 /// What the key of a task's `concurrency` is made from.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,8 @@ pub struct DagVersion {
     pub(crate) render_key: KeyRenderer,
     /// Which tasks are mapped, and over what.
     pub mapping: Mapping,
+    /// Setups, teardowns, and which tasks decide how a run ends.
+    pub roles: Roles,
 }
 
 impl DagVersion {
@@ -50,8 +53,10 @@ impl DagVersion {
             position[*task] = place as u32;
         }
         let mapping = Mapping::of(&dag);
+        let roles = Roles::of(&dag, &graph);
         // Without a renderer a key is the text that it is.
-        Ok(Self { key, dag, graph, weights, position, mapping, render_key: |facts| Ok(facts.template.to_owned()) })
+        let render_key: KeyRenderer = |facts| Ok(facts.template.to_owned());
+        Ok(Self { key, dag, graph, weights, position, mapping, roles, render_key })
     }
 
     #[must_use]

@@ -244,5 +244,6 @@ fn instance(row: &InstanceRow) -> InstanceSnapshot {
         next_try_at: row.next_try_at,
         put_offs: row.put_offs,
         token: row.lease.as_ref().map(|lease| lease.token.clone()),
+        choice: row.choice.clone(),
     }
 }

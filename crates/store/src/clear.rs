@@ -269,7 +269,7 @@ pub(crate) async fn apply_clear(tx: &Tx, plan: Vec<ClearStep>, now: DateTime<Utc
         "UPDATE task_instance SET state = x_to, \
          state_reason = CASE WHEN x_to = 'removed' THEN 'gone from the DAG' ELSE NULL END, \
          max_tries = x_max, generation = generation + 1, \
-         lost_workers = 0, next_try_at = NULL, first_start = NULL, put_offs = 0, {}, {}, {}, {}, {}, {} FROM {source} \
+         lost_workers = 0, next_try_at = NULL, first_start = NULL, put_offs = 0, choice = NULL, {}, {}, {}, {}, {}, {} FROM {source} \
          WHERE task_instance.id = x_id AND state = x_from RETURNING id",
         unless_running("queued_at"),
         unless_running("start_date"),

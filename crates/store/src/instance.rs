@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, PutOffs, RunKey};
+use millrace_model::choice::Choice;
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::state::TaskState;
 
@@ -48,6 +49,8 @@ pub struct InstanceRow {
     /// Set when the latest try was put off and goes on.
     pub put_offs: Option<PutOffs>,
     pub lease: Option<Lease>,
+    /// What it decided about the tasks after it, when it has ended.
+    pub choice: Option<Choice>,
 }
 
 /// An instance that a worker holds, found again after a crash.
@@ -92,6 +95,10 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
             None => None,
         },
         lease,
+        choice: match row.opt_text("choice")? {
+            Some(_) => Some(row.json("choice")?),
+            None => None,
+        },
     })
 }
 

@@ -166,7 +166,7 @@ pub(crate) async fn set_states(
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_from", Kind::Text), ("x_to", Kind::Text)]);
     let sql = format!(
         "UPDATE task_instance SET state = x_to, state_reason = $3, start_date = COALESCE(start_date, $2), \
-         end_date = $2, next_try_at = NULL, lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL \
+         end_date = $2, next_try_at = NULL, choice = NULL, lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL \
          FROM {source} WHERE task_instance.id = x_id AND state = x_from RETURNING id"
     );
     let rows =

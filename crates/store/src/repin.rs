@@ -202,7 +202,7 @@ async fn restore(tx: &Tx, back: &[&InstanceRow]) -> Result<()> {
     }
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!(
-        "UPDATE task_instance SET state = 'none', state_reason = NULL, queued_at = NULL, start_date = NULL, \
+        "UPDATE task_instance SET state = 'none', state_reason = NULL, choice = NULL, queued_at = NULL, start_date = NULL, \
          end_date = NULL WHERE id IN (SELECT x_id FROM {source})"
     );
     let ids = sql::column(back.iter().map(|it| it.key));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use millrace_model::change::{Assignment, Completion, PutOffs, TryOutcome};
+use millrace_model::choice::Choice;
 use millrace_model::instant::format_utc_micros;
 use millrace_operator_api::context::{CancelSignal, LogLevel, Reporter};
 use millrace_operator_api::{Operator, Outcome, TaskContext, TaskError, WorkId};
@@ -24,11 +25,17 @@ struct Ending {
     outcome: TryOutcome,
     error: Option<String>,
     result: Option<Value>,
+    choice: Option<Choice>,
 }
 
 impl Ending {
     fn failed(reason: &str, error: String, retry: bool) -> Self {
-        Self { outcome: TryOutcome::Failed { reason: reason.to_owned(), retry }, error: Some(error), result: None }
+        Self {
+            outcome: TryOutcome::Failed { reason: reason.to_owned(), retry },
+            error: Some(error),
+            result: None,
+            choice: None,
+        }
     }
 }
 
@@ -68,6 +75,7 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
         ledger: report.take_ledger(),
         rendered,
         rendered_map_index: map_name,
+        choice: ending.choice,
     }
 }
 
@@ -188,6 +196,7 @@ async fn work(
             outcome: TryOutcome::Cancelled { reason: reason.clone() },
             error: Some(format!("stopped: {reason}")),
             result: None,
+            choice: None,
         }
     };
     match tokio::time::timeout(grace, running).await {
@@ -200,19 +209,24 @@ async fn work(
 /// `stop` says how a stopped try ends, unless it succeeded all the same.
 fn ending(result: std::thread::Result<Result<Outcome, TaskError>>, stop: Option<Ending>) -> Ending {
     match (result, stop) {
-        (Ok(Ok(outcome)), _) => Ending { outcome: TryOutcome::Success, error: None, result: outcome.result },
+        (Ok(Ok(outcome)), _) => {
+            Ending { outcome: TryOutcome::Success, error: None, result: outcome.result, choice: outcome.choice }
+        }
         (_, Some(stop)) => stop,
         (Ok(Err(TaskError::Retry(text))), None) => Ending::failed("error", text, true),
         (Ok(Err(TaskError::Fail(text))), None) => Ending::failed("error", text, false),
         (Ok(Err(TaskError::Skip(text))), None) => {
-            Ending { outcome: TryOutcome::Skipped { reason: text.clone() }, error: None, result: None }
+            Ending { outcome: TryOutcome::Skipped { reason: text.clone() }, error: None, result: None, choice: None }
         }
         (Ok(Err(TaskError::NotYet { until, reason })), None) => {
-            Ending { outcome: TryOutcome::PutOff { until, reason }, error: None, result: None }
+            Ending { outcome: TryOutcome::PutOff { until, reason }, error: None, result: None, choice: None }
         }
-        (Ok(Err(TaskError::Cancelled(text))), None) => {
-            Ending { outcome: TryOutcome::Cancelled { reason: text.clone() }, error: Some(text), result: None }
-        }
+        (Ok(Err(TaskError::Cancelled(text))), None) => Ending {
+            outcome: TryOutcome::Cancelled { reason: text.clone() },
+            error: Some(text),
+            result: None,
+            choice: None,
+        },
         (Err(panic), None) => {
             let text = panic
                 .downcast_ref::<String>()

@@ -294,7 +294,11 @@ async fn check_dependencies(store: &Store, run: &RunRow, dag: &Dag, task_id: &st
     let task = &dag.tasks[lookup::task_index(dag, task_id)?];
     let instances = store.instances(run.key).await?;
     let upstream: Vec<&InstanceRow> = instances.iter().filter(|i| task.depends_on.contains(&i.task_id)).collect();
-    let counts = UpstreamCounts::of(upstream.iter().map(|instance| instance.state));
+    let counts = UpstreamCounts::of(
+        upstream
+            .iter()
+            .map(|instance| (instance.state, dag.task(instance.task_id.as_str()).is_some_and(|task| task.is_setup))),
+    );
     if task.trigger_rule.decide(&counts) == Decision::Run {
         return Ok(());
     }

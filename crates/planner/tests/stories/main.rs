@@ -13,6 +13,7 @@ mod mapped;
 mod missed;
 mod outlook;
 mod past;
+mod roles;
 mod runs;
 mod script;
 mod slots;

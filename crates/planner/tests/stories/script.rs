@@ -9,6 +9,7 @@
 //!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1 key eu:2 (with DATE for the run's date)
 //! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
 //! at 2024-01-04T00:00          trigger d       pause d       unpause d
+//! ok d 2024-01-01 a follow b,c (or skip_children, skip_descendants: what the task chose)
 //! ok d 2024-01-01 a            fail, fail! (no retry), skip, lost, later MOMENT (looks again), stop REASON: a running try ends
 //! ok d 2024-01-01 a = [1,2]    with a result; b over a, b over [1,2]: mapped; dag d none group g a: its tasks `in g` too
 //! why d 2024-01-01 a           the first condition that is not met
@@ -24,6 +25,7 @@ use millrace_model::alert::{Deadline, DeadlineReference, LongerThanUsual};
 use millrace_model::asset::{AssetCondition, AssetEvent, AssetName};
 use millrace_model::calendar::{Calendar, CalendarRule, Compare, NamedDays, Shift};
 use millrace_model::change::{Batch, Completion, Expansion, InstanceKey, NewInstance, NewRun, RunKey, TryOutcome};
+use millrace_model::choice::Choice;
 use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
 use millrace_model::duration::parse_duration;
 use millrace_model::execution::KeyLimit;
@@ -33,6 +35,7 @@ use millrace_model::maintenance::Maintenance;
 use millrace_model::mapping::{Expand, Items, NamedItems, TaskGroup};
 use millrace_model::schedule::{DataInterval, Misfire, Schedule};
 use millrace_model::state::{RunState, RunType, TaskState};
+use millrace_model::trigger_rule::TriggerRule;
 use millrace_planner::{
     DagFacts, DagVersion, KeyFacts, Limits, ManualRun, PastRun, Plan, PoolFacts, View, explain, explain_schedule,
     manual_run, outlook, plan,
@@ -219,6 +222,11 @@ impl Stage {
                     let value = serde_json::from_str(value).unwrap();
                     completion.results.push(("return_value".to_owned(), value));
                 }
+                completion.choice = match rest {
+                    ["follow", names] => Some(Choice::Follow(names.split(',').map(str::to_owned).collect())),
+                    [choice @ ("skip_children" | "skip_descendants")] => serde_json::from_value(json!(choice)).ok(),
+                    _ => None,
+                };
                 self.view.complete(completion);
                 self.turns(line);
             }
@@ -596,6 +604,10 @@ fn read_task(line: &str) -> Task {
         };
         if let Some(flag) = flag {
             *flag = true;
+            if word == "teardown" {
+                // As the reader of DAG files does.
+                task.trigger_rule = TriggerRule::AllDoneSetupSuccess;
+            }
             continue;
         }
         let value = words.next().unwrap();

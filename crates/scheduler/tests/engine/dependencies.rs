@@ -1,11 +1,13 @@
 //! What tasks wait for, through the store and over restarts.
 
 use chrono::TimeDelta;
-use millrace_model::change::TryOutcome;
+use millrace_model::change::{Batch, Completion, TaskMove, TryOutcome};
+use millrace_model::choice::Choice;
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
+use millrace_model::trigger_rule::TriggerRule;
 use millrace_planner::{Limits, explain};
 use millrace_situation::Situation;
 use millrace_store::{ClearRequest, MarkRequest, Selection};
@@ -131,4 +133,70 @@ async fn whoever_explains_sees_the_past_too() {
     let found = explain(&situation.view, run, "a", stage.now(), &limits);
     let first = found.iter().find(|condition| !condition.ok).unwrap();
     assert_eq!(first.text, "depends_on_past: a of 2024-01-01 is failed");
+}
+
+async fn choose(stage: &mut Stage, task_id: &str, names: &[&str]) {
+    let ended = stage.executor.end_task(task_id, TryOutcome::Success, stage.now());
+    let choice = Some(Choice::Follow(names.iter().map(|name| (*name).to_owned()).collect()));
+    stage.engine.as_mut().unwrap().complete(Completion { choice, ..ended });
+    stage.turn().await;
+}
+
+async fn clear(stage: &mut Stage, task_ids: &[&str]) {
+    let run = stage.runs().await[0].key;
+    let task_ids: Vec<TaskId> = task_ids.iter().map(|id| TaskId::new_unchecked(*id)).collect();
+    stage.store.clear_instances(&ClearRequest::of_run(run, &task_ids, "cli"), stage.now()).await.unwrap();
+    stage.turn().await;
+}
+
+#[tokio::test]
+async fn case_68_a_skipped_child_that_is_cleared_is_skipped_again_and_with_its_branch_decided_anew() {
+    for is_killed in [false, true] {
+        let mut stage = Stage::new(4).await;
+        stage.put(&dag("d", Value::Null, &["choose", "a < choose", "b < choose"])).await;
+        stage.lead().await;
+        stage.trigger("d").await;
+        stage.turn().await;
+        choose(&mut stage, "choose", &["a"]).await;
+        stage.end("a", TryOutcome::Success).await;
+        assert_eq!(stage.tasks().await, ["choose success 1", "a success 1", "b skipped 0"]);
+        assert_eq!(stage.run_states().await, [RunState::Success]);
+        if is_killed {
+            stage.kill();
+            stage.lead().await;
+        }
+        clear(&mut stage, &["b"]).await;
+        assert_eq!(stage.tasks().await, ["choose success 1", "a success 1", "b skipped 0"]);
+        let run = stage.runs().await[0].key;
+        let b = stage.store.instance(run, "b", -1).await.unwrap().unwrap();
+        assert_eq!((b.generation, b.state_reason.as_deref()), (1, Some("branch: not followed by choose")));
+
+        clear(&mut stage, &["choose", "a", "b"]).await;
+        assert_eq!(stage.executor.names(), ["choose#2"]);
+        assert_eq!(stage.store.instance(run, "choose", -1).await.unwrap().unwrap().choice, None);
+        choose(&mut stage, "choose", &["b"]).await;
+        assert_eq!(stage.executor.names(), ["b#1"]);
+        assert_eq!(stage.tasks().await, ["choose success 2", "a skipped 1", "b running 1"]);
+    }
+}
+
+#[tokio::test]
+async fn case_49_a_rule_that_can_never_be_met_ends_the_run_as_a_deadlock() {
+    let mut stage = Stage::new(4).await;
+    let mut dag = dag("d", Value::Null, &["a", "b", "c < a,b"]);
+    dag.tasks[2].trigger_rule = TriggerRule::AllSkipped;
+    stage.put(&dag).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let run = stage.runs().await[0].key;
+    let instance = stage.store.instance(run, "a", -1).await.unwrap().unwrap().key;
+    let (from, to) = (TaskState::Running, TaskState::Removed);
+    let task_moves = vec![TaskMove { instance, from, to, reason: None, counts_try: false }];
+    stage.store.commit_unled(&Batch { task_moves, ..Batch::default() }, stage.now()).await.unwrap();
+    stage.turn().await;
+    stage.end("b", TryOutcome::Skipped { reason: "exit code 99".into() }).await;
+    assert_eq!(stage.tasks().await, ["a removed 1", "b skipped 1", "c none 0"]);
+    let run = stage.runs().await.remove(0);
+    assert_eq!((run.state, run.state_reason.as_deref()), (RunState::Failed, Some("deadlock")));
 }

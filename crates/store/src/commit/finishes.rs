@@ -62,6 +62,7 @@ async fn close_instances(
             ("x_start", Kind::Int),
             ("x_end", Kind::Int),
             ("x_name", Kind::Text),
+            ("x_choice", Kind::Text),
         ],
     );
     let sql = format!(
@@ -75,6 +76,7 @@ async fn close_instances(
          first_start = CASE WHEN state <> 'restarting' AND x_to = 'up_for_reschedule' \
          THEN COALESCE(first_start, x_start) ELSE NULL END, \
          put_offs = CASE WHEN state <> 'restarting' AND x_to = 'up_for_reschedule' THEN put_offs + 1 ELSE 0 END, \
+         choice = CASE WHEN state = 'restarting' THEN NULL ELSE x_choice END, \
          start_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_start END, \
          end_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_end END, \
          rendered_map_index = COALESCE(x_name, rendered_map_index), \
@@ -85,6 +87,8 @@ async fn close_instances(
     let rows = sql::rows(wave.iter().map(|index| {
         let finish = &finishes[*index];
         let done = &finish.completion;
+        let choice = done.choice.as_ref().filter(|_| finish.to == TaskState::Success);
+        let choice = choice.map(|choice| json!(choice).to_string());
         vec![
             json!(done.instance),
             json!(done.token),
@@ -97,6 +101,7 @@ async fn close_instances(
             json!(micros(done.started_at)),
             json!(micros(done.ended_at)),
             json!(done.rendered_map_index),
+            json!(choice),
         ]
     }));
     let rows = sql::all(&tx.inner, "finish tries", sql, vec![rows]).await?;
