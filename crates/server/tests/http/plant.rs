@@ -249,6 +249,7 @@ fn finish(
             ledger: entry.into_iter().collect(),
             rendered: Some(rendered(part.task)),
             rendered_map_index: None,
+            choice: None,
         },
         to,
         reason: None,
