@@ -6,6 +6,7 @@ mod support;
 
 /// One file for each noun.
 mod cli {
+    mod backfills;
     mod changes;
     mod daemon;
     mod dag_test;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod assets;
+mod backfills;
 mod connections;
 mod dags;
 mod explain;
@@ -17,7 +18,7 @@ mod runs;
 use axum::Json;
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
-use axum::routing::{get, patch, post};
+use axum::routing::{get, patch, post, put};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
@@ -43,6 +44,12 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/dags/{dag_id}/plan", get(plan::dag))
         .route("/dags/{dag_id}/slots", get(plan::slots))
         .route("/dags/{dag_id}/dagRuns", get(runs::list).post(runs::trigger))
+        .route("/backfills", get(backfills::list).post(backfills::create))
+        .route("/backfills/dry_run", post(backfills::dry_run))
+        .route("/backfills/{key}", get(backfills::get))
+        .route("/backfills/{key}/pause", put(backfills::pause))
+        .route("/backfills/{key}/unpause", put(backfills::unpause))
+        .route("/backfills/{key}/cancel", put(backfills::cancel))
         .route("/dags/{dag_id}/clearTaskInstances", post(instances::clear))
         .route("/dags/{dag_id}/dagRuns/{run_id}", get(runs::get).patch(runs::patch))
         .route("/dags/{dag_id}/dagRuns/{run_id}/clear", post(runs::clear))

@@ -14,6 +14,7 @@ mod actions;
 mod api;
 mod assets;
 mod attempts;
+mod backfills;
 mod changes;
 mod events;
 mod explain;

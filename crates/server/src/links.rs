@@ -27,6 +27,15 @@ pub(crate) fn task(dag_id: &str, run_id: &str, task_id: &str) -> String {
     format!("{}/tasks/{}", run(dag_id, run_id), segment(task_id))
 }
 
+/// Where a task of a run is cleared or marked; what is to be done to it is still to be said.
+pub(crate) fn change(dag_id: &str, run_id: &str, task_id: &str) -> String {
+    format!("{}/change?task={}", run(dag_id, run_id), encode(task_id))
+}
+
+pub(crate) fn backfills(dag_id: &str) -> String {
+    format!("{}/backfills", dag(dag_id))
+}
+
 pub(crate) fn api_run(dag_id: &str, run_id: &str) -> String {
     format!("/api/v1/dags/{}/dagRuns/{}", segment(dag_id), segment(run_id))
 }

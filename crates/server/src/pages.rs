@@ -1,6 +1,8 @@
 //! Pages for people.
 
 mod assets;
+mod backfills;
+mod change;
 mod connections;
 mod dag;
 mod grid;
@@ -23,7 +25,12 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/dags/{dag_id}", get(dag::page))
         .route("/dags/{dag_id}/pause", post(dag::pause))
         .route("/dags/{dag_id}/trigger", post(dag::trigger))
+        .route("/dags/{dag_id}/rerun-failed", get(change::rerun_page).post(change::rerun))
+        .route("/dags/{dag_id}/backfills", get(backfills::page).post(backfills::create))
+        .route("/dags/{dag_id}/backfills/{key}/{action}", post(backfills::act))
         .route("/dags/{dag_id}/runs/{run_id}", get(run::page))
+        .route("/dags/{dag_id}/runs/{run_id}/change", get(change::page).post(change::apply))
+        .route("/dags/{dag_id}/runs/{run_id}/note", post(change::note))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(task::page))
         .route("/runs", get(runs::page))
         .route("/connections", get(connections::list).post(connections::save))

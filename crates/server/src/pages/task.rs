@@ -105,6 +105,7 @@ pub(super) async fn page(
         task => values! {
             task_id,
             href,
+            change => links::change(&dag_id, &run_id, &task_id),
             operator => instance.operator,
             state => instance.state.as_str(),
             reason => instance.state_reason,

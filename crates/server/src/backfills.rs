@@ -1,0 +1,160 @@
+//! Backfills: what is asked for, looked at, made. Used by REST and pages alike.
+
+use millrace_model::instant::parse_instant;
+use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
+use millrace_planner::{BackfillRange, BackfillWish, DagVersion, plan_backfill};
+use millrace_store::{BackfillDate, BackfillReport, BackfillRow, DateOutcome, NewBackfill, NewPart, Reprocess};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::server::Server;
+
+/// As Airflow's clients send it, and what we have besides.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
+pub(crate) struct BackfillBody {
+    pub dag_id: String,
+    pub from_date: String,
+    pub to_date: String,
+    /// Run the end date too.
+    #[serde(default)]
+    pub to_inclusive: bool,
+    #[serde(default)]
+    pub run_backwards: bool,
+    #[serde(default)]
+    pub dag_run_conf: Option<Map<String, Value>>,
+    /// `none`, `failed` or `completed`.
+    #[serde(default)]
+    pub reprocess_behavior: Option<String>,
+    #[serde(default)]
+    pub max_active_runs: Option<u32>,
+    /// Only tasks in whose id this regular expression is found.
+    #[serde(default)]
+    pub tasks: Option<String>,
+    #[serde(default)]
+    pub include_upstream: bool,
+    #[serde(default)]
+    pub include_downstream: bool,
+    /// Also dates outside of the DAG's start and end.
+    #[serde(default)]
+    pub ignore_bounds: bool,
+}
+
+/// Runs at the same time, unless told.
+pub(crate) const USUAL_RUNS: u32 = 10;
+
+impl Server {
+    pub async fn create_backfill(&self, person: &Person, body: BackfillBody, dry_run: bool) -> Answer<BackfillReport> {
+        let new = self.new_backfill(person, body, dry_run).await?;
+        let report = self.store().create_backfill(&new, self.now()).await?;
+        self.store().wake().await;
+        Ok(report)
+    }
+
+    async fn new_backfill(&self, person: &Person, body: BackfillBody, dry_run: bool) -> Answer<NewBackfill> {
+        let dag = self.dag_row(&body.dag_id, 0).await?;
+        let invalid = |name: &str, text: String| Problem::invalid(text).with("path", name.into());
+        let zone = dag.dag.timetable.timezone;
+        let date = |name: &str, text: &str| {
+            parse_instant(text, zone).map_err(|error| invalid(name, format!("'{name}': {error}")))
+        };
+        let (from, to) = (date("from_date", &body.from_date)?, date("to_date", &body.to_date)?);
+        let word = body.reprocess_behavior.as_deref().unwrap_or("none");
+        let reprocess = Reprocess::parse(word).ok_or_else(|| {
+            invalid(
+                "reprocess_behavior",
+                format!("'reprocess_behavior' must be none, failed or completed, not '{word}'"),
+            )
+        })?;
+        let max_active_runs = body.max_active_runs.unwrap_or(USUAL_RUNS);
+        if max_active_runs == 0 {
+            return Err(invalid("max_active_runs", "'max_active_runs' must be at least 1".to_owned()));
+        }
+        let tasks = match body.tasks.as_deref().filter(|text| !text.trim().is_empty()) {
+            None => None,
+            Some(text) => {
+                let pattern = TaskPattern::parse(text).map_err(|error| invalid("tasks", error.to_string()))?;
+                let (upstream, downstream) = (body.include_upstream, body.include_downstream);
+                Some(TaskSelection { tasks: TaskChoice::Pattern(pattern), upstream, downstream })
+            }
+        };
+        let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
+        let conf = body.dag_run_conf.unwrap_or_default();
+        let wish = BackfillWish {
+            range: BackfillRange {
+                version: &version,
+                from,
+                to,
+                includes_end: body.to_inclusive,
+                ignores_bounds: body.ignore_bounds,
+                conf: conf.clone(),
+            },
+            is_reversed: body.run_backwards,
+            reprocesses: reprocess != Reprocess::None,
+            tasks,
+        };
+        let plan = plan_backfill(&wish, self.now()).map_err(|error| Problem::invalid(error.to_string()))?;
+        let selection = wish.tasks.as_ref().map(TaskSelection::describe);
+        Ok(NewBackfill {
+            dag_id: dag.dag_id,
+            from,
+            to,
+            reprocess,
+            max_active_runs,
+            conf,
+            runs: plan.runs,
+            is_reversed: body.run_backwards,
+            part: plan.part.zip(selection).map(|(part, selection)| NewPart {
+                dag: part.dag,
+                left_out: part.left_out,
+                selection,
+            }),
+            dry_run,
+            actor: person.actor(),
+        })
+    }
+
+    pub async fn backfill_row(&self, key: i64) -> Answer<BackfillRow> {
+        let row = self.store().backfill(key).await?;
+        row.ok_or_else(|| {
+            Problem::new(millrace_model::error_code::ErrorCode::NOT_FOUND, format!("there is no backfill {key}"))
+        })
+    }
+
+    /// 409 when it has ended.
+    pub async fn pause_backfill(&self, person: &Person, key: i64, paused: bool) -> Answer<BackfillRow> {
+        self.check_active(key).await?;
+        self.store().set_backfill_paused(key, paused, &person.actor(), self.now()).await?;
+        self.store().wake().await;
+        self.backfill_row(key).await
+    }
+
+    /// 409 when it has ended.
+    pub async fn cancel_backfill(&self, person: &Person, key: i64) -> Answer<BackfillRow> {
+        self.check_active(key).await?;
+        self.store().cancel_backfill(key, &person.actor(), self.now()).await?;
+        self.store().wake().await;
+        self.backfill_row(key).await
+    }
+
+    async fn check_active(&self, key: i64) -> Answer<()> {
+        let row = self.backfill_row(key).await?;
+        if row.completed_at.is_none() {
+            return Ok(());
+        }
+        let text = format!("backfill {key} has ended: it is {}", row.state.as_str());
+        Err(Problem::new(millrace_model::error_code::ErrorCode::CONFLICT, text))
+    }
+}
+
+/// `new run`, `run again`, or why not.
+pub(crate) fn outcome(date: &BackfillDate) -> (&'static str, Option<&str>) {
+    match &date.outcome {
+        DateOutcome::Created => ("new run", None),
+        DateOutcome::Cleared => ("run again", None),
+        DateOutcome::Skipped { reason } => ("left alone", Some(reason)),
+    }
+}

@@ -1,0 +1,187 @@
+//! The backfills of a DAG: those there were, how far they are, and a form that lists its dates before it makes one.
+
+use axum::Form;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Redirect};
+use http::HeaderMap;
+use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::api::instant;
+use crate::backfills::{BackfillBody, USUAL_RUNS, outcome};
+use crate::format::When;
+use crate::links;
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::rendering::{Wishes, values};
+use crate::server::Shared;
+
+/// Dates that the page lists.
+const MOST_LISTED: usize = 400;
+
+#[derive(Serialize)]
+struct Line {
+    key: i64,
+    href: String,
+    from: String,
+    to: String,
+    state: &'static str,
+    is_paused: bool,
+    is_active: bool,
+    total: u64,
+    ended: u64,
+    failed: u64,
+    running: u64,
+    reprocess: &'static str,
+    max_active_runs: u32,
+    is_reversed: bool,
+    tasks: Option<String>,
+    by: String,
+    created: When,
+}
+
+#[derive(Serialize)]
+struct Date {
+    date: String,
+    outcome: &'static str,
+    reason: Option<String>,
+}
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let parameters = Parameters(parameters);
+    let row = server.dag_row(&dag_id, 0).await?;
+    let (now, zone) = (server.now(), row.dag.timetable.timezone);
+    let rows = server.store().backfills(Some(&row.dag_id)).await?;
+    let progress = server.store().backfill_progress(&rows.iter().map(|row| row.key).collect::<Vec<_>>()).await?;
+    let line = |row: &BackfillRow| {
+        let progress: BackfillProgress = progress.get(&row.key).copied().unwrap_or_default();
+        Line {
+            key: row.key,
+            href: format!("{}/{}", links::backfills(&dag_id), row.key),
+            from: When::new(row.from, now, zone).local,
+            to: When::new(row.to, now, zone).local,
+            state: row.state.as_str(),
+            is_paused: row.is_paused,
+            is_active: row.completed_at.is_none(),
+            total: progress.total(),
+            ended: progress.ended(),
+            failed: progress.failed,
+            running: progress.running,
+            reprocess: row.reprocess.as_str(),
+            max_active_runs: row.max_active_runs,
+            is_reversed: row.is_reversed,
+            tasks: row.selection.clone(),
+            by: row.created_by.clone(),
+            created: When::new(row.created_at, now, zone),
+        }
+    };
+    let is_asked = parameters.text("from").is_some() && parameters.text("to").is_some();
+    // What is wrong with the wish is said beside the form, which keeps what was typed.
+    let plan = match is_asked {
+        true => Some(match asked(&dag_id, &parameters) {
+            Ok(body) => server.create_backfill(&person, body, true).await,
+            Err(problem) => Err(problem),
+        }),
+        false => None,
+    };
+    let (report, problem) = match plan {
+        None => (None, None),
+        Some(Ok(report)) => (Some(report), None),
+        Some(Err(problem)) => (None, Some(problem.detail)),
+    };
+    let text = |name: &str| parameters.text(name).unwrap_or_default().to_owned();
+    let on = |name: &str| parameters.text(name).is_some();
+    let values = values! {
+        dag_id,
+        dag_href => links::dag(&dag_id),
+        href => links::backfills(&dag_id),
+        schedule => row.dag.timetable.describe(),
+        lines => rows.iter().map(line).collect::<Vec<_>>(),
+        problem,
+        dates => report.as_ref().map(dates),
+        more => report.as_ref().map_or(0, |report| report.dates.len().saturating_sub(MOST_LISTED)),
+        run_count => report.as_ref().map_or(0, BackfillReport::run_count),
+        form => values! {
+            from => text("from"), to => text("to"), end => on("end"),
+            reprocess => parameters.text("reprocess").unwrap_or("none"),
+            runs => parameters.text("runs").map_or_else(|| USUAL_RUNS.to_string(), str::to_owned),
+            tasks => text("tasks"), upstream => on("upstream"), downstream => on("downstream"),
+            reverse => on("reverse"), conf => text("conf"), bounds => on("bounds"),
+        },
+    };
+    server.page("backfills.html", Some(&person), &Wishes::of(&headers), values).await
+}
+
+pub(super) async fn create(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    Form(parameters): Form<Vec<(String, String)>>,
+) -> Answer {
+    let body = asked(&dag_id, &Parameters(parameters))?;
+    server.create_backfill(&person, body, false).await?;
+    Ok(Redirect::to(&links::backfills(&dag_id)).into_response())
+}
+
+pub(super) async fn act(
+    State(server): State<Shared>,
+    person: Person,
+    Path((dag_id, key, action)): Path<(String, i64, String)>,
+) -> Answer {
+    if server.backfill_row(key).await?.dag_id.as_str() != dag_id {
+        return Err(Problem::invalid(format!("backfill {key} is not one of {dag_id}")));
+    }
+    match action.as_str() {
+        "pause" => server.pause_backfill(&person, key, true).await?,
+        "unpause" => server.pause_backfill(&person, key, false).await?,
+        "cancel" => server.cancel_backfill(&person, key).await?,
+        other => return Err(Problem::invalid(format!("a backfill is paused, unpaused or cancelled, not '{other}'"))),
+    };
+    Ok(Redirect::to(&links::backfills(&dag_id)).into_response())
+}
+
+fn dates(report: &BackfillReport) -> Vec<Date> {
+    let date = |date: &millrace_store::BackfillDate| {
+        let (outcome, reason) = outcome(date);
+        let logical_date = instant(date.logical_date);
+        Date {
+            date: logical_date.as_str().unwrap_or_default().replace(".000000Z", "Z"),
+            outcome,
+            reason: reason.map(str::to_owned),
+        }
+    };
+    report.dates.iter().take(MOST_LISTED).map(date).collect()
+}
+
+fn asked(dag_id: &str, parameters: &Parameters) -> Answer<BackfillBody> {
+    let text = |name: &str| parameters.text(name).map(str::to_owned);
+    let on = |name: &str| parameters.text(name).is_some();
+    let conf: Option<Map<String, Value>> = match text("conf").filter(|text| !text.trim().is_empty()) {
+        None => None,
+        Some(text) => Some(serde_json::from_str(&text).map_err(|error| {
+            Problem::invalid(format!("the configuration must be a JSON object like {{\"key\": \"value\"}}: {error}"))
+        })?),
+    };
+    Ok(BackfillBody {
+        dag_id: dag_id.to_owned(),
+        from_date: text("from").unwrap_or_default(),
+        to_date: text("to").unwrap_or_default(),
+        to_inclusive: on("end"),
+        run_backwards: on("reverse"),
+        dag_run_conf: conf,
+        reprocess_behavior: text("reprocess"),
+        max_active_runs: parameters.number("runs")?,
+        tasks: text("tasks"),
+        include_upstream: on("upstream"),
+        include_downstream: on("downstream"),
+        ignore_bounds: on("bounds"),
+    })
+}

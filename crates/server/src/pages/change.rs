@@ -1,0 +1,269 @@
+//! Clearing and marking: a page that lists exactly what would be touched, and does it when told.
+
+use axum::Form;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Redirect};
+use http::HeaderMap;
+use millrace_model::ids::TaskId;
+use millrace_model::state::{RunState, TaskState};
+use millrace_store::{ClearedInstance, TouchedRun};
+use serde::Serialize;
+
+use crate::changes::{ClearBody, MarkBody, NamedTask, PatchRunBody};
+use crate::links;
+use crate::person::{Person, Role};
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::rendering::{Wishes, values};
+use crate::server::{Server, Shared};
+
+/// Rows that the page lists.
+const MOST_LISTED: usize = 200;
+
+/// What is to be done to what.
+struct Wanted {
+    dag_id: String,
+    /// None: every run of the DAG, for what failed in them.
+    run_id: Option<String>,
+    task_id: Option<String>,
+    action: Action,
+    parameters: Parameters,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Clear,
+    Mark(TaskState),
+}
+
+impl Action {
+    fn parse(text: Option<&str>) -> Answer<Self> {
+        match text {
+            Some("clear") => Ok(Self::Clear),
+            Some("success") => Ok(Self::Mark(TaskState::Success)),
+            Some("failed") => Ok(Self::Mark(TaskState::Failed)),
+            Some("skipped") => Ok(Self::Mark(TaskState::Skipped)),
+            other => {
+                let text = format!("'action' must be clear, success, failed or skipped, not '{}'", other.unwrap_or(""));
+                Err(Problem::invalid(text))
+            }
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Clear => "clear",
+            Self::Mark(state) => state.as_str(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line {
+    run_id: String,
+    task_id: String,
+    map_index: Option<i32>,
+    from: &'static str,
+    to: &'static str,
+}
+
+#[derive(Serialize)]
+struct Choice {
+    name: &'static str,
+    text: &'static str,
+    is_on: bool,
+}
+
+impl Wanted {
+    fn is_on(&self, name: &str) -> bool {
+        self.parameters.text(name).is_some()
+    }
+
+    /// The page opens with what is most often meant; once its boxes were used, they say it.
+    fn choices(&self) -> Vec<Choice> {
+        let choice = |name: &'static str, text: &'static str| Choice { name, text, is_on: self.is_on(name) };
+        let mut choices = Vec::new();
+        if self.task_id.is_some() {
+            choices.push(choice("upstream", "tasks before it"));
+            choices.push(choice("downstream", "tasks after it"));
+            choices.push(choice("past", "earlier runs"));
+            choices.push(choice("future", "later runs"));
+        }
+        if self.action == Action::Clear && self.run_id.is_some() {
+            choices.push(choice("only_failed", "only what failed"));
+            choices.push(choice("latest", "with the DAG's newest version"));
+        }
+        choices
+    }
+
+    fn back(&self) -> String {
+        match (&self.run_id, &self.task_id) {
+            (Some(run), Some(task)) => links::task(&self.dag_id, run, task),
+            (Some(run), None) => links::run(&self.dag_id, run),
+            (None, _) => links::dag(&self.dag_id),
+        }
+    }
+
+    fn title(&self) -> String {
+        let what = match (&self.task_id, &self.run_id) {
+            (Some(task), _) => format!("task {task}"),
+            (None, Some(_)) => "the run".to_owned(),
+            (None, None) => return format!("Run again what failed in {}", self.dag_id),
+        };
+        match self.action {
+            Action::Clear => format!("Clear {what}"),
+            Action::Mark(state) => format!("Mark {what} {state}"),
+        }
+    }
+}
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    show(&server, &person, &headers, wanted(dag_id, Some(run_id), parameters)?).await
+}
+
+pub(super) async fn apply(
+    State(server): State<Shared>,
+    person: Person,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    Form(parameters): Form<Vec<(String, String)>>,
+) -> Answer {
+    let wanted = wanted(dag_id, Some(run_id), parameters)?;
+    touch(&server, &person, &wanted, false).await?;
+    Ok(Redirect::to(&wanted.back()).into_response())
+}
+
+/// What failed, in all runs of a DAG or those of some dates.
+pub(super) async fn rerun_page(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    headers: HeaderMap,
+    Query(mut parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    parameters.push(("action".to_owned(), "clear".to_owned()));
+    show(&server, &person, &headers, wanted(dag_id, None, parameters)?).await
+}
+
+pub(super) async fn rerun(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    Form(mut parameters): Form<Vec<(String, String)>>,
+) -> Answer {
+    parameters.push(("action".to_owned(), "clear".to_owned()));
+    let wanted = wanted(dag_id, None, parameters)?;
+    touch(&server, &person, &wanted, false).await?;
+    Ok(Redirect::to(&wanted.back()).into_response())
+}
+
+pub(super) async fn note(
+    State(server): State<Shared>,
+    person: Person,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    Form(parameters): Form<Vec<(String, String)>>,
+) -> Answer {
+    let note = Parameters(parameters).text("note").unwrap_or_default().to_owned();
+    server.patch_run(&person, &dag_id, &run_id, PatchRunBody { state: None, note: Some(note) }).await?;
+    Ok(Redirect::to(&links::run(&dag_id, &run_id)).into_response())
+}
+
+fn wanted(dag_id: String, run_id: Option<String>, parameters: Vec<(String, String)>) -> Answer<Wanted> {
+    let parameters = Parameters(parameters);
+    let action = Action::parse(parameters.text("action"))?;
+    let task_id = parameters.text("task").map(str::to_owned);
+    Ok(Wanted { dag_id, run_id, task_id, action, parameters })
+}
+
+async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wanted) -> Answer {
+    person.require(Role::User)?;
+    let (changed, runs) = touch(server, person, &wanted, true).await?;
+    let line = |it: &ClearedInstance| Line {
+        run_id: runs.iter().find(|run| run.run == it.run).map(|run| run.run_id.to_string()).unwrap_or_default(),
+        task_id: it.task_id.to_string(),
+        map_index: (it.map_index >= 0).then_some(it.map_index),
+        from: it.from.as_str(),
+        to: it.to.as_str(),
+    };
+    let queued = runs.iter().filter(|run| run.queued).count();
+    let values = values! {
+        dag_id => wanted.dag_id,
+        dag_href => links::dag(&wanted.dag_id),
+        title => wanted.title(),
+        action => wanted.action.word(),
+        run_id => wanted.run_id,
+        task_id => wanted.task_id,
+        back => wanted.back(),
+        choices => wanted.choices(),
+        from => wanted.parameters.text("from").unwrap_or_default(),
+        to => wanted.parameters.text("to").unwrap_or_default(),
+        lines => changed.iter().take(MOST_LISTED).map(line).collect::<Vec<_>>(),
+        more => changed.len().saturating_sub(MOST_LISTED),
+        count => changed.len(),
+        run_count => runs.len(),
+        queued,
+        can_act => !runs.is_empty(),
+        is_quiet => wanted.action != Action::Clear && wanted.task_id.is_none(),
+    };
+    server.page("change.html", Some(person), &Wishes::of(headers), values).await
+}
+
+/// Does it, or lists what it would touch.
+async fn touch(
+    server: &Server,
+    person: &Person,
+    wanted: &Wanted,
+    dry_run: bool,
+) -> Answer<(Vec<ClearedInstance>, Vec<TouchedRun>)> {
+    let date = |name: &str| wanted.parameters.text(name).map(str::to_owned);
+    match (wanted.action, &wanted.task_id, &wanted.run_id) {
+        (Action::Clear, task, run) => {
+            let body = ClearBody {
+                dry_run,
+                dag_run_id: run.clone(),
+                task_ids: task.clone().map(|task| vec![NamedTask::Task(task)]),
+                start_date: date("from"),
+                end_date: date("to"),
+                only_failed: run.is_none() || wanted.is_on("only_failed"),
+                include_upstream: wanted.is_on("upstream"),
+                include_downstream: wanted.is_on("downstream"),
+                include_past: wanted.is_on("past"),
+                include_future: wanted.is_on("future"),
+                run_on_latest_version: wanted.is_on("latest"),
+                ..ClearBody::default()
+            };
+            let report = server.clear(person, &wanted.dag_id, body).await?;
+            Ok((report.cleared, report.runs))
+        }
+        (Action::Mark(state), Some(task), Some(run)) => {
+            let run = server.run_row(&wanted.dag_id, run).await?;
+            let body = MarkBody {
+                new_state: Some(state.as_str().to_owned()),
+                include_upstream: wanted.is_on("upstream"),
+                include_downstream: wanted.is_on("downstream"),
+                include_past: wanted.is_on("past"),
+                include_future: wanted.is_on("future"),
+                note: None,
+            };
+            let named = (TaskId::new_unchecked(task.clone()), None);
+            let report = server.mark(person, &run, named, body, dry_run).await?;
+            Ok((report.marked.into_iter().chain(report.cleared).collect(), report.runs))
+        }
+        (Action::Mark(state), _, Some(run)) => {
+            let run = server.run_row(&wanted.dag_id, run).await?;
+            let to = match state {
+                TaskState::Success => RunState::Success,
+                TaskState::Failed => RunState::Failed,
+                _ => return Err(Problem::invalid("a run is marked success or failed")),
+            };
+            let report = server.mark_run(person, &run, to, dry_run).await?;
+            Ok((report.marked, report.runs))
+        }
+        (Action::Mark(_), _, None) => Err(Problem::invalid("say which run")),
+    }
+}

@@ -1,0 +1,135 @@
+//! Backfills over REST, and the pages that change what has run.
+
+use serde_json::{Value, json};
+
+use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER};
+
+const BACKFILLS: &str = "/api/v1/backfills";
+
+#[test]
+fn case_43_a_dry_run_lists_what_a_real_one_makes() {
+    let site = Site::start();
+    let wish = json!({"dag_id": "copy_orders", "from_date": "2024-02-27", "to_date": "2024-03-03",
+        "reprocess_behavior": "failed", "max_active_runs": 2, "dag_run_conf": {"full": true}});
+    let plan = site.send("POST", &format!("{BACKFILLS}/dry_run"), &wish).is(200).json();
+    let outcomes: Vec<(&str, &str)> = plan["backfills"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|date| (&date["logical_date"].as_str().unwrap()[5..10], date["outcome"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("02-27", "new run"),
+        ("02-28", "new run"),
+        ("02-29", "new run"),
+        ("03-01", "run again"),
+        ("03-02", "left alone"),
+    ];
+    assert_eq!(outcomes, expected);
+    assert_eq!((&plan["backfills"][4]["reason"], &plan["runs"]), (&json!("in flight"), &json!(4)));
+    assert_eq!(site.get(BACKFILLS).json()["total_entries"], 0, "a dry run creates nothing");
+
+    let made = site.send("POST", BACKFILLS, &wish).is(200).json();
+    assert_eq!(made["dates"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        made["dates"].as_array().unwrap().iter().map(|it| &it["logical_date"]).collect::<Vec<_>>(),
+        plan["backfills"].as_array().unwrap().iter().map(|it| &it["logical_date"]).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        (&made["runs"]["total"], &made["runs"]["queued"], &made["dag_run_conf"]["full"]),
+        (&json!(4), &json!(4), &json!(true))
+    );
+    let refused = site.send("POST", BACKFILLS, &wish).is(409).json();
+    assert!(refused["detail"].as_str().unwrap().contains("already has an active backfill"), "{refused}");
+
+    let one = format!("{BACKFILLS}/{}", made["id"]);
+    assert_eq!(site.send("PUT", &format!("{one}/pause"), &Value::Null).is(200).json()["is_paused"], true);
+    assert_eq!(site.send("PUT", &format!("{one}/unpause"), &Value::Null).is(200).json()["is_paused"], false);
+    site.send_as(VIEWER, "PUT", &format!("{one}/cancel"), &Value::Null).is(403);
+    let cancelled = site.send("PUT", &format!("{one}/cancel"), &Value::Null).is(200).json();
+    assert_eq!((&cancelled["state"], &cancelled["runs"]["failed"]), (&json!("cancelled"), &json!(4)));
+    site.send("PUT", &format!("{one}/pause"), &Value::Null).is(409);
+    assert_eq!(site.get(&format!("{BACKFILLS}?dag_id=copy_orders&active=false")).json()["total_entries"], 1);
+    site.get(&format!("{BACKFILLS}/99")).is(404);
+    let actions: Vec<String> = site.audit().into_iter().map(|row| row.action).collect();
+    for action in ["backfill", "backfill_paused", "backfill_unpaused", "backfill_cancelled"] {
+        assert!(actions.iter().any(|it| it == action), "{action} in {actions:?}");
+    }
+}
+
+#[test]
+fn case_40_what_cannot_be_backfilled_is_refused() {
+    let site = Site::start();
+    let wish = |change: Value| {
+        let mut wish = json!({"dag_id": "copy_orders", "from_date": "2024-02-01", "to_date": "2024-02-03"});
+        wish.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        site.send("POST", &format!("{BACKFILLS}/dry_run"), &wish)
+    };
+    wish(json!({})).is(200);
+    assert_eq!(wish(json!({"to_inclusive": true})).is(200).json()["total_entries"], 3);
+    wish(json!({"from_date": "2999-01-01", "to_date": "2999-02-01"})).is(422);
+    wish(json!({"to_date": "2024-02-01"})).is(422);
+    wish(json!({"dag_id": "quiet"})).is(422);
+    wish(json!({"dag_id": "nothing"})).is(404);
+    wish(json!({"reprocess_behavior": "all"})).is(422);
+    wish(json!({"max_active_runs": 0})).is(422);
+    wish(json!({"tasks": "lo("})).is(422);
+    wish(json!({"tasks": "nobody"})).is(422);
+    wish(json!({"colour": 1})).is(422);
+}
+
+fn token(page: &str) -> String {
+    let at = page.find("name=\"csrf_token\" value=\"").unwrap() + "name=\"csrf_token\" value=\"".len();
+    page[at..].split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn pages_list_what_they_would_touch_and_then_do_it() {
+    let site = Site::start();
+    let cookie = site.sign_in();
+    let get = |path: &str| site.call("GET", path, &[("cookie", &cookie)], None).is(200).body;
+    let post = |path: &str, fields: &str| {
+        let kind = ("content-type", "application/x-www-form-urlencoded");
+        site.call("POST", path, &[("cookie", &cookie), kind], Some(fields))
+    };
+    let run = format!("/dags/copy_orders/runs/{FAILED_RUN}");
+    let page = get(&format!("{run}/tasks/load"));
+    assert!(page.contains("change?task=load&amp;action=clear&amp;downstream=yes"), "{page}");
+    let change = format!("{run}/change");
+    let page = get(&format!("{change}?task=load&action=clear&downstream=yes"));
+    assert!(page.contains("<strong>2</strong> task instances in <strong>1</strong> run are changed"), "{page}");
+    assert!(page.contains("1 finished run goes back to the queue"), "{page}");
+    let wider = get(&format!("{change}?task=load&action=clear&future=yes"));
+    assert!(wider.contains(RUNNING_RUN), "{wider}");
+    post(&change, "task=load&action=clear").is(403);
+    let fields = format!("csrf_token={}&task=load&action=clear&downstream=yes", token(&page));
+    let answer = post(&change, &fields).is(303);
+    assert_eq!(answer.header("location"), format!("{run}/tasks/load"));
+    let row = site.get(&format!("/api/v1/dags/copy_orders/dagRuns/{FAILED_RUN}")).json();
+    assert_eq!(row["state"], "queued");
+
+    let page = get(&format!("{change}?action=failed"));
+    post(&change, &format!("csrf_token={}&action=failed", token(&page))).is(303);
+    post(&format!("{run}/note"), &format!("csrf_token={}&note=looked+at+%3Cb%3E", token(&page))).is(303);
+    let page = get(&run);
+    assert!(page.contains("looked at &lt;b&gt;") && page.contains("change?action=clear"), "{page}");
+    let page = get("/dags/copy_orders/rerun-failed");
+    assert!(page.contains("Run again what failed in copy_orders"), "{page}");
+
+    let page = get("/dags/copy_orders/backfills?from=2024-02-01&to=2024-02-04&reprocess=none&runs=2&tasks=lo");
+    assert!(page.contains("<strong>3</strong> of these <strong>3</strong> dates are run, 2 at a time"), "{page}");
+    assert!(page.contains("2024-02-03T00:00:00Z"), "{page}");
+    let wrong = get("/dags/copy_orders/backfills?from=soon&to=2024-02-04");
+    assert!(wrong.contains("role=\"alert\"") && wrong.contains("value=\"soon\""), "{wrong}");
+    let fields = format!("csrf_token={}&from=2024-02-01&to=2024-02-04&reprocess=none&runs=2&tasks=lo", token(&page));
+    post("/dags/copy_orders/backfills", &fields).is(303);
+    let page = get("/dags/copy_orders/backfills");
+    assert!(page.contains("0 of 3") && page.contains("Pause"), "{page}");
+    let key = site.get(BACKFILLS).json()["backfills"][0]["id"].clone();
+    let fields = format!("csrf_token={}", token(&page));
+    post(&format!("/dags/copy_orders/backfills/{key}/pause"), &fields).is(303);
+    assert!(get("/dags/copy_orders/backfills").contains("Go on"));
+    post(&format!("/dags/quiet/backfills/{key}/cancel"), &fields).is(422);
+    post(&format!("/dags/copy_orders/backfills/{key}/cancel"), &fields).is(303);
+    assert!(get("/dags/copy_orders/backfills").contains("3 failed"));
+}

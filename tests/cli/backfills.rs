@@ -1,0 +1,67 @@
+//! Backfills from the command line.
+
+use serde_json::{Value, json};
+
+use crate::support::TestHome;
+
+fn daily() -> TestHome {
+    let home = TestHome::new();
+    home.write_dag(
+        "daily.yaml",
+        "schedule: '@daily'\nstart_date: 2024-01-01\ncatchup: false\ntasks:\n  \
+         extract: {operator: bash, bash_command: test {{ ds }} != 2024-01-02}\n  \
+         load: {operator: bash, depends_on: [extract], bash_command: echo '{{ dag_run.conf.full }} {{ ds }}'}\n",
+    );
+    home
+}
+
+fn dates(list: &Value, name: &str) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|row| row[name].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn case_43_the_dates_of_a_dry_run_are_those_of_a_real_one() {
+    let home = daily();
+    let _scheduler = home.scheduler();
+    let asked = ["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-04", "-c", r#"{"full": "all"}"#];
+    let dry = home.json(&[&asked[..], &["--dry-run"]].concat());
+    assert_eq!(home.json(&["dags", "list-runs", "daily"]), json!([]));
+    let real = home.run(&[&asked[..], &["--wait", "-o", "json"]].concat()).exits(1);
+    assert_eq!(real.json(), dry);
+    assert!(real.stderr.contains("3 of 3 runs ended, 1 failed"), "{}", real.stderr);
+    assert!(real.stderr.contains("1 of 3 runs failed: backfill__2024-01-02"), "{}", real.stderr);
+    let log = home.ok(&["tasks", "logs", "daily", "load", "2024-01-03"]);
+    assert!(log.stdout.contains("all 2024-01-03"), "{}", log.stdout);
+
+    let again = home.json(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-04", "--reprocess", "failed",
+        "--dry-run"]);
+    let outcomes = dates(&again, "outcome");
+    assert_eq!(outcomes, ["left alone: already exists", "run again", "left alone: already exists"]);
+    // Only the second task: what failed before it counts as done.
+    home.ok(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-04", "--reprocess", "failed", "--tasks",
+        "^load$", "--wait"]);
+    let states = home.task_states("daily", "2024-01-02");
+    assert_eq!(states.values().collect::<Vec<_>>(), ["failed", "success"]);
+    let list = home.json(&["backfills", "list", "daily"]);
+    assert_eq!(dates(&list, "progress"), ["1 of 1", "2 of 2"], "a run belongs to the last backfill that ran it");
+    assert_eq!((&list[0]["tasks"], &list[0]["state"]), (&json!("^load$"), &json!("finished")));
+}
+
+#[test]
+fn one_is_paused_shown_and_cancelled() {
+    let home = daily();
+    home.ok(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-06", "--reverse", "--max-active-runs", "2"]);
+    let second = home.run(&["dags", "backfill", "daily", "-s", "2024-02-01", "-e", "2024-02-06"]).exits(1);
+    assert!(second.stderr.contains("already has an active backfill"), "{}", second.stderr);
+    let number = home.json(&["backfills", "list"])[0]["backfill"].to_string();
+    home.ok(&["backfills", "pause", &number]);
+    let shown = home.json(&["backfills", "show", &number]);
+    assert_eq!((&shown["is_paused"], &shown["queued"], &shown["reversed"]), (&json!(true), &json!(5), &json!(true)));
+    home.ok(&["backfills", "unpause", &number]);
+    let cancelled = home.ok(&["backfills", "cancel", &number]);
+    assert!(cancelled.stderr.contains("5 queued runs failed"), "{}", cancelled.stderr);
+    home.run(&["backfills", "pause", &number]).exits(1);
+    home.run(&["backfills", "show", "99"]).exits(1);
+    home.run(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-06", "-t", "nobody"]).exits(2);
+    home.run(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-06", "--upstream"]).exits(2);
+}
