@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::api::instant;
 use crate::backfills::{BackfillBody, USUAL_RUNS, outcome};
-use crate::format::When;
+use crate::format::{When, sentence};
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -95,7 +95,7 @@ pub(super) async fn page(
     let (report, problem) = match plan {
         None => (None, None),
         Some(Ok(report)) => (Some(report), None),
-        Some(Err(problem)) => (None, Some(problem.detail)),
+        Some(Err(problem)) => (None, Some(sentence(&problem.detail))),
     };
     let text = |name: &str| parameters.text(name).unwrap_or_default().to_owned();
     let on = |name: &str| parameters.text(name).is_some();
