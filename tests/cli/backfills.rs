@@ -33,13 +33,35 @@ fn case_43_the_dates_of_a_dry_run_are_those_of_a_real_one() {
     let log = home.ok(&["tasks", "logs", "daily", "load", "2024-01-03"]);
     assert!(log.stdout.contains("all 2024-01-03"), "{}", log.stdout);
 
-    let again = home.json(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-04", "--reprocess", "failed",
-        "--dry-run"]);
+    let again = home.json(&[
+        "dags",
+        "backfill",
+        "daily",
+        "-s",
+        "2024-01-01",
+        "-e",
+        "2024-01-04",
+        "--reprocess",
+        "failed",
+        "--dry-run",
+    ]);
     let outcomes = dates(&again, "outcome");
     assert_eq!(outcomes, ["left alone: already exists", "run again", "left alone: already exists"]);
     // Only the second task: what failed before it counts as done.
-    home.ok(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-04", "--reprocess", "failed", "--tasks",
-        "^load$", "--wait"]);
+    home.ok(&[
+        "dags",
+        "backfill",
+        "daily",
+        "-s",
+        "2024-01-01",
+        "-e",
+        "2024-01-04",
+        "--reprocess",
+        "failed",
+        "--tasks",
+        "^load$",
+        "--wait",
+    ]);
     let states = home.task_states("daily", "2024-01-02");
     assert_eq!(states.values().collect::<Vec<_>>(), ["failed", "success"]);
     let list = home.json(&["backfills", "list", "daily"]);
@@ -50,7 +72,18 @@ fn case_43_the_dates_of_a_dry_run_are_those_of_a_real_one() {
 #[test]
 fn one_is_paused_shown_and_cancelled() {
     let home = daily();
-    home.ok(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-06", "--reverse", "--max-active-runs", "2"]);
+    home.ok(&[
+        "dags",
+        "backfill",
+        "daily",
+        "-s",
+        "2024-01-01",
+        "-e",
+        "2024-01-06",
+        "--reverse",
+        "--max-active-runs",
+        "2",
+    ]);
     let second = home.run(&["dags", "backfill", "daily", "-s", "2024-02-01", "-e", "2024-02-06"]).exits(1);
     assert!(second.stderr.contains("already has an active backfill"), "{}", second.stderr);
     let number = home.json(&["backfills", "list"])[0]["backfill"].to_string();
