@@ -73,13 +73,13 @@ fn rules_retries_skips_and_results_work_as_in_a_run() {
 }
 
 #[test]
-fn waits_work_as_in_a_run_and_see_what_other_dags_have_done() {
+fn mapped_tasks_and_waits_work_as_in_a_run() {
     let home = home_with_hello();
     let late = home.file("late");
     home.write_dag(
         "more.yaml",
         &format!(
-            "schedule: none\ntasks:\n  makes: {{operator: bash, bash_command: 'touch {late}'}}\n  waits: {{operator: wait_for_file, path: '{late}', poke_interval: 1s}}\n  other: {{operator: wait_for_task, dag_id: hello, poke_interval: 1s}}\n",
+            "schedule: none\ntasks:\n  each:\n    operator: bash\n    expand: {{bash_command: ['echo one', 'echo two']}}\n  makes: {{operator: bash, bash_command: 'touch {late}', depends_on: [each]}}\n  waits: {{operator: wait_for_file, path: '{late}', poke_interval: 1s}}\n  other: {{operator: wait_for_task, dag_id: hello, poke_interval: 1s}}\n",
             late = late.display()
         ),
     );
@@ -87,4 +87,6 @@ fn waits_work_as_in_a_run_and_see_what_other_dags_have_done() {
     let output = home.ok(&["dags", "test", "more", "2024-05-06", "-o", "json"]);
     let list = output.json();
     assert!(list.as_array().unwrap().iter().all(|row| row["state"] == "success"), "{list}");
+    assert_eq!(list.as_array().unwrap().iter().filter(|row| row["task_id"] == "each").count(), 2);
+    assert!(output.stderr.contains("[each[0]]") && output.stderr.contains("[each[1]]"), "{}", output.stderr);
 }

@@ -189,7 +189,7 @@ impl Desk<'_> {
     }
 
     fn task_answer(&self, run: &RunRow, instance: &InstanceRow) -> TaskAnswer {
-        let (answer, _) = self.answer_of(run, instance, &self.conditions(run, instance));
+        let (answer, _) = Self::answer_of(run, instance, &self.conditions(run, instance));
         TaskAnswer {
             task_id: instance.task_id.to_string(),
             map_index: instance.map_index,
@@ -198,7 +198,7 @@ impl Desk<'_> {
         }
     }
 
-    fn answer_of(&self, run: &RunRow, instance: &InstanceRow, conditions: &[Condition]) -> (String, Option<String>) {
+    fn answer_of(run: &RunRow, instance: &InstanceRow, conditions: &[Condition]) -> (String, Option<String>) {
         if instance.state.is_finished() {
             let reason = instance.state_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             return (format!("it has ended: {}{reason}", instance.state), None);
@@ -218,7 +218,7 @@ impl Desk<'_> {
         if !instance.state.is_finished() && !run.state.is_finished() {
             conditions = self.with_scheduler(conditions);
         }
-        let (answer, starts_at) = self.answer_of(run, instance, &conditions);
+        let (answer, starts_at) = Self::answer_of(run, instance, &conditions);
         Explanation {
             dag_id: run.dag_id.to_string(),
             dag_run_id: Some(run.run_id.to_string()),

@@ -130,7 +130,7 @@ impl Store {
     pub async fn count_old(&self, request: &CleanRequest) -> Result<CleanReport> {
         let mut report = CleanReport::default();
         let connection = self.reader();
-        for table in self.to_clean(&tables(connection).await?, request)? {
+        for table in Self::to_clean(&tables(connection).await?, request)? {
             let Some((condition, values)) = old(&table, request) else { continue };
             let sql = format!("SELECT COUNT(*) AS n FROM {} WHERE {condition}", table.quoted());
             let row = sql::one(connection, "count old rows", self.with_dags(sql), values).await?;
@@ -150,7 +150,7 @@ impl Store {
     ) -> Result<CleanReport> {
         let all = tables(self.reader()).await?;
         let mut report = CleanReport::default();
-        for table in self.to_clean(&all, request)? {
+        for table in Self::to_clean(&all, request)? {
             let Some(condition) = old(&table, request) else { continue };
             let mut after: Option<Vec<Json>> = None;
             loop {
@@ -181,7 +181,7 @@ impl Store {
         Ok(report)
     }
 
-    fn to_clean(&self, all: &[Table], request: &CleanRequest) -> Result<Vec<Table>> {
+    fn to_clean(all: &[Table], request: &CleanRequest) -> Result<Vec<Table>> {
         if let Some(unknown) = request.tables.iter().find(|name| !CLEANED.contains(&name.as_str())) {
             let reason = format!("there is no such table as '{unknown}' to clean; there are {}", CLEANED.join(", "));
             return Err(StoreError::Refused { attempted: "delete old rows", reason });

@@ -25,7 +25,9 @@ pub fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
         return expanded(app, &checked);
     }
     if !args.no_lint {
-        checked.iter_mut().for_each(|file| file.lint(app.now()));
+        for file in &mut checked {
+            file.lint(app.now());
+        }
     }
     let is_bad = |file: &&Checked| file.has_errors() || (args.strict && file.warnings() > 0);
     let problems = checked.iter().filter(is_bad).count();

@@ -55,15 +55,13 @@ pub async fn old_runs_go_and_what_is_needed_stays(bench: Bench) -> Result<()> {
     // All that ended, but for the newest that the schedule made: an older one is active.
     let count = old.rows.iter().find(|(table, _)| table == "dag_run").map(|(_, rows)| *rows);
     assert_eq!(count, Some(6), "{old:?}");
-    assert_eq!(
-        world.store.count_old(&request(30)).await?.rows.iter().find(|(table, _)| table == "dag_run").unwrap().1,
-        0
-    );
+    let younger = world.store.count_old(&request(30)).await?;
+    assert!(younger.rows.contains(&("dag_run".to_owned(), 0)), "{younger:?}");
 
     // What cannot be archived is not deleted.
     let mut broken = Kept { breaks: true, ..Kept::default() };
     let refused = world.store.clean(&request(100), &mut broken, &mut |_| (), at(200)).await;
-    assert!(refused.unwrap_err().to_string().contains("the disk is full"));
+    assert!(refused.err().context("it is refused")?.to_string().contains("the disk is full"));
     assert_eq!(bench.number("SELECT COUNT(*) FROM dag_run").await?, 7);
 
     let (mut kept, mut told) = (Kept::default(), 0);

@@ -81,7 +81,7 @@ pub async fn everything_goes_to_either_kind_of_database_and_back(bench: Bench) -
 pub async fn a_full_database_and_a_changed_file_are_refused(bench: Bench) -> Result<()> {
     let source = full(&bench).await?;
     let text = exported(&source).await?;
-    let refused = import(&source, &text).await.unwrap_err();
+    let refused = import(&source, &text).await.err().context("it is refused")?;
     assert!(refused.contains("the database is not empty") && refused.contains("dag_run (1 rows)"), "{refused}");
 
     let target = if bench.is_postgres() { Bench::postgres()? } else { Bench::sqlite()? };
@@ -93,7 +93,7 @@ pub async fn a_full_database_and_a_changed_file_are_refused(bench: Bench) -> Res
         (text.replacen("m0001_", "m0000_", 1), "other migrations"),
         ("hello\n".to_owned(), "no export"),
     ] {
-        let refused = import(&store, &changed).await.unwrap_err();
+        let refused = import(&store, &changed).await.err().context("it is refused")?;
         assert!(refused.contains(problem), "{problem}: {refused}");
         assert_eq!(target.number("SELECT COUNT(*) FROM connection").await?, 0);
         assert_eq!(target.number("SELECT COUNT(*) FROM pool").await?, 1, "what was seeded is there again");

@@ -40,7 +40,9 @@ pub(super) fn look_at_files(app: &App, report: &mut Report) {
     let name =
         |file: &dag_files::Checked| file.path().strip_prefix(&folder).unwrap_or(file.path()).display().to_string();
     let broken: Vec<String> = checked.iter().filter(|file| file.has_errors()).map(name).collect();
-    checked.iter_mut().for_each(|file| file.lint(app.now()));
+    for file in &mut checked {
+        file.lint(app.now());
+    }
     if broken.is_empty() {
         report.ok("dags folder", format!("{} files can be read", checked.len()));
     } else {

@@ -135,13 +135,13 @@ fn space(report: &mut Report, area: &'static str, path: &Path) {
 }
 
 fn config(app: &App, report: &mut Report) {
-    report.ok(
-        "config",
-        match app.home.config_file().exists() {
-            true => format!("{} can be read", app.home.config_file().display()),
-            false => "no millrace.toml: the defaults are in force".to_owned(),
-        },
-    );
+    let file = app.home.config_file();
+    let said = if file.exists() {
+        format!("{} can be read", file.display())
+    } else {
+        "no millrace.toml: the defaults are in force".to_owned()
+    };
+    report.ok("config", said);
     let host = app.config.server.host.as_str();
     if !matches!(host, "127.0.0.1" | "localhost" | "::1") {
         let what = format!("the web server listens on {host}, in clear");
@@ -163,7 +163,7 @@ fn zones(app: &App, report: &mut Report) {
         Ok(_) => report
             .ok("time zones", format!("edition {} is built in; the default is {zone}", chrono_tz::IANA_TZDB_VERSION)),
         Err(error) => {
-            report.fail("time zones", error.to_string(), "set core.default_timezone to a name such as Europe/Berlin")
+            report.fail("time zones", error.to_string(), "set core.default_timezone to a name such as Europe/Berlin");
         }
     }
 }
