@@ -9,4 +9,5 @@ mod folder;
 mod loop_;
 mod recovery;
 mod stage;
+mod time;
 mod world;
