@@ -23,6 +23,7 @@ mod cli {
     mod reload;
     mod secrets;
     mod tasks;
+    mod time;
 }
 
 use serde_json::Value;

@@ -50,6 +50,13 @@ fn every_dag_in_the_pages_and_every_example_validates() {
     let home = TestHome::new();
     let mut count = 0;
     for (path, text) in pages() {
+        // What the DAGs of a page need beside them.
+        for info in text.lines().filter_map(|line| line.strip_prefix("```")).filter(|info| info.contains("calendars/"))
+        {
+            let name = info.strip_prefix("yaml ").unwrap();
+            fs::create_dir_all(home.file("dags/calendars")).unwrap();
+            home.write_dag(name, &blocks(&text, info)[0]);
+        }
         for block in blocks(&text, "yaml") {
             count += 1;
             let file = home.write_dag(&format!("block{count}.yaml"), &block);

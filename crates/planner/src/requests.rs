@@ -1,6 +1,7 @@
 //! Runs that people ask for: one by hand, or a range of past dates.
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use millrace_model::calendar::Fate;
 use millrace_model::change::NewRun;
 use millrace_model::ids::{DagId, IdError, RunId, TaskId};
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
@@ -30,6 +31,10 @@ pub enum RequestError {
     NothingEnded { dag_id: DagId, from: String, to: String, now: String },
     #[error("nothing to backfill: the schedule of DAG {dag_id} names no date in [{from}, {to})")]
     NoDates { dag_id: DagId, from: String, to: String },
+    #[error(
+        "nothing to backfill: the calendar of DAG {dag_id} leaves out every date in [{from}, {to}); ignore the bounds to take them all the same"
+    )]
+    LeftOut { dag_id: DagId, from: String, to: String },
     #[error("the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds")]
     OutOfBounds { dag_id: DagId, logical_date: String, bound: String },
     #[error(
@@ -99,9 +104,14 @@ pub fn backfill_runs(range: &BackfillRange<'_>, now: DateTime<Utc>) -> Result<Ve
     if dates.peek().is_none() {
         return Err(RequestError::NoDates { dag_id: dag_id(), from, to });
     }
-    let ended: Vec<PlannedRun> = dates.take_while(|planned| planned.run_after <= now).collect();
+    let mut ended: Vec<PlannedRun> = dates.take_while(|planned| planned.run_after <= now).collect();
     if ended.is_empty() {
         return Err(RequestError::NothingEnded { dag_id: dag_id(), from, to, now: format_utc_micros(now) });
+    }
+    // Who wants even what lies out of bounds gets what the calendar leaves out, too.
+    ended.retain(|planned| range.ignores_bounds || !matches!(dag.fate(planned), Fate::Skip(_)));
+    if ended.is_empty() {
+        return Err(RequestError::LeftOut { dag_id: dag_id(), from, to });
     }
     if !range.ignores_bounds {
         check_bounds(range.version, &ended)?;

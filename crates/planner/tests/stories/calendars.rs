@@ -1,5 +1,14 @@
 //! Days on which nothing starts.
 
+use std::sync::Arc;
+
+use chrono::{Datelike, TimeZone, Utc};
+use millrace_model::calendar::{Calendar, CalendarRule, NamedDays};
+use millrace_model::dag::Dag;
+use millrace_model::ids::DagId;
+use millrace_model::schedule::{Schedule, Timetable};
+use millrace_planner::{BackfillRange, DagVersion, RequestError, backfill_runs};
+
 use crate::script::check;
 
 #[test]
@@ -176,6 +185,40 @@ fn after_an_outage_the_latest_day_that_counts_is_run() {
          d/2024-01-07/a success
          wake 2024-01-09T00:00:00",
     );
+}
+
+#[test]
+fn a_backfill_leaves_out_what_the_calendar_does() {
+    let weekends = Calendar {
+        name: "weekends".into(),
+        description: None,
+        days: ["sat", "sun"].map(|day| NamedDays { rule: day.parse().unwrap(), name: None }).to_vec(),
+        include: vec![],
+        except: vec![],
+    };
+    let dag = Dag {
+        timetable: Timetable::interval(Schedule::from_value(&"@daily".into()).unwrap(), chrono_tz::Tz::UTC),
+        calendar: Some(CalendarRule { exclude: vec![weekends], ..CalendarRule::default() }),
+        ..Dag::new(DagId::new_unchecked("d"))
+    };
+    let version = DagVersion::new(1, Arc::new(dag)).unwrap();
+    let day = |day: u32| Utc.with_ymd_and_hms(2024, 1, day, 0, 0, 0).unwrap();
+    let range = BackfillRange {
+        version: &version,
+        from: day(4),
+        to: day(10),
+        includes_end: false,
+        ignores_bounds: false,
+        conf: Default::default(),
+    };
+    let days = |range: &BackfillRange<'_>| -> Result<Vec<u32>, RequestError> {
+        Ok(backfill_runs(range, day(20))?.iter().map(|run| run.logical_date.day()).collect())
+    };
+    assert_eq!(days(&range), Ok(vec![4, 7, 8, 9]), "those of the 5th and 6th would start on a Saturday and a Sunday");
+    let all = BackfillRange { ignores_bounds: true, ..range.clone() };
+    assert_eq!(days(&all), Ok(vec![4, 5, 6, 7, 8, 9]));
+    let none = BackfillRange { from: day(5), to: day(7), ..range };
+    assert!(matches!(days(&none), Err(RequestError::LeftOut { .. })));
 }
 
 #[test]

@@ -35,11 +35,8 @@ async fn outcomes(stage: &Stage) -> Vec<String> {
 #[tokio::test]
 async fn case_05_every_missed_date_has_one_record_however_often_the_scheduler_dies() {
     let mut stage = Stage::new(4).await;
-    let hourly = Dag {
-        start_date: Some(stage.now()),
-        misfire: Some(Misfire::None),
-        ..dag("d", json!("@hourly"), &["a"])
-    };
+    let hourly =
+        Dag { start_date: Some(stage.now()), misfire: Some(Misfire::None), ..dag("d", json!("@hourly"), &["a"]) };
     stage.put(&hourly).await;
     stage.lead().await;
     let start = stage.now();

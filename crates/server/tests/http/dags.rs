@@ -1,5 +1,8 @@
 //! DAGs over REST.
 
+use millrace_model::change::{Batch, PassedSlots, SlotOutcome};
+use millrace_model::ids::DagId;
+use millrace_model::schedule::DataInterval;
 use serde_json::json;
 
 use crate::plant::dag;
@@ -42,6 +45,48 @@ fn case_100_a_page_has_a_hundred_rows_at_the_most() {
     let answer = site.get("/api/v1/dags?limit=5000").is(200).json();
     assert_eq!(answer["dags"].as_array().unwrap().len(), 100);
     assert_eq!(answer["total_entries"], 122);
+}
+
+#[test]
+fn what_will_run_and_what_did_not() {
+    let site = Site::start();
+    let plan = site.get("/api/v1/plan?hours=48").is(200).json();
+    let all = plan["plan"].as_array().unwrap();
+    assert!(!all.is_empty() && plan["has_more"] == false, "{plan}");
+    let of_one = site.get("/api/v1/dags/copy_orders/plan?hours=48").is(200).json();
+    let dates = of_one["plan"].as_array().unwrap();
+    assert!(!dates.is_empty() && dates.iter().all(|date| date["dag_id"] == "copy_orders"), "{of_one}");
+    for key in
+        ["logical_date", "data_interval_start", "data_interval_end", "run_after", "outcome", "starts_at", "reason"]
+    {
+        assert!(dates[0].get(key).is_some(), "{key}: {of_one}");
+    }
+    assert_eq!(site.get("/api/v1/plan?hours=48&limit=1").is(200).json()["has_more"], all.len() > 1);
+    site.get("/api/v1/plan?hours=many").is(422);
+    site.get("/api/v1/plan?hours=10000000").is(422);
+    site.get("/api/v1/dags/nothing/plan").is(404);
+
+    assert_eq!(site.get("/api/v1/dags/copy_orders/slots").is(200).json(), json!({"slots": [], "total_entries": 0}));
+    let at = |text: &str| text.parse().unwrap();
+    let slots = PassedSlots {
+        dag_id: DagId::new_unchecked("copy_orders"),
+        first: at("2024-02-27T00:00:00Z"),
+        last: at("2024-02-28T00:00:00Z"),
+        data_interval: DataInterval::new(at("2024-02-27T00:00:00Z"), at("2024-02-29T00:00:00Z")),
+        count: 2,
+        outcome: SlotOutcome::Skipped,
+        reason: "calendar <fairs>: 2024-02-28 Fair".to_owned(),
+    };
+    let batch = Batch { passed_slots: vec![slots], ..Batch::default() };
+    site.runtime.block_on(site.plant.store.commit_unled(&batch, now())).unwrap();
+    let found = site.get("/api/v1/dags/copy_orders/slots").is(200).json();
+    assert_eq!(found["total_entries"], 1);
+    let slot = &found["slots"][0];
+    assert_eq!((&slot["slots"], &slot["outcome"]), (&json!(2), &json!("skipped")), "{slot}");
+    assert_eq!(slot["last_logical_date"], "2024-02-28T00:00:00.000000Z");
+    site.get("/api/v1/dags/nothing/slots").is(404);
+    let page = site.get("/dags/copy_orders").is(200).text();
+    assert!(page.contains("calendar &lt;fairs&gt;: 2024-02-28 Fair") && page.contains("2 dates"), "{page}");
 }
 
 #[test]
