@@ -85,7 +85,7 @@ fn what_will_run_and_what_did_not() {
     assert_eq!((&slot["slots"], &slot["outcome"]), (&json!(2), &json!("skipped")), "{slot}");
     assert_eq!(slot["last_logical_date"], "2024-02-28T00:00:00.000000Z");
     site.get("/api/v1/dags/nothing/slots").is(404);
-    let page = site.get("/dags/copy_orders").is(200).text();
+    let page = site.get("/dags/copy_orders").is(200).body;
     assert!(page.contains("calendar &lt;fairs&gt;: 2024-02-28 Fair") && page.contains("2 dates"), "{page}");
 }
 
