@@ -273,8 +273,9 @@ fn postgres_pool_options(connections: u32) -> PgPoolOptions {
 
 /// How PostgreSQL plans what is written, where every statement names its rows by their keys. It can't see how many rows a
 /// JSON parameter holds, and keeps the plan that it made when a table was small: it would go on reading the table from
-/// end to end for sixteen of its rows. So touching a row is dear, and a plan is made once.
-pub const POSTGRES_WRITER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET cpu_tuple_cost = 10; \
+/// end to end for sixteen of its rows. So touching a row is dear, and a plan is made once. Costs that are so high must not
+/// make it compile the statement, which takes half a second.
+pub const POSTGRES_WRITER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET cpu_tuple_cost = 10; SET jit = off; \
      SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 fn postgres_writer(options: PgConnectOptions, connections: u32) -> DatabaseConnection {
