@@ -1,5 +1,7 @@
 //! Task instances, as everybody reads them.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, PutOffs, RunKey};
 use millrace_model::choice::Choice;
@@ -102,12 +104,25 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
     })
 }
 
+/// The instances of a mapped task stand together, by map index, where the first of them was made.
+fn in_order(mut rows: Vec<InstanceRow>) -> Vec<InstanceRow> {
+    if rows.iter().all(|row| row.map_index < 0) {
+        return rows;
+    }
+    let mut firsts: HashMap<(RunKey, TaskId), usize> = HashMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        firsts.entry((row.run, row.task_id.clone())).or_insert(place);
+    }
+    rows.sort_by_cached_key(|row| (firsts.get(&(row.run, row.task_id.clone())).copied(), row.map_index));
+    rows
+}
+
 impl Store {
     /// The instances of one run, in the order of the DAG's tasks.
     pub async fn instances(&self, run: RunKey) -> Result<Vec<InstanceRow>> {
         let sql = format!("{INSTANCE_SELECT} WHERE i.run_id = $1 ORDER BY i.id");
         let rows = sql::all(self.reader(), "read task instances", sql, values![run]).await?;
-        rows.iter().map(read_instance).collect()
+        rows.iter().map(read_instance).collect::<Result<_>>().map(in_order)
     }
 
     /// All instances of several runs in one query: a grid. In the order of the runs' keys, then of the tasks.
@@ -118,7 +133,7 @@ impl Store {
         );
         let values = vec![sql::column(runs.iter().copied())];
         let rows = sql::all(self.reader(), "read task instances", sql, values).await?;
-        rows.iter().map(read_instance).collect()
+        rows.iter().map(read_instance).collect::<Result<_>>().map(in_order)
     }
 
     pub async fn instance(&self, run: RunKey, task_id: &str, map_index: i32) -> Result<Option<InstanceRow>> {

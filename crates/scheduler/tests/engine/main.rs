@@ -7,6 +7,7 @@ mod changes;
 mod dependencies;
 mod folder;
 mod loop_;
+mod mapped;
 mod recovery;
 mod stage;
 mod time;

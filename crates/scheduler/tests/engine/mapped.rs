@@ -1,0 +1,224 @@
+//! Mapped tasks through the store: over kills, clearings and lists that change.
+
+use millrace_model::change::{InstanceKey, TryOutcome};
+use millrace_model::dag::Dag;
+use millrace_model::ids::TaskId;
+use millrace_model::mapping::{Expand, Items};
+use millrace_model::selection::TaskChoice;
+use millrace_model::state::RunState;
+use millrace_model::state::TaskState::{self, Removed, Running, Skipped, Success};
+use millrace_store::{ClearRequest, MarkRequest, Selection};
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, dag};
+
+fn mapped_dag() -> Dag {
+    let mut dag = dag("d", Value::Null, &["list", "copy < list", "sum < copy"]);
+    dag.tasks[1].expand = Some(Expand::Each(Items::ResultsOf(TaskId::new_unchecked("list"))));
+    dag
+}
+
+impl Stage {
+    async fn end_list(&mut self, list: Value) {
+        let mut completion = self.executor.end_task("list", TryOutcome::Success, self.now());
+        completion.results.push(("return_value".to_owned(), list));
+        self.engine.as_mut().unwrap().complete(completion);
+        self.turn().await;
+    }
+
+    fn copies(&self) -> Vec<(i32, InstanceKey)> {
+        let running = self.executor.running();
+        let copies = running.iter().filter(|it| it.task().task_id.as_str() == "copy");
+        let mut copies: Vec<(i32, InstanceKey)> = copies.map(|it| (it.map_index, it.instance)).collect();
+        copies.sort_unstable();
+        copies
+    }
+
+    async fn end_copies(&mut self) {
+        for (_, instance) in self.copies() {
+            let completion = self.executor.end(instance, TryOutcome::Success, self.now());
+            self.engine.as_mut().unwrap().complete(completion);
+        }
+        self.turn().await;
+    }
+
+    /// State and tries of each instance of `copy`, by its map index.
+    async fn states_of_copy(&self) -> Vec<(i32, TaskState, u32)> {
+        let run = self.runs().await.remove(0);
+        let rows = self.store.instances(run.key).await.unwrap();
+        let copies = rows.iter().filter(|row| row.task_id.as_str() == "copy");
+        copies.map(|row| (row.map_index, row.state, row.try_number)).collect()
+    }
+
+    async fn clear(&mut self, tasks: &[&str]) {
+        let run = self.runs().await.remove(0);
+        let tasks: Vec<TaskId> = tasks.iter().map(|task| TaskId::new_unchecked(*task)).collect();
+        let request = ClearRequest::of_run(run.key, &tasks, "cli");
+        self.store.clear_instances(&request, self.now()).await.unwrap();
+        self.turn().await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_becomes_instances_and_a_kill_loses_none() {
+    for is_killed in [false, true] {
+        let mut stage = Stage::new(2).await;
+        stage.put(&mapped_dag()).await;
+        stage.lead().await;
+        stage.trigger("d").await;
+        stage.turn().await;
+        stage.end_list(json!(["a", "b", "c"])).await;
+        assert_eq!(stage.copies().iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1]);
+        if is_killed {
+            stage.kill();
+            stage.lead().await;
+            assert_eq!(stage.copies().len(), 2, "what was lost runs again");
+        }
+        stage.end_copies().await;
+        stage.end_copies().await;
+        let ended = stage.states_of_copy().await;
+        assert_eq!(ended.iter().map(|(index, state, _)| (*index, *state)).collect::<Vec<_>>(), [
+            (0, Success),
+            (1, Success),
+            (2, Success)
+        ]);
+        stage.end("sum", TryOutcome::Success).await;
+        assert_eq!(stage.run_states().await, [RunState::Success]);
+    }
+}
+
+#[tokio::test]
+async fn the_list_and_its_instances_are_one_commit() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&mapped_dag()).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    stage.end_list(json!([1, 2])).await;
+    assert_eq!(stage.states_of_copy().await.len(), 2);
+    // Whoever comes after a kill knows how long the list was from the database alone.
+    stage.kill();
+    stage.lead().await;
+    let lengths = stage.store.list_lengths(run.key, &["list"]).await.unwrap();
+    assert_eq!(lengths.iter().map(|it| (it.map_index, it.length)).collect::<Vec<_>>(), [(-1, Some(2))]);
+    for _ in 0..2 {
+        stage.end_copies().await;
+    }
+    stage.end("sum", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn a_cleared_list_may_grow_shrink_and_be_empty() {
+    let mut stage = Stage::new(10).await;
+    stage.put(&mapped_dag()).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.end_list(json!([1, 2, 3])).await;
+    stage.end_copies().await;
+    stage.end("sum", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+
+    stage.clear(&[]).await;
+    stage.end_list(json!([1])).await;
+    assert_eq!(stage.states_of_copy().await, [(0, Running, 2), (1, Removed, 1), (2, Removed, 1)]);
+    stage.end_copies().await;
+    stage.end("sum", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+
+    stage.clear(&[]).await;
+    stage.end_list(json!([1, 2, 3, 4])).await;
+    let states = stage.states_of_copy().await;
+    assert_eq!(states, [(0, Running, 3), (1, Running, 2), (2, Running, 2), (3, Running, 1)]);
+    stage.end_copies().await;
+    stage.end("sum", TryOutcome::Success).await;
+
+    stage.clear(&[]).await;
+    stage.end_list(json!([])).await;
+    assert_eq!(stage.states_of_copy().await, [(0, Skipped, 3), (1, Removed, 2), (2, Removed, 2), (3, Removed, 1)]);
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+    assert!(stage.tasks().await.contains(&"sum skipped 3".to_owned()), "{:?}", stage.tasks().await);
+}
+
+#[tokio::test]
+async fn clearing_only_the_mapped_task_runs_the_same_items_again() {
+    let mut stage = Stage::new(10).await;
+    stage.put(&mapped_dag()).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.end_list(json!([1, 2])).await;
+    stage.end_copies().await;
+    stage.end("sum", TryOutcome::Success).await;
+    stage.clear(&["copy"]).await;
+    assert_eq!(stage.states_of_copy().await, [(0, Running, 2), (1, Running, 2)]);
+}
+
+#[tokio::test]
+async fn clearing_only_the_list_leaves_what_has_ended() {
+    let mut stage = Stage::new(10).await;
+    stage.put(&mapped_dag()).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.end_list(json!([1, 2])).await;
+    stage.end_copies().await;
+    stage.end("sum", TryOutcome::Success).await;
+    stage.clear(&["list"]).await;
+    stage.end_list(json!([1, 2, 3])).await;
+    assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Success, 1)]);
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn a_running_instance_without_an_item_is_stopped() {
+    let mut stage = Stage::new(10).await;
+    stage.put(&mapped_dag()).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.end_list(json!([1, 2])).await;
+    let second = stage.copies()[1].1;
+    stage.clear(&["list"]).await;
+    assert_eq!(stage.states_of_copy().await, [(0, Running, 1), (1, Running, 1)]);
+    stage.end_list(json!([1])).await;
+    assert_eq!(stage.states_of_copy().await, [(0, Running, 1), (1, Removed, 1)]);
+    assert!(stage.executor.cancelled().iter().any(|(instance, _)| *instance == second));
+    let late = stage.executor.end(second, TryOutcome::Success, stage.now());
+    stage.engine.as_mut().unwrap().complete(late);
+    stage.end_copies().await;
+    assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Removed, 1)]);
+    stage.end("sum", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn case_51_no_list_fails_the_producer_and_a_mark_leaves_nothing_to_map_over() {
+    let mut stage = Stage::new(10).await;
+    stage.put(&mapped_dag()).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.end("list", TryOutcome::Success).await;
+    assert_eq!(stage.tasks().await, ["list failed 1", "copy upstream_failed 0", "sum upstream_failed 0"]);
+    let run = stage.runs().await.remove(0);
+    let list = stage.store.instance(run.key, "list", -1).await.unwrap().unwrap();
+    assert_eq!(list.state_reason.as_deref(), Some("copy: it left none"));
+    let tries = stage.store.tries(list.key).await.unwrap();
+    assert_eq!(tries[0].state, TaskState::Failed);
+    assert_eq!(stage.states_of_copy().await, [(-1, TaskState::UpstreamFailed, 0)]);
+    let choice = TaskChoice::tasks([TaskId::new_unchecked("list")]);
+    let mark = MarkRequest {
+        selection: Selection::of_run(run.key, choice),
+        to: Success,
+        note: None,
+        dry_run: false,
+        actor: "cli".into(),
+    };
+    stage.store.mark_instances(&mark, stage.now()).await.unwrap();
+    stage.turn().await;
+    let copy = stage.store.instance(run.key, "copy", -1).await.unwrap().unwrap();
+    assert_eq!(copy.state_reason.as_deref(), Some("list is success and left no list"));
+    assert_eq!(stage.run_states().await, [RunState::Failed]);
+}
