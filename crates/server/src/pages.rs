@@ -7,6 +7,7 @@ mod connections;
 mod dag;
 mod grid;
 mod home;
+mod instances;
 mod legend;
 mod run;
 mod runs;

@@ -119,6 +119,7 @@ fn instance_value(run: &RunRow, row: &InstanceRow) -> Value {
         "dag_id": run.dag_id,
         "dag_run_id": run.run_id,
         "map_index": row.map_index,
+        "rendered_map_index": row.rendered_map_index,
         "logical_date": instant(run.logical_date),
         "run_after": instant(run.run_after),
         // As in Airflow, one that nothing was decided about has no state.

@@ -11,6 +11,7 @@ use millrace_store::{DagRow, InstanceRow, RunFilter, RunRow};
 use serde::Serialize;
 
 use super::strip::{height, title};
+use super::instances::urgency;
 use crate::format::{When, length, span, words};
 use crate::links;
 use crate::problem::{Answer, Problem};
@@ -188,21 +189,6 @@ fn cell_title(instance: &InstanceRow, run: &RunRow, now: DateTime<Utc>) -> Strin
     }
     text.push_str(&format!("\n{}", run.run_id));
     text
-}
-
-fn urgency(state: TaskState) -> u8 {
-    match state {
-        TaskState::Failed => 9,
-        TaskState::UpForRetry => 8,
-        TaskState::UpstreamFailed => 7,
-        TaskState::Running | TaskState::Restarting => 6,
-        TaskState::Deferred | TaskState::AwaitingInput | TaskState::UpForReschedule => 5,
-        TaskState::Queued => 4,
-        TaskState::Scheduled => 3,
-        TaskState::None => 2,
-        TaskState::Success => 1,
-        TaskState::Skipped | TaskState::Removed => 0,
-    }
 }
 
 /// Of each task: the longest way to it from a task without upstreams.

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::dag::Place;
 use super::grid::{Selected, run_facts};
+use super::instances;
 use crate::api::rows_moved;
 use crate::format::{count, length, span};
 use crate::links;
@@ -25,6 +26,8 @@ struct TaskLine {
     operator: String,
     state: &'static str,
     reason: Option<String>,
+    /// Of a mapped task: how many instances are in which state.
+    counts: Vec<(&'static str, usize)>,
     tries: Option<String>,
     took: Option<String>,
 }
@@ -40,21 +43,34 @@ pub(super) async fn page(
     let run = server.run_row(&dag_id, &run_id).await?;
     let row = server.dag_row(&dag_id, 0).await?;
     let now = server.now();
-    let instances = server.store().instances(run.key).await?;
-    let line = |instance: &InstanceRow| TaskLine {
-        task_id: instance.task_id.to_string(),
-        href: links::task(&dag_id, &run_id, instance.task_id.as_str()),
-        operator: instance.operator.clone(),
-        state: instance.state.as_str(),
-        reason: instance.state_reason.clone(),
-        tries: (instance.max_tries > 0 && instance.try_number > 0)
-            .then(|| format!("{}/{}", instance.try_number, instance.max_tries + 1)),
-        took: span(instance.start_date, instance.end_date, now).filter(|_| instance.try_number > 0).map(length),
+    let rows_of_run = server.store().instances(run.key).await?;
+    let version = server.store().dag_version(run.version_key).await?;
+    // Of a mapped task, the instance that says most.
+    let line = |of_task: &[InstanceRow]| {
+        let instance = instances::most_urgent(of_task).unwrap_or(&of_task[0]);
+        let is_mapped = of_task.iter().any(|instance| instance.map_index >= 0);
+        TaskLine {
+            task_id: instance.task_id.to_string(),
+            href: links::task(&dag_id, &run_id, instance.task_id.as_str()),
+            operator: instance.operator.clone(),
+            state: instance.state.as_str(),
+            reason: instance.state_reason.clone(),
+            counts: if is_mapped { instances::counts(of_task) } else { Vec::new() },
+            tries: (!is_mapped && instance.max_tries > 0 && instance.try_number > 0)
+                .then(|| format!("{}/{}", instance.try_number, instance.max_tries + 1)),
+            took: span(
+                of_task.iter().filter_map(|it| it.start_date).min(),
+                if of_task.iter().any(|it| it.end_date.is_none()) { None } else { of_task.iter().filter_map(|it| it.end_date).max() },
+                now,
+            )
+            .filter(|_| instance.try_number > 0)
+            .map(length),
+        }
     };
     let rows = rows_moved(&server.store().ledger_of_run(run.key).await?);
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for state in TaskState::ALL {
-        let number = instances.iter().filter(|instance| instance.state == *state).count();
+        let number = rows_of_run.iter().filter(|instance| instance.state == *state).count();
         if number > 0 {
             counts.push((state.as_str(), number));
         }
@@ -64,7 +80,7 @@ pub(super) async fn page(
         kind => "run",
         why,
         run => run_facts(&row, &run, now),
-        tasks => instances.iter().map(line).collect::<Vec<_>>(),
+        sections => instances::sections(&version, &rows_of_run, line),
         counts,
         rows => rows.map(count),
     };

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::dag::Place;
 use super::grid::{Selected, run_facts};
-use crate::api::instances::instance_of;
+use super::instances;
 use crate::events::may_still_write;
 use crate::format::{When, clock, count, length, size, span};
 use crate::links;
@@ -76,7 +76,17 @@ pub(super) async fn page(
 ) -> Answer {
     let wishes = Wishes::of(&headers);
     let parameters = Parameters(parameters);
-    let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, -1).await?;
+    let run = server.run_row(&dag_id, &run_id).await?;
+    let of_task: Vec<InstanceRow> = server.store().instances(run.key).await?;
+    let of_task: Vec<InstanceRow> = of_task.into_iter().filter(|it| it.task_id.as_str() == task_id).collect();
+    let wanted = parameters.number::<i32>("map_index")?;
+    // Of a mapped task, the instance that says most.
+    let instance = match wanted {
+        Some(index) => of_task.iter().find(|it| it.map_index == index),
+        None => instances::most_urgent(&of_task),
+    };
+    let instance = instance.cloned().ok_or_else(|| Problem::no_task(&dag_id, &task_id))?;
+    let index = if instance.map_index < 0 { String::new() } else { format!("&map_index={}", instance.map_index) };
     let row = server.dag_row(&dag_id, 0).await?;
     let now = server.now();
     let (store, masker) = (server.store(), server.options.vault.masker());
@@ -88,7 +98,7 @@ pub(super) async fn page(
         dag_id: dag_id.clone(),
         run_id: run_id.clone(),
         task_id: task_id.clone(),
-        map_index: -1,
+        map_index: instance.map_index,
         try_number: shown,
     };
     let log = server.options.logs.read_page(&id, 0).await.map_err(|error| Problem::internal(&error))?;
@@ -106,6 +116,8 @@ pub(super) async fn page(
             task_id,
             href,
             change => links::change(&dag_id, &run_id, &task_id),
+            index,
+            map_name => (instance.map_index >= 0).then(|| instances::name(&instance)),
             operator => instance.operator,
             state => instance.state.as_str(),
             reason => instance.state_reason,
@@ -118,7 +130,9 @@ pub(super) async fn page(
             next_try => instance.next_try_at.map(|at| When::new(at, now, row.dag.timetable.timezone)),
         },
         attempt => facts(&row, &instance, this, now),
-        tabs => tabs(&tries, shown, &href, now),
+        siblings => siblings(&of_task, &instance, &href, now),
+        sibling_counts => instances::counts(&of_task),
+        tabs => tabs(&tries, shown, (&href, &index), now),
         shown,
         error => this.and_then(|one| one.error.as_deref()).map(|text| masker.mask(text)),
         checkpoints => progress(&store.checkpoints(instance.key, Some(shown)).await?),
@@ -126,17 +140,28 @@ pub(super) async fn page(
         rendered => this.and_then(|one| one.rendered.as_ref()).map(|value| rendered(&masker.mask_value(value))),
         why,
         log => log.as_ref().map(|page| lines(page, |text| masker.mask(text))),
-        log_events => format!("{href}/log-events?try={shown}"),
+        log_events => format!("{href}/log-events?try={shown}{index}"),
         log_offset => log.as_ref().map_or(0, |page| page.next_offset),
         log_goes_on => is_live || log.as_ref().is_some_and(|page| !page.is_at_end),
         download => format!(
-            "/api/v1/dags/{}/dagRuns/{}/taskInstances/{}/logs/{shown}",
-            links::segment(&dag_id), links::segment(&run_id), links::segment(&task_id)
+            "/api/v1/dags/{}/dagRuns/{}/taskInstances/{}/logs/{shown}{}",
+            links::segment(&dag_id), links::segment(&run_id), links::segment(&task_id), index.replacen('&', "?", 1)
         ),
         is_live,
     };
     let selected = Selected { run: Some(&run), task: Some(&task_id) };
     server.dag_page(&person, &wishes, Place { row: &row, selected, runs: parameters.number("runs")? }, values).await
+}
+
+/// Another instance of the same mapped task.
+#[derive(Serialize)]
+struct Sibling {
+    name: String,
+    href: String,
+    state: &'static str,
+    reason: Option<String>,
+    took: Option<String>,
+    is_shown: bool,
 }
 
 #[derive(Serialize)]
@@ -175,7 +200,20 @@ fn facts(row: &DagRow, instance: &InstanceRow, this: Option<&TryRow>, now: DateT
     }
 }
 
-fn tabs(tries: &[TryRow], shown: u32, href: &str, now: DateTime<Utc>) -> Vec<TryTab> {
+/// The instances of a mapped task; none of another.
+fn siblings(of_task: &[InstanceRow], shown: &InstanceRow, href: &str, now: DateTime<Utc>) -> Vec<Sibling> {
+    let line = |row: &InstanceRow| Sibling {
+        name: instances::name(row),
+        href: format!("{href}?map_index={}", row.map_index),
+        state: row.state.as_str(),
+        reason: row.state_reason.clone(),
+        took: span(row.start_date, row.end_date, now).filter(|_| row.try_number > 0).map(length),
+        is_shown: row.key == shown.key,
+    };
+    if of_task.iter().all(|row| row.map_index < 0) { Vec::new() } else { of_task.iter().map(line).collect() }
+}
+
+fn tabs(tries: &[TryRow], shown: u32, (href, index): (&str, &str), now: DateTime<Utc>) -> Vec<TryTab> {
     // A lost worker's try is given again under its number, and writes the same log: one tab.
     let mut newest: BTreeMap<u32, &TryRow> = BTreeMap::new();
     newest.extend(tries.iter().map(|one| (one.try_number, one)));
@@ -183,7 +221,7 @@ fn tabs(tries: &[TryRow], shown: u32, href: &str, now: DateTime<Utc>) -> Vec<Try
         .into_values()
         .map(|one| TryTab {
             number: one.try_number,
-            href: format!("{href}?try={}", one.try_number),
+            href: format!("{href}?try={}{index}", one.try_number),
             state: one.state.as_str(),
             took: span(one.start_date, one.end_date, now).map(length),
             is_shown: one.try_number == shown,
