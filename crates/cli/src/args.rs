@@ -319,6 +319,9 @@ pub enum TasksCommand {
         /// Parameters, a JSON object, as a run's conf would give them
         #[arg(short = 't', long = "task-params", value_name = "JSON", alias = "conf")]
         params: Option<String>,
+        /// Which instance of a mapped task, counted from 0
+        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
+        map_index: i32,
     },
     /// Run one task of the dated run, now, and record it
     Run {
@@ -332,6 +335,9 @@ pub enum TasksCommand {
         /// Run it although it has succeeded
         #[arg(short = 'f', long)]
         force: bool,
+        /// Which instance of a mapped task, counted from 0
+        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
+        map_index: i32,
     },
     /// Print the log of a try
     Logs {
@@ -364,6 +370,9 @@ pub enum TasksCommand {
         task_id: String,
         /// A date, an instant or a run id
         run: String,
+        /// Which instance of a mapped task, counted from 0
+        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
+        map_index: i32,
     },
     /// List the states of all tasks of a run
     StatesForDagRun {
@@ -377,6 +386,9 @@ pub enum TasksCommand {
         task_id: String,
         /// A date, an instant or a run id
         date: String,
+        /// Which instance of a mapped task, counted from 0
+        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
+        map_index: i32,
     },
 }
 

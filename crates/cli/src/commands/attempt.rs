@@ -65,7 +65,12 @@ impl LogSink for Both {
 }
 
 /// An attempt that belongs to no recorded run.
-fn unrecorded(dag: Arc<Dag>, task_id: &str, date: &str, conf: Map<String, Value>) -> anyhow::Result<Assignment> {
+fn unrecorded(
+    dag: Arc<Dag>,
+    (task_id, map_index): (&str, i32),
+    date: &str,
+    conf: Map<String, Value>,
+) -> anyhow::Result<Assignment> {
     let task_index = lookup::task_index(&dag, task_id)?;
     let planned = lookup::planned_run(&dag, date)?;
     let run = RunFacts {
@@ -86,7 +91,7 @@ fn unrecorded(dag: Arc<Dag>, task_id: &str, date: &str, conf: Map<String, Value>
         dag,
         task_index,
         run: Arc::new(run),
-        map_index: -1,
+        map_index,
         try_number: 1,
         max_tries,
         generation: 0,
@@ -94,10 +99,15 @@ fn unrecorded(dag: Arc<Dag>, task_id: &str, date: &str, conf: Map<String, Value>
     })
 }
 
-pub async fn test(app: &App, dag_id: &str, task_id: &str, date: &str, params: Option<&str>) -> anyhow::Result<()> {
+pub async fn test(
+    app: &App,
+    (dag_id, task_id, map_index): (&str, &str, i32),
+    date: &str,
+    params: Option<&str>,
+) -> anyhow::Result<()> {
     let dag = Arc::new(dag_files::find_in_files(app, dag_id)?);
     let conf = conf_argument(params, "--task-params")?;
-    let assignment = unrecorded(dag, task_id, date, conf)?;
+    let assignment = unrecorded(dag, (task_id, map_index), date, conf)?;
     let store = app.store_read_only().await?;
     let runs: Arc<dyn Runs> = match &store {
         Some(store) => Arc::new(StoreRuns { store: store.clone() }),
@@ -135,7 +145,11 @@ fn stop_on_ctrl_c(cancel: &Cancel) {
     });
 }
 
-pub async fn render(app: &App, dag_id: &str, task_id: &str, date: &str) -> anyhow::Result<()> {
+pub async fn render(
+    app: &App,
+    (dag_id, task_id, map_index): (&str, &str, i32),
+    date: &str,
+) -> anyhow::Result<()> {
     let store = app.store().await?;
     let row = lookup::dag(app, &store, dag_id).await?;
     let vault = app.vault(&store)?;
@@ -149,14 +163,14 @@ pub async fn render(app: &App, dag_id: &str, task_id: &str, date: &str) -> anyho
                 dag,
                 instance: 0,
                 token: String::new(),
-                map_index: -1,
+                map_index,
                 try_number: 1,
                 max_tries,
                 generation: 0,
                 put_offs: None,
             }
         }
-        None => unrecorded(row.dag.clone(), task_id, date, Map::new())?,
+        None => unrecorded(row.dag.clone(), (task_id, map_index), date, Map::new())?,
     };
     let equipment = Arc::new(wiring::equipment(app, &vault, Some(store), String::new()));
     let rendered = millrace_worker::render(&equipment, &assignment).await.map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -169,6 +183,7 @@ pub struct RunOptions {
     pub date: String,
     pub ignore_dependencies: bool,
     pub force: bool,
+    pub map_index: i32,
 }
 
 /// Claims, runs and finishes one task of the dated run as a worker would, in this process.
@@ -208,7 +223,7 @@ pub async fn run(app: &App, options: RunOptions) -> anyhow::Result<()> {
         token,
         task_index,
         run: Arc::new(run.facts()),
-        map_index: -1,
+        map_index: instance.map_index,
         try_number,
         max_tries: instance.max_tries,
         generation: instance.generation,
@@ -266,8 +281,12 @@ async fn ready_instance(
 ) -> anyhow::Result<InstanceRow> {
     let task_id = &options.task_id;
     let find = async || -> anyhow::Result<InstanceRow> {
-        let found = store.instance(run.key, task_id, -1).await?;
-        found.with_context(|| format!("the run {} was made before the DAG had a task '{task_id}'", run.run_id))
+        let found = store.instance(run.key, task_id, options.map_index).await?;
+        let is_mapped = dag.task(task_id).is_some_and(|task| dag.expand_of(task).is_some());
+        found.with_context(|| match is_mapped {
+            true => format!("the run {} has no instance {} of the mapped task '{task_id}'; choose one with --map-index", run.run_id, options.map_index),
+            false => format!("the run {} was made before the DAG had a task '{task_id}'", run.run_id),
+        })
     };
     let instance = find().await?;
     match instance.state {
@@ -336,7 +355,7 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
         dag_id: assignment.dag.dag_id.to_string(),
         run_id: assignment.run.run_id.to_string(),
         task_id: assignment.task().task_id.to_string(),
-        map_index: -1,
+        map_index: assignment.map_index,
         try_number: assignment.try_number,
     };
     let (sender, mut checkpoints) = tokio::sync::mpsc::unbounded_channel::<Checkpoint>();

@@ -20,11 +20,12 @@ pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
         TasksCommand::Clear(args) => changes::clear_tasks(app, args).await,
         TasksCommand::Mark(args) => changes::mark_tasks(app, args).await,
         TasksCommand::List { dag_id, tree } => list(app, &dag_id, tree).await,
-        TasksCommand::Test { dag_id, task_id, date, params } => {
-            attempt::test(app, &dag_id, &task_id, &date, params.as_deref()).await
+        TasksCommand::Test { dag_id, task_id, date, params, map_index } => {
+            attempt::test(app, (&dag_id, &task_id, map_index), &date, params.as_deref()).await
         }
-        TasksCommand::Run { dag_id, task_id, date, ignore_dependencies, force } => {
-            attempt::run(app, attempt::RunOptions { dag_id, task_id, date, ignore_dependencies, force }).await
+        TasksCommand::Run { dag_id, task_id, date, ignore_dependencies, force, map_index } => {
+            let options = attempt::RunOptions { dag_id, task_id, date, ignore_dependencies, force, map_index };
+            attempt::run(app, options).await
         }
         TasksCommand::Logs { dag_id, task_id, run, try_number, map_index, follow } => {
             let wanted = Wanted { dag_id, task_id, run, map_index };
@@ -33,9 +34,9 @@ pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
         TasksCommand::Explain { dag_id, task_id, run, map_index } => {
             explain::task(app, &dag_id, &task_id, &run, map_index).await
         }
-        TasksCommand::State { dag_id, task_id, run } => {
+        TasksCommand::State { dag_id, task_id, run, map_index } => {
             let store = app.store().await?;
-            let (_, instance) = find(app, &store, &Wanted { dag_id, task_id, run, map_index: -1 }).await?;
+            let (_, instance) = find(app, &store, &Wanted { dag_id, task_id, run, map_index }).await?;
             match app.format {
                 Format::Table | Format::Plain => print_text(instance.state.as_str()),
                 _ => print_one(app.format, &StateView::of(&instance)),
@@ -46,13 +47,17 @@ pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
             let row = lookup::dag(app, &store, &dag_id).await?;
             let run = lookup::run(&store, &row.dag, &run).await?;
             let views: Vec<StateView> = store.instances(run.key).await?.iter().map(StateView::of).collect();
-            print_list(
-                app.format,
-                &["task_id", "state", "start_date", "end_date", "try_number", "state_reason"],
-                &views,
-            )
+            let is_mapped = views.iter().any(|view| view.map_index >= 0);
+            let columns: &[&str] = if is_mapped {
+                &["task_id", "map_index", "rendered_map_index", "state", "start_date", "end_date", "try_number", "state_reason"]
+            } else {
+                &["task_id", "state", "start_date", "end_date", "try_number", "state_reason"]
+            };
+            print_list(app.format, columns, &views)
         }
-        TasksCommand::Render { dag_id, task_id, date } => attempt::render(app, &dag_id, &task_id, &date).await,
+        TasksCommand::Render { dag_id, task_id, date, map_index } => {
+            attempt::render(app, (&dag_id, &task_id, map_index), &date).await
+        }
     }
 }
 
@@ -97,6 +102,7 @@ struct StateView {
     end_date: Option<String>,
     try_number: u32,
     map_index: i32,
+    rendered_map_index: Option<String>,
     state_reason: Option<String>,
 }
 
@@ -109,6 +115,7 @@ impl StateView {
             end_date: optional_time(instance.end_date),
             try_number: instance.try_number,
             map_index: instance.map_index,
+            rendered_map_index: instance.rendered_map_index.clone(),
             state_reason: instance.state_reason.clone(),
         }
     }
@@ -125,6 +132,21 @@ async fn find(app: &App, store: &Store, wanted: &Wanted) -> anyhow::Result<(Stri
     let row = lookup::dag(app, store, &wanted.dag_id).await?;
     let run = lookup::run(store, &row.dag, &wanted.run).await?;
     let instance = store.instance(run.key, &wanted.task_id, wanted.map_index).await?;
+    let instance = match instance {
+        None => {
+            let rows = store.instances(run.key).await?;
+            let indexes: Vec<i32> =
+                rows.iter().filter(|row| row.task_id.as_str() == wanted.task_id).map(|row| row.map_index).collect();
+            if let (Some(first), Some(last)) = (indexes.iter().min(), indexes.iter().max()) {
+                bail!(
+                    "task '{}' has no instance {} in the run {}: its map indexes go from {first} to {last}; choose one with --map-index",
+                    wanted.task_id, wanted.map_index, run.run_id
+                );
+            }
+            None
+        }
+        found => found,
+    };
     let instance = instance.with_context(|| {
         format!(
             "the run {} has no task '{}'; `millrace tasks states-for-dag-run {} {}` lists those it has",
