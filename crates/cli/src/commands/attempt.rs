@@ -14,10 +14,11 @@ use millrace_model::dag::Dag;
 use millrace_model::ids::RunId;
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
 use millrace_model::ledger::Checkpoint;
+use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_model::trigger_rule::{Decision, UpstreamCounts};
 use millrace_operator_api::context::{LogLevel, NoRuns, Results, Runs, StatementJournal};
-use millrace_store::{ClearRequest, DagRow, InstanceRow, NewJob, RunRow, Store};
+use millrace_store::{ClearRequest, DagRow, InstanceRow, NewJob, RunRow, Selection, Store};
 use millrace_worker::{
     AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, StoreJournal, StoreResults, StoreRuns,
     run_until_ended,
@@ -145,11 +146,7 @@ fn stop_on_ctrl_c(cancel: &Cancel) {
     });
 }
 
-pub async fn render(
-    app: &App,
-    (dag_id, task_id, map_index): (&str, &str, i32),
-    date: &str,
-) -> anyhow::Result<()> {
+pub async fn render(app: &App, (dag_id, task_id, map_index): (&str, &str, i32), date: &str) -> anyhow::Result<()> {
     let store = app.store().await?;
     let row = lookup::dag(app, &store, dag_id).await?;
     let vault = app.vault(&store)?;
@@ -284,7 +281,10 @@ async fn ready_instance(
         let found = store.instance(run.key, task_id, options.map_index).await?;
         let is_mapped = dag.task(task_id).is_some_and(|task| dag.expand_of(task).is_some());
         found.with_context(|| match is_mapped {
-            true => format!("the run {} has no instance {} of the mapped task '{task_id}'; choose one with --map-index", run.run_id, options.map_index),
+            true => format!(
+                "the run {} has no instance {} of the mapped task '{task_id}'; choose one with --map-index",
+                run.run_id, options.map_index
+            ),
             false => format!("the run {} was made before the DAG had a task '{task_id}'", run.run_id),
         })
     };
@@ -302,7 +302,8 @@ async fn ready_instance(
         check_dependencies(store, run, dag, task_id).await?;
     }
     if instance.state.is_finished() {
-        let request = ClearRequest::of_run(run.key, std::slice::from_ref(&instance.task_id), "cli");
+        let only = TaskChoice::Named(vec![(instance.task_id.clone(), Some(instance.map_index))]);
+        let request = ClearRequest::new(Selection::of_run(run.key, only), "cli");
         store.clear_instances(&request, app.now()).await?;
         return find().await;
     }

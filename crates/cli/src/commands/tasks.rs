@@ -49,7 +49,16 @@ pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
             let views: Vec<StateView> = store.instances(run.key).await?.iter().map(StateView::of).collect();
             let is_mapped = views.iter().any(|view| view.map_index >= 0);
             let columns: &[&str] = if is_mapped {
-                &["task_id", "map_index", "rendered_map_index", "state", "start_date", "end_date", "try_number", "state_reason"]
+                &[
+                    "task_id",
+                    "map_index",
+                    "rendered_map_index",
+                    "state",
+                    "start_date",
+                    "end_date",
+                    "try_number",
+                    "state_reason",
+                ]
             } else {
                 &["task_id", "state", "start_date", "end_date", "try_number", "state_reason"]
             };
@@ -140,7 +149,9 @@ async fn find(app: &App, store: &Store, wanted: &Wanted) -> anyhow::Result<(Stri
             if let (Some(first), Some(last)) = (indexes.iter().min(), indexes.iter().max()) {
                 bail!(
                     "task '{}' has no instance {} in the run {}: its map indexes go from {first} to {last}; choose one with --map-index",
-                    wanted.task_id, wanted.map_index, run.run_id
+                    wanted.task_id,
+                    wanted.map_index,
+                    run.run_id
                 );
             }
             None

@@ -77,11 +77,10 @@ async fn a_list_becomes_instances_and_a_kill_loses_none() {
         stage.end_copies().await;
         stage.end_copies().await;
         let ended = stage.states_of_copy().await;
-        assert_eq!(ended.iter().map(|(index, state, _)| (*index, *state)).collect::<Vec<_>>(), [
-            (0, Success),
-            (1, Success),
-            (2, Success)
-        ]);
+        assert_eq!(
+            ended.iter().map(|(index, state, _)| (*index, *state)).collect::<Vec<_>>(),
+            [(0, Success), (1, Success), (2, Success)]
+        );
         stage.end("sum", TryOutcome::Success).await;
         assert_eq!(stage.run_states().await, [RunState::Success]);
     }

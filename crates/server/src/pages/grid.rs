@@ -10,8 +10,8 @@ use millrace_model::state::TaskState;
 use millrace_store::{DagRow, InstanceRow, RunFilter, RunRow};
 use serde::Serialize;
 
-use super::strip::{height, title};
 use super::instances::urgency;
+use super::strip::{height, title};
 use crate::format::{When, length, span, words};
 use crate::links;
 use crate::problem::{Answer, Problem};

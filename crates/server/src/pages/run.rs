@@ -60,7 +60,11 @@ pub(super) async fn page(
                 .then(|| format!("{}/{}", instance.try_number, instance.max_tries + 1)),
             took: span(
                 of_task.iter().filter_map(|it| it.start_date).min(),
-                if of_task.iter().any(|it| it.end_date.is_none()) { None } else { of_task.iter().filter_map(|it| it.end_date).max() },
+                if of_task.iter().any(|it| it.end_date.is_none()) {
+                    None
+                } else {
+                    of_task.iter().filter_map(|it| it.end_date).max()
+                },
                 now,
             )
             .filter(|_| instance.try_number > 0)
