@@ -20,8 +20,10 @@ use crate::{AuditRow, Backend, Result, Store, StoreError, sql};
 const FORM: u32 = 1;
 /// Rows that are read, or written, with one statement.
 const PAGE: usize = 500;
-/// What belongs to the database, not to what is in it: who leads, and what the scheduler is to look at.
-const LEFT_OUT: &[&str] = &["leader", "signal"];
+/// What belongs to the place, not to what is kept there: who leads, what the scheduler is to look at, and when the home's
+/// files were last read.
+const LEFT_OUT: &[&str] = &["leader", "signal", DAG_FILES];
+const DAG_FILES: &str = "dag_file";
 /// What a migration puts in; an import replaces it.
 const SEEDED: &[&str] = &["pool", "setting"];
 
@@ -106,7 +108,8 @@ impl Store {
         let tx = self.begin_in_turn("import").await?;
         let known_tables = tables(&tx.inner).await?;
         check_empty(&tx.inner, &known_tables).await?;
-        for name in SEEDED {
+        let read_before = known_tables.iter().map(|table| table.name.as_str()).filter(|name| *name == DAG_FILES);
+        for name in SEEDED.iter().copied().chain(read_before) {
             sql::run(&tx.inner, "import", format!("DELETE FROM {}", quote(name)), vec![]).await?;
         }
         let mut report = Vec::new();
