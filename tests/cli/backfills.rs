@@ -8,9 +8,9 @@ fn daily() -> TestHome {
     let home = TestHome::new();
     home.write_dag(
         "daily.yaml",
-        "schedule: '@daily'\nstart_date: 2024-01-01\ncatchup: false\ntasks:\n  \
-         extract: {operator: bash, bash_command: test {{ ds }} != 2024-01-02}\n  \
-         load: {operator: bash, depends_on: [extract], bash_command: echo '{{ dag_run.conf.full }} {{ ds }}'}\n",
+        "schedule: '@daily'\nstart_date: 2024-01-01\ncatchup: false\ntasks:\n  extract:\n    operator: bash\n    \
+         bash_command: test {{ ds }} != 2024-01-02\n  load:\n    operator: bash\n    depends_on: [extract]\n    \
+         bash_command: echo '{{ dag_run.conf.full }} {{ ds }}'\n",
     );
     home
 }
@@ -60,6 +60,8 @@ fn case_43_the_dates_of_a_dry_run_are_those_of_a_real_one() {
         "failed",
         "--tasks",
         "^load$",
+        "-c",
+        r#"{"full": "some"}"#,
         "--wait",
     ]);
     let states = home.task_states("daily", "2024-01-02");
