@@ -2,6 +2,7 @@
 
 use millrace_model::choice::children_named;
 use millrace_model::dag::Task;
+use millrace_model::ids::TaskId;
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_operator_api::entry::find;
 
@@ -70,7 +71,7 @@ pub(crate) fn check(
     for (place, task) in drafts.iter().enumerate() {
         let Some(task) = task else { continue };
         check_setups(reader, &written.tasks[place], drafts, &edges[place]);
-        check_choice(reader, &written.tasks[place], task, &children(drafts, edges, place));
+        check_choice(reader, written, task, (place, edges));
         if fail_fast && !task.is_teardown && task.trigger_rule != TriggerRule::AllSuccess {
             let own = &written.tasks[place];
             let span = own.node.get("trigger_rule").map_or(own.span, |entry| entry.value.span);
@@ -98,17 +99,31 @@ fn check_setups(reader: &mut Reader<'_>, written: &WrittenTask<'_>, drafts: &[Op
     }
 }
 
-fn children<'t>(drafts: &'t [Option<Task>], edges: &[Vec<(usize, Span)>], place: usize) -> Vec<&'t Task> {
+/// The tasks directly after one, by their names and groups.
+fn children(written: &Written<'_>, edges: &[Vec<(usize, Span)>], place: usize) -> Vec<Task> {
     let is_child = |(_, parents): &(usize, &Vec<(usize, Span)>)| parents.iter().any(|(parent, _)| *parent == place);
-    edges.iter().enumerate().filter(is_child).filter_map(|(child, _)| drafts[child].as_ref()).collect()
+    let named = |child: usize| {
+        let task = &written.tasks[child];
+        let group = task.group.map(|group| TaskId::new_unchecked(written.groups[group].id.clone()));
+        Task { group, ..Task::new(TaskId::new_unchecked(task.id.clone()), "") }
+    };
+    edges.iter().enumerate().filter(is_child).map(|(child, _)| named(child)).collect()
 }
 
 /// The tasks that a branch may follow must come directly after it.
-fn check_choice(reader: &mut Reader<'_>, written: &WrittenTask<'_>, task: &Task, children: &[&Task]) {
+fn check_choice(
+    reader: &mut Reader<'_>,
+    all: &Written<'_>,
+    task: &Task,
+    (place, edges): (usize, &[Vec<(usize, Span)>]),
+) {
     let entry = find(reader.options.catalogue, &task.operator).filter(|entry| entry.chooses);
     let Some(operator) = entry.and_then(|entry| (entry.parse)(task.parameters.clone()).ok()) else { return };
+    let written = &all.tasks[place];
+    let children = children(all, edges, place);
+    let children: Vec<&Task> = children.iter().collect();
     for (field, name) in operator.follows() {
-        if !children_named(children, &name).is_empty() {
+        if !children_named(&children, &name).is_empty() {
             continue;
         }
         let parameter = field.split('.').next().unwrap_or(&field);

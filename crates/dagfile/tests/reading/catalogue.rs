@@ -12,6 +12,7 @@ pub static CATALOGUE: Catalogue = &[
     OperatorEntry::of::<Bash>("bash", "runs a command")
         .aliases(&["shell"])
         .parameter_aliases(&[("command", "bash_command")]),
+    OperatorEntry::of::<Choose>("choose", "follows one of the tasks after it").chooses(),
     OperatorEntry::of::<Copy>("copy", "loads a table")
         .parameter_aliases(&[("redshift_conn_id", "warehouse_conn_id"), ("pg_conn_id", "warehouse_conn_id")]),
     OperatorEntry::of::<Empty>("empty", "does nothing").inline(),
@@ -39,6 +40,20 @@ struct Bash {
 
 impl Operator for Bash {
     does_nothing!();
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Choose {
+    follow: Vec<String>,
+}
+
+impl Operator for Choose {
+    does_nothing!();
+
+    fn follows(&self) -> Vec<(String, String)> {
+        self.follow.iter().map(|name| ("follow".to_owned(), name.clone())).collect()
+    }
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod catalogue;
+mod choices;
 mod fakes;
 mod loads;
 mod movements;
