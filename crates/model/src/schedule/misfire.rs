@@ -82,7 +82,7 @@ impl Timetable {
                 Some(span) => self.first_since(previous, window, now.checked_sub_signed(span.as_delta())?, now, max),
                 None => {
                     let first = self.next_slot(previous, window, now)?;
-                    self.among_newest(first, window, now, max)
+                    Some(self.among_newest(first, window, now, max))
                 }
             },
         }
@@ -101,22 +101,16 @@ impl Timetable {
         while slot.run_after < earliest {
             slot = self.next_slot(Some(&slot.data_interval), window, now)?;
         }
-        self.among_newest(slot, window, now, max)
+        Some(self.among_newest(slot, window, now, max))
     }
 
     /// `first`, or the oldest of the newest `max` due dates when that is later.
-    fn among_newest(
-        &self,
-        first: PlannedRun,
-        window: &Window,
-        now: DateTime<Utc>,
-        max: Option<u32>,
-    ) -> Option<PlannedRun> {
-        let Some(max) = max.filter(|_| first.run_after <= now) else { return Some(first) };
+    fn among_newest(&self, first: PlannedRun, window: &Window, now: DateTime<Utc>, max: Option<u32>) -> PlannedRun {
+        let Some(max) = max.filter(|_| first.run_after <= now) else { return first };
         let latest = Window { catchup: false, end_date: None, ..*window };
         let mut kept = match self.next_run(Some(&first.data_interval), &latest, now) {
             Some(newest) if newest.run_after <= now => newest,
-            _ => return Some(first),
+            _ => return first,
         };
         if let Some(last) = window.end_date.and_then(|end| self.last_slot(&first, end)) {
             kept = if last.logical_date < kept.logical_date { last } else { kept };
@@ -124,10 +118,10 @@ impl Timetable {
         for _ in 1..max {
             match self.slot_before(&kept) {
                 Some(before) if before.logical_date > first.logical_date => kept = before,
-                _ => return Some(first),
+                _ => return first,
             }
         }
-        Some(kept)
+        kept
     }
 
     /// The last of the dates from `first` on that is no later than `end`.
