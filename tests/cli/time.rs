@@ -32,7 +32,8 @@ fn missed_dates_have_one_record_and_the_plan_goes_on() {
     home.ok(&["dags", "unpause", "minutes"]);
     wait_until_blocking("the past is recorded", PATIENCE, || {
         home.json(&["dags", "slots", "minutes"]).as_array().is_some_and(|slots| !slots.is_empty())
-    });
+    })
+    .unwrap();
     let slots = home.json(&["dags", "slots", "minutes"]);
     assert_eq!(slots.as_array().unwrap().len(), 1, "{slots}");
     let slot = &slots[0];
@@ -94,7 +95,7 @@ fn a_window_of_the_installation_holds_all_but_the_spared() {
         home.ok(&["dags", "trigger", dag, "--run-id", "now"]);
     }
     let state = |dag: &str| home.ok(&["dags", "state", dag, "now"]).stdout.trim().to_owned();
-    wait_until_blocking("the spared one runs", PATIENCE, || state("spared") == "success");
+    wait_until_blocking("the spared one runs", PATIENCE, || state("spared") == "success").unwrap();
     assert_eq!(state("held"), "queued");
     let why = home.json(&["dags", "explain", "held", "now"]);
     let until =

@@ -75,6 +75,7 @@ impl Situation {
     }
 
     /// With the maintenance windows of the installation.
+    #[must_use]
     pub fn with_maintenance(mut self, maintenance: Arc<Maintenance>) -> Self {
         self.view.set_maintenance(maintenance);
         self
