@@ -31,7 +31,7 @@ const FAN: &[TaskLine] = &[
 
 fn dag_file(schedule: &str, tasks: &[TaskLine]) -> String {
     let mut text = format!(
-        "schedule: {schedule}\nstart_date: 2024-01-01\ncatchup: false\nmax_active_runs: 4\ndefaults: {{retries: 1, retry_delay: 0}}\ntasks:\n"
+        "schedule: {schedule}\nstart_date: 2024-01-01\ncatchup: false\nmax_active_runs: 4\ndefault_args: {{retries: 1, retry_delay: 0, inherit_env: true}}\ntasks:\n"
     );
     for (task_id, upstream, delay) in tasks {
         let command = WORK.replace("DELAY", delay);
@@ -137,7 +137,7 @@ impl Busy {
         let instances = self.instances();
         let mut given_up = BTreeMap::new();
         for row in instances.iter().filter(|row| row.state == TaskState::Failed) {
-            assert_eq!(row.lost_workers, MAX_LOST_WORKERS, "failed for another reason: {row:#?}");
+            assert!(row.lost_workers > MAX_LOST_WORKERS, "failed for another reason: {row:#?}");
             given_up.insert(row.run, row.task_id.clone());
         }
         for row in &instances {

@@ -28,7 +28,7 @@ fn a_standby_takes_over_from_a_leader_that_is_killed() {
     let database = Postgres::shared().unwrap().create_database().unwrap();
     for mut busy in [Busy::new(Some(database.url())), Busy::new(None)] {
         let (mut leader, mut standby) = two(&busy);
-        busy.backfill("2024-01-01", "2024-01-20");
+        busy.backfill("2024-01-01", "2024-01-10");
         busy.wait_for_effects(20);
         leader.kill().unwrap();
         standby.wait_for_line("this scheduler leads", TAKEOVER).unwrap();
@@ -46,7 +46,7 @@ fn a_standby_takes_over_from_a_leader_that_hangs_and_that_stands_by_when_it_wake
     let database = Postgres::shared().unwrap().create_database().unwrap();
     let mut busy = Busy::new(Some(database.url()));
     let (mut first, mut second) = two(&busy);
-    busy.backfill("2024-01-01", "2024-01-20");
+    busy.backfill("2024-01-01", "2024-01-10");
     busy.wait_for_effects(10);
     signal(&first, "-STOP");
     second.wait_for_line("its lock was taken away", PATIENCE).unwrap();

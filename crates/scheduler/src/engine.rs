@@ -275,8 +275,7 @@ impl Engine {
 
     pub(crate) fn limits(&self) -> Limits {
         Limits {
-            // A parked try has the slot of the one that it waits for, and needs one of its own for a moment.
-            free_slots: self.executor.free_slots().saturating_sub(self.parked.len()),
+            free_slots: self.free_slots(),
             owner: self.options.job_id.clone(),
             lease_ttl: self.options.lease_ttl,
             is_draining: self.is_draining,

@@ -123,10 +123,14 @@ impl Store {
         if self.backend() == Backend::Sqlite {
             return Ok(false);
         }
-        let sql = "SELECT COUNT(*) AS n FROM (SELECT pg_terminate_backend(pid) AS is_ended FROM pg_locks \
-                   WHERE locktype = 'advisory' AND granted \
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-                   AND (CAST(classid AS BIGINT) << 32) + CAST(objid AS BIGINT) = $1) AS sessions WHERE is_ended";
+        // It may hang in the middle of a transaction, whose locks the next leader needs.
+        let sql = "SELECT COUNT(*) AS n FROM (SELECT pg_terminate_backend(pid) AS is_ended FROM \
+                   (SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.granted \
+                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND \
+                   ((l.locktype = 'advisory' AND (CAST(l.classid AS BIGINT) << 32) + CAST(l.objid AS BIGINT) = $1) OR \
+                   (a.state LIKE 'idle in transaction%' AND a.state_change < now() - interval '1 second' AND \
+                   (l.locktype = 'advisory' OR l.relation = CAST('leader' AS regclass))))) AS holders) AS sessions \
+                   WHERE is_ended";
         let row = sql::one(self.reader(), "unseat the leader", sql, values![LEADER_LOCK]).await?;
         Ok(row.map(|row| row.int("n")).transpose()?.unwrap_or(0) > 0)
     }

@@ -15,6 +15,12 @@ impl Engine {
         self.in_flight.values().filter(|token| !self.ended.contains_key(*token)).count() + self.stopping.len()
     }
 
+    /// Tries that this process could begin now.
+    pub fn free_slots(&self) -> usize {
+        // A parked try needs the slot that the one it waits for has.
+        self.executor.free_slots().saturating_sub(self.parked.len())
+    }
+
     /// A try has ended; the next turn takes it into account.
     pub fn complete(&mut self, completion: Completion) {
         if let Some(instance) = self.stopping.remove(&completion.token) {

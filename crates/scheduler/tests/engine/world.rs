@@ -409,6 +409,9 @@ impl World {
         self.turn().await;
         let last = self.stage.runs().await.iter().map(|run| run.key).max().unwrap_or(0);
         for round in 0..3_000 {
+            if round % 50 == 49 && self.has_past_dependence() {
+                self.forgive_the_past().await;
+            }
             match self.leader.executor.running().first() {
                 Some(running) => self.end(false, running.instance, TryOutcome::Success).await,
                 None => {
@@ -416,9 +419,6 @@ impl World {
                     self.stage.clock.advance(TimeDelta::minutes(5));
                     self.beat().await;
                     self.turn().await;
-                    if round > 500 && self.has_past_dependence() {
-                        self.forgive_the_past().await;
-                    }
                 }
             }
             let active = self.stage.store.active_runs(self.stage.now()).await.unwrap();

@@ -139,7 +139,7 @@ impl World {
         let now = self.stage.now();
         let situation = Situation::read(self.stage.store.clone(), now).await.unwrap();
         let limits = Limits {
-            free_slots: millrace_model::change::Executor::free_slots(&self.leader.executor),
+            free_slots: self.leader.engine.free_slots(),
             owner: "nobody".into(),
             lease_ttl: super::daemon::LEASE,
             is_draining: false,
