@@ -131,9 +131,10 @@ async fn clear_in(tx: &Tx, runs: &[ScopedRun], request: &ClearRequest, now: Date
     }
     let cleared = apply_clear(tx, plan, now).await?;
     wanted.extend(cleared.iter().map(|it| it.run));
-    let queued: HashSet<RunKey> = match request.keeps_run_state {
-        true => HashSet::new(),
-        false => queue_again(tx, &wanted, now).await?.into_iter().collect(),
+    let queued: HashSet<RunKey> = if request.keeps_run_state {
+        HashSet::new()
+    } else {
+        queue_again(tx, &wanted, now).await?.into_iter().collect()
     };
     let touched: HashSet<RunKey> = cleared.iter().map(|it| it.run).chain(queued.iter().copied()).collect();
     let runs = runs.iter().map(|run| &run.row).filter(|run| touched.contains(&run.key));

@@ -85,12 +85,13 @@ pub(super) async fn page(
     };
     let is_asked = parameters.text("from").is_some() && parameters.text("to").is_some();
     // What is wrong with the wish is said beside the form, which keeps what was typed.
-    let plan = match is_asked {
-        true => Some(match asked(&dag_id, &parameters) {
+    let plan = if is_asked {
+        Some(match asked(&dag_id, &parameters) {
             Ok(body) => server.create_backfill(&person, body, true).await,
             Err(problem) => Err(problem),
-        }),
-        false => None,
+        })
+    } else {
+        None
     };
     let (report, problem) = match plan {
         None => (None, None),
