@@ -235,6 +235,11 @@ fn dag_properties() -> Map<String, Value> {
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
+fn expand_schema(description: &str, may_be_a_list: bool) -> Value {
+    let kinds = if may_be_a_list { json!(["array", "object"]) } else { json!(["object"]) };
+    described(description, json!({ "type": kinds, "examples": [{ "results_of": "a_task" }] }))
+}
+
 fn group_schema(shared: &Map<String, Value>) -> Value {
     json!({
         "type": "object",
@@ -246,6 +251,8 @@ fn group_schema(shared: &Map<String, Value>) -> Value {
                 "The tasks and groups that come before its first tasks.",
                 json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, { "type": "null" }] }),
             ),
+            "expand": expand_schema("One instance of every task for each item of a list.", true),
+            "expand_zip": expand_schema("One instance of every task for each place in these lists.", false),
             "prefix_ids": described(
                 "Whether its tasks are called group.task.",
                 json!({ "type": "boolean", "default": true }),
@@ -275,6 +282,9 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
                 json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, { "type": "null" }] }),
             ),
         ),
+        ("expand", expand_schema("One instance for each item of a list.", true)),
+        ("expand_zip", expand_schema("One instance for each place in these lists.", false)),
+        ("map_index_template", text("What the instances of a mapped task are called.")),
         (
             "trigger_rule",
             described("How the tasks before must have ended.", json!({ "enum": rules, "default": "all_success" })),

@@ -92,6 +92,19 @@ impl RunView {
         }
     }
 
+    /// What a mapped task's list says, for those who ask why it does not run.
+    pub(crate) fn list_answer(&self, task: usize, limit: usize) -> Option<(bool, String)> {
+        let (producers, _) = self.version.mapping.mapped.get(&task)?;
+        let names: Vec<&str> = producers.iter().map(|it| self.version.dag.tasks[*it].task_id.as_str()).collect();
+        Some(match self.wanted(task, limit) {
+            Wanted::Count(count) => (true, format!("it is mapped over {count} items")),
+            Wanted::Unknown => {
+                (false, format!("it is mapped over the result of {}, which is not there yet", names.join(", ")))
+            }
+            Wanted::Never(_, reason) => (false, reason),
+        })
+    }
+
     /// How long the list is that a task left: its result, or the results of its instances.
     fn list_length(&self, producer: usize) -> Option<usize> {
         let length = |place: usize| {

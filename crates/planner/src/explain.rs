@@ -94,6 +94,7 @@ fn explain_place(
         conditions.push(Condition::at(at, at < now, wait));
     }
     conditions.push(dependencies(run, task));
+    conditions.extend(run.list_answer(task, view.max_map_length()).map(|(ok, text)| Condition::new(ok, text)));
     conditions.extend(run.veto(task, instance.map_index).map(|veto| Condition::new(false, veto.reason)));
     conditions.extend(view.past_answer(run, task).map(|answer| Condition::new(answer.ok, answer.text)));
     let (occupying, limit) = (run.occupying(), run.version.dag.max_active_tasks);
