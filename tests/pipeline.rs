@@ -299,3 +299,32 @@ fn no_secret_of_a_connection_is_ever_written_or_printed() {
         }
     }
 }
+
+#[test]
+fn a_statement_that_runs_in_the_warehouse_holds_no_worker_slot() {
+    let warehouse = Warehouse::start();
+    let mut home = TestHome::new();
+    home.set("MILLRACE__CORE__PARALLELISM", "1");
+    warehouse.connect(&mut home);
+    home.write_dag(
+        "shares.yaml",
+        "schedule: none\ntasks:\n  long:\n    operator: sql\n    priority_weight: 9\n    sql_conn_id: redshift_dev\n    sql: CREATE TABLE long_one (id INT)\n  short:\n    operator: bash\n    bash_command: 'true'\n",
+    );
+    warehouse.faults().inject("CREATE", Fault::Delay(Duration::from_secs(10)), 1);
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "shares"]);
+    home.ok(&["dags", "trigger", "shares", "--run-id", "r"]);
+    wait_until_blocking("it waits for the statement", PATIENCE, || {
+        home.task_states("shares", "r")["long"] == "deferred"
+    })
+    .unwrap();
+    wait_until_blocking("the run ends", PATIENCE, || home.ok(&["dags", "state", "shares", "r"]).stdout == "success\n")
+        .unwrap();
+    let tasks = home.json(&["tasks", "states-for-dag-run", "shares", "r"]);
+    let find = |task_id: &str| tasks.as_array().unwrap().iter().find(|it| it["task_id"] == task_id).unwrap().clone();
+    let (long, short) = (find("long"), find("short"));
+    let at = |task: &serde_json::Value, key: &str| task[key].as_str().unwrap().to_owned();
+    assert!(at(&long, "start_date") < at(&short, "start_date"), "{tasks}");
+    assert!(at(&short, "end_date") < at(&long, "end_date"), "the only slot was given on meanwhile: {tasks}");
+    assert_eq!(long["try_number"], 1);
+}

@@ -1,7 +1,9 @@
 //! One task at a time.
 
+use millrace_testkit::wait_until_blocking;
 use serde_json::json;
 
+use crate::support::{PATIENCE, TestHome};
 use crate::{home_with_hello, ids};
 
 #[test]
@@ -75,4 +77,98 @@ fn tasks_run_records_and_minds_dependencies() {
     );
     let rendered = home.json(&["tasks", "render", "hello", "hello", "2024-07-08"]);
     assert_eq!(rendered["bash_command"], "echo hello on 2024-07-08");
+}
+
+/// Whether a process lives that is no zombie.
+fn is_alive(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn case_57_an_execution_timeout_ends_the_whole_process_group_of_each_try() {
+    let mut home = TestHome::new();
+    home.set("MILLRACE__WORKER__KILL_GRACE", "1");
+    let pids = home.file("pids");
+    // It hears SIGTERM and does not care; nor does its child.
+    home.write_dag(
+        "stubborn.yaml",
+        &format!(
+            "schedule: none\ntasks:\n  hang:\n    operator: bash\n    retries: 1\n    retry_delay: 0\n    execution_timeout: 1s\n    bash_command: |\n      trap 'echo asked to stop' TERM\n      (trap '' TERM; while true; do sleep 600; done) & echo $$ $! >> {}\n      while true; do wait; done\n",
+            pids.display()
+        ),
+    );
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "stubborn"]);
+    home.ok(&["dags", "trigger", "stubborn", "--run-id", "r"]);
+    wait_until_blocking("the run fails", PATIENCE, || {
+        home.ok(&["dags", "state", "stubborn", "r"]).stdout == "failed\n"
+    })
+    .unwrap();
+    let pids = std::fs::read_to_string(pids).unwrap();
+    assert_eq!(pids.lines().count(), 2, "two tries: {pids}");
+    assert!(!pids.split_whitespace().any(is_alive), "nothing of either group is left: {pids}");
+    let task = &home.json(&["tasks", "states-for-dag-run", "stubborn", "r"])[0];
+    assert_eq!(
+        (&task["state"], &task["state_reason"], &task["try_number"]),
+        (&json!("failed"), &json!("timeout"), &json!(2))
+    );
+    let log = home.ok(&["tasks", "logs", "stubborn", "hang", "r", "--try", "1"]).stdout;
+    assert!(log.contains("asked to stop") && log.contains("execution_timeout"), "{log}");
+}
+
+#[test]
+fn case_58_a_run_that_takes_too_long_is_stopped_for_real() {
+    let home = TestHome::new();
+    let pid = home.file("pid");
+    home.write_dag(
+        "late.yaml",
+        &format!(
+            "schedule: none\ndagrun_timeout: 2s\ntasks:\n  hang:\n    operator: bash\n    retries: 3\n    bash_command: echo $$ > {}; exec sleep 600\n  next:\n    operator: noop\n    depends_on: hang\n",
+            pid.display()
+        ),
+    );
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "late"]);
+    home.ok(&["dags", "trigger", "late", "--run-id", "r"]);
+    wait_until_blocking("the run fails", PATIENCE, || home.ok(&["dags", "state", "late", "r"]).stdout == "failed\n")
+        .unwrap();
+    assert!(!is_alive(std::fs::read_to_string(pid).unwrap().trim()));
+    let tasks = home.json(&["tasks", "states-for-dag-run", "late", "r"]);
+    let ends: Vec<(&str, &str)> = tasks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["state"].as_str().unwrap(), it["state_reason"].as_str().unwrap()))
+        .collect();
+    assert_eq!(ends, [("failed", "timeout"), ("skipped", "timeout")]);
+}
+
+#[test]
+fn a_task_that_waits_holds_no_slot_and_says_when_it_looks_again() {
+    let mut home = TestHome::new();
+    home.set("MILLRACE__CORE__PARALLELISM", "1");
+    let there = home.file("there");
+    home.write_dag(
+        "waits.yaml",
+        &format!(
+            "schedule: none\ntasks:\n  look:\n    operator: wait_for_file\n    path: {}\n    poke_interval: 2s\n    weight_rule: absolute\n    priority_weight: 9\n  work:\n    operator: noop\n",
+            there.display()
+        ),
+    );
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "waits"]);
+    home.ok(&["dags", "trigger", "waits", "--run-id", "r"]);
+    wait_until_blocking("the other task runs meanwhile", PATIENCE, || {
+        home.task_states("waits", "r")["work"] == "success"
+    })
+    .unwrap();
+    wait_until_blocking("it waits", PATIENCE, || home.task_states("waits", "r")["look"] == "up_for_reschedule")
+        .unwrap();
+    let why = home.ok(&["tasks", "explain", "waits", "look", "r"]).stdout;
+    assert!(why.contains("looks again after") || why.contains("is running"), "{why}");
+    std::fs::write(&there, "x").unwrap();
+    wait_until_blocking("the run ends", PATIENCE, || home.ok(&["dags", "state", "waits", "r"]).stdout == "success\n")
+        .unwrap();
+    let task = &home.json(&["tasks", "states-for-dag-run", "waits", "r"])[0];
+    assert_eq!((&task["task_id"], &task["try_number"]), (&json!("look"), &json!(1)), "all looks are one try");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use millrace_connectors::kill_orphans;
 use millrace_devstack::{RedshiftConfig, RunningS3, S3Config, serve_redshift, serve_s3};
-use millrace_model::change::Completion;
+use millrace_model::change::Report;
 use millrace_model::state::RunState;
 use millrace_planner::{ManualRun, manual_run};
 use millrace_scheduler::{Scheduler, SchedulerOptions};
@@ -166,7 +166,7 @@ async fn engine(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let installation = store.installation_id().await?;
-    let (sender, completions) = mpsc::unbounded_channel::<Completion>();
+    let (sender, completions) = mpsc::unbounded_channel::<Report>();
     let executor = Arc::new(LocalExecutor::new(LocalExecutorOptions {
         equipment: Arc::new(wiring::equipment(app, vault, Some(store.clone()), installation.clone())),
         store: store.clone(),

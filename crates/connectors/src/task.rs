@@ -1,9 +1,10 @@
 //! What a connector keeps of the task that opened it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
-use millrace_operator_api::context::{CancelSignal, RemoteStatement, StatementJournal};
+use millrace_operator_api::context::{CancelSignal, OwnSlot, RemoteStatement, Slot, StatementJournal};
 use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 
 /// The task's cancellation, journal and try. A connection that is merely tested has a handle that is never cancelled.
@@ -11,6 +12,7 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 pub struct TaskHandle {
     pub cancel: Arc<dyn CancelSignal>,
     pub journal: Arc<dyn StatementJournal>,
+    pub slot: Arc<dyn Slot>,
     pub try_number: u32,
     /// `dag/task`: where cost and blame are to be found again.
     pub label: String,
@@ -21,6 +23,7 @@ impl TaskHandle {
         Self {
             cancel: Arc::clone(&context.cancel),
             journal: Arc::clone(&context.journal),
+            slot: Arc::clone(&context.slot),
             try_number: context.try_number,
             label: format!("{}/{}", context.work.dag_id, context.work.task_id),
         }
@@ -30,6 +33,7 @@ impl TaskHandle {
         Self {
             cancel: Arc::new(NeverCancelled),
             journal: Arc::new(NoJournal),
+            slot: Arc::new(OwnSlot),
             try_number: 1,
             label: "millrace/connections test".to_owned(),
         }
@@ -43,6 +47,27 @@ impl TaskHandle {
             result = &mut work => result,
             reason = self.cancel.cancelled() => Err(PortError::new(PortErrorKind::Cancelled, reason)),
         }
+    }
+}
+
+/// What is over so soon is not worth leaving a slot for.
+const WORTH_LEAVING: Duration = Duration::from_secs(1);
+
+impl TaskHandle {
+    /// Waits for work that another system does. When it takes longer, the try gives its slot back, and has one again, or
+    /// is cancelled, before this ends.
+    pub async fn outside<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = tokio::time::timeout(WORTH_LEAVING, &mut work).await {
+            return done;
+        }
+        self.slot.leave();
+        let done = work.await;
+        tokio::select! {
+            () = self.slot.take_again() => {}
+            _ = self.cancel.cancelled() => {}
+        }
+        done
     }
 }
 

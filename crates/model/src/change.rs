@@ -376,7 +376,36 @@ impl Assignment {
     }
 }
 
-/// Where tries run. Finished tries come back over a channel that the wiring gives to both sides.
+/// What an executor says of its tries, over a channel that the wiring gives to both sides.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    Ended(Completion),
+    /// The try waits for something outside, and has given its slot back; its work and its lease go on.
+    WentOutside {
+        instance: InstanceKey,
+        token: String,
+    },
+    /// What it waited for has come: it goes on when [`Executor::resume`] gives it a slot.
+    CameBack {
+        instance: InstanceKey,
+        token: String,
+    },
+}
+
+impl From<Completion> for Report {
+    fn from(completion: Completion) -> Self {
+        Self::Ended(completion)
+    }
+}
+
+/// A try that came back gets a slot again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumption {
+    pub instance: InstanceKey,
+    pub token: String,
+}
+
+/// Where tries run.
 pub trait Executor: Send + Sync {
     /// How many tries could be started now.
     fn free_slots(&self) -> usize;
@@ -384,4 +413,8 @@ pub trait Executor: Send + Sync {
     fn start(&self, assignments: Vec<Assignment>);
     /// Asks a running try to stop; its completion still comes. `reason` goes to its log.
     fn cancel(&self, instance: InstanceKey, token: &str, reason: &str);
+    /// Gives a slot to a try that said it came back. Executors whose tries never leave their slots have nothing to do.
+    fn resume(&self, instance: InstanceKey, token: &str) {
+        let _ = (instance, token);
+    }
 }

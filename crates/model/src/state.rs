@@ -96,6 +96,11 @@ impl TaskState {
         matches!(self, Self::Queued | Self::Running | Self::Restarting)
     }
 
+    /// Counts against the limits of its task and its key: the work goes on while it waits outside.
+    pub const fn holds_limits(self) -> bool {
+        self.occupies_slot() || matches!(self, Self::Deferred)
+    }
+
     /// Whether a task instance may go from `self` to `to`. Clearing (any finished state to `none`) is in the table.
     pub fn may_become(self, to: Self) -> bool {
         TASK_TRANSITIONS.iter().any(|(from, targets)| *from == self && targets.contains(&to))
@@ -129,7 +134,22 @@ pub const TASK_TRANSITIONS: &[(TaskState, &[TaskState])] = {
             Running,
             &[Success, Failed, Skipped, UpForRetry, UpForReschedule, Deferred, AwaitingInput, Restarting, Removed],
         ),
-        (Deferred, &[None, Scheduled, Queued, Running, UpForRetry, Success, Failed, Skipped, Removed]),
+        (
+            Deferred,
+            &[
+                None,
+                Scheduled,
+                Queued,
+                Running,
+                UpForRetry,
+                UpForReschedule,
+                Restarting,
+                Success,
+                Failed,
+                Skipped,
+                Removed,
+            ],
+        ),
         (AwaitingInput, &[Scheduled, Success, Failed, Skipped, Removed]),
         (UpForRetry, &[None, Scheduled, Queued, Running, Success, Failed, UpstreamFailed, Skipped, Removed]),
         (UpForReschedule, &[None, Scheduled, Queued, Running, Success, Failed, UpstreamFailed, Skipped, Removed]),

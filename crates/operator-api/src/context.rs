@@ -134,6 +134,26 @@ impl Runs for NoRuns {
     }
 }
 
+/// The slot of the worker that a try holds.
+pub trait Slot: Send + Sync {
+    /// Gives it back, because the try only waits for something outside now.
+    fn leave(&self);
+    /// Ends when the try has a slot again. To be called once for each [`Slot::leave`].
+    fn take_again(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Nobody else wants the slot.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OwnSlot;
+
+impl Slot for OwnSlot {
+    fn leave(&self) {}
+
+    fn take_again(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
 pub trait Clock: Send + Sync {
     fn now(&self) -> DateTime<Utc>;
 }
@@ -155,6 +175,7 @@ pub struct TaskContext {
     pub cancel: Arc<dyn CancelSignal>,
     pub results: Arc<dyn Results>,
     pub runs: Arc<dyn Runs>,
+    pub slot: Arc<dyn Slot>,
     pub clock: Arc<dyn Clock>,
     /// `DAG_ID`, `TASK_ID`, `RUN_ID`, `LOGICAL_DATE`, …: for processes that a task starts.
     pub environment: Vec<(String, String)>,

@@ -18,7 +18,7 @@ impl Turn<'_> {
                 .fronts()
                 .filter(|(class, _)| self.view.free_slots(&class.pool) >= i64::from(class.slots))
                 .map(|(class, front)| {
-                    let in_use = self.view.used.get(&class.pool).copied().unwrap_or(0);
+                    let in_use = self.view.pool_use(&class.pool);
                     ((front.weight, front.is_backfill, front.running, in_use), front.rank)
                 });
             let Some((_, rank)) = fitting.min() else { return };
@@ -29,8 +29,13 @@ impl Turn<'_> {
     fn claim_one(&mut self, rank: Rank) {
         let Rank { run: key, instance: place, .. } = rank;
         let Some(run) = self.view.runs.get(&key) else { return };
-        let lane = run.instances[place].lane.clone();
+        let instance = &run.instances[place];
+        let Some(lane) = instance.stands_in.clone() else { return };
+        let is_back = instance.state == TaskState::Deferred;
         self.view.lines.remove(&run.dag_id, &lane, &rank);
+        if is_back {
+            return self.resume(key, place);
+        }
         self.begin_try(key, place);
         let Some(run) = self.view.runs.get(&key) else { return };
         // Only this line has moved on, unless the run is full now: one with many lines is not shown anew for each claim.

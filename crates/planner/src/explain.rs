@@ -72,6 +72,10 @@ fn explain_place(
         TaskState::Running | TaskState::Queued | TaskState::Restarting => {
             return vec![Condition::new(true, format!("try {} is {}", instance.try_number, instance.state))];
         }
+        TaskState::Deferred if !run.is_ready(place) => {
+            let text = format!("try {} waits for something outside and holds no slot", instance.try_number);
+            return vec![Condition::new(true, text)];
+        }
         state if state.is_finished() => {
             return vec![Condition::new(true, format!("it has ended: {state} after {}", tries(instance.try_number)))];
         }
@@ -241,7 +245,7 @@ fn pool(view: &View, name: &str, needed: u32) -> Condition {
             format!("pool {name} has {} slots; the task needs {needed} and can never run", facts.slots),
         );
     }
-    let used = view.used.get(name).copied().unwrap_or(0);
+    let used = view.pool_use(name);
     let mut text = format!("pool {name}: {used} of {} slots are in use, the task needs {needed}", facts.slots);
     if used < facts.slots && used + i64::from(needed) > facts.slots {
         text.push_str(" at once; what needs fewer starts before it");

@@ -107,6 +107,9 @@ impl Turn<'_> {
             let asset_events =
                 if verdict.to == TaskState::Success { run.task(place).outlets.clone() } else { Vec::new() };
             self.view.hide(key);
+            if let Some(run) = self.view.runs.get_mut(&key) {
+                run.take_ready(place);
+            }
             self.view.set_state(key, place, verdict.to);
             let Some(run) = self.view.runs.get_mut(&key) else { continue };
             let instance = &mut run.instances[place];

@@ -30,6 +30,8 @@ pub(crate) struct Lane {
     pub slots: u32,
     /// With how many may hold each.
     pub limits: Arc<[(LimitKey, u32)]>,
+    /// Of tries that were under way and want a slot again: also a paused DAG's go on.
+    pub is_way_back: bool,
 }
 
 impl Lane {
@@ -141,18 +143,22 @@ impl Lines {
         }
     }
 
-    /// A try has begun to hold, or no longer holds, what `lane` names.
-    pub fn occupy(&mut self, dag_id: &DagId, lane: &Lane, begins: bool) {
-        let step = |count: u32| if begins { count + 1 } else { count.saturating_sub(1) };
+    /// A try has begun to hold, or no longer holds, slots.
+    pub fn note_running(&mut self, dag_id: &DagId, begins: bool) {
         let dag = self.dags.entry(dag_id.clone()).or_default();
-        dag.running = step(dag.running);
+        dag.running = step(dag.running, begins);
         let classes: Vec<Class> = dag.classes.keys().cloned().collect();
         for class in classes {
             self.publish(dag_id, &class);
         }
+        self.forget_dag(dag_id);
+    }
+
+    /// A try has begun to hold, or no longer holds, its limits.
+    pub fn note_limits(&mut self, lane: &Lane, begins: bool) {
         for (limit, _) in lane.limits.iter() {
             let found = self.limits.entry(limit.clone()).or_default();
-            found.used = step(found.used);
+            found.used = step(found.used, begins);
             let lines: Vec<(DagId, Lane)> = found.lines.iter().cloned().collect();
             for (dag_id, lane) in lines {
                 let is_open = Self::is_open(&self.limits, &lane);
@@ -160,7 +166,6 @@ impl Lines {
             }
             self.forget_limit(limit);
         }
-        self.forget_dag(dag_id);
     }
 
     /// How many tries hold it now.
@@ -236,4 +241,8 @@ impl Lines {
             self.limits.remove(limit);
         }
     }
+}
+
+fn step(count: u32, begins: bool) -> u32 {
+    if begins { count + 1 } else { count.saturating_sub(1) }
 }

@@ -107,7 +107,8 @@ pub(crate) struct InstanceView {
     pub choice: Option<Choice>,
     /// Its try was asked to stop: the state that it gets unless it succeeds all the same, and why.
     pub stopping: Option<(TaskState, String)>,
-    pub is_ready: bool,
+    /// The line it stands in, while it is ready.
+    pub stands_in: Option<Lane>,
 }
 
 #[derive(Debug)]
@@ -367,25 +368,38 @@ impl RunView {
 
     /// Puts an instance among the ready. Returns whether it was not there before.
     pub fn make_ready(&mut self, instance: usize) -> bool {
-        if std::mem::replace(&mut self.instances[instance].is_ready, true) {
+        self.make_ready_in(instance, self.instances[instance].lane.clone())
+    }
+
+    /// As [`Self::make_ready`], in a line that is not its own.
+    pub fn make_ready_in(&mut self, instance: usize, lane: Lane) -> bool {
+        if self.is_ready(instance) {
             return false;
         }
         let rank = self.rank(instance);
-        self.ready.entry(self.instances[instance].lane.clone()).or_default().insert(rank);
+        self.ready.entry(lane.clone()).or_default().insert(rank);
+        self.instances[instance].stands_in = Some(lane);
         self.ready_count += 1;
         true
     }
 
+    /// Deferred ones that stand in line for a slot.
+    pub fn came_back(&self) -> Vec<(InstanceKey, String)> {
+        let stands = self.instances.iter().filter(|it| it.state == TaskState::Deferred && it.stands_in.is_some());
+        stands.filter_map(|it| Some((it.key, it.token.clone()?))).collect()
+    }
+
+    pub fn is_ready(&self, instance: usize) -> bool {
+        self.instances[instance].stands_in.is_some()
+    }
+
     pub fn take_ready(&mut self, instance: usize) {
-        if !std::mem::replace(&mut self.instances[instance].is_ready, false) {
-            return;
-        }
+        let Some(lane) = self.instances[instance].stands_in.take() else { return };
         let rank = self.rank(instance);
-        let lane = &self.instances[instance].lane;
-        if let Some(line) = self.ready.get_mut(lane) {
+        if let Some(line) = self.ready.get_mut(&lane) {
             line.remove(&rank);
             if line.is_empty() {
-                self.ready.remove(lane);
+                self.ready.remove(&lane);
             }
         }
         self.ready_count -= 1;
@@ -413,7 +427,7 @@ impl InstanceView {
             max_tries: snapshot.max_tries,
             generation: snapshot.generation,
             lost_workers: snapshot.lost_workers,
-            lane: Lane { pool: snapshot.pool.into(), slots: snapshot.pool_slots, limits },
+            lane: Lane { pool: snapshot.pool.into(), slots: snapshot.pool_slots, limits, is_way_back: false },
             key_error,
             priority_weight: snapshot.priority_weight,
             next_try_at: snapshot.next_try_at,
@@ -421,7 +435,7 @@ impl InstanceView {
             token: snapshot.token,
             choice: snapshot.choice,
             stopping: None,
-            is_ready: false,
+            stands_in: None,
         }
     }
 }

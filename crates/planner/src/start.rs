@@ -74,6 +74,7 @@ impl Turn<'_> {
             members.queued.remove(&order);
             members.running += 1;
         }
+        self.view.note_timeout(key);
         self.view.dirty_runs.insert(key);
         self.view.watch(key);
         self.plan.batch.run_moves.push(RunMove {

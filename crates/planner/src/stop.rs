@@ -43,10 +43,10 @@ impl Turn<'_> {
                 continue;
             }
             match state {
-                TaskState::Queued | TaskState::Running | TaskState::Restarting => {
+                TaskState::Queued | TaskState::Running | TaskState::Restarting | TaskState::Deferred => {
                     self.stop_try(key, place, TaskState::Failed, &reason);
                 }
-                TaskState::Deferred | TaskState::AwaitingInput => {
+                TaskState::AwaitingInput => {
                     self.move_task(key, place, TaskState::Failed, Some(reason.clone()), false);
                 }
                 _ => self.move_task(key, place, TaskState::Skipped, Some(reason.clone()), false),

@@ -1,7 +1,7 @@
 //! One turn: everything that changed, decided together.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Assignment, Batch, Cancel, Completion, InstanceKey, RunKey, TaskMove};
+use millrace_model::change::{Assignment, Batch, Cancel, Completion, InstanceKey, Resumption, RunKey, TaskMove};
 use millrace_model::state::TaskState;
 
 use crate::view::View;
@@ -28,6 +28,8 @@ pub struct Plan {
     pub assignments: Vec<Assignment>,
     /// Running tries to stop once the batch is committed. Whoever cannot reach one leaves it: it ends by itself.
     pub cancels: Vec<Cancel>,
+    /// Tries that came back and get a slot, once the batch is committed.
+    pub resumptions: Vec<Resumption>,
     /// When there will be something to decide even if nothing happens.
     pub wake_at: Option<DateTime<Utc>>,
     /// Finished tries of instances that the view does not know: their runs must be read, and the completions given again.
@@ -40,8 +42,10 @@ pub struct Plan {
 pub fn plan(view: &mut View, now: DateTime<Utc>, limits: &Limits) -> Plan {
     let mut turn = Turn { view, now, limits, plan: Plan::default(), newly_ready: Vec::new() };
     turn.keep_windows();
+    turn.take_steps();
     turn.finish_tries();
     turn.wake_retries();
+    turn.time_out_runs();
     turn.evaluate_runs();
     turn.raise_alerts();
     if !limits.is_draining {
@@ -87,7 +91,7 @@ impl Turn<'_> {
             let Some((_, place)) = self.view.places.get(&instance).copied() else { continue };
             let Some(run) = self.view.runs.get_mut(&key) else { continue };
             let from = run.instances[place].state;
-            if !run.instances[place].is_ready || run.is_held || from == TaskState::Scheduled {
+            if !run.is_ready(place) || run.is_held || from == TaskState::Scheduled {
                 continue;
             }
             run.instances[place].next_try_at = None;
@@ -106,7 +110,8 @@ impl Turn<'_> {
         let due = self.view.due.first().map(|(at, _)| *at);
         let retry = self.view.retries.first().map(|(at, _)| *at + TimeDelta::microseconds(1));
         let start = self.view.later_groups.first().map(|(at, _)| *at);
+        let timeout = self.view.timeouts.first().map(|(at, _)| *at);
         let watch = self.view.watches.first().map(|(at, ..)| *at);
-        [due, retry, start, watch, self.view.windows.next_change()].into_iter().flatten().min()
+        [due, retry, start, timeout, watch, self.view.windows.next_change()].into_iter().flatten().min()
     }
 }

@@ -12,9 +12,11 @@ use millrace_model::schedule::{DataInterval, Schedule};
 use millrace_model::state::{RunState, TaskState};
 
 use crate::alerts::RecentRuns;
-use crate::lines::Lines;
+use crate::lines::{Lane, Lines};
+use crate::outside::Step;
 use crate::past::Pasts;
 use crate::run::{InstanceSnapshot, RunSnapshot, RunView};
+use crate::timeouts::times_out_at;
 use crate::version::DagVersion;
 use crate::windows::Windows;
 
@@ -37,6 +39,8 @@ pub struct DagFacts {
 pub struct PoolFacts {
     /// Negative: without limit.
     pub slots: i64,
+    /// Tries that wait outside hold its slots too.
+    pub include_deferred: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,8 @@ pub struct View {
     pub(crate) pools: BTreeMap<String, PoolFacts>,
     /// Slots in use, by pool.
     pub(crate) used: BTreeMap<Arc<str>, i64>,
+    /// Slots that deferred ones would hold, by pool.
+    pub(crate) deferred: BTreeMap<Arc<str>, i64>,
     /// The active backfills.
     pub(crate) backfills: BTreeMap<i64, BackfillFacts>,
     pub(crate) runs: BTreeMap<RunKey, RunView>,
@@ -90,6 +96,8 @@ pub struct View {
     due_at: BTreeMap<DagId, DateTime<Utc>>,
     /// When tries may be repeated.
     pub(crate) retries: BTreeSet<(DateTime<Utc>, InstanceKey)>,
+    /// When running runs have taken too long. May name runs that ended or began anew.
+    pub(crate) timeouts: BTreeSet<(DateTime<Utc>, RunKey)>,
     /// Groups with room whose next run may only start later.
     pub(crate) later_groups: BTreeSet<(DateTime<Utc>, GroupKey)>,
     pub(crate) pasts: Pasts,
@@ -108,6 +116,7 @@ pub struct View {
     /// Runs for which nothing is planned.
     pub(crate) frozen: BTreeSet<RunKey>,
     pub(crate) frozen_dags: BTreeSet<DagId>,
+    pub(crate) steps: Vec<Step>,
     /// Numbers claims: part of the token.
     pub(crate) claims_made: u64,
     pub(crate) max_map_length: Option<usize>,
@@ -162,6 +171,7 @@ impl View {
 
     /// Adds an active run, or replaces what is known of it. A finished run is kept only while one of its tries runs.
     pub fn put_run(&mut self, snapshot: RunSnapshot) {
+        let back = self.runs.get(&snapshot.facts.run_key).map(RunView::came_back).unwrap_or_default();
         self.remove_run(snapshot.facts.run_key);
         let mut run = RunView::new(snapshot);
         self.past_changed(&run.dag_id, run.facts.logical_date, run.facts.run_type);
@@ -172,10 +182,13 @@ impl View {
         let key = run.key();
         for (place, instance) in run.instances.iter().enumerate() {
             self.places.insert(instance.key, (key, place));
-            if instance.state.occupies_slot() {
-                *self.used.entry(instance.lane.pool.clone()).or_default() += i64::from(instance.lane.slots);
-                self.lines.occupy(&run.dag_id, &instance.lane, true);
-            }
+            note_state(
+                &mut self.used,
+                &mut self.deferred,
+                &mut self.lines,
+                (&run.dag_id, &instance.lane),
+                (TaskState::None, instance.state),
+            );
             if matches!(instance.state, TaskState::UpForRetry | TaskState::UpForReschedule)
                 && let Some(at) = instance.next_try_at
             {
@@ -198,6 +211,10 @@ impl View {
         self.add_to_pasts(&run);
         self.runs.insert(key, run);
         self.watch(key);
+        self.note_timeout(key);
+        for (instance, token) in back {
+            self.came_back(instance, token);
+        }
     }
 
     /// Adds a run that was just created, with the keys that the store gave it; its version must be the DAG's newest one
@@ -252,10 +269,13 @@ impl View {
         self.remove_from_pasts(&run, has_ended);
         for instance in &run.instances {
             self.places.remove(&instance.key);
-            if instance.state.occupies_slot() {
-                *self.used.entry(instance.lane.pool.clone()).or_default() -= i64::from(instance.lane.slots);
-                self.lines.occupy(&run.dag_id, &instance.lane, false);
-            }
+            note_state(
+                &mut self.used,
+                &mut self.deferred,
+                &mut self.lines,
+                (&run.dag_id, &instance.lane),
+                (instance.state, TaskState::None),
+            );
             if let Some(at) = instance.next_try_at {
                 self.retries.remove(&(at, instance.key));
             }
@@ -275,6 +295,9 @@ impl View {
         }
         self.dirty_runs.remove(&key);
         self.unwatch(key);
+        if let Some(at) = times_out_at(&run) {
+            self.timeouts.remove(&(at, key));
+        }
         self.dirty_groups.insert(group);
     }
 
@@ -415,10 +438,11 @@ impl View {
     /// Shows the first ready instance of each lane to the claims, unless the run may start nothing.
     pub(crate) fn show(&mut self, key: RunKey) {
         let Some(run) = self.runs.get(&key) else { return };
-        if run.is_held || run.state != RunState::Running || !run.has_room() || self.frozen.contains(&key) {
+        if !run.has_room() || self.frozen.contains(&key) {
             return;
         }
-        for (lane, line) in &run.ready {
+        let starts = !run.is_held && run.state == RunState::Running;
+        for (lane, line) in run.ready.iter().filter(|(lane, _)| starts || lane.is_way_back) {
             if let Some(head) = line.first() {
                 self.lines.insert(&run.dag_id, lane, *head);
             }
@@ -429,12 +453,15 @@ impl View {
     pub(crate) fn set_state(&mut self, run: RunKey, instance: usize, state: TaskState) {
         let Some(run) = self.runs.get_mut(&run) else { return };
         let view = &run.instances[instance];
-        let change = i64::from(state.occupies_slot()) - i64::from(view.state.occupies_slot());
-        if change != 0 {
-            *self.used.entry(view.lane.pool.clone()).or_default() += change * i64::from(view.lane.slots);
-            self.lines.occupy(&run.dag_id, &view.lane, change > 0);
-        }
+        note_state(&mut self.used, &mut self.deferred, &mut self.lines, (&run.dag_id, &view.lane), (view.state, state));
         run.set_state(instance, state);
+    }
+
+    /// Slots of a pool that are held.
+    pub(crate) fn pool_use(&self, pool: &str) -> i64 {
+        let of = |slots: &BTreeMap<Arc<str>, i64>| slots.get(pool).copied().unwrap_or(0);
+        let counts_deferred = self.pools.get(pool).is_some_and(|facts| facts.include_deferred);
+        of(&self.used) + if counts_deferred { of(&self.deferred) } else { 0 }
     }
 
     /// Free slots of a pool: none when it does not exist, `i64::MAX` without a limit.
@@ -442,7 +469,7 @@ impl View {
         match self.pools.get(pool) {
             None => 0,
             Some(facts) if facts.slots < 0 => i64::MAX,
-            Some(facts) => facts.slots - self.used.get(pool).copied().unwrap_or(0),
+            Some(facts) => facts.slots - self.pool_use(pool),
         }
     }
 
@@ -466,6 +493,33 @@ impl View {
         let from = (dag_id.clone(), None);
         let of_dag = self.groups.range(from..).map(|(key, _)| key).take_while(|key| key.0 == *dag_id).cloned();
         self.dirty_groups.extend(of_dag);
+    }
+}
+
+/// What an instance holds follows from its state.
+fn note_state(
+    used: &mut BTreeMap<Arc<str>, i64>,
+    deferred: &mut BTreeMap<Arc<str>, i64>,
+    lines: &mut Lines,
+    (dag_id, lane): (&DagId, &Lane),
+    (before, after): (TaskState, TaskState),
+) {
+    let change = |holds: fn(TaskState) -> bool| i64::from(holds(after)) - i64::from(holds(before));
+    let slots = i64::from(lane.slots);
+    let (occupies, waits, limits) = (
+        change(TaskState::occupies_slot),
+        change(|state| state == TaskState::Deferred),
+        change(TaskState::holds_limits),
+    );
+    if occupies != 0 {
+        *used.entry(lane.pool.clone()).or_default() += occupies * slots;
+        lines.note_running(dag_id, occupies > 0);
+    }
+    if waits != 0 {
+        *deferred.entry(lane.pool.clone()).or_default() += waits * slots;
+    }
+    if limits != 0 {
+        lines.note_limits(lane, limits > 0);
     }
 }
 

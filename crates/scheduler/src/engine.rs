@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, RunKey};
+use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, Resumption, RunKey};
 use millrace_model::ids::DagId;
 use millrace_model::maintenance::Maintenance;
 use millrace_planner::{Limits, Plan, View, plan};
@@ -50,6 +50,8 @@ pub struct Engine {
     parked: BTreeMap<InstanceKey, Assignment>,
     /// Those earlier ones, by their tokens.
     stopping: BTreeMap<String, InstanceKey>,
+    /// Those of them that came back from outside and have no slot yet, with their tokens.
+    back: BTreeMap<InstanceKey, String>,
     /// Tries that somebody else holds: an earlier leader that may be alive, or a command.
     foreign: BTreeSet<InstanceKey>,
     /// Signals that were taken into account; they go with the next commit.
@@ -77,6 +79,7 @@ impl Engine {
             ended: BTreeMap::new(),
             parked: BTreeMap::new(),
             stopping: BTreeMap::new(),
+            back: BTreeMap::new(),
             foreign: BTreeSet::new(),
             handled: Vec::new(),
             aside: Aside::default(),
@@ -231,7 +234,7 @@ impl Engine {
             let now = clock();
             self.claimed_at = now;
             let limits = self.limits();
-            let Plan { mut batch, assignments, cancels, wake_at, unknown, refused } =
+            let Plan { mut batch, assignments, cancels, resumptions, wake_at, unknown, refused } =
                 plan(&mut self.situation.view, now, &limits);
             for completion in &refused {
                 self.forget_try(completion);
@@ -244,6 +247,7 @@ impl Engine {
             batch.signals_handled = std::mem::take(&mut self.handled);
             if batch.is_empty() {
                 self.stop_tries(&cancels);
+                self.resume_tries(&resumptions);
                 if !found && !self.must_look_back() {
                     return Ok(wake_at);
                 }
@@ -252,6 +256,7 @@ impl Engine {
             let again = match self.store.commit(&batch, self.options.epoch, now).await {
                 Ok(report) => {
                     self.stop_tries(&cancels);
+                    self.resume_tries(&resumptions);
                     self.settle(&batch, &report, assignments, now).await?
                 }
                 Err(error) if error.is_transient() || Self::is_deposed(&error) => return Err(error),
@@ -279,6 +284,13 @@ impl Engine {
             owner: self.options.job_id.clone(),
             lease_ttl: self.options.lease_ttl,
             is_draining: self.is_draining,
+        }
+    }
+
+    fn resume_tries(&mut self, resumptions: &[Resumption]) {
+        for Resumption { instance, token } in resumptions {
+            self.back.remove(instance);
+            self.executor.resume(*instance, token);
         }
     }
 

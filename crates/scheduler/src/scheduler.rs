@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{Completion, Executor};
+use millrace_model::change::{Executor, Report};
 use millrace_store::{Leadership, NewJob, Store, StoreError};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -41,7 +41,7 @@ pub enum SchedulerError {
 pub struct Scheduler {
     store: Store,
     executor: Arc<dyn Executor>,
-    completions: UnboundedReceiver<Completion>,
+    completions: UnboundedReceiver<Report>,
     options: SchedulerOptions,
 }
 
@@ -77,11 +77,11 @@ enum End {
 }
 
 impl Scheduler {
-    /// `completions` is the other end of the channel on which `executor` reports finished tries.
+    /// `completions` is the other end of the channel on which `executor` reports what becomes of tries.
     pub fn new(
         store: Store,
         executor: Arc<dyn Executor>,
-        completions: UnboundedReceiver<Completion>,
+        completions: UnboundedReceiver<Report>,
         options: SchedulerOptions,
     ) -> Self {
         Self { store, executor, completions, options }

@@ -211,7 +211,11 @@ impl Situation {
 
     pub async fn read_pools(&mut self) -> Result<()> {
         let pools = self.store.pools().await?;
-        self.view.set_pools(pools.into_iter().map(|row| (row.name, PoolFacts { slots: row.slots })));
+        self.view.set_pools(
+            pools
+                .into_iter()
+                .map(|row| (row.name, PoolFacts { slots: row.slots, include_deferred: row.include_deferred })),
+        );
         Ok(())
     }
 

@@ -243,7 +243,7 @@ pub(crate) fn plan_clear<'a>(instances: impl IntoIterator<Item = &'a InstanceRow
                 map_index: instance.map_index,
                 from: instance.state,
                 to: match instance.state {
-                    TaskState::Running => TaskState::Restarting,
+                    TaskState::Running | TaskState::Deferred => TaskState::Restarting,
                     // Nothing would ever run it: it must not wait.
                     _ if task.is_none() => TaskState::Removed,
                     _ => TaskState::None,

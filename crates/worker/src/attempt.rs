@@ -159,6 +159,7 @@ fn context(
         cancel: Arc::new(io.cancel.clone()),
         results: io.results.clone(),
         runs: io.runs.clone(),
+        slot: io.slot.clone(),
         clock: equipment.clock.clone(),
         environment: environment::variables(assignment),
     }

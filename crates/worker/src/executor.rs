@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millrace_logs::{LogFolder, TryId};
-use millrace_model::change::{Assignment, Completion, Executor, InstanceKey};
+use millrace_model::change::{Assignment, Executor, InstanceKey, Report};
 use millrace_model::ledger::Checkpoint;
 use millrace_operator_api::context::Runs;
 use millrace_store::Store;
@@ -16,6 +16,7 @@ use crate::cancel::Cancel;
 use crate::equipment::{AttemptIo, Equipment};
 use crate::journal::{StoreJournal, StoreResults};
 use crate::report::AttemptLog;
+use crate::slot::Seat;
 
 pub struct LocalExecutorOptions {
     pub equipment: Arc<Equipment>,
@@ -25,8 +26,8 @@ pub struct LocalExecutorOptions {
     pub runs: Arc<dyn Runs>,
     /// Tries at the same time.
     pub slots: usize,
-    /// Where finished tries go.
-    pub completions: mpsc::UnboundedSender<Completion>,
+    /// Where the scheduler hears of the ends of tries, and of their slots.
+    pub completions: mpsc::UnboundedSender<Report>,
 }
 
 /// Runs tries as tasks of the runtime it was made in.
@@ -39,8 +40,8 @@ struct Shared {
     options: LocalExecutorOptions,
     /// May change while tries run.
     slots: AtomicUsize,
-    busy: AtomicUsize,
-    running: Mutex<HashMap<InstanceKey, (String, Cancel)>>,
+    busy: Arc<AtomicUsize>,
+    running: Mutex<HashMap<InstanceKey, (Arc<Seat>, Cancel)>>,
     checkpoints: mpsc::UnboundedSender<(InstanceKey, u32, Checkpoint)>,
 }
 
@@ -50,8 +51,7 @@ impl LocalExecutor {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(write_checkpoints(options.store.clone(), receiver));
         let slots = AtomicUsize::new(options.slots);
-        let shared =
-            Shared { options, slots, busy: AtomicUsize::new(0), running: Mutex::default(), checkpoints: sender };
+        let shared = Shared { options, slots, busy: Arc::default(), running: Mutex::default(), checkpoints: sender };
         Self { shared: Arc::new(shared), runtime: tokio::runtime::Handle::current() }
     }
 
@@ -72,11 +72,11 @@ async fn write_checkpoints(store: Store, mut receiver: mpsc::UnboundedReceiver<(
 
 impl Shared {
     /// The map stays usable whatever panicked while it was held: entries are put and removed whole.
-    fn running(&self) -> MutexGuard<'_, HashMap<InstanceKey, (String, Cancel)>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<InstanceKey, (Arc<Seat>, Cancel)>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn io(&self, assignment: &Assignment, cancel: Cancel) -> AttemptIo {
+    fn io(&self, assignment: &Assignment, seat: Arc<Seat>, cancel: Cancel) -> AttemptIo {
         let options = &self.options;
         let id = TryId {
             dag_id: assignment.dag.dag_id.to_string(),
@@ -102,6 +102,7 @@ impl Shared {
             }),
             results: Arc::new(StoreResults::new(options.store.clone(), assignment)),
             runs: options.runs.clone(),
+            slot: seat,
             cancel,
         }
     }
@@ -114,23 +115,24 @@ impl Executor for LocalExecutor {
 
     fn start(&self, assignments: Vec<Assignment>) {
         for assignment in assignments {
-            self.shared.busy.fetch_add(1, Ordering::SeqCst);
             let (shared, instance, token) = (self.shared.clone(), assignment.instance, assignment.token.clone());
+            let reports = shared.options.completions.clone();
+            let seat = Arc::new(Seat::take(instance, token.clone(), shared.busy.clone(), reports));
             let cancel = Cancel::new();
-            shared.running().insert(instance, (token.clone(), cancel.clone()));
-            let io = shared.io(&assignment, cancel);
+            shared.running().insert(instance, (seat.clone(), cancel.clone()));
+            let io = shared.io(&assignment, seat.clone(), cancel);
             self.runtime.spawn(async move {
                 let completion = run_attempt(shared.options.equipment.clone(), assignment, io).await;
                 {
                     let mut running = shared.running();
                     // A newer try of the same instance must not lose its entry.
-                    if running.get(&instance).is_some_and(|(current, _)| *current == token) {
+                    if running.get(&instance).is_some_and(|(current, _)| current.has(&token)) {
                         running.remove(&instance);
                     }
                 }
                 // The slot is free before the scheduler hears of the end, so that it can be given away at once.
-                shared.busy.fetch_sub(1, Ordering::SeqCst);
-                if shared.options.completions.send(completion).is_err() {
+                seat.stand_up();
+                if shared.options.completions.send(completion.into()).is_err() {
                     tracing::warn!(
                         instance,
                         "a try ended after the scheduler had stopped; it will be found at the next start"
@@ -142,9 +144,17 @@ impl Executor for LocalExecutor {
 
     fn cancel(&self, instance: InstanceKey, token: &str, reason: &str) {
         let cancel =
-            self.shared.running().get(&instance).filter(|(current, _)| current == token).map(|(_, c)| c.clone());
+            self.shared.running().get(&instance).filter(|(current, _)| current.has(token)).map(|(_, c)| c.clone());
         if let Some(cancel) = cancel {
             cancel.fire(reason);
+        }
+    }
+
+    fn resume(&self, instance: InstanceKey, token: &str) {
+        let seat =
+            self.shared.running().get(&instance).filter(|(seat, _)| seat.has(token)).map(|(seat, _)| seat.clone());
+        if let Some(seat) = seat {
+            seat.sit_down();
         }
     }
 }

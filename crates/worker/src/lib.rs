@@ -19,6 +19,7 @@ mod mapping;
 mod parameters;
 mod report;
 mod runs;
+mod slot;
 
 pub use attempt::{run_attempt, run_until_ended};
 pub use cancel::Cancel;

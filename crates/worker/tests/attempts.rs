@@ -13,8 +13,8 @@ use millrace_model::ids::RunId;
 use millrace_model::ledger::Checkpoint;
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::RunType;
-use millrace_operator_api::context::NoRuns;
 use millrace_operator_api::context::{CancelSignal, LogLevel};
+use millrace_operator_api::context::{NoRuns, OwnSlot};
 use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSource, Warehouse};
 use millrace_operator_api::{Operator, OperatorEntry, Outcome, PortError, PortErrorKind, TaskContext, TaskError};
 use millrace_settings::Masker;
@@ -170,6 +170,7 @@ async fn tried(assignment: Assignment, cancel: Cancel, until_ended: bool) -> Tri
         journal: Arc::new(MemoryJournal::default()),
         results: Arc::new(NoResults),
         runs: Arc::new(NoRuns),
+        slot: Arc::new(OwnSlot),
         cancel,
     };
     let equipment = Arc::new(equipment);

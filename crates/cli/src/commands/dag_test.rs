@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use futures::StreamExt;
 use millrace_connectors::FolderScratch;
 use millrace_logs::{LogFolder, LogPage, TryId};
-use millrace_model::change::{Completion, RunKey};
+use millrace_model::change::{Report, RunKey};
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
 use millrace_model::ids::RunId;
@@ -210,7 +210,7 @@ impl Stage {
         &self,
         app: &App,
         mut engine: Engine,
-        mut completions: UnboundedReceiver<Completion>,
+        mut completions: UnboundedReceiver<Report>,
     ) -> anyhow::Result<RunState> {
         let clock = app.clock();
         let now = move || clock.now();
@@ -228,7 +228,7 @@ impl Stage {
             }
             let until = wake_at.map(|at| (at - app.now()).to_std().unwrap_or(Duration::ZERO));
             tokio::select! {
-                Some(completion) = completions.recv() => engine.complete(completion),
+                Some(report) = completions.recv() => engine.complete(report),
                 () = tokio::time::sleep(until.unwrap_or(LOOK).min(LOOK)) => {}
                 result = tokio::signal::ctrl_c(), if !is_interrupted => {
                     result.context("cannot listen to the keyboard")?;
@@ -238,8 +238,8 @@ impl Stage {
                     engine.cancel_all("interrupted at the keyboard");
                 }
             }
-            while let Ok(completion) = completions.try_recv() {
-                engine.complete(completion);
+            while let Ok(report) = completions.try_recv() {
+                engine.complete(report);
             }
             // What another process could ask for (more of a mapped task, a wait that is over) comes as a signal.
             engine.take_signals(app.now()).await?;

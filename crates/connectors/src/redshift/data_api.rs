@@ -132,11 +132,15 @@ impl DataApiSession {
     ) -> Result<Vec<SmallResult>, PortError> {
         let inner = &self.inner;
         let mut guard = CancelOnDrop { inner: Arc::clone(inner), id: Some(id.to_owned()) };
-        let ended = tokio::select! {
-            biased;
-            answer = inner.poll(id) => Ok(answer?),
-            reason = inner.task.cancel.cancelled() => Err(reason),
-        };
+        // The statement runs on the other side: until it has ended, the slot is for others.
+        let ended = inner.task.outside(async {
+            tokio::select! {
+                biased;
+                answer = inner.poll(id) => answer.map(Ok),
+                reason = inner.task.cancel.cancelled() => Ok(Err(reason)),
+            }
+        });
+        let ended = ended.await?;
         let ended = match ended {
             Ok(answer) => Ok(answer),
             Err(reason) => {
@@ -211,7 +215,7 @@ impl Session for DataApiSession {
                 if known.service != inner.service() {
                     continue;
                 }
-                let ended = inner.task.until_cancelled(inner.poll(&id)).await;
+                let ended = inner.task.outside(inner.task.until_cancelled(inner.poll(&id))).await;
                 match ended {
                     Ok(answer) => {
                         // A finished statement may still be taken up by its own step.

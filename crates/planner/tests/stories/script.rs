@@ -7,11 +7,13 @@
 //!   (a DAG also: fail_fast; a task also: setup, teardown, fails_run, past, past_and_downstream)
 //!   b after a,c retries 2 delay 300s rule all_done pool p slots 2 weight 5 inline
 //!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1 key eu:2 (with DATE for the run's date)
+//! dag d none timeout 10m       its runs may take so long
 //! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
 //! at 2024-01-04T00:00          trigger d       pause d       unpause d
 //! ok d 2024-01-01 a follow b,c (or skip_children, skip_descendants: what the task chose)
 //! ok d 2024-01-01 a            fail, fail! (no retry), skip, lost, later MOMENT (looks again), stop REASON: a running try ends
 //! ok d 2024-01-01 a = [1,2]    with a result; b over a, b over [1,2]: mapped; dag d none group g a: its tasks `in g` too
+//! out d 2024-01-01 a           it waits outside, without a slot; back: and wants one again
 //! why d 2024-01-01 a           the first condition that is not met
 //! next d                       the same for the DAG's next scheduled run
 //! ```
@@ -99,7 +101,7 @@ impl Stage {
             names: BTreeMap::new(),
             tokens: BTreeMap::new(),
             states: BTreeMap::new(),
-            pools: BTreeMap::from([(DEFAULT_POOL.to_owned(), PoolFacts { slots: 128 })]),
+            pools: BTreeMap::from([(DEFAULT_POOL.to_owned(), PoolFacts { slots: 128, include_deferred: false })]),
             dates: BTreeSet::new(),
             asset_events: BTreeMap::new(),
             keys: 0,
@@ -127,8 +129,26 @@ impl Stage {
                 self.versions += 1;
                 self.put_dag(id, paused, true);
             }
+            ["pool", name, slots, "deferred_too"] => {
+                let facts = PoolFacts { slots: slots.parse().unwrap(), include_deferred: true };
+                self.pools.insert((*name).to_owned(), facts);
+                self.view.set_pools(self.pools.clone());
+            }
+            [word @ ("out" | "back"), id, date, task] => {
+                let name = format!("{}/{task}", self.run_name(self.run(id, date)));
+                let instance = *self.names.iter().find(|(_, known)| **known == name).unwrap().0;
+                let token = self.tokens[&instance].0.clone();
+                if *word == "out" {
+                    self.ended += 1;
+                    self.view.went_outside(instance, token);
+                } else {
+                    self.view.came_back(instance, token);
+                }
+                self.turns(line);
+            }
             ["pool", name, slots] => {
-                self.pools.insert((*name).to_owned(), PoolFacts { slots: slots.parse().unwrap() });
+                let facts = PoolFacts { slots: slots.parse().unwrap(), include_deferred: false };
+                self.pools.insert((*name).to_owned(), facts);
                 self.view.set_pools(self.pools.clone());
             }
             ["windows", windows, except_tags] => {
@@ -514,6 +534,7 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
             }
             "usual" => dag.longer_than_usual = Some(LongerThanUsual { percent: 200, min_runs: 1 }),
             "failures" => dag.max_consecutive_failed_dag_runs = words.next().unwrap().parse().unwrap(),
+            "timeout" => dag.dagrun_timeout = Some(parse_duration(words.next().unwrap()).unwrap()),
             "tasks" => dag.max_active_tasks = words.next().unwrap().parse().unwrap(),
             "misfire" => dag.misfire = Some(read_misfire(words.next().unwrap())),
             "window" => dag.maintenance.push(words.next().unwrap().replace('_', " ").parse().unwrap()),

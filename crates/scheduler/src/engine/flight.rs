@@ -1,6 +1,6 @@
 //! Tries of this process: begun, stopped, ended.
 
-use millrace_model::change::{Assignment, Cancel, Completion, InstanceKey, TryOutcome};
+use millrace_model::change::{Assignment, Cancel, Completion, InstanceKey, Report, TryOutcome};
 
 use super::Engine;
 
@@ -21,8 +21,22 @@ impl Engine {
         self.executor.free_slots().saturating_sub(self.parked.len())
     }
 
-    /// A try has ended; the next turn takes it into account.
-    pub fn complete(&mut self, completion: Completion) {
+    /// A try has ended, has left its slot or wants one again; the next turn takes it into account.
+    pub fn complete(&mut self, report: impl Into<Report>) {
+        let completion = match report.into() {
+            Report::Ended(completion) => completion,
+            Report::WentOutside { instance, token } => return self.situation.view.went_outside(instance, token),
+            Report::CameBack { instance, token } => {
+                if self.in_flight.get(&instance) == Some(&token) {
+                    self.back.insert(instance, token.clone());
+                    self.situation.view.came_back(instance, token);
+                }
+                return;
+            }
+        };
+        if self.back.get(&completion.instance) == Some(&completion.token) {
+            self.back.remove(&completion.instance);
+        }
         if let Some(instance) = self.stopping.remove(&completion.token) {
             // Another has its place; it counts for nothing any more.
             if let Some(assignment) = self.parked.remove(&instance) {

@@ -139,7 +139,7 @@ impl Engine {
             match (&row.lease, self.in_flight.get(&row.key).cloned()) {
                 (lease, Some(token)) => {
                     let is_held = lease.as_ref().is_some_and(|lease| lease.token == token);
-                    if !is_held || row.state != TaskState::Running {
+                    if !is_held || !matches!(row.state, TaskState::Running | TaskState::Deferred) {
                         let reason = row.state_reason.as_deref().unwrap_or("the task was cleared or marked");
                         self.cancel(row.key, &token, reason);
                     }

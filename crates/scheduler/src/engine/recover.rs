@@ -25,6 +25,9 @@ impl Engine {
             run.into_iter().for_each(|run| self.situation.view.freeze_run(run));
             dag.into_iter().for_each(|dag_id| self.situation.view.freeze_dag(dag_id));
         }
+        for (instance, token) in &self.back {
+            self.situation.view.came_back(*instance, token.as_str());
+        }
         // Others may have been unable to extend their leases for as long as this engine was unable to read them.
         self.watches_since = now;
         self.compare_leases(now).await?;
@@ -48,7 +51,7 @@ impl Engine {
                     Completion::new(row.key, row.try_number, lease.token, never_started, (begun, now.max(begun)));
                 self.situation.view.complete(never_started);
             }
-            held.insert(row.key, (token, row.state == TaskState::Running));
+            held.insert(row.key, (token, matches!(row.state, TaskState::Running | TaskState::Deferred)));
         }
         let mut taken = Vec::new();
         for (instance, token) in &self.in_flight {

@@ -108,7 +108,7 @@ impl Scheduler {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(completion) = self.completions.recv() => engine.complete(completion),
+                Some(report) = self.completions.recv() => engine.complete(report),
                 () = self.store.woken() => is_signalled = true,
                 () = tokio::time::sleep(pause) => {}
             }
@@ -189,8 +189,8 @@ impl Scheduler {
     }
 
     fn take_completions(&mut self, engine: &mut Engine) {
-        while let Ok(completion) = self.completions.try_recv() {
-            engine.complete(completion);
+        while let Ok(report) = self.completions.try_recv() {
+            engine.complete(report);
         }
     }
 
@@ -206,7 +206,7 @@ impl Scheduler {
         engine.cancel_all(SHUTDOWN_REASON);
         while engine.running() > 0 {
             tokio::select! {
-                Some(completion) = self.completions.recv() => engine.complete(completion),
+                Some(report) = self.completions.recv() => engine.complete(report),
                 () = async { stop.cancelled().await; tokio::time::sleep(CANCEL_GRACE).await } => return Ok(End::Stopped),
             }
         }
@@ -254,7 +254,7 @@ impl Scheduler {
                 Err(_) => return,
             };
             tokio::select! {
-                Some(completion) = self.completions.recv() => engine.complete(completion),
+                Some(report) = self.completions.recv() => engine.complete(report),
                 () = tokio::time::sleep_until(again) => {
                     if Instant::now() >= deadline {
                         return;

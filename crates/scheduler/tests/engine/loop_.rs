@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, TryOutcome};
+use millrace_model::change::{Assignment, Executor, InstanceKey, Report, TryOutcome};
 use millrace_model::state::RunState;
 use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
@@ -21,7 +21,7 @@ use crate::stage::{HandExecutor, Stage, dag};
 struct PromptExecutor {
     hand: HandExecutor,
     clock: Arc<dyn Clock>,
-    completions: UnboundedSender<Completion>,
+    completions: UnboundedSender<Report>,
 }
 
 impl Executor for PromptExecutor {
@@ -33,13 +33,13 @@ impl Executor for PromptExecutor {
         self.hand.start(assignments.clone());
         for assignment in assignments.iter().filter(|it| !it.task().task_id.as_str().starts_with("hang")) {
             let done = self.hand.end(assignment.instance, TryOutcome::Success, self.clock.now());
-            self.completions.send(done).unwrap();
+            self.completions.send(done.into()).unwrap();
         }
     }
 
     fn cancel(&self, instance: InstanceKey, _token: &str, reason: &str) {
         let stopped = self.hand.end(instance, TryOutcome::Cancelled { reason: reason.to_owned() }, self.clock.now());
-        self.completions.send(stopped).unwrap();
+        self.completions.send(stopped.into()).unwrap();
     }
 }
 

@@ -1,10 +1,11 @@
 //! Whole runs, retries, and what a killed daemon leaves behind.
 
 use chrono::TimeDelta;
-use millrace_model::change::{Batch, Claim, TryOutcome};
+use millrace_model::change::{Batch, Claim, Completion, TryOutcome};
 use millrace_model::ids::DagId;
+use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::NewJob;
+use millrace_store::{ClearRequest, NewJob, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -238,4 +239,65 @@ async fn what_a_command_runs_by_itself_is_left_alone_until_its_lease_ends() {
     stage.engine.as_mut().unwrap().look_after_foreign(now).await.unwrap();
     stage.turn().await;
     assert_eq!(stage.executor.names(), ["a#2"], "its lease has ended: the try is given again");
+}
+
+#[tokio::test]
+async fn a_try_that_waits_outside_leaves_its_slot_and_takes_one_before_it_goes_on() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a", "b"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let a = stage.executor.running()[0].clone();
+    stage.go_outside("a").await;
+    assert_eq!(stage.tasks().await, ["a deferred 1", "b running 1"]);
+    stage.come_back(&a).await;
+    assert_eq!(stage.tasks().await, ["a deferred 1", "b running 1"], "there is no slot for it");
+    stage.end("b", TryOutcome::Success).await;
+    assert_eq!(stage.tasks().await, ["a running 1", "b success 1"]);
+    assert_eq!(stage.executor.names(), ["a#1"]);
+    stage.end("a", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn case_60_a_try_that_waited_outside_when_the_daemon_was_killed_is_given_again() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.go_outside("a").await;
+    assert_eq!(stage.tasks().await, ["a deferred 1"]);
+    stage.kill();
+    stage.lead().await;
+    assert_eq!(stage.executor.names(), ["a#2"]);
+    let instance = &stage.store.instances(stage.runs().await[0].key).await.unwrap()[0];
+    assert_eq!((instance.state, instance.max_tries, instance.lost_workers), (TaskState::Running, 1, 1));
+}
+
+#[tokio::test]
+async fn a_try_that_waits_outside_is_stopped_when_it_is_cleared() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    let a = stage.executor.running()[0].clone();
+    stage.go_outside("a").await;
+    let request = ClearRequest::new(Selection::of_run(run.key, TaskChoice::All), "ann");
+    stage.store.clear_instances(&request, stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.tasks().await, ["a restarting 1"]);
+    assert_eq!(stage.executor.cancelled().len(), 1);
+    let stopped = Completion::new(
+        a.instance,
+        1,
+        a.token.clone(),
+        TryOutcome::Cancelled { reason: "cleared".into() },
+        (stage.now(), stage.now()),
+    );
+    stage.engine.as_mut().unwrap().complete(stopped);
+    stage.turn().await;
+    assert_eq!(stage.tasks().await, ["a running 2"]);
 }

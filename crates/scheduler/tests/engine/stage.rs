@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, TryOutcome};
+use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, Report, TryOutcome};
 use millrace_model::dag::{Dag, Task};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
@@ -46,6 +46,8 @@ impl Clock for HandClock {
 #[derive(Default)]
 struct Running {
     assignments: BTreeMap<InstanceKey, Assignment>,
+    /// They have left their slots.
+    outside: BTreeMap<InstanceKey, Assignment>,
     cancelled: Vec<(InstanceKey, String)>,
     /// Tokens of tries that were asked to stop, each with why.
     stopping: BTreeMap<String, String>,
@@ -83,6 +85,12 @@ impl HandExecutor {
         self.running.lock().unwrap().stopping.get(token).cloned()
     }
 
+    pub fn go_outside(&self, instance: InstanceKey) {
+        let mut running = self.running.lock().unwrap();
+        let left = running.assignments.remove(&instance).expect("the try runs");
+        running.outside.insert(instance, left);
+    }
+
     /// Ends the try of an instance; the slot is free at once.
     pub fn end(&self, instance: InstanceKey, outcome: TryOutcome, now: DateTime<Utc>) -> Completion {
         let ended = self.running.lock().unwrap().assignments.remove(&instance).expect("the try runs");
@@ -99,7 +107,9 @@ impl HandExecutor {
 
     /// The process dies: nothing that ran will ever report.
     pub fn die(&self) {
-        self.running.lock().unwrap().assignments.clear();
+        let mut running = self.running.lock().unwrap();
+        running.assignments.clear();
+        running.outside.clear();
     }
 }
 
@@ -115,6 +125,14 @@ impl Executor for HandExecutor {
             assert!(before.is_none(), "a try was started while another of its instance ran");
             assert!(running.assignments.len() <= self.slots, "more tries than slots");
         }
+    }
+
+    fn resume(&self, instance: InstanceKey, token: &str) {
+        let mut running = self.running.lock().unwrap();
+        let outside = running.outside.remove(&instance).expect("it came back");
+        assert_eq!(outside.token, token);
+        running.assignments.insert(instance, outside);
+        assert!(running.assignments.len() <= self.slots, "more tries than slots");
     }
 
     fn cancel(&self, instance: InstanceKey, token: &str, reason: &str) {
@@ -214,6 +232,21 @@ impl Stage {
     pub async fn end(&mut self, task_id: &str, outcome: TryOutcome) {
         let completion = self.executor.end_task(task_id, outcome, self.now());
         self.engine.as_mut().unwrap().complete(completion);
+        self.turn().await;
+    }
+
+    /// The only running try of that task leaves its slot.
+    pub async fn go_outside(&mut self, task_id: &str) {
+        let found = self.executor.running().into_iter().find(|it| it.task().task_id.as_str() == task_id).unwrap();
+        self.executor.go_outside(found.instance);
+        let report = Report::WentOutside { instance: found.instance, token: found.token };
+        self.engine.as_mut().unwrap().complete(report);
+        self.turn().await;
+    }
+
+    pub async fn come_back(&mut self, try_: &Assignment) {
+        let report = Report::CameBack { instance: try_.instance, token: try_.token.clone() };
+        self.engine.as_mut().unwrap().complete(report);
         self.turn().await;
     }
 

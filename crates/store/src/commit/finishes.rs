@@ -82,7 +82,7 @@ async fn close_instances(
          rendered_map_index = COALESCE(x_name, rendered_map_index), \
          lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL \
          FROM {source} WHERE task_instance.id = x_id AND lease_token = x_token \
-         AND state IN ('running', 'restarting') RETURNING id, state"
+         AND state IN ('running', 'restarting', 'deferred') RETURNING id, state"
     );
     let rows = sql::rows(wave.iter().map(|index| {
         let finish = &finishes[*index];

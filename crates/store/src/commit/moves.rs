@@ -121,9 +121,9 @@ pub(super) async fn apply_to_tasks(
          end_date = CASE WHEN x_to IN ('success', 'failed', 'upstream_failed', 'skipped', 'removed') THEN $2 \
          WHEN x_to = 'none' THEN NULL ELSE end_date END, \
          next_try_at = CASE WHEN x_to = 'up_for_retry' THEN next_try_at ELSE NULL END, \
-         lease_owner = CASE WHEN x_to = 'restarting' THEN lease_owner ELSE NULL END, \
-         lease_token = CASE WHEN x_to = 'restarting' THEN lease_token ELSE NULL END, \
-         lease_expires_at = CASE WHEN x_to = 'restarting' THEN lease_expires_at ELSE NULL END \
+         lease_owner = CASE WHEN x_to IN ('restarting', 'deferred', 'running') THEN lease_owner ELSE NULL END, \
+         lease_token = CASE WHEN x_to IN ('restarting', 'deferred', 'running') THEN lease_token ELSE NULL END, \
+         lease_expires_at = CASE WHEN x_to IN ('restarting', 'deferred', 'running') THEN lease_expires_at ELSE NULL END \
          FROM {source} WHERE task_instance.id = x_id AND state = x_from{} RETURNING id",
         touched.unless_changed("task_instance.run_id")
     );
@@ -159,7 +159,8 @@ pub(super) async fn apply_to_tasks(
                 continue;
             }
             touched.instances.push(step.instance);
-            if matches!(step.from, TaskState::Running | TaskState::Restarting) && step.to != TaskState::Restarting {
+            let is_held = |state| matches!(state, TaskState::Running | TaskState::Restarting | TaskState::Deferred);
+            if is_held(step.from) && !is_held(step.to) {
                 taken_from_workers.push((step.instance, step.to));
             }
         }
