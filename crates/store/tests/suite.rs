@@ -18,6 +18,8 @@ mod dag_files;
 mod lead;
 #[path = "suite/mark.rs"]
 mod mark;
+#[path = "suite/past.rs"]
+mod past;
 #[path = "suite/plans.rs"]
 mod plans;
 #[path = "suite/schema.rs"]
@@ -75,6 +77,9 @@ on_both! {
         catchup_replays_what_happened_before_the_dag_waited,
         a_person_may_say_that_an_asset_changed,
         an_alert_is_raised_once_and_seen_once;
+    past:
+        the_run_before_is_found_by_date_and_kind,
+        a_choice_is_kept_with_a_success_only_and_forgotten_when_cleared;
     transactions:
         an_error_rolls_back,
         a_panic_rolls_back,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use millrace_model::change::{Batch, RunMove, SchedulePointer, TryOutcome};
-use millrace_model::ids::DagId;
+use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::{DagFilter, POSTGRES_WRITER_SETTINGS};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
@@ -12,7 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::instrument::WithSubscriber;
 use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
 
-use crate::bench::{Bench, at, claim, failed, finish, new_run, step};
+use crate::bench::{Bench, at, claim, day, failed, finish, new_run, step};
 
 #[derive(Clone, Default)]
 struct Statements(Arc<Mutex<Vec<String>>>);
@@ -83,6 +83,9 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.active_runs(at(3)).await?;
         store.active_run(run.run).await?;
         store.last_automated_interval(&daily).await?;
+        store.run_before(&daily, day(5), true).await?;
+        store.tasks_before(&daily, day(5), &[TaskId::new_unchecked("extract")]).await?;
+        store.is_first_of_backfill(1, day(5)).await?;
         store.scheduler_dags().await?;
         store.run_states(&[run.run]).await?;
         store.passed_slots("daily", 50, 0).await?;
