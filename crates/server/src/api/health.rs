@@ -28,10 +28,12 @@ pub(crate) async fn health(State(server): State<Shared>) -> Json<Value> {
     };
     let troubles: Vec<String> =
         server.store().troubles().into_iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
-    let scheduler = match troubles.is_empty() {
-        false => "degraded",
-        true if is_alive(heartbeat, server.now()) => "healthy",
-        true => "unhealthy",
+    let scheduler = if !troubles.is_empty() {
+        "degraded"
+    } else if is_alive(heartbeat, server.now()) {
+        "healthy"
+    } else {
+        "unhealthy"
     };
     let database = if problem.is_none() { "healthy" } else { "unhealthy" };
     let mut answer = json!({
