@@ -378,6 +378,7 @@ impl Assignment {
 
 /// What an executor says of its tries, over a channel that the wiring gives to both sides.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are ends, and none is kept")]
 pub enum Report {
     Ended(Completion),
     /// The try waits for something outside, and has given its slot back; its work and its lease go on.

@@ -36,11 +36,9 @@ impl Operator for ShortCircuit {
     fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
         Box::pin(async {
             let Truth(goes_on) = rendered("condition", &self.condition)?;
-            let choice = match self.ignore_downstream_trigger_rules {
-                _ if goes_on => None,
-                true => Some(Choice::SkipDescendants),
-                false => Some(Choice::SkipChildren),
-            };
+            let stops =
+                if self.ignore_downstream_trigger_rules { Choice::SkipDescendants } else { Choice::SkipChildren };
+            let choice = (!goes_on).then_some(stops);
             if let Some(choice) = &choice {
                 let what = if *choice == Choice::SkipChildren { "the tasks directly after it" } else { "all after it" };
                 context.info(format!("the condition is false: {what} are skipped"));

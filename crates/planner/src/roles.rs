@@ -140,9 +140,8 @@ impl RunView {
             .filter(|instance| !is_together || instance.map_index == map_index)
             .peekable();
         concerned.peek().is_some()
-            && concerned.all(|instance| {
-                instance.state == TaskState::Success && instance.choice.as_ref().is_some_and(|choice| so(choice))
-            })
+            && concerned
+                .all(|instance| instance.state == TaskState::Success && instance.choice.as_ref().is_some_and(&so))
     }
 
     fn setup_veto(&self, task: usize) -> Option<Veto> {

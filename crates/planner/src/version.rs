@@ -56,7 +56,7 @@ impl DagVersion {
         let roles = Roles::of(&dag, &graph);
         // Without a renderer a key is the text that it is.
         let render_key: KeyRenderer = |facts| Ok(facts.template.to_owned());
-        Ok(Self { key, dag, graph, weights, position, mapping, roles, render_key })
+        Ok(Self { key, dag, graph, weights, position, render_key, mapping, roles })
     }
 
     #[must_use]

@@ -130,9 +130,10 @@ impl Situation {
             return Ok(None);
         };
         let missing: Vec<TaskId> = tasks.into_iter().filter(|task| !before.states.contains_key(task)).collect();
-        let ran_earlier = match missing.is_empty() {
-            true => BTreeSet::new(),
-            false => self.store.tasks_before(&dag_id, before.logical_date, &missing).await?,
+        let ran_earlier = if missing.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.store.tasks_before(&dag_id, before.logical_date, &missing).await?
         };
         let EarlierRun { run, logical_date, states } = before;
         Ok(Some(PastRun { run, logical_date, states, ran_earlier }))

@@ -11,10 +11,10 @@ fn knows_every_operator_and_key() {
     let task = &schema["definitions"]["task"];
     let names: Vec<&str> =
         task["properties"]["operator"]["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert_eq!(names, ["bash", "shell", "copy", "empty", "sql"]);
+    assert_eq!(names, ["bash", "shell", "choose", "copy", "empty", "sql"]);
     let cases = task["allOf"].as_array().unwrap();
     assert_eq!(cases.len(), CATALOGUE.len());
-    let copy = &cases[1]["then"];
+    let copy = &cases[2]["then"];
     for key in ["table", "warehouse_conn_id", "redshift_conn_id", "depends_on", "retries", "task_id"] {
         assert!(copy["properties"].get(key).is_some(), "{key}");
     }
