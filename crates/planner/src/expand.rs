@@ -124,18 +124,16 @@ impl RunView {
 
     fn missing_list(&self, task: usize) -> Wanted {
         let producers = self.version.mapping.mapped.get(&task).map(|(producers, _)| producers.as_slice());
-        let missing = producers.unwrap_or_default().iter().copied().filter(|p| self.list_length(*p).is_none());
-        for producer in missing {
-            let mut states = self.instances_of(producer).map(|place| self.instances[place].state);
-            if !states.clone().all(TaskState::is_finished) {
-                return Wanted::Unknown;
-            }
-            let id = &self.version.dag.tasks[producer].task_id;
-            let state = states.next().unwrap_or(TaskState::Removed);
-            let follows = if state == TaskState::Skipped { TaskState::Skipped } else { TaskState::UpstreamFailed };
-            return Wanted::Never(follows, format!("{id} is {state} and left no list"));
+        let mut missing = producers.unwrap_or_default().iter().copied().filter(|p| self.list_length(*p).is_none());
+        let Some(producer) = missing.next() else { return Wanted::Unknown };
+        let mut states = self.instances_of(producer).map(|place| self.instances[place].state);
+        if !states.clone().all(TaskState::is_finished) {
+            return Wanted::Unknown;
         }
-        Wanted::Unknown
+        let id = &self.version.dag.tasks[producer].task_id;
+        let state = states.next().unwrap_or(TaskState::Removed);
+        let follows = if state == TaskState::Skipped { TaskState::Skipped } else { TaskState::UpstreamFailed };
+        Wanted::Never(follows, format!("{id} is {state} and left no list"))
     }
 
     /// Whether the instances of a task are those of `count` items.

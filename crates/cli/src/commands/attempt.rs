@@ -281,12 +281,15 @@ async fn ready_instance(
     let find = async || -> anyhow::Result<InstanceRow> {
         let found = store.instance(run.key, task_id, options.map_index).await?;
         let is_mapped = dag.task(task_id).is_some_and(|task| dag.expand_of(task).is_some());
-        found.with_context(|| match is_mapped {
-            true => format!(
-                "the run {} has no instance {} of the mapped task '{task_id}'; choose one with --map-index",
-                run.run_id, options.map_index
-            ),
-            false => format!("the run {} was made before the DAG had a task '{task_id}'", run.run_id),
+        found.with_context(|| {
+            if is_mapped {
+                format!(
+                    "the run {} has no instance {} of the mapped task '{task_id}'; choose one with --map-index",
+                    run.run_id, options.map_index
+                )
+            } else {
+                format!("the run {} was made before the DAG had a task '{task_id}'", run.run_id)
+            }
         })
     };
     let instance = find().await?;
