@@ -166,7 +166,7 @@ fn own_keys<'n>(reader: &mut Reader<'_>, node: &'n Node, id: &str) -> Vec<(&'sta
             reader.warning("old-name", entry.key_span, message, format!("write '{name}'"));
         }
         if keys.iter().any(|(known, _)| *known == name) {
-            let message = format!("'{}' is given twice in group '{id}'", name);
+            let message = format!("'{name}' is given twice in group '{id}'");
             reader.error("conflict", entry.key_span, message);
             continue;
         }

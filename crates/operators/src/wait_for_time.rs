@@ -33,7 +33,7 @@ impl Operator for WaitForTime {
         self.patience().check(problems);
         match (&self.until, self.delta) {
             (None, None) => {
-                problems.add("", "say until when: until (a moment) or delta (after the data interval's end)")
+                problems.add("", "say until when: until (a moment) or delta (after the data interval's end)");
             }
             (Some(_), Some(_)) => problems.add("delta", "until and delta exclude each other"),
             (Some(until), None) => {

@@ -53,21 +53,20 @@ pub fn substitute(text: &str, names: &Map<String, Value>) -> Result<Value, Subst
 
 fn evaluate(expression: &str, names: &Map<String, Value>) -> Result<Value, String> {
     let expression = expression.trim();
-    let known = || names.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let explain = |error: minijinja::Error| match error.kind() {
-        minijinja::ErrorKind::UndefinedError if names.is_empty() => {
-            format!("'{expression}' is not defined: there is no for_each around it")
+    let undefined = || {
+        if names.is_empty() {
+            return format!("'{expression}' is not defined: there is no for_each around it");
         }
-        minijinja::ErrorKind::UndefinedError => format!("'{expression}' is not defined here; there is {}", known()),
+        format!("'{expression}' is not defined here; there is {}", names.keys().cloned().collect::<Vec<_>>().join(", "))
+    };
+    let explain = |error: minijinja::Error| match error.kind() {
+        minijinja::ErrorKind::UndefinedError => undefined(),
         _ => format!("'{expression}' cannot be worked out: {}", error.detail().unwrap_or("it cannot be read")),
     };
     let compiled = environment().compile_expression(expression).map_err(explain)?;
     let value = compiled.eval(minijinja::Value::from(Serde(names.clone()))).map_err(explain)?;
     if value.kind() == ValueKind::Undefined {
-        return Err(match names.is_empty() {
-            true => format!("'{expression}' is not defined: there is no for_each around it"),
-            false => format!("'{expression}' is not defined here; there is {}", known()),
-        });
+        return Err(undefined());
     }
     serde_json::to_value(&value).map_err(|error| format!("'{expression}' gives no plain value: {error}"))
 }

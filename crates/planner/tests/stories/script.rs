@@ -523,9 +523,10 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
                 let names = |words: &str, by: char| {
                     words.split(by).map(|name| AssetCondition::Asset(AssetName::parse(name).unwrap())).collect()
                 };
-                dag.assets = Some(match words.contains('|') {
-                    true => AssetCondition::Any(names(words, '|')),
-                    false => AssetCondition::All(names(words, '+')),
+                dag.assets = Some(if words.contains('|') {
+                    AssetCondition::Any(names(words, '|'))
+                } else {
+                    AssetCondition::All(names(words, '+'))
                 });
             }
             "deadline" => {

@@ -39,7 +39,7 @@ impl Folder {
         for name in names {
             let path = self.stage.home.path().join("dags").join(name);
             let file = std::fs::File::options().append(true).open(path).unwrap();
-            file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_hours(1)).unwrap();
         }
     }
 
