@@ -4,6 +4,7 @@
 //! `MILLRACE_KILLS` says how often the busy daemon is killed (default: 5).
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![allow(clippy::print_stderr, reason = "the seed and what was lost are for whoever repeats a failure")]
 
 mod support;
 

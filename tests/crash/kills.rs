@@ -13,7 +13,7 @@ fn kills() -> u64 {
 
 fn kill_again_and_again(mut busy: Busy) {
     let mut dice = Dice(u64::from(std::process::id()));
-    println!("seed {}", dice.0);
+    eprintln!("seed {}", dice.0);
     busy.backfill("2024-01-01", "2024-01-08");
     for kill in 0..kills() {
         busy.trigger("chain");
@@ -45,7 +45,7 @@ fn kill_again_and_again(mut busy: Busy) {
     busy.wait_until_all_ended(&mut daemon);
     assert!(daemon.terminate(PATIENCE).unwrap().success());
     let lost = busy.check();
-    println!("{} runs, {} tries were lost and given again", busy.runs().len(), lost);
+    eprintln!("{} runs, {} tries were lost and given again", busy.runs().len(), lost);
 }
 
 #[test]

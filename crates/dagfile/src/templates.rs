@@ -22,7 +22,7 @@ pub(crate) fn check(reader: &mut Reader<'_>, node: &Node) {
     let names: std::collections::BTreeSet<String> =
         referenced_names(text).iter().map(|name| name.split('.').next().unwrap_or_default().to_owned()).collect();
     let is_mapped = reader.is_mapped;
-    for name in names.iter().filter(|name| !is_known_name(name) && !(is_mapped && is_mapped_name(name))) {
+    for name in names.iter().filter(|name| !(is_known_name(name) || is_mapped && is_mapped_name(name))) {
         let (line, column) = find_word(text, name).unwrap_or((1, 1));
         let (span, place) = locate(reader, node, text, line, column);
         let span =

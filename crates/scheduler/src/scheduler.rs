@@ -215,7 +215,10 @@ impl Scheduler {
 
 /// The leader's last sign of life, and when this process first saw it.
 #[derive(Default)]
-struct LeaderWatch(Option<((i64, Option<DateTime<Utc>>), Instant)>);
+struct LeaderWatch(Option<(Sign, Instant)>);
+
+/// The leader's epoch and its heartbeat.
+type Sign = (i64, Option<DateTime<Utc>>);
 
 /// Said once when it begins and once when it is over, whatever is tried in between.
 fn note_trouble(store: &Store, part: &'static str, error: Option<&StoreError>) {

@@ -199,12 +199,9 @@ impl Server {
         dry_run: bool,
     ) -> Answer<MarkReport> {
         let state = body.new_state.as_deref().unwrap_or_default();
-        let to = match TaskState::parse(state) {
-            Some(to @ (TaskState::Success | TaskState::Failed | TaskState::Skipped)) => to,
-            _ => {
-                let text = format!("'new_state' must be success, failed or skipped, not '{state}'");
-                return Err(Problem::invalid(text).with("path", "new_state".into()));
-            }
+        let Some(to @ (TaskState::Success | TaskState::Failed | TaskState::Skipped)) = TaskState::parse(state) else {
+            let text = format!("'new_state' must be success, failed or skipped, not '{state}'");
+            return Err(Problem::invalid(text).with("path", "new_state".into()));
         };
         let mut selection = Selection::of_run(run.key, TaskChoice::Named(vec![named]));
         (selection.past, selection.future) = (body.include_past, body.include_future);

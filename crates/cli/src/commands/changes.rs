@@ -91,12 +91,10 @@ fn may_go_on(care: &CareArgs, question: &str) -> anyhow::Result<bool> {
     Ok(is_yes)
 }
 
-fn dates(
-    zone: Tz,
-    start: Option<&str>,
-    end: Option<&str>,
-    end_inclusive: bool,
-) -> anyhow::Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>)> {
+/// Half-open; an end that is not there is open.
+type DateRange = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+
+fn dates(zone: Tz, start: Option<&str>, end: Option<&str>, end_inclusive: bool) -> anyhow::Result<DateRange> {
     let read = |text: Option<&str>| text.map(|text| parse_instant(text, zone)).transpose();
     let (from, to) = (read(start)?, read(end)?);
     let to = if end_inclusive { to.map(|to| to + TimeDelta::microseconds(1)) } else { to };

@@ -215,7 +215,7 @@ impl Session for DataApiSession {
                 if known.service != inner.service() {
                     continue;
                 }
-                let ended = inner.task.outside(inner.task.until_cancelled(inner.poll(&id))).await;
+                let ended = Box::pin(inner.task.outside(inner.task.until_cancelled(inner.poll(&id)))).await;
                 match ended {
                     Ok(answer) => {
                         // A finished statement may still be taken up by its own step.

@@ -22,8 +22,12 @@ impl Engine {
         self.handled = self.store.signals().await?.into_iter().map(|signal| signal.id).collect();
         self.situation.read_everything(now).await?;
         for (run, dag) in self.aside.names() {
-            run.into_iter().for_each(|run| self.situation.view.freeze_run(run));
-            dag.into_iter().for_each(|dag_id| self.situation.view.freeze_dag(dag_id));
+            if let Some(run) = run {
+                self.situation.view.freeze_run(run);
+            }
+            if let Some(dag_id) = dag {
+                self.situation.view.freeze_dag(dag_id);
+            }
         }
         for (instance, token) in &self.back {
             self.situation.view.came_back(*instance, token.as_str());

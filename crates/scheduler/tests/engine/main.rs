@@ -1,6 +1,7 @@
 //! The scheduler on a real SQLite store, with an executor that does what the test says.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::print_stderr, reason = "the World shows its steps on request")]
 
 mod backfills;
 mod changes;

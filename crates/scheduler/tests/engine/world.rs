@@ -449,11 +449,11 @@ fn outcome_name(outcome: &TryOutcome) -> &'static str {
 }
 
 async fn live(seed: u64) {
-    let mut world = World::new(seed).await;
+    let mut world = Box::pin(World::new(seed)).await;
     for _ in 0..STEPS {
-        world.step().await;
+        Box::pin(world.step()).await;
     }
-    world.settle().await;
+    Box::pin(world.settle()).await;
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ struct Line {
 
 #[derive(Serialize)]
 struct Date {
-    date: String,
+    day: String,
     outcome: &'static str,
     reason: Option<String>,
 }
@@ -154,7 +154,7 @@ fn dates(report: &BackfillReport) -> Vec<Date> {
         let (outcome, reason) = outcome(date);
         let logical_date = instant(date.logical_date);
         Date {
-            date: logical_date.as_str().unwrap_or_default().replace(".000000Z", "Z"),
+            day: logical_date.as_str().unwrap_or_default().replace(".000000Z", "Z"),
             outcome,
             reason: reason.map(str::to_owned),
         }

@@ -62,7 +62,7 @@ pub fn random_dag(dice: &mut Dice, number: usize) -> Dag {
             task.trigger_rule = *dice.pick(TriggerRule::ALL);
         }
         if dice.one_in(3) {
-            task.pool = POOL.to_owned();
+            POOL.clone_into(&mut task.pool);
             task.pool_slots = 1 + dice.roll(2) as u32;
         }
         if dice.one_in(6) {

@@ -22,7 +22,7 @@ impl World {
             let states: Vec<String> = runs.iter().map(|run| format!("{}:{}", run.key, run.state)).collect();
             let tasks: Vec<String> =
                 rows.iter().map(|row| format!("{}:{}#{}", row.key, row.state, row.try_number)).collect();
-            println!("{:?}: {states:?} {tasks:?} calm {}", self.log.last(), self.is_calm);
+            eprintln!("{:?}: {states:?} {tasks:?} calm {}", self.log.last(), self.is_calm);
         }
         one_run_for_a_date(&runs, &place);
         self.limits_are_kept(&runs, &rows, &place).await;
