@@ -165,7 +165,7 @@ impl World {
     pub(super) async fn forgive_the_past(&mut self) {
         let past = |run: &RunRow| self.dags[run.dag_id.as_str()].tasks.iter().any(|task| task.depends_on_past);
         let failed: Vec<RunRow> =
-            self.stage.runs().await.into_iter().filter(|run| run.state == RunState::Failed && past(run)).collect();
+            self.stage.runs().await.into_iter().filter(|run| run.state.is_finished() && past(run)).collect();
         for run in failed {
             let rows = self.stage.store.instances(run.key).await.unwrap();
             let task_ids = rows.iter().filter(|row| row.state.is_failure()).map(|row| row.task_id.clone()).collect();
