@@ -24,6 +24,7 @@ pub fn defaults(app: &App) -> anyhow::Result<Defaults> {
     Ok(Defaults {
         timezone: parse_zone(&core.default_timezone).context("core.default_timezone")?,
         environment: Some(core.environment.clone()).filter(|name| !name.is_empty()),
+        max_map_length: core.max_map_length,
         max_active_runs: core.max_active_runs_per_dag,
         max_active_tasks: core.max_active_tasks_per_dag,
         retries: core.default_task_retries,

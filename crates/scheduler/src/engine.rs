@@ -33,6 +33,15 @@ pub struct EngineOptions {
     pub lease_ttl: TimeDelta,
     /// The maintenance windows of the installation.
     pub maintenance: Arc<Maintenance>,
+    /// Instances that a mapped task may have.
+    pub max_map_length: usize,
+}
+
+/// Knows nothing yet but the rules of the installation.
+fn fresh(store: &Store, options: &EngineOptions) -> Situation {
+    let mut situation = Situation::new(store.clone()).with_maintenance(options.maintenance.clone());
+    situation.view.set_max_map_length(options.max_map_length);
+    situation
 }
 
 /// Whatever fails in the database leaves the view in doubt: the next turn reads everything again and goes on from what
@@ -71,7 +80,7 @@ impl Engine {
     /// Knows nothing: its first turn reads everything that is active and takes over what earlier leaders left behind.
     pub fn new(store: Store, executor: Arc<dyn Executor>, options: EngineOptions) -> Self {
         Self {
-            situation: Situation::new(store.clone()).with_maintenance(options.maintenance.clone()),
+            situation: fresh(&store, &options),
             store,
             executor,
             options,

@@ -54,6 +54,8 @@ pub struct Core {
     pub default_task_retries: u32,
     /// Seconds; `retry_delay` of a task that does not say.
     pub default_task_retry_delay: u64,
+    /// Instances that a mapped task may have.
+    pub max_map_length: usize,
     /// `timezone` of a DAG that does not say.
     pub default_timezone: String,
     /// Windows in which nothing starts, with `;` between them: `Sat 22:00..Sun 04:00 Asia/Seoul; 2026-12-24T22:00..2026-12-25T06:00`.
@@ -141,6 +143,7 @@ impl Default for Core {
             max_active_tasks_per_dag: 16,
             default_task_retries: 0,
             default_task_retry_delay: 300,
+            max_map_length: 1024,
             default_timezone: "UTC".to_owned(),
             maintenance: String::new(),
             maintenance_except_tags: String::new(),

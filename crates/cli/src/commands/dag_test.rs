@@ -200,6 +200,7 @@ impl Stage {
             previous_owner_is_dead: true,
             // Nobody else could take anything.
             maintenance: Arc::default(),
+            max_map_length: app.config.core.max_map_length,
             lease_ttl: TimeDelta::days(365),
         };
         let engine = Engine::new(self.store.clone(), Arc::new(executor), options);

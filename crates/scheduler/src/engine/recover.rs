@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use millrace_model::change::{Batch, Completion, InstanceKey, RunKey, TryOutcome};
 use millrace_model::state::TaskState;
 use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
-use millrace_situation::Situation;
 use millrace_store::{ActiveRun, Lease, Result, RunningInstance};
 
 use super::Engine;
@@ -16,7 +15,7 @@ impl Engine {
     /// Forgets the view and reads it anew. What ended here and is not committed is given to the next plan again.
     pub(super) async fn read_again(&mut self, now: DateTime<Utc>) -> Result<()> {
         let claims_made = self.situation.view.claims_made();
-        self.situation = Situation::new(self.store.clone()).with_maintenance(self.options.maintenance.clone());
+        self.situation = super::fresh(&self.store, &self.options);
         self.situation.view.number_claims_after(claims_made);
         // What is written from here on is read again because of its signal.
         self.handled = self.store.signals().await?.into_iter().map(|signal| signal.id).collect();

@@ -55,6 +55,7 @@ impl Scheduler {
             epoch: leadership.epoch,
             previous_owner_is_dead: leadership.previous_owner_is_dead,
             maintenance: self.options.maintenance.clone(),
+            max_map_length: self.options.folder.defaults.max_map_length,
             lease_ttl: TimeDelta::from_std(self.options.lease_timeout).unwrap_or(TimeDelta::days(1)),
         };
         let engine = Engine::new(self.store.clone(), self.executor.clone(), options);

@@ -206,6 +206,7 @@ impl Stage {
             epoch: leadership.epoch,
             previous_owner_is_dead: leadership.previous_owner_is_dead,
             maintenance: Arc::default(),
+            max_map_length: 1024,
             lease_ttl: TimeDelta::seconds(60),
         };
         self.leadership = Some(leadership);

@@ -33,6 +33,7 @@ impl Daemon {
             previous_owner_is_dead: proves,
             lease_ttl: LEASE,
             maintenance: Default::default(),
+            max_map_length: 1024,
         };
         let executor = HandExecutor::new(slots);
         let engine = Engine::new(stage.store.clone(), Arc::new(executor.clone()), options);
