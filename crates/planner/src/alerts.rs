@@ -39,8 +39,11 @@ fn watches(facts: &DagFacts, run: &RunView) -> Vec<(DateTime<Utc>, AlertKind)> {
             DeadlineReference::LogicalDate => Some(run.facts.logical_date),
             DeadlineReference::StartDate => run.facts.start_date,
         };
-        let at = from.and_then(|from| from.checked_add_signed(deadline.within.as_delta()));
-        watches.extend(at.map(|at| (at, AlertKind::Deadline)));
+        let due = |from: DateTime<Utc>| from.checked_add_signed(deadline.within.as_delta());
+        let at = from.and_then(due);
+        // A run that is made up for later than it was due is given its time from then on.
+        let at = if run.facts.start_date > at { run.facts.start_date.and_then(due) } else { at };
+        watches.extend(at.filter(|_| run.backfill_key.is_none()).map(|at| (at, AlertKind::Deadline)));
     }
     if let Some((limit, _)) = usual_limit(facts, run) {
         let at = run.facts.start_date.and_then(|start| start.checked_add_signed(limit));

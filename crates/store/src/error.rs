@@ -12,7 +12,9 @@ pub enum StoreError {
         #[source]
         source: sea_orm::DbErr,
     },
-    #[error("cannot open the metadata database {url}; see that it runs and that database.url in millrace.toml is right")]
+    #[error(
+        "cannot open the metadata database {url}; see that it runs and that database.url in millrace.toml is right"
+    )]
     Open {
         /// Without its password.
         url: String,

@@ -41,6 +41,22 @@ fn a_late_run_is_told_of_once() {
 }
 
 #[test]
+fn a_run_that_is_made_up_for_is_given_its_time_from_then_on() {
+    check(
+        "dag d @daily from 2024-01-01 deadline 2h catchup runs 1
+         - a
+         at 2024-01-02T12:00
+         at 2024-01-02T14:00",
+        "at 2024-01-02T12:00:
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         d/2024-01-01/a try 1
+         wake 2024-01-02T14:00:00
+         at 2024-01-02T14:00:
+         alert d/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T14:00:00.000000Z",
+    );
+}
+
+#[test]
 fn a_run_that_takes_longer_than_usual_is_told_of() {
     check(
         "dag d @daily from 2024-01-01 usual
