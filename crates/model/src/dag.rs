@@ -198,6 +198,15 @@ impl Dag {
         self.tasks.iter().position(|task| task.task_id.as_str() == task_id)
     }
 
+    /// What makes it run, in words: `every day at 02:00 (UTC)`, `when orders and customers have changed`.
+    pub fn describe_schedule(&self) -> String {
+        match (&self.assets, &self.timetable.schedule) {
+            (None, _) => self.timetable.describe(),
+            (Some(assets), Schedule::None) => format!("when {assets} have changed"),
+            (Some(assets), _) => format!("when {assets} have changed, or {}", self.timetable.describe()),
+        }
+    }
+
     /// What makes it run, in its user's own notation, on one line.
     pub fn schedule_text(&self) -> String {
         match (&self.assets, &self.timetable.schedule) {

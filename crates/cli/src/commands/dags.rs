@@ -150,7 +150,7 @@ fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {
     let paused = if row.is_paused { ", paused" } else { "" };
     text.push_str(&format!(
         "runs {}{paused}; catchup {}, max_active_runs {}\n",
-        dag.timetable.describe(),
+        dag.describe_schedule(),
         dag.catchup,
         dag.max_active_runs
     ));

@@ -76,7 +76,7 @@ fn dag_value(row: &DagRow) -> Value {
         "tags": tags,
         "owners": dag.owner.iter().collect::<Vec<_>>(),
         "timetable_summary": dag.schedule_text(),
-        "timetable_description": dag.timetable.describe(),
+        "timetable_description": dag.describe_schedule(),
         "timezone": dag.timetable.timezone.name(),
         "start_date": optional(dag.start_date),
         "end_date": optional(dag.end_date),

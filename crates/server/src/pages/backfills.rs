@@ -104,7 +104,7 @@ pub(super) async fn page(
         dag_id,
         dag_href => links::dag(&dag_id),
         href => links::backfills(&dag_id),
-        schedule => row.dag.timetable.describe(),
+        schedule => row.dag.describe_schedule(),
         lines => rows.iter().map(line).collect::<Vec<_>>(),
         problem,
         dates => report.as_ref().map(dates),

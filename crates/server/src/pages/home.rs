@@ -172,7 +172,7 @@ pub(super) async fn line(server: &Server, row: &DagRow) -> Answer<Line> {
         is_paused: row.is_paused,
         is_stale: row.is_stale,
         has_import_error: row.has_import_error,
-        schedule: row.dag.timetable.describe(),
+        schedule: row.dag.describe_schedule(),
         strip: bars(dag_id, &row.last_runs, now),
         last: last.map(|run| Last {
             href: links::run(dag_id, run.run_id.as_str()),
