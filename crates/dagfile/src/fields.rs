@@ -230,7 +230,7 @@ fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
             return Some("a DAG file has no notifications");
         }
         "depends_on_past" | "wait_for_downstream" => {
-            return Some("not offered; 'max_active_runs: 1' keeps runs in order");
+            return Some("it is a task's key: write it under the task, or in default_args for all");
         }
         _ => return None,
     };
