@@ -66,6 +66,16 @@ fn cases() -> Vec<(&'static str, usize, String)> {
             3,
             "schedule: none\ntasks: {a: {operator: sql, sql_conn_id: w,\n  sql: CREATE TABLE tmp_orders (id INT)}}\n".to_owned(),
         ),
+        (
+            "unknown-pool",
+            3,
+            "schedule: none\ntasks: {a: {operator: bash, bash_command: x,\n  pool: tow}}\n".to_owned(),
+        ),
+        (
+            "pool-too-small",
+            3,
+            "schedule: none\ntasks: {a: {operator: bash, bash_command: x,\n  pool_slots: 129}}\n".to_owned(),
+        ),
     ]
 }
 
@@ -87,6 +97,8 @@ fn every_lint_finds_its_mistake_at_its_place_and_nothing_else() {
     for (code, _, text) in &cases {
         home.write_dag(&format!("{code}.yaml"), text);
     }
+    // Which pools there are is known from the metadata database.
+    home.ok(&["pools", "list"]);
     let found = warnings(&home);
     for (code, line, text) in &cases {
         assert_eq!(found[*code], [((*code).to_owned(), *line as u64)], "{text}");
@@ -128,4 +140,34 @@ fn a_backfill_that_makes_no_sense_says_so() {
     );
     let dry = home.ok(&["dags", "backfill", "same", "-s", "2024-01-01", "-e", "2024-01-03", "--dry-run"]);
     assert!(dry.stderr.contains("no task uses the date of its run"), "{}", dry.stderr);
+}
+
+#[test]
+fn case_71_an_unknown_pool_and_too_many_slots_are_told_of_before_anything_runs() {
+    let home = TestHome::new();
+    home.write_dag(
+        "d.yaml",
+        "schedule: none\ntasks:\n  lost: {operator: bash, bash_command: x, pool: etl}\n  big:\n    operator: bash\n    bash_command: x\n    pool_slots: 129\n",
+    );
+    // Without a metadata database nobody knows which pools there are.
+    assert_eq!(home.ok(&["validate"]).stdout, "");
+    assert_eq!(home.json(&["dags", "list"]).as_array().unwrap().len(), 1, "the DAG is taken all the same");
+    let said = home.ok(&["validate"]).stdout;
+    for part in [
+        "d.yaml:3:43: warning: the task 'lost' can never run: there is no pool 'etl'",
+        "d.yaml:7:5: warning: the task 'big' can never run: it needs 129 slots, and the pool 'default_pool' has 128",
+        "millrace pools set etl SLOTS",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    home.run(&["validate", "--strict"]).exits(1);
+    let listed = home.json(&["dags", "list-import-errors"]);
+    let errors: Vec<String> =
+        listed.as_array().unwrap().iter().map(|row| format!("{} {}", row["severity"], row["error"])).collect();
+    assert!(errors.len() == 2 && errors[0].contains("warning") && errors[0].contains("'lost' can never"), "{errors:?}");
+    // Both are mended by pools alone.
+    home.ok(&["pools", "set", "etl", "1"]);
+    home.ok(&["pools", "set", "default_pool", "129"]);
+    home.ok(&["validate", "--strict"]);
+    assert_eq!(home.json(&["dags", "list-import-errors"]), Value::Array(Vec::new()));
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, Utc};
 use millrace_dagfile::{
     Defaults, Diagnostic, LintOptions, ReadOptions, ReadResult, Severity, lint, read_dag_bytes, render_all,
 };
@@ -18,6 +17,7 @@ use millrace_store::Store;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::output::notice;
 
 pub fn defaults(app: &App) -> anyhow::Result<Defaults> {
     let core = &app.config.core;
@@ -48,6 +48,20 @@ pub async fn sync(app: &App, store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What lints are told: with the pools of the metadata database, if there is one that can be read.
+pub async fn lint_options(app: &App) -> LintOptions {
+    let pools = match app.store_read_only().await {
+        Ok(Some(store)) => store.pool_sizes().await.map(Some).map_err(anyhow::Error::from),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let pools = pools.unwrap_or_else(|error| {
+        notice(format!("the tasks' pools are not checked: {}", crate::chain(&error)));
+        None
+    });
+    LintOptions { pools, ..LintOptions::new(app.now()) }
+}
+
 /// A file and what was found in it.
 pub struct Checked {
     path: PathBuf,
@@ -73,9 +87,9 @@ impl Checked {
     }
 
     /// Adds what is allowed and seldom meant.
-    pub fn lint(&mut self, now: DateTime<Utc>) {
+    pub fn lint(&mut self, options: &LintOptions) {
         for dag in &self.result.dags {
-            self.result.diagnostics.extend(lint(dag, &self.source, &LintOptions::new(now)));
+            self.result.diagnostics.extend(lint(dag, &self.source, options));
         }
         self.result.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     }

@@ -113,7 +113,7 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Initdb | Command::Upgradedb => commands::db::migrate(app, true).await,
         Command::Config(ConfigCommand::Reload) => commands::reload::run(app).await,
         Command::Config(command) => commands::reference::config(app, command),
-        Command::Validate(args) => commands::validate::validate(app, &args),
+        Command::Validate(args) => commands::validate::validate(app, &args).await,
         Command::Doctor(args) => commands::doctor::run(app, &args).await,
         Command::Operators { name } => commands::validate::operators(app, name.as_deref()),
         Command::RotateKey => commands::reference::rotate_key(app).await,

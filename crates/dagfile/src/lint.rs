@@ -5,10 +5,12 @@
 
 mod dates;
 mod loads;
+mod pools;
 mod shape;
 
 use chrono::{DateTime, Utc};
 use millrace_model::dag::{Dag, Task};
+use millrace_model::pool::PoolSizes;
 use millrace_template::{is_template, referenced_names};
 use serde_json::Value;
 
@@ -24,11 +26,13 @@ pub struct LintOptions {
     pub most_tasks: usize,
     /// A full refresh of more rows than this is too large.
     pub most_rows: u64,
+    /// Of the installation; `None`: it is not known which there are.
+    pub pools: Option<PoolSizes>,
 }
 
 impl LintOptions {
     pub fn new(now: DateTime<Utc>) -> Self {
-        Self { now, most_tasks: 500, most_rows: 10_000_000 }
+        Self { now, most_tasks: 500, most_rows: 10_000_000, pools: None }
     }
 }
 
@@ -108,6 +112,12 @@ pub const LINTS: &[Lint] = &[
         code: "shared-temp-table",
         why: "runs at the same time fill one table under a fixed name",
         check: loads::shared_temp_table,
+    },
+    Lint { code: "unknown-pool", why: "a task whose pool does not exist never runs", check: pools::unknown_pool },
+    Lint {
+        code: "pool-too-small",
+        why: "a task that needs more slots than its pool has never runs",
+        check: pools::pool_too_small,
     },
 ];
 

@@ -37,6 +37,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/version", get(async || Json(json!({"version": env!("CARGO_PKG_VERSION"), "git_version": null}))))
         .route("/auth/token", post(sign_in::token))
         .route("/importErrors", get(import_errors::list))
+        .route("/dagWarnings", get(import_errors::warnings))
         .route("/dags", get(dags::list))
         .route("/dags/{dag_id}", get(dags::get).patch(dags::patch))
         .route("/dags/{dag_id}/explain", get(explain::dag))

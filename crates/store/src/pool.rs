@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use millrace_model::dag::DEFAULT_POOL;
+use millrace_model::pool::PoolSizes;
 use millrace_model::state::TaskState;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{EntityTrait, QueryOrder, Set};
@@ -61,6 +62,11 @@ impl Store {
     pub async fn pools(&self) -> Result<Vec<PoolRow>> {
         let models = Entity::find().order_by_asc(Column::Name).all(self.reader()).await;
         Ok(models.map_err(failed("list pools"))?.into_iter().map(from_model).collect())
+    }
+
+    /// How many slots each pool has.
+    pub async fn pool_sizes(&self) -> Result<PoolSizes> {
+        Ok(self.pools().await?.into_iter().map(|row| (row.name, row.slots)).collect())
     }
 
     /// The slots that task instances of active runs hold or wait for, by the pool's name. Finished runs are not looked at.

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
 use millrace_model::instant::format_utc_micros;
+use millrace_model::pool::PoolFault;
 use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
 use millrace_model::state::RunState;
 use millrace_planner::next_runs;
@@ -243,6 +244,8 @@ async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>
 struct ImportErrorView {
     fileloc: String,
     place: String,
+    /// `error`: the file is not used as it is; `warning`: it is, and something in it never runs.
+    severity: &'static str,
     error: String,
     first_seen: Option<String>,
     diagnostics: Vec<serde_json::Value>,
@@ -262,11 +265,23 @@ async fn list_import_errors(app: &App, store: &Store) -> anyhow::Result<()> {
             views.push(ImportErrorView {
                 fileloc: row.file_path.clone(),
                 place: place.unwrap_or_else(|| row.file_path.clone()),
+                severity: "error",
                 error,
                 first_seen: optional_time(Some(row.first_seen_at)),
                 diagnostics: vec![value.clone()],
             });
         }
     }
-    print_list(app.format, &["place", "error"], &views)
+    let pools = store.pool_sizes().await?;
+    for row in store.dags(&DagFilter::default()).await?.rows {
+        views.extend(PoolFault::all_of(&row.dag, &pools).iter().map(|fault| ImportErrorView {
+            fileloc: row.file_path.clone(),
+            place: row.file_path.clone(),
+            severity: "warning",
+            error: format!("{fault}; {}", fault.hint()),
+            first_seen: None,
+            diagnostics: Vec::new(),
+        }));
+    }
+    print_list(app.format, &["place", "severity", "error"], &views)
 }

@@ -12,7 +12,7 @@ use crate::args::ValidateArgs;
 use crate::dag_files::{self, Checked};
 use crate::output::{Format, notice, print_list, print_one, print_text};
 
-pub fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
+pub async fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
     if args.list_lints {
         let views: Vec<LintView> = LINTS.iter().map(|lint| LintView { code: lint.code, why: lint.why }).collect();
         return print_list(app.format, &["code", "why"], &views);
@@ -25,8 +25,9 @@ pub fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
         return expanded(app, &checked);
     }
     if !args.no_lint {
+        let options = dag_files::lint_options(app).await;
         for file in &mut checked {
-            file.lint(app.now());
+            file.lint(&options);
         }
     }
     let is_bad = |file: &&Checked| file.has_errors() || (args.strict && file.warnings() > 0);

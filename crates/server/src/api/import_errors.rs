@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
+use millrace_model::pool::PoolFault;
+use millrace_store::DagFilter;
 use serde_json::{Value, json};
 
 use super::instant;
@@ -34,6 +36,34 @@ pub(crate) async fn list(
         })
         .collect();
     Ok(Json(json!({"import_errors": errors, "total_entries": total})))
+}
+
+/// What is wrong with DAGs that can be read: tasks that can never run. Airflow's envelope.
+pub(crate) async fn warnings(
+    State(server): State<Shared>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    let parameters = Parameters(parameters);
+    let (limit, offset) = parameters.page()?;
+    let (dag_id, kind) = (parameters.text("dag_id"), parameters.text("warning_type"));
+    let pools = server.store().pool_sizes().await?;
+    let rows = server.store().dags(&DagFilter::default()).await?.rows;
+    let asked = rows.iter().filter(|row| dag_id.is_none_or(|id| row.dag_id.as_str() == id));
+    let found: Vec<Value> = asked
+        .flat_map(|row| PoolFault::all_of(&row.dag, &pools).into_iter().map(move |fault| (row, fault)))
+        .filter(|(_, fault)| kind.is_none_or(|kind| fault.kind() == kind))
+        .map(|(row, fault)| {
+            json!({
+                "dag_id": row.dag_id.as_str(),
+                "task_id": fault.task_id(),
+                "warning_type": fault.kind(),
+                "message": format!("{fault}; {}", fault.hint()),
+            })
+        })
+        .collect();
+    let total = found.len();
+    let shown: Vec<Value> = found.into_iter().skip(offset as usize).take(limit as usize).collect();
+    Ok(Json(json!({"dag_warnings": shown, "total_entries": total})))
 }
 
 /// `file:line:column: message`

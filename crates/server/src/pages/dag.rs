@@ -4,6 +4,7 @@ use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
 use http::{HeaderMap, header};
+use millrace_model::pool::PoolFault;
 use millrace_model::schedule::Schedule;
 use millrace_planner::next_runs;
 use millrace_situation::Asked;
@@ -58,6 +59,11 @@ pub(super) async fn page(
         Schedule::None => None,
         _ => Some(server.explain(Asked::Dag(&row)).await?),
     };
+    let pools = server.store().pool_sizes().await?;
+    let pool_faults: Vec<Value> = PoolFault::all_of(&row.dag, &pools)
+        .iter()
+        .map(|fault| values! { text => fault.to_string(), hint => fault.hint() })
+        .collect();
     let passed = server.store().passed_slots(row.dag_id.as_str(), PASSED, 0).await?;
     let passed_dates: Vec<Value> = passed
         .rows
@@ -77,6 +83,7 @@ pub(super) async fn page(
         passed_dates,
         passed_total => passed.total,
         why,
+        pool_faults,
         upcoming,
         file => row.file_path,
         version => row.version_number,

@@ -49,3 +49,19 @@ fn jobs_are_listed_with_whether_they_live() {
     assert_eq!((&alive["total_entries"], &alive["jobs"][0]["hostname"]), (&json!(1), &json!("here")));
     assert_eq!(site.get("/api/v1/jobs?job_type=nothing").is(200).json()["jobs"], json!([]));
 }
+
+#[test]
+fn case_71_a_task_that_can_never_run_is_named_on_its_dags_page() {
+    let site = Site::start();
+    let none = site.get("/api/v1/dagWarnings").is(200).json();
+    assert_eq!(none, json!({"dag_warnings": [], "total_entries": 0}));
+    assert!(!site.get("/dags/copy_orders").is(200).body.contains("never runs"));
+    site.send("PATCH", &format!("{ALL}/default_pool"), &json!({"slots": 0})).is(200);
+    let page = site.get("/dags/copy_orders").is(200).body;
+    assert!(page.contains("never runs") && page.contains("it needs 1 slots"), "{page}");
+    let found = site.get("/api/v1/dagWarnings?dag_id=copy_orders&limit=2").is(200).json();
+    assert_eq!((&found["total_entries"], &found["dag_warnings"][0]["task_id"]), (&json!(3), &json!("extract")));
+    assert_eq!(found["dag_warnings"][0]["warning_type"], "pool too small");
+    let other = site.get("/api/v1/dagWarnings?warning_type=non-existent%20pool").is(200).json();
+    assert_eq!(other["total_entries"], 0);
+}

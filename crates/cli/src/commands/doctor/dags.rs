@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
+use millrace_dagfile::LintOptions;
+use millrace_model::pool::{PoolFault, PoolSizes};
 use millrace_model::schedule::Schedule;
-use millrace_store::{DagFilter, DagRow, PoolRow, Store};
+use millrace_store::{DagFilter, DagRow, Store};
 
 use super::Report;
 use crate::app::App;
@@ -40,8 +42,10 @@ pub(super) fn look_at_files(app: &App, report: &mut Report) {
     let name =
         |file: &dag_files::Checked| file.path().strip_prefix(&folder).unwrap_or(file.path()).display().to_string();
     let broken: Vec<String> = checked.iter().filter(|file| file.has_errors()).map(name).collect();
+    // What the pools lack is told below, of the DAGs that are stored.
+    let options = LintOptions::new(app.now());
     for file in &mut checked {
-        file.lint(app.now());
+        file.lint(&options);
     }
     if broken.is_empty() {
         report.ok("dags folder", format!("{} files can be read", checked.len()));
@@ -83,7 +87,7 @@ async fn stored(app: &App, store: &Store, report: &mut Report) -> anyhow::Result
     let active: Vec<&DagRow> = rows.iter().filter(|row| !row.is_paused && !row.is_stale).collect();
     stalled(store, &rows, report).await?;
     slots(app, &active, report);
-    pools(&active, &store.pools().await?, report);
+    pools(&active, &store.pool_sizes().await?, report);
     let large = store.full_refreshes(MOST_ROWS).await?;
     let large: Vec<String> = large.into_iter().map(|(dag, task, rows)| format!("{dag}.{task} ({rows} rows)")).collect();
     if !large.is_empty() {
@@ -141,17 +145,16 @@ fn slots(app: &App, active: &[&DagRow], report: &mut Report) {
     }
 }
 
-fn pools(active: &[&DagRow], pools: &[PoolRow], report: &mut Report) {
+fn pools(active: &[&DagRow], pools: &PoolSizes, report: &mut Report) {
     let (mut missing, mut narrow) = (Vec::new(), Vec::new());
     for row in active {
-        for task in &row.dag.tasks {
-            let name = format!("{}.{} ({})", row.dag_id, task.task_id, task.pool);
-            match pools.iter().find(|pool| pool.name == task.pool) {
-                None => missing.push(name),
-                Some(pool) if pool.slots >= 0 && i64::from(task.pool_slots) > pool.slots => {
-                    narrow.push(format!("{name} needs {} of {}", task.pool_slots, pool.slots));
+        for fault in PoolFault::all_of(&row.dag, pools) {
+            let name = format!("{}.{}", row.dag_id, fault.task_id());
+            match fault {
+                PoolFault::Unknown { pool, .. } => missing.push(format!("{name} ({pool})")),
+                PoolFault::TooSmall { pool, slots, needed, .. } => {
+                    narrow.push(format!("{name} ({pool}) needs {needed} of {slots}"));
                 }
-                Some(_) => {}
             }
         }
     }
