@@ -14,6 +14,7 @@ mod aws;
 mod checks;
 mod connectors;
 mod csv_rows;
+mod declared;
 mod failure;
 mod mysql;
 mod postgres;

@@ -1,6 +1,7 @@
 //! MySQL and MariaDB as sources of rows.
 
 mod cells;
+mod types;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource};
+use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource};
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
@@ -137,16 +138,10 @@ impl MySqlSource {
         let sql = AssertSqlSafe(without_semicolon(sql).to_owned()).into_sql_str();
         let prepared =
             connection.prepare(sql.clone()).await.map_err(|error| self.failure("the query was refused", &error))?;
-        let columns: Vec<SourceColumn> = prepared
-            .columns()
-            .iter()
-            .map(|column| SourceColumn {
-                name: column.name().to_owned(),
-                type_name: cells::type_name(column.type_info()),
-            })
-            .collect();
-        let forms: Vec<CellForm> = prepared.columns().iter().map(|column| form_of(column.type_info())).collect();
+        let described = prepared.columns().to_vec();
         drop(prepared);
+        let forms: Vec<CellForm> = described.iter().map(|column| form_of(column.type_info())).collect();
+        let columns = types::source_columns(&mut connection, &described, version.contains("MariaDB")).await;
         if columns.is_empty() {
             return Err(invalid(format!(
                 "connection {:?}: the statement returns no columns, so there is nothing to read",

@@ -3,6 +3,7 @@
 mod copy_text;
 mod load;
 mod source;
+mod types;
 mod warehouse;
 
 pub use load::{check_keys, open_unchanged};

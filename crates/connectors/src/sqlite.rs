@@ -4,6 +4,7 @@ mod connect;
 mod load;
 mod source;
 mod swap;
+mod types;
 mod warehouse;
 
 pub use source::SqliteSource;

@@ -4,12 +4,14 @@ mod object_store;
 mod process;
 mod scratch;
 mod source;
+mod value_type;
 mod warehouse;
 
 pub use object_store::*;
 pub use process::*;
 pub use scratch::*;
 pub use source::*;
+pub use value_type::*;
 pub use warehouse::*;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
 
 use super::copy_text::CopyTextReader;
+use super::types::source_column;
 use crate::session::Dialect;
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
@@ -37,11 +38,7 @@ impl PostgresSource {
             .await
             .map_err(|error| self.config.failure("the query was refused", &error))?;
         let is_bytes = prepared.columns().iter().map(|column| *column.type_() == Type::BYTEA).collect();
-        let columns: Vec<SourceColumn> = prepared
-            .columns()
-            .iter()
-            .map(|column| SourceColumn { name: column.name().to_owned(), type_name: column.type_().name().to_owned() })
-            .collect();
+        let columns: Vec<SourceColumn> = prepared.columns().iter().map(source_column).collect();
         drop(prepared);
         // The newline ends a comment that the query may end with.
         let copy = format!("COPY ({sql}\n) TO STDOUT");

@@ -3,12 +3,13 @@
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource};
+use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource};
 use millrace_operator_api::{PortError, PortErrorKind};
-use sqlx::{AssertSqlSafe, Column, Executor, SqlSafeStr, SqliteConnection, Statement, TypeInfo};
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr, SqliteConnection, Statement};
 use tokio::sync::mpsc;
 
 use super::connect::{SqliteFile, cell_text};
+use super::types::source_columns;
 use crate::postgres::{BATCH_BYTES, receive};
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
@@ -31,15 +32,9 @@ impl SqliteSource {
             .prepare(AssertSqlSafe(sql.clone()).into_sql_str())
             .await
             .map_err(|error| self.file.failure("the query was refused", &error))?;
-        let columns: Vec<SourceColumn> = prepared
-            .columns()
-            .iter()
-            .map(|column| SourceColumn {
-                name: column.name().to_owned(),
-                type_name: column.type_info().name().to_ascii_lowercase(),
-            })
-            .collect();
+        let described = prepared.columns().to_vec();
         drop(prepared);
+        let columns = source_columns(&self.file, &mut connection, &described).await;
         let (sender, receiver) = mpsc::channel(2);
         let (file, width) = (self.file.clone(), columns.len());
         tokio::spawn(async move {

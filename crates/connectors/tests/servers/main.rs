@@ -7,4 +7,5 @@ mod processes;
 mod redshift;
 mod s3;
 mod sqlite;
+mod types;
 mod world;

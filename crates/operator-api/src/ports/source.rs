@@ -3,6 +3,7 @@
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+use super::ValueType;
 use crate::error::PortError;
 
 /// What a column is, as far as encoders and loaders must know.
@@ -11,6 +12,15 @@ pub struct SourceColumn {
     pub name: String,
     /// The engine's own name of the type, lower case: `bigint unsigned`, `timestamptz`.
     pub type_name: String,
+    /// What the values are, whatever the engine calls it.
+    pub value: ValueType,
+}
+
+impl SourceColumn {
+    /// A column of text without limits.
+    pub fn text(name: impl Into<String>) -> Self {
+        Self { name: name.into(), type_name: "text".to_owned(), value: ValueType::TEXT }
+    }
 }
 
 /// Rows as text in the engine's exact, canonical form (decimals and big integers never pass through floats, timestamps

@@ -156,8 +156,7 @@ mod tests {
     use super::*;
 
     fn encode(options: CsvOptions, names: &[&str], rows: &[&[Option<&[u8]>]]) -> Result<String, CsvError> {
-        let columns: Vec<SourceColumn> =
-            names.iter().map(|name| SourceColumn { name: (*name).to_owned(), type_name: "text".to_owned() }).collect();
+        let columns: Vec<SourceColumn> = names.iter().copied().map(SourceColumn::text).collect();
         let mut batch = RowBatch::new(names.len());
         rows.iter().flat_map(|row| row.iter()).for_each(|cell| batch.push(*cell));
         let mut encoder = CsvEncoder::new(options, &columns);

@@ -276,7 +276,7 @@ impl SqlSource for Fake {
         if limit.is_some() {
             batches.push(Err(PortError::new(PortErrorKind::Unavailable, "the connection was cut").with_code("08006")));
         }
-        let columns = names.into_iter().map(|name| SourceColumn { name, type_name: "text".to_owned() }).collect();
+        let columns = names.into_iter().map(SourceColumn::text).collect();
         Box::pin(async move { Ok(RowStream { columns, batches: stream::iter(batches).boxed() }) })
     }
 }
