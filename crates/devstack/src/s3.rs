@@ -2,6 +2,8 @@
 
 mod access;
 mod blob;
+mod claims;
+mod conditions;
 mod listing;
 mod record;
 mod service;

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::HeaderMap;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use s3s::dto::*;
-use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHeaders};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use super::access::CutBody;
+use super::claims::Claims;
+use super::conditions;
 use super::listing::{self, Query};
 use super::record::{Checksums, Headers, Object};
-use super::storage::{Condition, Storage, StorageError};
-use super::transfer::{self, Algorithms, Received};
+use super::storage::{Storage, StorageError};
+use super::transfer;
 use super::upload::WantedPart;
 
 /// S3's limit for one page and for one DeleteObjects.
@@ -53,112 +54,8 @@ impl From<StorageError> for S3Error {
     }
 }
 
-fn unsupported(what: &str) -> S3Error {
+pub(super) fn unsupported(what: &str) -> S3Error {
     S3Error::with_message(S3ErrorCode::NotImplemented, format!("the S3 stand-in does not know {what}"))
-}
-
-/// What came with a body and must match it.
-#[derive(Default)]
-struct Claims {
-    algorithms: Algorithms,
-    content_md5: Option<String>,
-    checksums: Checksums,
-    length: Option<u64>,
-}
-
-impl Claims {
-    fn new(
-        headers: &HeaderMap,
-        named: Option<&ChecksumAlgorithm>,
-        content_md5: Option<String>,
-        checksums: Checksums,
-    ) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let trailers = text("x-amz-trailer").unwrap_or_default().to_ascii_lowercase();
-        let named = named.map(|named| named.as_str().to_ascii_uppercase());
-        let wants = |header: &str, name: &str, value: &Option<String>| {
-            value.is_some() || trailers.contains(header) || named.as_deref() == Some(name)
-        };
-        let algorithms = Algorithms {
-            // `…crc32` is also the start of `…crc32c`.
-            crc32: checksums.crc32.is_some()
-                || trailers.split(',').any(|trailer| trailer.trim() == "x-amz-checksum-crc32")
-                || named.as_deref() == Some("CRC32"),
-            crc32c: wants("x-amz-checksum-crc32c", "CRC32C", &checksums.crc32c),
-            crc64nvme: wants("x-amz-checksum-crc64nvme", "CRC64NVME", &checksums.crc64nvme),
-            sha1: wants("x-amz-checksum-sha1", "SHA1", &checksums.sha1),
-            sha256: wants("x-amz-checksum-sha256", "SHA256", &checksums.sha256),
-        };
-        let length = text("x-amz-decoded-content-length").or_else(|| text("content-length"));
-        Self { algorithms, content_md5, checksums, length: length.and_then(|length| length.parse().ok()) }
-    }
-
-    /// The trailers of an `aws-chunked` body are there once the body was read.
-    fn check(mut self, received: &Received, trailers: Option<&TrailingHeaders>) -> Result<(), StorageError> {
-        if let Some(expected) = self.length
-            && expected != received.size
-        {
-            return Err(StorageError::IncompleteBody { expected, received: received.size });
-        }
-        if let Some(trailers) = trailers {
-            trailers.read(|headers| {
-                let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-                self.checksums.crc32 = text("x-amz-checksum-crc32").or(self.checksums.crc32.take());
-                self.checksums.crc32c = text("x-amz-checksum-crc32c").or(self.checksums.crc32c.take());
-                self.checksums.crc64nvme = text("x-amz-checksum-crc64nvme").or(self.checksums.crc64nvme.take());
-                self.checksums.sha1 = text("x-amz-checksum-sha1").or(self.checksums.sha1.take());
-                self.checksums.sha256 = text("x-amz-checksum-sha256").or(self.checksums.sha256.take());
-            });
-        }
-        let md5 = self.content_md5.is_some().then(|| STANDARD.encode(received.md5));
-        let made = &received.checksums;
-        for (algorithm, claimed, made) in [
-            ("Content-MD5", &self.content_md5, &md5),
-            ("CRC32", &self.checksums.crc32, &made.crc32),
-            ("CRC32C", &self.checksums.crc32c, &made.crc32c),
-            ("CRC64NVME", &self.checksums.crc64nvme, &made.crc64nvme),
-            ("SHA1", &self.checksums.sha1, &made.sha1),
-            ("SHA256", &self.checksums.sha256, &made.sha256),
-        ] {
-            if claimed.is_some() && claimed != made {
-                return Err(StorageError::BadDigest { algorithm });
-            }
-        }
-        Ok(())
-    }
-}
-
-fn condition(if_none_match: Option<&IfNoneMatch>, if_match: Option<&IfMatch>) -> S3Result<Condition> {
-    match (if_none_match, if_match) {
-        (None, None) => Ok(Condition::None),
-        (Some(IfNoneMatch::Any), None) => Ok(Condition::Absent),
-        (None, Some(IfMatch::Any)) => Ok(Condition::Match(None)),
-        (None, Some(IfMatch::ETag(etag))) => Ok(Condition::Match(Some(etag.value().to_owned()))),
-        _ => Err(unsupported("If-None-Match with an ETag on a write")),
-    }
-}
-
-/// `If-Match` and the like on reads.
-fn check_read_conditions(
-    object: &Object,
-    if_match: Option<&IfMatch>,
-    if_none_match: Option<&IfNoneMatch>,
-) -> S3Result<()> {
-    let same = |etag: &ETag| etag.value() == object.etag;
-    if let Some(IfMatch::ETag(etag)) = if_match
-        && !same(etag)
-    {
-        return Err(StorageError::Precondition { condition: "If-Match" }.into());
-    }
-    let not_modified = match if_none_match {
-        None => false,
-        Some(IfNoneMatch::Any) => true,
-        Some(IfNoneMatch::ETag(etag)) => same(etag),
-    };
-    if not_modified {
-        return Err(S3Error::new(S3ErrorCode::NotModified));
-    }
-    Ok(())
 }
 
 /// Cuts a Range header to the object: what to send, and the Content-Range when it is not everything.
@@ -223,7 +120,7 @@ impl S3 for Service {
         let input = request.input;
         // Asked first: a body for a bucket that is not there need not arrive.
         self.storage.bucket(&input.bucket)?;
-        let condition = condition(input.if_none_match.as_ref(), input.if_match.as_ref())?;
+        let condition = conditions::on_write(input.if_none_match.as_ref(), input.if_match.as_ref())?;
         let checksums = Checksums {
             crc32: input.checksum_crc32,
             crc32c: input.checksum_crc32c,
@@ -263,7 +160,7 @@ impl S3 for Service {
             return Err(unsupported("GetObject by part number"));
         }
         let object = self.storage.object(&input.bucket, &input.key)?;
-        check_read_conditions(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        conditions::check_read(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let (range, content_range) = cut_range(&object, input.range.as_ref())?;
         let wants_checksum =
             content_range.is_none() && input.checksum_mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
@@ -296,7 +193,7 @@ impl S3 for Service {
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = request.input;
         let object = self.storage.object(&input.bucket, &input.key)?;
-        check_read_conditions(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        conditions::check_read(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let wants_checksum = input.checksum_mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
         let checksums = if wants_checksum { object.checksums.clone() } else { Checksums::default() };
         Ok(S3Response::new(HeadObjectOutput {
@@ -495,7 +392,7 @@ impl S3 for Service {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let input = request.input;
-        let condition = condition(input.if_none_match.as_ref(), input.if_match.as_ref())?;
+        let condition = conditions::on_write(input.if_none_match.as_ref(), input.if_match.as_ref())?;
         let mut wanted = Vec::new();
         for part in input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default() {
             let number = part
