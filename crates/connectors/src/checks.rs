@@ -1,14 +1,17 @@
 //! Checks on tables: the SQL that counts what is wrong, and the words for what was found.
 
+use chrono::{DateTime, Utc};
 use millrace_operator_api::ports::{CheckResult, SmallResult, TableCheck};
 
-use crate::sql::{is_true, list, quote, scalar_number, without_semicolon};
+use crate::sql::{is_true, list, literal, quote, scalar_number, without_semicolon};
 
 pub fn name(check: &TableCheck) -> String {
     match check {
         TableCheck::MinRows(least) => format!("rows >= {least}"),
         TableCheck::Unique(keys) => format!("unique({})", keys.join(", ")),
         TableCheck::NotNull(columns) => format!("not_null({})", columns.join(", ")),
+        TableCheck::Accepted { column, values } => format!("accepted({column}: {})", values.join(", ")),
+        TableCheck::Fresh { column, not_before } => format!("max({column}) >= {}", moment(*not_before)),
         TableCheck::Sql { name, .. } => name.clone(),
     }
 }
@@ -32,6 +35,21 @@ pub fn statement(check: &TableCheck, table: &str) -> String {
                 .map(|column| format!("SUM(CASE WHEN {} IS NULL THEN 1 ELSE 0 END)", quote(column)))
                 .collect();
             format!("SELECT {} FROM {table}", counts.join(", "))
+        }
+        TableCheck::Accepted { column, values } => {
+            let values: Vec<String> = values.iter().map(|value| plain_literal(value)).collect();
+            format!(
+                "SELECT {column}, COUNT(*) FROM {table} WHERE {column} NOT IN ({}) GROUP BY {column} ORDER BY 2 DESC LIMIT 3",
+                values.join(", "),
+                column = quote(column)
+            )
+        }
+        TableCheck::Fresh { column, not_before } => {
+            let newest = format!("MAX({})", quote(column));
+            format!(
+                "SELECT CASE WHEN {newest} >= {} THEN 1 ELSE 0 END, {newest} FROM {table}",
+                plain_literal(&moment(*not_before))
+            )
         }
         TableCheck::Sql { sql, .. } => without_semicolon(sql).replace("{table}", table),
     }
@@ -67,9 +85,36 @@ pub fn judge(check: &TableCheck, answer: &SmallResult) -> CheckResult {
                 .collect();
             if bad.is_empty() { (true, "no NULLs".to_owned()) } else { (false, bad.join(", ")) }
         }
+        TableCheck::Accepted { .. } if answer.rows.is_empty() => (true, "no other value".to_owned()),
+        TableCheck::Accepted { .. } => {
+            let others: Vec<String> = answer
+                .rows
+                .iter()
+                .map(|row| {
+                    let cell = |index: usize| row.get(index).cloned().flatten().unwrap_or_default();
+                    format!("{:?} ({} rows)", cell(0), cell(1))
+                })
+                .collect();
+            (false, format!("other values: {}", others.join(", ")))
+        }
+        TableCheck::Fresh { .. } => {
+            let row = answer.rows.first().map(Vec::as_slice).unwrap_or_default();
+            let newest = row.get(1).and_then(Option::as_deref);
+            let passed = newest.is_some() && is_true(row.first().and_then(Option::as_deref));
+            (passed, newest.map_or_else(|| "no value".to_owned(), |newest| format!("the newest is {newest}")))
+        }
         TableCheck::Sql { .. } => judge_rows(answer),
     };
     CheckResult { name: name(check), passed, found }
+}
+
+fn moment(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Every engine finds its own type for a plain literal beside a column.
+fn plain_literal(text: &str) -> String {
+    if text.contains('\\') { literal(text) } else { format!("'{}'", text.replace('\'', "''")) }
 }
 
 fn judge_rows(answer: &SmallResult) -> (bool, String) {
@@ -108,6 +153,22 @@ mod tests {
         assert!(!judge(&sql, &answer(&[])).passed);
         assert!(!judge(&sql, &answer(&[&[Some("t")], &[Some("f")]])).passed);
         assert!(judge(&sql, &answer(&[&[Some("1")], &[Some("true")]])).passed);
+    }
+
+    #[test]
+    fn values_and_freshness_are_judged() {
+        let accepted = TableCheck::Accepted { column: "st".into(), values: vec!["new".into(), "it's".into()] };
+        assert_eq!(
+            statement(&accepted, "t"),
+            "SELECT \"st\", COUNT(*) FROM t WHERE \"st\" NOT IN ('new', 'it''s') GROUP BY \"st\" ORDER BY 2 DESC LIMIT 3"
+        );
+        assert!(judge(&accepted, &answer(&[])).passed);
+        let other = judge(&accepted, &answer(&[&[Some("old"), Some("3")]]));
+        assert_eq!((other.passed, other.found.as_str()), (false, "other values: \"old\" (3 rows)"));
+        let fresh = TableCheck::Fresh { column: "at".into(), not_before: DateTime::UNIX_EPOCH };
+        assert_eq!(name(&fresh), "max(at) >= 1970-01-01 00:00:00");
+        assert!(judge(&fresh, &answer(&[&[Some("1"), Some("2024-01-01")]])).passed);
+        assert!(!judge(&fresh, &answer(&[&[Some("0"), None]])).passed, "an empty table is not fresh");
     }
 
     #[test]

@@ -270,6 +270,19 @@ fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
 }
 
 impl SqlSource for MySqlSource {
+    fn quote(&self, name: &str) -> String {
+        format!("`{}`", name.replace('`', "``"))
+    }
+
+    /// What a backslash means depends on the server's settings, so none is written.
+    fn literal(&self, text: &str) -> String {
+        if text.contains('\\') {
+            let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+            return format!("_utf8mb4 x'{hex}'");
+        }
+        format!("'{}'", text.replace('\'', "''"))
+    }
+
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
         Box::pin(self.task.until_cancelled(self.start(sql)))
     }

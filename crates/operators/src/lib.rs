@@ -21,7 +21,13 @@ mod noop;
 mod s3_cleanup;
 mod short_circuit;
 mod sql;
+mod sql_check;
+mod sql_column_check;
+mod sql_interval_check;
+mod sql_table_check;
+mod sql_threshold_check;
 mod sql_to_s3;
+mod sql_value_check;
 mod summary_check;
 mod summary_table;
 mod upload;
@@ -46,7 +52,13 @@ pub static ALL: &[OperatorEntry] = &[
     s3_cleanup::ENTRY,
     short_circuit::ENTRY,
     sql::ENTRY,
+    sql_check::ENTRY,
+    sql_column_check::ENTRY,
+    sql_interval_check::ENTRY,
+    sql_table_check::ENTRY,
+    sql_threshold_check::ENTRY,
     sql_to_s3::ENTRY,
+    sql_value_check::ENTRY,
     summary_check::ENTRY,
     summary_table::ENTRY,
     upload::ENTRY,

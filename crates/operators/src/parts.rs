@@ -1,6 +1,7 @@
 //! What several operators are made of: the CSV encoder, streams of encoded rows, publishing objects, loading them, and
 //! reading parameters.
 
+pub mod asking;
 pub mod checks;
 pub mod copy_options;
 pub mod csv;
@@ -12,6 +13,7 @@ pub mod mark;
 pub mod parameter;
 pub mod publishing;
 pub mod report;
+pub mod scalar;
 pub mod script;
 pub mod sensor;
 pub mod table_name;

@@ -55,7 +55,7 @@ impl SummaryCheck {
         let started_at = context.clock.now();
         let conn_id = rendered_text("warehouse_conn_id", &self.warehouse_conn_id)?;
         let table = table_name::rendered(self.schema.as_ref(), &self.table)?;
-        let wanted = checks::rendered_checks(&self.checks)?;
+        let wanted = checks::rendered_checks(&self.checks, started_at)?;
         let warehouse = context.ports.warehouse(context, &conn_id).await?;
         if context.cancel.is_cancelled() {
             return Err(TaskError::Cancelled(context.cancel.cancelled().await));

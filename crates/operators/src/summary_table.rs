@@ -89,7 +89,7 @@ impl SummaryTable {
             target: target.clone(),
             select: select.clone(),
             columns_ddl,
-            checks: checks::rendered_checks(&self.checks)?,
+            checks: checks::rendered_checks(&self.checks, started_at)?,
             keep_failed: self.keep_failed,
             work: context.work.clone(),
         };

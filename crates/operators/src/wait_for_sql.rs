@@ -4,6 +4,7 @@ use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problem
 use millrace_template::Template;
 use serde_json::json;
 
+use crate::parts::asking::is_true;
 use crate::parts::parameter::{is_blank, rendered_text};
 use crate::parts::report::{unless_cancelled, while_doing};
 use crate::parts::sensor::{Look, sensor};
@@ -60,21 +61,5 @@ impl WaitForSql {
             None => Look::NotYet("the query's first value is NULL, or there is no row".to_owned()),
         };
         self.patience().decide(context, look)
-    }
-}
-
-fn is_true(value: &str) -> bool {
-    let value = value.trim();
-    !matches!(value.to_lowercase().as_str(), "" | "f" | "false") && value.parse::<f64>() != Ok(0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_true;
-
-    #[test]
-    fn what_counts_as_true() {
-        assert!(["1", "t", "yes", "0.5", "-1", "2024-01-01"].into_iter().all(is_true));
-        assert!(!["0", "0.00", "", "f", "False", "-0"].into_iter().any(is_true));
     }
 }

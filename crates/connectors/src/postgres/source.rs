@@ -103,6 +103,14 @@ async fn pump(
 }
 
 impl SqlSource for PostgresSource {
+    fn quote(&self, name: &str) -> String {
+        crate::sql::quote(name)
+    }
+
+    fn literal(&self, text: &str) -> String {
+        crate::sql::literal(text)
+    }
+
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
         Box::pin(self.config.task.until_cancelled(self.start(sql)))
     }

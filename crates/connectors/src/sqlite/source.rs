@@ -77,6 +77,14 @@ async fn pump(
 }
 
 impl SqlSource for SqliteSource {
+    fn quote(&self, name: &str) -> String {
+        crate::sql::quote(name)
+    }
+
+    fn literal(&self, text: &str) -> String {
+        super::connect::literal(text)
+    }
+
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
         Box::pin(self.file.task.until_cancelled(self.start(sql)))
     }

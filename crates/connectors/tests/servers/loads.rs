@@ -188,6 +188,24 @@ pub async fn summaries_are_built_checked_and_swapped(subject: &Subject) -> Resul
     assert_eq!(subject.table_rows().await?[2], some(&["9", "2024-01-01 00:00:00", "1", "x"]));
     let columns = subject.warehouse.describe(&subject.name()).await?;
     assert!(columns.iter().any(|column| column.name == "score" && !column.is_nullable), "{columns:?}");
+    values_and_age_are_checked(subject).await
+}
+
+/// The rows are of 2024-01-01 with the notes `a`, `b` and `x`.
+async fn values_and_age_are_checked(subject: &Subject) -> Result<()> {
+    let accepted = |values: &[&str]| TableCheck::Accepted {
+        column: "note".into(),
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+    };
+    let fresh = |day: &str| TableCheck::Fresh {
+        column: "at".into(),
+        not_before: format!("{day}T00:00:00Z").parse().unwrap_or_default(),
+    };
+    let wanted = [accepted(&["a", "b", "x"]), accepted(&["a", "b"]), fresh("2024-01-01"), fresh("2024-01-02")];
+    let found = subject.warehouse.check(&subject.name(), &wanted).await?;
+    assert_eq!(found.iter().map(|check| check.passed).collect::<Vec<_>>(), [true, false, true, false], "{found:?}");
+    assert_eq!(found[1].found, "other values: \"x\" (1 rows)");
+    assert!(found[3].found.starts_with("the newest is 2024-01-01 00:00:00"), "{}", found[3].found);
     Ok(())
 }
 

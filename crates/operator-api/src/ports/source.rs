@@ -94,6 +94,12 @@ pub struct RowStream {
 }
 
 pub trait SqlSource: Send + Sync {
+    /// A name as this engine's SQL writes it, in quotes.
+    fn quote(&self, name: &str) -> String;
+
+    /// A text as this engine's SQL writes it.
+    fn literal(&self, text: &str) -> String;
+
     /// Reads in one read-only transaction, in constant memory. Dropping the stream cancels the query on the server.
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>>;
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,16 @@ pub enum TableCheck {
     MinRows(u64),
     Unique(Vec<String>),
     NotNull(Vec<String>),
+    /// The column holds nothing but these values and NULL.
+    Accepted {
+        column: String,
+        values: Vec<String>,
+    },
+    /// The column's highest value is this moment, in UTC, or later.
+    Fresh {
+        column: String,
+        not_before: DateTime<Utc>,
+    },
     /// SQL whose first column of each row must be true (non-zero); `{table}` stands for the table's quoted name.
     Sql {
         name: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use millrace_operator_api::ports::{CheckResult, TableCheck};
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::parameter::{OneOrMany, rendered, written};
+use super::scalar::Scalar;
+use super::sensor::Length;
 
 /// What must be true of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +27,12 @@ pub struct Checks {
     /// A column or a list of columns that hold no NULL.
     #[serde(default)]
     pub not_null: OneOrMany,
+    /// For a column the values it may hold, beside NULL.
+    #[serde(default)]
+    pub accepted_values: BTreeMap<String, Vec<Scalar>>,
+    /// For a column of moments in UTC how old the newest may be: `updated_at: 1d`.
+    #[serde(default)]
+    pub freshness: BTreeMap<String, Length>,
     /// Named SELECTs whose first column must be true (or not 0) in every row; `{table}` stands for the table.
     #[serde(default)]
     pub sql: BTreeMap<String, String>,
@@ -44,7 +53,14 @@ fn one() -> u64 {
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { min_rows: one(), unique: None, not_null: OneOrMany::default(), sql: BTreeMap::new() }
+        Self {
+            min_rows: one(),
+            unique: None,
+            not_null: OneOrMany::default(),
+            accepted_values: BTreeMap::new(),
+            freshness: BTreeMap::new(),
+            sql: BTreeMap::new(),
+        }
     }
 }
 
@@ -66,6 +82,11 @@ impl Checks {
         if self.not_null.0.iter().any(|column| column.trim().is_empty()) {
             problems.push("not_null names no column".to_owned());
         }
+        for (column, values) in &self.accepted_values {
+            if values.is_empty() {
+                problems.push(format!("accepted_values lists no value for {column}"));
+            }
+        }
         for (name, sql) in &self.sql {
             if sql.trim().is_empty() {
                 problems.push(format!("the SQL of check '{name}' is empty"));
@@ -76,10 +97,10 @@ impl Checks {
 
     /// True when every table passes.
     pub fn is_nothing(&self) -> bool {
-        self.table_checks().is_empty()
+        self.table_checks(DateTime::UNIX_EPOCH).is_empty()
     }
 
-    fn table_checks(&self) -> Vec<TableCheck> {
+    fn table_checks(&self, now: DateTime<Utc>) -> Vec<TableCheck> {
         let mut checks = Vec::new();
         if self.min_rows > 0 {
             checks.push(TableCheck::MinRows(self.min_rows));
@@ -88,6 +109,15 @@ impl Checks {
         if !self.not_null.0.is_empty() {
             checks.push(TableCheck::NotNull(self.not_null.0.clone()));
         }
+        checks.extend(self.accepted_values.iter().map(|(column, values)| TableCheck::Accepted {
+            column: column.clone(),
+            values: values.iter().map(ToString::to_string).collect(),
+        }));
+        checks.extend(
+            self.freshness
+                .iter()
+                .map(|(column, age)| TableCheck::Fresh { column: column.clone(), not_before: now - age.0.as_delta() }),
+        );
         checks.extend(self.sql.iter().map(|(name, sql)| TableCheck::Sql {
             name: name.clone(),
             sql: sql.trim().trim_end_matches(';').to_owned(),
@@ -105,11 +135,12 @@ pub fn check(field: &Template<Checks>, problems: &mut Problems) {
     }
 }
 
-pub fn rendered_checks(field: &Template<Checks>) -> Result<Vec<TableCheck>, TaskError> {
+/// Ages are counted from `now`.
+pub fn rendered_checks(field: &Template<Checks>, now: DateTime<Utc>) -> Result<Vec<TableCheck>, TaskError> {
     let checks = rendered("checks", field)?;
     match checks.problems().first() {
         Some(problem) => Err(TaskError::Fail(format!("parameter checks: {problem}"))),
-        None => Ok(checks.table_checks()),
+        None => Ok(checks.table_checks(now)),
     }
 }
 

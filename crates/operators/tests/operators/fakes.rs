@@ -261,6 +261,14 @@ impl Ports for Fake {
 }
 
 impl SqlSource for Fake {
+    fn quote(&self, name: &str) -> String {
+        format!("\"{name}\"")
+    }
+
+    fn literal(&self, text: &str) -> String {
+        format!("'{text}'")
+    }
+
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
         lock(&self.0.queries).push(sql.to_owned());
         let names = lock(&self.0.columns).clone();

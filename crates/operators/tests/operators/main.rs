@@ -7,4 +7,5 @@ mod fakes;
 mod loads;
 mod movements;
 mod others;
+mod quality;
 mod waits;
