@@ -11,6 +11,7 @@ mod cli {
     mod daemon;
     mod dag_test;
     mod dags;
+    mod data;
     mod database;
     mod doctor;
     mod explain;

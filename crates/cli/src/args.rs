@@ -2,6 +2,7 @@
 
 mod backfills;
 mod changes;
+mod data;
 mod db;
 mod doctor;
 mod pools;
@@ -18,6 +19,7 @@ pub use changes::{
     CareArgs, ClearOptions, DagsClearArgs, DagsMarkArgs, MarkedRun, MarkedTask, NoteArgs, RelativesArgs, RepinArgs,
     RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
 };
+pub use data::{DataCommand, LedgerArgs};
 pub use db::{CleanArgs, DbCommand};
 pub use doctor::{DagTestArgs, DoctorArgs};
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
@@ -86,6 +88,9 @@ pub enum Command {
     /// What people are told of: late runs, long runs, DAGs that were paused
     #[command(subcommand)]
     Alerts(AlertsCommand),
+    /// What was moved, and whether it is still the same on both sides
+    #[command(subcommand)]
+    Data(DataCommand),
     /// The metadata database
     #[command(subcommand)]
     Db(DbCommand),

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod connections;
 pub mod dag_test;
 pub mod dags;
+pub mod data;
 pub mod db;
 pub mod doctor;
 pub mod explain;

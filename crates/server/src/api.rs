@@ -10,6 +10,7 @@ mod health;
 mod import_errors;
 pub(crate) mod instances;
 mod jobs;
+pub(crate) mod ledger;
 mod logs;
 mod plan;
 mod pools;
@@ -65,6 +66,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/pools", get(pools::list).post(pools::create))
         .route("/pools/{name}", get(pools::get).patch(pools::patch).delete(pools::delete))
         .route("/jobs", get(jobs::list))
+        .route("/ledger", get(ledger::list))
         .route("/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents", get(assets::of_run))
         .route("/dags/{dag_id}/assets/queuedEvents", get(assets::queued))
         .route("/assets", get(assets::list))

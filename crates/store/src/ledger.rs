@@ -1,10 +1,12 @@
 //! The ledger of data movements. Written by commits, with the try that moved the data.
 
+use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, RunKey};
+use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::ledger::LedgerEntry;
 
-use crate::sql::{Row, values};
-use crate::{Result, Store, sql};
+use crate::sql::{Row, micros, values};
+use crate::{Page, Result, Store, sql};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct LedgerRow {
@@ -12,6 +14,75 @@ pub struct LedgerRow {
     pub instance: InstanceKey,
     pub try_number: u32,
     pub entry: LedgerEntry,
+}
+
+/// A movement and whose it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LedgerLine {
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub logical_date: DateTime<Utc>,
+    pub task_id: TaskId,
+    /// -1 for a task that is not mapped.
+    pub map_index: i32,
+    pub row: LedgerRow,
+}
+
+/// Empty or `None` means "any".
+#[derive(Debug, Clone, Default)]
+pub struct LedgerFilter {
+    pub dag_id: Option<DagId>,
+    pub run_id: Option<String>,
+    pub task_id: Option<String>,
+    pub stage: Option<String>,
+    /// Movements that ended then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Movements that ended before.
+    pub until: Option<DateTime<Utc>>,
+    /// What was written to: the whole target (`pg_dw: public.nps`, `s3://bucket/key`), or its table with or without the
+    /// schema.
+    pub target: Option<String>,
+    /// 0 gives none, and still the total.
+    pub limit: u64,
+    pub offset: u64,
+}
+
+impl LedgerFilter {
+    fn conditions(&self) -> (String, Vec<sea_orm::Value>) {
+        let mut conditions = vec!["1 = 1".to_owned()];
+        let mut values: Vec<sea_orm::Value> = Vec::new();
+        let mut add = |condition: &str, value: sea_orm::Value| {
+            values.push(value);
+            conditions.push(condition.replace('?', &format!("${}", values.len())));
+        };
+        if let Some(dag_id) = &self.dag_id {
+            add("r.dag_id = ?", dag_id.as_str().into());
+        }
+        if let Some(run_id) = &self.run_id {
+            add("r.run_id = ?", run_id.as_str().into());
+        }
+        if let Some(task_id) = &self.task_id {
+            add("i.task_id = ?", task_id.as_str().into());
+        }
+        if let Some(since) = self.since {
+            add("l.ended_at >= ?", micros(since).into());
+        }
+        if let Some(until) = self.until {
+            add("l.ended_at < ?", micros(until).into());
+        }
+        if let Some(target) = &self.target {
+            // The end after ': ' or '.' is the table; no pattern, because names hold '_'.
+            add(
+                "(l.target = ? OR SUBSTR(l.target, LENGTH(l.target) - LENGTH(?) - 1) = ': ' || ? \
+                 OR SUBSTR(l.target, LENGTH(l.target) - LENGTH(?)) = '.' || ?)",
+                target.as_str().into(),
+            );
+        }
+        if let Some(stage) = &self.stage {
+            add("l.stage = ?", stage.as_str().into());
+        }
+        (conditions.join(" AND "), values)
+    }
 }
 
 fn read_entry(row: &Row) -> Result<LedgerRow> {
@@ -52,5 +123,34 @@ impl Store {
                    WHERE i.run_id = $1 ORDER BY l.id";
         let rows = sql::all(self.reader(), "read a run's ledger", sql, values![run]).await?;
         rows.iter().map(read_entry).collect()
+    }
+
+    /// Of any task, newest first.
+    pub async fn ledger_lines(&self, filter: &LedgerFilter) -> Result<Page<LedgerLine>> {
+        const FROM: &str = "FROM load_ledger l JOIN task_instance i ON i.id = l.instance_id \
+                            JOIN dag_run r ON r.id = i.run_id";
+        let (conditions, mut values) = filter.conditions();
+        let count = format!("SELECT COUNT(*) AS n {FROM} WHERE {conditions}");
+        let total = sql::one(self.reader(), "count movements", count, values.clone()).await?;
+        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
+        let (limit, offset) = (values.len() + 1, values.len() + 2);
+        let list = format!(
+            "SELECT l.*, i.task_id, i.map_index, r.dag_id, r.run_id, r.logical_date {FROM} WHERE {conditions} \
+             ORDER BY l.id DESC LIMIT ${limit} OFFSET ${offset}"
+        );
+        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
+        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
+        let rows = sql::all(self.reader(), "list movements", list, values).await?;
+        let line = |row: &Row| {
+            Ok(LedgerLine {
+                dag_id: DagId::new_unchecked(row.text("dag_id")?),
+                run_id: RunId::new_unchecked(row.text("run_id")?),
+                logical_date: row.instant("logical_date")?,
+                task_id: TaskId::new_unchecked(row.text("task_id")?),
+                map_index: row.small("map_index")?,
+                row: read_entry(row)?,
+            })
+        };
+        Ok(Page { rows: rows.iter().map(line).collect::<Result<_>>()?, total })
     }
 }

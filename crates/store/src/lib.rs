@@ -87,7 +87,7 @@ pub use import_error::ImportErrorRow;
 pub use instance::{InstanceRow, Lease, RunningInstance};
 pub use job::{Health, JobRow, NewJob};
 pub use leader::{Leader, Leadership};
-pub use ledger::LedgerRow;
+pub use ledger::{LedgerFilter, LedgerLine, LedgerRow};
 pub use mark::{MarkReport, MarkRequest, MarkRunRequest};
 pub use note::LONGEST_NOTE;
 pub use past::EarlierRun;

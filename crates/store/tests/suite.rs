@@ -148,7 +148,8 @@ on_both! {
     worker:
         checkpoints_and_rendered_parameters,
         remote_statements_are_attached_to_again,
-        the_ledger_is_kept;
+        the_ledger_is_kept,
+        the_ledger_is_listed_by_what_is_asked;
     settings:
         connections_and_variables,
         pools,

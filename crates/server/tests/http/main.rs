@@ -8,6 +8,7 @@ mod connections;
 mod dags;
 mod events;
 mod explain;
+mod ledger;
 mod logs;
 mod pages;
 mod plant;

@@ -1,8 +1,9 @@
 use anyhow::Result;
 use millrace_model::change::{Batch, TryOutcome};
-use millrace_model::ledger::Checkpoint;
+use millrace_model::ids::DagId;
+use millrace_model::ledger::{Checkpoint, LedgerEntry};
 use millrace_model::state::TaskState;
-use millrace_store::{RemoteStatement, RemoteStatementState};
+use millrace_store::{LedgerFilter, RemoteStatement, RemoteStatementState};
 use serde_json::json;
 
 use crate::bench::{Bench, at, claim, finish};
@@ -81,5 +82,55 @@ pub async fn the_ledger_is_kept(bench: Bench) -> Result<()> {
     assert_eq!((rows[0].instance, rows[0].try_number), (held.instance, 1));
     assert_eq!(rows[0].entry, crate::commit::entry());
     assert_eq!(world.store.ledger(held.instance).await?, rows);
+    Ok(())
+}
+
+pub async fn the_ledger_is_listed_by_what_is_asked(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let claims = [claim(run.instances[0], TaskState::None, 1), claim(run.instances[1], TaskState::None, 1)];
+    world.commit(&Batch { claims: claims.to_vec(), ..Batch::default() }, at(1)).await?;
+    let entry = |stage: &str, target: &str, ended: i64| LedgerEntry {
+        stage: stage.to_owned(),
+        target: target.to_owned(),
+        ended_at: at(ended),
+        ..crate::commit::entry()
+    };
+    let mut first = finish(&claims[0], TryOutcome::Success, TaskState::Success);
+    first.completion.ledger = vec![entry("extract", "s3://bucket/nps.csv", 10)];
+    let mut second = finish(&claims[1], TryOutcome::Success, TaskState::Success);
+    second.completion.ledger = vec![
+        entry("load", "pg_dw: public.nps", 20),
+        entry("load", "pg_dw: public.nps_old", 30),
+        entry("load", "lite: nps", 40),
+    ];
+    world.commit(&Batch { finishes: vec![first, second], ..Batch::default() }, at(2)).await?;
+
+    let found = async |filter: LedgerFilter| -> Result<(Vec<String>, u64)> {
+        let page = world.store.ledger_lines(&LedgerFilter { limit: filter.limit.max(2), ..filter }).await?;
+        Ok((page.rows.into_iter().map(|line| line.row.entry.target).collect(), page.total))
+    };
+    let any = LedgerFilter::default;
+    let of = |names: &[&str], total: u64| (names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), total);
+    assert_eq!(found(any()).await?, of(&["lite: nps", "pg_dw: public.nps_old"], 4), "the newest, and how many in all");
+    assert_eq!(found(LedgerFilter { offset: 2, ..any() }).await?.0, ["pg_dw: public.nps", "s3://bucket/nps.csv"]);
+    let target = |text: &str| LedgerFilter { target: Some(text.to_owned()), ..any() };
+    assert_eq!(found(target("nps")).await?, of(&["lite: nps", "pg_dw: public.nps"], 2), "not nps_old");
+    assert_eq!(found(target("public.nps")).await?, of(&["pg_dw: public.nps"], 1));
+    assert_eq!(found(target("s3://bucket/nps.csv")).await?.1, 1);
+    assert_eq!(found(target("ps")).await?.1, 0, "a part of a name is not the name");
+    assert_eq!(found(LedgerFilter { stage: Some("extract".to_owned()), ..any() }).await?.1, 1);
+    assert_eq!(found(LedgerFilter { since: Some(at(20)), until: Some(at(40)), ..any() }).await?.1, 2);
+    let daily = DagId::new_unchecked("daily");
+    let line = world
+        .store
+        .ledger_lines(&LedgerFilter { dag_id: Some(daily.clone()), limit: 1, ..any() })
+        .await?
+        .rows
+        .remove(0);
+    assert_eq!((line.dag_id, line.map_index, line.row.instance), (daily, -1, run.instances[1]));
+    let task = LedgerFilter { task_id: Some(line.task_id.to_string()), run_id: Some(line.run_id.to_string()), ..any() };
+    assert_eq!(found(task).await?.1, 3);
+    assert_eq!(found(LedgerFilter { dag_id: Some(DagId::new_unchecked("other")), ..any() }).await?.1, 0);
     Ok(())
 }

@@ -1,0 +1,55 @@
+//! What was moved.
+
+use serde_json::json;
+
+use crate::support::TestHome;
+
+const MOVES: &str = "
+schedule: none
+tasks:
+  few:
+    operator: extract
+    sql_conn_id: lite
+    query: SELECT 1 AS id UNION ALL SELECT 2
+  more:
+    operator: extract
+    sql_conn_id: lite
+    query: SELECT 1 AS id UNION ALL SELECT 2 UNION ALL SELECT 3
+";
+
+#[test]
+fn the_ledger_says_what_was_moved() {
+    let home = TestHome::new();
+    home.write_dag("moves.yaml", MOVES);
+    std::fs::write(home.file("lite.db"), "").unwrap();
+    let file = home.file("lite.db");
+    home.ok(&["connections", "add", "lite", "--conn-type", "sqlite", "--conn-schema", file.to_str().unwrap()]);
+    assert_eq!(home.json(&["data", "ledger"]), json!([]));
+    home.ok(&["tasks", "run", "moves", "few", "2024-05-06"]);
+    home.ok(&["tasks", "run", "moves", "more", "2024-05-06"]);
+    home.ok(&["tasks", "run", "moves", "more", "2024-05-07"]);
+
+    let all = home.json(&["data", "ledger"]);
+    let rows: Vec<_> = all.as_array().unwrap().iter().map(|line| line["rows_written"].as_u64().unwrap()).collect();
+    assert_eq!(rows, [3, 3, 2], "newest first");
+    let first = &all[2];
+    assert_eq!(
+        (&first["dag_id"], &first["task_id"], &first["stage"]),
+        (&json!("moves"), &json!("few"), &json!("extract"))
+    );
+    assert_eq!((&first["source"], &first["bytes"]), (&json!("lite: SELECT 1 AS id UNION ALL SELECT 2"), &json!(4)));
+    assert!(first["checksum"].as_str().unwrap().starts_with("sha256:"), "{first}");
+    let asked = |arguments: &[&str]| {
+        let arguments = [&["data", "ledger"], arguments].concat();
+        home.json(&arguments).as_array().unwrap().len()
+    };
+    assert_eq!(asked(&["-d", "moves", "-t", "more"]), 2);
+    assert_eq!(asked(&["-d", "moves", "-r", "2024-05-06"]), 2);
+    assert_eq!(asked(&["--stage", "load"]), 0);
+    assert_eq!(asked(&["--since", "2000-01-01", "--until", "2001-01-01"]), 0);
+    let page = home.ok(&["data", "ledger", "--limit", "1", "--offset", "1"]);
+    assert!(page.stdout.contains("3 read, 3 written"), "{}", page.stdout);
+    assert!(page.stderr.contains("1 of 3 movements; --offset 2"), "{}", page.stderr);
+    home.run(&["data", "ledger", "-d", "nothing"]).exits(1);
+    home.run(&["data", "ledger", "--since", "yesterday-ish"]).exits(2);
+}
