@@ -7,40 +7,8 @@ use flate2::write::MultiGzDecoder;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::CsvFormat;
 
-use crate::failure::{data, excerpt, invalid};
-
-/// What a column is, as far as an empty field and a number's form are concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CellKind {
-    /// Text, of at most so many characters when the load may cut values.
-    Text(Option<usize>),
-    Integer,
-    /// Bytes, as hex in the file.
-    Bytes,
-    Other,
-}
-
-/// A column of the file.
-#[derive(Debug, Clone)]
-pub struct FileColumn {
-    pub name: String,
-    pub type_name: String,
-    pub kind: CellKind,
-}
-
-/// A row: for each column its bytes, or NULL.
-pub struct Row<'a> {
-    cells: &'a [Option<(usize, usize)>],
-    bytes: &'a [u8],
-    /// Line of the file that the row begins on, from 1.
-    pub line: u64,
-}
-
-impl Row<'_> {
-    pub fn cells(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        self.cells.iter().map(|cell| cell.map(|(start, end)| &self.bytes[start..end]))
-    }
-}
+use crate::failure::{data, invalid};
+use crate::rows::{LoadColumn, Refusal, RowSink, Shaper};
 
 /// Options that only Redshift has a use for, and whose absence changes no row.
 const WITHOUT_EFFECT: [&str; 9] =
@@ -49,9 +17,6 @@ const WITHOUT_EFFECT: [&str; 9] =
 /// Refuses what this reader can't do, rather than load something else.
 pub fn check_format(format: &CsvFormat, engine: &str) -> Result<(), PortError> {
     let mut refused = Vec::new();
-    if format.max_error > 0 {
-        refused.push("MAXERROR".to_owned());
-    }
     for (name, value) in [("DATEFORMAT", &format.date_format), ("TIMEFORMAT", &format.time_format)] {
         if value.as_deref().is_some_and(|value| !value.eq_ignore_ascii_case("auto")) {
             refused.push(name.to_owned());
@@ -72,8 +37,7 @@ pub fn check_format(format: &CsvFormat, engine: &str) -> Result<(), PortError> {
 
 /// Reads one file. Blank lines are passed over, as Redshift's COPY and CSV readers in general do.
 pub struct CsvRows<'a> {
-    format: &'a CsvFormat,
-    columns: &'a [FileColumn],
+    shaper: Shaper<'a>,
     /// `s3://bucket/key`, for messages.
     file: &'a str,
     reader: Reader,
@@ -87,8 +51,7 @@ pub struct CsvRows<'a> {
     is_in_record: bool,
     /// The last row ended in a carriage return: the newline behind it is not counted yet.
     after_return: bool,
-    cells: Vec<Option<(usize, usize)>>,
-    rewritten: Vec<u8>,
+    /// Records read, refused ones included.
     pub rows: u64,
 }
 
@@ -96,7 +59,7 @@ pub struct CsvRows<'a> {
 const PIECE: usize = 8 * 1024;
 
 impl<'a> CsvRows<'a> {
-    pub fn new(format: &'a CsvFormat, columns: &'a [FileColumn], file: &'a str) -> Result<Self, PortError> {
+    pub fn new(format: &'a CsvFormat, columns: &'a [LoadColumn], file: &'a str) -> Result<Self, PortError> {
         let byte = |name: &str, character: Option<char>, default: u8| match character {
             None => Ok(default),
             Some(character) if character.is_ascii() => Ok(character as u8),
@@ -107,8 +70,7 @@ impl<'a> CsvRows<'a> {
             .quote(byte("the quote", format.quote, b'"')?)
             .build();
         Ok(Self {
-            format,
-            columns,
+            shaper: Shaper::of_file(format, columns),
             file,
             reader,
             gunzip: format.gzip.then(|| MultiGzDecoder::new(Vec::new())),
@@ -120,24 +82,25 @@ impl<'a> CsvRows<'a> {
             line: 1,
             is_in_record: false,
             after_return: false,
-            cells: Vec::with_capacity(columns.len()),
-            rewritten: Vec::new(),
             rows: 0,
         })
     }
 
-    /// Takes the next bytes of the file and hands every row that they complete to `take`.
-    pub fn feed(
-        &mut self,
-        bytes: &[u8],
-        take: &mut impl FnMut(Row<'_>) -> Result<(), PortError>,
-    ) -> Result<(), PortError> {
-        let Some(mut gunzip) = self.gunzip.take() else { return self.parse(bytes, take) };
+    /// NUL bytes in text are refused from now on.
+    #[must_use]
+    pub fn without_nul(mut self) -> Self {
+        self.shaper.refuses_nul = true;
+        self
+    }
+
+    /// Takes the next bytes of the file and hands every row that they complete to `sink`.
+    pub fn feed(&mut self, bytes: &[u8], sink: &mut impl RowSink) -> Result<(), PortError> {
+        let Some(mut gunzip) = self.gunzip.take() else { return self.parse(bytes, sink) };
         for piece in bytes.chunks(PIECE) {
             gunzip.write_all(piece).map_err(|error| self.not_gzip(&error))?;
             let plain = std::mem::take(gunzip.get_mut());
             if !plain.is_empty() {
-                self.parse(&plain, take)?;
+                self.parse(&plain, sink)?;
             }
         }
         self.gunzip = Some(gunzip);
@@ -145,26 +108,22 @@ impl<'a> CsvRows<'a> {
     }
 
     /// The file has ended: its last row may lack a newline.
-    pub fn finish(&mut self, take: &mut impl FnMut(Row<'_>) -> Result<(), PortError>) -> Result<(), PortError> {
+    pub fn finish(&mut self, sink: &mut impl RowSink) -> Result<(), PortError> {
         if let Some(gunzip) = self.gunzip.take() {
             let plain = gunzip.finish().map_err(|error| self.not_gzip(&error))?;
             if !plain.is_empty() {
-                self.parse(&plain, take)?;
+                self.parse(&plain, sink)?;
             }
         }
         // An empty input tells the reader of the end.
-        self.parse(&[], take)
+        self.parse(&[], sink)
     }
 
     fn not_gzip(&self, error: &std::io::Error) -> PortError {
         data(format!("{}: the file cannot be unpacked by gzip: {error}", self.file))
     }
 
-    fn parse(
-        &mut self,
-        mut input: &[u8],
-        take: &mut impl FnMut(Row<'_>) -> Result<(), PortError>,
-    ) -> Result<(), PortError> {
+    fn parse(&mut self, mut input: &[u8], sink: &mut impl RowSink) -> Result<(), PortError> {
         let is_end = input.is_empty();
         loop {
             if !self.is_in_record {
@@ -198,7 +157,7 @@ impl<'a> CsvRows<'a> {
                     if self.header_left > 0 {
                         self.header_left -= 1;
                     } else {
-                        self.row(count, bytes, take)?;
+                        self.row(count, bytes, sink)?;
                     }
                 }
                 ReadRecordResult::End => return Ok(()),
@@ -206,127 +165,47 @@ impl<'a> CsvRows<'a> {
         }
     }
 
-    fn row(
-        &mut self,
-        count: usize,
-        bytes: usize,
-        take: &mut impl FnMut(Row<'_>) -> Result<(), PortError>,
-    ) -> Result<(), PortError> {
-        if count != self.columns.len() {
-            return Err(data(format!(
-                "{} line {}: {count} fields where {} are expected ({}); the row begins with {}",
-                self.file,
-                self.line,
-                self.columns.len(),
-                self.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", "),
-                excerpt(&self.fields[..bytes.min(60)])
-            )));
-        }
-        self.cells.clear();
-        self.rewritten.clear();
-        let mut start = 0;
-        for (index, column) in self.columns.iter().enumerate() {
-            let end = self.ends[index];
-            let raw = &self.fields[start..end];
-            let cell = if is_null(self.format, raw, column.kind) {
-                None
-            } else {
-                match converted(self.format, raw, column.kind) {
-                    Converted::AsItIs => Some((start, end)),
-                    Converted::Shorter(length) => Some((start, start + length)),
-                    Converted::Rewritten(text) => {
-                        // Behind the fields, so that one buffer holds all cells.
-                        let from = bytes + self.rewritten.len();
-                        self.rewritten.extend_from_slice(&text);
-                        Some((from, from + text.len()))
-                    }
-                    Converted::NotUtf8 => {
-                        return Err(data(format!(
-                            "{} line {}, column {}: {} is not UTF-8; ACCEPTINVCHARS would replace it",
-                            self.file,
-                            self.line,
-                            column.name,
-                            excerpt(raw)
-                        )));
-                    }
-                }
-            };
-            self.cells.push(cell);
-            start = end;
-        }
-        if !self.rewritten.is_empty() {
-            let needed = bytes + self.rewritten.len();
-            if self.fields.len() < needed {
-                self.fields.resize(needed, 0);
-            }
-            self.fields[bytes..needed].copy_from_slice(&self.rewritten);
-        }
+    fn row(&mut self, count: usize, bytes: usize, sink: &mut impl RowSink) -> Result<(), PortError> {
         self.rows += 1;
-        take(Row { cells: &self.cells, bytes: &self.fields, line: self.line })
-    }
-}
-
-fn is_null(format: &CsvFormat, raw: &[u8], kind: CellKind) -> bool {
-    if format.null_as.as_ref().is_some_and(|marker| marker.as_bytes() == raw) {
-        return true;
-    }
-    let is_text = matches!(kind, CellKind::Text(_));
-    (raw.is_empty() && (format.empty_as_null || !is_text))
-        || (format.blanks_as_null && is_text && !raw.is_empty() && raw.iter().all(u8::is_ascii_whitespace))
-}
-
-enum Converted {
-    AsItIs,
-    Shorter(usize),
-    Rewritten(Vec<u8>),
-    NotUtf8,
-}
-
-fn converted(format: &CsvFormat, raw: &[u8], kind: CellKind) -> Converted {
-    match kind {
-        CellKind::Integer => match raw.iter().position(|byte| *byte == b'.') {
-            // 12.0 is the integer 12; 12.5 is left for the engine to refuse.
-            Some(dot) if dot > 0 && raw[dot + 1..].iter().all(|byte| *byte == b'0') => Converted::Shorter(dot),
-            _ => Converted::AsItIs,
-        },
-        CellKind::Text(limit) => {
-            if raw.is_ascii() {
-                return match limit {
-                    Some(limit) if format.truncate_columns && raw.len() > limit => Converted::Shorter(limit),
-                    _ => Converted::AsItIs,
-                };
-            }
-            match std::str::from_utf8(raw) {
-                Ok(text) => match limit {
-                    Some(limit) if format.truncate_columns => {
-                        text.char_indices().nth(limit).map_or(Converted::AsItIs, |(cut, _)| Converted::Shorter(cut))
-                    }
-                    _ => Converted::AsItIs,
-                },
-                Err(_) if format.accept_inv_chars => {
-                    Converted::Rewritten(String::from_utf8_lossy(raw).replace('\u{fffd}', "?").into_bytes())
-                }
-                Err(_) => Converted::NotUtf8,
-            }
+        let expected = self.shaper.columns().len();
+        if count != expected {
+            let names: Vec<&str> = self.shaper.columns().iter().map(|column| column.name.as_str()).collect();
+            return sink.refuse(Refusal {
+                line: self.line,
+                column: None,
+                value: Some(self.fields[..bytes].to_vec()),
+                reason: format!("{count} fields where {expected} are expected ({})", names.join(", ")),
+            });
         }
-        CellKind::Bytes | CellKind::Other => Converted::AsItIs,
+        let starts = std::iter::once(0).chain(self.ends[..count].iter().copied());
+        let spans = starts.zip(&self.ends[..count]).map(|(start, end)| Some((start, *end)));
+        self.shaper.shape(&self.fields[..bytes], spans, self.line, sink)
     }
-}
-
-/// The length of `varchar(12)` and `character varying(12)`.
-pub fn declared_length(type_name: &str) -> Option<usize> {
-    let (_, rest) = type_name.split_once('(')?;
-    rest.split(')').next()?.trim().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::{CellKind, Longest, Rejects, Row};
 
-    fn columns() -> Vec<FileColumn> {
-        [("id", CellKind::Integer), ("name", CellKind::Text(Some(3))), ("at", CellKind::Other)]
+    struct Kept(Lines, Rejects);
+
+    impl RowSink for Kept {
+        fn take(&mut self, row: &Row<'_>) -> Result<(), PortError> {
+            let cells = row.cells().map(|cell| cell.map(|cell| String::from_utf8_lossy(cell).into_owned())).collect();
+            self.0.push((row.line, cells));
+            Ok(())
+        }
+
+        fn refuse(&mut self, refusal: Refusal) -> Result<(), PortError> {
+            self.1.add(refusal)
+        }
+    }
+
+    fn columns() -> Vec<LoadColumn> {
+        [("id", CellKind::Integer), ("name", CellKind::Text(Some(Longest::Characters(3)))), ("at", CellKind::Other)]
             .into_iter()
-            .map(|(name, kind)| FileColumn { name: name.into(), type_name: String::new(), kind })
+            .map(|(name, kind)| LoadColumn { name: name.into(), type_name: String::new(), kind })
             .collect()
     }
 
@@ -334,18 +213,15 @@ mod tests {
 
     fn read(text: &[u8], format: &CsvFormat, piece: usize) -> Result<Lines, PortError> {
         let columns = columns();
-        let mut rows = Vec::new();
-        let mut take = |row: Row<'_>| {
-            let cells = row.cells().map(|cell| cell.map(|cell| String::from_utf8_lossy(cell).into_owned())).collect();
-            rows.push((row.line, cells));
-            Ok(())
-        };
+        let mut rejects = Rejects::new(format.max_error, true, false);
+        rejects.enter("s3://b/k");
+        let mut kept = Kept(Vec::new(), rejects);
         let mut reader = CsvRows::new(format, &columns, "s3://b/k")?;
         for chunk in text.chunks(piece) {
-            reader.feed(chunk, &mut take)?;
+            reader.feed(chunk, &mut kept)?;
         }
-        reader.finish(&mut take)?;
-        Ok(rows)
+        reader.finish(&mut kept)?;
+        Ok(kept.0)
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "stands where a cell is expected")]
@@ -388,7 +264,11 @@ mod tests {
     #[test]
     fn a_wrong_number_of_fields_names_file_and_line() {
         let error = read(b"1,a,b\n2,c\n", &CsvFormat::default(), 100).expect_err("two fields");
-        assert!(error.message.contains("s3://b/k line 2: 2 fields where 3 are expected"), "{}", error.message);
+        assert!(
+            error.message.contains("s3://b/k line 2, value \"2c\": 2 fields where 3 are expected"),
+            "{}",
+            error.message
+        );
     }
 
     #[test]
@@ -402,12 +282,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        let format = CsvFormat {
-            max_error: 3,
-            other: vec!["STATUPDATE OFF".into(), "FILLRECORD".into()],
-            ..CsvFormat::default()
-        };
+        let format = CsvFormat { other: vec!["STATUPDATE OFF".into(), "FILLRECORD".into()], ..CsvFormat::default() };
         let error = check_format(&format, "PostgreSQL").expect_err("refused");
-        assert!(error.message.contains("MAXERROR, FILLRECORD"), "{}", error.message);
+        assert!(error.message.contains("with FILLRECORD;"), "{}", error.message);
+    }
+
+    #[test]
+    fn as_many_rows_may_be_refused_as_are_allowed() {
+        let text = b"1,a,b\n2,c\n3,d\xff,e\n4,f,g\n";
+        let allows = |max_error| CsvFormat { max_error, ..CsvFormat::default() };
+        assert_eq!(read(text, &allows(2), 7).expect("two are allowed").len(), 2);
+        let error = read(text, &allows(1), 7).expect_err("one too many");
+        assert!(error.message.contains("line 3, column name"), "{}", error.message);
+        assert!(error.message.contains("2 rows were refused, maxerror allows 1"), "{}", error.message);
     }
 }

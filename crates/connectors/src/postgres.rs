@@ -2,10 +2,13 @@
 
 mod copy_text;
 mod load;
+mod refusal;
 mod source;
+mod stage;
 mod types;
 mod warehouse;
 
-pub use load::{check_keys, open_unchanged};
+pub use load::check_keys;
+pub use refusal::reason;
 pub use source::{BATCH_BYTES, PostgresSource, receive};
 pub use warehouse::{PostgresWarehouse, execute as execute_over_wire};

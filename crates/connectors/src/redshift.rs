@@ -1,7 +1,9 @@
 //! Redshift as a warehouse, by the Data API or by wire. The SQL is the same for both and stands in `plan`.
 
 mod data_api;
+mod insert;
 mod load;
+mod load_errors;
 mod plan;
 mod statement;
 
@@ -12,15 +14,17 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
-    Warehouse,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult, TableCheck,
+    TableName, ValueType, Warehouse,
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 
+use crate::ddl;
 use crate::failure::{invalid, while_doing};
 use crate::postgres::execute_over_wire;
 use crate::script::{self, units};
 use crate::session::{Dialect, Session, ask, describe};
+use crate::sql;
 use crate::swap;
 use crate::task::TaskHandle;
 use crate::wire::{WireConfig, WireSession};
@@ -82,9 +86,20 @@ impl RedshiftWarehouse {
 
     /// Statements that change something are journalled under `work`.
     fn session(&self, work: Option<&WorkId>) -> Box<dyn Session> {
+        self.session_showing(work, true)
+    }
+
+    fn session_showing(&self, work: Option<&WorkId>, values: bool) -> Box<dyn Session> {
         match &self.transport {
-            Transport::DataApi(api) => Box::new(DataApiSession::new(api.clone(), work)),
-            Transport::Wire(config) => Box::new(WireSession { config: WireConfig::clone(config) }),
+            Transport::DataApi(api) => Box::new(DataApiSession::new(api.clone(), work).showing(values)),
+            Transport::Wire(config) => Box::new(WireSession { config: config.showing(values) }),
+        }
+    }
+
+    fn task(&self) -> &TaskHandle {
+        match &self.transport {
+            Transport::DataApi(api) => api.task(),
+            Transport::Wire(config) => &config.task,
         }
     }
 
@@ -157,11 +172,63 @@ impl Warehouse for RedshiftWarehouse {
         Box::pin(async move { describe(&*self.session(None), table).await })
     }
 
+    fn column_type(&self, value: &ValueType) -> String {
+        ddl::redshift(value)
+    }
+
+    fn create_table<'a>(
+        &'a self,
+        table: &'a TableName,
+        columns: &'a [NewColumn],
+        keys: &'a [String],
+        if_not_exists: bool,
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let statement = ddl::create_table(&sql::table(table), columns, keys, if_not_exists)?;
+            ask(&*self.session(None), "create-table", statement).await.map(|_| ())
+        })
+    }
+
+    fn alter_table<'a>(
+        &'a self,
+        table: &'a TableName,
+        alterations: &'a [Alteration],
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            for alteration in alterations {
+                if let Alteration::Widen { column, type_name } = alteration
+                    && !type_name.starts_with("varchar")
+                {
+                    return Err(invalid(format!(
+                        "column {column} of {table} needs the type {type_name}, and Redshift changes the length of VARCHAR only: \
+                         make a new column, or a new table"
+                    )));
+                }
+            }
+            let statements = ddl::alter_table(table, alterations);
+            match &self.transport {
+                // The length of a VARCHAR can't be changed in a transaction.
+                Transport::Wire(config) => execute_over_wire(config, &statements, true).await.map(|_| ()),
+                Transport::DataApi(api) => {
+                    let session = DataApiSession::new(api.clone(), None);
+                    for statement in &statements {
+                        session.run_alone("alter-table", statement).await?;
+                    }
+                    Ok(())
+                }
+            }
+        })
+    }
+
     fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>> {
         Box::pin(async move {
-            let session = self.session(Some(&request.work));
-            let options = load::Options { credentials: &self.copy_credentials, region: self.s3_region.as_deref() };
-            load::load(&*session, &options, &request).await
+            let session = self.session_showing(Some(&request.work), request.show_values);
+            let options = load::Options {
+                credentials: &self.copy_credentials,
+                region: self.s3_region.as_deref(),
+                task: self.task(),
+            };
+            load::load(&*session, &options, request).await
         })
     }
 

@@ -3,6 +3,7 @@
 mod connect;
 mod load;
 mod source;
+mod stage;
 mod swap;
 mod types;
 mod warehouse;

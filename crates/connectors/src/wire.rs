@@ -29,6 +29,8 @@ pub struct WireConfig {
     tls: MakeRustlsConnect,
     dialect: Dialect,
     settings: Vec<String>,
+    /// Details of errors about data repeat values: they are left out.
+    hides_values: bool,
     pub task: TaskHandle,
 }
 
@@ -79,7 +81,12 @@ impl WireConfig {
         if let Some(seconds) = extra.number("statement_timeout") {
             settings.push(format!("SET statement_timeout TO {}", seconds.saturating_mul(1000)));
         }
-        Ok(Self { conn_id, config, tls, dialect, settings, task })
+        Ok(Self { conn_id, config, tls, dialect, settings, hides_values: false, task })
+    }
+
+    /// The same connection, whose errors show values or do not.
+    pub fn showing(&self, values: bool) -> Self {
+        Self { hides_values: !values, ..self.clone() }
     }
 
     pub async fn connect(&self) -> Result<WireClient, PortError> {
@@ -113,6 +120,20 @@ impl WireConfig {
             return PortError::new(kind, format!("connection {:?}: {what}: {}", self.conn_id, chain(error)));
         };
         let code = db.code().code();
+        let is_about_data = matches!(code.get(..2), Some("22" | "23"));
+        if self.hides_values && is_about_data && self.dialect == Dialect::Postgres {
+            let place = [("table", db.table()), ("column", db.column()), ("constraint", db.constraint())]
+                .into_iter()
+                .filter_map(|(kind, name)| Some(format!("{kind} {}", name?)))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let why = crate::postgres::reason(code, "the column");
+            return PortError::new(
+                PortErrorKind::Data,
+                format!("connection {:?}: {what}: {place}: a row {why} (SQLSTATE {code})", self.conn_id),
+            )
+            .with_code(code);
+        }
         let mut message =
             format!("connection {:?}: {what}: {}: {} (SQLSTATE {code})", self.conn_id, db.severity(), db.message());
         for (name, text) in [("detail", db.detail()), ("hint", db.hint()), ("where", db.where_())] {

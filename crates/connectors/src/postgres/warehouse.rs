@@ -5,14 +5,16 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
-    Warehouse,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult, TableCheck,
+    TableName, ValueType, Warehouse,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 
 use super::load;
+use crate::ddl;
 use crate::script::{self, units};
-use crate::session::{Dialect, describe};
+use crate::session::{Dialect, Session, ask, describe};
+use crate::sql;
 use crate::swap;
 use crate::task::TaskHandle;
 use crate::wire::{WireConfig, WireSession};
@@ -82,6 +84,33 @@ impl Warehouse for PostgresWarehouse {
 
     fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {
         Box::pin(async move { describe(&self.session(), table).await })
+    }
+
+    fn column_type(&self, value: &ValueType) -> String {
+        ddl::postgres(value)
+    }
+
+    fn create_table<'a>(
+        &'a self,
+        table: &'a TableName,
+        columns: &'a [NewColumn],
+        keys: &'a [String],
+        if_not_exists: bool,
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let statement = ddl::create_table(&sql::table(table), columns, keys, if_not_exists)?;
+            ask(&self.session(), "create-table", statement).await.map(|_| ())
+        })
+    }
+
+    fn alter_table<'a>(
+        &'a self,
+        table: &'a TableName,
+        alterations: &'a [Alteration],
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            self.session().run("alter-table", ddl::alter_table(table, alterations)).await.map(|_| ())
+        })
     }
 
     fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>> {

@@ -42,6 +42,7 @@ pub struct DataApiSession {
     inner: Arc<Inner>,
     /// The work's marker.
     marker: Option<String>,
+    show_values: bool,
 }
 
 struct Sending<'a> {
@@ -54,7 +55,12 @@ struct Sending<'a> {
 
 impl DataApiSession {
     pub fn new(api: DataApi, work: Option<&WorkId>) -> Self {
-        Self { inner: api.inner, marker: work.map(WorkId::marker) }
+        Self { inner: api.inner, marker: work.map(WorkId::marker), show_values: true }
+    }
+
+    /// Whether errors show values of rows.
+    pub fn showing(self, show_values: bool) -> Self {
+        Self { show_values, ..self }
     }
 
     /// One statement outside of any transaction.
@@ -159,7 +165,7 @@ impl DataApiSession {
         }
         let answer = ended.map_err(|(reason, _)| PortError::new(PortErrorKind::Cancelled, reason))?;
         if state(&answer) != State::Finished {
-            return Err(inner.failed(&answer, sending.shift).await);
+            return Err(inner.failed(&answer, sending.shift, self.show_values).await);
         }
         let mut results = inner.answers(id, &answer).await?;
         results.drain(..sending.shift.min(results.len()));
@@ -203,7 +209,11 @@ impl Session for DataApiSession {
             let answer = tokio::time::timeout(CANCEL_PATIENCE, inner.poll(&id)).await.map_err(|_| {
                 PortError::new(PortErrorKind::Unavailable, format!("statement {id} is still waiting"))
             })??;
-            if state(&answer) == State::Finished { Ok(()) } else { Err(inner.failed(&answer, 0).await) }
+            if state(&answer) == State::Finished {
+                Ok(())
+            } else {
+                Err(inner.failed(&answer, 0, self.show_values).await)
+            }
         })
     }
 

@@ -1,134 +1,276 @@
 //! A load into Redshift, step by step; safe to run again after dying at any of them.
 
-use futures::stream;
-use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, PutOptions, SmallResult};
+use futures::{TryStreamExt, stream};
+use millrace_operator_api::context::WorkId;
+use millrace_operator_api::ports::{
+    LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectRows, PutOptions, RowStream, SmallResult, TableName,
+};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
-use super::plan::{LoadPlan, manifest};
+use super::insert::Inserts;
+use super::load_errors;
+use super::plan::{COPY_ID, CopyFrom, LoadPlan, STAGED_ROWS, manifest};
 use crate::failure::{invalid, while_doing};
+use crate::limits::Limit;
 use crate::postgres::check_keys;
+use crate::quarantine;
+use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper};
 use crate::session::{Session, describe, has_marker, marker_of};
-use crate::sql::scalar_number;
+use crate::sql::{literal, scalar, scalar_number, table};
+use crate::task::TaskHandle;
+use crate::turns::Turns;
 
 pub struct Options<'a> {
     pub credentials: &'a str,
     pub region: Option<&'a str>,
+    pub task: &'a TaskHandle,
 }
 
-pub async fn load(
-    session: &dyn Session,
-    options: &Options<'_>,
-    request: &LoadRequest,
-) -> Result<LoadReport, PortError> {
+/// One load, as far as all its steps need it.
+struct Loading<'a> {
+    session: &'a dyn Session,
+    plan: LoadPlan<'a>,
+    task: &'a TaskHandle,
+    quarantine: Option<&'a TableName>,
+    show_values: bool,
+    work: &'a WorkId,
+}
+
+/// What stands in the staging table.
+struct Staged {
+    results: Vec<SmallResult>,
+    /// Refused rows included.
+    rows: Option<u64>,
+    bytes: Option<u64>,
+    rejects: Rejects,
+    /// `None` when it could not be found out.
+    rejected: Option<u64>,
+}
+
+pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadRequest) -> Result<LoadReport, PortError> {
     let table_columns = describe(session, &request.target).await?;
-    let columns = file_columns(request, &table_columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?;
-    check_keys(request, &columns)?;
+    let columns = file_columns(&request, &table_columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?;
+    check_keys(&request, &columns)?;
     let marker = marker_of(&request.work);
     // An earlier try's statements may still be on their way: nothing is decided before they have ended.
     session.await_earlier().await?;
     if has_marker(session, &request.target, &marker).await? {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
-    if request.objects.is_empty() {
-        // A manifest without entries is an error to Redshift.
-        if request.method == LoadMethod::Replace {
-            return Err(invalid(format!("there are no files to replace the rows of {} with", request.target)));
-        }
-        return Ok(LoadReport { rows_read: Some(0), rows_inserted: Some(0), ..LoadReport::default() });
-    }
-    let hash = fingerprint(request);
-    let (bucket, prefix) = &request.manifest_prefix;
-    let key = format!(
-        "{}{hash}.manifest",
-        if prefix.is_empty() || prefix.ends_with('/') { prefix.clone() } else { format!("{prefix}/") }
-    );
-    let manifest_url = format!("s3://{bucket}/{key}");
-    let plan = LoadPlan {
-        target: &request.target,
-        table_columns: &table_columns,
-        columns: &columns,
-        method: &request.method,
-        format: &request.format,
-        manifest_url: &manifest_url,
-        credentials: options.credentials,
-        region: options.region,
-        marker: &marker,
-        hash: &hash,
+    let hash = fingerprint(&request);
+    let attempted = format!("loading into {}", request.target);
+    let LoadRequest { target, method, rows, format, .. } = &request;
+    let place = match rows {
+        LoadRows::Objects(files) => Some(manifest_place(files, &hash)),
+        LoadRows::Direct(_) => None,
     };
-    write_manifest(request, bucket, &key).await?;
-    let result = copy_and_publish(session, &plan, request).await;
-    // The manifest has done its work in every outcome; what cannot be removed now is overwritten by the next try.
-    if let Err(error) = request.store.delete(bucket, vec![key]).await {
-        tracing::warn!(manifest = manifest_url, error = error.message, "the manifest could not be removed");
-    }
-    result.map_err(|error| while_doing(&format!("loading into {}", request.target), error))
+    let manifest_url = place.as_ref().map(|(bucket, key)| format!("s3://{bucket}/{key}")).unwrap_or_default();
+    let loading = Loading {
+        session,
+        plan: LoadPlan {
+            target,
+            table_columns: &table_columns,
+            columns: &columns,
+            method,
+            format,
+            copy: place.is_some().then_some(CopyFrom {
+                manifest_url: &manifest_url,
+                credentials: options.credentials,
+                region: options.region,
+            }),
+            marker: &marker,
+            hash: &hash,
+        },
+        task: options.task,
+        quarantine: request.quarantine.as_ref(),
+        show_values: request.show_values,
+        work: &request.work,
+    };
+    let result = match (rows, place) {
+        (LoadRows::Direct(stream), _) => loading.direct(&mut stream.take()?).await,
+        (LoadRows::Objects(files), place) => loading.files(files, place.unwrap_or_default()).await,
+    };
+    result.map_err(|error| while_doing(&attempted, error))
 }
 
-async fn copy_and_publish(
-    session: &dyn Session,
-    plan: &LoadPlan<'_>,
-    request: &LoadRequest,
-) -> Result<LoadReport, PortError> {
-    match copy_and_publish_as(session, plan, request, ["stage", "load"]).await {
-        // A COPY that was sent before was taken for this one, but its table was dropped in the meantime.
-        Err(error) if error.kind == PortErrorKind::NotFound && error.message.contains(&plan.staging().name) => {
-            copy_and_publish_as(session, plan, request, ["stage-again", "load-again"]).await
+impl Loading<'_> {
+    async fn files(&self, files: &ObjectRows, (bucket, key): (String, String)) -> Result<LoadReport, PortError> {
+        let Some(from) = self.plan.copy.as_ref().filter(|_| !files.objects.is_empty()) else {
+            // A manifest without entries is an error to Redshift.
+            if *self.plan.method == LoadMethod::Replace {
+                return Err(invalid(format!("there are no files to replace the rows of {} with", self.plan.target)));
+            }
+            return Ok(LoadReport { rows_read: Some(0), rows_inserted: Some(0), ..LoadReport::default() });
+        };
+        write_manifest(files, &bucket, &key).await?;
+        let result = match self.copy(from, "").await {
+            // A COPY that was sent before was taken for this one, but its table was dropped in the meantime.
+            Err(error)
+                if error.kind == PortErrorKind::NotFound && error.message.contains(&self.plan.staging().name) =>
+            {
+                self.copy(from, "-again").await
+            }
+            other => other,
+        };
+        // The manifest has done its work in every outcome; what cannot be removed now is overwritten by the next try.
+        if let Err(error) = files.store.delete(&bucket, vec![key]).await {
+            tracing::warn!(manifest = from.manifest_url, error = error.message, "the manifest could not be removed");
         }
-        other => other,
+        result
     }
-}
 
-async fn copy_and_publish_as(
-    session: &dyn Session,
-    plan: &LoadPlan<'_>,
-    request: &LoadRequest,
-    [stage, load]: [&str; 2],
-) -> Result<LoadReport, PortError> {
-    let staged = match session.run(stage, plan.stage()).await {
-        Ok(staged) => staged,
-        Err(error) => {
-            drop_staging(session, plan).await;
-            return Err(error);
+    async fn copy(&self, from: &CopyFrom<'_>, again: &str) -> Result<LoadReport, PortError> {
+        let results = match self.session.run(&format!("stage{again}"), self.plan.stage(from)).await {
+            Ok(results) => results,
+            Err(error) => {
+                self.drop_staging().await;
+                return Err(error);
+            }
+        };
+        let staged_rows = results.get(STAGED_ROWS).and_then(scalar_number);
+        let copy_id = results.get(COPY_ID).and_then(scalar).map(ToOwned::to_owned);
+        let (mut rejects, mut rejected) = (Rejects::new(0, self.show_values, false), Some(0));
+        if self.plan.format.max_error > 0 {
+            let found = match &copy_id {
+                Some(id) => load_errors::read(self.session, id, self.show_values).await,
+                None => load_errors::LoadErrors::default(),
+            };
+            rejected = found.count;
+            rejects.count = found.count.unwrap_or_default();
+            (rejects.kept, rejects.raw) = (found.rows, found.raw);
         }
-    };
-    let (statements, counts) = plan.publish();
-    match session.run(load, statements).await {
-        Ok(done) => {
-            let count = |index: Option<usize>| index.and_then(|index| done.get(index)).and_then(scalar_number);
-            let rows_read = staged.get(3).and_then(scalar_number);
-            Ok(LoadReport {
-                rows_read,
-                rows_inserted: count(counts.inserted),
-                rows_updated: count(counts.updated),
-                rows_deleted: count(counts.deleted),
-                // With MAXERROR the number is known to the system tables only.
-                rows_rejected: (request.format.max_error == 0).then_some(0),
-                was_loaded_before: false,
-                remote_ids: remote_ids(&[&staged, &done]),
-            })
+        let rows = staged_rows.and_then(|rows| Some(rows + rejected?));
+        let mut staged = Staged { results, rows, bytes: None, rejects, rejected };
+        if let (Some(id), Some(first)) = (copy_id.filter(|id| id != "-1"), staged.results.first().cloned()) {
+            let remote_id = Some(format!("query:{id}"));
+            staged.results.push(SmallResult { remote_id, ..first });
         }
-        Err(error) => {
+        self.publish(&staged, again).await
+    }
+
+    /// Batches of INSERT into the staging table, each a transaction of its own.
+    async fn direct(&self, stream: &mut RowStream) -> Result<LoadReport, PortError> {
+        match self.insert(stream).await {
+            Ok(staged) => self.publish(&staged, "").await,
+            Err(error) => {
+                self.drop_staging().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn insert(&self, stream: &mut RowStream) -> Result<Staged, PortError> {
+        let columns = self.load_columns();
+        let has_sequence = matches!(self.plan.method, LoadMethod::Upsert { .. });
+        let keeps_all = self.quarantine.is_some();
+        let mut rejects = Rejects::new(self.plan.format.max_error, self.show_values, keeps_all);
+        rejects.enter("the source");
+        let mut results = self.session.run("make-staging", self.plan.create_staging()).await?;
+        let mut shaper = Shaper::of_stream(self.plan.format, &columns);
+        shaper.refuses_nul = true;
+        let mut rows = DirectRows::new(shaper);
+        let mut inserts = Inserts::new(&self.plan.staging(), &columns, has_sequence, &mut rejects);
+        let mut sent = 0;
+        let mut is_last = false;
+        while !is_last {
+            match stream.batches.try_next().await? {
+                Some(batch) => rows.feed(&batch, &mut inserts)?,
+                None => is_last = true,
+            }
+            while let Some(statements) = inserts.ready(is_last) {
+                sent += 1;
+                results.extend(self.session.run(&format!("rows:{sent}"), statements).await?);
+            }
+        }
+        if let Some(statement) = self.plan.keep_best_incoming() {
+            results.extend(self.session.run("best", vec![statement]).await?);
+        }
+        let rejected = Some(rejects.count);
+        Ok(Staged { results, rows: Some(rows.rows), bytes: Some(rows.bytes), rejects, rejected })
+    }
+
+    fn load_columns(&self) -> Vec<LoadColumn> {
+        let typed = |name: &String| {
+            let type_name = self
+                .plan
+                .table_columns
+                .iter()
+                .find(|column| column.name == *name)
+                .map(|column| column.type_name.clone())
+                .unwrap_or_default();
+            let kind = match Limit::of(&type_name) {
+                Limit::Varchar(most) | Limit::Char(most) => CellKind::Text(Some(Longest::Bytes(most))),
+                Limit::Integer { .. } => CellKind::Integer,
+                Limit::Varbyte(_) => CellKind::Bytes,
+                _ => CellKind::Other,
+            };
+            LoadColumn { name: name.clone(), type_name, kind }
+        };
+        self.plan.columns.iter().map(typed).collect()
+    }
+
+    /// The short transaction, again when another one was in its way.
+    async fn publish(&self, staged: &Staged, again: &str) -> Result<LoadReport, PortError> {
+        let (mut statements, counts) = self.plan.publish();
+        if let Some(quarantine) = self.quarantine.filter(|_| staged.rejects.count > 0) {
+            let name = table(quarantine);
+            let (target, work) = (self.plan.target, self.work);
+            statements.push(quarantine::create(&name));
+            statements.extend(quarantine::insert(&name, target, work, &staged.rejects, "GETDATE()", literal));
+        }
+        let mut turns = Turns::default();
+        loop {
+            // A step's name is part of its token: the same one would be answered with the same failure.
+            let step = match turns.attempt() {
+                1 => format!("load{again}"),
+                number => format!("load{again}:{number}"),
+            };
+            let error = match self.session.run(&step, statements.clone()).await {
+                Ok(done) => {
+                    let count = |index: Option<usize>| index.and_then(|index| done.get(index)).and_then(scalar_number);
+                    return Ok(LoadReport {
+                        rows_read: staged.rows,
+                        rows_inserted: count(counts.inserted),
+                        rows_updated: count(counts.updated),
+                        rows_deleted: count(counts.deleted),
+                        rows_rejected: staged.rejected,
+                        rejected: staged.rejects.first(),
+                        bytes: staged.bytes,
+                        remote_ids: remote_ids(&[&staged.results, &done]),
+                        ..LoadReport::default()
+                    });
+                }
+                Err(error) => error,
+            };
             // A statement whose answer was lost may have committed: the marker knows.
-            let is_loaded =
-                error.kind != PortErrorKind::Cancelled && has_marker(session, plan.target, plan.marker).await?;
-            drop_staging(session, plan).await;
-            if is_loaded {
+            if error.kind != PortErrorKind::Cancelled
+                && has_marker(self.session, self.plan.target, self.plan.marker).await?
+            {
+                self.drop_staging().await;
                 return Ok(LoadReport {
                     was_loaded_before: true,
-                    remote_ids: remote_ids(&[&staged]),
+                    remote_ids: remote_ids(&[&staged.results]),
                     ..LoadReport::default()
                 });
             }
-            Err(error)
+            let is_staging_gone =
+                error.kind == PortErrorKind::NotFound && error.message.contains(&self.plan.staging().name);
+            if is_staging_gone {
+                return Err(error);
+            }
+            if let Err(error) = turns.again(error, self.task).await {
+                self.drop_staging().await;
+                return Err(error);
+            }
         }
     }
-}
 
-/// In every outcome, as far as it can be done; its name is the same for the next try, which drops it first.
-async fn drop_staging(session: &dyn Session, plan: &LoadPlan<'_>) {
-    if let Err(error) = session.clean_up(plan.drop_staging()).await {
-        tracing::warn!(table = %plan.staging(), error = error.message, "the staging table could not be dropped");
+    /// In every outcome, as far as it can be done; its name is the same for the next try, which drops it first.
+    async fn drop_staging(&self) {
+        if let Err(error) = self.session.clean_up(self.plan.drop_staging()).await {
+            tracing::warn!(table = %self.plan.staging(), error = error.message, "the staging table could not be dropped");
+        }
     }
 }
 
@@ -162,18 +304,24 @@ fn fingerprint(request: &LoadRequest) -> String {
     digest.update(marker_of(&request.work));
     digest.update([0]);
     digest.update(request.target.to_string());
-    for object in &request.objects {
+    for object in request.rows.objects() {
         digest.update(format!("\0{}\0{}\0{}", object.url(), object.size, object.etag.as_deref().unwrap_or_default()));
     }
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn write_manifest(request: &LoadRequest, bucket: &str, key: &str) -> Result<(), PortError> {
-    let urls: Vec<(String, u64)> = request.objects.iter().map(|object| (object.url(), object.size)).collect();
+fn manifest_place(files: &ObjectRows, hash: &str) -> (String, String) {
+    let (bucket, prefix) = &files.manifest_prefix;
+    let folder = if prefix.is_empty() || prefix.ends_with('/') { prefix.clone() } else { format!("{prefix}/") };
+    (bucket.clone(), format!("{folder}{hash}.manifest"))
+}
+
+async fn write_manifest(files: &ObjectRows, bucket: &str, key: &str) -> Result<(), PortError> {
+    let urls: Vec<(String, u64)> = files.objects.iter().map(|object| (object.url(), object.size)).collect();
     let text = manifest(urls.iter().map(|(url, size)| (url.as_str(), *size)));
     let options = PutOptions { content_type: Some("application/json".to_owned()), ..PutOptions::default() };
     let body = Box::pin(stream::iter([Ok(bytes::Bytes::from(text))]));
-    request
+    files
         .store
         .put(bucket, key, body, options)
         .await

@@ -21,14 +21,25 @@ pub struct LoadPlan<'a> {
     pub columns: &'a [String],
     pub method: &'a LoadMethod,
     pub format: &'a CsvFormat,
-    /// `s3://bucket/key` of the manifest.
-    pub manifest_url: &'a str,
-    pub credentials: &'a str,
-    pub region: Option<&'a str>,
+    /// `None` when rows are inserted without files.
+    pub copy: Option<CopyFrom<'a>>,
     pub marker: &'a str,
     /// Names the staging table: the same for every try of the work, so that a later try finds what an earlier one left.
     pub hash: &'a str,
 }
+
+/// What COPY reads.
+pub struct CopyFrom<'a> {
+    /// `s3://bucket/key` of the manifest.
+    pub manifest_url: &'a str,
+    pub credentials: &'a str,
+    pub region: Option<&'a str>,
+}
+
+/// Number of the statement of [`LoadPlan::stage`] that counts the staged rows.
+pub const STAGED_ROWS: usize = 3;
+/// Number of the one that says which query the COPY was.
+pub const COPY_ID: usize = 4;
 
 /// Number of the statement in [`LoadPlan::publish`] whose one cell counts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -47,8 +58,17 @@ impl LoadPlan<'_> {
         matches!(self.method, LoadMethod::Upsert { .. })
     }
 
-    /// Makes and fills the staging table, and counts its rows in the fourth statement. Touches no table but its own.
-    pub fn stage(&self) -> Vec<String> {
+    /// Makes and fills the staging table by COPY, and counts its rows. Touches no table but its own.
+    pub fn stage(&self, from: &CopyFrom<'_>) -> Vec<String> {
+        let mut statements = self.create_staging();
+        statements.push(self.copy(from));
+        statements.push(self.count_staged());
+        statements.push("SELECT pg_last_copy_id()".to_owned());
+        statements.extend(self.keep_best_incoming());
+        statements
+    }
+
+    pub fn create_staging(&self) -> Vec<String> {
         let staging = table(&self.staging());
         let mut definitions: Vec<String> = self
             .columns
@@ -60,36 +80,39 @@ impl LoadPlan<'_> {
             })
             .collect();
         if self.has_sequence() {
-            definitions.push(format!("{} bigint IDENTITY(1,1)", quote(SEQUENCE)));
+            // COPY numbers the rows itself; inserted ones bring their number.
+            let identity = if self.copy.is_some() { " IDENTITY(1,1)" } else { "" };
+            definitions.push(format!("{} bigint{identity}", quote(SEQUENCE)));
         }
-        let mut statements = vec![
-            format!("DROP TABLE IF EXISTS {staging}"),
-            format!("CREATE TABLE {staging} ({})", definitions.join(", ")),
-            self.copy(&staging),
-            format!("SELECT COUNT(*) FROM {staging}"),
-        ];
-        if let LoadMethod::Upsert { keys, order_key } = self.method {
-            let order = order_key.as_ref().map(|key| format!("{} DESC NULLS LAST, ", quote(key))).unwrap_or_default();
-            // One incoming row for each key. Rows with a NULL in their key equal no other row and all stay.
-            statements.push(format!(
-                "DELETE FROM {staging} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY \
-                 {order}{seq} DESC) AS millrace_rank FROM {staging} AS s WHERE {complete}) AS ranked WHERE millrace_rank > 1)",
-                seq = quote(SEQUENCE),
-                keys = list(keys),
-                complete = keys_not_null("s", keys),
-            ));
-        }
-        statements
+        vec![format!("DROP TABLE IF EXISTS {staging}"), format!("CREATE TABLE {staging} ({})", definitions.join(", "))]
     }
 
-    fn copy(&self, staging: &str) -> String {
+    pub fn count_staged(&self) -> String {
+        format!("SELECT COUNT(*) FROM {}", table(&self.staging()))
+    }
+
+    /// One incoming row for each key, for an upsert. Rows with a NULL in their key equal no other row and all stay.
+    pub fn keep_best_incoming(&self) -> Option<String> {
+        let LoadMethod::Upsert { keys, order_key } = self.method else { return None };
+        let order = order_key.as_ref().map(|key| format!("{} DESC NULLS LAST, ", quote(key))).unwrap_or_default();
+        Some(format!(
+            "DELETE FROM {staging} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY \
+             {order}{seq} DESC) AS millrace_rank FROM {staging} AS s WHERE {complete}) AS ranked WHERE millrace_rank > 1)",
+            staging = table(&self.staging()),
+            seq = quote(SEQUENCE),
+            keys = list(keys),
+            complete = keys_not_null("s", keys),
+        ))
+    }
+
+    fn copy(&self, from: &CopyFrom<'_>) -> String {
         let mut parts = vec![
-            format!("COPY {staging} ({})", list(self.columns)),
-            format!("FROM {}", escaped(self.manifest_url)),
-            self.credentials.to_owned(),
+            format!("COPY {} ({})", table(&self.staging()), list(self.columns)),
+            format!("FROM {}", escaped(from.manifest_url)),
+            from.credentials.to_owned(),
             "MANIFEST".to_owned(),
         ];
-        if let Some(region) = self.region {
+        if let Some(region) = from.region {
             parts.push(format!("REGION {}", escaped(region)));
         }
         let format = self.format;

@@ -1,23 +1,21 @@
-//! Files into a SQLite table: into a temporary table first, which locks nothing, then one short IMMEDIATE transaction.
+//! Rows into a SQLite table: into a temporary table first, which locks nothing, then one short IMMEDIATE transaction.
 
-use futures::TryStreamExt;
-use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, ObjectInfo};
-use millrace_operator_api::{PortError, PortErrorKind};
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest};
+use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, literal, table};
+use super::stage::{STAGING, Staged, Staging, kind_of};
 use super::warehouse::{describe, find_marker, insert_marker, marker_ddl};
-use crate::csv_rows::{CellKind, CsvRows, FileColumn, Row, check_format, declared_length};
-use crate::failure::{data, excerpt, invalid, while_doing};
-use crate::postgres::{check_keys, open_unchanged};
+use crate::csv_rows::check_format;
+use crate::failure::{invalid, while_doing};
+use crate::postgres::check_keys;
+use crate::quarantine;
+use crate::rows::{LoadColumn, Rejects};
 use crate::session::marker_of;
 use crate::sql::{list, quote};
+use crate::turns::Turns;
 use crate::upsert::{SEQUENCE, Upsert};
-
-const STAGING: &str = "temp.\"millrace_staging\"";
-/// SQLite takes 32,766 values in one statement.
-const VALUES_PER_INSERT: usize = 4_000;
-const PIECE: usize = 64 * 1024;
 
 pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport, PortError> {
     check_format(&request.format, "SQLite")?;
@@ -37,28 +35,35 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
         &format!("CREATE TABLE {STAGING} ({} INTEGER PRIMARY KEY, {})", quote(SEQUENCE), definitions.join(", ")),
     )
     .await?;
-    let mut rows = 0;
-    for object in &request.objects {
-        rows += stage(file, &mut connection, &request, object, &columns)
-            .await
-            .map_err(|error| while_doing(&format!("loading {} into {}", object.url(), request.target), error))?;
-    }
-    publish(file, &mut connection, &request, &names, rows)
+    let mut rejects = Rejects::new(request.format.max_error, request.show_values, request.quarantine.is_some());
+    let staging = Staging { file, columns: &columns, format: &request.format };
+    let staged = staging
+        .fill(&mut connection, &request.rows, &mut rejects)
         .await
-        .map_err(|error| while_doing(&format!("loading into {}", request.target), error))
+        .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
+    let mut turns = Turns::default();
+    loop {
+        match publish(file, &mut connection, &request, &names, staged, &rejects).await {
+            Ok(report) => return Ok(report),
+            Err(error) => turns
+                .again(error, &file.task)
+                .await
+                .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?,
+        }
+    }
 }
 
 async fn file_columns(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
     request: &LoadRequest,
-) -> Result<Vec<FileColumn>, PortError> {
-    let all: Vec<FileColumn> = describe(file, connection, &request.target)
+) -> Result<Vec<LoadColumn>, PortError> {
+    let all: Vec<LoadColumn> = describe(file, connection, &request.target)
         .await?
         .into_iter()
         .map(|column| {
             let kind = kind_of(&column.type_name);
-            FileColumn { name: column.name, type_name: column.type_name, kind }
+            LoadColumn { name: column.name, type_name: column.type_name, kind }
         })
         .collect();
     let Some(names) = &request.columns else { return Ok(all) };
@@ -74,141 +79,22 @@ async fn file_columns(
         .collect()
 }
 
-/// SQLite's own rules for the affinity of a declared type, as far as empty fields and hex are concerned.
-fn kind_of(type_name: &str) -> CellKind {
-    let upper = type_name.to_ascii_uppercase();
-    if upper.contains("INT") {
-        CellKind::Integer
-    } else if ["CHAR", "CLOB", "TEXT"].iter().any(|name| upper.contains(name)) {
-        CellKind::Text(declared_length(&upper))
-    } else if upper.contains("BLOB") || upper.contains("BYTEA") || upper.contains("BINARY") {
-        CellKind::Bytes
-    } else {
-        CellKind::Other
-    }
-}
-
-enum Cell {
-    Null,
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
-async fn stage(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    request: &LoadRequest,
-    object: &ObjectInfo,
-    columns: &[FileColumn],
-) -> Result<u64, PortError> {
-    let url = object.url();
-    let mut rows = CsvRows::new(&request.format, columns, &url)?;
-    let mut waiting: Vec<Cell> = Vec::new();
-    let mut body = open_unchanged(request, object).await?;
-    let mut seen = 0;
-    let per_insert = (VALUES_PER_INSERT / columns.len()).max(1) * columns.len();
-    file.run(connection, "BEGIN").await?;
-    while let Some(chunk) = body.try_next().await? {
-        seen += chunk.len() as u64;
-        for piece in chunk.chunks(PIECE) {
-            rows.feed(piece, &mut |row| take(&mut waiting, &row, columns, &url))?;
-            while waiting.len() >= per_insert {
-                let rest = waiting.split_off(per_insert);
-                insert(file, connection, columns, std::mem::replace(&mut waiting, rest)).await?;
-            }
-        }
-    }
-    if seen != object.size {
-        return Err(PortError::new(
-            PortErrorKind::Unavailable,
-            format!("{url} is not the file any more that was there when the load began"),
-        ));
-    }
-    rows.finish(&mut |row| take(&mut waiting, &row, columns, &url))?;
-    while !waiting.is_empty() {
-        let rest = waiting.split_off(per_insert.min(waiting.len()));
-        insert(file, connection, columns, std::mem::replace(&mut waiting, rest)).await?;
-    }
-    file.run(connection, "COMMIT").await?;
-    Ok(rows.rows)
-}
-
-fn take(waiting: &mut Vec<Cell>, row: &Row<'_>, columns: &[FileColumn], url: &str) -> Result<(), PortError> {
-    for (cell, column) in row.cells().zip(columns) {
-        let refused = |cell: &[u8], why: &str| {
-            data(format!(
-                "{url}: line {}, column {}, value {}: {why} ({})",
-                row.line,
-                column.name,
-                excerpt(cell),
-                column.type_name
-            ))
-        };
-        waiting.push(match cell {
-            None => Cell::Null,
-            Some(cell) if column.kind == CellKind::Bytes => {
-                let hex = cell.strip_prefix(b"\\x").unwrap_or(cell);
-                Cell::Bytes(unhex(hex).ok_or_else(|| refused(cell, "not hexadecimal"))?)
-            }
-            Some(cell) => {
-                let text = std::str::from_utf8(cell).map_err(|_| refused(cell, "not UTF-8"))?;
-                // SQLite itself would keep a text in a column of numbers.
-                if column.kind == CellKind::Integer && text.trim().parse::<i64>().is_err() {
-                    return Err(refused(cell, "not an integer"));
-                }
-                if is_number(column) && text.trim().parse::<f64>().is_err() {
-                    return Err(refused(cell, "not a number"));
-                }
-                Cell::Text(text.to_owned())
-            }
-        });
-    }
-    Ok(())
-}
-
-fn is_number(column: &FileColumn) -> bool {
-    let upper = column.type_name.to_ascii_uppercase();
-    column.kind == CellKind::Other
-        && ["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"].iter().any(|name| upper.contains(name))
-}
-
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
-}
-
-async fn insert(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    columns: &[FileColumn],
-    cells: Vec<Cell>,
-) -> Result<(), PortError> {
-    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
-    let row = format!("({})", vec!["?"; columns.len()].join(", "));
-    let rows = vec![row.as_str(); cells.len() / columns.len()].join(", ");
-    let mut query = sqlx::query(AssertSqlSafe(format!("INSERT INTO {STAGING} ({}) VALUES {rows}", list(&names))));
-    for cell in cells {
-        query = match cell {
-            Cell::Null => query.bind(None::<String>),
-            Cell::Text(text) => query.bind(text),
-            Cell::Bytes(bytes) => query.bind(bytes),
-        };
-    }
-    query.execute(connection).await.map(|_| ()).map_err(|error| file.failure("a row was refused", &error))
-}
-
 async fn publish(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
     request: &LoadRequest,
     names: &[String],
-    rows_read: u64,
+    staged: Staged,
+    rejects: &Rejects,
 ) -> Result<LoadReport, PortError> {
     let (target, marker) = (table(&request.target), marker_of(&request.work));
-    let mut report = LoadReport { rows_read: Some(rows_read), rows_rejected: Some(0), ..LoadReport::default() };
+    let mut report = LoadReport {
+        rows_read: Some(staged.rows),
+        rows_rejected: Some(rejects.count),
+        rejected: rejects.first(),
+        bytes: staged.bytes,
+        ..LoadReport::default()
+    };
     file.run(connection, "BEGIN IMMEDIATE").await?;
     let work = async {
         if !file.ask(connection, &find_marker(&marker)).await?.rows.is_empty() {
@@ -227,7 +113,7 @@ async fn publish(
             file.run(connection, &upsert.keep_best_incoming()).await?;
             file.run(
                 connection,
-                &format!("CREATE INDEX temp.millrace_staging_key ON millrace_staging ({})", list(keys)),
+                &format!("CREATE INDEX IF NOT EXISTS temp.millrace_staging_key ON millrace_staging ({})", list(keys)),
             )
             .await?;
             report.rows_deleted = Some(file.run(connection, &upsert.delete_existing_doubles()).await?);
@@ -248,7 +134,14 @@ async fn publish(
             );
             report.rows_inserted = Some(file.run(connection, &insert).await?);
         }
-        file.run(connection, &insert_marker(&literal(&marker), rows_read)).await?;
+        if let Some(quarantine) = request.quarantine.as_ref().filter(|_| rejects.count > 0) {
+            let (name, now) = (table(quarantine), "strftime('%Y-%m-%d %H:%M:%f', 'now')");
+            file.run(connection, &quarantine::create(&name)).await?;
+            for statement in quarantine::insert(&name, &request.target, &request.work, rejects, now, literal) {
+                file.run(connection, &statement).await?;
+            }
+        }
+        file.run(connection, &insert_marker(&literal(&marker), staged.rows)).await?;
         file.run(connection, "COMMIT").await?;
         Ok(report)
     };
@@ -258,20 +151,4 @@ async fn publish(
         let _ = file.run(connection, "ROLLBACK").await;
     }
     result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn declared_types_have_their_kinds() {
-        assert_eq!(kind_of("bigint"), CellKind::Integer);
-        assert_eq!(kind_of("VARCHAR(10)"), CellKind::Text(Some(10)));
-        assert_eq!(kind_of("timestamp"), CellKind::Other);
-        assert_eq!(kind_of("blob"), CellKind::Bytes);
-        assert_eq!(unhex(b"00aBff"), Some(vec![0, 0xab, 0xff]));
-        assert_eq!(unhex(b"0"), None);
-        assert_eq!(unhex(b"zz"), None);
-    }
 }

@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
-    Warehouse,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult, TableCheck,
+    TableName, ValueType, Warehouse,
 };
 use millrace_operator_api::{PortError, PortErrorKind};
 use sqlparser::dialect::SQLiteDialect;
@@ -13,10 +13,10 @@ use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, literal, table};
 use super::{load, swap};
-use crate::failure::while_doing;
+use crate::failure::{invalid, while_doing};
 use crate::script::{self, units};
 use crate::task::TaskHandle;
-use crate::{checks, sql};
+use crate::{checks, ddl, sql};
 
 /// Writers are IMMEDIATE transactions on a file in WAL mode, so that readers never wait for them.
 pub struct SqliteWarehouse {
@@ -150,6 +150,55 @@ impl Warehouse for SqliteWarehouse {
         Box::pin(async move {
             let mut connection = self.file.open(true).await?;
             describe(&self.file, &mut connection, name).await
+        })
+    }
+
+    fn column_type(&self, value: &ValueType) -> String {
+        ddl::sqlite(value)
+    }
+
+    fn create_table<'a>(
+        &'a self,
+        name: &'a TableName,
+        columns: &'a [NewColumn],
+        keys: &'a [String],
+        if_not_exists: bool,
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let statement = ddl::create_table(&table(name), columns, keys, if_not_exists)?;
+            let mut connection = self.file.open(false).await?;
+            self.file.run(&mut connection, &statement).await.map(|_| ())
+        })
+    }
+
+    fn alter_table<'a>(
+        &'a self,
+        name: &'a TableName,
+        alterations: &'a [Alteration],
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let mut connection = self.file.open(false).await?;
+            for alteration in alterations {
+                match alteration {
+                    Alteration::Add(column) => {
+                        let statement = format!(
+                            "ALTER TABLE {} ADD COLUMN {} {}",
+                            table(name),
+                            sql::quote(&column.name),
+                            column.type_name
+                        );
+                        self.file.run(&mut connection, &statement).await?;
+                    }
+                    // A column takes values of any length; its kind cannot be changed.
+                    Alteration::Widen { type_name, .. } if type_name == "TEXT" => {}
+                    Alteration::Widen { column, type_name } => {
+                        return Err(invalid(format!(
+                            "column {column} of {name} needs the type {type_name}, and SQLite cannot change a column's type"
+                        )));
+                    }
+                }
+            }
+            Ok(())
         })
     }
 

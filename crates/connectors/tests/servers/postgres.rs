@@ -9,7 +9,7 @@ use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use std::time::Duration;
 
 use crate::loads::{self, Subject};
-use crate::world::{World, cells, connection, refused, some};
+use crate::world::{World, again, cells, connection, refused, some};
 
 const TABLE: &str = "CREATE SCHEMA analytics; CREATE TABLE analytics.nps (id bigint, at timestamp, \
      score smallint, note varchar(20) DEFAULT 'x')";
@@ -131,7 +131,7 @@ async fn a_try_that_dies_anywhere_leaves_nothing_half_done() -> Result<()> {
     let mut rounds = 0;
     loop {
         let ended =
-            tokio::time::timeout(Duration::from_millis(rounds * 3), subject.warehouse.load(request.clone())).await;
+            tokio::time::timeout(Duration::from_millis(rounds * 3), subject.warehouse.load(again(&request))).await;
         rounds += 1;
         let count = database.query("SELECT count(*) FROM analytics.nps")?[0][0].clone();
         assert!(count.as_deref() == Some("1") || count.as_deref() == Some("2001"), "{count:?} rows");

@@ -12,7 +12,7 @@ use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use serde_json::json;
 
 use crate::loads::{self, Subject};
-use crate::world::{World, connection, extra, refused, some, upsert};
+use crate::world::{World, again, connection, extra, refused, some, upsert};
 
 struct Stand {
     redshift: RunningRedshift,
@@ -147,7 +147,7 @@ async fn is_taken_up_by_the_next_try(method: LoadMethod, after: bool, expected: 
         request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
         stand.world.journal.die_at(number, after);
         let first = subject(&stand, 1).await?;
-        let mut load = first.warehouse.load(request.clone());
+        let mut load = first.warehouse.load(again(&request));
         let is_dead = tokio::select! {
             result = &mut load => {
                 result?;
@@ -159,7 +159,7 @@ async fn is_taken_up_by_the_next_try(method: LoadMethod, after: bool, expected: 
             // Nothing of a killed process is tidied up.
             std::mem::forget(load);
         }
-        let report = subject(&stand, 2).await?.warehouse.load(request.clone()).await?;
+        let report = subject(&stand, 2).await?.warehouse.load(again(&request)).await?;
         assert!(is_dead || report.was_loaded_before);
         assert!(subject(&stand, 3).await?.warehouse.load(request).await?.was_loaded_before);
         let found = stand.database.query("SELECT id, score FROM analytics.nps ORDER BY 1, 2")?;
@@ -223,7 +223,7 @@ async fn an_aborted_transaction_may_be_tried_again() -> Result<()> {
     let text =
         "ERROR: 1023 DETAIL: Serializable isolation violation on table - 100, transactions forming the cycle are: 1, 2";
     stand.redshift.faults().inject("COMMIT", Fault::FailStatement(text.into()), 1);
-    let error = refused(subject(&stand, 1).await?.warehouse.load(request.clone()).await)?;
+    let error = refused(subject(&stand, 1).await?.warehouse.load(again(&request)).await)?;
     assert_eq!(error.kind, PortErrorKind::Unavailable, "{}", error.message);
     assert_eq!(leftovers(&stand)?, 0);
     let second = subject(&stand, 2).await?.warehouse.load(request).await?;

@@ -22,7 +22,7 @@ use millrace_operator_api::context::{
     CancelSignal, Clock, LogLevel, RemoteStatement, Reporter, Results, StatementJournal, WorkId,
 };
 use millrace_operator_api::ports::{
-    CsvFormat, LoadMethod, LoadRequest, ObjectStore, Ports, PutOptions, RowStream, TableName,
+    LoadMethod, LoadRequest, LoadRows, ObjectRows, ObjectStore, Ports, PutOptions, RowStream, TableName,
 };
 use millrace_operator_api::{PortError, TaskContext};
 use serde_json::{Value, json};
@@ -141,16 +141,10 @@ impl World {
         }
         let (schema, name) =
             table.split_once('.').map_or((None, table), |(schema, name)| (Some(schema.to_owned()), name));
-        Ok(LoadRequest {
-            target: TableName { schema, name: name.to_owned() },
-            columns: None,
-            method,
-            objects,
-            store,
-            manifest_prefix: ("lake".to_owned(), "manifests/".to_owned()),
-            format: CsvFormat::default(),
-            work: work(0),
-        })
+        let manifest_prefix = ("lake".to_owned(), "manifests/".to_owned());
+        let rows = LoadRows::Objects(ObjectRows { objects, store, manifest_prefix });
+        let target = TableName { schema, name: name.to_owned() };
+        Ok(LoadRequest { show_values: true, ..LoadRequest::new(target, method, rows, work(0)) })
     }
 
     pub async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
@@ -194,6 +188,21 @@ pub fn work(generation: u32) -> WorkId {
         map_index: -1,
         generation,
         installation: "home".to_owned(),
+    }
+}
+
+/// The same load of files once more.
+pub fn again(request: &LoadRequest) -> LoadRequest {
+    let LoadRows::Objects(files) = &request.rows else { panic!("rows of a stream are read once") };
+    LoadRequest {
+        target: request.target.clone(),
+        columns: request.columns.clone(),
+        method: request.method.clone(),
+        rows: LoadRows::Objects(files.clone()),
+        format: request.format.clone(),
+        quarantine: request.quarantine.clone(),
+        show_values: request.show_values,
+        work: request.work.clone(),
     }
 }
 

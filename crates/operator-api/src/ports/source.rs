@@ -77,13 +77,23 @@ impl RowBatch {
     }
 
     pub fn cell(&self, row: usize, column: usize) -> Option<&[u8]> {
+        self.span(row, column).map(|(start, end)| &self.bytes[start..end])
+    }
+
+    /// Where the cell begins and ends in [`RowBatch::bytes`]; `None` for NULL.
+    pub fn span(&self, row: usize, column: usize) -> Option<(usize, usize)> {
         let index = row * self.columns + column;
         let end = self.ends[index];
         if end & NULL_BIT != 0 {
             return None;
         }
         let start = if index == 0 { 0 } else { self.ends[index - 1] & !NULL_BIT };
-        Some(&self.bytes[start as usize..end as usize])
+        Some((start as usize, end as usize))
+    }
+
+    /// All cells, one after another.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -2,15 +2,15 @@
 //! and each engine says how in its own file.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectInfo, ObjectStore};
+use super::{ObjectInfo, ObjectStore, RowStream, ValueType};
 use crate::context::WorkId;
-use crate::error::PortError;
+use crate::error::{PortError, PortErrorKind};
 
 /// `schema.table`, unquoted. Engines quote it themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,6 +58,8 @@ pub struct CsvFormat {
     pub gzip: bool,
     pub truncate_columns: bool,
     pub accept_inv_chars: bool,
+    /// NUL bytes are taken out of values; otherwise a text with one is refused where it cannot be held.
+    pub remove_nul: bool,
     /// Rows that may be rejected before the load fails.
     pub max_error: u32,
     pub date_format: Option<String>,
@@ -66,31 +68,130 @@ pub struct CsvFormat {
     pub other: Vec<String>,
 }
 
+/// Objects that hold the rows of a load.
 #[derive(Clone)]
-pub struct LoadRequest {
-    pub target: TableName,
-    /// The columns of the files in order; `None` = all columns of the table in their order.
-    pub columns: Option<Vec<String>>,
-    pub method: LoadMethod,
-    /// Exactly these objects, with the sizes and etags they were seen with.
+pub struct ObjectRows {
+    /// Exactly these, with the sizes and etags they were seen with.
     pub objects: Vec<ObjectInfo>,
     /// Reads them, for engines that can't read S3 themselves; writes the manifest for those that can.
     pub store: Arc<dyn ObjectStore>,
     /// Where a manifest may be written: bucket and key prefix.
     pub manifest_prefix: (String, String),
+}
+
+/// Where the rows of a load come from.
+pub enum LoadRows {
+    Objects(ObjectRows),
+    /// Straight from a source, in its canonical text, without a file in between; read once. Of [`CsvFormat`] only what is
+    /// said about values has a meaning: NULL and '' are known, so `null_as` is not asked.
+    Direct(OneStream),
+}
+
+/// A stream that is read once, by whoever takes it.
+pub struct OneStream(Mutex<Option<RowStream>>);
+
+impl OneStream {
+    /// An error when it was taken before.
+    pub fn take(&self) -> Result<RowStream, PortError> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.ok_or_else(|| {
+            PortError::new(
+                PortErrorKind::Unavailable,
+                "the rows of the source were read already; they must be asked for again",
+            )
+        })
+    }
+}
+
+impl LoadRows {
+    pub fn direct(stream: RowStream) -> Self {
+        Self::Direct(OneStream(Mutex::new(Some(stream))))
+    }
+
+    /// None for rows that come straight from a source.
+    pub fn objects(&self) -> &[ObjectInfo] {
+        match self {
+            Self::Objects(rows) => &rows.objects,
+            Self::Direct(_) => &[],
+        }
+    }
+}
+
+pub struct LoadRequest {
+    pub target: TableName,
+    /// The columns of the rows in order; `None` = all columns of the table in their order.
+    pub columns: Option<Vec<String>>,
+    pub method: LoadMethod,
+    pub rows: LoadRows,
     pub format: CsvFormat,
+    /// Where rows that the table refuses go, within what `format.max_error` allows: a table that is made when it is
+    /// missing (see `docs/operators.md`).
+    pub quarantine: Option<TableName>,
+    /// Values may be shown in errors and reports; otherwise only their lengths are.
+    pub show_values: bool,
     pub work: WorkId,
+}
+
+impl LoadRequest {
+    /// All columns in the table's order, every value exactly as it comes, none refused, none shown.
+    pub fn new(target: TableName, method: LoadMethod, rows: LoadRows, work: WorkId) -> Self {
+        Self {
+            target,
+            columns: None,
+            method,
+            rows,
+            format: CsvFormat::default(),
+            quarantine: None,
+            show_values: false,
+            work,
+        }
+    }
+}
+
+/// A row that the table did not take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// `s3://bucket/key`, or what the rows of a direct load are called.
+    pub file: String,
+    /// Line of the file that the row begins on, from 1; of a direct load the number of the row.
+    pub line: Option<u64>,
+    pub column: Option<String>,
+    /// As it may be shown.
+    pub value: Option<String>,
+    pub reason: String,
+}
+
+impl fmt::Display for RejectedRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, " line {line}")?;
+        }
+        if let Some(column) = &self.column {
+            write!(f, ", column {column}")?;
+        }
+        if let Some(value) = &self.value {
+            write!(f, ", value {value}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
 }
 
 /// `None` = the engine can't tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Rows read from the files.
+    /// Rows read from the files or from the source, refused ones included.
     pub rows_read: Option<u64>,
     pub rows_inserted: Option<u64>,
     pub rows_updated: Option<u64>,
+    /// Rows that came in and changed nothing: an equal or newer one was there, or a better one came in with them.
+    pub rows_unchanged: Option<u64>,
     pub rows_deleted: Option<u64>,
     pub rows_rejected: Option<u64>,
+    /// The first of them.
+    pub rejected: Vec<RejectedRow>,
+    /// Bytes of the values, of a direct load.
+    pub bytes: Option<u64>,
     /// An earlier try of the same work had loaded it: nothing was done now.
     pub was_loaded_before: bool,
     /// Ids of remote statements or queries.
@@ -173,6 +274,24 @@ pub struct Column {
     pub default: Option<String>,
 }
 
+/// A column that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewColumn {
+    pub name: String,
+    /// In the engine's words, as [`Warehouse::column_type`] gives it.
+    pub type_name: String,
+    pub is_nullable: bool,
+}
+
+/// A change of a table that no row is lost by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alteration {
+    /// At the end of the table, NULL in the rows that are there.
+    Add(NewColumn),
+    /// To a type that holds every value of the old one.
+    Widen { column: String, type_name: String },
+}
+
 pub trait Warehouse: Send + Sync {
     /// `redshift`, `postgres`, `sqlite`, `mysql`.
     fn engine(&self) -> &'static str;
@@ -192,7 +311,27 @@ pub trait Warehouse: Send + Sync {
     /// `NotFound` when the table does not exist.
     fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>>;
 
-    /// Loads files in one transaction and leaves a marker of `request.work` in it, so that it never happens twice.
+    /// The type of a column that holds every value of `value` exactly, in this engine's words: see `docs/types.md`.
+    fn column_type(&self, value: &ValueType) -> String;
+
+    /// Makes a table. `keys` is its primary key, which Redshift does not enforce; empty for none. `AlreadyExists` when it
+    /// is there, unless `if_not_exists`.
+    fn create_table<'a>(
+        &'a self,
+        table: &'a TableName,
+        columns: &'a [NewColumn],
+        keys: &'a [String],
+        if_not_exists: bool,
+    ) -> BoxFuture<'a, Result<(), PortError>>;
+
+    /// Changes a table, all of it or nothing where the engine can do that. `Invalid` for what it cannot do.
+    fn alter_table<'a>(
+        &'a self,
+        table: &'a TableName,
+        alterations: &'a [Alteration],
+    ) -> BoxFuture<'a, Result<(), PortError>>;
+
+    /// Loads rows in one transaction and leaves a marker of `request.work` in it, so that it never happens twice.
     fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>>;
 
     /// Runs checks against a table.

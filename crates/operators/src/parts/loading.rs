@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_operator_api::ports::{
-    CsvFormat, LoadMethod, LoadReport, LoadRequest, ObjectInfo, ObjectStore, TableName, Warehouse,
+    CsvFormat, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, TableName, Warehouse,
 };
 use millrace_operator_api::{Outcome, TaskContext, TaskError};
 use serde_json::{Value, json};
@@ -68,10 +68,14 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         target: loading.target.clone(),
         columns,
         method: loading.method.clone(),
-        objects,
-        store: Arc::clone(&store),
-        manifest_prefix: (loading.bucket.clone(), format!("_millrace/{}/", context.work.short_hash())),
+        rows: LoadRows::Objects(ObjectRows {
+            objects,
+            store: Arc::clone(&store),
+            manifest_prefix: (loading.bucket.clone(), format!("_millrace/{}/", context.work.short_hash())),
+        }),
         format,
+        quarantine: None,
+        show_values: false,
         work: context.work.clone(),
     };
     if context.cancel.is_cancelled() {

@@ -76,6 +76,8 @@ pub struct World {
     pub loads: Mutex<Vec<LoadRequest>>,
     pub load_report: Mutex<LoadReport>,
     pub table: Mutex<Vec<String>>,
+    /// Tables and columns that were made, in words.
+    pub made: Mutex<Vec<String>>,
     pub engine: Mutex<&'static str>,
     pub checks: Mutex<Vec<CheckResult>>,
     pub build: Mutex<BuildReport>,
@@ -479,6 +481,45 @@ impl Warehouse for Fake {
             }
             let column = |name: String| Column { name, type_name: "text".to_owned(), is_nullable: true, default: None };
             Ok(names.into_iter().map(column).collect())
+        })
+    }
+
+    fn column_type(&self, value: &ValueType) -> String {
+        value.to_string()
+    }
+
+    fn create_table<'a>(
+        &'a self,
+        table: &'a TableName,
+        columns: &'a [NewColumn],
+        keys: &'a [String],
+        _: bool,
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+            lock(&self.0.made).push(format!("create {table} ({}) keys ({})", names.join(", "), keys.join(", ")));
+            *lock(&self.0.table) = names;
+            Ok(())
+        })
+    }
+
+    fn alter_table<'a>(
+        &'a self,
+        table: &'a TableName,
+        alterations: &'a [Alteration],
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            for alteration in alterations {
+                let said = match alteration {
+                    Alteration::Add(column) => {
+                        lock(&self.0.table).push(column.name.clone());
+                        format!("add {} {} to {table}", column.name, column.type_name)
+                    }
+                    Alteration::Widen { column, type_name } => format!("widen {column} of {table} to {type_name}"),
+                };
+                lock(&self.0.made).push(said);
+            }
+            Ok(())
         })
     }
 

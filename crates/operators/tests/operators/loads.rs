@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millrace_operator_api::TaskError;
-use millrace_operator_api::ports::{LoadMethod, LoadReport};
+use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows};
 use serde_json::{Value, json};
 
 use crate::fakes::{World, problems, run_in};
@@ -49,7 +49,8 @@ fn a_load_knows_from_the_file_what_the_user_did_not_say() {
     assert_eq!(request.columns.as_deref(), Some(&["score".to_owned(), "id".to_owned()][..]));
     assert_eq!(request.format.null_as.as_deref(), Some("\\N"));
     assert_eq!((request.format.ignore_header, request.format.delimiter, request.format.gzip), (1, Some('|'), true));
-    assert!(request.manifest_prefix.1.starts_with("_millrace/"));
+    let LoadRows::Objects(files) = &request.rows else { panic!("objects") };
+    assert!(files.manifest_prefix.1.starts_with("_millrace/"));
     assert_eq!(
         (&result["rows_inserted"], &result["files"], &result["was_loaded_before"]),
         (&json!(2), &json!(1), &json!(false))
@@ -68,7 +69,7 @@ fn case_79_an_exact_key_loads_one_object_and_a_prefix_is_asked_for() {
     world.run("copy", copy(json!({"s3_key": "nps"}))).unwrap();
     world.run("copy", copy(json!({"s3_key": "nps", "prefix": true}))).unwrap();
     let keys = |index: usize| -> Vec<String> {
-        world.loads.lock().unwrap()[index].objects.iter().map(|object| object.key.clone()).collect()
+        world.loads.lock().unwrap()[index].rows.objects().iter().map(|object| object.key.clone()).collect()
     };
     assert_eq!(keys(0), ["nps"]);
     assert_eq!(keys(1), ["nps", "nps_old.csv"]);

@@ -70,6 +70,12 @@ impl DataApi {
     }
 }
 
+impl DataApi {
+    pub fn task(&self) -> &TaskHandle {
+        &self.inner.task
+    }
+}
+
 impl Inner {
     pub fn service(&self) -> String {
         let place = self.cluster.as_deref().or(self.workgroup.as_deref()).unwrap_or_default();
@@ -230,7 +236,7 @@ impl Inner {
     }
 
     /// The database's own words, and for a COPY which file, line, column and value it did not take.
-    pub async fn failed(&self, answer: &DescribeStatementOutput, shift: usize) -> PortError {
+    pub async fn failed(&self, answer: &DescribeStatementOutput, shift: usize, show_values: bool) -> PortError {
         let found = failure(answer);
         let mut message = format!("connection {:?}: ", self.conn_id);
         if let Some(index) = found.index {
@@ -238,7 +244,7 @@ impl Inner {
         }
         message.push_str(&found.message);
         if let Some(id) = found.query_id
-            && let Some(detail) = self.load_error(id).await
+            && let Some(detail) = self.load_error(id, show_values).await
         {
             message.push_str(&format!("; {detail}"));
         }
@@ -250,7 +256,7 @@ impl Inner {
     }
 
     /// Best effort: the system tables may not be ours to read.
-    async fn load_error(&self, query_id: i64) -> Option<String> {
+    async fn load_error(&self, query_id: i64, show_values: bool) -> Option<String> {
         let of = async |sql: String| {
             let id = self.send(&[sql], false, "millrace load error", None).await.ok()?;
             let answer = self.poll(&id).await.ok()?;
@@ -278,7 +284,7 @@ impl Inner {
         ))
         .await;
         if let Some(value) = raw.as_ref().and_then(|raw| cell(raw, "raw_field_value")) {
-            said.push_str(&format!(", value {}", crate::failure::excerpt(value.as_bytes())));
+            said.push_str(&format!(", value {}", crate::rows::shown(value.as_bytes(), show_values)));
         }
         if let Some(reason) = cell(&detail, "error_message") {
             said.push_str(&format!(": {reason}"));

@@ -26,18 +26,24 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
         columns: &names,
         method,
         format,
-        manifest_url: "s3://b/m/1.manifest",
-        credentials: "IAM_ROLE 'arn:aws:iam::123456789012:role/load'",
-        region: None,
+        copy: Some(CopyFrom {
+            manifest_url: "s3://b/m/1.manifest",
+            credentials: "IAM_ROLE 'arn:aws:iam::123456789012:role/load'",
+            region: None,
+        }),
         marker: "home/dag/run/task/-1/0",
         hash: "00ff",
     })
 }
 
+fn staged(plan: &LoadPlan<'_>) -> Vec<String> {
+    plan.stage(plan.copy.as_ref().expect("a COPY"))
+}
+
 #[test]
 fn copy_never_sees_the_target() {
     let format = CsvFormat { null_as: Some("\\N".into()), ignore_header: 1, gzip: true, ..CsvFormat::default() };
-    let statements = with_plan(&LoadMethod::Replace, &format, |plan| plan.stage());
+    let statements = with_plan(&LoadMethod::Replace, &format, staged);
     assert_eq!(
         statements[2],
         "COPY \"analytics\".\"millrace_staging_00ff\" (\"id\", \"at\", \"score\") FROM 's3://b/m/1.manifest' \
@@ -70,9 +76,9 @@ fn upsert_stays_within_one_batch_and_keeps_other_columns() {
     assert!(merged.contains("e.\"note\" AS \"note\""), "{merged}");
     assert!(merged.contains("ORDER BY t.\"at\" DESC NULLS LAST"), "{merged}");
     assert_eq!((counts.updated, counts.inserted), (Some(3), Some(4)));
-    let staged = with_plan(&method, &CsvFormat::default(), |plan| plan.stage());
+    let staged = with_plan(&method, &CsvFormat::default(), staged);
     assert!(staged[1].contains("\"millrace_seq\" bigint IDENTITY(1,1)"));
-    assert!(staged[4].contains("PARTITION BY \"id\" ORDER BY \"at\" DESC NULLS LAST, \"millrace_seq\" DESC"));
+    assert!(staged[5].contains("PARTITION BY \"id\" ORDER BY \"at\" DESC NULLS LAST, \"millrace_seq\" DESC"));
 }
 
 #[test]

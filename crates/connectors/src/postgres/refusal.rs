@@ -1,0 +1,75 @@
+//! What PostgreSQL says about a row of a COPY, in words that show no value.
+
+use crate::rows::{LoadColumn, Refusal};
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct CopyPlace {
+    /// Of the COPY, from 1.
+    pub row: u64,
+    pub column: Option<String>,
+    pub value: Option<String>,
+}
+
+/// Reads `COPY t, line 3, column score: "x"`.
+pub fn copy_place(context: &str) -> Option<CopyPlace> {
+    let rest = context.lines().find_map(|line| line.strip_prefix("COPY ")?.split_once(", line "))?.1;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let row = rest[..digits].parse().ok()?;
+    let mut place = CopyPlace { row, column: None, value: None };
+    if let Some(rest) = rest[digits..].strip_prefix(", column ") {
+        let (column, value) = rest.split_once(": ").map_or((rest, None), |(column, value)| (column, Some(value)));
+        place.column = Some(column.to_owned());
+        place.value = value
+            .map(|value| value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value).to_owned());
+    }
+    Some(place)
+}
+
+pub fn refusal(error: &tokio_postgres::Error, place: CopyPlace, line: u64, columns: &[LoadColumn]) -> Refusal {
+    let db = error.as_db_error();
+    let code = db.map(|db| db.code().code()).unwrap_or_default();
+    let column = place.column.or_else(|| db.and_then(|db| db.column()).map(ToOwned::to_owned));
+    let type_name = columns
+        .iter()
+        .find(|known| Some(&known.name) == column.as_ref())
+        .map_or_else(|| "the column".to_owned(), |column| column.type_name.clone());
+    Refusal {
+        line,
+        column,
+        value: place.value.map(String::into_bytes),
+        reason: format!("{} (SQLSTATE {code})", reason(code, &type_name)),
+    }
+}
+
+/// PostgreSQL's own messages repeat the value.
+pub fn reason(code: &str, type_name: &str) -> String {
+    match code {
+        "22001" => format!("is too long for {type_name}; copy_options: truncatecolumns would cut it"),
+        "22003" => format!("is out of the range of {type_name}"),
+        "22007" | "22008" => format!("is not a date or time that {type_name} takes"),
+        "22021" => "is not text in UTF-8 without NUL".to_owned(),
+        "22P02" | "22P03" => format!("is not a value of {type_name}"),
+        "22P04" => "is not a row of as many values as there are columns".to_owned(),
+        "22P05" => format!("holds a character that {type_name} cannot hold"),
+        "23502" => "is NULL, and the column takes no NULL".to_owned(),
+        "23505" => "has a key that is there already".to_owned(),
+        "23503" => "refers to a row that is not there".to_owned(),
+        "23514" => format!("is refused by a check of {type_name}"),
+        "54000" => "is too large".to_owned(),
+        _ => format!("is not taken by {type_name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_an_error_is_read_from_its_context() {
+        let place = copy_place("COPY millrace_staging, line 12, column score: \"a: b\"").expect("a place");
+        assert_eq!(place, CopyPlace { row: 12, column: Some("score".into()), value: Some("a: b".into()) });
+        let bare = copy_place("COPY millrace_staging, line 3: \"1\t2\"").expect("a place");
+        assert_eq!((bare.row, bare.column), (3, None));
+        assert_eq!(copy_place("PL/pgSQL function f() line 3"), None);
+    }
+}

@@ -1,0 +1,297 @@
+//! Rows into the temporary table of a load, by COPY.
+//!
+//! PostgreSQL takes a COPY as a whole or not at all. Where some rows may be refused, rows go in pieces: a piece that fails
+//! is sent again without the row that the server named, which costs no more than sending it twice.
+
+use std::pin::Pin;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{SinkExt, TryStreamExt};
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::{CsvFormat, LoadRows, ObjectInfo, ObjectRows, RowStream};
+use tokio_postgres::CopyInSink;
+
+use super::copy_text::write_cell;
+use super::refusal::{copy_place, refusal};
+use crate::csv_rows::CsvRows;
+use crate::failure::{data, while_doing};
+use crate::files::{changed, open_unchanged};
+use crate::rows::{CellKind, DirectRows, LoadColumn, Refusal, Rejects, Row, RowSink, Shaper};
+use crate::sql::list;
+use crate::wire::WireClient;
+
+pub const STAGING: &str = "pg_temp.millrace_staging";
+/// COPY data sent at once.
+const CHUNK: usize = 64 * 1024;
+/// COPY data of one piece where rows may be refused.
+const PIECE: usize = 256 * 1024;
+
+/// What has come out of the staging.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Staged {
+    /// Refused rows included.
+    pub rows: u64,
+    pub bytes: Option<u64>,
+}
+
+/// What is loaded, and how.
+pub struct Staging<'a> {
+    pub client: &'a WireClient,
+    pub columns: &'a [LoadColumn],
+    pub format: &'a CsvFormat,
+}
+
+impl Staging<'_> {
+    pub async fn fill(&self, rows: &LoadRows, rejects: &mut Rejects) -> Result<Staged, PortError> {
+        match rows {
+            LoadRows::Objects(files) => {
+                let mut staged = Staged::default();
+                for object in &files.objects {
+                    let url = object.url();
+                    rejects.enter(&url);
+                    staged.rows += self
+                        .file(files, object, rejects)
+                        .await
+                        .map_err(|error| while_doing(&format!("loading {url}"), error))?;
+                }
+                Ok(staged)
+            }
+            LoadRows::Direct(stream) => {
+                rejects.enter("the source");
+                self.stream(&mut stream.take()?, rejects).await
+            }
+        }
+    }
+
+    fn copy(&self) -> String {
+        format!("COPY {STAGING} ({}) FROM STDIN", list(self.columns.iter().map(|column| &column.name)))
+    }
+
+    async fn open(&self, rejects: &mut Rejects) -> Result<Copying<'_>, PortError> {
+        let is_whole = !rejects.are_allowed();
+        let mut copying = Copying {
+            client: self.client,
+            copy: self.copy(),
+            whole: None,
+            failed: None,
+            sent: 0,
+            columns: self.columns,
+        };
+        if is_whole {
+            copying.whole = Some(copying.begin().await?);
+        }
+        Ok(copying)
+    }
+
+    async fn file(&self, files: &ObjectRows, object: &ObjectInfo, rejects: &mut Rejects) -> Result<u64, PortError> {
+        let url = object.url();
+        let mut copying = self.open(rejects).await?;
+        let mut rows = CsvRows::new(self.format, self.columns, &url)?.without_nul();
+        let mut buffer = Buffer::new(self.columns, rejects);
+        let mut body = open_unchanged(files, object).await?;
+        let mut seen: u64 = 0;
+        while let Some(chunk) = body.try_next().await? {
+            seen += chunk.len() as u64;
+            for piece in chunk.chunks(CHUNK) {
+                rows.feed(piece, &mut buffer)?;
+                copying.send(&mut buffer, false).await?;
+            }
+            if copying.failed.is_some() {
+                break;
+            }
+        }
+        if copying.failed.is_none() {
+            if seen != object.size {
+                return Err(changed(object));
+            }
+            rows.finish(&mut buffer)?;
+            copying.send(&mut buffer, true).await?;
+        }
+        copying.finish(&mut buffer).await?;
+        Ok(rows.rows)
+    }
+
+    async fn stream(&self, stream: &mut RowStream, rejects: &mut Rejects) -> Result<Staged, PortError> {
+        let mut copying = self.open(rejects).await?;
+        let mut shaper = Shaper::of_stream(self.format, self.columns);
+        shaper.refuses_nul = true;
+        let mut rows = DirectRows::new(shaper);
+        let mut buffer = Buffer::new(self.columns, rejects);
+        while let Some(batch) = stream.batches.try_next().await? {
+            rows.feed(&batch, &mut buffer)?;
+            copying.send(&mut buffer, false).await?;
+            if copying.failed.is_some() {
+                break;
+            }
+        }
+        if copying.failed.is_none() {
+            copying.send(&mut buffer, true).await?;
+        }
+        copying.finish(&mut buffer).await?;
+        Ok(Staged { rows: rows.rows, bytes: Some(rows.bytes) })
+    }
+}
+
+/// Rows in COPY's text form, waiting to be sent.
+struct Buffer<'a> {
+    columns: &'a [LoadColumn],
+    rejects: &'a mut Rejects,
+    out: BytesMut,
+    /// For each row its end in `out` and its line.
+    ends: Vec<(usize, u64)>,
+    /// Lines of the rows that went off in one whole COPY and could be asked about.
+    taken: u64,
+}
+
+impl<'a> Buffer<'a> {
+    fn new(columns: &'a [LoadColumn], rejects: &'a mut Rejects) -> Self {
+        Self { columns, rejects, out: BytesMut::with_capacity(CHUNK * 2), ends: Vec::new(), taken: 0 }
+    }
+}
+
+impl RowSink for Buffer<'_> {
+    fn take(&mut self, row: &Row<'_>) -> Result<(), PortError> {
+        for (index, cell) in row.cells().enumerate() {
+            if index > 0 {
+                self.out.put_u8(b'\t');
+            }
+            if let Some(hex) = cell
+                && self.columns[index].kind == CellKind::Bytes
+                && !hex.starts_with(b"\\x")
+            {
+                self.out.put_slice(b"\\\\x");
+            }
+            write_cell(&mut self.out, cell);
+        }
+        self.out.put_u8(b'\n');
+        self.taken += 1;
+        self.ends.push((self.out.len(), row.line));
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), PortError> {
+        self.rejects.add(refusal)
+    }
+}
+
+/// One COPY for everything, or one for each piece.
+struct Copying<'a> {
+    client: &'a WireClient,
+    columns: &'a [LoadColumn],
+    copy: String,
+    whole: Option<Pin<Box<CopyInSink<Bytes>>>>,
+    /// Sending failed; the server's own words come with the end of the COPY.
+    failed: Option<tokio_postgres::Error>,
+    /// Rows that the server has taken.
+    sent: u64,
+}
+
+/// The lines of rows already sent are kept for the message about one of them: at most so many, from the last on.
+const LINES_KEPT: usize = 100_000;
+
+impl Copying<'_> {
+    async fn begin(&self) -> Result<Pin<Box<CopyInSink<Bytes>>>, PortError> {
+        self.client.set_busy(true);
+        let sink = self
+            .client
+            .client
+            .copy_in::<_, Bytes>(&self.copy)
+            .await
+            .map_err(|error| self.client.config.failure("COPY was refused", &error))?;
+        Ok(Box::pin(sink))
+    }
+
+    async fn send(&mut self, buffer: &mut Buffer<'_>, is_last: bool) -> Result<(), PortError> {
+        if let Some(sink) = &mut self.whole {
+            if buffer.out.len() >= CHUNK || (is_last && !buffer.out.is_empty()) {
+                if let Err(error) = sink.send(buffer.out.split().freeze()).await {
+                    self.failed = Some(error);
+                }
+                // The offsets have no meaning any more, the lines have.
+                if buffer.ends.len() > 2 * LINES_KEPT {
+                    buffer.ends.drain(..buffer.ends.len() - LINES_KEPT);
+                }
+            }
+            return Ok(());
+        }
+        if buffer.out.len() >= PIECE || (is_last && !buffer.out.is_empty()) {
+            self.piece(buffer).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is there, without the rows that the server refuses.
+    async fn piece(&mut self, buffer: &mut Buffer<'_>) -> Result<(), PortError> {
+        let bytes = buffer.out.split().freeze();
+        let ends = std::mem::take(&mut buffer.ends);
+        let start_of = |row: usize| if row == 0 { 0 } else { ends[row - 1].0 };
+        let mut next = 0;
+        while next < ends.len() {
+            let Err(error) = self.copy_rows(bytes.slice(start_of(next)..)).await? else {
+                self.sent += (ends.len() - next) as u64;
+                break;
+            };
+            let place = error.as_db_error().and_then(|db| db.where_()).and_then(copy_place);
+            let refused = place.as_ref().and_then(|place| usize::try_from(place.row).ok()).map(|row| next + row - 1);
+            let (Some(place), Some(refused)) = (place, refused.filter(|row| *row < ends.len())) else {
+                return Err(self.client.config.failure("COPY failed", &error));
+            };
+            if !is_about_data(&error) {
+                return Err(self.client.config.failure("COPY failed", &error));
+            }
+            if refused > next
+                && let Err(error) = self.copy_rows(bytes.slice(start_of(next)..start_of(refused))).await?
+            {
+                return Err(self.client.config.failure("COPY failed", &error));
+            }
+            self.sent += (refused - next) as u64;
+            buffer.rejects.add(refusal(&error, place, ends[refused].1, self.columns))?;
+            next = refused + 1;
+        }
+        Ok(())
+    }
+
+    async fn copy_rows(&self, bytes: Bytes) -> Result<Result<u64, tokio_postgres::Error>, PortError> {
+        let mut sink = self.begin().await?;
+        // The server's own words come with the end of the COPY.
+        let sent = sink.send(bytes).await;
+        let finished = sink.as_mut().finish().await;
+        self.client.set_busy(false);
+        Ok(match (finished, sent) {
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            (Ok(rows), Ok(())) => Ok(rows),
+        })
+    }
+
+    async fn finish(mut self, buffer: &mut Buffer<'_>) -> Result<(), PortError> {
+        let Some(mut sink) = self.whole.take() else { return Ok(()) };
+        let finished = sink.as_mut().finish().await;
+        self.client.set_busy(false);
+        let error = match (finished, self.failed) {
+            (Ok(copied), None) if copied == buffer.taken => return Ok(()),
+            (Ok(copied), None) => {
+                return Err(data(format!("{} rows were sent, but {copied} were copied", buffer.taken)));
+            }
+            (Err(error), _) | (Ok(_), Some(error)) => error,
+        };
+        let plain = self.client.config.failure("COPY failed", &error);
+        let Some(place) = error.as_db_error().and_then(|db| db.where_()).and_then(copy_place) else {
+            return Err(plain);
+        };
+        if !is_about_data(&error) {
+            return Err(plain);
+        }
+        // `ends` has the lines of the last rows.
+        let from_end = buffer.taken.saturating_sub(place.row);
+        let line = usize::try_from(from_end)
+            .ok()
+            .and_then(|back| buffer.ends.len().checked_sub(back + 1))
+            .map_or(place.row, |index| buffer.ends[index].1);
+        let said = buffer.rejects.add(refusal(&error, place, line, self.columns));
+        Err(said.err().map_or(plain.clone(), |error| PortError { code: plain.code, ..error }))
+    }
+}
+
+fn is_about_data(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|db| matches!(db.code().code().get(..2), Some("22" | "23" | "54")))
+}

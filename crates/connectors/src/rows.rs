@@ -1,0 +1,339 @@
+//! Rows on their way into a table, wherever they are read from: NULL and '' told apart, values in the form that the
+//! column takes, and the rows that cannot be taken.
+
+use memchr::memchr;
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::{CsvFormat, RejectedRow, RowBatch};
+
+use crate::failure::{data, excerpt};
+
+/// What a column is, as far as an empty field and a number's form are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CellKind {
+    /// Text, of at most so many characters or bytes when the load may cut values.
+    Text(Option<Longest>),
+    Integer,
+    /// Bytes, as hex.
+    Bytes,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Longest {
+    Characters(usize),
+    /// As Redshift counts.
+    Bytes(usize),
+}
+
+/// A column that the rows have a value for.
+#[derive(Debug, Clone)]
+pub struct LoadColumn {
+    pub name: String,
+    pub type_name: String,
+    pub kind: CellKind,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+    is_rewritten: bool,
+}
+
+/// A row: for each column its bytes, or NULL.
+pub struct Row<'a> {
+    cells: &'a [Option<Span>],
+    bytes: &'a [u8],
+    rewritten: &'a [u8],
+    /// Line of the file that the row begins on, or number of the row, from 1.
+    pub line: u64,
+}
+
+impl Row<'_> {
+    pub fn cells(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.cells.iter().map(|cell| {
+            cell.map(|span| {
+                let bytes = if span.is_rewritten { self.rewritten } else { self.bytes };
+                &bytes[span.start..span.end]
+            })
+        })
+    }
+}
+
+/// Why a row was not taken.
+#[derive(Debug, Clone, Default)]
+pub struct Refusal {
+    pub line: u64,
+    pub column: Option<String>,
+    pub value: Option<Vec<u8>>,
+    pub reason: String,
+}
+
+/// Takes rows one by one.
+pub trait RowSink {
+    /// An error ends the load.
+    fn take(&mut self, row: &Row<'_>) -> Result<(), PortError>;
+    /// Takes note of a row that was not taken; an error when there are too many.
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), PortError>;
+}
+
+/// The refused rows of a load.
+pub struct Rejects {
+    file: String,
+    most: u64,
+    show_values: bool,
+    /// For the quarantine all are kept, otherwise the first few.
+    keeps_all: bool,
+    pub count: u64,
+    pub kept: Vec<RejectedRow>,
+    /// The values of the kept rows as they are, cut.
+    pub raw: Vec<Option<String>>,
+}
+
+/// Refused rows in reports and messages.
+const SHOWN: usize = 20;
+/// Characters of a value that goes to the quarantine.
+const LONGEST_RAW: usize = 512;
+
+impl Rejects {
+    pub fn new(max_error: u32, show_values: bool, keeps_all: bool) -> Self {
+        Self {
+            file: String::new(),
+            most: u64::from(max_error),
+            show_values,
+            keeps_all,
+            count: 0,
+            kept: Vec::new(),
+            raw: Vec::new(),
+        }
+    }
+
+    /// From now on rows come from here.
+    pub fn enter(&mut self, file: &str) {
+        file.clone_into(&mut self.file);
+    }
+
+    pub fn are_allowed(&self) -> bool {
+        self.most > 0
+    }
+
+    pub fn add(&mut self, refusal: Refusal) -> Result<(), PortError> {
+        let row = RejectedRow {
+            file: self.file.clone(),
+            line: Some(refusal.line),
+            column: refusal.column,
+            value: refusal.value.as_deref().map(|value| shown(value, self.show_values)),
+            reason: refusal.reason,
+        };
+        self.count += 1;
+        if self.count > self.most {
+            let before = if self.most == 0 {
+                String::new()
+            } else {
+                format!("; {} rows were refused, maxerror allows {}", self.count, self.most)
+            };
+            return Err(data(format!("{row}{before}")));
+        }
+        if self.keeps_all || self.kept.len() < SHOWN {
+            self.kept.push(row);
+            let raw = refusal.value.map(|value| String::from_utf8_lossy(&value).replace('\0', "\u{fffd}"));
+            self.raw.push(raw.map(|text| text.chars().take(LONGEST_RAW).collect()));
+        }
+        Ok(())
+    }
+
+    /// The first of them, for the report.
+    pub fn first(&self) -> Vec<RejectedRow> {
+        self.kept.iter().take(SHOWN).cloned().collect()
+    }
+}
+
+/// A value in a message: itself when that is allowed, otherwise how long it is.
+pub fn shown(value: &[u8], show_values: bool) -> String {
+    if show_values {
+        return excerpt(value);
+    }
+    match std::str::from_utf8(value) {
+        Ok("") => "of no characters".to_owned(),
+        Ok(text) => format!("of {} characters, not shown", text.chars().count()),
+        Err(_) => format!("of {} bytes, not shown", value.len()),
+    }
+}
+
+/// Brings raw values into the form that the columns take.
+pub struct Shaper<'a> {
+    format: &'a CsvFormat,
+    columns: &'a [LoadColumn],
+    /// The text that stands for NULL, where NULL is not known otherwise.
+    marker: Option<&'a [u8]>,
+    /// NULL is known by other means than an empty field.
+    knows_null: bool,
+    /// PostgreSQL and Redshift cannot hold NUL in text.
+    pub refuses_nul: bool,
+    cells: Vec<Option<Span>>,
+    rewritten: Vec<u8>,
+}
+
+impl<'a> Shaper<'a> {
+    pub fn of_file(format: &'a CsvFormat, columns: &'a [LoadColumn]) -> Self {
+        let marker = format.null_as.as_deref().map(str::as_bytes);
+        Self { marker, knows_null: marker.is_some(), ..Self::of_stream(format, columns) }
+    }
+
+    pub fn of_stream(format: &'a CsvFormat, columns: &'a [LoadColumn]) -> Self {
+        Self {
+            format,
+            columns,
+            marker: None,
+            knows_null: true,
+            refuses_nul: false,
+            cells: Vec::with_capacity(columns.len()),
+            rewritten: Vec::new(),
+        }
+    }
+
+    pub fn columns(&self) -> &'a [LoadColumn] {
+        self.columns
+    }
+
+    /// Shapes the row whose values stand at `spans` of `bytes`, one for each column, and hands it on.
+    pub fn shape(
+        &mut self,
+        bytes: &[u8],
+        spans: impl Iterator<Item = Option<(usize, usize)>>,
+        line: u64,
+        sink: &mut impl RowSink,
+    ) -> Result<(), PortError> {
+        self.cells.clear();
+        self.rewritten.clear();
+        for (column, span) in self.columns.iter().zip(spans) {
+            let raw = span.map(|(start, end)| (start, end, &bytes[start..end]));
+            let cell = match raw {
+                None => None,
+                Some((_, _, raw)) if self.is_null(raw, column.kind) => None,
+                Some((start, end, raw)) => match self.shaped(raw, column.kind) {
+                    Shaped::AsItIs => Some(Span { start, end, is_rewritten: false }),
+                    Shaped::Shorter(length) => Some(Span { start, end: start + length, is_rewritten: false }),
+                    Shaped::Rewritten(text) => {
+                        let from = self.rewritten.len();
+                        self.rewritten.extend_from_slice(&text);
+                        Some(Span { start: from, end: from + text.len(), is_rewritten: true })
+                    }
+                    Shaped::Refused(reason) => {
+                        return sink.refuse(Refusal {
+                            line,
+                            column: Some(column.name.clone()),
+                            value: Some(raw.to_vec()),
+                            reason: reason.to_owned(),
+                        });
+                    }
+                },
+            };
+            self.cells.push(cell);
+        }
+        sink.take(&Row { cells: &self.cells, bytes, rewritten: &self.rewritten, line })
+    }
+
+    fn is_null(&self, raw: &[u8], kind: CellKind) -> bool {
+        if self.marker == Some(raw) {
+            return true;
+        }
+        let is_text = matches!(kind, CellKind::Text(_));
+        // No bytes at all are a value, too, where NULL is told otherwise.
+        let may_be_empty = is_text || (kind == CellKind::Bytes && self.knows_null);
+        (raw.is_empty() && (self.format.empty_as_null || !may_be_empty))
+            || (self.format.blanks_as_null && is_text && !raw.is_empty() && raw.iter().all(u8::is_ascii_whitespace))
+    }
+
+    fn shaped(&self, raw: &[u8], kind: CellKind) -> Shaped {
+        if (self.refuses_nul || self.format.remove_nul) && memchr(0, raw).is_some() {
+            if !self.format.remove_nul {
+                return Shaped::Refused(
+                    "holds a NUL byte, which text cannot hold there; nul_bytes: remove takes it out",
+                );
+            }
+            let without: Vec<u8> = raw.iter().copied().filter(|byte| *byte != 0).collect();
+            return match shaped(self.format, &without, kind) {
+                Shaped::AsItIs => Shaped::Rewritten(without),
+                Shaped::Shorter(length) => Shaped::Rewritten(without[..length].to_vec()),
+                other => other,
+            };
+        }
+        shaped(self.format, raw, kind)
+    }
+}
+
+enum Shaped {
+    AsItIs,
+    Shorter(usize),
+    Rewritten(Vec<u8>),
+    Refused(&'static str),
+}
+
+fn shaped(format: &CsvFormat, raw: &[u8], kind: CellKind) -> Shaped {
+    match kind {
+        CellKind::Integer => match memchr(b'.', raw) {
+            // 12.0 is the integer 12; 12.5 is left for the engine to refuse.
+            Some(dot) if dot > 0 && raw[dot + 1..].iter().all(|byte| *byte == b'0') => Shaped::Shorter(dot),
+            _ => Shaped::AsItIs,
+        },
+        CellKind::Text(limit) => {
+            let limit = limit.filter(|_| format.truncate_columns);
+            if raw.is_ascii() {
+                return match limit {
+                    Some(Longest::Characters(limit) | Longest::Bytes(limit)) if raw.len() > limit => {
+                        Shaped::Shorter(limit)
+                    }
+                    _ => Shaped::AsItIs,
+                };
+            }
+            match (std::str::from_utf8(raw), limit) {
+                (Ok(text), Some(Longest::Characters(limit))) => {
+                    text.char_indices().nth(limit).map_or(Shaped::AsItIs, |(cut, _)| Shaped::Shorter(cut))
+                }
+                (Ok(text), Some(Longest::Bytes(limit))) if text.len() > limit => {
+                    Shaped::Shorter((0..=limit).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0))
+                }
+                (Ok(_), _) => Shaped::AsItIs,
+                (Err(_), _) if format.accept_inv_chars => {
+                    Shaped::Rewritten(String::from_utf8_lossy(raw).replace('\u{fffd}', "?").into_bytes())
+                }
+                (Err(_), _) => Shaped::Refused("is not UTF-8; copy_options: acceptinvchars would replace it"),
+            }
+        }
+        CellKind::Bytes | CellKind::Other => Shaped::AsItIs,
+    }
+}
+
+/// Hands the rows of batches on.
+pub struct DirectRows<'a> {
+    shaper: Shaper<'a>,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+impl<'a> DirectRows<'a> {
+    pub fn new(shaper: Shaper<'a>) -> Self {
+        Self { shaper, rows: 0, bytes: 0 }
+    }
+
+    pub fn feed(&mut self, batch: &RowBatch, sink: &mut impl RowSink) -> Result<(), PortError> {
+        let expected = self.shaper.columns().len();
+        if batch.columns() != expected {
+            return Err(data(format!("a row has {} values where {expected} columns are loaded", batch.columns())));
+        }
+        self.bytes += batch.byte_len() as u64;
+        for row in 0..batch.len() {
+            self.rows += 1;
+            let spans = (0..expected).map(|column| batch.span(row, column));
+            self.shaper.shape(batch.bytes(), spans, self.rows, sink)?;
+        }
+        Ok(())
+    }
+}
+
+/// The length of `varchar(12)` and `character varying(12)`.
+pub fn declared_length(type_name: &str) -> Option<usize> {
+    let (_, rest) = type_name.split_once('(')?;
+    rest.split(')').next()?.trim().parse().ok()
+}

@@ -1,0 +1,242 @@
+//! Rows into the temporary table of a load.
+//!
+//! SQLite would keep a text in a column of numbers: what does not fit its column is refused here.
+
+use futures::TryStreamExt;
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::{CsvFormat, LoadRows, ObjectInfo, ObjectRows, RowStream};
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use super::connect::SqliteFile;
+use crate::csv_rows::CsvRows;
+use crate::failure::while_doing;
+use crate::files::{changed, open_unchanged};
+use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Refusal, Rejects, Row, RowSink, Shaper, declared_length};
+use crate::sql::list;
+
+pub const STAGING: &str = "temp.\"millrace_staging\"";
+/// SQLite takes 32,766 values in one statement.
+const VALUES_PER_INSERT: usize = 4_000;
+const PIECE: usize = 64 * 1024;
+
+/// SQLite's own rules for the affinity of a declared type, as far as empty fields and hex are concerned.
+pub fn kind_of(type_name: &str) -> CellKind {
+    let upper = type_name.to_ascii_uppercase();
+    if upper.contains("INT") {
+        CellKind::Integer
+    } else if ["CHAR", "CLOB", "TEXT"].iter().any(|name| upper.contains(name)) {
+        CellKind::Text(declared_length(&upper).map(Longest::Characters))
+    } else if upper.contains("BLOB") || upper.contains("BYTEA") || upper.contains("BINARY") {
+        CellKind::Bytes
+    } else {
+        CellKind::Other
+    }
+}
+
+/// What has come out of the staging.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Staged {
+    /// Refused rows included.
+    pub rows: u64,
+    pub bytes: Option<u64>,
+}
+
+enum Cell {
+    Null,
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// What is loaded, and how.
+pub struct Staging<'a> {
+    pub file: &'a SqliteFile,
+    pub columns: &'a [LoadColumn],
+    pub format: &'a CsvFormat,
+}
+
+impl Staging<'_> {
+    pub async fn fill(
+        &self,
+        connection: &mut SqliteConnection,
+        rows: &LoadRows,
+        rejects: &mut Rejects,
+    ) -> Result<Staged, PortError> {
+        self.file.run(connection, "BEGIN").await?;
+        let staged = match rows {
+            LoadRows::Objects(files) => {
+                let mut staged = Staged::default();
+                for object in &files.objects {
+                    let url = object.url();
+                    rejects.enter(&url);
+                    staged.rows += self
+                        .object(connection, files, object, rejects)
+                        .await
+                        .map_err(|error| while_doing(&format!("loading {url}"), error))?;
+                }
+                staged
+            }
+            LoadRows::Direct(stream) => {
+                rejects.enter("the source");
+                self.stream(connection, &mut stream.take()?, rejects).await?
+            }
+        };
+        self.file.run(connection, "COMMIT").await?;
+        Ok(staged)
+    }
+
+    async fn object(
+        &self,
+        connection: &mut SqliteConnection,
+        files: &ObjectRows,
+        object: &ObjectInfo,
+        rejects: &mut Rejects,
+    ) -> Result<u64, PortError> {
+        let url = object.url();
+        let mut rows = CsvRows::new(self.format, self.columns, &url)?;
+        let mut waiting = Waiting { columns: self.columns, rejects, cells: Vec::new() };
+        let mut body = open_unchanged(files, object).await?;
+        let mut seen = 0;
+        while let Some(chunk) = body.try_next().await? {
+            seen += chunk.len() as u64;
+            for piece in chunk.chunks(PIECE) {
+                rows.feed(piece, &mut waiting)?;
+                self.insert_waiting(connection, &mut waiting, false).await?;
+            }
+        }
+        if seen != object.size {
+            return Err(changed(object));
+        }
+        rows.finish(&mut waiting)?;
+        self.insert_waiting(connection, &mut waiting, true).await?;
+        Ok(rows.rows)
+    }
+
+    async fn stream(
+        &self,
+        connection: &mut SqliteConnection,
+        stream: &mut RowStream,
+        rejects: &mut Rejects,
+    ) -> Result<Staged, PortError> {
+        let mut rows = DirectRows::new(Shaper::of_stream(self.format, self.columns));
+        let mut waiting = Waiting { columns: self.columns, rejects, cells: Vec::new() };
+        while let Some(batch) = stream.batches.try_next().await? {
+            rows.feed(&batch, &mut waiting)?;
+            self.insert_waiting(connection, &mut waiting, false).await?;
+        }
+        self.insert_waiting(connection, &mut waiting, true).await?;
+        Ok(Staged { rows: rows.rows, bytes: Some(rows.bytes) })
+    }
+
+    async fn insert_waiting(
+        &self,
+        connection: &mut SqliteConnection,
+        waiting: &mut Waiting<'_>,
+        is_last: bool,
+    ) -> Result<(), PortError> {
+        let per_insert = (VALUES_PER_INSERT / self.columns.len().max(1)).max(1) * self.columns.len().max(1);
+        while waiting.cells.len() >= per_insert || (is_last && !waiting.cells.is_empty()) {
+            let rest = waiting.cells.split_off(per_insert.min(waiting.cells.len()));
+            let cells = std::mem::replace(&mut waiting.cells, rest);
+            insert(self.file, connection, self.columns, cells).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Cells of whole rows that wait for an INSERT.
+struct Waiting<'a> {
+    columns: &'a [LoadColumn],
+    rejects: &'a mut Rejects,
+    cells: Vec<Cell>,
+}
+
+impl RowSink for Waiting<'_> {
+    fn take(&mut self, row: &Row<'_>) -> Result<(), PortError> {
+        let before = self.cells.len();
+        for (cell, column) in row.cells().zip(self.columns) {
+            match bound(cell, column) {
+                Ok(cell) => self.cells.push(cell),
+                Err(why) => {
+                    self.cells.truncate(before);
+                    return self.rejects.add(Refusal {
+                        line: row.line,
+                        column: Some(column.name.clone()),
+                        value: cell.map(<[u8]>::to_vec),
+                        reason: format!("{why} ({})", column.type_name),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), PortError> {
+        self.rejects.add(refusal)
+    }
+}
+
+fn bound(cell: Option<&[u8]>, column: &LoadColumn) -> Result<Cell, &'static str> {
+    let Some(cell) = cell else { return Ok(Cell::Null) };
+    if column.kind == CellKind::Bytes {
+        let hex = cell.strip_prefix(b"\\x").unwrap_or(cell);
+        return unhex(hex).map(Cell::Bytes).ok_or("not hexadecimal");
+    }
+    let text = std::str::from_utf8(cell).map_err(|_| "not UTF-8")?;
+    if column.kind == CellKind::Integer && text.trim().parse::<i64>().is_err() {
+        return Err("not an integer of 64 bits");
+    }
+    if is_number(column) && text.trim().parse::<f64>().is_err() {
+        return Err("not a number");
+    }
+    Ok(Cell::Text(text.to_owned()))
+}
+
+fn is_number(column: &LoadColumn) -> bool {
+    let upper = column.type_name.to_ascii_uppercase();
+    column.kind == CellKind::Other
+        && ["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"].iter().any(|name| upper.contains(name))
+}
+
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+async fn insert(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    columns: &[LoadColumn],
+    cells: Vec<Cell>,
+) -> Result<(), PortError> {
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+    let rows = vec![row.as_str(); cells.len() / columns.len()].join(", ");
+    let mut query = sqlx::query(AssertSqlSafe(format!("INSERT INTO {STAGING} ({}) VALUES {rows}", list(&names))));
+    for cell in cells {
+        query = match cell {
+            Cell::Null => query.bind(None::<String>),
+            Cell::Text(text) => query.bind(text),
+            Cell::Bytes(bytes) => query.bind(bytes),
+        };
+    }
+    query.execute(connection).await.map(|_| ()).map_err(|error| file.failure("a row was refused", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_types_have_their_kinds() {
+        assert_eq!(kind_of("bigint"), CellKind::Integer);
+        assert_eq!(kind_of("VARCHAR(10)"), CellKind::Text(Some(Longest::Characters(10))));
+        assert_eq!(kind_of("timestamp"), CellKind::Other);
+        assert_eq!(kind_of("blob"), CellKind::Bytes);
+        assert_eq!(unhex(b"00aBff"), Some(vec![0, 0xab, 0xff]));
+        assert_eq!(unhex(b"0"), None);
+        assert_eq!(unhex(b"zz"), None);
+    }
+}
