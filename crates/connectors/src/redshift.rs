@@ -14,8 +14,8 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult, TableCheck,
-    TableName, ValueType, Warehouse,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
+    TableCheck, TableName, ValueType, Warehouse,
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 

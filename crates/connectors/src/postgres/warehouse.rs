@@ -5,8 +5,8 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult, TableCheck,
-    TableName, ValueType, Warehouse,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
+    TableCheck, TableName, ValueType, Warehouse,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 
@@ -108,9 +108,9 @@ impl Warehouse for PostgresWarehouse {
         table: &'a TableName,
         alterations: &'a [Alteration],
     ) -> BoxFuture<'a, Result<(), PortError>> {
-        Box::pin(async move {
-            self.session().run("alter-table", ddl::alter_table(table, alterations)).await.map(|_| ())
-        })
+        Box::pin(
+            async move { self.session().run("alter-table", ddl::alter_table(table, alterations)).await.map(|_| ()) },
+        )
     }
 
     fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>> {

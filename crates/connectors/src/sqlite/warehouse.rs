@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult, TableCheck,
-    TableName, ValueType, Warehouse,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
+    TableCheck, TableName, ValueType, Warehouse,
 };
 use millrace_operator_api::{PortError, PortErrorKind};
 use sqlparser::dialect::SQLiteDialect;
