@@ -239,6 +239,14 @@ pub struct Finish {
     pub asset_events: Vec<AssetName>,
 }
 
+/// A try that counts for nothing any more, because its instance was marked or removed while it ran, has stopped: it lets
+/// go of the instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    pub instance: InstanceKey,
+    pub token: String,
+}
+
 /// A DAG is paused because too many of its runs have failed in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DagPause {
@@ -303,6 +311,7 @@ pub type NextRun = crate::schedule::PlannedRun;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     pub finishes: Vec<Finish>,
+    pub releases: Vec<Release>,
     pub new_runs: Vec<NewRun>,
     pub expansions: Vec<Expansion>,
     /// Runs that begin to wind down.
@@ -321,6 +330,7 @@ pub struct Batch {
 impl Batch {
     pub fn is_empty(&self) -> bool {
         self.finishes.is_empty()
+            && self.releases.is_empty()
             && self.new_runs.is_empty()
             && self.expansions.is_empty()
             && self.endings.is_empty()

@@ -154,11 +154,12 @@ pub const TASK_TRANSITIONS: &[(TaskState, &[TaskState])] = {
         (UpForRetry, &[None, Scheduled, Queued, Running, Success, Failed, UpstreamFailed, Skipped, Removed]),
         (UpForReschedule, &[None, Scheduled, Queued, Running, Success, Failed, UpstreamFailed, Skipped, Removed]),
         (Restarting, &[None, UpForRetry, Success, Failed, Skipped, Removed]),
-        (Success, &[None, Failed, Skipped, Removed]),
-        (Failed, &[None, Success, Skipped, Removed]),
+        // Restarting: marked while it ran, and cleared before its try had stopped.
+        (Success, &[None, Failed, Skipped, Removed, Restarting]),
+        (Failed, &[None, Success, Skipped, Removed, Restarting]),
         (UpstreamFailed, &[None, Success, Failed, Skipped, Removed]),
-        (Skipped, &[None, Success, Failed, Removed]),
-        (Removed, &[None]),
+        (Skipped, &[None, Success, Failed, Removed, Restarting]),
+        (Removed, &[None, Restarting]),
     ]
 };
 

@@ -98,6 +98,11 @@ impl Turn<'_> {
                 self.plan.refused.push(completion);
                 continue;
             }
+            if run.instances[place].is_leaving() {
+                self.view.let_go(key, place);
+                self.plan.refused.push(completion);
+                continue;
+            }
             self.note_list(key, place, &mut completion);
             let Some(run) = self.view.runs.get(&key) else { continue };
             let verdict = judge(run, place, &completion);
@@ -109,11 +114,11 @@ impl Turn<'_> {
             self.view.hide(key);
             if let Some(run) = self.view.runs.get_mut(&key) {
                 run.take_ready(place);
+                run.instances[place].token = None;
             }
             self.view.set_state(key, place, verdict.to);
             let Some(run) = self.view.runs.get_mut(&key) else { continue };
             let instance = &mut run.instances[place];
-            instance.token = None;
             instance.stopping = None;
             let choice = completion.choice.clone().filter(|_| verdict.to == TaskState::Success);
             instance.next_try_at = verdict.next_try_at;

@@ -57,7 +57,7 @@ pub struct InstanceSnapshot {
     pub next_try_at: Option<DateTime<Utc>>,
     /// Set when the latest try was put off and goes on.
     pub put_offs: Option<PutOffs>,
-    /// Of the lease, while a worker holds it.
+    /// Of the lease, while a worker holds it: also when it was marked meanwhile.
     pub token: Option<String>,
     /// What it decided about the tasks after it, when it has ended.
     pub choice: Option<Choice>,
@@ -127,6 +127,8 @@ pub(crate) struct RunView {
     ranges: Vec<Range<usize>>,
     /// Instances in each state; indexed by the state.
     counts: [u32; TaskState::ALL.len()],
+    /// Finished ones whose try has not stopped yet.
+    leaving: u32,
     pub ready: BTreeMap<Lane, BTreeSet<Rank>>,
     pub ready_count: u32,
     /// Places in the topological order whose tasks must be looked at.
@@ -178,6 +180,7 @@ impl RunView {
             *range = if range.start == range.end { place..place + 1 } else { range.start..place + 1 };
             counts[instance.state as usize] += 1;
         }
+        let leaving = views.iter().filter(|instance| instance.is_leaving()).count() as u32;
         let mut run = Self {
             dag_id,
             facts,
@@ -189,6 +192,7 @@ impl RunView {
             instances: views,
             ranges,
             counts,
+            leaving,
             ready: BTreeMap::new(),
             ready_count: 0,
             pending: BTreeSet::new(),
@@ -225,8 +229,15 @@ impl RunView {
 
     /// Nothing of it runs or can run before the run that it waits for goes on.
     pub fn only_waits_for_past(&self) -> bool {
-        let waiting = self.count(TaskState::None) + self.count(TaskState::Scheduled);
-        !self.held_by_past.is_empty() && self.ready_count == 0 && waiting == self.unfinished()
+        if self.held_by_past.is_empty() || self.ready_count > 0 {
+            return false;
+        }
+        let waits_again = |it: &&InstanceView| {
+            matches!(it.state, TaskState::UpForRetry | TaskState::UpForReschedule)
+                && self.held_by_past.contains(&it.task)
+        };
+        let waits_again = self.instances.iter().filter(waits_again).count() as u32;
+        self.count(TaskState::None) + self.count(TaskState::Scheduled) + waits_again == self.unfinished()
     }
 
     pub fn task(&self, instance: usize) -> &Task {
@@ -248,7 +259,14 @@ impl RunView {
 
     /// Instances that count against `max_active_tasks`.
     pub fn occupying(&self) -> u32 {
-        TaskState::ALL.iter().filter(|s| s.occupies_slot()).map(|s| self.count(*s)).sum()
+        let by_state: u32 = TaskState::ALL.iter().filter(|s| s.occupies_slot()).map(|s| self.count(*s)).sum();
+        by_state + self.leaving
+    }
+
+    /// The try of one that is leaving has stopped.
+    pub fn let_go(&mut self, instance: usize) {
+        self.instances[instance].token = None;
+        self.leaving -= 1;
     }
 
     pub fn has_room(&self) -> bool {
@@ -407,6 +425,16 @@ impl RunView {
 }
 
 impl InstanceView {
+    /// It was marked or removed while it ran, and its try has not stopped yet.
+    pub fn is_leaving(&self) -> bool {
+        self.state.is_finished() && self.token.is_some()
+    }
+
+    /// What it holds: one that is leaving, as though it still ran.
+    pub fn holding(&self) -> TaskState {
+        if self.is_leaving() { TaskState::Running } else { self.state }
+    }
+
     /// It runs as soon as its dependencies let it.
     pub fn may_begin(&self, now: DateTime<Utc>) -> bool {
         match self.state {

@@ -34,7 +34,8 @@ pub struct Plan {
     pub wake_at: Option<DateTime<Utc>>,
     /// Finished tries of instances that the view does not know: their runs must be read, and the completions given again.
     pub unknown: Vec<Completion>,
-    /// Finished tries whose token is not the instance's any more: refused.
+    /// Finished tries that are not their instance's any more, or whose instance was marked meanwhile: they count for
+    /// nothing, and let go of it.
     pub refused: Vec<Completion>,
 }
 

@@ -187,7 +187,7 @@ impl View {
                 &mut self.deferred,
                 &mut self.lines,
                 (&run.dag_id, &instance.lane),
-                (TaskState::None, instance.state),
+                (TaskState::None, instance.holding()),
             );
             if matches!(instance.state, TaskState::UpForRetry | TaskState::UpForReschedule)
                 && let Some(at) = instance.next_try_at
@@ -274,7 +274,7 @@ impl View {
                 &mut self.deferred,
                 &mut self.lines,
                 (&run.dag_id, &instance.lane),
-                (instance.state, TaskState::None),
+                (instance.holding(), TaskState::None),
             );
             if let Some(at) = instance.next_try_at {
                 self.retries.remove(&(at, instance.key));
@@ -455,6 +455,21 @@ impl View {
         let view = &run.instances[instance];
         note_state(&mut self.used, &mut self.deferred, &mut self.lines, (&run.dag_id, &view.lane), (view.state, state));
         run.set_state(instance, state);
+    }
+
+    /// The try of an instance that was marked or removed has stopped. A finished run that was kept for it is forgotten.
+    pub(crate) fn let_go(&mut self, key: RunKey, instance: usize) {
+        self.hide(key);
+        let Some(run) = self.runs.get_mut(&key) else { return };
+        let view = &run.instances[instance];
+        let change = (view.holding(), TaskState::None);
+        note_state(&mut self.used, &mut self.deferred, &mut self.lines, (&run.dag_id, &view.lane), change);
+        run.let_go(instance);
+        if run.state.is_finished() && run.occupying() == 0 {
+            self.remove_run(key);
+        } else {
+            self.show(key);
+        }
     }
 
     /// Slots of a pool that are held.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, Resumption, RunKey};
+use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, Release, Resumption, RunKey};
 use millrace_model::ids::DagId;
 use millrace_model::maintenance::Maintenance;
 use millrace_planner::{Limits, Plan, View, plan};
@@ -245,14 +245,15 @@ impl Engine {
             let limits = self.limits();
             let Plan { mut batch, assignments, cancels, resumptions, wake_at, unknown, refused } =
                 plan(&mut self.situation.view, now, &limits);
-            for completion in &refused {
-                self.forget_try(completion);
+            for completion in refused {
+                self.forget_try(&completion);
                 tracing::warn!(
                     instance = completion.instance,
                     "a try ended that is not the instance's any more; left out"
                 );
+                batch.releases.push(Release { instance: completion.instance, token: completion.token });
             }
-            let found = self.find_unknown(unknown, now).await?;
+            let found = self.find_unknown(unknown, &mut batch.releases, now).await?;
             batch.signals_handled = std::mem::take(&mut self.handled);
             if batch.is_empty() {
                 self.stop_tries(&cancels);
@@ -304,13 +305,20 @@ impl Engine {
     }
 
     /// Reads the runs of finished tries that the view does not know. Returns whether one was found.
-    async fn find_unknown(&mut self, unknown: Vec<Completion>, now: DateTime<Utc>) -> Result<bool> {
+    async fn find_unknown(
+        &mut self,
+        unknown: Vec<Completion>,
+        releases: &mut Vec<Release>,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
         let mut found = false;
         for completion in unknown {
             let row = self.store.instance_by_key(completion.instance).await?;
             let is_ours =
                 row.as_ref().and_then(|row| row.lease.as_ref()).is_some_and(|lease| lease.token == completion.token);
-            if let Some(row) = row.filter(|_| is_ours) {
+            if let Some(row) = row.as_ref().filter(|row| is_ours && row.state.is_finished()) {
+                releases.push(Release { instance: row.key, token: completion.token.clone() });
+            } else if let Some(row) = row.filter(|_| is_ours) {
                 self.read_run(row.run, now).await?;
                 if self.situation.view.run_of(completion.instance).is_some() {
                     self.situation.view.complete(completion);

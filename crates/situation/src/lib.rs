@@ -103,6 +103,14 @@ impl Situation {
         for run in self.store.active_runs(now).await? {
             self.put_run(&run).await?;
         }
+        // Finished ones whose tries have not stopped yet hold slots.
+        for held in self.store.running_instances().await? {
+            if self.view.run_of(held.row.key).is_none()
+                && let Some(run) = self.store.active_run(held.row.run).await?
+            {
+                self.put_run(&run).await?;
+            }
+        }
         self.read_pasts().await
     }
 

@@ -53,7 +53,7 @@ pub struct ClearedInstance {
     pub task_id: TaskId,
     pub map_index: i32,
     pub from: TaskState,
-    /// `none`; `restarting` if it ran; `removed` if its task is gone from the DAG.
+    /// `none`; `restarting` while a try of it runs; `removed` if its task is gone from the DAG.
     pub to: TaskState,
 }
 
@@ -243,6 +243,8 @@ pub(crate) fn plan_clear<'a>(instances: impl IntoIterator<Item = &'a InstanceRow
                 map_index: instance.map_index,
                 from: instance.state,
                 to: match instance.state {
+                    // Also one that was marked, and whose try has not stopped yet.
+                    _ if instance.lease.is_some() => TaskState::Restarting,
                     TaskState::Running | TaskState::Deferred => TaskState::Restarting,
                     // Nothing would ever run it: it must not wait.
                     _ if task.is_none() => TaskState::Removed,

@@ -7,11 +7,12 @@ mod finishes;
 pub(crate) mod moves;
 pub(crate) mod new_runs;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{Batch, DagPause, InstanceKey, RunKey, SchedulePointer};
 use millrace_model::ids::DagId;
+use millrace_model::state::RunState;
 use serde_json::json;
 
 use crate::sql::{Kind, micros};
@@ -41,6 +42,9 @@ pub struct CommitReport {
     pub stale_runs: Vec<usize>,
     pub stale_moves: Vec<usize>,
     pub stale_claims: Vec<usize>,
+    /// A run did not end as it was planned. Nothing was started in its place: those of `run_moves` are stale, and those
+    /// of `new_runs` are queued.
+    pub has_less_room: bool,
     /// Backfills that have no unfinished run any more.
     pub finished_backfills: Vec<i64>,
     /// DAGs for which asset events were queued.
@@ -100,24 +104,35 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
         sql::run(&tx.inner, "delete handled signals", sql, vec![ids]).await?;
     }
     finishes::apply(tx, &batch.finishes, now, &mut report, &mut touched).await?;
-    report.created = new_runs::insert(tx, &batch.new_runs, now).await?;
+    finishes::release(tx, &batch.releases).await?;
+    // What starts has the room of what ends: ends come first, and when one of them does not come about nothing starts.
+    moves::wind_down(tx, &batch.endings, &mut report, &mut touched).await?;
+    let mut named = HashSet::new();
+    let (ends, others): (Vec<usize>, Vec<usize>) = (0..batch.run_moves.len()).partition(|index| {
+        let step = &batch.run_moves[*index];
+        named.insert(step.run) && step.from == RunState::Running
+    });
+    moves::apply_to_runs(tx, (&batch.run_moves, &ends), now, &mut report, &mut touched).await?;
+    report.has_less_room = !report.stale_runs.is_empty();
+    report.created = new_runs::insert(tx, &batch.new_runs, report.has_less_room, now).await?;
     assets::use_up(tx, &batch.new_runs, &report.created).await?;
     touched.runs.extend(report.created.iter().flatten().map(|run| run.run));
     expansions::apply(tx, &batch.expansions, now, &mut report, &mut touched).await?;
-    moves::wind_down(tx, &batch.endings, &mut report, &mut touched).await?;
-    moves::apply_to_runs(tx, &batch.run_moves, now, &mut report, &mut touched).await?;
+    if report.has_less_room {
+        report.stale_runs.extend(others);
+    } else {
+        moves::apply_to_runs(tx, (&batch.run_moves, &others), now, &mut report, &mut touched).await?;
+    }
     moves::apply_to_tasks(tx, &batch.task_moves, now, &mut report, &mut touched).await?;
-    claims::apply(tx, &batch.claims, now, &mut report, &mut touched).await?;
+    if report.stale_moves.iter().any(|index| batch.task_moves[*index].from.occupies_slot()) {
+        report.stale_claims.extend(0..batch.claims.len());
+    } else {
+        claims::apply(tx, &batch.claims, now, &mut report, &mut touched).await?;
+    }
     set_pointers(tx, &batch.pointers).await?;
     slot::insert(tx, &batch.passed_slots, now).await?;
     pause_dags(tx, &batch.pauses, now).await?;
     alert::raise(tx, &batch.alerts).await?;
-    if !batch.signals_handled.is_empty() {
-        let source = sql::source(tx.dialect(), 1, &[("signal_id", Kind::Int)]);
-        let sql = format!("DELETE FROM signal WHERE id IN (SELECT signal_id FROM {source})");
-        let ids = sql::column(batch.signals_handled.iter().copied());
-        sql::run(&tx.inner, "delete handled signals", sql, vec![ids]).await?;
-    }
     changes::collect(tx, &touched.runs, &touched.instances).await?;
     Ok(report)
 }
@@ -194,6 +209,7 @@ async fn pause_dags(tx: &Tx, pauses: &[DagPause], now: DateTime<Utc>) -> Result<
 
 async fn touched_runs(tx: &Tx, batch: &Batch, report: &CommitReport) -> Result<Vec<RunKey>> {
     let instances = (batch.finishes.iter().map(|finish| finish.completion.instance))
+        .chain(batch.releases.iter().map(|release| release.instance))
         .chain(batch.task_moves.iter().map(|step| step.instance))
         .chain(batch.claims.iter().map(|claim| claim.instance));
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);

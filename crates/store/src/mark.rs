@@ -153,7 +153,8 @@ fn marked(instance: &InstanceRow, to: TaskState) -> ClearedInstance {
     }
 }
 
-/// Takes instances from whoever has them; the guard is the state that was seen. Returns those that were changed.
+/// Takes instances from whoever has them; the guard is the state that was seen. Returns those that were changed. A try
+/// that runs keeps its lease until it has stopped, and until then nobody starts another.
 pub(crate) async fn set_states(
     tx: &Tx,
     steps: Vec<ClearedInstance>,
@@ -166,7 +167,7 @@ pub(crate) async fn set_states(
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_from", Kind::Text), ("x_to", Kind::Text)]);
     let sql = format!(
         "UPDATE task_instance SET state = x_to, state_reason = $3, start_date = COALESCE(start_date, $2), \
-         end_date = $2, next_try_at = NULL, choice = NULL, lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL \
+         end_date = $2, next_try_at = NULL, choice = NULL \
          FROM {source} WHERE task_instance.id = x_id AND state = x_from RETURNING id"
     );
     let rows =

@@ -186,8 +186,8 @@ async fn remove(tx: &Tx, gone: &[&InstanceRow], now: DateTime<Utc>) -> Result<()
     }
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!(
-        "UPDATE task_instance SET state = 'removed', state_reason = 'gone from the DAG', next_try_at = NULL, \
-         lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL WHERE id IN (SELECT x_id FROM {source})"
+        "UPDATE task_instance SET state = 'removed', state_reason = 'gone from the DAG', next_try_at = NULL \
+         WHERE id IN (SELECT x_id FROM {source})"
     );
     let ids = sql::column(gone.iter().map(|it| it.key));
     sql::run(&tx.inner, "remove tasks that are gone", sql, vec![ids]).await?;
@@ -202,7 +202,8 @@ async fn restore(tx: &Tx, back: &[&InstanceRow]) -> Result<()> {
     }
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!(
-        "UPDATE task_instance SET state = 'none', state_reason = NULL, choice = NULL, queued_at = NULL, start_date = NULL, \
+        "UPDATE task_instance SET state = CASE WHEN lease_token IS NULL THEN 'none' ELSE 'restarting' END, \
+         state_reason = NULL, choice = NULL, queued_at = NULL, start_date = NULL, \
          end_date = NULL WHERE id IN (SELECT x_id FROM {source})"
     );
     let ids = sql::column(back.iter().map(|it| it.key));

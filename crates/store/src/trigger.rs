@@ -25,7 +25,7 @@ impl Store {
     pub async fn create_run(&self, request: &RunRequest, now: DateTime<Utc>) -> Result<CreatedRun> {
         let run = &request.run;
         let tx = self.begin_in_turn("create a run").await?;
-        let created = new_runs::insert(&tx, std::slice::from_ref(run), now).await?;
+        let created = new_runs::insert(&tx, std::slice::from_ref(run), false, now).await?;
         let Some(created) = created.into_iter().flatten().next() else {
             return Err(why_not_created(&tx, run).await?);
         };

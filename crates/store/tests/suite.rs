@@ -144,7 +144,8 @@ on_both! {
         one_leads_at_a_time,
         heartbeats_extend_leases,
         heartbeats_and_batches_do_not_get_in_each_others_way,
-        what_a_dead_owner_held_is_found;
+        what_a_dead_owner_held_is_found,
+        nothing_starts_in_the_place_of_a_run_that_does_not_end;
     worker:
         checkpoints_and_rendered_parameters,
         remote_statements_are_attached_to_again,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Batch, Completion, RunKey, RunMove, TryOutcome};
+use millrace_model::change::{Batch, Completion, NewRun, RunKey, RunMove, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::state::RunState;
 use millrace_store::{Result, StoreError};
@@ -73,6 +73,9 @@ impl Engine {
             "the database refuses what was planned; looking for what it is"
         );
         let mut found = 0;
+        // What the plan knew of may be committed; the rest of the batch is guarded by what it did not know of.
+        let known = Batch { signals_handled: batch.signals_handled.clone(), ..Batch::default() };
+        self.probe(&known, now).await??;
         for finish in &batch.finishes {
             let alone = Batch { finishes: vec![finish.clone()], ..Batch::default() };
             match self.probe(&alone, now).await? {
@@ -94,7 +97,7 @@ impl Engine {
             .collect();
         for dag_id in of_dags {
             let part = Batch {
-                new_runs: batch.new_runs.iter().filter(|run| run.dag_id == *dag_id).cloned().collect(),
+                new_runs: batch.new_runs.iter().filter(|run| run.dag_id == *dag_id).map(queued).collect(),
                 pointers: batch.pointers.iter().filter(|pointer| pointer.dag_id == *dag_id).cloned().collect(),
                 ..Batch::default()
             };
@@ -117,7 +120,8 @@ impl Engine {
         }
     }
 
-    /// The batch's moves, each run's by themselves. Claims are left out: they are made anew.
+    /// The batch's moves, each run's by themselves. What starts is left out: it was planned for the room of others, and
+    /// is planned anew.
     fn by_run(&self, batch: &Batch) -> BTreeMap<RunKey, Batch> {
         let mut parts: BTreeMap<RunKey, Batch> = BTreeMap::new();
         for step in &batch.task_moves {
@@ -125,7 +129,13 @@ impl Engine {
                 parts.entry(run).or_default().task_moves.push(step.clone());
             }
         }
-        for step in &batch.run_moves {
+        for expansion in &batch.expansions {
+            parts.entry(expansion.run).or_default().expansions.push(expansion.clone());
+        }
+        for ending in &batch.endings {
+            parts.entry(ending.run).or_default().endings.push(ending.clone());
+        }
+        for step in batch.run_moves.iter().filter(|step| step.to != RunState::Running) {
             parts.entry(step.run).or_default().run_moves.push(step.clone());
         }
         parts
@@ -176,6 +186,10 @@ impl Engine {
             tracing::error!(run, error = error as &dyn std::error::Error, "the run is set aside");
         }
     }
+}
+
+fn queued(run: &NewRun) -> NewRun {
+    NewRun { state: RunState::Queued, ..run.clone() }
 }
 
 /// The error and its causes on one line.

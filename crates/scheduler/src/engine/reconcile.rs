@@ -23,6 +23,9 @@ impl Engine {
             self.forget_try(&finish.completion);
             self.foreign.remove(&finish.completion.instance);
         }
+        for release in &batch.releases {
+            self.foreign.remove(&release.instance);
+        }
         let (stale, sound): (Vec<_>, Vec<_>) =
             assignments.into_iter().enumerate().partition(|(index, _)| report.stale_claims.contains(index));
         self.start_tries(sound.into_iter().map(|(_, assignment)| assignment).collect());
@@ -62,6 +65,8 @@ impl Engine {
     async fn add_created(&mut self, batch: &Batch, report: &CommitReport, now: DateTime<Utc>) -> Result<bool> {
         for (new, created) in batch.new_runs.iter().zip(&report.created) {
             match created {
+                // What the plan had start waits in the queue.
+                Some(created) if report.has_less_room => self.read_run(created.run, now).await?,
                 Some(created) => {
                     if !self.situation.view.put_created(new, created.run, &created.instances, now) {
                         self.read_run(created.run, now).await?;

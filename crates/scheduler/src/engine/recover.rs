@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{Batch, Completion, InstanceKey, RunKey, TryOutcome};
+use millrace_model::change::{Batch, Completion, InstanceKey, Release, RunKey, TryOutcome};
 use millrace_model::state::TaskState;
 use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
 use millrace_store::{ActiveRun, Lease, Result, RunningInstance};
@@ -138,13 +138,12 @@ impl Engine {
     pub async fn hand_over(&mut self, now: DateTime<Utc>) -> Result<()> {
         self.read_again(now).await?;
         let limits = Limits { is_draining: true, ..self.limits() };
-        let ours: Vec<_> = plan(&mut self.situation.view, now, &limits)
-            .batch
-            .finishes
-            .into_iter()
-            .filter(|finish| finish.completion.token.starts_with(&self.options.job_id))
-            .collect();
-        self.store.commit_unled(&Batch { finishes: ours, ..Batch::default() }, now).await?;
+        let plan = plan(&mut self.situation.view, now, &limits);
+        let ours = |token: &str| token.starts_with(&self.options.job_id);
+        let finishes = plan.batch.finishes.into_iter().filter(|finish| ours(&finish.completion.token)).collect();
+        let releases = plan.refused.into_iter().filter(|refused| ours(&refused.token));
+        let releases = releases.map(|it| Release { instance: it.instance, token: it.token }).collect();
+        self.store.commit_unled(&Batch { finishes, releases, ..Batch::default() }, now).await?;
         self.ended.clear();
         self.in_flight.clear();
         self.parked.clear();

@@ -125,6 +125,32 @@ async fn a_run_that_waits_makes_way_for_the_one_that_it_waits_for() {
 }
 
 #[tokio::test]
+async fn a_run_that_waits_to_try_again_makes_way_too() {
+    let mut stage = Stage::new(4).await;
+    let mut dag = looking_back(1);
+    dag.tasks[0].retries = 1;
+    stage.put(&dag).await;
+    stage.lead().await;
+    stage.clock.advance(TimeDelta::days(1));
+    stage.turn().await;
+    stage.end("a", TryOutcome::Success).await;
+    stage.end("b", TryOutcome::Success).await;
+    stage.clock.advance(TimeDelta::days(1));
+    stage.turn().await;
+    stage.end("a", TryOutcome::Failed { reason: "error".into(), retry: true }).await;
+    assert_eq!(states(&stage, 1).await, ["a up_for_retry", "b none"]);
+    let first = stage.runs().await[0].key;
+    stage.store.clear_instances(&ClearRequest::of_run(first, &[], "cli"), stage.now()).await.unwrap();
+    stage.clock.advance(TimeDelta::minutes(6));
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Running, RunState::Queued]);
+    stage.end("a", TryOutcome::Success).await;
+    stage.end("b", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success, RunState::Running]);
+    assert_eq!(stage.executor.names(), ["a#2"]);
+}
+
+#[tokio::test]
 async fn whoever_explains_sees_the_past_too() {
     let stage = after_a_failure(2).await;
     let run = stage.runs().await[1].key;

@@ -1,14 +1,18 @@
 //! Whole runs, retries, and what a killed daemon leaves behind.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use millrace_model::change::{Batch, Claim, Completion, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{ClearRequest, NewJob, Selection};
+use millrace_planner::SHUTDOWN_REASON;
+use millrace_store::{ClearRequest, MarkRequest, NewJob, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
+use crate::world::daemon::{Daemon, PlannedFaults};
 
 fn failed() -> TryOutcome {
     TryOutcome::Failed { reason: "boom".into(), retry: true }
@@ -300,4 +304,57 @@ async fn a_try_that_waits_outside_is_stopped_when_it_is_cleared() {
     stage.engine.as_mut().unwrap().complete(stopped);
     stage.turn().await;
     assert_eq!(stage.tasks().await, ["a running 2"]);
+}
+
+/// Marked and cleared, while a leader that was replaced and has not noticed still runs it.
+#[tokio::test]
+async fn what_was_marked_is_not_started_again_before_its_try_has_stopped_wherever_that_runs() {
+    let stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    let mut late = Daemon::leading(&stage, 1, true).await;
+    let run = stage.trigger("d").await;
+    let calm = Arc::new(PlannedFaults::default());
+    late.turn(&stage, &calm, false).await.unwrap();
+    let held = late.executor.running()[0].clone();
+    late.release();
+    let mut leader = Daemon::leading(&stage, 1, false).await;
+    let selection = Selection::of_run(run.key, TaskChoice::All);
+    let mark = MarkRequest { selection, to: TaskState::Failed, note: None, dry_run: false, actor: "me".into() };
+    stage.store.mark_instances(&mark, stage.now()).await.unwrap();
+    leader.turn(&stage, &calm, false).await.unwrap();
+    assert_eq!((stage.tasks().await, stage.run_states().await), (vec!["a failed 1".into()], vec![RunState::Failed]));
+    stage.store.clear_instances(&ClearRequest::of_run(run.key, &[], "me"), stage.now()).await.unwrap();
+    leader.turn(&stage, &calm, true).await.unwrap();
+    assert_eq!(stage.tasks().await, ["a restarting 1"], "its try may still run");
+    assert!(leader.executor.running().is_empty());
+
+    // It stands down: its try has stopped, and says so.
+    late.engine.cancel_all(SHUTDOWN_REASON);
+    let stopped = TryOutcome::Cancelled { reason: SHUTDOWN_REASON.into() };
+    late.engine.complete(late.executor.end(held.instance, stopped, stage.now()));
+    late.engine.hand_over(stage.now()).await.unwrap();
+    leader.turn(&stage, &calm, false).await.unwrap();
+    assert_eq!(leader.executor.names(), ["a#2"]);
+}
+
+#[tokio::test]
+async fn what_was_marked_lets_go_when_its_worker_is_gone() {
+    let mut stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    let selection = Selection::of_run(run.key, TaskChoice::All);
+    let mark = MarkRequest { selection, to: TaskState::Success, note: None, dry_run: false, actor: "me".into() };
+    stage.store.mark_instances(&mark, stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.store.running_instances().await.unwrap().len(), 1, "it has not stopped yet");
+    assert_eq!(stage.engine.as_ref().unwrap().free_slots(), 0);
+    stage.kill();
+    stage.lead().await;
+    assert!(stage.store.running_instances().await.unwrap().is_empty());
+    assert_eq!(stage.tasks().await, ["a success 1"], "and stays what it was marked");
+    stage.store.clear_instances(&ClearRequest::of_run(run.key, &[], "me"), stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#2"]);
 }

@@ -5,7 +5,7 @@
 //! `MILLRACE_WORLD_SEEDS` says how many worlds there are, `MILLRACE_WORLD_FIRST` which is the first; a failure names its
 //! own.
 
-mod daemon;
+pub mod daemon;
 mod random;
 mod rules;
 
@@ -428,8 +428,7 @@ impl World {
                 return;
             }
         }
-        let stuck: Vec<_> = self.stage.store.active_runs(self.stage.now()).await.unwrap();
-        panic!("{}: runs that never end: {stuck:#?}", self.place());
+        panic!("{}: runs that never end: {:#?}", self.place(), self.what_waits().await);
     }
 }
 

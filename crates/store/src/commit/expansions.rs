@@ -44,7 +44,7 @@ pub(super) async fn apply(
 
     let sql = format!(
         "UPDATE task_instance SET state = 'removed', state_reason = 'there is no item for it any more', \
-         next_try_at = NULL, lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL FROM {source} \
+         next_try_at = NULL FROM {source} \
          WHERE {of_task} AND state <> 'removed' AND {IS_RUNNING} \
          AND (map_index >= CASE WHEN x_count > 0 THEN x_count ELSE 1 END \
               OR (map_index = -1 AND x_count > 0 AND {has_first})) RETURNING id"

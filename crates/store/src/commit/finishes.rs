@@ -1,7 +1,7 @@
 //! Tries that ended. Guarded by the lease's token: a worker that lost its lease changes nothing.
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{Finish, TryOutcome};
+use millrace_model::change::{Completion, Finish, Release, TryOutcome};
 use millrace_model::state::TaskState;
 use serde_json::{Value, json};
 
@@ -37,7 +37,34 @@ pub(super) async fn apply(
         write_ledger(tx, &applied).await?;
         super::assets::emit(tx, &applied, now, report).await?;
     }
-    Ok(())
+    // What counts for nothing any more has ended all the same.
+    let refused: Vec<Release> =
+        report.stale_finishes.iter().map(|index| released(&finishes[*index].completion)).collect();
+    release(tx, &refused).await
+}
+
+fn released(completion: &Completion) -> Release {
+    Release { instance: completion.instance, token: completion.token.clone() }
+}
+
+/// Tries that were taken from their instances by hand have stopped. An instance that was cleared meanwhile waits from
+/// now on.
+pub(super) async fn release(tx: &Tx, releases: &[Release]) -> Result<()> {
+    if releases.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_token", Kind::Text)]);
+    let unless_cleared =
+        |column: &str| format!("{column} = CASE WHEN state = 'restarting' THEN NULL ELSE {column} END");
+    let sql = format!(
+        "UPDATE task_instance SET state = CASE WHEN state = 'restarting' THEN 'none' ELSE state END, {}, {}, \
+         lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL FROM {source} \
+         WHERE task_instance.id = x_id AND lease_token = x_token AND state NOT IN ('running', 'deferred')",
+        unless_cleared("start_date"),
+        unless_cleared("end_date"),
+    );
+    let rows = sql::rows(releases.iter().map(|it| vec![json!(it.instance), json!(it.token)]));
+    sql::run(&tx.inner, "release instances", sql, vec![rows]).await.map(|_| ())
 }
 
 /// The new state of each instance whose token held. An instance that was cleared while it ran becomes `none`, whatever

@@ -44,7 +44,7 @@ pub(super) async fn wind_down(
 
 pub(super) async fn apply_to_runs(
     tx: &Tx,
-    moves: &[RunMove],
+    (moves, which): (&[RunMove], &[usize]),
     now: DateTime<Utc>,
     report: &mut CommitReport,
     touched: &mut Touched,
@@ -67,9 +67,11 @@ pub(super) async fn apply_to_runs(
         touched.unless_changed("dag_run.id")
     );
     let mut finished = false;
-    for wave in waves(moves, |step| step.run) {
-        let (legal, illegal): (Vec<usize>, Vec<usize>) =
-            wave.into_iter().partition(|index| moves[*index].from.may_become(moves[*index].to));
+    for wave in waves(which, |index| moves[*index].run) {
+        let (legal, illegal): (Vec<usize>, Vec<usize>) = wave
+            .into_iter()
+            .map(|index| which[index])
+            .partition(|index| moves[*index].from.may_become(moves[*index].to));
         for index in illegal {
             let step = &moves[index];
             tracing::error!(run = step.run, from = %step.from, to = %step.to, "not a legal step of a run; left out");
@@ -91,7 +93,7 @@ pub(super) async fn apply_to_runs(
         }
     }
     if finished {
-        report.finished_backfills = backfill::finish_completed(tx, now).await?;
+        report.finished_backfills.extend(backfill::finish_completed(tx, now).await?);
     }
     Ok(())
 }

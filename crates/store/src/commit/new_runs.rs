@@ -11,9 +11,18 @@ use super::CreatedRun;
 use crate::sql::{Kind, micros, values};
 use crate::{Result, Tx, sql};
 
-/// Parallel to `runs`; `None`: its id or its logical date was there before.
-pub(crate) async fn insert(tx: &Tx, runs: &[NewRun], now: DateTime<Utc>) -> Result<Vec<Option<CreatedRun>>> {
+/// Parallel to `runs`; `None`: its id or its logical date was there before. `queued`: none of them starts at once.
+pub(crate) async fn insert(
+    tx: &Tx,
+    runs: &[NewRun],
+    queued: bool,
+    now: DateTime<Utc>,
+) -> Result<Vec<Option<CreatedRun>>> {
     let ordinals: Vec<usize> = (0..runs.len()).collect();
+    if queued {
+        let queued: Vec<NewRun> = runs.iter().map(|run| NewRun { state: RunState::Queued, ..run.clone() }).collect();
+        return insert_ordered(tx, &queued, &ordinals, now).await;
+    }
     insert_ordered(tx, runs, &ordinals, now).await
 }
 

@@ -1,9 +1,10 @@
 use anyhow::{Context, Result};
-use millrace_model::change::Batch;
-use millrace_model::state::TaskState;
-use millrace_store::NewJob;
+use millrace_model::change::{Batch, NewRun, RunMove};
+use millrace_model::selection::TaskChoice;
+use millrace_model::state::{RunState, TaskState};
+use millrace_store::{ClearRequest, MarkRequest, NewJob, Selection};
 
-use crate::bench::{Bench, at, claim};
+use crate::bench::{Bench, at, claim, new_run};
 
 pub async fn one_leads_at_a_time(bench: Bench) -> Result<()> {
     let store = bench.store().await?;
@@ -105,5 +106,37 @@ pub async fn heartbeats_and_batches_do_not_get_in_each_others_way(bench: Bench) 
         task.await??;
     }
     assert!(world.store.running_instances().await?.is_empty());
+    Ok(())
+}
+
+/// Somebody changes a run by hand between the plan and its commit.
+pub async fn nothing_starts_in_the_place_of_a_run_that_does_not_end(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let running = world.running_run(0).await?;
+    let queued = world.commit(&Batch { new_runs: vec![new_run(world.version, 1)], ..Batch::default() }, at(1)).await?;
+    let queued = queued.created[0].clone().context("created")?;
+    world.store.clear_instances(&ClearRequest::of_run(running.run, &[], "me"), at(2)).await?;
+    let mark = MarkRequest {
+        selection: Selection::of_run(running.run, TaskChoice::All),
+        to: TaskState::Failed,
+        note: None,
+        dry_run: false,
+        actor: "me".to_owned(),
+    };
+    world.store.mark_instances(&mark, at(2)).await?;
+    let ends = RunMove { run: running.run, from: RunState::Running, to: RunState::Success, reason: None };
+    let starts = RunMove { run: queued.run, from: RunState::Queued, to: RunState::Running, reason: None };
+    let created = NewRun { state: RunState::Running, ..new_run(world.version, 2) };
+    let batch = Batch { new_runs: vec![created], run_moves: vec![starts, ends], ..Batch::default() };
+    let report = world.commit(&batch, at(3)).await?;
+    assert!(report.has_less_room);
+    assert_eq!(report.stale_runs.len(), 2, "neither the end nor the start");
+    let mut states = Vec::new();
+    for run in world.store.active_runs(at(3)).await? {
+        states.push((run.row.key, run.row.state));
+    }
+    let created = report.created[0].clone().context("created, and queued")?.run;
+    let expected = [(running.run, RunState::Running), (queued.run, RunState::Queued), (created, RunState::Queued)];
+    assert_eq!(states, expected);
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use millrace_operator_api::context::Clock;
+use millrace_planner::Limits;
 use millrace_scheduler::{Engine, EngineOptions};
 use millrace_store::faults::{Fault, FaultPoint, Faults, with_faults};
 use millrace_store::{Leadership, NewJob, StoreError};
@@ -38,6 +39,11 @@ impl Daemon {
         let executor = HandExecutor::new(slots);
         let engine = Engine::new(stage.store.clone(), Arc::new(executor.clone()), options);
         Self { job_id, executor, engine, leadership: Some(leadership) }
+    }
+
+    /// As the engine has them, for whoever explains.
+    pub fn limits(&self) -> Limits {
+        Limits { free_slots: self.engine.free_slots(), owner: "nobody".into(), lease_ttl: LEASE, is_draining: false }
     }
 
     /// Gives up the lock, and nothing else.

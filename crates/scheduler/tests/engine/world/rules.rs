@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::TaskId;
 use millrace_model::state::{RunState, TaskState};
-use millrace_planner::{Limits, explain_instance, explain_run};
+use millrace_planner::{explain_instance, explain_run};
 use millrace_situation::Situation;
 use millrace_store::{InstanceRow, RunRow};
 
@@ -49,7 +49,7 @@ impl World {
         let dag_of: BTreeMap<RunKey, &str> = runs.iter().map(|run| (run.key, run.dag_id.as_str())).collect();
         let mut active: BTreeMap<RunKey, u32> = BTreeMap::new();
         let mut of_task: BTreeMap<(&str, &TaskId), u32> = BTreeMap::new();
-        for row in rows.iter().filter(|row| row.state.occupies_slot()) {
+        for row in rows.iter().filter(|row| holds_slot(row)) {
             *active.entry(row.run).or_default() += 1;
             *of_task.entry((dag_of[&row.run], &row.task_id)).or_default() += 1;
         }
@@ -67,7 +67,7 @@ impl World {
 
     pub(super) async fn pool_used(&self) -> i64 {
         let held = self.stage.store.running_instances().await.unwrap();
-        let in_pool = held.iter().filter(|it| it.row.pool == POOL && it.row.state.occupies_slot());
+        let in_pool = held.iter().filter(|it| it.row.pool == POOL && holds_slot(&it.row));
         in_pool.map(|it| i64::from(it.row.pool_slots)).sum()
     }
 
@@ -138,12 +138,7 @@ impl World {
         }
         let now = self.stage.now();
         let situation = Situation::read(self.stage.store.clone(), now).await.unwrap();
-        let limits = Limits {
-            free_slots: self.leader.engine.free_slots(),
-            owner: "nobody".into(),
-            lease_ttl: super::daemon::LEASE,
-            is_draining: false,
-        };
+        let limits = self.leader.limits();
         for run in self.stage.store.active_runs(now).await.unwrap() {
             if run.row.state == RunState::Queued {
                 let why = explain_run(&situation.view, run.row.key, now);
@@ -157,22 +152,49 @@ impl World {
         }
     }
 
+    /// What is not finished, each with its reasons.
+    pub(super) async fn what_waits(&self) -> Vec<String> {
+        let now = self.stage.now();
+        let situation = Situation::read(self.stage.store.clone(), now).await.unwrap();
+        let limits = self.leader.limits();
+        let mut waiting = Vec::new();
+        for run in self.stage.store.active_runs(now).await.unwrap() {
+            let why = explain_run(&situation.view, run.row.key, now);
+            waiting.push(format!("{:?} {}: {why:?}", run.row, run.row.state));
+            for row in run.instances.iter().filter(|row| !row.state.is_finished()) {
+                let why = explain_instance(&situation.view, row.key, now, &limits);
+                waiting.push(format!("{row:?}: {why:?}"));
+            }
+        }
+        waiting
+    }
+
     pub(super) fn has_past_dependence(&self) -> bool {
         self.dags.values().any(|dag| dag.tasks.iter().any(|task| task.depends_on_past))
     }
 
-    /// A task that waits for the one before it waits for as long as that one has failed.
+    /// A task that waits for the one before it waits for as long as that one has failed, or never ran because its run was
+    /// set aside: only a person can say that it may go on.
     pub(super) async fn forgive_the_past(&mut self) {
         let past = |run: &RunRow| self.dags[run.dag_id.as_str()].tasks.iter().any(|task| task.depends_on_past);
         let failed: Vec<RunRow> =
             self.stage.runs().await.into_iter().filter(|run| run.state.is_finished() && past(run)).collect();
         for run in failed {
             let rows = self.stage.store.instances(run.key).await.unwrap();
-            let task_ids = rows.iter().filter(|row| row.state.is_failure()).map(|row| row.task_id.clone()).collect();
+            let task_ids = rows
+                .iter()
+                .filter(|row| !matches!(row.state, TaskState::Success | TaskState::Skipped))
+                .map(|row| row.task_id.clone())
+                .collect();
             let request = super::mark_request(run.key, task_ids, TaskState::Success);
             self.stage.store.mark_instances(&request, self.stage.now()).await.unwrap();
         }
     }
+}
+
+/// Also one that was marked, and whose try has not stopped yet.
+fn holds_slot(row: &InstanceRow) -> bool {
+    row.state.occupies_slot() || (row.state.is_finished() && row.lease.is_some())
 }
 
 fn one_run_for_a_date(runs: &[RunRow], place: &str) {
