@@ -7,7 +7,9 @@ use millrace_model::change::{Batch, Claim, Completion, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
+use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
+use millrace_store::faults::{Fault, FaultPoint, Faults, with_faults};
 use millrace_store::{ClearRequest, MarkRequest, NewJob, Selection};
 use serde_json::{Value, json};
 
@@ -357,4 +359,49 @@ async fn what_was_marked_lets_go_when_its_worker_is_gone() {
     stage.store.clear_instances(&ClearRequest::of_run(run.key, &[], "me"), stage.now()).await.unwrap();
     stage.turn().await;
     assert_eq!(stage.executor.names(), ["a#2"]);
+}
+
+/// The answer of the first commit is lost: all of it stands, and nobody is told.
+struct LostAnswer(std::sync::atomic::AtomicBool);
+
+impl Faults for LostAnswer {
+    fn strike(&self, point: FaultPoint, _: &'static str) -> Option<Fault> {
+        let first = point == FaultPoint::AfterCommit && !self.0.swap(true, std::sync::atomic::Ordering::SeqCst);
+        first.then_some(Fault::Outage)
+    }
+}
+
+/// A try is queued and given to its worker in one commit, so that none can be stuck in the queue: whatever dies between
+/// that commit and the start, the row says who holds the try.
+#[tokio::test]
+async fn case_61_nothing_is_stuck_between_the_queue_and_the_start() {
+    for is_killed in [false, true] {
+        let mut stage = Stage::new(1).await;
+        let mut task = dag("d", Value::Null, &["a"]);
+        task.tasks[0].retries = 0;
+        stage.put(&task).await;
+        stage.lead().await;
+        let run = stage.trigger("d").await;
+        let clock = stage.clock.clone();
+        let engine = stage.engine.as_mut().unwrap();
+        engine.take_signals(stage.clock.now()).await.unwrap();
+        let lost = Arc::new(LostAnswer(false.into()));
+        let now = move || clock.now();
+        with_faults(lost, engine.turn(&now)).await.unwrap_err();
+
+        assert!(stage.executor.running().is_empty(), "it was not started");
+        let row = stage.store.instances(run.key).await.unwrap().remove(0);
+        assert_eq!((row.state, row.try_number), (TaskState::Running, 1), "never queued without an owner");
+        assert!(row.lease.is_some());
+
+        if is_killed {
+            stage.kill();
+            stage.lead().await;
+        } else {
+            stage.turn().await;
+        }
+        assert_eq!(stage.executor.running().len(), 1, "no time out of a queue is waited for");
+        stage.end("a", TryOutcome::Success).await;
+        assert_eq!(stage.run_states().await, [RunState::Success], "it cost no try");
+    }
 }
