@@ -12,6 +12,7 @@ use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
 use crate::alert;
 use crate::calendar;
 use crate::dependencies;
+use crate::execution;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
 use crate::misfire;
@@ -44,6 +45,7 @@ pub(crate) const KEYS: &[&str] = &[
     "deadline",
     "longer_than_usual",
     "max_consecutive_failed_dag_runs",
+    "concurrency",
     "default_args",
     "tasks",
     "groups",
@@ -104,6 +106,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         keys.get("longer_than_usual").and_then(|entry| alert::read_longer_than_usual(reader, entry));
     let max_consecutive_failed_dag_runs =
         keys.get("max_consecutive_failed_dag_runs").and_then(|entry| reader.count(entry, 0)).unwrap_or_default();
+    let concurrency = keys.get("concurrency").and_then(|entry| execution::read_run_concurrency(reader, entry));
     // Only now: every key was looked at, and every problem found.
     Some(Dag {
         description,
@@ -125,6 +128,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         deadline,
         longer_than_usual,
         max_consecutive_failed_dag_runs,
+        concurrency,
         tasks: tasks?,
         groups,
         ..Dag::new(dag_id?)
@@ -143,7 +147,9 @@ impl<'n> Keys<'n> {
                 continue;
             }
             let mut name = entry.key.as_str();
-            if let Some((_, own)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
+            // A number is Airflow's old name of a limit, a map is a key that runs hold.
+            let is_own = name == "concurrency" && matches!(entry.value.kind, NodeKind::Map(_));
+            if let Some((_, own)) = ALIASES.iter().find(|(alias, _)| *alias == name && !is_own) {
                 reader.warning(
                     "old-name",
                     entry.key_span,

@@ -218,6 +218,19 @@ fn dag_properties() -> Map<String, Value> {
             ),
         ),
         (
+            "concurrency",
+            described(
+                "How many runs with the same key may run at the same time, over all DAGs.",
+                json!({ "anyOf": [
+                    { "type": "object", "required": ["key"], "additionalProperties": false, "properties": {
+                        "key": { "type": "string", "examples": ["{{ params.region }}"] },
+                        "limit": { "type": "integer", "minimum": 1, "default": 1 }
+                    } },
+                    { "type": "integer", "minimum": 1, "deprecated": true, "description": "max_active_tasks" }
+                ] }),
+            ),
+        ),
+        (
             "tasks",
             described(
                 "The tasks by name, or a list of tasks with task_id.",

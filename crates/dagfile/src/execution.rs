@@ -92,6 +92,17 @@ fn read_concurrency(reader: &mut Reader<'_>, entry: &Entry) -> Option<KeyLimit> 
         reader.error_with_hint("wrong-type", entry.value.span, message, hint);
         return None;
     }
+    read_key(reader, entry, LOOKED_UP, "the task starts")
+}
+
+/// The same of a DAG, for its runs.
+pub(crate) fn read_run_concurrency(reader: &mut Reader<'_>, entry: &Entry) -> Option<KeyLimit> {
+    let names = [LOOKED_UP, &["task", "task_instance_key_str", "map_index", "item"]].concat();
+    read_key(reader, entry, &names, "the run starts")
+}
+
+/// `unknown` are names that the key can't use before that.
+fn read_key(reader: &mut Reader<'_>, entry: &Entry, unknown: &[&'static str], before: &str) -> Option<KeyLimit> {
     reader.unknown_keys(entry.value.entries(), &["key", "limit"], "in 'concurrency'");
     let limit = entry.value.get("limit").and_then(|limit| reader.count(limit, 1)).unwrap_or(1);
     let Some(key) = entry.value.get("key") else {
@@ -99,23 +110,23 @@ fn read_concurrency(reader: &mut Reader<'_>, entry: &Entry) -> Option<KeyLimit> 
         return None;
     };
     templates::check(reader, &key.value);
-    if let Some(name) = key.value.as_text().and_then(looked_up) {
+    if let Some(name) = key.value.as_text().and_then(|key| looked_up(key, unknown)) {
         let message = format!("the key of 'concurrency' can't use '{name}'");
-        let hint = "it is made before the task starts, from params, conf and dates".to_owned();
+        let hint = format!("it is made before {before}, from params, conf and dates");
         reader.error_with_hint("template-name", key.value.span, message, hint);
     }
     let key = reader.name(key)?;
     Some(KeyLimit { key, limit })
 }
 
-/// A name that is looked up when a try begins.
-fn looked_up(template: &str) -> Option<&'static str> {
+/// Names that are looked up when a try begins.
+const LOOKED_UP: &[&str] = &["var", "conn", "ti", "task_instance", "try_number"];
+
+fn looked_up(template: &str, unknown: &[&'static str]) -> Option<&'static str> {
     if !is_template(template) {
         return None;
     }
     let names = referenced_names(template);
     let root = |name: &String| name.split('.').next().unwrap_or_default().to_owned();
-    ["var", "conn", "ti", "task_instance", "try_number"]
-        .into_iter()
-        .find(|known| names.iter().any(|name| root(name) == *known))
+    unknown.iter().copied().find(|known| names.iter().any(|name| root(name) == *known))
 }

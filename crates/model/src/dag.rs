@@ -75,6 +75,9 @@ pub struct Dag {
     /// The DAG is paused after so many failed runs in a row; 0: never.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_consecutive_failed_dag_runs: u32,
+    /// Runs at a time among all runs, of any DAG, whose keys come to the same text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<KeyLimit>,
     /// In the order of the file.
     pub tasks: Vec<Task>,
 }
@@ -186,6 +189,7 @@ impl Dag {
             deadline: None,
             longer_than_usual: None,
             max_consecutive_failed_dag_runs: 0,
+            concurrency: None,
             tasks: Vec::new(),
         }
     }

@@ -36,7 +36,7 @@ impl WeightRule {
     }
 }
 
-/// At most `limit` tries at a time among all tasks, of any DAG and run, whose keys come to the same text.
+/// At most `limit` at a time, of any DAG, whose keys come to the same text: tries of tasks, or whole runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyLimit {
     /// A template over the run's params, conf and dates.

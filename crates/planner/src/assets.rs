@@ -70,7 +70,7 @@ fn asset_run(facts: &DagFacts, events: Vec<AssetEvent>, now: DateTime<Utc>) -> N
         dag_id: facts.version.dag.dag_id.clone(),
         run_id: RunId::new_unchecked(format!("asset_triggered__{}", format_run_id_instant(now))),
         run_type: RunType::AssetTriggered,
-        state: RunState::Running,
+        state: facts.version.first_state(),
         logical_date: now,
         data_interval: DataInterval { start, end },
         run_after: now,

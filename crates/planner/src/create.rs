@@ -115,7 +115,7 @@ fn scheduled_run(facts: &DagFacts, next: NextRun, waits: bool) -> NewRun {
         dag_id: facts.version.dag.dag_id.clone(),
         run_id: RunId::new_unchecked(scheduled_run_id(next.logical_date)),
         run_type: RunType::Scheduled,
-        state: if waits { RunState::Queued } else { RunState::Running },
+        state: if waits { RunState::Queued } else { facts.version.first_state() },
         logical_date: next.logical_date,
         data_interval: next.data_interval,
         run_after: next.run_after,

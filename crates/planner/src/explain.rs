@@ -55,6 +55,7 @@ pub fn explain_run(view: &View, run: RunKey, now: DateTime<Utc>) -> Vec<Conditio
     view.runs.get(&run).map_or_else(Vec::new, |run| {
         let mut conditions = holds(view, run, now);
         conditions.push(run_start(view, run, now));
+        conditions.extend(run_key(view, run));
         conditions
     })
 }
@@ -83,6 +84,7 @@ fn explain_place(
     }
     let mut conditions = holds(view, run, now);
     conditions.push(run_start(view, run, now));
+    conditions.extend(run_key(view, run));
     if let Some(at) = instance.next_try_at {
         let at_text = format_utc_micros(at);
         let wait = match instance.put_offs {
@@ -175,6 +177,11 @@ fn holds(view: &View, run: &RunView, now: DateTime<Utc>) -> Vec<Condition> {
     };
     let window = facts.and_then(|facts| windows::condition(view, &facts.version.dag, now));
     [pause].into_iter().chain(window).collect()
+}
+
+/// A run that runs holds its key already.
+fn run_key(view: &View, run: &RunView) -> Option<Condition> {
+    view.key_condition(run).filter(|_| run.state == RunState::Queued)
 }
 
 fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {

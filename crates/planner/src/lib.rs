@@ -32,6 +32,7 @@ mod past;
 mod requests;
 mod roles;
 mod run;
+mod run_keys;
 mod slots;
 mod start;
 mod stop;

@@ -284,7 +284,10 @@ impl Turn<'_> {
             })
         });
         let (past, follower) = candidates.find_map(|(past, followers)| {
-            followers.iter().find(|it| waits_for(it)).map(|follower| (*past, *follower))
+            followers
+                .iter()
+                .find(|it| waits_for(it) && self.view.key_lets_swap(*past, **it))
+                .map(|follower| (*past, *follower))
         })?;
         self.queue_run_again(follower, "the run before it runs first");
         Some(past)

@@ -16,6 +16,7 @@ use millrace_model::trigger_rule::UpstreamCounts;
 use crate::expand::ResultLength;
 use crate::lines::{Lane, LimitKey, Rank};
 use crate::past::Past;
+use crate::run_keys::HeldKey;
 use crate::version::{DagVersion, KeyFacts};
 
 /// A run as it was read from the store.
@@ -145,6 +146,8 @@ pub(crate) struct RunView {
     pub list_lengths: BTreeMap<(usize, i32), Option<u32>>,
     /// Mapped tasks whose instances are being added: nothing is decided about them before that is committed.
     pub expanding: BTreeSet<usize>,
+    /// What it holds of the runs with its key while it runs.
+    pub key_held: HeldKey,
 }
 
 impl RunView {
@@ -181,7 +184,9 @@ impl RunView {
             counts[instance.state as usize] += 1;
         }
         let leaving = views.iter().filter(|instance| instance.is_leaving()).count() as u32;
+        let key_held = HeldKey::of(&version, &facts);
         let mut run = Self {
+            key_held,
             dag_id,
             facts,
             state,
@@ -484,7 +489,7 @@ fn limits_of(
         limits.push((LimitKey::TaskInRun(run.run_key, task), most));
     }
     if let Some(concurrency) = &of_task.concurrency {
-        let facts = KeyFacts { template: &concurrency.key, dag: &version.dag, task: of_task, run, map_index };
+        let facts = KeyFacts { template: &concurrency.key, dag: &version.dag, task: Some(of_task), run, map_index };
         match (version.render_key)(&facts) {
             Ok(key) => limits.push((LimitKey::Key(key.into()), concurrency.limit)),
             Err(error) => key_error = Some(error),

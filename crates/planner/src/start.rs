@@ -1,5 +1,6 @@
 //! Which queued runs begin.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use millrace_model::change::{RunKey, RunMove};
@@ -31,18 +32,25 @@ impl Turn<'_> {
 
     fn next_to_start(&mut self, group: &GroupKey) -> Option<RunKey> {
         let members = self.view.groups.get(group)?;
-        let (run_after, _, _, key) = members.queued.first().copied()?;
+        let (mut run_after, mut place, mut date, mut key) = members.queued.first().copied()?;
         if members.running >= self.view.max_active_runs(group) {
             return self.make_way(group);
         }
-        if self.view.runs.get(&key)?.is_held || self.view.frozen.contains(&key) {
-            return None;
+        loop {
+            if self.view.runs.get(&key)?.is_held || self.view.frozen.contains(&key) {
+                return None;
+            }
+            if run_after > self.now {
+                self.view.later_groups.insert((run_after, group.clone()));
+                return None;
+            }
+            if self.view.key_lets_start(key) {
+                return Some(key);
+            }
+            // One whose key is taken holds up nobody with another key.
+            let behind = (Bound::Excluded((run_after, place, date, key)), Bound::Unbounded);
+            (run_after, place, date, key) = self.view.groups.get(group)?.queued.range(behind).next().copied()?;
         }
-        if run_after > self.now {
-            self.view.later_groups.insert((run_after, group.clone()));
-            return None;
-        }
-        Some(key)
     }
 
     pub(crate) fn queue_run_again(&mut self, key: RunKey, reason: &str) {
@@ -51,6 +59,8 @@ impl Turn<'_> {
         run.state = RunState::Queued;
         Arc::make_mut(&mut run.facts).start_date = None;
         let (group, order) = (group_key(run), start_order(run));
+        let held = run.key_held.clone();
+        self.view.free_key(&held);
         self.view.dirty_runs.remove(&key);
         if let Some(members) = self.view.groups.get_mut(&group) {
             members.running -= 1;
@@ -70,6 +80,8 @@ impl Turn<'_> {
         run.state = RunState::Running;
         Arc::make_mut(&mut run.facts).start_date = Some(self.now);
         run.look_at_everything();
+        let held = run.key_held.clone();
+        self.view.take_key(&held);
         if let Some(members) = self.view.groups.get_mut(group) {
             members.queued.remove(&order);
             members.running += 1;

@@ -7,21 +7,23 @@ use millrace_model::dag::{Dag, Task};
 use millrace_model::execution::WeightRule;
 use millrace_model::graph::{CycleError, Graph};
 use millrace_model::mapping::Expand;
+use millrace_model::state::RunState;
 
 use crate::expand::Mapping;
 use crate::roles::Roles;
 
-/// What the key of a task's `concurrency` is made from.
+/// What the key of a `concurrency`, a task's or a whole run's, is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyFacts<'a> {
     pub template: &'a str,
     pub dag: &'a Dag,
-    pub task: &'a Task,
+    /// None: for the run as a whole.
+    pub task: Option<&'a Task>,
     pub run: &'a RunFacts,
     pub map_index: i32,
 }
 
-/// Renders the key of a task's `concurrency`, or says why it can't. Must be pure: the key is not stored, but made again
+/// Renders the key of a `concurrency`, or says why it can't. Must be pure: the key is not stored, but made again
 /// from the same facts.
 pub type KeyRenderer = fn(&KeyFacts<'_>) -> Result<String, String>;
 
@@ -63,6 +65,11 @@ impl DagVersion {
     pub fn with_key_renderer(mut self, render_key: KeyRenderer) -> Self {
         self.render_key = render_key;
         self
+    }
+
+    /// Of a run for which there is room: one that needs a key is queued until it gets it.
+    pub(crate) fn first_state(&self) -> RunState {
+        if self.dag.concurrency.is_some() { RunState::Queued } else { RunState::Running }
     }
 
     /// Some task depends on how the run before went.

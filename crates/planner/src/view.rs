@@ -16,6 +16,7 @@ use crate::lines::{Lane, Lines};
 use crate::outside::Step;
 use crate::past::Pasts;
 use crate::run::{InstanceSnapshot, RunSnapshot, RunView};
+use crate::run_keys::RunKeys;
 use crate::timeouts::times_out_at;
 use crate::version::DagVersion;
 use crate::windows::Windows;
@@ -120,6 +121,7 @@ pub struct View {
     /// Numbers claims: part of the token.
     pub(crate) claims_made: u64,
     pub(crate) max_map_length: Option<usize>,
+    pub(crate) run_keys: RunKeys,
 }
 
 impl View {
@@ -208,6 +210,9 @@ impl View {
             RunState::Success | RunState::Failed => {}
         }
         self.dirty_groups.insert(group);
+        if run.state == RunState::Running {
+            self.take_key(&run.key_held);
+        }
         self.add_to_pasts(&run);
         self.runs.insert(key, run);
         self.watch(key);
@@ -292,6 +297,9 @@ impl View {
             if members.active() == 0 {
                 self.groups.remove(&group);
             }
+        }
+        if run.state == RunState::Running {
+            self.free_key(&run.key_held);
         }
         self.dirty_runs.remove(&key);
         self.unwatch(key);

@@ -1,4 +1,4 @@
-//! The text of a task's `concurrency` key.
+//! The text of a `concurrency` key, a task's or a run's.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use millrace_template::{NoLookup, RenderContext, RenderFacts, Renderer};
 pub(crate) fn render(facts: &KeyFacts<'_>) -> Result<String, String> {
     let render_facts = RenderFacts {
         dag: facts.dag,
-        task_id: facts.task.task_id.as_str(),
+        task_id: facts.task.map_or("", |task| task.task_id.as_str()),
         run: facts.run,
         try_number: 1,
-        max_tries: facts.task.retries,
+        max_tries: facts.task.map_or(0, |task| task.retries),
         map_index: facts.map_index,
         is_test: false,
     };
@@ -50,7 +50,7 @@ mod tests {
             conf: json!({ "tenant": 7 }).as_object().cloned().unwrap_or_default(),
             asset_events: Vec::new(),
         };
-        render(&KeyFacts { template, dag: &dag, task: &task, run: &run, map_index: -1 })
+        render(&KeyFacts { template, dag: &dag, task: Some(&task), run: &run, map_index: -1 })
     }
 
     #[test]

@@ -534,6 +534,8 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
                 dag.deadline = Some(Deadline { reference: DeadlineReference::RunAfter, within });
             }
             "usual" => dag.longer_than_usual = Some(LongerThanUsual { percent: 200, min_runs: 1 }),
+            // The key may be made of the run's date, as a task's.
+            "key" => dag.concurrency = Some(read_key(words.next().unwrap())),
             "failures" => dag.max_consecutive_failed_dag_runs = words.next().unwrap().parse().unwrap(),
             "timeout" => dag.dagrun_timeout = Some(parse_duration(words.next().unwrap()).unwrap()),
             "tasks" => dag.max_active_tasks = words.next().unwrap().parse().unwrap(),
@@ -564,6 +566,12 @@ fn read_misfire(text: &str) -> Misfire {
             Misfire::Bounded { within, max: bound("max").map(|text| text.parse().unwrap()) }
         }
     }
+}
+
+/// `eu:2`, `eu`
+fn read_key(text: &str) -> KeyLimit {
+    let (key, limit) = text.split_once(':').unwrap_or((text, "1"));
+    KeyLimit { key: key.into(), limit: limit.parse().unwrap() }
 }
 
 fn render_key(facts: &KeyFacts<'_>) -> Result<String, String> {
@@ -642,8 +650,7 @@ fn read_task(line: &str) -> Task {
             "per_run" => task.max_active_tis_per_dagrun = Some(value.parse().unwrap()),
             // The key may be made of the run's date: DATE.
             "key" => {
-                let (key, limit) = value.split_once(':').unwrap_or((value, "1"));
-                task.concurrency = Some(KeyLimit { key: key.into(), limit: limit.parse().unwrap() });
+                task.concurrency = Some(read_key(value));
             }
             "retries" => task.retries = value.parse().unwrap(),
             "delay" => task.retry_delay = parse_duration(value).unwrap(),

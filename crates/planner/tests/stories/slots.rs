@@ -383,3 +383,85 @@ fn a_key_that_cannot_be_made_is_a_failure_and_not_a_wait_for_ever() {
          d/2024-01-02/a failed (the key of its concurrency can't be rendered: params has no 'region')",
     );
 }
+
+#[test]
+fn runs_of_several_dags_take_turns_under_one_key() {
+    check(
+        "dag a none key eu
+         - one
+         dag b none key eu
+         - two
+         dag c none key us
+         - three
+         at 2024-01-02
+         trigger a
+         trigger b
+         trigger c
+         why b 2024-01-02 two
+         ok a 2024-01-02 one
+         ok b 2024-01-02 two",
+        "at 2024-01-02:
+         trigger a:
+         run a/2024-01-02 running
+         a/2024-01-02/one try 1
+         trigger b:
+         trigger c:
+         run c/2024-01-02 running
+         c/2024-01-02/three try 1
+         why b 2024-01-02 two: no, 1 of 1 runs with the key 'eu' are running (concurrency)
+         ok a 2024-01-02 one:
+         a/2024-01-02/one success
+         run a/2024-01-02 success
+         run b/2024-01-02 running
+         b/2024-01-02/two try 1
+         ok b 2024-01-02 two:
+         b/2024-01-02/two success
+         run b/2024-01-02 success",
+    );
+}
+
+#[test]
+fn a_run_whose_key_is_taken_holds_up_none_of_its_dag_with_another_key() {
+    check(
+        "dag other none key 01-01
+         - holds
+         dag d @daily from 2024-01-01 catchup key DATE
+         - a
+         at 2024-01-01
+         trigger other
+         at 2024-01-03
+         ok other 2024-01-01 holds",
+        "at 2024-01-01:
+         wake 2024-01-02T00:00:00
+         trigger other:
+         run other/2024-01-01 running
+         other/2024-01-01/holds try 1
+         wake 2024-01-02T00:00:00
+         at 2024-01-03:
+         create d scheduled__2024-01-01T00:00:00+00:00 queued
+         create d scheduled__2024-01-02T00:00:00+00:00 queued
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         wake 2024-01-04T00:00:00
+         ok other 2024-01-01 holds:
+         other/2024-01-01/holds success
+         run other/2024-01-01 success
+         run d/2024-01-01 running
+         d/2024-01-01/a try 1
+         wake 2024-01-04T00:00:00",
+    );
+}
+
+#[test]
+fn a_run_whose_key_has_no_text_waits_and_says_so() {
+    check(
+        "dag d none key ERROR
+         - a
+         at 2024-01-02
+         trigger d
+         why d 2024-01-02 a",
+        "at 2024-01-02:
+         trigger d:
+         why d 2024-01-02 a: no, the key of the DAG's 'concurrency' can't be made: params has no 'region'",
+    );
+}
