@@ -25,6 +25,7 @@ mod cli {
     mod secrets;
     mod tasks;
     mod time;
+    mod trigger_dag;
 }
 
 use serde_json::Value;

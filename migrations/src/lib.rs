@@ -40,6 +40,7 @@ migrations! {
     m0008_state_changes,
     m0009_assets,
     m0010_speed,
+    m0011_triggered_runs,
 }
 
 pub struct Migrator;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use millrace_model::change::RunFacts;
+use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::ledger::{Checkpoint, LedgerEntry};
 use millrace_model::state::{RunState, TaskState};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::error::PortError;
+use crate::error::{PortError, PortErrorKind};
 use crate::ports::Ports;
 
 /// Names one piece of outside work: the same for every try of a task instance until it is cleared. Effects carry it, so
@@ -134,6 +134,87 @@ impl Runs for NoRuns {
     }
 }
 
+/// A run that a task asks for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunWish {
+    pub dag_id: String,
+    /// Default: made from the logical date.
+    pub run_id: Option<String>,
+    /// Default: now.
+    pub logical_date: Option<DateTime<Utc>>,
+    pub conf: Map<String, Value>,
+    pub note: Option<String>,
+}
+
+/// A run that a task asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedRun {
+    pub key: RunKey,
+    pub run_id: String,
+    pub logical_date: DateTime<Utc>,
+    pub state: RunState,
+    /// Why it is in this state, if there is more to say than the state.
+    pub reason: Option<String>,
+    /// An earlier try asked for it.
+    pub was_there: bool,
+    /// Its DAG is paused: it stays queued until somebody changes that.
+    pub is_held: bool,
+}
+
+/// Asks for runs in the name of one task instance.
+pub trait Triggers: Send + Sync {
+    /// False where nothing is recorded: then nothing is triggered either.
+    fn are_real(&self) -> bool {
+        true
+    }
+
+    /// The run that this task instance has asked for since it was last cleared: made by the first call, found by all
+    /// others, whichever try makes them. `AlreadyExists`: a run of somebody else has that id or that logical date.
+    fn trigger<'a>(&'a self, wish: &'a RunWish) -> BoxFuture<'a, Result<AskedRun, PortError>>;
+
+    /// Ends when the run has ended.
+    fn ended(&self, run: RunKey) -> BoxFuture<'_, Result<AskedRun, PortError>>;
+
+    /// What has failed in the run runs again.
+    fn run_again(&self, run: RunKey) -> BoxFuture<'_, Result<(), PortError>>;
+
+    /// Stops the run because the task that waits for it was stopped for this reason. Not when the task only goes on
+    /// elsewhere, or later. Returns whether it was stopped.
+    fn stop<'a>(&'a self, run: RunKey, reason: &'a str) -> BoxFuture<'a, Result<bool, PortError>>;
+}
+
+/// Triggers nothing: for running without recording anything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoTriggers;
+
+impl NoTriggers {
+    fn refused<T>() -> Result<T, PortError> {
+        Err(PortError::new(PortErrorKind::Invalid, "nothing is recorded here, so no run can be triggered"))
+    }
+}
+
+impl Triggers for NoTriggers {
+    fn are_real(&self) -> bool {
+        false
+    }
+
+    fn trigger<'a>(&'a self, _: &'a RunWish) -> BoxFuture<'a, Result<AskedRun, PortError>> {
+        Box::pin(std::future::ready(Self::refused()))
+    }
+
+    fn ended(&self, _: RunKey) -> BoxFuture<'_, Result<AskedRun, PortError>> {
+        Box::pin(std::future::ready(Self::refused()))
+    }
+
+    fn run_again(&self, _: RunKey) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(std::future::ready(Self::refused()))
+    }
+
+    fn stop<'a>(&'a self, _: RunKey, _: &'a str) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+}
+
 /// The slot of the worker that a try holds.
 pub trait Slot: Send + Sync {
     /// Gives it back, because the try only waits for something outside now.
@@ -175,6 +256,7 @@ pub struct TaskContext {
     pub cancel: Arc<dyn CancelSignal>,
     pub results: Arc<dyn Results>,
     pub runs: Arc<dyn Runs>,
+    pub triggers: Arc<dyn Triggers>,
     pub slot: Arc<dyn Slot>,
     pub clock: Arc<dyn Clock>,
     /// `DAG_ID`, `TASK_ID`, `RUN_ID`, `LOGICAL_DATE`, …: for processes that a task starts.

@@ -30,6 +30,7 @@ mod sql_to_s3;
 mod sql_value_check;
 mod summary_check;
 mod summary_table;
+mod trigger_dag;
 mod upload;
 mod upsert;
 mod wait_for_file;
@@ -61,6 +62,7 @@ pub static ALL: &[OperatorEntry] = &[
     sql_value_check::ENTRY,
     summary_check::ENTRY,
     summary_table::ENTRY,
+    trigger_dag::ENTRY,
     upload::ENTRY,
     upsert::ENTRY,
     wait_for_file::ENTRY,

@@ -23,25 +23,8 @@ pub struct RunRequest {
 impl Store {
     /// Errors: `RunExists`, `LogicalDateExists` (both name the run that is there).
     pub async fn create_run(&self, request: &RunRequest, now: DateTime<Utc>) -> Result<CreatedRun> {
-        let run = &request.run;
         let tx = self.begin_in_turn("create a run").await?;
-        let created = new_runs::insert(&tx, std::slice::from_ref(run), false, now).await?;
-        let Some(created) = created.into_iter().flatten().next() else {
-            return Err(why_not_created(&tx, run).await?);
-        };
-        if let Some(note) = &request.note {
-            let sql = "UPDATE dag_run SET note = $2 WHERE id = $1";
-            sql::run(&tx.inner, "note why a run was asked for", sql, values![created.run, note.as_str()]).await?;
-        }
-        let details = json!({
-            "logical_date": run.logical_date,
-            "conf": Value::Object(run.conf.clone()),
-            "note": request.note,
-        });
-        let row = AuditRow::new(&request.actor, "trigger", details, now);
-        tx.audit(&row.on_run(run.dag_id.as_str(), run.run_id.as_str())).await?;
-        tx.signal(SignalKind::RunCreated, Some(&run.dag_id), Some(created.run), now).await?;
-        changes::collect(&tx, &[created.run], &[]).await?;
+        let created = create_in(&tx, request, now).await?;
         tx.commit().await?;
         Ok(created)
     }
@@ -64,6 +47,28 @@ impl Store {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+pub(crate) async fn create_in(tx: &Tx, request: &RunRequest, now: DateTime<Utc>) -> Result<CreatedRun> {
+    let run = &request.run;
+    let created = new_runs::insert(tx, std::slice::from_ref(run), false, now).await?;
+    let Some(created) = created.into_iter().flatten().next() else {
+        return Err(why_not_created(tx, run).await?);
+    };
+    if let Some(note) = &request.note {
+        let sql = "UPDATE dag_run SET note = $2 WHERE id = $1";
+        sql::run(&tx.inner, "note why a run was asked for", sql, values![created.run, note.as_str()]).await?;
+    }
+    let details = json!({
+        "logical_date": run.logical_date,
+        "conf": Value::Object(run.conf.clone()),
+        "note": request.note,
+    });
+    let row = AuditRow::new(&request.actor, "trigger", details, now);
+    tx.audit(&row.on_run(run.dag_id.as_str(), run.run_id.as_str())).await?;
+    tx.signal(SignalKind::RunCreated, Some(&run.dag_id), Some(created.run), now).await?;
+    changes::collect(tx, &[created.run], &[]).await?;
+    Ok(created)
 }
 
 async fn why_not_created(tx: &Tx, run: &NewRun) -> Result<StoreError> {

@@ -27,7 +27,8 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("situation", 2, &["planner", "store", "model", "template"]),
     ("scheduler", 3, &["planner", "situation", "dagfile", "store", "model", "operator-api"]),
     // The masker of `settings` is what keeps secrets out of a try's log.
-    ("worker", 2, &["operator-api", "template", "store", "logs", "settings", "model"]),
+    // A run that a task asks for is made by the planner's rules, as one that a person asks for.
+    ("worker", 2, &["operator-api", "template", "store", "logs", "settings", "model", "planner"]),
     // Connections and variables: sealed by the keyring of `settings`, kept by `store`.
     ("vault", 2, &["operator-api", "settings", "store", "model"]),
     // Floor 3, faces.

@@ -19,6 +19,7 @@ use crate::environment;
 use crate::equipment::{AttemptIo, Equipment};
 use crate::parameters::{self, Rendered};
 use crate::report::AttemptReport;
+use crate::stopwatch::Stopwatch;
 
 /// How a try ended, before it is written up.
 struct Ending {
@@ -52,9 +53,11 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
     let mut map_name = None;
     let ending = match prepare(&equipment, &assignment, (&mut rendered, &mut map_name)).await {
         Ok(operator) => {
-            let context = context(&equipment, &assignment, &io, report.clone(), started_at);
-            let timeout = assignment.task().execution_timeout.map(|span| span.as_std());
-            work(operator, &context, &io.cancel, timeout, equipment.cancel_grace).await
+            let stopwatch = Stopwatch::default();
+            let mut context = context(&equipment, &assignment, &io, report.clone(), started_at);
+            context.slot = Arc::new(stopwatch.beside(context.slot));
+            let limit = assignment.task().execution_timeout.map(|span| span.as_std());
+            work(operator, &context, &io.cancel, (limit, &stopwatch), equipment.cancel_grace).await
         }
         Err(error) => Ending::failed("parameters", error.to_string(), false),
     };
@@ -159,6 +162,7 @@ fn context(
         cancel: Arc::new(io.cancel.clone()),
         results: io.results.clone(),
         runs: io.runs.clone(),
+        triggers: io.triggers.clone(),
         slot: io.slot.clone(),
         clock: equipment.clock.clone(),
         environment: environment::variables(assignment),
@@ -170,13 +174,13 @@ async fn work(
     operator: Box<dyn Operator>,
     context: &TaskContext,
     cancel: &Cancel,
-    timeout: Option<Duration>,
+    (timeout, stopwatch): (Option<Duration>, &Stopwatch),
     grace: Duration,
 ) -> Ending {
     let mut running = AssertUnwindSafe(operator.run(context)).catch_unwind();
     let time_is_up = async {
         match timeout {
-            Some(limit) => tokio::time::sleep(limit).await,
+            Some(limit) => stopwatch.reaches(limit).await,
             None => std::future::pending().await,
         }
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use millrace_model::change::Assignment;
-use millrace_operator_api::context::{Clock, Results, Runs, Slot, StatementJournal};
+use millrace_operator_api::context::{Clock, Results, Runs, Slot, StatementJournal, Triggers};
 use millrace_operator_api::entry::{Catalogue, OperatorEntry, find};
 use millrace_operator_api::ports::Ports;
 use millrace_settings::Masker;
@@ -42,6 +42,7 @@ pub struct AttemptIo {
     pub journal: Arc<dyn StatementJournal>,
     pub results: Arc<dyn Results>,
     pub runs: Arc<dyn Runs>,
+    pub triggers: Arc<dyn Triggers>,
     pub slot: Arc<dyn Slot>,
     pub cancel: Cancel,
 }

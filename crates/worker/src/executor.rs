@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use millrace_logs::{LogFolder, TryId};
 use millrace_model::change::{Assignment, Executor, InstanceKey, Report};
 use millrace_model::ledger::Checkpoint;
-use millrace_operator_api::context::Runs;
+use millrace_operator_api::context::{NoTriggers, Runs, Triggers};
 use millrace_store::Store;
 use tokio::sync::mpsc;
 
@@ -17,6 +17,7 @@ use crate::equipment::{AttemptIo, Equipment};
 use crate::journal::{StoreJournal, StoreResults};
 use crate::report::AttemptLog;
 use crate::slot::Seat;
+use crate::triggers::StoreTriggers;
 
 pub struct LocalExecutorOptions {
     pub equipment: Arc<Equipment>,
@@ -102,9 +103,21 @@ impl Shared {
             }),
             results: Arc::new(StoreResults::new(options.store.clone(), assignment)),
             runs: options.runs.clone(),
+            triggers: self.triggers(assignment),
             slot: seat,
             cancel,
         }
+    }
+}
+
+impl Shared {
+    /// A test records nothing that others could start.
+    fn triggers(&self, assignment: &Assignment) -> Arc<dyn Triggers> {
+        if self.options.equipment.is_test {
+            return Arc::new(NoTriggers);
+        }
+        let (store, clock) = (self.options.store.clone(), self.options.equipment.clock.clone());
+        Arc::new(StoreTriggers::new(store, clock, assignment))
     }
 }
 

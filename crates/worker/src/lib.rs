@@ -20,6 +20,8 @@ mod parameters;
 mod report;
 mod runs;
 mod slot;
+mod stopwatch;
+mod triggers;
 
 pub use attempt::{run_attempt, run_until_ended};
 pub use cancel::Cancel;
@@ -29,3 +31,4 @@ pub use journal::{MemoryJournal, NoResults, StoreJournal, StoreResults};
 pub use parameters::{ParameterError, Rendered, render};
 pub use report::{AttemptLog, AttemptReport, LogSink};
 pub use runs::StoreRuns;
+pub use triggers::StoreTriggers;

@@ -14,7 +14,7 @@ use millrace_model::ledger::Checkpoint;
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::RunType;
 use millrace_operator_api::context::{CancelSignal, LogLevel};
-use millrace_operator_api::context::{NoRuns, OwnSlot};
+use millrace_operator_api::context::{NoRuns, NoTriggers, OwnSlot};
 use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSource, Warehouse};
 use millrace_operator_api::{Operator, OperatorEntry, Outcome, PortError, PortErrorKind, TaskContext, TaskError};
 use millrace_settings::Masker;
@@ -48,6 +48,12 @@ impl Operator for Puppet {
                 "wait" => Err(TaskError::NotYet { until: context.clock.now(), reason: "not there".to_owned() }),
                 "skip" => Err(TaskError::Skip("nothing to do".to_owned())),
                 "panic" => panic!("out of cheese"),
+                "wait outside" => {
+                    context.slot.leave();
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    context.slot.take_again().await;
+                    Ok(Outcome::with(json!("was there")))
+                }
                 "hang" => std::future::pending().await,
                 "tidy" => {
                     let reason = context.cancel.cancelled().await;
@@ -170,6 +176,7 @@ async fn tried(assignment: Assignment, cancel: Cancel, until_ended: bool) -> Tri
         journal: Arc::new(MemoryJournal::default()),
         results: Arc::new(NoResults),
         runs: Arc::new(NoRuns),
+        triggers: Arc::new(NoTriggers),
         slot: Arc::new(OwnSlot),
         cancel,
     };
@@ -285,4 +292,12 @@ async fn an_unknown_operator_is_said_by_name() {
     assignment.dag = Arc::new(dag);
     let tried = attempt(assignment, Cancel::new()).await;
     assert!(tried.completion.error.unwrap().contains("teleport"));
+}
+
+#[tokio::test]
+async fn an_execution_timeout_does_not_count_what_is_waited_for_outside() {
+    let waiting = attempt(assignment(json!({"ending": "wait outside"}), Some("10ms")), Cancel::new()).await;
+    assert_eq!(waiting.completion.outcome, TryOutcome::Success, "{:?}", waiting.lines);
+    let working = attempt(assignment(json!({"ending": "hang"}), Some("10ms")), Cancel::new()).await;
+    assert!(matches!(working.completion.outcome, TryOutcome::Failed { .. }), "{:?}", working.lines);
 }

@@ -17,11 +17,11 @@ use millrace_model::ledger::Checkpoint;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_model::trigger_rule::{Decision, UpstreamCounts};
-use millrace_operator_api::context::{LogLevel, NoRuns, OwnSlot, Results, Runs, StatementJournal};
+use millrace_operator_api::context::{LogLevel, NoRuns, NoTriggers, OwnSlot, Results, Runs, StatementJournal};
 use millrace_store::{ClearRequest, DagRow, InstanceRow, NewJob, RunRow, Selection, Store};
 use millrace_worker::{
     AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, StoreJournal, StoreResults, StoreRuns,
-    run_until_ended,
+    StoreTriggers, run_until_ended,
 };
 use serde_json::{Map, Value};
 
@@ -125,6 +125,7 @@ pub async fn test(
         journal: Arc::new(MemoryJournal::default()),
         results: Arc::new(NoResults),
         runs,
+        triggers: Arc::new(NoTriggers),
         slot: Arc::new(OwnSlot),
         cancel,
     };
@@ -380,7 +381,9 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
     });
     let results: Arc<dyn Results> = Arc::new(StoreResults::new(store.clone(), &assignment));
     let runs = Arc::new(StoreRuns { store: store.clone() });
-    let io = AttemptIo { log: Arc::new(Both(log)), journal, results, runs, slot: Arc::new(OwnSlot), cancel };
+    let triggers = Arc::new(StoreTriggers::new(store.clone(), app.clock(), &assignment));
+    let slot = Arc::new(OwnSlot);
+    let io = AttemptIo { log: Arc::new(Both(log)), journal, results, runs, triggers, slot, cancel };
     let mut running = std::pin::pin!(run_until_ended(equipment, assignment, io));
     let mut beat =
         tokio::time::interval(std::time::Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));

@@ -120,6 +120,7 @@ impl World {
             cancel: Arc::new(Switch(self.cancel.clone())),
             results: Arc::new(Silent),
             runs: Arc::new(millrace_operator_api::context::NoRuns),
+            triggers: Arc::new(millrace_operator_api::context::NoTriggers),
             slot: Arc::new(millrace_operator_api::context::OwnSlot),
             clock: Arc::new(Silent),
             environment: Vec::new(),

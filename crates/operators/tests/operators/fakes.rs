@@ -190,6 +190,7 @@ impl World {
             cancel: Arc::new(Fake(Arc::clone(self))),
             results: Arc::new(Fake(Arc::clone(self))),
             runs: Arc::new(millrace_operator_api::context::NoRuns),
+            triggers: Arc::new(millrace_operator_api::context::NoTriggers),
             slot: Arc::new(millrace_operator_api::context::OwnSlot),
             clock: Arc::new(Fake(Arc::clone(self))),
             environment: vec![("DAG_ID".to_owned(), "d".to_owned()), ("X".to_owned(), "old".to_owned())],

@@ -53,9 +53,13 @@ pub(crate) async fn get(
     let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
     let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     let mut value = instance_value(&run, &instance);
+    let triggered = server.store().triggered_by(run.key).await?.remove(&instance.key);
+    let triggered =
+        triggered.map(|it| json!({"dag_id": it.dag_id, "dag_run_id": it.run_id, "state": it.state.as_str()}));
     let last = server.store().tries(instance.key).await?.pop();
     let rendered = last.and_then(|last| last.rendered).unwrap_or_else(|| json!({}));
     if let Value::Object(fields) = &mut value {
+        fields.insert("triggered_run".to_owned(), triggered.unwrap_or_default());
         fields.insert("rendered_fields".to_owned(), server.options.vault.masker().mask_value(&rendered));
     }
     Ok(Json(value))

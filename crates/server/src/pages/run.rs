@@ -80,8 +80,13 @@ pub(super) async fn page(
         }
     }
     let why = if run.state.is_finished() { None } else { Some(server.explain(Asked::Run(&run)).await?) };
+    let asked_by = server.store().asking_task(run.key).await?;
     let values = values! {
         kind => "run",
+        asked_by => asked_by.map(|task| values! {
+            text => format!("{} {}", task.dag_id, task.task_id),
+            href => links::task(task.dag_id.as_str(), task.run_id.as_str(), task.task_id.as_str()),
+        }),
         why,
         run => run_facts(&row, &run, now),
         sections => instances::sections(&version, &rows_of_run, line),

@@ -109,8 +109,15 @@ pub(super) async fn page(
     let task = version.task(&task_id);
     let waits = !instance.state.is_finished() && !may_still_write(instance.state);
     let why = if waits { Some(server.explain(Asked::Task(&run, &instance)).await?) } else { None };
+    let triggered = store.triggered_by(run.key).await?.remove(&instance.key);
     let values = values! {
         kind => "task",
+        triggered => triggered.map(|child| values! {
+            dag_id => child.dag_id.as_str(),
+            run_id => child.run_id.as_str(),
+            href => links::run(child.dag_id.as_str(), child.run_id.as_str()),
+            state => child.state.as_str(),
+        }),
         run => run_facts(&row, &run, now),
         task => values! {
             task_id,
