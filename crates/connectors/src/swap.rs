@@ -6,7 +6,10 @@
 
 mod attachments;
 
-use millrace_operator_api::ports::{BuildReport, BuildRequest, CheckResult, SmallResult, TableCheck, TableName};
+use millrace_operator_api::context::WorkId;
+use millrace_operator_api::ports::{
+    BuildReport, BuildRequest, CheckResult, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
+};
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use crate::checks;
@@ -32,8 +35,17 @@ pub async fn check(
 }
 
 pub async fn build_and_swap(session: &dyn Session, request: BuildRequest) -> Result<BuildReport, PortError> {
+    build_by_name(session, &request, None).await
+}
+
+/// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position.
+pub async fn build_by_name(
+    session: &dyn Session,
+    request: &BuildRequest,
+    names: Option<&[String]>,
+) -> Result<BuildReport, PortError> {
     let target = &request.target;
-    let marker = format!("{}#swap", marker_of(&request.work));
+    let marker = marker_of_swap(&request.work);
     session.await_earlier().await?;
     if has_marker(session, target, &marker).await? {
         return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });
@@ -66,7 +78,7 @@ pub async fn build_and_swap(session: &dyn Session, request: BuildRequest) -> Res
             vec![
                 format!("DROP TABLE IF EXISTS {}", table(&build)),
                 format!("CREATE TABLE {} {shape}", table(&build)),
-                insert_select(session.dialect(), &build, select),
+                insert_select(session.dialect(), &build, names, select),
                 format!("SELECT COUNT(*) FROM {}", table(&build)),
             ],
         )
@@ -120,11 +132,12 @@ pub async fn build_and_swap(session: &dyn Session, request: BuildRequest) -> Res
     Ok(report)
 }
 
-/// By position, as SELECT has it; columns that the SELECT does not have get their defaults.
-fn insert_select(dialect: Dialect, build: &TableName, select: &str) -> String {
+/// By position, as SELECT has it, or by name; columns that the SELECT does not have get their defaults.
+fn insert_select(dialect: Dialect, build: &TableName, names: Option<&[String]>, select: &str) -> String {
+    let names = names.map(|names| format!(" ({})", list(names))).unwrap_or_default();
     let overriding = if dialect == Dialect::Postgres { " OVERRIDING SYSTEM VALUE" } else { "" };
     // The newline ends a comment that the SELECT may end with.
-    format!("INSERT INTO {}{overriding}\n{select}\n", table(build))
+    format!("INSERT INTO {}{names}{overriding}\n{select}\n", table(build))
 }
 
 fn publish_new(dialect: Dialect, target: &TableName, build: &TableName, marker: &str, rows: u64) -> Vec<String> {
@@ -160,6 +173,34 @@ fn rename(target: &TableName, build: &TableName, old: &TableName) -> [String; 3]
         format!("ALTER TABLE {} RENAME TO {}", table(build), quote(&target.name)),
         format!("DROP TABLE {}", table(old)),
     ]
+}
+
+/// The marker of a swap is another one than that of a load of the same work.
+pub fn marker_of_swap(work: &WorkId) -> String {
+    format!("{}#swap", marker_of(work))
+}
+
+/// What puts the rows of `staging` in the live table's place.
+pub fn request_of_load(request: &LoadRequest, staging: &str, names: &[String]) -> BuildRequest {
+    BuildRequest {
+        target: request.target.clone(),
+        select: format!("SELECT {} FROM {staging}", list(names)),
+        columns_ddl: None,
+        checks: Vec::new(),
+        keep_failed: false,
+        work: request.work.clone(),
+    }
+}
+
+/// A load's report after its swap.
+pub fn load_report(mut report: LoadReport, built: BuildReport) -> LoadReport {
+    if built.was_built_before {
+        return LoadReport { was_loaded_before: true, ..LoadReport::default() };
+    }
+    report.rows_inserted = built.rows;
+    report.remote_ids.extend(built.remote_ids);
+    report.remote_ids.dedup();
+    report
 }
 
 fn note_ids(report: &mut BuildReport, results: &[SmallResult]) {

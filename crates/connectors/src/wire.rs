@@ -260,8 +260,38 @@ impl Session for WireSession {
     }
 }
 
+/// Runs on one connection, whose temporary tables stay.
+pub struct ClientSession<'a> {
+    pub client: &'a WireClient,
+}
+
+impl Session for ClientSession<'_> {
+    fn dialect(&self) -> Dialect {
+        self.client.config.dialect
+    }
+
+    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        Box::pin(async move {
+            let numbered: Vec<(usize, String)> =
+                statements.into_iter().enumerate().map(|(n, text)| (n + 1, text)).collect();
+            let work = self.client.transaction(&numbered, false);
+            work.await.map_err(|error| crate::failure::while_doing(step, error))
+        })
+    }
+
+    fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move { self.client.batch(&statement).await })
+    }
+}
+
 /// The beginning of a statement, for messages.
 fn opening(sql: &str) -> String {
+    // Of a COPY nothing is shown beyond its table: credentials come next.
+    let sql = if sql.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("copy ")) {
+        sql.split(" FROM ").next().unwrap_or_default()
+    } else {
+        sql
+    };
     let line = sql.split_whitespace().take(8).collect::<Vec<_>>().join(" ");
     line.chars().take(80).collect()
 }

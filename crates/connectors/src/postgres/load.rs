@@ -13,16 +13,19 @@ use crate::quarantine;
 use crate::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length};
 use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, marker_of, picks};
 use crate::sql::{list, literal, quote, table};
+use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::turns::Turns;
 use crate::upsert::{SEQUENCE, Upsert};
-use crate::wire::{WireClient, WireConfig, WireSession};
+use crate::wire::{ClientSession, WireClient, WireConfig, WireSession};
 
 pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadReport, PortError> {
     check_format(&request.format, "PostgreSQL")?;
     let config = config.showing(request.show_values);
     let session = WireSession { config: config.clone() };
     let typed = file_columns(&session, &request).await?;
-    if has_marker(&session, &request.target, &marker_of(&request.work)).await? {
+    let marker =
+        if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
+    if has_marker(&session, &request.target, &marker).await? {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
     let client = config.connect().await?;
@@ -41,6 +44,9 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     }
     let loading = Loading { session: &session, client: &client, request: &request, rejects: &rejects, staged };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
+    if request.method == LoadMethod::Swap {
+        return loading.swap(&names).await;
+    }
     loading.publish(&names).await.map_err(|error| while_doing(&format!("loading into {}", request.target), error))
 }
 
@@ -223,6 +229,22 @@ impl Loading<'_> {
                 Err(error)
             }
         }
+    }
+
+    async fn swap(&self, names: &[String]) -> Result<LoadReport, PortError> {
+        let session = ClientSession { client: self.client };
+        let request = request_of_load(self.request, STAGING, names);
+        let mut turns = Turns::default();
+        let built = loop {
+            match build_by_name(&session, &request, Some(names)).await {
+                Ok(built) => break built,
+                Err(error) => turns.again(error, &self.client.config.task).await?,
+            }
+        };
+        if !built.was_built_before {
+            self.quarantine().await?;
+        }
+        Ok(load_report(self.report(), built))
     }
 
     async fn quarantine(&self) -> Result<(), PortError> {

@@ -1,7 +1,6 @@
 //! A load into Redshift, step by step; safe to run again after dying at any of them.
 
 use futures::{TryStreamExt, stream};
-use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
     LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectRows, PutOptions, RowStream, SmallResult, TableName,
 };
@@ -18,6 +17,7 @@ use crate::quarantine;
 use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper};
 use crate::session::{Session, describe, has_marker, marker_of};
 use crate::sql::{literal, scalar, scalar_number, table};
+use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::task::TaskHandle;
 use crate::turns::Turns;
 
@@ -34,7 +34,7 @@ struct Loading<'a> {
     task: &'a TaskHandle,
     quarantine: Option<&'a TableName>,
     show_values: bool,
-    work: &'a WorkId,
+    request: &'a LoadRequest,
 }
 
 /// What stands in the staging table.
@@ -52,7 +52,8 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
     let table_columns = describe(session, &request.target).await?;
     let columns = file_columns(&request, &table_columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?;
     check_keys(&request, &columns)?;
-    let marker = marker_of(&request.work);
+    let marker =
+        if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
     // An earlier try's statements may still be on their way: nothing is decided before they have ended.
     session.await_earlier().await?;
     if has_marker(session, &request.target, &marker).await? {
@@ -85,7 +86,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
         task: options.task,
         quarantine: request.quarantine.as_ref(),
         show_values: request.show_values,
-        work: &request.work,
+        request: &request,
     };
     let result = match (rows, place) {
         (LoadRows::Direct(stream), _) => loading.direct(&mut stream.take()?).await,
@@ -212,13 +213,13 @@ impl Loading<'_> {
 
     /// The short transaction, again when another one was in its way.
     async fn publish(&self, staged: &Staged, again: &str) -> Result<LoadReport, PortError> {
-        let (mut statements, counts) = self.plan.publish();
-        if let Some(quarantine) = self.quarantine.filter(|_| staged.rejects.count > 0) {
-            let name = table(quarantine);
-            let (target, work) = (self.plan.target, self.work);
-            statements.push(quarantine::create(&name));
-            statements.extend(quarantine::insert(&name, target, work, &staged.rejects, "GETDATE()", literal));
+        if *self.plan.method == LoadMethod::Swap {
+            let result = self.swap(staged).await;
+            self.drop_staging().await;
+            return result;
         }
+        let (mut statements, counts) = self.plan.publish();
+        statements.extend(self.quarantine(staged));
         let mut turns = Turns::default();
         loop {
             // A step's name is part of its token: the same one would be answered with the same failure.
@@ -264,6 +265,32 @@ impl Loading<'_> {
                 return Err(error);
             }
         }
+    }
+
+    async fn swap(&self, staged: &Staged) -> Result<LoadReport, PortError> {
+        let request = request_of_load(self.request, &table(&self.plan.staging()), self.plan.columns);
+        let built = build_by_name(self.session, &request, Some(self.plan.columns)).await?;
+        let quarantine = self.quarantine(staged);
+        if !built.was_built_before && !quarantine.is_empty() {
+            self.session.run("quarantine", quarantine).await?;
+        }
+        let report = LoadReport {
+            rows_read: staged.rows,
+            rows_rejected: staged.rejected,
+            rejected: staged.rejects.first(),
+            bytes: staged.bytes,
+            remote_ids: remote_ids(&[&staged.results]),
+            ..LoadReport::default()
+        };
+        Ok(load_report(report, built))
+    }
+
+    fn quarantine(&self, staged: &Staged) -> Vec<String> {
+        let Some(quarantine) = self.quarantine.filter(|_| staged.rejects.count > 0) else { return Vec::new() };
+        let name = table(quarantine);
+        let (target, work) = (self.plan.target, &self.request.work);
+        let rows = quarantine::insert(&name, target, work, &staged.rejects, "GETDATE()", literal);
+        std::iter::once(quarantine::create(&name)).chain(rows).collect()
     }
 
     /// In every outcome, as far as it can be done; its name is the same for the next try, which drops it first.

@@ -76,7 +76,7 @@ impl LoadPlan<'_> {
             .filter_map(|name| self.table_columns.iter().find(|column| column.name == *name))
             .map(|column| {
                 let not_null = if column.is_nullable { "" } else { " NOT NULL" };
-                format!("{} {}{not_null}", quote(&column.name), column.type_name)
+                format!("{} {}{not_null}", quote(&column.name), declared(&column.type_name))
             })
             .collect();
         if self.has_sequence() {
@@ -163,8 +163,8 @@ impl LoadPlan<'_> {
         let mut counts = Counts::default();
         let rows = format!("COUNT(*) FROM {staging}");
         match self.method {
-            LoadMethod::Append | LoadMethod::Replace => {
-                if *self.method == LoadMethod::Replace {
+            LoadMethod::Append | LoadMethod::Replace | LoadMethod::Swap => {
+                if *self.method != LoadMethod::Append {
                     counts.deleted = Some(statements.len());
                     statements.push(format!("SELECT COUNT(*) FROM {target}"));
                     statements.push(format!("DELETE FROM {target}"));
@@ -241,6 +241,15 @@ impl LoadPlan<'_> {
 
     pub fn drop_staging(&self) -> String {
         format!("DROP TABLE IF EXISTS {}", table(&self.staging()))
+    }
+}
+
+/// The catalogue speaks PostgreSQL where that has a type of the kind; CREATE TABLE does not.
+fn declared(type_name: &str) -> &str {
+    match type_name {
+        "bytea" => "varbyte(16777216)",
+        "jsonb" => "super",
+        other => other,
     }
 }
 

@@ -6,6 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, literal, table};
 use super::stage::{STAGING, Staged, Staging, kind_of};
+use super::swap::build_by_name;
 use super::warehouse::{describe, find_marker, insert_marker, marker_ddl};
 use crate::csv_rows::check_format;
 use crate::failure::{invalid, while_doing};
@@ -14,6 +15,7 @@ use crate::quarantine;
 use crate::rows::{LoadColumn, Rejects};
 use crate::session::marker_of;
 use crate::sql::{list, quote};
+use crate::swap::{load_report, marker_of_swap, request_of_load};
 use crate::turns::Turns;
 use crate::upsert::{SEQUENCE, Upsert};
 
@@ -24,7 +26,8 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     check_keys(&request, &names)?;
     file.run(&mut connection, &marker_ddl()).await?;
-    let marker = marker_of(&request.work);
+    let marker =
+        if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
     if !file.ask(&mut connection, &find_marker(&marker)).await?.rows.is_empty() {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
@@ -41,6 +44,14 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
         .fill(&mut connection, &request.rows, &mut rejects)
         .await
         .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
+    if request.method == LoadMethod::Swap {
+        let build = request_of_load(&request, STAGING, &names);
+        let built = build_by_name(file, &mut connection, &build, Some(&names)).await?;
+        if !built.was_built_before {
+            fill_quarantine(file, &mut connection, &request, &rejects).await?;
+        }
+        return Ok(load_report(report_of(staged, &rejects), built));
+    }
     let mut turns = Turns::default();
     loop {
         match publish(file, &mut connection, &request, &names, staged, &rejects).await {
@@ -88,13 +99,7 @@ async fn publish(
     rejects: &Rejects,
 ) -> Result<LoadReport, PortError> {
     let (target, marker) = (table(&request.target), marker_of(&request.work));
-    let mut report = LoadReport {
-        rows_read: Some(staged.rows),
-        rows_rejected: Some(rejects.count),
-        rejected: rejects.first(),
-        bytes: staged.bytes,
-        ..LoadReport::default()
-    };
+    let mut report = report_of(staged, rejects);
     file.run(connection, "BEGIN IMMEDIATE").await?;
     let work = async {
         if !file.ask(connection, &find_marker(&marker)).await?.rows.is_empty() {
@@ -134,13 +139,7 @@ async fn publish(
             );
             report.rows_inserted = Some(file.run(connection, &insert).await?);
         }
-        if let Some(quarantine) = request.quarantine.as_ref().filter(|_| rejects.count > 0) {
-            let (name, now) = (table(quarantine), "strftime('%Y-%m-%d %H:%M:%f', 'now')");
-            file.run(connection, &quarantine::create(&name)).await?;
-            for statement in quarantine::insert(&name, &request.target, &request.work, rejects, now, literal) {
-                file.run(connection, &statement).await?;
-            }
-        }
+        fill_quarantine(file, connection, request, rejects).await?;
         file.run(connection, &insert_marker(&literal(&marker), staged.rows)).await?;
         file.run(connection, "COMMIT").await?;
         Ok(report)
@@ -151,4 +150,29 @@ async fn publish(
         let _ = file.run(connection, "ROLLBACK").await;
     }
     result
+}
+
+fn report_of(staged: Staged, rejects: &Rejects) -> LoadReport {
+    LoadReport {
+        rows_read: Some(staged.rows),
+        rows_rejected: Some(rejects.count),
+        rejected: rejects.first(),
+        bytes: staged.bytes,
+        ..LoadReport::default()
+    }
+}
+
+async fn fill_quarantine(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    request: &LoadRequest,
+    rejects: &Rejects,
+) -> Result<(), PortError> {
+    let Some(quarantine) = request.quarantine.as_ref().filter(|_| rejects.count > 0) else { return Ok(()) };
+    let (name, now) = (table(quarantine), "strftime('%Y-%m-%d %H:%M:%f', 'now')");
+    file.run(connection, &quarantine::create(&name)).await?;
+    for statement in quarantine::insert(&name, &request.target, &request.work, rejects, now, literal) {
+        file.run(connection, &statement).await?;
+    }
+    Ok(())
 }

@@ -8,14 +8,23 @@ use sqlx::SqliteConnection;
 use super::connect::{SqliteFile, literal, table};
 use super::warehouse::{check, describe, find_marker, insert_marker, marker_ddl};
 use crate::failure::{invalid, while_doing};
-use crate::session::marker_of;
 use crate::sql::{self, list, name_with_suffix, quote, scalar_number, without_semicolon};
+use crate::swap::marker_of_swap;
 
 pub async fn build_and_swap(file: &SqliteFile, request: BuildRequest) -> Result<BuildReport, PortError> {
-    let mut connection = file.open(false).await?;
-    let connection = &mut connection;
+    build_by_name(file, &mut file.open(false).await?, &request, None).await
+}
+
+/// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position.
+pub async fn build_by_name(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    request: &BuildRequest,
+    names: Option<&[String]>,
+) -> Result<BuildReport, PortError> {
+    let names = names.map(|names| format!(" ({})", list(names))).unwrap_or_default();
     let target = &request.target;
-    let marker = format!("{}#swap", marker_of(&request.work));
+    let marker = marker_of_swap(&request.work);
     file.run(connection, &marker_ddl()).await?;
     if !file.ask(connection, &find_marker(&marker)).await?.rows.is_empty() {
         return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });
@@ -42,7 +51,7 @@ pub async fn build_and_swap(file: &SqliteFile, request: BuildRequest) -> Result<
     for statement in [
         format!("DROP TABLE IF EXISTS {built}"),
         format!("CREATE TABLE {built} {shape}"),
-        format!("INSERT INTO {built}\n{}\n", without_semicolon(&request.select)),
+        format!("INSERT INTO {built}{names}\n{}\n", without_semicolon(&request.select)),
         "COMMIT".to_owned(),
     ] {
         file.run(connection, &statement)

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use millrace_operator_api::ports::{BuildRequest, CsvFormat, LoadMethod, TableCheck, TableName, Warehouse};
+use millrace_operator_api::ports::{
+    BuildRequest, CsvFormat, LoadMethod, LoadRows, TableCheck, TableName, ValueType, Warehouse,
+};
 use millrace_operator_api::{PortErrorKind, TaskContext};
 
-use crate::world::{Cells, World, refused, some, upsert, work};
+use crate::world::{Cells, Journal, World, refused, some, stream_of, upsert, work};
 
 /// A warehouse under test, with the SQL that is its own.
 pub struct Subject {
@@ -227,5 +229,81 @@ pub async fn scripts_roll_back_as_a_whole(subject: &Subject) -> Result<()> {
         subject.warehouse.describe(&TableName { schema: subject.name().schema, name: "nothing".into() }).await,
     )?;
     assert_eq!(missing.kind, PortErrorKind::NotFound, "{}", missing.message);
+    Ok(())
+}
+
+/// Rows that cannot be taken go to the quarantine, within what is allowed; their values are shown in no message.
+pub async fn refused_rows_go_to_the_quarantine(world: &World, subject: &Subject) -> Result<()> {
+    let text = "1,2024-01-01 00:00:00,10\n2,2024-01-01 00:00:00,secret-a\n3,2024-01-01 00:00:00,30\n\
+                4,2024-01-01 00:00:00,secret-b\n5,2024-01-01 00:00:00,50\n";
+    let ask = async |generation: u32, max_error: u32, direct: bool| {
+        let mut request = world.request(subject.table, LoadMethod::Append, &[("refused.csv", text)]).await?;
+        if direct {
+            let typed = [("id", ValueType::TEXT), ("at", ValueType::TEXT), ("score", ValueType::TEXT)];
+            let rows: Cells = text.lines().map(|line| some(&line.split(',').collect::<Vec<_>>())).collect();
+            request.rows = LoadRows::direct(stream_of(&typed, &rows));
+        }
+        request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
+        request.format.max_error = max_error;
+        request.quarantine = Some(TableName { name: "refused_rows".to_owned(), ..subject.name() });
+        request.show_values = false;
+        request.work = work(generation);
+        anyhow::Ok(request)
+    };
+    for direct in [false, true] {
+        let generation = 60 + 10 * u32::from(direct);
+        let error = refused(subject.warehouse.load(ask(generation, 1, direct).await?).await)?;
+        assert_eq!(error.kind, PortErrorKind::Data, "{}", error.message);
+        assert!(!error.message.contains("secret"), "a value is shown: {}", error.message);
+        let report = subject.warehouse.load(ask(generation + 1, 2, direct).await?).await?;
+        assert_eq!((report.rows_read, report.rows_inserted), (Some(5), Some(3)), "direct: {direct}");
+        assert_eq!((report.rows_rejected, report.rejected.len()), (Some(2), 2), "direct: {direct}");
+        assert!(!format!("{:?}", report.rejected).contains("secret"), "{:?}", report.rejected);
+        assert_eq!(report.rejected[0].line, Some(2), "{:?}", report.rejected);
+        assert_eq!(report.rejected[0].column.as_deref(), Some("score"));
+    }
+    let table = TableName { name: "refused_rows".to_owned(), ..subject.name() };
+    let rows = subject
+        .rows(&format!("SELECT file, line, column_name, value FROM {table} WHERE file LIKE 's3:%' ORDER BY line"))
+        .await?;
+    assert_eq!(
+        rows,
+        [
+            some(&["s3://lake/refused.csv", "2", "score", "secret-a"]),
+            some(&["s3://lake/refused.csv", "4", "score", "secret-b"])
+        ]
+    );
+    let all = subject.rows(&format!("SELECT COUNT(*) FROM {table} WHERE target_table = '{}'", subject.table)).await?;
+    assert_eq!(all, [some(&["4"])]);
+    Ok(())
+}
+
+/// Sixteen days are loaded at once and share most of their keys, which nothing enforces. The newest of each key stays, once.
+pub async fn days_that_are_loaded_at_once_leave_no_double(
+    world: &World,
+    open: &(dyn Fn(TaskContext) -> futures::future::BoxFuture<'static, Result<Arc<dyn Warehouse>>> + Sync),
+    subject: &Subject,
+) -> Result<()> {
+    const DAYS: u32 = 16;
+    let mut loads = Vec::new();
+    for day in 1..=DAYS {
+        let mut context = world.context(1);
+        context.journal = Arc::new(Journal::default());
+        let warehouse = open(context).await?;
+        let lines: String = (0..40 + day).map(|key| format!("{key},2024-01-{day:02} 00:00:00,{day}\n")).collect();
+        let key = format!("day{day}.csv");
+        let mut request =
+            world.request(subject.table, upsert(&["id"], Some("at")), &[(key.as_str(), lines.as_str())]).await?;
+        request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
+        request.work = work(200 + day);
+        loads.push(async move { warehouse.load(request).await });
+    }
+    for report in futures::future::join_all(loads).await {
+        assert!(!report?.was_loaded_before);
+    }
+    let found = subject.rows(&format!("SELECT COUNT(*), COUNT(DISTINCT id) FROM {}", subject.table)).await?;
+    assert_eq!(found, [some(&["56", "56"])]);
+    let stale = subject.rows(&format!("SELECT COUNT(*) FROM {} WHERE id < 41 AND score <> 16", subject.table)).await?;
+    assert_eq!(stale, [some(&["0"])], "an older day has overwritten a newer one");
     Ok(())
 }

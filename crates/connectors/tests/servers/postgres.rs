@@ -8,6 +8,7 @@ use millrace_operator_api::ports::{LoadMethod, Ports};
 use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use std::time::Duration;
 
+use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
 use crate::world::{World, again, cells, connection, refused, some};
 
@@ -306,4 +307,30 @@ async fn connections_are_tested_and_mistakes_named() -> Result<()> {
         error.message
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn every_value_arrives_by_every_method() -> Result<()> {
+    let (database, world, subject) = start(TABLE).await?;
+    let reader = Reader::Database(&database);
+    fidelity::every_value_arrives_by_every_method(&world, &subject, Some("analytics"), &reader).await?;
+    fidelity::random_tables_arrive_whole(&world, &subject, Some("analytics"), &reader).await
+}
+
+#[tokio::test]
+async fn refused_rows_go_to_the_quarantine() -> Result<()> {
+    let (_database, world, subject) = start(TABLE).await?;
+    loads::refused_rows_go_to_the_quarantine(&world, &subject).await
+}
+
+#[tokio::test]
+async fn days_that_are_loaded_at_once_leave_no_double() -> Result<()> {
+    let (_database, world, subject) = start(TABLE).await?;
+    let connectors = std::sync::Arc::clone(&world.connectors);
+    let open = move |context: millrace_operator_api::TaskContext| {
+        let connectors = std::sync::Arc::clone(&connectors);
+        Box::pin(async move { Ok(connectors.warehouse(&context, "pg").await?) })
+            as futures::future::BoxFuture<'static, Result<std::sync::Arc<dyn millrace_operator_api::ports::Warehouse>>>
+    };
+    loads::days_that_are_loaded_at_once_leave_no_double(&world, &open, &subject).await
 }

@@ -11,6 +11,7 @@ use millrace_operator_api::ports::{LoadMethod, Ports};
 use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use serde_json::json;
 
+use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
 use crate::world::{World, again, connection, extra, refused, some, upsert};
 
@@ -296,4 +297,32 @@ async fn by_wire_scripts_and_summaries_work() -> Result<()> {
     loads::summaries_are_built_checked_and_swapped(&subject).await?;
     subject.run("DELETE FROM analytics.nps").await?;
     loads::scripts_roll_back_as_a_whole(&subject).await
+}
+
+#[tokio::test]
+async fn every_value_arrives_by_every_method() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA]).await?;
+    let reader = Reader::Database(&stand.database);
+    fidelity::every_value_arrives_by_every_method(&stand.world, &subject, Some("analytics"), &reader).await?;
+    fidelity::random_tables_arrive_whole(&stand.world, &subject, Some("analytics"), &reader).await?;
+    assert_eq!(leftovers(&stand)?, 0, "no staging table is left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn refused_rows_go_to_the_quarantine() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    loads::refused_rows_go_to_the_quarantine(&stand.world, &subject).await
+}
+
+#[tokio::test]
+async fn days_that_are_loaded_at_once_leave_no_double() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    let connectors = std::sync::Arc::clone(&stand.world.connectors);
+    let open = move |context: millrace_operator_api::TaskContext| {
+        let connectors = std::sync::Arc::clone(&connectors);
+        Box::pin(async move { Ok(connectors.warehouse(&context, "rs").await?) })
+            as futures::future::BoxFuture<'static, Result<std::sync::Arc<dyn millrace_operator_api::ports::Warehouse>>>
+    };
+    loads::days_that_are_loaded_at_once_leave_no_double(&stand.world, &open, &subject).await
 }

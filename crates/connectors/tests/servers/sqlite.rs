@@ -6,6 +6,7 @@ use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::Ports;
 
+use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
 use crate::world::{World, cells, connection, refused, some};
 
@@ -98,4 +99,30 @@ async fn a_missing_file_is_named() -> Result<()> {
     let error = refused(Connectors::test(&missing).await)?;
     assert!(error.kind == PortErrorKind::NotFound && error.message.contains("/nowhere/at/all.db"), "{}", error.message);
     Ok(())
+}
+
+#[tokio::test]
+async fn every_value_arrives_by_every_method() -> Result<()> {
+    let (world, subject) = start(&[]).await?;
+    let reader = Reader::Warehouse(&subject);
+    fidelity::every_value_arrives_by_every_method(&world, &subject, None, &reader).await?;
+    fidelity::random_tables_arrive_whole(&world, &subject, None, &reader).await
+}
+
+#[tokio::test]
+async fn refused_rows_go_to_the_quarantine() -> Result<()> {
+    let (world, subject) = start(&[NULLABLE]).await?;
+    loads::refused_rows_go_to_the_quarantine(&world, &subject).await
+}
+
+#[tokio::test]
+async fn days_that_are_loaded_at_once_leave_no_double() -> Result<()> {
+    let (world, subject) = start(&[NULLABLE]).await?;
+    let connectors = std::sync::Arc::clone(&world.connectors);
+    let open = move |context: millrace_operator_api::TaskContext| {
+        let connectors = std::sync::Arc::clone(&connectors);
+        Box::pin(async move { Ok(connectors.warehouse(&context, "lite").await?) })
+            as futures::future::BoxFuture<'static, Result<std::sync::Arc<dyn millrace_operator_api::ports::Warehouse>>>
+    };
+    loads::days_that_are_loaded_at_once_leave_no_double(&world, &open, &subject).await
 }

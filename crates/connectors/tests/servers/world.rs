@@ -22,7 +22,8 @@ use millrace_operator_api::context::{
     CancelSignal, Clock, LogLevel, RemoteStatement, Reporter, Results, StatementJournal, WorkId,
 };
 use millrace_operator_api::ports::{
-    LoadMethod, LoadRequest, LoadRows, ObjectRows, ObjectStore, Ports, PutOptions, RowStream, TableName,
+    LoadMethod, LoadRequest, LoadRows, ObjectRows, ObjectStore, Ports, PutOptions, RowBatch, RowStream, SourceColumn,
+    TableName, ValueType,
 };
 use millrace_operator_api::{PortError, TaskContext};
 use serde_json::{Value, json};
@@ -190,6 +191,39 @@ pub fn work(generation: u32) -> WorkId {
         generation,
         installation: "home".to_owned(),
     }
+}
+
+/// Rows as a source would give them.
+pub fn stream_of(columns: &[(&str, ValueType)], rows: &Cells) -> RowStream {
+    let columns: Vec<SourceColumn> = columns
+        .iter()
+        .map(|(name, value)| SourceColumn {
+            name: (*name).to_owned(),
+            type_name: value.to_string(),
+            value: value.clone(),
+        })
+        .collect();
+    let batches: Vec<Result<RowBatch, PortError>> = rows
+        .chunks(7)
+        .map(|rows| {
+            let mut batch = RowBatch::new(columns.len());
+            rows.iter().flatten().for_each(|cell| batch.push(cell.as_deref().map(str::as_bytes)));
+            Ok(batch)
+        })
+        .collect();
+    RowStream { columns, batches: stream::iter(batches).boxed() }
+}
+
+/// What stands for NULL in [`csv_of`].
+pub const NULL_MARKER: &str = "<null>";
+
+/// Rows as a CSV file, every value in quotes.
+pub fn csv_of(rows: &Cells) -> String {
+    let cell = |cell: &Option<String>| match cell {
+        None => NULL_MARKER.to_owned(),
+        Some(text) => format!("\"{}\"", text.replace('"', "\"\"")),
+    };
+    rows.iter().map(|row| row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n").collect()
 }
 
 /// The same load of files once more.

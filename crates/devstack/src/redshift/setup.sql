@@ -195,6 +195,10 @@ CREATE OR REPLACE FUNCTION redshift_stand_in.getdate() RETURNS timestamp LANGUAG
 $body$ SELECT pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() AT TIME ZONE 'UTC') $body$;
 CREATE OR REPLACE FUNCTION redshift_stand_in.len(value text) RETURNS integer LANGUAGE sql IMMUTABLE AS
 $body$ SELECT pg_catalog.char_length(value) $body$;
+CREATE OR REPLACE FUNCTION redshift_stand_in.json_parse(value text) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
+$body$ SELECT value::jsonb $body$;
+CREATE OR REPLACE FUNCTION redshift_stand_in.to_varbyte(value text, form text) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+$body$ SELECT pg_catalog.decode(value, CASE WHEN form IN ('hex', 'base64') THEN form WHEN form = 'utf8' THEN 'escape' END) $body$;
 CREATE OR REPLACE FUNCTION redshift_stand_in.nvl2(value anyelement, present anycompatible, absent anycompatible) RETURNS anycompatible
 LANGUAGE sql IMMUTABLE AS $body$ SELECT CASE WHEN value IS NULL THEN absent ELSE present END $body$;
 

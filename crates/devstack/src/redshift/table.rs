@@ -290,7 +290,7 @@ pub(super) fn refuse_reserved_word(word: &str) -> Result<(), SqlError> {
 }
 
 fn column_line(column: &ColumnDef, attributes: &mut Attributes, keys: &mut Vec<Key>) -> Result<String, SqlError> {
-    let name = column.name.value.to_lowercase();
+    let name = column.name.value.replace("\"\"", "\"").to_lowercase();
     let mut line = column_definition(column)?;
     for option in &column.options {
         let key_name = option.name.as_ref().map(|name| name.value.to_lowercase());
@@ -333,7 +333,7 @@ fn column_line(column: &ColumnDef, attributes: &mut Attributes, keys: &mut Vec<K
 
 /// Name and type of a column, for PostgreSQL.
 pub(super) fn column_definition(column: &ColumnDef) -> Result<String, SqlError> {
-    let name = column.name.value.to_lowercase();
+    let name = column.name.value.replace("\"\"", "\"").to_lowercase();
     let kind = column_type(&column.data_type.to_string(), &name)?;
     Ok(format!("{} {kind}", quote_identifier(&name)))
 }

@@ -61,7 +61,13 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Piece>, SqlError> {
         .map_err(|error| SqlError::new(format!("syntax error: {}", error.message)))?;
     let mut places = Places::new(text);
     let mut pieces = Vec::with_capacity(tokens.len());
-    for token in tokens {
+    for mut token in tokens {
+        // Literals stay as they are written; names are what they mean.
+        if let Token::Word(word) = &mut token.token
+            && word.quote_style.is_some()
+        {
+            word.value = word.value.replace("\"\"", "\"");
+        }
         let start = places.offset(token.span.start);
         let end = places.offset(token.span.end);
         if !matches!(token.token, Token::Whitespace(_) | Token::EOF) {

@@ -34,6 +34,9 @@ pub enum LoadMethod {
     Append,
     /// The table holds exactly the incoming rows afterwards; readers see the old ones or the new ones.
     Replace,
+    /// As `Replace`, by a table that is filled beside the live one and takes its place with its grants, defaults and
+    /// comments. Where something hangs on the live table itself (views, foreign keys), its rows are exchanged instead.
+    Swap,
     /// Update where the keys are equal, insert elsewhere. Of several rows with one key (in the table or coming in) the
     /// one with the highest order key stays; NULL is lowest; in a tie the incoming row, and of these the last, wins.
     Upsert {

@@ -316,7 +316,7 @@ fn compare(loading: &Loading, report: &LoadReport, written: Option<u64>) -> Resu
     {
         return fail(format!("{written} rows were written to the files, but {read} were read from them"));
     }
-    if let (LoadMethod::Append | LoadMethod::Replace, Some(inserted)) = (&loading.method, report.rows_inserted)
+    if let (LoadMethod::Append | LoadMethod::Replace | LoadMethod::Swap, Some(inserted)) = (&loading.method, report.rows_inserted)
         && inserted != read
         && inserted + rejected != read
     {
@@ -366,6 +366,7 @@ fn method_name(method: &LoadMethod) -> String {
     match method {
         LoadMethod::Append => "append".to_owned(),
         LoadMethod::Replace => "replace".to_owned(),
+        LoadMethod::Swap => "swap".to_owned(),
         LoadMethod::Upsert { keys, order_key: None } => format!("upsert by {}", keys.join(", ")),
         LoadMethod::Upsert { keys, order_key: Some(order) } => {
             format!("upsert by {}, the highest {order} stays", keys.join(", "))

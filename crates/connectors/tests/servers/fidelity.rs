@@ -1,0 +1,300 @@
+//! Every value arrives as it was: each kind of value, each load method, from a file and straight from a source.
+
+use anyhow::{Context, Result};
+use millrace_operator_api::ports::{LoadMethod, LoadRequest, LoadRows, NewColumn, TableName, ValueType};
+
+use millrace_testkit::TestDatabase;
+
+use crate::loads::Subject;
+use crate::world::{Cells, NULL_MARKER, World, csv_of, some, stream_of, upsert, work};
+
+/// A column and values that its type must hold.
+pub struct Sample {
+    pub name: &'static str,
+    pub value: ValueType,
+    pub cells: &'static [&'static str],
+}
+
+const fn int(bits: u8, signed: bool) -> ValueType {
+    ValueType::Integer { bits, signed }
+}
+
+/// "NULL" is NULL. Names are as ugly as they come.
+pub fn samples() -> Vec<Sample> {
+    let sample = |name, value, cells| Sample { name, value, cells };
+    let chars = |max_chars, max_bytes| ValueType::Text { max_chars: Some(max_chars), max_bytes: Some(max_bytes) };
+    vec![
+        sample("id", int(64, true), &["1", "2", "3", "4", "5", "6"]),
+        sample("t", int(8, false), &["0", "255", "NULL", "7", "8", "9"]),
+        sample("m", int(24, true), &["-8388608", "8388607", "NULL", "0", "1", "2"]),
+        sample("u", int(32, false), &["4294967295", "0", "NULL", "1", "2", "3"]),
+        sample("big", int(64, true), &["-9223372036854775808", "9223372036854775807", "NULL", "0", "1", "2"]),
+        sample("ubig", int(64, false), &["18446744073709551615", "0", "NULL", "1", "9007199254740993", "3"]),
+        sample(
+            "d38",
+            ValueType::Decimal { precision: Some(38), scale: Some(10) },
+            &[
+                "1234567890123456789012345678.0123456789",
+                "-0.0000000001",
+                "NULL",
+                "0.1000000000",
+                "12.5000000000",
+                "99999999.9999999999",
+            ],
+        ),
+        sample(
+            "f",
+            ValueType::Float { bits: 64 },
+            &["0.1", "1.7976931348623157e+308", "NULL", "-0.30000000000000004", "5e-324", "123456789.12345679"],
+        ),
+        sample(
+            "주문 \"이름\"",
+            chars(40, 160),
+            &["", "NULL", "\\N", "a,\"b\"\nc\rd\te\\f", "\u{1f600} \u{c8fc}\u{bb38}", " NULL "],
+        ),
+        sample("select", ValueType::TEXT, &["'", "--", ";drop", "$$", "\\", "NULL"]),
+        sample("day", ValueType::Date, &["0001-01-01", "9999-12-31", "NULL", "2024-02-29", "1970-01-01", "1582-10-15"]),
+        sample(
+            "at",
+            ValueType::Timestamp { zoned: false },
+            &[
+                "0001-01-01 00:00:00",
+                "9999-12-31 23:59:59.999999",
+                "NULL",
+                "2024-02-29 12:34:56.000001",
+                "1969-12-31 23:59:59",
+                "2024-03-31 02:30:00",
+            ],
+        ),
+        sample("hex", ValueType::Bytes { max_bytes: None }, &["00ff", "5c4e", "NULL", "0a0d", "deadbeef", "00"]),
+        sample("n", ValueType::Bit { length: 1 }, &["1", "0", "NULL", "1", "0", "1"]),
+        sample("y", ValueType::Year, &["2024", "1901", "NULL", "2155", "0", "1999"]),
+        sample(
+            "id2",
+            ValueType::Uuid,
+            &[
+                "00000000-0000-0000-0000-000000000000",
+                "ffffffff-ffff-ffff-ffff-ffffffffffff",
+                "NULL",
+                "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12",
+                "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a13",
+            ],
+        ),
+    ]
+}
+
+fn table_of(samples: &[Sample]) -> Cells {
+    let rows = samples.iter().map(|sample| sample.cells.len()).max().unwrap_or(0);
+    (0..rows).map(|row| some(&samples.iter().map(|sample| sample.cells[row]).collect::<Vec<_>>())).collect()
+}
+
+/// How rows are read back: without any code that loaded them, where there is such a way.
+pub enum Reader<'a> {
+    Database(&'a TestDatabase),
+    Warehouse(&'a Subject),
+}
+
+impl Reader<'_> {
+    /// By `id`; bytes as hex.
+    async fn rows(&self, table: &TableName, columns: &str) -> Result<Cells> {
+        let table = &table.to_string();
+        match self {
+            Self::Database(database) => {
+                let columns = columns.replace("HEX:\"hex\"", "encode(\"hex\", 'hex')");
+                database.query(&format!("SELECT {columns} FROM {table} ORDER BY id"))
+            }
+            Self::Warehouse(subject) => {
+                let columns = columns.replace("HEX:", "");
+                subject.rows(&format!("SELECT {columns} FROM {table} ORDER BY id")).await
+            }
+        }
+    }
+}
+
+fn is_same(value: &ValueType, found: Option<&String>, expected: Option<&String>) -> bool {
+    match (value, found, expected) {
+        // The same bits, however they are written.
+        (ValueType::Float { .. }, Some(found), Some(expected)) => {
+            found.parse::<f64>().map(f64::to_bits) == expected.parse::<f64>().map(f64::to_bits)
+        }
+        (_, found, expected) => found == expected,
+    }
+}
+
+pub async fn every_value_arrives_by_every_method(
+    world: &World,
+    subject: &Subject,
+    schema: Option<&str>,
+    reader: &Reader<'_>,
+) -> Result<()> {
+    let samples = samples();
+    let rows = table_of(&samples);
+    let typed: Vec<(&str, ValueType)> = samples.iter().map(|sample| (sample.name, sample.value.clone())).collect();
+    let columns: Vec<NewColumn> = typed
+        .iter()
+        .map(|(name, value)| NewColumn {
+            name: (*name).to_owned(),
+            type_name: subject.warehouse.column_type(value),
+            is_nullable: true,
+        })
+        .collect();
+    let listed: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let name = format!("\"{}\"", column.name.replace('"', "\"\""));
+            if column.name == "hex" { format!("HEX:{name}") } else { name }
+        })
+        .collect();
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let methods = [LoadMethod::Append, LoadMethod::Replace, LoadMethod::Swap, upsert(&["id"], Some("at"))];
+    for (number, method) in methods.into_iter().enumerate() {
+        for direct in [false, true] {
+            let name = format!("values_{number}_{direct}");
+            let table = TableName { schema: schema.map(ToOwned::to_owned), name };
+            let keys = ["id".to_owned()];
+            subject.warehouse.create_table(&table, &columns, &keys, false).await?;
+            subject.warehouse.create_table(&table, &columns, &keys, true).await?;
+            let generation = 100 + u32::try_from(number)? * 2 + u32::from(direct);
+            let mut request = if direct {
+                let rows = LoadRows::direct(stream_of(&typed, &rows));
+                LoadRequest::new(table.clone(), method.clone(), rows, work(generation))
+            } else {
+                let file = csv_of(&rows);
+                let mut request = world.request("x", method.clone(), &[("values.csv", &file)]).await?;
+                request.target = table.clone();
+                request.format.null_as = Some(NULL_MARKER.to_owned());
+                request
+            };
+            request.work = work(generation);
+            request.columns = Some(names.clone());
+            request.show_values = true;
+            let report = subject
+                .warehouse
+                .load(request)
+                .await
+                .with_context(|| format!("{table} by {method:?}, direct: {direct}"))?;
+            assert_eq!(report.rows_read, Some(6), "{method:?} direct: {direct}");
+            let found = reader.rows(&table, &listed.join(", ")).await?;
+            for (row, (found, expected)) in found.iter().zip(&rows).enumerate() {
+                for (column, (found, expected)) in found.iter().zip(expected).enumerate() {
+                    assert!(
+                        is_same(&samples[column].value, found.as_ref(), expected.as_ref()),
+                        "{method:?} direct: {direct}, row {}, column {} ({}): {found:?} where {expected:?} is expected",
+                        row + 1,
+                        samples[column].name,
+                        samples[column].value
+                    );
+                }
+            }
+            assert_eq!(found.len(), rows.len());
+        }
+    }
+    Ok(())
+}
+
+/// Random texts, many of them ugly, from a seed that is shown.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, most: u64) -> u64 {
+        self.next() % most
+    }
+
+    fn text(&mut self) -> String {
+        const PIECES: [&str; 20] = [
+            "",
+            "a",
+            ",",
+            "\"",
+            "\"\"",
+            "\n",
+            "\r\n",
+            "\r",
+            "\\",
+            "\\N",
+            "\\.",
+            "\t",
+            "'",
+            "주문",
+            "\u{1f600}",
+            " ",
+            "NULL",
+            "%s",
+            "$1",
+            "\u{200b}",
+        ];
+        (0..self.below(6)).map(|_| PIECES[usize::try_from(self.below(20)).unwrap_or(0)]).collect()
+    }
+}
+
+/// Tables of random texts and numbers; several loads of each, and the table equals the source after each of them.
+pub async fn random_tables_arrive_whole(
+    world: &World,
+    subject: &Subject,
+    schema: Option<&str>,
+    reader: &Reader<'_>,
+) -> Result<()> {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_260_729);
+    eprintln!("SEED={seed}");
+    let mut random = Random(seed);
+    for round in 0..6u32 {
+        let typed = [("id", int(64, true)), ("a", ValueType::TEXT), ("b", ValueType::TEXT), ("n", int(32, true))];
+        let columns: Vec<NewColumn> = typed
+            .iter()
+            .map(|(name, value)| NewColumn {
+                name: (*name).to_owned(),
+                type_name: subject.warehouse.column_type(value),
+                is_nullable: true,
+            })
+            .collect();
+        let rows: Cells = (0..random.below(60))
+            .map(|id| {
+                let mut text = || (random.below(5) > 0).then(|| random.text());
+                let (a, b) = (text(), text());
+                let n = i32::from_ne_bytes(u32::try_from(random.next() >> 32).unwrap_or(0).to_ne_bytes());
+                vec![Some(id.to_string()), a, b, Some(n.to_string())]
+            })
+            .collect();
+        let table = TableName { schema: schema.map(ToOwned::to_owned), name: format!("random_{round}") };
+        subject.warehouse.create_table(&table, &columns, &["id".to_owned()], false).await?;
+        for step in 0..3u32 {
+            let method = match random.below(3) {
+                _ if step == 0 => LoadMethod::Append,
+                0 => LoadMethod::Replace,
+                1 => LoadMethod::Swap,
+                _ => upsert(&["id"], None),
+            };
+            let direct = random.below(2) == 0;
+            let mut request = if direct || rows.is_empty() {
+                let rows = LoadRows::direct(stream_of(&typed, &rows));
+                LoadRequest::new(table.clone(), method.clone(), rows, work(0))
+            } else {
+                let file = csv_of(&rows);
+                let mut request = world.request("x", method.clone(), &[("random.csv", &file)]).await?;
+                request.target = table.clone();
+                request.format.null_as = Some(NULL_MARKER.to_owned());
+                request
+            };
+            request.work = work(1000 + round * 10 + step);
+            request.columns = Some(typed.iter().map(|(name, _)| (*name).to_owned()).collect());
+            request.show_values = true;
+            subject
+                .warehouse
+                .load(request)
+                .await
+                .with_context(|| format!("{method:?} direct: {direct}, SEED={seed}"))?;
+            let found = reader.rows(&table, "\"id\", \"a\", \"b\", \"n\"").await?;
+            assert_eq!(found, rows, "round {round}, {method:?}, direct: {direct}, SEED={seed}");
+        }
+    }
+    Ok(())
+}
