@@ -316,7 +316,8 @@ fn compare(loading: &Loading, report: &LoadReport, written: Option<u64>) -> Resu
     {
         return fail(format!("{written} rows were written to the files, but {read} were read from them"));
     }
-    if let (LoadMethod::Append | LoadMethod::Replace | LoadMethod::Swap, Some(inserted)) = (&loading.method, report.rows_inserted)
+    if let (LoadMethod::Append | LoadMethod::Replace | LoadMethod::Swap, Some(inserted)) =
+        (&loading.method, report.rows_inserted)
         && inserted != read
         && inserted + rejected != read
     {
