@@ -110,3 +110,27 @@ fn marks_notes_and_versions() {
     assert_eq!(states, [("check", "removed"), ("extract", "none"), ("load", "removed"), ("publish", "none")]);
     home.run(&["dags", "repin", "flaky", "two"]).exits(1);
 }
+
+#[test]
+fn a_group_and_single_instances_are_cleared_by_name() {
+    let home = TestHome::new();
+    home.write_dag(
+        "many.yaml",
+        "schedule: none\ntasks:\n  each: {operator: bash, command: 'true', expand: [a, b, c]}\n  after: {operator: noop, depends_on: [load]}\ngroups:\n  load:\n    depends_on: [each]\n    tasks:\n      one: {operator: noop}\n    groups:\n      deep: {tasks: {two: {operator: noop}}}\n",
+    );
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "many"]);
+    home.ok(&["dags", "trigger", "many", "-r", "r", "--wait"]);
+    let plan = |more: &[&str]| -> Vec<String> {
+        let rows = home.json(&[&["tasks", "clear", "many", "-r", "r", "--dry-run"], more].concat());
+        let name = |row: &Value| format!("{}{}", row["task_id"].as_str().unwrap(), row["map_index"]);
+        rows.as_array().unwrap().iter().map(name).collect()
+    };
+    assert_eq!(plan(&["--group", "load"]), ["load.one-1", "load.deep.two-1"]);
+    assert_eq!(plan(&["--group", "load", "--downstream"]).len(), 3);
+    assert_eq!(plan(&["--map-index", "1"]), ["each1"]);
+    assert_eq!(plan(&["--task-regex", "each", "--map-index", "0,2"]), ["each0", "each2"]);
+    let nothing = home.run(&["tasks", "clear", "many", "-r", "r", "--group", "lode", "--dry-run"]).exits(1);
+    assert!(nothing.stderr.contains("has no group 'lode'; it has load"), "{}", nothing.stderr);
+    home.run(&["tasks", "clear", "many", "-r", "r", "-t", "after", "--map-index", "0", "--dry-run"]).exits(1);
+}

@@ -62,7 +62,7 @@ fn a_reload_applies_what_it_can_and_names_the_rest() {
         .unwrap();
     scheduler.terminate(Duration::from_secs(10)).unwrap();
     let nobody = home.run(&["config", "reload"]).exits(1);
-    assert!(nobody.stderr.contains("no scheduler runs on this machine"), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("no daemon runs on this machine"), "{}", nobody.stderr);
 }
 
 #[test]
@@ -94,4 +94,19 @@ fn a_stop_waits_for_what_runs_as_long_as_it_is_told() {
     let states = home.task_states("slow", "r");
     assert_eq!(states["a"], "success", "its result was kept");
     assert_ne!(states["b"], "success", "nothing new was started");
+}
+
+#[test]
+fn a_web_server_of_its_own_is_a_job_and_reads_its_configuration_again() {
+    let home = TestHome::new();
+    home.ok(&["db", "migrate"]);
+    let mut server = home.daemon(&["server", "--port", "0"]);
+    server.wait_for_line("serving http://", PATIENCE).unwrap();
+    let jobs = home.json(&["jobs", "list"]);
+    assert_eq!((&jobs[0]["job_type"], &jobs[0]["state"]), (&json!("server"), &json!("running")), "{jobs}");
+    fs::write(home.file("millrace.toml"), "[logs]\nlevel = \"debug\"\n").unwrap();
+    let answer = home.json(&["config", "reload"]);
+    assert_eq!(answer[0]["applied"], json!(["logs.level"]), "{answer}");
+    assert!(server.terminate(PATIENCE).unwrap().success());
+    assert_eq!(home.json(&["jobs", "list", "--all"])[0]["state"], "ended");
 }

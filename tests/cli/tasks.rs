@@ -172,3 +172,36 @@ fn a_task_that_waits_holds_no_slot_and_says_when_it_looks_again() {
     let task = &home.json(&["tasks", "states-for-dag-run", "waits", "r"])[0];
     assert_eq!((&task["task_id"], &task["try_number"]), (&json!("look"), &json!(1)), "all looks are one try");
 }
+
+#[test]
+fn tasks_run_minds_the_run_before_and_the_pool_unless_told_not_to() {
+    let home = TestHome::new();
+    home.write_dag(
+        "past.yaml",
+        "schedule: '@daily'\nstart_date: 2024-01-01\ntasks:\n  a: {operator: bash, command: 'exit {{ 1 if ds == \"2024-01-01\" else 0 }}', depends_on_past: true}\n  b: {operator: bash, command: 'true', pool: small, pool_slots: 2}\n",
+    );
+    home.ok(&["pools", "set", "small", "1"]);
+    home.run(&["tasks", "run", "past", "a", "2024-01-01"]).exits(1);
+    let second = |more: &[&str]| home.run(&[&["tasks", "run", "past", "a", "2024-01-02"], more].concat());
+    let held = second(&[]).exits(1);
+    assert!(held.stderr.contains("depends_on_past: a of 2024-01-01 is failed"), "{}", held.stderr);
+    assert!(held.stderr.contains("--ignore-depends-on-past"), "{}", held.stderr);
+    second(&["-I"]).exits(0);
+    let full = |more: &[&str]| home.run(&[&["tasks", "run", "past", "b", "2024-01-02"], more].concat());
+    for some in [&[][..], &["-i"], &["-I"]] {
+        let said = full(some).exits(1).stderr;
+        assert!(said.contains("the task needs 2 and can never run") && said.contains("--ignore-all-dep"), "{said}");
+    }
+    full(&["-A"]).exits(0);
+}
+
+#[test]
+fn the_tree_puts_a_group_where_a_task_would_stand() {
+    let home = TestHome::new();
+    home.write_dag(
+        "grouped.yaml",
+        "schedule: none\ntasks:\n  extract: {operator: noop}\n  report: {operator: noop, depends_on: [load]}\ngroups:\n  load:\n    depends_on: [extract]\n    tasks:\n      orders: {operator: noop}\n      check: {operator: noop, depends_on: [orders]}\n",
+    );
+    let expected = "  extract (noop)\n    [load] (group)\n      load.orders (noop) after extract\n        load.check (noop) after load.orders\n      report (noop) after load.check\n";
+    assert_eq!(home.ok(&["tasks", "list", "grouped", "--tree"]).stdout, expected);
+}

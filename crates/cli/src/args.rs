@@ -334,9 +334,15 @@ pub enum TasksCommand {
         task_id: String,
         /// A date, an instant or a run id
         date: String,
-        /// Do not look at what the tasks before it came to
+        /// Do not look at what the tasks before it came to, nor at the run before, nor at the wait before a retry
         #[arg(short = 'i', long)]
         ignore_dependencies: bool,
+        /// Do not look at the run before (`depends_on_past`)
+        #[arg(short = 'I', long)]
+        ignore_depends_on_past: bool,
+        /// Look at nothing: neither dependencies nor pools and other limits
+        #[arg(short = 'A', long)]
+        ignore_all_dependencies: bool,
         /// Run it although it has succeeded
         #[arg(short = 'f', long)]
         force: bool,

@@ -14,7 +14,7 @@ use millrace_planner::{ManualRun, manual_run};
 use millrace_scheduler::{Scheduler, SchedulerOptions};
 use millrace_settings::home::{create_private_file, create_private_folder, read_if_present};
 use millrace_settings::keyring::random_bytes;
-use millrace_store::{RunRequest, Store};
+use millrace_store::{NewJob, RunRequest, Store};
 use millrace_vault::Vault;
 use millrace_worker::{LocalExecutor, LocalExecutorOptions, StoreRuns};
 use serde_json::Map;
@@ -60,12 +60,30 @@ pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
     let listener = listen(app, args.port.unwrap_or(app.config.server.port)).await?;
     let address = listener.local_addr()?;
     notice(format!("serving http://{address}; Ctrl-C stops it"));
+    let job = NewJob { kind: "server".to_owned(), hostname: wiring::hostname(), pid: std::process::id() };
+    let job = store.register_job(&job, app.now()).await?;
     let result = tokio::select! {
         result = serve(app, &store, &vault, listener, stop) => result,
         () = live.follow(hangups, &store, None, || app.now()) => Ok(()),
+        () = beat(app, &store, &job) => Ok(()),
     };
+    if let Err(error) = store.end_job(&job, app.now()).await {
+        tracing::warn!(%error, "the end of this server could not be noted");
+    }
     store.close().await;
     result
+}
+
+/// Says now and then that the job lives; never ends.
+async fn beat(app: &App, store: &Store, job: &str) {
+    let mut beats = tokio::time::interval(Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));
+    loop {
+        beats.tick().await;
+        // It holds no lease that this could extend.
+        if let Err(error) = store.heartbeat(job, app.now(), app.now()).await {
+            tracing::warn!(%error, "the heartbeat could not be written");
+        }
+    }
 }
 
 pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> {

@@ -79,4 +79,11 @@ impl Lookup for VaultLookup {
             None => Ok(None),
         }
     }
+
+    fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, String> {
+        match &self.results {
+            Some(results) => self.runtime.block_on(results.read_at(task_id, key, map_index)).map_err(|e| e.to_string()),
+            None => Ok(None),
+        }
+    }
 }

@@ -186,6 +186,12 @@ impl Dag {
         std::iter::successors(first, |group| self.group(group.parent.as_ref()?.as_str()))
     }
 
+    /// The tasks of a group and of the groups in it; none when there is no such group.
+    pub fn tasks_in(&self, group_id: &str) -> Vec<TaskId> {
+        let is_in = |task: &&Task| self.groups_of(task).any(|group| group.group_id.as_str() == group_id);
+        self.tasks.iter().filter(is_in).map(|task| task.task_id.clone()).collect()
+    }
+
     /// The mapped group that a task stands in.
     pub fn mapped_group_of<'a>(&'a self, task: &'a Task) -> Option<&'a TaskGroup> {
         self.groups_of(task).find(|group| group.expand.is_some())

@@ -33,7 +33,9 @@ fn watches(facts: &DagFacts, run: &RunView) -> Vec<(DateTime<Utc>, AlertKind)> {
     let mut watches = Vec::new();
     // The run keeps to its own version.
     let dag = &run.version.dag;
-    if let Some(deadline) = dag.deadline {
+    // One that had ended and was cleared was due long ago: it is given its time from its new start.
+    let is_queued_again = run.was_cleared && run.facts.start_date.is_none();
+    if let Some(deadline) = dag.deadline.filter(|_| !is_queued_again) {
         let from = match deadline.reference {
             DeadlineReference::RunAfter => Some(run.facts.run_after),
             DeadlineReference::LogicalDate => Some(run.facts.logical_date),

@@ -14,6 +14,25 @@ use crate::turn::Limits;
 use crate::view::{DagFacts, View, group_key};
 use crate::windows;
 
+/// What a condition of a task is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// It runs, or has ended.
+    Done,
+    /// Whether its DAG and its run let anything start.
+    Start,
+    /// The time before a retry or the next look.
+    Retry,
+    /// What the tasks before it came to.
+    Upstream,
+    /// How the run before went.
+    Past,
+    /// The limits of the run, the task, its key, and its pool.
+    Room,
+    /// The scheduler's worker slots.
+    Slots,
+}
+
 /// One thing that must hold before a task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
@@ -40,14 +59,30 @@ impl Condition {
 pub fn explain(view: &View, run: RunKey, task_id: &str, now: DateTime<Utc>, limits: &Limits) -> Vec<Condition> {
     let Some(task) = view.runs.get(&run).and_then(|run| run.version.dag.task_index(task_id)) else { return Vec::new() };
     let place = view.runs.get(&run).and_then(|run| run.instances_of(task).next());
-    place.map_or_else(Vec::new, |place| explain_place(view, run, (task, place), now, limits))
+    place.map_or_else(Vec::new, |place| plain(explain_place(view, run, (task, place), now, limits)))
 }
 
 /// As [`explain`], for one instance: of a mapped task there are several.
 pub fn explain_instance(view: &View, instance: InstanceKey, now: DateTime<Utc>, limits: &Limits) -> Vec<Condition> {
     let Some((run, place)) = view.places.get(&instance).copied() else { return Vec::new() };
     let task = view.runs.get(&run).map(|run| run.instances[place].task);
+    task.map_or_else(Vec::new, |task| plain(explain_place(view, run, (task, place), now, limits)))
+}
+
+/// As [`explain_instance`], with what each condition is about: for whoever starts a task and may leave some out.
+pub fn conditions_of(
+    view: &View,
+    instance: InstanceKey,
+    now: DateTime<Utc>,
+    limits: &Limits,
+) -> Vec<(About, Condition)> {
+    let Some((run, place)) = view.places.get(&instance).copied() else { return Vec::new() };
+    let task = view.runs.get(&run).map(|run| run.instances[place].task);
     task.map_or_else(Vec::new, |task| explain_place(view, run, (task, place), now, limits))
+}
+
+fn plain(conditions: Vec<(About, Condition)>) -> Vec<Condition> {
+    conditions.into_iter().map(|(_, condition)| condition).collect()
 }
 
 /// What must hold before a run starts. Empty: there is no such active run.
@@ -66,25 +101,26 @@ fn explain_place(
     (task, place): (usize, usize),
     now: DateTime<Utc>,
     limits: &Limits,
-) -> Vec<Condition> {
+) -> Vec<(About, Condition)> {
     let Some(run) = view.runs.get(&run) else { return Vec::new() };
     let instance = &run.instances[place];
     match instance.state {
         TaskState::Running | TaskState::Queued | TaskState::Restarting => {
-            return vec![Condition::new(true, format!("try {} is {}", instance.try_number, instance.state))];
+            let text = format!("try {} is {}", instance.try_number, instance.state);
+            return vec![(About::Done, Condition::new(true, text))];
         }
         TaskState::Deferred if !run.is_ready(place) => {
             let text = format!("try {} waits for something outside and holds no slot", instance.try_number);
-            return vec![Condition::new(true, text)];
+            return vec![(About::Done, Condition::new(true, text))];
         }
         state if state.is_finished() => {
-            return vec![Condition::new(true, format!("it has ended: {state} after {}", tries(instance.try_number)))];
+            let text = format!("it has ended: {state} after {}", tries(instance.try_number));
+            return vec![(About::Done, Condition::new(true, text))];
         }
         _ => {}
     }
-    let mut conditions = holds(view, run, now);
-    conditions.push(run_start(view, run, now));
-    conditions.extend(run_key(view, run));
+    let starts = holds(view, run, now).into_iter().chain([run_start(view, run, now)]).chain(run_key(view, run));
+    let mut conditions: Vec<(About, Condition)> = starts.map(|condition| (About::Start, condition)).collect();
     if let Some(at) = instance.next_try_at {
         let at_text = format_utc_micros(at);
         let wait = match instance.put_offs {
@@ -97,22 +133,25 @@ fn explain_place(
             }
             None => format!("try {} may start after {at_text}", instance.try_number + 1),
         };
-        conditions.push(Condition::at(at, at < now, wait));
+        conditions.push((About::Retry, Condition::at(at, at < now, wait)));
     }
-    conditions.push(dependencies(run, task));
-    conditions.extend(run.list_answer(task, view.max_map_length()).map(|(ok, text)| Condition::new(ok, text)));
-    conditions.extend(run.veto(task, instance.map_index).map(|veto| Condition::new(false, veto.reason)));
-    conditions.extend(view.past_answer(run, task).map(|answer| Condition::new(answer.ok, answer.text)));
+    conditions.push((About::Upstream, dependencies(run, task)));
+    let list = run.list_answer(task, view.max_map_length());
+    conditions.extend(list.map(|(ok, text)| (About::Upstream, Condition::new(ok, text))));
+    let veto = run.veto(task, instance.map_index);
+    conditions.extend(veto.map(|veto| (About::Upstream, Condition::new(false, veto.reason))));
+    let past = view.past_answer(run, task);
+    conditions.extend(past.map(|answer| (About::Past, Condition::new(answer.ok, answer.text))));
     let (occupying, limit) = (run.occupying(), run.version.dag.max_active_tasks);
-    conditions.push(Condition::new(
-        occupying < limit,
-        format!("{occupying} of {limit} tasks of the run are active (max_active_tasks)"),
-    ));
-    conditions.extend(instance.lane.limits.iter().map(|(limit, most)| limited(view, limit, *most)));
-    conditions.push(pool(view, &instance.lane.pool, instance.lane.slots));
+    let text = format!("{occupying} of {limit} tasks of the run are active (max_active_tasks)");
+    conditions.push((About::Room, Condition::new(occupying < limit, text)));
+    let limits_of_task = instance.lane.limits.iter().map(|(limit, most)| limited(view, limit, *most));
+    conditions.extend(limits_of_task.map(|condition| (About::Room, condition)));
+    conditions.push((About::Room, pool(view, &instance.lane.pool, instance.lane.slots)));
     let used = view.occupied_slots() as usize;
     let total = used + limits.free_slots;
-    conditions.push(Condition::new(limits.free_slots > 0, format!("{used} of {total} worker slots are in use")));
+    let text = format!("{used} of {total} worker slots are in use");
+    conditions.push((About::Slots, Condition::new(limits.free_slots > 0, text)));
     conditions
 }
 

@@ -32,6 +32,8 @@ pub struct RunSnapshot {
     pub backfill_ordinal: Option<i64>,
     /// Why the run winds down, if it does.
     pub ending: Option<String>,
+    /// It had ended, and runs once more.
+    pub was_cleared: bool,
     pub instances: Vec<InstanceSnapshot>,
     /// Of the results that tasks of the version are mapped over, as far as they are there.
     pub list_lengths: Vec<ResultLength>,
@@ -122,6 +124,7 @@ pub(crate) struct RunView {
     pub backfill_ordinal: Option<i64>,
     /// Why it winds down, if it does: only teardowns start, and then it fails.
     pub ending: Option<String>,
+    pub was_cleared: bool,
     /// By task index, then map index.
     pub instances: Vec<InstanceView>,
     /// By task index: its instances.
@@ -161,6 +164,7 @@ impl RunView {
             backfill_key,
             backfill_ordinal,
             ending,
+            was_cleared,
             instances,
             list_lengths,
         } = snapshot;
@@ -194,6 +198,7 @@ impl RunView {
             backfill_key,
             backfill_ordinal,
             ending,
+            was_cleared,
             instances: views,
             ranges,
             counts,
@@ -372,6 +377,7 @@ impl RunView {
             backfill_key: self.backfill_key,
             backfill_ordinal: self.backfill_ordinal,
             ending: self.ending.clone(),
+            was_cleared: self.was_cleared,
             instances: self.instances.iter().map(instance).collect(),
             list_lengths: self.list_lengths.iter().map(length).collect(),
         }

@@ -247,6 +247,7 @@ impl View {
             backfill_key: new.backfill_key,
             backfill_ordinal: None,
             ending: None,
+            was_cleared: false,
             instances: new
                 .tasks
                 .iter()

@@ -3,6 +3,7 @@
 mod alerts;
 mod assets;
 mod backfills;
+mod calendars;
 mod connections;
 mod dags;
 mod explain;
@@ -63,6 +64,19 @@ pub(crate) fn routes() -> Router<Shared> {
         // Airflow's name.
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dependencies", get(explain::task))
         .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}", get(logs::get))
+        // Of a mapped task: as the addresses without the index take `?map_index=`.
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/listMapped", get(instances::list_mapped))
+        .route(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}",
+            get(instances::get_mapped).patch(instances::patch_mapped),
+        )
+        .route(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dry_run",
+            patch(instances::patch_mapped_dry_run),
+        )
+        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dependencies", get(explain::mapped))
+        .route("/calendars", get(calendars::list))
+        .route("/calendars/{name}", get(calendars::get))
         .route("/pools", get(pools::list).post(pools::create))
         .route("/pools/{name}", get(pools::get).patch(pools::patch).delete(pools::delete))
         .route("/jobs", get(jobs::list))
@@ -110,6 +124,7 @@ fn body<T>(given: Result<Json<T>, JsonRejection>) -> Answer<T> {
 }
 
 pub(crate) use connections::form_of;
+pub(crate) use health::SILENT_AFTER;
 pub(crate) use import_errors::place as import_place;
 
 /// The first line of an error that says something.

@@ -123,6 +123,15 @@ pub(crate) fn newest(dag: &DagRow) -> Answer<NewestVersion> {
     Ok(NewestVersion { version_key: dag.version_key, tasks: version.new_instances() })
 }
 
+/// The name of a group means its tasks.
+fn with_members(dag: &DagRow, name: TaskId, index: Option<i32>) -> Vec<(TaskId, Option<i32>)> {
+    let members = if dag.dag.task(name.as_str()).is_some() { Vec::new() } else { dag.dag.tasks_in(name.as_str()) };
+    if members.is_empty() {
+        return vec![(name, index)];
+    }
+    members.into_iter().map(|task| (task, index)).collect()
+}
+
 fn instant(dag: &DagRow, name: &str, text: Option<&String>) -> Answer<Option<DateTime<Utc>>> {
     let zone = dag.dag.timetable.timezone;
     let text = text.filter(|text| !text.trim().is_empty());
@@ -152,7 +161,10 @@ impl Server {
         };
         let tasks = match body.task_ids {
             None => TaskChoice::All,
-            Some(names) => TaskChoice::Named(names.into_iter().map(NamedTask::named).collect()),
+            Some(names) => {
+                let named = names.into_iter().map(NamedTask::named);
+                TaskChoice::Named(named.flat_map(|(name, index)| with_members(&dag, name, index)).collect())
+            }
         };
         let mut selection = Selection::of(runs, tasks);
         (selection.past, selection.future) = (body.include_past, body.include_future);

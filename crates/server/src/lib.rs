@@ -15,6 +15,7 @@ mod api;
 mod assets;
 mod attempts;
 mod backfills;
+mod calendars;
 mod changes;
 mod events;
 mod explain;

@@ -2,13 +2,16 @@
 
 mod assets;
 mod backfills;
+mod calendars;
 mod change;
 mod connections;
 mod dag;
 mod grid;
 mod home;
 mod instances;
+mod jobs;
 mod legend;
+mod pools;
 mod run;
 mod runs;
 mod strip;
@@ -40,5 +43,9 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/connections/delete/{conn_id}", post(connections::delete))
         .route("/alerts/{id}/seen", post(home::see_alert))
         .route("/assets", get(assets::page))
+        .route("/pools", get(pools::page).post(pools::save))
+        .route("/pools/delete/{name}", post(pools::delete))
+        .route("/calendars", get(calendars::page))
+        .route("/jobs", get(jobs::page))
         .route("/legend", get(legend::page))
 }

@@ -4,9 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{
-    Condition, Limits, View, explain as explain_task, explain_instance, explain_run, explain_schedule, plan,
+    About, Condition, Limits, View, conditions_of, explain as explain_task, explain_instance, explain_run,
+    explain_schedule, plan,
 };
-use millrace_store::{DagRow, InstanceRow, Result, RunRow, Store};
+use millrace_store::{ActiveRun, DagRow, InstanceRow, Result, RunRow, Store};
 use serde::Serialize;
 
 use crate::{Situation, Surroundings};
@@ -77,6 +78,30 @@ pub async fn explain(
         Asked::Run(run) => desk.run(run).await,
         Asked::Task(run, instance) => Ok(desk.task(run, instance)),
     }
+}
+
+/// What keeps a task from being started now, with what each is about. One that has ended is looked at as though it had
+/// not, and so is its run.
+pub async fn unmet(
+    store: &Store,
+    (run, instance): (&RunRow, &InstanceRow),
+    surroundings: &Surroundings,
+    now: DateTime<Utc>,
+) -> Result<Vec<(About, String)>> {
+    let situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
+    let mut situation = situation.filled(now).await?;
+    if run.state.is_finished() || instance.state.is_finished() {
+        let state = if run.state.is_finished() { RunState::Running } else { run.state };
+        let mut instances = store.instances(run.key).await?;
+        for it in instances.iter_mut().filter(|it| it.key == instance.key && it.state.is_finished()) {
+            it.state = TaskState::None;
+        }
+        situation.put_run(&ActiveRun { row: RunRow { state, ..run.clone() }, instances }).await?;
+        situation.read_pasts().await?;
+    }
+    let view = situation.view;
+    let conditions = conditions_of(&view, instance.key, now, &limits(&view, surroundings.parallelism));
+    Ok(conditions.into_iter().filter(|(_, it)| !it.ok).map(|(about, it)| (about, it.text)).collect())
 }
 
 fn limits(view: &View, parallelism: usize) -> Limits {

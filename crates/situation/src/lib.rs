@@ -24,7 +24,7 @@ use millrace_planner::{
 };
 use millrace_store::{ActiveRun, BackfillRow, EarlierRun, InstanceRow, ListLength, Result, SchedulerDag, Store};
 
-pub use explanation::{Asked, Explanation, TaskAnswer, explain};
+pub use explanation::{Asked, Explanation, TaskAnswer, explain, unmet};
 pub use prospects::{PassedSlot, PlanEntry, plan_ahead};
 
 /// What the planner is told beside the database.
@@ -213,6 +213,7 @@ impl Situation {
             backfill_key: run.row.backfill_key,
             backfill_ordinal: run.row.backfill_key.and(run.row.backfill_ordinal),
             ending: run.row.ending.clone(),
+            was_cleared: run.row.clear_number > 0,
             instances: run.instances.iter().map(instance).collect(),
         });
         Ok(())

@@ -9,7 +9,7 @@ use millrace_model::state::{RunState, RunType};
 use sea_orm::ConnectionTrait;
 use serde_json::{Map, Value};
 
-use crate::sql::{Kind, Row, micros, values};
+use crate::sql::{Row, micros, values};
 use crate::{Result, Store, StoreError, sql};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -190,19 +190,6 @@ impl Store {
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// What has become of these runs, in one query; those that were deleted are left out.
-    pub async fn run_states(&self, runs: &[RunKey]) -> Result<Vec<(RunKey, RunId, RunState)>> {
-        let source = sql::source(self.dialect(), 1, &[("x_id", Kind::Int)]);
-        let sql = format!("SELECT r.id, r.run_id, r.state FROM {source} CROSS JOIN dag_run r WHERE r.id = x_id");
-        let rows = sql::all(self.reader(), "read runs", sql, vec![sql::column(runs.iter().copied())]).await?;
-        rows.iter()
-            .map(|row| {
-                let run_id = RunId::new_unchecked(row.text("run_id")?);
-                Ok((row.int("id")?, run_id, row.word("state", RunState::parse)?))
-            })
-            .collect()
     }
 
     pub async fn run_at(&self, dag_id: &str, logical_date: DateTime<Utc>) -> Result<Option<RunRow>> {

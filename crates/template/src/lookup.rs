@@ -36,6 +36,8 @@ pub trait Lookup: Send + Sync {
     fn connection(&self, conn_id: &str) -> Result<Option<ConnView>, String>;
     /// The result of a task in the same run; `key` is `return_value` unless the template says another.
     fn xcom(&self, task_id: &str, key: &str) -> Result<Option<serde_json::Value>, String>;
+    /// The result of one instance of a mapped task; -1 is that of a task that is not mapped.
+    fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<serde_json::Value>, String>;
 }
 
 /// Knows nothing: for rendering without a database.
@@ -52,6 +54,10 @@ impl Lookup for NoLookup {
     }
 
     fn xcom(&self, _: &str, _: &str) -> Result<Option<serde_json::Value>, String> {
+        Ok(None)
+    }
+
+    fn xcom_at(&self, _: &str, _: &str, _: i32) -> Result<Option<serde_json::Value>, String> {
         Ok(None)
     }
 }
@@ -173,7 +179,8 @@ fn connection(conn_id: &str, view: ConnView) -> Value {
     ])
 }
 
-/// `xcom_pull(task_ids=…, key=…)`: one task's value, or a list of values for a list of tasks. What does not exist is
+/// `xcom_pull(task_ids=…, key=…, map_indexes=…)`: one task's value, or a list of values for a list of tasks; of a mapped
+/// task those of all instances, or of those that are named. What does not exist is
 /// undefined, so that printing it is an error and `| default(…)` works.
 pub(crate) fn xcom_pull(lookup: &dyn Lookup, args: &[Value]) -> Result<Value, Error> {
     let (first, named): (Option<Value>, Kwargs) = from_args(args)?;
@@ -182,11 +189,27 @@ pub(crate) fn xcom_pull(lookup: &dyn Lookup, args: &[Value]) -> Result<Value, Er
         .filter(|value| !value.is_none())
         .ok_or_else(|| invalid("xcom_pull needs task_ids='name of the task'"))?;
     let key = named.get::<Option<String>>("key")?.unwrap_or_else(|| "return_value".to_owned());
+    let indexes = named.get::<Option<Value>>("map_indexes")?.filter(|value| !value.is_none());
     named.assert_all_used()?;
-    let pull = |task_id: &str| match lookup.xcom(task_id, &key) {
+    let value = |task_id: &str, found: Result<Option<serde_json::Value>, String>| match found {
         Ok(Some(value)) => Ok(Value::from(Serde(value))),
         Ok(None) => Ok(Value::UNDEFINED),
         Err(reason) => Err(invalid(format!("cannot read the result '{key}' of task '{task_id}': {reason}"))),
+    };
+    let index = |value: &Value| {
+        i32::try_from(value.clone()).map_err(|_| invalid("map_indexes must be a whole number or a list of them"))
+    };
+    let pull = |task_id: &str| match &indexes {
+        None => value(task_id, lookup.xcom(task_id, &key)),
+        Some(one) if one.is_number() => value(task_id, lookup.xcom_at(task_id, &key, index(one)?)),
+        Some(many) => {
+            let mut values = Vec::new();
+            for one in many.try_iter()? {
+                let found = value(task_id, lookup.xcom_at(task_id, &key, index(&one)?))?;
+                values.push(if found.is_undefined() { Value::from(()) } else { found });
+            }
+            Ok(Value::from(values))
+        }
     };
     if let Some(task_id) = tasks.as_str() {
         return pull(task_id);

@@ -45,6 +45,10 @@ impl Lookup for Known {
     fn xcom(&self, task_id: &str, key: &str) -> Result<Option<Value>, String> {
         Ok((task_id == "count" && key == "return_value").then(|| json!({"rows": 42})))
     }
+
+    fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, String> {
+        Ok((task_id == "each" && key == "return_value" && map_index < 3).then(|| json!(map_index * 10)))
+    }
 }
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -227,6 +231,9 @@ fn lookups() {
         ("{{ conn['redshift_dev'].extra_dejson.iam_role }}", "arn:aws:iam::1:role/x"),
         ("{{ ti.xcom_pull(task_ids='count').rows }} {{ ti.xcom_pull('count')['rows'] }}", "42 42"),
         ("{{ ti.xcom_pull(task_ids=['count'])[0].rows }}", "42"),
+        ("{{ ti.xcom_pull(task_ids='each', map_indexes=2) }}", "20"),
+        ("{{ ti.xcom_pull('each', map_indexes=[2, 0, 7]) | tojson }}", "[20, 0, null]"),
+        ("{{ ti.xcom_pull('each', map_indexes=7) | default('nothing') }}", "nothing"),
         ("{{ ti.xcom_pull(task_ids='nosuch') | default('nothing') }}", "nothing"),
     ]);
 }

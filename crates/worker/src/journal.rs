@@ -123,6 +123,13 @@ impl StoreResults {
     }
 }
 
+impl StoreResults {
+    /// The value of one instance of a mapped task.
+    pub async fn read_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, StoreError> {
+        self.store.xcom(self.run, task_id, map_index, key).await
+    }
+}
+
 impl Results for StoreResults {
     fn pull<'a>(&'a self, task_id: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Value>, PortError>> {
         async move { self.read(task_id, key).await.map_err(|e| port_error("read another task's result", &e)) }.boxed()

@@ -71,6 +71,12 @@ pub struct TasksClearArgs {
     /// Only tasks in whose id this regular expression is found [default: all]
     #[arg(short, long, value_name = "REGEX")]
     pub task_regex: Option<String>,
+    /// Only the tasks of this group, and of the groups in it
+    #[arg(short, long, value_name = "GROUP", conflicts_with = "task_regex")]
+    pub group: Option<String>,
+    /// Only these instances of mapped tasks, counted from 0
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub map_index: Vec<i32>,
     #[command(flatten)]
     pub runs: RunsArgs,
     #[command(flatten)]

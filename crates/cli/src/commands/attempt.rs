@@ -16,8 +16,8 @@ use millrace_model::instant::{format_run_id_instant, format_utc_micros};
 use millrace_model::ledger::Checkpoint;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_model::trigger_rule::{Decision, UpstreamCounts};
 use millrace_operator_api::context::{LogLevel, NoRuns, NoTriggers, OwnSlot, Results, Runs, StatementJournal};
+use millrace_planner::About;
 use millrace_store::{ClearRequest, DagRow, InstanceRow, NewJob, RunRow, Selection, Store};
 use millrace_worker::{
     AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, StoreJournal, StoreResults, StoreRuns,
@@ -176,11 +176,43 @@ pub async fn render(app: &App, (dag_id, task_id, map_index): (&str, &str, i32), 
     print_one(app.format, &app.masker.mask_value(&rendered.parameters))
 }
 
+/// What `tasks run` does not look at. Whatever is chosen, it asks for no worker slot, and neither a pause, a maintenance
+/// window nor `max_active_runs` holds it up: a person wants the task now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ignored {
+    Nothing,
+    Past,
+    /// Also what the tasks before it came to, and the wait before a retry.
+    Dependencies,
+    /// Also pools and other limits.
+    Everything,
+}
+
+impl Ignored {
+    fn lets(self, about: About) -> bool {
+        match about {
+            About::Done | About::Start | About::Slots => true,
+            About::Past => self != Self::Nothing,
+            About::Upstream | About::Retry => matches!(self, Self::Dependencies | Self::Everything),
+            About::Room => self == Self::Everything,
+        }
+    }
+
+    /// What would leave this condition out.
+    fn flag(about: About) -> &'static str {
+        match about {
+            About::Past => "--ignore-depends-on-past",
+            About::Room => "--ignore-all-dependencies",
+            _ => "--ignore-dependencies",
+        }
+    }
+}
+
 pub struct RunOptions {
     pub dag_id: String,
     pub task_id: String,
     pub date: String,
-    pub ignore_dependencies: bool,
+    pub ignored: Ignored,
     pub force: bool,
     pub map_index: i32,
 }
@@ -303,8 +335,9 @@ async fn ready_instance(
         }
         _ => {}
     }
-    if !options.ignore_dependencies {
-        check_dependencies(store, run, dag, task_id).await?;
+    let unmet = millrace_situation::unmet(store, (run, &instance), &app.surroundings()?, app.now()).await?;
+    if let Some((about, text)) = unmet.into_iter().find(|(about, _)| !options.ignored.lets(*about)) {
+        bail!("{task_id} can't run now: {text}; {} runs it all the same", Ignored::flag(about));
     }
     if instance.state.is_finished() {
         let only = TaskChoice::Named(vec![(instance.task_id.clone(), Some(instance.map_index))]);
@@ -313,26 +346,6 @@ async fn ready_instance(
         return find().await;
     }
     Ok(instance)
-}
-
-async fn check_dependencies(store: &Store, run: &RunRow, dag: &Dag, task_id: &str) -> anyhow::Result<()> {
-    let task = &dag.tasks[lookup::task_index(dag, task_id)?];
-    let instances = store.instances(run.key).await?;
-    let upstream: Vec<&InstanceRow> = instances.iter().filter(|i| task.depends_on.contains(&i.task_id)).collect();
-    let counts = UpstreamCounts::of(
-        upstream
-            .iter()
-            .map(|instance| (instance.state, dag.task(instance.task_id.as_str()).is_some_and(|task| task.is_setup))),
-    );
-    if task.trigger_rule.decide(&counts) == Decision::Run {
-        return Ok(());
-    }
-    let states: Vec<String> = upstream.iter().map(|i| format!("{} is {}", i.task_id, i.state)).collect();
-    bail!(
-        "the dependencies of {task_id} are not met ({}): {}; --ignore-dependencies runs it all the same",
-        task.trigger_rule.as_str(),
-        states.join(", ")
-    )
 }
 
 async fn claim(app: &App, store: &Store, run: &RunRow, instance: &InstanceRow, claim: Claim) -> anyhow::Result<()> {

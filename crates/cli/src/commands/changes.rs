@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::bail;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
 use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::selection::{TaskChoice, TaskPattern};
@@ -143,13 +144,47 @@ fn clear_request(selection: Selection, row: &DagRow, options: &ClearOptions) -> 
 pub async fn clear_tasks(app: &App, args: TasksClearArgs) -> anyhow::Result<()> {
     let store = app.store().await?;
     let row = lookup::dag(app, &store, &args.dag_id).await?;
-    let tasks = match &args.task_regex {
-        None => TaskChoice::All,
-        Some(text) => TaskChoice::Pattern(TaskPattern::parse(text).map_err(|error| usage(error.to_string()))?),
-    };
+    let tasks = task_choice(&row.dag, &args)?;
     let selection = Selection::of(run_choice(&store, &row, &args.runs).await?, tasks);
     let request = clear_request(with_relatives(selection, args.relatives)?, &row, &args.options)?;
     clear(app, &store, vec![(args.dag_id, request)], &args.care).await
+}
+
+fn task_choice(dag: &Dag, args: &TasksClearArgs) -> anyhow::Result<TaskChoice> {
+    let pattern = args.task_regex.as_deref().map(TaskPattern::parse).transpose();
+    let pattern = pattern.map_err(|error| usage(error.to_string()))?;
+    if args.group.is_none() && args.map_index.is_empty() {
+        return Ok(pattern.map_or(TaskChoice::All, TaskChoice::Pattern));
+    }
+    let tasks: Vec<TaskId> = match &args.group {
+        Some(group) => {
+            let found = dag.tasks_in(group);
+            if found.is_empty() {
+                let known: Vec<&str> = dag.groups.iter().map(|group| group.group_id.as_str()).collect();
+                bail!("{} has no group '{group}'; it has {}", dag.dag_id, listed(&known));
+            }
+            found
+        }
+        None => {
+            let is_meant = |id: &TaskId| pattern.as_ref().is_none_or(|pattern| pattern.matches(id));
+            // An index means nothing to a task that is not mapped.
+            let mapped = dag.tasks.iter().filter(|task| dag.expand_of(task).is_some());
+            let found: Vec<TaskId> = mapped.map(|task| task.task_id.clone()).filter(is_meant).collect();
+            if found.is_empty() {
+                bail!("{} has no such mapped task; --map-index is for mapped ones", dag.dag_id);
+            }
+            found
+        }
+    };
+    if args.map_index.is_empty() {
+        return Ok(TaskChoice::tasks(tasks));
+    }
+    let each = |task: &TaskId| args.map_index.iter().map(|index| (task.clone(), Some(*index))).collect::<Vec<_>>();
+    Ok(TaskChoice::Named(tasks.iter().flat_map(each).collect()))
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 pub async fn clear_runs(app: &App, store: &Store, args: DagsClearArgs) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
+use millrace_model::graph::Graph;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::pool::PoolFault;
 use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
@@ -162,40 +163,45 @@ fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {
 /// The tasks in the order in which they may run, each with those it waits for; a group stands where its first task may
 /// run, with its tasks under it.
 pub fn tree(dag: &Dag) -> anyhow::Result<String> {
-    let graph = millrace_model::graph::Graph::of(dag)?;
-    let mut depth = vec![0; dag.tasks.len()];
-    for index in &graph.order {
-        depth[*index] = graph.upstream[*index].iter().map(|parent| depth[*parent] + 1).max().unwrap_or(0);
-    }
+    let graph = Graph::of(dag)?;
     let mut text = String::new();
-    branch(dag, &graph.order, &depth, None, 1, &mut text);
+    branch(dag, &graph, None, 1, &mut text);
     Ok(text)
 }
 
-/// The tasks and groups that stand directly in `within`.
-fn branch(dag: &Dag, order: &[usize], depth: &[usize], within: Option<&str>, indent: usize, text: &mut String) {
-    let members: Vec<usize> = order
-        .iter()
-        .copied()
-        .filter(|index| {
-            within.is_none_or(|id| dag.groups_of(&dag.tasks[*index]).any(|group| group.group_id.as_str() == id))
-        })
-        .collect();
-    let least = members.iter().map(|index| depth[*index]).min().unwrap_or(0);
+/// What stands directly in `within`: a task, or a group of it.
+fn place_of<'d>(dag: &'d Dag, task: usize, within: Option<&str>) -> &'d str {
+    let task = &dag.tasks[task];
+    let inner = dag.groups_of(task).take_while(|group| within.is_none_or(|id| group.group_id.as_str() != id)).last();
+    inner.map_or(task.task_id.as_str(), |group| group.group_id.as_str())
+}
+
+/// The tasks and groups that stand directly in `within`, each one step further in than what it waits for there.
+fn branch(dag: &Dag, graph: &Graph, within: Option<&str>, indent: usize, text: &mut String) {
+    let is_within = |task: &usize| {
+        within.is_none_or(|id| dag.groups_of(&dag.tasks[*task]).any(|group| group.group_id.as_str() == id))
+    };
+    let members: Vec<usize> = graph.order.iter().copied().filter(is_within).collect();
+    let mut depth: HashMap<&str, usize> = HashMap::new();
+    for task in &members {
+        let place = place_of(dag, *task, within);
+        let before = graph.upstream[*task].iter().filter(|parent| is_within(parent));
+        let before = before.map(|parent| place_of(dag, *parent, within)).filter(|parent| *parent != place);
+        let own = before.filter_map(|parent| depth.get(parent)).max().map_or(0, |most| most + 1);
+        let known = depth.entry(place).or_default();
+        *known = own.max(*known);
+    }
     let mut shown: Vec<&str> = Vec::new();
     for index in &members {
-        let task = &dag.tasks[*index];
-        let indent = indent + depth[*index] - least;
-        let inner =
-            dag.groups_of(task).take_while(|group| within.is_none_or(|id| group.group_id.as_str() != id)).last();
-        if let Some(group) = inner {
-            let id = group.group_id.as_str();
-            if !shown.contains(&id) {
-                shown.push(id);
+        let (task, place) = (&dag.tasks[*index], place_of(dag, *index, within));
+        let indent = indent + depth[place];
+        if let Some(group) = dag.groups_of(task).find(|group| group.group_id.as_str() == place) {
+            if !shown.contains(&place) {
+                shown.push(place);
                 let about = group.description.as_ref().map(|about| format!(": {about}")).unwrap_or_default();
                 let mapped = if group.expand.is_some() { ", mapped" } else { "" };
-                text.push_str(&format!("{}[{id}] (group{mapped}){about}\n", "  ".repeat(indent)));
-                branch(dag, order, depth, Some(id), indent + 1, text);
+                text.push_str(&format!("{}[{place}] (group{mapped}){about}\n", "  ".repeat(indent)));
+                branch(dag, graph, Some(place), indent + 1, text);
             }
             continue;
         }

@@ -29,7 +29,7 @@ pub async fn run(app: &App) -> anyhow::Result<()> {
     let store = app.store().await?;
     let daemons = daemons(app, &store).await?;
     if daemons.is_empty() {
-        bail!("no scheduler runs on this machine ({}); `millrace jobs list` shows where they run", wiring::hostname());
+        bail!("no daemon runs on this machine ({}); `millrace jobs list` shows where they run", wiring::hostname());
     }
     let mut rows = Vec::new();
     for daemon in &daemons {
@@ -47,12 +47,13 @@ pub async fn run(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Schedulers that live here, each process once.
+/// Schedulers and web servers that live here, each process once.
 async fn daemons(app: &App, store: &Store) -> anyhow::Result<Vec<JobRow>> {
     let (now, timeout, here) = (app.now(), lease_timeout(app), wiring::hostname());
     let mut found: Vec<JobRow> = Vec::new();
     for job in store.jobs(JOBS_LOOKED_AT).await? {
-        let is_daemon = job.kind == "scheduler" && job.hostname == here && job.state(now, timeout) == "running";
+        let is_kind = job.kind == "scheduler" || job.kind == "server";
+        let is_daemon = is_kind && job.hostname == here && job.state(now, timeout) == "running";
         if is_daemon && is_millrace(job.pid) && found.iter().all(|other| other.pid != job.pid) {
             found.push(job);
         }
@@ -66,7 +67,7 @@ fn is_millrace(pid: u32) -> bool {
     let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
     let program = words.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
     program.rsplit('/').next().is_some_and(|name| name.starts_with("millrace"))
-        && words.iter().any(|word| *word == b"scheduler" || *word == b"standalone")
+        && words.iter().any(|word| [&b"scheduler"[..], b"standalone", b"server"].contains(word))
 }
 
 async fn ask(store: &Store, daemon: &JobRow) -> anyhow::Result<ReloadReport> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::TasksCommand;
+use crate::commands::attempt::Ignored;
 use crate::commands::{attempt, changes, dags, explain};
 use crate::lookup::{self, optional_time};
 use crate::output::{Format, notice, print_list, print_one, print_text};
@@ -23,8 +24,23 @@ pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
         TasksCommand::Test { dag_id, task_id, date, params, map_index } => {
             attempt::test(app, (&dag_id, &task_id, map_index), &date, params.as_deref()).await
         }
-        TasksCommand::Run { dag_id, task_id, date, ignore_dependencies, force, map_index } => {
-            let options = attempt::RunOptions { dag_id, task_id, date, ignore_dependencies, force, map_index };
+        TasksCommand::Run {
+            dag_id,
+            task_id,
+            date,
+            ignore_dependencies,
+            ignore_depends_on_past,
+            ignore_all_dependencies,
+            force,
+            map_index,
+        } => {
+            let ignored = match (ignore_all_dependencies, ignore_dependencies, ignore_depends_on_past) {
+                (true, ..) => Ignored::Everything,
+                (_, true, _) => Ignored::Dependencies,
+                (_, _, true) => Ignored::Past,
+                _ => Ignored::Nothing,
+            };
+            let options = attempt::RunOptions { dag_id, task_id, date, ignored, force, map_index };
             attempt::run(app, options).await
         }
         TasksCommand::Logs { dag_id, task_id, run, try_number, map_index, follow } => {

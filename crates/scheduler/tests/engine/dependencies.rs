@@ -1,17 +1,19 @@
 //! What tasks wait for, through the store and over restarts.
 
 use chrono::TimeDelta;
+use millrace_model::alert::{Deadline, DeadlineReference};
 use millrace_model::change::{Batch, Completion, TaskMove, TryOutcome};
 use millrace_model::choice::Choice;
 use millrace_model::dag::Dag;
-use millrace_model::ids::TaskId;
+use millrace_model::duration::Span;
+use millrace_model::ids::{DagId, TaskId};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_planner::{Limits, explain};
 use millrace_situation::Situation;
 use millrace_store::{ClearRequest, MarkRequest, Selection};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
 
@@ -225,4 +227,54 @@ async fn case_49_a_rule_that_can_never_be_met_ends_the_run_as_a_deadlock() {
     assert_eq!(stage.tasks().await, ["a removed 1", "b skipped 1", "c none 0"]);
     let run = stage.runs().await.remove(0);
     assert_eq!((run.state, run.state_reason.as_deref()), (RunState::Failed, Some("deadlock")));
+}
+
+#[tokio::test]
+async fn marking_a_branch_takes_its_choice_back() {
+    let mut stage = Stage::new(4).await;
+    stage.put(&dag("d", Value::Null, &["choose", "a < choose", "b < choose"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    choose(&mut stage, "choose", &["a"]).await;
+    stage.end("a", TryOutcome::Success).await;
+    let run = stage.runs().await[0].key;
+    for to in [TaskState::Failed, TaskState::Success] {
+        let selection = Selection::of_run(run, TaskChoice::tasks([TaskId::new_unchecked("choose")]));
+        let mark = MarkRequest { selection, to, note: None, dry_run: false, actor: "cli".into() };
+        stage.store.mark_instances(&mark, stage.now()).await.unwrap();
+        stage.turn().await;
+        assert_eq!(stage.store.instance(run, "choose", -1).await.unwrap().unwrap().choice, None);
+    }
+    // A person said that it succeeded, and not for whom: what is cleared now runs.
+    clear(&mut stage, &["b"]).await;
+    assert_eq!(stage.executor.names(), ["b#1"]);
+    stage.end("b", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn an_old_run_that_is_cleared_is_given_its_deadline_from_its_new_start() {
+    let mut stage = Stage::new(4).await;
+    let mut dag = dag("d", json!("@daily"), &["a"]);
+    dag.deadline = Some(Deadline { reference: DeadlineReference::RunAfter, within: Span::from_seconds(3600) });
+    stage.put(&dag).await;
+    stage.lead().await;
+    stage.clock.advance(TimeDelta::days(1));
+    stage.turn().await;
+    stage.end("a", TryOutcome::Success).await;
+    let dag_id = DagId::new_unchecked("d");
+    stage.store.set_paused(&dag_id, true, "cli", stage.now()).await.unwrap();
+    stage.clock.advance(TimeDelta::hours(5));
+    clear(&mut stage, &["a"]).await;
+    stage.clock.advance(TimeDelta::hours(2));
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Queued]);
+    assert_eq!(stage.store.alerts(false, 10).await.unwrap(), [], "it waits because somebody paused it");
+    stage.store.set_paused(&dag_id, false, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Running]);
+    stage.clock.advance(TimeDelta::minutes(61));
+    stage.turn().await;
+    assert_eq!(stage.store.alerts(false, 10).await.unwrap().len(), 1, "an hour has passed since its new start");
 }

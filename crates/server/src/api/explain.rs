@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use millrace_situation::{Asked, Explanation};
 
-use super::instances::instance_of;
+use super::instances::{at_index, instance_of};
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::Shared;
@@ -30,4 +30,11 @@ pub(crate) async fn task(
     let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
     let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     Ok(Json(server.explain(Asked::Task(&run, &instance)).await?))
+}
+
+pub(crate) async fn mapped(
+    server: State<Shared>,
+    Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
+) -> Answer<Json<Explanation>> {
+    task(server, Path((dag_id, run_id, task_id)), at_index(index)).await
 }

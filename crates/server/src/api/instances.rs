@@ -75,6 +75,58 @@ pub(crate) async fn clear(
     Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)))
 }
 
+/// The instances of one mapped task.
+pub(crate) async fn list_mapped(
+    State(server): State<Shared>,
+    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    let parameters = Parameters(parameters);
+    let (limit, offset) = parameters.page()?;
+    let run = server.run_row(&dag_id, &run_id).await?;
+    let wanted = parameters.all("state");
+    let mut rows = server.store().instances(run.key).await?;
+    rows.retain(|row| row.task_id.as_str() == task_id);
+    if rows.is_empty() {
+        return Err(Problem::no_task(&dag_id, &task_id));
+    }
+    // One that stands for all of them is no instance yet.
+    rows.retain(|row| row.map_index >= 0 && (wanted.is_empty() || wanted.contains(&row.state.as_str())));
+    let shown: Vec<Value> =
+        rows.iter().skip(offset as usize).take(limit as usize).map(|row| instance_value(&run, row)).collect();
+    Ok(Json(json!({"task_instances": shown, "total_entries": rows.len()})))
+}
+
+/// As with the parameter `map_index`.
+pub(crate) fn at_index(index: i32) -> Query<Vec<(String, String)>> {
+    Query(vec![("map_index".to_owned(), index.to_string())])
+}
+
+pub(crate) async fn get_mapped(
+    server: State<Shared>,
+    Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
+) -> Answer<Json<Value>> {
+    get(server, Path((dag_id, run_id, task_id)), at_index(index)).await
+}
+
+pub(crate) async fn patch_mapped(
+    server: State<Shared>,
+    Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
+    person: Person,
+    given: Result<Json<MarkBody>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    patch(server, Path((dag_id, run_id, task_id)), at_index(index), person, given).await
+}
+
+pub(crate) async fn patch_mapped_dry_run(
+    server: State<Shared>,
+    Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
+    person: Person,
+    given: Result<Json<MarkBody>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    patch_dry_run(server, Path((dag_id, run_id, task_id)), at_index(index), person, given).await
+}
+
 /// Gives the task, or the instance with `map_index`, a state.
 pub(crate) async fn patch(
     State(server): State<Shared>,

@@ -65,11 +65,6 @@ pub(crate) async fn create(
 ) -> Answer<(StatusCode, Json<Value>)> {
     person.require(Role::Admin)?;
     let CreateBody { name, slots, description, include_deferred } = body(given)?;
-    if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
-        return Err(Problem::invalid(format!(
-            "'name' must have 1 to {LONGEST_NAME} characters, none of them invisible"
-        )));
-    }
     if server.pool(&name).await.is_ok() {
         return Err(Problem::new(
             ErrorCode::CONFLICT,
@@ -109,10 +104,7 @@ pub(crate) async fn delete(
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
     person.require(Role::Admin)?;
-    if !server.store().delete_pool(&name, &person.actor(), server.now()).await? {
-        return Err(no_pool(&name));
-    }
-    server.store().wake().await;
+    server.delete_pool(&person, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -121,7 +113,21 @@ impl Server {
         self.store().pools().await?.into_iter().find(|row| row.name == name).ok_or_else(|| no_pool(name))
     }
 
-    async fn put_pool(&self, person: &Person, row: &PoolRow) -> Answer<()> {
+    pub async fn delete_pool(&self, person: &Person, name: &str) -> Answer<()> {
+        if !self.store().delete_pool(name, &person.actor(), self.now()).await? {
+            return Err(no_pool(name));
+        }
+        self.store().wake().await;
+        Ok(())
+    }
+
+    /// Adds or replaces.
+    pub async fn put_pool(&self, person: &Person, row: &PoolRow) -> Answer<()> {
+        let name = &row.name;
+        if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+            let text = format!("'name' must have 1 to {LONGEST_NAME} characters, none of them invisible");
+            return Err(Problem::invalid(text));
+        }
         if row.slots < -1 {
             return Err(Problem::invalid(format!("'slots' is {}; -1 means without limit", row.slots)));
         }

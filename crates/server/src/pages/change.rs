@@ -79,6 +79,18 @@ impl Wanted {
         self.parameters.text(name).is_some()
     }
 
+    /// One instance of a mapped task; none: all of them.
+    fn map_index(&self) -> Option<i32> {
+        self.parameters.text("map_index").and_then(|text| text.parse().ok())
+    }
+
+    fn named(&self, task: String) -> NamedTask {
+        match self.map_index() {
+            Some(index) => NamedTask::Instance(task, index),
+            None => NamedTask::Task(task),
+        }
+    }
+
     /// The page opens with what is most often meant; once its boxes were used, they say it.
     fn choices(&self) -> Vec<Choice> {
         let choice = |name: &'static str, text: &'static str| Choice { name, text, is_on: self.is_on(name) };
@@ -106,7 +118,10 @@ impl Wanted {
 
     fn title(&self) -> String {
         let what = match (&self.task_id, &self.run_id) {
-            (Some(task), _) => format!("task {task}"),
+            (Some(task), _) => match self.map_index() {
+                Some(index) => format!("task {task} [{index}]"),
+                None => format!("task {task}"),
+            },
             (None, Some(_)) => "the run".to_owned(),
             (None, None) => return format!("Run again what failed in {}", self.dag_id),
         };
@@ -198,6 +213,7 @@ async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wan
         action => wanted.action.word(),
         run_id => wanted.run_id,
         task_id => wanted.task_id,
+        map_index => wanted.map_index(),
         back => wanted.back(),
         choices => wanted.choices(),
         from => wanted.parameters.text("from").unwrap_or_default(),
@@ -226,7 +242,7 @@ async fn touch(
             let body = ClearBody {
                 dry_run,
                 dag_run_id: run.clone(),
-                task_ids: task.clone().map(|task| vec![NamedTask::Task(task)]),
+                task_ids: task.clone().map(|task| vec![wanted.named(task)]),
                 start_date: date("from"),
                 end_date: date("to"),
                 only_failed: run.is_none() || wanted.is_on("only_failed"),
@@ -250,7 +266,7 @@ async fn touch(
                 include_future: wanted.is_on("future"),
                 note: None,
             };
-            let named = (TaskId::new_unchecked(task.clone()), None);
+            let named = (TaskId::new_unchecked(task.clone()), wanted.map_index());
             let report = server.mark(person, &run, named, body, dry_run).await?;
             Ok((report.marked.into_iter().chain(report.cleared).collect(), report.runs))
         }

@@ -1,8 +1,11 @@
 //! Clearing, marking and noting over REST.
 
+use millrace_model::dag::Task;
+use millrace_model::ids::TaskId;
 use serde_json::{Value, json};
 
-use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER};
+use crate::plant::dag;
+use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER, now};
 
 const DAG: &str = "/api/v1/dags/copy_orders";
 
@@ -94,4 +97,59 @@ fn tasks_and_runs_are_marked() {
     site.send("PATCH", &run, &json!({"state": "running"})).is(422);
     site.send("PATCH", &run, &json!({"note": "x".repeat(1001)})).is(422);
     site.send_as(VIEWER, "PATCH", &run, &json!({"state": "success"})).is(403);
+}
+
+#[test]
+fn groups_and_single_instances_are_addressed_as_airflow_does() {
+    let site = Site::start();
+    let (mut each, mut one) =
+        (Task::new(TaskId::new_unchecked("each"), "bash"), Task::new(TaskId::new_unchecked("g.one"), "bash"));
+    each.expand = Some(serde_json::from_value(json!({"each": {"list": [1, 2, 3]}})).unwrap());
+    one.group = Some(TaskId::new_unchecked("g"));
+    let group = serde_json::from_value(json!({"group_id": "g"})).unwrap();
+    let mut mapped = dag("mapped", "none", "UTC", &[], &[]);
+    (mapped.tasks, mapped.groups) = (vec![each, one], vec![group]);
+    site.runtime.block_on(site.plant.sync(mapped, true, now()));
+    site.send("POST", "/api/v1/dags/mapped/dagRuns", &json!({"dag_run_id": "r"})).is(200);
+    let of = "/api/v1/dags/mapped/dagRuns/r/taskInstances";
+    let all = site.get(&format!("{of}/each/listMapped?limit=2")).is(200).json();
+    assert_eq!((&all["total_entries"], &all["task_instances"][1]["map_index"]), (&json!(3), &json!(1)));
+    assert_eq!(site.get(&format!("{of}/g.one/listMapped")).is(200).json()["total_entries"], 0);
+    site.get(&format!("{of}/nothing/listMapped")).is(404);
+    assert_eq!(site.get(&format!("{of}/each/2")).is(200).json()["map_index"], 2);
+    site.get(&format!("{of}/each/3")).is(404);
+    site.get(&format!("{of}/each/x")).is(400);
+    assert!(site.get(&format!("{of}/each/2/dependencies")).is(200).json()["answer"].is_string());
+    let marked = site.send("PATCH", &format!("{of}/each/1"), &json!({"new_state": "success"})).is(200).json();
+    assert_eq!((&marked["total_entries"], &marked["task_instances"][0]["map_index"]), (&json!(1), &json!(1)));
+    let marked = site.send("PATCH", &format!("{of}/g.one"), &json!({"new_state": "failed"})).is(200).json();
+    assert_eq!(marked["total_entries"], 1);
+    let clear = |tasks: Value| {
+        let body = json!({"dag_run_id": "r", "task_ids": tasks, "only_failed": false});
+        let plan = site.send("POST", "/api/v1/dags/mapped/clearTaskInstances", &body).is(200).json();
+        touched(&plan).into_iter().map(|(task, ..)| task).collect::<Vec<_>>()
+    };
+    assert_eq!(clear(json!(["g"])), ["g.one"], "a group means its tasks");
+    assert_eq!(clear(json!([["each", 1]])), ["each"]);
+    let page = site.get("/dags/mapped/runs/r/change?task=each&map_index=1&action=clear").is(200).body;
+    assert!(page.contains("Clear task each [1]") && page.contains("name=\"map_index\" value=\"1\""), "{page}");
+}
+
+#[test]
+fn calendars_that_dags_name_are_listed_with_their_days() {
+    let site = Site::start();
+    let mut kept = dag("kept", "@daily", "UTC", &[], &[("a", "empty", &[], 0)]);
+    kept.calendar = Some(
+        serde_json::from_value(
+            json!({"exclude": [{"name": "feasts", "days": [{"rule": "12-25", "name": "Christmas"}]}]}),
+        )
+        .unwrap(),
+    );
+    site.runtime.block_on(site.plant.sync(kept, true, now()));
+    let all = site.get("/api/v1/calendars?year=2025").is(200).json();
+    assert_eq!((&all["total_entries"], &all["calendars"][0]["dag_ids"]), (&json!(1), &json!(["kept"])));
+    let one = site.get("/api/v1/calendars/feasts").is(200).json();
+    assert_eq!(one["days"], json!([{"date": "2024-12-25", "weekday": "Wed", "name": "Christmas"}]));
+    site.get("/api/v1/calendars/other").is(404);
+    assert!(site.get("/calendars").is(200).body.contains("Christmas"));
 }

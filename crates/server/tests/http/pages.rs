@@ -34,6 +34,9 @@ fn every_page_is_there_and_safe() {
         "/connections".to_owned(),
         "/connections/new".to_owned(),
         "/legend".to_owned(),
+        "/pools".to_owned(),
+        "/jobs".to_owned(),
+        "/calendars?year=2024".to_owned(),
     ];
     for path in pages {
         let page = site.get(&path).is(200);

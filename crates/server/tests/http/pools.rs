@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use millrace_store::NewJob;
 use serde_json::json;
 
-use crate::site::{Site, now};
+use crate::site::{ADMIN, Site, USER, now};
 
 const ALL: &str = "/api/v1/pools";
 
@@ -64,4 +64,28 @@ fn case_71_a_task_that_can_never_run_is_named_on_its_dags_page() {
     assert_eq!(found["dag_warnings"][0]["warning_type"], "pool too small");
     let other = site.get("/api/v1/dagWarnings?warning_type=non-existent%20pool").is(200).json();
     assert_eq!(other["total_entries"], 0);
+}
+
+#[test]
+fn pools_are_changed_on_their_page_by_who_may() {
+    let site = Site::start();
+    let form = |who: &str, path: &str, body: &str| {
+        let csrf = site.call("GET", "/pools", &[("authorization", who)], None).is(200).body;
+        let csrf = csrf.split("name=\"csrf\" content=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let headers = [("authorization", who), ("content-type", "application/x-www-form-urlencoded")];
+        site.call("POST", path, &headers, Some(&format!("csrf_token={csrf}&{body}")))
+    };
+    form(ADMIN, "/pools", "name=etl&slots=3&include_deferred=yes&description=loads").is(303);
+    let made = site.get(&format!("{ALL}/etl")).is(200).json();
+    assert_eq!(
+        (&made["slots"], &made["include_deferred"], &made["description"]),
+        (&json!(3), &json!(true), &json!("loads"))
+    );
+    form(ADMIN, "/pools", "name=etl&slots=many").is(422);
+    form(USER, "/pools", "name=etl&slots=9").is(403);
+    form(USER, "/pools/delete/etl", "").is(403);
+    let seen = site.call("GET", "/pools", &[("authorization", USER)], None).is(200).body;
+    assert!(seen.contains("etl") && !seen.contains("New pool"), "{seen}");
+    form(ADMIN, "/pools/delete/etl", "").is(303);
+    site.get(&format!("{ALL}/etl")).is(404);
 }

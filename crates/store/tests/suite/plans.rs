@@ -87,7 +87,9 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.tasks_before(&daily, day(5), &[TaskId::new_unchecked("extract")]).await?;
         store.is_first_of_backfill(1, day(5)).await?;
         store.scheduler_dags().await?;
-        store.run_states(&[run.run]).await?;
+        store.triggered_run(run.instances[0], 0).await?;
+        store.triggered_by(run.run).await?;
+        store.asking_task(run.run).await?;
         store.passed_slots("daily", 50, 0).await?;
         store.last_finished_states(&daily, 3).await?;
         store.running_instances().await?;

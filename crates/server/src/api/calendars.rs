@@ -1,0 +1,33 @@
+//! Calendars that DAGs name, with their days of a year.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use millrace_model::error_code::ErrorCode;
+use serde_json::{Value, json};
+
+use crate::calendars::NamedCalendar;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::Shared;
+
+pub(crate) async fn list(
+    State(server): State<Shared>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Value>> {
+    let parameters = Parameters(parameters);
+    let (limit, offset) = parameters.page()?;
+    let found = server.calendars(parameters.number("year")?).await?;
+    let total = found.len();
+    let shown: Vec<NamedCalendar> = found.into_iter().skip(offset as usize).take(limit as usize).collect();
+    Ok(Json(json!({"calendars": shown, "total_entries": total})))
+}
+
+pub(crate) async fn get(
+    State(server): State<Shared>,
+    Path(name): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<NamedCalendar>> {
+    let found = server.calendars(Parameters(parameters).number("year")?).await?;
+    let calendar = found.into_iter().find(|calendar| calendar.name == name);
+    calendar.map(Json).ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("no DAG names a calendar '{name}'")))
+}
