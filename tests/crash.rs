@@ -10,6 +10,8 @@ mod support;
 
 #[path = "crash/busy.rs"]
 mod busy;
+#[path = "crash/cable.rs"]
+mod cable;
 #[path = "crash/kills.rs"]
 mod kills;
 #[path = "crash/outage.rs"]

@@ -3,13 +3,25 @@
 use std::process::Command;
 use std::time::Duration;
 
-use millrace_testkit::{Daemon, Postgres};
+use millrace_testkit::{Daemon, Postgres, wait_until_blocking};
 
 use crate::busy::Busy;
+use crate::cable::Cable;
 use crate::support::PATIENCE;
 
 /// How soon a standby leads when the leader's process has died.
 const TAKEOVER: Duration = Duration::from_secs(10);
+
+/// The first try works for long. One that finds another beside itself says so.
+const SLOW: &str = r#"
+schedule: none
+default_args: {inherit_env: true}
+tasks:
+  slow:
+    operator: bash
+    bash_command: |
+      flock -n -E 75 "$EFFECTS/slow" sh -c 'echo "begin $0" >> "$EFFECTS/log"; sleep $([ $0 = 1 ] && echo 60 || echo 0); echo "end $0" >> "$EFFECTS/log"' {{ try_number }} || { code=$?; [ $code != 75 ] || echo overlap >> "$EFFECTS/log"; exit $code; }
+"#;
 
 fn signal(daemon: &Daemon, name: &str) {
     let done = Command::new("kill").args([name, &daemon.pid().to_string()]).status().unwrap();
@@ -63,4 +75,40 @@ fn a_standby_takes_over_from_a_leader_that_hangs_and_that_stands_by_when_it_wake
     busy.wait_until_all_ended(&mut first);
     busy.check();
     assert!(first.terminate(PATIENCE).unwrap().success());
+}
+
+/// Neither it nor PostgreSQL is told that it is cut off. Its try would work for a minute more; the standby starts it again
+/// as soon as its lease has run out.
+#[test]
+fn a_leader_that_is_cut_off_stops_its_tries_before_the_standby_starts_them_again() {
+    let database = Postgres::shared().unwrap().create_database().unwrap();
+    let mut busy = Busy::new(Some(database.url()));
+    let cable = Cable::to(database.server().port());
+    let direct = format!(":{}/", database.server().port());
+    assert!(database.url().contains(&direct), "a port to put another in the place of");
+    busy.home.write_dag("slow.yaml", SLOW);
+    busy.home.set("MILLRACE__DATABASE__URL", database.url().replace(&direct, &format!(":{}/", cable.port)));
+    let mut leader = busy.home.scheduler();
+    busy.home.set("MILLRACE__DATABASE__URL", database.url());
+    let mut standby = busy.daemon();
+    standby.wait_for_line("standing by", PATIENCE).unwrap();
+    busy.trigger("slow");
+    wait_until_blocking("it works", PATIENCE, || busy.log().contains("begin 1")).unwrap();
+
+    cable.cut(true);
+    leader.wait_for_line("before another scheduler may start it again", PATIENCE).unwrap();
+    standby.wait_for_line("this scheduler leads", PATIENCE).unwrap();
+    busy.wait_until_all_ended(&mut standby);
+    let log = busy.log();
+    // Those of the DAGs that run by their schedule name their run.
+    let of_slow: Vec<&str> = log.lines().filter(|line| !line.contains('/')).collect();
+    assert_eq!(of_slow, ["begin 1", "begin 2", "end 2"], "the first try was stopped before the second began");
+
+    cable.cut(false);
+    leader.wait_for_line("another scheduler leads; standing by", PATIENCE).unwrap();
+    standby.kill().unwrap();
+    leader.wait_for_line("this scheduler leads", PATIENCE).unwrap();
+    busy.trigger("chain");
+    busy.wait_until_all_ended(&mut leader);
+    assert!(leader.terminate(PATIENCE).unwrap().success());
 }

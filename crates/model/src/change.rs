@@ -4,6 +4,7 @@
 //! holds is left out and reported as stale, and the others stand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -424,6 +425,10 @@ pub trait Executor: Send + Sync {
     fn start(&self, assignments: Vec<Assignment>);
     /// Asks a running try to stop; its completion still comes. `reason` goes to its log.
     fn cancel(&self, instance: InstanceKey, token: &str, reason: &str);
+    /// The leases of what runs here cannot be extended, and may be given to others soon: every try is asked to stop, as is
+    /// each that starts before [`Executor::lift_fence`]; one that has not ended after `grace` is cut off.
+    fn fence(&self, reason: &str, grace: Duration);
+    fn lift_fence(&self);
     /// Gives a slot to a try that said it came back. Executors whose tries never leave their slots have nothing to do.
     fn resume(&self, instance: InstanceKey, token: &str) {
         let _ = (instance, token);

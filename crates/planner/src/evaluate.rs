@@ -97,7 +97,7 @@ impl Turn<'_> {
 
     fn end_run(&mut self, key: RunKey, to: RunState, reason: Option<String>) {
         self.note_end(key, to);
-        self.view.end_run(key);
+        self.view.end_run(key, to);
         self.plan.batch.run_moves.push(RunMove { run: key, from: RunState::Running, to, reason });
     }
 }

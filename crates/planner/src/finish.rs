@@ -12,6 +12,9 @@ use crate::turn::Turn;
 /// try is given again and costs nothing.
 pub const SHUTDOWN_REASON: &str = "shutdown";
 
+/// As [`SHUTDOWN_REASON`], for a scheduler that cannot reach the database and so cannot say any more that its tries live.
+pub const FENCED_REASON: &str = "lease_not_extended";
+
 /// How often a try may lose its worker and be given again.
 pub const MAX_LOST_WORKERS: u32 = 3;
 
@@ -65,7 +68,9 @@ fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
             counts_try: true,
         },
         TryOutcome::Failed { reason, .. } => Verdict::end(TaskState::Failed, Some(reason.clone())),
-        TryOutcome::Cancelled { reason } if reason == SHUTDOWN_REASON => Verdict::again(instance, SHUTDOWN_REASON),
+        TryOutcome::Cancelled { reason } if [SHUTDOWN_REASON, FENCED_REASON].contains(&reason.as_str()) => {
+            Verdict::again(instance, reason)
+        }
         TryOutcome::Cancelled { reason } => Verdict::end(TaskState::Failed, Some(reason.clone())),
         TryOutcome::LostWorker if instance.lost_workers < MAX_LOST_WORKERS => Verdict::again(instance, "lost_worker"),
         TryOutcome::LostWorker => Verdict::end(TaskState::Failed, Some("lost_worker".to_owned())),

@@ -264,9 +264,14 @@ impl View {
         self.take_out(key, false);
     }
 
-    /// A run has ended.
-    pub(crate) fn end_run(&mut self, key: RunKey) {
+    /// A run has ended. One of whose tasks a marked one still runs is kept for that.
+    pub(crate) fn end_run(&mut self, key: RunKey, to: RunState) {
+        let is_left = self.runs.get(&key).is_some_and(|run| run.occupying() > 0);
+        let rest = self.runs.get(&key).filter(|_| is_left).map(|run| RunSnapshot { state: to, ..run.snapshot() });
         self.take_out(key, true);
+        if let Some(rest) = rest {
+            self.put_run(rest);
+        }
     }
 
     fn take_out(&mut self, key: RunKey, has_ended: bool) {

@@ -136,7 +136,13 @@ impl Engine {
     /// Reads again what signals name.
     pub async fn take_signals(&mut self, now: DateTime<Utc>) -> Result<()> {
         // All of it is read again with the next turn.
-        if self.is_in_doubt { Ok(()) } else { self.read_signalled(now).await }
+        if self.is_in_doubt {
+            return Ok(());
+        }
+        self.is_in_doubt = true;
+        self.read_signalled(now).await?;
+        self.is_in_doubt = false;
+        Ok(())
     }
 
     /// Also within a turn: the store takes nothing more of a run that was changed by hand until its signal is handled.

@@ -1,6 +1,7 @@
 //! The daemon's life: stands by, leads, and stands by again when another leads. Nothing that happens to its database
 //! ends it.
 
+mod fence;
 mod term;
 
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{Executor, Report};
-use millrace_store::{Leadership, NewJob, Store, StoreError};
+use millrace_store::{Backend, Leadership, NewJob, Store, StoreError};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::fence::Fence;
 use crate::dags_folder::FolderError;
 use crate::options::SchedulerOptions;
 
@@ -191,19 +193,40 @@ impl Scheduler {
         }
     }
 
-    /// Beats beside the loop, so that a long turn costs no lease.
+    /// Beats beside the loop, so that a long turn costs no lease. On PostgreSQL, whose leader's lock proves nothing of
+    /// processes, also stops what runs here in time when the leases cannot be extended.
     fn start_heartbeat(&self, job_id: &str) -> Background {
         let (store, clock, job_id) = (self.store.clone(), self.options.clock.clone(), job_id.to_owned());
         let (every, timeout) = (self.options.heartbeat_interval, self.options.lease_timeout);
+        let executor = self.executor.clone();
+        executor.lift_fence();
         Background(tokio::spawn(async move {
+            let mut fence = (store.backend() == Backend::Postgres).then(|| Fence::new(timeout));
             let mut pause = every;
             loop {
-                tokio::time::sleep(pause).await;
-                let now = clock.now();
-                let beat = store.heartbeat(&job_id, now, now + timeout).await;
-                // What failed is tried again soon: leases run out.
-                pause = if beat.is_ok() { every } else { every.min(Duration::from_secs(1)) };
-                note_trouble(&store, "heartbeat", beat.as_ref().err());
+                let beat = async {
+                    tokio::time::sleep(pause).await;
+                    let (begun, now) = (Instant::now(), clock.now());
+                    // One that hangs, because its connection leads nowhere, must not keep the next from being tried.
+                    (begun, tokio::time::timeout(timeout, store.heartbeat(&job_id, now, now + timeout)).await)
+                };
+                tokio::select! {
+                    (begun, beat) = beat => {
+                        if matches!(beat, Ok(Ok(()))) && let Some(fence) = &mut fence {
+                            fence.extend(begun, &*executor);
+                        }
+                        // What failed is tried again soon: leases run out.
+                        pause = if matches!(beat, Ok(Ok(()))) { every } else { every.min(Duration::from_secs(1)) };
+                        if let Ok(beat) = beat {
+                            note_trouble(&store, "heartbeat", beat.as_ref().err());
+                        }
+                    }
+                    () = Fence::is_due(fence.as_ref()) => {
+                        if let Some(fence) = &mut fence {
+                            fence.put_up(&*executor);
+                        }
+                    }
+                }
             }
         }))
     }

@@ -204,10 +204,12 @@ async fn work(
             choice: None,
         }
     };
-    match tokio::time::timeout(grace, running).await {
+    tokio::select! {
+        biased;
         // It may have finished in the very moment: a success is never thrown away.
-        Ok(result) => ending(result, Some(stop)),
-        Err(_) => stop,
+        result = running => ending(result, Some(stop)),
+        () = tokio::time::sleep(grace) => stop,
+        () = cancel.must_be_gone() => stop,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use millrace_logs::{LogFolder, TryId};
 use millrace_model::change::{Assignment, Executor, InstanceKey, Report};
@@ -10,6 +11,7 @@ use millrace_model::ledger::Checkpoint;
 use millrace_operator_api::context::{NoTriggers, Runs, Triggers};
 use millrace_store::Store;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::attempt::run_attempt;
 use crate::cancel::Cancel;
@@ -43,6 +45,8 @@ struct Shared {
     slots: AtomicUsize,
     busy: Arc<AtomicUsize>,
     running: Mutex<HashMap<InstanceKey, (Arc<Seat>, Cancel)>>,
+    /// Why nothing may run now, and when what runs must be gone.
+    fence: Mutex<Option<(String, Instant)>>,
     checkpoints: mpsc::UnboundedSender<(InstanceKey, u32, Checkpoint)>,
 }
 
@@ -52,7 +56,14 @@ impl LocalExecutor {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(write_checkpoints(options.store.clone(), receiver));
         let slots = AtomicUsize::new(options.slots);
-        let shared = Shared { options, slots, busy: Arc::default(), running: Mutex::default(), checkpoints: sender };
+        let shared = Shared {
+            options,
+            slots,
+            busy: Arc::default(),
+            running: Mutex::default(),
+            fence: Mutex::default(),
+            checkpoints: sender,
+        };
         Self { shared: Arc::new(shared), runtime: tokio::runtime::Handle::current() }
     }
 
@@ -75,6 +86,10 @@ impl Shared {
     /// The map stays usable whatever panicked while it was held: entries are put and removed whole.
     fn running(&self) -> MutexGuard<'_, HashMap<InstanceKey, (Arc<Seat>, Cancel)>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fence(&self) -> MutexGuard<'_, Option<(String, Instant)>> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn io(&self, assignment: &Assignment, seat: Arc<Seat>, cancel: Cancel) -> AttemptIo {
@@ -133,6 +148,9 @@ impl Executor for LocalExecutor {
             let seat = Arc::new(Seat::take(instance, token.clone(), shared.busy.clone(), reports));
             let cancel = Cancel::new();
             shared.running().insert(instance, (seat.clone(), cancel.clone()));
+            if let Some((reason, at)) = &*shared.fence() {
+                cancel.cut_off(reason, *at);
+            }
             let io = shared.io(&assignment, seat.clone(), cancel);
             self.runtime.spawn(async move {
                 let completion = run_attempt(shared.options.equipment.clone(), assignment, io).await;
@@ -161,6 +179,18 @@ impl Executor for LocalExecutor {
         if let Some(cancel) = cancel {
             cancel.fire(reason);
         }
+    }
+
+    fn fence(&self, reason: &str, grace: Duration) {
+        let at = Instant::now() + grace;
+        *self.shared.fence() = Some((reason.to_owned(), at));
+        for (_, cancel) in self.shared.running().values() {
+            cancel.cut_off(reason, at);
+        }
+    }
+
+    fn lift_fence(&self) {
+        *self.shared.fence() = None;
     }
 
     fn resume(&self, instance: InstanceKey, token: &str) {

@@ -11,6 +11,8 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_store::{RemoteStatement as StoredStatement, RemoteStatementState, Store, StoreError};
 use serde_json::Value;
 
+use crate::patience::ask;
+
 fn port_error(attempted: &str, error: &StoreError) -> PortError {
     let kind = if error.is_transient() { PortErrorKind::Unavailable } else { PortErrorKind::Other };
     PortError::new(kind, format!("could not {attempted}: {error}"))
@@ -27,9 +29,7 @@ pub struct StoreJournal {
 impl StatementJournal for StoreJournal {
     fn unsettled(&self) -> BoxFuture<'_, Result<Vec<RemoteStatement>, PortError>> {
         async move {
-            let stored = self
-                .store
-                .unsettled_statements(self.instance, self.generation)
+            let stored = ask(|| self.store.unsettled_statements(self.instance, self.generation))
                 .await
                 .map_err(|e| port_error("read the remote statements of this task", &e))?;
             Ok(stored
@@ -62,8 +62,8 @@ impl StatementJournal for StoreJournal {
                 state,
                 details: statement.step,
             };
-            self.store
-                .record_remote_statement(&stored, self.clock.now())
+            let now = self.clock.now();
+            ask(|| self.store.record_remote_statement(&stored, now))
                 .await
                 .map_err(|e| port_error("record a remote statement", &e))
         }
@@ -113,12 +113,12 @@ impl StoreResults {
     pub async fn read(&self, task_id: &str, key: &str) -> Result<Option<Value>, StoreError> {
         let own = &self.dag.tasks[self.task_index];
         let Some(task) = self.dag.task(task_id).filter(|task| self.dag.expand_of(task).is_some()) else {
-            return self.store.xcom(self.run, task_id, -1, key).await;
+            return ask(|| self.store.xcom(self.run, task_id, -1, key)).await;
         };
         if self.dag.is_mapped_together(own, task) {
-            return self.store.xcom(self.run, task_id, self.map_index, key).await;
+            return ask(|| self.store.xcom(self.run, task_id, self.map_index, key)).await;
         }
-        let values = self.store.xcoms_of_task(self.run, task_id, key).await?;
+        let values = ask(|| self.store.xcoms_of_task(self.run, task_id, key)).await?;
         Ok(Some(values.into_values().collect()))
     }
 }

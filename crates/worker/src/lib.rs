@@ -17,6 +17,7 @@ mod executor;
 mod journal;
 mod mapping;
 mod parameters;
+mod patience;
 mod report;
 mod runs;
 mod slot;

@@ -7,6 +7,8 @@ use millrace_operator_api::context::{Runs, SeenRun};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_store::{Store, StoreError};
 
+use crate::patience::ask;
+
 /// From the metadata database.
 pub struct StoreRuns {
     pub store: Store,
@@ -24,11 +26,11 @@ impl Runs for StoreRuns {
         task_ids: &'a [String],
     ) -> BoxFuture<'a, Result<Option<SeenRun>, PortError>> {
         async move {
-            let found = self.store.run_at(dag_id, logical_date).await.map_err(|e| port_error(&e))?;
+            let found = ask(|| self.store.run_at(dag_id, logical_date)).await.map_err(|e| port_error(&e))?;
             let Some(run) = found else { return Ok(None) };
             let mut tasks = vec![Vec::new(); task_ids.len()];
             if !task_ids.is_empty() {
-                for instance in self.store.instances(run.key).await.map_err(|e| port_error(&e))? {
+                for instance in ask(|| self.store.instances(run.key)).await.map_err(|e| port_error(&e))? {
                     if let Some(place) = task_ids.iter().position(|id| *id == instance.task_id.as_str()) {
                         tasks[place].push(instance.state);
                     }

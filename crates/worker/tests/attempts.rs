@@ -158,7 +158,14 @@ async fn attempt(assignment: Assignment, cancel: Cancel) -> Tried {
     tried(assignment, cancel, false).await
 }
 
-async fn tried(assignment: Assignment, cancel: Cancel, until_ended: bool) -> Tried {
+async fn with_grace(grace: Duration, assignment: Assignment, cancel: Cancel) -> Tried {
+    let (equipment, io, lines) = equipped(grace, cancel);
+    let completion = run_attempt(equipment, assignment, io).await;
+    let lines = lines.0.lock().unwrap().clone();
+    Tried { completion, lines }
+}
+
+fn equipped(grace: Duration, cancel: Cancel) -> (Arc<Equipment>, AttemptIo, Arc<Lines>) {
     let masker = Masker::new();
     masker.add("hunter22");
     let mut equipment = Equipment::new(
@@ -169,7 +176,7 @@ async fn tried(assignment: Assignment, cancel: Cancel, until_ended: bool) -> Tri
         Arc::new(|_| Arc::new(NoLookup)),
         "here".to_owned(),
     );
-    equipment.cancel_grace = Duration::from_millis(50);
+    equipment.cancel_grace = grace;
     let lines = Arc::new(Lines::default());
     let io = AttemptIo {
         log: lines.clone(),
@@ -180,7 +187,11 @@ async fn tried(assignment: Assignment, cancel: Cancel, until_ended: bool) -> Tri
         slot: Arc::new(OwnSlot),
         cancel,
     };
-    let equipment = Arc::new(equipment);
+    (Arc::new(equipment), io, lines)
+}
+
+async fn tried(assignment: Assignment, cancel: Cancel, until_ended: bool) -> Tried {
+    let (equipment, io, lines) = equipped(Duration::from_millis(50), cancel);
     let completion = if until_ended {
         run_until_ended(equipment, assignment, io).await
     } else {
@@ -250,6 +261,21 @@ async fn execution_timeout_stops_the_work_and_allows_a_retry() {
     assert_eq!(tried.completion.outcome, TryOutcome::Failed { reason: "timeout".into(), retry: true });
     assert!(tried.completion.error.unwrap().contains("execution_timeout"));
     assert!(tried.lines.iter().any(|line| line.contains("execution_timeout")));
+}
+
+#[tokio::test]
+async fn a_try_that_is_cut_off_is_gone_at_its_moment_whatever_grace_it_has() {
+    for was_asked_before in [false, true] {
+        let cancel = Cancel::new();
+        if was_asked_before {
+            cancel.fire("the lease was not extended");
+        }
+        cancel.cut_off("the lease was not extended", tokio::time::Instant::now());
+        let hang = assignment(json!({"ending": "hang"}), None);
+        let tried = with_grace(Duration::MAX, hang, cancel).await;
+        let expected = TryOutcome::Cancelled { reason: "the lease was not extended".into() };
+        assert_eq!(tried.completion.outcome, expected);
+    }
 }
 
 #[tokio::test]

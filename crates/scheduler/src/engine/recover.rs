@@ -104,7 +104,13 @@ impl Engine {
 
     /// Looks again at the tries that others hold, if there are any.
     pub async fn look_after_foreign(&mut self, now: DateTime<Utc>) -> Result<()> {
-        if self.foreign.is_empty() || self.is_in_doubt { Ok(()) } else { self.recover(now).await }
+        if self.foreign.is_empty() || self.is_in_doubt {
+            return Ok(());
+        }
+        self.is_in_doubt = true;
+        self.recover(now).await?;
+        self.is_in_doubt = false;
+        Ok(())
     }
 
     /// Compares the active runs with what is known of them. Everything should have come by a signal; should one have been
@@ -113,6 +119,7 @@ impl Engine {
         if self.is_in_doubt {
             return Ok(());
         }
+        self.is_in_doubt = true;
         let (runs, dags) = self.aside.take_due(now);
         for dag_id in dags {
             self.situation.view.thaw_dag(&dag_id);
@@ -130,6 +137,7 @@ impl Engine {
                 self.put_run(&run, now).await?;
             }
         }
+        self.is_in_doubt = false;
         Ok(())
     }
 

@@ -37,6 +37,14 @@ impl Executor for PromptExecutor {
         }
     }
 
+    fn fence(&self, reason: &str, _grace: Duration) {
+        for running in self.hand.running() {
+            self.cancel(running.instance, &running.token, reason);
+        }
+    }
+
+    fn lift_fence(&self) {}
+
     fn cancel(&self, instance: InstanceKey, _token: &str, reason: &str) {
         let stopped = self.hand.end(instance, TryOutcome::Cancelled { reason: reason.to_owned() }, self.clock.now());
         self.completions.send(stopped.into()).unwrap();

@@ -308,6 +308,34 @@ async fn a_try_that_waits_outside_is_stopped_when_it_is_cleared() {
     assert_eq!(stage.tasks().await, ["a running 2"]);
 }
 
+/// Marked while it ran; the run ends at once, and its try goes on until it has stopped.
+#[tokio::test]
+async fn a_run_that_ended_by_a_mark_holds_its_slots_until_its_try_has_stopped() {
+    let mut stage = Stage::new(4).await;
+    let mut pooled = dag("d", Value::Null, &["a"]);
+    pooled.max_active_runs = 2;
+    pooled.tasks[0].max_active_tis_per_dag = Some(1);
+    stage.put(&pooled).await;
+    stage.lead().await;
+    let first = stage.trigger("d").await;
+    stage.turn().await;
+    let held = stage.executor.running()[0].clone();
+    let selection = Selection::of_run(first.key, TaskChoice::All);
+    let mark = MarkRequest { selection, to: TaskState::Failed, note: None, dry_run: false, actor: "me".into() };
+    stage.store.mark_instances(&mark, stage.now()).await.unwrap();
+    stage.clock.advance(TimeDelta::seconds(1));
+    stage.trigger("d").await;
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Failed, RunState::Running]);
+    assert_eq!(stage.executor.running().len(), 1, "one try of the task at a time");
+    let stopped = TryOutcome::Cancelled { reason: "marked".into() };
+    let completion = stage.executor.end(held.instance, stopped, stage.now());
+    stage.engine.as_mut().unwrap().complete(completion);
+    stage.turn().await;
+    assert_eq!(stage.executor.running().len(), 1);
+    assert_ne!(stage.executor.running()[0].instance, held.instance);
+}
+
 /// Marked and cleared, while a leader that was replaced and has not noticed still runs it.
 #[tokio::test]
 async fn what_was_marked_is_not_started_again_before_its_try_has_stopped_wherever_that_runs() {
@@ -404,4 +432,24 @@ async fn case_61_nothing_is_stuck_between_the_queue_and_the_start() {
         stage.end("a", TryOutcome::Success).await;
         assert_eq!(stage.run_states().await, [RunState::Success], "it cost no try");
     }
+}
+
+#[tokio::test]
+async fn what_another_holds_is_not_forgotten_when_the_look_at_it_fails() {
+    let stage = Stage::new(1).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    let mut dead = Daemon::leading(&stage, 1, true).await;
+    stage.trigger("d").await;
+    let faults = Arc::new(PlannedFaults::default());
+    dead.turn(&stage, &faults, false).await.unwrap();
+    dead.release();
+    let mut leader = Daemon::leading(&stage, 1, false).await;
+    leader.turn(&stage, &faults, false).await.unwrap();
+    // The first statement reads the signals, the second what others hold, the third who they are.
+    faults.plan(FaultPoint::Statement, Fault::Outage, 2, 1);
+    leader.turn(&stage, &faults, true).await.unwrap_err();
+    leader.turn(&stage, &faults, false).await.unwrap();
+    stage.clock.advance(TimeDelta::minutes(2));
+    leader.turn(&stage, &faults, true).await.unwrap();
+    assert_eq!(leader.executor.names(), ["a#2"], "its lease has run out");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -134,6 +135,15 @@ impl Executor for HandExecutor {
         running.assignments.insert(instance, outside);
         assert!(running.assignments.len() <= self.slots, "more tries than slots");
     }
+
+    /// Whoever drives it ends what stops.
+    fn fence(&self, reason: &str, _grace: Duration) {
+        for running in self.running() {
+            self.cancel(running.instance, &running.token, reason);
+        }
+    }
+
+    fn lift_fence(&self) {}
 
     fn cancel(&self, instance: InstanceKey, token: &str, reason: &str) {
         let mut running = self.running.lock().unwrap();
