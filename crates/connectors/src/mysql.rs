@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource};
+use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
@@ -272,6 +272,13 @@ fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
 impl SqlSource for MySqlSource {
     fn quote(&self, name: &str) -> String {
         format!("`{}`", name.replace('`', "``"))
+    }
+
+    fn table_sql(&self, table: &TableName) -> String {
+        match &table.schema {
+            Some(schema) => format!("{}.{}", self.quote(schema), self.quote(&table.name)),
+            None => self.quote(&table.name),
+        }
     }
 
     /// What a backslash means depends on the server's settings, so none is written.

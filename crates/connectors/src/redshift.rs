@@ -159,6 +159,18 @@ impl Warehouse for RedshiftWarehouse {
         script::split(&RedshiftSqlDialect {}, script)
     }
 
+    fn quote(&self, name: &str) -> String {
+        crate::sql::quote(name)
+    }
+
+    fn literal(&self, text: &str) -> String {
+        crate::sql::literal(text)
+    }
+
+    fn table_sql(&self, table: &TableName) -> String {
+        crate::sql::table(table)
+    }
+
     fn execute<'a>(
         &'a self,
         statements: &'a [String],

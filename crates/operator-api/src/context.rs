@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::ids::{DagId, TaskId};
@@ -237,6 +237,8 @@ impl Slot for OwnSlot {
 
 pub trait Clock: Send + Sync {
     fn now(&self) -> DateTime<Utc>;
+    /// Ends after so long.
+    fn sleep(&self, length: TimeDelta) -> BoxFuture<'static, ()>;
 }
 
 /// A running task's view of the world.

@@ -30,6 +30,7 @@ mod sql_to_s3;
 mod sql_value_check;
 mod summary_check;
 mod summary_table;
+mod table_copy;
 mod trigger_dag;
 mod upload;
 mod upsert;
@@ -62,6 +63,7 @@ pub static ALL: &[OperatorEntry] = &[
     sql_value_check::ENTRY,
     summary_check::ENTRY,
     summary_table::ENTRY,
+    table_copy::ENTRY,
     trigger_dag::ENTRY,
     upload::ENTRY,
     upsert::ENTRY,

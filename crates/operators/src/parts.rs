@@ -4,6 +4,7 @@
 pub mod asking;
 pub mod checks;
 pub mod copy_options;
+pub mod copying;
 pub mod csv;
 pub mod encoding;
 pub mod handover;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use futures::future::BoxFuture;
 use millrace_model::change::Assignment;
 use millrace_operator_api::context::{Clock, Results, Runs, Slot, StatementJournal, Triggers};
 use millrace_operator_api::entry::{Catalogue, OperatorEntry, find};
@@ -84,5 +85,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         Utc::now().trunc_subsecs(6)
+    }
+
+    fn sleep(&self, length: TimeDelta) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(length.to_std().unwrap_or_default()))
     }
 }

@@ -213,6 +213,9 @@ impl Loading<'_> {
                 report.rows_inserted = count(client.query(&insert).await?);
             }
             self.quarantine().await?;
+            for statement in &request.also {
+                client.batch(statement).await?;
+            }
             let rows = self.staged.rows.to_string();
             client.batch(&insert_marker(Dialect::Postgres, &request.target, &marker, &rows)).await?;
             Ok(true)

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource};
+use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
@@ -109,6 +109,10 @@ impl SqlSource for PostgresSource {
 
     fn literal(&self, text: &str) -> String {
         crate::sql::literal(text)
+    }
+
+    fn table_sql(&self, table: &TableName) -> String {
+        crate::sql::table(table)
     }
 
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {

@@ -81,6 +81,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
                 region: options.region,
             }),
             marker: &marker,
+            also: &request.also,
             hash: &hash,
         },
         task: options.task,

@@ -24,6 +24,8 @@ pub struct LoadPlan<'a> {
     /// `None` when rows are inserted without files.
     pub copy: Option<CopyFrom<'a>>,
     pub marker: &'a str,
+    /// Statements for the short transaction, after the rows.
+    pub also: &'a [String],
     /// Names the staging table: the same for every try of the work, so that a later try finds what an earlier one left.
     pub hash: &'a str,
 }
@@ -177,6 +179,7 @@ impl LoadPlan<'_> {
                 self.merge(keys, order_key.as_ref(), &mut statements, &mut counts);
             }
         }
+        statements.extend_from_slice(self.also);
         statements.push(insert_marker(Dialect::Redshift, self.target, self.marker, &rows));
         statements.push(format!("DROP TABLE {staging}"));
         (statements, counts)

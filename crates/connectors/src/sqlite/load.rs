@@ -140,6 +140,9 @@ async fn publish(
             report.rows_inserted = Some(file.run(connection, &insert).await?);
         }
         fill_quarantine(file, connection, request, rejects).await?;
+        for statement in &request.also {
+            file.run(connection, statement).await?;
+        }
         file.run(connection, &insert_marker(&literal(&marker), staged.rows)).await?;
         file.run(connection, "COMMIT").await?;
         Ok(report)

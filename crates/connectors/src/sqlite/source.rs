@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource};
+use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr, SqliteConnection, Statement};
 use tokio::sync::mpsc;
@@ -83,6 +83,10 @@ impl SqlSource for SqliteSource {
 
     fn literal(&self, text: &str) -> String {
         super::connect::literal(text)
+    }
+
+    fn table_sql(&self, table: &TableName) -> String {
+        super::connect::table(table)
     }
 
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {

@@ -137,6 +137,18 @@ impl Warehouse for SqliteWarehouse {
         script::split(&SQLiteDialect {}, script)
     }
 
+    fn quote(&self, name: &str) -> String {
+        crate::sql::quote(name)
+    }
+
+    fn literal(&self, text: &str) -> String {
+        literal(text)
+    }
+
+    fn table_sql(&self, name: &TableName) -> String {
+        table(name)
+    }
+
     fn execute<'a>(
         &'a self,
         statements: &'a [String],

@@ -237,6 +237,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         format: request.format.clone(),
         quarantine: request.quarantine.clone(),
         show_values: request.show_values,
+        also: request.also.clone(),
         work: request.work.clone(),
     }
 }
@@ -363,6 +364,10 @@ impl Results for Silent {
 impl Clock for Silent {
     fn now(&self) -> DateTime<chrono::Utc> {
         DateTime::from_timestamp(0, 0).unwrap_or_default()
+    }
+
+    fn sleep(&self, _: chrono::TimeDelta) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use super::ValueType;
+use super::{TableName, ValueType};
 use crate::error::PortError;
 
 /// What a column is, as far as encoders and loaders must know.
@@ -109,6 +109,9 @@ pub trait SqlSource: Send + Sync {
 
     /// A text as this engine's SQL writes it.
     fn literal(&self, text: &str) -> String;
+
+    /// A table's name as this engine's SQL writes it, in quotes.
+    fn table_sql(&self, table: &TableName) -> String;
 
     /// Reads in one read-only transaction, in constant memory. Dropping the stream cancels the query on the server.
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>>;

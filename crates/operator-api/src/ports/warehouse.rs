@@ -132,6 +132,8 @@ pub struct LoadRequest {
     pub quarantine: Option<TableName>,
     /// Values may be shown in errors and reports; otherwise only their lengths are.
     pub show_values: bool,
+    /// Statements for the transaction of the rows, after them: what must be true exactly when they are there.
+    pub also: Vec<String>,
     pub work: WorkId,
 }
 
@@ -146,6 +148,7 @@ impl LoadRequest {
             format: CsvFormat::default(),
             quarantine: None,
             show_values: false,
+            also: Vec::new(),
             work,
         }
     }
@@ -301,6 +304,15 @@ pub trait Warehouse: Send + Sync {
 
     /// Splits a script into statements as this engine's lexer sees them.
     fn split(&self, script: &str) -> Result<Vec<String>, PortError>;
+
+    /// A name as this engine's SQL writes it, in quotes.
+    fn quote(&self, name: &str) -> String;
+
+    /// A text as this engine's SQL writes it.
+    fn literal(&self, text: &str) -> String;
+
+    /// A table's name as this engine's SQL writes it, in quotes.
+    fn table_sql(&self, table: &TableName) -> String;
 
     /// Runs statements: all in one transaction, or each on its own (`autocommit`). The error names the statement's
     /// number, the database's own text and SQLSTATE; a transaction is rolled back.

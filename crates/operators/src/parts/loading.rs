@@ -76,6 +76,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         format,
         quarantine: None,
         show_values: false,
+        also: Vec::new(),
         work: context.work.clone(),
     };
     if context.cancel.is_cancelled() {

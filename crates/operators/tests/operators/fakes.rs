@@ -97,6 +97,7 @@ pub struct World {
     pub put_answer_is_lost: AtomicBool,
     pub cancelled: AtomicBool,
     pub cancel_after_chunks: Mutex<Option<u64>>,
+    pub sleeps: Mutex<Vec<TimeDelta>>,
     pub seconds: AtomicU64,
     pub largest_chunk: AtomicU64,
 }
@@ -270,6 +271,10 @@ impl SqlSource for Fake {
 
     fn literal(&self, text: &str) -> String {
         format!("'{text}'")
+    }
+
+    fn table_sql(&self, table: &TableName) -> String {
+        table.to_string()
     }
 
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
@@ -457,6 +462,18 @@ impl Warehouse for Fake {
         Ok(script.split(';').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect())
     }
 
+    fn quote(&self, name: &str) -> String {
+        format!("\"{name}\"")
+    }
+
+    fn literal(&self, text: &str) -> String {
+        format!("'{text}'")
+    }
+
+    fn table_sql(&self, table: &TableName) -> String {
+        table.to_string()
+    }
+
     fn execute<'a>(
         &'a self,
         statements: &'a [String],
@@ -610,5 +627,11 @@ impl Clock for Fake {
     /// A second passes with every look.
     fn now(&self) -> DateTime<Utc> {
         at(0) + TimeDelta::seconds(self.0.seconds.fetch_add(1, Ordering::Relaxed) as i64)
+    }
+
+    /// Is over at once.
+    fn sleep(&self, length: TimeDelta) -> BoxFuture<'static, ()> {
+        lock(&self.0.sleeps).push(length);
+        Box::pin(std::future::ready(()))
     }
 }

@@ -31,6 +31,7 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
             credentials: "IAM_ROLE 'arn:aws:iam::123456789012:role/load'",
             region: None,
         }),
+        also: &[],
         marker: "home/dag/run/task/-1/0",
         hash: "00ff",
     })

@@ -1,0 +1,11 @@
+//! Tables from one database straight into another: what `table_copy` is made of.
+
+pub mod checksum;
+pub mod config;
+pub mod convert;
+pub mod dotted;
+pub mod progress;
+pub mod select;
+pub mod table;
+pub mod verify;
+pub mod watermark;

@@ -1,0 +1,331 @@
+//! What is said of one table in a DAG file, and the same with everything rendered.
+
+use millrace_operator_api::ports::TableName;
+use millrace_operator_api::{Problems, TaskError};
+use millrace_template::Template;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::convert::{Decimals, format_problem};
+use super::dotted;
+use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written};
+use crate::parts::sensor::Length;
+
+/// Where the incremental filter goes in `custom_select`; what `{{ incremental_filter }}` renders to.
+pub const FILTER_PLACE: &str = "{incremental_filter}";
+
+/// One table and how it is copied.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TableConfig {
+    /// The table to read, `schema.table` with exactly one dot. Quotes are not needed, and are understood.
+    pub source: Template<String>,
+    /// The table to write, `schema.table`. Left out: the name of the source.
+    #[serde(default)]
+    pub target: Option<Template<String>>,
+    /// The columns by which a row is known: one, or a list.
+    #[serde(default)]
+    pub primary_key: Option<Template<OneOrMany>>,
+    /// `full_sync` leaves exactly the rows of the source; `incremental_sync` reads what has changed and merges it by key.
+    #[serde(default)]
+    pub sync_mode: SyncMode,
+    /// The column that says when a row was last changed.
+    #[serde(default)]
+    pub incremental_field: Option<Template<String>>,
+    /// How its values are written: `timestamp` (to the microsecond), `datetime` (to the second), `date`, `yyyymmdd` (eight
+    /// digits) or `integer`.
+    #[serde(default)]
+    pub incremental_field_type: FieldType,
+    /// Where the highest value of the copy before is found: `from_target` asks the table for it; `stored` keeps it in
+    /// `millrace_watermark` beside the table, written in the transaction of the rows.
+    #[serde(default)]
+    pub watermark: Watermark,
+    /// `>=` (default) reads the rows at the watermark again, which the key makes harmless; `>` does not.
+    #[serde(default)]
+    pub watermark_op: WatermarkOp,
+    /// How far before the watermark reading begins, for rows that were committed late.
+    #[serde(default)]
+    pub lookback: Option<Length>,
+    /// Rows between two reports of progress. All rows are read on one snapshot, in constant memory, whatever this says.
+    #[serde(default = "ten_thousand")]
+    pub batch_size: u64,
+    /// A condition on the rows of the source, beside that of the incremental field.
+    #[serde(default)]
+    pub custom_where: Option<Template<String>>,
+    /// A SELECT to read instead of the table. The conditions are put around it, or where `{{ incremental_filter }}` stands.
+    #[serde(default)]
+    pub custom_select: Option<Template<String>>,
+    /// A SELECT that counts the rows to come, for progress only.
+    #[serde(default)]
+    pub custom_count: Option<Template<String>>,
+    /// Count the rows of the source while they are copied, so that progress has an end. With `custom_count` always.
+    #[serde(default = "yes")]
+    pub count_rows: bool,
+    /// Store empty texts as NULL, but for those of the key.
+    #[serde(default = "yes")]
+    pub empty_as_null: bool,
+    /// What becomes of `12.5` in a column of integers: `error`, `truncate` or `round` (half away from zero). `12.0` is 12.
+    #[serde(default)]
+    pub decimals: Decimals,
+    /// How texts that go into a column of timestamps or dates may be written, tried in this order: `%Y-%m-%d %H:%M:%S`.
+    /// Left out: ISO forms, `2024/01/31`, `20240131`, `20240131235959`.
+    #[serde(default)]
+    pub timestamp_formats: Option<Vec<String>>,
+    /// Make the target when it is missing, with types that hold every value of the source.
+    #[serde(default = "yes")]
+    pub create_table: bool,
+    /// What becomes of columns that the target does not have: `fail`, `add` them to it, or `ignore` them.
+    #[serde(default)]
+    pub new_columns: NewColumns,
+    /// What is compared after the load: `counts`, `keys` (none twice), `watermark` (nothing newer was lost) and, with
+    /// `full_sync`, `checksums` (the target is read again). Left out: all but checksums.
+    #[serde(default)]
+    pub verify: Option<Vec<Verify>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncMode {
+    #[default]
+    FullSync,
+    IncrementalSync,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldType {
+    #[default]
+    Timestamp,
+    Yyyymmdd,
+    Date,
+    Datetime,
+    Integer,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Watermark {
+    #[default]
+    FromTarget,
+    Stored,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WatermarkOp {
+    #[default]
+    #[serde(rename = ">=")]
+    AtLeast,
+    #[serde(rename = ">")]
+    Above,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NewColumns {
+    #[default]
+    Fail,
+    Add,
+    Ignore,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    Counts,
+    Keys,
+    Watermark,
+    Checksums,
+}
+
+impl SyncMode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FullSync => "full_sync",
+            Self::IncrementalSync => "incremental_sync",
+        }
+    }
+}
+
+fn ten_thousand() -> u64 {
+    10_000
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One table, or a list.
+#[derive(Debug)]
+pub struct Tables(pub Vec<TableConfig>);
+
+impl<'de> Deserialize<'de> for Tables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fn read<T: DeserializeOwned, E: Error>(value: serde_json::Value) -> Result<T, E> {
+            serde_json::from_value(value).map_err(E::custom)
+        }
+        let value = serde_json::Value::deserialize(deserializer)?;
+        if value.is_array() { read(value).map(Self) } else { read(value).map(|table| Self(vec![table])) }
+    }
+}
+
+impl JsonSchema for Tables {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Tables".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = TableConfig::json_schema(generator);
+        json_schema!({ "anyOf": [table, { "type": "array", "items": table, "minItems": 1 }] })
+    }
+}
+
+/// One table with everything rendered.
+#[derive(Debug, Clone)]
+pub struct TablePlan {
+    pub source: TableName,
+    pub target: TableName,
+    pub primary_key: Vec<String>,
+    pub sync_mode: SyncMode,
+    pub incremental_field: Option<String>,
+    pub incremental_field_type: FieldType,
+    pub watermark: Watermark,
+    pub watermark_op: WatermarkOp,
+    pub lookback: Option<Length>,
+    pub batch_size: u64,
+    pub custom_where: Option<String>,
+    pub custom_select: Option<String>,
+    pub custom_count: Option<String>,
+    pub count_rows: bool,
+    pub empty_as_null: bool,
+    pub decimals: Decimals,
+    pub timestamp_formats: Option<Vec<String>>,
+    pub create_table: bool,
+    pub new_columns: NewColumns,
+    pub verify: Vec<Verify>,
+}
+
+impl TableConfig {
+    /// Finds mistakes; `place` is where the table stands in the parameters.
+    pub fn check(&self, place: &str, problems: &mut Problems) {
+        let mut add = |field: &str, message: String| problems.add(format!("{place}{field}"), message);
+        for (name, field) in [("source", Some(&self.source)), ("target", self.target.as_ref())] {
+            if let Some(text) = field.and_then(written)
+                && let Err(problem) = dotted::parse(&text)
+            {
+                add(name, problem);
+            }
+        }
+        let keys = self.primary_key.as_ref().and_then(written);
+        if keys.as_ref().is_some_and(|OneOrMany(keys)| keys.is_empty() || keys.iter().any(|key| key.trim().is_empty()))
+        {
+            add("primary_key", "primary_key names no column".to_owned());
+        }
+        match self.sync_mode {
+            SyncMode::IncrementalSync => {
+                if self.primary_key.is_none() {
+                    add("primary_key", "incremental_sync merges by key: give primary_key".to_owned());
+                }
+                if self.incremental_field.is_none() {
+                    add(
+                        "incremental_field",
+                        "incremental_sync needs incremental_field, the column that says when a row was changed"
+                            .to_owned(),
+                    );
+                }
+            }
+            SyncMode::FullSync => {
+                let others = [
+                    ("watermark", self.watermark != Watermark::FromTarget),
+                    ("watermark_op", self.watermark_op != WatermarkOp::AtLeast),
+                    ("lookback", self.lookback.is_some()),
+                ];
+                for (name, is_there) in others {
+                    if is_there {
+                        add(name, format!("{name} has a meaning with sync_mode: incremental_sync only"));
+                    }
+                }
+            }
+        }
+        if self.sync_mode == SyncMode::IncrementalSync
+            && self.verify.iter().flatten().any(|what| *what == Verify::Checksums)
+        {
+            add(
+                "verify",
+                "checksums compares whole tables: it has a meaning with sync_mode: full_sync only".to_owned(),
+            );
+        }
+        if self.batch_size == 0 {
+            add("batch_size", "batch_size is 0".to_owned());
+        }
+        if self.lookback.is_some() && matches!(self.incremental_field_type, FieldType::Integer) {
+            add("lookback", "lookback is a length of time, and the incremental field is an integer".to_owned());
+        }
+        for (name, field) in [
+            ("custom_where", &self.custom_where),
+            ("custom_select", &self.custom_select),
+            ("custom_count", &self.custom_count),
+        ] {
+            if field.as_ref().and_then(written).is_some_and(|text| text.trim().is_empty()) {
+                add(name, format!("{name} is empty; leave it out"));
+            }
+        }
+        for format in self.timestamp_formats.iter().flatten() {
+            if let Some(problem) = format_problem(format) {
+                add("timestamp_formats", problem);
+            }
+        }
+        if self.timestamp_formats.as_ref().is_some_and(Vec::is_empty) {
+            add("timestamp_formats", "timestamp_formats lists no format; leave it out for the usual ones".to_owned());
+        }
+    }
+
+    pub fn rendered(&self) -> Result<TablePlan, TaskError> {
+        let name = |field: &str, text: String| {
+            dotted::parse(&text).map_err(|problem| TaskError::Fail(format!("parameter {field}: {problem}")))
+        };
+        let source = name("source", rendered_text("source", &self.source)?)?;
+        let target = match &self.target {
+            Some(field) => name("target", rendered_text("target", field)?)?,
+            None => source.clone(),
+        };
+        let primary_key = match &self.primary_key {
+            Some(field) => rendered::<OneOrMany>("primary_key", field)?.0,
+            None => Vec::new(),
+        };
+        let sql = |name: &str, field: &Option<Template<String>>| -> Result<Option<String>, TaskError> {
+            let text = rendered_option(name, field.as_ref())?;
+            Ok(text
+                .map(|text: String| text.trim().trim_end_matches(';').trim_end().to_owned())
+                .filter(|t| !t.is_empty()))
+        };
+        let is_incremental = self.sync_mode == SyncMode::IncrementalSync;
+        Ok(TablePlan {
+            source,
+            target,
+            primary_key,
+            sync_mode: self.sync_mode,
+            incremental_field: rendered_option("incremental_field", self.incremental_field.as_ref())?
+                .filter(|_| is_incremental),
+            incremental_field_type: self.incremental_field_type,
+            watermark: self.watermark,
+            watermark_op: self.watermark_op,
+            lookback: self.lookback,
+            batch_size: self.batch_size,
+            custom_where: sql("custom_where", &self.custom_where)?,
+            custom_select: sql("custom_select", &self.custom_select)?,
+            custom_count: sql("custom_count", &self.custom_count)?,
+            count_rows: self.count_rows,
+            empty_as_null: self.empty_as_null,
+            decimals: self.decimals,
+            timestamp_formats: self.timestamp_formats.clone(),
+            create_table: self.create_table,
+            new_columns: self.new_columns,
+            verify: self.verify.clone().unwrap_or_else(|| vec![Verify::Counts, Verify::Keys, Verify::Watermark]),
+        })
+    }
+}

@@ -1,0 +1,470 @@
+//! Values on their way from one database into another, where the two columns are not of one kind: `12.0` into integers,
+//! texts into timestamps, '' into NULL. What needs nothing passes untouched.
+
+use std::fmt::Write;
+
+use chrono::format::{Item, StrftimeItems};
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use millrace_operator_api::ports::{RowBatch, SourceColumn, ValueType};
+use millrace_operator_api::{PortError, PortErrorKind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Tried in this order.
+const USUAL_FORMATS: &[&str] = &[
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d",
+    "%Y/%m/%d %H:%M:%S%.f",
+    "%Y/%m/%d",
+    "%Y%m%d%H%M%S",
+    "%Y%m%d",
+];
+
+/// What becomes of a fraction in a column of integers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Decimals {
+    #[default]
+    Error,
+    Truncate,
+    Round,
+}
+
+/// Why a format can't be used.
+pub fn format_problem(format: &str) -> Option<String> {
+    if StrftimeItems::new(format).any(|item| item == Item::Error) {
+        return Some(format!("'{format}' is no format; write one such as %Y-%m-%d %H:%M:%S"));
+    }
+    (!format.contains('%')).then(|| format!("'{format}' names no part of a date, such as %Y"))
+}
+
+/// What a column of the target takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Integer,
+    Timestamp,
+    Date,
+    Other,
+}
+
+impl Kind {
+    fn of(type_name: &str) -> Self {
+        let name = type_name.to_ascii_lowercase();
+        let first = name.split(['(', ' ']).next().unwrap_or_default();
+        match first {
+            "smallint" | "integer" | "int" | "bigint" | "int2" | "int4" | "int8" | "tinyint" | "mediumint" => {
+                Self::Integer
+            }
+            "timestamp" | "timestamptz" | "datetime" => Self::Timestamp,
+            "date" => Self::Date,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Pass,
+    EmptyIsNull,
+    Integer,
+    Timestamp,
+    Date,
+}
+
+/// Brings rows into the form that the target's columns take, and remembers the highest value of one column.
+pub struct Converter {
+    rules: Vec<Rule>,
+    names: Vec<String>,
+    keys: Vec<usize>,
+    empty_as_null: bool,
+    decimals: Decimals,
+    formats: Vec<String>,
+    show_values: bool,
+    /// Rows so far.
+    pub rows: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    scratch: String,
+    highest: Option<Highest>,
+}
+
+/// The highest value of a column so far.
+struct Highest {
+    column: usize,
+    is_number: bool,
+    value: Option<Vec<u8>>,
+}
+
+impl Highest {
+    fn look(&mut self, batch: &RowBatch) {
+        for row in 0..batch.len() {
+            let Some(cell) = batch.cell(row, self.column) else { continue };
+            let is_higher = match &self.value {
+                None => true,
+                Some(value) if self.is_number => number_of(cell) > number_of(value),
+                // Days and moments are in the order of their text.
+                Some(value) => cell > value.as_slice(),
+            };
+            if is_higher {
+                self.value = Some(cell.to_vec());
+            }
+        }
+    }
+}
+
+fn number_of(cell: &[u8]) -> Option<i128> {
+    std::str::from_utf8(cell).ok()?.trim().parse().ok()
+}
+
+pub struct Shape<'a> {
+    pub columns: &'a [SourceColumn],
+    /// For each of them the type of the target's column; `None` where it is made as the source has it.
+    pub target_types: &'a [Option<String>],
+    pub primary_key: &'a [String],
+    pub empty_as_null: bool,
+    pub decimals: Decimals,
+    pub formats: Option<&'a [String]>,
+    pub show_values: bool,
+}
+
+impl Converter {
+    pub fn new(shape: &Shape<'_>) -> Self {
+        let is_key = |column: &SourceColumn| shape.primary_key.iter().any(|key| key.eq_ignore_ascii_case(&column.name));
+        let rules = shape
+            .columns
+            .iter()
+            .zip(shape.target_types)
+            .map(|(column, target)| {
+                let is_text = column.value.is_text();
+                let is_number =
+                    matches!(column.value, ValueType::Decimal { .. } | ValueType::Float { .. } | ValueType::Money);
+                match target.as_deref().map_or(Kind::Other, Kind::of) {
+                    Kind::Integer if is_text || is_number => Rule::Integer,
+                    Kind::Timestamp if is_text => Rule::Timestamp,
+                    Kind::Date if is_text => Rule::Date,
+                    _ if is_text && shape.empty_as_null && !is_key(column) => Rule::EmptyIsNull,
+                    _ => Rule::Pass,
+                }
+            })
+            .collect();
+        let formats = match shape.formats {
+            Some(formats) => formats.to_vec(),
+            None => USUAL_FORMATS.iter().map(|format| (*format).to_owned()).collect(),
+        };
+        Self {
+            rules,
+            names: shape.columns.iter().map(|column| column.name.clone()).collect(),
+            keys: (0..shape.columns.len()).filter(|index| is_key(&shape.columns[*index])).collect(),
+            empty_as_null: shape.empty_as_null,
+            decimals: shape.decimals,
+            formats,
+            show_values: shape.show_values,
+            rows: 0,
+            bytes: 0,
+            scratch: String::new(),
+            highest: None,
+        }
+    }
+
+    /// Remembers the highest value of a column, as it goes into the target.
+    pub fn remember_highest(&mut self, column: usize, is_number: bool) {
+        self.highest = Some(Highest { column, is_number, value: None });
+    }
+
+    pub fn highest(&self) -> Option<String> {
+        let value = self.highest.as_ref()?.value.as_deref()?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    pub fn convert(&mut self, batch: RowBatch) -> Result<RowBatch, PortError> {
+        let (rows, bytes) = (batch.len() as u64, batch.byte_len() as u64);
+        let batch = if self.needs_rewriting(&batch) { self.rewritten(&batch)? } else { batch };
+        if let Some(highest) = &mut self.highest {
+            highest.look(&batch);
+        }
+        self.rows += rows;
+        self.bytes += bytes;
+        Ok(batch)
+    }
+
+    fn needs_rewriting(&self, batch: &RowBatch) -> bool {
+        self.rules.iter().enumerate().any(|(column, rule)| match rule {
+            Rule::Pass => false,
+            Rule::EmptyIsNull => (0..batch.len()).any(|row| batch.cell(row, column) == Some(b"")),
+            _ => !batch.is_empty(),
+        })
+    }
+
+    fn rewritten(&mut self, batch: &RowBatch) -> Result<RowBatch, PortError> {
+        let mut out = RowBatch::new(batch.columns());
+        for row in 0..batch.len() {
+            for column in 0..batch.columns() {
+                let Some(cell) = batch.cell(row, column) else {
+                    out.push(None);
+                    continue;
+                };
+                let rule = self.rules[column];
+                if cell.is_empty() && rule != Rule::Pass && self.empty_as_null {
+                    out.push(None);
+                    continue;
+                }
+                self.scratch.clear();
+                let why = match rule {
+                    Rule::Pass | Rule::EmptyIsNull => {
+                        out.push(Some(cell));
+                        continue;
+                    }
+                    Rule::Integer => integer(cell, self.decimals, &mut self.scratch),
+                    Rule::Timestamp => self.moment(cell).map(|at| {
+                        self.scratch = at.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+                        if let Some(whole) = self.scratch.strip_suffix(".000000") {
+                            let length = whole.len();
+                            self.scratch.truncate(length);
+                        }
+                    }),
+                    Rule::Date => self.moment(cell).map(|at| self.scratch = at.format("%Y-%m-%d").to_string()),
+                };
+                match why {
+                    Ok(()) => out.push(Some(self.scratch.as_bytes())),
+                    Err(why) => return Err(self.refused(batch, row, column, &why)),
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn moment(&self, cell: &[u8]) -> Result<NaiveDateTime, String> {
+        let text = std::str::from_utf8(cell).map_err(|_| "is not UTF-8".to_owned())?.trim();
+        self.formats.iter().find_map(|format| read_moment(text, format)).ok_or_else(|| {
+            format!("is in none of the forms {}; say how it is written in timestamp_formats", self.formats.join(", "))
+        })
+    }
+
+    fn refused(&self, batch: &RowBatch, row: usize, column: usize, why: &str) -> PortError {
+        let number = self.rows + row as u64 + 1;
+        let key: Vec<String> = self
+            .keys
+            .iter()
+            .filter_map(|key| {
+                let text = String::from_utf8_lossy(batch.cell(row, *key)?).into_owned();
+                let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+                (is_plain || self.show_values).then(|| format!("{}={text}", self.names[*key]))
+            })
+            .collect();
+        let key = if key.is_empty() { String::new() } else { format!(" ({})", key.join(", ")) };
+        let text = String::from_utf8_lossy(batch.cell(row, column).unwrap_or_default()).into_owned();
+        let value = if self.show_values {
+            format!("'{}'", text.chars().take(80).collect::<String>())
+        } else {
+            format!("of {} characters, not shown (show_values: true shows it),", text.chars().count())
+        };
+        PortError::new(
+            PortErrorKind::Data,
+            format!("row {number}{key}, column {}: the value {value} {why}", self.names[column]),
+        )
+    }
+}
+
+fn read_moment(text: &str, format: &str) -> Option<NaiveDateTime> {
+    if format.contains("%z") || format.contains("%:z") || format.contains("%#z") {
+        let text = text.strip_suffix('Z').map_or_else(|| text.to_owned(), |text| format!("{text}+00:00"));
+        return DateTime::parse_from_str(&text, format).ok().map(|at| at.naive_utc());
+    }
+    NaiveDateTime::parse_from_str(text, format)
+        .ok()
+        .or_else(|| NaiveDate::parse_from_str(text, format).ok()?.and_hms_opt(0, 0, 0))
+}
+
+/// Writes the integer that the cell is, in digits: never by way of a float.
+fn integer(cell: &[u8], decimals: Decimals, out: &mut String) -> Result<(), String> {
+    let no_number = || "is not an integer".to_owned();
+    let text = std::str::from_utf8(cell).map_err(|_| no_number())?.trim();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| no_number())?),
+        None => (digits, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = [whole, fraction].concat();
+    if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) || !(-400..=400).contains(&exponent) {
+        return Err(no_number());
+    }
+    // The point stands so many digits from the left.
+    let point = i32::try_from(whole.len()).map_err(|_| no_number())? + exponent;
+    let at = |index: i32| usize::try_from(index).ok().and_then(|index| all.as_bytes().get(index)).map_or(b'0', |b| *b);
+    let mut number: String = (0..point.max(0)).map(|index| char::from(at(index))).collect();
+    let rest_from = usize::try_from(point.max(0)).unwrap_or(0);
+    let has_fraction =
+        all.bytes().skip(rest_from).any(|byte| byte != b'0') || (point < 0 && all.bytes().any(|b| b != b'0'));
+    if has_fraction {
+        match decimals {
+            Decimals::Error => {
+                return Err(
+                    "has a fraction, and the target takes integers; decimals: truncate or round allows it".to_owned()
+                );
+            }
+            Decimals::Truncate => {}
+            Decimals::Round => {
+                if point >= 0 && at(point) >= b'5' {
+                    number = plus_one(&number);
+                }
+            }
+        }
+    }
+    let trimmed = number.trim_start_matches('0');
+    let (sign, trimmed) = if trimmed.is_empty() { ("", "0") } else { (sign, trimmed) };
+    write!(out, "{sign}{trimmed}").map_err(|_| no_number())
+}
+
+fn plus_one(number: &str) -> String {
+    let mut digits: Vec<u8> = number.bytes().collect();
+    for digit in digits.iter_mut().rev() {
+        if *digit < b'9' {
+            *digit += 1;
+            return String::from_utf8_lossy(&digits).into_owned();
+        }
+        *digit = b'0';
+    }
+    format!("1{}", String::from_utf8_lossy(&digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn as_integer(text: &str, decimals: Decimals) -> Option<String> {
+        let mut out = String::new();
+        integer(text.as_bytes(), decimals, &mut out).ok().map(|()| out)
+    }
+
+    #[test]
+    fn case_82_whole_numbers_become_integers_and_others_are_refused() {
+        let cases = [
+            ("12.0", Some("12")),
+            ("12", Some("12")),
+            ("-7.000", Some("-7")),
+            ("+3", Some("3")),
+            (" 5 ", Some("5")),
+            ("1e3", Some("1000")),
+            ("1.5e1", Some("15")),
+            ("1200e-2", Some("12")),
+            ("0.0", Some("0")),
+            ("-0", Some("0")),
+            ("007", Some("7")),
+            ("9007199254740993.0", Some("9007199254740993")),
+            ("99999999999999999999999999999999999999.0", Some("99999999999999999999999999999999999999")),
+            ("12.5", None),
+            ("1e-1", None),
+            ("0.001", None),
+            ("", None),
+            (".", None),
+            ("1,5", None),
+            ("NaN", None),
+            ("Infinity", None),
+            ("0x10", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(as_integer(text, Decimals::Error).as_deref(), expected, "{text}");
+        }
+        for (text, truncated, rounded) in [
+            ("12.5", "12", "13"),
+            ("-12.5", "-12", "-13"),
+            ("99.9", "99", "100"),
+            ("0.04", "0", "0"),
+            ("0.5", "0", "1"),
+        ] {
+            assert_eq!(as_integer(text, Decimals::Truncate).as_deref(), Some(truncated), "{text}");
+            assert_eq!(as_integer(text, Decimals::Round).as_deref(), Some(rounded), "{text}");
+        }
+    }
+
+    fn converter(target: &str, show_values: bool) -> Converter {
+        let columns = [
+            SourceColumn {
+                name: "id".into(),
+                type_name: "bigint".into(),
+                value: ValueType::Integer { bits: 64, signed: true },
+            },
+            SourceColumn::text("v"),
+        ];
+        Converter::new(&Shape {
+            columns: &columns,
+            target_types: &[Some("bigint".to_owned()), Some(target.to_owned())],
+            primary_key: &["id".to_owned()],
+            empty_as_null: true,
+            decimals: Decimals::Error,
+            formats: None,
+            show_values,
+        })
+    }
+
+    fn converted(converter: &mut Converter, values: &[&str]) -> Result<Vec<Option<String>>, PortError> {
+        let mut batch = RowBatch::new(2);
+        for (id, value) in values.iter().enumerate() {
+            batch.push(Some((id + 5).to_string().as_bytes()));
+            batch.push(Some(value.as_bytes()));
+        }
+        let out = converter.convert(batch)?;
+        Ok((0..out.len()).map(|row| out.cell(row, 1).map(|c| String::from_utf8_lossy(c).into_owned())).collect())
+    }
+
+    #[test]
+    fn case_82_errors_name_row_and_column_and_the_value_when_allowed() {
+        let mut hidden = converter("integer", false);
+        converted(&mut hidden, &["1.0", ""]).expect("'' is NULL");
+        let error = converted(&mut hidden, &["12.5"]).expect_err("a fraction").message;
+        assert!(error.contains("row 3 (id=5), column v") && !error.contains("12.5"), "{error}");
+        let error = converted(&mut converter("bigint", true), &["12.5"]).expect_err("a fraction").message;
+        assert!(error.contains("'12.5'"), "{error}");
+        let error = converted(&mut converter("timestamp without time zone", true), &["soon"]).expect_err("no date");
+        assert!(error.message.contains("row 1 (id=5), column v: the value 'soon' is in none"), "{}", error.message);
+    }
+
+    #[test]
+    fn texts_become_moments_by_an_ordered_list() {
+        let texts = [
+            "2024-01-31 10:20:30.5",
+            "2024-01-31T10:20:30Z",
+            "2024-01-31T10:20:30+09:00",
+            "2024/01/31",
+            "20240131",
+            "20240131102030",
+            "",
+        ];
+        let found = converted(&mut converter("timestamp", false), &texts).expect("all are read");
+        let found: Vec<Option<&str>> = found.iter().map(Option::as_deref).collect();
+        assert_eq!(
+            found,
+            [
+                Some("2024-01-31 10:20:30.500000"),
+                Some("2024-01-31 10:20:30"),
+                Some("2024-01-31 01:20:30"),
+                Some("2024-01-31 00:00:00"),
+                Some("2024-01-31 00:00:00"),
+                Some("2024-01-31 10:20:30"),
+                None
+            ]
+        );
+        assert_eq!(
+            converted(&mut converter("date", false), &["2024/01/31"]).expect("a day"),
+            [Some("2024-01-31".to_owned())]
+        );
+        assert!(
+            format_problem("%Q").is_some() && format_problem("day").is_some() && format_problem("%d.%m.%Y").is_none()
+        );
+    }
+
+    #[test]
+    fn what_needs_nothing_is_not_touched() {
+        let mut plain = converter("varchar(20)", false);
+        assert_eq!(converted(&mut plain, &["a", ""]).expect("text"), [Some("a".to_owned()), None]);
+        assert_eq!((plain.rows, plain.bytes), (2, 3));
+    }
+}

@@ -1,0 +1,87 @@
+//! How far a copy has come, with its pace and the time that is left.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use millrace_model::ledger::Checkpoint;
+use millrace_operator_api::TaskContext;
+use millrace_operator_api::context::{Clock, Reporter};
+
+/// At most so often, however small the batches are.
+const OFTEN: TimeDelta = TimeDelta::seconds(1);
+
+/// The rows to come, once somebody has counted them.
+#[derive(Debug, Clone, Default)]
+pub struct Expected(Arc<AtomicU64>);
+
+impl Expected {
+    pub fn set(&self, rows: u64) {
+        self.0.store(rows + 1, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> Option<u64> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+}
+
+pub struct Progress {
+    reporter: Arc<dyn Reporter>,
+    clock: Arc<dyn Clock>,
+    name: String,
+    expected: Expected,
+    batch: u64,
+    started_at: DateTime<Utc>,
+    last_at: DateTime<Utc>,
+    last_rows: u64,
+}
+
+impl Progress {
+    pub fn start(context: &TaskContext, name: String, batch: u64, expected: Expected) -> Self {
+        let now = context.clock.now();
+        Self {
+            reporter: Arc::clone(&context.reporter),
+            clock: Arc::clone(&context.clock),
+            name,
+            expected,
+            batch,
+            started_at: now,
+            last_at: now,
+            last_rows: 0,
+        }
+    }
+
+    pub fn tick(&mut self, rows: u64, bytes: u64) {
+        if rows - self.last_rows < self.batch {
+            return;
+        }
+        let now = self.clock.now();
+        if now - self.last_at < OFTEN {
+            return;
+        }
+        self.last_at = now;
+        self.last_rows = rows;
+        self.report(rows, bytes, now);
+    }
+
+    pub fn finish(&self, rows: u64, bytes: u64) {
+        self.report(rows, bytes, self.clock.now());
+    }
+
+    fn report(&self, rows: u64, bytes: u64, at: DateTime<Utc>) {
+        let total = self.expected.get();
+        let millis = u64::try_from((at - self.started_at).num_milliseconds()).unwrap_or(0);
+        let mut message = match total {
+            Some(total) => format!("{rows} of {total} rows, {bytes} bytes"),
+            None => format!("{rows} rows, {bytes} bytes"),
+        };
+        if millis > 0 && rows > 0 {
+            message.push_str(&format!(", {} rows/s", rows.saturating_mul(1000) / millis));
+            if let Some(left) = total.and_then(|total| total.checked_sub(rows)).filter(|left| *left > 0) {
+                message.push_str(&format!(", {} s left", (left.saturating_mul(millis) / rows).div_ceil(1000)));
+            }
+        }
+        let (rows, bytes) = (Some(rows), Some(bytes));
+        self.reporter.checkpoint(Checkpoint { name: self.name.clone(), message, rows, bytes, total_rows: total, at });
+    }
+}

@@ -1,0 +1,78 @@
+//! Whether the target holds what it should after a copy.
+
+use millrace_operator_api::ports::{CheckResult, LoadReport, TableCheck, Warehouse};
+
+use super::config::{SyncMode, TablePlan, Verify};
+
+/// What is known of the copy.
+pub struct Copied<'a> {
+    pub rows: u64,
+    pub report: &'a LoadReport,
+    /// The watermark from which rows were read, as the target has it.
+    pub from: Option<&'a str>,
+    /// The highest value of the incremental field that came in.
+    pub highest: Option<&'a str>,
+    /// The key and the incremental field by the names of the target.
+    pub keys: &'a [String],
+    pub field: Option<&'a str>,
+}
+
+/// What the target is asked.
+pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) -> Vec<TableCheck> {
+    let mut checks = Vec::new();
+    if plan.verify.contains(&Verify::Counts) && plan.sync_mode == SyncMode::FullSync {
+        checks.push(TableCheck::Sql {
+            name: format!("rows = {}", copied.rows),
+            sql: format!("SELECT CASE WHEN COUNT(*) = {} THEN 1 ELSE 0 END, COUNT(*) FROM {{table}}", copied.rows),
+        });
+    }
+    if plan.verify.contains(&Verify::Keys) && !copied.keys.is_empty() {
+        checks.push(match (copied.field, copied.from) {
+            // Only what was merged can have become double, and the table may be large.
+            (Some(field), Some(from)) => {
+                let keys = copied.keys.iter().map(|key| warehouse.quote(key)).collect::<Vec<_>>().join(", ");
+                TableCheck::Sql {
+                    name: format!("unique({}) since {from}", copied.keys.join(", ")),
+                    sql: format!(
+                        "SELECT CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END, COUNT(*) FROM (SELECT {keys} FROM {{table}} WHERE {} >= {} \
+                         GROUP BY {keys} HAVING COUNT(*) > 1) AS doubles",
+                        warehouse.quote(field),
+                        warehouse.literal(from)
+                    ),
+                }
+            }
+            _ => TableCheck::Unique(copied.keys.to_vec()),
+        });
+    }
+    if plan.verify.contains(&Verify::Watermark)
+        && let (Some(field), Some(highest)) = (copied.field, copied.highest)
+    {
+        let newest = format!("MAX({})", warehouse.quote(field));
+        checks.push(TableCheck::Sql {
+            name: format!("max({field}) >= {highest}"),
+            sql: format!(
+                "SELECT CASE WHEN {newest} >= {} THEN 1 ELSE 0 END, {newest} FROM {{table}}",
+                warehouse.literal(highest)
+            ),
+        });
+    }
+    checks
+}
+
+/// What the numbers say by themselves.
+pub fn count_merged(plan: &TablePlan, copied: &Copied<'_>) -> Option<CheckResult> {
+    if !plan.verify.contains(&Verify::Counts) {
+        return None;
+    }
+    let report = copied.report;
+    let read = report.rows_read?;
+    let arrived = match plan.sync_mode {
+        SyncMode::FullSync => report.rows_inserted?,
+        SyncMode::IncrementalSync => report.rows_inserted? + report.rows_updated? + report.rows_unchanged?,
+    };
+    Some(CheckResult {
+        name: format!("{} rows of the source arrived", copied.rows),
+        passed: read == copied.rows && arrived == copied.rows,
+        found: format!("{read} read, {arrived} inserted, updated or there already"),
+    })
+}

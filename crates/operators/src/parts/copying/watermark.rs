@@ -1,0 +1,165 @@
+//! How far the copy before has come: the value, its form in the source's SQL, and where it is kept.
+
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use millrace_operator_api::ports::{SqlSource, TableName, Warehouse};
+use millrace_operator_api::{TaskContext, TaskError};
+
+use super::config::{FieldType, TablePlan, Watermark, WatermarkOp};
+use crate::parts::report::while_doing;
+
+/// Beside the target; one row for each pair of tables.
+const STORE: &str = "millrace_watermark";
+
+/// The highest value of the copy before, as the target has it. `None` when there is none yet. An error is never taken for
+/// that.
+pub async fn read(
+    context: &TaskContext,
+    warehouse: &dyn Warehouse,
+    plan: &TablePlan,
+    source_conn_id: &str,
+) -> Result<Option<String>, TaskError> {
+    let Some(field) = &plan.incremental_field else { return Ok(None) };
+    let (statements, attempted) = match plan.watermark {
+        Watermark::FromTarget => (
+            vec![format!("SELECT MAX({}) FROM {}", warehouse.quote(field), warehouse.table_sql(&plan.target))],
+            format!("reading the watermark, the highest {field} of {}", plan.target),
+        ),
+        Watermark::Stored => (
+            vec![
+                format!(
+                    "CREATE TABLE IF NOT EXISTS {} (name varchar(1024) NOT NULL, value varchar(256) NOT NULL)",
+                    warehouse.table_sql(&store(&plan.target))
+                ),
+                format!(
+                    "SELECT value FROM {} WHERE name = {}",
+                    warehouse.table_sql(&store(&plan.target)),
+                    warehouse.literal(&name(plan, source_conn_id))
+                ),
+            ],
+            format!("reading the stored watermark of {}", plan.target),
+        ),
+    };
+    let answers =
+        warehouse.execute(&statements, false, &context.work).await.map_err(|error| while_doing(&attempted, error))?;
+    let value =
+        answers.into_iter().next_back().and_then(|answer| answer.rows.into_iter().next()?.into_iter().next()?);
+    Ok(value.filter(|value| !value.is_empty()))
+}
+
+fn store(target: &TableName) -> TableName {
+    TableName { schema: target.schema.clone(), name: STORE.to_owned() }
+}
+
+fn name(plan: &TablePlan, source_conn_id: &str) -> String {
+    format!("{source_conn_id}:{} -> {}", plan.source, plan.target)
+}
+
+/// Statements for the transaction of the rows.
+pub fn keep(warehouse: &dyn Warehouse, plan: &TablePlan, source_conn_id: &str, value: &str) -> Vec<String> {
+    let (store, name) = (warehouse.table_sql(&store(&plan.target)), warehouse.literal(&name(plan, source_conn_id)));
+    vec![
+        format!("DELETE FROM {store} WHERE name = {name}"),
+        format!("INSERT INTO {store} (name, value) VALUES ({name}, {})", warehouse.literal(value)),
+    ]
+}
+
+/// The condition on the source's column, bare, so that an index serves it.
+pub fn filter(source: &dyn SqlSource, plan: &TablePlan, field: &str, value: &str) -> Result<String, TaskError> {
+    let bound = normal_form(value, plan.incremental_field_type, plan.lookback.map(|length| length.0.as_delta()))
+        .map_err(|why| TaskError::Fail(format!("the watermark of {field} cannot be used: {why}")))?;
+    let sign = match plan.watermark_op {
+        WatermarkOp::AtLeast => ">=",
+        WatermarkOp::Above => ">",
+    };
+    Ok(format!("{} {sign} {}", source.quote(field), as_sql(source, plan.incremental_field_type, &bound)))
+}
+
+/// The condition that ends the window at `value`.
+pub fn up_to(source: &dyn SqlSource, plan: &TablePlan, field: &str, value: &str) -> String {
+    format!("{} <= {}", source.quote(field), as_sql(source, plan.incremental_field_type, value))
+}
+
+fn as_sql(source: &dyn SqlSource, kind: FieldType, value: &str) -> String {
+    let is_number = !value.is_empty() && value.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
+    if kind == FieldType::Integer && is_number { value.to_owned() } else { source.literal(value) }
+}
+
+/// A value of the target in the form that the field's type says. Never later than the value itself.
+fn normal_form(value: &str, kind: FieldType, lookback: Option<TimeDelta>) -> Result<String, String> {
+    let refused = || format!("'{value}' is no {}", kind_name(kind));
+    if kind == FieldType::Integer {
+        let whole = value.split_once('.').map_or(value, |(whole, _)| whole);
+        return whole.trim().parse::<i128>().map(|number| number.to_string()).map_err(|_| refused());
+    }
+    let mut at = moment(value).ok_or_else(refused)?;
+    if let Some(lookback) = lookback {
+        at = at.checked_sub_signed(lookback).ok_or_else(refused)?;
+    }
+    let to_seconds = at.format("%Y-%m-%d %H:%M:%S").to_string();
+    Ok(match kind {
+        FieldType::Yyyymmdd => at.format("%Y%m%d").to_string(),
+        FieldType::Date => at.format("%Y-%m-%d").to_string(),
+        FieldType::Datetime => to_seconds,
+        FieldType::Timestamp | FieldType::Integer => {
+            // Zeros at the end are left out: beside texts, as SQLite keeps them, the shorter form is the earlier one.
+            let micros = format!("{:06}", at.and_utc().timestamp_subsec_micros());
+            match micros.trim_end_matches('0') {
+                "" => to_seconds,
+                fraction => format!("{to_seconds}.{fraction}"),
+            }
+        }
+    })
+}
+
+fn kind_name(kind: FieldType) -> &'static str {
+    match kind {
+        FieldType::Timestamp => "timestamp",
+        FieldType::Yyyymmdd => "date of eight digits",
+        FieldType::Date => "date",
+        FieldType::Datetime => "datetime",
+        FieldType::Integer => "integer",
+    }
+}
+
+/// Reads the forms in which engines answer moments and days. A zone is UTC: sessions are.
+fn moment(text: &str) -> Option<NaiveDateTime> {
+    let text = text.trim();
+    let text = ["Z", "+00:00", "+00"].iter().find_map(|zone| text.strip_suffix(zone)).unwrap_or(text);
+    let with_time = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+    with_time.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok()).or_else(|| {
+        let day = ["%Y-%m-%d", "%Y%m%d"].iter().find_map(|form| NaiveDate::parse_from_str(text, form).ok())?;
+        day.and_hms_opt(0, 0, 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_81_each_type_has_its_own_form() {
+        let of = |value, kind| normal_form(value, kind, None);
+        let cases = [
+            ("2024-01-01", FieldType::Yyyymmdd, "20240101"),
+            ("20240101", FieldType::Yyyymmdd, "20240101"),
+            ("2024-01-01 12:30:00", FieldType::Date, "2024-01-01"),
+            ("2024-01-01 12:30:05.999", FieldType::Datetime, "2024-01-01 12:30:05"),
+            ("2024-01-01T12:30:05.120000+00", FieldType::Timestamp, "2024-01-01 12:30:05.12"),
+            ("2024-01-01 12:30:00", FieldType::Timestamp, "2024-01-01 12:30:00"),
+            ("2024-01-01 00:00:00.000001+00:00", FieldType::Timestamp, "2024-01-01 00:00:00.000001"),
+            ("9223372036854775807", FieldType::Integer, "9223372036854775807"),
+            ("12.000", FieldType::Integer, "12"),
+        ];
+        for (value, kind, expected) in cases {
+            assert_eq!(of(value, kind).as_deref(), Ok(expected), "{value}");
+        }
+        for (value, kind) in
+            [("soon", FieldType::Timestamp), ("2024-13-01", FieldType::Date), ("x", FieldType::Integer)]
+        {
+            assert!(of(value, kind).is_err(), "{value}");
+        }
+        let hour = Some(TimeDelta::hours(1));
+        let back = normal_form("2024-01-01 00:30:00", FieldType::Timestamp, hour);
+        assert_eq!(back.as_deref(), Ok("2023-12-31 23:30:00"));
+    }
+}

@@ -1,0 +1,145 @@
+//! `table_copy`: tables from one database straight into another.
+
+use futures::stream::{self, StreamExt};
+use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
+use millrace_template::Template;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::parts::copying::config::{TablePlan, Tables};
+use crate::parts::copying::table::{Job, copy};
+use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written};
+
+pub const ENTRY: OperatorEntry =
+    OperatorEntry::of::<TableCopy>("table_copy", "copies tables from one database straight into another")
+        .aliases(&["postgres_data_copy"])
+        .parameter_aliases(&[
+            ("sql_conn_id", "source_conn_id"),
+            ("warehouse_conn_id", "target_conn_id"),
+            ("redshift_conn_id", "target_conn_id"),
+            ("table_config", "tables"),
+            ("table_configs", "tables"),
+        ]);
+
+/// Copies tables from a source (MySQL, PostgreSQL, SQLite) straight into a warehouse (PostgreSQL, SQLite, Redshift): the
+/// whole of them, or what has changed since the last time.
+///
+/// For each table: its columns are looked up and the target is made when it is missing; the rows are read on one snapshot
+/// and staged while they are read; one transaction puts them into the target, so that readers see the rows of before or
+/// those of after; counts, keys and watermark are checked. A try that died after that transaction is not repeated. Each
+/// step is a checkpoint, and the task's result holds the numbers and the checks of every table.
+///
+/// `full_sync` leaves exactly the rows of the source. `incremental_sync` reads the rows from the highest value that the
+/// target has of `incremental_field`, that value included, and merges them by `primary_key`: an older row never overwrites
+/// a newer one. A target without rows gets all of them. Rows whose incremental field is NULL are read in that case only.
+///
+/// Where text meets a column of integers, timestamps or dates it is read as such: `12.0` is 12, and a value that is none
+/// fails the copy with its row and column.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TableCopy {
+    /// The connection to read from.
+    source_conn_id: Template<String>,
+    /// The connection to the warehouse.
+    target_conn_id: Template<String>,
+    /// The table and how it is copied, or a list of tables.
+    tables: Tables,
+    /// How many tables are copied at one time.
+    #[serde(default = "one")]
+    max_parallel_tables: usize,
+    /// Write nothing: say what would be made and read, and read and convert the first rows (`limit`, or 1,000).
+    #[serde(default)]
+    dry_run: Template<bool>,
+    /// Copy so many rows of each table at most, for trying a copy out. Refused where `full_sync` would leave fewer rows than
+    /// the target has.
+    #[serde(default)]
+    limit: Option<Template<u64>>,
+    /// Show values in errors. Otherwise an error names row and column only.
+    #[serde(default)]
+    show_values: bool,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Operator for TableCopy {
+    fn check(&self, problems: &mut Problems) {
+        for (name, field) in [("source_conn_id", &self.source_conn_id), ("target_conn_id", &self.target_conn_id)] {
+            if is_blank(field) {
+                problems.add(name, format!("{name} is empty"));
+            }
+        }
+        let Tables(tables) = &self.tables;
+        if tables.is_empty() {
+            problems.add("tables", "tables lists no table");
+        }
+        if self.max_parallel_tables == 0 {
+            problems.add("max_parallel_tables", "max_parallel_tables is 0: no table would be copied");
+        }
+        if self.limit.as_ref().and_then(written) == Some(0) {
+            problems.add("limit", "limit is 0: no row would be copied");
+        }
+        let mut targets: Vec<String> = Vec::new();
+        for (index, table) in tables.iter().enumerate() {
+            let place = if tables.len() == 1 { "tables.".to_owned() } else { format!("tables.{index}.") };
+            table.check(&place, problems);
+            if let Some(target) = written(table.target.as_ref().unwrap_or(&table.source)) {
+                if targets.contains(&target) {
+                    problems.add(format!("{place}target"), format!("{target} is the target of two tables"));
+                }
+                targets.push(target);
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
+        Box::pin(self.execute(context))
+    }
+}
+
+impl TableCopy {
+    async fn execute(&self, context: &TaskContext) -> Result<Outcome, TaskError> {
+        let source_conn_id = rendered_text("source_conn_id", &self.source_conn_id)?;
+        let target_conn_id = rendered_text("target_conn_id", &self.target_conn_id)?;
+        let plans: Vec<TablePlan> = self.tables.0.iter().map(|table| table.rendered()).collect::<Result<_, _>>()?;
+        let job = Job {
+            source: context.ports.source(context, &source_conn_id).await?,
+            warehouse: context.ports.warehouse(context, &target_conn_id).await?,
+            source_conn_id,
+            target_conn_id,
+            dry_run: rendered("dry_run", &self.dry_run)?,
+            limit: rendered_option("limit", self.limit.as_ref())?,
+            show_values: self.show_values,
+            is_one_of_many: plans.len() > 1,
+        };
+        let copies: Vec<BoxFuture<'_, Result<Value, TaskError>>> =
+            plans.iter().map(|plan| Box::pin(copy(context, &job, plan)) as BoxFuture<'_, _>).collect();
+        let results: Vec<Result<Value, TaskError>> =
+            stream::iter(copies).buffered(self.max_parallel_tables).collect().await;
+        let (mut copied, mut failed) = (Vec::new(), Vec::new());
+        for result in results {
+            match result {
+                Ok(value) => copied.push(value),
+                Err(cancelled @ TaskError::Cancelled(_)) => return Err(cancelled),
+                Err(error) => failed.push(error),
+            }
+        }
+        if failed.is_empty() {
+            return Ok(Outcome::with(json!({ "kind": "table_copy", "tables": copied })));
+        }
+        if failed.len() == 1 && copied.is_empty() {
+            return Err(failed.remove(0));
+        }
+        let text = format!(
+            "{} of {} tables were not copied: {}",
+            failed.len(),
+            plans.len(),
+            failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        );
+        // Those that were copied are not copied again by the next try.
+        let may_help = failed.iter().any(|error| matches!(error, TaskError::Retry(_)));
+        Err(if may_help { TaskError::Retry(text) } else { TaskError::Fail(text) })
+    }
+}
