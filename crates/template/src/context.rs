@@ -67,6 +67,8 @@ impl RenderContext {
         root.insert("task_instance", instance);
         root.insert("try_number", facts.try_number.into());
         root.insert("map_index", facts.map_index.into());
+        // What it stands for is known while the task runs: an operator that reads by change puts it there.
+        root.insert("incremental_filter", INCREMENTAL_FILTER.into());
         root.insert("triggering_asset_events", json(asset_events(run)));
         root.insert("test_mode", facts.is_test.into());
         let day = run.logical_date.format("%Y%m%d");
@@ -90,6 +92,9 @@ impl RenderContext {
     }
 }
 
+/// The place in a query where the condition on what has changed goes.
+const INCREMENTAL_FILTER: &str = "{incremental_filter}";
+
 /// What only the templates of mapped tasks know.
 pub(crate) const MAPPED_NAMES: &[&str] = &["item"];
 
@@ -107,6 +112,7 @@ pub(crate) const CONTEXT_NAMES: &[&str] = &[
     "ds_local_nodash",
     "ds_nodash",
     "execution_date",
+    "incremental_filter",
     "logical_date",
     "macros",
     "map_index",

@@ -299,7 +299,7 @@ fn text_without_jinja_is_untouched() {
 fn every_name_of_the_context_is_known_before_there_is_a_run() {
     let renderer = Renderer::new(context(LOGICAL_DATE));
     let every = "{{ conn }}{{ dag }}{{ dag_run }}{{ data_interval_end }}{{ data_interval_start }}{{ ds }}{{ ds_add }}{{ ds_format }}{{ ds_local }}\
-        {{ ds_local_nodash }}{{ ds_nodash }}{{ execution_date }}{{ logical_date }}{{ macros }}{{ map_index }}{{ next_ds }}{{ next_ds_nodash }}\
+        {{ ds_local_nodash }}{{ ds_nodash }}{{ execution_date }}{{ incremental_filter }}{{ logical_date }}{{ macros }}{{ map_index }}{{ next_ds }}{{ next_ds_nodash }}\
         {{ next_execution_date }}{{ params }}{{ prev_ds }}{{ prev_ds_nodash }}{{ prev_execution_date }}{{ run_id }}{{ task }}{{ task_instance }}\
         {{ task_instance_key_str }}{{ test_mode }}{{ ti }}{{ tomorrow_ds }}{{ tomorrow_ds_nodash }}{{ try_number }}{{ ts }}{{ ts_local }}\
         {{ ts_nodash }}{{ ts_nodash_with_tz }}{{ var }}{{ yesterday_ds }}{{ yesterday_ds_nodash }}";

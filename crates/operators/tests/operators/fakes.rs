@@ -98,6 +98,8 @@ pub struct World {
     pub cancelled: AtomicBool,
     pub cancel_after_chunks: Mutex<Option<u64>>,
     pub sleeps: Mutex<Vec<TimeDelta>>,
+    /// What looking at a table comes to, one after another, before it works.
+    pub describe_errors: Mutex<Vec<PortError>>,
     pub seconds: AtomicU64,
     pub largest_chunk: AtomicU64,
 }
@@ -493,6 +495,9 @@ impl Warehouse for Fake {
 
     fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {
         Box::pin(async move {
+            if let Some(error) = lock(&self.0.describe_errors).pop() {
+                return Err(error);
+            }
             let names = lock(&self.0.table).clone();
             if names.is_empty() {
                 return Err(PortError::new(PortErrorKind::NotFound, format!("table {table} does not exist")));

@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod choices;
+mod copies;
 mod fakes;
 mod loads;
 mod movements;

@@ -2,7 +2,7 @@
 
 use millrace_operator_api::ports::{CheckResult, LoadReport, TableCheck, Warehouse};
 
-use super::config::{SyncMode, TablePlan, Verify};
+use super::config::{FieldType, SyncMode, TablePlan, Verify};
 
 /// What is known of the copy.
 pub struct Copied<'a> {
@@ -37,7 +37,7 @@ pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) 
                         "SELECT CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END, COUNT(*) FROM (SELECT {keys} FROM {{table}} WHERE {} >= {} \
                          GROUP BY {keys} HAVING COUNT(*) > 1) AS doubles",
                         warehouse.quote(field),
-                        warehouse.literal(from)
+                        literal(warehouse, plan, from)
                     ),
                 }
             }
@@ -52,11 +52,17 @@ pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) 
             name: format!("max({field}) >= {highest}"),
             sql: format!(
                 "SELECT CASE WHEN {newest} >= {} THEN 1 ELSE 0 END, {newest} FROM {{table}}",
-                warehouse.literal(highest)
+                literal(warehouse, plan, highest)
             ),
         });
     }
     checks
+}
+
+/// SQLite compares a text with an aggregate of numbers as text.
+fn literal(warehouse: &dyn Warehouse, plan: &TablePlan, value: &str) -> String {
+    let is_number = plan.incremental_field_type == FieldType::Integer && value.parse::<i128>().is_ok();
+    if is_number { value.to_owned() } else { warehouse.literal(value) }
 }
 
 /// What the numbers say by themselves.

@@ -1,0 +1,160 @@
+//! Databases that are copied from and into, alike to handle.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use millrace_devstack::{RedshiftConfig, RunningRedshift, serve_redshift};
+use millrace_operator_api::entry::find;
+use millrace_operator_api::ports::{Ports, Warehouse};
+use millrace_operator_api::{Problems, TaskError};
+use millrace_testkit::{MariaDatabase, MariaDb, Postgres, TestDatabase};
+use serde_json::{Value, json};
+
+use crate::world::{Cells, World, cells, connection, extra, work};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Maria,
+    Postgres,
+    Lite,
+    Redshift,
+}
+
+/// A database of its own, under a connection of its own.
+pub struct Database {
+    pub kind: Kind,
+    pub conn_id: String,
+    /// Where tables are.
+    pub schema: String,
+    maria: Option<MariaDatabase>,
+    _postgres: Option<TestDatabase>,
+    _redshift: Option<RunningRedshift>,
+    warehouse: Option<Arc<dyn Warehouse>>,
+}
+
+impl Database {
+    /// `role` begins the connection's name: `source`, `target`.
+    pub async fn start(world: &World, kind: Kind, role: &str) -> Result<Self> {
+        let conn_id = format!("{role}_{kind:?}");
+        let mut database = Self {
+            kind,
+            schema: if role == "target" { "dw" } else { "public" }.to_owned(),
+            conn_id,
+            maria: None,
+            _postgres: None,
+            _redshift: None,
+            warehouse: None,
+        };
+        let id = database.conn_id.clone();
+        match kind {
+            Kind::Maria => {
+                let maria = tokio::task::spawn_blocking(|| MariaDb::shared()?.create_database()).await??;
+                world.add_url(&id, "mysql", &maria.url())?;
+                database.schema = maria.name().to_owned();
+                database.maria = Some(maria);
+                return Ok(database);
+            }
+            Kind::Postgres => {
+                let postgres = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
+                world.add_url(&id, "postgres", &postgres.url())?;
+                database._postgres = Some(postgres);
+            }
+            Kind::Lite => {
+                let path = tempfile::NamedTempFile::new_in(world.folder.path())?.into_temp_path().keep()?;
+                world.add(millrace_operator_api::connection::Connection {
+                    schema: Some(path.display().to_string()),
+                    ..connection(&id, "sqlite")
+                });
+                database.schema = "main".to_owned();
+            }
+            Kind::Redshift => {
+                let postgres = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
+                let redshift = serve_redshift(RedshiftConfig {
+                    listen: "127.0.0.1:0".parse()?,
+                    postgres_url: postgres.url(),
+                    database: "dev".to_owned(),
+                    objects: world.s3.storage(),
+                    access_key: "standin".to_owned(),
+                })
+                .await?;
+                world.add(millrace_operator_api::connection::Connection {
+                    schema: Some("dev".into()),
+                    extra: extra(json!({
+                        "cluster_identifier": "warehouse", "endpoint_url": redshift.endpoint_url(), "region_name": "eu-west-1",
+                        "db_user": "loader", "aws_access_key_id": "standin", "aws_secret_access_key": "standin-secret",
+                    })),
+                    ..connection(&id, "redshift")
+                });
+                database._postgres = Some(postgres);
+                database._redshift = Some(redshift);
+            }
+        }
+        database.warehouse = Some(world.connectors.warehouse(&world.context(1), &id).await?);
+        if database.schema == "dw" {
+            database.run("CREATE SCHEMA dw").await?;
+        }
+        Ok(database)
+    }
+
+    pub fn quoted(&self, name: &str) -> String {
+        if self.kind == Kind::Maria { format!("`{name}`") } else { format!("\"{name}\"") }
+    }
+
+    /// A quoted name with its schema, where the engine has such.
+    pub fn place(&self, quoted: &str) -> String {
+        if self.schema == "dw" { format!("dw.{quoted}") } else { quoted.to_owned() }
+    }
+
+    pub fn moment_type(&self) -> &'static str {
+        if self.kind == Kind::Maria { "datetime(6)" } else { "timestamp" }
+    }
+
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        if let Some(maria) = &self.maria {
+            return maria.execute(sql);
+        }
+        let warehouse = self.warehouse.as_ref().context("a warehouse")?;
+        let statements = warehouse.split(sql)?;
+        // Redshift remembers a task's statements: each of ours is another task's.
+        let mut task = work(0);
+        task.run_id = format!("by-hand-{}", next());
+        warehouse.execute(&statements, false, &task).await?;
+        Ok(())
+    }
+
+    pub async fn rows(&self, sql: &str) -> Result<Cells> {
+        let warehouse = self.warehouse.as_ref().context("a warehouse")?;
+        let mut task = work(0);
+        task.run_id = format!("by-hand-{}", next());
+        let mut answers = warehouse.execute(&[sql.to_owned()], false, &task).await?;
+        Ok(answers.pop().context("an answer")?.rows)
+    }
+
+    /// All rows of a query, as a source gives them.
+    pub async fn read(&self, world: &World, sql: &str) -> Result<Cells> {
+        let source = world.connectors.source(&world.context(1), &self.conn_id).await?;
+        cells(source.query(sql).await?).await
+    }
+}
+
+fn next() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Runs `table_copy` as the worker does; each generation is another piece of work.
+pub async fn run(world: &World, generation: u32, parameters: Value) -> Result<Value, TaskError> {
+    let fail = |text: String| TaskError::Fail(text);
+    let entry = find(millrace_operators::catalogue(), "table_copy").ok_or_else(|| fail("no operator".to_owned()))?;
+    let operator = (entry.parse)(parameters).map_err(fail)?;
+    let mut problems = Problems::default();
+    operator.check(&mut problems);
+    if !problems.is_empty() {
+        return Err(fail(format!("{:?}", problems.into_items())));
+    }
+    let mut context = world.context(1);
+    context.work = work(generation);
+    let outcome = operator.run(&context).await?;
+    outcome.result.ok_or_else(|| fail("no result".to_owned()))
+}

@@ -1,0 +1,119 @@
+//! table_copy: what is found when the file is read, and what it asks of its ports.
+
+use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows};
+use millrace_operator_api::{PortError, PortErrorKind};
+use serde_json::{Value, json};
+
+use crate::fakes::{World, problems};
+
+fn copying(more: Value) -> Value {
+    let mut table = json!({ "source": "public.orders", "target": "raw.orders", "primary_key": ["id"] });
+    table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({ "source_conn_id": "s", "target_conn_id": "w", "tables": table })
+}
+
+fn orders() -> std::sync::Arc<World> {
+    let world = World::with_rows(&["id", "v"], &[&[Some("1"), Some("a")], &[Some("2"), Some("")]]);
+    *world.load_report.lock().unwrap() =
+        LoadReport { rows_read: Some(0), rows_inserted: Some(0), ..LoadReport::default() };
+    world
+}
+
+#[test]
+fn mistakes_are_found_when_the_file_is_read() {
+    let found = problems("table_copy", copying(json!({ "sync_mode": "incremental_sync", "lookback": "1h" })));
+    assert!(found.contains("tables.incremental_field: incremental_sync needs incremental_field"), "{found}");
+    for (more, part) in [
+        (json!({ "source": "orders" }), "tables.source: 'orders' has no dot"),
+        (json!({ "target": "a.b.c" }), "tables.target: 'a.b.c' has 2 dots"),
+        (json!({ "incremental_field_type": "epoch" }), "unknown variant `epoch`"),
+        (json!({ "lookback": "1h" }), "with sync_mode: incremental_sync only"),
+        (json!({ "batch_size": 0 }), "batch_size is 0"),
+        (json!({ "primary_key": [] }), "names no column"),
+        (json!({ "custom_where": " " }), "custom_where is empty"),
+        (json!({ "timestamp_formats": ["%Q"] }), "'%Q' is no format"),
+        (json!({ "sync_mode": "incremental" }), "unknown variant `incremental`"),
+        (json!({ "primary_keys": "id" }), "unknown field `primary_keys`"),
+        (
+            json!({ "sync_mode": "incremental_sync", "incremental_field": "at", "verify": ["checksums"] }),
+            "with sync_mode: full_sync only",
+        ),
+    ] {
+        let found = problems("table_copy", copying(more));
+        assert!(found.contains(part), "{part}: {found}");
+    }
+    let twice = json!({
+        "source_conn_id": "s", "target_conn_id": "w", "max_parallel_tables": 0,
+        "tables": [{ "source": "a.t", "target": "raw.t" }, { "source": "b.t", "target": "raw.t" }]
+    });
+    let found = problems("table_copy", twice);
+    assert!(found.contains("tables.1.target: raw.t is the target of two tables"), "{found}");
+    assert!(found.contains("max_parallel_tables is 0"), "{found}");
+}
+
+/// Every key that the original knew, with its values as they stood there.
+#[test]
+fn a_table_config_of_old_is_read_as_it_is() {
+    let config = json!({
+        "source": "schema.table_name",
+        "target": "schema.table_name",
+        "primary_key": ["id"],
+        "sync_mode": "incremental_sync",
+        "incremental_field": "updated_at",
+        "incremental_field_type": "timestamp",
+        "batch_size": 10000,
+        "custom_where": "status = 'active'",
+        "custom_select": "SELECT * FROM ...",
+        "custom_count": "SELECT COUNT(*) FROM ..."
+    });
+    let parameters = json!({ "source_conn_id": "s", "target_conn_id": "w", "tables": config });
+    assert_eq!(problems("table_copy", parameters), "");
+}
+
+#[test]
+fn a_table_that_is_missing_is_made_and_filled() {
+    let world = orders();
+    *world.load_report.lock().unwrap() =
+        LoadReport { rows_read: Some(5), rows_inserted: Some(5), ..LoadReport::default() };
+    let error = world.run("table_copy", copying(json!({ "verify": ["counts"] }))).unwrap_err().to_string();
+    assert!(error.contains("0 rows of the source arrived: found 5 read"), "numbers that disagree fail: {error}");
+    assert_eq!(*world.made.lock().unwrap(), ["create raw.orders (id, v) keys (id)"]);
+    let loads = world.loads.lock().unwrap();
+    assert_eq!(loads[0].method, LoadMethod::Replace);
+    assert!(matches!(loads[0].rows, LoadRows::Direct(_)));
+    assert_eq!(loads[0].work.task_id.as_str(), "extract_nps#raw.orders");
+    let queries = world.queries.lock().unwrap();
+    assert_eq!(queries[0], "SELECT * FROM public.orders WHERE 1 = 0");
+    assert_eq!(queries[1], "SELECT \"id\", \"v\" FROM public.orders");
+}
+
+#[test]
+fn a_look_at_the_target_is_tried_three_times() {
+    let world = orders();
+    *world.table.lock().unwrap() = vec!["id".to_owned(), "v".to_owned()];
+    *world.describe_errors.lock().unwrap() =
+        vec![PortError::new(PortErrorKind::Unavailable, "too many connections"); 2];
+    let _ = world.run("table_copy", copying(json!({ "verify": [] })));
+    let pauses: Vec<i64> = world.sleeps.lock().unwrap().iter().map(chrono::TimeDelta::num_seconds).collect();
+    assert_eq!(pauses, [2, 4]);
+    assert!(world.log().contains("looking at raw.orders failed (1 of 3), once more in 2 s"), "{}", world.log());
+    assert_eq!(world.loads.lock().unwrap().len(), 1, "the third look was enough");
+
+    let world = orders();
+    *world.describe_errors.lock().unwrap() =
+        vec![PortError::new(PortErrorKind::Unavailable, "too many connections"); 3];
+    let error = world.run("table_copy", copying(json!({}))).unwrap_err().to_string();
+    assert_eq!(error, "ensure_table of s: public.orders -> w: raw.orders: too many connections");
+    assert!(world.loads.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_was_copied_before_is_not_verified_again() {
+    let world = orders();
+    *world.load_report.lock().unwrap() = LoadReport { was_loaded_before: true, ..LoadReport::default() };
+    let result = world.run_try("table_copy", copying(json!({})), 2).unwrap().result.unwrap();
+    assert_eq!(result["tables"][0]["was_loaded_before"], true);
+    assert_eq!(result["tables"][0]["checks"], json!([]));
+    let stages: Vec<String> = world.checkpoints.lock().unwrap().iter().map(|point| point.name.clone()).collect();
+    assert_eq!(stages[..2], ["describe", "ensure_table"]);
+}
