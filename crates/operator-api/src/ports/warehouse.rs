@@ -132,7 +132,8 @@ pub struct LoadRequest {
     pub quarantine: Option<TableName>,
     /// Values may be shown in errors and reports; otherwise only their lengths are.
     pub show_values: bool,
-    /// Statements for the transaction of the rows, after them: what must be true exactly when they are there.
+    /// Statements for the transaction of the rows, after them: what must be true exactly when they are there. Not with
+    /// [`LoadMethod::Swap`].
     pub also: Vec<String>,
     pub work: WorkId,
 }
