@@ -365,10 +365,6 @@ impl Clock for Silent {
     fn now(&self) -> DateTime<chrono::Utc> {
         DateTime::from_timestamp(0, 0).unwrap_or_default()
     }
-
-    fn sleep(&self, _: chrono::TimeDelta) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
 }
 
 /// The error that must come.
