@@ -6,21 +6,28 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::parts::csv::DEFAULT_NULL_MARKER;
-use crate::parts::encoding::{announce_columns, check_shape, encode_rows, rendered_shape};
+use crate::parts::encoding::{announce_columns, encode_rows};
 use crate::parts::handover::WrittenFile;
-use crate::parts::mark::Compression;
+use crate::parts::mark::{Compression, Format};
 use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::record;
-use crate::parts::report::{Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
 
 pub const ENTRY: OperatorEntry =
-    OperatorEntry::of::<Extract>("extract", "writes the rows of a query to a CSV file of the run")
-        .parameter_aliases(&[("mysql_conn_id", "sql_conn_id"), ("postgres_conn_id", "sql_conn_id"), ("sql", "query")]);
+    OperatorEntry::of::<Extract>("extract", "writes the rows of a query to a CSV or Parquet file of the run")
+        .parameter_aliases(&[
+            ("mysql_conn_id", "sql_conn_id"),
+            ("postgres_conn_id", "sql_conn_id"),
+            ("sql", "query"),
+            ("file_format", "format"),
+        ]);
 
-/// Reads the rows of a query into a CSV file that later tasks of the same run can take, `upload` first of all. The file
+/// Reads the rows of a query into a file that later tasks of the same run can take, `upload` first of all. The file
 /// goes away with the run.
 ///
 /// CSV without a header, quoted as RFC 4180 says, UTF-8, lines end in LF. NULL is written as `null_marker` and '' as `""`.
+/// With `format: parquet` each column has the type that the source's catalogue gives it (see `docs/types.md`).
 /// The rows stream: a table of any size needs the same memory. The result holds the file's name, rows, bytes and checksum.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +36,8 @@ pub struct Extract {
     sql_conn_id: Template<String>,
     /// One SELECT.
     query: Template<String>,
-    /// The file's name in the run's scratch folder. Default: the task's id and `.csv` (`.csv.gz` when compressed).
+    /// The file's name in the run's scratch folder. Default: the task's id and `.csv` (`.csv.gz`, `.csv.zst`,
+    /// `.parquet`).
     #[serde(default)]
     file: Option<Template<String>>,
     /// Write a first line with the columns' names.
@@ -42,7 +50,10 @@ pub struct Extract {
     /// apart. Empty: NULL is an empty field without quotes.
     #[serde(default = "null_marker")]
     null_marker: Template<String>,
-    /// `none` or `gzip`.
+    /// `csv` or `parquet`.
+    #[serde(default)]
+    format: Format,
+    /// `none`, `gzip` or `zstd`: the whole file of CSV, the pages of Parquet.
     #[serde(default)]
     compression: Compression,
 }
@@ -67,7 +78,7 @@ impl Operator for Extract {
         {
             problems.add("file", problem);
         }
-        check_shape(&self.delimiter, &self.null_marker, problems);
+        check_shape(self.shape(), problems);
     }
 
     fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
@@ -87,11 +98,21 @@ fn name_problem(name: &str) -> Option<String> {
 }
 
 impl Extract {
+    fn shape(&self) -> ShapeParameters<'_> {
+        ShapeParameters {
+            format: self.format,
+            delimiter: &self.delimiter,
+            null_marker: &self.null_marker,
+            header: self.header,
+            compression: self.compression,
+        }
+    }
+
     async fn execute(&self, context: &TaskContext) -> Result<Outcome, TaskError> {
         let started_at = context.clock.now();
         let conn_id = rendered_text("sql_conn_id", &self.sql_conn_id)?;
         let query = rendered_text("query", &self.query)?;
-        let mut shape = rendered_shape(&self.delimiter, &self.null_marker, self.header, self.compression)?;
+        let mut shape = rendered_shape(self.shape())?;
         let file = rendered_option("file", self.file.as_ref())?
             .unwrap_or_else(|| format!("{}{}", context.work.task_id, shape.extension()));
         if let Some(problem) = name_problem(&file) {
@@ -103,11 +124,13 @@ impl Extract {
         let (written, totals) = unless_cancelled(context, async {
             let rows = source.query(&query).await.map_err(|e| while_doing(&format!("reading {label}"), e))?;
             shape.columns = announce_columns(context, &rows);
-            let (body, tally) = encode_rows(rows, &shape, Progress::start(context, "extract"));
+            let meter = Meter::new(Progress::start(context, "extract"));
+            let (body, tally) = encode_rows(rows, &shape, meter.clone())?;
             let written = scratch.write(&context.work, &file, body).await.map_err(|error| match tally.error() {
                 Some(cause) => while_doing(&format!("reading {label}"), cause),
                 None => while_doing(&format!("writing the file {file}"), error),
             })?;
+            meter.finish();
             Ok((written, tally.totals()))
         })
         .await?;
@@ -119,6 +142,9 @@ impl Extract {
         };
         record(context, "extract", &label, &format!("file {file}"), started_at, &totals);
         context.info(format!("{} rows, {} bytes in {file}", totals.rows, totals.bytes));
+        if totals.rows == 0 {
+            context.info("the answer was empty: what was written holds no rows");
+        }
         let result = WrittenFile { file, rows: totals.rows, bytes: totals.bytes, checksum, shape };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }

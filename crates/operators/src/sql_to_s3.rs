@@ -1,5 +1,8 @@
 //! `sql_to_s3`: a query's rows into an object, in one stream.
 
+use std::num::NonZeroU64;
+
+use millrace_operator_api::ports::RowStream;
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
@@ -7,25 +10,39 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::parts::csv::DEFAULT_NULL_MARKER;
-use crate::parts::encoding::{announce_columns, check_shape, encode_rows, rendered_shape};
+use crate::parts::encoding::{Files, Limits, announce_columns, encode_rows};
 use crate::parts::handover::WrittenObject;
-use crate::parts::mark::Compression;
+use crate::parts::mark::{Compression, FileShape, Format};
 use crate::parts::parameter::{aws_default, is_blank, rendered_text};
-use crate::parts::publishing::{Destination, Known, claim, publish, record};
-use crate::parts::report::{Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record};
+use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
+use crate::parts::size::ByteSize;
+use crate::parts::splitting::{Published, publish_parts, remove_replaced_parts};
+use crate::parts::verifying::Totals;
 
 pub const ENTRY: OperatorEntry =
-    OperatorEntry::of::<SqlToS3>("sql_to_s3", "streams the rows of a query into a CSV object in S3")
+    OperatorEntry::of::<SqlToS3>("sql_to_s3", "streams the rows of a query into CSV or Parquet objects in S3")
         .aliases(&["mysql_to_s3", "SqlToS3Operator", "MySQLToS3Operator"])
-        .parameter_aliases(&[("mysql_conn_id", "sql_conn_id"), ("postgres_conn_id", "sql_conn_id"), ("sql", "query")]);
+        .parameter_aliases(&[
+            ("mysql_conn_id", "sql_conn_id"),
+            ("postgres_conn_id", "sql_conn_id"),
+            ("sql", "query"),
+            ("file_format", "format"),
+        ]);
 
-/// Streams the rows of a query into a CSV object in S3: a table of any size needs the same memory, and no disk.
+/// Streams the rows of a query into S3: a table of any size needs the same memory, and no disk.
 ///
 /// CSV without a header, quoted as RFC 4180 says, UTF-8, lines end in LF. NULL is written as `null_marker` and '' as `""`.
+/// With `format: parquet` each column has the type that the source's catalogue gives it (see `docs/types.md`).
 /// The object remembers in its metadata how it was written and by whose work, and `copy` reads it there.
 ///
-/// The object appears whole or not at all. When the key is taken already, the task fails and changes nothing, unless
-/// `replace` is true or an earlier try of the same task wrote it.
+/// The object appears whole or not at all, also when no row was found. When the key is taken already, the task fails and
+/// changes nothing, unless `replace` is true or an earlier try of the same task wrote it.
+///
+/// `split_size` or `max_rows_per_file` make several objects of the rows, for a warehouse that loads them side by side. The
+/// key then holds their list (a manifest as COPY reads it), which appears last; the parts are beside it under
+/// `<key>.parts/`. `copy` takes the key of a list like that of an object.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SqlToS3 {
@@ -53,10 +70,19 @@ pub struct SqlToS3 {
     /// apart. Empty: NULL is an empty field without quotes.
     #[serde(default = "null_marker")]
     null_marker: Template<String>,
-    /// `none` or `gzip`.
+    /// `csv` or `parquet`.
+    #[serde(default)]
+    format: Format,
+    /// `none`, `gzip` or `zstd`: the whole file of CSV, the pages of Parquet.
     #[serde(default)]
     compression: Compression,
-    /// Add `.csv` (`.csv.gz` when compressed) to the key when it does not end so.
+    /// Begin another object when one has reached this size, as it is stored: `64MiB`.
+    #[serde(default)]
+    split_size: Option<ByteSize>,
+    /// Begin another object after so many rows.
+    #[serde(default)]
+    max_rows_per_file: Option<NonZeroU64>,
+    /// Add `.csv` (`.csv.gz`, `.csv.zst`, `.parquet`; `.manifest` for a list) to the key when it does not end so.
     #[serde(default)]
     append_extension: bool,
     /// Kept for files written for other schedulers: whether and how a server's certificate is verified belongs to the
@@ -86,7 +112,7 @@ impl Operator for SqlToS3 {
                 problems.add(name, format!("{name} is empty"));
             }
         }
-        check_shape(&self.delimiter, &self.null_marker, problems);
+        check_shape(self.shape(), problems);
     }
 
     fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
@@ -95,18 +121,35 @@ impl Operator for SqlToS3 {
 }
 
 impl SqlToS3 {
+    fn shape(&self) -> ShapeParameters<'_> {
+        ShapeParameters {
+            format: self.format,
+            delimiter: &self.delimiter,
+            null_marker: &self.null_marker,
+            header: self.header,
+            compression: self.compression,
+        }
+    }
+
+    fn limits(&self) -> Option<Limits> {
+        let limits =
+            Limits { rows: self.max_rows_per_file.map(NonZeroU64::get), bytes: self.split_size.map(|size| size.0) };
+        (limits != Limits::default()).then_some(limits)
+    }
+
     async fn execute(&self, context: &TaskContext) -> Result<Outcome, TaskError> {
         let started_at = context.clock.now();
         let conn_id = rendered_text("sql_conn_id", &self.sql_conn_id)?;
         let aws_conn_id = rendered_text("aws_conn_id", &self.aws_conn_id)?;
         let query = rendered_text("query", &self.query)?;
-        let mut shape = rendered_shape(&self.delimiter, &self.null_marker, self.header, self.compression)?;
+        let mut shape = rendered_shape(self.shape())?;
         if self.verify.is_some() {
             context.warning(format!("verify is not used here: set it in the extra of connection {aws_conn_id}"));
         }
         let mut key = rendered_text("s3_key", &self.s3_key)?;
-        if self.append_extension && !key.ends_with(shape.extension()) {
-            key.push_str(shape.extension());
+        let extension = if self.limits().is_some() { ".manifest" } else { shape.extension() };
+        if self.append_extension && !key.ends_with(extension) {
+            key.push_str(extension);
         }
         let store = context.ports.objects(context, &aws_conn_id).await?;
         let to = Destination {
@@ -116,7 +159,7 @@ impl SqlToS3 {
             replace: self.replace,
         };
         // Before the query, so that a taken key costs the source nothing.
-        let only_if_absent = unless_cancelled(context, claim(context, &to)).await?;
+        let claim = unless_cancelled(context, claim(context, &to)).await?;
         let label = query_label(&conn_id, &query);
         let source = context.ports.source(context, &conn_id).await?;
         let rows = unless_cancelled(context, async {
@@ -124,20 +167,47 @@ impl SqlToS3 {
         })
         .await?;
         shape.columns = announce_columns(context, &rows);
-        let stream = encode_rows(rows, &shape, Progress::start(context, "sql_to_s3"));
-        let known = Known { shape: Some(&shape), ..Known::default() };
-        let (object, totals) = publish(context, &to, only_if_absent, stream, known).await?;
+        let meter = Meter::new(Progress::start(context, "sql_to_s3"));
+        let (totals, parts) = match self.limits() {
+            None => (write_whole(context, &to, &claim, rows, &shape, &meter).await?, None),
+            Some(limits) => {
+                let readers = vec![Files::new(rows, &shape, limits, meter.clone())];
+                let Published { totals, keys } = publish_parts(context, &to, &claim, readers, &shape).await?;
+                (totals, Some(keys.len()))
+            }
+        };
+        meter.finish();
 
-        record(context, "extract", &label, &object.url(), started_at, &totals);
-        context.info(format!("{} rows, {} bytes in {}", totals.rows, totals.bytes, object.url()));
+        record(context, "extract", &label, &to.url(), started_at, &totals);
+        let parts_said = parts.map(|parts| format!(" ({parts} parts)")).unwrap_or_default();
+        context.info(format!("{} rows, {} bytes in {}{parts_said}", totals.rows, totals.bytes, to.url()));
+        if totals.rows == 0 {
+            context.info("the answer was empty: what was written holds no rows");
+        }
         let result = WrittenObject {
-            url: object.url(),
+            url: to.url(),
             bucket: to.bucket,
             key: to.key,
             rows: Some(totals.rows),
             bytes: totals.bytes,
             checksum: totals.checksum,
+            parts,
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }
+}
+
+async fn write_whole(
+    context: &TaskContext,
+    to: &Destination<'_>,
+    claim: &Claim,
+    rows: RowStream,
+    shape: &FileShape,
+    meter: &Meter,
+) -> Result<Totals, TaskError> {
+    let stream = encode_rows(rows, shape, meter.clone())?;
+    let known = Known { shape: Some(shape), ..Known::default() };
+    let (_, totals) = publish(context, to, claim.only_if_absent, stream, known).await?;
+    remove_replaced_parts(context, to, claim).await;
+    Ok(totals)
 }

@@ -10,12 +10,13 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::encoding::{Totals, verify_bytes};
 use crate::parts::handover::{WrittenFile, WrittenObject};
 use crate::parts::mark;
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::{Destination, Known, claim, publish};
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
+use crate::parts::splitting::remove_replaced_parts;
+use crate::parts::verifying::{Totals, verify_bytes};
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<Upload>("upload", "puts a file into S3")
     .aliases(&["file_to_s3", "LocalFilesystemToS3Operator"])
@@ -110,7 +111,7 @@ impl Upload {
             }
             Err(error) => return Err(while_doing(&format!("opening the file {name}"), error)),
         };
-        let only_if_absent = unless_cancelled(context, claim(context, &to)).await?;
+        let claim = unless_cancelled(context, claim(context, &to)).await?;
         context.checkpoint("upload", format!("{} bytes of {name} to {}", file.size, to.url()));
         let known = Known {
             shape: handed.as_ref().map(|handed| &handed.shape),
@@ -122,7 +123,8 @@ impl Upload {
             handed.as_ref().map(|handed| handed.checksum.clone()),
             handed.as_ref().map(|handed| handed.bytes),
         );
-        let (object, totals) = publish(context, &to, only_if_absent, stream, known).await?;
+        let (object, totals) = publish(context, &to, claim.only_if_absent, stream, known).await?;
+        remove_replaced_parts(context, &to, &claim).await;
         let result = result_of(&to, handed.as_ref(), &totals);
         let mut entry = ledger_entry(context, "upload", format!("file {name}"), object.url(), started_at);
         entry.rows_read = result.rows;
@@ -177,6 +179,7 @@ fn result_of(to: &Destination<'_>, handed: Option<&WrittenFile>, totals: &Totals
         rows: handed.map(|handed| handed.rows),
         bytes: totals.bytes,
         checksum: totals.checksum.clone(),
+        parts: None,
     }
 }
 

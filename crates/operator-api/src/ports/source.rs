@@ -95,6 +95,20 @@ impl RowBatch {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// Takes the cells' bytes away: what is left still says where each cell was in them.
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Cuts the batch behind its first rows and gives what follows.
+    #[must_use]
+    pub fn split_off(&mut self, rows: usize) -> Self {
+        let at = (rows * self.columns).min(self.ends.len());
+        let start = at.checked_sub(1).map_or(0, |last| self.ends[last] & !NULL_BIT);
+        let ends = self.ends.split_off(at).into_iter().map(|end| ((end & !NULL_BIT) - start) | (end & NULL_BIT));
+        Self { columns: self.columns, ends: ends.collect(), bytes: self.bytes.split_off(start as usize) }
+    }
 }
 
 /// The answer to a query, streamed. Batches hold up to about 256 KiB, or one row where a row is larger.
@@ -129,5 +143,18 @@ mod tests {
         }
         let rows: Vec<Vec<Option<&[u8]>>> = batch.rows().map(Iterator::collect).collect();
         assert_eq!(rows, [[None, Some(&b""[..]), Some(&b"a"[..])], [Some(&b"bc"[..]), None, None]]);
+    }
+
+    #[test]
+    fn a_batch_is_cut_between_rows() {
+        for at in 0..4 {
+            let mut batch = RowBatch::new(2);
+            let cells = [Some(&b"a"[..]), None, Some(b"bc"), Some(b""), None, Some(b"def")];
+            cells.into_iter().for_each(|cell| batch.push(cell));
+            let rest = batch.split_off(at);
+            assert_eq!((batch.len(), rest.len()), (at.min(3), 3 - at.min(3)));
+            let joined: Vec<Option<&[u8]>> = batch.rows().flatten().chain(rest.rows().flatten()).collect();
+            assert_eq!(joined, cells);
+        }
     }
 }

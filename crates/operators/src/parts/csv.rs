@@ -46,11 +46,20 @@ pub struct CsvEncoder {
     options: CsvOptions,
     columns: Vec<String>,
     rows: u64,
+    /// Rows that other files of the same answer hold before.
+    before: u64,
 }
 
 impl CsvEncoder {
     pub fn new(options: CsvOptions, columns: &[SourceColumn]) -> Self {
-        Self { options, columns: columns.iter().map(|column| column.name.clone()).collect(), rows: 0 }
+        Self { options, columns: columns.iter().map(|column| column.name.clone()).collect(), rows: 0, before: 0 }
+    }
+
+    /// Errors count the rows of the files before too.
+    #[must_use]
+    pub fn after(mut self, rows: u64) -> Self {
+        self.before = rows;
+        self
     }
 
     /// Rows encoded so far, without the header.
@@ -85,18 +94,18 @@ impl CsvEncoder {
                     out.push(delimiter);
                 }
                 match cell {
-                    None if is_lone => return Err(CsvError::LoneNull { row: number }),
+                    None if is_lone => return Err(CsvError::LoneNull { row: self.before + number }),
                     None => out.extend_from_slice(marker),
                     Some([]) => out.extend_from_slice(b"\"\""),
                     Some(cell) if cell == marker => {
                         return Err(CsvError::MarkerInData {
-                            row: number,
+                            row: self.before + number,
                             column: self.column(index),
                             marker: self.options.null_marker.clone(),
                         });
                     }
                     Some(cell) => append_cell(out, cell, delimiter)
-                        .map_err(|()| CsvError::NotUtf8 { row: number, column: self.column(index) })?,
+                        .map_err(|()| CsvError::NotUtf8 { row: self.before + number, column: self.column(index) })?,
                 }
             }
             out.push(b'\n');

@@ -1,89 +1,74 @@
-//! A stream of rows as a stream of bytes, counted and hashed on the way, in constant memory.
+//! A stream of rows as one or several streams of bytes, counted and hashed on the way, in constant memory.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::write::GzEncoder;
+use futures::lock::Mutex;
 use futures::stream::{self, StreamExt};
-use millrace_operator_api::ports::{ByteStream, RowBatch, RowStream};
-use millrace_operator_api::{BoxStream, PortError, PortErrorKind};
-use millrace_template::Template;
+use millrace_operator_api::ports::{ByteStream, RowBatch, RowStream, SourceColumn};
+use millrace_operator_api::{BoxStream, PortError, PortErrorKind, TaskContext};
 use sha2::{Digest, Sha256};
 
 use super::csv::CsvEncoder;
-use super::mark::{Compression, FileShape};
-use super::parameter::written;
-use super::report::Progress;
-use millrace_operator_api::{Problems, TaskContext, TaskError};
+use super::mark::{FileShape, Format};
+use super::packing::Packer;
+use super::parquet::ParquetEncoder;
+use super::report::Meter;
+use super::verifying::{Tally, checksum_text};
 
 /// Bytes in one piece of the stream, about.
 const CHUNK: usize = 1 << 20;
 
-/// What went through a stream; complete once the stream has ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub rows: u64,
-    /// Bytes as they left (compressed ones, where they are compressed).
-    pub bytes: u64,
-    /// `sha256:<hex>` of those bytes; `None` until the end was reached.
-    pub checksum: Option<String>,
+/// When a file is full and the next one begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub rows: Option<u64>,
+    /// Bytes as they leave; a file grows past it by a batch of rows at most, and a Parquet file by a row group.
+    pub bytes: Option<u64>,
 }
 
-/// Sees through a stream that somebody else drains.
-#[derive(Clone, Default)]
-pub struct Tally(Arc<Mutex<(Totals, Option<PortError>)>>);
+/// Encodes rows in `shape` as one file.
+pub fn encode_rows(rows: RowStream, shape: &FileShape, meter: Meter) -> Result<(ByteStream, Tally), PortError> {
+    let mut encoding = Encoding::new(rows, shape.clone(), Limits::default(), meter);
+    let tally = encoding.begin_file()?;
+    Ok((stream_of(Arc::new(Mutex::new(encoding)), tally.clone()), tally))
+}
 
-impl Tally {
-    fn lock(&self) -> MutexGuard<'_, (Totals, Option<PortError>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// One answer as several files, one after another.
+pub struct Files {
+    encoding: Arc<Mutex<Encoding>>,
+    is_first: bool,
+}
+
+impl Files {
+    pub fn new(rows: RowStream, shape: &FileShape, limits: Limits, meter: Meter) -> Self {
+        let encoding = Encoding::new(rows, shape.clone(), limits, meter);
+        Self { encoding: Arc::new(Mutex::new(encoding)), is_first: true }
     }
 
-    pub fn totals(&self) -> Totals {
-        self.lock().0.clone()
-    }
-
-    /// The error that ended the stream, in its own words: whoever drains the stream may wrap it in others.
-    pub fn error(&self) -> Option<PortError> {
-        self.lock().1.clone()
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Totals)) {
-        change(&mut self.lock().0);
-    }
-
-    fn fail(&self, error: &PortError) {
-        self.lock().1 = Some(error.clone());
+    /// The next file, to be drained before the one after it is asked for; `None` when every row is written. The first is
+    /// there even without rows when `even_empty`.
+    pub async fn next(&mut self, even_empty: bool) -> Result<Option<(ByteStream, Tally)>, PortError> {
+        let is_wanted = std::mem::take(&mut self.is_first) && even_empty;
+        let mut encoding = self.encoding.lock().await;
+        if !encoding.has_rows().await? && !is_wanted {
+            return Ok(None);
+        }
+        let tally = encoding.begin_file()?;
+        drop(encoding);
+        Ok(Some((stream_of(Arc::clone(&self.encoding), tally.clone()), tally)))
     }
 }
 
-/// Encodes rows as CSV in `shape`.
-pub fn encode_rows(rows: RowStream, shape: &FileShape, progress: Progress) -> (ByteStream, Tally) {
-    let encoder = CsvEncoder::new(shape.csv_options(), &rows.columns);
-    let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 2);
-    encoder.begin(&mut buffer);
-    let gzip = match shape.compression {
-        Compression::None => None,
-        Compression::Gzip => Some(GzEncoder::new(Vec::new(), flate2::Compression::fast())),
-    };
-    let tally = Tally::default();
-    let state = Encoding {
-        batches: rows.batches,
-        encoder,
-        buffer,
-        gzip,
-        hash: Sha256::new(),
-        tally: tally.clone(),
-        progress,
-        is_done: false,
-    };
-    let seen = tally.clone();
-    let chunks = stream::unfold(Some(state), move |state| {
-        let seen = seen.clone();
+fn stream_of(encoding: Arc<Mutex<Encoding>>, tally: Tally) -> ByteStream {
+    stream::unfold(Some(encoding), move |encoding| {
+        let seen = tally.clone();
         async move {
-            let mut state = state?;
-            match state.next_chunk().await {
-                Ok(Some(chunk)) => Some((Ok(chunk), Some(state))),
+            let encoding = encoding?;
+            let next = encoding.lock().await.next_chunk().await;
+            match next {
+                Ok(Some(chunk)) => Some((Ok(chunk), Some(encoding))),
                 Ok(None) => None,
                 Err(error) => {
                     seen.fail(&error);
@@ -91,45 +76,105 @@ pub fn encode_rows(rows: RowStream, shape: &FileShape, progress: Progress) -> (B
                 }
             }
         }
-    });
-    (chunks.boxed(), tally)
+    })
+    .boxed()
 }
 
 struct Encoding {
     batches: BoxStream<'static, Result<RowBatch, PortError>>,
-    encoder: CsvEncoder,
-    buffer: Vec<u8>,
-    gzip: Option<GzEncoder<Vec<u8>>>,
+    /// Rows that came and are in no file yet.
+    waiting: Option<RowBatch>,
+    is_ended: bool,
+    columns: Vec<SourceColumn>,
+    shape: FileShape,
+    limits: Limits,
+    meter: Meter,
+    /// Rows in the files before.
+    rows_before: u64,
+    file: Option<OpenFile>,
+}
+
+struct OpenFile {
+    writer: Writer,
+    rows: u64,
     hash: Sha256,
     tally: Tally,
-    progress: Progress,
-    is_done: bool,
+}
+
+enum Writer {
+    Csv { encoder: CsvEncoder, buffer: Vec<u8>, packer: Packer },
+    Parquet(Box<ParquetEncoder>),
 }
 
 impl Encoding {
-    async fn next_chunk(&mut self) -> Result<Option<Bytes>, PortError> {
-        while !self.is_done {
-            match self.batches.next().await {
-                Some(batch) => {
-                    self.encoder
-                        .encode(&batch?, &mut self.buffer)
-                        .map_err(|error| PortError::new(PortErrorKind::Invalid, error.to_string()))?;
-                    let rows = self.encoder.rows();
-                    self.tally.update(|totals| totals.rows = rows);
-                    let bytes = self.tally.totals().bytes + self.buffer.len() as u64;
-                    self.progress.tick(rows, bytes);
-                }
-                None => self.is_done = true,
+    fn new(rows: RowStream, shape: FileShape, limits: Limits, meter: Meter) -> Self {
+        Self {
+            batches: rows.batches,
+            waiting: None,
+            is_ended: false,
+            columns: rows.columns,
+            shape,
+            limits,
+            meter,
+            rows_before: 0,
+            file: None,
+        }
+    }
+
+    fn begin_file(&mut self) -> Result<Tally, PortError> {
+        let writer = match self.shape.format {
+            Format::Csv => {
+                let encoder = CsvEncoder::new(self.shape.csv_options(), &self.columns).after(self.rows_before);
+                let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 2);
+                encoder.begin(&mut buffer);
+                let packer = Packer::new(self.shape.compression).map_err(|error| packing(&error))?;
+                Writer::Csv { encoder, buffer, packer }
             }
-            if self.is_done || self.buffer.len() >= CHUNK {
-                let chunk = self.seal()?;
-                self.hash.update(&chunk);
-                self.tally.update(|totals| totals.bytes += chunk.len() as u64);
-                if self.is_done {
-                    let digest = std::mem::take(&mut self.hash).finalize();
-                    let totals = self.tally.totals();
-                    self.tally.update(|totals| totals.checksum = Some(checksum_text(&digest)));
-                    self.progress.finish(totals.rows, totals.bytes);
+            Format::Parquet => Writer::Parquet(Box::new(
+                ParquetEncoder::new(&self.columns, self.shape.compression, self.rows_before)
+                    .map_err(|error| invalid(error.to_string()))?,
+            )),
+        };
+        let tally = Tally::default();
+        self.file = Some(OpenFile { writer, rows: 0, hash: Sha256::new(), tally: tally.clone() });
+        Ok(tally)
+    }
+
+    async fn has_rows(&mut self) -> Result<bool, PortError> {
+        while self.waiting.is_none() && !self.is_ended {
+            match self.batches.next().await {
+                Some(batch) => self.waiting = Some(batch?).filter(|batch| !batch.is_empty()),
+                None => self.is_ended = true,
+            }
+        }
+        Ok(self.waiting.is_some())
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, PortError> {
+        while self.file.is_some() {
+            let mut is_full = !self.has_rows().await?;
+            let (limits, meter) = (self.limits, self.meter.clone());
+            let Some(file) = &mut self.file else { break };
+            if let Some(mut batch) = self.waiting.take() {
+                let room = limits.rows.map_or(u64::MAX, |rows| rows.saturating_sub(file.rows));
+                if (batch.len() as u64) > room {
+                    self.waiting = Some(batch.split_off(room as usize));
+                }
+                let rows = batch.len() as u64;
+                file.rows += rows;
+                file.write(batch)?;
+                file.tally.update(|totals| totals.rows += rows);
+                let size = file.tally.totals().bytes + file.ready() as u64;
+                is_full =
+                    limits.rows.is_some_and(|most| file.rows >= most) || limits.bytes.is_some_and(|most| size >= most);
+                meter.add(rows, 0);
+            }
+            if is_full || file.ready() >= CHUNK {
+                let chunk = file.seal(is_full)?;
+                meter.add(0, chunk.len() as u64);
+                if is_full {
+                    self.rows_before += file.rows;
+                    self.file = None;
                 }
                 if !chunk.is_empty() {
                     return Ok(Some(chunk));
@@ -138,126 +183,50 @@ impl Encoding {
         }
         Ok(None)
     }
-
-    fn seal(&mut self) -> Result<Bytes, PortError> {
-        let gzip_error =
-            |error: std::io::Error| PortError::new(PortErrorKind::Other, format!("compressing with gzip: {error}"));
-        let Some(gzip) = &mut self.gzip else {
-            let capacity = if self.is_done { 0 } else { CHUNK + CHUNK / 2 };
-            return Ok(Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(capacity))));
-        };
-        gzip.write_all(&self.buffer).map_err(gzip_error)?;
-        self.buffer.clear();
-        if self.is_done {
-            gzip.try_finish().map_err(gzip_error)?;
-        }
-        Ok(Bytes::from(std::mem::take(gzip.get_mut())))
-    }
 }
 
-/// Passes bytes on, counts and hashes them, and compares them with what is expected before the last piece is let
-/// through: a stream of other bytes ends in an error, so that they are never published.
-pub fn verify_bytes(body: ByteStream, expected: Option<String>, expected_bytes: Option<u64>) -> (ByteStream, Tally) {
-    let tally = Tally::default();
-    let state = Some((body, Sha256::new(), None::<Bytes>));
-    let seen = tally.clone();
-    let chunks = stream::unfold(state, move |state| {
-        let (seen, expected) = (seen.clone(), expected.clone());
-        async move {
-            // One piece is held back until the next one, or the end, is known.
-            let (mut body, mut hash, mut held) = state?;
-            loop {
-                match body.next().await {
-                    Some(Ok(chunk)) => {
-                        hash.update(&chunk);
-                        seen.update(|totals| totals.bytes += chunk.len() as u64);
-                        if let Some(ready) = held.replace(chunk) {
-                            return Some((Ok(ready), Some((body, hash, held))));
-                        }
-                    }
-                    Some(Err(error)) => {
-                        seen.fail(&error);
-                        return Some((Err(error), None));
-                    }
-                    None => {
-                        let checksum = checksum_text(&hash.finalize());
-                        let bytes = seen.totals().bytes;
-                        if expected.as_ref().is_some_and(|expected| *expected != checksum)
-                            || expected_bytes.is_some_and(|expected| expected != bytes)
-                        {
-                            let message = format!(
-                                "the file is not what the task that wrote it reported: {bytes} bytes with {checksum}, \
-                                 expected {} bytes with {}",
-                                expected_bytes.map_or_else(|| "some".to_owned(), |bytes| bytes.to_string()),
-                                expected.unwrap_or_default()
-                            );
-                            let error = PortError::new(PortErrorKind::Invalid, message);
-                            seen.fail(&error);
-                            return Some((Err(error), None));
-                        }
-                        seen.update(|totals| totals.checksum = Some(checksum));
-                        return held.map(|last| (Ok(last), None));
-                    }
-                }
+impl OpenFile {
+    fn write(&mut self, batch: RowBatch) -> Result<(), PortError> {
+        match &mut self.writer {
+            Writer::Csv { encoder, buffer, .. } => {
+                encoder.encode(&batch, buffer).map_err(|error| invalid(error.to_string()))
             }
+            Writer::Parquet(encoder) => encoder.encode(batch).map_err(|error| invalid(error.to_string())),
         }
-    });
-    (chunks.boxed(), tally)
-}
-
-fn checksum_text(digest: &[u8]) -> String {
-    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
-}
-
-/// Finds mistakes in the parameters that make a [`FileShape`].
-pub fn check_shape(delimiter: &Template<String>, null_marker: &Template<String>, problems: &mut Problems) {
-    if let Some(text) = written(delimiter)
-        && let Err(problem) = delimiter_of(&text)
-    {
-        problems.add("delimiter", problem);
     }
-    if let Some(text) = written(null_marker)
-        && let Err(problem) = check_marker(&text, written(delimiter).as_deref())
-    {
-        problems.add("null_marker", problem);
+
+    /// Bytes that wait to leave.
+    fn ready(&self) -> usize {
+        match &self.writer {
+            Writer::Csv { buffer, .. } => buffer.len(),
+            Writer::Parquet(encoder) => encoder.ready(),
+        }
     }
-}
 
-/// The shape without its columns, which only the query's answer knows.
-pub fn rendered_shape(
-    delimiter: &Template<String>,
-    null_marker: &Template<String>,
-    header: bool,
-    compression: Compression,
-) -> Result<FileShape, TaskError> {
-    let delimiter_text = super::parameter::rendered("delimiter", delimiter)?;
-    let null_marker = super::parameter::rendered("null_marker", null_marker)?;
-    let delimiter = delimiter_of(&delimiter_text).map_err(|e| TaskError::Fail(format!("parameter delimiter: {e}")))?;
-    check_marker(&null_marker, Some(&delimiter_text))
-        .map_err(|e| TaskError::Fail(format!("parameter null_marker: {e}")))?;
-    Ok(FileShape { delimiter, header, null_marker, compression, columns: Vec::new() })
-}
-
-fn delimiter_of(text: &str) -> Result<char, String> {
-    let text = if text == "\\t" { "\t" } else { text };
-    let mut characters = text.chars();
-    match (characters.next(), characters.next()) {
-        (Some(only), None) if only.is_ascii() && !matches!(only, '"' | '\n' | '\r' | '\0' | '\\') => Ok(only),
-        _ => Err(format!("'{text}' is not one ASCII character other than a quote, a backslash or a line end")),
+    fn seal(&mut self, is_last: bool) -> Result<Bytes, PortError> {
+        let chunk = match &mut self.writer {
+            Writer::Csv { buffer, packer, .. } => {
+                let capacity = if is_last { 0 } else { CHUNK + CHUNK / 2 };
+                packer.pack(buffer, capacity, is_last).map_err(|error| packing(&error))?
+            }
+            Writer::Parquet(encoder) => encoder.take(is_last).map_err(|error| invalid(error.to_string()))?,
+        };
+        self.hash.update(&chunk);
+        self.tally.update(|totals| totals.bytes += chunk.len() as u64);
+        if is_last {
+            let digest = std::mem::take(&mut self.hash).finalize();
+            self.tally.update(|totals| totals.checksum = Some(checksum_text(&digest)));
+        }
+        Ok(Bytes::from(chunk))
     }
 }
 
-fn check_marker(text: &str, delimiter: Option<&str>) -> Result<(), String> {
-    if !text.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(format!("'{text}' may hold visible ASCII characters only (a load passes it on to the warehouse)"));
-    }
-    if text.contains(['"', '\'']) || delimiter.is_some_and(|delimiter| text.contains(delimiter)) {
-        return Err(format!("'{text}' must hold neither a quote nor the delimiter"));
-    }
-    Ok(())
+fn invalid(message: String) -> PortError {
+    PortError::new(PortErrorKind::Invalid, message)
+}
+
+fn packing(error: &io::Error) -> PortError {
+    PortError::new(PortErrorKind::Other, format!("compressing: {error}"))
 }
 
 /// Names the columns and says how many there are.

@@ -28,8 +28,11 @@ pub struct WrittenObject {
     /// `None` when the object came from a file of which only the bytes are known.
     pub rows: Option<u64>,
     pub bytes: u64,
-    /// `sha256:<hex>`.
+    /// `sha256:<hex>`; `None` when there are several parts.
     pub checksum: Option<String>,
+    /// How many objects hold the rows, when the key is that of their list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<usize>,
 }
 
 impl WrittenFile {

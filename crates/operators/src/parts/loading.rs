@@ -10,7 +10,8 @@ use millrace_operator_api::{Outcome, TaskContext, TaskError};
 use serde_json::{Value, json};
 
 use super::copy_options::{self, CopyOptions};
-use super::mark::{self, Compression, FileShape, Marks};
+use super::manifest;
+use super::mark::{self, Compression, FileShape, Format, Marks};
 use super::report::{ledger_entry, unless_cancelled, while_doing};
 
 /// Objects asked about at one time.
@@ -111,6 +112,10 @@ async fn find_objects(store: &dyn ObjectStore, loading: &Loading) -> Result<Vec<
     if !loading.is_prefix {
         let object = store.head(&loading.bucket, &loading.key).await.map_err(|e| while_doing(&attempted, e))?;
         return match object {
+            Some(list) if mark::is_manifest(&list) => {
+                let objects = manifest::objects(store, &list).await?;
+                if objects.is_empty() { Err(TaskError::Fail(format!("{place} lists no objects"))) } else { Ok(objects) }
+            }
             Some(object) => Ok(vec![object]),
             None => Err(TaskError::Retry(format!(
                 "there is no object {place}; s3_key names one object exactly (prefix: true loads every key that begins \
@@ -129,13 +134,20 @@ async fn find_objects(store: &dyn ObjectStore, loading: &Loading) -> Result<Vec<
         return Err(TaskError::Retry(format!("no object's key begins with {place}")));
     }
     let attempted = &attempted;
-    stream::iter(listed.into_iter().map(|object| async move {
+    let found: Vec<ObjectInfo> = stream::iter(listed.into_iter().map(|object| async move {
         let found = store.head(&object.bucket, &object.key).await.map_err(|e| while_doing(attempted, e))?;
         found.ok_or_else(|| TaskError::Retry(format!("{} vanished while it was looked at", object.url())))
     }))
     .buffered(HEADS_AT_ONCE)
     .try_collect()
-    .await
+    .await?;
+    match found.iter().find(|object| mark::is_manifest(object)) {
+        None => Ok(found),
+        Some(list) => Err(TaskError::Fail(format!(
+            "{} is a list of parts, which prefix: true would load as rows; name its key exactly and leave prefix out",
+            list.url()
+        ))),
+    }
 }
 
 /// What the options leave open is taken from what the objects say about themselves; where the two disagree so that rows
@@ -163,6 +175,11 @@ fn learn_format(
             objects[0].url(),
             objects[index].url()
         )));
+    }
+    if shape.format == Format::Parquet {
+        // The file knows its columns, its NULLs and its compression itself.
+        format.other.push("FORMAT AS PARQUET".to_owned());
+        return Ok(format);
     }
     let marker = (!shape.null_marker.is_empty()).then(|| shape.null_marker.clone());
     match (&format.null_as, &marker) {
@@ -197,6 +214,9 @@ fn learn_format(
         )));
     }
     format.gzip = shape.compression == Compression::Gzip;
+    if shape.compression == Compression::Zstd && !format.other.iter().any(|option| option == "ZSTD") {
+        format.other.push("ZSTD".to_owned());
+    }
     Ok(format)
 }
 

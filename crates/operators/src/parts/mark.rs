@@ -20,6 +20,8 @@ const NULL: &str = "millrace-null";
 const HEADER: &str = "millrace-header";
 const DELIMITER: &str = "millrace-delimiter";
 const COMPRESSION: &str = "millrace-compression";
+const FORMAT: &str = "millrace-format";
+const MANIFEST: &str = "millrace-manifest";
 const COLUMNS: &str = "millrace-columns";
 
 /// S3 takes 2 KB of metadata; what doesn't fit beside the rest is left out.
@@ -34,11 +36,41 @@ pub enum Compression {
     #[default]
     None,
     Gzip,
+    Zstd,
+}
+
+impl Compression {
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        match name {
+            "gzip" => Self::Gzip,
+            "zstd" => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
+/// What a file is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Csv,
+    Parquet,
 }
 
 /// How rows are written in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileShape {
+    #[serde(default)]
+    pub format: Format,
     pub delimiter: char,
     pub header: bool,
     pub null_marker: String,
@@ -58,16 +90,20 @@ impl FileShape {
     }
 
     pub fn content_type(&self) -> &'static str {
-        match self.compression {
-            Compression::None => "text/csv",
-            Compression::Gzip => "application/gzip",
+        match (self.format, self.compression) {
+            (Format::Parquet, _) => "application/vnd.apache.parquet",
+            (Format::Csv, Compression::None) => "text/csv",
+            (Format::Csv, Compression::Gzip) => "application/gzip",
+            (Format::Csv, Compression::Zstd) => "application/zstd",
         }
     }
 
     pub fn extension(&self) -> &'static str {
-        match self.compression {
-            Compression::None => ".csv",
-            Compression::Gzip => ".csv.gz",
+        match (self.format, self.compression) {
+            (Format::Parquet, _) => ".parquet",
+            (Format::Csv, Compression::None) => ".csv",
+            (Format::Csv, Compression::Gzip) => ".csv.gz",
+            (Format::Csv, Compression::Zstd) => ".csv.zst",
         }
     }
 }
@@ -106,8 +142,11 @@ pub fn metadata(
         if !shape.null_marker.is_empty() {
             add(NULL, escape(&shape.null_marker));
         }
-        if shape.compression == Compression::Gzip {
-            add(COMPRESSION, "gzip".to_owned());
+        if shape.compression != Compression::None {
+            add(COMPRESSION, shape.compression.name().to_owned());
+        }
+        if shape.format == Format::Parquet {
+            add(FORMAT, "parquet".to_owned());
         }
         let columns = shape.columns.iter().map(|name| escape(name)).collect::<Vec<_>>().join(",");
         if columns.len() <= COLUMNS_LIMIT {
@@ -123,6 +162,21 @@ pub fn metadata(
         add(SHA256, hex.to_owned());
     }
     metadata
+}
+
+/// Says of the metadata that the object is a list of parts, which hold so many rows together.
+pub fn as_manifest(metadata: &mut BTreeMap<String, String>) {
+    metadata.insert(MANIFEST.to_owned(), "true".to_owned());
+}
+
+/// True when the object is a list of parts that was written by an operator here.
+pub fn is_manifest(object: &ObjectInfo) -> bool {
+    object.metadata.contains_key(MANIFEST)
+}
+
+/// Notes the rows of an object that does not know them itself, as its manifest says.
+pub fn note_rows(object: &mut ObjectInfo, rows: u64) {
+    object.metadata.entry(ROWS.to_owned()).or_insert_with(|| rows.to_string());
 }
 
 /// True when this task instance (any try of it since it was last cleared) wrote the object.
@@ -146,7 +200,8 @@ pub fn read(object: &ObjectInfo) -> Marks {
         delimiter: get(DELIMITER).and_then(|text| text.chars().next()).unwrap_or(','),
         header: header == "true",
         null_marker: get(NULL).unwrap_or_default(),
-        compression: if get(COMPRESSION).as_deref() == Some("gzip") { Compression::Gzip } else { Compression::None },
+        format: if get(FORMAT).as_deref() == Some("parquet") { Format::Parquet } else { Format::Csv },
+        compression: get(COMPRESSION).map_or(Compression::None, |name| Compression::named(&name)),
         columns: object
             .metadata
             .get(COLUMNS)
@@ -159,6 +214,7 @@ pub fn read(object: &ObjectInfo) -> Marks {
 impl Default for FileShape {
     fn default() -> Self {
         Self {
+            format: Format::Csv,
             delimiter: ',',
             header: false,
             null_marker: DEFAULT_NULL_MARKER.to_owned(),

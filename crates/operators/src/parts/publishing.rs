@@ -3,9 +3,10 @@
 use millrace_operator_api::ports::{ByteStream, ObjectInfo, ObjectStore, PutOptions};
 use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
 
-use super::encoding::{Tally, Totals};
+use super::manifest;
 use super::mark::{self, FileShape};
 use super::report::{ledger_entry, unless_cancelled, while_doing};
+use super::verifying::{Tally, Totals};
 
 /// Where an object goes.
 pub struct Destination<'a> {
@@ -21,25 +22,38 @@ impl Destination<'_> {
     }
 }
 
-/// Whether something may be written there, found out before any work is done. `true` means that the place was empty, and
-/// must still be when the object is published.
-pub async fn claim(context: &TaskContext, to: &Destination<'_>) -> Result<bool, TaskError> {
+/// A place that something may be written to.
+#[derive(Debug, Clone, Default)]
+pub struct Claim {
+    /// The place was empty, and must still be when the object is published.
+    pub only_if_absent: bool,
+    /// Bucket and key of the parts that the list of parts there names, if it is one.
+    pub listed: Vec<(String, String)>,
+}
+
+/// Whether something may be written there, found out before any work is done.
+pub async fn claim(context: &TaskContext, to: &Destination<'_>) -> Result<Claim, TaskError> {
     if to.key.starts_with('/') {
         context.warning(format!("the key '{}' begins with '/', which S3 takes as part of the name", to.key));
     }
     let existing = to.store.head(&to.bucket, &to.key).await;
     match existing.map_err(|error| while_doing(&format!("looking for {}", to.url()), error))? {
-        None => Ok(!to.replace),
-        Some(_) if to.replace => Ok(false),
+        None => Ok(Claim { only_if_absent: !to.replace, listed: Vec::new() }),
+        Some(object) if to.replace => taken_over(to, &object).await,
         Some(object) if mark::is_own(context, &object) => {
             context.info(format!("{} was written by an earlier try of this task: it is replaced", to.url()));
-            Ok(false)
+            taken_over(to, &object).await
         }
         Some(object) => Err(already_exists(to, Some(&object))),
     }
 }
 
-fn already_exists(to: &Destination<'_>, object: Option<&ObjectInfo>) -> TaskError {
+async fn taken_over(to: &Destination<'_>, object: &ObjectInfo) -> Result<Claim, TaskError> {
+    let listed = if mark::is_manifest(object) { manifest::places(to.store, object).await? } else { Vec::new() };
+    Ok(Claim { only_if_absent: false, listed })
+}
+
+pub(super) fn already_exists(to: &Destination<'_>, object: Option<&ObjectInfo>) -> TaskError {
     let size = object.map(|object| format!(" ({} bytes)", object.size)).unwrap_or_default();
     TaskError::Fail(format!(
         "key {} in bucket {} already exists{size}, and nothing was changed; set replace: true to overwrite it, or remove it \

@@ -1,7 +1,7 @@
 //! What a running movement tells: progress, ledger entries, and the end by cancellation.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::{Either, select};
@@ -67,6 +67,41 @@ impl Progress {
             total_rows: None,
             at,
         });
+    }
+}
+
+/// One [`Progress`] that several streams add to.
+#[derive(Clone)]
+pub struct Meter(Arc<Mutex<Measured>>);
+
+struct Measured {
+    progress: Progress,
+    rows: u64,
+    bytes: u64,
+}
+
+impl Meter {
+    pub fn new(progress: Progress) -> Self {
+        Self(Arc::new(Mutex::new(Measured { progress, rows: 0, bytes: 0 })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Measured> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn add(&self, rows: u64, bytes: u64) {
+        let mut measured = self.lock();
+        measured.rows += rows;
+        measured.bytes += bytes;
+        let (rows, bytes) = (measured.rows, measured.bytes);
+        measured.progress.tick(rows, bytes);
+    }
+
+    /// Reports the numbers at the end.
+    pub fn finish(&self) {
+        let mut measured = self.lock();
+        let (rows, bytes) = (measured.rows, measured.bytes);
+        measured.progress.finish(rows, bytes);
     }
 }
 

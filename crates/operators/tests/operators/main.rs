@@ -9,4 +9,5 @@ mod loads;
 mod movements;
 mod others;
 mod quality;
+mod splits;
 mod waits;

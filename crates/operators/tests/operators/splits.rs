@@ -1,0 +1,178 @@
+//! sql_to_s3 into several objects with a list of them, and what a load makes of the list.
+
+use millrace_operator_api::TaskError;
+use serde_json::{Value, json};
+
+use crate::fakes::{Death, World, problems, run_in};
+
+fn numbers(count: usize) -> std::sync::Arc<World> {
+    let texts: Vec<String> = (1..=count).map(|number| number.to_string()).collect();
+    let rows: Vec<Vec<Option<&str>>> = texts.iter().map(|text| vec![Some(text.as_str())]).collect();
+    let rows: Vec<&[Option<&str>]> = rows.iter().map(Vec::as_slice).collect();
+    World::with_rows(&["n"], &rows)
+}
+
+fn split(extra: Value) -> Value {
+    let mut base = json!({
+        "sql_conn_id": "mysql_prod", "query": "SELECT n FROM numbers", "s3_bucket": "b", "s3_key": "n",
+        "max_rows_per_file": 1000,
+    });
+    base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    base
+}
+
+fn parts(world: &World) -> Vec<String> {
+    world.keys().into_iter().filter(|key| key != "n").collect()
+}
+
+/// What the list names, each with its bytes and rows.
+fn listed(world: &World) -> Vec<(String, u64, u64)> {
+    let list: Value = serde_json::from_str(&world.body("n").unwrap()).unwrap();
+    list["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            assert_eq!(entry["mandatory"], true);
+            let key = entry["url"].as_str().unwrap().strip_prefix("s3://b/").unwrap().to_owned();
+            let meta = &entry["meta"];
+            (key, meta["content_length"].as_u64().unwrap(), meta["record_count"].as_u64().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn parts_hold_every_row_once_and_the_list_names_exactly_them() {
+    let world = numbers(2_500);
+    let result = world.run("sql_to_s3", split(json!({}))).unwrap().result.unwrap();
+    assert_eq!((&result["rows"], &result["parts"], &result["key"]), (&json!(2_500), &json!(3), &json!("n")));
+    let listed = listed(&world);
+    assert_eq!(listed.iter().map(|(_, _, rows)| *rows).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+    assert_eq!(listed.iter().map(|(key, ..)| key.clone()).collect::<Vec<_>>(), parts(&world));
+    assert!(listed[0].0.starts_with("n.parts/") && listed[0].0.ends_with("-1/00001.csv"), "{}", listed[0].0);
+    let all: String = listed.iter().map(|(key, ..)| world.body(key).unwrap()).collect();
+    assert_eq!(all, (1..=2_500).map(|number| format!("{number}\n")).collect::<String>());
+    assert_eq!(result["bytes"], json!(all.len()));
+}
+
+#[test]
+fn parts_end_by_size_too_and_each_has_its_header() {
+    let world = numbers(5_000);
+    let extra = json!({"max_rows_per_file": null, "split_size": "4 KiB", "header": true});
+    world.run("sql_to_s3", split(extra)).unwrap();
+    let listed = listed(&world);
+    // The source gives a thousand rows at a time.
+    assert_eq!(listed.iter().map(|(_, _, rows)| *rows).sum::<u64>(), 5_000);
+    assert_eq!(listed.len(), 4);
+    assert!(listed.iter().all(|(key, ..)| world.body(key).unwrap().starts_with("n\n")));
+}
+
+#[test]
+fn an_empty_answer_is_published_and_said() {
+    let world = numbers(0);
+    let result = world.run("sql_to_s3", split(json!({}))).unwrap().result.unwrap();
+    assert_eq!((&result["rows"], &result["parts"]), (&json!(0), &json!(1)));
+    assert!(world.log().contains("the answer was empty"));
+    let world = numbers(0);
+    world.run("sql_to_s3", split(json!({"max_rows_per_file": null}))).unwrap();
+    assert_eq!(world.body("n").unwrap(), "");
+    assert!(world.log().contains("the answer was empty"));
+}
+
+#[test]
+fn a_try_that_fails_takes_its_parts_away_and_one_that_died_is_cleaned_up_after() {
+    let world = numbers(2_500);
+    *world.source_breaks_after.lock().unwrap() = Some(2_100);
+    assert!(world.run("sql_to_s3", split(json!({}))).is_err());
+    assert!(world.keys().is_empty(), "{:?}", world.keys());
+    *world.source_breaks_after.lock().unwrap() = None;
+    // A stop asked for while the second part is on its way.
+    *world.cancel_after_chunks.lock().unwrap() = Some(1);
+    assert!(matches!(world.run("sql_to_s3", split(json!({}))), Err(TaskError::Cancelled(_))));
+    assert!(world.keys().is_empty(), "{:?}", world.keys());
+    *world.cancel_after_chunks.lock().unwrap() = None;
+    world.cancelled.store(false, std::sync::atomic::Ordering::Relaxed);
+    // Left behind by a try whose process was killed.
+    let mark = world.context(1).work.short_hash();
+    world.put_stranger(&format!("n.parts/{mark}-1/00001.csv"), "old");
+    world.put_stranger("n.parts/0000000000000000-1/00001.csv", "another's");
+    world.run_try("sql_to_s3", split(json!({})), 2).unwrap();
+    assert!(parts(&world).iter().all(|key| !key.contains(&format!("{mark}-1/"))), "{:?}", parts(&world));
+    assert!(parts(&world).contains(&"n.parts/0000000000000000-1/00001.csv".to_owned()));
+    assert_eq!(listed(&world).len(), 3);
+}
+
+#[test]
+fn a_replaced_list_loses_its_parts_after_the_new_one_is_there() {
+    let world = numbers(2_500);
+    world.run("sql_to_s3", split(json!({}))).unwrap();
+    let old = parts(&world);
+    let mut next = world.context(1);
+    next.work.run_id = "scheduled__2024-01-02T00:00:00+00:00".to_owned();
+    let text = run_in(&next, "sql_to_s3", split(json!({}))).unwrap_err().to_string();
+    assert!(text.contains("already exists"), "{text}");
+    assert_eq!(parts(&world), old);
+    run_in(&next, "sql_to_s3", split(json!({"replace": true}))).unwrap();
+    assert_eq!(parts(&world), listed(&world).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
+    assert!(parts(&world).iter().all(|key| !old.contains(key)));
+    // One object in the place of the list.
+    run_in(&next, "sql_to_s3", split(json!({"replace": true, "max_rows_per_file": null}))).unwrap();
+    assert_eq!(world.keys(), ["n"]);
+}
+
+#[test]
+fn a_try_after_one_that_died_behind_the_list_begins_anew() {
+    let world = numbers(1_500);
+    *world.death.lock().unwrap() = Some(Death::Delete);
+    world.run("sql_to_s3", split(json!({}))).unwrap();
+    world.run_try("sql_to_s3", split(json!({})), 2).ok();
+    world.run_try("sql_to_s3", split(json!({})), 3).unwrap();
+    let keys: Vec<String> = listed(&world).into_iter().map(|(key, ..)| key).collect();
+    assert_eq!(parts(&world), keys);
+}
+
+#[test]
+fn a_load_by_the_list_takes_its_parts_and_nothing_beside() {
+    let world = numbers(2_500);
+    world.run("sql_to_s3", split(json!({"compression": "gzip"}))).unwrap();
+    world.put_stranger("n.parts/stray.csv", "1\n");
+    *world.table.lock().unwrap() = vec!["n".to_owned()];
+    let copy = json!({"warehouse_conn_id": "w", "s3_bucket": "b", "s3_key": "n", "table": "t"});
+    world.run("copy", copy.clone()).unwrap();
+    let loads = world.loads.lock().unwrap();
+    let keys: Vec<String> = loads[0].objects.iter().map(|object| object.key.clone()).collect();
+    assert_eq!(keys, listed(&world).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
+    assert!(loads[0].format.gzip);
+    drop(loads);
+    let mut by_prefix = copy.clone();
+    by_prefix["prefix"] = json!(true);
+    let text = world.run("copy", by_prefix).unwrap_err().to_string();
+    assert!(text.contains("is a list of parts"), "{text}");
+    let lost = listed(&world)[1].0.clone();
+    world.objects.lock().unwrap().remove(&lost);
+    let text = world.run("copy", copy).unwrap_err().to_string();
+    assert!(text.contains("lists s3://b/n.parts/") && text.contains("there is no such object"), "{text}");
+}
+
+#[test]
+fn formats_are_written_and_remembered() {
+    let world = numbers(10);
+    let whole = |extra: Value| {
+        let mut base = split(json!({"max_rows_per_file": null, "replace": true}));
+        base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        base
+    };
+    world.run("sql_to_s3", whole(json!({"format": "parquet", "compression": "zstd"}))).unwrap();
+    let body = world.objects.lock().unwrap()["n"].body.clone();
+    assert!(body.starts_with(b"PAR1") && body.ends_with(b"PAR1"));
+    assert_eq!(world.metadata("n")["millrace-format"], "parquet");
+    world.run("sql_to_s3", whole(json!({"compression": "zstd", "append_extension": true}))).unwrap();
+    assert_eq!(world.metadata("n.csv.zst")["millrace-compression"], "zstd");
+    let result =
+        world.run("extract", json!({"sql_conn_id": "m", "query": "q", "format": "parquet"})).unwrap().result.unwrap();
+    assert_eq!(result["file"], "extract_nps.parquet");
+    let text = problems("sql_to_s3", whole(json!({"format": "parquet", "header": true})));
+    assert_eq!(text, "header: a Parquet file always knows its columns' names; leave header out\n");
+    assert!(problems("sql_to_s3", split(json!({"split_size": "much"}))).contains("'much' is no size"));
+    assert!(problems("sql_to_s3", split(json!({"max_rows_per_file": 0}))).contains("unreadable"));
+}
