@@ -140,7 +140,7 @@ fn a_load_by_the_list_takes_its_parts_and_nothing_beside() {
     let copy = json!({"warehouse_conn_id": "w", "s3_bucket": "b", "s3_key": "n", "table": "t"});
     world.run("copy", copy.clone()).unwrap();
     let loads = world.loads.lock().unwrap();
-    let keys: Vec<String> = loads[0].objects.iter().map(|object| object.key.clone()).collect();
+    let keys: Vec<String> = loads[0].rows.objects().iter().map(|object| object.key.clone()).collect();
     assert_eq!(keys, listed(&world).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
     assert!(loads[0].format.gzip);
     drop(loads);
