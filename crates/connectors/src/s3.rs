@@ -1,22 +1,30 @@
 //! S3, and whatever speaks its protocol.
 
+mod copying;
 mod failure;
+mod protection;
 mod upload;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{ByteStream, DeleteReport, ObjectInfo, ObjectStore, PutOptions};
+use millrace_operator_api::ports::{
+    ByteStream, CopyRequest, DeleteReport, ObjectInfo, ObjectPlace, ObjectStore, PutOptions,
+};
 use millrace_operator_api::{PortError, PortErrorKind};
 use tokio_util::io::ReaderStream;
 
+use copying::Copying;
 use failure::explain;
+use protection::Protection;
 
 const KEYS_PER_DELETE: usize = 1000;
 const READ_BUFFER: usize = 128 * 1024;
@@ -26,6 +34,7 @@ const READ_BUFFER: usize = 128 * 1024;
 pub struct S3Store {
     conn_id: String,
     client: Client,
+    protection: Protection,
 }
 
 impl S3Store {
@@ -39,7 +48,8 @@ impl S3Store {
             .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
             .build();
-        Ok(Self { conn_id: connection.conn_id.clone(), client: Client::from_conf(config) })
+        let protection = Protection::of(connection)?;
+        Ok(Self { conn_id: connection.conn_id.clone(), client: Client::from_conf(config), protection })
     }
 
     pub async fn ping(&self) -> Result<String, PortError> {
@@ -53,7 +63,15 @@ impl S3Store {
     }
 
     async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectInfo>, PortError> {
-        match self.client.head_object().bucket(bucket).key(key).send().await {
+        match self
+            .client
+            .head_object()
+            .bucket(bucket)
+            .key(key)
+            .set_expected_bucket_owner(self.protection.owner())
+            .send()
+            .await
+        {
             Ok(head) => Ok(Some(ObjectInfo {
                 bucket: bucket.to_owned(),
                 key: key.to_owned(),
@@ -85,6 +103,7 @@ impl S3Store {
             .get_object()
             .bucket(bucket)
             .key(key)
+            .set_expected_bucket_owner(self.protection.owner())
             .send()
             .await
             .map_err(|error| explain(&self.conn_id, &what, "s3:GetObject", &error))?;
@@ -121,9 +140,17 @@ impl S3Store {
                 batch = batch.objects(object.map_err(|error| crate::failure::invalid(error.to_string()))?);
             }
             let batch = batch.build().map_err(|error| crate::failure::invalid(error.to_string()))?;
-            let answer = self.client.delete_objects().bucket(bucket).delete(batch).send().await.map_err(|error| {
-                explain(&self.conn_id, &format!("delete objects in s3://{bucket}"), "s3:DeleteObject", &error)
-            })?;
+            let answer = self
+                .client
+                .delete_objects()
+                .bucket(bucket)
+                .delete(batch)
+                .set_expected_bucket_owner(self.protection.owner())
+                .send()
+                .await
+                .map_err(|error| {
+                    explain(&self.conn_id, &format!("delete objects in s3://{bucket}"), "s3:DeleteObject", &error)
+                })?;
             report.requests += 1;
             report.deleted += (keys.len() - answer.errors().len().min(keys.len())) as u64;
             report.errors.extend(answer.errors().iter().map(|error| {
@@ -158,7 +185,14 @@ impl ObjectStore for S3Store {
     ) -> BoxFuture<'a, Result<ObjectInfo, PortError>> {
         Box::pin(async move {
             let metadata: BTreeMap<String, String> = options.metadata.clone();
-            let upload = upload::Upload { conn_id: &self.conn_id, client: &self.client, bucket, key, options };
+            let upload = upload::Upload {
+                conn_id: &self.conn_id,
+                client: &self.client,
+                protection: &self.protection,
+                bucket,
+                key,
+                options,
+            };
             let (size, etag) = upload.run(body).await?;
             let etag = etag.as_deref().map(bare);
             Ok(ObjectInfo { bucket: bucket.to_owned(), key: key.to_owned(), size, etag, last_modified: None, metadata })
@@ -179,6 +213,7 @@ impl ObjectStore for S3Store {
                 .bucket(bucket)
                 .prefix(prefix)
                 .set_continuation_token(token)
+                .set_expected_bucket_owner(self.protection.owner())
                 .send()
                 .await
                 .map_err(|error| explain(&self.conn_id, &what, "s3:ListBucket", &error))?;
@@ -204,5 +239,25 @@ impl ObjectStore for S3Store {
 
     fn delete<'a>(&'a self, bucket: &'a str, keys: Vec<String>) -> BoxFuture<'a, Result<DeleteReport, PortError>> {
         Box::pin(S3Store::delete(self, bucket, keys))
+    }
+
+    fn copy<'a>(&'a self, request: CopyRequest) -> BoxFuture<'a, Result<ObjectInfo, PortError>> {
+        Box::pin(async move {
+            let copying =
+                Copying { conn_id: &self.conn_id, client: &self.client, protection: &self.protection, request };
+            copying.run().await
+        })
+    }
+
+    fn presign<'a>(&'a self, place: &'a ObjectPlace, valid: Duration) -> BoxFuture<'a, Result<String, PortError>> {
+        Box::pin(async move {
+            let config = PresigningConfig::expires_in(valid).map_err(|error| {
+                crate::failure::invalid(format!("{} seconds is no validity for a URL: {error}", valid.as_secs()))
+            })?;
+            let what = format!("sign a URL of {}", place.url());
+            let request = self.client.get_object().bucket(&place.bucket).key(&place.key).presigned(config).await;
+            let signed = request.map_err(|error| explain(&self.conn_id, &what, "s3:GetObject", &error))?;
+            Ok(signed.uri().to_owned())
+        })
     }
 }

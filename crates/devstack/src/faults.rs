@@ -21,6 +21,17 @@ pub enum Fault {
         /// Bytes that still arrive.
         after: u64,
     },
+    /// S3 GetObject only: send the body in pieces of `bytes`, with a pause of `every` before each.
+    SlowBody {
+        /// Of a piece.
+        bytes: u64,
+        /// Between two pieces.
+        every: Duration,
+    },
+    /// S3 UploadPart only: say that the part was kept, and forget it. CompleteMultipartUpload then finds it missing.
+    LosePart,
+    /// Refuse the credentials as expired (S3 `ExpiredToken`, Data API `ExpiredTokenException`) without doing anything.
+    ExpiredCredentials,
     /// Redshift statements only: the statement becomes FAILED with this error text.
     FailStatement(String),
     /// Redshift statements only: the statement becomes ABORTED, as when an administrator cancels it.

@@ -12,6 +12,7 @@ use crate::parts::mark::{Compression, Format};
 use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::record;
 use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::scratch_name::name_problem;
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
 
 pub const ENTRY: OperatorEntry =
@@ -84,17 +85,6 @@ impl Operator for Extract {
     fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
         Box::pin(self.execute(context))
     }
-}
-
-/// Why a scratch file can't be called that.
-fn name_problem(name: &str) -> Option<String> {
-    if name.trim().is_empty() {
-        return Some("file is empty".to_owned());
-    }
-    let is_path = name.starts_with('.') || name.contains(['/', '\\', '\0']);
-    is_path.then(|| {
-        format!("'{name}' is not a plain name of a file in the run's scratch folder; write one such as nps.csv")
-    })
 }
 
 impl Extract {

@@ -19,6 +19,12 @@ mod empty;
 mod extract;
 mod noop;
 mod s3_cleanup;
+mod s3_copy;
+mod s3_get;
+mod s3_list;
+mod s3_move;
+mod s3_presign;
+mod s3_put;
 mod short_circuit;
 mod sql;
 mod sql_check;
@@ -52,6 +58,12 @@ pub static ALL: &[OperatorEntry] = &[
     extract::ENTRY,
     noop::ENTRY,
     s3_cleanup::ENTRY,
+    s3_copy::ENTRY,
+    s3_get::ENTRY,
+    s3_list::ENTRY,
+    s3_move::ENTRY,
+    s3_presign::ENTRY,
+    s3_put::ENTRY,
     short_circuit::ENTRY,
     sql::ENTRY,
     sql_check::ENTRY,

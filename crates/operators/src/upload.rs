@@ -144,7 +144,8 @@ impl Upload {
     }
 }
 
-async fn open(context: &TaskContext, name: &str) -> Result<(ScratchFile, ByteStream), PortError> {
+/// A file of the run by its name, or any other by its absolute path.
+pub(crate) async fn open(context: &TaskContext, name: &str) -> Result<(ScratchFile, ByteStream), PortError> {
     let scratch = context.ports.scratch();
     let path = Path::new(name);
     if path.is_absolute() { scratch.read_outside(path).await } else { scratch.read(&context.work, name).await }

@@ -24,6 +24,9 @@ where
         },
     };
     let hint = match kind {
+        PortErrorKind::Denied if error.code() == Some("ExpiredToken") => {
+            "; the credentials have expired: renew them, or use a role, whose credentials renew themselves".to_owned()
+        }
         PortErrorKind::Denied => format!("; the permission {permission} may be missing, or the key may be wrong"),
         _ => String::new(),
     };
@@ -44,16 +47,20 @@ fn kind(status: Option<u16>, code: Option<&str>, is_construction: bool) -> PortE
                 | "ThrottlingException"
                 | "RequestTimeout"
                 | "RequestTimeTooSkewed"
-                | "InternalError",
+                | "InternalError"
+                // A part that the store lost: the upload as a whole has to be made again.
+                | "InvalidPart"
+                | "NoSuchUpload",
             ),
         ) => PortErrorKind::Unavailable,
-        (_, Some("NoSuchKey" | "NoSuchBucket" | "NotFound" | "NoSuchUpload")) | (Some(404), _) => {
+        (_, Some("NoSuchKey" | "NoSuchBucket" | "NotFound")) | (Some(404), _) => {
             PortErrorKind::NotFound
         }
         (_, Some("PreconditionFailed" | "ConditionalRequestConflict")) | (Some(409 | 412), _) => {
             PortErrorKind::AlreadyExists
         }
-        (Some(401 | 403), _) => PortErrorKind::Denied,
+        // Expired credentials are a 400.
+        (_, Some("ExpiredToken" | "TokenRefreshRequired" | "InvalidToken")) | (Some(401 | 403), _) => PortErrorKind::Denied,
         (Some(408 | 429 | 500..), _) => PortErrorKind::Unavailable,
         (Some(400..500), _) => PortErrorKind::Invalid,
         (None, _) if is_construction => PortErrorKind::Invalid,

@@ -10,6 +10,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{ByteStream, PutOptions};
 
 use super::failure::explain;
+use super::protection::Protection;
 use crate::failure::invalid;
 
 const FIRST_PART: usize = 8 * 1024 * 1024;
@@ -34,6 +35,7 @@ fn part_size(number: i32) -> usize {
 pub struct Upload<'a> {
     pub conn_id: &'a str,
     pub client: &'a Client,
+    pub protection: &'a Protection,
     pub bucket: &'a str,
     pub key: &'a str,
     pub options: PutOptions,
@@ -63,6 +65,9 @@ impl Upload<'_> {
             .key(self.key)
             .set_metadata(Some(self.options.metadata.clone().into_iter().collect()))
             .set_content_type(self.options.content_type.clone())
+            .set_server_side_encryption(self.protection.encryption())
+            .set_ssekms_key_id(self.protection.kms_key())
+            .set_expected_bucket_owner(self.protection.owner())
             .body(SdkBody::from(bytes));
         if self.options.only_if_absent {
             request = request.if_none_match("*");
@@ -85,20 +90,18 @@ impl Upload<'_> {
             .key(self.key)
             .set_metadata(Some(self.options.metadata.clone().into_iter().collect()))
             .set_content_type(self.options.content_type.clone())
+            .set_server_side_encryption(self.protection.encryption())
+            .set_ssekms_key_id(self.protection.kms_key())
+            .set_expected_bucket_owner(self.protection.owner())
             .send()
             .await
             .map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
         let id = created.upload_id().unwrap_or_default().to_owned();
-        let mut unfinished = Unfinished {
-            client: self.client.clone(),
-            bucket: self.bucket.to_owned(),
-            key: self.key.to_owned(),
-            id: Some(id.clone()),
-        };
+        let mut unfinished = Unfinished::new(self.client, self.bucket, self.key, &id);
         let result = self.send_parts(&id, first, &mut filler, &mut body).await;
         match result {
             Ok(done) => {
-                unfinished.id = None;
+                unfinished.finish();
                 Ok(done)
             }
             Err(error) => {
@@ -158,6 +161,7 @@ impl Upload<'_> {
             .bucket(self.bucket)
             .key(self.key)
             .upload_id(id)
+            .set_expected_bucket_owner(self.protection.owner())
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
         if self.options.only_if_absent {
             request = request.if_none_match("*");
@@ -175,6 +179,7 @@ impl Upload<'_> {
             .key(self.key)
             .upload_id(id)
             .part_number(number)
+            .set_expected_bucket_owner(self.protection.owner())
             .body(SdkBody::from(bytes))
             .send()
             .await
@@ -212,7 +217,7 @@ impl Filler {
 
 /// Parts that were sent cost money until they are dropped: aborted on an error, and also when the task is cancelled and
 /// this is merely dropped.
-struct Unfinished {
+pub struct Unfinished {
     client: Client,
     bucket: String,
     key: String,
@@ -220,7 +225,16 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    async fn abort(&mut self) {
+    pub fn new(client: &Client, bucket: &str, key: &str, id: &str) -> Self {
+        Self { client: client.clone(), bucket: bucket.to_owned(), key: key.to_owned(), id: Some(id.to_owned()) }
+    }
+
+    /// It was completed.
+    pub fn finish(&mut self) {
+        self.id = None;
+    }
+
+    pub async fn abort(&mut self) {
         if let Some(id) = self.id.take() {
             abort(self.client.clone(), self.bucket.clone(), self.key.clone(), id).await;
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use millrace_connectors::Connectors;
 use millrace_devstack::Fault;
-use millrace_operator_api::ports::{ByteStream, Ports, PutOptions};
+use millrace_operator_api::ports::{ByteStream, CopyRequest, ObjectPlace, Ports, PutOptions};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_testkit::wait_until;
 use serde_json::json;
@@ -168,5 +168,126 @@ async fn scratch_files_appear_whole_and_stay_in_their_run() -> Result<()> {
     scratch.remove(&work, "a.csv").await?;
     scratch.remove(&work, "a.csv").await?;
     assert!(!file.path.exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn copies_are_made_by_the_store_at_once_and_in_parts() -> Result<()> {
+    let world = World::start().await?;
+    world.add(millrace_operator_api::connection::Connection {
+        login: Some("standin".to_owned()),
+        password: Some("standin-secret".into()),
+        extra: extra(json!({"endpoint_url": world.s3.endpoint_url(), "multipart_copy_mib": 5})),
+        ..connection("small_copies", "aws")
+    });
+    let context = world.context(1);
+    let in_parts = world.connectors.objects(&context, "small_copies").await?;
+    let at_once = world.store().await?;
+    let metadata: BTreeMap<String, String> = [("dag".to_owned(), "nightly".to_owned())].into();
+    let options = PutOptions { metadata, content_type: Some("text/csv".into()), only_if_absent: false };
+    let put = at_once.put("lake", "from here/매출+1.csv", body(12), options).await?;
+    let place = |key: &str| ObjectPlace { bucket: "lake".to_owned(), key: key.to_owned() };
+    let request = |to: &str| CopyRequest {
+        from: place("from here/매출+1.csv"),
+        to: place(to),
+        only_if_etag: put.etag.clone(),
+        metadata: [("task".to_owned(), "copy".to_owned())].into(),
+        only_if_absent: true,
+    };
+    for (store, key) in [(&at_once, "whole"), (&in_parts, "parts")] {
+        let copied = store.copy(request(key)).await?;
+        let head = store.head("lake", key).await?.context("it is there")?;
+        assert_eq!((head.size, &head.etag), (12 * MIB as u64, &copied.etag));
+        assert_eq!(head.metadata.keys().collect::<Vec<_>>(), ["dag", "task"]);
+        let back: Vec<Bytes> = store.get("lake", key).await?.try_collect().await?;
+        assert!(back.concat().chunks(MIB).enumerate().all(|(n, part)| part.iter().all(|b| usize::from(*b) == 97 + n)));
+        let again = refused(store.copy(request(key)).await)?;
+        assert_eq!(again.kind, PortErrorKind::AlreadyExists, "{}", again.message);
+        // Another object at the source is not what was meant.
+        let other = CopyRequest { only_if_etag: Some("0cc175b9c0f1b6a831c399e269772661".to_owned()), ..request("no") };
+        assert_eq!(refused(store.copy(other).await)?.kind, PortErrorKind::Unavailable);
+        let missing = CopyRequest { from: place("none"), only_if_etag: None, ..request("no") };
+        assert_eq!(refused(store.copy(missing).await)?.kind, PortErrorKind::NotFound);
+    }
+    assert_eq!(unfinished(&world)?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_signed_url_reads_one_object_without_a_key() -> Result<()> {
+    let world = World::start().await?;
+    let store = world.store().await?;
+    store.put("lake", "report 1.csv", text("a,b"), PutOptions::default()).await?;
+    let place = ObjectPlace { bucket: "lake".to_owned(), key: "report 1.csv".to_owned() };
+    let url = store.presign(&place, Duration::from_mins(5)).await?;
+    assert!(url.contains("X-Amz-Expires=300") && !url.contains("standin-secret"), "{url}");
+    let read = |url: String| tokio::task::spawn_blocking(move || ureq::get(&url).call());
+    let mut answer = read(url.clone()).await??;
+    assert_eq!(answer.body_mut().read_to_string()?, "a,b");
+    let other = url.replace("report%201", "report%202");
+    assert!(read(other).await?.is_err(), "the signature is for that object only");
+    let year = refused(store.presign(&place, Duration::from_hours(24 * 365)).await)?;
+    assert_eq!(year.kind, PortErrorKind::Invalid, "{}", year.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_key_and_the_owner_go_with_every_write() -> Result<()> {
+    let world = World::start().await?;
+    let add = |conn_id: &str, owner: &str| {
+        world.add(millrace_operator_api::connection::Connection {
+            login: Some("standin".to_owned()),
+            password: Some("standin-secret".into()),
+            extra: extra(json!({
+                "endpoint_url": world.s3.endpoint_url(), "multipart_copy_mib": 5, "expected_bucket_owner": owner,
+                "kms_key_id": "alias/lake",
+            })),
+            ..connection(conn_id, "aws")
+        });
+    };
+    add("ours", "000000000000");
+    add("theirs", "123456789012");
+    let context = world.context(1);
+    let (ours, theirs) =
+        (world.connectors.objects(&context, "ours").await?, world.connectors.objects(&context, "theirs").await?);
+    for (key, chunks) in [("small", 1), ("large", 12)] {
+        let error = refused(theirs.put("lake", key, body(chunks), PutOptions::default()).await)?;
+        assert_eq!(error.kind, PortErrorKind::Denied, "{}", error.message);
+        assert_eq!(ours.head("lake", key).await?, None);
+        ours.put("lake", key, body(chunks), PutOptions::default()).await?;
+        let to = ObjectPlace { bucket: "lake".to_owned(), key: format!("{key}-copy") };
+        let from = ObjectPlace { bucket: "lake".to_owned(), key: key.to_owned() };
+        let request = CopyRequest { from, to, only_if_etag: None, metadata: BTreeMap::new(), only_if_absent: false };
+        assert_eq!(refused(theirs.copy(request.clone()).await)?.kind, PortErrorKind::Denied);
+        ours.copy(request).await?;
+    }
+    let encrypted = world.s3.storage().encryption("lake")?;
+    assert_eq!(encrypted.len(), 4);
+    for (key, kind, kms_key) in encrypted {
+        assert_eq!((kind.as_deref(), kms_key.as_deref()), (Some("aws:kms"), Some("alias/lake")), "{key}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_part_an_expired_token_and_slow_bytes() -> Result<()> {
+    let world = World::start().await?;
+    let store = world.store().await?;
+    world.s3.faults().inject("UploadPart", Fault::LosePart, 1);
+    let error = refused(store.put("lake", "k", body(20), PutOptions::default()).await)?;
+    assert!(error.message.contains("InvalidPart"), "{}", error.message);
+    assert_eq!(error.kind, PortErrorKind::Unavailable, "another try sends every part again");
+    assert_eq!((unfinished(&world)?, store.head("lake", "k").await?), (0, None));
+    store.put("lake", "k", body(20), PutOptions::default()).await?;
+
+    world.s3.faults().inject("PutObject", Fault::ExpiredCredentials, 1);
+    let error = refused(store.put("lake", "e", text("x"), PutOptions::default()).await)?;
+    assert_eq!((error.kind, error.code.as_deref()), (PortErrorKind::Denied, Some("ExpiredToken")), "{}", error.message);
+    assert!(error.message.contains("expired"), "{}", error.message);
+
+    store.put("lake", "slow", text("0123456789"), PutOptions::default()).await?;
+    world.s3.faults().inject("GetObject", Fault::SlowBody { bytes: 3, every: Duration::from_millis(1) }, 1);
+    let pieces: Vec<Bytes> = store.get("lake", "slow").await?.try_collect().await?;
+    assert_eq!(pieces.concat(), b"0123456789");
     Ok(())
 }

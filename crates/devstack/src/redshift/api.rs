@@ -106,6 +106,10 @@ async fn handle(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Resp
             return error.into_response();
         }
         Some(Fault::Throttle) => return ApiError::new("ThrottlingException", "Rate exceeded").into_response(),
+        Some(Fault::ExpiredCredentials) => {
+            let message = "The security token included in the request is expired";
+            return ApiError::new("ExpiredTokenException", message).into_response();
+        }
         Some(Fault::CutConnection) => return cut(),
         Some(Fault::Delay(duration)) => tokio::time::sleep(*duration).await,
         _ => {}

@@ -17,6 +17,16 @@ pub(super) fn on_write(if_none_match: Option<&IfNoneMatch>, if_match: Option<&If
     }
 }
 
+/// `x-amz-copy-source-if-match`.
+pub(super) fn on_copy_source(source: &Object, if_match: Option<&IfMatch>) -> S3Result<()> {
+    match if_match {
+        Some(IfMatch::ETag(etag)) if etag.value() != source.etag => {
+            Err(StorageError::Precondition { condition: "x-amz-copy-source-If-Match" }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `If-Match` and the like on reads.
 pub(super) fn check_read(
     object: &Object,

@@ -20,6 +20,11 @@ pub(super) struct Headers {
     pub(super) cache_control: Option<String>,
     /// User metadata, names without `x-amz-meta-`.
     pub(super) metadata: BTreeMap<String, String>,
+    /// What a client asked for; nothing is encrypted here.
+    #[serde(default)]
+    pub(super) encryption: Option<String>,
+    #[serde(default)]
+    pub(super) kms_key: Option<String>,
 }
 
 impl Headers {

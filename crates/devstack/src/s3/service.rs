@@ -8,17 +8,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
-use super::access::CutBody;
+use super::access::{CutBody, LosePart, SlowBody};
 use super::claims::Claims;
 use super::conditions;
 use super::listing::{self, Query};
 use super::record::{Checksums, Headers, Object};
-use super::storage::{Storage, StorageError};
-use super::transfer;
+use super::storage::{Condition, Storage, StorageError};
+use super::transfer::{self, Algorithms};
 use super::upload::WantedPart;
 
 /// S3's limit for one page and for one DeleteObjects.
 const LARGEST_PAGE: i32 = 1000;
+/// S3's limit for one CopyObject: 5 GiB.
+const LARGEST_COPY: u64 = 5 * 1024 * 1024 * 1024;
 
 pub(super) struct Service {
     storage: Arc<Storage>,
@@ -66,6 +68,31 @@ fn cut_range(object: &Object, range: Option<&Range>) -> S3Result<(std::ops::Rang
         .map_err(|error| S3Error::with_message(S3ErrorCode::InvalidRange, error.to_string()))?;
     let header = format!("bytes {}-{}/{}", range.start, range.end.saturating_sub(1), object.size);
     Ok((range, Some(header)))
+}
+
+fn check_part_number(number: i32) -> S3Result<()> {
+    if (1..=10_000).contains(&number) {
+        return Ok(());
+    }
+    let message = "Part number must be an integer between 1 and 10000, inclusive";
+    Err(S3Error::with_message(S3ErrorCode::InvalidArgument, message))
+}
+
+/// `bytes=first-last`, both counted from 0 and included; S3 takes no other form here.
+fn copied_range(source: &Object, range: Option<&str>) -> S3Result<std::ops::Range<u64>> {
+    let Some(text) = range else { return Ok(0..source.size) };
+    let wrong = |message: String| S3Error::with_message(S3ErrorCode::InvalidArgument, message);
+    let bounds = text.strip_prefix("bytes=").and_then(|bounds| bounds.split_once('-'));
+    let parsed = bounds.and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)));
+    match parsed {
+        Some((first, last)) if first <= last && last < source.size => Ok(first..last + 1),
+        Some(_) => Err(wrong(format!("Range specified is not valid for source object of size: {}", source.size))),
+        None => Err(wrong(
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the \
+             zero-based offsets of the first and last bytes to copy"
+                .to_owned(),
+        )),
+    }
 }
 
 fn content_type(object: &Object) -> String {
@@ -139,6 +166,8 @@ impl S3 for Service {
             content_disposition: input.content_disposition,
             cache_control: input.cache_control,
             metadata: Headers::metadata_of(input.metadata),
+            encryption: input.server_side_encryption.map(|kind| kind.as_str().to_owned()),
+            kms_key: input.ssekms_key_id,
         };
         let object = self.storage.put_object(&input.bucket, &input.key, headers, received, &condition)?;
         let checksums = object.checksums.clone();
@@ -167,8 +196,13 @@ impl S3 for Service {
         let checksums = if wants_checksum { object.checksums.clone() } else { Checksums::default() };
         let cut = request.extensions.get::<CutBody>().map(|cut| cut.after);
         let length = range.end - range.start;
+        let body = transfer::read(Arc::clone(&object), range, cut);
+        let body = match request.extensions.get::<SlowBody>() {
+            Some(slow) => StreamingBlob::wrap(transfer::slowly(body, slow.bytes, slow.every)),
+            None => StreamingBlob::wrap(body),
+        };
         Ok(S3Response::new(GetObjectOutput {
-            body: Some(StreamingBlob::wrap(transfer::read(Arc::clone(&object), range, cut))),
+            body: Some(body),
             content_length: Some(length as i64),
             content_range,
             accept_ranges: Some("bytes".to_owned()),
@@ -180,6 +214,8 @@ impl S3 for Service {
             content_disposition: object.headers.content_disposition.clone(),
             cache_control: object.headers.cache_control.clone(),
             metadata: object.headers.metadata(),
+            server_side_encryption: object.headers.encryption.clone().map(ServerSideEncryption::from),
+            ssekms_key_id: object.headers.kms_key.clone(),
             checksum_type: checksums.kind(),
             checksum_crc32: checksums.crc32,
             checksum_crc32c: checksums.crc32c,
@@ -207,6 +243,8 @@ impl S3 for Service {
             content_disposition: object.headers.content_disposition.clone(),
             cache_control: object.headers.cache_control.clone(),
             metadata: object.headers.metadata(),
+            server_side_encryption: object.headers.encryption.clone().map(ServerSideEncryption::from),
+            ssekms_key_id: object.headers.kms_key.clone(),
             checksum_type: checksums.kind(),
             checksum_crc32: checksums.crc32,
             checksum_crc32c: checksums.crc32c,
@@ -253,6 +291,21 @@ impl S3 for Service {
             return Err(unsupported("a copy source that is not bucket/key"));
         };
         let source = self.storage.object(bucket, key)?;
+        conditions::on_copy_source(&source, input.copy_source_if_match.as_ref())?;
+        if source.size > LARGEST_COPY {
+            return Err(S3Error::with_message(
+                S3ErrorCode::InvalidRequest,
+                format!(
+                    "The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST_COPY}"
+                ),
+            ));
+        }
+        // The protocol crate does not know this header on copies yet.
+        let condition = match request.headers.get("if-none-match").map(|value| value.as_bytes()) {
+            None => Condition::None,
+            Some(b"*") => Condition::Absent,
+            Some(_) => return Err(unsupported("If-None-Match with an ETag on a write")),
+        };
         let replaces =
             input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
         if !replaces && **bucket == *input.bucket && **key == *input.key {
@@ -261,6 +314,12 @@ impl S3 for Service {
                 "This copy request is illegal because it is trying to copy an object to itself without changing its metadata",
             ));
         }
+        // Encryption is of the request, never of the source.
+        let encryption = Headers {
+            encryption: input.server_side_encryption.map(|kind| kind.as_str().to_owned()),
+            kms_key: input.ssekms_key_id,
+            ..Headers::default()
+        };
         let headers = if replaces {
             Headers {
                 content_type: input.content_type,
@@ -269,11 +328,12 @@ impl S3 for Service {
                 content_disposition: input.content_disposition,
                 cache_control: input.cache_control,
                 metadata: Headers::metadata_of(input.metadata),
+                ..encryption
             }
         } else {
-            source.headers.clone()
+            Headers { encryption: encryption.encryption, kms_key: encryption.kms_key, ..source.headers.clone() }
         };
-        let object = self.storage.copy_object(&source, &input.bucket, &input.key, headers)?;
+        let object = self.storage.copy_object(&source, (&input.bucket, &input.key), headers, &condition)?;
         let result = CopyObjectResult {
             e_tag: Some(object.etag()),
             last_modified: Some(object.modified()),
@@ -342,6 +402,8 @@ impl S3 for Service {
             content_disposition: input.content_disposition,
             cache_control: input.cache_control,
             metadata: Headers::metadata_of(input.metadata),
+            encryption: input.server_side_encryption.map(|kind| kind.as_str().to_owned()),
+            kms_key: input.ssekms_key_id,
         };
         let upload = self.storage.create_upload(&input.bucket, &input.key, headers)?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
@@ -357,12 +419,7 @@ impl S3 for Service {
     async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         let trailers = request.trailing_headers;
         let input = request.input;
-        if !(1..=10_000).contains(&input.part_number) {
-            return Err(S3Error::with_message(
-                S3ErrorCode::InvalidArgument,
-                "Part number must be an integer between 1 and 10000, inclusive",
-            ));
-        }
+        check_part_number(input.part_number)?;
         self.storage.check_upload(&input.bucket, &input.key, &input.upload_id)?;
         let checksums = Checksums {
             crc32: input.checksum_crc32,
@@ -375,6 +432,10 @@ impl S3 for Service {
         let claims = Claims::new(&request.headers, input.checksum_algorithm.as_ref(), input.content_md5, checksums);
         let received = self.storage.receive(input.body, claims.algorithms).await?;
         claims.check(&received, trailers.as_ref())?;
+        if request.extensions.get::<LosePart>().is_some() {
+            let e_tag = Some(quoted(&received.etag()));
+            return Ok(S3Response::new(UploadPartOutput { e_tag, ..Default::default() }));
+        }
         let part = self.storage.put_part(&input.bucket, &input.upload_id, input.part_number, received)?;
         Ok(S3Response::new(UploadPartOutput {
             e_tag: Some(quoted(&part.etag)),
@@ -385,6 +446,33 @@ impl S3 for Service {
             checksum_sha256: part.checksums.sha256,
             ..Default::default()
         }))
+    }
+
+    async fn upload_part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        let input = request.input;
+        check_part_number(input.part_number)?;
+        self.storage.check_upload(&input.bucket, &input.key, &input.upload_id)?;
+        let CopySource::Bucket { bucket, key, version_id: None } = &input.copy_source else {
+            return Err(unsupported("a copy source that is not bucket/key"));
+        };
+        let source = self.storage.object(bucket, key)?;
+        conditions::on_copy_source(&source, input.copy_source_if_match.as_ref())?;
+        let range = copied_range(&source, input.copy_source_range.as_deref())?;
+        if range.end - range.start > LARGEST_COPY {
+            return Err(S3Error::with_message(S3ErrorCode::EntityTooLarge, "a part is at most 5 GiB"));
+        }
+        let body = transfer::read(source, range, None);
+        let received = self.storage.receive_stream(body, Algorithms::default()).await?;
+        let part = self.storage.put_part(&input.bucket, &input.upload_id, input.part_number, received)?;
+        let result = CopyPartResult {
+            e_tag: Some(quoted(&part.etag)),
+            last_modified: Some(timestamp(part.modified)),
+            ..Default::default()
+        };
+        Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
     }
 
     async fn complete_multipart_upload(

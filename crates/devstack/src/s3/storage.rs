@@ -296,9 +296,9 @@ impl Storage {
     pub(super) fn copy_object(
         &self,
         source: &Object,
-        bucket: &str,
-        key: &str,
+        (bucket, key): (&str, &str),
         headers: Headers,
+        condition: &Condition,
     ) -> Result<Arc<Object>, StorageError> {
         let bucket = self.bucket(bucket)?;
         let object = Object {
@@ -312,7 +312,17 @@ impl Storage {
             blobs: source.blobs.clone(),
         };
         let mut contents = bucket.contents();
-        self.commit(&bucket, &mut contents, object, &Condition::None)
+        self.commit(&bucket, &mut contents, object, condition)
+    }
+
+    /// How each object of a bucket was asked to be encrypted: its key, the kind, and the KMS key.
+    pub fn encryption(&self, bucket: &str) -> Result<Vec<(String, Option<String>, Option<String>)>, StorageError> {
+        let bucket = self.bucket(bucket)?;
+        let contents = bucket.contents();
+        let of = |object: &Arc<Object>| {
+            (object.key.clone(), object.headers.encryption.clone(), object.headers.kms_key.clone())
+        };
+        Ok(contents.objects.values().map(of).collect())
     }
 
     /// The one place where an object becomes visible.

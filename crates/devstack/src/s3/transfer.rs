@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -34,6 +35,11 @@ pub(super) struct Received {
 impl Received {
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Hexadecimal, as S3 makes it of a whole body.
+    pub(super) fn etag(&self) -> String {
+        super::storage::hex(&self.md5)
     }
 
     /// The file was moved away.
@@ -138,6 +144,26 @@ pub(super) fn read(object: Arc<Object>, range: std::ops::Range<u64>, cut: Option
         }
     });
     Body { chunks }
+}
+
+/// The same bytes, `piece` at a time with a pause before each.
+pub(super) fn slowly(
+    body: Body,
+    piece: u64,
+    pause: Duration,
+) -> Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send + Sync>> {
+    let state = (body, Bytes::new());
+    Box::pin(futures::stream::unfold(state, move |(mut body, mut rest)| async move {
+        if rest.is_empty() {
+            match body.chunks.recv().await? {
+                Ok(chunk) => rest = chunk,
+                Err(error) => return Some((Err(error), (body, rest))),
+            }
+        }
+        tokio::time::sleep(pause).await;
+        let next = rest.split_to(rest.len().min(piece.max(1) as usize));
+        Some((Ok(next), (body, rest)))
+    }))
 }
 
 async fn send(

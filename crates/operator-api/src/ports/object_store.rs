@@ -1,6 +1,7 @@
 //! An object store: S3 and whatever speaks its protocol.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -48,6 +49,32 @@ pub struct DeleteReport {
     pub errors: Vec<(String, String)>,
 }
 
+/// Where an object is, or shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectPlace {
+    pub bucket: String,
+    pub key: String,
+}
+
+impl ObjectPlace {
+    pub fn url(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// A copy that the store makes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyRequest {
+    pub from: ObjectPlace,
+    pub to: ObjectPlace,
+    /// The source must still be this one (an ETag without quotes).
+    pub only_if_etag: Option<String>,
+    /// Laid over the source's own metadata, which comes along.
+    pub metadata: BTreeMap<String, String>,
+    /// Fail with `AlreadyExists` when there is an object at `to`, checked by the store at the moment of publishing.
+    pub only_if_absent: bool,
+}
+
 pub trait ObjectStore: Send + Sync {
     /// `None` when there is no such object.
     fn head<'a>(&'a self, bucket: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<ObjectInfo>, PortError>>;
@@ -68,4 +95,12 @@ pub trait ObjectStore: Send + Sync {
     fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, PortError>>;
 
     fn delete<'a>(&'a self, bucket: &'a str, keys: Vec<String>) -> BoxFuture<'a, Result<DeleteReport, PortError>>;
+
+    /// Copies an object inside the store, whatever its size, with its headers and metadata: no byte passes through here.
+    /// The copy appears whole or not at all. A source that changed meanwhile is `Unavailable`; its tags stay behind.
+    fn copy<'a>(&'a self, request: CopyRequest) -> BoxFuture<'a, Result<ObjectInfo, PortError>>;
+
+    /// A URL under which anybody may read the object for `valid` (at most 7 days, and never longer than the credentials
+    /// that sign it). It is a secret. Nothing is asked of the store, so the object need not exist.
+    fn presign<'a>(&'a self, place: &'a ObjectPlace, valid: Duration) -> BoxFuture<'a, Result<String, PortError>>;
 }

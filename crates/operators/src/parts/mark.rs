@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use millrace_operator_api::TaskContext;
-use millrace_operator_api::ports::ObjectInfo;
+use millrace_operator_api::ports::{ObjectInfo, ObjectPlace};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::csv::{CsvOptions, DEFAULT_NULL_MARKER};
 
@@ -23,6 +24,7 @@ const COMPRESSION: &str = "millrace-compression";
 const FORMAT: &str = "millrace-format";
 const MANIFEST: &str = "millrace-manifest";
 const COLUMNS: &str = "millrace-columns";
+const ORIGIN: &str = "millrace-origin";
 
 /// S3 takes 2 KB of metadata; what doesn't fit beside the rest is left out.
 const COLUMNS_LIMIT: usize = 1_200;
@@ -187,6 +189,30 @@ pub fn is_own(context: &TaskContext, object: &ObjectInfo) -> bool {
 /// True when this very try wrote the object.
 pub fn is_of_this_try(context: &TaskContext, object: &ObjectInfo) -> bool {
     is_own(context, object) && object.metadata.get(TRY) == Some(&context.try_number.to_string())
+}
+
+/// What a copy says about the object that it was made from: a hash of its place, and its ETag.
+pub fn origin(from: &ObjectInfo) -> (String, String) {
+    let place = place_hash(&from.bucket, &from.key);
+    let etag = from.etag.as_deref().unwrap_or_default();
+    (ORIGIN.to_owned(), format!("{place}:{}", escape(etag)))
+}
+
+/// True when the object was copied from just that object.
+pub fn is_copy_of(object: &ObjectInfo, from: &ObjectInfo) -> bool {
+    object.metadata.get(ORIGIN) == Some(&origin(from).1)
+}
+
+/// True when the object was copied from that place.
+pub fn came_from(object: &ObjectInfo, place: &ObjectPlace) -> bool {
+    let hash = place_hash(&place.bucket, &place.key);
+    object.metadata.get(ORIGIN).and_then(|origin| origin.split_once(':')).is_some_and(|(place, _)| place == hash)
+}
+
+/// A key may be longer than all of the metadata.
+fn place_hash(bucket: &str, key: &str) -> String {
+    let digest = Sha256::digest(format!("{bucket}/{key}"));
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `sha256:<hex>` of the object's bytes, when the writer knew it beforehand.

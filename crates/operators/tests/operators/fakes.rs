@@ -61,6 +61,7 @@ pub enum Death {
     Put,
     Remove,
     Delete,
+    Copy,
 }
 
 #[derive(Default)]
@@ -378,7 +379,9 @@ impl ObjectStore for Fake {
 
     fn get<'a>(&'a self, _: &'a str, key: &'a str) -> BoxFuture<'a, Result<ByteStream, PortError>> {
         Box::pin(async move {
-            let body = lock(&self.0.objects)[key].body.clone();
+            let Some(body) = lock(&self.0.objects).get(key).map(|object| object.body.clone()) else {
+                return Err(PortError::new(PortErrorKind::NotFound, format!("there is no {key}")));
+            };
             Ok(stream::once(async move { Ok(body.into()) }).boxed())
         })
     }
@@ -407,6 +410,41 @@ impl ObjectStore for Fake {
             }
             self.0.dies(Death::Delete)?;
             Ok(report)
+        })
+    }
+
+    fn copy<'a>(&'a self, request: CopyRequest) -> BoxFuture<'a, Result<ObjectInfo, PortError>> {
+        Box::pin(async move {
+            let mut objects = lock(&self.0.objects);
+            let Some(source) = objects.get(&request.from.key).cloned() else {
+                return Err(PortError::new(PortErrorKind::NotFound, "there is no such object"));
+            };
+            if request.only_if_absent && objects.contains_key(&request.to.key) {
+                return Err(PortError::new(PortErrorKind::AlreadyExists, "412"));
+            }
+            let mut metadata = source.metadata;
+            metadata.extend(request.metadata);
+            let object = Object { body: source.body, metadata, modified: at(0) };
+            let info = info(&request.to.bucket, &request.to.key, &object);
+            objects.insert(request.to.key, object);
+            drop(objects);
+            self.0.dies(Death::Copy)?;
+            Ok(info)
+        })
+    }
+
+    fn presign<'a>(
+        &'a self,
+        place: &'a ObjectPlace,
+        valid: std::time::Duration,
+    ) -> BoxFuture<'a, Result<String, PortError>> {
+        Box::pin(async move {
+            Ok(format!(
+                "https://{}/{}?X-Amz-Expires={}&X-Amz-Signature=5ec2e7",
+                place.bucket,
+                place.key,
+                valid.as_secs()
+            ))
         })
     }
 }

@@ -7,6 +7,7 @@ mod copies;
 mod fakes;
 mod loads;
 mod movements;
+mod objects;
 mod others;
 mod quality;
 mod splits;
