@@ -211,7 +211,9 @@ async fn engine(
         }),
     };
     let sweeping = tokio::spawn(sweep_scratch(app.home.scratch_folder(), store.clone()));
-    let scheduler = Scheduler::new(store.clone(), executor.clone(), completions, options).run(stop);
+    // A task of the runtime, not part of the main thread's work: from the end of a try to the turn that it sets off and to
+    // the try that begins, nothing need change threads.
+    let scheduler = tokio::spawn(Scheduler::new(store.clone(), executor.clone(), completions, options).run(stop));
     // These two end with the scheduler only.
     let beside = async {
         tokio::join!(
@@ -220,11 +222,11 @@ async fn engine(
         )
     };
     let result = tokio::select! {
-        result = scheduler => result,
-        _ = beside => Ok(()),
+        result = scheduler => result.context("the scheduler broke down"),
+        _ = beside => Ok(Ok(())),
     };
     sweeping.abort();
-    result.context("the scheduler stopped")
+    result?.context("the scheduler stopped")
 }
 
 /// Removes the scratch files of runs that succeeded; those of failed runs stay for the next try.

@@ -6,6 +6,7 @@ mod program;
 pub use orphans::kill_orphans;
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,31 +87,42 @@ impl LocalProcesses {
         let out = child.stdout.take();
         let err = child.stderr.take();
         let out_lines = Arc::clone(&lines);
-        let mut reading = tokio::spawn(async move {
+        // All in one task: a process that ends wakes one thread once, not one for its end and others for its pipes.
+        let mut reading = pin!(async move {
             let (last_line, _) =
                 tokio::join!(forward(out, LogLevel::Info, &*out_lines), forward(err, LogLevel::Warning, &*lines));
             last_line
         });
-        let mut cancelled = None;
-        let status = tokio::select! {
-            status = child.wait() => status,
-            reason = cancel.cancelled() => {
-                cancelled = Some(reason);
-                group.end(&mut child, self.settings.grace).await
+        let mut last_line = None;
+        let (status, cancelled) = {
+            let mut ending = pin!(async {
+                tokio::select! {
+                    status = child.wait() => (status, None),
+                    reason = cancel.cancelled() => (group.end(&mut child, self.settings.grace).await, Some(reason)),
+                }
+            });
+            loop {
+                tokio::select! {
+                    biased;
+                    line = &mut reading, if last_line.is_none() => last_line = Some(line),
+                    ended = &mut ending => break ended,
+                }
             }
         };
         let status = status.map_err(|error| {
             PortError::new(PortErrorKind::Other, format!("cannot wait for {}: {error}", spec.program))
         })?;
         // The process has ended; what it left in its group would outlive the task.
-        let last_line = match tokio::time::timeout(DRAIN, &mut reading).await {
-            Ok(last_line) => last_line.unwrap_or_default(),
-            Err(_) => {
-                group.kill();
-                tokio::time::timeout(DRAIN, &mut reading).await.ok().and_then(Result::ok).unwrap_or_default()
-            }
+        let last_line = match last_line {
+            Some(line) => line,
+            None => match tokio::time::timeout(DRAIN, &mut reading).await {
+                Ok(line) => line,
+                Err(_) => {
+                    group.kill();
+                    tokio::time::timeout(DRAIN, &mut reading).await.unwrap_or_default()
+                }
+            },
         };
-        reading.abort();
         group.kill();
         match cancelled {
             Some(reason) => Err(PortError::new(PortErrorKind::Cancelled, reason)),

@@ -7,7 +7,7 @@ use millrace_planner::{
     About, Condition, Limits, View, conditions_of, explain as explain_task, explain_instance, explain_run,
     explain_schedule, plan,
 };
-use millrace_store::{ActiveRun, DagRow, InstanceRow, Result, RunRow, Store};
+use millrace_store::{ActiveRun, ActiveScope, DagRow, InstanceRow, Result, RunRow, Store};
 use serde::Serialize;
 
 use crate::{Situation, Surroundings};
@@ -62,15 +62,25 @@ pub struct TaskAnswer {
     pub answer: String,
 }
 
-/// Reads everything that is active and asks the planner.
+/// Reads what bears on the question and asks the planner: the DAG itself, its active runs, and for tasks whatever holds
+/// slots. What other DAGs are like plays no part.
 pub async fn explain(
     store: &Store,
     asked: Asked<'_>,
     surroundings: &Surroundings,
     now: DateTime<Utc>,
 ) -> Result<Explanation> {
-    let situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
-    let view = situation.filled(now).await?.view;
+    let mut situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
+    match asked {
+        Asked::Dag(row) => situation.read_dag(&row.dag_id, ActiveScope::OfDag(&row.dag_id)).await?,
+        Asked::Run(run) | Asked::Task(run, _) => {
+            situation.read_dag(&run.dag_id, ActiveScope::OfDagAndHolders(&run.dag_id)).await?;
+            if situation.view.wanted_pasts().any(|wanted| wanted == run.key) {
+                situation.read_past(run.key).await?;
+            }
+        }
+    }
+    let view = situation.view;
     let desk =
         Desk { store, now, limits: limits(&view, surroundings.parallelism), view, is_led: store.is_led().await? };
     match asked {

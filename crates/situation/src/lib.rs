@@ -22,7 +22,9 @@ use millrace_planner::{
     BackfillFacts, DagFacts, DagVersion, InstanceSnapshot, PastQuestion, PastRun, PoolFacts, RecentRuns, ResultLength,
     RunSnapshot, View,
 };
-use millrace_store::{ActiveRun, BackfillRow, EarlierRun, InstanceRow, ListLength, Result, SchedulerDag, Store};
+use millrace_store::{
+    ActiveRun, ActiveScope, BackfillRow, EarlierRun, InstanceRow, ListLength, Result, SchedulerDag, Store,
+};
 
 pub use explanation::{Asked, Explanation, TaskAnswer, explain, unmet};
 pub use prospects::{PassedSlot, PlanEntry, plan_ahead};
@@ -88,12 +90,6 @@ impl Situation {
         Ok(situation)
     }
 
-    /// With everything that is active.
-    pub async fn filled(mut self, now: DateTime<Utc>) -> Result<Self> {
-        self.read_everything(now).await?;
-        Ok(self)
-    }
-
     pub async fn read_everything(&mut self, now: DateTime<Utc>) -> Result<()> {
         self.read_pools().await?;
         self.read_backfills().await?;
@@ -114,16 +110,34 @@ impl Situation {
         self.read_pasts().await
     }
 
+    /// As much as bears on one DAG: itself and the active runs of the scope, but no other DAG.
+    pub(crate) async fn read_dag(&mut self, dag_id: &DagId, scope: ActiveScope<'_>) -> Result<()> {
+        self.read_pools().await?;
+        self.read_backfills().await?;
+        if let Some(row) = self.store.scheduler_dag(dag_id).await? {
+            self.put_dag(row).await?;
+        }
+        for run in self.store.active_runs_in(scope).await? {
+            self.put_run(&run).await?;
+        }
+        Ok(())
+    }
+
     /// Reads what tasks that look back wait for.
     pub async fn read_pasts(&mut self) -> Result<()> {
         let wanted: Vec<RunKey> = self.view.wanted_pasts().collect();
         for run in wanted {
-            let past = match self.view.past_question(run) {
-                Some(question) => self.past(question).await?,
-                None => None,
-            };
-            self.view.put_past(run, past);
+            self.read_past(run).await?;
         }
+        Ok(())
+    }
+
+    async fn read_past(&mut self, run: RunKey) -> Result<()> {
+        let past = match self.view.past_question(run) {
+            Some(question) => self.past(question).await?,
+            None => None,
+        };
+        self.view.put_past(run, past);
         Ok(())
     }
 

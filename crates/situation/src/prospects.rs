@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use millrace_model::ids::DagId;
 use millrace_model::instant::format_utc_micros;
 use millrace_planner::{Upcoming, outlook};
-use millrace_store::{Result, SlotRow, Store};
+use millrace_store::{ActiveScope, Result, SlotRow, Store};
 use serde::Serialize;
 
 use crate::{Situation, Surroundings};
@@ -67,8 +67,11 @@ pub async fn plan_ahead(
     (now, until): (DateTime<Utc>, DateTime<Utc>),
     limit: usize,
 ) -> Result<(Vec<PlanEntry>, bool)> {
-    let situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
-    let situation = situation.filled(now).await?;
+    let mut situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
+    match dag_id {
+        Some(dag_id) => situation.read_dag(dag_id, ActiveScope::OfDag(dag_id)).await?,
+        None => situation.read_everything(now).await?,
+    }
     let (found, has_more) = outlook(&situation.view, dag_id, (now, until), limit);
     Ok((found.iter().map(entry).collect(), has_more))
 }

@@ -42,18 +42,58 @@ pub struct SchedulerDag {
 
 pub(crate) const ACTIVE_RUNS: &str = "state IN ('queued', 'running')";
 
+/// Which of the active runs are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActiveScope<'a> {
+    All,
+    /// Those of one DAG.
+    OfDag(&'a DagId),
+    /// Those of one DAG, and of the others every one that holds a worker's slot or a pool's.
+    OfDagAndHolders(&'a DagId),
+}
+
+impl ActiveScope<'_> {
+    /// The condition on `dag_run r`, and the DAG that it names.
+    fn condition(self) -> (String, Vec<sea_orm::Value>) {
+        match self {
+            Self::All => (format!("r.{ACTIVE_RUNS}"), vec![]),
+            Self::OfDag(dag_id) => (format!("r.dag_id = $1 AND r.{ACTIVE_RUNS}"), values![dag_id.as_str()]),
+            Self::OfDagAndHolders(dag_id) => (
+                format!(
+                    "r.{ACTIVE_RUNS} AND (r.dag_id = $1 OR EXISTS (SELECT 1 FROM task_instance h WHERE h.run_id = r.id \
+                     AND h.state IN ('queued', 'running', 'restarting', 'deferred', 'awaiting_input')))"
+                ),
+                values![dag_id.as_str()],
+            ),
+        }
+    }
+}
+
 impl Store {
     /// Every queued or running run, the one that may start first coming first.
     pub async fn active_runs(&self, _now: DateTime<Utc>) -> Result<Vec<ActiveRun>> {
+        self.active_runs_in(ActiveScope::All).await
+    }
+
+    /// The states of all active runs, without their instances.
+    pub async fn active_run_states(&self) -> Result<Vec<(RunKey, RunState)>> {
+        let sql = format!("SELECT id, state FROM dag_run WHERE {ACTIVE_RUNS}");
+        let rows = sql::all(self.reader(), "read the states of active runs", sql, vec![]).await?;
+        rows.iter().map(|row| Ok((row.int("id")?, row.word("state", RunState::parse)?))).collect()
+    }
+
+    /// As [`Store::active_runs`], those that the scope names.
+    pub async fn active_runs_in(&self, scope: ActiveScope<'_>) -> Result<Vec<ActiveRun>> {
         let snapshot = self.snapshot("read active runs").await?;
-        let sql = format!("{RUN_SELECT} WHERE r.{ACTIVE_RUNS} ORDER BY r.run_after, r.id");
-        let rows = sql::all(&snapshot, "read active runs", sql, vec![]).await?;
+        let (condition, values) = scope.condition();
+        let sql = format!("{RUN_SELECT} WHERE {condition} ORDER BY r.run_after, r.id");
+        let rows = sql::all(&snapshot, "read active runs", sql, values.clone()).await?;
         let runs: Vec<RunRow> = rows.iter().filter_map(|row| usable(read_run(row))).collect();
         // Found by the same condition, not by ids: the ids could be too many to list.
         let sql = format!(
-            "{INSTANCE_SELECT} WHERE i.run_id IN (SELECT id FROM dag_run WHERE {ACTIVE_RUNS}) ORDER BY i.run_id, i.id"
+            "{INSTANCE_SELECT} WHERE i.run_id IN (SELECT r.id FROM dag_run r WHERE {condition}) ORDER BY i.run_id, i.id"
         );
-        let rows = sql::all(&snapshot, "read the instances of active runs", sql, vec![]).await?;
+        let rows = sql::all(&snapshot, "read the instances of active runs", sql, values).await?;
         let mut instances: HashMap<RunKey, Vec<InstanceRow>> = HashMap::with_capacity(runs.len());
         let mut damaged = HashSet::new();
         for row in &rows {

@@ -65,7 +65,7 @@ mod variable;
 mod wake;
 mod xcom;
 
-pub use active::{ActiveRun, SchedulerDag};
+pub use active::{ActiveRun, ActiveScope, SchedulerDag};
 pub use alert::AlertRow;
 pub use asset::AssetRow;
 pub use audit::{AuditFilter, AuditRow};

@@ -130,11 +130,11 @@ impl Engine {
             self.read_run(run, now).await?;
         }
         self.situation.read_backfills().await?;
-        for run in self.store.active_runs(now).await? {
-            let is_known = self.situation.view.run_state(run.row.key) == Some(run.row.state);
-            if !is_known && !self.aside.has_run(run.row.key) {
-                tracing::warn!(dag = %run.row.dag_id, run = %run.row.run_id, "found a run that no signal had named");
-                self.put_run(&run, now).await?;
+        // Their states alone: a look at every instance would cost more the more is active, for nothing nearly always.
+        for (run, state) in self.store.active_run_states().await? {
+            if self.situation.view.run_state(run) != Some(state) && !self.aside.has_run(run) {
+                tracing::warn!(run, state = %state, "found a run that no signal had named");
+                self.read_run(run, now).await?;
             }
         }
         self.is_in_doubt = false;

@@ -44,9 +44,14 @@ pub(super) async fn apply(
         return Ok(());
     }
     open_tries(tx, &begun, now).await?;
+    // A first try has no earlier one whose results could be there.
+    let again: Vec<i64> = begun.iter().filter(|claim| claim.try_number > 1).map(|claim| claim.instance).collect();
+    if again.is_empty() {
+        return Ok(());
+    }
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!("DELETE FROM xcom WHERE instance_id IN (SELECT x_id FROM {source})");
-    let ids = sql::column(begun.iter().map(|claim| claim.instance));
+    let ids = sql::column(again);
     sql::run(&tx.inner, "clear the results of earlier tries", sql, vec![ids]).await.map(|_| ())
 }
 
