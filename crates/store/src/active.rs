@@ -133,7 +133,9 @@ impl Store {
 
     /// [`Store::last_automated_interval`] of every DAG that has one, in one query.
     pub async fn last_automated_intervals(&self) -> Result<HashMap<DagId, DataInterval>> {
-        let rows = sql::all(self.reader(), "read how far schedules have come", schedule_progress(), vec![]).await?;
+        let columns = ["dag_id", "run_start", "run_end", "passed_start", "passed_end"];
+        let (attempted, sql) = ("read how far schedules have come", schedule_progress());
+        let rows = sql::all_at_once(self.reader(), attempted, &columns, &sql, vec![]).await?;
         let mut intervals = HashMap::with_capacity(rows.len());
         for row in &rows {
             if let Some(interval) = read_progress(row)? {
@@ -146,7 +148,7 @@ impl Store {
     /// Every DAG whose stored form can be read. One whose stored form is another DAG's is left out, with a warning.
     pub async fn scheduler_dags(&self) -> Result<Vec<SchedulerDag>> {
         let sql = format!("{DAG_SELECT} ORDER BY d.dag_id");
-        let rows = sql::all(self.reader(), "read DAGs", sql, vec![]).await?;
+        let rows = sql::all_at_once(self.reader(), "read DAGs", &DAG_COLUMNS, &sql, vec![]).await?;
         self.load_versions(&rows).await?;
         let mut intervals = self.last_automated_intervals().await?;
         let mut dags = Vec::with_capacity(rows.len());
@@ -226,7 +228,8 @@ impl Store {
         }
         let source = sql::source(self.dialect(), 1, &[("x_id", sql::Kind::Int)]);
         let sql = format!("SELECT v.id, v.dag_id, v.data FROM {source} CROSS JOIN dag_version v WHERE v.id = x_id");
-        for row in sql::all(self.reader(), "read DAG versions", sql, vec![sql::column(missing)]).await? {
+        let (columns, values) = (["id", "dag_id", "data"], vec![sql::column(missing)]);
+        for row in sql::all_at_once(self.reader(), "read DAG versions", &columns, &sql, values).await? {
             let _ = self.keep_version(&row);
         }
         Ok(())
@@ -311,6 +314,23 @@ impl Store {
 fn usable<T>(read: Result<T>) -> Option<T> {
     read.inspect_err(|error| tracing::error!(%error, "a stored row cannot be used; its run is left out")).ok()
 }
+
+/// Those of [`DAG_SELECT`] that anybody reads.
+pub(crate) const DAG_COLUMNS: [&str; 13] = [
+    "dag_id",
+    "version_id",
+    "file_path",
+    "is_paused",
+    "is_stale",
+    "errors",
+    "number",
+    "next_logical_date",
+    "next_interval_start",
+    "next_interval_end",
+    "next_run_after",
+    "first_seen_at",
+    "last_changed_at",
+];
 
 pub(crate) const DAG_SELECT: &str = "SELECT d.*, v.number, \
     (SELECT COUNT(*) FROM import_error e WHERE e.file_path = d.file_path) AS errors \

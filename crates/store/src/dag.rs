@@ -9,7 +9,7 @@ use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::RunState;
 
-use crate::active::{DAG_SELECT, read_pointer};
+use crate::active::{DAG_COLUMNS, DAG_SELECT, read_pointer};
 use crate::sql::{Kind, Row, values};
 use crate::{Backend, Page, Result, RunSummary, Store, sql};
 
@@ -60,7 +60,8 @@ pub struct DagVersionRow {
 impl Store {
     /// By id. One whose stored form cannot be used is left out, with a warning.
     pub async fn dags(&self, filter: &DagFilter) -> Result<Page<DagRow>> {
-        let rows = sql::all(self.reader(), "list DAGs", format!("{DAG_SELECT} ORDER BY d.dag_id"), vec![]).await?;
+        let sql = format!("{DAG_SELECT} ORDER BY d.dag_id");
+        let rows = sql::all_at_once(self.reader(), "list DAGs", &DAG_COLUMNS, &sql, vec![]).await?;
         self.load_versions(&rows).await?;
         let search = filter.search.as_deref().map(str::to_lowercase);
         let mut found = Vec::new();
@@ -130,7 +131,9 @@ impl Store {
             ),
         };
         let names = sql::column(dags.iter().map(|dag| dag.dag_id.as_str()));
-        let rows = sql::all(self.reader(), "read the newest runs", sql, vec![names, i64::from(count).into()]).await?;
+        let columns = ["id", "dag_id", "run_id", "state", "logical_date", "start_date", "end_date"];
+        let values = vec![names, i64::from(count).into()];
+        let rows = sql::all_at_once(self.reader(), "read the newest runs", &columns, &sql, values).await?;
         let places: HashMap<String, usize> =
             dags.iter().enumerate().map(|(place, dag)| (dag.dag_id.to_string(), place)).collect();
         for row in &rows {

@@ -26,11 +26,14 @@ impl Store {
                    WHERE NOT d.is_stale \
                    AND NOT EXISTS (SELECT 1 FROM import_error e WHERE e.file_path = d.file_path)";
         let mut in_service = HashSet::new();
-        for row in sql::all(self.reader(), "read which DAGs are in service", sql, vec![]).await? {
+        let columns = ["dag_id", "file_path", "content_hash"];
+        for row in sql::all_at_once(self.reader(), "read which DAGs are in service", &columns, sql, vec![]).await? {
             in_service.insert((row.text("file_path")?, row.text("dag_id")?, row.text("content_hash")?));
         }
         let sql = "SELECT file_path, dags, stamps FROM dag_file WHERE reader = $1";
-        let rows = sql::all(self.reader(), "read what DAG files were like", sql, values![reader]).await?;
+        let columns = ["file_path", "dags", "stamps"];
+        let rows =
+            sql::all_at_once(self.reader(), "read what DAG files were like", &columns, sql, values![reader]).await?;
         let mut files = Vec::with_capacity(rows.len());
         for row in &rows {
             let (path, dags): (String, Vec<(String, String)>) = (row.text("file_path")?, row.json("dags")?);

@@ -113,7 +113,7 @@ pub(crate) async fn all(
     let statement = statement(connection, attempted, sql, values);
     let rows = connection.query_all_raw(statement).await;
     let rows = rows.map_err(|source| StoreError::Database { attempted, source })?;
-    Ok(rows.into_iter().map(|inner| Row { inner, attempted }).collect())
+    Ok(rows.into_iter().map(|row| Row { cells: Cells::Sent(row), attempted }).collect())
 }
 
 pub(crate) async fn one(
@@ -125,7 +125,31 @@ pub(crate) async fn one(
     faults::strike(FaultPoint::Statement, attempted)?;
     let statement = statement(connection, attempted, sql, values);
     let row = connection.query_one_raw(statement).await;
-    Ok(row.map_err(|source| StoreError::Database { attempted, source })?.map(|inner| Row { inner, attempted }))
+    Ok(row
+        .map_err(|source| StoreError::Database { attempted, source })?
+        .map(|row| Row { cells: Cells::Sent(row), attempted }))
+}
+
+/// As [`all`], the rows packed into one: SQLite's thread and the reader take turns at every row or few, which costs more
+/// than the reading where there are a thousand of them. `columns` are those of the query that are asked for.
+pub(crate) async fn all_at_once(
+    connection: &impl ConnectionTrait,
+    attempted: &'static str,
+    columns: &[&'static str],
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<Vec<Row>> {
+    let list = columns.iter().map(|column| format!("q.{column}")).collect::<Vec<_>>().join(", ");
+    let sql = match connection.get_database_backend() {
+        DbBackend::Sqlite => format!("SELECT json_group_array(json_array({list})) AS packed FROM ({sql}) AS q"),
+        _ => format!(
+            "SELECT CAST(COALESCE(json_agg(json_build_array({list})), '[]') AS TEXT) AS packed FROM ({sql}) AS q"
+        ),
+    };
+    let Some(packed) = one(connection, attempted, sql, values).await? else { return Ok(Vec::new()) };
+    let rows: Vec<Vec<Json>> = packed.json("packed")?;
+    let row = |cells: Vec<Json>| Row { cells: Cells::Packed(columns.iter().copied().zip(cells).collect()), attempted };
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// The ids that a statement with `RETURNING id` gave.
@@ -139,14 +163,64 @@ pub(crate) async fn ids(
 }
 
 pub(crate) struct Row {
-    inner: QueryResult,
+    cells: Cells,
     attempted: &'static str,
 }
 
+enum Cells {
+    Sent(QueryResult),
+    /// One of many that came as one.
+    Packed(Vec<(&'static str, Json)>),
+}
+
+/// What a cell can be, however it came.
+trait Cell: TryGetable {
+    fn of_json(json: &Json) -> Option<Self>;
+}
+
+impl Cell for i64 {
+    fn of_json(json: &Json) -> Option<Self> {
+        json.as_i64()
+    }
+}
+
+impl Cell for bool {
+    /// SQLite's are numbers.
+    fn of_json(json: &Json) -> Option<Self> {
+        json.as_bool().or_else(|| json.as_i64().map(|number| number != 0))
+    }
+}
+
+impl Cell for String {
+    fn of_json(json: &Json) -> Option<Self> {
+        json.as_str().map(str::to_owned)
+    }
+}
+
+impl<T: Cell> Cell for Option<T> {
+    fn of_json(json: &Json) -> Option<Self> {
+        if json.is_null() { Some(None) } else { T::of_json(json).map(Some) }
+    }
+}
+
 impl Row {
-    fn get<T: TryGetable>(&self, column: &str) -> Result<T> {
-        let attempted = self.attempted;
-        self.inner.try_get("", column).map_err(|source| StoreError::Database { attempted, source })
+    fn get<T: Cell>(&self, column: &str) -> Result<T> {
+        match &self.cells {
+            Cells::Sent(row) => {
+                let attempted = self.attempted;
+                row.try_get("", column).map_err(|source| StoreError::Database { attempted, source })
+            }
+            Cells::Packed(cells) => {
+                let cell = cells.iter().find(|(name, _)| *name == column).map(|(_, cell)| cell);
+                cell.and_then(T::of_json).ok_or_else(|| StoreError::Corrupt {
+                    attempted: self.attempted,
+                    column: column.to_owned(),
+                    row: "?".to_owned(),
+                    problem: cell
+                        .map_or("it was not asked for".to_owned(), |cell| format!("{cell} is of another type")),
+                })
+            }
+        }
     }
 
     pub(crate) fn corrupt(&self, column: &str, problem: impl Into<String>) -> StoreError {
