@@ -1,0 +1,41 @@
+//! The DAG files of the workloads.
+
+pub type File = (String, String);
+
+const HEAD: &str = "schedule: none\nstart_date: 2020-01-01\ntasks:\n";
+
+/// A query's rows as one CSV object.
+fn extract(task: &str, connection: &str, query: &str, key: &str) -> String {
+    format!(
+        "  {task}:\n    operator: sql_to_s3\n    sql_conn_id: {connection}\n    aws_conn_id: lake\n    \
+         query: {query}\n    s3_bucket: lake\n    s3_key: {key}.csv\n    replace: true\n"
+    )
+}
+
+fn load(task: &str, operator: &str, from: &str, table: &str, more: &str) -> String {
+    format!(
+        "  {task}:\n    operator: {operator}\n    depends_on: [{from}]\n    warehouse_conn_id: target\n    \
+         aws_conn_id: lake\n    from_task: {from}\n    schema: warehouse\n    table: {table}\n{more}"
+    )
+}
+
+pub fn workloads() -> Vec<File> {
+    let mut files = vec![("warm_up.yaml".to_owned(), format!("{HEAD}  a:\n    operator: noop\n"))];
+    for table in ["nps", "orders"] {
+        let query = format!("SELECT * FROM {table}");
+        let mariadb = extract("extract", "mariadb", &query, table);
+        let postgres = extract("extract", "postgres", &format!("SELECT * FROM prod.{table}"), table);
+        let append = load("load", "copy", "extract", table, "    method: append\n");
+        files.push((format!("mariadb_{table}.yaml"), format!("{HEAD}{mariadb}")));
+        files.push((format!("postgres_{table}.yaml"), format!("{HEAD}{postgres}")));
+        files.push((format!("table_{table}.yaml"), format!("{HEAD}{mariadb}{append}")));
+    }
+    // Half of the rows are there already.
+    let query = "SELECT id + 4950000 AS id, created_at, score FROM nps WHERE id <= 100000";
+    let (extract, upsert) = (
+        extract("extract", "mariadb", query, "changes"),
+        load("upsert", "upsert", "extract", "nps", "    upsert_keys: [id]\n"),
+    );
+    files.push(("upsert.yaml".to_owned(), format!("{HEAD}{extract}{upsert}")));
+    files
+}

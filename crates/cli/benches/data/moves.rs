@@ -1,0 +1,142 @@
+//! Tables on their way.
+
+use std::process::Stdio;
+
+use chrono::{TimeDelta, Utc};
+
+use crate::figure::{Figures, Target};
+use crate::home::{Home, timed};
+use crate::sources::Sources;
+
+/// Of each the best counts: what else the machine does can only add.
+const REPEATS: usize = 3;
+/// What moving may need beside what an idle daemon has. The rows are small.
+const MOST_MEMORY: f64 = 64.0;
+
+pub struct Bench {
+    home: Home,
+    sources: Sources,
+    figures: Figures,
+    /// MiB of the idle daemon.
+    idle: f64,
+}
+
+/// Seconds, and MiB at the most.
+struct Moved {
+    took: f64,
+    memory: f64,
+}
+
+impl Bench {
+    pub fn new(mut home: Home, sources: Sources, figures: Figures) -> Self {
+        let idle = memory(home.daemon().pid(), "VmRSS:");
+        Self { home, sources, figures, idle }
+    }
+
+    pub fn csv_of_mariadb(&mut self, table: &str, factor: f64) {
+        let read = format!("SELECT * FROM {table}");
+        let limit = |sources: &Sources| {
+            let mut client = sources.mariadb_client(&read);
+            assert!(client.stdout(Stdio::null()).status().unwrap().success());
+        };
+        let name = format!("MariaDB {table} to CSV on S3 (mariadb --quick --batch)");
+        self.beside(&name, (limit, |_: &Sources| {}), (&format!("mariadb_{table}"), None), factor);
+    }
+
+    pub fn csv_of_postgres(&mut self, table: &str) {
+        let name = format!("PostgreSQL {table} to CSV on S3 (psql COPY TO STDOUT)");
+        let limit = |sources: &Sources| sources.copy_out(table, None);
+        self.beside(&name, (limit, |_: &Sources| {}), (&format!("postgres_{table}"), None), 1.2);
+    }
+
+    /// The limit is the extract and `psql COPY FROM`, one after the other.
+    pub fn table_to_table(&mut self, table: &str) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        self.sources.copy_out(table, Some(file.path()));
+        let read = format!("SELECT * FROM {table}");
+        let limit = |sources: &Sources| {
+            let mut client = sources.mariadb_client(&read);
+            assert!(client.stdout(Stdio::null()).status().unwrap().success());
+            sources.copy_in(&format!("warehouse.{table}"), file.path());
+        };
+        let empty = |sources: &Sources| sources.empty_target(table);
+        let name = format!("MariaDB {table} through S3 into PostgreSQL with a primary key (extract + COPY FROM)");
+        self.beside(&name, (limit, empty), (&format!("table_{table}"), None), 1.3);
+    }
+
+    /// The limit is COPY into a temporary table and INSERT ON CONFLICT.
+    pub fn upsert(&mut self) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        self.sources.empty_target("nps");
+        self.sources.psql("INSERT INTO warehouse.nps SELECT * FROM prod.nps");
+        self.sources.psql("VACUUM ANALYZE warehouse.nps");
+        let changes = "COPY (SELECT id + 4950000, created_at, score FROM prod.nps WHERE id <= 100000) TO STDOUT";
+        let mut read = self.sources.psql_client(changes);
+        assert!(read.stdout(file.reopen().unwrap()).status().unwrap().success());
+        let sql = "CREATE TEMPORARY TABLE changes (LIKE warehouse.nps); COPY changes FROM STDIN; \
+                   INSERT INTO warehouse.nps SELECT * FROM changes ON CONFLICT (id) DO UPDATE SET \
+                   created_at = excluded.created_at, score = excluded.score";
+        let limit = |sources: &Sources| {
+            let mut client = sources.psql_client(sql);
+            assert!(client.stdin(file.reopen().unwrap()).status().unwrap().success());
+        };
+        let without_new = |sources: &Sources| sources.psql("DELETE FROM warehouse.nps WHERE id > 5000000");
+        let name = "upsert of 100,000 rows into 5,000,000 (COPY and INSERT ON CONFLICT)";
+        self.beside(name, (limit, without_new), ("upsert", Some("upsert")), 1.2);
+    }
+
+    /// A limit and then the DAG (or one task of it), several times in turn, each on what `prepare` leaves.
+    fn beside(
+        &mut self,
+        name: &str,
+        (limit, prepare): (impl Fn(&Sources), impl Fn(&Sources)),
+        (dag, task): (&str, Option<&str>),
+        factor: f64,
+    ) {
+        let (mut limits, mut runs) = (Vec::new(), Vec::new());
+        for _ in 0..REPEATS {
+            prepare(&self.sources);
+            limits.push(timed(|| limit(&self.sources)));
+            prepare(&self.sources);
+            runs.push(self.moved(dag, task));
+        }
+        let limit = limits.into_iter().fold(f64::INFINITY, f64::min);
+        let took = runs.iter().map(|run| run.took).fold(f64::INFINITY, f64::min);
+        let memory = runs.iter().map(|run| run.memory).fold(0.0, f64::max);
+        self.figures.say(name, took, "s", Some(limit), Target::AtMost(limit * factor));
+        let name = format!("{name}: memory above idle");
+        self.figures.say(&name, memory - self.idle, "MiB", Some(self.idle), Target::AtMost(MOST_MEMORY));
+    }
+
+    /// A run, or one task of it.
+    fn moved(&mut self, dag: &str, task: Option<&str>) -> Moved {
+        let pid = self.home.daemon().pid();
+        // The highest so far is what it has now.
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+        let run_id = format!("bench-{}", Utc::now().timestamp_micros());
+        self.home.run(&["dags", "trigger", dag, "--run-id", &run_id, "--wait"]);
+        let took = self.home.ask(async |store| {
+            let run = store.run(dag, &run_id).await.unwrap().unwrap();
+            let instances = store.instances(run.key).await.unwrap();
+            match task {
+                None => seconds(run.end_date.unwrap() - run.start_date.unwrap()),
+                Some(task) => {
+                    let one = instances.iter().find(|instance| instance.task_id.as_str() == task).unwrap();
+                    seconds(one.end_date.unwrap() - one.start_date.unwrap())
+                }
+            }
+        });
+        Moved { took, memory: memory(pid, "VmHWM:") }
+    }
+}
+
+fn seconds(delta: TimeDelta) -> f64 {
+    delta.num_microseconds().unwrap() as f64 / 1e6
+}
+
+/// A line of the process's status in MiB.
+fn memory(pid: u32, line: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let found = text.lines().find(|found| found.starts_with(line)).unwrap();
+    found.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
