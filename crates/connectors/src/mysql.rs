@@ -14,7 +14,7 @@ use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection as _, Executor, Row, SqlSafeStr, Statement};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection as _, Either, Executor, Row, SqlSafeStr, Statement};
 use tokio::sync::mpsc;
 
 use crate::failure::{chain, invalid};
@@ -180,8 +180,10 @@ async fn pump(
     let width = forms.len();
     let mut batch = RowBatch::new(width);
     {
-        let mut rows = connection.fetch(sqlx::raw_sql(AssertSqlSafe(sql.as_str().to_owned())));
-        while let Some(row) = rows.try_next().await.map_err(|error| failure(conn_id, "the query failed", &error))? {
+        let mut rows = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql.as_str().to_owned())));
+        while let Some(step) = rows.try_next().await.map_err(|error| failure(conn_id, "the query failed", &error))? {
+            // The other kind is the end of the rows.
+            let Either::Right(row) = step else { continue };
             for (index, form) in forms.iter().enumerate() {
                 let cell = row
                     .try_get_unchecked::<Option<&[u8]>, _>(index)
@@ -189,7 +191,8 @@ async fn pump(
                 push(&mut batch, cell, *form);
             }
             if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
-                let full = std::mem::replace(&mut batch, RowBatch::new(width));
+                let next = RowBatch::like(&batch);
+                let full = std::mem::replace(&mut batch, next);
                 if sender.send(Ok(full)).await.is_err() {
                     return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
                 }

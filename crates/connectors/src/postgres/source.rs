@@ -90,7 +90,8 @@ async fn pump(
     {
         reader.read(&chunk, &mut batch)?;
         if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
-            let full = std::mem::replace(&mut batch, RowBatch::new(width));
+            let next = RowBatch::like(&batch);
+            let full = std::mem::replace(&mut batch, next);
             if sender.send(Ok(full)).await.is_err() {
                 return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
             }

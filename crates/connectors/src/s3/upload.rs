@@ -197,7 +197,8 @@ struct Filler {
 impl Filler {
     /// Exactly `size` bytes, or fewer at the end.
     async fn fill(&mut self, body: &mut ByteStream, size: usize) -> Result<Bytes, PortError> {
-        let mut part = BytesMut::new();
+        // Memory that is not written to costs nothing; a part that grows is copied over and over.
+        let mut part = BytesMut::with_capacity(size.min(FIRST_PART));
         loop {
             let take = self.rest.len().min(size - part.len());
             part.extend_from_slice(&self.rest.split_to(take));
