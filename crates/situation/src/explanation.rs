@@ -98,8 +98,9 @@ pub async fn unmet(
     surroundings: &Surroundings,
     now: DateTime<Utc>,
 ) -> Result<Vec<(About, String)>> {
-    let situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
-    let mut situation = situation.filled(now).await?;
+    let mut situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
+    situation.read_dag(&run.dag_id, ActiveScope::OfDagAndHolders(&run.dag_id)).await?;
+    situation.read_pasts().await?;
     if run.state.is_finished() || instance.state.is_finished() {
         let state = if run.state.is_finished() { RunState::Running } else { run.state };
         let mut instances = store.instances(run.key).await?;

@@ -48,7 +48,7 @@ pub enum ActiveScope<'a> {
     All,
     /// Those of one DAG.
     OfDag(&'a DagId),
-    /// Those of one DAG, and of the others every one that holds a worker's slot or a pool's.
+    /// Those of one DAG, and of the others whatever runs: it may hold workers' slots, a pool's or a key.
     OfDagAndHolders(&'a DagId),
 }
 
@@ -58,13 +58,9 @@ impl ActiveScope<'_> {
         match self {
             Self::All => (format!("r.{ACTIVE_RUNS}"), vec![]),
             Self::OfDag(dag_id) => (format!("r.dag_id = $1 AND r.{ACTIVE_RUNS}"), values![dag_id.as_str()]),
-            Self::OfDagAndHolders(dag_id) => (
-                format!(
-                    "r.{ACTIVE_RUNS} AND (r.dag_id = $1 OR EXISTS (SELECT 1 FROM task_instance h WHERE h.run_id = r.id \
-                     AND h.state IN ('queued', 'running', 'restarting', 'deferred', 'awaiting_input')))"
-                ),
-                values![dag_id.as_str()],
-            ),
+            Self::OfDagAndHolders(dag_id) => {
+                (format!("r.{ACTIVE_RUNS} AND (r.dag_id = $1 OR r.state = 'running')"), values![dag_id.as_str()])
+            }
         }
     }
 }
