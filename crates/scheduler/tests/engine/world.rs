@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use millrace_model::change::{InstanceKey, RunKey, TryOutcome};
+use millrace_model::change::{Executor, InstanceKey, RunKey, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
-use millrace_planner::{BackfillRange, DagVersion, SHUTDOWN_REASON, backfill_runs};
+use millrace_planner::{BackfillRange, DagVersion, FENCED_REASON, SHUTDOWN_REASON, backfill_runs};
 use millrace_store::faults::{Fault, FaultPoint};
 use millrace_store::{ClearRequest, MarkRequest, MarkRunRequest, NewBackfill, PoolRow, Reprocess, RunRow, Selection};
 
@@ -99,7 +99,7 @@ impl World {
     }
 
     async fn step(&mut self) {
-        match self.dice.roll(34) {
+        match self.dice.roll(35) {
             0..=9 => self.end_one().await,
             10..=13 => self.pass_time().await,
             14 => self.kill().await,
@@ -113,6 +113,7 @@ impl World {
             26 => self.backfill().await,
             27 => self.change_pool().await,
             28..=30 => self.plan_fault(),
+            31 => self.cut_off().await,
             _ => {
                 self.note("turn");
                 self.turn().await;
@@ -166,7 +167,12 @@ impl World {
         let is_success = outcome == TryOutcome::Success;
         let now = self.stage.now();
         let Some(daemon) = (if of_late { self.late.as_mut() } else { Some(&mut self.leader) }) else { return };
-        let completion = daemon.executor.end(instance, outcome, now);
+        let mut completion = daemon.executor.end(instance, outcome, now);
+        if is_success {
+            // What tasks are mapped over.
+            let items: Vec<usize> = (0..instance as usize % 4).collect();
+            completion.results.push(("return_value".to_owned(), items.into()));
+        }
         let token = completion.token.clone();
         daemon.engine.complete(completion);
         let row = self.stage.store.instance_by_key(instance).await.unwrap().unwrap();
@@ -219,6 +225,26 @@ impl World {
         let new = Daemon::leading(&self.stage, self.slots, false).await;
         self.late = Some(std::mem::replace(&mut self.leader, new));
         self.turn().await;
+    }
+
+    /// The late one cannot extend its leases: it stops its tries while they hold, and then they run out.
+    async fn cut_off(&mut self) {
+        let Some(late) = self.late.as_mut() else { return };
+        let now = self.stage.now();
+        late.executor.fence(FENCED_REASON, Duration::ZERO);
+        for running in late.executor.running() {
+            let reason = FENCED_REASON.to_owned();
+            late.engine.complete(late.executor.end(running.instance, TryOutcome::Cancelled { reason }, now));
+        }
+        self.note("cut off");
+        self.stage.clock.advance(daemon::LEASE * 3);
+        let now = self.stage.now();
+        self.stage.store.heartbeat(&self.leader.job_id, now, now + daemon::LEASE).await.unwrap();
+        self.turn().await;
+        self.check().await;
+        // What it was told before and could not write down counts for nothing once others have its tries.
+        let Some(late) = &self.late else { return };
+        self.owed.retain(|token, _| !token.starts_with(&late.job_id));
     }
 
     /// Whatever it wants to write is refused; then it stops its tries, hands over what ended, and is gone.

@@ -2,6 +2,7 @@
 
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
+use millrace_model::mapping::{Expand, Items};
 use millrace_model::trigger_rule::TriggerRule;
 use serde_json::{Value, json};
 
@@ -69,6 +70,10 @@ pub fn random_dag(dice: &mut Dice, number: usize) -> Dag {
             task.max_active_tis_per_dag = Some(1 + dice.roll(2) as u32);
         }
         task.depends_on_past = past && dice.one_in(2);
+        let producer = task.depends_on.first().filter(|_| dice.one_in(5)).cloned();
+        task.expand = producer.map(|producer| Expand::Each(Items::ResultsOf(producer)));
+        (task.is_setup, task.is_teardown) = (dice.one_in(10), dice.one_in(10));
+        task.is_teardown &= !task.is_setup;
     }
     made
 }
