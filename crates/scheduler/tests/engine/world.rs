@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use millrace_model::change::{Executor, InstanceKey, RunKey, TryOutcome};
+use millrace_model::choice::Choice;
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::selection::TaskChoice;
@@ -165,6 +166,9 @@ impl World {
     async fn end(&mut self, of_late: bool, instance: InstanceKey, outcome: TryOutcome) {
         self.note(format!("{} of {instance}{}", outcome_name(&outcome), if of_late { " (late)" } else { "" }));
         let is_success = outcome == TryOutcome::Success;
+        let follow = Choice::Follow(vec![format!("t{}", self.dice.roll(6))]);
+        let choice = self.dice.pick(&[follow, Choice::SkipChildren, Choice::SkipDescendants]).clone();
+        let choice = Some(choice).filter(|_| self.dice.roll(8) == 0);
         let now = self.stage.now();
         let Some(daemon) = (if of_late { self.late.as_mut() } else { Some(&mut self.leader) }) else { return };
         let mut completion = daemon.executor.end(instance, outcome, now);
@@ -172,6 +176,7 @@ impl World {
             // What tasks are mapped over.
             let items: Vec<usize> = (0..instance as usize % 4).collect();
             completion.results.push(("return_value".to_owned(), items.into()));
+            completion.choice = choice;
         }
         let token = completion.token.clone();
         daemon.engine.complete(completion);

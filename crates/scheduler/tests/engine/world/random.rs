@@ -50,6 +50,7 @@ pub fn random_dag(dice: &mut Dice, number: usize) -> Dag {
     made.max_active_runs = 1 + dice.roll(3) as u32;
     made.max_active_tasks = 1 + dice.roll(3) as u32;
     made.fail_fast = dice.one_in(8);
+    made.dagrun_timeout = dice.one_in(6).then(|| Span::from_seconds(3_600 * (1 + dice.roll(3) as u32)));
     let past = dice.one_in(6);
     for task in &mut made.tasks {
         task.retries = dice.roll(3) as u32;
