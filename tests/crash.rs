@@ -12,6 +12,8 @@ mod support;
 mod busy;
 #[path = "crash/cable.rs"]
 mod cable;
+#[path = "crash/disk.rs"]
+mod disk;
 #[path = "crash/kills.rs"]
 mod kills;
 #[path = "crash/outage.rs"]
