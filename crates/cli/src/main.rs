@@ -96,7 +96,7 @@ fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
 async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Standalone(args) => Box::pin(daemon::standalone(app, &args)).await,
-        Command::Scheduler { migrate } => daemon::scheduler(app, migrate).await,
+        Command::Scheduler { migrate } => Box::pin(daemon::scheduler(app, migrate)).await,
         Command::Server(args) => daemon::server(app, &args).await,
         Command::Devstack(args) => daemon::devstack(app, args).await,
         Command::Dags(command) => commands::dags::run(app, command).await,

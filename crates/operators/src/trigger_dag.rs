@@ -35,6 +35,7 @@ pub const ENTRY: OperatorEntry =
 /// The result is `{dag_id, run_id, logical_date}`; the task's page links the run.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
 pub struct TriggerDag {
     /// The other DAG.
     trigger_dag_id: Template<String>,
