@@ -19,7 +19,6 @@ pub const ENTRY: OperatorEntry = OperatorEntry::of::<SqlCheck>("sql_check", "fai
 /// The task's result is a data-quality record: what was checked, when, and what was found.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
 pub struct SqlCheck {
     /// The connection to ask.
     sql_conn_id: Template<String>,
