@@ -8,6 +8,7 @@ mod support;
 mod cli {
     mod backfills;
     mod changes;
+    mod copies;
     mod daemon;
     mod dag_test;
     mod dags;

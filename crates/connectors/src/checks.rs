@@ -23,8 +23,8 @@ pub fn statement(check: &TableCheck, table: &str) -> String {
         TableCheck::Unique(keys) => {
             let complete: Vec<String> = keys.iter().map(|key| format!("{} IS NOT NULL", quote(key))).collect();
             format!(
-                "SELECT {keys}, n, total FROM (SELECT {keys}, COUNT(*) AS n, COUNT(*) OVER () AS total FROM {table} \
-                 WHERE {} GROUP BY {keys} HAVING COUNT(*) > 1) AS doubles ORDER BY {keys} LIMIT 1",
+                "SELECT {keys}, millrace_count, millrace_total FROM (SELECT {keys}, COUNT(*) AS millrace_count, COUNT(*) OVER () \
+                 AS millrace_total FROM {table} WHERE {} GROUP BY {keys} HAVING COUNT(*) > 1) AS doubles ORDER BY {keys} LIMIT 1",
                 complete.join(" AND "),
                 keys = list(keys)
             )

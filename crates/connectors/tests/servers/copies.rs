@@ -412,3 +412,36 @@ async fn sql_of_ones_own_and_columns_that_came_later() -> Result<()> {
     assert_eq!(target.rows("SELECT v, n FROM dw.t WHERE id = 20").await?, [crate::world::some(&["v20", "20"])]);
     Ok(())
 }
+
+#[tokio::test]
+async fn rows_that_the_source_has_no_more_are_found_by_its_keys() -> Result<()> {
+    let world = crate::world::World::start().await?;
+    let mut generation = 0;
+    for target_kind in TARGETS {
+        let (source, target) = changing(&world, target_kind).await?;
+        let into = format!("{}.t", target.schema);
+        let more = json!({
+            "primary_key": ["id", "n"], "sync_mode": "incremental_sync", "incremental_field": "at", "deletes": "reconcile"
+        });
+        let parameters = copying(&source, &target, table("public.t", &into, more));
+        let copy = async |generation| run(&world, generation, parameters.clone()).await;
+        generation += 10;
+        assert_eq!(copy(generation).await?["tables"][0]["rows_deleted"], 0, "{target_kind:?}");
+        source
+            .run("DELETE FROM t WHERE id IN (3, 20); INSERT INTO t VALUES (30, '2024-02-01', '', NULL, 1, 'new')")
+            .await?;
+        assert_eq!(copy(generation + 1).await?["tables"][0]["rows_deleted"], 2, "{target_kind:?}");
+        let place = target.place(&target.quoted("t"));
+        let rows = target.rows(&format!("SELECT COUNT(*), MAX(id) FROM {place}")).await?;
+        assert_eq!(rows, [crate::world::some(&["19", "30"])], "{target_kind:?}");
+        // A try after one that did everything and could not say so.
+        copy(generation + 1).await?;
+        assert_eq!(target.rows(&format!("SELECT COUNT(*) FROM {place}")).await?, [crate::world::some(&["19"])]);
+        source.run("DELETE FROM t").await?;
+        let text = message(copy(generation + 2).await)?;
+        assert!(text.contains("the source has no row at all"), "{target_kind:?}: {text}");
+        let left = target.rows(&format!("SELECT COUNT(*) FROM {place}")).await?;
+        assert_eq!(left, [crate::world::some(&["19"])], "{target_kind:?}");
+    }
+    Ok(())
+}

@@ -3,6 +3,7 @@
 pub mod checksum;
 pub mod config;
 pub mod convert;
+pub mod deletes;
 pub mod dotted;
 pub mod progress;
 pub mod select;

@@ -78,6 +78,10 @@ pub struct TableConfig {
     /// What becomes of columns that the target does not have: `fail`, `add` them to it, or `ignore` them.
     #[serde(default)]
     pub new_columns: NewColumns,
+    /// With `incremental_sync`, what becomes of rows that the source has no more: `keep` them, or `reconcile`: the source's
+    /// keys are read and the target's rows with others are deleted. Needs a key without NULL.
+    #[serde(default)]
+    pub deletes: Deletes,
     /// What is compared after the load: `counts`, `keys` (none twice), `watermark` (nothing newer was lost) and, with
     /// `full_sync`, `checksums` (the target is read again). Left out: all but checksums.
     #[serde(default)]
@@ -127,6 +131,14 @@ pub enum NewColumns {
     Fail,
     Add,
     Ignore,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletes {
+    #[default]
+    Keep,
+    Reconcile,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -206,6 +218,7 @@ pub struct TablePlan {
     pub timestamp_formats: Option<Vec<String>>,
     pub create_table: bool,
     pub new_columns: NewColumns,
+    pub deletes: Deletes,
     pub verify: Vec<Verify>,
 }
 
@@ -243,6 +256,7 @@ impl TableConfig {
                     ("watermark", self.watermark != Watermark::FromTarget),
                     ("watermark_op", self.watermark_op != WatermarkOp::AtLeast),
                     ("lookback", self.lookback.is_some()),
+                    ("deletes", self.deletes != Deletes::Keep),
                 ];
                 for (name, is_there) in others {
                     if is_there {
@@ -325,6 +339,7 @@ impl TableConfig {
             timestamp_formats: self.timestamp_formats.clone(),
             create_table: self.create_table,
             new_columns: self.new_columns,
+            deletes: self.deletes,
             verify: self.verify.clone().unwrap_or_else(|| vec![Verify::Counts, Verify::Keys, Verify::Watermark]),
         })
     }

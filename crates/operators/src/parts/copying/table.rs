@@ -15,11 +15,11 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskContext, TaskError, Wo
 use serde_json::{Value, json};
 
 use super::checksum::Summing;
-use super::config::{FieldType, NewColumns, SyncMode, TablePlan, Verify, Watermark};
+use super::config::{Deletes, FieldType, NewColumns, SyncMode, TablePlan, Verify, Watermark};
 use super::convert::{Converter, Shape};
 use super::progress::{Expected, Progress};
 use super::select::Question;
-use super::{verify, watermark};
+use super::{deletes, verify, watermark};
 use crate::parts::asking::ask;
 use crate::parts::checks;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
@@ -163,6 +163,12 @@ impl TableCopying<'_> {
             };
             self.verify(&copied, sum).await?
         };
+        let reconciled = match plan.deletes {
+            Deletes::Keep => None,
+            // Of a part of the rows nothing can be said about the others.
+            Deletes::Reconcile if job.limit.is_some() => None,
+            Deletes::Reconcile => Some(self.reconcile(&meeting).await?),
+        };
         let seconds = (self.context.clock.now() - started_at).num_seconds();
         Ok(json!({
             "source": format!("{}: {}", job.source_conn_id, plan.source),
@@ -172,7 +178,7 @@ impl TableCopying<'_> {
             "rows_inserted": report.rows_inserted,
             "rows_updated": report.rows_updated,
             "rows_unchanged": report.rows_unchanged,
-            "rows_deleted": report.rows_deleted,
+            "rows_deleted": reconciled.or(report.rows_deleted),
             "bytes": bytes,
             "watermark": plan.incremental_field.as_ref().map(|field| json!({ "field": field, "from": from, "to": highest })),
             "changes": meeting.changes,
@@ -510,6 +516,53 @@ impl TableCopying<'_> {
             None => while_doing(&self.at("load"), error),
         })?;
         Ok((report, reading))
+    }
+
+    /// Deletes what the source has no more. After the load: what came in by it is among the keys.
+    async fn reconcile(&self, meeting: &Meeting) -> Result<u64, TaskError> {
+        let (job, plan) = (self.job, self.plan);
+        let started_at = self.context.clock.now();
+        let is_key = |column: &&SourceColumn| plan.primary_key.iter().any(|key| key.eq_ignore_ascii_case(&column.name));
+        let columns: Vec<&SourceColumn> = meeting.columns.iter().filter(is_key).collect();
+        let question = Question {
+            columns: Some(columns.iter().map(|column| column.name.clone()).collect()),
+            ..Question::default()
+        };
+        let work = self.work();
+        let wanted = deletes::Reconciling {
+            warehouse: &*job.warehouse,
+            target: &plan.target,
+            keys: columns
+                .iter()
+                .filter_map(|column| {
+                    let mut new = self.new_column(column, false);
+                    let index = meeting.columns.iter().position(|other| other.name == column.name)?;
+                    new.name.clone_from(&meeting.names[index]);
+                    if let Some(type_name) = &meeting.types[index] {
+                        new.type_name.clone_from(type_name);
+                    }
+                    Some(new)
+                })
+                .collect(),
+            work: WorkId { task_id: TaskId::new_unchecked(format!("{}#keys", work.task_id)), ..work },
+        };
+        let rows = unless_cancelled(self.context, async {
+            let sql = question.select(&*job.source, plan);
+            job.source.query(&sql).await.map_err(|error| while_doing(&self.at("reconcile"), error))
+        })
+        .await?;
+        let (keys, deleted) = wanted.run(rows).await.map_err(|error| while_doing(&self.at("reconcile"), error))?;
+        let mut entry = ledger_entry(
+            self.context,
+            "reconcile",
+            format!("{}: keys of {}", job.source_conn_id, plan.source),
+            format!("{}: {}", job.target_conn_id, plan.target),
+            started_at,
+        );
+        (entry.rows_read, entry.rows_deleted) = (keys, Some(deleted));
+        self.context.reporter.ledger(entry);
+        self.checkpoint("reconcile", format!("{deleted} rows that the source has no more were deleted"));
+        Ok(deleted)
     }
 
     /// Counts the rows to come. Only progress needs it, so nothing fails by it.

@@ -1,0 +1,104 @@
+//! The examples that copy tables, unchanged, each run as a whole.
+
+use std::fs;
+
+use millrace_testkit::{Postgres, TestDatabase};
+
+use crate::support::{TestHome, repository};
+
+fn home_with(example: &str) -> TestHome {
+    let home = TestHome::new();
+    home.copy_example(example);
+    home
+}
+
+/// A file that SQLite takes for an empty database.
+fn sqlite(home: &TestHome, name: &str) -> String {
+    let path = home.file(name);
+    fs::write(&path, "").unwrap();
+    path.display().to_string()
+}
+
+/// Two databases of PostgreSQL under the names that the examples use.
+fn with_postgres(home: &mut TestHome) -> (TestDatabase, TestDatabase) {
+    let server = Postgres::shared().unwrap();
+    let (source, target) = (server.create_database().unwrap(), server.create_database().unwrap());
+    home.set("MILLRACE_CONN_PG_SOURCE", &source.url());
+    home.set("MILLRACE_CONN_PG_TARGET", &target.url());
+    (source, target)
+}
+
+#[test]
+fn the_smallest_copy_has_at_most_fifteen_lines_and_copies() {
+    let text = fs::read_to_string(repository().join("dags/simple_postgres_copy.yaml")).unwrap();
+    assert!(text.lines().count() <= 15, "{} lines", text.lines().count());
+    let mut home = home_with("simple_postgres_copy.yaml");
+    let (source, target) = with_postgres(&mut home);
+    source
+        .execute("CREATE TABLE orders (id int PRIMARY KEY, v text); INSERT INTO orders VALUES (1, 'a'), (2, NULL)")
+        .unwrap();
+    home.ok(&["dags", "test", "simple_postgres_copy"]);
+    let rows = target.query("SELECT id, v FROM orders ORDER BY id").unwrap();
+    let text = |cell: &str| Some(cell.to_owned());
+    assert_eq!(rows, [[text("1"), text("a")], [text("2"), None]]);
+    assert!(target.execute("INSERT INTO orders VALUES (1, 'x')").is_err(), "the key came along");
+}
+
+#[test]
+fn the_basic_copy_needs_no_server() {
+    let mut home = home_with("data_copy.yaml");
+    let (source, target) = (sqlite(&home, "shop.db"), sqlite(&home, "warehouse.db"));
+    home.set("MILLRACE_CONN_DEMO_SOURCE", &format!(r#"{{"conn_type": "sqlite", "schema": "{source}"}}"#));
+    home.set("MILLRACE_CONN_DEMO_WAREHOUSE", &format!(r#"{{"conn_type": "sqlite", "schema": "{target}"}}"#));
+    home.write_dag(
+        "fill.yaml",
+        "schedule: none\ntasks:\n  fill:\n    operator: sql\n    sql_conn_id: demo_source\n    sql: CREATE TABLE orders (id INTEGER PRIMARY KEY, amount NUMERIC NOT NULL); INSERT INTO orders VALUES (1, 1.5), (2, 3)\n",
+    );
+    home.ok(&["dags", "test", "fill"]);
+    let output = home.ok(&["dags", "test", "data_copy"]);
+    assert!(output.stdout.contains("check passed: checksum of the rows copied: 2 rows"), "{}", output.stdout);
+    assert!(output.stdout.contains("check passed: unique_check(id) = 0"), "{}", output.stdout);
+}
+
+#[test]
+fn the_refactored_copy_tries_out_copies_and_goes_on_from_where_it_was() {
+    let mut home = home_with("postgres_data_copy_refactored.yaml");
+    let (source, target) = with_postgres(&mut home);
+    source
+        .execute(
+            "CREATE TABLE orders (id int PRIMARY KEY, amount numeric(10,2), updated_at timestamp);
+             INSERT INTO orders VALUES (1, 10, '2024-01-01'), (2, 20.5, '2024-01-02');
+             CREATE TABLE tickets (id int PRIMARY KEY, title text, priority text, status text, updated_at timestamp);
+             INSERT INTO tickets VALUES (1, 'a', '12.0', 'active', '2024-01-01'), (2, 'b', 'high', 'closed', '2024-01-01');
+             CREATE TABLE countries (code varchar(2) PRIMARY KEY, name text);
+             INSERT INTO countries VALUES ('KR', '대한민국'), ('SE', '')",
+        )
+        .unwrap();
+    target.execute("CREATE SCHEMA raw_data; CREATE TABLE raw_data.orders (id int PRIMARY KEY, amount numeric(10,2), updated_at timestamp); INSERT INTO raw_data.orders VALUES (0, 1, '2020-01-01')").unwrap();
+    let tables = || target.query("SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'raw_data'").unwrap()[0][0].clone();
+    home.ok(&["dags", "test", "postgres_data_copy_refactored", "-c", r#"{"dry_run": true}"#]);
+    assert_eq!(tables().as_deref(), Some("1"), "nothing was made");
+
+    let output = home.ok(&["dags", "test", "postgres_data_copy_refactored"]);
+    let counts = |table: &str| target.query(&format!("SELECT COUNT(*) FROM raw_data.{table}")).unwrap()[0][0].clone();
+    assert_eq!(
+        [counts("orders"), counts("tickets"), counts("countries")].map(Option::unwrap_or_default),
+        ["3", "1", "2"]
+    );
+    assert_eq!(target.query("SELECT priority FROM raw_data.tickets").unwrap()[0][0].as_deref(), Some("12"));
+    assert_eq!(
+        target.query("SELECT name FROM raw_data.countries WHERE code = 'SE'").unwrap()[0][0],
+        None,
+        "'' is NULL"
+    );
+    assert!(output.stdout.contains("check passed: there_are_orders"), "{}", output.stdout);
+
+    source.execute("UPDATE orders SET amount = 30, updated_at = '2024-02-01' WHERE id = 1; UPDATE orders SET amount = 99 WHERE id = 2").unwrap();
+    home.ok(&["dags", "test", "postgres_data_copy_refactored", "2024-05-06"]);
+    let amounts = target.query("SELECT amount FROM raw_data.orders WHERE id > 0 ORDER BY id").unwrap();
+    assert_eq!(
+        amounts.iter().map(|row| row[0].as_deref().unwrap()).collect::<Vec<_>>(),
+        ["30.00", "99.00"],
+        "the tie is read again"
+    );
+}
