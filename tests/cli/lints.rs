@@ -62,6 +62,16 @@ fn cases() -> Vec<(&'static str, usize, String)> {
             "schedule: none\ntasks: {a: {operator: sql, sql_conn_id: w,\n  sql: SELECT 1 FROM t LIMIT 5 OFFSET 10}}\n".to_owned(),
         ),
         (
+            "change-without-modified",
+            3,
+            "schedule: none\ntasks: {a: {operator: extract, sql_conn_id: s, query: SELECT 1,\n  incremental: {created_field: at, source_timezone: UTC}}}\n".to_owned(),
+        ),
+        (
+            "change-without-zone",
+            3,
+            "schedule: none\ntasks: {a: {operator: extract, sql_conn_id: s, query: SELECT 1,\n  incremental: {modified_field: at}}}\n".to_owned(),
+        ),
+        (
             "shared-temp-table",
             3,
             "schedule: none\ntasks: {a: {operator: sql, sql_conn_id: w,\n  sql: CREATE TABLE tmp_orders (id INT)}}\n".to_owned(),

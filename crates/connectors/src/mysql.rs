@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
@@ -33,6 +34,7 @@ pub struct MySqlSource {
     options: MySqlConnectOptions,
     /// Seconds.
     statement_timeout: Option<u64>,
+    timezone: Option<String>,
     task: TaskHandle,
 }
 
@@ -76,7 +78,8 @@ impl MySqlSource {
         if let Some(file) = extra.text("ssl_ca") {
             options = options.ssl_ca(file);
         }
-        Ok(Self { conn_id, options, statement_timeout: extra.number("statement_timeout"), task })
+        let timezone = extra.text("source_timezone").map(ToOwned::to_owned);
+        Ok(Self { conn_id, options, statement_timeout: extra.number("statement_timeout"), timezone, task })
     }
 
     pub async fn ping(&self) -> Result<String, PortError> {
@@ -163,6 +166,34 @@ impl MySqlSource {
             }
         });
         Ok(RowStream { columns, batches: receive(receiver) })
+    }
+
+    /// Servers before MySQL 8.0.22 and MariaDB 10.5.1 know the older words only.
+    async fn ask_replica_lag(&self) -> Result<Option<TimeDelta>, PortError> {
+        let mut connection = self.connect().await?;
+        let attempted =
+            "cannot ask how far the replica is behind (the user needs REPLICATION CLIENT, or REPLICA MONITOR)";
+        let row = match connection.fetch_optional(sqlx::raw_sql("SHOW REPLICA STATUS")).await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42000") => {
+                connection.fetch_optional(sqlx::raw_sql("SHOW SLAVE STATUS")).await
+            }
+            other => other,
+        };
+        let Some(row) = row.map_err(|error| self.failure(attempted, &error))? else { return Ok(None) };
+        let seconds = ["Seconds_Behind_Source", "Seconds_Behind_Master"]
+            .iter()
+            .find_map(|name| row.try_get_unchecked::<Option<String>, _>(*name).ok())
+            .flatten();
+        match seconds.and_then(|text| text.parse().ok()) {
+            Some(seconds) => Ok(Some(TimeDelta::seconds(seconds))),
+            None => Err(PortError::new(
+                PortErrorKind::Unavailable,
+                format!(
+                    "connection {:?}: the replica does not say how far it is behind: replication has stopped",
+                    self.conn_id
+                ),
+            )),
+        }
     }
 
     fn failure(&self, what: &str, error: &sqlx::Error) -> PortError {
@@ -275,6 +306,14 @@ fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
 impl SqlSource for MySqlSource {
     fn quote(&self, name: &str) -> String {
         format!("`{}`", name.replace('`', "``"))
+    }
+
+    fn source_timezone(&self) -> Option<&str> {
+        self.timezone.as_deref()
+    }
+
+    fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
+        Box::pin(self.task.until_cancelled(self.ask_replica_lag()))
     }
 
     fn table_sql(&self, table: &TableName) -> String {

@@ -109,6 +109,16 @@ pub const LINTS: &[Lint] = &[
         check: loads::page_without_order,
     },
     Lint {
+        code: "change-without-modified",
+        why: "rows that change later are never read again when only created_field says which are new",
+        check: loads::change_without_modified,
+    },
+    Lint {
+        code: "change-without-zone",
+        why: "a DATETIME has no zone: a window of it needs to know whose clock it was",
+        check: loads::change_without_zone,
+    },
+    Lint {
         code: "shared-temp-table",
         why: "runs at the same time fill one table under a fixed name",
         check: loads::shared_temp_table,

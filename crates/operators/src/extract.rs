@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::parts::csv::DEFAULT_NULL_MARKER;
 use crate::parts::encoding::{announce_columns, encode_rows};
 use crate::parts::handover::WrittenFile;
+use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, Format};
 use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::record;
@@ -37,6 +38,10 @@ pub struct Extract {
     sql_conn_id: Template<String>,
     /// One SELECT.
     query: Template<String>,
+    /// Read only what has changed in the run's data interval: `modified_field`, `created_field`, `deleted_field`, `lookback`,
+    /// `source_timezone`, `max_replica_lag`.
+    #[serde(default)]
+    incremental: Option<Incremental>,
     /// The file's name in the run's scratch folder. Default: the task's id and `.csv` (`.csv.gz`, `.csv.zst`,
     /// `.parquet`).
     #[serde(default)]
@@ -79,6 +84,7 @@ impl Operator for Extract {
         {
             problems.add("file", problem);
         }
+        incremental::check(self.incremental.as_ref(), problems);
         check_shape(self.shape(), problems);
     }
 
@@ -111,8 +117,10 @@ impl Extract {
         let label = query_label(&conn_id, &query);
         let source = context.ports.source(context, &conn_id).await?;
         let scratch = context.ports.scratch();
-        let (written, totals) = unless_cancelled(context, async {
-            let rows = source.query(&query).await.map_err(|e| while_doing(&format!("reading {label}"), e))?;
+        let (narrowed, written, totals) = unless_cancelled(context, async {
+            let narrowed = incremental::narrow(context, &*source, &query, self.incremental.as_ref()).await?;
+            let rows = source.query(narrowed.query()).await.map_err(|e| while_doing(&format!("reading {label}"), e))?;
+            let rows = narrowed.watch(rows);
             shape.columns = announce_columns(context, &rows);
             let meter = Meter::new(Progress::start(context, "extract"));
             let (body, tally) = encode_rows(rows, &shape, meter.clone())?;
@@ -121,7 +129,7 @@ impl Extract {
                 None => while_doing(&format!("writing the file {file}"), error),
             })?;
             meter.finish();
-            Ok((written, tally.totals()))
+            Ok((narrowed, written, tally.totals()))
         })
         .await?;
         let Some(checksum) = totals.checksum.clone().filter(|_| written.size == totals.bytes) else {
@@ -131,6 +139,7 @@ impl Extract {
             )));
         };
         record(context, "extract", &label, &format!("file {file}"), started_at, &totals);
+        narrowed.tell(context, &label, started_at);
         context.info(format!("{} rows, {} bytes in {file}", totals.rows, totals.bytes));
         if totals.rows == 0 {
             context.info("the answer was empty: what was written holds no rows");

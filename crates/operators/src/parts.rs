@@ -8,6 +8,7 @@ pub mod copying;
 pub mod csv;
 pub mod encoding;
 pub mod handover;
+pub mod incremental;
 pub mod load_target;
 pub mod loading;
 pub mod manifest;

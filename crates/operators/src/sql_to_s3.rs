@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::parts::csv::DEFAULT_NULL_MARKER;
 use crate::parts::encoding::{Files, Limits, announce_columns, encode_rows};
 use crate::parts::handover::WrittenObject;
+use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, FileShape, Format};
 use crate::parts::parameter::{aws_default, is_blank, rendered_text};
 use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record};
@@ -50,6 +51,10 @@ pub struct SqlToS3 {
     sql_conn_id: Template<String>,
     /// One SELECT.
     query: Template<String>,
+    /// Read only what has changed in the run's data interval: `modified_field`, `created_field`, `deleted_field`, `lookback`,
+    /// `source_timezone`, `max_replica_lag`.
+    #[serde(default)]
+    incremental: Option<Incremental>,
     /// The bucket to write to.
     s3_bucket: Template<String>,
     /// The key to write, taken as it is.
@@ -112,6 +117,7 @@ impl Operator for SqlToS3 {
                 problems.add(name, format!("{name} is empty"));
             }
         }
+        incremental::check(self.incremental.as_ref(), problems);
         check_shape(self.shape(), problems);
     }
 
@@ -162,8 +168,12 @@ impl SqlToS3 {
         let claim = unless_cancelled(context, claim(context, &to)).await?;
         let label = query_label(&conn_id, &query);
         let source = context.ports.source(context, &conn_id).await?;
-        let rows = unless_cancelled(context, async {
-            source.query(&query).await.map_err(|error| while_doing(&format!("reading {label}"), error))
+        let (narrowed, rows) = unless_cancelled(context, async {
+            let narrowed = incremental::narrow(context, &*source, &query, self.incremental.as_ref()).await?;
+            let rows = source.query(narrowed.query()).await;
+            let rows = rows.map_err(|error| while_doing(&format!("reading {label}"), error))?;
+            let rows = narrowed.watch(rows);
+            Ok((narrowed, rows))
         })
         .await?;
         shape.columns = announce_columns(context, &rows);
@@ -179,6 +189,7 @@ impl SqlToS3 {
         meter.finish();
 
         record(context, "extract", &label, &to.url(), started_at, &totals);
+        narrowed.tell(context, &label, started_at);
         let parts_said = parts.map(|parts| format!(" ({parts} parts)")).unwrap_or_default();
         context.info(format!("{} rows, {} bytes in {}{parts_said}", totals.rows, totals.bytes, to.url()));
         if totals.rows == 0 {

@@ -1,5 +1,6 @@
 //! Rows out of PostgreSQL by COPY.
 
+use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use millrace_operator_api::connection::Connection;
@@ -22,11 +23,13 @@ pub const BATCH_BYTES: usize = 256 * 1024;
 /// plain lower-case hex, booleans are `t` and `f`.
 pub struct PostgresSource {
     config: WireConfig,
+    timezone: Option<String>,
 }
 
 impl PostgresSource {
     pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
-        Ok(Self { config: WireConfig::of(connection, Dialect::Postgres, task)? })
+        let timezone = connection.extra.text("source_timezone").map(ToOwned::to_owned);
+        Ok(Self { config: WireConfig::of(connection, Dialect::Postgres, task)?, timezone })
     }
 
     async fn start(&self, sql: &str) -> Result<RowStream, PortError> {
@@ -110,6 +113,24 @@ impl SqlSource for PostgresSource {
 
     fn literal(&self, text: &str) -> String {
         crate::sql::literal(text)
+    }
+
+    /// A standby that has replayed all it was sent is not behind, however long its primary has been quiet.
+    fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
+        Box::pin(async move {
+            let answer = self
+                .config
+                .ask(
+                    "SELECT CASE WHEN NOT pg_is_in_recovery() THEN NULL WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() \
+                     THEN 0 ELSE ceil(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END",
+                )
+                .await?;
+            Ok(crate::sql::scalar(&answer).and_then(|text| text.parse().ok()).map(TimeDelta::seconds))
+        })
+    }
+
+    fn source_timezone(&self) -> Option<&str> {
+        self.timezone.as_deref()
     }
 
     fn table_sql(&self, table: &TableName) -> String {

@@ -17,11 +17,13 @@ use crate::task::TaskHandle;
 /// Reads in one transaction of a read-only connection; a dropped stream interrupts the query.
 pub struct SqliteSource {
     file: SqliteFile,
+    timezone: Option<String>,
 }
 
 impl SqliteSource {
     pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
-        Ok(Self { file: SqliteFile::of(connection, task)? })
+        let timezone = connection.extra.text("source_timezone").map(ToOwned::to_owned);
+        Ok(Self { file: SqliteFile::of(connection, task)?, timezone })
     }
 
     async fn start(&self, sql: &str) -> Result<RowStream, PortError> {
@@ -83,6 +85,10 @@ impl SqlSource for SqliteSource {
 
     fn literal(&self, text: &str) -> String {
         super::connect::literal(text)
+    }
+
+    fn source_timezone(&self) -> Option<&str> {
+        self.timezone.as_deref()
     }
 
     fn table_sql(&self, table: &TableName) -> String {

@@ -445,3 +445,15 @@ async fn rows_that_the_source_has_no_more_are_found_by_its_keys() -> Result<()> 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_server_that_copies_no_other_is_not_behind() -> Result<()> {
+    use millrace_operator_api::ports::Ports;
+    let world = crate::world::World::start().await?;
+    for kind in SOURCES {
+        let source = Database::start(&world, kind, "source").await?;
+        let port = world.connectors.source(&world.context(1), &source.conn_id).await?;
+        assert_eq!(port.replica_lag().await?, None, "{kind:?}");
+    }
+    Ok(())
+}

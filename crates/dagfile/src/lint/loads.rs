@@ -34,6 +34,27 @@ pub(super) fn full_refresh(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     }
 }
 
+fn by_change<'a>(linted: &'a Linted<'_>) -> impl Iterator<Item = (&'a Task, &'a serde_json::Map<String, Value>)> {
+    linted.dag.tasks.iter().filter_map(|task| Some((task, task.parameters.get("incremental")?.as_object()?)))
+}
+
+pub(super) fn change_without_modified(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for (task, block) in by_change(linted).filter(|(_, block)| !block.contains_key("modified_field")) {
+        if block.contains_key("created_field") {
+            let message = format!("task '{}' reads new rows only, never changed ones", task.task_id);
+            found.push(Finding::task(task, "incremental", message, "name modified_field, unless rows never change"));
+        }
+    }
+}
+
+pub(super) fn change_without_zone(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for (task, _) in by_change(linted).filter(|(_, block)| !block.contains_key("source_timezone")) {
+        let message = format!("task '{}' reads a window of time without saying whose clock it is", task.task_id);
+        let hint = "set source_timezone; columns with a zone do not need it, nor does a connection that says it";
+        found.push(Finding::task(task, "incremental", message, hint));
+    }
+}
+
 pub(super) fn truncate_commits(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     for task in &linted.dag.tasks {
         for (key, text) in sql(task) {

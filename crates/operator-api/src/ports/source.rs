@@ -1,5 +1,6 @@
 //! A SQL database that rows are read from.
 
+use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
@@ -136,6 +137,16 @@ pub trait SqlSource: Send + Sync {
 
     /// A table's name as this engine's SQL writes it, in quotes.
     fn table_sql(&self, table: &TableName) -> String;
+
+    /// The zone of the clock behind values that have none, if the connection says it (extra: `source_timezone`).
+    fn source_timezone(&self) -> Option<&str> {
+        None
+    }
+
+    /// How far the source is behind the server that it copies; `None` when it copies none.
+    fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Reads in one read-only transaction, in constant memory. Dropping the stream cancels the query on the server.
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>>;

@@ -117,3 +117,48 @@ fn what_was_copied_before_is_not_verified_again() {
     let stages: Vec<String> = world.checkpoints.lock().unwrap().iter().map(|point| point.name.clone()).collect();
     assert_eq!(stages[..2], ["describe", "ensure_table"]);
 }
+
+#[test]
+fn an_extract_by_change_reads_a_half_open_range_of_the_bare_column() {
+    let extract = |block: Value| json!({ "sql_conn_id": "s", "query": "SELECT * FROM t;", "incremental": block });
+    let world = World::with_rows(&["id", "at", "made"], &[&[Some("1"), Some("2023-12-31 23:30:00"), None]]);
+    world
+        .run("extract", extract(json!({ "modified_field": "at", "source_timezone": "UTC", "lookback": "1h" })))
+        .unwrap();
+    let asked = || world.queries.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(
+        asked(),
+        "SELECT * FROM (\nSELECT * FROM t\n) AS millrace_source WHERE \"at\" >= '2023-12-31 23:00:00' AND \"at\" < '2024-01-02 00:00:00'"
+    );
+    let late = world.ledger().into_iter().find(|entry| entry.stage == "lookback").unwrap();
+    assert_eq!(late.rows_read, Some(1), "a row of before the interval");
+
+    let mut both = extract(json!({ "modified_field": "at", "created_field": "made", "source_timezone": "Asia/Seoul" }));
+    both["query"] = json!("SELECT * FROM t WHERE {incremental_filter} AND id > 0");
+    world.run("extract", both).unwrap();
+    assert_eq!(
+        asked(),
+        "SELECT * FROM t WHERE ((\"at\" >= '2024-01-01 09:00:00' AND \"at\" < '2024-01-02 09:00:00') OR (\"at\" IS NULL AND \
+         \"made\" >= '2024-01-01 09:00:00' AND \"made\" < '2024-01-02 09:00:00')) AND id > 0"
+    );
+
+    let zoneless = world.run("extract", extract(json!({ "modified_field": "at" }))).unwrap_err().to_string();
+    assert!(zoneless.contains("at (text) has no time zone") && zoneless.contains("source_timezone: UTC"), "{zoneless}");
+    let unknown = world.run("extract", extract(json!({ "modified_field": "changed" }))).unwrap_err().to_string();
+    assert!(unknown.contains("no column changed; it has id, at, made"), "{unknown}");
+
+    *world.replica_lag.lock().unwrap() = Some(chrono::TimeDelta::seconds(301));
+    let behind = json!({ "modified_field": "at", "source_timezone": "UTC", "max_replica_lag": "5m" });
+    let error = world.run("extract", extract(behind)).unwrap_err().to_string();
+    assert!(error.contains("a replica 301 s behind"), "{error}");
+
+    let found = problems(
+        "sql_to_s3",
+        json!({
+            "sql_conn_id": "s", "query": "SELECT 1", "s3_bucket": "b", "s3_key": "k",
+            "incremental": { "deleted_field": "gone", "source_timezone": "Seoul" }
+        }),
+    );
+    assert!(found.contains("neither modified_field nor created_field"), "{found}");
+    assert!(found.contains("'Seoul' is no time zone"), "{found}");
+}

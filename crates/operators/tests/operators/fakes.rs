@@ -98,6 +98,7 @@ pub struct World {
     pub put_answer_is_lost: AtomicBool,
     pub cancelled: AtomicBool,
     pub cancel_after_chunks: Mutex<Option<u64>>,
+    pub replica_lag: Mutex<Option<TimeDelta>>,
     pub sleeps: Mutex<Vec<TimeDelta>>,
     /// What looking at a table comes to, one after another, before it works.
     pub describe_errors: Mutex<Vec<PortError>>,
@@ -268,6 +269,10 @@ impl Ports for Fake {
 }
 
 impl SqlSource for Fake {
+    fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
+        Box::pin(async move { Ok(*lock(&self.0.replica_lag)) })
+    }
+
     fn quote(&self, name: &str) -> String {
         format!("\"{name}\"")
     }

@@ -1,0 +1,328 @@
+//! Reading what has changed in a run's data interval: half-open, on the bare column, so that an index serves it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::{DateTime, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+use futures::{StreamExt, TryStreamExt};
+use millrace_operator_api::ports::{RowStream, SourceColumn, SqlSource, ValueType};
+use millrace_operator_api::{Problems, TaskContext, TaskError};
+use millrace_template::Template;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::copying::config::FILTER_PLACE;
+use super::parameter::{is_blank, rendered_option, written};
+use super::report::{ledger_entry, while_doing};
+use super::sensor::Length;
+
+/// Reads only the rows that were made or changed in the run's data interval (start included, end not). The condition goes
+/// around the query, or where it has `{{ incremental_filter }}`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Incremental {
+    /// The column that says when a row was made.
+    #[serde(default)]
+    pub created_field: Option<Template<String>>,
+    /// The column that says when a row was last changed. Where it is NULL, `created_field` counts. Left out: rows never
+    /// change.
+    #[serde(default)]
+    pub modified_field: Option<Template<String>>,
+    /// The column that says that a row was deleted. One of moments is a reason to read the row, too; a flag is read with the
+    /// change that set it.
+    #[serde(default)]
+    pub deleted_field: Option<Template<String>>,
+    /// How far before the interval reading begins, for rows that were committed late.
+    #[serde(default)]
+    pub lookback: Option<Length>,
+    /// The zone of the clock behind columns that have none (`DATETIME`, `timestamp`): `UTC`, `Asia/Seoul`. Left out: the
+    /// connection's (extra: `source_timezone`); without either such a column is an error.
+    #[serde(default)]
+    pub source_timezone: Option<Template<String>>,
+    /// Fail, to be tried again, while the source is a replica that is further behind.
+    #[serde(default)]
+    pub max_replica_lag: Option<Length>,
+}
+
+/// Finds mistakes in the block.
+pub fn check(block: Option<&Incremental>, problems: &mut Problems) {
+    let Some(block) = block else { return };
+    if block.created_field.is_none() && block.modified_field.is_none() {
+        problems.add("incremental", "incremental names neither modified_field nor created_field");
+    }
+    for (name, field) in [
+        ("incremental.created_field", &block.created_field),
+        ("incremental.modified_field", &block.modified_field),
+        ("incremental.deleted_field", &block.deleted_field),
+    ] {
+        if field.as_ref().is_some_and(is_blank) {
+            problems.add(name, format!("{name} is empty"));
+        }
+    }
+    if let Some(zone) = block.source_timezone.as_ref().and_then(written)
+        && zone.parse::<Tz>().is_err()
+    {
+        problems.add("incremental.source_timezone", unknown_zone(&zone));
+    }
+}
+
+fn unknown_zone(zone: &str) -> String {
+    format!("'{zone}' is no time zone; write one such as UTC or Asia/Seoul")
+}
+
+/// A query, and what of it is asked for.
+pub struct Narrowed {
+    query: String,
+    watch: Option<Watch>,
+}
+
+/// Counts rows of before the interval.
+struct Watch {
+    column: String,
+    /// The interval's start in the form of the column's values.
+    start: String,
+    late: Arc<AtomicU64>,
+}
+
+impl Narrowed {
+    pub fn query(&self) -> &str {
+        &self.query
+    }
+
+    pub fn watch(&self, rows: RowStream) -> RowStream {
+        let Some(watch) = &self.watch else { return rows };
+        let Some(index) = rows.columns.iter().position(|column| column.name.eq_ignore_ascii_case(&watch.column)) else {
+            return rows;
+        };
+        let (start, late) = (watch.start.clone(), Arc::clone(&watch.late));
+        let batches = rows.batches.inspect_ok(move |batch| {
+            let before = (0..batch.len())
+                .filter(|row| batch.cell(*row, index).is_some_and(|cell| cell < start.as_bytes()))
+                .count();
+            late.fetch_add(before as u64, Ordering::Relaxed);
+        });
+        RowStream { columns: rows.columns, batches: batches.boxed() }
+    }
+
+    /// Writes down how many rows of before the interval were read again.
+    pub fn tell(&self, context: &TaskContext, label: &str, started_at: DateTime<Utc>) {
+        let Some(watch) = &self.watch else { return };
+        let late = watch.late.load(Ordering::Relaxed);
+        context.info(format!("{late} rows have a {} before {} (lookback)", watch.column, watch.start));
+        let mut entry = ledger_entry(context, "lookback", label, "rows of before the interval", started_at);
+        entry.rows_read = Some(late);
+        context.reporter.ledger(entry);
+    }
+}
+
+/// Puts the condition into the query.
+pub async fn narrow(
+    context: &TaskContext,
+    source: &dyn SqlSource,
+    query: &str,
+    block: Option<&Incremental>,
+) -> Result<Narrowed, TaskError> {
+    let Some(block) = block else { return Ok(Narrowed { query: query.to_owned(), watch: None }) };
+    let query = query.trim().trim_end_matches(';').trim_end();
+    check_lag(source, block).await?;
+    let interval = context.run.data_interval;
+    if interval.start >= interval.end {
+        return Err(TaskError::Fail(
+            "incremental: the run's data interval has no length, so nothing can be in it; give the DAG a schedule with intervals"
+                .to_owned(),
+        ));
+    }
+    let zone = zone(source, block)?;
+    let columns = columns(source, query).await?;
+    let lookback = block.lookback.map_or_else(TimeDelta::zero, |length| length.0.as_delta());
+    let from = interval.start.checked_sub_signed(lookback).unwrap_or(interval.start);
+    let within = |name: &str| -> Result<String, TaskError> {
+        let form = Form::of(&columns, name, zone)?;
+        let (from, end) = form.bounds(from, interval.end);
+        let name = source.quote(name);
+        Ok(format!("{name} >= {} AND {name} < {}", source.literal(&from), source.literal(&end)))
+    };
+    let created = rendered_option("incremental.created_field", block.created_field.as_ref())?;
+    let modified = rendered_option("incremental.modified_field", block.modified_field.as_ref())?;
+    let deleted: Option<String> = rendered_option("incremental.deleted_field", block.deleted_field.as_ref())?;
+    let mut conditions: Vec<String> = match (&modified, &created) {
+        (Some(modified), None) => vec![within(modified)?],
+        (Some(modified), Some(created)) => {
+            vec![within(modified)?, format!("{} IS NULL AND {}", source.quote(modified), within(created)?)]
+        }
+        (None, Some(created)) => vec![within(created)?],
+        (None, None) => {
+            return Err(TaskError::Fail("incremental names neither modified_field nor created_field".to_owned()));
+        }
+    };
+    if let Some(deleted) = &deleted
+        && columns.iter().any(|column| {
+            column.name.eq_ignore_ascii_case(deleted)
+                && matches!(column.value, ValueType::Timestamp { .. } | ValueType::Date)
+        })
+    {
+        conditions.push(within(deleted)?);
+    }
+    let filter = match conditions.as_slice() {
+        [only] => only.clone(),
+        several => format!("({})", several.iter().map(|text| format!("({text})")).collect::<Vec<_>>().join(" OR ")),
+    };
+    let watch = match modified.or(created).filter(|_| block.lookback.is_some()) {
+        Some(column) => {
+            let (start, _) = Form::of(&columns, &column, zone)?.bounds(interval.start, interval.end);
+            Some(Watch { column, start, late: Arc::default() })
+        }
+        None => None,
+    };
+    context.info(format!("reading by change: {filter}"));
+    let query = if query.contains(FILTER_PLACE) {
+        query.replace(FILTER_PLACE, &filter)
+    } else {
+        // The newline ends a comment that the query may end with.
+        format!("SELECT * FROM (\n{query}\n) AS millrace_source WHERE {filter}")
+    };
+    Ok(Narrowed { query, watch })
+}
+
+async fn check_lag(source: &dyn SqlSource, block: &Incremental) -> Result<(), TaskError> {
+    let Some(most) = block.max_replica_lag else { return Ok(()) };
+    let lag =
+        source.replica_lag().await.map_err(|error| while_doing("asking the replica how far it is behind", error))?;
+    match lag {
+        Some(lag) if lag > most.0.as_delta() => Err(TaskError::Retry(format!(
+            "the source is a replica {} s behind, and max_replica_lag allows {most}: rows of the interval may be missing",
+            lag.num_seconds()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn zone(source: &dyn SqlSource, block: &Incremental) -> Result<Option<Tz>, TaskError> {
+    let written = rendered_option("incremental.source_timezone", block.source_timezone.as_ref())?;
+    written
+        .or_else(|| source.source_timezone().map(ToOwned::to_owned))
+        .map(|zone: String| {
+            zone.parse::<Tz>().map_err(|_| TaskError::Fail(format!("source_timezone: {}", unknown_zone(&zone))))
+        })
+        .transpose()
+}
+
+/// What the query's columns are.
+async fn columns(source: &dyn SqlSource, query: &str) -> Result<Vec<SourceColumn>, TaskError> {
+    let sql = if query.contains(FILTER_PLACE) {
+        query.replace(FILTER_PLACE, "1 = 0")
+    } else {
+        format!("SELECT * FROM (\n{query}\n) AS millrace_source WHERE 1 = 0")
+    };
+    let attempted = "looking at the query's columns";
+    let mut rows = source.query(&sql).await.map_err(|error| while_doing(attempted, error))?;
+    while rows.batches.try_next().await.map_err(|error| while_doing(attempted, error))?.is_some() {}
+    Ok(rows.columns)
+}
+
+/// How a column's values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A moment, in UTC as the session is.
+    Moment,
+    /// What a clock in the zone said.
+    Clock(Tz),
+    Day(Tz),
+}
+
+impl Form {
+    fn of(columns: &[SourceColumn], name: &str, zone: Option<Tz>) -> Result<Self, TaskError> {
+        let Some(column) = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)) else {
+            let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(TaskError::Fail(format!(
+                "incremental: the query has no column {name}; it has {}",
+                known.join(", ")
+            )));
+        };
+        if column.value == (ValueType::Timestamp { zoned: true }) {
+            return Ok(Self::Moment);
+        }
+        let is_day = column.value == ValueType::Date;
+        if !is_day && column.value != (ValueType::Timestamp { zoned: false }) && !column.value.is_text() {
+            return Err(TaskError::Fail(format!(
+                "incremental: column {name} is of type {}, and a window needs dates or timestamps",
+                column.type_name
+            )));
+        }
+        match zone {
+            Some(zone) if is_day => Ok(Self::Day(zone)),
+            Some(zone) => Ok(Self::Clock(zone)),
+            None => Err(TaskError::Fail(format!(
+                "incremental: column {name} ({}) has no time zone, and bounds in the wrong one lose hours in silence; say in which \
+                 zone its clock runs: source_timezone: UTC, or Asia/Seoul",
+                column.type_name
+            ))),
+        }
+    }
+
+    /// Never later than `from`, never earlier than `end`.
+    fn bounds(self, from: DateTime<Utc>, end: DateTime<Utc>) -> (String, String) {
+        match self {
+            Self::Moment => (written_moment(from.naive_utc()), written_moment(end.naive_utc())),
+            Self::Clock(zone) => {
+                let (from, end) = on_the_clock(zone, from, end);
+                (written_moment(from), written_moment(end))
+            }
+            Self::Day(zone) => {
+                let (from, end) = on_the_clock(zone, from, end);
+                let next = if end.time() == NaiveTime::MIN { end.date() } else { end.date() + TimeDelta::days(1) };
+                (from.date().to_string(), next.to_string())
+            }
+        }
+    }
+}
+
+/// What a clock in the zone says. Where it is set back in between, an hour comes twice: more is read, never less.
+fn on_the_clock(zone: Tz, from: DateTime<Utc>, end: DateTime<Utc>) -> (NaiveDateTime, NaiveDateTime) {
+    let offset = |at: DateTime<Utc>| zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc();
+    let set_back = TimeDelta::seconds(i64::from((offset(from) - offset(end)).max(0)));
+    let clock = |at: DateTime<Utc>| at.with_timezone(&zone).naive_local();
+    (clock(from) - set_back, clock(end) + set_back)
+}
+
+fn written_moment(at: NaiveDateTime) -> String {
+    let form = if at.and_utc().timestamp_subsec_micros() == 0 { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S%.6f" };
+    at.format(form).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a moment")
+    }
+
+    #[test]
+    fn bounds_are_in_the_form_of_the_column() {
+        let (from, end) = (at("2024-01-01T00:00:00Z"), at("2024-01-02T00:00:00Z"));
+        let bounds = |form: Form| form.bounds(from, end);
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        assert_eq!(bounds(Form::Moment), pair("2024-01-01 00:00:00", "2024-01-02 00:00:00"));
+        assert_eq!(bounds(Form::Clock(Tz::Asia__Seoul)), pair("2024-01-01 09:00:00", "2024-01-02 09:00:00"));
+        assert_eq!(bounds(Form::Day(Tz::UTC)), pair("2024-01-01", "2024-01-02"));
+        assert_eq!(
+            bounds(Form::Day(Tz::Asia__Seoul)),
+            pair("2024-01-01", "2024-01-03"),
+            "days that are half inside count"
+        );
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_never_lost() {
+        // In Stockholm 03:00 summer time is followed by 02:00 winter time, at 01:00 UTC.
+        let zone = Tz::Europe__Stockholm;
+        let (from, end) = (at("2024-10-27T00:30:00Z"), at("2024-10-27T01:30:00Z"));
+        let bounds = Form::Clock(zone).bounds(from, end);
+        assert_eq!(bounds, ("2024-10-27 01:30:00".to_owned(), "2024-10-27 03:30:00".to_owned()));
+        let (from, end) = (at("2024-03-31T00:30:00Z"), at("2024-03-31T01:30:00Z"));
+        let bounds = Form::Clock(zone).bounds(from, end);
+        assert_eq!(bounds, ("2024-03-31 01:30:00".to_owned(), "2024-03-31 03:30:00".to_owned()));
+    }
+}
