@@ -27,6 +27,7 @@ mod cli {
     mod tasks;
     mod time;
     mod trigger_dag;
+    mod verify;
 }
 
 use serde_json::Value;

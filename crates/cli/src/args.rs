@@ -19,7 +19,7 @@ pub use changes::{
     CareArgs, ClearOptions, DagsClearArgs, DagsMarkArgs, MarkedRun, MarkedTask, NoteArgs, RelativesArgs, RepinArgs,
     RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
 };
-pub use data::{DataCommand, LedgerArgs};
+pub use data::{DataCommand, LedgerArgs, VerifyArgs};
 pub use db::{CleanArgs, DbCommand};
 pub use doctor::{DagTestArgs, DoctorArgs};
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};

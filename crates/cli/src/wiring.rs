@@ -38,6 +38,13 @@ pub fn equipment(app: &App, vault: &Vault, store: Option<Store>, installation: S
     equipment
 }
 
+/// Connections outside of any task.
+pub fn connectors(app: &App, vault: &Vault) -> Connectors {
+    let processes = ProcessSettings { grace: Duration::ZERO, installation: String::new(), owner: owner_mark() };
+    let config = ConnectorsConfig { scratch_root: app.home.scratch_folder(), processes };
+    Connectors::new(Arc::new(vault.clone()), config)
+}
+
 /// Tells the processes of this daemon from those of an earlier one.
 pub fn owner_mark() -> String {
     std::process::id().to_string()

@@ -11,7 +11,7 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 use crate::mysql::MySqlSource;
 use crate::postgres::{PostgresSource, PostgresWarehouse};
 use crate::processes::{LocalProcesses, ProcessSettings};
-use crate::redshift::RedshiftWarehouse;
+use crate::redshift::{RedshiftSource, RedshiftWarehouse};
 use crate::s3::S3Store;
 use crate::scratch::FolderScratch;
 use crate::sqlite::{SqliteSource, SqliteWarehouse};
@@ -53,6 +53,21 @@ impl Connectors {
             Kind::Redshift => RedshiftWarehouse::open(connection, task).await?.ping().await,
             Kind::Aws => S3Store::open(connection).await?.ping().await,
         }
+    }
+
+    /// A connection to read and compare rows through, outside of any task. Redshift too: its answers arrive whole.
+    pub async fn reader(&self, conn_id: &str) -> Result<Arc<dyn SqlSource>, PortError> {
+        let (kind, connection) = self.find(conn_id).await?;
+        let task = TaskHandle::detached();
+        Ok(match kind {
+            Kind::MySql => Arc::new(MySqlSource::open(&connection, task)?) as Arc<dyn SqlSource>,
+            Kind::Postgres => Arc::new(PostgresSource::open(&connection, task)?),
+            Kind::Sqlite => Arc::new(SqliteSource::open(&connection, task)?),
+            Kind::Redshift => Arc::new(RedshiftSource::new(RedshiftWarehouse::open(&connection, task).await?)),
+            Kind::Aws => {
+                return Err(wrong_type(&connection, "a reader of rows", "mysql, postgres, redshift or sqlite"));
+            }
+        })
     }
 
     async fn find(&self, conn_id: &str) -> Result<(Kind, Connection), PortError> {

@@ -23,6 +23,7 @@ mod mysql;
 mod postgres;
 mod processes;
 mod quarantine;
+mod query_filter;
 mod redshift;
 mod rows;
 mod s3;
@@ -39,4 +40,5 @@ mod wire;
 
 pub use connectors::{Connectors, ConnectorsConfig};
 pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans};
+pub use query_filter::{QueryFilter, query_filter};
 pub use scratch::FolderScratch;

@@ -1,6 +1,7 @@
 //! MySQL and MariaDB as sources of rows.
 
 mod cells;
+mod hashing;
 mod types;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use chrono::TimeDelta;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource, TableName};
+use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
@@ -305,7 +306,7 @@ fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
 
 impl SqlSource for MySqlSource {
     fn quote(&self, name: &str) -> String {
-        format!("`{}`", name.replace('`', "``"))
+        hashing::quote(name)
     }
 
     fn source_timezone(&self) -> Option<&str> {
@@ -334,5 +335,13 @@ impl SqlSource for MySqlSource {
 
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
         Box::pin(self.task.until_cancelled(self.start(sql)))
+    }
+
+    fn key_query(&self, table: &TableName) -> Option<String> {
+        Some(hashing::key_query(table, |text| self.literal(text)))
+    }
+
+    fn row_hashing(&self) -> Option<&dyn RowHashing> {
+        Some(&hashing::MySqlHashing)
     }
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL: as a source of rows, and as a warehouse.
 
 mod copy_text;
+mod hashing;
 mod load;
 mod refusal;
 mod source;
@@ -8,6 +9,7 @@ mod stage;
 mod types;
 mod warehouse;
 
+pub use hashing::key_query;
 pub use load::check_keys;
 pub use refusal::reason;
 pub use source::{BATCH_BYTES, PostgresSource, receive};

@@ -1,10 +1,12 @@
 //! Redshift as a warehouse, by the Data API or by wire. The SQL is the same for both and stands in `plan`.
 
 mod data_api;
+mod hashing;
 mod insert;
 mod load;
 mod load_errors;
 mod plan;
+mod source;
 mod statement;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +31,7 @@ use crate::swap;
 use crate::task::TaskHandle;
 use crate::wire::{WireConfig, WireSession};
 use data_api::{DataApi, DataApiSession};
+pub use source::RedshiftSource;
 
 /// Extra of the connection: exactly one of `cluster_identifier` and `workgroup_name` (Data API), or neither and a host
 /// (wire), or `mode: wire`; `secret_arn` or `db_user`; `iam_role` for COPY.

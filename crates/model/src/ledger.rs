@@ -24,6 +24,42 @@ pub struct LedgerEntry {
     pub remote_ids: Vec<String>,
     pub started_at: DateTime<Utc>,
     pub ended_at: DateTime<Utc>,
+    /// What was read from a database, so that it can be read again and compared.
+    #[serde(default)]
+    pub read: Option<RowsRead>,
+    /// What was written into a table, for the same.
+    #[serde(default)]
+    pub written: Option<RowsWritten>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsRead {
+    pub conn_id: String,
+    /// The whole query, secrets masked.
+    pub query: String,
+    /// A hash of the rows that does not care for their order, taken as they went by.
+    pub fingerprint: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsWritten {
+    pub conn_id: String,
+    pub schema: Option<String>,
+    pub table: String,
+    /// The columns written in the order of those read; `None`: as they are named there.
+    pub columns: Option<Vec<String>>,
+    pub method: WriteMethod,
+    /// Columns that tell rows apart, where the load named them.
+    pub keys: Vec<String>,
+}
+
+/// What became of rows that were in the table before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteMethod {
+    Append,
+    Replace,
+    Upsert,
 }
 
 /// A named step that a task reports while it works.

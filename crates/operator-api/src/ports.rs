@@ -2,6 +2,7 @@
 
 mod object_store;
 mod process;
+mod row_hashing;
 mod scratch;
 mod source;
 mod value_type;
@@ -9,6 +10,7 @@ mod warehouse;
 
 pub use object_store::*;
 pub use process::*;
+pub use row_hashing::*;
 pub use scratch::*;
 pub use source::*;
 pub use value_type::*;

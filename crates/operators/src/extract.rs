@@ -11,7 +11,7 @@ use crate::parts::handover::WrittenFile;
 use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, Format};
 use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written};
-use crate::parts::publishing::record;
+use crate::parts::publishing::record_extract;
 use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
 use crate::parts::scratch_name::name_problem;
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
@@ -138,7 +138,7 @@ impl Extract {
                 written.size, totals.bytes
             )));
         };
-        record(context, "extract", &label, &format!("file {file}"), started_at, &totals);
+        record_extract(context, (&label, &conn_id, narrowed.query()), &format!("file {file}"), started_at, &totals);
         narrowed.tell(context, &label, started_at);
         context.info(format!("{} rows, {} bytes in {file}", totals.rows, totals.bytes));
         if totals.rows == 0 {

@@ -10,6 +10,7 @@
 //!
 //! What several operators are made of lives in [`parts`]. May import `operator-api`, `model` and `template` only.
 
+pub mod comparing;
 pub mod parts;
 
 mod bash;

@@ -2,6 +2,7 @@
 //! reading parameters.
 
 pub mod asking;
+pub mod canonical;
 pub mod checks;
 pub mod copy_options;
 pub mod copying;
@@ -20,6 +21,7 @@ pub mod place;
 pub mod publishing;
 pub mod relocation;
 pub mod report;
+pub mod row_hash;
 pub mod scalar;
 pub mod scratch_name;
 pub mod script;

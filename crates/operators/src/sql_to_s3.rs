@@ -15,7 +15,7 @@ use crate::parts::handover::WrittenObject;
 use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, FileShape, Format};
 use crate::parts::parameter::{aws_default, is_blank, rendered_text};
-use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record};
+use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record_extract};
 use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
 use crate::parts::size::ByteSize;
@@ -188,7 +188,7 @@ impl SqlToS3 {
         };
         meter.finish();
 
-        record(context, "extract", &label, &to.url(), started_at, &totals);
+        record_extract(context, (&label, &conn_id, narrowed.query()), &to.url(), started_at, &totals);
         narrowed.tell(context, &label, started_at);
         let parts_said = parts.map(|parts| format!(" ({parts} parts)")).unwrap_or_default();
         context.info(format!("{} rows, {} bytes in {}{parts_said}", totals.rows, totals.bytes, to.url()));

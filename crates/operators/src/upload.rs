@@ -168,7 +168,8 @@ async fn earlier_upload(
         return Ok(None);
     }
     context.info(format!("an earlier try of this task had put {} to {} and removed it", handed.file, to.url()));
-    let totals = Totals { rows: handed.rows, bytes: handed.bytes, checksum: Some(handed.checksum.clone()) };
+    let totals =
+        Totals { rows: handed.rows, bytes: handed.bytes, checksum: Some(handed.checksum.clone()), fingerprint: None };
     Ok(Some(result_of(to, Some(handed), &totals)))
 }
 

@@ -105,6 +105,8 @@ fn read_entry(row: &Row) -> Result<LedgerRow> {
             remote_ids: row.json("remote_ids")?,
             started_at: row.instant("started_at")?,
             ended_at: row.instant("ended_at")?,
+            read: row.opt_json("rows_from")?,
+            written: row.opt_json("rows_into")?,
         },
     })
 }

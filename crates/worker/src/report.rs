@@ -90,6 +90,9 @@ impl Reporter for AttemptReport {
     fn ledger(&self, mut entry: LedgerEntry) {
         entry.source = (self.mask)(&entry.source);
         entry.target = (self.mask)(&entry.target);
+        if let Some(read) = &mut entry.read {
+            read.query = (self.mask)(&read.query);
+        }
         if let Ok(mut ledger) = self.ledger.lock() {
             ledger.push(entry);
         }

@@ -6,6 +6,38 @@ use clap::{Args, Subcommand};
 pub enum DataCommand {
     /// What was moved, newest first: rows, bytes, time, file, checksum, remote query ids
     Ledger(LedgerArgs),
+    /// Compare the rows that a task moved on both sides again; exit with 1 if they differ
+    Verify(Box<VerifyArgs>),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    pub dag_id: String,
+    /// The task that loaded the rows, or the one that read them
+    pub task_id: String,
+    /// A run id or a logical date
+    pub run: String,
+    /// Columns that tell rows apart, with commas [default: those of the upsert, or the table's primary key]
+    #[arg(short, long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub key: Vec<String>,
+    /// Which rows of the target are meant, as SQL [default: what the query's own WHERE says]
+    #[arg(short, long = "where", value_name = "SQL")]
+    pub filter: Option<String>,
+    /// Which rows of the query are meant, as SQL on the columns it puts out
+    #[arg(long, value_name = "SQL")]
+    pub source_where: Option<String>,
+    /// Columns that are not compared, with commas
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Name at the most so many rows that differ
+    #[arg(long, default_value_t = 20)]
+    pub most: usize,
+    /// Print the values that differ, not only their lengths
+    #[arg(long)]
+    pub show_values: bool,
+    /// Read all rows instead of letting the databases hash them
+    #[arg(long)]
+    pub stream: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! `millrace data …`
 
 mod ledger;
+mod moved;
+mod verify;
 
 use crate::app::App;
 use crate::args::DataCommand;
@@ -8,5 +10,6 @@ use crate::args::DataCommand;
 pub async fn run(app: &App, command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Ledger(args) => ledger::list(app, args).await,
+        DataCommand::Verify(args) => verify::run(app, *args).await,
     }
 }

@@ -4,12 +4,13 @@ use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource, TableName};
+use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, SourceColumn, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
 
 use super::copy_text::CopyTextReader;
+use super::hashing::{PostgresHashing, key_query};
 use super::types::source_column;
 use crate::session::Dialect;
 use crate::sql::without_semicolon;
@@ -139,5 +140,13 @@ impl SqlSource for PostgresSource {
 
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
         Box::pin(self.config.task.until_cancelled(self.start(sql)))
+    }
+
+    fn key_query(&self, table: &TableName) -> Option<String> {
+        Some(key_query(table, crate::sql::literal))
+    }
+
+    fn row_hashing(&self) -> Option<&dyn RowHashing> {
+        Some(&PostgresHashing)
     }
 }

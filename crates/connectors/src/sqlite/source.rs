@@ -91,6 +91,11 @@ impl SqlSource for SqliteSource {
         self.timezone.as_deref()
     }
 
+    fn key_query(&self, table: &TableName) -> Option<String> {
+        let table = super::connect::literal(&table.name);
+        Some(format!("SELECT name FROM pragma_table_info({table}) WHERE pk > 0 ORDER BY pk"))
+    }
+
     fn table_sql(&self, table: &TableName) -> String {
         super::connect::table(table)
     }

@@ -199,6 +199,13 @@ CREATE OR REPLACE FUNCTION redshift_stand_in.json_parse(value text) RETURNS json
 $body$ SELECT value::jsonb $body$;
 CREATE OR REPLACE FUNCTION redshift_stand_in.to_varbyte(value text, form text) RETURNS bytea LANGUAGE sql IMMUTABLE AS
 $body$ SELECT pg_catalog.decode(value, CASE WHEN form IN ('hex', 'base64') THEN form WHEN form = 'utf8' THEN 'escape' END) $body$;
+CREATE OR REPLACE FUNCTION redshift_stand_in.strtol(digits text, base integer) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $body$
+BEGIN
+    IF base <> 16 THEN
+        RAISE EXCEPTION 'STRTOL with base % is not emulated', base;
+    END IF;
+    RETURN ('x' || pg_catalog.lpad(digits, 16, '0'))::bit(64)::bigint;
+END $body$;
 CREATE OR REPLACE FUNCTION redshift_stand_in.nvl2(value anyelement, present anycompatible, absent anycompatible) RETURNS anycompatible
 LANGUAGE sql IMMUTABLE AS $body$ SELECT CASE WHEN value IS NULL THEN absent ELSE present END $body$;
 

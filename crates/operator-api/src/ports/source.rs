@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use super::{TableName, ValueType};
+use super::{RowHashing, TableName, ValueType};
 use crate::error::PortError;
 
 /// What a column is, as far as encoders and loaders must know.
@@ -150,6 +150,24 @@ pub trait SqlSource: Send + Sync {
 
     /// Reads in one read-only transaction, in constant memory. Dropping the stream cancels the query on the server.
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>>;
+
+    /// What the columns of a table are.
+    fn table_columns<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<SourceColumn>, PortError>> {
+        Box::pin(async move {
+            let sql = format!("SELECT * FROM {} WHERE 1 = 0", self.table_sql(table));
+            Ok(self.query(&sql).await?.columns)
+        })
+    }
+
+    /// A query for the names of the columns of a table's primary key, in order.
+    fn key_query(&self, _: &TableName) -> Option<String> {
+        None
+    }
+
+    /// How its SQL hashes rows; `None` where only the rows themselves can tell.
+    fn row_hashing(&self) -> Option<&dyn RowHashing> {
+        None
+    }
 }
 
 #[cfg(test)]

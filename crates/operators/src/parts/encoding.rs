@@ -10,11 +10,13 @@ use millrace_operator_api::ports::{ByteStream, RowBatch, RowStream, SourceColumn
 use millrace_operator_api::{BoxStream, PortError, PortErrorKind, TaskContext};
 use sha2::{Digest, Sha256};
 
+use super::canonical::natural_form;
 use super::csv::CsvEncoder;
 use super::mark::{FileShape, Format};
 use super::packing::Packer;
 use super::parquet::ParquetEncoder;
 use super::report::Meter;
+use super::row_hash::{Fingerprint, RowHasher};
 use super::verifying::{Tally, checksum_text};
 
 /// Bytes in one piece of the stream, about.
@@ -97,6 +99,8 @@ struct Encoding {
 struct OpenFile {
     writer: Writer,
     rows: u64,
+    hasher: RowHasher,
+    fingerprint: Fingerprint,
     hash: Sha256,
     tally: Tally,
 }
@@ -136,7 +140,14 @@ impl Encoding {
             )),
         };
         let tally = Tally::default();
-        self.file = Some(OpenFile { writer, rows: 0, hash: Sha256::new(), tally: tally.clone() });
+        self.file = Some(OpenFile {
+            writer,
+            rows: 0,
+            hasher: RowHasher::new(self.columns.iter().map(natural_form).collect()),
+            fingerprint: Fingerprint::default(),
+            hash: Sha256::new(),
+            tally: tally.clone(),
+        });
         Ok(tally)
     }
 
@@ -187,6 +198,7 @@ impl Encoding {
 
 impl OpenFile {
     fn write(&mut self, batch: RowBatch) -> Result<(), PortError> {
+        self.hasher.add(&batch, &mut self.fingerprint);
         match &mut self.writer {
             Writer::Csv { encoder, buffer, .. } => {
                 encoder.encode(&batch, buffer).map_err(|error| invalid(error.to_string()))
@@ -215,7 +227,11 @@ impl OpenFile {
         self.tally.update(|totals| totals.bytes += chunk.len() as u64);
         if is_last {
             let digest = std::mem::take(&mut self.hash).finalize();
-            self.tally.update(|totals| totals.checksum = Some(checksum_text(&digest)));
+            let fingerprint = self.fingerprint;
+            self.tally.update(|totals| {
+                totals.checksum = Some(checksum_text(&digest));
+                totals.fingerprint = Some(fingerprint);
+            });
         }
         Ok(Bytes::from(chunk))
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use millrace_model::ledger::{RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{
     CsvFormat, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, TableName, Warehouse,
 };
@@ -67,7 +68,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let file_count = objects.len();
     let request = LoadRequest {
         target: loading.target.clone(),
-        columns,
+        columns: columns.clone(),
         method: loading.method.clone(),
         rows: LoadRows::Objects(ObjectRows {
             objects,
@@ -90,6 +91,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         .map_err(|error| while_doing(&format!("loading {source} into {}", loading.target), error))?;
 
     let mut entry = ledger_entry(context, "load", &source, target_label(&loading), started_at);
+    entry.written = Some(written_rows(&loading, columns));
     entry.rows_read = report.rows_read;
     entry.rows_inserted = report.rows_inserted;
     entry.rows_updated = report.rows_updated;
@@ -103,6 +105,22 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     tell(context, &loading, &report);
     compare(&loading, &report, written)?;
     Ok(Outcome::with(result_of(&report, file_count, bytes)))
+}
+
+fn written_rows(loading: &Loading, columns: Option<Vec<String>>) -> RowsWritten {
+    let (method, keys) = match &loading.method {
+        LoadMethod::Append => (WriteMethod::Append, Vec::new()),
+        LoadMethod::Replace | LoadMethod::Swap => (WriteMethod::Replace, Vec::new()),
+        LoadMethod::Upsert { keys, .. } => (WriteMethod::Upsert, keys.clone()),
+    };
+    RowsWritten {
+        conn_id: loading.warehouse_conn_id.clone(),
+        schema: loading.target.schema.clone(),
+        table: loading.target.name.clone(),
+        columns,
+        method,
+        keys,
+    }
 }
 
 /// Exactly the objects to load, with their metadata, in key order.

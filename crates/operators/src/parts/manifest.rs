@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mark;
 use super::report::while_doing;
+use super::row_hash::Fingerprint;
 
 /// Far more entries than a list of ten thousand parts needs.
 const LONGEST: u64 = 64 << 20;
@@ -42,6 +43,7 @@ struct Meta {
 pub struct Part {
     pub object: ObjectInfo,
     pub rows: u64,
+    pub fingerprint: Option<Fingerprint>,
 }
 
 pub fn text(parts: &[Part]) -> String {

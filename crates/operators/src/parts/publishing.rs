@@ -1,5 +1,6 @@
 //! Putting an object where it belongs, once.
 
+use millrace_model::ledger::RowsRead;
 use millrace_operator_api::ports::{ByteStream, ObjectInfo, ObjectStore, PutOptions};
 use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
 
@@ -116,16 +117,20 @@ pub async fn publish(
     Ok((object, totals))
 }
 
-/// Writes a movement that ended into the ledger.
-pub fn record(
+/// Writes an extract that ended into the ledger: the query as it was sent, and how the source is called.
+pub fn record_extract(
     context: &TaskContext,
-    stage: &str,
-    source: &str,
+    (label, conn_id, query): (&str, &str, &str),
     target: &str,
     started_at: chrono::DateTime<chrono::Utc>,
     totals: &Totals,
 ) {
-    let mut entry = ledger_entry(context, stage, source, target, started_at);
+    let mut entry = ledger_entry(context, "extract", label, target, started_at);
+    entry.read = Some(RowsRead {
+        conn_id: conn_id.to_owned(),
+        query: query.to_owned(),
+        fingerprint: totals.fingerprint.map(|fingerprint| fingerprint.to_string()),
+    });
     entry.rows_read = Some(totals.rows);
     entry.rows_written = Some(totals.rows);
     entry.bytes = Some(totals.bytes);

@@ -128,6 +128,8 @@ pub fn ledger_entry(
         remote_ids: Vec::new(),
         started_at,
         ended_at: context.clock.now(),
+        read: None,
+        written: None,
     }
 }
 

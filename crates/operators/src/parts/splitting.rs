@@ -14,6 +14,7 @@ use super::manifest::{self, Part};
 use super::mark::{self, FileShape};
 use super::publishing::{Claim, Destination, Known, already_exists, publish};
 use super::report::{unless_cancelled, while_doing};
+use super::row_hash::Fingerprint;
 use super::verifying::Totals;
 
 /// What was published.
@@ -97,7 +98,7 @@ impl<'a> Place<'a> {
                 };
                 let known = Known { shape: Some(shape), ..Known::default() };
                 let (object, totals) = publish(self.context, &part, false, stream, known).await?;
-                parts.push(Part { object, rows: totals.rows });
+                parts.push(Part { object, rows: totals.rows, fingerprint: totals.fingerprint });
             }
             Ok::<_, TaskError>(parts)
         });
@@ -105,7 +106,10 @@ impl<'a> Place<'a> {
     }
 
     async fn write_list(&self, claim: &Claim, parts: Vec<Part>, shape: &FileShape) -> Result<Published, TaskError> {
+        let mut fingerprint = Fingerprint::default();
+        parts.iter().filter_map(|part| part.fingerprint).for_each(|part| fingerprint.merge(part));
         let totals = Totals {
+            fingerprint: Some(fingerprint),
             rows: parts.iter().map(|part| part.rows).sum(),
             bytes: parts.iter().map(|part| part.object.size).sum(),
             checksum: None,

@@ -8,6 +8,8 @@ use millrace_operator_api::ports::ByteStream;
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
+use super::row_hash::Fingerprint;
+
 /// What went through a stream; complete once the stream has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -16,6 +18,8 @@ pub struct Totals {
     pub bytes: u64,
     /// `sha256:<hex>` of those bytes; `None` until the end was reached.
     pub checksum: Option<String>,
+    /// Of the rows, whatever their order; `None` where bytes went by and no rows.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Sees through a stream that somebody else drains.

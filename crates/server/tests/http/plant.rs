@@ -231,6 +231,8 @@ fn finish(
         remote_ids: Vec::new(),
         started_at,
         ended_at,
+        read: None,
+        written: None,
     });
     Finish {
         completion: Completion {

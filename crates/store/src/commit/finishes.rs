@@ -238,6 +238,8 @@ async fn write_ledger(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
                 json!(json!(entry.remote_ids).to_string()),
                 json!(micros(entry.started_at)),
                 json!(micros(entry.ended_at)),
+                json!(entry.read.as_ref().map(|read| json!(read).to_string())),
+                json!(entry.written.as_ref().map(|written| json!(written).to_string())),
             ]
         })
         .collect();
@@ -264,12 +266,14 @@ async fn write_ledger(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
             ("x_remote", Kind::Text),
             ("x_start", Kind::Int),
             ("x_end", Kind::Int),
+            ("x_from", Kind::Text),
+            ("x_into", Kind::Text),
         ],
     );
     let sql = format!(
         "INSERT INTO load_ledger (instance_id, try_number, stage, source, target, rows_read, rows_written, \
          rows_inserted, rows_updated, rows_deleted, rows_rejected, byte_count, checksum, remote_ids, started_at, \
-         ended_at) SELECT * FROM {source}"
+         ended_at, rows_from, rows_into) SELECT * FROM {source}"
     );
     sql::run(&tx.inner, "write the ledger", sql, vec![sql::rows(entries)]).await.map(|_| ())
 }

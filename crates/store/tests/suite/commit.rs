@@ -4,7 +4,7 @@ use millrace_model::change::{
     TryOutcome,
 };
 use millrace_model::ids::{DagId, RunId, TaskId};
-use millrace_model::ledger::LedgerEntry;
+use millrace_model::ledger::{LedgerEntry, RowsRead, RowsWritten, WriteMethod};
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_store::{RunFilter, RunRequest, StoreError};
@@ -216,6 +216,19 @@ pub fn entry() -> LedgerEntry {
         remote_ids: vec!["query-1".to_owned(), "query-2".to_owned()],
         started_at: at(11),
         ended_at: at(12),
+        read: Some(RowsRead {
+            conn_id: "mysql_prod".to_owned(),
+            query: "SELECT 1".to_owned(),
+            fingerprint: Some("rows1:1:f".to_owned()),
+        }),
+        written: Some(RowsWritten {
+            conn_id: "pg_dw".to_owned(),
+            schema: None,
+            table: "nps".to_owned(),
+            columns: None,
+            method: WriteMethod::Upsert,
+            keys: vec!["id".to_owned()],
+        }),
     }
 }
 

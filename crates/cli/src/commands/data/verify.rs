@@ -1,0 +1,342 @@
+//! `millrace data verify`: are the rows that were moved still the same on both sides?
+
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use futures::StreamExt;
+use millrace_connectors::{Connectors, QueryFilter, query_filter};
+use millrace_model::ledger::{RowsWritten, WriteMethod};
+use millrace_operator_api::ports::{SourceColumn, SqlSource, TableName};
+use millrace_operators::comparing::{Comparison, Difference, Kind, Side, Verdict};
+use millrace_operators::parts::canonical::{form_of_pair, natural_form};
+use millrace_store::LedgerFilter;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::moved::{Moved, moved_by};
+use crate::app::App;
+use crate::args::VerifyArgs;
+use crate::failure::usage;
+use crate::output::{Format, notice, print_list, print_one};
+use crate::{lookup, wiring};
+
+/// Movements of one run that are looked through.
+const MOST_LINES: u64 = 10_000;
+
+pub async fn run(app: &App, args: VerifyArgs) -> anyhow::Result<()> {
+    let work = verify(app, &args);
+    // Dropped, the queries are cancelled on their servers.
+    tokio::select! {
+        result = work => result,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted; nothing was changed"),
+    }
+}
+
+async fn verify(app: &App, args: &VerifyArgs) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let store = app.store().await?;
+    let row = lookup::dag(app, &store, &args.dag_id).await?;
+    let run = lookup::run(&store, &row.dag, &args.run).await?;
+    lookup::task_index(&*lookup::pinned(&store, &run).await?, &args.task_id)?;
+    let filter = LedgerFilter {
+        dag_id: Some(row.dag_id.clone()),
+        run_id: Some(run.run_id.to_string()),
+        limit: MOST_LINES,
+        ..LedgerFilter::default()
+    };
+    let lines = store.ledger_lines(&filter).await?.rows;
+    let moved = moved_by(&lines, &args.task_id)?;
+    if moved.read.query.contains("***") {
+        bail!("the query holds a secret, which the ledger does not keep, so it can't be sent again");
+    }
+    let connectors = wiring::connectors(app, &app.vault(&store)?);
+    let plan = plan(&connectors, &moved, args).await?;
+    for line in &plan.remarks {
+        notice(line);
+    }
+    let tell = |label: &str, what: &str| notice(format!("{:6.1} s  {label}: {what}", began.elapsed().as_secs_f64()));
+    let verdict = plan.comparison.run(&tell).await?;
+    let report = report(&plan, &moved, &verdict, args, began.elapsed().as_secs_f64());
+    print(app.format, &report)?;
+    if verdict.is_equal() {
+        return Ok(());
+    }
+    let (source, target) = (verdict.source.rows, verdict.target.rows);
+    bail!(
+        "source and target differ: {}{} rows ({source} rows in the source, {target} in the target)",
+        if verdict.is_partial { "at least " } else { "" },
+        verdict.rows_different.max(1)
+    )
+}
+
+struct Plan {
+    comparison: Comparison,
+    key: Vec<String>,
+    skipped: Vec<String>,
+    remarks: Vec<String>,
+}
+
+async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyhow::Result<Plan> {
+    let (read, written) = (&moved.read, &moved.written);
+    let source = connectors.reader(&read.conn_id).await?;
+    let target = connectors.reader(&written.conn_id).await?;
+    let table = TableName { schema: written.schema.clone(), name: written.table.clone() };
+    // The line break ends a comment that the query may end with.
+    let relation = format!("({}\n) AS q", read.query.trim_end().trim_end_matches(';'));
+    let of_query = source.query(&format!("SELECT * FROM {relation} WHERE 1 = 0")).await;
+    let of_query = of_query.with_context(|| format!("looking at the query of {}", read.conn_id))?.columns;
+    let of_table = target.table_columns(&table).await.with_context(|| format!("looking at table {table}"))?;
+    let mut pairs = pair(of_query, &of_table, written)?;
+    let mut remarks = Vec::new();
+    let skipped: Vec<String> = args.skip.clone();
+    if let Some(unknown) = skipped.iter().find(|name| !pairs.iter().any(|(a, b)| is(a, name) || is(b, name))) {
+        return Err(usage(format!("--skip {unknown}: there is no such column among those that were moved")));
+    }
+    pairs.retain(|(a, b)| !skipped.iter().any(|name| is(a, name) || is(b, name)));
+    let others: Vec<&str> = of_table
+        .iter()
+        .filter(|column| !pairs.iter().any(|(_, of_target)| of_target.name == column.name))
+        .map(|column| column.name.as_str())
+        .collect();
+    if !others.is_empty() {
+        remarks.push(format!("not compared: {} of {table}", others.join(", ")));
+    }
+    let key = key(&*target, &table, written, args).await?;
+    let keys: Vec<usize> = key
+        .iter()
+        .map(|name| {
+            pairs
+                .iter()
+                .position(|(a, b)| is(a, name) || is(b, name))
+                .with_context(|| format!("the key's column {name} is not among those compared; --key names others"))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    if keys.is_empty() {
+        remarks.push("no key is known (--key names one): rows are told apart by all they hold".to_owned());
+    }
+    let filter = match (&args.filter, written.method) {
+        (Some(filter), _) => Some(filter.clone()),
+        (None, WriteMethod::Replace) => None,
+        (None, _) => {
+            let rename = |name: &str| pairs.iter().find(|(a, _)| is(a, name)).map(|(_, b)| b.name.clone());
+            match query_filter(&read.query, &*source, &*target, rename) {
+                QueryFilter::All => None,
+                QueryFilter::Rows(condition) => Some(condition),
+                QueryFilter::Unknown(reason) => bail!(
+                    "which rows of {table} the query stands for is not clear ({reason}); say so with --where SQL, for \
+                     example --where \"id < 1000\", or --where \"1 = 1\" for all"
+                ),
+            }
+        }
+    };
+    if let Some(filter) = &filter {
+        remarks.push(format!("compared with the rows of {table} where {filter}"));
+    }
+    let (of_source, of_target) = pairs.into_iter().unzip();
+    let relation_of_target = target.table_sql(&table);
+    let comparison = Comparison {
+        source: Side {
+            label: read.conn_id.clone(),
+            source,
+            relation,
+            filter: args.source_where.clone(),
+            columns: of_source,
+            is_streamed: args.stream,
+        },
+        target: Side {
+            label: format!("{}: {table}", written.conn_id),
+            source: target,
+            relation: relation_of_target,
+            filter,
+            columns: of_target,
+            is_streamed: args.stream,
+        },
+        keys,
+        most: args.most,
+    };
+    Ok(Plan { comparison, key, skipped, remarks })
+}
+
+fn is(column: &SourceColumn, name: &str) -> bool {
+    column.name.eq_ignore_ascii_case(name)
+}
+
+type Pairs = Vec<(SourceColumn, SourceColumn)>;
+
+/// Each column of the query with the table's column that it went into.
+fn pair(of_query: Vec<SourceColumn>, of_table: &[SourceColumn], written: &RowsWritten) -> anyhow::Result<Pairs> {
+    let find = |name: &str| {
+        let exact = of_table.iter().find(|column| column.name == name);
+        exact.or_else(|| of_table.iter().find(|column| is(column, name))).cloned()
+    };
+    let names: Vec<String> = match &written.columns {
+        Some(names) if names.len() == of_query.len() => names.clone(),
+        Some(names) => bail!(
+            "the load wrote {} columns, but the query has {} now: it reads another table, or the table has changed",
+            names.len(),
+            of_query.len()
+        ),
+        None if of_query.iter().all(|column| find(&column.name).is_some()) => {
+            of_query.iter().map(|column| column.name.clone()).collect()
+        }
+        // As the load did: by position.
+        None if of_query.len() == of_table.len() => of_table.iter().map(|column| column.name.clone()).collect(),
+        None => bail!("the query has {} columns and the table {}, with other names", of_query.len(), of_table.len()),
+    };
+    of_query
+        .into_iter()
+        .zip(names)
+        .map(|(column, name)| {
+            let of_target = find(&name).with_context(|| format!("the table has no column {name} any more"))?;
+            Ok((column, of_target))
+        })
+        .collect()
+}
+
+async fn key(
+    target: &dyn SqlSource,
+    table: &TableName,
+    written: &RowsWritten,
+    args: &VerifyArgs,
+) -> anyhow::Result<Vec<String>> {
+    if !args.key.is_empty() {
+        return Ok(args.key.clone());
+    }
+    if !written.keys.is_empty() {
+        return Ok(written.keys.clone());
+    }
+    let Some(query) = target.key_query(table) else { return Ok(Vec::new()) };
+    let mut answer = target.query(&query).await.with_context(|| format!("asking for the key of {table}"))?;
+    let mut names = Vec::new();
+    while let Some(batch) = answer.batches.next().await {
+        let batch = batch?;
+        names.extend(
+            (0..batch.len())
+                .filter_map(|row| batch.cell(row, 0).map(|name| String::from_utf8_lossy(name).into_owned())),
+        );
+    }
+    Ok(names)
+}
+
+#[derive(Serialize)]
+struct Report {
+    is_equal: bool,
+    source: Value,
+    target: Value,
+    columns: Vec<String>,
+    skipped: Vec<String>,
+    key: Vec<String>,
+    /// Whether the source's rows are those that the task read then; null where the ledger can't tell.
+    source_is_as_extracted: Option<bool>,
+    rows_different: u64,
+    /// There are more than were looked at.
+    is_partial: bool,
+    differences: Vec<Line>,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Line {
+    key: Map<String, Value>,
+    difference: &'static str,
+    column: Option<String>,
+    source: Option<Value>,
+    target: Option<Value>,
+}
+
+fn report(plan: &Plan, moved: &Moved, verdict: &Verdict, args: &VerifyArgs, seconds: f64) -> Report {
+    let (source, target) = (&plan.comparison.source, &plan.comparison.target);
+    let is_natural = source.columns.iter().zip(&target.columns).all(|(a, b)| form_of_pair(a, b) == natural_form(a));
+    let is_whole = plan.skipped.is_empty() && source.filter.is_none();
+    let known = moved.read.fingerprint.as_ref().filter(|_| is_natural && is_whole);
+    Report {
+        is_equal: verdict.is_equal(),
+        source: json!({
+            "conn_id": moved.read.conn_id,
+            "query": moved.read.query,
+            "where": source.filter,
+            "rows": verdict.source.rows,
+            "fingerprint": verdict.source.to_string(),
+            "hashed_by": if verdict.in_sql.0 { "sql" } else { "reading" },
+        }),
+        target: json!({
+            "conn_id": moved.written.conn_id,
+            "table": target.label.split_once(": ").map(|(_, table)| table),
+            "where": target.filter,
+            "rows": verdict.target.rows,
+            "fingerprint": verdict.target.to_string(),
+            "hashed_by": if verdict.in_sql.1 { "sql" } else { "reading" },
+        }),
+        columns: target.columns.iter().map(|column| column.name.clone()).collect(),
+        skipped: plan.skipped.clone(),
+        key: plan.key.clone(),
+        source_is_as_extracted: known.map(|known| *known == verdict.source.to_string()),
+        rows_different: verdict.rows_different,
+        is_partial: verdict.is_partial,
+        differences: verdict.differences.iter().flat_map(|difference| lines(difference, args.show_values)).collect(),
+        seconds: (seconds * 1000.0).round() / 1000.0,
+    }
+}
+
+fn lines(difference: &Difference, show: bool) -> Vec<Line> {
+    let key: Map<String, Value> = difference.key.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let whole = |kind| vec![Line { key: key.clone(), difference: kind, column: None, source: None, target: None }];
+    match &difference.kind {
+        Kind::OnlyInSource => whole("only in the source"),
+        Kind::OnlyInTarget => whole("only in the target"),
+        Kind::Changed(columns) => columns
+            .iter()
+            .map(|(name, source, target)| Line {
+                key: key.clone(),
+                difference: "other value",
+                column: Some(name.clone()),
+                source: Some(shown(source.as_deref(), show)),
+                target: Some(shown(target.as_deref(), show)),
+            })
+            .collect(),
+    }
+}
+
+/// A value, or without saying it what kind it is.
+fn shown(value: Option<&str>, show: bool) -> Value {
+    match value {
+        value if show => json!(value),
+        None => json!("NULL"),
+        Some("") => json!("empty text"),
+        Some(text) => json!(format!("*** ({} bytes)", text.len())),
+    }
+}
+
+fn print(format: Format, report: &Report) -> anyhow::Result<()> {
+    if matches!(format, Format::Json | Format::Yaml) {
+        return print_one(format, report);
+    }
+    let side = |side: &Value| format!("{} rows, {}", side["rows"], side["fingerprint"].as_str().unwrap_or_default());
+    let mut summary = json!({
+        "result": if report.is_equal { "equal" } else { "different" },
+        "source": side(&report.source),
+        "target": side(&report.target),
+        "rows different": report.rows_different,
+        "seconds": report.seconds,
+    });
+    if let Some(same) = report.source_is_as_extracted {
+        summary["source since then"] = json!(if same { "unchanged" } else { "changed" });
+    }
+    print_one(format, &summary)?;
+    if report.differences.is_empty() {
+        return Ok(());
+    }
+    let named = |line: &Line| {
+        let key: Vec<String> =
+            line.key.iter().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or("NULL"))).collect();
+        let text = |value: &Option<Value>| match value {
+            Some(Value::Null) => json!("NULL"),
+            Some(value) => value.clone(),
+            None => Value::Null,
+        };
+        json!({"key": key.join(", "), "difference": line.difference, "column": line.column,
+               "source": text(&line.source), "target": text(&line.target)})
+    };
+    let rows: Vec<Value> = report.differences.iter().map(named).collect();
+    print_list(format, &["key", "difference", "column", "source", "target"], &rows)
+}

@@ -1,0 +1,58 @@
+//! Hashes of rows in PostgreSQL's SQL.
+
+use millrace_operator_api::ports::{CanonicalForm, RowHashing, SourceColumn, TableName, ValueType};
+
+use crate::sql::quote;
+
+pub struct PostgresHashing;
+
+impl RowHashing for PostgresHashing {
+    fn canonical(&self, column: &SourceColumn, form: CanonicalForm) -> Option<String> {
+        let x = quote(&column.name);
+        let text = match column.value {
+            // As COPY writes them.
+            ValueType::Bool => format!("CASE WHEN {x} THEN 't' WHEN NOT {x} THEN 'f' END"),
+            ValueType::Bytes { .. } => format!("encode({x}, 'hex')"),
+            ValueType::Money => format!("{x}::numeric::text"),
+            ValueType::Array { .. } | ValueType::Float { .. } => return None,
+            _ => format!("{x}::text"),
+        };
+        Some(match form {
+            CanonicalForm::Plain => text,
+            CanonicalForm::Padded => format!("rtrim({text}, ' ')"),
+            CanonicalForm::Lower => format!("lower({text})"),
+            CanonicalForm::Number => match column.value {
+                ValueType::Decimal { scale: Some(0), .. } | ValueType::Integer { .. } => text,
+                _ => format!("trim_scale({x}::numeric)::text"),
+            },
+            CanonicalForm::Truth if column.value == ValueType::Bool => {
+                format!("CASE WHEN {x} THEN '1' WHEN NOT {x} THEN '0' END")
+            }
+            CanonicalForm::Truth | CanonicalForm::Date | CanonicalForm::Time => text,
+            CanonicalForm::Timestamp if column.value == (ValueType::Timestamp { zoned: true }) => {
+                format!("({x} AT TIME ZONE 'UTC')::text")
+            }
+            CanonicalForm::Timestamp => text,
+            CanonicalForm::Float { .. } | CanonicalForm::Json => return None,
+        })
+    }
+
+    fn hash(&self, texts: &[String]) -> String {
+        let cells: Vec<String> =
+            texts.iter().map(|text| format!("COALESCE(octet_length({text}) || ':' || {text}, '~')")).collect();
+        format!("('x' || left(md5({}), 15))::bit(60)::bigint", cells.join(" || "))
+    }
+}
+
+/// Of PostgreSQL and Redshift.
+pub fn key_query(table: &TableName, literal: impl Fn(&str) -> String) -> String {
+    let schema = table.schema.as_deref().map_or_else(|| "current_schema()".to_owned(), &literal);
+    format!(
+        "SELECT k.column_name FROM information_schema.table_constraints c \
+         JOIN information_schema.key_column_usage k ON k.constraint_name = c.constraint_name \
+         AND k.table_schema = c.table_schema AND k.table_name = c.table_name \
+         WHERE c.constraint_type = 'PRIMARY KEY' AND c.table_schema = {schema} AND c.table_name = {} \
+         ORDER BY k.ordinal_position",
+        literal(&table.name)
+    )
+}

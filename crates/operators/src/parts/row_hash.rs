@@ -1,0 +1,436 @@
+//! A hash of rows that does not care for their order, such that SQL can compute the same.
+//!
+//! A row's message is, for each column in order, `<bytes>:<text>` for a value and `~` for NULL, where the text is the
+//! canonical one (see [`canonical`](super::canonical)). The row's hash is the first 60 bits of the message's MD5: the most
+//! that fits a signed 64-bit number on every engine. The hash of many rows is the sum of theirs, with their count.
+//!
+//! MD5 because MySQL, PostgreSQL and Redshift all have it. It finds accidents, not forgeries. Many rows are hashed
+//! at a time: one alone waits for itself at every step.
+
+use std::fmt;
+
+use millrace_operator_api::ports::{CanonicalForm, RowBatch};
+
+use super::canonical::append_canonical;
+
+/// Fewer, and the compiler unrolls the loops over them instead of making vectors.
+const LANES: usize = 32;
+const BLOCK: usize = 64;
+const BITS: u32 = 60;
+
+/// How many rows, and the sum of their hashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub rows: u64,
+    pub sum: u128,
+}
+
+impl Fingerprint {
+    pub fn add(&mut self, hash: u64) {
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(u128::from(hash));
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
+    /// What [`Display`](fmt::Display) wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (rows, sum) = text.strip_prefix("rows1:")?.split_once(':')?;
+        Some(Self { rows: rows.parse().ok()?, sum: u128::from_str_radix(sum, 16).ok()? })
+    }
+}
+
+/// `rows1:<count>:<sum in hex>`; the 1 is the version of the canonical texts and of the hash.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rows1:{}:{:x}", self.rows, self.sum)
+    }
+}
+
+/// Messages, padded as MD5 wants them, one after another; each begins at a block.
+#[derive(Default)]
+struct Messages {
+    bytes: Vec<u8>,
+    /// First byte of the message that is being written.
+    start: usize,
+    /// Blocks of each whole message.
+    blocks: Vec<u32>,
+}
+
+impl Messages {
+    fn end(&mut self) {
+        let length = self.bytes.len() - self.start;
+        self.bytes.push(0x80);
+        let used = (length + 1) % BLOCK;
+        let zeros = (BLOCK + BLOCK - 8 - used) % BLOCK;
+        self.bytes.resize(self.bytes.len() + zeros, 0);
+        self.bytes.extend_from_slice(&(length as u64).wrapping_mul(8).to_le_bytes());
+        self.blocks.push(((self.bytes.len() - self.start) / BLOCK) as u32);
+        self.start = self.bytes.len();
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.blocks.clear();
+        self.start = 0;
+    }
+}
+
+/// Appends a cell of a message.
+pub fn append_cell(message: &mut Vec<u8>, cell: Option<&[u8]>, form: CanonicalForm) {
+    let Some(cell) = cell else {
+        message.push(b'~');
+        return;
+    };
+    if form == CanonicalForm::Plain {
+        append_length(message, cell.len());
+        message.extend_from_slice(cell);
+        return;
+    }
+    // The length is known afterwards: few texts are longer than 99 bytes, so there is room for two digits at first.
+    let start = message.len();
+    message.extend_from_slice(b"00:");
+    if !append_canonical(message, cell, form) {
+        message.truncate(start);
+        message.push(b'~');
+        return;
+    }
+    let length = message.len() - start - 3;
+    match length {
+        0..=9 => {
+            message[start + 1] = b'0' + length as u8;
+            message.copy_within(start + 1.., start);
+            message.truncate(start + 2 + length);
+        }
+        10..=99 => {
+            message[start] = b'0' + (length / 10) as u8;
+            message[start + 1] = b'0' + (length % 10) as u8;
+        }
+        _ => {
+            let text = message.split_off(start + 3);
+            message.truncate(start);
+            append_length(message, length);
+            message.extend_from_slice(&text);
+        }
+    }
+}
+
+fn append_length(message: &mut Vec<u8>, length: usize) {
+    if length < 10 {
+        message.extend_from_slice(&[b'0' + length as u8, b':']);
+        return;
+    }
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = length;
+    while rest > 0 {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    message.extend_from_slice(&digits[at..]);
+    message.push(b':');
+}
+
+/// Hashes rows of columns with these forms.
+pub struct RowHasher {
+    forms: Vec<CanonicalForm>,
+    messages: Messages,
+}
+
+impl RowHasher {
+    pub fn new(forms: Vec<CanonicalForm>) -> Self {
+        Self { forms, messages: Messages::default() }
+    }
+
+    /// The hash of each row of the batch, in order. `columns` picks the batch's columns that are hashed, one for each form.
+    pub fn hash_picked(&mut self, batch: &RowBatch, columns: &[usize], hashes: &mut Vec<u64>) {
+        self.messages.clear();
+        for row in 0..batch.len() {
+            for (column, form) in columns.iter().zip(&self.forms) {
+                append_cell(&mut self.messages.bytes, batch.cell(row, *column), *form);
+            }
+            self.messages.end();
+        }
+        hash_messages(&self.messages.bytes, &self.messages.blocks, hashes);
+    }
+
+    /// Adds the batch's rows, with all of their columns.
+    pub fn add(&mut self, batch: &RowBatch, to: &mut Fingerprint) {
+        self.messages.clear();
+        self.messages.bytes.reserve(batch.byte_len() + batch.len() * (BLOCK + 3 * self.forms.len()));
+        for row in batch.rows() {
+            for (cell, form) in row.zip(&self.forms) {
+                append_cell(&mut self.messages.bytes, cell, *form);
+            }
+            self.messages.end();
+        }
+        let mut hashes = Vec::with_capacity(batch.len());
+        hash_messages(&self.messages.bytes, &self.messages.blocks, &mut hashes);
+        for hash in hashes {
+            to.add(hash);
+        }
+    }
+}
+
+type Lanes = [u32; LANES];
+
+const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+
+/// Appends the hash of each message, in their order.
+fn hash_messages(bytes: &[u8], blocks: &[u32], hashes: &mut Vec<u64>) {
+    let first = hashes.len();
+    hashes.resize(first + blocks.len(), 0);
+    let hashes = &mut hashes[first..];
+    let mut state = START.map(|word| [word; LANES]);
+    // Of each lane: where its next block is, how many are left, whose they are.
+    let (mut place, mut left, mut owner) = ([0_usize; LANES], [0_u32; LANES], [usize::MAX; LANES]);
+    let (mut next, mut next_place) = (0, 0);
+    loop {
+        for lane in 0..LANES {
+            if left[lane] > 0 {
+                continue;
+            }
+            if let Some(hash) = hashes.get_mut(owner[lane]) {
+                *hash = digest_bits(state[0][lane], state[1][lane]);
+                owner[lane] = usize::MAX;
+            }
+            if let Some(count) = blocks.get(next) {
+                (place[lane], left[lane], owner[lane]) = (next_place, *count, next);
+                next += 1;
+                next_place += *count as usize * BLOCK;
+                for (word, start) in state.iter_mut().zip(START) {
+                    word[lane] = start;
+                }
+            }
+        }
+        if left.iter().all(|left| *left == 0) {
+            return;
+        }
+        let mut words = [[0_u32; LANES]; 16];
+        for lane in 0..LANES {
+            if left[lane] == 0 {
+                continue;
+            }
+            let block = &bytes[place[lane]..place[lane] + BLOCK];
+            for (word, four) in words.iter_mut().zip(block.chunks_exact(4)) {
+                word[lane] = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+            }
+            place[lane] += BLOCK;
+            left[lane] -= 1;
+        }
+        compress(&mut state, &words);
+    }
+}
+
+/// The first 15 hexadecimal digits.
+fn digest_bits(a: u32, b: u32) -> u64 {
+    ((u64::from(a.swap_bytes()) << 32) | u64::from(b.swap_bytes())) >> (64 - BITS)
+}
+
+const SINES: [u32; 64] = [
+    0xd76a_a478,
+    0xe8c7_b756,
+    0x2420_70db,
+    0xc1bd_ceee,
+    0xf57c_0faf,
+    0x4787_c62a,
+    0xa830_4613,
+    0xfd46_9501,
+    0x6980_98d8,
+    0x8b44_f7af,
+    0xffff_5bb1,
+    0x895c_d7be,
+    0x6b90_1122,
+    0xfd98_7193,
+    0xa679_438e,
+    0x49b4_0821,
+    0xf61e_2562,
+    0xc040_b340,
+    0x265e_5a51,
+    0xe9b6_c7aa,
+    0xd62f_105d,
+    0x0244_1453,
+    0xd8a1_e681,
+    0xe7d3_fbc8,
+    0x21e1_cde6,
+    0xc337_07d6,
+    0xf4d5_0d87,
+    0x455a_14ed,
+    0xa9e3_e905,
+    0xfcef_a3f8,
+    0x676f_02d9,
+    0x8d2a_4c8a,
+    0xfffa_3942,
+    0x8771_f681,
+    0x6d9d_6122,
+    0xfde5_380c,
+    0xa4be_ea44,
+    0x4bde_cfa9,
+    0xf6bb_4b60,
+    0xbebf_bc70,
+    0x289b_7ec6,
+    0xeaa1_27fa,
+    0xd4ef_3085,
+    0x0488_1d05,
+    0xd9d4_d039,
+    0xe6db_99e5,
+    0x1fa2_7cf8,
+    0xc4ac_5665,
+    0xf429_2244,
+    0x432a_ff97,
+    0xab94_23a7,
+    0xfc93_a039,
+    0x655b_59c3,
+    0x8f0c_cc92,
+    0xffef_f47d,
+    0x8584_5dd1,
+    0x6fa8_7e4f,
+    0xfe2c_e6e0,
+    0xa301_4314,
+    0x4e08_11a1,
+    0xf753_7e82,
+    0xbd3a_f235,
+    0x2ad7_d2bb,
+    0xeb86_d391,
+];
+
+/// One step of MD5 on every lane, into `a`.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "the compiler makes vectors of this form, and not of zipped iterators")]
+fn step<const SHIFT: u32>(
+    mix: impl Fn(u32, u32, u32) -> u32,
+    a: &mut Lanes,
+    [b, c, d]: [&Lanes; 3],
+    (word, sine): (&Lanes, u32),
+) {
+    for lane in 0..LANES {
+        let sum = a[lane].wrapping_add(mix(b[lane], c[lane], d[lane])).wrapping_add(word[lane]).wrapping_add(sine);
+        a[lane] = b[lane].wrapping_add(sum.rotate_left(SHIFT));
+    }
+}
+
+/// Sixteen steps: each of the four words has its turn four times.
+macro_rules! round {
+    ($mix:expr, [$s0:literal, $s1:literal, $s2:literal, $s3:literal], $start:literal + $stride:literal, $first:literal,
+     $words:ident, $a:ident, $b:ident, $c:ident, $d:ident) => {
+        for turn in 0..4 {
+            let at = 4 * turn;
+            let word = |i: usize| (&$words[($start + $stride * (at + i)) % 16], SINES[$first + at + i]);
+            step::<$s0>($mix, &mut $a, [&$b, &$c, &$d], word(0));
+            step::<$s1>($mix, &mut $d, [&$a, &$b, &$c], word(1));
+            step::<$s2>($mix, &mut $c, [&$d, &$a, &$b], word(2));
+            step::<$s3>($mix, &mut $b, [&$c, &$d, &$a], word(3));
+        }
+    };
+}
+
+/// One block of every lane.
+fn compress(state: &mut [Lanes; 4], words: &[Lanes; 16]) {
+    let [mut a, mut b, mut c, mut d] = *state;
+    round!(|x, y, z| z ^ (x & (y ^ z)), [7, 12, 17, 22], 0 + 1, 0, words, a, b, c, d);
+    round!(|x, y, z| y ^ (z & (x ^ y)), [5, 9, 14, 20], 1 + 5, 16, words, a, b, c, d);
+    round!(|x, y, z| x ^ y ^ z, [4, 11, 16, 23], 5 + 3, 32, words, a, b, c, d);
+    round!(|x, y, z: u32| y ^ (x | !z), [6, 10, 15, 21], 0 + 7, 48, words, a, b, c, d);
+    for (word, added) in state.iter_mut().zip([a, b, c, d]) {
+        for (word, added) in word.iter_mut().zip(added) {
+            *word = word.wrapping_add(added);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(forms: &[CanonicalForm], rows: &[&[Option<&str>]]) -> Vec<u64> {
+        let mut batch = RowBatch::new(forms.len());
+        rows.iter().flat_map(|row| row.iter()).for_each(|cell| batch.push(cell.map(str::as_bytes)));
+        let mut hashes = Vec::new();
+        let columns: Vec<usize> = (0..forms.len()).collect();
+        RowHasher::new(forms.to_vec()).hash_picked(&batch, &columns, &mut hashes);
+        hashes
+    }
+
+    #[test]
+    fn a_rows_hash_begins_as_the_md5_of_its_message() {
+        let plain = [CanonicalForm::Plain; 3];
+        assert_eq!(hash(&plain, &[&[Some("7"), None, Some("")]]), [0xcab_3873_cef6_4826], "printf '1:7~0:' | md5sum");
+        // Just below, at and above the ends of blocks.
+        let known: &[(usize, u64)] = &[
+            (0, 0x9a1_c7ee_2c7c_e38d),
+            (3, 0x19_ef08_86ba_8dfe),
+            (52, 0x8eb_b413_e94e_4e26),
+            (53, 0xb0e_2634_5c02_fe30),
+            (60, 0x688_6cb3_f694_e3a7),
+            (61, 0x356_94d9_2954_3ea8),
+            (124, 0x8ef_4ca5_a149_a3e8),
+            (125, 0xe61_4394_71bc_7cda),
+            (1000, 0xd22_dd64_2596_f417),
+        ];
+        for (length, expected) in known {
+            let text = "x".repeat(*length);
+            assert_eq!(hash(&plain[..1], &[&[Some(&text)]]), [*expected], "{length} times x");
+        }
+    }
+
+    #[test]
+    fn messages_of_any_length_keep_their_order_and_their_hash() {
+        let texts: Vec<String> = (0..200).map(|n| "x".repeat(n * 7 % 307)).collect();
+        let rows: Vec<[Option<&str>; 1]> = texts.iter().map(|text| [Some(text.as_str())]).collect();
+        let rows: Vec<&[Option<&str>]> = rows.iter().map(<[_; 1]>::as_slice).collect();
+        let together = hash(&[CanonicalForm::Plain], &rows);
+        for (row, hashed) in rows.iter().zip(&together) {
+            assert_eq!(hash(&[CanonicalForm::Plain], &[row]), [*hashed], "{:?}", row[0].map(str::len));
+        }
+        let mut sorted = together.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), 200, "all lengths and texts differ");
+    }
+
+    #[test]
+    fn null_empty_and_shifted_cells_differ() {
+        let plain = [CanonicalForm::Plain; 2];
+        let rows: &[&[Option<&str>]] = &[
+            &[None, Some("")],
+            &[Some(""), None],
+            &[Some("~"), Some("")],
+            &[Some("ab"), Some("c")],
+            &[Some("a"), Some("bc")],
+            &[Some("a2:bc"), None],
+        ];
+        let mut hashes = hash(&plain, rows);
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), rows.len());
+    }
+
+    #[test]
+    fn lengths_are_written_after_canonical_texts_of_any_length() {
+        for length in [0, 9, 10, 99, 100, 1234] {
+            let text = "x".repeat(length);
+            let written = |form| {
+                let mut message = b"before".to_vec();
+                append_cell(&mut message, Some(text.as_bytes()), form);
+                String::from_utf8(message).unwrap()
+            };
+            assert_eq!(written(CanonicalForm::Padded), format!("before{length}:{text}"));
+            assert_eq!(written(CanonicalForm::Plain), written(CanonicalForm::Padded));
+        }
+    }
+
+    #[test]
+    fn fingerprints_add_up_in_any_order_and_are_read_back() {
+        let (mut one, mut other) = (Fingerprint::default(), Fingerprint::default());
+        [5, (1 << 60) - 1, 7].into_iter().for_each(|hash| one.add(hash));
+        [7, 5, (1 << 60) - 1].into_iter().for_each(|hash| other.add(hash));
+        assert_eq!(one, other);
+        assert_eq!(one.to_string(), "rows1:3:100000000000000b");
+        assert_eq!(Fingerprint::parse(&one.to_string()), Some(one));
+        assert_eq!(Fingerprint::parse("sha256:00"), None);
+    }
+}
