@@ -70,6 +70,18 @@ struct Meeting {
     exists: bool,
 }
 
+impl Meeting {
+    /// What a column of the source is called in the target.
+    fn target_name(&self, source_name: &str) -> Option<String> {
+        let index = self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(source_name))?;
+        Some(self.names[index].clone())
+    }
+
+    fn target_names(&self, source_names: &[String]) -> Vec<String> {
+        source_names.iter().filter_map(|name| self.target_name(name)).collect()
+    }
+}
+
 struct Reading {
     converter: Converter,
     progress: Progress,
@@ -151,8 +163,8 @@ impl TableCopying<'_> {
                 .info(format!("{}: an earlier try had copied it and committed; nothing was copied again", plan.target));
             Vec::new()
         } else {
-            let keys = self.target_names(&meeting, &plan.primary_key);
-            let field = plan.incremental_field.as_ref().and_then(|field| self.target_name(&meeting, field));
+            let keys = meeting.target_names(&plan.primary_key);
+            let field = plan.incremental_field.as_ref().and_then(|field| meeting.target_name(field));
             let copied = verify::Copied {
                 rows,
                 report: &report,
@@ -335,15 +347,6 @@ impl TableCopying<'_> {
         NewColumn { name: column.name.clone(), type_name: self.job.warehouse.column_type(&column.value), is_nullable }
     }
 
-    fn target_name(&self, meeting: &Meeting, source_name: &str) -> Option<String> {
-        let index = meeting.columns.iter().position(|column| column.name.eq_ignore_ascii_case(source_name))?;
-        Some(meeting.names[index].clone())
-    }
-
-    fn target_names(&self, meeting: &Meeting, source_names: &[String]) -> Vec<String> {
-        source_names.iter().filter_map(|name| self.target_name(meeting, name)).collect()
-    }
-
     fn question(&self, meeting: &Meeting, from: Option<&str>) -> Result<Question, TaskError> {
         let plan = self.plan;
         // A SELECT of the user's is not wrapped without need: MySQL would write its rows down first.
@@ -490,8 +493,8 @@ impl TableCopying<'_> {
         let (rows, reading) = unless_cancelled(self.context, self.open(meeting, &sql, expected.clone())).await?;
         let method = match (&plan.incremental_field, plan.sync_mode) {
             (Some(field), SyncMode::IncrementalSync) => LoadMethod::Upsert {
-                keys: self.target_names(meeting, &plan.primary_key),
-                order_key: self.target_name(meeting, field),
+                keys: meeting.target_names(&plan.primary_key),
+                order_key: meeting.target_name(field),
             },
             _ => LoadMethod::Replace,
         };
