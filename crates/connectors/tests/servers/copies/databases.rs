@@ -27,8 +27,8 @@ pub struct Database {
     /// Where tables are.
     pub schema: String,
     maria: Option<MariaDatabase>,
-    _postgres: Option<TestDatabase>,
-    _redshift: Option<RunningRedshift>,
+    /// Ends with the value.
+    servers: (Option<TestDatabase>, Option<RunningRedshift>),
     warehouse: Option<Arc<dyn Warehouse>>,
 }
 
@@ -41,8 +41,7 @@ impl Database {
             schema: if role == "target" { "dw" } else { "public" }.to_owned(),
             conn_id,
             maria: None,
-            _postgres: None,
-            _redshift: None,
+            servers: (None, None),
             warehouse: None,
         };
         let id = database.conn_id.clone();
@@ -50,14 +49,14 @@ impl Database {
             Kind::Maria => {
                 let maria = tokio::task::spawn_blocking(|| MariaDb::shared()?.create_database()).await??;
                 world.add_url(&id, "mysql", &maria.url())?;
-                database.schema = maria.name().to_owned();
+                maria.name().clone_into(&mut database.schema);
                 database.maria = Some(maria);
                 return Ok(database);
             }
             Kind::Postgres => {
                 let postgres = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
                 world.add_url(&id, "postgres", &postgres.url())?;
-                database._postgres = Some(postgres);
+                database.servers.0 = Some(postgres);
             }
             Kind::Lite => {
                 let path = tempfile::NamedTempFile::new_in(world.folder.path())?.into_temp_path().keep()?;
@@ -65,7 +64,7 @@ impl Database {
                     schema: Some(path.display().to_string()),
                     ..connection(&id, "sqlite")
                 });
-                database.schema = "main".to_owned();
+                "main".clone_into(&mut database.schema);
             }
             Kind::Redshift => {
                 let postgres = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
@@ -85,8 +84,7 @@ impl Database {
                     })),
                     ..connection(&id, "redshift")
                 });
-                database._postgres = Some(postgres);
-                database._redshift = Some(redshift);
+                database.servers = (Some(postgres), Some(redshift));
             }
         }
         database.warehouse = Some(world.connectors.warehouse(&world.context(1), &id).await?);

@@ -136,7 +136,7 @@ fn rows_of(columns: &[Column], cells: &[Vec<Option<String>>]) -> Vec<String> {
 async fn tables_arrive(world: &World, source: &Database, target: &Database, seed: u64, generation: u32) -> Result<()> {
     let mut dice = Dice(seed);
     let columns: Vec<Column> =
-        (0..1 + dice.below(12)).map(|_| COLUMNS[dice.below(COLUMNS.len() as u64) as usize]).collect();
+        (0..=dice.below(12)).map(|_| COLUMNS[dice.below(COLUMNS.len() as u64) as usize]).collect();
     let told = format!("seed {seed}: {} -> {}: {columns:?}", source.conn_id, target.conn_id);
     let name = format!("t{seed}");
     let definitions: Vec<String> =
