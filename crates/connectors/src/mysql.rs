@@ -2,6 +2,7 @@
 
 mod cells;
 mod hashing;
+mod rows;
 mod types;
 
 use std::sync::Arc;
@@ -23,7 +24,9 @@ use crate::failure::{chain, invalid};
 use crate::postgres::{BATCH_BYTES, receive};
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
+use crate::wire::tls::Check;
 use cells::{CellForm, form_of, push};
+use rows::{Encryption, Target, WireConnection, WireError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -33,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct MySqlSource {
     conn_id: String,
     options: MySqlConnectOptions,
+    /// The same for [`WireConnection`].
+    target: Target,
     /// Seconds.
     statement_timeout: Option<u64>,
     timezone: Option<String>,
@@ -65,22 +70,32 @@ impl MySqlSource {
             options = options.database(database);
         }
         let mode = extra.text("ssl_mode").or_else(|| extra.text("sslmode")).unwrap_or("preferred");
-        options = options.ssl_mode(match mode.to_ascii_lowercase().replace('-', "_").as_str() {
-            "disabled" | "disable" => MySqlSslMode::Disabled,
-            "preferred" | "prefer" => MySqlSslMode::Preferred,
-            "required" | "require" => MySqlSslMode::Required,
-            "verify_ca" => MySqlSslMode::VerifyCa,
-            "verify_identity" | "verify_full" => MySqlSslMode::VerifyIdentity,
+        let (ssl_mode, encryption) = match mode.to_ascii_lowercase().replace('-', "_").as_str() {
+            "disabled" | "disable" => (MySqlSslMode::Disabled, Encryption::Never),
+            "preferred" | "prefer" => (MySqlSslMode::Preferred, Encryption::Preferred),
+            "required" | "require" => (MySqlSslMode::Required, Encryption::Required(Check::Nothing)),
+            "verify_ca" => (MySqlSslMode::VerifyCa, Encryption::Required(Check::Authority)),
+            "verify_identity" | "verify_full" => (MySqlSslMode::VerifyIdentity, Encryption::Required(Check::Full)),
             other => {
                 let known = "disabled, preferred, required, verify_ca, verify_identity";
                 return Err(invalid(format!("connection {conn_id:?}: ssl_mode {other:?} is not one of {known}")));
             }
-        });
+        };
+        options = options.ssl_mode(ssl_mode);
         if let Some(file) = extra.text("ssl_ca") {
             options = options.ssl_ca(file);
         }
         let timezone = extra.text("source_timezone").map(ToOwned::to_owned);
-        Ok(Self { conn_id, options, statement_timeout: extra.number("statement_timeout"), timezone, task })
+        let target = Target {
+            host: host.to_owned(),
+            port: connection.port.unwrap_or(3306),
+            login: connection.login.clone().unwrap_or_else(|| "root".to_owned()),
+            password: connection.password.clone(),
+            database: connection.schema.clone().filter(|database| !database.is_empty()),
+            encryption,
+            authorities: extra.text("ssl_ca").map(str::to_owned),
+        };
+        Ok(Self { conn_id, options, target, statement_timeout: extra.number("statement_timeout"), timezone, task })
     }
 
     pub async fn ping(&self) -> Result<String, PortError> {
@@ -127,9 +142,9 @@ impl MySqlSource {
             });
         }
         settings.push("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY".to_owned());
-        for setting in settings {
+        for setting in &settings {
             connection
-                .execute(sqlx::raw_sql(AssertSqlSafe(setting)))
+                .execute(sqlx::raw_sql(AssertSqlSafe(setting.clone())))
                 .await
                 .map_err(|error| self.failure("cannot set the session up", &error))?;
         }
@@ -152,12 +167,23 @@ impl MySqlSource {
                 self.conn_id
             )));
         }
+        let (reader, session) = match self.read_by_wire(&settings).await {
+            Ok(wire) => {
+                let session = wire.session.to_string();
+                let _ = connection.close().await;
+                (Reader::Wire(wire), session)
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "rows are read by the driver");
+                (Reader::Driver(connection), session)
+            }
+        };
         let kill = KillOnDrop { options: self.options.clone(), session, is_done: Arc::new(AtomicBool::new(false)) };
         let (sender, receiver) = mpsc::channel(2);
         let (task, conn_id) = (self.task.clone(), self.conn_id.clone());
         tokio::spawn(async move {
             let closed = sender.clone();
-            let work = task.until_cancelled(pump(connection, sql, forms, &sender, &conn_id));
+            let work = task.until_cancelled(pump(reader, sql, forms, &sender, &conn_id));
             tokio::select! {
                 result = work => match result {
                     Ok(()) => kill.is_done.store(true, Ordering::Relaxed),
@@ -197,16 +223,75 @@ impl MySqlSource {
         }
     }
 
+    /// A connection for the rows, in a transaction of its own. Whatever is in the way of it, the driver may know better.
+    async fn read_by_wire(&self, settings: &[String]) -> Result<WireConnection, WireError> {
+        let signing_in = tokio::time::timeout(CONNECT_TIMEOUT, WireConnection::connect(&self.target));
+        let mut wire = signing_in.await.map_err(|_| WireError::Connection(std::io::ErrorKind::TimedOut.into()))??;
+        for setting in settings {
+            wire.execute(setting).await?;
+        }
+        Ok(wire)
+    }
+
     fn failure(&self, what: &str, error: &sqlx::Error) -> PortError {
         failure(&self.conn_id, what, error)
     }
 }
 
+/// Who reads the rows.
+enum Reader {
+    Wire(WireConnection),
+    Driver(MySqlConnection),
+}
+
+type Batches = mpsc::Sender<Result<RowBatch, PortError>>;
+
 async fn pump(
+    reader: Reader,
+    sql: sqlx::SqlStr,
+    forms: Vec<CellForm>,
+    sender: &Batches,
+    conn_id: &str,
+) -> Result<(), PortError> {
+    match reader {
+        Reader::Wire(wire) => pump_wire(wire, sql.as_str(), &forms, sender, conn_id).await,
+        Reader::Driver(connection) => pump_driver(connection, sql, forms, sender, conn_id).await,
+    }
+}
+
+async fn pump_wire(
+    mut wire: WireConnection,
+    sql: &str,
+    forms: &[CellForm],
+    sender: &Batches,
+    conn_id: &str,
+) -> Result<(), PortError> {
+    let failed = |error: WireError| wire_failure(conn_id, "the query failed", &error);
+    let columns = wire.query(sql).await.map_err(failed)?;
+    if usize::try_from(columns) != Ok(forms.len()) {
+        let message = format!("connection {conn_id:?}: the query's columns changed while it was asked; try again");
+        return Err(PortError::new(PortErrorKind::Unavailable, message));
+    }
+    let mut batch = RowBatch::new(forms.len());
+    loop {
+        let has_more = wire.fill(&mut batch, forms, (BATCH_BYTES, BATCH_BYTES)).await.map_err(failed)?;
+        if !batch.is_empty() {
+            let next = RowBatch::like(&batch);
+            if sender.send(Ok(std::mem::replace(&mut batch, next))).await.is_err() {
+                return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
+            }
+        }
+        if !has_more {
+            return Ok(());
+        }
+    }
+}
+
+async fn pump_driver(
     mut connection: MySqlConnection,
     sql: sqlx::SqlStr,
     forms: Vec<CellForm>,
-    sender: &mpsc::Sender<Result<RowBatch, PortError>>,
+    sender: &Batches,
     conn_id: &str,
 ) -> Result<(), PortError> {
     let width = forms.len();
@@ -285,23 +370,34 @@ fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
         };
         return PortError::new(kind, format!("connection {conn_id:?}: {what}: {}", chain(error)));
     };
-    let kind = match database.number() {
+    let state = database.code().unwrap_or("HY000");
+    refusal(conn_id, what, database.number(), state, database.message())
+}
+
+fn wire_failure(conn_id: &str, what: &str, error: &WireError) -> PortError {
+    match error {
+        WireError::Server { number, state, message } => refusal(conn_id, what, *number, state, message),
+        other => {
+            let message = format!("connection {conn_id:?}: {what}: {}", chain(other));
+            PortError::new(PortErrorKind::Unavailable, message)
+        }
+    }
+}
+
+/// What the server itself says.
+fn refusal(conn_id: &str, what: &str, number: u16, state: &str, message: &str) -> PortError {
+    let kind = match number {
         1044 | 1045 | 1142 | 1143 | 1227 | 1698 => PortErrorKind::Denied,
         1049 | 1146 => PortErrorKind::NotFound,
         1040 | 1053 | 1158..=1161 | 1203 | 1205 | 1213 | 1226 | 1317 | 1927 | 1969 | 3024 => PortErrorKind::Unavailable,
         1264 | 1292 | 1365 | 1366 | 1406 | 1690 => PortErrorKind::Data,
-        _ => match database.code() {
-            Some("42000" | "42S22" | "HY000" | "21000" | "42S01") => PortErrorKind::Invalid,
+        _ => match state {
+            "42000" | "42S22" | "HY000" | "21000" | "42S01" => PortErrorKind::Invalid,
             _ => PortErrorKind::Other,
         },
     };
-    let state = database.code().unwrap_or("HY000");
-    let message = format!(
-        "connection {conn_id:?}: {what}: {} (error {}, SQLSTATE {state})",
-        database.message(),
-        database.number()
-    );
-    PortError::new(kind, message).with_code(database.number().to_string())
+    let text = format!("connection {conn_id:?}: {what}: {message} (error {number}, SQLSTATE {state})");
+    PortError::new(kind, text).with_code(number.to_string())
 }
 
 impl SqlSource for MySqlSource {

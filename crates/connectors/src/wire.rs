@@ -1,6 +1,6 @@
 //! The PostgreSQL protocol, as PostgreSQL and Redshift speak it: connect, ask, cancel.
 
-mod tls;
+pub mod tls;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

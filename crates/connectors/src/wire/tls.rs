@@ -36,8 +36,13 @@ pub fn mode(text: &str) -> Option<(SslMode, Check)> {
 /// `authorities` is a PEM file; without it the machine's own store is asked. With a file, `require` checks the
 /// authority, as libpq does.
 pub fn connector(check: Check, authorities: Option<&str>) -> Result<MakeRustlsConnect, String> {
-    let provider = Arc::new(ring::default_provider());
     let check = if check == Check::Nothing && authorities.is_some() { Check::Authority } else { check };
+    client_config(check, authorities).map(MakeRustlsConnect::new)
+}
+
+/// Checks exactly what it is told to.
+pub fn client_config(check: Check, authorities: Option<&str>) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
     let inner = if check == Check::Nothing {
         None
     } else {
@@ -46,13 +51,12 @@ pub fn connector(check: Check, authorities: Option<&str>) -> Result<MakeRustlsCo
         Some(verifier.map_err(|error| format!("the certificate authorities cannot be used: {error}"))?)
     };
     let verifier = Arc::new(Verifier { check, inner, provider: Arc::clone(&provider) });
-    let config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+        .with_no_client_auth())
 }
 
 fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
