@@ -282,6 +282,8 @@ async fn pump_wire(
             }
         }
         if !has_more {
+            // Everything was read: what closing says changes nothing.
+            let _ = wire.quit().await;
             return Ok(());
         }
     }

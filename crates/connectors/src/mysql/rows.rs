@@ -205,13 +205,13 @@ impl WireConnection {
     ) -> Result<bool, WireError> {
         loop {
             while let Some(packet) = self.buffered() {
-                let payload = &self.buffer[packet.clone()];
+                self.unread.start = packet.end;
+                let payload = &self.buffer[packet];
                 match payload.first() {
                     Some(0xFF) => return Err(refusal(payload)),
                     _ if is_end(payload) => return Ok(false),
                     _ => read_row(payload, forms, batch)?,
                 }
-                self.unread.start = packet.end;
                 if batch.byte_len() >= bytes || batch.len() * forms.len() >= cells {
                     return Ok(true);
                 }
@@ -223,6 +223,12 @@ impl WireConnection {
                 self.read_more().await?;
             }
         }
+    }
+
+    /// Says goodbye, so that the server need not wonder what became of the client.
+    pub async fn quit(mut self) -> Result<(), WireError> {
+        self.sequence = 0;
+        self.send(&[1]).await
     }
 
     async fn command(&mut self, sql: &str) -> Result<(), WireError> {
@@ -515,5 +521,46 @@ mod tests {
             refusal(b"\xff\x10\x04Too many connections").to_string(),
             "Too many connections (error 1040, SQLSTATE HY000)"
         );
+    }
+
+    #[tokio::test]
+    async fn a_real_server_is_read_row_by_row() {
+        let server = millrace_testkit::MariaDb::shared().unwrap();
+        let mut target = Target {
+            host: "127.0.0.1".to_owned(),
+            port: server.port(),
+            login: server.user().to_owned(),
+            password: Some(server.password().to_owned().into()),
+            database: Some("mysql".to_owned()),
+            encryption: Encryption::Preferred,
+            authorities: None,
+        };
+        let mut wire = WireConnection::connect(&target).await.unwrap();
+        wire.execute("SET SESSION time_zone = '+00:00'").await.unwrap();
+        let forms = [CellForm::AsItIs; 3];
+        // The long one is larger than what is read at once.
+        let sql = "SELECT seq, IF(seq % 2, NULL, ''), REPEAT('x', IF(seq = 3, 400000, 1)) FROM seq_1_to_20000";
+        assert_eq!(wire.query(sql).await.unwrap(), 3);
+        let mut rows = 0_usize;
+        loop {
+            let mut batch = RowBatch::new(3);
+            let has_more = wire.fill(&mut batch, &forms, (1_000, 1_000)).await.unwrap();
+            for row in 0..batch.len() {
+                rows += 1;
+                assert_eq!(batch.cell(row, 0), Some(rows.to_string().as_bytes()));
+                assert_eq!(batch.cell(row, 1), (rows % 2 == 0).then_some(&b""[..]));
+                assert_eq!(batch.cell(row, 2).map(<[u8]>::len), Some(if rows == 3 { 400_000 } else { 1 }));
+            }
+            if !has_more {
+                break;
+            }
+        }
+        assert_eq!(rows, 20_000);
+        let refused = wire.query("SELECT nothing FROM nowhere").await.unwrap_err();
+        assert!(matches!(&refused, WireError::Server { number: 1146, state, .. } if state == "42S02"), "{refused}");
+        assert!(wire.query("SELECT 1").await.is_ok(), "a refused query ends nothing");
+        target.password = Some("another".to_owned().into());
+        let refused = WireConnection::connect(&target).await.err();
+        assert!(matches!(refused, Some(WireError::Server { number: 1045, .. })), "{refused:?}");
     }
 }
