@@ -5,7 +5,8 @@ use std::io::Write;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use flate2::write::MultiGzDecoder;
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::CsvFormat;
+use millrace_operator_api::ports::{CsvFormat, FileKind};
+use zstd::stream::raw::Operation;
 
 use crate::failure::{data, invalid};
 use crate::rows::{LoadColumn, Refusal, RowSink, Shaper};
@@ -17,6 +18,11 @@ const WITHOUT_EFFECT: [&str; 9] =
 /// Refuses what this reader can't do, rather than load something else.
 pub fn check_format(format: &CsvFormat, engine: &str) -> Result<(), PortError> {
     let mut refused = Vec::new();
+    match &format.kind {
+        FileKind::Csv | FileKind::Parquet => {}
+        FileKind::Delimited => refused.push("text that is not CSV".to_owned()),
+        FileKind::Other(name) => refused.push(name.split_whitespace().next().unwrap_or_default().to_owned()),
+    }
     for (name, value) in [("DATEFORMAT", &format.date_format), ("TIMEFORMAT", &format.time_format)] {
         if value.as_deref().is_some_and(|value| !value.eq_ignore_ascii_case("auto")) {
             refused.push(name.to_owned());
@@ -35,13 +41,82 @@ pub fn check_format(format: &CsvFormat, engine: &str) -> Result<(), PortError> {
     }
 }
 
+fn unreadable(file: &str, error: &std::io::Error) -> PortError {
+    data(format!("{file}: the file cannot be unpacked: {error}"))
+}
+
+/// Takes compressed bytes in and gives plain ones out.
+enum Unpacker {
+    Gzip(MultiGzDecoder<Vec<u8>>),
+    Zstd(Box<zstd::stream::raw::Decoder<'static>>, ZstdState),
+}
+
+/// Whether the bytes so far end with a whole frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ZstdState {
+    Whole,
+    Within,
+}
+
+/// Plain bytes taken out of a zstd stream at once.
+const PLAIN: usize = 128 * 1024;
+
+impl Unpacker {
+    fn of(format: &CsvFormat) -> std::io::Result<Option<Self>> {
+        Ok(if format.gzip {
+            Some(Self::Gzip(MultiGzDecoder::new(Vec::new())))
+        } else if format.zstd {
+            Some(Self::Zstd(Box::new(zstd::stream::raw::Decoder::new()?), ZstdState::Whole))
+        } else {
+            None
+        })
+    }
+
+    fn feed(&mut self, piece: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(gunzip) => {
+                gunzip.write_all(piece)?;
+                Ok(std::mem::take(gunzip.get_mut()))
+            }
+            Self::Zstd(decoder, state) => {
+                let (mut plain, mut read, mut out) = (Vec::new(), 0, vec![0; PLAIN]);
+                loop {
+                    let status = decoder.run_on_buffers(&piece[read..], &mut out)?;
+                    read += status.bytes_read;
+                    plain.extend_from_slice(&out[..status.bytes_written]);
+                    // Nothing more to expect: the end of a frame, behind which another one may begin.
+                    let is_end = status.remaining == 0;
+                    *state = if is_end { ZstdState::Whole } else { ZstdState::Within };
+                    let is_drained = status.bytes_written < out.len();
+                    if is_end {
+                        decoder.reinit()?;
+                    }
+                    if read == piece.len() && (is_end || is_drained) {
+                        return Ok(plain);
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(gunzip) => gunzip.finish(),
+            Self::Zstd(_, ZstdState::Whole) => Ok(Vec::new()),
+            Self::Zstd(_, ZstdState::Within) => {
+                Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the last frame is cut"))
+            }
+        }
+    }
+}
+
 /// Reads one file. Blank lines are passed over, as Redshift's COPY and CSV readers in general do.
 pub struct CsvRows<'a> {
     shaper: Shaper<'a>,
     /// `s3://bucket/key`, for messages.
     file: &'a str,
     reader: Reader,
-    gunzip: Option<MultiGzDecoder<Vec<u8>>>,
+    unpacker: Option<Unpacker>,
     fields: Vec<u8>,
     ends: Vec<usize>,
     field_bytes: usize,
@@ -73,7 +148,7 @@ impl<'a> CsvRows<'a> {
             shaper: Shaper::of_file(format, columns),
             file,
             reader,
-            gunzip: format.gzip.then(|| MultiGzDecoder::new(Vec::new())),
+            unpacker: Unpacker::of(format).map_err(|error| unreadable(file, &error))?,
             fields: vec![0; 16 * 1024],
             ends: vec![0; columns.len() + 2],
             field_bytes: 0,
@@ -95,32 +170,27 @@ impl<'a> CsvRows<'a> {
 
     /// Takes the next bytes of the file and hands every row that they complete to `sink`.
     pub fn feed(&mut self, bytes: &[u8], sink: &mut impl RowSink) -> Result<(), PortError> {
-        let Some(mut gunzip) = self.gunzip.take() else { return self.parse(bytes, sink) };
+        let Some(mut unpacker) = self.unpacker.take() else { return self.parse(bytes, sink) };
         for piece in bytes.chunks(PIECE) {
-            gunzip.write_all(piece).map_err(|error| self.not_gzip(&error))?;
-            let plain = std::mem::take(gunzip.get_mut());
+            let plain = unpacker.feed(piece).map_err(|error| unreadable(self.file, &error))?;
             if !plain.is_empty() {
                 self.parse(&plain, sink)?;
             }
         }
-        self.gunzip = Some(gunzip);
+        self.unpacker = Some(unpacker);
         Ok(())
     }
 
     /// The file has ended: its last row may lack a newline.
     pub fn finish(&mut self, sink: &mut impl RowSink) -> Result<(), PortError> {
-        if let Some(gunzip) = self.gunzip.take() {
-            let plain = gunzip.finish().map_err(|error| self.not_gzip(&error))?;
+        if let Some(unpacker) = self.unpacker.take() {
+            let plain = unpacker.finish().map_err(|error| unreadable(self.file, &error))?;
             if !plain.is_empty() {
                 self.parse(&plain, sink)?;
             }
         }
         // An empty input tells the reader of the end.
         self.parse(&[], sink)
-    }
-
-    fn not_gzip(&self, error: &std::io::Error) -> PortError {
-        data(format!("{}: the file cannot be unpacked by gzip: {error}", self.file))
     }
 
     fn parse(&mut self, mut input: &[u8], sink: &mut impl RowSink) -> Result<(), PortError> {
@@ -259,6 +329,23 @@ mod tests {
         let format = CsvFormat { gzip: true, ..CsvFormat::default() };
         assert_eq!(read(&packed, &format, 3).expect("reads").len(), 2);
         assert!(read(&packed[..packed.len() - 6], &format, 7).is_err(), "a cut file is an error");
+    }
+
+    #[test]
+    fn zstd_in_frames_is_unpacked() {
+        let mut packed = Vec::new();
+        let long = format!("3,{},f\n", "e".repeat(400_000));
+        for part in ["1,a,b\n2,", "c,d\n", long.as_str()] {
+            packed.extend(zstd::encode_all(part.as_bytes(), 3).expect("packs"));
+        }
+        let format = CsvFormat { zstd: true, ..CsvFormat::default() };
+        for piece in [1, 3, packed.len()] {
+            let rows = read(&packed, &format, piece).expect("reads");
+            assert_eq!(rows.len(), 3);
+            assert_eq!(rows[2].1[1].as_ref().map(String::len), Some(400_000));
+        }
+        assert!(read(&packed[..packed.len() - 3], &format, 7).is_err(), "a cut file is an error");
+        assert!(read(b"1,a,b\n", &format, 7).is_err(), "plain text is an error");
     }
 
     #[test]

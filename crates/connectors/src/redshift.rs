@@ -38,6 +38,7 @@ pub use source::RedshiftSource;
 pub struct RedshiftWarehouse {
     transport: Transport,
     copy_credentials: String,
+    symmetric_key: Option<String>,
     s3_region: Option<String>,
     /// Scripts of one task are told apart in the journal by their order.
     scripts: AtomicU32,
@@ -73,6 +74,7 @@ impl RedshiftWarehouse {
         Ok(Self {
             transport,
             copy_credentials: plan::copy_credentials(extra),
+            symmetric_key: extra.text("master_symmetric_key").map(ToOwned::to_owned),
             s3_region: extra.text("s3_region").map(ToOwned::to_owned),
             scripts: AtomicU32::new(0),
         })
@@ -191,6 +193,10 @@ impl Warehouse for RedshiftWarehouse {
         ddl::redshift(value)
     }
 
+    fn holds(&self, type_name: &str, value: &ValueType) -> bool {
+        ddl::redshift_holds(type_name, value)
+    }
+
     fn create_table<'a>(
         &'a self,
         table: &'a TableName,
@@ -240,6 +246,7 @@ impl Warehouse for RedshiftWarehouse {
             let session = self.session_showing(Some(&request.work), request.show_values);
             let options = load::Options {
                 credentials: &self.copy_credentials,
+                symmetric_key: self.symmetric_key.as_deref(),
                 region: self.s3_region.as_deref(),
                 task: self.task(),
             };

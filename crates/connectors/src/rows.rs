@@ -15,7 +15,11 @@ pub enum CellKind {
     Integer,
     /// Bytes, as hex.
     Bytes,
+    /// Truth: `t`, `true`, `1`, … as 1 and the contrary as 0, for engines without such a type.
+    Truth,
     Other,
+    /// The table has no such column: the value is passed over.
+    Ignored,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +35,18 @@ pub struct LoadColumn {
     pub name: String,
     pub type_name: String,
     pub kind: CellKind,
+}
+
+impl LoadColumn {
+    /// Of the rows, not of the table.
+    pub fn ignored(name: &str) -> Self {
+        Self { name: name.to_owned(), type_name: String::new(), kind: CellKind::Ignored }
+    }
+}
+
+/// Those of the rows' columns that the table takes.
+pub fn taken(fields: &[LoadColumn]) -> Vec<LoadColumn> {
+    fields.iter().filter(|column| column.kind != CellKind::Ignored).cloned().collect()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -207,6 +223,9 @@ impl<'a> Shaper<'a> {
         self.cells.clear();
         self.rewritten.clear();
         for (column, span) in self.columns.iter().zip(spans) {
+            if column.kind == CellKind::Ignored {
+                continue;
+            }
             let raw = span.map(|(start, end)| (start, end, &bytes[start..end]));
             let cell = match raw {
                 None => None,
@@ -301,7 +320,12 @@ fn shaped(format: &CsvFormat, raw: &[u8], kind: CellKind) -> Shaped {
                 (Err(_), _) => Shaped::Refused("is not UTF-8; copy_options: acceptinvchars would replace it"),
             }
         }
-        CellKind::Bytes | CellKind::Other => Shaped::AsItIs,
+        CellKind::Truth => match raw.to_ascii_lowercase().as_slice() {
+            b"t" | b"true" | b"y" | b"yes" | b"on" => Shaped::Rewritten(b"1".to_vec()),
+            b"f" | b"false" | b"n" | b"no" | b"off" => Shaped::Rewritten(b"0".to_vec()),
+            _ => Shaped::AsItIs,
+        },
+        CellKind::Bytes | CellKind::Other | CellKind::Ignored => Shaped::AsItIs,
     }
 }
 

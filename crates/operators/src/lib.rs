@@ -19,6 +19,7 @@ mod copy;
 mod empty;
 mod extract;
 mod noop;
+mod replace;
 mod s3_cleanup;
 mod s3_copy;
 mod s3_get;
@@ -37,6 +38,7 @@ mod sql_to_s3;
 mod sql_value_check;
 mod summary_check;
 mod summary_table;
+mod swap;
 mod table_copy;
 mod trigger_dag;
 mod upload;
@@ -58,6 +60,7 @@ pub static ALL: &[OperatorEntry] = &[
     empty::ENTRY,
     extract::ENTRY,
     noop::ENTRY,
+    replace::ENTRY,
     s3_cleanup::ENTRY,
     s3_copy::ENTRY,
     s3_get::ENTRY,
@@ -76,6 +79,7 @@ pub static ALL: &[OperatorEntry] = &[
     sql_value_check::ENTRY,
     summary_check::ENTRY,
     summary_table::ENTRY,
+    swap::ENTRY,
     table_copy::ENTRY,
     trigger_dag::ENTRY,
     upload::ENTRY,

@@ -10,7 +10,7 @@ use super::stage::{STAGING, Staged, Staging};
 use crate::csv_rows::check_format;
 use crate::failure::{invalid, while_doing};
 use crate::quarantine;
-use crate::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length};
+use crate::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
 use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, marker_of, picks};
 use crate::sql::{list, literal, quote, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
@@ -31,9 +31,10 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     let client = config.connect().await?;
     let has_sequence = matches!(request.method, LoadMethod::Upsert { .. });
     client.batch(&staging_ddl(&typed, has_sequence)).await?;
-    let columns: Vec<LoadColumn> = typed.into_iter().map(|(column, _)| column).collect();
+    let fields: Vec<LoadColumn> = typed.into_iter().map(|(column, _)| column).collect();
+    let columns = taken(&fields);
     let mut rejects = Rejects::new(request.format.max_error, request.show_values, request.quarantine.is_some());
-    let staging = Staging { client: &client, columns: &columns, format: &request.format };
+    let staging = Staging { client: &client, fields: &fields, columns: &columns, format: &request.format };
     let staged = staging
         .fill(&request.rows, &mut rejects)
         .await
@@ -91,6 +92,9 @@ async fn file_columns(session: &WireSession, request: &LoadRequest) -> Result<Ve
         Some(names) => names
             .iter()
             .map(|name| {
+                if request.ignored.contains(name) {
+                    return Ok((LoadColumn::ignored(name), false));
+                }
                 all.iter()
                     .find(|(column, ..)| column.name == *name)
                     .map(|(column, not_null, _)| (column.clone(), *not_null))
@@ -101,7 +105,8 @@ async fn file_columns(session: &WireSession, request: &LoadRequest) -> Result<Ve
             })
             .collect::<Result<_, _>>()?,
     };
-    check_keys(request, &picked.iter().map(|(column, _)| column.name.clone()).collect::<Vec<_>>())?;
+    let taken = picked.iter().filter(|(column, _)| column.kind != CellKind::Ignored);
+    check_keys(request, &taken.map(|(column, _)| column.name.clone()).collect::<Vec<_>>())?;
     Ok(picked)
 }
 
@@ -124,6 +129,7 @@ pub fn check_keys(request: &LoadRequest, columns: &[String]) -> Result<(), PortE
 fn staging_ddl(columns: &[(LoadColumn, bool)], has_sequence: bool) -> String {
     let mut parts: Vec<String> = columns
         .iter()
+        .filter(|(column, _)| column.kind != CellKind::Ignored)
         .map(|(column, is_not_null)| {
             format!("{} {}{}", quote(&column.name), column.type_name, if *is_not_null { " NOT NULL" } else { "" })
         })

@@ -37,6 +37,9 @@ pub struct Staged {
 /// What is loaded, and how.
 pub struct Staging<'a> {
     pub client: &'a WireClient,
+    /// Of the rows, in their order.
+    pub fields: &'a [LoadColumn],
+    /// Those that the table takes.
     pub columns: &'a [LoadColumn],
     pub format: &'a CsvFormat,
 }
@@ -86,7 +89,7 @@ impl Staging<'_> {
     async fn file(&self, files: &ObjectRows, object: &ObjectInfo, rejects: &mut Rejects) -> Result<u64, PortError> {
         let url = object.url();
         let mut copying = self.open(rejects).await?;
-        let mut rows = CsvRows::new(self.format, self.columns, &url)?.without_nul();
+        let mut rows = CsvRows::new(self.format, self.fields, &url)?.without_nul();
         let mut buffer = Buffer::new(self.columns, rejects);
         let mut body = open_unchanged(files, object).await?;
         let mut seen: u64 = 0;
@@ -113,7 +116,7 @@ impl Staging<'_> {
 
     async fn stream(&self, stream: &mut RowStream, rejects: &mut Rejects) -> Result<Staged, PortError> {
         let mut copying = self.open(rejects).await?;
-        let mut shaper = Shaper::of_stream(self.format, self.columns);
+        let mut shaper = Shaper::of_stream(self.format, self.fields);
         shaper.refuses_nul = true;
         let mut rows = DirectRows::new(shaper);
         let mut buffer = Buffer::new(self.columns, rejects);

@@ -102,6 +102,10 @@ impl Warehouse for PostgresWarehouse {
         ddl::postgres(value)
     }
 
+    fn holds(&self, type_name: &str, value: &ValueType) -> bool {
+        ddl::postgres_holds(type_name, value)
+    }
+
     fn create_table<'a>(
         &'a self,
         table: &'a TableName,

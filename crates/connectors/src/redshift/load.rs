@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 
 use super::insert::Inserts;
 use super::load_errors;
-use super::plan::{COPY_ID, CopyFrom, LoadPlan, STAGED_ROWS, manifest};
+use super::plan::{CopyFrom, LoadPlan, manifest};
 use crate::failure::{invalid, while_doing};
 use crate::limits::Limit;
 use crate::postgres::check_keys;
 use crate::quarantine;
-use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper};
+use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, taken};
 use crate::session::{Session, describe, has_marker, marker_of};
 use crate::sql::{literal, scalar, scalar_number, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
@@ -23,6 +23,7 @@ use crate::turns::Turns;
 
 pub struct Options<'a> {
     pub credentials: &'a str,
+    pub symmetric_key: Option<&'a str>,
     pub region: Option<&'a str>,
     pub task: &'a TaskHandle,
 }
@@ -51,6 +52,8 @@ struct Staged {
 pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadRequest) -> Result<LoadReport, PortError> {
     let table_columns = describe(session, &request.target).await?;
     let columns = file_columns(&request, &table_columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?;
+    let fields = columns;
+    let columns: Vec<String> = fields.iter().filter(|name| !request.ignored.contains(name)).cloned().collect();
     check_keys(&request, &columns)?;
     let marker =
         if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
@@ -73,11 +76,13 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
             target,
             table_columns: &table_columns,
             columns: &columns,
+            fields: &fields,
             method,
             format,
             copy: place.is_some().then_some(CopyFrom {
                 manifest_url: &manifest_url,
                 credentials: options.credentials,
+                symmetric_key: options.symmetric_key,
                 region: options.region,
             }),
             marker: &marker,
@@ -123,15 +128,16 @@ impl Loading<'_> {
     }
 
     async fn copy(&self, from: &CopyFrom<'_>, again: &str) -> Result<LoadReport, PortError> {
-        let results = match self.session.run(&format!("stage{again}"), self.plan.stage(from)).await {
+        let (statements, places) = self.plan.stage(from);
+        let results = match self.session.run(&format!("stage{again}"), statements).await {
             Ok(results) => results,
             Err(error) => {
                 self.drop_staging().await;
                 return Err(error);
             }
         };
-        let staged_rows = results.get(STAGED_ROWS).and_then(scalar_number);
-        let copy_id = results.get(COPY_ID).and_then(scalar).map(ToOwned::to_owned);
+        let staged_rows = results.get(places.rows).and_then(scalar_number);
+        let copy_id = results.get(places.copy_id).and_then(scalar).map(ToOwned::to_owned);
         let (mut rejects, mut rejected) = (Rejects::new(0, self.show_values, false), Some(0));
         if self.plan.format.max_error > 0 {
             let found = match &copy_id {
@@ -163,13 +169,14 @@ impl Loading<'_> {
     }
 
     async fn insert(&self, stream: &mut RowStream) -> Result<Staged, PortError> {
-        let columns = self.load_columns();
+        let fields = self.load_columns();
+        let columns = taken(&fields);
         let has_sequence = matches!(self.plan.method, LoadMethod::Upsert { .. });
         let keeps_all = self.quarantine.is_some();
         let mut rejects = Rejects::new(self.plan.format.max_error, self.show_values, keeps_all);
         rejects.enter("the source");
         let mut results = self.session.run("make-staging", self.plan.create_staging()).await?;
-        let mut shaper = Shaper::of_stream(self.plan.format, &columns);
+        let mut shaper = Shaper::of_stream(self.plan.format, &fields);
         shaper.refuses_nul = true;
         let mut rows = DirectRows::new(shaper);
         let mut inserts = Inserts::new(&self.plan.staging(), &columns, has_sequence, &mut rejects);
@@ -194,6 +201,9 @@ impl Loading<'_> {
 
     fn load_columns(&self) -> Vec<LoadColumn> {
         let typed = |name: &String| {
+            if !self.plan.columns.contains(name) {
+                return LoadColumn::ignored(name);
+            }
             let type_name = self
                 .plan
                 .table_columns
@@ -209,7 +219,7 @@ impl Loading<'_> {
             };
             LoadColumn { name: name.clone(), type_name, kind }
         };
-        self.plan.columns.iter().map(typed).collect()
+        self.plan.fields.iter().map(typed).collect()
     }
 
     /// The short transaction, again when another one was in its way.
@@ -314,6 +324,9 @@ fn file_columns(request: &LoadRequest, all: &[String]) -> Result<Vec<String>, Po
     names
         .iter()
         .map(|name| {
+            if request.ignored.contains(name) {
+                return Ok(name.clone());
+            }
             // Redshift's names have no case unless the cluster is told otherwise.
             all.iter()
                 .find(|known| *known == name)

@@ -5,7 +5,7 @@
 //! and drops the staging table. TRUNCATE is never used, because it commits.
 
 use millrace_operator_api::connection::Extra;
-use millrace_operator_api::ports::{Column, CsvFormat, LoadMethod, TableName};
+use millrace_operator_api::ports::{Column, CsvFormat, FileKind, LoadMethod, TableName};
 use serde_json::json;
 
 use crate::session::{Dialect, guard_marker, insert_marker};
@@ -17,8 +17,10 @@ pub struct LoadPlan<'a> {
     pub target: &'a TableName,
     /// All columns of the table.
     pub table_columns: &'a [Column],
-    /// Those of the files.
+    /// Those of the rows that the table takes.
     pub columns: &'a [String],
+    /// All that the rows have, in their order.
+    pub fields: &'a [String],
     pub method: &'a LoadMethod,
     pub format: &'a CsvFormat,
     /// `None` when rows are inserted without files.
@@ -35,13 +37,19 @@ pub struct CopyFrom<'a> {
     /// `s3://bucket/key` of the manifest.
     pub manifest_url: &'a str,
     pub credentials: &'a str,
+    /// For files that their writer encrypted.
+    pub symmetric_key: Option<&'a str>,
     pub region: Option<&'a str>,
 }
 
-/// Number of the statement of [`LoadPlan::stage`] that counts the staged rows.
-pub const STAGED_ROWS: usize = 3;
-/// Number of the one that says which query the COPY was.
-pub const COPY_ID: usize = 4;
+/// Numbers of the statements of [`LoadPlan::stage`] that say something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// How many rows are staged.
+    pub rows: usize,
+    /// Which query the COPY was.
+    pub copy_id: usize,
+}
 
 /// Number of the statement in [`LoadPlan::publish`] whose one cell counts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -61,32 +69,60 @@ impl LoadPlan<'_> {
     }
 
     /// Makes and fills the staging table by COPY, and counts its rows. Touches no table but its own.
-    pub fn stage(&self, from: &CopyFrom<'_>) -> Vec<String> {
+    pub fn stage(&self, from: &CopyFrom<'_>) -> (Vec<String>, Stage) {
         let mut statements = self.create_staging();
-        statements.push(self.copy(from));
+        // A columnar file has as many columns as its table, so that none can be numbered beside them.
+        let raw = (self.is_columnar() && self.has_sequence())
+            .then(|| table(&sql::beside(self.target, &format!("millrace_staging_{}_raw", self.hash))));
+        match &raw {
+            None => statements.push(self.copy(&table(&self.staging()), from)),
+            Some(raw) => {
+                let fields = list(self.fields);
+                let definitions: Vec<String> = self.fields.iter().map(|name| self.definition(name)).collect();
+                statements.push(format!("DROP TABLE IF EXISTS {raw}"));
+                statements.push(format!("CREATE TABLE {raw} ({})", definitions.join(", ")));
+                statements.push(self.copy(raw, from));
+                let staging = table(&self.staging());
+                statements.push(format!("INSERT INTO {staging} ({fields}) SELECT {fields} FROM {raw}"));
+                statements.push(format!("DROP TABLE {raw}"));
+            }
+        }
+        let places = Stage { rows: statements.len(), copy_id: statements.len() + 1 };
         statements.push(self.count_staged());
         statements.push("SELECT pg_last_copy_id()".to_owned());
         statements.extend(self.keep_best_incoming());
-        statements
+        (statements, places)
+    }
+
+    fn is_columnar(&self) -> bool {
+        match &self.format.kind {
+            FileKind::Parquet => true,
+            FileKind::Other(name) => name.starts_with("ORC"),
+            FileKind::Csv | FileKind::Delimited => false,
+        }
     }
 
     pub fn create_staging(&self) -> Vec<String> {
         let staging = table(&self.staging());
-        let mut definitions: Vec<String> = self
-            .columns
-            .iter()
-            .filter_map(|name| self.table_columns.iter().find(|column| column.name == *name))
-            .map(|column| {
-                let not_null = if column.is_nullable { "" } else { " NOT NULL" };
-                format!("{} {}{not_null}", quote(&column.name), declared(&column.type_name))
-            })
-            .collect();
+        // A row of staging has what the files have; inserted rows have what the table takes.
+        let names = if self.copy.is_some() { self.fields } else { self.columns };
+        let mut definitions: Vec<String> = names.iter().map(|name| self.definition(name)).collect();
         if self.has_sequence() {
             // COPY numbers the rows itself; inserted ones bring their number.
             let identity = if self.copy.is_some() { " IDENTITY(1,1)" } else { "" };
             definitions.push(format!("{} bigint{identity}", quote(SEQUENCE)));
         }
         vec![format!("DROP TABLE IF EXISTS {staging}"), format!("CREATE TABLE {staging} ({})", definitions.join(", "))]
+    }
+
+    fn definition(&self, name: &String) -> String {
+        match self.table_columns.iter().find(|column| column.name == *name && self.columns.contains(name)) {
+            Some(column) => {
+                let not_null = if column.is_nullable { "" } else { " NOT NULL" };
+                format!("{} {}{not_null}", quote(name), declared(&column.type_name))
+            }
+            None => format!("{} varchar(65535)", quote(name)),
+        }
     }
 
     pub fn count_staged(&self) -> String {
@@ -107,22 +143,34 @@ impl LoadPlan<'_> {
         ))
     }
 
-    fn copy(&self, from: &CopyFrom<'_>) -> String {
+    fn copy(&self, into: &str, from: &CopyFrom<'_>) -> String {
+        let is_columnar = self.is_columnar();
+        // Columnar files go by order and take no list.
+        let columns = if is_columnar { String::new() } else { format!(" ({})", list(self.fields)) };
         let mut parts = vec![
-            format!("COPY {} ({})", table(&self.staging()), list(self.columns)),
+            format!("COPY {into}{columns}"),
             format!("FROM {}", escaped(from.manifest_url)),
             from.credentials.to_owned(),
             "MANIFEST".to_owned(),
         ];
-        if let Some(region) = from.region {
+        if let Some(key) = from.symmetric_key.filter(|_| self.format.other.iter().any(|option| option == "ENCRYPTED")) {
+            parts.push(format!("MASTER_SYMMETRIC_KEY {}", escaped(key)));
+        }
+        if let Some(region) = from.region.filter(|_| !is_columnar) {
             parts.push(format!("REGION {}", escaped(region)));
         }
         let format = self.format;
-        parts.push("CSV".to_owned());
+        match &format.kind {
+            FileKind::Csv => parts.push("CSV".to_owned()),
+            FileKind::Parquet => parts.push("FORMAT AS PARQUET".to_owned()),
+            FileKind::Delimited => {}
+            FileKind::Other(name) => parts.push(name.clone()),
+        }
         if let Some(quote) = format.quote.filter(|quote| *quote != '"') {
             parts.push(format!("QUOTE AS {}", escaped(&quote.to_string())));
         }
-        if let Some(delimiter) = format.delimiter.filter(|delimiter| *delimiter != ',') {
+        if let Some(delimiter) = format.delimiter.filter(|delimiter| *delimiter != ',' || format.kind != FileKind::Csv)
+        {
             parts.push(format!("DELIMITER {}", escaped(&delimiter.to_string())));
         }
         if format.ignore_header > 0 {
@@ -135,6 +183,7 @@ impl LoadPlan<'_> {
             (format.empty_as_null, "EMPTYASNULL"),
             (format.blanks_as_null, "BLANKSASNULL"),
             (format.gzip, "GZIP"),
+            (format.zstd, "ZSTD"),
             (format.truncate_columns, "TRUNCATECOLUMNS"),
             (format.accept_inv_chars, "ACCEPTINVCHARS"),
         ];
@@ -148,10 +197,15 @@ impl LoadPlan<'_> {
         if let Some(time) = &format.time_format {
             parts.push(format!("TIMEFORMAT {}", escaped(time)));
         }
-        for (word, default) in [("COMPUPDATE", "COMPUPDATE OFF"), ("STATUPDATE", "STATUPDATE OFF")] {
+        let defaults: &[(&str, &str)] = if is_columnar {
+            &[("STATUPDATE", "STATUPDATE OFF")]
+        } else {
+            &[("COMPUPDATE", "COMPUPDATE OFF"), ("STATUPDATE", "STATUPDATE OFF")]
+        };
+        for (word, default) in defaults {
             // For a table that lives for one load neither is worth its time.
             if !format.other.iter().any(|option| option.to_ascii_uppercase().starts_with(word)) {
-                parts.push(default.to_owned());
+                parts.push((*default).to_owned());
             }
         }
         parts.extend(format.other.iter().cloned());

@@ -12,7 +12,7 @@ use crate::csv_rows::check_format;
 use crate::failure::{invalid, while_doing};
 use crate::postgres::check_keys;
 use crate::quarantine;
-use crate::rows::{LoadColumn, Rejects};
+use crate::rows::{LoadColumn, Rejects, taken};
 use crate::session::marker_of;
 use crate::sql::{list, quote};
 use crate::swap::{load_report, marker_of_swap, request_of_load};
@@ -22,7 +22,8 @@ use crate::upsert::{SEQUENCE, Upsert};
 pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport, PortError> {
     check_format(&request.format, "SQLite")?;
     let mut connection = file.open(false).await?;
-    let columns = file_columns(file, &mut connection, &request).await?;
+    let fields = file_columns(file, &mut connection, &request).await?;
+    let columns = taken(&fields);
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     check_keys(&request, &names)?;
     file.run(&mut connection, &marker_ddl()).await?;
@@ -39,7 +40,7 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
     )
     .await?;
     let mut rejects = Rejects::new(request.format.max_error, request.show_values, request.quarantine.is_some());
-    let staging = Staging { file, columns: &columns, format: &request.format };
+    let staging = Staging { file, fields: &fields, columns: &columns, format: &request.format };
     let staged = staging
         .fill(&mut connection, &request.rows, &mut rejects)
         .await
@@ -81,6 +82,9 @@ async fn file_columns(
     names
         .iter()
         .map(|name| {
+            if request.ignored.contains(name) {
+                return Ok(LoadColumn::ignored(name));
+            }
             // SQLite's names have no case.
             all.iter().find(|column| column.name.eq_ignore_ascii_case(name)).cloned().ok_or_else(|| {
                 let known: Vec<&str> = all.iter().map(|column| column.name.as_str()).collect();

@@ -28,6 +28,8 @@ pub fn kind_of(type_name: &str) -> CellKind {
         CellKind::Text(declared_length(&upper).map(Longest::Characters))
     } else if upper.contains("BLOB") || upper.contains("BYTEA") || upper.contains("BINARY") {
         CellKind::Bytes
+    } else if upper.starts_with("BOOL") {
+        CellKind::Truth
     } else {
         CellKind::Other
     }
@@ -50,6 +52,9 @@ enum Cell {
 /// What is loaded, and how.
 pub struct Staging<'a> {
     pub file: &'a SqliteFile,
+    /// Of the rows, in their order.
+    pub fields: &'a [LoadColumn],
+    /// Those that the table takes.
     pub columns: &'a [LoadColumn],
     pub format: &'a CsvFormat,
 }
@@ -92,7 +97,7 @@ impl Staging<'_> {
         rejects: &mut Rejects,
     ) -> Result<u64, PortError> {
         let url = object.url();
-        let mut rows = CsvRows::new(self.format, self.columns, &url)?;
+        let mut rows = CsvRows::new(self.format, self.fields, &url)?;
         let mut waiting = Waiting { columns: self.columns, rejects, cells: Vec::new() };
         let mut body = open_unchanged(files, object).await?;
         let mut seen = 0;
@@ -117,7 +122,7 @@ impl Staging<'_> {
         stream: &mut RowStream,
         rejects: &mut Rejects,
     ) -> Result<Staged, PortError> {
-        let mut rows = DirectRows::new(Shaper::of_stream(self.format, self.columns));
+        let mut rows = DirectRows::new(Shaper::of_stream(self.format, self.fields));
         let mut waiting = Waiting { columns: self.columns, rejects, cells: Vec::new() };
         while let Some(batch) = stream.batches.try_next().await? {
             rows.feed(&batch, &mut waiting)?;

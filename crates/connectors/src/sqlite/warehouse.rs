@@ -169,6 +169,10 @@ impl Warehouse for SqliteWarehouse {
         ddl::sqlite(value)
     }
 
+    fn holds(&self, type_name: &str, value: &ValueType) -> bool {
+        ddl::sqlite_holds(type_name, value)
+    }
+
     fn create_table<'a>(
         &'a self,
         name: &'a TableName,

@@ -232,6 +232,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
     LoadRequest {
         target: request.target.clone(),
         columns: request.columns.clone(),
+        ignored: request.ignored.clone(),
         method: request.method.clone(),
         rows: LoadRows::Objects(files.clone()),
         format: request.format.clone(),

@@ -45,9 +45,23 @@ pub enum LoadMethod {
     },
 }
 
+/// What a file is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileKind {
+    #[default]
+    Csv,
+    Parquet,
+    /// Text with a delimiter (`|` by default), without the rules of CSV; Redshift only.
+    Delimited,
+    /// Another one that Redshift knows, as COPY names it: `JSON 'auto'`, `ORC`, `FIXEDWIDTH 'a:3,b:9'`.
+    Other(String),
+}
+
 /// Options of COPY that have a meaning for every engine here, checked against each other when the file is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CsvFormat {
+    #[serde(default)]
+    pub kind: FileKind,
     /// Default `,` for CSV.
     pub delimiter: Option<char>,
     pub quote: Option<char>,
@@ -59,6 +73,8 @@ pub struct CsvFormat {
     pub empty_as_null: bool,
     pub blanks_as_null: bool,
     pub gzip: bool,
+    #[serde(default)]
+    pub zstd: bool,
     pub truncate_columns: bool,
     pub accept_inv_chars: bool,
     /// NUL bytes are taken out of values; otherwise a text with one is refused where it cannot be held.
@@ -124,6 +140,8 @@ pub struct LoadRequest {
     pub target: TableName,
     /// The columns of the rows in order; `None` = all columns of the table in their order.
     pub columns: Option<Vec<String>>,
+    /// Those of `columns` that are read and passed over, because the table does not have them.
+    pub ignored: Vec<String>,
     pub method: LoadMethod,
     pub rows: LoadRows,
     pub format: CsvFormat,
@@ -144,6 +162,7 @@ impl LoadRequest {
         Self {
             target,
             columns: None,
+            ignored: Vec::new(),
             method,
             rows,
             format: CsvFormat::default(),
@@ -329,6 +348,9 @@ pub trait Warehouse: Send + Sync {
 
     /// The type of a column that holds every value of `value` exactly, in this engine's words: see `docs/types.md`.
     fn column_type(&self, value: &ValueType) -> String;
+
+    /// Whether a column of the type holds every such value. True where that can't be told.
+    fn holds(&self, type_name: &str, value: &ValueType) -> bool;
 
     /// Makes a table. `keys` is its primary key, which Redshift does not enforce; empty for none. `AlreadyExists` when it
     /// is there, unless `if_not_exists`.

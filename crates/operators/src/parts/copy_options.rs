@@ -1,6 +1,6 @@
 //! COPY's options as people write them (`csv`, `ignoreheader 1`, `null as '\N'`), read and checked against each other.
 
-use millrace_operator_api::ports::CsvFormat;
+use millrace_operator_api::ports::{CsvFormat, FileKind};
 
 /// What was written, before the file itself is asked what it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -8,7 +8,8 @@ pub struct CopyOptions {
     pub format: CsvFormat,
     /// Whether IGNOREHEADER stands there: without it the file says whether it has a header.
     pub says_header: bool,
-    pub is_csv: bool,
+    /// The key names a list of the objects.
+    pub is_manifest: bool,
 }
 
 /// Options that change nothing about the rows, so that an engine without them may pass over them.
@@ -18,6 +19,7 @@ const WITHOUT_EFFECT: &[&str] = &["STATUPDATE", "COMPUPDATE", "COMPROWS", "REGIO
 const KNOWN: &[&str] = &[
     "ACCEPTANYDATE",
     "ACCEPTINVCHARS",
+    "AVRO",
     "BLANKSASNULL",
     "BZIP2",
     "COMPROWS",
@@ -27,18 +29,27 @@ const KNOWN: &[&str] = &[
     "DELIMITER",
     "EMPTYASNULL",
     "ENCODING",
+    "ENCRYPTED",
+    "ESCAPE",
     "EXPLICIT_IDS",
     "FILLRECORD",
+    "FIXEDWIDTH",
     "FORMAT",
     "GZIP",
     "IGNOREBLANKLINES",
     "IGNOREHEADER",
+    "JSON",
     "LZOP",
+    "MANIFEST",
     "MAXERROR",
     "NULL",
+    "ORC",
+    "PARQUET",
     "QUOTE",
     "REGION",
+    "REMOVEQUOTES",
     "ROUNDEC",
+    "SHAPEFILE",
     "STATUPDATE",
     "TIMEFORMAT",
     "TRIMBLANKS",
@@ -53,28 +64,49 @@ const REFUSED: &[(&str, &str)] = &[
     ("ACCESS_KEY_ID", "credentials belong to the connection"),
     ("SECRET_ACCESS_KEY", "credentials belong to the connection"),
     ("SESSION_TOKEN", "credentials belong to the connection"),
-    ("MASTER_SYMMETRIC_KEY", "keys belong to the connection, and files encrypted by their writer can't be loaded yet"),
-    ("ENCRYPTED", "files encrypted by their writer can't be loaded yet"),
-    (
-        "MANIFEST",
-        "a manifest of exactly the objects found is made here; s3_key names the data (prefix: true for several)",
-    ),
+    ("MASTER_SYMMETRIC_KEY", "keys belong to the connection (extra: master_symmetric_key); write encrypted only"),
     ("NOLOAD", "it would load nothing and look like a success"),
     ("SSH", "rows come from objects in S3"),
     ("READRATIO", "rows come from objects in S3"),
-    ("FIXEDWIDTH", "it excludes CSV, and only CSV files can be loaded"),
-    ("ESCAPE", "it excludes CSV: in CSV a quote is doubled instead"),
-    ("REMOVEQUOTES", "it excludes CSV, which takes quotes away by itself"),
     ("ADDQUOTES", "it belongs to UNLOAD"),
     ("ALLOWOVERWRITE", "it belongs to UNLOAD"),
     ("PARALLEL", "it belongs to UNLOAD"),
     ("HEADER", "it belongs to UNLOAD; to pass over header lines write ignoreheader 1"),
-    ("JSON", "only CSV files can be loaded"),
-    ("AVRO", "only CSV files can be loaded"),
-    ("PARQUET", "only CSV files can be loaded"),
-    ("ORC", "only CSV files can be loaded"),
-    ("SHAPEFILE", "only CSV files can be loaded"),
 ];
+
+/// Names of formats; a file has one.
+const FORMATS: &[&str] = &["CSV", "FIXEDWIDTH", "JSON", "AVRO", "PARQUET", "ORC", "SHAPEFILE"];
+
+/// Options that the format refuses.
+const EXCLUDED: &[(&str, &[&str])] = &[
+    ("CSV", &["ESCAPE", "REMOVEQUOTES"]),
+    ("FIXEDWIDTH", &["DELIMITER", "QUOTE", "ESCAPE", "REMOVEQUOTES"]),
+    ("JSON", &["DELIMITER", "QUOTE", "ESCAPE", "FILLRECORD", "IGNOREBLANKLINES", "NULL", "REMOVEQUOTES"]),
+    (
+        "AVRO",
+        &[
+            "DELIMITER",
+            "QUOTE",
+            "ESCAPE",
+            "FILLRECORD",
+            "IGNOREBLANKLINES",
+            "IGNOREHEADER",
+            "NULL",
+            "REMOVEQUOTES",
+            "GZIP",
+            "BZIP2",
+            "LZOP",
+            "ZSTD",
+        ],
+    ),
+    ("SHAPEFILE", &["DELIMITER", "QUOTE", "ESCAPE", "IGNOREHEADER", "NULL", "REMOVEQUOTES", "FILLRECORD"]),
+];
+
+/// The only options that columnar formats take.
+const COLUMNAR: &[&str] = &["ACCEPTINVCHARS", "FILLRECORD", "STATUPDATE", "MANIFEST", "EXPLICIT_IDS"];
+
+/// Options that mean text in lines with a delimiter, which is COPY's own format when none is named.
+const DELIMITED: &[&str] = &["DELIMITER", "ESCAPE", "REMOVEQUOTES"];
 
 /// Reads the options; `is_whole` is false while some of them are templates still, so that nothing is said to be missing.
 pub fn parse(texts: &[String], is_whole: bool) -> Result<CopyOptions, Vec<String>> {
@@ -94,7 +126,12 @@ pub fn unknown_to<'a>(engine: &str, format: &'a CsvFormat) -> Vec<&'a str> {
     if engine == "redshift" {
         return Vec::new();
     }
-    format.other.iter().map(String::as_str).filter(|option| !is_harmless(option)).collect()
+    let kind = match &format.kind {
+        FileKind::Csv | FileKind::Parquet => None,
+        FileKind::Delimited => Some("TEXT THAT IS NOT CSV"),
+        FileKind::Other(name) => name.split(' ').next(),
+    };
+    kind.into_iter().chain(format.other.iter().map(String::as_str).filter(|option| !is_harmless(option))).collect()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,8 +261,9 @@ impl Reader {
         }
         let format = &mut self.options.format;
         let problem = match name {
-            "CSV" => {
-                self.options.is_csv = true;
+            "CSV" => None,
+            "MANIFEST" => {
+                self.options.is_manifest = true;
                 None
             }
             "FORMAT" => {
@@ -241,6 +279,41 @@ impl Reader {
             "GZIP" => {
                 format.gzip = true;
                 None
+            }
+            "ZSTD" => {
+                format.zstd = true;
+                None
+            }
+            "PARQUET" => {
+                format.kind = FileKind::Parquet;
+                None
+            }
+            "ORC" => {
+                format.kind = FileKind::Other("ORC".to_owned());
+                None
+            }
+            "FIXEDWIDTH" | "JSON" | "AVRO" => match cursor.quoted() {
+                Some(text) if is_plain(&text) => {
+                    format.kind = FileKind::Other(format!("{name} '{}'", text.replace('\'', "''")));
+                    None
+                }
+                _ => Some(match name {
+                    "FIXEDWIDTH" => {
+                        "fixedwidth needs labels and widths in quotes, such as fixedwidth 'id:8,name:20'".to_owned()
+                    }
+                    "JSON" => {
+                        "json needs 'auto', 'auto ignorecase', 'noshred' or the place of a file of paths in quotes"
+                            .to_owned()
+                    }
+                    _ => "avro needs 'auto', 'auto ignorecase' or the place of a file of paths in quotes".to_owned(),
+                }),
+            },
+            "SHAPEFILE" => {
+                let simplify = cursor.skip_word("SIMPLIFY");
+                let auto = simplify && cursor.skip_word("AUTO");
+                let text = if auto { "SHAPEFILE SIMPLIFY AUTO" } else { "SHAPEFILE" };
+                format.kind = FileKind::Other(text.to_owned());
+                (simplify && !auto).then(|| "shapefile takes simplify auto only".to_owned())
             }
             "EMPTYASNULL" => {
                 format.empty_as_null = true;
@@ -317,8 +390,8 @@ impl Reader {
                 }
                 None => Some("timeformat needs a text in quotes, such as timeformat 'auto'".to_owned()),
             },
-            "BZIP2" | "LZOP" | "ZSTD" | "ACCEPTANYDATE" | "EXPLICIT_IDS" | "FILLRECORD" | "IGNOREBLANKLINES"
-            | "ROUNDEC" | "TRIMBLANKS" => {
+            "BZIP2" | "LZOP" | "ACCEPTANYDATE" | "EXPLICIT_IDS" | "FILLRECORD" | "IGNOREBLANKLINES" | "ROUNDEC"
+            | "TRIMBLANKS" | "ENCRYPTED" | "ESCAPE" | "REMOVEQUOTES" => {
                 format.other.push(name.to_owned());
                 None
             }
@@ -390,19 +463,51 @@ impl Reader {
     }
 
     fn finish(mut self, is_whole: bool) -> Result<CopyOptions, Vec<String>> {
-        let format = &self.options.format;
+        let has = |name: &str| self.seen.iter().any(|seen| seen == name);
         let mut problems = Vec::new();
-        if is_whole && self.problems.is_empty() && !self.options.is_csv {
-            problems.push("csv is missing: only CSV files can be loaded, so write csv first".to_owned());
+        let formats: Vec<&str> = FORMATS.iter().copied().filter(|name| has(name)).collect();
+        match formats.as_slice() {
+            [] if DELIMITED.iter().any(|name| has(name)) => self.options.format.kind = FileKind::Delimited,
+            [] if is_whole && self.problems.is_empty() => problems.push(
+                "the format is missing: write csv first (or parquet, json 'auto', …; text with a delimiter is named by it: \
+                 delimiter '|')"
+                    .to_owned(),
+            ),
+            [] | [_] => {}
+            several => problems.push(format!(
+                "{} exclude each other: a file has one format",
+                several.join(" and ").to_ascii_lowercase()
+            )),
         }
-        if format.delimiter.unwrap_or(',') == format.quote.unwrap_or('"') {
+        if let [only] = formats.as_slice() {
+            for option in self.seen.iter().filter(|seen| seen != only) {
+                let is_columnar = matches!(*only, "PARQUET" | "ORC");
+                let excluded = EXCLUDED.iter().find(|(name, _)| name == only).map_or(&[][..], |(_, list)| list);
+                if excluded.contains(&option.as_str())
+                    || (is_columnar && !COLUMNAR.contains(&option.as_str()) && !FORMATS.contains(&option.as_str()))
+                {
+                    problems.push(format!(
+                        "{} refuses {}{}",
+                        only.to_ascii_lowercase(),
+                        option.to_ascii_lowercase(),
+                        why(only, option)
+                    ));
+                }
+            }
+        }
+        let format = &self.options.format;
+        let is_text = matches!(format.kind, FileKind::Csv);
+        if has("QUOTE") && format.kind == FileKind::Delimited {
+            problems.push("quote has a meaning with csv only".to_owned());
+        }
+        if is_text && format.delimiter.unwrap_or(',') == format.quote.unwrap_or('"') {
             problems.push("delimiter and quote must not be the same character".to_owned());
         }
         if let Some(marker) = &format.null_as {
             if marker.contains(['\n', '\r']) {
                 problems.push("null as must not hold a line end, which separates the rows".to_owned());
             }
-            if marker.contains(format.delimiter.unwrap_or(',')) {
+            if is_text && marker.contains(format.delimiter.unwrap_or(',')) {
                 problems.push("null as must not hold the delimiter".to_owned());
             }
         }
@@ -417,6 +522,23 @@ impl Reader {
         }
         self.problems.append(&mut problems);
         if self.problems.is_empty() { Ok(self.options) } else { Err(self.problems) }
+    }
+}
+
+/// What can stand in a literal without meaning anything else there.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['\\', '\n', '\r', '\0'])
+}
+
+fn why(format: &str, option: &str) -> &'static str {
+    match (format, option) {
+        ("CSV", "ESCAPE") => ": in CSV a quote is doubled instead",
+        ("CSV", "REMOVEQUOTES") => ", which it does by itself",
+        ("PARQUET" | "ORC", "GZIP" | "BZIP2" | "LZOP" | "ZSTD") => ": the file says itself how it is compressed",
+        ("PARQUET" | "ORC", "MAXERROR") => ": the first bad value ends the load",
+        ("PARQUET" | "ORC", "REGION") => ": the bucket must be in the cluster's region",
+        ("PARQUET" | "ORC", _) => ": it takes acceptinvchars, fillrecord, statupdate and explicit_ids only",
+        _ => "",
     }
 }
 
@@ -491,12 +613,20 @@ mod tests {
             (&["csv", "ignorheader 1"], "'ignorheader' is not an option of COPY; did you mean 'ignoreheader'?"),
             (&["csv", "frobnicate"], "'frobnicate' is not an option of COPY; known are acceptanydate"),
             (&["csv", "csv"], "csv stands there twice"),
-            (&["delimiter ','"], "csv is missing"),
-            (&["csv", "fixedwidth '1:2'"], "fixedwidth is not taken: it excludes CSV"),
-            (&["csv", "escape"], "escape is not taken"),
-            (&["csv removequotes"], "removequotes is not taken"),
-            (&["format as parquet"], "parquet is not taken: only CSV"),
-            (&["csv", "manifest"], "prefix: true for several"),
+            (&["gzip"], "the format is missing"),
+            (&["csv", "fixedwidth '1:2'"], "csv and fixedwidth exclude each other"),
+            (&["csv", "escape"], "csv refuses escape"),
+            (&["csv removequotes"], "csv refuses removequotes"),
+            (&["parquet", "maxerror 3"], "parquet refuses maxerror"),
+            (&["format as parquet", "gzip"], "parquet refuses gzip: the file says itself"),
+            (&["parquet", "region 'eu-west-1'"], "parquet refuses region"),
+            (&["orc", "ignoreheader 1"], "orc refuses ignoreheader"),
+            (&["json 'auto'", "null as 'x'"], "json refuses null"),
+            (&["json"], "json needs 'auto'"),
+            (&["avro 'auto'", "gzip"], "avro refuses gzip"),
+            (&["fixedwidth 'a:1'", "delimiter '|'"], "fixedwidth refuses delimiter"),
+            (&["delimiter '|'", "quote '\"'"], "quote has a meaning with csv only"),
+            (&["shapefile simplify 0.1"], "simplify auto only"),
             (&["csv", "gzip", "zstd"], "gzip and zstd exclude each other"),
             (&["csv", "delimiter '||'"], "delimiter needs one ASCII character"),
             (&["csv", "delimiter '\"'"], "must not be the same character"),
@@ -514,6 +644,20 @@ mod tests {
             assert!(problems.iter().any(|problem| problem.contains(expected)), "{texts:?}: {problems:?}");
         }
         assert_eq!(read(&["csv csv", "escape", "maxerror x"]).unwrap_err().len(), 3);
+    }
+
+    #[test]
+    fn every_format_of_copy_is_taken() {
+        let kind = |texts: &[&str]| read(texts).unwrap().format.kind;
+        assert_eq!(kind(&["parquet", "statupdate off", "acceptinvchars"]), FileKind::Parquet);
+        assert_eq!(kind(&["delimiter '|'", "escape", "removequotes", "maxerror 3"]), FileKind::Delimited);
+        assert_eq!(
+            kind(&["format as json 'auto ignorecase'", "gzip"]),
+            FileKind::Other("JSON 'auto ignorecase'".into())
+        );
+        assert_eq!(kind(&["fixedwidth 'id:3,name:9'"]), FileKind::Other("FIXEDWIDTH 'id:3,name:9'".into()));
+        assert_eq!(kind(&["orc"]), FileKind::Other("ORC".into()));
+        assert!(read(&["csv", "zstd", "encrypted"]).unwrap().format.zstd);
     }
 
     #[test]

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_model::ledger::{RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{
-    CsvFormat, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, TableName, Warehouse,
+    Column, CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, TableName,
+    Warehouse,
 };
 use millrace_operator_api::{Outcome, TaskContext, TaskError};
 use serde_json::{Value, json};
 
 use super::copy_options::{self, CopyOptions};
+use super::drift::{Incoming, SchemaDrift, Settled, settle};
 use super::manifest;
 use super::mark::{self, Compression, FileShape, Format, Marks};
 use super::report::{ledger_entry, unless_cancelled, while_doing};
 
+/// Rejected rows that the log shows.
+const REJECTED_SHOWN: usize = 10;
 /// Objects asked about at one time.
 const HEADS_AT_ONCE: usize = 16;
 
@@ -30,6 +34,10 @@ pub struct Loading {
     pub columns: Option<Vec<String>>,
     pub method: LoadMethod,
     pub options: CopyOptions,
+    pub drift: SchemaDrift,
+    /// Where refused rows go.
+    pub quarantine: Option<TableName>,
+    pub show_values: bool,
     /// The rows that the task which wrote the objects reported.
     pub expected_rows: Option<u64>,
 }
@@ -51,7 +59,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let bytes: u64 = objects.iter().map(|object| object.size).sum();
     let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
     let format = learn_format(context, &loading, &objects, &marks)?;
-    let columns = choose_columns(context, warehouse.as_ref(), &loading, &marks).await?;
+    let settled = choose_columns(context, warehouse.as_ref(), &loading, &marks).await?;
     let written: Option<u64> =
         loading.expected_rows.or_else(|| marks.iter().map(|marks| marks.rows).sum::<Option<u64>>());
     let source = source_label(&loading, &objects);
@@ -68,7 +76,8 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let file_count = objects.len();
     let request = LoadRequest {
         target: loading.target.clone(),
-        columns: columns.clone(),
+        columns: settled.as_ref().map(|settled| settled.columns.clone()),
+        ignored: settled.as_ref().map(|settled| settled.ignored.clone()).unwrap_or_default(),
         method: loading.method.clone(),
         rows: LoadRows::Objects(ObjectRows {
             objects,
@@ -76,9 +85,9 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
             manifest_prefix: (loading.bucket.clone(), format!("_millrace/{}/", context.work.short_hash())),
         }),
         format,
-        quarantine: None,
-        show_values: false,
         also: Vec::new(),
+        quarantine: loading.quarantine.clone(),
+        show_values: loading.show_values,
         work: context.work.clone(),
     };
     if context.cancel.is_cancelled() {
@@ -91,7 +100,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         .map_err(|error| while_doing(&format!("loading {source} into {}", loading.target), error))?;
 
     let mut entry = ledger_entry(context, "load", &source, target_label(&loading), started_at);
-    entry.written = Some(written_rows(&loading, columns));
+    entry.written = Some(written_rows(&loading, settled.as_ref().map(Settled::taken)));
     entry.rows_read = report.rows_read;
     entry.rows_inserted = report.rows_inserted;
     entry.rows_updated = report.rows_updated;
@@ -104,7 +113,8 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
 
     tell(context, &loading, &report);
     compare(&loading, &report, written)?;
-    Ok(Outcome::with(result_of(&report, file_count, bytes)))
+    let differences = settled.map(|settled| settled.differences).unwrap_or_default();
+    Ok(Outcome::with(result_of(&report, file_count, bytes, &differences)))
 }
 
 fn written_rows(loading: &Loading, columns: Option<Vec<String>>) -> RowsWritten {
@@ -130,7 +140,7 @@ async fn find_objects(store: &dyn ObjectStore, loading: &Loading) -> Result<Vec<
     if !loading.is_prefix {
         let object = store.head(&loading.bucket, &loading.key).await.map_err(|e| while_doing(&attempted, e))?;
         return match object {
-            Some(list) if mark::is_manifest(&list) => {
+            Some(list) if mark::is_manifest(&list) || loading.options.is_manifest => {
                 let objects = manifest::objects(store, &list).await?;
                 if objects.is_empty() { Err(TaskError::Fail(format!("{place} lists no objects"))) } else { Ok(objects) }
             }
@@ -196,8 +206,7 @@ fn learn_format(
     }
     if shape.format == Format::Parquet {
         // The file knows its columns, its NULLs and its compression itself.
-        format.other.push("FORMAT AS PARQUET".to_owned());
-        return Ok(format);
+        return Ok(CsvFormat { kind: FileKind::Parquet, ..format });
     }
     let marker = (!shape.null_marker.is_empty()).then(|| shape.null_marker.clone());
     match (&format.null_as, &marker) {
@@ -231,10 +240,14 @@ fn learn_format(
             shape.delimiter
         )));
     }
-    format.gzip = shape.compression == Compression::Gzip;
-    if shape.compression == Compression::Zstd && !format.other.iter().any(|option| option == "ZSTD") {
-        format.other.push("ZSTD".to_owned());
+    if format.kind != FileKind::Csv {
+        return Err(TaskError::Fail(format!(
+            "{} was written as CSV, but copy_options name another format; write csv",
+            objects[0].url()
+        )));
     }
+    format.gzip = shape.compression == Compression::Gzip;
+    format.zstd = shape.compression == Compression::Zstd;
     Ok(format)
 }
 
@@ -244,7 +257,7 @@ async fn choose_columns(
     warehouse: &dyn Warehouse,
     loading: &Loading,
     marks: &[Marks],
-) -> Result<Option<Vec<String>>, TaskError> {
+) -> Result<Option<Settled>, TaskError> {
     let names_of = |marks: &Marks| marks.shape.as_ref().map(|shape| shape.columns.clone()).unwrap_or_default();
     let written = marks.first().map(names_of).unwrap_or_default();
     if let Some(columns) = &loading.columns {
@@ -256,30 +269,43 @@ async fn choose_columns(
                 written.join(", ")
             )));
         }
-        require_keys(&loading.method, columns)?;
-        return Ok(Some(columns.clone()));
+        require_keys(&loading.method, columns, &[])?;
+        return Ok(Some(Settled { columns: columns.clone(), ..Settled::default() }));
     }
-    if written.is_empty() || marks.iter().any(|marks| names_of(marks) != written) {
+    if let Some(other) = marks.iter().map(names_of).find(|names| *names != written) {
+        if written.is_empty() || other.is_empty() {
+            return Ok(None);
+        }
+        return Err(TaskError::Fail(format!(
+            "the files have different columns ({} and {}), and one load reads all files in one way; load them by two tasks",
+            written.join(", "),
+            other.join(", ")
+        )));
+    }
+    if written.is_empty() {
         return Ok(None);
     }
     let table = warehouse
         .describe(&loading.target)
         .await
         .map_err(|error| while_doing(&format!("looking at table {}", loading.target), error))?;
-    let in_table = |name: &String| {
-        let exact = table.iter().find(|column| column.name == *name);
-        exact
-            .or_else(|| table.iter().find(|column| column.name.eq_ignore_ascii_case(name)))
-            .map(|column| column.name.clone())
-    };
-    let mut named: Vec<String> = written.iter().filter_map(in_table).collect();
-    named.sort_unstable();
-    named.dedup();
-    if named.len() == written.len() {
-        let columns: Vec<String> = written.iter().filter_map(in_table).collect();
-        require_keys(&loading.method, &columns)?;
-        return Ok(Some(columns));
+    let is_known = |name: &String| table.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    if !written.iter().any(is_known) {
+        return by_position(context, loading, &written, &table);
     }
+    let incoming: Vec<Incoming> = written.into_iter().map(|name| Incoming { name, value: None }).collect();
+    let settled = settle(context, warehouse, &loading.target, &incoming, loading.drift).await?;
+    require_keys(&loading.method, &settled.columns, &settled.ignored)?;
+    Ok(Some(settled))
+}
+
+/// No name of the file is one of the table.
+fn by_position(
+    context: &TaskContext,
+    loading: &Loading,
+    written: &[String],
+    table: &[Column],
+) -> Result<Option<Settled>, TaskError> {
     let in_file = written.join(", ");
     let of_table = table.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
     if written.len() != table.len() {
@@ -290,18 +316,21 @@ async fn choose_columns(
         )));
     }
     context.warning(format!(
-        "columns go by position, because not every name of the file ({in_file}) is in table {} ({of_table})",
+        "columns go by position, because no name of the file ({in_file}) is in table {} ({of_table})",
         loading.target
     ));
     Ok(None)
 }
 
-fn require_keys(method: &LoadMethod, columns: &[String]) -> Result<(), TaskError> {
+fn require_keys(method: &LoadMethod, columns: &[String], ignored: &[String]) -> Result<(), TaskError> {
     let LoadMethod::Upsert { keys, order_key } = method else { return Ok(()) };
     let missing: Vec<&str> = keys
         .iter()
         .chain(order_key)
-        .filter(|key| !columns.iter().any(|column| column.eq_ignore_ascii_case(key)))
+        .filter(|key| {
+            let is_key = |column: &&String| column.eq_ignore_ascii_case(key) && !ignored.contains(column);
+            !columns.iter().any(|column| is_key(&column))
+        })
         .map(String::as_str)
         .collect();
     if missing.is_empty() {
@@ -325,6 +354,7 @@ fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
         ("read", report.rows_read),
         ("inserted", report.rows_inserted),
         ("updated", report.rows_updated),
+        ("unchanged", unchanged(report)),
         ("deleted", report.rows_deleted),
         ("rejected", report.rows_rejected),
     ]
@@ -336,6 +366,12 @@ fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
     }
     if report.rows_rejected.is_some_and(|rejected| rejected > 0) {
         context.warning("rows were rejected, within what maxerror allows");
+        for row in report.rejected.iter().take(REJECTED_SHOWN) {
+            context.warning(format!("rejected: {row}"));
+        }
+        if let Some(quarantine) = &loading.quarantine {
+            context.info(format!("the rejected rows are in {quarantine}"));
+        }
     }
 }
 
@@ -378,8 +414,16 @@ fn sum_known(first: Option<u64>, second: Option<u64>) -> Option<u64> {
     }
 }
 
-fn result_of(report: &LoadReport, files: usize, bytes: u64) -> Value {
+/// Rows that came in and changed nothing.
+fn unchanged(report: &LoadReport) -> Option<u64> {
+    let changed = report.rows_inserted? + report.rows_updated? + report.rows_rejected?;
+    report.rows_read?.checked_sub(changed)
+}
+
+fn result_of(report: &LoadReport, files: usize, bytes: u64, differences: &[String]) -> Value {
     json!({
+        "rows_unchanged": unchanged(report),
+        "schema_drift": differences,
         "rows_read": report.rows_read,
         "rows_inserted": report.rows_inserted,
         "rows_updated": report.rows_updated,

@@ -554,6 +554,10 @@ impl Warehouse for Fake {
         value.to_string()
     }
 
+    fn holds(&self, type_name: &str, value: &ValueType) -> bool {
+        type_name == "text" || type_name == value.to_string()
+    }
+
     fn create_table<'a>(
         &'a self,
         table: &'a TableName,

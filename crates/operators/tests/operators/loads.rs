@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millrace_operator_api::TaskError;
-use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows};
+use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows, RejectedRow};
 use serde_json::{Value, json};
 
 use crate::fakes::{World, problems, run_in};
@@ -89,6 +89,10 @@ fn methods_and_keys_reach_the_warehouse() {
     let cases = [
         ("copy", json!({}), LoadMethod::Append),
         ("copy", json!({"truncate_table": true}), LoadMethod::Replace),
+        ("replace", json!({}), LoadMethod::Replace),
+        ("replace", json!({"truncate_table": true}), LoadMethod::Replace),
+        ("swap", json!({}), LoadMethod::Swap),
+        ("copy", json!({"method": "swap"}), LoadMethod::Swap),
         ("copy", json!({"truncate_table": false}), LoadMethod::Append),
         ("copy", json!({"method": "upsert", "upsert_keys": "id"}), keys(&["id"], None)),
         ("upsert", json!({"upsert_keys": ["id", "score"]}), keys(&["id", "score"], None)),
@@ -187,9 +191,9 @@ fn mistakes_are_found_when_the_file_is_read() {
             copy(json!({"copy_options": ["csv", "ignorheader 1"]})),
             "copy_options: 'ignorheader' is not an option of COPY; did you mean 'ignoreheader'?",
         ),
-        ("copy", copy(json!({"copy_options": ["csv", "escape", "{{ x }}"]})), "copy_options: escape is not taken"),
-        ("copy", copy(json!({"copy_options": []})), "copy_options: csv is missing"),
-        ("copy", copy(json!({"method": "upsert"})), "upsert_keys: method: upsert needs upsert_keys"),
+        ("copy", copy(json!({"copy_options": ["csv", "escape", "{{ x }}"]})), "copy_options: csv refuses escape"),
+        ("copy", copy(json!({"copy_options": []})), "copy_options: the format is missing"),
+        ("copy", copy(json!({"method": "upsert"})), "upsert_keys: an upsert needs upsert_keys"),
         (
             "copy",
             copy(json!({"method": "append", "truncate_table": true})),
@@ -207,7 +211,18 @@ fn mistakes_are_found_when_the_file_is_read() {
         ("copy", copy(json!({"method": "merge"})), "unreadable"),
         ("upsert", copy(json!({"upsert_keys": ["id"], "order_key": "id"})), "order_key: rows with one key"),
         ("upsert", copy(json!({"upsert_keys": []})), "upsert_keys: names of columns are wanted"),
-        ("upsert", copy(json!({})), "missing field `upsert_keys`"),
+        ("upsert", copy(json!({})), "upsert_keys: an upsert needs upsert_keys"),
+        (
+            "upsert",
+            copy(json!({"upsert_keys": "id", "method": "append"})),
+            "method: this operator is the method upsert",
+        ),
+        ("replace", copy(json!({"method": "swap"})), "method: this operator is the method replace"),
+        ("swap", copy(json!({"upsert_keys": "id"})), "upsert_keys: upsert_keys has a meaning with method: upsert only"),
+        ("copy", copy(json!({"quarantine": "bad"})), "quarantine: no row may be refused"),
+        ("copy", copy(json!({"copy_options": ["parquet", "maxerror 3"]})), "copy_options: parquet refuses maxerror"),
+        ("copy", copy(json!({"schema_drift": {"added": "drop"}})), "unreadable"),
+        ("copy", copy(json!({"schema_drift": {"adds": "add"}})), "unreadable"),
     ];
     for (operator, parameters, expected) in cases {
         let found = problems(operator, parameters.clone());
@@ -227,4 +242,60 @@ fn case_80_secrets_in_the_wrong_place_are_not_repeated() {
     let operator = (entry.parse)(copy(json!({"copy_options": options}))).unwrap();
     let text = message(crate::fakes::block_on(operator.run(&world.context(1))));
     assert!(!text.contains("hunter22") && !world.log().contains("hunter22"), "{text}");
+}
+
+#[test]
+fn what_the_table_does_not_have_is_passed_over_added_or_refused() {
+    let columns = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let world = written(json!({}));
+    *world.table.lock().unwrap() = columns(&["id", "note"]);
+    let result = world.run("copy", copy(json!({}))).unwrap().result.unwrap();
+    {
+        let loads = world.loads.lock().unwrap();
+        assert_eq!(loads[0].columns, Some(columns(&["score", "id"])));
+        assert_eq!(loads[0].ignored, ["score"]);
+    }
+    assert_eq!(
+        result["schema_drift"],
+        json!([
+            "column score comes in, and the table does not have it: it is passed over",
+            "column note of the table does not come in: it gets NULL"
+        ])
+    );
+    assert!(world.log().contains("Warning schema of analytics.nps: column score comes in"), "{}", world.log());
+
+    let drift = |policy: Value| copy(json!({"schema_drift": policy}));
+    let text = message(world.run("copy", drift(json!({"added": "fail"}))));
+    assert!(text.contains("column score comes in") && text.contains("schema_drift"), "{text}");
+    let text = message(world.run("copy", drift(json!({"removed": "fail"}))));
+    assert!(text.contains("column note of the table does not come in"), "{text}");
+    let text = message(world.run("upsert", copy(json!({"upsert_keys": "id", "order_key": "score"}))));
+    assert!(text.contains("upsert needs score in the file"), "{text}");
+
+    world.run("copy", drift(json!({"added": "add"}))).unwrap();
+    assert_eq!(*world.made.lock().unwrap(), ["add score text to analytics.nps"]);
+    assert_eq!(world.loads.lock().unwrap()[1].ignored, Vec::<String>::new());
+}
+
+#[test]
+fn rejected_rows_are_told_and_values_hidden() {
+    let world = written(json!({}));
+    *world.load_report.lock().unwrap() = LoadReport {
+        rows_rejected: Some(1),
+        rejected: vec![RejectedRow {
+            file: "s3://b/nps.csv".to_owned(),
+            line: Some(7),
+            column: Some("score".to_owned()),
+            value: Some("of 3 characters, not shown".to_owned()),
+            reason: "is not a number".to_owned(),
+        }],
+        ..report(2, 1)
+    };
+    let options = json!({"copy_options": ["csv", "maxerror 5"], "quarantine": "refused", "nul_bytes": "remove"});
+    world.run("copy", copy(options)).unwrap();
+    let loads = world.loads.lock().unwrap();
+    assert_eq!(loads[0].quarantine.as_ref().unwrap().to_string(), "analytics.refused");
+    assert!(loads[0].format.remove_nul && !loads[0].show_values);
+    let said = "rejected: s3://b/nps.csv line 7, column score, value of 3 characters, not shown: is not a number";
+    assert!(world.log().contains(said), "{}", world.log());
 }

@@ -24,11 +24,13 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
         target: &target,
         table_columns: &table_columns,
         columns: &names,
+        fields: &names,
         method,
         format,
         copy: Some(CopyFrom {
             manifest_url: "s3://b/m/1.manifest",
             credentials: "IAM_ROLE 'arn:aws:iam::123456789012:role/load'",
+            symmetric_key: None,
             region: None,
         }),
         also: &[],
@@ -38,7 +40,7 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
 }
 
 fn staged(plan: &LoadPlan<'_>) -> Vec<String> {
-    plan.stage(plan.copy.as_ref().expect("a COPY"))
+    plan.stage(plan.copy.as_ref().expect("a COPY")).0
 }
 
 #[test]
@@ -52,6 +54,19 @@ fn copy_never_sees_the_target() {
     );
     assert!(statements.iter().all(|statement| !statement.contains("\"analytics\".\"nps\"")));
     assert!(statements[1].contains("\"id\" bigint NOT NULL"));
+}
+
+#[test]
+fn a_columnar_file_goes_by_order_into_a_table_of_as_many_columns() {
+    let format = CsvFormat { kind: FileKind::Parquet, ..CsvFormat::default() };
+    let copy = "COPY \"analytics\".\"millrace_staging_00ff\" FROM 's3://b/m/1.manifest' \
+                IAM_ROLE 'arn:aws:iam::123456789012:role/load' MANIFEST FORMAT AS PARQUET STATUPDATE OFF";
+    assert_eq!(with_plan(&LoadMethod::Append, &format, staged)[2], copy);
+    let method = LoadMethod::Upsert { keys: vec!["id".into()], order_key: None };
+    let numbered = with_plan(&method, &format, staged);
+    assert!(numbered[4].starts_with("COPY \"analytics\".\"millrace_staging_00ff_raw\" FROM"), "{}", numbered[4]);
+    assert!(numbered[1].contains("IDENTITY") && !numbered[3].contains("IDENTITY"));
+    assert!(numbered[5].contains("INSERT INTO \"analytics\".\"millrace_staging_00ff\" (\"id\", \"at\", \"score\")"));
 }
 
 #[test]

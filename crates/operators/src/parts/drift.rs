@@ -1,0 +1,193 @@
+//! When the columns that come in are not those of the table: what is done about it, and what is said.
+
+use millrace_operator_api::ports::{Alteration, Column, NewColumn, TableName, ValueType, Warehouse};
+use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::report::while_doing;
+
+/// What a load does when the columns of its rows are not those of the table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SchemaDrift {
+    /// A column comes in that the table does not have: `add` it to the table, `ignore` it (default), or `fail`.
+    pub added: Added,
+    /// A column's values may not fit the table's type any more: `widen` the table's column, or `fail` (default).
+    pub widened: Widened,
+    /// A column of the table does not come in: `ignore` it (default; it gets its default value), or `fail`.
+    pub removed: Removed,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Added {
+    Add,
+    #[default]
+    Ignore,
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Widened {
+    Widen,
+    #[default]
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Removed {
+    #[default]
+    Ignore,
+    Fail,
+}
+
+/// A column that comes in. Its type is `None` where only the name is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    pub name: String,
+    pub value: Option<ValueType>,
+}
+
+/// The columns of the rows as a load takes them, and what was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// In the order of the rows, in the table's spelling where the table has them.
+    pub columns: Vec<String>,
+    /// Those of them that are passed over.
+    pub ignored: Vec<String>,
+    /// The differences in words, with what was done about each.
+    pub differences: Vec<String>,
+}
+
+impl Settled {
+    /// The columns that the table gets values for.
+    pub fn taken(&self) -> Vec<String> {
+        self.columns.iter().filter(|name| !self.ignored.contains(name)).cloned().collect()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Comparison {
+    settled: Settled,
+    alterations: Vec<Alteration>,
+    failures: Vec<String>,
+    /// What does not come in; often on purpose.
+    missing: Vec<String>,
+}
+
+/// Compares, changes the table where the policy says so, and tells the differences. Done twice, or by two tasks at one
+/// time, it does no harm.
+pub async fn settle(
+    context: &TaskContext,
+    warehouse: &dyn Warehouse,
+    target: &TableName,
+    incoming: &[Incoming],
+    policy: SchemaDrift,
+) -> Result<Settled, TaskError> {
+    let mut was_altered = false;
+    loop {
+        let table = warehouse
+            .describe(target)
+            .await
+            .map_err(|error| while_doing(&format!("looking at table {target}"), error))?;
+        let found = compare(warehouse, &table, incoming, policy);
+        if !found.failures.is_empty() {
+            return Err(TaskError::Fail(format!(
+                "the columns do not fit table {target}: {}; change the table, or say in schema_drift what shall be done",
+                found.failures.join("; ")
+            )));
+        }
+        if !found.alterations.is_empty() {
+            match warehouse.alter_table(target, &found.alterations).await {
+                Ok(()) => {}
+                // Another load of the same table has done it in between.
+                Err(error) if !was_altered && error.kind != PortErrorKind::Cancelled => {
+                    let now = warehouse.describe(target).await.map_err(|e| while_doing("looking again", e))?;
+                    if now == table {
+                        return Err(while_doing(&format!("changing table {target}"), error));
+                    }
+                    was_altered = true;
+                    continue;
+                }
+                Err(error) => return Err(while_doing(&format!("changing table {target}"), error)),
+            }
+        }
+        for difference in &found.settled.differences {
+            context.warning(format!("schema of {target}: {difference}"));
+        }
+        for missing in &found.missing {
+            context.info(format!("schema of {target}: {missing}"));
+        }
+        let mut settled = found.settled;
+        settled.differences.extend(found.missing);
+        return Ok(settled);
+    }
+}
+
+fn compare(warehouse: &dyn Warehouse, table: &[Column], incoming: &[Incoming], policy: SchemaDrift) -> Comparison {
+    let mut found = Comparison::default();
+    for column in incoming {
+        let exact = table.iter().find(|known| known.name == column.name);
+        let known = exact.or_else(|| table.iter().find(|known| known.name.eq_ignore_ascii_case(&column.name)));
+        match known {
+            Some(known) => {
+                found.settled.columns.push(known.name.clone());
+                fits(warehouse, known, column, policy, &mut found);
+            }
+            None => added(warehouse, column, policy, &mut found),
+        }
+    }
+    let missing = table.iter().filter(|known| !found.settled.columns.contains(&known.name)).collect::<Vec<_>>();
+    for column in missing {
+        let message = format!("column {} of the table does not come in", column.name);
+        match policy.removed {
+            Removed::Fail => found.failures.push(message),
+            Removed::Ignore => {
+                found.missing.push(format!("{message}: it gets {}", value_of(column)));
+            }
+        }
+    }
+    found
+}
+
+fn value_of(column: &Column) -> String {
+    column.default.as_ref().map_or_else(|| "NULL".to_owned(), |default| format!("its default {default}"))
+}
+
+fn fits(warehouse: &dyn Warehouse, known: &Column, column: &Incoming, policy: SchemaDrift, found: &mut Comparison) {
+    let Some(value) = column.value.as_ref().filter(|value| !warehouse.holds(&known.type_name, value)) else { return };
+    let message = format!("column {} is {value} now, and {} may not hold it", known.name, known.type_name);
+    match policy.widened {
+        Widened::Fail => found.failures.push(message),
+        Widened::Widen => {
+            let type_name = warehouse.column_type(value);
+            found.settled.differences.push(format!("{message}: it was widened to {type_name}"));
+            found.alterations.push(Alteration::Widen { column: known.name.clone(), type_name });
+        }
+    }
+}
+
+fn added(warehouse: &dyn Warehouse, column: &Incoming, policy: SchemaDrift, found: &mut Comparison) {
+    let message = format!("column {} comes in, and the table does not have it", column.name);
+    match policy.added {
+        Added::Fail => found.failures.push(message),
+        Added::Ignore => {
+            found.settled.differences.push(format!("{message}: it is passed over"));
+            found.settled.ignored.push(column.name.clone());
+            found.settled.columns.push(column.name.clone());
+        }
+        Added::Add => {
+            let type_name = warehouse.column_type(column.value.as_ref().unwrap_or(&ValueType::TEXT));
+            found.settled.differences.push(format!("{message}: it was added as {type_name}"));
+            found.alterations.push(Alteration::Add(NewColumn {
+                name: column.name.clone(),
+                type_name,
+                is_nullable: true,
+            }));
+            found.settled.columns.push(column.name.clone());
+        }
+    }
+}

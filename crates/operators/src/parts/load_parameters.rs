@@ -1,0 +1,313 @@
+//! The parameters of a load: those of `copy`, and of `upsert`, `replace` and `swap`, which are `copy` by one method.
+
+use millrace_operator_api::ports::{LoadMethod, TableName};
+use millrace_operator_api::{Problems, TaskContext, TaskError};
+use millrace_template::Template;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::copy_options;
+use super::drift::SchemaDrift;
+use super::handover::WrittenObject;
+use super::loading::Loading;
+use super::parameter::{OneOrMany, aws_default, is_blank, rendered, rendered_option, rendered_text, written};
+use super::table_name;
+
+/// Other names of parameters, the same for every operator that loads.
+pub const ALIASES: &[(&str, &str)] =
+    &[("redshift_conn_id", "warehouse_conn_id"), ("primary_key", "upsert_keys"), ("column_list", "columns")];
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
+pub struct LoadParameters {
+    /// The connection to the warehouse.
+    warehouse_conn_id: Template<String>,
+    /// The connection to S3.
+    #[serde(default = "aws_default")]
+    aws_conn_id: Template<String>,
+    /// The bucket of the objects. Left out with `from_task`.
+    #[serde(default)]
+    s3_bucket: Option<Template<String>>,
+    /// The object's key, exactly: a file, or with `manifest` in `copy_options` (or when `sql_to_s3` wrote parts) the list
+    /// of the files; with `prefix` the beginning of keys. Left out with `from_task`.
+    #[serde(default)]
+    s3_key: Option<Template<String>>,
+    /// The task with `sql_to_s3` or `upload` that wrote the object: gives bucket and key, and the rows it wrote must be the
+    /// rows that are read.
+    #[serde(default)]
+    from_task: Option<Template<String>>,
+    /// Load every object whose key begins with `s3_key`.
+    #[serde(default)]
+    prefix: bool,
+    /// The table's schema. Left out: the connection's own search path.
+    #[serde(default)]
+    schema: Option<Template<String>>,
+    /// The table's name, without schema.
+    table: Template<String>,
+    /// The names of the file's columns, in the file's order. Left out: the names that the file remembers, or else all
+    /// columns of the table in their order.
+    #[serde(default)]
+    columns: Option<Template<Vec<String>>>,
+    /// `append` (default of `copy`), `replace`, `swap` or `upsert`.
+    #[serde(default)]
+    method: Option<Method>,
+    /// `true` means `method: replace`.
+    #[serde(default)]
+    truncate_table: Option<bool>,
+    /// The key by which `upsert` finds equal rows: a column or a list of columns.
+    #[serde(default)]
+    upsert_keys: Option<Template<OneOrMany>>,
+    /// The column by which `upsert` chooses among rows with one key: the highest stays, NULL is lowest.
+    #[serde(default)]
+    order_key: Option<Template<String>>,
+    /// Options of COPY: `csv`, `parquet`, `gzip`, `ignoreheader 1`, `delimiter ';'`, `null as '\N'`, `emptyasnull`,
+    /// `maxerror 10`, ….
+    #[serde(default = "csv")]
+    copy_options: Template<OneOrMany>,
+    /// What is done when the columns that the file names are not those of the table. By default a column that the table
+    /// does not have is passed over, with a warning.
+    #[serde(default)]
+    schema_drift: SchemaDrift,
+    /// The table that rows go to which cannot be taken, as many as `maxerror` allows: with file, line, column, value and
+    /// reason. It is made in the target's schema when it is missing.
+    #[serde(default)]
+    quarantine: Option<Template<String>>,
+    /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them.
+    #[serde(default)]
+    nul_bytes: NulBytes,
+    /// Show values of refused rows in logs and messages; otherwise only their lengths.
+    #[serde(default)]
+    show_values: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    Append,
+    Replace,
+    Swap,
+    Upsert,
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Replace => "replace",
+            Self::Swap => "swap",
+            Self::Upsert => "upsert",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NulBytes {
+    #[default]
+    Refuse,
+    Remove,
+}
+
+fn csv() -> Template<OneOrMany> {
+    "csv".into()
+}
+
+impl LoadParameters {
+    /// `only` is the one method of an operator that has one.
+    fn method(&self, only: Option<Method>) -> Method {
+        match (only, self.method, self.truncate_table) {
+            (Some(method), ..) | (None, Some(method), _) => method,
+            (None, None, Some(true)) => Method::Replace,
+            (None, None, _) => Method::Append,
+        }
+    }
+
+    pub fn check(&self, only: Option<Method>, problems: &mut Problems) {
+        self.check_place(problems);
+        self.check_method(only, problems);
+        table_name::check(self.schema.as_ref(), &self.table, problems);
+        if let Some(columns) = self.columns.as_ref().and_then(written) {
+            for problem in name_problems(&columns) {
+                problems.add("columns", problem);
+            }
+        }
+        if self.quarantine.as_ref().is_some_and(is_blank) {
+            problems.add("quarantine", "quarantine is empty");
+        }
+        let (texts, is_whole) = written_options(&self.copy_options);
+        match copy_options::parse(&texts, is_whole) {
+            Err(found) => {
+                for problem in found {
+                    problems.add("copy_options", problem);
+                }
+            }
+            Ok(options) => {
+                if options.is_manifest && self.prefix {
+                    problems.add("prefix", "a manifest names its objects; prefix has no meaning with it");
+                }
+                if self.quarantine.is_some() && is_whole && options.format.max_error == 0 {
+                    problems.add(
+                        "quarantine",
+                        "no row may be refused, so none would go to the quarantine; add maxerror to copy_options",
+                    );
+                }
+            }
+        }
+    }
+
+    fn check_place(&self, problems: &mut Problems) {
+        let places = [("s3_bucket", self.s3_bucket.as_ref()), ("s3_key", self.s3_key.as_ref())];
+        let connections =
+            [("warehouse_conn_id", Some(&self.warehouse_conn_id)), ("aws_conn_id", Some(&self.aws_conn_id))];
+        for (name, field) in connections.into_iter().chain(places) {
+            if field.is_some_and(is_blank) {
+                problems.add(name, format!("{name} is empty"));
+            }
+        }
+        match &self.from_task {
+            Some(_) if self.prefix => {
+                problems.add("prefix", "from_task names one object; prefix has no meaning with it");
+            }
+            Some(_) => {
+                for (name, _) in places.iter().filter(|(_, field)| field.is_some()) {
+                    problems.add(*name, format!("from_task gives the object; leave {name} out"));
+                }
+            }
+            None => {
+                for (name, _) in places.iter().filter(|(_, field)| field.is_none()) {
+                    problems.add(*name, format!("{name} is missing (or from_task, the task that wrote the object)"));
+                }
+            }
+        }
+    }
+
+    fn check_method(&self, only: Option<Method>, problems: &mut Problems) {
+        let method = self.method(only);
+        if let Some(only) = only
+            && self.method.is_some_and(|given| given != only)
+        {
+            problems
+                .add("method", format!("this operator is the method {0}; leave method out, or use copy", only.name()));
+        }
+        if self.truncate_table == Some(true) && method != Method::Replace {
+            problems.add(
+                "truncate_table",
+                "truncate_table: true means method: replace, but the method is another one; keep one",
+            );
+        }
+        if method == Method::Upsert {
+            match &self.upsert_keys {
+                None => {
+                    problems.add("upsert_keys", "an upsert needs upsert_keys, the columns by which rows are equal");
+                }
+                Some(keys) => check_keys(keys, self.order_key.as_ref(), problems),
+            }
+            return;
+        }
+        for (name, is_there) in [("upsert_keys", self.upsert_keys.is_some()), ("order_key", self.order_key.is_some())] {
+            if is_there {
+                problems.add(name, format!("{name} has a meaning with method: upsert only"));
+            }
+        }
+    }
+
+    /// Everything rendered.
+    pub async fn rendered(&self, only: Option<Method>, context: &TaskContext) -> Result<Loading, TaskError> {
+        let OneOrMany(options) = rendered("copy_options", &self.copy_options)?;
+        let mut options = copy_options::parse(&options, true)
+            .map_err(|problems| TaskError::Fail(format!("parameter copy_options: {}", problems.join("; "))))?;
+        options.format.remove_nul = self.nul_bytes == NulBytes::Remove;
+        let columns = rendered_option("columns", self.columns.as_ref())?;
+        if let Some(problem) = columns.as_deref().and_then(|names| name_problems(names).into_iter().next()) {
+            return Err(TaskError::Fail(format!("parameter columns: {problem}")));
+        }
+        let method = match self.method(only) {
+            Method::Append => LoadMethod::Append,
+            Method::Replace => LoadMethod::Replace,
+            Method::Swap => LoadMethod::Swap,
+            Method::Upsert => self.rendered_upsert()?,
+        };
+        let (bucket, key, expected_rows) = self.rendered_place(context).await?;
+        let target = table_name::rendered(self.schema.as_ref(), &self.table)?;
+        let quarantine = self.quarantine.as_ref().map(|field| rendered_text("quarantine", field)).transpose()?;
+        Ok(Loading {
+            warehouse_conn_id: rendered_text("warehouse_conn_id", &self.warehouse_conn_id)?,
+            aws_conn_id: rendered_text("aws_conn_id", &self.aws_conn_id)?,
+            bucket,
+            key,
+            is_prefix: self.prefix,
+            quarantine: quarantine.map(|name| TableName { schema: target.schema.clone(), name }),
+            target,
+            columns,
+            method,
+            options,
+            drift: self.schema_drift,
+            show_values: self.show_values,
+            expected_rows,
+        })
+    }
+
+    async fn rendered_place(&self, context: &TaskContext) -> Result<(String, String, Option<u64>), TaskError> {
+        match (&self.from_task, &self.s3_bucket, &self.s3_key) {
+            (Some(task), _, _) => {
+                let object = WrittenObject::pull(context, &rendered_text("from_task", task)?).await?;
+                Ok((object.bucket, object.key, object.rows))
+            }
+            (None, Some(bucket), Some(key)) => {
+                Ok((rendered_text("s3_bucket", bucket)?, rendered_text("s3_key", key)?, None))
+            }
+            _ => Err(TaskError::Fail("s3_bucket and s3_key, or from_task, are missing".to_owned())),
+        }
+    }
+
+    fn rendered_upsert(&self) -> Result<LoadMethod, TaskError> {
+        let Some(keys) = &self.upsert_keys else {
+            return Err(TaskError::Fail("an upsert needs upsert_keys".to_owned()));
+        };
+        let OneOrMany(keys) = rendered("upsert_keys", keys)?;
+        if let Some(problem) = name_problems(&keys).into_iter().next() {
+            return Err(TaskError::Fail(format!("parameter upsert_keys: {problem}")));
+        }
+        let order_key = self.order_key.as_ref().map(|field| rendered_text("order_key", field)).transpose()?;
+        Ok(LoadMethod::Upsert { keys, order_key })
+    }
+}
+
+fn check_keys(keys: &Template<OneOrMany>, order_key: Option<&Template<String>>, problems: &mut Problems) {
+    if let Some(OneOrMany(keys)) = written(keys) {
+        for problem in name_problems(&keys) {
+            problems.add("upsert_keys", problem);
+        }
+        if order_key.and_then(written).is_some_and(|order| keys.contains(&order)) {
+            problems
+                .add("order_key", "rows with one key have one value of it, so a key column can't choose among them");
+        }
+    }
+    if order_key.is_some_and(is_blank) {
+        problems.add("order_key", "order_key is empty");
+    }
+}
+
+/// The options that hold no template, and whether these are all.
+fn written_options(field: &Template<OneOrMany>) -> (Vec<String>, bool) {
+    if let Some(OneOrMany(texts)) = written(field) {
+        return (texts, true);
+    }
+    let is_plain = |text: &&str| !text.contains("{{") && !text.contains("{%");
+    let items = field.raw().as_array().map(Vec::as_slice).unwrap_or_default();
+    (items.iter().filter_map(|item| item.as_str()).filter(is_plain).map(str::to_owned).collect(), false)
+}
+
+fn name_problems(names: &[String]) -> Vec<String> {
+    let mut problems = Vec::new();
+    if names.is_empty() || names.iter().any(|name| name.trim().is_empty()) {
+        problems.push("names of columns are wanted, and one is empty".to_owned());
+    }
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            problems.push(format!("column {name} stands there twice"));
+        }
+    }
+    problems
+}

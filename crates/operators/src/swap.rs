@@ -1,0 +1,31 @@
+//! `swap`: loads objects from S3 into a new table that takes the place of the old one.
+
+use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::parts::load_parameters::{ALIASES, LoadParameters, Method};
+use crate::parts::loading::load;
+
+pub const ENTRY: OperatorEntry =
+    OperatorEntry::of::<Swap>("swap", "loads objects from S3 into a new table that takes the place of the old one")
+        .parameter_aliases(ALIASES);
+
+/// Loads objects from S3 into a table that is made beside the live one and takes its place: `copy` with `method: swap`.
+///
+/// The new table has the types, defaults, grants, owner and comments of the old one. Where something hangs on the old table
+/// itself (views, foreign keys, triggers, policies), the old one stays and its rows are exchanged in one transaction. Readers
+/// see the old rows or the new ones.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Swap(LoadParameters);
+
+impl Operator for Swap {
+    fn check(&self, problems: &mut Problems) {
+        self.0.check(Some(Method::Swap), problems);
+    }
+
+    fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
+        Box::pin(async move { load(context, self.0.rendered(Some(Method::Swap), context).await?).await })
+    }
+}
