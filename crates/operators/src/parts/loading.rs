@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_model::ledger::{RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{
-    Column, CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, TableName,
-    Warehouse,
+    Column, CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore,
+    TableName, Warehouse,
 };
 use millrace_operator_api::{Outcome, TaskContext, TaskError};
 use serde_json::{Value, json};
