@@ -20,6 +20,7 @@ mod failure;
 mod files;
 mod limits;
 mod mysql;
+mod parquet_rows;
 mod postgres;
 mod processes;
 mod quarantine;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, TryStreamExt};
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::{CsvFormat, LoadRows, ObjectInfo, ObjectRows, RowStream};
+use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows};
 use tokio_postgres::CopyInSink;
 
 use super::copy_text::write_cell;
@@ -16,6 +16,7 @@ use super::refusal::{copy_place, refusal};
 use crate::csv_rows::CsvRows;
 use crate::failure::{data, while_doing};
 use crate::files::{changed, open_unchanged};
+use crate::parquet_rows::{self, Batches};
 use crate::rows::{CellKind, DirectRows, LoadColumn, Refusal, Rejects, Row, RowSink, Shaper};
 use crate::sql::list;
 use crate::wire::WireClient;
@@ -61,7 +62,7 @@ impl Staging<'_> {
             }
             LoadRows::Direct(stream) => {
                 rejects.enter("the source");
-                self.stream(&mut stream.take()?, rejects).await
+                self.batches(&mut stream.take()?.batches, rejects).await
             }
         }
     }
@@ -87,6 +88,10 @@ impl Staging<'_> {
     }
 
     async fn file(&self, files: &ObjectRows, object: &ObjectInfo, rejects: &mut Rejects) -> Result<u64, PortError> {
+        if self.format.kind == FileKind::Parquet {
+            let mut batches = parquet_rows::open(files, object, self.fields.len()).await?;
+            return Ok(self.batches(&mut batches, rejects).await?.rows);
+        }
         let url = object.url();
         let mut copying = self.open(rejects).await?;
         let mut rows = CsvRows::new(self.format, self.fields, &url)?.without_nul();
@@ -114,13 +119,13 @@ impl Staging<'_> {
         Ok(rows.rows)
     }
 
-    async fn stream(&self, stream: &mut RowStream, rejects: &mut Rejects) -> Result<Staged, PortError> {
+    async fn batches(&self, batches: &mut Batches, rejects: &mut Rejects) -> Result<Staged, PortError> {
         let mut copying = self.open(rejects).await?;
         let mut shaper = Shaper::of_stream(self.format, self.fields);
         shaper.refuses_nul = true;
         let mut rows = DirectRows::new(shaper);
         let mut buffer = Buffer::new(self.columns, rejects);
-        while let Some(batch) = stream.batches.try_next().await? {
+        while let Some(batch) = batches.try_next().await? {
             rows.feed(&batch, &mut buffer)?;
             copying.send(&mut buffer, false).await?;
             if copying.failed.is_some() {

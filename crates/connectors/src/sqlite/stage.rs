@@ -4,13 +4,14 @@
 
 use futures::TryStreamExt;
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::{CsvFormat, LoadRows, ObjectInfo, ObjectRows, RowStream};
+use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::connect::SqliteFile;
 use crate::csv_rows::CsvRows;
 use crate::failure::while_doing;
 use crate::files::{changed, open_unchanged};
+use crate::parquet_rows::{self, Batches};
 use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Refusal, Rejects, Row, RowSink, Shaper, declared_length};
 use crate::sql::list;
 
@@ -82,7 +83,7 @@ impl Staging<'_> {
             }
             LoadRows::Direct(stream) => {
                 rejects.enter("the source");
-                self.stream(connection, &mut stream.take()?, rejects).await?
+                self.batches(connection, &mut stream.take()?.batches, rejects).await?
             }
         };
         self.file.run(connection, "COMMIT").await?;
@@ -96,6 +97,10 @@ impl Staging<'_> {
         object: &ObjectInfo,
         rejects: &mut Rejects,
     ) -> Result<u64, PortError> {
+        if self.format.kind == FileKind::Parquet {
+            let mut batches = parquet_rows::open(files, object, self.fields.len()).await?;
+            return Ok(self.batches(connection, &mut batches, rejects).await?.rows);
+        }
         let url = object.url();
         let mut rows = CsvRows::new(self.format, self.fields, &url)?;
         let mut waiting = Waiting { columns: self.columns, rejects, cells: Vec::new() };
@@ -116,15 +121,15 @@ impl Staging<'_> {
         Ok(rows.rows)
     }
 
-    async fn stream(
+    async fn batches(
         &self,
         connection: &mut SqliteConnection,
-        stream: &mut RowStream,
+        batches: &mut Batches,
         rejects: &mut Rejects,
     ) -> Result<Staged, PortError> {
         let mut rows = DirectRows::new(Shaper::of_stream(self.format, self.fields));
         let mut waiting = Waiting { columns: self.columns, rejects, cells: Vec::new() };
-        while let Some(batch) = stream.batches.try_next().await? {
+        while let Some(batch) = batches.try_next().await? {
             rows.feed(&batch, &mut waiting)?;
             self.insert_waiting(connection, &mut waiting, false).await?;
         }

@@ -1,7 +1,7 @@
 //! Every value arrives as it was: each kind of value, each load method, from a file and straight from a source.
 
 use anyhow::{Context, Result};
-use millrace_operator_api::ports::{LoadMethod, LoadRequest, LoadRows, NewColumn, TableName, ValueType};
+use millrace_operator_api::ports::{FileKind, LoadMethod, LoadRequest, LoadRows, NewColumn, TableName, ValueType};
 
 use millrace_testkit::TestDatabase;
 
@@ -296,5 +296,70 @@ pub async fn random_tables_arrive_whole(
             assert_eq!(found, rows, "round {round}, {method:?}, direct: {direct}, SEED={seed}");
         }
     }
+    Ok(())
+}
+
+/// A Parquet file of three columns: 주문 (text), n (integer), at (timestamp).
+fn parquet_file() -> Result<Vec<u8>> {
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    let schema = parquet::schema::parser::parse_message_type(
+        "message rows { OPTIONAL INT64 n; OPTIONAL BYTE_ARRAY word (STRING); OPTIONAL INT64 at (TIMESTAMP(MICROS,false)); }",
+    )?;
+    let mut file = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut file, schema.into(), WriterProperties::builder().build().into())?;
+    let mut group = writer.next_row_group()?;
+    let mut number = 0;
+    while let Some(mut column) = group.next_column()? {
+        match number {
+            0 => column.typed::<Int64Type>().write_batch(&[1, i64::MIN, 3], Some(&[1, 1, 1]), None)?,
+            1 => {
+                let words = ["주문,\"\n".into(), "".into()].map(|word: String| ByteArray::from(word.into_bytes()));
+                column.typed::<ByteArrayType>().write_batch(&words, Some(&[1, 0, 1]), None)?
+            }
+            _ => column.typed::<Int64Type>().write_batch(&[-1, 0], Some(&[1, 1, 0]), None)?,
+        };
+        column.close()?;
+        number += 1;
+    }
+    group.close()?;
+    writer.close()?;
+    Ok(file)
+}
+
+/// By order, whatever the columns are called.
+pub async fn parquet_is_loaded(
+    world: &World,
+    subject: &Subject,
+    schema: Option<&str>,
+    reader: &Reader<'_>,
+) -> Result<()> {
+    let table = TableName { schema: schema.map(ToOwned::to_owned), name: "from_parquet".to_owned() };
+    let typed = [("id", int(64, true)), ("a", ValueType::TEXT), ("at", ValueType::Timestamp { zoned: false })];
+    let columns: Vec<NewColumn> = typed
+        .iter()
+        .map(|(name, value)| NewColumn {
+            name: (*name).to_owned(),
+            type_name: subject.warehouse.column_type(value),
+            is_nullable: true,
+        })
+        .collect();
+    subject.warehouse.create_table(&table, &columns, &[], false).await?;
+    let mut request = world.request("x", LoadMethod::Append, &[]).await?;
+    let LoadRows::Objects(files) = &mut request.rows else { anyhow::bail!("files are asked for") };
+    files.objects.push(world.put("rows.parquet", parquet_file()?).await?);
+    request.target = table.clone();
+    request.format.kind = FileKind::Parquet;
+    let report = subject.warehouse.load(request).await?;
+    assert_eq!((report.rows_read, report.rows_inserted), (Some(3), Some(3)));
+    assert_eq!(
+        reader.rows(&table, "\"id\", \"a\", \"at\"").await?,
+        [
+            some(&["-9223372036854775808", "NULL", "1970-01-01 00:00:00"]),
+            some(&["1", "주문,\"\n", "1969-12-31 23:59:59.999999"]),
+            some(&["3", "", "NULL"]),
+        ]
+    );
     Ok(())
 }

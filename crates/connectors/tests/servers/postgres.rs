@@ -314,7 +314,8 @@ async fn every_value_arrives_by_every_method() -> Result<()> {
     let (database, world, subject) = start(TABLE).await?;
     let reader = Reader::Database(&database);
     fidelity::every_value_arrives_by_every_method(&world, &subject, Some("analytics"), &reader).await?;
-    fidelity::random_tables_arrive_whole(&world, &subject, Some("analytics"), &reader).await
+    fidelity::random_tables_arrive_whole(&world, &subject, Some("analytics"), &reader).await?;
+    fidelity::parquet_is_loaded(&world, &subject, Some("analytics"), &reader).await
 }
 
 #[tokio::test]

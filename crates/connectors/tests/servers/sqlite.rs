@@ -106,7 +106,8 @@ async fn every_value_arrives_by_every_method() -> Result<()> {
     let (world, subject) = start(&[]).await?;
     let reader = Reader::Warehouse(&subject);
     fidelity::every_value_arrives_by_every_method(&world, &subject, None, &reader).await?;
-    fidelity::random_tables_arrive_whole(&world, &subject, None, &reader).await
+    fidelity::random_tables_arrive_whole(&world, &subject, None, &reader).await?;
+    fidelity::parquet_is_loaded(&world, &subject, None, &reader).await
 }
 
 #[tokio::test]

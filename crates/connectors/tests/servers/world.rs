@@ -22,8 +22,8 @@ use millrace_operator_api::context::{
     CancelSignal, Clock, LogLevel, RemoteStatement, Reporter, Results, StatementJournal, WorkId,
 };
 use millrace_operator_api::ports::{
-    LoadMethod, LoadRequest, LoadRows, ObjectRows, ObjectStore, Ports, PutOptions, RowBatch, RowStream, SourceColumn,
-    TableName, ValueType,
+    LoadMethod, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, Ports, PutOptions, RowBatch, RowStream,
+    SourceColumn, TableName, ValueType,
 };
 use millrace_operator_api::{PortError, TaskContext};
 use serde_json::{Value, json};
@@ -132,14 +132,20 @@ impl World {
         Ok(self.connectors.objects(&self.context(1), "s3").await?)
     }
 
+    /// An object in the lake.
+    pub async fn put(&self, key: &str, body: Vec<u8>) -> Result<ObjectInfo> {
+        let store = self.store().await?;
+        let body = stream::iter([Ok(Bytes::from(body))]).boxed();
+        store.put("lake", key, body, PutOptions::default()).await?;
+        store.head("lake", key).await?.context("just written")
+    }
+
     /// Puts files into the lake and asks for their load.
     pub async fn request(&self, table: &str, method: LoadMethod, files: &[(&str, &str)]) -> Result<LoadRequest> {
         let store = self.store().await?;
         let mut objects = Vec::new();
         for (key, text) in files {
-            let body = stream::iter([Ok(Bytes::from((*text).to_owned()))]).boxed();
-            store.put("lake", key, body, PutOptions::default()).await?;
-            objects.push(store.head("lake", key).await?.context("just written")?);
+            objects.push(self.put(key, (*text).as_bytes().to_vec()).await?);
         }
         let (schema, name) =
             table.split_once('.').map_or((None, table), |(schema, name)| (Some(schema.to_owned()), name));
