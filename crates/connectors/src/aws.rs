@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -50,13 +53,7 @@ pub async fn config(connection: &Connection, keys_from_login: bool) -> Result<Sd
     match (key, secret) {
         (Some(key), Some(secret)) => {
             let token = extra.text("aws_session_token").map(ToOwned::to_owned);
-            loader = loader.credentials_provider(aws_sdk_s3::config::Credentials::new(
-                key,
-                secret,
-                token,
-                None,
-                "connection",
-            ));
+            loader = loader.credentials_provider(Credentials::new(key, secret, token, None, "connection"));
         }
         (None, None) => {}
         _ => {
@@ -69,7 +66,57 @@ pub async fn config(connection: &Connection, keys_from_login: bool) -> Result<Sd
     if config.region().is_none() {
         return Err(invalid(format!("connection {conn_id:?} names no region; set region_name in its extra")));
     }
-    Ok(config)
+    assume_role(connection, config).await
+}
+
+/// The role of the connection, taken with the credentials found so far. The SDK asks for new ones before they expire, also
+/// in the middle of a long upload. `role_arn` of a Redshift connection is the role that the cluster reads S3 with, so
+/// there it is called `assume_role_arn`.
+async fn assume_role(connection: &Connection, config: SdkConfig) -> Result<SdkConfig, PortError> {
+    let (conn_id, extra) = (&connection.conn_id, &connection.extra);
+    let is_redshift = connection.conn_type.eq_ignore_ascii_case("redshift");
+    let role = extra.text("assume_role_arn").or_else(|| extra.text("role_arn").filter(|_| !is_redshift));
+    let Some(role) = role else { return Ok(config) };
+    if !role.starts_with("arn:") || !role.contains(":role/") {
+        return Err(invalid(format!("connection {conn_id:?}: {role:?} is no role: arn:aws:iam::ACCOUNT:role/NAME")));
+    }
+    // As Airflow's connections have them.
+    let options = extra.0.get("assume_role_kwargs").and_then(|value| value.as_object());
+    let option = |name: &str| options.and_then(|options| options.get(name)).and_then(|value| value.as_str());
+    let external_id = extra.text("external_id").or_else(|| option("ExternalId"));
+    let session = extra.text("role_session_name").or_else(|| option("RoleSessionName")).unwrap_or("millrace");
+    let Some(source) = config.credentials_provider() else {
+        return Err(invalid(format!("connection {conn_id:?}: there are no credentials to take the role {role} with")));
+    };
+    let mut builder = config.to_builder();
+    // The endpoint of S3 does not know roles.
+    builder.set_endpoint_url(extra.text("sts_endpoint_url").map(ToOwned::to_owned));
+    let mut provider = AssumeRoleProvider::builder(role).session_name(session).configure(&builder.build());
+    if let Some(id) = external_id {
+        provider = provider.external_id(id);
+    }
+    if let Some(seconds) = extra.number("role_duration_seconds") {
+        provider = provider.session_length(Duration::from_secs(seconds));
+    }
+    let provider = provider.build_from_provider(source).await;
+    Ok(config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build())
+}
+
+/// The region and the credentials of a connection of any type, for signing something by itself.
+pub async fn credentials(connection: &Connection) -> Result<(String, Credentials), PortError> {
+    let conn_id = &connection.conn_id;
+    let config = config(connection, false).await?;
+    let Some(provider) = config.credentials_provider() else {
+        return Err(invalid(format!("connection {conn_id:?}: no AWS credentials were found")));
+    };
+    let credentials = provider.provide_credentials().await.map_err(|error| {
+        PortError::new(
+            PortErrorKind::Denied,
+            format!("connection {conn_id:?}: no AWS credentials: {}", crate::failure::chain(&error)),
+        )
+    })?;
+    let region = config.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
+    Ok((region, credentials))
 }
 
 /// `verify` is true, a path to a file of certificate authorities, or false. Certificates are always checked here, so

@@ -46,6 +46,7 @@ impl Connectors {
     /// Proves that a connection works, and says what answered. Writes nothing.
     pub async fn test(connection: &Connection) -> Result<String, PortError> {
         let task = TaskHandle::detached();
+        let connection = &signed_in(connection.clone()).await?;
         match Kind::of(connection)? {
             Kind::MySql => MySqlSource::open(connection, task)?.ping().await,
             Kind::Postgres => PostgresWarehouse::open(connection, task)?.ping().await,
@@ -80,7 +81,17 @@ impl Connectors {
                 ),
             ));
         };
+        let connection = signed_in(connection).await?;
         Ok((Kind::of(&connection)?, connection))
+    }
+}
+
+/// With a token for its password, when the connection asks for one.
+async fn signed_in(connection: Connection) -> Result<Connection, PortError> {
+    match Kind::of(&connection)? {
+        Kind::MySql => crate::rds::with_token(connection, 3306).await,
+        Kind::Postgres => crate::rds::with_token(connection, 5432).await,
+        Kind::Sqlite | Kind::Aws | Kind::Redshift => Ok(connection),
     }
 }
 

@@ -25,6 +25,7 @@ mod postgres;
 mod processes;
 mod quarantine;
 mod query_filter;
+mod rds;
 mod redshift;
 mod rows;
 mod s3;

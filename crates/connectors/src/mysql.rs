@@ -82,6 +82,10 @@ impl MySqlSource {
             }
         };
         options = options.ssl_mode(ssl_mode);
+        // A token is no password that could be hashed: the server asks for it as it is, inside TLS.
+        if extra.flag("iam") {
+            options = options.enable_cleartext_plugin(true);
+        }
         if let Some(file) = extra.text("ssl_ca") {
             options = options.ssl_ca(file);
         }

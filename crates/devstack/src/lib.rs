@@ -2,6 +2,7 @@
 //! can move data into a warehouse with the unchanged AWS SDK clients.
 //!
 //! * [`s3`]: an S3 endpoint over a folder.
+//! * [`sts`]: keys for a while, by AssumeRole.
 //! * [`redshift`]: a Redshift Data API endpoint over PostgreSQL.
 //!
 //! Invariants:
@@ -17,9 +18,11 @@ pub mod faults;
 pub mod objects;
 pub mod redshift;
 pub mod s3;
+pub mod sts;
 
 pub use error::DevstackError;
 pub use faults::{Fault, Faults};
 pub use objects::{ObjectError, ObjectInfo, ObjectSource};
 pub use redshift::{RedshiftConfig, RunningRedshift, serve_redshift};
-pub use s3::{RunningS3, S3Config, serve_s3};
+pub use s3::{RunningS3, S3Config, Sessions, serve_s3};
+pub use sts::{RunningSts, StsConfig, serve_sts};

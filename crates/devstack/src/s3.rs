@@ -7,6 +7,7 @@ mod conditions;
 mod listing;
 mod record;
 mod service;
+mod sessions;
 mod source;
 mod storage;
 mod transfer;
@@ -20,7 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{DevstackError, require_loopback};
 use crate::faults::Faults;
+pub use sessions::Sessions;
 pub use storage::{Storage, StorageError};
 
 /// How the S3 stand-in is started.
@@ -51,6 +52,7 @@ pub struct RunningS3 {
     address: SocketAddr,
     storage: Arc<Storage>,
     faults: Faults,
+    sessions: Sessions,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -74,6 +76,11 @@ impl RunningS3 {
     /// Planned failures. Operations are named as in the S3 API (`PutObject`, `UploadPart` …).
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// Keys for a while, for the STS stand-in to give.
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.clone()
     }
 
     /// Takes no new connections and waits for the requests in flight.
@@ -107,8 +114,10 @@ pub async fn serve_s3(config: S3Config) -> Result<RunningS3, DevstackError> {
 
     let faults = Faults::new();
     let mut builder = S3ServiceBuilder::new(service::Service::new(Arc::clone(&storage)));
-    builder.set_auth(SimpleAuth::from_single(config.access_key, config.secret_key));
-    builder.set_access(access::Access::new(faults.clone()));
+    let sessions = Sessions::default();
+    let fixed = (config.access_key, config.secret_key.into());
+    builder.set_auth(sessions::Keys { fixed, sessions: sessions.clone() });
+    builder.set_access(access::Access::new(faults.clone(), sessions.clone()));
     let service = builder.build();
 
     let listen_error = |source| DevstackError::Listen { address: config.listen, source };
@@ -119,7 +128,7 @@ pub async fn serve_s3(config: S3Config) -> Result<RunningS3, DevstackError> {
     let tasks = TaskTracker::new();
     tasks.spawn(accept(listener, service, stop.clone(), tasks.clone()));
     tracing::info!(%address, "S3 stand-in is listening");
-    Ok(RunningS3 { address, storage, faults, stop, tasks })
+    Ok(RunningS3 { address, storage, faults, sessions, stop, tasks })
 }
 
 async fn accept(listener: TcpListener, service: S3Service, stop: CancellationToken, tasks: TaskTracker) {

@@ -13,7 +13,11 @@ where
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.code().map(ToOwned::to_owned).or_else(|| status.map(|status| status.to_string()));
-    let kind = kind(status, error.code(), matches!(error, SdkError::ConstructionFailure(_)));
+    let kind = match kind(status, error.code(), matches!(error, SdkError::ConstructionFailure(_))) {
+        // The request was never sent: a role was refused, or nobody has credentials to sign it with.
+        PortErrorKind::Unavailable if status.is_none() && is_refused_sign_in(&chain(error)) => PortErrorKind::Denied,
+        kind => kind,
+    };
     let words = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
@@ -27,6 +31,7 @@ where
         PortErrorKind::Denied if error.code() == Some("ExpiredToken") => {
             "; the credentials have expired: renew them, or use a role, whose credentials renew themselves".to_owned()
         }
+        PortErrorKind::Denied if status.is_none() => String::new(),
         PortErrorKind::Denied => format!("; the permission {permission} may be missing, or the key may be wrong"),
         _ => String::new(),
     };
@@ -35,6 +40,11 @@ where
         Some(code) => failure.with_code(code),
         None => failure,
     }
+}
+
+fn is_refused_sign_in(words: &str) -> bool {
+    words.contains("loading credentials")
+        && ["AccessDenied", "ExpiredToken", "no providers"].iter().any(|word| words.contains(word))
 }
 
 fn kind(status: Option<u16>, code: Option<&str>, is_construction: bool) -> PortErrorKind {

@@ -1,5 +1,6 @@
 //! The connectors against real servers and stand-ins: PostgreSQL, MariaDB, SQLite, S3, the Redshift Data API.
 
+mod aws;
 mod copies;
 mod fidelity;
 mod loads;

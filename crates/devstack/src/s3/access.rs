@@ -7,6 +7,7 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use super::CutAnswer;
+use super::sessions::{Sessions, expired};
 use crate::faults::{Fault, Faults};
 
 /// The account that owns every bucket here.
@@ -31,20 +32,23 @@ pub(super) struct LosePart;
 
 pub(super) struct Access {
     faults: Faults,
+    sessions: Sessions,
 }
 
 impl Access {
-    pub(super) fn new(faults: Faults) -> Self {
-        Self { faults }
+    pub(super) fn new(faults: Faults, sessions: Sessions) -> Self {
+        Self { faults, sessions }
     }
 }
 
 #[async_trait::async_trait]
 impl S3Access for Access {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if context.credentials().is_none() {
+        let Some(credentials) = context.credentials() else {
             return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Signature is required"));
-        }
+        };
+        let token = context.headers().get("x-amz-security-token").map(|token| token.as_bytes());
+        self.sessions.check(&credentials.access_key, token)?;
         for header in ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"] {
             let owner = context.headers().get(header);
             if owner.is_some_and(|owner| owner.as_bytes() != ACCOUNT.as_bytes()) {
@@ -84,12 +88,7 @@ impl S3Access for Access {
                 context.extensions_mut().insert(LosePart);
                 Ok(())
             }
-            Fault::ExpiredCredentials => {
-                // The protocol crate knows the code, but not that it is a 400.
-                let mut error = S3Error::with_message(S3ErrorCode::ExpiredToken, "The provided token has expired.");
-                error.set_status_code(http::StatusCode::BAD_REQUEST);
-                Err(error)
-            }
+            Fault::ExpiredCredentials => Err(expired()),
             // Planned for the other stand-in: nothing to do here.
             Fault::FailStatement(_) | Fault::AbortStatement => Ok(()),
         }

@@ -1,0 +1,134 @@
+//! The STS stand-in: AssumeRole, for one role. The keys that it gives open the S3 stand-in until they expire.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Form, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use chrono::Utc;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{DevstackError, require_loopback};
+use crate::s3::Sessions;
+
+/// How the STS stand-in is started.
+#[derive(Debug, Clone)]
+pub struct StsConfig {
+    /// A loopback address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The only role that may be taken.
+    pub role_arn: String,
+    /// What must be said with it.
+    pub external_id: Option<String>,
+    /// How long keys are good for. The real service gives no less than 15 minutes.
+    pub lifetime: Duration,
+}
+
+/// A running STS stand-in. Dropping it stops it.
+#[derive(Debug)]
+pub struct RunningSts {
+    address: SocketAddr,
+    given: Arc<AtomicU32>,
+    stop: CancellationToken,
+}
+
+impl RunningSts {
+    /// For the client's endpoint setting.
+    pub fn endpoint_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How often the role was taken.
+    pub fn given(&self) -> u32 {
+        self.given.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for RunningSts {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[derive(Clone)]
+struct Sts {
+    config: Arc<StsConfig>,
+    sessions: Sessions,
+    given: Arc<AtomicU32>,
+}
+
+/// Starts the STS stand-in; `sessions` are those of the S3 stand-in that its keys shall open.
+pub async fn serve_sts(config: StsConfig, sessions: Sessions) -> Result<RunningSts, DevstackError> {
+    require_loopback(config.listen)?;
+    let listen_error = |source| DevstackError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    let given = Arc::new(AtomicU32::new(0));
+    let sts = Sts { config: Arc::new(config), sessions, given: Arc::clone(&given) };
+    let router = Router::new().route("/", post(handle)).with_state(sts);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+            tracing::warn!(%error, "the STS stand-in did not end cleanly");
+        }
+    });
+    Ok(RunningSts { address, given, stop })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Call {
+    action: String,
+    role_arn: Option<String>,
+    role_session_name: Option<String>,
+    external_id: Option<String>,
+}
+
+async fn handle(State(sts): State<Sts>, Form(call): Form<Call>) -> Response {
+    if call.action != "AssumeRole" {
+        return refused("InvalidAction", "the STS stand-in knows AssumeRole only", StatusCode::BAD_REQUEST);
+    }
+    let Some(session) = call.role_session_name.filter(|name| name.len() >= 2) else {
+        return refused("ValidationError", "RoleSessionName has at least 2 characters", StatusCode::BAD_REQUEST);
+    };
+    let is_allowed = call.role_arn.as_ref() == Some(&sts.config.role_arn)
+        && (sts.config.external_id.is_none() || call.external_id == sts.config.external_id);
+    if !is_allowed {
+        let role = call.role_arn.unwrap_or_default();
+        let message = format!("User is not authorized to perform: sts:AssumeRole on resource: {role}");
+        return refused("AccessDenied", &message, StatusCode::FORBIDDEN);
+    }
+    let number = sts.given.fetch_add(1, Ordering::Relaxed);
+    let expires = Utc::now() + sts.config.lifetime;
+    let key = sts.sessions.open(expires);
+    let arn =
+        format!("{}/{session}", sts.config.role_arn.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/"));
+    let body = format!(
+        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><AssumedRoleUser>\
+         <AssumedRoleId>AROA:{session}</AssumedRoleId><Arn>{arn}</Arn></AssumedRoleUser><Credentials>\
+         <AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken>\
+         <Expiration>{}</Expiration></Credentials></AssumeRoleResult><ResponseMetadata><RequestId>{number}</RequestId>\
+         </ResponseMetadata></AssumeRoleResponse>",
+        key.id,
+        key.secret,
+        key.token,
+        expires.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+    );
+    ([(header::CONTENT_TYPE, "text/xml")], body).into_response()
+}
+
+fn refused(code: &str, message: &str, status: StatusCode) -> Response {
+    let body = format!(
+        "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code>\
+         <Message>{message}</Message></Error><RequestId>0</RequestId></ErrorResponse>"
+    );
+    (status, [(header::CONTENT_TYPE, "text/xml")], body).into_response()
+}
