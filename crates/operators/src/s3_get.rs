@@ -95,14 +95,14 @@ impl S3Get {
                 return Err(TaskError::Retry(format!("{} does not exist", place.url())));
             };
             match self.form {
-                Form::File => self.into_file(context, store.as_ref(), &place, &object).await,
-                Form::Text | Form::Json => self.into_result(store.as_ref(), &place, &object).await,
+                Form::File => self.as_file(context, store.as_ref(), &place, &object).await,
+                Form::Text | Form::Json => self.as_result(store.as_ref(), &place, &object).await,
             }
         });
         result.await.map(Outcome::with)
     }
 
-    async fn into_file(
+    async fn as_file(
         &self,
         context: &TaskContext,
         store: &dyn ObjectStore,
@@ -137,7 +137,7 @@ impl S3Get {
         }))
     }
 
-    async fn into_result(
+    async fn as_result(
         &self,
         store: &dyn ObjectStore,
         place: &ObjectPlace,

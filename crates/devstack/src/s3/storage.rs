@@ -165,6 +165,9 @@ impl Bucket {
     }
 }
 
+/// How an object was asked to be encrypted: its key, the kind of encryption, and the KMS key.
+pub type Encrypted = (String, Option<String>, Option<String>);
+
 /// The store of the S3 stand-in.
 #[derive(Debug)]
 pub struct Storage {
@@ -315,8 +318,8 @@ impl Storage {
         self.commit(&bucket, &mut contents, object, condition)
     }
 
-    /// How each object of a bucket was asked to be encrypted: its key, the kind, and the KMS key.
-    pub fn encryption(&self, bucket: &str) -> Result<Vec<(String, Option<String>, Option<String>)>, StorageError> {
+    /// How each object of a bucket was asked to be encrypted.
+    pub fn encryption(&self, bucket: &str) -> Result<Vec<Encrypted>, StorageError> {
         let bucket = self.bucket(bucket)?;
         let contents = bucket.contents();
         let of = |object: &Arc<Object>| {

@@ -189,7 +189,9 @@ mod tests {
         for at in 0..4 {
             let mut batch = RowBatch::new(2);
             let cells = [Some(&b"a"[..]), None, Some(b"bc"), Some(b""), None, Some(b"def")];
-            cells.into_iter().for_each(|cell| batch.push(cell));
+            for cell in cells {
+                batch.push(cell);
+            }
             let rest = batch.split_off(at);
             assert_eq!((batch.len(), rest.len()), (at.min(3), 3 - at.min(3)));
             let joined: Vec<Option<&[u8]>> = batch.rows().flatten().chain(rest.rows().flatten()).collect();

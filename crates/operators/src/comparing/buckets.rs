@@ -241,7 +241,9 @@ pub async fn read(
     let mut answer = open(side, condition).await?;
     let mut sorter = Sorter::new(forms, bucketing);
     let mut wanted = vec![false; usize::from(BUCKETS)];
-    chosen.iter().for_each(|bucket| wanted[usize::from(*bucket)] = true);
+    for bucket in chosen {
+        wanted[usize::from(*bucket)] = true;
+    }
     let mut rows = Vec::new();
     while let Some(batch) = answer.batches.next().await {
         let batch = batch?;

@@ -29,7 +29,7 @@ pub struct Found {
 pub fn compare(source: Vec<Row>, target: Vec<Row>, names: &[&str], keys: &[usize], most: usize) -> Found {
     let all: Vec<usize> = (0..names.len()).collect();
     let keys = if keys.is_empty() { &all[..] } else { keys };
-    let mut by_key: BTreeMap<Vec<Option<Vec<u8>>>, (Vec<Row>, Vec<Row>)> = BTreeMap::new();
+    let mut by_key: BTreeMap<Row, (Vec<Row>, Vec<Row>)> = BTreeMap::new();
     let key_of = |row: &Row| keys.iter().map(|key| row[*key].clone()).collect::<Vec<_>>();
     for row in source {
         by_key.entry(key_of(&row)).or_default().0.push(row);

@@ -106,7 +106,7 @@ struct OpenFile {
 }
 
 enum Writer {
-    Csv { encoder: CsvEncoder, buffer: Vec<u8>, packer: Packer },
+    Csv { encoder: Box<CsvEncoder>, buffer: Vec<u8>, packer: Packer },
     Parquet(Box<ParquetEncoder>),
 }
 
@@ -132,7 +132,7 @@ impl Encoding {
                 let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 2);
                 encoder.begin(&mut buffer);
                 let packer = Packer::new(self.shape.compression).map_err(|error| packing(&error))?;
-                Writer::Csv { encoder, buffer, packer }
+                Writer::Csv { encoder: Box::new(encoder), buffer, packer }
             }
             Format::Parquet => Writer::Parquet(Box::new(
                 ParquetEncoder::new(&self.columns, self.shape.compression, self.rows_before)

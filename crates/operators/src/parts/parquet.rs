@@ -153,11 +153,11 @@ struct Cells<'a> {
 impl Cells<'_> {
     fn write(&self, writer: &mut ColumnWriter<'_>, form: Form) -> Result<(), EncodeError> {
         match writer {
-            ColumnWriter::BoolColumnWriter(writer) => self.each(writer, |cell| values::bool(cell)),
+            ColumnWriter::BoolColumnWriter(writer) => self.each(writer, values::bool),
             ColumnWriter::Int32ColumnWriter(writer) => self.each(writer, |cell| values::int32(cell, form)),
             ColumnWriter::Int64ColumnWriter(writer) => self.each(writer, |cell| values::int64(cell, form)),
-            ColumnWriter::FloatColumnWriter(writer) => self.each(writer, |cell| values::float(cell)),
-            ColumnWriter::DoubleColumnWriter(writer) => self.each(writer, |cell| values::float(cell)),
+            ColumnWriter::FloatColumnWriter(writer) => self.each(writer, values::float),
+            ColumnWriter::DoubleColumnWriter(writer) => self.each(writer, values::float),
             ColumnWriter::ByteArrayColumnWriter(writer) => {
                 self.each(writer, |cell| values::bytes(cell, form).map(ByteArray::from))
             }

@@ -27,7 +27,7 @@ impl ByteSize {
         };
         let number: f64 = number.parse().ok()?;
         let bytes = number * factor;
-        (bytes >= 1.0 && bytes < 1e18).then_some(Self(bytes as u64))
+        (1.0..1e18).contains(&bytes).then_some(Self(bytes as u64))
     }
 }
 
