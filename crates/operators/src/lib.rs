@@ -10,7 +10,6 @@
 //!
 //! What several operators are made of lives in [`parts`]. May import `operator-api`, `model` and `template` only.
 
-pub mod comparing;
 pub mod parts;
 
 mod bash;

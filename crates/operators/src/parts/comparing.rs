@@ -12,8 +12,8 @@ use futures::future::try_join;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{CanonicalForm, SourceColumn, SqlSource, ValueType};
 
-use crate::parts::canonical::form_of_pair;
-use crate::parts::row_hash::Fingerprint;
+use super::canonical::form_of_pair;
+use super::row_hash::Fingerprint;
 pub use buckets::BUCKETS;
 use buckets::{Bucketing, Digest};
 pub use rows::{Difference, Kind};
