@@ -23,8 +23,8 @@ fn sqlite(home: &TestHome, name: &str) -> String {
 fn with_postgres(home: &mut TestHome) -> (TestDatabase, TestDatabase) {
     let server = Postgres::shared().unwrap();
     let (source, target) = (server.create_database().unwrap(), server.create_database().unwrap());
-    home.set("MILLRACE_CONN_PG_SOURCE", &source.url());
-    home.set("MILLRACE_CONN_PG_TARGET", &target.url());
+    home.set("MILLRACE_CONN_PG_SOURCE", source.url());
+    home.set("MILLRACE_CONN_PG_TARGET", target.url());
     (source, target)
 }
 
@@ -48,8 +48,8 @@ fn the_smallest_copy_has_at_most_fifteen_lines_and_copies() {
 fn the_basic_copy_needs_no_server() {
     let mut home = home_with("data_copy.yaml");
     let (source, target) = (sqlite(&home, "shop.db"), sqlite(&home, "warehouse.db"));
-    home.set("MILLRACE_CONN_DEMO_SOURCE", &format!(r#"{{"conn_type": "sqlite", "schema": "{source}"}}"#));
-    home.set("MILLRACE_CONN_DEMO_WAREHOUSE", &format!(r#"{{"conn_type": "sqlite", "schema": "{target}"}}"#));
+    home.set("MILLRACE_CONN_DEMO_SOURCE", format!(r#"{{"conn_type": "sqlite", "schema": "{source}"}}"#));
+    home.set("MILLRACE_CONN_DEMO_WAREHOUSE", format!(r#"{{"conn_type": "sqlite", "schema": "{target}"}}"#));
     home.write_dag(
         "fill.yaml",
         "schedule: none\ntasks:\n  fill:\n    operator: sql\n    sql_conn_id: demo_source\n    sql: CREATE TABLE orders (id INTEGER PRIMARY KEY, amount NUMERIC NOT NULL); INSERT INTO orders VALUES (1, 1.5), (2, 3)\n",

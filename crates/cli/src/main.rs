@@ -109,7 +109,7 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Pools(command) => commands::pools::run(app, command).await,
         Command::Calendars(command) => commands::calendars::run(app, command).await,
         Command::Jobs(command) => commands::jobs::run(app, command).await,
-        Command::Data(command) => commands::data::run(app, command).await,
+        Command::Data(command) => Box::pin(commands::data::run(app, command)).await,
         Command::Db(command) => commands::db::run(app, command).await,
         Command::Initdb | Command::Upgradedb => commands::db::migrate(app, true).await,
         Command::Config(ConfigCommand::Reload) => commands::reload::run(app).await,

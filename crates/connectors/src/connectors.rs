@@ -7,10 +7,12 @@ use futures::future::BoxFuture;
 use millrace_operator_api::connection::{Connection, ConnectionLookup};
 use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSource, Warehouse};
 use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::mysql::MySqlSource;
 use crate::postgres::{PostgresSource, PostgresWarehouse};
 use crate::processes::{LocalProcesses, ProcessSettings};
+use crate::protection::Protection;
 use crate::redshift::{RedshiftSource, RedshiftWarehouse};
 use crate::s3::S3Store;
 use crate::scratch::FolderScratch;
@@ -30,6 +32,7 @@ pub struct Connectors {
     lookup: Arc<dyn ConnectionLookup>,
     processes: Arc<LocalProcesses>,
     scratch: Arc<FolderScratch>,
+    protection: Protection,
 }
 
 const TYPES: &str = "mysql, postgres, redshift, sqlite, aws";
@@ -40,6 +43,7 @@ impl Connectors {
             lookup,
             processes: Arc::new(LocalProcesses::new(config.processes)),
             scratch: Arc::new(FolderScratch::new(config.scratch_root)),
+            protection: Protection::default(),
         }
     }
 
@@ -47,13 +51,17 @@ impl Connectors {
     pub async fn test(connection: &Connection) -> Result<String, PortError> {
         let task = TaskHandle::detached();
         let connection = &signed_in(connection.clone()).await?;
-        match Kind::of(connection)? {
-            Kind::MySql => MySqlSource::open(connection, task)?.ping().await,
-            Kind::Postgres => PostgresWarehouse::open(connection, task)?.ping().await,
-            Kind::Sqlite => SqliteWarehouse::open(connection, task)?.ping().await,
-            Kind::Redshift => RedshiftWarehouse::open(connection, task).await?.ping().await,
-            Kind::Aws => S3Store::open(connection).await?.ping().await,
-        }
+        // Boxed, since opening some of these holds kilobytes.
+        Box::pin(async move {
+            match Kind::of(connection)? {
+                Kind::MySql => MySqlSource::open(connection, task)?.ping().await,
+                Kind::Postgres => PostgresWarehouse::open(connection, task)?.ping().await,
+                Kind::Sqlite => SqliteWarehouse::open(connection, task)?.ping().await,
+                Kind::Redshift => RedshiftWarehouse::open(connection, task).await?.ping().await,
+                Kind::Aws => S3Store::open(connection).await?.ping().await,
+            }
+        })
+        .await
     }
 
     /// A connection to read and compare rows through, outside of any task. Redshift too: its answers arrive whole.
@@ -64,7 +72,9 @@ impl Connectors {
             Kind::MySql => Arc::new(MySqlSource::open(&connection, task)?) as Arc<dyn SqlSource>,
             Kind::Postgres => Arc::new(PostgresSource::open(&connection, task)?),
             Kind::Sqlite => Arc::new(SqliteSource::open(&connection, task)?),
-            Kind::Redshift => Arc::new(RedshiftSource::new(RedshiftWarehouse::open(&connection, task).await?)),
+            Kind::Redshift => {
+                Arc::new(RedshiftSource::new(Box::pin(RedshiftWarehouse::open(&connection, task)).await?))
+            }
             Kind::Aws => {
                 return Err(wrong_type(&connection, "a reader of rows", "mysql, postgres, redshift or sqlite"));
             }
@@ -72,15 +82,7 @@ impl Connectors {
     }
 
     async fn find(&self, conn_id: &str) -> Result<(Kind, Connection), PortError> {
-        let Some(connection) = self.lookup.find(conn_id).await? else {
-            return Err(PortError::new(
-                PortErrorKind::NotFound,
-                format!(
-                    "there is no connection {conn_id:?}; add it with `millrace connections add {conn_id}`, or set MILLRACE_CONN_{}",
-                    conn_id.to_uppercase()
-                ),
-            ));
-        };
+        let connection = self.lookup.find(conn_id).await?.ok_or_else(|| unknown(conn_id))?;
         let connection = signed_in(connection).await?;
         Ok((Kind::of(&connection)?, connection))
     }
@@ -89,10 +91,21 @@ impl Connectors {
 /// With a token for its password, when the connection asks for one.
 async fn signed_in(connection: Connection) -> Result<Connection, PortError> {
     match Kind::of(&connection)? {
-        Kind::MySql => crate::rds::with_token(connection, 3306).await,
-        Kind::Postgres => crate::rds::with_token(connection, 5432).await,
+        // Boxed, since the search for AWS keys holds kilobytes.
+        Kind::MySql => Box::pin(crate::rds::with_token(connection, 3306)).await,
+        Kind::Postgres => Box::pin(crate::rds::with_token(connection, 5432)).await,
         Kind::Sqlite | Kind::Aws | Kind::Redshift => Ok(connection),
     }
+}
+
+fn unknown(conn_id: &str) -> PortError {
+    PortError::new(
+        PortErrorKind::NotFound,
+        format!(
+            "there is no connection {conn_id:?}; add it with `millrace connections add {conn_id}`, or set MILLRACE_CONN_{}",
+            conn_id.to_uppercase()
+        ),
+    )
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,14 +152,15 @@ impl Ports for Connectors {
         Box::pin(async move {
             let (kind, connection) = self.find(conn_id).await?;
             let task = TaskHandle::of(context);
-            Ok(match kind {
+            let source = match kind {
                 Kind::MySql => Arc::new(MySqlSource::open(&connection, task)?) as Arc<dyn SqlSource>,
                 Kind::Postgres => Arc::new(PostgresSource::open(&connection, task)?),
                 Kind::Sqlite => Arc::new(SqliteSource::open(&connection, task)?),
                 Kind::Aws | Kind::Redshift => {
                     return Err(wrong_type(&connection, "a source of rows", "mysql, postgres or sqlite"));
                 }
-            })
+            };
+            self.protection.guard(&connection, source, context)
         })
     }
 
@@ -179,6 +193,19 @@ impl Ports for Connectors {
                 Kind::Aws | Kind::MySql => {
                     return Err(wrong_type(&connection, "a warehouse", "redshift, postgres or sqlite"));
                 }
+            })
+        })
+    }
+
+    fn secret<'a>(&'a self, _: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<SecretString, PortError>> {
+        Box::pin(async move {
+            let connection = self.lookup.find(conn_id).await?.ok_or_else(|| unknown(conn_id))?;
+            let password = connection.password.filter(|password| !password.expose_secret().is_empty());
+            password.ok_or_else(|| {
+                PortError::new(
+                    PortErrorKind::Invalid,
+                    format!("connection {conn_id:?} has no password, which is needed as a key"),
+                )
             })
         })
     }

@@ -47,7 +47,7 @@ fn unreadable(file: &str, error: &std::io::Error) -> PortError {
 
 /// Takes compressed bytes in and gives plain ones out.
 enum Unpacker {
-    Gzip(MultiGzDecoder<Vec<u8>>),
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
     Zstd(Box<zstd::stream::raw::Decoder<'static>>, ZstdState),
 }
 
@@ -64,7 +64,7 @@ const PLAIN: usize = 128 * 1024;
 impl Unpacker {
     fn of(format: &CsvFormat) -> std::io::Result<Option<Self>> {
         Ok(if format.gzip {
-            Some(Self::Gzip(MultiGzDecoder::new(Vec::new())))
+            Some(Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))))
         } else if format.zstd {
             Some(Self::Zstd(Box::new(zstd::stream::raw::Decoder::new()?), ZstdState::Whole))
         } else {

@@ -23,6 +23,7 @@ mod mysql;
 mod parquet_rows;
 mod postgres;
 mod processes;
+mod protection;
 mod quarantine;
 mod query_filter;
 mod rds;

@@ -5,15 +5,15 @@ mod hashing;
 mod rows;
 mod types;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, SqlSource, TableName};
+use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, Snapshot, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
@@ -31,8 +31,10 @@ use rows::{Encryption, Target, WireConnection, WireError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Reads in one read-only transaction with a consistent snapshot, by the text protocol: numbers and dates are exactly
-/// the server's own text. `FLOAT` has the six digits that the server prints of it. BIT is an integer, BINARY and BLOB are
+/// the server's own text. An answer with a FLOAT comes by the binary protocol, because the server prints six digits of it
+/// only. BIT is an integer, BINARY and BLOB are
 /// lower-case hex, TINYINT(1) stays a number, and dates like 0000-00-00 stay as they are.
+#[derive(Clone)]
 pub struct MySqlSource {
     conn_id: String,
     options: MySqlConnectOptions,
@@ -130,7 +132,8 @@ impl MySqlSource {
         row.try_get_unchecked::<String, _>(0).map_err(|error| self.failure("cannot read the version", &error))
     }
 
-    async fn start(&self, sql: &str) -> Result<RowStream, PortError> {
+    /// A session with everything set, before its transaction.
+    async fn session(&self) -> Result<MySession, PortError> {
         let mut connection = self.connect().await?;
         let version = self.version(&mut connection).await?;
         let mut settings = vec![
@@ -145,12 +148,8 @@ impl MySqlSource {
                 format!("SET SESSION max_execution_time = {}", seconds.saturating_mul(1000))
             });
         }
-        settings.push("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY".to_owned());
         for setting in &settings {
-            connection
-                .execute(sqlx::raw_sql(AssertSqlSafe(setting.clone())))
-                .await
-                .map_err(|error| self.failure("cannot set the session up", &error))?;
+            self.set(&mut connection, setting.clone()).await?;
         }
         let row = connection
             .fetch_one(sqlx::raw_sql("SELECT CAST(CONNECTION_ID() AS CHAR)"))
@@ -158,26 +157,90 @@ impl MySqlSource {
             .map_err(|error| self.failure("cannot ask for the connection's number", &error))?;
         let session: String =
             row.try_get_unchecked(0).map_err(|error| self.failure("cannot read the connection's number", &error))?;
+        settings.push(BEGIN.to_owned());
+        Ok(MySession { connection, session, is_mariadb: version.contains("MariaDB"), settings })
+    }
+
+    async fn set(&self, connection: &mut MySqlConnection, setting: String) -> Result<(), PortError> {
+        connection
+            .execute(sqlx::raw_sql(AssertSqlSafe(setting)))
+            .await
+            .map(drop)
+            .map_err(|error| self.failure("cannot set the session up", &error))
+    }
+
+    async fn start(&self, sql: &str) -> Result<RowStream, PortError> {
+        let mut session = self.session().await?;
+        self.set(&mut session.connection, BEGIN.to_owned()).await?;
+        self.read(session, sql, true).await
+    }
+
+    /// Sessions that all began while nobody could write.
+    async fn sessions_of_one_moment(&self, count: usize) -> Result<Vec<MySession>, PortError> {
+        let mut sessions = Vec::with_capacity(count);
+        for _ in 0..count {
+            sessions.push(self.session().await?);
+        }
+        let mut guard = self.connect().await?;
+        self.set(&mut guard, format!("SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}")).await?;
+        self.set(&mut guard, "FLUSH TABLES WITH READ LOCK".to_owned()).await?;
+        for session in &mut sessions {
+            self.set(&mut session.connection, BEGIN.to_owned()).await?;
+        }
+        self.set(&mut guard, "UNLOCK TABLES".to_owned()).await?;
+        let _ = guard.close().await;
+        Ok(sessions)
+    }
+
+    async fn share(&self, readers: usize) -> Result<Snapshot, PortError> {
+        let (sessions, note) = match self.sessions_of_one_moment(readers.max(1)).await {
+            Ok(sessions) => (sessions, None),
+            Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
+            Err(error) => {
+                let note = format!(
+                    "several connections see one moment only when the server lets them begin under FLUSH TABLES WITH READ LOCK \
+                     (privilege RELOAD or FLUSH_TABLES), which it did not: {}",
+                    error.message
+                );
+                let mut session = self.session().await?;
+                self.set(&mut session.connection, BEGIN.to_owned()).await?;
+                (vec![session], Some(note))
+            }
+        };
+        let reader = |session| {
+            let source = self.clone();
+            Arc::new(SnapshotReader { source, session: Mutex::new(Some(session)) }) as Arc<dyn SqlSource>
+        };
+        Ok(Snapshot { readers: sessions.into_iter().map(reader).collect(), note })
+    }
+
+    /// With `alone` another connection may take the reading over: one that shares its moment with others must not.
+    async fn read(&self, session: MySession, sql: &str, alone: bool) -> Result<RowStream, PortError> {
+        let MySession { mut connection, session, is_mariadb, settings } = session;
         let sql = AssertSqlSafe(without_semicolon(sql).to_owned()).into_sql_str();
         let prepared =
             connection.prepare(sql.clone()).await.map_err(|error| self.failure("the query was refused", &error))?;
         let described = prepared.columns().to_vec();
         drop(prepared);
-        let forms: Vec<CellForm> = described.iter().map(|column| form_of(column.type_info())).collect();
-        let columns = types::source_columns(&mut connection, &described, version.contains("MariaDB")).await;
+        let is_binary = described.iter().any(|column| cells::loses_digits(column.type_info()));
+        let form = if is_binary { cells::binary_form_of } else { form_of };
+        let forms: Vec<CellForm> = described.iter().map(|column| form(column.type_info())).collect();
+        let columns = types::source_columns(&mut connection, &described, is_mariadb).await;
         if columns.is_empty() {
             return Err(invalid(format!(
                 "connection {:?}: the statement returns no columns, so there is nothing to read",
                 self.conn_id
             )));
         }
-        let (reader, session) = match self.read_by_wire(&settings).await {
-            Ok(wire) => {
+        let wire = if alone && !is_binary { Some(self.read_by_wire(&settings).await) } else { None };
+        let (reader, session) = match wire {
+            None => (Reader::Driver(connection), session),
+            Some(Ok(wire)) => {
                 let session = wire.session.to_string();
                 let _ = connection.close().await;
                 (Reader::Wire(wire), session)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "rows are read by the driver");
                 (Reader::Driver(connection), session)
             }
@@ -187,7 +250,7 @@ impl MySqlSource {
         let (task, conn_id) = (self.task.clone(), self.conn_id.clone());
         tokio::spawn(async move {
             let closed = sender.clone();
-            let work = task.until_cancelled(pump(reader, sql, forms, &sender, &conn_id));
+            let work = task.until_cancelled(pump(reader, sql, (forms, is_binary), &sender, &conn_id));
             tokio::select! {
                 result = work => match result {
                     Ok(()) => kill.is_done.store(true, Ordering::Relaxed),
@@ -250,16 +313,58 @@ enum Reader {
 
 type Batches = mpsc::Sender<Result<RowBatch, PortError>>;
 
+/// A connection, what the server calls it, and what the server is.
+struct MySession {
+    connection: MySqlConnection,
+    session: String,
+    is_mariadb: bool,
+    /// What was set, and the beginning of the transaction.
+    settings: Vec<String>,
+}
+
+const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
+/// Whoever waits for the lock makes every later writer wait too: it is given up early.
+const LOCK_WAIT_SECONDS: u32 = 3;
+
+/// Answers one query in the transaction that it began with.
+struct SnapshotReader {
+    source: MySqlSource,
+    session: Mutex<Option<MySession>>,
+}
+
+impl SqlSource for SnapshotReader {
+    fn quote(&self, name: &str) -> String {
+        self.source.quote(name)
+    }
+
+    fn literal(&self, text: &str) -> String {
+        self.source.literal(text)
+    }
+
+    fn table_sql(&self, table: &TableName) -> String {
+        self.source.table_sql(table)
+    }
+
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Box::pin(async move {
+            let session = session.ok_or_else(|| invalid("a reader of a snapshot answers one query only"))?;
+            self.source.task.until_cancelled(self.source.read(session, sql, false)).await
+        })
+    }
+}
+
 async fn pump(
     reader: Reader,
     sql: sqlx::SqlStr,
-    forms: Vec<CellForm>,
+    (forms, is_binary): (Vec<CellForm>, bool),
     sender: &Batches,
     conn_id: &str,
 ) -> Result<(), PortError> {
     match reader {
         Reader::Wire(wire) => pump_wire(wire, sql.as_str(), &forms, sender, conn_id).await,
-        Reader::Driver(connection) => pump_driver(connection, sql, forms, sender, conn_id).await,
+        Reader::Driver(connection) => pump_driver(connection, sql, (forms, is_binary), sender, conn_id).await,
     }
 }
 
@@ -296,21 +401,28 @@ async fn pump_wire(
 async fn pump_driver(
     mut connection: MySqlConnection,
     sql: sqlx::SqlStr,
-    forms: Vec<CellForm>,
+    (forms, is_binary): (Vec<CellForm>, bool),
     sender: &Batches,
     conn_id: &str,
 ) -> Result<(), PortError> {
     let width = forms.len();
     let mut batch = RowBatch::new(width);
     {
-        let mut rows = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql.as_str().to_owned())));
+        let mut rows = if is_binary {
+            connection.fetch_many(sqlx::query(sql).persistent(false))
+        } else {
+            connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql.as_str().to_owned())))
+        };
         while let Some(step) = rows.try_next().await.map_err(|error| failure(conn_id, "the query failed", &error))? {
             // The other kind is the end of the rows.
             let Either::Right(row) = step else { continue };
             for (index, form) in forms.iter().enumerate() {
-                let cell = row
-                    .try_get_unchecked::<Option<&[u8]>, _>(index)
-                    .map_err(|error| failure(conn_id, "a value could not be read", &error))?;
+                let cell = if is_binary {
+                    cells::binary_cell(&row, index)
+                } else {
+                    row.try_get_unchecked::<Option<&[u8]>, _>(index)
+                };
+                let cell = cell.map_err(|error| failure(conn_id, "a value could not be read", &error))?;
                 push(&mut batch, cell, *form);
             }
             if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
@@ -445,5 +557,9 @@ impl SqlSource for MySqlSource {
 
     fn row_hashing(&self) -> Option<&dyn RowHashing> {
         Some(&hashing::MySqlHashing)
+    }
+
+    fn snapshot(&self, readers: usize) -> BoxFuture<'_, Result<Option<Snapshot>, PortError>> {
+        Box::pin(self.task.until_cancelled(async move { self.share(readers).await.map(Some) }))
     }
 }

@@ -19,9 +19,10 @@ pub use warehouse::*;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use secrecy::SecretString;
 
 use crate::context::TaskContext;
-use crate::error::PortError;
+use crate::error::{PortError, PortErrorKind};
 
 /// Opens connections by id. A connection id that does not exist, or is of a type without that port, is an error that
 /// names both. What is opened belongs to the task: it is cancelled with it, and statements sent to remote services go
@@ -42,6 +43,11 @@ pub trait Ports: Send + Sync {
         context: &'a TaskContext,
         conn_id: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn Warehouse>, PortError>>;
+    /// The password of a connection of any type, for a task that needs a key. `Invalid` when it has none.
+    fn secret<'a>(&'a self, _: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<SecretString, PortError>> {
+        let message = format!("connection {conn_id:?} can't be looked up for a key here");
+        Box::pin(std::future::ready(Err(PortError::new(PortErrorKind::Invalid, message))))
+    }
     fn processes(&self) -> Arc<dyn Processes>;
     fn scratch(&self) -> Arc<dyn Scratch>;
 }

@@ -15,6 +15,7 @@ use crate::parts::publishing::record_extract;
 use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
 use crate::parts::scratch_name::name_problem;
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
+use crate::parts::treatment::{self, Treating, Treatments, ZeroDates};
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<Extract>("extract", "writes the rows of a query to a CSV or Parquet file of the run")
@@ -29,7 +30,7 @@ pub const ENTRY: OperatorEntry =
 /// goes away with the run.
 ///
 /// CSV without a header, quoted as RFC 4180 says, UTF-8, lines end in LF. NULL is written as `null_marker` and '' as `""`.
-/// With `format: parquet` each column has the type that the source's catalogue gives it (see `docs/types.md`).
+/// With `format: parquet` each column has the type that the source's catalogue gives it (see `docs/source-types.md`).
 /// The rows stream: a table of any size needs the same memory. The result holds the file's name, rows, bytes and checksum.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +47,21 @@ pub struct Extract {
     /// `.parquet`).
     #[serde(default)]
     file: Option<Template<String>>,
+    /// What happens to single columns: `{email: hash, ssn: drop, phone: mask, created_at: {timezone: Asia/Seoul}}`. `hash`
+    /// is HMAC-SHA256 with the key of `hash_conn_id`, `mask` puts `***` in a value's place, `drop` leaves the column out;
+    /// NULL stays NULL. `timezone` says which clocks a timestamp without a zone was read from; it is written in UTC.
+    #[serde(default)]
+    columns: Treatments,
+    /// The connection whose password is the key of `hash`.
+    #[serde(default)]
+    hash_conn_id: Option<Template<String>>,
+    /// The zone of every timestamp without one that `columns` does not name. Left out: what the connection says (extra:
+    /// `source_timezone`), or else such timestamps stay as they are.
+    #[serde(default)]
+    source_timezone: Option<Template<String>>,
+    /// What becomes of dates with a zero for year, month or day (MySQL's `0000-00-00`): `error`, `null`, or `keep`.
+    #[serde(default)]
+    zero_dates: ZeroDates,
     /// Write a first line with the columns' names.
     #[serde(default)]
     header: bool,
@@ -86,6 +102,8 @@ impl Operator for Extract {
         }
         incremental::check(self.incremental.as_ref(), problems);
         check_shape(self.shape(), problems);
+        let zone = self.source_timezone.as_ref().and_then(written);
+        treatment::check(&self.columns, self.hash_conn_id.is_some(), zone.as_deref(), problems);
     }
 
     fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
@@ -94,6 +112,15 @@ impl Operator for Extract {
 }
 
 impl Extract {
+    fn treating(&self) -> Treating<'_> {
+        Treating {
+            columns: &self.columns,
+            hash_conn_id: self.hash_conn_id.as_ref(),
+            source_timezone: self.source_timezone.as_ref(),
+            zero_dates: self.zero_dates,
+        }
+    }
+
     fn shape(&self) -> ShapeParameters<'_> {
         ShapeParameters {
             format: self.format,
@@ -116,11 +143,12 @@ impl Extract {
         }
         let label = query_label(&conn_id, &query);
         let source = context.ports.source(context, &conn_id).await?;
+        let treating = self.treating().rendered(context, source.as_ref()).await?;
         let scratch = context.ports.scratch();
         let (narrowed, written, totals) = unless_cancelled(context, async {
             let narrowed = incremental::narrow(context, &*source, &query, self.incremental.as_ref()).await?;
             let rows = source.query(narrowed.query()).await.map_err(|e| while_doing(&format!("reading {label}"), e))?;
-            let rows = narrowed.watch(rows);
+            let (rows, leaps) = treating.apply(narrowed.watch(rows))?;
             shape.columns = announce_columns(context, &rows);
             let meter = Meter::new(Progress::start(context, "extract"));
             let (body, tally) = encode_rows(rows, &shape, meter.clone())?;
@@ -129,6 +157,7 @@ impl Extract {
                 None => while_doing(&format!("writing the file {file}"), error),
             })?;
             meter.finish();
+            leaps.tell(context);
             Ok((narrowed, written, tally.totals()))
         })
         .await?;

@@ -14,12 +14,14 @@ use crate::parts::encoding::{Files, Limits, announce_columns, encode_rows};
 use crate::parts::handover::WrittenObject;
 use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, FileShape, Format};
-use crate::parts::parameter::{aws_default, is_blank, rendered_text};
+use crate::parts::parallel;
+use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record_extract};
 use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
 use crate::parts::size::ByteSize;
 use crate::parts::splitting::{Published, publish_parts, remove_replaced_parts};
+use crate::parts::treatment::{self, Treating, Treatments, ZeroDates};
 use crate::parts::verifying::Totals;
 
 pub const ENTRY: OperatorEntry =
@@ -35,13 +37,13 @@ pub const ENTRY: OperatorEntry =
 /// Streams the rows of a query into S3: a table of any size needs the same memory, and no disk.
 ///
 /// CSV without a header, quoted as RFC 4180 says, UTF-8, lines end in LF. NULL is written as `null_marker` and '' as `""`.
-/// With `format: parquet` each column has the type that the source's catalogue gives it (see `docs/types.md`).
+/// With `format: parquet` each column has the type that the source's catalogue gives it (see `docs/source-types.md`).
 /// The object remembers in its metadata how it was written and by whose work, and `copy` reads it there.
 ///
 /// The object appears whole or not at all, also when no row was found. When the key is taken already, the task fails and
 /// changes nothing, unless `replace` is true or an earlier try of the same task wrote it.
 ///
-/// `split_size` or `max_rows_per_file` make several objects of the rows, for a warehouse that loads them side by side. The
+/// `split_size`, `max_rows_per_file` or `split_by` make several objects of the rows, for a warehouse that loads them side by side. The
 /// key then holds their list (a manifest as COPY reads it), which appears last; the parts are beside it under
 /// `<key>.parts/`. `copy` takes the key of a list like that of an object.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -65,6 +67,21 @@ pub struct SqlToS3 {
     /// Overwrite what is at the key.
     #[serde(default)]
     replace: bool,
+    /// What happens to single columns: `{email: hash, ssn: drop, phone: mask, created_at: {timezone: Asia/Seoul}}`. `hash`
+    /// is HMAC-SHA256 with the key of `hash_conn_id`, `mask` puts `***` in a value's place, `drop` leaves the column out;
+    /// NULL stays NULL. `timezone` says which clocks a timestamp without a zone was read from; it is written in UTC.
+    #[serde(default)]
+    columns: Treatments,
+    /// The connection whose password is the key of `hash`.
+    #[serde(default)]
+    hash_conn_id: Option<Template<String>>,
+    /// The zone of every timestamp without one that `columns` does not name. Left out: what the connection says (extra:
+    /// `source_timezone`), or else such timestamps stay as they are.
+    #[serde(default)]
+    source_timezone: Option<Template<String>>,
+    /// What becomes of dates with a zero for year, month or day (MySQL's `0000-00-00`): `error`, `null`, or `keep`.
+    #[serde(default)]
+    zero_dates: ZeroDates,
     /// Write a first line with the columns' names.
     #[serde(default)]
     header: bool,
@@ -87,6 +104,13 @@ pub struct SqlToS3 {
     /// Begin another object after so many rows.
     #[serde(default)]
     max_rows_per_file: Option<NonZeroU64>,
+    /// A whole-number column of the query, best an indexed one: the rows are read in ranges of it by several connections
+    /// that see the same moment, each writing parts of its own.
+    #[serde(default)]
+    split_by: Option<Template<String>>,
+    /// How many connections read with `split_by`: 1 to 32.
+    #[serde(default = "four")]
+    readers: u8,
     /// Add `.csv` (`.csv.gz`, `.csv.zst`, `.parquet`; `.manifest` for a list) to the key when it does not end so.
     #[serde(default)]
     append_extension: bool,
@@ -98,6 +122,10 @@ pub struct SqlToS3 {
 
 fn comma() -> Template<String> {
     ",".into()
+}
+
+fn four() -> u8 {
+    4
 }
 
 fn null_marker() -> Template<String> {
@@ -119,6 +147,11 @@ impl Operator for SqlToS3 {
         }
         incremental::check(self.incremental.as_ref(), problems);
         check_shape(self.shape(), problems);
+        if !(1..=32).contains(&self.readers) {
+            problems.add("readers", "readers is a number from 1 to 32");
+        }
+        let zone = self.source_timezone.as_ref().and_then(written);
+        treatment::check(&self.columns, self.hash_conn_id.is_some(), zone.as_deref(), problems);
     }
 
     fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
@@ -127,6 +160,15 @@ impl Operator for SqlToS3 {
 }
 
 impl SqlToS3 {
+    fn treating(&self) -> Treating<'_> {
+        Treating {
+            columns: &self.columns,
+            hash_conn_id: self.hash_conn_id.as_ref(),
+            source_timezone: self.source_timezone.as_ref(),
+            zero_dates: self.zero_dates,
+        }
+    }
+
     fn shape(&self) -> ShapeParameters<'_> {
         ShapeParameters {
             format: self.format,
@@ -140,7 +182,7 @@ impl SqlToS3 {
     fn limits(&self) -> Option<Limits> {
         let limits =
             Limits { rows: self.max_rows_per_file.map(NonZeroU64::get), bytes: self.split_size.map(|size| size.0) };
-        (limits != Limits::default()).then_some(limits)
+        (limits != Limits::default() || self.split_by.is_some()).then_some(limits)
     }
 
     async fn execute(&self, context: &TaskContext) -> Result<Outcome, TaskError> {
@@ -168,25 +210,38 @@ impl SqlToS3 {
         let claim = unless_cancelled(context, claim(context, &to)).await?;
         let label = query_label(&conn_id, &query);
         let source = context.ports.source(context, &conn_id).await?;
-        let (narrowed, rows) = unless_cancelled(context, async {
+        let treating = self.treating().rendered(context, source.as_ref()).await?;
+        let split_by = rendered_option("split_by", self.split_by.as_ref())?;
+        let (narrowed, streams) = unless_cancelled(context, async {
             let narrowed = incremental::narrow(context, &*source, &query, self.incremental.as_ref()).await?;
-            let rows = source.query(narrowed.query()).await;
-            let rows = rows.map_err(|error| while_doing(&format!("reading {label}"), error))?;
-            let rows = narrowed.watch(rows);
-            Ok((narrowed, rows))
+            let query = narrowed.query();
+            let streams = match &split_by {
+                Some(column) => parallel::open(context, &source, query, column, self.readers.into()).await,
+                None => source.query(query).await.map(|rows| vec![rows]).map_err(TaskError::from),
+            };
+            let streams = streams.map_err(|error| while_doing(&format!("reading {label}"), error))?;
+            let streams = streams.into_iter().map(|rows| narrowed.watch(rows)).collect();
+            Ok((narrowed, streams))
         })
         .await?;
-        shape.columns = announce_columns(context, &rows);
+        let (mut streams, leaps) = treating.apply_all(streams)?;
+        if let Some(first) = streams.first() {
+            shape.columns = announce_columns(context, first);
+        }
         let meter = Meter::new(Progress::start(context, "sql_to_s3"));
         let (totals, parts) = match self.limits() {
-            None => (write_whole(context, &to, &claim, rows, &shape, &meter).await?, None),
+            None => {
+                let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
+                (write_whole(context, &to, &claim, rows, &shape, &meter).await?, None)
+            }
             Some(limits) => {
-                let readers = vec![Files::new(rows, &shape, limits, meter.clone())];
+                let readers = streams.into_iter().map(|rows| Files::new(rows, &shape, limits, meter.clone())).collect();
                 let Published { totals, keys } = publish_parts(context, &to, &claim, readers, &shape).await?;
                 (totals, Some(keys.len()))
             }
         };
         meter.finish();
+        leaps.tell(context);
 
         record_extract(context, (&label, &conn_id, narrowed.query()), &to.url(), started_at, &totals);
         narrowed.tell(context, &label, started_at);

@@ -548,7 +548,7 @@ mod tests {
             for row in 0..batch.len() {
                 rows += 1;
                 assert_eq!(batch.cell(row, 0), Some(rows.to_string().as_bytes()));
-                assert_eq!(batch.cell(row, 1), (rows % 2 == 0).then_some(&b""[..]));
+                assert_eq!(batch.cell(row, 1), rows.is_multiple_of(2).then_some(&b""[..]));
                 assert_eq!(batch.cell(row, 2).map(<[u8]>::len), Some(if rows == 3 { 400_000 } else { 1 }));
             }
             if !has_more {

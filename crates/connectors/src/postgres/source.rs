@@ -1,10 +1,12 @@
 //! Rows out of PostgreSQL by COPY.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, SourceColumn, SqlSource, TableName};
+use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, Snapshot, SourceColumn, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
@@ -13,7 +15,7 @@ use super::copy_text::CopyTextReader;
 use super::hashing::{PostgresHashing, key_query};
 use super::types::source_column;
 use crate::session::Dialect;
-use crate::sql::without_semicolon;
+use crate::sql::{literal, scalar, without_semicolon};
 use crate::task::TaskHandle;
 use crate::wire::{WireClient, WireConfig};
 
@@ -33,9 +35,13 @@ impl PostgresSource {
         Ok(Self { config: WireConfig::of(connection, Dialect::Postgres, task)?, timezone })
     }
 
-    async fn start(&self, sql: &str) -> Result<RowStream, PortError> {
+    /// In a snapshot that another session has exported, or in one of its own.
+    async fn start(&self, sql: &str, snapshot: Option<&str>) -> Result<RowStream, PortError> {
         let client = self.config.connect().await?;
         client.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        if let Some(id) = snapshot {
+            client.batch(&format!("SET TRANSACTION SNAPSHOT {}", literal(id))).await?;
+        }
         let sql = without_semicolon(sql);
         let prepared = client
             .busy(client.client.prepare(sql))
@@ -43,9 +49,13 @@ impl PostgresSource {
             .map_err(|error| self.config.failure("the query was refused", &error))?;
         let is_bytes = prepared.columns().iter().map(|column| *column.type_() == Type::BYTEA).collect();
         let columns: Vec<SourceColumn> = prepared.columns().iter().map(source_column).collect();
+        let is_money: Vec<bool> = prepared.columns().iter().map(|column| *column.type_() == Type::MONEY).collect();
         drop(prepared);
         // The newline ends a comment that the query may end with.
-        let copy = format!("COPY ({sql}\n) TO STDOUT");
+        let copy = match money_as_numbers(sql, is_money) {
+            Some(rewritten) => format!("COPY ({rewritten}) TO STDOUT"),
+            None => format!("COPY ({sql}\n) TO STDOUT"),
+        };
         let stream = client
             .busy(client.client.copy_out(&copy))
             .await
@@ -67,6 +77,65 @@ impl PostgresSource {
             drop(client);
         });
         Ok(RowStream { columns, batches: receive(receiver) })
+    }
+}
+
+/// What money looks like depends on the server's locale; the number behind it does not, and only the server knows how
+/// many of its digits stand behind the point.
+fn money_as_numbers(sql: &str, is_money: Vec<bool>) -> Option<String> {
+    if !is_money.contains(&true) {
+        return None;
+    }
+    let names: Vec<String> = (1..=is_money.len()).map(|number| format!("c{number}")).collect();
+    let cells = names.iter().zip(is_money).map(
+        |(name, is_money)| {
+            if is_money { format!("{name}::numeric") } else { name.clone() }
+        },
+    );
+    let cells = cells.collect::<Vec<_>>().join(", ");
+    Some(format!("SELECT {cells} FROM ({sql}\n) AS q({})", names.join(", ")))
+}
+
+impl PostgresSource {
+    async fn export(&self, readers: usize) -> Result<Snapshot, PortError> {
+        let exporter = self.config.connect().await?;
+        exporter.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let answer = exporter.query("SELECT pg_export_snapshot()").await?;
+        let id = scalar(&answer).unwrap_or_default().to_owned();
+        let exporter = Arc::new(exporter);
+        let reader = || SnapshotReader {
+            source: Self { config: self.config.clone(), timezone: self.timezone.clone() },
+            id: id.clone(),
+            _exporter: Arc::clone(&exporter),
+        };
+        let readers = (0..readers.max(1)).map(|_| Arc::new(reader()) as Arc<dyn SqlSource>).collect();
+        Ok(Snapshot { readers, note: None })
+    }
+}
+
+/// Reads what another session saw at one moment.
+struct SnapshotReader {
+    source: PostgresSource,
+    id: String,
+    /// A snapshot can be taken over for as long as the session that exported it keeps its transaction open.
+    _exporter: Arc<WireClient>,
+}
+
+impl SqlSource for SnapshotReader {
+    fn quote(&self, name: &str) -> String {
+        self.source.quote(name)
+    }
+
+    fn literal(&self, text: &str) -> String {
+        self.source.literal(text)
+    }
+
+    fn table_sql(&self, table: &TableName) -> String {
+        self.source.table_sql(table)
+    }
+
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
+        Box::pin(self.source.config.task.until_cancelled(self.source.start(sql, Some(&self.id))))
     }
 }
 
@@ -139,7 +208,11 @@ impl SqlSource for PostgresSource {
     }
 
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
-        Box::pin(self.config.task.until_cancelled(self.start(sql)))
+        Box::pin(self.config.task.until_cancelled(self.start(sql, None)))
+    }
+
+    fn snapshot(&self, readers: usize) -> BoxFuture<'_, Result<Option<Snapshot>, PortError>> {
+        Box::pin(self.config.task.until_cancelled(async move { self.export(readers).await.map(Some) }))
     }
 
     fn key_query(&self, table: &TableName) -> Option<String> {

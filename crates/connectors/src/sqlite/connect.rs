@@ -127,6 +127,9 @@ pub fn cell_text(row: &SqliteRow, index: usize) -> Result<Option<Vec<u8>>, sqlx:
         "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(index)?.to_string().into_bytes(),
         "REAL" => {
             let number: f64 = row.try_get_unchecked(index)?;
+            if number.is_infinite() {
+                return Ok(Some(if number > 0.0 { b"Infinity".to_vec() } else { b"-Infinity".to_vec() }));
+            }
             number.to_string().into_bytes()
         }
         "BLOB" => {

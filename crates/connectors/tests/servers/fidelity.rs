@@ -244,7 +244,6 @@ pub async fn random_tables_arrive_whole(
     reader: &Reader<'_>,
 ) -> Result<()> {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_260_729);
-    eprintln!("SEED={seed}");
     let mut random = Random(seed);
     for round in 0..6u32 {
         let typed = [("id", int(64, true)), ("a", ValueType::TEXT), ("b", ValueType::TEXT), ("n", int(32, true))];
@@ -315,7 +314,7 @@ fn parquet_file() -> Result<Vec<u8>> {
         match number {
             0 => column.typed::<Int64Type>().write_batch(&[1, i64::MIN, 3], Some(&[1, 1, 1]), None)?,
             1 => {
-                let words = ["주문,\"\n".into(), "".into()].map(|word: String| ByteArray::from(word.into_bytes()));
+                let words = ["주문,\"\n".into(), String::new()].map(|word: String| ByteArray::from(word.into_bytes()));
                 column.typed::<ByteArrayType>().write_batch(&words, Some(&[1, 0, 1]), None)?
             }
             _ => column.typed::<Int64Type>().write_batch(&[-1, 0], Some(&[1, 1, 0]), None)?,

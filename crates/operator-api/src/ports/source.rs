@@ -1,5 +1,7 @@
 //! A SQL database that rows are read from.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -168,6 +170,20 @@ pub trait SqlSource: Send + Sync {
     fn row_hashing(&self) -> Option<&dyn RowHashing> {
         None
     }
+
+    /// Readers that all see the rows of one moment; each answers one query. `None` where a source has one reader only.
+    fn snapshot(&self, readers: usize) -> BoxFuture<'_, Result<Option<Snapshot>, PortError>> {
+        let _ = readers;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// Several readers of one moment.
+pub struct Snapshot {
+    /// As many as were asked for, or fewer, but at least one.
+    pub readers: Vec<Arc<dyn SqlSource>>,
+    /// Why there are fewer.
+    pub note: Option<String>,
 }
 
 #[cfg(test)]

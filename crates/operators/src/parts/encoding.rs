@@ -106,7 +106,7 @@ struct OpenFile {
 }
 
 enum Writer {
-    Csv { encoder: Box<CsvEncoder>, buffer: Vec<u8>, packer: Packer },
+    Csv { encoder: CsvEncoder, buffer: Vec<u8>, packer: Box<Packer> },
     Parquet(Box<ParquetEncoder>),
 }
 
@@ -131,8 +131,8 @@ impl Encoding {
                 let encoder = CsvEncoder::new(self.shape.csv_options(), &self.columns).after(self.rows_before);
                 let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 2);
                 encoder.begin(&mut buffer);
-                let packer = Packer::new(self.shape.compression).map_err(|error| packing(&error))?;
-                Writer::Csv { encoder: Box::new(encoder), buffer, packer }
+                let packer = Box::new(Packer::new(self.shape.compression).map_err(|error| packing(&error))?);
+                Writer::Csv { encoder, buffer, packer }
             }
             Format::Parquet => Writer::Parquet(Box::new(
                 ParquetEncoder::new(&self.columns, self.shape.compression, self.rows_before)

@@ -19,7 +19,6 @@ pub const ALIASES: &[(&str, &str)] =
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
 pub struct LoadParameters {
     /// The connection to the warehouse.
     warehouse_conn_id: Template<String>,

@@ -75,9 +75,12 @@ fn renderable_parameters_are_marked() {
     assert_eq!(sorted(marked("bash")), "bash_command cwd env");
     assert_eq!(
         sorted(marked("sql_to_s3")),
-        "aws_conn_id delimiter incremental null_marker query s3_bucket s3_key sql_conn_id"
+        "aws_conn_id delimiter hash_conn_id incremental null_marker query s3_bucket s3_key source_timezone split_by sql_conn_id"
     );
-    assert_eq!(sorted(marked("extract")), "delimiter file incremental null_marker query sql_conn_id");
+    assert_eq!(
+        sorted(marked("extract")),
+        "delimiter file hash_conn_id incremental null_marker query source_timezone sql_conn_id"
+    );
     assert_eq!(sorted(marked("upload")), "aws_conn_id file from_task s3_bucket s3_key");
     assert_eq!(sorted(marked("s3_cleanup")), "aws_conn_id bucket from_datetime keys prefix to_datetime");
     assert_eq!(

@@ -20,6 +20,7 @@ use millrace_operator_api::context::*;
 use millrace_operator_api::entry::find;
 use millrace_operator_api::ports::*;
 use millrace_operator_api::{BoxFuture, Outcome, PortError, PortErrorKind, Problems, TaskContext, TaskError};
+use secrecy::SecretString;
 use serde_json::Value;
 
 /// Runs a future on this thread.
@@ -257,6 +258,10 @@ impl Ports for Fake {
 
     fn warehouse<'a>(&'a self, _: &'a TaskContext, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn Warehouse>, PortError>> {
         Box::pin(async move { Ok(Arc::new(self.clone()) as Arc<dyn Warehouse>) })
+    }
+
+    fn secret<'a>(&'a self, _: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<SecretString, PortError>> {
+        Box::pin(async move { Ok(format!("password of {conn_id}").into()) })
     }
 
     fn processes(&self) -> Arc<dyn Processes> {

@@ -49,10 +49,12 @@ fn form_of(value: &ValueType) -> (Form, Physical, Option<LogicalType>) {
         ValueType::Decimal { precision: Some(precision), scale } if (1..=MOST_DIGITS).contains(precision) => {
             decimal(*precision, scale.unwrap_or(0))
         }
-        ValueType::Money => decimal(19, 2),
+        ValueType::Money => decimal(21, 4),
         ValueType::Float { bits: 32 } => (Form::Float, Physical::FLOAT, None),
         ValueType::Float { .. } => (Form::Float, Physical::DOUBLE, None),
-        ValueType::Bool | ValueType::Bit { length: 1 } => (Form::Bool, Physical::BOOLEAN, None),
+        ValueType::Bool => (Form::Bool, Physical::BOOLEAN, None),
+        ValueType::Bit { length: length @ ..=15 } => small(0, (1 << length) - 1, 16),
+        ValueType::Bit { length: length @ ..=31 } => small(0, (1 << length) - 1, 32),
         ValueType::Bit { length: ..=63 } => large(0, i64::MAX),
         ValueType::Bit { .. } => decimal(20, 0),
         ValueType::Year => small(0, 9_999, 16),

@@ -1,0 +1,157 @@
+//! Several readers of one moment, limits of a connection, and queries that end with their task.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::TryStreamExt;
+use millrace_operator_api::PortErrorKind;
+use millrace_operator_api::connection::Connection;
+use millrace_operator_api::ports::Ports;
+use millrace_testkit::{MariaDb, Postgres, wait_until};
+use serde_json::json;
+
+use crate::world::{World, cells, connection, extra, refused, some};
+
+#[tokio::test]
+async fn postgres_readers_see_one_moment() -> Result<()> {
+    let database = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
+    let world = World::start().await?;
+    world.add_url("pg", "postgres", &database.url())?;
+    database.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")?;
+    let source = world.connectors.source(&world.context(1), "pg").await?;
+    let snapshot = source.snapshot(3).await?.context("a snapshot")?;
+    assert_eq!((snapshot.readers.len(), snapshot.note), (3, None));
+    database.execute("DELETE FROM t; INSERT INTO t VALUES (9)")?;
+    for reader in &snapshot.readers {
+        assert_eq!(cells(reader.query("SELECT sum(a) FROM t").await?).await?, [some(&["3"])]);
+    }
+    assert_eq!(cells(source.query("SELECT sum(a) FROM t").await?).await?, [some(&["9"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn mariadb_readers_see_one_moment_or_there_is_one_only() -> Result<()> {
+    let database = tokio::task::spawn_blocking(|| MariaDb::shared()?.create_database()).await??;
+    let world = World::start().await?;
+    world.add_url("maria", "mysql", &database.url())?;
+    database.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")?;
+    let source = world.connectors.source(&world.context(1), "maria").await?;
+    let snapshot = source.snapshot(3).await?.context("a snapshot")?;
+    assert_eq!((snapshot.readers.len(), snapshot.note), (3, None));
+    // Nothing is locked any more.
+    database.execute("DELETE FROM t; INSERT INTO t VALUES (9)")?;
+    for reader in &snapshot.readers {
+        assert_eq!(cells(reader.query("SELECT sum(a) FROM t").await?).await?, [some(&["3"])]);
+        assert_eq!(refused(reader.query("SELECT 1").await.map(drop))?.kind, PortErrorKind::Invalid);
+    }
+    let user = format!("r{}", database.name().chars().rev().take(8).collect::<String>());
+    database.execute(&format!(
+        "CREATE USER '{user}'@'%' IDENTIFIED BY 'secret'; GRANT SELECT ON {}.* TO '{user}'@'%'",
+        database.name()
+    ))?;
+    let url = database.url();
+    let place = url.split_once('@').context("a place")?.1;
+    world.add_url("poor", "mysql", &format!("mysql://{user}:secret@{place}"))?;
+    let poor = world.connectors.source(&world.context(1), "poor").await?;
+    let snapshot = poor.snapshot(3).await?.context("a snapshot")?;
+    assert_eq!(snapshot.readers.len(), 1);
+    let note = snapshot.note.context("a reason")?;
+    assert!(note.contains("FLUSH TABLES WITH READ LOCK") && !note.contains("secret"), "{note}");
+    assert_eq!(cells(snapshot.readers[0].query("SELECT sum(a) FROM t").await?).await?, [some(&["9"])]);
+    database.execute(&format!("DROP USER '{user}'@'%'"))?;
+    Ok(())
+}
+
+/// A source of a thousand rows, whose connection has these settings.
+async fn limited(settings: serde_json::Value) -> Result<World> {
+    let world = World::start().await?;
+    let path = world.folder.path().join("limited.db");
+    std::fs::File::create(&path)?;
+    let schema = Some(path.display().to_string());
+    world.add(Connection { schema: schema.clone(), ..connection("free", "sqlite") });
+    world.add(Connection { schema, extra: extra(settings), ..connection("lite", "sqlite") });
+    let context = world.context(1);
+    let fill = "CREATE TABLE t AS WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1000) \
+         SELECT n FROM s";
+    world.connectors.warehouse(&context, "free").await?.execute(&[fill.to_owned()], false, &context.work).await?;
+    Ok(world)
+}
+
+#[tokio::test]
+async fn no_more_queries_run_than_the_connection_allows() -> Result<()> {
+    let world = limited(json!({"max_concurrency": 2, "source_timezone": "Asia/Seoul"})).await?;
+    let source = world.connectors.source(&world.context(1), "lite").await?;
+    assert_eq!(source.source_timezone(), Some("Asia/Seoul"));
+    let first = source.query("SELECT n FROM t").await?;
+    let _second = source.query("SELECT n FROM t").await?;
+    // Another task's handle on the same connection.
+    let other = world.connectors.source(&world.context(1), "lite").await?;
+    let mut third = Box::pin(other.query("SELECT n FROM t"));
+    let is_waiting = tokio::select! {
+        biased;
+        _ = &mut third => false,
+        () = tokio::task::yield_now() => true,
+    };
+    assert!(is_waiting);
+    drop(first);
+    assert_eq!(cells(third.await?).await?.len(), 1_000);
+    let world = limited(json!({"max_concurrency": "none"})).await?;
+    let error = refused(world.connectors.source(&world.context(1), "lite").await.map(drop))?;
+    assert!(error.message.contains("max_concurrency is no number above 0"), "{}", error.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_come_no_faster_than_the_connection_allows() -> Result<()> {
+    let world = limited(json!({"max_rows_per_second": 2_000})).await?;
+    let source = world.connectors.source(&world.context(1), "lite").await?;
+    let before = std::time::Instant::now();
+    for _ in 0..3 {
+        assert_eq!(cells(source.query("SELECT n FROM t").await?).await?.len(), 1_000);
+    }
+    // The third thousand may begin when two thousand were due: never earlier, whatever the machine does.
+    assert!(before.elapsed() >= Duration::from_millis(990), "{:?}", before.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cancelled_task_ends_its_query_in_postgres_and_sqlite() -> Result<()> {
+    let database = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
+    let world = World::start().await?;
+    world.add_url("pg", "postgres", &database.url())?;
+    let running = || -> Result<usize> {
+        let statement = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND datname = current_database() \
+             AND query LIKE '%endless%' AND pid <> pg_backend_pid()";
+        Ok(database.query(statement)?.len())
+    };
+    let source = world.connectors.source(&world.context(1), "pg").await?;
+    // The server says nothing before the first row is there.
+    let cancelling = async {
+        wait_until("the query runs", Duration::from_secs(20), async || running().is_ok_and(|count| count == 1)).await?;
+        world.cancel.cancel();
+        Ok::<_, anyhow::Error>(())
+    };
+    let (answer, cancelled) = tokio::join!(source.query("SELECT pg_sleep(600) AS endless"), cancelling);
+    cancelled?;
+    assert_eq!(refused(answer.map(drop))?.kind, PortErrorKind::Cancelled);
+    wait_until("the cancelled query has ended", Duration::from_secs(20), async || {
+        running().is_ok_and(|count| count == 0)
+    })
+    .await?;
+
+    let world = limited(json!({})).await?;
+    let source = world.connectors.source(&world.context(1), "lite").await?;
+    let endless = "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s) SELECT n FROM s";
+    let mut stream = source.query(endless).await?;
+    assert!(stream.batches.try_next().await?.is_some());
+    world.cancel.cancel();
+    // What was read before may still come.
+    let ended = loop {
+        match stream.batches.try_next().await {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(refused(ended)?.kind, PortErrorKind::Cancelled);
+    Ok(())
+}
