@@ -15,6 +15,7 @@ mod cli {
     mod data;
     mod database;
     mod doctor;
+    mod doctor_aws;
     mod explain;
     mod files;
     mod forms;

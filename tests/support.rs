@@ -10,7 +10,7 @@ mod warehouse;
 
 pub use home::{Output, TestHome, repository};
 pub use source::Source;
-pub use warehouse::{Comparison, SECRET_KEY, Warehouse};
+pub use warehouse::{ACCESS_KEY, Comparison, SECRET_KEY, Warehouse};
 
 use std::time::Duration;
 

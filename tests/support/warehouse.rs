@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use millrace_devstack::{Faults, RedshiftConfig, RunningRedshift, RunningS3, S3Config, serve_redshift, serve_s3};
+use millrace_devstack::{
+    Faults, RedshiftConfig, RunningRedshift, RunningS3, RunningSts, S3Config, StsConfig, serve_redshift, serve_s3,
+    serve_sts,
+};
 use millrace_testkit::{Postgres, TestDatabase};
 use tempfile::TempDir;
 
 use super::TestHome;
 
-const ACCESS_KEY: &str = "AKIAMILLRACETEST";
+pub const ACCESS_KEY: &str = "AKIAMILLRACETEST";
 /// Must never be seen in any output.
 pub const SECRET_KEY: &str = "s3cret/of+the+warehouse";
 
@@ -81,6 +84,21 @@ impl Warehouse {
         });
         home.run_with_input(&["connections", "add", "redshift_dev", "--conn-json", "-"], &redshift.to_string())
             .exits(0);
+    }
+
+    /// An STS for the keys of this S3, where this role may be taken.
+    pub fn sts(&self, role_arn: &str) -> RunningSts {
+        let config = StsConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            role_arn: role_arn.to_owned(),
+            external_id: None,
+            lifetime: std::time::Duration::from_hours(1),
+        };
+        self.runtime.block_on(serve_sts(config, self.s3.sessions())).expect("the STS stand-in starts")
+    }
+
+    pub fn s3_url(&self) -> String {
+        self.s3.endpoint_url()
     }
 
     /// Makes the target tables through the connection, as a person would.

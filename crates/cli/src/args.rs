@@ -21,7 +21,7 @@ pub use changes::{
 };
 pub use data::{DataCommand, LedgerArgs, VerifyArgs};
 pub use db::{CleanArgs, DbCommand};
-pub use doctor::{DagTestArgs, DoctorArgs};
+pub use doctor::{DagTestArgs, DoctorArgs, DoctorCommand};
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
 
 /// Moves production tables into a warehouse, every night, and is honest about every row.

@@ -74,6 +74,10 @@ impl Checked {
         self.result.has_errors()
     }
 
+    pub fn dags(&self) -> &[Dag] {
+        &self.result.dags
+    }
+
     pub fn warnings(&self) -> usize {
         self.result.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning).count()
     }

@@ -104,19 +104,56 @@ async fn assume_role(connection: &Connection, config: SdkConfig) -> Result<SdkCo
 
 /// The region and the credentials of a connection of any type, for signing something by itself.
 pub async fn credentials(connection: &Connection) -> Result<(String, Credentials), PortError> {
-    let conn_id = &connection.conn_id;
     let config = config(connection, false).await?;
+    let credentials = provided(&connection.conn_id, &config).await?;
+    Ok((region(&config), credentials))
+}
+
+/// The credentials that requests would be signed with: a role is taken for them.
+async fn provided(conn_id: &str, config: &SdkConfig) -> Result<Credentials, PortError> {
     let Some(provider) = config.credentials_provider() else {
         return Err(invalid(format!("connection {conn_id:?}: no AWS credentials were found")));
     };
-    let credentials = provider.provide_credentials().await.map_err(|error| {
+    provider.provide_credentials().await.map_err(|error| {
         PortError::new(
             PortErrorKind::Denied,
             format!("connection {conn_id:?}: no AWS credentials: {}", crate::failure::chain(&error)),
         )
+    })
+}
+
+fn region(config: &SdkConfig) -> String {
+    config.region().map(|region| region.as_ref().to_owned()).unwrap_or_default()
+}
+
+/// Who AWS takes a connection for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsIdentity {
+    pub region: String,
+    /// `None` behind an endpoint of one's own that has no STS beside it: then nobody can be asked.
+    pub arn: Option<String>,
+}
+
+/// Finds the credentials of a connection (taking its role), and asks STS whose they are. Needs no permission.
+pub async fn aws_identity(connection: &Connection) -> Result<AwsIdentity, PortError> {
+    let conn_id = &connection.conn_id;
+    let config = config(connection, !connection.conn_type.eq_ignore_ascii_case("redshift")).await?;
+    provided(conn_id, &config).await?;
+    let region = region(&config);
+    let endpoint = connection.extra.text("sts_endpoint_url").map(ToOwned::to_owned);
+    if endpoint.is_none() && config.endpoint_url().is_some() {
+        return Ok(AwsIdentity { region, arn: None });
+    }
+    let mut builder = config.into_builder();
+    builder.set_endpoint_url(endpoint);
+    let asked = aws_sdk_sts::Client::new(&builder.build()).get_caller_identity().send().await;
+    let answer = asked.map_err(|error| {
+        PortError::new(
+            PortErrorKind::Denied,
+            format!("connection {conn_id:?}: STS does not accept the credentials: {}", crate::failure::chain(&error)),
+        )
     })?;
-    let region = config.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
-    Ok((region, credentials))
+    Ok(AwsIdentity { region, arn: answer.arn().map(ToOwned::to_owned) })
 }
 
 /// `verify` is true, a path to a file of certificate authorities, or false. Certificates are always checked here, so

@@ -64,6 +64,11 @@ impl Connectors {
         .await
     }
 
+    /// Proves that the connection may list what begins with `prefix` in a bucket. Writes nothing.
+    pub async fn test_bucket(connection: &Connection, bucket: &str, prefix: &str) -> Result<(), PortError> {
+        S3Store::open(connection).await?.list_one(bucket, prefix).await
+    }
+
     /// A connection to read and compare rows through, outside of any task. Redshift too: its answers arrive whole.
     pub async fn reader(&self, conn_id: &str) -> Result<Arc<dyn SqlSource>, PortError> {
         let (kind, connection) = self.find(conn_id).await?;

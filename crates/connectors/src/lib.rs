@@ -41,6 +41,7 @@ mod turns;
 mod upsert;
 mod wire;
 
+pub use aws::{AwsIdentity, aws_identity};
 pub use connectors::{Connectors, ConnectorsConfig};
 pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans};
 pub use query_filter::{QueryFilter, query_filter};

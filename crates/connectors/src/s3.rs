@@ -62,6 +62,20 @@ impl S3Store {
         Ok(format!("S3 with {} buckets", answer.buckets().len()))
     }
 
+    /// Asks for one key under the prefix; none is an answer too.
+    pub async fn list_one(&self, bucket: &str, prefix: &str) -> Result<(), PortError> {
+        let asked = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .max_keys(1)
+            .set_expected_bucket_owner(self.protection.owner());
+        let what = format!("list s3://{bucket}/{prefix}");
+        asked.send().await.map_err(|error| explain(&self.conn_id, &what, "s3:ListBucket", &error))?;
+        Ok(())
+    }
+
     async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectInfo>, PortError> {
         match self
             .client

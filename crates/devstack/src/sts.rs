@@ -1,4 +1,4 @@
-//! The STS stand-in: AssumeRole, for one role. The keys that it gives open the S3 stand-in until they expire.
+//! The STS stand-in: AssumeRole, for one role, and GetCallerIdentity. The keys that it gives open the S3 stand-in until they expire.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Form, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use chrono::Utc;
@@ -92,9 +92,14 @@ struct Call {
     external_id: Option<String>,
 }
 
-async fn handle(State(sts): State<Sts>, Form(call): Form<Call>) -> Response {
-    if call.action != "AssumeRole" {
-        return refused("InvalidAction", "the STS stand-in knows AssumeRole only", StatusCode::BAD_REQUEST);
+async fn handle(State(sts): State<Sts>, headers: HeaderMap, Form(call): Form<Call>) -> Response {
+    match call.action.as_str() {
+        "AssumeRole" => {}
+        "GetCallerIdentity" => return identity(&headers),
+        _ => {
+            let message = "the STS stand-in knows AssumeRole and GetCallerIdentity only";
+            return refused("InvalidAction", message, StatusCode::BAD_REQUEST);
+        }
     }
     let Some(session) = call.role_session_name.filter(|name| name.len() >= 2) else {
         return refused("ValidationError", "RoleSessionName has at least 2 characters", StatusCode::BAD_REQUEST);
@@ -121,6 +126,22 @@ async fn handle(State(sts): State<Sts>, Form(call): Form<Call>) -> Response {
         key.secret,
         key.token,
         expires.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+    );
+    ([(header::CONTENT_TYPE, "text/xml")], body).into_response()
+}
+
+/// A user named as the key that signed the request. Signatures are not checked here.
+fn identity(headers: &HeaderMap) -> Response {
+    let signed = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let key = signed.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next());
+    let Some(key) = key else {
+        return refused("MissingAuthenticationToken", "the request is not signed", StatusCode::FORBIDDEN);
+    };
+    let body = format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Arn>arn:aws:iam::000000000000:user/{key}</Arn><UserId>{key}</UserId><Account>000000000000</Account>\
+         </GetCallerIdentityResult><ResponseMetadata><RequestId>0</RequestId></ResponseMetadata>\
+         </GetCallerIdentityResponse>"
     );
     ([(header::CONTENT_TYPE, "text/xml")], body).into_response()
 }

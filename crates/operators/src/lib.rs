@@ -11,6 +11,7 @@
 //! What several operators are made of lives in [`parts`]. May import `operator-api`, `model` and `template` only.
 
 pub mod parts;
+pub mod permissions;
 
 mod bash;
 mod branch;

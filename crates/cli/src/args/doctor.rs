@@ -1,9 +1,12 @@
 //! `millrace doctor` and `millrace dags test`
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DoctorArgs {
+    #[command(subcommand)]
+    pub command: Option<DoctorCommand>,
     /// Also try to reach every connection
     #[arg(long)]
     pub connections: bool,
@@ -13,6 +16,15 @@ pub struct DoctorArgs {
     /// Show only what is not fine
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DoctorCommand {
+    /// Try what DAGs use of AWS, and print the least IAM policy for it
+    Aws {
+        /// One DAG [default: all DAGs of the folder]
+        dag_id: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

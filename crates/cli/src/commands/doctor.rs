@@ -1,6 +1,7 @@
 //! `millrace doctor`: looks at everything that a daemon needs, and says of each thing that is not fine how to mend it.
 //! Changes nothing.
 
+mod aws;
 mod dags;
 mod database;
 mod home;
@@ -10,7 +11,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::args::DoctorArgs;
+use crate::args::{DoctorArgs, DoctorCommand};
 use crate::output::{Format, notice, print_list};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -69,6 +70,9 @@ impl Report {
 }
 
 pub async fn run(app: &App, args: &DoctorArgs) -> anyhow::Result<()> {
+    if let Some(DoctorCommand::Aws { dag_id }) = &args.command {
+        return aws::run(app, dag_id.as_deref()).await;
+    }
     let mut report = Report::default();
     home::look(app, &mut report);
     if let Some(store) = database::look(app, &mut report).await {

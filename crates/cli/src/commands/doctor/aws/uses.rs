@@ -1,0 +1,199 @@
+//! What DAGs use of AWS, as their parameters say it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_model::dag::{Dag, Task};
+use millrace_operators::permissions::{self, Extent, Need, S3Use};
+use serde_json::{Map, Value};
+
+/// The connection of a task that names none.
+const DEFAULT: &str = "aws_default";
+const ADDRESSES: [&str; 2] = ["s3://", "s3a://"];
+
+/// Objects of one bucket. `*` stands for what is known at run time only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub bucket: String,
+    pub key: String,
+}
+
+/// What is done with objects through one connection.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    pub needs: BTreeMap<Place, BTreeSet<Need>>,
+}
+
+impl Objects {
+    fn add(&mut self, place: Place, needs: &[Need]) {
+        self.needs.entry(place).or_default().extend(needs);
+    }
+
+    /// The places where this is done.
+    pub fn needing(&self, need: Need) -> impl Iterator<Item = &Place> {
+        self.needs.iter().filter(move |(_, needs)| needs.contains(&need)).map(|(place, _)| place)
+    }
+}
+
+/// By connection.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    /// Every connection that a task names, also those that are not of AWS.
+    pub connections: BTreeSet<String>,
+    pub objects: BTreeMap<String, Objects>,
+    /// What a warehouse reads by itself: its connection, the connection of the objects, and where.
+    pub loads: BTreeMap<(String, String), Objects>,
+    /// Tasks whose connection is known at run time only.
+    pub unknown: Vec<String>,
+}
+
+impl Uses {
+    pub fn add(&mut self, dag: &Dag) {
+        for task in &dag.tasks {
+            self.add_task(dag, task);
+        }
+    }
+
+    fn add_task(&mut self, dag: &Dag, task: &Task) {
+        let Some(parameters) = task.parameters.as_object() else { return };
+        let mut unknown = false;
+        for value in parameters.iter().filter(|(name, _)| name.ends_with("conn_id")).map(|(_, value)| value) {
+            match value.as_str().map(|text| known(text, &dag.params)) {
+                Some(conn_id) if !conn_id.contains('*') => drop(self.connections.insert(conn_id)),
+                _ => unknown = true,
+            }
+        }
+        if unknown {
+            self.unknown.push(format!("{}.{}", dag.dag_id, task.task_id));
+        }
+        let lines: Vec<&S3Use> = permissions::of(&task.operator).collect();
+        if lines.is_empty() {
+            return;
+        }
+        let conn_of = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &dag.params));
+        let aws = conn_of("aws_conn_id").unwrap_or_else(|| DEFAULT.to_owned());
+        self.connections.extend(Some(aws.clone()).filter(|aws| !aws.contains('*')));
+        let found = places(dag, task, parameters, &lines);
+        for (place, needs) in found {
+            if let Some(warehouse) = conn_of("warehouse_conn_id") {
+                self.loads.entry((warehouse, aws.clone())).or_default().add(place.clone(), needs);
+            }
+            self.objects.entry(aws.clone()).or_default().add(place, needs);
+        }
+    }
+}
+
+fn places(
+    dag: &Dag,
+    task: &Task,
+    parameters: &Map<String, Value>,
+    lines: &[&'static S3Use],
+) -> Vec<(Place, &'static [Need])> {
+    let text = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &dag.params));
+    let mut found: Vec<(Place, &'static [Need])> = Vec::new();
+    for line in lines {
+        let keys: Vec<String> = match parameters.get(line.key) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().map_or_else(any, |text| known(text, &dag.params))).collect()
+            }
+            Some(Value::String(text)) => vec![known(text, &dag.params)],
+            Some(_) => vec![any()],
+        };
+        for key in keys {
+            let address = ADDRESSES.iter().find_map(|scheme| key.strip_prefix(scheme));
+            let (bucket, key) = match address {
+                Some(address) => {
+                    let (bucket, key) = address.split_once('/').unwrap_or((address, ""));
+                    (bucket.to_owned(), key.to_owned())
+                }
+                None => {
+                    let other = || found.first().map(|(place, _)| place.bucket.clone());
+                    (text(line.bucket).or_else(|| text("s3_bucket")).or_else(other).unwrap_or_else(any), key)
+                }
+            };
+            found.push((Place { bucket, key: reaching(key, line.extent) }, line.needs));
+        }
+    }
+    if !found.is_empty() {
+        return found;
+    }
+    let Some(line) = lines.iter().find(|line| line.extent == Extent::Beginning).or(lines.first()) else {
+        return found;
+    };
+    // The object of another task, or else the bucket as a whole.
+    let named = parameters.get("from_task").and_then(Value::as_str);
+    let other = named.and_then(|name| dag.tasks.iter().find(|other| other.task_id.as_str() == name));
+    let handed = other.filter(|other| other.task_id != task.task_id).and_then(|other| {
+        let written: Vec<_> =
+            permissions::of(&other.operator).filter(|line| line.needs.contains(&Need::Write)).collect();
+        let parameters = other.parameters.as_object().filter(|parameters| parameters.contains_key("s3_key"))?;
+        Some(places(dag, other, parameters, &written))
+    });
+    match handed {
+        Some(places) => found.extend(places.into_iter().map(|(place, _)| (place, line.needs))),
+        None => found.push((Place { bucket: text(line.bucket).unwrap_or_else(any), key: any() }, line.needs)),
+    }
+    found
+}
+
+fn any() -> String {
+    "*".to_owned()
+}
+
+fn reaching(mut key: String, extent: Extent) -> String {
+    if extent == Extent::Beginning && !key.ends_with('*') {
+        key.push('*');
+    }
+    key
+}
+
+/// The text with `*` for each template in it, but for parameters of the DAG that have a text as default.
+fn known(text: &str, params: &Map<String, Value>) -> String {
+    let (mut known, mut rest) = (String::new(), text);
+    while let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() {
+        known.push_str(&rest[..start]);
+        let close = match &rest[start..start + 2] {
+            "{{" => "}}",
+            "{%" => "%}",
+            _ => "#}",
+        };
+        let Some(length) = rest[start..].find(close) else {
+            rest = "";
+            known.push('*');
+            break;
+        };
+        let name = rest[start + 2..start + length].trim().strip_prefix("params.");
+        match name.and_then(|name| params.get(name)).and_then(Value::as_str) {
+            Some(default) => known.push_str(default),
+            None if known.ends_with('*') => {}
+            None => known.push('*'),
+        }
+        rest = &rest[start + length + 2..];
+    }
+    known.push_str(rest);
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::known;
+
+    #[test]
+    fn what_is_known_at_run_time_only_is_a_star() {
+        let params = json!({"bucket": "lake", "number": 7}).as_object().cloned().unwrap_or_default();
+        for (text, expected) in [
+            ("plain/key.csv", "plain/key.csv"),
+            ("orders/{{ ds }}/{{ run_id }}.csv", "orders/*/*.csv"),
+            ("{{ ds }}{{ ts }}", "*"),
+            ("{{ params.bucket }}-x", "lake-x"),
+            ("{{ params.number }}", "*"),
+            ("{{ params.bucket | upper }}", "*"),
+            ("a{% if x %}b{% endif %}", "a*b*"),
+            ("broken {{ ds", "broken *"),
+        ] {
+            assert_eq!(known(text, &params), expected, "{text}");
+        }
+    }
+}
