@@ -8,6 +8,7 @@ mod load_errors;
 mod plan;
 mod source;
 mod statement;
+mod unload;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,7 +18,7 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
     Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
-    TableCheck, TableName, ValueType, Warehouse,
+    TableCheck, TableName, UnloadReport, UnloadRequest, ValueType, Warehouse,
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 
@@ -251,6 +252,18 @@ impl Warehouse for RedshiftWarehouse {
                 task: self.task(),
             };
             load::load(&*session, &options, request).await
+        })
+    }
+
+    fn unload(&self, request: UnloadRequest) -> BoxFuture<'_, Result<UnloadReport, PortError>> {
+        Box::pin(async move {
+            let session = self.session(Some(&request.work));
+            let authorization = unload::Authorization {
+                credentials: &self.copy_credentials,
+                symmetric_key: self.symmetric_key.as_deref(),
+                region: self.s3_region.as_deref(),
+            };
+            unload::unload(&*session, &authorization, &request).await
         })
     }
 

@@ -41,6 +41,7 @@ mod summary_table;
 mod swap;
 mod table_copy;
 mod trigger_dag;
+mod unload;
 mod upload;
 mod upsert;
 mod wait_for_file;
@@ -82,6 +83,7 @@ pub static ALL: &[OperatorEntry] = &[
     swap::ENTRY,
     table_copy::ENTRY,
     trigger_dag::ENTRY,
+    unload::ENTRY,
     upload::ENTRY,
     upsert::ENTRY,
     wait_for_file::ENTRY,

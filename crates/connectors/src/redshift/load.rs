@@ -312,7 +312,7 @@ impl Loading<'_> {
     }
 }
 
-fn remote_ids(results: &[&Vec<SmallResult>]) -> Vec<String> {
+pub fn remote_ids(results: &[&Vec<SmallResult>]) -> Vec<String> {
     let mut ids: Vec<String> =
         results.iter().flat_map(|results| results.iter().filter_map(|result| result.remote_id.clone())).collect();
     ids.dedup();

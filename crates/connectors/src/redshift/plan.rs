@@ -340,8 +340,8 @@ pub fn copy_credentials(extra: &Extra) -> String {
     "IAM_ROLE default".to_owned()
 }
 
-/// A literal of COPY, where a backslash escapes.
-fn escaped(text: &str) -> String {
+/// A literal of COPY and UNLOAD, where a backslash escapes.
+pub fn escaped(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 

@@ -13,4 +13,5 @@ mod s3;
 mod snapshots;
 mod sqlite;
 mod types;
+mod unload;
 mod world;

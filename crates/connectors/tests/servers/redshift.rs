@@ -15,10 +15,10 @@ use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
 use crate::world::{World, again, connection, extra, refused, some, upsert};
 
-struct Stand {
-    redshift: RunningRedshift,
-    world: World,
-    database: TestDatabase,
+pub struct Stand {
+    pub redshift: RunningRedshift,
+    pub world: World,
+    pub database: TestDatabase,
 }
 
 fn redshift_connection(endpoint: &str, place: &str) -> Connection {
@@ -33,7 +33,7 @@ fn redshift_connection(endpoint: &str, place: &str) -> Connection {
     }
 }
 
-async fn start(statements: &[&str]) -> Result<(Stand, Subject)> {
+pub async fn start(statements: &[&str]) -> Result<(Stand, Subject)> {
     let database = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
     let world = World::start().await?;
     let redshift = serve_redshift(RedshiftConfig {
@@ -54,7 +54,7 @@ async fn start(statements: &[&str]) -> Result<(Stand, Subject)> {
 }
 
 /// The warehouse as one try of the task opens it.
-async fn subject(stand: &Stand, try_number: u32) -> Result<Subject> {
+pub async fn subject(stand: &Stand, try_number: u32) -> Result<Subject> {
     let context = stand.world.context(try_number);
     let warehouse = stand.world.connectors.warehouse(&context, "rs").await?;
     Ok(Subject { warehouse, context, table: "analytics.nps" })

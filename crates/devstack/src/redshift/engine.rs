@@ -298,7 +298,14 @@ impl Engine {
             Plan::Unload(statement) => {
                 let unload = unload::run(&connection.client, &*self.objects, &statement);
                 let result = connection.interruptible(cancel, unload).await;
-                if cancel.is_cancelled() && result.is_err() { Err(SqlError::aborted()) } else { result.map(Done::rows) }
+                let result = if cancel.is_cancelled() && result.is_err() { Err(SqlError::aborted()) } else { result };
+                let rows = result?;
+                let remember = format!(
+                    "SELECT set_config('redshift_stand_in.unload_count', '{rows}', false), \
+                     set_config('redshift_stand_in.query_id', '{query_id}', false)"
+                );
+                connection.execute(&remember).await?;
+                Ok(Done::rows(rows))
             }
             Plan::Truncate { .. } | Plan::Alone { .. } | Plan::Begin | Plan::Commit | Plan::Rollback => {
                 Err(SqlError::new("internal: the statement does not belong into a transaction"))

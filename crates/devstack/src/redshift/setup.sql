@@ -188,6 +188,8 @@ CREATE OR REPLACE FUNCTION redshift_stand_in.pg_last_copy_count() RETURNS bigint
 $body$ SELECT COALESCE(NULLIF(pg_catalog.current_setting('redshift_stand_in.copy_count', true), ''), '-1')::bigint $body$;
 CREATE OR REPLACE FUNCTION redshift_stand_in.pg_last_copy_id() RETURNS bigint LANGUAGE sql STABLE AS
 $body$ SELECT COALESCE(NULLIF(pg_catalog.current_setting('redshift_stand_in.copy_id', true), ''), '-1')::bigint $body$;
+CREATE OR REPLACE FUNCTION redshift_stand_in.pg_last_unload_count() RETURNS bigint LANGUAGE sql STABLE AS
+$body$ SELECT COALESCE(NULLIF(pg_catalog.current_setting('redshift_stand_in.unload_count', true), ''), '-1')::bigint $body$;
 CREATE OR REPLACE FUNCTION redshift_stand_in.pg_last_query_id() RETURNS bigint LANGUAGE sql STABLE AS
 $body$ SELECT COALESCE(NULLIF(pg_catalog.current_setting('redshift_stand_in.query_id', true), ''), '-1')::bigint $body$;
 

@@ -38,8 +38,7 @@ pub(super) fn parse_unload(source: &Source<'_>) -> Result<UnloadStatement, SqlEr
     let mut cursor = Cursor::new(source.pieces);
     cursor.expect_word("unload")?;
     cursor.expect_token(&Token::LParen)?;
-    // Inside the literal quotes are doubled or have a backslash in front.
-    let query = cursor.expect_string()?.replace("\\'", "'").replace("''", "'");
+    let query = unescaped(cursor.expect_string()?);
     cursor.expect_token(&Token::RParen)?;
     cursor.expect_word("to")?;
     let to = Location::parse(cursor.expect_string()?)?;
@@ -82,11 +81,11 @@ pub(super) fn parse_unload(source: &Source<'_>) -> Result<UnloadStatement, SqlEr
             }
             "delimiter" => {
                 cursor.take_words(&["as"]);
-                cursor.expect_string()?.clone_into(&mut unload.delimiter);
+                unload.delimiter = unescaped(cursor.expect_string()?);
             }
             "null" => {
                 cursor.take_words(&["as"]);
-                cursor.expect_string()?.clone_into(&mut unload.null_as);
+                unload.null_as = unescaped(cursor.expect_string()?);
             }
             "region" => {
                 cursor.take_words(&["as"]);
@@ -107,6 +106,18 @@ pub(super) fn parse_unload(source: &Source<'_>) -> Result<UnloadStatement, SqlEr
         return Err(SqlError::new("ALLOWOVERWRITE and CLEANPATH cannot be used together"));
     }
     Ok(unload)
+}
+
+/// Inside a literal of UNLOAD quotes are doubled or have a backslash in front, as a backslash itself has.
+fn unescaped(literal: &str) -> String {
+    let mut text = String::with_capacity(literal.len());
+    let mut characters = literal.chars().peekable();
+    while let Some(character) = characters.next() {
+        let is_escape = character == '\\' || (character == '\'' && characters.peek() == Some(&'\''));
+        let escaped = if is_escape { characters.next() } else { None };
+        text.push(escaped.unwrap_or(character));
+    }
+    text
 }
 
 fn translate_query(query: &str) -> Result<String, SqlError> {

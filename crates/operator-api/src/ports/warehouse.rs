@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectInfo, ObjectStore, RowStream, ValueType};
+use super::{ObjectInfo, ObjectPlace, ObjectStore, RowStream, ValueType};
 use crate::context::WorkId;
 use crate::error::{PortError, PortErrorKind};
 
@@ -282,6 +282,44 @@ pub struct BuildReport {
     pub remote_ids: Vec<String>,
 }
 
+/// What becomes of objects that are at the place already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing is written, unless an earlier try of the same work left them.
+    #[default]
+    Refuse,
+    /// Those of the same name are overwritten, the others stay.
+    Overwrite,
+    /// All are removed by the warehouse before it writes.
+    Remove,
+}
+
+/// Rows that the warehouse writes into objects itself.
+#[derive(Clone)]
+pub struct UnloadRequest {
+    /// One SELECT.
+    pub query: String,
+    /// The beginning of the objects' keys.
+    pub to: ObjectPlace,
+    /// How they are written, each in the warehouse's own words, checked: `FORMAT AS CSV`, `MAXFILESIZE 100 MB`.
+    pub options: Vec<String>,
+    pub existing: Existing,
+    /// Looks at the place, and keeps the note of this work under `note_prefix`.
+    pub store: Arc<dyn ObjectStore>,
+    pub note_prefix: String,
+    pub work: WorkId,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnloadReport {
+    pub rows: Option<u64>,
+    /// What is at the place now.
+    pub objects: Vec<ObjectInfo>,
+    /// An earlier try of the same work had written it: nothing was done now.
+    pub was_unloaded_before: bool,
+    pub remote_ids: Vec<String>,
+}
+
 /// The answer to a small query: names and text cells. For results that fit in memory only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SmallResult {
@@ -371,6 +409,19 @@ pub trait Warehouse: Send + Sync {
 
     /// Loads rows in one transaction and leaves a marker of `request.work` in it, so that it never happens twice.
     fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>>;
+
+    /// Writes the rows of a query into objects. `Invalid` for an engine that reaches no object store by itself.
+    fn unload(&self, _: UnloadRequest) -> BoxFuture<'_, Result<UnloadReport, PortError>> {
+        let engine = self.engine();
+        Box::pin(async move {
+            Err(PortError::new(
+                PortErrorKind::Invalid,
+                format!(
+                    "{engine} writes no objects by itself; sql_to_s3 reads the rows of a query and writes them to S3"
+                ),
+            ))
+        })
+    }
 
     /// Runs checks against a table.
     fn check<'a>(

@@ -2,6 +2,8 @@
 
 use millrace_operator_api::ports::{CsvFormat, FileKind};
 
+use super::option_words::{Cursor, Token, one_character, tokens};
+
 /// What was written, before the file itself is asked what it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CopyOptions {
@@ -134,97 +136,11 @@ pub fn unknown_to<'a>(engine: &str, format: &'a CsvFormat) -> Vec<&'a str> {
     kind.into_iter().chain(format.other.iter().map(String::as_str).filter(|option| !is_harmless(option))).collect()
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Quoted(String),
-}
-
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
-    let mut tokens = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some(first) = rest.chars().next() {
-        if first == '\'' {
-            let mut quoted = String::new();
-            let mut characters = rest[1..].char_indices().peekable();
-            let end = loop {
-                match characters.next() {
-                    Some((_, '\'')) if characters.peek().is_some_and(|(_, next)| *next == '\'') => {
-                        characters.next();
-                        quoted.push('\'');
-                    }
-                    Some((at, '\'')) => break 1 + at + 1,
-                    Some((_, character)) => quoted.push(character),
-                    None => return Err(format!("a quote is not closed in: {}", first_word(text))),
-                }
-            };
-            tokens.push(Token::Quoted(quoted));
-            rest = rest[end..].trim_start();
-        } else {
-            let end = rest.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(rest.len());
-            tokens.push(Token::Word(rest[..end].trim_end_matches([';', ',']).to_owned()));
-            rest = rest[end..].trim_start();
-        }
-    }
-    tokens.retain(|token| *token != Token::Word(String::new()));
-    Ok(tokens)
-}
-
-/// What may be shown of an option: its value might be a secret in the wrong place.
-fn first_word(text: &str) -> &str {
-    text.split_whitespace().next().unwrap_or_default()
-}
-
 #[derive(Default)]
 struct Reader {
     options: CopyOptions,
     seen: Vec<String>,
     problems: Vec<String>,
-}
-
-/// The tokens of one text, read from left to right.
-struct Cursor<'a> {
-    tokens: &'a [Token],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    fn word(&self) -> Option<String> {
-        match self.tokens.get(self.at) {
-            Some(Token::Word(word)) => Some(word.to_ascii_uppercase()),
-            _ => None,
-        }
-    }
-
-    fn skip_word(&mut self, wanted: &str) -> bool {
-        let is_there = self.word().as_deref() == Some(wanted);
-        self.at += usize::from(is_there);
-        is_there
-    }
-
-    fn quoted(&mut self) -> Option<String> {
-        self.skip_word("AS");
-        match self.tokens.get(self.at) {
-            Some(Token::Quoted(text)) => {
-                self.at += 1;
-                Some(text.clone())
-            }
-            _ => None,
-        }
-    }
-
-    fn number(&mut self) -> Option<u32> {
-        self.skip_word("AS");
-        let number = self.word()?.parse().ok()?;
-        self.at += 1;
-        Some(number)
-    }
-
-    fn one_of(&mut self, words: &[&str]) -> Option<String> {
-        let word = self.word().filter(|word| words.contains(&word.as_str()))?;
-        self.at += 1;
-        Some(word)
-    }
 }
 
 impl Reader {
@@ -539,18 +455,6 @@ fn why(format: &str, option: &str) -> &'static str {
         ("PARQUET" | "ORC", "REGION") => ": the bucket must be in the cluster's region",
         ("PARQUET" | "ORC", _) => ": it takes acceptinvchars, fillrecord, statupdate and explicit_ids only",
         _ => "",
-    }
-}
-
-fn one_character(text: &str) -> Option<char> {
-    let mut characters = match text {
-        "\\t" => "\t",
-        other => other,
-    }
-    .chars();
-    match (characters.next(), characters.next()) {
-        (Some(only), None) if only.is_ascii() && !matches!(only, '\n' | '\r' | '\0') => Some(only),
-        _ => None,
     }
 }
 

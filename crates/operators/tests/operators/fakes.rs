@@ -77,6 +77,8 @@ pub struct World {
     pub deletes: Mutex<Vec<usize>>,
     pub loads: Mutex<Vec<LoadRequest>>,
     pub load_report: Mutex<LoadReport>,
+    pub unloads: Mutex<Vec<UnloadRequest>>,
+    pub unload_report: Mutex<UnloadReport>,
     pub table: Mutex<Vec<String>>,
     /// Tables and columns that were made, in words.
     pub made: Mutex<Vec<String>>,
@@ -552,6 +554,13 @@ impl Warehouse for Fake {
             }
             let column = |name: String| Column { name, type_name: "text".to_owned(), is_nullable: true, default: None };
             Ok(names.into_iter().map(column).collect())
+        })
+    }
+
+    fn unload(&self, request: UnloadRequest) -> BoxFuture<'_, Result<UnloadReport, PortError>> {
+        Box::pin(async move {
+            lock(&self.0.unloads).push(request);
+            Ok(lock(&self.0.unload_report).clone())
         })
     }
 

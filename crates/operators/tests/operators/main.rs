@@ -11,4 +11,5 @@ mod objects;
 mod others;
 mod quality;
 mod splits;
+mod unloads;
 mod waits;

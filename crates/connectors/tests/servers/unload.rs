@@ -1,0 +1,80 @@
+//! UNLOAD by the Data API, against the stand-in on a real PostgreSQL.
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use millrace_operator_api::PortErrorKind;
+use millrace_operator_api::ports::{Existing, ObjectPlace, UnloadRequest};
+
+use crate::redshift::{start, subject};
+use crate::world::{World, refused, work};
+
+async fn request(world: &World, query: &str, options: &[&str]) -> Result<UnloadRequest> {
+    Ok(UnloadRequest {
+        query: query.to_owned(),
+        to: ObjectPlace { bucket: "lake".to_owned(), key: "out/nps_".to_owned() },
+        options: options.iter().map(|option| (*option).to_owned()).collect(),
+        existing: Existing::Refuse,
+        store: world.store().await?,
+        note_prefix: "_millrace/w/".to_owned(),
+        work: work(0),
+    })
+}
+
+async fn body(world: &World, key: &str) -> Result<String> {
+    let chunks: Vec<Bytes> = world.store().await?.get("lake", key).await?.try_collect().await?;
+    Ok(String::from_utf8(chunks.concat())?)
+}
+
+const QUERY: &str = r"SELECT 1 AS id, 'it''s a\\b' AS note UNION ALL SELECT 2, NULL ORDER BY 1";
+
+#[tokio::test]
+async fn rows_go_to_the_bucket_once_and_strangers_are_left_alone() -> Result<()> {
+    let (stand, first) = start(&[]).await?;
+    let options = ["FORMAT AS CSV", "HEADER", r"NULL AS '\\N'", "MANIFEST"];
+    let wanted = request(&stand.world, QUERY, &options).await?;
+    let report = first.warehouse.unload(wanted.clone()).await?;
+    assert_eq!((report.rows, report.was_unloaded_before), (Some(2), false));
+    assert!(report.remote_ids.iter().any(|id| id.starts_with("query:")), "{:?}", report.remote_ids);
+    let keys = ["out/nps_0000_part_00", "out/nps_manifest"];
+    assert_eq!(report.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), keys);
+    let text = body(&stand.world, keys[0]).await?;
+    assert!(text.starts_with("id,note\n1,it's a") && text.ends_with("\n2,\\N\n"), "{text}");
+
+    // A try that follows one that died after all was done.
+    let second = subject(&stand, 2).await?;
+    let again = second.warehouse.unload(wanted.clone()).await?;
+    assert_eq!((again.rows, again.was_unloaded_before, again.objects.len()), (Some(2), true, 2));
+
+    // One that died in the middle: the note is there without the number of rows.
+    let note = stand.world.keys("_millrace/").await?;
+    let [note] = &note[..] else { panic!("one note: {note:?}") };
+    let store = stand.world.store().await?;
+    store.delete("lake", keys.iter().map(|key| (*key).to_owned()).collect()).await?;
+    stand.world.put(note, b"begun".to_vec()).await?;
+    stand.world.put("out/nps_0001_part_00", b"half".to_vec()).await?;
+    let third = subject(&stand, 3).await?;
+    let redone = third.warehouse.unload(wanted.clone()).await?;
+    assert_eq!((redone.rows, redone.was_unloaded_before), (Some(2), false));
+    assert_eq!(stand.world.keys("out/").await?, keys, "what was half written is gone");
+
+    // Another work finds objects that are not its own.
+    let foreign = UnloadRequest { note_prefix: "_millrace/other/".to_owned(), ..wanted.clone() };
+    let error = refused(third.warehouse.unload(foreign.clone()).await)?;
+    assert_eq!(error.kind, PortErrorKind::AlreadyExists);
+    assert!(error.message.contains("s3://lake/out/nps_") && error.message.contains("allowoverwrite"), "{error}");
+    let over = UnloadRequest { existing: Existing::Overwrite, ..foreign };
+    assert_eq!(subject(&stand, 4).await?.warehouse.unload(over).await?.rows, Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_query_that_fails_tells_why_and_shows_no_credentials() -> Result<()> {
+    let (stand, subject) = start(&[]).await?;
+    let wanted = request(&stand.world, "SELECT 1 FROM nowhere", &["FORMAT AS CSV"]).await?;
+    let error = refused(subject.warehouse.unload(wanted).await)?;
+    assert!(error.message.contains("nowhere") && error.message.contains("s3://lake/out/nps_"), "{error}");
+    assert!(!error.message.contains("arn:aws"), "{error}");
+    assert!(stand.world.keys("out/").await?.is_empty());
+    Ok(())
+}
