@@ -115,7 +115,7 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Config(ConfigCommand::Reload) => commands::reload::run(app).await,
         Command::Config(command) => commands::reference::config(app, command),
         Command::Validate(args) => commands::validate::validate(app, &args).await,
-        Command::Doctor(args) => commands::doctor::run(app, &args).await,
+        Command::Doctor(args) => Box::pin(commands::doctor::run(app, &args)).await,
         Command::Operators { name } => commands::validate::operators(app, name.as_deref()),
         Command::RotateKey => commands::reference::rotate_key(app).await,
         Command::Explain { code } => commands::reference::explain(app, code.as_deref()),

@@ -71,7 +71,7 @@ impl Report {
 
 pub async fn run(app: &App, args: &DoctorArgs) -> anyhow::Result<()> {
     if let Some(DoctorCommand::Aws { dag_id }) = &args.command {
-        return aws::run(app, dag_id.as_deref()).await;
+        return Box::pin(aws::run(app, dag_id.as_deref())).await;
     }
     let mut report = Report::default();
     home::look(app, &mut report);

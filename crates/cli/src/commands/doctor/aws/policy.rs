@@ -19,6 +19,7 @@ const FOLLOW: &[&str] =
 
 /// What an identity must be allowed.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "`policy` is what an account calls the document")]
 pub(super) struct Policy {
     /// Whose it is, in words.
     pub of: String,
