@@ -69,6 +69,7 @@ pub static ON_S3: &[S3Use] = &[
     on("s3_put", "s3_bucket", "s3_key", Object, &[List, Read, Write]),
     on("sql_to_s3", "s3_bucket", "s3_key", Beginning, &[List, Read, Write, Delete]),
     on("swap", "s3_bucket", "s3_key", Beginning, &[List, Read]),
+    on("unload", "s3_bucket", "s3_key", Beginning, &[List, Read, Write, Delete]),
     on("upload", "s3_bucket", "s3_key", Beginning, &[List, Read, Write, Delete]),
     on("upsert", "s3_bucket", "s3_key", Beginning, &[List, Read]),
     on("wait_for_key", "s3_bucket", "s3_key", Object, &[List, Read]),

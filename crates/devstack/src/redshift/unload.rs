@@ -108,12 +108,16 @@ pub(super) fn parse_unload(source: &Source<'_>) -> Result<UnloadStatement, SqlEr
     Ok(unload)
 }
 
-/// Inside a literal of UNLOAD quotes are doubled or have a backslash in front, as a backslash itself has.
+/// Inside a literal of UNLOAD quotes are doubled or have a backslash in front, as a backslash itself has. Before anything
+/// else a backslash means itself: `'\N'` and `'\\N'` are the same.
 fn unescaped(literal: &str) -> String {
     let mut text = String::with_capacity(literal.len());
     let mut characters = literal.chars().peekable();
     while let Some(character) = characters.next() {
-        let is_escape = character == '\\' || (character == '\'' && characters.peek() == Some(&'\''));
+        let is_escape = match character {
+            '\\' => matches!(characters.peek(), Some('\\' | '\'')),
+            _ => character == '\'' && characters.peek() == Some(&'\''),
+        };
         let escaped = if is_escape { characters.next() } else { None };
         text.push(escaped.unwrap_or(character));
     }
