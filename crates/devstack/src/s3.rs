@@ -12,6 +12,7 @@ mod source;
 mod storage;
 mod transfer;
 mod upload;
+mod wording;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,7 +1,6 @@
 //! The S3 operations: from the protocol's types to the store and back.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,10 +11,13 @@ use super::access::{CutBody, LosePart, SlowBody};
 use super::claims::Claims;
 use super::conditions;
 use super::listing::{self, Query};
-use super::record::{Checksums, Headers, Object};
+use super::record::{Checksums, Headers};
 use super::storage::{Condition, Storage, StorageError};
 use super::transfer::{self, Algorithms};
 use super::upload::WantedPart;
+use super::wording::{
+    check_part_number, content_type, copied_range, cut_range, listed, quoted, timestamp, without_aws_chunked,
+};
 
 /// S3's limit for one page and for one DeleteObjects.
 const LARGEST_PAGE: i32 = 1000;
@@ -58,53 +60,6 @@ impl From<StorageError> for S3Error {
 
 pub(super) fn unsupported(what: &str) -> S3Error {
     S3Error::with_message(S3ErrorCode::NotImplemented, format!("the S3 stand-in does not know {what}"))
-}
-
-/// Cuts a Range header to the object: what to send, and the Content-Range when it is not everything.
-fn cut_range(object: &Object, range: Option<&Range>) -> S3Result<(std::ops::Range<u64>, Option<String>)> {
-    let Some(range) = range else { return Ok((0..object.size, None)) };
-    let range = range
-        .check(object.size)
-        .map_err(|error| S3Error::with_message(S3ErrorCode::InvalidRange, error.to_string()))?;
-    let header = format!("bytes {}-{}/{}", range.start, range.end.saturating_sub(1), object.size);
-    Ok((range, Some(header)))
-}
-
-fn check_part_number(number: i32) -> S3Result<()> {
-    if (1..=10_000).contains(&number) {
-        return Ok(());
-    }
-    let message = "Part number must be an integer between 1 and 10000, inclusive";
-    Err(S3Error::with_message(S3ErrorCode::InvalidArgument, message))
-}
-
-/// `bytes=first-last`, both counted from 0 and included; S3 takes no other form here.
-fn copied_range(source: &Object, range: Option<&str>) -> S3Result<std::ops::Range<u64>> {
-    let Some(text) = range else { return Ok(0..source.size) };
-    let wrong = |message: String| S3Error::with_message(S3ErrorCode::InvalidArgument, message);
-    let bounds = text.strip_prefix("bytes=").and_then(|bounds| bounds.split_once('-'));
-    let parsed = bounds.and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)));
-    match parsed {
-        Some((first, last)) if first <= last && last < source.size => Ok(first..last + 1),
-        Some(_) => Err(wrong(format!("Range specified is not valid for source object of size: {}", source.size))),
-        None => Err(wrong(
-            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the \
-             zero-based offsets of the first and last bytes to copy"
-                .to_owned(),
-        )),
-    }
-}
-
-fn content_type(object: &Object) -> String {
-    object.headers.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned())
-}
-
-fn timestamp(time: chrono::DateTime<chrono::Utc>) -> Timestamp {
-    Timestamp::from(SystemTime::from(time))
-}
-
-fn quoted(etag: &str) -> ETag {
-    ETag::Strong(etag.to_owned())
 }
 
 #[async_trait::async_trait]
@@ -604,22 +559,4 @@ impl S3 for Service {
             ..Default::default()
         }))
     }
-}
-
-fn listed(object: &Object) -> s3s::dto::Object {
-    s3s::dto::Object {
-        key: Some(object.key.clone()),
-        size: Some(object.size as i64),
-        e_tag: Some(object.etag()),
-        last_modified: Some(object.modified()),
-        storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
-        ..Default::default()
-    }
-}
-
-/// `aws-chunked` describes the transfer, not the object.
-fn without_aws_chunked(encoding: Option<String>) -> Option<String> {
-    let encoding = encoding?;
-    let rest: Vec<&str> = encoding.split(',').map(str::trim).filter(|part| *part != "aws-chunked").collect();
-    (!rest.is_empty()).then(|| rest.join(","))
 }
