@@ -29,7 +29,7 @@ pub fn shells_abreast(count: u32, at_once: u32) -> f64 {
 pub fn commits(home: &Home) -> f64 {
     home.block_on(async {
         let insert = "INSERT INTO bare_commit (n) VALUES (1)";
-        let create = "CREATE TABLE bare_commit (n BIGINT)";
+        let create = "CREATE TABLE IF NOT EXISTS bare_commit (n BIGINT)";
         let seconds;
         if let Some(path) = home.url.strip_prefix("sqlite://") {
             let options = SqliteConnectOptions::new()
