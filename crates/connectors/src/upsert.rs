@@ -87,6 +87,38 @@ impl Upsert<'_> {
         ))
     }
 
+    /// Both in one statement, where the database itself sees to it that no key occurs twice: PostgreSQL looks each key up
+    /// once, where an UPDATE and an INSERT would read the whole target twice. Gives the numbers of inserted and of updated
+    /// rows. A row that is inserted has no earlier version that the statement locked, which is what `xmax` tells.
+    pub fn insert_or_update(&self) -> String {
+        let existing = "millrace_existing";
+        let assignments: Vec<String> = self
+            .columns
+            .iter()
+            .filter(|column| !self.keys.contains(column))
+            .map(|column| format!("{0} = excluded.{0}", quote(column)))
+            .collect();
+        let not_newer = self.order_key.map(|key| {
+            let key = quote(key);
+            format!(" WHERE {existing}.{key} IS NULL OR {existing}.{key} <= excluded.{key}")
+        });
+        let action = if assignments.is_empty() {
+            "DO NOTHING".to_owned()
+        } else {
+            format!("DO UPDATE SET {}{}", assignments.join(", "), not_newer.unwrap_or_default())
+        };
+        format!(
+            "WITH written AS (INSERT INTO {target} AS {existing} ({columns}) {overriding}SELECT {columns} FROM {staging} \
+             ON CONFLICT ({keys}) {action} RETURNING xmax = 0 AS is_new) \
+             SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written",
+            target = self.target,
+            columns = list(self.columns),
+            overriding = self.overriding,
+            staging = self.staging,
+            keys = list(self.keys),
+        )
+    }
+
     /// Inserts the rows whose key is not there.
     pub fn insert(&self) -> String {
         format!(

@@ -39,10 +39,6 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
         .fill(&request.rows, &mut rejects)
         .await
         .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
-    if has_sequence {
-        // Without statistics the planner may take a million staged rows for a thousand.
-        client.batch(&format!("ANALYZE {STAGING}")).await?;
-    }
     let loading = Loading { session: &session, client: &client, request: &request, rejects: &rejects, staged };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     if request.method == LoadMethod::Swap {
@@ -164,16 +160,21 @@ impl Loading<'_> {
             }),
             _ => None,
         };
-        let may_have_doubles = match &upsert {
+        let key = match &upsert {
             Some(upsert) => {
+                let key = key_of(self.session, self.request, upsert.keys, names).await?;
+                if key != Key::Arbiter {
+                    // Without statistics the planner may take a million staged rows for a thousand.
+                    self.client.batch(&format!("ANALYZE {STAGING}")).await?;
+                }
                 self.client.batch(&upsert.keep_best_incoming()).await?;
-                !has_unique_key(self.session, self.request, upsert.keys).await?
+                key
             }
-            None => false,
+            None => Key::Unique,
         };
         let mut turns = Turns::default();
         loop {
-            match self.transaction(&target, names, upsert.as_ref(), may_have_doubles).await {
+            match self.transaction(&target, names, upsert.as_ref(), key).await {
                 Ok(report) => return Ok(report),
                 Err(error) => turns.again(error, &self.client.config.task).await?,
             }
@@ -186,7 +187,7 @@ impl Loading<'_> {
         target: &str,
         names: &[String],
         upsert: Option<&Upsert<'_>>,
-        may_have_doubles: bool,
+        key: Key,
     ) -> Result<LoadReport, PortError> {
         let (client, request) = (self.client, self.request);
         let marker = marker_of(&request.work);
@@ -198,9 +199,14 @@ impl Loading<'_> {
                 return Ok(false);
             }
             let count = |result: SmallResult| result.rows_affected;
-            if let Some(upsert) = upsert {
+            if let Some(upsert) = upsert.filter(|_| key == Key::Arbiter) {
+                let written = client.query(&upsert.insert_or_update()).await?;
+                let number = |column: usize| written.rows.first()?.get(column)?.as_deref()?.parse().ok();
                 report.rows_deleted = Some(0);
-                if may_have_doubles {
+                (report.rows_inserted, report.rows_updated) = (number(0), number(1));
+            } else if let Some(upsert) = upsert {
+                report.rows_deleted = Some(0);
+                if key == Key::MayRepeat {
                     report.rows_deleted = count(client.query(&upsert.delete_existing_doubles()).await?);
                 }
                 report.rows_updated = match upsert.update() {
@@ -280,16 +286,43 @@ impl Loading<'_> {
     }
 }
 
-/// Whether the database itself sees to it that no key occurs twice.
-async fn has_unique_key(session: &WireSession, request: &LoadRequest, keys: &[String]) -> Result<bool, PortError> {
-    let keys: Vec<String> = keys.iter().map(|key| literal(key)).collect();
+/// What the database itself does about the keys of an upsert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    /// Nothing: a key may occur twice in the target.
+    MayRepeat,
+    Unique,
+    /// There is a unique index on exactly the keys, and an INSERT that meets it may update instead: the rows have all that
+    /// an INSERT needs, and nothing fires that tells the one from the other.
+    Arbiter,
+}
+
+async fn key_of(
+    session: &WireSession,
+    request: &LoadRequest,
+    keys: &[String],
+    columns: &[String],
+) -> Result<Key, PortError> {
+    let literals = |names: &[String]| names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
     let statement = format!(
-        "SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {} AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
+        "SELECT i.indnkeyatts = {count} AND (c.relkind = 'p' OR c.relkind = 'r' AND NOT c.relhassubclass) \
+         AND NOT c.relhasrules \
+         AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) \
+         AND NOT EXISTS (SELECT 1 FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attnum > 0 AND NOT o.attisdropped \
+         AND o.attnotnull AND o.attname NOT IN ({columns})) \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE {picked} AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
          AND NOT EXISTS (SELECT 1 FROM unnest(i.indkey[0:i.indnkeyatts - 1]) AS k(n) JOIN pg_attribute a \
-         ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE a.attname NOT IN ({})) LIMIT 1",
-        picks(&request.target, Dialect::Postgres),
-        keys.join(", ")
+         ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE a.attname NOT IN ({keys})) ORDER BY 1 DESC LIMIT 1",
+        count = keys.len(),
+        columns = literals(columns),
+        picked = picks(&request.target, Dialect::Postgres),
+        keys = literals(keys),
     );
-    Ok(!ask(session, "unique", statement).await?.rows.is_empty())
+    let found = ask(session, "unique", statement).await?;
+    Ok(match found.rows.first().and_then(|row| row.first()) {
+        None => Key::MayRepeat,
+        Some(Some(answer)) if answer == "t" => Key::Arbiter,
+        Some(_) => Key::Unique,
+    })
 }
