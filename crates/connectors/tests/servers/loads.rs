@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use millrace_operator_api::ports::{
-    BuildRequest, CsvFormat, LoadMethod, LoadRows, TableCheck, TableName, ValueType, Warehouse,
+    BuildRequest, CsvFormat, LoadMethod, LoadReport, LoadRows, TableCheck, TableName, ValueType, Warehouse,
 };
 use millrace_operator_api::{PortErrorKind, TaskContext};
 
@@ -43,15 +43,17 @@ fn nulls(format: &mut CsvFormat) {
     format.null_as = Some("\\N".to_owned());
 }
 
+async fn load(world: &World, subject: &Subject, method: LoadMethod, generation: u32, text: &str) -> Result<LoadReport> {
+    let mut request = world.request(subject.table, method, &[("in.csv", text)]).await?;
+    nulls(&mut request.format);
+    request.work = work(generation);
+    request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
+    Ok(subject.warehouse.load(request).await?)
+}
+
 /// The table must have `id, at, score, note` with a default of 'x' for `note`, and be empty.
 pub async fn methods_do_what_they_say(world: &World, subject: &Subject) -> Result<()> {
-    let load = async |method: LoadMethod, generation: u32, text: &str| {
-        let mut request = world.request(subject.table, method, &[("in.csv", text)]).await?;
-        nulls(&mut request.format);
-        request.work = work(generation);
-        request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
-        anyhow::Ok(subject.warehouse.load(request).await?)
-    };
+    let load = async |method, generation, text| load(world, subject, method, generation, text).await;
     let first = load(LoadMethod::Append, 1, "1,2024-01-01 00:00:00,10\n2,2024-01-02 00:00:00,\\N\n").await?;
     assert_eq!((first.rows_read, first.rows_inserted, first.was_loaded_before), (Some(2), Some(2), false));
     assert_eq!(
@@ -69,6 +71,12 @@ pub async fn methods_do_what_they_say(world: &World, subject: &Subject) -> Resul
     let replaced =
         load(LoadMethod::Replace, 3, "1,2024-01-01 00:00:00,10\n2,2024-01-05 00:00:00,20\n3,\\N,30\n").await?;
     assert_eq!((replaced.rows_deleted, replaced.rows_inserted), (Some(3), Some(3)));
+    upsert_keeps_the_newest(world, subject).await
+}
+
+/// The table must be as [`methods_do_what_they_say`] leaves it before: 1, 2 and 3, the last without a time.
+pub async fn upsert_keeps_the_newest(world: &World, subject: &Subject) -> Result<()> {
+    let load = async |method, generation, text| load(world, subject, method, generation, text).await;
     subject.run(&format!("UPDATE {} SET note = 'kept' WHERE id = 1", subject.table)).await?;
 
     // 1: twice in the file, the highest order key wins. 2: the existing one is newer. 3: NULL is lowest. 4: a tie, the last

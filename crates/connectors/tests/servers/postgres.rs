@@ -1,6 +1,6 @@
 //! PostgreSQL as source and as warehouse.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use futures::TryStreamExt;
 use millrace_connectors::Connectors;
 use millrace_operator_api::PortErrorKind;
@@ -29,6 +29,26 @@ async fn start(ddl: &str) -> Result<(TestDatabase, World, Subject)> {
 async fn methods_do_what_they_say() -> Result<()> {
     let (_database, world, subject) = start(TABLE).await?;
     loads::methods_do_what_they_say(&world, &subject).await
+}
+
+#[tokio::test]
+async fn an_upsert_does_the_same_whatever_key_the_table_has() -> Result<()> {
+    let rows = "INSERT INTO analytics.nps VALUES (1, '2024-01-01', 10), (2, '2024-01-05', 20), (3, NULL, 30)";
+    let keys = [
+        "ALTER TABLE analytics.nps ADD UNIQUE (id)",
+        // What cannot be met by an INSERT that updates: a trigger would see two kinds of rows as one, and a row that is
+        // there already needs no value for a column that must have one.
+        "ALTER TABLE analytics.nps ADD UNIQUE (id); CREATE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN IF new.id <= 3 THEN RAISE EXCEPTION $$inserted again$$; END IF; RETURN new; END'; \
+         CREATE TRIGGER same BEFORE INSERT ON analytics.nps FOR EACH ROW EXECUTE FUNCTION same()",
+        "ALTER TABLE analytics.nps ADD UNIQUE (id, at), ADD UNIQUE (id) DEFERRABLE",
+        "CREATE UNIQUE INDEX ON analytics.nps (id) INCLUDE (score); ALTER TABLE analytics.nps ALTER note SET NOT NULL",
+    ];
+    for key in keys {
+        let (_database, world, subject) = start(&format!("{TABLE}; {rows}; {key}")).await?;
+        loads::upsert_keeps_the_newest(&world, &subject).await.with_context(|| key.to_owned())?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
