@@ -87,7 +87,7 @@ fn goes_on_behind(home: &mut TestHome, obstacle: &dyn Obstacle) {
         ),
     );
     // Always something to write down, so that what little room is left is used up.
-    home.write_dag("busy.yaml", "schedule: '@continuous'\ntasks: {t: {operator: noop}}\n");
+    home.write_dag("busy.yaml", "schedule: {every: 1s}\ntasks: {t: {operator: noop}}\n");
     // A file that is too large would end the process by a signal, which a full disk does not.
     let script = "trap '' XFSZ; exec \"$0\" \"$@\"";
     let program = env!("CARGO_BIN_EXE_millrace");

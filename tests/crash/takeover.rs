@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use millrace_model::state::TaskState;
 use millrace_testkit::{Daemon, Postgres, wait_until_blocking};
 
 use crate::busy::Busy;
@@ -75,6 +76,32 @@ fn a_standby_takes_over_from_a_leader_that_hangs_and_that_stands_by_when_it_wake
     busy.wait_until_all_ended(&mut first);
     busy.check();
     assert!(first.terminate(PATIENCE).unwrap().success());
+}
+
+/// With the settings as they are when nobody has changed them. What it runs is left alone meanwhile: its leases hold for
+/// longer.
+#[test]
+fn a_leader_that_hangs_is_replaced_within_ten_seconds() {
+    let database = Postgres::shared().unwrap().create_database().unwrap();
+    let mut busy = Busy::new(Some(database.url()));
+    for name in ["LEASE_TIMEOUT", "HEARTBEAT_INTERVAL", "SLOW_TICK"] {
+        busy.home.unset(&format!("MILLRACE__SCHEDULER__{name}"));
+    }
+    busy.home.write_dag("slow.yaml", SLOW);
+    let (first, mut second) = two(&busy);
+    busy.trigger("slow");
+    wait_until_blocking("it works", PATIENCE, || busy.log().contains("begin 1")).unwrap();
+    signal(&first, "-STOP");
+    second.wait_for_line("this scheduler leads", TAKEOVER).unwrap();
+    let slow = busy.instances().into_iter().find(|row| row.task_id.as_str() == "slow").unwrap();
+    assert_eq!((slow.state, slow.lost_workers), (TaskState::Running, 0), "nobody gave its try again yet");
+    busy.trigger("fan");
+    wait_until_blocking("the new leader works", PATIENCE, || busy.log().contains("end fan/")).unwrap();
+    signal(&first, "-CONT");
+    busy.wait_until_all_ended(&mut second);
+    let log = busy.log();
+    let of_slow: Vec<&str> = log.lines().filter(|line| !line.contains('/')).collect();
+    assert_eq!(of_slow, ["begin 1", "begin 2", "end 2"], "the first try was stopped before the second began");
 }
 
 /// Neither it nor PostgreSQL is told that it is cut off. Its try would work for a minute more; the standby starts it again

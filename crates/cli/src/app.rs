@@ -59,11 +59,7 @@ impl App {
 
     /// What the planner is told beside the database.
     pub fn surroundings(&self) -> anyhow::Result<Surroundings> {
-        let core = &self.config.core;
-        let zone = parse_zone(&core.default_timezone).context("core.default_timezone")?;
-        let maintenance = Maintenance::parse(&core.maintenance, &core.maintenance_except_tags, zone);
-        let maintenance = Arc::new(maintenance.context("core.maintenance")?);
-        Ok(Surroundings { parallelism: core.parallelism, maintenance })
+        surroundings(&self.config, &self.config.core.default_timezone)
     }
 
     pub fn logs(&self) -> LogFolder {
@@ -157,4 +153,13 @@ pub fn argument_or_stdin(text: &str) -> anyhow::Result<String> {
     } else {
         Ok(text.to_owned())
     }
+}
+
+/// Of a configuration; `zone` is that of windows that name none.
+pub fn surroundings(config: &Config, zone: &str) -> anyhow::Result<Surroundings> {
+    let core = &config.core;
+    let zone = parse_zone(zone).context("core.default_timezone")?;
+    let maintenance = Maintenance::parse(&core.maintenance, &core.maintenance_except_tags, zone);
+    let maintenance = Arc::new(maintenance.context("core.maintenance")?);
+    Ok(Surroundings { parallelism: core.parallelism, maintenance })
 }

@@ -33,7 +33,7 @@ use crate::output::notice;
 use crate::{dag_files, demo, wiring};
 
 pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
-    let (live, hangups) = (Live::new(app, begin_log(app)), hangups()?);
+    let (live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
     if migrate {
         app.migrate(true).await?;
     }
@@ -52,7 +52,7 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
 }
 
 pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
-    let (live, hangups) = (Live::new(app, begin_log(app)), hangups()?);
+    let (live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
     let store = app.store().await?;
     let vault = app.vault(&store)?;
     let stop = stop_on_signal()?;
@@ -63,7 +63,7 @@ pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
     let job = NewJob { kind: "server".to_owned(), hostname: wiring::hostname(), pid: std::process::id() };
     let job = store.register_job(&job, app.now()).await?;
     let result = tokio::select! {
-        result = serve(app, &store, &vault, listener, stop) => result,
+        result = serve(app, (&store, &live), &vault, listener, stop) => result,
         () = live.follow(hangups, &store, None, || app.now()) => Ok(()),
         () = beat(app, &store, &job) => Ok(()),
     };
@@ -87,7 +87,7 @@ async fn beat(app: &App, store: &Store, job: &str) {
 }
 
 pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> {
-    let (live, hangups) = (Live::new(app, begin_log(app)), hangups()?);
+    let (live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
     let applied = app.migrate(true).await?;
     if !applied.is_empty() {
         notice(format!("made the metadata database ({} migrations)", applied.len()));
@@ -116,7 +116,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
 
     let (engine_stop, server_stop) = (stop.child_token(), stop.child_token());
     let engine = engine(app, &store, &vault, (&live, hangups), engine_stop);
-    let server = serve(app, &store, &vault, listener, server_stop);
+    let server = serve(app, (&store, &live), &vault, listener, server_stop);
     let welcome = async {
         if args.demo {
             start_demo(app, &store).await?;
@@ -198,8 +198,9 @@ async fn engine(
         folder: dag_files::folder_options(app)?,
         heartbeat_interval: Duration::from_secs(settings.heartbeat_interval),
         lease_timeout: Duration::from_secs(settings.lease_timeout),
+        leader_timeout: Duration::from_secs(settings.leader_timeout.max(1)),
         tuning: live.tuning.subscribe(),
-        maintenance: app.surroundings()?.maintenance,
+        maintenance: live.maintenance.subscribe(),
         hostname: wiring::hostname(),
         clock: app.clock(),
         // Only the leader may do this: what runs under another living daemon of this home is not an orphan.
@@ -366,7 +367,7 @@ async fn start_s3(app: &App, port: u16, keys: (&str, &str), buckets: Vec<String>
 
 async fn serve(
     app: &App,
-    store: &Store,
+    (store, live): (&Store, &Live),
     vault: &Vault,
     listener: TcpListener,
     stop: CancellationToken,
@@ -377,7 +378,7 @@ async fn serve(
         logs: app.logs(),
         clock: app.clock(),
         session_hours: app.config.server.session_hours,
-        surroundings: app.surroundings()?,
+        surroundings: live.surroundings.subscribe(),
         test_connection: Arc::new(|connection| {
             Box::pin(async move { millrace_connectors::Connectors::test(&connection).await.map_err(|e| e.to_string()) })
         }),

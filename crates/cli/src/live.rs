@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use millrace_model::maintenance::Maintenance;
 use millrace_scheduler::Tuning;
 use millrace_settings::{Config, Home};
+use millrace_situation::Surroundings;
 use millrace_store::{CleanRequest, Store};
 use millrace_worker::LocalExecutor;
 use serde::{Deserialize, Serialize};
@@ -15,12 +17,14 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::app::App;
+use crate::app::{App, surroundings};
 use crate::commands::db::clean::{FolderArchive, clean};
 
 /// What takes effect without a restart. Everything else needs one.
 pub const APPLIED_AT_ONCE: &[&str] = &[
     "core.dag_dir_list_interval",
+    "core.maintenance",
+    "core.maintenance_except_tags",
     "core.parallelism",
     "database.retention_archive",
     "database.retention_days",
@@ -73,21 +77,27 @@ pub struct Live {
     started: Arc<Config>,
     pub config: watch::Sender<Arc<Config>>,
     pub tuning: watch::Sender<Tuning>,
+    /// What those who explain are told, and of it the maintenance windows for the scheduler.
+    pub surroundings: watch::Sender<Surroundings>,
+    pub maintenance: watch::Sender<Arc<Maintenance>>,
     log: Option<LogFilter>,
 }
 
 impl Live {
-    pub fn new(app: &App, log: Option<LogFilter>) -> Self {
+    pub fn new(app: &App, log: Option<LogFilter>) -> anyhow::Result<Self> {
         let config = Arc::new(app.config.clone());
-        Self {
+        let surroundings = app.surroundings()?;
+        Ok(Self {
             home: app.home.clone(),
             environment: app.environment.clone(),
             hostname: crate::wiring::hostname(),
             tuning: watch::Sender::new(tuning(&config)),
             config: watch::Sender::new(config.clone()),
+            maintenance: watch::Sender::new(surroundings.maintenance.clone()),
+            surroundings: watch::Sender::new(surroundings),
             started: config,
             log,
-        }
+        })
     }
 
     /// Answers each SIGHUP, until it is dropped.
@@ -108,7 +118,7 @@ impl Live {
                     "read the configuration again"
                 ),
             }
-            // More slots: whoever waits for one must hear of it.
+            // More slots, or no window any more: whoever waits for that must hear of it.
             store.wake().await;
             let key = report_key(&self.hostname, std::process::id());
             let text = serde_json::to_string(&report).unwrap_or_default();
@@ -127,6 +137,14 @@ impl Live {
                 return report;
             }
         };
+        // The zone of windows that name none changes with a restart, as that of the DAGs does.
+        let surroundings = match surroundings(&new, &self.started.core.default_timezone) {
+            Ok(surroundings) => surroundings,
+            Err(error) => {
+                report.error = Some(format!("{error:#}"));
+                return report;
+            }
+        };
         let before = self.config.borrow().clone();
         report.applied = changed(&before, &new, true);
         report.needs_restart = changed(&self.started, &new, false);
@@ -138,6 +156,8 @@ impl Live {
             executor.set_slots(new.core.parallelism);
         }
         self.tuning.send_replace(tuning(&new));
+        self.maintenance.send_replace(surroundings.maintenance.clone());
+        self.surroundings.send_replace(surroundings);
         self.config.send_replace(new);
         report
     }

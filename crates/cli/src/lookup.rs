@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use millrace_model::dag::Dag;
 use millrace_model::instant::{format_utc_micros, parse_instant, resolve_local};
-use millrace_model::schedule::PlannedRun;
+use millrace_model::schedule::{DataInterval, PlannedRun};
 use millrace_planner::DagVersion;
 use millrace_store::{DagRow, RunFilter, RunRow, Store};
 
@@ -92,14 +92,16 @@ fn day(dag: &Dag, text: &str) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
 }
 
 /// The dates that a task is run for when there is no run yet: the schedule's own run at that instant, or its first on
-/// that day, or else the last complete interval before it.
-pub fn planned_run(dag: &Dag, text: &str) -> anyhow::Result<PlannedRun> {
+/// that day, or else the last complete interval before it. `last`: of the last date that the schedule dealt with, where
+/// that is known.
+pub fn planned_run(dag: &Dag, last: Option<&DataInterval>, text: &str) -> anyhow::Result<PlannedRun> {
     let at = parse_instant(text, dag.timetable.timezone)?;
-    if let Some(run) = dag.timetable.run_at(at) {
+    let anchor = dag.timetable.anchor(dag.start_date, last);
+    if let Some(run) = dag.timetable.run_at(at, anchor) {
         return Ok(run);
     }
     if let Some((from, to)) = day(dag, text)
-        && let Some(run) = dag.timetable.runs_between(from, to).next()
+        && let Some(run) = dag.timetable.runs_between(from, to, anchor).next()
     {
         return Ok(run);
     }

@@ -119,7 +119,7 @@ fn case_05_after_an_outage_without_catchup_only_the_latest() {
     let last = covering("2024-05-01T00:00", "2024-05-01T01:00");
     let runs = due_runs(&timetable, Some(last), &window("2024-01-01", false), at("2024-05-01T11:20"));
     assert_eq!(logical_dates(&runs), ["2024-05-01T10:00"]);
-    let left_out: Vec<PlannedRun> = timetable.runs_between(last.end, runs[0].logical_date).collect();
+    let left_out: Vec<PlannedRun> = timetable.runs_between(last.end, runs[0].logical_date, None).collect();
     assert_eq!(left_out.len(), 9);
     assert_eq!(short(left_out[0].logical_date), "2024-05-01T01:00");
     assert_eq!(short(left_out[8].logical_date), "2024-05-01T09:00");
@@ -325,7 +325,7 @@ fn case_22_two_hours_a_day_across_the_change() {
 #[test]
 fn case_23_a_day_in_seoul_starts_the_afternoon_before_in_utc() {
     let runs: Vec<PlannedRun> =
-        interval("@daily", "Asia/Seoul").runs_between(at("2024-03-09"), at("2024-03-10")).collect();
+        interval("@daily", "Asia/Seoul").runs_between(at("2024-03-09"), at("2024-03-10"), None).collect();
     assert_eq!(logical_dates(&runs), ["2024-03-09T15:00"]);
     assert_eq!(span(&runs[0].data_interval), "2024-03-09T15:00..2024-03-10T15:00");
 }
@@ -515,6 +515,44 @@ fn case_32_fixed_strides() {
     assert_eq!(short(late.run_after), "2024-05-02T13:00");
 }
 
+fn dates_between(timetable: &Timetable, from: &str, to: &str, anchor: Option<&str>) -> Vec<String> {
+    logical_dates(&timetable.runs_between(at(from), at(to), anchor.map(at)).collect::<Vec<_>>())
+}
+
+#[test]
+fn strides_of_a_range_are_those_of_the_start_date() {
+    let every_six = interval(json!({"every": "6h"}), "UTC");
+    let found = dates_between(&every_six, "2024-01-05", "2024-01-06", Some("2024-01-01T01:00"));
+    assert_eq!(found, ["2024-01-05T01:00", "2024-01-05T07:00", "2024-01-05T13:00", "2024-01-05T19:00"]);
+    assert_eq!(every_six.run_at(at("2024-01-05"), Some(at("2024-01-01T01:00"))), None);
+    let on_time = every_six.run_at(at("2024-01-05T07:00"), Some(at("2024-01-01T01:00"))).unwrap();
+    assert_eq!(span(&on_time.data_interval), "2024-01-05T07:00..2024-01-05T13:00");
+    // Without a start date: those of the first of January 1970.
+    assert_eq!(dates_between(&every_six, "2024-01-05T01:00", "2024-01-05T08:00", None), ["2024-01-05T06:00"]);
+    let before = dates_between(&every_six, "2023-12-31T12:00", "2024-01-01T02:00", Some("2024-01-01T01:00"));
+    assert_eq!(before, ["2023-12-31T13:00", "2023-12-31T19:00", "2024-01-01T01:00"]);
+
+    let monthly = interval(json!({"every": "1mo"}), "UTC");
+    let found = dates_between(&monthly, "2024-02-01", "2024-05-01", Some("2024-01-10T03:00"));
+    assert_eq!(found, ["2024-02-10T03:00", "2024-03-10T03:00", "2024-04-10T03:00"]);
+    let around = dates_between(&monthly, "2023-11-01", "2024-02-20", Some("2024-01-10"));
+    assert_eq!(around, ["2023-11-10T00:00", "2023-12-10T00:00", "2024-01-10T00:00", "2024-02-10T00:00"]);
+}
+
+#[test]
+fn a_range_of_strides_meets_what_the_schedule_made() {
+    let every_six = interval(json!({"every": "6h"}), "UTC");
+    let window = window("2024-01-01T01:00", false);
+    // Later than the start date, the first run is put on the grid of the epoch, and the others follow it.
+    let made = every_six.next_run(None, &window, at("2024-01-05T13:10")).unwrap();
+    let anchor = every_six.anchor(window.start_date, Some(&made.data_interval));
+    assert_eq!(every_six.run_at(made.logical_date, anchor), Some(made));
+    let monthly = interval(json!({"every": "1mo"}), "UTC");
+    assert_eq!(monthly.anchor(window.start_date, Some(&made.data_interval)), window.start_date);
+    let points = trigger(json!({"every": "6h"}), "UTC");
+    assert_eq!(points.anchor(window.start_date, Some(&made.data_interval)), window.start_date);
+}
+
 #[test]
 fn case_33_once_is_once() {
     let timetable = interval("@once", "UTC");
@@ -535,6 +573,10 @@ fn case_33_continuous_goes_on_from_the_end_of_the_last() {
     let second = timetable.next_run(Some(&first.data_interval), &window, at("2024-01-01T00:25")).unwrap();
     assert_eq!(span(&second.data_interval), "2024-01-01T00:10..2024-01-01T00:25");
     assert_eq!(second.run_after, at("2024-01-01T00:25"));
+    // A run that ends as soon as it has begun is not repeated at once.
+    let hasty = timetable.next_run(Some(&first.data_interval), &window, at("2024-01-01T00:10")).unwrap();
+    assert_eq!(span(&hasty.data_interval), "2024-01-01T00:10..2024-01-01T00:10:10");
+    assert_eq!(hasty.run_after, at("2024-01-01T00:10:10"));
     let empty = DataInterval::point(at("2024-01-01"));
     let after_empty = timetable.next_run(Some(&empty), &window, at("2024-01-01")).unwrap();
     assert!(after_empty.logical_date > empty.start, "a logical date is never repeated");
@@ -544,7 +586,7 @@ fn case_33_continuous_goes_on_from_the_end_of_the_last() {
 fn case_33_none_never_runs() {
     let timetable = interval(json!(null), "UTC");
     assert_eq!(timetable.next_run(None, &window("2024-01-01", true), at("2025-01-01")), None);
-    assert_eq!(timetable.runs_between(at("2024-01-01"), at("2025-01-01")).count(), 0);
+    assert_eq!(timetable.runs_between(at("2024-01-01"), at("2025-01-01"), None).count(), 0);
 }
 
 #[test]
@@ -586,7 +628,7 @@ fn case_34_a_clock_that_steps_back_repeats_nothing() {
 fn backfill_dates_are_half_open() {
     let daily = interval("@daily", "UTC");
     let dates = |from: &str, to: &str| -> Vec<String> {
-        let runs: Vec<PlannedRun> = daily.runs_between(at(from), at(to)).collect();
+        let runs: Vec<PlannedRun> = daily.runs_between(at(from), at(to), None).collect();
         logical_dates(&runs)
     };
     assert_eq!(
@@ -595,8 +637,8 @@ fn backfill_dates_are_half_open() {
     );
     assert_eq!(dates("2024-01-01T00:00:01", "2024-01-03T00:00:01"), ["2024-01-02T00:00", "2024-01-03T00:00"]);
     assert!(dates("2024-01-05", "2024-01-01").is_empty());
-    assert_eq!(daily.run_at(at("2024-01-05T12:00")), None);
-    let on_time = daily.run_at(at("2024-01-05")).unwrap();
+    assert_eq!(daily.run_at(at("2024-01-05T12:00"), None), None);
+    let on_time = daily.run_at(at("2024-01-05"), None).unwrap();
     assert_eq!(span(&on_time.data_interval), "2024-01-05T00:00..2024-01-06T00:00");
 }
 
@@ -683,7 +725,7 @@ fn dates_are_counted_as_they_are_walked() {
             [("2024-03-25", "2024-04-12T11:11"), ("2024-10-05", "2024-11-12"), ("2024-03-31T01:30", "2024-03-31T05:00")]
         {
             let (from, to) = (at(from), at(to));
-            let walked: Vec<PlannedRun> = timetable.runs_between(from, to).collect();
+            let walked: Vec<PlannedRun> = timetable.runs_between(from, to, Some(from)).collect();
             let first = walked.first().map_or(from, |run| run.logical_date);
             assert_eq!(timetable.count_slots(first, to), walked.len() as u64, "{} from {from}", timetable.describe());
             for pair in walked.windows(2).filter(|_| timetable.schedule.display_text() != "every 1mo") {

@@ -7,8 +7,8 @@ use crate::lines::Rank;
 use crate::turn::Turn;
 
 impl Turn<'_> {
-    /// Gives the executor's free slots to the ready: the heaviest first, and among equals that of the DAG of which least
-    /// is running, of the pool of which least is in use. What does not fit its pool is passed over: it holds up nobody
+    /// Gives the executor's free slots to the ready: normal runs before backfills, the most urgent first, and among equals
+    /// that of the DAG of which least is running; of a DAG the heaviest, and of the pool of which least is in use. What does not fit its pool is passed over: it holds up nobody
     /// else, and a large task waits until so many slots are free at once.
     pub(crate) fn claim(&mut self) {
         for _ in 0..self.limits.free_slots {
@@ -19,7 +19,7 @@ impl Turn<'_> {
                 .filter(|(class, _)| self.view.free_slots(&class.pool) >= i64::from(class.slots))
                 .map(|(class, front)| {
                     let in_use = self.view.pool_use(&class.pool);
-                    ((front.weight, front.is_backfill, front.running, in_use), front.rank)
+                    ((front.is_backfill, front.urgency, front.running, front.rank.weight, in_use), front.rank)
                 });
             let Some((_, rank)) = fitting.min() else { return };
             self.claim_one(rank);

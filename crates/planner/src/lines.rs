@@ -1,8 +1,10 @@
 //! Who is next: what is ready, in lines by what it needs, and what holds a line up.
 //!
 //! Everything that needs the same of a pool and of the other limits stands in one line, so that what does not fit never
-//! hides what does. Each DAG puts forward the best of its lines that are open, and among equal weights the DAG of which
-//! least is running comes first: a DAG with a thousand ready tasks gets the same share as one with two.
+//! hides what does. Within a DAG the heavier goes first. Between DAGs weights say nothing, because by the usual rule they
+//! grow with the number of tasks: what is more urgent by the weights that were written goes first, and of what is equally
+//! urgent that of the DAG of which least is running. A DAG with a thousand ready tasks gets the same share as one with two.
+//! What a backfill runs takes what is left.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -47,24 +49,26 @@ pub(crate) struct Class {
     pub slots: u32,
 }
 
-/// The order among the ready of a DAG: heavy before light, normal before backfill, old before new, first in the graph
+/// The order among the ready of a DAG: normal before backfill, heavy before light, old before new, first in the graph
 /// before last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    pub weight: Reverse<i32>,
     pub is_backfill: bool,
+    pub weight: Reverse<i32>,
     pub logical_date: DateTime<Utc>,
     pub run: RunKey,
     pub position: u32,
     /// Index into the run's instances.
     pub instance: usize,
+    /// Counts between DAGs.
+    pub urgency: Reverse<i32>,
 }
 
 /// What a DAG puts forward in a class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Front {
-    pub weight: Reverse<i32>,
     pub is_backfill: bool,
+    pub urgency: Reverse<i32>,
     /// Tries of the DAG that hold slots.
     pub running: u32,
     pub rank: Rank,
@@ -204,8 +208,8 @@ impl Lines {
         let running = dag.running;
         let Some(own) = dag.classes.get_mut(class) else { return };
         let front = own.fronts.first().map(|(rank, _)| Front {
-            weight: rank.weight,
             is_backfill: rank.is_backfill,
+            urgency: rank.urgency,
             running,
             rank: *rank,
             dag_id: dag_id.clone(),

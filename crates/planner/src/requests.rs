@@ -5,7 +5,7 @@ use millrace_model::calendar::Fate;
 use millrace_model::change::NewRun;
 use millrace_model::ids::{DagId, IdError, RunId, TaskId};
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
-use millrace_model::schedule::{PlannedRun, Schedule};
+use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
 use millrace_model::state::{RunState, RunType};
 use serde_json::{Map, Value};
 
@@ -85,6 +85,8 @@ pub struct BackfillRange<'a> {
     pub includes_end: bool,
     /// Also dates before the DAG's `start_date` or after its `end_date`.
     pub ignores_bounds: bool,
+    /// Of the last date that the schedule dealt with: a stride such as `every: 6h` goes on from it.
+    pub last_interval: Option<DataInterval>,
     pub conf: Map<String, Value>,
 }
 
@@ -100,7 +102,8 @@ pub fn backfill_runs(range: &BackfillRange<'_>, now: DateTime<Utc>) -> Result<Ve
     if range.from >= end {
         return Err(RequestError::EmptyRange { from, to });
     }
-    let mut dates = dag.timetable.runs_between(range.from, end).peekable();
+    let anchor = dag.timetable.anchor(dag.start_date, range.last_interval.as_ref());
+    let mut dates = dag.timetable.runs_between(range.from, end, anchor).peekable();
     if dates.peek().is_none() {
         return Err(RequestError::NoDates { dag_id: dag_id(), from, to });
     }

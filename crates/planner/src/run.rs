@@ -386,12 +386,13 @@ impl RunView {
     pub fn rank(&self, instance: usize) -> Rank {
         let view = &self.instances[instance];
         Rank {
-            weight: Reverse(view.priority_weight),
             is_backfill: self.backfill_key.is_some(),
+            weight: Reverse(view.priority_weight),
             logical_date: self.facts.logical_date,
             run: self.key(),
             position: self.version.position[view.task],
             instance,
+            urgency: Reverse(self.version.urgencies[view.task]),
         }
     }
 

@@ -36,6 +36,9 @@ pub struct DagVersion {
     pub graph: Graph,
     /// By task index: the task's own weight and, by its `weight_rule`, that of every distinct task after or before it.
     pub weights: Vec<i32>,
+    /// By task index: the highest `priority_weight`, as it was written, among the task and those that its `weight_rule` looks
+    /// at. However many they are, it does not grow.
+    pub urgencies: Vec<i32>,
     /// By task index: its place in the topological order.
     pub position: Vec<u32>,
     pub(crate) render_key: KeyRenderer,
@@ -50,6 +53,7 @@ impl DagVersion {
     pub fn new(key: i64, dag: Arc<Dag>) -> Result<Self, CycleError> {
         let graph = Graph::of(&dag)?;
         let weights = effective_weights(&graph, &dag);
+        let urgencies = urgencies(&graph, &dag);
         let mut position = vec![0; dag.tasks.len()];
         for (place, task) in graph.order.iter().enumerate() {
             position[*task] = place as u32;
@@ -58,7 +62,7 @@ impl DagVersion {
         let roles = Roles::of(&dag, &graph);
         // Without a renderer a key is the text that it is.
         let render_key: KeyRenderer = |facts| Ok(facts.template.to_owned());
-        Ok(Self { key, dag, graph, weights, position, render_key, mapping, roles })
+        Ok(Self { key, dag, graph, weights, urgencies, position, render_key, mapping, roles })
     }
 
     #[must_use]
@@ -120,6 +124,26 @@ fn effective_weights(graph: &Graph, dag: &Dag) -> Vec<i32> {
         sums.as_ref().map_or(own[index], |sums| sums[index])
     };
     dag.tasks.iter().enumerate().map(weigh).collect()
+}
+
+fn urgencies(graph: &Graph, dag: &Dag) -> Vec<i32> {
+    let own: Vec<i32> = dag.tasks.iter().map(|task| task.priority_weight).collect();
+    // `order` names a task after all that `next` leads to.
+    let highest = |order: &mut dyn Iterator<Item = &usize>, next: &[Vec<usize>]| {
+        let mut highest = own.clone();
+        for node in order {
+            highest[*node] = next[*node].iter().map(|it| highest[*it]).fold(own[*node], i32::max);
+        }
+        highest
+    };
+    let downstream = highest(&mut graph.order.iter().rev(), &graph.downstream);
+    let upstream = highest(&mut graph.order.iter(), &graph.upstream);
+    let of = |(index, task): (usize, &Task)| match task.weight_rule {
+        WeightRule::Downstream => downstream[index],
+        WeightRule::Upstream => upstream[index],
+        WeightRule::Absolute => own[index],
+    };
+    dag.tasks.iter().enumerate().map(of).collect()
 }
 
 /// Own weight plus that of every distinct task that `next` leads to: one counts once however many ways lead to it.
@@ -203,5 +227,25 @@ mod tests {
             ..Dag::new(DagId::new_unchecked("d"))
         };
         assert_eq!(DagVersion::new(1, Arc::new(dag)).unwrap().weights, [6, 2, 6]);
+    }
+
+    #[test]
+    fn a_task_is_as_urgent_as_the_most_urgent_that_waits_for_it() {
+        use millrace_model::ids::{DagId, TaskId};
+        let named = |id: &str, after: Option<&str>, priority_weight, weight_rule| Task {
+            depends_on: after.map(TaskId::new_unchecked).into_iter().collect(),
+            priority_weight,
+            weight_rule,
+            ..Task::new(TaskId::new_unchecked(id), "noop")
+        };
+        let tasks = vec![
+            named("a", None, 1, WeightRule::Downstream),
+            named("b", Some("a"), 1, WeightRule::Absolute),
+            named("c", Some("b"), 7, WeightRule::Downstream),
+            named("d", Some("c"), 1, WeightRule::Upstream),
+            named("e", Some("b"), -2, WeightRule::Downstream),
+        ];
+        let dag = Dag { tasks, ..Dag::new(DagId::new_unchecked("d")) };
+        assert_eq!(DagVersion::new(1, Arc::new(dag)).unwrap().urgencies, [7, 1, 7, 7, -2]);
     }
 }

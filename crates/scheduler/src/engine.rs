@@ -15,7 +15,7 @@ use millrace_model::ids::DagId;
 use millrace_model::maintenance::Maintenance;
 use millrace_planner::{Limits, Plan, View, plan};
 use millrace_situation::Situation;
-use millrace_store::{Result, SignalKind, Store, StoreError};
+use millrace_store::{Result, SetAside, SignalKind, Store, StoreError};
 
 use self::aside::Aside;
 
@@ -67,6 +67,8 @@ pub struct Engine {
     handled: Vec<i64>,
     /// What the database refuses.
     aside: Aside,
+    /// What of it was written down; none: nothing is known yet.
+    aside_told: Option<Vec<SetAside>>,
     /// Of the last plan.
     claimed_at: DateTime<Utc>,
     is_draining: bool,
@@ -92,6 +94,7 @@ impl Engine {
             foreign: BTreeSet::new(),
             handled: Vec::new(),
             aside: Aside::default(),
+            aside_told: None,
             claimed_at: DateTime::UNIX_EPOCH,
             is_draining: false,
             is_in_doubt: true,
@@ -122,6 +125,12 @@ impl Engine {
         self.aside.text()
     }
 
+    /// Other windows of the installation, from the next turn on.
+    pub fn set_maintenance(&mut self, maintenance: Arc<Maintenance>) {
+        self.options.maintenance = maintenance.clone();
+        self.situation.view.set_maintenance(maintenance);
+    }
+
     /// From now on nothing new starts.
     pub fn drain(&mut self) {
         self.is_draining = true;
@@ -131,6 +140,7 @@ impl Engine {
     pub fn lead_again(&mut self, epoch: i64) {
         self.options.epoch = epoch;
         self.is_in_doubt = true;
+        self.aside_told = None;
     }
 
     /// Reads again what signals name.
@@ -240,6 +250,7 @@ impl Engine {
         }
         let wake_at = self.decide(clock).await?;
         self.is_in_doubt = false;
+        self.tell_of_aside().await;
         Ok(wake_at)
     }
 

@@ -34,10 +34,12 @@ pub struct SchedulerOptions {
     pub heartbeat_interval: Duration,
     /// How long a lease holds without a heartbeat.
     pub lease_timeout: Duration,
+    /// How long another leader may give no sign of life before its lock is taken away.
+    pub leader_timeout: Duration,
     /// What may change while it runs.
     pub tuning: watch::Receiver<Tuning>,
-    /// The maintenance windows of the installation.
-    pub maintenance: Arc<Maintenance>,
+    /// The maintenance windows of the installation; they may change while it runs.
+    pub maintenance: watch::Receiver<Arc<Maintenance>>,
     pub hostname: String,
     pub clock: Arc<dyn Clock>,
     /// Called on a thread that may block, each time this process has become the leader and before it starts anything.
@@ -50,6 +52,7 @@ impl fmt::Debug for SchedulerOptions {
             .field("folder", &self.folder.folder)
             .field("heartbeat_interval", &self.heartbeat_interval)
             .field("lease_timeout", &self.lease_timeout)
+            .field("leader_timeout", &self.leader_timeout)
             .field("tuning", &*self.tuning.borrow())
             .field("hostname", &self.hostname)
             .finish_non_exhaustive()

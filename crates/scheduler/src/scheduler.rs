@@ -5,6 +5,7 @@ mod fence;
 mod term;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -140,6 +141,7 @@ impl Scheduler {
     async fn take_lead(&self, job_id: &str, stop: &CancellationToken) -> Result<Option<Leadership>, StoreError> {
         let mut is_waiting = false;
         let mut watch = LeaderWatch::default();
+        let mut unseated_at: Option<Instant> = None;
         loop {
             match self.store.try_lead(job_id, self.options.clock.now()).await {
                 Ok(Some(leadership)) => {
@@ -152,7 +154,9 @@ impl Scheduler {
                     if !std::mem::replace(&mut is_waiting, true) {
                         tracing::info!("another scheduler leads; standing by");
                     }
-                    self.look_after_leader(&mut watch).await;
+                    if self.look_after_leader(&mut watch).await {
+                        unseated_at = Some(Instant::now());
+                    }
                 }
                 Err(error) if error.is_transient() => {
                     self.trouble("scheduler", Some(&error));
@@ -160,27 +164,33 @@ impl Scheduler {
                 }
                 Err(error) => return Err(error),
             }
+            // A session that was closed lets go of its lock within moments.
+            let is_free_soon = unseated_at.is_some_and(|at| at.elapsed() < LEAD_AGAIN);
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                () = tokio::time::sleep(LEAD_AGAIN) => {}
+                () = tokio::time::sleep(if is_free_soon { AGAIN } else { LEAD_AGAIN }) => {}
             }
         }
     }
 
     /// A leader that hangs, or whose machine went away without a word, keeps its lock: when it has given no sign of life
-    /// for as long as a lease holds, its session is closed. Measured by this process, so that clocks need not agree.
-    async fn look_after_leader(&self, watch: &mut LeaderWatch) {
-        let Ok(leader) = self.store.leader().await else { return };
+    /// for `leader_timeout`, its session is closed. Measured by this process, so that clocks need not agree. Returns whether
+    /// one was closed.
+    async fn look_after_leader(&self, watch: &mut LeaderWatch) -> bool {
+        let Ok(leader) = self.store.leader().await else { return false };
         let sign = (leader.epoch, leader.heartbeat_at);
         match watch.0 {
             Some((known, since)) if known == sign => {
-                if since.elapsed() >= self.options.lease_timeout {
+                if since.elapsed() >= self.options.leader_timeout {
                     *watch = LeaderWatch::default();
                     match self.store.unseat_leader().await {
-                        Ok(true) => tracing::warn!(
-                            silent = self.options.lease_timeout.as_secs(),
-                            "the leading scheduler gives no sign of life; its lock was taken away"
-                        ),
+                        Ok(true) => {
+                            tracing::warn!(
+                                silent = self.options.leader_timeout.as_secs(),
+                                "the leading scheduler gives no sign of life; its lock was taken away"
+                            );
+                            return true;
+                        }
                         Ok(false) => {}
                         Err(error) => tracing::warn!(
                             error = &error as &dyn std::error::Error,
@@ -191,16 +201,20 @@ impl Scheduler {
             }
             _ => watch.0 = Some((sign, Instant::now())),
         }
+        false
     }
 
     /// Beats beside the loop, so that a long turn costs no lease. On PostgreSQL, whose leader's lock proves nothing of
-    /// processes, also stops what runs here in time when the leases cannot be extended.
+    /// processes, also stops what runs here in time when the leases cannot be extended, and gives signs of life in between
+    /// for as long as that has not happened.
     fn start_heartbeat(&self, job_id: &str) -> Background {
         let (store, clock, job_id) = (self.store.clone(), self.options.clock.clone(), job_id.to_owned());
         let (every, timeout) = (self.options.heartbeat_interval, self.options.lease_timeout);
         let executor = self.executor.clone();
         executor.lift_fence();
-        Background(tokio::spawn(async move {
+        let is_fenced = Arc::new(AtomicBool::new(false));
+        let signs = self.signs_of_life(job_id.clone(), is_fenced.clone());
+        let beats = async move {
             let mut fence = (store.backend() == Backend::Postgres).then(|| Fence::new(timeout));
             let mut pause = every;
             loop {
@@ -214,6 +228,7 @@ impl Scheduler {
                     (begun, beat) = beat => {
                         if matches!(beat, Ok(Ok(()))) && let Some(fence) = &mut fence {
                             fence.extend(begun, &*executor);
+                            is_fenced.store(false, Ordering::Relaxed);
                         }
                         // What failed is tried again soon: leases run out.
                         pause = if matches!(beat, Ok(Ok(()))) { every } else { every.min(Duration::from_secs(1)) };
@@ -224,11 +239,30 @@ impl Scheduler {
                     () = Fence::is_due(fence.as_ref()) => {
                         if let Some(fence) = &mut fence {
                             fence.put_up(&*executor);
+                            is_fenced.store(true, Ordering::Relaxed);
                         }
                     }
                 }
             }
+        };
+        Background(tokio::spawn(async move {
+            tokio::join!(beats, signs);
         }))
+    }
+
+    /// More often than leases need to be extended: a standby waits for no more than a few of them. On SQLite, where none
+    /// takes a lock away, there are none.
+    fn signs_of_life(&self, job_id: String, is_fenced: Arc<AtomicBool>) -> impl Future<Output = ()> + Send + use<> {
+        let (store, clock, timeout) = (self.store.clone(), self.options.clock.clone(), self.options.leader_timeout);
+        async move {
+            while store.backend() == Backend::Postgres {
+                tokio::time::sleep(timeout / 4).await;
+                if !is_fenced.load(Ordering::Relaxed) {
+                    // One that fails is said by the heartbeat that fails too, and one that hangs makes way for the next.
+                    let _ = tokio::time::timeout(timeout / 4, store.sign_of_life(&job_id, clock.now())).await;
+                }
+            }
+        }
     }
 
     fn trouble(&self, part: &'static str, error: Option<&StoreError>) {

@@ -85,7 +85,11 @@ async fn main() -> Result<(), Error> {
         logs: plant.logs.clone(),
         clock: Arc::new(Now),
         session_hours: 12,
-        surroundings: millrace_situation::Surroundings { parallelism: 32, maintenance: Default::default() },
+        surroundings: tokio::sync::watch::channel(millrace_situation::Surroundings {
+            parallelism: 32,
+            maintenance: Default::default(),
+        })
+        .1,
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 match connection.conn_type.as_str() {

@@ -83,6 +83,7 @@ impl Server {
         };
         let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
         let conf = body.dag_run_conf.unwrap_or_default();
+        let last_interval = self.store().last_automated_interval(&dag.dag_id).await?;
         let wish = BackfillWish {
             range: BackfillRange {
                 version: &version,
@@ -90,6 +91,7 @@ impl Server {
                 to,
                 includes_end: body.to_inclusive,
                 ignores_bounds: body.ignore_bounds,
+                last_interval,
                 conf: conf.clone(),
             },
             is_reversed: body.run_backwards,

@@ -7,6 +7,6 @@ use crate::server::Server;
 
 impl Server {
     pub async fn explain(&self, asked: Asked<'_>) -> Answer<Explanation> {
-        Ok(explain(self.store(), asked, &self.options.surroundings, self.now()).await?)
+        Ok(explain(self.store(), asked, &self.surroundings(), self.now()).await?)
     }
 }

@@ -13,7 +13,7 @@ use millrace_settings::keyring::random_bytes;
 use millrace_store::Store;
 use millrace_vault::Vault;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::TriggerKeys;
@@ -36,7 +36,7 @@ pub struct ServerOptions {
     /// How long a sign-in, or a token that was asked for, is good.
     pub session_hours: u64,
     /// What the scheduler is told, for "why is it not running".
-    pub surroundings: Surroundings,
+    pub surroundings: watch::Receiver<Surroundings>,
     pub test_connection: ConnectionTest,
 }
 
@@ -72,6 +72,10 @@ pub(crate) type Shared = Arc<Server>;
 impl Server {
     pub fn now(&self) -> DateTime<Utc> {
         self.options.clock.now()
+    }
+
+    pub fn surroundings(&self) -> Surroundings {
+        self.options.surroundings.borrow().clone()
     }
 
     pub fn store(&self) -> &Store {

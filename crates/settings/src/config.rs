@@ -88,6 +88,9 @@ pub struct Scheduler {
     pub heartbeat_interval: u64,
     /// Seconds without a heartbeat after which a worker counts as dead and its tries are given to another.
     pub lease_timeout: u64,
+    /// Seconds without a sign of life after which another scheduler takes the lead from one that hangs (PostgreSQL only).
+    /// What that one runs is given again no earlier: when its leases have run out.
+    pub leader_timeout: u64,
     /// Seconds between two looks at everything, should an event have been missed.
     pub slow_tick: u64,
     /// Seconds that running tasks get to finish when the daemon is stopped; then they are stopped and run again at the next start.
@@ -160,7 +163,7 @@ impl Default for Database {
 
 impl Default for Scheduler {
     fn default() -> Self {
-        Self { heartbeat_interval: 5, lease_timeout: 30, slow_tick: 10, drain_timeout: 5 }
+        Self { heartbeat_interval: 5, lease_timeout: 30, leader_timeout: 7, slow_tick: 10, drain_timeout: 5 }
     }
 }
 

@@ -7,7 +7,7 @@ use millrace_planner::{
     About, Condition, Limits, View, conditions_of, explain as explain_task, explain_instance, explain_run,
     explain_schedule, plan,
 };
-use millrace_store::{ActiveRun, ActiveScope, DagRow, InstanceRow, Result, RunRow, Store};
+use millrace_store::{ActiveRun, ActiveScope, DagRow, InstanceRow, Result, RunRow, SetAside, Store};
 use serde::Serialize;
 
 use crate::{Situation, Surroundings};
@@ -81,8 +81,20 @@ pub async fn explain(
         }
     }
     let view = situation.view;
-    let desk =
-        Desk { store, now, limits: limits(&view, surroundings.parallelism), view, is_led: store.is_led().await? };
+    let (dag_id, run) = match asked {
+        Asked::Dag(row) => (&row.dag_id, None),
+        Asked::Run(run) | Asked::Task(run, _) => (&run.dag_id, Some(run.key)),
+    };
+    // A run goes on when its DAG gets no new ones.
+    let is_it = |it: &SetAside| if run.is_some() { it.run == run } else { it.dag_id.as_ref() == Some(dag_id) };
+    let desk = Desk {
+        store,
+        now,
+        limits: limits(&view, surroundings.parallelism),
+        view,
+        is_led: store.is_led().await?,
+        refused: store.set_aside().await?.into_iter().find(is_it).map(|it| it.reason),
+    };
     match asked {
         Asked::Dag(row) => desk.dag(row).await,
         Asked::Run(run) => desk.run(run).await,
@@ -130,13 +142,21 @@ struct Desk<'a> {
     limits: Limits,
     now: DateTime<Utc>,
     is_led: bool,
+    /// Why the scheduler leaves the DAG or the run alone.
+    refused: Option<String>,
 }
 
 impl Desk<'_> {
     fn with_scheduler(&self, conditions: Vec<Condition>) -> Vec<Condition> {
-        let mut all = Vec::with_capacity(conditions.len() + 1);
+        let mut all = Vec::with_capacity(conditions.len() + 2);
         if !self.is_led {
             let text = "no scheduler is running: start `millrace scheduler` or `millrace standalone`".to_owned();
+            all.push(Condition { ok: false, text, until: None });
+        }
+        if let Some(reason) = &self.refused {
+            let text = format!(
+                "the database refused what the scheduler wrote of it, so it is set aside; tried again every five minutes: {reason}"
+            );
             all.push(Condition { ok: false, text, until: None });
         }
         all.extend(conditions);

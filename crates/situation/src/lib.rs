@@ -99,7 +99,12 @@ impl Situation {
         for run in self.store.active_runs(now).await? {
             self.put_run(&run).await?;
         }
-        // Finished ones whose tries have not stopped yet hold slots.
+        self.read_stopping().await?;
+        self.read_pasts().await
+    }
+
+    /// Finished runs whose tries have not stopped yet: these hold slots.
+    async fn read_stopping(&mut self) -> Result<()> {
         for held in self.store.running_instances().await? {
             if self.view.run_of(held.row.key).is_none()
                 && let Some(run) = self.store.active_run(held.row.run).await?
@@ -107,10 +112,11 @@ impl Situation {
                 self.put_run(&run).await?;
             }
         }
-        self.read_pasts().await
+        Ok(())
     }
 
-    /// As much as bears on one DAG: itself and the active runs of the scope, but no other DAG.
+    /// As much as bears on one DAG: itself and the active runs of the scope, with what else holds something when the scope
+    /// asks for that, but no other DAG.
     pub(crate) async fn read_dag(&mut self, dag_id: &DagId, scope: ActiveScope<'_>) -> Result<()> {
         self.read_pools().await?;
         self.read_backfills().await?;
@@ -119,6 +125,9 @@ impl Situation {
         }
         for run in self.store.active_runs_in(scope).await? {
             self.put_run(&run).await?;
+        }
+        if matches!(scope, ActiveScope::OfDagAndHolders(_)) {
+            self.read_stopping().await?;
         }
         Ok(())
     }

@@ -63,6 +63,15 @@ impl Store {
         tx.commit().await
     }
 
+    /// Says that the job lives, and nothing of its leases. Waits for nobody's turn: a database that is busy with something
+    /// large must not make it look dead.
+    pub async fn sign_of_life(&self, job_id: &str, now: DateTime<Utc>) -> Result<()> {
+        let tx = self.begin("give a sign of life").await?;
+        let sql = "UPDATE job SET heartbeat_at = $2 WHERE id = $1";
+        sql::run(&tx.inner, "give a sign of life", sql, values![job_id, micros(now)]).await?;
+        tx.commit().await
+    }
+
     pub async fn end_job(&self, job_id: &str, now: DateTime<Utc>) -> Result<()> {
         let tx = self.begin("end a job").await?;
         let sql = "UPDATE job SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";

@@ -73,7 +73,7 @@ fn unrecorded(
     conf: Map<String, Value>,
 ) -> anyhow::Result<Assignment> {
     let task_index = lookup::task_index(&dag, task_id)?;
-    let planned = lookup::planned_run(&dag, date)?;
+    let planned = lookup::planned_run(&dag, None, date)?;
     let run = RunFacts {
         run_key: 0,
         run_id: RunId::new_unchecked(format!("test__{}", format_run_id_instant(planned.logical_date))),
@@ -278,7 +278,8 @@ async fn dated_run(app: &App, store: &Store, row: &DagRow, date: &str) -> anyhow
     if let Some(run) = lookup::find_run(store, &row.dag, date).await? {
         return Ok(run);
     }
-    let planned = lookup::planned_run(&row.dag, date)?;
+    let last = store.last_automated_interval(&row.dag_id).await?;
+    let planned = lookup::planned_run(&row.dag, last.as_ref(), date)?;
     let version = lookup::version(row)?;
     let new = NewRun {
         dag_id: row.dag_id.clone(),

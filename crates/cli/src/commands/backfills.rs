@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::schedule::DataInterval;
 use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
 use millrace_model::state::RunState;
 use millrace_planner::{BackfillRange, BackfillWish, plan_backfill};
@@ -150,7 +151,12 @@ fn selection(args: &BackfillArgs) -> anyhow::Result<Option<TaskSelection>> {
 }
 
 /// What the command line asks for; checked, nothing written.
-fn request(app: &App, row: &DagRow, args: &BackfillArgs) -> anyhow::Result<NewBackfill> {
+fn request(
+    app: &App,
+    row: &DagRow,
+    last_interval: Option<DataInterval>,
+    args: &BackfillArgs,
+) -> anyhow::Result<NewBackfill> {
     let zone = row.dag.timetable.timezone;
     let version = lookup::version(row)?;
     let conf = conf_argument(args.conf.as_deref(), "--conf")?;
@@ -160,6 +166,7 @@ fn request(app: &App, row: &DagRow, args: &BackfillArgs) -> anyhow::Result<NewBa
         to: parse_instant(&args.end_date, zone)?,
         includes_end: args.end_inclusive,
         ignores_bounds: args.ignore_bounds,
+        last_interval,
         conf: conf.clone(),
     };
     let (from, to) = (range.from, range.to);
@@ -195,7 +202,8 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
     for problem in millrace_dagfile::backfill_problems(&row.dag, app.now()) {
         notice(format!("warning: {problem}"));
     }
-    let mut new = request(app, &row, &args)?;
+    let last_interval = store.last_automated_interval(&row.dag_id).await?;
+    let mut new = request(app, &row, last_interval, &args)?;
     // The dates are printed before anything is made.
     let plan = store.create_backfill(&new, app.now()).await?;
     let views: Vec<DateView> = plan.dates.iter().map(DateView::of).collect();

@@ -11,6 +11,9 @@ use super::ticks::Ticks;
 use super::{Schedule, describe};
 use crate::duration::{Span, Step};
 
+/// Continuous runs begin no closer together.
+const BETWEEN_CONTINUOUS: TimeDelta = TimeDelta::seconds(10);
+
 /// The stretch of time a run covers: half-open, UTC. Empty for a run that stands for a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DataInterval {
@@ -206,33 +209,58 @@ impl Timetable {
         PlannedRun { logical_date, data_interval: self.manual_interval(logical_date), run_after: asked_at }
     }
 
-    /// The automated run with exactly this logical date, if the schedule has one.
-    pub fn run_at(&self, logical_date: DateTime<Utc>) -> Option<PlannedRun> {
+    /// The automated run with exactly this logical date, if the schedule has one. `anchor`: as in
+    /// [`Timetable::runs_between`].
+    pub fn run_at(&self, logical_date: DateTime<Utc>, anchor: Option<DateTime<Utc>>) -> Option<PlannedRun> {
         let after = logical_date.checked_add_signed(TimeDelta::microseconds(1))?;
-        self.runs_between(logical_date, after).next()
+        self.runs_between(logical_date, after, anchor).next()
     }
 
-    /// The automated runs with a logical date in `[from, to)`, oldest first. Strides are counted from `from`.
+    /// The automated runs with a logical date in `[from, to)`, oldest first. Strides are counted from `anchor`, which is
+    /// one of them (see [`Timetable::anchor`]), in both directions.
     pub fn runs_between(
         &self,
         from: DateTime<Utc>,
         to_exclusive: DateTime<Utc>,
+        anchor: Option<DateTime<Utc>>,
     ) -> impl Iterator<Item = PlannedRun> + use<'_> {
-        let ticks = self.ticks(Some(from));
+        let ticks = self.ticks(anchor);
+        let earlier = self.strides_before(anchor, from);
+        let next = move |at: DateTime<Utc>| match earlier.iter().find(|it| **it > at) {
+            Some(earlier) => Some(*earlier),
+            None => ticks?.next(at),
+        };
         let first = match &self.schedule {
             Schedule::None | Schedule::Continuous => None,
-            Schedule::Once => Some(from),
-            _ => ticks.and_then(|ticks| ticks.align_next(from)),
+            Schedule::Once => anchor.filter(|at| *at >= from),
+            _ => from.checked_sub_signed(TimeDelta::microseconds(1)).and_then(&next),
         };
-        let before_end = move |at: &DateTime<Utc>| *at < to_exclusive;
-        iter::successors(first.filter(before_end), move |at| ticks?.next(*at).filter(before_end)).map_while(move |at| {
-            match (&self.schedule, self.kind) {
-                (Schedule::Cron { .. } | Schedule::Delta(_), TimetableKind::Interval) => {
-                    Some(PlannedRun::over(at, ticks?.next(at)?))
-                }
-                _ => Some(self.fire(at)),
-            }
+        let mut upcoming = first;
+        iter::from_fn(move || {
+            let at = upcoming.filter(|at| *at < to_exclusive)?;
+            upcoming = next(at);
+            if self.starts_at_the_end() { Some(PlannedRun::over(at, upcoming?)) } else { Some(self.fire(at)) }
         })
+    }
+
+    /// The moment from which the strides of the automated runs are counted. A fixed stride goes on from the run before it,
+    /// `last`; a calendar one is walked from the start date.
+    pub fn anchor(&self, start_date: Option<DateTime<Utc>>, last: Option<&DataInterval>) -> Option<DateTime<Utc>> {
+        let goes_on =
+            self.starts_at_the_end() && matches!(&self.schedule, Schedule::Delta(step) if step.fixed().is_some());
+        last.filter(|_| goes_on).map(|last| last.end).or(start_date)
+    }
+
+    /// Calendar strides back from the anchor to `from`, the oldest first. Fixed ones are counted in both directions.
+    fn strides_before(&self, anchor: Option<DateTime<Utc>>, from: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        let (Schedule::Delta(step), Some(anchor)) = (&self.schedule, anchor) else { return Vec::new() };
+        if step.fixed().is_some() {
+            return Vec::new();
+        }
+        let back = |at: &DateTime<Utc>| delta::retreat(*step, *at, self.timezone).filter(|before| before < at);
+        let mut earlier: Vec<_> = iter::successors(back(&anchor), back).take_while(|at| *at >= from).collect();
+        earlier.reverse();
+        earlier
     }
 
     /// The schedule in words, such as `every day at 02:00 (Asia/Seoul)`; the cron text where words would be long.
@@ -375,7 +403,8 @@ fn next_interval(
     Some(PlannedRun::over(start, ticks.next(start)?))
 }
 
-/// Covers the time since the previous run. The caller asks when that one has ended.
+/// Covers the time since the previous run, and is due a little after that one began at the earliest: a run that ends at once,
+/// because it fails, say, is not repeated as fast as it can be. The caller asks when that one has ended.
 fn next_continuous(previous: Option<&DataInterval>, window: &Window, now: DateTime<Utc>) -> Option<PlannedRun> {
     let Some(previous) = previous else {
         let start = window.start_date.unwrap_or(now);
@@ -388,5 +417,6 @@ fn next_continuous(previous: Option<&DataInterval>, window: &Window, now: DateTi
         previous.end.checked_add_signed(TimeDelta::microseconds(1))?.max(now)
     };
     let start = window.start_date.map_or(start, |earliest| start.max(earliest));
-    Some(PlannedRun::over(start, start.max(now)))
+    let earliest = previous.end.checked_add_signed(BETWEEN_CONTINUOUS)?;
+    Some(PlannedRun::over(start, start.max(now).max(earliest)))
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_model::dag::{Dag, Task};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::format_utc_micros;
-use millrace_model::schedule::{Schedule, Timetable};
+use millrace_model::schedule::{DataInterval, Schedule, Timetable};
 use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
 use millrace_planner::{BackfillPlan, BackfillRange, BackfillWish, DagVersion, RequestError, plan_backfill};
 use serde_json::json;
@@ -38,6 +38,7 @@ fn wish(version: &DagVersion, from: u32, to: u32) -> BackfillWish<'_> {
         to: day(to),
         includes_end: false,
         ignores_bounds: false,
+        last_interval: None,
         conf: serde_json::Map::new(),
     };
     BackfillWish { range, is_reversed: false, reprocesses: false, tasks: None }
@@ -60,6 +61,23 @@ fn case_37_the_end_is_not_run_unless_asked_for() {
     assert_eq!(dates(&plan(&wish).unwrap()).len(), 5);
     wish.is_reversed = true;
     assert_eq!(dates(&plan(&wish).unwrap())[..2], ["2024-01-05", "2024-01-04"]);
+}
+
+#[test]
+fn a_backfill_of_strides_runs_the_dates_of_the_schedule() {
+    let version = version(|dag| {
+        dag.timetable.schedule = Schedule::from_value(&json!({"every": "6h"})).unwrap();
+        dag.start_date = Some("2024-01-01T01:00:00Z".parse().unwrap());
+    });
+    let mut wish = wish(&version, 5, 6);
+    let hours = |wish: &BackfillWish<'_>| -> Vec<String> {
+        plan(wish).unwrap().runs.iter().map(|run| format_utc_micros(run.logical_date)[11..16].to_owned()).collect()
+    };
+    assert_eq!(hours(&wish), ["01:00", "07:00", "13:00", "19:00"]);
+    // A schedule that lay still goes on elsewhere: what it made last says where.
+    let last = |from: &str, to: &str| DataInterval { start: from.parse().unwrap(), end: to.parse().unwrap() };
+    wish.range.last_interval = Some(last("2024-01-09T00:00:00Z", "2024-01-09T06:00:00Z"));
+    assert_eq!(hours(&wish), ["00:00", "06:00", "12:00", "18:00"]);
 }
 
 #[test]

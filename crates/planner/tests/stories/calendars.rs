@@ -209,6 +209,7 @@ fn a_backfill_leaves_out_what_the_calendar_does() {
         to: day(10),
         includes_end: false,
         ignores_bounds: false,
+        last_interval: None,
         conf: Default::default(),
     };
     let days = |range: &BackfillRange<'_>| -> Result<Vec<u32>, RequestError> {

@@ -26,7 +26,7 @@ fn the_hours_ahead_with_what_holds_each_up() {
          c/2024-01-05/a try 1
          wake 2024-01-06T02:00:00
          plan 24:
-         c 01-05T06:30 run 01-05T06:30 (1 of 1 runs of the DAG are active (max_active_runs))
+         c 01-05T06:30 run 01-05T06:30
          d 01-05T06:00 run 01-05T12:00
          d 01-05T12:00 run 01-05T18:00
          p 01-05T00:00 run 01-06T00:00 (the DAG is paused)

@@ -201,6 +201,31 @@ fn case_33_continuous_is_never_two_at_a_time() {
 }
 
 #[test]
+fn a_continuous_dag_that_fails_at_once_does_not_spin() {
+    check(
+        "dag d @continuous from 2024-01-01
+         - a inline
+         at 2024-01-01T10:00
+         next d
+         at 2024-01-01T10:00:09
+         at 2024-01-01T10:00:10",
+        "at 2024-01-01T10:00:
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         run d/2024-01-01 success
+         d/2024-01-01/a success
+         wake 2024-01-01T10:00:10
+         next d: no, the run for 2024-01-01T10:00:00.000000Z starts at 2024-01-01T10:00:10.000000Z
+         at 2024-01-01T10:00:09:
+         wake 2024-01-01T10:00:10
+         at 2024-01-01T10:00:10:
+         create d scheduled__2024-01-01T10:00:00+00:00 running
+         run d/2024-01-01T10:00 success
+         d/2024-01-01T10:00/a success
+         wake 2024-01-01T10:00:20",
+    );
+}
+
+#[test]
 fn case_35_one_run_at_a_time_and_a_manual_one_waits_in_the_queue() {
     check(
         "dag d @daily from 2024-01-01 catchup runs 1

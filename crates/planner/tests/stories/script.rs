@@ -187,6 +187,7 @@ impl Stage {
                         to,
                         includes_end: false,
                         ignores_bounds: false,
+                        last_interval: None,
                         conf: Default::default(),
                     };
                     for run in millrace_planner::backfill_runs(&range, self.now).unwrap() {

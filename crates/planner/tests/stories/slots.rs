@@ -213,6 +213,109 @@ fn a_dag_with_many_ready_tasks_shares_with_one_that_has_few() {
 }
 
 #[test]
+fn weights_that_grow_with_a_dag_give_it_no_larger_share() {
+    check(
+        "dag wide none
+         - a0
+         - a1
+         - a2
+         - a3
+         - last after a0,a1,a2,a3
+         dag small none
+         - b0
+         - b1
+         executor 2
+         at 2024-01-02
+         trigger wide
+         trigger small
+         ok wide 2024-01-02 a0
+         ok wide 2024-01-02 a1
+         ok small 2024-01-02 b0",
+        "at 2024-01-02:
+         trigger wide:
+         run wide/2024-01-02 running
+         wide/2024-01-02/a2 scheduled
+         wide/2024-01-02/a3 scheduled
+         wide/2024-01-02/a0 try 1
+         wide/2024-01-02/a1 try 1
+         trigger small:
+         run small/2024-01-02 running
+         small/2024-01-02/b0 scheduled
+         small/2024-01-02/b1 scheduled
+         ok wide 2024-01-02 a0:
+         wide/2024-01-02/a0 success
+         small/2024-01-02/b0 try 1
+         ok wide 2024-01-02 a1:
+         wide/2024-01-02/a1 success
+         wide/2024-01-02/a2 try 1
+         ok small 2024-01-02 b0:
+         small/2024-01-02/b0 success
+         small/2024-01-02/b1 try 1",
+    );
+}
+
+#[test]
+fn what_waits_for_a_task_makes_it_as_urgent_as_itself() {
+    check(
+        "dag plain none
+         - x
+         - y after x
+         - z after y
+         dag urgent none
+         - first
+         - report after first weight 5
+         executor 0
+         at 2024-01-02
+         trigger plain
+         trigger urgent
+         executor 1
+         turn",
+        "at 2024-01-02:
+         trigger plain:
+         run plain/2024-01-02 running
+         plain/2024-01-02/x scheduled
+         trigger urgent:
+         run urgent/2024-01-02 running
+         urgent/2024-01-02/first scheduled
+         turn:
+         urgent/2024-01-02/first try 1",
+    );
+}
+
+#[test]
+fn a_backfill_takes_what_normal_runs_of_any_dag_leave() {
+    check(
+        "dag heavy @daily from 2024-01-01 paused
+         - a weight 9
+         - b after a
+         dag light none
+         - x
+         - y
+         executor 0
+         at 2024-01-05
+         backfill heavy 7 runs 5 2024-01-02
+         trigger light
+         executor 1
+         turn
+         executor 3
+         turn",
+        "at 2024-01-05:
+         backfill heavy 7 runs 5 2024-01-02:
+         run heavy/2024-01-02 running
+         heavy/2024-01-02/a scheduled
+         trigger light:
+         run light/2024-01-05 running
+         light/2024-01-05/x scheduled
+         light/2024-01-05/y scheduled
+         turn:
+         light/2024-01-05/x try 1
+         turn:
+         light/2024-01-05/y try 1
+         heavy/2024-01-02/a try 1",
+    );
+}
+
+#[test]
 fn priority_comes_before_fairness() {
     check(
         "dag heavy none

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Batch, Completion, NewRun, RunKey, RunMove, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::state::RunState;
-use millrace_store::{Result, StoreError};
+use millrace_store::{Result, SetAside, StoreError};
 
 use super::Engine;
 
@@ -56,6 +56,13 @@ impl Aside {
         runs.chain(self.dags.keys().map(|dag_id| (None, Some(dag_id.clone())))).collect()
     }
 
+    fn list(&self) -> Vec<SetAside> {
+        let runs = self.runs.iter().map(|(run, reason)| (None, Some(*run), reason));
+        let dags = self.dags.iter().map(|(dag_id, reason)| (Some(dag_id.clone()), None, reason));
+        let of = |(dag_id, run, reason): (_, _, &Reason)| SetAside { dag_id, run, reason: reason.text.clone() };
+        runs.chain(dags).map(of).collect()
+    }
+
     pub fn text(&self) -> Option<String> {
         let runs = self.runs.iter().map(|(run, reason)| format!("run number {run}: {}", reason.text));
         let all: Vec<String> =
@@ -65,6 +72,26 @@ impl Aside {
 }
 
 impl Engine {
+    /// Writes down what is set aside where every process can read it, when that has changed. It explains, and nothing
+    /// depends on it: when it fails, the next turn tries again.
+    pub(super) async fn tell_of_aside(&mut self) {
+        let all = self.aside.list();
+        if self.aside_told.as_ref() == Some(&all) {
+            return;
+        }
+        let told = async {
+            // An earlier leader may have left something there.
+            if self.aside_told.is_some() || self.store.set_aside().await? != all {
+                self.store.note_set_aside(&all).await?;
+            }
+            Ok::<(), StoreError>(())
+        };
+        match told.await {
+            Ok(()) => self.aside_told = Some(all),
+            Err(error) => tracing::warn!(%error, "what is set aside could not be written down"),
+        }
+    }
+
     /// A batch was refused for something that is in it. Its parts are committed one by one; what cannot be is set aside.
     /// The view must be read again afterwards.
     pub(super) async fn find_culprits(&mut self, batch: &Batch, error: StoreError, now: DateTime<Utc>) -> Result<()> {

@@ -54,7 +54,7 @@ impl Scheduler {
             job_id: job_id.to_owned(),
             epoch: leadership.epoch,
             previous_owner_is_dead: leadership.previous_owner_is_dead,
-            maintenance: self.options.maintenance.clone(),
+            maintenance: self.options.maintenance.borrow().clone(),
             max_map_length: self.options.folder.defaults.max_map_length,
             lease_ttl: TimeDelta::from_std(self.options.lease_timeout).unwrap_or(TimeDelta::days(1)),
         };
@@ -104,6 +104,7 @@ impl Scheduler {
         // Set while the database fails.
         let mut again_at: Option<Instant> = None;
         let mut is_signalled = false;
+        let mut maintenance = self.options.maintenance.clone();
         while !stop.is_cancelled() {
             let pause = again_at.map_or_else(|| self.pause(wake_at), |at| at.saturating_duration_since(Instant::now()));
             tokio::select! {
@@ -116,6 +117,9 @@ impl Scheduler {
             self.take_completions(&mut engine);
             if again_at.is_some_and(|at| Instant::now() < at) {
                 continue;
+            }
+            if maintenance.has_changed().unwrap_or(false) {
+                engine.set_maintenance(maintenance.borrow_and_update().clone());
             }
             let is_slow = looked_at.elapsed() >= self.options.tuning().slow_tick;
             let step = async {

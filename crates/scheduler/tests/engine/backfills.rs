@@ -22,6 +22,7 @@ async fn backfill(stage: &Stage, is_reversed: bool, tasks: Option<TaskSelection>
         to,
         includes_end: false,
         ignores_bounds: false,
+        last_interval: None,
         conf: Default::default(),
     };
     let plan = plan_backfill(&BackfillWish { range, is_reversed, reprocesses: false, tasks }, stage.now()).unwrap();

@@ -26,6 +26,7 @@ async fn backfill(stage: &Stage, from: &str, to: &str, reprocess: Reprocess, lim
         to,
         includes_end: false,
         ignores_bounds: false,
+        last_interval: None,
         conf: Default::default(),
     };
     let runs = backfill_runs(&range, stage.now()).unwrap();

@@ -61,13 +61,14 @@ fn options(stage: &Stage) -> SchedulerOptions {
         },
         heartbeat_interval: Duration::from_secs(5),
         lease_timeout: Duration::from_mins(1),
+        leader_timeout: Duration::from_secs(7),
         tuning: watch::channel(Tuning {
             rescan_interval: Duration::from_mins(5),
             slow_tick: Duration::from_secs(10),
             drain_timeout: Duration::from_millis(50),
         })
         .1,
-        maintenance: Arc::default(),
+        maintenance: tokio::sync::watch::channel(Arc::default()).1,
         hostname: "here".into(),
         clock: Arc::new(stage.clock.clone()),
         on_lead: Arc::new(|| ()),

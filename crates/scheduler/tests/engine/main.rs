@@ -6,6 +6,7 @@
 mod backfills;
 mod changes;
 mod dependencies;
+mod explained;
 mod folder;
 mod loop_;
 mod mapped;

@@ -374,6 +374,7 @@ impl World {
             to,
             includes_end: false,
             ignores_bounds: true,
+            last_interval: None,
             conf: Default::default(),
         };
         let Ok(runs) = backfill_runs(&range, self.stage.now()) else { return };

@@ -54,7 +54,7 @@ impl Server {
         let now = self.now();
         let range = (now, now + TimeDelta::hours(hours.into()));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (plan, has_more) = plan_ahead(self.store(), &self.options.surroundings, dag_id, range, limit).await?;
+        let (plan, has_more) = plan_ahead(self.store(), &self.surroundings(), dag_id, range, limit).await?;
         Ok(Json(json!({"plan": plan, "has_more": has_more})))
     }
 }

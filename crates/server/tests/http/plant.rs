@@ -116,7 +116,7 @@ impl Plant {
         let dag = &version.dag;
         let interval = dag
             .timetable
-            .run_at(logical_date)
+            .run_at(logical_date, dag.start_date)
             .map_or_else(|| dag.timetable.manual_interval(logical_date), |planned| planned.data_interval);
         let run_id = RunId::new_unchecked(scheduled_run_id(logical_date));
         let new = NewRun {

@@ -210,7 +210,11 @@ async fn begin(folder: &std::path::Path, clock: Arc<TestClock>) -> (Plant, RunKe
         logs: plant.logs.clone(),
         clock,
         session_hours: 12,
-        surroundings: millrace_situation::Surroundings { parallelism: 32, maintenance: Default::default() },
+        surroundings: tokio::sync::watch::channel(millrace_situation::Surroundings {
+            parallelism: 32,
+            maintenance: Default::default(),
+        })
+        .1,
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 use secrecy::ExposeSecret;

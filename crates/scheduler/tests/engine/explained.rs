@@ -1,0 +1,101 @@
+//! Whoever asks why something waits is told what the scheduler goes by, also what it alone would know.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+use millrace_model::change::TryOutcome;
+use millrace_model::ids::TaskId;
+use millrace_model::maintenance::Maintenance;
+use millrace_model::selection::TaskChoice;
+use millrace_model::state::{RunState, TaskState};
+use millrace_situation::{Asked, Explanation, Surroundings, explain};
+use millrace_store::faults::{Fault, FaultPoint, Faults, with_faults};
+use millrace_store::{MarkRequest, PoolRow, Selection};
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, dag};
+
+async fn why(stage: &Stage, asked: Asked<'_>) -> Explanation {
+    let surroundings = Surroundings { parallelism: 8, maintenance: Arc::default() };
+    explain(&stage.store, asked, &surroundings, stage.now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_try_in_a_finished_run_still_holds_is_named() {
+    let mut stage = Stage::new(8).await;
+    let pool = PoolRow { name: "p".into(), slots: 1, description: None, include_deferred: false };
+    stage.store.put_pool(&pool, "cli", stage.now()).await.unwrap();
+    for id in ["d", "e"] {
+        let mut pooled = dag(id, Value::Null, &["a"]);
+        pooled.tasks[0].pool = "p".into();
+        stage.put(&pooled).await;
+    }
+    stage.lead().await;
+    let first = stage.trigger("d").await;
+    stage.turn().await;
+    let selection = Selection::of_run(first.key, TaskChoice::tasks([TaskId::new_unchecked("a")]));
+    let mark = MarkRequest { selection, to: TaskState::Success, note: None, dry_run: false, actor: "cli".to_owned() };
+    stage.store.mark_instances(&mark, stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+    assert_eq!(stage.executor.names(), ["a#1"], "its try has not stopped yet");
+
+    let second = stage.trigger("e").await;
+    stage.turn().await;
+    let second = stage.store.run_by_key(second.key).await.unwrap().unwrap();
+    let task = stage.store.instance(second.key, "a", -1).await.unwrap().unwrap();
+    let said = why(&stage, Asked::Task(&second, &task)).await;
+    assert_eq!(said.answer, "pool p: 1 of 1 slots are in use, the task needs 1");
+    stage.end("a", TryOutcome::Cancelled { reason: "marked".into() }).await;
+    assert_eq!(stage.executor.names(), ["a#1"], "now that of the other run");
+    let task = stage.store.instance(second.key, "a", -1).await.unwrap().unwrap();
+    assert_eq!(why(&stage, Asked::Task(&second, &task)).await.answer, "try 1 is running");
+}
+
+/// A database that takes no new runs.
+struct NoRuns;
+
+impl Faults for NoRuns {
+    fn strike(&self, point: FaultPoint, attempted: &'static str) -> Option<Fault> {
+        (point == FaultPoint::Statement && attempted == "create runs").then_some(Fault::Refusal)
+    }
+}
+
+#[tokio::test]
+async fn a_dag_that_the_database_refuses_says_so_until_it_is_taken() {
+    let mut stage = Stage::new(8).await;
+    stage.put(&dag("d", json!("@daily"), &["a"])).await;
+    stage.lead().await;
+    stage.clock.advance(TimeDelta::days(1));
+    with_faults(Arc::new(NoRuns), stage.turn()).await;
+    assert!(stage.runs().await.is_empty());
+    let row = stage.store.dag("d", 0).await.unwrap().unwrap();
+    let said = why(&stage, Asked::Dag(&row)).await;
+    assert!(said.answer.contains("set aside") && said.answer.contains("refused on purpose"), "{said:?}");
+
+    // Another leader has not been refused anything, and says so.
+    stage.kill();
+    stage.lead().await;
+    assert_eq!(stage.run_states().await, [RunState::Running]);
+    let said = why(&stage, Asked::Dag(&row)).await;
+    assert!(!said.answer.contains("set aside"), "{said:?}");
+}
+
+#[tokio::test]
+async fn other_maintenance_windows_hold_and_let_go_at_once() {
+    let mut stage = Stage::new(8).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    let set = |stage: &mut Stage, windows: &str| {
+        let maintenance = Maintenance::parse(windows, "", Tz::UTC).unwrap();
+        stage.engine.as_mut().unwrap().set_maintenance(Arc::new(maintenance));
+    };
+    set(&mut stage, "00:00..23:00");
+    stage.trigger("d").await;
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Queued]);
+    set(&mut stage, "");
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#1"]);
+}
