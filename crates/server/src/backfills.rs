@@ -47,11 +47,26 @@ pub(crate) struct BackfillBody {
 pub(crate) const USUAL_RUNS: u32 = 10;
 
 impl Server {
-    pub async fn create_backfill(&self, person: &Person, body: BackfillBody, dry_run: bool) -> Answer<BackfillReport> {
-        let new = self.new_backfill(person, body, dry_run).await?;
+    /// What a backfill would do; nothing is changed.
+    pub async fn look_at_backfill(&self, person: &Person, body: BackfillBody) -> Answer<BackfillReport> {
+        let new = self.new_backfill(person, body, true).await?;
+        Ok(self.store().create_backfill(&new, self.now()).await?)
+    }
+
+    /// With its number. 409 when it would run nothing.
+    pub async fn create_backfill(&self, person: &Person, body: BackfillBody) -> Answer<(i64, BackfillReport)> {
+        let new = self.new_backfill(person, body, false).await?;
         let report = self.store().create_backfill(&new, self.now()).await?;
         self.store().wake().await;
-        Ok(report)
+        let Some(key) = report.backfill_key else {
+            let text = format!(
+                "nothing to backfill: each of the {} dates has a run; 'reprocess_behavior' failed or completed runs \
+                 finished ones again",
+                report.dates.len()
+            );
+            return Err(Problem::new(millrace_model::error_code::ErrorCode::CONFLICT, text));
+        };
+        Ok((key, report))
     }
 
     async fn new_backfill(&self, person: &Person, body: BackfillBody, dry_run: bool) -> Answer<NewBackfill> {

@@ -218,8 +218,10 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
         return Ok(());
     }
     if count == 0 {
-        notice("nothing to do: every date has a run (--reprocess failed or completed runs them again)");
-        return Ok(());
+        bail!(
+            "nothing to backfill: each of the {} dates has a run; --reprocess failed or completed runs finished ones again",
+            plan.dates.len()
+        );
     }
     if !app.check_scheduler(store).await? && args.wait {
         bail!("nothing was started, because nobody would run it");

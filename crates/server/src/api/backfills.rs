@@ -44,11 +44,7 @@ pub(crate) async fn create(
     person: Person,
     given: Result<Json<BackfillBody>, JsonRejection>,
 ) -> Answer<Json<Value>> {
-    let report = server.create_backfill(&person, body(given)?, false).await?;
-    let Some(key) = report.backfill_key else {
-        // Every date was left alone: there is nothing to make.
-        return Ok(Json(dates(&report)));
-    };
+    let (key, report) = server.create_backfill(&person, body(given)?).await?;
     let Json(mut made) = answer(&server, &server.backfill_row(key).await?).await?;
     if let (Value::Object(made), Value::Object(dates)) = (&mut made, dates(&report)) {
         made.insert("dates".to_owned(), dates.get("backfills").cloned().unwrap_or_default());
@@ -62,7 +58,7 @@ pub(crate) async fn dry_run(
     person: Person,
     given: Result<Json<BackfillBody>, JsonRejection>,
 ) -> Answer<Json<Value>> {
-    Ok(Json(dates(&server.create_backfill(&person, body(given)?, true).await?)))
+    Ok(Json(dates(&server.look_at_backfill(&person, body(given)?).await?)))
 }
 
 pub(crate) async fn pause(State(server): State<Shared>, Path(key): Path<i64>, person: Person) -> Answer<Json<Value>> {

@@ -87,7 +87,7 @@ pub(super) async fn page(
     // What is wrong with the wish is said beside the form, which keeps what was typed.
     let plan = if is_asked {
         Some(match asked(&dag_id, &parameters) {
-            Ok(body) => server.create_backfill(&person, body, true).await,
+            Ok(body) => server.look_at_backfill(&person, body).await,
             Err(problem) => Err(problem),
         })
     } else {
@@ -128,7 +128,7 @@ pub(super) async fn create(
     Form(parameters): Form<Vec<(String, String)>>,
 ) -> Answer {
     let body = asked(&dag_id, &Parameters(parameters))?;
-    server.create_backfill(&person, body, false).await?;
+    server.create_backfill(&person, body).await?;
     Ok(Redirect::to(&links::backfills(&dag_id)).into_response())
 }
 
