@@ -35,6 +35,10 @@ pub enum RequestError {
         "nothing to backfill: the calendar of DAG {dag_id} leaves out every date in [{from}, {to}); ignore the bounds to take them all the same"
     )]
     LeftOut { dag_id: DagId, from: String, to: String },
+    #[error(
+        "the logical date {logical_date} is outside of DAG {dag_id}'s {bound}; a backfill can be told to ignore the bounds"
+    )]
+    DateOutOfBounds { dag_id: DagId, logical_date: String, bound: String },
     #[error("the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds")]
     OutOfBounds { dag_id: DagId, logical_date: String, bound: String },
     #[error(
@@ -55,7 +59,7 @@ pub struct ManualRun<'a> {
     pub version: &'a DagVersion,
     /// Default: `manual__` and the logical date.
     pub run_id: Option<&'a str>,
-    /// Default: `now`.
+    /// Default: `now`. Within the DAG's `start_date` and `end_date`; the run of one to come waits for it.
     pub logical_date: Option<DateTime<Utc>>,
     pub conf: Map<String, Value>,
     /// `cli`, `rest:<user>`.
@@ -66,6 +70,10 @@ pub struct ManualRun<'a> {
 pub fn manual_run(request: ManualRun<'_>, now: DateTime<Utc>) -> Result<NewRun, RequestError> {
     let ManualRun { version, run_id, logical_date, conf, triggered_by } = request;
     let now = now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now);
+    if let Some((date, bound)) = logical_date.and_then(|date| Some((date, bound_broken(version, date)?))) {
+        let (dag_id, logical_date) = (version.dag.dag_id.clone(), format_utc_micros(date));
+        return Err(RequestError::DateOutOfBounds { dag_id, logical_date, bound });
+    }
     let planned = version.dag.timetable.manual_run(now, logical_date);
     let run_id = match run_id {
         Some(given) => RunId::parse_given(given)?,
@@ -131,21 +139,21 @@ pub fn backfill_runs(range: &BackfillRange<'_>, now: DateTime<Utc>) -> Result<Ve
 }
 
 fn check_bounds(version: &DagVersion, dates: &[PlannedRun]) -> Result<(), RequestError> {
-    let dag = &version.dag;
-    let refuse = |planned: &PlannedRun, bound: String| RequestError::OutOfBounds {
-        dag_id: dag.dag_id.clone(),
-        logical_date: format_utc_micros(planned.logical_date),
-        bound,
-    };
-    for planned in dates {
-        if let Some(start) = dag.start_date.filter(|start| planned.logical_date < *start) {
-            return Err(refuse(planned, format!("start_date {}", format_utc_micros(start))));
-        }
-        if let Some(end) = dag.end_date.filter(|end| planned.logical_date > *end) {
-            return Err(refuse(planned, format!("end_date {}", format_utc_micros(end))));
+    for PlannedRun { logical_date, .. } in dates {
+        if let Some(bound) = bound_broken(version, *logical_date) {
+            let (dag_id, logical_date) = (version.dag.dag_id.clone(), format_utc_micros(*logical_date));
+            return Err(RequestError::OutOfBounds { dag_id, logical_date, bound });
         }
     }
     Ok(())
+}
+
+/// Which of the DAG's bounds a date lies outside of.
+fn bound_broken(version: &DagVersion, date: DateTime<Utc>) -> Option<String> {
+    let dag = &version.dag;
+    let start = dag.start_date.filter(|start| date < *start).map(|start| ("start_date", start));
+    let end = dag.end_date.filter(|end| date > *end).map(|end| ("end_date", end));
+    start.or(end).map(|(name, bound)| format!("{name} {}", format_utc_micros(bound)))
 }
 
 fn queued_run(version: &DagVersion, run_type: RunType, run_id: RunId, planned: PlannedRun) -> NewRun {

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::ids::RunId;
 use millrace_model::instant::parse_instant;
-use millrace_planner::{DagVersion, ManualRun, manual_run};
+use millrace_planner::{DagVersion, ManualRun, RequestError, manual_run};
 use millrace_store::{DagRow, RunRequest, RunRow};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -138,7 +138,9 @@ fn run_request(person: &Person, dag: &DagRow, body: TriggerBody, now: DateTime<U
     let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
     let run_id = body.dag_run_id.as_deref().filter(|text| !text.is_empty());
     let request = ManualRun { version: &version, run_id, logical_date, conf, triggered_by: person.actor() };
-    let run = manual_run(request, now)
-        .map_err(|error| Problem::invalid(error.to_string()).with("path", "dag_run_id".into()))?;
+    let run = manual_run(request, now).map_err(|error| {
+        let path = if matches!(error, RequestError::RunId(_)) { "dag_run_id" } else { "logical_date" };
+        Problem::invalid(error.to_string()).with("path", path.into())
+    })?;
     Ok(RunRequest { run, note, actor: person.actor() })
 }

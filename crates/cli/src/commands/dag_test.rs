@@ -155,12 +155,13 @@ impl Stage {
         let asked = ManualRun {
             version: &version,
             run_id: None,
-            logical_date: Some(planned.logical_date),
+            logical_date: None,
             conf: conf_argument(args.conf.as_deref(), "--conf")?,
             triggered_by: ACTOR.to_owned(),
         };
         let mut new = manual_run(asked, app.now())?;
-        new.run_id = run_id.clone();
+        // Set here: a test may be of any date, also of one that the DAG does not run for.
+        (new.run_id, new.logical_date) = (run_id.clone(), planned.logical_date);
         new.data_interval = planned.data_interval;
         // A date in the future is run now all the same.
         new.run_after = planned.run_after.min(app.now());

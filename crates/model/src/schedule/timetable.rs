@@ -203,10 +203,14 @@ impl Timetable {
     }
 
     /// A manual run asked for at `asked_at`. Its logical date is the given one, else that moment; its data interval is
-    /// that of [`Timetable::manual_interval`] at the logical date.
+    /// that of [`Timetable::manual_interval`] at the logical date. One for a date to come starts then.
     pub fn manual_run(&self, asked_at: DateTime<Utc>, logical_date: Option<DateTime<Utc>>) -> PlannedRun {
         let logical_date = logical_date.unwrap_or(asked_at);
-        PlannedRun { logical_date, data_interval: self.manual_interval(logical_date), run_after: asked_at }
+        PlannedRun {
+            logical_date,
+            data_interval: self.manual_interval(logical_date),
+            run_after: asked_at.max(logical_date),
+        }
     }
 
     /// The automated run with exactly this logical date, if the schedule has one. `anchor`: as in

@@ -46,6 +46,12 @@ fn a_trigger_queues_a_run() {
     assert_eq!((&run["conf"], &run["note"]), (&json!({"a": 1}), &json!("why")));
     assert_eq!(run["triggered_by"], "rest:admin");
     assert!(run.get("notice").is_none());
+    let early = site.send("POST", RUNS, &json!({"logical_date": "2023-12-31T23:59:59Z"})).is(422).json();
+    assert_eq!(early["path"], "logical_date");
+    assert!(early["detail"].as_str().unwrap().contains("start_date 2024-01-01T00:00:00"), "{early}");
+    let later = json!({"dag_run_id": "later", "logical_date": "2024-03-09T00:00:00Z"});
+    let later = site.send("POST", RUNS, &later).is(200).json();
+    assert_eq!(later["run_after"], later["logical_date"], "its date is waited for");
     let plain = site.send("POST", RUNS, &json!({})).is(200).json();
     assert_eq!(plain["dag_run_id"], "manual__2024-03-03T06:00:00+00:00");
     assert_eq!(plain["data_interval_start"], "2024-03-02T00:00:00.000000Z");
