@@ -133,4 +133,8 @@ fn a_group_and_single_instances_are_cleared_by_name() {
     let nothing = home.run(&["tasks", "clear", "many", "-r", "r", "--group", "lode", "--dry-run"]).exits(1);
     assert!(nothing.stderr.contains("has no group 'lode'; it has load"), "{}", nothing.stderr);
     home.run(&["tasks", "clear", "many", "-r", "r", "-t", "after", "--map-index", "0", "--dry-run"]).exits(1);
+    home.run(&["tasks", "mark", "many", "load", "r", "--state", "skipped"]).exits(2);
+    let marked = home.json(&["tasks", "mark", "many", "load", "r", "--state", "skipped", "-y"]);
+    let both = [triple("load.one", "success", "skipped"), triple("load.deep.two", "success", "skipped")];
+    assert_eq!(touched(&marked), both, "a group is marked as a unit");
 }

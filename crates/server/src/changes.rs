@@ -201,12 +201,12 @@ impl Server {
         self.clear(person, dag_id, whole).await
     }
 
-    /// The tasks `named` of a run, with the relatives that the body asks for.
+    /// The task `named` of a run, or those of the group of that name, with the relatives that the body asks for.
     pub async fn mark(
         &self,
         person: &Person,
         run: &RunRow,
-        named: (TaskId, Option<i32>),
+        (name, index): (TaskId, Option<i32>),
         body: MarkBody,
         dry_run: bool,
     ) -> Answer<MarkReport> {
@@ -215,7 +215,9 @@ impl Server {
             let text = format!("'new_state' must be success, failed or skipped, not '{state}'");
             return Err(Problem::invalid(text).with("path", "new_state".into()));
         };
-        let mut selection = Selection::of_run(run.key, TaskChoice::Named(vec![named]));
+        let dag = self.dag_row(run.dag_id.as_str(), 0).await?;
+        let named = with_members(&dag, name, index);
+        let mut selection = Selection::of_run(run.key, TaskChoice::Named(named));
         (selection.past, selection.future) = (body.include_past, body.include_future);
         (selection.tasks.upstream, selection.tasks.downstream) = (body.include_upstream, body.include_downstream);
         let request = MarkRequest { selection, to, note: checked_note(body.note)?, dry_run, actor: person.actor() };

@@ -51,7 +51,7 @@ pub struct RelativesArgs {
 
 #[derive(Debug, Args)]
 pub struct ClearOptions {
-    /// Only tasks that are failed or upstream_failed
+    /// Only tasks that failed, or never got their chance: because of a failure, or because their run was given up
     #[arg(short = 'f', long)]
     pub only_failed: bool,
     /// Only tasks that are running
@@ -128,6 +128,7 @@ pub enum MarkedTask {
 #[derive(Debug, Args)]
 pub struct TasksMarkArgs {
     pub dag_id: String,
+    /// A task, or a group: all tasks in it
     pub task_id: String,
     /// A run id or a logical date
     pub run: String,

@@ -254,7 +254,10 @@ pub async fn mark_tasks(app: &App, args: TasksMarkArgs) -> anyhow::Result<()> {
     let store = app.store().await?;
     let row = lookup::dag(app, &store, &args.dag_id).await?;
     let run = lookup::run(&store, &row.dag, &args.run).await?;
-    let tasks = TaskChoice::Named(vec![(TaskId::new_unchecked(&args.task_id), args.map_index)]);
+    let members = if row.dag.task(&args.task_id).is_none() { row.dag.tasks_in(&args.task_id) } else { Vec::new() };
+    let is_group = !members.is_empty();
+    let named = if is_group { members } else { vec![TaskId::new_unchecked(&args.task_id)] };
+    let tasks = TaskChoice::Named(named.into_iter().map(|task| (task, args.map_index)).collect());
     let selection = with_relatives(Selection::of_run(run.key, tasks), args.relatives)?;
     let to = match args.state {
         MarkedTask::Success => TaskState::Success,
@@ -273,7 +276,7 @@ pub async fn mark_tasks(app: &App, args: TasksMarkArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let RelativesArgs { upstream, downstream, past, future } = args.relatives;
-    let is_wide = upstream || downstream || past || future;
+    let is_wide = is_group || upstream || downstream || past || future;
     let question = format!("Mark {} {to}?", counted(plan.marked.len(), "task instance"));
     if is_wide && !may_go_on(&args.care, &question)? {
         return Ok(());

@@ -159,7 +159,8 @@ async fn mark(
 ) -> Answer<Json<Value>> {
     let run = server.run_row(&dag_id, &run_id).await?;
     let index = parameters.number::<i32>("map_index")?;
-    if !server.store().instances(run.key).await?.iter().any(|it| it.task_id.as_str() == task_id) {
+    let is_task = server.store().instances(run.key).await?.iter().any(|it| it.task_id.as_str() == task_id);
+    if !is_task && server.dag_row(&dag_id, 0).await?.dag.tasks_in(&task_id).is_empty() {
         return Err(Problem::no_task(&dag_id, &task_id));
     }
     let report = server.mark(person, &run, (TaskId::new_unchecked(task_id), index), body, dry_run).await?;

@@ -124,6 +124,9 @@ fn groups_and_single_instances_are_addressed_as_airflow_does() {
     assert_eq!((&marked["total_entries"], &marked["task_instances"][0]["map_index"]), (&json!(1), &json!(1)));
     let marked = site.send("PATCH", &format!("{of}/g.one"), &json!({"new_state": "failed"})).is(200).json();
     assert_eq!(marked["total_entries"], 1);
+    let marked = site.send("PATCH", &format!("{of}/g"), &json!({"new_state": "skipped"})).is(200).json();
+    assert_eq!((&marked["total_entries"], &marked["task_instances"][0]["task_id"]), (&json!(1), &json!("g.one")));
+    site.send("PATCH", &format!("{of}/other"), &json!({"new_state": "skipped"})).is(404);
     let clear = |tasks: Value| {
         let body = json!({"dag_run_id": "r", "task_ids": tasks, "only_failed": false});
         let plan = site.send("POST", "/api/v1/dags/mapped/clearTaskInstances", &body).is(200).json();
