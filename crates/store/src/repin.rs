@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, NewInstance};
+use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
 use serde_json::{Value, json};
@@ -108,8 +109,8 @@ pub(crate) enum Gone {
     Left,
 }
 
-/// Tasks that are new get an instance, those that are gone become `removed`, those that are back wait again, and the
-/// others take over what the new version says of them.
+/// Tasks that are new get an instance, or one for each item of a list in the file; those that are gone become `removed`,
+/// those that are back wait again, and the others take over what the new version says of them.
 pub(crate) async fn pin_to_version(
     tx: &Tx,
     run: &RunRow,
@@ -118,15 +119,15 @@ pub(crate) async fn pin_to_version(
     now: DateTime<Utc>,
 ) -> Result<Repinned> {
     let instances = instances_of(tx, &[run.key]).await?.remove(&run.key).unwrap_or_default();
-    let there: HashSet<&TaskId> = instances.iter().map(|it| &it.task_id).collect();
-    let named: HashSet<&TaskId> = newest.tasks.iter().map(|task| &task.task_id).collect();
+    let dag = tx.store.dag_version_in(&tx.inner, newest.version_key).await?;
+    let wanted = Wanted::of(&dag, newest, &instances);
     let is_gone = |it: &&InstanceRow| {
-        when_gone == Gone::Removed && !named.contains(&it.task_id) && it.state != TaskState::Removed
+        it.state != TaskState::Removed && !wanted.keeps(it) && (when_gone == Gone::Removed || wanted.knows(it))
     };
-    let is_back = |it: &&InstanceRow| named.contains(&it.task_id) && it.state == TaskState::Removed;
+    let is_back = |it: &&InstanceRow| it.state == TaskState::Removed && wanted.restores(it);
     let (gone, back): (Vec<&InstanceRow>, Vec<&InstanceRow>) =
         (instances.iter().filter(is_gone).collect(), instances.iter().filter(is_back).collect());
-    let added: Vec<&NewInstance> = newest.tasks.iter().filter(|task| !there.contains(&task.task_id)).collect();
+    let added: Vec<&NewInstance> = newest.tasks.iter().filter(|task| wanted.lacks(task)).collect();
 
     let sql = "UPDATE dag_run SET version_id = $2 WHERE id = $1";
     sql::run(&tx.inner, "give a run another version", sql, values![run.key, newest.version_key]).await?;
@@ -136,10 +137,67 @@ pub(crate) async fn pin_to_version(
     restore(tx, &back).await?;
     Ok(Repinned {
         run: TouchedRun::of(run, false),
-        added: added.into_iter().map(|task| task.task_id.clone()).collect(),
-        removed: gone.into_iter().map(|it| it.task_id.clone()).collect(),
-        restored: back.into_iter().map(|it| it.task_id.clone()).collect(),
+        added: once(added.into_iter().map(|task| &task.task_id)),
+        removed: once(gone.into_iter().map(|it| &it.task_id)),
+        restored: once(back.into_iter().map(|it| &it.task_id)),
     })
+}
+
+/// A mapped task has several instances, and is named once.
+fn once<'a>(names: impl Iterator<Item = &'a TaskId>) -> Vec<TaskId> {
+    let mut seen = HashSet::new();
+    names.filter(|name| seen.insert(*name)).cloned().collect()
+}
+
+/// The instances that a version calls for in a run.
+struct Wanted<'a> {
+    named: HashSet<(&'a TaskId, i32)>,
+    tasks: HashSet<&'a TaskId>,
+    /// Mapped over a list that is not in the file: how many instances they have is known when they run.
+    open: HashSet<&'a TaskId>,
+    there: HashSet<(&'a TaskId, i32)>,
+    /// They have an instance that is not removed.
+    live: HashSet<&'a TaskId>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(dag: &Dag, newest: &'a NewestVersion, instances: &'a [InstanceRow]) -> Self {
+        let is_open = |id: &&TaskId| {
+            let expand = dag.task(id.as_str()).and_then(|task| dag.expand_of(task));
+            expand.is_some_and(|expand| expand.literal_count().is_none())
+        };
+        let tasks: HashSet<&TaskId> = newest.tasks.iter().map(|task| &task.task_id).collect();
+        Self {
+            named: newest.tasks.iter().map(|task| (&task.task_id, task.map_index)).collect(),
+            open: tasks.iter().copied().filter(is_open).collect(),
+            tasks,
+            there: instances.iter().map(|it| (&it.task_id, it.map_index)).collect(),
+            live: instances.iter().filter(|it| it.state != TaskState::Removed).map(|it| &it.task_id).collect(),
+        }
+    }
+
+    fn knows(&self, it: &InstanceRow) -> bool {
+        self.tasks.contains(&it.task_id)
+    }
+
+    fn keeps(&self, it: &InstanceRow) -> bool {
+        self.open.contains(&it.task_id) || self.named.contains(&(&it.task_id, it.map_index))
+    }
+
+    /// Of a task that is mapped over what another leaves, those without an item are not missed.
+    fn restores(&self, it: &InstanceRow) -> bool {
+        if self.open.contains(&it.task_id) {
+            return !self.live.contains(&it.task_id);
+        }
+        self.named.contains(&(&it.task_id, it.map_index))
+    }
+
+    fn lacks(&self, task: &NewInstance) -> bool {
+        if self.open.contains(&task.task_id) {
+            return !self.there.iter().any(|(id, _)| **id == task.task_id);
+        }
+        !self.there.contains(&(&task.task_id, task.map_index))
+    }
 }
 
 fn row_of(run: &RunRow, task: &NewInstance) -> Vec<Value> {
@@ -203,7 +261,7 @@ async fn restore(tx: &Tx, back: &[&InstanceRow]) -> Result<()> {
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!(
         "UPDATE task_instance SET state = CASE WHEN lease_token IS NULL THEN 'none' ELSE 'restarting' END, \
-         state_reason = NULL, choice = NULL, queued_at = NULL, start_date = NULL, \
+         state_reason = NULL, choice = NULL, given_up = FALSE, queued_at = NULL, start_date = NULL, \
          end_date = NULL WHERE id IN (SELECT x_id FROM {source})"
     );
     let ids = sql::column(back.iter().map(|it| it.key));

@@ -7,7 +7,8 @@ use millrace_model::mapping::{Expand, Items};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::RunState;
 use millrace_model::state::TaskState::{self, Removed, Running, Skipped, Success};
-use millrace_store::{ClearRequest, MarkRequest, Selection};
+use millrace_planner::DagVersion;
+use millrace_store::{ClearRequest, MarkRequest, NewestVersion, RepinRequest, Repinned, RunChoice, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -220,4 +221,58 @@ async fn case_51_no_list_fails_the_producer_and_a_mark_leaves_nothing_to_map_ove
     let copy = stage.store.instance(run.key, "copy", -1).await.unwrap().unwrap();
     assert_eq!(copy.state_reason.as_deref(), Some("list is success and left no list"));
     assert_eq!(stage.run_states().await, [RunState::Failed]);
+}
+
+/// Gives the only run to a version in which `copy` is mapped over this list of the file, or not mapped.
+async fn repin_to(stage: &mut Stage, items: Option<Value>) -> Repinned {
+    let mut newer = dag("d", Value::Null, &["copy", "sum < copy"]);
+    newer.tasks[0].expand = items.map(|items| Expand::Each(Items::List(items.as_array().unwrap().clone())));
+    stage.put(&newer).await;
+    let row = stage.store.scheduler_dag(&newer.dag_id).await.unwrap().unwrap();
+    let version = DagVersion::new(row.version_key, row.dag).unwrap();
+    let newest = NewestVersion { version_key: row.version_key, tasks: version.new_instances() };
+    let runs = RunChoice::One(stage.runs().await[0].key);
+    let request = RepinRequest { runs, only_active: false, newest, dry_run: false, actor: "cli".into() };
+    let report = stage.store.repin_runs(&request, stage.now()).await.unwrap().remove(0);
+    stage.turn().await;
+    report
+}
+
+#[tokio::test]
+async fn a_run_has_the_instances_that_its_newer_version_calls_for() {
+    let mut stage = Stage::new(8).await;
+    let mut first = dag("d", Value::Null, &["copy", "sum < copy"]);
+    first.tasks[0].expand = Some(Expand::Each(Items::List(vec![json!(1), json!(2)])));
+    stage.put(&first).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.end_copies().await;
+    stage.end("sum", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+
+    let copy = [TaskId::new_unchecked("copy")];
+    let report = repin_to(&mut stage, Some(json!([1, 2, 3, 4]))).await;
+    assert_eq!((report.added.as_slice(), report.run.queued), (&copy[..], true));
+    assert_eq!(stage.copies().iter().map(|(index, _)| *index).collect::<Vec<_>>(), [2, 3], "only what is new");
+    stage.end_copies().await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+
+    let report = repin_to(&mut stage, Some(json!([1]))).await;
+    assert_eq!((report.removed.as_slice(), report.run.queued), (&copy[..], false));
+    let removed = [(1, Removed, 1), (2, Removed, 1), (3, Removed, 1)];
+    assert_eq!(stage.states_of_copy().await, [&[(0, Success, 1)], &removed[..]].concat());
+    let report = repin_to(&mut stage, Some(json!([1, 2]))).await;
+    assert_eq!((report.added.len(), report.restored.as_slice()), (0, &copy[..]));
+    assert_eq!(stage.copies().len(), 1);
+    stage.end_copies().await;
+
+    let report = repin_to(&mut stage, None).await;
+    assert_eq!((report.added.as_slice(), report.removed.as_slice()), (&copy[..], &copy[..]));
+    assert_eq!(stage.executor.names(), ["copy#1"], "one, and not one for each item that was");
+    stage.end("copy", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+    let mut states = stage.states_of_copy().await;
+    states.sort_by_key(|(index, ..)| *index);
+    assert_eq!(states[..2], [(-1, Success, 1), (0, Removed, 1)]);
 }
