@@ -1,9 +1,12 @@
 //! What people are told of: late runs, long runs, DAGs that fail again and again.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::alert::{Alert, AlertKind, DeadlineReference, USUAL_RUNS};
 use millrace_model::change::{DagPause, RunKey};
 use millrace_model::duration::Span;
+use millrace_model::ids::DagId;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::state::RunState;
 
@@ -14,13 +17,39 @@ use crate::view::{DagFacts, View};
 /// How the last runs of a DAG went; kept only for DAGs that ask for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecentRuns {
-    /// Failed runs since the last successful one.
-    pub failures: u32,
+    /// The finished runs with the latest `run_after`, newest first, those of backfills left out; at most
+    /// `max_consecutive_failed_dag_runs`.
+    pub ends: Vec<RunEnd>,
     /// How long successful runs took, newest first; at most [`USUAL_RUNS`].
     pub durations: Vec<TimeDelta>,
 }
 
+/// A run that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunEnd {
+    pub run: RunKey,
+    pub run_after: DateTime<Utc>,
+    pub has_failed: bool,
+}
+
 impl RecentRuns {
+    /// A run counts once, however often it was run again, and by its date, whenever it ended.
+    fn note_end(&mut self, end: RunEnd, most: u32) {
+        self.forget(end.run);
+        self.ends.push(end);
+        self.ends.sort_unstable_by_key(|end| Reverse((end.run_after, end.run)));
+        self.ends.truncate(most as usize);
+    }
+
+    fn forget(&mut self, run: RunKey) {
+        self.ends.retain(|end| end.run != run);
+    }
+
+    /// How many of the latest runs have failed one after the other.
+    fn failures(&self) -> u32 {
+        self.ends.iter().take_while(|end| end.has_failed).count() as u32
+    }
+
     fn median(&self) -> Option<TimeDelta> {
         let mut sorted = self.durations.clone();
         sorted.sort_unstable();
@@ -64,6 +93,13 @@ fn usual_limit(facts: &DagFacts, run: &RunView) -> Option<(TimeDelta, TimeDelta)
 }
 
 impl View {
+    /// Replaces what is known of how the last runs of a DAG ended: one of them was run again, marked or taken over.
+    pub fn set_last_ends(&mut self, dag_id: &DagId, ends: Vec<RunEnd>) {
+        if let Some(facts) = self.dags.get_mut(dag_id) {
+            facts.recent.ends = ends;
+        }
+    }
+
     /// Notes when the run is to be told of. To be called again when it starts.
     pub(crate) fn watch(&mut self, key: RunKey) {
         let Some(run) = self.runs.get(&key).filter(|run| !run.state.is_finished()) else { return };
@@ -115,9 +151,11 @@ impl Turn<'_> {
     pub(crate) fn note_end(&mut self, key: RunKey, to: RunState) {
         let Some(run) = self.view.runs.get(&key).filter(|run| run.backfill_key.is_none()) else { return };
         let (dag_id, start, run_id) = (run.dag_id.clone(), run.facts.start_date, run.facts.run_id.clone());
+        let end = RunEnd { run: key, run_after: run.facts.run_after, has_failed: to == RunState::Failed };
         let Some(facts) = self.view.dags.get_mut(&dag_id) else { return };
+        let limit = facts.version.dag.max_consecutive_failed_dag_runs;
+        facts.recent.note_end(end, limit);
         if to == RunState::Success {
-            facts.recent.failures = 0;
             if facts.version.dag.longer_than_usual.is_some()
                 && let Some(start) = start
             {
@@ -126,12 +164,10 @@ impl Turn<'_> {
             }
             return;
         }
-        facts.recent.failures += 1;
-        let limit = facts.version.dag.max_consecutive_failed_dag_runs;
-        if limit == 0 || facts.recent.failures < limit || facts.is_paused {
+        if limit == 0 || facts.recent.failures() < limit || facts.is_paused {
             return;
         }
-        let reason = format!("{} runs have failed in a row, the last of them {run_id}", facts.recent.failures);
+        let reason = format!("{limit} runs have failed in a row, the last of them to end {run_id}");
         let paused = DagFacts { is_paused: true, ..facts.clone() };
         self.plan.batch.pauses.push(DagPause { dag_id: dag_id.clone(), reason: reason.clone() });
         let message = format!("the DAG was paused: {reason}");

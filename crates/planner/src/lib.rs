@@ -42,7 +42,7 @@ mod version;
 mod view;
 mod windows;
 
-pub use alerts::RecentRuns;
+pub use alerts::{RecentRuns, RunEnd};
 pub use backfill::{BackfillPart, BackfillPlan, BackfillWish, plan_backfill};
 pub use expand::{Mapping, ResultLength};
 pub use explain::{About, Condition, conditions_of, explain, explain_instance, explain_run, explain_schedule};

@@ -139,8 +139,26 @@ fn case_62_a_dag_is_paused_after_failures_in_a_row() {
          fail! d 2024-01-04 a:
          d/2024-01-04/a failed
          run d/2024-01-04 failed (task_failure)
-         pause d (2 runs have failed in a row, the last of them scheduled__2024-01-04T00:00:00+00:00)
-         alert d/2024-01-04 auto_paused: the DAG was paused: 2 runs have failed in a row, the last of them scheduled__2024-01-04T00:00:00+00:00
+         pause d (2 runs have failed in a row, the last of them to end scheduled__2024-01-04T00:00:00+00:00)
+         alert d/2024-01-04 auto_paused: the DAG was paused: 2 runs have failed in a row, the last of them to end scheduled__2024-01-04T00:00:00+00:00
          at 2024-01-06:",
     );
+}
+
+#[test]
+fn case_62_failures_in_a_row_are_counted_by_date_and_not_in_the_order_of_their_ends() {
+    let printed = crate::script::play(
+        "dag d @daily from 2024-01-01 failures 2 catchup runs 3
+         - a
+         at 2024-01-03
+         ok d 2024-01-02 a
+         fail! d 2024-01-01 a
+         at 2024-01-04
+         fail! d 2024-01-03 a
+         at 2024-01-05
+         fail! d 2024-01-04 a",
+    );
+    let pauses: Vec<&str> = printed.lines().filter(|line| line.starts_with("pause")).collect();
+    let last = "the last of them to end scheduled__2024-01-04T00:00:00+00:00";
+    assert_eq!(pauses, [format!("pause d (2 runs have failed in a row, {last})")], "{printed}");
 }

@@ -161,7 +161,10 @@ impl Engine {
     /// Reads a run again, whatever is known of it.
     pub(crate) async fn read_run(&mut self, key: RunKey, now: DateTime<Utc>) -> Result<()> {
         match self.store.active_run(key).await {
-            Ok(Some(run)) => self.put_run(&run, now).await,
+            Ok(Some(run)) => {
+                self.put_run(&run, now).await?;
+                self.situation.read_last_ends(&run.row.dag_id).await
+            }
             Ok(None) => {
                 self.situation.view.remove_run(key);
                 Ok(())

@@ -133,8 +133,9 @@ pub async fn the_list_of_dags(bench: Bench) -> Result<()> {
     assert_eq!(count(DagFilter { is_paused: Some(true), ..any() }).await?, (1, 1));
     assert_eq!(count(DagFilter { limit: 1, offset: 1, ..any() }).await?, (1, 2));
 
-    let states = world.store.last_finished_states(&DagId::new_unchecked("daily"), 2).await?;
-    assert_eq!(states, [RunState::Failed, RunState::Success]);
+    let last = world.store.last_finished_runs(&DagId::new_unchecked("daily"), 2).await?;
+    let last: Vec<_> = last.iter().map(|run| (run.run_after, run.state)).collect();
+    assert_eq!(last, [(day(4), RunState::Failed), (day(3), RunState::Success)]);
     let keys: Vec<_> = daily.last_runs.iter().map(|run| run.key).collect();
     assert_eq!(world.store.instances_of_runs(&keys).await?.len(), 9);
     assert!(world.store.dag("nothing", 1).await?.is_none());

@@ -91,7 +91,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.triggered_by(run.run).await?;
         store.asking_task(run.run).await?;
         store.passed_slots("daily", 50, 0).await?;
-        store.last_finished_states(&daily, 3).await?;
+        store.last_finished_runs(&daily, 3).await?;
         store.running_instances().await?;
         store.heartbeat("job-1", at(3), at(4)).await?;
         store.signals().await?;
