@@ -41,6 +41,7 @@ migrations! {
     m0009_assets,
     m0010_speed,
     m0011_triggered_runs,
+    m0012_given_up,
     m0014_ledger,
 }
 

@@ -115,6 +115,30 @@ fn stopping_the_task_stops_the_run() {
 }
 
 #[test]
+fn stopping_the_task_stops_the_run_although_no_daemon_runs() {
+    for is_killed in [false, true] {
+        let home = home("exec sleep 600");
+        let mut scheduler = home.scheduler();
+        home.ok(&["dags", "trigger", "parent", "--run-id", "r"]);
+        wait_until_blocking("the child works", PATIENCE, || {
+            children(&home).iter().any(|(run, _)| home.task_states("child", run)["work"] == "running")
+                && home.task_states("parent", "r")["copy"] == "deferred"
+        })
+        .unwrap();
+        if is_killed {
+            scheduler.kill().unwrap();
+        } else {
+            assert!(scheduler.terminate(PATIENCE).unwrap().success());
+        }
+        home.ok(&["tasks", "mark", "parent", "copy", "r", "--state", "failed"]);
+        assert_eq!(child(&home).1, "failed");
+        let _scheduler = home.scheduler();
+        ends_as(&home, "r", "failed");
+        assert_eq!(child(&home).1, "failed", "and it stays so");
+    }
+}
+
+#[test]
 fn a_daemon_that_is_killed_or_stopped_asks_for_no_second_run() {
     let home = home("while ! test -e HOME/go; do read -t 0.05 _ <> <(:) || true; done");
     let text = fs::read_to_string(home.file("dags/child.yaml")).unwrap().replace("HOME", home.path().to_str().unwrap());

@@ -123,6 +123,9 @@ pub struct TaskMove {
     pub reason: Option<String>,
     /// Counts a try (an inline task's success does, being skipped does not).
     pub counts_try: bool,
+    /// It is skipped because its run is given up, not because of anything that was decided about it: to everybody who
+    /// looks at it later it has failed with its run.
+    pub given_up: bool,
 }
 
 /// A try is queued and, in the same commit, handed to the executor that holds the lease.

@@ -92,7 +92,18 @@ impl Turn<'_> {
         }
         let (instance, from) = (run.instances[place].key, run.instances[place].state);
         self.view.set_state(key, place, to);
-        self.plan.batch.task_moves.push(TaskMove { instance, from, to, reason, counts_try });
+        self.plan.batch.task_moves.push(TaskMove { instance, from, to, reason, counts_try, given_up: false });
+    }
+
+    /// Skips what waits in a run that is given up.
+    pub(crate) fn give_up_task(&mut self, key: RunKey, place: usize, reason: String) {
+        self.move_task(key, place, TaskState::Skipped, Some(reason), false);
+        if let Some(step) = self.plan.batch.task_moves.last_mut() {
+            step.given_up = true;
+        }
+        if let Some(run) = self.view.runs.get_mut(&key) {
+            run.instances[place].given_up = true;
+        }
     }
 
     fn end_run(&mut self, key: RunKey, to: RunState, reason: Option<String>) {
@@ -117,11 +128,13 @@ fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
             .iter()
             .copied()
             .flat_map(|leaf| run.instances_of(leaf))
-            .any(|instance| run.instances[instance].state.is_failure());
-        return Some(if failed {
-            (RunState::Failed, Some("task_failure".to_owned()))
-        } else {
-            (RunState::Success, None)
+            .any(|instance| run.instances[instance].counts_as().is_failure());
+        return Some(match &run.failed_outside {
+            _ if failed => (RunState::Failed, Some("task_failure".to_owned())),
+            Some(task_id) => {
+                (RunState::Failed, Some(format!("task_failure: {task_id}, which was not selected, had failed before")))
+            }
+            None => (RunState::Success, None),
         });
     }
     if !run.expanding.is_empty() {
@@ -136,10 +149,10 @@ fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
 fn mark_reason(run: &RunView, place: usize) -> String {
     let rule = run.task(place).trigger_rule.as_str();
     let decisive = |states: &[TaskState]| {
-        let upstream = run.upstream_of_instance(place).find(|instance| states.contains(&instance.state))?;
+        let upstream = run.upstream_of_instance(place).find(|instance| states.contains(&instance.counts_as()))?;
         let task_id = run.version.dag.tasks[upstream.task].task_id.as_str();
         let index = if upstream.map_index >= 0 { format!("[{}]", upstream.map_index) } else { String::new() };
-        Some((format!("{task_id}{index}"), upstream.state))
+        Some((format!("{task_id}{index}"), upstream.standing()))
     };
     let found = decisive(&[TaskState::Failed, TaskState::UpstreamFailed])
         .or_else(|| decisive(&[TaskState::Skipped]))

@@ -126,14 +126,16 @@ impl RunView {
         let producers = self.version.mapping.mapped.get(&task).map(|(producers, _)| producers.as_slice());
         let mut missing = producers.unwrap_or_default().iter().copied().filter(|p| self.list_length(*p).is_none());
         let Some(producer) = missing.next() else { return Wanted::Unknown };
-        let mut states = self.instances_of(producer).map(|place| self.instances[place].state);
-        if !states.clone().all(TaskState::is_finished) {
+        let mut instances = self.instances_of(producer).map(|place| &self.instances[place]);
+        if !instances.clone().all(|instance| instance.state.is_finished()) {
             return Wanted::Unknown;
         }
         let id = &self.version.dag.tasks[producer].task_id;
-        let state = states.next().unwrap_or(TaskState::Removed);
+        let (state, standing) = instances
+            .next()
+            .map_or((TaskState::Removed, TaskState::Removed.to_string()), |it| (it.counts_as(), it.standing()));
         let follows = if state == TaskState::Skipped { TaskState::Skipped } else { TaskState::UpstreamFailed };
-        Wanted::Never(follows, format!("{id} is {state} and left no list"))
+        Wanted::Never(follows, format!("{id} is {standing} and left no list"))
     }
 
     /// Whether the instances of a task are those of `count` items.

@@ -114,7 +114,11 @@ fn explain_place(
             return vec![(About::Done, Condition::new(true, text))];
         }
         state if state.is_finished() => {
-            let text = format!("it has ended: {state} after {}", tries(instance.try_number));
+            let text = if instance.given_up {
+                format!("it was given up with its run, after {}; clear it to run it", tries(instance.try_number))
+            } else {
+                format!("it has ended: {state} after {}", tries(instance.try_number))
+            };
             return vec![(About::Done, Condition::new(true, text))];
         }
         _ => {}

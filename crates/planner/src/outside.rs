@@ -92,6 +92,6 @@ impl Turn<'_> {
         self.view.set_state(key, place, to);
         self.view.show(key);
         let reason = reason.map(str::to_owned);
-        self.plan.batch.task_moves.push(TaskMove { instance, from, to, reason, counts_try: false });
+        self.plan.batch.task_moves.push(TaskMove { instance, from, to, reason, counts_try: false, given_up: false });
     }
 }

@@ -22,6 +22,8 @@ pub struct PastRun {
     pub logical_date: DateTime<Utc>,
     /// The states of each task's instances there.
     pub states: BTreeMap<TaskId, Vec<TaskState>>,
+    /// Tasks with an instance there that is skipped because the run was given up: they have not ended well.
+    pub given_up: BTreeSet<TaskId>,
     /// Tasks without an instance there that have one in a run before it.
     pub ran_earlier: BTreeSet<TaskId>,
 }
@@ -174,7 +176,7 @@ impl View {
         for follower in self.pasts.followers.remove(&key).unwrap_or_default() {
             let Some(Past::Run(past)) = self.runs.get(&follower).map(|run| &run.past) else { continue };
             let past = if has_ended {
-                Past::Run(PastRun { states: run.states_by_task(), ..past.clone() })
+                Past::Run(PastRun { states: run.states_by_task(), given_up: run.given_up_tasks(), ..past.clone() })
             } else {
                 Past::NotRead
             };
@@ -219,6 +221,10 @@ impl View {
             Some(live) => live.states_of(task_id),
             None => past.states.get(task_id).cloned().unwrap_or_default(),
         };
+        let was_given_up = |task_id: &TaskId| match live {
+            Some(live) => live.was_given_up(task_id),
+            None => past.given_up.contains(task_id),
+        };
         let own = states(&model.task_id);
         if own.is_empty() {
             let name = &model.task_id;
@@ -228,12 +234,20 @@ impl View {
                 PastAnswer::new(true, format!("depends_on_past: {name} is new since the run of {date}"))
             });
         }
+        if was_given_up(&model.task_id) {
+            let text = format!("depends_on_past: {} of {date} was given up with its run", model.task_id);
+            return Some(PastAnswer::new(false, text));
+        }
         if let Some(state) = own.iter().find(|state| !ended_well(**state)) {
             return Some(PastAnswer::new(false, format!("depends_on_past: {} of {date} is {state}", model.task_id)));
         }
         if model.wait_for_downstream {
             for child in &version.graph.downstream[task] {
                 let name = &version.dag.tasks[*child].task_id;
+                if was_given_up(name) {
+                    let text = format!("wait_for_downstream: {name} of {date} was given up with its run");
+                    return Some(PastAnswer::new(false, text));
+                }
                 if let Some(state) = states(name).iter().find(|state| !ended_well(**state)) {
                     let text = format!("wait_for_downstream: {name} of {date} is {state}");
                     return Some(PastAnswer::new(false, text));

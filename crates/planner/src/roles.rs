@@ -149,14 +149,14 @@ impl RunView {
         for setup in self.version.roles.setups.get(&task)? {
             let name = &self.version.dag.tasks[*setup].task_id;
             for place in self.instances_of(*setup) {
-                let state = self.instances[place].state;
-                let decision = match state {
+                let instance = &self.instances[place];
+                let decision = match instance.counts_as() {
                     TaskState::Failed | TaskState::UpstreamFailed => Decision::Mark(TaskState::UpstreamFailed),
                     TaskState::Skipped => Decision::Mark(TaskState::Skipped),
                     state if state.is_finished() => continue,
                     _ => Decision::Wait,
                 };
-                let veto = Veto { decision, reason: format!("setup {name} is {state}") };
+                let veto = Veto { decision, reason: format!("setup {name} is {}", instance.standing()) };
                 if decision != Decision::Wait {
                     return Some(veto);
                 }

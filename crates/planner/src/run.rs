@@ -35,6 +35,8 @@ pub struct RunSnapshot {
     /// It had ended, and runs once more.
     pub was_cleared: bool,
     pub instances: Vec<InstanceSnapshot>,
+    /// A task that decides about the run and has failed, but that the version does not have: it is of some tasks only.
+    pub failed_outside: Option<TaskId>,
     /// Of the results that tasks of the version are mapped over, as far as they are there.
     pub list_lengths: Vec<ResultLength>,
 }
@@ -64,6 +66,8 @@ pub struct InstanceSnapshot {
     pub token: Option<String>,
     /// What it decided about the tasks after it, when it has ended.
     pub choice: Option<Choice>,
+    /// Skipped because its run was given up.
+    pub given_up: bool,
 }
 
 impl InstanceSnapshot {
@@ -85,6 +89,7 @@ impl InstanceSnapshot {
             put_offs: None,
             token: None,
             choice: None,
+            given_up: false,
         }
     }
 }
@@ -108,6 +113,8 @@ pub(crate) struct InstanceView {
     pub token: Option<String>,
     /// What it decided about the tasks after it, when it has ended.
     pub choice: Option<Choice>,
+    /// Skipped because its run was given up: see [`InstanceView::counts_as`].
+    pub given_up: bool,
     /// Its try was asked to stop: the state that it gets unless it succeeds all the same, and why.
     pub stopping: Option<(TaskState, String)>,
     /// The line it stands in, while it is ready.
@@ -125,6 +132,7 @@ pub(crate) struct RunView {
     /// Why it winds down, if it does: only teardowns start, and then it fails.
     pub ending: Option<String>,
     pub was_cleared: bool,
+    pub failed_outside: Option<TaskId>,
     /// By task index, then map index.
     pub instances: Vec<InstanceView>,
     /// By task index: its instances.
@@ -166,6 +174,7 @@ impl RunView {
             ending,
             was_cleared,
             instances,
+            failed_outside,
             list_lengths,
         } = snapshot;
         let index: BTreeMap<&str, usize> =
@@ -199,6 +208,7 @@ impl RunView {
             backfill_ordinal,
             ending,
             was_cleared,
+            failed_outside,
             instances: views,
             ranges,
             counts,
@@ -235,6 +245,17 @@ impl RunView {
         let tasks = self.version.dag.tasks.iter().map(|task| &task.task_id);
         let states = tasks.map(|task_id| (task_id.clone(), self.states_of(task_id)));
         states.filter(|(_, states)| !states.is_empty()).collect()
+    }
+
+    pub fn was_given_up(&self, task_id: &TaskId) -> bool {
+        let task = self.version.dag.task_index(task_id.as_str());
+        task.is_some_and(|task| self.instances_of(task).any(|place| self.instances[place].given_up))
+    }
+
+    /// Tasks with an instance that was given up with the run.
+    pub fn given_up_tasks(&self) -> BTreeSet<TaskId> {
+        let given_up = self.instances.iter().filter(|instance| instance.given_up);
+        given_up.map(|instance| self.version.dag.tasks[instance.task].task_id.clone()).collect()
     }
 
     /// Nothing of it runs or can run before the run that it waits for goes on.
@@ -287,6 +308,7 @@ impl RunView {
     pub fn set_state(&mut self, instance: usize, state: TaskState) {
         let task = self.instances[instance].task;
         let before = std::mem::replace(&mut self.instances[instance].state, state);
+        self.instances[instance].given_up = false;
         self.counts[before as usize] -= 1;
         self.counts[state as usize] += 1;
         if state.is_finished() {
@@ -313,7 +335,9 @@ impl RunView {
     }
 
     pub fn counts_of<'a>(&self, upstream: impl Iterator<Item = &'a InstanceView>) -> UpstreamCounts {
-        UpstreamCounts::of(upstream.map(|instance| (instance.state, self.version.dag.tasks[instance.task].is_setup)))
+        UpstreamCounts::of(
+            upstream.map(|instance| (instance.counts_as(), self.version.dag.tasks[instance.task].is_setup)),
+        )
     }
 
     pub fn upstream_instances(&self, task: usize) -> impl Iterator<Item = &InstanceView> {
@@ -363,6 +387,7 @@ impl RunView {
             put_offs: view.put_offs,
             token: view.token.clone(),
             choice: view.choice.clone(),
+            given_up: view.given_up,
         };
         let length = |((task, map_index), length): (&(usize, i32), &Option<u32>)| ResultLength {
             task_id: task_id(*task),
@@ -378,6 +403,7 @@ impl RunView {
             backfill_ordinal: self.backfill_ordinal,
             ending: self.ending.clone(),
             was_cleared: self.was_cleared,
+            failed_outside: self.failed_outside.clone(),
             instances: self.instances.iter().map(instance).collect(),
             list_lengths: self.list_lengths.iter().map(length).collect(),
         }
@@ -437,6 +463,16 @@ impl RunView {
 }
 
 impl InstanceView {
+    /// Its state in the eyes of all that depends on it: one that was given up never got its chance.
+    pub fn counts_as(&self) -> TaskState {
+        if self.given_up { TaskState::UpstreamFailed } else { self.state }
+    }
+
+    /// Its state for people.
+    pub fn standing(&self) -> String {
+        if self.given_up { format!("{} (given up with its run)", self.state) } else { self.state.to_string() }
+    }
+
     /// It was marked or removed while it ran, and its try has not stopped yet.
     pub fn is_leaving(&self) -> bool {
         self.state.is_finished() && self.token.is_some()
@@ -474,6 +510,7 @@ impl InstanceView {
             put_offs: snapshot.put_offs,
             token: snapshot.token,
             choice: snapshot.choice,
+            given_up: snapshot.given_up,
             stopping: None,
             stands_in: None,
         }

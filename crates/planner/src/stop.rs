@@ -17,7 +17,7 @@ impl Turn<'_> {
         self.plan.cancels.push(Cancel { instance: instance.key, token, reason: reason.to_owned() });
     }
 
-    /// Gives a running run up: what runs is stopped and fails, what waits is skipped, teardowns are still run as their
+    /// Gives a running run up: what runs is stopped and fails, what waits is skipped as given up, teardowns are still run as their
     /// setups ask for; when all have ended the run fails for `reason`. Does nothing to a run that winds down already.
     ///
     /// Must be followed by [`Turn::evaluate_runs`].
@@ -49,7 +49,7 @@ impl Turn<'_> {
                 TaskState::AwaitingInput => {
                     self.move_task(key, place, TaskState::Failed, Some(reason.clone()), false);
                 }
-                _ => self.move_task(key, place, TaskState::Skipped, Some(reason.clone()), false),
+                _ => self.give_up_task(key, place, reason.clone()),
             }
         }
     }

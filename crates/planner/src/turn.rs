@@ -103,6 +103,7 @@ impl Turn<'_> {
                 to: TaskState::Scheduled,
                 reason: None,
                 counts_try: false,
+                given_up: false,
             });
         }
     }

@@ -76,6 +76,11 @@ impl DagVersion {
         if self.dag.concurrency.is_some() { RunState::Queued } else { RunState::Running }
     }
 
+    /// How the task ends decides about its run.
+    pub fn decides(&self, task_id: &str) -> bool {
+        self.dag.task_index(task_id).is_some_and(|task| self.roles.leaves.contains(&task))
+    }
+
     /// Some task depends on how the run before went.
     pub fn looks_back(&self) -> bool {
         self.past_tasks().next().is_some()

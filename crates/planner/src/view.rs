@@ -248,6 +248,7 @@ impl View {
             backfill_ordinal: None,
             ending: None,
             was_cleared: false,
+            failed_outside: None,
             instances: new
                 .tasks
                 .iter()

@@ -20,10 +20,10 @@ use millrace_model::maintenance::Maintenance;
 use millrace_model::state::RunState;
 use millrace_planner::{
     BackfillFacts, DagFacts, DagVersion, InstanceSnapshot, PastQuestion, PastRun, PoolFacts, RecentRuns, ResultLength,
-    RunSnapshot, View,
+    RunEnd, RunSnapshot, View,
 };
 use millrace_store::{
-    ActiveRun, ActiveScope, BackfillRow, EarlierRun, InstanceRow, ListLength, Result, SchedulerDag, Store,
+    ActiveRun, ActiveScope, BackfillRow, EarlierRun, FinishedRun, InstanceRow, ListLength, Result, SchedulerDag, Store,
 };
 
 pub use explanation::{Asked, Explanation, TaskAnswer, explain, unmet};
@@ -166,8 +166,8 @@ impl Situation {
         } else {
             self.store.tasks_before(&dag_id, before.logical_date, &missing).await?
         };
-        let EarlierRun { run, logical_date, states } = before;
-        Ok(Some(PastRun { run, logical_date, states, ran_earlier }))
+        let EarlierRun { run, logical_date, states, given_up } = before;
+        Ok(Some(PastRun { run, logical_date, states, given_up, ran_earlier }))
     }
 
     pub async fn put_dag(&mut self, row: SchedulerDag) -> Result<()> {
@@ -200,13 +200,29 @@ impl Situation {
         let mut recent = RecentRuns::default();
         let limit = row.dag.max_consecutive_failed_dag_runs;
         if limit > 0 {
-            let states = self.store.last_finished_states(&row.dag_id, limit).await?;
-            recent.failures = states.iter().take_while(|state| **state == RunState::Failed).count() as u32;
+            recent.ends = self.last_ends(&row.dag_id, limit).await?;
         }
         if row.dag.longer_than_usual.is_some() {
             recent.durations = self.store.last_run_durations(&row.dag_id, USUAL_RUNS).await?;
         }
         Ok(recent)
+    }
+
+    async fn last_ends(&self, dag_id: &DagId, limit: u32) -> Result<Vec<RunEnd>> {
+        let runs = self.store.last_finished_runs(dag_id, limit).await?;
+        let end =
+            |it: FinishedRun| RunEnd { run: it.run, run_after: it.run_after, has_failed: it.state == RunState::Failed };
+        Ok(runs.into_iter().map(end).collect())
+    }
+
+    /// A run of the DAG was changed by hand: how its last runs ended is read again, if it is kept count of.
+    pub async fn read_last_ends(&mut self, dag_id: &DagId) -> Result<()> {
+        let limit = self.view.dag(dag_id).map_or(0, |facts| facts.version.dag.max_consecutive_failed_dag_runs);
+        if limit > 0 {
+            let ends = self.last_ends(dag_id, limit).await?;
+            self.view.set_last_ends(dag_id, ends);
+        }
+        Ok(())
     }
 
     /// A run whose stored version cannot be read is left out, with an error in the log.
@@ -225,6 +241,7 @@ impl Situation {
             [] => Vec::new(),
             producers => self.store.list_lengths(run.row.key, producers).await?,
         };
+        let failed_outside = self.failed_outside(run, &version).await?;
         let length = |it: ListLength| ResultLength { task_id: it.task_id, map_index: it.map_index, length: it.length };
         let list_lengths = list_lengths.into_iter().map(length).collect();
         self.view.put_run(RunSnapshot {
@@ -233,13 +250,27 @@ impl Situation {
             facts: Arc::new(run.row.facts()),
             state: run.row.state,
             version,
-            backfill_key: run.row.backfill_key,
-            backfill_ordinal: run.row.backfill_key.and(run.row.backfill_ordinal),
+            backfill_key: run.row.runs_for_backfill(),
+            backfill_ordinal: run.row.backfill_ordinal,
             ending: run.row.ending.clone(),
             was_cleared: run.row.clear_number > 0,
             instances: run.instances.iter().map(instance).collect(),
+            failed_outside,
         });
         Ok(())
+    }
+
+    /// A run of some tasks of its DAG says nothing of the others; one of them that has failed is still a failure of the
+    /// run, if it is one that decides about it.
+    async fn failed_outside(&mut self, run: &ActiveRun, part: &DagVersion) -> Result<Option<TaskId>> {
+        let is_outside = |it: &&InstanceRow| it.has_failed() && part.dag.task(it.task_id.as_str()).is_none();
+        let mut outside = run.instances.iter().filter(is_outside).peekable();
+        if outside.peek().is_none() {
+            return Ok(None);
+        }
+        let Some(key) = self.store.whole_version(part.key).await? else { return Ok(None) };
+        let Some(whole) = self.versions.of(key, &self.store.dag_version(key).await?) else { return Ok(None) };
+        Ok(outside.find(|it| whole.decides(it.task_id.as_str())).map(|it| it.task_id.clone()))
     }
 
     pub async fn read_pools(&mut self) -> Result<()> {
@@ -283,5 +314,6 @@ fn instance(row: &InstanceRow) -> InstanceSnapshot {
         put_offs: row.put_offs,
         token: row.lease.as_ref().map(|lease| lease.token.clone()),
         choice: row.choice.clone(),
+        given_up: row.given_up,
     }
 }

@@ -40,6 +40,14 @@ pub struct SchedulerDag {
     pub last_interval: Option<DataInterval>,
 }
 
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinishedRun {
+    pub run: RunKey,
+    pub run_after: DateTime<Utc>,
+    pub state: RunState,
+}
+
 pub(crate) const ACTIVE_RUNS: &str = "state IN ('queued', 'running')";
 
 /// Which of the active runs are read.
@@ -177,6 +185,13 @@ impl Store {
         self.inner.mismatched_dags.load(Ordering::Relaxed)
     }
 
+    /// The version that this one is a part of, if it is.
+    pub async fn whole_version(&self, version_key: i64) -> Result<Option<i64>> {
+        let sql = "SELECT part_of FROM dag_version WHERE id = $1";
+        let row = sql::one(self.reader(), "read a DAG version", sql, values![version_key]).await?;
+        Ok(row.map(|row| row.opt_int("part_of")).transpose()?.flatten())
+    }
+
     /// A stored version, from memory when it was read before (versions never change).
     pub async fn dag_version(&self, version_key: i64) -> Result<Arc<Dag>> {
         self.dag_version_in(self.reader(), version_key).await
@@ -288,18 +303,22 @@ impl Store {
         Ok(running)
     }
 
-    /// Up to `limit` newest finished runs' states of a DAG by `run_after`, newest first.
-    pub async fn last_finished_states(&self, dag_id: &DagId, limit: u32) -> Result<Vec<RunState>> {
-        let sql = "SELECT state FROM dag_run WHERE dag_id = $1 AND state IN ('success', 'failed') \
-                   ORDER BY run_after DESC, id DESC LIMIT $2";
+    /// Up to `limit` newest finished runs of a DAG by `run_after`, newest first, those of backfills left out.
+    pub async fn last_finished_runs(&self, dag_id: &DagId, limit: u32) -> Result<Vec<FinishedRun>> {
+        let sql = "SELECT id, run_after, state FROM dag_run WHERE dag_id = $1 AND state IN ('success', 'failed') \
+                   AND backfill_ordinal IS NULL ORDER BY run_after DESC, id DESC LIMIT $2";
         let rows = sql::all(self.reader(), "read past runs", sql, values![dag_id.as_str(), i64::from(limit)]).await?;
-        rows.iter().map(|row| row.word("state", RunState::parse)).collect()
+        let read = |row: &Row| {
+            let (run, run_after) = (row.int("id")?, row.instant("run_after")?);
+            Ok(FinishedRun { run, run_after, state: row.word("state", RunState::parse)? })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// How long the last successful runs took, backfills left out, newest first.
     pub async fn last_run_durations(&self, dag_id: &DagId, limit: u32) -> Result<Vec<TimeDelta>> {
         let sql = "SELECT end_date - start_date AS took FROM dag_run WHERE dag_id = $1 AND state = 'success' \
-                   AND backfill_id IS NULL AND start_date IS NOT NULL AND end_date IS NOT NULL \
+                   AND backfill_ordinal IS NULL AND start_date IS NOT NULL AND end_date IS NOT NULL \
                    ORDER BY run_after DESC, id DESC LIMIT $2";
         let rows = sql::all(self.reader(), "read past runs", sql, values![dag_id.as_str(), i64::from(limit)]).await?;
         rows.iter().map(|row| Ok(TimeDelta::microseconds(row.int("took")?))).collect()

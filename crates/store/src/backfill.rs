@@ -16,7 +16,7 @@ pub use progress::BackfillProgress;
 
 use crate::clear::{apply_clear, plan_clear, queue_again};
 use crate::commit::new_runs;
-use crate::mark::set_states;
+use crate::mark::{Skipped, set_states};
 use crate::repin::{Gone, NewestVersion, pin_to_version};
 use crate::run::read_run;
 use crate::scope::instances_of;
@@ -257,7 +257,7 @@ impl Store {
                 to: TaskState::Skipped,
             })
             .collect();
-        let skipped = set_states(&tx, steps, REASON, now).await?;
+        let skipped = set_states(&tx, steps, (REASON, Skipped::GivenUp), now).await?;
         let touched: Vec<InstanceKey> = skipped.into_iter().map(|it| it.instance).collect();
         let details = json!({ "backfill": backfill_key, "failed_runs": runs.len() });
         tx.audit(&AuditRow::new(actor, "backfill_cancelled", details, now).on_dag(dag_id.as_str())).await?;

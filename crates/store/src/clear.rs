@@ -11,6 +11,7 @@ use millrace_model::state::{RunState, TaskState};
 use serde_json::json;
 
 use crate::commit::moves::close_open_tries;
+use crate::mark::stop_triggered;
 use crate::repin::{Gone, NewestVersion, is_partial, pin_to_version};
 use crate::scope::{Purpose, ScopedRun, Selection, runs_of};
 use crate::sql::{Kind, micros, values};
@@ -130,6 +131,8 @@ async fn clear_in(tx: &Tx, runs: &[ScopedRun], request: &ClearRequest, now: Date
         plan.extend(plan_clear(selected, &run.dag));
     }
     let cleared = apply_clear(tx, plan, now).await?;
+    // What was cleared asks for a new run when it runs again.
+    stop_triggered(tx, &cleared, &request.actor, now).await?;
     wanted.extend(cleared.iter().map(|it| it.run));
     let queued: HashSet<RunKey> = if request.keeps_run_state {
         HashSet::new()
@@ -272,7 +275,7 @@ pub(crate) async fn apply_clear(tx: &Tx, plan: Vec<ClearStep>, now: DateTime<Utc
         "UPDATE task_instance SET state = x_to, \
          state_reason = CASE WHEN x_to = 'removed' THEN 'gone from the DAG' ELSE NULL END, \
          max_tries = x_max, generation = generation + 1, \
-         lost_workers = 0, next_try_at = NULL, first_start = NULL, put_offs = 0, choice = NULL, {}, {}, {}, {}, {}, {} FROM {source} \
+         lost_workers = 0, next_try_at = NULL, first_start = NULL, put_offs = 0, choice = NULL, given_up = FALSE, {}, {}, {}, {}, {}, {} FROM {source} \
          WHERE task_instance.id = x_id AND state = x_from RETURNING id",
         unless_running("queued_at"),
         unless_running("start_date"),
@@ -303,7 +306,8 @@ pub(crate) async fn apply_clear(tx: &Tx, plan: Vec<ClearStep>, now: DateTime<Utc
     Ok(cleared)
 }
 
-/// Those of these runs that had finished go back to the queue; others stay as they are. Returns which did.
+/// Those of these runs that had finished go back to the queue; others stay as they are. Returns which did. A run of a
+/// backfill that is over keeps to the rules of all other runs from then on.
 pub(crate) async fn queue_again(tx: &Tx, runs: &[RunKey], now: DateTime<Utc>) -> Result<Vec<RunKey>> {
     if runs.is_empty() {
         return Ok(Vec::new());
@@ -311,7 +315,9 @@ pub(crate) async fn queue_again(tx: &Tx, runs: &[RunKey], now: DateTime<Utc>) ->
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!(
         "UPDATE dag_run SET state = 'queued', state_reason = NULL, ending = NULL, marked_state = NULL, \
-         queued_at = $2, start_date = NULL, end_date = NULL, clear_number = clear_number + 1 \
+         queued_at = $2, start_date = NULL, end_date = NULL, clear_number = clear_number + 1, \
+         backfill_ordinal = CASE WHEN EXISTS (SELECT 1 FROM backfill b WHERE b.id = dag_run.backfill_id \
+         AND b.completed_at IS NULL) THEN backfill_ordinal ELSE NULL END \
          WHERE id IN (SELECT x_id FROM {source}) AND state IN ('success', 'failed') RETURNING id"
     );
     let mut keys = runs.to_vec();

@@ -53,6 +53,19 @@ pub struct InstanceRow {
     pub lease: Option<Lease>,
     /// What it decided about the tasks after it, when it has ended.
     pub choice: Option<Choice>,
+    /// Skipped because its run was given up (a timeout, `fail_fast`, a mark, a cancelled backfill).
+    pub given_up: bool,
+}
+
+/// On `task_instance i`: [`InstanceRow::has_failed`].
+pub(crate) const HAS_FAILED: &str =
+    "(i.state IN ('failed', 'upstream_failed') OR (i.state = 'skipped' AND i.given_up))";
+
+impl InstanceRow {
+    /// Failed, or never got its chance: because of a failure before it, or because its run was given up.
+    pub fn has_failed(&self) -> bool {
+        self.state.is_failure() || self.given_up
+    }
 }
 
 /// An instance that a worker holds, found again after a crash.
@@ -72,6 +85,7 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
         (Some(owner), Some(token), Some(expires_at)) => Some(Lease { owner, token, expires_at }),
         _ => None,
     };
+    let state = row.word("state", TaskState::parse)?;
     Ok(InstanceRow {
         key: row.int("id")?,
         run: row.int("run_id")?,
@@ -79,7 +93,7 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
         map_index: row.small("map_index")?,
         rendered_map_index: row.opt_text("rendered_map_index")?,
         operator: row.text("operator")?,
-        state: row.word("state", TaskState::parse)?,
+        state,
         state_reason: row.opt_text("state_reason")?,
         try_number: row.count("try_number")?,
         max_tries: row.count("max_tries")?,
@@ -101,6 +115,7 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
             Some(_) => Some(row.json("choice")?),
             None => None,
         },
+        given_up: row.flag("given_up")? && state == TaskState::Skipped,
     })
 }
 

@@ -66,7 +66,7 @@ mod variable;
 mod wake;
 mod xcom;
 
-pub use active::{ActiveRun, ActiveScope, SchedulerDag};
+pub use active::{ActiveRun, ActiveScope, FinishedRun, SchedulerDag};
 pub use alert::AlertRow;
 pub use asset::AssetRow;
 pub use audit::{AuditFilter, AuditRow};

@@ -16,6 +16,8 @@ pub struct EarlierRun {
     pub run: RunKey,
     pub logical_date: DateTime<Utc>,
     pub states: BTreeMap<TaskId, Vec<TaskState>>,
+    /// Tasks with an instance that is skipped because the run was given up.
+    pub given_up: BTreeSet<TaskId>,
 }
 
 impl Store {
@@ -35,13 +37,18 @@ impl Store {
         let values = values![dag_id.as_str(), micros(date)];
         let Some(row) = sql::one(&snapshot, "find the run before", sql, values).await? else { return Ok(None) };
         let (run, logical_date) = (row.int("id")?, row.instant("logical_date")?);
-        let sql = "SELECT task_id, state FROM task_instance WHERE run_id = $1";
+        let sql = "SELECT task_id, state, given_up FROM task_instance WHERE run_id = $1";
         let mut states: BTreeMap<TaskId, Vec<TaskState>> = BTreeMap::new();
+        let mut given_up = BTreeSet::new();
         for row in sql::all(&snapshot, "read the tasks of the run before", sql, values![run]).await? {
             let task_id = TaskId::new_unchecked(row.text("task_id")?);
-            states.entry(task_id).or_default().push(row.word("state", TaskState::parse)?);
+            let state = row.word("state", TaskState::parse)?;
+            if state == TaskState::Skipped && row.flag("given_up")? {
+                given_up.insert(task_id.clone());
+            }
+            states.entry(task_id).or_default().push(state);
         }
-        Ok(Some(EarlierRun { run, logical_date, states }))
+        Ok(Some(EarlierRun { run, logical_date, states, given_up }))
     }
 
     /// Those of these tasks that have an instance in any run of the DAG before this date.

@@ -31,7 +31,8 @@ pub struct RunRow {
     pub conf: Map<String, Value>,
     pub version_key: i64,
     pub backfill_key: Option<i64>,
-    /// Its place in the order of its backfill.
+    /// Its place in the order of its backfill. None: it never was one's, or was run again after that had ended, and
+    /// counts as any other run since.
     pub backfill_ordinal: Option<i64>,
     pub triggered_by: String,
     /// How often a clear has started it again.
@@ -43,6 +44,11 @@ pub struct RunRow {
 }
 
 impl RunRow {
+    /// The backfill whose limit and pause it keeps to, if not its DAG's.
+    pub fn runs_for_backfill(&self) -> Option<i64> {
+        self.backfill_key.filter(|_| self.backfill_ordinal.is_some())
+    }
+
     /// What the run gives to its tasks.
     pub fn facts(&self) -> RunFacts {
         RunFacts {

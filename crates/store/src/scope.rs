@@ -8,9 +8,9 @@ use millrace_model::change::RunKey;
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
 use millrace_model::selection::{SelectedTasks, TaskChoice, TaskSelection};
-use millrace_model::state::TaskState;
+use millrace_model::state::{RunState, TaskState};
 
-use crate::instance::read_instance;
+use crate::instance::{HAS_FAILED, read_instance};
 use crate::repin::is_partial;
 use crate::run::{RUN_SELECT, read_run, run_in};
 use crate::sql::{Kind, opt_micros, values};
@@ -36,7 +36,7 @@ pub struct Selection {
     /// Also the same tasks in the DAG's runs of later logical dates.
     pub future: bool,
     pub tasks: TaskSelection,
-    /// Only those in `failed` or `upstream_failed`.
+    /// Only those that failed or never got their chance; all of them in a failed run that has none such.
     pub only_failed: bool,
     pub only_running: bool,
 }
@@ -49,10 +49,6 @@ impl Selection {
 
     pub fn of(runs: RunChoice, tasks: TaskChoice) -> Self {
         Self { runs, past: false, future: false, tasks: tasks.into(), only_failed: false, only_running: false }
-    }
-
-    fn takes(&self, state: TaskState) -> bool {
-        (!self.only_failed || state.is_failure()) && (!self.only_running || state == TaskState::Running)
     }
 
     /// Every task of its runs, whatever their states.
@@ -70,6 +66,8 @@ pub(crate) struct ScopedRun {
     pub tasks: SelectedTasks,
     /// The version is a part of the DAG: it says nothing of other tasks.
     is_part: bool,
+    /// It has failed, and no task of it has: what it failed of (a deadlock) concerns all of them.
+    has_failed_whole: bool,
 }
 
 impl ScopedRun {
@@ -78,7 +76,9 @@ impl ScopedRun {
             Some(_) => self.tasks.contains(&instance.task_id, instance.map_index),
             None => !self.is_part && selection.tasks.names_gone(&instance.task_id),
         };
-        named && selection.takes(instance.state)
+        named
+            && (!selection.only_failed || instance.has_failed() || self.has_failed_whole)
+            && (!selection.only_running || instance.state == TaskState::Running)
     }
 }
 
@@ -87,18 +87,18 @@ impl ScopedRun {
 pub(crate) enum Which {
     Any,
     Active,
-    /// Something in it has failed.
+    /// It has failed, or something in it has.
     WithFailures,
 }
 
 impl Which {
-    const fn condition(self) -> &'static str {
+    fn condition(self) -> String {
         match self {
-            Self::Any => "1 = 1",
-            Self::Active => "r.state IN ('queued', 'running')",
-            Self::WithFailures => {
-                "EXISTS (SELECT 1 FROM task_instance i WHERE i.run_id = r.id AND i.state IN ('failed', 'upstream_failed'))"
-            }
+            Self::Any => "1 = 1".to_owned(),
+            Self::Active => "r.state IN ('queued', 'running')".to_owned(),
+            Self::WithFailures => format!(
+                "(r.state = 'failed' OR EXISTS (SELECT 1 FROM task_instance i WHERE i.run_id = r.id AND {HAS_FAILED}))"
+            ),
         }
     }
 }
@@ -184,8 +184,12 @@ impl Store {
                     found
                 }
             };
+            let instances = instances.remove(&row.key).unwrap_or_default();
             runs.push(ScopedRun {
-                instances: instances.remove(&row.key).unwrap_or_default(),
+                has_failed_whole: purpose == Purpose::Clear
+                    && row.state == RunState::Failed
+                    && !instances.iter().any(InstanceRow::has_failed),
+                instances,
                 row,
                 dag,
                 tasks,

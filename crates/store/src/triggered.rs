@@ -1,4 +1,4 @@
-//! Runs that tasks ask for, and who asked for them.
+//! Runs that tasks ask for, who asked for them, and what becomes of them when the task is stopped.
 
 use std::collections::HashMap;
 
@@ -7,9 +7,9 @@ use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::{DagId, RunId, TaskId};
 
 use crate::run::{RUN_SELECT, read_run, run_in};
-use crate::sql::values;
+use crate::sql::{Kind, values};
 use crate::trigger::create_in;
-use crate::{Result, RunRequest, RunRow, Store, StoreError, sql};
+use crate::{Result, RunRequest, RunRow, Store, StoreError, Tx, sql};
 
 /// A try that asks for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,4 +91,22 @@ impl Store {
         })
         .transpose()
     }
+}
+
+/// The runs that instances have asked for and that have not ended, each with the id of the task that asked.
+pub(crate) async fn unfinished_runs_of(
+    tx: &Tx,
+    instances: impl IntoIterator<Item = InstanceKey>,
+) -> Result<Vec<(RunKey, TaskId)>> {
+    let instances: Vec<InstanceKey> = instances.into_iter().collect();
+    if instances.is_empty() {
+        return Ok(Vec::new());
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!(
+        "SELECT r.id, i.task_id FROM {source} CROSS JOIN triggered_run t JOIN task_instance i ON i.id = t.instance_id \
+         JOIN dag_run r ON r.id = t.run_id WHERE t.instance_id = x_id AND r.state IN ('queued', 'running') ORDER BY r.id"
+    );
+    let rows = sql::all(&tx.inner, "read triggered runs", sql, vec![sql::column(instances)]).await?;
+    rows.iter().map(|row| Ok((row.int("id")?, TaskId::new_unchecked(row.text("task_id")?)))).collect()
 }

@@ -154,12 +154,7 @@ impl StoreTriggers {
     async fn clear_failed(&self, run: RunKey) -> Result<(), StoreError> {
         let selection = Selection { only_failed: true, ..Selection::of_run(run, TaskChoice::All) };
         let now = self.clock.now();
-        let report = self.store.clear_instances(&ClearRequest::new(selection, &*self.actor), now).await?;
-        // One that was stopped before a task of it failed has nothing but skipped ones.
-        if report.runs.is_empty() {
-            let whole = ClearRequest::new(Selection::of_run(run, TaskChoice::All), &*self.actor);
-            self.store.clear_instances(&whole, now).await?;
-        }
+        self.store.clear_instances(&ClearRequest::new(selection, &*self.actor), now).await?;
         self.store.wake().await;
         Ok(())
     }

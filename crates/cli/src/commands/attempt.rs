@@ -455,7 +455,7 @@ async fn finish(
     if store.is_led().await? {
         return Ok(());
     }
-    let failed = store.instances(run.key).await?.iter().any(|instance| instance.state.is_failure());
+    let failed = store.instances(run.key).await?.iter().any(millrace_store::InstanceRow::has_failed);
     let end = if failed { RunState::Failed } else { RunState::Success };
     let reason = Some("ended by `tasks run`".to_owned());
     let moved = RunMove { run: run.key, from: RunState::Running, to: end, reason };

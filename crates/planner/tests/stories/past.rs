@@ -240,3 +240,24 @@ fn waiting_for_the_past_is_no_deadlock_even_when_everything_waits() {
          next d: no, 1 of 1 runs of the DAG are active (max_active_runs)",
     );
 }
+
+#[test]
+fn a_task_that_was_given_up_with_its_run_has_not_ended_well() {
+    let printed = crate::script::play(
+        "dag d @daily from 2024-01-01 catchup fail_fast
+         - a
+         - b after c past
+         - c
+         at 2024-01-02
+         fail! d 2024-01-01 a
+         at 2024-01-03
+         ok d 2024-01-02 c
+         why d 2024-01-02 b
+         stop d 2024-01-01 c fail_fast
+         why d 2024-01-02 b",
+    );
+    let why: Vec<&str> = printed.lines().filter(|line| line.starts_with("why")).collect();
+    // While that run is there, and when it has ended.
+    let given_up = "why d 2024-01-02 b: no, depends_on_past: b of 2024-01-01 was given up with its run";
+    assert_eq!(why, [given_up; 2], "{printed}");
+}

@@ -69,6 +69,7 @@ struct Stage {
     tokens: BTreeMap<InstanceKey, (String, u32)>,
     /// As a store would have them.
     states: BTreeMap<InstanceKey, TaskState>,
+    given_up: BTreeSet<InstanceKey>,
     pools: BTreeMap<String, PoolFacts>,
     dates: BTreeSet<(String, DateTime<Utc>)>,
     /// Queued, by the DAG that waits for them.
@@ -101,6 +102,7 @@ impl Stage {
             names: BTreeMap::new(),
             tokens: BTreeMap::new(),
             states: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             pools: BTreeMap::from([(DEFAULT_POOL.to_owned(), PoolFacts { slots: 128, include_deferred: false })]),
             dates: BTreeSet::new(),
             asset_events: BTreeMap::new(),
@@ -362,7 +364,10 @@ impl Stage {
                 let older = earlier.clone().filter(|(key, _)| *key != past);
                 let ran = older.flat_map(|(_, run)| run.tasks.iter().map(|task| task.task_id.clone()));
                 let ran_earlier = ran.filter(|task| !states.contains_key(task)).collect();
-                PastRun { run: *past, logical_date: run.logical_date, states, ran_earlier }
+                let given_up = run.tasks.iter().zip((0..).map(|at| past * 1_000 + at));
+                let given_up = given_up.filter(|(_, instance)| self.given_up.contains(instance));
+                let given_up = given_up.map(|(task, _)| task.task_id.clone()).collect();
+                PastRun { run: *past, logical_date: run.logical_date, states, given_up, ran_earlier }
             });
             self.view.put_past(key, past);
         }
@@ -455,6 +460,9 @@ impl Stage {
         }
         for moved in &batch.task_moves {
             self.states.insert(moved.instance, moved.to);
+            if moved.given_up {
+                self.given_up.insert(moved.instance);
+            }
             let reason = moved.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             self.print(&format!("{} {}{reason}", self.names[&moved.instance], moved.to));
         }

@@ -2,17 +2,21 @@
 
 use chrono::TimeDelta;
 use millrace_model::change::TryOutcome;
-use millrace_model::ids::DagId;
+use millrace_model::ids::{DagId, TaskId};
 use millrace_model::selection::{TaskChoice, TaskSelection};
 use millrace_model::state::RunState;
 use millrace_planner::{BackfillRange, BackfillWish, DagVersion, Limits, explain, plan_backfill};
-use millrace_store::{BackfillState, NewBackfill, NewPart, Reprocess};
+use millrace_store::{BackfillState, ClearRequest, NewBackfill, NewPart, Reprocess, RunChoice, Selection};
 use serde_json::json;
 
 use crate::stage::{Stage, dag, instant};
 
 /// 2 to 6 January, one run at a time. Returns the backfill's number.
 async fn backfill(stage: &Stage, is_reversed: bool, tasks: Option<TaskSelection>) -> i64 {
+    backfill_again(stage, is_reversed, tasks, Reprocess::None).await
+}
+
+async fn backfill_again(stage: &Stage, is_reversed: bool, tasks: Option<TaskSelection>, reprocess: Reprocess) -> i64 {
     let row = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap();
     let version = DagVersion::new(row.version_key, row.dag).unwrap();
     let (from, to) = (instant("2024-01-02"), instant("2024-01-07"));
@@ -31,7 +35,7 @@ async fn backfill(stage: &Stage, is_reversed: bool, tasks: Option<TaskSelection>
         dag_id: version.dag.dag_id.clone(),
         from,
         to,
-        reprocess: Reprocess::None,
+        reprocess,
         max_active_runs: 1,
         conf: Default::default(),
         runs: plan.runs,
@@ -123,7 +127,7 @@ async fn a_reversed_one_begins_with_the_newest_date() {
 #[tokio::test]
 async fn some_tasks_run_without_waiting_for_the_others() {
     let mut stage = stage(&["a", "b < a", "c < b"]).await;
-    let b = TaskChoice::tasks([millrace_model::ids::TaskId::new_unchecked("b")]);
+    let b = TaskChoice::tasks([TaskId::new_unchecked("b")]);
     let key = backfill(&stage, false, Some(b.into())).await;
     stage.turn().await;
     assert_eq!(stage.executor.names(), ["b#1"]);
@@ -136,4 +140,57 @@ async fn some_tasks_run_without_waiting_for_the_others() {
     let rows = stage.store.instances(first).await.unwrap();
     let states: Vec<String> = rows.iter().map(|row| format!("{} {}", row.task_id, row.state)).collect();
     assert_eq!(states, ["b success", "a skipped", "c skipped"]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_cleared_after_its_backfill_keeps_to_the_pause_and_the_limit_of_its_dag() {
+    let mut stage = stage(&["a"]).await;
+    backfill(&stage, false, None).await;
+    stage.turn().await;
+    for _ in 0..5 {
+        end_first(&mut stage).await;
+    }
+    assert_eq!(stage.run_states().await, [RunState::Success; 5]);
+    for is_killed in [false, true] {
+        let runs = RunChoice::Between { dag_id: DagId::new_unchecked("d"), from: None, to: None };
+        let clear = ClearRequest::new(Selection::of(runs, TaskChoice::All), "cli");
+        stage.store.clear_instances(&clear, stage.now()).await.unwrap();
+        if is_killed {
+            stage.kill();
+            stage.lead().await;
+        }
+        stage.turn().await;
+        assert_eq!(days(&stage), [""; 0], "its DAG is paused");
+    }
+    let mut dag = dag("d", json!("@daily"), &["a"]);
+    (dag.catchup, dag.max_active_runs) = (false, 2);
+    stage.put(&dag).await;
+    stage.store.set_paused(&dag.dag_id, false, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    assert_eq!(days(&stage), ["2", "3"], "within the limit of the DAG");
+}
+
+#[tokio::test]
+async fn a_run_stays_red_while_a_task_that_was_not_selected_is() {
+    let mut stage = stage(&["a", "b", "c < b"]).await;
+    backfill(&stage, false, None).await;
+    stage.turn().await;
+    stage.end("a", TryOutcome::Failed { reason: "broken".into(), retry: false }).await;
+    stage.end("b", TryOutcome::Failed { reason: "broken".into(), retry: false }).await;
+    while !stage.executor.running().is_empty() {
+        end_first(&mut stage).await;
+    }
+    let again = async |stage: &mut Stage, name: &str| {
+        let tasks = TaskChoice::tasks([TaskId::new_unchecked(name)]);
+        backfill_again(stage, false, Some(tasks.into()), Reprocess::Failed).await;
+        stage.turn().await;
+        assert_eq!(stage.executor.names().len(), 1);
+        end_first(stage).await;
+        let run = stage.runs().await.remove(0);
+        (run.state, run.state_reason)
+    };
+    let reason = "task_failure: a, which was not selected, had failed before".to_owned();
+    assert_eq!(again(&mut stage, "c").await, (RunState::Failed, Some(reason)));
+    // b failed too, but c, which comes after it, is what counts.
+    assert_eq!(again(&mut stage, "a").await, (RunState::Success, None));
 }

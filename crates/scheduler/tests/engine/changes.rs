@@ -5,7 +5,7 @@ use millrace_model::change::{Batch, TryOutcome};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, RunType};
 use millrace_planner::{BackfillRange, DagVersion, backfill_runs};
-use millrace_store::{BackfillReport, BackfillState, ClearRequest, NewBackfill, PoolRow, Reprocess};
+use millrace_store::{BackfillReport, BackfillState, ClearRequest, MarkRunRequest, NewBackfill, PoolRow, Reprocess};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag, instant};
@@ -206,4 +206,44 @@ async fn what_no_signal_named_is_found_by_the_slow_look() {
     stage.turn().await;
     assert_eq!(finish_all(&mut stage).await, 3);
     assert!(stage.runs().await.iter().all(|run| run.state == RunState::Success));
+}
+
+async fn is_paused(stage: &Stage) -> bool {
+    stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap().is_paused
+}
+
+#[tokio::test]
+async fn case_62_a_run_counts_once_however_often_it_fails_and_as_what_it_was_marked() {
+    for is_killed in [false, true] {
+        let mut stage = Stage::new(4).await;
+        let mut dag = dag("d", Value::Null, &["a"]);
+        dag.max_consecutive_failed_dag_runs = 2;
+        stage.put(&dag).await;
+        stage.lead().await;
+        let fails = || TryOutcome::Failed { reason: "broken".into(), retry: false };
+        let first = stage.trigger("d").await.key;
+        stage.turn().await;
+        stage.end("a", fails()).await;
+        for _ in 0..2 {
+            clear(&stage, &["a"]).await;
+            stage.turn().await;
+            stage.end("a", fails()).await;
+        }
+        assert!(!is_paused(&stage).await, "one run has failed, three times");
+        let success =
+            MarkRunRequest { run: first, to: RunState::Success, note: None, dry_run: false, actor: "cli".into() };
+        stage.store.mark_run(&success, stage.now()).await.unwrap();
+        stage.turn().await;
+        for (number, paused) in [(2, false), (3, true)] {
+            if is_killed {
+                stage.kill();
+                stage.lead().await;
+            }
+            stage.clock.advance(TimeDelta::minutes(1));
+            stage.trigger("d").await;
+            stage.turn().await;
+            stage.end("a", fails()).await;
+            assert_eq!(is_paused(&stage).await, paused, "after run {number}");
+        }
+    }
 }

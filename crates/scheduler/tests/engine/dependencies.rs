@@ -220,7 +220,7 @@ async fn case_49_a_rule_that_can_never_be_met_ends_the_run_as_a_deadlock() {
     let run = stage.runs().await[0].key;
     let instance = stage.store.instance(run, "a", -1).await.unwrap().unwrap().key;
     let (from, to) = (TaskState::Running, TaskState::Removed);
-    let task_moves = vec![TaskMove { instance, from, to, reason: None, counts_try: false }];
+    let task_moves = vec![TaskMove { instance, from, to, reason: None, counts_try: false, given_up: false }];
     stage.store.commit_unled(&Batch { task_moves, ..Batch::default() }, stage.now()).await.unwrap();
     stage.turn().await;
     stage.end("b", TryOutcome::Skipped { reason: "exit code 99".into() }).await;

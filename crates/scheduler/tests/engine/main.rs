@@ -8,6 +8,7 @@ mod changes;
 mod dependencies;
 mod explained;
 mod folder;
+mod given_up;
 mod loop_;
 mod mapped;
 mod recovery;

@@ -164,7 +164,8 @@ impl Plant {
         retries: u32,
         start: DateTime<Utc>,
     ) -> DateTime<Utc> {
-        let step = |to| TaskMove { instance, from: TaskState::None, to, reason: None, counts_try: false };
+        let step =
+            |to| TaskMove { instance, from: TaskState::None, to, reason: None, counts_try: false, given_up: false };
         match part.state {
             TaskState::None => return start,
             TaskState::Scheduled | TaskState::UpstreamFailed | TaskState::Skipped => {

@@ -86,7 +86,7 @@ async fn add_missing(tx: &Tx, expansions: &[Expansion]) -> Result<()> {
         "INSERT INTO task_instance (run_id, task_id, map_index, operator, max_tries, pool, pool_slots, \
          priority_weight, state) SELECT x.*, 'none' FROM {source} WHERE {IS_RUNNING} \
          ON CONFLICT (run_id, task_id, map_index) DO UPDATE SET state = 'none', state_reason = NULL, \
-         generation = task_instance.generation + 1, lost_workers = 0, \
+         generation = task_instance.generation + 1, lost_workers = 0, given_up = FALSE, \
          max_tries = task_instance.try_number + excluded.max_tries, start_date = NULL, end_date = NULL \
          WHERE task_instance.state = 'removed'"
     );

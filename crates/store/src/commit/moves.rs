@@ -114,10 +114,11 @@ pub(super) async fn apply_to_tasks(
             ("x_to", Kind::Text),
             ("x_reason", Kind::Text),
             ("x_counts", Kind::Int),
+            ("x_given_up", Kind::Bool),
         ],
     );
     let sql = format!(
-        "UPDATE task_instance SET state = x_to, state_reason = x_reason, try_number = try_number + x_counts, \
+        "UPDATE task_instance SET state = x_to, state_reason = x_reason, given_up = x_given_up, try_number = try_number + x_counts, \
          start_date = CASE WHEN x_to IN ('success', 'failed', 'upstream_failed', 'skipped', 'removed') \
          THEN COALESCE(start_date, $2) WHEN x_to = 'none' THEN NULL ELSE start_date END, \
          end_date = CASE WHEN x_to IN ('success', 'failed', 'upstream_failed', 'skipped', 'removed') THEN $2 \
@@ -148,6 +149,7 @@ pub(super) async fn apply_to_tasks(
                 json!(step.to.as_str()),
                 json!(step.reason),
                 json!(i64::from(step.counts_try)),
+                json!(step.given_up),
             ]
         }));
         let values = vec![rows, micros(now).into()];

@@ -263,3 +263,33 @@ pub async fn some_tasks_only(bench: Bench) -> Result<()> {
     assert_eq!(world.states(old.run).await?, "none none none");
     Ok(())
 }
+
+pub async fn a_run_that_is_cleared_after_its_backfill_is_one_like_others(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let report = world.store.create_backfill(&backfill(&world, 0, 2, Reprocess::None), at(0)).await?;
+    let key = report.backfill_key.context("created")?;
+    let runs: Vec<i64> = report.dates.iter().filter_map(|date| date.run).collect();
+    let mark = |run| millrace_store::MarkRunRequest {
+        run,
+        to: RunState::Failed,
+        note: None,
+        dry_run: false,
+        actor: "cli".to_owned(),
+    };
+    world.store.mark_run(&mark(runs[0]), at(1)).await?;
+    let clear = |run| millrace_store::ClearRequest::of_run(run, &[], "cli");
+    world.store.clear_instances(&clear(runs[0]), at(2)).await?;
+    let row = world.store.run_by_key(runs[0]).await?.context("there")?;
+    assert_eq!((row.state, row.runs_for_backfill()), (RunState::Queued, Some(key)), "the backfill is active");
+    for run in &runs {
+        world.store.mark_run(&mark(*run), at(3)).await?;
+    }
+    assert!(world.store.active_backfills().await?.is_empty());
+    world.store.clear_instances(&clear(runs[0]), at(4)).await?;
+    let row = world.store.run_by_key(runs[0]).await?.context("there")?;
+    assert_eq!((row.state, row.runs_for_backfill(), row.backfill_key), (RunState::Queued, None, Some(key)));
+    world.store.mark_run(&mark(runs[0]), at(5)).await?;
+    let last = world.store.last_finished_runs(&row.dag_id, 5).await?;
+    assert_eq!(last.iter().map(|run| run.run).collect::<Vec<_>>(), [runs[0]], "its end counts again");
+    Ok(())
+}

@@ -212,7 +212,7 @@ pub fn finish(claim: &Claim, outcome: TryOutcome, to: TaskState) -> Finish {
 }
 
 pub fn step(instance: InstanceKey, from: TaskState, to: TaskState) -> TaskMove {
-    TaskMove { instance, from, to, reason: None, counts_try: false }
+    TaskMove { instance, from, to, reason: None, counts_try: false, given_up: false }
 }
 
 pub fn failed(retry: bool) -> TryOutcome {

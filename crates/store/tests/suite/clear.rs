@@ -1,5 +1,5 @@
 use anyhow::{Context, Result};
-use millrace_model::change::{Batch, RunMove, TryOutcome};
+use millrace_model::change::{Batch, RunMove, TaskMove, TryOutcome};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::selection::{TaskChoice, TaskPattern};
 use millrace_model::state::{RunState, TaskState};
@@ -352,5 +352,48 @@ pub async fn notes(bench: Bench) -> Result<()> {
     assert_eq!(world.store.set_note(run, Some("  "), "cli", at(42)).await?.note, None);
     let audit = world.store.audit_log(&AuditFilter { limit: 9, ..AuditFilter::default() }).await?;
     assert_eq!(audit.rows.iter().filter(|row| row.action == "note").count(), 2);
+    Ok(())
+}
+
+/// A run whose first task failed when it timed out; the others were given up.
+async fn timed_out(world: &World) -> Result<millrace_store::CreatedRun> {
+    let run = world.running_run(0).await?;
+    world.work(run.instances[0], failed(false), TaskState::Failed).await?;
+    let given_up = |key: &i64| TaskMove { given_up: true, ..step(*key, TaskState::None, TaskState::Skipped) };
+    let task_moves = run.instances[1..].iter().map(given_up).collect();
+    world.commit(&Batch { task_moves, ..Batch::default() }, at(21)).await?;
+    world.end_run(run.run, RunState::Failed).await?;
+    Ok(run)
+}
+
+pub async fn what_was_given_up_has_failed(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = timed_out(&world).await?;
+    let before = world.store.run_before(&DagId::new_unchecked("daily"), day(1), false).await?.context("there")?;
+    assert_eq!(before.given_up.into_iter().collect::<Vec<_>>(), tasks(&["check", "load"]));
+    let mut wanted = request(run.run, Vec::new());
+    wanted.selection.only_failed = true;
+    let report = world.store.clear_instances(&wanted, at(40)).await?;
+    assert_eq!(names(&report), ["extract", "load", "check"]);
+    let rows = world.store.instances(run.run).await?;
+    assert!(rows.iter().all(|row| !row.given_up && row.state == TaskState::None));
+    // The same task, skipped because of its rule, is just that.
+    let move_ = step(run.instances[1], TaskState::None, TaskState::Skipped);
+    let signals_handled = world.signals().await?;
+    world.commit(&Batch { task_moves: vec![move_], signals_handled, ..Batch::default() }, at(41)).await?;
+    assert!(!world.store.instances(run.run).await?[1].given_up);
+    Ok(())
+}
+
+pub async fn a_failed_run_without_a_failed_task_is_taken_whole(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    world.work(run.instances[0], TryOutcome::Success, TaskState::Success).await?;
+    world.end_run(run.run, RunState::Failed).await?;
+    let runs = RunChoice::Between { dag_id: DagId::new_unchecked("daily"), from: None, to: None };
+    let mut wanted = ClearRequest::new(Selection::of(runs, TaskChoice::All), "cli");
+    wanted.selection.only_failed = true;
+    let report = world.store.clear_instances(&wanted, at(40)).await?;
+    assert_eq!((names(&report), report.queued()), (vec!["extract"], 1), "what waits has nothing to clear");
     Ok(())
 }

@@ -38,12 +38,12 @@ impl World {
     async fn limits_are_kept(&self, runs: &[RunRow], rows: &[InstanceRow], place: &str) {
         let running = |run: &&RunRow| run.state == RunState::Running;
         for (dag_id, dag) in &self.dags {
-            let normal = |run: &&RunRow| run.dag_id.as_str() == dag_id && run.backfill_key.is_none();
+            let normal = |run: &&RunRow| run.dag_id.as_str() == dag_id && run.runs_for_backfill().is_none();
             let count = runs.iter().filter(running).filter(normal).count();
             assert!(count <= dag.max_active_runs as usize, "{place}: {count} runs of {dag_id} are running: {runs:#?}");
         }
         for backfill in self.stage.store.active_backfills().await.unwrap() {
-            let count = runs.iter().filter(running).filter(|run| run.backfill_key == Some(backfill.key)).count();
+            let count = runs.iter().filter(running).filter(|run| run.runs_for_backfill() == Some(backfill.key)).count();
             assert!(count <= backfill.max_active_runs as usize, "{place}: {count} runs of a backfill are running");
         }
         let dag_of: BTreeMap<RunKey, &str> = runs.iter().map(|run| (run.key, run.dag_id.as_str())).collect();

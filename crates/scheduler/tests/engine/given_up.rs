@@ -1,0 +1,157 @@
+//! Runs that were given up: what they left undone is not taken for done by anybody who goes on with them.
+
+use chrono::TimeDelta;
+use millrace_model::change::TryOutcome;
+use millrace_model::duration::Span;
+use millrace_model::ids::{DagId, TaskId};
+use millrace_model::selection::TaskChoice;
+use millrace_model::state::{RunState, TaskState};
+use millrace_store::{ClearRequest, MarkRequest, MarkRunRequest, RunChoice, Selection};
+use serde_json::Value;
+
+use crate::stage::{Stage, dag};
+
+/// a -> b -> c; the run timed out while `a` ran.
+async fn timed_out() -> Stage {
+    let mut stage = Stage::new(4).await;
+    let mut dag = dag("d", Value::Null, &["a", "b < a", "c < b"]);
+    dag.dagrun_timeout = Some(Span::from_seconds(600));
+    stage.put(&dag).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.clock.advance(TimeDelta::minutes(11));
+    stage.turn().await;
+    stage.end("a", TryOutcome::Cancelled { reason: "timeout".into() }).await;
+    assert_eq!(stage.tasks().await, ["a failed 1", "b skipped 0", "c skipped 0"]);
+    assert_eq!(stage.run_states().await, [RunState::Failed]);
+    stage
+}
+
+/// Runs again what failed in all runs of the DAG.
+async fn rerun_failed(stage: &mut Stage) -> usize {
+    let runs = RunChoice::Between { dag_id: DagId::new_unchecked("d"), from: None, to: None };
+    let mut request = ClearRequest::new(Selection::of(runs, TaskChoice::All), "cli");
+    request.selection.only_failed = true;
+    let report = stage.store.clear_instances(&request, stage.now()).await.unwrap();
+    stage.turn().await;
+    report.cleared.len()
+}
+
+async fn end_all(stage: &mut Stage, names: &[&str]) {
+    for name in names {
+        stage.end(name, TryOutcome::Success).await;
+    }
+}
+
+#[tokio::test]
+async fn what_failed_of_a_timed_out_run_is_all_of_it() {
+    for is_killed in [false, true] {
+        let mut stage = timed_out().await;
+        if is_killed {
+            stage.kill();
+            stage.lead().await;
+        }
+        assert_eq!(rerun_failed(&mut stage).await, 3);
+        end_all(&mut stage, &["a", "b", "c"]).await;
+        assert_eq!(stage.tasks().await, ["a success 2", "b success 1", "c success 1"]);
+        assert_eq!(stage.run_states().await, [RunState::Success]);
+    }
+}
+
+#[tokio::test]
+async fn a_run_does_not_succeed_while_what_was_given_up_is_undone() {
+    for is_killed in [false, true] {
+        let mut stage = timed_out().await;
+        let run = stage.runs().await[0].key;
+        let clear = |name: &str| ClearRequest::of_run(run, &[TaskId::new_unchecked(name)], "cli");
+        stage.store.clear_instances(&clear("a"), stage.now()).await.unwrap();
+        stage.turn().await;
+        if is_killed {
+            stage.kill();
+            stage.lead().await;
+            let lost = stage.executor.names();
+            assert_eq!(lost, ["a#2"], "the lost try is given again");
+        }
+        stage.end("a", TryOutcome::Success).await;
+        assert_eq!(stage.run_states().await, [RunState::Failed]);
+        // What comes after one that was given up never gets its chance either.
+        stage.store.clear_instances(&clear("c"), stage.now()).await.unwrap();
+        stage.turn().await;
+        assert_eq!(stage.tasks().await[1..], ["b skipped 0", "c upstream_failed 0"]);
+        let c = stage.store.instance(run, "c", -1).await.unwrap().unwrap();
+        assert_eq!(c.state_reason.as_deref(), Some("all_success: b is skipped (given up with its run)"));
+        assert_eq!(stage.run_states().await, [RunState::Failed]);
+        assert_eq!(rerun_failed(&mut stage).await, 2);
+        end_all(&mut stage, &["b", "c"]).await;
+        assert_eq!(stage.run_states().await, [RunState::Success]);
+    }
+}
+
+#[tokio::test]
+async fn case_66_what_was_given_up_runs_when_what_stopped_the_run_is_marked_success() {
+    let mut stage = timed_out().await;
+    let run = stage.runs().await[0].key;
+    let mark = |name: &str, to| MarkRequest {
+        selection: Selection::of_run(run, TaskChoice::tasks([TaskId::new_unchecked(name)])),
+        to,
+        note: None,
+        dry_run: false,
+        actor: "cli".into(),
+    };
+    let report = stage.store.mark_instances(&mark("a", TaskState::Success), stage.now()).await.unwrap();
+    assert_eq!(report.cleared.len(), 2);
+    stage.turn().await;
+    end_all(&mut stage, &["b", "c"]).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn one_that_was_given_up_may_be_wanted_skipped() {
+    let mut stage = timed_out().await;
+    let run = stage.runs().await[0].key;
+    let skip = MarkRequest {
+        selection: Selection::of_run(run, TaskChoice::All),
+        to: TaskState::Skipped,
+        note: None,
+        dry_run: false,
+        actor: "cli".into(),
+    };
+    let report = stage.store.mark_instances(&skip, stage.now()).await.unwrap();
+    assert_eq!((report.marked.len(), report.cleared.len()), (3, 0));
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+    assert!(
+        stage.store.mark_instances(&skip, stage.now()).await.unwrap().marked.is_empty(),
+        "they are what they should be"
+    );
+}
+
+#[tokio::test]
+async fn runs_without_a_failed_task_are_found_and_run_again() {
+    let mut stage = Stage::new(4).await;
+    let mut dag = dag("d", Value::Null, &["a", "b < a"]);
+    dag.max_active_runs = 1;
+    stage.put(&dag).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.clock.advance(TimeDelta::minutes(1));
+    let waits = stage.trigger("d").await.key;
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Running, RunState::Queued]);
+    let mark = |to| MarkRunRequest { run: waits, to, note: None, dry_run: false, actor: "cli".into() };
+    stage.store.mark_run(&mark(RunState::Failed), stage.now()).await.unwrap();
+    stage.turn().await;
+    end_all(&mut stage, &["a", "b"]).await;
+    assert_eq!(stage.run_states().await, [RunState::Success, RunState::Failed]);
+    assert_eq!(rerun_failed(&mut stage).await, 2);
+    end_all(&mut stage, &["a", "b"]).await;
+    assert_eq!(stage.run_states().await, [RunState::Success; 2]);
+
+    // What a person calls a success is done with.
+    stage.clock.advance(TimeDelta::minutes(1));
+    let third = stage.trigger("d").await.key;
+    stage.store.mark_run(&MarkRunRequest { run: third, ..mark(RunState::Success) }, stage.now()).await.unwrap();
+    assert_eq!(rerun_failed(&mut stage).await, 0);
+}
