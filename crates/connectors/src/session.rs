@@ -169,6 +169,7 @@ mod tests {
         let work = |run_id: String| WorkId {
             dag_id: DagId::new_unchecked("주문".repeat(40)),
             run_id,
+            run_created_at: chrono::DateTime::UNIX_EPOCH,
             task_id: TaskId::new_unchecked("t"),
             map_index: -1,
             generation: 0,

@@ -358,6 +358,8 @@ pub struct RunFacts {
     pub logical_date: DateTime<Utc>,
     pub data_interval: DataInterval,
     pub run_after: DateTime<Utc>,
+    /// When the run was made. Ids of runs come again once a run was deleted; together with this they do not.
+    pub created_at: DateTime<Utc>,
     pub start_date: Option<DateTime<Utc>>,
     pub conf: Map<String, Value>,
     /// What triggered it, oldest first; empty unless it is of type `asset_triggered`.

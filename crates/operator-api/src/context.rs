@@ -19,6 +19,8 @@ use crate::ports::Ports;
 pub struct WorkId {
     pub dag_id: DagId,
     pub run_id: String,
+    /// When the run was made: a run that was deleted and made again under its id does its work again.
+    pub run_created_at: DateTime<Utc>,
     pub task_id: TaskId,
     pub map_index: i32,
     /// How often the instance was cleared.
@@ -28,11 +30,22 @@ pub struct WorkId {
 }
 
 impl WorkId {
-    /// `installation/dag/run/task/map_index/generation`: the marker of a load, the metadata of an object.
+    /// `installation/dag/run@microseconds/task/map_index/generation`: the marker of a load, the metadata of an object.
+    ///
+    /// Versions before the microseconds wrote `run` alone. What a try had done under such a marker is not recognised: one
+    /// that was cut off by the upgrade after its load had committed loads once more when it is retried, and finds its
+    /// object taken by somebody else. Old markers are not looked for, because they can't be told from those of an
+    /// earlier run of the same id.
     pub fn marker(&self) -> String {
         format!(
-            "{}/{}/{}/{}/{}/{}",
-            self.installation, self.dag_id, self.run_id, self.task_id, self.map_index, self.generation
+            "{}/{}/{}@{}/{}/{}/{}",
+            self.installation,
+            self.dag_id,
+            self.run_id,
+            self.run_created_at.timestamp_micros(),
+            self.task_id,
+            self.map_index,
+            self.generation
         )
     }
 

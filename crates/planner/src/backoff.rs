@@ -78,6 +78,7 @@ mod tests {
             logical_date: at,
             data_interval: DataInterval { start: at, end: at },
             run_after: at,
+            created_at: at,
             start_date: None,
             conf: serde_json::Map::new(),
             asset_events: Vec::new(),

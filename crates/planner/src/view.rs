@@ -238,6 +238,7 @@ impl View {
                 logical_date: new.logical_date,
                 data_interval: new.data_interval,
                 run_after: new.run_after,
+                created_at: now,
                 start_date: (new.state == RunState::Running).then_some(now),
                 conf: new.conf.clone(),
                 asset_events: new.asset_events.clone(),

@@ -46,6 +46,7 @@ mod tests {
             logical_date: at,
             data_interval: DataInterval { start: at, end: at },
             run_after: at,
+            created_at: at,
             start_date: None,
             conf: json!({ "tenant": 7 }).as_object().cloned().unwrap_or_default(),
             asset_events: Vec::new(),

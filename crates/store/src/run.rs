@@ -58,6 +58,7 @@ impl RunRow {
             logical_date: self.logical_date,
             data_interval: self.data_interval,
             run_after: self.run_after,
+            created_at: self.created_at,
             start_date: self.start_date,
             conf: self.conf.clone(),
             asset_events: self.asset_events.clone(),

@@ -147,6 +147,7 @@ fn context(
         work: WorkId {
             dag_id: assignment.dag.dag_id.clone(),
             run_id: assignment.run.run_id.to_string(),
+            run_created_at: assignment.run.created_at,
             task_id: assignment.task().task_id.clone(),
             map_index: assignment.map_index,
             generation: assignment.generation,

@@ -142,6 +142,7 @@ fn assignment(parameters: Value, timeout: Option<&str>) -> Assignment {
             logical_date: at,
             data_interval: DataInterval::point(at),
             run_after: at,
+            created_at: at,
             start_date: None,
             conf,
             asset_events: Vec::new(),

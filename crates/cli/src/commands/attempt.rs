@@ -69,7 +69,7 @@ impl LogSink for Both {
 fn unrecorded(
     dag: Arc<Dag>,
     (task_id, map_index): (&str, i32),
-    date: &str,
+    (date, now): (&str, DateTime<Utc>),
     conf: Map<String, Value>,
 ) -> anyhow::Result<Assignment> {
     let task_index = lookup::task_index(&dag, task_id)?;
@@ -81,6 +81,7 @@ fn unrecorded(
         logical_date: planned.logical_date,
         data_interval: planned.data_interval,
         run_after: planned.run_after,
+        created_at: now,
         start_date: None,
         conf,
         asset_events: Vec::new(),
@@ -108,7 +109,7 @@ pub async fn test(
 ) -> anyhow::Result<()> {
     let dag = Arc::new(dag_files::find_in_files(app, dag_id)?);
     let conf = conf_argument(params, "--task-params")?;
-    let assignment = unrecorded(dag, (task_id, map_index), date, conf)?;
+    let assignment = unrecorded(dag, (task_id, map_index), (date, app.now()), conf)?;
     let store = app.store_read_only().await?;
     let runs: Arc<dyn Runs> = match &store {
         Some(store) => Arc::new(StoreRuns { store: store.clone() }),
@@ -169,7 +170,7 @@ pub async fn render(app: &App, (dag_id, task_id, map_index): (&str, &str, i32), 
                 put_offs: None,
             }
         }
-        None => unrecorded(row.dag.clone(), (task_id, map_index), date, Map::new())?,
+        None => unrecorded(row.dag.clone(), (task_id, map_index), (date, app.now()), Map::new())?,
     };
     let equipment = Arc::new(wiring::equipment(app, &vault, Some(store), String::new()));
     let rendered = millrace_worker::render(&equipment, &assignment).await.map_err(|e| anyhow::anyhow!("{e}"))?;
