@@ -11,6 +11,7 @@
 //! May be imported by `cli` and tests only; imports `operator-api` and `model`, never the store or the engines.
 
 mod aws;
+mod batches;
 mod checks;
 mod connectors;
 mod csv_rows;
@@ -28,6 +29,7 @@ mod quarantine;
 mod query_filter;
 mod rds;
 mod redshift;
+mod row_counts;
 mod rows;
 mod s3;
 mod scratch;

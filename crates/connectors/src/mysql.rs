@@ -18,10 +18,9 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection as _, Either, Executor, Row, SqlSafeStr, Statement};
-use tokio::sync::mpsc;
 
+use crate::batches::{BATCH_BYTES, Outlet, channel};
 use crate::failure::{chain, invalid};
-use crate::postgres::{BATCH_BYTES, receive};
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
 use crate::wire::tls::Check;
@@ -43,6 +42,8 @@ pub struct MySqlSource {
     /// Seconds.
     statement_timeout: Option<u64>,
     timezone: Option<String>,
+    /// Every writer of the server may be made to wait for a moment.
+    may_flush_tables: bool,
     task: TaskHandle,
 }
 
@@ -101,7 +102,15 @@ impl MySqlSource {
             encryption,
             authorities: extra.text("ssl_ca").map(str::to_owned),
         };
-        Ok(Self { conn_id, options, target, statement_timeout: extra.number("statement_timeout"), timezone, task })
+        Ok(Self {
+            conn_id,
+            options,
+            target,
+            statement_timeout: extra.number("statement_timeout"),
+            timezone,
+            may_flush_tables: extra.flag("flush_tables"),
+            task,
+        })
     }
 
     pub async fn ping(&self) -> Result<String, PortError> {
@@ -175,33 +184,63 @@ impl MySqlSource {
         self.read(session, sql, true).await
     }
 
-    /// Sessions that all began while nobody could write.
-    async fn sessions_of_one_moment(&self, count: usize) -> Result<Vec<MySession>, PortError> {
+    /// Sessions that all began while nobody could write on the server that all of them reached; or why there are none.
+    async fn sessions_of_one_moment(&self, count: usize) -> Result<Result<Vec<MySession>, String>, PortError> {
+        if !self.may_flush_tables {
+            return Ok(Err("several connections see one moment only when they begin under FLUSH TABLES WITH READ LOCK, which \
+                 makes every writer of the server wait for a moment; where that is allowed, put flush_tables: true into the \
+                 extra of the connection"
+                .to_owned()));
+        }
         let mut sessions = Vec::with_capacity(count);
         for _ in 0..count {
             sessions.push(self.session().await?);
         }
-        let mut guard = self.connect().await?;
-        self.set(&mut guard, format!("SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}")).await?;
-        self.set(&mut guard, "FLUSH TABLES WITH READ LOCK".to_owned()).await?;
+        let mut guard = self.session().await?;
+        // Behind one name there may be several servers: the lock would hold one of them, and each has its own moment.
+        let place = self.server_of(&mut guard).await?;
+        for session in &mut sessions {
+            let other = self.server_of(session).await?;
+            if other != place {
+                return Ok(Err(format!(
+                    "its connections reach different servers ({place} and {other}), which do not stand at one moment; give \
+                     the connection the address of one of them"
+                )));
+            }
+        }
+        let guard = &mut guard.connection;
+        self.set(guard, format!("SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}")).await?;
+        if let Err(error) = self.set(guard, "FLUSH TABLES WITH READ LOCK".to_owned()).await {
+            return Ok(Err(format!(
+                "several connections see one moment only when the server lets them begin under FLUSH TABLES WITH READ LOCK \
+                 (privilege RELOAD or FLUSH_TABLES), which it did not: {}",
+                error.message
+            )));
+        }
         for session in &mut sessions {
             self.set(&mut session.connection, BEGIN.to_owned()).await?;
         }
-        self.set(&mut guard, "UNLOCK TABLES".to_owned()).await?;
-        let _ = guard.close().await;
-        Ok(sessions)
+        // The connection is closed next, which unlocks as well.
+        self.set(guard, "UNLOCK TABLES".to_owned()).await?;
+        Ok(Ok(sessions))
+    }
+
+    /// What tells a server from every other one, copies of it included.
+    async fn server_of(&self, session: &mut MySession) -> Result<String, PortError> {
+        let uuid = if session.is_mariadb { "" } else { ", @@server_uuid" };
+        let asked = format!("SELECT CONCAT_WS(' ', CONCAT(@@hostname, ':', @@port), @@server_id, @@datadir{uuid})");
+        let row = session
+            .connection
+            .fetch_one(sqlx::raw_sql(AssertSqlSafe(asked)))
+            .await
+            .map_err(|error| self.failure("cannot ask which server it is", &error))?;
+        row.try_get_unchecked::<String, _>(0).map_err(|error| self.failure("cannot read which server it is", &error))
     }
 
     async fn share(&self, readers: usize) -> Result<Snapshot, PortError> {
-        let (sessions, note) = match self.sessions_of_one_moment(readers.max(1)).await {
+        let (sessions, note) = match self.sessions_of_one_moment(readers.max(1)).await? {
             Ok(sessions) => (sessions, None),
-            Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
-            Err(error) => {
-                let note = format!(
-                    "several connections see one moment only when the server lets them begin under FLUSH TABLES WITH READ LOCK \
-                     (privilege RELOAD or FLUSH_TABLES), which it did not: {}",
-                    error.message
-                );
+            Err(note) => {
                 let mut session = self.session().await?;
                 self.set(&mut session.connection, BEGIN.to_owned()).await?;
                 (vec![session], Some(note))
@@ -246,20 +285,19 @@ impl MySqlSource {
             }
         };
         let kill = KillOnDrop { options: self.options.clone(), session, is_done: Arc::new(AtomicBool::new(false)) };
-        let (sender, receiver) = mpsc::channel(2);
+        let (outlet, batches) = channel();
         let (task, conn_id) = (self.task.clone(), self.conn_id.clone());
         tokio::spawn(async move {
-            let closed = sender.clone();
-            let work = task.until_cancelled(pump(reader, sql, (forms, is_binary), &sender, &conn_id));
+            let work = task.until_cancelled(pump(reader, sql, (forms, is_binary), &outlet, &conn_id));
             tokio::select! {
-                result = work => match result {
-                    Ok(()) => kill.is_done.store(true, Ordering::Relaxed),
-                    Err(error) => drop(sender.send(Err(error)).await),
-                },
-                () = closed.closed() => {}
+                result = work => {
+                    kill.is_done.store(result.is_ok(), Ordering::Relaxed);
+                    outlet.end(result).await;
+                }
+                () = outlet.closed() => {}
             }
         });
-        Ok(RowStream { columns, batches: receive(receiver) })
+        Ok(RowStream { columns, batches })
     }
 
     /// Servers before MySQL 8.0.22 and MariaDB 10.5.1 know the older words only.
@@ -311,8 +349,6 @@ enum Reader {
     Driver(MySqlConnection),
 }
 
-type Batches = mpsc::Sender<Result<RowBatch, PortError>>;
-
 /// A connection, what the server calls it, and what the server is.
 struct MySession {
     connection: MySqlConnection,
@@ -359,12 +395,12 @@ async fn pump(
     reader: Reader,
     sql: sqlx::SqlStr,
     (forms, is_binary): (Vec<CellForm>, bool),
-    sender: &Batches,
+    outlet: &Outlet,
     conn_id: &str,
 ) -> Result<(), PortError> {
     match reader {
-        Reader::Wire(wire) => pump_wire(wire, sql.as_str(), &forms, sender, conn_id).await,
-        Reader::Driver(connection) => pump_driver(connection, sql, (forms, is_binary), sender, conn_id).await,
+        Reader::Wire(wire) => pump_wire(wire, sql.as_str(), &forms, outlet, conn_id).await,
+        Reader::Driver(connection) => pump_driver(connection, sql, (forms, is_binary), outlet, conn_id).await,
     }
 }
 
@@ -372,7 +408,7 @@ async fn pump_wire(
     mut wire: WireConnection,
     sql: &str,
     forms: &[CellForm],
-    sender: &Batches,
+    outlet: &Outlet,
     conn_id: &str,
 ) -> Result<(), PortError> {
     let failed = |error: WireError| wire_failure(conn_id, "the query failed", &error);
@@ -386,9 +422,7 @@ async fn pump_wire(
         let has_more = wire.fill(&mut batch, forms, (BATCH_BYTES, BATCH_BYTES)).await.map_err(failed)?;
         if !batch.is_empty() {
             let next = RowBatch::like(&batch);
-            if sender.send(Ok(std::mem::replace(&mut batch, next))).await.is_err() {
-                return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
-            }
+            outlet.send(std::mem::replace(&mut batch, next)).await?;
         }
         if !has_more {
             // Everything was read: what closing says changes nothing.
@@ -402,7 +436,7 @@ async fn pump_driver(
     mut connection: MySqlConnection,
     sql: sqlx::SqlStr,
     (forms, is_binary): (Vec<CellForm>, bool),
-    sender: &Batches,
+    outlet: &Outlet,
     conn_id: &str,
 ) -> Result<(), PortError> {
     let width = forms.len();
@@ -428,14 +462,12 @@ async fn pump_driver(
             if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
                 let next = RowBatch::like(&batch);
                 let full = std::mem::replace(&mut batch, next);
-                if sender.send(Ok(full)).await.is_err() {
-                    return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
-                }
+                outlet.send(full).await?;
             }
         }
     }
     if !batch.is_empty() {
-        let _ = sender.send(Ok(batch)).await;
+        outlet.send(batch).await?;
     }
     // Everything was read: what closing says changes nothing.
     let _ = connection.close().await;

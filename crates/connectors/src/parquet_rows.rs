@@ -8,32 +8,25 @@ use std::io::{Seek, Write};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta};
 use futures::TryStreamExt;
-use futures::stream::BoxStream;
 use millrace_operator_api::ports::{ObjectInfo, ObjectRows, RowBatch};
 use millrace_operator_api::{PortError, PortErrorKind};
 use parquet::data_type::Decimal;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
-use tokio::sync::mpsc;
 
+use crate::batches::{BATCH_BYTES, Batches, Outlet, channel};
 use crate::failure::{chain, data, while_doing};
 use crate::files::{changed, open_unchanged};
-use crate::postgres::{BATCH_BYTES, receive};
-
-/// Rows as they come.
-pub type Batches = BoxStream<'static, Result<RowBatch, PortError>>;
 
 /// The rows of the object, whose columns go by order: there must be as many as `columns`.
 pub async fn open(files: &ObjectRows, object: &ObjectInfo, columns: usize) -> Result<Batches, PortError> {
     let url = object.url();
     let file = spool(files, object).await?;
-    let (sender, receiver) = mpsc::channel(2);
+    let (outlet, batches) = channel();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = read(file, columns, &sender) {
-            let _ = sender.blocking_send(Err(while_doing(&url, error)));
-        }
+        outlet.blocking_end(read(file, columns, &outlet).map_err(|error| while_doing(&url, error)));
     });
-    Ok(receive(receiver))
+    Ok(batches)
 }
 
 async fn spool(files: &ObjectRows, object: &ObjectInfo) -> Result<File, PortError> {
@@ -49,7 +42,7 @@ async fn spool(files: &ObjectRows, object: &ObjectInfo) -> Result<File, PortErro
         file.write_all(&chunk).map_err(|error| failed(&error))?;
     }
     if seen != object.size {
-        return Err(changed(object));
+        return Err(changed(&object.url()));
     }
     file.rewind().map_err(|error| failed(&error))?;
     Ok(file)
@@ -67,7 +60,7 @@ fn nameless() -> std::io::Result<File> {
     Ok(file)
 }
 
-fn read(file: File, columns: usize, sender: &mpsc::Sender<Result<RowBatch, PortError>>) -> Result<(), PortError> {
+fn read(file: File, columns: usize, outlet: &Outlet) -> Result<(), PortError> {
     let broken = |error: &parquet::errors::ParquetError| data(format!("the file is not readable as Parquet: {error}"));
     let reader = SerializedFileReader::new(file).map_err(|error| broken(&error))?;
     let found = reader.metadata().file_metadata().schema().get_fields().len();
@@ -89,13 +82,11 @@ fn read(file: File, columns: usize, sender: &mpsc::Sender<Result<RowBatch, PortE
         }
         if batch.byte_len() >= BATCH_BYTES || batch.len() * columns >= BATCH_BYTES {
             let full = std::mem::replace(&mut batch, RowBatch::new(columns));
-            if sender.blocking_send(Ok(full)).is_err() {
-                return Ok(());
-            }
+            outlet.blocking_send(full)?;
         }
     }
     if !batch.is_empty() {
-        let _ = sender.blocking_send(Ok(batch));
+        outlet.blocking_send(batch)?;
     }
     Ok(())
 }

@@ -12,5 +12,5 @@ mod warehouse;
 pub use hashing::key_query;
 pub use load::check_keys;
 pub use refusal::reason;
-pub use source::{BATCH_BYTES, PostgresSource, receive};
+pub use source::PostgresSource;
 pub use warehouse::{PostgresWarehouse, execute as execute_over_wire};

@@ -3,24 +3,21 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt};
+use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, Snapshot, SourceColumn, SqlSource, TableName};
-use millrace_operator_api::{PortError, PortErrorKind};
-use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
 
 use super::copy_text::CopyTextReader;
 use super::hashing::{PostgresHashing, key_query};
 use super::types::source_column;
+use crate::batches::{BATCH_BYTES, Outlet, channel};
 use crate::session::Dialect;
 use crate::sql::{literal, scalar, without_semicolon};
 use crate::task::TaskHandle;
 use crate::wire::{WireClient, WireConfig};
-
-/// Size that batches grow to.
-pub const BATCH_BYTES: usize = 256 * 1024;
 
 /// Reads in one read-only REPEATABLE READ transaction. Values are COPY's own text with the session in UTC; `bytea` is
 /// plain lower-case hex, booleans are `t` and `f`.
@@ -61,22 +58,23 @@ impl PostgresSource {
             .await
             .map_err(|error| self.config.failure("the query failed", &error))?;
         client.set_busy(true);
-        let (sender, receiver) = mpsc::channel(2);
+        let (outlet, batches) = channel();
         let width = columns.len();
         let task = self.config.task.clone();
         tokio::spawn(async move {
-            let closed = sender.clone();
-            let work = task.until_cancelled(pump(stream, width, CopyTextReader::new(is_bytes), &sender, &client));
+            let work = task.until_cancelled(pump(stream, width, CopyTextReader::new(is_bytes), &outlet, &client));
             tokio::select! {
-                result = work => match result {
-                    Ok(()) => client.set_busy(false),
-                    Err(error) => drop(sender.send(Err(error)).await),
-                },
-                () = closed.closed() => {}
+                result = work => {
+                    if result.is_ok() {
+                        client.set_busy(false);
+                    }
+                    outlet.end(result).await;
+                }
+                () = outlet.closed() => {}
             }
             drop(client);
         });
-        Ok(RowStream { columns, batches: receive(receiver) })
+        Ok(RowStream { columns, batches })
     }
 }
 
@@ -139,19 +137,11 @@ impl SqlSource for SnapshotReader {
     }
 }
 
-/// The receiving half as a stream. Dropping it closes the channel, which the sender watches.
-pub fn receive(
-    receiver: mpsc::Receiver<Result<RowBatch, PortError>>,
-) -> futures::stream::BoxStream<'static, Result<RowBatch, PortError>> {
-    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
-        .boxed()
-}
-
 async fn pump(
     stream: tokio_postgres::CopyOutStream,
     width: usize,
     mut reader: CopyTextReader,
-    sender: &mpsc::Sender<Result<RowBatch, PortError>>,
+    outlet: &Outlet,
     client: &WireClient,
 ) -> Result<(), PortError> {
     let mut stream = std::pin::pin!(stream);
@@ -165,13 +155,11 @@ async fn pump(
         if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
             let next = RowBatch::like(&batch);
             let full = std::mem::replace(&mut batch, next);
-            if sender.send(Ok(full)).await.is_err() {
-                return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
-            }
+            outlet.send(full).await?;
         }
     }
     if !batch.is_empty() {
-        let _ = sender.send(Ok(batch)).await;
+        outlet.send(batch).await?;
     }
     client.batch("COMMIT").await
 }

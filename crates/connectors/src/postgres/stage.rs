@@ -13,10 +13,11 @@ use tokio_postgres::CopyInSink;
 
 use super::copy_text::write_cell;
 use super::refusal::{copy_place, refusal};
+use crate::batches::Batches;
 use crate::csv_rows::CsvRows;
 use crate::failure::{data, while_doing};
 use crate::files::{changed, open_unchanged};
-use crate::parquet_rows::{self, Batches};
+use crate::parquet_rows;
 use crate::rows::{CellKind, DirectRows, LoadColumn, Refusal, Rejects, Row, RowSink, Shaper};
 use crate::sql::list;
 use crate::wire::WireClient;
@@ -110,7 +111,7 @@ impl Staging<'_> {
         }
         if copying.failed.is_none() {
             if seen != object.size {
-                return Err(changed(object));
+                return Err(changed(&url));
             }
             rows.finish(&mut buffer)?;
             copying.send(&mut buffer, true).await?;

@@ -2,15 +2,14 @@
 
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
+use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource, TableName};
-use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr, SqliteConnection, Statement};
-use tokio::sync::mpsc;
 
 use super::connect::{SqliteFile, cell_text};
 use super::types::source_columns;
-use crate::postgres::{BATCH_BYTES, receive};
+use crate::batches::{BATCH_BYTES, Outlet, channel};
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
 
@@ -37,17 +36,16 @@ impl SqliteSource {
         let described = prepared.columns().to_vec();
         drop(prepared);
         let columns = source_columns(&self.file, &mut connection, &described).await;
-        let (sender, receiver) = mpsc::channel(2);
+        let (outlet, batches) = channel();
         let (file, width) = (self.file.clone(), columns.len());
         tokio::spawn(async move {
-            let closed = sender.clone();
-            let work = file.task.until_cancelled(pump(&file, connection, sql, width, &sender));
+            let work = file.task.until_cancelled(pump(&file, connection, sql, width, &outlet));
             tokio::select! {
-                result = work => if let Err(error) = result { let _ = sender.send(Err(error)).await; },
-                () = closed.closed() => {}
+                result = work => outlet.end(result).await,
+                () = outlet.closed() => {}
             }
         });
-        Ok(RowStream { columns, batches: receive(receiver) })
+        Ok(RowStream { columns, batches })
     }
 }
 
@@ -56,7 +54,7 @@ async fn pump(
     mut connection: SqliteConnection,
     sql: String,
     width: usize,
-    sender: &mpsc::Sender<Result<RowBatch, PortError>>,
+    outlet: &Outlet,
 ) -> Result<(), PortError> {
     let mut batch = RowBatch::new(width);
     let mut rows = connection.fetch(sqlx::raw_sql(AssertSqlSafe(sql)));
@@ -67,13 +65,11 @@ async fn pump(
         }
         if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
             let full = std::mem::replace(&mut batch, RowBatch::new(width));
-            if sender.send(Ok(full)).await.is_err() {
-                return Err(PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more"));
-            }
+            outlet.send(full).await?;
         }
     }
     if !batch.is_empty() {
-        let _ = sender.send(Ok(batch)).await;
+        outlet.send(batch).await?;
     }
     Ok(())
 }

@@ -8,10 +8,11 @@ use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, Ob
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::connect::SqliteFile;
+use crate::batches::Batches;
 use crate::csv_rows::CsvRows;
 use crate::failure::while_doing;
 use crate::files::{changed, open_unchanged};
-use crate::parquet_rows::{self, Batches};
+use crate::parquet_rows;
 use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Refusal, Rejects, Row, RowSink, Shaper, declared_length};
 use crate::sql::list;
 
@@ -114,7 +115,7 @@ impl Staging<'_> {
             }
         }
         if seen != object.size {
-            return Err(changed(object));
+            return Err(changed(&url));
         }
         rows.finish(&mut waiting)?;
         self.insert_waiting(connection, &mut waiting, true).await?;

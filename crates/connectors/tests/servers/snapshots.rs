@@ -35,6 +35,12 @@ async fn mariadb_readers_see_one_moment_or_there_is_one_only() -> Result<()> {
     let world = World::start().await?;
     world.add_url("maria", "mysql", &database.url())?;
     database.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")?;
+    // Production is not stopped unless its connection says so.
+    let source = world.connectors.source(&world.context(1), "maria").await?;
+    let snapshot = source.snapshot(3).await?.context("a snapshot")?;
+    assert_eq!(snapshot.readers.len(), 1);
+    assert!(snapshot.note.context("a reason")?.contains("flush_tables: true"));
+    world.change("maria", |connection| connection.extra = extra(json!({"flush_tables": true})));
     let source = world.connectors.source(&world.context(1), "maria").await?;
     let snapshot = source.snapshot(3).await?.context("a snapshot")?;
     assert_eq!((snapshot.readers.len(), snapshot.note), (3, None));
@@ -52,6 +58,7 @@ async fn mariadb_readers_see_one_moment_or_there_is_one_only() -> Result<()> {
     let url = database.url();
     let place = url.split_once('@').context("a place")?.1;
     world.add_url("poor", "mysql", &format!("mysql://{user}:secret@{place}"))?;
+    world.change("poor", |connection| connection.extra = extra(json!({"flush_tables": true})));
     let poor = world.connectors.source(&world.context(1), "poor").await?;
     let snapshot = poor.snapshot(3).await?.context("a snapshot")?;
     assert_eq!(snapshot.readers.len(), 1);

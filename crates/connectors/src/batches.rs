@@ -1,0 +1,109 @@
+//! Rows on their way from a reader to whoever takes them.
+//!
+//! The end is said, never concluded: a reader that is gone without a word (a panic, a runtime that goes down) would
+//! otherwise look like one that has read everything, and a part of a table like the whole.
+
+use futures::stream::{self, BoxStream, StreamExt};
+use millrace_operator_api::ports::RowBatch;
+use millrace_operator_api::{PortError, PortErrorKind};
+use tokio::sync::mpsc;
+
+/// Size that batches grow to.
+pub const BATCH_BYTES: usize = 256 * 1024;
+/// Batches that wait to be taken.
+const WAITING: usize = 2;
+
+/// Rows as they come.
+pub type Batches = BoxStream<'static, Result<RowBatch, PortError>>;
+
+enum Item {
+    Rows(RowBatch),
+    End(Result<(), PortError>),
+}
+
+/// The reader's half.
+#[derive(Clone)]
+pub struct Outlet(mpsc::Sender<Item>);
+
+/// Dropping the stream closes the outlet.
+pub fn channel() -> (Outlet, Batches) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let batches = stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Item::Rows(batch)) => Some((Ok(batch), Some(receiver))),
+            Some(Item::End(Ok(()))) => None,
+            Some(Item::End(Err(error))) => Some((Err(error), None)),
+            None => {
+                let message = "whoever read the rows is gone without having come to their end; see the log for why";
+                Some((Err(PortError::new(PortErrorKind::Unavailable, message)), None))
+            }
+        }
+    });
+    (Outlet(sender), batches.boxed())
+}
+
+impl Outlet {
+    /// Fails when nobody takes the rows any more.
+    pub async fn send(&self, batch: RowBatch) -> Result<(), PortError> {
+        self.0.send(Item::Rows(batch)).await.map_err(|_| unread())
+    }
+
+    /// As [`Self::send`], outside of the runtime.
+    pub fn blocking_send(&self, batch: RowBatch) -> Result<(), PortError> {
+        self.0.blocking_send(Item::Rows(batch)).map_err(|_| unread())
+    }
+
+    /// Everything was read, or why not.
+    pub async fn end(&self, result: Result<(), PortError>) {
+        let _ = self.0.send(Item::End(result)).await;
+    }
+
+    /// As [`Self::end`], outside of the runtime.
+    pub fn blocking_end(&self, result: Result<(), PortError>) {
+        let _ = self.0.blocking_send(Item::End(result));
+    }
+
+    /// Ends when nobody takes the rows any more.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+fn unread() -> PortError {
+    PortError::new(PortErrorKind::Cancelled, "nobody reads the rows any more")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch() -> RowBatch {
+        let mut batch = RowBatch::new(1);
+        batch.push(Some(b"1"));
+        batch
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_gone_is_not_the_end_of_the_rows() {
+        let (outlet, mut batches) = channel();
+        let reader = tokio::spawn(async move {
+            outlet.send(batch()).await.expect("somebody reads");
+            panic!("a defect of the reader");
+        });
+        assert!(batches.next().await.is_some_and(|batch| batch.is_ok()));
+        let error = batches.next().await.expect("no silent end").expect_err("it broke off");
+        assert_eq!(error.kind, PortErrorKind::Unavailable);
+        assert!(batches.next().await.is_none());
+        assert!(reader.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_end_is_said() {
+        let (outlet, mut batches) = channel();
+        outlet.send(batch()).await.expect("there is room");
+        outlet.end(Ok(())).await;
+        assert!(batches.next().await.is_some_and(|batch| batch.is_ok()));
+        assert!(batches.next().await.is_none());
+    }
+}
