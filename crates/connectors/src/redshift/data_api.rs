@@ -69,6 +69,11 @@ impl DataApiSession {
         Ok(self.journalled(sending).await?.pop().unwrap_or_default())
     }
 
+    /// With the words before them by which their cost is found again.
+    fn labelled(&self, statements: Vec<String>) -> Vec<String> {
+        std::iter::once(format!("SET query_group TO {}", literal(&self.inner.task.label))).chain(statements).collect()
+    }
+
     async fn journalled(&self, sending: Sending<'_>) -> Result<Vec<SmallResult>, PortError> {
         let inner = &self.inner;
         let journal = &inner.task.journal;
@@ -185,12 +190,11 @@ impl Session for DataApiSession {
                 && !step.starts_with("script")
             {
                 // Only reads: may be sent any number of times.
-                let sending = Sending { step, statements, is_batch: false, shift: 0 };
-                let id = self.inner.send(&sending.statements, false, step, None).await?;
+                let sending = Sending { step, statements: self.labelled(statements), is_batch: true, shift: 1 };
+                let id = self.inner.send(&sending.statements, true, step, None).await?;
                 return self.wait(&id, &sending, None).await;
             }
-            let mut all = vec![format!("SET query_group TO {}", literal(&self.inner.task.label))];
-            all.extend(statements);
+            let all = self.labelled(statements);
             if all.len() > MOST_STATEMENTS {
                 return Err(invalid(format!(
                     "{} statements in one transaction are more than the {} that the Data API takes; use autocommit, or a connection by wire",

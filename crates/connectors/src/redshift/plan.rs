@@ -49,6 +49,8 @@ pub struct Stage {
     pub rows: usize,
     /// Which query the COPY was.
     pub copy_id: usize,
+    /// How many keys come in several rows of which none is the best.
+    pub ties: Option<usize>,
 }
 
 /// Number of the statement in [`LoadPlan::publish`] whose one cell counts.
@@ -87,9 +89,13 @@ impl LoadPlan<'_> {
                 statements.push(format!("DROP TABLE {raw}"));
             }
         }
-        let places = Stage { rows: statements.len(), copy_id: statements.len() + 1 };
+        let mut places = Stage { rows: statements.len(), copy_id: statements.len() + 1, ties: None };
         statements.push(self.count_staged());
         statements.push("SELECT pg_last_copy_id()".to_owned());
+        if let Some(count) = self.count_ties() {
+            places.ties = Some(statements.len());
+            statements.push(count);
+        }
         statements.extend(self.keep_best_incoming());
         (statements, places)
     }
@@ -127,6 +133,35 @@ impl LoadPlan<'_> {
 
     pub fn count_staged(&self) -> String {
         format!("SELECT COUNT(*) FROM {}", table(&self.staging()))
+    }
+
+    /// COPY reads side by side and numbers the rows as it likes: of different rows with one key and one order key the last
+    /// one of the files can't be told any more. Rows that are the same in everything may well come twice.
+    fn count_ties(&self) -> Option<String> {
+        let LoadMethod::Upsert { keys, order_key } = self.method else { return None };
+        let (staging, keys_listed) = (table(&self.staging()), list(keys));
+        let typed = |name: &String| self.table_columns.iter().find(|column| column.name == *name);
+        let can_compare =
+            self.columns.iter().all(|name| typed(name).is_none_or(|column| is_comparable(&column.type_name)));
+        let distinct = if can_compare { "DISTINCT " } else { "" };
+        let rows = format!(
+            "SELECT {distinct}{} FROM {staging} AS s WHERE {}",
+            list_of("s", self.columns),
+            keys_not_null("s", keys)
+        );
+        let best = order_key.as_ref().map_or_else(
+            || rows.clone(),
+            |order| {
+                format!(
+                    "SELECT {keys_listed} FROM (SELECT {keys_listed}, RANK() OVER (PARTITION BY {keys_listed} ORDER BY {} DESC \
+                     NULLS LAST) AS millrace_rank FROM ({rows}) AS d) AS r WHERE millrace_rank = 1",
+                    quote(order)
+                )
+            },
+        );
+        Some(format!(
+            "SELECT COUNT(*) FROM (SELECT {keys_listed} FROM ({best}) AS b GROUP BY {keys_listed} HAVING COUNT(*) > 1) AS t"
+        ))
     }
 
     /// One incoming row for each key, for an upsert. Rows with a NULL in their key equal no other row and all stay.
@@ -239,66 +274,63 @@ impl LoadPlan<'_> {
         (statements, counts)
     }
 
-    /// Redshift has neither row addresses nor ON CONFLICT, and its MERGE refuses double keys in the target: the rows that
-    /// share a key with incoming ones are taken out, merged, and put back. Of several existing rows with one key the one
-    /// with the highest order key is merged; an incoming row wins unless the existing one is newer (NULL is lowest, a tie
-    /// goes to the incoming). Columns that the files do not have keep their values.
+    /// Redshift has neither row addresses nor ON CONFLICT, and its MERGE refuses double keys in the target. Of several
+    /// existing rows with one key the one with the highest order key stays: they are taken out, and it is put back (with a
+    /// new value in an identity column, which takes no other). Then the rows that are there are updated in place, unless
+    /// they are newer than the incoming one (NULL is lowest, a tie goes to the incoming), and the others are inserted.
+    /// Columns that the files do not have keep their values.
     fn merge(&self, keys: &[String], order_key: Option<&String>, statements: &mut Vec<String>, counts: &mut Counts) {
         let (target, staging) = (table(self.target), table(&self.staging()));
-        let merged = quote(&format!("millrace_merged_{}", self.hash));
-        let is_kept = order_key.map(|key| {
-            let key = quote(key);
-            format!("(e.{key} IS NOT NULL AND (i.{key} IS NULL OR e.{key} > i.{key}))")
-        });
-        let others: Vec<String> = self
-            .table_columns
-            .iter()
-            // An identity column's values can't be put back; the rows get new ones.
-            .filter(|column| {
-                !column.default.as_deref().is_some_and(|text| text.to_ascii_lowercase().contains("identity"))
-            })
-            .map(|column| column.name.clone())
-            .filter(|name| !self.columns.contains(name))
-            .collect();
-        let mut selected: Vec<String> = self
-            .columns
-            .iter()
-            .map(|column| match &is_kept {
-                Some(is_kept) => format!("CASE WHEN {is_kept} THEN e.{0} ELSE i.{0} END AS {0}", quote(column)),
-                None => format!("i.{0} AS {0}", quote(column)),
-            })
-            .collect();
-        selected.extend(others.iter().map(|column| format!("e.{0} AS {0}", quote(column))));
-        let kept =
-            is_kept.as_ref().map_or_else(|| "0".to_owned(), |is_kept| format!("CASE WHEN {is_kept} THEN 1 ELSE 0 END"));
+        let doubles = quote(&format!("millrace_doubles_{}", self.hash));
+        let others = self.table_columns.iter().filter(|column| !is_identity(column)).map(|column| column.name.clone());
+        let all: Vec<String> =
+            self.columns.iter().cloned().chain(others.filter(|name| !self.columns.contains(name))).collect();
         let order = order_key.map_or_else(|| list_of("t", keys), |key| format!("t.{} DESC NULLS LAST", quote(key)));
-        let needed: Vec<String> = self.columns.iter().chain(&others).cloned().collect();
         statements.push(format!(
-            "CREATE TEMP TABLE {merged} AS SELECT {}, {kept} AS millrace_kept FROM (SELECT {}, ROW_NUMBER() OVER (PARTITION BY {} \
-             ORDER BY {order}) AS millrace_rank FROM {target} AS t) AS e JOIN {staging} AS i ON {} WHERE e.millrace_rank = 1",
-            selected.join(", "),
-            list_of("t", &needed),
+            "CREATE TEMP TABLE {doubles} AS SELECT {0} FROM (SELECT {1}, ROW_NUMBER() OVER (PARTITION BY {2} ORDER BY {order}) \
+             AS millrace_rank, COUNT(*) OVER (PARTITION BY {2}) AS millrace_rows FROM {target} AS t WHERE EXISTS \
+             (SELECT 1 FROM {staging} AS i WHERE {3})) AS e WHERE millrace_rank = 1 AND millrace_rows > 1",
+            list(&all),
+            list_of("t", &all),
             list_of("t", keys),
-            same_keys("e", "i", keys),
+            same_keys("i", "t", keys),
         ));
-        let is_new = format!("NOT EXISTS (SELECT 1 FROM {merged} AS m WHERE {})", same_keys("m", "i", keys));
+        statements.push(format!("DELETE FROM {target} USING {doubles} WHERE {}", same_keys(&target, &doubles, keys)));
+        statements.push(format!("INSERT INTO {target} ({0}) SELECT {0} FROM {doubles}", list(&all)));
+        statements.push(format!("DROP TABLE {doubles}"));
+        let mut is_updated = same_keys(&target, "i", keys);
+        if let Some(key) = order_key.map(|key| quote(key)) {
+            let is_newer = format!("{target}.{key} IS NOT NULL AND (i.{key} IS NULL OR {target}.{key} > i.{key})");
+            is_updated.push_str(&format!(" AND NOT ({is_newer})"));
+        }
+        let is_new = format!("NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {})", same_keys("t", "i", keys));
         counts.updated = Some(statements.len());
-        statements.push(format!("SELECT COUNT(*) FROM {merged} WHERE millrace_kept = 0"));
+        statements.push(format!("SELECT COUNT(*) FROM {target}, {staging} AS i WHERE {is_updated}"));
         counts.inserted = Some(statements.len());
         statements.push(format!("SELECT COUNT(*) FROM {staging} AS i WHERE {is_new}"));
-        statements.push(format!("DELETE FROM {target} USING {staging} WHERE {}", same_keys(&target, &staging, keys)));
-        statements.push(format!("INSERT INTO {target} ({0}) SELECT {0} FROM {merged}", list(&needed)));
+        let values: Vec<String> = self.columns.iter().map(|column| format!("{0} = i.{0}", quote(column))).collect();
+        statements.push(format!("UPDATE {target} SET {} FROM {staging} AS i WHERE {is_updated}", values.join(", ")));
         statements.push(format!(
             "INSERT INTO {target} ({}) SELECT {} FROM {staging} AS i WHERE {is_new}",
             list(self.columns),
             list_of("i", self.columns)
         ));
-        statements.push(format!("DROP TABLE {merged}"));
     }
 
     pub fn drop_staging(&self) -> String {
         format!("DROP TABLE IF EXISTS {}", table(&self.staging()))
     }
+}
+
+/// Its values are the table's own.
+fn is_identity(column: &Column) -> bool {
+    column.default.as_deref().is_some_and(|text| text.to_ascii_lowercase().contains("identity"))
+}
+
+/// Whether DISTINCT compares such values; what is not known to be comparable is not.
+fn is_comparable(type_name: &str) -> bool {
+    let kinds = ["super", "json", "varbyte", "binary varying", "bytea", "geometry", "geography", "hllsketch"];
+    !kinds.iter().any(|kind| type_name.to_ascii_lowercase().starts_with(kind))
 }
 
 /// The catalogue speaks PostgreSQL where that has a type of the kind; CREATE TABLE does not.

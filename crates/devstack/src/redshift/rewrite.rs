@@ -7,6 +7,7 @@ use super::tokens::{Edits, Piece, quote_identifier, quote_literal};
 
 /// System tables of Redshift that live in the stand-in's own schema.
 const OWN_TABLES: &[&str] = &[
+    "pg_attrdef",
     "pg_constraint",
     "pg_table_def",
     "svv_tables",

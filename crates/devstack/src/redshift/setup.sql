@@ -184,6 +184,20 @@ BEGIN
 END
 $body$;
 
+-- An identity column has a default there, which says where its values come from.
+CREATE OR REPLACE VIEW redshift_stand_in.pg_attrdef AS
+SELECT d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS adbin,
+       pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS adsrc
+FROM pg_catalog.pg_attrdef d
+UNION ALL
+SELECT a.attrelid, a.attnum, i.source, i.source
+FROM pg_catalog.pg_attribute a
+CROSS JOIN LATERAL (SELECT CASE a.attidentity WHEN 'a' THEN '"identity"' ELSE '"default_identity"' END
+                           || '(' || a.attrelid || ', ' || (a.attnum - 1) || ', ''1,1''::text)' AS source) i
+WHERE a.attidentity <> '' AND NOT a.attisdropped;
+CREATE OR REPLACE FUNCTION redshift_stand_in.pg_get_expr(expression text, relation oid) RETURNS text LANGUAGE sql IMMUTABLE AS
+$body$ SELECT expression $body$;
+
 CREATE OR REPLACE FUNCTION redshift_stand_in.pg_last_copy_count() RETURNS bigint LANGUAGE sql STABLE AS
 $body$ SELECT COALESCE(NULLIF(pg_catalog.current_setting('redshift_stand_in.copy_count', true), ''), '-1')::bigint $body$;
 CREATE OR REPLACE FUNCTION redshift_stand_in.pg_last_copy_id() RETURNS bigint LANGUAGE sql STABLE AS
