@@ -110,6 +110,9 @@ pub async fn build_by_name(
                     &sql::name_with_suffix(&target.name, &format!("__old_{}", request.work.short_hash())),
                 );
                 let mut statements = vec![format!("LOCK TABLE {}", table(target)), guard_marker(target, &marker)];
+                if request.columns_ddl.is_none() {
+                    statements.extend(attachments.keys_of(&build, &names));
+                }
                 statements.extend(attachments.copied_to(&build, &names));
                 statements.extend(rename(target, &build, &old));
                 statements.push(insert_marker(session.dialect(), target, &marker, &rows.to_string()));

@@ -72,6 +72,9 @@ pub async fn build_by_name(
     let columns = describe(file, connection, &build).await?;
     let mut statements = vec!["BEGIN IMMEDIATE".to_owned()];
     statements.extend(publish(target, &build, live.as_deref(), &columns));
+    if live.as_ref().is_some_and(|live| *live != columns) {
+        statements.extend(hangers_on(file, connection, target).await?);
+    }
     statements.push(insert_marker(&literal(&marker), report.rows.unwrap_or(0)));
     statements.push("COMMIT".to_owned());
     for statement in statements {
@@ -98,6 +101,21 @@ fn publish(target: &TableName, build: &TableName, live: Option<&[Column]>, colum
         Some(_) => vec![format!("DROP TABLE {name}"), format!("ALTER TABLE {built} RENAME TO {}", quote(&target.name))],
         None => vec![format!("ALTER TABLE {built} RENAME TO {}", quote(&target.name))],
     }
+}
+
+/// What makes the indexes and triggers of the table, which go with it when it is dropped. One that does not fit the new
+/// columns stops the swap.
+async fn hangers_on(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+) -> Result<Vec<String>, PortError> {
+    let asked = format!(
+        "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL AND tbl_name = {} COLLATE NOCASE",
+        literal(&target.name)
+    );
+    let rows = file.ask(connection, &asked).await?.rows;
+    Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
 }
 
 /// SQLite has no LIKE: columns, defaults, NOT NULL and the primary key are read back.

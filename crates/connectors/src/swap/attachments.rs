@@ -4,7 +4,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
 use crate::session::{Dialect, Session, ask, picks};
-use crate::sql::{literal, quote, table};
+use crate::sql::{list, literal, quote, table};
 
 #[derive(Debug, Default)]
 pub struct Attachments {
@@ -18,6 +18,8 @@ pub struct Attachments {
     column_comments: Vec<(String, String)>,
     /// Sequences that columns own: name in SQL, column.
     sequences: Vec<(String, String)>,
+    /// Declared keys, which LIKE leaves behind on Redshift: `PRIMARY KEY`, and the columns.
+    keys: Vec<(&'static str, Vec<String>)>,
     dialect: Option<Dialect>,
 }
 
@@ -67,6 +69,9 @@ impl Attachments {
         )
         .await?;
         attachments.column_comments = pairs(comments.rows);
+        if dialect == Dialect::Redshift {
+            attachments.keys = keys(session, target).await?;
+        }
         if dialect == Dialect::Postgres {
             let sequences = ask(
                 session,
@@ -82,6 +87,12 @@ impl Attachments {
             attachments.sequences = pairs(sequences.rows);
         }
         Ok(attachments)
+    }
+
+    /// Statements that declare the same keys of another table with these columns, made by LIKE.
+    pub fn keys_of(&self, other: &TableName, columns: &[String]) -> Vec<String> {
+        let fitting = self.keys.iter().filter(|(_, key)| key.iter().all(|column| columns.contains(column)));
+        fitting.map(|(kind, key)| format!("ALTER TABLE {} ADD {kind} ({})", table(other), list(key))).collect()
     }
 
     /// Statements that give the same to another table with these columns.
@@ -113,6 +124,26 @@ impl Attachments {
         }
         statements
     }
+}
+
+/// They are not enforced, so that the order of their columns means nothing.
+async fn keys(session: &dyn Session, target: &TableName) -> Result<Vec<(&'static str, Vec<String>)>, PortError> {
+    let asked = format!(
+        "SELECT k.conname, k.contype, a.attname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n \
+         ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey) WHERE {} \
+         AND k.contype IN ('p', 'u') ORDER BY k.conname, a.attnum",
+        picks(target, Dialect::Redshift)
+    );
+    let mut keys: Vec<(String, &'static str, Vec<String>)> = Vec::new();
+    for row in ask(session, "attachments", asked).await?.rows {
+        let mut cells = row.into_iter().flatten();
+        let (Some(name), Some(kind), Some(column)) = (cells.next(), cells.next(), cells.next()) else { continue };
+        match keys.last_mut().filter(|(last, ..)| *last == name) {
+            Some((_, _, columns)) => columns.push(column),
+            None => keys.push((name, if kind == "p" { "PRIMARY KEY" } else { "UNIQUE" }, vec![column])),
+        }
+    }
+    Ok(keys.into_iter().map(|(_, kind, columns)| (kind, columns)).collect())
 }
 
 /// COMMENT takes one plain literal, no expression.

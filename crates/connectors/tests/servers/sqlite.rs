@@ -4,11 +4,11 @@ use anyhow::Result;
 use millrace_connectors::Connectors;
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::Ports;
+use millrace_operator_api::ports::{BuildRequest, Ports, TableName};
 
 use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
-use crate::world::{World, cells, connection, refused, some};
+use crate::world::{World, cells, connection, refused, some, work};
 
 async fn start(statements: &[&str]) -> Result<(World, Subject)> {
     let world = World::start().await?;
@@ -32,6 +32,18 @@ const NULLABLE: &str = "CREATE TABLE nps (id bigint, at timestamp, score smallin
 async fn methods_do_what_they_say() -> Result<()> {
     let (world, subject) = start(&[NULLABLE]).await?;
     loads::methods_do_what_they_say(&world, &subject).await
+}
+
+#[tokio::test]
+async fn a_run_made_again_under_its_id_loads_again() -> Result<()> {
+    let (world, subject) = start(&[NULLABLE]).await?;
+    loads::a_run_made_again_under_its_id_loads_again(&world, &subject).await
+}
+
+#[tokio::test]
+async fn files_that_are_not_what_was_written_load_nothing() -> Result<()> {
+    let (world, subject) = start(&[NULLABLE]).await?;
+    loads::files_that_are_not_what_was_written_load_nothing(&world, &subject).await
 }
 
 #[tokio::test]
@@ -126,4 +138,38 @@ async fn days_that_are_loaded_at_once_leave_no_double() -> Result<()> {
             as futures::future::BoxFuture<'static, Result<std::sync::Arc<dyn millrace_operator_api::ports::Warehouse>>>
     };
     loads::days_that_are_loaded_at_once_leave_no_double(&world, &open, &subject).await
+}
+
+#[tokio::test]
+async fn a_table_of_another_shape_keeps_its_indexes_and_triggers() -> Result<()> {
+    let (_world, subject) = start(&[
+        NULLABLE,
+        "CREATE TABLE seen (score smallint)",
+        "CREATE INDEX by_score ON nps (score)",
+        "CREATE TRIGGER watch AFTER INSERT ON nps BEGIN INSERT INTO seen VALUES (new.score); END",
+    ])
+    .await?;
+    let build = |shape: &str, select: &str, generation| BuildRequest {
+        target: TableName { schema: None, name: "nps".to_owned() },
+        select: select.to_owned(),
+        columns_ddl: Some(shape.to_owned()),
+        checks: Vec::new(),
+        keep_failed: false,
+        work: work(generation),
+    };
+    subject.warehouse.build_and_swap(build("(id bigint, score integer)", "SELECT 1, 2", 1)).await?;
+    let names = "SELECT name FROM sqlite_master WHERE tbl_name = 'nps' AND type <> 'table' ORDER BY name";
+    assert_eq!(subject.rows(names).await?, [some(&["by_score"]), some(&["watch"])]);
+    subject.run("INSERT INTO nps VALUES (3, 4)").await?;
+    assert_eq!(subject.rows("SELECT score FROM seen").await?, [some(&["4"])]);
+    // Where they do not fit, nothing changes.
+    let error = refused(subject.warehouse.build_and_swap(build("(id bigint)", "SELECT 9", 2)).await)?;
+    assert!(
+        error.message.contains("putting the new nps in place") && error.message.contains("score"),
+        "{}",
+        error.message
+    );
+    assert_eq!(subject.rows("SELECT id FROM nps ORDER BY id").await?, [some(&["1"]), some(&["3"])]);
+    assert_eq!(subject.rows(names).await?.len(), 2);
+    Ok(())
 }
