@@ -6,6 +6,7 @@ mod protection;
 mod upload;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -110,17 +111,31 @@ impl S3Store {
         }
     }
 
-    async fn get(&self, bucket: &str, key: &str) -> Result<ByteStream, PortError> {
+    async fn get(
+        &self,
+        bucket: &str,
+        key: &str,
+        etag: Option<&str>,
+        range: Option<Range<u64>>,
+    ) -> Result<ByteStream, PortError> {
         let what = format!("read s3://{bucket}/{key}");
         let answer = self
             .client
             .get_object()
             .bucket(bucket)
             .key(key)
+            .set_if_match(etag.map(|etag| format!("\"{etag}\"")))
+            // Both ends are bytes that are wanted.
+            .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1))))
             .set_expected_bucket_owner(self.protection.owner())
             .send()
             .await
-            .map_err(|error| explain(&self.conn_id, &what, "s3:GetObject", &error))?;
+            .map_err(|error| {
+                let said = explain(&self.conn_id, &what, "s3:GetObject", &error);
+                // A read that has a condition can only fail it because the object was replaced.
+                let is_other = said.kind == PortErrorKind::AlreadyExists && etag.is_some();
+                if is_other { crate::files::changed(&format!("s3://{bucket}/{key}")) } else { said }
+            })?;
         let conn_id = self.conn_id.clone();
         let expected = answer.content_length().and_then(|length| u64::try_from(length).ok());
         let short =
@@ -214,7 +229,15 @@ impl ObjectStore for S3Store {
     }
 
     fn get<'a>(&'a self, bucket: &'a str, key: &'a str) -> BoxFuture<'a, Result<ByteStream, PortError>> {
-        Box::pin(S3Store::get(self, bucket, key))
+        Box::pin(S3Store::get(self, bucket, key, None, None))
+    }
+
+    fn get_same<'a>(
+        &'a self,
+        object: &'a ObjectInfo,
+        range: Option<Range<u64>>,
+    ) -> BoxFuture<'a, Result<ByteStream, PortError>> {
+        Box::pin(S3Store::get(self, &object.bucket, &object.key, object.etag.as_deref(), range))
     }
 
     fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, PortError>> {

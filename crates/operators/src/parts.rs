@@ -10,6 +10,7 @@ pub mod copying;
 pub mod csv;
 pub mod drift;
 pub mod encoding;
+pub mod file_columns;
 pub mod handover;
 pub mod incremental;
 pub mod load_parameters;

@@ -92,6 +92,8 @@ impl S3Put {
             bytes: totals.bytes,
             checksum: totals.checksum,
             parts: None,
+            etag: object.etag,
+            columns: Vec::new(),
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use millrace_operator_api::ports::RowStream;
+use millrace_operator_api::ports::{ObjectInfo, RowStream};
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
@@ -105,7 +105,8 @@ pub struct SqlToS3 {
     #[serde(default)]
     max_rows_per_file: Option<NonZeroU64>,
     /// A whole-number column of the query, best an indexed one: the rows are read in ranges of it by several connections
-    /// that see the same moment, each writing parts of its own.
+    /// that see the same moment, each writing parts of its own. MySQL and MariaDB can do that only by stopping all writers for
+    /// a moment, which the connection has to allow (extra: `flush_tables: true`); otherwise one connection reads.
     #[serde(default)]
     split_by: Option<Template<String>>,
     /// How many connections read with `split_by`: 1 to 32.
@@ -229,15 +230,16 @@ impl SqlToS3 {
             shape.columns = announce_columns(context, first);
         }
         let meter = Meter::new(Progress::start(context, "sql_to_s3"));
-        let (totals, parts) = match self.limits() {
+        let (totals, etag, parts) = match self.limits() {
             None => {
                 let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
-                (write_whole(context, &to, &claim, rows, &shape, &meter).await?, None)
+                let (object, totals) = write_whole(context, &to, &claim, rows, &shape, &meter).await?;
+                (totals, object.etag, None)
             }
             Some(limits) => {
                 let readers = streams.into_iter().map(|rows| Files::new(rows, &shape, limits, meter.clone())).collect();
-                let Published { totals, keys } = publish_parts(context, &to, &claim, readers, &shape).await?;
-                (totals, Some(keys.len()))
+                let Published { totals, keys, etag } = publish_parts(context, &to, &claim, readers, &shape).await?;
+                (totals, etag, Some(keys.len()))
             }
         };
         meter.finish();
@@ -258,6 +260,8 @@ impl SqlToS3 {
             bytes: totals.bytes,
             checksum: totals.checksum,
             parts,
+            etag,
+            columns: shape.columns,
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }
@@ -270,10 +274,10 @@ async fn write_whole(
     rows: RowStream,
     shape: &FileShape,
     meter: &Meter,
-) -> Result<Totals, TaskError> {
+) -> Result<(ObjectInfo, Totals), TaskError> {
     let stream = encode_rows(rows, shape, meter.clone())?;
     let known = Known { shape: Some(shape), ..Known::default() };
-    let (_, totals) = publish(context, to, claim.only_if_absent, stream, known).await?;
+    let written = publish(context, to, claim.only_if_absent, stream, known).await?;
     remove_replaced_parts(context, to, claim).await;
-    Ok(totals)
+    Ok(written)
 }

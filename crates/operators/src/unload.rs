@@ -197,5 +197,16 @@ fn result_of(to: &ObjectPlace, options: &UnloadOptions, report: &UnloadReport, b
     };
     let parts = (options.has_manifest || data.len() != 1).then_some(data.len());
     let url = ObjectPlace { bucket: to.bucket.clone(), key: key.clone() }.url();
-    WrittenObject { bucket: to.bucket.clone(), key, url, rows: report.rows, bytes, checksum: None, parts }
+    let etag = report.objects.iter().find(|object| object.key == key).and_then(|object| object.etag.clone());
+    WrittenObject {
+        bucket: to.bucket.clone(),
+        key,
+        url,
+        rows: report.rows,
+        bytes,
+        checksum: None,
+        parts,
+        etag,
+        columns: Vec::new(),
+    }
 }

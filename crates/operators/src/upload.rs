@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use millrace_operator_api::ports::{ByteStream, ScratchFile};
+use millrace_operator_api::ports::{ByteStream, ObjectInfo, ScratchFile};
 use millrace_operator_api::{
     BoxFuture, Operator, OperatorEntry, Outcome, PortError, PortErrorKind, Problems, TaskContext, TaskError,
 };
@@ -125,7 +125,7 @@ impl Upload {
         );
         let (object, totals) = publish(context, &to, claim.only_if_absent, stream, known).await?;
         remove_replaced_parts(context, &to, &claim).await;
-        let result = result_of(&to, handed.as_ref(), &totals);
+        let result = result_of(&object, handed.as_ref(), &totals);
         let mut entry = ledger_entry(context, "upload", format!("file {name}"), object.url(), started_at);
         entry.rows_read = result.rows;
         entry.rows_written = result.rows;
@@ -159,29 +159,29 @@ async fn earlier_upload(
 ) -> Result<Option<WrittenObject>, TaskError> {
     let Some(handed) = handed else { return Ok(None) };
     let object = to.store.head(&to.bucket, &to.key).await?;
-    let is_same = object.is_some_and(|object| {
-        mark::is_own(context, &object)
+    let found = object.filter(|object| {
+        mark::is_own(context, object)
             && object.size == handed.bytes
-            && mark::checksum(&object).as_deref() == Some(handed.checksum.as_str())
+            && mark::checksum(object).as_deref() == Some(handed.checksum.as_str())
     });
-    if !is_same {
-        return Ok(None);
-    }
+    let Some(found) = found else { return Ok(None) };
     context.info(format!("an earlier try of this task had put {} to {} and removed it", handed.file, to.url()));
     let totals =
         Totals { rows: handed.rows, bytes: handed.bytes, checksum: Some(handed.checksum.clone()), fingerprint: None };
-    Ok(Some(result_of(to, Some(handed), &totals)))
+    Ok(Some(result_of(&found, Some(handed), &totals)))
 }
 
-fn result_of(to: &Destination<'_>, handed: Option<&WrittenFile>, totals: &Totals) -> WrittenObject {
+fn result_of(object: &ObjectInfo, handed: Option<&WrittenFile>, totals: &Totals) -> WrittenObject {
     WrittenObject {
-        bucket: to.bucket.clone(),
-        key: to.key.clone(),
-        url: to.url(),
+        bucket: object.bucket.clone(),
+        key: object.key.clone(),
+        url: object.url(),
         rows: handed.map(|handed| handed.rows),
         bytes: totals.bytes,
         checksum: totals.checksum.clone(),
         parts: None,
+        etag: object.etag.clone(),
+        columns: handed.map(|handed| handed.shape.columns.clone()).unwrap_or_default(),
     }
 }
 

@@ -10,6 +10,7 @@ use super::stage::{STAGING, Staged, Staging};
 use crate::csv_rows::check_format;
 use crate::failure::{invalid, while_doing};
 use crate::quarantine;
+use crate::row_counts::{require_all_inserted, require_all_read};
 use crate::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
 use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, marker_of, picks};
 use crate::sql::{list, literal, quote, table};
@@ -39,6 +40,7 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
         .fill(&request.rows, &mut rejects)
         .await
         .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
+    require_all_read(&request, Some(staged.rows))?;
     let loading = Loading { session: &session, client: &client, request: &request, rejects: &rejects, staged };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     if request.method == LoadMethod::Swap {
@@ -223,6 +225,7 @@ impl Loading<'_> {
                     list(names)
                 );
                 report.rows_inserted = count(client.query(&insert).await?);
+                require_all_inserted(request, self.staged.rows - self.rejects.count, report.rows_inserted)?;
             }
             self.quarantine().await?;
             for statement in &request.also {

@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use super::insert::Inserts;
 use super::load_errors;
 use super::plan::{CopyFrom, LoadPlan, manifest};
-use crate::failure::{invalid, while_doing};
+use crate::failure::{data, invalid, while_doing};
+use crate::files::require_unchanged;
 use crate::limits::Limit;
 use crate::postgres::check_keys;
 use crate::quarantine;
+use crate::row_counts::require_all_read;
 use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, taken};
 use crate::session::{Session, describe, has_marker, marker_of};
 use crate::sql::{literal, scalar, scalar_number, table};
@@ -47,6 +49,8 @@ struct Staged {
     rejects: Rejects,
     /// `None` when it could not be found out.
     rejected: Option<u64>,
+    /// Keys that come in several rows of which none is the best.
+    ties: u64,
 }
 
 pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadRequest) -> Result<LoadReport, PortError> {
@@ -111,12 +115,12 @@ impl Loading<'_> {
             return Ok(LoadReport { rows_read: Some(0), rows_inserted: Some(0), ..LoadReport::default() });
         };
         write_manifest(files, &bucket, &key).await?;
-        let result = match self.copy(from, "").await {
+        let result = match self.copy(files, from, "").await {
             // A COPY that was sent before was taken for this one, but its table was dropped in the meantime.
             Err(error)
                 if error.kind == PortErrorKind::NotFound && error.message.contains(&self.plan.staging().name) =>
             {
-                self.copy(from, "-again").await
+                self.copy(files, from, "-again").await
             }
             other => other,
         };
@@ -127,7 +131,7 @@ impl Loading<'_> {
         result
     }
 
-    async fn copy(&self, from: &CopyFrom<'_>, again: &str) -> Result<LoadReport, PortError> {
+    async fn copy(&self, files: &ObjectRows, from: &CopyFrom<'_>, again: &str) -> Result<LoadReport, PortError> {
         let (statements, places) = self.plan.stage(from);
         let results = match self.session.run(&format!("stage{again}"), statements).await {
             Ok(results) => results,
@@ -137,6 +141,7 @@ impl Loading<'_> {
             }
         };
         let staged_rows = results.get(places.rows).and_then(scalar_number);
+        let ties = places.ties.and_then(|place| results.get(place)).and_then(scalar_number).unwrap_or(0);
         let copy_id = results.get(places.copy_id).and_then(scalar).map(ToOwned::to_owned);
         let (mut rejects, mut rejected) = (Rejects::new(0, self.show_values, false), Some(0));
         if self.plan.format.max_error > 0 {
@@ -149,12 +154,36 @@ impl Loading<'_> {
             (rejects.kept, rejects.raw) = (found.rows, found.raw);
         }
         let rows = staged_rows.and_then(|rows| Some(rows + rejected?));
-        let mut staged = Staged { results, rows, bytes: None, rejects, rejected };
+        let mut staged = Staged { results, rows, bytes: None, rejects, rejected, ties };
         if let (Some(id), Some(first)) = (copy_id.filter(|id| id != "-1"), staged.results.first().cloned()) {
             let remote_id = Some(format!("query:{id}"));
             staged.results.push(SmallResult { remote_id, ..first });
         }
+        if let Err(error) = self.require_sound(files, &staged).await {
+            self.drop_staging().await;
+            return Err(error);
+        }
         self.publish(&staged, again).await
+    }
+
+    /// Nothing of what is staged is seen by anybody yet.
+    async fn require_sound(&self, files: &ObjectRows, staged: &Staged) -> Result<(), PortError> {
+        require_all_read(self.request, staged.rows)?;
+        if let (LoadMethod::Upsert { keys, order_key }, 1..) = (self.plan.method, staged.ties) {
+            let order = order_key.as_ref().map_or_else(
+                || "there is no order_key".to_owned(),
+                |order| format!("they have one {order}, the order_key"),
+            );
+            return Err(data(format!(
+                "{} values of {} come in several rows that differ, and {order}: which of them is the last can't be told, \
+                 because Redshift reads files side by side; name an order_key that tells such rows apart, or let the query \
+                 give one row for each key",
+                staged.ties,
+                keys.join(", ")
+            )));
+        }
+        // COPY knows the objects by their keys alone.
+        self.task.until_cancelled(require_unchanged(files)).await
     }
 
     /// Batches of INSERT into the staging table, each a transaction of its own.
@@ -196,7 +225,7 @@ impl Loading<'_> {
             results.extend(self.session.run("best", vec![statement]).await?);
         }
         let rejected = Some(rejects.count);
-        Ok(Staged { results, rows: Some(rows.rows), bytes: Some(rows.bytes), rejects, rejected })
+        Ok(Staged { results, rows: Some(rows.rows), bytes: Some(rows.bytes), rejects, rejected, ties: 0 })
     }
 
     fn load_columns(&self) -> Vec<LoadColumn> {
@@ -247,6 +276,7 @@ impl Loading<'_> {
                         rows_updated: count(counts.updated),
                         rows_deleted: count(counts.deleted),
                         rows_rejected: staged.rejected,
+                        rows_quarantined: self.quarantine.map(|_| staged.rejects.kept.len() as u64),
                         rejected: staged.rejects.first(),
                         bytes: staged.bytes,
                         remote_ids: remote_ids(&[&staged.results, &done]),
@@ -288,6 +318,7 @@ impl Loading<'_> {
         let report = LoadReport {
             rows_read: staged.rows,
             rows_rejected: staged.rejected,
+            rows_quarantined: self.quarantine.map(|_| staged.rejects.kept.len() as u64),
             rejected: staged.rejects.first(),
             bytes: staged.bytes,
             remote_ids: remote_ids(&[&staged.results]),

@@ -12,6 +12,7 @@ use crate::csv_rows::check_format;
 use crate::failure::{invalid, while_doing};
 use crate::postgres::check_keys;
 use crate::quarantine;
+use crate::row_counts::{require_all_inserted, require_all_read};
 use crate::rows::{LoadColumn, Rejects, taken};
 use crate::session::marker_of;
 use crate::sql::{list, quote};
@@ -45,6 +46,7 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
         .fill(&mut connection, &request.rows, &mut rejects)
         .await
         .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
+    require_all_read(&request, Some(staged.rows))?;
     if request.method == LoadMethod::Swap {
         let build = request_of_load(&request, STAGING, &names);
         let built = build_by_name(file, &mut connection, &build, Some(&names)).await?;
@@ -142,6 +144,7 @@ async fn publish(
                 quote(SEQUENCE)
             );
             report.rows_inserted = Some(file.run(connection, &insert).await?);
+            require_all_inserted(request, staged.rows - rejects.count, report.rows_inserted)?;
         }
         fill_quarantine(file, connection, request, rejects).await?;
         for statement in &request.also {

@@ -73,6 +73,18 @@ async fn methods_do_what_they_say_with_a_primary_key_and_children() -> Result<()
 }
 
 #[tokio::test]
+async fn a_run_made_again_under_its_id_loads_again() -> Result<()> {
+    let (_database, world, subject) = start(TABLE).await?;
+    loads::a_run_made_again_under_its_id_loads_again(&world, &subject).await
+}
+
+#[tokio::test]
+async fn files_that_are_not_what_was_written_load_nothing() -> Result<()> {
+    let (_database, world, subject) = start(TABLE).await?;
+    loads::files_that_are_not_what_was_written_load_nothing(&world, &subject).await
+}
+
+#[tokio::test]
 async fn a_bad_value_leaves_everything_as_it_was() -> Result<()> {
     let (_database, world, subject) = start(TABLE).await?;
     let words = ["analytics.nps", "s3://lake/bad.csv", "line 3", "column score", "12.5"];

@@ -82,9 +82,66 @@ async fn methods_do_what_they_say() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_run_made_again_under_its_id_loads_again() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    loads::a_run_made_again_under_its_id_loads_again(&stand.world, &subject).await
+}
+
+#[tokio::test]
+async fn files_that_are_not_what_was_written_load_nothing() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    loads::files_that_are_not_what_was_written_load_nothing(&stand.world, &subject).await
+}
+
+#[tokio::test]
 async fn upsert_removes_doubles_and_never_matches_null() -> Result<()> {
     let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
     loads::upsert_removes_doubles_and_never_matches_null(&stand.world, &subject).await
+}
+
+#[tokio::test]
+async fn an_upsert_keeps_the_values_of_identity_columns() -> Result<()> {
+    let table = "CREATE TABLE analytics.nps (number bigint IDENTITY(1,1), id bigint, at timestamp, score smallint, note varchar(20))";
+    let existing = "INSERT INTO analytics.nps (id, at, score, note) VALUES (1, '2024-01-01', 10, 'a'), (2, '2024-01-09', 20, 'b'), \
+                    (3, '2024-01-01', 30, 'c')";
+    let (stand, subject) = start(&[SCHEMA, table, existing]).await?;
+    let text = "1,2024-01-02 00:00:00,11\n2,2024-01-02 00:00:00,21\n4,2024-01-02 00:00:00,41\n";
+    let mut request = stand.world.request("analytics.nps", upsert(&["id"], Some("at")), &[("in.csv", text)]).await?;
+    request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
+    let report = subject.warehouse.load(request).await?;
+    assert_eq!((report.rows_updated, report.rows_inserted), (Some(1), Some(1)));
+    let found = stand.database.query("SELECT id, number, score, note FROM analytics.nps ORDER BY id")?;
+    assert_eq!(found[..3], [some(&["1", "1", "11", "a"]), some(&["2", "2", "20", "b"]), some(&["3", "3", "30", "c"])]);
+    assert_eq!((found[3][0].as_deref(), found[3][2].as_deref()), (Some("4"), Some("41")));
+    assert_eq!(leftovers(&stand)?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_of_one_key_that_nothing_orders_are_refused() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
+    let same = "1,2024-01-01 00:00:00,1,a\n1,2024-01-01 00:00:00,1,a\n";
+    // An older row may be ambiguous.
+    let older = "2,2024-01-01 00:00:00,1,a\n2,2024-01-01 00:00:00,2,b\n2,2024-01-02 00:00:00,3,c\n";
+    let tied = "3,2024-01-01 00:00:00,1,a\n3,2024-01-01 00:00:00,2,a\n";
+    let load = async |order: Option<&str>, files: &[(&str, &str)]| {
+        let request = stand.world.request("analytics.nps", upsert(&["id"], order), files).await?;
+        anyhow::Ok(subject.warehouse.load(request).await)
+    };
+    let error = refused(load(Some("at"), &[("a.csv", same), ("b.csv", older), ("c.csv", tied)]).await?)?;
+    assert_eq!(error.kind, PortErrorKind::Data);
+    assert!(error.message.contains("1 values of id come in several rows that differ"), "{}", error.message);
+    assert!(error.message.contains("they have one at, the order_key"), "{}", error.message);
+    let error = refused(load(None, &[("b.csv", older)]).await?)?;
+    assert!(error.message.contains("there is no order_key"), "{}", error.message);
+    assert_eq!(stand.database.query("SELECT 1 FROM analytics.nps")?.len(), 0);
+    assert_eq!(leftovers(&stand)?, 0);
+    load(Some("at"), &[("a.csv", same), ("b.csv", older)]).await??;
+    assert_eq!(
+        stand.database.query("SELECT id, score FROM analytics.nps ORDER BY id")?,
+        [some(&["1", "1"]), some(&["2", "3"])]
+    );
+    Ok(())
 }
 
 #[tokio::test]
@@ -104,12 +161,17 @@ async fn summaries_are_built_checked_and_swapped() -> Result<()> {
         "CREATE TABLE source_rows (id bigint, at timestamp, score smallint, note varchar(20))",
         "INSERT INTO source_rows VALUES (5, '2024-01-01', 50, 'a'), (6, '2024-01-01', 60, 'b')",
         "GRANT SELECT ON analytics.nps TO PUBLIC",
+        "ALTER TABLE analytics.nps ADD PRIMARY KEY (score)",
+        "ALTER TABLE analytics.nps ADD UNIQUE (id, score)",
         "COMMENT ON TABLE analytics.nps IS 'it''s scores'",
     ])
     .await?;
     loads::summaries_are_built_checked_and_swapped(&subject).await?;
     let kept = stand.database.query("SELECT array_to_string(relacl, ' '), obj_description(oid, 'pg_class') FROM pg_class WHERE oid = 'analytics.nps'::regclass")?;
     assert!(kept[0][0].as_deref().unwrap_or_default().contains("=r/"), "{kept:?}");
+    let keys = "SELECT kind, array_to_string(columns, ' ') FROM redshift_stand_in.declared_keys \
+                WHERE relid = 'analytics.nps'::regclass ORDER BY 1";
+    assert_eq!(stand.database.query(keys)?, [some(&["p", "3"]), some(&["u", "1 3"])]);
     assert_eq!(kept[0][1].as_deref(), Some("it's scores"));
     Ok(())
 }

@@ -291,3 +291,25 @@ async fn a_lost_part_an_expired_token_and_slow_bytes() -> Result<()> {
     assert_eq!(pieces.concat(), b"0123456789");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_object_is_read_as_the_one_that_was_seen_or_not_at_all() -> Result<()> {
+    let world = World::start().await?;
+    let store = world.store().await?;
+    let seen = world.put("k", b"0123456789".to_vec()).await?;
+    let read = async |range| {
+        let pieces: Vec<Bytes> = store.get_same(&seen, range).await?.try_collect().await?;
+        Ok::<_, PortError>(pieces.concat())
+    };
+    assert_eq!(read(None).await?, b"0123456789");
+    assert_eq!(read(Some(3..5)).await?, b"34");
+    world.put("k", b"9876543210".to_vec()).await?;
+    for range in [None, Some(0..1)] {
+        let error = refused(read(range).await)?;
+        assert_eq!(error.kind, PortErrorKind::Unavailable, "{}", error.message);
+        assert!(error.message.contains("s3://lake/k is not the file any more"), "{}", error.message);
+    }
+    store.delete("lake", vec!["k".to_owned()]).await?;
+    assert_eq!(refused(read(None).await)?.kind, PortErrorKind::NotFound);
+    Ok(())
+}

@@ -79,6 +79,10 @@ impl World {
         lock(&self.connections.known).insert(connection.conn_id.clone(), connection);
     }
 
+    pub fn change(&self, conn_id: &str, change: impl FnOnce(&mut Connection)) {
+        lock(&self.connections.known).get_mut(conn_id).map(change);
+    }
+
     /// A connection from `scheme://user:password@host:port/database`, as the test kit gives it.
     pub fn add_url(&self, conn_id: &str, conn_type: &str, url: &str) -> Result<()> {
         let rest = url.split_once("://").context("a URL")?.1;
@@ -108,6 +112,7 @@ impl World {
                 logical_date: at(0),
                 data_interval: DataInterval { start: at(0), end: at(86_400) },
                 run_after: at(0),
+                created_at: at(0),
                 start_date: None,
                 conf: serde_json::Map::new(),
                 asset_events: Vec::new(),
@@ -192,6 +197,7 @@ pub fn work(generation: u32) -> WorkId {
     WorkId {
         dag_id: DagId::new_unchecked("nightly"),
         run_id: "manual".to_owned(),
+        run_created_at: DateTime::UNIX_EPOCH,
         task_id: TaskId::new_unchecked("load"),
         map_index: -1,
         generation,
@@ -245,6 +251,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         quarantine: request.quarantine.clone(),
         show_values: request.show_values,
         also: request.also.clone(),
+        expected_rows: request.expected_rows,
         work: request.work.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! An object store: S3 and whatever speaks its protocol.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,6 +91,14 @@ pub trait ObjectStore: Send + Sync {
     ) -> BoxFuture<'a, Result<ObjectInfo, PortError>>;
 
     fn get<'a>(&'a self, bucket: &'a str, key: &'a str) -> BoxFuture<'a, Result<ByteStream, PortError>>;
+
+    /// The bytes of this very object, all of them or a range: `Unavailable` when another one has taken its place since
+    /// it was seen, as far as its ETag is known. The store compares, at the moment of reading.
+    fn get_same<'a>(
+        &'a self,
+        object: &'a ObjectInfo,
+        range: Option<Range<u64>>,
+    ) -> BoxFuture<'a, Result<ByteStream, PortError>>;
 
     /// Every object under the prefix, page by page, in key order.
     fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, PortError>>;

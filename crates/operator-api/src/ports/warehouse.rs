@@ -153,6 +153,8 @@ pub struct LoadRequest {
     /// Statements for the transaction of the rows, after them: what must be true exactly when they are there. Not with
     /// [`LoadMethod::Swap`].
     pub also: Vec<String>,
+    /// How many rows were written to the files, where their writer knows it: with another number nothing is loaded.
+    pub expected_rows: Option<u64>,
     pub work: WorkId,
 }
 
@@ -169,6 +171,7 @@ impl LoadRequest {
             quarantine: None,
             show_values: false,
             also: Vec::new(),
+            expected_rows: None,
             work,
         }
     }
@@ -214,6 +217,8 @@ pub struct LoadReport {
     pub rows_unchanged: Option<u64>,
     pub rows_deleted: Option<u64>,
     pub rows_rejected: Option<u64>,
+    /// How many of them are in the quarantine; `None` when there is none.
+    pub rows_quarantined: Option<u64>,
     /// The first of them.
     pub rejected: Vec<RejectedRow>,
     /// Bytes of the values, of a direct load.

@@ -33,6 +33,12 @@ pub struct WrittenObject {
     /// How many objects hold the rows, when the key is that of their list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<usize>,
+    /// What the store calls these bytes (without quotes): another object at the key has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// The names of the columns, in the order of the fields; empty where they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
 }
 
 impl WrittenFile {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::copy_options;
 use super::drift::SchemaDrift;
 use super::handover::WrittenObject;
-use super::loading::Loading;
+use super::loading::{Handed, Loading};
 use super::parameter::{OneOrMany, aws_default, is_blank, rendered, rendered_option, rendered_text, written};
 use super::table_name;
 
@@ -44,8 +44,8 @@ pub struct LoadParameters {
     schema: Option<Template<String>>,
     /// The table's name, without schema.
     table: Template<String>,
-    /// The names of the file's columns, in the file's order. Left out: the names that the file remembers, or else all
-    /// columns of the table in their order.
+    /// The names of the table's columns, in the file's order. Left out: the names that the file remembers (a Parquet file
+    /// always does), or else, for a foreign CSV file, all columns of the table in their order.
     #[serde(default)]
     columns: Option<Template<Vec<String>>>,
     /// `append` (default of `copy`), `replace`, `swap` or `upsert`.
@@ -227,7 +227,7 @@ impl LoadParameters {
             Method::Swap => LoadMethod::Swap,
             Method::Upsert => self.rendered_upsert()?,
         };
-        let (bucket, key, expected_rows) = self.rendered_place(context).await?;
+        let (bucket, key, handed) = self.rendered_place(context).await?;
         let target = table_name::rendered(self.schema.as_ref(), &self.table)?;
         let quarantine = self.quarantine.as_ref().map(|field| rendered_text("quarantine", field)).transpose()?;
         Ok(Loading {
@@ -243,15 +243,16 @@ impl LoadParameters {
             options,
             drift: self.schema_drift,
             show_values: self.show_values,
-            expected_rows,
+            handed,
         })
     }
 
-    async fn rendered_place(&self, context: &TaskContext) -> Result<(String, String, Option<u64>), TaskError> {
+    async fn rendered_place(&self, context: &TaskContext) -> Result<(String, String, Option<Handed>), TaskError> {
         match (&self.from_task, &self.s3_bucket, &self.s3_key) {
             (Some(task), _, _) => {
-                let object = WrittenObject::pull(context, &rendered_text("from_task", task)?).await?;
-                Ok((object.bucket, object.key, object.rows))
+                let task = rendered_text("from_task", task)?;
+                let object = WrittenObject::pull(context, &task).await?;
+                Ok((object.bucket.clone(), object.key.clone(), Some(Handed { task, object })))
             }
             (None, Some(bucket), Some(key)) => {
                 Ok((rendered_text("s3_bucket", bucket)?, rendered_text("s3_key", key)?, None))

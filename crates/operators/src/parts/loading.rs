@@ -5,15 +5,16 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_model::ledger::{RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{
-    Column, CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore,
-    TableName, Warehouse,
+    CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, TableName,
 };
 use millrace_operator_api::{Outcome, TaskContext, TaskError};
 use serde_json::{Value, json};
 
 use super::copy_options::{self, CopyOptions};
-use super::drift::{Incoming, SchemaDrift, Settled, settle};
-use super::manifest;
+use super::drift::{SchemaDrift, Settled};
+use super::file_columns::{self, Naming};
+use super::handover::WrittenObject;
+use super::manifest::{self, Listed};
 use super::mark::{self, Compression, FileShape, Format, Marks};
 use super::report::{ledger_entry, unless_cancelled, while_doing};
 
@@ -38,8 +39,22 @@ pub struct Loading {
     /// Where refused rows go.
     pub quarantine: Option<TableName>,
     pub show_values: bool,
-    /// The rows that the task which wrote the objects reported.
-    pub expected_rows: Option<u64>,
+    /// What the task said that wrote the objects.
+    pub handed: Option<Handed>,
+}
+
+/// The result of a task that wrote objects.
+pub struct Handed {
+    pub task: String,
+    pub object: WrittenObject,
+}
+
+/// What is to be loaded.
+#[derive(Default)]
+struct Found {
+    objects: Vec<ObjectInfo>,
+    /// The names of all the objects' columns, as their list or the task that wrote them tells.
+    columns: Vec<String>,
 }
 
 pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, TaskError> {
@@ -55,13 +70,15 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
             loading.warehouse_conn_id
         )));
     }
-    let objects = unless_cancelled(context, find_objects(store.as_ref(), &loading)).await?;
+    let Found { objects, columns: told } = unless_cancelled(context, find_objects(store.as_ref(), &loading)).await?;
     let bytes: u64 = objects.iter().map(|object| object.size).sum();
     let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
     let format = learn_format(context, &loading, &objects, &marks)?;
-    let settled = choose_columns(context, warehouse.as_ref(), &loading, &marks).await?;
-    let written: Option<u64> =
-        loading.expected_rows.or_else(|| marks.iter().map(|marks| marks.rows).sum::<Option<u64>>());
+    let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
+    let names = unless_cancelled(context, names.of(&objects, &marks)).await?;
+    let settled = file_columns::choose(context, warehouse.as_ref(), &loading, names).await?;
+    let handed = loading.handed.as_ref().and_then(|handed| handed.object.rows);
+    let written: Option<u64> = handed.or_else(|| marks.iter().map(|marks| marks.rows).sum::<Option<u64>>());
     let source = source_label(&loading, &objects);
     context.info(format!(
         "loading {} ({} bytes) into {} of {} ({})",
@@ -86,6 +103,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         }),
         format,
         also: Vec::new(),
+        expected_rows: written,
         quarantine: loading.quarantine.clone(),
         show_values: loading.show_values,
         work: context.work.clone(),
@@ -134,17 +152,24 @@ fn written_rows(loading: &Loading, columns: Option<Vec<String>>) -> RowsWritten 
 }
 
 /// Exactly the objects to load, with their metadata, in key order.
-async fn find_objects(store: &dyn ObjectStore, loading: &Loading) -> Result<Vec<ObjectInfo>, TaskError> {
+async fn find_objects(store: &dyn ObjectStore, loading: &Loading) -> Result<Found, TaskError> {
     let place = format!("s3://{}/{}", loading.bucket, loading.key);
     let attempted = format!("looking for {place}");
     if !loading.is_prefix {
         let object = store.head(&loading.bucket, &loading.key).await.map_err(|e| while_doing(&attempted, e))?;
+        if let (Some(object), Some(handed)) = (&object, &loading.handed) {
+            require_same(object, handed)?;
+        }
+        let told = loading.handed.as_ref().map(|handed| handed.object.columns.clone()).unwrap_or_default();
         return match object {
             Some(list) if mark::is_manifest(&list) || loading.options.is_manifest => {
-                let objects = manifest::objects(store, &list).await?;
-                if objects.is_empty() { Err(TaskError::Fail(format!("{place} lists no objects"))) } else { Ok(objects) }
+                let Listed { objects, columns } = manifest::objects(store, &list).await?;
+                if objects.is_empty() {
+                    return Err(TaskError::Fail(format!("{place} lists no objects")));
+                }
+                Ok(Found { objects, columns: if columns.is_empty() { told } else { columns } })
             }
-            Some(object) => Ok(vec![object]),
+            Some(object) => Ok(Found { objects: vec![object], columns: told }),
             None => Err(TaskError::Retry(format!(
                 "there is no object {place}; s3_key names one object exactly (prefix: true loads every key that begins \
                  with it)"
@@ -170,12 +195,26 @@ async fn find_objects(store: &dyn ObjectStore, loading: &Loading) -> Result<Vec<
     .try_collect()
     .await?;
     match found.iter().find(|object| mark::is_manifest(object)) {
-        None => Ok(found),
+        None => Ok(Found { objects: found, ..Found::default() }),
         Some(list) => Err(TaskError::Fail(format!(
             "{} is a list of parts, which prefix: true would load as rows; name its key exactly and leave prefix out",
             list.url()
         ))),
     }
+}
+
+/// Another run may have written the same key in the meantime.
+fn require_same(object: &ObjectInfo, handed: &Handed) -> Result<(), TaskError> {
+    if handed.object.etag.is_none() || handed.object.etag == object.etag {
+        return Ok(());
+    }
+    Err(TaskError::Fail(format!(
+        "{} is not the object any more that task '{}' wrote: something else was written to the key since. Put what tells \
+         the runs apart into the key (the date, say), or clear '{}' too, so that it is written again",
+        object.url(),
+        handed.task,
+        handed.task
+    )))
 }
 
 /// What the options leave open is taken from what the objects say about themselves; where the two disagree so that rows
@@ -188,9 +227,10 @@ fn learn_format(
 ) -> Result<CsvFormat, TaskError> {
     let mut format = loading.options.format.clone();
     let shapes: Vec<Option<&FileShape>> = marks.iter().map(|marks| marks.shape.as_ref()).collect();
-    let Some(Some(shape)) = shapes.first().copied() else {
+    let Some((at, shape)) = shapes.iter().enumerate().find_map(|(at, shape)| shape.map(|shape| (at, shape))) else {
         return Ok(format);
     };
+    // A file that says nothing of itself may be written in any way.
     let differing = shapes.iter().position(|other| {
         other.is_none_or(|other| {
             FileShape { columns: Vec::new(), ..other.clone() } != FileShape { columns: Vec::new(), ..shape.clone() }
@@ -200,7 +240,7 @@ fn learn_format(
         return Err(TaskError::Fail(format!(
             "{} and {} are written differently (NULL marker, header, delimiter or compression), and one load reads all files \
              in one way; load them by two tasks",
-            objects[0].url(),
+            objects[at].url(),
             objects[index].url()
         )));
     }
@@ -208,15 +248,20 @@ fn learn_format(
         // The file knows its columns, its NULLs and its compression itself.
         return Ok(CsvFormat { kind: FileKind::Parquet, ..format });
     }
-    let marker = (!shape.null_marker.is_empty()).then(|| shape.null_marker.clone());
-    match (&format.null_as, &marker) {
-        (None, Some(marker)) => {
+    let marker = &shape.null_marker;
+    match &format.null_as {
+        None if !marker.is_empty() => {
             context.info(format!("the file says that '{marker}' stands for NULL"));
             format.null_as = Some(marker.clone());
         }
-        (Some(given), Some(marker)) if given != marker => context.warning(format!(
-            "copy_options say null as '{given}', but the file was written with '{marker}' for NULL, which is now loaded as text"
-        )),
+        Some(given) if given != marker => {
+            let written = if marker.is_empty() { "an empty field".to_owned() } else { format!("'{marker}'") };
+            return Err(TaskError::Fail(format!(
+                "copy_options say null as '{given}', but {} was written with {written} for NULL: NULL would be loaded as \
+                 text, and the text '{given}' as NULL; leave null as out, the file says it itself",
+                objects[at].url()
+            )));
+        }
         _ => {}
     }
     if !loading.options.says_header {
@@ -251,98 +296,6 @@ fn learn_format(
     Ok(format)
 }
 
-/// By name wherever the names are known: given, or remembered by the file. `None` is by position.
-async fn choose_columns(
-    context: &TaskContext,
-    warehouse: &dyn Warehouse,
-    loading: &Loading,
-    marks: &[Marks],
-) -> Result<Option<Settled>, TaskError> {
-    let names_of = |marks: &Marks| marks.shape.as_ref().map(|shape| shape.columns.clone()).unwrap_or_default();
-    let written = marks.first().map(names_of).unwrap_or_default();
-    if let Some(columns) = &loading.columns {
-        if !written.is_empty() && written.len() != columns.len() {
-            return Err(TaskError::Fail(format!(
-                "columns lists {} names, but the file has {} columns: {}",
-                columns.len(),
-                written.len(),
-                written.join(", ")
-            )));
-        }
-        require_keys(&loading.method, columns, &[])?;
-        return Ok(Some(Settled { columns: columns.clone(), ..Settled::default() }));
-    }
-    if let Some(other) = marks.iter().map(names_of).find(|names| *names != written) {
-        if written.is_empty() || other.is_empty() {
-            return Ok(None);
-        }
-        return Err(TaskError::Fail(format!(
-            "the files have different columns ({} and {}), and one load reads all files in one way; load them by two tasks",
-            written.join(", "),
-            other.join(", ")
-        )));
-    }
-    if written.is_empty() {
-        return Ok(None);
-    }
-    let table = warehouse
-        .describe(&loading.target)
-        .await
-        .map_err(|error| while_doing(&format!("looking at table {}", loading.target), error))?;
-    let is_known = |name: &String| table.iter().any(|column| column.name.eq_ignore_ascii_case(name));
-    if !written.iter().any(is_known) {
-        return by_position(context, loading, &written, &table);
-    }
-    let incoming: Vec<Incoming> = written.into_iter().map(|name| Incoming { name, value: None }).collect();
-    let settled = settle(context, warehouse, &loading.target, &incoming, loading.drift).await?;
-    require_keys(&loading.method, &settled.columns, &settled.ignored)?;
-    Ok(Some(settled))
-}
-
-/// No name of the file is one of the table.
-fn by_position(
-    context: &TaskContext,
-    loading: &Loading,
-    written: &[String],
-    table: &[Column],
-) -> Result<Option<Settled>, TaskError> {
-    let in_file = written.join(", ");
-    let of_table = table.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-    if written.len() != table.len() {
-        return Err(TaskError::Fail(format!(
-            "the file's columns ({in_file}) do not fit table {} ({of_table}): name them alike in the query, or list the \
-             table's names in columns",
-            loading.target
-        )));
-    }
-    context.warning(format!(
-        "columns go by position, because no name of the file ({in_file}) is in table {} ({of_table})",
-        loading.target
-    ));
-    Ok(None)
-}
-
-fn require_keys(method: &LoadMethod, columns: &[String], ignored: &[String]) -> Result<(), TaskError> {
-    let LoadMethod::Upsert { keys, order_key } = method else { return Ok(()) };
-    let missing: Vec<&str> = keys
-        .iter()
-        .chain(order_key)
-        .filter(|key| {
-            let is_key = |column: &&String| column.eq_ignore_ascii_case(key) && !ignored.contains(column);
-            !columns.iter().any(|column| is_key(&column))
-        })
-        .map(String::as_str)
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(TaskError::Fail(format!(
-        "upsert needs {} in the file, whose columns are {}",
-        missing.join(" and "),
-        columns.join(", ")
-    )))
-}
-
 fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
     if report.was_loaded_before {
         context.info(format!(
@@ -369,8 +322,12 @@ fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
         for row in report.rejected.iter().take(REJECTED_SHOWN) {
             context.warning(format!("rejected: {row}"));
         }
-        if let Some(quarantine) = &loading.quarantine {
-            context.info(format!("the rejected rows are in {quarantine}"));
+        match (&loading.quarantine, report.rows_rejected, report.rows_quarantined) {
+            (Some(quarantine), Some(rejected), Some(kept)) if kept < rejected => context.warning(format!(
+                "{quarantine} holds the first {kept} of the {rejected} rejected rows; the others are in no table"
+            )),
+            (Some(quarantine), ..) => context.info(format!("the rejected rows are in {quarantine}")),
+            (None, ..) => {}
         }
     }
 }

@@ -18,7 +18,20 @@ const HEADS_AT_ONCE: usize = 8;
 struct Manifest {
     entries: Vec<Entry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema: Option<Schema>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     meta: Option<Meta>,
+}
+
+/// As UNLOAD writes it into its lists.
+#[derive(Debug, Serialize, Deserialize)]
+struct Schema {
+    elements: Vec<Element>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Element {
+    name: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,12 +59,19 @@ pub struct Part {
     pub fingerprint: Option<Fingerprint>,
 }
 
-pub fn text(parts: &[Part]) -> String {
+/// The objects of a list, and the names of their columns where the list knows them.
+pub struct Listed {
+    pub objects: Vec<ObjectInfo>,
+    pub columns: Vec<String>,
+}
+
+pub fn text(parts: &[Part], columns: &[String]) -> String {
     let meta = |bytes, rows| Some(Meta { content_length: Some(bytes), record_count: Some(rows) });
     let entry =
         |part: &Part| Entry { url: part.object.url(), mandatory: true, meta: meta(part.object.size, part.rows) };
     let manifest = Manifest {
         entries: parts.iter().map(entry).collect(),
+        schema: Some(Schema { elements: columns.iter().map(|name| Element { name: name.clone() }).collect() }),
         meta: meta(parts.iter().map(|part| part.object.size).sum(), parts.iter().map(|part| part.rows).sum()),
     };
     serde_json::to_string(&manifest).unwrap_or_default()
@@ -64,8 +84,11 @@ pub async fn places(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Vec<(S
 }
 
 /// The objects on a list, each seen to be there and of the size that the list says.
-pub async fn objects(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Vec<ObjectInfo>, TaskError> {
+pub async fn objects(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Listed, TaskError> {
     let manifest = read(store, list).await?;
+    // That of another writer may name what is in no file, such as the columns that are in the keys.
+    let schema = manifest.schema.filter(|_| mark::is_manifest(list));
+    let columns = schema.map(|schema| schema.elements.into_iter().map(|element| element.name).collect());
     let found = stream::iter(manifest.entries).map(|entry| async move {
         let (bucket, key) = place(list, &entry.url)?;
         let attempted = format!("looking for {}, which is listed in {}", entry.url, list.url());
@@ -92,7 +115,7 @@ pub async fn objects(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Vec<O
         Ok(Some(object))
     });
     let found: Vec<Option<ObjectInfo>> = found.buffered(HEADS_AT_ONCE).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
+    Ok(Listed { objects: found.into_iter().flatten().collect(), columns: columns.unwrap_or_default() })
 }
 
 fn place(list: &ObjectInfo, url: &str) -> Result<(String, String), TaskError> {
@@ -108,7 +131,7 @@ async fn read(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Manifest, Ta
     if list.size > LONGEST {
         return Err(TaskError::Fail(format!("{} has {} bytes, too many for a list of parts", list.url(), list.size)));
     }
-    let body = store.get(&list.bucket, &list.key).await.map_err(|error| while_doing(&attempted, error))?;
+    let body = store.get_same(list, None).await.map_err(|error| while_doing(&attempted, error))?;
     let bytes: Vec<u8> = body
         .try_fold(Vec::new(), |mut bytes, chunk| async move {
             bytes.extend_from_slice(&chunk);

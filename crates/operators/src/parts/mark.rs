@@ -26,7 +26,8 @@ const MANIFEST: &str = "millrace-manifest";
 const COLUMNS: &str = "millrace-columns";
 const ORIGIN: &str = "millrace-origin";
 
-/// S3 takes 2 KB of metadata; what doesn't fit beside the rest is left out.
+/// S3 takes 2 KB of metadata; names that don't fit beside the rest are known from the writer's result, or from the list of
+/// the parts.
 const COLUMNS_LIMIT: usize = 1_200;
 
 /// Header values are ASCII and lose blanks at their ends.
@@ -77,7 +78,7 @@ pub struct FileShape {
     pub header: bool,
     pub null_marker: String,
     pub compression: Compression,
-    /// In the order of the fields.
+    /// In the order of the fields. Empty when they were too many for the metadata of the object.
     pub columns: Vec<String>,
 }
 
@@ -153,8 +154,6 @@ pub fn metadata(
         let columns = shape.columns.iter().map(|name| escape(name)).collect::<Vec<_>>().join(",");
         if columns.len() <= COLUMNS_LIMIT {
             add(COLUMNS, columns);
-        } else {
-            context.warning("the columns' names are too long for the object's metadata: a load goes by their order");
         }
     }
     if let Some(rows) = rows {

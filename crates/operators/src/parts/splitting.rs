@@ -22,6 +22,8 @@ pub struct Published {
     pub totals: Totals,
     /// Of the parts, in the list's order.
     pub keys: Vec<String>,
+    /// The list's.
+    pub etag: Option<String>,
 }
 
 /// Writes the files of every reader, readers side by side, and then their list.
@@ -114,7 +116,7 @@ impl<'a> Place<'a> {
             bytes: parts.iter().map(|part| part.object.size).sum(),
             checksum: None,
         };
-        let text = manifest::text(&parts);
+        let text = manifest::text(&parts, &shape.columns);
         let length = text.len() as u64;
         let mut metadata = mark::metadata(self.context, Some(shape), Some(totals.rows), None);
         mark::as_manifest(&mut metadata);
@@ -144,7 +146,8 @@ impl<'a> Place<'a> {
             let message = format!("{} holds {} bytes, but {length} were sent", self.to.url(), list.size);
             return Err(TaskError::Retry(message));
         }
-        Ok(Published { totals, keys: parts.into_iter().map(|part| part.object.key).collect() })
+        let keys = parts.into_iter().map(|part| part.object.key).collect();
+        Ok(Published { totals, keys, etag: list.etag })
     }
 
     /// Removes what tries that died left, but not what the list that is there names.

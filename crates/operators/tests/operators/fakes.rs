@@ -22,6 +22,7 @@ use millrace_operator_api::ports::*;
 use millrace_operator_api::{BoxFuture, Outcome, PortError, PortErrorKind, Problems, TaskContext, TaskError};
 use secrecy::SecretString;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Runs a future on this thread.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -173,6 +174,7 @@ impl World {
             work: WorkId {
                 dag_id: DagId::new_unchecked("\u{b9e4}\u{cd9c}"),
                 run_id: "scheduled__2024-01-01T00:00:00+00:00".to_owned(),
+                run_created_at: at(86_400),
                 task_id: TaskId::new_unchecked(task),
                 map_index: -1,
                 generation: 0,
@@ -185,6 +187,7 @@ impl World {
                 logical_date: at(0),
                 data_interval: DataInterval { start: at(0), end: at(86_400) },
                 run_after: at(86_400),
+                created_at: at(86_400),
                 start_date: None,
                 conf: serde_json::Map::new(),
                 asset_events: Vec::new(),
@@ -349,7 +352,8 @@ fn info(bucket: &str, key: &str, object: &Object) -> ObjectInfo {
         bucket: bucket.to_owned(),
         key: key.to_owned(),
         size: object.body.len() as u64,
-        etag: Some("e".to_owned()),
+        // Another body, another name.
+        etag: Some(format!("{:?}", Sha256::digest(&object.body)[..8].to_vec())),
         last_modified: Some(object.modified),
         metadata: object.metadata.clone(),
     }
@@ -395,6 +399,24 @@ impl ObjectStore for Fake {
                 return Err(PortError::new(PortErrorKind::NotFound, format!("there is no {key}")));
             };
             Ok(stream::once(async move { Ok(body.into()) }).boxed())
+        })
+    }
+
+    fn get_same<'a>(
+        &'a self,
+        object: &'a ObjectInfo,
+        range: Option<std::ops::Range<u64>>,
+    ) -> BoxFuture<'a, Result<ByteStream, PortError>> {
+        Box::pin(async move {
+            let found = lock(&self.0.objects).get(&object.key).cloned();
+            match found.filter(|found| info(&object.bucket, &object.key, found).etag == object.etag) {
+                None => Err(PortError::new(PortErrorKind::Unavailable, "it is another object now")),
+                Some(found) => {
+                    let range = range.unwrap_or(0..object.size);
+                    let body = found.body[range.start as usize..range.end as usize].to_vec();
+                    Ok(stream::once(async move { Ok(body.into()) }).boxed())
+                }
+            }
         })
     }
 

@@ -51,6 +51,7 @@ fn a_load_knows_from_the_file_what_the_user_did_not_say() {
     assert_eq!((request.format.ignore_header, request.format.delimiter, request.format.gzip), (1, Some('|'), true));
     let LoadRows::Objects(files) = &request.rows else { panic!("objects") };
     assert!(files.manifest_prefix.1.starts_with("_millrace/"));
+    assert_eq!(request.expected_rows, Some(2));
     assert_eq!(
         (&result["rows_inserted"], &result["files"], &result["was_loaded_before"]),
         (&json!(2), &json!(1), &json!(false))
@@ -120,12 +121,20 @@ fn what_the_file_says_and_the_user_says_must_fit() {
     assert!(text.contains("the file's columns (score, ID) do not fit table analytics.nps (a, b, c)"), "{text}");
     assert!(world.loads.lock().unwrap().is_empty());
 
-    world.run("copy", copy(json!({"copy_options": ["csv", "null as 'x'"], "columns": ["b", "a"]}))).unwrap();
-    assert!(world.log().contains("Warning copy_options say null as 'x'"));
+    let text = message(world.run("copy", copy(json!({"copy_options": ["csv", "null as 'x'"], "columns": ["b", "a"]}))));
+    assert!(text.contains("null as 'x', but s3://b/nps.csv was written with '\\N' for NULL"), "{text}");
+    // As many columns, none of which is known: that their order is meant has to be said.
     *world.table.lock().unwrap() = vec!["a".to_owned(), "b".to_owned()];
-    world.run("copy", copy(json!({}))).unwrap();
-    assert!(world.log().contains("Warning columns go by position"));
-    assert_eq!(world.loads.lock().unwrap()[1].columns, None);
+    let text = message(world.run("copy", copy(json!({}))));
+    assert!(text.contains("list the table's names in columns"), "{text}");
+    assert!(world.loads.lock().unwrap().is_empty());
+    let options = json!({"copy_options": ["csv", "null as '\\N'"], "columns": ["b", "a"]});
+    world.run("copy", copy(options)).unwrap();
+    assert_eq!(world.loads.lock().unwrap()[0].columns, Some(vec!["b".to_owned(), "a".to_owned()]));
+
+    let world = written(json!({"null_marker": ""}));
+    let text = message(world.run("copy", copy(json!({"copy_options": ["csv", "null as 'x'"]}))));
+    assert!(text.contains("was written with an empty field for NULL"), "{text}");
 }
 
 #[test]
@@ -134,6 +143,88 @@ fn files_written_in_two_ways_are_not_loaded_as_one() {
     world.put_stranger("nps.csv2", "1,2\n");
     let text = message(world.run("copy", copy(json!({"prefix": true}))));
     assert!(text.contains("s3://b/nps.csv and s3://b/nps.csv2 are written differently"), "{text}");
+    // Whichever comes first.
+    let world = written(json!({}));
+    world.put_stranger("nps.a", "1,2\n");
+    let text = message(world.run("copy", copy(json!({"s3_key": "nps", "prefix": true}))));
+    assert!(text.contains("s3://b/nps.csv and s3://b/nps.a are written differently"), "{text}");
+    assert!(world.loads.lock().unwrap().is_empty());
+}
+
+/// As many columns with Korean names as no metadata of an object hold.
+fn wide() -> (Vec<String>, Arc<World>) {
+    let names: Vec<String> = (0..40).map(|number| format!("주문일시{number}")).collect();
+    let columns: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::with_rows(&columns, &[&vec![Some("1"); 40]]);
+    *world.table.lock().unwrap() = names.iter().rev().cloned().collect();
+    *world.load_report.lock().unwrap() = report(1, 1);
+    (names, world)
+}
+
+#[test]
+fn columns_go_by_name_however_many_there_are() {
+    let base = json!({"sql_conn_id": "c", "query": "q", "s3_bucket": "b", "s3_key": "nps.csv"});
+    let from_task = json!({"warehouse_conn_id": "w", "from_task": "to_s3", "table": "nps"});
+    let (names, world) = wide();
+    let result = world.run("sql_to_s3", base.clone()).unwrap().result.unwrap();
+    assert_eq!(result["columns"], json!(names));
+    // Nothing tells them any more: neither the metadata nor the file.
+    let text = message(world.run("copy", copy(json!({}))));
+    assert!(text.contains("the names of the columns of s3://b/nps.csv were too long for its metadata"), "{text}");
+    assert!(world.loads.lock().unwrap().is_empty());
+    world.run("copy", copy(json!({"columns": names.clone()}))).unwrap();
+    world.results.lock().unwrap().insert("to_s3".to_owned(), result);
+    run_in(&world.context_of("load", 1), "copy", from_task.clone()).unwrap();
+    for load in &*world.loads.lock().unwrap() {
+        assert_eq!(load.columns.as_ref(), Some(&names));
+    }
+
+    // Parts: their list knows.
+    let (names, world) = wide();
+    let mut parts = base.clone();
+    parts["max_rows_per_file"] = json!(1);
+    world.run("sql_to_s3", parts).unwrap();
+    world.run("copy", copy(json!({}))).unwrap();
+    assert_eq!(world.loads.lock().unwrap()[0].columns.as_ref(), Some(&names));
+
+    // Parquet: the file knows, whoever wrote it.
+    let (names, world) = wide();
+    let mut parquet = base;
+    parquet["format"] = json!("parquet");
+    world.run("sql_to_s3", parquet).unwrap();
+    world.run("copy", copy(json!({}))).unwrap();
+    world.objects.lock().unwrap().get_mut("nps.csv").unwrap().metadata.clear();
+    world.run("copy", copy(json!({"copy_options": ["parquet"]}))).unwrap();
+    for load in &*world.loads.lock().unwrap() {
+        assert_eq!(load.columns.as_ref(), Some(&names));
+    }
+    world.put_stranger("nps.csv", "no such file");
+    let text = message(world.run("copy", copy(json!({"copy_options": ["parquet"]}))));
+    assert!(text.contains("it is no Parquet file"), "{text}");
+}
+
+#[test]
+fn a_task_loads_the_object_that_was_handed_to_it_and_no_other() {
+    let from_task = json!({"warehouse_conn_id": "w", "from_task": "to_s3", "table": "nps"});
+    for extra in [json!({}), json!({"max_rows_per_file": 1})] {
+        let world = written(extra.clone());
+        run_in(&world.context_of("load", 1), "copy", from_task.clone()).unwrap();
+        // Another run writes the key before this one has read it.
+        let handed = world.results.lock().unwrap()["to_s3"].clone();
+        let mut other = world.context(1);
+        other.work.run_id = "scheduled__2024-01-02T00:00:00+00:00".to_owned();
+        *world.rows.lock().unwrap() = vec![vec![Some(b"8".to_vec()), Some(b"3".to_vec())]; 2];
+        let mut base =
+            json!({"sql_conn_id": "c", "query": "q", "s3_bucket": "b", "s3_key": "nps.csv", "replace": true});
+        base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let theirs = run_in(&other, "sql_to_s3", base).unwrap().result.unwrap();
+        assert_ne!(handed["etag"], theirs["etag"]);
+        let text = message(run_in(&world.context_of("load", 1), "copy", from_task.clone()));
+        assert!(text.contains("s3://b/nps.csv is not the object any more that task 'to_s3' wrote"), "{text}");
+        assert_eq!(world.loads.lock().unwrap().len(), 1);
+        world.results.lock().unwrap().insert("to_s3".to_owned(), theirs);
+        run_in(&world.context_of("load", 1), "copy", from_task.clone()).unwrap();
+    }
 }
 
 #[test]
@@ -296,6 +387,15 @@ fn rejected_rows_are_told_and_values_hidden() {
     let loads = world.loads.lock().unwrap();
     assert_eq!(loads[0].quarantine.as_ref().unwrap().to_string(), "analytics.refused");
     assert!(loads[0].format.remove_nul && !loads[0].show_values);
+    drop(loads);
     let said = "rejected: s3://b/nps.csv line 7, column score, value of 3 characters, not shown: is not a number";
+    assert!(world.log().contains(said), "{}", world.log());
+    assert!(world.log().contains("Info the rejected rows are in analytics.refused"), "{}", world.log());
+    // Redshift tells of the first few only.
+    let told = LoadReport { rows_rejected: Some(900), rows_quarantined: Some(400), ..report(902, 2) };
+    *world.load_report.lock().unwrap() = told;
+    let options = json!({"copy_options": ["csv", "maxerror 1000"], "quarantine": "refused"});
+    drop(world.run("copy", copy(options)));
+    let said = "Warning analytics.refused holds the first 400 of the 900 rejected rows";
     assert!(world.log().contains(said), "{}", world.log());
 }

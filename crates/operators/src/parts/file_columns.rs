@@ -1,0 +1,171 @@
+//! Which columns the fields of files are: by name wherever a name is known anywhere.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use millrace_operator_api::ports::{
+    Column, CsvFormat, FileKind, LoadMethod, ObjectInfo, ObjectStore, TableName, Warehouse,
+};
+use millrace_operator_api::{TaskContext, TaskError};
+use parquet::file::metadata::ParquetMetaDataReader;
+
+use super::drift::{Incoming, Settled, settle};
+use super::loading::Loading;
+use super::mark::Marks;
+use super::report::while_doing;
+
+/// Files whose ends are read at one time.
+const FILES_AT_ONCE: usize = 16;
+/// What stands behind the metadata of a Parquet file: their length in four bytes, and `PAR1`.
+const PARQUET_END: u64 = 8;
+/// Far more than the metadata of a thousand columns in a thousand row groups.
+const LONGEST_METADATA: u64 = 256 << 20;
+
+/// Finds the names of files' columns.
+pub struct Naming<'a> {
+    pub store: &'a dyn ObjectStore,
+    /// As the list of the files or the task that wrote them tells, for all of them. Empty: they don't.
+    pub told: &'a [String],
+    pub format: &'a CsvFormat,
+    /// The user names the columns.
+    pub are_given: bool,
+}
+
+impl Naming<'_> {
+    /// For each object its names; none for a foreign file that does not hold them.
+    pub async fn of(&self, objects: &[ObjectInfo], marks: &[Marks]) -> Result<Vec<Vec<String>>, TaskError> {
+        let found: Vec<_> = objects.iter().zip(marks).map(|(object, marks)| self.of_one(object, marks)).collect();
+        stream::iter(found).buffered(FILES_AT_ONCE).try_collect().await
+    }
+
+    async fn of_one(&self, object: &ObjectInfo, marks: &Marks) -> Result<Vec<String>, TaskError> {
+        let own = marks.shape.as_ref().map(|shape| shape.columns.as_slice());
+        match own {
+            Some(names) if !names.is_empty() => Ok(names.to_vec()),
+            _ if !self.told.is_empty() => Ok(self.told.to_vec()),
+            _ if self.format.kind == FileKind::Parquet => parquet_names(self.store, object).await,
+            Some(_) if !self.are_given => Err(TaskError::Fail(format!(
+                "the names of the columns of {} were too long for its metadata, and by their order alone values could land in \
+                 other columns: load it by from_task, let sql_to_s3 write it in parts (split_size), or list its columns in \
+                 columns",
+                object.url()
+            ))),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The file's own names, from its end.
+async fn parquet_names(store: &dyn ObjectStore, object: &ObjectInfo) -> Result<Vec<String>, TaskError> {
+    let attempted = format!("reading the names of the columns of {}", object.url());
+    let broken = |reason: &str| TaskError::Fail(format!("{attempted}: it is no Parquet file: {reason}"));
+    let end = object.size.checked_sub(PARQUET_END).ok_or_else(|| broken("it is too short"))?;
+    let tail = bytes_of(store, object, end..object.size).await.map_err(|error| while_doing(&attempted, error))?;
+    let length = match tail.split_first_chunk::<4>() {
+        Some((length, b"PAR1")) => u64::from(u32::from_le_bytes(*length)),
+        _ => return Err(broken("its last bytes are not PAR1")),
+    };
+    let start = end.checked_sub(length).filter(|_| length <= LONGEST_METADATA);
+    let start = start.ok_or_else(|| broken("its metadata have an impossible length"))?;
+    let metadata = bytes_of(store, object, start..end).await.map_err(|error| while_doing(&attempted, error))?;
+    let metadata = ParquetMetaDataReader::decode_metadata(&metadata).map_err(|error| broken(&error.to_string()))?;
+    let fields = metadata.file_metadata().schema().get_fields();
+    Ok(fields.iter().map(|field| field.name().to_owned()).collect())
+}
+
+async fn bytes_of(
+    store: &dyn ObjectStore,
+    object: &ObjectInfo,
+    range: std::ops::Range<u64>,
+) -> Result<Bytes, TaskError> {
+    let body = store.get_same(object, Some(range)).await?;
+    let bytes: Vec<u8> = body
+        .try_fold(Vec::new(), |mut bytes, chunk| async move {
+            bytes.extend_from_slice(&chunk);
+            Ok(bytes)
+        })
+        .await?;
+    Ok(bytes.into())
+}
+
+/// By name wherever the names are known: given, or remembered by the files. `None`, all columns of the table in their
+/// order, is left for foreign files that hold no names.
+pub async fn choose(
+    context: &TaskContext,
+    warehouse: &dyn Warehouse,
+    loading: &Loading,
+    mut names: Vec<Vec<String>>,
+) -> Result<Option<Settled>, TaskError> {
+    let written = names.pop().unwrap_or_default();
+    if let Some(other) = names.iter().find(|other| **other != written) {
+        return Err(TaskError::Fail(format!(
+            "the files have different columns ({} and {}), and one load reads all files in one way; load them by two tasks",
+            other.join(", "),
+            written.join(", ")
+        )));
+    }
+    if let Some(columns) = &loading.columns {
+        if !written.is_empty() && written.len() != columns.len() {
+            return Err(TaskError::Fail(format!(
+                "columns lists {} names, but the file has {} columns: {}",
+                columns.len(),
+                written.len(),
+                written.join(", ")
+            )));
+        }
+        require_keys(&loading.method, columns, &[])?;
+        return Ok(Some(Settled { columns: columns.clone(), ..Settled::default() }));
+    }
+    if written.is_empty() {
+        if matches!(loading.options.format.kind, FileKind::Csv | FileKind::Delimited) {
+            context.info(format!(
+                "the file does not say what its columns are called: its fields go into the columns of {} in their order",
+                loading.target
+            ));
+        }
+        return Ok(None);
+    }
+    let table = warehouse
+        .describe(&loading.target)
+        .await
+        .map_err(|error| while_doing(&format!("looking at table {}", loading.target), error))?;
+    require_acquaintance(&loading.target, &written, &table)?;
+    let incoming: Vec<Incoming> = written.into_iter().map(|name| Incoming { name, value: None }).collect();
+    let settled = settle(context, warehouse, &loading.target, &incoming, loading.drift).await?;
+    require_keys(&loading.method, &settled.columns, &settled.ignored)?;
+    Ok(Some(settled))
+}
+
+/// Where no name of the file is one of the table, it is the wrong file, or its order is meant: that has to be said.
+fn require_acquaintance(target: &TableName, written: &[String], table: &[Column]) -> Result<(), TaskError> {
+    let is_known = |name: &String| table.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    if written.iter().any(is_known) {
+        return Ok(());
+    }
+    let of_table = table.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    Err(TaskError::Fail(format!(
+        "the file's columns ({}) do not fit table {target} ({of_table}): name them alike in the query, or list the table's \
+         names in columns, in the order of the file",
+        written.join(", "),
+    )))
+}
+
+fn require_keys(method: &LoadMethod, columns: &[String], ignored: &[String]) -> Result<(), TaskError> {
+    let LoadMethod::Upsert { keys, order_key } = method else { return Ok(()) };
+    let missing: Vec<&str> = keys
+        .iter()
+        .chain(order_key)
+        .filter(|key| {
+            let is_key = |column: &&String| column.eq_ignore_ascii_case(key) && !ignored.contains(column);
+            !columns.iter().any(|column| is_key(&column))
+        })
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(TaskError::Fail(format!(
+        "upsert needs {} in the file, whose columns are {}",
+        missing.join(" and "),
+        columns.join(", ")
+    )))
+}
