@@ -88,13 +88,17 @@ fn upsert_stays_within_one_batch_and_keeps_other_columns() {
     let (statements, counts) = with_plan(&method, &CsvFormat::default(), |plan| plan.publish());
     // One more is spent on SET query_group.
     assert!(statements.len() < 40);
-    let merged = &statements[2];
-    assert!(merged.contains("e.\"note\" AS \"note\""), "{merged}");
-    assert!(merged.contains("ORDER BY t.\"at\" DESC NULLS LAST"), "{merged}");
-    assert_eq!((counts.updated, counts.inserted), (Some(3), Some(4)));
+    let doubles = &statements[2];
+    assert!(doubles.contains("AS SELECT \"id\", \"at\", \"score\", \"note\" FROM"), "{doubles}");
+    assert!(doubles.contains("ORDER BY t.\"at\" DESC NULLS LAST"), "{doubles}");
+    // Only the keys that come in are ranked.
+    assert!(doubles.contains("WHERE EXISTS (SELECT 1 FROM \"analytics\".\"millrace_staging_00ff\" AS i"), "{doubles}");
+    assert_eq!((counts.updated, counts.inserted), (Some(6), Some(7)));
+    assert!(statements[8].starts_with("UPDATE \"analytics\".\"nps\" SET \"id\" = i.\"id\""), "{}", statements[8]);
     let staged = with_plan(&method, &CsvFormat::default(), staged);
     assert!(staged[1].contains("\"millrace_seq\" bigint IDENTITY(1,1)"));
-    assert!(staged[5].contains("PARTITION BY \"id\" ORDER BY \"at\" DESC NULLS LAST, \"millrace_seq\" DESC"));
+    assert!(staged[5].starts_with("SELECT COUNT(*) FROM (SELECT \"id\" FROM"), "{}", staged[5]);
+    assert!(staged[6].contains("PARTITION BY \"id\" ORDER BY \"at\" DESC NULLS LAST, \"millrace_seq\" DESC"));
 }
 
 #[test]
