@@ -11,9 +11,19 @@ use zstd::stream::raw::Operation;
 use crate::failure::{data, invalid};
 use crate::rows::{LoadColumn, Refusal, RowSink, Shaper};
 
-/// Options that only Redshift has a use for, and whose absence changes no row.
-const WITHOUT_EFFECT: [&str; 9] =
-    ["IAM_ROLE", "CREDENTIALS", "REGION", "STATUPDATE", "COMPUPDATE", "COMPROWS", "MANIFEST", "CSV", "FORMAT"];
+/// Options that only Redshift has a use for, and whose absence changes no row; ROUNDEC is known everywhere.
+const WITHOUT_EFFECT: [&str; 10] = [
+    "ROUNDEC",
+    "IAM_ROLE",
+    "CREDENTIALS",
+    "REGION",
+    "STATUPDATE",
+    "COMPUPDATE",
+    "COMPROWS",
+    "MANIFEST",
+    "CSV",
+    "FORMAT",
+];
 
 /// Refuses what this reader can't do, rather than load something else.
 pub fn check_format(format: &CsvFormat, engine: &str) -> Result<(), PortError> {
@@ -256,6 +266,7 @@ impl<'a> CsvRows<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exact::Keeps;
     use crate::rows::{CellKind, Longest, Rejects, Row};
 
     struct Kept(Lines, Rejects);
@@ -275,7 +286,7 @@ mod tests {
     fn columns() -> Vec<LoadColumn> {
         [("id", CellKind::Integer), ("name", CellKind::Text(Some(Longest::Characters(3)))), ("at", CellKind::Other)]
             .into_iter()
-            .map(|(name, kind)| LoadColumn { name: name.into(), type_name: String::new(), kind })
+            .map(|(name, kind)| LoadColumn { name: name.into(), type_name: String::new(), kind, keeps: Keeps::All })
             .collect()
     }
 

@@ -17,6 +17,7 @@ mod connectors;
 mod csv_rows;
 mod ddl;
 mod declared;
+mod exact;
 mod failure;
 mod files;
 mod limits;

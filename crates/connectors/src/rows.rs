@@ -5,6 +5,7 @@ use memchr::memchr;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{CsvFormat, RejectedRow, RowBatch};
 
+use crate::exact::Keeps;
 use crate::failure::{data, excerpt};
 
 /// What a column is, as far as an empty field and a number's form are concerned.
@@ -17,7 +18,10 @@ pub enum CellKind {
     Bytes,
     /// Truth: `t`, `true`, `1`, … as 1 and the contrary as 0, for engines without such a type.
     Truth,
+    /// Numbers, dates, times: '' is none of them.
     Other,
+    /// Anything else, of which '' may be a value.
+    Free,
     /// The table has no such column: the value is passed over.
     Ignored,
 }
@@ -35,12 +39,13 @@ pub struct LoadColumn {
     pub name: String,
     pub type_name: String,
     pub kind: CellKind,
+    pub keeps: Keeps,
 }
 
 impl LoadColumn {
     /// Of the rows, not of the table.
     pub fn ignored(name: &str) -> Self {
-        Self { name: name.to_owned(), type_name: String::new(), kind: CellKind::Ignored }
+        Self { name: name.to_owned(), type_name: String::new(), kind: CellKind::Ignored, keeps: Keeps::All }
     }
 }
 
@@ -184,6 +189,10 @@ pub struct Shaper<'a> {
     marker: Option<&'a [u8]>,
     /// NULL is known by other means than an empty field.
     knows_null: bool,
+    /// NULL is no text at all: '' is '' whatever the column is.
+    is_stream: bool,
+    /// Digits that a column does not hold may go.
+    may_round: bool,
     /// PostgreSQL and Redshift cannot hold NUL in text.
     pub refuses_nul: bool,
     cells: Vec<Option<Span>>,
@@ -193,7 +202,7 @@ pub struct Shaper<'a> {
 impl<'a> Shaper<'a> {
     pub fn of_file(format: &'a CsvFormat, columns: &'a [LoadColumn]) -> Self {
         let marker = format.null_as.as_deref().map(str::as_bytes);
-        Self { marker, knows_null: marker.is_some(), ..Self::of_stream(format, columns) }
+        Self { marker, knows_null: marker.is_some(), is_stream: false, ..Self::of_stream(format, columns) }
     }
 
     pub fn of_stream(format: &'a CsvFormat, columns: &'a [LoadColumn]) -> Self {
@@ -202,6 +211,8 @@ impl<'a> Shaper<'a> {
             columns,
             marker: None,
             knows_null: true,
+            is_stream: true,
+            may_round: format.may_round(),
             refuses_nul: false,
             cells: Vec::with_capacity(columns.len()),
             rewritten: Vec::new(),
@@ -227,6 +238,12 @@ impl<'a> Shaper<'a> {
                 continue;
             }
             let raw = span.map(|(start, end)| (start, end, &bytes[start..end]));
+            let refused = |raw: &[u8], reason: String| Refusal {
+                line,
+                column: Some(column.name.clone()),
+                value: Some(raw.to_vec()),
+                reason,
+            };
             let cell = match raw {
                 None => None,
                 Some((_, _, raw)) if self.is_null(raw, column.kind) => None,
@@ -238,16 +255,15 @@ impl<'a> Shaper<'a> {
                         self.rewritten.extend_from_slice(&text);
                         Some(Span { start: from, end: from + text.len(), is_rewritten: true })
                     }
-                    Shaped::Refused(reason) => {
-                        return sink.refuse(Refusal {
-                            line,
-                            column: Some(column.name.clone()),
-                            value: Some(raw.to_vec()),
-                            reason: reason.to_owned(),
-                        });
-                    }
+                    Shaped::Refused(reason) => return sink.refuse(refused(raw, reason.to_owned())),
                 },
             };
+            if let Some(span) = cell {
+                let value = &if span.is_rewritten { &self.rewritten[..] } else { bytes }[span.start..span.end];
+                if let Some(reason) = column.keeps.change(value, self.may_round) {
+                    return sink.refuse(refused(value, reason));
+                }
+            }
             self.cells.push(cell);
         }
         sink.take(&Row { cells: &self.cells, bytes, rewritten: &self.rewritten, line })
@@ -258,8 +274,9 @@ impl<'a> Shaper<'a> {
             return true;
         }
         let is_text = matches!(kind, CellKind::Text(_));
-        // No bytes at all are a value, too, where NULL is told otherwise.
-        let may_be_empty = is_text || (kind == CellKind::Bytes && self.knows_null);
+        // '' is a value, too, where NULL is told otherwise: no bytes, no bits, an empty list of pairs.
+        let may_be_empty =
+            is_text || self.is_stream || (matches!(kind, CellKind::Bytes | CellKind::Free) && self.knows_null);
         (raw.is_empty() && (self.format.empty_as_null || !may_be_empty))
             || (self.format.blanks_as_null && is_text && !raw.is_empty() && raw.iter().all(u8::is_ascii_whitespace))
     }
@@ -325,7 +342,7 @@ fn shaped(format: &CsvFormat, raw: &[u8], kind: CellKind) -> Shaped {
             b"f" | b"false" | b"n" | b"no" | b"off" => Shaped::Rewritten(b"0".to_vec()),
             _ => Shaped::AsItIs,
         },
-        CellKind::Bytes | CellKind::Other | CellKind::Ignored => Shaped::AsItIs,
+        CellKind::Bytes | CellKind::Other | CellKind::Free | CellKind::Ignored => Shaped::AsItIs,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod connect;
 mod load;
+mod numbers;
 mod source;
 mod stage;
 mod swap;

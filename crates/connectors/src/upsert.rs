@@ -4,7 +4,31 @@
 //! Existing rows are updated where they stand, never deleted and inserted again: foreign keys with ON DELETE CASCADE
 //! would take their children along, and columns that the file does not have would lose their values.
 
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::TableName;
+
+use crate::failure::invalid;
 use crate::sql::{keys_not_null, list, list_of, quote, same_keys};
+
+/// Counts what stands against the order of a text column: 0 unless its values are numbers whose order as text is another
+/// one, as '99' stands above '100'. Asked of the incoming rows and of those with their keys.
+pub fn texts_out_of_order(target: &str, staging: &str, keys: &[String], order_key: &str) -> String {
+    let key = quote(order_key);
+    format!(
+        "SELECT CASE WHEN MIN(LENGTH(SPLIT_PART(k, '.', 1))) <> MAX(LENGTH(SPLIT_PART(k, '.', 1))) OR \
+         (COUNT(DISTINCT k) > 1 AND SUM(CASE WHEN k LIKE '-%' THEN 1 ELSE 0 END) > 0) THEN 1 ELSE 0 END FROM \
+         (SELECT {key} AS k FROM {staging} UNION ALL SELECT t.{key} FROM {target} AS t JOIN {staging} AS s ON {same}) AS n \
+         WHERE k ~ '^-?[0-9]+([.][0-9]+)?$'",
+        same = same_keys("t", "s", keys),
+    )
+}
+
+pub fn out_of_order(target: &TableName, order_key: &str) -> PortError {
+    invalid(format!(
+        "the upsert into {target} goes by order key {order_key:?}, a column of text that holds numbers of different \
+         lengths: as text '99' is above '100'; make it a column of numbers, or go by another one"
+    ))
+}
 
 /// Name of the sequence number in staging tables.
 pub const SEQUENCE: &str = "millrace_seq";
@@ -22,13 +46,16 @@ pub struct Upsert<'a> {
     pub row_address: &'a [&'a str],
     /// Between the column list of an INSERT and its rows: `OVERRIDING SYSTEM VALUE ` where identity columns need it.
     pub overriding: &'a str,
+    /// Behind the order key wherever it is compared: ` COLLATE …`, or nothing.
+    pub collation: &'a str,
 }
 
 impl Upsert<'_> {
     /// Leaves one incoming row for each key in staging: the one with the highest order key (NULL is lowest), of equal
     /// ones the last. Rows with a NULL in their key equal no other row and all stay.
     pub fn keep_best_incoming(&self) -> String {
-        let order = self.order_key.map(|key| format!("{} DESC NULLS LAST, ", quote(key))).unwrap_or_default();
+        let order =
+            self.order_key.map(|key| format!("{}{} DESC NULLS LAST, ", quote(key), self.collation)).unwrap_or_default();
         format!(
             "DELETE FROM {staging} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER \
              (PARTITION BY {keys} ORDER BY {order}{seq} DESC) AS millrace_rank FROM {staging} AS s WHERE {complete}) AS ranked \
@@ -46,7 +73,10 @@ impl Upsert<'_> {
         let named: Vec<String> = (0..self.row_address.len()).map(|index| format!("millrace_row{index}")).collect();
         let selected: Vec<String> =
             self.row_address.iter().zip(&named).map(|(part, name)| format!("t.{part} AS {name}")).collect();
-        let order = self.order_key.map(|key| format!("t.{} DESC NULLS LAST, ", quote(key))).unwrap_or_default();
+        let order = self
+            .order_key
+            .map(|key| format!("t.{}{} DESC NULLS LAST, ", quote(key), self.collation))
+            .unwrap_or_default();
         format!(
             "DELETE FROM {target} WHERE ({row}) IN (SELECT {named} FROM (SELECT {selected}, ROW_NUMBER() OVER \
              (PARTITION BY {keys} ORDER BY {order}{address}) AS millrace_rank FROM {target} AS t JOIN {staging} AS s ON {same}) \
@@ -75,7 +105,7 @@ impl Upsert<'_> {
         let not_newer = self.order_key.map(|key| {
             let key = quote(key);
             // A comparison with NULL is neither true nor false: NULL is lowest, and the incoming row wins a tie.
-            format!(" AND (t.{key} IS NULL OR t.{key} <= s.{key})")
+            format!(" AND (t.{key} IS NULL OR t.{key} <= s.{key}{})", self.collation)
         });
         Some(format!(
             "UPDATE {} AS t SET {} FROM {} AS s WHERE {}{}",

@@ -8,6 +8,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::stage::{STAGING, Staged, Staging};
 use crate::csv_rows::check_format;
+use crate::exact::Keeps;
 use crate::failure::{invalid, while_doing};
 use crate::quarantine;
 use crate::row_counts::{require_all_inserted, require_all_read};
@@ -16,7 +17,7 @@ use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, marke
 use crate::sql::{list, literal, quote, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::turns::Turns;
-use crate::upsert::{SEQUENCE, Upsert};
+use crate::upsert::{SEQUENCE, Upsert, out_of_order, texts_out_of_order};
 use crate::wire::{ClientSession, WireClient, WireConfig, WireSession};
 
 pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadReport, PortError> {
@@ -41,6 +42,15 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
         .await
         .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
     require_all_read(&request, Some(staged.rows))?;
+    if let LoadMethod::Upsert { keys, order_key: Some(order_key) } = &request.method
+        && columns.iter().any(|column| column.name == *order_key && matches!(column.kind, CellKind::Text(_)))
+    {
+        let target = table(&request.target);
+        let found = client.query(&texts_out_of_order(&target, STAGING, keys, order_key)).await?;
+        if found.rows.first().and_then(|row| row.first()).is_some_and(|cell| cell.as_deref() != Some("0")) {
+            return Err(out_of_order(&request.target, order_key));
+        }
+    }
     let loading = Loading { session: &session, client: &client, request: &request, rejects: &rejects, staged };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     if request.method == LoadMethod::Swap {
@@ -53,7 +63,7 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
 async fn file_columns(session: &WireSession, request: &LoadRequest) -> Result<Vec<(LoadColumn, bool)>, PortError> {
     let statement = format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '', t.typcategory, \
-         format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL) \
+         CASE WHEN t.typbasetype = 0 THEN format_type(t.oid, a.atttypmod) ELSE format_type(t.typbasetype, t.typtypmod) END \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
          JOIN pg_type t ON t.oid = a.atttypid WHERE {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         picks(&request.target, Dialect::Postgres)
@@ -74,10 +84,13 @@ async fn file_columns(session: &WireSession, request: &LoadRequest) -> Result<Ve
             let kind = match base.as_str() {
                 "smallint" | "integer" | "bigint" => CellKind::Integer,
                 "bytea" => CellKind::Bytes,
-                _ if category == "S" => CellKind::Text(declared_length(&type_name).map(Longest::Characters)),
-                _ => CellKind::Other,
+                _ if category == "S" => CellKind::Text(declared_length(&base).map(Longest::Characters)),
+                // Numbers, dates and times, truth, lengths of time, places in a network.
+                _ if matches!(category.as_str(), "N" | "D" | "B" | "T" | "I") => CellKind::Other,
+                _ => CellKind::Free,
             };
-            (LoadColumn { name: cell(row, 0), type_name, kind }, cell(row, 2) == "t", cell(row, 3) == "t")
+            let keeps = Keeps::of_postgres(&base);
+            (LoadColumn { name: cell(row, 0), type_name, kind, keeps }, cell(row, 2) == "t", cell(row, 3) == "t")
         })
         .collect();
     let picked: Vec<(LoadColumn, bool)> = match &request.columns {
@@ -159,6 +172,7 @@ impl Loading<'_> {
                 order_key: order_key.as_ref(),
                 row_address: &["tableoid", "ctid"],
                 overriding: "OVERRIDING SYSTEM VALUE ",
+                collation: "",
             }),
             _ => None,
         };

@@ -10,18 +10,20 @@ use sha2::{Digest, Sha256};
 use super::insert::Inserts;
 use super::load_errors;
 use super::plan::{CopyFrom, LoadPlan, manifest};
+use crate::exact::Keeps;
 use crate::failure::{data, invalid, while_doing};
 use crate::files::require_unchanged;
 use crate::limits::Limit;
 use crate::postgres::check_keys;
 use crate::quarantine;
 use crate::row_counts::require_all_read;
-use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, taken};
+use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, shown, taken};
 use crate::session::{Session, describe, has_marker, marker_of};
 use crate::sql::{literal, scalar, scalar_number, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::task::TaskHandle;
 use crate::turns::Turns;
+use crate::upsert::out_of_order;
 
 pub struct Options<'a> {
     pub credentials: &'a str,
@@ -159,7 +161,7 @@ impl Loading<'_> {
             let remote_id = Some(format!("query:{id}"));
             staged.results.push(SmallResult { remote_id, ..first });
         }
-        if let Err(error) = self.require_sound(files, &staged).await {
+        if let Err(error) = self.require_sound(files, &staged, again).await {
             self.drop_staging().await;
             return Err(error);
         }
@@ -167,7 +169,7 @@ impl Loading<'_> {
     }
 
     /// Nothing of what is staged is seen by anybody yet.
-    async fn require_sound(&self, files: &ObjectRows, staged: &Staged) -> Result<(), PortError> {
+    async fn require_sound(&self, files: &ObjectRows, staged: &Staged, again: &str) -> Result<(), PortError> {
         require_all_read(self.request, staged.rows)?;
         if let (LoadMethod::Upsert { keys, order_key }, 1..) = (self.plan.method, staged.ties) {
             let order = order_key.as_ref().map_or_else(
@@ -182,13 +184,50 @@ impl Loading<'_> {
                 keys.join(", ")
             )));
         }
+        self.find_in_staged(again).await?;
         // COPY knows the objects by their keys alone.
         self.task.until_cancelled(require_unchanged(files)).await
     }
 
+    /// What would change or go astray on the way into the target.
+    async fn find_in_staged(&self, again: &str) -> Result<(), PortError> {
+        let orders = self.plan.look_at_order();
+        let cuts = self.plan.look_for_cuts();
+        let statements: Vec<String> =
+            orders.iter().cloned().chain(cuts.iter().map(|(_, statement)| statement.clone())).collect();
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let results = self.session.run(&format!("look{again}"), statements).await?;
+        if orders.is_some()
+            && results.first().and_then(scalar_number) == Some(1)
+            && let LoadMethod::Upsert { order_key: Some(order_key), .. } = self.plan.method
+        {
+            return Err(out_of_order(self.plan.target, order_key));
+        }
+        for ((columns, _), result) in cuts.iter().zip(results.iter().skip(usize::from(orders.is_some()))) {
+            let cells = result.rows.first().map(Vec::as_slice).unwrap_or_default();
+            for (column, cell) in columns.iter().zip(cells) {
+                if let Some(value) = cell {
+                    let value = shown(value.trim_end_matches('0').as_bytes(), self.show_values);
+                    return Err(data(format!(
+                        "column {}: the value {value} has more digits behind the point than {} holds, and they would be cut; \
+                         copy_options: roundec rounds it, a column with more digits keeps them",
+                        column.name, column.type_name
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Batches of INSERT into the staging table, each a transaction of its own.
     async fn direct(&self, stream: &mut RowStream) -> Result<LoadReport, PortError> {
-        match self.insert(stream).await {
+        let staged = match self.insert(stream).await {
+            Ok(staged) => self.find_in_staged("").await.map(|()| staged),
+            Err(error) => Err(error),
+        };
+        match staged {
             Ok(staged) => self.publish(&staged, "").await,
             Err(error) => {
                 self.drop_staging().await;
@@ -244,9 +283,16 @@ impl Loading<'_> {
                 Limit::Varchar(most) | Limit::Char(most) => CellKind::Text(Some(Longest::Bytes(most))),
                 Limit::Integer { .. } => CellKind::Integer,
                 Limit::Varbyte(_) => CellKind::Bytes,
+                Limit::Nothing | Limit::Super => CellKind::Free,
                 _ => CellKind::Other,
             };
-            LoadColumn { name: name.clone(), type_name, kind }
+            let keeps = match Limit::of(&type_name) {
+                Limit::Float { is_double } => Keeps::Float { is_double },
+                Limit::Decimal { .. } | Limit::Timestamp => Keeps::of_postgres(&type_name),
+                Limit::Date => Keeps::Day,
+                _ => Keeps::All,
+            };
+            LoadColumn { name: name.clone(), type_name, kind, keeps }
         };
         self.plan.fields.iter().map(typed).collect()
     }

@@ -8,9 +8,15 @@ use millrace_operator_api::connection::Extra;
 use millrace_operator_api::ports::{Column, CsvFormat, FileKind, LoadMethod, TableName};
 use serde_json::json;
 
+use crate::limits::Limit;
 use crate::session::{Dialect, guard_marker, insert_marker};
 use crate::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
-use crate::upsert::SEQUENCE;
+use crate::upsert::{SEQUENCE, texts_out_of_order};
+
+/// Digits of the longest DECIMAL; one of them stands before the point.
+const MOST_DIGITS: usize = 38;
+/// Columns that one statement looks at.
+const COLUMNS_AT_ONCE: usize = 100;
 
 /// A load, as far as its SQL is concerned.
 pub struct LoadPlan<'a> {
@@ -125,10 +131,47 @@ impl LoadPlan<'_> {
         match self.table_columns.iter().find(|column| column.name == *name && self.columns.contains(name)) {
             Some(column) => {
                 let not_null = if column.is_nullable { "" } else { " NOT NULL" };
-                format!("{} {}{not_null}", quote(name), declared(&column.type_name))
+                let type_name = self.roomier(column).unwrap_or_else(|| declared(&column.type_name).to_owned());
+                format!("{} {type_name}{not_null}", quote(name))
             }
             None => format!("{} varchar(65535)", quote(name)),
         }
+    }
+
+    /// COPY cuts digits behind the point without a word: they are staged in as many as there can be, and looked at there.
+    /// `None` for a column that needs no such room, or a file whose types must be those of the table.
+    fn roomier(&self, column: &Column) -> Option<String> {
+        let Limit::Decimal { precision, scale } = Limit::of(&column.type_name) else { return None };
+        if self.copy.is_none() || self.is_columnar() || self.format.may_round() {
+            return None;
+        }
+        let room = (MOST_DIGITS - precision.saturating_sub(scale)).min(MOST_DIGITS - 1);
+        (room > scale).then(|| format!("decimal({MOST_DIGITS},{room})"))
+    }
+
+    /// For some columns each a statement that answers with a value of each of them that would be cut, or NULL.
+    pub fn look_for_cuts(&self) -> Vec<(Vec<&Column>, String)> {
+        let is_taken = |column: &&Column| self.columns.contains(&column.name) && self.roomier(column).is_some();
+        let columns: Vec<&Column> = self.table_columns.iter().filter(is_taken).collect();
+        let look = |columns: &[&Column]| {
+            let cells: Vec<String> = columns
+                .iter()
+                .map(|column| {
+                    let name = quote(&column.name);
+                    format!("MAX(CASE WHEN {name} <> CAST({name} AS {}) THEN {name} END)", declared(&column.type_name))
+                })
+                .collect();
+            format!("SELECT {} FROM {}", cells.join(", "), table(&self.staging()))
+        };
+        columns.chunks(COLUMNS_AT_ONCE).map(|columns| (columns.to_vec(), look(columns))).collect()
+    }
+
+    /// Asks whether a text column that an upsert goes by is in the order of its numbers.
+    pub fn look_at_order(&self) -> Option<String> {
+        let LoadMethod::Upsert { keys, order_key: Some(order_key) } = self.method else { return None };
+        let column = self.table_columns.iter().find(|column| column.name == *order_key)?;
+        matches!(Limit::of(&column.type_name), Limit::Varchar(_) | Limit::Char(_))
+            .then(|| texts_out_of_order(&table(self.target), &table(&self.staging()), keys, order_key))
     }
 
     pub fn count_staged(&self) -> String {

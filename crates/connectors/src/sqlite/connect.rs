@@ -9,6 +9,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
 
+use super::numbers;
 use crate::failure::{chain, invalid};
 use crate::sql::quote;
 use crate::task::TaskHandle;
@@ -48,6 +49,7 @@ impl SqliteFile {
             .read_only(is_read_only)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
+            .collation(numbers::NAME, numbers::compare)
             .disable_statement_logging();
         let options = if is_read_only {
             options

@@ -5,15 +5,17 @@ use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest};
 use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, literal, table};
+use super::numbers::BY_NUMBER;
 use super::stage::{STAGING, Staged, Staging, kind_of};
 use super::swap::build_by_name;
 use super::warehouse::{describe, find_marker, insert_marker, marker_ddl};
 use crate::csv_rows::check_format;
+use crate::exact::Keeps;
 use crate::failure::{invalid, while_doing};
 use crate::postgres::check_keys;
 use crate::quarantine;
 use crate::row_counts::{require_all_inserted, require_all_read};
-use crate::rows::{LoadColumn, Rejects, taken};
+use crate::rows::{CellKind, LoadColumn, Rejects, taken};
 use crate::session::marker_of;
 use crate::sql::{list, quote};
 use crate::swap::{load_report, marker_of_swap, request_of_load};
@@ -57,7 +59,7 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
     }
     let mut turns = Turns::default();
     loop {
-        match publish(file, &mut connection, &request, &names, staged, &rejects).await {
+        match publish(file, &mut connection, &request, &columns, staged, &rejects).await {
             Ok(report) => return Ok(report),
             Err(error) => turns
                 .again(error, &file.task)
@@ -77,7 +79,8 @@ async fn file_columns(
         .into_iter()
         .map(|column| {
             let kind = kind_of(&column.type_name);
-            LoadColumn { name: column.name, type_name: column.type_name, kind }
+            let keeps = Keeps::of_sqlite(&column.type_name);
+            LoadColumn { name: column.name, type_name: column.type_name, kind, keeps }
         })
         .collect();
     let Some(names) = &request.columns else { return Ok(all) };
@@ -96,14 +99,26 @@ async fn file_columns(
         .collect()
 }
 
+/// Texts of digits are in the order of their numbers: columns of text hold the numbers that SQLite has no type for.
+fn order_collation(columns: &[LoadColumn], order_key: Option<&String>) -> &'static str {
+    let is_number = |column: &LoadColumn| {
+        column.kind == CellKind::Integer || matches!(column.keeps, Keeps::Float { .. } | Keeps::SqliteNumber { .. })
+    };
+    match columns.iter().find(|column| Some(&column.name) == order_key) {
+        Some(column) if !is_number(column) => BY_NUMBER,
+        _ => "",
+    }
+}
+
 async fn publish(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
     request: &LoadRequest,
-    names: &[String],
+    columns: &[LoadColumn],
     staged: Staged,
     rejects: &Rejects,
 ) -> Result<LoadReport, PortError> {
+    let names: &[String] = &columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
     let (target, marker) = (table(&request.target), marker_of(&request.work));
     let mut report = report_of(staged, rejects);
     file.run(connection, "BEGIN IMMEDIATE").await?;
@@ -120,6 +135,7 @@ async fn publish(
                 order_key: order_key.as_ref(),
                 row_address: &["rowid"],
                 overriding: "",
+                collation: order_collation(columns, order_key.as_ref()),
             };
             file.run(connection, &upsert.keep_best_incoming()).await?;
             file.run(

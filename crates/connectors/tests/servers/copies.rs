@@ -1,6 +1,6 @@
 //! `table_copy` between real databases: MariaDB, PostgreSQL and SQLite into PostgreSQL, SQLite and the Redshift stand-in.
 
-mod databases;
+pub mod databases;
 mod random;
 
 use anyhow::{Result, bail};

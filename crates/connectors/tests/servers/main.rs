@@ -1,9 +1,11 @@
 //! The connectors against real servers and stand-ins: PostgreSQL, MariaDB, SQLite, S3, the Redshift Data API.
 
+mod altered;
 mod aws;
 mod copies;
 mod fidelity;
 mod loads;
+mod movements;
 mod mysql;
 mod postgres;
 mod processes;

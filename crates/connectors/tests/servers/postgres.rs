@@ -8,6 +8,7 @@ use millrace_operator_api::ports::{LoadMethod, Ports};
 use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use std::time::Duration;
 
+use crate::altered::{self, Lossy, lossy};
 use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
 use crate::world::{World, again, cells, connection, refused, some};
@@ -348,6 +349,43 @@ async fn every_value_arrives_by_every_method() -> Result<()> {
     fidelity::every_value_arrives_by_every_method(&world, &subject, Some("analytics"), &reader).await?;
     fidelity::random_tables_arrive_whole(&world, &subject, Some("analytics"), &reader).await?;
     fidelity::parquet_is_loaded(&world, &subject, Some("analytics"), &reader).await
+}
+
+#[tokio::test]
+async fn what_a_column_would_change_is_refused() -> Result<()> {
+    let (_database, world, subject) = start(TABLE).await?;
+    subject.run("CREATE DOMAIN price AS numeric(12,2)").await?;
+    let rounded = |case: Lossy, rounded| Lossy { rounded: Some(rounded), ..case };
+    let cases = [
+        rounded(lossy("numeric(10,2)", "12.3456", "4 digits behind the point"), "12.35"),
+        rounded(lossy("price", "0.005", "3 digits behind the point"), "0.01"),
+        rounded(lossy("timestamp(0)", "2024-01-01 10:00:00.6", "1 digits of a second"), "2024-01-01 10:00:01"),
+        rounded(lossy("time(3)", "10:00:00.1236", "4 digits of a second"), "10:00:00.124"),
+        rounded(lossy("real", "0.30000000000000004", "more digits than real holds"), "0.3"),
+        rounded(lossy("double precision", "1234567890123456789.25", "more digits"), "1.2345678901234568e+18"),
+        lossy("date", "2024-01-01 10:00:00", "a time of day"),
+        lossy("timestamp", "2024-01-01 10:00:00+09", "an offset from UTC"),
+        lossy("varchar(3)", "abc ", "too long"),
+    ];
+    altered::what_a_column_would_change_is_refused(&world, &subject, Some("analytics"), &cases).await
+}
+
+#[tokio::test]
+async fn case_55_empty_values_are_no_null() -> Result<()> {
+    let (_database, world, subject) = start(TABLE).await?;
+    subject
+        .run(
+            "CREATE SCHEMA more; CREATE EXTENSION hstore; CREATE EXTENSION ltree; CREATE TYPE mood AS ENUM ('', 'sad')",
+        )
+        .await?;
+    let types = ["text", "varchar(9)", "varbit", "bytea", "hstore", "ltree", "mood", "tsvector"];
+    altered::empty_values_are_no_null(&world, &subject, Some("analytics"), &types).await
+}
+
+#[tokio::test]
+async fn numbers_as_text_are_not_taken_for_an_order() -> Result<()> {
+    let (_database, world, subject) = start(TABLE).await?;
+    altered::numbers_as_text_are_compared_as_numbers(&world, &subject, Some("analytics"), false).await
 }
 
 #[tokio::test]

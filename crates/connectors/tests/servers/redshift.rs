@@ -11,6 +11,7 @@ use millrace_operator_api::ports::{LoadMethod, Ports};
 use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use serde_json::json;
 
+use crate::altered::{self, Lossy, lossy};
 use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
 use crate::world::{World, again, connection, extra, refused, some, upsert};
@@ -367,6 +368,30 @@ async fn every_value_arrives_by_every_method() -> Result<()> {
     let reader = Reader::Database(&stand.database);
     fidelity::every_value_arrives_by_every_method(&stand.world, &subject, Some("analytics"), &reader).await?;
     fidelity::random_tables_arrive_whole(&stand.world, &subject, Some("analytics"), &reader).await?;
+    assert_eq!(leftovers(&stand)?, 0, "no staging table is left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_column_would_change_is_refused() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA]).await?;
+    let direct = |case: Lossy| Lossy { direct_only: true, ..case };
+    let cases = [
+        Lossy { rounded: Some("12.35"), ..lossy("decimal(10,2)", "12.3456", "digits behind the point") },
+        lossy("decimal(37,2)", "12.345", "digits behind the point"),
+        direct(lossy("real", "0.30000000000000004", "more digits than real holds")),
+        direct(lossy("date", "2024-01-01 10:00:00", "a time of day")),
+        direct(lossy("timestamp", "2024-01-01 10:00:00+09", "an offset from UTC")),
+    ];
+    altered::what_a_column_would_change_is_refused(&stand.world, &subject, Some("analytics"), &cases).await?;
+    assert_eq!(leftovers(&stand)?, 0, "no staging table is left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn numbers_as_text_are_not_taken_for_an_order() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA]).await?;
+    altered::numbers_as_text_are_compared_as_numbers(&stand.world, &subject, Some("analytics"), false).await?;
     assert_eq!(leftovers(&stand)?, 0, "no staging table is left");
     Ok(())
 }

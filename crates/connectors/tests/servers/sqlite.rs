@@ -6,6 +6,7 @@ use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{BuildRequest, Ports, TableName};
 
+use crate::altered::{self, Lossy, lossy};
 use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
 use crate::world::{World, cells, connection, refused, some, work};
@@ -120,6 +121,34 @@ async fn every_value_arrives_by_every_method() -> Result<()> {
     fidelity::every_value_arrives_by_every_method(&world, &subject, None, &reader).await?;
     fidelity::random_tables_arrive_whole(&world, &subject, None, &reader).await?;
     fidelity::parquet_is_loaded(&world, &subject, None, &reader).await
+}
+
+#[tokio::test]
+async fn what_a_column_would_change_is_refused() -> Result<()> {
+    let (world, subject) = start(&[]).await?;
+    let cases = [
+        Lossy {
+            rounded: Some("12345678901234567000"),
+            ..lossy("DECIMAL(38,10)", "12345678901234567890.25", "more digits than SQLite keeps")
+        },
+        lossy("STRING", "007", "declare it TEXT"),
+        lossy("JSON", "1.0", "declare it TEXT"),
+        lossy("UUID", "1e5", "declare it TEXT"),
+        lossy("REAL", "1234567890123456789.25", "more digits"),
+    ];
+    altered::what_a_column_would_change_is_refused(&world, &subject, None, &cases).await
+}
+
+#[tokio::test]
+async fn empty_values_are_no_null() -> Result<()> {
+    let (world, subject) = start(&[]).await?;
+    altered::empty_values_are_no_null(&world, &subject, None, &["TEXT", "BLOB", "STRING", "JSON", ""]).await
+}
+
+#[tokio::test]
+async fn numbers_as_text_are_compared_as_numbers() -> Result<()> {
+    let (world, subject) = start(&[]).await?;
+    altered::numbers_as_text_are_compared_as_numbers(&world, &subject, None, true).await
 }
 
 #[tokio::test]

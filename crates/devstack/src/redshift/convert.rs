@@ -23,6 +23,7 @@ pub(super) enum Kind {
     Char(usize),
     Date,
     Time,
+    TimeWithZone,
     Timestamp,
     TimestampWithZone,
     Super,
@@ -51,6 +52,7 @@ impl Column {
             Kind::Char(length) => ("char", length.to_string()),
             Kind::Date => ("date", String::new()),
             Kind::Time => ("time", String::new()),
+            Kind::TimeWithZone => ("timetz", String::new()),
             Kind::Timestamp => ("timestamp", String::new()),
             Kind::TimestampWithZone => ("timestampt", String::new()),
             Kind::Super => ("super", String::new()),
@@ -128,6 +130,11 @@ fn convert_nullable<'a>(
             None => return Err(error(1205, "Invalid Date Format - length must be 10 or more")),
         },
         Kind::Time => time(text).ok_or_else(|| error(1206, "Invalid time format or value [HH24:MI:SS]"))?,
+        Kind::TimeWithZone => {
+            let (clock, offset) = text.split_at(text.find(['+', '-']).unwrap_or(text.len()));
+            let clock = time(clock).ok_or_else(|| error(1206, "Invalid time format or value [HH24:MI:SS]"))?;
+            format!("{clock}{}", if offset.is_empty() { "+00" } else { offset })
+        }
         Kind::Timestamp | Kind::TimestampWithZone => {
             match timestamp(text, copy.time_format, column.kind == Kind::TimestampWithZone) {
                 Some(timestamp) => timestamp,

@@ -21,7 +21,7 @@ use crate::objects::{ObjectError, ObjectSource};
 /// Sent to PostgreSQL at a time.
 const BUFFER: usize = 64 * 1024;
 /// Decompressed at a time, so that a small chunk cannot become a huge one at once.
-const GZIP_SLICE: usize = 16 * 1024;
+const PACKED_SLICE: usize = 16 * 1024;
 /// A manifest is read whole.
 const LARGEST_MANIFEST: usize = 64 * 1024 * 1024;
 
@@ -39,6 +39,55 @@ pub(super) struct CopyOutcome {
     pub(super) result: Result<i64, SqlError>,
     /// `None` when it failed before any file was looked at.
     pub(super) history: Option<(History, LoadErrors)>,
+}
+
+/// Takes compressed bytes in and gives plain ones out.
+enum Unpacker {
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
+}
+
+impl Unpacker {
+    fn of(statement: &CopyStatement) -> std::io::Result<Option<Self>> {
+        Ok(if statement.gzip {
+            Some(Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))))
+        } else if statement.zstd {
+            Some(Self::Zstd(Box::new(zstd::stream::write::Decoder::new(Vec::new())?)))
+        } else {
+            None
+        })
+    }
+
+    fn refusal(&self) -> &'static str {
+        match self {
+            Self::Gzip(_) => "Invalid GZIP file",
+            Self::Zstd(_) => "Invalid ZSTD file",
+        }
+    }
+
+    fn feed(&mut self, packed: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(decoder) => {
+                decoder.write_all(packed)?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+            Self::Zstd(decoder) => {
+                decoder.write_all(packed)?;
+                decoder.flush()?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+        }
+    }
+
+    fn finish(self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(decoder) => decoder.finish(),
+            Self::Zstd(mut decoder) => {
+                decoder.flush()?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+        }
+    }
 }
 
 struct Target {
@@ -269,20 +318,19 @@ impl CopyRun<'_> {
             self.objects.open(&file.location.bucket, &file.location.key).await.map_err(|error| object_error(&error))?;
         let mut reader =
             RecordReader::new(self.statement.format, self.statement.delimiter, self.statement.ignore_header);
-        let mut gzip = self.statement.gzip.then(|| MultiGzDecoder::new(Vec::new()));
+        let mut unpacker = Unpacker::of(self.statement).map_err(|error| broken(&error.to_string()))?;
         let mut records = Vec::new();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| broken(&format!("S3ServiceException: {error}")))?;
-            match &mut gzip {
+            match &mut unpacker {
                 None => {
                     reader.feed(&chunk, &mut records);
                     self.take(target, file, &mut records, errors, buffer, sink).await?;
                 }
-                Some(decoder) => {
-                    for slice in chunk.chunks(GZIP_SLICE) {
-                        decoder.write_all(slice).map_err(|_| broken("Invalid GZIP file"))?;
-                        reader.feed(decoder.get_ref(), &mut records);
-                        decoder.get_mut().clear();
+                Some(unpacker) => {
+                    for slice in chunk.chunks(PACKED_SLICE) {
+                        let plain = unpacker.feed(slice).map_err(|_| broken(unpacker.refusal()))?;
+                        reader.feed(&plain, &mut records);
                         self.take(target, file, &mut records, errors, buffer, sink).await?;
                     }
                 }
@@ -291,8 +339,9 @@ impl CopyRun<'_> {
                 return Ok(());
             }
         }
-        if let Some(decoder) = gzip {
-            let rest = decoder.finish().map_err(|_| broken("Invalid GZIP file"))?;
+        if let Some(unpacker) = unpacker {
+            let refusal = unpacker.refusal();
+            let rest = unpacker.finish().map_err(|_| broken(refusal))?;
             reader.feed(&rest, &mut records);
         }
         reader.finish(&mut records);
@@ -400,7 +449,8 @@ fn kind(type_name: &str, modifier: i32) -> Option<Kind> {
         "varchar" | "text" => Kind::Varchar(length),
         "bpchar" => Kind::Char(length),
         "date" => Kind::Date,
-        "time" | "timetz" => Kind::Time,
+        "time" => Kind::Time,
+        "timetz" => Kind::TimeWithZone,
         "timestamp" => Kind::Timestamp,
         "timestamptz" => Kind::TimestampWithZone,
         "jsonb" => Kind::Super,

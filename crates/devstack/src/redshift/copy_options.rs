@@ -53,6 +53,7 @@ pub(super) struct CopyStatement {
     pub(super) format: Format,
     pub(super) delimiter: u8,
     pub(super) gzip: bool,
+    pub(super) zstd: bool,
     /// Lines left out at the start of each file.
     pub(super) ignore_header: u64,
     pub(super) null_as: String,
@@ -94,6 +95,7 @@ pub(super) fn parse_copy(source: &Source<'_>) -> Result<CopyStatement, SqlError>
         format: Format::Delimited,
         delimiter: b'|',
         gzip: false,
+        zstd: false,
         ignore_header: 0,
         null_as: "\\N".to_owned(),
         empty_as_null: false,
@@ -228,6 +230,7 @@ impl Options {
             }
             "manifest" => copy.manifest = true,
             "gzip" => copy.gzip = true,
+            "zstd" => copy.zstd = true,
             "ignoreheader" => {
                 cursor.take_words(&["as"]);
                 copy.ignore_header = unsigned(cursor.expect_number()?, "IGNOREHEADER")?;
@@ -314,7 +317,6 @@ impl Options {
             | "shapefile"
             | "bzip2"
             | "lzop"
-            | "zstd"
             | "escape"
             | "removequotes"
             | "encrypted"
@@ -332,6 +334,9 @@ impl Options {
     }
 
     fn finish(self, copy: &mut CopyStatement) -> Result<(), SqlError> {
+        if copy.gzip && copy.zstd {
+            return Err(SqlError::new("GZIP is not compatible with ZSTD"));
+        }
         if self.quote.is_some() && !self.csv {
             return Err(SqlError::new("QUOTE is allowed with CSV only"));
         }
@@ -417,6 +422,7 @@ mod tests {
             ("CREDENTIALS 'aws_access_key_id=a' CSV", "Invalid credentials"),
             (&format!("{ROLE} QUOTE '%'"), "QUOTE is allowed with CSV only"),
             (&format!("{ROLE} CSV ESCAPE"), "CSV is not compatible with ESCAPE"),
+            (&format!("{ROLE} CSV GZIP ZSTD"), "GZIP is not compatible with ZSTD"),
             (&format!("{ROLE} CSV HEADER"), "syntax error at or near \"HEADER\""),
             (&format!("{ROLE} CSV MAXERROR 100001"), "MAXERROR must be between"),
             (&format!("{ROLE} PARQUET"), "does not emulate COPY … PARQUET"),

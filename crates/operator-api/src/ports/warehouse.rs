@@ -87,6 +87,13 @@ pub struct CsvFormat {
     pub other: Vec<String>,
 }
 
+impl CsvFormat {
+    /// Digits that a column does not hold may go (`ROUNDEC`); otherwise a value with more of them is refused.
+    pub fn may_round(&self) -> bool {
+        self.other.iter().any(|option| option.eq_ignore_ascii_case("ROUNDEC"))
+    }
+}
+
 /// Objects that hold the rows of a load.
 #[derive(Clone)]
 pub struct ObjectRows {

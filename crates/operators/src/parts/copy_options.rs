@@ -16,6 +16,8 @@ pub struct CopyOptions {
 
 /// Options that change nothing about the rows, so that an engine without them may pass over them.
 const WITHOUT_EFFECT: &[&str] = &["STATUPDATE", "COMPUPDATE", "COMPROWS", "REGION"];
+/// What every engine knows how to do.
+const KNOWN_EVERYWHERE: &str = "ROUNDEC";
 
 /// Every option that is understood, for "did you mean".
 const KNOWN: &[&str] = &[
@@ -124,7 +126,8 @@ pub fn parse(texts: &[String], is_whole: bool) -> Result<CopyOptions, Vec<String
 
 /// Options for which `engine` has no meaning.
 pub fn unknown_to<'a>(engine: &str, format: &'a CsvFormat) -> Vec<&'a str> {
-    let is_harmless = |option: &str| WITHOUT_EFFECT.iter().any(|name| option.starts_with(name));
+    let is_harmless =
+        |option: &str| option == KNOWN_EVERYWHERE || WITHOUT_EFFECT.iter().any(|name| option.starts_with(name));
     if engine == "redshift" {
         return Vec::new();
     }

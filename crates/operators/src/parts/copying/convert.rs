@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use millrace_operator_api::ports::{RowBatch, SourceColumn, ValueType};
 use millrace_operator_api::{PortError, PortErrorKind};
 use schemars::JsonSchema;
@@ -219,14 +219,28 @@ impl Converter {
                         continue;
                     }
                     Rule::Integer => integer(cell, self.decimals, &mut self.scratch),
-                    Rule::Timestamp => self.moment(cell).map(|at| {
-                        self.scratch = at.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+                    Rule::Timestamp => self.moment(cell).and_then(|at| {
+                        if at.utc.nanosecond() % 1_000 != 0 {
+                            return Err("has more than six digits of a second, and the target keeps six".to_owned());
+                        }
+                        self.scratch = at.utc.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
                         if let Some(whole) = self.scratch.strip_suffix(".000000") {
                             let length = whole.len();
                             self.scratch.truncate(length);
                         }
+                        Ok(())
                     }),
-                    Rule::Date => self.moment(cell).map(|at| self.scratch = at.format("%Y-%m-%d").to_string()),
+                    Rule::Date => self.moment(cell).and_then(|at| {
+                        if at.written.time() != NaiveTime::MIN {
+                            return Err(
+                                "has a time of day, which a date drops; make the target's column a timestamp, or cut \
+                                        the time off in a query"
+                                    .to_owned(),
+                            );
+                        }
+                        self.scratch = at.written.format("%Y-%m-%d").to_string();
+                        Ok(())
+                    }),
                 };
                 match why {
                     Ok(()) => out.push(Some(self.scratch.as_bytes())),
@@ -237,7 +251,7 @@ impl Converter {
         Ok(out)
     }
 
-    fn moment(&self, cell: &[u8]) -> Result<NaiveDateTime, String> {
+    fn moment(&self, cell: &[u8]) -> Result<Moment, String> {
         let text = std::str::from_utf8(cell).map_err(|_| "is not UTF-8".to_owned())?.trim();
         self.formats.iter().find_map(|format| read_moment(text, format)).ok_or_else(|| {
             format!("is in none of the forms {}; say how it is written in timestamp_formats", self.formats.join(", "))
@@ -269,14 +283,29 @@ impl Converter {
     }
 }
 
-fn read_moment(text: &str, format: &str) -> Option<NaiveDateTime> {
+/// What a text says.
+struct Moment {
+    /// As it stands there, whatever its offset.
+    written: NaiveDateTime,
+    utc: NaiveDateTime,
+}
+
+impl Moment {
+    fn of_clock(written: NaiveDateTime) -> Self {
+        Self { written, utc: written }
+    }
+}
+
+fn read_moment(text: &str, format: &str) -> Option<Moment> {
     if format.contains("%z") || format.contains("%:z") || format.contains("%#z") {
         let text = text.strip_suffix('Z').map_or_else(|| text.to_owned(), |text| format!("{text}+00:00"));
-        return DateTime::parse_from_str(&text, format).ok().map(|at| at.naive_utc());
+        let at = DateTime::parse_from_str(&text, format).ok()?;
+        return Some(Moment { written: at.naive_local(), utc: at.naive_utc() });
     }
     NaiveDateTime::parse_from_str(text, format)
         .ok()
         .or_else(|| NaiveDate::parse_from_str(text, format).ok()?.and_hms_opt(0, 0, 0))
+        .map(Moment::of_clock)
 }
 
 /// Writes the integer that the cell is, in digits: never by way of a float.
@@ -456,6 +485,19 @@ mod tests {
             converted(&mut converter("date", false), &["2024/01/31"]).expect("a day"),
             [Some("2024-01-31".to_owned())]
         );
+        // The day is the one that is written, whatever day it is in UTC then.
+        assert_eq!(
+            converted(&mut converter("date", false), &["2024-01-31T00:00:00+09:00"]).expect("a day"),
+            [Some("2024-01-31".to_owned())]
+        );
+        for (target, text, reason) in [
+            ("date", "2024-01-31 10:20:30", "a time of day"),
+            ("date", "2024-01-31T10:20:30+09:00", "a time of day"),
+            ("timestamp", "2024-01-31 10:20:30.1234567", "more than six digits"),
+        ] {
+            let error = converted(&mut converter(target, false), &[text]).expect_err("something would be lost").message;
+            assert!(error.contains(reason), "{error}");
+        }
         assert!(
             format_problem("%Q").is_some() && format_problem("day").is_some() && format_problem("%d.%m.%Y").is_none()
         );
