@@ -18,8 +18,8 @@ use crate::postgres::check_keys;
 use crate::quarantine;
 use crate::row_counts::require_all_read;
 use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, shown, taken};
-use crate::session::{Session, describe, has_marker, marker_of};
-use crate::sql::{literal, scalar, scalar_number, table};
+use crate::session::{Session, ask, describe, has_marker, marker_of};
+use crate::sql::{beside, literal, scalar, scalar_number, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::task::TaskHandle;
 use crate::turns::Turns;
@@ -68,7 +68,10 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
     if has_marker(session, &request.target, &marker).await? {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
-    let hash = fingerprint(&request);
+    let hash = fingerprint(&request, options.task.try_number);
+    if options.task.try_number > 1 {
+        sweep(session, &request, &hash).await;
+    }
     let attempted = format!("loading into {}", request.target);
     let LoadRequest { target, method, rows, format, .. } = &request;
     let place = match rows {
@@ -416,16 +419,50 @@ fn file_columns(request: &LoadRequest, all: &[String]) -> Result<Vec<String>, Po
         .collect()
 }
 
-/// Of the work and of exactly what is loaded: a try that is handed other files does not take up an earlier staging.
-fn fingerprint(request: &LoadRequest) -> String {
+/// Of the work, and of exactly what is loaded: a try that is handed other files does not take up an earlier staging. Nor does
+/// one that reads its rows anew: a batch of a dead try whose fate is not known must not be found in its staging, nor missed
+/// there.
+fn fingerprint(request: &LoadRequest, try_number: u32) -> String {
     let mut digest = Sha256::new();
-    digest.update(marker_of(&request.work));
-    digest.update([0]);
-    digest.update(request.target.to_string());
+    if request.rows.objects().is_empty() {
+        digest.update(format!("try {try_number}"));
+    }
     for object in request.rows.objects() {
         digest.update(format!("\0{}\0{}\0{}", object.url(), object.size, object.etag.as_deref().unwrap_or_default()));
     }
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    format!("{}_{}", work_hash(request), hex(&digest.finalize()))
+}
+
+fn work_hash(request: &LoadRequest) -> String {
+    hex(&Sha256::digest(format!("{}\0{}", marker_of(&request.work), request.target)))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Drops what earlier tries of this work left, as far as it can be done. What they sent has ended.
+async fn sweep(session: &dyn Session, request: &LoadRequest, hash: &str) {
+    let prefix = format!("millrace_staging_{}_", work_hash(request));
+    let own = [format!("millrace_staging_{hash}"), format!("millrace_staging_{hash}_raw")];
+    let place = match &request.target.schema {
+        Some(schema) => format!("lower(n.nspname) = {}", literal(&schema.to_lowercase())),
+        None => "pg_table_is_visible(c.oid)".to_owned(),
+    };
+    let statement = format!(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {place} AND LEFT(c.relname, {}) = {}",
+        prefix.len(),
+        literal(&prefix)
+    );
+    let found = ask(session, "leftovers", statement).await;
+    let names =
+        found.map(|answer| answer.rows.into_iter().filter_map(|row| row.into_iter().next()?).collect::<Vec<_>>());
+    for name in names.unwrap_or_default().into_iter().filter(|name| !own.contains(name)) {
+        let left = beside(&request.target, &name);
+        if let Err(error) = session.clean_up(format!("DROP TABLE IF EXISTS {}", table(&left))).await {
+            tracing::warn!(table = %left, error = error.message, "a staging table of an earlier try could not be dropped");
+        }
+    }
 }
 
 fn manifest_place(files: &ObjectRows, hash: &str) -> (String, String) {

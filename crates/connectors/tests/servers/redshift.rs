@@ -7,14 +7,14 @@ use millrace_connectors::Connectors;
 use millrace_devstack::{Fault, RedshiftConfig, RunningRedshift, serve_redshift};
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{LoadMethod, Ports};
+use millrace_operator_api::ports::{LoadMethod, LoadRequest, LoadRows, Ports, TableName, ValueType};
 use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use serde_json::json;
 
 use crate::altered::{self, Lossy, lossy};
 use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
-use crate::world::{World, again, connection, extra, refused, some, upsert};
+use crate::world::{World, again, connection, extra, refused, some, stream_of, upsert, work};
 
 pub struct Stand {
     pub redshift: RunningRedshift,
@@ -235,6 +235,53 @@ async fn is_taken_up_by_the_next_try(method: LoadMethod, after: bool, expected: 
     }
     // Three writes for each of three statements: the marker's table, the staging, the load.
     assert_eq!(deaths, 9);
+    Ok(())
+}
+
+/// Rows that come straight from a source are read anew by the next try, which finds nothing of the dead one's batches in its
+/// own.
+#[tokio::test]
+async fn a_load_without_files_killed_at_any_write_is_done_once() -> Result<()> {
+    let columns = [("id", ValueType::Integer { bits: 64, signed: true }), ("note", ValueType::TEXT)];
+    let rows = vec![some(&["1", "a"]), some(&["2", "b"])];
+    for after in [false, true] {
+        let mut deaths = 0;
+        for number in 1.. {
+            let (stand, _) = start(&[SCHEMA, TABLE]).await?;
+            let request = || LoadRequest {
+                columns: Some(["id", "note"].map(ToOwned::to_owned).to_vec()),
+                ..LoadRequest::new(
+                    TableName { schema: Some("analytics".to_owned()), name: "nps".to_owned() },
+                    LoadMethod::Append,
+                    LoadRows::direct(stream_of(&columns, &rows)),
+                    work(0),
+                )
+            };
+            stand.world.journal.die_at(number, after);
+            let first = subject(&stand, 1).await?;
+            let mut load = first.warehouse.load(request());
+            let is_dead = tokio::select! {
+                result = &mut load => {
+                    result?;
+                    false
+                }
+                () = stand.world.journal.died.notified() => true,
+            };
+            if is_dead {
+                std::mem::forget(load);
+            }
+            subject(&stand, 2).await?.warehouse.load(request()).await?;
+            let found = stand.database.query("SELECT id, note FROM analytics.nps ORDER BY 1, 2")?;
+            assert_eq!(found, rows, "death at {number}, after: {after}");
+            assert_eq!(leftovers(&stand)?, 0, "death at {number}, after: {after}");
+            if !is_dead {
+                break;
+            }
+            deaths += 1;
+        }
+        // Three writes for each of four statements: the marker's table, the staging, its rows, the load.
+        assert_eq!(deaths, 12);
+    }
     Ok(())
 }
 
