@@ -169,6 +169,21 @@ impl Ports for Connectors {
         })
     }
 
+    fn reader<'a>(
+        &'a self,
+        context: &'a TaskContext,
+        conn_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>> {
+        Box::pin(async move {
+            let (kind, connection) = self.find(conn_id).await?;
+            if kind != Kind::Redshift {
+                return self.source(context, conn_id).await;
+            }
+            let warehouse = Box::pin(RedshiftWarehouse::open(&connection, TaskHandle::of(context))).await?;
+            Ok(Arc::new(RedshiftSource::new(warehouse)) as Arc<dyn SqlSource>)
+        })
+    }
+
     fn objects<'a>(
         &'a self,
         _: &'a TaskContext,

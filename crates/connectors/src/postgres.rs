@@ -13,4 +13,4 @@ pub use hashing::key_query;
 pub use load::check_keys;
 pub use refusal::reason;
 pub use source::PostgresSource;
-pub use warehouse::{PostgresWarehouse, execute as execute_over_wire};
+pub use warehouse::{PostgresWarehouse, execute as execute_over_wire, forget};

@@ -18,13 +18,13 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
     Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
-    TableCheck, TableName, UnloadReport, UnloadRequest, ValueType, Warehouse,
+    Staging, TableCheck, TableName, UnloadReport, UnloadRequest, ValueType, Warehouse,
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 
 use crate::ddl;
 use crate::failure::{invalid, while_doing};
-use crate::postgres::execute_over_wire;
+use crate::postgres::{execute_over_wire, forget};
 use crate::script::{self, units};
 use crate::session::{Dialect, Session, ask, describe};
 use crate::sql;
@@ -35,12 +35,14 @@ use data_api::{DataApi, DataApiSession};
 pub use source::RedshiftSource;
 
 /// Extra of the connection: exactly one of `cluster_identifier` and `workgroup_name` (Data API), or neither and a host
-/// (wire), or `mode: wire`; `secret_arn` or `db_user`; `iam_role` for COPY.
+/// (wire), or `mode: wire`; `secret_arn` or `db_user`; `iam_role` for COPY; `s3_staging` and
+/// `s3_conn_id`, where rows without files are put for COPY.
 pub struct RedshiftWarehouse {
     transport: Transport,
     copy_credentials: String,
     symmetric_key: Option<String>,
     s3_region: Option<String>,
+    staging: Option<Staging>,
     /// Scripts of one task are told apart in the journal by their order.
     scripts: AtomicU32,
 }
@@ -72,8 +74,19 @@ impl RedshiftWarehouse {
                 )));
             }
         };
+        let staging = match (extra.text("s3_staging"), extra.text("s3_conn_id")) {
+            (Some(address), Some(store)) => Some(Staging { conn_id: store.to_owned(), address: address.to_owned() }),
+            (None, None) => None,
+            _ => {
+                return Err(invalid(format!(
+                    "connection {conn_id:?}: s3_staging (s3://bucket/prefix) and s3_conn_id (a connection of type aws) are \
+                     needed together"
+                )));
+            }
+        };
         Ok(Self {
             transport,
+            staging,
             copy_credentials: plan::copy_credentials(extra),
             symmetric_key: extra.text("master_symmetric_key").map(ToOwned::to_owned),
             s3_region: extra.text("s3_region").map(ToOwned::to_owned),
@@ -175,6 +188,18 @@ impl Warehouse for RedshiftWarehouse {
 
     fn table_sql(&self, table: &TableName) -> String {
         crate::sql::table(table)
+    }
+
+    fn staging(&self) -> Option<Staging> {
+        self.staging.clone()
+    }
+
+    fn lock_sql(&self, table: &TableName) -> Option<String> {
+        Some(format!("LOCK TABLE {}", sql::table(table)))
+    }
+
+    fn forget<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move { forget(&*self.session(None), tables).await })
     }
 
     fn execute<'a>(

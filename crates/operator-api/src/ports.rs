@@ -33,6 +33,15 @@ pub trait Ports: Send + Sync {
         context: &'a TaskContext,
         conn_id: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>>;
+    /// A connection to look at rows that are there already. Where rows are not read from by tasks (Redshift) answers arrive
+    /// whole, so that only small questions can be asked.
+    fn reader<'a>(
+        &'a self,
+        context: &'a TaskContext,
+        conn_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>> {
+        self.source(context, conn_id)
+    }
     fn objects<'a>(
         &'a self,
         context: &'a TaskContext,

@@ -1,6 +1,7 @@
 //! `table_copy`: tables from one database straight into another.
 
 use futures::stream::{self, StreamExt};
+use millrace_operator_api::ports::Staging;
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::parts::copying::config::{TablePlan, Tables};
+use crate::parts::copying::staging::StagingPlace;
 use crate::parts::copying::table::{Job, copy};
 use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written};
 
@@ -55,6 +57,17 @@ pub struct TableCopy {
     /// the target has.
     #[serde(default)]
     limit: Option<Template<u64>>,
+    /// The connection whose password is the key of `columns: {…: hash}`.
+    #[serde(default)]
+    hash_conn_id: Option<Template<String>>,
+    /// Where rows on their way into Redshift are put for its COPY, `s3://bucket/prefix`: compressed files that are removed
+    /// afterwards. Left out: the place that the connection names (extra: `s3_staging` and `s3_conn_id`); without either, and
+    /// where COPY could cut a value, rows go by INSERT, which is for small tables.
+    #[serde(default)]
+    s3_staging: Option<Template<String>>,
+    /// The connection to S3 for `s3_staging`.
+    #[serde(default)]
+    s3_conn_id: Option<Template<String>>,
     /// Show values in errors. Otherwise an error names row and column only.
     #[serde(default)]
     show_values: bool,
@@ -71,6 +84,9 @@ impl Operator for TableCopy {
                 problems.add(name, format!("{name} is empty"));
             }
         }
+        if self.s3_staging.is_some() != self.s3_conn_id.is_some() {
+            problems.add("s3_staging", "s3_staging and s3_conn_id are needed together");
+        }
         let Tables(tables) = &self.tables;
         if tables.is_empty() {
             problems.add("tables", "tables lists no table");
@@ -84,7 +100,7 @@ impl Operator for TableCopy {
         let mut targets: Vec<String> = Vec::new();
         for (index, table) in tables.iter().enumerate() {
             let place = if tables.len() == 1 { "tables.".to_owned() } else { format!("tables.{index}.") };
-            table.check(&place, problems);
+            table.check(&place, self.hash_conn_id.is_some(), problems);
             if let Some(target) = written(table.target.as_ref().unwrap_or(&table.source)) {
                 if targets.contains(&target) {
                     problems.add(format!("{place}target"), format!("{target} is the target of two tables"));
@@ -104,9 +120,36 @@ impl TableCopy {
         let source_conn_id = rendered_text("source_conn_id", &self.source_conn_id)?;
         let target_conn_id = rendered_text("target_conn_id", &self.target_conn_id)?;
         let plans: Vec<TablePlan> = self.tables.0.iter().map(|table| table.rendered()).collect::<Result<_, _>>()?;
+        let hash_key = match rendered_option("hash_conn_id", self.hash_conn_id.as_ref())? {
+            Some(conn_id) => {
+                let conn_id: String = conn_id;
+                Some(context.ports.secret(context, &conn_id).await?)
+            }
+            None => None,
+        };
+        let warehouse = context.ports.warehouse(context, &target_conn_id).await?;
+        let staging = match (&self.s3_staging, &self.s3_conn_id) {
+            (Some(address), Some(conn_id)) => Some(Staging {
+                conn_id: rendered_text("s3_conn_id", conn_id)?,
+                address: rendered_text("s3_staging", address)?,
+            }),
+            _ => warehouse.staging(),
+        };
+        let staging = match staging {
+            Some(_) if warehouse.engine() != "redshift" => {
+                return Err(TaskError::Fail(format!(
+                    "s3_staging is for Redshift; {target_conn_id} ({}) takes rows as they come, so leave it out",
+                    warehouse.engine()
+                )));
+            }
+            Some(staging) => Some(StagingPlace::open(context, &staging).await?),
+            None => None,
+        };
         let job = Job {
+            hash_key,
             source: context.ports.source(context, &source_conn_id).await?,
-            warehouse: context.ports.warehouse(context, &target_conn_id).await?,
+            warehouse,
+            staging,
             source_conn_id,
             target_conn_id,
             dry_run: rendered("dry_run", &self.dry_run)?,

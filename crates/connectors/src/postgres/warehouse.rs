@@ -64,6 +64,14 @@ pub async fn execute(
     Ok(results)
 }
 
+/// Drops tables whether the task goes on or not; shared with Redshift.
+pub async fn forget(session: &dyn Session, tables: &[TableName]) -> Result<(), PortError> {
+    for table in tables {
+        session.clean_up(format!("DROP TABLE IF EXISTS {}", sql::table(table))).await?;
+    }
+    Ok(())
+}
+
 impl Warehouse for PostgresWarehouse {
     fn engine(&self) -> &'static str {
         "postgres"
@@ -83,6 +91,14 @@ impl Warehouse for PostgresWarehouse {
 
     fn table_sql(&self, table: &TableName) -> String {
         crate::sql::table(table)
+    }
+
+    fn lock_sql(&self, table: &TableName) -> Option<String> {
+        Some(format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", sql::table(table)))
+    }
+
+    fn forget<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move { forget(&self.session(), tables).await })
     }
 
     fn execute<'a>(

@@ -149,6 +149,16 @@ impl Warehouse for SqliteWarehouse {
         table(name)
     }
 
+    fn forget<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let mut connection = self.file.open(false).await?;
+            for name in tables {
+                self.file.run(&mut connection, &format!("DROP TABLE IF EXISTS {}", table(name))).await?;
+            }
+            Ok(())
+        })
+    }
+
     fn execute<'a>(
         &'a self,
         statements: &'a [String],

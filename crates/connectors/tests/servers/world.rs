@@ -83,6 +83,10 @@ impl World {
         lock(&self.connections.known).get_mut(conn_id).map(change);
     }
 
+    pub fn known(&self, conn_id: &str) -> Option<Connection> {
+        lock(&self.connections.known).get(conn_id).cloned()
+    }
+
     /// A connection from `scheme://user:password@host:port/database`, as the test kit gives it.
     pub fn add_url(&self, conn_id: &str, conn_type: &str, url: &str) -> Result<()> {
         let rest = url.split_once("://").context("a URL")?.1;

@@ -368,6 +368,15 @@ pub enum Alteration {
     Widen { column: String, type_name: String },
 }
 
+/// A place in an object store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staging {
+    /// The connection to the store.
+    pub conn_id: String,
+    /// `s3://bucket/prefix`.
+    pub address: String,
+}
+
 pub trait Warehouse: Send + Sync {
     /// `redshift`, `postgres`, `sqlite`, `mysql`.
     fn engine(&self) -> &'static str;
@@ -383,6 +392,20 @@ pub trait Warehouse: Send + Sync {
 
     /// A table's name as this engine's SQL writes it, in quotes.
     fn table_sql(&self, table: &TableName) -> String;
+
+    /// Where rows may be put for it to fetch by itself, if its connection names such a place.
+    fn staging(&self) -> Option<Staging> {
+        None
+    }
+
+    /// A statement that keeps other writers off a table until the transaction ends. `None` where a transaction that writes
+    /// has the database for itself.
+    fn lock_sql(&self, _: &TableName) -> Option<String> {
+        None
+    }
+
+    /// Drops tables that a task made for itself, also after it was cancelled. One that is not there is no error.
+    fn forget<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), PortError>>;
 
     /// Runs statements: all in one transaction, or each on its own (`autocommit`). The error names the statement's
     /// number, the database's own text and SQLSTATE; a transaction is rolled back.

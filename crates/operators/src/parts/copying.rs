@@ -7,6 +7,7 @@ pub mod deletes;
 pub mod dotted;
 pub mod progress;
 pub mod select;
+pub mod staging;
 pub mod table;
 pub mod verify;
 pub mod watermark;

@@ -86,6 +86,22 @@ struct Watch {
 }
 
 impl Narrowed {
+    /// A query that reads from before the place where the reading before ended, by the column's values: those below
+    /// `start` came late.
+    pub fn from_before(query: String, column: &str, start: String) -> Self {
+        let watch = Watch { column: column.to_owned(), start, late: Arc::default() };
+        Self { query, watch: Some(watch) }
+    }
+
+    pub fn plain(query: String) -> Self {
+        Self { query, watch: None }
+    }
+
+    /// Rows so far that came late, if they are counted.
+    pub fn late(&self) -> Option<u64> {
+        self.watch.as_ref().map(|watch| watch.late.load(Ordering::Relaxed))
+    }
+
     pub fn query(&self) -> &str {
         &self.query
     }
@@ -186,7 +202,14 @@ pub async fn narrow(
 }
 
 async fn check_lag(source: &dyn SqlSource, block: &Incremental) -> Result<(), TaskError> {
-    let Some(most) = block.max_replica_lag else { return Ok(()) };
+    match block.max_replica_lag {
+        Some(most) => check_replica_lag(source, most).await,
+        None => Ok(()),
+    }
+}
+
+/// To be tried again when the source is a replica that is further behind.
+pub async fn check_replica_lag(source: &dyn SqlSource, most: Length) -> Result<(), TaskError> {
     let lag =
         source.replica_lag().await.map_err(|error| while_doing("asking the replica how far it is behind", error))?;
     match lag {
@@ -220,6 +243,9 @@ async fn columns(source: &dyn SqlSource, query: &str) -> Result<Vec<SourceColumn
     while rows.batches.try_next().await.map_err(|error| while_doing(attempted, error))?.is_some() {}
     Ok(rows.columns)
 }
+
+/// Longer than any clock is set back by.
+const SOON: TimeDelta = TimeDelta::hours(3);
 
 /// How a column's values are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,6 +304,13 @@ impl Form {
     }
 }
 
+/// What a clock in the zone says at a moment, less the hour that it shows twice when it was set back not long before.
+pub fn not_later_on_the_clock(zone: Tz, at: DateTime<Utc>) -> NaiveDateTime {
+    let clock = |at: DateTime<Utc>| at.with_timezone(&zone).naive_local();
+    let set_back = clock(at - SOON) + SOON + SOON - clock(at + SOON);
+    clock(at) - set_back.max(TimeDelta::zero())
+}
+
 /// What a clock in the zone says. Where it is set back in between, an hour comes twice: more is read, never less.
 fn on_the_clock(zone: Tz, from: DateTime<Utc>, end: DateTime<Utc>) -> (NaiveDateTime, NaiveDateTime) {
     let offset = |at: DateTime<Utc>| zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc();
@@ -312,6 +345,15 @@ mod tests {
             pair("2024-01-01", "2024-01-03"),
             "days that are half inside count"
         );
+    }
+
+    #[test]
+    fn a_moment_near_the_hour_that_comes_twice_is_taken_an_hour_earlier() {
+        let on = |text: &str| not_later_on_the_clock(Tz::Europe__Stockholm, at(text)).to_string();
+        assert_eq!(on("2024-01-01T12:00:00Z"), "2024-01-01 13:00:00");
+        assert_eq!(on("2024-10-27T01:30:00Z"), "2024-10-27 01:30:00", "the clock says 02:30, as it did an hour before");
+        assert_eq!(on("2024-10-27T00:30:00Z"), "2024-10-27 01:30:00");
+        assert_eq!(on("2024-03-31T01:30:00Z"), "2024-03-31 03:30:00", "put forward, nothing comes twice");
     }
 
     #[test]

@@ -119,7 +119,42 @@ pub struct Rendered<'a> {
     zero_dates: ZeroDates,
 }
 
-impl Rendered<'_> {
+impl<'a> Rendered<'a> {
+    /// `source_timezone` of every clock without a zone that `columns` does not name.
+    pub fn new(
+        columns: &'a Treatments,
+        key: Option<SecretString>,
+        source_timezone: Option<String>,
+        zero_dates: ZeroDates,
+    ) -> Self {
+        Self { columns, key, source_timezone, zero_dates }
+    }
+
+    /// The zone in which the column's clock runs; `None` for a column that has its zone, or none that is known.
+    pub fn clock_of(&self, column: &SourceColumn) -> Option<Tz> {
+        if column.value != (ValueType::Timestamp { zoned: false }) {
+            return None;
+        }
+        let named = self.columns.iter().find(|(name, _)| is_named(column, name)).map(|(_, treatment)| treatment);
+        match named {
+            Some(Treatment::Clock(clock)) => clock.timezone.parse().ok(),
+            Some(Treatment::Personal(_)) => None,
+            None => self.source_timezone.as_deref()?.parse().ok(),
+        }
+    }
+
+    /// Treats streams that have some of the columns only, without those that were dropped.
+    pub fn apply_to_part(&self, rows: RowStream) -> Result<(RowStream, Leaps), TaskError> {
+        let columns: Treatments = self
+            .columns
+            .iter()
+            .filter(|(name, _)| rows.columns.iter().any(|column| is_named(column, name)))
+            .map(|(name, treatment)| (name.clone(), treatment.clone()))
+            .collect();
+        let key = self.key.clone();
+        Rendered { columns: &columns, key, source_timezone: self.source_timezone.clone(), ..*self }.apply(rows)
+    }
+
     pub fn apply(&self, rows: RowStream) -> Result<(RowStream, Leaps), TaskError> {
         let (mut streams, leaps) = self.apply_all(vec![rows])?;
         let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;

@@ -34,10 +34,9 @@ fn mistakes_are_found_when_the_file_is_read() {
         (json!({ "timestamp_formats": ["%Q"] }), "'%Q' is no format"),
         (json!({ "sync_mode": "incremental" }), "unknown variant `incremental`"),
         (json!({ "primary_keys": "id" }), "unknown field `primary_keys`"),
-        (
-            json!({ "sync_mode": "incremental_sync", "incremental_field": "at", "verify": ["checksums"] }),
-            "with sync_mode: full_sync only",
-        ),
+        (json!({ "quarantine": "raw.refused" }), "no row gets there while max_error is 0"),
+        (json!({ "columns": { "mail": "hash" } }), "tables.columns.mail: hash needs hash_conn_id"),
+        (json!({ "source_timezone": "Seoul" }), "'Seoul' is no time zone"),
     ] {
         let found = problems("table_copy", copying(more));
         assert!(found.contains(part), "{part}: {found}");
@@ -108,7 +107,7 @@ fn a_look_at_the_target_is_tried_three_times() {
 }
 
 #[test]
-fn what_was_copied_before_is_not_verified_again() {
+fn what_was_copied_before_is_not_copied_again() {
     let world = orders();
     *world.load_report.lock().unwrap() = LoadReport { was_loaded_before: true, ..LoadReport::default() };
     let result = world.run_try("table_copy", copying(json!({})), 2).unwrap().result.unwrap();

@@ -565,6 +565,13 @@ impl Warehouse for Fake {
         })
     }
 
+    fn forget<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            lock(&self.0.made).extend(tables.iter().map(|table| format!("forget {table}")));
+            Ok(())
+        })
+    }
+
     fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {
         Box::pin(async move {
             if let Some(error) = lock(&self.0.describe_errors).pop() {

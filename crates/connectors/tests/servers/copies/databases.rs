@@ -94,6 +94,10 @@ impl Database {
         Ok(database)
     }
 
+    pub fn connection(&self, world: &World) -> Result<millrace_operator_api::connection::Connection> {
+        world.known(&self.conn_id).context("a connection")
+    }
+
     pub fn quoted(&self, name: &str) -> String {
         if self.kind == Kind::Maria { format!("`{name}`") } else { format!("\"{name}\"") }
     }
@@ -143,6 +147,10 @@ fn next() -> u64 {
 
 /// Runs `table_copy` as the worker does; each generation is another piece of work.
 pub async fn run(world: &World, generation: u32, parameters: Value) -> Result<Value, TaskError> {
+    run_try(world, generation, 1, parameters).await
+}
+
+pub async fn run_try(world: &World, generation: u32, number: u32, parameters: Value) -> Result<Value, TaskError> {
     let fail = |text: String| TaskError::Fail(text);
     let entry = find(millrace_operators::catalogue(), "table_copy").ok_or_else(|| fail("no operator".to_owned()))?;
     let operator = (entry.parse)(parameters).map_err(fail)?;
@@ -151,7 +159,7 @@ pub async fn run(world: &World, generation: u32, parameters: Value) -> Result<Va
     if !problems.is_empty() {
         return Err(fail(format!("{:?}", problems.into_items())));
     }
-    let mut context = world.context(1);
+    let mut context = world.context(number);
     context.work = work(generation);
     let outcome = operator.run(&context).await?;
     outcome.result.ok_or_else(|| fail("no result".to_owned()))

@@ -1,15 +1,20 @@
 //! What went into a table compared with what stands in it, by a sum over the rows in which their order does not matter.
 //!
-//! The rows are hashed as they pass, and the target is read again afterwards. What two engines write differently (`t` and
+//! The rows are hashed as they pass, and the target is read again afterwards, or sums its rows up itself. What two engines write differently (`t` and
 //! `1`, `12.50` and `12.5`, `+00`) is made alike first.
 
 use futures::TryStreamExt;
-use millrace_operator_api::ports::{CheckResult, RowBatch, SourceColumn, SqlSource, TableName, ValueType};
+use millrace_operator_api::ports::{
+    CanonicalForm, CheckResult, RowBatch, SourceColumn, SqlSource, TableName, ValueType,
+};
 use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
+use crate::parts::canonical::form_of_pair;
+use crate::parts::comparing::{Side, fingerprint};
 use crate::parts::report::while_doing;
+use crate::parts::row_hash::{Fingerprint, RowHasher};
 
 /// How many rows, and the sum of their hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,7 +112,16 @@ fn plain_number(text: &str) -> Option<String> {
 }
 
 /// Sums rows up as they pass.
-pub struct Summing {
+pub struct Summing(Way);
+
+enum Way {
+    /// The target's rows are read.
+    Reading(Box<Reading>),
+    /// The target's own SQL sums them up: rows do not come out of it in a stream.
+    Asking(Box<Asking>),
+}
+
+struct Reading {
     target: Arc<dyn SqlSource>,
     select: String,
     forms: Vec<Form>,
@@ -115,8 +129,18 @@ pub struct Summing {
     row: Vec<u8>,
 }
 
+struct Asking {
+    side: Side,
+    /// Those of the rows' columns that can be compared.
+    columns: Vec<usize>,
+    forms: Vec<CanonicalForm>,
+    hasher: RowHasher,
+    hashes: Vec<u64>,
+    sum: Fingerprint,
+}
+
 impl Summing {
-    /// Looks at the target's columns; an error where its rows cannot be read.
+    /// Looks at the target's columns.
     pub async fn prepare(
         context: &TaskContext,
         conn_id: &str,
@@ -124,14 +148,62 @@ impl Summing {
         names: &[String],
         columns: &[SourceColumn],
     ) -> Result<Self, TaskError> {
-        let target = context.ports.source(context, conn_id).await.map_err(|error| {
-            if error.kind == PortErrorKind::Invalid {
-                return TaskError::Fail(format!(
-                    "verify: checksums reads {table} again, and rows are not read from {conn_id} ({error}); leave it out"
-                ));
+        match context.ports.source(context, conn_id).await {
+            Ok(target) => Reading::prepare(target, table, names, columns).await.map(|way| Self(Way::Reading(way))),
+            Err(error) if error.kind == PortErrorKind::Invalid => {
+                let target = context.ports.reader(context, conn_id).await?;
+                Asking::prepare(context, target, (conn_id, table), names, columns)
+                    .await
+                    .map(|way| Self(Way::Asking(way)))
             }
-            error.into()
-        })?;
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub fn add(&mut self, batch: &RowBatch) {
+        match &mut self.0 {
+            Way::Reading(way) => way.add(batch),
+            Way::Asking(way) => {
+                way.hashes.clear();
+                way.hasher.hash_picked(batch, &way.columns, &mut way.hashes);
+                way.hashes.iter().for_each(|hash| way.sum.add(*hash));
+            }
+        }
+    }
+
+    /// Looks at the target's rows, all of them or those of the filter, and compares.
+    pub async fn compare(&mut self, table: &TableName, filter: Option<&str>) -> Result<CheckResult, TaskError> {
+        let attempted = format!("comparing with {table}");
+        let (passed_by, found, is_same) = match &mut self.0 {
+            Way::Reading(way) => {
+                let shown = |sum: Sum| format!("{} rows, {:032x}", sum.rows, sum.hash);
+                let passed_by = std::mem::take(&mut way.sum);
+                let filter = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+                let select = format!("{}{filter}", way.select);
+                let rows = way.target.query(&select).await;
+                let mut rows = rows.map_err(|error| while_doing(&attempted, error))?;
+                while let Some(batch) = rows.batches.try_next().await.map_err(|error| while_doing(&attempted, error))? {
+                    way.add(&batch);
+                }
+                (shown(passed_by), shown(way.sum), passed_by == way.sum)
+            }
+            Way::Asking(way) => {
+                way.side.filter = filter.map(ToOwned::to_owned);
+                let found = fingerprint(&way.side, &way.forms).await.map_err(|error| while_doing(&attempted, error))?;
+                (way.sum.to_string(), found.to_string(), way.sum == found)
+            }
+        };
+        Ok(CheckResult { name: format!("checksum of the rows copied: {passed_by}"), passed: is_same, found })
+    }
+}
+
+impl Reading {
+    async fn prepare(
+        target: Arc<dyn SqlSource>,
+        table: &TableName,
+        names: &[String],
+        columns: &[SourceColumn],
+    ) -> Result<Box<Self>, TaskError> {
         let list = names.iter().map(|name| target.quote(name)).collect::<Vec<_>>().join(", ");
         let select = format!("SELECT {list} FROM {}", target.table_sql(table));
         let attempted = format!("looking at the columns of {table}");
@@ -139,10 +211,10 @@ impl Summing {
             target.query(&format!("{select} WHERE 1 = 0")).await.map_err(|error| while_doing(&attempted, error))?;
         while rows.batches.try_next().await.map_err(|error| while_doing(&attempted, error))?.is_some() {}
         let forms = columns.iter().zip(&rows.columns).map(|(one, other)| Form::of(&one.value, &other.value)).collect();
-        Ok(Self { target, select, forms, sum: Sum::default(), row: Vec::new() })
+        Ok(Box::new(Self { target, select, forms, sum: Sum::default(), row: Vec::new() }))
     }
 
-    pub fn add(&mut self, batch: &RowBatch) {
+    fn add(&mut self, batch: &RowBatch) {
         for row in batch.rows() {
             self.row.clear();
             for (cell, form) in row.zip(&self.forms) {
@@ -163,21 +235,65 @@ impl Summing {
             self.sum.rows += 1;
         }
     }
+}
 
-    /// Reads the target and compares.
-    pub async fn compare(&mut self, table: &TableName) -> Result<CheckResult, TaskError> {
-        let passed_by = std::mem::take(&mut self.sum);
-        let attempted = format!("reading {table} again");
-        let mut rows = self.target.query(&self.select).await.map_err(|error| while_doing(&attempted, error))?;
-        while let Some(batch) = rows.batches.try_next().await.map_err(|error| while_doing(&attempted, error))? {
-            self.add(&batch);
+impl Asking {
+    async fn prepare(
+        context: &TaskContext,
+        target: Arc<dyn SqlSource>,
+        (conn_id, table): (&str, &TableName),
+        names: &[String],
+        columns: &[SourceColumn],
+    ) -> Result<Box<Self>, TaskError> {
+        let attempted = format!("looking at the columns of {table}");
+        let known = target.table_columns(table).await.map_err(|error| while_doing(&attempted, error))?;
+        let (mut of_target, mut picked, mut forms, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (index, (name, column)) in names.iter().zip(columns).enumerate() {
+            let Some(other) = known.iter().find(|other| other.name.eq_ignore_ascii_case(name)) else {
+                left_out.push(name.as_str());
+                continue;
+            };
+            let form = form_of_pair(column, other);
+            let can = target.row_hashing().is_some_and(|hashing| hashing.canonical(other, form).is_some());
+            if can && is_written_alike(&column.value, &other.value) {
+                of_target.push(other.clone());
+                picked.push(index);
+                forms.push(form);
+            } else {
+                left_out.push(name.as_str());
+            }
         }
-        let shown = |sum: Sum| format!("{} rows, {:032x}", sum.rows, sum.hash);
-        Ok(CheckResult {
-            name: format!("checksum of the rows copied: {}", shown(passed_by)),
-            passed: passed_by == self.sum,
-            found: shown(self.sum),
-        })
+        if !left_out.is_empty() {
+            context.warning(format!("the checksum of {table} is taken without {}", left_out.join(", ")));
+        }
+        let side = Side {
+            label: format!("{conn_id}: {table}"),
+            relation: target.table_sql(table),
+            source: target,
+            filter: None,
+            columns: of_target,
+            is_streamed: false,
+        };
+        let hasher = RowHasher::new(forms.clone());
+        Ok(Box::new(Self { side, columns: picked, forms, hasher, hashes: Vec::new(), sum: Fingerprint::default() }))
+    }
+}
+
+/// Whether a value that went into the other column has the same canonical text there.
+fn is_written_alike(source: &ValueType, target: &ValueType) -> bool {
+    use ValueType as V;
+    let is_number =
+        |value: &V| matches!(value, V::Integer { .. } | V::Decimal { .. } | V::Money | V::Bit { .. } | V::Year);
+    match (source, target) {
+        (V::Bool, V::Bool)
+        | (V::Date, V::Date)
+        | (V::Timestamp { .. }, V::Timestamp { .. })
+        | (V::Time { zoned: false, .. }, V::Time { zoned: false, .. })
+        | (V::Bytes { .. }, V::Bytes { .. }) => true,
+        (a, b) if is_number(a) && is_number(b) => true,
+        (a, V::Integer { .. }) => a.is_text(),
+        (a, V::Text { .. }) => !matches!(a, V::Float { .. } | V::Bool),
+        _ => false,
     }
 }
 

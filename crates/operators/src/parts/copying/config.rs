@@ -11,6 +11,7 @@ use super::convert::{Decimals, format_problem};
 use super::dotted;
 use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written};
 use crate::parts::sensor::Length;
+use crate::parts::treatment::{self, Treatments, ZeroDates};
 
 /// Where the incremental filter goes in `custom_select`; what `{{ incremental_filter }}` renders to.
 pub const FILTER_PLACE: &str = "{incremental_filter}";
@@ -75,15 +76,46 @@ pub struct TableConfig {
     /// Make the target when it is missing, with types that hold every value of the source.
     #[serde(default = "yes")]
     pub create_table: bool,
-    /// What becomes of columns that the target does not have: `fail`, `add` them to it, or `ignore` them.
+    /// What becomes of columns that the target does not have: `ignore` them with a warning, `add` them to it, or `fail`.
     #[serde(default)]
     pub new_columns: NewColumns,
-    /// With `incremental_sync`, what becomes of rows that the source has no more: `keep` them, or `reconcile`: the source's
-    /// keys are read and the target's rows with others are deleted. Needs a key without NULL.
+    /// What becomes of columns that the source does not have: `ignore` them (they get their default value), or `fail`.
+    #[serde(default)]
+    pub removed_columns: RemovedColumns,
+    /// Change the target's columns to wider types where the source's values may not fit any more: `integer` to `bigint`,
+    /// `varchar(40)` to a longer one. Otherwise a value that does not fit fails the copy. Redshift widens texts only.
+    #[serde(default)]
+    pub widen_columns: bool,
+    /// What is done with a column: `mask` (every value becomes `***`), `hash` (HMAC-SHA256 with the key of `hash_conn_id`),
+    /// `drop` (it is not read at all), or `{timezone: Asia/Seoul}` for a column of times without a zone, which become UTC.
+    #[serde(default)]
+    pub columns: Treatments,
+    /// The zone of the clock behind columns that have none (`DATETIME`, `timestamp`): their times become UTC. Left out: the
+    /// connection's (extra: `source_timezone`); without either they stay as they are.
+    #[serde(default)]
+    pub source_timezone: Option<Template<String>>,
+    /// What becomes of dates that no calendar has, such as MySQL's `0000-00-00`: `error`, `null`, or `keep`.
+    #[serde(default)]
+    pub zero_dates: ZeroDates,
+    /// Fail, to be tried again, while the source is a replica that is further behind.
+    #[serde(default)]
+    pub max_replica_lag: Option<Length>,
+    /// How many rows the target may refuse before the copy fails. They go into `quarantine`, if it is named. Values that are
+    /// no integer, timestamp or date where the target wants one fail the copy in any case.
+    #[serde(default)]
+    pub max_error: u32,
+    /// The table for rows that the target refuses, `schema.table`; it is made when it is missing.
+    #[serde(default)]
+    pub quarantine: Option<Template<String>>,
+    /// With `incremental_sync`, what becomes of rows that the source has no more: `keep` them, or `reconcile`: the keys of
+    /// the whole source (of `custom_select` where there is one, without `custom_where`) are read, and rows of the target that
+    /// were there before, with a key that is not among them, are deleted. Only for a target that no other source fills.
     #[serde(default)]
     pub deletes: Deletes,
-    /// What is compared after the load: `counts`, `keys` (none twice), `watermark` (nothing newer was lost) and, with
-    /// `full_sync`, `checksums` (the target is read again). Left out: all but checksums.
+    /// What is compared after the load: `counts`, `keys` (none twice), `watermark` (nothing newer was lost) and `checksums`
+    /// (the values that were read with those that stand in the target). With `incremental_sync` checksums compares the
+    /// target's rows from the watermark on, so that a row that only the target has is a difference: use `deletes: reconcile`
+    /// with it. Left out: all but checksums.
     #[serde(default)]
     pub verify: Option<Vec<Verify>>,
 }
@@ -127,10 +159,18 @@ pub enum WatermarkOp {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NewColumns {
-    #[default]
     Fail,
     Add,
+    #[default]
     Ignore,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RemovedColumns {
+    #[default]
+    Ignore,
+    Fail,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -148,6 +188,15 @@ pub enum Verify {
     Keys,
     Watermark,
     Checksums,
+}
+
+impl WatermarkOp {
+    pub fn sign(self) -> &'static str {
+        match self {
+            Self::AtLeast => ">=",
+            Self::Above => ">",
+        }
+    }
 }
 
 impl SyncMode {
@@ -218,15 +267,34 @@ pub struct TablePlan {
     pub timestamp_formats: Option<Vec<String>>,
     pub create_table: bool,
     pub new_columns: NewColumns,
+    pub removed_columns: RemovedColumns,
+    pub widen_columns: bool,
+    pub columns: Treatments,
+    pub source_timezone: Option<String>,
+    pub zero_dates: ZeroDates,
+    pub max_replica_lag: Option<Length>,
+    pub max_error: u32,
+    pub quarantine: Option<TableName>,
     pub deletes: Deletes,
     pub verify: Vec<Verify>,
 }
 
 impl TableConfig {
     /// Finds mistakes; `place` is where the table stands in the parameters.
-    pub fn check(&self, place: &str, problems: &mut Problems) {
+    pub fn check(&self, place: &str, has_key: bool, problems: &mut Problems) {
+        let mut found = Problems::default();
+        let zone = self.source_timezone.as_ref().and_then(written);
+        treatment::check(&self.columns, has_key, zone.as_deref(), &mut found);
+        for (field, message) in found.into_items() {
+            problems.add(format!("{place}{field}"), message);
+        }
         let mut add = |field: &str, message: String| problems.add(format!("{place}{field}"), message);
-        for (name, field) in [("source", Some(&self.source)), ("target", self.target.as_ref())] {
+        let tables = [
+            ("source", Some(&self.source)),
+            ("target", self.target.as_ref()),
+            ("quarantine", self.quarantine.as_ref()),
+        ];
+        for (name, field) in tables {
             if let Some(text) = field.and_then(written)
                 && let Err(problem) = dotted::parse(&text)
             {
@@ -265,13 +333,8 @@ impl TableConfig {
                 }
             }
         }
-        if self.sync_mode == SyncMode::IncrementalSync
-            && self.verify.iter().flatten().any(|what| *what == Verify::Checksums)
-        {
-            add(
-                "verify",
-                "checksums compares whole tables: it has a meaning with sync_mode: full_sync only".to_owned(),
-            );
+        if self.quarantine.is_some() && self.max_error == 0 {
+            add("quarantine", "no row gets there while max_error is 0: say how many the target may refuse".to_owned());
         }
         if self.batch_size == 0 {
             add("batch_size", "batch_size is 0".to_owned());
@@ -339,6 +402,18 @@ impl TableConfig {
             timestamp_formats: self.timestamp_formats.clone(),
             create_table: self.create_table,
             new_columns: self.new_columns,
+            removed_columns: self.removed_columns,
+            widen_columns: self.widen_columns,
+            columns: self.columns.clone(),
+            source_timezone: rendered_option("source_timezone", self.source_timezone.as_ref())?
+                .filter(|zone: &String| !zone.is_empty()),
+            zero_dates: self.zero_dates,
+            max_replica_lag: self.max_replica_lag,
+            max_error: self.max_error,
+            quarantine: match &self.quarantine {
+                Some(field) => Some(name("quarantine", rendered_text("quarantine", field)?)?),
+                None => None,
+            },
             deletes: self.deletes,
             verify: self.verify.clone().unwrap_or_else(|| vec![Verify::Counts, Verify::Keys, Verify::Watermark]),
         })

@@ -1,62 +1,137 @@
 //! Rows that the source has no more, found by its keys.
+//!
+//! Copies may overlap. So the keys of the target are noted down first, then the source's keys are read, and only rows that
+//! were noted down and have not changed since are deleted: a row that came in meanwhile is nobody's to delete, though the
+//! keys that were read do not have it.
 
+use std::future::Future;
+
+use millrace_model::ids::TaskId;
 use millrace_operator_api::ports::{LoadMethod, LoadRequest, LoadRows, NewColumn, RowStream, TableName, Warehouse};
-use millrace_operator_api::{PortErrorKind, TaskError, WorkId};
+use millrace_operator_api::{TaskContext, TaskError, WorkId};
+
+use crate::parts::report::unless_cancelled;
 
 pub struct Reconciling<'a> {
+    pub context: &'a TaskContext,
     pub warehouse: &'a dyn Warehouse,
     pub target: &'a TableName,
     /// The key's columns as the target has them.
     pub keys: Vec<NewColumn>,
+    /// The target's column that says when a row was changed.
+    pub field: Option<String>,
     pub work: WorkId,
 }
 
 impl Reconciling<'_> {
-    /// Stages the source's keys beside the target, which compares them itself: neither side is held in memory. Gives the
-    /// keys that were read and the rows that were deleted.
-    pub async fn run(&self, keys: RowStream) -> Result<(Option<u64>, u64), TaskError> {
-        let (warehouse, work) = (self.warehouse, &self.work);
-        // The name is the same for every try, and no other run's.
-        let staging = TableName {
+    /// `read` asks the source for its keys; it is begun when those of the target are noted down. The target compares the
+    /// two itself, so that neither is held in memory. Gives the keys that were read and the rows that were deleted.
+    pub async fn run(
+        &self,
+        read: impl Future<Output = Result<RowStream, TaskError>> + Send,
+    ) -> Result<(Option<u64>, u64), TaskError> {
+        // Named alike by every try, so that each drops what an earlier one left, and by no other run.
+        let beside = |what: &str| TableName {
             schema: self.target.schema.clone(),
-            name: format!("millrace_keys_{}_{}", work.short_hash(), work.generation),
+            name: format!("millrace_{what}_{}_{}", self.work.short_hash(), self.work.generation),
         };
-        let place = warehouse.table_sql(&staging);
-        let drop = format!("DROP TABLE IF EXISTS {place}");
-        let forget = async |work: &WorkId| warehouse.execute(std::slice::from_ref(&drop), false, work).await;
-        let names: Vec<String> = self.keys.iter().map(|key| key.name.clone()).collect();
-        warehouse.create_table(&staging, &self.keys, &[], true).await?;
+        let tables = [beside("known"), beside("keys")];
+        let result = self.compare(&tables[0], &tables[1], read).await;
+        if let Err(error) = self.warehouse.forget(&tables).await {
+            self.context.warning(format!("{} and {} could not be dropped: {error}", tables[0], tables[1]));
+        }
+        result
+    }
+
+    async fn compare(
+        &self,
+        known: &TableName,
+        keys: &TableName,
+        read: impl Future<Output = Result<RowStream, TaskError>> + Send,
+    ) -> Result<(Option<u64>, u64), TaskError> {
+        // Keys are read anew by every try: those of an earlier one are too old to delete by.
+        let work = WorkId {
+            task_id: TaskId::new_unchecked(format!("{}:{}", self.work.task_id, self.context.try_number)),
+            ..self.work.clone()
+        };
+        self.warehouse.execute(&self.note_down(known, keys), false, &work).await?;
+        let rows = unless_cancelled(self.context, read).await?;
+        self.warehouse.create_table(keys, &self.keys, &[], true).await?;
         let request = LoadRequest {
-            columns: Some(names.clone()),
-            ..LoadRequest::new(staging, LoadMethod::Replace, LoadRows::direct(keys), work.clone())
+            columns: Some(self.key_names()),
+            ..LoadRequest::new(keys.clone(), LoadMethod::Append, LoadRows::direct(rows), work.clone())
         };
-        let loaded = match warehouse.load(request).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                if error.kind != PortErrorKind::Cancelled {
-                    let _ = forget(work).await;
-                }
-                return Err(error.into());
-            }
-        };
+        let loaded = self.warehouse.load(request).await?;
+        if loaded.was_loaded_before {
+            return Err(TaskError::Retry("this try has read the source's keys before".to_owned()));
+        }
         if loaded.rows_read == Some(0) {
-            forget(work).await?;
             return Err(TaskError::Fail(
                 "the source has no row at all, so every row would be deleted; use sync_mode: full_sync if that is meant"
                     .to_owned(),
             ));
         }
-        let target = warehouse.table_sql(self.target);
-        let same: Vec<String> =
-            names.iter().map(|name| format!("k.{0} = {target}.{0}", warehouse.quote(name))).collect();
-        // A try that died after its deletion left no keys to go by, and no keys must not mean no rows.
-        let gone = format!(
-            "FROM {target} WHERE EXISTS (SELECT 1 FROM {place}) AND NOT EXISTS (SELECT 1 FROM {place} AS k WHERE {})",
-            same.join(" AND ")
-        );
-        let statements = [format!("SELECT COUNT(*) {gone}"), format!("DELETE {gone}"), drop.clone()];
-        let answers = warehouse.execute(&statements, false, work).await?;
-        let counted = answers.first().and_then(|answer| answer.rows.first()?.first()?.as_deref()?.parse().ok());
-        Ok((loaded.rows_read, counted.unwrap_or(0)))
+        let (statements, counts) = self.delete(known, keys);
+        let answers = self.warehouse.execute(&statements, false, &work).await?;
+        let count = |index: &usize| {
+            let cell = answers.get(*index).and_then(|answer| answer.rows.first()?.first()?.as_deref());
+            cell.and_then(|cell| cell.parse::<u64>().ok()).unwrap_or(0)
+        };
+        Ok((loaded.rows_read, counts.iter().map(count).sum()))
+    }
+
+    fn key_names(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.name.clone()).collect()
+    }
+
+    fn note_down(&self, known: &TableName, keys: &TableName) -> Vec<String> {
+        let warehouse = self.warehouse;
+        let columns: Vec<String> =
+            self.key_names().iter().chain(&self.field).map(|name| warehouse.quote(name)).collect();
+        let (known, keys) = (warehouse.table_sql(known), warehouse.table_sql(keys));
+        vec![
+            format!("DROP TABLE IF EXISTS {known}"),
+            format!("DROP TABLE IF EXISTS {keys}"),
+            format!("CREATE TABLE {known} AS SELECT {} FROM {}", columns.join(", "), warehouse.table_sql(self.target)),
+        ]
+    }
+
+    /// The statements, and which of them count.
+    fn delete(&self, known: &TableName, keys: &TableName) -> (Vec<String>, Vec<usize>) {
+        let warehouse = self.warehouse;
+        let (target, known, keys) =
+            (warehouse.table_sql(self.target), warehouse.table_sql(known), warehouse.table_sql(keys));
+        // A NULL in a key equals nothing, so that such a row is not among the known ones and stays.
+        let same = |other: &str| {
+            let names = self.key_names();
+            let pairs: Vec<String> =
+                names.iter().map(|name| format!("{other}.{0} = {target}.{0}", warehouse.quote(name))).collect();
+            pairs.join(" AND ")
+        };
+        let unchanged = match &self.field {
+            None => vec![String::new()],
+            Some(field) => {
+                let field = warehouse.quote(field);
+                vec![
+                    format!(" AND known.{field} = {target}.{field}"),
+                    format!(" AND known.{field} IS NULL AND {target}.{field} IS NULL"),
+                ]
+            }
+        };
+        let mut statements: Vec<String> = warehouse.lock_sql(self.target).into_iter().collect();
+        let mut counts = Vec::new();
+        for unchanged in unchanged {
+            // No keys must not mean no rows.
+            let gone = format!(
+                "FROM {target} WHERE EXISTS (SELECT 1 FROM {keys}) AND EXISTS (SELECT 1 FROM {known} AS known WHERE \
+                 {}{unchanged}) AND NOT EXISTS (SELECT 1 FROM {keys} AS k WHERE {})",
+                same("known"),
+                same("k")
+            );
+            counts.push(statements.len());
+            statements.push(format!("SELECT COUNT(*) {gone}"));
+            statements.push(format!("DELETE {gone}"));
+        }
+        (statements, counts)
     }
 }

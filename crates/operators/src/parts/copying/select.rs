@@ -11,6 +11,8 @@ pub struct Question {
     pub window: Vec<String>,
     /// `None` reads all columns, as they come.
     pub columns: Option<Vec<String>>,
+    /// Without the condition of the user's.
+    pub is_whole: bool,
     pub order_by: Option<String>,
     pub limit: Option<u64>,
 }
@@ -49,7 +51,7 @@ impl Question {
     }
 
     fn from(&self, source: &dyn SqlSource, plan: &TablePlan) -> (From, Vec<String>) {
-        let own = plan.custom_where.iter().map(|text| format!("(\n{text}\n)"));
+        let own = plan.custom_where.iter().filter(|_| !self.is_whole).map(|text| format!("(\n{text}\n)"));
         match &plan.custom_select {
             None => (From::Table(source.table_sql(&plan.source)), self.window.iter().cloned().chain(own).collect()),
             Some(custom) if custom.contains(FILTER_PLACE) => {

@@ -8,8 +8,9 @@ use super::config::{FieldType, SyncMode, TablePlan, Verify};
 pub struct Copied<'a> {
     pub rows: u64,
     pub report: &'a LoadReport,
-    /// The watermark from which rows were read, as the target has it.
-    pub from: Option<&'a str>,
+    /// The value from which on rows were read, as the target has it; `None` where that is not known, or all were read.
+    pub from: Option<String>,
+    pub is_all: bool,
     /// The highest value of the incremental field that came in.
     pub highest: Option<&'a str>,
     /// The key and the incremental field by the names of the target.
@@ -17,17 +18,35 @@ pub struct Copied<'a> {
     pub field: Option<&'a str>,
 }
 
+impl Copied<'_> {
+    /// The rows of the source that the target took, of this try or of the one that did it.
+    fn arrived(&self) -> Option<u64> {
+        let read = if self.report.was_loaded_before { self.report.rows_read? } else { self.rows };
+        read.checked_sub(self.report.rows_rejected.unwrap_or(0))
+    }
+
+    /// The rows of the target that stand for those that were read, as SQL; `None` for all.
+    pub fn window(&self, warehouse: &dyn Warehouse, plan: &TablePlan) -> Option<String> {
+        let (Some(field), Some(from)) = (self.field, &self.from) else { return None };
+        let bound = literal(warehouse, plan, from);
+        Some(format!("{} {} {bound}", warehouse.quote(field), plan.watermark_op.sign()))
+    }
+}
+
 /// What the target is asked.
 pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) -> Vec<TableCheck> {
     let mut checks = Vec::new();
-    if plan.verify.contains(&Verify::Counts) && plan.sync_mode == SyncMode::FullSync {
+    if plan.verify.contains(&Verify::Counts)
+        && plan.sync_mode == SyncMode::FullSync
+        && let Some(rows) = copied.arrived()
+    {
         checks.push(TableCheck::Sql {
-            name: format!("rows = {}", copied.rows),
-            sql: format!("SELECT CASE WHEN COUNT(*) = {} THEN 1 ELSE 0 END, COUNT(*) FROM {{table}}", copied.rows),
+            name: format!("rows = {rows}"),
+            sql: format!("SELECT CASE WHEN COUNT(*) = {rows} THEN 1 ELSE 0 END, COUNT(*) FROM {{table}}"),
         });
     }
     if plan.verify.contains(&Verify::Keys) && !copied.keys.is_empty() {
-        checks.push(match (copied.field, copied.from) {
+        checks.push(match (copied.field, &copied.from) {
             // Only what was merged can have become double, and the table may be large.
             (Some(field), Some(from)) => {
                 let keys = copied.keys.iter().map(|key| warehouse.quote(key)).collect::<Vec<_>>().join(", ");
@@ -67,18 +86,19 @@ fn literal(warehouse: &dyn Warehouse, plan: &TablePlan, value: &str) -> String {
 
 /// What the numbers say by themselves.
 pub fn count_merged(plan: &TablePlan, copied: &Copied<'_>) -> Option<CheckResult> {
-    if !plan.verify.contains(&Verify::Counts) {
+    let report = copied.report;
+    if !plan.verify.contains(&Verify::Counts) || report.was_loaded_before {
         return None;
     }
-    let report = copied.report;
     let read = report.rows_read?;
+    let rejected = report.rows_rejected.unwrap_or(0);
     let arrived = match plan.sync_mode {
         SyncMode::FullSync => report.rows_inserted?,
         SyncMode::IncrementalSync => report.rows_inserted? + report.rows_updated? + report.rows_unchanged?,
     };
     Some(CheckResult {
         name: format!("{} rows of the source arrived", copied.rows),
-        passed: read == copied.rows && arrived == copied.rows,
-        found: format!("{read} read, {arrived} inserted, updated or there already"),
+        passed: read == copied.rows && arrived + rejected == copied.rows,
+        found: format!("{read} read, {arrived} inserted, updated or there already, {rejected} refused"),
     })
 }

@@ -1,27 +1,31 @@
 //! How far the copy before has come: the value, its form in the source's SQL, and where it is kept.
 
-use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
 use millrace_operator_api::ports::{SqlSource, TableName, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
 
-use super::config::{FieldType, TablePlan, Watermark, WatermarkOp};
+use super::config::{FieldType, TablePlan, Watermark};
+use crate::parts::incremental::not_later_on_the_clock;
 use crate::parts::report::while_doing;
+use crate::parts::sensor::Length;
 
 /// Beside the target; one row for each pair of tables.
 const STORE: &str = "millrace_watermark";
 
-/// The highest value of the copy before, as the target has it. `None` when there is none yet. An error is never taken for
-/// that.
+/// The highest value of the copy before, as the target has it, where the column is called `field`; a stored one as the
+/// source has it. `None` when there is none yet. An error is never taken for that.
 pub async fn read(
     context: &TaskContext,
     warehouse: &dyn Warehouse,
     plan: &TablePlan,
+    field: &str,
     source_conn_id: &str,
 ) -> Result<Option<String>, TaskError> {
-    let Some(field) = &plan.incremental_field else { return Ok(None) };
+    let target = warehouse.table_sql(&plan.target);
     let (statements, attempted) = match plan.watermark {
         Watermark::FromTarget => (
-            vec![format!("SELECT MAX({}) FROM {}", warehouse.quote(field), warehouse.table_sql(&plan.target))],
+            vec![format!("SELECT MAX({}) FROM {target}", warehouse.quote(field))],
             format!("reading the watermark, the highest {field} of {}", plan.target),
         ),
         Watermark::Stored => (
@@ -30,6 +34,7 @@ pub async fn read(
                     "CREATE TABLE IF NOT EXISTS {} (name varchar(1024) NOT NULL, value varchar(256) NOT NULL)",
                     warehouse.table_sql(&store(&plan.target))
                 ),
+                format!("SELECT 1 FROM {target} LIMIT 1"),
                 format!(
                     "SELECT value FROM {} WHERE name = {}",
                     warehouse.table_sql(&store(&plan.target)),
@@ -41,9 +46,17 @@ pub async fn read(
     };
     let answers =
         warehouse.execute(&statements, false, &context.work).await.map_err(|error| while_doing(&attempted, error))?;
-    let value =
-        answers.into_iter().next_back().and_then(|answer| answer.rows.into_iter().next()?.into_iter().next()?);
-    Ok(value.filter(|value| !value.is_empty()))
+    let is_empty = plan.watermark == Watermark::Stored && answers.get(1).is_some_and(|rows| rows.rows.is_empty());
+    let value = answers
+        .into_iter()
+        .next_back()
+        .and_then(|answer| answer.rows.into_iter().next()?.into_iter().next()?)
+        .filter(|value| !value.is_empty());
+    if is_empty && value.is_some() {
+        context.warning(format!("{} has no rows although a watermark is stored: all rows are read", plan.target));
+        return Ok(None);
+    }
+    Ok(value)
 }
 
 fn store(target: &TableName) -> TableName {
@@ -63,15 +76,55 @@ pub fn keep(warehouse: &dyn Warehouse, plan: &TablePlan, source_conn_id: &str, v
     ]
 }
 
-/// The condition on the source's column, bare, so that an index serves it.
-pub fn filter(source: &dyn SqlSource, plan: &TablePlan, field: &str, value: &str) -> Result<String, TaskError> {
-    let bound = normal_form(value, plan.incremental_field_type, plan.lookback.map(|length| length.0.as_delta()))
-        .map_err(|why| TaskError::Fail(format!("the watermark of {field} cannot be used: {why}")))?;
-    let sign = match plan.watermark_op {
-        WatermarkOp::AtLeast => ">=",
-        WatermarkOp::Above => ">",
+/// The condition on the source's column, bare, so that an index serves it. `zone` is that of the source's clock, where the
+/// target has UTC.
+pub fn filter(
+    source: &dyn SqlSource,
+    plan: &TablePlan,
+    field: &str,
+    value: &str,
+    zone: Option<Tz>,
+) -> Result<String, TaskError> {
+    let bound = start(plan, field, value, zone, plan.lookback)?;
+    Ok(format!(
+        "{} {} {}",
+        source.quote(field),
+        plan.watermark_op.sign(),
+        as_sql(source, plan.incremental_field_type, &bound)
+    ))
+}
+
+/// The watermark less the lookback in the form of the source's values.
+pub fn start(
+    plan: &TablePlan,
+    field: &str,
+    value: &str,
+    zone: Option<Tz>,
+    lookback: Option<Length>,
+) -> Result<String, TaskError> {
+    let lookback = lookback.map(|length| length.0.as_delta());
+    let to_clock = |at: NaiveDateTime| {
+        let Some(zone) = zone else { return at };
+        match plan.watermark {
+            Watermark::FromTarget => not_later_on_the_clock(zone, at.and_utc()),
+            // As the clock said; an hour that it showed twice is read twice.
+            Watermark::Stored => match zone.from_local_datetime(&at).latest() {
+                Some(at) => not_later_on_the_clock(zone, at.with_timezone(&Utc)),
+                None => at,
+            },
+        }
     };
-    Ok(format!("{} {sign} {}", source.quote(field), as_sql(source, plan.incremental_field_type, &bound)))
+    normal_form(value, plan.incremental_field_type, lookback, to_clock)
+        .map_err(|why| TaskError::Fail(format!("the watermark of {field} cannot be used: {why}")))
+}
+
+/// The same in the form of the target's values. `None` where that can't be told.
+pub fn start_in_target(plan: &TablePlan, value: &str, zone: Option<Tz>) -> Option<String> {
+    let lookback = plan.lookback.map(|length| length.0.as_delta());
+    if zone.is_some() && plan.watermark == Watermark::Stored {
+        return None;
+    }
+    normal_form(value, plan.incremental_field_type, lookback, |at| at).ok()
 }
 
 /// The condition that ends the window at `value`.
@@ -84,14 +137,19 @@ fn as_sql(source: &dyn SqlSource, kind: FieldType, value: &str) -> String {
     if kind == FieldType::Integer && is_number { value.to_owned() } else { source.literal(value) }
 }
 
-/// A value of the target in the form that the field's type says. Never later than the value itself.
-fn normal_form(value: &str, kind: FieldType, lookback: Option<TimeDelta>) -> Result<String, String> {
+/// A value of the target in the form that the field's type says, taken to another clock. Never later than the value itself.
+fn normal_form(
+    value: &str,
+    kind: FieldType,
+    lookback: Option<TimeDelta>,
+    to_clock: impl Fn(NaiveDateTime) -> NaiveDateTime,
+) -> Result<String, String> {
     let refused = || format!("'{value}' is no {}", kind_name(kind));
     if kind == FieldType::Integer {
         let whole = value.split_once('.').map_or(value, |(whole, _)| whole);
         return whole.trim().parse::<i128>().map(|number| number.to_string()).map_err(|_| refused());
     }
-    let mut at = moment(value).ok_or_else(refused)?;
+    let mut at = to_clock(moment(value).ok_or_else(refused)?);
     if let Some(lookback) = lookback {
         at = at.checked_sub_signed(lookback).ok_or_else(refused)?;
     }
@@ -138,7 +196,7 @@ mod tests {
 
     #[test]
     fn case_81_each_type_has_its_own_form() {
-        let of = |value, kind| normal_form(value, kind, None);
+        let of = |value, kind| normal_form(value, kind, None, |at| at);
         let cases = [
             ("2024-01-01", FieldType::Yyyymmdd, "20240101"),
             ("20240101", FieldType::Yyyymmdd, "20240101"),
@@ -159,7 +217,7 @@ mod tests {
             assert!(of(value, kind).is_err(), "{value}");
         }
         let hour = Some(TimeDelta::hours(1));
-        let back = normal_form("2024-01-01 00:30:00", FieldType::Timestamp, hour);
+        let back = normal_form("2024-01-01 00:30:00", FieldType::Timestamp, hour, |at| at);
         assert_eq!(back.as_deref(), Ok("2023-12-31 23:30:00"));
     }
 }

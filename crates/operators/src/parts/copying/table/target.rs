@@ -4,8 +4,9 @@ use chrono::TimeDelta;
 use millrace_operator_api::ports::{Alteration, Column, NewColumn, SourceColumn};
 use millrace_operator_api::{PortErrorKind, TaskError};
 
+use super::reading::Found;
 use super::{Meeting, TableCopying};
-use crate::parts::copying::config::NewColumns;
+use crate::parts::copying::config::{NewColumns, RemovedColumns, SyncMode};
 use crate::parts::report::while_doing;
 
 /// Looks at the target, in all; a moment's trouble of a busy warehouse is no reason to begin anew.
@@ -38,7 +39,7 @@ impl TableCopying<'_> {
         }
     }
 
-    pub(super) async fn ensure_table(&self, found: Vec<SourceColumn>) -> Result<Meeting, TaskError> {
+    pub(super) async fn ensure_table(&self, found: Found) -> Result<Meeting, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let Some(existing) = self.look_at_target().await? else {
             return self.make_table(found).await;
@@ -47,63 +48,139 @@ impl TableCopying<'_> {
             columns: Vec::new(),
             names: Vec::new(),
             types: Vec::new(),
-            is_part: false,
+            is_part: found.has_dropped,
+            zone: found.zone,
             changes: Vec::new(),
             exists: true,
         };
-        let mut unknown = Vec::new();
-        for column in found {
+        let (mut unknown, mut alterations) = (Vec::new(), Vec::new());
+        for column in found.columns {
             let same = existing
                 .iter()
                 .find(|other| other.name == column.name)
                 .or_else(|| existing.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name)));
             match same {
                 Some(other) => {
+                    let type_name = match self.wider(other, &column) {
+                        Some(type_name) => {
+                            meeting.changes.push(format!("widen {} to {type_name}", other.name));
+                            let column = other.name.clone();
+                            alterations.push(Alteration::Widen { column, type_name: type_name.clone() });
+                            type_name
+                        }
+                        None => other.type_name.clone(),
+                    };
                     meeting.names.push(other.name.clone());
-                    meeting.types.push(Some(other.type_name.clone()));
+                    meeting.types.push(Some(type_name));
                     meeting.columns.push(column);
                 }
                 None => unknown.push(column),
             }
         }
-        if unknown.is_empty() {
-            return Ok(meeting);
+        self.look_for_removed(&existing, &meeting)?;
+        if !unknown.is_empty() {
+            alterations.extend(self.meet_new(unknown, &existing, &mut meeting)?);
+        }
+        if !alterations.is_empty() && !job.dry_run {
+            let altered = job.warehouse.alter_table(&plan.target, &alterations).await;
+            altered.map_err(|error| while_doing(&self.at("ensure_table"), error))?;
+        }
+        Ok(meeting)
+    }
+
+    /// The type that the target's column is to get, if it is too narrow for the source's and may be changed.
+    fn wider(&self, known: &Column, column: &SourceColumn) -> Option<String> {
+        // Texts are read as what the target wants; where it wants no text they are converted or refused one by one.
+        let is_text = |name: &str| ["char", "text", "clob"].iter().any(|part| name.to_ascii_lowercase().contains(part));
+        let warehouse = &self.job.warehouse;
+        let is_wanted = self.plan.widen_columns
+            && !warehouse.holds(&known.type_name, &column.value)
+            && (!column.value.is_text() || is_text(&known.type_name));
+        is_wanted.then(|| warehouse.column_type(&column.value)).filter(|type_name| *type_name != known.type_name)
+    }
+
+    /// Columns of the target that no value comes in for.
+    fn look_for_removed(&self, existing: &[Column], meeting: &Meeting) -> Result<(), TaskError> {
+        let plan = self.plan;
+        let missing: Vec<&Column> = existing.iter().filter(|column| !meeting.names.contains(&column.name)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names = missing.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+        if plan.removed_columns == RemovedColumns::Fail {
+            return Err(TaskError::Fail(format!(
+                "{}: the source has no column {names}, which {} has (removed_columns: fail)",
+                self.at("ensure_table"),
+                plan.target
+            )));
+        }
+        let message = format!("{}: the source has no column {names}; new rows get the default value", plan.target);
+        // Of a table that is replaced the values that are there are lost.
+        if plan.sync_mode == SyncMode::FullSync && missing.iter().any(|column| column.default.is_none()) {
+            self.context.warning(message);
+        } else {
+            self.context.info(message);
+        }
+        Ok(())
+    }
+
+    /// Columns that the target does not have: what has to be done to it for them.
+    fn meet_new(
+        &self,
+        unknown: Vec<SourceColumn>,
+        existing: &[Column],
+        meeting: &mut Meeting,
+    ) -> Result<Vec<Alteration>, TaskError> {
+        let plan = self.plan;
+        let needed: Vec<&str> = plan
+            .primary_key
+            .iter()
+            .chain(&plan.incremental_field)
+            .filter(|name| unknown.iter().any(|column| column.name.eq_ignore_ascii_case(name)))
+            .map(String::as_str)
+            .collect();
+        if plan.new_columns != NewColumns::Add && !needed.is_empty() {
+            return Err(TaskError::Fail(format!(
+                "{}: the target has no column {}, by which rows are known; make it, or set new_columns: add",
+                self.at("ensure_table"),
+                needed.join(", ")
+            )));
         }
         let names = unknown.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
         match plan.new_columns {
             NewColumns::Fail => {
                 let known: Vec<&str> = existing.iter().map(|column| column.name.as_str()).collect();
-                return Err(TaskError::Fail(format!(
+                Err(TaskError::Fail(format!(
                     "{}: the target has no column {names}; it has {}. new_columns: add makes it, new_columns: ignore leaves \
                      it out",
                     self.at("ensure_table"),
                     known.join(", ")
-                )));
+                )))
             }
             NewColumns::Ignore => {
-                self.context.warning(format!("{}: {names} is not copied (new_columns: ignore)", plan.target));
+                self.context.warning(format!(
+                    "{}: the source's {names} is not copied, because the target does not have it; new_columns: add makes it",
+                    plan.target
+                ));
                 meeting.is_part = true;
+                Ok(Vec::new())
             }
             NewColumns::Add => {
                 let added: Vec<NewColumn> = unknown.iter().map(|column| self.new_column(column, true)).collect();
-                meeting.changes = added.iter().map(|c| format!("add {} {}", c.name, c.type_name)).collect();
-                if !job.dry_run {
-                    let alterations: Vec<Alteration> = added.into_iter().map(Alteration::Add).collect();
-                    let altered = job.warehouse.alter_table(&plan.target, &alterations).await;
-                    altered.map_err(|error| while_doing(&self.at("ensure_table"), error))?;
-                }
+                meeting.changes.extend(added.iter().map(|c| format!("add {} {}", c.name, c.type_name)));
                 for column in unknown {
                     meeting.names.push(column.name.clone());
                     meeting.types.push(None);
                     meeting.columns.push(column);
                 }
+                Ok(added.into_iter().map(Alteration::Add).collect())
             }
         }
-        Ok(meeting)
     }
 
-    async fn make_table(&self, found: Vec<SourceColumn>) -> Result<Meeting, TaskError> {
+    async fn make_table(&self, found: Found) -> Result<Meeting, TaskError> {
         let (job, plan) = (self.job, self.plan);
+        let Found { columns: found, has_dropped, zone } = found;
         if !plan.create_table {
             return Err(TaskError::Fail(format!(
                 "{}: there is no table {}, and create_table is false",
@@ -128,7 +205,8 @@ impl TableCopying<'_> {
             names: columns.into_iter().map(|column| column.name).collect(),
             types: vec![None; found.len()],
             columns: found,
-            is_part: false,
+            is_part: has_dropped,
+            zone,
             changes: vec![format!("create {} ({})", plan.target, shown.join(", "))],
             exists: !job.dry_run,
         })

@@ -1,0 +1,229 @@
+//! What is asked of the source, and its rows on their way: treated, converted, counted and summed up.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono_tz::Tz;
+use futures::{StreamExt, TryStreamExt};
+use millrace_operator_api::ports::{RowStream, SourceColumn};
+use millrace_operator_api::{PortError, TaskError};
+
+use super::{Meeting, TableCopying};
+use crate::parts::asking::ask;
+use crate::parts::copying::checksum::Summing;
+use crate::parts::copying::config::{FieldType, SyncMode, Verify, Watermark};
+use crate::parts::copying::convert::{Converter, Shape};
+use crate::parts::copying::progress::{Expected, Progress};
+use crate::parts::copying::select::Question;
+use crate::parts::copying::watermark;
+use crate::parts::incremental::Narrowed;
+use crate::parts::report::while_doing;
+use crate::parts::treatment::Leaps;
+
+/// The columns of the rows to come.
+pub(super) struct Found {
+    /// As they will be, without those that are dropped.
+    pub columns: Vec<SourceColumn>,
+    pub has_dropped: bool,
+    /// The zone of the clock behind the incremental field.
+    pub zone: Option<Tz>,
+}
+
+/// How far the rows have come, and what is known of them.
+pub(super) struct Reading {
+    pub converter: Converter,
+    pub progress: Progress,
+    pub sum: Option<Summing>,
+    pub leaps: Leaps,
+    pub error: Option<PortError>,
+}
+
+pub(super) fn lock(reading: &Mutex<Reading>) -> MutexGuard<'_, Reading> {
+    reading.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl TableCopying<'_> {
+    /// The columns of the rows to come, from the catalogue.
+    pub(super) async fn source_columns(&self) -> Result<Found, TaskError> {
+        let sql = Question::nothing().select(&*self.job.source, self.plan);
+        let attempted = self.at("describe");
+        let rows = self.job.source.query(&sql).await.map_err(|error| while_doing(&attempted, error))?;
+        let of_field = |name: &String| rows.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
+        let zone =
+            self.plan.incremental_field.as_ref().and_then(of_field).and_then(|field| self.treating.clock_of(field));
+        let read = rows.columns.len();
+        let (mut rows, _) = self.treating.apply(rows).map_err(|error| while_doing(&attempted, error))?;
+        while rows.batches.try_next().await.map_err(|error| while_doing(&attempted, error))?.is_some() {}
+        let missing = self
+            .plan
+            .primary_key
+            .iter()
+            .chain(&self.plan.incremental_field)
+            .find(|name| !rows.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
+        if let Some(name) = missing {
+            let known: Vec<&str> = rows.columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(TaskError::Fail(format!(
+                "{attempted}: the source has no column {name}; it has {}",
+                known.join(", ")
+            )));
+        }
+        Ok(Found { has_dropped: rows.columns.len() < read, columns: rows.columns, zone })
+    }
+
+    pub(super) fn question(&self, meeting: &Meeting, from: Option<&str>) -> Result<Question, TaskError> {
+        let plan = self.plan;
+        // A SELECT of the user's is not wrapped without need: MySQL would write its rows down first.
+        let names_columns = plan.custom_select.is_none() || meeting.is_part;
+        let mut question = Question {
+            columns: names_columns.then(|| meeting.columns.iter().map(|column| column.name.clone()).collect()),
+            limit: self.job.limit,
+            ..Question::default()
+        };
+        if let Some(field) = &plan.incremental_field {
+            if let Some(from) = from {
+                question.window.push(watermark::filter(&*self.job.source, plan, field, from, meeting.zone)?);
+            }
+            // Of a part of the rows the oldest, or the watermark would pass over the others.
+            question.order_by = self.job.limit.map(|_| field.clone());
+        }
+        Ok(question)
+    }
+
+    /// A watermark that is to be stored must be known before the rows are read: it ends the window. Not that of all rows,
+    /// where what comes in meanwhile is read twice, and those without a value must not be left out.
+    pub(super) async fn bound(&self, question: &mut Question, is_all: bool) -> Result<Option<String>, TaskError> {
+        let (job, plan) = (self.job, self.plan);
+        let (Watermark::Stored, Some(field)) = (plan.watermark, &plan.incremental_field) else { return Ok(None) };
+        let sql = match question.limit {
+            None => question.figure(&*job.source, plan, &format!("MAX({})", job.source.quote(field))),
+            Some(_) => {
+                let rows = Question { columns: Some(vec![field.clone()]), ..question.clone() };
+                format!(
+                    "SELECT MAX({}) FROM (\n{}\n) AS millrace_window",
+                    job.source.quote(field),
+                    rows.select(&*job.source, plan)
+                )
+            }
+        };
+        let answer = ask(self.context, &job.source_conn_id, &sql)
+            .await
+            .map_err(|error| while_doing(&self.at("watermark"), error))?;
+        let highest = answer.rows.into_iter().next().and_then(|row| row.into_iter().next()?);
+        if let Some(highest) = highest.as_ref().filter(|_| !is_all) {
+            question.window.push(watermark::up_to(&*job.source, plan, field, highest));
+        }
+        Ok(highest)
+    }
+
+    /// The query, with a count of rows that came late where reading begins before the watermark.
+    pub(super) fn narrowed(
+        &self,
+        meeting: &Meeting,
+        question: &Question,
+        from: Option<&str>,
+    ) -> Result<Narrowed, TaskError> {
+        let plan = self.plan;
+        let sql = question.select(&*self.job.source, plan);
+        match (&plan.incremental_field, from, plan.lookback) {
+            (Some(field), Some(from), Some(_)) => {
+                Ok(Narrowed::from_before(sql, field, watermark::start(plan, field, from, meeting.zone, None)?))
+            }
+            _ => Ok(Narrowed::plain(sql)),
+        }
+    }
+
+    pub(super) fn converter(&self, columns: &[SourceColumn], types: &[Option<String>]) -> Converter {
+        let plan = self.plan;
+        let mut converter = Converter::new(&Shape {
+            columns,
+            target_types: types,
+            primary_key: &plan.primary_key,
+            empty_as_null: plan.empty_as_null,
+            decimals: plan.decimals,
+            formats: plan.timestamp_formats.as_deref(),
+            show_values: self.job.show_values,
+        });
+        let is_field = |column: &SourceColumn| {
+            plan.incremental_field.as_ref().is_some_and(|field| field.eq_ignore_ascii_case(&column.name))
+        };
+        if let Some(index) = columns.iter().position(is_field) {
+            converter.remember_highest(index, plan.incremental_field_type == FieldType::Integer);
+        }
+        converter
+    }
+
+    /// The rows as they go into the target, and how far they have come.
+    pub(super) async fn open(
+        &self,
+        meeting: &Meeting,
+        narrowed: &Narrowed,
+        expected: Expected,
+    ) -> Result<(RowStream, Arc<Mutex<Reading>>), TaskError> {
+        let attempted = self.at("read");
+        let rows = self.job.source.query(narrowed.query()).await.map_err(|error| while_doing(&attempted, error))?;
+        let (rows, leaps) =
+            self.treating.apply_to_part(narrowed.watch(rows)).map_err(|error| while_doing(&attempted, error))?;
+        let sums = self.plan.verify.contains(&Verify::Checksums)
+            && !self.job.dry_run
+            && !(self.job.limit.is_some() && self.plan.sync_mode == SyncMode::IncrementalSync);
+        let sum = if sums {
+            let (conn_id, target) = (&self.job.target_conn_id, &self.plan.target);
+            Some(Summing::prepare(self.context, conn_id, target, &meeting.names, &meeting.columns).await?)
+        } else {
+            None
+        };
+        let names = |columns: &[SourceColumn]| columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+        if names(&rows.columns) != names(&meeting.columns) {
+            return Err(TaskError::Retry(format!(
+                "{attempted}: the source's columns have changed since it was looked at: {}",
+                names(&rows.columns).join(", ")
+            )));
+        }
+        let reading = Arc::new(Mutex::new(Reading {
+            converter: self.converter(&meeting.columns, &meeting.types),
+            progress: Progress::start(self.context, self.stage("copy"), self.plan.batch_size, expected),
+            sum,
+            leaps,
+            error: None,
+        }));
+        let shared = Arc::clone(&reading);
+        let batches = rows.batches.map(move |batch| {
+            let mut reading = lock(&shared);
+            match batch.and_then(|batch| reading.converter.convert(batch)) {
+                Ok(batch) => {
+                    if let Some(sum) = &mut reading.sum {
+                        sum.add(&batch);
+                    }
+                    let (rows, bytes) = (reading.converter.rows, reading.converter.bytes);
+                    reading.progress.tick(rows, bytes);
+                    Ok(batch)
+                }
+                Err(error) => {
+                    reading.error = Some(error.clone());
+                    Err(error)
+                }
+            }
+        });
+        Ok((RowStream { columns: rows.columns, batches: batches.boxed() }, reading))
+    }
+
+    /// Counts the rows to come. Only progress needs it, so nothing fails by it.
+    pub(super) async fn count(&self, question: &Question, expected: &Expected) {
+        let plan = self.plan;
+        let sql = match &plan.custom_count {
+            Some(custom) => custom.clone(),
+            None if plan.count_rows && question.limit.is_none() => question.figure(&*self.job.source, plan, "COUNT(*)"),
+            None => return,
+        };
+        match ask(self.context, &self.job.source_conn_id, &sql).await {
+            Ok(answer) => {
+                let cell = answer.rows.into_iter().next().and_then(|row| row.into_iter().next()?);
+                match cell.as_deref().and_then(|cell| cell.trim().parse().ok()) {
+                    Some(rows) => expected.set(rows),
+                    None => self.context.warning(format!("{} counted no rows", plan.source)),
+                }
+            }
+            Err(TaskError::Cancelled(_)) => {}
+            Err(error) => self.context.warning(format!("the rows of {} were not counted: {error}", plan.source)),
+        }
+    }
+}
