@@ -43,6 +43,7 @@ migrations! {
     m0011_triggered_runs,
     m0012_given_up,
     m0014_ledger,
+    m0015_people,
 }
 
 pub struct Migrator;

@@ -12,9 +12,10 @@ use millrace_model::change::Report;
 use millrace_model::state::RunState;
 use millrace_planner::{ManualRun, manual_run};
 use millrace_scheduler::{Scheduler, SchedulerOptions};
+use millrace_server::Network;
 use millrace_settings::home::{create_private_file, create_private_folder, read_if_present};
 use millrace_settings::keyring::random_bytes;
-use millrace_store::{NewJob, RunRequest, Store};
+use millrace_store::{NewJob, RunRequest, Store, StoreError};
 use millrace_vault::Vault;
 use millrace_worker::{LocalExecutor, LocalExecutorOptions, StoreRuns};
 use serde_json::Map;
@@ -294,28 +295,28 @@ async fn listen(app: &App, port: u16) -> anyhow::Result<TcpListener> {
 
 const ADMIN: &str = "admin";
 
-/// The user `admin`, with a password that is made once and kept in the home.
+/// A metadata database without users gets the user `admin`, with a password that is made once and kept in the home. One
+/// that has users is left as it is: passwords that were changed, and people who were taken away, stay so.
 async fn ensure_admin(app: &App, store: &Store) -> anyhow::Result<()> {
     let path = app.home.admin_password_file();
+    if let Some(password) = read_if_present(&path)? {
+        app.masker.add(password.trim());
+    }
+    if !store.users().await?.is_empty() {
+        return Ok(());
+    }
     if read_if_present(&path)?.is_none() {
-        if store.user(ADMIN).await?.is_some() {
-            return Ok(());
-        }
         app.home.create()?;
         create_private_file(&path, random_text()?.as_bytes())?;
     }
     let password = read_if_present(&path)?.unwrap_or_default();
-    let password = password.trim();
-    app.masker.add(password);
-    let known = match store.user(ADMIN).await? {
-        Some(user) => millrace_server::verify_password(password, &user.password_hash),
-        None => false,
-    };
-    if !known {
-        let hash = millrace_server::hash_password(password)?;
-        store.put_user(ADMIN, &hash, "admin", "standalone", app.now()).await?;
+    app.masker.add(password.trim());
+    let hash = millrace_server::hash_password(password.trim())?;
+    match store.add_user(ADMIN, &hash, "admin", "standalone", app.now()).await {
+        // Another process of this home was faster.
+        Err(StoreError::Refused { .. }) => Ok(()),
+        added => Ok(added.map(|_| ())?),
     }
-    Ok(())
 }
 
 /// 24 letters and digits that are not easily confused: about 117 bits.
@@ -379,6 +380,9 @@ async fn serve(
         clock: app.clock(),
         session_hours: app.config.server.session_hours,
         surroundings: live.surroundings.subscribe(),
+        session_idle_minutes: app.config.server.session_idle_minutes,
+        trusted_proxies: Network::list(&app.config.server.trusted_proxies).context("server.trusted_proxies")?,
+        patience: millrace_server::Patience::default(),
         test_connection: Arc::new(|connection| {
             Box::pin(async move { millrace_connectors::Connectors::test(&connection).await.map_err(|e| e.to_string()) })
         }),

@@ -47,6 +47,7 @@ codes! {
     BODY_TOO_LARGE = "body_too_large", 413, 1, false, "The request body is larger than the server accepts.";
     INVALID = "invalid", 422, 2, false, "The request was understood, but a value is not allowed. The message names the value and the rule.";
     TOO_MANY_REQUESTS = "too_many_requests", 429, 1, true, "Too many attempts. Wait as long as the Retry-After header says.";
+    TIMED_OUT = "timed_out", 503, 1, true, "The answer took too long and was given up. What was asked for may still have been done: look before you try again.";
     INTERNAL = "internal", 500, 1, true, "Something failed inside Millrace. The daemon's log has the details under the request's id.";
     DATABASE_UNAVAILABLE = "database_unavailable", 503, 1, true, "The metadata database did not answer. Nothing was changed; try again.";
 }

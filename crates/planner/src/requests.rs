@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 
 use crate::version::DagVersion;
 
+/// Dates that one backfill may name.
+pub const MOST_DATES: usize = 20_000;
+
 /// The id of the run that the schedule makes for a logical date.
 pub fn scheduled_run_id(logical_date: DateTime<Utc>) -> String {
     format!("scheduled__{}", format_run_id_instant(logical_date))
@@ -39,6 +42,10 @@ pub enum RequestError {
         "the logical date {logical_date} is outside of DAG {dag_id}'s {bound}; a backfill can be told to ignore the bounds"
     )]
     DateOutOfBounds { dag_id: DagId, logical_date: String, bound: String },
+    #[error(
+        "the schedule of DAG {dag_id} names more than {MOST_DATES} dates in [{from}, {to}); a backfill takes no more: make several of shorter ranges"
+    )]
+    TooManyDates { dag_id: DagId, from: String, to: String },
     #[error("the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds")]
     OutOfBounds { dag_id: DagId, logical_date: String, bound: String },
     #[error(
@@ -115,7 +122,12 @@ pub fn backfill_runs(range: &BackfillRange<'_>, now: DateTime<Utc>) -> Result<Ve
     if dates.peek().is_none() {
         return Err(RequestError::NoDates { dag_id: dag_id(), from, to });
     }
-    let mut ended: Vec<PlannedRun> = dates.take_while(|planned| planned.run_after <= now).collect();
+    // Bounded while it is reckoned: a schedule by the minute names a thousand million dates in two thousand years.
+    let ended = dates.take_while(|planned| planned.run_after <= now);
+    let mut ended: Vec<PlannedRun> = ended.take(MOST_DATES + 1).collect();
+    if ended.len() > MOST_DATES {
+        return Err(RequestError::TooManyDates { dag_id: dag_id(), from, to });
+    }
     if ended.is_empty() {
         return Err(RequestError::NothingEnded { dag_id: dag_id(), from, to, now: format_utc_micros(now) });
     }

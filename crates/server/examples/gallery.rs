@@ -90,6 +90,9 @@ async fn main() -> Result<(), Error> {
             maintenance: Default::default(),
         })
         .1,
+        session_idle_minutes: 0,
+        trusted_proxies: Vec::new(),
+        patience: millrace_server::Patience::default(),
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 match connection.conn_type.as_str() {

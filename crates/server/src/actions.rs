@@ -1,22 +1,19 @@
 //! What a person changes: a run is triggered, a DAG paused. Used by REST and pages alike.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use millrace_model::error_code::ErrorCode;
-use millrace_model::ids::RunId;
 use millrace_model::instant::parse_instant;
 use millrace_planner::{DagVersion, ManualRun, RequestError, manual_run};
-use millrace_store::{DagRow, RunRequest, RunRow};
+use millrace_store::{DagRow, Keyed, RequestKey, RunRequest, RunRow};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::changes::checked_note;
-use crate::password::keyed_digest;
+use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
-use crate::server::Server;
+use crate::server::{KEYS_KEPT, Server};
+use crate::sessions::token_hash;
 
 /// As Airflow's clients send it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -30,40 +27,6 @@ pub(crate) struct TriggerBody {
     pub conf: Option<Value>,
     #[serde(default)]
     pub note: Option<String>,
-}
-
-/// Runs that were triggered under an `Idempotency-Key`, for a day.
-#[derive(Default)]
-pub(crate) struct TriggerKeys {
-    seen: Mutex<HashMap<(String, String), Seen>>,
-}
-
-#[derive(Clone)]
-struct Seen {
-    at: DateTime<Utc>,
-    body: [u8; 32],
-    run: (String, RunId),
-}
-
-const KEPT: TimeDelta = TimeDelta::days(1);
-const MOST_KEPT: usize = 10_000;
-
-impl TriggerKeys {
-    fn find(&self, person: &str, key: &str, now: DateTime<Utc>) -> Option<Seen> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&(person.to_owned(), key.to_owned())).filter(|seen| now < seen.at + KEPT).cloned()
-    }
-
-    fn keep(&self, person: &str, key: &str, entry: Seen) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= MOST_KEPT {
-            let now = entry.at;
-            seen.retain(|_, seen| now < seen.at + KEPT);
-        }
-        if seen.len() < MOST_KEPT {
-            seen.insert((person.to_owned(), key.to_owned()), entry);
-        }
-    }
 }
 
 impl Server {
@@ -87,38 +50,44 @@ impl Server {
         body: TriggerBody,
         idempotency_key: Option<&str>,
     ) -> Answer<(RunRow, DagRow)> {
+        self.require_on(person, Act::TriggerRuns, dag_id).await?;
         let dag = self.dag_row(dag_id, 0).await?;
         let now = self.now();
-        let digest = keyed_digest(&self.secret, &[dag_id.as_bytes(), format!("{body:?}").as_bytes()]);
-        if let Some(key) = idempotency_key
-            && let Some(seen) = self.trigger_keys.find(&person.name, key, now)
-        {
-            if seen.body != digest {
-                return Err(Problem::invalid("this Idempotency-Key was used for another request"));
-            }
-            return Ok((self.run_row(&seen.run.0, seen.run.1.as_str()).await?, dag));
-        }
         if dag.is_stale {
             let text = format!("the file {} of DAG {dag_id} is gone; put it back, then trigger", dag.file_path);
             return Err(Problem::new(ErrorCode::CONFLICT, text));
         }
+        let key = idempotency_key.map(|key| request_key(person, dag_id, key, &body)).transpose()?;
         let request = run_request(person, &dag, body, now)?;
-        let run_id = request.run.run_id.clone();
-        self.store().create_run(&request, now).await?;
+        let run_id = match key {
+            None => self.store().create_run(&request, now).await.map(|_| request.run.run_id)?,
+            Some(key) => match self.store().create_run_once(&request, &key, now - KEYS_KEPT, now).await? {
+                Keyed::Created(run_id) | Keyed::Known(run_id) => run_id,
+                Keyed::Another => return Err(Problem::invalid("this Idempotency-Key was used for another request")),
+            },
+        };
         self.store().wake().await;
-        if let Some(key) = idempotency_key {
-            let seen = Seen { at: now, body: digest, run: (dag_id.to_owned(), run_id.clone()) };
-            self.trigger_keys.keep(&person.name, key, seen);
-        }
         Ok((self.run_row(dag_id, run_id.as_str()).await?, dag))
     }
 
     pub async fn set_paused(&self, person: &Person, dag_id: &str, is_paused: bool) -> Answer<DagRow> {
+        self.require_on(person, Act::PauseDags, dag_id).await?;
         let dag = self.dag_row(dag_id, 0).await?;
         self.store().set_paused(&dag.dag_id, is_paused, &person.actor(), self.now()).await?;
         self.store().wake().await;
         self.dag_row(dag_id, 0).await
     }
+}
+
+const LONGEST_KEY: usize = 255;
+
+/// A digest stands for the request: the same key with another one is a mistake.
+fn request_key(person: &Person, dag_id: &str, key: &str, body: &TriggerBody) -> Answer<RequestKey> {
+    if key.is_empty() || key.len() > LONGEST_KEY {
+        return Err(Problem::invalid(format!("an Idempotency-Key has 1 to {LONGEST_KEY} characters")));
+    }
+    let asked = json!([dag_id, body.dag_run_id, body.logical_date, body.conf, body.note]);
+    Ok(RequestKey { person: person.name.clone(), key: key.to_owned(), body_hash: token_hash(&asked.to_string()) })
 }
 
 fn run_request(person: &Person, dag: &DagRow, body: TriggerBody, now: DateTime<Utc>) -> Answer<RunRequest> {

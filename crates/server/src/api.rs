@@ -2,25 +2,27 @@
 
 mod alerts;
 mod assets;
+mod audit;
 mod backfills;
 mod calendars;
 mod connections;
 mod dags;
 mod explain;
+mod grants;
 mod health;
 mod import_errors;
 pub(crate) mod instances;
 mod jobs;
 pub(crate) mod ledger;
 mod logs;
+mod people;
 mod plan;
 mod pools;
 mod runs;
+mod tokens;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::rejection::JsonRejection;
-use axum::routing::{get, patch, post, put};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
@@ -29,67 +31,105 @@ use millrace_model::ledger::LedgerEntry;
 use millrace_store::LedgerRow;
 use serde_json::{Value, json};
 
+use crate::doors::Doors;
+use crate::permission::{Access, Act};
 use crate::problem::{Answer, Problem};
-use crate::server::Shared;
 use crate::sign_in;
 
-pub(crate) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/health", get(health::health))
-        .route("/version", get(async || Json(json!({"version": env!("CARGO_PKG_VERSION"), "git_version": null}))))
-        .route("/auth/token", post(sign_in::token))
-        .route("/importErrors", get(import_errors::list))
-        .route("/dagWarnings", get(import_errors::warnings))
-        .route("/dags", get(dags::list))
-        .route("/dags/{dag_id}", get(dags::get).patch(dags::patch))
-        .route("/dags/{dag_id}/explain", get(explain::dag))
-        .route("/plan", get(plan::all))
-        .route("/dags/{dag_id}/plan", get(plan::dag))
-        .route("/dags/{dag_id}/slots", get(plan::slots))
-        .route("/dags/{dag_id}/dagRuns", get(runs::list).post(runs::trigger))
-        .route("/backfills", get(backfills::list).post(backfills::create))
-        .route("/backfills/dry_run", post(backfills::dry_run))
-        .route("/backfills/{key}", get(backfills::get))
-        .route("/backfills/{key}/pause", put(backfills::pause))
-        .route("/backfills/{key}/unpause", put(backfills::unpause))
-        .route("/backfills/{key}/cancel", put(backfills::cancel))
-        .route("/dags/{dag_id}/clearTaskInstances", post(instances::clear))
-        .route("/dags/{dag_id}/dagRuns/{run_id}", get(runs::get).patch(runs::patch))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/clear", post(runs::clear))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/explain", get(explain::run))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", get(instances::list))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", get(instances::get).patch(instances::patch))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dry_run", patch(instances::patch_dry_run))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/explain", get(explain::task))
+pub(crate) fn doors() -> Doors {
+    use Act::{
+        Backfill, ChangeRuns, ManagePeople, OwnAccount, PauseDags, ReadAudit, ReadConnections, ReadDags, ReadLogs,
+        ReadSystem, RecordAssets, SeeAlerts, TestConnections, TriggerRuns, WriteConnections, WritePools,
+    };
+    Doors::under("/api/v1")
+        .get("/health", Access::Open, health::health)
+        .get("/version", ReadSystem, async || Json(json!({"version": env!("CARGO_PKG_VERSION"), "git_version": null})))
+        .post("/auth/token", Access::Open, sign_in::token)
+        .get("/account", OwnAccount, people::account)
+        .post("/account/password", OwnAccount, people::change_own_password)
+        .get("/users", ManagePeople, people::list)
+        .post("/users", ManagePeople, people::create)
+        .get("/users/{username}", ManagePeople, people::get)
+        .patch("/users/{username}", ManagePeople, people::patch)
+        .delete("/users/{username}", ManagePeople, people::delete)
+        .get("/grants", ManagePeople, grants::list)
+        .post("/grants", ManagePeople, grants::create)
+        .delete("/grants/{id}", ManagePeople, grants::delete)
+        .get("/tokens", OwnAccount, tokens::list)
+        .post("/tokens", OwnAccount, tokens::create)
+        .delete("/tokens/{id}", OwnAccount, tokens::revoke)
+        .get("/eventLogs", ReadAudit, audit::list)
+        .get("/importErrors", ReadDags, import_errors::list)
+        .get("/dagWarnings", ReadDags, import_errors::warnings)
+        .get("/dags", ReadDags, dags::list)
+        .get("/dags/{dag_id}", ReadDags, dags::get)
+        .patch("/dags/{dag_id}", PauseDags, dags::patch)
+        .get("/dags/{dag_id}/explain", ReadDags, explain::dag)
+        .get("/plan", ReadDags, plan::all)
+        .get("/dags/{dag_id}/plan", ReadDags, plan::dag)
+        .get("/dags/{dag_id}/slots", ReadDags, plan::slots)
+        .get("/dags/{dag_id}/dagRuns", ReadDags, runs::list)
+        .post("/dags/{dag_id}/dagRuns", TriggerRuns, runs::trigger)
+        .get("/backfills", ReadDags, backfills::list)
+        .post("/backfills", Access::OfSomeDag(Backfill), backfills::create)
+        .post("/backfills/dry_run", Access::OfSomeDag(Backfill), backfills::dry_run)
+        .get("/backfills/{key}", ReadDags, backfills::get)
+        .put("/backfills/{key}/pause", Access::OfSomeDag(Backfill), backfills::pause)
+        .put("/backfills/{key}/unpause", Access::OfSomeDag(Backfill), backfills::unpause)
+        .put("/backfills/{key}/cancel", Access::OfSomeDag(Backfill), backfills::cancel)
+        .post("/dags/{dag_id}/clearTaskInstances", ChangeRuns, instances::clear)
+        .get("/dags/{dag_id}/dagRuns/{run_id}", ReadDags, runs::get)
+        .patch("/dags/{dag_id}/dagRuns/{run_id}", ChangeRuns, runs::patch)
+        .post("/dags/{dag_id}/dagRuns/{run_id}/clear", ChangeRuns, runs::clear)
+        .get("/dags/{dag_id}/dagRuns/{run_id}/explain", ReadDags, explain::run)
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ReadDags, instances::list)
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", ReadDags, instances::get)
+        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", ChangeRuns, instances::patch)
+        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dry_run", ChangeRuns, instances::patch_dry_run)
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/explain", ReadDags, explain::task)
         // Airflow's name.
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dependencies", get(explain::task))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}", get(logs::get))
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dependencies", ReadDags, explain::task)
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}", ReadLogs, logs::get)
         // Of a mapped task: as the addresses without the index take `?map_index=`.
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/listMapped", get(instances::list_mapped))
-        .route(
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/listMapped", ReadDags, instances::list_mapped)
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}", ReadDags, instances::get_mapped)
+        .patch(
             "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}",
-            get(instances::get_mapped).patch(instances::patch_mapped),
+            ChangeRuns,
+            instances::patch_mapped,
         )
-        .route(
+        .patch(
             "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dry_run",
-            patch(instances::patch_mapped_dry_run),
+            ChangeRuns,
+            instances::patch_mapped_dry_run,
         )
-        .route("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dependencies", get(explain::mapped))
-        .route("/calendars", get(calendars::list))
-        .route("/calendars/{name}", get(calendars::get))
-        .route("/pools", get(pools::list).post(pools::create))
-        .route("/pools/{name}", get(pools::get).patch(pools::patch).delete(pools::delete))
-        .route("/jobs", get(jobs::list))
-        .route("/ledger", get(ledger::list))
-        .route("/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents", get(assets::of_run))
-        .route("/dags/{dag_id}/assets/queuedEvents", get(assets::queued))
-        .route("/assets", get(assets::list))
-        .route("/assets/events", get(assets::events).post(assets::record))
-        .route("/alerts", get(alerts::list))
-        .route("/alerts/seen", post(alerts::see))
-        .route("/connections", get(connections::list).post(connections::create))
-        .route("/connections/test", post(connections::test))
-        .route("/connections/{conn_id}", get(connections::get).patch(connections::patch).delete(connections::delete))
+        .get(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dependencies",
+            ReadDags,
+            explain::mapped,
+        )
+        .get("/calendars", ReadSystem, calendars::list)
+        .get("/calendars/{name}", ReadSystem, calendars::get)
+        .get("/pools", ReadSystem, pools::list)
+        .post("/pools", WritePools, pools::create)
+        .get("/pools/{name}", ReadSystem, pools::get)
+        .patch("/pools/{name}", WritePools, pools::patch)
+        .delete("/pools/{name}", WritePools, pools::delete)
+        .get("/jobs", ReadSystem, jobs::list)
+        .get("/ledger", ReadDags, ledger::list)
+        .get("/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents", ReadDags, assets::of_run)
+        .get("/dags/{dag_id}/assets/queuedEvents", ReadDags, assets::queued)
+        .get("/assets", ReadSystem, assets::list)
+        .get("/assets/events", ReadSystem, assets::events)
+        .post("/assets/events", RecordAssets, assets::record)
+        .get("/alerts", ReadSystem, alerts::list)
+        .post("/alerts/seen", SeeAlerts, alerts::see)
+        .get("/connections", ReadConnections, connections::list)
+        .post("/connections", WriteConnections, connections::create)
+        .post("/connections/test", TestConnections, connections::test)
+        .get("/connections/{conn_id}", ReadConnections, connections::get)
+        .patch("/connections/{conn_id}", WriteConnections, connections::patch)
+        .delete("/connections/{conn_id}", WriteConnections, connections::delete)
 }
 
 pub(crate) fn instant(at: DateTime<Utc>) -> Value {

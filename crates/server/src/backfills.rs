@@ -7,6 +7,7 @@ use millrace_store::{BackfillDate, BackfillReport, BackfillRow, DateOutcome, New
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
@@ -49,12 +50,14 @@ pub(crate) const USUAL_RUNS: u32 = 10;
 impl Server {
     /// What a backfill would do; nothing is changed.
     pub async fn look_at_backfill(&self, person: &Person, body: BackfillBody) -> Answer<BackfillReport> {
+        self.require_on(person, Act::Backfill, &body.dag_id).await?;
         let new = self.new_backfill(person, body, true).await?;
         Ok(self.store().create_backfill(&new, self.now()).await?)
     }
 
     /// With its number. 409 when it would run nothing.
     pub async fn create_backfill(&self, person: &Person, body: BackfillBody) -> Answer<(i64, BackfillReport)> {
+        self.require_on(person, Act::Backfill, &body.dag_id).await?;
         let new = self.new_backfill(person, body, false).await?;
         let report = self.store().create_backfill(&new, self.now()).await?;
         self.store().wake().await;
@@ -143,7 +146,7 @@ impl Server {
 
     /// 409 when it has ended.
     pub async fn pause_backfill(&self, person: &Person, key: i64, paused: bool) -> Answer<BackfillRow> {
-        self.check_active(key).await?;
+        self.check_active(person, key).await?;
         self.store().set_backfill_paused(key, paused, &person.actor(), self.now()).await?;
         self.store().wake().await;
         self.backfill_row(key).await
@@ -151,14 +154,15 @@ impl Server {
 
     /// 409 when it has ended.
     pub async fn cancel_backfill(&self, person: &Person, key: i64) -> Answer<BackfillRow> {
-        self.check_active(key).await?;
+        self.check_active(person, key).await?;
         self.store().cancel_backfill(key, &person.actor(), self.now()).await?;
         self.store().wake().await;
         self.backfill_row(key).await
     }
 
-    async fn check_active(&self, key: i64) -> Answer<()> {
+    async fn check_active(&self, person: &Person, key: i64) -> Answer<()> {
         let row = self.backfill_row(key).await?;
+        self.require_on(person, Act::Backfill, row.dag_id.as_str()).await?;
         if row.completed_at.is_none() {
             return Ok(());
         }

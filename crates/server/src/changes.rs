@@ -13,6 +13,7 @@ use millrace_store::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
@@ -150,6 +151,7 @@ pub(crate) fn checked_note(note: Option<String>) -> Answer<Option<String>> {
 
 impl Server {
     pub async fn clear(&self, person: &Person, dag_id: &str, body: ClearBody) -> Answer<ClearReport> {
+        self.require_on(person, Act::ChangeRuns, dag_id).await?;
         let dag = self.dag_row(dag_id, 0).await?;
         let runs = match &body.dag_run_id {
             Some(run_id) => RunChoice::One(self.run_row(dag_id, run_id).await?.key),
@@ -210,6 +212,7 @@ impl Server {
         body: MarkBody,
         dry_run: bool,
     ) -> Answer<MarkReport> {
+        self.require_on(person, Act::ChangeRuns, run.dag_id.as_str()).await?;
         let state = body.new_state.as_deref().unwrap_or_default();
         let Some(to @ (TaskState::Success | TaskState::Failed | TaskState::Skipped)) = TaskState::parse(state) else {
             let text = format!("'new_state' must be success, failed or skipped, not '{state}'");
@@ -227,6 +230,7 @@ impl Server {
     }
 
     pub async fn mark_run(&self, person: &Person, run: &RunRow, to: RunState, dry_run: bool) -> Answer<MarkReport> {
+        self.require_on(person, Act::ChangeRuns, run.dag_id.as_str()).await?;
         let request = MarkRunRequest { run: run.key, to, note: None, dry_run, actor: person.actor() };
         let report = self.store().mark_run(&request, self.now()).await?;
         self.store().wake().await;
@@ -234,6 +238,7 @@ impl Server {
     }
 
     pub async fn patch_run(&self, person: &Person, dag_id: &str, run_id: &str, body: PatchRunBody) -> Answer<RunRow> {
+        self.require_on(person, Act::ChangeRuns, dag_id).await?;
         let run = self.run_row(dag_id, run_id).await?;
         let note = checked_note(body.note.clone())?;
         match body.state.as_deref().map(|state| (state, RunState::parse(state))) {

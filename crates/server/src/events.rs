@@ -15,8 +15,9 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::api::instances::instance_of;
 use crate::live::Message;
+use crate::person::Person;
 use crate::problem::Answer;
-use crate::query::Parameters;
+use crate::query::{FARTHEST, Parameters};
 use crate::server::Shared;
 
 /// Changes within this time travel together.
@@ -35,15 +36,17 @@ struct Told<'a> {
 /// `GET /events?dag=ID`: `changes` with a list, or `refresh`.
 pub(crate) async fn changes(
     State(server): State<Shared>,
+    person: Person,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+    let place = server.streams.begin(&person.name)?;
     let only = Parameters(parameters).text("dag").map(str::to_owned);
     let stop = server.stop.clone();
     let receiver = tokio::select! {
         receiver = server.live.subscribe() => Some(receiver),
         () = stop.cancelled() => None,
     };
-    let stream = futures::stream::unfold((receiver, only), |(receiver, only)| async move {
+    let stream = futures::stream::unfold((receiver, only, place), |(receiver, only, place)| async move {
         let mut receiver = receiver?;
         loop {
             let mut gathered = vec![match receiver.recv().await {
@@ -60,11 +63,11 @@ pub(crate) async fn changes(
                 }
             }
             if let Some(event) = event_of(&gathered, only.as_deref()) {
-                return Some((Ok(event), (Some(receiver), only)));
+                return Some((Ok(event), (Some(receiver), only, place)));
             }
         }
     });
-    Sse::new(stream.take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default())
+    Ok(Sse::new(stream.take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default()))
 }
 
 fn event_of(messages: &[Message], only: Option<&str>) -> Option<Event> {
@@ -93,17 +96,19 @@ fn event_of(messages: &[Message], only: Option<&str>) -> Option<Event> {
 /// `GET …/tasks/{task}/log-events?try=N&offset=BYTES`: `lines` as they are written, then `end` once the try is over.
 pub(crate) async fn log(
     State(server): State<Shared>,
+    person: Person,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+    let place = server.streams.begin(&person.name)?;
     let parameters = Parameters(parameters);
     let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
     let instance = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?.1;
     let try_number = parameters.number::<u32>("try")?.unwrap_or(instance.try_number.max(1));
     // A browser that lost the connection says how far it got.
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let offset = resumed.or(parameters.number::<u64>("offset")?).unwrap_or(0);
+    let offset = resumed.or(parameters.number::<u64>("offset")?).unwrap_or(0).min(FARTHEST);
     let id = TryId { dag_id, run_id, task_id, map_index, try_number };
     let (store, key) = (server.store().clone(), instance.key);
     let is_over = move || {
@@ -124,6 +129,7 @@ pub(crate) async fn log(
             Ok(page) => Some(lines_event(&page, |text| masker.mask(text))),
             Err(error) => Some(Event::default().event("failed").data(error.to_string())),
         };
+        let _open = &place;
         std::future::ready(event.map(Ok))
     });
     let end = futures::stream::iter([Ok(Event::default().event("end").data(""))]);

@@ -1,25 +1,34 @@
 //! What every request passes: who is it, may they, and does it come from our own pages.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Form;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, FromRequest, Request, State};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use millrace_model::error_code::ErrorCode;
+use tokio::time::timeout;
 
+use crate::client::Client;
+use crate::doors::DoorPlan;
 use crate::links;
-use crate::person::{Person, Role, Via};
+use crate::permission::Access;
+use crate::person::{Person, Via};
 use crate::problem::{Answer, Problem};
 use crate::server::{Server, Shared};
-use crate::sessions::{COOKIE, Kind, cookie};
+use crate::sessions::{COOKIE, cookie};
 
 /// The largest request body, in bytes.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
+/// For one answer; streams have none.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -43,76 +52,147 @@ pub(crate) async fn secure(request: Request, next: Next) -> Response {
     response
 }
 
-/// Open to all: health, static files, and the places where one signs in.
-fn is_open(path: &str) -> bool {
-    matches!(path, "/api/v1/health" | "/api/v1/auth/token" | "/sign-in" | "/favicon.ico")
-        || path.starts_with("/static/")
+/// Since then, only over HTTPS: for a year.
+const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// What the guard knows.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub server: Shared,
+    pub doors: Arc<DoorPlan>,
 }
 
 pub(crate) async fn guard(
-    State(server): State<Shared>,
+    State(gate): State<Gate>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && comes_from_elsewhere(request.headers()) {
-        return Problem::new(ErrorCode::FORBIDDEN, "the request was sent by another site").into_response();
-    }
-    if is_open(request.uri().path()) {
-        return next.run(request).await;
-    }
-    let person = match identify(&server, request.headers(), peer.ip()).await {
-        Ok(Some(person)) => person,
-        Ok(None) => return ask_to_sign_in(&request),
-        Err(problem) => return problem.into_response(),
+    let client = Client::of(peer.ip(), request.headers(), &gate.server.options.trusted_proxies);
+    request.extensions_mut().insert(client.clone());
+    // Hashing waits its turn, and a form may come slowly: both have their time.
+    let admitted = match timeout(ANSWER_WITHIN, admit(&gate, &client, request)).await {
+        Ok(admitted) => admitted,
+        Err(_) => Err(too_late().into_response()),
     };
-    if changes {
-        let signs_out = request.uri().path() == "/sign-out";
-        if let Err(problem) = if signs_out { Ok(()) } else { person.require(Role::User) } {
-            return problem.into_response();
+    let mut response = match admitted {
+        Ok(admitted) => {
+            let mut response = next.run(admitted.request).await;
+            // For whoever draws a problem as a page.
+            if let Some(person) = admitted.person {
+                response.extensions_mut().insert(person);
+            }
+            if let Some(cookie) = admitted.cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok())
+                && !response.headers().contains_key(header::SET_COOKIE)
+            {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
         }
-        match check_form_token(&person, request).await {
-            Ok(checked) => request = checked,
-            Err(problem) => return problem.into_response(),
-        }
+        Err(refused) => refused,
+    };
+    if client.is_https {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
     }
-    request.extensions_mut().insert(person.clone());
-    let mut response = next.run(request).await;
-    // For whoever draws a problem as a page.
-    response.extensions_mut().insert(person);
     response
 }
 
+pub(crate) fn too_late() -> Problem {
+    let text = format!("there was no answer within {} seconds", ANSWER_WITHIN.as_secs());
+    Problem::new(ErrorCode::TIMED_OUT, text)
+}
+
+/// A request that may go on.
+struct Admitted {
+    request: Request,
+    person: Option<Person>,
+    /// With which the session goes on.
+    cookie: Option<String>,
+}
+
+#[expect(clippy::result_large_err, reason = "the answer to whoever is refused")]
+async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Admitted, Response> {
+    let server = &gate.server;
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if changes && comes_from_elsewhere(request.headers(), client) {
+        return Err(Problem::new(ErrorCode::FORBIDDEN, "the request was sent by another site").into_response());
+    }
+    let declared = request.extensions().get::<MatchedPath>().cloned();
+    let access = declared.as_ref().and_then(|path| gate.doors.access(request.method(), path.as_str()));
+    if access == Some(Access::Open) {
+        return Ok(Admitted { request, person: None, cookie: None });
+    }
+    let identified = identify(server, request.headers(), client, !changes).await;
+    let (person, cookie) = match identified.map_err(IntoResponse::into_response)? {
+        Some(found) => found,
+        None => return Err(ask_to_sign_in(&request)),
+    };
+    // What a problem is drawn for.
+    let refuse = |problem: Problem| {
+        let mut response = problem.into_response();
+        response.extensions_mut().insert(person.clone());
+        response
+    };
+    let (mut parts, body) = request.into_parts();
+    authorize(server, &person, access, &mut parts).await.map_err(refuse)?;
+    request = Request::from_parts(parts, body);
+    if changes {
+        request = check_form_token(&person, request).await.map_err(refuse)?;
+    }
+    request.extensions_mut().insert(person.clone());
+    Ok(Admitted { request, person: Some(person), cookie })
+}
+
+/// Whether this person may do what the address asks for; nothing is behind an address without an entry.
+async fn authorize(server: &Server, person: &Person, access: Option<Access>, parts: &mut Parts) -> Answer<()> {
+    match access {
+        None | Some(Access::Open) => Ok(()),
+        Some(Access::OfSomeDag(act)) if person.may_somewhere(act) => Ok(()),
+        Some(Access::OfSomeDag(act)) => Err(person.refused(act)),
+        Some(Access::Act(act)) if person.may(act) => Ok(()),
+        Some(Access::Act(act)) => {
+            let named = RawPathParams::from_request_parts(parts, &()).await.ok();
+            let dag_id = named.iter().flatten().find(|(name, _)| *name == "dag_id").map(|(_, id)| id.to_owned());
+            match dag_id {
+                Some(dag_id) => server.require_on(person, act, &dag_id).await,
+                None => Err(person.refused(act)),
+            }
+        }
+    }
+}
+
 /// Browsers say so of themselves; programs don't send these headers.
-fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+fn comes_from_elsewhere(headers: &HeaderMap, client: &Client) -> bool {
     if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") {
         return true;
     }
-    match (headers.get(header::ORIGIN).map(HeaderValue::to_str), headers.get(header::HOST).map(HeaderValue::to_str)) {
-        (Some(Ok(origin)), Some(Ok(host))) => origin.split_once("://").is_none_or(|(_, from)| from != host),
+    match (headers.get(header::ORIGIN).map(HeaderValue::to_str), &client.host) {
+        (Some(Ok(origin)), Some(host)) => origin.split_once("://").is_none_or(|(_, from)| from != host),
         (Some(Err(_)), _) => true,
         _ => false,
     }
 }
 
-async fn identify(server: &Server, headers: &HeaderMap, from: IpAddr) -> Answer<Option<Person>> {
+type Found = Option<(Person, Option<String>)>;
+
+async fn identify(server: &Server, headers: &HeaderMap, client: &Client, rotates: bool) -> Answer<Found> {
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         let text = authorization.to_str().unwrap_or_default();
         let (scheme, value) = text.split_once(' ').unwrap_or((text, ""));
-        return match scheme.to_ascii_lowercase().as_str() {
+        let person = match scheme.to_ascii_lowercase().as_str() {
             "basic" => match basic(value) {
-                Some((name, password)) => server.person_of_password(from, &name, &password).await,
-                None => Ok(None),
+                Some((name, password)) => server.person_of_password(client.address, &name, &password).await?,
+                None => None,
             },
-            "bearer" => server.person_of_token(value.trim(), Kind::Bearer).await,
-            _ => Ok(None),
+            "bearer" => server.person_of_token(value.trim()).await?,
+            _ => None,
         };
+        return Ok(person.map(|person| (person, None)));
     }
-    match cookie(headers, COOKIE) {
-        Some(token) => server.person_of_token(token, Kind::Session).await,
-        None => Ok(None),
-    }
+    let Some(token) = cookie(headers, COOKIE) else { return Ok(None) };
+    let Some((person, session)) = server.person_of_session(token).await? else { return Ok(None) };
+    let cookie = if rotates { server.rotated(&session, token, client).await? } else { None };
+    Ok(Some((person, cookie)))
 }
 
 fn basic(value: &str) -> Option<(String, String)> {
@@ -142,12 +222,14 @@ fn ask_to_sign_in(request: &Request) -> Response {
 /// Credentials that a browser adds by itself prove nothing about who made it send them: such a request must carry the
 /// token of one of our pages, in a header or in the form.
 async fn check_form_token(person: &Person, request: Request) -> Answer<Request> {
-    let is_form = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-    // A bearer token is never sent by itself. Basic is, but not with JSON or PATCH across sites without asking first.
-    if person.via == Via::Bearer || (person.via == Via::Basic && !is_form) {
+    let kind = request.headers().get(header::CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    let is_form = kind.starts_with(b"application/x-www-form-urlencoded");
+    let is_json = kind.starts_with(b"application/json");
+    // A bearer token is never sent by itself. Basic is, but the API's JSON, PUT, PATCH and DELETE not across sites without
+    // asking first.
+    let is_api = request.uri().path().starts_with("/api/");
+    let asks_first = is_api && (is_json || *request.method() != Method::POST);
+    if person.via == Via::Bearer || (person.via == Via::Basic && asks_first) {
         return Ok(request);
     }
     let refused = || {
@@ -157,6 +239,10 @@ async fn check_form_token(person: &Person, request: Request) -> Answer<Request> 
     if let Some(token) = request.headers().get("x-csrf-token") {
         let right = token.to_str().is_ok_and(|token| person.is_form_token(token));
         return if right { Ok(request) } else { Err(refused()) };
+    }
+    if is_api && person.via == Via::Basic {
+        let text = "send the body as JSON, with Content-Type: application/json, also when it is empty";
+        return Err(Problem::new(ErrorCode::BAD_REQUEST, text));
     }
     if !is_form {
         return Err(refused());
@@ -181,11 +267,16 @@ mod tests {
 
     #[test]
     fn knows_requests_of_other_sites() {
-        assert!(!comes_from_elsewhere(&headers(&[("host", "127.0.0.1:8080")])));
-        assert!(!comes_from_elsewhere(&headers(&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")])));
-        assert!(comes_from_elsewhere(&headers(&[("host", "127.0.0.1:8080"), ("origin", "http://evil.example")])));
-        assert!(comes_from_elsewhere(&headers(&[("host", "127.0.0.1:8080"), ("origin", "null")])));
-        assert!(comes_from_elsewhere(&headers(&[("host", "a"), ("sec-fetch-site", "cross-site")])));
+        let elsewhere = |pairs: &[(&'static str, &str)]| {
+            let headers = headers(pairs);
+            let client = Client::of([127, 0, 0, 1].into(), &headers, &[]);
+            comes_from_elsewhere(&headers, &client)
+        };
+        assert!(!elsewhere(&[("host", "127.0.0.1:8080")]));
+        assert!(!elsewhere(&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")]));
+        assert!(elsewhere(&[("host", "127.0.0.1:8080"), ("origin", "http://evil.example")]));
+        assert!(elsewhere(&[("host", "127.0.0.1:8080"), ("origin", "null")]));
+        assert!(elsewhere(&[("host", "a"), ("sec-fetch-site", "cross-site")]));
     }
 
     #[test]
@@ -193,15 +284,5 @@ mod tests {
         assert_eq!(basic(&STANDARD.encode("a:b:c")), Some(("a".to_owned(), "b:c".to_owned())));
         assert_eq!(basic("!!"), None);
         assert_eq!(basic(&STANDARD.encode("nothing")), None);
-    }
-
-    #[test]
-    fn only_a_few_places_are_open() {
-        for open in ["/api/v1/health", "/static/app.css", "/sign-in", "/api/v1/auth/token"] {
-            assert!(is_open(open), "{open}");
-        }
-        for closed in ["/", "/api/v1/dags", "/api/v1/healthy", "/events", "/sign-in/x", "/static", "/api/v1/version"] {
-            assert!(!is_open(closed), "{closed}");
-        }
     }
 }

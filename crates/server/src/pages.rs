@@ -17,35 +17,43 @@ mod runs;
 mod strip;
 mod task;
 
-use axum::Router;
-use axum::routing::{get, post};
+use crate::doors::Doors;
+use crate::permission::{Access, Act};
 
-use crate::server::Shared;
-
-pub(crate) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/", get(home::page))
-        .route("/dags", get(home::page))
-        .route("/dags/{dag_id}", get(dag::page))
-        .route("/dags/{dag_id}/pause", post(dag::pause))
-        .route("/dags/{dag_id}/trigger", post(dag::trigger))
-        .route("/dags/{dag_id}/rerun-failed", get(change::rerun_page).post(change::rerun))
-        .route("/dags/{dag_id}/backfills", get(backfills::page).post(backfills::create))
-        .route("/dags/{dag_id}/backfills/{key}/{action}", post(backfills::act))
-        .route("/dags/{dag_id}/runs/{run_id}", get(run::page))
-        .route("/dags/{dag_id}/runs/{run_id}/change", get(change::page).post(change::apply))
-        .route("/dags/{dag_id}/runs/{run_id}/note", post(change::note))
-        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(task::page))
-        .route("/runs", get(runs::page))
-        .route("/connections", get(connections::list).post(connections::save))
-        .route("/connections/new", get(connections::add))
-        .route("/connections/edit/{conn_id}", get(connections::edit))
-        .route("/connections/delete/{conn_id}", post(connections::delete))
-        .route("/alerts/{id}/seen", post(home::see_alert))
-        .route("/assets", get(assets::page))
-        .route("/pools", get(pools::page).post(pools::save))
-        .route("/pools/delete/{name}", post(pools::delete))
-        .route("/calendars", get(calendars::page))
-        .route("/jobs", get(jobs::page))
-        .route("/legend", get(legend::page))
+pub(crate) fn doors() -> Doors {
+    use Act::{
+        Backfill, ChangeRuns, PauseDags, ReadConnections, ReadDags, ReadLogs, ReadSystem, SeeAlerts, TriggerRuns,
+        WriteConnections, WritePools,
+    };
+    Doors::new()
+        .get("/", ReadDags, home::page)
+        .get("/dags", ReadDags, home::page)
+        .get("/dags/{dag_id}", ReadDags, dag::page)
+        .post("/dags/{dag_id}/pause", PauseDags, dag::pause)
+        .post("/dags/{dag_id}/trigger", TriggerRuns, dag::trigger)
+        .get("/dags/{dag_id}/rerun-failed", ChangeRuns, change::rerun_page)
+        .post("/dags/{dag_id}/rerun-failed", ChangeRuns, change::rerun)
+        .get("/dags/{dag_id}/backfills", ReadDags, backfills::page)
+        .post("/dags/{dag_id}/backfills", Backfill, backfills::create)
+        // The number decides which DAG it is.
+        .post("/dags/{dag_id}/backfills/{key}/{action}", Access::OfSomeDag(Backfill), backfills::act)
+        .get("/dags/{dag_id}/runs/{run_id}", ReadDags, run::page)
+        .get("/dags/{dag_id}/runs/{run_id}/change", ChangeRuns, change::page)
+        .post("/dags/{dag_id}/runs/{run_id}/change", ChangeRuns, change::apply)
+        .post("/dags/{dag_id}/runs/{run_id}/note", ChangeRuns, change::note)
+        .get("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", ReadLogs, task::page)
+        .get("/runs", ReadDags, runs::page)
+        .get("/connections", ReadConnections, connections::list)
+        .post("/connections", WriteConnections, connections::save)
+        .get("/connections/new", WriteConnections, connections::add)
+        .get("/connections/edit/{conn_id}", WriteConnections, connections::edit)
+        .post("/connections/delete/{conn_id}", WriteConnections, connections::delete)
+        .post("/alerts/{id}/seen", SeeAlerts, home::see_alert)
+        .get("/assets", ReadSystem, assets::page)
+        .get("/pools", ReadSystem, pools::page)
+        .post("/pools", WritePools, pools::save)
+        .post("/pools/delete/{name}", WritePools, pools::delete)
+        .get("/calendars", ReadSystem, calendars::page)
+        .get("/jobs", ReadSystem, jobs::page)
+        .get("/legend", ReadSystem, legend::page)
 }

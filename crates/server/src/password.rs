@@ -2,7 +2,7 @@
 //! cost a hash with every request.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use argon2::Argon2;
@@ -10,6 +10,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use tokio::sync::OnceCell;
 
 #[derive(Debug, thiserror::Error)]
 #[error("could not hash the password: {problem}")]
@@ -71,6 +72,26 @@ impl Verified {
         if until.len() < MOST_REMEMBERED {
             until.insert(digest, now + REMEMBERED_FOR);
         }
+    }
+}
+
+/// Passwords that are being looked at now, each with who waits for the same one.
+#[derive(Default)]
+pub(crate) struct Guesses {
+    under_way: Mutex<HashMap<[u8; 32], Weak<OnceCell<bool>>>>,
+}
+
+impl Guesses {
+    /// Whoever holds the cell of a digest at the same time shares what comes of it.
+    pub fn enter(&self, digest: [u8; 32]) -> Arc<OnceCell<bool>> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = under_way.get(&digest).and_then(Weak::upgrade) {
+            return cell;
+        }
+        under_way.retain(|_, cell| cell.strong_count() > 0);
+        let cell = Arc::new(OnceCell::new());
+        under_way.insert(digest, Arc::downgrade(&cell));
+        cell
     }
 }
 

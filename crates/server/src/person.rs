@@ -1,39 +1,15 @@
 //! Who asks, and what they may.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use millrace_model::error_code::ErrorCode;
+use millrace_store::Granted;
 
-use crate::problem::Problem;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Looks, changes nothing, and sees no connection.
-    Viewer,
-    /// Also triggers and pauses.
-    User,
-    /// Also connections.
-    Admin,
-}
-
-impl Role {
-    /// An unknown word may least.
-    pub fn parse(text: &str) -> Self {
-        match text {
-            "admin" => Self::Admin,
-            "user" => Self::User,
-            _ => Self::Viewer,
-        }
-    }
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::User => "user",
-            Self::Admin => "admin",
-        }
-    }
-}
+use crate::permission::{Act, Role, Scope};
+use crate::problem::{Answer, Problem};
+use crate::server::Server;
 
 /// How the person proved who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,10 +20,21 @@ pub(crate) enum Via {
     Session(i64),
 }
 
+/// A role for one DAG or for all with a tag.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    pub of: Granted,
+    pub role: Role,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Person {
     pub name: String,
+    /// Everywhere.
     pub role: Role,
+    pub grants: Arc<[Grant]>,
+    /// Of the token, if it was one.
+    pub scope: Scope,
     pub via: Via,
     /// Keys the tokens of forms.
     pub form_key: [u8; 32],
@@ -62,14 +49,52 @@ impl Person {
         }
     }
 
-    pub fn require(&self, role: Role) -> Result<(), Problem> {
-        if self.role >= role {
+    /// To whatever there is.
+    pub fn may(&self, act: Act) -> bool {
+        self.role >= act.least() && self.scope.allows(act)
+    }
+
+    /// To at least one DAG.
+    pub fn may_somewhere(&self, act: Act) -> bool {
+        let by_grant = || act.is_of_dag() && self.grants.iter().any(|grant| grant.role >= act.least());
+        self.scope.allows(act) && (self.role >= act.least() || by_grant())
+    }
+
+    pub fn may_on(&self, act: Act, dag_id: &str, tags: &[String]) -> bool {
+        let is_meant = |grant: &&Grant| match &grant.of {
+            Granted::Dag(granted) => granted == dag_id,
+            Granted::Tag(tag) => tags.contains(tag),
+        };
+        let by_grant = || act.is_of_dag() && self.grants.iter().filter(is_meant).any(|it| it.role >= act.least());
+        self.scope.allows(act) && (self.role >= act.least() || by_grant())
+    }
+
+    pub fn require(&self, act: Act) -> Answer<()> {
+        if self.may(act) { Ok(()) } else { Err(self.refused(act)) }
+    }
+
+    pub fn refused(&self, act: Act) -> Problem {
+        let text = if self.scope.allows(act) {
+            format!("{} has the role {}; to {} takes the role {}", self.name, self.role, act.describe(), act.least())
+        } else {
+            format!("the token's scope does not allow {}: to {}", act.name(), act.describe())
+        };
+        Problem::new(ErrorCode::FORBIDDEN, text).with("act", act.name().into())
+    }
+}
+
+impl Server {
+    /// Whether this person may do this to this DAG; a DAG that there isn't is nobody's by a tag.
+    pub async fn require_on(&self, person: &Person, act: Act, dag_id: &str) -> Answer<()> {
+        if person.may(act) {
             return Ok(());
         }
-        Err(Problem::new(
-            ErrorCode::FORBIDDEN,
-            format!("{} has the role {}; this needs the role {}", self.name, self.role.as_str(), role.as_str()),
-        ))
+        if !person.may_somewhere(act) {
+            return Err(person.refused(act));
+        }
+        let row = self.store().dag(dag_id, 0).await?;
+        let tags = row.map(|row| row.dag.tags.clone()).unwrap_or_default();
+        if person.may_on(act, dag_id, &tags) { Ok(()) } else { Err(person.refused(act)) }
     }
 }
 
@@ -83,15 +108,28 @@ impl<S: Send + Sync> FromRequestParts<S> for Person {
 }
 
 #[cfg(test)]
+pub(crate) fn tests_person(role: Role) -> Person {
+    Person { name: "a".to_owned(), role, grants: Arc::new([]), scope: Scope::All, via: Via::Basic, form_key: [1; 32] }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn roles_are_ordered_and_unknown_ones_may_least() {
-        assert!(Role::Admin > Role::User && Role::User > Role::Viewer);
-        assert_eq!(Role::parse("root"), Role::Viewer);
-        for role in [Role::Admin, Role::User, Role::Viewer] {
-            assert_eq!(Role::parse(role.as_str()), role);
-        }
+    fn a_grant_holds_for_its_dag_or_tag_only() {
+        let mut person = tests_person(Role::Viewer);
+        person.grants = Arc::new([
+            Grant { of: Granted::Dag("mine".to_owned()), role: Role::Operator },
+            Grant { of: Granted::Tag("finance".to_owned()), role: Role::Admin },
+        ]);
+        let finance = ["finance".to_owned()];
+        assert!(person.may_on(Act::TriggerRuns, "mine", &[]));
+        assert!(person.may_on(Act::TriggerRuns, "other", &finance));
+        assert!(!person.may_on(Act::TriggerRuns, "other", &[]));
+        assert!(!person.may(Act::TriggerRuns) && person.may_somewhere(Act::TriggerRuns));
+        assert!(!person.may_on(Act::ManagePeople, "other", &finance), "no grant reaches what is of no DAG");
+        person.scope = Scope::parse("viewer").unwrap();
+        assert!(!person.may_on(Act::TriggerRuns, "mine", &[]), "nor beyond the token's scope");
     }
 }

@@ -9,6 +9,7 @@ use crate::problem::{Answer, Problem};
 /// The most rows that one answer holds.
 pub(crate) const MOST_ROWS: u64 = 100;
 const USUAL_ROWS: u64 = 50;
+pub(crate) const FARTHEST: u64 = 1 << 40;
 
 /// Name and value, in the order of the address.
 pub(crate) struct Parameters(pub Vec<(String, String)>);
@@ -45,7 +46,12 @@ impl Parameters {
     /// Limit (50 unless told, never more than 100) and offset.
     pub fn page(&self) -> Answer<(u64, u64)> {
         let limit = self.number::<u64>("limit")?.unwrap_or(USUAL_ROWS).min(MOST_ROWS);
-        Ok((limit, self.number::<u64>("offset")?.unwrap_or(0)))
+        Ok((limit, self.offset()?))
+    }
+
+    /// Beyond every row there can be, one is as good as the other: sums with it stay in range.
+    pub fn offset(&self) -> Answer<u64> {
+        Ok(self.number::<u64>("offset")?.unwrap_or(0).min(FARTHEST))
     }
 
     pub fn run_states(&self) -> Answer<Vec<RunState>> {
@@ -83,6 +89,7 @@ mod tests {
     fn pages_are_capped() {
         assert_eq!(parameters(&[]).page().unwrap(), (50, 0));
         assert_eq!(parameters(&[("limit", "1000"), ("offset", "7")]).page().unwrap(), (100, 7));
+        assert_eq!(parameters(&[("offset", "18446744073709551615")]).page().unwrap(), (50, FARTHEST));
         assert_eq!(parameters(&[("limit", "-1")]).page().unwrap_err().code.http_status, 422);
         assert_eq!(parameters(&[("offset", "x")]).page().unwrap_err().code.http_status, 422);
     }

@@ -4,7 +4,8 @@ use axum::response::{Html, IntoResponse, Response};
 use http::HeaderMap;
 use minijinja::{Environment, Value, context};
 
-use crate::person::{Person, Role};
+use crate::permission::Act;
+use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 use crate::sessions::cookie;
@@ -82,6 +83,18 @@ impl Wishes {
     }
 }
 
+/// Which buttons a page shows; what they do is asked again.
+fn shown(person: &Person) -> Value {
+    values! {
+        name => person.name,
+        role => person.role.as_str(),
+        may_change => person.may_somewhere(Act::TriggerRuns),
+        sees_connections => person.may(Act::ReadConnections),
+        may_edit => person.may(Act::WriteConnections),
+        csrf => person.form_token(),
+    }
+}
+
 impl Server {
     /// `values` and what every page needs: who looks, the health dot, the theme.
     pub async fn page(&self, name: &str, person: Option<&Person>, wishes: &Wishes, values: Value) -> Answer {
@@ -89,30 +102,14 @@ impl Server {
             Some(_) => Some(self.scheduler_health().await?),
             None => None,
         };
-        let person = person.map(|person| {
-            values! {
-                name => person.name,
-                role => person.role.as_str(),
-                may_change => person.role >= Role::User,
-                is_admin => person.role >= Role::Admin,
-                csrf => person.form_token(),
-            }
-        });
+        let person = person.map(shown);
         let common = values! { person, health, theme => wishes.theme, now => self.now().to_rfc3339() };
         let text = self.rendering.render(name, merged(values, common))?;
         Ok(Html(text).into_response())
     }
 
     pub fn error_page(&self, problem: &Problem, wishes: &Wishes, person: Option<&Person>) -> Answer<Response> {
-        let person = person.map(|person| {
-            values! {
-                name => person.name,
-                role => person.role.as_str(),
-                may_change => person.role >= Role::User,
-                is_admin => person.role >= Role::Admin,
-                csrf => person.form_token(),
-            }
-        });
+        let person = person.map(shown);
         let values = values! {
             status => problem.code.http_status,
             code => problem.code.name,

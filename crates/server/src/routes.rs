@@ -1,58 +1,121 @@
 //! Every address, and what lies around them all.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode, Uri, header};
 use millrace_model::error_code::ErrorCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
-use tower_http::timeout::TimeoutLayer;
 
-use crate::guard::BODY_LIMIT;
+use crate::doors::{Door, DoorPlan, Doors};
+use crate::guard::{ANSWER_WITHIN, BODY_LIMIT, Gate};
+use crate::permission::{Access, Act};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::Wishes;
 use crate::server::Shared;
 use crate::{api, assets, events, guard, pages, sign_in};
 
-/// For one answer; streams have none.
-const TIMEOUT: Duration = Duration::from_mins(1);
+fn answers() -> Doors {
+    api::doors()
+        .merge(pages::doors())
+        .merge(Doors::new().get("/sign-in", Access::Open, sign_in::page).post(
+            "/sign-in",
+            Access::Open,
+            sign_in::sign_in,
+        ))
+        .merge(Doors::new().post("/sign-out", Act::OwnAccount, sign_in::sign_out))
+        .merge(Doors::new().get("/static/{*name}", Access::Open, assets::serve).get(
+            "/favicon.ico",
+            Access::Open,
+            async || assets::serve(axum::extract::Path("mark.svg".to_owned()), http::HeaderMap::new()).await,
+        ))
+}
+
+fn streams() -> Doors {
+    Doors::new().get("/events", Act::ReadDags, events::changes).get(
+        "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log-events",
+        Act::ReadLogs,
+        events::log,
+    )
+}
+
+/// Every address with its method and what it asks for.
+pub fn doors() -> Vec<Door> {
+    [answers().list(), streams().list()].concat()
+}
 
 pub(crate) fn all(server: Shared) -> Router {
-    let answers = Router::new()
-        .nest("/api/v1", api::routes())
-        .merge(pages::routes())
-        .route("/sign-in", get(sign_in::page).post(sign_in::sign_in))
-        .route("/sign-out", post(sign_in::sign_out))
-        .route("/static/{*name}", get(assets::serve))
-        .route(
-            "/favicon.ico",
-            get(async || assets::serve(axum::extract::Path("mark.svg".to_owned()), http::HeaderMap::new()).await),
-        )
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT));
-    let streams = Router::new()
-        .route("/events", get(events::changes))
-        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log-events", get(events::log));
+    let (answers, answers_plan) = answers().open();
+    let (streams, streams_plan) = streams().open();
+    let plan = DoorPlan::of(answers_plan.into_iter().chain(streams_plan));
+    let gate = Gate { server: server.clone(), doors: Arc::new(plan) };
+    let answers = answers.fallback(nothing_here).method_not_allowed_fallback(no_such_method).layer(from_fn(in_time));
     answers
         .merge(streams)
-        .layer(from_fn_with_state(server.clone(), guard::guard))
+        .layer(from_fn_with_state(gate, guard::guard))
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
         .layer(CatchPanicLayer::custom(|_| {
             let text = "something failed inside Millrace; its log tells more";
             Problem::new(ErrorCode::INTERNAL, text).into_response()
         }))
+        .layer(from_fn(plain_errors_as_problems))
         .layer(from_fn_with_state(server.clone(), problems_as_pages))
         .layer(CompressionLayer::new())
         .layer(from_fn(guard::secure))
         .with_state(server)
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => guard::too_late().into_response(),
+    }
+}
+
+/// More of a refusal's own words is not read.
+const LONGEST_WORDS: usize = 4096;
+
+/// What the libraries refuse by themselves (a path or form that can't be read, a body that is too large) says so in plain
+/// text: here it becomes what every other refusal is.
+async fn plain_errors_as_problems(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_refusal = status.is_client_error() || status.is_server_error();
+    let kind = response.headers().get(header::CONTENT_TYPE).map_or(b"".as_slice(), |kind| kind.as_bytes());
+    let is_plain = kind.is_empty() || kind.starts_with(b"text/plain");
+    if !is_refusal || !is_plain || response.extensions().get::<Problem>().is_some() {
+        return response;
+    }
+    let code = match status {
+        StatusCode::NOT_FOUND => ErrorCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED => ErrorCode::METHOD_NOT_ALLOWED,
+        StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::BODY_TOO_LARGE,
+        StatusCode::UNPROCESSABLE_ENTITY => ErrorCode::INVALID,
+        status if status.is_client_error() => ErrorCode::BAD_REQUEST,
+        _ => ErrorCode::INTERNAL,
+    };
+    let person = response.extensions().get::<Person>().cloned();
+    let detail = match code.name {
+        "body_too_large" => format!("a request may have {BODY_LIMIT} bytes"),
+        _ => to_bytes(response.into_body(), LONGEST_WORDS)
+            .await
+            .ok()
+            .and_then(|words| String::from_utf8(words.to_vec()).ok())
+            .filter(|words| !words.is_empty())
+            .unwrap_or_else(|| code.explanation.to_owned()),
+    };
+    let mut response = Problem::new(code, detail).into_response();
+    if let Some(person) = person {
+        response.extensions_mut().insert(person);
+    }
+    response
 }
 
 async fn nothing_here(uri: Uri) -> Problem {

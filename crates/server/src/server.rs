@@ -1,6 +1,5 @@
 //! What all requests share, and the life of the listener.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +15,16 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::TriggerKeys;
 use millrace_situation::Surroundings;
 
 use crate::attempts::Attempts;
+use crate::client::Network;
+use crate::listener::Patience;
 use crate::live::Live;
-use crate::password::Verified;
+use crate::password::{Guesses, Verified};
 use crate::rendering::Rendering;
-use crate::{live, routes};
+use crate::streams::Streams;
+use crate::{listener, live, routes};
 
 /// Tries out a connection: a sentence for people, whether it works or not.
 pub type ConnectionTest = Arc<dyn Fn(Connection) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
@@ -33,8 +34,13 @@ pub struct ServerOptions {
     pub vault: Vault,
     pub logs: LogFolder,
     pub clock: Arc<dyn Clock>,
-    /// How long a sign-in, or a token that was asked for, is good.
+    /// How long a sign-in, or a token that was got for a password, is good.
     pub session_hours: u64,
+    /// A sign-in ends after so long without a request; 0: not before its hours are over.
+    pub session_idle_minutes: u64,
+    /// Proxies whose word is taken for who the client is and whether it speaks HTTPS.
+    pub trusted_proxies: Vec<Network>,
+    pub patience: Patience,
     /// What the scheduler is told, for "why is it not running".
     pub surroundings: watch::Receiver<Surroundings>,
     pub test_connection: ConnectionTest,
@@ -44,14 +50,16 @@ pub struct ServerOptions {
 pub enum ServeError {
     #[error("could not make the server's secret")]
     Secret(#[source] millrace_settings::KeyringError),
-    #[error("the listener failed")]
-    Listener(#[source] std::io::Error),
 }
 
-/// How long open connections may go on after the stop was asked for.
-const GRACE: Duration = Duration::from_secs(3);
 /// Passwords hashed at once: each costs 19 MiB and a core.
 const HASHING_AT_ONCE: usize = 2;
+/// More than so many sign in at one moment: the others are told to try again.
+const HASHING_QUEUE: usize = 64;
+/// Sessions and tokens that have ended are deleted so often.
+const TIDY_EVERY: Duration = Duration::from_mins(10);
+/// How long the key of a request that may be sent again is remembered.
+pub(crate) const KEYS_KEPT: chrono::TimeDelta = chrono::TimeDelta::days(1);
 
 pub(crate) struct Server {
     pub options: ServerOptions,
@@ -59,10 +67,13 @@ pub(crate) struct Server {
     /// without a session.
     pub secret: [u8; 32],
     pub verified: Verified,
+    pub guesses: Guesses,
     pub hashing: Semaphore,
+    /// Places for those that are hashed or wait for it.
+    pub hashing_queue: Semaphore,
     pub attempts: Attempts,
-    pub trigger_keys: TriggerKeys,
     pub live: Live,
+    pub streams: Streams,
     pub rendering: Rendering,
     pub stop: CancellationToken,
 }
@@ -94,30 +105,44 @@ pub async fn serve(
         options,
         secret: random_bytes::<32>().map_err(ServeError::Secret)?,
         verified: Verified::default(),
+        guesses: Guesses::default(),
         hashing: Semaphore::new(HASHING_AT_ONCE),
+        hashing_queue: Semaphore::new(HASHING_QUEUE),
         attempts: Attempts::default(),
-        trigger_keys: TriggerKeys::default(),
         live: Live::default(),
+        streams: Streams::default(),
         rendering: Rendering::new(),
         stop: stop.clone(),
     });
+    // An unknown name costs a hash as a known one does; this one is made before anybody asks.
+    tokio::task::spawn_blocking(crate::password::hash_of_nobody);
     let watcher = tokio::spawn(live::watch(server.clone()));
-    let app = routes::all(server).into_make_service_with_connect_info::<SocketAddr>();
+    let tidying = tokio::spawn(tidy(server.clone()));
+    let app = routes::all(server.clone());
+    let serving = listener::serve(listener, app, &server);
     let stopping = stop.clone();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
+    let asked = async move {
         shutdown.await;
         stopping.cancel();
-    });
-    let too_long = async {
-        stop.cancelled().await;
-        tokio::time::sleep(GRACE).await;
     };
-    let result = tokio::select! {
-        result = serving.into_future() => result.map_err(ServeError::Listener),
-        () = too_long => Ok(()),
-    };
-    stop.cancel();
-    // It ends by itself with `stop`; a panic in it has been reported by its own hook.
+    let ((), ()) = tokio::join!(serving, asked);
+    // They end by themselves with `stop`; a panic in one has been reported by its own hook.
     let _ = watcher.await;
-    result
+    let _ = tidying.await;
+    Ok(())
+}
+
+/// Deletes sessions and tokens that have ended.
+async fn tidy(server: Shared) {
+    let mut tick = tokio::time::interval(TIDY_EVERY);
+    loop {
+        tokio::select! {
+            () = server.stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let now = server.now();
+        if let Err(error) = server.store().purge_access(server.idle(), now - KEYS_KEPT, now).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "could not delete sessions that have ended");
+        }
+    }
 }

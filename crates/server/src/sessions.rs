@@ -1,4 +1,7 @@
-//! Sessions and bearer tokens: random texts whose digests are rows of the store; and the tokens of forms.
+//! Sessions and tokens: random texts whose digests are rows of the store; and the tokens of forms.
+
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,111 +9,190 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, header};
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::keyring::random_bytes;
-use millrace_store::AuditRow;
+use millrace_store::{AuditRow, NewSession, NewToken, SessionRow, UserRow};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::password::keyed_digest;
-use crate::person::{Person, Role, Via};
+use crate::client::Client;
+use crate::password::{keyed_digest, verify_password};
+use crate::permission::{Role, Scope};
+use crate::person::{Grant, Person, Via};
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 
 pub(crate) const COOKIE: &str = "millrace_session";
+/// After this long a session gets another token with the next page.
+const ROTATE_EVERY: TimeDelta = TimeDelta::hours(1);
+/// When the answer with a new token did not arrive, another one is sent.
+const ROTATE_AGAIN: TimeDelta = TimeDelta::minutes(1);
+/// What a token is called that was got for a password.
+const SIGNED_IN: &str = "access token";
+/// Longer ones are nobody's: no more than this is hashed.
+pub(crate) const LONGEST_PASSWORD: usize = 1024;
 
-/// What a token row is good for: a cookie is no bearer token, nor the other way round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Session,
-    Bearer,
-}
-
-impl Kind {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Bearer => "access token",
-        }
-    }
-}
-
-fn token_hash(token: &str) -> String {
+pub(crate) fn token_hash(token: &str) -> String {
     Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A new token: what is given away, and what is kept.
+pub(crate) fn new_token(prefix: &str) -> Answer<(String, String)> {
+    let random = random_bytes::<32>().map_err(|error| Problem::internal(&error))?;
+    let token = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random));
+    let hash = token_hash(&token);
+    Ok((token, hash))
+}
+
+/// Of API tokens, so that tools that look for leaked ones know them.
+pub(crate) const TOKEN_PREFIX: &str = "mrt_";
+
 impl Server {
-    /// A new token for a person whose password was right, and when it ends.
-    pub async fn begin_session(&self, name: &str, kind: Kind) -> Answer<(String, DateTime<Utc>)> {
-        let now = self.now();
+    fn session_ends(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let hours = i64::try_from(self.options.session_hours).unwrap_or(24).clamp(1, 24 * 366);
-        let ends = now + TimeDelta::hours(hours);
-        let random = random_bytes::<32>().map_err(|error| Problem::internal(&error))?;
-        let token = URL_SAFE_NO_PAD.encode(random);
-        self.store().add_api_token(name, kind.label(), &token_hash(&token), Some(ends), now).await?;
-        let (actor, action) = match kind {
-            Kind::Session => (format!("web:{name}"), "sign_in"),
-            Kind::Bearer => (format!("rest:{name}"), "create_token"),
+        now + TimeDelta::hours(hours)
+    }
+
+    pub fn idle(&self) -> Option<TimeDelta> {
+        let minutes = i64::try_from(self.options.session_idle_minutes).unwrap_or(i64::MAX).min(60 * 24 * 366);
+        (minutes > 0).then(|| TimeDelta::minutes(minutes))
+    }
+
+    /// A new session for a person whose password was right, and when it ends. The one that the browser had ends now.
+    pub async fn begin_session(&self, name: &str, had: Option<&str>) -> Answer<(String, DateTime<Utc>)> {
+        let now = self.now();
+        let (token, hash) = new_token("")?;
+        let new = NewSession {
+            user_name: name.to_owned(),
+            token_hash: hash,
+            expires_at: self.session_ends(now),
+            instead_of: had.map(token_hash),
+            actor: format!("web:{name}"),
         };
-        self.store().record_audit(&AuditRow::new(&actor, action, json!({}), now)).await?;
+        self.store().add_session(&new, now).await?;
+        Ok((token, new.expires_at))
+    }
+
+    /// A token for a program whose password was right; good for as long as a session.
+    pub async fn begin_access(&self, name: &str) -> Answer<(String, DateTime<Utc>)> {
+        let now = self.now();
+        let (token, hash) = new_token(TOKEN_PREFIX)?;
+        let ends = self.session_ends(now);
+        let new = NewToken {
+            user_name: name.to_owned(),
+            label: SIGNED_IN.to_owned(),
+            token_hash: hash,
+            scope: None,
+            expires_at: Some(ends),
+            actor: format!("rest:{name}"),
+        };
+        self.store().add_api_token(&new, now).await?;
         Ok((token, ends))
     }
 
-    pub async fn person_of_token(&self, token: &str, kind: Kind) -> Answer<Option<Person>> {
-        let Some(row) = self.store().use_api_token(&token_hash(token), self.now()).await? else { return Ok(None) };
-        if row.label != kind.label() {
+    async fn person(&self, user: UserRow, scope: Scope, via: Via, form_key: [u8; 32]) -> Answer<Person> {
+        let role = Role::of_row(&user.role);
+        let grants: Arc<[Grant]> = if role == Role::Admin {
+            Arc::new([])
+        } else {
+            let rows = self.store().grants(Some(&user.name)).await?;
+            rows.into_iter().map(|row| Grant { of: row.of, role: Role::of_row(&row.role) }).collect()
+        };
+        Ok(Person { name: user.name, role, grants, scope, via, form_key })
+    }
+
+    pub async fn person_of_token(&self, token: &str) -> Answer<Option<Person>> {
+        let Some((row, user)) = self.store().use_api_token(&token_hash(token), self.now()).await? else {
             return Ok(None);
-        }
-        let Some(user) = self.store().user(&row.user_name).await? else { return Ok(None) };
-        let via = match kind {
-            Kind::Session => Via::Session(row.id),
-            Kind::Bearer => Via::Bearer,
         };
         let form_key = keyed_digest(token.as_bytes(), &[b"forms"]);
-        Ok(Some(Person { name: user.name, role: Role::parse(&user.role), via, form_key }))
+        self.person(user, Scope::of_row(row.scope.as_deref()), Via::Bearer, form_key).await.map(Some)
+    }
+
+    pub async fn person_of_session(&self, token: &str) -> Answer<Option<(Person, SessionRow)>> {
+        let found = self.store().use_session(&token_hash(token), self.idle(), self.now()).await?;
+        let Some((session, user)) = found else { return Ok(None) };
+        let form_key = keyed_digest(session.form_key.as_bytes(), &[b"forms"]);
+        let person = self.person(user, Scope::All, Via::Session(session.id), form_key).await?;
+        Ok(Some((person, session)))
+    }
+
+    /// The cookie with which the session goes on, when it is time for another token.
+    pub async fn rotated(&self, session: &SessionRow, token: &str, client: &Client) -> Answer<Option<String>> {
+        let now = self.now();
+        let after = if session.is_previous { ROTATE_AGAIN } else { ROTATE_EVERY };
+        if now < session.rotated_at + after {
+            return Ok(None);
+        }
+        let (new, hash) = new_token("")?;
+        let is_mine = self.store().rotate_session(session, &token_hash(token), &hash, now).await?;
+        Ok(is_mine.then(|| session_cookie(client, &new, (session.expires_at - now).num_seconds())))
     }
 
     pub async fn end_session(&self, person: &Person) -> Answer<()> {
         if let Via::Session(id) = person.via {
-            self.store().delete_api_token(id, &person.actor(), self.now()).await?;
+            self.store().delete_session(id, &person.actor(), self.now()).await?;
         }
         Ok(())
     }
 
     /// Who has this password, if it is right.
-    pub async fn person_of_password(
-        &self,
-        from: std::net::IpAddr,
-        name: &str,
-        password: &str,
-    ) -> Answer<Option<Person>> {
-        let user = self.store().user(name).await?;
-        let hash = match &user {
-            Some(user) => user.password_hash.clone(),
-            None => crate::password::hash_of_nobody().to_owned(),
-        };
-        let digest = keyed_digest(&self.secret, &[name.as_bytes(), hash.as_bytes(), password.as_bytes()]);
-        let form_key = keyed_digest(&self.secret, &[b"forms", name.as_bytes(), hash.as_bytes()]);
+    pub async fn person_of_password(&self, from: IpAddr, name: &str, password: &str) -> Answer<Option<Person>> {
+        let user = self.store().user(name).await?.filter(|user| !user.is_disabled());
+        // Of nobody, something that is compared for as long.
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let known = hash.as_deref().unwrap_or_default().as_bytes();
+        let digest = keyed_digest(&self.secret, &[name.as_bytes(), known, password.as_bytes()]);
+        let form_key = keyed_digest(&self.secret, &[b"forms", name.as_bytes(), known]);
         if !self.verified.contains(&digest) {
-            let now = self.now();
-            if let Err(seconds) = self.attempts.check(from, name, now) {
-                let text = format!("too many wrong passwords for '{name}'; wait {seconds} seconds");
-                return Err(
-                    Problem::new(ErrorCode::TOO_MANY_REQUESTS, text).header(header::RETRY_AFTER, &seconds.to_string())
-                );
-            }
-            let _permit = self.hashing.acquire().await.map_err(|error| Problem::internal(&error))?;
-            let password = password.to_owned();
-            let right = tokio::task::spawn_blocking(move || crate::password::verify_password(&password, &hash))
-                .await
-                .map_err(|error| Problem::internal(&error))?;
-            if !right || user.is_none() {
-                self.attempts.failed(from, name, now);
+            // The same credentials at the same time are one guess and one hash.
+            let guess = self.guesses.enter(digest);
+            let right = *guess.get_or_try_init(|| self.guess(from, name, password, hash)).await?;
+            if !right {
                 return Ok(None);
             }
-            self.attempts.succeeded(from, name);
             self.verified.remember(digest);
         }
-        Ok(user.map(|user| Person { name: user.name, role: Role::parse(&user.role), via: Via::Basic, form_key }))
+        match user {
+            Some(user) => self.person(user, Scope::All, Via::Basic, form_key).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn guess(&self, from: IpAddr, name: &str, password: &str, hash: Option<String>) -> Answer<bool> {
+        let now = self.now();
+        let too_many = |text: String, seconds: i64| {
+            Problem::new(ErrorCode::TOO_MANY_REQUESTS, text).header(header::RETRY_AFTER, &seconds.to_string())
+        };
+        // A place in the queue first: what is not looked at is not counted.
+        let _place = self
+            .hashing_queue
+            .try_acquire()
+            .map_err(|_| too_many("too many people sign in at this moment; try again".to_owned(), 1))?;
+        self.attempts
+            .begin(from, name, now)
+            .map_err(|seconds| too_many(format!("too many wrong passwords; wait {seconds} seconds"), seconds))?;
+        let is_known = hash.is_some();
+        let right =
+            if password.len() > LONGEST_PASSWORD { false } else { self.verify(password.to_owned(), hash).await? };
+        if right && is_known {
+            self.attempts.succeeded(from, name);
+            return Ok(true);
+        }
+        // Whoever is in a hurry types the password in the place of the name: unknown names are not kept.
+        let named = if is_known { name } else { "(unknown)" };
+        let details = json!({ "name": named, "address": from.to_string() });
+        self.store().record_audit(&AuditRow::new(&format!("address:{from}"), "sign_in_failed", details, now)).await?;
+        Ok(false)
+    }
+
+    async fn verify(&self, password: String, hash: Option<String>) -> Answer<bool> {
+        let _permit = self.hashing.acquire().await.map_err(|error| Problem::internal(&error))?;
+        tokio::task::spawn_blocking(move || match hash {
+            Some(hash) => verify_password(&password, &hash),
+            None => verify_password(&password, crate::password::hash_of_nobody()),
+        })
+        .await
+        .map_err(|error| Problem::internal(&error))
     }
 }
 
@@ -124,10 +206,9 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
         .find_map(|(key, value)| (key == name).then_some(value))
 }
 
-/// The cookie ends with the session. Behind a proxy that speaks HTTPS it is sent over HTTPS only.
-pub(crate) fn session_cookie(headers: &HeaderMap, token: &str, seconds: i64) -> String {
-    let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
-    let secure = if secure { "; Secure" } else { "" };
+/// The cookie ends with the session. What came over HTTPS is sent over HTTPS only.
+pub(crate) fn session_cookie(client: &Client, token: &str, seconds: i64) -> String {
+    let secure = if client.is_https { "; Secure" } else { "" };
     format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
@@ -151,7 +232,7 @@ mod tests {
     use super::*;
 
     fn person(key: u8) -> Person {
-        Person { name: "a".to_owned(), role: Role::Admin, via: Via::Basic, form_key: [key; 32] }
+        Person { form_key: [key; 32], ..crate::person::tests_person(Role::Admin) }
     }
 
     #[test]

@@ -1,23 +1,22 @@
 //! Signing in and out.
 
-use std::net::SocketAddr;
-
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Form, Json};
+use axum::{Extension, Form, Json};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::instant::format_utc_micros;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
-use crate::sessions::{Kind, session_cookie};
+use crate::sessions::{COOKIE, cookie, session_cookie};
 
 #[derive(Deserialize)]
 pub(crate) struct Next {
@@ -41,16 +40,16 @@ pub(crate) async fn page(State(server): State<Shared>, Query(query): Query<Next>
 
 pub(crate) async fn sign_in(
     State(server): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     Form(given): Form<Credentials>,
 ) -> Answer {
     let next = links::local(given.next.as_deref());
-    let (status, problem) = match server.person_of_password(peer.ip(), &given.username, &given.password).await {
+    let (status, problem) = match server.person_of_password(client.address, &given.username, &given.password).await {
         Ok(Some(person)) => {
-            let (token, ends) = server.begin_session(&person.name, Kind::Session).await?;
+            let (token, ends) = server.begin_session(&person.name, cookie(&headers, COOKIE)).await?;
             let seconds = (ends - server.now()).num_seconds();
-            return with_cookie(Redirect::to(next).into_response(), &session_cookie(&headers, &token, seconds));
+            return with_cookie(Redirect::to(next).into_response(), &session_cookie(&client, &token, seconds));
         }
         Ok(None) => (StatusCode::UNAUTHORIZED, "User name and password do not fit together.".to_owned()),
         Err(problem) if problem.code == ErrorCode::TOO_MANY_REQUESTS => (problem.status(), problem.detail),
@@ -62,9 +61,13 @@ pub(crate) async fn sign_in(
     Ok(response)
 }
 
-pub(crate) async fn sign_out(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
+pub(crate) async fn sign_out(
+    State(server): State<Shared>,
+    person: Person,
+    Extension(client): Extension<Client>,
+) -> Answer {
     server.end_session(&person).await?;
-    with_cookie(Redirect::to("/sign-in").into_response(), &session_cookie(&headers, "", 0))
+    with_cookie(Redirect::to("/sign-in").into_response(), &session_cookie(&client, "", 0))
 }
 
 fn with_cookie(mut response: Response, cookie: &str) -> Answer {
@@ -76,16 +79,16 @@ fn with_cookie(mut response: Response, cookie: &str) -> Answer {
 /// `POST /api/v1/auth/token`
 pub(crate) async fn token(
     State(server): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(client): Extension<Client>,
     given: Result<Json<Credentials>, JsonRejection>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let Json(given) = given
         .map_err(|_| Problem::new(ErrorCode::BAD_REQUEST, "send a JSON object with \"username\" and \"password\""))?;
-    let Some(person) = server.person_of_password(peer.ip(), &given.username, &given.password).await? else {
+    let Some(person) = server.person_of_password(client.address, &given.username, &given.password).await? else {
         return Err(Problem::new(ErrorCode::UNAUTHENTICATED, "user name and password do not fit together")
             .header(header::WWW_AUTHENTICATE, "Basic realm=\"Millrace\", charset=\"UTF-8\""));
     };
-    let (token, ends) = server.begin_session(&person.name, Kind::Bearer).await?;
+    let (token, ends) = server.begin_access(&person.name).await?;
     let body = json!({"access_token": token, "token_type": "bearer", "expires_at": format_utc_micros(ends)});
     Ok((StatusCode::CREATED, Json(body)))
 }

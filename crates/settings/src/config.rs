@@ -115,6 +115,10 @@ pub struct Server {
     pub port: u16,
     /// Hours that a sign-in lasts.
     pub session_hours: u64,
+    /// Minutes without a request after which a sign-in ends; 0 = it lasts its hours.
+    pub session_idle_minutes: u64,
+    /// Addresses or networks of reverse proxies, with `,` between them: only they are believed when they say who the client is (X-Forwarded-For), whether it speaks HTTPS (X-Forwarded-Proto) and to which host (X-Forwarded-Host).
+    pub trusted_proxies: String,
 }
 
 /// Logs of tries.
@@ -175,7 +179,13 @@ impl Default for Worker {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 8080, session_hours: 24 }
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+            session_hours: 24,
+            session_idle_minutes: 720,
+            trusted_proxies: String::new(),
+        }
     }
 }
 

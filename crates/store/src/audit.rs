@@ -18,6 +18,9 @@ pub struct AuditRow {
     pub run_id: Option<String>,
     pub task_id: Option<String>,
     pub details: Value,
+    /// What was changed, as it was and as it is; without secrets.
+    pub before: Option<Value>,
+    pub after: Option<Value>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,7 @@ pub struct AuditFilter {
     pub dag_id: Option<String>,
     pub run_id: Option<String>,
     pub actor: Option<String>,
+    pub action: Option<String>,
     pub limit: u64,
     pub offset: u64,
 }
@@ -41,7 +45,15 @@ impl AuditRow {
             run_id: None,
             task_id: None,
             details,
+            before: None,
+            after: None,
         }
+    }
+
+    #[must_use]
+    pub fn with_change(mut self, before: Option<Value>, after: Option<Value>) -> Self {
+        (self.before, self.after) = (before, after);
+        self
     }
 
     #[must_use]
@@ -60,12 +72,14 @@ impl AuditRow {
 impl Store {
     /// Newest first.
     pub async fn audit_log(&self, filter: &AuditFilter) -> Result<Page<AuditRow>> {
-        let wanted = "($1 IS NULL OR dag_id = $1) AND ($2 IS NULL OR run_id = $2) AND ($3 IS NULL OR actor = $3)";
-        let values = || values![filter.dag_id.clone(), filter.run_id.clone(), filter.actor.clone()];
+        let wanted = "($1 IS NULL OR dag_id = $1) AND ($2 IS NULL OR run_id = $2) AND ($3 IS NULL OR actor = $3) \
+                      AND ($4 IS NULL OR action = $4)";
+        let values =
+            || values![filter.dag_id.clone(), filter.run_id.clone(), filter.actor.clone(), filter.action.clone()];
         let count = format!("SELECT COUNT(*) AS n FROM audit_log WHERE {wanted}");
         let total = sql::one(self.reader(), "count the audit log", count, values()).await?;
         let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
-        let list = format!("SELECT * FROM audit_log WHERE {wanted} ORDER BY id DESC LIMIT $4 OFFSET $5");
+        let list = format!("SELECT * FROM audit_log WHERE {wanted} ORDER BY id DESC LIMIT $5 OFFSET $6");
         let mut values = values();
         values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
         values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
@@ -82,6 +96,8 @@ impl Store {
                     run_id: row.opt_text("run_id")?,
                     task_id: row.opt_text("task_id")?,
                     details: row.json("details")?,
+                    before: row.opt_json("state_before")?,
+                    after: row.opt_json("state_after")?,
                 })
             })
             .collect::<Result<_>>()?;
@@ -99,8 +115,8 @@ impl Store {
 impl Tx {
     /// Joins this transaction. `row.id` is not looked at.
     pub async fn audit(&self, row: &AuditRow) -> Result<()> {
-        let sql = "INSERT INTO audit_log (at, actor, action, dag_id, run_id, task_id, details) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let sql = "INSERT INTO audit_log (at, actor, action, dag_id, run_id, task_id, details, state_before, \
+                   state_after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let values = values![
             micros(row.at),
             row.actor.as_str(),
@@ -109,6 +125,8 @@ impl Tx {
             row.run_id.clone(),
             row.task_id.clone(),
             row.details.to_string(),
+            row.before.as_ref().map(Value::to_string),
+            row.after.as_ref().map(Value::to_string),
         ];
         sql::run(&self.inner, "write the audit log", sql, values).await.map(|_| ())
     }

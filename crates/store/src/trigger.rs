@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::NewRun;
-use millrace_model::ids::DagId;
+use millrace_model::ids::{DagId, RunId};
 use serde_json::{Value, json};
 
 use crate::commit::new_runs;
@@ -20,7 +20,54 @@ pub struct RunRequest {
     pub actor: String,
 }
 
+/// Under which a program may send the same request again: it gets the run that the first one made.
+#[derive(Debug, Clone)]
+pub struct RequestKey {
+    pub person: String,
+    pub key: String,
+    /// A digest of what was asked for.
+    pub body_hash: String,
+}
+
+/// What came of a request with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keyed {
+    Created(RunId),
+    /// By an equal request before.
+    Known(RunId),
+    /// The key was used for another request.
+    Another,
+}
+
 impl Store {
+    /// As [`Store::create_run`], once for a key that was used `since` then: looking and creating are one transaction.
+    pub async fn create_run_once(
+        &self,
+        request: &RunRequest,
+        key: &RequestKey,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Keyed> {
+        let attempted = "create a run";
+        let tx = self.begin_in_turn(attempted).await?;
+        let sql = "DELETE FROM idempotency_key WHERE person = $1 AND key = $2 AND at < $3";
+        let name = || values![key.person.as_str(), key.key.as_str()];
+        sql::run(&tx.inner, attempted, sql, [name(), values![micros(since)]].concat()).await?;
+        let sql = "SELECT body_hash, run_id FROM idempotency_key WHERE person = $1 AND key = $2";
+        if let Some(seen) = sql::one(&tx.inner, attempted, sql, name()).await? {
+            let run_id = RunId::new_unchecked(seen.text("run_id")?);
+            return Ok(if seen.text("body_hash")? == key.body_hash { Keyed::Known(run_id) } else { Keyed::Another });
+        }
+        create_in(&tx, request, now).await?;
+        let run = &request.run;
+        let sql = "INSERT INTO idempotency_key (person, key, body_hash, dag_id, run_id, at) \
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let of_run = values![key.body_hash.as_str(), run.dag_id.as_str(), run.run_id.as_str(), micros(now)];
+        sql::run(&tx.inner, attempted, sql, [name(), of_run].concat()).await?;
+        tx.commit().await?;
+        Ok(Keyed::Created(run.run_id.clone()))
+    }
+
     /// Errors: `RunExists`, `LogicalDateExists` (both name the run that is there).
     pub async fn create_run(&self, request: &RunRequest, now: DateTime<Utc>) -> Result<CreatedRun> {
         let tx = self.begin_in_turn("create a run").await?;

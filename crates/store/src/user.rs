@@ -1,75 +1,90 @@
-//! People and their tokens.
+//! People: who there is, and what each may.
+//!
+//! A new password, and shutting somebody out, end the person's sessions and tokens in the same transaction. One admin who
+//! can sign in always stays.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Set};
-use serde_json::json;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 
-use crate::entity::{api_token, user};
-use crate::sql::{instant, micros, opt_micros, values};
-use crate::{AuditRow, Result, Store, StoreError, sql};
+use crate::sql::{Row, micros, values};
+use crate::{AuditRow, Result, Store, StoreError, Tx, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserRow {
     pub name: String,
     /// As the hasher wrote it, with its parameters.
     pub password_hash: String,
-    /// `admin`, `user`, `viewer`.
+    /// `viewer`, `operator`, `editor`, `admin`.
     pub role: String,
     pub created_at: DateTime<Utc>,
+    /// Since when the person is shut out.
+    pub disabled_at: Option<DateTime<Utc>>,
+    pub password_changed_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiTokenRow {
-    pub id: i64,
-    pub user_name: String,
-    /// What a person calls it.
-    pub label: String,
-    /// A digest; the token itself is nowhere.
-    pub token_hash: String,
-    pub created_at: DateTime<Utc>,
-    pub expires_at: Option<DateTime<Utc>>,
-    pub last_used_at: Option<DateTime<Utc>>,
-}
+const ADMIN: &str = "admin";
 
-/// How exactly a token's last use is known; finer would be a write for each request.
-const LAST_USED_EVERY: TimeDelta = TimeDelta::minutes(1);
+impl UserRow {
+    pub fn is_disabled(&self) -> bool {
+        self.disabled_at.is_some()
+    }
 
-fn failed(attempted: &'static str) -> impl Fn(sea_orm::DbErr) -> StoreError {
-    move |source| StoreError::Database { attempted, source }
-}
-
-fn user_row(model: user::Model) -> UserRow {
-    UserRow {
-        name: model.name,
-        password_hash: model.password_hash,
-        role: model.role,
-        created_at: instant(model.created_at).unwrap_or_default(),
+    /// What the audit log may show.
+    fn told(&self) -> Value {
+        json!({ "name": self.name, "role": self.role, "disabled": self.is_disabled() })
     }
 }
 
-fn token_row(model: api_token::Model) -> ApiTokenRow {
-    ApiTokenRow {
-        id: model.id,
-        user_name: model.user_name,
-        label: model.label,
-        token_hash: model.token_hash,
-        created_at: instant(model.created_at).unwrap_or_default(),
-        expires_at: model.expires_at.and_then(instant),
-        last_used_at: model.last_used_at.and_then(instant),
-    }
+pub(crate) const COLUMNS: &str = "u.name, u.password_hash, u.role, u.created_at, u.disabled_at, u.password_changed_at";
+
+pub(crate) fn read(row: &Row) -> Result<UserRow> {
+    Ok(UserRow {
+        name: row.text("name")?,
+        password_hash: row.text("password_hash")?,
+        role: row.text("role")?,
+        created_at: row.instant("created_at")?,
+        disabled_at: row.opt_instant("disabled_at")?,
+        password_changed_at: row.opt_instant("password_changed_at")?,
+    })
+}
+
+fn no_user(name: &str) -> StoreError {
+    StoreError::NotFound { kind: "user", name: name.to_owned() }
 }
 
 impl Store {
     /// By name.
     pub async fn users(&self) -> Result<Vec<UserRow>> {
-        let models = user::Entity::find().order_by_asc(user::Column::Name).all(self.reader()).await;
-        Ok(models.map_err(failed("list users"))?.into_iter().map(user_row).collect())
+        let text = format!("SELECT {COLUMNS} FROM \"user\" u ORDER BY u.name");
+        sql::all(self.reader(), "list users", text, vec![]).await?.iter().map(read).collect()
     }
 
     pub async fn user(&self, name: &str) -> Result<Option<UserRow>> {
-        let model = user::Entity::find_by_id(name).one(self.reader()).await;
-        Ok(model.map_err(failed("read a user"))?.map(user_row))
+        // PostgreSQL's text holds no NUL, and so no name does.
+        if name.contains('\0') {
+            return Ok(None);
+        }
+        let text = format!("SELECT {COLUMNS} FROM \"user\" u WHERE u.name = $1");
+        sql::one(self.reader(), "read a user", text, values![name]).await?.as_ref().map(read).transpose()
+    }
+
+    /// Refused when there is one of this name.
+    pub async fn add_user(
+        &self,
+        name: &str,
+        password_hash: &str,
+        role: &str,
+        actor: &str,
+        now: DateTime<Utc>,
+    ) -> Result<UserRow> {
+        let tx = self.begin("add a user").await?;
+        if tx.user(name).await?.is_some() {
+            let reason = format!("there is a user '{name}' already");
+            return Err(StoreError::Refused { attempted: "add a user", reason });
+        }
+        let row = tx.insert_user(name, password_hash, role, actor, now).await?;
+        tx.commit().await?;
+        Ok(row)
     }
 
     /// Adds, or replaces hash and role. Returns whether it is new.
@@ -82,97 +97,154 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool> {
         let tx = self.begin("write a user").await?;
-        let failed = failed("write a user");
-        let is_new = user::Entity::find_by_id(name).one(&tx.inner).await.map_err(&failed)?.is_none();
-        let model = user::ActiveModel {
-            name: Set(name.to_owned()),
-            password_hash: Set(password_hash.to_owned()),
-            role: Set(role.to_owned()),
-            created_at: Set(micros(now)),
-            changed_at: Set(micros(now)),
+        let is_new = match tx.user(name).await? {
+            None => {
+                tx.insert_user(name, password_hash, role, actor, now).await?;
+                true
+            }
+            Some(before) => {
+                if before.password_hash != password_hash {
+                    tx.write_password(name, password_hash, actor, now).await?;
+                }
+                tx.write_role(&before, role, actor, now).await?;
+                false
+            }
         };
-        let replace = OnConflict::column(user::Column::Name)
-            .update_columns([user::Column::PasswordHash, user::Column::Role, user::Column::ChangedAt])
-            .to_owned();
-        user::Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(&failed)?;
-        let action = if is_new { "user_added" } else { "user_changed" };
-        tx.audit(&AuditRow::new(actor, action, json!({ "name": name, "role": role }), now)).await?;
         tx.commit().await?;
         Ok(is_new)
     }
 
-    /// Returns whether there was one. Its tokens go too.
+    /// Ends the person's sessions and tokens.
+    pub async fn set_password(&self, name: &str, password_hash: &str, actor: &str, now: DateTime<Utc>) -> Result<()> {
+        let tx = self.begin("change a password").await?;
+        tx.user(name).await?.ok_or_else(|| no_user(name))?;
+        tx.write_password(name, password_hash, actor, now).await?;
+        tx.commit().await
+    }
+
+    /// Refused when nobody would be left who may do everything.
+    pub async fn set_role(&self, name: &str, role: &str, actor: &str, now: DateTime<Utc>) -> Result<UserRow> {
+        let tx = self.begin("give a user another role").await?;
+        let before = tx.user(name).await?.ok_or_else(|| no_user(name))?;
+        if role != ADMIN {
+            tx.keep_an_admin(&before, "give a user another role").await?;
+        }
+        tx.write_role(&before, role, actor, now).await?;
+        let after = tx.user(name).await?.ok_or_else(|| no_user(name))?;
+        tx.commit().await?;
+        Ok(after)
+    }
+
+    /// Shuts a person out, and ends their sessions and tokens; or lets them in again. Refused when nobody would be left who
+    /// may do everything.
+    pub async fn set_disabled(
+        &self,
+        name: &str,
+        is_disabled: bool,
+        actor: &str,
+        now: DateTime<Utc>,
+    ) -> Result<UserRow> {
+        let tx = self.begin("shut a user out or let one in").await?;
+        let before = tx.user(name).await?.ok_or_else(|| no_user(name))?;
+        if before.is_disabled() == is_disabled {
+            return Ok(before);
+        }
+        if is_disabled {
+            tx.keep_an_admin(&before, "shut a user out").await?;
+            tx.end_access(name).await?;
+        }
+        let sql = "UPDATE \"user\" SET disabled_at = $2, changed_at = $3 WHERE name = $1";
+        let since = is_disabled.then(|| micros(now));
+        sql::run(&tx.inner, "shut a user out or let one in", sql, values![name, since, micros(now)]).await?;
+        let after = tx.user(name).await?.ok_or_else(|| no_user(name))?;
+        let action = if is_disabled { "user_disabled" } else { "user_enabled" };
+        let row = AuditRow::new(actor, action, json!({ "name": name }), now);
+        tx.audit(&row.with_change(Some(before.told()), Some(after.told()))).await?;
+        tx.commit().await?;
+        Ok(after)
+    }
+
+    /// Returns whether there was one. Sessions, tokens and grants go too. Refused when nobody would be left who may do
+    /// everything.
     pub async fn delete_user(&self, name: &str, actor: &str, now: DateTime<Utc>) -> Result<bool> {
         let tx = self.begin("delete a user").await?;
-        let failed = failed("delete a user");
-        let tokens = api_token::Entity::delete_many().filter(api_token::Column::UserName.eq(name));
-        tokens.exec(&tx.inner).await.map_err(&failed)?;
-        let done = user::Entity::delete_by_id(name).exec(&tx.inner).await.map_err(&failed)?;
-        if done.rows_affected > 0 {
-            tx.audit(&AuditRow::new(actor, "user_deleted", json!({ "name": name }), now)).await?;
-        }
+        let Some(before) = tx.user(name).await? else { return Ok(false) };
+        tx.keep_an_admin(&before, "delete a user").await?;
+        tx.end_access(name).await?;
+        sql::run(&tx.inner, "delete a user", "DELETE FROM dag_grant WHERE user_name = $1", values![name]).await?;
+        sql::run(&tx.inner, "delete a user", "DELETE FROM \"user\" WHERE name = $1", values![name]).await?;
+        let row = AuditRow::new(actor, "user_deleted", json!({ "name": name }), now);
+        tx.audit(&row.with_change(Some(before.told()), None)).await?;
         tx.commit().await?;
-        Ok(done.rows_affected > 0)
+        Ok(true)
+    }
+}
+
+impl Tx {
+    async fn user(&self, name: &str) -> Result<Option<UserRow>> {
+        let text = format!("SELECT {COLUMNS} FROM \"user\" u WHERE u.name = $1");
+        sql::one(&self.inner, "read a user", text, values![name]).await?.as_ref().map(read).transpose()
     }
 
-    /// Returns the token's id.
-    pub async fn add_api_token(
+    async fn insert_user(
         &self,
-        user_name: &str,
-        label: &str,
-        token_hash: &str,
-        expires_at: Option<DateTime<Utc>>,
+        name: &str,
+        password_hash: &str,
+        role: &str,
+        actor: &str,
         now: DateTime<Utc>,
-    ) -> Result<i64> {
-        let tx = self.begin("add an API token").await?;
-        let sql = "INSERT INTO api_token (user_name, label, token_hash, created_at, expires_at) \
-                   VALUES ($1, $2, $3, $4, $5) RETURNING id";
-        let values = values![user_name, label, token_hash, micros(now), opt_micros(expires_at)];
-        let row = sql::one(&tx.inner, "add an API token", sql, values).await?;
-        let id = row.map(|row| row.int("id")).transpose()?.unwrap_or_default();
-        let details = json!({ "user": user_name, "label": label, "id": id });
-        tx.audit(&AuditRow::new(user_name, "token_added", details, now)).await?;
-        tx.commit().await?;
-        Ok(id)
+    ) -> Result<UserRow> {
+        let sql = "INSERT INTO \"user\" (name, password_hash, role, created_at, changed_at, password_changed_at) \
+                   VALUES ($1, $2, $3, $4, $4, $4)";
+        sql::run(&self.inner, "add a user", sql, values![name, password_hash, role, micros(now)]).await?;
+        let row = self.user(name).await?.ok_or_else(|| no_user(name))?;
+        let audit = AuditRow::new(actor, "user_added", json!({ "name": name }), now);
+        self.audit(&audit.with_change(None, Some(row.told()))).await?;
+        Ok(row)
     }
 
-    /// Found by its digest, not expired; says when it was last used (to the minute).
-    pub async fn use_api_token(&self, token_hash: &str, now: DateTime<Utc>) -> Result<Option<ApiTokenRow>> {
-        let found = api_token::Entity::find().filter(api_token::Column::TokenHash.eq(token_hash));
-        let Some(model) = found.one(self.reader()).await.map_err(failed("read an API token"))? else {
-            return Ok(None);
-        };
-        let row = token_row(model);
-        if row.expires_at.is_some_and(|end| end <= now) {
-            return Ok(None);
-        }
-        if row.last_used_at.is_none_or(|used| now - used >= LAST_USED_EVERY) {
-            let tx = self.begin("note the use of an API token").await?;
-            let sql = "UPDATE api_token SET last_used_at = $2 WHERE id = $1";
-            sql::run(&tx.inner, "note the use of an API token", sql, values![row.id, micros(now)]).await?;
-            tx.commit().await?;
-        }
-        Ok(Some(row))
+    async fn write_password(&self, name: &str, hash: &str, actor: &str, now: DateTime<Utc>) -> Result<()> {
+        let sql = "UPDATE \"user\" SET password_hash = $2, password_changed_at = $3, changed_at = $3 WHERE name = $1";
+        sql::run(&self.inner, "change a password", sql, values![name, hash, micros(now)]).await?;
+        let (sessions, tokens) = self.end_access(name).await?;
+        let details = json!({ "name": name, "sessions_ended": sessions, "tokens_ended": tokens });
+        self.audit(&AuditRow::new(actor, "password_changed", details, now)).await
     }
 
-    /// Oldest first.
-    pub async fn api_tokens(&self, user_name: &str) -> Result<Vec<ApiTokenRow>> {
-        let found = api_token::Entity::find()
-            .filter(api_token::Column::UserName.eq(user_name))
-            .order_by_asc(api_token::Column::Id);
-        let models = found.all(self.reader()).await.map_err(failed("list API tokens"))?;
-        Ok(models.into_iter().map(token_row).collect())
+    async fn write_role(&self, before: &UserRow, role: &str, actor: &str, now: DateTime<Utc>) -> Result<()> {
+        if before.role == role {
+            return Ok(());
+        }
+        let sql = "UPDATE \"user\" SET role = $2, changed_at = $3 WHERE name = $1";
+        sql::run(&self.inner, "give a user another role", sql, values![before.name.as_str(), role, micros(now)])
+            .await?;
+        let after = UserRow { role: role.to_owned(), ..before.clone() };
+        let row = AuditRow::new(actor, "user_changed", json!({ "name": before.name }), now);
+        self.audit(&row.with_change(Some(before.told()), Some(after.told()))).await
     }
 
-    /// Returns whether there was one.
-    pub async fn delete_api_token(&self, id: i64, actor: &str, now: DateTime<Utc>) -> Result<bool> {
-        let tx = self.begin("delete an API token").await?;
-        let done = api_token::Entity::delete_by_id(id).exec(&tx.inner).await;
-        let done = done.map_err(failed("delete an API token"))?;
-        if done.rows_affected > 0 {
-            tx.audit(&AuditRow::new(actor, "token_deleted", json!({ "id": id }), now)).await?;
+    /// How many sessions and tokens there were.
+    async fn end_access(&self, name: &str) -> Result<(u64, u64)> {
+        let attempted = "end sessions and tokens";
+        let sql = "DELETE FROM session WHERE user_name = $1";
+        let sessions = sql::run(&self.inner, attempted, sql, values![name]).await?;
+        let sql = "DELETE FROM api_token WHERE user_name = $1";
+        Ok((sessions, sql::run(&self.inner, attempted, sql, values![name]).await?))
+    }
+
+    /// Two at once who would each take the other's place wait for each other: the rows are locked.
+    async fn keep_an_admin(&self, leaving: &UserRow, attempted: &'static str) -> Result<()> {
+        if leaving.role != ADMIN || leaving.is_disabled() {
+            return Ok(());
         }
-        tx.commit().await?;
-        Ok(done.rows_affected > 0)
+        let mut text = "SELECT name FROM \"user\" WHERE role = $1 AND disabled_at IS NULL".to_owned();
+        if self.dialect() == sea_orm::DbBackend::Postgres {
+            text.push_str(" FOR UPDATE");
+        }
+        if sql::all(&self.inner, attempted, text, values![ADMIN]).await?.len() > 1 {
+            return Ok(());
+        }
+        let reason = format!("'{}' is the last admin who can sign in; make another one first", leaving.name);
+        Err(StoreError::Refused { attempted, reason })
     }
 }

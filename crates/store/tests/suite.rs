@@ -158,6 +158,9 @@ on_both! {
         connections_and_variables,
         pools,
         users_and_tokens,
+        sessions_end_and_get_new_tokens,
+        a_new_password_and_a_shut_door_end_everything,
+        grants_are_one_for_each_dag_or_tag,
         the_audit_log;
     plans:
         hot_statements_use_indexes;

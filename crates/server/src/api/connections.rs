@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::body;
 use crate::links;
-use crate::person::{Person, Role};
+use crate::permission::Act;
+use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
@@ -20,22 +21,15 @@ type Given = Result<Json<Map<String, Value>>, JsonRejection>;
 
 pub(crate) async fn list(
     State(server): State<Shared>,
-    person: Person,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Value>> {
-    person.require(Role::User)?;
     let (limit, offset) = Parameters(parameters).page()?;
     let all = server.options.vault.connections().await?;
     let shown: Vec<Value> = all.iter().skip(offset as usize).take(limit as usize).map(connection_value).collect();
     Ok(Json(json!({"connections": shown, "total_entries": all.len()})))
 }
 
-pub(crate) async fn get(
-    State(server): State<Shared>,
-    person: Person,
-    Path(conn_id): Path<String>,
-) -> Answer<Json<Value>> {
-    person.require(Role::User)?;
+pub(crate) async fn get(State(server): State<Shared>, Path(conn_id): Path<String>) -> Answer<Json<Value>> {
     Ok(Json(connection_value(&server.named_connection(&conn_id).await?)))
 }
 
@@ -44,7 +38,6 @@ pub(crate) async fn create(
     person: Person,
     given: Given,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    person.require(Role::Admin)?;
     let mut fields = body(given)?;
     let conn_id = take_id(&mut fields)?.ok_or_else(|| Problem::invalid("'connection_id' is missing"))?;
     if server.options.vault.connection(&conn_id).await?.is_some() {
@@ -61,7 +54,6 @@ pub(crate) async fn patch(
     Path(conn_id): Path<String>,
     given: Given,
 ) -> Answer<Json<Value>> {
-    person.require(Role::Admin)?;
     let mut fields = body(given)?;
     if take_id(&mut fields)?.is_some_and(|given| given != conn_id) {
         return Err(Problem::invalid("'connection_id' cannot be changed; add a new connection and delete this one"));
@@ -79,14 +71,12 @@ pub(crate) async fn delete(
     person: Person,
     Path(conn_id): Path<String>,
 ) -> Answer<StatusCode> {
-    person.require(Role::Admin)?;
     server.delete_connection(&person, &conn_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Tries what is given, not what is stored; `***` stands for what is stored under the same id.
 pub(crate) async fn test(State(server): State<Shared>, person: Person, given: Given) -> Answer<Json<Value>> {
-    person.require(Role::User)?;
     let mut fields = body(given)?;
     let conn_id = take_id(&mut fields)?.unwrap_or_else(|| "test".to_owned());
     let stored = server.options.vault.connection(&conn_id).await?;
@@ -95,7 +85,7 @@ pub(crate) async fn test(State(server): State<Shared>, person: Person, given: Gi
         (true, None) => return Err(no_connection(&conn_id)),
         // Only those who may write a secret may send one to another place.
         (false, stored) => {
-            person.require(Role::Admin)?;
+            person.require(Act::WriteConnections)?;
             let form = form_of(fields)?;
             stored.map_or(form.clone(), |stored| form.keeping_masked_from(&stored.form))
         }
@@ -110,11 +100,13 @@ impl Server {
     }
 
     pub async fn put_connection(&self, person: &Person, conn_id: &str, form: ConnectionForm) -> Answer<()> {
+        person.require(Act::WriteConnections)?;
         self.options.vault.put_connection(conn_id, form, &person.actor(), self.now()).await?;
         Ok(())
     }
 
     pub async fn delete_connection(&self, person: &Person, conn_id: &str) -> Answer<()> {
+        person.require(Act::WriteConnections)?;
         if self.options.vault.delete_connection(conn_id, &person.actor(), self.now()).await? {
             return Ok(());
         }

@@ -23,11 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) async fn health(State(server): State<Shared>) -> Json<Value> {
     let (problem, heartbeat) = match tokio::time::timeout(PATIENCE, server.store().health()).await {
         Ok(Ok(health)) => (None, health.scheduler_heartbeat_at),
-        Ok(Err(error)) => (Some(error.to_string()), None),
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the health of the metadata database is unknown");
+            (Some("it does not answer as it should; the daemon's log tells more".to_owned()), None)
+        }
         Err(_) => (Some(format!("no answer within {} s", PATIENCE.as_secs())), None),
     };
-    let troubles: Vec<String> =
-        server.store().troubles().into_iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
+    // Anybody may ask: the reasons are in the log of whoever had the trouble.
+    let troubles: Vec<String> = server.store().troubles().into_iter().map(|(part, _)| part.to_string()).collect();
     let scheduler = if !troubles.is_empty() {
         "degraded"
     } else if is_alive(heartbeat, server.now()) {
@@ -44,7 +47,8 @@ pub(crate) async fn health(State(server): State<Shared>) -> Json<Value> {
         answer["metadatabase"]["problem"] = json!(problem);
     }
     if !troubles.is_empty() {
-        answer["scheduler"]["problem"] = json!(troubles.join("; "));
+        answer["scheduler"]["problem"] =
+            json!(format!("trouble with: {}; the daemon's log tells more", troubles.join(", ")));
     }
     Json(answer)
 }

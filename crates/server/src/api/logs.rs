@@ -15,7 +15,7 @@ use super::optional;
 use crate::api::instances::instance_of;
 use crate::events::may_still_write;
 use crate::problem::{Answer, Problem};
-use crate::query::Parameters;
+use crate::query::{FARTHEST, Parameters};
 use crate::server::Shared;
 
 pub(crate) async fn get(
@@ -26,7 +26,7 @@ pub(crate) async fn get(
 ) -> Answer {
     let parameters = Parameters(parameters);
     let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
-    let offset = parameters.number::<u64>("token")?.unwrap_or(0);
+    let offset = parameters.number::<u64>("token")?.unwrap_or(0).min(FARTHEST);
     let (_, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     let id = TryId { dag_id, run_id, task_id, map_index, try_number };
     let logs = server.options.logs.clone();

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body;
-use crate::person::{Person, Role};
+use crate::permission::Act;
+use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
@@ -63,7 +64,6 @@ pub(crate) async fn create(
     person: Person,
     given: Result<Json<CreateBody>, JsonRejection>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    person.require(Role::Admin)?;
     let CreateBody { name, slots, description, include_deferred } = body(given)?;
     if server.pool(&name).await.is_ok() {
         return Err(Problem::new(
@@ -82,7 +82,6 @@ pub(crate) async fn patch(
     Path(name): Path<String>,
     given: Result<Json<PatchBody>, JsonRejection>,
 ) -> Answer<Json<Value>> {
-    person.require(Role::Admin)?;
     let given = body(given)?;
     if given.name.is_some_and(|other| other != name) {
         return Err(Problem::invalid("'name' cannot be changed; add a new pool and delete this one"));
@@ -103,7 +102,6 @@ pub(crate) async fn delete(
     person: Person,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    person.require(Role::Admin)?;
     server.delete_pool(&person, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -114,6 +112,7 @@ impl Server {
     }
 
     pub async fn delete_pool(&self, person: &Person, name: &str) -> Answer<()> {
+        person.require(Act::WritePools)?;
         if !self.store().delete_pool(name, &person.actor(), self.now()).await? {
             return Err(no_pool(name));
         }
@@ -123,6 +122,7 @@ impl Server {
 
     /// Adds or replaces.
     pub async fn put_pool(&self, person: &Person, row: &PoolRow) -> Answer<()> {
+        person.require(Act::WritePools)?;
         let name = &row.name;
         if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
             let text = format!("'name' must have 1 to {LONGEST_NAME} characters, none of them invisible");

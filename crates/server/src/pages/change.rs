@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::changes::{ClearBody, MarkBody, NamedTask, PatchRunBody};
 use crate::links;
-use crate::person::{Person, Role};
+use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
@@ -196,7 +196,6 @@ fn wanted(dag_id: String, run_id: Option<String>, parameters: Vec<(String, Strin
 }
 
 async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wanted) -> Answer {
-    person.require(Role::User)?;
     let (changed, runs) = touch(server, person, &wanted, true).await?;
     let line = |it: &ClearedInstance| Line {
         run_id: runs.iter().find(|run| run.run == it.run).map(|run| run.run_id.to_string()).unwrap_or_default(),

@@ -38,7 +38,7 @@ pub(super) async fn page(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer {
     let parameters = Parameters(parameters);
-    let offset = parameters.number::<u64>("offset")?.unwrap_or(0);
+    let offset = parameters.offset()?;
     let states = parameters.run_states()?;
     let filter = RunFilter { states: states.clone(), limit: ROWS, offset, ..RunFilter::default() };
     let page = server.store().runs(&filter).await?;

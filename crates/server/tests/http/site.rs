@@ -11,9 +11,9 @@ use millrace_logs::Level;
 use millrace_model::change::RunKey;
 use millrace_model::state::{RunState, TaskState};
 use millrace_operator_api::context::Clock;
-use millrace_server::{ServerOptions, hash_password};
+use millrace_server::{Patience, ServerOptions, hash_password};
 use millrace_settings::{Home, Keyring, Masker};
-use millrace_store::{AuditFilter, AuditRow};
+use millrace_store::{AuditFilter, AuditRow, NewToken};
 use millrace_vault::Vault;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -74,10 +74,14 @@ pub fn now() -> DateTime<Utc> {
 
 impl Site {
     pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut ServerOptions)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock(Mutex::new(now())));
-        let (plant, running, base, stop) = runtime.block_on(begin(folder.path(), clock.clone()));
+        let (plant, running, base, stop) = runtime.block_on(begin(folder.path(), clock.clone(), change));
         Self { runtime, plant, clock, running, base, stop: Some(stop), _folder: folder }
     }
 
@@ -104,8 +108,7 @@ impl Site {
 
     /// The first line of what is answered to these bytes.
     pub fn raw(&self, request: &str) -> String {
-        let mut socket = TcpStream::connect(self.base.trim_start_matches("http://")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        let mut socket = self.connect();
         socket.write_all(request.as_bytes()).unwrap();
         let mut line = String::new();
         BufReader::new(socket).read_line(&mut line).unwrap();
@@ -124,6 +127,31 @@ impl Site {
     pub fn send_as(&self, who: &str, method: &str, path: &str, body: &Value) -> Answer {
         let headers = [("authorization", who), ("content-type", "application/json")];
         self.call(method, path, &headers, Some(&body.to_string()))
+    }
+
+    /// A bearer token of a new user with this role.
+    pub fn token_of(&self, name: &str, role: &str) -> String {
+        let (token, token_hash) = millrace_server::make_token().unwrap();
+        let new = NewToken {
+            user_name: name.to_owned(),
+            label: "test".to_owned(),
+            token_hash,
+            scope: None,
+            expires_at: None,
+            actor: "test".to_owned(),
+        };
+        self.runtime.block_on(async {
+            self.plant.store.add_user(name, "no hash", role, "test", now()).await.unwrap();
+            self.plant.store.add_api_token(&new, now()).await.unwrap();
+        });
+        format!("Bearer {token}")
+    }
+
+    /// A socket on which nothing was said yet.
+    pub fn connect(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.base.trim_start_matches("http://")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        socket
     }
 
     /// The cookie of a session that was begun with the form.
@@ -189,10 +217,19 @@ pub const VIEWER: &str = "Basic Z3Vlc3Q6bG9va2luZyBvbmx5";
 /// `clerk:press buttons`
 pub const USER: &str = "Basic Y2xlcms6cHJlc3MgYnV0dG9ucw==";
 
-async fn begin(folder: &std::path::Path, clock: Arc<TestClock>) -> (Plant, RunKey, String, oneshot::Sender<()>) {
+async fn begin(
+    folder: &std::path::Path,
+    clock: Arc<TestClock>,
+    change: impl FnOnce(&mut ServerOptions),
+) -> (Plant, RunKey, String, oneshot::Sender<()>) {
     let plant = Plant::new(folder, now() - TimeDelta::days(3), now()).await;
     for (name, password, role) in
-        [("admin", "open sesame", "admin"), ("guest", "looking only", "viewer"), ("clerk", "press buttons", "user")]
+        // `user` is the old word for an operator.
+        [
+            ("admin", "open sesame", "admin"),
+            ("guest", "looking only", "viewer"),
+            ("clerk", "press buttons", "user"),
+        ]
     {
         let hash = hash_password(password).unwrap();
         plant.store.put_user(name, &hash, role, "test", now()).await.unwrap();
@@ -204,7 +241,7 @@ async fn begin(folder: &std::path::Path, clock: Arc<TestClock>) -> (Plant, RunKe
         "postgres://someone:environment-secret@db.internal:5432/app".to_owned(),
     )]);
     let keyring = Arc::new(Keyring::open_or_create(&home).unwrap());
-    let options = ServerOptions {
+    let mut options = ServerOptions {
         store: plant.store.clone(),
         vault: Vault::new(Some(plant.store.clone()), Some(keyring), Masker::new(), environment),
         logs: plant.logs.clone(),
@@ -215,6 +252,9 @@ async fn begin(folder: &std::path::Path, clock: Arc<TestClock>) -> (Plant, RunKe
             maintenance: Default::default(),
         })
         .1,
+        session_idle_minutes: 0,
+        trusted_proxies: Vec::new(),
+        patience: Patience::default(),
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 use secrecy::ExposeSecret;
@@ -226,6 +266,7 @@ async fn begin(folder: &std::path::Path, clock: Arc<TestClock>) -> (Plant, RunKe
             })
         }),
     };
+    change(&mut options);
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();

@@ -1,5 +1,8 @@
 use anyhow::{Context, Result};
-use millrace_store::{AuditFilter, AuditRow, ConnectionRow, PoolRow, SignalKind, StoreError, VariableRow};
+use chrono::TimeDelta;
+use millrace_store::{
+    AuditFilter, AuditRow, ConnectionRow, Granted, NewSession, NewToken, PoolRow, SignalKind, StoreError, VariableRow,
+};
 use serde_json::json;
 
 use crate::bench::{Bench, at};
@@ -74,18 +77,123 @@ pub async fn users_and_tokens(bench: Bench) -> Result<()> {
     let ada = store.user("ada").await?.context("there")?;
     assert_eq!((ada.password_hash.as_str(), ada.role.as_str(), ada.created_at), ("hash-2", "viewer", at(0)));
 
-    let id = store.add_api_token("ada", "laptop", "digest", Some(at(100)), at(2)).await?;
+    let id = store.add_api_token(&token("ada", "digest", Some(100)), at(2)).await?.id;
     assert_eq!(store.use_api_token("other", at(3)).await?, None);
     assert_eq!(store.use_api_token("digest", at(100)).await?, None, "expired");
-    let used = store.use_api_token("digest", at(3)).await?.context("good")?;
-    assert_eq!((used.id, used.user_name.as_str()), (id, "ada"));
+    let (used, user) = store.use_api_token("digest", at(3)).await?.context("good")?;
+    assert_eq!((used.id, used.user_name.as_str(), user.role.as_str()), (id, "ada", "viewer"));
     store.use_api_token("digest", at(5)).await?;
-    assert_eq!(store.api_tokens("ada").await?[0].last_used_at, Some(at(3)), "to the minute");
+    assert_eq!(store.api_tokens(Some("ada")).await?[0].last_used_at, Some(at(3)), "to the minute");
     assert!(store.delete_api_token(id, "ada", at(6)).await?);
-    store.add_api_token("ada", "again", "digest-2", None, at(7)).await?;
+    store.add_api_token(&token("ada", "digest-2", None), at(7)).await?;
     assert!(store.delete_user("ada", "cli", at(8)).await?);
     assert_eq!(store.use_api_token("digest-2", at(9)).await?, None, "its tokens went with it");
     assert!(store.users().await?.is_empty());
+    Ok(())
+}
+
+fn token(user: &str, digest: &str, ends: Option<i64>) -> NewToken {
+    NewToken {
+        user_name: user.to_owned(),
+        label: "laptop".to_owned(),
+        token_hash: digest.to_owned(),
+        scope: Some("viewer".to_owned()),
+        expires_at: ends.map(at),
+        actor: user.to_owned(),
+    }
+}
+
+fn session(user: &str, digest: &str, instead_of: Option<&str>) -> NewSession {
+    NewSession {
+        user_name: user.to_owned(),
+        token_hash: digest.to_owned(),
+        expires_at: at(10_000),
+        instead_of: instead_of.map(str::to_owned),
+        actor: format!("web:{user}"),
+    }
+}
+
+pub async fn sessions_end_and_get_new_tokens(bench: Bench) -> Result<()> {
+    let store = bench.store().await?;
+    store.add_user("ada", "hash", "admin", "cli", at(0)).await?;
+    store.add_session(&session("ada", "one", None), at(0)).await?;
+    let idle = Some(TimeDelta::seconds(600));
+    assert!(store.use_session("nothing", idle, at(1)).await?.is_none());
+    assert!(store.use_session("one", idle, at(600)).await?.is_none(), "not used for too long");
+    assert!(store.use_session("one", None, at(10_000)).await?.is_none(), "its hours are over");
+    let (seen, user) = store.use_session("one", idle, at(500)).await?.context("good")?;
+    assert_eq!((user.name.as_str(), seen.is_previous), ("ada", false));
+    assert!(store.use_session("one", idle, at(1000)).await?.is_some(), "it was used at 500");
+
+    // Of two requests at once, one gives it another token; the one before is good until the new one has arrived.
+    assert!(store.rotate_session(&seen, "one", "two", at(1001)).await?);
+    assert!(!store.rotate_session(&seen, "one", "lost", at(1001)).await?);
+    let (again, _) = store.use_session("one", idle, at(1500)).await?.context("the answer may have been lost")?;
+    assert!(again.is_previous && again.form_key == seen.form_key);
+    assert!(store.use_session("two", idle, at(1600)).await?.is_some());
+    assert!(store.use_session("one", idle, at(1601)).await?.is_none(), "the new one has arrived");
+
+    store.add_session(&session("ada", "three", Some("two")), at(1602)).await?;
+    assert!(store.use_session("two", idle, at(1603)).await?.is_none(), "the browser has another one now");
+    assert_eq!(store.purge_access(idle, at(0), at(1700)).await?, 0);
+    assert_eq!(store.purge_access(idle, at(0), at(2202)).await?, 1);
+    assert_eq!(bench.number("SELECT COUNT(*) FROM session").await?, 0);
+    Ok(())
+}
+
+pub async fn a_new_password_and_a_shut_door_end_everything(bench: Bench) -> Result<()> {
+    let store = bench.store().await?;
+    store.add_user("ada", "hash", "admin", "cli", at(0)).await?;
+    store.add_user("bob", "hash", "viewer", "cli", at(0)).await?;
+    assert!(matches!(store.add_user("bob", "x", "admin", "cli", at(0)).await, Err(StoreError::Refused { .. })));
+    for name in ["ada", "bob"] {
+        store.add_session(&session(name, &format!("session of {name}"), None), at(1)).await?;
+        store.add_api_token(&token(name, &format!("token of {name}"), None), at(1)).await?;
+    }
+    store.set_password("bob", "another", "cli", at(2)).await?;
+    assert!(store.use_session("session of bob", None, at(3)).await?.is_none());
+    assert!(store.use_api_token("token of bob", at(3)).await?.is_none());
+    assert!(store.use_session("session of ada", None, at(3)).await?.is_some(), "nobody else's");
+
+    store.add_api_token(&token("bob", "again", None), at(4)).await?;
+    assert!(store.set_disabled("bob", true, "cli", at(5)).await?.is_disabled());
+    assert!(store.use_api_token("again", at(6)).await?.is_none());
+    assert!(!store.set_disabled("bob", false, "cli", at(7)).await?.is_disabled());
+    assert!(store.use_api_token("again", at(8)).await?.is_none(), "and it stays ended");
+
+    for refused in [
+        store.set_role("ada", "editor", "cli", at(9)).await.map(|_| ()),
+        store.set_disabled("ada", true, "cli", at(9)).await.map(|_| ()),
+        store.delete_user("ada", "cli", at(9)).await.map(|_| ()),
+    ] {
+        assert!(
+            matches!(&refused, Err(StoreError::Refused { reason, .. }) if reason.contains("last admin")),
+            "{refused:?}"
+        );
+    }
+    store.set_role("bob", "admin", "cli", at(10)).await?;
+    assert!(store.delete_user("ada", "cli", at(11)).await?);
+    assert!(matches!(store.set_password("ada", "x", "cli", at(12)).await, Err(StoreError::NotFound { .. })));
+    let filter = AuditFilter { action: Some("user_changed".to_owned()), limit: 9, ..AuditFilter::default() };
+    let rows = store.audit_log(&filter).await?.rows;
+    assert_eq!(rows[0].before.as_ref().context("kept")?["role"], "viewer");
+    assert_eq!(rows[0].after.as_ref().context("kept")?["role"], "admin");
+    Ok(())
+}
+
+pub async fn grants_are_one_for_each_dag_or_tag(bench: Bench) -> Result<()> {
+    let store = bench.store().await?;
+    store.add_user("ada", "hash", "viewer", "cli", at(0)).await?;
+    let of = Granted::Tag("finance".to_owned());
+    let first = store.put_grant("ada", &of, "operator", "cli", at(1)).await?;
+    let second = store.put_grant("ada", &of, "editor", "cli", at(2)).await?;
+    assert_eq!((first.id, second.role.as_str()), (second.id, "editor"));
+    store.put_grant("ada", &Granted::Dag("daily".to_owned()), "operator", "cli", at(3)).await?;
+    assert_eq!(store.grants(Some("ada")).await?.len(), 2);
+    assert!(matches!(store.put_grant("bob", &of, "viewer", "cli", at(4)).await, Err(StoreError::NotFound { .. })));
+    assert!(store.delete_grant(first.id, "cli", at(5)).await? && !store.delete_grant(first.id, "cli", at(5)).await?);
+    assert!(store.delete_user("ada", "cli", at(6)).await?);
+    assert!(store.grants(None).await?.is_empty(), "they went with the person");
     Ok(())
 }
 

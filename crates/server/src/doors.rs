@@ -1,0 +1,100 @@
+//! The addresses, each with what it asks of whoever comes. There is no way to add one without saying so.
+
+use std::collections::HashMap;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use http::Method;
+
+use crate::permission::Access;
+use crate::server::Shared;
+
+/// One address and method.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub method: Method,
+    /// With names in braces: `/dags/{dag_id}`.
+    pub path: String,
+    pub access: Access,
+}
+
+pub(crate) struct Doors {
+    prefix: &'static str,
+    router: Router<Shared>,
+    list: Vec<Door>,
+}
+
+impl Doors {
+    pub fn new() -> Self {
+        Self::under("")
+    }
+
+    /// Every path begins with this.
+    pub fn under(prefix: &'static str) -> Self {
+        Self { prefix, router: Router::new(), list: Vec::new() }
+    }
+
+    pub fn get<H: Handler<T, Shared>, T: 'static>(self, path: &str, access: impl Into<Access>, handler: H) -> Self {
+        self.at(Method::GET, path, access.into(), on(MethodFilter::GET, handler))
+    }
+
+    pub fn post<H: Handler<T, Shared>, T: 'static>(self, path: &str, access: impl Into<Access>, handler: H) -> Self {
+        self.at(Method::POST, path, access.into(), on(MethodFilter::POST, handler))
+    }
+
+    pub fn put<H: Handler<T, Shared>, T: 'static>(self, path: &str, access: impl Into<Access>, handler: H) -> Self {
+        self.at(Method::PUT, path, access.into(), on(MethodFilter::PUT, handler))
+    }
+
+    pub fn patch<H: Handler<T, Shared>, T: 'static>(self, path: &str, access: impl Into<Access>, handler: H) -> Self {
+        self.at(Method::PATCH, path, access.into(), on(MethodFilter::PATCH, handler))
+    }
+
+    pub fn delete<H: Handler<T, Shared>, T: 'static>(self, path: &str, access: impl Into<Access>, handler: H) -> Self {
+        self.at(Method::DELETE, path, access.into(), on(MethodFilter::DELETE, handler))
+    }
+
+    fn at(mut self, method: Method, path: &str, access: Access, route: MethodRouter<Shared>) -> Self {
+        let path = format!("{}{path}", self.prefix);
+        self.router = self.router.route(&path, route);
+        self.list.push(Door { method, path, access });
+        self
+    }
+
+    pub fn merge(mut self, other: Self) -> Self {
+        self.router = self.router.merge(other.router);
+        self.list.extend(other.list);
+        self
+    }
+
+    pub fn list(&self) -> &[Door] {
+        &self.list
+    }
+
+    pub fn open(self) -> (Router<Shared>, Vec<Door>) {
+        (self.router, self.list)
+    }
+}
+
+/// The same, to look up.
+pub(crate) struct DoorPlan {
+    access: HashMap<String, Vec<(Method, Access)>>,
+}
+
+impl DoorPlan {
+    pub fn of(doors: impl IntoIterator<Item = Door>) -> Self {
+        let mut access: HashMap<String, Vec<(Method, Access)>> = HashMap::new();
+        for door in doors {
+            access.entry(door.path).or_default().push((door.method, door.access));
+        }
+        Self { access }
+    }
+
+    /// None: nothing is behind it. `path` as it is declared, with names in braces.
+    pub fn access(&self, method: &Method, path: &str) -> Option<Access> {
+        // Who asks for the head gets what GET would answer, without the body.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.access.get(path)?.iter().find(|(known, _)| known == method).map(|(_, access)| *access)
+    }
+}

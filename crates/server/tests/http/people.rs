@@ -1,0 +1,209 @@
+//! Users, passwords, tokens, grants, and what of them the audit log keeps.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use crate::site::{ADMIN, Site, USER, VIEWER};
+
+const RUNS: &str = "/api/v1/dags/copy_orders/dagRuns";
+/// `ada:correct horse`
+const ADA: &str = "Basic YWRhOmNvcnJlY3QgaG9yc2U=";
+/// `ada:battery staple`
+const ADA_AGAIN: &str = "Basic YWRhOmJhdHRlcnkgc3RhcGxl";
+
+fn with_ada(role: &str) -> Site {
+    let site = Site::start();
+    let ada = json!({"username": "ada", "password": "correct horse", "role": role});
+    let made = site.send("POST", "/api/v1/users", &ada).is(201);
+    assert!(!made.body.contains("argon2") && !made.body.contains("horse"), "{}", made.body);
+    assert_eq!(made.json()["role"], role);
+    site
+}
+
+fn look(site: &Site, who: &str) -> u16 {
+    site.call("GET", "/api/v1/version", &[("authorization", who)], None).status
+}
+
+#[test]
+fn an_admin_makes_users_who_can_sign_in() {
+    let site = with_ada("editor");
+    assert_eq!(look(&site, ADA), 200);
+    site.send_as(ADA, "POST", "/api/v1/pools", &json!({"name": "etl", "slots": 2})).is(201);
+    site.send("POST", "/api/v1/users", &json!({"username": "ada", "password": "correct horse", "role": "viewer"}))
+        .is(409);
+    for bad in [
+        json!({"username": "a:b", "password": "correct horse", "role": "viewer"}),
+        json!({"username": "bob", "password": "short", "role": "viewer"}),
+        json!({"username": "bob", "password": "correct horse", "role": "root"}),
+        json!({"username": "bob", "password": "correct horse"}),
+    ] {
+        site.send("POST", "/api/v1/users", &bad).is(422);
+    }
+    let names: Vec<Value> = site.get("/api/v1/users").json()["users"].as_array().unwrap().clone();
+    assert_eq!(
+        names.iter().map(|it| it["username"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["ada", "admin", "clerk", "guest"]
+    );
+    assert_eq!(names[2]["role"], "operator", "the old word");
+    site.get("/api/v1/users/nobody").is(404);
+    site.call("DELETE", "/api/v1/users/admin", &[("authorization", ADMIN)], None).is(409);
+    site.call("DELETE", "/api/v1/users/ada", &[("authorization", ADMIN)], None).is(204);
+    assert_eq!(look(&site, ADA), 401);
+}
+
+#[test]
+fn a_new_password_ends_every_session_and_token() {
+    let site = with_ada("operator");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let sign_in = |site: &Site| {
+        let answer = site.call("POST", "/sign-in", &form, Some("username=ada&password=correct+horse")).is(303);
+        answer.header("set-cookie").split(';').next().unwrap().to_owned()
+    };
+    let cookie = sign_in(&site);
+    let made = site.send_as(ADA, "POST", "/api/v1/tokens", &json!({"label": "laptop"})).is(201).json();
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let in_session = |site: &Site| site.call("GET", "/runs", &[("cookie", &cookie)], None).status;
+    assert_eq!((look(&site, &bearer), in_session(&site)), (200, 200));
+
+    let wrong = json!({"old_password": "not this", "new_password": "battery staple"});
+    site.send_as(ADA, "POST", "/api/v1/account/password", &wrong).is(422);
+    let right = json!({"old_password": "correct horse", "new_password": "battery staple"});
+    site.send_as(&bearer, "POST", "/api/v1/account/password", &right).is(204);
+    assert_eq!(
+        (look(&site, &bearer), in_session(&site), look(&site, ADA), look(&site, ADA_AGAIN)),
+        (401, 303, 401, 200)
+    );
+
+    // By an admin, and by shutting the person out.
+    let made = site.send_as(ADA_AGAIN, "POST", "/api/v1/tokens", &json!({"label": "laptop"})).is(201).json();
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    site.send("PATCH", "/api/v1/users/ada", &json!({"password": "correct horse"})).is(200);
+    assert_eq!((look(&site, &bearer), look(&site, ADA)), (401, 200));
+    let cookie = sign_in(&site);
+    site.send("PATCH", "/api/v1/users/ada", &json!({"is_disabled": true})).is(200);
+    assert_eq!(look(&site, ADA), 401);
+    site.call("GET", "/runs", &[("cookie", &cookie)], None).is(303);
+    site.call("POST", "/sign-in", &form, Some("username=ada&password=correct+horse")).is(401);
+    site.send("PATCH", "/api/v1/users/ada", &json!({"is_disabled": false})).is(200);
+    assert_eq!(look(&site, ADA), 200);
+}
+
+#[test]
+fn tokens_do_no_more_than_their_scope_and_end() {
+    let site = with_ada("operator");
+    let wish = json!({"label": "ci", "scope": "viewer runs:trigger", "expires_in_days": 2});
+    let made = site.send_as(ADA, "POST", "/api/v1/tokens", &wish).is(201).json();
+    let token = made["token"].as_str().unwrap();
+    assert!(token.starts_with("mrt_"));
+    assert_eq!((&made["expires_at"], &made["last_used_at"]), (&json!("2024-03-05T06:00:00.000000Z"), &Value::Null));
+    let bearer = format!("Bearer {token}");
+    site.send_as(&bearer, "POST", RUNS, &json!({})).is(200);
+    let refused =
+        site.send_as(&bearer, "PATCH", "/api/v1/dags/copy_orders", &json!({"is_paused": true})).is(403).json();
+    assert!(refused["detail"].as_str().unwrap().contains("scope does not allow dags:pause"), "{refused}");
+    site.send_as(&bearer, "POST", "/api/v1/tokens", &json!({"label": "wider"})).is(403);
+    let password = json!({"old_password": "correct horse", "new_password": "battery staple"});
+    site.send_as(&bearer, "POST", "/api/v1/account/password", &password).is(403);
+
+    for bad in [
+        json!({"label": "x", "scope": "everything"}),
+        json!({"label": "x", "expires_in_days": 0}),
+        json!({"label": "x", "expires_in_days": 4000}),
+        json!({"label": " "}),
+    ] {
+        site.send_as(ADA, "POST", "/api/v1/tokens", &bad).is(422);
+    }
+    site.send_as(ADA, "POST", "/api/v1/tokens", &json!({"label": "x", "username": "admin"})).is(403);
+    site.call("GET", "/api/v1/tokens?username=~", &[("authorization", ADA)], None).is(403);
+
+    let mine = site.call("GET", "/api/v1/tokens", &[("authorization", ADA)], None).is(200);
+    assert!(!mine.body.contains(token));
+    let mine = mine.json();
+    assert_eq!((&mine["total_entries"], &mine["tokens"][0]["scope"]), (&json!(1), &json!("viewer runs:trigger")));
+    assert_eq!(mine["tokens"][0]["last_used_at"], "2024-03-03T06:00:00.000000Z");
+    assert_eq!(site.get("/api/v1/tokens?username=~").is(200).json()["total_entries"], 1);
+
+    let address = format!("/api/v1/tokens/{}", made["id"]);
+    site.call("DELETE", &address, &[("authorization", VIEWER)], None).is(404);
+    site.advance(TimeDelta::days(2));
+    assert_eq!(look(&site, &bearer), 401, "it has ended");
+    site.call("DELETE", &address, &[("authorization", ADA)], None).is(204);
+    site.call("DELETE", &address, &[("authorization", ADA)], None).is(404);
+}
+
+#[test]
+fn a_grant_reaches_its_dags_and_no_other() {
+    let site = with_ada("viewer");
+    let trigger = |dag: &str| site.send_as(ADA, "POST", &format!("/api/v1/dags/{dag}/dagRuns"), &json!({})).status;
+    assert_eq!((trigger("copy_orders"), trigger("quiet")), (403, 403));
+    let grant = json!({"username": "ada", "tag": "nightly", "role": "operator"});
+    let grant = site.send("POST", "/api/v1/grants", &grant).is(201).json();
+    assert_eq!((trigger("copy_orders"), trigger("quiet"), trigger("nothing")), (200, 403, 403));
+    // Where the DAG stands in the body or behind a number, too.
+    let wish = |dag: &str| json!({"dag_id": dag, "from_date": "2024-02-20", "to_date": "2024-02-21"});
+    site.send_as(ADA, "POST", "/api/v1/backfills/dry_run", &wish("quiet")).is(403);
+    let made = site.send_as(ADA, "POST", "/api/v1/backfills", &wish("copy_orders")).is(200).json();
+    let pause = format!("/api/v1/backfills/{}/pause", made["id"]);
+    site.send_as(ADA, "PUT", &pause, &json!({})).is(200);
+    let account = site.call("GET", "/api/v1/account", &[("authorization", ADA)], None).is(200).json();
+    assert_eq!(account["grants"], json!([{"dag_id": null, "tag": "nightly", "role": "operator"}]));
+
+    site.call("DELETE", &format!("/api/v1/grants/{}", grant["id"]), &[("authorization", ADMIN)], None).is(204);
+    assert_eq!(trigger("copy_orders"), 403);
+    site.send_as(ADA, "PUT", &pause, &json!({})).is(403);
+    site.send("POST", "/api/v1/grants", &json!({"username": "ada", "dag_id": "quiet", "role": "editor"})).is(201);
+    assert_eq!((trigger("copy_orders"), trigger("quiet")), (403, 200));
+    site.send_as(ADA, "POST", "/api/v1/pools", &json!({"name": "etl", "slots": 2})).is(403);
+    for bad in [
+        json!({"username": "ada", "role": "editor"}),
+        json!({"username": "ada", "dag_id": "a", "tag": "b", "role": "editor"}),
+        json!({"username": "ada", "dag_id": "a", "role": "boss"}),
+    ] {
+        site.send("POST", "/api/v1/grants", &bad).is(422);
+    }
+    site.send("POST", "/api/v1/grants", &json!({"username": "nobody", "dag_id": "a", "role": "viewer"})).is(404);
+}
+
+#[test]
+fn a_session_gets_a_new_token_every_hour_and_its_forms_go_on() {
+    let site = Site::start_with(|options| options.session_idle_minutes = 120);
+    let first = site.sign_in();
+    let page = site.call("GET", "/", &[("cookie", &first)], None).is(200);
+    assert_eq!(page.header("set-cookie"), "");
+    let form_token = page.body.split("name=\"csrf\" content=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    site.advance(TimeDelta::minutes(61));
+    let page = site.call("GET", "/", &[("cookie", &first)], None).is(200);
+    let second = page.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert!(second.starts_with("millrace_session=") && second != first, "{second}");
+    // The page that was open before: its form, under the new cookie.
+    let headers = [("cookie", second.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    let body = format!("is_paused=true&csrf_token={form_token}");
+    site.call("POST", "/dags/copy_orders/pause", &headers, Some(&body)).is(303);
+    site.advance(TimeDelta::minutes(2));
+    site.call("GET", "/runs", &[("cookie", &second)], None).is(200);
+    site.call("GET", "/runs", &[("cookie", &first)], None).is(303);
+    site.advance(TimeDelta::minutes(121));
+    site.call("GET", "/runs", &[("cookie", &second)], None).is(303);
+
+    // A browser that signs in again has one session, not two.
+    let third = site.sign_in();
+    let form = [("content-type", "application/x-www-form-urlencoded"), ("cookie", third.as_str())];
+    site.call("POST", "/sign-in", &form, Some("username=admin&password=open+sesame")).is(303);
+    site.call("GET", "/runs", &[("cookie", &third)], None).is(303);
+}
+
+#[test]
+fn the_audit_log_keeps_before_and_after_without_secrets() {
+    let site = with_ada("viewer");
+    site.send("PATCH", "/api/v1/users/ada", &json!({"role": "operator"})).is(200);
+    let rows = site.get("/api/v1/eventLogs?event=user_changed").is(200).json();
+    assert_eq!(rows["total_entries"], 1);
+    let row = &rows["event_logs"][0];
+    assert_eq!(
+        (&row["owner"], &row["before"]["role"], &row["after"]["role"]),
+        (&json!("rest:admin"), &json!("viewer"), &json!("operator"))
+    );
+    site.call("GET", "/api/v1/eventLogs", &[("authorization", USER)], None).is(403);
+    let all = site.get("/api/v1/eventLogs?limit=100").body;
+    assert!(!all.contains("argon2") && !all.contains("correct horse"), "{all}");
+}
