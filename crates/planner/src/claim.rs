@@ -11,7 +11,8 @@ impl Turn<'_> {
     /// that of the DAG of which least is running; of a DAG the heaviest, and of the pool of which least is in use. What does not fit its pool is passed over: it holds up nobody
     /// else, and a large task waits until so many slots are free at once.
     pub(crate) fn claim(&mut self) {
-        for _ in 0..self.limits.free_slots {
+        // Some may have been given back already.
+        for _ in self.plan.resumptions.len()..self.limits.free_slots {
             let fitting = self
                 .view
                 .lines

@@ -58,10 +58,16 @@ impl Turn<'_> {
             }
             match (found.state, is_back) {
                 (TaskState::Running, false) => self.move_held(key, place, TaskState::Deferred, Some(REASON)),
-                // Its going was never written down: it holds its slots still.
-                (TaskState::Running, true) => self.plan.resumptions.push(Resumption { instance, token }),
-                (TaskState::Deferred, true) => {
+                // Its going was never written down, or its coming back was and nobody said so: it holds its slots still,
+                // but its worker's may be another's by now.
+                (TaskState::Running, true) if self.plan.resumptions.len() < self.limits.free_slots => {
+                    self.plan.resumptions.push(Resumption { instance, token });
+                }
+                (state @ (TaskState::Running | TaskState::Deferred), true) => {
                     let lane = self.view.way_back(&found.lane);
+                    if state == TaskState::Running {
+                        self.move_held(key, place, TaskState::Deferred, Some(REASON));
+                    }
                     self.view.hide(key);
                     if let Some(run) = self.view.runs.get_mut(&key) {
                         run.make_ready_in(place, lane);

@@ -195,7 +195,18 @@ impl View {
     pub(crate) fn offer_way(&mut self, key: RunKey) {
         if let Some(run) = self.runs.get(&key).filter(|run| run.only_waits_for_past()) {
             self.dirty_groups.insert(group_key(run));
+            self.offer_key(key);
         }
+    }
+
+    /// The runs of a DAG that look back and come after a date, by their dates.
+    pub(crate) fn later_lookers(
+        &self,
+        dag_id: &DagId,
+        date: DateTime<Utc>,
+    ) -> impl DoubleEndedIterator<Item = RunKey> + '_ {
+        let after = (std::ops::Bound::Excluded(date), std::ops::Bound::Unbounded);
+        self.pasts.lookers.get(dag_id).into_iter().flat_map(move |lookers| lookers.range(after).map(|(_, key)| *key))
     }
 
     /// None for a task that does not look back.

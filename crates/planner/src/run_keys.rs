@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_model::change::{RunFacts, RunKey};
+use millrace_model::state::RunState;
 
 use crate::explain::Condition;
 use crate::run::RunView;
+use crate::turn::Turn;
 use crate::version::{DagVersion, KeyFacts};
 use crate::view::{GroupKey, View, group_key};
 
@@ -92,6 +94,28 @@ impl View {
         }
     }
 
+    /// The groups that wait for a run's key are looked at again: one of theirs may take it.
+    pub(crate) fn offer_key(&mut self, key: RunKey) {
+        let Some(HeldKey::Key { text, .. }) = self.runs.get(&key).map(|run| &run.key_held) else { return };
+        self.dirty_groups.extend(self.run_keys.waiting.get(text).into_iter().flatten().cloned());
+    }
+
+    /// Who holds the key that a queued run waits for, though it only waits itself, and for an earlier run: the last one of
+    /// those of the same DAG that come after the queued one.
+    fn idle_holder(&self, waiting: RunKey) -> Option<RunKey> {
+        let run = self.runs.get(&waiting)?;
+        let HeldKey::Key { text, limit } = &run.key_held else { return None };
+        if self.run_keys.used(text) > *limit {
+            return None;
+        }
+        let holds = |other: &RunView| matches!(&other.key_held, HeldKey::Key { text: held, .. } if held == text);
+        let is_idle = |other: &RunView| other.state == RunState::Running && other.only_waits_for_past();
+        let later = self.later_lookers(&run.dag_id, run.facts.logical_date);
+        later.rev().find(|key| {
+            !self.frozen.contains(key) && self.runs.get(key).is_some_and(|other| holds(other) && is_idle(other))
+        })
+    }
+
     pub(crate) fn key_condition(&self, run: &RunView) -> Option<Condition> {
         match &run.key_held {
             HeldKey::None => None,
@@ -104,5 +128,16 @@ impl View {
                 Some(Condition::new(used < *limit, said))
             }
         }
+    }
+}
+
+impl Turn<'_> {
+    /// For a queued run whose key is taken: a later run of its DAG that holds the key and only waits for one before it
+    /// goes back into the queue, or the two might wait for each other for ever. Returns whether the key is free now.
+    pub(crate) fn take_key_back(&mut self, waiting: RunKey) -> bool {
+        let Some(holder) = self.view.idle_holder(waiting) else { return false };
+        self.view.dirty_groups.extend(self.view.runs.get(&holder).map(group_key));
+        self.queue_run_again(holder, "the run before it runs first");
+        true
     }
 }

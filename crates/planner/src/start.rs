@@ -44,7 +44,7 @@ impl Turn<'_> {
                 self.view.later_groups.insert((run_after, group.clone()));
                 return None;
             }
-            if self.view.key_lets_start(key) {
+            if self.view.key_lets_start(key) || self.take_key_back(key) {
                 return Some(key);
             }
             // One whose key is taken holds up nobody with another key.

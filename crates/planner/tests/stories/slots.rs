@@ -555,6 +555,50 @@ fn a_run_whose_key_is_taken_holds_up_none_of_its_dag_with_another_key() {
     );
 }
 
+/// The later run gets the key first, because normal runs come before those of backfills.
+#[test]
+fn a_run_that_waits_for_an_earlier_one_gives_it_their_key() {
+    check(
+        "dag other none key eu
+         - holds
+         dag d @daily from 2024-01-01 key eu
+         - a past
+         at 2024-01-01
+         trigger other
+         at 2024-01-04
+         backfill d 7 runs 1 2024-01-02
+         ok other 2024-01-01 holds
+         ok d 2024-01-02 a",
+        "at 2024-01-01:
+         wake 2024-01-02T00:00:00
+         trigger other:
+         run other/2024-01-01 running
+         other/2024-01-01/holds try 1
+         wake 2024-01-02T00:00:00
+         at 2024-01-04:
+         create d scheduled__2024-01-03T00:00:00+00:00 queued
+         coalesced d 2024-01-01T00:00 (the run for 2024-01-03T00:00:00.000000Z stands for it (misfire: latest))
+         coalesced d 2024-01-02T00:00 (the run for 2024-01-03T00:00:00.000000Z stands for it (misfire: latest))
+         wake 2024-01-05T00:00:00
+         backfill d 7 runs 1 2024-01-02:
+         wake 2024-01-05T00:00:00
+         ok other 2024-01-01 holds:
+         other/2024-01-01/holds success
+         run other/2024-01-01 success
+         run d/2024-01-03 running
+         run d/2024-01-03 queued (the run before it runs first)
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         wake 2024-01-05T00:00:00
+         ok d 2024-01-02 a:
+         d/2024-01-02/a success
+         run d/2024-01-02 success
+         run d/2024-01-03 running
+         d/2024-01-03/a try 1
+         wake 2024-01-05T00:00:00",
+    );
+}
+
 #[test]
 fn a_run_whose_key_has_no_text_waits_and_says_so() {
     check(
