@@ -8,8 +8,10 @@ use std::sync::Arc;
 use crate::{Result, StoreError};
 
 /// Where a call can be made to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultPoint {
+    /// Before a transaction, or a snapshot for several reads, is opened.
+    Begin,
     /// Before a statement that reads or writes.
     Statement,
     /// Before a commit: nothing of the transaction stands.
@@ -26,7 +28,8 @@ pub enum Fault {
     Refusal,
 }
 
-/// Decides for each call; `attempted` is what the call is for, as it stands in the error.
+/// Decides for each call; `attempted` is what the call is for, as it stands in the error. A point and what is attempted
+/// there name a place in the store's code.
 pub trait Faults: Send + Sync {
     fn strike(&self, point: FaultPoint, attempted: &'static str) -> Option<Fault>;
 }

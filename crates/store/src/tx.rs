@@ -18,6 +18,8 @@ const STATES_LOCK: i64 = 0x6D69_6C6C_0003;
 pub struct Tx {
     pub(crate) inner: DatabaseTransaction,
     pub(crate) store: Store,
+    /// What it is for.
+    pub(crate) attempted: &'static str,
     /// Told once the commit stands.
     pub(crate) changes: Mutex<Vec<Change>>,
     pub(crate) wakes: AtomicBool,
@@ -37,6 +39,7 @@ impl Store {
 
     pub(crate) async fn begin(&self, attempted: &'static str) -> Result<Tx> {
         let writer = self.inner.writer.as_ref().ok_or(StoreError::ReadOnly { attempted })?;
+        faults::strike(FaultPoint::Begin, attempted)?;
         // IMMEDIATE: a writer that begins by reading would otherwise be told "busy" when it comes to write.
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -44,7 +47,7 @@ impl Store {
         };
         let begun = writer.begin_with_options(options).await;
         let inner = begun.map_err(|source| StoreError::Database { attempted, source })?;
-        Ok(Tx { inner, store: self.clone(), changes: Mutex::default(), wakes: AtomicBool::new(false) })
+        Ok(Tx { inner, store: self.clone(), attempted, changes: Mutex::default(), wakes: AtomicBool::new(false) })
     }
 
     /// For changes to the states of runs and instances, and for what several processes store at the same moment (changed
@@ -78,6 +81,7 @@ impl Store {
 
     /// Several reads that must see one state.
     pub(crate) async fn snapshot(&self, attempted: &'static str) -> Result<DatabaseTransaction> {
+        faults::strike(FaultPoint::Begin, attempted)?;
         let options = match self.backend() {
             Backend::Sqlite => TransactionOptions::default(),
             Backend::Postgres => TransactionOptions {
@@ -92,10 +96,10 @@ impl Store {
 
 impl Tx {
     pub(crate) async fn commit(self) -> Result<()> {
-        let Self { inner, store, changes, wakes } = self;
-        faults::strike(FaultPoint::BeforeCommit, "commit")?;
-        inner.commit().await.map_err(|source| StoreError::Database { attempted: "commit", source })?;
-        faults::strike(FaultPoint::AfterCommit, "commit")?;
+        let Self { inner, store, attempted, changes, wakes } = self;
+        faults::strike(FaultPoint::BeforeCommit, attempted)?;
+        inner.commit().await.map_err(|source| StoreError::Database { attempted, source })?;
+        faults::strike(FaultPoint::AfterCommit, attempted)?;
         if wakes.load(Ordering::Relaxed) {
             store.wake_after_commit();
         }
