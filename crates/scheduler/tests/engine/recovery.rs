@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use millrace_model::change::{Batch, Claim, Completion, TryOutcome};
+use millrace_model::change::{Batch, Claim, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
@@ -14,7 +14,8 @@ use millrace_store::{ClearRequest, MarkRequest, NewJob, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
-use crate::world::daemon::{Daemon, PlannedFaults};
+use crate::world::daemon::Daemon;
+use crate::world::failures::PlannedFaults;
 
 fn failed() -> TryOutcome {
     TryOutcome::Failed { reason: "boom".into(), retry: true }
@@ -296,13 +297,8 @@ async fn a_try_that_waits_outside_is_stopped_when_it_is_cleared() {
     stage.turn().await;
     assert_eq!(stage.tasks().await, ["a restarting 1"]);
     assert_eq!(stage.executor.cancelled().len(), 1);
-    let stopped = Completion::new(
-        a.instance,
-        1,
-        a.token.clone(),
-        TryOutcome::Cancelled { reason: "cleared".into() },
-        (stage.now(), stage.now()),
-    );
+    let stopped = TryOutcome::Cancelled { reason: "cleared".into() };
+    let stopped = stage.executor.end(a.instance, stopped, stage.now());
     stage.engine.as_mut().unwrap().complete(stopped);
     stage.turn().await;
     assert_eq!(stage.tasks().await, ["a running 2"]);
@@ -341,13 +337,13 @@ async fn a_run_that_ended_by_a_mark_holds_its_slots_until_its_try_has_stopped() 
 async fn what_was_marked_is_not_started_again_before_its_try_has_stopped_wherever_that_runs() {
     let stage = Stage::new(1).await;
     stage.put(&dag("d", Value::Null, &["a"])).await;
-    let mut late = Daemon::leading(&stage, 1, true).await;
-    let run = stage.trigger("d").await;
     let calm = Arc::new(PlannedFaults::default());
+    let mut late = Daemon::leading(&stage, 1, true, &calm).await;
+    let run = stage.trigger("d").await;
     late.turn(&stage, &calm, false).await.unwrap();
     let held = late.executor.running()[0].clone();
     late.release();
-    let mut leader = Daemon::leading(&stage, 1, false).await;
+    let mut leader = Daemon::leading(&stage, 1, false, &calm).await;
     let selection = Selection::of_run(run.key, TaskChoice::All);
     let mark = MarkRequest { selection, to: TaskState::Failed, note: None, dry_run: false, actor: "me".into() };
     stage.store.mark_instances(&mark, stage.now()).await.unwrap();
@@ -438,12 +434,12 @@ async fn case_61_nothing_is_stuck_between_the_queue_and_the_start() {
 async fn what_another_holds_is_not_forgotten_when_the_look_at_it_fails() {
     let stage = Stage::new(1).await;
     stage.put(&dag("d", Value::Null, &["a"])).await;
-    let mut dead = Daemon::leading(&stage, 1, true).await;
-    stage.trigger("d").await;
     let faults = Arc::new(PlannedFaults::default());
+    let mut dead = Daemon::leading(&stage, 1, true, &faults).await;
+    stage.trigger("d").await;
     dead.turn(&stage, &faults, false).await.unwrap();
     dead.release();
-    let mut leader = Daemon::leading(&stage, 1, false).await;
+    let mut leader = Daemon::leading(&stage, 1, false, &faults).await;
     leader.turn(&stage, &faults, false).await.unwrap();
     // The first statement reads the signals, the second what others hold, the third who they are.
     faults.plan(FaultPoint::Statement, Fault::Outage, 2, 1);

@@ -70,6 +70,16 @@ impl HandExecutor {
         self.running.lock().unwrap().assignments.values().cloned().collect()
     }
 
+    /// Also those that have left their slots.
+    pub fn everything(&self) -> Vec<Assignment> {
+        let running = self.running.lock().unwrap();
+        running.assignments.values().chain(running.outside.values()).cloned().collect()
+    }
+
+    pub fn outside(&self) -> Vec<Assignment> {
+        self.running.lock().unwrap().outside.values().cloned().collect()
+    }
+
     pub fn names(&self) -> Vec<String> {
         let name = |it: &Assignment| format!("{}#{}", it.task().task_id, it.try_number);
         let mut names: Vec<String> = self.running().iter().map(name).collect();
@@ -92,9 +102,11 @@ impl HandExecutor {
         running.outside.insert(instance, left);
     }
 
-    /// Ends the try of an instance; the slot is free at once.
+    /// Ends the try of an instance; the slot, if it has one, is free at once.
     pub fn end(&self, instance: InstanceKey, outcome: TryOutcome, now: DateTime<Utc>) -> Completion {
-        let ended = self.running.lock().unwrap().assignments.remove(&instance).expect("the try runs");
+        let mut running = self.running.lock().unwrap();
+        let ended = running.assignments.remove(&instance).or_else(|| running.outside.remove(&instance));
+        let ended = ended.expect("the try runs");
         Completion::new(instance, ended.try_number, ended.token, outcome, (now, now))
     }
 
@@ -126,6 +138,8 @@ impl Executor for HandExecutor {
             assert!(before.is_none(), "a try was started while another of its instance ran");
             assert!(running.assignments.len() <= self.slots, "more tries than slots");
         }
+        let twice = running.outside.keys().find(|instance| running.assignments.contains_key(instance));
+        assert!(twice.is_none(), "a try was started while another of its instance waited outside");
     }
 
     fn resume(&self, instance: InstanceKey, token: &str) {
@@ -138,7 +152,7 @@ impl Executor for HandExecutor {
 
     /// Whoever drives it ends what stops.
     fn fence(&self, reason: &str, _grace: Duration) {
-        for running in self.running() {
+        for running in self.everything() {
             self.cancel(running.instance, &running.token, reason);
         }
     }

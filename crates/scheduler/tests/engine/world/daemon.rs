@@ -1,15 +1,15 @@
-//! A scheduler of the world, and the failures that are planned for its store.
+//! A scheduler of the world.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use millrace_operator_api::context::Clock;
 use millrace_planner::Limits;
 use millrace_scheduler::{Engine, EngineOptions};
-use millrace_store::faults::{Fault, FaultPoint, Faults, with_faults};
+use millrace_store::faults::with_faults;
 use millrace_store::{Leadership, NewJob, StoreError};
 
+use super::failures::PlannedFaults;
 use crate::stage::{HandExecutor, Stage};
 
 pub const LEASE: TimeDelta = TimeDelta::seconds(60);
@@ -22,12 +22,16 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Registers and takes the lead, which must be free; has read nothing yet. `proves`: the lock proves that the one
-    /// before is dead.
-    pub async fn leading(stage: &Stage, slots: usize, proves: bool) -> Self {
-        let job = NewJob { kind: "scheduler".into(), hostname: "here".into(), pid: 1 };
-        let job_id = stage.store.register_job(&job, stage.now()).await.unwrap();
-        let leadership = stage.store.try_lead(&job_id, stage.now()).await.unwrap().expect("nobody leads");
+    /// Registers and takes the lead, which must be free, and tries until it has it; has read nothing yet. `proves`: the
+    /// lock proves that the one before is dead.
+    pub async fn leading(stage: &Stage, slots: usize, proves: bool, faults: &Arc<PlannedFaults>) -> Self {
+        let (job_id, leadership) = loop {
+            faults.begin();
+            match with_faults(faults.clone(), take_lead(stage)).await {
+                Ok(taken) => break taken,
+                Err(error) => assert!(faults.end().is_some(), "the lead was not taken: {error:?}"),
+            }
+        };
         let options = EngineOptions {
             job_id: job_id.clone(),
             epoch: leadership.epoch,
@@ -65,54 +69,9 @@ impl Daemon {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    point: FaultPoint,
-    fault: Fault,
-    after: usize,
-    times: usize,
-}
-
-/// One failure, or several one after another, at a chosen point of what comes.
-#[derive(Default)]
-pub struct PlannedFaults {
-    plan: Mutex<Option<Plan>>,
-    struck: AtomicBool,
-}
-
-impl PlannedFaults {
-    pub fn plan(&self, point: FaultPoint, fault: Fault, after: usize, times: usize) {
-        *self.plan.lock().unwrap() = Some(Plan { point, fault, after, times });
-    }
-
-    pub fn clear(&self) {
-        *self.plan.lock().unwrap() = None;
-    }
-
-    pub fn begin(&self) {
-        self.struck.store(false, Ordering::SeqCst);
-    }
-
-    /// Whether anything failed since `begin`.
-    pub fn end(&self) -> bool {
-        self.struck.load(Ordering::SeqCst)
-    }
-}
-
-impl Faults for PlannedFaults {
-    fn strike(&self, point: FaultPoint, _attempted: &'static str) -> Option<Fault> {
-        let mut planned = self.plan.lock().unwrap();
-        let plan = planned.as_mut().filter(|plan| plan.point == point)?;
-        if plan.after > 0 {
-            plan.after -= 1;
-            return None;
-        }
-        self.struck.store(true, Ordering::SeqCst);
-        let fault = plan.fault;
-        plan.times -= 1;
-        if plan.times == 0 {
-            *planned = None;
-        }
-        Some(fault)
-    }
+async fn take_lead(stage: &Stage) -> Result<(String, Leadership), StoreError> {
+    let job = NewJob { kind: "scheduler".into(), hostname: "here".into(), pid: 1 };
+    let job_id = stage.store.register_job(&job, stage.now()).await?;
+    let leadership = stage.store.try_lead(&job_id, stage.now()).await?.expect("nobody leads");
+    Ok((job_id, leadership))
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::change::{InstanceKey, RunKey};
+use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{explain_instance, explain_run};
@@ -10,10 +11,10 @@ use millrace_situation::Situation;
 use millrace_store::{InstanceRow, RunRow};
 
 use super::World;
-use super::random::POOL;
+use super::random::{POOL, limit_of_key};
 
 impl World {
-    pub(super) async fn check(&self) {
+    pub(super) async fn check(&mut self) {
         let place = self.place();
         let runs = self.stage.runs().await;
         let keys: Vec<RunKey> = runs.iter().map(|run| run.key).collect();
@@ -25,6 +26,7 @@ impl World {
             eprintln!("{:?}: {states:?} {tasks:?} calm {}", self.log.last(), self.is_calm);
         }
         one_run_for_a_date(&runs, &place);
+        self.nothing_begins_that_is_held(&runs, &rows, &place).await;
         self.limits_are_kept(&runs, &rows, &place).await;
         self.each_try_runs_once(&rows, &place);
         for row in rows.iter().filter(|row| self.succeeded.contains(&row.key)) {
@@ -35,39 +37,113 @@ impl World {
         }
     }
 
-    async fn limits_are_kept(&self, runs: &[RunRow], rows: &[InstanceRow], place: &str) {
-        let running = |run: &&RunRow| run.state == RunState::Running;
+    /// What is paused or in a maintenance window goes on, and begins nothing.
+    async fn nothing_begins_that_is_held(&mut self, runs: &[RunRow], rows: &[InstanceRow], place: &str) {
+        let now = self.stage.now();
+        let stored = self.stage.store.scheduler_dags().await.unwrap();
+        let held = |run: &RunRow| {
+            let row = stored.iter().find(|row| row.dag_id == run.dag_id)?;
+            let is_own = run.runs_for_backfill().is_none();
+            let window = row.dag.maintenance.iter().find(|window| window.open_until(now).is_some());
+            let paused = (row.is_paused && is_own).then(|| "its DAG is paused".to_owned());
+            paused.or_else(|| Some(format!("the window {} is open", window?)))
+        };
+        let of_run: BTreeMap<RunKey, &RunRow> = runs.iter().map(|run| (run.key, run)).collect();
+        let tokens = rows.iter().filter_map(|row| Some((row.lease.as_ref()?.token.clone(), row)));
+        let begun: BTreeMap<String, &InstanceRow> = tokens.collect();
+        for (_, row) in begun.iter().filter(|(token, _)| !self.begun.contains(*token)) {
+            let why = held(of_run[&row.run]);
+            assert!(why.is_none(), "{place}: a try began while {why:?}: {row:?}");
+        }
+        let running = runs.iter().filter(|run| run.state == RunState::Running);
+        let running: BTreeSet<RunKey> = running.map(|run| run.key).collect();
+        for key in running.difference(&self.running) {
+            let why = held(of_run[key]);
+            assert!(why.is_none(), "{place}: a run began while {why:?}: {:?}", of_run[key]);
+        }
+        self.begun = begun.into_keys().collect();
+        self.running = running;
+    }
+
+    /// Those that are active, with how many of their runs may run at a time.
+    async fn active_backfills(&self) -> BTreeMap<i64, usize> {
+        let rows = self.stage.store.active_backfills().await.unwrap();
+        rows.into_iter().map(|row| (row.key, row.max_active_runs as usize)).collect()
+    }
+
+    /// Runs of a DAG that count against its own limit.
+    pub(super) async fn running_normally(&self, dag_id: &str) -> usize {
+        let normal = |run: &&RunRow| run.runs_for_backfill().is_none();
+        let runs = self.stage.runs().await;
+        let running = runs.iter().filter(|run| run.state == RunState::Running && run.dag_id.as_str() == dag_id);
+        running.filter(normal).count()
+    }
+
+    async fn limits_are_kept(&mut self, runs: &[RunRow], rows: &[InstanceRow], place: &str) {
         for (dag_id, dag) in &self.dags {
-            let normal = |run: &&RunRow| run.dag_id.as_str() == dag_id && run.runs_for_backfill().is_none();
-            let count = runs.iter().filter(running).filter(normal).count();
-            assert!(count <= dag.max_active_runs as usize, "{place}: {count} runs of {dag_id} are running: {runs:#?}");
+            let count = self.running_normally(dag_id).await;
+            let limit = dag.max_active_runs as usize;
+            let allowed = self.runs_allowed.get(dag_id).copied().unwrap_or(0).min(count).max(limit);
+            assert!(count <= allowed, "{place}: {count} runs of {dag_id} are running: {runs:#?}");
+            self.runs_allowed.insert(dag_id.clone(), allowed);
         }
-        for backfill in self.stage.store.active_backfills().await.unwrap() {
-            let count = runs.iter().filter(running).filter(|run| run.runs_for_backfill() == Some(backfill.key)).count();
-            assert!(count <= backfill.max_active_runs as usize, "{place}: {count} runs of a backfill are running");
+        for (backfill, limit) in self.active_backfills().await {
+            let of_backfill = runs.iter().filter(|run| run.runs_for_backfill() == Some(backfill));
+            let count = of_backfill.filter(|run| run.state == RunState::Running).count();
+            assert!(count <= limit, "{place}: {count} runs of a backfill are running");
         }
-        let dag_of: BTreeMap<RunKey, &str> = runs.iter().map(|run| (run.key, run.dag_id.as_str())).collect();
+        let mut of_key: BTreeMap<&str, u32> = BTreeMap::new();
+        let version_of: BTreeMap<RunKey, &Dag> = runs.iter().map(|run| (run.key, self.version_of(run))).collect();
+        for run in runs.iter().filter(|run| run.state == RunState::Running) {
+            if let Some(concurrency) = &version_of[&run.key].concurrency {
+                *of_key.entry(&concurrency.key).or_default() += 1;
+            }
+        }
         let mut active: BTreeMap<RunKey, u32> = BTreeMap::new();
         let mut of_task: BTreeMap<(&str, &TaskId), u32> = BTreeMap::new();
-        for row in rows.iter().filter(|row| holds_slot(row)) {
-            *active.entry(row.run).or_default() += 1;
-            *of_task.entry((dag_of[&row.run], &row.task_id)).or_default() += 1;
+        let mut in_run: BTreeMap<(RunKey, &TaskId), u32> = BTreeMap::new();
+        for row in rows {
+            *active.entry(row.run).or_default() += u32::from(holds_slot(row));
+            // Also one that waits outside.
+            if holds_slot(row) || row.state == TaskState::Deferred {
+                let dag = version_of[&row.run];
+                *of_task.entry((dag.dag_id.as_str(), &row.task_id)).or_default() += 1;
+                *in_run.entry((row.run, &row.task_id)).or_default() += 1;
+                let task = dag.task(row.task_id.as_str());
+                if let Some(concurrency) = task.and_then(|task| task.concurrency.as_ref()) {
+                    *of_key.entry(&concurrency.key).or_default() += 1;
+                }
+            }
         }
         for (run, count) in active {
-            let limit = self.dags[dag_of[&run]].max_active_tasks;
-            assert!(count <= limit, "{place}: {count} tasks of a run are active");
+            let limit = version_of[&run].max_active_tasks;
+            assert!(count <= limit, "{place}: {count} tasks of run {run} are active");
         }
+        // Those of tasks are the same in every version.
         for ((dag_id, task_id), count) in of_task {
-            let limit = self.dags[dag_id].task(task_id.as_str()).and_then(|task| task.max_active_tis_per_dag);
+            let limit = self.whole[dag_id].task(task_id.as_str()).and_then(|task| task.max_active_tis_per_dag);
             assert!(limit.is_none_or(|limit| count <= limit), "{place}: {count} tries of {dag_id}.{task_id} at a time");
+        }
+        for ((run, task_id), count) in in_run {
+            let task = version_of[&run].task(task_id.as_str());
+            let limit = task.and_then(|task| task.max_active_tis_per_dagrun);
+            assert!(limit.is_none_or(|limit| count <= limit), "{place}: {count} tries of {task_id} in run {run}");
+        }
+        for (key, count) in of_key {
+            assert!(count <= limit_of_key(key), "{place}: {count} hold the key {key}");
         }
         let used = self.pool_used().await;
         assert!(used <= self.pool_slots.max(self.pool_allowed), "{place}: {used} slots of the pool are in use");
     }
 
+    fn version_of(&self, run: &RunRow) -> &Dag {
+        self.versions.get(&run.version_key).unwrap_or_else(|| panic!("{}: {run:?} has no version", self.place()))
+    }
+
     pub(super) async fn pool_used(&self) -> i64 {
         let held = self.stage.store.running_instances().await.unwrap();
-        let in_pool = held.iter().filter(|it| it.row.pool == POOL && holds_slot(&it.row));
+        let counts = |row: &InstanceRow| holds_slot(row) || (self.counts_deferred && row.state == TaskState::Deferred);
+        let in_pool = held.iter().filter(|it| it.row.pool == POOL && counts(&it.row));
         in_pool.map(|it| i64::from(it.row.pool_slots)).sum()
     }
 
@@ -77,7 +153,7 @@ impl World {
         let mut instances = BTreeSet::new();
         let mut surely = BTreeSet::new();
         for daemon in [Some(&self.leader), self.late.as_ref()].into_iter().flatten() {
-            for it in daemon.executor.running() {
+            for it in daemon.executor.everything() {
                 assert!(instances.insert(it.instance), "{place}: instance {} runs twice at once", it.instance);
                 if daemon.executor.stopping(&it.token).is_none() {
                     surely.insert((it.instance, it.token.clone()));
@@ -145,7 +221,7 @@ impl World {
                 assert!(why.iter().any(|it| !it.ok), "{place}: why does this run wait? {:?} {why:?}", run.row);
                 continue;
             }
-            for row in run.instances.iter().filter(|row| !row.state.is_finished() && !row.state.occupies_slot()) {
+            for row in run.instances.iter().filter(|row| !row.state.is_finished() && !row.state.holds_limits()) {
                 let why = explain_instance(&situation.view, row.key, now, &limits);
                 assert!(why.iter().any(|it| !it.ok), "{place}: why does this task wait? {row:?} {why:?}");
             }
@@ -167,28 +243,6 @@ impl World {
             }
         }
         waiting
-    }
-
-    pub(super) fn has_past_dependence(&self) -> bool {
-        self.dags.values().any(|dag| dag.tasks.iter().any(|task| task.depends_on_past))
-    }
-
-    /// A task that waits for the one before it waits for as long as that one has failed, or never ran because its run was
-    /// set aside: only a person can say that it may go on.
-    pub(super) async fn forgive_the_past(&mut self) {
-        let past = |run: &RunRow| self.dags[run.dag_id.as_str()].tasks.iter().any(|task| task.depends_on_past);
-        let failed: Vec<RunRow> =
-            self.stage.runs().await.into_iter().filter(|run| run.state.is_finished() && past(run)).collect();
-        for run in failed {
-            let rows = self.stage.store.instances(run.key).await.unwrap();
-            let task_ids = rows
-                .iter()
-                .filter(|row| !matches!(row.state, TaskState::Success | TaskState::Skipped))
-                .map(|row| row.task_id.clone())
-                .collect();
-            let request = super::mark_request(run.key, task_ids, TaskState::Success);
-            self.stage.store.mark_instances(&request, self.stage.now()).await.unwrap();
-        }
     }
 }
 
