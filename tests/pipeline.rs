@@ -103,8 +103,9 @@ fn an_incremental_backfill_fills_30_days_and_runs_again_without_doubles() {
     pipeline.warehouse.query("DELETE FROM analytics.nps WHERE id % 10 = 0");
     pipeline.warehouse.query("UPDATE analytics.nps SET score = 77 WHERE id % 10 = 1");
     let damaged = pipeline.warehouse.rows();
-    let output = pipeline.backfill(&["--wait"]);
-    assert!(output.stderr.contains("nothing to do"), "{}", output.stderr);
+    let again = ["dags", "backfill", "nps_incremental", "-s", "2024-03-01", "-e", "2024-03-31", "--wait"];
+    let output = pipeline.home.run(&again).exits(1);
+    assert!(output.stderr.contains("nothing to backfill: each of the 30 dates has a run"), "{}", output.stderr);
     Comparison::assert_equal(&damaged, &pipeline.warehouse.rows());
 
     pipeline.backfill(&["--reprocess", "completed", "--wait"]);
