@@ -209,6 +209,12 @@ fn sqlite_pool_options(connections: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .before_acquire(|connection, _| {
+            // A full disk makes SQLite end a transaction by itself. sqlx would take the next one for a part of it, and what
+            // that commits would be kept from everybody.
+            let is_fit = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_fit) })
+        })
 }
 
 /// A command that only reads never opens it.
@@ -290,4 +296,31 @@ fn postgres_writer(options: PgConnectOptions, connections: u32) -> DatabaseConne
 
 pub(crate) fn opening(url: &DatabaseUrl, source: sqlx::Error) -> StoreError {
     StoreError::Open { url: url.shown(), source: sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(source.into())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_committed_after_a_full_disk_is_seen_by_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = sqlite_options(&folder.path().join("full.db")).create_if_missing(true);
+        let pool = sqlite_pool_options(1).connect_with(options.clone()).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE t (x); PRAGMA max_page_count = 1").execute(&pool).await.unwrap();
+        let mut full = pool.begin().await.unwrap();
+        let refused = sqlx::raw_sql("INSERT INTO t VALUES (zeroblob(1000000))").execute(&mut *full).await.unwrap_err();
+        assert!(refused.to_string().contains("full"), "{refused}");
+        drop(full);
+        let mut given_up = pool.begin().await.unwrap();
+        sqlx::raw_sql("INSERT INTO t VALUES (1)").execute(&mut *given_up).await.unwrap();
+        given_up.rollback().await.unwrap();
+        let mut kept = pool.begin().await.unwrap();
+        sqlx::raw_sql("INSERT INTO t VALUES (2)").execute(&mut *kept).await.unwrap();
+        kept.commit().await.unwrap();
+        let other = sqlite_pool_options(1).connect_with(options).await.unwrap();
+        let seen: i64 = sqlx::query_scalar("SELECT x FROM t").fetch_one(&other).await.unwrap();
+        assert_eq!(seen, 2);
+        sqlx::raw_sql("INSERT INTO t VALUES (3)").execute(&other).await.unwrap();
+    }
 }
