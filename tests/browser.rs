@@ -180,7 +180,7 @@ async fn the_pause_switch_works_and_a_log_follows_its_task() {
     );
     let (_daemon, address) = standalone(&home);
     let browser = Browser::open(address).await;
-    browser.goto("/").await;
+    browser.goto("/dags").await;
     browser.sign_in(&fs::read_to_string(home.file("admin_password")).unwrap()).await;
     browser.shows("speaks").await;
     let is_paused = || {

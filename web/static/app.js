@@ -4,13 +4,16 @@ const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 const csrf = () => $('meta[name="csrf"]')?.content ?? "";
 
+/* What is said here is written by the server, in the language of the page. */
+const said = (name, values = {}) => Object.entries(values).reduce((text, [key, value]) => text.replace(`{${key}}`, value), $("#offline").dataset[name]);
+
 async function ask(method, address, body) {
   const headers = { "X-CSRF-Token": csrf(), "X-Millrace-Page": "1" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const response = await fetch(address, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   if (response.status === 401) location.href = "/sign-in?next=" + encodeURIComponent(location.pathname + location.search);
   const answer = response.headers.get("content-type")?.includes("json") ? await response.json() : null;
-  if (!response.ok) throw new Error(answer?.detail ?? `The server answered ${response.status}.`);
+  if (!response.ok) throw new Error(answer?.detail ?? said("refused", { status: response.status }));
   return answer;
 }
 
@@ -24,11 +27,14 @@ document.addEventListener("click", (event) => {
 });
 
 /* Times. */
+const isKorean = document.documentElement.lang === "ko";
+const units = isKorean ? ["초", "분", "시간", "일"] : [" s", " min", " h", " d"];
 function ago(instant) {
   const seconds = Math.trunc((Date.now() - instant) / 1000);
   const n = Math.abs(seconds);
-  if (n < 5) return "now";
-  const text = n < 60 ? `${n} s` : n < 3600 ? `${Math.trunc(n / 60)} min` : n < 172800 ? `${Math.trunc(n / 3600)} h` : `${Math.trunc(n / 86400)} d`;
+  if (n < 5) return isKorean ? "지금" : "now";
+  const text = n < 60 ? n + units[0] : n < 3600 ? Math.trunc(n / 60) + units[1] : n < 172800 ? Math.trunc(n / 3600) + units[2] : Math.trunc(n / 86400) + units[3];
+  if (isKorean) return seconds > 0 ? `${text} 전` : `${text} 후`;
   return seconds > 0 ? `${text} ago` : `in ${text}`;
 }
 setInterval(() => {
@@ -38,17 +44,52 @@ setInterval(() => {
   }
 }, 5000);
 
-/* Search: `/` goes there, typing filters what is on the page, Enter searches everything. */
+/* Keys: `/` searches, `?` shows them all, `g` and a letter goes somewhere. */
 const search = $("[data-search]");
+let going = 0;
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, dialog");
-  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
-    event.preventDefault();
-    search?.focus();
-    search?.select();
+  if (event.key === "Escape") {
+    if (event.target === search) search.blur();
+    for (const open of $$("details.menu[open]")) open.removeAttribute("open");
   }
-  if (event.key === "Escape" && event.target === search) search.blur();
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    const inLog = $("[data-log-search]");
+    const place = inLog && inLog.offsetParent && event.target.closest?.(".log") ? inLog : search;
+    place?.focus();
+    place?.select();
+  } else if (event.key === "?") {
+    showKeys();
+  } else if (event.key === "g") {
+    going = Date.now();
+    return;
+  } else if (Date.now() - going < 1500) {
+    const link = $(`[data-go="${CSS.escape(event.key)}"]`);
+    if (link) location.href = link.href;
+  }
+  going = 0;
 });
+function showKeys() {
+  const keys = $("#keys");
+  if (keys && !keys.open) keys.showModal();
+}
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-show-keys]")) showKeys();
+  for (const open of $$("details.menu[open]")) if (!open.contains(event.target)) open.removeAttribute("open");
+});
+/* Where the browser is, the server can't know. */
+for (const mine of $$("[data-my-zone]")) {
+  mine.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  $(".muted", mine).textContent = mine.value;
+  mine.setAttribute("aria-pressed", String(mine.dataset.myZone === mine.value));
+  mine.hidden = mine.value === "UTC";
+}
+for (const form of $$("[data-at-once]")) {
+  $("button", form).hidden = true;
+  form.addEventListener("change", () => form.requestSubmit());
+}
 function filter() {
   const rows = $$("tr[data-find]");
   if (!rows.length) return;
@@ -109,7 +150,7 @@ function openTrigger(dag) {
     try {
       const conf = form.elements.conf.value.trim();
       if (conf) {
-        try { body.conf = JSON.parse(conf); } catch (error) { throw new Error(`The configuration is not JSON: ${error.message}`); }
+        try { body.conf = JSON.parse(conf); } catch (error) { throw new Error(said("notJson", { error: error.message })); }
       }
       for (const name of ["logical_date", "dag_run_id", "note"]) {
         const text = form.elements[name].value.trim();
@@ -140,7 +181,7 @@ function say(text) {
 async function fetchPart(address, part) {
   const response = await fetch(address, { headers: { "X-Part": part, "X-Millrace-Page": "1" } });
   if (response.status === 401) location.reload();
-  if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+  if (!response.ok) throw new Error(said("refused", { status: response.status }));
   const holder = document.createElement("template");
   holder.innerHTML = await response.text();
   return holder.content;
@@ -209,7 +250,7 @@ function listen(wasAway) {
     wasLost = true;
     setTimeout(() => {
       if (!wasLost || changes !== events) return;
-      hint.textContent = "Lost the connection to Millrace; trying again.";
+      hint.textContent = said("lost");
       hint.hidden = false;
     }, 2000);
   });
@@ -318,7 +359,7 @@ function startLog() {
   $("[data-expand]", box).setAttribute("aria-pressed", String($(".split").classList.contains("wide")));
   const draw = () => {
     follow.setAttribute("aria-pressed", String(mine.follows));
-    follow.lastChild.textContent = mine.follows ? "Stop following" : "Follow";
+    follow.lastChild.textContent = mine.follows ? follow.dataset.stop : follow.dataset.start;
   };
   follow.onclick = () => { mine.follows = !mine.follows; draw(); if (mine.follows) toEnd(); };
   if (mine.follows) { follow.hidden = false; toEnd(); }
@@ -351,7 +392,7 @@ function startLog() {
     if (mine.follows) toEnd();
     if (number > MOST_LINES) {
       end();
-      say("The log goes on; open Raw for all of it.");
+      say(said("goesOn"));
     }
   };
   const end = () => {
@@ -389,7 +430,7 @@ document.addEventListener("click", async (event) => {
 async function test(place, button, body) {
   button.disabled = true;
   place.className = "test-result";
-  place.textContent = "Testing…";
+  place.textContent = said("testing");
   try {
     const answer = await ask("POST", "/api/v1/connections/test", body);
     place.textContent = answer.message;

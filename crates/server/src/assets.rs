@@ -16,6 +16,20 @@ struct Static;
 #[folder = "../../web/templates"]
 struct Templates;
 
+#[derive(RustEmbed)]
+#[folder = "../../web/words"]
+struct Words;
+
+/// The translations into one language.
+pub(crate) fn words(name: &str) -> Option<String> {
+    Words::get(name).map(|file| String::from_utf8_lossy(&file.data).into_owned())
+}
+
+#[cfg(test)]
+pub(crate) fn templates() -> Vec<String> {
+    Templates::iter().map(|name| name.into_owned()).collect()
+}
+
 pub(crate) fn template(name: &str) -> Option<String> {
     Templates::get(name).map(|file| String::from_utf8_lossy(&file.data).into_owned())
 }

@@ -4,6 +4,9 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
 
+use crate::viewer::zone_for;
+use crate::words::{fill, said, t};
+
 /// An instant, both ways.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct When {
@@ -18,7 +21,9 @@ pub(crate) struct When {
 }
 
 impl When {
+    /// In `zone`, unless the viewer chose another.
     pub fn new(at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Self {
+        let zone = zone_for(zone);
         Self {
             iso: at.to_rfc3339_opts(SecondsFormat::Secs, true),
             exact: exact(at, zone),
@@ -53,14 +58,15 @@ pub(crate) fn clock(at: DateTime<Utc>) -> String {
 
 pub(crate) fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let seconds = (now - at).num_seconds();
-    let text = match seconds.unsigned_abs() {
-        0..5 => return "now".to_owned(),
-        n @ 5..60 => format!("{n} s"),
-        n @ 60..3_600 => format!("{} min", n / 60),
-        n @ 3_600..172_800 => format!("{} h", n / 3_600),
-        n => format!("{} d", n / 86_400),
+    let (long, unit) = match seconds.unsigned_abs() {
+        0..5 => return t("now").to_owned(),
+        n @ 5..60 => (n, said!("{n} s")),
+        n @ 60..3_600 => (n / 60, said!("{n} min")),
+        n @ 3_600..172_800 => (n / 3_600, said!("{n} h")),
+        n => (n / 86_400, said!("{n} d")),
     };
-    if seconds > 0 { format!("{text} ago") } else { format!("in {text}") }
+    let long = fill(unit, &[("n", &long.to_string())]);
+    fill(if seconds > 0 { said!("{time} ago") } else { said!("in {time}") }, &[("time", &long)])
 }
 
 /// `0.4s`, `12s`, `1m 04s`, `2h 05m`, `3d 04h`.
@@ -111,7 +117,7 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// `upstream_failed` as words.
 pub(crate) fn words(state: &str) -> String {
-    if state == "none" { "not started".to_owned() } else { state.replace('_', " ") }
+    if state == "none" { t("not started").to_owned() } else { t(&state.replace('_', " ")).to_owned() }
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ mod server;
 mod sessions;
 mod sign_in;
 mod streams;
+mod viewer;
+mod words;
 
 pub use client::{Network, NetworkError};
 pub use doors::Door;

@@ -1,5 +1,6 @@
 //! Addresses of our own pages and resources.
 
+use http::{HeaderMap, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 const SEGMENT: &AsciiSet =
@@ -51,6 +52,19 @@ pub(crate) fn local(next: Option<&str>) -> &str {
         .unwrap_or("/")
 }
 
+/// The page that a form stood on, if it was ours.
+pub(crate) fn back(headers: &HeaderMap, otherwise: &str) -> String {
+    let referer = headers.get(header::REFERER).and_then(|referer| referer.to_str().ok());
+    let path = referer.and_then(|referer| {
+        let (_, rest) = referer.split_once("://")?;
+        Some(&rest[rest.find('/')?..])
+    });
+    match path {
+        Some(path) => local(Some(path)).to_owned(),
+        None => otherwise.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +85,18 @@ mod tests {
             assert_eq!(local(Some(bad)), "/", "{bad}");
         }
         assert_eq!(local(None), "/");
+    }
+
+    #[test]
+    fn goes_back_to_pages_of_ours() {
+        let of = |referer: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::REFERER, referer.parse().unwrap());
+            back(&headers, "/dags/a")
+        };
+        assert_eq!(of("http://127.0.0.1:8080/?q=x"), "/?q=x");
+        assert_eq!(of("http://evil.example//evil.example"), "/");
+        assert_eq!(of("nonsense"), "/dags/a");
+        assert_eq!(back(&HeaderMap::new(), "/dags/a"), "/dags/a");
     }
 }

@@ -6,6 +6,7 @@ mod calendars;
 mod change;
 mod connections;
 mod dag;
+mod dags;
 mod grid;
 mod home;
 mod instances;
@@ -22,12 +23,13 @@ use crate::permission::{Access, Act};
 
 pub(crate) fn doors() -> Doors {
     use Act::{
-        Backfill, ChangeRuns, PauseDags, ReadConnections, ReadDags, ReadLogs, ReadSystem, SeeAlerts, TriggerRuns,
-        WriteConnections, WritePools,
+        Backfill, ChangeRuns, OwnAccount, PauseDags, ReadConnections, ReadDags, ReadLogs, ReadSystem, SeeAlerts,
+        TriggerRuns, WriteConnections, WritePools,
     };
     Doors::new()
         .get("/", ReadDags, home::page)
-        .get("/dags", ReadDags, home::page)
+        .get("/dags", ReadDags, dags::page)
+        .post("/dags/{dag_id}/favourite", OwnAccount, dags::favour)
         .get("/dags/{dag_id}", ReadDags, dag::page)
         .post("/dags/{dag_id}/pause", PauseDags, dag::pause)
         .post("/dags/{dag_id}/trigger", TriggerRuns, dag::trigger)

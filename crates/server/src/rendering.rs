@@ -9,7 +9,8 @@ use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 use crate::sessions::cookie;
-use crate::{assets, format};
+use crate::viewer::{Zone, viewer};
+use crate::{assets, format, words};
 
 /// What a template sees, each value as it is serialized: `values! { name, other => expression }`.
 macro_rules! values {
@@ -54,6 +55,9 @@ fn environment() -> Environment<'static> {
     environment.set_loader(|name| Ok(assets::template(name)));
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.add_function("asset", |name: &str| assets::address(name));
+    environment.add_function("t", words::in_template);
+    environment.add_filter("code", words::code);
+    environment.add_filter("urlencode", |text: &str| crate::links::encode(text));
     environment.add_filter("words", |state: &str| format::words(state));
     environment.add_filter("count", |number: u64| format::count(number));
     environment
@@ -95,6 +99,16 @@ fn shown(person: &Person) -> Value {
     }
 }
 
+/// Language and zone, as the menu shows them.
+fn seen_by() -> Value {
+    let viewer = viewer();
+    let zone = match viewer.zone {
+        Zone::Dag => "dag",
+        Zone::Fixed(zone) => zone.name(),
+    };
+    values! { language => viewer.language.as_str(), zone }
+}
+
 impl Server {
     /// `values` and what every page needs: who looks, the health dot, the theme.
     pub async fn page(&self, name: &str, person: Option<&Person>, wishes: &Wishes, values: Value) -> Answer {
@@ -103,7 +117,8 @@ impl Server {
             None => None,
         };
         let person = person.map(shown);
-        let common = values! { person, health, theme => wishes.theme, now => self.now().to_rfc3339() };
+        let common =
+            values! { person, health, theme => wishes.theme, viewer => seen_by(), now => self.now().to_rfc3339() };
         let text = self.rendering.render(name, merged(values, common))?;
         Ok(Html(text).into_response())
     }
@@ -113,12 +128,13 @@ impl Server {
         let values = values! {
             status => problem.code.http_status,
             code => problem.code.name,
-            title => format::sentence(&problem.code.name.replace("dag_", "DAG_").replace('_', " ")),
+            title => words::t(&format::sentence(&problem.code.name.replace("dag_", "DAG_").replace('_', " "))),
             detail => format::sentence(&problem.detail),
             help => problem.code.explanation,
             person,
             health => (),
             theme => wishes.theme,
+            viewer => seen_by(),
             now => self.now().to_rfc3339(),
         };
         let text = self.rendering.render("error.html", values)?;

@@ -20,7 +20,7 @@ use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::Wishes;
 use crate::server::Shared;
-use crate::{api, assets, events, guard, pages, sign_in};
+use crate::{api, assets, events, guard, pages, sign_in, viewer};
 
 fn answers() -> Doors {
     api::doors()
@@ -30,6 +30,8 @@ fn answers() -> Doors {
             Access::Open,
             sign_in::sign_in,
         ))
+        // The language of the sign-in page is chosen before signing in.
+        .merge(Doors::new().post("/view", Access::Open, viewer::choose))
         .merge(Doors::new().post("/sign-out", Act::OwnAccount, sign_in::sign_out))
         .merge(Doors::new().get("/static/{*name}", Access::Open, assets::serve).get(
             "/favicon.ico",
@@ -67,6 +69,7 @@ pub(crate) fn all(server: Shared) -> Router {
         }))
         .layer(from_fn(plain_errors_as_problems))
         .layer(from_fn_with_state(server.clone(), problems_as_pages))
+        .layer(from_fn(viewer::introduce))
         .layer(CompressionLayer::new())
         .layer(from_fn(guard::secure))
         .with_state(server)

@@ -17,6 +17,7 @@ use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
 use crate::sessions::{COOKIE, cookie, session_cookie};
+use crate::words::t;
 
 #[derive(Deserialize)]
 pub(crate) struct Next {
@@ -51,7 +52,7 @@ pub(crate) async fn sign_in(
             let seconds = (ends - server.now()).num_seconds();
             return with_cookie(Redirect::to(next).into_response(), &session_cookie(&client, &token, seconds));
         }
-        Ok(None) => (StatusCode::UNAUTHORIZED, "User name and password do not fit together.".to_owned()),
+        Ok(None) => (StatusCode::UNAUTHORIZED, t("User name and password do not fit together.").to_owned()),
         Err(problem) if problem.code == ErrorCode::TOO_MANY_REQUESTS => (problem.status(), problem.detail),
         Err(problem) => return Err(problem),
     };

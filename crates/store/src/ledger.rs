@@ -5,7 +5,7 @@ use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::ledger::LedgerEntry;
 
-use crate::sql::{Row, micros, values};
+use crate::sql::{Kind, Row, micros, values};
 use crate::{Page, Result, Store, sql};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -125,6 +125,18 @@ impl Store {
                    WHERE i.run_id = $1 ORDER BY l.id";
         let rows = sql::all(self.reader(), "read a run's ledger", sql, values![run]).await?;
         rows.iter().map(read_entry).collect()
+    }
+
+    /// Of several runs, each movement with its run, oldest first.
+    pub async fn ledger_of_runs(&self, runs: &[RunKey]) -> Result<Vec<(RunKey, LedgerRow)>> {
+        let source = sql::source(self.dialect(), 1, &[("x_id", Kind::Int)]);
+        let sql = format!(
+            "SELECT l.*, x_id FROM {source} CROSS JOIN task_instance i JOIN load_ledger l ON l.instance_id = i.id \
+             WHERE i.run_id = x_id ORDER BY l.id"
+        );
+        let values = vec![sql::column(runs.iter().copied())];
+        let rows = sql::all(self.reader(), "read the ledger of runs", sql, values).await?;
+        rows.iter().map(|row| Ok((row.int("x_id")?, read_entry(row)?))).collect()
     }
 
     /// Of any task, newest first.

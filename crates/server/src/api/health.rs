@@ -12,6 +12,7 @@ use super::optional;
 use crate::format::ago;
 use crate::problem::Answer;
 use crate::server::{Server, Shared};
+use crate::words::{fill, t};
 
 /// A scheduler that has not been heard for this long is taken for dead.
 pub(crate) const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
@@ -68,9 +69,13 @@ impl Server {
     pub async fn scheduler_health(&self) -> Answer<SchedulerHealth> {
         let (heartbeat, now) = (self.store().health().await?.scheduler_heartbeat_at, self.now());
         let text = match heartbeat {
-            Some(at) if is_alive(heartbeat, now) => format!("The scheduler is alive; last heard {}", ago(at, now)),
-            Some(at) => format!("The scheduler is silent; last heard {}", ago(at, now)),
-            None => "No scheduler is running. Start one with `millrace scheduler` or `millrace standalone`".to_owned(),
+            Some(at) if is_alive(heartbeat, now) => {
+                fill("The scheduler is alive; last heard {when}", &[("when", &ago(at, now))])
+            }
+            Some(at) => fill("The scheduler is silent; last heard {when}", &[("when", &ago(at, now))]),
+            None => {
+                t("No scheduler is running. Start one with `millrace scheduler` or `millrace standalone`").to_owned()
+            }
         };
         Ok(SchedulerHealth { is_alive: is_alive(heartbeat, now), text })
     }

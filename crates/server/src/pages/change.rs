@@ -16,6 +16,7 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
+use crate::words::{fill, said, t};
 
 /// Rows that the page lists.
 const MOST_LISTED: usize = 200;
@@ -96,14 +97,14 @@ impl Wanted {
         let choice = |name: &'static str, text: &'static str| Choice { name, text, is_on: self.is_on(name) };
         let mut choices = Vec::new();
         if self.task_id.is_some() {
-            choices.push(choice("upstream", "tasks before it"));
-            choices.push(choice("downstream", "tasks after it"));
-            choices.push(choice("past", "earlier runs"));
-            choices.push(choice("future", "later runs"));
+            choices.push(choice("upstream", t("tasks before it")));
+            choices.push(choice("downstream", t("tasks after it")));
+            choices.push(choice("past", t("earlier runs")));
+            choices.push(choice("future", t("later runs")));
         }
         if self.action == Action::Clear && self.run_id.is_some() {
-            choices.push(choice("only_failed", "only what failed"));
-            choices.push(choice("latest", "with the DAG's newest version"));
+            choices.push(choice("only_failed", t("only what failed")));
+            choices.push(choice("latest", t("with the DAG's newest version")));
         }
         choices
     }
@@ -117,18 +118,22 @@ impl Wanted {
     }
 
     fn title(&self) -> String {
+        let said = |text: &str, what: &str| fill(text, &[("what", what)]);
         let what = match (&self.task_id, &self.run_id) {
             (Some(task), _) => match self.map_index() {
-                Some(index) => format!("task {task} [{index}]"),
-                None => format!("task {task}"),
+                Some(index) => fill("task {what}", &[("what", &format!("{task} [{index}]"))]),
+                None => fill("task {what}", &[("what", task)]),
             },
-            (None, Some(_)) => "the run".to_owned(),
-            (None, None) => return format!("Run again what failed in {}", self.dag_id),
+            (None, Some(_)) => t("the run").to_owned(),
+            (None, None) => return said(said!("Run again what failed in {what}"), &self.dag_id),
         };
-        match self.action {
-            Action::Clear => format!("Clear {what}"),
-            Action::Mark(state) => format!("Mark {what} {state}"),
-        }
+        let text = match self.action {
+            Action::Clear => said!("Clear {what}"),
+            Action::Mark(TaskState::Success) => said!("Mark {what} success"),
+            Action::Mark(TaskState::Skipped) => said!("Mark {what} skipped"),
+            Action::Mark(_) => said!("Mark {what} failed"),
+        };
+        said(text, &what)
     }
 }
 

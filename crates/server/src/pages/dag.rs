@@ -3,7 +3,7 @@
 use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use millrace_model::pool::PoolFault;
 use millrace_model::schedule::Schedule;
 use millrace_planner::next_runs;
@@ -12,8 +12,8 @@ use millrace_store::DagRow;
 use minijinja::Value;
 use serde::Deserialize;
 
+use super::dags;
 use super::grid::{MOST_RUNS, Selected};
-use super::home;
 use crate::actions::TriggerBody;
 use crate::format::When;
 use crate::links;
@@ -37,7 +37,7 @@ pub(super) async fn page(
     let wishes = Wishes::of(&headers);
     let row = server.dag_row(&dag_id, STRIP).await?;
     if wishes.wants("row") {
-        let line = home::line(&server, &row).await?;
+        let line = dags::row(&server, &row, &headers).await?;
         return server.page("parts/dag_row.html", Some(&person), &wishes, values! { line }).await;
     }
     let now = server.now();
@@ -153,19 +153,7 @@ pub(super) async fn pause(
     Form(form): Form<PauseForm>,
 ) -> Answer {
     server.set_paused(&person, &dag_id, form.is_paused).await?;
-    Ok(Redirect::to(&back(&headers, &links::dag(&dag_id))).into_response())
-}
-
-/// The page that the form stood on, if it was ours.
-fn back(headers: &HeaderMap, otherwise: &str) -> String {
-    let referer = headers.get(header::REFERER).and_then(|referer| referer.to_str().ok());
-    let path = referer.and_then(|referer| {
-        referer.split_once("://")?.1.find('/').map(|slash| &referer.split_once("://").unwrap_or_default().1[slash..])
-    });
-    match path {
-        Some(path) => links::local(Some(path)).to_owned(),
-        None => otherwise.to_owned(),
-    }
+    Ok(Redirect::to(&links::back(&headers, &links::dag(&dag_id))).into_response())
 }
 
 #[derive(Deserialize)]
@@ -201,22 +189,4 @@ pub(super) async fn trigger(
     };
     let (run, _) = server.trigger(&person, &dag_id, body, None).await?;
     Ok(Redirect::to(&links::run(&dag_id, run.run_id.as_str())).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn goes_back_to_pages_of_ours() {
-        let of = |referer: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::REFERER, referer.parse().unwrap());
-            back(&headers, "/dags/a")
-        };
-        assert_eq!(of("http://127.0.0.1:8080/?q=x"), "/?q=x");
-        assert_eq!(of("http://evil.example//evil.example"), "/");
-        assert_eq!(of("nonsense"), "/dags/a");
-        assert_eq!(back(&HeaderMap::new(), "/dags/a"), "/dags/a");
-    }
 }

@@ -1,56 +1,33 @@
-//! What needs a person now, and the list of DAGs.
+//! What needs a person now, over every DAG; then whether all is well, and what comes next.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Redirect;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
 use millrace_model::change::RunKey;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{AlertRow, DagFilter, DagRow, InstanceRow};
+use millrace_store::{AlertRow, DagFilter, DagRow, InstanceRow, RunFilter};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::strip::{Bar, bars};
-use crate::api::{first_line, rows_moved};
-use crate::format::{When, count, length, span};
+use super::dags::due_since;
+use crate::api::{SILENT_AFTER, first_line};
+use crate::format::{When, count};
 use crate::links;
 use crate::person::Person;
 use crate::problem::Answer;
-use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
 
-const STRIP: u32 = 14;
-const MOST_DAGS: u64 = 200;
-const MOST_FAILURES: usize = 8;
+/// The newest run that ended is among so many, unless more are active at once.
+const LOOKED_AT: u32 = 4;
+const MOST_FAILURES: usize = 12;
+const MOST_LATE: usize = 8;
+const MOST_COMING: usize = 10;
 const MOST_ALERTS: u64 = 8;
-/// A run that should have been created this long ago is late.
-const LATE: TimeDelta = TimeDelta::minutes(2);
-
-#[derive(Serialize)]
-pub(super) struct Line {
-    dag_id: String,
-    href: String,
-    description: Option<String>,
-    tags: Vec<String>,
-    is_paused: bool,
-    is_stale: bool,
-    has_import_error: bool,
-    schedule: String,
-    strip: Vec<Bar>,
-    last: Option<Last>,
-    next: Option<When>,
-    is_late: bool,
-    rows: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Last {
-    href: String,
-    state: &'static str,
-    when: Option<When>,
-    took: Option<String>,
-}
+const MOST_JOBS: u64 = 50;
+/// A process that vanished longer ago is of no concern any more.
+const LOST_LATELY: TimeDelta = TimeDelta::days(1);
 
 #[derive(Serialize)]
 struct Failure {
@@ -65,6 +42,8 @@ struct Failure {
     /// Others of the run that failed too.
     more: usize,
     waiting: usize,
+    /// Where it is cleared.
+    change_href: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -85,48 +64,120 @@ struct Broken {
     more: usize,
 }
 
-pub(super) async fn page(
-    State(server): State<Shared>,
-    person: Person,
-    headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer {
+/// A DAG whose next run should have been made by now, or will be within the hour.
+#[derive(Serialize)]
+struct Coming {
+    dag_id: String,
+    href: String,
+    when: When,
+}
+
+#[derive(Serialize)]
+struct FullPool {
+    name: String,
+    slots: i64,
+    waiting: String,
+}
+
+#[derive(Serialize)]
+struct Lost {
+    kind: String,
+    hostname: String,
+    pid: u32,
+    heard: When,
+}
+
+pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
     let wishes = Wishes::of(&headers);
-    let parameters = Parameters(parameters);
-    let (search, tag) = (parameters.text("q").unwrap_or_default(), parameters.text("tag"));
-    let offset = parameters.offset()?;
-    let filter = DagFilter {
-        search: Some(search.to_owned()).filter(|search| !search.is_empty()),
-        tag: tag.map(str::to_owned),
-        last_runs: STRIP,
-        limit: MOST_DAGS,
-        offset,
-        ..DagFilter::default()
-    };
-    let page = server.store().dags(&filter).await?;
-    let failures = failures(&server, &page.rows).await?;
-    let (failed, shown) = (failures.len(), failures.into_iter().take(MOST_FAILURES).collect::<Vec<_>>());
+    let store = server.store();
+    let dags = store.dags(&DagFilter { last_runs: LOOKED_AT, ..DagFilter::default() }).await?.rows;
+    let now = server.now();
+    let (failures, failed) = failures(&server, &dags).await?;
     let broken: Vec<Broken> =
-        server.store().import_errors().await?.iter().map(|row| broken(&row.file_path, &row.diagnostics)).collect();
+        store.import_errors().await?.iter().map(|row| broken(&row.file_path, &row.diagnostics)).collect();
     let alerts = alerts(&server).await?;
-    let is_empty = page.total == 0 && search.is_empty() && tag.is_none();
-    let template = if wishes.wants("needs") { "parts/needs.html" } else { "home.html" };
-    let lines = if wishes.wants("needs") {
-        Vec::new()
-    } else {
-        let mut lines = Vec::with_capacity(page.rows.len());
-        for row in &page.rows {
-            lines.push(line(&server, row).await?);
+    let mut late: Vec<(DateTime<Utc>, &DagRow)> =
+        dags.iter().filter_map(|row| Some((due_since(row, now)?, row))).collect();
+    late.sort_by_key(|(at, _)| *at);
+    let late_count = late.len();
+    let coming_line = |(at, row): &(DateTime<Utc>, &DagRow)| Coming {
+        dag_id: row.dag_id.to_string(),
+        href: links::dag(row.dag_id.as_str()),
+        when: When::new(*at, now, row.dag.timetable.timezone),
+    };
+    let late: Vec<Coming> = late.iter().take(MOST_LATE).map(coming_line).collect();
+    let (pools, slots_used) = full_pools(&server).await?;
+    let lost = lost(&server).await?;
+    let needs = failed + broken.len() + alerts.len() + late_count + pools.len() + lost.len();
+    let needs = values! { failures, failed, broken, alerts, late, late_count, pools, lost, needs };
+    if wishes.wants("needs") {
+        return server.page("parts/needs.html", Some(&person), &wishes, needs).await;
+    }
+    let mut coming: Vec<(DateTime<Utc>, &DagRow)> = dags
+        .iter()
+        .filter(|row| !row.is_paused && !row.is_stale)
+        .filter_map(|row| Some((row.next.as_ref()?.run_after, row)))
+        .filter(|(at, _)| *at > now && *at <= now + TimeDelta::hours(1))
+        .collect();
+    coming.sort_by_key(|(at, _)| *at);
+    let coming_count = coming.len();
+    let runs_in = async |state: RunState| -> Answer<u64> {
+        let filter = RunFilter { states: vec![state], limit: 0, ..RunFilter::default() };
+        Ok(store.runs(&filter).await?.total)
+    };
+    let counts = values! {
+        dags => dags.len(),
+        paused => dags.iter().filter(|row| row.is_paused).count(),
+        running_runs => runs_in(RunState::Running).await?,
+        queued_runs => runs_in(RunState::Queued).await?,
+        running_tasks => slots_used.0,
+        waiting_tasks => slots_used.1,
+    };
+    let page = values! {
+        counts,
+        coming => coming.iter().take(MOST_COMING).map(coming_line).collect::<Vec<_>>(),
+        coming_more => coming_count.saturating_sub(MOST_COMING),
+        is_empty => dags.is_empty(),
+    };
+    server.page("home.html", Some(&person), &wishes, crate::rendering::merged(page, needs)).await
+}
+
+/// Pools without an open slot for which something waits; and how much runs and waits in all of them.
+async fn full_pools(server: &Server) -> Answer<(Vec<FullPool>, (i64, i64))> {
+    let (rows, used) = (server.store().pools().await?, server.store().pool_use().await?);
+    let mut full = Vec::new();
+    for row in &rows {
+        let used = used.get(&row.name).copied().unwrap_or_default();
+        if used.scheduled > 0 && used.open_slots(row).is_some_and(|open| open <= 0) {
+            full.push(FullPool {
+                name: row.name.clone(),
+                slots: row.slots,
+                waiting: count(used.scheduled.unsigned_abs()),
+            });
         }
-        lines
-    };
-    let running = page.rows.iter().flat_map(|row| &row.last_runs).filter(|run| run.state == RunState::Running).count();
-    let next = Some(offset + MOST_DAGS).filter(|next| *next < page.total);
-    let values = values! {
-        search, tag, lines, failures => shown, failed, broken, alerts, is_empty, running,
-        total => page.total, next_offset => next,
-    };
-    server.page(template, Some(&person), &wishes, values).await
+    }
+    let sums = used
+        .values()
+        .fold((0, 0), |(running, waiting), used| (running + used.running, waiting + used.queued + used.scheduled));
+    Ok((full, sums))
+}
+
+/// Processes that went silent without saying so, unless one of their kind took their place.
+async fn lost(server: &Server) -> Answer<Vec<Lost>> {
+    let now = server.now();
+    let rows = server.store().jobs(MOST_JOBS).await?;
+    let lives = |kind: &str| rows.iter().any(|row| row.kind == kind && row.state(now, SILENT_AFTER) == "running");
+    Ok(rows
+        .iter()
+        .filter(|row| row.state(now, SILENT_AFTER) == "lost" && now - row.heartbeat_at < LOST_LATELY)
+        .filter(|row| row.kind != "task_run" && !lives(&row.kind))
+        .map(|row| Lost {
+            kind: row.kind.replace('_', " "),
+            hostname: row.hostname.clone(),
+            pid: row.pid,
+            heard: When::new(row.heartbeat_at, now, chrono_tz::UTC),
+        })
+        .collect())
 }
 
 /// The newest that nobody has seen.
@@ -152,46 +203,8 @@ pub(super) async fn see_alert(State(server): State<Shared>, person: Person, Path
     Ok(Redirect::to("/"))
 }
 
-/// One row of the list.
-pub(super) async fn line(server: &Server, row: &DagRow) -> Answer<Line> {
-    let now = server.now();
-    let zone = row.dag.timetable.timezone;
-    let dag_id = row.dag_id.as_str();
-    let last = row.last_runs.first();
-    let rows = match last {
-        Some(run) => rows_moved(&server.store().ledger_of_run(run.key).await?),
-        None => None,
-    };
-    let next = row.next.as_ref().map(|next| next.run_after).filter(|_| !row.is_paused && !row.is_stale);
-    Ok(Line {
-        dag_id: dag_id.to_owned(),
-        href: links::dag(dag_id),
-        description: row.dag.description.clone(),
-        tags: row.dag.tags.clone(),
-        is_paused: row.is_paused,
-        is_stale: row.is_stale,
-        has_import_error: row.has_import_error,
-        schedule: row.dag.describe_schedule(),
-        strip: bars(dag_id, &row.last_runs, now),
-        last: last.map(|run| Last {
-            href: links::run(dag_id, run.run_id.as_str()),
-            state: run.state.as_str(),
-            when: run.end_date.or(run.start_date).map(|at| When::new(at, now, zone)),
-            took: span(run.start_date, run.end_date, now).map(length),
-        }),
-        is_late: next.is_some_and(|at| at + LATE < now) && !has_active_run(row),
-        next: next.map(|at| When::new(at, now, zone)),
-        rows: rows.map(count),
-    })
-}
-
-/// While one runs, the next may have to wait its turn.
-fn has_active_run(row: &DagRow) -> bool {
-    row.last_runs.iter().any(|run| !run.state.is_finished())
-}
-
-/// DAGs whose newest finished run failed, newest failure first.
-async fn failures(server: &Server, rows: &[DagRow]) -> Answer<Vec<Failure>> {
+/// DAGs whose newest finished run failed, newest failure first; and how many there are.
+async fn failures(server: &Server, rows: &[DagRow]) -> Answer<(Vec<Failure>, usize)> {
     let mut failed: Vec<(Option<DateTime<Utc>>, &DagRow, RunKey, &str)> = Vec::new();
     for row in rows {
         if let Some(run) = row.last_runs.iter().find(|run| run.state.is_finished())
@@ -201,7 +214,9 @@ async fn failures(server: &Server, rows: &[DagRow]) -> Answer<Vec<Failure>> {
         }
     }
     failed.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
-    let keys: Vec<RunKey> = failed.iter().map(|(_, _, key, _)| *key).take(MOST_FAILURES).collect();
+    let total = failed.len();
+    failed.truncate(MOST_FAILURES);
+    let keys: Vec<RunKey> = failed.iter().map(|(_, _, key, _)| *key).collect();
     let instances = if keys.is_empty() { Vec::new() } else { server.store().instances_of_runs(&keys).await? };
     let mut found = Vec::with_capacity(failed.len());
     for (at, row, key, run_id) in failed {
@@ -227,9 +242,10 @@ async fn failures(server: &Server, rows: &[DagRow]) -> Answer<Vec<Failure>> {
             tries: first.map_or(0, |first| first.try_number),
             more: culprits.len().saturating_sub(1),
             waiting: of_run.iter().filter(|i| i.state == TaskState::UpstreamFailed).count(),
+            change_href: first.map(|first| links::change(dag_id, run_id, first.task_id.as_str())),
         });
     }
-    Ok(found)
+    Ok((found, total))
 }
 
 fn broken(file: &str, diagnostics: &[Value]) -> Broken {

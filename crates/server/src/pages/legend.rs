@@ -8,23 +8,24 @@ use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
+use crate::words::said;
 
 const fn meaning(state: TaskState) -> &'static str {
     match state {
-        TaskState::None => "Waits for the tasks before it.",
-        TaskState::Scheduled => "Everything before it is done; it waits for a slot in its pool or run.",
-        TaskState::Queued => "Waits for a worker.",
-        TaskState::Running => "A worker is at it.",
-        TaskState::Deferred => "Waits for something outside, without holding a slot.",
-        TaskState::AwaitingInput => "Waits for a person's answer.",
-        TaskState::UpForRetry => "Failed, and will be tried again.",
-        TaskState::UpForReschedule => "Looked, found nothing yet, and will look again.",
-        TaskState::Restarting => "Was cleared while it ran; it is stopped, then runs again.",
-        TaskState::Success => "Done.",
-        TaskState::Failed => "Failed, and no try is left.",
-        TaskState::UpstreamFailed => "Never got its chance, because one before it failed.",
-        TaskState::Skipped => "Was not needed this time.",
-        TaskState::Removed => "The DAG no longer has this task.",
+        TaskState::None => said!("Waits for the tasks before it."),
+        TaskState::Scheduled => said!("Everything before it is done; it waits for a slot in its pool or run."),
+        TaskState::Queued => said!("Waits for a worker."),
+        TaskState::Running => said!("A worker is at it."),
+        TaskState::Deferred => said!("Waits for something outside, without holding a slot."),
+        TaskState::AwaitingInput => said!("Waits for a person's answer."),
+        TaskState::UpForRetry => said!("Failed, and will be tried again."),
+        TaskState::UpForReschedule => said!("Looked, found nothing yet, and will look again."),
+        TaskState::Restarting => said!("Was cleared while it ran; it is stopped, then runs again."),
+        TaskState::Success => said!("Done."),
+        TaskState::Failed => said!("Failed, and no try is left."),
+        TaskState::UpstreamFailed => said!("Never got its chance, because one before it failed."),
+        TaskState::Skipped => said!("Was not needed this time."),
+        TaskState::Removed => said!("The DAG no longer has this task."),
     }
 }
 

@@ -9,6 +9,7 @@ mod dags;
 mod doors;
 mod events;
 mod explain;
+mod frame;
 mod guessing;
 mod ledger;
 mod limits;

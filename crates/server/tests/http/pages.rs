@@ -18,7 +18,7 @@ fn every_page_is_there_and_safe() {
     let pages = [
         "/".to_owned(),
         "/dags".to_owned(),
-        "/?q=%3Cscript%3Ealert(1)%3C/script%3E".to_owned(),
+        "/dags?q=%3Cscript%3Ealert(1)%3C/script%3E".to_owned(),
         "/dags/copy_orders".to_owned(),
         "/dags/quiet".to_owned(),
         "/dags/quiet/runs/evil".to_owned(),

@@ -1,0 +1,260 @@
+//! The list of DAGs.
+
+use std::collections::HashSet;
+
+use axum::extract::{Path, Query, State};
+use axum::response::{AppendHeaders, IntoResponse, Redirect};
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{HeaderMap, header};
+use millrace_model::change::RunKey;
+use millrace_model::state::RunState;
+use millrace_store::{DagFilter, DagRow, LedgerRow};
+use serde::Serialize;
+
+use super::strip::{Bar, bars};
+use crate::api::rows_moved;
+use crate::format::{When, count, length, span};
+use crate::links;
+use crate::person::Person;
+use crate::problem::Answer;
+use crate::query::Parameters;
+use crate::rendering::{Wishes, values};
+use crate::server::{Server, Shared};
+use crate::sessions::cookie;
+use crate::words::{said, t};
+
+const STRIP: u32 = 14;
+const MOST_DAGS: usize = 100;
+/// A run that should have been created this long ago is late.
+const LATE: TimeDelta = TimeDelta::minutes(2);
+const FAVOURITES: &str = "millrace_favourites";
+/// A cookie holds no more.
+const MOST_FAVOURITES: usize = 100;
+
+#[derive(Serialize)]
+pub(super) struct Line {
+    dag_id: String,
+    href: String,
+    description: Option<String>,
+    owner: Option<String>,
+    tags: Vec<String>,
+    is_paused: bool,
+    is_favourite: bool,
+    is_stale: bool,
+    has_import_error: bool,
+    schedule: String,
+    strip: Vec<Bar>,
+    last: Option<Last>,
+    next: Option<When>,
+    is_late: bool,
+    rows: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Last {
+    href: String,
+    state: &'static str,
+    when: Option<When>,
+    took: Option<String>,
+}
+
+/// What the buttons above the list choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    All,
+    On,
+    Paused,
+    Failed,
+    Running,
+    Late,
+    Favourites,
+}
+
+impl Choice {
+    const ALL: [Self; 7] =
+        [Self::All, Self::On, Self::Paused, Self::Failed, Self::Running, Self::Late, Self::Favourites];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::On => "on",
+            Self::Paused => "paused",
+            Self::Failed => "failed",
+            Self::Running => "running",
+            Self::Late => "late",
+            Self::Favourites => "favourites",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        t(match self {
+            Self::All => said!("All"),
+            Self::On => said!("On"),
+            Self::Paused => said!("Paused"),
+            Self::Failed => said!("Failed"),
+            Self::Running => said!("Running"),
+            Self::Late => said!("Late"),
+            Self::Favourites => said!("Favourites"),
+        })
+    }
+
+    /// Of an unknown word: everything.
+    fn parse(text: Option<&str>) -> Self {
+        Self::ALL.into_iter().find(|choice| Some(choice.name()) == text).unwrap_or(Self::All)
+    }
+
+    fn holds(self, row: &DagRow, favourites: &HashSet<String>, now: DateTime<Utc>) -> bool {
+        match self {
+            Self::All => true,
+            Self::On => !row.is_paused,
+            Self::Paused => row.is_paused,
+            Self::Failed => row
+                .last_runs
+                .iter()
+                .find(|run| run.state.is_finished())
+                .is_some_and(|run| run.state == RunState::Failed),
+            Self::Running => has_active_run(row),
+            Self::Late => due_since(row, now).is_some(),
+            Self::Favourites => favourites.contains(row.dag_id.as_str()),
+        }
+    }
+}
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let parameters = Parameters(parameters);
+    let text = |name: &str| parameters.text(name).unwrap_or_default().to_owned();
+    let (search, tag, owner) = (text("q"), text("tag"), text("owner"));
+    let choice = Choice::parse(parameters.text("state"));
+    let offset = usize::try_from(parameters.offset()?).unwrap_or(usize::MAX);
+    let now = server.now();
+    let favourites = favourites(&headers);
+    let all = server.store().dags(&DagFilter { last_runs: STRIP, ..DagFilter::default() }).await?.rows;
+    let is_empty = all.is_empty();
+    let mut tags: Vec<&str> = all.iter().flat_map(|row| row.dag.tags.iter().map(String::as_str)).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    let mut owners: Vec<&str> = all.iter().filter_map(|row| row.dag.owner.as_deref()).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    let wanted = search.to_lowercase();
+    let meant: Vec<&DagRow> = all
+        .iter()
+        .filter(|row| wanted.is_empty() || row.dag_id.as_str().to_lowercase().contains(&wanted))
+        .filter(|row| tag.is_empty() || row.dag.tags.contains(&tag))
+        .filter(|row| owner.is_empty() || row.dag.owner.as_deref() == Some(owner.as_str()))
+        .collect();
+    let number = |choice: Choice| meant.iter().filter(|row| choice.holds(row, &favourites, now)).count();
+    let rest = query_of(&[("q", &search), ("tag", &tag), ("owner", &owner)]);
+    let choices: Vec<_> = Choice::ALL
+        .into_iter()
+        .map(|one| {
+            values! {
+                text => one.text(),
+                count => number(one),
+                is_on => one == choice,
+                href => format!("/dags?state={}{rest}", one.name()),
+            }
+        })
+        .collect();
+    let shown: Vec<&DagRow> = meant.iter().copied().filter(|row| choice.holds(row, &favourites, now)).collect();
+    let total = shown.len();
+    let shown: Vec<&DagRow> = shown.into_iter().skip(offset).take(MOST_DAGS).collect();
+    let newest: Vec<RunKey> = shown.iter().filter_map(|row| Some(row.last_runs.first()?.key)).collect();
+    let moved = if newest.is_empty() { Vec::new() } else { server.store().ledger_of_runs(&newest).await? };
+    let lines: Vec<Line> = shown
+        .iter()
+        .map(|row| {
+            let last = row.last_runs.first().map(|run| run.key);
+            let of_last: Vec<LedgerRow> =
+                moved.iter().filter(|(run, _)| Some(*run) == last).map(|(_, row)| row.clone()).collect();
+            line(row, rows_moved(&of_last), &favourites, now)
+        })
+        .collect();
+    let next = Some(offset.saturating_add(MOST_DAGS)).filter(|next| *next < total);
+    let values = values! {
+        search, tag, tags, owner, owners, choices, lines, is_empty, total,
+        is_searched => !search.is_empty() || !tag.is_empty() || !owner.is_empty() || choice != Choice::All,
+        state => choice.name(),
+        next => next.map(|next| format!("/dags?offset={next}&state={}{rest}", choice.name())),
+    };
+    server.page("dags.html", Some(&person), &Wishes::of(&headers), values).await
+}
+
+/// `&name=value` of those that have one.
+fn query_of(pairs: &[(&str, &str)]) -> String {
+    let pair = |(name, value): &(&str, &str)| format!("&{name}={}", links::encode(value));
+    pairs.iter().filter(|(_, value)| !value.is_empty()).map(pair).collect()
+}
+
+/// One row, alone.
+pub(super) async fn row(server: &Server, row: &DagRow, headers: &HeaderMap) -> Answer<Line> {
+    let moved = match row.last_runs.first() {
+        Some(run) => rows_moved(&server.store().ledger_of_run(run.key).await?),
+        None => None,
+    };
+    Ok(line(row, moved, &favourites(headers), server.now()))
+}
+
+fn line(row: &DagRow, moved: Option<u64>, favourites: &HashSet<String>, now: DateTime<Utc>) -> Line {
+    let zone = row.dag.timetable.timezone;
+    let dag_id = row.dag_id.as_str();
+    let next = row.next.as_ref().map(|next| next.run_after).filter(|_| !row.is_paused && !row.is_stale);
+    Line {
+        dag_id: dag_id.to_owned(),
+        href: links::dag(dag_id),
+        description: row.dag.description.clone(),
+        owner: row.dag.owner.clone(),
+        tags: row.dag.tags.clone(),
+        is_paused: row.is_paused,
+        is_favourite: favourites.contains(dag_id),
+        is_stale: row.is_stale,
+        has_import_error: row.has_import_error,
+        schedule: row.dag.describe_schedule(),
+        strip: bars(dag_id, &row.last_runs, now),
+        last: row.last_runs.first().map(|run| Last {
+            href: links::run(dag_id, run.run_id.as_str()),
+            state: run.state.as_str(),
+            when: run.end_date.or(run.start_date).map(|at| When::new(at, now, zone)),
+            took: span(run.start_date, run.end_date, now).map(length),
+        }),
+        is_late: due_since(row, now).is_some(),
+        next: next.map(|at| When::new(at, now, zone)),
+        rows: moved.map(count),
+    }
+}
+
+/// Since when the next run should have been there, if it should. While one runs, the next may have to wait its turn.
+pub(super) fn due_since(row: &DagRow, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let next = row.next.as_ref().filter(|_| !row.is_paused && !row.is_stale)?;
+    (next.run_after + LATE < now && !has_active_run(row)).then_some(next.run_after)
+}
+
+fn has_active_run(row: &DagRow) -> bool {
+    row.last_runs.iter().any(|run| !run.state.is_finished())
+}
+
+/// The person's favourites: the browser keeps them.
+fn favourites(headers: &HeaderMap) -> HashSet<String> {
+    let decoded = |id: &str| percent_encoding::percent_decode_str(id).decode_utf8().ok().map(|id| id.into_owned());
+    cookie(headers, FAVOURITES)
+        .map(|text| text.split('.').filter(|id| !id.is_empty()).filter_map(decoded).collect())
+        .unwrap_or_default()
+}
+
+pub(super) async fn favour(Path(dag_id): Path<String>, headers: HeaderMap) -> impl IntoResponse {
+    let mut all: Vec<String> = favourites(&headers).into_iter().collect();
+    match all.iter().position(|id| *id == dag_id) {
+        Some(place) => drop(all.remove(place)),
+        None => all.push(dag_id.clone()),
+    }
+    all.sort_unstable();
+    all.truncate(MOST_FAVOURITES);
+    let text = all.iter().map(|id| links::encode(id)).collect::<Vec<_>>().join(".");
+    let kept = format!("{FAVOURITES}={text}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly");
+    (AppendHeaders([(header::SET_COOKIE, kept)]), Redirect::to(&links::back(&headers, "/dags")))
+}
