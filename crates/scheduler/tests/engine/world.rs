@@ -73,12 +73,13 @@ struct World {
     /// What runs are pinned to.
     versions: BTreeMap<i64, Dag>,
     pool_slots: i64,
-    /// Used when it was made smaller; what runs goes on.
+    /// What more than the limits was there when somebody had asked for something, and may go on: in the pool, runs of DAGs,
+    /// tasks of runs.
     pool_allowed: i64,
+    runs_allowed: BTreeMap<String, usize>,
+    tasks_allowed: BTreeMap<RunKey, u32>,
     /// Tries that wait outside hold the pool's slots.
     counts_deferred: bool,
-    /// Runs of DAGs that run although there are too many: those of cancelled backfills.
-    runs_allowed: BTreeMap<String, usize>,
     faults: Arc<PlannedFaults>,
     leader: Daemon,
     /// Has lost the lead and does not know it.
@@ -132,9 +133,10 @@ impl World {
             dags,
             versions,
             pool_slots,
-            pool_allowed: pool_slots,
-            counts_deferred,
+            pool_allowed: 0,
             runs_allowed: BTreeMap::new(),
+            tasks_allowed: BTreeMap::new(),
+            counts_deferred,
             faults,
             leader,
             late: None,

@@ -84,7 +84,12 @@ impl World {
             let count = self.running_normally(dag_id).await;
             let limit = dag.max_active_runs as usize;
             let allowed = self.runs_allowed.get(dag_id).copied().unwrap_or(0).min(count).max(limit);
-            assert!(count <= allowed, "{place}: {count} runs of {dag_id} are running: {runs:#?}");
+            let running = || runs.iter().filter(|run| run.state == RunState::Running && run.dag_id == dag.dag_id);
+            assert!(
+                count <= allowed,
+                "{place}: {count} of {limit} runs of {dag_id} are running: {:?}",
+                running().collect::<Vec<_>>()
+            );
             self.runs_allowed.insert(dag_id.clone(), allowed);
         }
         for (backfill, limit) in self.active_backfills().await {
@@ -92,6 +97,7 @@ impl World {
             let count = of_backfill.filter(|run| run.state == RunState::Running).count();
             assert!(count <= limit, "{place}: {count} runs of a backfill are running");
         }
+        self.runs_have_no_more_tasks_than_they_may(runs, rows, place);
         let mut of_key: BTreeMap<&str, u32> = BTreeMap::new();
         let version_of: BTreeMap<RunKey, &Dag> = runs.iter().map(|run| (run.key, self.version_of(run))).collect();
         for run in runs.iter().filter(|run| run.state == RunState::Running) {
@@ -99,11 +105,9 @@ impl World {
                 *of_key.entry(&concurrency.key).or_default() += 1;
             }
         }
-        let mut active: BTreeMap<RunKey, u32> = BTreeMap::new();
         let mut of_task: BTreeMap<(&str, &TaskId), u32> = BTreeMap::new();
         let mut in_run: BTreeMap<(RunKey, &TaskId), u32> = BTreeMap::new();
         for row in rows {
-            *active.entry(row.run).or_default() += u32::from(holds_slot(row));
             // Also one that waits outside.
             if holds_slot(row) || row.state == TaskState::Deferred {
                 let dag = version_of[&row.run];
@@ -114,10 +118,6 @@ impl World {
                     *of_key.entry(&concurrency.key).or_default() += 1;
                 }
             }
-        }
-        for (run, count) in active {
-            let limit = version_of[&run].max_active_tasks;
-            assert!(count <= limit, "{place}: {count} tasks of run {run} are active");
         }
         // Those of tasks are the same in every version.
         for ((dag_id, task_id), count) in of_task {
@@ -133,7 +133,31 @@ impl World {
             assert!(count <= limit_of_key(key), "{place}: {count} hold the key {key}");
         }
         let used = self.pool_used().await;
+        self.pool_allowed = self.pool_allowed.min(used);
         assert!(used <= self.pool_slots.max(self.pool_allowed), "{place}: {used} slots of the pool are in use");
+    }
+
+    /// Requests begin nothing: what there is too much of now was within its limit before a pool was made smaller, a version
+    /// changed, a backfill cancelled, or a try marked that waits outside, and that counts until it has stopped.
+    pub(super) async fn allow_what_is_there(&mut self) {
+        let keys: Vec<RunKey> = self.stage.runs().await.iter().map(|run| run.key).collect();
+        let rows = self.stage.store.instances_of_runs(&keys).await.unwrap();
+        self.tasks_allowed = active_in(&rows);
+        for dag_id in self.dags.keys().cloned().collect::<Vec<_>>() {
+            let running = self.running_normally(&dag_id).await;
+            self.runs_allowed.insert(dag_id, running);
+        }
+        self.pool_allowed = self.pool_used().await;
+    }
+
+    fn runs_have_no_more_tasks_than_they_may(&mut self, runs: &[RunRow], rows: &[InstanceRow], place: &str) {
+        let limits: BTreeMap<RunKey, u32> =
+            runs.iter().map(|run| (run.key, self.version_of(run).max_active_tasks)).collect();
+        for (run, count) in active_in(rows) {
+            let allowed = self.tasks_allowed.get(&run).copied().unwrap_or(0).min(count).max(limits[&run]);
+            assert!(count <= allowed, "{place}: {count} tasks of run {run} are active");
+            self.tasks_allowed.insert(run, allowed);
+        }
     }
 
     fn version_of(&self, run: &RunRow) -> &Dag {
@@ -249,6 +273,15 @@ impl World {
 /// Also one that was marked, and whose try has not stopped yet.
 fn holds_slot(row: &InstanceRow) -> bool {
     row.state.occupies_slot() || (row.state.is_finished() && row.lease.is_some())
+}
+
+/// How many tasks of each run hold a slot.
+fn active_in(rows: &[InstanceRow]) -> BTreeMap<RunKey, u32> {
+    let mut active = BTreeMap::new();
+    for row in rows {
+        *active.entry(row.run).or_default() += u32::from(holds_slot(row));
+    }
+    active
 }
 
 fn one_run_for_a_date(runs: &[RunRow], place: &str) {

@@ -2,10 +2,12 @@
 
 use chrono::TimeDelta;
 use millrace_model::change::TryOutcome;
-use millrace_model::ids::DagId;
+use millrace_model::ids::{DagId, TaskId};
 use millrace_model::schedule::Schedule;
 use millrace_model::state::TaskState;
-use millrace_store::RunRow;
+use millrace_planner::explain_instance;
+use millrace_situation::Situation;
+use millrace_store::{InstanceRow, RunRow};
 
 use super::World;
 use super::requests::mark_request;
@@ -25,7 +27,6 @@ impl World {
                 self.take_schedule(&name).await;
             }
         }
-        self.pool_allowed = self.pool_allowed.max(4);
         self.pool_slots = 4;
         self.stage.store.put_pool(&self.pool_row(4), "world", self.stage.now()).await.unwrap();
         while self.late.is_some() {
@@ -89,6 +90,26 @@ impl World {
             let task_ids = rows.iter().filter(|row| is_bad(row.state)).map(|row| row.task_id.clone()).collect();
             let request = mark_request(run.key, task_ids, TaskState::Success);
             self.stage.store.mark_instances(&request, self.stage.now()).await.unwrap();
+        }
+        self.forgive_what_is_not_there().await;
+    }
+
+    /// The file had lost a task for a while: nobody but a person can say that it may go on without the runs of that time.
+    async fn forgive_what_is_not_there(&mut self) {
+        let now = self.stage.now();
+        let situation = Situation::read(self.stage.store.clone(), now).await.unwrap();
+        let limits = self.leader.limits();
+        for run in self.stage.store.active_runs(now).await.unwrap() {
+            let lacks_past = |row: &&InstanceRow| {
+                let why = explain_instance(&situation.view, row.key, now, &limits);
+                !row.state.is_finished() && why.iter().any(|it| !it.ok && it.text.ends_with("which ran before it"))
+            };
+            let task_ids: Vec<TaskId> =
+                run.instances.iter().filter(lacks_past).map(|row| row.task_id.clone()).collect();
+            if !task_ids.is_empty() {
+                let request = mark_request(run.row.key, task_ids, TaskState::Success);
+                self.stage.store.mark_instances(&request, now).await.unwrap();
+            }
         }
     }
 }
