@@ -47,7 +47,11 @@ impl Turn<'_> {
                 continue;
             }
             let limit = self.view.max_active_runs(&(dag_id.clone(), None));
-            if self.view.active_normal_runs(&dag_id, self.now) >= limit {
+            // Its schedule may have made one in this very turn.
+            let planned =
+                self.plan.batch.new_runs.iter().filter(|run| run.dag_id == dag_id && run.run_after <= self.now);
+            let active = self.view.active_normal_runs(&dag_id, self.now) + planned.count() as u32;
+            if active >= limit {
                 // Looked at again when one ends; what happens until then goes into the same run.
                 continue;
             }

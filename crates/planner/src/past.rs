@@ -293,29 +293,31 @@ impl Turn<'_> {
     }
 
     /// A queued run that a running one of the same group waits for, while the group is full: the one that waits goes back
-    /// into the queue, or both would wait for ever.
+    /// into the queue, or both would wait for ever. Should the queued one not be due yet, or its key be taken, the group is
+    /// looked at again when that is over.
     pub(crate) fn make_way(&mut self, group: &GroupKey) -> Option<RunKey> {
-        let waits_for = |follower: &RunKey| {
-            self.view.runs.get(follower).is_some_and(|run| {
-                run.state == RunState::Running && group_key(run) == *group && run.only_waits_for_past()
-            })
+        let view = &self.view;
+        let of_group = |key: &RunKey, state: RunState| {
+            let run = view.runs.get(key).filter(|run| run.state == state && !view.frozen.contains(key))?;
+            (group_key(run) == *group).then_some(run)
         };
-        let mut candidates = self.view.pasts.followers.iter().filter(|(past, _)| {
-            self.view.runs.get(*past).is_some_and(|run| {
-                run.state == RunState::Queued
-                    && group_key(run) == *group
-                    && run.facts.run_after <= self.now
-                    && !run.is_held
-            })
-        });
-        let (past, follower) = candidates.find_map(|(past, followers)| {
-            followers
-                .iter()
-                .find(|it| waits_for(it) && self.view.key_lets_swap(*past, **it))
-                .map(|follower| (*past, *follower))
-        })?;
-        self.queue_run_again(follower, "the run before it runs first");
-        Some(past)
+        let waits = |key: &&RunKey| of_group(key, RunState::Running).is_some_and(RunView::only_waits_for_past);
+        let mut waiting = Vec::new();
+        for (past, followers) in &view.pasts.followers {
+            let Some(run) = of_group(past, RunState::Queued).filter(|run| !run.is_held) else { continue };
+            waiting.extend(followers.iter().filter(waits).map(|follower| (run.facts.run_after, *past, *follower)));
+        }
+        for (run_after, past, follower) in waiting {
+            if run_after > self.now {
+                self.view.later_groups.insert((run_after, group.clone()));
+            } else if self.view.key_lets_swap(past, follower) {
+                self.queue_run_again(follower, "the run before it runs first");
+                return Some(past);
+            } else {
+                self.view.key_lets_start(past);
+            }
+        }
+        None
     }
 }
 

@@ -113,3 +113,40 @@ fn any_of_them_and_what_happens_meanwhile_goes_into_one_later_run() {
          either/2024-01-03/use try 1",
     );
 }
+
+#[test]
+fn a_dag_with_a_schedule_and_assets_keeps_to_its_runs() {
+    check(
+        "dag a none
+         - make outlet orders
+         dag both @daily from 2024-01-01 catchup assets orders runs 1
+         - use
+         at 2024-01-02
+         at 2024-01-03
+         trigger a
+         ok a 2024-01-03 make
+         ok both 2024-01-01 use
+         ok both 2024-01-02 use",
+        "at 2024-01-02:
+         create both scheduled__2024-01-01T00:00:00+00:00 running
+         both/2024-01-01/use try 1
+         at 2024-01-03:
+         trigger a:
+         run a/2024-01-03 running
+         a/2024-01-03/make try 1
+         ok a 2024-01-03 make:
+         a/2024-01-03/make success
+         run a/2024-01-03 success
+         event orders
+         ok both 2024-01-01 use:
+         both/2024-01-01/use success
+         run both/2024-01-01 success
+         create both scheduled__2024-01-02T00:00:00+00:00 running
+         both/2024-01-02/use try 1
+         ok both 2024-01-02 use:
+         both/2024-01-02/use success
+         run both/2024-01-02 success
+         create both asset_triggered__2024-01-03T00:00:00+00:00 running for 1 events
+         both/2024-01-03/use try 1",
+    );
+}

@@ -261,3 +261,35 @@ fn a_task_that_was_given_up_with_its_run_has_not_ended_well() {
     let given_up = "why d 2024-01-02 b: no, depends_on_past: b of 2024-01-01 was given up with its run";
     assert_eq!(why, [given_up; 2], "{printed}");
 }
+
+/// The clock was set back: the run before is not due until it has come so far again.
+#[test]
+fn a_run_makes_way_for_the_one_before_it_when_that_one_is_due_again() {
+    check(
+        "executor 0
+         dag d none runs 1
+         - a past
+         at 2024-01-05
+         trigger d
+         pause d
+         at 2024-01-02
+         trigger d
+         at 2024-01-01
+         unpause d
+         at 2024-01-02",
+        "at 2024-01-05:
+         trigger d:
+         run d/2024-01-05 running
+         d/2024-01-05/a scheduled
+         pause d:
+         at 2024-01-02:
+         trigger d:
+         at 2024-01-01:
+         unpause d:
+         wake 2024-01-02T00:00:00
+         at 2024-01-02:
+         run d/2024-01-05 queued (the run before it runs first)
+         run d/2024-01-02 running
+         d/2024-01-02/a scheduled",
+    );
+}
