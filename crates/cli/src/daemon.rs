@@ -204,9 +204,8 @@ async fn engine(
         maintenance: live.maintenance.subscribe(),
         hostname: wiring::hostname(),
         clock: app.clock(),
-        // Only the leader may do this: what runs under another living daemon of this home is not an orphan.
-        on_lead: Arc::new(move || {
-            let killed = kill_orphans(&installation, &wiring::owner_mark());
+        end_leftovers: Arc::new(move |given_up| {
+            let killed = kill_orphans(&installation, given_up);
             if killed > 0 {
                 tracing::warn!(killed, "stopped processes that an earlier daemon left behind");
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_connectors::{Connectors, ConnectorsConfig, ProcessSettings};
+use millrace_connectors::{Connectors, ConnectorsConfig, ProcessSettings, owner_mark};
 use millrace_model::change::Assignment;
 use millrace_operators::catalogue;
 use millrace_store::Store;
@@ -43,11 +43,6 @@ pub fn connectors(app: &App, vault: &Vault) -> Connectors {
     let processes = ProcessSettings { grace: Duration::ZERO, installation: String::new(), owner: owner_mark() };
     let config = ConnectorsConfig { scratch_root: app.home.scratch_folder(), processes };
     Connectors::new(Arc::new(vault.clone()), config)
-}
-
-/// Tells the processes of this daemon from those of an earlier one.
-pub fn owner_mark() -> String {
-    std::process::id().to_string()
 }
 
 pub fn hostname() -> String {

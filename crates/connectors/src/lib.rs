@@ -46,6 +46,6 @@ mod wire;
 
 pub use aws::{AwsIdentity, aws_identity};
 pub use connectors::{Connectors, ConnectorsConfig};
-pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans};
+pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans, owner_mark};
 pub use query_filter::{QueryFilter, query_filter};
 pub use scratch::FolderScratch;

@@ -3,7 +3,7 @@
 mod orphans;
 mod program;
 
-pub use orphans::kill_orphans;
+pub use orphans::{kill_orphans, owner_mark};
 
 use std::ffi::OsString;
 use std::pin::pin;

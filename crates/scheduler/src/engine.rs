@@ -18,6 +18,7 @@ use millrace_situation::Situation;
 use millrace_store::{Result, SetAside, SignalKind, Store, StoreError};
 
 use self::aside::Aside;
+use crate::options::EndLeftovers;
 
 /// Rounds of planning and committing in one turn. Each follows from something that changed; far fewer are ever needed.
 const ROUNDS_AT_MOST: u32 = 1_000;
@@ -76,6 +77,8 @@ pub struct Engine {
     is_in_doubt: bool,
     /// Since when leases could be extended as far as this engine knows.
     watches_since: DateTime<Utc>,
+    /// This machine, and what ends processes on it.
+    leftovers: Option<(String, EndLeftovers)>,
 }
 
 impl Engine {
@@ -99,6 +102,7 @@ impl Engine {
             is_draining: false,
             is_in_doubt: true,
             watches_since: DateTime::UNIX_EPOCH,
+            leftovers: None,
         }
     }
 
@@ -113,6 +117,11 @@ impl Engine {
         engine.read_again(now).await?;
         engine.is_in_doubt = false;
         Ok(engine)
+    }
+
+    /// What a lost try left running on this machine is ended before the try is given again.
+    pub fn end_leftovers_with(&mut self, hostname: String, end: EndLeftovers) {
+        self.leftovers = Some((hostname, end));
     }
 
     /// The planner's picture, for those who explain.

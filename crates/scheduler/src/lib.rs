@@ -21,5 +21,5 @@ pub use dags_folder::{
     sync_folder,
 };
 pub use engine::{Engine, EngineOptions};
-pub use options::{SchedulerOptions, Tuning};
+pub use options::{EndLeftovers, SchedulerOptions, Tuning};
 pub use scheduler::{Scheduler, SchedulerError};

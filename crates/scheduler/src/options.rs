@@ -27,6 +27,10 @@ impl SchedulerOptions {
     }
 }
 
+/// Ends what daemons that live no more left running on this machine, and what those with these process numbers did, which
+/// hang at best. Called on a thread that may block.
+pub type EndLeftovers = Arc<dyn Fn(&[u32]) + Send + Sync>;
+
 /// How the scheduler runs.
 pub struct SchedulerOptions {
     pub folder: FolderOptions,
@@ -42,8 +46,8 @@ pub struct SchedulerOptions {
     pub maintenance: watch::Receiver<Arc<Maintenance>>,
     pub hostname: String,
     pub clock: Arc<dyn Clock>,
-    /// Called on a thread that may block, each time this process has become the leader and before it starts anything.
-    pub on_lead: Arc<dyn Fn() + Send + Sync>,
+    /// Called each time this process has become the leader, and for tries that are lost, before anything is started.
+    pub end_leftovers: EndLeftovers,
 }
 
 impl fmt::Debug for SchedulerOptions {

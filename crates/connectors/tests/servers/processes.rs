@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::future::BoxFuture;
-use millrace_connectors::{LocalProcesses, ProcessSettings, kill_orphans};
+use millrace_connectors::{LocalProcesses, ProcessSettings, kill_orphans, owner_mark};
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::context::{CancelSignal, LogLevel};
 use millrace_operator_api::ports::{LineSink, ProcessSpec, Processes};
@@ -144,7 +144,7 @@ async fn a_dropped_run_takes_its_group_along() -> Result<()> {
 #[tokio::test]
 async fn orphans_of_a_dead_daemon_are_found_and_killed() -> Result<()> {
     let installation = format!("orphans-{}", std::process::id());
-    let start = |owner: &'static str| {
+    let start = |owner: &str| {
         let (lines, runner) = (Arc::new(Lines::default()), processes(&installation, owner, Duration::from_secs(5)));
         let told = Arc::clone(&lines);
         let run = tokio::spawn(async move {
@@ -152,13 +152,40 @@ async fn orphans_of_a_dead_daemon_are_found_and_killed() -> Result<()> {
         });
         (lines, run)
     };
-    let ((old_lines, old_run), (new_lines, new_run)) = (start("old"), start("new"));
+    let ((old_lines, old_run), (new_lines, new_run)) = (start("old"), start(&owner_mark()));
     let (old, new) = (pid_of(&old_lines).await?, pid_of(&new_lines).await?);
     let wanted = installation.clone();
-    assert_eq!(tokio::task::spawn_blocking(move || kill_orphans(&wanted, "new")).await?, 1);
+    assert_eq!(tokio::task::spawn_blocking(move || kill_orphans(&wanted, &[])).await?, 1);
     wait_until("the orphan is gone", Duration::from_secs(20), async || !is_alive(&old)).await?;
-    assert!(is_alive(&new));
+    assert!(is_alive(&new), "its owner lives");
     assert_eq!(old_run.await??.signal, Some(9));
     new_run.abort();
+    Ok(())
+}
+
+/// One that hangs, say. A process stands for it that does nothing.
+#[tokio::test]
+async fn what_a_living_daemon_started_ends_once_it_is_given_up() -> Result<()> {
+    let installation = format!("given-up-{}", std::process::id());
+    let mut daemon = std::process::Command::new("sleep").arg("600").spawn()?;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.id()))?;
+    let started = stat.rsplit_once(')').and_then(|(_, facts)| facts.split_ascii_whitespace().nth(19));
+    let owner = format!("{}-{}", daemon.id(), started.unwrap_or_default());
+    let (lines, runner) = (Arc::new(Lines::default()), processes(&installation, &owner, Duration::from_secs(5)));
+    let told = Arc::clone(&lines);
+    let run = tokio::spawn(async move {
+        runner.run(bash("sleep 600 & echo $!; wait"), told, Arc::new(Switch(CancellationToken::new()))).await
+    });
+    let pid = pid_of(&lines).await?;
+    let kill = |given_up: Vec<u32>| {
+        let installation = installation.clone();
+        tokio::task::spawn_blocking(move || kill_orphans(&installation, &given_up))
+    };
+    assert_eq!(kill(vec![]).await?, 0);
+    assert!(is_alive(&pid));
+    assert_eq!(kill(vec![daemon.id()]).await?, 1);
+    assert_eq!(run.await??.signal, Some(9));
+    daemon.kill()?;
+    daemon.wait()?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is found at the start, and found again after a failure: everything that is active, and tries whose holder has
 //! died.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{Batch, Completion, InstanceKey, Release, RunKey, TryOutcome};
@@ -80,24 +80,33 @@ impl Engine {
     /// by [`Engine::look_after_foreign`].
     pub(super) async fn recover(&mut self, now: DateTime<Utc>) -> Result<()> {
         self.foreign.clear();
-        let mut dead = BTreeMap::new();
+        let (mut owners, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        let mut losses = Vec::new();
         for RunningInstance { dag_id, run_id, row } in self.store.running_instances().await? {
             let Some(lease) = row.lease.clone().filter(|lease| lease.owner != self.options.job_id) else { continue };
             if self.situation.view.run_of(row.key).is_none() {
                 self.read_run(row.run, now).await?;
             }
-            let is_dead = match dead.get(&lease.owner) {
-                Some(is_dead) => *is_dead,
-                None => *dead.entry(lease.owner.clone()).or_insert(self.is_dead(&lease.owner).await?),
+            let (is_dead, process) = match owners.get(&lease.owner) {
+                Some(owner) => *owner,
+                None => *owners.entry(lease.owner.clone()).or_insert(self.look_up(&lease.owner).await?),
             };
             let is_silent = lease.expires_at <= now && self.watches_since + self.options.lease_ttl <= now;
             if is_dead || is_silent {
                 tracing::warn!(dag = %dag_id, run = %run_id, task = %row.task_id, r#try = row.try_number, "its worker is gone");
                 let started_at = row.start_date.unwrap_or(now);
-                self.situation.view.complete(lost(row.key, row.try_number, lease, started_at, now));
+                gone.extend(process);
+                losses.push(lost(row.key, row.try_number, lease, started_at, now));
             } else {
                 self.foreign.insert(row.key);
             }
+        }
+        if let Some((_, end)) = self.leftovers.clone().filter(|_| !gone.is_empty()) {
+            let gone: Vec<u32> = gone.into_iter().collect();
+            tokio::task::spawn_blocking(move || end(&gone)).await.ok();
+        }
+        for loss in losses {
+            self.situation.view.complete(loss);
         }
         Ok(())
     }
@@ -189,12 +198,13 @@ impl Engine {
         }
     }
 
-    async fn is_dead(&self, owner: &str) -> Result<bool> {
-        Ok(match self.store.job(owner).await? {
-            None => true,
-            // A command that runs one task holds a lease without leading; the lock says nothing of it.
-            Some(job) => job.ended_at.is_some() || (self.options.previous_owner_is_dead && job.kind == "scheduler"),
-        })
+    /// Whether the owner of a lease is dead, and its process number if it was one of this machine.
+    async fn look_up(&self, owner: &str) -> Result<(bool, Option<u32>)> {
+        let Some(job) = self.store.job(owner).await? else { return Ok((true, None)) };
+        // A command that runs one task holds a lease without leading; the lock says nothing of it.
+        let is_dead = job.ended_at.is_some() || (self.options.previous_owner_is_dead && job.kind == "scheduler");
+        let is_here = self.leftovers.as_ref().is_some_and(|(hostname, _)| *hostname == job.hostname);
+        Ok((is_dead, is_here.then_some(job.pid)))
     }
 }
 

@@ -31,8 +31,8 @@ impl Scheduler {
         leadership: Leadership,
         stop: &CancellationToken,
     ) -> Result<End, SchedulerError> {
-        let on_lead = self.options.on_lead.clone();
-        tokio::task::spawn_blocking(move || on_lead()).await.ok();
+        let end_leftovers = self.options.end_leftovers.clone();
+        tokio::task::spawn_blocking(move || end_leftovers(&[])).await.ok();
         self.store.listen().await;
         let mut folder = DagsFolder::new(self.options.folder.clone());
         // Seen before the first reading, so that nothing that changes in between is missed.
@@ -58,7 +58,8 @@ impl Scheduler {
             max_map_length: self.options.folder.defaults.max_map_length,
             lease_ttl: TimeDelta::from_std(self.options.lease_timeout).unwrap_or(TimeDelta::days(1)),
         };
-        let engine = Engine::new(self.store.clone(), self.executor.clone(), options);
+        let mut engine = Engine::new(self.store.clone(), self.executor.clone(), options);
+        engine.end_leftovers_with(self.options.hostname.clone(), self.options.end_leftovers.clone());
         let _folder = self.follow_folder(folder, changes, is_read);
         let seat = Seat { epoch: leadership.epoch, leadership: Some(leadership) };
         self.work(job_id, engine, seat, stop).await

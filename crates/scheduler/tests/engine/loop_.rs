@@ -71,7 +71,7 @@ fn options(stage: &Stage) -> SchedulerOptions {
         maintenance: tokio::sync::watch::channel(Arc::default()).1,
         hostname: "here".into(),
         clock: Arc::new(stage.clock.clone()),
-        on_lead: Arc::new(|| ()),
+        end_leftovers: Arc::new(|_| ()),
     }
 }
 
