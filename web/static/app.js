@@ -143,15 +143,22 @@ function openTrigger(dag) {
   form.reset();
   problem.hidden = true;
   $("[data-name]", dialog).textContent = dag;
+  const fields = $("[data-fields]", dialog);
+  fields.replaceChildren();
+  // Without them there is still the configuration.
+  fetchPart(`/dags/${encodeURIComponent(dag)}/trigger`, "fields").then((fresh) => fields.replaceChildren(fresh)).catch(() => {});
   form.onsubmit = async (event) => {
     if (event.submitter?.value === "cancel") return;
     event.preventDefault();
     const body = {};
     try {
+      let typed = {};
       const conf = form.elements.conf.value.trim();
       if (conf) {
-        try { body.conf = JSON.parse(conf); } catch (error) { throw new Error(said("notJson", { error: error.message })); }
+        try { typed = JSON.parse(conf); } catch (error) { throw new Error(said("notJson", { error: error.message })); }
       }
+      const whole = { ...parametersOf(fields), ...typed };
+      if (Object.keys(whole).length || Array.isArray(typed)) body.conf = Array.isArray(typed) ? typed : whole;
       for (const name of ["logical_date", "dag_run_id", "note"]) {
         const text = form.elements[name].value.trim();
         if (text) body[name] = text;
@@ -167,6 +174,22 @@ function openTrigger(dag) {
     }
   };
   dialog.showModal();
+}
+
+/* What differs from the DAG's own values: the rest stays the DAG's. */
+function parametersOf(fields) {
+  const given = {};
+  for (const field of $$("[data-param]", fields)) {
+    const { param, kind } = field.dataset;
+    const before = field.tagName === "SELECT" ? $("option[selected]", field)?.value : field.defaultValue;
+    if (kind === "flag" ? field.checked === field.defaultChecked : field.value === before) continue;
+    if (kind === "flag") given[param] = field.checked;
+    else if (kind === "number") given[param] = field.value === "" ? null : Number(field.value);
+    else if (kind === "json") {
+      try { given[param] = JSON.parse(field.value || "null"); } catch (error) { throw new Error(`${param}: ${said("notJson", { error: error.message })}`); }
+    } else given[param] = field.value;
+  }
+  return given;
 }
 
 function say(text) {
@@ -216,7 +239,9 @@ async function redraw(part) {
   const box = old.scrollLeft;
   for (const open of $$("details[open]", old)) $(`#${open.id}`, next)?.setAttribute("open", "");
   if (old.hidden) next.hidden = true;
+  const view = $("[data-graph]", old)?.getAttribute("viewBox");
   old.replaceWith(next);
+  if (view) startGraph(view);
   next.scrollLeft = box;
   if (focused) cell(focused)?.focus({ preventScroll: true });
   if (next.dataset.find !== undefined) filter();
@@ -224,10 +249,10 @@ async function redraw(part) {
 const cell = (name) => $(`[data-cell="${CSS.escape(name)}"]`);
 
 function patch(change) {
-  if ($(".split")?.dataset.dag !== change.dag || !change.run) return;
+  if ($("[data-dag]")?.dataset.dag !== change.dag || !change.run) return;
   const found = cell(`${change.run}|${change.task ?? ""}`);
   if (!found) return;
-  found.className = found.className.replace(/\bs-\w+/, `s-${change.state}`);
+  found.setAttribute("class", found.getAttribute("class").replace(/\bs-\w+/, `s-${change.state}`));
   const use = $("use", found);
   if (use) use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${change.state}`));
 }
@@ -235,7 +260,7 @@ function patch(change) {
 let changes = null;
 function listen(wasAway) {
   if (!csrf() || changes) return;
-  const dag = $(".split")?.dataset.dag;
+  const dag = $("[data-dag]")?.dataset.dag;
   const events = new EventSource("/events" + (dag ? `?dag=${encodeURIComponent(dag)}` : ""));
   changes = events;
   let wasLost = wasAway;
@@ -335,6 +360,80 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+/* The graph: drag and wheel, or + - 0 and the arrow keys while it has the focus. */
+function startGraph(view) {
+  const svg = $("[data-graph]");
+  if (!svg) return;
+  const whole = svg.getAttribute("viewBox").split(" ").map(Number);
+  if (view) svg.setAttribute("viewBox", view);
+  const read = () => svg.getAttribute("viewBox").split(" ").map(Number);
+  const write = (box) => svg.setAttribute("viewBox", box.map((n) => Math.round(n * 10) / 10).join(" "));
+  const zoom = (by, x = 0.5, y = 0.5) => {
+    const [left, top, width, height] = read();
+    const limited = Math.min(Math.max(width * by, 200), whole[2] * 3) / width;
+    write([left + width * x * (1 - limited), top + height * y * (1 - limited), width * limited, height * limited]);
+  };
+  const move = (x, y) => {
+    const [left, top, width, height] = read();
+    const scale = Math.max(width / svg.clientWidth, height / svg.clientHeight);
+    write([left - x * scale, top - y * scale, width, height]);
+  };
+  svg.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const box = svg.getBoundingClientRect();
+    zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+  }, { passive: false });
+  let from = null;
+  let far = false;
+  svg.addEventListener("pointerdown", (event) => { from = [event.clientX, event.clientY]; far = false; });
+  svg.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    const [x, y] = [event.clientX - from[0], event.clientY - from[1]];
+    if (!far && Math.hypot(x, y) < 5) return;
+    if (!far) svg.setPointerCapture(event.pointerId);
+    far = true;
+    svg.classList.add("moved");
+    move(x, y);
+    from = [event.clientX, event.clientY];
+  });
+  const drop = () => { from = null; svg.classList.remove("moved"); };
+  svg.addEventListener("pointerup", drop);
+  svg.addEventListener("pointercancel", drop);
+  svg.addEventListener("click", (event) => { if (far) event.preventDefault(); far = false; }, true);
+  svg.addEventListener("dragstart", (event) => event.preventDefault());
+  svg.addEventListener("keydown", (event) => {
+    const deeds = { "+": () => zoom(0.8), "=": () => zoom(0.8), "-": () => zoom(1.25), 0: () => write(whole),
+      ArrowLeft: () => move(40, 0), ArrowRight: () => move(-40, 0), ArrowUp: () => move(0, 40), ArrowDown: () => move(0, -40) };
+    if (!deeds[event.key] || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    deeds[event.key]();
+  });
+  const buttons = $("[data-zoom]");
+  buttons.hidden = false;
+  for (const button of $$("[data-zoom-by]", buttons)) {
+    button.onclick = () => (button.dataset.zoomBy === "0" ? write(whole) : zoom(Number(button.dataset.zoomBy)));
+  }
+}
+startGraph();
+
+/* Several are chosen at once. */
+for (const form of $$("[data-chooses]")) {
+  const boxes = $$('input[name="item"]', form);
+  const every = $("[data-choose-all]", form);
+  if (!every) continue;
+  every.hidden = false;
+  const draw = () => {
+    const chosen = boxes.filter((box) => box.checked).length;
+    $("[data-chosen]", form).textContent = chosen;
+    every.checked = chosen === boxes.length && chosen > 0;
+    every.indeterminate = chosen > 0 && chosen < boxes.length;
+    for (const button of $$("button[name=action]", form)) button.disabled = chosen === 0;
+  };
+  every.addEventListener("change", () => { for (const box of boxes) box.checked = every.checked; draw(); });
+  form.addEventListener("change", (event) => { if (event.target.name === "item") draw(); });
+  draw();
+}
+
 /* The log. */
 let log = null;
 const MOST_LINES = 20000;
@@ -353,6 +452,19 @@ function startLog() {
   const toEnd = () => { lines.scrollTop = lines.scrollHeight; };
   const findError = () => { jump.hidden = !$(".l-error", lines); };
   findError();
+  const level = $("[data-level]", box);
+  const words = $("[data-log-search]", box);
+  const unlike = (row) => row.classList.toggle("unlike", Boolean(words.value) && !row.lastElementChild.textContent.toLowerCase().includes(words.value.toLowerCase()));
+  const sift = () => {
+    lines.classList.remove("min-info", "min-warning", "min-error");
+    if (level.value) lines.classList.add(`min-${level.value}`);
+    for (const row of lines.children) unlike(row);
+    const found = [...lines.children].filter((row) => !row.classList.contains("unlike")).length;
+    $("[data-found]", box).textContent = words.value ? found : "";
+  };
+  level.onchange = sift;
+  words.oninput = sift;
+  if (level.value || words.value) sift();
   jump.onclick = () => $(".l-error", lines)?.scrollIntoView({ block: "center" });
   $("[data-wrap]", box).onclick = (event) => event.currentTarget.setAttribute("aria-pressed", String(lines.classList.toggle("wrap")));
   $("[data-expand]", box).onclick = (event) => event.currentTarget.setAttribute("aria-pressed", String($(".split").classList.toggle("wide")));
@@ -384,6 +496,7 @@ function startLog() {
       const text = document.createElement("span");
       text.textContent = line.text;
       row.append(link, time, text);
+      unlike(row);
       fresh.append(row);
     }
     lines.append(fresh);

@@ -1,30 +1,42 @@
 //! Pages for people.
 
 mod assets;
+mod audit;
 mod backfills;
 mod calendars;
 mod change;
+mod code;
 mod connections;
 mod dag;
+mod dag_calendar;
 mod dags;
+mod data;
+mod details;
+mod gantt;
+mod graph;
 mod grid;
+mod head;
 mod home;
 mod instances;
 mod jobs;
 mod legend;
+mod people;
 mod pools;
 mod run;
 mod runs;
 mod strip;
 mod task;
+mod tasks;
+mod trigger;
+mod variables;
 
 use crate::doors::Doors;
 use crate::permission::{Access, Act};
 
 pub(crate) fn doors() -> Doors {
     use Act::{
-        Backfill, ChangeRuns, OwnAccount, PauseDags, ReadConnections, ReadDags, ReadLogs, ReadSystem, SeeAlerts,
-        TriggerRuns, WriteConnections, WritePools,
+        Backfill, ChangeRuns, ManagePeople, OwnAccount, PauseDags, ReadAudit, ReadConnections, ReadDags, ReadLogs,
+        ReadSystem, ReadVariables, SeeAlerts, TriggerRuns, WriteConnections, WritePools, WriteVariables,
     };
     Doors::new()
         .get("/", ReadDags, home::page)
@@ -44,7 +56,27 @@ pub(crate) fn doors() -> Doors {
         .post("/dags/{dag_id}/runs/{run_id}/change", ChangeRuns, change::apply)
         .post("/dags/{dag_id}/runs/{run_id}/note", ChangeRuns, change::note)
         .get("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", ReadLogs, task::page)
+        .get("/dags/{dag_id}/graph", ReadDags, graph::page)
+        .get("/dags/{dag_id}/gantt", ReadDags, gantt::page)
+        .get("/dags/{dag_id}/calendar", ReadDags, dag_calendar::page)
+        .get("/dags/{dag_id}/runs", ReadDags, runs::of_dag)
+        .get("/dags/{dag_id}/data", ReadDags, data::page)
+        .get("/dags/{dag_id}/code", ReadDags, code::page)
+        .get("/dags/{dag_id}/details", ReadDags, details::page)
+        .get("/dags/{dag_id}/trigger", TriggerRuns, trigger::page)
         .get("/runs", ReadDags, runs::page)
+        .get("/task-instances", ReadDags, tasks::page)
+        // Each item names its DAG.
+        .post("/task-instances/change", Access::OfSomeDag(ChangeRuns), tasks::change)
+        .get("/audit", ReadAudit, audit::page)
+        .get("/variables", ReadVariables, variables::page)
+        .post("/variables", WriteVariables, variables::save)
+        .post("/variables/delete/{key}", WriteVariables, variables::delete)
+        .get("/users", ManagePeople, people::users)
+        .post("/users", ManagePeople, people::add_user)
+        .post("/users/{username}", ManagePeople, people::change_user)
+        .get("/account", OwnAccount, people::account)
+        .post("/account", OwnAccount, people::change_account)
         .get("/connections", ReadConnections, connections::list)
         .post("/connections", WriteConnections, connections::save)
         .get("/connections/new", WriteConnections, connections::add)

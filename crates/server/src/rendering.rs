@@ -94,6 +94,9 @@ fn shown(person: &Person) -> Value {
         role => person.role.as_str(),
         may_change => person.may_somewhere(Act::TriggerRuns),
         sees_connections => person.may(Act::ReadConnections),
+        sees_variables => person.may(Act::ReadVariables),
+        sees_audit => person.may(Act::ReadAudit),
+        manages_people => person.may(Act::ManagePeople),
         may_edit => person.may(Act::WriteConnections),
         csrf => person.form_token(),
     }

@@ -8,6 +8,7 @@ use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::head::Tab;
 use crate::api::instant;
 use crate::backfills::{BackfillBody, USUAL_RUNS, outcome};
 use crate::format::{When, sentence};
@@ -101,6 +102,7 @@ pub(super) async fn page(
     let text = |name: &str| parameters.text(name).unwrap_or_default().to_owned();
     let on = |name: &str| parameters.text(name).is_some();
     let values = values! {
+        dag => server.dag_head(&row, Tab::Backfills),
         dag_id,
         dag_href => links::dag(&dag_id),
         href => links::backfills(&dag_id),

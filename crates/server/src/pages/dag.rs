@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::dags;
 use super::grid::{MOST_RUNS, Selected};
+use super::head::Tab;
 use crate::actions::TriggerBody;
 use crate::format::When;
 use crate::links;
@@ -115,19 +116,7 @@ impl Server {
             (Some(run), None) => links::run(row.dag_id.as_str(), run.run_id.as_str()),
             (None, _) => links::dag(row.dag_id.as_str()),
         };
-        let dag = values! {
-            dag_id => row.dag_id.as_str(),
-            href => links::dag(row.dag_id.as_str()),
-            description => row.dag.description,
-            schedule => row.dag.describe_schedule(),
-            cron => row.dag.schedule_text(),
-            timezone => row.dag.timetable.timezone.name(),
-            tags => row.dag.tags,
-            is_paused => row.is_paused,
-            is_stale => row.is_stale,
-            has_import_error => row.has_import_error,
-            next => row.next.as_ref().filter(|_| !row.is_paused).map(|next| When::new(next.run_after, self.now(), row.dag.timetable.timezone)),
-        };
+        let dag = self.dag_head(row, Tab::Grid);
         if wishes.wants("panel") {
             return self.page("parts/panel.html", Some(person), wishes, merged(values! { dag, address }, panel)).await;
         }

@@ -1,19 +1,22 @@
-//! Every run of every DAG, newest first.
+//! Runs, newest first: of every DAG, or of one.
 
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use chrono_tz::Tz;
 use http::HeaderMap;
-use millrace_model::state::RunState;
-use millrace_store::{RunFilter, RunRow};
+use millrace_model::instant::parse_instant;
+use millrace_model::state::{RunState, RunType};
+use millrace_store::{DagRow, RunFilter, RunRow};
 use serde::Serialize;
 
+use super::head::Tab;
 use crate::format::{When, length, span};
 use crate::links;
 use crate::person::Person;
-use crate::problem::Answer;
+use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
-use crate::server::Shared;
+use crate::server::{Server, Shared};
+use crate::viewer::zone_for;
 
 const ROWS: u64 = 50;
 
@@ -26,6 +29,7 @@ struct Line {
     state: &'static str,
     run_type: &'static str,
     triggered_by: String,
+    note: Option<String>,
     logical_date: When,
     started: Option<When>,
     took: Option<String>,
@@ -37,10 +41,47 @@ pub(super) async fn page(
     headers: HeaderMap,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer {
-    let parameters = Parameters(parameters);
+    show(&server, &person, &headers, None, &Parameters(parameters)).await
+}
+
+pub(super) async fn of_dag(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let row = server.dag_row(&dag_id, 0).await?;
+    show(&server, &person, &headers, Some(&row), &Parameters(parameters)).await
+}
+
+async fn show(
+    server: &Server,
+    person: &Person,
+    headers: &HeaderMap,
+    dag: Option<&DagRow>,
+    parameters: &Parameters,
+) -> Answer {
     let offset = parameters.offset()?;
     let states = parameters.run_states()?;
-    let filter = RunFilter { states: states.clone(), limit: ROWS, offset, ..RunFilter::default() };
+    let zone = dag.map_or(Tz::UTC, |row| row.dag.timetable.timezone);
+    let date = |name: &str| {
+        let read = |text: &str| {
+            parse_instant(text, zone_for(zone))
+                .map_err(|error| Problem::invalid(format!("parameter '{name}' must be a date: {error}")))
+        };
+        parameters.text(name).map(read).transpose()
+    };
+    let filter = RunFilter {
+        dag_id: dag.map(|row| row.dag_id.clone()),
+        states: states.clone(),
+        run_type: parameters.run_type()?,
+        logical_date_from: date("from")?,
+        logical_date_to: date("to")?,
+        limit: ROWS,
+        offset,
+        ..RunFilter::default()
+    };
     let page = server.store().runs(&filter).await?;
     let now = server.now();
     let line = |run: &RunRow| Line {
@@ -51,20 +92,31 @@ pub(super) async fn page(
         state: run.state.as_str(),
         run_type: run.run_type.as_str(),
         triggered_by: run.triggered_by.clone(),
-        logical_date: When::new(run.logical_date, now, Tz::UTC),
-        started: run.start_date.map(|at| When::new(at, now, Tz::UTC)),
+        note: run.note.clone(),
+        logical_date: When::new(run.logical_date, now, zone),
+        started: run.start_date.map(|at| When::new(at, now, zone)),
         took: span(run.start_date, run.end_date, now).map(length),
     };
-    let state = states.first().map(|state| state.as_str());
+    let rest: String = ["run_type", "from", "to"]
+        .iter()
+        .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
+        .collect();
     let values = values! {
+        dag => dag.map(|row| server.dag_head(row, Tab::Runs)),
+        base => dag.map_or_else(|| "/runs".to_owned(), |row| format!("{}/runs", links::dag(row.dag_id.as_str()))),
+        rest,
         runs => page.rows.iter().map(line).collect::<Vec<_>>(),
         total => page.total,
-        state,
+        state => states.first().map(|state| state.as_str()),
         states => RunState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>(),
+        run_type => parameters.text("run_type"),
+        run_types => RunType::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        from => parameters.text("from"),
+        to => parameters.text("to"),
         first => offset + 1,
         last => offset + page.rows.len() as u64,
         earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
         later => Some(offset + ROWS).filter(|next| *next < page.total),
     };
-    server.page("runs.html", Some(&person), &Wishes::of(&headers), values).await
+    server.page("runs.html", Some(person), &Wishes::of(headers), values).await
 }

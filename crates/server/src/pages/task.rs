@@ -144,6 +144,7 @@ pub(super) async fn page(
         error => this.and_then(|one| one.error.as_deref()).map(|text| masker.mask(text)),
         checkpoints => progress(&store.checkpoints(instance.key, Some(shown)).await?),
         ledger,
+        results => results(&store.xcoms(instance.key).await?, |value| masker.mask_value(value)),
         rendered => this.and_then(|one| one.rendered.as_ref()).map(|value| rendered(&masker.mask_value(value))),
         why,
         log => log.as_ref().map(|page| lines(page, |text| masker.mask(text))),
@@ -293,6 +294,21 @@ fn movement(row: &LedgerRow) -> Movement {
         checksum: entry.checksum.clone(),
         remote: entry.remote_ids.clone(),
     }
+}
+
+/// A longer one is cut off: the API has the whole.
+const LONGEST_RESULT: usize = 10_000;
+
+/// Key and text of what the task handed on to others.
+fn results(rows: &[(String, Value)], mask: impl Fn(&Value) -> Value) -> Vec<(String, String)> {
+    let text = |value: &Value| {
+        let text = serde_json::to_string_pretty(&mask(value)).unwrap_or_default();
+        match text.char_indices().nth(LONGEST_RESULT) {
+            Some((end, _)) => format!("{} …", &text[..end]),
+            None => text,
+        }
+    };
+    rows.iter().map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
 /// Name and text of each parameter.

@@ -21,3 +21,4 @@ mod pools;
 mod runs;
 mod signing_in;
 mod site;
+mod views;

@@ -1,0 +1,89 @@
+//! Who changed what, newest first.
+
+use axum::extract::{Query, State};
+use chrono_tz::Tz;
+use http::HeaderMap;
+use millrace_store::{AuditFilter, AuditRow};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::format::When;
+use crate::links;
+use crate::person::Person;
+use crate::problem::Answer;
+use crate::query::Parameters;
+use crate::rendering::{Wishes, values};
+use crate::server::Shared;
+
+const ROWS: u64 = 50;
+
+#[derive(Serialize)]
+struct Line {
+    at: When,
+    actor: String,
+    action: String,
+    dag: Option<(String, String)>,
+    run: Option<(String, String)>,
+    task_id: Option<String>,
+    details: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let parameters = Parameters(parameters);
+    let offset = parameters.offset()?;
+    let text = |name: &str| parameters.text(name).map(str::to_owned);
+    let filter = AuditFilter {
+        dag_id: text("dag"),
+        actor: text("actor"),
+        action: text("action"),
+        limit: ROWS,
+        offset,
+        ..AuditFilter::default()
+    };
+    let page = server.store().audit_log(&filter).await?;
+    let masker = server.options.vault.masker();
+    let shown = |value: &Value| match value {
+        Value::Null => None,
+        Value::Object(map) if map.is_empty() => None,
+        value => Some(serde_json::to_string_pretty(&masker.mask_value(value)).unwrap_or_default()),
+    };
+    let line = |row: &AuditRow| Line {
+        at: When::new(row.at, server.now(), Tz::UTC),
+        actor: row.actor.clone(),
+        action: row.action.clone(),
+        dag: row.dag_id.as_ref().map(|dag_id| (dag_id.clone(), links::dag(dag_id))),
+        run: row
+            .dag_id
+            .as_ref()
+            .zip(row.run_id.as_ref())
+            .map(|(dag_id, run_id)| (run_id.clone(), links::run(dag_id, run_id))),
+        task_id: row.task_id.clone(),
+        details: shown(&row.details),
+        before: row.before.as_ref().and_then(shown),
+        after: row.after.as_ref().and_then(shown),
+    };
+    let rest: String = ["dag", "actor", "action"]
+        .iter()
+        .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
+        .collect();
+    let values = values! {
+        lines => page.rows.iter().map(line).collect::<Vec<_>>(),
+        total => page.total,
+        rest,
+        dag_id => text("dag"),
+        actor => text("actor"),
+        action => text("action"),
+        first => offset + 1,
+        last => offset + page.rows.len() as u64,
+        earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
+        later => Some(offset + ROWS).filter(|next| *next < page.total),
+    };
+    server.page("audit.html", Some(&person), &Wishes::of(&headers), values).await
+}

@@ -1,0 +1,138 @@
+//! When each task of a run waited and ran, on one scale of time.
+
+use axum::extract::{Path, Query, State};
+use chrono::{DateTime, TimeDelta, Utc};
+use http::HeaderMap;
+use millrace_model::state::TaskState;
+use millrace_store::{InstanceRow, RunRow};
+use serde::Serialize;
+
+use super::head::Tab;
+use super::instances;
+use crate::format::{length, words};
+use crate::links;
+use crate::person::Person;
+use crate::problem::Answer;
+use crate::query::Parameters;
+use crate::rendering::{Wishes, values};
+use crate::server::Shared;
+use crate::viewer::zone_for;
+
+/// The scale, in units of the picture.
+const WIDTH: f64 = 1000.0;
+const STEPS: i32 = 5;
+/// Instances of a run that are drawn.
+const MOST_ROWS: usize = 500;
+
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    href: String,
+    state: &'static str,
+    title: String,
+    took: Option<String>,
+    /// From when it was queued to its start.
+    wait: Option<(f64, f64)>,
+    work: Option<(f64, f64)>,
+}
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let wishes = Wishes::of(&headers);
+    let parameters = Parameters(parameters);
+    let row = server.dag_row(&dag_id, 0).await?;
+    let (run, runs) = server.chosen_run(&row, &parameters, "gantt").await?;
+    let rows = match &run {
+        Some(run) => server.store().instances(run.key).await?,
+        None => Vec::new(),
+    };
+    let now = server.now();
+    let scale = run.as_ref().and_then(|run| Scale::of(run, &rows, now));
+    let zone = zone_for(row.dag.timetable.timezone);
+    let lines: Vec<Line> = match (&run, &scale) {
+        (Some(run), Some(scale)) => rows.iter().take(MOST_ROWS).map(|row| line(run, row, scale, now)).collect(),
+        _ => Vec::new(),
+    };
+    let marks: Vec<(f64, String)> = scale.iter().flat_map(|scale| scale.marks(zone)).collect();
+    let address = match &run {
+        Some(run) => format!("{}/gantt?run={}", links::dag(&dag_id), links::encode(run.run_id.as_str())),
+        None => format!("{}/gantt", links::dag(&dag_id)),
+    };
+    let values = values! {
+        dag => server.dag_head(&row, Tab::Gantt),
+        lines, marks, runs, address,
+        more => rows.len().saturating_sub(MOST_ROWS),
+        took => scale.as_ref().map(|scale| length(scale.to - scale.from)),
+        run => run.as_ref().map(|run| values! {
+            run_id => run.run_id.as_str(),
+            href => links::run(&dag_id, run.run_id.as_str()),
+            state => run.state.as_str(),
+        }),
+        run_id => run.as_ref().map(|run| run.run_id.to_string()),
+    };
+    let template = if wishes.wants("gantt") { "parts/gantt.html" } else { "gantt.html" };
+    server.page(template, Some(&person), &wishes, values).await
+}
+
+struct Scale {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+}
+
+impl Scale {
+    /// None: nothing of it has begun.
+    fn of(run: &RunRow, rows: &[InstanceRow], now: DateTime<Utc>) -> Option<Self> {
+        let begun = rows.iter().filter(|row| row.try_number > 0);
+        let from = begun.clone().flat_map(|row| [row.queued_at, row.start_date]).flatten().min()?;
+        let from = from.min(run.start_date.unwrap_or(from));
+        let to = begun.map(|row| row.end_date.unwrap_or(now)).max()?;
+        Some(Self { from, to: to.max(from + TimeDelta::seconds(1)) })
+    }
+
+    fn at(&self, instant: DateTime<Utc>) -> f64 {
+        let share = (instant - self.from).num_milliseconds() as f64 / (self.to - self.from).num_milliseconds() as f64;
+        // Tenths are finer than anybody sees.
+        (share.clamp(0.0, 1.0) * WIDTH * 10.0).round() / 10.0
+    }
+
+    fn marks(&self, zone: chrono_tz::Tz) -> Vec<(f64, String)> {
+        let whole = self.to - self.from;
+        (0..STEPS)
+            .map(|step| {
+                let at = self.from + whole * step / STEPS;
+                (self.at(at), at.with_timezone(&zone).format("%H:%M:%S").to_string())
+            })
+            .collect()
+    }
+}
+
+fn line(run: &RunRow, row: &InstanceRow, scale: &Scale, now: DateTime<Utc>) -> Line {
+    let (dag_id, run_id, id) = (run.dag_id.as_str(), run.run_id.as_str(), row.task_id.as_str());
+    let name = if row.map_index < 0 { id.to_owned() } else { format!("{id} [{}]", instances::name(row)) };
+    let has_run = row.try_number > 0 || row.state == TaskState::Running;
+    let start = row.start_date.filter(|_| has_run);
+    let end = start.map(|_| row.end_date.unwrap_or(now));
+    let bar = |from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>| {
+        let (from, to) = (scale.at(from?), scale.at(to?));
+        // Whatever ran is seen.
+        (to >= from).then_some((from, (to - from).max(2.0)))
+    };
+    let took = start.zip(end).map(|(start, end)| length(end - start));
+    Line {
+        href: links::task(dag_id, run_id, id),
+        state: row.state.as_str(),
+        title: match &took {
+            Some(took) => format!("{name}: {}, {took}", words(row.state.as_str())),
+            None => format!("{name}: {}", words(row.state.as_str())),
+        },
+        name,
+        took,
+        wait: bar(row.queued_at.filter(|at| start.is_some_and(|start| *at < start)), start),
+        work: bar(start, end),
+    }
+}

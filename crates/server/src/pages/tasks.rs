@@ -1,0 +1,262 @@
+//! Task instances of every DAG, with filters; several of them are cleared or marked at once.
+
+use std::collections::BTreeMap;
+
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Redirect};
+use chrono_tz::Tz;
+use http::HeaderMap;
+use millrace_model::ids::TaskId;
+use millrace_model::state::TaskState;
+use millrace_store::{ClearedInstance, InstanceFilter, ListedInstance, TouchedRun};
+use serde::Serialize;
+
+use super::instances;
+use crate::changes::{ClearBody, MarkBody, NamedTask};
+use crate::format::{When, length, span};
+use crate::links;
+use crate::permission::Act;
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::rendering::{Wishes, values};
+use crate::server::{Server, Shared};
+use crate::words::{said, t};
+
+const ROWS: u64 = 50;
+/// Changed at once.
+const MOST_CHOSEN: usize = 200;
+
+#[derive(Serialize)]
+struct Line {
+    /// What a box stands for: DAG, run, task and index, apart by line ends, which no id has.
+    key: String,
+    dag_id: String,
+    dag_href: String,
+    run_id: String,
+    run_href: String,
+    name: String,
+    href: String,
+    operator: String,
+    pool: String,
+    state: &'static str,
+    reason: Option<String>,
+    tries: String,
+    started: Option<When>,
+    took: Option<String>,
+}
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let parameters = Parameters(parameters);
+    let offset = parameters.offset()?;
+    let state = match parameters.text("state") {
+        None => None,
+        Some(text) => Some(TaskState::parse(text).ok_or_else(|| unknown_state(text))?),
+    };
+    let text = |name: &str| parameters.text(name).map(str::to_owned);
+    let filter = InstanceFilter {
+        dag_id: text("dag"),
+        task_id: text("task"),
+        operator: text("operator"),
+        pool: text("pool"),
+        state,
+        // One more says whether there are more.
+        limit: ROWS + 1,
+        offset,
+    };
+    let rows = server.store().list_instances(&filter).await?;
+    let now = server.now();
+    let line = |it: &ListedInstance| {
+        let (dag_id, run_id, row) = (it.dag_id.as_str(), it.run_id.as_str(), &it.row);
+        let id = row.task_id.as_str();
+        let href = links::task(dag_id, run_id, id);
+        Line {
+            key: format!("{dag_id}\n{run_id}\n{id}\n{}", row.map_index),
+            dag_id: dag_id.to_owned(),
+            dag_href: links::dag(dag_id),
+            run_id: run_id.to_owned(),
+            run_href: links::run(dag_id, run_id),
+            name: if row.map_index < 0 { id.to_owned() } else { format!("{id} [{}]", instances::name(row)) },
+            href: if row.map_index < 0 { href } else { format!("{href}?map_index={}", row.map_index) },
+            operator: row.operator.clone(),
+            pool: row.pool.clone(),
+            state: row.state.as_str(),
+            reason: row.state_reason.clone(),
+            tries: format!("{}/{}", row.try_number, row.max_tries + 1),
+            started: row.start_date.filter(|_| row.try_number > 0).map(|at| When::new(at, now, Tz::UTC)),
+            took: span(row.start_date, row.end_date, now).filter(|_| row.try_number > 0).map(length),
+        }
+    };
+    let rest: String = ["dag", "task", "operator", "pool"]
+        .iter()
+        .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
+        .collect();
+    let values = values! {
+        lines => rows.iter().take(ROWS as usize).map(line).collect::<Vec<_>>(),
+        state => state.map(TaskState::as_str),
+        states => [
+            TaskState::Failed, TaskState::UpstreamFailed, TaskState::UpForRetry, TaskState::Running, TaskState::Queued,
+            TaskState::Scheduled, TaskState::Deferred, TaskState::Success, TaskState::Skipped,
+        ].map(TaskState::as_str),
+        rest,
+        dag_id => text("dag"),
+        task_id => text("task"),
+        operator => text("operator"),
+        pool => text("pool"),
+        earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
+        later => (rows.len() as u64 > ROWS).then_some(offset + ROWS),
+    };
+    server.page("tasks.html", Some(&person), &Wishes::of(&headers), values).await
+}
+
+fn unknown_state(text: &str) -> Problem {
+    let known: Vec<&str> = TaskState::ALL.iter().map(|state| state.as_str()).collect();
+    let text: String = text.chars().take(40).collect();
+    Problem::invalid(format!("parameter 'state' must be one of {}, not '{text}'", known.join(", ")))
+}
+
+/// What was chosen of one run.
+#[derive(Default)]
+struct Chosen {
+    tasks: Vec<(String, i32)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Clear,
+    Mark(TaskState),
+}
+
+impl Deed {
+    fn parse(text: Option<&str>) -> Answer<Self> {
+        match text {
+            Some("clear") => Ok(Self::Clear),
+            Some("success") => Ok(Self::Mark(TaskState::Success)),
+            Some("failed") => Ok(Self::Mark(TaskState::Failed)),
+            Some("skipped") => Ok(Self::Mark(TaskState::Skipped)),
+            _ => Err(Problem::invalid("'action' must be clear, success, failed or skipped")),
+        }
+    }
+
+    fn title(self) -> &'static str {
+        t(match self {
+            Self::Clear => said!("Clear what was chosen"),
+            Self::Mark(TaskState::Success) => said!("Mark what was chosen success"),
+            Self::Mark(TaskState::Skipped) => said!("Mark what was chosen skipped"),
+            Self::Mark(_) => said!("Mark what was chosen failed"),
+        })
+    }
+}
+
+/// Lists what would be touched; with `sure`, touches it.
+pub(super) async fn change(
+    State(server): State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Answer {
+    let fields = Parameters(fields);
+    let deed = Deed::parse(fields.text("action"))?;
+    let keys = fields.all("item");
+    if keys.is_empty() || keys.len() > MOST_CHOSEN {
+        return Err(Problem::invalid(format!("choose 1 to {MOST_CHOSEN} task instances, not {}", keys.len())));
+    }
+    let mut chosen: BTreeMap<(String, String), Chosen> = BTreeMap::new();
+    for key in &keys {
+        // Browsers send line ends as two letters.
+        let parts: Vec<&str> = key.split('\n').map(|part| part.trim_end_matches('\r')).collect();
+        let [dag_id, run_id, task_id, index] = parts[..] else { return Err(Problem::invalid("an item is not one")) };
+        let index = index.parse().map_err(|_| Problem::invalid("an item has no number"))?;
+        let of_run = chosen.entry((dag_id.to_owned(), run_id.to_owned())).or_default();
+        of_run.tasks.push((task_id.to_owned(), index));
+    }
+    for (dag_id, _) in chosen.keys() {
+        server.require_on(&person, Act::ChangeRuns, dag_id).await?;
+    }
+    let is_sure = fields.text("sure").is_some();
+    let downstream = fields.text("downstream").is_some();
+    let mut lines = Vec::new();
+    let (mut runs, mut queued) = (0, 0);
+    for ((dag_id, run_id), of_run) in &chosen {
+        let (changed, touched) = apply(&server, &person, deed, (dag_id, run_id), of_run, downstream, !is_sure).await?;
+        runs += touched.len();
+        queued += touched.iter().filter(|run| run.queued).count();
+        lines.extend(changed.iter().map(|it| {
+            values! {
+                dag_id => dag_id,
+                run_id => run_id,
+                task_id => it.task_id.as_str(),
+                map_index => (it.map_index >= 0).then_some(it.map_index),
+                from => it.from.as_str(),
+                to => it.to.as_str(),
+            }
+        }));
+    }
+    if is_sure {
+        return Ok(Redirect::to("/task-instances").into_response());
+    }
+    let values = values! {
+        title => deed.title(),
+        action => fields.text("action"),
+        is_clear => deed == Deed::Clear,
+        items => keys,
+        downstream, runs, queued,
+        count => lines.len(),
+        lines,
+    };
+    server.page("tasks_change.html", Some(&person), &Wishes::of(&headers), values).await
+}
+
+async fn apply(
+    server: &Server,
+    person: &Person,
+    deed: Deed,
+    (dag_id, run_id): (&str, &str),
+    chosen: &Chosen,
+    downstream: bool,
+    dry_run: bool,
+) -> Answer<(Vec<ClearedInstance>, Vec<TouchedRun>)> {
+    let named = |(task, index): &(String, i32)| match index {
+        -1 => NamedTask::Task(task.clone()),
+        index => NamedTask::Instance(task.clone(), *index),
+    };
+    let Deed::Mark(state) = deed else {
+        let body = ClearBody {
+            dry_run,
+            only_failed: false,
+            dag_run_id: Some(run_id.to_owned()),
+            task_ids: Some(chosen.tasks.iter().map(named).collect()),
+            include_downstream: downstream,
+            ..ClearBody::default()
+        };
+        let report = server.clear(person, dag_id, body).await?;
+        return Ok((report.cleared, report.runs));
+    };
+    let run = server.run_row(dag_id, run_id).await?;
+    let (mut changed, mut runs): (Vec<ClearedInstance>, Vec<TouchedRun>) = (Vec::new(), Vec::new());
+    for (task, index) in &chosen.tasks {
+        let body = MarkBody {
+            new_state: Some(state.as_str().to_owned()),
+            include_upstream: false,
+            include_downstream: downstream,
+            include_future: false,
+            include_past: false,
+            note: None,
+        };
+        let named = (TaskId::new_unchecked(task.clone()), (*index >= 0).then_some(*index));
+        let report = server.mark(person, &run, named, body, dry_run).await?;
+        changed.extend(report.marked.into_iter().chain(report.cleared));
+        for touched in report.runs {
+            if !runs.iter().any(|known| known.run == touched.run) {
+                runs.push(touched);
+            }
+        }
+    }
+    Ok((changed, runs))
+}

@@ -1,0 +1,146 @@
+//! The other pages of a DAG, and what is browsed across all of them.
+
+use serde_json::json;
+
+use crate::site::{ADMIN, FAILED_RUN, RUNNING_RUN, Site};
+
+fn part(site: &Site, path: &str, part: &str) -> String {
+    site.call("GET", path, &[("authorization", ADMIN), ("x-part", part)], None).is(200).body
+}
+
+fn encoded(run_id: &str) -> String {
+    run_id.replace(':', "%3A").replace('+', "%2B")
+}
+
+/// Sends a form with the token of our own pages.
+fn post(site: &Site, path: &str, fields: &str) -> crate::site::Answer {
+    let page = site.get("/account").is(200).body;
+    let token = page.split("name=\"csrf\" content=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let headers = [
+        ("authorization", ADMIN),
+        ("x-csrf-token", token.as_str()),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    site.call("POST", path, &headers, Some(fields))
+}
+
+#[test]
+fn the_graph_shows_a_run_s_states_and_leads_to_its_tasks() {
+    let site = Site::start();
+    let page = site.get(&format!("/dags/copy_orders/graph?run={}", encoded(FAILED_RUN))).is(200).body;
+    assert!(page.contains("node s-failed") && page.contains("node s-upstream_failed"), "{page}");
+    assert_eq!(page.matches("class=\"edge\"").count(), 2, "{page}");
+    assert!(page.contains(&format!("data-cell=\"{FAILED_RUN}|load\"")), "{page}");
+    let alone = part(&site, &format!("/dags/copy_orders/graph?run={}", encoded(RUNNING_RUN)), "graph");
+    assert!(alone.trim_start().starts_with("<section id=\"graph\"") && alone.contains("node s-running"), "{alone}");
+    site.get("/dags/copy_orders/graph?run=nothing").is(404);
+}
+
+#[test]
+fn the_gantt_draws_what_ran_and_not_what_never_did() {
+    let site = Site::start();
+    let page = part(&site, &format!("/dags/copy_orders/gantt?run={}", encoded(FAILED_RUN)), "gantt");
+    assert_eq!(page.matches("class=\"work\"").count(), 2, "extract and load ran, notify did not: {page}");
+    assert!(page.contains("notify: upstream failed"), "{page}");
+}
+
+#[test]
+fn the_calendar_has_every_day_of_its_years() {
+    let site = Site::start();
+    let page = site.get("/dags/copy_orders/calendar?year=2024").is(200).body;
+    assert_eq!(page.matches("class=\"day ").count(), 366 + 365);
+    assert!(page.contains("day s-failed"), "{page}");
+    site.get("/dags/copy_orders/calendar?year=99999").is(422);
+}
+
+#[test]
+fn the_data_page_charts_rows() {
+    let site = Site::start();
+    let page = site.get("/dags/copy_orders/data").is(200).body;
+    assert!(page.contains("1,234,567") && page.contains("class=\"bar-of\""), "{page}");
+    assert!(site.get("/dags/quiet/data").is(200).body.contains("It has moved no data yet"));
+}
+
+#[test]
+fn a_version_that_there_is_not_is_not_found() {
+    let site = Site::start();
+    let page = site.get("/dags/copy_orders/code?version=1").is(200).body;
+    assert!(page.contains("version 1"), "{page}");
+    site.get("/dags/copy_orders/code?version=7").is(404);
+    site.get("/dags/copy_orders/code?version=x").is(422);
+}
+
+#[test]
+fn instances_are_found_by_state_and_changed_together() {
+    let site = Site::start();
+    let failed = site.get("/task-instances?state=failed").is(200).body;
+    assert!(failed.contains(">load<") && !failed.contains(">extract<"), "{failed}");
+    assert!(site.get("/task-instances?pool=none_such").is(200).body.contains("No task instance matches"));
+    site.get("/task-instances?state=green").is(422);
+
+    let run = encoded(FAILED_RUN);
+    let item = |task: &str| format!("item=copy_orders%0A{run}%0A{task}%0A-1");
+    let fields = format!("action=clear&{}&{}", item("load"), item("notify"));
+    let asked = post(&site, "/task-instances/change", &fields).is(200).body;
+    assert!(asked.contains("<strong>2</strong> task instances in <strong>1</strong> run are changed"), "{asked}");
+    let row = || site.get(&format!("/api/v1/dags/copy_orders/dagRuns/{FAILED_RUN}")).json()["state"].clone();
+    assert_eq!(row(), "failed", "looking changes nothing");
+    post(&site, "/task-instances/change", &format!("{fields}&sure=yes")).is(303);
+    assert_eq!(row(), "queued");
+
+    for wrong in ["action=clear", "action=burn&item=a", "action=clear&item=a%0Ab", "action=clear&item=a%0Ab%0Ac%0Ax"] {
+        post(&site, "/task-instances/change", wrong).is(422);
+    }
+    let viewer = site.token_of("looks", "viewer");
+    let headers = [("authorization", viewer.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    site.call("POST", "/task-instances/change", &headers, Some(&fields)).is(403);
+}
+
+#[test]
+fn the_audit_page_says_who_did_what() {
+    let site = Site::start();
+    site.send("POST", "/api/v1/dags/quiet/dagRuns", &json!({"dag_run_id": "mine"})).is(200);
+    let page = site.get("/audit?dag=quiet").is(200).body;
+    assert!(page.contains("trigger") && page.contains("rest:"), "{page}");
+    assert!(site.get("/audit?actor=nobody").is(200).body.contains("Nothing is written down that matches"));
+}
+
+#[test]
+fn variables_are_kept_and_secret_ones_not_shown() {
+    let site = Site::start();
+    post(&site, "/variables", "key=region&value=eu&description=where").is(303);
+    post(&site, "/variables", "key=api_token&value=hunter22hunter22").is(303);
+    let page = site.get("/variables").is(200).body;
+    assert!(page.contains("region") && page.contains(">eu<"), "{page}");
+    assert!(!page.contains("hunter22") && page.contains("***"), "{page}");
+    let wrong = post(&site, "/variables", "key=&value=secretvalue").is(422).body;
+    assert!(wrong.contains("role=\"alert\"") && !wrong.contains("secretvalue"), "{wrong}");
+    post(&site, "/variables/delete/region", "").is(303);
+    assert!(!site.get("/variables").is(200).body.contains("region"));
+}
+
+#[test]
+fn people_are_managed_and_tokens_shown_once() {
+    let site = Site::start();
+    post(&site, "/users", "username=ada&password=correct+horse+battery&role=viewer").is(303);
+    let twice = post(&site, "/users", "username=ada&password=correct+horse+battery&role=viewer");
+    assert!(twice.status == 409 || twice.status == 422, "{}", twice.status);
+    assert!(twice.body.contains("role=\"alert\""), "{}", twice.body);
+    post(&site, "/users/ada", "deed=grant&role=operator&kind=tag&of=finance").is(303);
+    post(&site, "/users/ada", "deed=role&role=editor").is(303);
+    let page = site.get("/users").is(200).body;
+    assert!(page.contains("operator of what is tagged finance"), "{page}");
+    assert_eq!(site.get("/api/v1/users/ada").json()["role"], "editor");
+    post(&site, "/users/ada", "deed=dance").is(422);
+    post(&site, "/users/ada", "deed=disable").is(303);
+    assert!(site.get("/users").is(200).body.contains("shut out"));
+    post(&site, "/users/ada", "deed=delete").is(303);
+    site.get("/api/v1/users/ada").is(404);
+
+    let made = post(&site, "/account", "deed=token&label=etl&scope=viewer&days=7").is(200).body;
+    let token = made.split("<code>").nth(1).unwrap().split("</code>").next().unwrap().to_owned();
+    let bearer = format!("Bearer {token}");
+    site.call("GET", "/api/v1/dags", &[("authorization", &bearer)], None).is(200);
+    let after = site.get("/account").is(200).body;
+    assert!(after.contains("etl") && !after.contains(&token), "{after}");
+}
