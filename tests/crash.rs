@@ -10,8 +10,6 @@ mod support;
 
 #[path = "crash/busy.rs"]
 mod busy;
-#[path = "crash/cable.rs"]
-mod cable;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/kills.rs"]

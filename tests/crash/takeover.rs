@@ -4,10 +4,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use millrace_model::state::TaskState;
-use millrace_testkit::{Daemon, Postgres, wait_until_blocking};
+use millrace_testkit::{Cable, Daemon, Postgres, wait_until_blocking};
 
 use crate::busy::Busy;
-use crate::cable::Cable;
 use crate::support::PATIENCE;
 
 /// How soon a standby leads when the leader's process has died.
@@ -110,7 +109,7 @@ fn a_leader_that_hangs_is_replaced_within_ten_seconds() {
 fn a_leader_that_is_cut_off_stops_its_tries_before_the_standby_starts_them_again() {
     let database = Postgres::shared().unwrap().create_database().unwrap();
     let mut busy = Busy::new(Some(database.url()));
-    let cable = Cable::to(database.server().port());
+    let cable = Cable::to(database.server().port()).unwrap();
     let direct = format!(":{}/", database.server().port());
     assert!(database.url().contains(&direct), "a port to put another in the place of");
     busy.home.write_dag("slow.yaml", SLOW);

@@ -26,16 +26,11 @@ pub async fn config(connection: &Connection, keys_from_login: bool) -> Result<Sd
     let extra = &connection.extra;
     let endpoint = extra.text("endpoint_url").or_else(|| extra.text("host")).map(ToOwned::to_owned);
     let region = extra.text("region_name").or_else(|| extra.text("region"));
+    let patience = Patience::of(connection)?;
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client(connection, endpoint.as_deref())?)
-        .retry_config(RetryConfig::standard().with_max_attempts(5))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(10))
-                // Of a single attempt's first byte: a part of a slow upload may take minutes.
-                .read_timeout(Duration::from_mins(2))
-                .build(),
-        );
+        .retry_config(RetryConfig::standard().with_max_attempts(patience.attempts))
+        .timeout_config(TimeoutConfig::builder().connect_timeout(patience.connect).read_timeout(patience.read).build());
     if let Some(name) = extra.text("profile_name") {
         loader = loader.profile_name(name);
     }
@@ -67,6 +62,47 @@ pub async fn config(connection: &Connection, keys_from_login: bool) -> Result<Sd
         return Err(invalid(format!("connection {conn_id:?} names no region; set region_name in its extra")));
     }
     assume_role(connection, config).await
+}
+
+/// How long and how often one request is tried.
+struct Patience {
+    connect: Duration,
+    /// Of a single attempt's first byte: a part of a slow upload may take minutes.
+    read: Duration,
+    attempts: u32,
+}
+
+impl Patience {
+    /// `config_kwargs` are those of botocore, as Airflow's connections have them.
+    fn of(connection: &Connection) -> Result<Self, PortError> {
+        let given = connection.extra.0.get("config_kwargs");
+        let number = |place: &str| -> Result<Option<f64>, PortError> {
+            let Some(value) = given.and_then(|given| given.pointer(place)).filter(|value| !value.is_null()) else {
+                return Ok(None);
+            };
+            let number = value.as_f64().filter(|number| (0.0..=86_400.0).contains(number));
+            number.map(Some).ok_or_else(|| {
+                let name = place.trim_start_matches('/').replace('/', ".");
+                let conn_id = &connection.conn_id;
+                invalid(format!(
+                    "connection {conn_id:?}: config_kwargs.{name} is {value}: a number up to 86400 is wanted"
+                ))
+            })
+        };
+        let length = |seconds: Option<f64>, or: Duration| seconds.map_or(or, Duration::from_secs_f64);
+        let total = number("/retries/total_max_attempts")?;
+        let attempts = match total {
+            Some(total) => total,
+            // This one counts the attempts after the first.
+            None => number("/retries/max_attempts")?.map_or(5.0, |more| more + 1.0),
+        };
+        Ok(Self {
+            connect: length(number("/connect_timeout")?, Duration::from_secs(10)),
+            read: length(number("/read_timeout")?, Duration::from_mins(2)),
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 86,401")]
+            attempts: attempts.max(1.0) as u32,
+        })
+    }
 }
 
 /// The role of the connection, taken with the credentials found so far. The SDK asks for new ones before they expire, also

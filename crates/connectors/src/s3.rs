@@ -7,6 +7,7 @@ mod upload;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -21,6 +22,7 @@ use millrace_operator_api::ports::{
     ByteStream, CopyRequest, DeleteReport, ObjectInfo, ObjectPlace, ObjectStore, PutOptions,
 };
 use millrace_operator_api::{PortError, PortErrorKind};
+use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
 
 use copying::Copying;
@@ -36,6 +38,8 @@ pub struct S3Store {
     conn_id: String,
     client: Client,
     protection: Protection,
+    /// Room for parts of all uploads through this store, that is of one task.
+    buffers: Arc<Semaphore>,
 }
 
 impl S3Store {
@@ -50,7 +54,8 @@ impl S3Store {
             .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
             .build();
         let protection = Protection::of(connection)?;
-        Ok(Self { conn_id: connection.conn_id.clone(), client: Client::from_conf(config), protection })
+        let buffers = Arc::new(Semaphore::new(upload::BUFFERS));
+        Ok(Self { conn_id: connection.conn_id.clone(), client: Client::from_conf(config), protection, buffers })
     }
 
     pub async fn ping(&self) -> Result<String, PortError> {
@@ -221,6 +226,7 @@ impl ObjectStore for S3Store {
                 bucket,
                 key,
                 options,
+                buffers: &self.buffers,
             };
             let (size, etag) = upload.run(body).await?;
             let etag = etag.as_deref().map(bare);

@@ -17,6 +17,7 @@
 
 mod account;
 mod binaries;
+mod cable;
 mod chromium;
 mod daemon;
 mod leash;
@@ -28,6 +29,7 @@ mod shared_server;
 mod site;
 mod waiting;
 
+pub use cable::Cable;
 pub use chromium::Chromium;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use mariadb::{MariaDatabase, MariaDb};

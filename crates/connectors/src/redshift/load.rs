@@ -66,11 +66,14 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
     // An earlier try's statements may still be on their way: nothing is decided before they have ended.
     session.await_earlier().await?;
     if has_marker(session, &request.target, &marker).await? {
+        if options.task.try_number > 1 {
+            sweep(session, &request, None).await;
+        }
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
     let hash = fingerprint(&request, options.task.try_number);
     if options.task.try_number > 1 {
-        sweep(session, &request, &hash).await;
+        sweep(session, &request, Some(&hash)).await;
     }
     let attempted = format!("loading into {}", request.target);
     let LoadRequest { target, method, rows, format, .. } = &request;
@@ -107,6 +110,9 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
         (LoadRows::Direct(stream), _) => loading.direct(&mut stream.take()?).await,
         (LoadRows::Objects(files), place) => loading.files(files, place.unwrap_or_default()).await,
     };
+    if result.is_ok() {
+        sweep_abandoned(session, &request).await;
+    }
     result.map_err(|error| while_doing(&attempted, error))
 }
 
@@ -441,23 +447,47 @@ fn hex(digest: &[u8]) -> String {
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Drops what earlier tries of this work left, as far as it can be done. What they sent has ended.
-async fn sweep(session: &dyn Session, request: &LoadRequest, hash: &str) {
+/// Drops what earlier tries of this work left, but for the staging that may be taken up, as far as it can be done. What they
+/// sent has ended.
+async fn sweep(session: &dyn Session, request: &LoadRequest, but: Option<&str>) {
     let prefix = format!("millrace_staging_{}_", work_hash(request));
-    let own = [format!("millrace_staging_{hash}"), format!("millrace_staging_{hash}_raw")];
-    let place = match &request.target.schema {
-        Some(schema) => format!("lower(n.nspname) = {}", literal(&schema.to_lowercase())),
-        None => "pg_table_is_visible(c.oid)".to_owned(),
-    };
+    let own = but.map(|hash| [format!("millrace_staging_{hash}"), format!("millrace_staging_{hash}_raw")]);
     let statement = format!(
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {place} AND LEFT(c.relname, {}) = {}",
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} AND LEFT(c.relname, {}) = {}",
+        in_schema_of(&request.target, "c.oid"),
         prefix.len(),
         literal(&prefix)
     );
-    let found = ask(session, "leftovers", statement).await;
-    let names =
-        found.map(|answer| answer.rows.into_iter().filter_map(|row| row.into_iter().next()?).collect::<Vec<_>>());
-    for name in names.unwrap_or_default().into_iter().filter(|name| !own.contains(name)) {
+    drop_leftovers(session, request, statement, own.as_ref().map_or(&[], |own| own.as_slice())).await;
+}
+
+/// Drops staging tables beside the target that nobody can be working with any more: their tries were killed and never made
+/// again. A statement ends after a day at the latest, and stays known for another one.
+async fn sweep_abandoned(session: &dyn Session, request: &LoadRequest) {
+    let statement = format!(
+        "SELECT c.relname FROM pg_class_info c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} \
+         AND LEFT(c.relname, 17) = 'millrace_staging_' AND c.relcreationtime < GETDATE() - INTERVAL '3 days'",
+        in_schema_of(&request.target, "c.reloid"),
+    );
+    drop_leftovers(session, request, statement, &[]).await;
+}
+
+fn in_schema_of(target: &TableName, oid: &str) -> String {
+    match &target.schema {
+        Some(schema) => format!("lower(n.nspname) = {}", literal(&schema.to_lowercase())),
+        None => format!("pg_table_is_visible({oid})"),
+    }
+}
+
+async fn drop_leftovers(session: &dyn Session, request: &LoadRequest, statement: String, but: &[String]) {
+    let names: Vec<String> = match ask(session, "leftovers", statement).await {
+        Ok(answer) => answer.rows.into_iter().filter_map(|row| row.into_iter().next()?).collect(),
+        Err(error) => {
+            tracing::debug!(error = error.message, "whether staging tables were left behind is not known");
+            return;
+        }
+    };
+    for name in names.into_iter().filter(|name| !but.contains(name)) {
         let left = beside(&request.target, &name);
         if let Err(error) = session.clean_up(format!("DROP TABLE IF EXISTS {}", table(&left))).await {
             tracing::warn!(table = %left, error = error.message, "a staging table of an earlier try could not be dropped");

@@ -1,13 +1,16 @@
 //! Uploads in bounded memory: one request when small, parts when large. The object appears whole or not at all.
 
+use std::sync::Arc;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream as SdkBody;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use futures::stream::{FuturesUnordered, StreamExt};
-use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{ByteStream, PutOptions};
+use millrace_operator_api::{PortError, PortErrorKind};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::explain;
 use super::protection::Protection;
@@ -18,18 +21,27 @@ const MIB: usize = 1024 * 1024;
 /// Of S3.
 const MOST_PARTS: i32 = 10_000;
 
-/// Two parts on their way and one being filled: at first 24 MiB.
+/// Parts of one upload that are on their way while the next is filled.
 const IN_FLIGHT: usize = 2;
 
-/// Parts grow as the object does: memory stays at 24 MiB up to 8 GiB and grows only where S3 leaves no choice, for 10,000
-/// parts must reach 5 TiB. 1,000 parts of 8 MiB, 1,000 of 16, 1,000 of 64, then 768 MiB each.
+/// What all uploads of one task hold together, in MiB, however many they are. One upload alone takes 24 of it.
+pub const BUFFERS: usize = 40;
+
+/// Parts grow as the object does, and only where S3 leaves no choice, for 10,000 parts must reach 5 TiB: 3,000 parts of
+/// 8 MiB, 2,000 of 16, 1,000 of 64, then 1344 MiB each. Up to 54 GiB that is within what uploads may hold.
 fn part_size(number: i32) -> usize {
     match number {
-        ..=1000 => FIRST_PART,
-        1001..=2000 => 16 * MIB,
-        2001..=3000 => 64 * MIB,
-        _ => 768 * MIB,
+        ..=3000 => FIRST_PART,
+        3001..=5000 => 16 * MIB,
+        5001..=6000 => 64 * MIB,
+        _ => 1344 * MIB,
     }
+}
+
+/// A part in memory, and the room that it takes.
+struct Part {
+    bytes: Bytes,
+    room: OwnedSemaphorePermit,
 }
 
 pub struct Upload<'a> {
@@ -39,16 +51,18 @@ pub struct Upload<'a> {
     pub bucket: &'a str,
     pub key: &'a str,
     pub options: PutOptions,
+    /// Room for parts, in MiB.
+    pub buffers: &'a Arc<Semaphore>,
 }
 
 impl Upload<'_> {
     /// Bytes and ETag.
     pub async fn run(self, mut body: ByteStream) -> Result<(u64, Option<String>), PortError> {
-        let mut filler = Filler { rest: Bytes::new(), is_ended: false };
+        let mut filler = Filler { rest: Bytes::new(), is_ended: false, buffers: Arc::clone(self.buffers) };
         let first = filler.fill(&mut body, FIRST_PART).await?;
         if filler.is_ended {
-            let size = first.len() as u64;
-            return Ok((size, self.put_whole(first).await?));
+            let size = first.bytes.len() as u64;
+            return Ok((size, self.put_whole(first.bytes).await?));
         }
         self.put_parts(first, filler, body).await
     }
@@ -79,11 +93,11 @@ impl Upload<'_> {
 
     async fn put_parts(
         &self,
-        first: Bytes,
+        first: Part,
         mut filler: Filler,
         mut body: ByteStream,
     ) -> Result<(u64, Option<String>), PortError> {
-        let created = self
+        let create = self
             .client
             .create_multipart_upload()
             .bucket(self.bucket)
@@ -92,12 +106,16 @@ impl Upload<'_> {
             .set_content_type(self.options.content_type.clone())
             .set_server_side_encryption(self.protection.encryption())
             .set_ssekms_key_id(self.protection.kms_key())
-            .set_expected_bucket_owner(self.protection.owner())
-            .send()
-            .await
-            .map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
-        let id = created.upload_id().unwrap_or_default().to_owned();
-        let mut unfinished = Unfinished::new(self.client, self.bucket, self.key, &id);
+            .set_expected_bucket_owner(self.protection.owner());
+        // A stop between request and answer must not leave an upload that nobody knows.
+        let (client, bucket, key) = (self.client.clone(), self.bucket.to_owned(), self.key.to_owned());
+        let created = tokio::spawn(async move {
+            let created = create.send().await;
+            created.map(|created| Unfinished::new(&client, &bucket, &key, created.upload_id().unwrap_or_default()))
+        });
+        let created = created.await.map_err(|error| PortError::new(PortErrorKind::Other, error.to_string()))?;
+        let mut unfinished = created.map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
+        let id = unfinished.id.clone().unwrap_or_default();
         let result = self.send_parts(&id, first, &mut filler, &mut body).await;
         match result {
             Ok(done) => {
@@ -114,7 +132,7 @@ impl Upload<'_> {
     async fn send_parts(
         &self,
         id: &str,
-        first: Bytes,
+        first: Part,
         filler: &mut Filler,
         body: &mut ByteStream,
     ) -> Result<(u64, Option<String>), PortError> {
@@ -122,7 +140,7 @@ impl Upload<'_> {
         let mut parts: Vec<CompletedPart> = Vec::new();
         let (mut number, mut size, mut next) = (1, 0, first);
         loop {
-            size += next.len() as u64;
+            size += next.bytes.len() as u64;
             flying.push(self.send_part(id, number, next));
             if filler.is_ended {
                 break;
@@ -147,7 +165,7 @@ impl Upload<'_> {
                     Some(part) = flying.next(), if !flying.is_empty() => parts.push(part?),
                 }
             };
-            if next.is_empty() {
+            if next.bytes.is_empty() {
                 break;
             }
         }
@@ -171,7 +189,8 @@ impl Upload<'_> {
         Ok((size, answer.e_tag().map(ToOwned::to_owned)))
     }
 
-    async fn send_part(&self, id: &str, number: i32, bytes: Bytes) -> Result<CompletedPart, PortError> {
+    async fn send_part(&self, id: &str, number: i32, part: Part) -> Result<CompletedPart, PortError> {
+        let Part { bytes, room } = part;
         let answer = self
             .client
             .upload_part()
@@ -184,6 +203,7 @@ impl Upload<'_> {
             .send()
             .await
             .map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
+        drop(room);
         Ok(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag().map(ToOwned::to_owned)).build())
     }
 }
@@ -192,24 +212,29 @@ impl Upload<'_> {
 struct Filler {
     rest: Bytes,
     is_ended: bool,
+    buffers: Arc<Semaphore>,
 }
 
 impl Filler {
-    /// Exactly `size` bytes, or fewer at the end.
-    async fn fill(&mut self, body: &mut ByteStream, size: usize) -> Result<Bytes, PortError> {
+    /// Exactly `size` bytes, or fewer at the end. Waits until there is room for them: whoever has some needs nothing that
+    /// another upload of the task has, so that it gives it back.
+    async fn fill(&mut self, body: &mut ByteStream, size: usize) -> Result<Part, PortError> {
+        let room = u32::try_from((size / MIB).min(BUFFERS)).unwrap_or(1);
+        let room = Arc::clone(&self.buffers).acquire_many_owned(room).await;
+        let room = room.map_err(|error| PortError::new(PortErrorKind::Other, error.to_string()))?;
         // Memory that is not written to costs nothing; a part that grows is copied over and over.
         let mut part = BytesMut::with_capacity(size.min(FIRST_PART));
         loop {
             let take = self.rest.len().min(size - part.len());
             part.extend_from_slice(&self.rest.split_to(take));
             if part.len() == size {
-                return Ok(part.freeze());
+                return Ok(Part { bytes: part.freeze(), room });
             }
             match body.try_next().await? {
                 Some(chunk) => self.rest = chunk,
                 None => {
                     self.is_ended = true;
-                    return Ok(part.freeze());
+                    return Ok(Part { bytes: part.freeze(), room });
                 }
             }
         }
@@ -262,6 +287,8 @@ mod tests {
 
     #[test]
     fn ten_thousand_parts_reach_five_tebibytes() {
+        let within: usize = (1..=5000).map(part_size).sum();
+        assert!((1..=5000).all(|number| part_size(number) * (IN_FLIGHT + 1) <= 48 * MIB) && within >= 54 * 1024 * MIB);
         let total: u64 = (1..=MOST_PARTS).map(|number| part_size(number) as u64).sum();
         assert!(total >= 5 * 1024 * 1024 * 1024 * 1024, "{total}");
         assert!((1..=MOST_PARTS).all(|number| part_size(number) >= 5 * MIB));

@@ -2,7 +2,9 @@
 
 mod altered;
 mod aws;
+mod cancelling;
 mod copies;
+mod faults;
 mod fidelity;
 mod loads;
 mod movements;
@@ -14,6 +16,7 @@ mod redshift;
 mod s3;
 mod snapshots;
 mod sqlite;
+mod tasks;
 mod types;
 mod unload;
 mod world;

@@ -285,6 +285,36 @@ async fn a_load_without_files_killed_at_any_write_is_done_once() -> Result<()> {
     Ok(())
 }
 
+/// A killed task that nobody runs again has nobody to tidy up after it but the loads of others.
+#[tokio::test]
+async fn a_staging_table_that_nobody_comes_back_for_is_dropped_by_a_later_load() -> Result<()> {
+    let (stand, first) = start(&[SCHEMA, TABLE]).await?;
+    let text = [("in.csv", "1,2024-01-02 00:00:00,7,a\n")];
+    let abandoned = stand.world.request("analytics.nps", LoadMethod::Append, &text).await?;
+    // The seventh write is the intent to move the staged rows into the table.
+    stand.world.journal.die_at(7, true);
+    let mut load = first.warehouse.load(again(&abandoned));
+    tokio::select! {
+        result = &mut load => anyhow::bail!("it was to die: {result:?}"),
+        () = stand.world.journal.died.notified() => {}
+    }
+    std::mem::forget(load);
+    assert_eq!(leftovers(&stand)?, 1);
+    let load = async |generation| {
+        let request = LoadRequest { work: work(generation), ..again(&abandoned) };
+        subject(&stand, 1).await?.warehouse.load(request).await?;
+        anyhow::Ok(())
+    };
+    load(1).await?;
+    assert_eq!(leftovers(&stand)?, 1, "somebody may still be at work with it");
+    let older = "UPDATE redshift_stand_in.table_creations SET created = created - interval '4 days'";
+    stand.database.execute(older)?;
+    load(2).await?;
+    assert_eq!(leftovers(&stand)?, 0);
+    assert_eq!(stand.database.query("SELECT count(*) FROM analytics.nps")?, [some(&["2"])]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_append_killed_before_a_write_is_done_once() -> Result<()> {
     is_taken_up_by_the_next_try(LoadMethod::Append, false, &[&["1", "1"], &["1", "7"], &["2", "8"]]).await

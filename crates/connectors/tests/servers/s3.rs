@@ -26,7 +26,8 @@ fn text(text: &str) -> ByteStream {
     stream::iter([Ok(Bytes::from(text.to_owned()))]).boxed()
 }
 
-fn unfinished(world: &World) -> Result<usize> {
+/// Uploads in parts that were begun and neither completed nor dropped.
+pub fn unfinished(world: &World) -> Result<usize> {
     let folder = world.folder.path().join("s3/buckets/lake/uploads");
     Ok(std::fs::read_dir(&folder)?.count())
 }

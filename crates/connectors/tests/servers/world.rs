@@ -297,7 +297,7 @@ impl ConnectionLookup for Connections {
     }
 }
 
-struct Switch(CancellationToken);
+pub struct Switch(pub CancellationToken);
 
 impl CancelSignal for Switch {
     fn is_cancelled(&self) -> bool {

@@ -10,6 +10,7 @@ const OWN_TABLES: &[&str] = &[
     "pg_attrdef",
     "pg_constraint",
     "pg_table_def",
+    "pg_class_info",
     "svv_tables",
     "svv_columns",
     "stl_load_errors",

@@ -21,6 +21,16 @@ CREATE TABLE IF NOT EXISTS redshift_stand_in.table_attributes (
     encodings jsonb NOT NULL
 );
 
+-- When a table was made, which pg_class_info tells.
+CREATE TABLE IF NOT EXISTS redshift_stand_in.table_creations (
+    relid oid PRIMARY KEY,
+    created timestamp NOT NULL
+);
+
+CREATE OR REPLACE VIEW redshift_stand_in.pg_class_info AS
+SELECT c.oid AS reloid, c.relname, c.relnamespace, c.reltype, c.relowner, c.relkind, t.created AS relcreationtime
+FROM pg_catalog.pg_class c LEFT JOIN redshift_stand_in.table_creations t ON t.relid = c.oid;
+
 CREATE TABLE IF NOT EXISTS redshift_stand_in.sys_load_error_detail (
     user_id integer NOT NULL,
     query_id bigint NOT NULL,
@@ -132,6 +142,7 @@ CREATE OR REPLACE FUNCTION redshift_stand_in.adopt(wanted regclass) RETURNS void
 DECLARE
     found record;
 BEGIN
+    INSERT INTO redshift_stand_in.table_creations VALUES (wanted, timezone('UTC', now())) ON CONFLICT DO NOTHING;
     FOR found IN
         SELECT conname FROM pg_catalog.pg_constraint
         WHERE conrelid = wanted AND contype = 'c' AND (conname LIKE 'rs!_varchar!_%' ESCAPE '!' OR conname LIKE 'rs!_char!_%' ESCAPE '!')

@@ -94,6 +94,25 @@ impl Database {
         Ok(database)
     }
 
+    /// After its connection was changed.
+    pub async fn reopened(self, world: &World) -> Result<Self> {
+        let warehouse = world.connectors.warehouse(&world.context(1), &self.conn_id).await?;
+        Ok(Self { warehouse: Some(warehouse), ..self })
+    }
+
+    /// The PostgreSQL that this is, or that stands behind it.
+    pub fn postgres(&self) -> Result<&TestDatabase> {
+        self.servers.0.as_ref().context("a PostgreSQL")
+    }
+
+    pub fn maria(&self) -> Result<&MariaDatabase> {
+        self.maria.as_ref().context("a MariaDB")
+    }
+
+    pub fn redshift(&self) -> Result<&RunningRedshift> {
+        self.servers.1.as_ref().context("a stand-in")
+    }
+
     pub fn connection(&self, world: &World) -> Result<millrace_operator_api::connection::Connection> {
         world.known(&self.conn_id).context("a connection")
     }
