@@ -102,9 +102,9 @@ fn what_a_dag_uses_of_aws_is_tried_and_its_least_policy_is_printed() {
             allow(&["s3:DeleteObject", "s3:GetObject"], &[&in_landing("orders/list.csv")]),
         ]}},
         {"connection": "aws_default", "of": "its credentials", "policy": {"Version": "2012-10-17", "Statement": [
-            listing(&["old/*.csv", "old/a.csv", "orders/*.csv*"]),
+            listing(&["_millrace/*", "old/*.csv", "old/a.csv", "orders/*.csv*"]),
             allow(&["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
-                  &[&in_landing("orders/*.csv*")]),
+                  &[&in_landing("_millrace/*"), &in_landing("orders/*.csv*")]),
             allow(&["s3:DeleteObject", "s3:GetObject"], &[&in_landing("old/*.csv"), &in_landing("old/a.csv")]),
         ]}},
         {"connection": "redshift_dev", "of": "its credentials", "policy": {"Version": "2012-10-17", "Statement": [
@@ -116,7 +116,7 @@ fn what_a_dag_uses_of_aws_is_tried_and_its_least_policy_is_printed() {
         {"connection": "redshift_dev", "of": format!("the role {role}, which COPY reads with"),
          "policy": {"Version": "2012-10-17", "Statement": [
             listing(&["orders/*.csv*"]),
-            allow(&["s3:GetObject"], &[&in_landing("orders/*.csv*")]),
+            allow(&["s3:GetObject"], &[&in_landing("_millrace/*"), &in_landing("orders/*.csv*")]),
         ]}},
     ]);
     assert_eq!(report["policies"], expected, "{:#}", report["policies"]);

@@ -328,6 +328,24 @@ impl MySqlSource {
         }
     }
 
+    /// Of one table that is read as a whole or by a range of an index; the planner guesses the rows of its parts only, and
+    /// knows nothing of how many a condition or a LIMIT leaves.
+    async fn ask_expected_rows(&self, sql: &str) -> Result<Option<u64>, PortError> {
+        let sql = without_semicolon(sql);
+        if sql.to_ascii_lowercase().contains("limit") {
+            return Ok(None);
+        }
+        let mut connection = self.connect().await?;
+        let lines = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN {sql}")))).await;
+        let lines = lines.map_err(|error| self.failure("cannot ask how many rows there are", &error))?;
+        let [line] = lines.as_slice() else { return Ok(None) };
+        let text = |name: &str| line.try_get_unchecked::<Option<String>, _>(name).ok().flatten().unwrap_or_default();
+        if text("type").eq_ignore_ascii_case("all") && text("Extra").contains("Using where") {
+            return Ok(None);
+        }
+        Ok(text("rows").parse().ok())
+    }
+
     /// A connection for the rows, in a transaction of its own. Whatever is in the way of it, the driver may know better.
     async fn read_by_wire(&self, settings: &[String]) -> Result<WireConnection, WireError> {
         let signing_in = tokio::time::timeout(CONNECT_TIMEOUT, WireConnection::connect(&self.target));
@@ -561,6 +579,10 @@ impl SqlSource for MySqlSource {
 
     fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
         Box::pin(self.task.until_cancelled(self.ask_replica_lag()))
+    }
+
+    fn expected_rows<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
+        Box::pin(self.task.until_cancelled(self.ask_expected_rows(sql)))
     }
 
     fn table_sql(&self, table: &TableName) -> String {

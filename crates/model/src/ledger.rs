@@ -32,6 +32,14 @@ pub struct LedgerEntry {
     pub written: Option<RowsWritten>,
 }
 
+impl LedgerEntry {
+    /// Rows of a load that came in and changed nothing: an older version of a row, or one that is there already.
+    pub fn rows_unchanged(&self) -> Option<u64> {
+        let changed = self.rows_inserted? + self.rows_updated? + self.rows_rejected?;
+        self.rows_read?.checked_sub(changed)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsRead {
     pub conn_id: String,

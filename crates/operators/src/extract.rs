@@ -12,7 +12,7 @@ use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, Format};
 use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::record_extract;
-use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::report::{Expected, Meter, Progress, guessing, query_label, unless_cancelled, while_doing};
 use crate::parts::scratch_name::name_problem;
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
 use crate::parts::treatment::{self, Treating, Treatments, ZeroDates};
@@ -150,9 +150,12 @@ impl Extract {
             let rows = source.query(narrowed.query()).await.map_err(|e| while_doing(&format!("reading {label}"), e))?;
             let (rows, leaps) = treating.apply(narrowed.watch(rows))?;
             shape.columns = announce_columns(context, &rows);
-            let meter = Meter::new(Progress::start(context, "extract"));
+            let expected = Expected::default();
+            let meter = Meter::new(Progress::start(context, "extract", expected.clone()));
             let (body, tally) = encode_rows(rows, &shape, meter.clone())?;
-            let written = scratch.write(&context.work, &file, body).await.map_err(|error| match tally.error() {
+            let writing = scratch.write(&context.work, &file, body);
+            let written = guessing(&*source, narrowed.query(), &expected, writing).await;
+            let written = written.map_err(|error| match tally.error() {
                 Some(cause) => while_doing(&format!("reading {label}"), cause),
                 None => while_doing(&format!("writing the file {file}"), error),
             })?;

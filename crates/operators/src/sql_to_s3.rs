@@ -17,7 +17,7 @@ use crate::parts::mark::{Compression, FileShape, Format};
 use crate::parts::parallel;
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record_extract};
-use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::report::{Expected, Meter, Progress, guessing, query_label, unless_cancelled, while_doing};
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
 use crate::parts::size::ByteSize;
 use crate::parts::splitting::{Published, publish_parts, remove_replaced_parts};
@@ -229,19 +229,24 @@ impl SqlToS3 {
         if let Some(first) = streams.first() {
             shape.columns = announce_columns(context, first);
         }
-        let meter = Meter::new(Progress::start(context, "sql_to_s3"));
-        let (totals, etag, parts) = match self.limits() {
-            None => {
-                let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
-                let (object, totals) = write_whole(context, &to, &claim, rows, &shape, &meter).await?;
-                (totals, object.etag, None)
-            }
-            Some(limits) => {
-                let readers = streams.into_iter().map(|rows| Files::new(rows, &shape, limits, meter.clone())).collect();
-                let Published { totals, keys, etag } = publish_parts(context, &to, &claim, readers, &shape).await?;
-                (totals, etag, Some(keys.len()))
+        let expected = Expected::default();
+        let meter = Meter::new(Progress::start(context, "sql_to_s3", expected.clone()));
+        let writing = async {
+            match self.limits() {
+                None => {
+                    let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
+                    let (object, totals) = write_whole(context, &to, &claim, rows, &shape, &meter).await?;
+                    Ok((totals, object.etag, None))
+                }
+                Some(limits) => {
+                    let files = |rows| Files::new(rows, &shape, limits, meter.clone());
+                    let readers = streams.into_iter().map(files).collect();
+                    let Published { totals, keys, etag } = publish_parts(context, &to, &claim, readers, &shape).await?;
+                    Ok::<_, TaskError>((totals, etag, Some(keys.len())))
+                }
             }
         };
+        let (totals, etag, parts) = guessing(&*source, narrowed.query(), &expected, writing).await?;
         meter.finish();
         leaps.tell(context);
 

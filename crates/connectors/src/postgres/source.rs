@@ -195,6 +195,15 @@ impl SqlSource for PostgresSource {
         crate::sql::table(table)
     }
 
+    fn expected_rows<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
+        Box::pin(async move {
+            let plan = self.config.ask(&format!("EXPLAIN (FORMAT JSON) {}", without_semicolon(sql))).await?;
+            let text: String = plan.rows.into_iter().flatten().flatten().collect();
+            let plan: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+            Ok(plan.and_then(|plan| plan.pointer("/0/Plan/Plan Rows")?.as_u64()))
+        })
+    }
+
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
         Box::pin(self.config.task.until_cancelled(self.start(sql, None)))
     }

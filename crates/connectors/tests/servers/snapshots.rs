@@ -162,3 +162,34 @@ async fn a_cancelled_task_ends_its_query_in_postgres_and_sqlite() -> Result<()> 
     assert_eq!(refused(ended)?.kind, PortErrorKind::Cancelled);
     Ok(())
 }
+
+#[tokio::test]
+async fn the_planners_of_the_sources_are_asked_how_many_rows_will_come() -> Result<()> {
+    let (postgres, maria) = tokio::task::spawn_blocking(|| {
+        anyhow::Ok((Postgres::shared()?.create_database()?, MariaDb::shared()?.create_database()?))
+    })
+    .await??;
+    let world = World::start().await?;
+    world.add_url("pg", "postgres", &postgres.url())?;
+    world.add_url("maria", "mysql", &maria.url())?;
+    postgres.execute("CREATE TABLE t AS SELECT n FROM generate_series(1, 1000) n; ANALYZE t")?;
+    maria.execute("CREATE TABLE t AS SELECT seq AS n FROM seq_1_to_1000; ANALYZE TABLE t")?;
+    for conn_id in ["pg", "maria"] {
+        let source = world.connectors.source(&world.context(1), conn_id).await?;
+        let expected = async |sql| source.expected_rows(sql).await;
+        let all = expected("SELECT n FROM t;").await?.context("a guess")?;
+        assert!((900..1_100).contains(&all), "{conn_id}: {all}");
+        assert!(expected("SELECT nothing FROM t").await.is_err(), "{conn_id}");
+    }
+    // A guess of the rows that are read is none of those that a condition leaves.
+    let source = world.connectors.source(&world.context(1), "maria").await?;
+    for sql in
+        ["SELECT n FROM t WHERE n % 7 = 1", "SELECT n FROM t LIMIT 3", "SELECT a.n FROM t a JOIN t b ON a.n = b.n"]
+    {
+        assert_eq!(source.expected_rows(sql).await?, None, "{sql}");
+    }
+    world.change("pg", |connection| connection.extra = extra(json!({"max_concurrency": 1})));
+    let source = world.connectors.source(&world.context(1), "pg").await?;
+    assert_eq!(source.expected_rows("SELECT n FROM t").await?, None, "one query at a time is one");
+    Ok(())
+}

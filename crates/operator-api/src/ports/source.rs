@@ -153,6 +153,13 @@ pub trait SqlSource: Send + Sync {
     /// Reads in one read-only transaction, in constant memory. Dropping the stream cancels the query on the server.
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>>;
 
+    /// About how many rows the query will give, as the server's planner thinks; `None` where nobody knows. Never by reading
+    /// them.
+    fn expected_rows<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
+        let _ = sql;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// What the columns of a table are.
     fn table_columns<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<SourceColumn>, PortError>> {
         Box::pin(async move {

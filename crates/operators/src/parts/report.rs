@@ -1,12 +1,14 @@
 //! What a running movement tells: progress, ledger entries, and the end by cancellation.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::{Either, select};
 use millrace_model::ledger::{Checkpoint, LedgerEntry};
 use millrace_operator_api::context::{Clock, Reporter};
+use millrace_operator_api::ports::SqlSource;
 use millrace_operator_api::{TaskContext, TaskError};
 
 /// Rows between two progress checkpoints at most.
@@ -14,23 +16,59 @@ const PROGRESS_ROWS: u64 = 100_000;
 /// Time between two progress checkpoints at most, as long as rows arrive.
 const PROGRESS_TIME: TimeDelta = TimeDelta::seconds(2);
 
+/// The rows to come, once somebody has counted or guessed them.
+#[derive(Debug, Clone, Default)]
+pub struct Expected(Arc<AtomicU64>);
+
+impl Expected {
+    pub fn set(&self, rows: u64) {
+        self.0.store(rows.saturating_add(1), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> Option<u64> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+}
+
+/// Does `work`, and beside it asks what the source's planner thinks of the rows to come. Nothing waits for the answer, and
+/// without one the movement does without.
+pub async fn guessing<T>(
+    source: &dyn SqlSource,
+    query: &str,
+    expected: &Expected,
+    work: impl Future<Output = T> + Send,
+) -> T {
+    let work = std::pin::pin!(work);
+    match select(work, source.expected_rows(query)).await {
+        Either::Left((done, _)) => done,
+        Either::Right((guess, work)) => {
+            if let Ok(Some(rows)) = guess {
+                expected.set(rows);
+            }
+            work.await
+        }
+    }
+}
+
 /// Reports how far a movement has come, now and then.
 pub struct Progress {
     reporter: Arc<dyn Reporter>,
     clock: Arc<dyn Clock>,
     name: String,
+    expected: Expected,
     started_at: DateTime<Utc>,
     last_at: DateTime<Utc>,
     last_rows: u64,
 }
 
 impl Progress {
-    pub fn start(context: &TaskContext, name: &str) -> Self {
+    pub fn start(context: &TaskContext, name: &str, expected: Expected) -> Self {
         let now = context.clock.now();
         Self {
             reporter: Arc::clone(&context.reporter),
             clock: Arc::clone(&context.clock),
             name: name.to_owned(),
+            expected,
             started_at: now,
             last_at: now,
             last_rows: 0,
@@ -45,29 +83,34 @@ impl Progress {
         }
         self.last_at = now;
         self.last_rows = rows;
-        self.report(rows, bytes, now);
+        // More rows than were guessed: it was a bad guess.
+        self.report(rows, bytes, now, self.expected.get().filter(|expected| *expected > rows));
     }
 
     pub fn finish(&mut self, rows: u64, bytes: u64) {
         let now = self.clock.now();
-        self.report(rows, bytes, now);
+        self.report(rows, bytes, now, None);
     }
 
-    fn report(&self, rows: u64, bytes: u64, at: DateTime<Utc>) {
-        let millis = (at - self.started_at).num_milliseconds();
-        let pace = match u64::try_from(millis) {
-            Ok(millis) if millis > 0 => format!(", {} rows/s", rows.saturating_mul(1000) / millis),
-            _ => String::new(),
-        };
+    fn report(&self, rows: u64, bytes: u64, at: DateTime<Utc>, total_rows: Option<u64>) {
+        let millis = u64::try_from((at - self.started_at).num_milliseconds()).unwrap_or(0);
         self.reporter.checkpoint(Checkpoint {
             name: self.name.clone(),
-            message: format!("{rows} rows, {bytes} bytes{pace}"),
+            message: message(rows, bytes, millis, total_rows),
             rows: Some(rows),
             bytes: Some(bytes),
-            total_rows: None,
+            total_rows,
             at,
         });
     }
+}
+
+fn message(rows: u64, bytes: u64, millis: u64, total: Option<u64>) -> String {
+    let of = total.map(|total| format!(" of about {total}")).unwrap_or_default();
+    let pace = rows.saturating_mul(1000).checked_div(millis).map(|pace| format!(", {pace} rows/s")).unwrap_or_default();
+    let left = total.and_then(|total| (total - rows.min(total)).saturating_mul(millis).checked_div(rows));
+    let left = left.filter(|left| *left > 0).map(|left| format!(", about {} s left", left.div_ceil(1000)));
+    format!("{rows}{of} rows, {bytes} bytes{pace}{}", left.unwrap_or_default())
 }
 
 /// One [`Progress`] that several streams add to.
@@ -168,5 +211,19 @@ pub fn while_doing(attempted: &str, error: impl Into<TaskError>) -> TaskError {
         TaskError::Skip(message) => TaskError::Skip(with(message)),
         TaskError::NotYet { until, reason } => TaskError::NotYet { until, reason: with(reason) },
         cancelled @ TaskError::Cancelled(_) => cancelled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message;
+
+    #[test]
+    fn progress_says_how_much_is_left_where_that_is_known() {
+        assert_eq!(message(0, 0, 0, None), "0 rows, 0 bytes");
+        assert_eq!(message(500, 9_000, 2_000, None), "500 rows, 9000 bytes, 250 rows/s");
+        assert_eq!(message(0, 0, 2_000, Some(7)), "0 of about 7 rows, 0 bytes, 0 rows/s");
+        let half = message(500, 9_000, 2_000, Some(1_000));
+        assert_eq!(half, "500 of about 1000 rows, 9000 bytes, 250 rows/s, about 2 s left");
     }
 }

@@ -65,6 +65,7 @@ fn line(line: &LedgerLine) -> Value {
         "rows_written": entry.rows_written,
         "rows_inserted": entry.rows_inserted,
         "rows_updated": entry.rows_updated,
+        "rows_unchanged": entry.rows_unchanged(),
         "rows_deleted": entry.rows_deleted,
         "rows_rejected": entry.rows_rejected,
         "bytes": entry.bytes,

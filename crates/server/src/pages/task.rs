@@ -281,6 +281,7 @@ fn movement(row: &LedgerRow) -> Movement {
         ("written", entry.rows_written),
         ("inserted", entry.rows_inserted),
         ("updated", entry.rows_updated),
+        ("unchanged", entry.rows_unchanged()),
         ("deleted", entry.rows_deleted),
         ("rejected", entry.rows_rejected),
     ];

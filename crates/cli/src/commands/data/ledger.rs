@@ -27,6 +27,7 @@ struct Row {
     rows_written: Option<u64>,
     rows_inserted: Option<u64>,
     rows_updated: Option<u64>,
+    rows_unchanged: Option<u64>,
     rows_deleted: Option<u64>,
     rows_rejected: Option<u64>,
     bytes: Option<u64>,
@@ -50,6 +51,7 @@ impl Row {
             ("written", entry.rows_written),
             ("inserted", entry.rows_inserted),
             ("updated", entry.rows_updated),
+            ("unchanged", entry.rows_unchanged()),
             ("deleted", entry.rows_deleted),
             ("rejected", entry.rows_rejected),
         ];
@@ -70,6 +72,7 @@ impl Row {
             rows_written: entry.rows_written,
             rows_inserted: entry.rows_inserted,
             rows_updated: entry.rows_updated,
+            rows_unchanged: entry.rows_unchanged(),
             rows_deleted: entry.rows_deleted,
             rows_rejected: entry.rows_rejected,
             bytes: entry.bytes,

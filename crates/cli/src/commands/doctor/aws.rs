@@ -20,10 +20,13 @@ use uses::{Objects, Uses};
 
 pub(super) async fn run(app: &App, dag_id: Option<&str>) -> anyhow::Result<()> {
     let mut report = Report::default();
-    let uses = used(app, dag_id, &mut report)?;
+    let mut uses = used(app, dag_id, &mut report)?;
     let store = app.store_read_only().await?;
     let vault = app.vault_read_only(store.clone())?;
     let connections = connections(&vault, &uses, &mut report).await;
+    uses.add_own_objects(|conn_id| {
+        connections.get(conn_id).is_some_and(|known| known.conn_type.eq_ignore_ascii_case("redshift"))
+    });
     let mut policies = Vec::new();
     for (conn_id, connection) in &connections {
         match connection.conn_type.to_ascii_lowercase().as_str() {

@@ -8,7 +8,7 @@ use millrace_testkit::wait_until;
 use serde_json::{Value, json};
 
 use crate::copies::databases::Kind;
-use crate::tasks::{METHODS, PATIENCE, Target, extract, impatient, may_try_again, no_upload_is_left, source};
+use crate::tasks::{METHODS, PATIENCE, Target, extract, impatient, may_try_again, no_upload_is_left, patient, source};
 use crate::world::World;
 
 struct Way {

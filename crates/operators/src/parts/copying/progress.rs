@@ -1,29 +1,16 @@
 //! How far a copy has come, with its pace and the time that is left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::ledger::Checkpoint;
 use millrace_operator_api::TaskContext;
 use millrace_operator_api::context::{Clock, Reporter};
 
+use crate::parts::report::Expected;
+
 /// At most so often, however small the batches are.
 const OFTEN: TimeDelta = TimeDelta::seconds(1);
-
-/// The rows to come, once somebody has counted them.
-#[derive(Debug, Clone, Default)]
-pub struct Expected(Arc<AtomicU64>);
-
-impl Expected {
-    pub fn set(&self, rows: u64) {
-        self.0.store(rows + 1, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> Option<u64> {
-        self.0.load(Ordering::Relaxed).checked_sub(1)
-    }
-}
 
 pub struct Progress {
     reporter: Arc<dyn Reporter>,

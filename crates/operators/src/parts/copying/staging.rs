@@ -11,7 +11,7 @@ use millrace_operator_api::{TaskContext, TaskError, WorkId};
 use crate::parts::encoding::{Files, Limits};
 use crate::parts::mark::{Compression, FileShape, Format};
 use crate::parts::publishing::{Destination, Known, publish};
-use crate::parts::report::{Meter, Progress, unless_cancelled, while_doing};
+use crate::parts::report::{Expected, Meter, Progress, unless_cancelled, while_doing};
 
 /// Of a file: several are fetched beside each other.
 const FILE_BYTES: u64 = 64 << 20;
@@ -59,7 +59,7 @@ impl StagingPlace {
             compression: Compression::Gzip,
             columns: rows.columns.iter().map(|column| column.name.clone()).collect(),
         };
-        let meter = Meter::new(Progress::start(context, "stage"));
+        let meter = Meter::new(Progress::start(context, "stage", Expected::default()));
         let limits = Limits { rows: None, bytes: Some(FILE_BYTES) };
         let mut files = Files::new(rows, &shape, limits, meter.clone());
         let mut objects = Vec::new();

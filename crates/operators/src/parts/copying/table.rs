@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 
 use super::checksum::Summing;
 use super::config::{Deletes, SyncMode, TablePlan};
-use super::progress::Expected;
 use super::select::Question;
 use super::staging::{StagingPlace, may_be_cut};
 use super::{verify, watermark};
 use crate::parts::checks;
 use crate::parts::incremental::{Narrowed, check_replica_lag};
+use crate::parts::report::Expected;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 use crate::parts::treatment::Rendered;
 use reading::{Reading, lock};

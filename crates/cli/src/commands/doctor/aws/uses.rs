@@ -53,6 +53,19 @@ impl Uses {
         }
     }
 
+    /// Loads into Redshift put the list of their files into the bucket, and `unload` a note of what it has done.
+    pub fn add_own_objects(&mut self, is_redshift: impl Fn(&str) -> bool) {
+        for ((_, aws), loaded) in self.loads.iter_mut().filter(|((warehouse, _), _)| is_redshift(warehouse)) {
+            let buckets: BTreeSet<String> = loaded.needs.keys().map(|place| place.bucket.clone()).collect();
+            for bucket in buckets {
+                let place = Place { bucket, key: "_millrace/*".to_owned() };
+                loaded.add(place.clone(), &[Need::Read]);
+                let needs = [Need::List, Need::Read, Need::Write, Need::Delete];
+                self.objects.entry(aws.clone()).or_default().add(place, &needs);
+            }
+        }
+    }
+
     fn add_task(&mut self, dag: &Dag, task: &Task) {
         let Some(parameters) = task.parameters.as_object() else { return };
         let mut unknown = false;

@@ -12,10 +12,11 @@ use crate::parts::asking::ask;
 use crate::parts::copying::checksum::Summing;
 use crate::parts::copying::config::{FieldType, SyncMode, Verify, Watermark};
 use crate::parts::copying::convert::{Converter, Shape};
-use crate::parts::copying::progress::{Expected, Progress};
+use crate::parts::copying::progress::Progress;
 use crate::parts::copying::select::Question;
 use crate::parts::copying::watermark;
 use crate::parts::incremental::Narrowed;
+use crate::parts::report::Expected;
 use crate::parts::report::while_doing;
 use crate::parts::treatment::Leaps;
 
