@@ -382,6 +382,8 @@ async fn serve(
         session_idle_minutes: app.config.server.session_idle_minutes,
         trusted_proxies: Network::list(&app.config.server.trusted_proxies).context("server.trusted_proxies")?,
         patience: millrace_server::Patience::default(),
+        operators: millrace_operators::catalogue(),
+        configuration: app.config.entries(),
         test_connection: Arc::new(|connection| {
             Box::pin(async move { millrace_connectors::Connectors::test(&connection).await.map_err(|e| e.to_string()) })
         }),

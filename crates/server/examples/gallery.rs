@@ -93,6 +93,8 @@ async fn main() -> Result<(), Error> {
         session_idle_minutes: 0,
         trusted_proxies: Vec::new(),
         patience: millrace_server::Patience::default(),
+        operators: &[],
+        configuration: vec![("server.port".to_owned(), port.to_string())],
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 match connection.conn_type.as_str() {

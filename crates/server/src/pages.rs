@@ -6,6 +6,7 @@ mod backfills;
 mod calendars;
 mod change;
 mod code;
+mod configuration;
 mod connections;
 mod dag;
 mod dag_calendar;
@@ -20,6 +21,7 @@ mod home;
 mod instances;
 mod jobs;
 mod legend;
+mod operators;
 mod people;
 mod pools;
 mod run;
@@ -90,4 +92,8 @@ pub(crate) fn doors() -> Doors {
         .get("/calendars", ReadSystem, calendars::page)
         .get("/jobs", ReadSystem, jobs::page)
         .get("/legend", ReadSystem, legend::page)
+        .get("/operators", ReadSystem, operators::list)
+        .get("/operators/{name}", ReadSystem, operators::one)
+        // It tells where everything is.
+        .get("/configuration", ReadAudit, configuration::page)
 }

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use millrace_logs::LogFolder;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::Clock;
+use millrace_operator_api::entry::Catalogue;
 use millrace_settings::keyring::random_bytes;
 use millrace_store::Store;
 use millrace_vault::Vault;
@@ -44,6 +45,10 @@ pub struct ServerOptions {
     /// What the scheduler is told, for "why is it not running".
     pub surroundings: watch::Receiver<Surroundings>,
     pub test_connection: ConnectionTest,
+    /// The operators that are documented on their pages.
+    pub operators: Catalogue,
+    /// What the server was started with: key and value, for the page that shows it.
+    pub configuration: Vec<(String, String)>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -32,7 +32,7 @@ struct Bar {
 }
 
 #[derive(Serialize)]
-struct Target {
+struct Flow {
     target: String,
     stage: String,
     source: String,
@@ -65,13 +65,13 @@ pub(super) async fn page(
     for line in &page.rows {
         groups.entry((line.task_id.as_str(), line.row.entry.stage.as_str())).or_default().push(line);
     }
-    let mut targets: Vec<Target> = groups
+    let mut targets: Vec<Flow> = groups
         .values()
         .filter_map(|lines| {
             let (newest, at) = (lines.first()?, lines.first()?.row.entry.ended_at);
             let entry = &newest.row.entry;
             let (bars, most) = bars(lines);
-            Some(Target {
+            Some(Flow {
                 target: entry.target.clone(),
                 stage: entry.stage.clone(),
                 source: entry.source.clone(),

@@ -55,6 +55,8 @@ fn every_page_is_there_and_safe() {
         "/task-instances".to_owned(),
         "/task-instances?state=failed&dag=copy_orders".to_owned(),
         "/audit".to_owned(),
+        "/operators".to_owned(),
+        "/configuration".to_owned(),
         "/variables".to_owned(),
         "/users".to_owned(),
         "/account".to_owned(),

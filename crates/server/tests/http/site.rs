@@ -255,6 +255,11 @@ async fn begin(
         session_idle_minutes: 0,
         trusted_proxies: Vec::new(),
         patience: Patience::default(),
+        operators: &[],
+        configuration: vec![
+            ("server.port".to_owned(), "8080".to_owned()),
+            ("server.admin_password".to_owned(), "configured-secret".to_owned()),
+        ],
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 use secrecy::ExposeSecret;

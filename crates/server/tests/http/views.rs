@@ -144,3 +144,13 @@ fn people_are_managed_and_tokens_shown_once() {
     let after = site.get("/account").is(200).body;
     assert!(after.contains("etl") && !after.contains(&token), "{after}");
 }
+
+#[test]
+fn the_configuration_is_shown_to_admins_and_masked() {
+    let site = Site::start();
+    let page = site.get("/configuration").is(200).body;
+    assert!(page.contains("8080") && !page.contains("configured-secret"), "{page}");
+    let editor = site.token_of("edits", "editor");
+    site.call("GET", "/configuration", &[("authorization", &editor)], None).is(403);
+    site.get("/operators/nothing").is(404);
+}

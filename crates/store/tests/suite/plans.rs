@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use millrace_model::change::{Batch, RunMove, SchedulePointer, TryOutcome};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{DagFilter, POSTGRES_WRITER_SETTINGS};
+use millrace_store::{DagFilter, InstanceFilter, POSTGRES_WRITER_SETTINGS};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 use tracing::field::{Field, Visit};
 use tracing::instrument::WithSubscriber;
@@ -100,6 +100,12 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.tries(run.instances[0]).await?;
         store.checkpoints(run.instances[0], None).await?;
         store.ledger_of_run(run.run).await?;
+        store.ledger_of_runs(&[run.run]).await?;
+        store.run_dates(&daily, day(0), day(9), 100).await?;
+        for state in [TaskState::Failed, TaskState::UpstreamFailed, TaskState::UpForRetry] {
+            let filter = InstanceFilter { state: Some(state), limit: 50, ..InstanceFilter::default() };
+            store.list_instances(&filter).await?;
+        }
         store.xcom(run.run, "extract", -1, "return_value").await?;
         store.run("daily", "x").await?;
         store.unsettled_statements(run.instances[0], 0).await?;
