@@ -44,6 +44,7 @@ migrations! {
     m0012_given_up,
     m0014_ledger,
     m0015_people,
+    m0017_dag_heads,
     m0020_browsing,
 }
 

@@ -26,6 +26,11 @@ fn cases() -> Vec<(&'static str, usize, String)> {
         ),
         ("backfill-ready", 2, format!("schedule: '@daily'\ncatchup: true\nstart_date: 2024-01-01\n{}", bash("echo hello"))),
         (
+            "more-than-slots",
+            2,
+            "schedule: none\nmax_active_runs: 33\ntasks: {a: {operator: bash, bash_command: x}}\n".to_owned(),
+        ),
+        (
             "interval-in-trigger",
             4,
             format!("schedule: '@daily'\ntimetable: trigger\nstart_date: 2024-01-01\n{}", bash("echo {{ data_interval_end }}")),
@@ -119,6 +124,58 @@ fn every_lint_finds_its_mistake_at_its_place_and_nothing_else() {
         assert!(cases.iter().any(|(known, ..)| known == code), "no case for the lint {code}");
     }
     assert_eq!(codes.len(), cases.len());
+}
+
+/// `code line message` of the warnings of one file.
+fn told(text: &str) -> Vec<String> {
+    let home = TestHome::new();
+    home.write_dag("d.yaml", text);
+    let files = home.json(&["validate"]);
+    let lines = files[0]["diagnostics"].as_array().unwrap().iter();
+    lines.map(|d| format!("{} {} {}", d["code"].as_str().unwrap(), d["line"], d["message"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn what_stands_in_groups_or_is_made_for_each_item_is_found_at_its_place() {
+    let full = "operator: replace, warehouse_conn_id: w, aws_conn_id: a, s3_bucket: b, table: t, s3_key: k";
+    let found = told(&format!(
+        "schedule: none\ngroups:\n  load:\n    groups:\n      deep:\n        prefix_ids: false\n        tasks:\n          a: {{ # lint: rows 50_000_000\n            {full}}}\n"
+    ));
+    assert_eq!(found, ["full-refresh 8 task 'load.a' loads all of about 50000000 rows with each run"]);
+    let found = told(
+        "schedule: none\ntasks:\n  \"copy_${{ table }}\":\n    for_each: {table: [a, b, c]}\n    operator: sql\n    sql_conn_id: w\n    sql: SELECT 1 FROM t LIMIT 5 OFFSET 10\n",
+    );
+    assert_eq!(
+        found,
+        [
+            "page-without-order 7 task 'copy_a' reads by LIMIT and OFFSET without ORDER BY (for_each: table = a), and so for 2 more"
+        ]
+    );
+}
+
+#[test]
+fn past_dates_are_judged_by_what_really_depends_on_them() {
+    let load = format!("{LOAD}, s3_key: 'x/{{{{ ds }}}}'");
+    let appended =
+        told(&format!("schedule: '@daily'\nstart_date: 2024-01-01\ntasks: {{a: {{operator: copy, {load}}}}}\n"));
+    assert_eq!(appended, ["backfill-ready 3 task 'a' appends, and no key tells rows that are there already"]);
+    let inserted = |sql: &str| {
+        told(&format!(
+            "schedule: '@daily'\nstart_date: 2024-01-01\ntasks: {{a: {{operator: sql, sql_conn_id: w, sql: \"{sql}\"}}}}\n"
+        ))
+    };
+    assert_eq!(inserted("INSERT INTO t SELECT * FROM s WHERE d = '{{ ds }}'").len(), 1);
+    assert_eq!(inserted("DELETE FROM t WHERE d = '{{ ds }}'; INSERT INTO t SELECT * FROM s").len(), 0);
+    // A window of change is the run's data interval, though no template says so.
+    let by_change = told(
+        "schedule: '@daily'\ncatchup: true\nstart_date: 2024-01-01\ntasks: {a: {operator: extract, sql_conn_id: s, query: SELECT 1, incremental: {modified_field: at, source_timezone: UTC}}}\n",
+    );
+    assert_eq!(by_change, Vec::<String>::new());
+    // How many rows: a comment says it, of every operator that loads a whole table.
+    let copied = told(
+        "schedule: none\ntasks:\n  a: # lint: rows 20_000_000\n    operator: table_copy # lint: rows 20_000_000\n    source_conn_id: s\n    target_conn_id: t\n    tables: {source: public.orders}\n",
+    );
+    assert_eq!(copied, ["full-refresh 7 task 'a' loads all of about 20000000 rows with each run"]);
 }
 
 #[test]

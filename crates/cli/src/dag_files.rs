@@ -59,13 +59,16 @@ pub async fn lint_options(app: &App) -> LintOptions {
         notice(format!("the tasks' pools are not checked: {}", crate::chain(&error)));
         None
     });
-    LintOptions { pools, ..LintOptions::new(app.now()) }
+    LintOptions { pools, worker_slots: Some(app.config.core.parallelism), ..LintOptions::new(app.now()) }
 }
 
 /// A file and what was found in it.
 pub struct Checked {
+    /// Where the files that it includes are looked for.
+    base: PathBuf,
     path: PathBuf,
     source: String,
+    defaults: Defaults,
     result: ReadResult,
 }
 
@@ -92,9 +95,10 @@ impl Checked {
 
     /// Adds what is allowed and seldom meant.
     pub fn lint(&mut self, options: &LintOptions) {
-        for dag in &self.result.dags {
-            self.result.diagnostics.extend(lint(dag, &self.source, options));
-        }
+        let found = with_read_options(&self.base, &self.path, &self.defaults, |read| {
+            lint(&self.result.dags, &self.source, read, options)
+        });
+        self.result.diagnostics.extend(found);
         self.result.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     }
 
@@ -142,20 +146,27 @@ pub fn check(app: &App, paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
     let mut checked = Vec::with_capacity(files.len());
     for (base, path) in files {
         let bytes = read_bounded(&path).with_context(|| format!("could not read {}", path.display()))?;
-        checked.push(read_one(&base, path, &bytes, defaults.clone()));
+        checked.push(read_one(base, path, &bytes, defaults.clone()));
     }
     report_doubles(&mut checked);
     Ok(checked)
 }
 
-fn read_one(base: &Path, path: PathBuf, bytes: &[u8], defaults: Defaults) -> Checked {
-    let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy().into_owned();
+fn read_one(base: PathBuf, path: PathBuf, bytes: &[u8], defaults: Defaults) -> Checked {
+    let result = with_read_options(&base, &path, &defaults, |options| read_dag_bytes(bytes, options));
+    Checked { base, path, source: String::from_utf8_lossy(bytes).into_owned(), defaults, result }
+}
+
+fn with_read_options<T>(base: &Path, path: &Path, defaults: &Defaults, read: impl FnOnce(&ReadOptions<'_>) -> T) -> T {
+    let name = path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned();
     let files = |relative: &str| read_sibling(base, relative);
     let calendars = || calendar_names(base);
-    let options =
-        ReadOptions { defaults, files: &files, calendars: &calendars, ..ReadOptions::new(&name, catalogue()) };
-    let result = read_dag_bytes(bytes, &options);
-    Checked { path, source: String::from_utf8_lossy(bytes).into_owned(), result }
+    read(&ReadOptions {
+        defaults: defaults.clone(),
+        files: &files,
+        calendars: &calendars,
+        ..ReadOptions::new(&name, catalogue())
+    })
 }
 
 /// Two files that give one DAG: both are wrong.

@@ -9,6 +9,8 @@ use crate::source::{Source, Sources, Span};
 /// Characters of a source line that are shown around the place.
 const SHOWN: usize = 120;
 const MAX_TEXT: usize = 80;
+/// Comes before the item that a value was made for.
+pub(crate) const FOR_EACH: &str = "(for_each: ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,7 +77,7 @@ impl Diagnostic {
     pub(crate) fn of(code: &'static str, sources: &Sources<'_>, span: Span, message: String) -> Self {
         let source = sources.of(span);
         let message = match sources.item(span) {
-            Some(item) => format!("{message} (for_each: {item})"),
+            Some(item) => format!("{message} {FOR_EACH}{item})"),
             None => message,
         };
         let mut diagnostic = Self::new(code, source, span, message);

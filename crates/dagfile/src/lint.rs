@@ -8,14 +8,18 @@ mod loads;
 mod pools;
 mod shape;
 
+use std::collections::{BTreeSet, HashMap};
+
 use chrono::{DateTime, Utc};
 use millrace_model::dag::{Dag, Task};
 use millrace_model::pool::PoolSizes;
 use millrace_template::{is_template, referenced_names};
 use serde_json::Value;
 
-use crate::diagnostic::{Diagnostic, Severity};
-use crate::source::{Source, Span};
+use crate::compose::compose;
+use crate::diagnostic::{Diagnostic, FOR_EACH, Severity};
+use crate::options::ReadOptions;
+use crate::source::{Source, Sources, Span};
 use crate::tree::{self, Node};
 
 /// What lints are told from outside.
@@ -28,11 +32,13 @@ pub struct LintOptions {
     pub most_rows: u64,
     /// Of the installation; `None`: it is not known which there are.
     pub pools: Option<PoolSizes>,
+    /// Tries that run at a time, of all DAGs; `None`: not known.
+    pub worker_slots: Option<usize>,
 }
 
 impl LintOptions {
     pub fn new(now: DateTime<Utc>) -> Self {
-        Self { now, most_tasks: 500, most_rows: 10_000_000, pools: None }
+        Self { now, most_tasks: 500, most_rows: 10_000_000, pools: None, worker_slots: None }
     }
 }
 
@@ -62,6 +68,11 @@ pub const LINTS: &[Lint] = &[
         code: "hidden-failure",
         why: "a run is judged by its last tasks: one that runs after failures too makes the run a success",
         check: shape::hidden_failure,
+    },
+    Lint {
+        code: "more-than-slots",
+        why: "max_active_runs x tasks that are more than the worker slots only wait for each other",
+        check: shape::more_than_slots,
     },
     Lint {
         code: "backfill-ready",
@@ -155,70 +166,128 @@ impl Finding {
     }
 }
 
-/// A DAG with its text.
+/// A DAG with what it was read from, if that is at hand.
 struct Linted<'a> {
     dag: &'a Dag,
-    text: &'a str,
+    /// With everything that became part of it.
     tree: Option<&'a Node>,
+    sources: Option<&'a Sources<'a>>,
+    /// By task id: its keys, and its name's place.
+    tasks: HashMap<String, (&'a Node, Span)>,
     options: &'a LintOptions,
 }
 
 impl Linted<'_> {
-    fn node_of(&self, task_id: &str) -> Option<(&Node, Span)> {
-        let tasks = &self.tree?.get("tasks")?.value;
-        if let Some(entry) = tasks.get(task_id) {
-            return Some((&entry.value, entry.key_span));
-        }
-        let is_it = |node: &&Node| node.get("task_id").is_some_and(|id| id.value.as_text() == Some(task_id));
-        tasks.items().iter().find(is_it).map(|node| (node, node.span))
-    }
-
     /// The text of a task in the file, comments and all.
     fn text_of(&self, task_id: &str) -> &str {
-        let span = self.node_of(task_id).map(|(node, _)| node.span);
-        span.and_then(|span| self.text.get(span.bytes())).unwrap_or_default()
+        let node = self.tasks.get(task_id).map(|(node, _)| node.span);
+        self.sources.zip(node).map(|(sources, span)| sources.of(span).slice(span)).unwrap_or_default()
+    }
+
+    /// Whether the DAG's file, or what became part of it, has the key.
+    fn says(&self, key: &str) -> bool {
+        self.tree.is_some_and(|tree| tree.get(key).is_some())
     }
 
     fn span(&self, place: &Place) -> Option<Span> {
         let node = match &place.task {
             None => self.tree?,
             Some(task) => {
-                let (node, span) = self.node_of(task)?;
+                let (node, span) = self.tasks.get(task)?;
                 let entry = place.key.and_then(|key| node.get(key));
-                return Some(entry.map_or(span, |entry| entry.key_span));
+                return Some(entry.map_or(*span, |entry| entry.key_span));
             }
         };
         place.key.and_then(|key| node.get(key)).map(|entry| entry.key_span)
     }
 }
 
-/// What the lints find in a DAG: warnings, in the order of the file. `text` is the file that it was read from; it says
-/// where, and what to ignore.
-pub fn lint(dag: &Dag, text: &str, options: &LintOptions) -> Vec<Diagnostic> {
-    let source = Source::new(text);
-    let tree = tree::build(&source, &mut Vec::new()).ok();
-    let linted = Linted { dag, text, tree: tree.as_ref(), options };
-    let mut diagnostics = Vec::new();
-    for lint in LINTS.iter().filter(|lint| !is_ignored(text, lint.code)) {
-        let mut found = Vec::new();
-        (lint.check)(&linted, &mut found);
-        diagnostics.extend(found.into_iter().map(|finding| diagnostic(lint, &linted, &source, finding)));
+/// The tasks under a DAG or a group, by their full names.
+fn tasks_of<'n>(node: &'n Node, prefix: &str, found: &mut HashMap<String, (&'n Node, Span)>) {
+    if let Some(tasks) = node.get("tasks") {
+        for entry in tasks.value.entries() {
+            found.entry(format!("{prefix}{}", entry.key)).or_insert((&entry.value, entry.key_span));
+        }
+        for item in tasks.value.items() {
+            if let Some(id) = item.get("task_id").and_then(|id| id.value.as_text()) {
+                found.entry(format!("{prefix}{id}")).or_insert((item, item.span));
+            }
+        }
     }
-    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
-    diagnostics
+    let get = |node: &'n Node, names: [&str; 2]| names.iter().find_map(|name| node.get(name));
+    for group in get(node, ["groups", "task_groups"]).map(|entry| entry.value.entries()).unwrap_or_default() {
+        let is_bare = get(&group.value, ["prefix_ids", "prefix_group_id"])
+            .is_some_and(|entry| entry.value.kind == tree::NodeKind::Bool(false));
+        let inner = if is_bare { prefix.to_owned() } else { format!("{prefix}{}.", group.key) };
+        tasks_of(&group.value, &inner, found);
+    }
+}
+
+/// What the lints find in the DAGs of a file: warnings, in the order of the file. `dags` is what reading `text` with
+/// `read` gave; the text says where, and what to ignore.
+pub fn lint(dags: &[Dag], text: &str, read: &ReadOptions<'_>, options: &LintOptions) -> Vec<Diagnostic> {
+    let source = Source::new(text);
+    let Ok(tree) = tree::build(&source, &mut Vec::new()) else { return Vec::new() };
+    let mut sources = Sources::new(source);
+    let roots = compose(tree, &mut sources, read, &mut Vec::new(), &mut BTreeSet::new());
+    let mut diagnostics = Vec::new();
+    for (dag, root) in dags.iter().zip(&roots) {
+        let mut tasks = HashMap::new();
+        tasks_of(root, "", &mut tasks);
+        let linted = Linted { dag, tree: Some(root), sources: Some(&sources), tasks, options };
+        for lint in LINTS.iter().filter(|lint| !is_ignored(text, lint.code)) {
+            let mut found = Vec::new();
+            (lint.check)(&linted, &mut found);
+            let placed = found.into_iter().map(|finding| (linted.span(&finding.place), finding));
+            let heeded =
+                placed.filter(|(span, _)| !span.is_some_and(|span| is_ignored(&sources.of(span).text, lint.code)));
+            diagnostics.extend(heeded.map(|(span, finding)| diagnostic(lint, &sources, span, finding)));
+        }
+    }
+    diagnostics.sort_by(|one, other| place_of(one).cmp(&place_of(other)));
+    told_once(diagnostics)
+}
+
+fn place_of(diagnostic: &Diagnostic) -> (Option<&str>, usize, usize) {
+    (diagnostic.file.as_deref(), diagnostic.line, diagnostic.column)
+}
+
+/// What stands at one place for every item of a `for_each` is told for the first of them.
+fn told_once(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut told: Vec<(Diagnostic, usize)> = Vec::new();
+    for diagnostic in diagnostics {
+        let is_copy = |known: &&mut (Diagnostic, usize)| {
+            known.0.code == diagnostic.code
+                && known.0.message.contains(FOR_EACH)
+                && place_of(&known.0) == place_of(&diagnostic)
+        };
+        match told.iter_mut().rev().take(LINTS.len()).find(is_copy) {
+            Some((_, more)) => *more += 1,
+            None => told.push((diagnostic, 0)),
+        }
+    }
+    let say = |(mut diagnostic, more): (Diagnostic, usize)| {
+        if more > 0 {
+            diagnostic.message.push_str(&format!(", and so for {more} more"));
+        }
+        diagnostic
+    };
+    told.into_iter().map(say).collect()
 }
 
 /// What stands against filling in past dates: for those who ask for a backfill.
 pub fn backfill_problems(dag: &Dag, now: DateTime<Utc>) -> Vec<String> {
-    let linted = Linted { dag, text: "", tree: None, options: &LintOptions::new(now) };
+    let options = LintOptions::new(now);
+    let linted = Linted { dag, tree: None, sources: None, tasks: HashMap::new(), options: &options };
     let mut found = Vec::new();
-    dates::backfill_problems(&linted, &mut found);
+    dates::same_work_each_date(&linted, &mut found);
+    dates::appends(&linted, &mut found);
     found.into_iter().map(|finding| format!("{}; {}", finding.message, finding.hint)).collect()
 }
 
-fn diagnostic(lint: &Lint, linted: &Linted<'_>, source: &Source<'_>, finding: Finding) -> Diagnostic {
-    let made = match linted.span(&finding.place) {
-        Some(span) => Diagnostic::new(lint.code, source, span, finding.message),
+fn diagnostic(lint: &Lint, sources: &Sources<'_>, span: Option<Span>, finding: Finding) -> Diagnostic {
+    let made = match span {
+        Some(span) => Diagnostic::of(lint.code, sources, span, finding.message),
         None => Diagnostic::at_line(lint.code, 1, 1, finding.message),
     };
     Diagnostic { severity: Severity::Warning, ..made.hint(finding.hint) }
@@ -252,7 +321,7 @@ fn texts(task: &Task) -> Vec<(&str, &str)> {
 }
 
 /// The first parts of the names that a task's templates use.
-fn names(task: &Task) -> std::collections::BTreeSet<String> {
+fn names(task: &Task) -> BTreeSet<String> {
     let templates = texts(task).into_iter().map(|(_, text)| text).filter(|text| is_template(text));
     templates.flat_map(referenced_names).collect()
 }
@@ -315,7 +384,7 @@ mod tests {
 
     #[test]
     fn codes_are_unique() {
-        let codes: std::collections::BTreeSet<&str> = LINTS.iter().map(|lint| lint.code).collect();
+        let codes: BTreeSet<&str> = LINTS.iter().map(|lint| lint.code).collect();
         assert_eq!(codes.len(), LINTS.len());
     }
 }

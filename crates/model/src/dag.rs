@@ -82,6 +82,22 @@ pub struct Dag {
     pub tasks: Vec<Task>,
 }
 
+/// What lists show of a DAG: kept beside its row, so that a list of a thousand reads none of them whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DagHead {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// As [`Dag::schedule_text`].
+    pub schedule: String,
+    pub timezone: String,
+    /// Whether it has a timetable, which may have a next date.
+    pub has_timetable: bool,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -218,6 +234,23 @@ impl Dag {
             (Some(assets), Schedule::None) => assets.to_string(),
             (Some(assets), schedule) => format!("{assets}, or {}", schedule.display_text()),
         }
+    }
+
+    pub fn head(&self) -> DagHead {
+        DagHead {
+            description: self.description.clone(),
+            owner: self.owner.clone(),
+            tags: self.tags.clone(),
+            schedule: self.schedule_text(),
+            timezone: self.timetable.timezone.to_string(),
+            has_timetable: !matches!(self.timetable.schedule, Schedule::None),
+        }
+    }
+
+    /// Tries of all its runs that may want a worker's slot at one time; mapped tasks count once.
+    pub fn most_tries_at_once(&self) -> usize {
+        let tasks = self.tasks.iter().filter(|task| !task.is_inline).count().min(self.max_active_tasks as usize);
+        tasks.saturating_mul(self.max_active_runs as usize)
     }
 
     pub fn window(&self) -> Window {

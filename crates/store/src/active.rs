@@ -347,6 +347,10 @@ pub(crate) const DAG_COLUMNS: [&str; 13] = [
     "last_changed_at",
 ];
 
+/// How many files with an error give the DAG `d`.
+pub(crate) const IMPORT_ERRORS: &str =
+    "(SELECT COUNT(*) FROM import_error e WHERE e.file_path = d.file_path) AS errors";
+
 pub(crate) const DAG_SELECT: &str = "SELECT d.*, v.number, \
     (SELECT COUNT(*) FROM import_error e WHERE e.file_path = d.file_path) AS errors \
     FROM dag d JOIN dag_version v ON v.id = d.version_id";

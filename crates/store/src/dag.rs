@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::NextRun;
-use millrace_model::dag::Dag;
+use millrace_model::dag::{Dag, DagHead};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::RunState;
 
-use crate::active::{DAG_COLUMNS, DAG_SELECT, read_pointer};
+use crate::active::{DAG_COLUMNS, DAG_SELECT, IMPORT_ERRORS, read_pointer};
 use crate::sql::{Kind, Row, values};
 use crate::{Backend, Page, Result, RunSummary, Store, sql};
 
@@ -29,6 +29,19 @@ pub struct DagRow {
     pub last_changed_at: DateTime<Utc>,
     /// Newest first, as many as were asked for.
     pub last_runs: Vec<RunSummary>,
+}
+
+/// A DAG as a list shows it.
+#[derive(Debug, Clone)]
+pub struct DagListRow {
+    pub dag_id: DagId,
+    pub file_path: String,
+    pub is_paused: bool,
+    pub has_import_error: bool,
+    pub version_key: i64,
+    pub head: DagHead,
+    pub next: Option<NextRun>,
+    pub last_run: Option<RunSummary>,
 }
 
 /// Empty or `None` means "any".
@@ -57,6 +70,19 @@ pub struct DagVersionRow {
     pub created_at: DateTime<Utc>,
 }
 
+const LIST_COLUMNS: [&str; 10] = [
+    "dag_id",
+    "file_path",
+    "is_paused",
+    "version_id",
+    "head",
+    "errors",
+    "next_logical_date",
+    "next_interval_start",
+    "next_interval_end",
+    "next_run_after",
+];
+
 impl Store {
     /// By id. One whose stored form cannot be used is left out, with a warning.
     pub async fn dags(&self, filter: &DagFilter) -> Result<Page<DagRow>> {
@@ -82,6 +108,43 @@ impl Store {
         let mut page: Vec<DagRow> = found.into_iter().skip(offset).take(limit).collect();
         self.add_last_runs(&mut page, filter.last_runs).await?;
         Ok(Page { rows: page, total })
+    }
+
+    /// Every DAG that is not stale, by id, each with its newest run. No stored form is read, so one that cannot be used
+    /// is here too.
+    pub async fn dag_list(&self) -> Result<Vec<DagListRow>> {
+        let sql = format!("SELECT {}, {IMPORT_ERRORS} FROM dag d WHERE NOT d.is_stale ORDER BY d.dag_id", {
+            let own = LIST_COLUMNS.iter().filter(|column| **column != "errors");
+            own.map(|column| format!("d.{column}")).collect::<Vec<_>>().join(", ")
+        });
+        let rows = sql::all_at_once(self.reader(), "list DAGs", &LIST_COLUMNS, &sql, vec![]).await?;
+        let mut list = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (dag_id, version_key) = (row.text("dag_id")?, row.int("version_id")?);
+            let head = match row.opt_json("head")? {
+                Some(head) => head,
+                None => match self.usable_version(&dag_id, version_key).await? {
+                    Some(dag) => dag.head(),
+                    None => continue,
+                },
+            };
+            list.push(DagListRow {
+                dag_id: DagId::new_unchecked(dag_id),
+                file_path: row.text("file_path")?,
+                is_paused: row.flag("is_paused")?,
+                has_import_error: row.int("errors")? > 0,
+                version_key,
+                head,
+                next: read_pointer(row)?,
+                last_run: None,
+            });
+        }
+        let newest = self.newest_runs(list.iter().map(|row| row.dag_id.as_str()), 1).await?;
+        let mut newest: HashMap<String, RunSummary> = newest.into_iter().collect();
+        for row in &mut list {
+            row.last_run = newest.remove(row.dag_id.as_str());
+        }
+        Ok(list)
     }
 
     pub async fn dag(&self, dag_id: &str, last_runs: u32) -> Result<Option<DagRow>> {
@@ -113,11 +176,22 @@ impl Store {
         }))
     }
 
-    /// The newest runs of each of these DAGs in one query, whose cost does not grow with their history.
     async fn add_last_runs(&self, dags: &mut [DagRow], count: u32) -> Result<()> {
         if count == 0 || dags.is_empty() {
             return Ok(());
         }
+        let newest = self.newest_runs(dags.iter().map(|dag| dag.dag_id.as_str()), count).await?;
+        let places: HashMap<String, usize> =
+            dags.iter().enumerate().map(|(place, dag)| (dag.dag_id.to_string(), place)).collect();
+        for (dag_id, run) in newest {
+            let Some(place) = places.get(&dag_id) else { continue };
+            dags[*place].last_runs.push(run);
+        }
+        Ok(())
+    }
+
+    /// The newest runs of each of these DAGs, newest first, in one query, whose cost does not grow with their history.
+    async fn newest_runs(&self, dags: impl Iterator<Item = &str>, count: u32) -> Result<Vec<(String, RunSummary)>> {
         let source = sql::source(self.dialect(), 1, &[("x_dag", Kind::Text)]);
         let newest = "FROM dag_run n WHERE n.dag_id = x_dag ORDER BY n.run_after DESC, n.id DESC LIMIT $2";
         let sql = match self.backend() {
@@ -130,24 +204,21 @@ impl Store {
                  ORDER BY r.run_after DESC, r.id DESC"
             ),
         };
-        let names = sql::column(dags.iter().map(|dag| dag.dag_id.as_str()));
         let columns = ["id", "dag_id", "run_id", "state", "logical_date", "start_date", "end_date"];
-        let values = vec![names, i64::from(count).into()];
+        let values = vec![sql::column(dags), i64::from(count).into()];
         let rows = sql::all_at_once(self.reader(), "read the newest runs", &columns, &sql, values).await?;
-        let places: HashMap<String, usize> =
-            dags.iter().enumerate().map(|(place, dag)| (dag.dag_id.to_string(), place)).collect();
-        for row in &rows {
-            let Some(place) = places.get(&row.text("dag_id")?) else { continue };
-            dags[*place].last_runs.push(RunSummary {
+        let read = |row: &Row| {
+            let run = RunSummary {
                 key: row.int("id")?,
                 run_id: RunId::new_unchecked(row.text("run_id")?),
                 state: row.word("state", RunState::parse)?,
                 logical_date: row.instant("logical_date")?,
                 start_date: row.opt_instant("start_date")?,
                 end_date: row.opt_instant("end_date")?,
-            });
-        }
-        Ok(())
+            };
+            Ok((row.text("dag_id")?, run))
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Newest first.

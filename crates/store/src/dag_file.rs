@@ -44,6 +44,8 @@ struct Stored {
     file_path: String,
     is_stale: bool,
     has_import_error: bool,
+    /// A row from before heads were kept has none.
+    has_head: bool,
 }
 
 impl Store {
@@ -71,7 +73,8 @@ impl Store {
         let stored = read_stored(self.reader(), files).await?;
         let is_settled = |(file, hash): (&SyncDag<'_>, &String)| {
             stored.get(file.dag.dag_id.as_str()).is_some_and(|it| {
-                it.content_hash == *hash && it.file_path == file.file_path && !it.is_stale && !it.has_import_error
+                let is_same = it.content_hash == *hash && it.file_path == file.file_path && it.has_head;
+                is_same && !it.is_stale && !it.has_import_error
             })
         };
         if files.iter().zip(&hashes).all(is_settled) {
@@ -136,7 +139,8 @@ impl Store {
 async fn read_stored(connection: &impl ConnectionTrait, files: &[SyncDag<'_>]) -> Result<HashMap<String, Stored>> {
     let source = sql::source(connection.get_database_backend(), 1, &[("x_dag", Kind::Text), ("x_file", Kind::Text)]);
     let sql = format!(
-        "SELECT d.dag_id, d.version_id, d.file_path, d.is_stale, v.number, v.content_hash, \
+        "SELECT d.dag_id, d.version_id, d.file_path, d.is_stale, d.head IS NOT NULL AS has_head, v.number, \
+         v.content_hash, \
          (SELECT COUNT(*) FROM import_error e WHERE e.file_path = x_file) AS errors \
          FROM {source} CROSS JOIN dag d CROSS JOIN dag_version v WHERE d.dag_id = x_dag AND v.id = d.version_id"
     );
@@ -151,6 +155,7 @@ async fn read_stored(connection: &impl ConnectionTrait, files: &[SyncDag<'_>]) -
                 file_path: row.text("file_path")?,
                 is_stale: row.flag("is_stale")?,
                 has_import_error: row.int("errors")? > 0,
+                has_head: row.flag("has_head")?,
             };
             Ok((row.text("dag_id")?, stored))
         })
@@ -239,12 +244,18 @@ async fn put_dags(tx: &Tx, files: &[SyncDag<'_>], outcomes: &[SyncOutcome], now:
     let source = sql::source(
         tx.dialect(),
         1,
-        &[("x_dag", Kind::Text), ("x_file", Kind::Text), ("x_paused", Kind::Bool), ("x_version", Kind::Int)],
+        &[
+            ("x_dag", Kind::Text),
+            ("x_file", Kind::Text),
+            ("x_paused", Kind::Bool),
+            ("x_version", Kind::Int),
+            ("x_head", Kind::Text),
+        ],
     );
     let sql = format!(
-        "INSERT INTO dag (dag_id, file_path, is_paused, version_id, is_stale, first_seen_at, last_changed_at) \
+        "INSERT INTO dag (dag_id, file_path, is_paused, version_id, head, is_stale, first_seen_at, last_changed_at) \
          SELECT x.*, FALSE, $2, $2 FROM {source} WHERE TRUE ON CONFLICT (dag_id) DO UPDATE SET \
-         file_path = excluded.file_path, is_stale = FALSE, version_id = excluded.version_id, \
+         file_path = excluded.file_path, is_stale = FALSE, version_id = excluded.version_id, head = excluded.head, \
          last_changed_at = CASE WHEN dag.version_id = excluded.version_id THEN dag.last_changed_at \
          ELSE excluded.last_changed_at END"
     );
@@ -254,6 +265,7 @@ async fn put_dags(tx: &Tx, files: &[SyncDag<'_>], outcomes: &[SyncOutcome], now:
             json!(file.file_path),
             json!(file.paused_at_creation),
             json!(outcome.version_key),
+            json!(json!(file.dag.head()).to_string()),
         ]
     }));
     sql::run(&tx.inner, "store DAGs", sql, vec![rows, micros(now).into()]).await.map(|_| ())

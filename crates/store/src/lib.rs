@@ -86,7 +86,7 @@ pub use clean::{Archive, CLEANED, CleanReport, CleanRequest, NoArchive};
 pub use clear::{ClearReport, ClearRequest, ClearedInstance, TouchedRun};
 pub use commit::{CommitReport, CreatedRun};
 pub use connection::ConnectionRow;
-pub use dag::{DagFilter, DagRow, DagVersionRow};
+pub use dag::{DagFilter, DagListRow, DagRow, DagVersionRow};
 pub use dag_file::{SyncDag, SyncOutcome, SyncWhat};
 pub use error::{Result, StoreError};
 pub use examine::Examination;

@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
 use millrace_model::graph::Graph;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::pool::PoolFault;
-use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
+use millrace_model::schedule::PlannedRun;
 use millrace_model::state::RunState;
 use millrace_planner::next_runs;
-use millrace_store::{DagFilter, DagRow, RunFilter, Store};
+use millrace_store::{DagFilter, DagListRow, DagRow, RunFilter, Store};
 use serde::Serialize;
 use serde_json::json;
 
@@ -81,20 +80,20 @@ struct DagView {
 }
 
 impl DagView {
-    fn of(row: &DagRow, next: Option<PlannedRun>) -> Self {
+    fn of(row: DagListRow, next: Option<PlannedRun>) -> Self {
         Self {
             dag_id: row.dag_id.to_string(),
-            fileloc: row.file_path.clone(),
-            owner: row.dag.owner.clone(),
+            fileloc: row.file_path,
+            owner: row.head.owner,
             is_paused: row.is_paused,
             has_import_errors: row.has_import_error,
-            schedule: row.dag.schedule_text(),
-            timezone: row.dag.timetable.timezone.to_string(),
-            tags: row.dag.tags.clone(),
+            schedule: row.head.schedule,
+            timezone: row.head.timezone,
+            tags: row.head.tags,
             next_run: next.map(|run| format_utc_micros(run.run_after)),
             next_logical_date: next.map(|run| format_utc_micros(run.logical_date)),
-            last_run_state: row.last_runs.first().map(|run| run.state),
-            description: row.dag.description.clone(),
+            last_run_state: row.last_run.map(|run| run.state),
+            description: row.head.description,
         }
     }
 }
@@ -102,18 +101,20 @@ impl DagView {
 async fn list(app: &App, store: &Store) -> anyhow::Result<()> {
     dag_files::sync(app, store).await?;
     let now = app.now();
-    let page = store.dags(&DagFilter { last_runs: 1, ..DagFilter::default() }).await?;
+    let rows = store.dag_list().await?;
     // Only when a DAG has no stored pointer, so hardly ever.
-    let needs_intervals = page.rows.iter().any(|row| !row.is_paused && asks_timetable(row));
+    let needs_intervals = rows.iter().any(asks_timetable);
     let previous = if needs_intervals { store.last_automated_intervals().await? } else { HashMap::default() };
-    let views: Vec<DagView> = page
-        .rows
-        .iter()
-        .map(|row| {
-            let next = if row.is_paused { None } else { next_run(row, previous.get(&row.dag_id), now) };
-            DagView::of(row, next)
-        })
-        .collect();
+    let mut views = Vec::with_capacity(rows.len());
+    for row in rows {
+        let next = if asks_timetable(&row) {
+            let dag = store.dag_version(row.version_key).await?;
+            next_runs(&dag, previous.get(&row.dag_id), now).next()
+        } else {
+            row.next.filter(|_| !row.is_paused)
+        };
+        views.push(DagView::of(row, next));
+    }
     let broken = store.import_errors().await?.len();
     if broken > 0 {
         notice(format!("{broken} DAG files could not be read: `millrace dags list-import-errors`"));
@@ -125,16 +126,9 @@ async fn list(app: &App, store: &Store) -> anyhow::Result<()> {
     )
 }
 
-fn asks_timetable(row: &DagRow) -> bool {
-    row.next.is_none() && !matches!(row.dag.timetable.schedule, Schedule::None)
-}
-
-/// The stored pointer, or what the timetable says when no scheduler has looked at the DAG yet.
-fn next_run(row: &DagRow, previous: Option<&DataInterval>, now: DateTime<Utc>) -> Option<PlannedRun> {
-    if !asks_timetable(row) {
-        return row.next;
-    }
-    next_runs(&row.dag, previous, now).next()
+/// Whether no scheduler has said yet when it runs next.
+fn asks_timetable(row: &DagListRow) -> bool {
+    !row.is_paused && row.next.is_none() && row.head.has_timetable
 }
 
 fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {

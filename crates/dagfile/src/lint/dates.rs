@@ -1,9 +1,10 @@
 //! Dates: which ones a DAG works on, and whether it can work on another.
 
+use millrace_model::dag::Task;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::schedule::{Schedule, TimetableKind};
 
-use super::{Finding, Linted, names, text_parameter, texts};
+use super::{Finding, Linted, names, sql_words, text_parameter, texts};
 
 /// Names of templates that differ from run to run by its date.
 const DATES: &[&str] = &[
@@ -37,18 +38,25 @@ fn first_part(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-fn uses_date(task: &millrace_model::dag::Task) -> bool {
-    names(task).iter().any(|name| DATES.contains(&first_part(name)))
+/// A block `incremental` reads what belongs to the run's data interval.
+fn uses_date(task: &Task) -> bool {
+    task.parameters.get("incremental").is_some_and(|block| block.is_object())
+        || names(task).iter().any(|name| DATES.contains(&first_part(name)))
         || texts(task).iter().any(|(_, text)| IN_ENVIRONMENT.iter().any(|name| text.contains(name)))
 }
 
+/// Past dates are filled in whatever `catchup` says; that each does the same work is only worth a warning, before anybody
+/// asks for them, where the schedule makes them by itself.
 pub(super) fn backfill_ready(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     if linted.dag.catchup {
-        backfill_problems(linted, found);
+        same_work_each_date(linted, found);
+    }
+    if linted.dag.timetable.is_periodic() {
+        appends(linted, found);
     }
 }
 
-pub(super) fn backfill_problems(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+pub(super) fn same_work_each_date(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     let dag = linted.dag;
     let has_work = dag.tasks.iter().any(|task| !task.is_inline);
     if has_work && !dag.tasks.iter().any(uses_date) {
@@ -58,20 +66,35 @@ pub(super) fn backfill_problems(linted: &Linted<'_>, found: &mut Vec<Finding>) {
             "use {{ ds }} or {{ data_interval_start }} in a query or a key, or set catchup: false",
         ));
     }
-    for task in dag.tasks.iter().filter(|task| task.operator == "copy") {
-        if matches!(text_parameter(task, "method"), None | Some("append"))
-            && task.parameters.get("truncate_table").is_none_or(|flag| flag != true)
-            && task.parameters.get("upsert_keys").is_none_or(serde_json::Value::is_null)
-        {
-            let message = format!("task '{}' appends, and no key tells rows that are there already", task.task_id);
-            found.push(Finding::task(
-                task,
-                "method",
-                message,
-                "use method: upsert with upsert_keys, or method: replace",
-            ));
-        }
+}
+
+pub(super) fn appends(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for task in &linted.dag.tasks {
+        let (key, hint) = match task.operator.as_str() {
+            "copy" if copy_appends(task) => ("method", "use method: upsert with upsert_keys, or method: replace"),
+            "sql" if sql_appends(task) => ("sql", "delete the rows of the date first, in the same task"),
+            _ => continue,
+        };
+        let message = format!("task '{}' appends, and no key tells rows that are there already", task.task_id);
+        found.push(Finding::task(task, key, message, hint));
     }
+}
+
+fn copy_appends(task: &Task) -> bool {
+    matches!(text_parameter(task, "method"), None | Some("append"))
+        && task.parameters.get("truncate_table").is_none_or(|flag| flag != true)
+        && task.parameters.get("upsert_keys").is_none_or(serde_json::Value::is_null)
+}
+
+/// Words of SQL that go with INSERT where what is there already is looked at, or is gone.
+const NOT_TWICE: &[&str] =
+    &["DELETE", "MERGE", "TRUNCATE", "CONFLICT", "DUPLICATE", "REPLACE", "EXISTS", "EXCEPT", "NOT", "CREATE", "DROP"];
+
+fn sql_appends(task: &Task) -> bool {
+    let words: Vec<String> =
+        texts(task).iter().filter(|(name, _)| *name == "sql").flat_map(|(_, text)| sql_words(text)).collect();
+    words.windows(2).any(|two| two[0] == "INSERT" && two[1] == "INTO")
+        && !words.iter().any(|word| NOT_TWICE.contains(&word.as_str()))
 }
 
 pub(super) fn interval_in_trigger(linted: &Linted<'_>, found: &mut Vec<Finding>) {

@@ -11,9 +11,21 @@ const LOADS: &[&str] = &["copy", "upsert"];
 const SQL: &[&str] = &["sql", "query", "select"];
 
 fn is_replace(task: &Task) -> bool {
-    task.operator == "copy"
-        && (text_parameter(task, "method") == Some("replace")
-            || task.parameters.get("truncate_table") == Some(&Value::Bool(true)))
+    match task.operator.as_str() {
+        "replace" | "swap" => true,
+        "copy" => {
+            matches!(text_parameter(task, "method"), Some("replace" | "swap"))
+                || task.parameters.get("truncate_table") == Some(&Value::Bool(true))
+        }
+        "table_copy" => {
+            let is_full = |table: &Value| table.get("sync_mode").is_none_or(|mode| mode == "full_sync");
+            task.parameters.get("tables").is_some_and(|tables| match tables {
+                Value::Array(tables) => tables.iter().any(is_full),
+                table => is_full(table),
+            })
+        }
+        _ => false,
+    }
 }
 
 fn sql(task: &Task) -> impl Iterator<Item = (&'static str, &str)> {
@@ -29,7 +41,8 @@ pub(super) fn full_refresh(linted: &Linted<'_>, found: &mut Vec<Finding>) {
         if let Some(rows) = rows.filter(|rows| *rows > linted.options.most_rows) {
             let message = format!("task '{}' loads all of about {rows} rows with each run", task.task_id);
             let hint = "read the rows of the data interval only, and upsert them";
-            found.push(Finding::task(task, "method", message, hint));
+            let key = if task.operator == "table_copy" { "tables" } else { "method" };
+            found.push(Finding::task(task, key, message, hint));
         }
     }
 }

@@ -17,6 +17,17 @@ pub(super) fn too_many_tasks(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     }
 }
 
+/// Only of a DAG that says how many runs it wants: the default is no wish.
+pub(super) fn more_than_slots(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    let Some(slots) = linted.options.worker_slots.filter(|_| linted.says("max_active_runs")) else { return };
+    let wanted = linted.dag.most_tries_at_once();
+    if wanted > slots {
+        let message =
+            format!("{} runs at a time may want {wanted} of {slots} worker slots", linted.dag.max_active_runs);
+        found.push(Finding::dag("max_active_runs", message, "lower it, or raise core.parallelism"));
+    }
+}
+
 /// Only a task that says that it may be long is known to be.
 pub(super) fn long_single_task(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     let [task] = linted.dag.tasks.as_slice() else { return };

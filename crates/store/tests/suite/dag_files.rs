@@ -126,6 +126,19 @@ pub async fn the_list_of_dags(bench: Bench) -> Result<()> {
     assert_eq!(last, [(day(4), RunState::Running), (day(3), RunState::Failed), (day(2), RunState::Success)]);
     assert_eq!((daily.version_number, daily.first_seen_at), (1, at(0)));
 
+    let list = world.store.dag_list().await?;
+    let row = list.iter().find(|row| row.dag_id.as_str() == "daily").context("listed")?;
+    assert_eq!((&row.head, row.last_run.as_ref()), (&sample().head(), daily.last_runs.first()));
+    assert_eq!((list.len(), row.version_key, row.is_paused), (2, daily.version_key, false));
+    // A row from before heads were kept is read whole, until its file is read again.
+    bench.query("UPDATE dag SET head = NULL WHERE dag_id = 'daily'").await?;
+    let list = world.store.dag_list().await?;
+    let row = list.iter().find(|row| row.dag_id.as_str() == "daily").context("listed")?;
+    assert_eq!(row.head, sample().head());
+    world.store.sync_dag(sync(&sample()), at(5)).await?;
+    bench.query("UPDATE dag_version SET data = 'no JSON' WHERE dag_id = 'Another'").await?;
+    assert_eq!(bench.again().await?.dag_list().await?.len(), 2, "the head was filled in, and no stored form is read");
+
     let count = async |filter: DagFilter| world.store.dags(&filter).await.map(|page| (page.rows.len(), page.total));
     let any = DagFilter::default;
     assert_eq!(count(DagFilter { search: Some("NOTH".to_owned()), ..any() }).await?, (1, 1));

@@ -95,6 +95,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.running_instances().await?;
         store.heartbeat("job-1", at(3), at(4)).await?;
         store.signals().await?;
+        store.dag_list().await?;
         store.dags(&DagFilter { last_runs: 10, ..DagFilter::default() }).await?;
         store.instances_of_runs(&[run.run]).await?;
         store.tries(run.instances[0]).await?;

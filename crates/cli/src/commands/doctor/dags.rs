@@ -124,10 +124,7 @@ async fn stalled(store: &Store, rows: &[DagRow], report: &mut Report) -> anyhow:
 /// More tasks may want to run than there are slots.
 fn slots(app: &App, active: &[&DagRow], report: &mut Report) {
     let slots = app.config.core.parallelism;
-    let wants = |row: &DagRow| {
-        let tasks = row.dag.tasks.iter().filter(|task| !task.is_inline).count().min(row.dag.max_active_tasks as usize);
-        tasks.saturating_mul(row.dag.max_active_runs as usize)
-    };
+    let wants = |row: &DagRow| row.dag.most_tries_at_once();
     let wide: Vec<String> = active
         .iter()
         .filter(|row| wants(row) > slots && row.dag.timetable.schedule != Schedule::None)
