@@ -7,6 +7,7 @@ mod support;
 /// One file for each noun.
 mod cli {
     mod backfills;
+    mod callbacks;
     mod changes;
     mod copies;
     mod daemon;

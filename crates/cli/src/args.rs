@@ -182,6 +182,14 @@ pub enum AlertsCommand {
         #[arg(long, default_value_t = 50)]
         limit: u64,
     },
+    /// List what callbacks (on_failure and the like) were told, newest first
+    Notifications {
+        /// Only what was not sent yet, or has been given up
+        #[arg(long)]
+        unsent: bool,
+        #[arg(long, default_value_t = 50)]
+        limit: u64,
+    },
     /// Note that alerts were seen; without ids, all of them
     Seen { ids: Vec<i64> },
 }

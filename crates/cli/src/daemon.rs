@@ -31,7 +31,7 @@ use crate::app::App;
 use crate::args::{DevstackArgs, ServerArgs, StandaloneArgs};
 use crate::live::{self, Live, LogFilter};
 use crate::output::notice;
-use crate::{dag_files, demo, wiring};
+use crate::{dag_files, demo, notifier, wiring};
 
 pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
     let (live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
@@ -215,11 +215,12 @@ async fn engine(
     // A task of the runtime, not part of the main thread's work: from the end of a try to the turn that it sets off and to
     // the try that begins, nothing need change threads.
     let scheduler = tokio::spawn(Scheduler::new(store.clone(), executor.clone(), completions, options).run(stop));
-    // These two end with the scheduler only.
+    // These end with the scheduler only.
     let beside = async {
         tokio::join!(
             live.follow(hangups, store, Some(&executor), || app.now()),
-            live::retain(app, live.config.subscribe(), store)
+            live::retain(app, live.config.subscribe(), store),
+            notifier::run(app, store, vault)
         )
     };
     let result = tokio::select! {

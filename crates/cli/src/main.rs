@@ -10,6 +10,7 @@ mod demo;
 mod failure;
 mod live;
 mod lookup;
+mod notifier;
 mod output;
 mod wiring;
 

@@ -12,6 +12,7 @@
 
 mod aws;
 mod batches;
+mod callback;
 mod checks;
 mod connectors;
 mod csv_rows;
@@ -45,6 +46,7 @@ mod upsert;
 mod wire;
 
 pub use aws::{AwsIdentity, aws_identity};
+pub use callback::{post_signed, run_command};
 pub use connectors::{Connectors, ConnectorsConfig};
 pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans, owner_mark};
 pub use query_filter::{QueryFilter, query_filter};

@@ -25,7 +25,7 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// How long to go on reading from a grandchild that kept the pipe when the process itself has ended.
 const DRAIN: Duration = Duration::from_secs(2);
 /// What a child gets of the daemon's environment even when it shall not inherit it.
-const ORDINARY: [&str; 9] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHELL", "TMPDIR"];
+pub(crate) const ORDINARY: [&str; 9] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHELL", "TMPDIR"];
 
 #[derive(Debug, Clone)]
 pub struct ProcessSettings {

@@ -11,6 +11,7 @@ use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
 
 use crate::alert;
 use crate::calendar;
+use crate::callbacks;
 use crate::dependencies;
 use crate::execution;
 use crate::fields::Reader;
@@ -43,6 +44,9 @@ pub(crate) const KEYS: &[&str] = &[
     "owner",
     "params",
     "deadline",
+    "on_failure",
+    "on_success",
+    "on_alert",
     "longer_than_usual",
     "max_consecutive_failed_dag_runs",
     "concurrency",
@@ -107,6 +111,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let max_consecutive_failed_dag_runs =
         keys.get("max_consecutive_failed_dag_runs").and_then(|entry| reader.count(entry, 0)).unwrap_or_default();
     let concurrency = keys.get("concurrency").and_then(|entry| execution::read_run_concurrency(reader, entry));
+    let callbacks = callbacks::read(reader, callbacks::DAG_KEYS, &|key| keys.get(key));
     // Only now: every key was looked at, and every problem found.
     Some(Dag {
         description,
@@ -129,6 +134,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         longer_than_usual,
         max_consecutive_failed_dag_runs,
         concurrency,
+        callbacks,
         tasks: tasks?,
         groups,
         ..Dag::new(dag_id?)

@@ -44,6 +44,18 @@ pub fn dag_schema(catalogue: Catalogue) -> Value {
                 "description": "A date (2024-01-31), or date and time with or without an offset. Without one it is the DAG's time zone.",
                 "type": ["string", "null"]
             },
+            "callback": {
+                "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
+                "properties": {
+                    "webhook": { "type": "string", "description": "The connection with the address, and the secret that signs as its password." },
+                    "command": { "type": "string", "description": "A command of bash; it finds DAG_ID, RUN_ID, TASK_ID, EVENT and REASON in its environment." }
+                }
+            },
+            "callbacks": { "anyOf": [
+                { "$ref": "#/definitions/callback" },
+                { "type": "array", "items": { "$ref": "#/definitions/callback" } },
+                { "type": "null" }
+            ] },
             "task": task_schema(catalogue),
             "tasks": { "anyOf": [
                 { "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/definitions/task" } },
@@ -64,6 +76,10 @@ pub fn dag_schema(catalogue: Catalogue) -> Value {
 fn described(description: &str, mut schema: Value) -> Value {
     schema["description"] = Value::String(description.to_owned());
     schema
+}
+
+fn callbacks(description: &str) -> Value {
+    json!({ "allOf": [{ "$ref": "#/definitions/callbacks" }], "description": description })
 }
 
 fn dag_properties() -> Map<String, Value> {
@@ -197,6 +213,9 @@ fn dag_properties() -> Map<String, Value> {
                 ] }),
             ),
         ),
+        ("on_failure", callbacks("Who is told when a run has failed.")),
+        ("on_success", callbacks("Who is told when a run has succeeded.")),
+        ("on_alert", callbacks("Who is told when a run is late or long, or the DAG was paused after failures.")),
         (
             "longer_than_usual",
             described(
@@ -319,6 +338,9 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
                 json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
             ),
         ),
+        ("on_failure", callbacks("Who is told when it has failed and is not tried again.")),
+        ("on_success", callbacks("Who is told when it has succeeded.")),
+        ("on_retry", callbacks("Who is told when a try has failed and is repeated.")),
         ("on_failure_fail_dagrun", flag("Of a teardown: its failure fails the run.")),
         ("retries", described("Tries after the first.", json!({ "type": "integer", "minimum": 0 }))),
         ("retry_delay", duration("From the end of a failed try to the next.")),

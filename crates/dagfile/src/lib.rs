@@ -16,6 +16,7 @@
 mod alert;
 mod asset;
 mod calendar;
+mod callbacks;
 mod compose;
 mod dag;
 mod dependencies;

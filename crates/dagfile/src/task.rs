@@ -8,6 +8,7 @@ use millrace_model::trigger_rule::TriggerRule;
 use millrace_operator_api::entry::{OperatorEntry, find};
 
 use crate::asset;
+use crate::callbacks;
 use crate::execution;
 use crate::expand::{self, DraftExpand};
 use crate::fields::Reader;
@@ -48,6 +49,9 @@ pub(crate) const KEYS: &[&str] = &[
     "owner",
     "description",
     "outlets",
+    "on_failure",
+    "on_success",
+    "on_retry",
 ];
 
 /// Those of them that `default_args` may hold.
@@ -62,6 +66,9 @@ const SHARED: &[&str] = &[
     "priority_weight",
     "execution_timeout",
     "owner",
+    "on_failure",
+    "on_success",
+    "on_retry",
 ];
 
 /// A task as it stands in the file.
@@ -281,6 +288,7 @@ fn read_one(
     let owner = get("owner").and_then(|entry| reader.name(entry));
     let description = written.node.get("description").and_then(|entry| reader.text(entry));
     let outlets = written.node.get("outlets").map(|entry| asset::read_outlets(reader, entry)).unwrap_or_default();
+    let callbacks = callbacks::read(reader, callbacks::TASK_KEYS, &get);
     let operator = read_operator(reader, written)?;
     let map_index_template = read_map_index_template(reader, written);
     let parameters = parameters::read(reader, operator, written, shared, expand)?;
@@ -296,8 +304,9 @@ fn read_one(
         description,
         map_index_template,
         parameters,
-        // An inline task ends without a completion that could speak of its outlets.
-        is_inline: operator.is_inline && outlets.is_empty(),
+        // An inline task ends without a completion that could speak of its outlets or be told of.
+        is_inline: operator.is_inline && outlets.is_empty() && callbacks.is_empty(),
+        callbacks,
         outlets,
         ..Task::new(task_id?, operator.name)
     };

@@ -16,6 +16,7 @@ use crate::choice::Choice;
 use crate::dag::{Dag, Task};
 use crate::ids::{DagId, RunId, TaskId};
 use crate::ledger::LedgerEntry;
+use crate::notice::Notice;
 use crate::schedule::DataInterval;
 use crate::state::{RunState, RunType, TaskState};
 
@@ -327,6 +328,8 @@ pub struct Batch {
     pub passed_slots: Vec<PassedSlots>,
     pub pauses: Vec<DagPause>,
     pub alerts: Vec<Alert>,
+    /// What callbacks are told. One whose cause has not come about is left out.
+    pub notices: Vec<Notice>,
     /// Signal rows that this turn has taken into account; deleted with it.
     pub signals_handled: Vec<i64>,
 }
@@ -345,6 +348,7 @@ impl Batch {
             && self.passed_slots.is_empty()
             && self.pauses.is_empty()
             && self.alerts.is_empty()
+            && self.notices.is_empty()
             && self.signals_handled.is_empty()
     }
 }

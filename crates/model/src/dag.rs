@@ -13,6 +13,7 @@ use crate::execution::{KeyLimit, WeightRule};
 use crate::ids::{DagId, TaskId};
 use crate::maintenance::MaintenanceWindow;
 use crate::mapping::{Expand, TaskGroup};
+use crate::notice::Callbacks;
 use crate::schedule::{Misfire, PlannedRun, Schedule, Timetable, Window};
 use crate::trigger_rule::TriggerRule;
 
@@ -78,6 +79,8 @@ pub struct Dag {
     /// Runs at a time among all runs, of any DAG, whose keys come to the same text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<KeyLimit>,
+    #[serde(default, skip_serializing_if = "Callbacks::is_empty")]
+    pub callbacks: Callbacks,
     /// In the order of the file.
     pub tasks: Vec<Task>,
 }
@@ -172,6 +175,8 @@ pub struct Task {
     /// Assets that are up to date once the task has succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outlets: Vec<AssetName>,
+    #[serde(default, skip_serializing_if = "Callbacks::is_empty")]
+    pub callbacks: Callbacks,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
@@ -206,6 +211,7 @@ impl Dag {
             longer_than_usual: None,
             max_consecutive_failed_dag_runs: 0,
             concurrency: None,
+            callbacks: Callbacks::default(),
             tasks: Vec::new(),
         }
     }
@@ -312,6 +318,7 @@ impl Task {
             is_teardown: false,
             on_failure_fail_dagrun: false,
             outlets: Vec::new(),
+            callbacks: Callbacks::default(),
         }
     }
 }

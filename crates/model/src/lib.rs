@@ -23,6 +23,7 @@ pub mod instant;
 pub mod ledger;
 pub mod maintenance;
 pub mod mapping;
+pub mod notice;
 pub mod pool;
 pub mod schedule;
 pub mod selection;

@@ -8,6 +8,7 @@ use millrace_model::change::{DagPause, RunKey};
 use millrace_model::duration::Span;
 use millrace_model::ids::DagId;
 use millrace_model::instant::format_utc_micros;
+use millrace_model::notice::NoticeEvent;
 use millrace_model::state::RunState;
 
 use crate::run::RunView;
@@ -143,7 +144,9 @@ impl Turn<'_> {
                     format!("{} has been running for {}{usual}", run.facts.run_id, seconds(took))
                 }
             };
-            self.plan.batch.alerts.push(Alert { dag_id: run.dag_id.clone(), run: key, kind, message, at: self.now });
+            let dag_id = run.dag_id.clone();
+            self.tell_of_run(key, NoticeEvent::Alert(kind), Some(&message));
+            self.plan.batch.alerts.push(Alert { dag_id, run: key, kind, message, at: self.now });
         }
     }
 
@@ -171,6 +174,7 @@ impl Turn<'_> {
         let paused = DagFacts { is_paused: true, ..facts.clone() };
         self.plan.batch.pauses.push(DagPause { dag_id: dag_id.clone(), reason: reason.clone() });
         let message = format!("the DAG was paused: {reason}");
+        self.tell_of_run(key, NoticeEvent::Alert(AlertKind::AutoPaused), Some(&message));
         self.plan.batch.alerts.push(Alert { dag_id, run: key, kind: AlertKind::AutoPaused, message, at: self.now });
         self.view.put_dag(paused);
     }

@@ -1,6 +1,7 @@
 //! Dependencies: what may run, what never will, and how a run ends.
 
 use millrace_model::change::{RunKey, RunMove, TaskMove};
+use millrace_model::notice::NoticeEvent;
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::Decision;
 
@@ -90,8 +91,12 @@ impl Turn<'_> {
         if let Some(at) = run.instances[place].next_try_at.take() {
             self.view.retries.remove(&(at, run.instances[place].key));
         }
-        let (instance, from) = (run.instances[place].key, run.instances[place].state);
+        let view = &run.instances[place];
+        let (instance, from, tries) = (view.key, view.state, view.try_number);
         self.view.set_state(key, place, to);
+        if to == TaskState::Failed {
+            self.tell_of_try(key, place, NoticeEvent::Failure, tries, reason.as_deref());
+        }
         self.plan.batch.task_moves.push(TaskMove { instance, from, to, reason, counts_try, given_up: false });
     }
 
@@ -107,6 +112,8 @@ impl Turn<'_> {
     }
 
     fn end_run(&mut self, key: RunKey, to: RunState, reason: Option<String>) {
+        let event = if to == RunState::Failed { NoticeEvent::Failure } else { NoticeEvent::Success };
+        self.tell_of_run(key, event, reason.as_deref());
         self.note_end(key, to);
         self.view.end_run(key, to);
         self.plan.batch.run_moves.push(RunMove { run: key, from: RunState::Running, to, reason });

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{Completion, Finish, PutOffs, TryOutcome};
+use millrace_model::notice::NoticeEvent;
 use millrace_model::state::TaskState;
 
 use crate::backoff::FailedTry;
@@ -116,6 +117,15 @@ impl Turn<'_> {
             let failed = fails_fast.then(|| format!("fail_fast: {} failed", task.task_id));
             let asset_events =
                 if verdict.to == TaskState::Success { run.task(place).outlets.clone() } else { Vec::new() };
+            let event = match verdict.to {
+                TaskState::Failed => Some(NoticeEvent::Failure),
+                TaskState::Success => Some(NoticeEvent::Success),
+                TaskState::UpForRetry if verdict.counts_try => Some(NoticeEvent::Retry),
+                _ => None,
+            };
+            if let Some(event) = event {
+                self.tell_of_try(key, place, event, completion.try_number, verdict.reason.as_deref());
+            }
             self.view.hide(key);
             if let Some(run) = self.view.runs.get_mut(&key) {
                 run.take_ready(place);

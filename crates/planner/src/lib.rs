@@ -26,6 +26,7 @@ mod expand;
 mod explain;
 mod finish;
 mod lines;
+mod notices;
 mod outlook;
 mod outside;
 mod past;

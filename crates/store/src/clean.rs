@@ -13,8 +13,17 @@ use crate::tables::{Table, quote, tables};
 use crate::{AuditRow, Result, Store, StoreError, Tx, sql};
 
 /// What can be cleaned, in the order in which it is: the table of runs, and others by a column with their age.
-pub const CLEANED: &[&str] =
-    &["dag_run", "backfill", "dag_version", "schedule_slot", "asset_event", "alert", "job", "audit_log"];
+pub const CLEANED: &[&str] = &[
+    "dag_run",
+    "backfill",
+    "dag_version",
+    "schedule_slot",
+    "asset_event",
+    "alert",
+    "notification",
+    "job",
+    "audit_log",
+];
 
 /// Tables whose rows belong to a run although no constraint says so.
 const OF_RUN: &[&str] = &["alert", "signal"];
@@ -120,7 +129,7 @@ fn old(table: &Table, request: &CleanRequest) -> Option<(String, Vec<Value>)> {
             values![before],
         )),
         "schedule_slot" => by_age("created_at"),
-        "alert" | "audit_log" => by_age("at"),
+        "alert" | "notification" | "audit_log" => by_age("at"),
         _ => None,
     }
 }

@@ -12,11 +12,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use millrace_model::change::{Batch, DagPause, InstanceKey, RunKey, SchedulePointer};
 use millrace_model::ids::DagId;
+use millrace_model::notice::Notice;
 use millrace_model::state::RunState;
 use serde_json::json;
 
 use crate::sql::{Kind, micros};
-use crate::{AuditRow, Change, Result, SignalKind, Store, Tx, alert, changes, slot, sql};
+use crate::{AuditRow, Change, Result, SignalKind, Store, Tx, alert, changes, notification, slot, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedRun {
@@ -133,8 +134,21 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     slot::insert(tx, &batch.passed_slots, now).await?;
     pause_dags(tx, &batch.pauses, now).await?;
     alert::raise(tx, &batch.alerts).await?;
+    notification::insert(tx, due_notices(batch, &report)).await?;
     changes::collect(tx, &touched.runs, &touched.instances).await?;
     Ok(report)
+}
+
+/// Without those of tries and runs that did not end as it was planned.
+fn due_notices<'b>(batch: &'b Batch, report: &CommitReport) -> impl Iterator<Item = &'b Notice> + use<'b> {
+    let finishes = report.stale_finishes.iter().chain(&report.cleared_finishes);
+    let mut tries: HashSet<InstanceKey> = finishes.map(|index| batch.finishes[*index].completion.instance).collect();
+    tries.extend(report.stale_moves.iter().map(|index| batch.task_moves[*index].instance));
+    let runs: HashSet<RunKey> = report.stale_runs.iter().map(|index| batch.run_moves[*index].run).collect();
+    batch.notices.iter().filter(move |notice| match &notice.of_try {
+        Some(of_try) => !tries.contains(&of_try.instance),
+        None => !runs.contains(&notice.run),
+    })
 }
 
 /// Rows that were changed, for those who watch.

@@ -197,7 +197,7 @@ async fn sync_in(tx: &Tx, files: &[SyncDag<'_>], hashes: &[String], now: DateTim
             outcome.version_key = *key;
         }
     }
-    put_dags(tx, files, &outcomes, now).await?;
+    put_dags(tx, files, hashes, &outcomes, now).await?;
     let changed = files.iter().zip(&outcomes).filter(|(_, outcome)| outcome.what != SyncWhat::Unchanged);
     asset::put_users(tx, &changed.map(|(file, _)| file.dag).collect::<Vec<_>>()).await?;
 
@@ -240,7 +240,13 @@ async fn insert_versions(
     rows.iter().map(|row| Ok((row.text("dag_id")?, row.int("id")?))).collect()
 }
 
-async fn put_dags(tx: &Tx, files: &[SyncDag<'_>], outcomes: &[SyncOutcome], now: DateTime<Utc>) -> Result<()> {
+async fn put_dags(
+    tx: &Tx,
+    files: &[SyncDag<'_>],
+    hashes: &[String],
+    outcomes: &[SyncOutcome],
+    now: DateTime<Utc>,
+) -> Result<()> {
     let source = sql::source(
         tx.dialect(),
         1,
@@ -250,22 +256,25 @@ async fn put_dags(tx: &Tx, files: &[SyncDag<'_>], outcomes: &[SyncOutcome], now:
             ("x_paused", Kind::Bool),
             ("x_version", Kind::Int),
             ("x_head", Kind::Text),
+            ("x_hash", Kind::Text),
         ],
     );
     let sql = format!(
-        "INSERT INTO dag (dag_id, file_path, is_paused, version_id, head, is_stale, first_seen_at, last_changed_at) \
+        "INSERT INTO dag (dag_id, file_path, is_paused, version_id, head, content_hash, is_stale, first_seen_at, last_changed_at) \
          SELECT x.*, FALSE, $2, $2 FROM {source} WHERE TRUE ON CONFLICT (dag_id) DO UPDATE SET \
          file_path = excluded.file_path, is_stale = FALSE, version_id = excluded.version_id, head = excluded.head, \
+         content_hash = excluded.content_hash, \
          last_changed_at = CASE WHEN dag.version_id = excluded.version_id THEN dag.last_changed_at \
          ELSE excluded.last_changed_at END"
     );
-    let rows = sql::rows(files.iter().zip(outcomes).map(|(file, outcome)| {
+    let rows = sql::rows(files.iter().zip(hashes).zip(outcomes).map(|((file, hash), outcome)| {
         vec![
             json!(file.dag.dag_id.as_str()),
             json!(file.file_path),
             json!(file.paused_at_creation),
             json!(outcome.version_key),
             json!(json!(file.dag.head()).to_string()),
+            json!(hash),
         ]
     }));
     sql::run(&tx.inner, "store DAGs", sql, vec![rows, micros(now).into()]).await.map(|_| ())

@@ -22,8 +22,8 @@ impl Store {
     /// The files that this reader has read and whose DAGs are all in service as they were read: neither stale, nor
     /// replaced, nor with an error.
     pub async fn stamped_files(&self, reader: &str) -> Result<Vec<StampedFile>> {
-        let sql = "SELECT d.dag_id, d.file_path, v.content_hash FROM dag d JOIN dag_version v ON v.id = d.version_id \
-                   WHERE NOT d.is_stale \
+        let sql = "SELECT d.dag_id, d.file_path, d.content_hash FROM dag d \
+                   WHERE NOT d.is_stale AND d.content_hash IS NOT NULL \
                    AND NOT EXISTS (SELECT 1 FROM import_error e WHERE e.file_path = d.file_path)";
         let mut in_service = HashSet::new();
         let columns = ["dag_id", "file_path", "content_hash"];

@@ -1,7 +1,8 @@
 //! `millrace alerts …`
 
 use chrono::{DateTime, Utc};
-use millrace_store::AlertRow;
+use millrace_model::notice::Callback;
+use millrace_store::{AlertRow, NotificationRow};
 use serde::Serialize;
 
 use crate::app::App;
@@ -19,6 +20,56 @@ struct Row {
     seen_by: Option<String>,
 }
 
+#[derive(Serialize)]
+struct Notification {
+    id: i64,
+    at: DateTime<Utc>,
+    event: String,
+    dag_id: String,
+    run_id: String,
+    task_id: Option<String>,
+    map_index: i64,
+    try_number: i64,
+    reason: Option<String>,
+    /// Without a command's text, which may be long.
+    callback: String,
+    /// `sent`, `waits`, or `given up`.
+    state: &'static str,
+    attempts: u32,
+    next_at: Option<DateTime<Utc>>,
+    sent_at: Option<DateTime<Utc>>,
+    error: Option<String>,
+}
+
+impl Notification {
+    fn of(row: NotificationRow) -> Self {
+        Self {
+            id: row.id,
+            at: row.at,
+            event: row.event,
+            dag_id: row.dag_id.to_string(),
+            run_id: row.run_id.to_string(),
+            task_id: row.task_id.map(|id| id.to_string()),
+            map_index: row.map_index,
+            try_number: row.try_number,
+            reason: row.reason,
+            callback: match row.callback {
+                Callback::Webhook(conn_id) => format!("webhook {conn_id}"),
+                Callback::Command(_) => "command".to_owned(),
+            },
+            state: match (row.sent_at, row.next_at) {
+                (Some(_), _) => "sent",
+                (None, Some(_)) => "waits",
+                (None, None) => "given up",
+            },
+            attempts: row.attempts,
+            next_at: row.next_at,
+            sent_at: row.sent_at,
+            error: row.error,
+        }
+    }
+}
+
 pub async fn run(app: &App, command: AlertsCommand) -> anyhow::Result<()> {
     let store = app.store().await?;
     match command {
@@ -34,6 +85,13 @@ pub async fn run(app: &App, command: AlertsCommand) -> anyhow::Result<()> {
             };
             let rows: Vec<Row> = store.alerts(!all, limit).await?.into_iter().map(row).collect();
             print_list(app.format, &["id", "at", "kind", "dag_id", "run_id", "message"], &rows)
+        }
+        AlertsCommand::Notifications { unsent, limit } => {
+            let rows = store.notifications(unsent, limit).await?;
+            let rows: Vec<Notification> = rows.into_iter().map(Notification::of).collect();
+            let columns =
+                ["id", "at", "event", "dag_id", "run_id", "task_id", "callback", "state", "attempts", "error"];
+            print_list(app.format, &columns, &rows)
         }
         AlertsCommand::Seen { ids } => {
             let only = (!ids.is_empty()).then_some(ids.as_slice());

@@ -7,6 +7,7 @@
 //!   (a DAG also: fail_fast; a task also: setup, teardown, fails_run, past, past_and_downstream)
 //!   b after a,c retries 2 delay 300s rule all_done pool p slots 2 weight 5 inline
 //!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1 key eu:2 (with DATE for the run's date)
+//! dag d none tells             its callbacks are told, and of a task `a tells` too
 //! dag d none timeout 10m       its runs may take so long
 //! pool p 2          executor 4          backfill d 7 runs 2 2024-01-05 2024-01-06
 //! at 2024-01-04T00:00          trigger d       pause d       unpause d
@@ -35,6 +36,7 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
 use millrace_model::maintenance::Maintenance;
 use millrace_model::mapping::{Expand, Items, NamedItems, TaskGroup};
+use millrace_model::notice::{Callback, Callbacks};
 use millrace_model::schedule::{DataInterval, Misfire, Schedule};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_model::trigger_rule::TriggerRule;
@@ -439,6 +441,12 @@ impl Stage {
         for pause in &batch.pauses {
             self.print(&format!("pause {} ({})", pause.dag_id, pause.reason));
         }
+        for notice in &batch.notices {
+            let of_try = notice.of_try.as_ref().map(|it| format!("/{} try {}", it.task_id, it.try_number));
+            let reason = notice.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let (run, of_try) = (self.run_name(notice.run), of_try.unwrap_or_default());
+            self.print(&format!("tell of {} of {run}{of_try}{reason}", notice.event));
+        }
         for alert in &batch.alerts {
             self.print(&format!("alert {} {}: {}", self.run_name(alert.run), alert.kind, alert.message));
         }
@@ -514,6 +522,12 @@ impl Stage {
     }
 }
 
+/// Of everything.
+fn tells() -> Callbacks {
+    let one = || vec![Callback::Command("tell".to_owned())];
+    Callbacks { on_failure: one(), on_success: one(), on_retry: one(), on_alert: one() }
+}
+
 fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
     let mut dag =
         Dag { tasks: body.iter().map(|line| read_task(line)).collect(), ..Dag::new(DagId::new_unchecked(id)) };
@@ -524,6 +538,7 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
             "paused" => paused = true,
             "catchup" => dag.catchup = true,
             "fail_fast" => dag.fail_fast = true,
+            "tells" => dag.callbacks = tells(),
             "from" => dag.start_date = words.next().map(|text| instant(text)),
             "until" => dag.end_date = words.next().map(|text| instant(text)),
             "runs" => dag.max_active_runs = words.next().unwrap().parse().unwrap(),
@@ -632,6 +647,10 @@ fn read_task(line: &str) -> Task {
     let mut words = line.trim().trim_start_matches("- ").split_whitespace();
     let mut task = Task { ..Task::new(TaskId::new_unchecked(words.next().unwrap()), "noop") };
     while let Some(word) = words.next() {
+        if word == "tells" {
+            task.callbacks = tells();
+            continue;
+        }
         let flag = match word {
             "inline" => Some(&mut task.is_inline),
             "setup" => Some(&mut task.is_setup),

@@ -194,3 +194,51 @@ fn case_55_waits_grow_from_the_end_of_each_failed_try() {
          why d 2024-01-02 b: no, try 2 may start after 2024-01-02T00:00:01.000000Z",
     );
 }
+
+#[test]
+fn case_54_each_repetition_is_told_of_and_the_final_failure_once() {
+    check(
+        "dag d none tells
+         - a retries 2 tells
+         - b after a rule all_done tells
+         - c after a tells
+         at 2024-01-02T00:00
+         trigger d
+         fail d 2024-01-02 a
+         at 2024-01-02T00:10
+         lost d 2024-01-02 a
+         fail d 2024-01-02 a
+         at 2024-01-02T00:20
+         fail d 2024-01-02 a
+         ok d 2024-01-02 b",
+        "at 2024-01-02T00:00:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         fail d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry until 00:05:00
+         tell of retry of d/2024-01-02/a try 1 (boom)
+         wake 2024-01-02T00:05:00.000001
+         at 2024-01-02T00:10:
+         d/2024-01-02/a try 2
+         lost d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry uncounted (lost_worker)
+         d/2024-01-02/a try 3
+         fail d 2024-01-02 a:
+         d/2024-01-02/a up_for_retry until 00:15:00
+         tell of retry of d/2024-01-02/a try 3 (boom)
+         wake 2024-01-02T00:15:00.000001
+         at 2024-01-02T00:20:
+         d/2024-01-02/a try 4
+         fail d 2024-01-02 a:
+         d/2024-01-02/a failed
+         tell of failure of d/2024-01-02/a try 4 (boom)
+         d/2024-01-02/c upstream_failed (all_success: a is failed)
+         d/2024-01-02/b try 1
+         ok d 2024-01-02 b:
+         d/2024-01-02/b success
+         run d/2024-01-02 failed (task_failure)
+         tell of success of d/2024-01-02/b try 1
+         tell of failure of d/2024-01-02 (task_failure)",
+    );
+}

@@ -1,0 +1,157 @@
+//! What callbacks are told: kept until it was sent, and afterwards for people to look at.
+
+use chrono::{DateTime, Utc};
+use millrace_model::ids::{DagId, RunId, TaskId};
+use millrace_model::notice::{Callback, Notice};
+use serde_json::json;
+
+use crate::sql::{Kind, Row, micros, opt_micros, values};
+use crate::{Result, Store, Tx, sql};
+
+/// One thing that one callback is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotificationRow {
+    pub id: i64,
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub logical_date: DateTime<Utc>,
+    /// None: it is about the run.
+    pub task_id: Option<TaskId>,
+    /// -1 for a task that is not mapped.
+    pub map_index: i64,
+    pub try_number: i64,
+    /// `failure`, `success`, `retry`, or the kind of an alert.
+    pub event: String,
+    pub reason: Option<String>,
+    pub callback: Callback,
+    pub at: DateTime<Utc>,
+    /// How often it was attempted.
+    pub attempts: u32,
+    /// When it is attempted next; none: it was sent, or given up.
+    pub next_at: Option<DateTime<Utc>>,
+    pub sent_at: Option<DateTime<Utc>>,
+    /// Why the last attempt has failed.
+    pub error: Option<String>,
+}
+
+impl Store {
+    /// Takes up to `limit` that are due, oldest first. They are due again at `again` unless [`Store::settle_notification`]
+    /// says how it went before: whoever took them may die.
+    pub async fn take_notifications(
+        &self,
+        limit: u32,
+        again: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<NotificationRow>> {
+        let due = "SELECT id FROM notification WHERE next_at <= $1 ORDER BY next_at LIMIT $2";
+        // Nearly always there is none, and then nothing is written.
+        let values = values![micros(now), 1_i64];
+        if sql::one(self.reader(), "look for notifications", due, values).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let tx = self.begin_in_turn("take notifications").await?;
+        // Named twice: another daemon may have taken them between the two.
+        let sql = format!(
+            "UPDATE notification SET attempts = attempts + 1, next_at = $3 WHERE next_at <= $1 AND id IN ({due}) RETURNING *"
+        );
+        let values = values![micros(now), i64::from(limit), micros(again)];
+        let rows = sql::all(&tx.inner, "take notifications", sql, values).await?;
+        tx.commit().await?;
+        let mut taken = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+        taken.sort_by_key(|row| row.id);
+        Ok(taken)
+    }
+
+    /// Notes how an attempt went: it was sent, or why not and when it is attempted again, if ever.
+    pub async fn settle_notification(
+        &self,
+        id: i64,
+        failed: Option<(&str, Option<DateTime<Utc>>)>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let (sent_at, error, next_at) = match failed {
+            None => (Some(micros(now)), None, None),
+            Some((error, next_at)) => (None, Some(error), opt_micros(next_at)),
+        };
+        let tx = self.begin_in_turn("note how a notification went").await?;
+        let sql = "UPDATE notification SET sent_at = $2, error = $3, next_at = $4 WHERE id = $1 AND sent_at IS NULL";
+        sql::run(&tx.inner, "note how a notification went", sql, values![id, sent_at, error, next_at]).await?;
+        tx.commit().await
+    }
+
+    /// Newest first; `only_unsent`: those that were not sent yet or have been given up.
+    pub async fn notifications(&self, only_unsent: bool, limit: u64) -> Result<Vec<NotificationRow>> {
+        let unsent = if only_unsent { "WHERE sent_at IS NULL" } else { "" };
+        let sql = format!("SELECT * FROM notification {unsent} ORDER BY id DESC LIMIT $1");
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sql::all(self.reader(), "list notifications", sql, values![limit]).await?;
+        rows.iter().map(read).collect()
+    }
+}
+
+fn read(row: &Row) -> Result<NotificationRow> {
+    Ok(NotificationRow {
+        id: row.int("id")?,
+        dag_id: DagId::new_unchecked(row.text("dag_id")?),
+        run_id: RunId::new_unchecked(row.text("run_name")?),
+        logical_date: row.instant("logical_date")?,
+        task_id: row.opt_text("task_id")?.map(TaskId::new_unchecked),
+        map_index: row.opt_int("map_index")?.unwrap_or(-1),
+        try_number: row.opt_int("try_number")?.unwrap_or(0),
+        event: row.text("event")?,
+        reason: row.opt_text("reason")?,
+        callback: row.json("callback")?,
+        at: row.instant("at")?,
+        attempts: row.count("attempts")?,
+        next_at: row.opt_instant("next_at")?,
+        sent_at: row.opt_instant("sent_at")?,
+        error: row.opt_text("error")?,
+    })
+}
+
+/// Due at once.
+pub(crate) async fn insert<'n>(tx: &Tx, notices: impl Iterator<Item = &'n Notice>) -> Result<()> {
+    let rows: Vec<_> = notices
+        .map(|notice| {
+            let of_try = notice.of_try.as_ref();
+            vec![
+                json!(notice.dag_id.as_str()),
+                json!(notice.run_id.as_str()),
+                json!(micros(notice.logical_date)),
+                json!(of_try.map(|it| it.task_id.as_str())),
+                json!(of_try.map(|it| it.map_index)),
+                json!(of_try.map(|it| it.try_number)),
+                json!(notice.event.as_str()),
+                json!(notice.reason),
+                json!(json!(notice.callback).to_string()),
+                json!(micros(notice.at)),
+                json!(micros(notice.at)),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(
+        tx.dialect(),
+        1,
+        &[
+            ("x_dag", Kind::Text),
+            ("x_run", Kind::Text),
+            ("x_logical", Kind::Int),
+            ("x_task", Kind::Text),
+            ("x_map", Kind::Int),
+            ("x_try", Kind::Int),
+            ("x_event", Kind::Text),
+            ("x_reason", Kind::Text),
+            ("x_callback", Kind::Text),
+            ("x_at", Kind::Int),
+            ("x_next", Kind::Int),
+        ],
+    );
+    let sql = format!(
+        "INSERT INTO notification (dag_id, run_name, logical_date, task_id, map_index, try_number, event, reason, \
+         callback, at, next_at) SELECT x.* FROM {source}"
+    );
+    sql::run(&tx.inner, "keep notifications", sql, vec![sql::rows(rows)]).await.map(|_| ())
+}
