@@ -30,6 +30,8 @@ ALTER TABLE dag ADD COLUMN head TEXT;
 ALTER TABLE dag ADD COLUMN content_hash TEXT;
 DELETE FROM dag_file;
 
+CREATE INDEX dag_run_latest ON dag_run (run_after, id);
+
 CREATE TABLE notification (
     id {ID},
     dag_id TEXT NOT NULL,
@@ -54,6 +56,7 @@ CREATE INDEX notification_by_age ON notification (at);
 
 const DOWN: &str = "
 DROP TABLE notification;
+DROP INDEX dag_run_latest;
 ALTER TABLE dag DROP COLUMN content_hash;
 ALTER TABLE dag DROP COLUMN head;
 ";

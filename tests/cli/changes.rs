@@ -138,3 +138,37 @@ fn a_group_and_single_instances_are_cleared_by_name() {
     let both = [triple("load.one", "success", "skipped"), triple("load.deep.two", "success", "skipped")];
     assert_eq!(touched(&marked), both, "a group is marked as a unit");
 }
+
+#[test]
+fn what_a_timeout_gave_up_is_really_run_again() {
+    let home = TestHome::new();
+    let (good, done) = (home.file("good"), home.file("done"));
+    home.write_dag(
+        "slow.yaml",
+        &format!(
+            "schedule: none\ndagrun_timeout: 2s\ntasks:\n  a: {{operator: bash, bash_command: 'test -f {} || sleep 600'}}\n  \
+             b: {{operator: bash, depends_on: [a], bash_command: 'echo b >> {1}'}}\n  \
+             c: {{operator: bash, depends_on: [b], bash_command: 'echo c >> {1}'}}\n",
+            good.display(),
+            done.display()
+        ),
+    );
+    home.ok(&["dags", "unpause", "slow"]);
+    let _scheduler = home.scheduler();
+    for (run, date) in [("one", "2024-01-01"), ("two", "2024-01-02")] {
+        home.run(&["dags", "trigger", "slow", "-r", run, "-e", date, "--wait"]).exits(1);
+        let states = home.task_states("slow", run);
+        assert_eq!(states.values().collect::<Vec<_>>(), ["failed", "skipped", "skipped"]);
+    }
+    // A task that is marked lets those after it have their chance.
+    home.ok(&["tasks", "mark", "slow", "a", "two", "--state", "success", "-y"]);
+    let state = |run: &str| home.ok(&["dags", "state", "slow", run]).stdout.trim().to_owned();
+    wait_until_blocking("the marked run goes on", PATIENCE, || state("two") == "success").unwrap();
+    assert_eq!(fs::read_to_string(&done).unwrap(), "b\nc\n");
+
+    fs::write(&good, "").unwrap();
+    let output = home.ok(&["dags", "rerun-failed", "slow", "-y"]);
+    assert!(output.stderr.contains("cleared 3 task instances; 1 run queued again"), "{}", output.stderr);
+    wait_until_blocking("the run goes on where it was given up", PATIENCE, || state("one") == "success").unwrap();
+    assert_eq!(fs::read_to_string(&done).unwrap(), "b\nc\nb\nc\n", "and does the work that it had not done");
+}

@@ -76,6 +76,19 @@ fn case_37_a_dry_backfill_prints_its_dates_half_open_and_makes_nothing() {
 }
 
 #[test]
+fn a_run_by_hand_keeps_to_the_dates_of_its_dag() {
+    let home = home_with_hello();
+    let early = home.run(&["dags", "trigger", "hello", "-e", "2023-12-31"]);
+    assert_ne!(early.code, 0);
+    assert!(early.stderr.contains("start_date 2024-01-01T00:00:00"), "{}", early.stderr);
+    assert_eq!(home.json(&["dags", "list-runs", "hello"]), json!([]));
+    home.ok(&["dags", "trigger", "hello", "-e", "2024-01-05"]);
+    home.ok(&["dags", "trigger", "hello", "-r", "later", "-e", "2999-01-05"]);
+    let why = home.ok(&["dags", "explain", "hello", "later"]).stdout;
+    assert!(why.contains("2999-01-05"), "its date is waited for: {why}");
+}
+
+#[test]
 fn waiting_for_a_run_that_nobody_will_start_is_refused_at_once() {
     let home = home_with_hello();
     let paused = home.run(&["dags", "trigger", "hello", "--wait"]).exits(1);

@@ -7,7 +7,7 @@ use millrace_connectors::{Connectors, ConnectorsConfig, ProcessSettings, owner_m
 use millrace_model::change::Assignment;
 use millrace_operators::catalogue;
 use millrace_store::Store;
-use millrace_template::{ConnView, Lookup};
+use millrace_template::{ConnView, Lookup, PreviousSuccess};
 use millrace_vault::Vault;
 use millrace_worker::{Equipment, StoreResults};
 use secrecy::ExposeSecret;
@@ -80,6 +80,17 @@ impl Lookup for VaultLookup {
             Some(results) => self.runtime.block_on(results.read(task_id, key)).map_err(|e| e.to_string()),
             None => Ok(None),
         }
+    }
+
+    fn previous_success(&self) -> Result<Option<PreviousSuccess>, String> {
+        let Some(results) = &self.results else { return Ok(None) };
+        let found = self.runtime.block_on(results.previous_success()).map_err(|e| e.to_string())?;
+        Ok(found.map(|run| PreviousSuccess {
+            logical_date: run.logical_date,
+            data_interval: run.data_interval,
+            start_date: run.start_date,
+            end_date: run.end_date,
+        }))
     }
 
     fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, String> {

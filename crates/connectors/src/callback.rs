@@ -36,6 +36,23 @@ pub async fn post_signed(connection: &Connection, delivery: i64, event: &str, bo
     sent.unwrap_or_else(|_| Err(failed(connection, format!("no answer in {} s", PATIENCE.as_secs()))))
 }
 
+/// Whether somebody listens at the address. Sends nothing.
+pub async fn reach(connection: &Connection) -> Result<String, PortError> {
+    let uri = address(connection)?;
+    let (host, port, _) = place(&uri);
+    let socket = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), port)));
+    let socket = socket.await.map_err(|_| failed(connection, format!("no answer in {} s", PATIENCE.as_secs())))?;
+    socket.map_err(|error| failed(connection, format!("cannot reach {host}:{port}: {error}")))?;
+    Ok(format!("{host}:{port} takes connections; nothing was sent"))
+}
+
+/// Host, port, and whether it speaks TLS.
+fn place(uri: &http::Uri) -> (String, u16, bool) {
+    let is_tls = uri.scheme_str() == Some("https");
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    (host, uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }), is_tls)
+}
+
 fn failed(connection: &Connection, reason: impl std::fmt::Display) -> PortError {
     PortError::new(PortErrorKind::Unavailable, format!("webhook {:?}: {reason}", connection.conn_id))
 }
@@ -97,9 +114,7 @@ fn request(
 async fn post(connection: &Connection, delivery: i64, event: &str, body: String) -> Result<(), PortError> {
     let uri = address(connection)?;
     let request = request(connection, &uri, (delivery, event), body)?;
-    let is_tls = uri.scheme_str() == Some("https");
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let (host, port, is_tls) = place(&uri);
     let socket = TcpStream::connect((host.as_str(), port));
     let socket = socket.await.map_err(|error| failed(connection, format!("cannot reach {host}:{port}: {error}")))?;
     if !is_tls {

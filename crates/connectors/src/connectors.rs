@@ -49,6 +49,9 @@ impl Connectors {
 
     /// Proves that a connection works, and says what answered. Writes nothing.
     pub async fn test(connection: &Connection) -> Result<String, PortError> {
+        if is_webhook(connection) {
+            return crate::callback::reach(connection).await;
+        }
         let task = TaskHandle::detached();
         let connection = &signed_in(connection.clone()).await?;
         // Boxed, since opening some of these holds kilobytes.
@@ -91,6 +94,11 @@ impl Connectors {
         let connection = signed_in(connection).await?;
         Ok((Kind::of(&connection)?, connection))
     }
+}
+
+/// One that callbacks are told through.
+fn is_webhook(connection: &Connection) -> bool {
+    connection.conn_type.eq_ignore_ascii_case("http")
 }
 
 /// With a token for its password, when the connection asks for one.

@@ -329,6 +329,10 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
             "wait_for_downstream",
             flag("As depends_on_past, and the tasks directly after it there must have ended well too."),
         ),
+        (
+            "wait_for_past_depends_before_skipping",
+            flag("With depends_on_past: it is not skipped either before the same task of the run before ended well."),
+        ),
         ("setup", flag("Prepares what the tasks up to its teardown need; they wait for its success.")),
         ("teardown", flag("Cleans up: runs when a setup before it succeeded, however the work in between ended.")),
         (

@@ -226,9 +226,13 @@ fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
         "timeout" => ("write 'execution_timeout'", "execution_timeout"),
         "id" | "name" if known.contains(&"dag_id") => ("write 'dag_id'", "dag_id"),
         "id" | "name" => ("write 'task_id'", "task_id"),
-        "email" | "email_on_failure" | "email_on_retry" | "on_failure_callback" | "on_success_callback" | "sla" => {
-            return Some("a DAG file has no notifications");
+        "email" | "email_on_failure" | "email_on_retry" => {
+            return Some("write 'on_failure' or 'on_retry' with a command that sends it, or a webhook");
         }
+        "on_failure_callback" => ("write 'on_failure'", "on_failure"),
+        "on_success_callback" => ("write 'on_success'", "on_success"),
+        "on_retry_callback" => ("write 'on_retry'", "on_retry"),
+        "sla" => ("write 'deadline'", "deadline"),
         "depends_on_past" | "wait_for_downstream" => {
             return Some("it is a task's key: write it under the task, or in default_args for all");
         }

@@ -26,6 +26,9 @@ pub(crate) fn read<'n>(
     let own = |key: &str| written.node.get(key);
     task.depends_on_past = get("depends_on_past").and_then(|entry| reader.flag(entry)).unwrap_or(false);
     task.wait_for_downstream = get("wait_for_downstream").and_then(|entry| reader.flag(entry)).unwrap_or(false);
+    if let Some(entry) = get("wait_for_past_depends_before_skipping") {
+        task.wait_for_past_depends_before_skipping = reader.flag(entry).unwrap_or(false);
+    }
     task.is_setup = own("setup").and_then(|entry| reader.flag(entry)).unwrap_or(false);
     let teardown = own("teardown").and_then(|entry| reader.flag(entry));
     task.is_teardown = teardown.unwrap_or(own("teardown_of").is_some());

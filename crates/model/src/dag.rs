@@ -163,6 +163,9 @@ pub struct Task {
     /// As `depends_on_past`, and the tasks directly after it there must have ended well too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub wait_for_downstream: bool,
+    /// It is not skipped either before its past lets it run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wait_for_past_depends_before_skipping: bool,
     /// Prepares what the tasks after it need. Until its teardown has run they wait for its success, whatever their rule.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_setup: bool,
@@ -314,6 +317,7 @@ impl Task {
             is_inline: false,
             depends_on_past: false,
             wait_for_downstream: false,
+            wait_for_past_depends_before_skipping: false,
             is_setup: false,
             is_teardown: false,
             on_failure_fail_dagrun: false,

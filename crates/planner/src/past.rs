@@ -277,8 +277,12 @@ impl Turn<'_> {
             return decision;
         }
         let may_begin = run.instances_of(task).any(|place| run.instances[place].may_begin(self.now));
-        let is_allowed =
-            decision != Decision::Run || !may_begin || self.view.past_answer(run, task).is_none_or(|answer| answer.ok);
+        let is_held = match decision {
+            Decision::Run => true,
+            Decision::Mark(TaskState::Skipped) => run.version.dag.tasks[task].wait_for_past_depends_before_skipping,
+            _ => false,
+        };
+        let is_allowed = !is_held || !may_begin || self.view.past_answer(run, task).is_none_or(|answer| answer.ok);
         if let Some(run) = self.view.runs.get_mut(&key) {
             if is_allowed {
                 run.held_by_past.remove(&task);

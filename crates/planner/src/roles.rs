@@ -188,7 +188,7 @@ impl Turn<'_> {
         let Some(run) = self.view.runs.get(&key) else { return (rule, None) };
         match run.veto(task, map_index) {
             Some(Veto { decision: Decision::Wait, .. }) if matches!(rule, Decision::Mark(_)) => (rule, None),
-            Some(Veto { decision, reason }) => (decision, Some(reason)),
+            Some(Veto { decision, reason }) => (self.with_past(key, task, decision), Some(reason)),
             None => (self.with_past(key, task, rule), None),
         }
     }

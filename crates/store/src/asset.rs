@@ -13,6 +13,9 @@ use serde_json::json;
 use crate::sql::{Kind, Row, micros, values};
 use crate::{AuditRow, Result, SignalKind, Store, StoreError, Tx, sql};
 
+/// Events of one asset that are counted: a list must not read all that ever happened.
+const MOST_COUNTED: i64 = 1_000;
+
 /// An asset and those who have to do with it, by the newest versions of their DAGs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssetRow {
@@ -20,6 +23,7 @@ pub struct AssetRow {
     pub producers: Vec<(DagId, TaskId)>,
     pub consumers: Vec<DagId>,
     pub last_event: Option<AssetEvent>,
+    /// At most [`MOST_COUNTED`].
     pub event_count: u64,
 }
 
@@ -60,9 +64,10 @@ impl Store {
                 asset.producers.push((DagId::new_unchecked(dag_id), TaskId::new_unchecked(task_id)));
             }
         }
-        let sql = "SELECT e.*, n.event_count FROM (SELECT asset, MAX(id) AS newest, COUNT(*) AS event_count \
-                   FROM asset_event GROUP BY asset) AS n JOIN asset_event e ON e.id = n.newest";
-        for row in sql::all(self.reader(), "read the newest events of assets", sql, vec![]).await? {
+        let sql = "SELECT e.*, (SELECT COUNT(*) FROM (SELECT 1 FROM asset_event c WHERE c.asset = u.asset LIMIT $1) AS few) \
+                   AS event_count FROM (SELECT DISTINCT asset FROM asset_user) AS u JOIN asset_event e \
+                   ON e.id = (SELECT MAX(l.id) FROM asset_event l WHERE l.asset = u.asset)";
+        for row in sql::all(self.reader(), "read the newest events of assets", sql, values![MOST_COUNTED]).await? {
             let event = read_event(&row)?;
             let asset = assets.entry(event.asset.to_string()).or_insert_with_key(|name| blank(name));
             asset.event_count = row.int("event_count")?.unsigned_abs();

@@ -199,6 +199,17 @@ impl Store {
         }
     }
 
+    /// The newest successful run before a logical date.
+    pub async fn previous_success(&self, dag_id: &DagId, before: DateTime<Utc>) -> Result<Option<RunRow>> {
+        let sql = format!(
+            "{RUN_SELECT} WHERE r.dag_id = $1 AND r.logical_date < $2 AND r.state = 'success' \
+             ORDER BY r.logical_date DESC LIMIT 1"
+        );
+        let values = values![dag_id.as_str(), micros(before)];
+        let row = sql::one(self.reader(), "read the last successful run", sql, values).await?;
+        row.as_ref().map(read_run).transpose()
+    }
+
     pub async fn run_at(&self, dag_id: &str, logical_date: DateTime<Utc>) -> Result<Option<RunRow>> {
         let sql = format!("{RUN_SELECT} WHERE r.dag_id = $1 AND r.logical_date = $2");
         let row = sql::one(self.reader(), "read a run", sql, values![dag_id, micros(logical_date)]).await?;

@@ -13,7 +13,7 @@ use millrace_model::state::RunType;
 use minijinja::value::{Object, ObjectRepr, Serde, Value, merge_maps};
 use minijinja::{Error, ErrorKind, State};
 
-use crate::lookup::{self, Connections, Lookup};
+use crate::lookup::{self, Connections, Lookup, Previous};
 use crate::macros::{self, DATE_FORMS, Macros};
 use crate::moment::Moment;
 
@@ -73,6 +73,7 @@ impl RenderContext {
         root.insert("test_mode", facts.is_test.into());
         let day = run.logical_date.format("%Y%m%d");
         root.insert("task_instance_key_str", format!("{}__{}__{day}", dag.dag_id, facts.task_id).into());
+        let previous = Value::from_object(Previous(lookup.clone()));
         root.insert("var", lookup::variables(&lookup));
         root.insert("conn", Value::from_object(Connections(lookup)));
         root.insert("macros", Value::from_object(Macros));
@@ -81,13 +82,16 @@ impl RenderContext {
             "ds_format",
             Value::from_function(|ds: &str, from: &str, to: &str| macros::ds_format(ds, from, to)),
         );
-        Self { root: Value::from(root), params: Arc::new(names) }
+        root.insert("expanded_ti_count", Value::from(()));
+        let outlets = dag.task(facts.task_id).map(|task| task.outlets.as_slice()).unwrap_or_default();
+        root.insert("outlets", outlets.iter().map(|asset| Value::from(asset.as_str())).collect());
+        Self { root: merge_maps([Value::from(root), previous]), params: Arc::new(names) }
     }
 
-    /// With the item that this instance of a mapped task is for, as `item`.
+    /// With the item that this instance of a mapped task is for, as `item`, of so many.
     #[must_use]
-    pub fn with_item(self, item: serde_json::Value) -> Self {
-        let item = Value::from_pairs([("item", json(item))]);
+    pub fn with_item(self, item: serde_json::Value, count: usize) -> Self {
+        let item = Value::from_pairs([("item", json(item)), ("expanded_ti_count", Value::from(count))]);
         Self { root: merge_maps([item, self.root]), params: self.params }
     }
 }
@@ -112,6 +116,7 @@ pub(crate) const CONTEXT_NAMES: &[&str] = &[
     "ds_local_nodash",
     "ds_nodash",
     "execution_date",
+    "expanded_ti_count",
     "incremental_filter",
     "logical_date",
     "macros",
@@ -119,10 +124,16 @@ pub(crate) const CONTEXT_NAMES: &[&str] = &[
     "next_ds",
     "next_ds_nodash",
     "next_execution_date",
+    "outlets",
     "params",
+    "prev_data_interval_end_success",
+    "prev_data_interval_start_success",
     "prev_ds",
     "prev_ds_nodash",
+    "prev_end_date_success",
     "prev_execution_date",
+    "prev_execution_date_success",
+    "prev_start_date_success",
     "run_id",
     "task",
     "task_instance",

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use minijinja::value::{Kwargs, Object, ObjectRepr, Serde, Value, from_args};
+use chrono::{DateTime, Utc};
+use millrace_model::schedule::DataInterval;
+use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Serde, Value, from_args};
 use minijinja::{Error, ErrorKind, State};
 use serde_json::Map;
 
-use crate::moment::invalid;
+use crate::moment::{Moment, invalid};
 
 /// A connection as templates see it. `Debug` shows no secret.
 #[derive(Clone, Default)]
@@ -27,6 +29,15 @@ impl fmt::Debug for ConnView {
     }
 }
 
+/// The newest run of a DAG before another that has succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreviousSuccess {
+    pub logical_date: DateTime<Utc>,
+    pub data_interval: DataInterval,
+    pub start_date: Option<DateTime<Utc>>,
+    pub end_date: Option<DateTime<Utc>>,
+}
+
 /// Answers while a template renders, so it is not async: render on a thread that may block, and let the implementation
 /// wait for the database there. `Ok(None)` = there is no such thing; `Err` = it could not be found out.
 ///
@@ -38,6 +49,10 @@ pub trait Lookup: Send + Sync {
     fn xcom(&self, task_id: &str, key: &str) -> Result<Option<serde_json::Value>, String>;
     /// The result of one instance of a mapped task; -1 is that of a task that is not mapped.
     fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<serde_json::Value>, String>;
+    /// By logical date, before that of the run.
+    fn previous_success(&self) -> Result<Option<PreviousSuccess>, String> {
+        Ok(None)
+    }
 }
 
 /// Knows nothing: for rendering without a database.
@@ -75,6 +90,43 @@ fn get_or_default(args: &[Value], get: impl FnOnce(&str) -> Option<Value>) -> Re
     let (key, positional, named): (&str, Option<Value>, Kwargs) = from_args(args)?;
     let named = named.get::<Option<Value>>("default").and_then(|value| named.assert_all_used().map(|()| value))?;
     Ok(get(key).or(positional).or(named).unwrap_or_else(|| Value::from(())))
+}
+
+/// What only the database knows, and is asked for only where a template uses it.
+pub(crate) const PREVIOUS_NAMES: [&str; 5] = [
+    "prev_data_interval_start_success",
+    "prev_data_interval_end_success",
+    "prev_start_date_success",
+    "prev_end_date_success",
+    "prev_execution_date_success",
+];
+
+/// [`PREVIOUS_NAMES`]: None in the first run, and while none has succeeded.
+pub(crate) struct Previous(pub Arc<dyn Lookup>);
+
+impl fmt::Debug for Previous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("previous success")
+    }
+}
+
+impl Object for Previous {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let name = key.as_str().filter(|name| PREVIOUS_NAMES.contains(name))?;
+        let at = |run: PreviousSuccess| match name {
+            "prev_data_interval_start_success" => Some(run.data_interval.start),
+            "prev_data_interval_end_success" => Some(run.data_interval.end),
+            "prev_start_date_success" => run.start_date,
+            "prev_end_date_success" => run.end_date,
+            _ => Some(run.logical_date),
+        };
+        let value = |run| at(run).map_or_else(|| Value::from(()), |at| Moment::utc(at).value());
+        Some(settle(self.0.previous_success(), name, value).unwrap_or_else(|| Value::from(())))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&PREVIOUS_NAMES)
+    }
 }
 
 /// `var`.

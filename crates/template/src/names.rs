@@ -12,20 +12,11 @@ const LANGUAGE_NAMES: &[&str] = &["caller", "dict", "kwargs", "loop", "namespace
 /// Names of Airflow that are not offered (yet), so that a user is not told to look for a typo.
 const AIRFLOW_NAMES: &[&str] = &[
     "conf",
-    "exception",
-    "expanded_ti_count",
     "inlet_events",
     "inlets",
     "outlet_events",
-    "outlets",
     "partition_date",
     "partition_key",
-    "prev_data_interval_end_success",
-    "prev_data_interval_start_success",
-    "prev_end_date_success",
-    "prev_execution_date_success",
-    "prev_start_date_success",
-    "reason",
     "templates_dict",
     "triggering_dataset_events",
 ];
@@ -79,6 +70,9 @@ pub fn is_mapped_name(name: &str) -> bool {
 pub fn unknown_name_hint(name: &str) -> Option<String> {
     if is_mapped_name(name) {
         return Some("only tasks with 'expand' have an item".to_owned());
+    }
+    if matches!(name, "exception" | "reason") {
+        return Some("a command of on_failure or on_retry finds the reason in its environment: $REASON".to_owned());
     }
     if AIRFLOW_NAMES.contains(&name) {
         return Some(format!("Airflow's '{name}' is not offered here"));
@@ -137,7 +131,7 @@ mod tests {
     fn suggests_near_names() {
         assert_eq!(unknown_name_hint("dss").as_deref(), Some("did you mean 'ds'?"));
         assert_eq!(unknown_name_hint("excution_date").as_deref(), Some("did you mean 'execution_date'?"));
-        assert_eq!(unknown_name_hint("outlets").as_deref(), Some("Airflow's 'outlets' is not offered here"));
+        assert_eq!(unknown_name_hint("inlets").as_deref(), Some("Airflow's 'inlets' is not offered here"));
         assert_eq!(unknown_name_hint("something_else"), None);
     }
 }

@@ -12,8 +12,8 @@ use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::{DataInterval, Schedule, Timetable};
 use millrace_model::state::RunType;
 use millrace_template::{
-    ConnView, Lookup, RenderContext, RenderFacts, Renderer, TEMPLATE_MARKER, is_known_name, referenced_names,
-    render_parameters,
+    ConnView, Lookup, NoLookup, PreviousSuccess, RenderContext, RenderFacts, Renderer, TEMPLATE_MARKER, is_known_name,
+    referenced_names, render_parameters,
 };
 use serde_json::{Map, Value, json};
 
@@ -48,6 +48,12 @@ impl Lookup for Known {
 
     fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, String> {
         Ok((task_id == "each" && key == "return_value" && map_index < 3).then(|| json!(map_index * 10)))
+    }
+
+    fn previous_success(&self) -> Result<Option<PreviousSuccess>, String> {
+        let (start, end) = (at("2024-01-01T00:00:00Z"), at("2024-01-02T00:00:00Z"));
+        let data_interval = DataInterval { start, end };
+        Ok(Some(PreviousSuccess { logical_date: start, data_interval, start_date: Some(end), end_date: None }))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use millrace_model::change::{Assignment, InstanceKey, RunKey};
 use millrace_model::dag::Dag;
 use millrace_operator_api::context::{Clock, RemoteStatement, Results, StatementJournal};
 use millrace_operator_api::{PortError, PortErrorKind};
-use millrace_store::{RemoteStatement as StoredStatement, RemoteStatementState, Store, StoreError};
+use millrace_store::{RemoteStatement as StoredStatement, RemoteStatementState, RunRow, Store, StoreError};
 use serde_json::Value;
 
 use crate::patience::ask;
@@ -97,6 +98,7 @@ impl StatementJournal for MemoryJournal {
 pub struct StoreResults {
     store: Store,
     run: RunKey,
+    logical_date: DateTime<Utc>,
     dag: Arc<Dag>,
     task_index: usize,
     map_index: i32,
@@ -105,7 +107,8 @@ pub struct StoreResults {
 impl StoreResults {
     pub fn new(store: Store, assignment: &Assignment) -> Self {
         let Assignment { dag, task_index, map_index, run, .. } = assignment;
-        Self { store, run: run.run_key, dag: dag.clone(), task_index: *task_index, map_index: *map_index }
+        let logical_date = run.logical_date;
+        Self { store, run: run.run_key, logical_date, dag: dag.clone(), task_index: *task_index, map_index: *map_index }
     }
 
     /// A task's value; of a mapped task the list of all its instances' values in the order of their items. Within a mapped
@@ -124,6 +127,11 @@ impl StoreResults {
 }
 
 impl StoreResults {
+    /// The newest successful run of the DAG before this one.
+    pub async fn previous_success(&self) -> Result<Option<RunRow>, StoreError> {
+        self.store.previous_success(&self.dag.dag_id, self.logical_date).await
+    }
+
     /// The value of one instance of a mapped task.
     pub async fn read_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, StoreError> {
         self.store.xcom(self.run, task_id, map_index, key).await

@@ -9,9 +9,9 @@ use millrace_operator_api::entry::OperatorEntry;
 use millrace_template::Lookup;
 use serde_json::{Map, Value};
 
-/// `None` for a task that is not mapped. The lists are read as they are stored, so that every try of an instance sees the
+/// With the number of items; `None` for a task that is not mapped. The lists are read as they are stored, so that every try of an instance sees the
 /// same item. May block.
-pub(crate) fn item(assignment: &Assignment, lookup: &dyn Lookup) -> Result<Option<Item>, String> {
+pub(crate) fn item(assignment: &Assignment, lookup: &dyn Lookup) -> Result<Option<(Item, usize)>, String> {
     let dag = &assignment.dag;
     let Some(expand) = dag.expand_of(assignment.task()) else { return Ok(None) };
     let Ok(map_index) = usize::try_from(assignment.map_index) else {
@@ -27,12 +27,10 @@ pub(crate) fn item(assignment: &Assignment, lookup: &dyn Lookup) -> Result<Optio
             None => return Err(format!("task '{producer}' has left no list in this run")),
         };
     }
+    let count = expand.count(|task| results.get(task).map(Vec::len)).unwrap_or(0);
     match expand.item(map_index, &results) {
-        Some(item) => Ok(Some(item)),
-        None => {
-            let count = expand.count(|task| results.get(task).map(Vec::len)).unwrap_or(0);
-            Err(format!("there are {count} items, counted from 0, and so none for map index {map_index}"))
-        }
+        Some(item) => Ok(Some((item, count))),
+        None => Err(format!("there are {count} items, counted from 0, and so none for map index {map_index}")),
     }
 }
 

@@ -56,7 +56,8 @@ pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Resu
     let has_results = expand.is_some_and(|expand| expand.producers().next().is_some());
     let looks_up = has_results
         || any_text(&task.parameters, &|text| {
-            is_template(text) && ["var", "conn", "ti", "task_instance", "xcom"].iter().any(|name| text.contains(name))
+            is_template(text)
+                && ["var", "conn", "ti", "task_instance", "xcom", "_success"].iter().any(|name| text.contains(name))
         });
     if !looks_up {
         return render_now(equipment, assignment, lookup);
@@ -88,11 +89,11 @@ fn render_now(
     };
     let context = RenderContext::new(&facts, lookup);
     let failed = |errors: Vec<RenderError>| ParameterError::Render(errors.iter().map(ToString::to_string).collect());
-    let Some(item) = item else {
+    let Some((item, count)) = item else {
         let parameters = render_parameters(schema, &task.parameters, &context).map_err(failed)?;
         return Ok(Rendered { parameters, map_name: None });
     };
-    let context = context.with_item(item.whole.clone());
+    let context = context.with_item(item.whole.clone(), count);
     let (before, after) = mapping::fill(task, entry, schema, &item);
     let mut parameters = render_parameters(schema, &before, &context).map_err(failed)?;
     if let Value::Object(parameters) = &mut parameters {

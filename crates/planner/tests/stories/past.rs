@@ -293,3 +293,25 @@ fn a_run_makes_way_for_the_one_before_it_when_that_one_is_due_again() {
          d/2024-01-02/a scheduled",
     );
 }
+
+#[test]
+fn a_skip_may_wait_for_the_past_too() {
+    let script = |flag: &str| {
+        format!(
+            "dag d @daily from 2024-01-01 catchup
+             - a
+             - b after a past {flag}
+             at 2024-01-03
+             ok d 2024-01-01 a
+             skip d 2024-01-02 a
+             why d 2024-01-02 b
+             ok d 2024-01-01 b"
+        )
+    };
+    let (at_once, late) = (crate::script::play(&script("")), crate::script::play(&script("skips_late")));
+    let skipped = |text: &str| text.lines().position(|line| line.starts_with("d/2024-01-02/b skipped"));
+    let ended = |text: &str| text.lines().position(|line| line == "d/2024-01-01/b success");
+    assert!(skipped(&at_once).is_some() && skipped(&at_once) < ended(&at_once), "{at_once}");
+    assert!(ended(&late).is_some() && skipped(&late) > ended(&late), "{late}");
+    assert!(late.contains("why d 2024-01-02 b: no, "), "{late}");
+}

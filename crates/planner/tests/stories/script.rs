@@ -4,7 +4,7 @@
 //! dag d @daily from 2024-01-01 catchup runs 1 tasks 16     (also: paused, every 6h, cron 0_3,16_*_*_*, until DATE,
 //!                                                          misfire none, misfire within:6h,max:10)
 //!   a
-//!   (a DAG also: fail_fast; a task also: setup, teardown, fails_run, past, past_and_downstream)
+//!   (a DAG also: fail_fast; a task also: setup, teardown, fails_run, past, past_and_downstream, skips_late)
 //!   b after a,c retries 2 delay 300s rule all_done pool p slots 2 weight 5 inline
 //!   c backoff 2 at_most 30m rule_of_weight absolute per_dag 1 per_run 1 key eu:2 (with DATE for the run's date)
 //! dag d none tells             its callbacks are told, and of a task `a tells` too
@@ -658,6 +658,7 @@ fn read_task(line: &str) -> Task {
             "fails_run" => Some(&mut task.on_failure_fail_dagrun),
             "past" => Some(&mut task.depends_on_past),
             "past_and_downstream" => Some(&mut task.wait_for_downstream),
+            "skips_late" => Some(&mut task.wait_for_past_depends_before_skipping),
             _ => None,
         };
         if let Some(flag) = flag {

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use millrace_model::change::{Batch, RunMove, SchedulePointer, TryOutcome};
 use millrace_model::ids::{DagId, TaskId};
+use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{DagFilter, InstanceFilter, POSTGRES_WRITER_SETTINGS};
+use millrace_store::{
+    ActiveScope, ClearRequest, DagFilter, InstanceFilter, POSTGRES_WRITER_SETTINGS, RunChoice, RunFilter, Selection,
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 use tracing::field::{Field, Visit};
 use tracing::instrument::WithSubscriber;
@@ -55,6 +58,8 @@ const LARGE: &[&str] = &[
     "xcom",
     "remote_statement",
     "dag_version",
+    "asset_event",
+    "notification",
 ];
 
 pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
@@ -96,6 +101,20 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.heartbeat("job-1", at(3), at(4)).await?;
         store.signals().await?;
         store.dag_list().await?;
+        store.runs(&RunFilter { limit: 10, ..RunFilter::default() }).await?;
+        store.runs(&RunFilter { dag_id: Some(daily.clone()), limit: 10, ..RunFilter::default() }).await?;
+        store.last_run_durations(&daily, 30).await?;
+        store.active_runs_in(ActiveScope::OfDagAndHolders(&daily)).await?;
+        store.active_runs_in(ActiveScope::OfDag(&daily)).await?;
+        store.previous_success(&daily, day(5)).await?;
+        store.assets().await?;
+        store.queued_asset_events(&daily).await?;
+        store.take_notifications(10, at(5), at(4)).await?;
+        let between = RunChoice::Between { dag_id: daily.clone(), from: None, to: None };
+        let mut selection = Selection::of(between, TaskChoice::All);
+        selection.only_failed = true;
+        let clear = ClearRequest { dry_run: true, ..ClearRequest::new(selection, "cli") };
+        store.clear_instances(&clear, at(5)).await?;
         store.dags(&DagFilter { last_runs: 10, ..DagFilter::default() }).await?;
         store.instances_of_runs(&[run.run]).await?;
         store.tries(run.instances[0]).await?;
@@ -115,7 +134,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
     .await?;
     assert!(statements.len() > 30, "the list is not what it was: {}", statements.len());
     let mut problems = Vec::new();
-    for sql in &statements {
+    for sql in statements.iter().filter(|sql| !counts(sql)) {
         let plan = if bench.is_postgres() { postgres_plan(&bench, sql).await } else { sqlite_plan(&bench, sql).await };
         let plan = plan.with_context(|| sql.clone())?;
         problems.extend(
@@ -127,7 +146,16 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
 }
 
 /// A partial index is as long as what is active.
-const BY_PARTIAL: &[&str] = &["dag_run_unfinished", "task_instance_leased", "dag_run_by_schedule"];
+const BY_PARTIAL: &[&str] =
+    &["dag_run_unfinished", "task_instance_leased", "dag_run_by_schedule", "notification_due", "notification_unsent"];
+
+/// Walked from its end, as far as the page goes.
+const BY_END: &[&str] = &["dag_run_latest"];
+
+/// How many runs there are is counted, and costs what there is to count; the page itself does not.
+fn counts(sql: &str) -> bool {
+    sql.starts_with("SELECT COUNT(*)")
+}
 
 /// Whether a statement of PostgreSQL names its rows by keys; the others only read, and choose their rows themselves.
 fn names_rows(sql: &str) -> bool {
@@ -138,8 +166,9 @@ fn is_full_scan(line: &str, names_rows: bool) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     if let Some(at) = words.iter().position(|word| *word == "SCAN") {
         let table = words.get(at + 1).copied().unwrap_or_default();
-        let alias = matches!(table, "r" | "i" | "l" | "v" | "n");
-        return (LARGE.contains(&table) || alias) && !BY_PARTIAL.iter().any(|index| line.contains(index));
+        let alias = matches!(table, "r" | "i" | "l" | "v" | "n" | "c");
+        let by = BY_PARTIAL.iter().chain(BY_END).any(|index| line.contains(index));
+        return (LARGE.contains(&table) || alias) && !by;
     }
     // Where rows are named, an index that is walked from end to end is a full scan too.
     let is_whole = names_rows && line.contains("Scan using") && !line.contains("Index Cond");
