@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::mask::{MASK, is_sensitive_name};
+use crate::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses};
 
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -257,9 +257,12 @@ impl ConnectionForm {
         serde_json::to_value(form).unwrap_or(Value::Null)
     }
 
-    /// The JSON form with `***` for the password and for sensitive extra values.
+    /// The JSON form with `***` for the password, for sensitive extra values and for passwords within addresses.
     pub fn to_masked_value(&self) -> Value {
         let mut masked = self.clone();
+        for text in [&mut masked.host, &mut masked.login, &mut masked.schema, &mut masked.description] {
+            *text = text.as_deref().map(mask_addresses);
+        }
         masked.password = self.password.as_ref().map(|_| SecretString::from(MASK));
         masked.extra = mask_extra(&self.extra);
         masked.to_value()
@@ -271,6 +274,14 @@ impl ConnectionForm {
         if self.password.as_ref().is_some_and(|password| password.expose_secret() == MASK) {
             self.password.clone_from(&old.password);
         }
+        let texts = [(&mut self.host, &old.host), (&mut self.login, &old.login), (&mut self.schema, &old.schema)];
+        for (new, old) in texts.into_iter().chain([(&mut self.description, &old.description)]) {
+            if let (Some(text), Some(before)) = (new.as_mut(), old)
+                && is_masked_form(text, before)
+            {
+                text.clone_from(before);
+            }
+        }
         restore_masked(&mut self.extra, &old.extra);
         self
     }
@@ -280,6 +291,7 @@ impl ConnectionForm {
         fn collect(value: &Value, sensitive: bool, found: &mut Vec<String>) {
             match value {
                 Value::String(text) if sensitive => found.push(text.clone()),
+                Value::String(text) => found.extend(passwords_in_addresses(text)),
                 Value::Array(items) => items.iter().for_each(|item| collect(item, sensitive, found)),
                 Value::Object(map) => {
                     map.iter().for_each(|(key, item)| collect(item, sensitive || is_sensitive_name(key), found));
@@ -288,6 +300,8 @@ impl ConnectionForm {
             }
         }
         let mut found: Vec<String> = self.password.iter().map(|p| p.expose_secret().to_owned()).collect();
+        let texts = [&self.host, &self.login, &self.schema, &self.description];
+        found.extend(texts.into_iter().flatten().flat_map(|text| passwords_in_addresses(text)));
         collect(&Value::Object(self.extra.clone()), false, &mut found);
         found
     }
@@ -299,21 +313,45 @@ fn mask_extra(extra: &Map<String, Value>) -> Map<String, Value> {
         .map(|(key, value)| {
             let masked = match value {
                 _ if is_sensitive_name(key) && !value.is_null() => Value::String(MASK.to_owned()),
-                Value::Object(map) => Value::Object(mask_extra(map)),
-                other => other.clone(),
+                other => mask_inside(other),
             };
             (key.clone(), masked)
         })
         .collect()
 }
 
+fn mask_inside(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(mask_extra(map)),
+        Value::Array(items) => Value::Array(items.iter().map(mask_inside).collect()),
+        Value::String(text) => Value::String(mask_addresses(text)),
+        other => other.clone(),
+    }
+}
+
+/// Whether this is how the other one is shown, and it holds a secret.
+fn is_masked_form(text: &str, before: &str) -> bool {
+    text.contains(MASK) && text == mask_addresses(before)
+}
+
 fn restore_masked(new: &mut Map<String, Value>, old: &Map<String, Value>) {
     for (key, value) in new {
-        match (value, old.get(key)) {
-            (Value::Object(new), Some(Value::Object(old))) => restore_masked(new, old),
-            (value, Some(before)) if value == MASK => *value = before.clone(),
-            _ => {}
+        if let Some(before) = old.get(key) {
+            restore_value(value, before);
         }
+    }
+}
+
+/// `***` in the new value means "as before", wherever it stands.
+pub fn restore_value(value: &mut Value, before: &Value) {
+    match (value, before) {
+        (Value::Object(new), Value::Object(old)) => restore_masked(new, old),
+        (Value::Array(new), Value::Array(old)) => {
+            new.iter_mut().zip(old).for_each(|(value, before)| restore_value(value, before));
+        }
+        (value, before) if value == MASK => *value = before.clone(),
+        (Value::String(text), Value::String(before)) if is_masked_form(text, before) => text.clone_from(before),
+        _ => {}
     }
 }
 
@@ -370,6 +408,22 @@ pub fn variable_variables(key: &str) -> [String; 2] {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_shown_and_sent_back_keeps_every_secret() {
+        let form = ConnectionForm::parse_json(
+            r#"{"conn_type": "http", "host": "https://me:in-the-host@api.example", "password": "plain-one", "extra":
+                {"pwd": "short-name", "list": [{"sas": "deep-one", "n": 1}], "mirror": "ftp://u:in-extra@m"}}"#,
+        )
+        .unwrap();
+        let shown = form.to_masked_value();
+        for secret in ["in-the-host", "plain-one", "short-name", "deep-one", "in-extra"] {
+            assert!(!shown.to_string().contains(secret), "{shown}");
+            assert!(form.secrets().contains(&secret.to_owned()), "{secret}");
+        }
+        let back = ConnectionForm::from_value(shown).unwrap().keeping_masked_from(&form);
+        assert_eq!(back.to_value(), form.to_value());
+    }
 
     fn uri(text: &str) -> Value {
         ConnectionForm::parse_uri(text).unwrap().to_value()

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What a secret is shown as. Sent back on edit it means "keep the old value".
 pub const MASK: &str = "***";
@@ -24,6 +24,7 @@ const SENSITIVE: &[&str] = &[
     "authorization",
     "bearer",
     "connection_string",
+    "credential",
     "dsn",
     "keyfile_dict",
     "passphrase",
@@ -40,12 +41,74 @@ const SENSITIVE: &[&str] = &[
 ];
 
 /// Names that contain a sensitive word but hold no secret: the id of a key, the ARN under which a secret is kept.
-const HARMLESS: &[&str] = &["secret_arn", "aws_access_key_id", "access_key_id", "client_token"];
+const HARMLESS: &[&str] = &["secret_arn", "aws_access_key_id", "access_key_id", "client_token", "credential_source"];
+
+/// Words that say so only when they stand alone in a name: `db_pass`, `sasToken`, but not `passed` or `compass`.
+const SENSITIVE_WORDS: &[&str] = &["cookie", "cred", "creds", "jwt", "pass", "passcode", "pw", "pwd", "sas"];
 
 /// Whether a value under this name is a secret.
 pub fn is_sensitive_name(name: &str) -> bool {
-    let name = name.to_lowercase();
-    !HARMLESS.contains(&name.as_str()) && SENSITIVE.iter().any(|word| name.contains(word))
+    let lower = name.to_lowercase();
+    // `client-secret` and `client secret` are spelled as `client_secret` is.
+    let spelled = lower.replace(['-', ' ', '.'], "_");
+    let has = |word: &&str| spelled.contains(*word) || lower.replace('-', "").contains(*word);
+    !HARMLESS.contains(&spelled.as_str())
+        && (SENSITIVE.iter().any(has) || words(name).iter().any(|word| SENSITIVE_WORDS.contains(&word.as_str())))
+}
+
+/// The words of `db_pass`, `db-pass` and `dbPass`.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_small = false;
+    for letter in name.chars() {
+        if !letter.is_alphanumeric() || (letter.is_uppercase() && was_small) {
+            words.push(String::new());
+        }
+        was_small = letter.is_lowercase();
+        if let (true, Some(word)) = (letter.is_alphanumeric(), words.last_mut()) {
+            word.extend(letter.to_lowercase());
+        }
+    }
+    words
+}
+
+/// Where the passwords of addresses like `https://name:password@host` stand in a text: byte ranges, in order.
+fn address_passwords(text: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(place) = text[from..].find("://") {
+        let begin = from + place + 3;
+        let end = text[begin..]
+            .find(|letter: char| letter.is_whitespace() || matches!(letter, '/' | '"' | '\'' | '<' | '>' | '?' | '#'))
+            .map_or(text.len(), |length| begin + length);
+        let authority = &text[begin..end];
+        if let Some(at) = authority.rfind('@')
+            && let Some(colon) = authority[..at].find(':')
+            && colon + 1 < at
+        {
+            found.push(begin + colon + 1..begin + at);
+        }
+        from = end;
+    }
+    found
+}
+
+/// The passwords that stand in addresses of this text.
+pub fn passwords_in_addresses(text: &str) -> Vec<String> {
+    address_passwords(text).into_iter().map(|range| text[range].to_owned()).filter(|found| found != MASK).collect()
+}
+
+/// The text with `***` for each password that stands in an address.
+pub fn mask_addresses(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut from = 0;
+    for range in address_passwords(text) {
+        masked.push_str(&text[from..range.start]);
+        masked.push_str(MASK);
+        from = range.end;
+    }
+    masked.push_str(&text[from..]);
+    masked
 }
 
 /// The secrets that were read so far, and the replacing of them. Cheap to clone; all clones share the secrets.
@@ -100,9 +163,17 @@ impl Masker {
         self.walk(value, false, 5);
     }
 
+    /// As [`add_sensitive_values`](Self::add_sensitive_values) of the object with these members.
+    pub fn add_sensitive_members(&self, members: &Map<String, Value>) {
+        for (key, item) in members {
+            self.walk(item, is_sensitive_name(key), 4);
+        }
+    }
+
     fn walk(&self, value: &Value, sensitive: bool, depth: usize) {
         match value {
             Value::String(text) if sensitive => self.add(text),
+            Value::String(text) => passwords_in_addresses(text).iter().for_each(|password| self.add(password)),
             Value::Array(items) if depth > 0 => items.iter().for_each(|item| self.walk(item, sensitive, depth - 1)),
             Value::Object(map) if depth > 0 => {
                 for (key, item) in map {
@@ -113,8 +184,13 @@ impl Masker {
         }
     }
 
-    /// The text with every known secret replaced by `***`.
+    /// The text with every known secret, and every password in an address, replaced by `***`.
     pub fn mask(&self, text: &str) -> String {
+        let known_masked = self.mask_known(text);
+        if known_masked.contains("://") { mask_addresses(&known_masked) } else { known_masked }
+    }
+
+    fn mask_known(&self, text: &str) -> String {
         let automaton = self.inner.read().ok().and_then(|patterns| patterns.automaton.clone());
         match automaton {
             Some(automaton) => {
@@ -176,10 +252,32 @@ mod tests {
     }
 
     #[test]
+    fn passwords_in_addresses_are_masked() {
+        let masked = |text| Masker::new().mask(text);
+        assert_eq!(masked("to https://me:s3cr@t@host/x and b://u:p@h"), "to https://me:***@host/x and b://u:***@h");
+        for same in ["https://host:8080/a@b:c", "see http://x", "a://user@host", "://", "x://:@", "ü://é:", "s3://b/k"]
+        {
+            assert_eq!(masked(same), same);
+        }
+        assert_eq!(passwords_in_addresses("mysql://u:geheim%21@db/x?y=1"), ["geheim%21"]);
+        let masker = Masker::new();
+        masker.add_sensitive_values(&json!({"url": "https://u:hidden-here@h", "token_seconds": 86_400}));
+        assert_eq!(masker.mask("hidden-here 86400"), "*** 86400", "a number is as often a size as a secret");
+    }
+
+    #[test]
     fn names_decide_in_values() {
         assert!(is_sensitive_name("my_api_key"));
         assert!(is_sensitive_name("AWS_SECRET_ACCESS_KEY"));
         assert!(!is_sensitive_name("secret_arn"));
+        for name in
+            ["pwd", "db_pass", "dbPass", "DB-PWD", "sas", "SAS_TOKEN", "credentials", "client-secret", "apiKey", "jwt"]
+        {
+            assert!(is_sensitive_name(name), "{name}");
+        }
+        for name in ["passed", "compass", "rows_passed", "bypass", "keyspace", "sassafras", "usage", "key", "schema"] {
+            assert!(!is_sensitive_name(name), "{name}");
+        }
         let masker = Masker::new();
         masker.add_sensitive_values(&json!({"aws_secret_access_key": "topsecret", "region": "eu-north-1"}));
         assert_eq!(masker.mask("topsecret in eu-north-1"), "*** in eu-north-1");

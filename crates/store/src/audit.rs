@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::sql::{micros, values};
+use crate::sql::{Row, micros, values};
 use crate::{Page, Result, Store, Tx, sql};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,13 @@ pub struct AuditRow {
     pub task_id: Option<String>,
     pub details: Value,
     /// What was changed, as it was and as it is; without secrets.
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+/// What the audit log tells of a thing whose row it cannot read itself: without secrets.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
     pub before: Option<Value>,
     pub after: Option<Value>,
 }
@@ -69,6 +76,21 @@ impl AuditRow {
     }
 }
 
+fn read(row: &Row) -> Result<AuditRow> {
+    Ok(AuditRow {
+        id: row.int("id")?,
+        at: row.instant("at")?,
+        actor: row.text("actor")?,
+        action: row.text("action")?,
+        dag_id: row.opt_text("dag_id")?,
+        run_id: row.opt_text("run_id")?,
+        task_id: row.opt_text("task_id")?,
+        details: row.json("details")?,
+        before: row.opt_json("state_before")?,
+        after: row.opt_json("state_after")?,
+    })
+}
+
 impl Store {
     /// Newest first.
     pub async fn audit_log(&self, filter: &AuditFilter) -> Result<Page<AuditRow>> {
@@ -84,24 +106,13 @@ impl Store {
         values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
         values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
         let rows = sql::all(self.reader(), "read the audit log", list, values).await?;
-        let rows = rows
-            .iter()
-            .map(|row| {
-                Ok(AuditRow {
-                    id: row.int("id")?,
-                    at: row.instant("at")?,
-                    actor: row.text("actor")?,
-                    action: row.text("action")?,
-                    dag_id: row.opt_text("dag_id")?,
-                    run_id: row.opt_text("run_id")?,
-                    task_id: row.opt_text("task_id")?,
-                    details: row.json("details")?,
-                    before: row.opt_json("state_before")?,
-                    after: row.opt_json("state_after")?,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let rows = rows.iter().map(read).collect::<Result<_>>()?;
         Ok(Page { rows, total })
+    }
+
+    pub async fn audit_row(&self, id: i64) -> Result<Option<AuditRow>> {
+        let row = sql::one(self.reader(), "read the audit log", "SELECT * FROM audit_log WHERE id = $1", values![id]);
+        row.await?.as_ref().map(read).transpose()
     }
 
     /// For what faces do without changing a row here: a sign-in, a download. `row.id` is not looked at.

@@ -6,8 +6,8 @@ use sea_orm::{EntityTrait, QueryOrder, Set};
 use serde_json::json;
 
 use crate::entity::connection::{ActiveModel, Column, Entity, Model};
-use crate::sql::micros;
-use crate::{AuditRow, Result, Store, StoreError};
+use crate::sql::{self, micros};
+use crate::{AuditRow, Result, Store, StoreError, Told};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionRow {
@@ -42,7 +42,23 @@ fn from_model(model: Model) -> ConnectionRow {
     }
 }
 
+/// How many sealed things there are, and when one was written last: as long as it is the same, so are they.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedStamp {
+    count: i64,
+    changed_at: i64,
+}
+
 impl Store {
+    /// Of connections and variables.
+    pub async fn sealed_stamp(&self) -> Result<SealedStamp> {
+        let text = "SELECT COUNT(*) AS n, COALESCE(MAX(changed_at), 0) AS changed_at FROM \
+                    (SELECT changed_at FROM connection UNION ALL SELECT changed_at FROM variable) AS sealed";
+        let row = sql::one(self.reader(), "look whether secrets have changed", text, vec![]).await?;
+        let Some(row) = row else { return Ok(SealedStamp { count: 0, changed_at: 0 }) };
+        Ok(SealedStamp { count: row.int("n")?, changed_at: row.int("changed_at")? })
+    }
+
     /// By id.
     pub async fn connections(&self) -> Result<Vec<ConnectionRow>> {
         let models = Entity::find().order_by_asc(Column::ConnId).all(self.reader()).await;
@@ -55,7 +71,13 @@ impl Store {
     }
 
     /// Adds or replaces. Returns whether it is new.
-    pub async fn put_connection(&self, row: &ConnectionRow, actor: &str, now: DateTime<Utc>) -> Result<bool> {
+    pub async fn put_connection(
+        &self,
+        row: &ConnectionRow,
+        told: Told,
+        actor: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
         let tx = self.begin("write a connection").await?;
         let failed = failed("write a connection");
         let is_new = Entity::find_by_id(row.conn_id.as_str()).one(&tx.inner).await.map_err(&failed)?.is_none();
@@ -87,17 +109,19 @@ impl Store {
             .to_owned();
         Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(&failed)?;
         let action = if is_new { "connection_added" } else { "connection_changed" };
-        tx.audit(&AuditRow::new(actor, action, json!({ "conn_id": row.conn_id }), now)).await?;
+        let audit = AuditRow::new(actor, action, json!({ "conn_id": row.conn_id }), now);
+        tx.audit(&audit.with_change(told.before, told.after)).await?;
         tx.commit().await?;
         Ok(is_new)
     }
 
     /// Returns whether there was one.
-    pub async fn delete_connection(&self, conn_id: &str, actor: &str, now: DateTime<Utc>) -> Result<bool> {
+    pub async fn delete_connection(&self, conn_id: &str, told: Told, actor: &str, now: DateTime<Utc>) -> Result<bool> {
         let tx = self.begin("delete a connection").await?;
         let done = Entity::delete_by_id(conn_id).exec(&tx.inner).await.map_err(failed("delete a connection"))?;
         if done.rows_affected > 0 {
-            tx.audit(&AuditRow::new(actor, "connection_deleted", json!({ "conn_id": conn_id }), now)).await?;
+            let audit = AuditRow::new(actor, "connection_deleted", json!({ "conn_id": conn_id }), now);
+            tx.audit(&audit.with_change(told.before, None)).await?;
         }
         tx.commit().await?;
         Ok(done.rows_affected > 0)

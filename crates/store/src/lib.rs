@@ -76,7 +76,7 @@ pub use active::{ActiveRun, ActiveScope, FinishedRun, SchedulerDag};
 pub use alert::AlertRow;
 pub use api_token::{ApiTokenRow, NewToken};
 pub use asset::AssetRow;
-pub use audit::{AuditFilter, AuditRow};
+pub use audit::{AuditFilter, AuditRow, Told};
 pub use backfill::{
     BackfillDate, BackfillProgress, BackfillReport, BackfillRow, BackfillState, DateOutcome, NewBackfill, NewPart,
     Reprocess,
@@ -86,7 +86,7 @@ pub use checkpoint::CheckpointRow;
 pub use clean::{Archive, CLEANED, CleanReport, CleanRequest, NoArchive};
 pub use clear::{ClearReport, ClearRequest, ClearedInstance, TouchedRun};
 pub use commit::{CommitReport, CreatedRun};
-pub use connection::ConnectionRow;
+pub use connection::{ConnectionRow, SealedStamp};
 pub use dag::{DagFilter, DagListRow, DagRow, DagVersionRow};
 pub use dag_file::{SyncDag, SyncOutcome, SyncWhat};
 pub use error::{Result, StoreError};
@@ -106,7 +106,7 @@ pub use past::EarlierRun;
 pub use pool::{PoolRow, PoolUse};
 pub use remote_statement::{RemoteStatement, RemoteStatementState};
 pub use repin::{NewestVersion, RepinRequest, Repinned};
-pub use run::{Page, RunFilter, RunRow, RunSummary};
+pub use run::{ActiveCounts, Page, RunFilter, RunOrder, RunRow, RunSummary};
 pub use run_date::RunDate;
 pub use scope::{RunChoice, Selection};
 pub use session::{NewSession, SessionRow};

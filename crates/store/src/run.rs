@@ -1,15 +1,17 @@
 //! Runs, as everybody reads them.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use millrace_model::asset::AssetEvent;
 use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::DataInterval;
-use millrace_model::state::{RunState, RunType};
+use millrace_model::state::{RunState, RunType, TaskState};
 use sea_orm::ConnectionTrait;
 use serde_json::{Map, Value};
 
-use crate::sql::{Row, micros, values};
+use crate::sql::{Kind, Row, micros, values};
 use crate::{Result, Store, StoreError, sql};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +86,42 @@ pub struct Page<T> {
     pub total: u64,
 }
 
+/// What a list of runs is ordered by; `id` is the order in which they were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RunOrder {
+    #[default]
+    RunAfter,
+    LogicalDate,
+    StartDate,
+    EndDate,
+    Id,
+}
+
+impl RunOrder {
+    /// By the name of the field.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "run_after" => Some(Self::RunAfter),
+            "logical_date" => Some(Self::LogicalDate),
+            "start_date" => Some(Self::StartDate),
+            "end_date" => Some(Self::EndDate),
+            "id" => Some(Self::Id),
+            _ => None,
+        }
+    }
+
+    /// The two databases sort what is not there to different ends: it counts as the oldest.
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::RunAfter => "r.run_after",
+            Self::LogicalDate => "r.logical_date",
+            Self::StartDate => "COALESCE(r.start_date, 0)",
+            Self::EndDate => "COALESCE(r.end_date, 0)",
+            Self::Id => "r.id",
+        }
+    }
+}
+
 /// Empty or `None` means "any".
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
@@ -94,7 +132,8 @@ pub struct RunFilter {
     /// Exclusive.
     pub logical_date_to: Option<DateTime<Utc>>,
     pub backfill_key: Option<i64>,
-    /// Oldest first; the default is newest first, by `run_after`.
+    pub order: RunOrder,
+    /// Oldest first; the default is newest first.
     pub ascending: bool,
     /// 0 gives none, and still the total.
     pub limit: u64,
@@ -141,7 +180,44 @@ pub(crate) async fn run_in(connection: &impl ConnectionTrait, run: RunKey) -> Re
     }
 }
 
+/// What has not ended.
+#[derive(Debug, Clone, Default)]
+pub struct ActiveCounts {
+    pub runs: HashMap<RunState, u64>,
+    /// Of those runs.
+    pub instances: HashMap<TaskState, u64>,
+}
+
 impl Store {
+    pub async fn active_counts(&self) -> Result<ActiveCounts> {
+        let mut counts = ActiveCounts::default();
+        let sql = "SELECT state, COUNT(*) AS n FROM dag_run WHERE state IN ('queued', 'running') GROUP BY state";
+        for row in sql::all(self.reader(), "count active runs", sql, vec![]).await? {
+            counts.runs.insert(row.word("state", RunState::parse)?, row.int("n")?.unsigned_abs());
+        }
+        let sql = "SELECT i.state, COUNT(*) AS n FROM dag_run r JOIN task_instance i ON i.run_id = r.id \
+                   WHERE r.state IN ('queued', 'running') GROUP BY i.state";
+        for row in sql::all(self.reader(), "count the tasks of active runs", sql, vec![]).await? {
+            counts.instances.insert(row.word("state", TaskState::parse)?, row.int("n")?.unsigned_abs());
+        }
+        Ok(counts)
+    }
+
+    /// Runs of each of these DAGs by state.
+    pub async fn run_counts(&self, dag_ids: &[&str]) -> Result<HashMap<(String, RunState), u64>> {
+        let source = sql::source(self.dialect(), 1, &[("x_dag", Kind::Text)]);
+        let sql = format!(
+            "SELECT r.dag_id, r.state, COUNT(*) AS n FROM {source} CROSS JOIN dag_run r WHERE r.dag_id = x_dag \
+             GROUP BY r.dag_id, r.state"
+        );
+        let rows = sql::all(self.reader(), "count runs", sql, vec![sql::column(dag_ids.iter().copied())]).await?;
+        let count = |row: &Row| {
+            let place = (row.text("dag_id")?, row.word("state", RunState::parse)?);
+            Ok((place, row.int("n")?.unsigned_abs()))
+        };
+        rows.iter().map(count).collect()
+    }
+
     pub async fn runs(&self, filter: &RunFilter) -> Result<Page<RunRow>> {
         let mut conditions = vec!["1 = 1".to_owned()];
         let mut values: Vec<sea_orm::Value> = Vec::new();
@@ -174,10 +250,10 @@ impl Store {
         let total = sql::one(self.reader(), "count runs", count, values.clone()).await?;
         let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
 
-        let order = if filter.ascending { "ASC" } else { "DESC" };
+        let (column, order) = (filter.order.sql(), if filter.ascending { "ASC" } else { "DESC" });
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let list = format!(
-            "{RUN_SELECT} WHERE {conditions} ORDER BY r.run_after {order}, r.id {order} LIMIT ${limit} OFFSET ${offset}"
+            "{RUN_SELECT} WHERE {conditions} ORDER BY {column} {order}, r.id {order} LIMIT ${limit} OFFSET ${offset}"
         );
         values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
         values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());

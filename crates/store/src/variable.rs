@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::entity::variable::{ActiveModel, Column, Entity, Model};
 use crate::sql::micros;
-use crate::{AuditRow, Result, Store, StoreError};
+use crate::{AuditRow, Result, Store, StoreError, Told};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VariableRow {
@@ -38,7 +38,7 @@ impl Store {
     }
 
     /// Adds or replaces. Returns whether it is new.
-    pub async fn put_variable(&self, row: &VariableRow, actor: &str, now: DateTime<Utc>) -> Result<bool> {
+    pub async fn put_variable(&self, row: &VariableRow, told: Told, actor: &str, now: DateTime<Utc>) -> Result<bool> {
         let tx = self.begin("write a variable").await?;
         let failed = failed("write a variable");
         let is_new = Entity::find_by_id(row.key.as_str()).one(&tx.inner).await.map_err(&failed)?.is_none();
@@ -54,17 +54,19 @@ impl Store {
             .to_owned();
         Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(&failed)?;
         let action = if is_new { "variable_added" } else { "variable_changed" };
-        tx.audit(&AuditRow::new(actor, action, json!({ "key": row.key }), now)).await?;
+        let audit = AuditRow::new(actor, action, json!({ "key": row.key }), now);
+        tx.audit(&audit.with_change(told.before, told.after)).await?;
         tx.commit().await?;
         Ok(is_new)
     }
 
     /// Returns whether there was one.
-    pub async fn delete_variable(&self, key: &str, actor: &str, now: DateTime<Utc>) -> Result<bool> {
+    pub async fn delete_variable(&self, key: &str, told: Told, actor: &str, now: DateTime<Utc>) -> Result<bool> {
         let tx = self.begin("delete a variable").await?;
         let done = Entity::delete_by_id(key).exec(&tx.inner).await.map_err(failed("delete a variable"))?;
         if done.rows_affected > 0 {
-            tx.audit(&AuditRow::new(actor, "variable_deleted", json!({ "key": key }), now)).await?;
+            let audit = AuditRow::new(actor, "variable_deleted", json!({ "key": key }), now);
+            tx.audit(&audit.with_change(told.before, None)).await?;
         }
         tx.commit().await?;
         Ok(done.rows_affected > 0)

@@ -8,11 +8,11 @@ use millrace_operator_api::connection::{Connection, ConnectionLookup, Extra};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_settings::ConnectionForm;
 use millrace_settings::connection::{check_conn_id, connection_variables};
-use millrace_store::ConnectionRow;
+use millrace_store::{ConnectionRow, Told};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::{Origin, Vault, VaultError};
+use crate::{Origin, Vault, VaultError, noting_change};
 
 #[derive(Debug, Clone)]
 pub struct NamedConnection {
@@ -23,6 +23,16 @@ pub struct NamedConnection {
 
 fn password_name(conn_id: &str) -> String {
     format!("connection/{conn_id}/password")
+}
+
+/// For the audit log: without secrets, but it says which of them are new.
+fn told(before: Option<&ConnectionForm>, after: &ConnectionForm) -> Value {
+    let shown = after.to_masked_value();
+    let Some(before) = before else { return shown };
+    let exposed = |form: &ConnectionForm| form.password.as_ref().map(|it| it.expose_secret().to_owned());
+    let shown = noting_change(shown, "password", exposed(before) == exposed(after));
+    let hides_change = before.extra != after.extra && shown.get("extra") == before.to_masked_value().get("extra");
+    noting_change(shown, "secrets of extra", !hides_change)
 }
 
 fn extra_name(conn_id: &str) -> String {
@@ -87,9 +97,15 @@ impl Vault {
         check_conn_id(conn_id).map_err(|source| VaultError::Form { name: "connection".to_owned(), source })?;
         self.refuse_in_environment(conn_id)?;
         let (store, keyring) = self.writable(&format!("connection '{conn_id}'"))?;
-        let form = match store.connection(conn_id).await? {
-            Some(row) => form.keeping_masked_from(&self.open_row(row)?.form),
+        let before =
+            store.connection(conn_id).await?.map(|row| self.open_row(row)).transpose()?.map(|named| named.form);
+        let form = match &before {
+            Some(before) => form.keeping_masked_from(before),
             None => form,
+        };
+        let told = Told {
+            before: before.as_ref().map(ConnectionForm::to_masked_value),
+            after: Some(told(before.as_ref(), &form)),
         };
         form.secrets().iter().for_each(|secret| self.masker.add(secret));
         let sealed_password = match &form.password {
@@ -112,7 +128,7 @@ impl Vault {
             sealed_password,
             sealed_extra,
         };
-        Ok(store.put_connection(&row, actor, now).await?)
+        Ok(store.put_connection(&row, told, actor, now).await?)
     }
 
     /// Says whether there was one.
@@ -120,7 +136,10 @@ impl Vault {
         self.refuse_in_environment(conn_id)?;
         let name = format!("connection '{conn_id}'");
         let store = self.store.as_ref().ok_or(VaultError::NoDatabase { name })?;
-        Ok(store.delete_connection(conn_id, actor, now).await?)
+        // What cannot be opened can be deleted all the same.
+        let old = store.connection(conn_id).await?.and_then(|row| self.open_row(row).ok());
+        let told = Told { before: old.map(|old| old.form.to_masked_value()), after: None };
+        Ok(store.delete_connection(conn_id, told, actor, now).await?)
     }
 
     /// Seals every stored connection again with the newest key. Returns how many were changed.
@@ -138,7 +157,7 @@ impl Vault {
             }
             row.sealed_password = password.or(row.sealed_password);
             row.sealed_extra = extra.or(row.sealed_extra);
-            store.put_connection(&row, actor, now).await?;
+            store.put_connection(&row, Told::default(), actor, now).await?;
             changed += 1;
         }
         Ok(changed)
@@ -153,7 +172,7 @@ impl Vault {
         }
     }
 
-    fn open_row(&self, row: ConnectionRow) -> Result<NamedConnection, VaultError> {
+    pub(crate) fn open_row(&self, row: ConnectionRow) -> Result<NamedConnection, VaultError> {
         let open = |name: String, sealed: Option<&str>| -> Result<Option<SecretString>, VaultError> {
             sealed.map(|sealed| Ok(self.key(&name)?.open_sealed(&name, sealed)?)).transpose()
         };

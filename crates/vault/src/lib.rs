@@ -59,6 +59,21 @@ pub enum VaultError {
     BadKey,
 }
 
+/// Says so of a secret that is another one, where both are shown as `***`.
+fn noting_change(mut shown: serde_json::Value, name: &str, is_same: bool) -> serde_json::Value {
+    use millrace_settings::mask::MASK;
+    if let (false, Some(members)) = (is_same, shown.as_object_mut()) {
+        match members.get_mut(name) {
+            Some(value) if value == MASK => *value = format!("{MASK} (another one)").into(),
+            Some(_) => {}
+            None => {
+                members.insert(name.to_owned(), "changed".into());
+            }
+        }
+    }
+    shown
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Vault {
@@ -81,6 +96,33 @@ impl Vault {
 
     pub fn masker(&self) -> &Masker {
         &self.masker
+    }
+
+    /// Tells the masker every secret there is, so that a process that has used none keeps them out of what it shows. What
+    /// cannot be opened cannot be shown either: it is passed over.
+    pub async fn tell_masker(&self) -> Result<(), StoreError> {
+        for (name, text) in self.environment.iter() {
+            if ["AIRFLOW_CONN_", "MILLRACE_CONN_"].iter().any(|prefix| name.starts_with(prefix)) {
+                let secrets = millrace_settings::ConnectionForm::parse(text).map(|form| form.secrets());
+                secrets.unwrap_or_default().iter().for_each(|secret| self.masker.add(secret));
+            }
+            if ["AIRFLOW_VAR_", "MILLRACE_VAR_"].iter().any(|prefix| name.starts_with(prefix))
+                && millrace_settings::mask::is_sensitive_name(name)
+            {
+                self.masker.add(text);
+            }
+        }
+        let Some(store) = &self.store else { return Ok(()) };
+        for row in store.connections().await? {
+            let secrets = self.open_row(row).map(|named| named.form.secrets());
+            secrets.unwrap_or_default().iter().for_each(|secret| self.masker.add(secret));
+        }
+        for row in store.variables().await? {
+            if let Ok(variable) = self.open_variable(row) {
+                self.note_variable(&variable);
+            }
+        }
+        Ok(())
     }
 
     fn writable(&self, name: &str) -> Result<(&Store, &Keyring), VaultError> {

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use millrace_settings::connection::variable_variables;
-use millrace_settings::mask::{MASK, is_sensitive_name};
-use millrace_store::VariableRow;
+use millrace_settings::Masker;
+use millrace_settings::connection::{restore_value, variable_variables};
+use millrace_settings::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses};
+use millrace_store::{Told, VariableRow};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 
-use crate::{Origin, Vault, VaultError};
+use crate::{Origin, Vault, VaultError, noting_change};
 
 #[derive(Debug, Clone)]
 pub struct NamedVariable {
@@ -19,9 +21,40 @@ pub struct NamedVariable {
 }
 
 impl NamedVariable {
-    /// The value, or `***` when the key says that it is a secret.
-    pub fn masked_value(&self) -> &str {
-        if is_sensitive_name(&self.key) { MASK } else { self.value.expose_secret() }
+    /// The value, or `***` when the key says that it is a secret; of an object, its secrets are `***`.
+    pub fn masked_value(&self) -> String {
+        let value = self.value.expose_secret();
+        if is_sensitive_name(&self.key) {
+            return MASK.to_owned();
+        }
+        match serde_json::from_str::<Value>(value) {
+            Ok(object) if object.is_object() || object.is_array() => {
+                let masked = Masker::new().mask_value(&object);
+                // Its own spelling, unless something must be hidden.
+                if masked == object { value.to_owned() } else { masked.to_string() }
+            }
+            _ => mask_addresses(value),
+        }
+    }
+}
+
+/// For the audit log.
+fn told(variable: &NamedVariable) -> Value {
+    json!({ "value": variable.masked_value(), "description": variable.description })
+}
+
+/// The new value, in which `***` stands for what was there.
+fn kept(new: &str, old: &NamedVariable) -> String {
+    let before = old.value.expose_secret();
+    if new == MASK || (new.contains(MASK) && new == old.masked_value()) {
+        return before.to_owned();
+    }
+    match (serde_json::from_str::<Value>(new), serde_json::from_str::<Value>(before)) {
+        (Ok(mut value @ (Value::Object(_) | Value::Array(_))), Ok(before)) if new.contains(MASK) => {
+            restore_value(&mut value, &before);
+            value.to_string()
+        }
+        _ => new.to_owned(),
     }
 }
 
@@ -45,7 +78,7 @@ impl Vault {
             },
         };
         if let Some(variable) = &found {
-            self.tell_masker(variable);
+            self.note_variable(variable);
         }
         Ok(found)
     }
@@ -71,7 +104,7 @@ impl Vault {
         }
         let found: Vec<NamedVariable> = found.into_values().collect();
         for variable in &found {
-            self.tell_masker(variable);
+            self.note_variable(variable);
         }
         Ok(found)
     }
@@ -90,17 +123,20 @@ impl Vault {
         }
         self.refuse_variable_in_environment(key)?;
         let (store, keyring) = self.writable(&format!("variable '{key}'"))?;
-        let old = store.variable(key).await?;
-        let sealed_value = match &old {
-            Some(old) if value == MASK => old.sealed_value.clone(),
-            _ => keyring.seal(&sealed_name(key), value)?,
+        let old = store.variable(key).await?.map(|row| self.open_variable(row)).transpose()?;
+        let value = match &old {
+            Some(old) => kept(value, old),
+            None => value.to_owned(),
         };
-        if is_sensitive_name(key) {
-            self.masker.add(value);
-        }
-        let description = description.or_else(|| old.and_then(|old| old.description));
-        let row = VariableRow { key: key.to_owned(), sealed_value, description };
-        Ok(store.put_variable(&row, actor, now).await?)
+        let description = description.or_else(|| old.as_ref().and_then(|old| old.description.clone()));
+        let sealed_value = keyring.seal(&sealed_name(key), &value)?;
+        let row = VariableRow { key: key.to_owned(), sealed_value, description: description.clone() };
+        let value = SecretString::from(value);
+        let new = NamedVariable { key: key.to_owned(), value, description, origin: Origin::Database };
+        self.note_variable(&new);
+        let is_same = old.as_ref().is_some_and(|old| old.value.expose_secret() == new.value.expose_secret());
+        let told = Told { before: old.as_ref().map(told), after: Some(noting_change(told(&new), "value", is_same)) };
+        Ok(store.put_variable(&row, told, actor, now).await?)
     }
 
     /// Says whether there was one.
@@ -108,7 +144,10 @@ impl Vault {
         self.refuse_variable_in_environment(key)?;
         let name = format!("variable '{key}'");
         let store = self.store.as_ref().ok_or(VaultError::NoDatabase { name })?;
-        Ok(store.delete_variable(key, actor, now).await?)
+        // What cannot be opened can be deleted all the same.
+        let old = store.variable(key).await?.and_then(|row| self.open_variable(row).ok());
+        let told = Told { before: old.as_ref().map(told), after: None };
+        Ok(store.delete_variable(key, told, actor, now).await?)
     }
 
     /// Seals every stored variable again with the newest key. Returns how many were changed.
@@ -117,7 +156,7 @@ impl Vault {
         let mut changed = 0;
         for row in store.variables().await? {
             if let Some(sealed_value) = keyring.reseal(&sealed_name(&row.key), &row.sealed_value)? {
-                store.put_variable(&VariableRow { sealed_value, ..row }, actor, now).await?;
+                store.put_variable(&VariableRow { sealed_value, ..row }, Told::default(), actor, now).await?;
                 changed += 1;
             }
         }
@@ -133,15 +172,21 @@ impl Vault {
         }
     }
 
-    fn open_variable(&self, row: VariableRow) -> Result<NamedVariable, VaultError> {
+    pub(crate) fn open_variable(&self, row: VariableRow) -> Result<NamedVariable, VaultError> {
         let name = sealed_name(&row.key);
         let value = self.key(&name)?.open_sealed(&name, &row.sealed_value)?;
         Ok(NamedVariable { key: row.key, value, description: row.description, origin: Origin::Database })
     }
 
-    fn tell_masker(&self, variable: &NamedVariable) {
+    pub(crate) fn note_variable(&self, variable: &NamedVariable) {
+        let value = variable.value.expose_secret();
         if is_sensitive_name(&variable.key) {
-            self.masker.add(variable.value.expose_secret());
+            self.masker.add(value);
+        }
+        match serde_json::from_str::<Value>(value) {
+            // Variables are often whole objects, with secrets in them.
+            Ok(object) if object.is_object() || object.is_array() => self.masker.add_sensitive_values(&object),
+            _ => passwords_in_addresses(value).iter().for_each(|password| self.masker.add(password)),
         }
     }
 }

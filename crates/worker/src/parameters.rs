@@ -44,6 +44,9 @@ pub struct Rendered {
 /// something up.
 pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Result<Rendered, ParameterError> {
     let task = assignment.task();
+    // A run's own secrets are kept out of its logs as those of connections are.
+    equipment.masker.add_sensitive_members(&assignment.dag.params);
+    equipment.masker.add_sensitive_members(&assignment.run.conf);
     if equipment.operator(&task.operator).is_none() {
         return Err(ParameterError::UnknownOperator(task.operator.clone()));
     }

@@ -1,7 +1,8 @@
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
 use millrace_store::{
-    AuditFilter, AuditRow, ConnectionRow, Granted, NewSession, NewToken, PoolRow, SignalKind, StoreError, VariableRow,
+    AuditFilter, AuditRow, ConnectionRow, Granted, NewSession, NewToken, PoolRow, SignalKind, StoreError, Told,
+    VariableRow,
 };
 use serde_json::json;
 
@@ -20,23 +21,25 @@ pub async fn connections_and_variables(bench: Bench) -> Result<()> {
         sealed_password: Some("v1:abc".to_owned()),
         sealed_extra: None,
     };
-    assert!(store.put_connection(&row, "cli", at(0)).await?);
+    assert!(store.put_connection(&row, Told::default(), "cli", at(0)).await?);
     row.host = None;
     row.sealed_extra = Some("v1:def".to_owned());
-    assert!(!store.put_connection(&row, "cli", at(1)).await?);
+    assert!(!store.put_connection(&row, Told::default(), "cli", at(1)).await?);
     assert_eq!(store.connection("mysql_prod").await?.as_ref(), Some(&row));
     assert_eq!(store.connections().await?, [row]);
-    assert!(store.delete_connection("mysql_prod", "cli", at(2)).await?);
-    assert!(!store.delete_connection("mysql_prod", "cli", at(2)).await?);
+    assert!(store.delete_connection("mysql_prod", Told::default(), "cli", at(2)).await?);
+    assert!(!store.delete_connection("mysql_prod", Told::default(), "cli", at(2)).await?);
     assert_eq!(store.connection("mysql_prod").await?, None);
 
+    let stamp = store.sealed_stamp().await?;
     let mut row = VariableRow { key: "k".to_owned(), sealed_value: "v1:1".to_owned(), description: None };
-    assert!(store.put_variable(&row, "cli", at(0)).await?);
+    assert!(store.put_variable(&row, Told::default(), "cli", at(0)).await?);
+    assert_ne!(store.sealed_stamp().await?, stamp, "whoever keeps secrets out of texts reads them again");
     "v1:2".clone_into(&mut row.sealed_value);
-    assert!(!store.put_variable(&row, "cli", at(0)).await?);
+    assert!(!store.put_variable(&row, Told::default(), "cli", at(0)).await?);
     assert_eq!(store.variables().await?, [row.clone()]);
     assert_eq!(store.variable("k").await?, Some(row));
-    assert!(store.delete_variable("k", "cli", at(0)).await?);
+    assert!(store.delete_variable("k", Told::default(), "cli", at(0)).await?);
 
     let log = store.audit_log(&AuditFilter { limit: 100, ..AuditFilter::default() }).await?;
     let actions: Vec<_> = log.rows.iter().rev().map(|it| it.action.as_str()).collect();

@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use millrace_model::change::TryOutcome;
 use millrace_model::state::TaskState;
-use millrace_store::{ConnectionRow, PoolRow, Store};
+use millrace_store::{ConnectionRow, PoolRow, Store, Told};
 
 use crate::bench::{Bench, at};
 
@@ -53,7 +53,7 @@ async fn full(bench: &Bench) -> Result<Store> {
         sealed_password: Some("v1:abc".to_owned()),
         sealed_extra: None,
     };
-    world.store.put_connection(&connection, "cli", at(0)).await?;
+    world.store.put_connection(&connection, Told::default(), "cli", at(0)).await?;
     Ok(world.store)
 }
 
