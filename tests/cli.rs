@@ -23,6 +23,7 @@ mod cli {
     mod home;
     mod lints;
     mod packaging;
+    mod people;
     mod pools;
     mod reload;
     mod secrets;

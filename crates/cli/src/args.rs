@@ -5,6 +5,7 @@ mod changes;
 mod data;
 mod db;
 mod doctor;
+mod people;
 mod pools;
 
 use std::path::PathBuf;
@@ -22,6 +23,9 @@ pub use changes::{
 pub use data::{DataCommand, LedgerArgs, VerifyArgs};
 pub use db::{CleanArgs, DbCommand};
 pub use doctor::{DagTestArgs, DoctorArgs, DoctorCommand};
+pub use people::{
+    GrantAddArgs, GrantsCommand, PasswordArgs, RolesCommand, TokensCommand, UserCreateArgs, UsersCommand,
+};
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
 
 /// Moves production tables into a warehouse, every night, and is honest about every row.
@@ -73,6 +77,18 @@ pub enum Command {
     /// Values that templates can use
     #[command(subcommand)]
     Variables(VariablesCommand),
+    /// Who may sign in
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// What each role may do
+    #[command(subcommand)]
+    Roles(RolesCommand),
+    /// Tokens that programs send instead of a password
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Roles that users have for some DAGs only
+    #[command(subcommand)]
+    Grants(GrantsCommand),
     /// Slots that tasks of several DAGs share
     #[command(subcommand)]
     Pools(PoolsCommand),

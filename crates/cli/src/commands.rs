@@ -14,6 +14,7 @@ pub mod db;
 pub mod doctor;
 pub mod explain;
 pub mod jobs;
+pub mod people;
 pub mod plan;
 pub mod pools;
 pub mod reference;

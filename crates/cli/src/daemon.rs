@@ -14,7 +14,6 @@ use millrace_planner::{ManualRun, manual_run};
 use millrace_scheduler::{Scheduler, SchedulerOptions};
 use millrace_server::Network;
 use millrace_settings::home::{create_private_file, create_private_folder, read_if_present};
-use millrace_settings::keyring::random_bytes;
 use millrace_store::{NewJob, RunRequest, Store, StoreError};
 use millrace_vault::Vault;
 use millrace_worker::{LocalExecutor, LocalExecutorOptions, StoreRuns};
@@ -29,6 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::App;
 use crate::args::{DevstackArgs, ServerArgs, StandaloneArgs};
+use crate::commands::people::random_password;
 use crate::live::{self, Live, LogFilter};
 use crate::output::notice;
 use crate::{dag_files, demo, notifier, wiring};
@@ -307,7 +307,7 @@ async fn ensure_admin(app: &App, store: &Store) -> anyhow::Result<()> {
     }
     if read_if_present(&path)?.is_none() {
         app.home.create()?;
-        create_private_file(&path, random_text()?.as_bytes())?;
+        create_private_file(&path, random_password()?.as_bytes())?;
     }
     let password = read_if_present(&path)?.unwrap_or_default();
     app.masker.add(password.trim());
@@ -319,20 +319,13 @@ async fn ensure_admin(app: &App, store: &Store) -> anyhow::Result<()> {
     }
 }
 
-/// 24 letters and digits that are not easily confused: about 117 bits.
-fn random_text() -> anyhow::Result<String> {
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let bytes = random_bytes::<24>()?;
-    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
-}
-
 const S3_KEY_FILE: &str = "s3_keys";
 
 /// Access key and secret of the S3 stand-in, made once and kept in the home.
 fn s3_keys(app: &App) -> anyhow::Result<(String, String)> {
     let path = app.home.root().join(S3_KEY_FILE);
     if read_if_present(&path)?.is_none() {
-        create_private_file(&path, format!("millrace:{}\n", random_text()?).as_bytes())?;
+        create_private_file(&path, format!("millrace:{}\n", random_password()?).as_bytes())?;
     }
     let text = read_if_present(&path)?.unwrap_or_default();
     let (access, secret) =

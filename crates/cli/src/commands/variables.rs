@@ -28,7 +28,7 @@ pub async fn run(app: &App, command: VariablesCommand) -> anyhow::Result<()> {
     match command {
         VariablesCommand::List => {
             let row = |variable: NamedVariable| Row {
-                value: variable.masked_value().to_owned(),
+                value: variable.masked_value(),
                 key: variable.key,
                 description: variable.description,
                 origin: variable.origin.as_str(),
@@ -99,7 +99,7 @@ async fn import(app: &App, vault: &Vault, file: &Path, existing: ExistingKey) ->
 async fn export(vault: &Vault, file: &Path, with_secrets: bool) -> anyhow::Result<()> {
     let variables = vault.variables().await?;
     let shown = |variable: &NamedVariable| {
-        if with_secrets { variable.value.expose_secret().to_owned() } else { variable.masked_value().to_owned() }
+        if with_secrets { variable.value.expose_secret().to_owned() } else { variable.masked_value() }
     };
     let map: Map<String, Value> =
         variables.iter().map(|variable| (variable.key.clone(), Value::String(shown(variable)))).collect();
