@@ -5,6 +5,7 @@ use millrace_model::error_code::ErrorCode;
 use millrace_model::instant::parse_instant;
 use millrace_planner::{DagVersion, ManualRun, RequestError, manual_run};
 use millrace_store::{DagRow, Keyed, RequestKey, RunRequest, RunRow};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -16,7 +17,7 @@ use crate::server::{KEYS_KEPT, Server};
 use crate::sessions::token_hash;
 
 /// As Airflow's clients send it.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TriggerBody {
     #[serde(default)]

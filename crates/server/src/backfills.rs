@@ -4,6 +4,7 @@ use millrace_model::instant::parse_instant;
 use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
 use millrace_planner::{BackfillRange, BackfillWish, DagVersion, plan_backfill};
 use millrace_store::{BackfillDate, BackfillReport, BackfillRow, DateOutcome, NewBackfill, NewPart, Reprocess};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -13,7 +14,7 @@ use crate::problem::{Answer, Problem};
 use crate::server::Server;
 
 /// As Airflow's clients send it, and what we have besides.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(crate) struct BackfillBody {

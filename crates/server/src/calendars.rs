@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use chrono::{Datelike, NaiveDate};
 use millrace_model::calendar::Calendar;
 use millrace_store::{DagFilter, DagRow};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::problem::Answer;
 use crate::server::Server;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Day {
     pub date: String,
     pub weekday: String,
@@ -18,7 +19,8 @@ pub(crate) struct Day {
 }
 
 /// One that some DAG names, directly or by another calendar.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Calendar")]
 pub(crate) struct NamedCalendar {
     pub name: String,
     pub description: Option<String>,

@@ -10,8 +10,8 @@ use millrace_store::{
     ClearReport, ClearRequest, ClearedInstance, DagRow, LONGEST_NOTE, MarkReport, MarkRequest, MarkRunRequest,
     NewestVersion, RunChoice, RunRow, Selection, TouchedRun,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::permission::Act;
 use crate::person::Person;
@@ -19,7 +19,7 @@ use crate::problem::{Answer, Problem};
 use crate::server::Server;
 
 /// A task, or one instance of a mapped one: `"load"` or `["load", 3]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum NamedTask {
     Task(String),
@@ -36,7 +36,7 @@ impl NamedTask {
 }
 
 /// As Airflow's clients send it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "the names and defaults are Airflow's")]
 pub(crate) struct ClearBody {
@@ -81,7 +81,7 @@ impl Default for ClearBody {
 }
 
 /// As Airflow's clients send it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ClearRunBody {
     pub dry_run: bool,
@@ -97,7 +97,7 @@ impl Default for ClearRunBody {
 }
 
 /// As Airflow's clients send it. The note becomes the run's.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "the names are Airflow's")]
 pub(crate) struct MarkBody {
@@ -110,7 +110,7 @@ pub(crate) struct MarkBody {
 }
 
 /// As Airflow's clients send it.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PatchRunBody {
     pub state: Option<String>,
@@ -262,22 +262,42 @@ impl Server {
     }
 }
 
-/// What was or would be touched, in Airflow's envelope; `state` is the one before, `new_state` the one after.
-pub(crate) fn touched_value(dag_id: &str, changed: &[ClearedInstance], runs: &[TouchedRun]) -> Value {
+/// What was or would be touched, in Airflow's envelope.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Touched {
+    task_instances: Vec<TouchedInstance>,
+    total_entries: usize,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct TouchedInstance {
+    id: String,
+    task_id: String,
+    task_display_name: String,
+    dag_id: String,
+    dag_run_id: Option<String>,
+    logical_date: Option<crate::api::Instant>,
+    map_index: i32,
+    /// Before.
+    state: Option<&'static str>,
+    /// After.
+    new_state: Option<&'static str>,
+}
+
+pub(crate) fn touched_value(dag_id: &str, changed: &[ClearedInstance], runs: &[TouchedRun]) -> Touched {
     let value = |it: &ClearedInstance| {
         let run = runs.iter().find(|run| run.run == it.run);
-        json!({
-            "id": it.instance.to_string(),
-            "task_id": it.task_id,
-            "task_display_name": it.task_id,
-            "dag_id": dag_id,
-            "dag_run_id": run.map(|run| run.run_id.as_str()),
-            "logical_date": run.map(|run| crate::api::instant(run.logical_date)),
-            "map_index": it.map_index,
-            "state": (it.from != TaskState::None).then(|| it.from.as_str()),
-            "new_state": (it.to != TaskState::None).then(|| it.to.as_str()),
-        })
+        TouchedInstance {
+            id: it.instance.to_string(),
+            task_id: it.task_id.to_string(),
+            task_display_name: it.task_id.to_string(),
+            dag_id: dag_id.to_owned(),
+            dag_run_id: run.map(|run| run.run_id.to_string()),
+            logical_date: run.map(|run| crate::api::instant(run.logical_date)),
+            map_index: it.map_index,
+            state: (it.from != TaskState::None).then(|| it.from.as_str()),
+            new_state: (it.to != TaskState::None).then(|| it.to.as_str()),
+        }
     };
-    let touched: Vec<Value> = changed.iter().map(value).collect();
-    json!({ "task_instances": touched, "total_entries": changed.len() })
+    Touched { task_instances: changed.iter().map(value).collect(), total_entries: changed.len() }
 }

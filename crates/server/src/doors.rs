@@ -1,12 +1,14 @@
 //! The addresses, each with what it asks of whoever comes. There is no way to add one without saying so.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
+use crate::openapi::Operation;
 use crate::permission::Access;
 use crate::server::Shared;
 
@@ -17,6 +19,8 @@ pub struct Door {
     /// With names in braces: `/dags/{dag_id}`.
     pub path: String,
     pub access: Access,
+    /// What it does; every address of the API says so.
+    pub operation: Option<Arc<Operation>>,
 }
 
 pub(crate) struct Doors {
@@ -58,7 +62,15 @@ impl Doors {
     fn at(mut self, method: Method, path: &str, access: Access, route: MethodRouter<Shared>) -> Self {
         let path = format!("{}{path}", self.prefix);
         self.router = self.router.route(&path, route);
-        self.list.push(Door { method, path, access });
+        self.list.push(Door { method, path, access, operation: None });
+        self
+    }
+
+    /// Of the address that was added last.
+    pub fn does(mut self, operation: Operation) -> Self {
+        if let Some(door) = self.list.last_mut() {
+            door.operation = Some(Arc::new(operation));
+        }
         self
     }
 

@@ -1,5 +1,6 @@
 //! Pages for people.
 
+pub(crate) mod api;
 mod assets;
 mod audit;
 mod backfills;
@@ -96,4 +97,5 @@ pub(crate) fn doors() -> Doors {
         .get("/operators/{name}", ReadSystem, operators::one)
         // It tells where everything is.
         .get("/configuration", ReadAudit, configuration::page)
+        .get("/api", ReadSystem, api::page)
 }

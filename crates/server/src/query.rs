@@ -54,6 +54,16 @@ impl Parameters {
         Ok(self.number::<u64>("offset")?.unwrap_or(0).min(FARTHEST))
     }
 
+    /// `order_by`: a name, with `-` before it for the other direction. Gives the name and whether it goes down.
+    pub fn order<'n>(&self, names: &[&'n str]) -> Answer<Option<(&'n str, bool)>> {
+        let Some(text) = self.text("order_by") else { return Ok(None) };
+        let (wanted, is_descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
+        match names.iter().find(|name| **name == wanted) {
+            Some(name) => Ok(Some((name, is_descending))),
+            None => Err(unknown("order_by", text, names)),
+        }
+    }
+
     pub fn run_states(&self) -> Answer<Vec<RunState>> {
         self.all("state")
             .into_iter()

@@ -1,6 +1,7 @@
 //! Every address, and what lies around them all.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -14,13 +15,15 @@ use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::doors::{Door, DoorPlan, Doors};
+use crate::etags::Versions;
 use crate::guard::{ANSWER_WITHIN, BODY_LIMIT, Gate};
+use crate::openapi::{Kind, op};
 use crate::permission::{Access, Act};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::Wishes;
 use crate::server::Shared;
-use crate::{api, assets, events, guard, pages, sign_in, viewer};
+use crate::{api, assets, etags, events, guard, metrics, pages, sign_in, viewer};
 
 fn answers() -> Doors {
     api::doors()
@@ -32,6 +35,7 @@ fn answers() -> Doors {
         ))
         // The language of the sign-in page is chosen before signing in.
         .merge(Doors::new().post("/view", Access::Open, viewer::choose))
+        .merge(Doors::new().get("/metrics", Act::ReadSystem, metrics::metrics))
         .merge(Doors::new().post("/sign-out", Act::OwnAccount, sign_in::sign_out))
         .merge(Doors::new().get("/static/{*name}", Access::Open, assets::serve).get(
             "/favicon.ico",
@@ -41,7 +45,12 @@ fn answers() -> Doors {
 }
 
 fn streams() -> Doors {
-    Doors::new().get("/events", Act::ReadDags, events::changes).get(
+    let changes = Doors::under("/api/v1").get("/events", Act::ReadDags, events::changes).does(
+        op("Follow changes of states, as server-sent events")
+            .query("dag", Kind::Text, "Of this DAG only")
+            .gives_text("text/event-stream"),
+    );
+    Doors::new().merge(changes).get("/events", Act::ReadDags, events::changes).get(
         "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log-events",
         Act::ReadLogs,
         events::log,
@@ -58,6 +67,8 @@ pub(crate) fn all(server: Shared) -> Router {
     let (streams, streams_plan) = streams().open();
     let plan = DoorPlan::of(answers_plan.into_iter().chain(streams_plan));
     let gate = Gate { server: server.clone(), doors: Arc::new(plan) };
+    let versions = Versions { server: server.clone(), routes: answers.clone().with_state(server.clone()) };
+    let answers = answers.layer(from_fn_with_state(versions, etags::versions));
     let answers = answers.fallback(nothing_here).method_not_allowed_fallback(no_such_method).layer(from_fn(in_time));
     answers
         .merge(streams)
@@ -71,8 +82,16 @@ pub(crate) fn all(server: Shared) -> Router {
         .layer(from_fn_with_state(server.clone(), problems_as_pages))
         .layer(from_fn(viewer::introduce))
         .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(server.clone(), counted))
         .layer(from_fn(guard::secure))
         .with_state(server)
+}
+
+async fn counted(State(server): State<Shared>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let response = next.run(request).await;
+    server.answered.note(response.status().as_u16(), began.elapsed());
+    response
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

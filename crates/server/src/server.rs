@@ -10,8 +10,9 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::Clock;
 use millrace_operator_api::entry::Catalogue;
 use millrace_settings::keyring::random_bytes;
-use millrace_store::Store;
+use millrace_store::{SealedStamp, Store, StoreError};
 use millrace_vault::Vault;
+use serde_json::Map;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::attempts::Attempts;
 use crate::client::Network;
 use crate::listener::Patience;
 use crate::live::Live;
+use crate::metrics::Answers;
 use crate::password::{Guesses, Verified};
 use crate::rendering::Rendering;
 use crate::streams::Streams;
@@ -80,10 +82,16 @@ pub(crate) struct Server {
     pub live: Live,
     pub streams: Streams,
     pub rendering: Rendering,
+    /// Held by whoever changes something on the condition that it is as they saw it.
+    pub changing: tokio::sync::Mutex<()>,
+    pub answered: Answers,
     pub stop: CancellationToken,
 }
 
 pub(crate) type Shared = Arc<Server>;
+
+/// Secrets that others wrote are read again so often, if there are new ones.
+const LEARN_EVERY: Duration = Duration::from_secs(10);
 
 impl Server {
     pub fn now(&self) -> DateTime<Utc> {
@@ -96,6 +104,22 @@ impl Server {
 
     pub fn store(&self) -> &Store {
         &self.options.store
+    }
+
+    /// A text that somebody wrote or a program printed, as it may be shown.
+    pub fn masked_text(&self, text: &str) -> String {
+        self.options.vault.masker().mask(text)
+    }
+
+    /// As [`masked_text`](Self::masked_text); what stands under the name of a secret is hidden whole.
+    pub fn masked_value(&self, value: &serde_json::Value) -> serde_json::Value {
+        self.options.vault.masker().mask_value(value)
+    }
+
+    /// The conf of a run, the params of a DAG.
+    pub fn masked_members(&self, members: &Map<String, serde_json::Value>) -> serde_json::Value {
+        // Cheap to clone beside the query that brought it.
+        self.masked_value(&serde_json::Value::Object(members.clone()))
     }
 }
 
@@ -117,10 +141,15 @@ pub async fn serve(
         live: Live::default(),
         streams: Streams::default(),
         rendering: Rendering::new(),
+        changing: tokio::sync::Mutex::new(()),
+        answered: Answers::default(),
         stop: stop.clone(),
     });
     // An unknown name costs a hash as a known one does; this one is made before anybody asks.
     tokio::task::spawn_blocking(crate::password::hash_of_nobody);
+    // Before the first answer: what no connection of this process has opened yet is masked too.
+    let learned = learn(&server, None).await;
+    let learning = tokio::spawn(keep_learning(server.clone(), learned));
     let watcher = tokio::spawn(live::watch(server.clone()));
     let tidying = tokio::spawn(tidy(server.clone()));
     let app = routes::all(server.clone());
@@ -134,7 +163,37 @@ pub async fn serve(
     // They end by themselves with `stop`; a panic in one has been reported by its own hook.
     let _ = watcher.await;
     let _ = tidying.await;
+    let _ = learning.await;
     Ok(())
+}
+
+/// Tells the masker every secret, unless they are those that it was told. Gives what they were then.
+async fn learn(server: &Server, known: Option<SealedStamp>) -> Option<SealedStamp> {
+    let learned = async {
+        let stamp = server.store().sealed_stamp().await?;
+        if known != Some(stamp) {
+            server.options.vault.tell_masker().await?;
+        }
+        Ok::<_, StoreError>(stamp)
+    };
+    match learned.await {
+        Ok(stamp) => Some(stamp),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "could not read which secrets there are");
+            known
+        }
+    }
+}
+
+async fn keep_learning(server: Shared, mut known: Option<SealedStamp>) {
+    let mut tick = tokio::time::interval(LEARN_EVERY);
+    loop {
+        tokio::select! {
+            () = server.stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        known = learn(&server, known).await;
+    }
 }
 
 /// Deletes sessions and tokens that have ended.

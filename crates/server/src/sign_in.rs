@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Form, Json};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use millrace_model::error_code::ErrorCode;
-use millrace_model::instant::format_utc_micros;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use crate::api::{Instant, instant};
 use crate::client::Client;
 use crate::links;
 use crate::person::Person;
@@ -24,7 +24,7 @@ pub(crate) struct Next {
     next: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Credentials {
     #[serde(default)]
     username: String,
@@ -77,12 +77,19 @@ fn with_cookie(mut response: Response, cookie: &str) -> Answer {
     Ok(response)
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AccessToken {
+    access_token: String,
+    token_type: &'static str,
+    expires_at: Instant,
+}
+
 /// `POST /api/v1/auth/token`
 pub(crate) async fn token(
     State(server): State<Shared>,
     Extension(client): Extension<Client>,
     given: Result<Json<Credentials>, JsonRejection>,
-) -> Answer<(StatusCode, Json<Value>)> {
+) -> Answer<(StatusCode, Json<AccessToken>)> {
     let Json(given) = given
         .map_err(|_| Problem::new(ErrorCode::BAD_REQUEST, "send a JSON object with \"username\" and \"password\""))?;
     let Some(person) = server.person_of_password(client.address, &given.username, &given.password).await? else {
@@ -90,6 +97,6 @@ pub(crate) async fn token(
             .header(header::WWW_AUTHENTICATE, "Basic realm=\"Millrace\", charset=\"UTF-8\""));
     };
     let (token, ends) = server.begin_access(&person.name).await?;
-    let body = json!({"access_token": token, "token_type": "bearer", "expires_at": format_utc_micros(ends)});
+    let body = AccessToken { access_token: token, token_type: "bearer", expires_at: instant(ends) };
     Ok((StatusCode::CREATED, Json(body)))
 }

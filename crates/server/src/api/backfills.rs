@@ -4,9 +4,11 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::{body, instant, optional};
+use super::{Instant, body, cut, instant, listed, optional};
 use crate::backfills::{BackfillBody, outcome};
 use crate::links;
 use crate::person::Person;
@@ -17,9 +19,9 @@ use crate::server::{Server, Shared};
 pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Backfills>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
+    let page = parameters.page()?;
     let dag_id = match parameters.text("dag_id") {
         Some(dag_id) => Some(server.dag_row(dag_id, 0).await?.dag_id),
         None => None,
@@ -27,15 +29,14 @@ pub(crate) async fn list(
     let active = parameters.flag("active")?;
     let mut rows = server.store().backfills(dag_id.as_ref()).await?;
     rows.retain(|row| active.is_none_or(|active| active == row.completed_at.is_none()));
-    let total = rows.len();
-    let rows: Vec<BackfillRow> = rows.into_iter().skip(offset as usize).take(limit as usize).collect();
+    let (rows, total_entries) = cut(rows, page);
     let progress = server.store().backfill_progress(&rows.iter().map(|row| row.key).collect::<Vec<_>>()).await?;
-    let values: Vec<Value> =
-        rows.iter().map(|row| value(row, progress.get(&row.key).copied().unwrap_or_default())).collect();
-    Ok(Json(json!({ "backfills": values, "total_entries": total })))
+    let of = |row: &BackfillRow| progress.get(&row.key).copied().unwrap_or_default();
+    let backfills = rows.iter().map(|row| backfill(&server, row, of(row))).collect();
+    Ok(Json(Backfills { backfills, total_entries }))
 }
 
-pub(crate) async fn get(State(server): State<Shared>, Path(key): Path<i64>) -> Answer<Json<Value>> {
+pub(crate) async fn get(State(server): State<Shared>, Path(key): Path<i64>) -> Answer<Json<Backfill>> {
     answer(&server, &server.backfill_row(key).await?).await
 }
 
@@ -43,12 +44,10 @@ pub(crate) async fn create(
     State(server): State<Shared>,
     person: Person,
     given: Result<Json<BackfillBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Backfill>> {
     let (key, report) = server.create_backfill(&person, body(given)?).await?;
     let Json(mut made) = answer(&server, &server.backfill_row(key).await?).await?;
-    if let (Value::Object(made), Value::Object(dates)) = (&mut made, dates(&report)) {
-        made.insert("dates".to_owned(), dates.get("backfills").cloned().unwrap_or_default());
-    }
+    made.dates = Some(dates(&report).backfills);
     Ok(Json(made))
 }
 
@@ -57,66 +56,133 @@ pub(crate) async fn dry_run(
     State(server): State<Shared>,
     person: Person,
     given: Result<Json<BackfillBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<BackfillDates>> {
     Ok(Json(dates(&server.look_at_backfill(&person, body(given)?).await?)))
 }
 
-pub(crate) async fn pause(State(server): State<Shared>, Path(key): Path<i64>, person: Person) -> Answer<Json<Value>> {
+pub(crate) async fn pause(
+    State(server): State<Shared>,
+    Path(key): Path<i64>,
+    person: Person,
+) -> Answer<Json<Backfill>> {
     answer(&server, &server.pause_backfill(&person, key, true).await?).await
 }
 
-pub(crate) async fn unpause(State(server): State<Shared>, Path(key): Path<i64>, person: Person) -> Answer<Json<Value>> {
+pub(crate) async fn unpause(
+    State(server): State<Shared>,
+    Path(key): Path<i64>,
+    person: Person,
+) -> Answer<Json<Backfill>> {
     answer(&server, &server.pause_backfill(&person, key, false).await?).await
 }
 
-pub(crate) async fn cancel(State(server): State<Shared>, Path(key): Path<i64>, person: Person) -> Answer<Json<Value>> {
+pub(crate) async fn cancel(
+    State(server): State<Shared>,
+    Path(key): Path<i64>,
+    person: Person,
+) -> Answer<Json<Backfill>> {
     answer(&server, &server.cancel_backfill(&person, key).await?).await
 }
 
-async fn answer(server: &Server, row: &BackfillRow) -> Answer<Json<Value>> {
+async fn answer(server: &Server, row: &BackfillRow) -> Answer<Json<Backfill>> {
     let progress = server.store().backfill_progress(&[row.key]).await?;
-    Ok(Json(value(row, progress.get(&row.key).copied().unwrap_or_default())))
+    Ok(Json(backfill(server, row, progress.get(&row.key).copied().unwrap_or_default())))
 }
 
-fn dates(report: &BackfillReport) -> Value {
+listed!(Backfills { backfills: Backfill });
+
+/// The dates of a backfill.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BackfillDates {
+    backfills: Vec<BackfillDate>,
+    total_entries: u64,
+    /// How many of the dates would run.
+    runs: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct BackfillDate {
+    logical_date: Instant,
+    dag_run_id: String,
+    /// `new run`, `run again` or `left alone`.
+    outcome: &'static str,
+    reason: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct BackfillRuns {
+    total: u64,
+    ended: u64,
+    queued: u64,
+    running: u64,
+    success: u64,
+    failed: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Backfill {
+    id: i64,
+    dag_id: String,
+    dag_display_name: String,
+    from_date: Instant,
+    to_date: Instant,
+    dag_run_conf: Value,
+    is_paused: bool,
+    reprocess_behavior: &'static str,
+    max_active_runs: u32,
+    run_backwards: bool,
+    tasks: Option<String>,
+    state: &'static str,
+    runs: BackfillRuns,
+    triggered_by: String,
+    created_at: Instant,
+    completed_at: Option<Instant>,
+    page: String,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dates: Option<Vec<BackfillDate>>,
+}
+
+fn dates(report: &BackfillReport) -> BackfillDates {
     let date = |date: &millrace_store::BackfillDate| {
         let (outcome, reason) = outcome(date);
-        json!({
-            "logical_date": instant(date.logical_date),
-            "dag_run_id": date.run_id,
-            "outcome": outcome,
-            "reason": reason,
-        })
+        BackfillDate {
+            logical_date: instant(date.logical_date),
+            dag_run_id: date.run_id.to_string(),
+            outcome,
+            reason: reason.map(str::to_owned),
+        }
     };
-    let dates: Vec<Value> = report.dates.iter().map(date).collect();
-    json!({ "backfills": dates, "total_entries": dates.len(), "runs": report.run_count() })
+    let backfills: Vec<BackfillDate> = report.dates.iter().map(date).collect();
+    BackfillDates { total_entries: backfills.len() as u64, backfills, runs: report.run_count() as u64 }
 }
 
-fn value(row: &BackfillRow, progress: BackfillProgress) -> Value {
-    json!({
-        "id": row.key,
-        "dag_id": row.dag_id,
-        "dag_display_name": row.dag_id,
-        "from_date": instant(row.from),
-        "to_date": instant(row.to),
-        "dag_run_conf": row.conf,
-        "is_paused": row.is_paused,
-        "reprocess_behavior": row.reprocess.as_str(),
-        "max_active_runs": row.max_active_runs,
-        "run_backwards": row.is_reversed,
-        "tasks": row.selection,
-        "state": row.state.as_str(),
-        "runs": {
-            "total": progress.total(),
-            "ended": progress.ended(),
-            "queued": progress.queued,
-            "running": progress.running,
-            "success": progress.success,
-            "failed": progress.failed,
+fn backfill(server: &Server, row: &BackfillRow, progress: BackfillProgress) -> Backfill {
+    Backfill {
+        id: row.key,
+        dag_id: row.dag_id.to_string(),
+        dag_display_name: row.dag_id.to_string(),
+        from_date: instant(row.from),
+        to_date: instant(row.to),
+        dag_run_conf: server.masked_members(&row.conf),
+        is_paused: row.is_paused,
+        reprocess_behavior: row.reprocess.as_str(),
+        max_active_runs: row.max_active_runs,
+        run_backwards: row.is_reversed,
+        tasks: row.selection.clone(),
+        state: row.state.as_str(),
+        runs: BackfillRuns {
+            total: progress.total(),
+            ended: progress.ended(),
+            queued: progress.queued,
+            running: progress.running,
+            success: progress.success,
+            failed: progress.failed,
         },
-        "triggered_by": row.created_by,
-        "created_at": instant(row.created_at),
-        "completed_at": optional(row.completed_at),
-        "page": links::backfills(row.dag_id.as_str()),
-    })
+        triggered_by: row.created_by.clone(),
+        created_at: instant(row.created_at),
+        completed_at: optional(row.completed_at),
+        page: links::backfills(row.dag_id.as_str()),
+        dates: None,
+    }
 }

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use millrace_model::error_code::ErrorCode;
-use serde_json::{Value, json};
 
+use super::{cut, listed};
 use crate::calendars::NamedCalendar;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -13,14 +13,14 @@ use crate::server::Shared;
 pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Calendars>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
-    let found = server.calendars(parameters.number("year")?).await?;
-    let total = found.len();
-    let shown: Vec<NamedCalendar> = found.into_iter().skip(offset as usize).take(limit as usize).collect();
-    Ok(Json(json!({"calendars": shown, "total_entries": total})))
+    let page = parameters.page()?;
+    let (calendars, total_entries) = cut(server.calendars(parameters.number("year")?).await?, page);
+    Ok(Json(Calendars { calendars, total_entries }))
 }
+
+listed!(Calendars { calendars: NamedCalendar });
 
 pub(crate) async fn get(
     State(server): State<Shared>,

@@ -6,10 +6,13 @@ use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::ConnectionForm;
+use millrace_store::AuditRow;
 use millrace_vault::{NamedConnection, to_port_connection};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::body;
+use super::{body, cut, listed};
 use crate::links;
 use crate::permission::Act;
 use crate::person::Person;
@@ -22,14 +25,65 @@ type Given = Result<Json<Map<String, Value>>, JsonRejection>;
 pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
-    let (limit, offset) = Parameters(parameters).page()?;
-    let all = server.options.vault.connections().await?;
-    let shown: Vec<Value> = all.iter().skip(offset as usize).take(limit as usize).map(connection_value).collect();
-    Ok(Json(json!({"connections": shown, "total_entries": all.len()})))
+) -> Answer<Json<Connections>> {
+    let page = Parameters(parameters).page()?;
+    let (rows, total_entries) = cut(server.options.vault.connections().await?, page);
+    Ok(Json(Connections { connections: rows.iter().map(connection_value).collect(), total_entries }))
 }
 
-pub(crate) async fn get(State(server): State<Shared>, Path(conn_id): Path<String>) -> Answer<Json<Value>> {
+listed!(Connections { connections: Connection });
+
+/// `***` stands for a secret; sent back, it keeps what is there.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Connection {
+    connection_id: String,
+    conn_type: Value,
+    description: Value,
+    host: Value,
+    login: Value,
+    password: Value,
+    schema: Value,
+    port: Value,
+    /// A JSON object as a text.
+    extra: Option<String>,
+    /// `database` or `environment`.
+    origin: &'static str,
+}
+
+/// What a connection is made of; a PATCH leaves what it does not name.
+pub(crate) struct ConnectionBody;
+
+impl JsonSchema for ConnectionBody {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ConnectionBody".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "connection_id": {"type": ["string", "null"]},
+                "conn_type": {"type": "string", "description": "mysql, postgres, redshift, sqlite or aws"},
+                "description": {"type": ["string", "null"]},
+                "host": {"type": ["string", "null"]},
+                "login": {"type": ["string", "null"]},
+                "password": {"type": ["string", "null"], "description": "*** keeps what is there"},
+                "schema": {"type": ["string", "null"]},
+                "port": {"type": ["integer", "string", "null"], "minimum": 1, "maximum": 65535},
+                "extra": {"type": ["object", "string", "null"], "description": "An object, or one as a text"},
+            },
+        })
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ConnectionAnswer {
+    status: bool,
+    message: String,
+}
+
+pub(crate) async fn get(State(server): State<Shared>, Path(conn_id): Path<String>) -> Answer<Json<Connection>> {
     Ok(Json(connection_value(&server.named_connection(&conn_id).await?)))
 }
 
@@ -37,7 +91,7 @@ pub(crate) async fn create(
     State(server): State<Shared>,
     person: Person,
     given: Given,
-) -> Answer<(StatusCode, Json<Value>)> {
+) -> Answer<(StatusCode, Json<Connection>)> {
     let mut fields = body(given)?;
     let conn_id = take_id(&mut fields)?.ok_or_else(|| Problem::invalid("'connection_id' is missing"))?;
     if server.options.vault.connection(&conn_id).await?.is_some() {
@@ -53,7 +107,7 @@ pub(crate) async fn patch(
     person: Person,
     Path(conn_id): Path<String>,
     given: Given,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Connection>> {
     let mut fields = body(given)?;
     if take_id(&mut fields)?.is_some_and(|given| given != conn_id) {
         return Err(Problem::invalid("'connection_id' cannot be changed; add a new connection and delete this one"));
@@ -76,7 +130,7 @@ pub(crate) async fn delete(
 }
 
 /// Tries what is given, not what is stored; `***` stands for what is stored under the same id.
-pub(crate) async fn test(State(server): State<Shared>, person: Person, given: Given) -> Answer<Json<Value>> {
+pub(crate) async fn test(State(server): State<Shared>, person: Person, given: Given) -> Answer<Json<ConnectionAnswer>> {
     let mut fields = body(given)?;
     let conn_id = take_id(&mut fields)?.unwrap_or_else(|| "test".to_owned());
     let stored = server.options.vault.connection(&conn_id).await?;
@@ -90,8 +144,12 @@ pub(crate) async fn test(State(server): State<Shared>, person: Person, given: Gi
             stored.map_or(form.clone(), |stored| form.keeping_masked_from(&stored.form))
         }
     };
+    let tried = form.conn_type.clone();
     let (status, message) = server.test_connection(&conn_id, form).await;
-    Ok(Json(json!({"status": status, "message": message})))
+    let details = json!({"conn_id": conn_id, "conn_type": tried, "answered": status});
+    let row = AuditRow::new(&person.actor(), "connection_tested", details, server.now());
+    server.store().record_audit(&row).await?;
+    Ok(Json(ConnectionAnswer { status, message }))
 }
 
 impl Server {
@@ -141,20 +199,19 @@ pub(crate) fn form_of(fields: Map<String, Value>) -> Answer<ConnectionForm> {
     ConnectionForm::from_value(Value::Object(fields)).map_err(|error| Problem::invalid(error.to_string()))
 }
 
-fn connection_value(named: &NamedConnection) -> Value {
+pub(super) fn connection_value(named: &NamedConnection) -> Connection {
     let masked = named.form.to_masked_value();
     let field = |name: &str| masked.get(name).cloned().unwrap_or(Value::Null);
-    let extra = masked.get("extra").filter(|extra| !extra.is_null()).map(Value::to_string);
-    json!({
-        "connection_id": named.conn_id,
-        "conn_type": field("conn_type"),
-        "description": field("description"),
-        "host": field("host"),
-        "login": field("login"),
-        "password": field("password"),
-        "schema": field("schema"),
-        "port": field("port"),
-        "extra": extra,
-        "origin": named.origin.as_str(),
-    })
+    Connection {
+        connection_id: named.conn_id.clone(),
+        conn_type: field("conn_type"),
+        description: field("description"),
+        host: field("host"),
+        login: field("login"),
+        password: field("password"),
+        schema: field("schema"),
+        port: field("port"),
+        extra: masked.get("extra").filter(|extra| !extra.is_null()).map(Value::to_string),
+        origin: named.origin.as_str(),
+    }
 }

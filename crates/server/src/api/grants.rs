@@ -6,10 +6,10 @@ use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
 use millrace_store::{GrantRow, Granted};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{body, instant};
+use super::{Instant, body, cut, instant, listed};
 use crate::people::role_named;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -19,16 +19,18 @@ use crate::server::Shared;
 pub(super) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Grants>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
-    let rows = server.store().grants(parameters.text("username")).await?;
-    let shown: Vec<Value> = rows.iter().skip(offset as usize).take(limit as usize).map(grant_value).collect();
-    Ok(Json(json!({"grants": shown, "total_entries": rows.len()})))
+    let page = parameters.page()?;
+    let (rows, total_entries) = cut(server.store().grants(parameters.text("username")).await?, page);
+    Ok(Json(Grants { grants: rows.iter().map(grant_value).collect(), total_entries }))
 }
 
-#[derive(Deserialize)]
+listed!(Grants { grants: Grant });
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "GrantBody")]
 pub(super) struct CreateBody {
     username: String,
     role: String,
@@ -43,7 +45,7 @@ pub(super) async fn create(
     State(server): State<Shared>,
     person: Person,
     given: Result<Json<CreateBody>, JsonRejection>,
-) -> Answer<(StatusCode, Json<Value>)> {
+) -> Answer<(StatusCode, Json<Grant>)> {
     let given = body(given)?;
     let of = match (given.dag_id, given.tag) {
         (Some(dag_id), None) => Granted::Dag(dag_id),
@@ -66,18 +68,37 @@ pub(super) async fn delete(State(server): State<Shared>, person: Person, Path(id
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// For what it is, without whose.
-pub(super) fn place(of: &Granted, role: &str) -> Value {
-    match of {
-        Granted::Dag(dag_id) => json!({"dag_id": dag_id, "tag": null, "role": role}),
-        Granted::Tag(tag) => json!({"dag_id": null, "tag": tag, "role": role}),
-    }
+/// A role for a DAG, or for all with a tag.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Place {
+    dag_id: Option<String>,
+    tag: Option<String>,
+    role: String,
 }
 
-fn grant_value(row: &GrantRow) -> Value {
-    let mut value = place(&row.of, &row.role);
-    value["id"] = json!(row.id);
-    value["username"] = json!(row.user_name);
-    value["created_at"] = instant(row.created_at);
-    value
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Grant {
+    id: i64,
+    username: String,
+    #[serde(flatten)]
+    place: Place,
+    created_at: Instant,
+}
+
+/// For what it is, without whose.
+pub(super) fn place(of: &Granted, role: &str) -> Place {
+    let (dag_id, tag) = match of {
+        Granted::Dag(dag_id) => (Some(dag_id.clone()), None),
+        Granted::Tag(tag) => (None, Some(tag.clone())),
+    };
+    Place { dag_id, tag, role: role.to_owned() }
+}
+
+fn grant_value(row: &GrantRow) -> Grant {
+    Grant {
+        id: row.id,
+        username: row.user_name.clone(),
+        place: place(&row.of, &row.role),
+        created_at: instant(row.created_at),
+    }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use super::optional;
+use super::{Instant, optional};
 use crate::format::ago;
 use crate::problem::Answer;
 use crate::server::{Server, Shared};
@@ -21,7 +21,7 @@ pub(crate) const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// `degraded`: the scheduler of this very process lives, but its database does not take what it writes.
-pub(crate) async fn health(State(server): State<Shared>) -> Json<Value> {
+pub(crate) async fn health(State(server): State<Shared>) -> Json<Health> {
     let (problem, heartbeat) = match tokio::time::timeout(PATIENCE, server.store().health()).await {
         Ok(Ok(health)) => (None, health.scheduler_heartbeat_at),
         Ok(Err(error)) => {
@@ -40,18 +40,36 @@ pub(crate) async fn health(State(server): State<Shared>) -> Json<Value> {
         "unhealthy"
     };
     let database = if problem.is_none() { "healthy" } else { "unhealthy" };
-    let mut answer = json!({
-        "metadatabase": {"status": database},
-        "scheduler": {"status": scheduler, "latest_scheduler_heartbeat": optional(heartbeat)},
-    });
-    if let Some(problem) = problem {
-        answer["metadatabase"]["problem"] = json!(problem);
-    }
-    if !troubles.is_empty() {
-        answer["scheduler"]["problem"] =
-            json!(format!("trouble with: {}; the daemon's log tells more", troubles.join(", ")));
-    }
-    Json(answer)
+    let trouble =
+        (!troubles.is_empty()).then(|| format!("trouble with: {}; the daemon's log tells more", troubles.join(", ")));
+    Json(Health {
+        metadatabase: DatabaseHealth { status: database, problem },
+        scheduler: Heart { status: scheduler, latest_scheduler_heartbeat: optional(heartbeat), problem: trouble },
+    })
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Health {
+    metadatabase: DatabaseHealth,
+    scheduler: Heart,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct DatabaseHealth {
+    /// `healthy` or `unhealthy`.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SchedulerHealth")]
+struct Heart {
+    /// `healthy`, `degraded` or `unhealthy`.
+    status: &'static str,
+    latest_scheduler_heartbeat: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 fn is_alive(heartbeat: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {

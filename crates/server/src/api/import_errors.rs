@@ -1,69 +1,97 @@
 //! DAG files that could not be read.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
+use millrace_model::error_code::ErrorCode;
 use millrace_model::pool::PoolFault;
-use millrace_store::DagFilter;
-use serde_json::{Value, json};
+use millrace_store::{DagFilter, ImportErrorRow};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::instant;
-use crate::problem::Answer;
+use super::{Instant, cut, instant, listed};
+use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;
 
 pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
-    let (limit, offset) = Parameters(parameters).page()?;
+) -> Answer<Json<ImportErrors>> {
+    let page = Parameters(parameters).page()?;
     let rows = server.store().import_errors().await?;
-    let total = rows.len();
-    let errors: Vec<Value> = rows
-        .into_iter()
-        .enumerate()
-        .skip(offset as usize)
-        .take(limit as usize)
-        .map(|(place, row)| {
-            let text: Vec<String> = row.diagnostics.iter().map(|one| described(&row.file_path, one)).collect();
-            json!({
-                "import_error_id": place + 1,
-                "timestamp": instant(row.last_seen_at),
-                "first_seen_at": instant(row.first_seen_at),
-                "filename": row.file_path,
-                "stack_trace": text.join("\n"),
-                "diagnostics": row.diagnostics,
-            })
-        })
-        .collect();
-    Ok(Json(json!({"import_errors": errors, "total_entries": total})))
+    let (rows, total_entries) = cut(rows.into_iter().enumerate().collect(), page);
+    let import_errors = rows.into_iter().map(|(place, row)| import_error(place, row)).collect();
+    Ok(Json(ImportErrors { import_errors, total_entries }))
+}
+
+/// By its place in the list.
+pub(crate) async fn get(State(server): State<Shared>, Path(id): Path<i64>) -> Answer<Json<ImportError>> {
+    let rows = server.store().import_errors().await?;
+    let place = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
+    let row = place.and_then(|place| Some((place, rows.into_iter().nth(place)?)));
+    let (place, row) =
+        row.ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("there is no import error {id}")))?;
+    Ok(Json(import_error(place, row)))
+}
+
+listed!(ImportErrors { import_errors: ImportError });
+listed!(DagWarnings { dag_warnings: DagWarning });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ImportError {
+    import_error_id: usize,
+    timestamp: Instant,
+    first_seen_at: Instant,
+    filename: String,
+    /// `file:line:column: message`, one a line.
+    stack_trace: String,
+    diagnostics: Vec<Value>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct DagWarning {
+    dag_id: String,
+    task_id: String,
+    warning_type: String,
+    message: String,
+}
+
+fn import_error(place: usize, row: ImportErrorRow) -> ImportError {
+    let text: Vec<String> = row.diagnostics.iter().map(|one| described(&row.file_path, one)).collect();
+    ImportError {
+        import_error_id: place + 1,
+        timestamp: instant(row.last_seen_at),
+        first_seen_at: instant(row.first_seen_at),
+        filename: row.file_path,
+        stack_trace: text.join("\n"),
+        diagnostics: row.diagnostics,
+    }
 }
 
 /// What is wrong with DAGs that can be read: tasks that can never run. Airflow's envelope.
 pub(crate) async fn warnings(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<DagWarnings>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
+    let page = parameters.page()?;
     let (dag_id, kind) = (parameters.text("dag_id"), parameters.text("warning_type"));
     let pools = server.store().pool_sizes().await?;
     let rows = server.store().dags(&DagFilter::default()).await?.rows;
     let asked = rows.iter().filter(|row| dag_id.is_none_or(|id| row.dag_id.as_str() == id));
-    let found: Vec<Value> = asked
+    let found: Vec<DagWarning> = asked
         .flat_map(|row| PoolFault::all_of(&row.dag, &pools).into_iter().map(move |fault| (row, fault)))
         .filter(|(_, fault)| kind.is_none_or(|kind| fault.kind() == kind))
-        .map(|(row, fault)| {
-            json!({
-                "dag_id": row.dag_id.as_str(),
-                "task_id": fault.task_id(),
-                "warning_type": fault.kind(),
-                "message": format!("{fault}; {}", fault.hint()),
-            })
+        .map(|(row, fault)| DagWarning {
+            dag_id: row.dag_id.to_string(),
+            task_id: fault.task_id().to_string(),
+            warning_type: fault.kind().to_string(),
+            message: format!("{fault}; {}", fault.hint()),
         })
         .collect();
-    let total = found.len();
-    let shown: Vec<Value> = found.into_iter().skip(offset as usize).take(limit as usize).collect();
-    Ok(Json(json!({"dag_warnings": shown, "total_entries": total})))
+    let (dag_warnings, total_entries) = cut(found, page);
+    Ok(Json(DagWarnings { dag_warnings, total_entries }))
 }
 
 /// `file:line:column: message`
@@ -82,6 +110,8 @@ pub(crate) fn place(file: &str, diagnostic: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -6,10 +6,12 @@ use axum::extract::{Path, Query, State};
 use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
 use millrace_store::{InstanceRow, RunRow};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{body, duration, instant, optional};
-use crate::changes::{ClearBody, MarkBody, touched_value};
+use super::{Instant, body, cut, duration, instant, listed, optional};
+use crate::changes::{ClearBody, MarkBody, Touched, touched_value};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -32,36 +34,35 @@ pub(crate) async fn list(
     State(server): State<Shared>,
     Path((dag_id, run_id)): Path<(String, String)>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<TaskInstances>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
+    let page = parameters.page()?;
     let run = server.run_row(&dag_id, &run_id).await?;
     let wanted = parameters.all("state");
     let rows = server.store().instances(run.key).await?;
-    let rows: Vec<&InstanceRow> =
-        rows.iter().filter(|row| wanted.is_empty() || wanted.contains(&row.state.as_str())).collect();
-    let shown: Vec<Value> =
-        rows.iter().skip(offset as usize).take(limit as usize).map(|row| instance_value(&run, row)).collect();
-    Ok(Json(json!({"task_instances": shown, "total_entries": rows.len()})))
+    let mut rows = rows;
+    rows.retain(|row| wanted.is_empty() || wanted.contains(&row.state.as_str()));
+    order(&mut rows, &parameters)?;
+    Ok(Json(listed_instances(&run, rows, page)))
 }
 
 pub(crate) async fn get(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<TaskInstance>> {
     let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
     let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     let mut value = instance_value(&run, &instance);
     let triggered = server.store().triggered_by(run.key).await?.remove(&instance.key);
-    let triggered =
-        triggered.map(|it| json!({"dag_id": it.dag_id, "dag_run_id": it.run_id, "state": it.state.as_str()}));
     let last = server.store().tries(instance.key).await?.pop();
     let rendered = last.and_then(|last| last.rendered).unwrap_or_else(|| json!({}));
-    if let Value::Object(fields) = &mut value {
-        fields.insert("triggered_run".to_owned(), triggered.unwrap_or_default());
-        fields.insert("rendered_fields".to_owned(), server.options.vault.masker().mask_value(&rendered));
-    }
+    value.triggered_run = Some(triggered.map(|it| TriggeredRun {
+        dag_id: it.dag_id.to_string(),
+        dag_run_id: it.run_id.to_string(),
+        state: it.state.as_str(),
+    }));
+    value.rendered_fields = Some(server.masked_value(&rendered));
     Ok(Json(value))
 }
 
@@ -70,7 +71,7 @@ pub(crate) async fn clear(
     Path(dag_id): Path<String>,
     person: Person,
     given: Result<Json<ClearBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Touched>> {
     let report = server.clear(&person, &dag_id, body(given)?).await?;
     Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)))
 }
@@ -80,9 +81,9 @@ pub(crate) async fn list_mapped(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<TaskInstances>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
+    let page = parameters.page()?;
     let run = server.run_row(&dag_id, &run_id).await?;
     let wanted = parameters.all("state");
     let mut rows = server.store().instances(run.key).await?;
@@ -92,9 +93,8 @@ pub(crate) async fn list_mapped(
     }
     // One that stands for all of them is no instance yet.
     rows.retain(|row| row.map_index >= 0 && (wanted.is_empty() || wanted.contains(&row.state.as_str())));
-    let shown: Vec<Value> =
-        rows.iter().skip(offset as usize).take(limit as usize).map(|row| instance_value(&run, row)).collect();
-    Ok(Json(json!({"task_instances": shown, "total_entries": rows.len()})))
+    order(&mut rows, &parameters)?;
+    Ok(Json(listed_instances(&run, rows, page)))
 }
 
 /// As with the parameter `map_index`.
@@ -105,7 +105,7 @@ pub(crate) fn at_index(index: i32) -> Query<Vec<(String, String)>> {
 pub(crate) async fn get_mapped(
     server: State<Shared>,
     Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<TaskInstance>> {
     get(server, Path((dag_id, run_id, task_id)), at_index(index)).await
 }
 
@@ -114,7 +114,7 @@ pub(crate) async fn patch_mapped(
     Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
     person: Person,
     given: Result<Json<MarkBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Touched>> {
     patch(server, Path((dag_id, run_id, task_id)), at_index(index), person, given).await
 }
 
@@ -123,7 +123,7 @@ pub(crate) async fn patch_mapped_dry_run(
     Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
     person: Person,
     given: Result<Json<MarkBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Touched>> {
     patch_dry_run(server, Path((dag_id, run_id, task_id)), at_index(index), person, given).await
 }
 
@@ -134,7 +134,7 @@ pub(crate) async fn patch(
     Query(parameters): Query<Vec<(String, String)>>,
     person: Person,
     given: Result<Json<MarkBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Touched>> {
     mark(&server, names, &Parameters(parameters), &person, body(given)?, false).await
 }
 
@@ -145,7 +145,7 @@ pub(crate) async fn patch_dry_run(
     Query(parameters): Query<Vec<(String, String)>>,
     person: Person,
     given: Result<Json<MarkBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Touched>> {
     mark(&server, names, &Parameters(parameters), &person, body(given)?, true).await
 }
 
@@ -156,7 +156,7 @@ async fn mark(
     person: &Person,
     body: MarkBody,
     dry_run: bool,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Touched>> {
     let run = server.run_row(&dag_id, &run_id).await?;
     let index = parameters.number::<i32>("map_index")?;
     let is_task = server.store().instances(run.key).await?.iter().any(|it| it.task_id.as_str() == task_id);
@@ -168,30 +168,102 @@ async fn mark(
     Ok(Json(touched_value(&dag_id, &changed, &report.runs)))
 }
 
-fn instance_value(run: &RunRow, row: &InstanceRow) -> Value {
-    json!({
-        "id": row.key.to_string(),
-        "task_id": row.task_id,
-        "task_display_name": row.task_id,
-        "dag_id": run.dag_id,
-        "dag_run_id": run.run_id,
-        "map_index": row.map_index,
-        "rendered_map_index": row.rendered_map_index,
-        "logical_date": instant(run.logical_date),
-        "run_after": instant(run.run_after),
+listed!(TaskInstances { task_instances: TaskInstance });
+
+#[derive(Serialize, JsonSchema)]
+struct TriggeredRun {
+    dag_id: String,
+    dag_run_id: String,
+    state: &'static str,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TaskInstance {
+    id: String,
+    task_id: String,
+    task_display_name: String,
+    dag_id: String,
+    dag_run_id: String,
+    /// -1: the task is not mapped.
+    map_index: i32,
+    rendered_map_index: Option<String>,
+    logical_date: Instant,
+    run_after: Instant,
+    /// None: nothing was decided about it.
+    state: Option<&'static str>,
+    state_reason: Option<String>,
+    try_number: u32,
+    max_tries: u32,
+    operator: String,
+    pool: String,
+    pool_slots: u32,
+    priority_weight: i32,
+    queued_when: Option<Instant>,
+    start_date: Option<Instant>,
+    end_date: Option<Instant>,
+    /// Seconds.
+    duration: Option<f64>,
+    next_try_at: Option<Instant>,
+    /// Asked for alone: the run that it triggered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    triggered_run: Option<Option<TriggeredRun>>,
+    /// Asked for alone: parameters of the last try, secrets masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rendered_fields: Option<Value>,
+}
+
+fn listed_instances(run: &RunRow, rows: Vec<InstanceRow>, page: (u64, u64)) -> TaskInstances {
+    let (rows, total_entries) = cut(rows, page);
+    TaskInstances { task_instances: rows.iter().map(|row| instance_value(run, row)).collect(), total_entries }
+}
+
+/// What instances can be ordered by.
+pub(super) const ORDERS: &[&str] = &["task_id", "start_date", "end_date", "duration", "state", "map_index"];
+
+/// As they run, unless `order_by` says otherwise.
+fn order(rows: &mut [InstanceRow], parameters: &Parameters) -> Answer<()> {
+    let Some((name, is_descending)) = parameters.order(ORDERS)? else { return Ok(()) };
+    let length = |row: &InstanceRow| Some(row.end_date? - row.start_date?);
+    match name {
+        "task_id" => rows.sort_by(|a, b| a.task_id.cmp(&b.task_id)),
+        "start_date" => rows.sort_by_key(|row| row.start_date),
+        "end_date" => rows.sort_by_key(|row| row.end_date),
+        "duration" => rows.sort_by_key(length),
+        "state" => rows.sort_by_key(|row| row.state.as_str()),
+        _ => rows.sort_by_key(|row| row.map_index),
+    }
+    if is_descending {
+        rows.reverse();
+    }
+    Ok(())
+}
+
+fn instance_value(run: &RunRow, row: &InstanceRow) -> TaskInstance {
+    TaskInstance {
+        id: row.key.to_string(),
+        task_id: row.task_id.to_string(),
+        task_display_name: row.task_id.to_string(),
+        dag_id: run.dag_id.to_string(),
+        dag_run_id: run.run_id.to_string(),
+        map_index: row.map_index,
+        rendered_map_index: row.rendered_map_index.clone(),
+        logical_date: instant(run.logical_date),
+        run_after: instant(run.run_after),
         // As in Airflow, one that nothing was decided about has no state.
-        "state": (row.state != TaskState::None).then(|| row.state.as_str()),
-        "state_reason": row.state_reason,
-        "try_number": row.try_number,
-        "max_tries": row.max_tries,
-        "operator": row.operator,
-        "pool": row.pool,
-        "pool_slots": row.pool_slots,
-        "priority_weight": row.priority_weight,
-        "queued_when": optional(row.queued_at),
-        "start_date": optional(row.start_date),
-        "end_date": optional(row.end_date),
-        "duration": duration(row.start_date, row.end_date),
-        "next_try_at": optional(row.next_try_at),
-    })
+        state: (row.state != TaskState::None).then(|| row.state.as_str()),
+        state_reason: row.state_reason.clone(),
+        try_number: row.try_number,
+        max_tries: row.max_tries,
+        operator: row.operator.clone(),
+        pool: row.pool.clone(),
+        pool_slots: row.pool_slots,
+        priority_weight: row.priority_weight,
+        queued_when: optional(row.queued_at),
+        start_date: optional(row.start_date),
+        end_date: optional(row.end_date),
+        duration: duration(row.start_date, row.end_date),
+        next_try_at: optional(row.next_try_at),
+        triggered_run: None,
+        rendered_fields: None,
+    }
 }

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use millrace_store::JobRow;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::health::SILENT_AFTER;
-use super::{instant, optional};
+use super::{Instant, cut, instant, listed, optional};
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::Shared;
@@ -17,29 +18,41 @@ const LOOKED_AT: u64 = 1000;
 pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Jobs>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
+    let page = parameters.page()?;
     let (wanted, alive) = (parameters.text("job_type"), parameters.flag("is_alive")?);
     let (now, timeout) = (server.now(), SILENT_AFTER);
-    let rows = server.store().jobs(LOOKED_AT).await?;
-    let is_asked = |row: &&JobRow| {
+    let mut rows = server.store().jobs(LOOKED_AT).await?;
+    let is_asked = |row: &JobRow| {
         wanted.is_none_or(|kind| row.kind == kind)
             && alive.is_none_or(|alive| alive == (row.state(now, timeout) == "running"))
     };
-    let rows: Vec<&JobRow> = rows.iter().filter(is_asked).collect();
-    let value = |row: &&JobRow| {
-        json!({
-            "id": row.id,
-            "job_type": row.kind,
-            "state": row.state(now, timeout),
-            "hostname": row.hostname,
-            "pid": row.pid,
-            "start_date": instant(row.started_at),
-            "end_date": optional(row.ended_at),
-            "latest_heartbeat": instant(row.heartbeat_at),
-        })
+    rows.retain(is_asked);
+    let job = |row: JobRow| Job {
+        state: row.state(now, timeout),
+        id: row.id,
+        job_type: row.kind,
+        hostname: row.hostname,
+        pid: row.pid.into(),
+        start_date: instant(row.started_at),
+        end_date: optional(row.ended_at),
+        latest_heartbeat: instant(row.heartbeat_at),
     };
-    let shown: Vec<Value> = rows.iter().skip(offset as usize).take(limit as usize).map(value).collect();
-    Ok(Json(json!({"jobs": shown, "total_entries": rows.len()})))
+    let (rows, total_entries) = cut(rows, page);
+    Ok(Json(Jobs { jobs: rows.into_iter().map(job).collect(), total_entries }))
+}
+
+listed!(Jobs { jobs: Job });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Job {
+    id: String,
+    job_type: String,
+    state: &'static str,
+    hostname: String,
+    pid: i64,
+    start_date: Instant,
+    end_date: Option<Instant>,
+    latest_heartbeat: Instant,
 }

@@ -7,22 +7,22 @@ use chrono_tz::Tz;
 use millrace_model::ids::DagId;
 use millrace_model::instant::parse_instant;
 use millrace_store::{LedgerFilter, LedgerLine};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::{duration, instant};
+use super::{Instant, duration, instant, listed};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 pub(super) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Ledger>> {
     let filter = filter(&Parameters(parameters))?;
     let page = server.store().ledger_lines(&filter).await?;
-    let masker = server.options.vault.masker();
-    let lines: Vec<Value> = page.rows.iter().map(line).map(|line| masker.mask_value(&line)).collect();
-    Ok(Json(json!({"ledger": lines, "total_entries": page.total})))
+    let ledger = page.rows.iter().map(|row| line(&server, row)).collect();
+    Ok(Json(Ledger { ledger, total_entries: page.total }))
 }
 
 /// From the parameters of an address.
@@ -48,31 +48,62 @@ fn moment(parameters: &Parameters, name: &str) -> Answer<Option<DateTime<Utc>>> 
     parameters.text(name).map(read).transpose()
 }
 
-fn line(line: &LedgerLine) -> Value {
+listed!(Ledger { ledger: Line });
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LedgerLine")]
+pub(crate) struct Line {
+    id: i64,
+    dag_id: String,
+    dag_run_id: String,
+    logical_date: Instant,
+    task_id: String,
+    map_index: i32,
+    try_number: u32,
+    stage: String,
+    source: String,
+    target: String,
+    rows_read: Option<u64>,
+    rows_written: Option<u64>,
+    rows_inserted: Option<u64>,
+    rows_updated: Option<u64>,
+    rows_unchanged: Option<u64>,
+    rows_deleted: Option<u64>,
+    rows_rejected: Option<u64>,
+    bytes: Option<u64>,
+    checksum: Option<String>,
+    remote_ids: Vec<String>,
+    start_date: Instant,
+    end_date: Instant,
+    /// Seconds.
+    duration: Option<f64>,
+}
+
+fn line(server: &Server, line: &LedgerLine) -> Line {
     let entry = &line.row.entry;
-    json!({
-        "id": line.row.id,
-        "dag_id": line.dag_id,
-        "dag_run_id": line.run_id,
-        "logical_date": instant(line.logical_date),
-        "task_id": line.task_id,
-        "map_index": line.map_index,
-        "try_number": line.row.try_number,
-        "stage": entry.stage,
-        "source": entry.source,
-        "target": entry.target,
-        "rows_read": entry.rows_read,
-        "rows_written": entry.rows_written,
-        "rows_inserted": entry.rows_inserted,
-        "rows_updated": entry.rows_updated,
-        "rows_unchanged": entry.rows_unchanged(),
-        "rows_deleted": entry.rows_deleted,
-        "rows_rejected": entry.rows_rejected,
-        "bytes": entry.bytes,
-        "checksum": entry.checksum,
-        "remote_ids": entry.remote_ids,
-        "start_date": instant(entry.started_at),
-        "end_date": instant(entry.ended_at),
-        "duration": duration(Some(entry.started_at), Some(entry.ended_at)),
-    })
+    Line {
+        id: line.row.id,
+        dag_id: line.dag_id.to_string(),
+        dag_run_id: line.run_id.to_string(),
+        logical_date: instant(line.logical_date),
+        task_id: line.task_id.to_string(),
+        map_index: line.map_index,
+        try_number: line.row.try_number,
+        stage: entry.stage.clone(),
+        source: server.masked_text(&entry.source),
+        target: server.masked_text(&entry.target),
+        rows_read: entry.rows_read,
+        rows_written: entry.rows_written,
+        rows_inserted: entry.rows_inserted,
+        rows_updated: entry.rows_updated,
+        rows_unchanged: entry.rows_unchanged(),
+        rows_deleted: entry.rows_deleted,
+        rows_rejected: entry.rows_rejected,
+        bytes: entry.bytes,
+        checksum: entry.checksum.clone(),
+        remote_ids: entry.remote_ids.clone(),
+        start_date: instant(entry.started_at),
+        end_date: instant(entry.ended_at),
+        duration: duration(Some(entry.started_at), Some(entry.ended_at)),
+    }
 }

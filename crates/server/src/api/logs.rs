@@ -9,9 +9,10 @@ use http::{HeaderMap, HeaderValue, header};
 use millrace_logs::{LogLine, TryId};
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::Masker;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::optional;
+use super::{Instant, optional};
 use crate::api::instances::instance_of;
 use crate::events::may_still_write;
 use crate::problem::{Answer, Problem};
@@ -45,14 +46,30 @@ pub(crate) async fn get(
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         return Ok(response);
     }
-    let content: Vec<Value> = page
-        .lines
-        .iter()
-        .map(|line| json!({"timestamp": optional(line.at), "level": line.level, "event": masker.mask(&line.text)}))
-        .collect();
+    let line = |line: &LogLine| Line {
+        timestamp: optional(line.at),
+        level: serde_json::json!(line.level),
+        event: masker.mask(&line.text),
+    };
     let goes_on = !page.is_at_end || (instance.try_number <= try_number && may_still_write(instance.state));
-    let next = goes_on.then(|| page.next_offset.to_string());
-    Ok(Json(json!({"content": content, "continuation_token": next})).into_response())
+    let continuation_token = goes_on.then(|| page.next_offset.to_string());
+    Ok(Json(Log { content: page.lines.iter().map(line).collect(), continuation_token }).into_response())
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Log {
+    content: Vec<Line>,
+    /// To be sent as `token` for what comes after; none: it has ended.
+    continuation_token: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LogLine")]
+struct Line {
+    timestamp: Option<Instant>,
+    #[schemars(with = "String")]
+    level: serde_json::Value,
+    event: String,
 }
 
 fn wants_text(headers: &HeaderMap) -> bool {

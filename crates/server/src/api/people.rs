@@ -5,10 +5,10 @@ use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use http::StatusCode;
 use millrace_store::UserRow;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{body, instant, optional};
+use super::{Instant, body, cut, instant, listed, optional};
 use crate::client::Client;
 use crate::people::{check_user_name, no_user, role_named};
 use crate::permission::{Act, Role};
@@ -18,19 +18,29 @@ use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
 /// Who asks, and what they may.
-pub(super) async fn account(person: Person) -> Json<Value> {
-    let acts: Vec<&str> = Act::ALL.iter().filter(|act| person.may(**act)).map(|act| act.name()).collect();
+pub(super) async fn account(person: Person) -> Json<Account> {
+    let acts = Act::ALL.iter().filter(|act| person.may(**act)).map(|act| act.name()).collect();
     let grants = person.grants.iter().map(|grant| super::grants::place(&grant.of, grant.role.as_str()));
-    Json(json!({
-        "username": person.name,
-        "role": person.role.as_str(),
-        "scope": person.scope.text(),
-        "acts": acts,
-        "grants": grants.collect::<Vec<_>>(),
-    }))
+    Json(Account {
+        role: person.role.as_str(),
+        scope: person.scope.text(),
+        acts,
+        grants: grants.collect(),
+        username: person.name,
+    })
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Account {
+    username: String,
+    role: &'static str,
+    /// Of the token, if it was one with a scope.
+    scope: Option<String>,
+    acts: Vec<&'static str>,
+    grants: Vec<super::grants::Place>,
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PasswordBody {
     old_password: String,
@@ -52,19 +62,21 @@ pub(super) async fn change_own_password(
 pub(super) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
-    let (limit, offset) = Parameters(parameters).page()?;
-    let rows = server.store().users().await?;
-    let shown: Vec<Value> = rows.iter().skip(offset as usize).take(limit as usize).map(user_value).collect();
-    Ok(Json(json!({"users": shown, "total_entries": rows.len()})))
+) -> Answer<Json<Users>> {
+    let page = Parameters(parameters).page()?;
+    let (rows, total_entries) = cut(server.store().users().await?, page);
+    Ok(Json(Users { users: rows.iter().map(user_value).collect(), total_entries }))
 }
 
-pub(super) async fn get(State(server): State<Shared>, Path(name): Path<String>) -> Answer<Json<Value>> {
+listed!(Users { users: User });
+
+pub(super) async fn get(State(server): State<Shared>, Path(name): Path<String>) -> Answer<Json<User>> {
     Ok(Json(user_value(&server.user_row(&name).await?)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "UserBody")]
 pub(super) struct CreateBody {
     username: String,
     password: String,
@@ -75,7 +87,7 @@ pub(super) async fn create(
     State(server): State<Shared>,
     person: Person,
     given: Result<Json<CreateBody>, JsonRejection>,
-) -> Answer<(StatusCode, Json<Value>)> {
+) -> Answer<(StatusCode, Json<User>)> {
     let CreateBody { username, password, role } = body(given)?;
     check_user_name(&username).map_err(|text| Problem::invalid(text).with("path", "username".into()))?;
     let role = role_named(&role)?;
@@ -85,8 +97,9 @@ pub(super) async fn create(
 }
 
 /// What is not named stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "UserPatch")]
 pub(super) struct PatchBody {
     #[serde(default)]
     password: Option<String>,
@@ -102,7 +115,7 @@ pub(super) async fn patch(
     person: Person,
     Path(name): Path<String>,
     given: Result<Json<PatchBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<User>> {
     let given = body(given)?;
     let row = server.user_row(&name).await?;
     let (actor, now) = (person.actor(), server.now());
@@ -140,13 +153,23 @@ impl Server {
     }
 }
 
-fn user_value(row: &UserRow) -> Value {
-    json!({
-        "username": row.name,
-        "role": Role::of_row(&row.role).as_str(),
-        "is_disabled": row.is_disabled(),
-        "disabled_at": optional(row.disabled_at),
-        "created_at": instant(row.created_at),
-        "password_changed_at": optional(row.password_changed_at),
-    })
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct User {
+    username: String,
+    role: &'static str,
+    is_disabled: bool,
+    disabled_at: Option<Instant>,
+    created_at: Instant,
+    password_changed_at: Option<Instant>,
+}
+
+fn user_value(row: &UserRow) -> User {
+    User {
+        username: row.name.clone(),
+        role: Role::of_row(&row.role).as_str(),
+        is_disabled: row.is_disabled(),
+        disabled_at: optional(row.disabled_at),
+        created_at: instant(row.created_at),
+        password_changed_at: optional(row.password_changed_at),
+    }
 }

@@ -4,8 +4,9 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use chrono::TimeDelta;
 use millrace_model::ids::DagId;
-use millrace_situation::{PassedSlot, plan_ahead};
-use serde_json::{Value, json};
+use millrace_situation::{PassedSlot, PlanEntry, plan_ahead};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -18,7 +19,7 @@ const MOST_HOURS: u32 = 24 * 366;
 pub(crate) async fn all(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Plan>> {
     server.plan(None, &Parameters(parameters)).await
 }
 
@@ -26,7 +27,7 @@ pub(crate) async fn dag(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Plan>> {
     let row = server.dag_row(&dag_id, 0).await?;
     server.plan(Some(&row.dag_id), &Parameters(parameters)).await
 }
@@ -35,17 +36,31 @@ pub(crate) async fn slots(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Slots>> {
     let (limit, offset) = Parameters(parameters).page()?;
     let row = server.dag_row(&dag_id, 0).await?;
     let page = server.store().passed_slots(row.dag_id.as_str(), limit.max(1), offset).await?;
     let shown = if limit == 0 { 0 } else { page.rows.len() };
     let slots: Vec<PassedSlot> = page.rows.iter().take(shown).map(PassedSlot::from).collect();
-    Ok(Json(json!({"slots": slots, "total_entries": page.total})))
+    Ok(Json(Slots { slots, total_entries: page.total }))
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Plan {
+    #[schemars(with = "Vec<serde_json::Value>")]
+    plan: Vec<PlanEntry>,
+    has_more: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Slots {
+    #[schemars(with = "Vec<serde_json::Value>")]
+    slots: Vec<PassedSlot>,
+    total_entries: u64,
 }
 
 impl Server {
-    async fn plan(&self, dag_id: Option<&DagId>, parameters: &Parameters) -> Answer<Json<Value>> {
+    async fn plan(&self, dag_id: Option<&DagId>, parameters: &Parameters) -> Answer<Json<Plan>> {
         let (limit, _) = parameters.page()?;
         let hours = parameters.number::<u32>("hours")?.unwrap_or(HOURS);
         if hours > MOST_HOURS {
@@ -55,6 +70,6 @@ impl Server {
         let range = (now, now + TimeDelta::hours(hours.into()));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let (plan, has_more) = plan_ahead(self.store(), &self.surroundings(), dag_id, range, limit).await?;
-        Ok(Json(json!({"plan": plan, "has_more": has_more})))
+        Ok(Json(Plan { plan, has_more }))
     }
 }

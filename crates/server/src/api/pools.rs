@@ -6,10 +6,10 @@ use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
 use millrace_store::{PoolRow, PoolUse};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::body;
+use super::{body, cut, listed};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -18,10 +18,11 @@ use crate::server::{Server, Shared};
 
 const LONGEST_NAME: usize = 250;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "PoolBody")]
 pub(crate) struct CreateBody {
-    name: String,
+    pub name: String,
     slots: i64,
     #[serde(default)]
     description: Option<String>,
@@ -29,9 +30,16 @@ pub(crate) struct CreateBody {
     include_deferred: bool,
 }
 
+impl From<CreateBody> for PoolRow {
+    fn from(CreateBody { name, slots, description, include_deferred }: CreateBody) -> Self {
+        Self { name, slots, description, include_deferred }
+    }
+}
+
 /// What is not named stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "PoolPatch")]
 pub(crate) struct PatchBody {
     #[serde(default)]
     name: Option<String>,
@@ -46,15 +54,32 @@ pub(crate) struct PatchBody {
 pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
-    let (limit, offset) = Parameters(parameters).page()?;
-    let (rows, used) = (server.store().pools().await?, server.store().pool_use().await?);
+) -> Answer<Json<Pools>> {
+    let page = Parameters(parameters).page()?;
+    let used = server.store().pool_use().await?;
+    let (rows, total_entries) = cut(server.store().pools().await?, page);
     let value = |row: &PoolRow| pool_value(row, used.get(&row.name).copied().unwrap_or_default());
-    let shown: Vec<Value> = rows.iter().skip(offset as usize).take(limit as usize).map(value).collect();
-    Ok(Json(json!({"pools": shown, "total_entries": rows.len()})))
+    Ok(Json(Pools { pools: rows.iter().map(value).collect(), total_entries }))
 }
 
-pub(crate) async fn get(State(server): State<Shared>, Path(name): Path<String>) -> Answer<Json<Value>> {
+listed!(Pools { pools: Pool });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Pool {
+    name: String,
+    /// -1: without limit.
+    slots: i64,
+    description: Option<String>,
+    include_deferred: bool,
+    occupied_slots: i64,
+    running_slots: i64,
+    queued_slots: i64,
+    scheduled_slots: i64,
+    deferred_slots: i64,
+    open_slots: i64,
+}
+
+pub(crate) async fn get(State(server): State<Shared>, Path(name): Path<String>) -> Answer<Json<Pool>> {
     let row = server.pool(&name).await?;
     server.pool_answer(&row).await
 }
@@ -63,15 +88,12 @@ pub(crate) async fn create(
     State(server): State<Shared>,
     person: Person,
     given: Result<Json<CreateBody>, JsonRejection>,
-) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateBody { name, slots, description, include_deferred } = body(given)?;
-    if server.pool(&name).await.is_ok() {
-        return Err(Problem::new(
-            ErrorCode::CONFLICT,
-            format!("there is a pool '{name}' already; change it with PATCH"),
-        ));
+) -> Answer<(StatusCode, Json<Pool>)> {
+    let row = PoolRow::from(body(given)?);
+    if server.pool(&row.name).await.is_ok() {
+        let text = format!("there is a pool '{}' already; change it with PATCH", row.name);
+        return Err(Problem::new(ErrorCode::CONFLICT, text));
     }
-    let row = PoolRow { name, slots, description, include_deferred };
     server.put_pool(&person, &row).await?;
     Ok((StatusCode::CREATED, server.pool_answer(&row).await?))
 }
@@ -81,7 +103,7 @@ pub(crate) async fn patch(
     person: Person,
     Path(name): Path<String>,
     given: Result<Json<PatchBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Pool>> {
     let given = body(given)?;
     if given.name.is_some_and(|other| other != name) {
         return Err(Problem::invalid("'name' cannot be changed; add a new pool and delete this one"));
@@ -136,7 +158,7 @@ impl Server {
         Ok(())
     }
 
-    async fn pool_answer(&self, row: &PoolRow) -> Answer<Json<Value>> {
+    async fn pool_answer(&self, row: &PoolRow) -> Answer<Json<Pool>> {
         let used = self.store().pool_use().await?;
         Ok(Json(pool_value(row, used.get(&row.name).copied().unwrap_or_default())))
     }
@@ -146,18 +168,18 @@ fn no_pool(name: &str) -> Problem {
     Problem::new(ErrorCode::NOT_FOUND, format!("there is no pool '{name}'"))
 }
 
-fn pool_value(row: &PoolRow, used: PoolUse) -> Value {
-    json!({
-        "name": row.name,
-        "slots": row.slots,
-        "description": row.description,
-        "include_deferred": row.include_deferred,
-        "occupied_slots": used.occupied(row),
-        "running_slots": used.running,
-        "queued_slots": used.queued,
-        "scheduled_slots": used.scheduled,
-        "deferred_slots": used.deferred,
+fn pool_value(row: &PoolRow, used: PoolUse) -> Pool {
+    Pool {
+        name: row.name.clone(),
+        slots: row.slots,
+        description: row.description.clone(),
+        include_deferred: row.include_deferred,
+        occupied_slots: used.occupied(row),
+        running_slots: used.running,
+        queued_slots: used.queued,
+        scheduled_slots: used.scheduled,
+        deferred_slots: used.deferred,
         // As in Airflow, a pool without limit has -1.
-        "open_slots": used.open_slots(row).unwrap_or(-1),
-    })
+        open_slots: used.open_slots(row).unwrap_or(-1),
+    }
 }

@@ -3,24 +3,29 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
+use axum::response::IntoResponse;
+use chrono_tz::Tz;
 use http::HeaderMap;
-use millrace_store::{RunFilter, RunRow};
-use serde_json::{Value, json};
+use millrace_model::instant::parse_instant;
+use millrace_store::{RunFilter, RunOrder, RunRow};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::{body, duration, instant, optional};
+use super::{Instant, body, duration, instant, listed, optional};
 use crate::actions::TriggerBody;
 use crate::changes::{ClearRunBody, PatchRunBody, touched_value};
 use crate::links;
 use crate::person::Person;
-use crate::problem::Answer;
+use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 pub(crate) async fn list(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<DagRuns>> {
     let parameters = Parameters(parameters);
     let (limit, offset) = parameters.page()?;
     // As in Airflow, `~` means the runs of every DAG.
@@ -28,24 +33,72 @@ pub(crate) async fn list(
         "~" => None,
         _ => Some(server.dag_row(&dag_id, 0).await?.dag_id),
     };
+    let (order, ascending) = match parameters.order(ORDERS)? {
+        None => (RunOrder::default(), false),
+        Some((name, is_descending)) => (RunOrder::parse(name).unwrap_or_default(), !is_descending),
+    };
     let filter = RunFilter {
         dag_id,
         states: parameters.run_states()?,
         run_type: parameters.run_type()?,
+        logical_date_from: moment(&parameters, "logical_date_gte")?,
+        logical_date_to: moment(&parameters, "logical_date_lt")?,
+        order,
+        ascending,
         limit,
         offset,
         ..RunFilter::default()
     };
     let page = server.store().runs(&filter).await?;
-    let runs: Vec<Value> = page.rows.iter().map(run_value).collect();
-    Ok(Json(json!({"dag_runs": runs, "total_entries": page.total})))
+    let dag_runs = page.rows.iter().map(|run| run_value(&server, run)).collect();
+    Ok(Json(DagRuns { dag_runs, total_entries: page.total }))
+}
+
+/// What runs can be ordered by.
+pub(super) const ORDERS: &[&str] = &["run_after", "logical_date", "start_date", "end_date", "id"];
+
+fn moment(parameters: &Parameters, name: &str) -> Answer<Option<chrono::DateTime<chrono::Utc>>> {
+    let read =
+        |text| parse_instant(text, Tz::UTC).map_err(|error| Problem::invalid(format!("parameter '{name}': {error}")));
+    parameters.text(name).map(read).transpose()
+}
+
+listed!(DagRuns { dag_runs: DagRun });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct DagRun {
+    dag_run_id: String,
+    dag_id: String,
+    dag_display_name: String,
+    run_type: &'static str,
+    state: &'static str,
+    state_reason: Option<String>,
+    logical_date: Instant,
+    data_interval_start: Instant,
+    data_interval_end: Instant,
+    run_after: Instant,
+    queued_at: Option<Instant>,
+    start_date: Option<Instant>,
+    end_date: Option<Instant>,
+    /// Seconds.
+    duration: Option<f64>,
+    triggered_by: String,
+    /// Secrets masked.
+    conf: Value,
+    note: Option<String>,
+    clear_number: u32,
+    href: String,
+    page: String,
+    /// Why it does not begin at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<String>,
 }
 
 pub(crate) async fn get(
     State(server): State<Shared>,
     Path((dag_id, run_id)): Path<(String, String)>,
-) -> Answer<Json<Value>> {
-    Ok(Json(run_value(&server.run_row(&dag_id, &run_id).await?)))
+) -> Answer<Json<DagRun>> {
+    Ok(Json(run_value(&server, &server.run_row(&dag_id, &run_id).await?)))
 }
 
 pub(crate) async fn trigger(
@@ -54,15 +107,12 @@ pub(crate) async fn trigger(
     person: Person,
     headers: HeaderMap,
     given: Result<Json<TriggerBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<DagRun>> {
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let (run, dag) = server.trigger(&person, &dag_id, body(given)?, key).await?;
-    let mut value = run_value(&run);
-    if dag.is_paused
-        && let Value::Object(fields) = &mut value
-    {
-        let text = format!("DAG {dag_id} is paused; the run is queued and starts once the DAG is unpaused");
-        fields.insert("notice".to_owned(), Value::String(text));
+    let mut value = run_value(&server, &run);
+    if dag.is_paused {
+        value.notice = Some(format!("DAG {dag_id} is paused; the run is queued and starts once the DAG is unpaused"));
     }
     Ok(Json(value))
 }
@@ -72,8 +122,8 @@ pub(crate) async fn patch(
     Path((dag_id, run_id)): Path<(String, String)>,
     person: Person,
     given: Result<Json<PatchRunBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
-    Ok(Json(run_value(&server.patch_run(&person, &dag_id, &run_id, body(given)?).await?)))
+) -> Answer<Json<DagRun>> {
+    Ok(Json(run_value(&server, &server.patch_run(&person, &dag_id, &run_id, body(given)?).await?)))
 }
 
 /// A dry run lists what would be cleared; otherwise the answer is the run as it is then.
@@ -82,38 +132,39 @@ pub(crate) async fn clear(
     Path((dag_id, run_id)): Path<(String, String)>,
     person: Person,
     given: Result<Json<ClearRunBody>, JsonRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer {
     let body = body(given)?;
     let dry_run = body.dry_run;
     let report = server.clear_run(&person, &dag_id, &run_id, body).await?;
     if dry_run {
-        return Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)));
+        return Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)).into_response());
     }
-    Ok(Json(run_value(&server.run_row(&dag_id, &run_id).await?)))
+    Ok(Json(run_value(&server, &server.run_row(&dag_id, &run_id).await?)).into_response())
 }
 
-fn run_value(run: &RunRow) -> Value {
+pub(super) fn run_value(server: &Server, run: &RunRow) -> DagRun {
     let (dag_id, run_id) = (run.dag_id.as_str(), run.run_id.as_str());
-    json!({
-        "dag_run_id": run_id,
-        "dag_id": dag_id,
-        "dag_display_name": dag_id,
-        "run_type": run.run_type.as_str(),
-        "state": run.state.as_str(),
-        "state_reason": run.state_reason,
-        "logical_date": instant(run.logical_date),
-        "data_interval_start": instant(run.data_interval.start),
-        "data_interval_end": instant(run.data_interval.end),
-        "run_after": instant(run.run_after),
-        "queued_at": optional(run.queued_at),
-        "start_date": optional(run.start_date),
-        "end_date": optional(run.end_date),
-        "duration": duration(run.start_date, run.end_date),
-        "triggered_by": run.triggered_by,
-        "conf": run.conf,
-        "note": run.note,
-        "clear_number": run.clear_number,
-        "href": links::api_run(dag_id, run_id),
-        "page": links::run(dag_id, run_id),
-    })
+    DagRun {
+        dag_run_id: run_id.to_owned(),
+        dag_id: dag_id.to_owned(),
+        dag_display_name: dag_id.to_owned(),
+        run_type: run.run_type.as_str(),
+        state: run.state.as_str(),
+        state_reason: run.state_reason.clone(),
+        logical_date: instant(run.logical_date),
+        data_interval_start: instant(run.data_interval.start),
+        data_interval_end: instant(run.data_interval.end),
+        run_after: instant(run.run_after),
+        queued_at: optional(run.queued_at),
+        start_date: optional(run.start_date),
+        end_date: optional(run.end_date),
+        duration: duration(run.start_date, run.end_date),
+        triggered_by: run.triggered_by.clone(),
+        conf: server.masked_members(&run.conf),
+        note: run.note.as_deref().map(|note| server.masked_text(note)),
+        clear_number: run.clear_number,
+        href: links::api_run(dag_id, run_id),
+        page: links::run(dag_id, run_id),
+        notice: None,
+    }
 }

@@ -5,10 +5,10 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_store::ApiTokenRow;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{body, instant, optional};
+use super::{Instant, body, cut, instant, listed, optional};
 use crate::people::TokenWish;
 use crate::permission::{Act, Scope};
 use crate::person::Person;
@@ -21,20 +21,23 @@ pub(super) async fn list(
     State(server): State<Shared>,
     person: Person,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Tokens>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
+    let page = parameters.page()?;
     let wanted = parameters.text("username").unwrap_or(&person.name);
     if wanted != person.name {
         person.require(Act::ManagePeople)?;
     }
     let rows = server.store().api_tokens(Some(wanted).filter(|name| *name != "~")).await?;
-    let shown: Vec<Value> = rows.iter().skip(offset as usize).take(limit as usize).map(token_value).collect();
-    Ok(Json(json!({"tokens": shown, "total_entries": rows.len()})))
+    let (rows, total_entries) = cut(rows, page);
+    Ok(Json(Tokens { tokens: rows.iter().map(token_value).collect(), total_entries }))
 }
 
-#[derive(Deserialize)]
+listed!(Tokens { tokens: Token });
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "TokenBody")]
 pub(super) struct CreateBody {
     label: String,
     /// Roles and acts, with spaces between them; none: all that the person may.
@@ -52,14 +55,14 @@ pub(super) async fn create(
     State(server): State<Shared>,
     person: Person,
     given: Result<Json<CreateBody>, JsonRejection>,
-) -> Answer<(StatusCode, Json<Value>)> {
+) -> Answer<(StatusCode, Json<Token>)> {
     let given = body(given)?;
     let scope = Scope::parse(given.scope.as_deref().unwrap_or_default())
         .map_err(|error| Problem::invalid(error.to_string()).with("path", "scope".into()))?;
     let wish = TokenWish { user_name: given.username, label: given.label, scope, days: given.expires_in_days };
     let (token, row) = server.add_token(&person, wish).await?;
     let mut value = token_value(&row);
-    value["token"] = json!(token);
+    value.token = Some(token);
     Ok((StatusCode::CREATED, Json(value)))
 }
 
@@ -68,14 +71,29 @@ pub(super) async fn revoke(State(server): State<Shared>, person: Person, Path(id
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn token_value(row: &ApiTokenRow) -> Value {
-    json!({
-        "id": row.id,
-        "username": row.user_name,
-        "label": row.label,
-        "scope": row.scope,
-        "created_at": instant(row.created_at),
-        "expires_at": optional(row.expires_at),
-        "last_used_at": optional(row.last_used_at),
-    })
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Token {
+    id: i64,
+    username: String,
+    label: String,
+    scope: Option<String>,
+    created_at: Instant,
+    expires_at: Option<Instant>,
+    last_used_at: Option<Instant>,
+    /// Once, when it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+fn token_value(row: &ApiTokenRow) -> Token {
+    Token {
+        id: row.id,
+        username: row.user_name.clone(),
+        label: row.label.clone(),
+        scope: row.scope.clone(),
+        created_at: instant(row.created_at),
+        expires_at: optional(row.expires_at),
+        last_used_at: optional(row.last_used_at),
+        token: None,
+    }
 }

@@ -155,11 +155,7 @@ fn dates(report: &BackfillReport) -> Vec<Date> {
     let date = |date: &millrace_store::BackfillDate| {
         let (outcome, reason) = outcome(date);
         let logical_date = instant(date.logical_date);
-        Date {
-            day: logical_date.as_str().unwrap_or_default().replace(".000000Z", "Z"),
-            outcome,
-            reason: reason.map(str::to_owned),
-        }
+        Date { day: logical_date.as_str().replace(".000000Z", "Z"), outcome, reason: reason.map(str::to_owned) }
     };
     report.dates.iter().take(MOST_LISTED).map(date).collect()
 }

@@ -220,8 +220,8 @@ pub(super) struct RunFacts {
     pub note: Option<String>,
 }
 
-pub(super) fn run_facts(row: &DagRow, run: &RunRow, now: DateTime<Utc>) -> RunFacts {
-    let zone = row.dag.timetable.timezone;
+pub(super) fn run_facts(server: &Server, row: &DagRow, run: &RunRow) -> RunFacts {
+    let (now, zone) = (server.now(), row.dag.timetable.timezone);
     let when = |at| When::new(at, now, zone);
     RunFacts {
         run_id: run.run_id.to_string(),
@@ -237,7 +237,8 @@ pub(super) fn run_facts(row: &DagRow, run: &RunRow, now: DateTime<Utc>) -> RunFa
         started: run.start_date.map(when),
         ended: run.end_date.map(when),
         took: span(run.start_date, run.end_date, now).map(length),
-        conf: (!run.conf.is_empty()).then(|| serde_json::to_string_pretty(&run.conf).unwrap_or_default()),
-        note: run.note.clone(),
+        conf: (!run.conf.is_empty())
+            .then(|| serde_json::to_string_pretty(&server.masked_members(&run.conf)).unwrap_or_default()),
+        note: run.note.as_deref().map(|note| server.masked_text(note)),
     }
 }

@@ -88,7 +88,7 @@ pub(super) async fn page(
             href => links::task(task.dag_id.as_str(), task.run_id.as_str(), task.task_id.as_str()),
         }),
         why,
-        run => run_facts(&row, &run, now),
+        run => run_facts(&server, &row, &run),
         sections => instances::sections(&version, &rows_of_run, line),
         counts,
         rows => rows.map(count),

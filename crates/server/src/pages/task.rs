@@ -118,7 +118,7 @@ pub(super) async fn page(
             href => links::run(child.dag_id.as_str(), child.run_id.as_str()),
             state => child.state.as_str(),
         }),
-        run => run_facts(&row, &run, now),
+        run => run_facts(&server, &row, &run),
         task => values! {
             task_id,
             href,

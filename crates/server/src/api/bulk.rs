@@ -1,0 +1,348 @@
+//! Many at once: DAGs paused, runs cleared, variables, pools and connections made, changed and deleted. What fails is
+//! told beside what did not: one bad entry does not keep the others from being done.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use millrace_store::{DagFilter, PoolRow};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::body;
+use super::connections::{ConnectionBody, form_of};
+use super::dags::{Dag, PatchBody, dag_value};
+use super::pools::CreateBody as PoolBody;
+use super::variables::VariableBody;
+use crate::changes::ClearRunBody;
+use crate::permission::Act;
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+/// More entries than these come in several requests.
+const MOST: usize = 1000;
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum What {
+    Create,
+    Update,
+    Delete,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Existing {
+    #[default]
+    Fail,
+    Skip,
+    Overwrite,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Action<T> {
+    action: What,
+    /// Whole ones; for `delete`, their names.
+    entities: Vec<Entity<T>>,
+    /// Of `create`.
+    #[serde(default)]
+    action_on_existence: Existing,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Entity<T> {
+    Name(String),
+    Whole(T),
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Bulk{T}")]
+pub(super) struct BulkBody<T> {
+    actions: Vec<Action<T>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BulkError {
+    name: String,
+    status_code: u16,
+    error: String,
+}
+
+#[derive(Default, Serialize, JsonSchema)]
+pub(crate) struct BulkResult {
+    success: Vec<String>,
+    errors: Vec<BulkError>,
+}
+
+#[derive(Default, Serialize, JsonSchema)]
+pub(crate) struct BulkAnswer {
+    create: BulkResult,
+    update: BulkResult,
+    delete: BulkResult,
+}
+
+/// One thing that has a name, and may be there.
+trait Named: Sized + Send {
+    fn name(&self) -> String;
+    fn exists(server: &Server, name: &str) -> impl Future<Output = Answer<bool>> + Send;
+    fn put(self, server: &Server, person: &Person) -> impl Future<Output = Answer<()>> + Send;
+    fn delete(server: &Server, person: &Person, name: &str) -> impl Future<Output = Answer<()>> + Send;
+}
+
+async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> Answer<BulkAnswer> {
+    let count: usize = bulk.actions.iter().map(|action| action.entities.len()).sum();
+    if count > MOST {
+        return Err(Problem::invalid(format!("{count} entities are too many; send {MOST} at the most")));
+    }
+    let mut answer = BulkAnswer::default();
+    for action in bulk.actions {
+        let result = match action.action {
+            What::Create => &mut answer.create,
+            What::Update => &mut answer.update,
+            What::Delete => &mut answer.delete,
+        };
+        for entity in action.entities {
+            let (name, whole) = match entity {
+                Entity::Name(name) => (name, None),
+                Entity::Whole(whole) => (whole.name(), Some(whole)),
+            };
+            match one(server, person, (action.action, action.action_on_existence), (&name, whole)).await {
+                Ok(true) => result.success.push(name),
+                Ok(false) => {}
+                Err(problem) => result.errors.push(BulkError {
+                    name,
+                    status_code: problem.status().as_u16(),
+                    error: problem.detail,
+                }),
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// Whether something was done.
+async fn one<T: Named>(
+    server: &Server,
+    person: &Person,
+    (what, existing): (What, Existing),
+    (name, whole): (&str, Option<T>),
+) -> Answer<bool> {
+    use millrace_model::error_code::ErrorCode;
+    let exists = T::exists(server, name).await?;
+    match (what, whole) {
+        (What::Delete, _) => T::delete(server, person, name).await?,
+        (What::Create | What::Update, None) => {
+            return Err(Problem::invalid(format!("'{name}' is only a name; send the whole entity")));
+        }
+        (What::Create, Some(_)) if exists && existing == Existing::Skip => return Ok(false),
+        (What::Create, Some(_)) if exists && existing == Existing::Fail => {
+            return Err(Problem::new(ErrorCode::CONFLICT, format!("there is '{name}' already")));
+        }
+        (What::Update, Some(_)) if !exists => {
+            return Err(Problem::new(ErrorCode::NOT_FOUND, format!("there is no '{name}'")));
+        }
+        (_, Some(whole)) => whole.put(server, person).await?,
+    }
+    Ok(true)
+}
+
+impl Named for VariableBody {
+    fn name(&self) -> String {
+        self.key.clone()
+    }
+
+    async fn exists(server: &Server, name: &str) -> Answer<bool> {
+        Ok(server.options.vault.variable(name).await?.is_some())
+    }
+
+    async fn put(self, server: &Server, person: &Person) -> Answer<()> {
+        server.put_variable(person, &self).await
+    }
+
+    async fn delete(server: &Server, person: &Person, name: &str) -> Answer<()> {
+        server.delete_variable(person, name).await
+    }
+}
+
+impl Named for PoolBody {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn exists(server: &Server, name: &str) -> Answer<bool> {
+        Ok(server.store().pools().await?.iter().any(|row| row.name == name))
+    }
+
+    async fn put(self, server: &Server, person: &Person) -> Answer<()> {
+        server.put_pool(person, &PoolRow::from(self)).await
+    }
+
+    async fn delete(server: &Server, person: &Person, name: &str) -> Answer<()> {
+        server.delete_pool(person, name).await
+    }
+}
+
+/// A connection as it is sent.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct ConnectionEntity(Map<String, Value>);
+
+impl JsonSchema for ConnectionEntity {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        ConnectionBody::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        ConnectionBody::json_schema(generator)
+    }
+}
+
+impl Named for ConnectionEntity {
+    fn name(&self) -> String {
+        self.0.get("connection_id").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    async fn exists(server: &Server, name: &str) -> Answer<bool> {
+        Ok(server.options.vault.connection(name).await?.is_some())
+    }
+
+    async fn put(mut self, server: &Server, person: &Person) -> Answer<()> {
+        let name = self.name();
+        self.0.remove("connection_id");
+        server.put_connection(person, &name, form_of(self.0)?).await
+    }
+
+    async fn delete(server: &Server, person: &Person, name: &str) -> Answer<()> {
+        server.delete_connection(person, name).await
+    }
+}
+
+type Given<T> = Result<Json<BulkBody<T>>, JsonRejection>;
+
+pub(super) async fn variables(
+    State(server): State<Shared>,
+    person: Person,
+    given: Given<VariableBody>,
+) -> Answer<Json<BulkAnswer>> {
+    Ok(Json(all(&server, &person, body(given)?).await?))
+}
+
+pub(super) async fn pools(
+    State(server): State<Shared>,
+    person: Person,
+    given: Given<PoolBody>,
+) -> Answer<Json<BulkAnswer>> {
+    Ok(Json(all(&server, &person, body(given)?).await?))
+}
+
+pub(super) async fn connections(
+    State(server): State<Shared>,
+    person: Person,
+    given: Given<ConnectionEntity>,
+) -> Answer<Json<BulkAnswer>> {
+    Ok(Json(all(&server, &person, body(given)?).await?))
+}
+
+/// The DAGs that were paused or unpaused.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct PausedDags {
+    dags: Vec<Dag>,
+    total_entries: u64,
+}
+
+/// Pauses or unpauses the DAGs that the parameters choose and that the person may pause; `dag_id_pattern=~` chooses all.
+pub(super) async fn pause(
+    State(server): State<Shared>,
+    person: Person,
+    Query(parameters): Query<Vec<(String, String)>>,
+    given: Result<Json<PatchBody>, JsonRejection>,
+) -> Answer<Json<PausedDags>> {
+    let (parameters, is_paused) = (Parameters(parameters), body(given)?.is_paused);
+    let (pattern, tag) = (parameters.text("dag_id_pattern"), parameters.text("tags"));
+    if pattern.is_none() && tag.is_none() {
+        return Err(Problem::invalid("choose DAGs with 'dag_id_pattern' or 'tags'; 'dag_id_pattern=~' means all"));
+    }
+    let filter = DagFilter {
+        search: pattern.filter(|text| *text != "~").map(|text| text.trim_matches('%').to_owned()),
+        tag: tag.map(str::to_owned),
+        is_paused: Some(!is_paused),
+        ..DagFilter::default()
+    };
+    let mut changed = Vec::new();
+    for row in server.store().dags(&filter).await?.rows {
+        if person.may_on(Act::PauseDags, row.dag_id.as_str(), &row.dag.tags) {
+            changed.push(dag_value(&server, &server.set_paused(&person, row.dag_id.as_str(), is_paused).await?));
+        }
+    }
+    Ok(Json(PausedDags { total_entries: changed.len() as u64, dags: changed }))
+}
+
+/// Runs that are to run again.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClearRunsBody {
+    dag_run_ids: Vec<String>,
+    #[serde(default = "yes")]
+    dry_run: bool,
+    #[serde(default)]
+    only_failed: bool,
+    #[serde(default)]
+    run_on_latest_version: bool,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How many task instances of each run were, or would be, cleared; and what could not be.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ClearedRuns {
+    dag_runs: Vec<ClearedRun>,
+    errors: Vec<BulkError>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ClearedRun {
+    dag_run_id: String,
+    task_instances: usize,
+}
+
+pub(super) async fn clear_runs(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    given: Result<Json<ClearRunsBody>, JsonRejection>,
+) -> Answer<Json<ClearedRuns>> {
+    let given = body(given)?;
+    if given.dag_run_ids.len() > MOST {
+        return Err(Problem::invalid(format!("clear {MOST} runs at the most in one request")));
+    }
+    server.dag_row(&dag_id, 0).await?;
+    let mut answer = ClearedRuns { dag_runs: Vec::new(), errors: Vec::new() };
+    for run_id in given.dag_run_ids {
+        let body = ClearRunBody {
+            dry_run: given.dry_run,
+            only_failed: given.only_failed,
+            run_on_latest_version: given.run_on_latest_version,
+            note: given.note.clone(),
+        };
+        match server.clear_run(&person, &dag_id, &run_id, body).await {
+            Ok(report) => {
+                answer.dag_runs.push(ClearedRun { dag_run_id: run_id, task_instances: report.cleared.len() });
+            }
+            Err(problem) => answer.errors.push(BulkError {
+                name: run_id,
+                status_code: problem.status().as_u16(),
+                error: problem.detail,
+            }),
+        }
+    }
+    Ok(Json(answer))
+}

@@ -1,0 +1,90 @@
+//! The texts of DAG files, version by version.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, header};
+use millrace_model::error_code::ErrorCode;
+use millrace_store::DagVersionRow;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Instant, cut, instant, listed};
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+listed!(DagVersions { dag_versions: DagVersion });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct DagVersion {
+    id: i64,
+    version_number: u32,
+    dag_id: String,
+    fileloc: String,
+    content_hash: String,
+    created_at: Instant,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct DagSource {
+    dag_id: String,
+    version_number: u32,
+    /// The file's text; passwords that stand in it masked.
+    content: String,
+}
+
+fn version(dag_id: &str, row: &DagVersionRow) -> DagVersion {
+    DagVersion {
+        id: row.version_key,
+        version_number: row.number,
+        dag_id: dag_id.to_owned(),
+        fileloc: row.file_path.clone(),
+        content_hash: row.content_hash.clone(),
+        created_at: instant(row.created_at),
+    }
+}
+
+pub(super) async fn versions(
+    State(server): State<Shared>,
+    Path(dag_id): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<DagVersions>> {
+    let page = Parameters(parameters).page()?;
+    server.dag_row(&dag_id, 0).await?;
+    let (rows, total_entries) = cut(server.store().dag_versions(&dag_id).await?, page);
+    Ok(Json(DagVersions { dag_versions: rows.iter().map(|row| version(&dag_id, row)).collect(), total_entries }))
+}
+
+pub(super) async fn get_version(
+    State(server): State<Shared>,
+    Path((dag_id, number)): Path<(String, u32)>,
+) -> Answer<Json<DagVersion>> {
+    Ok(Json(version(&dag_id, &server.version_row(&dag_id, Some(number)).await?)))
+}
+
+pub(super) async fn source(
+    State(server): State<Shared>,
+    Path(dag_id): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let row = server.version_row(&dag_id, Parameters(parameters).number("version_number")?).await?;
+    let content = server.masked_text(&row.source);
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.contains("text/plain") && !accept.contains("application/json") {
+        return Ok(content.into_response());
+    }
+    Ok(Json(DagSource { dag_id, version_number: row.number, content }).into_response())
+}
+
+impl Server {
+    /// The newest, unless a number says which.
+    async fn version_row(&self, dag_id: &str, number: Option<u32>) -> Answer<DagVersionRow> {
+        self.dag_row(dag_id, 0).await?;
+        let mut rows = self.store().dag_versions(dag_id).await?.into_iter();
+        let found = rows.find(|row| number.is_none_or(|number| row.number == number));
+        let which = number.map_or_else(|| "no version".to_owned(), |number| format!("no version {number}"));
+        found.ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("DAG {dag_id} has {which}")))
+    }
+}

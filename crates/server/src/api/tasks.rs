@@ -1,0 +1,91 @@
+//! The tasks of a DAG, as its newest version has them.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use millrace_model::dag::{Dag, Task as DagTask};
+use millrace_model::error_code::ErrorCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{cut, listed};
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+listed!(Tasks { tasks: Task });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Task {
+    task_id: String,
+    task_display_name: String,
+    operator_name: String,
+    owner: Option<String>,
+    description: Option<String>,
+    group_id: Option<String>,
+    upstream_task_ids: Vec<String>,
+    downstream_task_ids: Vec<String>,
+    trigger_rule: &'static str,
+    retries: u32,
+    /// Seconds.
+    retry_delay: Value,
+    execution_timeout: Value,
+    pool: String,
+    pool_slots: u32,
+    priority_weight: i32,
+    depends_on_past: bool,
+    wait_for_downstream: bool,
+    is_mapped: bool,
+    is_setup: bool,
+    is_teardown: bool,
+    /// Templates not yet rendered, secrets masked.
+    parameters: Value,
+}
+
+pub(super) async fn list(
+    State(server): State<Shared>,
+    Path(dag_id): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Tasks>> {
+    let page = Parameters(parameters).page()?;
+    let row = server.dag_row(&dag_id, 0).await?;
+    let (rows, total_entries) = cut(row.dag.tasks.iter().collect(), page);
+    let tasks = rows.into_iter().map(|task| value(&server, &row.dag, task)).collect();
+    Ok(Json(Tasks { tasks, total_entries }))
+}
+
+pub(super) async fn get(
+    State(server): State<Shared>,
+    Path((dag_id, task_id)): Path<(String, String)>,
+) -> Answer<Json<Task>> {
+    let row = server.dag_row(&dag_id, 0).await?;
+    let missing = || Problem::new(ErrorCode::TASK_NOT_FOUND, format!("DAG {dag_id} has no task '{task_id}'"));
+    Ok(Json(value(&server, &row.dag, row.dag.task(&task_id).ok_or_else(missing)?)))
+}
+
+fn value(server: &Server, dag: &Dag, task: &DagTask) -> Task {
+    let after = dag.tasks.iter().filter(|other| other.depends_on.contains(&task.task_id));
+    Task {
+        task_id: task.task_id.to_string(),
+        task_display_name: task.task_id.to_string(),
+        operator_name: task.operator.clone(),
+        owner: task.owner.clone().or_else(|| dag.owner.clone()),
+        description: task.description.clone(),
+        group_id: task.group.as_ref().map(ToString::to_string),
+        upstream_task_ids: task.depends_on.iter().map(ToString::to_string).collect(),
+        downstream_task_ids: after.map(|other| other.task_id.to_string()).collect(),
+        trigger_rule: task.trigger_rule.as_str(),
+        retries: task.retries,
+        retry_delay: json!(task.retry_delay),
+        execution_timeout: json!(task.execution_timeout),
+        pool: task.pool.clone(),
+        pool_slots: task.pool_slots,
+        priority_weight: task.priority_weight,
+        depends_on_past: task.depends_on_past,
+        wait_for_downstream: task.wait_for_downstream,
+        is_mapped: dag.expand_of(task).is_some(),
+        is_setup: task.is_setup,
+        is_teardown: task.is_teardown,
+        parameters: server.masked_value(&task.parameters),
+    }
+}

@@ -1,0 +1,90 @@
+//! The tries of a task, oldest first.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use millrace_model::error_code::ErrorCode;
+use millrace_store::{RunRow, TryRow};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::instances::{at_index, instance_of};
+use super::{Instant, duration, instant, listed, optional};
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+listed!(Tries { task_instances: Try });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Try {
+    task_id: String,
+    dag_id: String,
+    dag_run_id: String,
+    map_index: i32,
+    try_number: u32,
+    state: &'static str,
+    state_reason: Option<String>,
+    hostname: String,
+    queued_when: Instant,
+    start_date: Option<Instant>,
+    end_date: Option<Instant>,
+    /// Seconds.
+    duration: Option<f64>,
+    /// Secrets masked.
+    error: Option<String>,
+    /// Its parameters, secrets masked.
+    rendered_fields: Option<Value>,
+}
+
+fn attempt(server: &Server, run: &RunRow, (task_id, map_index): (&str, i32), row: &TryRow) -> Try {
+    Try {
+        task_id: task_id.to_owned(),
+        dag_id: run.dag_id.to_string(),
+        dag_run_id: run.run_id.to_string(),
+        map_index,
+        try_number: row.try_number,
+        state: row.state.as_str(),
+        state_reason: row.state_reason.clone(),
+        hostname: row.owner.clone(),
+        queued_when: instant(row.queued_at),
+        start_date: optional(row.start_date),
+        end_date: optional(row.end_date),
+        duration: duration(row.start_date, row.end_date),
+        error: row.error.as_deref().map(|error| server.masked_text(error)),
+        rendered_fields: row.rendered.as_ref().map(|rendered| server.masked_value(rendered)),
+    }
+}
+
+pub(super) async fn list(
+    State(server): State<Shared>,
+    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Tries>> {
+    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
+    let rows = server.store().tries(instance.key).await?;
+    let task_instances: Vec<Try> = rows.iter().map(|row| attempt(&server, &run, (&task_id, map_index), row)).collect();
+    Ok(Json(Tries { total_entries: task_instances.len() as u64, task_instances }))
+}
+
+pub(super) async fn list_mapped(
+    server: State<Shared>,
+    Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
+) -> Answer<Json<Tries>> {
+    list(server, Path((dag_id, run_id, task_id)), at_index(index)).await
+}
+
+pub(super) async fn get(
+    State(server): State<Shared>,
+    Path((dag_id, run_id, task_id, number)): Path<(String, String, String, u32)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Try>> {
+    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
+    let rows = server.store().tries(instance.key).await?;
+    // A lost worker's try is given again under its number: the last is what it came to.
+    let row = rows.iter().rfind(|row| row.try_number == number);
+    let missing = || Problem::new(ErrorCode::NOT_FOUND, format!("task {task_id} has had no try {number}"));
+    Ok(Json(attempt(&server, &run, (&task_id, map_index), row.ok_or_else(missing)?)))
+}

@@ -1,0 +1,152 @@
+//! Variables: secrets are shown masked; `***` sent back keeps what is there.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use http::StatusCode;
+use millrace_model::error_code::ErrorCode;
+use millrace_vault::NamedVariable;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{body, cut, listed};
+use crate::permission::Act;
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::{Server, Shared};
+
+listed!(Variables { variables: Variable });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Variable {
+    key: String,
+    /// `***` where the key says that it is a secret, and for the secrets within an object.
+    value: String,
+    description: Option<String>,
+    /// `database` or `environment`.
+    origin: &'static str,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VariableBody {
+    pub key: String,
+    /// A text; `***` keeps what is there.
+    pub value: String,
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// What is not named stays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VariablePatch {
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    value: Option<String>,
+    #[serde(default)]
+    description: Option<String>,
+}
+
+pub(super) async fn list(
+    State(server): State<Shared>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<Variables>> {
+    let parameters = Parameters(parameters);
+    let page = parameters.page()?;
+    let mut rows = server.options.vault.variables().await?;
+    if let Some(part) = parameters.text("variable_key_pattern").map(|text| text.trim_matches('%').to_lowercase()) {
+        rows.retain(|row| row.key.to_lowercase().contains(&part));
+    }
+    let (rows, total_entries) = cut(rows, page);
+    Ok(Json(Variables { variables: rows.iter().map(|row| variable(&server, row)).collect(), total_entries }))
+}
+
+pub(super) async fn get(State(server): State<Shared>, Path(key): Path<String>) -> Answer<Json<Variable>> {
+    Ok(Json(variable(&server, &server.named_variable(&key).await?)))
+}
+
+pub(super) async fn create(
+    State(server): State<Shared>,
+    person: Person,
+    given: Result<Json<VariableBody>, JsonRejection>,
+) -> Answer<(StatusCode, Json<Variable>)> {
+    let given = body(given)?;
+    if server.options.vault.variable(&given.key).await?.is_some() {
+        let text = format!("there is a variable '{}' already; change it with PATCH", given.key);
+        return Err(Problem::new(ErrorCode::CONFLICT, text));
+    }
+    server.put_variable(&person, &given).await?;
+    Ok((StatusCode::CREATED, Json(variable(&server, &server.named_variable(&given.key).await?))))
+}
+
+pub(super) async fn patch(
+    State(server): State<Shared>,
+    person: Person,
+    Path(key): Path<String>,
+    given: Result<Json<VariablePatch>, JsonRejection>,
+) -> Answer<Json<Variable>> {
+    let given = body(given)?;
+    if given.key.is_some_and(|other| other != key) {
+        return Err(Problem::invalid("'key' cannot be changed; add a new variable and delete this one"));
+    }
+    server.named_variable(&key).await?;
+    let value = given.value.unwrap_or_else(|| millrace_settings::mask::MASK.to_owned());
+    server.put_variable(&person, &VariableBody { key: key.clone(), value, description: given.description }).await?;
+    Ok(Json(variable(&server, &server.named_variable(&key).await?)))
+}
+
+pub(super) async fn delete(
+    State(server): State<Shared>,
+    person: Person,
+    Path(key): Path<String>,
+) -> Answer<StatusCode> {
+    server.delete_variable(&person, &key).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A longer value belongs into a file.
+const LONGEST_VALUE: usize = 512 * 1024;
+
+impl Server {
+    pub async fn named_variable(&self, key: &str) -> Answer<NamedVariable> {
+        self.options.vault.variable(key).await?.ok_or_else(|| no_variable(key))
+    }
+
+    /// Adds or replaces.
+    pub async fn put_variable(&self, person: &Person, given: &VariableBody) -> Answer<()> {
+        person.require(Act::WriteVariables)?;
+        if given.key.chars().any(char::is_control) || given.value.contains('\0') || given.value.len() > LONGEST_VALUE {
+            let text =
+                format!("a variable has a key without invisible characters, and a text of {LONGEST_VALUE} bytes");
+            return Err(Problem::invalid(text));
+        }
+        let (vault, actor) = (&self.options.vault, person.actor());
+        vault.put_variable(&given.key, &given.value, given.description.clone(), &actor, self.now()).await?;
+        Ok(())
+    }
+
+    pub async fn delete_variable(&self, person: &Person, key: &str) -> Answer<()> {
+        person.require(Act::WriteVariables)?;
+        if self.options.vault.delete_variable(key, &person.actor(), self.now()).await? {
+            return Ok(());
+        }
+        Err(no_variable(key))
+    }
+}
+
+fn no_variable(key: &str) -> Problem {
+    Problem::new(ErrorCode::NOT_FOUND, format!("there is no variable '{key}'"))
+}
+
+pub(super) fn variable(server: &Server, named: &NamedVariable) -> Variable {
+    Variable {
+        key: named.key.clone(),
+        // Its own secrets are hidden, and those that it shares with a connection.
+        value: server.masked_text(&named.masked_value()),
+        description: named.description.clone(),
+        origin: named.origin.as_str(),
+    }
+}

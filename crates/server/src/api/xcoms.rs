@@ -1,0 +1,69 @@
+//! What tasks left for others, under Airflow's name.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use millrace_model::error_code::ErrorCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::instances::instance_of;
+use super::{Instant, cut, instant, listed};
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::Shared;
+
+listed!(XcomEntries { xcom_entries: XcomEntry });
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct XcomEntry {
+    key: String,
+    dag_id: String,
+    dag_run_id: String,
+    task_id: String,
+    map_index: i32,
+    logical_date: Instant,
+    /// Secrets masked.
+    value: Value,
+}
+
+type Names = (String, String, String);
+
+async fn entries(server: &Shared, (dag_id, run_id, task_id): &Names, map_index: i32) -> Answer<Vec<XcomEntry>> {
+    let (run, instance) = instance_of(server, dag_id, run_id, task_id, map_index).await?;
+    let found = server.store().xcoms(instance.key).await?;
+    let entry = |(key, value): (String, Value)| XcomEntry {
+        key,
+        dag_id: dag_id.clone(),
+        dag_run_id: run_id.clone(),
+        task_id: task_id.clone(),
+        map_index,
+        logical_date: instant(run.logical_date),
+        value: server.masked_value(&value),
+    };
+    Ok(found.into_iter().map(entry).collect())
+}
+
+pub(super) async fn list(
+    State(server): State<Shared>,
+    Path(names): Path<Names>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<XcomEntries>> {
+    let parameters = Parameters(parameters);
+    let page = parameters.page()?;
+    let found = entries(&server, &names, parameters.number::<i32>("map_index")?.unwrap_or(-1)).await?;
+    let (xcom_entries, total_entries) = cut(found, page);
+    Ok(Json(XcomEntries { xcom_entries, total_entries }))
+}
+
+pub(super) async fn get(
+    State(server): State<Shared>,
+    Path((dag_id, run_id, task_id, key)): Path<(String, String, String, String)>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer<Json<XcomEntry>> {
+    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let found = entries(&server, &(dag_id, run_id, task_id.clone()), map_index).await?;
+    let entry = found.into_iter().find(|entry| entry.key == key);
+    let missing = || Problem::new(ErrorCode::NOT_FOUND, format!("task {task_id} left nothing under '{key}'"));
+    Ok(Json(entry.ok_or_else(missing)?))
+}

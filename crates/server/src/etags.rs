@@ -1,0 +1,126 @@
+//! Which version of a thing an answer shows, and changes that hold for that version only.
+//!
+//! A GET of the API says `ETag`, a digest of what it answers; `If-None-Match` with the same one is answered with 304 and
+//! no body. A change with `If-Match` is made only if a GET of the same address would still answer that: of two people who
+//! change what both of them saw, the second is told.
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use millrace_model::error_code::ErrorCode;
+use sha2::{Digest, Sha256};
+
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::server::Shared;
+
+/// Longer answers have no ETag: they are streams of logs.
+const LONGEST: usize = 8 * 1024 * 1024;
+
+/// The routes themselves, for a look at what an address shows.
+#[derive(Clone)]
+pub(crate) struct Versions {
+    pub server: Shared,
+    pub routes: Router,
+}
+
+pub(crate) async fn versions(State(versions): State<Versions>, request: Request, next: Next) -> Response {
+    let (method, headers) = (request.method().clone(), request.headers());
+    let is_api = request.uri().path().starts_with("/api/");
+    if is_api && method == Method::GET {
+        let known = list(headers, &header::IF_NONE_MATCH);
+        return with_tag(next.run(request).await, &known).await;
+    }
+    let wanted = list(headers, &header::IF_MATCH);
+    if !is_api || wanted.is_empty() || matches!(method, Method::HEAD | Method::OPTIONS) {
+        return next.run(request).await;
+    }
+    // Whoever else changes something on a condition waits: between the look and the change nothing comes.
+    let _alone = versions.server.changing.lock().await;
+    // A request's body is nobody else's: what the look needs of it is taken out.
+    let (uri, person) = (request.uri().clone(), request.extensions().get::<Person>().cloned());
+    match shown(&versions, uri, person).await {
+        Ok(tag) if wanted.iter().any(|wanted| wanted == "*" || *wanted == tag) => next.run(request).await,
+        Ok(tag) => {
+            let text = "it was changed since it was read; read it again, and send the new ETag as If-Match";
+            Problem::new(ErrorCode::PRECONDITION_FAILED, text).header(header::ETAG, &tag).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The ETag that a GET of the same address has now.
+async fn shown(versions: &Versions, uri: Uri, person: Option<Person>) -> Answer<String> {
+    let mut look = Request::new(Body::empty());
+    *look.uri_mut() = uri;
+    if let Some(person) = person {
+        look.extensions_mut().insert(person);
+    }
+    let Ok(response) = TowerToHyperService::new(versions.routes.clone()).call(look).await;
+    if !response.status().is_success() {
+        let text = "If-Match is for addresses that show what they change, and there is nothing to see at this one";
+        return Err(Problem::new(ErrorCode::PRECONDITION_FAILED, text));
+    }
+    let body = to_bytes(response.into_body(), LONGEST).await;
+    body.map(|body| tag_of(&body))
+        .map_err(|_| Problem::new(ErrorCode::PRECONDITION_FAILED, "it is too long to compare"))
+}
+
+async fn with_tag(response: Response, known: &[String]) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    if response.status() != StatusCode::OK || !kind.starts_with(b"application/json") {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Ok(body) = to_bytes(body, LONGEST).await else {
+        let text = "the answer is too long; ask for less with limit";
+        return Problem::new(ErrorCode::BODY_TOO_LARGE, text).into_response();
+    };
+    let tag = tag_of(&body);
+    let is_known = known.iter().any(|known| known == "*" || *known == tag);
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        parts.headers.insert(header::ETAG, value);
+    }
+    if is_known {
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        return Response::from_parts(parts, Body::empty());
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn tag_of(body: &Bytes) -> String {
+    let digest = Sha256::digest(body);
+    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{hex}\"")
+}
+
+/// The tags of `If-Match` or `If-None-Match`. Compression makes weak ones of ours: they mean the same here.
+fn list(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
+    let texts = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    texts
+        .flat_map(|text| text.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/").to_owned())
+        .filter(|tag| !tag.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_read_from_lists() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::IF_MATCH, HeaderValue::from_static("\"a\", W/\"b\" ,, *"));
+        headers.append(header::IF_MATCH, HeaderValue::from_static("\"c\""));
+        assert_eq!(list(&headers, &header::IF_MATCH), ["\"a\"", "\"b\"", "*", "\"c\""]);
+        assert_ne!(tag_of(&Bytes::from_static(b"a")), tag_of(&Bytes::from_static(b"b")));
+    }
+}
