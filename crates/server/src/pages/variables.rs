@@ -47,7 +47,7 @@ async fn show(
     let masker = server.options.vault.masker();
     let line = |variable: &NamedVariable| Line {
         key: variable.key.clone(),
-        value: masker.mask(variable.masked_value()),
+        value: masker.mask(&variable.masked_value()),
         description: variable.description.clone(),
         is_from_environment: variable.origin == Origin::Environment,
         delete: format!("/variables/delete/{}", links::segment(&variable.key)),
