@@ -57,6 +57,7 @@ impl Row {
         ];
         let known = counts.iter().filter_map(|(name, count)| count.map(|count| format!("{count} {name}")));
         let rows = is_for_people.then(|| known.collect::<Vec<_>>().join(", "));
+        let rows_unchanged = entry.rows_unchanged();
         Self {
             id: line.row.id,
             ended: format_utc_micros(entry.ended_at),
@@ -72,7 +73,7 @@ impl Row {
             rows_written: entry.rows_written,
             rows_inserted: entry.rows_inserted,
             rows_updated: entry.rows_updated,
-            rows_unchanged: entry.rows_unchanged(),
+            rows_unchanged,
             rows_deleted: entry.rows_deleted,
             rows_rejected: entry.rows_rejected,
             bytes: entry.bytes,
