@@ -139,7 +139,7 @@ fn explain_place(
         };
         conditions.push((About::Retry, Condition::at(at, at < now, wait)));
     }
-    conditions.push((About::Upstream, dependencies(run, task)));
+    conditions.push((About::Upstream, dependencies(run, task, place)));
     let list = run.list_answer(task, view.max_map_length());
     conditions.extend(list.map(|(ok, text)| (About::Upstream, Condition::new(ok, text))));
     let veto = run.veto(task, instance.map_index);
@@ -248,16 +248,22 @@ fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {
     )
 }
 
-fn dependencies(run: &RunView, task: usize) -> Condition {
+fn dependencies(run: &RunView, task: usize, place: usize) -> Condition {
     let rule = run.version.dag.tasks[task].trigger_rule;
-    let counts = run.upstream_counts(task);
+    // In a mapped group each instance depends on those of its own item.
+    let upstream: Vec<_> = if run.instances[place].map_index >= 0 {
+        run.upstream_of_instance(place).collect()
+    } else {
+        run.upstream_instances(task).collect()
+    };
+    let counts = run.counts_of(upstream.iter().copied());
     if counts.total == 0 {
         return Condition::new(true, "it depends on no other task");
     }
     let decision = rule.decide(&counts);
     let mut text = format!("{}: {} of {} upstream tasks have ended", rule.as_str(), counts.finished(), counts.total);
-    let waiting: Vec<String> = run
-        .upstream_instances(task)
+    let waiting: Vec<String> = upstream
+        .iter()
         .filter(|instance| !instance.state.is_finished())
         .take(3)
         .map(|instance| format!("{} is {}", run.version.dag.tasks[instance.task].task_id, instance.state))

@@ -31,7 +31,11 @@ impl View {
 
     /// A try that went outside wants a slot again. To be said again when its run is read again before it has got one.
     pub fn came_back(&mut self, instance: InstanceKey, token: impl Into<String>) {
-        self.steps.push(Step { instance, token: token.into(), is_back: true });
+        let step = Step { instance, token: token.into(), is_back: true };
+        // Said again before anybody has listened, it must not get two slots.
+        if self.steps.iter().rfind(|known| known.instance == instance) != Some(&step) {
+            self.steps.push(step);
+        }
     }
 
     /// What one that came back has to wait for: it holds its limits already, and its pool's slots too where the pool

@@ -346,3 +346,33 @@ fn inline_instances_end_at_once_and_only_together() {
          d/2024-01-02/next try 1",
     );
 }
+
+/// The whole group would let it begin, its own item does not.
+#[test]
+fn an_instance_of_a_mapped_group_says_what_it_waits_for_of_its_own_item() {
+    check(
+        "dag d none group g list
+         - list
+         - x in g after list
+         - y in g after x rule one_success
+         at 2024-01-02
+         trigger d
+         ok d 2024-01-02 list = [1,2]
+         ok d 2024-01-02 x[1]
+         why d 2024-01-02 y[0]",
+        "at 2024-01-02:
+         trigger d:
+         run d/2024-01-02 running
+         d/2024-01-02/list try 1
+         ok d 2024-01-02 list = [1,2]:
+         d/2024-01-02/list success
+         d/2024-01-02/x x 2
+         d/2024-01-02/y x 2
+         d/2024-01-02/x[0] try 1
+         d/2024-01-02/x[1] try 1
+         ok d 2024-01-02 x[1]:
+         d/2024-01-02/x[1] success
+         d/2024-01-02/y[1] try 1
+         why d 2024-01-02 y[0]: no, one_success: 0 of 1 upstream tasks have ended (x is running)",
+    );
+}

@@ -41,8 +41,8 @@ use millrace_model::schedule::{DataInterval, Misfire, Schedule};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_planner::{
-    DagFacts, DagVersion, KeyFacts, Limits, ManualRun, PastRun, Plan, PoolFacts, View, explain, explain_schedule,
-    manual_run, outlook, plan,
+    DagFacts, DagVersion, KeyFacts, Limits, ManualRun, PastRun, Plan, PoolFacts, View, explain, explain_instance,
+    explain_schedule, manual_run, outlook, plan,
 };
 use serde_json::json;
 
@@ -206,7 +206,14 @@ impl Stage {
             }
             ["why", id, date, task] => {
                 let run = self.run(id, date);
-                let conditions = explain(&self.view, run, task, self.now, &self.limits_now());
+                let limits = self.limits_now();
+                let conditions = if task.ends_with(']') {
+                    let name = format!("{}/{task}", self.run_name(run));
+                    let instance = *self.names.iter().find(|(_, known)| **known == name).unwrap().0;
+                    explain_instance(&self.view, instance, self.now, &limits)
+                } else {
+                    explain(&self.view, run, task, self.now, &limits)
+                };
                 self.explained(line, conditions);
             }
             ["plan", hours] => {
