@@ -144,7 +144,11 @@ impl Executor for HandExecutor {
 
     fn resume(&self, instance: InstanceKey, token: &str) {
         let mut running = self.running.lock().unwrap();
-        let outside = running.outside.remove(&instance).expect("it came back");
+        let Some(outside) = running.outside.remove(&instance) else {
+            // It ended before it got its slot.
+            assert!(!running.assignments.contains_key(&instance), "it got a slot twice");
+            return;
+        };
         assert_eq!(outside.token, token);
         running.assignments.insert(instance, outside);
         assert!(running.assignments.len() <= self.slots, "more tries than slots");

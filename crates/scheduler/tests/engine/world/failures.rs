@@ -1,12 +1,58 @@
 //! Failures of the store that are planned: at any point that comes, or at one by its name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 
 use millrace_store::faults::{Fault, FaultPoint, Faults};
 
 /// A place in the store's code: where a call can fail, and what it is for.
 pub type Place = (FaultPoint, &'static str);
+
+/// Transactions of the store that no world comes by: others than schedulers, and people who ask them for something, begin
+/// them. All the rest must fail in one.
+const ELSEWHERE: &[&str] = &[
+    // Tries that really run.
+    "record a checkpoint",
+    "record a remote statement",
+    "keep rendered parameters",
+    // The loop around the engine: its folder of DAG files, its sign of life, its cleaning.
+    "give a sign of life",
+    "record an import error",
+    "clear an import error",
+    "note what DAG files were like",
+    "mark DAGs stale",
+    "delete old rows",
+    "note the cleaning",
+    // Whoever signs in.
+    "write a user",
+    "add a user",
+    "delete a user",
+    "give a user another role",
+    "change a password",
+    "shut a user out or let one in",
+    "begin a session",
+    "end a session",
+    "note the use of a session",
+    "give a session another token",
+    "note the use of an API token",
+    "write the audit log",
+    // What tasks look up, and notes.
+    "write a connection",
+    "delete a connection",
+    "write a variable",
+    "delete a variable",
+    "write a setting",
+    "take a setting",
+    "take a turn",
+    "delete a pool",
+    "note that alerts were seen",
+    "note something of a run",
+    // Whole databases, and work that tests join.
+    "import",
+    "write",
+];
 
 #[derive(Debug, Clone, Copy)]
 struct Plan {
@@ -117,11 +163,66 @@ impl Coverage {
         Some((seed, of_seed.take(most).collect()))
     }
 
-    pub fn has_struck(&self, place: &Place) -> bool {
-        self.struck.contains(place)
-    }
-
     pub fn len(&self) -> usize {
         self.struck.len()
     }
+
+    /// Every transaction of the store has failed before it was opened, before it was committed and when its answer was on
+    /// its way.
+    pub fn check(&self) {
+        let named = |of: fn(&FaultPoint) -> bool| -> BTreeSet<&str> {
+            self.struck.iter().filter(|(point, _)| of(point)).map(|(_, name)| *name).collect()
+        };
+        let transactions = names_in_the_store(&["begin(", "begin_in_turn(", "begin_as_leader("]);
+        assert!(transactions.contains("commit a batch") && transactions.contains("take the lead"), "{transactions:?}");
+        let points: [fn(&FaultPoint) -> bool; 3] = [
+            |point| *point == FaultPoint::Begin,
+            |point| *point == FaultPoint::BeforeCommit,
+            |point| *point == FaultPoint::AfterCommit,
+        ];
+        for point in points {
+            let struck = named(point);
+            let spared: Vec<&String> = transactions
+                .iter()
+                .filter(|name| !ELSEWHERE.contains(&name.as_str()) && !struck.contains(name.as_str()))
+                .collect();
+            assert!(spared.is_empty(), "never struck: {spared:?}");
+            let known: Vec<&&str> = ELSEWHERE.iter().filter(|name| struck.contains(**name)).collect();
+            assert!(known.is_empty(), "struck, though they are said to be elsewhere: {known:?}");
+        }
+        let gone: Vec<&&str> = ELSEWHERE.iter().filter(|name| !transactions.contains(**name)).collect();
+        assert!(gone.is_empty(), "the store has no such transactions: {gone:?}");
+        let statements = named(|point| *point == FaultPoint::Statement);
+        let all = names_in_the_store(&["sql::run(", "sql::all(", "sql::one(", "sql::all_at_once("]);
+        let spared: Vec<&String> = all.iter().filter(|name| !statements.contains(name.as_str())).collect();
+        eprintln!("{} statements were struck; no world comes by these {}: {spared:?}", statements.len(), spared.len());
+    }
+}
+
+/// The first text that follows one of these calls in the store's code, which names what is attempted.
+fn names_in_the_store(calls: &[&str]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(path).unwrap();
+            for call in calls {
+                names.extend(text.split(call).skip(1).filter_map(first_text));
+            }
+        }
+    }
+    names
+}
+
+/// Its first argument, or the second after a short one.
+fn first_text(arguments: &str) -> Option<String> {
+    let (before, rest) = arguments.split_once('"')?;
+    let before = before.trim();
+    let is_first = before.is_empty() || (before.ends_with(',') && before.len() < 40 && !before.contains([';', '{']));
+    is_first.then(|| rest.split('"').next().map(str::to_owned)).flatten()
 }

@@ -170,8 +170,10 @@ impl World {
 
     pub(super) async fn backfill(&mut self) {
         let dag_id = self.any_dag();
-        if self.dice.roll(4) == 0 {
-            return self.cancel_backfill().await;
+        match self.dice.roll(6) {
+            0 => return self.cancel_backfill().await,
+            1 => return self.pause_backfill().await,
+            _ => {}
         }
         let tasks = self.dice.one_in(3).then(|| self.some_tasks(&dag_id));
         self.note(format!("backfill {dag_id}{}", tasks.iter().map(|it| format!(" {it:?}")).collect::<String>()));
@@ -237,6 +239,14 @@ impl World {
         self.note(format!("cancel backfill {}", active.key));
         let (store, now) = (self.stage.store.clone(), self.stage.now());
         self.ask(async move { store.cancel_backfill(active.key, "world", now).await }).await.unwrap();
+    }
+
+    async fn pause_backfill(&mut self) {
+        let Some(active) = self.stage.store.active_backfills().await.unwrap().into_iter().next() else { return };
+        let paused = !active.is_paused;
+        self.note(format!("{} backfill {}", if paused { "pause" } else { "unpause" }, active.key));
+        let (store, now) = (self.stage.store.clone(), self.stage.now());
+        self.ask(async move { store.set_backfill_paused(active.key, paused, "world", now).await }).await.unwrap();
     }
 
     pub(super) async fn change_pool(&mut self) {

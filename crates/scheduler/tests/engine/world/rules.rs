@@ -57,8 +57,11 @@ impl World {
         }
         let running = runs.iter().filter(|run| run.state == RunState::Running);
         let running: BTreeSet<RunKey> = running.map(|run| run.key).collect();
+        let backfills = self.stage.store.active_backfills().await.unwrap();
+        let paused: BTreeSet<i64> = backfills.iter().filter(|row| row.is_paused).map(|row| row.key).collect();
         for key in running.difference(&self.running) {
-            let why = held(of_run[key]);
+            let is_paused = of_run[key].runs_for_backfill().is_some_and(|backfill| paused.contains(&backfill));
+            let why = held(of_run[key]).or_else(|| is_paused.then(|| "its backfill is paused".to_owned()));
             assert!(why.is_none(), "{place}: a run began while {why:?}: {:?}", of_run[key]);
         }
         self.begun = begun.into_keys().collect();
@@ -270,9 +273,11 @@ impl World {
     }
 }
 
-/// Also one that was marked, and whose try has not stopped yet.
+/// Also one that was marked, and whose try has not stopped yet. One whose task the run's version does not have any more
+/// is asked to stop, and counts for nothing.
 fn holds_slot(row: &InstanceRow) -> bool {
-    row.state.occupies_slot() || (row.state.is_finished() && row.lease.is_some())
+    let is_stopping = row.state.is_finished() && row.state != TaskState::Removed && row.lease.is_some();
+    row.state.occupies_slot() || is_stopping
 }
 
 /// How many tasks of each run hold a slot.

@@ -27,6 +27,9 @@ impl World {
                 self.take_schedule(&name).await;
             }
         }
+        for backfill in self.stage.store.active_backfills().await.unwrap() {
+            self.stage.store.set_backfill_paused(backfill.key, false, "world", self.stage.now()).await.unwrap();
+        }
         self.pool_slots = 4;
         self.stage.store.put_pool(&self.pool_row(4), "world", self.stage.now()).await.unwrap();
         while self.late.is_some() {
