@@ -71,7 +71,7 @@ impl Browser {
     async fn sign_in(&self, password: &str) {
         self.find("input[name=username]").await.send_keys("admin").await.unwrap();
         self.find("input[name=password]").await.send_keys(password).await.unwrap();
-        self.click("form button[type=submit], form button:not([type])").await;
+        self.click("main form button").await;
     }
 
     /// Saves what is seen, in both themes, for a person to look at.
