@@ -159,7 +159,10 @@ pub struct ServerArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DevstackArgs {
+    #[command(subcommand)]
+    pub command: Option<DevstackCommand>,
     /// Port of the S3 endpoint; 0 picks a free one
     #[arg(long, default_value_t = 9000)]
     pub s3_port: u16,
@@ -172,6 +175,30 @@ pub struct DevstackArgs {
     /// Port of the Redshift Data API endpoint; 0 picks a free one
     #[arg(long, default_value_t = 9001)]
     pub redshift_port: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DevstackCommand {
+    /// Ask a Redshift, or the stand-in, for every behaviour that loads rely on, and say what is different
+    Conformance(ConformanceArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ConformanceArgs {
+    /// The connection of the cluster or workgroup; tables of its own are made and dropped in the schema found first
+    pub conn_id: String,
+    /// Where COPY and UNLOAD are tried, `s3://bucket/prefix`; without it they are left out
+    #[arg(long, value_name = "ADDRESS", requires_all = ["s3_conn_id", "iam_role"])]
+    pub s3: Option<String>,
+    /// The connection that writes the objects to be read
+    #[arg(long, value_name = "CONNECTION")]
+    pub s3_conn_id: Option<String>,
+    /// The role that the cluster reads and writes them by
+    #[arg(long, value_name = "ARN")]
+    pub iam_role: Option<String>,
+    /// Only behaviours with these words
+    #[arg(long, value_name = "WORDS")]
+    pub only: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod backfills;
 pub mod calendars;
 pub mod changes;
+pub mod conformance;
 pub mod connections;
 pub mod dag_test;
 pub mod dags;

@@ -21,7 +21,7 @@ use clap::error::ErrorKind;
 use millrace_settings::Masker;
 
 use crate::app::App;
-use crate::args::{Cli, Command, ConfigCommand};
+use crate::args::{Cli, Command, ConfigCommand, DevstackCommand};
 use crate::output::{notice, print_text};
 
 /// After a thousand DAG files were read, 26 MiB of heap stay where the system's allocator keeps 44.
@@ -103,7 +103,10 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Standalone(args) => Box::pin(daemon::standalone(app, &args)).await,
         Command::Scheduler { migrate } => Box::pin(daemon::scheduler(app, migrate)).await,
         Command::Server(args) => daemon::server(app, &args).await,
-        Command::Devstack(args) => daemon::devstack(app, args).await,
+        Command::Devstack(args) => match args.command {
+            Some(DevstackCommand::Conformance(args)) => commands::conformance::run(app, args).await,
+            None => daemon::devstack(app, args).await,
+        },
         Command::Dags(command) => commands::dags::run(app, command).await,
         Command::Tasks(command) => commands::tasks::run(app, command).await,
         Command::Backfills(command) => commands::backfills::run(app, command).await,

@@ -13,6 +13,7 @@
 //!
 //! This crate stands beside the product: it imports none of its other crates.
 
+pub mod conformance;
 pub mod error;
 pub mod faults;
 pub mod objects;

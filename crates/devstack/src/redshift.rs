@@ -5,12 +5,14 @@
 mod alter;
 mod answer;
 mod api;
+mod by_wire;
 mod convert;
 mod copy;
 mod copy_options;
 mod dialect;
 mod engine;
 mod load_errors;
+mod parquet_rows;
 mod records;
 mod rewrite;
 mod statements;
@@ -64,6 +66,8 @@ pub struct RunningRedshift {
     address: SocketAddr,
     faults: Faults,
     statements: Arc<Statements>,
+    engine: Arc<Engine>,
+    database: String,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
 }
@@ -77,6 +81,17 @@ impl RunningRedshift {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Answers simple queries by the PostgreSQL protocol too, until it stops; whoever connects is let in. Says where.
+    pub async fn serve_wire(&self, listen: SocketAddr) -> Result<SocketAddr, DevstackError> {
+        require_loopback(listen)?;
+        let failed = |source| DevstackError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (engine, database, stop) = (Arc::clone(&self.engine), self.database.clone(), self.stop.clone());
+        tokio::spawn(by_wire::serve(listener, engine, database, stop));
+        Ok(address)
     }
 
     /// Planned failures: of operations (`ExecuteStatement` …) and of statements by their first word (`COPY`, `COMMIT` …).
@@ -108,7 +123,7 @@ pub async fn serve_redshift(config: RedshiftConfig) -> Result<RunningRedshift, D
     let faults = Faults::new();
     let engine = Arc::new(Engine::start(config.postgres_url, config.objects, faults.clone()).await?);
     let stop = CancellationToken::new();
-    let statements = Statements::new(engine, config.database, stop.clone());
+    let statements = Statements::new(Arc::clone(&engine), config.database.clone(), stop.clone());
 
     let listen_error = |source| DevstackError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
@@ -126,5 +141,6 @@ pub async fn serve_redshift(config: RedshiftConfig) -> Result<RunningRedshift, D
         }
     });
     tracing::info!(%address, "Redshift stand-in is listening");
-    Ok(RunningRedshift { address, faults, statements, stop, server: Some(server) })
+    let database = config.database;
+    Ok(RunningRedshift { address, faults, statements, engine, database, stop, server: Some(server) })
 }

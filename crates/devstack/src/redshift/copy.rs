@@ -14,9 +14,10 @@ use super::answer::{SqlError, from_postgres, with_causes};
 use super::convert::{Column, FieldError, Kind, append_value, convert};
 use super::copy_options::{CopyStatement, Format, Location};
 use super::load_errors::{History, LoadErrors};
+use super::parquet_rows;
 use super::records::{Record, RecordReader};
 use super::tokens::quote_identifier;
-use crate::objects::{ObjectError, ObjectSource};
+use crate::objects::{ObjectBytes, ObjectError, ObjectSource};
 
 /// Sent to PostgreSQL at a time.
 const BUFFER: usize = 64 * 1024;
@@ -128,6 +129,7 @@ impl CopyRun<'_> {
             format: match self.statement.format {
                 Format::Csv { .. } => "csv",
                 Format::Delimited => "text",
+                Format::Parquet => "parquet",
             },
             loaded_rows: result.as_ref().copied().unwrap_or(0),
             files: files.len() as i32,
@@ -316,6 +318,9 @@ impl CopyRun<'_> {
         let broken = |what: &str| SqlError::new(format!("{what}: {}", file.url));
         let mut body =
             self.objects.open(&file.location.bucket, &file.location.key).await.map_err(|error| object_error(&error))?;
+        if self.statement.format == Format::Parquet {
+            return self.load_parquet(target, file, body, buffer, sink).await;
+        }
         let mut reader =
             RecordReader::new(self.statement.format, self.statement.delimiter, self.statement.ignore_header);
         let mut unpacker = Unpacker::of(self.statement).map_err(|error| broken(&error.to_string()))?;
@@ -346,6 +351,50 @@ impl CopyRun<'_> {
         }
         reader.finish(&mut records);
         self.take(target, file, &mut records, errors, buffer, sink).await
+    }
+
+    async fn load_parquet(
+        &self,
+        target: &Target,
+        file: &File,
+        body: ObjectBytes,
+        buffer: &mut Vec<u8>,
+        sink: &mut Pin<Box<CopyInSink<Bytes>>>,
+    ) -> Result<(), SqlError> {
+        if self.statement.manifest && file.length.is_none() {
+            return Err(SqlError::new(format!(
+                "Problem reading manifest file - content_length of {} is missing, which columnar formats need",
+                file.url
+            )));
+        }
+        let mut rows = parquet_rows::open(&file.url, body, &target.columns).await?;
+        while let Some(batch) = rows.recv().await {
+            for row in batch? {
+                for (at, (column, value)) in target.columns.iter().zip(&row).enumerate() {
+                    if at > 0 {
+                        buffer.push(b'\t');
+                    }
+                    let converted = match value {
+                        Some(text) => convert(column, text.as_bytes(), self.statement),
+                        None => convert(column, self.statement.null_as.as_bytes(), self.statement),
+                    };
+                    let value = converted.map_err(|error| {
+                        let what = format!("Column '{}': {}", column.name, error.message);
+                        SqlError::new(format!("Spectrum Scan Error. {what}: {}", file.url))
+                    })?;
+                    append_value(buffer, value.as_deref());
+                }
+                buffer.push(b'\n');
+                if self.statement.no_load {
+                    buffer.clear();
+                }
+                if buffer.len() >= BUFFER {
+                    let full = std::mem::replace(buffer, Vec::with_capacity(BUFFER * 2));
+                    sink.send(Bytes::from(full)).await.map_err(|error| from_postgres(&error))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn take(

@@ -29,8 +29,12 @@ impl Location {
 /// How bytes become fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    Csv { quote: u8 },
+    Csv {
+        quote: u8,
+    },
     Delimited,
+    /// By order; the file knows its NULLs.
+    Parquet,
 }
 
 /// How texts become dates and times.
@@ -200,11 +204,37 @@ fn check_credentials(text: &str) -> Result<(), SqlError> {
     if key && secret { Ok(()) } else { Err(SqlError::new("Invalid credentials: role or key and secret are missing")) }
 }
 
+/// Options that have a meaning for files of text only.
+const OF_TEXTS: &[&str] = &[
+    "csv",
+    "quote",
+    "delimiter",
+    "gzip",
+    "zstd",
+    "ignoreheader",
+    "null",
+    "emptyasnull",
+    "blanksasnull",
+    "ignoreblanklines",
+    "trimblanks",
+    "truncatecolumns",
+    "roundec",
+    "acceptanydate",
+    "dateformat",
+    "timeformat",
+    "maxerror",
+    "region",
+    "compupdate",
+];
+
 /// What was said, to refuse what does not go together.
 #[derive(Debug, Default)]
 struct Options {
     authorization: Authorization,
     csv: bool,
+    parquet: bool,
+    /// What was said besides, that a columnar format does not take.
+    of_texts: Vec<&'static str>,
     quote: Option<u8>,
     delimiter: Option<u8>,
 }
@@ -218,8 +248,11 @@ impl Options {
         let not_emulated = |what: &str| Err(SqlError::not_emulated(&format!("COPY … {}", what.to_ascii_uppercase())));
         let before = cursor.clone();
         cursor.next();
+        let of_texts = OF_TEXTS.iter().find(|known| **known == word.as_str());
+        self.of_texts.extend(of_texts);
         match word.as_str() {
             "csv" => self.csv = true,
+            "parquet" => self.parquet = true,
             "quote" => {
                 cursor.take_words(&["as"]);
                 self.quote = Some(one_byte(cursor.expect_string()?, "QUOTE")?);
@@ -312,7 +345,6 @@ impl Options {
             what @ ("fixedwidth"
             | "json"
             | "avro"
-            | "parquet"
             | "orc"
             | "shapefile"
             | "bzip2"
@@ -336,6 +368,16 @@ impl Options {
     fn finish(self, copy: &mut CopyStatement) -> Result<(), SqlError> {
         if copy.gzip && copy.zstd {
             return Err(SqlError::new("GZIP is not compatible with ZSTD"));
+        }
+        if self.parquet {
+            if let Some(option) = self.of_texts.first() {
+                let option = option.to_ascii_uppercase();
+                return Err(SqlError::new(format!("{option} argument is not supported for PARQUET based COPY")));
+            }
+            copy.format = Format::Parquet;
+            // No text can be it: the file knows its NULLs.
+            copy.null_as = "\0\0".to_owned();
+            return Ok(());
         }
         if self.quote.is_some() && !self.csv {
             return Err(SqlError::new("QUOTE is allowed with CSV only"));
@@ -425,7 +467,8 @@ mod tests {
             (&format!("{ROLE} CSV GZIP ZSTD"), "GZIP is not compatible with ZSTD"),
             (&format!("{ROLE} CSV HEADER"), "syntax error at or near \"HEADER\""),
             (&format!("{ROLE} CSV MAXERROR 100001"), "MAXERROR must be between"),
-            (&format!("{ROLE} PARQUET"), "does not emulate COPY … PARQUET"),
+            (&format!("{ROLE} ORC"), "does not emulate COPY … ORC"),
+            (&format!("{ROLE} FORMAT AS PARQUET GZIP"), "GZIP argument is not supported for PARQUET based COPY"),
         ] {
             match check(options) {
                 Ok(_) => panic!("{options} was taken"),

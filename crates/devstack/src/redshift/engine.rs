@@ -386,6 +386,11 @@ async fn connect(url: &str) -> Result<Connection, tokio_postgres::Error> {
 }
 
 impl Connection {
+    /// Between an explicit BEGIN and its end.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
     async fn execute(&self, sql: &str) -> Result<(), SqlError> {
         self.client.batch_execute(sql).await.map_err(|error| from_postgres(&error))
     }

@@ -46,7 +46,7 @@ impl RecordReader {
     pub(super) fn new(format: Format, delimiter: u8, skip_lines: u64) -> Self {
         let quote = match format {
             Format::Csv { quote } => Some(quote),
-            Format::Delimited => None,
+            Format::Delimited | Format::Parquet => None,
         };
         Self {
             delimiter,
