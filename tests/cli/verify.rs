@@ -220,3 +220,56 @@ fn what_was_loaded_into_redshift_is_proved_in_its_own_sql() {
     let without = pair.verify(1, &[]);
     assert_eq!(without["rows_different"], 3, "nobody enforces a key: rows are told apart by all they hold; {without}");
 }
+
+const COPY: &str = "
+schedule: none
+tasks:
+  load:
+    operator: table_copy
+    source_conn_id: shop
+    target_conn_id: pg_dw
+    hash_conn_id: pg_dw
+    tables:
+      - source: SHOP.goods
+        target: public.copied
+        primary_key: id
+        columns: {latin: mask, code: hash, digest: drop}
+      - {source: SHOP.goods, target: public.plain, primary_key: id, empty_as_null: false}
+  sum:
+    operator: summary_table
+    warehouse_conn_id: pg_dw
+    table: by_year
+    columns: (year smallint, goods bigint)
+    select: SELECT year, COUNT(*) FROM plain GROUP BY year
+";
+
+#[test]
+fn copies_and_summaries_are_proved_and_what_was_hidden_is_said_not_to_be_compared() {
+    let pair = Pair::new();
+    pair.home.write_dag("goods.yaml", &COPY.replace("SHOP", pair.source.name()));
+    for task in ["load", "sum"] {
+        pair.home.ok(&["tasks", "run", "goods", task, DATE, "--force"]);
+    }
+    let which = pair.home.run(&["data", "verify", "goods", "load", DATE]).exits(1);
+    assert!(which.stderr.contains("--table names the one to compare"), "{}", which.stderr);
+    let plain = pair.verify(0, &["--table", "plain"]);
+    assert_eq!((&plain["is_equal"], &plain["source"]["rows"]), (&json!(true), &json!(3001)), "{plain}");
+    assert_eq!(plain["skipped"], json!([]));
+    // '' became NULL on the way, as table_copy has it by default, and that is no difference.
+    let copied = pair.verify(0, &["--table", "public.copied"]);
+    assert_eq!(copied["skipped"], json!(["code", "latin"]), "{copied}");
+    let said = pair.home.run(&["data", "verify", "goods", "load", DATE, "--table", "copied"]).exits(0).stderr;
+    for line in ["not compared: code, whose values were hashed", "not compared: latin, whose values were masked"] {
+        assert!(said.contains(line), "{line:?} is missing in {said}");
+    }
+    pair.target.execute("UPDATE copied SET note = '' WHERE note IS NULL AND id = 100000").unwrap();
+    let changed = pair.verify(1, &["--table", "copied"]);
+    assert_eq!(differences(&changed), ["100000: other value note NULL empty text"]);
+
+    let summary = ["data", "verify", "goods", "sum", DATE, "-o", "json", "--key", "year"];
+    let equal = pair.home.run(&summary).exits(0).json();
+    assert_eq!(equal["is_equal"], json!(true), "{equal}");
+    pair.target.execute("DELETE FROM plain WHERE id = 17").unwrap();
+    let stale = pair.home.run(&summary).exits(1).json();
+    assert_eq!(stale["rows_different"], json!(1), "the summary is older than what it sums up: {stale}");
+}

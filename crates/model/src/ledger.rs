@@ -1,5 +1,7 @@
 //! What a data movement did, for people who are asked whether a number is right.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -40,14 +42,23 @@ impl LedgerEntry {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsRead {
     pub conn_id: String,
     /// The whole query, secrets masked.
     pub query: String,
     /// A hash of the rows that does not care for their order, taken as they went by.
     pub fingerprint: Option<String>,
+    /// Columns whose values were not written as they were read, and what became of them: `masked`, `dropped`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub changed: BTreeMap<String, String>,
+    /// Columns whose empty texts were written as NULL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub empty_as_null: Vec<String>,
 }
+
+/// What became of a column's values in [`RowsRead::changed`] when it was left out.
+pub const DROPPED: &str = "dropped";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsWritten {

@@ -1,5 +1,6 @@
 //! `extract`: a query's rows into a file of the run.
 
+use millrace_model::ledger::{DROPPED, RowsRead};
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
@@ -7,6 +8,7 @@ use serde::Deserialize;
 
 use crate::parts::csv::DEFAULT_NULL_MARKER;
 use crate::parts::encoding::{announce_columns, encode_rows};
+use crate::parts::expected_columns::{self, ExpectedColumns};
 use crate::parts::handover::WrittenFile;
 use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, Format};
@@ -47,6 +49,10 @@ pub struct Extract {
     /// `.parquet`).
     #[serde(default)]
     file: Option<Template<String>>,
+    /// The columns that are counted on, and what is done when the query gives others: `{columns: [id, name], added: keep,
+    /// removed: fail}`. `SELECT *` follows the source otherwise, whatever it becomes.
+    #[serde(default)]
+    expected_columns: Option<ExpectedColumns>,
     /// What happens to single columns: `{email: hash, ssn: drop, phone: mask, created_at: {timezone: Asia/Seoul}}`. `hash`
     /// is HMAC-SHA256 with the key of `hash_conn_id`, `mask` puts `***` in a value's place, `drop` leaves the column out;
     /// NULL stays NULL. `timezone` says which clocks a timestamp without a zone was read from; it is written in UTC.
@@ -101,6 +107,7 @@ impl Operator for Extract {
             problems.add("file", problem);
         }
         incremental::check(self.incremental.as_ref(), problems);
+        expected_columns::check(self.expected_columns.as_ref(), problems);
         check_shape(self.shape(), problems);
         let zone = self.source_timezone.as_ref().and_then(written);
         treatment::check(&self.columns, self.hash_conn_id.is_some(), zone.as_deref(), problems);
@@ -145,11 +152,18 @@ impl Extract {
         let source = context.ports.source(context, &conn_id).await?;
         let treating = self.treating().rendered(context, source.as_ref()).await?;
         let scratch = context.ports.scratch();
-        let (narrowed, written, totals) = unless_cancelled(context, async {
+        let (narrowed, read, written, totals) = unless_cancelled(context, async {
             let narrowed = incremental::narrow(context, &*source, &query, self.incremental.as_ref()).await?;
             let rows = source.query(narrowed.query()).await.map_err(|e| while_doing(&format!("reading {label}"), e))?;
-            let (rows, leaps) = treating.apply(narrowed.watch(rows))?;
-            shape.columns = announce_columns(context, &rows);
+            let (mut streams, dropped) = match &self.expected_columns {
+                Some(expected) => expected.apply(context, vec![narrowed.watch(rows)])?,
+                None => (vec![narrowed.watch(rows)], Treatments::new()),
+            };
+            let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
+            let mut changed = treating.changes(&rows.columns);
+            changed.extend(dropped.into_keys().map(|name| (name, DROPPED.to_owned())));
+            let (rows, leaps) = treating.apply(rows)?;
+            announce_columns(context, &rows, &mut shape);
             let expected = Expected::default();
             let meter = Meter::new(Progress::start(context, "extract", expected.clone()));
             let (body, tally) = encode_rows(rows, &shape, meter.clone())?;
@@ -161,7 +175,8 @@ impl Extract {
             })?;
             meter.finish();
             leaps.tell(context);
-            Ok((narrowed, written, tally.totals()))
+            let read = RowsRead { conn_id, query: narrowed.query().to_owned(), changed, ..RowsRead::default() };
+            Ok((narrowed, read, written, tally.totals()))
         })
         .await?;
         let Some(checksum) = totals.checksum.clone().filter(|_| written.size == totals.bytes) else {
@@ -170,7 +185,7 @@ impl Extract {
                 written.size, totals.bytes
             )));
         };
-        record_extract(context, (&label, &conn_id, narrowed.query()), &format!("file {file}"), started_at, &totals);
+        record_extract(context, &label, read, &format!("file {file}"), started_at, &totals);
         narrowed.tell(context, &label, started_at);
         context.info(format!("{} rows, {} bytes in {file}", totals.rows, totals.bytes));
         if totals.rows == 0 {

@@ -94,6 +94,7 @@ impl S3Put {
             parts: None,
             etag: object.etag,
             columns: Vec::new(),
+            types: Vec::new(),
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 
+use millrace_model::ledger::{DROPPED, RowsRead};
 use millrace_operator_api::ports::{ObjectInfo, RowStream};
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::parts::csv::DEFAULT_NULL_MARKER;
 use crate::parts::encoding::{Files, Limits, announce_columns, encode_rows};
+use crate::parts::expected_columns::{self, ExpectedColumns};
 use crate::parts::handover::WrittenObject;
 use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, FileShape, Format};
@@ -67,6 +69,10 @@ pub struct SqlToS3 {
     /// Overwrite what is at the key.
     #[serde(default)]
     replace: bool,
+    /// The columns that are counted on, and what is done when the query gives others: `{columns: [id, name], added: keep,
+    /// removed: fail}`. `SELECT *` follows the source otherwise, whatever it becomes.
+    #[serde(default)]
+    expected_columns: Option<ExpectedColumns>,
     /// What happens to single columns: `{email: hash, ssn: drop, phone: mask, created_at: {timezone: Asia/Seoul}}`. `hash`
     /// is HMAC-SHA256 with the key of `hash_conn_id`, `mask` puts `***` in a value's place, `drop` leaves the column out;
     /// NULL stays NULL. `timezone` says which clocks a timestamp without a zone was read from; it is written in UTC.
@@ -147,6 +153,7 @@ impl Operator for SqlToS3 {
             }
         }
         incremental::check(self.incremental.as_ref(), problems);
+        expected_columns::check(self.expected_columns.as_ref(), problems);
         check_shape(self.shape(), problems);
         if !(1..=32).contains(&self.readers) {
             problems.add("readers", "readers is a number from 1 to 32");
@@ -221,13 +228,19 @@ impl SqlToS3 {
                 None => source.query(query).await.map(|rows| vec![rows]).map_err(TaskError::from),
             };
             let streams = streams.map_err(|error| while_doing(&format!("reading {label}"), error))?;
-            let streams = streams.into_iter().map(|rows| narrowed.watch(rows)).collect();
+            let streams: Vec<RowStream> = streams.into_iter().map(|rows| narrowed.watch(rows)).collect();
             Ok((narrowed, streams))
         })
         .await?;
+        let (streams, dropped) = match &self.expected_columns {
+            Some(expected) => expected.apply(context, streams)?,
+            None => (streams, Treatments::new()),
+        };
+        let mut changed = streams.first().map(|rows: &RowStream| treating.changes(&rows.columns)).unwrap_or_default();
+        changed.extend(dropped.into_keys().map(|name| (name, DROPPED.to_owned())));
         let (mut streams, leaps) = treating.apply_all(streams)?;
         if let Some(first) = streams.first() {
-            shape.columns = announce_columns(context, first);
+            announce_columns(context, first, &mut shape);
         }
         let expected = Expected::default();
         let meter = Meter::new(Progress::start(context, "sql_to_s3", expected.clone()));
@@ -250,7 +263,8 @@ impl SqlToS3 {
         meter.finish();
         leaps.tell(context);
 
-        record_extract(context, (&label, &conn_id, narrowed.query()), &to.url(), started_at, &totals);
+        let read = RowsRead { conn_id, query: narrowed.query().to_owned(), changed, ..RowsRead::default() };
+        record_extract(context, &label, read, &to.url(), started_at, &totals);
         narrowed.tell(context, &label, started_at);
         let parts_said = parts.map(|parts| format!(" ({parts} parts)")).unwrap_or_default();
         context.info(format!("{} rows, {} bytes in {}{parts_said}", totals.rows, totals.bytes, to.url()));
@@ -267,6 +281,7 @@ impl SqlToS3 {
             parts,
             etag,
             columns: shape.columns,
+            types: shape.types,
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }

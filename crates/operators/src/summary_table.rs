@@ -1,5 +1,6 @@
 //! `summary_table`: builds a table beside the live one, checks it, swaps it in.
 
+use millrace_model::ledger::{RowsRead, RowsWritten, WriteMethod};
 use millrace_operator_api::ports::BuildRequest;
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -111,6 +112,18 @@ impl SummaryTable {
             ledger_entry(context, "build", query_label(&conn_id, &select), format!("{conn_id}: {target}"), started_at);
         entry.rows_read = report.rows;
         entry.rows_written = if report.was_swapped { report.rows } else { Some(0) };
+        if report.was_swapped || report.was_built_before {
+            let (of_source, of_target) = (conn_id.clone(), conn_id.clone());
+            entry.read = Some(RowsRead { conn_id: of_source, query: select.clone(), ..RowsRead::default() });
+            entry.written = Some(RowsWritten {
+                conn_id: of_target,
+                schema: target.schema.clone(),
+                table: target.name.clone(),
+                columns: None,
+                method: WriteMethod::Replace,
+                keys: Vec::new(),
+            });
+        }
         entry.remote_ids.clone_from(&report.remote_ids);
         context.reporter.ledger(entry);
         if !failed.is_empty() || !(report.was_swapped || report.was_built_before) {

@@ -68,9 +68,16 @@ pub struct TableCopy {
     /// The connection to S3 for `s3_staging`.
     #[serde(default)]
     s3_conn_id: Option<Template<String>>,
+    /// So few rows (and no more than 1 MiB of them) go by INSERT all the same, without files: that is quicker. 0: never.
+    #[serde(default = "a_thousand")]
+    direct_rows: u64,
     /// Show values in errors. Otherwise an error names row and column only.
     #[serde(default)]
     show_values: bool,
+}
+
+fn a_thousand() -> u64 {
+    1_000
 }
 
 fn one() -> usize {
@@ -150,6 +157,7 @@ impl TableCopy {
             source: context.ports.source(context, &source_conn_id).await?,
             warehouse,
             staging,
+            direct_rows: self.direct_rows,
             source_conn_id,
             target_conn_id,
             dry_run: rendered("dry_run", &self.dry_run)?,

@@ -171,7 +171,7 @@ impl Unload {
 
         let bytes = report.objects.iter().map(|object| object.size).sum();
         let mut entry = ledger_entry(context, "extract", &label, to.url(), started_at);
-        entry.read = Some(RowsRead { conn_id, query, fingerprint: None });
+        entry.read = Some(RowsRead { conn_id, query, ..RowsRead::default() });
         (entry.rows_read, entry.rows_written) = (report.rows, report.rows);
         entry.bytes = Some(bytes);
         entry.remote_ids.clone_from(&report.remote_ids);
@@ -208,5 +208,6 @@ fn result_of(to: &ObjectPlace, options: &UnloadOptions, report: &UnloadReport, b
         parts,
         etag,
         columns: Vec::new(),
+        types: Vec::new(),
     }
 }

@@ -182,6 +182,7 @@ fn result_of(object: &ObjectInfo, handed: Option<&WrittenFile>, totals: &Totals)
         parts: None,
         etag: object.etag.clone(),
         columns: handed.map(|handed| handed.shape.columns.clone()).unwrap_or_default(),
+        types: handed.map(|handed| handed.shape.types.clone()).unwrap_or_default(),
     }
 }
 

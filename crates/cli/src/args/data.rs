@@ -17,6 +17,9 @@ pub struct VerifyArgs {
     pub task_id: String,
     /// A run id or a logical date
     pub run: String,
+    /// Which table, where the task wrote into several: with or without its schema
+    #[arg(short, long, value_name = "TABLE")]
+    pub table: Option<String>,
     /// Columns that tell rows apart, with commas [default: those of the upsert, or the table's primary key]
     #[arg(short, long, value_name = "COLUMNS", value_delimiter = ',')]
     pub key: Vec<String>,

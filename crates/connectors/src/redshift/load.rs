@@ -89,6 +89,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
             table_columns: &table_columns,
             columns: &columns,
             fields: &fields,
+            types: &request.types,
             method,
             format,
             copy: place.is_some().then_some(CopyFrom {

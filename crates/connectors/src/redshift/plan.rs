@@ -5,9 +5,10 @@
 //! and drops the staging table. TRUNCATE is never used, because it commits.
 
 use millrace_operator_api::connection::Extra;
-use millrace_operator_api::ports::{Column, CsvFormat, FileKind, LoadMethod, TableName};
+use millrace_operator_api::ports::{Column, CsvFormat, FileKind, LoadMethod, TableName, ValueType};
 use serde_json::json;
 
+use crate::ddl;
 use crate::limits::Limit;
 use crate::session::{Dialect, guard_marker, insert_marker};
 use crate::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
@@ -27,6 +28,8 @@ pub struct LoadPlan<'a> {
     pub columns: &'a [String],
     /// All that the rows have, in their order.
     pub fields: &'a [String],
+    /// What their values are; empty where that is not known.
+    pub types: &'a [ValueType],
     pub method: &'a LoadMethod,
     pub format: &'a CsvFormat,
     /// `None` when rows are inserted without files.
@@ -65,6 +68,40 @@ pub struct Counts {
     pub inserted: Option<usize>,
     pub updated: Option<usize>,
     pub deleted: Option<usize>,
+}
+
+const LONGEST_TEXT: &str = "varchar(65535)";
+
+/// A number that the file has in fewer bits than the table: it is staged as it is there.
+fn is_widened(value: &ValueType, type_name: &str) -> bool {
+    let limit = Limit::of(type_name);
+    let is_number = match value {
+        ValueType::Integer { .. } | ValueType::Bit { .. } | ValueType::Year => {
+            matches!(limit, Limit::Integer { .. } | Limit::Decimal { .. })
+        }
+        ValueType::Float { bits: 32 } => matches!(limit, Limit::Float { .. }),
+        _ => false,
+    };
+    is_number && ddl::redshift_holds(type_name, value)
+}
+
+/// The type of a column that is staged and passed over.
+fn of_file(value: &ValueType) -> String {
+    match value {
+        ValueType::Integer { .. }
+        | ValueType::Bit { .. }
+        | ValueType::Year
+        | ValueType::Decimal { .. }
+        | ValueType::Money
+        | ValueType::Float { .. }
+        | ValueType::Bool
+        | ValueType::Bytes { .. }
+        | ValueType::Date
+        | ValueType::Time { beyond_day: false, zoned: false }
+        | ValueType::Timestamp { .. } => ddl::redshift(value),
+        // Texts in the file, whatever they are in the source.
+        _ => LONGEST_TEXT.to_owned(),
+    }
 }
 
 impl LoadPlan<'_> {
@@ -131,11 +168,23 @@ impl LoadPlan<'_> {
         match self.table_columns.iter().find(|column| column.name == *name && self.columns.contains(name)) {
             Some(column) => {
                 let not_null = if column.is_nullable { "" } else { " NOT NULL" };
-                let type_name = self.roomier(column).unwrap_or_else(|| declared(&column.type_name).to_owned());
+                let narrower = self.type_in_file(name).filter(|value| is_widened(value, &column.type_name));
+                let type_name = match narrower {
+                    Some(value) => ddl::redshift(value),
+                    None => self.roomier(column).unwrap_or_else(|| declared(&column.type_name).to_owned()),
+                };
                 format!("{} {type_name}{not_null}", quote(name))
             }
-            None => format!("{} varchar(65535)", quote(name)),
+            None => {
+                format!("{} {}", quote(name), self.type_in_file(name).map_or_else(|| LONGEST_TEXT.to_owned(), of_file))
+            }
         }
+    }
+
+    /// What a column of a file is that has types of its own: COPY widens nothing.
+    fn type_in_file(&self, name: &String) -> Option<&ValueType> {
+        let at = self.fields.iter().position(|field| field == name)?;
+        self.types.get(at).filter(|_| self.copy.is_some() && self.is_columnar())
     }
 
     /// COPY cuts digits behind the point without a word: they are staged in as many as there can be, and looked at there.

@@ -401,7 +401,7 @@ pub async fn random_tables_arrive_whole(
 }
 
 /// A Parquet file of three columns: 주문 (text), n (integer), at (timestamp).
-fn parquet_file() -> Result<Vec<u8>> {
+pub fn parquet_file() -> Result<Vec<u8>> {
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;

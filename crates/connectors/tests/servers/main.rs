@@ -4,6 +4,8 @@ mod altered;
 mod aws;
 mod cancelling;
 mod copies;
+mod drifts;
+mod extremes;
 mod faults;
 mod fidelity;
 mod loads;

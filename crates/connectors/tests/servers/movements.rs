@@ -208,7 +208,7 @@ impl Column {
 }
 
 /// Runs an operator as the worker does; each generation is another piece of work.
-async fn operate(world: &World, generation: u32, operator: &str, parameters: Value) -> Result<Value> {
+pub async fn operate(world: &World, generation: u32, operator: &str, parameters: Value) -> Result<Value> {
     let fail = |text: String| anyhow!("{operator}: {text}");
     let entry = find(millrace_operators::catalogue(), operator).context("no operator")?;
     let operator = (entry.parse)(parameters).map_err(fail)?;
@@ -283,8 +283,7 @@ impl Movement<'_> {
     /// Extracts by one way of writing, loads by one method, both at random; says which.
     async fn move_rows(&mut self, method: Value) -> Result<String> {
         let ways: &[(&str, &str)] = match self.target.kind {
-            // The stand-in knows these.
-            Kind::Redshift => &[("csv", "none"), ("csv", "gzip"), ("csv", "zstd")],
+            Kind::Redshift => &[("csv", "none"), ("csv", "gzip"), ("csv", "zstd"), ("parquet", "zstd")],
             _ => &[("csv", "none"), ("csv", "gzip"), ("csv", "zstd"), ("parquet", "none"), ("parquet", "zstd")],
         };
         let (format, compression) = ways[usize::try_from(self.dice.below(ways.len() as u64)).unwrap_or(0)];

@@ -449,6 +449,50 @@ async fn every_value_arrives_by_every_method() -> Result<()> {
     Ok(())
 }
 
+/// The same by the PostgreSQL protocol, COPY from S3 and all.
+#[tokio::test]
+async fn by_wire_every_value_arrives_by_every_method() -> Result<()> {
+    let (stand, _) = start(&[SCHEMA, TABLE]).await?;
+    let address = stand.redshift.serve_wire("127.0.0.1:0".parse()?).await?;
+    stand.world.add(Connection {
+        host: Some(address.ip().to_string()),
+        port: Some(address.port()),
+        login: Some("loader".to_owned()),
+        password: Some("any".into()),
+        schema: Some("dev".to_owned()),
+        extra: extra(json!({"sslmode": "disable", "iam_role": "arn:aws:iam::123456789012:role/load"})),
+        ..connection("wire", "redshift")
+    });
+    let context = stand.world.context(1);
+    let warehouse = stand.world.connectors.warehouse(&context, "wire").await?;
+    let subject = Subject { warehouse, context, table: "analytics.nps" };
+    loads::methods_do_what_they_say(&stand.world, &subject).await?;
+    let reader = Reader::Database(&stand.database);
+    fidelity::every_value_arrives_by_every_method(&stand.world, &subject, Some("analytics"), &reader).await?;
+    fidelity::parquet_is_loaded(&stand.world, &subject, Some("analytics"), &reader).await?;
+    subject.run("DELETE FROM analytics.nps").await?;
+    loads::scripts_roll_back_as_a_whole(&subject).await?;
+    assert_eq!(leftovers(&stand)?, 0, "no staging table is left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn parquet_is_loaded_and_nothing_is_widened() -> Result<()> {
+    let (stand, subject) = start(&[SCHEMA]).await?;
+    let reader = Reader::Database(&stand.database);
+    fidelity::parquet_is_loaded(&stand.world, &subject, Some("analytics"), &reader).await?;
+    subject.run("CREATE TABLE analytics.narrow (n integer, word varchar(40), at timestamp)").await?;
+    let mut request = stand.world.request("analytics.narrow", LoadMethod::Append, &[]).await?;
+    let LoadRows::Objects(files) = &mut request.rows else { anyhow::bail!("files are asked for") };
+    files.objects.push(stand.world.put("narrow.parquet", fidelity::parquet_file()?).await?);
+    request.format.kind = millrace_operator_api::ports::FileKind::Parquet;
+    request.work = work(77);
+    let error = refused(subject.warehouse.load(request).await)?;
+    assert!(error.message.contains("incompatible Parquet schema for column 'n'"), "{}", error.message);
+    assert_eq!(leftovers(&stand)?, 0, "no staging table is left");
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_a_column_would_change_is_refused() -> Result<()> {
     let (stand, subject) = start(&[SCHEMA]).await?;

@@ -249,6 +249,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         target: request.target.clone(),
         columns: request.columns.clone(),
         ignored: request.ignored.clone(),
+        types: request.types.clone(),
         method: request.method.clone(),
         rows: LoadRows::Objects(files.clone()),
         format: request.format.clone(),

@@ -149,6 +149,8 @@ pub struct LoadRequest {
     pub columns: Option<Vec<String>>,
     /// Those of `columns` that are read and passed over, because the table does not have them.
     pub ignored: Vec<String>,
+    /// What the values of `columns` are, in the same order; empty where the files don't say it.
+    pub types: Vec<ValueType>,
     pub method: LoadMethod,
     pub rows: LoadRows,
     pub format: CsvFormat,
@@ -172,6 +174,7 @@ impl LoadRequest {
             target,
             columns: None,
             ignored: Vec::new(),
+            types: Vec::new(),
             method,
             rows,
             format: CsvFormat::default(),

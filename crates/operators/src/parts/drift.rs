@@ -13,7 +13,8 @@ use super::report::while_doing;
 pub struct SchemaDrift {
     /// A column comes in that the table does not have: `add` it to the table, `ignore` it (default), or `fail`.
     pub added: Added,
-    /// A column's values may not fit the table's type any more: `widen` the table's column, or `fail` (default).
+    /// A column's type, as the source's catalogue has it, does not fit the table's any more: `widen` the table's column,
+    /// `ignore` it (default: the values are loaded, and one that does not fit is refused), or `fail`.
     pub widened: Widened,
     /// A column of the table does not come in: `ignore` it (default; it gets its default value), or `fail`.
     pub removed: Removed,
@@ -33,6 +34,7 @@ pub enum Added {
 pub enum Widened {
     Widen,
     #[default]
+    Ignore,
     Fail,
 }
 
@@ -58,6 +60,8 @@ pub struct Settled {
     pub columns: Vec<String>,
     /// Those of them that are passed over.
     pub ignored: Vec<String>,
+    /// What the values of `columns` are; empty where that is not known of each.
+    pub types: Vec<ValueType>,
     /// The differences in words, with what was done about each.
     pub differences: Vec<String>,
 }
@@ -74,8 +78,8 @@ struct Comparison {
     settled: Settled,
     alterations: Vec<Alteration>,
     failures: Vec<String>,
-    /// What does not come in; often on purpose.
-    missing: Vec<String>,
+    /// What is to be known and changes nothing, often on purpose: what does not come in, what may not fit.
+    notes: Vec<String>,
 }
 
 /// Compares, changes the table where the policy says so, and tells the differences. Done twice, or by two tasks at one
@@ -118,11 +122,12 @@ pub async fn settle(
         for difference in &found.settled.differences {
             context.warning(format!("schema of {target}: {difference}"));
         }
-        for missing in &found.missing {
-            context.info(format!("schema of {target}: {missing}"));
+        for note in &found.notes {
+            context.info(format!("schema of {target}: {note}"));
         }
         let mut settled = found.settled;
-        settled.differences.extend(found.missing);
+        settled.types = incoming.iter().map(|column| column.value.clone()).collect::<Option<_>>().unwrap_or_default();
+        settled.differences.extend(found.notes);
         return Ok(settled);
     }
 }
@@ -146,7 +151,7 @@ fn compare(warehouse: &dyn Warehouse, table: &[Column], incoming: &[Incoming], p
         match policy.removed {
             Removed::Fail => found.failures.push(message),
             Removed::Ignore => {
-                found.missing.push(format!("{message}: it gets {}", value_of(column)));
+                found.notes.push(format!("{message}: it gets {}", value_of(column)));
             }
         }
     }
@@ -159,15 +164,28 @@ fn value_of(column: &Column) -> String {
 
 fn fits(warehouse: &dyn Warehouse, known: &Column, column: &Incoming, policy: SchemaDrift, found: &mut Comparison) {
     let Some(value) = column.value.as_ref().filter(|value| !warehouse.holds(&known.type_name, value)) else { return };
-    let message = format!("column {} is {value} now, and {} may not hold it", known.name, known.type_name);
+    let message = format!("column {} is {value} in the source, and {} may not hold it", known.name, known.type_name);
     match policy.widened {
         Widened::Fail => found.failures.push(message),
+        Widened::Ignore => found.notes.push(format!("{message}: a value that it does not hold is refused")),
+        // Texts are read as what the table wants, and one that is nothing of the kind is refused by itself.
+        Widened::Widen if value.is_text() && !is_text_type(&known.type_name) => {
+            found
+                .notes
+                .push(format!("{message}: it was not made a column of texts, and a value that is none is refused"));
+        }
         Widened::Widen => {
             let type_name = warehouse.column_type(value);
             found.settled.differences.push(format!("{message}: it was widened to {type_name}"));
             found.alterations.push(Alteration::Widen { column: known.name.clone(), type_name });
         }
     }
+}
+
+/// Whether a column of that type holds texts, in any engine's words.
+pub fn is_text_type(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["char", "text", "clob"].iter().any(|part| name.contains(part))
 }
 
 fn added(warehouse: &dyn Warehouse, column: &Incoming, policy: SchemaDrift, found: &mut Comparison) {

@@ -246,8 +246,8 @@ fn packing(error: &io::Error) -> PortError {
 }
 
 /// Names the columns and says how many there are.
-pub fn announce_columns(context: &TaskContext, rows: &RowStream) -> Vec<String> {
-    let names: Vec<String> = rows.columns.iter().map(|column| column.name.clone()).collect();
-    context.info(format!("reading {} columns: {}", names.len(), names.join(", ")));
-    names
+pub fn announce_columns(context: &TaskContext, rows: &RowStream, shape: &mut FileShape) {
+    shape.columns = rows.columns.iter().map(|column| column.name.clone()).collect();
+    shape.types = rows.columns.iter().map(|column| column.value.clone()).collect();
+    context.info(format!("reading {} columns: {}", shape.columns.len(), shape.columns.join(", ")));
 }

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_operator_api::ports::{
-    Column, CsvFormat, FileKind, LoadMethod, ObjectInfo, ObjectStore, TableName, Warehouse,
+    Column, CsvFormat, FileKind, LoadMethod, ObjectInfo, ObjectStore, TableName, ValueType, Warehouse,
 };
 use millrace_operator_api::{TaskContext, TaskError};
+use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
 use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::schema::types::Type;
 
 use super::drift::{Incoming, Settled, settle};
 use super::loading::Loading;
@@ -20,42 +22,62 @@ const PARQUET_END: u64 = 8;
 /// Far more than the metadata of a thousand columns in a thousand row groups.
 const LONGEST_METADATA: u64 = 256 << 20;
 
+/// What is known of the columns of a file, in the order of its fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileColumns {
+    /// Empty where they are not known.
+    pub names: Vec<String>,
+    /// As many, or none where they are not known.
+    pub types: Vec<ValueType>,
+}
+
+impl FileColumns {
+    fn new(names: &[String], types: &[ValueType]) -> Self {
+        let types = if types.len() == names.len() { types.to_vec() } else { Vec::new() };
+        Self { names: names.to_vec(), types }
+    }
+}
+
 /// Finds the names of files' columns.
 pub struct Naming<'a> {
     pub store: &'a dyn ObjectStore,
     /// As the list of the files or the task that wrote them tells, for all of them. Empty: they don't.
-    pub told: &'a [String],
+    pub told: &'a FileColumns,
     pub format: &'a CsvFormat,
     /// The user names the columns.
     pub are_given: bool,
 }
 
 impl Naming<'_> {
-    /// For each object its names; none for a foreign file that does not hold them.
-    pub async fn of(&self, objects: &[ObjectInfo], marks: &[Marks]) -> Result<Vec<Vec<String>>, TaskError> {
+    /// For each object its columns; none for a foreign file that does not name them.
+    pub async fn of(&self, objects: &[ObjectInfo], marks: &[Marks]) -> Result<Vec<FileColumns>, TaskError> {
         let found: Vec<_> = objects.iter().zip(marks).map(|(object, marks)| self.of_one(object, marks)).collect();
         stream::iter(found).buffered(FILES_AT_ONCE).try_collect().await
     }
 
-    async fn of_one(&self, object: &ObjectInfo, marks: &Marks) -> Result<Vec<String>, TaskError> {
-        let own = marks.shape.as_ref().map(|shape| shape.columns.as_slice());
-        match own {
-            Some(names) if !names.is_empty() => Ok(names.to_vec()),
-            _ if !self.told.is_empty() => Ok(self.told.to_vec()),
-            _ if self.format.kind == FileKind::Parquet => parquet_names(self.store, object).await,
+    async fn of_one(&self, object: &ObjectInfo, marks: &Marks) -> Result<FileColumns, TaskError> {
+        let told = self.told;
+        match marks.shape.as_ref() {
+            Some(shape) if !shape.columns.is_empty() => {
+                let types =
+                    if shape.types.is_empty() && told.names == shape.columns { &told.types } else { &shape.types };
+                Ok(FileColumns::new(&shape.columns, types))
+            }
+            _ if !told.names.is_empty() => Ok(FileColumns::new(&told.names, &told.types)),
+            _ if self.format.kind == FileKind::Parquet => parquet_columns(self.store, object).await,
             Some(_) if !self.are_given => Err(TaskError::Fail(format!(
                 "the names of the columns of {} were too long for its metadata, and by their order alone values could land in \
                  other columns: load it by from_task, let sql_to_s3 write it in parts (split_size), or list its columns in \
                  columns",
                 object.url()
             ))),
-            _ => Ok(Vec::new()),
+            _ => Ok(FileColumns::default()),
         }
     }
 }
 
-/// The file's own names, from its end.
-async fn parquet_names(store: &dyn ObjectStore, object: &ObjectInfo) -> Result<Vec<String>, TaskError> {
+/// The file's own names and types, from its end.
+async fn parquet_columns(store: &dyn ObjectStore, object: &ObjectInfo) -> Result<FileColumns, TaskError> {
     let attempted = format!("reading the names of the columns of {}", object.url());
     let broken = |reason: &str| TaskError::Fail(format!("{attempted}: it is no Parquet file: {reason}"));
     let end = object.size.checked_sub(PARQUET_END).ok_or_else(|| broken("it is too short"))?;
@@ -69,7 +91,51 @@ async fn parquet_names(store: &dyn ObjectStore, object: &ObjectInfo) -> Result<V
     let metadata = bytes_of(store, object, start..end).await.map_err(|error| while_doing(&attempted, error))?;
     let metadata = ParquetMetaDataReader::decode_metadata(&metadata).map_err(|error| broken(&error.to_string()))?;
     let fields = metadata.file_metadata().schema().get_fields();
-    Ok(fields.iter().map(|field| field.name().to_owned()).collect())
+    Ok(FileColumns {
+        names: fields.iter().map(|field| field.name().to_owned()).collect(),
+        types: fields.iter().map(|field| parquet_type(field)).collect(),
+    })
+}
+
+/// What the values of a foreign file's column are; [`ValueType::Other`] for what nests.
+fn parquet_type(field: &Type) -> ValueType {
+    if !field.is_primitive() || field.is_schema() {
+        return ValueType::Other;
+    }
+    let decimal = |precision: i32, scale: i32| ValueType::Decimal {
+        precision: u32::try_from(precision).ok(),
+        scale: u32::try_from(scale).ok(),
+    };
+    let info = field.get_basic_info();
+    if info.has_repetition() && info.repetition() == Repetition::REPEATED {
+        return ValueType::Other;
+    }
+    match info.logical_type_ref() {
+        Some(LogicalType::Integer(of)) => {
+            let bits = u8::try_from(of.bit_width).unwrap_or(64);
+            return ValueType::Integer { bits, signed: of.is_signed };
+        }
+        Some(LogicalType::Decimal(of)) => return decimal(of.precision, of.scale),
+        Some(LogicalType::Date) => return ValueType::Date,
+        Some(LogicalType::Time(of)) => {
+            return ValueType::Time { beyond_day: false, zoned: of.is_adjusted_to_u_t_c };
+        }
+        Some(LogicalType::Timestamp(of)) => return ValueType::Timestamp { zoned: of.is_adjusted_to_u_t_c },
+        Some(LogicalType::String | LogicalType::Enum) => return ValueType::TEXT,
+        Some(LogicalType::Json) => return ValueType::Json,
+        Some(LogicalType::Uuid) => return ValueType::Uuid,
+        Some(LogicalType::Float16) => return ValueType::Float { bits: 32 },
+        _ => {}
+    }
+    match field.get_physical_type() {
+        PhysicalType::BOOLEAN => ValueType::Bool,
+        PhysicalType::INT32 => ValueType::Integer { bits: 32, signed: true },
+        PhysicalType::INT64 => ValueType::Integer { bits: 64, signed: true },
+        PhysicalType::INT96 => ValueType::Timestamp { zoned: false },
+        PhysicalType::FLOAT => ValueType::Float { bits: 32 },
+        PhysicalType::DOUBLE => ValueType::Float { bits: 64 },
+        PhysicalType::BYTE_ARRAY | PhysicalType::FIXED_LEN_BYTE_ARRAY => ValueType::Bytes { max_bytes: None },
+    }
 }
 
 async fn bytes_of(
@@ -93,16 +159,17 @@ pub async fn choose(
     context: &TaskContext,
     warehouse: &dyn Warehouse,
     loading: &Loading,
-    mut names: Vec<Vec<String>>,
+    mut files: Vec<FileColumns>,
 ) -> Result<Option<Settled>, TaskError> {
-    let written = names.pop().unwrap_or_default();
-    if let Some(other) = names.iter().find(|other| **other != written) {
+    let FileColumns { names: written, types } = files.pop().unwrap_or_default();
+    if let Some(other) = files.iter().find(|other| other.names != written) {
         return Err(TaskError::Fail(format!(
             "the files have different columns ({} and {}), and one load reads all files in one way; load them by two tasks",
-            other.join(", "),
+            other.names.join(", "),
             written.join(", ")
         )));
     }
+    let types = files.iter().fold(types, |types, other| common(warehouse, &types, &other.types));
     if let Some(columns) = &loading.columns {
         if !written.is_empty() && written.len() != columns.len() {
             return Err(TaskError::Fail(format!(
@@ -113,7 +180,8 @@ pub async fn choose(
             )));
         }
         require_keys(&loading.method, columns, &[])?;
-        return Ok(Some(Settled { columns: columns.clone(), ..Settled::default() }));
+        let types = if types.len() == columns.len() { types } else { Vec::new() };
+        return Ok(Some(Settled { columns: columns.clone(), types, ..Settled::default() }));
     }
     if written.is_empty() {
         if matches!(loading.options.format.kind, FileKind::Csv | FileKind::Delimited) {
@@ -129,10 +197,31 @@ pub async fn choose(
         .await
         .map_err(|error| while_doing(&format!("looking at table {}", loading.target), error))?;
     require_acquaintance(&loading.target, &written, &table)?;
-    let incoming: Vec<Incoming> = written.into_iter().map(|name| Incoming { name, value: None }).collect();
+    let incoming: Vec<Incoming> = written
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| Incoming { name, value: types.get(index).cloned() })
+        .collect();
     let settled = settle(context, warehouse, &loading.target, &incoming, loading.drift).await?;
     require_keys(&loading.method, &settled.columns, &settled.ignored)?;
     Ok(Some(settled))
+}
+
+/// Types that hold the values of either; none where those of one of them are not known.
+fn common(warehouse: &dyn Warehouse, one: &[ValueType], other: &[ValueType]) -> Vec<ValueType> {
+    if one.len() != other.len() {
+        return Vec::new();
+    }
+    let wider = |(a, b): (&ValueType, &ValueType)| {
+        if a == b || warehouse.holds(&warehouse.column_type(a), b) {
+            a.clone()
+        } else if warehouse.holds(&warehouse.column_type(b), a) {
+            b.clone()
+        } else {
+            ValueType::TEXT
+        }
+    };
+    one.iter().zip(other).map(wider).collect()
 }
 
 /// Where no name of the file is one of the table, it is the wrong file, or its order is meant: that has to be said.

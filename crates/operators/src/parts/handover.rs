@@ -1,10 +1,12 @@
 //! What a task tells the next one through its result.
 
+use millrace_operator_api::ports::ValueType;
 use millrace_operator_api::{TaskContext, TaskError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::mark::FileShape;
+use super::type_codes;
 
 /// The result of `extract`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub struct WrittenObject {
     /// The names of the columns, in the order of the fields; empty where they are not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// What their values are; empty where that is not known.
+    #[serde(default, with = "type_codes", skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<ValueType>,
 }
 
 impl WrittenFile {

@@ -9,13 +9,20 @@ use serde::{Deserialize, Serialize};
 use super::copy_options;
 use super::drift::SchemaDrift;
 use super::handover::WrittenObject;
-use super::loading::{Handed, Loading};
+use super::loading::{Direct, Handed, Loading, Query};
 use super::parameter::{OneOrMany, aws_default, is_blank, rendered, rendered_option, rendered_text, written};
 use super::table_name;
+use super::treatment::ZeroDates;
 
 /// Other names of parameters, the same for every operator that loads.
-pub const ALIASES: &[(&str, &str)] =
-    &[("redshift_conn_id", "warehouse_conn_id"), ("primary_key", "upsert_keys"), ("column_list", "columns")];
+pub const ALIASES: &[(&str, &str)] = &[
+    ("redshift_conn_id", "warehouse_conn_id"),
+    ("primary_key", "upsert_keys"),
+    ("column_list", "columns"),
+    ("mysql_conn_id", "sql_conn_id"),
+    ("postgres_conn_id", "sql_conn_id"),
+    ("sql", "query"),
+];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +43,16 @@ pub struct LoadParameters {
     /// rows that are read.
     #[serde(default)]
     from_task: Option<Template<String>>,
+    /// Instead of an object: the connection whose rows go straight into the table, without S3. For small tables.
+    #[serde(default)]
+    sql_conn_id: Option<Template<String>>,
+    /// With `sql_conn_id`: one SELECT. Its columns go by name, and clocks without a zone are read in the connection's (extra:
+    /// `source_timezone`).
+    #[serde(default)]
+    query: Option<Template<String>>,
+    /// With `sql_conn_id`, what becomes of dates that no calendar has, such as MySQL's `0000-00-00`: `error`, `null`, `keep`.
+    #[serde(default)]
+    zero_dates: ZeroDates,
     /// Load every object whose key begins with `s3_key`.
     #[serde(default)]
     prefix: bool,
@@ -60,6 +77,11 @@ pub struct LoadParameters {
     /// The column by which `upsert` chooses among rows with one key: the highest stays, NULL is lowest.
     #[serde(default)]
     order_key: Option<Template<String>>,
+    /// With `upsert`: rows that the source has no more are deleted after the load. All keys of the source are read by
+    /// `query` (the columns of `upsert_keys`, in their order) over `sql_conn_id`; rows of the table that were there before
+    /// and have a key that is not among them go. Only for a table that no other source fills.
+    #[serde(default)]
+    delete_missing: Option<DeleteMissing>,
     /// Options of COPY: `csv`, `parquet`, `gzip`, `ignoreheader 1`, `delimiter ';'`, `null as '\N'`, `emptyasnull`,
     /// `maxerror 10`, ….
     #[serde(default = "csv")]
@@ -78,6 +100,16 @@ pub struct LoadParameters {
     /// Show values of refused rows in logs and messages; otherwise only their lengths.
     #[serde(default)]
     show_values: bool,
+}
+
+/// Where all keys of the source come from.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteMissing {
+    /// The connection to the source.
+    sql_conn_id: Template<String>,
+    /// One SELECT of all keys, whatever was loaded: `SELECT id FROM orders`.
+    query: Template<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -157,12 +189,30 @@ impl LoadParameters {
 
     fn check_place(&self, problems: &mut Problems) {
         let places = [("s3_bucket", self.s3_bucket.as_ref()), ("s3_key", self.s3_key.as_ref())];
+        let direct = [("sql_conn_id", self.sql_conn_id.as_ref()), ("query", self.query.as_ref())];
         let connections =
             [("warehouse_conn_id", Some(&self.warehouse_conn_id)), ("aws_conn_id", Some(&self.aws_conn_id))];
-        for (name, field) in connections.into_iter().chain(places) {
+        for (name, field) in connections.into_iter().chain(places).chain(direct) {
             if field.is_some_and(is_blank) {
                 problems.add(name, format!("{name} is empty"));
             }
+        }
+        if direct.iter().any(|(_, field)| field.is_some()) {
+            for (name, _) in direct.iter().filter(|(_, field)| field.is_none()) {
+                problems.add(*name, format!("{name} is missing: sql_conn_id and query are needed together"));
+            }
+            let others = [("from_task", self.from_task.is_some()), ("prefix", self.prefix)];
+            let others = others.into_iter().chain(places.iter().map(|(name, field)| (*name, field.is_some())));
+            for (name, _) in others.filter(|(_, is_there)| *is_there) {
+                problems.add(name, format!("rows come straight from sql_conn_id; leave {name} out"));
+            }
+            return;
+        }
+        if self.zero_dates != ZeroDates::Error {
+            problems.add(
+                "zero_dates",
+                "zero_dates has a meaning with sql_conn_id only; the task that wrote the file has it too",
+            );
         }
         match &self.from_task {
             Some(_) if self.prefix => {
@@ -175,7 +225,13 @@ impl LoadParameters {
             }
             None => {
                 for (name, _) in places.iter().filter(|(_, field)| field.is_none()) {
-                    problems.add(*name, format!("{name} is missing (or from_task, the task that wrote the object)"));
+                    problems.add(
+                        *name,
+                        format!(
+                            "{name} is missing (or from_task, the task that wrote the object; or sql_conn_id and query, for \
+                             rows without an object)"
+                        ),
+                    );
                 }
             }
         }
@@ -204,7 +260,11 @@ impl LoadParameters {
             }
             return;
         }
-        for (name, is_there) in [("upsert_keys", self.upsert_keys.is_some()), ("order_key", self.order_key.is_some())] {
+        for (name, is_there) in [
+            ("upsert_keys", self.upsert_keys.is_some()),
+            ("order_key", self.order_key.is_some()),
+            ("delete_missing", self.delete_missing.is_some()),
+        ] {
             if is_there {
                 problems.add(name, format!("{name} has a meaning with method: upsert only"));
             }
@@ -227,7 +287,18 @@ impl LoadParameters {
             Method::Swap => LoadMethod::Swap,
             Method::Upsert => self.rendered_upsert()?,
         };
-        let (bucket, key, handed) = self.rendered_place(context).await?;
+        let direct = self.rendered_direct()?;
+        let (bucket, key, handed) = match &direct {
+            None => self.rendered_place(context).await?,
+            Some(_) => (String::new(), String::new(), None),
+        };
+        let delete_missing = match &self.delete_missing {
+            Some(missing) => Some(Query {
+                conn_id: rendered_text("delete_missing.sql_conn_id", &missing.sql_conn_id)?,
+                query: rendered_text("delete_missing.query", &missing.query)?,
+            }),
+            None => None,
+        };
         let target = table_name::rendered(self.schema.as_ref(), &self.table)?;
         let quarantine = self.quarantine.as_ref().map(|field| rendered_text("quarantine", field)).transpose()?;
         Ok(Loading {
@@ -244,7 +315,15 @@ impl LoadParameters {
             drift: self.schema_drift,
             show_values: self.show_values,
             handed,
+            direct,
+            delete_missing,
         })
+    }
+
+    fn rendered_direct(&self) -> Result<Option<Direct>, TaskError> {
+        let (Some(conn_id), Some(query)) = (&self.sql_conn_id, &self.query) else { return Ok(None) };
+        let query = Query { conn_id: rendered_text("sql_conn_id", conn_id)?, query: rendered_text("query", query)? };
+        Ok(Some(Direct { query, zero_dates: self.zero_dates }))
     }
 
     async fn rendered_place(&self, context: &TaskContext) -> Result<(String, String, Option<Handed>), TaskError> {

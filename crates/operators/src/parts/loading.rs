@@ -1,22 +1,27 @@
 //! Objects into a table: what `copy` and `upsert` share.
 
-use std::sync::Arc;
+mod deleting;
+mod direct;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use millrace_model::ledger::{RowsWritten, WriteMethod};
+use millrace_model::ledger::{RowsRead, RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{
     CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, TableName,
+    Warehouse,
 };
-use millrace_operator_api::{Outcome, TaskContext, TaskError};
+use millrace_operator_api::{Outcome, PortError, TaskContext, TaskError};
 use serde_json::{Value, json};
 
 use super::copy_options::{self, CopyOptions};
 use super::drift::{SchemaDrift, Settled};
-use super::file_columns::{self, Naming};
+use super::file_columns::{self, FileColumns, Naming};
 use super::handover::WrittenObject;
 use super::manifest::{self, Listed};
 use super::mark::{self, Compression, FileShape, Format, Marks};
 use super::report::{ledger_entry, unless_cancelled, while_doing};
+use super::treatment::{Leaps, ZeroDates};
 
 /// Rejected rows that the log shows.
 const REJECTED_SHOWN: usize = 10;
@@ -41,6 +46,22 @@ pub struct Loading {
     pub show_values: bool,
     /// What the task said that wrote the objects.
     pub handed: Option<Handed>,
+    /// Rows straight from a database instead of objects.
+    pub direct: Option<Direct>,
+    /// Where all keys of the source come from, if rows without one are to go.
+    pub delete_missing: Option<Query>,
+}
+
+/// One SELECT over a connection.
+pub struct Query {
+    pub conn_id: String,
+    pub query: String,
+}
+
+/// Rows that come straight from a database.
+pub struct Direct {
+    pub query: Query,
+    pub zero_dates: ZeroDates,
 }
 
 /// The result of a task that wrote objects.
@@ -54,12 +75,29 @@ pub struct Handed {
 struct Found {
     objects: Vec<ObjectInfo>,
     /// The names of all the objects' columns, as their list or the task that wrote them tells.
-    columns: Vec<String>,
+    columns: FileColumns,
+}
+
+/// Rows that are ready to be loaded.
+struct Prepared {
+    rows: LoadRows,
+    format: CsvFormat,
+    settled: Option<Settled>,
+    /// How many were written to the files, where that is known.
+    written: Option<u64>,
+    /// Where they come from, for people.
+    label: String,
+    bytes: Option<u64>,
+    files: usize,
+    /// What was read, where it comes straight from a database.
+    read: Option<RowsRead>,
+    leaps: Option<Leaps>,
+    /// What ended the reading: a warehouse puts it in words of its own.
+    read_error: Option<Arc<Mutex<Option<PortError>>>>,
 }
 
 pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, TaskError> {
     let started_at = context.clock.now();
-    let store = context.ports.objects(context, &loading.aws_conn_id).await?;
     let warehouse = context.ports.warehouse(context, &loading.warehouse_conn_id).await?;
     let unknown = copy_options::unknown_to(warehouse.engine(), &loading.options.format);
     if !unknown.is_empty() {
@@ -70,37 +108,26 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
             loading.warehouse_conn_id
         )));
     }
-    let Found { objects, columns: told } = unless_cancelled(context, find_objects(store.as_ref(), &loading)).await?;
-    let bytes: u64 = objects.iter().map(|object| object.size).sum();
-    let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
-    let format = learn_format(context, &loading, &objects, &marks)?;
-    let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
-    let names = unless_cancelled(context, names.of(&objects, &marks)).await?;
-    let settled = file_columns::choose(context, warehouse.as_ref(), &loading, names).await?;
-    let handed = loading.handed.as_ref().and_then(|handed| handed.object.rows);
-    let written: Option<u64> = handed.or_else(|| marks.iter().map(|marks| marks.rows).sum::<Option<u64>>());
-    let source = source_label(&loading, &objects);
+    let prepared = match &loading.direct {
+        Some(direct) => direct::prepare(context, warehouse.as_ref(), &loading, direct).await?,
+        None => prepare(context, warehouse.as_ref(), &loading).await?,
+    };
+    let Prepared { rows, format, settled, written, label, bytes, files, read, leaps, read_error } = prepared;
+    let size = bytes.map(|bytes| format!(" ({bytes} bytes)")).unwrap_or_default();
     context.info(format!(
-        "loading {} ({} bytes) into {} of {} ({})",
-        source,
-        bytes,
+        "loading {label}{size} into {} of {} ({})",
         loading.target,
         loading.warehouse_conn_id,
         method_name(&loading.method)
     ));
-    context.checkpoint("load", format!("{} objects, {bytes} bytes into {}", objects.len(), loading.target));
-
-    let file_count = objects.len();
+    context.checkpoint("load", format!("{files} objects{size} into {}", loading.target));
     let request = LoadRequest {
         target: loading.target.clone(),
         columns: settled.as_ref().map(|settled| settled.columns.clone()),
         ignored: settled.as_ref().map(|settled| settled.ignored.clone()).unwrap_or_default(),
+        types: settled.as_ref().map(|settled| settled.types.clone()).unwrap_or_default(),
         method: loading.method.clone(),
-        rows: LoadRows::Objects(ObjectRows {
-            objects,
-            store: Arc::clone(&store),
-            manifest_prefix: (loading.bucket.clone(), format!("_millrace/{}/", context.work.short_hash())),
-        }),
+        rows,
         format,
         also: Vec::new(),
         expected_rows: written,
@@ -112,27 +139,69 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         return Err(TaskError::Cancelled(context.cancel.cancelled().await));
     }
     // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
-    let report = warehouse
-        .load(request)
-        .await
-        .map_err(|error| while_doing(&format!("loading {source} into {}", loading.target), error))?;
-
-    let mut entry = ledger_entry(context, "load", &source, target_label(&loading), started_at);
+    let report = warehouse.load(request).await.map_err(|error| {
+        let cause = read_error.and_then(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).take());
+        match cause {
+            Some(cause) => while_doing(&format!("reading {label}"), cause),
+            None => while_doing(&format!("loading {label} into {}", loading.target), error),
+        }
+    })?;
+    if let Some(leaps) = leaps {
+        leaps.tell(context);
+    }
+    let bytes = bytes.or(report.bytes);
+    let mut entry = ledger_entry(context, "load", &label, target_label(&loading), started_at);
+    entry.read = read;
     entry.written = Some(written_rows(&loading, settled.as_ref().map(Settled::taken)));
     entry.rows_read = report.rows_read;
     entry.rows_inserted = report.rows_inserted;
     entry.rows_updated = report.rows_updated;
     entry.rows_deleted = report.rows_deleted;
     entry.rows_rejected = report.rows_rejected;
-    entry.bytes = Some(bytes);
+    entry.bytes = bytes;
     entry.remote_ids.clone_from(&report.remote_ids);
     entry.rows_written = sum_known(report.rows_inserted, report.rows_updated);
     context.reporter.ledger(entry);
 
     tell(context, &loading, &report);
     compare(&loading, &report, written)?;
+    let deleted = match &loading.delete_missing {
+        Some(missing) => Some(deleting::delete_missing(context, warehouse.as_ref(), &loading, missing).await?),
+        None => report.rows_deleted,
+    };
     let differences = settled.map(|settled| settled.differences).unwrap_or_default();
-    Ok(Outcome::with(result_of(&report, file_count, bytes, &differences)))
+    let report = LoadReport { rows_deleted: deleted, ..report };
+    Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+}
+
+/// Finds the objects and how they are written.
+async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loading) -> Result<Prepared, TaskError> {
+    let store = context.ports.objects(context, &loading.aws_conn_id).await?;
+    let Found { objects, columns: told } = unless_cancelled(context, find_objects(store.as_ref(), loading)).await?;
+    let bytes: u64 = objects.iter().map(|object| object.size).sum();
+    let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
+    let format = learn_format(context, loading, &objects, &marks)?;
+    let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
+    let columns = unless_cancelled(context, names.of(&objects, &marks)).await?;
+    let settled = file_columns::choose(context, warehouse, loading, columns).await?;
+    let handed = loading.handed.as_ref().and_then(|handed| handed.object.rows);
+    let written: Option<u64> = handed.or_else(|| marks.iter().map(|marks| marks.rows).sum::<Option<u64>>());
+    Ok(Prepared {
+        label: source_label(loading, &objects),
+        files: objects.len(),
+        bytes: Some(bytes),
+        rows: LoadRows::Objects(ObjectRows {
+            objects,
+            store: Arc::clone(&store),
+            manifest_prefix: (loading.bucket.clone(), format!("_millrace/{}/", context.work.short_hash())),
+        }),
+        format,
+        settled,
+        written,
+        read: None,
+        leaps: None,
+        read_error: None,
+    })
 }
 
 fn written_rows(loading: &Loading, columns: Option<Vec<String>>) -> RowsWritten {
@@ -160,14 +229,19 @@ async fn find_objects(store: &dyn ObjectStore, loading: &Loading) -> Result<Foun
         if let (Some(object), Some(handed)) = (&object, &loading.handed) {
             require_same(object, handed)?;
         }
-        let told = loading.handed.as_ref().map(|handed| handed.object.columns.clone()).unwrap_or_default();
+        let told = loading
+            .handed
+            .as_ref()
+            .map(|handed| FileColumns { names: handed.object.columns.clone(), types: handed.object.types.clone() });
+        let told = told.unwrap_or_default();
         return match object {
             Some(list) if mark::is_manifest(&list) || loading.options.is_manifest => {
-                let Listed { objects, columns } = manifest::objects(store, &list).await?;
+                let Listed { objects, columns, types } = manifest::objects(store, &list).await?;
                 if objects.is_empty() {
                     return Err(TaskError::Fail(format!("{place} lists no objects")));
                 }
-                Ok(Found { objects, columns: if columns.is_empty() { told } else { columns } })
+                let listed = FileColumns { names: columns, types };
+                Ok(Found { objects, columns: if listed.names.is_empty() { told } else { listed } })
             }
             Some(object) => Ok(Found { objects: vec![object], columns: told }),
             None => Err(TaskError::Retry(format!(
@@ -231,11 +305,8 @@ fn learn_format(
         return Ok(format);
     };
     // A file that says nothing of itself may be written in any way.
-    let differing = shapes.iter().position(|other| {
-        other.is_none_or(|other| {
-            FileShape { columns: Vec::new(), ..other.clone() } != FileShape { columns: Vec::new(), ..shape.clone() }
-        })
-    });
+    let differing =
+        shapes.iter().position(|other| other.is_none_or(|other| other.without_columns() != shape.without_columns()));
     if let Some(index) = differing {
         return Err(TaskError::Fail(format!(
             "{} and {} are written differently (NULL marker, header, delimiter or compression), and one load reads all files \
@@ -377,7 +448,7 @@ fn unchanged(report: &LoadReport) -> Option<u64> {
     report.rows_read?.checked_sub(changed)
 }
 
-fn result_of(report: &LoadReport, files: usize, bytes: u64, differences: &[String]) -> Value {
+fn result_of(report: &LoadReport, files: usize, bytes: Option<u64>, differences: &[String]) -> Value {
     json!({
         "rows_unchanged": unchanged(report),
         "schema_drift": differences,

@@ -3,12 +3,13 @@
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_operator_api::TaskError;
-use millrace_operator_api::ports::{ObjectInfo, ObjectStore};
+use millrace_operator_api::ports::{ObjectInfo, ObjectStore, ValueType};
 use serde::{Deserialize, Serialize};
 
-use super::mark;
+use super::mark::{self, FileShape};
 use super::report::while_doing;
 use super::row_hash::Fingerprint;
+use super::type_codes;
 
 /// Far more entries than a list of ten thousand parts needs.
 const LONGEST: u64 = 64 << 20;
@@ -32,6 +33,9 @@ struct Schema {
 #[derive(Debug, Serialize, Deserialize)]
 struct Element {
     name: String,
+    /// UNLOAD writes an object of its own under `type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,15 +67,20 @@ pub struct Part {
 pub struct Listed {
     pub objects: Vec<ObjectInfo>,
     pub columns: Vec<String>,
+    pub types: Vec<ValueType>,
 }
 
-pub fn text(parts: &[Part], columns: &[String]) -> String {
+pub fn text(parts: &[Part], shape: &FileShape) -> String {
     let meta = |bytes, rows| Some(Meta { content_length: Some(bytes), record_count: Some(rows) });
     let entry =
         |part: &Part| Entry { url: part.object.url(), mandatory: true, meta: meta(part.object.size, part.rows) };
+    let element = |(index, name): (usize, &String)| Element {
+        name: name.clone(),
+        code: shape.types.get(index).map(type_codes::code),
+    };
     let manifest = Manifest {
         entries: parts.iter().map(entry).collect(),
-        schema: Some(Schema { elements: columns.iter().map(|name| Element { name: name.clone() }).collect() }),
+        schema: Some(Schema { elements: shape.columns.iter().enumerate().map(element).collect() }),
         meta: meta(parts.iter().map(|part| part.object.size).sum(), parts.iter().map(|part| part.rows).sum()),
     };
     serde_json::to_string(&manifest).unwrap_or_default()
@@ -88,7 +97,10 @@ pub async fn objects(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Liste
     let manifest = read(store, list).await?;
     // That of another writer may name what is in no file, such as the columns that are in the keys.
     let schema = manifest.schema.filter(|_| mark::is_manifest(list));
-    let columns = schema.map(|schema| schema.elements.into_iter().map(|element| element.name).collect());
+    let elements = schema.map(|schema| schema.elements).unwrap_or_default();
+    let types: Option<Vec<ValueType>> =
+        elements.iter().map(|element| element.code.as_deref().map(type_codes::read)).collect();
+    let columns = elements.into_iter().map(|element| element.name).collect();
     let found = stream::iter(manifest.entries).map(|entry| async move {
         let (bucket, key) = place(list, &entry.url)?;
         let attempted = format!("looking for {}, which is listed in {}", entry.url, list.url());
@@ -115,7 +127,7 @@ pub async fn objects(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Liste
         Ok(Some(object))
     });
     let found: Vec<Option<ObjectInfo>> = found.buffered(HEADS_AT_ONCE).try_collect().await?;
-    Ok(Listed { objects: found.into_iter().flatten().collect(), columns: columns.unwrap_or_default() })
+    Ok(Listed { objects: found.into_iter().flatten().collect(), columns, types: types.unwrap_or_default() })
 }
 
 fn place(list: &ObjectInfo, url: &str) -> Result<(String, String), TaskError> {

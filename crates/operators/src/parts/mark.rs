@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use millrace_operator_api::TaskContext;
-use millrace_operator_api::ports::{ObjectInfo, ObjectPlace};
+use millrace_operator_api::ports::{ObjectInfo, ObjectPlace, ValueType};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::csv::{CsvOptions, DEFAULT_NULL_MARKER};
+use super::type_codes;
 
 const WORK: &str = "millrace-work";
 const TRY: &str = "millrace-try";
@@ -24,10 +25,11 @@ const COMPRESSION: &str = "millrace-compression";
 const FORMAT: &str = "millrace-format";
 const MANIFEST: &str = "millrace-manifest";
 const COLUMNS: &str = "millrace-columns";
+const TYPES: &str = "millrace-types";
 const ORIGIN: &str = "millrace-origin";
 
-/// S3 takes 2 KB of metadata; names that don't fit beside the rest are known from the writer's result, or from the list of
-/// the parts.
+/// S3 takes 2 KB of metadata; names (and types, which come second) that don't fit beside the rest are known from the
+/// writer's result, or from the list of the parts.
 const COLUMNS_LIMIT: usize = 1_200;
 
 /// Header values are ASCII and lose blanks at their ends.
@@ -80,9 +82,17 @@ pub struct FileShape {
     pub compression: Compression,
     /// In the order of the fields. Empty when they were too many for the metadata of the object.
     pub columns: Vec<String>,
+    /// What the values of the columns are, in the same order. Empty where that is not known.
+    #[serde(default, with = "type_codes", skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<ValueType>,
 }
 
 impl FileShape {
+    /// How the rows are written, whatever they hold.
+    pub fn without_columns(&self) -> Self {
+        Self { columns: Vec::new(), types: Vec::new(), ..self.clone() }
+    }
+
     pub fn csv_options(&self) -> CsvOptions {
         CsvOptions {
             // Checked to be ASCII where it comes from.
@@ -152,6 +162,10 @@ pub fn metadata(
             add(FORMAT, "parquet".to_owned());
         }
         let columns = shape.columns.iter().map(|name| escape(name)).collect::<Vec<_>>().join(",");
+        let types = shape.types.iter().map(type_codes::code).collect::<Vec<_>>().join(",");
+        if !types.is_empty() && columns.len() + types.len() <= COLUMNS_LIMIT {
+            add(TYPES, types);
+        }
         if columns.len() <= COLUMNS_LIMIT {
             add(COLUMNS, columns);
         }
@@ -232,6 +246,11 @@ pub fn read(object: &ObjectInfo) -> Marks {
             .get(COLUMNS)
             .map(|names| names.split(',').filter_map(unescape).collect())
             .unwrap_or_default(),
+        types: object
+            .metadata
+            .get(TYPES)
+            .map(|codes| codes.split(',').map(type_codes::read).collect())
+            .unwrap_or_default(),
     });
     Marks { rows: get(ROWS).and_then(|text| text.parse().ok()), shape }
 }
@@ -245,6 +264,7 @@ impl Default for FileShape {
             null_marker: DEFAULT_NULL_MARKER.to_owned(),
             compression: Compression::None,
             columns: Vec::new(),
+            types: Vec::new(),
         }
     }
 }

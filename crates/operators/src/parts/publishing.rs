@@ -120,17 +120,16 @@ pub async fn publish(
 /// Writes an extract that ended into the ledger: the query as it was sent, and how the source is called.
 pub fn record_extract(
     context: &TaskContext,
-    (label, conn_id, query): (&str, &str, &str),
+    label: &str,
+    read: RowsRead,
     target: &str,
     started_at: chrono::DateTime<chrono::Utc>,
     totals: &Totals,
 ) {
     let mut entry = ledger_entry(context, "extract", label, target, started_at);
-    entry.read = Some(RowsRead {
-        conn_id: conn_id.to_owned(),
-        query: query.to_owned(),
-        fingerprint: totals.fingerprint.map(|fingerprint| fingerprint.to_string()),
-    });
+    // Of values that were changed on the way the source knows no hash.
+    let fingerprint = totals.fingerprint.filter(|_| read.changed.is_empty()).map(|fingerprint| fingerprint.to_string());
+    entry.read = Some(RowsRead { fingerprint, ..read });
     entry.rows_read = Some(totals.rows);
     entry.rows_written = Some(totals.rows);
     entry.bytes = Some(totals.bytes);

@@ -42,7 +42,7 @@ pub fn rendered_shape(parameters: ShapeParameters<'_>) -> Result<FileShape, Task
     let delimiter = delimiter_of(&delimiter_text).map_err(|e| TaskError::Fail(format!("parameter delimiter: {e}")))?;
     check_marker(&null_marker, Some(&delimiter_text))
         .map_err(|e| TaskError::Fail(format!("parameter null_marker: {e}")))?;
-    Ok(FileShape { format, delimiter, header, null_marker, compression, columns: Vec::new() })
+    Ok(FileShape { format, delimiter, header, null_marker, compression, ..FileShape::default() })
 }
 
 fn delimiter_of(text: &str) -> Result<char, String> {

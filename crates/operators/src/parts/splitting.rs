@@ -116,7 +116,7 @@ impl<'a> Place<'a> {
             bytes: parts.iter().map(|part| part.object.size).sum(),
             checksum: None,
         };
-        let text = manifest::text(&parts, &shape.columns);
+        let text = manifest::text(&parts, shape);
         let length = text.len() as u64;
         let mut metadata = mark::metadata(self.context, Some(shape), Some(totals.rows), None);
         mark::as_manifest(&mut metadata);

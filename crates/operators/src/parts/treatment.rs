@@ -11,6 +11,7 @@ use chrono::{NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use futures::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
+use millrace_model::ledger::DROPPED;
 use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource, ValueType};
 use millrace_operator_api::{PortError, PortErrorKind, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -141,6 +142,23 @@ impl<'a> Rendered<'a> {
             Some(Treatment::Personal(_)) => None,
             None => self.source_timezone.as_deref()?.parse().ok(),
         }
+    }
+
+    /// Which of the columns will not be written as they are read, and what becomes of them.
+    pub fn changes(&self, columns: &[SourceColumn]) -> BTreeMap<String, String> {
+        let change = |column: &SourceColumn| {
+            let named = self.columns.iter().find(|(name, _)| is_named(column, name)).map(|(_, treatment)| treatment);
+            match named {
+                Some(Treatment::Personal(Personal::Mask)) => Some("masked".to_owned()),
+                Some(Treatment::Personal(Personal::Hash)) => Some("hashed".to_owned()),
+                Some(Treatment::Personal(Personal::Drop)) => Some(DROPPED.to_owned()),
+                _ => self
+                    .clock_of(column)
+                    .filter(|zone| *zone != Tz::UTC)
+                    .map(|zone| format!("moved from {zone} to UTC")),
+            }
+        };
+        columns.iter().filter_map(|column| Some((column.name.clone(), change(column)?))).collect()
     }
 
     /// Treats streams that have some of the columns only, without those that were dropped.

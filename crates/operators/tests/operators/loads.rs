@@ -404,3 +404,37 @@ fn rejected_rows_are_told_and_values_hidden() {
     let said = "Warning analytics.refused holds the first 400 of the 900 rejected rows";
     assert!(world.log().contains(said), "{}", world.log());
 }
+
+#[test]
+fn rows_without_an_object_are_asked_for_with_both_or_neither() {
+    let direct = |extra: Value| {
+        let mut base = json!({"warehouse_conn_id": "dw", "table": "nps", "sql_conn_id": "c", "query": "q"});
+        base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        base
+    };
+    assert_eq!(problems("copy", direct(json!({}))), "");
+    let cases = [
+        (direct(json!({"from_task": "t"})), "leave from_task out"),
+        (direct(json!({"s3_key": "k"})), "leave s3_key out"),
+        (json!({"warehouse_conn_id": "dw", "table": "nps", "query": "q"}), "sql_conn_id is missing"),
+        (copy(json!({"zero_dates": "null"})), "zero_dates has a meaning with sql_conn_id only"),
+        (
+            copy(json!({"delete_missing": {"sql_conn_id": "c", "query": "q"}})),
+            "delete_missing has a meaning with method: upsert only",
+        ),
+    ];
+    for (parameters, expected) in cases {
+        let found = problems("copy", parameters);
+        assert!(found.contains(expected), "{expected:?} is missing in {found}");
+    }
+    let world = World::with_rows(&["ID", "score"], &[&[Some("1"), Some("9")]]);
+    *world.table.lock().unwrap() = vec!["score".to_owned(), "id".to_owned()];
+    *world.load_report.lock().unwrap() = report(1, 1);
+    world.run("copy", direct(json!({}))).unwrap();
+    let loads = world.loads.lock().unwrap();
+    assert_eq!(loads[0].columns.as_deref(), Some(&["id".to_owned(), "score".to_owned()][..]));
+    assert!(matches!(loads[0].rows, LoadRows::Direct(_)));
+    let entry = world.ledger().pop().unwrap();
+    let (read, written) = (entry.read.unwrap(), entry.written.unwrap());
+    assert_eq!((read.conn_id.as_str(), read.query.as_str(), written.table.as_str()), ("c", "q", "nps"));
+}

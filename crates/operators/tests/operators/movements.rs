@@ -321,3 +321,35 @@ fn mistakes_are_found_when_the_file_is_read() {
         ""
     );
 }
+
+#[test]
+fn columns_that_nobody_expects_are_kept_dropped_or_refused() {
+    let expecting =
+        |more: Value| to_s3(json!({"replace": true, "expected_columns": merged(json!({"columns": ["ID"]}), more)}));
+    let world = World::with_rows(&["id", "note"], NPS);
+    let result = world.run("sql_to_s3", expecting(json!({}))).unwrap().result.unwrap();
+    assert_eq!(result["columns"], json!(["id", "note"]), "by default the night goes on");
+    assert_eq!(result["types"], json!(["t", "t"]));
+    assert!(
+        world.log().contains("note (text) came to the source and is not expected: it is written too"),
+        "{}",
+        world.log()
+    );
+
+    world.run("sql_to_s3", expecting(json!({"added": "drop"}))).unwrap();
+    assert_eq!(world.body("nps.csv").unwrap(), "1\n2\n3\n");
+    let read = world.ledger().pop().unwrap().read.unwrap();
+    assert_eq!(read.changed.get("note").map(String::as_str), Some("dropped"));
+    assert_eq!(read.fingerprint, None, "the query gives other rows than were written");
+
+    let text = fail_text(world.run("sql_to_s3", expecting(json!({"added": "fail"}))));
+    assert!(text.contains("note (text) came to the source") && text.contains("nothing was written"), "{text}");
+    let gone = json!({"columns": ["id", "note", "at"]});
+    let text = fail_text(world.run("sql_to_s3", expecting(gone.clone())));
+    assert!(text.contains("at is expected and does not come any more"), "{text}");
+    world.run("sql_to_s3", expecting(merged(gone, json!({"removed": "ignore"})))).unwrap();
+    assert!(
+        problems("extract", json!({"sql_conn_id": "c", "query": "q", "expected_columns": {"columns": []}}))
+            .contains("no column is expected")
+    );
+}

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use millrace_model::change::{
     Batch, NewInstance, NewRun, NextRun, PassedSlots, PutOffs, RunMove, SchedulePointer, SlotOutcome, TaskMove,
@@ -217,6 +219,8 @@ pub fn entry() -> LedgerEntry {
         started_at: at(11),
         ended_at: at(12),
         read: Some(RowsRead {
+            changed: BTreeMap::from([("email".to_owned(), "masked".to_owned())]),
+            empty_as_null: vec!["note".to_owned()],
             conn_id: "mysql_prod".to_owned(),
             query: "SELECT 1".to_owned(),
             fingerprint: Some("rows1:1:f".to_owned()),

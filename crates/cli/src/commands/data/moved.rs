@@ -12,12 +12,13 @@ pub struct Moved {
 }
 
 /// `lines` are the run's, newest first. The task is the one that wrote, or the one that read.
-pub fn moved_by(lines: &[LedgerLine], task_id: &str) -> anyhow::Result<Moved> {
+/// `table` chooses one of several tables that the task wrote into.
+pub fn moved_by(lines: &[LedgerLine], task_id: &str, table: Option<&str>) -> anyhow::Result<Moved> {
     let of_task = || lines.iter().filter(|line| line.task_id.as_str() == task_id);
     if of_task().next().is_none() {
         bail!("the ledger has nothing of the task {task_id} in this run: it moved no rows, or has not ended");
     }
-    if let Some(load) = of_task().find(|line| line.row.entry.written.is_some()) {
+    if let Some(load) = newest_load(of_task(), table)? {
         let written = load.row.entry.written.clone().context("a load without a target")?;
         let read = match &load.row.entry.read {
             Some(read) => read.clone(),
@@ -43,6 +44,39 @@ pub fn moved_by(lines: &[LedgerLine], task_id: &str) -> anyhow::Result<Moved> {
     }
     let read = extract.row.entry.read.clone().context("an extract without a query")?;
     Ok(Moved { read, written: load.row.entry.written.clone().context("a load without a target")? })
+}
+
+/// The load that is meant: the newest into one table, or into the only one.
+fn newest_load<'a>(
+    of_task: impl Iterator<Item = &'a LedgerLine>,
+    table: Option<&str>,
+) -> anyhow::Result<Option<&'a LedgerLine>> {
+    let name = |written: &RowsWritten| match &written.schema {
+        Some(schema) => format!("{schema}.{}", written.table),
+        None => written.table.clone(),
+    };
+    let mut loads: Vec<(String, &LedgerLine)> = Vec::new();
+    for line in of_task {
+        if let Some(written) = &line.row.entry.written
+            && !loads.iter().any(|(known, _)| *known == name(written))
+        {
+            loads.push((name(written), line));
+        }
+    }
+    let Some(table) = table else {
+        return match loads.as_slice() {
+            [] => Ok(None),
+            [(_, only)] => Ok(Some(only)),
+            several => {
+                let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+                bail!("the task wrote into {}; --table names the one to compare", names.join(", "))
+            }
+        };
+    };
+    let is_meant = |name: &str| name == table || name.split_once('.').is_some_and(|(_, name)| name == table);
+    let found = loads.iter().find(|(name, _)| is_meant(name)).map(|(_, line)| *line);
+    let names: Vec<&str> = loads.iter().map(|(name, _)| name.as_str()).collect();
+    Ok(Some(found.with_context(|| format!("the task did not write into {table}, but into {}", names.join(", ")))?))
 }
 
 /// True when the place feeds the line, over uploads and the like.

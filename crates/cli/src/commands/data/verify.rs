@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use futures::StreamExt;
 use millrace_connectors::{Connectors, QueryFilter, query_filter};
-use millrace_model::ledger::{RowsWritten, WriteMethod};
+use millrace_model::ledger::{DROPPED, RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{SourceColumn, SqlSource, TableName};
 use millrace_operators::parts::canonical::{form_of_pair, natural_form};
 use millrace_operators::parts::comparing::{Comparison, Difference, Kind, Side, Verdict};
@@ -45,7 +45,7 @@ async fn verify(app: &App, args: &VerifyArgs) -> anyhow::Result<()> {
         ..LedgerFilter::default()
     };
     let lines = store.ledger_lines(&filter).await?.rows;
-    let moved = moved_by(&lines, &args.task_id)?;
+    let moved = moved_by(&lines, &args.task_id, args.table.as_deref())?;
     if moved.read.query.contains("***") {
         bail!("the query holds a secret, which the ledger does not keep, so it can't be sent again");
     }
@@ -86,15 +86,30 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     let of_query = source.query(&format!("SELECT * FROM {relation} WHERE 1 = 0")).await;
     let of_query = of_query.with_context(|| format!("looking at the query of {}", read.conn_id))?.columns;
     let of_table = target.table_columns(&table).await.with_context(|| format!("looking at table {table}"))?;
+    let kept = |column: &SourceColumn| !read.changed.iter().any(|(name, how)| is(column, name) && how == DROPPED);
+    let of_query: Vec<SourceColumn> = of_query.into_iter().filter(kept).collect();
+    let relation = without_empty(&*source, relation, &of_query, &read.empty_as_null);
     let mut pairs = pair(of_query, &of_table, written)?;
     let mut remarks = Vec::new();
-    let skipped: Vec<String> = args.skip.clone();
+    let mut skipped: Vec<String> = args.skip.clone();
     if let Some(unknown) = skipped.iter().find(|name| !pairs.iter().any(|(a, b)| is(a, name) || is(b, name))) {
         return Err(usage(format!("--skip {unknown}: there is no such column among those that were moved")));
     }
+    // What stands in the table is not what the source has, and must not be said to be the same.
+    for (name, how) in &read.changed {
+        let is_there = pairs.iter().any(|(a, _)| is(a, name));
+        if is_there && !skipped.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            remarks.push(format!("not compared: {name}, whose values were {how}"));
+            skipped.push(name.clone());
+        }
+    }
     pairs.retain(|(a, b)| !skipped.iter().any(|name| is(a, name) || is(b, name)));
+    if pairs.is_empty() {
+        bail!("no column of {table} is left to compare: {}", remarks.join("; "));
+    }
     let others: Vec<&str> = of_table
         .iter()
+        .filter(|column| !skipped.iter().any(|name| is(column, name)))
         .filter(|column| !pairs.iter().any(|(_, of_target)| of_target.name == column.name))
         .map(|column| column.name.as_str())
         .collect();
@@ -155,6 +170,25 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
         most: args.most,
     };
     Ok(Plan { comparison, key, skipped, remarks })
+}
+
+/// The relation with NULL where the load wrote NULL for an empty text.
+fn without_empty(source: &dyn SqlSource, relation: String, columns: &[SourceColumn], emptied: &[String]) -> String {
+    if emptied.is_empty() {
+        return relation;
+    }
+    let list: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let name = source.quote(&column.name);
+            // By bytes: blanks count as nothing to an engine that compares texts.
+            match emptied.iter().any(|emptied| is(column, emptied)) {
+                true => format!("CASE WHEN OCTET_LENGTH(q.{name}) = 0 THEN NULL ELSE q.{name} END AS {name}"),
+                false => format!("q.{name}"),
+            }
+        })
+        .collect();
+    format!("(SELECT {} FROM {relation}) AS q", list.join(", "))
 }
 
 fn is(column: &SourceColumn, name: &str) -> bool {

@@ -25,6 +25,7 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
         table_columns: &table_columns,
         columns: &names,
         fields: &names,
+        types: &[],
         method,
         format,
         copy: Some(CopyFrom {

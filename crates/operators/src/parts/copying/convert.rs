@@ -1,6 +1,7 @@
 //! Values on their way from one database into another, where the two columns are not of one kind: `12.0` into integers,
 //! texts into timestamps, '' into NULL. What needs nothing passes untouched.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use chrono::format::{Item, StrftimeItems};
@@ -78,6 +79,7 @@ enum Rule {
 /// Brings rows into the form that the target's columns take, and remembers the highest value of one column.
 pub struct Converter {
     rules: Vec<Rule>,
+    texts: Vec<bool>,
     names: Vec<String>,
     keys: Vec<usize>,
     empty_as_null: bool,
@@ -157,6 +159,7 @@ impl Converter {
         };
         Self {
             rules,
+            texts: shape.columns.iter().map(|column| column.value.is_text()).collect(),
             names: shape.columns.iter().map(|column| column.name.clone()).collect(),
             keys: (0..shape.columns.len()).filter(|index| is_key(&shape.columns[*index])).collect(),
             empty_as_null: shape.empty_as_null,
@@ -173,6 +176,24 @@ impl Converter {
     /// Remembers the highest value of a column, as it goes into the target.
     pub fn remember_highest(&mut self, column: usize, is_number: bool) {
         self.highest = Some(Highest { column, is_number, value: None });
+    }
+
+    /// The columns whose values are not written as they were read, and what becomes of them.
+    pub fn changes(&self) -> BTreeMap<String, String> {
+        let change = |column: usize| match self.rules[column] {
+            Rule::Timestamp | Rule::Date => Some("read as dates"),
+            Rule::Integer if self.texts[column] => Some("read as integers"),
+            Rule::Integer if self.decimals != Decimals::Error => Some("made integers"),
+            _ => None,
+        };
+        let changed = (0..self.rules.len()).filter_map(|at| Some((self.names[at].clone(), change(at)?.to_owned())));
+        changed.collect()
+    }
+
+    /// The columns whose empty texts become NULL.
+    pub fn emptied(&self) -> Vec<String> {
+        let is_emptied = |column: &usize| self.rules[*column] == Rule::EmptyIsNull;
+        (0..self.rules.len()).filter(is_emptied).map(|column| self.names[column].clone()).collect()
     }
 
     pub fn highest(&self) -> Option<String> {

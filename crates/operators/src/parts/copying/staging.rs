@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_operator_api::ports::{
     CsvFormat, ObjectPlace, ObjectRows, ObjectStore, RowStream, SourceColumn, Staging, ValueType, Warehouse,
 };
-use millrace_operator_api::{TaskContext, TaskError, WorkId};
+use millrace_operator_api::{PortError, TaskContext, TaskError, WorkId};
 
 use crate::parts::encoding::{Files, Limits};
 use crate::parts::mark::{Compression, FileShape, Format};
@@ -15,6 +15,9 @@ use crate::parts::report::{Expected, Meter, Progress, unless_cancelled, while_do
 
 /// Of a file: several are fetched beside each other.
 const FILE_BYTES: u64 = 64 << 20;
+
+/// Rows that are more than this are not few, however many there are.
+const FEW_BYTES: usize = 1 << 20;
 
 /// Where the rows of a task are put.
 pub struct StagingPlace {
@@ -58,6 +61,7 @@ impl StagingPlace {
             null_marker: marker.clone(),
             compression: Compression::Gzip,
             columns: rows.columns.iter().map(|column| column.name.clone()).collect(),
+            types: rows.columns.iter().map(|column| column.value.clone()).collect(),
         };
         let meter = Meter::new(Progress::start(context, "stage", Expected::default()));
         let limits = Limits { rows: None, bytes: Some(FILE_BYTES) };
@@ -99,6 +103,26 @@ impl StagingPlace {
             Some((key, message)) => Err(TaskError::Retry(format!("{attempted}: {key}: {message}"))),
         }
     }
+}
+
+/// Reads a few rows ahead: all of them again, and whether there are no more than so many, and no more than a megabyte.
+pub async fn look_ahead(mut rows: RowStream, most: u64) -> Result<(RowStream, bool), PortError> {
+    let (mut ahead, mut count, mut bytes) = (Vec::new(), 0, 0);
+    let are_few = loop {
+        if count > most || bytes > FEW_BYTES {
+            break false;
+        }
+        match rows.batches.try_next().await? {
+            None => break true,
+            Some(batch) => {
+                count += batch.len() as u64;
+                bytes += batch.byte_len();
+                ahead.push(Ok(batch));
+            }
+        }
+    };
+    let batches = stream::iter(ahead).chain(rows.batches).boxed();
+    Ok((RowStream { columns: rows.columns, batches }, are_few))
 }
 
 /// The first column whose values a bulk load of texts might change without a word: digits behind the point and parts of a

@@ -4,6 +4,7 @@ mod deleting;
 mod reading;
 mod target;
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +12,7 @@ use chrono_tz::Tz;
 use futures::TryStreamExt;
 use futures::future::{Either, select};
 use millrace_model::ids::TaskId;
+use millrace_model::ledger::{RowsRead, RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{
     CheckResult, CsvFormat, LoadMethod, LoadReport, LoadRequest, LoadRows, SourceColumn, SqlSource, Warehouse,
 };
@@ -21,7 +23,7 @@ use serde_json::{Value, json};
 use super::checksum::Summing;
 use super::config::{Deletes, SyncMode, TablePlan};
 use super::select::Question;
-use super::staging::{StagingPlace, may_be_cut};
+use super::staging::{StagingPlace, look_ahead, may_be_cut};
 use super::{verify, watermark};
 use crate::parts::checks;
 use crate::parts::incremental::{Narrowed, check_replica_lag};
@@ -38,6 +40,8 @@ pub struct Job {
     pub warehouse: Arc<dyn Warehouse>,
     /// Where rows are put for the warehouse to fetch.
     pub staging: Option<StagingPlace>,
+    /// So few rows are inserted all the same.
+    pub direct_rows: u64,
     pub hash_key: Option<SecretString>,
     pub dry_run: bool,
     pub limit: Option<u64>,
@@ -74,6 +78,8 @@ struct Meeting {
     is_part: bool,
     /// The zone of the clock behind the incremental field, whose values become UTC.
     zone: Option<Tz>,
+    /// Columns of the source whose values are treated on the way, and how.
+    treated: BTreeMap<String, String>,
     /// What was, or would be, done to the target.
     changes: Vec<String>,
     /// The target is there.
@@ -163,7 +169,19 @@ impl TableCopying<'_> {
             reading.progress.finish(reading.converter.rows, reading.converter.bytes);
             (reading.converter.rows, reading.converter.bytes, reading.converter.highest(), reading.sum.take())
         };
-        self.note(&report, rows, bytes, started_at);
+        let mut read = RowsRead {
+            conn_id: job.source_conn_id.clone(),
+            query: narrowed.query().to_owned(),
+            changed: meeting.treated.clone(),
+            ..RowsRead::default()
+        };
+        {
+            let converter = &lock(&reading).converter;
+            read.changed.extend(converter.changes());
+            read.empty_as_null = converter.emptied();
+        }
+        let written = self.written(&meeting);
+        self.note(&report, (read, written), (rows, bytes), started_at);
         narrowed.tell(self.context, &format!("{}: {}", job.source_conn_id, plan.source), started_at);
         if report.was_loaded_before {
             self.context.info(format!(
@@ -261,7 +279,14 @@ impl TableCopying<'_> {
         let counting = self.count(question, &expected);
         // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
         let loading = Box::pin(async {
-            let Some(staging) = self.staging(meeting) else {
+            let (staging, rows) = match self.staging(meeting) {
+                Some(staging) => {
+                    let (rows, are_few) = look_ahead(rows, job.direct_rows).await?;
+                    (Some(staging).filter(|_| !are_few), rows)
+                }
+                None => (None, rows),
+            };
+            let Some(staging) = staging else {
                 let loaded = job.warehouse.load(request(LoadRows::direct(rows), CsvFormat::default())).await;
                 return loaded.map_err(TaskError::from);
             };
@@ -305,7 +330,28 @@ impl TableCopying<'_> {
         }
     }
 
-    fn note(&self, report: &LoadReport, rows: u64, bytes: u64, started_at: chrono::DateTime<chrono::Utc>) {
+    fn written(&self, meeting: &Meeting) -> RowsWritten {
+        let (job, plan) = (self.job, self.plan);
+        RowsWritten {
+            conn_id: job.target_conn_id.clone(),
+            schema: plan.target.schema.clone(),
+            table: plan.target.name.clone(),
+            columns: Some(meeting.names.clone()),
+            method: match plan.sync_mode {
+                SyncMode::FullSync => WriteMethod::Replace,
+                SyncMode::IncrementalSync => WriteMethod::Upsert,
+            },
+            keys: meeting.target_names(&plan.primary_key),
+        }
+    }
+
+    fn note(
+        &self,
+        report: &LoadReport,
+        (read, written): (RowsRead, RowsWritten),
+        (rows, bytes): (u64, u64),
+        started_at: chrono::DateTime<chrono::Utc>,
+    ) {
         let (job, plan) = (self.job, self.plan);
         let mut entry = ledger_entry(
             self.context,
@@ -314,6 +360,7 @@ impl TableCopying<'_> {
             format!("{}: {}", job.target_conn_id, plan.target),
             started_at,
         );
+        (entry.read, entry.written) = (Some(read), Some(written));
         entry.rows_read = report.rows_read;
         entry.rows_inserted = report.rows_inserted;
         entry.rows_updated = report.rows_updated;

@@ -1,5 +1,6 @@
 //! What is asked of the source, and its rows on their way: treated, converted, counted and summed up.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono_tz::Tz;
@@ -25,6 +26,8 @@ pub(super) struct Found {
     /// As they will be, without those that are dropped.
     pub columns: Vec<SourceColumn>,
     pub has_dropped: bool,
+    /// Columns whose values are treated on the way, and how.
+    pub changed: BTreeMap<String, String>,
     /// The zone of the clock behind the incremental field.
     pub zone: Option<Tz>,
 }
@@ -52,6 +55,7 @@ impl TableCopying<'_> {
         let zone =
             self.plan.incremental_field.as_ref().and_then(of_field).and_then(|field| self.treating.clock_of(field));
         let read = rows.columns.len();
+        let changed = self.treating.changes(&rows.columns);
         let (mut rows, _) = self.treating.apply(rows).map_err(|error| while_doing(&attempted, error))?;
         while rows.batches.try_next().await.map_err(|error| while_doing(&attempted, error))?.is_some() {}
         let missing = self
@@ -67,7 +71,7 @@ impl TableCopying<'_> {
                 known.join(", ")
             )));
         }
-        Ok(Found { has_dropped: rows.columns.len() < read, columns: rows.columns, zone })
+        Ok(Found { has_dropped: rows.columns.len() < read, columns: rows.columns, zone, changed })
     }
 
     pub(super) fn question(&self, meeting: &Meeting, from: Option<&str>) -> Result<Question, TaskError> {

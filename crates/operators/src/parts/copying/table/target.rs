@@ -7,6 +7,7 @@ use millrace_operator_api::{PortErrorKind, TaskError};
 use super::reading::Found;
 use super::{Meeting, TableCopying};
 use crate::parts::copying::config::{NewColumns, RemovedColumns, SyncMode};
+use crate::parts::drift::is_text_type;
 use crate::parts::report::while_doing;
 
 /// Looks at the target, in all; a moment's trouble of a busy warehouse is no reason to begin anew.
@@ -50,6 +51,7 @@ impl TableCopying<'_> {
             types: Vec::new(),
             is_part: found.has_dropped,
             zone: found.zone,
+            treated: found.changed,
             changes: Vec::new(),
             exists: true,
         };
@@ -91,11 +93,10 @@ impl TableCopying<'_> {
     /// The type that the target's column is to get, if it is too narrow for the source's and may be changed.
     fn wider(&self, known: &Column, column: &SourceColumn) -> Option<String> {
         // Texts are read as what the target wants; where it wants no text they are converted or refused one by one.
-        let is_text = |name: &str| ["char", "text", "clob"].iter().any(|part| name.to_ascii_lowercase().contains(part));
         let warehouse = &self.job.warehouse;
         let is_wanted = self.plan.widen_columns
             && !warehouse.holds(&known.type_name, &column.value)
-            && (!column.value.is_text() || is_text(&known.type_name));
+            && (!column.value.is_text() || is_text_type(&known.type_name));
         is_wanted.then(|| warehouse.column_type(&column.value)).filter(|type_name| *type_name != known.type_name)
     }
 
@@ -180,7 +181,7 @@ impl TableCopying<'_> {
 
     async fn make_table(&self, found: Found) -> Result<Meeting, TaskError> {
         let (job, plan) = (self.job, self.plan);
-        let Found { columns: found, has_dropped, zone } = found;
+        let Found { columns: found, has_dropped, zone, changed } = found;
         if !plan.create_table {
             return Err(TaskError::Fail(format!(
                 "{}: there is no table {}, and create_table is false",
@@ -207,6 +208,7 @@ impl TableCopying<'_> {
             columns: found,
             is_part: has_dropped,
             zone,
+            treated: changed,
             changes: vec![format!("create {} ({})", plan.target, shown.join(", "))],
             exists: !job.dry_run,
         })

@@ -1,0 +1,154 @@
+//! Tables that change between one load and the next, rows that go straight from a database into a table, and rows that
+//! the source has no more.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::copies::databases::{Database, Kind};
+use crate::movements::operate;
+use crate::world::{World, some};
+
+/// Names and types of a table's columns, by name.
+async fn columns(target: &Database, table: &str) -> Result<Vec<(String, String)>> {
+    let sql = format!(
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+         WHERE c.relname = '{table}' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1"
+    );
+    let rows = target.rows(&sql).await?;
+    Ok(rows.into_iter().map(|row| (row[0].clone().unwrap_or_default(), row[1].clone().unwrap_or_default())).collect())
+}
+
+fn with(mut base: Value, more: Value) -> Value {
+    if let (Some(base), Some(more)) = (base.as_object_mut(), more.as_object()) {
+        base.extend(more.clone());
+    }
+    base
+}
+
+fn extract(source: &Database, key: &str, more: Value) -> Value {
+    let base = json!({
+        "sql_conn_id": source.conn_id, "query": "SELECT * FROM goods", "s3_bucket": "lake", "s3_key": key, "aws_conn_id": "s3",
+    });
+    with(base, more)
+}
+
+fn load(target: &Database, key: &str, more: Value) -> Value {
+    let base = json!({
+        "warehouse_conn_id": target.conn_id, "s3_bucket": "lake", "s3_key": key, "aws_conn_id": "s3", "schema": "dw",
+        "table": "goods", "method": "replace", "show_values": true,
+    });
+    with(base, more)
+}
+
+#[tokio::test]
+async fn types_travel_with_the_file_and_the_table_follows_them_where_that_is_wanted() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run(
+            "CREATE TABLE goods (id int PRIMARY KEY, n bigint, name varchar(40), price decimal(12,3), made datetime(6));
+             INSERT INTO goods VALUES (1, 5000000000, 'a name of more than ten', 1.125, '2024-01-01 10:00:00.000001')",
+        )
+        .await?;
+    let ways = [json!({}), json!({"format": "parquet"}), json!({"max_rows_per_file": 1, "compression": "zstd"})];
+    for (kind, narrow, wide) in [
+        (Kind::Postgres, "(id integer, n integer, name varchar(10))", "bigint"),
+        (Kind::Redshift, "(id integer, n bigint, name varchar(10))", "bigint"),
+    ] {
+        let target = Database::start(&world, kind, "target").await?;
+        for (number, way) in (0_u32..).zip(&ways) {
+            if kind == Kind::Redshift && way.get("format").is_some() {
+                continue;
+            }
+            let generation = 10 * (number + 1) + if kind == Kind::Redshift { 500 } else { 0 };
+            let key = format!("goods/{kind:?}/{number}");
+            operate(&world, generation, "sql_to_s3", extract(&source, &key, way.clone())).await?;
+            target.run("DROP TABLE IF EXISTS dw.goods").await?;
+            target.run(&format!("CREATE TABLE dw.goods {narrow}")).await?;
+
+            let strict = load(&target, &key, json!({"schema_drift": {"added": "ignore", "widened": "fail"}}));
+            let refused = operate(&world, generation + 1, "copy", strict).await.err().context("it must fail")?;
+            let text = refused.to_string();
+            assert!(text.contains("column name is text(40) in the source"), "{text}");
+
+            // By default the night goes on; only a value that does not fit stops it, and it is named.
+            let plain = operate(&world, generation + 2, "copy", load(&target, &key, json!({}))).await;
+            let text = plain.err().context("ten characters are too few")?.to_string();
+            let words = ["a name of more than ten", "5000000000", "'name'"];
+            assert!(words.iter().any(|word| text.contains(word)), "{text}");
+
+            let following = json!({"schema_drift": {"added": "add", "widened": "widen"}});
+            let loaded = operate(&world, generation + 3, "copy", load(&target, &key, following.clone())).await?;
+            let said = loaded["schema_drift"].to_string();
+            for word in ["it was widened to", "price comes in, and the table does not have it: it was added as"] {
+                assert!(said.contains(word), "{word:?} is missing in {said}");
+            }
+            let found = columns(&target, "goods").await?;
+            let type_of = |name: &str| found.iter().find(|(known, _)| known == name).map(|(_, of)| of.as_str());
+            assert_eq!(type_of("n"), Some(wide), "{kind:?}, {way}");
+            assert_eq!(type_of("price"), Some("numeric(12,3)"), "{kind:?}, {way}");
+            assert_eq!(type_of("made"), Some("timestamp without time zone"), "{kind:?}, {way}");
+            let rows = target.rows("SELECT id, n, name, price, made FROM dw.goods").await?;
+            let expected = ["1", "5000000000", "a name of more than ten", "1.125", "2024-01-01 10:00:00.000001"];
+            assert_eq!(rows, [some(&expected)], "{kind:?}, {way}");
+            // There is nothing left to follow.
+            let once_more = operate(&world, generation + 4, "copy", load(&target, &key, following)).await?;
+            assert_eq!(once_more["schema_drift"], json!([]), "{kind:?}, {way}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_small_table_goes_into_every_warehouse_without_an_object() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run(
+            "CREATE TABLE goods (id int PRIMARY KEY, note varchar(20), made datetime);
+             INSERT INTO goods VALUES (1, '', '2024-01-01 09:00:00'), (2, NULL, NULL)",
+        )
+        .await?;
+    let mut connection = source.connection(&world)?;
+    connection.extra.0.insert("source_timezone".to_owned(), json!("Asia/Seoul"));
+    world.add(connection);
+    for (number, kind) in (1_u32..).zip([Kind::Postgres, Kind::Lite, Kind::Redshift]) {
+        let target = Database::start(&world, kind, "target").await?;
+        let place = target.place("goods");
+        target.run(&format!("CREATE TABLE {place} (made timestamp, note varchar(20), id bigint)")).await?;
+        let mut straight = json!({
+            "warehouse_conn_id": target.conn_id, "sql_conn_id": source.conn_id, "query": "SELECT id, note, made FROM goods",
+            "table": "goods", "upsert_keys": "id",
+            "delete_missing": {"sql_conn_id": source.conn_id, "query": "SELECT id FROM goods"},
+        });
+        if target.schema == "dw" {
+            straight["schema"] = json!("dw");
+        }
+        let moved = operate(&world, number * 10, "upsert", straight.clone()).await?;
+        assert_eq!((&moved["rows_read"], &moved["files"], &moved["rows_deleted"]), (&json!(2), &json!(0), &json!(0)));
+        let rows = format!("SELECT id, note, made FROM {place} ORDER BY id");
+        assert_eq!(
+            target.rows(&rows).await?,
+            [some(&["1", "", "2024-01-01 00:00:00"]), some(&["2", "NULL", "NULL"])],
+            "{kind:?}"
+        );
+        assert!(world.keys("").await?.is_empty(), "{kind:?}: nothing is written to S3");
+
+        target.run(&format!("INSERT INTO {place} (id) VALUES (7), (NULL)")).await?;
+        let moved = operate(&world, number * 10 + 1, "upsert", straight.clone()).await?;
+        assert_eq!(moved["rows_deleted"], json!(1), "{kind:?}: the one that the source does not have");
+        let ids = target.rows(&format!("SELECT id FROM {place} WHERE id IS NOT NULL ORDER BY id")).await?;
+        assert_eq!(ids, [some(&["1"]), some(&["2"])], "{kind:?}");
+
+        let mut wrong = straight.clone();
+        wrong["delete_missing"]["query"] = json!("SELECT note FROM goods");
+        let text = operate(&world, number * 10 + 2, "upsert", wrong).await.err().context("another column")?.to_string();
+        assert!(text.contains("the query gives note, but it has to give the columns of upsert_keys"), "{text}");
+        let mut broken = straight;
+        broken["query"] = json!("SELECT id, nothing FROM goods");
+        let text =
+            operate(&world, number * 10 + 3, "upsert", broken).await.err().context("no such column")?.to_string();
+        assert!(text.contains("nothing"), "{text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! After an upsert: rows that the source has no more, found by comparing all keys.
+
+use millrace_model::ids::TaskId;
+use millrace_operator_api::ports::{LoadMethod, NewColumn, RowStream, Warehouse};
+use millrace_operator_api::{TaskContext, TaskError, WorkId};
+
+use super::{Loading, Query, target_label};
+use crate::parts::copying::deletes::Reconciling;
+use crate::parts::report::{ledger_entry, query_label, while_doing};
+
+/// Deletes them and says how many there were.
+pub async fn delete_missing(
+    context: &TaskContext,
+    warehouse: &dyn Warehouse,
+    loading: &Loading,
+    missing: &Query,
+) -> Result<u64, TaskError> {
+    let LoadMethod::Upsert { keys, order_key } = &loading.method else {
+        return Err(TaskError::Fail("delete_missing has a meaning with an upsert only".to_owned()));
+    };
+    let started_at = context.clock.now();
+    let label = query_label(&missing.conn_id, &missing.query);
+    let attempted = format!("deleting rows of {} that {label} has no more", loading.target);
+    let known = warehouse.describe(&loading.target).await.map_err(|error| while_doing(&attempted, error))?;
+    let find = |name: &String| {
+        let exact = known.iter().find(|column| column.name == *name);
+        exact.or_else(|| known.iter().find(|column| column.name.eq_ignore_ascii_case(name)))
+    };
+    let mut columns = Vec::new();
+    for key in keys {
+        let Some(column) = find(key) else {
+            return Err(TaskError::Fail(format!("{attempted}: the table has no column {key}")));
+        };
+        columns.push(NewColumn { name: column.name.clone(), type_name: column.type_name.clone(), is_nullable: false });
+    }
+    let reconciling = Reconciling {
+        context,
+        warehouse,
+        target: &loading.target,
+        keys: columns,
+        field: order_key.as_ref().and_then(find).map(|column| column.name.clone()),
+        work: WorkId {
+            task_id: TaskId::new_unchecked(format!("{}#keys", context.work.task_id)),
+            ..context.work.clone()
+        },
+    };
+    let source = context.ports.source(context, &missing.conn_id).await?;
+    let read = async {
+        let rows = source.query(&missing.query).await?;
+        require_keys(&rows, keys)?;
+        Ok(rows)
+    };
+    let (read, deleted) = reconciling.run(read).await.map_err(|error| while_doing(&attempted, error))?;
+    let mut entry = ledger_entry(context, "reconcile", label, target_label(loading), started_at);
+    (entry.rows_read, entry.rows_deleted) = (read, Some(deleted));
+    context.reporter.ledger(entry);
+    context.checkpoint("reconcile", format!("{deleted} rows that the source has no more were deleted"));
+    Ok(deleted)
+}
+
+/// By another column, or in another order, every row of the table would be taken for one that is gone.
+fn require_keys(rows: &RowStream, keys: &[String]) -> Result<(), TaskError> {
+    let names: Vec<&str> = rows.columns.iter().map(|column| column.name.as_str()).collect();
+    if names.len() == keys.len() && names.iter().zip(keys).all(|(name, key)| name.eq_ignore_ascii_case(key)) {
+        return Ok(());
+    }
+    Err(TaskError::Fail(format!(
+        "delete_missing: the query gives {}, but it has to give the columns of upsert_keys in their order: {}",
+        names.join(", "),
+        keys.join(", ")
+    )))
+}

@@ -1,0 +1,64 @@
+//! Rows that go from a database straight into a table, without an object in between.
+
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use millrace_model::ledger::RowsRead;
+use millrace_operator_api::ports::{LoadRows, RowStream, Warehouse};
+use millrace_operator_api::{TaskContext, TaskError};
+
+use super::{Direct, Loading, Prepared};
+use crate::parts::file_columns::{self, FileColumns};
+use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::treatment::{Rendered, Treatments};
+
+/// Asks for the rows, and settles which columns of the table they go into.
+pub async fn prepare(
+    context: &TaskContext,
+    warehouse: &dyn Warehouse,
+    loading: &Loading,
+    direct: &Direct,
+) -> Result<Prepared, TaskError> {
+    let (conn_id, query) = (&direct.query.conn_id, &direct.query.query);
+    let label = query_label(conn_id, query);
+    let attempted = format!("reading {label}");
+    let source = context.ports.source(context, conn_id).await?;
+    let rows =
+        unless_cancelled(context, async { source.query(query).await.map_err(|error| while_doing(&attempted, error)) })
+            .await?;
+    let treatments = Treatments::new();
+    let zone = source.source_timezone().map(ToOwned::to_owned);
+    let treating = Rendered::new(&treatments, None, zone, direct.zero_dates);
+    let changed = treating.changes(&rows.columns);
+    let (rows, leaps) = treating.apply(rows)?;
+    let columns = FileColumns {
+        names: rows.columns.iter().map(|column| column.name.clone()).collect(),
+        types: rows.columns.iter().map(|column| column.value.clone()).collect(),
+    };
+    let settled = file_columns::choose(context, warehouse, loading, vec![columns]).await?;
+    let meter = Meter::new(Progress::start(context, "read"));
+    let error = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&error);
+    let batches = rows.batches.map(move |batch| {
+        match &batch {
+            Ok(batch) => meter.add(batch.len() as u64, batch.byte_len() as u64),
+            Err(error) => {
+                *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error.clone());
+            }
+        }
+        batch
+    });
+    let rows = RowStream { columns: rows.columns, batches: batches.boxed() };
+    Ok(Prepared {
+        rows: LoadRows::direct(rows),
+        format: loading.options.format.clone(),
+        settled,
+        written: None,
+        label,
+        bytes: None,
+        files: 0,
+        read: Some(RowsRead { conn_id: conn_id.clone(), query: query.clone(), changed, ..RowsRead::default() }),
+        leaps: Some(leaps),
+        read_error: Some(error),
+    })
+}
