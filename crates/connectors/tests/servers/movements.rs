@@ -283,7 +283,7 @@ impl Movement<'_> {
     /// Extracts by one way of writing, loads by one method, both at random; says which.
     async fn move_rows(&mut self, method: Value) -> Result<String> {
         let ways: &[(&str, &str)] = match self.target.kind {
-            Kind::Redshift => &[("csv", "none"), ("csv", "gzip"), ("csv", "zstd"), ("parquet", "zstd")],
+            Kind::Redshift => &[("csv", "none"), ("csv", "gzip"), ("csv", "zstd")],
             _ => &[("csv", "none"), ("csv", "gzip"), ("csv", "zstd"), ("parquet", "none"), ("parquet", "zstd")],
         };
         let (format, compression) = ways[usize::try_from(self.dice.below(ways.len() as u64)).unwrap_or(0)];
