@@ -145,7 +145,8 @@ impl Client {
                 }
                 b'X' => return Ok(()),
                 _ => {
-                    return refuse(write, "FATAL", "the Redshift stand-in does not emulate the extended protocol").await;
+                    return refuse(write, "FATAL", "the Redshift stand-in does not emulate the extended protocol")
+                        .await;
                 }
             }
         }

@@ -9,7 +9,7 @@ use millrace_operator_api::{TaskContext, TaskError};
 
 use super::{Direct, Loading, Prepared};
 use crate::parts::file_columns::{self, FileColumns};
-use crate::parts::report::{Meter, Progress, query_label, unless_cancelled, while_doing};
+use crate::parts::report::{Expected, Meter, Progress, query_label, unless_cancelled, while_doing};
 use crate::parts::treatment::{Rendered, Treatments};
 
 /// Asks for the rows, and settles which columns of the table they go into.
@@ -36,7 +36,7 @@ pub async fn prepare(
         types: rows.columns.iter().map(|column| column.value.clone()).collect(),
     };
     let settled = file_columns::choose(context, warehouse, loading, vec![columns]).await?;
-    let meter = Meter::new(Progress::start(context, "read"));
+    let meter = Meter::new(Progress::start(context, "read", Expected::default()));
     let error = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&error);
     let batches = rows.batches.map(move |batch| {
