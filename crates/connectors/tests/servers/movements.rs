@@ -159,7 +159,7 @@ impl Column {
             }
             Self::Choice => format!("'{}'", dice.one_of(&["", "행복", "x,y"])),
             Self::Bytes => {
-                let hex: String = (0..1 + dice.below(20)).map(|_| format!("{:02x}", dice.below(256))).collect();
+                let hex: String = (0..=dice.below(20)).map(|_| format!("{:02x}", dice.below(256))).collect();
                 if kind == Kind::Postgres { format!("'\\x{hex}'") } else { format!("x'{hex}'") }
             }
             Self::Day => format!("'{}'", day(dice)),
