@@ -2,6 +2,7 @@
 # make test           everything that must hold: format, lints, all tests on real servers
 # make lint           format and lints only
 # make soak           recovery at length: WORLDS (3000) simulated worlds, KILLS (100) of a busy daemon on each database
+# make audit          known vulnerabilities of what comes from others (asks the network; needs cargo-audit)
 # make bench          the benchmarks
 # make bench-data     the benchmarks of moving tables
 # make clean-servers  stop the PostgreSQL and MariaDB that tests left running
@@ -10,7 +11,7 @@ WORLDS ?= 3000
 FIRST ?= 0
 KILLS ?= 100
 
-.PHONY: build setup lint test soak bench bench-data clean-servers
+.PHONY: build setup lint test audit soak bench bench-data clean-servers
 
 build:
 	cargo build --release --locked
@@ -29,6 +30,9 @@ soak: setup
 	MILLRACE_WORLD_SEEDS=$(WORLDS) MILLRACE_WORLD_FIRST=$(FIRST) cargo test --locked -p millrace-scheduler --test engine \
 		world::whatever_happens -- --nocapture
 	MILLRACE_KILLS=$(KILLS) cargo test --locked -p millrace-cli --test crash case_60 -- --nocapture --test-threads 1
+
+audit:
+	cargo audit --deny warnings
 
 bench: setup
 	cargo bench --locked -p millrace-cli --bench scheduling
