@@ -105,7 +105,8 @@ impl World {
         for run in self.stage.store.active_runs(now).await.unwrap() {
             let lacks_past = |row: &&InstanceRow| {
                 let why = explain_instance(&situation.view, row.key, now, &limits);
-                !row.state.is_finished() && why.iter().any(|it| !it.ok && it.text.ends_with("which ran before it"))
+                let is_gone = |text: &str| text.ends_with("which ran before it") || text.ends_with(" is removed");
+                !row.state.is_finished() && why.iter().any(|it| !it.ok && is_gone(&it.text))
             };
             let task_ids: Vec<TaskId> =
                 run.instances.iter().filter(lacks_past).map(|row| row.task_id.clone()).collect();
