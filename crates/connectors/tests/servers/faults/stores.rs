@@ -49,11 +49,10 @@ fn ways() -> [Way; 3] {
     ]
 }
 
-#[tokio::test]
-async fn an_extract_that_the_store_fails_is_whole_at_its_next_try() -> Result<()> {
+async fn the_store_fails(which: usize) -> Result<()> {
     let world = World::start().await?;
     let source = source(&world).await?;
-    for (number, way) in ways().into_iter().enumerate() {
+    for (number, way) in ways().into_iter().enumerate().skip(which).take(1) {
         for (operation, fault) in way.faults {
             let told = format!("{} {}: {operation} {fault:?}", way.table, way.more);
             let key = format!("{number}/{operation}/{fault:?}").replace(' ', "");
@@ -75,13 +74,42 @@ async fn an_extract_that_the_store_fails_is_whole_at_its_next_try() -> Result<()
     Ok(())
 }
 
-/// The process is gone after any request to the store: nobody tidies up after it.
+#[tokio::test]
+async fn an_extract_that_the_store_fails_is_whole_at_its_next_try() -> Result<()> {
+    the_store_fails(0).await
+}
+
+#[tokio::test]
+async fn an_extract_in_files_that_the_store_fails_is_whole_at_its_next_try() -> Result<()> {
+    the_store_fails(1).await
+}
+
+#[tokio::test]
+async fn a_large_extract_that_the_store_fails_is_whole_at_its_next_try() -> Result<()> {
+    the_store_fails(2).await
+}
+
 #[tokio::test]
 async fn an_extract_killed_after_any_request_is_done_once() -> Result<()> {
+    killed_after_any_request(0).await
+}
+
+#[tokio::test]
+async fn an_extract_in_files_killed_after_any_request_is_done_once() -> Result<()> {
+    killed_after_any_request(1).await
+}
+
+#[tokio::test]
+async fn a_large_extract_killed_after_any_request_is_done_once() -> Result<()> {
+    killed_after_any_request(2).await
+}
+
+/// The process is gone after any request to the store: nobody tidies up after it.
+async fn killed_after_any_request(which: usize) -> Result<()> {
     let world = World::start().await?;
     let source = source(&world).await?;
     let target = Target::start(&world, Kind::Lite).await?;
-    for (number, way) in ways().into_iter().enumerate() {
+    for (number, way) in ways().into_iter().enumerate().skip(which).take(1) {
         let mut deaths = 0;
         for request in 0.. {
             let key = format!("killed/{number}/{request}");
