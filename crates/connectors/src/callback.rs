@@ -24,7 +24,7 @@ use crate::wire::tls::{Check, client_config};
 /// For one attempt, answer and all.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For one command.
-const LONGEST_COMMAND: Duration = Duration::from_secs(60);
+const LONGEST_COMMAND: Duration = Duration::from_mins(1);
 /// Bytes of an answer, or of what a command says, that an error repeats.
 const SHOWN: u64 = 500;
 

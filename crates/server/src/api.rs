@@ -1,5 +1,7 @@
 //! REST under `/api/v1`: Airflow's names and envelopes, times in RFC 3339 UTC with microseconds.
 
+#![allow(clippy::struct_field_names, reason = "fields are called as Airflow's clients know them")]
+
 mod alerts;
 mod assets;
 mod audit;
@@ -277,6 +279,7 @@ fn run_doors() -> Doors {
 /// A run, or what clearing it would touch.
 #[derive(JsonSchema)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "never made")]
 #[expect(dead_code, reason = "the handler answers with one of them; this describes both")]
 enum RunOrTouched {
     Run(runs::DagRun),

@@ -113,7 +113,6 @@ struct Admitted {
     cookie: Option<String>,
 }
 
-#[expect(clippy::result_large_err, reason = "the answer to whoever is refused")]
 async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Admitted, Response> {
     let server = &gate.server;
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
@@ -126,9 +125,8 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
         return Ok(Admitted { request, person: None, cookie: None });
     }
     let identified = identify(server, request.headers(), client, !changes).await;
-    let (person, cookie) = match identified.map_err(IntoResponse::into_response)? {
-        Some(found) => found,
-        None => return Err(ask_to_sign_in(&request)),
+    let Some((person, cookie)) = identified.map_err(IntoResponse::into_response)? else {
+        return Err(ask_to_sign_in(&request));
     };
     // What a problem is drawn for.
     let refuse = |problem: Problem| {

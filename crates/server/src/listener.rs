@@ -41,7 +41,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: Duration::from_secs(20), take: Duration::from_secs(60) }
+        Self { head: Duration::from_secs(20), take: Duration::from_mins(1) }
     }
 }
 

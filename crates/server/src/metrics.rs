@@ -71,7 +71,7 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
     page.gauge("scheduler_alive", "1: a scheduler lives", f64::from(u8::from(is_alive)));
     page.metric("trouble", "gauge", "Parts of this process that have trouble with the metadata database");
     for (part, _) in store.troubles() {
-        page.line("trouble", &[("part", &part.to_string())], 1.0);
+        page.line("trouble", &[("part", part)], 1.0);
     }
 
     let dags = store.dags(&DagFilter { include_stale: true, ..DagFilter::default() }).await?.rows;

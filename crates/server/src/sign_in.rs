@@ -78,6 +78,7 @@ fn with_cookie(mut response: Response, cookie: &str) -> Answer {
 }
 
 #[derive(Serialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "named as in OAuth")]
 pub(crate) struct AccessToken {
     access_token: String,
     token_type: &'static str,

@@ -12,7 +12,7 @@ use millrace_model::ids::{DagId, RunId};
 use millrace_model::schedule::{DataInterval, Schedule, Timetable};
 use millrace_model::state::RunType;
 use millrace_template::{
-    ConnView, Lookup, NoLookup, PreviousSuccess, RenderContext, RenderFacts, Renderer, TEMPLATE_MARKER, is_known_name,
+    ConnView, Lookup, PreviousSuccess, RenderContext, RenderFacts, Renderer, TEMPLATE_MARKER, is_known_name,
     referenced_names, render_parameters,
 };
 use serde_json::{Map, Value, json};

@@ -376,7 +376,7 @@ impl Options {
             }
             copy.format = Format::Parquet;
             // No text can be it: the file knows its NULLs.
-            copy.null_as = "\0\0".to_owned();
+            "\0\0".clone_into(&mut copy.null_as);
             return Ok(());
         }
         if self.quote.is_some() && !self.csv {

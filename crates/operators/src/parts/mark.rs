@@ -89,6 +89,7 @@ pub struct FileShape {
 
 impl FileShape {
     /// How the rows are written, whatever they hold.
+    #[must_use]
     pub fn without_columns(&self) -> Self {
         Self { columns: Vec::new(), types: Vec::new(), ..self.clone() }
     }

@@ -206,6 +206,7 @@ pub(crate) struct TaskInstance {
     next_try_at: Option<Instant>,
     /// Asked for alone: the run that it triggered.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[expect(clippy::option_option, reason = "absent where nobody asked, null where it triggered none")]
     triggered_run: Option<Option<TriggeredRun>>,
     /// Asked for alone: parameters of the last try, secrets masked.
     #[serde(skip_serializing_if = "Option::is_none")]

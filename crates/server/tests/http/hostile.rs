@@ -319,7 +319,7 @@ fn heads_that_are_no_heads_are_refused() {
     ];
     for lines in &heads {
         let first = ask(lines);
-        assert!(first.is_empty() || !first.starts_with("HTTP/1.1 5"), "{first} to {:.60}", lines);
+        assert!(first.is_empty() || !first.starts_with("HTTP/1.1 5"), "{first} to {lines:.60}");
     }
     let lines =
         ["", "GARBAGE\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{0}\u{0}\u{0}", "PRI * HTTP/2.0\r\n\r\n"];

@@ -182,9 +182,10 @@ fn without_empty(source: &dyn SqlSource, relation: String, columns: &[SourceColu
         .map(|column| {
             let name = source.quote(&column.name);
             // By bytes: blanks count as nothing to an engine that compares texts.
-            match emptied.iter().any(|emptied| is(column, emptied)) {
-                true => format!("CASE WHEN OCTET_LENGTH(q.{name}) = 0 THEN NULL ELSE q.{name} END AS {name}"),
-                false => format!("q.{name}"),
+            if emptied.iter().any(|emptied| is(column, emptied)) {
+                format!("CASE WHEN OCTET_LENGTH(q.{name}) = 0 THEN NULL ELSE q.{name} END AS {name}")
+            } else {
+                format!("q.{name}")
             }
         })
         .collect();
