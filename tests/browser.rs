@@ -162,6 +162,141 @@ async fn from_the_list_to_the_failed_task_s_log_in_two_clicks() {
     browser.close().await;
 }
 
+/// Fails once, and does what it should when `flag` is there.
+fn fragile(flag: &std::path::Path) -> String {
+    let flag = flag.display();
+    format!(
+        "schedule: none\nparams: {{region: eu, full: false}}\ntasks:\n  before:\n    operator: bash\n    bash_command: echo fine\n  mended:\n    operator: bash\n    depends_on: [before]\n    bash_command: |\n      test -e {flag} || {{ echo it is not there; exit 1; }}\n      echo it is there now\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_red_task_is_found_read_cleared_and_turns_green() {
+    let home = TestHome::new();
+    let flag = home.file("flag");
+    home.write_dag("fragile.yaml", &fragile(&flag));
+    let (_daemon, address) = standalone(&home);
+    home.ok(&["dags", "unpause", "fragile"]);
+    home.run(&["dags", "trigger", "fragile", "--run-id", "red", "--wait"]).exits(1);
+
+    let browser = Browser::open(address).await;
+    browser.goto("/").await;
+    browser.sign_in(&fs::read_to_string(home.file("admin_password")).unwrap()).await;
+    browser.shows("Needs you").await;
+    browser.picture("home").await;
+    // In the other language, by choice.
+    browser.click("details.view summary").await;
+    browser.click("button[name=language][value=ko]").await;
+    browser.shows("확인이 필요합니다").await;
+    browser.picture("home-korean").await;
+
+    browser.click("#needs a.button[aria-label='fragile의 로그']").await;
+    browser.shows("it is not there").await;
+    browser.picture("log-korean").await;
+    browser.click("details.view summary").await;
+    browser.click("button[name=language][value=en]").await;
+    browser.shows("Mark success").await;
+
+    // What will be touched is listed before anything is.
+    fs::write(&flag, "").unwrap();
+    browser.click("#facts a.button[href*='action=clear']").await;
+    browser.shows("task instance is changed").await;
+    browser.picture("clear").await;
+    browser.click("form.sure button.primary").await;
+    browser.shows("Mark success").await;
+    browser.run("window.notReloaded = true").await;
+    browser.find("#facts .title .s-success").await;
+    assert_eq!(browser.run("return window.notReloaded === true").await, true);
+    browser.shows("it is there now").await;
+    browser.picture("green").await;
+
+    // A field for each parameter, and the run has what was typed.
+    browser.goto("/dags/fragile").await;
+    browser.click("form[data-trigger] button").await;
+    browser.find("#trigger [data-param=region]").await.clear().await.unwrap();
+    browser.find("#trigger [data-param=region]").await.send_keys("us").await.unwrap();
+    browser.click("#trigger [data-param=full]").await;
+    browser.find("#trigger input[name=dag_run_id]").await.send_keys("asked").await.unwrap();
+    browser.picture("trigger").await;
+    browser.click("#trigger button.primary").await;
+    browser.shows("\"region\": \"us\"").await;
+    browser.shows("\"full\": true").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_fits_a_telephone_and_is_reached_by_keys() {
+    let home = TestHome::new();
+    home.write_dag("fragile.yaml", &fragile(&home.file("flag")));
+    let (_daemon, address) = standalone(&home);
+    home.ok(&["dags", "unpause", "fragile"]);
+    home.run(&["dags", "trigger", "fragile", "--run-id", "red", "--wait"]).exits(1);
+    let browser = Browser::open(address).await;
+    browser.goto("/").await;
+    browser.sign_in(&fs::read_to_string(home.file("admin_password")).unwrap()).await;
+    browser.shows("Needs you").await;
+
+    browser.find("body").await.send_keys("?").await.unwrap();
+    browser.find("#keys[open]").await;
+    browser.picture("keys").await;
+    browser.click("#keys button").await;
+    browser.find("body").await.send_keys("gd").await.unwrap();
+    let there = wait_until("g d leads to the DAGs", SHOWS, async || browser.path().await == "/dags").await;
+    there.unwrap();
+
+    let pages = [
+        "/",
+        "/dags",
+        "/runs",
+        "/task-instances",
+        "/assets",
+        "/connections",
+        "/variables",
+        "/pools",
+        "/calendars",
+        "/jobs",
+        "/users",
+        "/audit",
+        "/operators",
+        "/operators/copy",
+        "/configuration",
+        "/legend",
+        "/account",
+        "/dags/fragile",
+        "/dags/fragile/graph",
+        "/dags/fragile/gantt",
+        "/dags/fragile/calendar",
+        "/dags/fragile/runs",
+        "/dags/fragile/backfills",
+        "/dags/demo_orders/data",
+        "/dags/fragile/code",
+        "/dags/fragile/details",
+        "/dags/fragile/runs/red/tasks/mended",
+    ];
+    for path in pages {
+        let name = path.trim_matches('/').replace('/', "-");
+        browser.goto(path).await;
+        browser.find("main").await;
+        browser.picture(&format!("page-{name}")).await;
+        assert_no_sideways_scrolling(&browser).await;
+        let narrow = json!({"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": false});
+        browser.devtools(json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": narrow})).await;
+        browser.picture(&format!("narrow-{name}")).await;
+        assert_no_sideways_scrolling(&browser).await;
+        browser.devtools(json!({"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}})).await;
+        // Every field and button says what it is.
+        let nameless = browser
+            .run(
+                "return [...document.querySelectorAll('button, a, input:not([type=hidden]), select, textarea')]\
+                 .filter((it) => !(it.textContent.trim() || it.ariaLabel || it.title || it.labels?.length\
+                 || it.querySelector('title'))).map((it) => it.outerHTML)",
+            )
+            .await;
+        assert_eq!(nameless, json!([]), "{path}");
+    }
+    browser.close().await;
+}
+
 async fn assert_no_sideways_scrolling(browser: &Browser) {
     let wider = browser.run("return document.documentElement.scrollWidth - window.innerWidth").await;
     assert!(wider.as_i64().unwrap() <= 0, "{} is {wider} px wider than the window", browser.path().await);

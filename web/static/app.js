@@ -231,8 +231,8 @@ async function redraw(part) {
   const old = document.getElementById(part.id);
   if (!old || old.dataset.src !== part.dataset.src) return;
   const isFacts = old.id === "facts";
-  // A log that has just begun comes with its whole panel.
-  if (isFacts && fresh.querySelector("#log") && $("#no-log")) return replacePanel(fresh);
+  // A log that has just begun, also that of a new try, comes with its whole panel.
+  if (isFacts && fresh.querySelector("#log")?.dataset.events !== $("#log")?.dataset.events) return replacePanel(fresh);
   const next = isFacts ? fresh.querySelector("#facts") : fresh.firstElementChild;
   if (!next) return;
   const focused = document.activeElement?.dataset?.cell;

@@ -260,7 +260,7 @@ fn case_102_undefined_names_are_errors_that_say_the_name() {
         ("{{ conn.nosuch.host }}", &["there is no connection 'nosuch'"]),
         ("{{ logical_date.nosuch }}", &["'logical_date.nosuch' is not defined"]),
         ("{{ ti.xcom_pull(task_ids='nosuch') }}", &["no result for xcom_pull(task_ids='nosuch')"]),
-        ("{{ outlets }}", &["'outlets' is not defined", "is not offered"]),
+        ("{{ inlets }}", &["'inlets' is not defined", "is not offered"]),
         ("{{ params.other | ds }}", &["what the filter 'ds' is given is not defined"]),
     ]);
 }

@@ -144,6 +144,12 @@ async fn a_small_table_goes_into_every_warehouse_without_an_object() -> Result<(
         wrong["delete_missing"]["query"] = json!("SELECT note FROM goods");
         let text = operate(&world, number * 10 + 2, "upsert", wrong).await.err().context("another column")?.to_string();
         assert!(text.contains("the query gives note, but it has to give the columns of upsert_keys"), "{text}");
+        let mut shifted = straight.clone();
+        shifted["delete_missing"]["query"] = json!("SELECT id + 1000 AS id FROM goods");
+        let text = operate(&world, number * 10 + 4, "upsert", shifted).await.err().context("other keys")?.to_string();
+        assert!(text.contains("none of the keys that the source gives is in"), "{text}");
+        let ids = target.rows(&format!("SELECT id FROM {place} WHERE id IS NOT NULL ORDER BY id")).await?;
+        assert_eq!(ids, [some(&["1"]), some(&["2"])], "{kind:?}");
         let mut broken = straight;
         broken["query"] = json!("SELECT id, nothing FROM goods");
         let text =

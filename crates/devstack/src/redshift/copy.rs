@@ -297,9 +297,7 @@ impl CopyRun<'_> {
                 )));
             }
         }
-        if self.statement.no_load {
-            return Ok(0);
-        }
+        // With NOLOAD there is nothing in it. A sink that is dropped would end the transaction.
         if !buffer.is_empty() {
             sink.send(Bytes::from(std::mem::take(&mut buffer))).await.map_err(|error| from_postgres(&error))?;
         }

@@ -19,7 +19,8 @@ pub fn form_of_pair(source: &SourceColumn, target: &SourceColumn) -> CanonicalFo
         (a, b) if is_number(a) && is_number(b) => CanonicalForm::Number,
         (V::Date, V::Date) => CanonicalForm::Date,
         (V::Timestamp { .. }, V::Timestamp { .. }) => CanonicalForm::Timestamp,
-        (V::Time { .. }, V::Time { .. }) => CanonicalForm::Time,
+        // A time beyond 24 h is an interval in PostgreSQL.
+        (V::Time { .. }, V::Time { .. } | V::Interval) | (V::Interval, V::Time { .. }) => CanonicalForm::Time,
         (V::Json, V::Json | V::Text { .. } | V::Other) | (V::Text { .. } | V::Other, V::Json) => CanonicalForm::Json,
         (V::Uuid, _) | (_, V::Uuid) => CanonicalForm::Lower,
         _ if is_padded(source) || is_padded(target) => CanonicalForm::Padded,
@@ -195,6 +196,8 @@ mod tests {
         assert_eq!(form(&int(), &column(ValueType::Float { bits: 64 })), CanonicalForm::Float { bits: 64 });
         let padded = SourceColumn { type_name: "bpchar".to_owned(), ..SourceColumn::text("a") };
         assert_eq!(form(&SourceColumn::text("a"), &padded), CanonicalForm::Padded);
+        let clock = column(ValueType::Time { beyond_day: true, zoned: false });
+        assert_eq!(form(&clock, &column(ValueType::Interval)), CanonicalForm::Time);
         assert_eq!(natural_form(&column(ValueType::Timestamp { zoned: true })), CanonicalForm::Timestamp);
     }
 }

@@ -141,6 +141,8 @@ pub(super) async fn page(
         sibling_counts => instances::counts(&of_task),
         tabs => tabs(&tries, shown, (&href, &index), now),
         shown,
+        // Whoever looks at the newest try goes on to the one after it.
+        is_earlier => shown != newest,
         error => this.and_then(|one| one.error.as_deref()).map(|text| masker.mask(text)),
         checkpoints => progress(&store.checkpoints(instance.key, Some(shown)).await?),
         ledger,

@@ -71,6 +71,15 @@ impl Reconciling<'_> {
                     .to_owned(),
             ));
         }
+        // Hashed at the source, or told by another clock: then every row would be taken for one that is gone.
+        let answers = self.warehouse.execute(&[self.find_common(keys)], true, &work).await?;
+        if answers.first().and_then(|answer| answer.rows.first()?.first()?.as_deref()) != Some("1") {
+            return Err(TaskError::Fail(format!(
+                "none of the keys that the source gives is in {}, so every row would be deleted; the keys must be read as \
+                 they are loaded",
+                self.target
+            )));
+        }
         let (statements, counts) = self.delete(known, keys);
         let answers = self.warehouse.execute(&statements, false, &work).await?;
         let count = |index: &usize| {
@@ -96,18 +105,30 @@ impl Reconciling<'_> {
         ]
     }
 
+    /// 1 when a key of the source is in the target.
+    fn find_common(&self, keys: &TableName) -> String {
+        let (target, keys) = (self.warehouse.table_sql(self.target), self.warehouse.table_sql(keys));
+        format!(
+            "SELECT COUNT(*) FROM (SELECT 1 AS one FROM {target} JOIN {keys} AS k ON {} LIMIT 1) AS c",
+            self.same("k")
+        )
+    }
+
+    /// That `other` has the key of a row of the target. A NULL in a key equals nothing, so that such a row is not among the
+    /// known ones and stays.
+    fn same(&self, other: &str) -> String {
+        let target = self.warehouse.table_sql(self.target);
+        let names = self.key_names();
+        let pairs: Vec<String> =
+            names.iter().map(|name| format!("{other}.{0} = {target}.{0}", self.warehouse.quote(name))).collect();
+        pairs.join(" AND ")
+    }
+
     /// The statements, and which of them count.
     fn delete(&self, known: &TableName, keys: &TableName) -> (Vec<String>, Vec<usize>) {
         let warehouse = self.warehouse;
         let (target, known, keys) =
             (warehouse.table_sql(self.target), warehouse.table_sql(known), warehouse.table_sql(keys));
-        // A NULL in a key equals nothing, so that such a row is not among the known ones and stays.
-        let same = |other: &str| {
-            let names = self.key_names();
-            let pairs: Vec<String> =
-                names.iter().map(|name| format!("{other}.{0} = {target}.{0}", warehouse.quote(name))).collect();
-            pairs.join(" AND ")
-        };
         let unchanged = match &self.field {
             None => vec![String::new()],
             Some(field) => {
@@ -125,8 +146,8 @@ impl Reconciling<'_> {
             let gone = format!(
                 "FROM {target} WHERE EXISTS (SELECT 1 FROM {keys}) AND EXISTS (SELECT 1 FROM {known} AS known WHERE \
                  {}{unchanged}) AND NOT EXISTS (SELECT 1 FROM {keys} AS k WHERE {})",
-                same("known"),
-                same("k")
+                self.same("known"),
+                self.same("k")
             );
             counts.push(statements.len());
             statements.push(format!("SELECT COUNT(*) {gone}"));

@@ -121,7 +121,9 @@ pub async fn look_ahead(mut rows: RowStream, most: u64) -> Result<(RowStream, bo
             }
         }
     };
-    let batches = stream::iter(ahead).chain(rows.batches).boxed();
+    // A stream that has ended must not be asked again.
+    let rest = if are_few { stream::empty().boxed() } else { rows.batches };
+    let batches = stream::iter(ahead).chain(rest).boxed();
     Ok((RowStream { columns: rows.columns, batches }, are_few))
 }
 

@@ -49,6 +49,9 @@ const ELSEWHERE: &[&str] = &[
     "delete a pool",
     "note that alerts were seen",
     "note something of a run",
+    // Whoever tells people of what happened.
+    "take notifications",
+    "note how a notification went",
     // Whole databases, and work that tests join.
     "import",
     "write",
