@@ -47,8 +47,14 @@ impl Browser {
         }
     }
 
+    /// What is there at that moment: a live page may draw it anew between the look and the click.
     async fn click(&self, selector: &str) {
-        self.find(selector).await.click().await.unwrap();
+        let clicked = wait_until(selector, SHOWS, async || match self.find(selector).await.click().await {
+            Ok(()) => true,
+            Err(error) if error.is_stale_element_reference() => false,
+            Err(error) => panic!("{selector}: {error}"),
+        });
+        clicked.await.unwrap();
     }
 
     async fn path(&self) -> String {
