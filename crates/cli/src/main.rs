@@ -24,10 +24,6 @@ use crate::app::App;
 use crate::args::{Cli, Command, ConfigCommand, DevstackCommand};
 use crate::output::{notice, print_text};
 
-/// After a thousand DAG files were read, 26 MiB of heap stay where the system's allocator keeps 44.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
