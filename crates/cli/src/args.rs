@@ -2,11 +2,13 @@
 
 mod backfills;
 mod changes;
+mod connections;
 mod data;
 mod db;
 mod doctor;
 mod people;
 mod pools;
+mod tasks;
 
 use std::path::PathBuf;
 
@@ -20,6 +22,7 @@ pub use changes::{
     CareArgs, ClearOptions, DagsClearArgs, DagsMarkArgs, MarkedRun, MarkedTask, NoteArgs, RelativesArgs, RepinArgs,
     RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
 };
+pub use connections::{ConnectionAddArgs, ConnectionsCommand, FileFormat};
 pub use data::{DataCommand, LedgerArgs, VerifyArgs};
 pub use db::{CleanArgs, DbCommand};
 pub use doctor::{DagTestArgs, DoctorArgs, DoctorCommand};
@@ -27,6 +30,7 @@ pub use people::{
     GrantAddArgs, GrantsCommand, PasswordArgs, RolesCommand, TokensCommand, UserCreateArgs, UsersCommand,
 };
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
+pub use tasks::TasksCommand;
 
 /// Moves production tables into a warehouse, every night, and is honest about every row.
 #[derive(Debug, Parser)]
@@ -351,178 +355,6 @@ pub struct TriggerArgs {
     /// Wait for the run to end; the exit code is its result
     #[arg(long)]
     pub wait: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TasksCommand {
-    /// Run tasks again, with their history kept
-    Clear(TasksClearArgs),
-    /// Give a task a state without running it
-    Mark(TasksMarkArgs),
-    /// List the tasks of a DAG
-    List {
-        dag_id: String,
-        /// Show who waits for whom
-        #[arg(long, short)]
-        tree: bool,
-    },
-    /// Run one task for a date, now, ignoring dependencies; nothing is recorded
-    Test {
-        dag_id: String,
-        task_id: String,
-        /// A date, an instant or a run id
-        date: String,
-        /// Parameters, a JSON object, as a run's conf would give them
-        #[arg(short = 't', long = "task-params", value_name = "JSON", alias = "conf")]
-        params: Option<String>,
-        /// Which instance of a mapped task, counted from 0
-        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
-        map_index: i32,
-    },
-    /// Run one task of the dated run, now, and record it
-    Run {
-        dag_id: String,
-        task_id: String,
-        /// A date, an instant or a run id
-        date: String,
-        /// Do not look at what the tasks before it came to, nor at the run before, nor at the wait before a retry
-        #[arg(short = 'i', long)]
-        ignore_dependencies: bool,
-        /// Do not look at the run before (`depends_on_past`)
-        #[arg(short = 'I', long)]
-        ignore_depends_on_past: bool,
-        /// Look at nothing: neither dependencies nor pools and other limits
-        #[arg(short = 'A', long)]
-        ignore_all_dependencies: bool,
-        /// Run it although it has succeeded
-        #[arg(short = 'f', long)]
-        force: bool,
-        /// Which instance of a mapped task, counted from 0
-        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
-        map_index: i32,
-    },
-    /// Print the log of a try
-    Logs {
-        dag_id: String,
-        task_id: String,
-        /// A date, an instant or a run id
-        run: String,
-        /// Which try [default: the last]
-        #[arg(long = "try", value_name = "N")]
-        try_number: Option<u32>,
-        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
-        map_index: i32,
-        /// Print new lines as they come, until the try ends
-        #[arg(short = 'F', long)]
-        follow: bool,
-    },
-    /// Why is it not running? The first unmet condition, or when it starts
-    #[command(alias = "failed-deps")]
-    Explain {
-        dag_id: String,
-        task_id: String,
-        /// A date, an instant or a run id
-        run: String,
-        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
-        map_index: i32,
-    },
-    /// Print the state of a task
-    State {
-        dag_id: String,
-        task_id: String,
-        /// A date, an instant or a run id
-        run: String,
-        /// Which instance of a mapped task, counted from 0
-        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
-        map_index: i32,
-    },
-    /// List the states of all tasks of a run
-    StatesForDagRun {
-        dag_id: String,
-        /// A run id or a logical date
-        run: String,
-    },
-    /// Print a task's parameters with templates rendered
-    Render {
-        dag_id: String,
-        task_id: String,
-        /// A date, an instant or a run id
-        date: String,
-        /// Which instance of a mapped task, counted from 0
-        #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
-        map_index: i32,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ConnectionsCommand {
-    /// Add a connection
-    Add(Box<ConnectionAddArgs>),
-    /// List the connections
-    List,
-    /// Show one, secrets masked
-    Get { conn_id: String },
-    /// Delete one
-    Delete { conn_id: String },
-    /// Try to reach it
-    Test { conn_id: String },
-    /// Read connections from a JSON or YAML file: `{conn_id: {conn_type: …} or "uri"}`
-    Import {
-        file: PathBuf,
-        /// Replace those that exist
-        #[arg(long)]
-        overwrite: bool,
-    },
-    /// Write all connections to a file (`-` for standard output)
-    Export {
-        file: PathBuf,
-        #[arg(long, value_enum)]
-        file_format: Option<FileFormat>,
-        /// Write secrets in clear instead of ***; the file is made readable for you only
-        #[arg(long)]
-        with_secrets: bool,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FileFormat {
-    Json,
-    Yaml,
-    Env,
-}
-
-#[derive(Debug, Args)]
-pub struct ConnectionAddArgs {
-    pub conn_id: String,
-    /// type://login:password@host:port/schema?key=value
-    #[arg(long = "conn-uri", alias = "uri", conflicts_with_all = ["conn_json", "conn_type"])]
-    pub conn_uri: Option<String>,
-    /// {"conn_type": …, "host": …, "login": …, "password": …, "port": …, "schema": …, "extra": {…}}; `-` reads standard input
-    #[arg(long = "conn-json", alias = "json", conflicts_with = "conn_type")]
-    pub conn_json: Option<String>,
-    /// mysql, postgres, redshift, sqlite or aws
-    #[arg(long = "conn-type")]
-    pub conn_type: Option<String>,
-    #[arg(long = "conn-host")]
-    pub host: Option<String>,
-    #[arg(long = "conn-login")]
-    pub login: Option<String>,
-    /// Better: `--conn-json -`, which other people on the machine can't see
-    #[arg(long = "conn-password")]
-    pub password: Option<String>,
-    #[arg(long = "conn-port")]
-    pub port: Option<u16>,
-    /// Database; for SQLite the file
-    #[arg(long = "conn-schema")]
-    pub schema: Option<String>,
-    /// A JSON object
-    #[arg(long = "conn-extra")]
-    pub extra: Option<String>,
-    #[arg(long = "conn-description")]
-    pub description: Option<String>,
-    /// Replace it if it exists
-    #[arg(long)]
-    pub overwrite: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,8 @@
 
 mod cells;
 mod hashing;
+mod kill;
+mod refusal;
 mod rows;
 mod types;
 
@@ -16,15 +18,17 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, Snapshot, SqlSource, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection as _, Either, Executor, Row, SqlSafeStr, Statement};
 
 use crate::batches::{BATCH_BYTES, Outlet, channel};
-use crate::failure::{chain, invalid};
+use crate::failure::invalid;
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
 use crate::wire::tls::Check;
 use cells::{CellForm, form_of, push};
+use kill::KillOnDrop;
+use refusal::{failure, wire_failure};
 use rows::{Encryption, Target, WireConnection, WireError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -490,82 +494,6 @@ async fn pump_driver(
     // Everything was read: what closing says changes nothing.
     let _ = connection.close().await;
     Ok(())
-}
-
-/// Ends the query on the server when it is dropped before everything was read. The server would otherwise notice only
-/// when it next writes to the closed connection, which may be hours away.
-struct KillOnDrop {
-    options: MySqlConnectOptions,
-    session: String,
-    is_done: Arc<AtomicBool>,
-}
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        if self.is_done.load(Ordering::Relaxed) {
-            return;
-        }
-        let (options, session) = (self.options.clone(), self.session.clone());
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            let killed = async {
-                let mut connection = options.connect().await?;
-                connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("KILL {session}")))).await?;
-                connection.close().await
-            };
-            if let Err(error) = killed.await {
-                // 1094 is "no such thread": it ended by itself.
-                let is_gone = error.as_database_error().is_some_and(|error| {
-                    error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| error.number() == 1094)
-                });
-                if !is_gone {
-                    tracing::warn!(error = chain(&error), "a query could not be killed on the server");
-                }
-            }
-        });
-    }
-}
-
-fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
-    let Some(database) = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
-    else {
-        let kind = match error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
-                PortErrorKind::Unavailable
-            }
-            sqlx::Error::Configuration(_) => PortErrorKind::Invalid,
-            _ => PortErrorKind::Other,
-        };
-        return PortError::new(kind, format!("connection {conn_id:?}: {what}: {}", chain(error)));
-    };
-    let state = database.code().unwrap_or("HY000");
-    refusal(conn_id, what, database.number(), state, database.message())
-}
-
-fn wire_failure(conn_id: &str, what: &str, error: &WireError) -> PortError {
-    match error {
-        WireError::Server { number, state, message } => refusal(conn_id, what, *number, state, message),
-        other => {
-            let message = format!("connection {conn_id:?}: {what}: {}", chain(other));
-            PortError::new(PortErrorKind::Unavailable, message)
-        }
-    }
-}
-
-/// What the server itself says.
-fn refusal(conn_id: &str, what: &str, number: u16, state: &str, message: &str) -> PortError {
-    let kind = match number {
-        1044 | 1045 | 1142 | 1143 | 1227 | 1698 => PortErrorKind::Denied,
-        1049 | 1146 => PortErrorKind::NotFound,
-        1040 | 1053 | 1158..=1161 | 1203 | 1205 | 1213 | 1226 | 1317 | 1927 | 1969 | 3024 => PortErrorKind::Unavailable,
-        1264 | 1292 | 1365 | 1366 | 1406 | 1690 => PortErrorKind::Data,
-        _ => match state {
-            "42000" | "42S22" | "HY000" | "21000" | "42S01" => PortErrorKind::Invalid,
-            _ => PortErrorKind::Other,
-        },
-    };
-    let text = format!("connection {conn_id:?}: {what}: {message} (error {number}, SQLSTATE {state})");
-    PortError::new(kind, text).with_code(number.to_string())
 }
 
 impl SqlSource for MySqlSource {
