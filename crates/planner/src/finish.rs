@@ -96,6 +96,10 @@ impl Turn<'_> {
     pub(crate) fn finish_tries(&mut self) {
         for mut completion in std::mem::take(&mut self.view.completions) {
             let Some((key, place)) = self.view.places.get(&completion.instance).copied() else {
+                if self.view.let_departed_go(&completion) {
+                    self.plan.refused.push(completion);
+                    continue;
+                }
                 self.plan.unknown.push(completion);
                 continue;
             };

@@ -21,6 +21,7 @@ mod backfill;
 mod backoff;
 mod claim;
 mod create;
+mod departed;
 mod evaluate;
 mod expand;
 mod explain;

@@ -13,6 +13,7 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::UpstreamCounts;
 
+use crate::departed::Departed;
 use crate::expand::ResultLength;
 use crate::lines::{Lane, LimitKey, Rank};
 use crate::past::Past;
@@ -141,6 +142,8 @@ pub(crate) struct RunView {
     counts: [u32; TaskState::ALL.len()],
     /// Finished ones whose try has not stopped yet.
     leaving: u32,
+    /// Those of tasks that the version does not have.
+    pub departed: BTreeMap<InstanceKey, Departed>,
     pub ready: BTreeMap<Lane, BTreeSet<Rank>>,
     pub ready_count: u32,
     /// Places in the topological order whose tasks must be looked at.
@@ -162,7 +165,7 @@ pub(crate) struct RunView {
 }
 
 impl RunView {
-    /// Instances of tasks that the version does not have are left out.
+    /// Instances of tasks that the version does not have are left out, but for what their tries hold until they have stopped.
     pub fn new(snapshot: RunSnapshot) -> Self {
         let RunSnapshot {
             dag_id,
@@ -183,10 +186,13 @@ impl RunView {
             .into_iter()
             .filter_map(|it| Some(((*index.get(it.task_id.as_str())?, it.map_index), it.length)))
             .collect();
-        let mut views: Vec<InstanceView> = instances
+        let (known, gone): (Vec<_>, Vec<_>) =
+            instances.into_iter().partition(|instance| index.contains_key(instance.task_id.as_str()));
+        let departed = gone.into_iter().filter_map(|it| Some((it.key, Departed::of(it, &dag_id)?))).collect();
+        let mut views: Vec<InstanceView> = known
             .into_iter()
-            .filter_map(|instance| index.get(instance.task_id.as_str()).map(|task| (instance, *task)))
-            .map(|(instance, task)| InstanceView::new(instance, task, &version, &facts))
+            .map(|instance| (index[instance.task_id.as_str()], instance))
+            .map(|(task, instance)| InstanceView::new(instance, task, &version, &facts))
             .collect();
         views.sort_by_key(|instance| (instance.task, instance.map_index));
         let mut ranges = vec![0..0; version.dag.tasks.len()];
@@ -213,6 +219,7 @@ impl RunView {
             ranges,
             counts,
             leaving,
+            departed,
             ready: BTreeMap::new(),
             ready_count: 0,
             pending: BTreeSet::new(),
@@ -291,7 +298,7 @@ impl RunView {
     /// Instances that count against `max_active_tasks`.
     pub fn occupying(&self) -> u32 {
         let by_state: u32 = TaskState::ALL.iter().filter(|s| s.occupies_slot()).map(|s| self.count(*s)).sum();
-        by_state + self.leaving
+        by_state + self.leaving + self.departed.len() as u32
     }
 
     /// The try of one that is leaving has stopped.
@@ -404,7 +411,12 @@ impl RunView {
             ending: self.ending.clone(),
             was_cleared: self.was_cleared,
             failed_outside: self.failed_outside.clone(),
-            instances: self.instances.iter().map(instance).collect(),
+            instances: self
+                .instances
+                .iter()
+                .map(instance)
+                .chain(self.departed.values().map(|it| it.snapshot.clone()))
+                .collect(),
             list_lengths: self.list_lengths.iter().map(length).collect(),
         }
     }

@@ -90,6 +90,8 @@ pub struct View {
     pub(crate) runs: BTreeMap<RunKey, RunView>,
     pub(crate) groups: BTreeMap<GroupKey, Group>,
     pub(crate) places: HashMap<InstanceKey, (RunKey, usize)>,
+    /// The runs of instances whose task their version does not have, and whose tries have not stopped yet.
+    pub(crate) departed: HashMap<InstanceKey, RunKey>,
     /// Those of each run that may start, and what holds them up.
     pub(crate) lines: Lines,
     /// When scheduled runs are to be created.
@@ -197,6 +199,7 @@ impl View {
                 self.retries.insert((at, instance.key));
             }
         }
+        self.note_departed(&run, true);
         let group = group_key(&run);
         let members = self.groups.entry(group.clone()).or_default();
         match run.state {
@@ -293,6 +296,7 @@ impl View {
                 self.retries.remove(&(at, instance.key));
             }
         }
+        self.note_departed(&run, false);
         let group = group_key(&run);
         if let Some(members) = self.groups.get_mut(&group) {
             match run.state {
@@ -376,7 +380,7 @@ impl View {
 
     /// The run that an instance belongs to, if it is active.
     pub fn run_of(&self, instance: InstanceKey) -> Option<RunKey> {
-        self.places.get(&instance).map(|(run, _)| *run)
+        self.places.get(&instance).map(|(run, _)| *run).or_else(|| self.departed.get(&instance).copied())
     }
 
     pub fn run_state(&self, run: RunKey) -> Option<RunState> {
@@ -528,7 +532,7 @@ impl View {
 }
 
 /// What an instance holds follows from its state.
-fn note_state(
+pub(crate) fn note_state(
     used: &mut BTreeMap<Arc<str>, i64>,
     deferred: &mut BTreeMap<Arc<str>, i64>,
     lines: &mut Lines,

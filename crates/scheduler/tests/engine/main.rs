@@ -12,6 +12,7 @@ mod given_up;
 mod loop_;
 mod mapped;
 mod recovery;
+mod repinned;
 mod stage;
 mod time;
 mod world;

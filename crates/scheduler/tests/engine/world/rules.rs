@@ -273,11 +273,9 @@ impl World {
     }
 }
 
-/// Also one that was marked, and whose try has not stopped yet. One whose task the run's version does not have any more
-/// is asked to stop, and counts for nothing.
+/// Also one that was marked, or whose task the run's version does not have any more, and whose try has not stopped yet.
 fn holds_slot(row: &InstanceRow) -> bool {
-    let is_stopping = row.state.is_finished() && row.state != TaskState::Removed && row.lease.is_some();
-    row.state.occupies_slot() || is_stopping
+    row.state.occupies_slot() || (row.state.is_finished() && row.lease.is_some())
 }
 
 /// How many tasks of each run hold a slot.

@@ -1,0 +1,76 @@
+//! Tries of tasks that their run does not have any more: it was given to a version without them.
+//!
+//! Nothing is decided about such a task, and its try is asked to stop; until it has, it holds what it held.
+
+use std::sync::Arc;
+
+use millrace_model::change::Completion;
+use millrace_model::ids::DagId;
+use millrace_model::state::TaskState;
+
+use crate::lines::{Lane, LimitKey};
+use crate::run::{InstanceSnapshot, RunView};
+use crate::view::{View, note_state};
+
+#[derive(Debug)]
+pub(crate) struct Departed {
+    pub snapshot: InstanceSnapshot,
+    lane: Lane,
+}
+
+impl Departed {
+    /// None: it has no try, or one that somebody must end first.
+    pub fn of(snapshot: InstanceSnapshot, dag_id: &DagId) -> Option<Self> {
+        if snapshot.token.is_none() || !snapshot.state.is_finished() {
+            return None;
+        }
+        // How many of the task may run is said by the versions that have it.
+        let of_task = (LimitKey::Task(dag_id.clone(), snapshot.task_id.clone()), u32::MAX);
+        let lane = Lane {
+            pool: snapshot.pool.as_str().into(),
+            slots: snapshot.pool_slots,
+            limits: Arc::new([of_task]),
+            is_way_back: false,
+        };
+        Some(Self { snapshot, lane })
+    }
+}
+
+impl View {
+    /// Counts what a run's departed tries hold, or no longer counts it.
+    pub(crate) fn note_departed(&mut self, run: &RunView, is_there: bool) {
+        for (instance, departed) in &run.departed {
+            let change = if is_there {
+                self.departed.insert(*instance, run.key());
+                (TaskState::None, TaskState::Running)
+            } else {
+                self.departed.remove(instance);
+                (TaskState::Running, TaskState::None)
+            };
+            let place = (&run.dag_id, &departed.lane);
+            note_state(&mut self.used, &mut self.deferred, &mut self.lines, place, change);
+        }
+    }
+
+    /// The departed try has stopped. Returns false when it is none. A finished run that was kept for it is forgotten.
+    pub(crate) fn let_departed_go(&mut self, completion: &Completion) -> bool {
+        let Some(key) = self.departed.get(&completion.instance).copied() else { return false };
+        self.hide(key);
+        let Some(run) = self.runs.get_mut(&key) else { return false };
+        let is_it = |it: &Departed| it.snapshot.token.as_deref() == Some(completion.token.as_str());
+        if run.departed.get(&completion.instance).is_some_and(is_it)
+            && let Some(departed) = run.departed.remove(&completion.instance)
+        {
+            self.departed.remove(&completion.instance);
+            let change = (TaskState::Running, TaskState::None);
+            let place = (&run.dag_id, &departed.lane);
+            note_state(&mut self.used, &mut self.deferred, &mut self.lines, place, change);
+        }
+        if run.state.is_finished() && run.occupying() == 0 {
+            self.remove_run(key);
+        } else {
+            self.show(key);
+        }
+        true
+    }
+}

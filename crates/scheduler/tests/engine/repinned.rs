@@ -1,0 +1,100 @@
+//! Runs that are given to a version without a task that is running.
+
+use millrace_model::change::{Assignment, TryOutcome};
+use millrace_model::dag::Dag;
+use millrace_model::state::RunState;
+use millrace_planner::DagVersion;
+use millrace_store::{NewestVersion, PoolRow, RepinRequest, RunChoice};
+use serde_json::Value;
+
+use crate::stage::{Stage, dag};
+
+/// `a` runs and `b` waits for room; then the file loses `a`, and the run is given the new version.
+async fn without_a(stage: &mut Stage, shape: impl Fn(&mut Dag)) -> Assignment {
+    let mut first = dag("d", Value::Null, &["a", "b"]);
+    shape(&mut first);
+    stage.put(&first).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#1"]);
+    let running = stage.executor.running().remove(0);
+
+    let mut second = first.clone();
+    second.tasks.remove(0);
+    stage.put(&second).await;
+    let row = stage.store.scheduler_dag(&second.dag_id).await.unwrap().unwrap();
+    let version = DagVersion::new(row.version_key, row.dag).unwrap();
+    let newest = NewestVersion { version_key: row.version_key, tasks: version.new_instances() };
+    let runs = RunChoice::One(run.key);
+    let request = RepinRequest { runs, only_active: true, newest, dry_run: false, actor: "cli".into() };
+    assert_eq!(stage.store.repin_runs(&request, stage.now()).await.unwrap().len(), 1);
+    stage.turn().await;
+    assert_eq!(stage.executor.stopping(&running.token).as_deref(), Some("gone from the DAG"));
+    running
+}
+
+async fn stops(stage: &mut Stage, running: &Assignment) {
+    let stopped = TryOutcome::Cancelled { reason: "gone from the DAG".into() };
+    let completion = stage.executor.end(running.instance, stopped, stage.now());
+    stage.engine.as_mut().unwrap().complete(completion);
+    stage.turn().await;
+}
+
+async fn put_pool(stage: &Stage, slots: i64) {
+    let row = PoolRow { name: "p".into(), slots, description: None, include_deferred: false };
+    stage.store.put_pool(&row, "cli", stage.now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_try_whose_task_is_gone_counts_among_the_tasks_of_its_run_until_it_has_stopped() {
+    let mut stage = Stage::new(8).await;
+    let running = without_a(&mut stage, |dag| dag.max_active_tasks = 1).await;
+    assert_eq!(stage.executor.names(), ["a#1"], "b waits for it to stop");
+    stops(&mut stage, &running).await;
+    assert_eq!(stage.executor.names(), ["b#1"]);
+    assert_eq!(stage.tasks().await, ["a removed 1", "b running 1"]);
+    stage.end("b", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+#[tokio::test]
+async fn a_try_whose_task_is_gone_keeps_the_slots_of_its_pool_until_it_has_stopped() {
+    let mut stage = Stage::new(8).await;
+    put_pool(&stage, 3).await;
+    let running = without_a(&mut stage, |dag| {
+        for task in &mut dag.tasks {
+            (task.pool, task.pool_slots) = ("p".into(), 2);
+        }
+    })
+    .await;
+    assert_eq!(stage.executor.names(), ["a#1"], "b finds one slot of the pool free, and needs two");
+    stops(&mut stage, &running).await;
+    assert_eq!(stage.executor.names(), ["b#1"]);
+}
+
+#[tokio::test]
+async fn a_run_that_ends_while_a_try_of_a_task_that_is_gone_stops_gives_its_slots_back_when_that_has_stopped() {
+    let mut stage = Stage::new(8).await;
+    put_pool(&stage, 1).await;
+    let running = without_a(&mut stage, |dag| {
+        dag.tasks[0].pool = "p".into();
+        dag.tasks[1].is_inline = true;
+        dag.max_active_tasks = 1;
+    })
+    .await;
+    stage.turn().await;
+    let mut other = dag("other", Value::Null, &["c"]);
+    other.tasks[0].pool = "p".into();
+    stage.put(&other).await;
+    stage.trigger("other").await;
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#1"], "c waits for the pool's slot");
+    // Whoever reads everything again counts it too.
+    stage.engine.as_mut().unwrap().lead_again(1);
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#1"]);
+    stops(&mut stage, &running).await;
+    assert_eq!(stage.executor.names(), ["c#1"]);
+    assert_eq!(stage.store.running_instances().await.unwrap().len(), 1, "the lease of a is given back");
+}
