@@ -409,7 +409,6 @@ async fn start_demo(app: &App, store: &Store) -> anyhow::Result<()> {
             store.set_paused(&failure.dag_id, false, "demo", app.now()).await?;
         }
     }
-    store.wake().await;
     Ok(())
 }
 

@@ -67,7 +67,6 @@ impl Server {
                 Keyed::Another => return Err(Problem::invalid("this Idempotency-Key was used for another request")),
             },
         };
-        self.store().wake().await;
         Ok((self.run_row(dag_id, run_id.as_str()).await?, dag))
     }
 
@@ -75,7 +74,6 @@ impl Server {
         self.require_on(person, Act::PauseDags, dag_id).await?;
         let dag = self.dag_row(dag_id, 0).await?;
         self.store().set_paused(&dag.dag_id, is_paused, &person.actor(), self.now()).await?;
-        self.store().wake().await;
         self.dag_row(dag_id, 0).await
     }
 }

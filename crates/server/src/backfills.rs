@@ -61,7 +61,6 @@ impl Server {
         self.require_on(person, Act::Backfill, &body.dag_id).await?;
         let new = self.new_backfill(person, body, false).await?;
         let report = self.store().create_backfill(&new, self.now()).await?;
-        self.store().wake().await;
         let Some(key) = report.backfill_key else {
             let text = format!(
                 "nothing to backfill: each of the {} dates has a run; 'reprocess_behavior' failed or completed runs \
@@ -149,7 +148,6 @@ impl Server {
     pub async fn pause_backfill(&self, person: &Person, key: i64, paused: bool) -> Answer<BackfillRow> {
         self.check_active(person, key).await?;
         self.store().set_backfill_paused(key, paused, &person.actor(), self.now()).await?;
-        self.store().wake().await;
         self.backfill_row(key).await
     }
 
@@ -157,7 +155,6 @@ impl Server {
     pub async fn cancel_backfill(&self, person: &Person, key: i64) -> Answer<BackfillRow> {
         self.check_active(person, key).await?;
         self.store().cancel_backfill(key, &person.actor(), self.now()).await?;
-        self.store().wake().await;
         self.backfill_row(key).await
     }
 

@@ -181,7 +181,6 @@ impl Server {
             ..ClearRequest::new(selection, person.actor())
         };
         let report = self.store().clear_instances(&request, self.now()).await?;
-        self.store().wake().await;
         Ok(report)
     }
 
@@ -225,7 +224,6 @@ impl Server {
         (selection.tasks.upstream, selection.tasks.downstream) = (body.include_upstream, body.include_downstream);
         let request = MarkRequest { selection, to, note: checked_note(body.note)?, dry_run, actor: person.actor() };
         let report = self.store().mark_instances(&request, self.now()).await?;
-        self.store().wake().await;
         Ok(report)
     }
 
@@ -233,7 +231,6 @@ impl Server {
         self.require_on(person, Act::ChangeRuns, run.dag_id.as_str()).await?;
         let request = MarkRunRequest { run: run.key, to, note: None, dry_run, actor: person.actor() };
         let report = self.store().mark_run(&request, self.now()).await?;
-        self.store().wake().await;
         Ok(report)
     }
 

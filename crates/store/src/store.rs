@@ -29,8 +29,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const CHANGES_KEPT: usize = 4096;
 /// Prepared statements of a connection.
 const STATEMENTS_KEPT: usize = 256;
-/// Connections for writing on PostgreSQL; nearly all of them wait for one another.
-const WRITERS: u32 = 4;
+/// Connections for writing on PostgreSQL, beside the one for what takes turns.
+const WRITERS: u32 = 3;
 /// How long after its last use a connection is believed to stand.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
@@ -44,7 +44,7 @@ pub enum Backend {
 pub struct StoreOptions {
     /// `sqlite:///abs/path/millrace.db` or `postgres://user:password@host:5432/database`.
     pub url: String,
-    /// Connections for reading on SQLite; all on PostgreSQL, where up to four of them are for writing.
+    /// Connections for reading on SQLite; all on PostgreSQL, where up to four of them are for writing (two at the least).
     pub max_connections: u32,
     /// Where lock and wake files lie; needed on SQLite to lead.
     pub home: Option<PathBuf>,
@@ -60,6 +60,9 @@ pub(crate) struct Inner {
     pub(crate) backend: Backend,
     /// None: opened for reading only. On SQLite a pool of exactly one connection. Connects with its first use.
     pub(crate) writer: Option<DatabaseConnection>,
+    /// For transactions that take turns, one connection: every statement of the hot path is prepared and planned once, where
+    /// a pool would hand out one connection after the other, each with all of that before it. On SQLite the writer.
+    pub(crate) turns: Option<DatabaseConnection>,
     pub(crate) reader: DatabaseConnection,
     pub(crate) postgres: Option<PgConnectOptions>,
     pub(crate) home: Option<PathBuf>,
@@ -87,7 +90,7 @@ impl Store {
     async fn open_with(options: &StoreOptions, read_only: bool) -> Result<Self> {
         let url = DatabaseUrl::parse(&options.url)?;
         let connections = options.max_connections.max(1);
-        let (backend, writer, reader, postgres) = match &url {
+        let (backend, writer, turns, reader, postgres) = match &url {
             DatabaseUrl::Sqlite { path } => {
                 if !path.exists() {
                     return Err(StoreError::NoDatabase { url: url.shown() });
@@ -98,22 +101,26 @@ impl Store {
                     sqlite_pool(sqlite_options(path), connections, &url).await?
                 };
                 let writer = (!read_only).then(|| sqlite_writer(path));
-                (Backend::Sqlite, writer, reader, None)
+                (Backend::Sqlite, writer.clone(), writer, reader, None)
             }
             DatabaseUrl::Postgres { options, .. } => {
                 let mut pg = (**options).clone();
                 if read_only {
                     pg = pg.options([("default_transaction_read_only", "on")]);
                 }
-                let writers = if read_only { 0 } else { (connections / 2).clamp(1, WRITERS) };
-                let pool = postgres_pool(pg.clone(), connections.saturating_sub(writers).max(1), &url).await?;
-                (Backend::Postgres, (!read_only).then(|| postgres_writer(pg.clone(), writers)), pool, Some(pg))
+                let writers = (connections / 2).saturating_sub(1).clamp(1, WRITERS);
+                let writing = if read_only { 0 } else { writers + 1 };
+                let pool = postgres_pool(pg.clone(), connections.saturating_sub(writing).max(1), &url).await?;
+                let writer = (!read_only).then(|| postgres_writer(pg.clone(), writers));
+                let turns = (!read_only).then(|| postgres_writer(pg.clone(), 1));
+                (Backend::Postgres, writer, turns, pool, Some(pg))
             }
         };
         schema::check_connection(&reader).await?;
         let inner = Inner {
             backend,
             writer,
+            turns,
             reader,
             postgres,
             home: options.home.clone(),
@@ -156,7 +163,7 @@ impl Store {
     /// Waits for what is being written, and closes every connection.
     pub async fn close(&self) {
         self.inner.wake.stop();
-        if let Some(writer) = &self.inner.writer {
+        for writer in [&self.inner.writer, &self.inner.turns].into_iter().flatten() {
             let _ = writer.close_by_ref().await;
         }
         let _ = self.inner.reader.close_by_ref().await;

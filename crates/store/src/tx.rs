@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sea_orm::{
-    DatabaseTransaction, DbBackend, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
 use crate::faults::{self, FaultPoint};
@@ -38,7 +38,11 @@ impl Store {
     }
 
     pub(crate) async fn begin(&self, attempted: &'static str) -> Result<Tx> {
-        let writer = self.inner.writer.as_ref().ok_or(StoreError::ReadOnly { attempted })?;
+        self.begin_on(self.inner.writer.as_ref(), attempted).await
+    }
+
+    async fn begin_on(&self, writer: Option<&DatabaseConnection>, attempted: &'static str) -> Result<Tx> {
+        let writer = writer.ok_or(StoreError::ReadOnly { attempted })?;
         faults::strike(FaultPoint::Begin, attempted)?;
         // IMMEDIATE: a writer that begins by reading would otherwise be told "busy" when it comes to write.
         let options = TransactionOptions {
@@ -55,7 +59,7 @@ impl Store {
     /// heartbeat, say) would deadlock on PostgreSQL, and two that store one new version would collide. SQLite has one
     /// writer anyway.
     pub(crate) async fn begin_in_turn(&self, attempted: &'static str) -> Result<Tx> {
-        let tx = self.begin(attempted).await?;
+        let tx = self.begin_on(self.inner.turns.as_ref(), attempted).await?;
         if self.backend() == Backend::Postgres {
             let sql = "SELECT 1 AS n FROM (SELECT pg_advisory_xact_lock($1)) AS l";
             sql::all(&tx.inner, attempted, sql, values![STATES_LOCK]).await?;
@@ -66,7 +70,7 @@ impl Store {
     /// As [`Store::begin_in_turn`], for the leader of this epoch; `StaleEpoch` when another one leads. The leader's row is
     /// held until the end, so that nobody takes the lead between this look and the commit.
     pub(crate) async fn begin_as_leader(&self, attempted: &'static str, held: i64) -> Result<Tx> {
-        let tx = self.begin(attempted).await?;
+        let tx = self.begin_on(self.inner.turns.as_ref(), attempted).await?;
         let row = match self.backend() {
             Backend::Sqlite => sql::one(&tx.inner, attempted, "SELECT epoch FROM leader WHERE id = 1", vec![]).await?,
             // One round trip: the row is read, as it is then, after the turn has come.

@@ -87,7 +87,6 @@ impl StoreTriggers {
             let request = self.request(wish, &dag, now, now + TimeDelta::microseconds(moment))?;
             match self.store.trigger_run(&self.asking, &request, now).await {
                 Ok(row) => {
-                    self.store.wake().await;
                     return Ok(asked(row, false, is_held));
                 }
                 // Somebody else asked at this very moment, and this run may have any other.
@@ -155,7 +154,6 @@ impl StoreTriggers {
         let selection = Selection { only_failed: true, ..Selection::of_run(run, TaskChoice::All) };
         let now = self.clock.now();
         self.store.clear_instances(&ClearRequest::new(selection, &*self.actor), now).await?;
-        self.store.wake().await;
         Ok(())
     }
 
@@ -185,7 +183,6 @@ impl StoreTriggers {
             return Ok(false);
         }
         self.store.mark_run(&request, self.clock.now()).await?;
-        self.store.wake().await;
         Ok(true)
     }
 }

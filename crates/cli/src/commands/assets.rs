@@ -60,7 +60,6 @@ pub async fn run(app: &App, command: AssetsCommand) -> anyhow::Result<()> {
         }
         AssetsCommand::Touch { asset } => {
             let event = store.record_asset_event(&asset, ACTOR, app.now()).await?;
-            store.wake().await;
             notice(format!("recorded event {} of {asset}", event.id));
             Ok(())
         }

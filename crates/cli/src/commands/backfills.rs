@@ -35,7 +35,6 @@ pub async fn run(app: &App, command: BackfillsCommand) -> anyhow::Result<()> {
         BackfillsCommand::Cancel { backfill } => {
             find(&store, backfill).await?;
             let failed = store.cancel_backfill(backfill, "cli", app.now()).await?;
-            store.wake().await;
             notice(format!("cancelled backfill {backfill}: {} queued runs failed; what runs goes on", failed.len()));
             Ok(())
         }
@@ -116,7 +115,6 @@ async fn set_paused(app: &App, store: &Store, key: i64, paused: bool) -> anyhow:
         bail!("backfill {key} has ended: it is {}", row.state.as_str());
     }
     let changed = store.set_backfill_paused(key, paused, "cli", app.now()).await?;
-    store.wake().await;
     let word = if paused { "paused" } else { "unpaused" };
     notice(if changed { format!("{word} backfill {key}") } else { format!("backfill {key} was {word} already") });
     Ok(())
@@ -228,7 +226,6 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
     }
     new.dry_run = false;
     let report = store.create_backfill(&new, app.now()).await?;
-    store.wake().await;
     let key = report.backfill_key.context("every date was taken by another run meanwhile; nothing was started")?;
     notice(format!("backfill {key}: {} runs, {} at a time", report.run_count(), args.max_active_runs));
     if args.wait { wait(store, key).await } else { Ok(()) }

@@ -243,7 +243,6 @@ async fn clear(app: &App, store: &Store, requests: Vec<(String, ClearRequest)>, 
         done.cleared.extend(report.cleared);
         done.runs.extend(report.runs);
     }
-    store.wake().await;
     let queued = counted(done.queued(), "run");
     notice(format!("cleared {}; {queued} queued again", counted(done.cleared.len(), "task instance")));
     app.check_scheduler(store).await?;
@@ -282,7 +281,6 @@ pub async fn mark_tasks(app: &App, args: TasksMarkArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let report = store.mark_instances(&MarkRequest { dry_run: false, ..request }, app.now()).await?;
-    store.wake().await;
     let cleared = counted(report.cleared.len(), "task instance");
     notice(format!("marked {} {to}; {cleared} after them cleared", counted(report.marked.len(), "task instance")));
     app.check_scheduler(&store).await?;
@@ -309,7 +307,6 @@ pub async fn mark_run(app: &App, store: &Store, args: DagsMarkArgs) -> anyhow::R
     } else if args.dry_run {
         notice(format!("the run {} would be marked {to}; nothing was changed", run.run_id));
     } else {
-        store.wake().await;
         notice(format!("marked the run {} {to}", run.run_id));
     }
     Ok(())
@@ -380,7 +377,6 @@ pub async fn repin(app: &App, store: &Store, args: RepinArgs) -> anyhow::Result<
         (true, _) => bail!("the run has version {} already", row.version_number),
         (false, true) => notice(format!("would move {what}; nothing was changed")),
         (false, false) => {
-            store.wake().await;
             notice(format!("moved {what}"));
         }
     }

@@ -209,7 +209,6 @@ fn branch(dag: &Dag, graph: &Graph, within: Option<&str>, indent: usize, text: &
 async fn set_paused(app: &App, store: &Store, dag_id: &str, paused: bool) -> anyhow::Result<()> {
     let row = lookup::dag(app, store, dag_id).await?;
     let changed = store.set_paused(&row.dag_id, paused, "cli", app.now()).await?;
-    store.wake().await;
     let word = if paused { "paused" } else { "unpaused" };
     notice(if changed { format!("{word} {dag_id}") } else { format!("{dag_id} was {word} already") });
     if !paused {

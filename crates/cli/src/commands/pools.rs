@@ -80,7 +80,6 @@ pub async fn run(app: &App, command: PoolsCommand) -> anyhow::Result<()> {
             if !store.delete_pool(&name, ACTOR, app.now()).await? {
                 bail!(not_found(&name));
             }
-            store.wake().await;
             notice(format!("deleted the pool '{name}'; tasks that name it wait until it exists again"));
             Ok(())
         }
@@ -114,7 +113,6 @@ async fn set(app: &App, store: &Store, args: PoolSetArgs) -> anyhow::Result<()> 
         name: args.name,
     };
     let is_new = store.put_pool(&row, ACTOR, app.now()).await?;
-    store.wake().await;
     let slots = if row.slots < 0 { "without limit".to_owned() } else { format!("{} slots", row.slots) };
     notice(format!("{} the pool '{}': {slots}", if is_new { "added" } else { "changed" }, row.name));
     Ok(())
@@ -141,7 +139,6 @@ async fn import(app: &App, store: &Store, file: &Path) -> anyhow::Result<()> {
         let PoolEntry { slots, description, include_deferred } = entry;
         store.put_pool(&PoolRow { name, slots, description, include_deferred }, ACTOR, app.now()).await?;
     }
-    store.wake().await;
     notice(format!("imported {count} pools"));
     Ok(())
 }

@@ -94,7 +94,6 @@ pub async fn trigger(app: &App, store: &Store, args: TriggerArgs) -> anyhow::Res
     )?;
     let request = RunRequest { run: new, note: None, actor: "cli".to_owned() };
     let created = store.create_run(&request, app.now()).await?;
-    store.wake().await;
     if args.wait {
         let run = wait_for_run(store, created.run).await?;
         print_one(app.format, &RunView::of(&run))?;

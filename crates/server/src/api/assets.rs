@@ -121,7 +121,6 @@ pub(super) async fn record(
 ) -> Answer<(StatusCode, Json<Event>)> {
     let given = body(given)?;
     let recorded = server.store().record_asset_event(&given.asset, &person.actor(), server.now()).await?;
-    server.store().wake().await;
     Ok((StatusCode::CREATED, Json(event(&recorded))))
 }
 

@@ -138,7 +138,6 @@ impl Server {
         if !self.store().delete_pool(name, &person.actor(), self.now()).await? {
             return Err(no_pool(name));
         }
-        self.store().wake().await;
         Ok(())
     }
 
@@ -154,7 +153,6 @@ impl Server {
             return Err(Problem::invalid(format!("'slots' is {}; -1 means without limit", row.slots)));
         }
         self.store().put_pool(row, &person.actor(), self.now()).await?;
-        self.store().wake().await;
         Ok(())
     }
 
