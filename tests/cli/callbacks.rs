@@ -122,6 +122,8 @@ fn case_54_callbacks_are_told_of_each_repetition_and_of_the_final_failure_once()
     let errors: Vec<String> = list(true).iter().map(|row| row["error"].as_str().unwrap().to_owned()).collect();
     assert!(errors.iter().any(|error| error.contains("there is no connection 'nowhere'")), "{errors:?}");
     assert!(errors.iter().any(|error| error.contains("too bad")), "{errors:?}");
+    let refused = home.run(&["alerts", "retry", &list(true)[0]["id"].to_string()]).exits(1);
+    assert!(refused.stderr.contains("none of these was given up"), "{}", refused.stderr);
 
     let mut lines: Vec<String> = std::fs::read_to_string(&told).unwrap().lines().map(str::to_owned).collect();
     lines.sort();

@@ -237,6 +237,8 @@ pub enum AlertsCommand {
         #[arg(long, default_value_t = 50)]
         limit: u64,
     },
+    /// Tell callbacks again what was given up; without ids, all of it
+    Retry { ids: Vec<i64> },
     /// Note that alerts were seen; without ids, all of them
     Seen { ids: Vec<i64> },
 }

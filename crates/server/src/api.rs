@@ -18,6 +18,7 @@ pub(crate) mod instances;
 mod jobs;
 pub(crate) mod ledger;
 mod logs;
+mod notifications;
 mod people;
 mod plan;
 mod pools;
@@ -427,6 +428,19 @@ fn system_doors() -> Doors {
         )
         .post("/alerts/seen", SeeAlerts, alerts::see)
         .does(op("Note that alerts were seen").takes::<alerts::SeenBody>().gives::<alerts::Seen>())
+        .get("/notifications", ReadSystem, notifications::list)
+        .does(
+            op("List what callbacks were told, newest first")
+                .query("limit", Kind::Number, "How many, 100 at the most")
+                .query("unsent", Kind::Flag, "Only what was not sent yet, or has been given up")
+                .gives::<notifications::Notifications>(),
+        )
+        .post("/notifications/retry", SeeAlerts, notifications::retry)
+        .does(
+            op("Tell callbacks again what was given up")
+                .takes::<notifications::RetryBody>()
+                .gives::<notifications::Retried>(),
+        )
         .get("/openapi.json", ReadSystem, crate::pages::api::document)
         .does(op("This document").gives::<Value>())
 }

@@ -84,14 +84,14 @@ macro_rules! acts {
 acts! {
     ReadDags = "dags:read", Viewer, true, "look at DAGs, runs and tasks: what they do, what they moved, why they wait";
     ReadLogs = "logs:read", Viewer, true, "read the logs of tries";
-    ReadSystem = "system:read", Viewer, false, "look at pools, calendars, assets, alerts and processes";
+    ReadSystem = "system:read", Viewer, false, "look at pools, calendars, assets, alerts, notifications and processes";
     OwnAccount = "account", Viewer, false, "change one's own password and tokens";
     PauseDags = "dags:pause", Operator, true, "pause and unpause a DAG";
     TriggerRuns = "runs:trigger", Operator, true, "start a run";
     ChangeRuns = "runs:change", Operator, true, "clear, mark and annotate runs and tasks";
     Backfill = "backfills:write", Operator, true, "make, pause and cancel backfills";
     RecordAssets = "assets:record", Operator, false, "say that an asset is up to date";
-    SeeAlerts = "alerts:write", Operator, false, "note that an alert was seen";
+    SeeAlerts = "alerts:write", Operator, false, "note that an alert was seen, tell callbacks again what was given up";
     ReadConnections = "connections:read", Operator, false, "look at connections, without their secrets";
     TestConnections = "connections:test", Operator, false, "try a stored connection";
     ReadVariables = "variables:read", Operator, false, "look at variables, without secrets";

@@ -6,7 +6,7 @@ use millrace_model::notice::{Callback, Notice};
 use serde_json::json;
 
 use crate::sql::{Kind, Row, micros, opt_micros, values};
-use crate::{Result, Store, Tx, sql};
+use crate::{AuditRow, Result, Store, Tx, sql};
 
 /// One thing that one callback is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,25 @@ pub struct NotificationRow {
     pub sent_at: Option<DateTime<Utc>>,
     /// Why the last attempt has failed.
     pub error: Option<String>,
+}
+
+impl NotificationRow {
+    /// `sent`, `waits`, or `given up`.
+    pub fn state(&self) -> &'static str {
+        match (self.sent_at, self.next_at) {
+            (Some(_), _) => "sent",
+            (None, Some(_)) => "waits",
+            (None, None) => "given up",
+        }
+    }
+
+    /// Who is told: without a command's text, which may be long.
+    pub fn callee(&self) -> String {
+        match &self.callback {
+            Callback::Webhook(conn_id) => format!("webhook {conn_id}"),
+            Callback::Command(_) => "command".to_owned(),
+        }
+    }
 }
 
 impl Store {
@@ -77,6 +96,26 @@ impl Store {
         let sql = "UPDATE notification SET sent_at = $2, error = $3, next_at = $4 WHERE id = $1 AND sent_at IS NULL";
         sql::run(&tx.inner, "note how a notification went", sql, values![id, sent_at, error, next_at]).await?;
         tx.commit().await
+    }
+
+    /// What was given up is due now, and has all its attempts again: these, or without ids all. What is not given up is left
+    /// alone. Returns how many there were.
+    pub async fn retry_notifications(&self, ids: Option<&[i64]>, actor: &str, now: DateTime<Utc>) -> Result<u64> {
+        let tx = self.begin_in_turn("tell callbacks again").await?;
+        let source = sql::source(tx.dialect(), 2, &[("x_id", Kind::Int)]);
+        let only = if ids.is_some() { format!("AND id IN (SELECT x_id FROM {source})") } else { String::new() };
+        let sql = format!(
+            "UPDATE notification SET next_at = $1, attempts = 0 WHERE sent_at IS NULL AND next_at IS NULL {only}"
+        );
+        let mut values = values![micros(now)];
+        values.extend(ids.map(|ids| sql::column(ids.iter().copied())));
+        let retried = sql::run(&tx.inner, "tell callbacks again", sql, values).await?;
+        if retried > 0 {
+            let details = json!({ "notifications": retried, "ids": ids });
+            tx.audit(&AuditRow::new(actor, "notifications_retried", details, now)).await?;
+        }
+        tx.commit().await?;
+        Ok(retried)
     }
 
     /// Newest first; `only_unsent`: those that were not sent yet or have been given up.

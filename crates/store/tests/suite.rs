@@ -76,7 +76,8 @@ on_both! {
         an_event_goes_to_those_who_wait_and_is_used_up_by_their_run,
         catchup_replays_what_happened_before_the_dag_waited,
         a_person_may_say_that_an_asset_changed,
-        an_alert_is_raised_once_and_seen_once;
+        an_alert_is_raised_once_and_seen_once,
+        what_was_given_up_is_told_again_on_request;
     past:
         the_run_before_is_found_by_date_and_kind,
         a_choice_is_kept_with_a_success_only_and_forgotten_when_cleared;

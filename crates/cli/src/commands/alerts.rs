@@ -1,7 +1,7 @@
 //! `millrace alerts …`
 
+use anyhow::bail;
 use chrono::{DateTime, Utc};
-use millrace_model::notice::Callback;
 use millrace_store::{AlertRow, NotificationRow};
 use serde::Serialize;
 
@@ -31,9 +31,7 @@ struct Notification {
     map_index: i64,
     try_number: i64,
     reason: Option<String>,
-    /// Without a command's text, which may be long.
     callback: String,
-    /// `sent`, `waits`, or `given up`.
     state: &'static str,
     attempts: u32,
     next_at: Option<DateTime<Utc>>,
@@ -44,6 +42,8 @@ struct Notification {
 impl Notification {
     fn of(row: NotificationRow) -> Self {
         Self {
+            callback: row.callee(),
+            state: row.state(),
             id: row.id,
             at: row.at,
             event: row.event,
@@ -53,15 +53,6 @@ impl Notification {
             map_index: row.map_index,
             try_number: row.try_number,
             reason: row.reason,
-            callback: match row.callback {
-                Callback::Webhook(conn_id) => format!("webhook {conn_id}"),
-                Callback::Command(_) => "command".to_owned(),
-            },
-            state: match (row.sent_at, row.next_at) {
-                (Some(_), _) => "sent",
-                (None, Some(_)) => "waits",
-                (None, None) => "given up",
-            },
             attempts: row.attempts,
             next_at: row.next_at,
             sent_at: row.sent_at,
@@ -92,6 +83,15 @@ pub async fn run(app: &App, command: AlertsCommand) -> anyhow::Result<()> {
             let columns =
                 ["id", "at", "event", "dag_id", "run_id", "task_id", "callback", "state", "attempts", "error"];
             print_list(app.format, &columns, &rows)
+        }
+        AlertsCommand::Retry { ids } => {
+            let only = (!ids.is_empty()).then_some(ids.as_slice());
+            let retried = store.retry_notifications(only, "cli", app.now()).await?;
+            if retried == 0 && !ids.is_empty() {
+                bail!("none of these was given up; `millrace alerts notifications --unsent` shows what was");
+            }
+            notice(format!("{retried} notifications are sent again by the scheduler's process"));
+            Ok(())
         }
         AlertsCommand::Seen { ids } => {
             let only = (!ids.is_empty()).then_some(ids.as_slice());

@@ -15,6 +15,7 @@ mod hostile;
 mod ledger;
 mod limits;
 mod logs;
+mod notifications;
 mod openapi;
 mod pages;
 mod people;

@@ -66,6 +66,7 @@ fn answers_are_what_the_document_says() {
             format!("{run}/taskInstances/load/tries"),
         ),
         ("/api/v1/pools", "/api/v1/pools".to_owned()),
+        ("/api/v1/notifications", "/api/v1/notifications".to_owned()),
         ("/api/v1/jobs", "/api/v1/jobs".to_owned()),
         ("/api/v1/ledger", "/api/v1/ledger".to_owned()),
         ("/api/v1/users", "/api/v1/users".to_owned()),

@@ -1,4 +1,4 @@
-//! What tasks do to assets, who is told, and alerts.
+//! What tasks do to assets, who is told, alerts, and what callbacks are told.
 
 use anyhow::{Context, Result};
 use millrace_model::alert::{Alert, AlertKind};
@@ -6,10 +6,11 @@ use millrace_model::asset::{AssetCondition, AssetEvent, AssetName};
 use millrace_model::change::{Batch, DagPause, NewInstance, NewRun, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, RunId};
+use millrace_model::notice::{Callback, Notice, NoticeEvent};
 use millrace_model::state::{RunState, RunType, TaskState};
 
 use crate::bench::{Bench, World, at, claim, dag, day, finish, new_run, sample, task};
-use millrace_store::{StoreError, SyncDag};
+use millrace_store::{NotificationRow, StoreError, SyncDag};
 
 fn name(text: &str) -> AssetName {
     AssetName::new_unchecked(text)
@@ -140,5 +141,46 @@ pub async fn an_alert_is_raised_once_and_seen_once(bench: Bench) -> Result<()> {
     assert_eq!(world.store.alerts(false, 10).await?[0].seen_by.as_deref(), Some("me"));
     assert!(world.store.scheduler_dag(&dag_id).await?.context("there")?.is_paused);
     assert_eq!(bench.number("SELECT COUNT(*) FROM audit_log WHERE action = 'auto_pause'").await?, 1);
+    Ok(())
+}
+
+pub async fn what_was_given_up_is_told_again_on_request(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let created = world.running_run(0).await?;
+    let notice = |conn_id: &str| Notice {
+        run: created.run,
+        dag_id: DagId::new_unchecked("daily"),
+        run_id: RunId::new_unchecked("first"),
+        logical_date: at(0),
+        of_try: None,
+        event: NoticeEvent::Failure,
+        reason: None,
+        callback: Callback::Webhook(conn_id.to_owned()),
+        at: at(5),
+    };
+    let notices = ["sent", "waits", "lost", "lost_too"].map(notice).to_vec();
+    world.commit(&Batch { notices, ..Batch::default() }, at(5)).await?;
+    let ids: Vec<i64> = world.store.take_notifications(10, at(60), at(5)).await?.iter().map(|row| row.id).collect();
+    world.store.settle_notification(ids[0], None, at(6)).await?;
+    world.store.settle_notification(ids[1], Some(("busy", Some(at(99)))), at(6)).await?;
+    for id in &ids[2..] {
+        world.store.settle_notification(*id, Some(("gone", None)), at(6)).await?;
+    }
+    let states = async || -> Result<Vec<&'static str>> {
+        let rows = world.store.notifications(false, 10).await?;
+        Ok(rows.iter().rev().map(NotificationRow::state).collect())
+    };
+    assert_eq!(states().await?, ["sent", "waits", "given up", "given up"]);
+    assert_eq!(world.store.retry_notifications(Some(&ids[..3]), "me", at(7)).await?, 1, "only what was given up");
+    assert_eq!(states().await?, ["sent", "waits", "waits", "given up"]);
+    let due = world.store.take_notifications(10, at(60), at(7)).await?;
+    assert_eq!(
+        due.iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>(),
+        [(ids[2], 1)],
+        "with all its attempts"
+    );
+    assert_eq!(world.store.retry_notifications(None, "me", at(8)).await?, 1);
+    assert_eq!(world.store.retry_notifications(None, "me", at(8)).await?, 0);
+    assert_eq!(bench.number("SELECT COUNT(*) FROM audit_log WHERE action = 'notifications_retried'").await?, 2);
     Ok(())
 }
