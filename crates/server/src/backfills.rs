@@ -2,8 +2,8 @@
 
 use millrace_model::instant::parse_instant;
 use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
-use millrace_planner::{BackfillRange, BackfillWish, DagVersion, plan_backfill};
-use millrace_store::{BackfillDate, BackfillReport, BackfillRow, DateOutcome, NewBackfill, NewPart, Reprocess};
+use millrace_situation::{BackfillRequest, PreparedBackfill, prepare_backfill};
+use millrace_store::{BackfillDate, BackfillReport, BackfillRow, DateOutcome, Reprocess};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -50,17 +50,26 @@ pub(crate) const USUAL_RUNS: u32 = 10;
 
 impl Server {
     /// What a backfill would do; nothing is changed.
-    pub async fn look_at_backfill(&self, person: &Person, body: BackfillBody) -> Answer<BackfillReport> {
+    pub async fn look_at_backfill(
+        &self,
+        person: &Person,
+        body: BackfillBody,
+    ) -> Answer<(PreparedBackfill, BackfillReport)> {
         self.require_on(person, Act::Backfill, &body.dag_id).await?;
-        let new = self.new_backfill(person, body, true).await?;
-        Ok(self.store().create_backfill(&new, self.now()).await?)
+        let prepared = self.prepare(person, body, true).await?;
+        let report = self.store().create_backfill(&prepared.new, self.now()).await?;
+        Ok((prepared, report))
     }
 
     /// With its number. 409 when it would run nothing.
-    pub async fn create_backfill(&self, person: &Person, body: BackfillBody) -> Answer<(i64, BackfillReport)> {
+    pub async fn create_backfill(
+        &self,
+        person: &Person,
+        body: BackfillBody,
+    ) -> Answer<(i64, PreparedBackfill, BackfillReport)> {
         self.require_on(person, Act::Backfill, &body.dag_id).await?;
-        let new = self.new_backfill(person, body, false).await?;
-        let report = self.store().create_backfill(&new, self.now()).await?;
+        let prepared = self.prepare(person, body, false).await?;
+        let report = self.store().create_backfill(&prepared.new, self.now()).await?;
         let Some(key) = report.backfill_key else {
             let text = format!(
                 "nothing to backfill: each of the {} dates has a run; 'reprocess_behavior' failed or completed runs \
@@ -69,10 +78,10 @@ impl Server {
             );
             return Err(Problem::new(millrace_model::error_code::ErrorCode::CONFLICT, text));
         };
-        Ok((key, report))
+        Ok((key, prepared, report))
     }
 
-    async fn new_backfill(&self, person: &Person, body: BackfillBody, dry_run: bool) -> Answer<NewBackfill> {
+    async fn prepare(&self, person: &Person, body: BackfillBody, dry_run: bool) -> Answer<PreparedBackfill> {
         let dag = self.dag_row(&body.dag_id, 0).await?;
         let invalid = |name: &str, text: String| Problem::invalid(text).with("path", name.into());
         let zone = dag.dag.timetable.timezone;
@@ -99,42 +108,20 @@ impl Server {
                 Some(TaskSelection { tasks: TaskChoice::Pattern(pattern), upstream, downstream })
             }
         };
-        let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
-        let conf = body.dag_run_conf.unwrap_or_default();
-        let last_interval = self.store().last_automated_interval(&dag.dag_id).await?;
-        let wish = BackfillWish {
-            range: BackfillRange {
-                version: &version,
-                from,
-                to,
-                includes_end: body.to_inclusive,
-                ignores_bounds: body.ignore_bounds,
-                last_interval,
-                conf: conf.clone(),
-            },
-            is_reversed: body.run_backwards,
-            reprocesses: reprocess != Reprocess::None,
-            tasks,
-        };
-        let plan = plan_backfill(&wish, self.now()).map_err(|error| Problem::invalid(error.to_string()))?;
-        let selection = wish.tasks.as_ref().map(TaskSelection::describe);
-        Ok(NewBackfill {
-            dag_id: dag.dag_id,
+        let request = BackfillRequest {
             from,
             to,
+            includes_end: body.to_inclusive,
+            is_reversed: body.run_backwards,
+            ignores_bounds: body.ignore_bounds,
             reprocess,
             max_active_runs,
-            conf,
-            runs: plan.runs,
-            is_reversed: body.run_backwards,
-            part: plan.part.zip(selection).map(|(part, selection)| NewPart {
-                dag: part.dag,
-                left_out: part.left_out,
-                selection,
-            }),
-            dry_run,
+            conf: body.dag_run_conf.unwrap_or_default(),
+            tasks,
             actor: person.actor(),
-        })
+            dry_run,
+        };
+        Ok(prepare_backfill(self.store(), &dag, request, self.now()).await?)
     }
 
     pub async fn backfill_row(&self, key: i64) -> Answer<BackfillRow> {

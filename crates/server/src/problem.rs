@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::keyring::random_bytes;
+use millrace_situation::BackfillError;
 use millrace_store::StoreError;
 use millrace_vault::VaultError;
 use serde_json::{Map, Value, json};
@@ -117,6 +118,17 @@ impl From<StoreError> for Problem {
                 Self::new(ErrorCode::DATABASE_UNAVAILABLE, "the metadata database did not answer; try again")
             }
             _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<BackfillError> for Problem {
+    fn from(error: BackfillError) -> Self {
+        match error {
+            BackfillError::FileGone { .. } => Self::new(ErrorCode::CONFLICT, error.to_string()),
+            BackfillError::Refused(refused) => Self::invalid(refused.to_string()),
+            BackfillError::Circle(circle) => Self::internal(&circle),
+            BackfillError::Store(error) => error.into(),
         }
     }
 }

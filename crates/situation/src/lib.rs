@@ -4,6 +4,7 @@
 //!
 //! Must not import: the scheduler, a worker, a face.
 
+mod backfill;
 mod explanation;
 mod keys;
 mod prospects;
@@ -26,6 +27,7 @@ use millrace_store::{
     ActiveRun, ActiveScope, BackfillRow, EarlierRun, FinishedRun, InstanceRow, ListLength, Result, SchedulerDag, Store,
 };
 
+pub use backfill::{BackfillError, BackfillRequest, PreparedBackfill, prepare_backfill};
 pub use explanation::{Asked, Explanation, TaskAnswer, explain, unmet};
 pub use prospects::{PassedSlot, PlanEntry, plan_ahead};
 

@@ -1,14 +1,13 @@
 //! `dags backfill` and `backfills …`: many past dates of one DAG.
 
 use anyhow::{Context, bail};
+use millrace_model::dag::Dag;
 use millrace_model::instant::{format_utc_micros, parse_instant};
-use millrace_model::schedule::DataInterval;
 use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
 use millrace_model::state::RunState;
-use millrace_planner::{BackfillRange, BackfillWish, plan_backfill};
+use millrace_situation::{BackfillError, BackfillRequest, PreparedBackfill, prepare_backfill};
 use millrace_store::{
-    BackfillDate, BackfillProgress, BackfillRow, DagRow, DateOutcome, NewBackfill, NewPart,
-    Reprocess as StoredReprocess, RunFilter, Store,
+    BackfillDate, BackfillProgress, BackfillRow, DateOutcome, Reprocess as StoredReprocess, RunFilter, Store,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -148,67 +147,50 @@ fn selection(args: &BackfillArgs) -> anyhow::Result<Option<TaskSelection>> {
     Ok(Some(TaskSelection { tasks: TaskChoice::Pattern(pattern), upstream, downstream }))
 }
 
-/// What the command line asks for; checked, nothing written.
-fn request(
-    app: &App,
-    row: &DagRow,
-    last_interval: Option<DataInterval>,
-    args: &BackfillArgs,
-) -> anyhow::Result<NewBackfill> {
-    let zone = row.dag.timetable.timezone;
-    let version = lookup::version(row)?;
-    let conf = conf_argument(args.conf.as_deref(), "--conf")?;
-    let range = BackfillRange {
-        version: &version,
+fn request(dag: &Dag, args: &BackfillArgs) -> anyhow::Result<BackfillRequest> {
+    let zone = dag.timetable.timezone;
+    Ok(BackfillRequest {
         from: parse_instant(&args.start_date, zone)?,
         to: parse_instant(&args.end_date, zone)?,
         includes_end: args.end_inclusive,
+        is_reversed: args.reverse,
         ignores_bounds: args.ignore_bounds,
-        last_interval,
-        conf: conf.clone(),
-    };
-    let (from, to) = (range.from, range.to);
-    let tasks = selection(args)?;
-    let described = tasks.as_ref().map(TaskSelection::describe);
-    let reprocesses = args.reprocess != Reprocess::None;
-    let plan = plan_backfill(&BackfillWish { range, is_reversed: args.reverse, reprocesses, tasks }, app.now())?;
-    Ok(NewBackfill {
-        dag_id: row.dag_id.clone(),
-        from,
-        to,
         reprocess: match args.reprocess {
             Reprocess::None => StoredReprocess::None,
             Reprocess::Failed => StoredReprocess::Failed,
             Reprocess::Completed => StoredReprocess::Completed,
         },
         max_active_runs: args.max_active_runs,
-        conf,
-        runs: plan.runs,
-        is_reversed: args.reverse,
-        part: plan.part.zip(described).map(|(part, selection)| NewPart {
-            dag: part.dag,
-            left_out: part.left_out,
-            selection,
-        }),
-        dry_run: true,
+        conf: conf_argument(args.conf.as_deref(), "--conf")?,
+        tasks: selection(args)?,
         actor: "cli".to_owned(),
+        dry_run: true,
+    })
+}
+
+async fn prepare(app: &App, store: &Store, args: &BackfillArgs) -> anyhow::Result<PreparedBackfill> {
+    let row = lookup::dag(app, store, &args.dag_id).await?;
+    let request = request(&row.dag, args)?;
+    prepare_backfill(store, &row, request, app.now()).await.map_err(|error| match error {
+        BackfillError::Refused(refused) => refused.into(),
+        BackfillError::Store(failed) => failed.into(),
+        other => other.into(),
     })
 }
 
 pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Result<()> {
-    let row = lookup::runnable(app, store, &args.dag_id).await?;
-    for problem in millrace_dagfile::backfill_problems(&row.dag, app.now()) {
-        notice(format!("warning: {problem}"));
+    let prepared = prepare(app, store, &args).await?;
+    for warning in &prepared.warnings {
+        notice(format!("warning: {warning}"));
     }
-    let last_interval = store.last_automated_interval(&row.dag_id).await?;
-    let mut new = request(app, &row, last_interval, &args)?;
+    let only = prepared.task_ids();
+    let mut new = prepared.new;
     // The dates are printed before anything is made.
     let plan = store.create_backfill(&new, app.now()).await?;
     let views: Vec<DateView> = plan.dates.iter().map(DateView::of).collect();
     print_list(app.format, &["logical_date", "run_id", "outcome"], &views)?;
-    if let Some(part) = &new.part {
-        let tasks: Vec<&str> = part.dag.tasks.iter().map(|task| task.task_id.as_str()).collect();
-        notice(format!("of each run only {}", tasks.join(", ")));
+    if let Some(only) = only {
+        notice(format!("of each run only {}", only.join(", ")));
     }
     let count = plan.run_count();
     if args.dry_run {
@@ -221,7 +203,7 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
             plan.dates.len()
         );
     }
-    if !app.check_scheduler(store).await? && args.wait {
+    if args.wait && !store.is_led().await? {
         bail!("nothing was started, because nobody would run it");
     }
     new.dry_run = false;

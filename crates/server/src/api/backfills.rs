@@ -45,9 +45,10 @@ pub(crate) async fn create(
     person: Person,
     given: Result<Json<BackfillBody>, JsonRejection>,
 ) -> Answer<Json<Backfill>> {
-    let (key, report) = server.create_backfill(&person, body(given)?).await?;
+    let (key, prepared, report) = server.create_backfill(&person, body(given)?).await?;
     let Json(mut made) = answer(&server, &server.backfill_row(key).await?).await?;
-    made.dates = Some(dates(&report).backfills);
+    made.dates = Some(dates(&report));
+    made.warnings = Some(prepared.warnings);
     Ok(Json(made))
 }
 
@@ -57,7 +58,15 @@ pub(crate) async fn dry_run(
     person: Person,
     given: Result<Json<BackfillBody>, JsonRejection>,
 ) -> Answer<Json<BackfillDates>> {
-    Ok(Json(dates(&server.look_at_backfill(&person, body(given)?).await?)))
+    let (prepared, report) = server.look_at_backfill(&person, body(given)?).await?;
+    let backfills = dates(&report);
+    Ok(Json(BackfillDates {
+        total_entries: backfills.len() as u64,
+        backfills,
+        runs: report.run_count() as u64,
+        task_ids: prepared.task_ids(),
+        warnings: prepared.warnings,
+    }))
 }
 
 pub(crate) async fn pause(
@@ -98,6 +107,10 @@ pub(crate) struct BackfillDates {
     total_entries: u64,
     /// How many of the dates would run.
     runs: u64,
+    /// The only tasks that would run; null: all.
+    task_ids: Option<Vec<String>>,
+    /// What speaks against it, or may surprise.
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -141,9 +154,12 @@ pub(crate) struct Backfill {
     /// When it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     dates: Option<Vec<BackfillDate>>,
+    /// What speaks against it, when it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<Vec<String>>,
 }
 
-fn dates(report: &BackfillReport) -> BackfillDates {
+fn dates(report: &BackfillReport) -> Vec<BackfillDate> {
     let date = |date: &millrace_store::BackfillDate| {
         let (outcome, reason) = outcome(date);
         BackfillDate {
@@ -153,8 +169,7 @@ fn dates(report: &BackfillReport) -> BackfillDates {
             reason: reason.map(str::to_owned),
         }
     };
-    let backfills: Vec<BackfillDate> = report.dates.iter().map(date).collect();
-    BackfillDates { total_entries: backfills.len() as u64, backfills, runs: report.run_count() as u64 }
+    report.dates.iter().map(date).collect()
 }
 
 fn backfill(server: &Server, row: &BackfillRow, progress: BackfillProgress) -> Backfill {
@@ -184,5 +199,6 @@ fn backfill(server: &Server, row: &BackfillRow, progress: BackfillProgress) -> B
         completed_at: optional(row.completed_at),
         page: links::backfills(row.dag_id.as_str()),
         dates: None,
+        warnings: None,
     }
 }

@@ -4,6 +4,7 @@ use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
 use http::HeaderMap;
+use millrace_situation::PreparedBackfill;
 use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -94,11 +95,13 @@ pub(super) async fn page(
     } else {
         None
     };
-    let (report, problem) = match plan {
+    let (plan, problem) = match plan {
         None => (None, None),
-        Some(Ok(report)) => (Some(report), None),
+        Some(Ok(plan)) => (Some(plan), None),
         Some(Err(problem)) => (None, Some(sentence(&problem.detail))),
     };
+    let (prepared, report) = plan.unzip();
+    let warnings = prepared.as_ref().map(|it| it.warnings.iter().map(|text| sentence(text)).collect::<Vec<_>>());
     let text = |name: &str| parameters.text(name).unwrap_or_default().to_owned();
     let on = |name: &str| parameters.text(name).is_some();
     let values = values! {
@@ -111,6 +114,8 @@ pub(super) async fn page(
         problem,
         dates => report.as_ref().map(dates),
         more => report.as_ref().map_or(0, |report| report.dates.len().saturating_sub(MOST_LISTED)),
+        warnings => warnings.unwrap_or_default(),
+        only => prepared.as_ref().and_then(PreparedBackfill::task_ids),
         run_count => report.as_ref().map_or(0, BackfillReport::run_count),
         form => values! {
             from => text("from"), to => text("to"), end => on("end"),

@@ -1,8 +1,11 @@
 //! Backfills over REST, and the pages that change what has run.
 
+use chrono_tz::Tz;
+use millrace_model::maintenance::MaintenanceWindow;
 use serde_json::{Value, json};
 
-use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER};
+use crate::plant::dag;
+use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER, now};
 
 const BACKFILLS: &str = "/api/v1/backfills";
 
@@ -80,6 +83,49 @@ fn case_40_what_cannot_be_backfilled_is_refused() {
     wish(json!({"tasks": "lo("})).is(422);
     wish(json!({"tasks": "nobody"})).is(422);
     wish(json!({"colour": 1})).is(422);
+}
+
+#[test]
+fn what_speaks_against_a_backfill_is_said_on_every_face() {
+    let site = Site::start();
+    let mut same = dag("same", "@daily", "UTC", &[], &[("load_a", "bash", &[], 0), ("load_b", "bash", &[], 0)]);
+    for task in &mut same.tasks {
+        task.parameters = json!({"bash_command": "echo hello"});
+    }
+    same.maintenance = vec![MaintenanceWindow::parse("05:00..07:30", Tz::UTC).unwrap()];
+    site.runtime.block_on(site.plant.sync(same.clone(), true, now()));
+    let wish = json!({"dag_id": "same", "from_date": "2024-03-01", "to_date": "2024-03-09", "tasks": "load_a"});
+    let plan = site.send("POST", &format!("{BACKFILLS}/dry_run"), &wish).is(200).json();
+    assert_eq!((&plan["runs"], &plan["task_ids"]), (&json!(2), &json!(["load_a"])));
+    let said = [
+        "no task uses the date of its run",
+        "nothing starts before 2024-03-03T07:30:00.000000Z",
+        "2024-03-03T00:00:00.000000Z and later dates have not ended yet",
+        "no scheduler is running",
+    ];
+    let warnings: Vec<&str> = plan["warnings"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    assert_eq!(warnings.len(), said.len(), "{warnings:?}");
+    let cookie = site.sign_in();
+    let address = "/dags/same/backfills?from=2024-03-01&to=2024-03-09&tasks=load_a";
+    let page = site.call("GET", address, &[("cookie", &cookie)], None).is(200).body;
+    assert!(page.contains("Of each run only <code>load_a</code>."), "{page}");
+    for (text, warning) in said.iter().zip(&warnings) {
+        assert!(warning.contains(text), "{warnings:?}");
+        assert!(page.to_lowercase().contains(text.to_lowercase().as_str()), "{text}: {page}");
+    }
+    let made = site.send("POST", BACKFILLS, &wish).is(200).json();
+    assert_eq!(made["warnings"], plan["warnings"]);
+
+    // What is behind the end of the range, or of the DAG, nobody asked for.
+    let past = json!({"dag_id": "copy_orders", "from_date": "2024-02-01", "to_date": "2024-02-03"});
+    let plan = site.send("POST", &format!("{BACKFILLS}/dry_run"), &past).is(200).json();
+    let warnings = plan["warnings"].to_string();
+    assert!(!warnings.contains("have not ended"), "{warnings}");
+    assert_eq!(plan["task_ids"], Value::Null);
+
+    site.runtime.block_on(site.plant.store.mark_stale(&[], &[], now())).unwrap();
+    let gone = site.send("POST", &format!("{BACKFILLS}/dry_run"), &wish).is(409).json();
+    assert!(gone["detail"].as_str().unwrap().starts_with("the file of DAG same (same.yaml) is gone"), "{gone}");
 }
 
 fn token(page: &str) -> String {
