@@ -8,6 +8,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{CsvFormat, FileKind};
 use zstd::stream::raw::Operation;
 
+use crate::csv_quotes::Quotes;
 use crate::failure::{data, invalid};
 use crate::rows::{LoadColumn, Refusal, RowSink, Shaper};
 
@@ -126,6 +127,8 @@ pub struct CsvRows<'a> {
     /// `s3://bucket/key`, for messages.
     file: &'a str,
     reader: Reader,
+    /// Where an empty field without quotes is NULL, and one with them is ''.
+    quotes: Option<Quotes>,
     unpacker: Option<Unpacker>,
     fields: Vec<u8>,
     ends: Vec<usize>,
@@ -150,14 +153,15 @@ impl<'a> CsvRows<'a> {
             Some(character) if character.is_ascii() => Ok(character as u8),
             Some(character) => Err(invalid(format!("{name} {character:?} is not an ASCII character"))),
         };
-        let reader = ReaderBuilder::new()
-            .delimiter(byte("the delimiter", format.delimiter, b',')?)
-            .quote(byte("the quote", format.quote, b'"')?)
-            .build();
+        let delimiter = byte("the delimiter", format.delimiter, b',')?;
+        let quote = byte("the quote", format.quote, b'"')?;
+        let reader = ReaderBuilder::new().delimiter(delimiter).quote(quote).build();
+        let tells_by_quotes = format.null_as.as_deref() == Some("");
         Ok(Self {
             shaper: Shaper::of_file(format, columns),
             file,
             reader,
+            quotes: tells_by_quotes.then(|| Quotes::new(delimiter, quote)),
             unpacker: Unpacker::of(format).map_err(|error| unreadable(file, &error))?,
             fields: vec![0; 16 * 1024],
             ends: vec![0; columns.len() + 2],
@@ -219,6 +223,9 @@ impl<'a> CsvRows<'a> {
                 &mut self.ends[self.field_count..],
             );
             let last = read.checked_sub(1).map(|at| input[at]);
+            if let Some(quotes) = &mut self.quotes {
+                quotes.see(&input[..read]);
+            }
             input = &input[read..];
             self.field_bytes += written;
             self.field_count += ended;
@@ -234,10 +241,16 @@ impl<'a> CsvRows<'a> {
                     let (count, bytes) = (self.field_count, self.field_bytes);
                     (self.field_count, self.field_bytes, self.is_in_record) = (0, 0, false);
                     self.after_return = last == Some(b'\r');
+                    if let Some(quotes) = &mut self.quotes {
+                        quotes.end_record();
+                    }
                     if self.header_left > 0 {
                         self.header_left -= 1;
                     } else {
                         self.row(count, bytes, sink)?;
+                    }
+                    if let Some(quotes) = &mut self.quotes {
+                        quotes.begin_record();
                     }
                 }
                 ReadRecordResult::End => return Ok(()),
@@ -258,7 +271,10 @@ impl<'a> CsvRows<'a> {
             });
         }
         let starts = std::iter::once(0).chain(self.ends[..count].iter().copied());
-        let spans = starts.zip(&self.ends[..count]).map(|(start, end)| Some((start, *end)));
+        let quotes = self.quotes.as_ref();
+        let is_null = |field: usize, length: usize| length == 0 && quotes.is_some_and(|quotes| !quotes.had(field));
+        let fields = starts.zip(&self.ends[..count]).enumerate();
+        let spans = fields.map(|(field, (start, end))| (!is_null(field, end - start)).then_some((start, *end)));
         self.shaper.shape(&self.fields[..bytes], spans, self.line, sink)
     }
 }
@@ -320,6 +336,27 @@ mod tests {
             assert_eq!(rows[0], (2, vec![text("1"), text(""), None]));
             assert_eq!(rows[1], (3, vec![text("2"), text("a\nb\""), text("x")]));
             assert_eq!(rows[2], (5, vec![None, None, None]));
+        }
+    }
+
+    #[test]
+    fn an_empty_marker_tells_null_and_empty_by_their_quotes() {
+        let file = b"1,\"\",x\r\n\n\"2\",,\"\"\n3,\"a,\"\"\nb\",y\n\"\",\"\"\"\",";
+        let format = CsvFormat { null_as: Some(String::new()), ..CsvFormat::default() };
+        for piece in 1..=file.len() {
+            let rows = read(file, &format, piece).expect("reads");
+            let cells: Vec<_> = rows.into_iter().map(|(_, cells)| cells).collect();
+            assert_eq!(
+                cells,
+                [
+                    vec![text("1"), text(""), text("x")],
+                    // There is no empty number, and none in a column that is not free.
+                    vec![text("2"), None, None],
+                    vec![text("3"), text("a,\"\nb"), text("y")],
+                    vec![None, text("\""), None],
+                ],
+                "in pieces of {piece}"
+            );
         }
     }
 

@@ -15,6 +15,7 @@ mod batches;
 mod callback;
 mod checks;
 mod connectors;
+mod csv_quotes;
 mod csv_rows;
 mod ddl;
 mod declared;

@@ -201,8 +201,10 @@ pub struct Shaper<'a> {
 
 impl<'a> Shaper<'a> {
     pub fn of_file(format: &'a CsvFormat, columns: &'a [LoadColumn]) -> Self {
-        let marker = format.null_as.as_deref().map(str::as_bytes);
-        Self { marker, knows_null: marker.is_some(), is_stream: false, ..Self::of_stream(format, columns) }
+        // An empty one is told by the quotes that are not there, which the reader of the file looks at.
+        let marker = format.null_as.as_deref().filter(|marker| !marker.is_empty()).map(str::as_bytes);
+        let knows_null = format.null_as.is_some();
+        Self { marker, knows_null, is_stream: false, ..Self::of_stream(format, columns) }
     }
 
     pub fn of_stream(format: &'a CsvFormat, columns: &'a [LoadColumn]) -> Self {

@@ -25,6 +25,11 @@ impl RowHashing for MySqlHashing {
         let day = |text: &str| format!("IF(MONTH({x}) = 0 OR DAYOFMONTH({x}) = 0, NULL, {text})");
         let clock =
             format!("IF(MICROSECOND({x}) = 0, SUBSTRING_INDEX({text}, '.', 1), TRIM(TRAILING '0' FROM {text}))");
+        let is_text = matches!(column.value, ValueType::Text { .. });
+        if is_text && matches!(form, CanonicalForm::Number | CanonicalForm::Timestamp | CanonicalForm::Time) {
+            // MySQL makes a DOUBLE of a text that it is to count, and NULL of one that it takes for a time.
+            return None;
+        }
         Some(match form {
             CanonicalForm::Plain => text,
             CanonicalForm::Padded => format!("TRIM(TRAILING ' ' FROM {text})"),

@@ -17,8 +17,13 @@ impl RowHashing for PostgresHashing {
             ValueType::Array { .. } | ValueType::Float { .. } => return None,
             _ => format!("{x}::text"),
         };
+        let is_text = matches!(column.value, ValueType::Text { .. } | ValueType::Other);
         Some(match form {
             CanonicalForm::Plain => text,
+            // Written by whoever wrote it, with zeros or without.
+            CanonicalForm::Time | CanonicalForm::Timestamp if is_text => {
+                format!("CASE WHEN position('.' IN {text}) > 0 THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END")
+            }
             CanonicalForm::Padded => format!("rtrim({text}, ' ')"),
             CanonicalForm::Lower => format!("lower({text})"),
             CanonicalForm::Number => match column.value {

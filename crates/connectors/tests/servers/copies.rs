@@ -2,7 +2,6 @@
 
 pub mod databases;
 mod mended;
-mod random;
 
 use anyhow::{Result, bail};
 use millrace_operator_api::TaskError;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::copies::databases::{Database, Kind};
-use crate::movements::operate;
+use crate::tasks::operate;
 use crate::world::{World, some};
 
 /// Names and types of a table's columns, by name.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::copies::databases::{Database, Kind, run};
-use crate::movements::operate;
+use crate::tasks::operate;
 use crate::world::{Cells, World};
 
 const COLUMNS: usize = 1_000;

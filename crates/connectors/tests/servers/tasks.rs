@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use futures::future::BoxFuture;
 use millrace_model::ids::TaskId;
 use millrace_operator_api::context::{CancelSignal, Results, StatementJournal, WorkId};
@@ -83,6 +83,22 @@ impl<'a> Task<'a> {
         self.cancel.cancel();
         Ok(running.await)
     }
+}
+
+/// Runs an operator as the worker does; each generation is another piece of work.
+pub async fn operate(world: &World, generation: u32, operator: &str, parameters: Value) -> Result<Value> {
+    let fail = |text: String| anyhow!("{operator}: {text}");
+    let entry = find(millrace_operators::catalogue(), operator).context("no operator")?;
+    let operator = (entry.parse)(parameters).map_err(fail)?;
+    let mut problems = Problems::default();
+    operator.check(&mut problems);
+    if !problems.is_empty() {
+        return Err(fail(format!("{:?}", problems.into_items())));
+    }
+    let mut context = world.context(1);
+    context.work = work(generation);
+    let outcome = operator.run(&context).await.map_err(|error: TaskError| fail(error.to_string()))?;
+    outcome.result.context("no result")
 }
 
 struct Said(Option<Value>);

@@ -471,8 +471,12 @@ impl Connection {
         while let Some(message) = messages.try_next().await.map_err(fail)? {
             match message {
                 SimpleQueryMessage::Row(row) => {
-                    let values: Vec<Option<String>> =
-                        (0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect();
+                    let values: Vec<Option<String>> = result
+                        .columns
+                        .iter()
+                        .enumerate()
+                        .map(|(at, column)| row.get(at).map(|value| shown(value, column)))
+                        .collect();
                     let bytes: usize = values.iter().flatten().map(String::len).sum();
                     if bytes > LARGEST_ROW {
                         return Err(SqlError::new("Database returned a row of more than 64 KB"));
@@ -492,5 +496,13 @@ impl Connection {
         } else {
             Ok(Done::rows(affected as i64))
         }
+    }
+}
+
+/// Redshift shows the bytes of a VARBYTE as hex without anything before it.
+fn shown(value: &str, column: &ResultColumn) -> String {
+    match value.strip_prefix("\\x") {
+        Some(hex) if column.type_name == "varbyte" => hex.to_owned(),
+        _ => value.to_owned(),
     }
 }

@@ -17,10 +17,16 @@ pub fn form_of_pair(source: &SourceColumn, target: &SourceColumn) -> CanonicalFo
         }
         (V::Bool, other) | (other, V::Bool) if is_number(other) || *other == V::Bool => CanonicalForm::Truth,
         (a, b) if is_number(a) && is_number(b) => CanonicalForm::Number,
+        // What no number of the target holds became a text, with as many zeros behind the point as the way gave it.
+        (a, V::Text { .. } | V::Other) | (V::Text { .. } | V::Other, a) if is_number(a) => CanonicalForm::Number,
         (V::Date, V::Date) => CanonicalForm::Date,
-        (V::Timestamp { .. }, V::Timestamp { .. }) => CanonicalForm::Timestamp,
+        (V::Timestamp { .. }, V::Timestamp { .. } | V::Text { .. } | V::Other)
+        | (V::Text { .. } | V::Other, V::Timestamp { .. }) => CanonicalForm::Timestamp,
+        // The zeros at its end are the zone's.
+        (V::Time { zoned: true, .. }, _) | (_, V::Time { zoned: true, .. }) => CanonicalForm::Plain,
         // A time beyond 24 h is an interval in PostgreSQL.
-        (V::Time { .. }, V::Time { .. } | V::Interval) | (V::Interval, V::Time { .. }) => CanonicalForm::Time,
+        (V::Time { .. }, V::Time { .. } | V::Interval | V::Text { .. } | V::Other)
+        | (V::Interval | V::Text { .. } | V::Other, V::Time { .. }) => CanonicalForm::Time,
         (V::Json, V::Json | V::Text { .. } | V::Other) | (V::Text { .. } | V::Other, V::Json) => CanonicalForm::Json,
         (V::Uuid, _) | (_, V::Uuid) => CanonicalForm::Lower,
         _ if is_padded(source) || is_padded(target) => CanonicalForm::Padded,
@@ -192,12 +198,15 @@ mod tests {
         let form = |a: &SourceColumn, b: &SourceColumn| form_of_pair(a, b);
         assert_eq!(form(&int(), &column(ValueType::Bool)), CanonicalForm::Truth);
         assert_eq!(form(&int(), &column(ValueType::Decimal { precision: None, scale: None })), CanonicalForm::Number);
-        assert_eq!(form(&int(), &SourceColumn::text("a")), CanonicalForm::Plain);
+        assert_eq!(form(&int(), &SourceColumn::text("a")), CanonicalForm::Number);
         assert_eq!(form(&int(), &column(ValueType::Float { bits: 64 })), CanonicalForm::Float { bits: 64 });
         let padded = SourceColumn { type_name: "bpchar".to_owned(), ..SourceColumn::text("a") };
         assert_eq!(form(&SourceColumn::text("a"), &padded), CanonicalForm::Padded);
         let clock = column(ValueType::Time { beyond_day: true, zoned: false });
         assert_eq!(form(&clock, &column(ValueType::Interval)), CanonicalForm::Time);
+        let zoned = column(ValueType::Time { beyond_day: false, zoned: true });
+        assert_eq!(form(&zoned, &zoned), CanonicalForm::Plain);
+        assert_eq!(form(&clock, &SourceColumn::text("a")), CanonicalForm::Time);
         assert_eq!(natural_form(&column(ValueType::Timestamp { zoned: true })), CanonicalForm::Timestamp);
     }
 }

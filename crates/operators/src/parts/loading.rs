@@ -180,7 +180,7 @@ async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loa
     let Found { objects, columns: told } = unless_cancelled(context, find_objects(store.as_ref(), loading)).await?;
     let bytes: u64 = objects.iter().map(|object| object.size).sum();
     let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
-    let format = learn_format(context, loading, &objects, &marks)?;
+    let format = learn_format(context, warehouse.engine(), loading, &objects, &marks)?;
     let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
     let columns = unless_cancelled(context, names.of(&objects, &marks)).await?;
     let settled = file_columns::choose(context, warehouse, loading, columns).await?;
@@ -295,6 +295,7 @@ fn require_same(object: &ObjectInfo, handed: &Handed) -> Result<(), TaskError> {
 /// would be lost or changed, the load is refused.
 fn learn_format(
     context: &TaskContext,
+    engine: &str,
     loading: &Loading,
     objects: &[ObjectInfo],
     marks: &[Marks],
@@ -321,8 +322,18 @@ fn learn_format(
     }
     let marker = &shape.null_marker;
     match &format.null_as {
-        None if !marker.is_empty() => {
-            context.info(format!("the file says that '{marker}' stands for NULL"));
+        // The one is the other, and may be.
+        None if marker.is_empty() && engine == "redshift" && format.empty_as_null => {}
+        None if marker.is_empty() && engine == "redshift" => {
+            return Err(TaskError::Fail(format!(
+                "{} was written with an empty field for NULL, which Redshift cannot tell from an empty text; write it \
+                 with a null_marker, or say emptyasnull in copy_options if empty texts may become NULL",
+                objects[at].url()
+            )));
+        }
+        None => {
+            let said = if marker.is_empty() { "an empty field".to_owned() } else { format!("'{marker}'") };
+            context.info(format!("the file says that {said} stands for NULL"));
             format.null_as = Some(marker.clone());
         }
         Some(given) if given != marker => {

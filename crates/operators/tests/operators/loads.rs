@@ -143,6 +143,18 @@ fn what_the_file_says_and_the_user_says_must_fit() {
 }
 
 #[test]
+fn an_empty_field_for_null_is_told_to_whoever_can_tell_it_from_an_empty_text() {
+    let world = written(json!({"null_marker": ""}));
+    world.run("copy", copy(json!({}))).unwrap();
+    assert_eq!(world.loads.lock().unwrap()[0].format.null_as.as_deref(), Some(""));
+    *world.engine.lock().unwrap() = "redshift";
+    let text = message(world.run("copy", copy(json!({}))));
+    assert!(text.contains("write it with a null_marker") && text.contains("emptyasnull"), "{text}");
+    world.run("copy", copy(json!({"copy_options": ["csv", "emptyasnull"]}))).unwrap();
+    assert_eq!(world.loads.lock().unwrap()[1].format.null_as, None);
+}
+
+#[test]
 fn files_written_in_two_ways_are_not_loaded_as_one() {
     let world = written(json!({}));
     world.put_stranger("nps.csv2", "1,2\n");

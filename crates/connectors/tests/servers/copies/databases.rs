@@ -18,6 +18,14 @@ pub enum Kind {
     Postgres,
     Lite,
     Redshift,
+    /// Redshift by the PostgreSQL protocol.
+    Wire,
+}
+
+impl Kind {
+    pub fn is_redshift(self) -> bool {
+        matches!(self, Self::Redshift | Self::Wire)
+    }
 }
 
 /// A database of its own, under a connection of its own.
@@ -66,7 +74,7 @@ impl Database {
                 });
                 "main".clone_into(&mut database.schema);
             }
-            Kind::Redshift => {
+            Kind::Redshift | Kind::Wire => {
                 let postgres = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
                 let redshift = serve_redshift(RedshiftConfig {
                     listen: "127.0.0.1:0".parse()?,
@@ -76,14 +84,20 @@ impl Database {
                     access_key: "standin".to_owned(),
                 })
                 .await?;
-                world.add(millrace_operator_api::connection::Connection {
-                    schema: Some("dev".into()),
-                    extra: extra(json!({
+                let mut by = connection(&id, "redshift");
+                by.schema = Some("dev".into());
+                by.extra = extra(if kind == Kind::Wire {
+                    let address = redshift.serve_wire("127.0.0.1:0".parse()?).await?;
+                    (by.host, by.port) = (Some(address.ip().to_string()), Some(address.port()));
+                    (by.login, by.password) = (Some("loader".to_owned()), Some("any".into()));
+                    json!({"sslmode": "disable", "iam_role": "arn:aws:iam::123456789012:role/load"})
+                } else {
+                    json!({
                         "cluster_identifier": "warehouse", "endpoint_url": redshift.endpoint_url(), "region_name": "eu-west-1",
                         "db_user": "loader", "aws_access_key_id": "standin", "aws_secret_access_key": "standin-secret",
-                    })),
-                    ..connection(&id, "redshift")
+                    })
                 });
+                world.add(by);
                 database.servers = (Some(postgres), Some(redshift));
             }
         }
@@ -118,7 +132,8 @@ impl Database {
     }
 
     pub fn quoted(&self, name: &str) -> String {
-        if self.kind == Kind::Maria { format!("`{name}`") } else { format!("\"{name}\"") }
+        let mark = if self.kind == Kind::Maria { "`" } else { "\"" };
+        format!("{mark}{}{mark}", name.replace(mark, &mark.repeat(2)))
     }
 
     /// A quoted name with its schema, where the engine has such.
