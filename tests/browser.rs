@@ -172,7 +172,7 @@ async fn from_the_list_to_the_failed_task_s_log_in_two_clicks() {
 fn fragile(flag: &std::path::Path) -> String {
     let flag = flag.display();
     format!(
-        "schedule: none\nparams: {{region: eu, full: false}}\ntasks:\n  before:\n    operator: bash\n    bash_command: echo fine\n  mended:\n    operator: bash\n    depends_on: [before]\n    bash_command: |\n      test -e {flag} || {{ echo it is not there; exit 1; }}\n      echo it is there now\n"
+        "schedule: none\nparams: {{region: eu, full: false, days: {{type: integer, default: 3, maximum: 9}}}}\ntasks:\n  before:\n    operator: bash\n    bash_command: echo fine\n  mended:\n    operator: bash\n    depends_on: [before]\n    bash_command: |\n      test -e {flag} || {{ echo it is not there; exit 1; }}\n      echo it is there now\n"
     )
 }
 
@@ -222,9 +222,20 @@ async fn the_red_task_is_found_read_cleared_and_turns_green() {
     browser.find("#trigger [data-param=region]").await.clear().await.unwrap();
     browser.find("#trigger [data-param=region]").await.send_keys("us").await.unwrap();
     browser.click("#trigger [data-param=full]").await;
+    browser.click("#trigger-more summary").await;
     browser.find("#trigger input[name=dag_run_id]").await.send_keys("asked").await.unwrap();
+    // What does not fit is said beside its field, and what was typed is still there.
+    browser.find("#trigger [data-param=days]").await.send_keys("0").await.unwrap();
+    browser.click("#trigger button.primary").await;
+    browser.shows("must be at most 9").await;
+    assert_eq!(browser.run("return document.activeElement.dataset.param").await, "days");
+    assert_eq!(browser.run("return document.querySelector('#trigger [data-param=region]').value").await, "us");
+    browser.picture("trigger-wrong").await;
+    browser.find("#trigger [data-param=days]").await.clear().await.unwrap();
+    browser.find("#trigger [data-param=days]").await.send_keys("9").await.unwrap();
     browser.picture("trigger").await;
     browser.click("#trigger button.primary").await;
+    browser.shows("\"days\": 9").await;
     browser.shows("\"region\": \"us\"").await;
     browser.shows("\"full\": true").await;
     browser.close().await;

@@ -136,61 +136,51 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
-function openTrigger(dag) {
+/* The form is the server's, also when it comes back with what is wrong. */
+async function openTrigger(dag) {
   const dialog = $("#trigger");
-  const form = $("form", dialog);
-  const problem = $(".problem", dialog);
-  form.reset();
-  problem.hidden = true;
+  const place = $("[data-form]", dialog);
   $("[data-name]", dialog).textContent = dag;
-  const fields = $("[data-fields]", dialog);
-  fields.replaceChildren();
-  // Without them there is still the configuration.
-  fetchPart(`/dags/${encodeURIComponent(dag)}/trigger`, "fields").then((fresh) => fields.replaceChildren(fresh)).catch(() => {});
-  form.onsubmit = async (event) => {
-    if (event.submitter?.value === "cancel") return;
+  try {
+    place.replaceChildren(await fetchPart(`/dags/${encodeURIComponent(dag)}/trigger`, "form"));
+  } catch (error) {
+    return say(error.message);
+  }
+  place.onsubmit = async (event) => {
     event.preventDefault();
-    const body = {};
+    const form = event.target;
+    const button = $("button.primary", form);
+    button.disabled = true;
     try {
-      let typed = {};
-      const conf = form.elements.conf.value.trim();
-      if (conf) {
-        try { typed = JSON.parse(conf); } catch (error) { throw new Error(said("notJson", { error: error.message })); }
+      const headers = { "X-Part": "form", "X-Millrace-Page": "1" };
+      const response = await fetch(form.action, { method: "POST", headers, body: new URLSearchParams(new FormData(form)) });
+      const isForm = response.headers.get("content-type")?.startsWith("text/html");
+      if (isForm && (response.status === 422 || response.status === 409)) {
+        place.innerHTML = await response.text();
+        ($("[aria-invalid]", place) ?? $(".problem", place))?.focus();
+        return;
       }
-      const whole = { ...parametersOf(fields), ...typed };
-      if (Object.keys(whole).length || Array.isArray(typed)) body.conf = Array.isArray(typed) ? typed : whole;
-      for (const name of ["logical_date", "dag_run_id", "note"]) {
-        const text = form.elements[name].value.trim();
-        if (text) body[name] = text;
-      }
-      const run = await ask("POST", `/api/v1/dags/${encodeURIComponent(dag)}/dagRuns`, body);
+      if (!response.ok) throw new Error(said("refused", { status: response.status }));
+      const run = await response.json();
       dialog.close();
       if (run.notice) say(run.notice);
       if ($(".split")?.dataset.dag === dag) show(run.page, true);
       else refresh((part) => part.dataset.live === dag);
     } catch (error) {
-      problem.textContent = error.message;
-      problem.hidden = false;
+      say(error.message);
+    } finally {
+      button.disabled = false;
     }
   };
   dialog.showModal();
+  $("input:not([type=hidden]), select, textarea", place)?.focus();
 }
-
-/* What differs from the DAG's own values: the rest stays the DAG's. */
-function parametersOf(fields) {
-  const given = {};
-  for (const field of $$("[data-param]", fields)) {
-    const { param, kind } = field.dataset;
-    const before = field.tagName === "SELECT" ? $("option[selected]", field)?.value : field.defaultValue;
-    if (kind === "flag" ? field.checked === field.defaultChecked : field.value === before) continue;
-    if (kind === "flag") given[param] = field.checked;
-    else if (kind === "number") given[param] = field.value === "" ? null : Number(field.value);
-    else if (kind === "json") {
-      try { given[param] = JSON.parse(field.value || "null"); } catch (error) { throw new Error(`${param}: ${said("notJson", { error: error.message })}`); }
-    } else given[param] = field.value;
-  }
-  return given;
-}
+document.addEventListener("click", (event) => {
+  const back = event.target.closest("#trigger [data-close]");
+  if (!back) return;
+  event.preventDefault();
+  $("#trigger").close();
+});
 
 function say(text) {
   const place = $("#offline");

@@ -17,6 +17,7 @@ use crate::execution;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
 use crate::misfire;
+use crate::params;
 use crate::roles;
 use crate::source::Span;
 use crate::task;
@@ -104,7 +105,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         Some(length)
     });
     let tags = read_tags(reader, keys.get("tags"));
-    let params = read_params(reader, keys.get("params"));
+    let params = params::read(reader, keys.get("params"), &timetable.schedule);
     let deadline = keys.get("deadline").and_then(|entry| alert::read_deadline(reader, entry));
     let longer_than_usual =
         keys.get("longer_than_usual").and_then(|entry| alert::read_longer_than_usual(reader, entry));
@@ -260,18 +261,6 @@ fn read_tags(reader: &mut Reader<'_>, entry: Option<&Entry>) -> Vec<String> {
     let tags = entry.map(|entry| reader.texts(entry)).unwrap_or_default();
     let mut seen = HashSet::new();
     tags.into_iter().map(|(tag, _)| tag).filter(|tag| seen.insert(tag.clone())).collect()
-}
-
-fn read_params(reader: &mut Reader<'_>, entry: Option<&Entry>) -> serde_json::Map<String, serde_json::Value> {
-    let Some(entry) = entry else { return serde_json::Map::new() };
-    match entry.value.to_value() {
-        serde_json::Value::Object(params) => params,
-        serde_json::Value::Null => serde_json::Map::new(),
-        _ => {
-            reader.wrong_type(entry, "a map of names and values");
-            serde_json::Map::new()
-        }
-    }
 }
 
 /// The tasks that could be read, with their groups and what comes before them.

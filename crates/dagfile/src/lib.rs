@@ -31,6 +31,7 @@ mod lint;
 mod misfire;
 mod options;
 mod parameters;
+mod params;
 mod read;
 mod roles;
 mod scalar;

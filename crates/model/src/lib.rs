@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod maintenance;
 pub mod mapping;
 pub mod notice;
+pub mod param;
 pub mod pool;
 pub mod schedule;
 pub mod selection;

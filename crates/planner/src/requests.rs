@@ -5,6 +5,7 @@ use millrace_model::calendar::Fate;
 use millrace_model::change::NewRun;
 use millrace_model::ids::{DagId, IdError, RunId, TaskId};
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
+use millrace_model::param::{self, ParamFault};
 use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
 use millrace_model::state::{RunState, RunType};
 use serde_json::{Map, Value};
@@ -20,7 +21,7 @@ pub fn scheduled_run_id(logical_date: DateTime<Utc>) -> String {
 }
 
 /// Why a request is refused before anything is written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RequestError {
     #[error(transparent)]
     RunId(#[from] IdError),
@@ -58,6 +59,18 @@ pub enum RequestError {
     PastWithoutReprocess { dag_id: DagId, task_id: TaskId },
     #[error("no task of DAG {dag_id} is selected; nothing would be run")]
     NoTasks { dag_id: DagId },
+    #[error("DAG {dag_id} cannot run with this: {}", listed(faults))]
+    Params { dag_id: DagId, faults: Vec<ParamFault> },
+}
+
+fn listed(faults: &[ParamFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A run's conf must suit the DAG's params.
+fn check_conf(version: &DagVersion, conf: &Map<String, Value>) -> Result<(), RequestError> {
+    let faults = param::faults(&version.dag.params, conf);
+    if faults.is_empty() { Ok(()) } else { Err(RequestError::Params { dag_id: version.dag.dag_id.clone(), faults }) }
 }
 
 /// A run that a person wants now.
@@ -76,6 +89,7 @@ pub struct ManualRun<'a> {
 /// The run, queued. It covers the last complete interval before its logical date.
 pub fn manual_run(request: ManualRun<'_>, now: DateTime<Utc>) -> Result<NewRun, RequestError> {
     let ManualRun { version, run_id, logical_date, conf, triggered_by } = request;
+    check_conf(version, &conf)?;
     let now = now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now);
     if let Some((date, bound)) = logical_date.and_then(|date| Some((date, bound_broken(version, date)?))) {
         let (dag_id, logical_date) = (version.dag.dag_id.clone(), format_utc_micros(date));
@@ -112,6 +126,7 @@ pub fn backfill_runs(range: &BackfillRange<'_>, now: DateTime<Utc>) -> Result<Ve
     if matches!(dag.timetable.schedule, Schedule::None | Schedule::Once | Schedule::Continuous) {
         return Err(RequestError::NotPeriodic { dag_id: dag_id(), schedule: dag.timetable.schedule.display_text() });
     }
+    check_conf(range.version, &range.conf)?;
     let (from, to) = (format_utc_micros(range.from), format_utc_micros(range.to));
     let end = if range.includes_end { range.to + TimeDelta::microseconds(1) } else { range.to };
     if range.from >= end {

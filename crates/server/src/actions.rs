@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::instant::parse_instant;
+use millrace_model::param::ParamFault;
 use millrace_planner::{DagVersion, ManualRun, RequestError, manual_run};
 use millrace_store::{DagRow, Keyed, RequestKey, RunRequest, RunRow};
 use schemars::JsonSchema;
@@ -89,6 +90,14 @@ fn request_key(person: &Person, dag_id: &str, key: &str, body: &TriggerBody) -> 
     Ok(RequestKey { person: person.name.clone(), key: key.to_owned(), body_hash: token_hash(&asked.to_string()) })
 }
 
+/// What of a conf does not suit the DAG's params, one by one.
+pub(crate) fn refused(error: &RequestError) -> Problem {
+    let problem = Problem::invalid(error.to_string());
+    let RequestError::Params { faults, .. } = error else { return problem };
+    let one = |fault: &ParamFault| json!({ "name": fault.name, "message": fault.breach.to_string() });
+    problem.with("errors", faults.iter().map(one).collect())
+}
+
 fn run_request(person: &Person, dag: &DagRow, body: TriggerBody, now: DateTime<Utc>) -> Answer<RunRequest> {
     let conf = match body.conf {
         None | Some(Value::Null) => Map::new(),
@@ -107,8 +116,12 @@ fn run_request(person: &Person, dag: &DagRow, body: TriggerBody, now: DateTime<U
     let run_id = body.dag_run_id.as_deref().filter(|text| !text.is_empty());
     let request = ManualRun { version: &version, run_id, logical_date, conf, triggered_by: person.actor() };
     let run = manual_run(request, now).map_err(|error| {
-        let path = if matches!(error, RequestError::RunId(_)) { "dag_run_id" } else { "logical_date" };
-        Problem::invalid(error.to_string()).with("path", path.into())
+        let path = match &error {
+            RequestError::RunId(_) => "dag_run_id",
+            RequestError::Params { .. } => "conf",
+            _ => "logical_date",
+        };
+        refused(&error).with("path", path.into())
     })?;
     Ok(RunRequest { run, note, actor: person.actor() })
 }

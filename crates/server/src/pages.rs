@@ -47,7 +47,7 @@ pub(crate) fn doors() -> Doors {
         .post("/dags/{dag_id}/favourite", OwnAccount, dags::favour)
         .get("/dags/{dag_id}", ReadDags, dag::page)
         .post("/dags/{dag_id}/pause", PauseDags, dag::pause)
-        .post("/dags/{dag_id}/trigger", TriggerRuns, dag::trigger)
+        .post("/dags/{dag_id}/trigger", TriggerRuns, trigger::trigger)
         .get("/dags/{dag_id}/rerun-failed", ChangeRuns, change::rerun_page)
         .post("/dags/{dag_id}/rerun-failed", ChangeRuns, change::rerun)
         .get("/dags/{dag_id}/backfills", ReadDags, backfills::page)

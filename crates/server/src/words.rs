@@ -3,6 +3,8 @@
 //! A sentence may hold `{name}`s, which are filled in after it was translated. One without a translation stays English; a
 //! test finds it.
 
+mod phrases;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -11,6 +13,8 @@ use minijinja::{Error, HtmlEscape};
 
 use crate::assets;
 use crate::viewer::{Language, viewer};
+
+pub(crate) use phrases::say;
 
 static KOREAN: LazyLock<HashMap<String, String>> =
     LazyLock::new(|| assets::words("ko.toml").and_then(|text| toml::from_str(&text).ok()).unwrap_or_default());

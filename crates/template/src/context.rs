@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use millrace_model::asset::AssetEvent;
 use millrace_model::change::RunFacts;
 use millrace_model::dag::Dag;
+use millrace_model::param;
 use millrace_model::state::RunType;
 use minijinja::value::{Object, ObjectRepr, Serde, Value, merge_maps};
 use minijinja::{Error, ErrorKind, State};
@@ -51,7 +52,7 @@ impl RenderContext {
     pub fn new(facts: &RenderFacts<'_>, lookup: Arc<dyn Lookup>) -> Self {
         let RenderFacts { dag, run, .. } = *facts;
         // A run's conf overrides the DAG's params, and may bring names of its own.
-        let mut params = dag.params.clone();
+        let mut params = param::defaults(&dag.params);
         params.extend(run.conf.clone());
         let names = params.keys().cloned().collect();
 

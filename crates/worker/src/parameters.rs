@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millrace_model::change::Assignment;
+use millrace_model::param;
 use millrace_operator_api::Operator;
 use millrace_template::{Lookup, RenderContext, RenderError, RenderFacts, Renderer, is_template, render_parameters};
 use serde_json::Value;
@@ -45,7 +46,7 @@ pub struct Rendered {
 pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Result<Rendered, ParameterError> {
     let task = assignment.task();
     // A run's own secrets are kept out of its logs as those of connections are.
-    equipment.masker.add_sensitive_members(&assignment.dag.params);
+    equipment.masker.add_sensitive_members(&param::defaults(&assignment.dag.params));
     equipment.masker.add_sensitive_members(&assignment.run.conf);
     if equipment.operator(&task.operator).is_none() {
         return Err(ParameterError::UnknownOperator(task.operator.clone()));

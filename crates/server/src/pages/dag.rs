@@ -15,11 +15,10 @@ use serde::Deserialize;
 use super::dags;
 use super::grid::{MOST_RUNS, Selected};
 use super::head::Tab;
-use crate::actions::TriggerBody;
 use crate::format::When;
 use crate::links;
 use crate::person::Person;
-use crate::problem::{Answer, Problem};
+use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
@@ -143,39 +142,4 @@ pub(super) async fn pause(
 ) -> Answer {
     server.set_paused(&person, &dag_id, form.is_paused).await?;
     Ok(Redirect::to(&links::back(&headers, &links::dag(&dag_id))).into_response())
-}
-
-#[derive(Deserialize)]
-pub(super) struct TriggerForm {
-    #[serde(default)]
-    dag_run_id: String,
-    #[serde(default)]
-    logical_date: String,
-    #[serde(default)]
-    conf: String,
-    #[serde(default)]
-    note: String,
-}
-
-pub(super) async fn trigger(
-    State(server): State<Shared>,
-    person: Person,
-    Path(dag_id): Path<String>,
-    Form(form): Form<TriggerForm>,
-) -> Answer {
-    let conf = match form.conf.trim() {
-        "" => None,
-        text => {
-            Some(serde_json::from_str(text).map_err(|error| Problem::invalid(format!("'conf' is not JSON: {error}")))?)
-        }
-    };
-    let given = |text: String| Some(text).filter(|text| !text.trim().is_empty());
-    let body = TriggerBody {
-        dag_run_id: given(form.dag_run_id),
-        logical_date: given(form.logical_date),
-        conf,
-        note: given(form.note),
-    };
-    let (run, _) = server.trigger(&person, &dag_id, body, None).await?;
-    Ok(Redirect::to(&links::run(&dag_id, run.run_id.as_str())).into_response())
 }

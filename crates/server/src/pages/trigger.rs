@@ -1,32 +1,58 @@
-//! What is asked before a run is started by hand: a field for each of the DAG's parameters, by what their values are.
+//! What is asked before a run is started by hand: a field for each of the DAG's params, by what their values are.
 
+mod field;
+
+use axum::Form as Typing;
+use axum::Json;
 use axum::extract::{Path, State};
-use http::HeaderMap;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode};
+use millrace_model::param::Param;
+use millrace_store::DagRow;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::head::Tab;
+use crate::actions::TriggerBody;
+use crate::links;
 use crate::person::Person;
-use crate::problem::Answer;
+use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
-use crate::server::Shared;
+use crate::server::{Server, Shared};
+use crate::words::{fill, say, t};
+use field::Field;
 
-/// A longer text gets several lines.
-const ONE_LINE: usize = 80;
+/// What the form asks besides the params.
+#[derive(Debug, Default, Serialize)]
+struct Typed {
+    conf: String,
+    logical_date: String,
+    dag_run_id: String,
+    note: String,
+}
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Field {
-    name: String,
-    /// `text`, `long`, `number`, `flag`, `choice`, `json`.
-    kind: &'static str,
-    /// As it stands in the field; of a flag, `true` or nothing.
-    value: String,
-    title: Option<String>,
-    description: Option<String>,
-    choices: Vec<String>,
-    minimum: Option<String>,
-    maximum: Option<String>,
-    is_required: bool,
+/// What is wrong, by the name of the field.
+#[derive(Debug, Default, Serialize)]
+struct Errors {
+    conf: Option<String>,
+    logical_date: Option<String>,
+    dag_run_id: Option<String>,
+    note: Option<String>,
+    /// Of no field.
+    form: Option<String>,
+}
+
+impl Errors {
+    fn of(problem: &Problem) -> Self {
+        let text = Some(crate::format::sentence(&say(&problem.detail)));
+        match problem.extra.get("path").and_then(Value::as_str) {
+            Some("conf") => Self { conf: text, ..Self::default() },
+            Some("logical_date") => Self { logical_date: text, ..Self::default() },
+            Some("dag_run_id") => Self { dag_run_id: text, ..Self::default() },
+            Some("note") => Self { note: text, ..Self::default() },
+            _ => Self { form: text, ..Self::default() },
+        }
+    }
 }
 
 pub(super) async fn page(
@@ -35,108 +61,150 @@ pub(super) async fn page(
     Path(dag_id): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    let wishes = Wishes::of(&headers);
     let row = server.dag_row(&dag_id, 0).await?;
-    let params = Value::Object(row.dag.params.clone());
-    let params = server.options.vault.masker().mask_value(&params);
-    let values = values! { dag => server.dag_head(&row, Tab::Grid), fields => fields(params.as_object()) };
-    let template = if wishes.wants("fields") { "parts/trigger_fields.html" } else { "trigger.html" };
-    server.page(template, Some(&person), &wishes, values).await
+    let fields = fields(&server, &row);
+    let form = Form { row: &row, fields, typed: Typed::default(), errors: Errors::default() };
+    server.trigger_form(&person, &Wishes::of(&headers), form).await
 }
 
-fn fields(params: Option<&Map<String, Value>>) -> Vec<Field> {
-    params.into_iter().flatten().map(|(name, value)| field(name, value)).collect()
+/// Queues the run; what does not fit is shown beside its field, with everything that was typed still there.
+pub(super) async fn trigger(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    headers: HeaderMap,
+    Typing(pairs): Typing<Vec<(String, String)>>,
+) -> Answer {
+    let wishes = Wishes::of(&headers);
+    let text = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let whole = |name: &str| text(name).unwrap_or_default().to_owned();
+    let row = server.dag_row(&dag_id, 0).await?;
+    let mut form = Form {
+        row: &row,
+        fields: fields(&server, &row),
+        typed: Typed {
+            conf: whole("conf"),
+            logical_date: whole("logical_date"),
+            dag_run_id: whole("dag_run_id"),
+            note: whole("note"),
+        },
+        errors: Errors::default(),
+    };
+    // A bare button asks for no more than a run.
+    let mut conf = if text("has_fields").is_some() { form.read(&text) } else { Map::new() };
+    match form.typed.conf.trim() {
+        "" => {}
+        text => match serde_json::from_str(text) {
+            Ok(Value::Object(given)) => conf.extend(given),
+            Ok(_) => form.errors.conf = Some(t("Must be a JSON object.").to_owned()),
+            Err(error) => {
+                form.errors.conf =
+                    Some(fill("The configuration is not JSON: {error}", &[("error", &error.to_string())]));
+            }
+        },
+    }
+    if form.errors.conf.is_some() || form.fields.iter().any(|field| field.error.is_some()) {
+        return server.trigger_form(&person, &wishes, form).await;
+    }
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.trim().is_empty());
+    let body = TriggerBody {
+        dag_run_id: given(&form.typed.dag_run_id),
+        logical_date: given(&form.typed.logical_date),
+        conf: (!conf.is_empty()).then_some(Value::Object(conf)),
+        note: given(&form.typed.note),
+    };
+    match server.trigger(&person, &dag_id, body, None).await {
+        Ok((run, dag)) => Ok(started(&dag, &links::run(&dag_id, run.run_id.as_str()), &wishes)),
+        // Who may not, or what has failed inside, is no matter of the form.
+        Err(problem) if ![StatusCode::UNPROCESSABLE_ENTITY, StatusCode::CONFLICT].contains(&problem.status()) => {
+            Err(problem)
+        }
+        Err(problem) => {
+            form.take(&problem);
+            server.trigger_form(&person, &wishes, form).await
+        }
+    }
 }
 
-/// One that is an object with a `type` or an `enum` is a JSON Schema, whose `default` is the value; of any other, its value
-/// says what it is.
-fn field(name: &str, value: &Value) -> Field {
-    let schema = value.as_object().filter(|map| map.contains_key("enum") || map.get("type").is_some_and(is_type));
-    let said = |key: &str| schema.and_then(|schema| schema.get(key));
-    let text = |key: &str| said(key).and_then(Value::as_str).map(str::to_owned);
-    let default = if schema.is_some() { said("default").unwrap_or(&Value::Null) } else { value };
-    let choices: Vec<String> = said("enum").and_then(Value::as_array).into_iter().flatten().map(shown).collect();
-    let kind = match said("type").and_then(main_type) {
-        _ if !choices.is_empty() => "choice",
-        Some("boolean") => "flag",
-        Some("integer" | "number") => "number",
-        Some("array" | "object") => "json",
-        Some(_) => {
-            if shown(default).len() > ONE_LINE {
-                "long"
-            } else {
-                "text"
+/// A script goes there itself.
+fn started(dag: &DagRow, page: &str, wishes: &Wishes) -> Response {
+    if !wishes.wants("form") {
+        return Redirect::to(page).into_response();
+    }
+    let held = dag
+        .is_paused
+        .then(|| fill("{dag} is paused: the run starts when it no longer is.", &[("dag", dag.dag_id.as_str())]));
+    Json(json!({ "page": page, "notice": held })).into_response()
+}
+
+fn fields(server: &Server, row: &DagRow) -> Vec<Field> {
+    let zone = row.dag.timetable.timezone;
+    let masked = |name: &str, default: &Value| {
+        let alone = Map::from_iter([(name.to_owned(), default.clone())]);
+        server.masked_members(&alone).get(name).cloned().unwrap_or_default()
+    };
+    let one = |(name, value): (&String, &Value)| {
+        let param = Param::of(value);
+        field::field(name, param, &masked(name, param.default().unwrap_or(&Value::Null)), zone)
+    };
+    row.dag.params.iter().map(one).collect()
+}
+
+struct Form<'a> {
+    row: &'a DagRow,
+    fields: Vec<Field>,
+    typed: Typed,
+    errors: Errors,
+}
+
+impl Form<'_> {
+    /// The run's conf, as far as it could be read; each field keeps what was typed and says what is wrong with it.
+    fn read<'t>(&mut self, text: &impl Fn(&str) -> Option<&'t str>) -> Map<String, Value> {
+        let zone = self.row.dag.timetable.timezone;
+        let mut conf = Map::new();
+        for field in &mut self.fields {
+            let Some(param) = self.row.dag.params.get(&field.name).map(Param::of) else { continue };
+            let typed = text(&format!("param.{}", field.name));
+            match field.read(typed, param, zone) {
+                Ok(Some(value)) => drop(conf.insert(field.name.clone(), value)),
+                Ok(None) => {}
+                Err(fault) => field.error = Some(say(&fault.breach.to_string())),
+            }
+            typed.unwrap_or_default().clone_into(&mut field.value);
+        }
+        conf
+    }
+
+    /// Puts a refusal where it belongs.
+    fn take(&mut self, problem: &Problem) {
+        let named = problem.extra.get("errors").and_then(Value::as_array);
+        let mut is_said = false;
+        for error in named.into_iter().flatten() {
+            let word = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
+            let name = word("name").split('[').next().unwrap_or_default();
+            if let Some(field) = self.fields.iter_mut().find(|field| field.name == name) {
+                field.error = Some(say(word("message")));
+                is_said = true;
             }
         }
-        None => match default {
-            Value::Bool(_) => "flag",
-            Value::Number(_) => "number",
-            Value::String(text) if text.len() > ONE_LINE || text.contains('\n') => "long",
-            Value::String(_) => "text",
-            Value::Null | Value::Array(_) | Value::Object(_) => "json",
-        },
-    };
-    Field {
-        name: name.to_owned(),
-        kind,
-        value: shown(default),
-        title: text("title"),
-        description: text("description"),
-        choices,
-        minimum: said("minimum").map(shown),
-        maximum: said("maximum").map(shown),
-        is_required: schema.is_some() && said("default").is_none(),
+        if !is_said {
+            self.errors = Errors::of(problem);
+        }
     }
 }
 
-fn is_type(value: &Value) -> bool {
-    main_type(value).is_some_and(|name| ["string", "integer", "number", "boolean", "array", "object"].contains(&name))
-}
-
-/// `["string", "null"]` is a text that may be left out.
-fn main_type(value: &Value) -> Option<&str> {
-    match value {
-        Value::String(name) => Some(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
-        _ => None,
-    }
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Array(_) | Value::Object(_) => serde_json::to_string_pretty(value).unwrap_or_default(),
-        other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_field_is_what_its_value_is() {
-        let kind = |value: Value| field("x", &value).kind;
-        assert_eq!(
-            [kind(json!("a")), kind(json!(1.5)), kind(json!(true)), kind(json!([1])), kind(json!(null))],
-            ["text", "number", "flag", "json", "json"]
-        );
-        assert_eq!(kind(json!("a\nb")), "long");
-        assert_eq!(kind(json!({"region": "eu"})), "json");
-    }
-
-    #[test]
-    fn a_schema_says_it_itself() {
-        let schema = json!({"type": "integer", "default": 3, "minimum": 1, "maximum": 9, "description": "how many"});
-        let made = field("x", &schema);
-        assert_eq!((made.kind, made.value.as_str(), made.minimum.as_deref()), ("number", "3", Some("1")));
-        assert_eq!(made.description.as_deref(), Some("how many"));
-        let choice = field("x", &json!({"enum": ["eu", "us"], "default": "us"}));
-        assert_eq!((choice.kind, choice.choices), ("choice", vec!["eu".to_owned(), "us".to_owned()]));
-        assert!(field("x", &json!({"type": ["string", "null"]})).is_required);
-        assert_eq!(field("x", &json!({"type": "orders", "n": 1})).kind, "json", "an object of its own");
+impl Server {
+    async fn trigger_form(&self, person: &Person, wishes: &Wishes, form: Form<'_>) -> Answer {
+        let Form { row, fields, typed, errors } = form;
+        let any = fields.iter().any(|field| field.error.is_some())
+            || [&errors.conf, &errors.logical_date, &errors.dag_run_id, &errors.note, &errors.form]
+                .into_iter()
+                .any(Option::is_some);
+        let zone = row.dag.timetable.timezone.name();
+        let values = values! { dag => self.dag_head(row, Tab::Grid), fields, typed, errors, any, zone };
+        let template = if wishes.wants("form") { "parts/trigger_form.html" } else { "trigger.html" };
+        let page = self.page(template, Some(person), wishes, values).await?;
+        let status = if any { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+        Ok((status, page).into_response())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::dag::{Dag, Task};
+use millrace_model::param;
 use millrace_operators::permissions::{self, Extent, Need, S3Use};
 use serde_json::{Map, Value};
 
@@ -68,9 +69,10 @@ impl Uses {
 
     fn add_task(&mut self, dag: &Dag, task: &Task) {
         let Some(parameters) = task.parameters.as_object() else { return };
+        let params = param::defaults(&dag.params);
         let mut unknown = false;
         for value in parameters.iter().filter(|(name, _)| name.ends_with("conn_id")).map(|(_, value)| value) {
-            match value.as_str().map(|text| known(text, &dag.params)) {
+            match value.as_str().map(|text| known(text, &params)) {
                 Some(conn_id) if !conn_id.contains('*') => drop(self.connections.insert(conn_id)),
                 _ => unknown = true,
             }
@@ -82,7 +84,7 @@ impl Uses {
         if lines.is_empty() {
             return;
         }
-        let conn_of = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &dag.params));
+        let conn_of = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &params));
         let aws = conn_of("aws_conn_id").unwrap_or_else(|| DEFAULT.to_owned());
         self.connections.extend(Some(aws.clone()).filter(|aws| !aws.contains('*')));
         let found = places(dag, task, parameters, &lines);
@@ -101,15 +103,16 @@ fn places(
     parameters: &Map<String, Value>,
     lines: &[&'static S3Use],
 ) -> Vec<(Place, &'static [Need])> {
-    let text = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &dag.params));
+    let params = param::defaults(&dag.params);
+    let text = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &params));
     let mut found: Vec<(Place, &'static [Need])> = Vec::new();
     for line in lines {
         let keys: Vec<String> = match parameters.get(line.key) {
             None | Some(Value::Null) => continue,
             Some(Value::Array(items)) => {
-                items.iter().map(|item| item.as_str().map_or_else(any, |text| known(text, &dag.params))).collect()
+                items.iter().map(|item| item.as_str().map_or_else(any, |text| known(text, &params))).collect()
             }
-            Some(Value::String(text)) => vec![known(text, &dag.params)],
+            Some(Value::String(text)) => vec![known(text, &params)],
             Some(_) => vec![any()],
         };
         for key in keys {
