@@ -6,6 +6,7 @@ mod load;
 mod refusal;
 mod source;
 mod stage;
+mod straight;
 mod types;
 mod warehouse;
 

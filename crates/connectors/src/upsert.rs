@@ -1,5 +1,5 @@
 //! Upsert on engines whose rows have an address (PostgreSQL: `ctid`, SQLite: `rowid`), from a staging table with a
-//! sequence number for each row.
+//! sequence number for each row, or an address that grows with each.
 //!
 //! Existing rows are updated where they stand, never deleted and inserted again: foreign keys with ON DELETE CASCADE
 //! would take their children along, and columns that the file does not have would lose their values.
@@ -30,7 +30,7 @@ pub fn out_of_order(target: &TableName, order_key: &str) -> PortError {
     ))
 }
 
-/// Name of the sequence number in staging tables.
+/// Name of the sequence number in staging tables that have one.
 pub const SEQUENCE: &str = "millrace_seq";
 
 pub struct Upsert<'a> {
@@ -44,6 +44,8 @@ pub struct Upsert<'a> {
     pub order_key: Option<&'a String>,
     /// What tells one row from another: `tableoid` and `ctid` (a `ctid` alone repeats over partitions), or `rowid`.
     pub row_address: &'a [&'a str],
+    /// What the rows of staging came in order of: a column of their own, or `ctid` where that grows.
+    pub sequence: &'a str,
     /// Between the column list of an INSERT and its rows: `OVERRIDING SYSTEM VALUE ` where identity columns need it.
     pub overriding: &'a str,
     /// Behind the order key wherever it is compared: ` COLLATE …`, or nothing.
@@ -61,7 +63,7 @@ impl Upsert<'_> {
              (PARTITION BY {keys} ORDER BY {order}{seq} DESC) AS millrace_rank FROM {staging} AS s WHERE {complete}) AS ranked \
              WHERE millrace_rank > 1)",
             staging = self.staging,
-            seq = quote(SEQUENCE),
+            seq = self.sequence,
             keys = list(self.keys),
             complete = keys_not_null("s", self.keys),
         )
@@ -119,7 +121,8 @@ impl Upsert<'_> {
 
     /// Both in one statement, where the database itself sees to it that no key occurs twice: PostgreSQL looks each key up
     /// once, where an UPDATE and an INSERT would read the whole target twice. Gives the numbers of inserted and of updated
-    /// rows. A row that is inserted has no earlier version that the statement locked, which is what `xmax` tells.
+    /// rows. A row that is inserted has no earlier version that the statement locked, which is what `xmax` tells. Fails
+    /// with 21000 where a key comes in twice and both would be written.
     pub fn insert_or_update(&self) -> String {
         let existing = "millrace_existing";
         let assignments: Vec<String> = self
@@ -160,7 +163,7 @@ impl Upsert<'_> {
             selected = list_of("s", self.columns),
             staging = self.staging,
             same = same_keys("t", "s", self.keys),
-            seq = quote(SEQUENCE),
+            seq = self.sequence,
         )
     }
 }

@@ -1,4 +1,5 @@
-//! Rows into a PostgreSQL table: COPY into a temporary table outside of any lock, then one short transaction.
+//! Rows into a PostgreSQL table: COPY into a temporary table outside of any lock, then one short transaction. Rows that
+//! only come to others, or into an empty table, go into the table itself (see [`straight`](super::straight)).
 //!
 //! The staging table is temporary and dies with the connection, so that nothing is left behind however a try ends. Only
 //! the short transaction is seen by anybody else, and it carries the marker.
@@ -7,6 +8,7 @@ use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, SmallRes
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::stage::{STAGING, Staged, Staging};
+use super::straight;
 use crate::csv_rows::check_format;
 use crate::exact::Keeps;
 use crate::failure::{invalid, while_doing};
@@ -17,35 +19,41 @@ use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, marke
 use crate::sql::{list, literal, quote, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::turns::Turns;
-use crate::upsert::{SEQUENCE, Upsert, out_of_order, texts_out_of_order};
-use crate::wire::{ClientSession, WireClient, WireConfig, WireSession};
+use crate::upsert::{Upsert, out_of_order, texts_out_of_order};
+use crate::wire::{ClientSession, WireClient, WireConfig};
 
 pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadReport, PortError> {
     check_format(&request.format, "PostgreSQL")?;
     let config = config.showing(request.show_values);
-    let session = WireSession { config: config.clone() };
+    let client = config.connect().await?;
+    let session = ClientSession { client: &client };
     let typed = file_columns(&session, &request).await?;
     let marker =
         if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
     if has_marker(&session, &request.target, &marker).await? {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
-    let client = config.connect().await?;
-    let has_sequence = matches!(request.method, LoadMethod::Upsert { .. });
-    client.batch(&staging_ddl(&typed, has_sequence)).await?;
+    let ddl = staging_ddl(&typed);
     let fields: Vec<LoadColumn> = typed.into_iter().map(|(column, _)| column).collect();
     let columns = taken(&fields);
+    let attempted = format!("loading into {}", request.target);
     let mut rejects = Rejects::new(request.format.max_error, request.show_values, request.quarantine.is_some());
-    let staging = Staging { client: &client, fields: &fields, columns: &columns, format: &request.format };
-    let staged = staging
-        .fill(&request.rows, &mut rejects)
-        .await
-        .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
+    let target = table(&request.target);
+    let mut staging =
+        Staging { client: &client, into: &target, fields: &fields, columns: &columns, format: &request.format };
+    if straight::is_possible(&session, &request).await? {
+        let loaded = straight::load(&staging, &request, &mut rejects).await;
+        if let Some(report) = loaded.map_err(|error| while_doing(&attempted, error))? {
+            return Ok(report);
+        }
+    }
+    client.batch(&ddl).await?;
+    staging.into = STAGING;
+    let staged = staging.fill(&request.rows, &mut rejects).await.map_err(|error| while_doing(&attempted, error))?;
     require_all_read(&request, Some(staged.rows))?;
     if let LoadMethod::Upsert { keys, order_key: Some(order_key) } = &request.method
         && columns.iter().any(|column| column.name == *order_key && matches!(column.kind, CellKind::Text(_)))
     {
-        let target = table(&request.target);
         let found = client.query(&texts_out_of_order(&target, STAGING, keys, order_key)).await?;
         if found.rows.first().and_then(|row| row.first()).is_some_and(|cell| cell.as_deref() != Some("0")) {
             return Err(out_of_order(&request.target, order_key));
@@ -56,11 +64,14 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     if request.method == LoadMethod::Swap {
         return loading.swap(&names).await;
     }
-    loading.publish(&names).await.map_err(|error| while_doing(&format!("loading into {}", request.target), error))
+    loading.publish(&names).await.map_err(|error| while_doing(&attempted, error))
 }
 
 /// The columns of the files, typed as the table has them.
-async fn file_columns(session: &WireSession, request: &LoadRequest) -> Result<Vec<(LoadColumn, bool)>, PortError> {
+async fn file_columns(
+    session: &ClientSession<'_>,
+    request: &LoadRequest,
+) -> Result<Vec<(LoadColumn, bool)>, PortError> {
     let statement = format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '', t.typcategory, \
          CASE WHEN t.typbasetype = 0 THEN format_type(t.oid, a.atttypmod) ELSE format_type(t.typbasetype, t.typtypmod) END \
@@ -72,7 +83,7 @@ async fn file_columns(session: &WireSession, request: &LoadRequest) -> Result<Ve
     if found.rows.is_empty() {
         return Err(PortError::new(
             PortErrorKind::NotFound,
-            format!("connection {:?}: there is no table {}", session.config.conn_id, request.target),
+            format!("connection {:?}: there is no table {}", session.client.config.conn_id, request.target),
         ));
     }
     let cell = |row: &Vec<Option<String>>, index: usize| row.get(index).cloned().flatten().unwrap_or_default();
@@ -137,23 +148,20 @@ pub fn check_keys(request: &LoadRequest, columns: &[String]) -> Result<(), PortE
     }
 }
 
-fn staging_ddl(columns: &[(LoadColumn, bool)], has_sequence: bool) -> String {
-    let mut parts: Vec<String> = columns
+fn staging_ddl(columns: &[(LoadColumn, bool)]) -> String {
+    let parts: Vec<String> = columns
         .iter()
         .filter(|(column, _)| column.kind != CellKind::Ignored)
         .map(|(column, is_not_null)| {
             format!("{} {}{}", quote(&column.name), column.type_name, if *is_not_null { " NOT NULL" } else { "" })
         })
         .collect();
-    if has_sequence {
-        parts.push(format!("{} bigint GENERATED ALWAYS AS IDENTITY", quote(SEQUENCE)));
-    }
     format!("CREATE TEMP TABLE millrace_staging ({})", parts.join(", "))
 }
 
 /// Staged rows on their way into the target.
 struct Loading<'a> {
-    session: &'a WireSession,
+    session: &'a ClientSession<'a>,
     client: &'a WireClient,
     request: &'a LoadRequest,
     rejects: &'a Rejects,
@@ -171,6 +179,8 @@ impl Loading<'_> {
                 keys,
                 order_key: order_key.as_ref(),
                 row_address: &["tableoid", "ctid"],
+                // COPY puts each row behind those before it, and nothing is ever deleted while it does.
+                sequence: "ctid",
                 overriding: "OVERRIDING SYSTEM VALUE ",
                 collation: "",
             }),
@@ -182,8 +192,8 @@ impl Loading<'_> {
                 if key != Key::Arbiter {
                     // Without statistics the planner may take a million staged rows for a thousand.
                     self.client.batch(&format!("ANALYZE {STAGING}")).await?;
+                    self.client.batch(&upsert.keep_best_incoming()).await?;
                 }
-                self.client.batch(&upsert.keep_best_incoming()).await?;
                 key
             }
             None => Key::Unique,
@@ -216,7 +226,7 @@ impl Loading<'_> {
             }
             let count = |result: SmallResult| result.rows_affected;
             if let Some(upsert) = upsert.filter(|_| key == Key::Arbiter) {
-                let written = client.query(&upsert.insert_or_update()).await?;
+                let written = self.insert_or_update(upsert).await?;
                 let number = |column: usize| written.rows.first()?.get(column)?.as_deref()?.parse().ok();
                 report.rows_deleted = Some(0);
                 (report.rows_inserted, report.rows_updated) = (number(0), number(1));
@@ -263,12 +273,25 @@ impl Loading<'_> {
         }
     }
 
+    /// Few loads bring a key twice, and to look for such keys costs a tenth of the load: the database says when it meets one.
+    async fn insert_or_update(&self, upsert: &Upsert<'_>) -> Result<SmallResult, PortError> {
+        let client = self.client;
+        client.batch("SAVEPOINT millrace_written").await?;
+        match client.query(&upsert.insert_or_update()).await {
+            Err(error) if error.code.as_deref() == Some(CARDINALITY_VIOLATION) => {
+                client.batch("ROLLBACK TO SAVEPOINT millrace_written").await?;
+                client.batch(&upsert.keep_best_incoming()).await?;
+                client.query(&upsert.insert_or_update()).await
+            }
+            other => other,
+        }
+    }
+
     async fn swap(&self, names: &[String]) -> Result<LoadReport, PortError> {
-        let session = ClientSession { client: self.client };
         let request = request_of_load(self.request, STAGING, names);
         let mut turns = Turns::default();
         let built = loop {
-            match build_by_name(&session, &request, Some(names)).await {
+            match build_by_name(self.session, &request, Some(names)).await {
                 Ok(built) => break built,
                 Err(error) => turns.again(error, &self.client.config.task).await?,
             }
@@ -303,6 +326,9 @@ impl Loading<'_> {
     }
 }
 
+/// A statement would write one row twice.
+const CARDINALITY_VIOLATION: &str = "21000";
+
 /// What the database itself does about the keys of an upsert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
@@ -315,7 +341,7 @@ enum Key {
 }
 
 async fn key_of(
-    session: &WireSession,
+    session: &ClientSession<'_>,
     request: &LoadRequest,
     keys: &[String],
     columns: &[String],

@@ -1,4 +1,4 @@
-//! Rows into the temporary table of a load, by COPY.
+//! Rows into the temporary table of a load, or into its target, by COPY.
 //!
 //! PostgreSQL takes a COPY as a whole or not at all. Where some rows may be refused, rows go in pieces: a piece that fails
 //! is sent again without the row that the server named, which costs no more than sending it twice.
@@ -39,6 +39,8 @@ pub struct Staged {
 /// What is loaded, and how.
 pub struct Staging<'a> {
     pub client: &'a WireClient,
+    /// The table that is filled, quoted.
+    pub into: &'a str,
     /// Of the rows, in their order.
     pub fields: &'a [LoadColumn],
     /// Those that the table takes.
@@ -69,7 +71,7 @@ impl Staging<'_> {
     }
 
     fn copy(&self) -> String {
-        format!("COPY {STAGING} ({}) FROM STDIN", list(self.columns.iter().map(|column| &column.name)))
+        format!("COPY {} ({}) FROM STDIN", self.into, list(self.columns.iter().map(|column| &column.name)))
     }
 
     async fn open(&self, rejects: &mut Rejects) -> Result<Copying<'_>, PortError> {

@@ -134,6 +134,7 @@ async fn publish(
                 keys,
                 order_key: order_key.as_ref(),
                 row_address: &["rowid"],
+                sequence: &quote(SEQUENCE),
                 overriding: "",
                 collation: order_collation(columns, order_key.as_ref()),
             };

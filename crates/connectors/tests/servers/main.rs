@@ -18,6 +18,7 @@ mod redshift;
 mod s3;
 mod snapshots;
 mod sqlite;
+mod straight;
 mod tasks;
 mod types;
 mod unload;

@@ -1,0 +1,103 @@
+//! Rows into a PostgreSQL table itself, without a staging table: one COPY in the transaction that leaves the marker, half
+//! of the writing.
+//!
+//! Readers see all of the rows or none either way. An append holds no lock that would keep others from writing, however
+//! slowly its rows come; rows that take the place of others go this way only where there are none.
+
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, LoadRows};
+use sha2::{Digest, Sha256};
+
+use super::stage::Staging;
+use crate::row_counts::require_all_read;
+use crate::rows::Rejects;
+use crate::session::{Dialect, Session, ask, find_marker, insert_marker, marker_of, picks};
+use crate::turns::Turns;
+
+/// Whether COPY does to the table what an INSERT of staged rows would: with triggers, rules, policies or foreign keys it
+/// might not, or might lose against another transaction when it is too late to read the rows again.
+pub async fn is_possible(session: &dyn Session, request: &LoadRequest) -> Result<bool, PortError> {
+    if request.format.max_error > 0 || !matches!(request.method, LoadMethod::Append | LoadMethod::Replace) {
+        return Ok(false);
+    }
+    let plain = format!(
+        "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} AND c.relkind = 'r' \
+         AND NOT c.relhassubclass AND NOT c.relhasrules AND NOT c.relrowsecurity \
+         AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) \
+         AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f')",
+        picks(&request.target, Dialect::Postgres)
+    );
+    Ok(!ask(session, "plain", plain).await?.rows.is_empty())
+}
+
+/// `None` when the table has rows that are to be replaced: nothing was done then.
+pub async fn load(
+    into: &Staging<'_>,
+    request: &LoadRequest,
+    rejects: &mut Rejects,
+) -> Result<Option<LoadReport>, PortError> {
+    // No lock on the table keeps two tries of one work apart. This one is given up with the connection.
+    into.client.query(&format!("SELECT pg_advisory_lock({})", lock_of(&marker_of(&request.work)))).await?;
+    let mut turns = Turns::default();
+    loop {
+        let mut is_reading = false;
+        match transaction(into, request, rejects, &mut is_reading).await {
+            // Files can be read again, rows that come from elsewhere cannot.
+            Err(error) if !is_reading || matches!(request.rows, LoadRows::Objects(_)) => {
+                turns.again(error, &into.client.config.task).await?;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn lock_of(marker: &str) -> i64 {
+    let digest = Sha256::digest(marker);
+    digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+async fn transaction(
+    into: &Staging<'_>,
+    request: &LoadRequest,
+    rejects: &mut Rejects,
+    is_reading: &mut bool,
+) -> Result<Option<LoadReport>, PortError> {
+    let (client, target) = (into.client, into.into);
+    let marker = marker_of(&request.work);
+    let is_replaced = request.method == LoadMethod::Replace;
+    client.batch("BEGIN").await?;
+    let work = async {
+        let lock = if is_replaced { "SHARE ROW EXCLUSIVE" } else { "ROW EXCLUSIVE" };
+        client.batch(&format!("LOCK TABLE {target} IN {lock} MODE")).await?;
+        if !client.query(&find_marker(&request.target, &marker)).await?.rows.is_empty() {
+            return Ok(Some(LoadReport { was_loaded_before: true, ..LoadReport::default() }));
+        }
+        if is_replaced && !client.query(&format!("SELECT 1 FROM {target} LIMIT 1")).await?.rows.is_empty() {
+            return Ok(None);
+        }
+        *is_reading = true;
+        let staged = into.fill(&request.rows, rejects).await?;
+        require_all_read(request, Some(staged.rows))?;
+        for statement in &request.also {
+            client.batch(statement).await?;
+        }
+        client.batch(&insert_marker(Dialect::Postgres, &request.target, &marker, &staged.rows.to_string())).await?;
+        Ok(Some(LoadReport {
+            rows_read: Some(staged.rows),
+            rows_inserted: Some(staged.rows),
+            rows_deleted: is_replaced.then_some(0),
+            rows_rejected: Some(0),
+            bytes: staged.bytes,
+            ..LoadReport::default()
+        }))
+    };
+    match work.await {
+        Ok(Some(report)) if !report.was_loaded_before => client.batch("COMMIT").await.map(|()| Some(report)),
+        Ok(other) => client.batch("ROLLBACK").await.map(|()| other),
+        Err(error) => {
+            // The first error counts; a connection that is gone has rolled back by itself.
+            let _ = client.batch("ROLLBACK").await;
+            Err(error)
+        }
+    }
+}
