@@ -233,7 +233,7 @@ tasks:
       - source: SHOP.goods
         target: public.copied
         primary_key: id
-        columns: {latin: mask, code: hash, digest: drop}
+        columns: {latin: mask, code: hash, digest: drop, made: {timezone: Asia/Seoul}}
       - {source: SHOP.goods, target: public.plain, primary_key: id, empty_as_null: false}
   sum:
     operator: summary_table
@@ -244,7 +244,7 @@ tasks:
 ";
 
 #[test]
-fn copies_and_summaries_are_proved_and_what_was_hidden_is_said_not_to_be_compared() {
+fn copies_and_summaries_are_proved_whatever_was_done_to_values_and_masked_ones_are_said_not_to_be_compared() {
     let pair = Pair::new();
     pair.home.write_dag("goods.yaml", &COPY.replace("SHOP", pair.source.name()));
     for task in ["load", "sum"] {
@@ -257,14 +257,32 @@ fn copies_and_summaries_are_proved_and_what_was_hidden_is_said_not_to_be_compare
     assert_eq!(plain["skipped"], json!([]));
     // '' became NULL on the way, as table_copy has it by default, and that is no difference.
     let copied = pair.verify(0, &["--table", "public.copied"]);
-    assert_eq!(copied["skipped"], json!(["code", "latin"]), "{copied}");
+    assert_eq!(copied["skipped"], json!(["latin"]), "{copied}");
+    assert_eq!(copied["source"]["hashed_by"], "reading", "{copied}");
     let said = pair.home.run(&["data", "verify", "goods", "load", DATE, "--table", "copied"]).exits(0).stderr;
-    for line in ["not compared: code, whose values were hashed", "not compared: latin, whose values were masked"] {
+    for line in [
+        "code: the source's values are hashed with the key of",
+        "made: the source's values are moved to UTC from Asia/Seoul",
+        "not compared: latin, whose values were masked",
+    ] {
         assert!(said.contains(line), "{line:?} is missing in {said}");
     }
-    pair.target.execute("UPDATE copied SET note = '' WHERE note IS NULL AND id = 100000").unwrap();
+    pair.target
+        .execute(
+            "UPDATE copied SET note = '' WHERE note IS NULL AND id = 100000; \
+             UPDATE copied SET made = made + interval '9 hours' WHERE id = 7; \
+             UPDATE copied SET code = left(code, 63) || 'x' WHERE id = 8",
+        )
+        .unwrap();
     let changed = pair.verify(1, &["--table", "copied"]);
-    assert_eq!(differences(&changed), ["100000: other value note NULL empty text"]);
+    assert_eq!(
+        differences(&changed),
+        [
+            "100000: other value note NULL empty text",
+            "7: other value made *** (26 bytes) *** (26 bytes)",
+            "8: other value code *** (64 bytes) *** (64 bytes)",
+        ]
+    );
 
     let summary = ["data", "verify", "goods", "sum", DATE, "-o", "json", "--key", "year"];
     let equal = pair.home.run(&summary).exits(0).json();

@@ -89,6 +89,18 @@ impl Connectors {
         })
     }
 
+    /// The password of a connection, which is used as a key.
+    pub async fn key(&self, conn_id: &str) -> Result<SecretString, PortError> {
+        let connection = self.lookup.find(conn_id).await?.ok_or_else(|| unknown(conn_id))?;
+        let password = connection.password.filter(|password| !password.expose_secret().is_empty());
+        password.ok_or_else(|| {
+            PortError::new(
+                PortErrorKind::Invalid,
+                format!("connection {conn_id:?} has no password, which is needed as a key"),
+            )
+        })
+    }
+
     async fn find(&self, conn_id: &str) -> Result<(Kind, Connection), PortError> {
         let connection = self.lookup.find(conn_id).await?.ok_or_else(|| unknown(conn_id))?;
         let connection = signed_in(connection).await?;
@@ -226,16 +238,7 @@ impl Ports for Connectors {
     }
 
     fn secret<'a>(&'a self, _: &'a TaskContext, conn_id: &'a str) -> BoxFuture<'a, Result<SecretString, PortError>> {
-        Box::pin(async move {
-            let connection = self.lookup.find(conn_id).await?.ok_or_else(|| unknown(conn_id))?;
-            let password = connection.password.filter(|password| !password.expose_secret().is_empty());
-            password.ok_or_else(|| {
-                PortError::new(
-                    PortErrorKind::Invalid,
-                    format!("connection {conn_id:?} has no password, which is needed as a key"),
-                )
-            })
-        })
+        Box::pin(self.key(conn_id))
     }
 
     fn processes(&self) -> Arc<dyn Processes> {

@@ -110,6 +110,11 @@ pub const LINTS: &[Lint] = &[
         check: loads::upsert_without_order,
     },
     Lint {
+        code: "missing-keys-differ",
+        why: "keys that were hashed or moved in time when they were loaded are not those of the source",
+        check: loads::missing_keys,
+    },
+    Lint {
         code: "prefix-over-match",
         why: "a prefix matches every key that begins so: `orders` matches `orders_archive` too",
         check: loads::prefix_over_match,

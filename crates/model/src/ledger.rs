@@ -49,7 +49,8 @@ pub struct RowsRead {
     pub query: String,
     /// A hash of the rows that does not care for their order, taken as they went by.
     pub fingerprint: Option<String>,
-    /// Columns whose values were not written as they were read, and what became of them: `masked`, `dropped`.
+    /// Columns whose values were not written as they were read, and what became of them: [`MASKED`], [`DROPPED`],
+    /// [`hashed_with`], [`moved_from`], or other words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub changed: BTreeMap<String, String>,
     /// Columns whose empty texts were written as NULL.
@@ -59,6 +60,31 @@ pub struct RowsRead {
 
 /// What became of a column's values in [`RowsRead::changed`] when it was left out.
 pub const DROPPED: &str = "dropped";
+/// The same when each became the same stars.
+pub const MASKED: &str = "masked";
+
+const HASHED_WITH: &str = "hashed with the key of ";
+const MOVED_FROM: &str = "moved to UTC from ";
+
+/// The same when they were hashed; `conn_id` holds the key.
+pub fn hashed_with(conn_id: &str) -> String {
+    format!("{HASHED_WITH}{conn_id}")
+}
+
+/// Whose key it was.
+pub fn hash_key_of(how: &str) -> Option<&str> {
+    how.strip_prefix(HASHED_WITH)
+}
+
+/// The same when times without a zone were taken to UTC from the clocks of `zone`.
+pub fn moved_from(zone: &str) -> String {
+    format!("{MOVED_FROM}{zone}")
+}
+
+/// The zone of those clocks.
+pub fn zone_moved_from(how: &str) -> Option<&str> {
+    how.strip_prefix(MOVED_FROM)
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsWritten {

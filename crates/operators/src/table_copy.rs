@@ -12,6 +12,7 @@ use crate::parts::copying::config::{TablePlan, Tables};
 use crate::parts::copying::staging::StagingPlace;
 use crate::parts::copying::table::{Job, copy};
 use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written};
+use crate::parts::treatment::HashKey;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<TableCopy>("table_copy", "copies tables from one database straight into another")
@@ -128,10 +129,7 @@ impl TableCopy {
         let target_conn_id = rendered_text("target_conn_id", &self.target_conn_id)?;
         let plans: Vec<TablePlan> = self.tables.0.iter().map(|table| table.rendered()).collect::<Result<_, _>>()?;
         let hash_key = match rendered_option("hash_conn_id", self.hash_conn_id.as_ref())? {
-            Some(conn_id) => {
-                let conn_id: String = conn_id;
-                Some(context.ports.secret(context, &conn_id).await?)
-            }
+            Some(conn_id) => Some(HashKey::of(context, conn_id).await?),
             None => None,
         };
         let warehouse = context.ports.warehouse(context, &target_conn_id).await?;

@@ -2,6 +2,7 @@
 
 pub mod databases;
 mod mended;
+mod overlapping;
 
 use anyhow::{Result, bail};
 use millrace_operator_api::TaskError;

@@ -99,6 +99,50 @@ pub(super) fn upsert_without_order(linted: &Linted<'_>, found: &mut Vec<Finding>
     }
 }
 
+/// The task that read the rows which a load takes, over uploads.
+fn reader_of<'a>(linted: &'a Linted<'_>, load: &'a Task) -> Option<&'a Task> {
+    let mut task = load;
+    for _ in &linted.dag.tasks {
+        let name = text_parameter(task, "from_task")?;
+        task = linted.dag.tasks.iter().find(|other| other.task_id.as_str() == name)?;
+        if task.parameters.get("query").is_some() {
+            return Some(task);
+        }
+    }
+    None
+}
+
+pub(super) fn missing_keys(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for task in &linted.dag.tasks {
+        let Some(missing) = task.parameters.get("delete_missing") else { continue };
+        let Some(reader) = reader_of(linted, task) else { continue };
+        let keys = match task.parameters.get("upsert_keys") {
+            Some(Value::Array(keys)) => keys.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(key)) => vec![key.as_str()],
+            _ => Vec::new(),
+        };
+        let done = |block: Option<&Value>, key: &str| {
+            let mut columns = block.and_then(Value::as_object).into_iter().flatten();
+            columns.find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, done)| done.clone())
+        };
+        for key in keys {
+            let extracted = done(reader.parameters.get("columns"), key);
+            if extracted == done(missing.get("columns"), key) {
+                continue;
+            }
+            let message = format!(
+                "task '{}' compares the key {key} as the source has it, but '{}' changed it",
+                task.task_id, reader.task_id
+            );
+            let hint = match extracted.as_ref().and_then(Value::as_str) {
+                Some("mask" | "drop") => "take another key, or hash it: what is masked tells no row from another",
+                _ => "give delete_missing the same columns (and hash_conn_id) as the extract",
+            };
+            found.push(Finding::task(task, "delete_missing", message, hint));
+        }
+    }
+}
+
 pub(super) fn prefix_over_match(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     for task in linted.dag.tasks.iter().filter(|task| LOADS.contains(&task.operator.as_str())) {
         let key = text_parameter(task, "s3_key").unwrap_or_default();

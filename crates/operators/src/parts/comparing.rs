@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use futures::future::try_join;
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::{CanonicalForm, SourceColumn, SqlSource, ValueType};
+use millrace_operator_api::ports::{CanonicalForm, RowHashing, SourceColumn, SqlSource, ValueType};
 
 use super::canonical::form_of_pair;
 use super::row_hash::Fingerprint;
+use super::treatment::Repeated;
 pub use buckets::BUCKETS;
 use buckets::{Bucketing, Digest};
 pub use rows::{Difference, Kind};
@@ -35,6 +36,16 @@ pub struct Side {
     pub columns: Vec<SourceColumn>,
     /// Read the rows although SQL could hash them.
     pub is_streamed: bool,
+    /// What was done to the rows when they were moved, to be done again: `columns` are those that come of it. Such rows are
+    /// read.
+    pub repeated: Option<Repeated>,
+}
+
+impl Side {
+    /// What hashes the rows where they are.
+    fn hashing(&self) -> Option<&dyn RowHashing> {
+        self.source.row_hashing().filter(|_| !self.is_streamed && self.repeated.is_none())
+    }
 }
 
 pub struct Comparison {

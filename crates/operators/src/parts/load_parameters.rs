@@ -1,5 +1,7 @@
 //! The parameters of a load: those of `copy`, and of `upsert`, `replace` and `swap`, which are `copy` by one method.
 
+mod delete_missing;
+
 use millrace_operator_api::ports::{LoadMethod, TableName};
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -13,6 +15,7 @@ use super::loading::{Direct, Handed, Loading, Query};
 use super::parameter::{OneOrMany, aws_default, is_blank, rendered, rendered_option, rendered_text, written};
 use super::table_name;
 use super::treatment::ZeroDates;
+use delete_missing::DeleteMissing;
 
 /// Other names of parameters, the same for every operator that loads.
 pub const ALIASES: &[(&str, &str)] = &[
@@ -79,7 +82,8 @@ pub struct LoadParameters {
     order_key: Option<Template<String>>,
     /// With `upsert`: rows that the source has no more are deleted after the load. All keys of the source are read by
     /// `query` (the columns of `upsert_keys`, in their order) over `sql_conn_id`; rows of the table that were there before
-    /// and have a key that is not among them go. Only for a table that no other source fills.
+    /// and have a key that is not among them go. Keys that the extract hashed or moved to UTC need its `columns`,
+    /// `hash_conn_id` and `source_timezone` here, too. Only for a table that no other source fills.
     #[serde(default)]
     delete_missing: Option<DeleteMissing>,
     /// Options of COPY: `csv`, `parquet`, `gzip`, `ignoreheader 1`, `delimiter ';'`, `null as '\N'`, `emptyasnull`,
@@ -100,16 +104,6 @@ pub struct LoadParameters {
     /// Show values of refused rows in logs and messages; otherwise only their lengths.
     #[serde(default)]
     show_values: bool,
-}
-
-/// Where all keys of the source come from.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeleteMissing {
-    /// The connection to the source.
-    sql_conn_id: Template<String>,
-    /// One SELECT of all keys, whatever was loaded: `SELECT id FROM orders`.
-    query: Template<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -258,6 +252,9 @@ impl LoadParameters {
                 }
                 Some(keys) => check_keys(keys, self.order_key.as_ref(), problems),
             }
+            if let Some(missing) = &self.delete_missing {
+                missing.check(self.upsert_keys.as_ref(), problems);
+            }
             return;
         }
         for (name, is_there) in [
@@ -292,13 +289,7 @@ impl LoadParameters {
             None => self.rendered_place(context).await?,
             Some(_) => (String::new(), String::new(), None),
         };
-        let delete_missing = match &self.delete_missing {
-            Some(missing) => Some(Query {
-                conn_id: rendered_text("delete_missing.sql_conn_id", &missing.sql_conn_id)?,
-                query: rendered_text("delete_missing.query", &missing.query)?,
-            }),
-            None => None,
-        };
+        let delete_missing = self.delete_missing.as_ref().map(DeleteMissing::rendered).transpose()?;
         let target = table_name::rendered(self.schema.as_ref(), &self.table)?;
         let quarantine = self.quarantine.as_ref().map(|field| rendered_text("quarantine", field)).transpose()?;
         Ok(Loading {

@@ -21,7 +21,7 @@ use super::handover::WrittenObject;
 use super::manifest::{self, Listed};
 use super::mark::{self, Compression, FileShape, Format, Marks};
 use super::report::{ledger_entry, unless_cancelled, while_doing};
-use super::treatment::{Leaps, ZeroDates};
+use super::treatment::{Leaps, Treatments, ZeroDates};
 
 /// Rejected rows that the log shows.
 const REJECTED_SHOWN: usize = 10;
@@ -49,13 +49,22 @@ pub struct Loading {
     /// Rows straight from a database instead of objects.
     pub direct: Option<Direct>,
     /// Where all keys of the source come from, if rows without one are to go.
-    pub delete_missing: Option<Query>,
+    pub delete_missing: Option<Missing>,
 }
 
 /// One SELECT over a connection.
 pub struct Query {
     pub conn_id: String,
     pub query: String,
+}
+
+/// All keys of the source, and what is done to them so that they are those of the table.
+pub struct Missing {
+    pub keys: Query,
+    pub columns: Treatments,
+    /// The connection with the key of `hash`.
+    pub hash_conn_id: Option<String>,
+    pub source_timezone: Option<String>,
 }
 
 /// Rows that come straight from a database.
@@ -166,7 +175,10 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     tell(context, &loading, &report);
     compare(&loading, &report, written)?;
     let deleted = match &loading.delete_missing {
-        Some(missing) => Some(deleting::delete_missing(context, warehouse.as_ref(), &loading, missing).await?),
+        Some(missing) => {
+            let settled = settled.as_ref();
+            Some(deleting::delete_missing(context, warehouse.as_ref(), &loading, (missing, settled)).await?)
+        }
         None => report.rows_deleted,
     };
     let differences = settled.map(|settled| settled.differences).unwrap_or_default();

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use hmac::{Hmac, KeyInit, Mac};
-use millrace_model::ledger::DROPPED;
+use millrace_model::ledger::{DROPPED, MASKED, hash_key_of, hashed_with, moved_from, zone_moved_from};
 use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource, ValueType};
 use millrace_operator_api::{PortError, PortErrorKind, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -23,6 +23,8 @@ use sha2::Sha256;
 use super::parameter::rendered_option;
 
 const MASK: &[u8] = b"***";
+/// Characters of a hash.
+pub const HASH_LENGTH: u64 = 64;
 
 /// What is done to a column: `mask`, `hash`, `drop`, or `{timezone: Asia/Seoul}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -103,7 +105,7 @@ impl<'a> Treating<'a> {
     /// Renders them and fetches the key.
     pub async fn rendered(self, context: &TaskContext, source: &dyn SqlSource) -> Result<Rendered<'a>, TaskError> {
         let key = match rendered_option("hash_conn_id", self.hash_conn_id)? {
-            Some(conn_id) => Some(context.ports.secret(context, &conn_id).await?),
+            Some(conn_id) => Some(HashKey::of(context, conn_id).await?),
             None => None,
         };
         let source_timezone = rendered_option("source_timezone", self.source_timezone)?
@@ -113,9 +115,23 @@ impl<'a> Treating<'a> {
     }
 }
 
+/// The key of `hash`.
+#[derive(Clone)]
+pub struct HashKey {
+    /// The connection whose password it is.
+    pub conn_id: String,
+    pub key: SecretString,
+}
+
+impl HashKey {
+    pub async fn of(context: &TaskContext, conn_id: String) -> Result<Self, TaskError> {
+        Ok(Self { key: context.ports.secret(context, &conn_id).await?, conn_id })
+    }
+}
+
 pub struct Rendered<'a> {
     columns: &'a Treatments,
-    key: Option<SecretString>,
+    key: Option<HashKey>,
     source_timezone: Option<String>,
     zero_dates: ZeroDates,
 }
@@ -124,7 +140,7 @@ impl<'a> Rendered<'a> {
     /// `source_timezone` of every clock without a zone that `columns` does not name.
     pub fn new(
         columns: &'a Treatments,
-        key: Option<SecretString>,
+        key: Option<HashKey>,
         source_timezone: Option<String>,
         zero_dates: ZeroDates,
     ) -> Self {
@@ -149,13 +165,12 @@ impl<'a> Rendered<'a> {
         let change = |column: &SourceColumn| {
             let named = self.columns.iter().find(|(name, _)| is_named(column, name)).map(|(_, treatment)| treatment);
             match named {
-                Some(Treatment::Personal(Personal::Mask)) => Some("masked".to_owned()),
-                Some(Treatment::Personal(Personal::Hash)) => Some("hashed".to_owned()),
+                Some(Treatment::Personal(Personal::Mask)) => Some(MASKED.to_owned()),
+                Some(Treatment::Personal(Personal::Hash)) => {
+                    Some(hashed_with(self.key.as_ref().map_or("no connection", |key| &key.conn_id)))
+                }
                 Some(Treatment::Personal(Personal::Drop)) => Some(DROPPED.to_owned()),
-                _ => self
-                    .clock_of(column)
-                    .filter(|zone| *zone != Tz::UTC)
-                    .map(|zone| format!("moved from {zone} to UTC")),
+                _ => self.clock_of(column).filter(|zone| *zone != Tz::UTC).map(|zone| moved_from(zone.name())),
             }
         };
         columns.iter().filter_map(|column| Some((column.name.clone(), change(column)?))).collect()
@@ -183,13 +198,47 @@ impl<'a> Rendered<'a> {
     pub fn apply_all(&self, streams: Vec<RowStream>) -> Result<(Vec<RowStream>, Leaps), TaskError> {
         let wanted = Wanted {
             columns: self.columns,
-            key: self.key.as_ref().map(|key| key.expose_secret().as_bytes()),
+            key: self.key.as_ref().map(|key| key.key.expose_secret().as_bytes()),
             source_timezone: self.source_timezone.as_deref(),
             zero_dates: self.zero_dates,
         };
         let leaps = Leaps::default();
         let streams = streams.into_iter().map(|rows| treated(rows, &wanted, &leaps)).collect::<Result<_, _>>()?;
         Ok((streams, leaps))
+    }
+}
+
+/// What was done to columns when they were moved, for rows that are read once more.
+#[derive(Clone)]
+pub struct Repeated {
+    columns: Treatments,
+    key: Option<HashKey>,
+}
+
+impl Repeated {
+    /// By column, from the words of the ledger; none for a column whose values can't be made again.
+    pub fn treatment(how: &str) -> Option<Treatment> {
+        match (zone_moved_from(how), hash_key_of(how)) {
+            (Some(zone), _) => Some(Treatment::Clock(Clock { timezone: zone.to_owned() })),
+            (None, Some(_)) => Some(Treatment::Personal(Personal::Hash)),
+            (None, None) => None,
+        }
+    }
+
+    pub fn new(columns: Treatments, key: Option<HashKey>) -> Self {
+        Self { columns, key }
+    }
+
+    /// The columns that come of these.
+    pub fn outcome(&self, columns: Vec<SourceColumn>) -> Result<Vec<SourceColumn>, PortError> {
+        Ok(self.apply(RowStream { columns, batches: stream::empty().boxed() })?.columns)
+    }
+
+    /// Days that are none are left: whoever compares knows them.
+    pub fn apply(&self, rows: RowStream) -> Result<RowStream, PortError> {
+        let treating = Rendered::new(&self.columns, self.key.clone(), None, ZeroDates::Keep);
+        let treated = treating.apply_to_part(rows);
+        treated.map(|(rows, _)| rows).map_err(|error| PortError::new(PortErrorKind::Invalid, error.to_string()))
     }
 }
 
@@ -325,7 +374,7 @@ fn outcome(column: &SourceColumn, action: &Action) -> Option<SourceColumn> {
         Action::Drop => return None,
         Action::Keep | Action::Calendar(None) => column.value.clone(),
         Action::Mask => text(MASK.len() as u64),
-        Action::Hash(_) => text(64),
+        Action::Hash(_) => text(HASH_LENGTH),
         Action::Calendar(Some(_)) => ValueType::Timestamp { zoned: true },
     };
     Some(SourceColumn { value, ..column.clone() })

@@ -5,10 +5,11 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use futures::StreamExt;
 use millrace_connectors::{Connectors, QueryFilter, query_filter};
-use millrace_model::ledger::{DROPPED, RowsWritten, WriteMethod};
+use millrace_model::ledger::{DROPPED, RowsWritten, WriteMethod, hash_key_of};
 use millrace_operator_api::ports::{SourceColumn, SqlSource, TableName};
 use millrace_operators::parts::canonical::{form_of_pair, natural_form};
 use millrace_operators::parts::comparing::{Comparison, Difference, Kind, Side, Verdict};
+use millrace_operators::parts::treatment::{HashKey, Repeated, Treatments};
 use millrace_store::LedgerFilter;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -88,19 +89,40 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     let of_table = target.table_columns(&table).await.with_context(|| format!("looking at table {table}"))?;
     let kept = |column: &SourceColumn| !read.changed.iter().any(|(name, how)| is(column, name) && how == DROPPED);
     let of_query: Vec<SourceColumn> = of_query.into_iter().filter(kept).collect();
-    let relation = without_empty(&*source, relation, &of_query, &read.empty_as_null);
+    // A hash of '' was never empty.
+    let is_hashed = |name: &String| read.changed.get(name).is_some_and(|how| hash_key_of(how).is_some());
+    let emptied: Vec<String> = read.empty_as_null.iter().filter(|name| !is_hashed(name)).cloned().collect();
+    let relation = without_empty(&*source, relation, &of_query, &emptied);
     let mut pairs = pair(of_query, &of_table, written)?;
     let mut remarks = Vec::new();
     let mut skipped: Vec<String> = args.skip.clone();
     if let Some(unknown) = skipped.iter().find(|name| !pairs.iter().any(|(a, b)| is(a, name) || is(b, name))) {
         return Err(usage(format!("--skip {unknown}: there is no such column among those that were moved")));
     }
-    // What stands in the table is not what the source has, and must not be said to be the same.
+    let mut repeated = (Treatments::new(), None);
     for (name, how) in &read.changed {
         let is_there = pairs.iter().any(|(a, _)| is(a, name));
-        if is_there && !skipped.iter().any(|other| other.eq_ignore_ascii_case(name)) {
-            remarks.push(format!("not compared: {name}, whose values were {how}"));
-            skipped.push(name.clone());
+        if !is_there || skipped.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        match Repeated::treatment(how) {
+            Some(treatment) => {
+                remarks.push(format!(
+                    "{name}: the source's values are {how} to be compared, as they were when they were moved"
+                ));
+                repeated.0.insert(name.clone(), treatment);
+                if let Some(conn_id) = hash_key_of(how) {
+                    let key = connectors.key(conn_id).await;
+                    let key =
+                        key.with_context(|| format!("looking for the key of {name} (--skip {name} goes without)"))?;
+                    repeated.1 = Some(HashKey { conn_id: conn_id.to_owned(), key });
+                }
+            }
+            // What stands in the table is not what the source has, and must not be said to be the same.
+            None => {
+                remarks.push(format!("not compared: {name}, whose values were {how}"));
+                skipped.push(name.clone());
+            }
         }
     }
     pairs.retain(|(a, b)| !skipped.iter().any(|name| is(a, name) || is(b, name)));
@@ -147,7 +169,11 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     if let Some(filter) = &filter {
         remarks.push(format!("compared with the rows of {table} where {filter}"));
     }
-    let (of_source, of_target) = pairs.into_iter().unzip();
+    let (mut of_source, of_target): (Vec<SourceColumn>, Vec<SourceColumn>) = pairs.into_iter().unzip();
+    let repeated = (!repeated.0.is_empty()).then(|| Repeated::new(repeated.0, repeated.1));
+    if let Some(repeated) = &repeated {
+        of_source = repeated.outcome(of_source)?;
+    }
     let relation_of_target = target.table_sql(&table);
     let comparison = Comparison {
         source: Side {
@@ -157,6 +183,7 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
             filter: args.source_where.clone(),
             columns: of_source,
             is_streamed: args.stream,
+            repeated,
         },
         target: Side {
             label: format!("{}: {table}", written.conn_id),
@@ -165,6 +192,7 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
             filter,
             columns: of_target,
             is_streamed: args.stream,
+            repeated: None,
         },
         keys,
         most: args.most,

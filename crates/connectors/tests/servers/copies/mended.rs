@@ -11,7 +11,7 @@ use super::{TARGETS, changing, copying, message, table};
 use crate::world::{World, extra, some, stream_of, work};
 
 /// Tables of ours beside the target, but for those that stay.
-async fn left_behind(target: &Database) -> Result<usize> {
+pub async fn left_behind(target: &Database) -> Result<usize> {
     let names = match target.kind {
         Kind::Lite => "SELECT name FROM sqlite_master WHERE name LIKE 'millrace%'",
         _ => "SELECT relname FROM pg_class WHERE relname LIKE 'millrace%' AND relkind = 'r'",

@@ -91,7 +91,7 @@ pub async fn digest(
     bucketing: &Bucketing,
     tell: Tell<'_>,
 ) -> Result<Digest, PortError> {
-    if let Some(hashing) = side.source.row_hashing().filter(|_| !side.is_streamed) {
+    if let Some(hashing) = side.hashing() {
         match expressions(hashing, side, forms, bucketing) {
             Ok(expressions) => match digest_in_sql(side, &expressions).await {
                 Ok(digest) => {
@@ -141,12 +141,16 @@ fn number<T: std::str::FromStr>(batch: &RowBatch, row: usize, column: usize) -> 
         .map_err(|_| PortError::new(PortErrorKind::Other, format!("the engine gave '{text}' for a whole number")))
 }
 
-/// Reads the columns compared, in their order.
+/// Reads the columns compared, in their order, as they were moved.
 async fn open(side: &Side, condition: Option<String>) -> Result<RowStream, PortError> {
     let columns: Vec<String> = side.columns.iter().map(|column| side.source.quote(&column.name)).collect();
     let conditions: Vec<String> = side.filter.iter().map(|filter| format!("({filter})")).chain(condition).collect();
     let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    side.source.query(&format!("SELECT {} FROM {}{filter}", columns.join(", "), side.relation)).await
+    let rows = side.source.query(&format!("SELECT {} FROM {}{filter}", columns.join(", "), side.relation)).await?;
+    match &side.repeated {
+        Some(repeated) => repeated.apply(rows),
+        None => Ok(rows),
+    }
 }
 
 /// Hashes and buckets of the rows of a batch.
@@ -232,8 +236,7 @@ pub async fn read(
     bucketing: &Bucketing,
     chosen: &[u16],
 ) -> Result<Vec<Row>, PortError> {
-    let in_sql = side.source.row_hashing().filter(|_| !side.is_streamed);
-    let condition = in_sql.and_then(|hashing| {
+    let condition = side.hashing().and_then(|hashing| {
         let bucket = expressions(hashing, side, forms, bucketing).ok()?.bucket;
         let list = chosen.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
         Some(format!("{bucket} IN ({list})"))

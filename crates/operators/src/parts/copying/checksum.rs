@@ -273,6 +273,7 @@ impl Asking {
             filter: None,
             columns: of_target,
             is_streamed: false,
+            repeated: None,
         };
         let hasher = RowHasher::new(forms.clone());
         Ok(Box::new(Self { side, columns: picked, forms, hasher, hashes: Vec::new(), sum: Fingerprint::default() }))

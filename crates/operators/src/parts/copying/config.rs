@@ -60,8 +60,9 @@ pub struct TableConfig {
     /// A SELECT that counts the rows to come, for progress only.
     #[serde(default)]
     pub custom_count: Option<Template<String>>,
-    /// Count the rows of the source while they are copied, so that progress has an end. With `custom_count` always.
-    #[serde(default = "yes")]
+    /// Count the rows of the source while they are copied, so that progress has an exact end. Otherwise the source's planner
+    /// is asked how many it expects, which costs nothing. With `custom_count` always.
+    #[serde(default)]
     pub count_rows: bool,
     /// Store empty texts as NULL, but for those of the key.
     #[serde(default = "yes")]

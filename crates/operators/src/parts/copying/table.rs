@@ -17,7 +17,6 @@ use millrace_operator_api::ports::{
     CheckResult, CsvFormat, LoadMethod, LoadReport, LoadRequest, LoadRows, SourceColumn, SqlSource, Warehouse,
 };
 use millrace_operator_api::{TaskContext, TaskError, WorkId};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::checksum::Summing;
@@ -29,7 +28,7 @@ use crate::parts::checks;
 use crate::parts::incremental::{Narrowed, check_replica_lag};
 use crate::parts::report::Expected;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
-use crate::parts::treatment::Rendered;
+use crate::parts::treatment::{HashKey, Rendered};
 use reading::{Reading, lock};
 
 /// What all tables of a task have in common.
@@ -42,7 +41,7 @@ pub struct Job {
     pub staging: Option<StagingPlace>,
     /// So few rows are inserted all the same.
     pub direct_rows: u64,
-    pub hash_key: Option<SecretString>,
+    pub hash_key: Option<HashKey>,
     pub dry_run: bool,
     pub limit: Option<u64>,
     pub show_values: bool,
@@ -276,7 +275,7 @@ impl TableCopying<'_> {
             ..LoadRequest::new(plan.target.clone(), method.clone(), rows, self.work())
         };
         self.context.info(format!("{} ({})", self.at("copy"), plan.sync_mode.name()));
-        let counting = self.count(question, &expected);
+        let counting = self.count(question, &expected, false);
         // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
         let loading = Box::pin(async {
             let (staging, rows) = match self.staging(meeting) {
@@ -413,7 +412,7 @@ impl TableCopying<'_> {
         let (job, plan) = (self.job, self.plan);
         let expected = Expected::default();
         unless_cancelled(self.context, async {
-            self.count(&Question { limit: None, ..question.clone() }, &expected).await;
+            self.count(&Question { limit: None, ..question.clone() }, &expected, true).await;
             Ok(())
         })
         .await?;

@@ -1,25 +1,27 @@
 //! After an upsert: rows that the source has no more, found by comparing all keys.
 
 use millrace_model::ids::TaskId;
-use millrace_operator_api::ports::{LoadMethod, NewColumn, RowStream, Warehouse};
+use millrace_operator_api::ports::{LoadMethod, NewColumn, RowStream, SourceColumn, ValueType, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError, WorkId};
 
-use super::{Loading, Query, target_label};
+use super::{Loading, Missing, target_label};
 use crate::parts::copying::deletes::Reconciling;
+use crate::parts::drift::Settled;
 use crate::parts::report::{ledger_entry, query_label, while_doing};
+use crate::parts::treatment::{HASH_LENGTH, HashKey, Rendered, ZeroDates};
 
 /// Deletes them and says how many there were.
 pub async fn delete_missing(
     context: &TaskContext,
     warehouse: &dyn Warehouse,
     loading: &Loading,
-    missing: &Query,
+    (missing, settled): (&Missing, Option<&Settled>),
 ) -> Result<u64, TaskError> {
     let LoadMethod::Upsert { keys, order_key } = &loading.method else {
         return Err(TaskError::Fail("delete_missing has a meaning with an upsert only".to_owned()));
     };
     let started_at = context.clock.now();
-    let label = query_label(&missing.conn_id, &missing.query);
+    let label = query_label(&missing.keys.conn_id, &missing.keys.query);
     let attempted = format!("deleting rows of {} that {label} has no more", loading.target);
     let known = warehouse.describe(&loading.target).await.map_err(|error| while_doing(&attempted, error))?;
     let find = |name: &String| {
@@ -44,10 +46,18 @@ pub async fn delete_missing(
             ..context.work.clone()
         },
     };
-    let source = context.ports.source(context, &missing.conn_id).await?;
+    let source = context.ports.source(context, &missing.keys.conn_id).await?;
+    let key = match &missing.hash_conn_id {
+        Some(conn_id) => Some(HashKey::of(context, conn_id.clone()).await?),
+        None => None,
+    };
+    let zone = missing.source_timezone.clone().or_else(|| source.source_timezone().map(ToOwned::to_owned));
+    let treating = Rendered::new(&missing.columns, key, zone, ZeroDates::Keep);
     let read = async {
-        let rows = source.query(&missing.query).await?;
+        let rows = source.query(&missing.keys.query).await?;
         require_keys(&rows, keys)?;
+        let (rows, _) = treating.apply(rows)?;
+        settled.map_or(Ok(()), |settled| require_alike(&rows.columns, settled))?;
         Ok(rows)
     };
     let (read, deleted) = reconciling.run(read).await.map_err(|error| while_doing(&attempted, error))?;
@@ -69,4 +79,32 @@ fn require_keys(rows: &RowStream, keys: &[String]) -> Result<(), TaskError> {
         names.join(", "),
         keys.join(", ")
     )))
+}
+
+/// Keys that were moved to UTC or hashed when they were extracted, and are not here: some of them would be taken for other
+/// rows' keys, and their own rows for ones that are gone.
+fn require_alike(read: &[SourceColumn], settled: &Settled) -> Result<(), TaskError> {
+    let fail = |column: &SourceColumn, what: &str, mend: &str| {
+        Err(TaskError::Fail(format!(
+            "delete_missing: {} {what} in the rows that were loaded, and the query gives it as {}; {mend}",
+            column.name, column.value
+        )))
+    };
+    for column in read {
+        let at = settled.columns.iter().position(|name| name.eq_ignore_ascii_case(&column.name));
+        let Some(loaded) = at.and_then(|at| settled.types.get(at)) else { continue };
+        match (loaded, &column.value) {
+            (ValueType::Timestamp { zoned: true }, ValueType::Timestamp { zoned: false }) => {
+                return fail(column, "has a zone (UTC)", "give delete_missing the source_timezone of the extract");
+            }
+            (ValueType::Timestamp { zoned: false }, ValueType::Timestamp { zoned: true }) => {
+                return fail(column, "has no zone", "give the extract the same source_timezone as delete_missing");
+            }
+            (ValueType::Text { max_chars: Some(HASH_LENGTH), .. }, other) if !other.is_text() => {
+                return fail(column, "is hashed", "give delete_missing the columns and hash_conn_id of the extract");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

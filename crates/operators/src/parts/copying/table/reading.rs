@@ -212,12 +212,20 @@ impl TableCopying<'_> {
     }
 
     /// Counts the rows to come. Only progress needs it, so nothing fails by it.
-    pub(super) async fn count(&self, question: &Question, expected: &Expected) {
+    pub(super) async fn count(&self, question: &Question, expected: &Expected, is_exact: bool) {
         let plan = self.plan;
         let sql = match &plan.custom_count {
             Some(custom) => custom.clone(),
-            None if plan.count_rows && question.limit.is_none() => question.figure(&*self.job.source, plan, "COUNT(*)"),
-            None => return,
+            None if question.limit.is_some() => return,
+            None if is_exact || plan.count_rows => question.figure(&*self.job.source, plan, "COUNT(*)"),
+            None => {
+                // A count reads the whole table beside the copy.
+                let select = question.select(&*self.job.source, plan);
+                if let Ok(Some(rows)) = self.job.source.expected_rows(&select).await {
+                    expected.set(rows);
+                }
+                return;
+            }
         };
         match ask(self.context, &self.job.source_conn_id, &sql).await {
             Ok(answer) => {
