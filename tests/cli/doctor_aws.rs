@@ -98,8 +98,9 @@ fn what_a_dag_uses_of_aws_is_tried_and_its_least_policy_is_printed() {
             {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
              "Resource": ["arn:aws:kms:eu-central-1:*:key/*"],
              "Condition": {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/lake"]}}},
-            allow(&["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"], &[&in_landing("kept/list.csv")]),
-            allow(&["s3:DeleteObject", "s3:GetObject"], &[&in_landing("orders/list.csv")]),
+            allow(&["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"],
+                  &[&in_landing("kept/list.csv")]),
+            allow(&["s3:DeleteObject", "s3:GetObject", "s3:GetObjectTagging"], &[&in_landing("orders/list.csv")]),
         ]}},
         {"connection": "aws_default", "of": "its credentials", "policy": {"Version": "2012-10-17", "Statement": [
             listing(&["_millrace/*", "old/*.csv", "old/a.csv", "orders/*.csv*"]),
@@ -113,7 +114,7 @@ fn what_a_dag_uses_of_aws_is_tried_and_its_least_policy_is_printed() {
             allow(&["redshift-data:CancelStatement", "redshift-data:DescribeStatement",
                     "redshift-data:GetStatementResult"], &["*"]),
         ]}},
-        {"connection": "redshift_dev", "of": format!("the role {role}, which COPY reads with"),
+        {"connection": "redshift_dev", "of": format!("the role {role}, which COPY and UNLOAD act with"),
          "policy": {"Version": "2012-10-17", "Statement": [
             listing(&["orders/*.csv*"]),
             allow(&["s3:GetObject"], &[&in_landing("_millrace/*"), &in_landing("orders/*.csv*")]),
@@ -123,6 +124,103 @@ fn what_a_dag_uses_of_aws_is_tried_and_its_least_policy_is_printed() {
 
     let page = home.ok(&["doctor", "aws"]).stdout;
     assert!(page.contains("Connection archive, its credentials:"), "{page}");
+    assert!(!home.printed().contains(SECRET_KEY));
+}
+
+const STAGED: &str = "
+schedule: none
+tasks:
+  by_connection:
+    operator: table_copy
+    source_conn_id: shop
+    target_conn_id: redshift_staged
+    tables: {source: main.orders, target: analytics.orders}
+  by_parameter:
+    operator: table_copy
+    source_conn_id: shop
+    target_conn_id: redshift_dev
+    s3_staging: s3://warehouse-landing/named
+    s3_conn_id: owned
+    tables: {source: main.orders, target: analytics.orders}
+  out:
+    operator: unload
+    warehouse_conn_id: redshift_dev
+    aws_conn_id: owned
+    query: SELECT 1
+    s3_bucket: warehouse-landing
+    s3_key: out/{{ ds }}/
+    unload_options: [csv, encrypted, cleanpath, \"kms_key_id 'arn:aws:kms:us-east-1:1:key/k'\"]
+";
+
+#[test]
+fn what_goes_through_the_store_and_out_of_the_warehouse_is_in_the_policies_of_both() {
+    let warehouse = Warehouse::start();
+    let mut home = TestHome::new();
+    home.ok(&["db", "migrate"]);
+    warehouse.connect(&mut home);
+    let owned = json!({
+        "conn_type": "aws", "login": ACCESS_KEY, "password": SECRET_KEY,
+        "extra": {"endpoint_url": warehouse.s3_url(), "region_name": "us-east-1", "expected_bucket_owner": "000000000012"},
+    });
+    let staged = json!({
+        "conn_type": "redshift", "schema": "dev",
+        "extra": {"endpoint_url": warehouse.redshift_url(), "region_name": "us-east-1", "workgroup_name": "dev",
+                  "iam_role": "arn:aws:iam::123456789012:role/other", "aws_access_key_id": ACCESS_KEY,
+                  "aws_secret_access_key": SECRET_KEY, "s3_staging": "s3://warehouse-landing/staging/", "s3_conn_id": "owned"},
+    });
+    for (conn_id, form) in [("owned", owned), ("redshift_staged", staged)] {
+        home.run_with_input(&["connections", "add", conn_id, "--conn-json", "-"], &form.to_string()).exits(0);
+    }
+    home.ok(&["connections", "add", "shop", "--conn-uri", "sqlite:///shop.db"]);
+    home.write_dag("staged.yaml", STAGED);
+    let report = home.json(&["doctor", "aws", "staged"]);
+    assert_eq!(said(&report, "fail"), [""; 0], "{report}");
+
+    let landing = "arn:aws:s3:::warehouse-landing";
+    let account = json!({"s3:ResourceAccount": "000000000012"});
+    let listing = |keys: &[&str]| {
+        json!({"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [landing],
+               "Condition": {"StringEquals": account, "StringLike": {"s3:prefix": keys}}})
+    };
+    let allow = |actions: &[&str], keys: &[&str]| {
+        let resources: Vec<String> = keys.iter().map(|key| format!("{landing}/{key}")).collect();
+        json!({"Effect": "Allow", "Action": actions, "Resource": resources, "Condition": {"StringEquals": account}})
+    };
+    let all = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"];
+    let statements = |connection: &str, of: &str| {
+        let policies = report["policies"].as_array().unwrap().iter();
+        let found = policies.filter(|policy| policy["connection"] == connection);
+        let found: Vec<&Value> = found
+            .filter(|policy| policy["of"].as_str().unwrap().contains(of))
+            .map(|policy| &policy["policy"]["Statement"])
+            .collect();
+        assert_eq!(found.len(), 1, "{connection}, {of}: {:#}", report["policies"]);
+        found[0].clone()
+    };
+    assert_eq!(
+        statements("owned", "its credentials"),
+        json!([
+            listing(&["_millrace/*", "named/*", "out/*/*", "staging/*"]),
+            allow(&all, &["_millrace/*", "named/*", "staging/*"]),
+            allow(&["s3:DeleteObject", "s3:GetObject"], &["out/*/*"]),
+        ])
+    );
+    assert_eq!(
+        statements("redshift_dev", "redshift-read-s3, which COPY and UNLOAD act with"),
+        json!([
+            listing(&["named/*", "out/*/*"]),
+            {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+             "Resource": ["arn:aws:kms:us-east-1:1:key/k"]},
+            allow(&all, &["out/*/*"]),
+            allow(&["s3:GetObject"], &["named/*"]),
+        ])
+    );
+    assert_eq!(
+        statements("redshift_staged", "role/other"),
+        json!([listing(&["staging/*"]), allow(&["s3:GetObject"], &["staging/*"])])
+    );
+    let page = home.ok(&["doctor", "aws", "staged"]).stdout;
+    assert!(page.contains("owned: s3://warehouse-landing/staging/* can be listed"), "{page}");
     assert!(!home.printed().contains(SECRET_KEY));
 }
 

@@ -101,6 +101,10 @@ impl Warehouse {
         self.s3.endpoint_url()
     }
 
+    pub fn redshift_url(&self) -> String {
+        self.redshift.endpoint_url()
+    }
+
     /// Makes the target tables through the connection, as a person would.
     pub fn create_tables(home: &TestHome) {
         home.write_dag("create_tables.yaml", TABLES);

@@ -3,7 +3,7 @@
 mod policy;
 mod uses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
 use millrace_connectors::{Connectors, aws_identity};
@@ -23,7 +23,13 @@ pub(super) async fn run(app: &App, dag_id: Option<&str>) -> anyhow::Result<()> {
     let mut uses = used(app, dag_id, &mut report)?;
     let store = app.store_read_only().await?;
     let vault = app.vault_read_only(store.clone())?;
-    let connections = connections(&vault, &uses, &mut report).await;
+    let mut connections = connections(&vault, &uses.connections, &mut report).await;
+    let stores = uses.add_staging(|conn_id| {
+        let known = connections.get(conn_id).filter(|known| known.conn_type.eq_ignore_ascii_case("redshift"))?;
+        Some((known.extra.text("s3_staging")?.to_owned(), known.extra.text("s3_conn_id")?.to_owned()))
+    });
+    let missing: BTreeSet<String> = stores.into_iter().filter(|conn_id| !connections.contains_key(conn_id)).collect();
+    connections.extend(self::connections(&vault, &missing, &mut report).await);
     uses.add_own_objects(|conn_id| {
         connections.get(conn_id).is_some_and(|known| known.conn_type.eq_ignore_ascii_case("redshift"))
     });
@@ -35,7 +41,7 @@ pub(super) async fn run(app: &App, dag_id: Option<&str>) -> anyhow::Result<()> {
                 look_at_s3(app, connection, objects, &mut report).await;
                 let mut grants = Grants::default();
                 if let Some(objects) = objects {
-                    grants.objects(objects, connection, false);
+                    grants.objects(objects, connection);
                 }
                 add(&mut policies, connection, grants);
             }
@@ -83,9 +89,9 @@ fn used(app: &App, dag_id: Option<&str>, report: &mut Report) -> anyhow::Result<
     Ok(uses)
 }
 
-async fn connections(vault: &Vault, uses: &Uses, report: &mut Report) -> BTreeMap<String, Connection> {
+async fn connections(vault: &Vault, wanted: &BTreeSet<String>, report: &mut Report) -> BTreeMap<String, Connection> {
     let mut found = BTreeMap::new();
-    for conn_id in &uses.connections {
+    for conn_id in wanted {
         match vault.connection(conn_id).await {
             Ok(Some(named)) => {
                 found.insert(conn_id.clone(), to_port_connection(named));
@@ -179,10 +185,9 @@ fn redshift_policies(
     if is_data_api(connection) {
         sends.data_api(connection);
     }
-    let of_this = uses.loads.iter().filter(|((warehouse, _), _)| warehouse == conn_id);
-    for ((_, aws), objects) in of_this {
+    for (aws, objects) in uses.of_warehouse(conn_id) {
         if let Some(aws) = connections.get(aws) {
-            loads.objects(objects, aws, true);
+            loads.objects(objects, aws);
         }
     }
     add(policies, connection, sends);
@@ -192,9 +197,11 @@ fn redshift_policies(
     let extra = &connection.extra;
     let role = ["iam_role", "role_arn", "aws_iam_role"].iter().find_map(|name| extra.text(name));
     let of = match role {
-        Some(role) if !role.eq_ignore_ascii_case("default") => format!("the role {role}, which COPY reads with"),
-        None if extra.text("aws_access_key_id").is_some() => "the keys that COPY reads with".to_owned(),
-        _ => "the default role of the warehouse, which COPY reads with".to_owned(),
+        Some(role) if !role.eq_ignore_ascii_case("default") => {
+            format!("the role {role}, which COPY and UNLOAD act with")
+        }
+        None if extra.text("aws_access_key_id").is_some() => "the keys that COPY and UNLOAD act with".to_owned(),
+        _ => "the default role of the warehouse, which COPY and UNLOAD act with".to_owned(),
     };
     policies.push(Policy { of, connection: conn_id.clone(), policy: loads.policy() });
 }

@@ -12,6 +12,8 @@ use super::uses::Objects;
 const READ: &[&str] = &["s3:GetObject"];
 const WRITE: &[&str] = &["s3:AbortMultipartUpload", "s3:PutObject"];
 const DELETE: &[&str] = &["s3:DeleteObject"];
+const COPIED_FROM: &[&str] = &["s3:GetObjectTagging"];
+const COPIED_TO: &[&str] = &["s3:PutObjectTagging"];
 const SEND: &[&str] = &["redshift-data:BatchExecuteStatement", "redshift-data:ExecuteStatement"];
 /// Of statements, which have no name of their own in policies.
 const FOLLOW: &[&str] =
@@ -31,8 +33,8 @@ pub(super) struct Policy {
 #[derive(Debug, Default)]
 pub(super) struct Grants {
     allowed: BTreeMap<(String, String), BTreeSet<&'static str>>,
-    /// Key patterns by bucket's resource.
-    listed: BTreeMap<String, BTreeSet<String>>,
+    /// Key patterns by bucket's resource and the account that it must belong to.
+    listed: BTreeMap<(String, Option<String>), BTreeSet<String>>,
 }
 
 pub(super) fn region(connection: &Connection) -> String {
@@ -58,23 +60,37 @@ impl Grants {
         self.allowed.is_empty() && self.listed.is_empty()
     }
 
-    /// What is done with objects, and with the key that `aws` has them encrypted with.
-    pub fn objects(&mut self, objects: &Objects, aws: &Connection, is_load: bool) {
+    /// What is done with objects, and with the keys that they are encrypted with: that of `aws`, and those that are named
+    /// where they are written. In buckets of the account that `aws` names only.
+    pub fn objects(&mut self, objects: &Objects, aws: &Connection) {
         let region = region(aws);
         let arn = format!("arn:{}:s3:::", partition(&region));
+        let owner = aws.extra.text("expected_bucket_owner").map(ToOwned::to_owned);
+        let condition = owner.as_deref().map(of_account);
         for place in objects.needing(Need::List) {
-            self.listed.entry(format!("{arn}{}", place.bucket)).or_default().insert(place.key.clone());
+            let bucket = (format!("{arn}{}", place.bucket), owner.clone());
+            self.listed.entry(bucket).or_default().insert(place.key.clone());
         }
-        let of = [(Need::Read, READ), (Need::Write, WRITE), (Need::Delete, DELETE)];
-        for (need, actions) in of.into_iter().filter(|(need, _)| !is_load || *need == Need::Read) {
+        let of = [
+            (Need::Read, READ),
+            (Need::Write, WRITE),
+            (Need::Delete, DELETE),
+            (Need::CopiedFrom, COPIED_FROM),
+            (Need::CopiedTo, COPIED_TO),
+        ];
+        for (need, actions) in of {
             for place in objects.needing(need) {
-                self.allow(format!("{arn}{}/{}", place.bucket, place.key), None, actions);
+                self.allow(format!("{arn}{}/{}", place.bucket, place.key), condition.as_ref(), actions);
             }
         }
-        let Some(key) = aws.extra.text("kms_key_id") else { return };
-        let (resource, condition) = kms(key, &region);
-        let writes = !is_load && objects.needing(Need::Write).next().is_some();
-        if writes {
+        for key in aws.extra.text("kms_key_id").into_iter().chain(objects.keys.iter().map(String::as_str)) {
+            self.key(key, &region, objects);
+        }
+    }
+
+    fn key(&mut self, key: &str, region: &str, objects: &Objects) {
+        let (resource, condition) = kms(key, region);
+        if objects.needing(Need::Write).next().is_some() {
             // The parts of an upload are read again by the service when they are put together.
             self.allow(resource, condition.as_ref(), &["kms:Decrypt", "kms:GenerateDataKey"]);
         } else if objects.needing(Need::Read).next().is_some() {
@@ -128,10 +144,13 @@ impl Grants {
 
     pub fn policy(&self) -> Value {
         let mut statements = Vec::new();
-        for (bucket, keys) in &self.listed {
+        for ((bucket, owner), keys) in &self.listed {
             let mut statement = json!({"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [bucket]});
+            if let Some(owner) = owner {
+                statement["Condition"] = of_account(owner);
+            }
             if !keys.contains("*") {
-                statement["Condition"] = json!({"StringLike": {"s3:prefix": keys}});
+                statement["Condition"]["StringLike"] = json!({"s3:prefix": keys});
             }
             statements.push(statement);
         }
@@ -148,6 +167,11 @@ impl Grants {
         }
         json!({"Version": "2012-10-17", "Statement": statements})
     }
+}
+
+/// Only what belongs to the account.
+fn of_account(owner: &str) -> Value {
+    json!({"StringEquals": {"s3:ResourceAccount": owner}})
 }
 
 /// The key's resource; an alias is no resource but a condition.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::dag::{Dag, Task};
 use millrace_model::param;
-use millrace_operators::permissions::{self, Extent, Need, S3Use};
+use millrace_operators::permissions::{self, Extent, Need, S3Use, STAGED};
 use serde_json::{Map, Value};
 
 /// The connection of a task that names none.
@@ -22,11 +22,30 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     pub needs: BTreeMap<Place, BTreeSet<Need>>,
+    /// Keys of KMS that parameters name.
+    pub keys: BTreeSet<String>,
 }
 
 impl Objects {
     fn add(&mut self, place: Place, needs: &[Need]) {
         self.needs.entry(place).or_default().extend(needs);
+    }
+
+    /// What options of UNLOAD need besides.
+    fn options(&mut self, parameters: &Map<String, Value>, place: &Place) {
+        let options = match parameters.get("unload_options") {
+            Some(Value::Array(options)) => options.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(option)) => vec![option.as_str()],
+            _ => Vec::new(),
+        };
+        for option in options {
+            let (name, rest) = option.trim().split_once(' ').unwrap_or((option.trim(), ""));
+            if name.eq_ignore_ascii_case("cleanpath") {
+                self.add(place.clone(), &[Need::Delete]);
+            } else if name.eq_ignore_ascii_case("kms_key_id") {
+                self.keys.insert(rest.trim().trim_matches('\'').to_owned());
+            }
+        }
     }
 
     /// The places where this is done.
@@ -41,8 +60,12 @@ pub(super) struct Uses {
     /// Every connection that a task names, also those that are not of AWS.
     pub connections: BTreeSet<String>,
     pub objects: BTreeMap<String, Objects>,
-    /// What a warehouse reads by itself: its connection, the connection of the objects, and where.
+    /// What a warehouse does by itself: its connection, the connection of the objects, and where.
     pub loads: BTreeMap<(String, String), Objects>,
+    /// The same for rows that go through the store on their way into it, without a list of files elsewhere.
+    pub staged: BTreeMap<(String, String), Objects>,
+    /// Warehouses that rows go into through the store if their connection says where.
+    may_stage: BTreeSet<String>,
     /// Tasks whose connection is known at run time only.
     pub unknown: Vec<String>,
 }
@@ -54,13 +77,44 @@ impl Uses {
         }
     }
 
+    /// Rows go through the store where the warehouse's connection says so: it gives the address and the connection to the
+    /// store. Gives those connections.
+    pub fn add_staging(&mut self, of: impl Fn(&str) -> Option<(String, String)>) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for warehouse in std::mem::take(&mut self.may_stage) {
+            let Some((address, aws)) = of(&warehouse) else { continue };
+            let rest = ADDRESSES.iter().find_map(|scheme| address.strip_prefix(scheme)).unwrap_or(&address);
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let place = Place { bucket: bucket.to_owned(), key: reaching(prefix.to_owned(), Extent::Folder) };
+            self.staged.entry((warehouse, aws.clone())).or_default().add(place.clone(), &[Need::List, Need::Read]);
+            self.objects.entry(aws.clone()).or_default().add(place, STAGED);
+            found.insert(aws);
+        }
+        found
+    }
+
+    /// What a warehouse does by itself in one store.
+    pub fn of_warehouse<'a>(&'a self, conn_id: &'a str) -> impl Iterator<Item = (&'a str, &'a Objects)> {
+        let all = self.loads.iter().chain(&self.staged);
+        all.filter(move |((warehouse, _), _)| warehouse == conn_id).map(|((_, aws), objects)| (aws.as_str(), objects))
+    }
+
     /// Loads into Redshift put the list of their files into the bucket, and `unload` a note of what it has done.
     pub fn add_own_objects(&mut self, is_redshift: impl Fn(&str) -> bool) {
         for ((_, aws), loaded) in self.loads.iter_mut().filter(|((warehouse, _), _)| is_redshift(warehouse)) {
-            let buckets: BTreeSet<String> = loaded.needs.keys().map(|place| place.bucket.clone()).collect();
+            let (mut buckets, mut lists) = (BTreeSet::new(), BTreeSet::new());
+            for (place, needs) in &loaded.needs {
+                buckets.insert(place.bucket.clone());
+                if !needs.contains(&Need::Write) {
+                    lists.insert(place.bucket.clone());
+                }
+            }
             for bucket in buckets {
+                let is_list = lists.contains(&bucket);
                 let place = Place { bucket, key: "_millrace/*".to_owned() };
-                loaded.add(place.clone(), &[Need::Read]);
+                if is_list {
+                    loaded.add(place.clone(), &[Need::Read]);
+                }
                 let needs = [Need::List, Need::Read, Need::Write, Need::Delete];
                 self.objects.entry(aws.clone()).or_default().add(place, &needs);
             }
@@ -85,14 +139,21 @@ impl Uses {
             return;
         }
         let conn_of = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &params));
-        let aws = conn_of("aws_conn_id").unwrap_or_else(|| DEFAULT.to_owned());
-        self.connections.extend(Some(aws.clone()).filter(|aws| !aws.contains('*')));
-        let found = places(dag, task, parameters, &lines);
-        for (place, needs) in found {
-            if let Some(warehouse) = conn_of("warehouse_conn_id") {
-                self.loads.entry((warehouse, aws.clone())).or_default().add(place.clone(), needs);
+        let is_staging = lines.iter().all(|line| line.extent == Extent::Folder);
+        if is_staging && lines.iter().all(|line| !parameters.contains_key(line.key)) {
+            self.may_stage.extend(lines.iter().filter_map(|line| conn_of(line.connections.1)));
+            return;
+        }
+        for (place, line) in places(dag, task, parameters, &lines) {
+            let aws = conn_of(line.connections.0).unwrap_or_else(|| DEFAULT.to_owned());
+            self.connections.extend(Some(aws.clone()).filter(|aws| !aws.contains('*')));
+            if let Some(warehouse) = conn_of(line.connections.1).filter(|_| !line.warehouse.is_empty()) {
+                let by_itself = if is_staging { &mut self.staged } else { &mut self.loads };
+                let objects = by_itself.entry((warehouse, aws.clone())).or_default();
+                objects.add(place.clone(), line.warehouse);
+                objects.options(parameters, &place);
             }
-            self.objects.entry(aws.clone()).or_default().add(place, needs);
+            self.objects.entry(aws).or_default().add(place, line.needs);
         }
     }
 }
@@ -102,10 +163,10 @@ fn places(
     task: &Task,
     parameters: &Map<String, Value>,
     lines: &[&'static S3Use],
-) -> Vec<(Place, &'static [Need])> {
+) -> Vec<(Place, &'static S3Use)> {
     let params = param::defaults(&dag.params);
     let text = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &params));
-    let mut found: Vec<(Place, &'static [Need])> = Vec::new();
+    let mut found: Vec<(Place, &'static S3Use)> = Vec::new();
     for line in lines {
         let keys: Vec<String> = match parameters.get(line.key) {
             None | Some(Value::Null) => continue,
@@ -127,7 +188,7 @@ fn places(
                     (text(line.bucket).or_else(|| text("s3_bucket")).or_else(other).unwrap_or_else(any), key)
                 }
             };
-            found.push((Place { bucket, key: reaching(key, line.extent) }, line.needs));
+            found.push((Place { bucket, key: reaching(key, line.extent) }, line));
         }
     }
     if !found.is_empty() {
@@ -146,8 +207,8 @@ fn places(
         Some(places(dag, other, parameters, &written))
     });
     match handed {
-        Some(places) => found.extend(places.into_iter().map(|(place, _)| (place, line.needs))),
-        None => found.push((Place { bucket: text(line.bucket).unwrap_or_else(any), key: any() }, line.needs)),
+        Some(places) => found.extend(places.into_iter().map(|(place, _)| (place, *line))),
+        None => found.push((Place { bucket: text(line.bucket).unwrap_or_else(any), key: any() }, *line)),
     }
     found
 }
@@ -157,7 +218,10 @@ fn any() -> String {
 }
 
 fn reaching(mut key: String, extent: Extent) -> String {
-    if extent == Extent::Beginning && !key.ends_with('*') {
+    if extent == Extent::Folder && !key.ends_with(['/', '*']) && !key.is_empty() {
+        key.push('/');
+    }
+    if extent != Extent::Object && !key.ends_with('*') {
         key.push('*');
     }
     key
