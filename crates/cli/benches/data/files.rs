@@ -19,7 +19,8 @@ fn load(task: &str, operator: &str, from: &str, table: &str, more: &str) -> Stri
     )
 }
 
-pub fn workloads() -> Vec<File> {
+/// `database` is the source's name on MariaDB.
+pub fn workloads(database: &str) -> Vec<File> {
     let mut files = vec![("warm_up.yaml".to_owned(), format!("{HEAD}  a:\n    operator: noop\n"))];
     for table in ["nps", "orders"] {
         let query = format!("SELECT * FROM {table}");
@@ -29,6 +30,18 @@ pub fn workloads() -> Vec<File> {
         files.push((format!("mariadb_{table}.yaml"), format!("{HEAD}{mariadb}")));
         files.push((format!("postgres_{table}.yaml"), format!("{HEAD}{postgres}")));
         files.push((format!("table_{table}.yaml"), format!("{HEAD}{mariadb}{append}")));
+    }
+    for table in ["nps", "orders"] {
+        let copy = format!(
+            "  copy:\n    operator: table_copy\n    source_conn_id: mariadb\n    target_conn_id: target\n    tables:\n      \
+             source: {database}.{table}\n      target: warehouse.{table}\n      primary_key: id\n      empty_as_null: false\n"
+        );
+        let direct = format!(
+            "  copy:\n    operator: copy\n    warehouse_conn_id: target\n    sql_conn_id: mariadb\n    query: SELECT * FROM {table}\n    \
+             schema: warehouse\n    table: {table}\n    method: append\n"
+        );
+        files.push((format!("copy_{table}.yaml"), format!("{HEAD}{copy}")));
+        files.push((format!("direct_{table}.yaml"), format!("{HEAD}{direct}")));
     }
     // Half of the rows are there already.
     let query = "SELECT id + 4950000 AS id, created_at, score FROM nps WHERE id <= 100000";

@@ -24,6 +24,12 @@ impl Lake {
         Self { port, folder, _daemon: daemon }
     }
 
+    /// Uploads in parts that nobody has completed.
+    pub fn unfinished(&self) -> usize {
+        let uploads = self.folder.join("s3/buckets/lake/uploads");
+        std::fs::read_dir(uploads).map_or(0, Iterator::count)
+    }
+
     fn keys(&self) -> (String, String) {
         let text = std::fs::read_to_string(self.folder.join("s3_keys")).unwrap();
         let (access, secret) = text.trim().split_once(':').unwrap();

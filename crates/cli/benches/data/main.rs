@@ -2,19 +2,22 @@
 //! take for the same in the same run. MariaDB and PostgreSQL are real and on this machine, S3 is the stand-in; all of
 //! them share its cores with Millrace.
 //!
-//! `cargo bench -p millrace-cli --bench data -- csv nps` measures a part: groups (`csv`, `load`, `upsert`) and tables
-//! (`nps`: 5,000,000 rows of 3 columns, `orders`: 1,000,000 of 20).
+//! `cargo bench -p millrace-cli --bench data -- csv nps` measures a part: groups (`csv`, `load`, `table_copy`, `upsert`,
+//! `verify`, `fingerprint`, `cancel`) and tables (`nps`: 5,000,000 rows of 3 columns, `orders`: 1,000,000 of 20).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and fails by panicking")]
 #![allow(dead_code, reason = "figures and homes are those of the other benchmark, which asks more of them")]
 
+mod cancel;
 #[path = "../scheduling/figure.rs"]
 mod figure;
 mod files;
+mod fingerprint;
 #[path = "../scheduling/home.rs"]
 mod home;
 mod lake;
 mod moves;
 mod sources;
+mod verify;
 
 use millrace_testkit::Postgres;
 
@@ -24,7 +27,7 @@ use crate::lake::Lake;
 use crate::moves::Bench;
 use crate::sources::Sources;
 
-const GROUPS: [&str; 3] = ["csv", "load", "upsert"];
+const GROUPS: [&str; 7] = ["csv", "load", "table_copy", "upsert", "verify", "fingerprint", "cancel"];
 const TABLES: [&str; 2] = ["nps", "orders"];
 
 fn main() {
@@ -39,7 +42,7 @@ fn main() {
     let server = Postgres::durable().unwrap();
     let sources = Sources::build(&server);
     let lake = Lake::start();
-    let mut home = Home::new(None, &files::workloads());
+    let mut home = Home::new(None, &files::workloads(sources.mariadb.name()));
     lake::connect(&home, &sources, &lake);
     home.start_scheduler();
     let mut bench = Bench::new(home, sources, Figures::new("sqlite"));
@@ -51,8 +54,22 @@ fn main() {
         if is_wanted("load", &GROUPS) {
             bench.table_to_table(table);
         }
+        if is_wanted("table_copy", &GROUPS) {
+            bench.without_objects(table);
+        }
+        if is_wanted("fingerprint", &GROUPS) {
+            bench.fingerprint(table);
+        }
     }
-    if is_wanted("upsert", &GROUPS) && is_wanted("nps", &TABLES) {
-        bench.upsert();
+    if is_wanted("nps", &TABLES) {
+        if is_wanted("upsert", &GROUPS) {
+            bench.upsert();
+        }
+        if is_wanted("verify", &GROUPS) {
+            bench.verify();
+        }
+        if is_wanted("cancel", &GROUPS) {
+            bench.cancel(&lake);
+        }
     }
 }

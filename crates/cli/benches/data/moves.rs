@@ -1,7 +1,5 @@
 //! Tables on their way.
 
-use std::process::Stdio;
-
 use chrono::{TimeDelta, Utc};
 
 use crate::figure::{Figures, Target};
@@ -14,16 +12,17 @@ const REPEATS: usize = 3;
 const MOST_MEMORY: f64 = 64.0;
 
 pub struct Bench {
-    home: Home,
-    sources: Sources,
-    figures: Figures,
+    pub home: Home,
+    pub sources: Sources,
+    pub figures: Figures,
     /// MiB of the idle daemon.
     idle: f64,
 }
 
 /// Seconds, and MiB at the most.
-struct Moved {
-    took: f64,
+pub struct Moved {
+    pub run_id: String,
+    pub took: f64,
     memory: f64,
 }
 
@@ -35,17 +34,14 @@ impl Bench {
 
     pub fn csv_of_mariadb(&mut self, table: &str, factor: f64) {
         let read = format!("SELECT * FROM {table}");
-        let limit = |sources: &Sources| {
-            let mut client = sources.mariadb_client(&read);
-            assert!(client.stdout(Stdio::null()).status().unwrap().success());
-        };
+        let limit = |sources: &Sources| timed(|| sources.read_out(&read));
         let name = format!("MariaDB {table} to CSV on S3 (mariadb --quick --batch)");
         self.beside(&name, (limit, |_: &Sources| {}), (&format!("mariadb_{table}"), None), factor);
     }
 
     pub fn csv_of_postgres(&mut self, table: &str) {
         let name = format!("PostgreSQL {table} to CSV on S3 (psql COPY TO STDOUT)");
-        let limit = |sources: &Sources| sources.copy_out(table, None);
+        let limit = |sources: &Sources| timed(|| sources.copy_out(table, None));
         self.beside(&name, (limit, |_: &Sources| {}), (&format!("postgres_{table}"), None), 1.2);
     }
 
@@ -55,13 +51,32 @@ impl Bench {
         self.sources.copy_out(table, Some(file.path()));
         let read = format!("SELECT * FROM {table}");
         let limit = |sources: &Sources| {
-            let mut client = sources.mariadb_client(&read);
-            assert!(client.stdout(Stdio::null()).status().unwrap().success());
-            sources.copy_in(&format!("warehouse.{table}"), file.path());
+            timed(|| {
+                sources.read_out(&read);
+                sources.copy_in(&format!("warehouse.{table}"), file.path());
+            })
         };
         let empty = |sources: &Sources| sources.empty_target(table);
         let name = format!("MariaDB {table} through S3 into PostgreSQL with a primary key (extract + COPY FROM)");
         self.beside(&name, (limit, empty), (&format!("table_{table}"), None), 1.3);
+    }
+
+    /// Reading and writing overlap: the limit is the longer of the two, each alone.
+    pub fn without_objects(&mut self, table: &str) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        self.sources.copy_out(table, Some(file.path()));
+        let read = format!("SELECT * FROM {table}");
+        let limit = |sources: &Sources| {
+            let reading = timed(|| sources.read_out(&read));
+            reading.max(timed(|| sources.copy_in(&format!("warehouse.{table}"), file.path())))
+        };
+        let empty = |sources: &Sources| sources.empty_target(table);
+        for (dag, operator) in [("copy", "table_copy"), ("direct", "copy without objects")] {
+            let name = format!(
+                "{operator}: MariaDB {table} into PostgreSQL with a primary key (the longer of extract and COPY FROM)"
+            );
+            self.beside(&name, (limit, empty), (&format!("{dag}_{table}"), None), 1.15);
+        }
     }
 
     /// The limit is COPY into a temporary table and INSERT ON CONFLICT.
@@ -78,25 +93,25 @@ impl Bench {
                    created_at = excluded.created_at, score = excluded.score";
         let limit = |sources: &Sources| {
             let mut client = sources.psql_client(sql);
-            assert!(client.stdin(file.reopen().unwrap()).status().unwrap().success());
+            timed(|| assert!(client.stdin(file.reopen().unwrap()).status().unwrap().success()))
         };
         let without_new = |sources: &Sources| sources.psql("DELETE FROM warehouse.nps WHERE id > 5000000");
         let name = "upsert of 100,000 rows into 5,000,000 (COPY and INSERT ON CONFLICT)";
         self.beside(name, (limit, without_new), ("upsert", Some("upsert")), 1.2);
     }
 
-    /// A limit and then the DAG (or one task of it), several times in turn, each on what `prepare` leaves.
+    /// A limit in seconds and then the DAG (or one task of it), several times in turn, each on what `prepare` leaves.
     fn beside(
         &mut self,
         name: &str,
-        (limit, prepare): (impl Fn(&Sources), impl Fn(&Sources)),
+        (limit, prepare): (impl Fn(&Sources) -> f64, impl Fn(&Sources)),
         (dag, task): (&str, Option<&str>),
         factor: f64,
     ) {
         let (mut limits, mut runs) = (Vec::new(), Vec::new());
         for _ in 0..REPEATS {
             prepare(&self.sources);
-            limits.push(timed(|| limit(&self.sources)));
+            limits.push(limit(&self.sources));
             prepare(&self.sources);
             runs.push(self.moved(dag, task));
         }
@@ -109,7 +124,7 @@ impl Bench {
     }
 
     /// A run, or one task of it.
-    fn moved(&mut self, dag: &str, task: Option<&str>) -> Moved {
+    pub fn moved(&mut self, dag: &str, task: Option<&str>) -> Moved {
         let pid = self.home.daemon().pid();
         // The highest so far is what it has now.
         std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
@@ -126,7 +141,7 @@ impl Bench {
                 }
             }
         });
-        Moved { took, memory: memory(pid, "VmHWM:") }
+        Moved { run_id, took, memory: memory(pid, "VmHWM:") }
     }
 }
 

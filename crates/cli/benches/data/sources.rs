@@ -49,6 +49,11 @@ impl Sources {
         client
     }
 
+    /// What `mariadb` alone takes to read.
+    pub fn read_out(&self, sql: &str) {
+        assert!(self.mariadb_client(sql).stdout(Stdio::null()).status().unwrap().success());
+    }
+
     pub fn psql_client(&self, sql: &str) -> Command {
         let mut client = Command::new("psql");
         client.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", &self.url, "--command", sql]);
@@ -57,6 +62,20 @@ impl Sources {
 
     pub fn psql(&self, sql: &str) {
         assert!(self.psql_client(sql).stdout(Stdio::null()).status().unwrap().success(), "{sql}");
+    }
+
+    fn number(&self, sql: &str) -> u64 {
+        let output = self.psql_client(sql).args(["--tuples-only", "--no-align"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+    }
+
+    pub fn count(&self, table: &str) -> u64 {
+        self.number(&format!("SELECT count(*) FROM {table}"))
+    }
+
+    /// COPYs that run.
+    pub fn copies(&self) -> u64 {
+        self.number("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY %'")
     }
 
     /// An empty table like the source's, logged and with its primary key.

@@ -1,0 +1,26 @@
+//! Are the rows still the same on both sides?
+
+use serde_json::Value;
+
+use crate::figure::Target;
+use crate::home::timed;
+use crate::moves::Bench;
+
+/// Seconds until one changed byte in five million rows is named.
+const MOST: f64 = 30.0;
+
+impl Bench {
+    pub fn verify(&mut self) {
+        self.sources.empty_target("nps");
+        let run_id = self.moved("table_nps", None).run_id;
+        self.sources.psql("UPDATE warehouse.nps SET score = CASE WHEN score = 1 THEN 2 ELSE 1 END WHERE id = 2500000");
+        let mut said = None;
+        let command = ["data", "verify", "table_nps", "load", &run_id, "-o", "json"];
+        let took = timed(|| said = Some(self.home.output(&command)));
+        let said = said.unwrap();
+        assert_eq!(said.status.code(), Some(1), "{}", String::from_utf8_lossy(&said.stderr));
+        let report: Value = serde_json::from_slice(&said.stdout).unwrap();
+        assert_eq!((&report["rows_different"], &report["differences"][0]["key"]["id"]), (&1.into(), &"2500000".into()));
+        self.figures.say("one changed byte in 5,000,000 rows found", took, "s", None, Target::AtMost(MOST));
+    }
+}
