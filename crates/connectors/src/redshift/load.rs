@@ -462,12 +462,13 @@ async fn sweep(session: &dyn Session, request: &LoadRequest, but: Option<&str>) 
     drop_leftovers(session, request, statement, own.as_ref().map_or(&[], |own| own.as_slice())).await;
 }
 
-/// Drops staging tables beside the target that nobody can be working with any more: their tries were killed and never made
+/// Drops tables of loads beside the target that nobody can be working with any more: their tries were killed and never made
 /// again. A statement ends after a day at the latest, and stays known for another one.
 async fn sweep_abandoned(session: &dyn Session, request: &LoadRequest) {
     let statement = format!(
         "SELECT c.relname FROM pg_class_info c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} \
-         AND LEFT(c.relname, 17) = 'millrace_staging_' AND c.relcreationtime < GETDATE() - INTERVAL '3 days'",
+         AND (LEFT(c.relname, 17) = 'millrace_staging_' OR LEFT(c.relname, 15) = 'millrace_known_' \
+         OR LEFT(c.relname, 14) = 'millrace_keys_') AND c.relcreationtime < GETDATE() - INTERVAL '3 days'",
         in_schema_of(&request.target, "c.reloid"),
     );
     drop_leftovers(session, request, statement, &[]).await;

@@ -98,7 +98,8 @@ pub struct LoadParameters {
     /// reason. It is made in the target's schema when it is missing.
     #[serde(default)]
     quarantine: Option<Template<String>>,
-    /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them.
+    /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them. Files
+    /// that Redshift reads by COPY cannot have them removed.
     #[serde(default)]
     nul_bytes: NulBytes,
     /// Show values of refused rows in logs and messages; otherwise only their lengths.

@@ -117,6 +117,13 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
             loading.warehouse_conn_id
         )));
     }
+    if loading.options.format.remove_nul && warehouse.engine() == "redshift" && loading.direct.is_none() {
+        return Err(TaskError::Fail(format!(
+            "nul_bytes: remove has no meaning here: Redshift ({}) reads the files itself and refuses NUL bytes; take them out in \
+             the query that writes the files, or load without files (sql_conn_id and query)",
+            loading.warehouse_conn_id
+        )));
+    }
     let prepared = match &loading.direct {
         Some(direct) => direct::prepare(context, warehouse.as_ref(), &loading, direct).await?,
         None => prepare(context, warehouse.as_ref(), &loading).await?,

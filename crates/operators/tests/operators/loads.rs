@@ -400,6 +400,10 @@ fn rejected_rows_are_told_and_values_hidden() {
         ..report(2, 1)
     };
     let options = json!({"copy_options": ["csv", "maxerror 5"], "quarantine": "refused", "nul_bytes": "remove"});
+    *world.engine.lock().unwrap() = "redshift";
+    let refused = world.run("copy", copy(options.clone())).unwrap_err().to_string();
+    assert!(refused.contains("nul_bytes: remove has no meaning here: Redshift"), "{refused}");
+    *world.engine.lock().unwrap() = "postgres";
     world.run("copy", copy(options)).unwrap();
     let loads = world.loads.lock().unwrap();
     assert_eq!(loads[0].quarantine.as_ref().unwrap().to_string(), "analytics.refused");

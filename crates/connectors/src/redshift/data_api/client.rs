@@ -76,6 +76,11 @@ impl DataApi {
     }
 }
 
+/// A statement alone takes no SET before it: its text says whose it is.
+fn labelled(label: &str, statement: &str) -> String {
+    format!("/* {} */ {statement}", label.replace("*/", "* /").replace("/*", "/ *"))
+}
+
 impl Inner {
     pub fn service(&self) -> String {
         let place = self.cluster.as_deref().or(self.workgroup.as_deref()).unwrap_or_default();
@@ -151,7 +156,7 @@ impl Inner {
         let answer = self
             .client
             .execute_statement()
-            .sql(statements.first().map(String::as_str).unwrap_or_default())
+            .sql(labelled(&self.task.label, statements.first().map(String::as_str).unwrap_or_default()))
             .database(&self.database)
             .set_cluster_identifier(self.cluster.clone())
             .set_workgroup_name(self.workgroup.clone())
@@ -290,5 +295,16 @@ impl Inner {
             said.push_str(&format!(": {reason}"));
         }
         Some(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_says_whose_it_is_and_nothing_gets_out_of_the_comment() {
+        assert_eq!(labelled("nightly/load", "VACUUM t"), "/* nightly/load */ VACUUM t");
+        assert_eq!(labelled("a*/ DROP TABLE t; /*", "VACUUM t"), "/* a* / DROP TABLE t; / * */ VACUUM t");
     }
 }
