@@ -160,7 +160,7 @@ fn what_goes_through_the_store_and_out_of_the_warehouse_is_in_the_policies_of_bo
     warehouse.connect(&mut home);
     let owned = json!({
         "conn_type": "aws", "login": ACCESS_KEY, "password": SECRET_KEY,
-        "extra": {"endpoint_url": warehouse.s3_url(), "region_name": "us-east-1", "expected_bucket_owner": "000000000012"},
+        "extra": {"endpoint_url": warehouse.s3_url(), "region_name": "us-east-1", "expected_bucket_owner": "000000000000"},
     });
     let staged = json!({
         "conn_type": "redshift", "schema": "dev",
@@ -177,7 +177,7 @@ fn what_goes_through_the_store_and_out_of_the_warehouse_is_in_the_policies_of_bo
     assert_eq!(said(&report, "fail"), [""; 0], "{report}");
 
     let landing = "arn:aws:s3:::warehouse-landing";
-    let account = json!({"s3:ResourceAccount": "000000000012"});
+    let account = json!({"s3:ResourceAccount": "000000000000"});
     let listing = |keys: &[&str]| {
         json!({"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [landing],
                "Condition": {"StringEquals": account, "StringLike": {"s3:prefix": keys}}})
