@@ -1,9 +1,11 @@
 //! Are the rows still the same on both sides?
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::figure::Target;
-use crate::home::timed;
+use crate::home::{BINARY, timed};
 use crate::moves::Bench;
 
 /// Seconds until one changed byte in five million rows is named.
@@ -15,8 +17,10 @@ impl Bench {
         let run_id = self.moved("table_nps", None).run_id;
         self.sources.psql("UPDATE warehouse.nps SET score = CASE WHEN score = 1 THEN 2 ELSE 1 END WHERE id = 2500000");
         let mut said = None;
-        let command = ["data", "verify", "table_nps", "load", &run_id, "-o", "json"];
-        let took = timed(|| said = Some(self.home.output(&command)));
+        let mut verify = Command::new(BINARY);
+        verify.args(["data", "verify", "table_nps", "load", &run_id, "-o", "json", "--home"]);
+        verify.arg(self.home.dags().parent().unwrap());
+        let took = timed(|| said = Some(verify.output().unwrap()));
         let said = said.unwrap();
         assert_eq!(said.status.code(), Some(1), "{}", String::from_utf8_lossy(&said.stderr));
         let report: Value = serde_json::from_slice(&said.stdout).unwrap();

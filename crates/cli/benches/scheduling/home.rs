@@ -55,11 +55,6 @@ impl Home {
         run(&self.folder, args)
     }
 
-    /// What a command says that may well fail.
-    pub fn output(&self, args: &[&str]) -> std::process::Output {
-        Command::new(BINARY).args(args).arg("--home").arg(&self.folder).output().unwrap()
-    }
-
     pub fn dags(&self) -> PathBuf {
         self.folder.join("dags")
     }
