@@ -46,6 +46,7 @@ impl Proof<'_> {
             filter: None,
             columns,
             is_streamed,
+            repeated: None,
         })
     }
 
