@@ -2,6 +2,7 @@
 # make test           everything that must hold: format, lints, all tests on real servers
 # make lint           format and lints only
 # make soak           recovery at length: WORLDS (3000) simulated worlds, KILLS (100) of a busy daemon on each database
+# make fuzz         inputs that nobody thought of: FUZZ_SECONDS (120) for each target, from the seed FUZZ_SEED (the time)
 # make audit          known vulnerabilities of what comes from others (asks the network; needs cargo-audit)
 # make bench          the benchmarks
 # make bench-data     the benchmarks of moving tables
@@ -10,8 +11,10 @@
 WORLDS ?= 3000
 FIRST ?= 0
 KILLS ?= 100
+FUZZ_SECONDS ?= 120
+FUZZ_SEED ?= $(shell date +%s)
 
-.PHONY: build setup lint test audit soak bench bench-data clean-servers
+.PHONY: build setup lint test audit fuzz soak bench bench-data clean-servers
 
 build:
 	cargo build --release --locked
@@ -30,6 +33,12 @@ soak: setup
 	MILLRACE_WORLD_SEEDS=$(WORLDS) MILLRACE_WORLD_FIRST=$(FIRST) cargo test --locked -p millrace-scheduler --test engine \
 		world::whatever_happens -- --nocapture
 	MILLRACE_KILLS=$(KILLS) cargo test --locked -p millrace-cli --test crash case_60 -- --nocapture --test-threads 1
+
+# Random changes to a corpus, on the stable toolchain: libFuzzer wants a compiler that counts branches, which only nightly has.
+fuzz:
+	@echo "seed $(FUZZ_SEED)"
+	MILLRACE_FUZZ_SECONDS=$(FUZZ_SECONDS) MILLRACE_FUZZ_SEED=$(FUZZ_SEED) cargo test --locked --no-fail-fast \
+		-p millrace-dagfile -p millrace-settings -p millrace-connectors -p millrace-server fuzz_ -- --nocapture --test-threads 1
 
 audit:
 	cargo audit --deny warnings

@@ -155,6 +155,9 @@ impl ConnectionForm {
 
     pub fn parse_uri(text: &str) -> Result<Self, ConnectionFormError> {
         let (scheme, rest) = text.split_once("://").ok_or(ConnectionFormError::NoScheme)?;
+        if scheme.is_empty() {
+            return Err(ConnectionFormError::NoType);
+        }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if rest.matches("://").count() > 1 {
             return Err(ConnectionFormError::TooManySchemes);
