@@ -19,6 +19,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<RequestError>()
         || error.is::<InstantError>()
         || error.is::<ConfigError>()
+        || error.is::<millrace_server::TlsError>()
         || error.is::<ConnectionFormError>();
     if is_usage { 2 } else { 1 }
 }

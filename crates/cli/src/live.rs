@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::maintenance::Maintenance;
 use millrace_scheduler::Tuning;
+use millrace_server::{Tls, TlsError, TlsFiles};
 use millrace_settings::{Config, Home};
 use millrace_situation::Surroundings;
 use millrace_store::{CleanRequest, Store};
@@ -80,6 +81,8 @@ pub struct Live {
     /// What those who explain are told, and of it the maintenance windows for the scheduler.
     pub surroundings: watch::Sender<Surroundings>,
     pub maintenance: watch::Sender<Arc<Maintenance>>,
+    /// Of a web server that speaks HTTPS.
+    tls: Option<watch::Sender<Tls>>,
     log: Option<LogFilter>,
 }
 
@@ -96,8 +99,20 @@ impl Live {
             maintenance: watch::Sender::new(surroundings.maintenance.clone()),
             surroundings: watch::Sender::new(surroundings),
             started: config,
+            tls: None,
             log,
         })
+    }
+
+    /// For a process with a web server: reads its certificate, if it is to have one.
+    pub fn read_certificate(&mut self) -> anyhow::Result<()> {
+        let files = tls_files(&self.started, &self.home)?;
+        self.tls = files.map(|files| files.load()).transpose()?.map(watch::Sender::new);
+        Ok(())
+    }
+
+    pub fn tls(&self) -> Option<watch::Receiver<Tls>> {
+        self.tls.as_ref().map(watch::Sender::subscribe)
     }
 
     /// Answers each SIGHUP, until it is dropped.
@@ -146,7 +161,24 @@ impl Live {
             }
         };
         let before = self.config.borrow().clone();
+        // The files may hold another certificate; other files take a restart.
+        let tls = match self.tls.as_ref().map(|_| tls_files(&self.started, &self.home)).transpose() {
+            Ok(files) => files.flatten().map(|files| files.load()).transpose().map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
+        let tls = match tls {
+            Ok(tls) => tls,
+            Err(error) => {
+                report.error = Some(crate::chain(&error));
+                return report;
+            }
+        };
         report.applied = changed(&before, &new, true);
+        if let (Some(tls), Some(sender)) = (tls, &self.tls)
+            && sender.send_if_modified(|current| std::mem::replace(current, tls.clone()) != tls)
+        {
+            report.applied.push("server.tls_certificate".to_owned());
+        }
         report.needs_restart = changed(&self.started, &new, false);
         if let Some(log) = self.log.as_ref().filter(|_| before.logs.level != new.logs.level) {
             // The subscriber lives as long as the process.
@@ -163,12 +195,28 @@ impl Live {
     }
 }
 
+/// Both, or an error that says which one is missing.
+fn tls_files(config: &Config, home: &Home) -> anyhow::Result<Option<TlsFiles>> {
+    let missing = match (config.server.tls_certificate.as_str(), config.server.tls_key.as_str()) {
+        ("", "") => return Ok(None),
+        (_, "") => Some(("server.tls_certificate", "server.tls_key")),
+        ("", _) => Some(("server.tls_key", "server.tls_certificate")),
+        _ => None,
+    };
+    if let Some((given, missing)) = missing {
+        return Err(TlsError::Half { given, missing }.into());
+    }
+    Ok(config.tls_files(home).map(|(certificate, key)| TlsFiles { certificate, key }))
+}
+
 /// The keys that differ, of those that apply at once or of the others.
 fn changed(before: &Config, after: &Config, at_once: bool) -> Vec<String> {
     let (old, new) = (before.entries(), after.entries());
     let differ = old.iter().zip(&new).filter(|(old, new)| {
-        // The address is shown masked: another password is another address.
-        old != new || (old.0 == "database.url" && before.database.url != after.database.url)
+        // Shown masked: another password is another address.
+        old != new
+            || (old.0 == "database.url" && before.database.url != after.database.url)
+            || (old.0 == "oidc.client_secret" && before.oidc.client_secret != after.oidc.client_secret)
     });
     let keys = differ.map(|(old, _)| old.0.clone());
     keys.filter(|key| APPLIED_AT_ONCE.contains(&key.as_str()) == at_once).collect()

@@ -66,18 +66,18 @@ impl Network {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Client {
     pub address: IpAddr,
-    /// As far as the last proxy that is believed says.
+    /// It came so to us, or to the last proxy that is believed, as that one says.
     pub is_https: bool,
     /// What the browser has in its address bar.
     pub host: Option<String>,
 }
 
 impl Client {
-    pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> Self {
+    pub fn of((peer, is_tls): (IpAddr, bool), headers: &HeaderMap, trusted: &[Network]) -> Self {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         let host = text(headers, header::HOST.as_str());
         if !is_trusted(peer) {
-            return Self { address: peer, is_https: false, host };
+            return Self { address: peer, is_https: is_tls, host };
         }
         // Each proxy adds whom it heard at the end: the last one that is no proxy of ours is the client. What stands before
         // it the client may have made up.
@@ -96,8 +96,15 @@ impl Client {
             }
         }
         let last = |name| text(headers, name).and_then(|it| Some(it.rsplit(',').next()?.trim().to_owned()));
-        let is_https = last("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+        let is_https = last("x-forwarded-proto").map_or(is_tls, |proto| proto.eq_ignore_ascii_case("https"));
         Self { address, is_https, host: last("x-forwarded-host").or(host) }
+    }
+}
+
+impl Client {
+    /// What is added to cookies, so that what came over HTTPS is sent over HTTPS only.
+    pub fn secure_cookies(&self) -> &'static str {
+        if self.is_https { "; Secure" } else { "" }
     }
 }
 
@@ -111,7 +118,7 @@ mod tests {
 
     fn client(peer: &str, headers: &[(&'static str, &str)], trusted: &str) -> Client {
         let headers = headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
-        Client::of(peer.parse().unwrap(), &headers.collect(), &Network::list(trusted).unwrap())
+        Client::of((peer.parse().unwrap(), false), &headers.collect(), &Network::list(trusted).unwrap())
     }
 
     #[test]

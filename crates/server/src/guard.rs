@@ -1,6 +1,5 @@
 //! What every request passes: who is it, may they, and does it come from our own pages.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::time::timeout;
 use crate::client::Client;
 use crate::doors::DoorPlan;
 use crate::links;
+use crate::listener::Peer;
 use crate::permission::Access;
 use crate::person::{Person, Via};
 use crate::problem::{Answer, Problem};
@@ -67,11 +67,11 @@ pub(crate) struct Gate {
 
 pub(crate) async fn guard(
     State(gate): State<Gate>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let client = Client::of(peer.ip(), request.headers(), &gate.server.options.trusted_proxies);
+    let client = Client::of((peer.address.ip(), peer.is_tls), request.headers(), &gate.server.options.trusted_proxies);
     request.extensions_mut().insert(client.clone());
     // Hashing waits its turn, and a form may come slowly: both have their time.
     let admitted = match timeout(ANSWER_WITHIN, admit(&gate, &client, request)).await {
@@ -270,7 +270,7 @@ mod tests {
     fn knows_requests_of_other_sites() {
         let elsewhere = |pairs: &[(&'static str, &str)]| {
             let headers = headers(pairs);
-            let client = Client::of([127, 0, 0, 1].into(), &headers, &[]);
+            let client = Client::of(([127, 0, 0, 1].into(), false), &headers, &[]);
             comes_from_elsewhere(&headers, &client)
         };
         assert!(!elsewhere(&[("host", "127.0.0.1:8080")]));

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::Network;
 use crate::server::Server;
+use crate::tls::Tls;
 
 /// A connection costs a few tens of KiB.
 const MOST_CONNECTIONS: usize = 2048;
@@ -43,6 +44,13 @@ impl Default for Patience {
     fn default() -> Self {
         Self { head: Duration::from_secs(20), take: Duration::from_mins(1) }
     }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    pub address: SocketAddr,
+    pub is_tls: bool,
 }
 
 /// How long open connections may go on after the stop was asked for.
@@ -73,8 +81,10 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, server: &Server) {
             continue;
         };
         let (app, stop, patience) = (app.clone(), stop.clone(), server.options.patience);
+        let tls = server.options.tls.as_ref().map(|tls| tls.borrow().clone());
+        // A handshake is part of the connection's own work: whoever is slow at it holds nobody else up.
         connections.spawn(async move {
-            connection((stream, peer), app, patience, stop).await;
+            begin((stream, peer), tls, app, patience, stop).await;
             drop(place);
         });
     }
@@ -86,17 +96,42 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, server: &Server) {
     }
 }
 
-async fn connection((stream, peer): (TcpStream, SocketAddr), app: Router, patience: Patience, stop: CancellationToken) {
+async fn begin(
+    (stream, peer): (TcpStream, SocketAddr),
+    tls: Option<Tls>,
+    app: Router,
+    patience: Patience,
+    stop: CancellationToken,
+) {
     // Small answers go at once. Where the system can't, they only go later.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return connection((Patient::new(stream, patience.take), peer), false, app, patience, stop).await;
+    };
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream, peer, (patience.head, patience.take)) => accepted,
+        () = stop.cancelled() => return,
+    };
+    if let Some(stream) = accepted {
+        connection((stream, peer), true, app, patience, stop).await;
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    (stream, peer): (S, SocketAddr),
+    is_tls: bool,
+    app: Router,
+    patience: Patience,
+    stop: CancellationToken,
+) {
     let app = TowerToHyperService::new(app);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(ConnectInfo(Peer { address: peer, is_tls }));
         app.call(request)
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience.head);
-    let mut served = pin!(http.serve_connection(TokioIo::new(Patient::new(stream, patience.take)), service));
+    let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
     let result = tokio::select! {
         result = served.as_mut() => result,
         () = stop.cancelled() => {
@@ -147,7 +182,7 @@ impl Drop for Place {
 }
 
 /// A stream that fails once its other end has taken nothing for a while.
-struct Patient<S> {
+pub(crate) struct Patient<S> {
     inner: S,
     patience: Duration,
     /// While something waits to be taken.
@@ -155,7 +190,7 @@ struct Patient<S> {
 }
 
 impl<S> Patient<S> {
-    fn new(inner: S, patience: Duration) -> Self {
+    pub fn new(inner: S, patience: Duration) -> Self {
         Self { inner, patience, gives_up: None }
     }
 

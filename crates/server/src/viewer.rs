@@ -6,14 +6,15 @@
 
 use std::str::FromStr;
 
-use axum::Form;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use axum::{Extension, Form};
 use chrono_tz::Tz;
 use http::{HeaderMap, header};
 use serde::Deserialize;
 
+use crate::client::Client;
 use crate::links;
 use crate::sessions::cookie;
 
@@ -128,14 +129,19 @@ pub(crate) struct Choice {
 }
 
 /// Keeps a choice. What is no language or zone of ours is as if it had not been sent.
-pub(crate) async fn choose(headers: HeaderMap, Form(choice): Form<Choice>) -> impl IntoResponse {
+pub(crate) async fn choose(
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    Form(choice): Form<Choice>,
+) -> impl IntoResponse {
+    let secure = client.secure_cookies();
     let language = choice.language.as_deref().and_then(Language::parse).map(|it| (LANGUAGE, it.as_str().to_owned()));
     let zone = choice.zone.as_deref().and_then(zone).map(|zone| match zone {
         Zone::Dag => (ZONE, "dag".to_owned()),
         Zone::Fixed(zone) => (ZONE, zone.name().to_owned()),
     });
     let kept = |(name, value): (&str, String)| {
-        (header::SET_COOKIE, format!("{name}={value}; Path=/; Max-Age={A_YEAR}; SameSite=Lax; HttpOnly"))
+        (header::SET_COOKIE, format!("{name}={value}; Path=/; Max-Age={A_YEAR}; SameSite=Lax; HttpOnly{secure}"))
     };
     let cookies: Vec<_> = [language, zone].into_iter().flatten().map(kept).collect();
     (AppendHeaders(cookies), Redirect::to(&links::back(&headers, "/")))
