@@ -29,6 +29,7 @@ mod cli {
     mod secrets;
     mod tasks;
     mod time;
+    mod tls;
     mod trigger_dag;
     mod verify;
 }

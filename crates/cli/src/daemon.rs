@@ -53,14 +53,15 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
 }
 
 pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
-    let (live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
+    let (mut live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
+    live.read_certificate()?;
     let store = app.store().await?;
     let vault = app.vault(&store)?;
     let stop = stop_on_signal()?;
     ensure_admin(app, &store).await?;
     let listener = listen(app, args.port.unwrap_or(app.config.server.port)).await?;
     let address = listener.local_addr()?;
-    notice(format!("serving http://{address}; Ctrl-C stops it"));
+    notice(format!("serving {}://{address}; Ctrl-C stops it", scheme(&live)));
     let job = NewJob { kind: "server".to_owned(), hostname: wiring::hostname(), pid: std::process::id() };
     let job = store.register_job(&job, app.now()).await?;
     let result = tokio::select! {
@@ -88,7 +89,8 @@ async fn beat(app: &App, store: &Store, job: &str) {
 }
 
 pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> {
-    let (live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
+    let (mut live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
+    live.read_certificate()?;
     let applied = app.migrate(true).await?;
     if !applied.is_empty() {
         notice(format!("made the metadata database ({} migrations)", applied.len()));
@@ -122,7 +124,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
         if args.demo {
             start_demo(app, &store).await?;
         }
-        say_welcome(app, &s3, address, args.demo);
+        say_welcome(app, &s3, &format!("{}://{address}", scheme(&live)), args.demo);
         Ok::<(), anyhow::Error>(())
     };
     // Whichever of them fails, the others are stopped in order, not dropped.
@@ -293,6 +295,10 @@ async fn listen(app: &App, port: u16) -> anyhow::Result<TcpListener> {
     })
 }
 
+fn scheme(live: &Live) -> &'static str {
+    if live.tls().is_some() { "https" } else { "http" }
+}
+
 const ADMIN: &str = "admin";
 
 /// A metadata database without users gets the user `admin`, with a password that is made once and kept in the home. One
@@ -376,6 +382,8 @@ async fn serve(
         session_idle_minutes: app.config.server.session_idle_minutes,
         trusted_proxies: Network::list(&app.config.server.trusted_proxies).context("server.trusted_proxies")?,
         patience: millrace_server::Patience::default(),
+        tls: live.tls(),
+        oidc: crate::provider::provider(app, vault).await?,
         operators: millrace_operators::catalogue(),
         configuration: app.config.entries(),
         test_connection: Arc::new(|connection| {
@@ -412,7 +420,7 @@ async fn start_demo(app: &App, store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn say_welcome(app: &App, s3: &RunningS3, address: SocketAddr, demo: bool) {
+fn say_welcome(app: &App, s3: &RunningS3, address: &str, demo: bool) {
     let demo = if demo {
         format!(
             "\n  demo      the DAG {} is running now; `{}` shows how a failure looks",
@@ -423,7 +431,7 @@ fn say_welcome(app: &App, s3: &RunningS3, address: SocketAddr, demo: bool) {
         String::new()
     };
     notice(format!(
-        "\nMillrace is ready\n  address   http://{address}\n  sign in   {ADMIN}, with the password in {}\n  home      {}\n  dags      {}\n  s3        {}{demo}\nCtrl-C stops it.\n",
+        "\nMillrace is ready\n  address   {address}\n  sign in   {ADMIN}, with the password in {}\n  home      {}\n  dags      {}\n  s3        {}{demo}\nCtrl-C stops it.\n",
         app.home.admin_password_file().display(),
         app.home.root().display(),
         app.dags_folder().display(),

@@ -12,6 +12,7 @@ mod live;
 mod lookup;
 mod notifier;
 mod output;
+mod provider;
 mod wiring;
 
 use std::process::ExitCode;

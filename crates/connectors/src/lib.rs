@@ -44,6 +44,7 @@ mod swap;
 mod task;
 mod turns;
 mod upsert;
+mod web;
 mod wire;
 
 pub use aws::{AwsIdentity, aws_identity};
@@ -52,3 +53,4 @@ pub use connectors::{Connectors, ConnectorsConfig};
 pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans, owner_mark};
 pub use query_filter::{QueryFilter, query_filter};
 pub use scratch::FolderScratch;
+pub use web::ask;

@@ -3,6 +3,7 @@
 //!
 //! * [`s3`]: an S3 endpoint over a folder.
 //! * [`sts`]: keys for a while, by AssumeRole.
+//! * [`openid`]: a provider of identities, for signing in.
 //! * [`redshift`]: a Redshift Data API endpoint over PostgreSQL.
 //!
 //! Invariants:
@@ -17,6 +18,7 @@ pub mod conformance;
 pub mod error;
 pub mod faults;
 pub mod objects;
+pub mod openid;
 pub mod redshift;
 pub mod s3;
 pub mod sts;
@@ -24,6 +26,7 @@ pub mod sts;
 pub use error::DevstackError;
 pub use faults::{Fault, Faults};
 pub use objects::{ObjectError, ObjectInfo, ObjectSource};
+pub use openid::{Mistake, OpenIdConfig, RunningOpenId, serve_openid};
 pub use redshift::{RedshiftConfig, RunningRedshift, serve_redshift};
 pub use s3::{RunningS3, S3Config, Sessions, serve_s3};
 pub use sts::{RunningSts, StsConfig, serve_sts};

@@ -92,6 +92,8 @@ async fn main() -> Result<(), Error> {
         .1,
         session_idle_minutes: 0,
         trusted_proxies: Vec::new(),
+        oidc: None,
+        tls: None,
         patience: millrace_server::Patience::default(),
         operators: &[],
         configuration: vec![("server.port".to_owned(), port.to_string())],

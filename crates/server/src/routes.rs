@@ -23,7 +23,7 @@ use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::Wishes;
 use crate::server::Shared;
-use crate::{api, assets, etags, events, guard, metrics, pages, sign_in, viewer};
+use crate::{api, assets, etags, events, guard, metrics, oidc, pages, sign_in, viewer};
 
 fn answers() -> Doors {
     api::doors()
@@ -32,6 +32,11 @@ fn answers() -> Doors {
             "/sign-in",
             Access::Open,
             sign_in::sign_in,
+        ))
+        .merge(Doors::new().get("/sign-in/oidc", Access::Open, oidc::leave).get(
+            oidc::CALLBACK,
+            Access::Open,
+            oidc::come_back,
         ))
         // The language of the sign-in page is chosen before signing in.
         .merge(Doors::new().post("/view", Access::Open, viewer::choose))

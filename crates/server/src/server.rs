@@ -24,9 +24,11 @@ use crate::client::Network;
 use crate::listener::Patience;
 use crate::live::Live;
 use crate::metrics::Answers;
+use crate::oidc::{OidcOptions, Provider};
 use crate::password::{Guesses, Verified};
 use crate::rendering::Rendering;
 use crate::streams::Streams;
+use crate::tls::Tls;
 use crate::{listener, live, routes};
 
 /// Tries out a connection: a sentence for people, whether it works or not.
@@ -44,6 +46,10 @@ pub struct ServerOptions {
     /// Proxies whose word is taken for who the client is and whether it speaks HTTPS.
     pub trusted_proxies: Vec<Network>,
     pub patience: Patience,
+    /// Signing in with a provider of identities.
+    pub oidc: Option<OidcOptions>,
+    /// HTTPS with the certificate of the moment; None: plain HTTP.
+    pub tls: Option<watch::Receiver<Tls>>,
     /// What the scheduler is told, for "why is it not running".
     pub surroundings: watch::Receiver<Surroundings>,
     pub test_connection: ConnectionTest,
@@ -79,6 +85,7 @@ pub(crate) struct Server {
     /// Places for those that are hashed or wait for it.
     pub hashing_queue: Semaphore,
     pub attempts: Attempts,
+    pub oidc: Option<Provider>,
     pub live: Live,
     pub streams: Streams,
     pub rendering: Rendering,
@@ -126,12 +133,14 @@ impl Server {
 /// Answers until `shutdown`, then lets open requests end, for a few seconds at the most.
 pub async fn serve(
     listener: TcpListener,
-    options: ServerOptions,
+    mut options: ServerOptions,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
+    let oidc = options.oidc.take().map(Provider::new);
     let server = Arc::new(Server {
         options,
+        oidc,
         secret: random_bytes::<32>().map_err(ServeError::Secret)?,
         verified: Verified::default(),
         guesses: Guesses::default(),

@@ -139,7 +139,8 @@ impl Server {
     pub async fn person_of_password(&self, from: IpAddr, name: &str, password: &str) -> Answer<Option<Person>> {
         let user = self.store().user(name).await?.filter(|user| !user.is_disabled());
         // Of nobody, something that is compared for as long.
-        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        // Who signs in elsewhere has none here: as nobody then.
+        let hash = user.as_ref().map(|user| user.password_hash.clone()).filter(|hash| !hash.is_empty());
         let known = hash.as_deref().unwrap_or_default().as_bytes();
         let digest = keyed_digest(&self.secret, &[name.as_bytes(), known, password.as_bytes()]);
         let form_key = keyed_digest(&self.secret, &[b"forms", name.as_bytes(), known]);
@@ -208,7 +209,7 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 
 /// The cookie ends with the session. What came over HTTPS is sent over HTTPS only.
 pub(crate) fn session_cookie(client: &Client, token: &str, seconds: i64) -> String {
-    let secure = if client.is_https { "; Secure" } else { "" };
+    let secure = client.secure_cookies();
     format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Form, Json};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use millrace_model::error_code::ErrorCode;
+use minijinja::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,14 +15,15 @@ use crate::client::Client;
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
-use crate::rendering::{Wishes, values};
-use crate::server::Shared;
+use crate::rendering::{Wishes, merged, values};
+use crate::server::{Server, Shared};
 use crate::sessions::{COOKIE, cookie, session_cookie};
 use crate::words::t;
 
 #[derive(Deserialize)]
 pub(crate) struct Next {
-    next: Option<String>,
+    pub next: Option<String>,
+    signed_out: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -35,8 +37,25 @@ pub(crate) struct Credentials {
 }
 
 pub(crate) async fn page(State(server): State<Shared>, Query(query): Query<Next>, headers: HeaderMap) -> Answer {
-    let values = values! { next => links::local(query.next.as_deref()), username => "", problem => () };
-    server.page("sign_in.html", None, &Wishes::of(&headers), values).await
+    let next = links::local(query.next.as_deref());
+    let signed_out = query.signed_out.as_ref().and_then(|_| server.oidc.as_ref()?.end_session_url());
+    drawn(&server, &headers, values! { next, username => "", problem => (), end_session => signed_out }).await
+}
+
+/// With a problem, if there is one.
+pub(crate) async fn draw(
+    server: &Server,
+    headers: &HeaderMap,
+    next: &str,
+    username: &str,
+    problem: Option<String>,
+) -> Answer {
+    drawn(server, headers, values! { next, username, problem, end_session => () }).await
+}
+
+async fn drawn(server: &Server, headers: &HeaderMap, values: Value) -> Answer {
+    let provider = server.oidc.as_ref().map(|provider| provider.options.label.as_str());
+    server.page("sign_in.html", None, &Wishes::of(headers), merged(values, values! { provider })).await
 }
 
 pub(crate) async fn sign_in(
@@ -56,8 +75,7 @@ pub(crate) async fn sign_in(
         Err(problem) if problem.code == ErrorCode::TOO_MANY_REQUESTS => (problem.status(), problem.detail),
         Err(problem) => return Err(problem),
     };
-    let values = values! { next, username => given.username, problem };
-    let mut response = server.page("sign_in.html", None, &Wishes::of(&headers), values).await?;
+    let mut response = draw(&server, &headers, next, &given.username, Some(problem)).await?;
     *response.status_mut() = status;
     Ok(response)
 }
@@ -68,7 +86,8 @@ pub(crate) async fn sign_out(
     Extension(client): Extension<Client>,
 ) -> Answer {
     server.end_session(&person).await?;
-    with_cookie(Redirect::to("/sign-in").into_response(), &session_cookie(&client, "", 0))
+    let to = if server.oidc.is_some() { "/sign-in?signed_out=1" } else { "/sign-in" };
+    with_cookie(Redirect::to(to).into_response(), &session_cookie(&client, "", 0))
 }
 
 fn with_cookie(mut response: Response, cookie: &str) -> Answer {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::home::{Home, HomeError, read_if_present};
+use crate::mask::MASK;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -30,6 +31,7 @@ pub struct Config {
     pub scheduler: Scheduler,
     pub worker: Worker,
     pub server: Server,
+    pub oidc: Oidc,
     pub logs: Logs,
     pub devstack: Devstack,
 }
@@ -113,12 +115,42 @@ pub struct Server {
     pub host: String,
     /// Port to listen on; 0 = any free one.
     pub port: u16,
+    /// File with the certificate (PEM, those that vouch for it behind it): then the port speaks HTTPS. A relative path is taken from the home. Read again with `millrace config reload`.
+    pub tls_certificate: String,
+    /// File with the certificate's private key (PEM, not encrypted).
+    pub tls_key: String,
+    /// Where browsers find this server, as in `https://millrace.example`: for those who send people back to it.
+    pub public_url: String,
     /// Hours that a sign-in lasts.
     pub session_hours: u64,
     /// Minutes without a request after which a sign-in ends; 0 = it lasts its hours.
     pub session_idle_minutes: u64,
     /// Addresses or networks of reverse proxies, with `,` between them: only they are believed when they say who the client is (X-Forwarded-For), whether it speaks HTTPS (X-Forwarded-Proto) and to which host (X-Forwarded-Host).
     pub trusted_proxies: String,
+}
+
+/// Signing in with a provider of identities (OpenID Connect).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Oidc {
+    /// The provider's address, exactly as its tokens say it; empty = people sign in with passwords only. Takes `server.public_url` too.
+    pub issuer: String,
+    /// As the provider knows this server. The address that it sends people back to is `server.public_url` and `/sign-in/oidc/callback`.
+    pub client_id: String,
+    /// Empty = the variable `oidc_client_secret`, and if there is none, a client without a secret.
+    pub client_secret: String,
+    /// On the button of the sign-in page.
+    pub label: String,
+    /// What is asked for, with spaces between.
+    pub scopes: String,
+    /// The claim of the token that holds a person's groups; dots lead into it (`realm_access.roles`).
+    pub groups_claim: String,
+    /// What groups may: `GROUP=ROLE`, with `,` between them; `*` is everybody. The highest holds, at each sign-in anew; who has none does not get in.
+    pub roles: String,
+    /// Domains of e-mail addresses, with `,` between them: only people with a verified address of one get in; empty = all.
+    pub allowed_domains: String,
+    /// PEM file with the authorities that vouch for the provider; empty = those of the machine.
+    pub ca_file: String,
 }
 
 /// Logs of tries.
@@ -182,9 +214,28 @@ impl Default for Server {
         Self {
             host: "127.0.0.1".to_owned(),
             port: 8080,
+            tls_certificate: String::new(),
+            tls_key: String::new(),
+            public_url: String::new(),
             session_hours: 24,
             session_idle_minutes: 720,
             trusted_proxies: String::new(),
+        }
+    }
+}
+
+impl Default for Oidc {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            client_id: String::new(),
+            client_secret: String::new(),
+            label: "Single sign-on".to_owned(),
+            scopes: "openid profile email".to_owned(),
+            groups_claim: "groups".to_owned(),
+            roles: "*=viewer".to_owned(),
+            allowed_domains: String::new(),
+            ca_file: String::new(),
         }
     }
 }
@@ -202,6 +253,9 @@ impl Default for Devstack {
 }
 
 const PREFIX: &str = "MILLRACE__";
+
+/// Section and key of what is never shown.
+const SECRETS: &[(&str, &str)] = &[("oidc", "client_secret"), ("traces", "headers")];
 
 impl Config {
     /// The home's file, then the environment. A home without a file has the defaults.
@@ -248,6 +302,9 @@ impl Config {
             for (key, value) in keys {
                 let text = match value {
                     Value::String(text) if section == "database" && key == "url" => mask_url(&text),
+                    Value::String(text) if SECRETS.contains(&(section.as_str(), key.as_str())) && !text.is_empty() => {
+                        MASK.to_owned()
+                    }
                     Value::String(text) => text,
                     other => other.to_string(),
                 };
@@ -255,6 +312,11 @@ impl Config {
             }
         }
         entries
+    }
+
+    /// The values that are never shown, for the masker.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        [self.oidc.client_secret.as_str()].into_iter().filter(|secret| !secret.is_empty())
     }
 
     /// A documented `millrace.toml` with every key at its default, commented out.
@@ -281,6 +343,13 @@ impl Config {
 
     pub fn logs_folder(&self, home: &Home) -> PathBuf {
         in_home(home, &self.logs.folder, home.default_logs_folder())
+    }
+
+    /// The files with the server's certificate and its key; None: plain HTTP.
+    pub fn tls_files(&self, home: &Home) -> Option<(PathBuf, PathBuf)> {
+        let Server { tls_certificate, tls_key, .. } = &self.server;
+        let is_set = !tls_certificate.is_empty() || !tls_key.is_empty();
+        is_set.then(|| (home.root().join(tls_certificate), home.root().join(tls_key)))
     }
 
     /// The database's address: the configured one, or the home's SQLite file.
@@ -425,6 +494,8 @@ mod tests {
 
     #[test]
     fn a_database_password_is_never_listed() {
+        let secret = read("[oidc]\nclient_secret = \"hunter22\"", &[]).unwrap();
+        assert!(secret.entries().contains(&("oidc.client_secret".to_owned(), "***".to_owned())));
         let config = read("[database]\nurl = \"postgres://u:p@/s%s@h:5432/db\"", &[]).unwrap();
         let entries = config.entries();
         assert!(entries.contains(&("database.url".to_owned(), "postgres://u:***@h:5432/db".to_owned())), "{entries:?}");

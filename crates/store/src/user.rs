@@ -12,7 +12,7 @@ use crate::{AuditRow, Result, Store, StoreError, Tx, sql};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserRow {
     pub name: String,
-    /// As the hasher wrote it, with its parameters.
+    /// As the hasher wrote it, with its parameters; empty for a person who has none and signs in elsewhere.
     pub password_hash: String,
     /// `viewer`, `operator`, `editor`, `admin`.
     pub role: String,
@@ -22,7 +22,7 @@ pub struct UserRow {
     pub password_changed_at: Option<DateTime<Utc>>,
 }
 
-const ADMIN: &str = "admin";
+pub(crate) const ADMIN: &str = "admin";
 
 impl UserRow {
     pub fn is_disabled(&self) -> bool {
@@ -172,6 +172,7 @@ impl Store {
         tx.keep_an_admin(&before, "delete a user").await?;
         tx.end_access(name).await?;
         sql::run(&tx.inner, "delete a user", "DELETE FROM dag_grant WHERE user_name = $1", values![name]).await?;
+        sql::run(&tx.inner, "delete a user", "DELETE FROM user_identity WHERE user_name = $1", values![name]).await?;
         sql::run(&tx.inner, "delete a user", "DELETE FROM \"user\" WHERE name = $1", values![name]).await?;
         let row = AuditRow::new(actor, "user_deleted", json!({ "name": name }), now);
         tx.audit(&row.with_change(Some(before.told()), None)).await?;
@@ -181,12 +182,12 @@ impl Store {
 }
 
 impl Tx {
-    async fn user(&self, name: &str) -> Result<Option<UserRow>> {
+    pub(crate) async fn user(&self, name: &str) -> Result<Option<UserRow>> {
         let text = format!("SELECT {COLUMNS} FROM \"user\" u WHERE u.name = $1");
         sql::one(&self.inner, "read a user", text, values![name]).await?.as_ref().map(read).transpose()
     }
 
-    async fn insert_user(
+    pub(crate) async fn insert_user(
         &self,
         name: &str,
         password_hash: &str,
@@ -211,7 +212,7 @@ impl Tx {
         self.audit(&AuditRow::new(actor, "password_changed", details, now)).await
     }
 
-    async fn write_role(&self, before: &UserRow, role: &str, actor: &str, now: DateTime<Utc>) -> Result<()> {
+    pub(crate) async fn write_role(&self, before: &UserRow, role: &str, actor: &str, now: DateTime<Utc>) -> Result<()> {
         if before.role == role {
             return Ok(());
         }
@@ -233,7 +234,7 @@ impl Tx {
     }
 
     /// Two at once who would each take the other's place wait for each other: the rows are locked.
-    async fn keep_an_admin(&self, leaving: &UserRow, attempted: &'static str) -> Result<()> {
+    pub(crate) async fn keep_an_admin(&self, leaving: &UserRow, attempted: &'static str) -> Result<()> {
         if leaving.role != ADMIN || leaving.is_disabled() {
             return Ok(());
         }

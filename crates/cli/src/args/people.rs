@@ -25,6 +25,12 @@ pub enum UsersCommand {
     Disable { name: String },
     /// Let a user in again
     Enable { name: String },
+    /// Let a user sign in with the provider of identities (oidc.issuer) too
+    Link {
+        name: String,
+        /// Who the user is there: the claim `sub` of their tokens
+        subject: String,
+    },
     /// Delete a user with all of their sessions, tokens and grants
     Delete { name: String },
 }

@@ -71,6 +71,16 @@ pub async fn users(app: &App, command: UsersCommand) -> anyhow::Result<()> {
             notice(format!("'{name}' may sign in"));
             Ok(())
         }
+        UsersCommand::Link { name, subject } => {
+            let issuer = &app.config.oidc.issuer;
+            if issuer.is_empty() {
+                return Err(usage("oidc.issuer names no provider to link with"));
+            }
+            check_user(&store, &name).await?;
+            store.link_identity(issuer, &subject, &name, ACTOR, app.now()).await?;
+            notice(format!("'{name}' signs in as '{subject}' of {issuer} too"));
+            Ok(())
+        }
         UsersCommand::Delete { name } => {
             if !store.delete_user(&name, ACTOR, app.now()).await? {
                 bail!(no_user(&name));

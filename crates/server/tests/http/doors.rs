@@ -90,7 +90,14 @@ fn what_changes_something_is_nobodys_by_default() {
             None => assert!(
                 matches!(
                     door.path.as_str(),
-                    "/api/v1/health" | "/api/v1/auth/token" | "/sign-in" | "/view" | "/favicon.ico" | "/static/{*name}"
+                    "/api/v1/health"
+                        | "/api/v1/auth/token"
+                        | "/sign-in"
+                        | "/sign-in/oidc"
+                        | "/sign-in/oidc/callback"
+                        | "/view"
+                        | "/favicon.ico"
+                        | "/static/{*name}"
                 ),
                 "{line} is open"
             ),

@@ -271,6 +271,8 @@ async fn begin(
         session_idle_minutes: 0,
         trusted_proxies: Vec::new(),
         patience: Patience::default(),
+        oidc: None,
+        tls: None,
         operators: &[],
         configuration: vec![
             ("server.port".to_owned(), "8080".to_owned()),

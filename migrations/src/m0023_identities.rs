@@ -1,0 +1,42 @@
+use sea_orm_migration::prelude::*;
+
+use crate::dialect;
+
+pub(crate) const NAME: &str = "m0023_identities";
+pub(crate) const DESCRIPTION: &str = "who people are to the provider that they sign in with";
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        NAME
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        dialect::run(manager, UP).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        dialect::run(manager, DOWN).await
+    }
+}
+
+// A subject is its provider's own and is given to nobody else later; names and e-mail addresses are.
+pub(crate) const UP: &str = r#"
+CREATE TABLE user_identity (
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    user_name TEXT NOT NULL REFERENCES "user" (name),
+    created_at BIGINT NOT NULL,
+    last_used_at BIGINT,
+    PRIMARY KEY (issuer, subject)
+);
+CREATE INDEX user_identity_of_user ON user_identity (user_name);
+"#;
+
+const DOWN: &str = "
+DROP TABLE user_identity;
+";
