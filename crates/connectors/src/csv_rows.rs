@@ -129,7 +129,8 @@ pub struct CsvRows<'a> {
     reader: Reader,
     /// Where an empty field without quotes is NULL, and one with them is ''.
     quotes: Option<Quotes>,
-    /// The first bytes, until there are as many as a byte order mark has: the reader looks for one in its first input only.
+    /// The first bytes, until there are as many as a byte order mark has: the reader would look for one in its first input
+    /// only, and a quote behind it would not be taken for the first of its field.
     head: Option<Vec<u8>>,
     unpacker: Option<Unpacker>,
     fields: Vec<u8>,
@@ -148,8 +149,8 @@ pub struct CsvRows<'a> {
 /// Compressed bytes taken at once: what comes out of them is at most about a thousand times as much.
 const PIECE: usize = 8 * 1024;
 
-/// Bytes of a byte order mark.
-const MARK: usize = 3;
+/// Says that a file is UTF-8, and is none of its text.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl<'a> CsvRows<'a> {
     pub fn new(format: &'a CsvFormat, columns: &'a [LoadColumn], file: &'a str) -> Result<Self, PortError> {
@@ -215,16 +216,14 @@ impl<'a> CsvRows<'a> {
 
     fn parse(&mut self, input: &[u8], sink: &mut impl RowSink) -> Result<(), PortError> {
         let Some(mut head) = self.head.take() else { return self.records(input, sink) };
-        if head.is_empty() && input.len() >= MARK {
-            return self.records(input, sink);
-        }
         head.extend_from_slice(input);
-        if !input.is_empty() && head.len() < MARK {
+        if !input.is_empty() && head.len() < MARK.len() {
             self.head = Some(head);
             return Ok(());
         }
-        if !head.is_empty() {
-            self.records(&head, sink)?;
+        let plain = head.strip_prefix(MARK).unwrap_or(&head);
+        if !plain.is_empty() {
+            self.records(plain, sink)?;
         }
         if input.is_empty() { self.records(&[], sink) } else { Ok(()) }
     }
