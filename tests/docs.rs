@@ -282,6 +282,31 @@ fn the_tour_can_be_walked() {
     assert!(printed[4].contains("all 5 runs succeeded"), "{}", printed[4]);
 }
 
+#[test]
+fn the_tour_of_rest_can_be_walked() {
+    let page = fs::read_to_string(repository().join("docs/rest.md")).unwrap();
+    let steps = blocks(&page, "sh");
+    assert!(steps.len() >= 4);
+    let person = tempfile::tempdir().unwrap();
+    let programs = person.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    symlink(PROGRAM, programs.join("millrace")).unwrap();
+    let mut daemon = Daemon::builder(PROGRAM)
+        .args(["standalone", "--demo", "--port", "0"])
+        .env("HOME", person.path())
+        .home(person.path().join("millrace"))
+        .spawn()
+        .unwrap();
+    let ready = daemon.wait_for_line("  address  ", PATIENCE).unwrap();
+    let address = ready.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    // One shell walks it all: later steps use what the first one made.
+    let walked = format!("MILLRACE={}\n{}", address.trim_end_matches('/'), steps.concat());
+    let printed = walk(&walked, person.path(), &programs);
+    let last: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["dag_run_id"], &last["state"]), (&"tour".into(), &"success".into()), "{printed}");
+    assert_eq!(last["clear_number"], 1, "{printed}");
+}
+
 /// Runs a block in bash, every line of which must succeed; what it prints.
 fn walk(step: &str, person: &Path, programs: &Path) -> String {
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());

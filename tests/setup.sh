@@ -31,6 +31,7 @@ check_packages() {
     need mariadb-install-db mariadb-server
     need mariadb mariadb-client
     need chromium chromium
+    need curl curl
     need chromedriver chromium-driver
     need setpriv util-linux
     need flock util-linux

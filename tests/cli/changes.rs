@@ -172,3 +172,27 @@ fn what_a_timeout_gave_up_is_really_run_again() {
     wait_until_blocking("the run goes on where it was given up", PATIENCE, || state("one") == "success").unwrap();
     assert_eq!(fs::read_to_string(&done).unwrap(), "b\nc\nb\nc\n", "and does the work that it had not done");
 }
+
+#[test]
+fn a_run_and_a_dag_are_deleted_with_all_that_belongs_to_them() {
+    let home = flaky();
+    home.ok(&["dags", "unpause", "flaky"]);
+    let scheduler = home.scheduler();
+    for run in ["one", "two"] {
+        home.run(&["dags", "trigger", "flaky", "-r", run, "--wait"]).exits(1);
+    }
+    let silent = home.run(&["dags", "delete", "flaky", "-r", "one"]).exits(2);
+    assert!(silent.stderr.contains("Delete the run one of flaky, with tasks"), "{}", silent.stderr);
+    home.ok(&["dags", "delete", "flaky", "-r", "one", "--dry-run"]);
+    assert_eq!(home.run_states("flaky").len(), 2, "nothing was changed so far");
+    home.ok(&["dags", "delete", "flaky", "-r", "one", "-y"]);
+    assert_eq!(home.run_states("flaky").into_keys().collect::<Vec<_>>(), ["two"]);
+    let refused = home.run(&["dags", "delete", "flaky", "-y"]).exits(1);
+    assert!(refused.stderr.contains("flaky.yaml would bring it back"), "{}", refused.stderr);
+    drop(scheduler);
+    fs::remove_file(home.file("dags/flaky.yaml")).unwrap();
+    let done = home.ok(&["dags", "delete", "flaky", "-y"]);
+    assert!(done.stderr.contains("deleted the DAG flaky and 1 run"), "{}", done.stderr);
+    home.run(&["dags", "list-runs", "flaky"]).exits(1);
+    assert!(!home.file("logs/dag_id=flaky/run_id=two").exists(), "its logs went too");
+}

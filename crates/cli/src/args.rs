@@ -255,6 +255,15 @@ pub enum DagsCommand {
     Pause { dag_id: String },
     /// Go on
     Unpause { dag_id: String },
+    /// Delete a DAG whose file is gone with all of its runs, or one run that has ended
+    Delete {
+        dag_id: String,
+        /// Only this run: a run id or a logical date
+        #[arg(short, long)]
+        run_id: Option<String>,
+        #[command(flatten)]
+        care: CareArgs,
+    },
     /// Run a range of past dates: from the start, without the end
     Backfill(BackfillArgs),
     /// Run whole runs again

@@ -12,6 +12,7 @@ pub mod dag_test;
 pub mod dags;
 pub mod data;
 pub mod db;
+pub mod delete;
 pub mod doctor;
 pub mod explain;
 pub mod jobs;

@@ -8,6 +8,7 @@ mod audit;
 mod backfills;
 mod bulk;
 mod calendars;
+mod config;
 mod connections;
 mod dags;
 mod explain;
@@ -134,7 +135,7 @@ const DAG_FILTERS: [(&str, Kind, &str); 3] = [
 ];
 
 fn dag_doors() -> Doors {
-    use Act::{PauseDags, ReadDags};
+    use Act::{DeleteHistory, PauseDags, ReadDags};
     let filtered =
         |summary| DAG_FILTERS.into_iter().fold(op(summary), |op, (name, kind, text)| op.query(name, kind, text));
     under()
@@ -166,6 +167,8 @@ fn dag_doors() -> Doors {
         .does(op("Show a DAG").gives::<dags::Dag>())
         .patch("/dags/{dag_id}", PauseDags, dags::patch)
         .does(op("Pause or unpause a DAG").takes::<dags::PatchBody>().gives::<dags::Dag>())
+        .delete("/dags/{dag_id}", DeleteHistory, dags::delete)
+        .does(op("Delete a DAG whose file is gone, with its runs").gives_nothing())
         .get("/dags/{dag_id}/explain", ReadDags, explain::dag)
         .does(op("Say why its next run has not begun").gives::<Value>())
         .get("/dags/{dag_id}/tasks", ReadDags, tasks::list)
@@ -205,7 +208,7 @@ fn plan_of(summary: &'static str) -> Operation {
 }
 
 fn run_doors() -> Doors {
-    use Act::{Backfill, ChangeRuns, ReadDags, TriggerRuns};
+    use Act::{Backfill, ChangeRuns, DeleteHistory, ReadDags, TriggerRuns};
     under()
         .get("/dags/{dag_id}/dagRuns", ReadDags, runs::list)
         .does(
@@ -261,6 +264,8 @@ fn run_doors() -> Doors {
         .does(op("Show a run").gives::<runs::DagRun>())
         .patch("/dags/{dag_id}/dagRuns/{run_id}", ChangeRuns, runs::patch)
         .does(op("Give a run a state or a note").takes::<PatchRunBody>().gives::<runs::DagRun>())
+        .delete("/dags/{dag_id}/dagRuns/{run_id}", DeleteHistory, runs::delete)
+        .does(op("Delete a run that has ended, with all that belongs to it").gives_nothing())
         .post("/dags/{dag_id}/dagRuns/{run_id}/clear", ChangeRuns, runs::clear)
         .does(
             op("Run a run again; a dry run lists what it would touch").takes::<ClearRunBody>().gives::<RunOrTouched>(),
@@ -297,11 +302,24 @@ fn task_doors() -> Doors {
         .does(op("Run tasks again; a dry run lists them").takes::<ClearBody>().gives::<Touched>())
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ReadDags, instances::list)
         .does(
-            op("List the task instances of a run")
+            op("List the task instances of a run; ~ for every run, or every DAG and run, newest first")
                 .page()
-                .query("state", Kind::Text, STATE)
-                .query("order_by", Kind::Text, ORDER)
+                .query("state", Kind::Text, "In this state; of one run, may be repeated")
+                .query("task_id", Kind::Text, "Of this task")
+                .query("operator", Kind::Text, "With this operator; of every run only")
+                .query("pool", Kind::Text, "In this pool; of every run only")
+                .query(
+                    "order_by",
+                    Kind::Text,
+                    "Of one run: task_id, start_date, end_date, duration, state or map_index",
+                )
                 .gives::<instances::TaskInstances>(),
+        )
+        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ChangeRuns, bulk::instances)
+        .does(
+            op("Give many tasks of a run a state")
+                .takes::<bulk::BulkBody<bulk::InstanceEntity>>()
+                .gives::<bulk::BulkAnswer>(),
         )
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", ReadDags, instances::get)
         .does(mapped("Show a task instance").gives::<instances::TaskInstance>())
@@ -363,7 +381,7 @@ fn task_doors() -> Doors {
 }
 
 fn system_doors() -> Doors {
-    use Act::{ReadDags, ReadSystem, RecordAssets, SeeAlerts, WritePools};
+    use Act::{ReadAudit, ReadDags, ReadSystem, RecordAssets, SeeAlerts, TriggerRuns, WritePools};
     under()
         .get("/calendars", ReadSystem, calendars::list)
         .does(op("List calendars").page().query("year", Kind::Number, "Whose days").gives::<calendars::Calendars>())
@@ -419,6 +437,14 @@ fn system_doors() -> Doors {
         )
         .post("/assets/events", RecordAssets, assets::record)
         .does(op("Say that an asset is up to date").takes::<assets::EventBody>().creates::<assets::Event>())
+        .post("/assets/materialize", Access::OfSomeDag(TriggerRuns), assets::materialize)
+        .does(op("Start the DAG that brings an asset up to date").takes::<assets::EventBody>().gives::<runs::DagRun>())
+        .get("/config", ReadAudit, config::list)
+        .does(
+            op("List what the server was started with, secrets masked")
+                .query("section", Kind::Text, "Of this section only")
+                .gives::<config::Config>(),
+        )
         .get("/alerts", ReadSystem, alerts::list)
         .does(
             op("List what people are told of")

@@ -18,6 +18,7 @@ mod backfills;
 mod calendars;
 mod changes;
 mod client;
+mod deletions;
 mod doors;
 mod etags;
 mod events;

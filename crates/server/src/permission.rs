@@ -90,6 +90,7 @@ acts! {
     TriggerRuns = "runs:trigger", Operator, true, "start a run";
     ChangeRuns = "runs:change", Operator, true, "clear, mark and annotate runs and tasks";
     Backfill = "backfills:write", Operator, true, "make, pause and cancel backfills";
+    DeleteHistory = "history:delete", Editor, true, "delete runs that have ended, and DAGs whose file is gone";
     RecordAssets = "assets:record", Operator, false, "say that an asset is up to date";
     SeeAlerts = "alerts:write", Operator, false, "note that an alert was seen, tell callbacks again what was given up";
     ReadConnections = "connections:read", Operator, false, "look at connections, without their secrets";

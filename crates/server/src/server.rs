@@ -10,6 +10,7 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::Clock;
 use millrace_operator_api::entry::Catalogue;
 use millrace_settings::keyring::random_bytes;
+use millrace_settings::mask::{MASK, is_sensitive_name};
 use millrace_store::{SealedStamp, Store, StoreError};
 use millrace_vault::Vault;
 use serde_json::Map;
@@ -111,6 +112,15 @@ impl Server {
 
     pub fn store(&self) -> &Store {
         &self.options.store
+    }
+
+    /// Keys and values, secrets masked by their names and by what is known to be one.
+    pub fn configuration(&self) -> Vec<(String, String)> {
+        let shown = |(key, value): &(String, String)| {
+            let is_secret = is_sensitive_name(key) && !value.is_empty();
+            (key.clone(), if is_secret { MASK.to_owned() } else { self.masked_text(value) })
+        };
+        self.options.configuration.iter().map(shown).collect()
     }
 
     /// A text that somebody wrote or a program printed, as it may be shown.

@@ -112,7 +112,9 @@ fn old(table: &Table, request: &CleanRequest) -> Option<(String, Vec<Value>)> {
             values![before],
         )),
         "dag_version" if all_dags => {
-            let mut text = "created_at < $1 AND NOT EXISTS (SELECT 1 FROM dag d WHERE d.version_id = dag_version.id) \
+            // The newest of all stays: SQLite would give its number to the next one, and who has read it goes on with it.
+            let mut text = "created_at < $1 AND id <> (SELECT MAX(m.id) FROM dag_version m) \
+                            AND NOT EXISTS (SELECT 1 FROM dag d WHERE d.version_id = dag_version.id) \
                             AND NOT EXISTS (SELECT 1 FROM dag_run r WHERE r.version_id = dag_version.id)"
                 .to_owned();
             if table.has("part_of") {
@@ -206,7 +208,7 @@ impl Store {
 }
 
 /// Deletes these rows and everything that refers to them, children first.
-async fn delete(
+pub(crate) async fn delete(
     tx: &Tx,
     all: &[Table],
     table: &Table,

@@ -39,7 +39,6 @@ pub struct SyncOutcome {
 /// A DAG's row, as far as reading its file again may change it.
 struct Stored {
     version_key: i64,
-    number: i64,
     content_hash: String,
     file_path: String,
     is_stale: bool,
@@ -139,8 +138,7 @@ impl Store {
 async fn read_stored(connection: &impl ConnectionTrait, files: &[SyncDag<'_>]) -> Result<HashMap<String, Stored>> {
     let source = sql::source(connection.get_database_backend(), 1, &[("x_dag", Kind::Text), ("x_file", Kind::Text)]);
     let sql = format!(
-        "SELECT d.dag_id, d.version_id, d.file_path, d.is_stale, d.head IS NOT NULL AS has_head, v.number, \
-         v.content_hash, \
+        "SELECT d.dag_id, d.version_id, d.file_path, d.is_stale, d.head IS NOT NULL AS has_head, v.content_hash, \
          (SELECT COUNT(*) FROM import_error e WHERE e.file_path = x_file) AS errors \
          FROM {source} CROSS JOIN dag d CROSS JOIN dag_version v WHERE d.dag_id = x_dag AND v.id = d.version_id"
     );
@@ -150,7 +148,6 @@ async fn read_stored(connection: &impl ConnectionTrait, files: &[SyncDag<'_>]) -
         .map(|row| {
             let stored = Stored {
                 version_key: row.int("version_id")?,
-                number: row.int("number")?,
                 content_hash: row.text("content_hash")?,
                 file_path: row.text("file_path")?,
                 is_stale: row.flag("is_stale")?,
@@ -183,7 +180,6 @@ async fn sync_in(tx: &Tx, files: &[SyncDag<'_>], hashes: &[String], now: DateTim
             let dag_id = file.dag.dag_id.as_str();
             vec![
                 json!(dag_id),
-                json!(stored.get(dag_id).map_or(1, |it| it.number + 1)),
                 json!(hash),
                 json!(json!(file.dag).to_string()),
                 json!(file.file_path),
@@ -224,7 +220,6 @@ async fn insert_versions(
         1,
         &[
             ("x_dag", Kind::Text),
-            ("x_number", Kind::Int),
             ("x_hash", Kind::Text),
             ("x_data", Kind::Text),
             ("x_file", Kind::Text),
@@ -233,7 +228,8 @@ async fn insert_versions(
     );
     let sql = format!(
         "INSERT INTO dag_version (dag_id, number, content_hash, data, file_path, source, created_at) \
-         SELECT x.*, $2 FROM {source} RETURNING id, dag_id"
+         SELECT x_dag, (SELECT COALESCE(MAX(v.number), 0) + 1 FROM dag_version v WHERE v.dag_id = x_dag), \
+         x_hash, x_data, x_file, x_source, $2 FROM {source} RETURNING id, dag_id"
     );
     let values = vec![sql::rows(versions), micros(now).into()];
     let rows = sql::all(&tx.inner, "store DAG versions", sql, values).await?;

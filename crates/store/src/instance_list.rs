@@ -14,6 +14,7 @@ pub struct ListedInstance {
     pub dag_id: DagId,
     pub run_id: RunId,
     pub logical_date: DateTime<Utc>,
+    pub run_after: DateTime<Utc>,
     pub row: InstanceRow,
 }
 
@@ -57,7 +58,7 @@ impl Store {
             if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
-            "SELECT i.*, r.dag_id, r.run_id AS run_name, r.logical_date FROM task_instance i \
+            "SELECT i.*, r.dag_id, r.run_id AS run_name, r.logical_date, r.run_after FROM task_instance i \
              JOIN dag_run r ON r.id = i.run_id {conditions} ORDER BY i.id DESC LIMIT ${limit} OFFSET ${offset}"
         );
         values.extend(values![
@@ -71,6 +72,7 @@ impl Store {
                     dag_id: DagId::new_unchecked(row.text("dag_id")?),
                     run_id: RunId::new_unchecked(row.text("run_name")?),
                     logical_date: row.instant("logical_date")?,
+                    run_after: row.instant("run_after")?,
                     row: read_instance(row)?,
                 })
             })

@@ -29,6 +29,7 @@ mod commit;
 mod connection;
 mod dag;
 mod dag_file;
+mod delete;
 mod entity;
 mod error;
 mod examine;

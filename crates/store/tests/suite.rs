@@ -14,6 +14,8 @@ mod clear;
 mod commit;
 #[path = "suite/dag_files.rs"]
 mod dag_files;
+#[path = "suite/deleting.rs"]
+mod deleting;
 #[path = "suite/lead.rs"]
 mod lead;
 #[path = "suite/mark.rs"]
@@ -59,6 +61,10 @@ on_both! {
         old_runs_go_and_what_is_needed_stays,
         the_newest_run_and_the_newest_of_the_schedule_stay,
         one_process_a_day_gets_the_turn;
+    deleting:
+        a_run_that_has_ended_goes_with_all_that_belongs_to_it,
+        the_newest_run_of_the_schedule_is_not_deleted,
+        a_dag_whose_file_is_gone_goes_and_may_come_back;
     transfer:
         everything_goes_to_either_kind_of_database_and_back,
         a_full_database_and_a_changed_file_are_refused;

@@ -68,12 +68,12 @@ fn print_touched(app: &App, views: &[TouchedView]) -> anyhow::Result<()> {
     print_list(app.format, &shown, views)
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Asks a person; a script must have said `-y`.
-fn may_go_on(care: &CareArgs, question: &str) -> anyhow::Result<bool> {
+pub(super) fn may_go_on(care: &CareArgs, question: &str) -> anyhow::Result<bool> {
     if care.yes {
         return Ok(true);
     }

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::DagsCommand;
-use crate::commands::{backfills, changes, dag_test, explain, plan, runs};
+use crate::commands::{backfills, changes, dag_test, delete, explain, plan, runs};
 use crate::dag_files;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
@@ -42,6 +42,9 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
         DagsCommand::Repin(args) => changes::repin(app, &store, args).await,
         DagsCommand::Pause { dag_id } => set_paused(app, &store, &dag_id, true).await,
         DagsCommand::Unpause { dag_id } => set_paused(app, &store, &dag_id, false).await,
+        DagsCommand::Delete { dag_id, run_id, care } => {
+            delete::run(app, &store, (&dag_id, run_id.as_deref()), &care).await
+        }
         DagsCommand::ListRuns { dag_id, state, limit } => list_runs(app, &store, &dag_id, state, limit).await,
         DagsCommand::State { dag_id, run } => {
             let row = lookup::dag(app, &store, &dag_id).await?;

@@ -11,7 +11,9 @@ use millrace_store::AssetRow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::runs::{DagRun, run_value};
 use super::{Instant, body, cut, instant, listed};
+use crate::actions::TriggerBody;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -122,6 +124,30 @@ pub(super) async fn record(
     let given = body(given)?;
     let recorded = server.store().record_asset_event(&given.asset, &person.actor(), server.now()).await?;
     Ok((StatusCode::CREATED, Json(event(&recorded))))
+}
+
+/// Starts the one DAG whose tasks bring the asset up to date.
+pub(super) async fn materialize(
+    State(server): State<Shared>,
+    person: Person,
+    given: Result<Json<EventBody>, JsonRejection>,
+) -> Answer<Json<DagRun>> {
+    let asset = body(given)?.asset;
+    let row = server.store().assets().await?.into_iter().find(|row| row.asset.as_str() == asset);
+    let mut dags: Vec<DagId> = row.into_iter().flat_map(|row| row.producers).map(|(dag_id, _)| dag_id).collect();
+    dags.dedup();
+    let dag_id = match dags.as_slice() {
+        [] => return Err(Problem::new(ErrorCode::NOT_FOUND, format!("no task brings the asset '{asset}' up to date"))),
+        [dag_id] => dag_id,
+        several => {
+            let names: Vec<&str> = several.iter().map(DagId::as_str).collect();
+            let text =
+                format!("several DAGs bring '{asset}' up to date; trigger the one you mean: {}", names.join(", "));
+            return Err(Problem::new(ErrorCode::CONFLICT, text));
+        }
+    };
+    let (run, _) = server.trigger(&person, dag_id.as_str(), TriggerBody::default(), None).await?;
+    Ok(Json(run_value(&server, &run)))
 }
 
 pub(super) async fn queued(State(server): State<Shared>, Path(dag_id): Path<String>) -> Answer<Json<QueuedEvents>> {

@@ -14,7 +14,7 @@ use super::connections::{ConnectionBody, form_of};
 use super::dags::{Dag, PatchBody, dag_value};
 use super::pools::CreateBody as PoolBody;
 use super::variables::VariableBody;
-use crate::changes::ClearRunBody;
+use crate::changes::{ClearRunBody, MarkBody};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -246,6 +246,78 @@ pub(super) async fn connections(
     given: Given<ConnectionEntity>,
 ) -> Answer<Json<BulkAnswer>> {
     Ok(Json(all(&server, &person, body(given)?).await?))
+}
+
+/// A task of a run, and what it is to be.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "BulkTaskInstance")]
+#[expect(clippy::struct_excessive_bools, reason = "the names are Airflow's")]
+pub(super) struct InstanceEntity {
+    task_id: String,
+    /// Of a mapped task; all of them unless told.
+    #[serde(default)]
+    map_index: Option<i32>,
+    new_state: String,
+    #[serde(default)]
+    note: Option<String>,
+    #[serde(default)]
+    include_upstream: bool,
+    #[serde(default)]
+    include_downstream: bool,
+    #[serde(default)]
+    include_past: bool,
+    #[serde(default)]
+    include_future: bool,
+}
+
+/// Marks tasks of one run; making and deleting instances is the scheduler's.
+pub(super) async fn instances(
+    State(server): State<Shared>,
+    person: Person,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    given: Given<InstanceEntity>,
+) -> Answer<Json<BulkAnswer>> {
+    let bulk = body(given)?;
+    let count: usize = bulk.actions.iter().map(|action| action.entities.len()).sum();
+    if count > MOST {
+        return Err(Problem::invalid(format!("{count} tasks are too many; send {MOST} at the most")));
+    }
+    server.run_row(&dag_id, &run_id).await?;
+    let mut answer = BulkAnswer::default();
+    for action in bulk.actions {
+        if !matches!(action.action, What::Update) {
+            return Err(Problem::invalid(
+                "the action for task instances is 'update'; nothing was changed by this one or later",
+            ));
+        }
+        for entity in action.entities {
+            let Entity::Whole(entity) = entity else {
+                return Err(Problem::invalid("send each task with its 'new_state', not only its name"));
+            };
+            let name = entity.task_id.clone();
+            let parameters: Vec<_> =
+                entity.map_index.map(|at| ("map_index".to_owned(), at.to_string())).into_iter().collect();
+            let mark = MarkBody {
+                new_state: Some(entity.new_state),
+                include_upstream: entity.include_upstream,
+                include_downstream: entity.include_downstream,
+                include_past: entity.include_past,
+                include_future: entity.include_future,
+                note: entity.note,
+            };
+            let names = (dag_id.clone(), run_id.clone(), entity.task_id);
+            match super::instances::mark(&server, names, &Parameters(parameters), &person, mark, false).await {
+                Ok(_) => answer.update.success.push(name),
+                Err(problem) => answer.update.errors.push(BulkError {
+                    name,
+                    status_code: problem.status().as_u16(),
+                    error: problem.detail,
+                }),
+            }
+        }
+    }
+    Ok(Json(answer))
 }
 
 /// The DAGs that were paused or unpaused.

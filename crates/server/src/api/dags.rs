@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
+use http::StatusCode;
 use millrace_store::{DagFilter, DagRow, Page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,15 @@ pub(crate) async fn list(
 
 pub(crate) async fn get(State(server): State<Shared>, Path(dag_id): Path<String>) -> Answer<Json<Dag>> {
     Ok(Json(dag_value(&server, &server.dag_row(&dag_id, 0).await?)))
+}
+
+pub(crate) async fn delete(
+    State(server): State<Shared>,
+    Path(dag_id): Path<String>,
+    person: Person,
+) -> Answer<StatusCode> {
+    server.delete_dag(&person, &dag_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn patch(

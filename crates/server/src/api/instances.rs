@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
-use millrace_model::ids::TaskId;
+use chrono::{DateTime, Utc};
+use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::state::TaskState;
-use millrace_store::{InstanceRow, RunRow};
+use millrace_store::{InstanceFilter, InstanceRow, ListedInstance, RunRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -37,13 +38,58 @@ pub(crate) async fn list(
 ) -> Answer<Json<TaskInstances>> {
     let parameters = Parameters(parameters);
     let page = parameters.page()?;
+    if run_id == "~" {
+        return browse(&server, &dag_id, &parameters, page).await.map(Json);
+    }
     let run = server.run_row(&dag_id, &run_id).await?;
-    let wanted = parameters.all("state");
-    let rows = server.store().instances(run.key).await?;
-    let mut rows = rows;
+    let (wanted, task_id) = (parameters.all("state"), parameters.text("task_id"));
+    let mut rows = server.store().instances(run.key).await?;
     rows.retain(|row| wanted.is_empty() || wanted.contains(&row.state.as_str()));
+    rows.retain(|row| task_id.is_none_or(|task_id| row.task_id.as_str() == task_id));
     order(&mut rows, &parameters)?;
     Ok(Json(listed_instances(&run, rows, page)))
+}
+
+/// Of every run of a DAG, or of all DAGs (`~`). Nobody counts them: `total_entries` says how many are known to be there,
+/// which is one more than there are up to this page's end when another page follows.
+async fn browse(
+    server: &Server,
+    dag_id: &str,
+    parameters: &Parameters,
+    (limit, offset): (u64, u64),
+) -> Answer<TaskInstances> {
+    let dag_id = match dag_id {
+        "~" => None,
+        _ => Some(server.dag_row(dag_id, 0).await?.dag_id.to_string()),
+    };
+    let state = match parameters.all("state").as_slice() {
+        [] => None,
+        [word] => {
+            Some(TaskState::parse(word).ok_or_else(|| Problem::invalid(format!("'{word}' is no state of a task")))?)
+        }
+        _ => return Err(Problem::invalid("of every run, ask for one state at a time")),
+    };
+    if parameters.text("order_by").is_some() {
+        return Err(Problem::invalid("of every run, instances come newest first; 'order_by' is for those of one run"));
+    }
+    let text = |name: &str| parameters.text(name).map(str::to_owned);
+    let filter = InstanceFilter {
+        dag_id,
+        task_id: text("task_id"),
+        operator: text("operator"),
+        pool: text("pool"),
+        state,
+        limit: limit + 1,
+        offset,
+    };
+    let rows = server.store().list_instances(&filter).await?;
+    let total_entries = offset + rows.len() as u64;
+    let value = |it: &ListedInstance| {
+        let whose =
+            Whose { dag_id: &it.dag_id, run_id: &it.run_id, logical_date: it.logical_date, run_after: it.run_after };
+        instance_value(&whose, &it.row)
+    };
+    Ok(TaskInstances { task_instances: rows.iter().take(limit as usize).map(value).collect(), total_entries })
 }
 
 pub(crate) async fn get(
@@ -53,7 +99,7 @@ pub(crate) async fn get(
 ) -> Answer<Json<TaskInstance>> {
     let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
     let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
-    let mut value = instance_value(&run, &instance);
+    let mut value = instance_value(&Whose::of(&run), &instance);
     let triggered = server.store().triggered_by(run.key).await?.remove(&instance.key);
     let last = server.store().tries(instance.key).await?.pop();
     let rendered = last.and_then(|last| last.rendered).unwrap_or_else(|| json!({}));
@@ -149,7 +195,7 @@ pub(crate) async fn patch_dry_run(
     mark(&server, names, &Parameters(parameters), &person, body(given)?, true).await
 }
 
-async fn mark(
+pub(super) async fn mark(
     server: &Server,
     (dag_id, run_id, task_id): (String, String, String),
     parameters: &Parameters,
@@ -215,7 +261,10 @@ pub(crate) struct TaskInstance {
 
 fn listed_instances(run: &RunRow, rows: Vec<InstanceRow>, page: (u64, u64)) -> TaskInstances {
     let (rows, total_entries) = cut(rows, page);
-    TaskInstances { task_instances: rows.iter().map(|row| instance_value(run, row)).collect(), total_entries }
+    TaskInstances {
+        task_instances: rows.iter().map(|row| instance_value(&Whose::of(run), row)).collect(),
+        total_entries,
+    }
 }
 
 /// What instances can be ordered by.
@@ -239,7 +288,21 @@ fn order(rows: &mut [InstanceRow], parameters: &Parameters) -> Answer<()> {
     Ok(())
 }
 
-fn instance_value(run: &RunRow, row: &InstanceRow) -> TaskInstance {
+/// What an instance has of its run.
+struct Whose<'r> {
+    dag_id: &'r DagId,
+    run_id: &'r RunId,
+    logical_date: DateTime<Utc>,
+    run_after: DateTime<Utc>,
+}
+
+impl<'r> Whose<'r> {
+    fn of(run: &'r RunRow) -> Self {
+        Self { dag_id: &run.dag_id, run_id: &run.run_id, logical_date: run.logical_date, run_after: run.run_after }
+    }
+}
+
+fn instance_value(run: &Whose<'_>, row: &InstanceRow) -> TaskInstance {
     TaskInstance {
         id: row.key.to_string(),
         task_id: row.task_id.to_string(),

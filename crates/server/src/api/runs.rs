@@ -5,7 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use chrono_tz::Tz;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use millrace_model::instant::parse_instant;
 use millrace_store::{RunFilter, RunOrder, RunRow};
 use schemars::JsonSchema;
@@ -124,6 +124,15 @@ pub(crate) async fn patch(
     given: Result<Json<PatchRunBody>, JsonRejection>,
 ) -> Answer<Json<DagRun>> {
     Ok(Json(run_value(&server, &server.patch_run(&person, &dag_id, &run_id, body(given)?).await?)))
+}
+
+pub(crate) async fn delete(
+    State(server): State<Shared>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    person: Person,
+) -> Answer<StatusCode> {
+    server.delete_run(&person, &dag_id, &run_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A dry run lists what would be cleared; otherwise the answer is the run as it is then.

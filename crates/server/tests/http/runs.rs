@@ -1,8 +1,13 @@
 //! Runs and their task instances over REST.
 
-use serde_json::json;
+use millrace_logs::TryId;
+use millrace_model::asset::AssetName;
+use millrace_model::dag::Dag;
+use millrace_model::ids::DagId;
+use serde_json::{Value, json};
 
-use crate::site::{ADMIN, FAILED_RUN, RUNNING_RUN, Site};
+use crate::plant::dag;
+use crate::site::{ADMIN, FAILED_RUN, RUNNING_RUN, Site, VIEWER, now};
 
 const RUNS: &str = "/api/v1/dags/copy_orders/dagRuns";
 
@@ -137,4 +142,110 @@ fn instances_of_a_run() {
     assert_eq!(site.get(&format!("{RUNS}/{FAILED_RUN}/taskInstances/x")).is(404).json()["code"], "task_not_found");
     assert_eq!(site.get(&format!("{RUNS}/x/taskInstances/load")).is(404).json()["code"], "run_not_found");
     site.get(&format!("{RUNS}/x/taskInstances")).is(404);
+}
+
+#[test]
+fn runs_and_dags_are_deleted_once_nothing_needs_them() {
+    let site = Site::start();
+    let run = |id: &str| format!("/api/v1/dags/copy_orders/dagRuns/{id}");
+    let refused = site.send("DELETE", &run(RUNNING_RUN), &Value::Null).is(409).json();
+    assert!(refused["detail"].as_str().unwrap().contains("mark it failed first"), "{refused}");
+    site.send_as(VIEWER, "DELETE", &run(FAILED_RUN), &Value::Null).is(403);
+    let log = site.plant.logs.path(&TryId {
+        dag_id: "copy_orders".to_owned(),
+        run_id: FAILED_RUN.to_owned(),
+        task_id: "load".to_owned(),
+        map_index: -1,
+        try_number: 1,
+    });
+    assert!(log.exists());
+    site.send("DELETE", &run(FAILED_RUN), &Value::Null).is(204);
+    site.get(&run(FAILED_RUN)).is(404);
+    assert!(!log.exists(), "its logs went too");
+    assert!(site.audit().iter().any(|row| row.action == "run_deleted" && row.actor == "rest:admin"));
+    site.send("DELETE", &run(FAILED_RUN), &Value::Null).is(404);
+
+    let refused = site.send("DELETE", "/api/v1/dags/quiet", &Value::Null).is(409).json();
+    assert!(refused["detail"].as_str().unwrap().contains("would bring it back"), "{refused}");
+    let present = [DagId::new_unchecked("copy_orders")];
+    site.runtime.block_on(site.plant.store.mark_stale(&present, &[], now())).unwrap();
+    site.send_as(VIEWER, "DELETE", "/api/v1/dags/quiet", &Value::Null).is(403);
+    site.send("DELETE", "/api/v1/dags/quiet", &Value::Null).is(204);
+    site.get("/api/v1/dags/quiet").is(404);
+    site.send("DELETE", "/api/v1/dags/quiet", &Value::Null).is(404);
+}
+
+#[test]
+fn task_instances_of_every_run_are_browsed() {
+    let site = Site::start();
+    let list = |path: &str| site.get(&format!("/api/v1/dags/{path}")).is(200).json();
+    let all = list("~/dagRuns/~/taskInstances?limit=2");
+    assert_eq!(all["task_instances"].as_array().unwrap().len(), 2);
+    assert_eq!(all["total_entries"], 3, "one more than there are on it: another page follows");
+    assert_eq!(all["task_instances"][0]["dag_run_id"], RUNNING_RUN, "the newest first");
+    let failed = list("copy_orders/dagRuns/~/taskInstances?state=failed");
+    assert_eq!(failed["total_entries"], 1);
+    assert_eq!(failed["task_instances"][0]["task_id"], "load");
+    assert_eq!(list("~/dagRuns/~/taskInstances?task_id=notify&pool=default_pool&offset=1")["total_entries"], 2);
+    assert_eq!(list("quiet/dagRuns/~/taskInstances")["total_entries"], 0);
+    let one = list(&format!("copy_orders/dagRuns/{FAILED_RUN}/taskInstances?task_id=load"));
+    assert_eq!(one["total_entries"], 1);
+    for (path, status) in [
+        ("nothing/dagRuns/~/taskInstances", 404),
+        ("~/dagRuns/~/taskInstances?state=tired", 422),
+        ("~/dagRuns/~/taskInstances?state=failed&state=success", 422),
+        ("~/dagRuns/~/taskInstances?order_by=state", 422),
+    ] {
+        site.get(&format!("/api/v1/dags/{path}")).is(status);
+    }
+}
+
+#[test]
+fn many_tasks_are_marked_in_one_request() {
+    let site = Site::start();
+    let path = format!("/api/v1/dags/copy_orders/dagRuns/{FAILED_RUN}/taskInstances");
+    let entities = json!([{"task_id": "load", "new_state": "success"}, {"task_id": "lode", "new_state": "success"},
+        {"task_id": "notify", "new_state": "tired"}]);
+    let answer = site.send("PATCH", &path, &json!({"actions": [{"action": "update", "entities": entities}]}));
+    let answer = answer.is(200).json();
+    assert_eq!(answer["update"]["success"], json!(["load"]));
+    let errors = answer["update"]["errors"].as_array().unwrap();
+    assert_eq!((&errors[0]["status_code"], &errors[1]["status_code"]), (&json!(404), &json!(422)));
+    assert_eq!(site.get(&format!("{path}/load")).is(200).json()["state"], "success");
+    let delete = json!({"actions": [{"action": "delete", "entities": ["load"]}]});
+    site.send("PATCH", &path, &delete).is(422);
+    site.send_as(VIEWER, "PATCH", &path, &delete).is(403);
+}
+
+#[test]
+fn an_asset_is_materialized_by_the_dag_that_makes_it() {
+    let site = Site::start();
+    let unknown = site.send("POST", "/api/v1/assets/materialize", &json!({"asset": "s3://nowhere"})).is(404).json();
+    assert!(unknown["detail"].as_str().unwrap().contains("no task brings the asset"), "{unknown}");
+    let mut maker = dag("maker", "none", "UTC", &[], &[("make", "bash", &[], 0)]);
+    maker.tasks[0].outlets = vec![AssetName::new_unchecked("orders")];
+    site.runtime.block_on(site.plant.sync(maker.clone(), false, now()));
+    let run = site.send("POST", "/api/v1/assets/materialize", &json!({"asset": "orders"})).is(200).json();
+    assert_eq!((&run["dag_id"], &run["run_type"]), (&json!("maker"), &json!("manual")));
+    let other = Dag { dag_id: DagId::new_unchecked("other"), ..maker };
+    site.runtime.block_on(site.plant.sync(other, false, now()));
+    let several = site.send("POST", "/api/v1/assets/materialize", &json!({"asset": "orders"})).is(409).json();
+    assert!(several["detail"].as_str().unwrap().contains("maker, other"), "{several}");
+    site.send_as(VIEWER, "POST", "/api/v1/assets/materialize", &json!({"asset": "orders"})).is(403);
+}
+
+#[test]
+fn the_configuration_is_listed_without_secrets() {
+    let site = Site::start_with(|options| {
+        options.configuration = vec![
+            ("core.parallelism".to_owned(), "16".to_owned()),
+            ("core.api_secret".to_owned(), "hunter2hunter2".to_owned()),
+            ("server.port".to_owned(), "8080".to_owned()),
+        ];
+    });
+    let config = site.get("/api/v1/config").is(200).json();
+    assert_eq!(config["sections"][0]["options"][1], json!({"key": "api_secret", "value": "***"}));
+    let server = site.get("/api/v1/config?section=server").is(200).json();
+    assert_eq!(server["sections"], json!([{"name": "server", "options": [{"key": "port", "value": "8080"}]}]));
+    site.send_as(VIEWER, "GET", "/api/v1/config", &Value::Null).is(403);
 }
