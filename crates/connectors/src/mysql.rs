@@ -94,6 +94,9 @@ impl MySqlSource {
             options = options.enable_cleartext_plugin(true);
         }
         if let Some(file) = extra.text("ssl_ca") {
+            if let Err(error) = std::fs::File::open(file) {
+                return Err(invalid(format!("connection {conn_id:?}: ssl_ca: cannot read {file}: {error}")));
+            }
             options = options.ssl_ca(file);
         }
         let timezone = extra.text("source_timezone").map(ToOwned::to_owned);

@@ -24,6 +24,8 @@ struct Now {
     is_cut: bool,
     /// Bytes that may still come from the far end.
     left: Option<u64>,
+    /// Bytes that came from there.
+    passed: u64,
 }
 
 impl State {
@@ -38,9 +40,12 @@ impl State {
     /// How many of `length` bytes of the far end still pass.
     fn allowed(&self, length: usize) -> usize {
         let mut now = self.lock();
-        let Some(left) = &mut now.left else { return length };
-        let allowed = length.min(usize::try_from(*left).unwrap_or(usize::MAX));
-        *left -= allowed as u64;
+        let mut allowed = length;
+        if let Some(left) = &mut now.left {
+            allowed = length.min(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= allowed as u64;
+        }
+        now.passed += allowed as u64;
         allowed
     }
 }
@@ -75,6 +80,11 @@ impl Cable {
     /// closed. `None`: as many as there are.
     pub fn break_after(&self, bytes: Option<u64>) {
         self.state.lock().left = bytes;
+    }
+
+    /// How many bytes have come from the far end so far.
+    pub fn passed(&self) -> u64 {
+        self.state.lock().passed
     }
 
     /// Whether it broke.

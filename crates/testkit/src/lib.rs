@@ -9,7 +9,7 @@
 //! - [`Postgres::shared`] and [`MariaDb::shared`] are one server per Unix user, shared by all test processes (nextest
 //!   runs each test in its own) and kept apart by a database per test; it ends by itself when nobody has used it for a
 //!   while, and its data is then removed;
-//! - what a test owns alone ([`PrivatePostgres`], [`Chromium`], [`Daemon`]) ends with the value that owns it, and also
+//! - what a test owns alone ([`PrivatePostgres`], [`PrivateMariaDb`], [`Chromium`], [`Daemon`]) ends with the value that owns it, and also
 //!   when the test process is killed;
 //! - all calls block, unless they are `async`, and may be made from inside a tokio runtime.
 //!
@@ -34,7 +34,7 @@ pub use cable::Cable;
 pub use chromium::Chromium;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use fuzz::Fuzz;
-pub use mariadb::{MariaDatabase, MariaDb};
+pub use mariadb::{MariaDatabase, MariaDb, PrivateMariaDb};
 pub use ports::free_port;
 pub use postgres::{Postgres, PrivatePostgres, TestDatabase};
 pub use shared_server::Stopped;

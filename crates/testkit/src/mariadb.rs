@@ -1,20 +1,25 @@
 //! MariaDB, shared by all tests; it stands for every MySQL.
 
 use std::io::Write;
+use std::ops::Deref;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 
 use crate::binaries;
+use crate::private_server::PrivateServer;
 use crate::shared_server::{self, Stopped};
 use crate::site::{Endpoint, Engine, Site, USER, database_name};
 
 const SERVER_PACKAGE: &str = "mariadb-server";
 const CLIENT_PACKAGE: &str = "mariadb-client";
 
-#[derive(Debug)]
-struct MariaDbEngine;
+#[derive(Debug, Default)]
+struct MariaDbEngine {
+    /// A certificate and its key, as PEM.
+    identity: Option<(String, String)>,
+}
 
 impl Engine for MariaDbEngine {
     const NAME: &'static str = "mariadb";
@@ -61,6 +66,11 @@ impl Engine for MariaDbEngine {
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-buffer-pool-size=64M",
         ]);
+        if let Some((certificate, key)) = &self.identity {
+            for (option, name, text) in [("cert", "server.pem", certificate), ("key", "server.key", key)] {
+                command.arg(format!("--ssl-{option}={}", site.write(name, text)?.display()));
+            }
+        }
         Ok(command)
     }
 
@@ -84,8 +94,16 @@ impl MariaDb {
         if let Some(mariadb) = &*shared {
             return Ok(mariadb.clone());
         }
-        let mariadb = Self { endpoint: shared_server::attach(&MariaDbEngine)? };
+        let mariadb = Self { endpoint: shared_server::attach(&MariaDbEngine::default())? };
         Ok(shared.insert(mariadb).clone())
+    }
+
+    /// A MariaDB of this test alone that encrypts, with this certificate and its key (PEM).
+    pub fn with_certificate(certificate: &str, key: &str) -> Result<PrivateMariaDb> {
+        let identity = Some((certificate.to_owned(), key.to_owned()));
+        let server = PrivateServer::new(MariaDbEngine { identity })?;
+        let mariadb = Self { endpoint: server.site().endpoint.clone() };
+        Ok(PrivateMariaDb { mariadb, _server: server })
     }
 
     /// Stops the shared server, unless another process uses it.
@@ -119,6 +137,21 @@ impl MariaDb {
     /// The user's password.
     pub fn password(&self) -> &str {
         &self.endpoint.password
+    }
+}
+
+/// A MariaDB of one test alone. Dropping it kills the server and removes its data.
+#[derive(Debug)]
+pub struct PrivateMariaDb {
+    mariadb: MariaDb,
+    _server: PrivateServer<MariaDbEngine>,
+}
+
+impl Deref for PrivateMariaDb {
+    type Target = MariaDb;
+
+    fn deref(&self) -> &MariaDb {
+        &self.mariadb
     }
 }
 

@@ -20,6 +20,7 @@ mod snapshots;
 mod sqlite;
 mod straight;
 mod tasks;
+mod tls;
 mod types;
 mod unload;
 mod world;

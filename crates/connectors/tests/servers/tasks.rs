@@ -69,6 +69,23 @@ impl<'a> Task<'a> {
         outcome.result.ok_or_else(|| fail("no result".to_owned()))
     }
 
+    /// Runs it; the process is gone at its `number`-th write into the journal, before it or just after.
+    pub async fn run_and_die(&self, try_number: u32, number: usize, after: bool) -> Result<Value, TaskError> {
+        self.journal.die_at(number, after);
+        let mut running = Box::pin(self.run(try_number));
+        let result = tokio::select! {
+            result = &mut running => Some(result),
+            () = self.journal.died.notified() => None,
+        };
+        if let Some(result) = result {
+            self.journal.lives();
+            return result;
+        }
+        // Nobody tidies up after it.
+        std::mem::forget(running);
+        Err(TaskError::Retry("the process is gone".to_owned()))
+    }
+
     /// Runs it, and stops it as soon as `condition` holds; it may end sooner.
     pub async fn run_until(
         &self,

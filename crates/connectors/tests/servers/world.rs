@@ -327,6 +327,11 @@ impl Journal {
         *lock(&self.dies_at) = Some((number, after));
     }
 
+    /// It does not die any more.
+    pub fn lives(&self) {
+        *lock(&self.dies_at) = None;
+    }
+
     pub fn all(&self) -> Vec<RemoteStatement> {
         lock(&self.rows).values().cloned().collect()
     }

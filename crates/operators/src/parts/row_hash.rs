@@ -9,6 +9,7 @@
 
 use std::fmt;
 
+use md5::{Digest, Md5};
 use millrace_operator_api::ports::{CanonicalForm, RowBatch};
 
 use super::canonical::append_canonical;
@@ -17,6 +18,8 @@ use super::canonical::append_canonical;
 const LANES: usize = 32;
 const BLOCK: usize = 64;
 const BITS: u32 = 60;
+/// A row of so many bytes is hashed by itself: most lanes would have nothing to do beside it.
+const LONG: usize = 1 << 20;
 
 /// How many rows, and the sum of their hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,6 +73,12 @@ impl Messages {
         self.bytes.extend_from_slice(&(length as u64).wrapping_mul(8).to_le_bytes());
         self.blocks.push(((self.bytes.len() - self.start) / BLOCK) as u32);
         self.start = self.bytes.len();
+    }
+
+    /// Appends the hash of each, in their order, and forgets them.
+    fn hash(&mut self, hashes: &mut Vec<u64>) {
+        hash_messages(&self.bytes, &self.blocks, hashes);
+        self.clear();
     }
 
     fn clear(&mut self) {
@@ -148,32 +157,65 @@ impl RowHasher {
 
     /// The hash of each row of the batch, in order. `columns` picks the batch's columns that are hashed, one for each form.
     pub fn hash_picked(&mut self, batch: &RowBatch, columns: &[usize], hashes: &mut Vec<u64>) {
-        self.messages.clear();
-        for row in 0..batch.len() {
-            for (column, form) in columns.iter().zip(&self.forms) {
-                append_cell(&mut self.messages.bytes, batch.cell(row, *column), *form);
-            }
-            self.messages.end();
-        }
-        hash_messages(&self.messages.bytes, &self.messages.blocks, hashes);
+        self.hash_rows(batch, |column| columns.get(column).copied(), hashes);
     }
 
     /// Adds the batch's rows, with all of their columns.
     pub fn add(&mut self, batch: &RowBatch, to: &mut Fingerprint) {
-        self.messages.clear();
-        self.messages.bytes.reserve(batch.byte_len() + batch.len() * (BLOCK + 3 * self.forms.len()));
-        for row in batch.rows() {
-            for (cell, form) in row.zip(&self.forms) {
-                append_cell(&mut self.messages.bytes, cell, *form);
-            }
-            self.messages.end();
-        }
         let mut hashes = Vec::with_capacity(batch.len());
-        hash_messages(&self.messages.bytes, &self.messages.blocks, &mut hashes);
+        self.hash_rows(batch, Some, &mut hashes);
         for hash in hashes {
             to.add(hash);
         }
     }
+
+    /// `picks` says which of the batch's columns is the one of a form.
+    fn hash_rows(&mut self, batch: &RowBatch, picks: impl Fn(usize) -> Option<usize>, hashes: &mut Vec<u64>) {
+        let Self { forms, messages } = self;
+        let picked: Vec<(usize, CanonicalForm)> =
+            forms.iter().enumerate().filter_map(|(at, form)| Some((picks(at)?, *form))).collect();
+        let cells = |row: usize| picked.iter().map(move |(column, form)| (batch.cell(row, *column), *form));
+        let may_be_long = batch.byte_len() >= LONG;
+        messages.clear();
+        if !may_be_long {
+            messages.bytes.reserve(batch.byte_len() + batch.len() * (BLOCK + 3 * forms.len()));
+        }
+        for row in 0..batch.len() {
+            if may_be_long && cells(row).map(|(cell, _)| cell.map_or(0, <[u8]>::len)).sum::<usize>() >= LONG {
+                messages.hash(hashes);
+                hashes.push(hash_alone(cells(row)));
+                continue;
+            }
+            for (cell, form) in cells(row) {
+                append_cell(&mut messages.bytes, cell, form);
+            }
+            messages.end();
+        }
+        messages.hash(hashes);
+    }
+}
+
+/// The hash of one row, whose cells are not copied where they are canonical as they are.
+fn hash_alone<'a>(cells: impl Iterator<Item = (Option<&'a [u8]>, CanonicalForm)>) -> u64 {
+    let mut hash = Md5::new();
+    let mut text = Vec::new();
+    for (cell, form) in cells {
+        text.clear();
+        match cell {
+            Some(cell) if form == CanonicalForm::Plain => {
+                append_length(&mut text, cell.len());
+                hash.update(&text);
+                hash.update(cell);
+            }
+            cell => {
+                append_cell(&mut text, cell, form);
+                hash.update(&text);
+            }
+        }
+    }
+    let digest = hash.finalize();
+    let word = |at: usize| u32::from_le_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]]);
+    digest_bits(word(0), word(4))
 }
 
 type Lanes = [u32; LANES];
@@ -390,6 +432,25 @@ mod tests {
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(sorted.len(), 200, "all lengths and texts differ");
+    }
+
+    #[test]
+    fn a_long_row_among_others_has_the_hash_that_it_has_among_its_like() {
+        let texts = ["x".repeat(LONG - 1), "y".repeat(LONG), "z".to_owned()];
+        let forms = [CanonicalForm::Plain, CanonicalForm::Padded];
+        let rows: Vec<[Option<&str>; 2]> = texts.iter().map(|text| [Some(text.as_str()), None]).collect();
+        let rows: Vec<&[Option<&str>]> = rows.iter().map(<[_; 2]>::as_slice).collect();
+        let together = hash(&forms, &rows);
+        assert_eq!(together.len(), 3);
+        for (row, hashed) in rows.iter().zip(&together) {
+            assert_eq!(hash(&forms, &[row]), [*hashed]);
+            let mut messages = Messages::default();
+            row.iter().for_each(|cell| append_cell(&mut messages.bytes, cell.map(str::as_bytes), CanonicalForm::Plain));
+            messages.end();
+            let mut in_lanes = Vec::new();
+            messages.hash(&mut in_lanes);
+            assert_eq!(in_lanes, [*hashed]);
+        }
     }
 
     #[test]
