@@ -1,6 +1,5 @@
 //! `extract`: a query's rows into a file of the run.
 
-use millrace_model::ledger::{DROPPED, RowsRead};
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
@@ -14,6 +13,7 @@ use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, Format};
 use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::record_extract;
+use crate::parts::reading::{self, Asked, Opened};
 use crate::parts::report::{Expected, Meter, Progress, guessing, query_label, unless_cancelled, while_doing};
 use crate::parts::scratch_name::name_problem;
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
@@ -152,17 +152,19 @@ impl Extract {
         let source = context.ports.source(context, &conn_id).await?;
         let treating = self.treating().rendered(context, source.as_ref()).await?;
         let scratch = context.ports.scratch();
-        let (narrowed, read, written, totals) = unless_cancelled(context, async {
-            let narrowed = incremental::narrow(context, &*source, &query, self.incremental.as_ref()).await?;
-            let rows = source.query(narrowed.query()).await.map_err(|e| while_doing(&format!("reading {label}"), e))?;
-            let (mut streams, dropped) = match &self.expected_columns {
-                Some(expected) => expected.apply(context, vec![narrowed.watch(rows)])?,
-                None => (vec![narrowed.watch(rows)], Treatments::new()),
-            };
-            let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
-            let mut changed = treating.changes(&rows.columns);
-            changed.extend(dropped.into_keys().map(|name| (name, DROPPED.to_owned())));
-            let (rows, leaps) = treating.apply(rows)?;
+        let asked = Asked {
+            conn_id,
+            source: &source,
+            label: &label,
+            query: &query,
+            incremental: self.incremental.as_ref(),
+            expected_columns: self.expected_columns.as_ref(),
+            treating: &treating,
+            split: None,
+        };
+        let Opened { narrowed, mut streams, leaps, read } = reading::open(context, asked).await?;
+        let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
+        let (written, totals) = unless_cancelled(context, async {
             announce_columns(context, &rows, &mut shape);
             let expected = Expected::default();
             let meter = Meter::new(Progress::start(context, "extract", expected.clone()));
@@ -175,8 +177,7 @@ impl Extract {
             })?;
             meter.finish();
             leaps.tell(context);
-            let read = RowsRead { conn_id, query: narrowed.query().to_owned(), changed, ..RowsRead::default() };
-            Ok((narrowed, read, written, tally.totals()))
+            Ok((written, tally.totals()))
         })
         .await?;
         let Some(checksum) = totals.checksum.clone().filter(|_| written.size == totals.bytes) else {

@@ -26,6 +26,7 @@ pub mod parameter;
 pub mod parquet;
 pub mod place;
 pub mod publishing;
+pub mod reading;
 pub mod relocation;
 pub mod report;
 pub mod row_hash;

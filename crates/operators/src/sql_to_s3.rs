@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU64;
 
-use millrace_model::ledger::{DROPPED, RowsRead};
 use millrace_operator_api::ports::{ObjectInfo, RowStream};
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -16,10 +15,10 @@ use crate::parts::expected_columns::{self, ExpectedColumns};
 use crate::parts::handover::WrittenObject;
 use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, FileShape, Format};
-use crate::parts::parallel;
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
 use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record_extract};
-use crate::parts::report::{Expected, Meter, Progress, guessing, query_label, unless_cancelled, while_doing};
+use crate::parts::reading::{self, Asked, Opened};
+use crate::parts::report::{Expected, Meter, Progress, guessing, query_label, unless_cancelled};
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
 use crate::parts::size::ByteSize;
 use crate::parts::splitting::{Published, publish_parts, remove_replaced_parts};
@@ -220,25 +219,17 @@ impl SqlToS3 {
         let source = context.ports.source(context, &conn_id).await?;
         let treating = self.treating().rendered(context, source.as_ref()).await?;
         let split_by = rendered_option("split_by", self.split_by.as_ref())?;
-        let (narrowed, streams) = unless_cancelled(context, async {
-            let narrowed = incremental::narrow(context, &*source, &query, self.incremental.as_ref()).await?;
-            let query = narrowed.query();
-            let streams = match &split_by {
-                Some(column) => parallel::open(context, &source, query, column, self.readers.into()).await,
-                None => source.query(query).await.map(|rows| vec![rows]).map_err(TaskError::from),
-            };
-            let streams = streams.map_err(|error| while_doing(&format!("reading {label}"), error))?;
-            let streams: Vec<RowStream> = streams.into_iter().map(|rows| narrowed.watch(rows)).collect();
-            Ok((narrowed, streams))
-        })
-        .await?;
-        let (streams, dropped) = match &self.expected_columns {
-            Some(expected) => expected.apply(context, streams)?,
-            None => (streams, Treatments::new()),
+        let asked = Asked {
+            conn_id,
+            source: &source,
+            label: &label,
+            query: &query,
+            incremental: self.incremental.as_ref(),
+            expected_columns: self.expected_columns.as_ref(),
+            treating: &treating,
+            split: split_by.as_deref().map(|column| (column, self.readers.into())),
         };
-        let mut changed = streams.first().map(|rows: &RowStream| treating.changes(&rows.columns)).unwrap_or_default();
-        changed.extend(dropped.into_keys().map(|name| (name, DROPPED.to_owned())));
-        let (mut streams, leaps) = treating.apply_all(streams)?;
+        let Opened { narrowed, mut streams, leaps, read } = reading::open(context, asked).await?;
         if let Some(first) = streams.first() {
             announce_columns(context, first, &mut shape);
         }
@@ -263,7 +254,6 @@ impl SqlToS3 {
         meter.finish();
         leaps.tell(context);
 
-        let read = RowsRead { conn_id, query: narrowed.query().to_owned(), changed, ..RowsRead::default() };
         record_extract(context, &label, read, &to.url(), started_at, &totals);
         narrowed.tell(context, &label, started_at);
         let parts_said = parts.map(|parts| format!(" ({parts} parts)")).unwrap_or_default();
