@@ -1,5 +1,7 @@
 //! The DAG files of the workloads.
 
+use crate::sources::Sources;
+
 pub type File = (String, String);
 
 const HEAD: &str = "schedule: none\nstart_date: 2020-01-01\ntasks:\n";
@@ -19,8 +21,8 @@ fn load(task: &str, operator: &str, from: &str, table: &str, more: &str) -> Stri
     )
 }
 
-/// `database` is the source's name on MariaDB.
-pub fn workloads(database: &str) -> Vec<File> {
+pub fn workloads(sources: &Sources) -> Vec<File> {
+    let database = sources.mariadb.name();
     let mut files = vec![("warm_up.yaml".to_owned(), format!("{HEAD}  a:\n    operator: noop\n"))];
     for table in ["nps", "orders"] {
         let query = format!("SELECT * FROM {table}");
@@ -44,9 +46,10 @@ pub fn workloads(database: &str) -> Vec<File> {
         files.push((format!("direct_{table}.yaml"), format!("{HEAD}{direct}")));
     }
     // Half of the rows are there already.
-    let query = "SELECT id + 4950000 AS id, created_at, score FROM nps WHERE id <= 100000";
+    let (shift, changes) = (sources.rows.shift(), sources.rows.changes);
+    let query = format!("SELECT id + {shift} AS id, created_at, score FROM nps WHERE id <= {changes}");
     let (extract, upsert) = (
-        extract("extract", "mariadb", query, "changes"),
+        extract("extract", "mariadb", &query, "changes"),
         load("upsert", "upsert", "extract", "nps", "    upsert_keys: [id]\n"),
     );
     files.push(("upsert.yaml".to_owned(), format!("{HEAD}{extract}{upsert}")));

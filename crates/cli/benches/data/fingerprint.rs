@@ -36,7 +36,7 @@ impl Bench {
             }
         }
         hash(&mut batch);
-        assert_eq!(sum.rows, if table == "nps" { 5_000_000 } else { 1_000_000 });
+        assert_eq!(sum.rows, self.sources.rows.of(table));
         let extract = (0..3).map(|_| self.moved(&format!("mariadb_{table}"), None).took).fold(f64::INFINITY, f64::min);
         let name = format!("fingerprint of MariaDB {table} (its extract to S3)");
         self.figures.say(&name, took, "s", Some(extract), Target::AtMost(extract * MOST));

@@ -4,6 +4,7 @@
 //!
 //! `cargo bench -p millrace-cli --bench data -- csv nps` measures a part: groups (`csv`, `load`, `table_copy`, `upsert`,
 //! `verify`, `fingerprint`, `cancel`) and tables (`nps`: 5,000,000 rows of 3 columns, `orders`: 1,000,000 of 20).
+//! `small` makes the tables a twentieth as large, to see whether it all works.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and fails by panicking")]
 #![allow(dead_code, reason = "figures and homes are those of the other benchmark, which asks more of them")]
 
@@ -25,13 +26,15 @@ use crate::figure::Figures;
 use crate::home::Home;
 use crate::lake::Lake;
 use crate::moves::Bench;
-use crate::sources::Sources;
+use crate::sources::{Rows, Sources};
 
 const GROUPS: [&str; 7] = ["csv", "load", "table_copy", "upsert", "verify", "fingerprint", "cancel"];
 const TABLES: [&str; 2] = ["nps", "orders"];
+const SMALL: &str = "small";
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let (small, words): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| word == SMALL);
     let is_known = |word: &&String| !GROUPS.contains(&word.as_str()) && !TABLES.contains(&word.as_str());
     let unknown: Vec<&String> = words.iter().filter(is_known).collect();
     assert!(unknown.is_empty(), "not a group of figures or a table: {unknown:?}");
@@ -40,9 +43,9 @@ fn main() {
         chosen.is_empty() || chosen.iter().any(|chosen| *chosen == word)
     };
     let server = Postgres::durable().unwrap();
-    let sources = Sources::build(&server);
+    let sources = Sources::build(&server, Rows::new(!small.is_empty()));
     let lake = Lake::start();
-    let mut home = Home::new(None, &files::workloads(sources.mariadb.name()));
+    let mut home = Home::new(None, &files::workloads(&sources));
     lake::connect(&home, &sources, &lake);
     home.start_scheduler();
     let mut bench = Bench::new(home, sources, Figures::new("sqlite"));

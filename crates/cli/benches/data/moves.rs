@@ -85,8 +85,13 @@ impl Bench {
         self.sources.empty_target("nps");
         self.sources.psql("INSERT INTO warehouse.nps SELECT * FROM prod.nps");
         self.sources.psql("VACUUM ANALYZE warehouse.nps");
-        let changes = "COPY (SELECT id + 4950000, created_at, score FROM prod.nps WHERE id <= 100000) TO STDOUT";
-        let mut read = self.sources.psql_client(changes);
+        let rows = self.sources.rows;
+        let changes = format!(
+            "COPY (SELECT id + {}, created_at, score FROM prod.nps WHERE id <= {}) TO STDOUT",
+            rows.shift(),
+            rows.changes
+        );
+        let mut read = self.sources.psql_client(&changes);
         assert!(read.stdout(file.reopen().unwrap()).status().unwrap().success());
         let sql = "CREATE TEMPORARY TABLE changes (LIKE warehouse.nps); COPY changes FROM STDIN; \
                    INSERT INTO warehouse.nps SELECT * FROM changes ON CONFLICT (id) DO UPDATE SET \
@@ -95,9 +100,10 @@ impl Bench {
             let mut client = sources.psql_client(sql);
             timed(|| assert!(client.stdin(file.reopen().unwrap()).status().unwrap().success()))
         };
-        let without_new = |sources: &Sources| sources.psql("DELETE FROM warehouse.nps WHERE id > 5000000");
-        let name = "upsert of 100,000 rows into 5,000,000 (COPY and INSERT ON CONFLICT)";
-        self.beside(name, (limit, without_new), ("upsert", Some("upsert")), 1.2);
+        let without_new =
+            |sources: &Sources| sources.psql(&format!("DELETE FROM warehouse.nps WHERE id > {}", rows.nps));
+        let name = format!("upsert of {} rows into {} (COPY and INSERT ON CONFLICT)", rows.changes, rows.nps);
+        self.beside(&name, (limit, without_new), ("upsert", Some("upsert")), 1.2);
     }
 
     /// A limit in seconds and then the DAG (or one task of it), several times in turn, each on what `prepare` leaves.

@@ -13,25 +13,55 @@ pub struct Sources {
     pub mariadb: MariaDatabase,
     /// Of PostgreSQL, which is both a source and the warehouse.
     pub url: String,
+    pub rows: Rows,
+}
+
+/// How large the tables are.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows {
+    pub nps: u64,
+    pub orders: u64,
+    /// Of an upsert; half of them are there already.
+    pub changes: u64,
+}
+
+impl Rows {
+    pub fn new(is_small: bool) -> Self {
+        let part = if is_small { 20 } else { 1 };
+        Self { nps: 5_000_000 / part, orders: 1_000_000 / part, changes: 100_000 / part }
+    }
+
+    pub fn of(self, table: &str) -> u64 {
+        if table == "nps" { self.nps } else { self.orders }
+    }
+
+    /// What is added to the ids of the first rows to make those of the changes.
+    pub fn shift(self) -> u64 {
+        self.nps - self.changes / 2
+    }
 }
 
 impl Sources {
-    pub fn build(server: &PrivatePostgres) -> Self {
+    pub fn build(server: &PrivatePostgres, rows: Rows) -> Self {
         let mariadb = MariaDb::shared().unwrap().create_database().unwrap();
-        mariadb.execute(MARIADB).unwrap();
+        let made = MARIADB
+            .replace("5000001", &(rows.nps + 1).to_string())
+            .replace("seq_1_to_5000000", &format!("seq_1_to_{}", rows.nps))
+            .replace("seq_1_to_1000000", &format!("seq_1_to_{}", rows.orders));
+        mariadb.execute(&made).unwrap();
         let database = server.create_database().unwrap();
         let url = database.url();
         // The server goes away as a whole.
         std::mem::forget(database);
-        let sources = Self { mariadb, url };
+        let sources = Self { mariadb, url, rows };
         sources.psql(POSTGRES);
         for table in ["nps", "orders"] {
             let mut read = sources.mariadb_client(&format!("SELECT * FROM {table}"));
-            let mut rows = read.arg("--skip-column-names").stdout(Stdio::piped()).spawn().unwrap();
+            let mut reading = read.arg("--skip-column-names").stdout(Stdio::piped()).spawn().unwrap();
             let copy = format!("COPY prod.{table} FROM STDIN WITH (NULL 'NULL')");
             let mut load = sources.psql_client(&copy);
-            assert!(load.stdin(rows.stdout.take().unwrap()).status().unwrap().success());
-            assert!(rows.wait().unwrap().success());
+            assert!(load.stdin(reading.stdout.take().unwrap()).status().unwrap().success());
+            assert!(reading.wait().unwrap().success());
         }
         sources.psql("VACUUM ANALYZE prod.nps");
         sources.psql("VACUUM ANALYZE prod.orders");
@@ -56,6 +86,7 @@ impl Sources {
 
     pub fn psql_client(&self, sql: &str) -> Command {
         let mut client = Command::new("psql");
+        client.env("PGOPTIONS", "-c client_min_messages=warning");
         client.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", &self.url, "--command", sql]);
         client
     }
