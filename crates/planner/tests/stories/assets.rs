@@ -13,49 +13,37 @@ fn case_101_all_assets_and_one_run_for_all_their_events() {
          - use
          dag sleeping none assets orders paused
          - use
-         at 2024-01-01
-         trigger a
-         ok a 2024-01-01 make
-         at 2024-01-02
-         trigger a
-         ok a 2024-01-02 make
-         trigger b
-         ok b 2024-01-02 make
-         unpause sleeping
-         at 2024-01-03
-         trigger a
-         fail! a 2024-01-03 make",
-        "at 2024-01-01:
-         trigger a:
+         > at 2024-01-01
+         > trigger a
          run a/2024-01-01 running
          a/2024-01-01/make try 1
-         ok a 2024-01-01 make:
+         > ok a 2024-01-01 make
          a/2024-01-01/make success
          run a/2024-01-01 success
          event orders
-         at 2024-01-02:
-         trigger a:
+         > at 2024-01-02
+         > trigger a
          run a/2024-01-02 running
          a/2024-01-02/make try 1
-         ok a 2024-01-02 make:
+         > ok a 2024-01-02 make
          a/2024-01-02/make success
          run a/2024-01-02 success
          event orders
-         trigger b:
+         > trigger b
          run b/2024-01-02 running
          b/2024-01-02/make try 1
-         ok b 2024-01-02 make:
+         > ok b 2024-01-02 make
          b/2024-01-02/make success
          run b/2024-01-02 success
          event customers
          create both asset_triggered__2024-01-02T00:00:00+00:00 running for 3 events
          both/2024-01-02/use try 1
-         unpause sleeping:
-         at 2024-01-03:
-         trigger a:
+         > unpause sleeping
+         > at 2024-01-03
+         > trigger a
          run a/2024-01-03 running
          a/2024-01-03/make try 1
-         fail! a 2024-01-03 make:
+         > fail! a 2024-01-03 make
          a/2024-01-03/make failed
          run a/2024-01-03 failed (task_failure)",
     );
@@ -68,45 +56,35 @@ fn any_of_them_and_what_happens_meanwhile_goes_into_one_later_run() {
          - make outlet orders
          dag either none assets orders|customers runs 1
          - use
-         at 2024-01-01
-         trigger a
-         ok a 2024-01-01 make
-         at 2024-01-02
-         trigger a
-         ok a 2024-01-02 make
-         at 2024-01-03
-         trigger a
-         ok a 2024-01-03 make
-         next either
-         ok either 2024-01-01 use",
-        "at 2024-01-01:
-         trigger a:
+         > at 2024-01-01
+         > trigger a
          run a/2024-01-01 running
          a/2024-01-01/make try 1
-         ok a 2024-01-01 make:
+         > ok a 2024-01-01 make
          a/2024-01-01/make success
          run a/2024-01-01 success
          event orders
          create either asset_triggered__2024-01-01T00:00:00+00:00 running for 1 events
          either/2024-01-01/use try 1
-         at 2024-01-02:
-         trigger a:
+         > at 2024-01-02
+         > trigger a
          run a/2024-01-02 running
          a/2024-01-02/make try 1
-         ok a 2024-01-02 make:
+         > ok a 2024-01-02 make
          a/2024-01-02/make success
          run a/2024-01-02 success
          event orders
-         at 2024-01-03:
-         trigger a:
+         > at 2024-01-03
+         > trigger a
          run a/2024-01-03 running
          a/2024-01-03/make try 1
-         ok a 2024-01-03 make:
+         > ok a 2024-01-03 make
          a/2024-01-03/make success
          run a/2024-01-03 success
          event orders
-         next either: no, 1 of 1 runs of the DAG are active (max_active_runs)
-         ok either 2024-01-01 use:
+         > next either
+         no, 1 of 1 runs of the DAG are active (max_active_runs)
+         > ok either 2024-01-01 use
          either/2024-01-01/use success
          run either/2024-01-01 success
          create either asset_triggered__2024-01-03T00:00:00+00:00 running for 2 events
@@ -121,29 +99,23 @@ fn a_dag_with_a_schedule_and_assets_keeps_to_its_runs() {
          - make outlet orders
          dag both @daily from 2024-01-01 catchup assets orders runs 1
          - use
-         at 2024-01-02
-         at 2024-01-03
-         trigger a
-         ok a 2024-01-03 make
-         ok both 2024-01-01 use
-         ok both 2024-01-02 use",
-        "at 2024-01-02:
+         > at 2024-01-02
          create both scheduled__2024-01-01T00:00:00+00:00 running
          both/2024-01-01/use try 1
-         at 2024-01-03:
-         trigger a:
+         > at 2024-01-03
+         > trigger a
          run a/2024-01-03 running
          a/2024-01-03/make try 1
-         ok a 2024-01-03 make:
+         > ok a 2024-01-03 make
          a/2024-01-03/make success
          run a/2024-01-03 success
          event orders
-         ok both 2024-01-01 use:
+         > ok both 2024-01-01 use
          both/2024-01-01/use success
          run both/2024-01-01 success
          create both scheduled__2024-01-02T00:00:00+00:00 running
          both/2024-01-02/use try 1
-         ok both 2024-01-02 use:
+         > ok both 2024-01-02 use
          both/2024-01-02/use success
          run both/2024-01-02 success
          create both asset_triggered__2024-01-03T00:00:00+00:00 running for 1 events

@@ -16,24 +16,20 @@ fn a_day_off_is_skipped_with_its_reason_when_it_is_due() {
     check(
         "dag d cron 0_9_*_*_* from 2024-01-04 calendar skip:sat,sun
          - a inline
-         at 2024-01-05T09:00
-         next d
-         at 2024-01-06T09:00
-         at 2024-01-07T09:00
-         at 2024-01-08T09:00",
-        "at 2024-01-05T09:00:
+         > at 2024-01-05T09:00
          create d scheduled__2024-01-04T09:00:00+00:00 running
          run d/2024-01-04T09:00 success
          d/2024-01-04T09:00/a success
          wake 2024-01-06T09:00:00
-         next d: no, the run for 2024-01-07T09:00:00.000000Z starts at 2024-01-08T09:00:00.000000Z
-         at 2024-01-06T09:00:
+         > next d
+         no, the run for 2024-01-07T09:00:00.000000Z starts at 2024-01-08T09:00:00.000000Z
+         > at 2024-01-06T09:00
          skipped d 2024-01-05T09:00 (calendar off: 2024-01-06)
          wake 2024-01-07T09:00:00
-         at 2024-01-07T09:00:
+         > at 2024-01-07T09:00
          skipped d 2024-01-06T09:00 (calendar off: 2024-01-07)
          wake 2024-01-08T09:00:00
-         at 2024-01-08T09:00:
+         > at 2024-01-08T09:00
          create d scheduled__2024-01-07T09:00:00+00:00 running
          run d/2024-01-07T09:00 success
          d/2024-01-07T09:00/a success
@@ -46,18 +42,15 @@ fn the_logical_date_can_be_what_counts() {
     check(
         "dag d @daily from 2024-01-05 calendar skip-logical:sat
          - a inline
-         at 2024-01-06
-         at 2024-01-07
-         at 2024-01-08",
-        "at 2024-01-06:
+         > at 2024-01-06
          create d scheduled__2024-01-05T00:00:00+00:00 running
          run d/2024-01-05 success
          d/2024-01-05/a success
          wake 2024-01-07T00:00:00
-         at 2024-01-07:
+         > at 2024-01-07
          skipped d 2024-01-06T00:00 (calendar off: 2024-01-06)
          wake 2024-01-08T00:00:00
-         at 2024-01-08:
+         > at 2024-01-08
          create d scheduled__2024-01-07T00:00:00+00:00 running
          run d/2024-01-07 success
          d/2024-01-07/a success
@@ -70,22 +63,18 @@ fn a_shifted_run_waits_for_its_day_and_takes_no_place() {
     check(
         "dag d @daily from 2024-01-05 runs 1 calendar shift:sun
          - a inline
-         at 2024-01-06
-         at 2024-01-07
-         next d
-         at 2024-01-08
-         at 2024-01-09",
-        "at 2024-01-06:
+         > at 2024-01-06
          create d scheduled__2024-01-05T00:00:00+00:00 running
          run d/2024-01-05 success
          d/2024-01-05/a success
          wake 2024-01-07T00:00:00
-         at 2024-01-07:
+         > at 2024-01-07
          create d scheduled__2024-01-06T00:00:00+00:00 queued
          shifted d 2024-01-06T00:00 (calendar off: 2024-01-07; the run starts at 2024-01-08T00:00:00.000000Z)
          wake 2024-01-08T00:00:00
-         next d: no, the run for 2024-01-07T00:00:00.000000Z starts at 2024-01-08T00:00:00.000000Z
-         at 2024-01-08:
+         > next d
+         no, the run for 2024-01-07T00:00:00.000000Z starts at 2024-01-08T00:00:00.000000Z
+         > at 2024-01-08
          run d/2024-01-06 running
          run d/2024-01-06 success
          create d scheduled__2024-01-07T00:00:00+00:00 running
@@ -93,7 +82,7 @@ fn a_shifted_run_waits_for_its_day_and_takes_no_place() {
          run d/2024-01-07 success
          d/2024-01-07/a success
          wake 2024-01-09T00:00:00
-         at 2024-01-09:
+         > at 2024-01-09
          create d scheduled__2024-01-08T00:00:00+00:00 running
          run d/2024-01-08 success
          d/2024-01-08/a success
@@ -106,22 +95,19 @@ fn only_the_days_of_a_calendar() {
     check(
         "dag d @hourly from 2024-01-01T22:00 catchup calendar only:mon
          - a inline
-         at 2024-01-02T01:00
-         next d
-         at 2024-01-02T02:00
-         at 2024-01-08T00:00",
-        "at 2024-01-02T01:00:
+         > at 2024-01-02T01:00
          create d scheduled__2024-01-01T22:00:00+00:00 running
          skipped d 2024-01-01T23:00 (calendar on: 2024-01-02 is not in it)
          skipped d 2024-01-02T00:00 (calendar on: 2024-01-02 is not in it)
          run d/2024-01-01T22:00 success
          d/2024-01-01T22:00/a success
          wake 2024-01-02T02:00:00
-         next d: no, the run for 2024-01-07T23:00:00.000000Z starts at 2024-01-08T00:00:00.000000Z
-         at 2024-01-02T02:00:
+         > next d
+         no, the run for 2024-01-07T23:00:00.000000Z starts at 2024-01-08T00:00:00.000000Z
+         > at 2024-01-02T02:00
          skipped d 2024-01-02T01:00 (calendar on: 2024-01-02 is not in it)
          wake 2024-01-02T03:00:00
-         at 2024-01-08T00:00:
+         > at 2024-01-08T00:00
          create d scheduled__2024-01-07T23:00:00+00:00 running
          skipped d 2024-01-02T02:00 (calendar on: 2024-01-02 is not in it)
          skipped d 2024-01-02T03:00 (calendar on: 2024-01-02 is not in it)
@@ -162,24 +148,21 @@ fn after_an_outage_the_latest_day_that_counts_is_run() {
     check(
         "dag d @daily from 2024-01-01 calendar skip:sat,sun
          - a inline
-         at 2024-01-04
-         at 2024-01-07T12:00
-         at 2024-01-08",
-        "at 2024-01-04:
+         > at 2024-01-04
          create d scheduled__2024-01-03T00:00:00+00:00 running
          coalesced d 2024-01-01T00:00 (the run for 2024-01-03T00:00:00.000000Z stands for it (misfire: latest))
          coalesced d 2024-01-02T00:00 (the run for 2024-01-03T00:00:00.000000Z stands for it (misfire: latest))
          run d/2024-01-03 success
          d/2024-01-03/a success
          wake 2024-01-05T00:00:00
-         at 2024-01-07T12:00:
+         > at 2024-01-07T12:00
          create d scheduled__2024-01-04T00:00:00+00:00 running
          skipped d 2024-01-05T00:00 (calendar off: 2024-01-06)
          skipped d 2024-01-06T00:00 (calendar off: 2024-01-07)
          run d/2024-01-04 success
          d/2024-01-04/a success
          wake 2024-01-08T00:00:00
-         at 2024-01-08:
+         > at 2024-01-08
          create d scheduled__2024-01-07T00:00:00+00:00 running
          run d/2024-01-07 success
          d/2024-01-07/a success
@@ -227,18 +210,16 @@ fn a_calendar_of_no_days_ends_the_schedule() {
     check(
         "dag d @daily from 2024-01-01 calendar only:2024-01-03
          - a inline
-         at 2024-01-03
-         at 2024-01-04
-         next d",
-        "at 2024-01-03:
+         > at 2024-01-03
          create d scheduled__2024-01-02T00:00:00+00:00 running
          skipped d 2024-01-01T00:00 (calendar on: 2024-01-02 is not in it)
          run d/2024-01-02 success
          d/2024-01-02/a success
          wake 2024-01-04T00:00:00
-         at 2024-01-04:
+         > at 2024-01-04
          skipped d 2024-01-03T00:00 (calendar on: 2024-01-04 is not in it)
          wake 2024-01-05T00:00:00
-         next d: no, its schedule has no further run; it runs when triggered",
+         > next d
+         no, its schedule has no further run; it runs when triggered",
     );
 }

@@ -10,20 +10,16 @@ fn a_failure_is_handed_down_in_one_turn() {
          - b after a
          - c after b
          - x
-         at 2024-01-02
-         trigger d
-         fail d 2024-01-02 a
-         ok d 2024-01-02 x",
-        "at 2024-01-02:
-         trigger d:
+         > at 2024-01-02
+         > trigger d
          run d/2024-01-02 running
          d/2024-01-02/a try 1
          d/2024-01-02/x try 1
-         fail d 2024-01-02 a:
+         > fail d 2024-01-02 a
          d/2024-01-02/a failed
          d/2024-01-02/b upstream_failed (all_success: a is failed)
          d/2024-01-02/c upstream_failed (all_success: b is upstream_failed)
-         ok d 2024-01-02 x:
+         > ok d 2024-01-02 x
          d/2024-01-02/x success
          run d/2024-01-02 failed (task_failure)",
     );
@@ -36,19 +32,15 @@ fn case_45_all_success_does_not_wait_for_the_rest_to_give_up() {
          - a
          - b
          - c after a,b
-         at 2024-01-02
-         trigger d
-         skip d 2024-01-02 a
-         ok d 2024-01-02 b",
-        "at 2024-01-02:
-         trigger d:
+         > at 2024-01-02
+         > trigger d
          run d/2024-01-02 running
          d/2024-01-02/a try 1
          d/2024-01-02/b try 1
-         skip d 2024-01-02 a:
+         > skip d 2024-01-02 a
          d/2024-01-02/a skipped
          d/2024-01-02/c skipped (all_success: a is skipped)
-         ok d 2024-01-02 b:
+         > ok d 2024-01-02 b
          d/2024-01-02/b success
          run d/2024-01-02 success",
     );
@@ -62,19 +54,15 @@ fn case_46_one_failed_starts_while_another_still_runs() {
          - b
          - alarm after a,b rule one_failed
          - first after a,b rule one_success
-         at 2024-01-02
-         trigger d
-         fail d 2024-01-02 a
-         ok d 2024-01-02 b",
-        "at 2024-01-02:
-         trigger d:
+         > at 2024-01-02
+         > trigger d
          run d/2024-01-02 running
          d/2024-01-02/a try 1
          d/2024-01-02/b try 1
-         fail d 2024-01-02 a:
+         > fail d 2024-01-02 a
          d/2024-01-02/a failed
          d/2024-01-02/alarm try 1
-         ok d 2024-01-02 b:
+         > ok d 2024-01-02 b
          d/2024-01-02/b success
          d/2024-01-02/first try 1",
     );
@@ -87,38 +75,31 @@ fn case_48_only_leaves_decide_how_a_run_ends() {
          - a
          - b after a
          - c after b rule all_done
-         at 2024-01-02
-         trigger d
-         fail d 2024-01-02 a
-         ok d 2024-01-02 c
-         dag e none
-         - a
-         - b after a
-         - c after b rule all_done
-         - leaf after b
-         trigger e
-         fail e 2024-01-02 a
-         ok e 2024-01-02 c",
-        "at 2024-01-02:
-         trigger d:
+         > at 2024-01-02
+         > trigger d
          run d/2024-01-02 running
          d/2024-01-02/a try 1
-         fail d 2024-01-02 a:
+         > fail d 2024-01-02 a
          d/2024-01-02/a failed
          d/2024-01-02/b upstream_failed (all_success: a is failed)
          d/2024-01-02/c try 1
-         ok d 2024-01-02 c:
+         > ok d 2024-01-02 c
          d/2024-01-02/c success
          run d/2024-01-02 success
-         trigger e:
+         > dag e none
+         > - a
+         > - b after a
+         > - c after b rule all_done
+         > - leaf after b
+         > trigger e
          run e/2024-01-02 running
          e/2024-01-02/a try 1
-         fail e 2024-01-02 a:
+         > fail e 2024-01-02 a
          e/2024-01-02/a failed
          e/2024-01-02/b upstream_failed (all_success: a is failed)
          e/2024-01-02/leaf upstream_failed (all_success: b is upstream_failed)
          e/2024-01-02/c try 1
-         ok e 2024-01-02 c:
+         > ok e 2024-01-02 c
          e/2024-01-02/c success
          run e/2024-01-02 failed (task_failure)",
     );
@@ -131,15 +112,12 @@ fn inline_tasks_succeed_at_once_and_hand_on() {
          - start inline
          - a after start
          - end after a inline
-         at 2024-01-02
-         trigger d
-         ok d 2024-01-02 a",
-        "at 2024-01-02:
-         trigger d:
+         > at 2024-01-02
+         > trigger d
          run d/2024-01-02 running
          d/2024-01-02/start success
          d/2024-01-02/a try 1
-         ok d 2024-01-02 a:
+         > ok d 2024-01-02 a
          d/2024-01-02/a success
          run d/2024-01-02 success
          d/2024-01-02/end success",
@@ -152,10 +130,8 @@ fn always_does_not_wait_for_anything() {
         "dag d none
          - a
          - b after a rule always
-         at 2024-01-02
-         trigger d",
-        "at 2024-01-02:
-         trigger d:
+         > at 2024-01-02
+         > trigger d
          run d/2024-01-02 running
          d/2024-01-02/a try 1
          d/2024-01-02/b try 1",

@@ -7,14 +7,12 @@ fn case_05_each_missed_hour_has_a_record_of_its_own() {
     check(
         "dag d @hourly from 2024-01-01
          - a inline
-         at 2024-01-01T01:00
-         at 2024-01-01T05:00",
-        "at 2024-01-01T01:00:
+         > at 2024-01-01T01:00
          create d scheduled__2024-01-01T00:00:00+00:00 running
          run d/2024-01-01 success
          d/2024-01-01/a success
          wake 2024-01-01T02:00:00
-         at 2024-01-01T05:00:
+         > at 2024-01-01T05:00
          create d scheduled__2024-01-01T04:00:00+00:00 running
          coalesced d 2024-01-01T01:00 (the run for 2024-01-01T04:00:00.000000Z stands for it (misfire: latest))
          coalesced d 2024-01-01T02:00 (the run for 2024-01-01T04:00:00.000000Z stands for it (misfire: latest))
@@ -40,9 +38,7 @@ fn case_34_a_clock_that_jumps_ahead_is_an_outage() {
          - a inline
          dag both @hourly from 2024-01-01 misfire within:3h,max:1
          - a inline
-         at 2024-01-01T01:00
-         at 2024-01-01T05:20",
-        "at 2024-01-01T01:00:
+         > at 2024-01-01T01:00
          create all scheduled__2024-01-01T00:00:00+00:00 running
          create both scheduled__2024-01-01T00:00:00+00:00 running
          create latest scheduled__2024-01-01T00:00:00+00:00 running
@@ -62,7 +58,7 @@ fn case_34_a_clock_that_jumps_ahead_is_an_outage() {
          none/2024-01-01/a success
          within/2024-01-01/a success
          wake 2024-01-01T02:00:00
-         at 2024-01-01T05:20:
+         > at 2024-01-01T05:20
          create all scheduled__2024-01-01T01:00:00+00:00 running
          create all scheduled__2024-01-01T02:00:00+00:00 running
          create all scheduled__2024-01-01T03:00:00+00:00 running
@@ -116,23 +112,19 @@ fn years_of_minutes_are_one_record() {
     check(
         "dag d cron *_*_*_*_* from 2019-01-01 misfire none paused
          - a inline
-         at 2024-01-01T00:00:30
-         unpause d
-         at 2024-01-01T00:01:00
-         at 2024-01-01T00:05:30",
-        "at 2024-01-01T00:00:30:
-         unpause d:
+         > at 2024-01-01T00:00:30
+         > unpause d
          create d scheduled__2023-12-31T23:59:00+00:00 running
          skipped d 2019-01-01T00:00..2023-12-31T23:58 x2629439 (missed by more than a minute (misfire: none))
          run d/2023-12-31T23:59 success
          d/2023-12-31T23:59/a success
          wake 2024-01-01T00:01:00
-         at 2024-01-01T00:01:00:
+         > at 2024-01-01T00:01:00
          create d scheduled__2024-01-01T00:00:00+00:00 running
          run d/2024-01-01 success
          d/2024-01-01/a success
          wake 2024-01-01T00:02:00
-         at 2024-01-01T00:05:30:
+         > at 2024-01-01T00:05:30
          create d scheduled__2024-01-01T00:04:00+00:00 running
          skipped d 2024-01-01T00:01 (missed by more than a minute (misfire: none))
          skipped d 2024-01-01T00:02 (missed by more than a minute (misfire: none))
@@ -148,15 +140,13 @@ fn what_was_missed_before_the_end_date_is_recorded_once() {
     check(
         "dag d @daily from 2024-01-01 until 2024-01-03
          - a inline
-         at 2024-01-10
-         at 2024-01-11
-         next d",
-        "at 2024-01-10:
+         > at 2024-01-10
          skipped d 2024-01-01T00:00 (the end_date has passed (misfire: latest))
          skipped d 2024-01-02T00:00 (the end_date has passed (misfire: latest))
          skipped d 2024-01-03T00:00 (the end_date has passed (misfire: latest))
-         at 2024-01-11:
-         next d: no, its schedule has no further run; it runs when triggered",
+         > at 2024-01-11
+         > next d
+         no, its schedule has no further run; it runs when triggered",
     );
 }
 
@@ -165,14 +155,11 @@ fn a_full_dag_misses_dates_too() {
     check(
         "dag d @hourly from 2024-01-01 runs 1 misfire within:90m
          - a
-         at 2024-01-01T01:00
-         at 2024-01-01T05:10
-         ok d 2024-01-01 a",
-        "at 2024-01-01T01:00:
+         > at 2024-01-01T01:00
          create d scheduled__2024-01-01T00:00:00+00:00 running
          d/2024-01-01/a try 1
-         at 2024-01-01T05:10:
-         ok d 2024-01-01 a:
+         > at 2024-01-01T05:10
+         > ok d 2024-01-01 a
          d/2024-01-01/a success
          run d/2024-01-01 success
          create d scheduled__2024-01-01T03:00:00+00:00 running

@@ -13,11 +13,7 @@ fn the_hours_ahead_with_what_holds_each_up() {
          - a
          dag w cron 0_3_*_*_* from 2024-01-04 window 02:00..05:00
          - a
-         at 2024-01-05T06:30
-         plan 24
-         at 2024-01-05T12:00
-         plan 6",
-        "at 2024-01-05T06:30:
+         > at 2024-01-05T06:30
          create w scheduled__2024-01-04T03:00:00+00:00 running
          create d scheduled__2024-01-05T00:00:00+00:00 running
          create c scheduled__2024-01-05T00:00:00+00:00 running
@@ -25,7 +21,7 @@ fn the_hours_ahead_with_what_holds_each_up() {
          d/2024-01-05/a try 1
          c/2024-01-05/a try 1
          wake 2024-01-06T02:00:00
-         plan 24:
+         > plan 24
          c 01-05T06:30 run 01-05T06:30
          d 01-05T06:00 run 01-05T12:00
          d 01-05T12:00 run 01-05T18:00
@@ -33,9 +29,9 @@ fn the_hours_ahead_with_what_holds_each_up() {
          d 01-05T18:00 skipped never (calendar off: 2024-01-06)
          w 01-05T03:00 run 01-06T05:00 (held by the maintenance window 02:00..05:00 UTC until 2024-01-06T05:00:00.000000Z)
          d 01-06T00:00 skipped never (calendar off: 2024-01-06)
-         at 2024-01-05T12:00:
+         > at 2024-01-05T12:00
          wake 2024-01-06T02:00:00
-         plan 6:
+         > plan 6
          d 01-05T06:00 run 01-05T12:00 (1 of 1 runs of the DAG are active (max_active_runs))
          c 01-05T06:30 run 01-05T12:00 (1 of 1 runs of the DAG are active (max_active_runs))
          d 01-05T12:00 run 01-05T18:00",
@@ -47,20 +43,17 @@ fn a_long_list_is_cut() {
     check(
         "dag d @hourly from 2024-01-05
          - a inline
-         at 2024-01-05T01:00
-         trigger d
-         plan 48",
-        "at 2024-01-05T01:00:
+         > at 2024-01-05T01:00
          create d scheduled__2024-01-05T00:00:00+00:00 running
          run d/2024-01-05 success
          d/2024-01-05/a success
          wake 2024-01-05T02:00:00
-         trigger d:
+         > trigger d
          run d/2024-01-05T01:00 running
          run d/2024-01-05T01:00 success
          d/2024-01-05T01:00/a success
          wake 2024-01-05T02:00:00
-         plan 48:
+         > plan 48
          d 01-05T01:00 run 01-05T02:00
          d 01-05T02:00 run 01-05T03:00
          d 01-05T03:00 run 01-05T04:00

@@ -1,40 +1,35 @@
 //! depends_on_past and wait_for_downstream.
 
-use crate::script::check;
+use crate::script::{check, play};
 
 #[test]
 fn case_50_a_skipped_past_is_good_and_a_failed_one_holds_back() {
     check(
         "dag d @daily from 2024-01-01 catchup
          - a past
-         at 2024-01-02T00:00
-         skip d 2024-01-01 a
-         at 2024-01-03T00:00
-         why d 2024-01-02 a
-         fail d 2024-01-02 a
-         at 2024-01-04T00:00
-         why d 2024-01-03 a",
-        "at 2024-01-02T00:00:
+         > at 2024-01-02T00:00
          create d scheduled__2024-01-01T00:00:00+00:00 running
          d/2024-01-01/a try 1
          wake 2024-01-03T00:00:00
-         skip d 2024-01-01 a:
+         > skip d 2024-01-01 a
          d/2024-01-01/a skipped
          run d/2024-01-01 success
          wake 2024-01-03T00:00:00
-         at 2024-01-03T00:00:
+         > at 2024-01-03T00:00
          create d scheduled__2024-01-02T00:00:00+00:00 running
          d/2024-01-02/a try 1
          wake 2024-01-04T00:00:00
-         why d 2024-01-02 a: yes, try 1 is running
-         fail d 2024-01-02 a:
+         > why d 2024-01-02 a
+         yes, try 1 is running
+         > fail d 2024-01-02 a
          d/2024-01-02/a failed
          run d/2024-01-02 failed (task_failure)
          wake 2024-01-04T00:00:00
-         at 2024-01-04T00:00:
+         > at 2024-01-04T00:00
          create d scheduled__2024-01-03T00:00:00+00:00 running
          wake 2024-01-05T00:00:00
-         why d 2024-01-03 a: no, depends_on_past: a of 2024-01-02 is failed",
+         > why d 2024-01-03 a
+         no, depends_on_past: a of 2024-01-02 is failed",
     );
 }
 
@@ -44,26 +39,22 @@ fn case_50_a_run_waits_for_one_that_still_runs_and_goes_on_with_its_end() {
         "dag d @daily from 2024-01-01 catchup
          - first
          - a after first past
-         at 2024-01-03T00:00
-         ok d 2024-01-02 first
-         why d 2024-01-02 a
-         ok d 2024-01-01 first
-         ok d 2024-01-01 a",
-        "at 2024-01-03T00:00:
+         > at 2024-01-03T00:00
          create d scheduled__2024-01-01T00:00:00+00:00 running
          create d scheduled__2024-01-02T00:00:00+00:00 running
          d/2024-01-01/first try 1
          d/2024-01-02/first try 1
          wake 2024-01-04T00:00:00
-         ok d 2024-01-02 first:
+         > ok d 2024-01-02 first
          d/2024-01-02/first success
          wake 2024-01-04T00:00:00
-         why d 2024-01-02 a: no, depends_on_past: a of 2024-01-01 is none
-         ok d 2024-01-01 first:
+         > why d 2024-01-02 a
+         no, depends_on_past: a of 2024-01-01 is none
+         > ok d 2024-01-01 first
          d/2024-01-01/first success
          d/2024-01-01/a try 1
          wake 2024-01-04T00:00:00
-         ok d 2024-01-01 a:
+         > ok d 2024-01-01 a
          d/2024-01-01/a success
          run d/2024-01-01 success
          d/2024-01-02/a try 1
@@ -77,43 +68,37 @@ fn case_50_a_task_that_is_missing_in_the_run_before_waits_unless_it_never_ran() 
         "dag d @daily from 2024-01-01 catchup
          - a
          - b past
-         at 2024-01-02T00:00
-         ok d 2024-01-01 a
-         ok d 2024-01-01 b
-         dag d @daily from 2024-01-01 catchup
-         - a
-         at 2024-01-03T00:00
-         ok d 2024-01-02 a
-         dag d @daily from 2024-01-01 catchup
-         - b past
-         - c past
-         at 2024-01-04T00:00
-         why d 2024-01-03 b",
-        "at 2024-01-02T00:00:
+         > at 2024-01-02T00:00
          create d scheduled__2024-01-01T00:00:00+00:00 running
          d/2024-01-01/a try 1
          d/2024-01-01/b try 1
          wake 2024-01-03T00:00:00
-         ok d 2024-01-01 a:
+         > ok d 2024-01-01 a
          d/2024-01-01/a success
          wake 2024-01-03T00:00:00
-         ok d 2024-01-01 b:
+         > ok d 2024-01-01 b
          d/2024-01-01/b success
          run d/2024-01-01 success
          wake 2024-01-03T00:00:00
-         at 2024-01-03T00:00:
+         > dag d @daily from 2024-01-01 catchup
+         > - a
+         > at 2024-01-03T00:00
          create d scheduled__2024-01-02T00:00:00+00:00 running
          d/2024-01-02/a try 1
          wake 2024-01-04T00:00:00
-         ok d 2024-01-02 a:
+         > ok d 2024-01-02 a
          d/2024-01-02/a success
          run d/2024-01-02 success
          wake 2024-01-04T00:00:00
-         at 2024-01-04T00:00:
+         > dag d @daily from 2024-01-01 catchup
+         > - b past
+         > - c past
+         > at 2024-01-04T00:00
          create d scheduled__2024-01-03T00:00:00+00:00 running
          d/2024-01-03/c try 1
          wake 2024-01-05T00:00:00
-         why d 2024-01-03 b: no, depends_on_past: the run of 2024-01-02 has no b, which ran before it",
+         > why d 2024-01-03 b
+         no, depends_on_past: the run of 2024-01-02 has no b, which ran before it",
     );
 }
 
@@ -124,21 +109,18 @@ fn case_50_wait_for_downstream_waits_for_the_children_there_too() {
          - a past_and_downstream
          - b after a
          - c after b
-         at 2024-01-03T00:00
-         ok d 2024-01-01 a
-         why d 2024-01-02 a
-         skip d 2024-01-01 b",
-        "at 2024-01-03T00:00:
+         > at 2024-01-03T00:00
          create d scheduled__2024-01-01T00:00:00+00:00 running
          create d scheduled__2024-01-02T00:00:00+00:00 running
          d/2024-01-01/a try 1
          wake 2024-01-04T00:00:00
-         ok d 2024-01-01 a:
+         > ok d 2024-01-01 a
          d/2024-01-01/a success
          d/2024-01-01/b try 1
          wake 2024-01-04T00:00:00
-         why d 2024-01-02 a: no, wait_for_downstream: b of 2024-01-01 is running
-         skip d 2024-01-01 b:
+         > why d 2024-01-02 a
+         no, wait_for_downstream: b of 2024-01-01 is running
+         > skip d 2024-01-01 b
          d/2024-01-01/b skipped
          run d/2024-01-01 success
          d/2024-01-01/c skipped (all_success: b is skipped)
@@ -152,66 +134,56 @@ fn case_41_the_first_run_of_a_backfill_does_not_look_back() {
     check(
         "dag d @daily from 2024-01-01 paused catchup
          - a past
-         at 2024-02-01T00:00
-         backfill d 7 runs 1 2024-01-01
-         fail d 2024-01-01 a
-         backfill d 8 runs 2 2024-01-02 2024-01-03
-         why d 2024-01-03 a
-         fail d 2024-01-02 a
-         why d 2024-01-03 a",
-        "at 2024-02-01T00:00:
-         backfill d 7 runs 1 2024-01-01:
+         > at 2024-02-01T00:00
+         > backfill d 7 runs 1 2024-01-01
          run d/2024-01-01 running
          d/2024-01-01/a try 1
-         fail d 2024-01-01 a:
+         > fail d 2024-01-01 a
          d/2024-01-01/a failed
          run d/2024-01-01 failed (task_failure)
-         backfill d 8 runs 2 2024-01-02 2024-01-03:
+         > backfill d 8 runs 2 2024-01-02 2024-01-03
          run d/2024-01-02 running
          run d/2024-01-03 running
          d/2024-01-02/a try 1
-         why d 2024-01-03 a: no, depends_on_past: a of 2024-01-02 is running
-         fail d 2024-01-02 a:
+         > why d 2024-01-03 a
+         no, depends_on_past: a of 2024-01-02 is running
+         > fail d 2024-01-02 a
          d/2024-01-02/a failed
          run d/2024-01-02 failed (task_failure)
-         why d 2024-01-03 a: no, depends_on_past: a of 2024-01-02 is failed",
+         > why d 2024-01-03 a
+         no, depends_on_past: a of 2024-01-02 is failed",
     );
 }
 
 #[test]
 fn with_catchup_a_manual_run_is_nobodys_past_and_without_it_is() {
-    for (catchup, expected) in [("catchup", ""), ("", "2024-01-02 is failed")] {
-        let last = format!("why d 2024-01-02T12:00 a: no, depends_on_past: a of {expected}");
-        let script = format!(
+    let looks_back = "no, depends_on_past: a of 2024-01-02 is failed";
+    for (catchup, comes_of_it) in [
+        ("catchup", "d/2024-01-02T12:00/a try 1\n> why d 2024-01-02T12:00 a\nyes, try 1 is running".to_owned()),
+        ("", format!("> why d 2024-01-02T12:00 a\n{looks_back}")),
+    ] {
+        check(&format!(
             "dag d none {catchup}
              - a past
-             at 2024-01-01
-             trigger d
-             ok d 2024-01-01 a
-             at 2024-01-02
-             trigger d
-             fail d 2024-01-02 a
-             at 2024-01-02T12:00
-             trigger d
-             why d 2024-01-02T12:00 a"
-        );
-        let rest = if catchup.is_empty() {
-            format!("trigger d:\nrun d/2024-01-02T12:00 running\n{last}")
-        } else {
-            "trigger d:\nrun d/2024-01-02T12:00 running\nd/2024-01-02T12:00/a try 1\n\
-             why d 2024-01-02T12:00 a: yes, try 1 is running"
-                .to_owned()
-        };
-        check(
-            &script,
-            &format!(
-                "at 2024-01-01:\ntrigger d:\nrun d/2024-01-01 running\nd/2024-01-01/a try 1\n\
-                 ok d 2024-01-01 a:\nd/2024-01-01/a success\nrun d/2024-01-01 success\n\
-                 at 2024-01-02:\ntrigger d:\nrun d/2024-01-02 running\nd/2024-01-02/a try 1\n\
-                 fail d 2024-01-02 a:\nd/2024-01-02/a failed\nrun d/2024-01-02 failed (task_failure)\n\
-                 at 2024-01-02T12:00:\n{rest}"
-            ),
-        );
+             > at 2024-01-01
+             > trigger d
+             run d/2024-01-01 running
+             d/2024-01-01/a try 1
+             > ok d 2024-01-01 a
+             d/2024-01-01/a success
+             run d/2024-01-01 success
+             > at 2024-01-02
+             > trigger d
+             run d/2024-01-02 running
+             d/2024-01-02/a try 1
+             > fail d 2024-01-02 a
+             d/2024-01-02/a failed
+             run d/2024-01-02 failed (task_failure)
+             > at 2024-01-02T12:00
+             > trigger d
+             run d/2024-01-02T12:00 running
+             {comes_of_it}"
+        ));
     }
 }
 
@@ -221,45 +193,41 @@ fn waiting_for_the_past_is_no_deadlock_even_when_everything_waits() {
         "dag d @daily from 2024-01-01 catchup runs 1
          - a past
          - b after a
-         at 2024-01-02T00:00
-         fail d 2024-01-01 a
-         at 2024-01-03T00:00
-         at 2024-01-04T00:00
-         next d",
-        "at 2024-01-02T00:00:
+         > at 2024-01-02T00:00
          create d scheduled__2024-01-01T00:00:00+00:00 running
          d/2024-01-01/a try 1
-         fail d 2024-01-01 a:
+         > fail d 2024-01-01 a
          d/2024-01-01/a failed
          run d/2024-01-01 failed (task_failure)
          d/2024-01-01/b upstream_failed (all_success: a is failed)
          wake 2024-01-03T00:00:00
-         at 2024-01-03T00:00:
+         > at 2024-01-03T00:00
          create d scheduled__2024-01-02T00:00:00+00:00 running
-         at 2024-01-04T00:00:
-         next d: no, 1 of 1 runs of the DAG are active (max_active_runs)",
+         > at 2024-01-04T00:00
+         > next d
+         no, 1 of 1 runs of the DAG are active (max_active_runs)",
     );
 }
 
 #[test]
 fn a_task_that_was_given_up_with_its_run_has_not_ended_well() {
-    let printed = crate::script::play(
+    let told = play(
         "dag d @daily from 2024-01-01 catchup fail_fast
          - a
          - b after c past
          - c
-         at 2024-01-02
-         fail! d 2024-01-01 a
-         at 2024-01-03
-         ok d 2024-01-02 c
-         why d 2024-01-02 b
-         stop d 2024-01-01 c fail_fast
-         why d 2024-01-02 b",
+         > at 2024-01-02
+         > fail! d 2024-01-01 a
+         > at 2024-01-03
+         > ok d 2024-01-02 c
+         > why d 2024-01-02 b
+         > stop d 2024-01-01 c fail_fast
+         > why d 2024-01-02 b",
     );
-    let why: Vec<&str> = printed.lines().filter(|line| line.starts_with("why")).collect();
+    let why: Vec<&str> = told.lines().filter(|line| line.starts_with("no, ")).collect();
     // While that run is there, and when it has ended.
-    let given_up = "why d 2024-01-02 b: no, depends_on_past: b of 2024-01-01 was given up with its run";
-    assert_eq!(why, [given_up; 2], "{printed}");
+    let given_up = "no, depends_on_past: b of 2024-01-01 was given up with its run";
+    assert_eq!(why, [given_up; 2], "{told}");
 }
 
 /// The clock was set back: the run before is not due until it has come so far again.
@@ -269,25 +237,17 @@ fn a_run_makes_way_for_the_one_before_it_when_that_one_is_due_again() {
         "executor 0
          dag d none runs 1
          - a past
-         at 2024-01-05
-         trigger d
-         pause d
-         at 2024-01-02
-         trigger d
-         at 2024-01-01
-         unpause d
-         at 2024-01-02",
-        "at 2024-01-05:
-         trigger d:
+         > at 2024-01-05
+         > trigger d
          run d/2024-01-05 running
          d/2024-01-05/a scheduled
-         pause d:
-         at 2024-01-02:
-         trigger d:
-         at 2024-01-01:
-         unpause d:
+         > pause d
+         > at 2024-01-02
+         > trigger d
+         > at 2024-01-01
+         > unpause d
          wake 2024-01-02T00:00:00
-         at 2024-01-02:
+         > at 2024-01-02
          run d/2024-01-05 queued (the run before it runs first)
          run d/2024-01-02 running
          d/2024-01-02/a scheduled",
@@ -296,22 +256,22 @@ fn a_run_makes_way_for_the_one_before_it_when_that_one_is_due_again() {
 
 #[test]
 fn a_skip_may_wait_for_the_past_too() {
-    let script = |flag: &str| {
-        format!(
+    let told = |flag: &str| {
+        play(&format!(
             "dag d @daily from 2024-01-01 catchup
              - a
              - b after a past {flag}
-             at 2024-01-03
-             ok d 2024-01-01 a
-             skip d 2024-01-02 a
-             why d 2024-01-02 b
-             ok d 2024-01-01 b"
-        )
+             > at 2024-01-03
+             > ok d 2024-01-01 a
+             > skip d 2024-01-02 a
+             > why d 2024-01-02 b
+             > ok d 2024-01-01 b"
+        ))
     };
-    let (at_once, late) = (crate::script::play(&script("")), crate::script::play(&script("skips_late")));
+    let (at_once, late) = (told(""), told("skips_late"));
     let skipped = |text: &str| text.lines().position(|line| line.starts_with("d/2024-01-02/b skipped"));
     let ended = |text: &str| text.lines().position(|line| line == "d/2024-01-01/b success");
     assert!(skipped(&at_once).is_some() && skipped(&at_once) < ended(&at_once), "{at_once}");
     assert!(ended(&late).is_some() && skipped(&late) > ended(&late), "{late}");
-    assert!(late.contains("why d 2024-01-02 b: no, "), "{late}");
+    assert!(late.contains("> why d 2024-01-02 b\nno, "), "{late}");
 }

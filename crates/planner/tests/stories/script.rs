@@ -1,4 +1,21 @@
-//! Planner stories as text: a script goes in, what was decided comes out.
+//! Planner stories as text: the set-up, then each step behind a `>`, below it what was decided because of it.
+//!
+//! ```text
+//! dag d none
+//! - a
+//! - b after a
+//! > at 2024-01-02
+//! > trigger d
+//! run d/2024-01-02 running
+//! d/2024-01-02/a try 1
+//! > ok d 2024-01-02 a
+//! d/2024-01-02/a success
+//! d/2024-01-02/b try 1
+//! > why d 2024-01-02 b
+//! yes, try 1 is running
+//! ```
+//!
+//! What may stand in the set-up and behind a `>`:
 //!
 //! ```text
 //! dag d @daily from 2024-01-01 catchup runs 1 tasks 16     (also: paused, every 6h, cron 0_3,16_*_*_*, until DATE,
@@ -46,18 +63,17 @@ use millrace_planner::{
 };
 use serde_json::json;
 
-/// Runs the script and compares what was printed, blank lines and indentation aside.
+/// Plays the steps of a story and compares what was decided with what the story says, blank lines and indentation aside.
 #[track_caller]
-pub fn check(script: &str, expected: &str) {
-    let printed = Stage::play(script);
-    let clean =
-        |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(clean(&printed).join("\n"), clean(expected).join("\n"), "\n--- printed ---\n{printed}");
+pub fn check(story: &str) {
+    let told = play(story);
+    let story: Vec<&str> = story.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(told.trim_end(), story.join("\n"), "\n--- what happened ---\n{told}");
 }
 
-/// What the script prints.
-pub fn play(script: &str) -> String {
-    Stage::play(script)
+/// The story as it really goes: its set-up and its steps, each with what was decided.
+pub fn play(story: &str) -> String {
+    Stage::play(story)
 }
 
 struct Stage {
@@ -88,7 +104,7 @@ fn instant(text: &str) -> DateTime<Utc> {
 }
 
 impl Stage {
-    fn play(script: &str) -> String {
+    fn play(story: &str) -> String {
         let mut stage = Self {
             view: View::new(),
             now: instant("2024-01-01"),
@@ -114,12 +130,25 @@ impl Stage {
             printed: String::new(),
         };
         stage.view.set_pools(stage.pools.clone());
-        let lines: Vec<&str> = script.lines().filter(|line| !line.trim().is_empty()).collect();
+        let mut steps: Vec<(bool, &str)> = Vec::new();
+        for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            match line.strip_prefix("> ") {
+                Some(step) => steps.push((true, step)),
+                None if steps.iter().all(|(is_step, _)| !is_step) => steps.push((false, line)),
+                // It says what follows from the step.
+                None => {}
+            }
+        }
         let mut at = 0;
-        while at < lines.len() {
-            let body = lines[at + 1..].iter().take_while(|line| line.trim_start().starts_with("- ")).count();
-            stage.step(lines[at].trim(), &lines[at + 1..=at + body]);
-            at += 1 + body;
+        while at < steps.len() {
+            let tasks = steps[at + 1..].iter().take_while(|(_, line)| line.starts_with("- ")).count();
+            let tasks = &steps[at + 1..=at + tasks];
+            for (is_step, line) in steps[at..=at + tasks.len()].iter() {
+                stage.print(&if *is_step { format!("> {line}") } else { (*line).to_owned() });
+            }
+            let tasks: Vec<&str> = tasks.iter().map(|(_, line)| *line).collect();
+            stage.step(steps[at].1, &tasks);
+            at += 1 + tasks.len();
         }
         stage.printed
     }
@@ -148,7 +177,7 @@ impl Stage {
                 } else {
                     self.view.came_back(instance, token);
                 }
-                self.turns(line);
+                self.turns();
             }
             ["pool", name, slots] => {
                 let facts = PoolFacts { slots: slots.parse().unwrap(), include_deferred: false };
@@ -162,9 +191,9 @@ impl Stage {
             ["executor", slots] => self.executor = slots.parse().unwrap(),
             ["at", time] => {
                 self.now = instant(time);
-                self.turns(line);
+                self.turns();
             }
-            ["turn"] => self.turns(line),
+            ["turn"] => self.turns(),
             ["trigger", id] => {
                 let version = self.view.dag(&DagId::new_unchecked(*id)).unwrap().version.clone();
                 let request = ManualRun {
@@ -176,7 +205,7 @@ impl Stage {
                 };
                 let run = manual_run(request, self.now).unwrap();
                 self.created(run);
-                self.turns(line);
+                self.turns();
             }
             ["backfill", id, key, "runs", limit, dates @ ..] => {
                 let version = self.view.dag(&DagId::new_unchecked(*id)).unwrap().version.clone();
@@ -198,11 +227,11 @@ impl Stage {
                         self.created(NewRun { backfill_key: Some(key.parse().unwrap()), ..run });
                     }
                 }
-                self.turns(line);
+                self.turns();
             }
             [word @ ("pause" | "unpause"), id] => {
                 self.put_dag(id, *word == "pause", false);
-                self.turns(line);
+                self.turns();
             }
             ["why", id, date, task] => {
                 let run = self.run(id, date);
@@ -214,10 +243,9 @@ impl Stage {
                 } else {
                     explain(&self.view, run, task, self.now, &limits)
                 };
-                self.explained(line, conditions);
+                self.explained(&conditions);
             }
             ["plan", hours] => {
-                self.print(&format!("{line}:"));
                 let until = self.now + TimeDelta::hours(hours.parse().unwrap());
                 let (found, has_more) = outlook(&self.view, None, (self.now, until), 8);
                 for it in found {
@@ -232,7 +260,7 @@ impl Stage {
             }
             ["next", id] => {
                 let conditions = explain_schedule(&self.view, &DagId::new_unchecked(*id), self.now);
-                self.explained(line, conditions);
+                self.explained(&conditions);
             }
             [word @ ("ok" | "fail" | "fail!" | "skip" | "lost" | "later" | "stop"), id, date, task, rest @ ..] => {
                 let outcome = match *word {
@@ -260,16 +288,16 @@ impl Stage {
                     _ => None,
                 };
                 self.view.complete(completion);
-                self.turns(line);
+                self.turns();
             }
             _ => panic!("unknown line in a script: {line}"),
         }
     }
 
-    fn explained(&mut self, line: &str, conditions: Vec<millrace_planner::Condition>) {
+    fn explained(&mut self, conditions: &[millrace_planner::Condition]) {
         let first = conditions.iter().find(|condition| !condition.ok).or(conditions.last());
         let mark = if conditions.iter().all(|condition| condition.ok) { "yes" } else { "no" };
-        self.print(&format!("{line}: {mark}, {}", first.map_or("nothing known", |condition| &condition.text)));
+        self.print(&format!("{mark}, {}", first.map_or("nothing known", |condition| &condition.text)));
     }
 
     fn limits_now(&self) -> Limits {
@@ -280,8 +308,7 @@ impl Stage {
     }
 
     /// Plans until nothing follows, creating the runs in between as a store would.
-    fn turns(&mut self, line: &str) {
-        self.print(&format!("{line}:"));
+    fn turns(&mut self) {
         loop {
             self.read_pasts();
             let limits = self.limits_now();
