@@ -52,6 +52,7 @@ const ELSEWHERE: &[&str] = &[
     // Whoever tells people of what happened.
     "take notifications",
     "note how a notification went",
+    "tell callbacks again",
     // Whole databases, and work that tests join.
     "import",
     "write",
