@@ -1,14 +1,16 @@
 # make                build the release binary: target/release/millrace
 # make test           everything that must hold: format, lints, all tests on real servers
 # make lint           format and lints only
-# make soak           recovery at length: WORLDS (3000) simulated worlds, KILLS (100) of a busy daemon on each database
-# make fuzz         inputs that nobody thought of: FUZZ_SECONDS (120) for each target, from the seed FUZZ_SEED (the time)
+# make soak           recovery at length: WORLDS (3000) simulated worlds on SQLite, WORLDS_ON_POSTGRES (300) on
+#                     PostgreSQL, KILLS (100) of a busy daemon on each database
+# make fuzz           inputs that nobody thought of: FUZZ_SECONDS (120) for each target, from the seed FUZZ_SEED (the time)
 # make audit          known vulnerabilities of what comes from others (asks the network; needs cargo-audit)
 # make bench          the benchmarks
 # make bench-data     the benchmarks of moving tables
 # make clean-servers  stop the PostgreSQL and MariaDB that tests left running
 
 WORLDS ?= 3000
+WORLDS_ON_POSTGRES ?= 300
 FIRST ?= 0
 KILLS ?= 100
 FUZZ_SECONDS ?= 120
@@ -30,8 +32,9 @@ test: setup
 	@tests/run.sh
 
 soak: setup
-	MILLRACE_WORLD_SEEDS=$(WORLDS) MILLRACE_WORLD_FIRST=$(FIRST) cargo test --locked -p millrace-scheduler --test engine \
-		world::whatever_happens -- --nocapture
+	MILLRACE_WORLD_SEEDS=$(WORLDS) MILLRACE_WORLD_SEEDS_ON_POSTGRES=$(WORLDS_ON_POSTGRES) \
+		MILLRACE_WORLD_FIRST=$(FIRST) cargo test --locked -p millrace-scheduler --test engine \
+		world::whatever_happens -- --nocapture --test-threads 1
 	MILLRACE_KILLS=$(KILLS) cargo test --locked -p millrace-cli --test crash case_60 -- --nocapture --test-threads 1
 
 # Random changes to a corpus, on the stable toolchain: libFuzzer wants a compiler that counts branches, which only nightly has.

@@ -73,6 +73,8 @@ pub struct Engine {
     /// Of the last plan.
     claimed_at: DateTime<Utc>,
     is_draining: bool,
+    /// The last turn was given up after [`ROUNDS_AT_MOST`].
+    is_endless: bool,
     /// The view is not what the database says: nothing was read yet, or something failed.
     is_in_doubt: bool,
     /// Since when leases could be extended as far as this engine knows.
@@ -100,6 +102,7 @@ impl Engine {
             aside_told: None,
             claimed_at: DateTime::UNIX_EPOCH,
             is_draining: false,
+            is_endless: false,
             is_in_doubt: true,
             watches_since: DateTime::UNIX_EPOCH,
             leftovers: None,
@@ -132,6 +135,11 @@ impl Engine {
     /// What the database refuses to take, if anything: runs and DAGs that this engine leaves alone because of it.
     pub fn set_aside(&self) -> Option<String> {
         self.aside.text()
+    }
+
+    /// Whether the last turn came to no end: what it decided was never taken, or called for more at once.
+    pub fn is_endless(&self) -> bool {
+        self.is_endless
     }
 
     /// Other windows of the installation, from the next turn on.
@@ -257,6 +265,7 @@ impl Engine {
         if std::mem::replace(&mut self.is_in_doubt, true) {
             self.read_again(clock()).await?;
         }
+        self.is_endless = false;
         let wake_at = self.decide(clock).await?;
         self.is_in_doubt = false;
         self.tell_of_aside().await;
@@ -306,6 +315,7 @@ impl Engine {
                 return Ok(wake_at);
             }
         }
+        self.is_endless = true;
         tracing::error!(rounds = ROUNDS_AT_MOST, "a turn comes to no end; it is looked at again later");
         Ok(None)
     }

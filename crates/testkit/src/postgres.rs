@@ -124,6 +124,14 @@ impl Postgres {
         Ok(TestDatabase { postgres: self.clone(), name })
     }
 
+    /// As [`Postgres::create_database`], with all that is in another one, to which nobody may be connected meanwhile.
+    pub fn copy_database(&self, from: &TestDatabase) -> Result<TestDatabase> {
+        let name = database_name()?;
+        self.admin(&format!("CREATE DATABASE {name} TEMPLATE {}", from.name))
+            .with_context(|| format!("cannot copy the test database {} to {name}", from.name))?;
+        Ok(TestDatabase { postgres: self.clone(), name })
+    }
+
     /// The address of a database of this server: `postgres://millrace:…@127.0.0.1:PORT/NAME`.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", self.endpoint.password, self.endpoint.port)
@@ -148,8 +156,11 @@ impl Postgres {
         let deadline = Instant::now() + BUSY_TIMEOUT;
         loop {
             match run_sql(&self.endpoint, "postgres", sql) {
+                // A database whose last session has just ended is in use for a moment longer.
                 Err(SqlFailure::Database(error))
-                    if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) && Instant::now() < deadline =>
+                    if [Some(&SqlState::TOO_MANY_CONNECTIONS), Some(&SqlState::OBJECT_IN_USE)]
+                        .contains(&error.code())
+                        && Instant::now() < deadline =>
                 {
                     std::thread::sleep(Duration::from_millis(100));
                 }

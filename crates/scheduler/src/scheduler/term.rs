@@ -150,6 +150,9 @@ impl Scheduler {
                     }
                     self.trouble("scheduler", None);
                     self.store.set_trouble("set aside", engine.set_aside());
+                    let endless =
+                        || "a turn of the scheduler came to no end, and is tried again with the next".to_owned();
+                    self.store.set_trouble("turn", engine.is_endless().then(endless));
                 }
                 Err(error) if Engine::is_deposed(&error) => return self.stand_down(engine, &error, stop).await,
                 Err(error) => {
@@ -222,6 +225,7 @@ impl Scheduler {
         }
         self.trouble("scheduler", None);
         self.store.set_trouble("set aside", None);
+        self.store.set_trouble("turn", None);
         Ok(End::Deposed)
     }
 

@@ -9,6 +9,7 @@ mod dependencies;
 mod explained;
 mod folder;
 mod given_up;
+mod hand_over;
 mod loop_;
 mod mapped;
 mod recovery;

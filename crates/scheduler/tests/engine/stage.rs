@@ -16,7 +16,10 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_operator_api::context::Clock;
 use millrace_planner::{DagVersion, ManualRun, manual_run};
 use millrace_scheduler::{Engine, EngineOptions};
-use millrace_store::{Leadership, NewJob, RunFilter, RunRequest, RunRow, Store, StoreOptions, SyncDag, schema};
+use millrace_store::{
+    Leadership, NewJob, RunFilter, RunRequest, RunRow, Store, StoreError, StoreOptions, SyncDag, schema,
+};
+use millrace_testkit::{Postgres, TestDatabase};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -176,7 +179,7 @@ fn home() -> TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
-/// Made once, copied for each test: migrating takes longer than most tests.
+/// Made once, copied for each test.
 async fn empty_database() -> &'static TempDir {
     static EMPTY: OnceCell<TempDir> = OnceCell::const_new();
     EMPTY
@@ -192,8 +195,24 @@ fn url(home: &Path) -> String {
     format!("sqlite://{}/millrace.db", home.display())
 }
 
+/// Migrated and otherwise empty, to be copied: migrating takes longer than most tests.
+pub enum Blank {
+    Sqlite,
+    Postgres(TestDatabase),
+}
+
+impl Blank {
+    pub async fn postgres() -> Self {
+        let database = Postgres::shared().unwrap().create_database().unwrap();
+        schema::migrate(&database.url(), true, instant("2024-01-01")).await.unwrap();
+        Self::Postgres(database)
+    }
+}
+
 pub struct Stage {
     pub home: TempDir,
+    /// On PostgreSQL; dropped with the stage.
+    database: Option<TestDatabase>,
     pub store: Store,
     pub executor: HandExecutor,
     pub clock: HandClock,
@@ -203,15 +222,57 @@ pub struct Stage {
 
 impl Stage {
     pub async fn new(slots: usize) -> Self {
+        Self::on(&Blank::Sqlite, slots).await
+    }
+
+    pub async fn on(blank: &Blank, slots: usize) -> Self {
         let home = home();
-        for entry in std::fs::read_dir(empty_database().await.path()).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), home.path().join(entry.file_name())).unwrap();
-        }
-        let options = StoreOptions { url: url(home.path()), max_connections: 2, home: Some(home.path().to_owned()) };
+        let (database, url) = match blank {
+            Blank::Sqlite => {
+                for entry in std::fs::read_dir(empty_database().await.path()).unwrap() {
+                    let entry = entry.unwrap();
+                    std::fs::copy(entry.path(), home.path().join(entry.file_name())).unwrap();
+                }
+                (None, url(home.path()))
+            }
+            Blank::Postgres(blank) => {
+                let database = blank.server().copy_database(blank).unwrap();
+                let url = database.url();
+                (Some(database), url)
+            }
+        };
+        let options = StoreOptions { url, max_connections: 2, home: Some(home.path().to_owned()) };
         let store = Store::open(&options).await.unwrap();
         let (executor, clock) = (HandExecutor::new(slots), HandClock::at("2024-01-01"));
-        Self { home, store, executor, clock, engine: None, leadership: None }
+        Self { home, database, store, executor, clock, engine: None, leadership: None }
+    }
+
+    pub fn is_on_postgres(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// None on SQLite.
+    pub fn database(&self) -> Option<&TestDatabase> {
+        self.database.as_ref()
+    }
+
+    /// Another process with the same database.
+    pub async fn another_store(&self) -> Store {
+        let url = self.database.as_ref().map_or_else(|| url(self.home.path()), TestDatabase::url);
+        let options = StoreOptions { url, max_connections: 2, home: Some(self.home.path().to_owned()) };
+        Store::open(&options).await.unwrap()
+    }
+
+    /// Takes the lead, which is free.
+    pub async fn take_lead(&self, store: &Store, job_id: &str) -> Result<Leadership, StoreError> {
+        loop {
+            if let Some(leadership) = store.try_lead(job_id, self.now()).await? {
+                return Ok(leadership);
+            }
+            // PostgreSQL frees the lock as soon as it notices that its session has ended.
+            assert!(self.database.is_some(), "nobody leads");
+            tokio::task::yield_now().await;
+        }
     }
 
     pub fn now(&self) -> DateTime<Utc> {
@@ -228,7 +289,7 @@ impl Stage {
     pub async fn lead(&mut self) {
         let job = NewJob { kind: "scheduler".into(), hostname: "here".into(), pid: 1 };
         let job_id = self.store.register_job(&job, self.now()).await.unwrap();
-        let leadership = self.store.try_lead(&job_id, self.now()).await.unwrap().expect("nobody leads");
+        let leadership = self.take_lead(&self.store, &job_id).await.unwrap();
         let options = EngineOptions {
             job_id,
             epoch: leadership.epoch,

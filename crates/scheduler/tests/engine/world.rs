@@ -3,7 +3,7 @@
 //! passing of time in both directions, chosen by a seed. What must always hold is looked at after each step.
 //!
 //! `MILLRACE_WORLD_SEEDS` says how many worlds there are, `MILLRACE_WORLD_FIRST` which is the first; a failure names its
-//! own. Every place of the store's code that these worlds came by fails in one of them: a place that chance has spared is
+//! own. Most live on SQLite, which is quicker; `MILLRACE_WORLD_SEEDS_ON_POSTGRES` says how many live on PostgreSQL. Every place of the store's code that these worlds came by fails in one of them: a place that chance has spared is
 //! struck in a world that comes by, lived once more.
 
 pub mod daemon;
@@ -29,9 +29,13 @@ use millrace_store::faults::{Fault, FaultPoint};
 use self::daemon::Daemon;
 use self::failures::{Coverage, Place, PlannedFaults};
 use self::random::{Dice, POOL, random_dag};
-use crate::stage::Stage;
+use crate::stage::{Blank, Stage};
 
 const STEPS: usize = 60;
+const SEEDS: &str = "MILLRACE_WORLD_SEEDS";
+const SEEDS_ON_POSTGRES: &str = "MILLRACE_WORLD_SEEDS_ON_POSTGRES";
+/// So many worlds live on PostgreSQL unless the test is told.
+const FEW: u64 = 4;
 /// So many worlds come by all that the test asks for.
 const MANY: u64 = 24;
 /// Places that one world is to strike.
@@ -82,10 +86,10 @@ struct World {
 }
 
 impl World {
-    async fn new(seed: u64, targets: Vec<Place>) -> Self {
+    async fn new(blank: &Blank, seed: u64, targets: Vec<Place>) -> Self {
         let mut dice = Dice::new(seed);
         let slots = 1 + dice.roll(5);
-        let stage = Stage::new(slots).await;
+        let stage = Stage::on(blank, slots).await;
         let (pool_slots, counts_deferred) = (1 + dice.roll(3) as i64, dice.roll(3) == 0);
         let row =
             PoolRow { name: POOL.into(), slots: pool_slots, description: None, include_deferred: counts_deferred };
@@ -138,7 +142,8 @@ impl World {
     fn place(&self) -> String {
         let (steps, targets) = (self.log.join(", "), &self.targets);
         let targets = if targets.is_empty() { String::new() } else { format!(" with failures at {targets:?}") };
-        format!("MILLRACE_WORLD_SEEDS=1 MILLRACE_WORLD_FIRST={}{targets} after the steps {steps}", self.seed)
+        let seeds = if self.stage.is_on_postgres() { SEEDS_ON_POSTGRES } else { SEEDS };
+        format!("{seeds}=1 MILLRACE_WORLD_FIRST={}{targets} after the steps {steps}", self.seed)
     }
 
     fn note(&mut self, step: impl Into<String>) {
@@ -187,6 +192,7 @@ impl World {
                 self.note("it failed");
             }
         }
+        assert!(!self.leader.engine.is_endless(), "{}: the turn came to no end", self.place());
         self.is_calm = result.is_ok();
         self.hears_everything = true;
         self.settle_debts().await;
@@ -235,8 +241,8 @@ impl World {
     }
 }
 
-async fn live(seed: u64, targets: Vec<Place>) -> (BTreeSet<Place>, BTreeSet<Place>) {
-    let mut world = Box::pin(World::new(seed, targets)).await;
+async fn live(blank: Arc<Blank>, seed: u64, targets: Vec<Place>) -> (BTreeSet<Place>, BTreeSet<Place>) {
+    let mut world = Box::pin(World::new(&blank, seed, targets)).await;
     for _ in 0..STEPS {
         Box::pin(world.step()).await;
     }
@@ -245,26 +251,36 @@ async fn live(seed: u64, targets: Vec<Place>) -> (BTreeSet<Place>, BTreeSet<Plac
     (came, struck)
 }
 
-#[tokio::test]
-async fn whatever_happens_the_rules_hold_and_every_run_ends() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (seeds, first) = (number("MILLRACE_WORLD_SEEDS").unwrap_or(MANY), number("MILLRACE_WORLD_FIRST").unwrap_or(0));
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+async fn live_all(blank: &Arc<Blank>, seeds: u64) -> Coverage {
+    let first = number("MILLRACE_WORLD_FIRST").unwrap_or(0);
     let (mut failed, mut coverage) = (Vec::new(), Coverage::default());
     for seed in first..first + seeds {
         // The panic has said what was wrong; the other worlds are worth knowing too.
-        match tokio::spawn(tokio::time::timeout(LONGEST, live(seed, Vec::new()))).await {
+        match tokio::spawn(tokio::time::timeout(LONGEST, live(blank.clone(), seed, Vec::new()))).await {
             Ok(Ok((came, struck))) => coverage.add(seed, came, struck),
             _ => failed.push(seed),
         }
     }
     assert!(failed.is_empty(), "worlds that failed, by their seeds: {failed:?}");
+    coverage
+}
+
+#[tokio::test]
+async fn whatever_happens_the_rules_hold_and_every_run_ends() {
+    let seeds = number(SEEDS).unwrap_or(MANY);
+    let blank = Arc::new(Blank::Sqlite);
+    let mut coverage = live_all(&blank, seeds).await;
     if seeds < MANY {
         return;
     }
     let by_chance = coverage.len();
     // The first failure of such a world comes where it came by before; what follows may be another story.
     while let Some((seed, places)) = coverage.missing(TARGETS) {
-        let lived = tokio::spawn(tokio::time::timeout(LONGEST, live(seed, places.clone()))).await;
+        let lived = tokio::spawn(tokio::time::timeout(LONGEST, live(blank.clone(), seed, places.clone()))).await;
         let (_, struck) = lived.expect("the rules hold").expect("it ends in time");
         let is_one = places.iter().any(|place| struck.contains(place));
         assert!(is_one, "world {seed} comes by none of {places:?} any more");
@@ -272,4 +288,11 @@ async fn whatever_happens_the_rules_hold_and_every_run_ends() {
     }
     eprintln!("{} places of the store were struck, {by_chance} of them by chance", coverage.len());
     coverage.check();
+}
+
+#[tokio::test]
+async fn whatever_happens_on_postgres_the_rules_hold_and_every_run_ends() {
+    let blank = Arc::new(Blank::postgres().await);
+    let coverage = live_all(&blank, number(SEEDS_ON_POSTGRES).unwrap_or(FEW)).await;
+    eprintln!("{} places of the store were struck by chance", coverage.len());
 }

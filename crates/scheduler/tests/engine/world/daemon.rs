@@ -72,6 +72,6 @@ impl Daemon {
 async fn take_lead(stage: &Stage) -> Result<(String, Leadership), StoreError> {
     let job = NewJob { kind: "scheduler".into(), hostname: "here".into(), pid: 1 };
     let job_id = stage.store.register_job(&job, stage.now()).await?;
-    let leadership = stage.store.try_lead(&job_id, stage.now()).await?.expect("nobody leads");
+    let leadership = stage.take_lead(&stage.store, &job_id).await?;
     Ok((job_id, leadership))
 }
