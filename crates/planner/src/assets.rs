@@ -56,7 +56,12 @@ impl Turn<'_> {
                 continue;
             }
             let is_held = self.view.windows.open.contains(&dag_id);
-            let mut run = asset_run(facts, self.view.asset_events.remove(&dag_id).unwrap_or_default(), self.now);
+            let now = self.now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(self.now);
+            // At that moment there is a run already; it would be refused as long as no time passes.
+            let refused = self.view.refused_dates.remove(&dag_id).filter(|refused| *refused >= now);
+            let date = refused.map_or(now, |refused| refused + TimeDelta::microseconds(1));
+            let events = self.view.asset_events.remove(&dag_id).unwrap_or_default();
+            let mut run = asset_run(facts, events, date, now);
             if is_held {
                 run.state = RunState::Queued;
             }
@@ -66,16 +71,15 @@ impl Turn<'_> {
 }
 
 /// It covers the intervals of all runs that brought its assets up to date.
-fn asset_run(facts: &DagFacts, events: Vec<AssetEvent>, now: DateTime<Utc>) -> NewRun {
-    let now = now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now);
+fn asset_run(facts: &DagFacts, events: Vec<AssetEvent>, date: DateTime<Utc>, now: DateTime<Utc>) -> NewRun {
     let start = events.iter().map(|event| event.data_interval.start).min().unwrap_or(now);
     let end = events.iter().map(|event| event.data_interval.end).max().unwrap_or(now);
     NewRun {
         dag_id: facts.version.dag.dag_id.clone(),
-        run_id: RunId::new_unchecked(format!("asset_triggered__{}", format_run_id_instant(now))),
+        run_id: RunId::new_unchecked(format!("asset_triggered__{}", format_run_id_instant(date))),
         run_type: RunType::AssetTriggered,
         state: facts.version.first_state(),
-        logical_date: now,
+        logical_date: date,
         data_interval: DataInterval { start, end },
         run_after: now,
         conf: Map::new(),

@@ -9,7 +9,7 @@ use millrace_model::asset::AssetEvent;
 use millrace_model::change::{Completion, InstanceKey, NewRun, NextRun, RunFacts, RunKey};
 use millrace_model::ids::DagId;
 use millrace_model::schedule::{DataInterval, Schedule};
-use millrace_model::state::{RunState, TaskState};
+use millrace_model::state::{RunState, RunType, TaskState};
 
 use crate::alerts::RecentRuns;
 use crate::lines::{Lane, Lines};
@@ -111,6 +111,8 @@ pub struct View {
     /// What has happened since a DAG's last asset-triggered run.
     pub(crate) asset_events: BTreeMap<DagId, Vec<AssetEvent>>,
     pub(crate) dirty_assets: BTreeSet<DagId>,
+    /// At which the last asset-triggered run could not be created.
+    pub(crate) refused_dates: BTreeMap<DagId, DateTime<Utc>>,
     pub(crate) windows: Windows,
     /// When people are to be told of a run.
     pub(crate) watches: BTreeSet<(DateTime<Utc>, RunKey, AlertKind)>,
@@ -150,6 +152,7 @@ impl View {
         self.dags.remove(dag_id);
         self.windows.forget(dag_id);
         self.asset_events.remove(dag_id);
+        self.refused_dates.remove(dag_id);
         self.set_due(dag_id, None);
     }
 
@@ -321,9 +324,13 @@ impl View {
         self.dirty_groups.insert(group);
     }
 
-    /// The store had a run with this logical date already: the DAG's next one may be due at once.
-    pub fn creation_refused(&mut self, dag_id: &DagId) {
-        self.dirty_groups.insert((dag_id.clone(), None));
+    /// The store had a run with this logical date already: the DAG's next one may be due at once. What had happened to its
+    /// assets must be set again.
+    pub fn creation_refused(&mut self, new: &NewRun) {
+        self.dirty_groups.insert((new.dag_id.clone(), None));
+        if new.run_type == RunType::AssetTriggered {
+            self.refused_dates.insert(new.dag_id.clone(), new.logical_date);
+        }
     }
 
     /// Plans nothing for a run, whatever becomes of it, until [`View::thaw_run`]: what it would need cannot be written.

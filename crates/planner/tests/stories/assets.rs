@@ -122,3 +122,32 @@ fn a_dag_with_a_schedule_and_assets_keeps_to_its_runs() {
          both/2024-01-03/use try 1",
     );
 }
+
+#[test]
+fn what_happens_twice_in_one_instant_makes_a_run_each() {
+    check(
+        "dag a none
+         - make outlet orders
+         - make_more outlet orders
+         dag waits none assets orders runs 2
+         - use
+         > at 2024-01-02
+         > trigger a
+         run a/2024-01-02 running
+         a/2024-01-02/make try 1
+         a/2024-01-02/make_more try 1
+         > ok a 2024-01-02 make
+         a/2024-01-02/make success
+         event orders
+         create waits asset_triggered__2024-01-02T00:00:00+00:00 running for 1 events
+         waits/2024-01-02/use try 1
+         > ok a 2024-01-02 make_more
+         a/2024-01-02/make_more success
+         run a/2024-01-02 success
+         event orders
+         create waits asset_triggered__2024-01-02T00:00:00+00:00 running for 1 events
+         refused asset_triggered__2024-01-02T00:00:00+00:00
+         create waits asset_triggered__2024-01-02T00:00:00.000001+00:00 running for 1 events
+         waits/2024-01-02/use try 1",
+    );
+}

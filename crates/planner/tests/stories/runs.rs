@@ -238,6 +238,7 @@ fn a_scheduled_run_whose_date_is_taken_is_passed_over() {
          wake 2024-01-02T00:00:00
          > at 2024-01-02
          create d scheduled__2024-01-01T00:00:00+00:00 running
+         refused scheduled__2024-01-01T00:00:00+00:00
          wake 2024-01-03T00:00:00
          > at 2024-01-03
          create d scheduled__2024-01-02T00:00:00+00:00 running

@@ -143,7 +143,7 @@ impl Stage {
         while at < steps.len() {
             let tasks = steps[at + 1..].iter().take_while(|(_, line)| line.starts_with("- ")).count();
             let tasks = &steps[at + 1..=at + tasks];
-            for (is_step, line) in steps[at..=at + tasks.len()].iter() {
+            for (is_step, line) in &steps[at..=at + tasks.len()] {
                 stage.print(&if *is_step { format!("> {line}") } else { (*line).to_owned() });
             }
             let tasks: Vec<&str> = tasks.iter().map(|(_, line)| *line).collect();
@@ -342,8 +342,13 @@ impl Stage {
                 let dag_id = run.dag_id.clone();
                 if !self.dates.contains(&(dag_id.to_string(), run.logical_date)) {
                     self.created(run);
-                } else {
-                    self.view.creation_refused(&dag_id);
+                    continue;
+                }
+                self.view.creation_refused(&run);
+                self.print(&format!("refused {}", run.run_id));
+                if !run.asset_events.is_empty() {
+                    self.asset_events.insert(dag_id.clone(), run.asset_events.clone());
+                    self.view.set_asset_events(&dag_id, run.asset_events);
                 }
             }
         }

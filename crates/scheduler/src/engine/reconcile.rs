@@ -74,7 +74,7 @@ impl Engine {
                 }
                 None => {
                     tracing::info!(dag = %new.dag_id, run = %new.run_id, "there is a run for this date already");
-                    self.situation.view.creation_refused(&new.dag_id);
+                    self.situation.view.creation_refused(new);
                     if !new.asset_events.is_empty() {
                         self.situation.read_asset_events(&new.dag_id).await?;
                     }
