@@ -30,6 +30,7 @@ mod cli {
     mod tasks;
     mod time;
     mod tls;
+    mod traces;
     mod trigger_dag;
     mod verify;
 }

@@ -47,6 +47,7 @@ migrations! {
     m0017_dag_heads,
     m0020_browsing,
     m0023_identities,
+    m0024_counters,
 }
 
 pub struct Migrator;

@@ -22,6 +22,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -31,10 +33,10 @@ use crate::args::{DevstackArgs, ServerArgs, StandaloneArgs};
 use crate::commands::people::random_password;
 use crate::live::{self, Live, LogFilter};
 use crate::output::notice;
-use crate::{dag_files, demo, notifier, wiring};
+use crate::{dag_files, demo, notifier, traces, wiring};
 
 pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
-    let (live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
+    let (live, hangups) = (Live::new(app, begin_log(app)?)?, hangups()?);
     if migrate {
         app.migrate(true).await?;
     }
@@ -53,7 +55,7 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
 }
 
 pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
-    let (mut live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
+    let (mut live, hangups) = (Live::new(app, begin_log(app)?)?, hangups()?);
     live.read_certificate()?;
     let store = app.store().await?;
     let vault = app.vault(&store)?;
@@ -89,7 +91,7 @@ async fn beat(app: &App, store: &Store, job: &str) {
 }
 
 pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> {
-    let (mut live, hangups) = (Live::new(app, begin_log(app))?, hangups()?);
+    let (mut live, hangups) = (Live::new(app, begin_log(app)?)?, hangups()?);
     live.read_certificate()?;
     let applied = app.migrate(true).await?;
     if !applied.is_empty() {
@@ -142,7 +144,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
 }
 
 pub async fn devstack(app: &App, args: DevstackArgs) -> anyhow::Result<()> {
-    let _ = begin_log(app);
+    begin_log(app)?;
     app.home.create()?;
     let stop = stop_on_signal()?;
     let (access_key, secret_key) = s3_keys(app)?;
@@ -222,7 +224,9 @@ async fn engine(
         tokio::join!(
             live.follow(hangups, store, Some(&executor), || app.now()),
             live::retain(app, live.config.subscribe(), store),
-            notifier::run(app, store, vault)
+            notifier::run(app, store, vault),
+            write_counts(app, store),
+            traces::follow_runs(store)
         )
     };
     let result = tokio::select! {
@@ -230,7 +234,21 @@ async fn engine(
         _ = beside => Ok(Ok(())),
     };
     sweeping.abort();
+    if let Err(error) = store.write_counts().await {
+        tracing::warn!(%error, "the last counts for the metrics could not be written");
+    }
     result?.context("the scheduler stopped")
+}
+
+/// Adds what was counted to what all processes have counted; never ends.
+async fn write_counts(app: &App, store: &Store) {
+    let mut beats = tokio::time::interval(Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));
+    loop {
+        beats.tick().await;
+        if let Err(error) = store.write_counts().await {
+            tracing::warn!(%error, "what was counted for the metrics could not be written; it is kept until it can");
+        }
+    }
 }
 
 /// Removes the scratch files of runs that succeeded; those of failed runs stay for the next try.
@@ -253,12 +271,19 @@ async fn sweep_scratch(root: std::path::PathBuf, store: Store) {
 }
 
 /// What the daemon itself prints goes to standard error. `None` when somebody else has set that up already.
-fn begin_log(app: &App) -> Option<LogFilter> {
+fn begin_log(app: &App) -> anyhow::Result<Option<LogFilter>> {
     let (filter, handle) = reload::Layer::new(live::log_filter(&app.config));
-    let printed =
-        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let printed = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_filter(filter_fn(|metadata| !traces::is_span(metadata.target())));
+    let (spans, exporter) = traces::exporter(app)?.unzip();
     // Set once; a second daemon in one process does not exist.
-    tracing_subscriber::registry().with(filter).with(printed).try_init().ok().map(|()| handle)
+    let begun = tracing_subscriber::registry().with(filter).with(printed).with(spans).try_init();
+    if let Some(exporter) = exporter.filter(|_| begun.is_ok()) {
+        exporter.begin();
+    }
+    Ok(begun.ok().map(|()| handle))
 }
 
 /// Reads the configuration again with each SIGHUP.

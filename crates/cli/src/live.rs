@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::maintenance::Maintenance;
+use millrace_model::span::SPANS;
 use millrace_scheduler::Tuning;
 use millrace_server::{Tls, TlsError, TlsFiles};
 use millrace_settings::{Config, Home};
@@ -56,7 +57,9 @@ pub type LogFilter = reload::Handle<EnvFilter, Registry>;
 
 /// What the daemon itself prints, by `logs.level`.
 pub fn log_filter(config: &Config) -> EnvFilter {
-    EnvFilter::try_new(format!("{},sqlx=warn,sea_orm=warn,hyper=warn,aws=warn", config.logs.level))
+    // Spans go elsewhere, and nowhere unless they are wanted.
+    let spans = if config.traces.endpoint.is_empty() { "off" } else { "trace" };
+    EnvFilter::try_new(format!("{},sqlx=warn,sea_orm=warn,hyper=warn,aws=warn,{SPANS}={spans}", config.logs.level))
         .unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
@@ -216,6 +219,7 @@ fn changed(before: &Config, after: &Config, at_once: bool) -> Vec<String> {
         // Shown masked: another password is another address.
         old != new
             || (old.0 == "database.url" && before.database.url != after.database.url)
+            || (old.0 == "traces.headers" && before.traces.headers != after.traces.headers)
             || (old.0 == "oidc.client_secret" && before.oidc.client_secret != after.oidc.client_secret)
     });
     let keys = differ.map(|(old, _)| old.0.clone());

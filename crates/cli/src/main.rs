@@ -13,6 +13,7 @@ mod lookup;
 mod notifier;
 mod output;
 mod provider;
+mod traces;
 mod wiring;
 
 use std::process::ExitCode;

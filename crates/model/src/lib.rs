@@ -28,5 +28,6 @@ pub mod param;
 pub mod pool;
 pub mod schedule;
 pub mod selection;
+pub mod span;
 pub mod state;
 pub mod trigger_rule;

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::DagFilter;
+use millrace_store::{Counted, CounterRow, DagFilter, TURN_ENDS};
 
 use crate::api::SILENT_AFTER;
 use crate::problem::Answer;
@@ -126,6 +126,8 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
         store.alerts(true, 1000).await?.len() as f64,
     );
 
+    counters(&mut page, &store.counts().await?);
+
     page.metric("http_responses_total", "counter", "Answers of this process");
     for class in 1..=5 {
         let count = server.answered.counts[class].load(Ordering::Relaxed);
@@ -136,6 +138,50 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
 
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((kind, page.0).into_response())
+}
+
+/// What all processes together have counted, also before they were started last.
+fn counters(page: &mut Page, rows: &[CounterRow]) {
+    let simple: [(Counted, &str, &str, &[&str]); 6] = [
+        (Counted::Tries, "task_tries_total", "Tries that have ended", &["operator", "outcome"]),
+        (Counted::TryTime, "task_try_seconds_total", "Time that tries took", &["operator"]),
+        (Counted::Lost, "task_tries_lost_total", "Tries whose worker died or was cut off", &[]),
+        (Counted::Runs, "runs_ended_total", "Runs that have ended", &["state"]),
+        (
+            Counted::Rows,
+            "moved_rows_total",
+            "Rows of the ledger, by stage and by what became of them",
+            &["stage", "rows"],
+        ),
+        (Counted::Bytes, "moved_bytes_total", "Bytes of the ledger", &["stage"]),
+    ];
+    for (of, name, help, labels) in simple {
+        page.metric(name, "counter", help);
+        let mut found = rows.iter().filter(|row| row.of == of).peekable();
+        if labels.is_empty() && found.peek().is_none() {
+            page.line(name, &[], 0.0);
+        }
+        for row in found {
+            let labels: Vec<(&str, &str)> = labels.iter().copied().zip(row.labels.iter().map(String::as_str)).collect();
+            let unit = if of == Counted::TryTime { 1e6 } else { 1.0 };
+            page.line(name, &labels, row.value as f64 / unit);
+        }
+    }
+    let name = "scheduler_turn_seconds";
+    page.metric(name, "histogram", "Turns of the scheduler: planning, committing and starting");
+    let of = |of: Counted, label: Option<String>| {
+        let fits = |row: &&CounterRow| row.of == of && row.labels.first() == label.as_ref();
+        rows.iter().find(fits).map_or(0, |row| row.value)
+    };
+    let mut all = 0;
+    for (index, end) in TURN_ENDS.iter().enumerate() {
+        all += of(Counted::Turns, Some(index.to_string()));
+        page.line(&format!("{name}_bucket"), &[("le", &end.to_string())], all as f64);
+    }
+    all += of(Counted::Turns, Some(TURN_ENDS.len().to_string()));
+    page.line(&format!("{name}_bucket"), &[("le", "+Inf")], all as f64);
+    page.line(&format!("{name}_sum"), &[], of(Counted::TurnTime, None) as f64 / 1e6);
+    page.line(&format!("{name}_count"), &[], all as f64);
 }
 
 #[cfg(test)]

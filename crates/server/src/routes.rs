@@ -1,15 +1,16 @@
 //! Every address, and what lies around them all.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::to_bytes;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode, Uri, header};
 use millrace_model::error_code::ErrorCode;
+use millrace_model::span::SPANS;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -94,9 +95,50 @@ pub(crate) fn all(server: Shared) -> Router {
 
 async fn counted(State(server): State<Shared>, request: Request, next: Next) -> Response {
     let began = Instant::now();
+    let span = RequestSpan::of(&server, &request);
     let response = next.run(request).await;
     server.answered.note(response.status().as_u16(), began.elapsed());
+    if let Some(span) = span {
+        span.end(response.status().as_u16(), began.elapsed());
+    }
     response
+}
+
+/// For whoever follows requests; the address with names in braces, as the query and the names are nobody else's business.
+struct RequestSpan {
+    method: Method,
+    route: String,
+    traceparent: String,
+    begin: i64,
+}
+
+impl RequestSpan {
+    /// None while nobody listens.
+    fn of(server: &Shared, request: &Request) -> Option<Self> {
+        if !tracing::enabled!(target: SPANS, tracing::Level::TRACE) {
+            return None;
+        }
+        let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
+        let traceparent = request.headers().get("traceparent").and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let (method, begin) = (request.method().clone(), server.now().timestamp_micros());
+        Some(Self { method, route, traceparent: traceparent.to_owned(), begin })
+    }
+
+    fn end(&self, status: u16, took: Duration) {
+        tracing::trace!(
+            target: SPANS,
+            begin = self.begin,
+            end = self.begin + i64::try_from(took.as_micros()).unwrap_or(0),
+            http.request.method = self.method.as_str(),
+            http.route = self.route.as_str(),
+            http.response.status_code = status,
+            traceparent = self.traceparent.as_str(),
+            error = if status >= 500 { "failed" } else { "" },
+            "{} {}",
+            self.method,
+            self.route
+        );
+    }
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -33,6 +33,7 @@ pub struct Config {
     pub server: Server,
     pub oidc: Oidc,
     pub logs: Logs,
+    pub traces: Traces,
     pub devstack: Devstack,
 }
 
@@ -163,6 +164,20 @@ pub struct Logs {
     pub level: String,
 }
 
+/// Spans of runs, tries, commits and requests for OpenTelemetry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traces {
+    /// A collector that takes OTLP over HTTP as JSON: `http://127.0.0.1:4318`; empty = none.
+    pub endpoint: String,
+    /// Sent with the spans: `NAME=VALUE`, with `,` between them.
+    pub headers: String,
+    /// What spans call this installation.
+    pub service_name: String,
+    /// PEM file with the authorities that vouch for the collector; empty = those of the machine.
+    pub ca_file: String,
+}
+
 /// The stand-ins that `standalone` starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -235,6 +250,17 @@ impl Default for Oidc {
             groups_claim: "groups".to_owned(),
             roles: "*=viewer".to_owned(),
             allowed_domains: String::new(),
+            ca_file: String::new(),
+        }
+    }
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            headers: String::new(),
+            service_name: "millrace".to_owned(),
             ca_file: String::new(),
         }
     }

@@ -8,16 +8,18 @@ pub(crate) mod moves;
 pub(crate) mod new_runs;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{Batch, DagPause, InstanceKey, RunKey, SchedulePointer};
+use millrace_model::change::{Batch, DagPause, Finish, InstanceKey, RunKey, SchedulePointer, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::notice::Notice;
+use millrace_model::span::SPANS;
 use millrace_model::state::RunState;
 use serde_json::json;
 
 use crate::sql::{Kind, micros};
-use crate::{AuditRow, Change, Result, SignalKind, Store, Tx, alert, changes, notification, slot, sql};
+use crate::{AuditRow, Change, Counted, Result, SignalKind, Store, Tx, alert, changes, notification, slot, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedRun {
@@ -70,9 +72,11 @@ impl Store {
     /// What somebody has cleared, marked or given another version meanwhile was planned from a run that is no more: of such a
     /// run nothing is moved or claimed, all of it is stale. Otherwise a run could end while one of its tasks waits again.
     pub async fn commit(&self, batch: &Batch, epoch: i64, now: DateTime<Utc>) -> Result<CommitReport> {
+        let began = Instant::now();
         let tx = self.begin_as_leader("commit a batch", epoch).await?;
         let report = apply(&tx, batch, true, now).await?;
         tx.commit().await?;
+        self.note_commit(batch, &report, now, began.elapsed());
         Ok(report)
     }
 
@@ -91,6 +95,31 @@ impl Store {
         }
         tx.commit().await?;
         Ok(report)
+    }
+}
+
+impl Store {
+    /// For those who watch.
+    fn note_commit(&self, batch: &Batch, report: &CommitReport, now: DateTime<Utc>, took: Duration) {
+        let is_lost = |finish: &&Finish| finish.completion.outcome == TryOutcome::LostWorker;
+        self.count(Counted::Lost, &[], batch.finishes.iter().filter(is_lost).count() as u64);
+        for (index, step) in batch.run_moves.iter().enumerate() {
+            if step.to.is_finished() && !report.stale_runs.contains(&index) {
+                self.count(Counted::Runs, &[step.to.as_str()], 1);
+            }
+        }
+        let begin = micros(now);
+        tracing::trace!(
+            target: SPANS,
+            begin,
+            end = begin + i64::try_from(took.as_micros()).unwrap_or(0),
+            finishes = batch.finishes.len(),
+            new_runs = batch.new_runs.len(),
+            moves = batch.run_moves.len() + batch.task_moves.len(),
+            claims = batch.claims.len(),
+            stale = report.stale_count(),
+            "commit"
+        );
     }
 }
 

@@ -13,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::broadcast;
 
+use crate::counter::Counters;
 use crate::sql::values;
 use crate::trouble::Troubles;
 use crate::url::DatabaseUrl;
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) versions: Mutex<HashMap<i64, Arc<Dag>>>,
     pub(crate) mismatched_dags: AtomicU64,
     pub(crate) troubles: Troubles,
+    pub(crate) counters: Counters,
 }
 
 impl Store {
@@ -130,6 +132,7 @@ impl Store {
             versions: Mutex::default(),
             mismatched_dags: AtomicU64::new(0),
             troubles: Troubles::default(),
+            counters: Counters::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -12,6 +12,8 @@ mod cleaning;
 mod clear;
 #[path = "suite/commit.rs"]
 mod commit;
+#[path = "suite/counters.rs"]
+mod counters;
 #[path = "suite/dag_files.rs"]
 mod dag_files;
 #[path = "suite/deleting.rs"]
@@ -57,6 +59,8 @@ macro_rules! on_both {
 }
 
 on_both! {
+    counters:
+        counts_of_all_processes_are_one;
     cleaning:
         old_runs_go_and_what_is_needed_stays,
         the_newest_run_and_the_newest_of_the_schedule_stay,

@@ -19,6 +19,7 @@ use crate::equipment::{AttemptIo, Equipment};
 use crate::journal::{StoreJournal, StoreResults};
 use crate::report::AttemptLog;
 use crate::slot::Seat;
+use crate::told::Told;
 use crate::triggers::StoreTriggers;
 
 pub struct LocalExecutorOptions {
@@ -152,6 +153,7 @@ impl Executor for LocalExecutor {
                 cancel.cut_off(reason, *at);
             }
             let io = shared.io(&assignment, seat.clone(), cancel);
+            let told = Told::of(&assignment);
             self.runtime.spawn(async move {
                 let completion = run_attempt(shared.options.equipment.clone(), assignment, io).await;
                 {
@@ -163,6 +165,9 @@ impl Executor for LocalExecutor {
                 }
                 // The slot is free before the scheduler hears of the end, so that it can be given away at once.
                 seat.stand_up();
+                if let Some(told) = told {
+                    told.tell(&shared.options.store, &completion);
+                }
                 if shared.options.completions.send(completion.into()).is_err() {
                     tracing::warn!(
                         instance,

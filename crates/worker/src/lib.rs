@@ -22,6 +22,7 @@ mod report;
 mod runs;
 mod slot;
 mod stopwatch;
+mod told;
 mod triggers;
 
 pub use attempt::{run_attempt, run_until_ended};

@@ -134,7 +134,10 @@ impl Scheduler {
                     engine.look_after_foreign(clock.now()).await?;
                     engine.look_for_missed(clock.now()).await?;
                 }
-                engine.turn(&|| clock.now()).await
+                let began = Instant::now();
+                let next = engine.turn(&|| clock.now()).await?;
+                self.store.count_turn(began.elapsed());
+                Ok(next)
             };
             // A database that does not answer must not keep the process from stopping.
             let stepped = tokio::select! {

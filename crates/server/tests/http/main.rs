@@ -17,6 +17,7 @@ mod hostile;
 mod ledger;
 mod limits;
 mod logs;
+mod metrics;
 mod notifications;
 mod openapi;
 mod openid;

@@ -1,0 +1,58 @@
+//! The metrics, as Prometheus reads them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millrace_store::Counted;
+
+use crate::site::Site;
+
+#[test]
+fn what_was_counted_is_told_by_the_rules_of_prometheus() {
+    let site = Site::start();
+    let store = &site.plant.store;
+    store.count(Counted::Tries, &["sql_to_s3", "success"], 4);
+    store.count(Counted::Tries, &["odd \"name\"", "failed"], 1);
+    store.count(Counted::TryTime, &["sql_to_s3"], 2_500_000);
+    store.count(Counted::Runs, &["success"], 2);
+    store.count(Counted::Rows, &["load", "inserted"], 1000);
+    store.count(Counted::Bytes, &["upload"], 4096);
+    store.count_turn(Duration::from_millis(3));
+    site.runtime.block_on(store.write_counts()).unwrap();
+    store.count_turn(Duration::from_secs(60));
+    let page = site.get("/metrics").is(200);
+    assert!(page.header("content-type").starts_with("text/plain; version=0.0.4"));
+    for line in [
+        "millrace_task_tries_total{operator=\"sql_to_s3\",outcome=\"success\"} 4",
+        "millrace_task_tries_total{operator=\"odd \\\"name\\\"\",outcome=\"failed\"} 1",
+        "millrace_task_try_seconds_total{operator=\"sql_to_s3\"} 2.5",
+        "millrace_task_tries_lost_total 0",
+        "millrace_runs_ended_total{state=\"success\"} 2",
+        "millrace_moved_rows_total{stage=\"load\",rows=\"inserted\"} 1000",
+        "millrace_moved_bytes_total{stage=\"upload\"} 4096",
+        "millrace_scheduler_turn_seconds_bucket{le=\"0.001\"} 0",
+        "millrace_scheduler_turn_seconds_bucket{le=\"0.005\"} 1",
+        "millrace_scheduler_turn_seconds_bucket{le=\"5\"} 1",
+        "millrace_scheduler_turn_seconds_bucket{le=\"+Inf\"} 2",
+        "millrace_scheduler_turn_seconds_sum 60.003",
+        "millrace_scheduler_turn_seconds_count 2",
+    ] {
+        assert!(page.body.lines().any(|found| found == line), "{line} is not in\n{}", page.body);
+    }
+    // Each is described once, before its lines; counters say that they are some.
+    let mut kinds = BTreeMap::new();
+    let mut last = String::new();
+    for line in page.body.lines() {
+        if let Some(about) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = about.split_once(' ').unwrap();
+            assert!(kinds.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} is described twice");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            name.clone_into(&mut last);
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+            assert!(name == last || parts.into_iter().any(|part| part == last), "{line} stands under {last}");
+            assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What is counted for the metrics. Counting is in memory and costs no statement; now and then what has come since is added
+//! to the database, so that the counts of all processes are one, also after a restart.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::sql::values;
+use crate::{Result, Store, sql};
+
+/// Seconds at which the parts of [`Counted::Turn`] end; slower ones are in the last, which has no end.
+pub const TURN_ENDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// What is counted, with its labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Tries that have ended: operator, outcome.
+    Tries,
+    /// Microseconds of tries: operator.
+    TryTime,
+    /// Tries whose worker was lost.
+    Lost,
+    /// Runs that have ended: state.
+    Runs,
+    /// Stage of the movement, what became of them (`read`, `written`, `inserted`, `updated`, `deleted`, `rejected`).
+    Rows,
+    /// Stage of the movement.
+    Bytes,
+    /// Turns of the scheduler, by the index of the end in [`TURN_ENDS`].
+    Turns,
+    /// Microseconds of all turns.
+    TurnTime,
+}
+
+impl Counted {
+    pub const ALL: [Self; 8] =
+        [Self::Tries, Self::TryTime, Self::Lost, Self::Runs, Self::Rows, Self::Bytes, Self::Turns, Self::TurnTime];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tries => "tries",
+            Self::TryTime => "try_time",
+            Self::Lost => "lost",
+            Self::Runs => "runs",
+            Self::Rows => "rows",
+            Self::Bytes => "bytes",
+            Self::Turns => "turns",
+            Self::TurnTime => "turn_time",
+        }
+    }
+}
+
+/// One count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterRow {
+    pub of: Counted,
+    pub labels: Vec<String>,
+    pub value: u64,
+}
+
+type Key = (&'static str, Vec<String>);
+
+/// Not in the database yet.
+#[derive(Default)]
+pub(crate) struct Counters {
+    counts: Mutex<BTreeMap<Key, u64>>,
+    /// While they are on their way into the database they are in neither place, or in both: nobody reads then.
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl Counters {
+    fn add(&self, key: Key, by: u64) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key).or_default();
+        *count = count.saturating_add(by);
+    }
+
+    fn take(&self) -> BTreeMap<Key, u64> {
+        std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn copy(&self) -> BTreeMap<Key, u64> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Store {
+    pub fn count(&self, of: Counted, labels: &[&str], by: u64) {
+        if by > 0 {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            self.inner.counters.add((of.name(), labels), by);
+        }
+    }
+
+    /// A turn of the scheduler.
+    pub fn count_turn(&self, took: Duration) {
+        let end = TURN_ENDS.iter().position(|end| took.as_secs_f64() <= *end).unwrap_or(TURN_ENDS.len());
+        self.count(Counted::Turns, &[&end.to_string()], 1);
+        self.count(Counted::TurnTime, &[], u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds what was counted since to the database. After an error it is still to be added.
+    pub async fn write_counts(&self) -> Result<()> {
+        let _writing = self.inner.counters.writing.lock().await;
+        let taken = self.inner.counters.take();
+        let written = self.add_counts(&taken).await;
+        if written.is_err() {
+            taken.into_iter().for_each(|(key, by)| self.inner.counters.add(key, by));
+        }
+        written
+    }
+
+    async fn add_counts(&self, counts: &BTreeMap<Key, u64>) -> Result<()> {
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let attempted = "add to the counters";
+        let tx = self.begin(attempted).await?;
+        // In the order of the key: two processes that do so wait for each other, and never both.
+        for ((name, labels), by) in counts {
+            let sql = "INSERT INTO counter (name, labels, value) VALUES ($1, $2, $3) \
+                       ON CONFLICT (name, labels) DO UPDATE SET value = counter.value + excluded.value";
+            let labels = serde_json::to_string(labels).unwrap_or_default();
+            let by = i64::try_from(*by).unwrap_or(i64::MAX);
+            sql::run(&tx.inner, attempted, sql, values![*name, labels, by]).await?;
+        }
+        tx.commit().await
+    }
+
+    /// All counts, those of this process that are not written yet among them.
+    pub async fn counts(&self) -> Result<Vec<CounterRow>> {
+        let _nobody_writes = self.inner.counters.writing.lock().await;
+        let sql = "SELECT name, labels, value FROM counter";
+        let mut all: BTreeMap<(String, Vec<String>), u64> = BTreeMap::new();
+        for row in sql::all(self.reader(), "read the counters", sql, vec![]).await? {
+            let labels: Vec<String> =
+                serde_json::from_str(&row.text("labels")?).map_err(|_| row.corrupt("labels", "not a list"))?;
+            all.insert((row.text("name")?, labels), u64::try_from(row.int("value")?).unwrap_or(0));
+        }
+        for ((name, labels), by) in self.inner.counters.copy() {
+            let count = all.entry((name.to_owned(), labels)).or_default();
+            *count = count.saturating_add(by);
+        }
+        let known = |name: &str| Counted::ALL.into_iter().find(|of| of.name() == name);
+        let rows =
+            all.into_iter().filter_map(|((name, labels), value)| Some(CounterRow { of: known(&name)?, labels, value }));
+        Ok(rows.collect())
+    }
+}
