@@ -37,7 +37,9 @@ impl App {
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
         let home = Home::at(home_folder(global.home.as_deref(), &environment)?)?;
         let config = Config::load(&home, environment.clone())?;
-        config.secrets().for_each(|secret| masker.add(secret));
+        for secret in config.secrets() {
+            masker.add(secret);
+        }
         Ok(Self { home, config, format: global.output, masker, environment, clock: Arc::new(SystemClock) })
     }
 

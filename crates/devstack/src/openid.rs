@@ -41,7 +41,10 @@ pub struct OpenIdConfig {
 
 impl std::fmt::Debug for OpenIdConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenIdConfig").field("listen", &self.listen).field("client_id", &self.client_id).finish()
+        f.debug_struct("OpenIdConfig")
+            .field("listen", &self.listen)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,5 @@
 //! Connections as nobody would write them, and the configuration.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 use millrace_settings::{Config, ConnectionForm, Home, Masker};
 use millrace_testkit::Fuzz;
 

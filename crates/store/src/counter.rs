@@ -105,7 +105,9 @@ impl Store {
         let taken = self.inner.counters.take();
         let written = self.add_counts(&taken).await;
         if written.is_err() {
-            taken.into_iter().for_each(|(key, by)| self.inner.counters.add(key, by));
+            for (key, by) in taken {
+                self.inner.counters.add(key, by);
+            }
         }
         written
     }

@@ -170,7 +170,7 @@ impl Provider {
         let keys = self.keys(&metadata, false).await?;
         let claims = match verify(&token, &keys, &expected) {
             // Providers change their keys now and then.
-            Err(Wrong::UnknownKey) => verify(&token, &*self.keys(&metadata, true).await?, &expected),
+            Err(Wrong::UnknownKey) => verify(&token, &self.keys(&metadata, true).await?, &expected),
             other => other,
         };
         claims.map_err(|wrong| match wrong {

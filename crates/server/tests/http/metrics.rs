@@ -19,7 +19,7 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
     store.count(Counted::Bytes, &["upload"], 4096);
     store.count_turn(Duration::from_millis(3));
     site.runtime.block_on(store.write_counts()).unwrap();
-    store.count_turn(Duration::from_secs(60));
+    store.count_turn(Duration::from_mins(1));
     let page = site.get("/metrics").is(200);
     assert!(page.header("content-type").starts_with("text/plain; version=0.0.4"));
     for line in [
