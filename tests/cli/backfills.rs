@@ -97,7 +97,10 @@ fn one_is_paused_shown_and_cancelled() {
     home.ok(&["backfills", "unpause", &number]);
     let cancelled = home.ok(&["backfills", "cancel", &number]);
     assert!(cancelled.stderr.contains("5 queued runs failed"), "{}", cancelled.stderr);
-    home.run(&["backfills", "pause", &number]).exits(1);
+    for command in ["pause", "unpause", "cancel"] {
+        let refused = home.run(&["backfills", command, &number]).exits(1);
+        assert!(refused.stderr.contains("has ended: it is cancelled"), "{}", refused.stderr);
+    }
     home.run(&["backfills", "show", "99"]).exits(1);
     home.run(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-06", "-t", "nobody"]).exits(2);
     home.run(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-06", "--upstream"]).exits(2);

@@ -9,7 +9,7 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::Decision;
 
 use crate::lines::LimitKey;
-use crate::run::RunView;
+use crate::run::{RunView, told};
 use crate::turn::Limits;
 use crate::view::{DagFacts, View, group_key};
 use crate::windows;
@@ -266,7 +266,7 @@ fn dependencies(run: &RunView, task: usize, place: usize) -> Condition {
         .iter()
         .filter(|instance| !instance.state.is_finished())
         .take(3)
-        .map(|instance| format!("{} is {}", run.version.dag.tasks[instance.task].task_id, instance.state))
+        .map(|instance| format!("{} is {}", run.version.dag.tasks[instance.task].task_id, told(instance.state)))
         .collect();
     if decision == Decision::Wait && !waiting.is_empty() {
         text.push_str(&format!(" ({})", waiting.join(", ")));

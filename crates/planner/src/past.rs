@@ -11,7 +11,7 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_model::trigger_rule::Decision;
 
-use crate::run::RunView;
+use crate::run::{RunView, told};
 use crate::turn::Turn;
 use crate::view::{GroupKey, View, group_key};
 
@@ -250,7 +250,8 @@ impl View {
             return Some(PastAnswer::new(false, text));
         }
         if let Some(state) = own.iter().find(|state| !ended_well(**state)) {
-            return Some(PastAnswer::new(false, format!("depends_on_past: {} of {date} is {state}", model.task_id)));
+            let text = format!("depends_on_past: {} of {date} is {}", model.task_id, told(*state));
+            return Some(PastAnswer::new(false, text));
         }
         if model.wait_for_downstream {
             for child in &version.graph.downstream[task] {
@@ -260,7 +261,7 @@ impl View {
                     return Some(PastAnswer::new(false, text));
                 }
                 if let Some(state) = states(name).iter().find(|state| !ended_well(**state)) {
-                    let text = format!("wait_for_downstream: {name} of {date} is {state}");
+                    let text = format!("wait_for_downstream: {name} of {date} is {}", told(*state));
                     return Some(PastAnswer::new(false, text));
                 }
             }

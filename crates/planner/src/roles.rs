@@ -9,7 +9,7 @@ use millrace_model::graph::Graph;
 use millrace_model::state::TaskState;
 use millrace_model::trigger_rule::Decision;
 
-use crate::run::RunView;
+use crate::run::{RunView, told};
 use crate::turn::Turn;
 
 /// What a version says of setups and teardowns, by task index. Only the leaves for a DAG without them.
@@ -171,7 +171,7 @@ impl RunView {
         let places = scope.iter().flat_map(|task| self.instances_of(*task));
         let unfinished = places.map(|place| &self.instances[place]).find(|instance| !instance.state.is_finished())?;
         let name = &self.version.dag.tasks[unfinished.task].task_id;
-        let reason = format!("teardown: {name} is {}", unfinished.state);
+        let reason = format!("teardown: {name} is {}", told(unfinished.state));
         Some(Veto { decision: Decision::Wait, reason })
     }
 }

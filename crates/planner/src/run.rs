@@ -482,7 +482,7 @@ impl InstanceView {
 
     /// Its state for people.
     pub fn standing(&self) -> String {
-        if self.given_up { format!("{} (given up with its run)", self.state) } else { self.state.to_string() }
+        if self.given_up { format!("{} (given up with its run)", self.state) } else { told(self.state).to_owned() }
     }
 
     /// It was marked or removed while it ran, and its try has not stopped yet.
@@ -527,6 +527,11 @@ impl InstanceView {
             stands_in: None,
         }
     }
+}
+
+/// A state as people are told of it behind an "is".
+pub(crate) fn told(state: TaskState) -> &'static str {
+    if state == TaskState::None { "not started" } else { state.as_str() }
 }
 
 /// What a task's tries hold besides their pool's slots, and why its key has no text if it has none.

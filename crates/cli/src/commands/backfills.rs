@@ -32,7 +32,7 @@ pub async fn run(app: &App, command: BackfillsCommand) -> anyhow::Result<()> {
         BackfillsCommand::Pause { backfill } => set_paused(app, &store, backfill, true).await,
         BackfillsCommand::Unpause { backfill } => set_paused(app, &store, backfill, false).await,
         BackfillsCommand::Cancel { backfill } => {
-            find(&store, backfill).await?;
+            still_active(&store, backfill).await?;
             let failed = store.cancel_backfill(backfill, "cli", app.now()).await?;
             notice(format!("cancelled backfill {backfill}: {} queued runs failed; what runs goes on", failed.len()));
             Ok(())
@@ -43,6 +43,14 @@ pub async fn run(app: &App, command: BackfillsCommand) -> anyhow::Result<()> {
 async fn find(store: &Store, key: i64) -> anyhow::Result<BackfillRow> {
     let row = store.backfill(key).await?;
     row.with_context(|| format!("there is no backfill {key}; `millrace backfills list` shows those that exist"))
+}
+
+async fn still_active(store: &Store, key: i64) -> anyhow::Result<()> {
+    let row = find(store, key).await?;
+    if row.completed_at.is_some() {
+        bail!("backfill {key} has ended: it is {}", row.state.as_str());
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -109,10 +117,7 @@ async fn list(app: &App, store: &Store, dag_id: Option<&str>) -> anyhow::Result<
 }
 
 async fn set_paused(app: &App, store: &Store, key: i64, paused: bool) -> anyhow::Result<()> {
-    let row = find(store, key).await?;
-    if row.completed_at.is_some() {
-        bail!("backfill {key} has ended: it is {}", row.state.as_str());
-    }
+    still_active(store, key).await?;
     let changed = store.set_backfill_paused(key, paused, "cli", app.now()).await?;
     let word = if paused { "paused" } else { "unpaused" };
     notice(if changed { format!("{word} backfill {key}") } else { format!("backfill {key} was {word} already") });

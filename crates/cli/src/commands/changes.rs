@@ -147,6 +147,18 @@ pub async fn clear_tasks(app: &App, args: TasksClearArgs) -> anyhow::Result<()> 
     let tasks = task_choice(&row.dag, &args)?;
     let selection = Selection::of(run_choice(&store, &row, &args.runs).await?, tasks);
     let request = clear_request(with_relatives(selection, args.relatives)?, &row, &args.options)?;
+    if let TaskChoice::Pattern(pattern) = &request.selection.tasks.tasks
+        && !row.dag.tasks.iter().any(|task| pattern.matches(&task.task_id))
+    {
+        // A run of an earlier version may have such a task.
+        let dry = ClearRequest { dry_run: true, ..request.clone() };
+        if store.clear_instances(&dry, app.now()).await?.cleared.is_empty() {
+            let (dag_id, text) = (&args.dag_id, args.task_regex.as_deref().unwrap_or_default());
+            return Err(usage(format!(
+                "no task of {dag_id} has '{text}' in its id; `millrace tasks list {dag_id}` lists them"
+            )));
+        }
+    }
     clear(app, &store, vec![(args.dag_id, request)], &args.care).await
 }
 

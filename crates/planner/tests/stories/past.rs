@@ -49,7 +49,7 @@ fn case_50_a_run_waits_for_one_that_still_runs_and_goes_on_with_its_end() {
          d/2024-01-02/first success
          wake 2024-01-04T00:00:00
          > why d 2024-01-02 a
-         no, depends_on_past: a of 2024-01-01 is none
+         no, depends_on_past: a of 2024-01-01 is not started
          > ok d 2024-01-01 first
          d/2024-01-01/first success
          d/2024-01-01/a try 1
