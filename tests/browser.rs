@@ -1,117 +1,22 @@
-//! What a person does on the pages, in a real browser.
+//! What a person does on the pages, in a real browser. What was seen is kept in `target/screenshots`.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "browser/driver.rs"]
+mod driver;
+#[path = "browser/every_page.rs"]
+mod every_page;
+#[path = "browser/journeys.rs"]
+mod journeys;
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use fantoccini::elements::Element;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use millrace_testkit::{Chromium, Daemon, wait_until};
-use serde_json::{Value, json};
+use driver::Browser;
+use millrace_testkit::{Daemon, wait_until};
 use support::{PATIENCE, TestHome};
 
-/// A page that was opened shows what is asked for.
-const SHOWS: Duration = Duration::from_secs(30);
-
-struct Browser {
-    client: Client,
-    chromium: Chromium,
-    address: String,
-}
-
-impl Browser {
-    async fn open(address: String) -> Self {
-        let chromium = Chromium::start().unwrap();
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(chromium.capabilities())
-            .connect(&chromium.webdriver_url())
-            .await
-            .unwrap();
-        Self { client, chromium, address }
-    }
-
-    async fn goto(&self, path: &str) {
-        self.client.goto(&format!("{}{path}", self.address)).await.unwrap();
-    }
-
-    async fn find(&self, selector: &str) -> Element {
-        let found = self.client.wait().at_most(SHOWS).for_element(Locator::Css(selector)).await;
-        match found {
-            Ok(element) => element,
-            Err(error) => panic!("{selector} at {}: {error}\n{}", self.path().await, self.text().await),
-        }
-    }
-
-    /// What is there at that moment: a live page may draw it anew between the look and the click.
-    async fn click(&self, selector: &str) {
-        let clicked = wait_until(selector, SHOWS, async || match self.find(selector).await.click().await {
-            Ok(()) => true,
-            Err(error) if error.is_stale_element_reference() => false,
-            Err(error) => panic!("{selector}: {error}"),
-        });
-        clicked.await.unwrap();
-    }
-
-    async fn path(&self) -> String {
-        self.client.current_url().await.unwrap().path().to_owned()
-    }
-
-    async fn text(&self) -> String {
-        self.run("return document.body ? document.body.innerText : ''").await.as_str().unwrap_or_default().to_owned()
-    }
-
-    async fn run(&self, script: &str) -> Value {
-        self.client.execute(script, vec![]).await.unwrap()
-    }
-
-    async fn shows(&self, wanted: &str) {
-        let shown = wait_until(wanted, SHOWS, async || self.text().await.contains(wanted)).await;
-        assert!(shown.is_ok(), "{wanted:?} is not at {}:\n{}", self.path().await, self.text().await);
-    }
-
-    async fn sign_in(&self, password: &str) {
-        self.find("input[name=username]").await.send_keys("admin").await.unwrap();
-        self.find("input[name=password]").await.send_keys(password).await.unwrap();
-        self.click("main form button").await;
-    }
-
-    /// Saves what is seen, in both themes, for a person to look at.
-    async fn picture(&self, name: &str) {
-        let folder = pictures();
-        for theme in ["light", "dark"] {
-            let features = json!({"cmd": "Emulation.setEmulatedMedia", "params": {"features": [{"name": "prefers-color-scheme", "value": theme}]}});
-            self.devtools(features).await;
-            let png = self.client.screenshot().await.unwrap();
-            assert!(png.starts_with(b"\x89PNG"));
-            fs::write(folder.join(format!("{name}-{theme}.png")), png).unwrap();
-        }
-    }
-
-    /// A command of the browser's own protocol, which WebDriver does not have.
-    async fn devtools(&self, command: Value) {
-        let session = self.client.session_id().await.unwrap().unwrap();
-        let url = format!("{}/session/{session}/goog/cdp/execute", self.chromium.webdriver_url());
-        let answer = tokio::task::spawn_blocking(move || ureq::post(url).send_json(command).map(|_| ())).await.unwrap();
-        answer.unwrap();
-    }
-
-    async fn close(self) {
-        self.client.close().await.unwrap();
-    }
-}
-
-fn pictures() -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pictures");
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn standalone(home: &TestHome) -> (Daemon, String) {
+pub fn standalone(home: &TestHome) -> (Daemon, String) {
     let mut daemon = home.daemon(&["standalone", "--demo", "--port", "0"]);
     let line = daemon.wait_for_line("address   http://127.0.0.1:", PATIENCE).unwrap();
     let address = line.trim().strip_prefix("address").unwrap().trim().to_owned();
@@ -158,7 +63,7 @@ async fn from_the_list_to_the_failed_task_s_log_in_two_clicks() {
     for path in ["/dags/demo_orders", "/runs", "/connections", "/legend"] {
         browser.goto(path).await;
         browser.picture(&path.trim_start_matches('/').replace('/', "-")).await;
-        assert_no_sideways_scrolling(&browser).await;
+        browser.assert_no_sideways_scrolling().await;
     }
     browser.goto("/connections").await;
     browser.shows("demo_s3").await;
@@ -169,7 +74,7 @@ async fn from_the_list_to_the_failed_task_s_log_in_two_clicks() {
 }
 
 /// Fails once, and does what it should when `flag` is there.
-fn fragile(flag: &std::path::Path) -> String {
+pub fn fragile(flag: &std::path::Path) -> String {
     let flag = flag.display();
     format!(
         "schedule: none\nparams: {{region: eu, full: false, days: {{type: integer, default: 3, maximum: 9}}}}\ntasks:\n  before:\n    operator: bash\n    bash_command: echo fine\n  mended:\n    operator: bash\n    depends_on: [before]\n    bash_command: |\n      test -e {flag} || {{ echo it is not there; exit 1; }}\n      echo it is there now\n"
@@ -239,84 +144,6 @@ async fn the_red_task_is_found_read_cleared_and_turns_green() {
     browser.shows("\"region\": \"us\"").await;
     browser.shows("\"full\": true").await;
     browser.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_page_fits_a_telephone_and_is_reached_by_keys() {
-    let home = TestHome::new();
-    home.write_dag("fragile.yaml", &fragile(&home.file("flag")));
-    let (_daemon, address) = standalone(&home);
-    home.ok(&["dags", "unpause", "fragile"]);
-    home.run(&["dags", "trigger", "fragile", "--run-id", "red", "--wait"]).exits(1);
-    let browser = Browser::open(address).await;
-    browser.goto("/").await;
-    browser.sign_in(&fs::read_to_string(home.file("admin_password")).unwrap()).await;
-    browser.shows("Needs you").await;
-
-    browser.find("body").await.send_keys("?").await.unwrap();
-    browser.find("#keys[open]").await;
-    browser.picture("keys").await;
-    browser.click("#keys button").await;
-    browser.find("body").await.send_keys("gd").await.unwrap();
-    let there = wait_until("g d leads to the DAGs", SHOWS, async || browser.path().await == "/dags").await;
-    there.unwrap();
-
-    let pages = [
-        "/",
-        "/dags",
-        "/runs",
-        "/task-instances",
-        "/assets",
-        "/connections",
-        "/variables",
-        "/pools",
-        "/calendars",
-        "/jobs",
-        "/users",
-        "/audit",
-        "/operators",
-        "/operators/copy",
-        "/configuration",
-        "/legend",
-        "/account",
-        "/dags/fragile",
-        "/dags/fragile/graph",
-        "/dags/fragile/gantt",
-        "/dags/fragile/calendar",
-        "/dags/fragile/runs",
-        "/dags/fragile/backfills",
-        "/dags/demo_orders/data",
-        "/dags/fragile/code",
-        "/dags/fragile/details",
-        "/dags/fragile/runs/red/tasks/mended",
-    ];
-    for path in pages {
-        let name = path.trim_matches('/').replace('/', "-");
-        browser.goto(path).await;
-        browser.find("main").await;
-        browser.picture(&format!("page-{name}")).await;
-        assert_no_sideways_scrolling(&browser).await;
-        let narrow = json!({"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": false});
-        browser.devtools(json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": narrow})).await;
-        browser.picture(&format!("narrow-{name}")).await;
-        assert_no_sideways_scrolling(&browser).await;
-        browser.devtools(json!({"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}})).await;
-        // Every field and button says what it is.
-        let nameless = browser
-            .run(
-                "return [...document.querySelectorAll('button, a, input:not([type=hidden]), select, textarea')]\
-                 .filter((it) => !(it.textContent.trim() || it.ariaLabel || it.title || it.labels?.length\
-                 || it.querySelector('title'))).map((it) => it.outerHTML)",
-            )
-            .await;
-        assert_eq!(nameless, json!([]), "{path}");
-    }
-    browser.close().await;
-}
-
-async fn assert_no_sideways_scrolling(browser: &Browser) {
-    let wider = browser.run("return document.documentElement.scrollWidth - window.innerWidth").await;
-    assert!(wider.as_i64().unwrap() <= 0, "{} is {wider} px wider than the window", browser.path().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,6 +23,19 @@ has_postgres() {
     return 1
 }
 
+has_korean() {
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v fc-list >/dev/null 2>&1 && [ -n "$(fc-list :lang=ko family)" ]
+}
+
+# What the pages are held against, the version and checksum that tests/accessibility/package-lock.json says.
+install_axe() {
+    cd "$(dirname "$0")/accessibility"
+    installed=node_modules/axe-core/package.json
+    wanted=$(sed -n 's/.*"axe-core": "\(.*\)".*/\1/p' package.json)
+    [ -f node_modules/axe-core/axe.min.js ] && grep -q "\"version\": \"$wanted\"" "$installed" && return 0
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+}
+
 check_packages() {
     packages=
     need cc gcc libc6-dev
@@ -36,6 +49,9 @@ check_packages() {
     need setpriv util-linux
     need flock util-linux
     need find findutils
+    need npm npm
+    # Without it the screenshots show boxes for Korean.
+    has_korean || packages="$packages fonts-nanum"
     packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
     packages=${packages% }
 }
@@ -97,6 +113,10 @@ if [ -n "$packages" ]; then
     problems="$problems
 Debian packages are missing. Run:
     sudo apt-get update && sudo apt-get install --no-install-recommends $packages"
+fi
+if [ -z "$packages" ]; then
+    (install_axe) || problems="$problems
+axe-core could not be installed from npm, see above"
 fi
 if [ -n "$problems" ]; then
     echo "The tests cannot run on this machine yet.$problems" >&2

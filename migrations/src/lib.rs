@@ -48,6 +48,7 @@ migrations! {
     m0020_browsing,
     m0023_identities,
     m0024_counters,
+    m0027_failed_runs,
 }
 
 pub struct Migrator;

@@ -1,6 +1,6 @@
 //! DAGs and their versions, as everybody reads them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -176,18 +176,29 @@ impl Store {
         }))
     }
 
-    async fn add_last_runs(&self, dags: &mut [DagRow], count: u32) -> Result<()> {
+    /// Gives each its newest runs, in place of those that it has.
+    pub async fn add_last_runs(&self, dags: &mut [DagRow], count: u32) -> Result<()> {
         if count == 0 || dags.is_empty() {
             return Ok(());
         }
         let newest = self.newest_runs(dags.iter().map(|dag| dag.dag_id.as_str()), count).await?;
         let places: HashMap<String, usize> =
             dags.iter().enumerate().map(|(place, dag)| (dag.dag_id.to_string(), place)).collect();
+        for dag in &mut *dags {
+            dag.last_runs.clear();
+        }
         for (dag_id, run) in newest {
             let Some(place) = places.get(&dag_id) else { continue };
             dags[*place].last_runs.push(run);
         }
         Ok(())
+    }
+
+    /// The DAGs that have a run which has not ended.
+    pub async fn dags_at_work(&self) -> Result<HashSet<String>> {
+        let sql = "SELECT DISTINCT dag_id FROM dag_run WHERE state IN ('queued', 'running')";
+        let rows = sql::all(self.reader(), "find the DAGs at work", sql, vec![]).await?;
+        rows.iter().map(|row| row.text("dag_id")).collect()
     }
 
     /// The newest runs of each of these DAGs, newest first, in one query, whose cost does not grow with their history.

@@ -188,6 +188,20 @@ pub struct ActiveCounts {
     pub instances: HashMap<TaskState, u64>,
 }
 
+/// In the words of the partial indexes `dag_run_failed` and `dag_run_unfinished`.
+fn state_condition(states: &[RunState]) -> String {
+    // The words are our own.
+    let words: Vec<String> = states.iter().map(|state| format!("'{state}'")).collect();
+    let condition = match words.as_slice() {
+        [word] => format!("r.state = {word}"),
+        _ => format!("r.state IN ({})", words.join(", ")),
+    };
+    if states.iter().any(|state| state.is_finished()) {
+        return condition;
+    }
+    format!("r.state IN ('queued', 'running') AND {condition}")
+}
+
 impl Store {
     pub async fn active_counts(&self) -> Result<ActiveCounts> {
         let mut counts = ActiveCounts::default();
@@ -241,9 +255,7 @@ impl Store {
             add("r.backfill_id = ?", backfill.into());
         }
         if !filter.states.is_empty() {
-            // The words are our own.
-            let words: Vec<String> = filter.states.iter().map(|state| format!("'{state}'")).collect();
-            conditions.push(format!("r.state IN ({})", words.join(", ")));
+            conditions.push(state_condition(&filter.states));
         }
         let conditions = conditions.join(" AND ");
         let count = format!("SELECT COUNT(*) AS n FROM dag_run r WHERE {conditions}");

@@ -19,6 +19,7 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
+use crate::words::say;
 
 /// Dates that the page lists.
 const MOST_LISTED: usize = 400;
@@ -98,7 +99,7 @@ pub(super) async fn page(
     let (plan, problem) = match plan {
         None => (None, None),
         Some(Ok(plan)) => (Some(plan), None),
-        Some(Err(problem)) => (None, Some(sentence(&problem.detail))),
+        Some(Err(problem)) => (None, Some(sentence(&say(&problem.detail)))),
     };
     let (prepared, report) = plan.unzip();
     let warnings = prepared.as_ref().map(|it| it.warnings.iter().map(|text| sentence(text)).collect::<Vec<_>>());
@@ -109,7 +110,7 @@ pub(super) async fn page(
         dag_id,
         dag_href => links::dag(&dag_id),
         href => links::backfills(&dag_id),
-        schedule => row.dag.describe_schedule(),
+        schedule => say(&row.dag.describe_schedule()),
         lines => rows.iter().map(line).collect::<Vec<_>>(),
         problem,
         dates => report.as_ref().map(dates),
@@ -125,7 +126,9 @@ pub(super) async fn page(
             reverse => on("reverse"), conf => text("conf"), bounds => on("bounds"),
         },
     };
-    server.page("backfills.html", Some(&person), &Wishes::of(&headers), values).await
+    let wishes = Wishes::of(&headers);
+    let template = if wishes.wants("backfills") { "parts/backfills.html" } else { "backfills.html" };
+    server.page(template, Some(&person), &wishes, values).await
 }
 
 pub(super) async fn create(

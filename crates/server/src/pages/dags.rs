@@ -21,7 +21,7 @@ use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
 use crate::sessions::cookie;
-use crate::words::{said, t};
+use crate::words::{said, say, t};
 
 const STRIP: u32 = 14;
 const MOST_DAGS: usize = 100;
@@ -70,6 +70,13 @@ enum Choice {
     Favourites,
 }
 
+/// By what the DAGs are chosen, besides what stands in them.
+struct Seen<'a> {
+    favourites: &'a HashSet<String>,
+    at_work: &'a HashSet<String>,
+    now: DateTime<Utc>,
+}
+
 impl Choice {
     const ALL: [Self; 7] =
         [Self::All, Self::On, Self::Paused, Self::Failed, Self::Running, Self::Late, Self::Favourites];
@@ -103,7 +110,7 @@ impl Choice {
         Self::ALL.into_iter().find(|choice| Some(choice.name()) == text).unwrap_or(Self::All)
     }
 
-    fn holds(self, row: &DagRow, favourites: &HashSet<String>, now: DateTime<Utc>) -> bool {
+    fn holds(self, row: &DagRow, seen: &Seen<'_>) -> bool {
         match self {
             Self::All => true,
             Self::On => !row.is_paused,
@@ -113,9 +120,9 @@ impl Choice {
                 .iter()
                 .find(|run| run.state.is_finished())
                 .is_some_and(|run| run.state == RunState::Failed),
-            Self::Running => has_active_run(row),
-            Self::Late => due_since(row, now).is_some(),
-            Self::Favourites => favourites.contains(row.dag_id.as_str()),
+            Self::Running => seen.at_work.contains(row.dag_id.as_str()),
+            Self::Late => due_since(row, seen.at_work, seen.now).is_some(),
+            Self::Favourites => seen.favourites.contains(row.dag_id.as_str()),
         }
     }
 }
@@ -133,7 +140,8 @@ pub(super) async fn page(
     let offset = usize::try_from(parameters.offset()?).unwrap_or(usize::MAX);
     let now = server.now();
     let favourites = favourites(&headers);
-    let all = server.store().dags(&DagFilter { last_runs: STRIP, ..DagFilter::default() }).await?.rows;
+    let (all, at_work) = server.dags_and_newest().await?;
+    let seen = Seen { favourites: &favourites, at_work: &at_work, now };
     let is_empty = all.is_empty();
     let mut tags: Vec<&str> = all.iter().flat_map(|row| row.dag.tags.iter().map(String::as_str)).collect();
     tags.sort_unstable();
@@ -148,7 +156,7 @@ pub(super) async fn page(
         .filter(|row| tag.is_empty() || row.dag.tags.contains(&tag))
         .filter(|row| owner.is_empty() || row.dag.owner.as_deref() == Some(owner.as_str()))
         .collect();
-    let number = |choice: Choice| meant.iter().filter(|row| choice.holds(row, &favourites, now)).count();
+    let number = |choice: Choice| meant.iter().filter(|row| choice.holds(row, &seen)).count();
     let rest = query_of(&[("q", &search), ("tag", &tag), ("owner", &owner)]);
     let choices: Vec<_> = Choice::ALL
         .into_iter()
@@ -161,9 +169,10 @@ pub(super) async fn page(
             }
         })
         .collect();
-    let shown: Vec<&DagRow> = meant.iter().copied().filter(|row| choice.holds(row, &favourites, now)).collect();
+    let shown: Vec<&DagRow> = meant.iter().copied().filter(|row| choice.holds(row, &seen)).collect();
     let total = shown.len();
-    let shown: Vec<&DagRow> = shown.into_iter().skip(offset).take(MOST_DAGS).collect();
+    let mut shown: Vec<DagRow> = shown.into_iter().skip(offset).take(MOST_DAGS).cloned().collect();
+    server.store().add_last_runs(&mut shown, STRIP).await?;
     let newest: Vec<RunKey> = shown.iter().filter_map(|row| Some(row.last_runs.first()?.key)).collect();
     let moved = if newest.is_empty() { Vec::new() } else { server.store().ledger_of_runs(&newest).await? };
     let lines: Vec<Line> = shown
@@ -172,7 +181,7 @@ pub(super) async fn page(
             let last = row.last_runs.first().map(|run| run.key);
             let of_last: Vec<LedgerRow> =
                 moved.iter().filter(|(run, _)| Some(*run) == last).map(|(_, row)| row.clone()).collect();
-            line(row, rows_moved(&of_last), &favourites, now)
+            line(row, rows_moved(&of_last), &seen)
         })
         .collect();
     let next = Some(offset.saturating_add(MOST_DAGS)).filter(|next| *next < total);
@@ -197,10 +206,12 @@ pub(super) async fn row(server: &Server, row: &DagRow, headers: &HeaderMap) -> A
         Some(run) => rows_moved(&server.store().ledger_of_run(run.key).await?),
         None => None,
     };
-    Ok(line(row, moved, &favourites(headers), server.now()))
+    let at_work = server.store().dags_at_work().await?;
+    Ok(line(row, moved, &Seen { favourites: &favourites(headers), at_work: &at_work, now: server.now() }))
 }
 
-fn line(row: &DagRow, moved: Option<u64>, favourites: &HashSet<String>, now: DateTime<Utc>) -> Line {
+fn line(row: &DagRow, moved: Option<u64>, seen: &Seen<'_>) -> Line {
+    let now = seen.now;
     let zone = row.dag.timetable.timezone;
     let dag_id = row.dag_id.as_str();
     let next = row.next.as_ref().map(|next| next.run_after).filter(|_| !row.is_paused && !row.is_stale);
@@ -211,10 +222,10 @@ fn line(row: &DagRow, moved: Option<u64>, favourites: &HashSet<String>, now: Dat
         owner: row.dag.owner.clone(),
         tags: row.dag.tags.clone(),
         is_paused: row.is_paused,
-        is_favourite: favourites.contains(dag_id),
+        is_favourite: seen.favourites.contains(dag_id),
         is_stale: row.is_stale,
         has_import_error: row.has_import_error,
-        schedule: row.dag.describe_schedule(),
+        schedule: say(&row.dag.describe_schedule()),
         strip: bars(dag_id, &row.last_runs, now),
         last: row.last_runs.first().map(|run| Last {
             href: links::run(dag_id, run.run_id.as_str()),
@@ -222,20 +233,35 @@ fn line(row: &DagRow, moved: Option<u64>, favourites: &HashSet<String>, now: Dat
             when: run.end_date.or(run.start_date).map(|at| When::new(at, now, zone)),
             took: span(run.start_date, run.end_date, now).map(length),
         }),
-        is_late: due_since(row, now).is_some(),
+        is_late: due_since(row, seen.at_work, now).is_some(),
         next: next.map(|at| When::new(at, now, zone)),
         rows: moved.map(count),
     }
 }
 
 /// Since when the next run should have been there, if it should. While one runs, the next may have to wait its turn.
-pub(super) fn due_since(row: &DagRow, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+pub(super) fn due_since(row: &DagRow, at_work: &HashSet<String>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let next = row.next.as_ref().filter(|_| !row.is_paused && !row.is_stale)?;
-    (next.run_after + LATE < now && !has_active_run(row)).then_some(next.run_after)
+    (next.run_after + LATE < now && !at_work.contains(row.dag_id.as_str())).then_some(next.run_after)
 }
 
-fn has_active_run(row: &DagRow) -> bool {
-    row.last_runs.iter().any(|run| !run.state.is_finished())
+/// The newest run that ended is among so many, unless more are active at once.
+const LOOKED_AT: u32 = 4;
+
+impl Server {
+    /// Every DAG with its newest run, and with more where that has not ended; and the ids of those that have a run that
+    /// has not. Strips of every DAG's runs would cost more than all the rest.
+    pub(super) async fn dags_and_newest(&self) -> Answer<(Vec<DagRow>, HashSet<String>)> {
+        let store = self.store();
+        let all = store.dags(&DagFilter { last_runs: 1, ..DagFilter::default() }).await?.rows;
+        let at_work = store.dags_at_work().await?;
+        let goes_on = |row: &DagRow| row.last_runs.first().is_some_and(|run| !run.state.is_finished());
+        let (mut going, mut all): (Vec<DagRow>, Vec<DagRow>) = all.into_iter().partition(goes_on);
+        store.add_last_runs(&mut going, LOOKED_AT).await?;
+        all.append(&mut going);
+        all.sort_by(|one, other| one.dag_id.as_str().cmp(other.dag_id.as_str()));
+        Ok((all, at_work))
+    }
 }
 
 /// The person's favourites: the browser keeps them.

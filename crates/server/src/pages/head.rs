@@ -10,7 +10,7 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::values;
 use crate::server::Server;
-use crate::words::{said, t};
+use crate::words::{said, say, t};
 
 /// Runs among which one is chosen.
 const CHOICE: u64 = 20;
@@ -58,7 +58,7 @@ impl Server {
             href,
             tabs,
             description => row.dag.description,
-            schedule => row.dag.describe_schedule(),
+            schedule => say(&row.dag.describe_schedule()),
             cron => row.dag.schedule_text(),
             timezone => zone.name(),
             tags => row.dag.tags,

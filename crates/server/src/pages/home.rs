@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
 use millrace_model::change::RunKey;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{AlertRow, DagFilter, DagRow, InstanceRow, RunFilter};
+use millrace_store::{AlertRow, DagRow, InstanceRow, RunFilter};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -19,8 +19,6 @@ use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
 
-/// The newest run that ended is among so many, unless more are active at once.
-const LOOKED_AT: u32 = 4;
 const MOST_FAILURES: usize = 12;
 const MOST_LATE: usize = 8;
 const MOST_COMING: usize = 10;
@@ -90,14 +88,14 @@ struct Lost {
 pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
     let wishes = Wishes::of(&headers);
     let store = server.store();
-    let dags = store.dags(&DagFilter { last_runs: LOOKED_AT, ..DagFilter::default() }).await?.rows;
+    let (dags, at_work) = server.dags_and_newest().await?;
     let now = server.now();
     let (failures, failed) = failures(&server, &dags).await?;
     let broken: Vec<Broken> =
         store.import_errors().await?.iter().map(|row| broken(&row.file_path, &row.diagnostics)).collect();
     let alerts = alerts(&server).await?;
     let mut late: Vec<(DateTime<Utc>, &DagRow)> =
-        dags.iter().filter_map(|row| Some((due_since(row, now)?, row))).collect();
+        dags.iter().filter_map(|row| Some((due_since(row, &at_work, now)?, row))).collect();
     late.sort_by_key(|(at, _)| *at);
     let late_count = late.len();
     let coming_line = |(at, row): &(DateTime<Utc>, &DagRow)| Coming {

@@ -66,7 +66,7 @@ async fn show_users(server: &Server, person: &Person, headers: &HeaderMap, probl
     let values = values! {
         lines => rows.iter().map(line).collect::<Vec<_>>(),
         roles => Role::ALL.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
-        problem => problem.map(|problem| sentence(&problem.detail)),
+        problem => problem.map(|problem| sentence(&crate::words::say(&problem.detail))),
     };
     let mut page = server.page("users.html", Some(person), &Wishes::of(headers), values).await?;
     if let Some(problem) = problem {
@@ -213,7 +213,7 @@ async fn show_account(server: &Server, person: &Person, headers: &HeaderMap, tol
         roles => Role::ALL.iter().filter(|role| **role <= person.role).map(|role| role.as_str()).collect::<Vec<_>>(),
         days => TOKEN_DAYS,
         token => told.token,
-        problem => told.problem.map(|problem| sentence(&problem.detail)),
+        problem => told.problem.map(|problem| sentence(&crate::words::say(&problem.detail))),
     };
     let mut page = server.page("account.html", Some(person), &Wishes::of(headers), values).await?;
     if let Some(problem) = told.problem {

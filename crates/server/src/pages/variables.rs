@@ -54,7 +54,7 @@ async fn show(
     };
     let values = values! {
         lines => all.iter().map(line).collect::<Vec<_>>(),
-        problem => problem.map(|problem| crate::format::sentence(&problem.detail)),
+        problem => problem.map(|problem| crate::format::sentence(&crate::words::say(&problem.detail))),
         // The value is not sent back: it may be a secret.
         key => fields.key,
         description => fields.description,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use crate::assets;
 use crate::viewer::{Language, viewer};
@@ -32,42 +32,71 @@ impl Phrases {
     fn read(text: &str) -> Self {
         let all: HashMap<String, String> = toml::from_str(text).unwrap_or_default();
         let mut all: Vec<(String, String)> = all.into_iter().collect();
-        all.sort_by_key(|(english, _)| (usize::MAX - fixed(english), english.clone()));
+        // What ends in a zone is a whole schedule, and none of the parts of one.
+        all.sort_by_key(|(english, _)| (!english.ends_with("({zone})"), usize::MAX - fixed(english), english.clone()));
         Self(all.into_iter().filter_map(|(english, said)| Phrase::new(&english, said)).collect())
     }
 
     fn say(&self, text: &str, depth: u32) -> Option<String> {
-        let found = self.0.iter().find_map(|phrase| Some((phrase, phrase.english.captures(text)?)));
-        let (phrase, found) = found?;
-        let mut said = String::with_capacity(text.len());
+        self.find(text, depth).map(|(said, _)| said)
+    }
+
+    /// The first that fits and knows its inner sentences too; else the first that fits, and false.
+    fn find(&self, text: &str, depth: u32) -> Option<(String, bool)> {
+        let mut loose = None;
+        for phrase in &self.0 {
+            let Some(found) = phrase.english.captures(text) else { continue };
+            let found = self.fill(phrase, &found, depth);
+            if found.1 {
+                return Some(found);
+            }
+            loose.get_or_insert(found);
+        }
+        loose
+    }
+
+    /// What is said, and whether every inner sentence was known.
+    fn fill(&self, phrase: &Phrase, found: &Captures<'_>, depth: u32) -> (String, bool) {
+        let (mut said, mut is_whole) = (String::new(), true);
         let mut rest = phrase.said.as_str();
         // In one pass: what is filled in is not looked at again.
-        while let Some((before, (name, after))) =
-            rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
-        {
+        while let Some((before, name, after)) = next_name(rest) {
             said.push_str(before);
             let place = phrase.names.iter().position(|known| known == name);
             let value = place.and_then(|place| found.get(place + 1)).map_or("", |found| found.as_str());
-            let is_said = name.starts_with('-') && depth < DEEPEST;
-            match is_said.then(|| self.say(value, depth + 1)).flatten() {
-                Some(inner) => said.push_str(&inner),
-                None if is_said => said.push_str(t(value)),
+            let inner = || if depth < DEEPEST { self.find(value, depth + 1) } else { None };
+            // States have words of their own.
+            let word = || super::KOREAN.get(&value.replace('_', " ")).map(|word| (word.clone(), true));
+            match name.starts_with('-').then(|| inner().or_else(word)) {
+                Some(Some((inner, is_known))) => {
+                    is_whole &= is_known;
+                    said.push_str(&inner);
+                }
+                Some(None) => {
+                    is_whole = false;
+                    said.push_str(value);
+                }
                 None => said.push_str(value),
             }
             rest = after;
         }
         said.push_str(rest);
-        Some(said)
+        (said, is_whole)
     }
+}
+
+/// What stands before the next `{name}`, the name, and the rest.
+fn next_name(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('{')?;
+    let (name, after) = rest.split_once('}')?;
+    Some((before, name, after))
 }
 
 impl Phrase {
     fn new(english: &str, said: String) -> Option<Self> {
         let (mut pattern, mut names) = ("(?s)^".to_owned(), Vec::new());
         let mut rest = english;
-        while let Some((before, (name, after))) =
-            rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
-        {
+        while let Some((before, name, after)) = next_name(rest) {
             pattern.push_str(&regex::escape(before));
             pattern.push_str("(.+?)");
             names.push(name.to_owned());
@@ -129,5 +158,63 @@ mod tests {
         for (english, korean) in all {
             assert_eq!(names(&english), names(&korean), "{english:?} and {korean:?}");
         }
+    }
+
+    /// The sentences that a file of another room finishes, with something in the place of each name.
+    fn finished_in(path: &str) -> Vec<String> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let text = std::fs::read_to_string(root.join(path)).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//") && !line.contains("#["));
+        let mut found = Vec::new();
+        for line in lines {
+            let quoted = line.split('"').skip(1).step_by(2);
+            found.extend(quoted.filter(|text| text.trim().contains(' ') && !text.starts_with(' ')).map(sample));
+        }
+        found
+    }
+
+    fn sample(text: &str) -> String {
+        let parts = text.split('{').enumerate();
+        let filled = |(place, part): (usize, &str)| match (place, part.split_once('}')) {
+            (0, _) | (_, None) => part.to_owned(),
+            (_, Some((_, rest))) => format!("x{rest}"),
+        };
+        parts.map(filled).collect()
+    }
+
+    #[test]
+    fn every_reason_for_waiting_is_known() {
+        let files = ["planner/src/explain.rs", "situation/src/explanation.rs"];
+        let said: Vec<String> = files.iter().flat_map(|path| finished_in(path)).collect();
+        assert!(said.len() > 40, "only {} sentences were found: {said:#?}", said.len());
+        let unknown: Vec<&String> = said.iter().filter(|text| KOREAN.say(text, 0).is_none()).collect();
+        assert!(unknown.is_empty(), "web/words/ko-phrases.toml lacks: {unknown:#?}");
+    }
+
+    #[test]
+    fn schedules_are_said_in_korean() {
+        let cases = [
+            ("every day at 02:00 (Asia/Seoul)", "매일 02:00 (Asia/Seoul)"),
+            ("Monday to Friday at 09:30 and 18:00 (UTC)", "월~금 09:30, 18:00 (UTC)"),
+            ("every 15 minutes (UTC)", "15분마다 (UTC)"),
+            ("every Monday and Friday at 07:00 (UTC)", "매주 월요일, 금요일 07:00 (UTC)"),
+            ("on day 1 of every month at 00:00 (UTC)", "매월 1일 00:00 (UTC)"),
+            ("on the first Monday of January at 00:00 (UTC)", "1월 첫째 월요일 00:00 (UTC)"),
+            ("only when triggered", "요청할 때만"),
+        ];
+        for (english, korean) in cases {
+            assert_eq!(KOREAN.say(english, 0).as_deref(), Some(korean));
+        }
+    }
+
+    #[test]
+    fn what_a_name_stands_for_is_kept() {
+        let say = |text: &str| KOREAN.say(text, 0).unwrap_or_default();
+        assert_eq!(say("the next run"), "다음 런");
+        assert_eq!(
+            say("all_success: 1 of 2 upstream tasks have ended (load is running)"),
+            "all_success: 앞선 태스크 2개 중 1개가 끝났습니다 (load: 실행 중)"
+        );
     }
 }

@@ -102,6 +102,10 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.signals().await?;
         store.dag_list().await?;
         store.runs(&RunFilter { limit: 10, ..RunFilter::default() }).await?;
+        store.dags_at_work().await?;
+        for state in [RunState::Failed, RunState::Queued, RunState::Running] {
+            store.runs(&RunFilter { states: vec![state], limit: 10, ..RunFilter::default() }).await?;
+        }
         store.runs(&RunFilter { dag_id: Some(daily.clone()), limit: 10, ..RunFilter::default() }).await?;
         store.last_run_durations(&daily, 30).await?;
         store.active_runs_in(ActiveScope::OfDagAndHolders(&daily)).await?;
@@ -146,8 +150,14 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
 }
 
 /// A partial index is as long as what is active.
-const BY_PARTIAL: &[&str] =
-    &["dag_run_unfinished", "task_instance_leased", "dag_run_by_schedule", "notification_due", "notification_unsent"];
+const BY_PARTIAL: &[&str] = &[
+    "dag_run_unfinished",
+    "dag_run_failed",
+    "task_instance_leased",
+    "dag_run_by_schedule",
+    "notification_due",
+    "notification_unsent",
+];
 
 /// Walked from its end, as far as the page goes.
 const BY_END: &[&str] = &["dag_run_latest"];

@@ -1,0 +1,151 @@
+//! Every page: on a telephone, by keys, in both themes and languages, and for people who do not see it.
+
+use std::fs;
+
+use millrace_testkit::wait_until;
+use serde_json::json;
+
+use crate::driver::{Browser, SHOWS};
+use crate::support::TestHome;
+use crate::{fragile, standalone};
+
+const PAGES: &[&str] = &[
+    "/",
+    "/dags",
+    "/runs",
+    "/task-instances",
+    "/assets",
+    "/connections",
+    "/connections/new",
+    "/connections/edit/demo_s3",
+    "/variables",
+    "/pools",
+    "/calendars",
+    "/jobs",
+    "/users",
+    "/audit",
+    "/operators",
+    "/operators/copy",
+    "/configuration",
+    "/legend",
+    "/account",
+    "/api",
+    "/dags/fragile",
+    "/dags/fragile/graph",
+    "/dags/fragile/gantt",
+    "/dags/fragile/calendar",
+    "/dags/fragile/runs",
+    "/dags/fragile/backfills",
+    "/dags/demo_orders/data",
+    "/dags/fragile/code",
+    "/dags/fragile/details",
+    "/dags/fragile/trigger",
+    "/dags/fragile/runs/red",
+    "/dags/fragile/runs/red/change?action=clear",
+    "/dags/fragile/runs/red/tasks/mended",
+    "/dags/nothing",
+];
+
+async fn signed_in(home: &TestHome, address: String) -> Browser {
+    home.ok(&["dags", "unpause", "fragile"]);
+    home.run(&["dags", "trigger", "fragile", "--run-id", "red", "--wait"]).exits(1);
+    let browser = Browser::open(address).await;
+    browser.goto("/").await;
+    browser.sign_in(&fs::read_to_string(home.file("admin_password")).unwrap()).await;
+    browser.shows("Needs you").await;
+    browser
+}
+
+fn name_of(path: &str) -> String {
+    path.trim_matches('/').replace(['/', '?', '='], "-")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_fits_a_telephone_and_is_reached_by_keys() {
+    let home = TestHome::new();
+    home.write_dag("fragile.yaml", &fragile(&home.file("flag")));
+    let (_daemon, address) = standalone(&home);
+    let browser = signed_in(&home, address).await;
+
+    browser.find("body").await.send_keys("?").await.unwrap();
+    browser.find("#keys[open]").await;
+    browser.picture("keys").await;
+    browser.click("#keys button").await;
+    browser.find("body").await.send_keys("gd").await.unwrap();
+    let there = wait_until("g d leads to the DAGs", SHOWS, async || browser.path().await == "/dags").await;
+    there.unwrap();
+
+    for path in PAGES {
+        let name = name_of(path);
+        browser.goto(path).await;
+        browser.find("main").await;
+        browser.picture(&format!("page-{name}")).await;
+        browser.assert_no_sideways_scrolling().await;
+        browser.narrow(true).await;
+        browser.picture(&format!("narrow-{name}")).await;
+        browser.assert_no_sideways_scrolling().await;
+        browser.narrow(false).await;
+        // Every field and button says what it is.
+        let nameless = browser
+            .run(
+                "return [...document.querySelectorAll('button, a, input:not([type=hidden]), select, textarea')]\
+                 .filter((it) => !(it.textContent.trim() || it.ariaLabel || it.title || it.labels?.length\
+                 || it.querySelector('title'))).map((it) => it.outerHTML)",
+            )
+            .await;
+        assert_eq!(nameless, json!([]), "{path}");
+    }
+    browser.close().await;
+}
+
+/// Level A and AA of WCAG 2.2, as far as a program can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_is_for_everybody() {
+    let home = TestHome::new();
+    home.write_dag("fragile.yaml", &fragile(&home.file("flag")));
+    let (_daemon, address) = standalone(&home);
+    let browser = Browser::open(address.clone()).await;
+    let mut barriers = Vec::new();
+    browser.goto("/sign-in").await;
+    barriers.extend(browser.barriers().await.into_iter().map(|found| format!("/sign-in: {found}")));
+    browser.close().await;
+    let browser = signed_in(&home, address).await;
+    for path in PAGES {
+        browser.goto(path).await;
+        browser.find("main").await;
+        for theme in ["light", "dark"] {
+            browser.set_theme(theme).await;
+            barriers.extend(browser.barriers().await.into_iter().map(|found| format!("{path} ({theme}): {found}")));
+        }
+    }
+    // What opens on a page.
+    browser.goto("/dags/fragile").await;
+    browser.click("form[data-trigger] button").await;
+    browser.find("#trigger[open] .field").await;
+    barriers.extend(browser.barriers().await.into_iter().map(|found| format!("the form of a run: {found}")));
+    assert!(barriers.is_empty(), "{}", barriers.join("\n"));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_speaks_korean() {
+    let home = TestHome::new();
+    home.write_dag("fragile.yaml", &fragile(&home.file("flag")));
+    let (_daemon, address) = standalone(&home);
+    let browser = signed_in(&home, address).await;
+    browser.speak("ko").await;
+    for path in PAGES {
+        let name = name_of(path);
+        browser.goto(path).await;
+        browser.find("main").await;
+        assert_eq!(browser.run("return document.documentElement.lang").await, "ko", "{path}");
+        browser.set_theme("light").await;
+        browser.picture_as_it_is(&format!("korean-{name}")).await;
+        browser.narrow(true).await;
+        browser.assert_no_sideways_scrolling().await;
+        browser.set_theme("dark").await;
+        browser.picture_as_it_is(&format!("korean-narrow-{name}")).await;
+        browser.narrow(false).await;
+    }
+    browser.close().await;
+}
