@@ -1,5 +1,5 @@
 //! Sentences that other rooms finish themselves, such as why a task does not run: recognised by what stands still in
-//! them and said in the viewer's language.
+//! them and said in the viewer's language. A `{zone}` has no spaces.
 //!
 //! `web/words/LANGUAGE-phrases.toml` holds them by the English ones. `{name}` stands for anything and is kept as it is;
 //! `{-name}` for something that is said in the viewer's language too, if it is known. One that nobody knows stays English.
@@ -98,7 +98,7 @@ impl Phrase {
         let mut rest = english;
         while let Some((before, name, after)) = next_name(rest) {
             pattern.push_str(&regex::escape(before));
-            pattern.push_str("(.+?)");
+            pattern.push_str(if name == "zone" { r"([\w/+-]+)" } else { "(.+?)" });
             names.push(name.to_owned());
             rest = after;
         }
