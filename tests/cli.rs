@@ -22,6 +22,7 @@ mod cli {
     mod forms;
     mod home;
     mod lints;
+    mod openid;
     mod packaging;
     mod people;
     mod pools;
