@@ -10,6 +10,10 @@ use millrace_store::faults::{Fault, FaultPoint, Faults};
 /// A place in the store's code: where a call can fail, and what it is for.
 pub type Place = (FaultPoint, &'static str);
 
+/// Transactions that a world comes by only when the database refuses a run for itself, which few worlds see: many of them
+/// have struck these, a few need not have.
+const SELDOM: &[&str] = &["write a setting", "take a setting"];
+
 /// Transactions of the store that no world comes by: others than schedulers, and people who ask them for something, begin
 /// them. All the rest must fail in one.
 const ELSEWHERE: &[&str] = &[
@@ -43,8 +47,6 @@ const ELSEWHERE: &[&str] = &[
     "delete a connection",
     "write a variable",
     "delete a variable",
-    "write a setting",
-    "take a setting",
     "take a turn",
     "delete a pool",
     "note that alerts were seen",
@@ -188,7 +190,8 @@ impl Coverage {
             let struck = named(point);
             let spared: Vec<&String> = transactions
                 .iter()
-                .filter(|name| !ELSEWHERE.contains(&name.as_str()) && !struck.contains(name.as_str()))
+                .filter(|name| ![ELSEWHERE, SELDOM].concat().contains(&name.as_str()))
+                .filter(|name| !struck.contains(name.as_str()))
                 .collect();
             assert!(spared.is_empty(), "never struck: {spared:?}");
             let known: Vec<&&str> = ELSEWHERE.iter().filter(|name| struck.contains(**name)).collect();
