@@ -15,6 +15,7 @@ const PAGES: &[&str] = &[
     "/runs",
     "/task-instances",
     "/assets",
+    "/import-errors",
     "/connections",
     "/connections/new",
     "/connections/edit/demo_s3",

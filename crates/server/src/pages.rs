@@ -19,6 +19,7 @@ mod graph;
 mod grid;
 mod head;
 mod home;
+mod import_errors;
 mod instances;
 mod jobs;
 mod legend;
@@ -87,6 +88,7 @@ pub(crate) fn doors() -> Doors {
         .post("/connections/delete/{conn_id}", WriteConnections, connections::delete)
         .post("/alerts/{id}/seen", SeeAlerts, home::see_alert)
         .get("/assets", ReadSystem, assets::page)
+        .get("/import-errors", ReadDags, import_errors::page)
         .get("/pools", ReadSystem, pools::page)
         .post("/pools", WritePools, pools::save)
         .post("/pools/delete/{name}", WritePools, pools::delete)

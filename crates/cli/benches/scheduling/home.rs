@@ -55,6 +55,10 @@ impl Home {
         run(&self.folder, args)
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub fn dags(&self) -> PathBuf {
         self.folder.join("dags")
     }

@@ -3,7 +3,7 @@
 //! `synchronous=FULL`, PostgreSQL `fsync=on` and `synchronous_commit=on`.
 //!
 //! `cargo bench -p millrace-cli --bench scheduling -- sqlite runs` measures a part: databases (`sqlite`, `postgres`) and
-//! groups (`runs`, `many`, `due`, `demo`, `history`).
+//! groups (`runs`, `many`, `due`, `demo`, `pages`, `history`).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and fails by panicking")]
 
 mod figure;
@@ -12,6 +12,7 @@ mod history;
 mod home;
 mod machine;
 mod many;
+mod pages;
 mod runs;
 
 use millrace_testkit::{Postgres, PrivatePostgres};
@@ -20,7 +21,7 @@ use crate::figure::Figures;
 use crate::home::Home;
 
 const DATABASES: [&str; 2] = ["sqlite", "postgres"];
-const GROUPS: [&str; 5] = ["runs", "many", "due", "demo", "history"];
+const GROUPS: [&str; 6] = ["runs", "many", "due", "demo", "pages", "history"];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -68,6 +69,9 @@ fn measure(database: &'static str, server: Option<&PrivatePostgres>, is_wanted: 
     }
     if is_wanted("due") {
         many::all_due(&mut Home::new(server, &files::due_every_minute()), &mut figures);
+    }
+    if is_wanted("pages") {
+        pages::measure(&mut Home::new(server, &files::never_due()), &mut figures);
     }
     if is_wanted("demo") {
         many::idle_demo(&mut Home::new(server, &[]), &mut figures);

@@ -1,10 +1,13 @@
 //! When each task of a run waited and ran, on one scale of time.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, Query, State};
 use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
+use millrace_model::change::InstanceKey;
 use millrace_model::state::TaskState;
-use millrace_store::{InstanceRow, RunRow};
+use millrace_store::{InstanceRow, RunRow, TryRow};
 use serde::Serialize;
 
 use super::head::Tab;
@@ -17,12 +20,15 @@ use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
 use crate::viewer::zone_for;
+use crate::words::fill;
 
 /// The scale, in units of the picture.
 const WIDTH: f64 = 1000.0;
 const STEPS: i32 = 5;
 /// Instances of a run that are drawn.
 const MOST_ROWS: usize = 500;
+/// Instances whose earlier tries are drawn, too.
+const MOST_RETRIED: usize = 50;
 
 #[derive(Serialize)]
 struct Line {
@@ -34,6 +40,16 @@ struct Line {
     /// From when it was queued to its start.
     wait: Option<(f64, f64)>,
     work: Option<(f64, f64)>,
+    /// What was tried before, in the colour of how it ended.
+    earlier: Vec<Tried>,
+}
+
+#[derive(Serialize)]
+struct Tried {
+    state: &'static str,
+    title: String,
+    from: f64,
+    width: f64,
 }
 
 pub(super) async fn page(
@@ -52,10 +68,19 @@ pub(super) async fn page(
         None => Vec::new(),
     };
     let now = server.now();
-    let scale = run.as_ref().and_then(|run| Scale::of(run, &rows, now));
+    let mut earlier: HashMap<InstanceKey, Vec<TryRow>> = HashMap::new();
+    for row in rows.iter().take(MOST_ROWS).filter(|row| row.try_number > 1).take(MOST_RETRIED) {
+        let mut tries = server.store().tries(row.key).await?;
+        tries.retain(|one| one.start_date != row.start_date);
+        earlier.insert(row.key, tries);
+    }
+    let scale = run.as_ref().and_then(|run| Scale::of(run, &rows, earlier.values().flatten(), now));
     let zone = zone_for(row.dag.timetable.timezone);
     let lines: Vec<Line> = match (&run, &scale) {
-        (Some(run), Some(scale)) => rows.iter().take(MOST_ROWS).map(|row| line(run, row, scale, now)).collect(),
+        (Some(run), Some(scale)) => {
+            let tries = |row: &InstanceRow| earlier.get(&row.key).map_or(&[][..], Vec::as_slice);
+            rows.iter().take(MOST_ROWS).map(|row| line(run, (row, tries(row)), scale, now)).collect()
+        }
         _ => Vec::new(),
     };
     let marks: Vec<(f64, String)> = scale.iter().flat_map(|scale| scale.marks(zone)).collect();
@@ -86,10 +111,15 @@ struct Scale {
 
 impl Scale {
     /// None: nothing of it has begun.
-    fn of(run: &RunRow, rows: &[InstanceRow], now: DateTime<Utc>) -> Option<Self> {
+    fn of<'t>(
+        run: &RunRow,
+        rows: &[InstanceRow],
+        earlier: impl Iterator<Item = &'t TryRow>,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
         let begun = rows.iter().filter(|row| row.try_number > 0);
         let from = begun.clone().flat_map(|row| [row.queued_at, row.start_date]).flatten().min()?;
-        let from = from.min(run.start_date.unwrap_or(from));
+        let from = earlier.map(|one| one.queued_at).fold(from.min(run.start_date.unwrap_or(from)), DateTime::min);
         let to = begun.map(|row| row.end_date.unwrap_or(now)).max()?;
         Some(Self { from, to: to.max(from + TimeDelta::seconds(1)) })
     }
@@ -111,7 +141,7 @@ impl Scale {
     }
 }
 
-fn line(run: &RunRow, row: &InstanceRow, scale: &Scale, now: DateTime<Utc>) -> Line {
+fn line(run: &RunRow, (row, earlier): (&InstanceRow, &[TryRow]), scale: &Scale, now: DateTime<Utc>) -> Line {
     let (dag_id, run_id, id) = (run.dag_id.as_str(), run.run_id.as_str(), row.task_id.as_str());
     let name = if row.map_index < 0 { id.to_owned() } else { format!("{id} [{}]", instances::name(row)) };
     let has_run = row.try_number > 0 || row.state == TaskState::Running;
@@ -122,6 +152,13 @@ fn line(run: &RunRow, row: &InstanceRow, scale: &Scale, now: DateTime<Utc>) -> L
         // Whatever ran is seen.
         (to >= from).then_some((from, (to - from).max(2.0)))
     };
+    let tried = |one: &TryRow| {
+        let (from, width) = bar(one.start_date, one.end_date)?;
+        let title =
+            fill("Try {n}: {state}", &[("n", &one.try_number.to_string()), ("state", &words(one.state.as_str()))]);
+        Some(Tried { state: one.state.as_str(), title, from, width })
+    };
+    let earlier = earlier.iter().filter_map(tried).collect();
     let took = start.zip(end).map(|(start, end)| length(end - start));
     Line {
         href: links::task(dag_id, run_id, id),
@@ -134,5 +171,6 @@ fn line(run: &RunRow, row: &InstanceRow, scale: &Scale, now: DateTime<Utc>) -> L
         took,
         wait: bar(row.queued_at.filter(|at| start.is_some_and(|start| *at < start)), start),
         work: bar(start, end),
+        earlier,
     }
 }

@@ -138,7 +138,7 @@ impl Field {
                     return fault(Breach::Type(vec![wanted.to_owned()], "a text"));
                 }
             },
-            Kind::Choice => self.choice(param, &typed),
+            Kind::Choice => choice(param, &typed),
             Kind::Json => match serde_json::from_str(trimmed) {
                 Ok(value) => value,
                 Err(error) => return fault(Breach::Json(error.to_string())),
@@ -152,13 +152,13 @@ impl Field {
             None => Ok(Some(value)),
         }
     }
+}
 
-    /// The choice itself, which need not be a text.
-    fn choice(&self, param: Param<'_>, typed: &str) -> Value {
-        let choices = param.schema().and_then(|schema| schema.get("enum")).and_then(Value::as_array);
-        let found = choices.into_iter().flatten().find(|choice| shown(choice) == typed);
-        found.cloned().unwrap_or_else(|| Value::String(typed.to_owned()))
-    }
+/// The choice itself, which need not be a text.
+fn choice(param: Param<'_>, typed: &str) -> Value {
+    let choices = param.schema().and_then(|schema| schema.get("enum")).and_then(Value::as_array);
+    let found = choices.into_iter().flatten().find(|choice| shown(choice) == typed);
+    found.cloned().unwrap_or_else(|| Value::String(typed.to_owned()))
 }
 
 pub(super) fn shown(value: &Value) -> String {
