@@ -51,6 +51,8 @@ pub enum ConnectionFormError {
     ExtraNotObject,
     #[error("a connection needs a type (conn_type): mysql, postgres, redshift, sqlite or aws")]
     NoType,
+    #[error("'{0}' is no type of connection; a type (conn_type) has letters, digits, '_', '-', '.' and '+'")]
+    BadType(String),
 }
 
 /// The JSON form.
@@ -105,6 +107,14 @@ fn decode_some(text: &str) -> Result<Option<String>, ConnectionFormError> {
     if text.is_empty() { Ok(None) } else { decode(text).map(Some) }
 }
 
+fn check_type(text: &str) -> Result<(), ConnectionFormError> {
+    if text.is_empty() {
+        return Err(ConnectionFormError::NoType);
+    }
+    let is_plain = text.chars().all(|letter| letter.is_alphanumeric() || "_-.+".contains(letter));
+    if is_plain { Ok(()) } else { Err(ConnectionFormError::BadType(text.chars().take(60).collect())) }
+}
+
 fn normal_type(text: &str) -> String {
     match text.to_lowercase().replace('-', "_").as_str() {
         "postgresql" => "postgres".to_owned(),
@@ -131,9 +141,7 @@ impl ConnectionForm {
 
     pub fn from_value(value: Value) -> Result<Self, ConnectionFormError> {
         let form: JsonForm = serde_json::from_value(value).map_err(|e| ConnectionFormError::BadJson(e.to_string()))?;
-        if form.conn_type.is_empty() {
-            return Err(ConnectionFormError::NoType);
-        }
+        check_type(&form.conn_type)?;
         let port = match form.port {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) if text.is_empty() => None,
@@ -155,9 +163,7 @@ impl ConnectionForm {
 
     pub fn parse_uri(text: &str) -> Result<Self, ConnectionFormError> {
         let (scheme, rest) = text.split_once("://").ok_or(ConnectionFormError::NoScheme)?;
-        if scheme.is_empty() {
-            return Err(ConnectionFormError::NoType);
-        }
+        check_type(scheme)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if rest.matches("://").count() > 1 {
             return Err(ConnectionFormError::TooManySchemes);

@@ -10,6 +10,7 @@
 //! May import `model` only.
 
 mod context;
+mod depth;
 mod error;
 mod field;
 mod lookup;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::context::{CONTEXT_NAMES, MAPPED_NAMES};
 use crate::error::SyntaxError;
-use crate::renderer;
+use crate::{depth, renderer};
 
 /// Names of the language itself.
 const LANGUAGE_NAMES: &[&str] = &["caller", "dict", "kwargs", "loop", "namespace", "range", "self", "super", "varargs"];
@@ -31,7 +31,8 @@ pub fn check_syntax(text: &str) -> Result<(), SyntaxError> {
     if !is_template(text) {
         return Ok(());
     }
-    let Err(error) = renderer::environment().template_from_str(text) else { return Ok(()) };
+    let read = depth::check(text).and_then(|()| renderer::environment().template_from_str(text).map(drop));
+    let Err(error) = read else { return Ok(()) };
     let line = error.line().unwrap_or(1);
     let line_start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
     let column = error
@@ -50,8 +51,8 @@ pub fn referenced_names(text: &str) -> BTreeSet<String> {
         return BTreeSet::new();
     }
     let environment = renderer::environment();
-    environment
-        .template_from_str(text)
+    depth::check(text)
+        .and_then(|()| environment.template_from_str(text))
         .map(|template| template.undeclared_variables(true).into_iter().collect())
         .unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
 
 use crate::context::RenderContext;
+use crate::depth;
 use crate::error::TemplateError;
 use crate::names::{closest, is_known_name, is_template, unknown_name_hint};
 use crate::{macros, methods};
@@ -65,8 +66,8 @@ impl Renderer {
             return Ok(text.to_owned());
         }
         let mut output = Limited(Vec::with_capacity(text.len()));
-        let rendered = environment()
-            .template_from_str(text)
+        let rendered = depth::check(text)
+            .and_then(|()| environment().template_from_str(text))
             .and_then(|template| template.render_captured_to(self.context.root.clone(), &mut output).map(drop));
         match rendered {
             Ok(()) => String::from_utf8(output.0)

@@ -3,6 +3,7 @@
 use minijinja::value::{Serde, ValueKind};
 use serde_json::{Map, Value};
 
+use crate::depth;
 use crate::renderer::environment;
 
 const OPENING: &str = "${{";
@@ -63,7 +64,9 @@ fn evaluate(expression: &str, names: &Map<String, Value>) -> Result<Value, Strin
         minijinja::ErrorKind::UndefinedError => undefined(),
         _ => format!("'{expression}' cannot be worked out: {}", error.detail().unwrap_or("it cannot be read")),
     };
-    let compiled = environment().compile_expression(expression).map_err(explain)?;
+    let compiled = depth::check_expression(expression)
+        .and_then(|()| environment().compile_expression(expression))
+        .map_err(explain)?;
     let value = compiled.eval(minijinja::Value::from(Serde(names.clone()))).map_err(explain)?;
     if value.kind() == ValueKind::Undefined {
         return Err(undefined());
