@@ -1,8 +1,8 @@
 # make                build the release binary: target/release/millrace
 # make test           everything that must hold: format, lints, all tests on real servers
 # make lint           format and lints only
-# make soak           recovery at length: WORLDS (3000) simulated worlds on SQLite, WORLDS_ON_POSTGRES (300) on
-#                     PostgreSQL, KILLS (100) of a busy daemon on each database
+# make soak           at length: WORLDS (3000) simulated worlds on SQLite, WORLDS_ON_POSTGRES (300) on PostgreSQL, KILLS
+#                     (100) of a busy daemon on each database, TABLES (60) random tables into each target
 # make fuzz           inputs that nobody thought of: FUZZ_SECONDS (120) for each target, from the seed FUZZ_SEED (the time)
 # make audit          known vulnerabilities of what comes from others (asks the network; needs cargo-audit)
 # make bench          the benchmarks
@@ -13,6 +13,7 @@ WORLDS ?= 3000
 WORLDS_ON_POSTGRES ?= 300
 FIRST ?= 0
 KILLS ?= 100
+TABLES ?= 60
 FUZZ_SECONDS ?= 120
 FUZZ_SEED ?= $(shell date +%s)
 
@@ -36,6 +37,8 @@ soak: setup
 		MILLRACE_WORLD_FIRST=$(FIRST) cargo test --locked -p millrace-scheduler --test engine \
 		world::whatever_happens -- --nocapture --test-threads 1
 	MILLRACE_KILLS=$(KILLS) cargo test --locked -p millrace-cli --test crash case_60 -- --nocapture --test-threads 1
+	MILLRACE_TABLE_SEEDS=$(TABLES) MILLRACE_STRUCK_SEEDS=$$(($(TABLES) / 10)) \
+		cargo test --locked -p millrace-connectors --test servers random::
 
 # Random changes to a corpus, on the stable toolchain: libFuzzer wants a compiler that counts branches, which only nightly has.
 fuzz:

@@ -1,6 +1,7 @@
 //! The command line, as scripts and people use it, on homes that begin with nothing but a folder `dags`.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![allow(clippy::print_stdout, reason = "what was measured is for whoever asks")]
 
 mod support;
 
@@ -22,6 +23,7 @@ mod cli {
     mod forms;
     mod home;
     mod lints;
+    mod memory;
     mod openid;
     mod packaging;
     mod people;

@@ -111,6 +111,11 @@ impl Warehouse {
         home.ok(&["tasks", "test", "create_tables", "create_tables", "2024-01-01"]);
     }
 
+    /// Failures to come of the S3 stand-in.
+    pub fn s3_faults(&self) -> &Faults {
+        self.s3.faults()
+    }
+
     /// Failures to come of the Redshift stand-in.
     pub fn faults(&self) -> &Faults {
         self.redshift.faults()

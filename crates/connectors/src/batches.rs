@@ -8,8 +8,10 @@ use millrace_operator_api::ports::RowBatch;
 use millrace_operator_api::{PortError, PortErrorKind};
 use tokio::sync::mpsc;
 
-/// Size that batches grow to.
-pub const BATCH_BYTES: usize = 256 * 1024;
+/// Size that batches grow to where up to four readers are at work.
+const BATCH_BYTES: usize = 256 * 1024;
+/// However many there are, batches are worth their while.
+const LEAST_BYTES: usize = 32 * 1024;
 /// Batches that wait to be taken.
 const WAITING: usize = 2;
 
@@ -23,11 +25,20 @@ enum Item {
 
 /// The reader's half.
 #[derive(Clone)]
-pub struct Outlet(mpsc::Sender<Item>);
+pub struct Outlet {
+    sender: mpsc::Sender<Item>,
+    batch_bytes: usize,
+}
 
 /// Dropping the stream closes the outlet.
 pub fn channel() -> (Outlet, Batches) {
+    channel_beside(1)
+}
+
+/// For one of so many readers of a task, which hold less each the more they are.
+pub fn channel_beside(readers: usize) -> (Outlet, Batches) {
     let (sender, receiver) = mpsc::channel(WAITING);
+    let batch_bytes = (4 * BATCH_BYTES / readers.max(1)).clamp(LEAST_BYTES, BATCH_BYTES);
     let batches = stream::unfold(Some(receiver), |receiver| async move {
         let mut receiver = receiver?;
         match receiver.recv().await {
@@ -40,33 +51,43 @@ pub fn channel() -> (Outlet, Batches) {
             }
         }
     });
-    (Outlet(sender), batches.boxed())
+    (Outlet { sender, batch_bytes }, batches.boxed())
 }
 
 impl Outlet {
+    /// Size that batches grow to, and as many cells.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    /// The batch may leave.
+    pub fn is_enough(&self, batch: &RowBatch) -> bool {
+        batch.byte_len() >= self.batch_bytes || batch.len() * batch.columns() >= self.batch_bytes
+    }
+
     /// Fails when nobody takes the rows any more.
     pub async fn send(&self, batch: RowBatch) -> Result<(), PortError> {
-        self.0.send(Item::Rows(batch)).await.map_err(|_| unread())
+        self.sender.send(Item::Rows(batch)).await.map_err(|_| unread())
     }
 
     /// As [`Self::send`], outside of the runtime.
     pub fn blocking_send(&self, batch: RowBatch) -> Result<(), PortError> {
-        self.0.blocking_send(Item::Rows(batch)).map_err(|_| unread())
+        self.sender.blocking_send(Item::Rows(batch)).map_err(|_| unread())
     }
 
     /// Everything was read, or why not.
     pub async fn end(&self, result: Result<(), PortError>) {
-        let _ = self.0.send(Item::End(result)).await;
+        let _ = self.sender.send(Item::End(result)).await;
     }
 
     /// As [`Self::end`], outside of the runtime.
     pub fn blocking_end(&self, result: Result<(), PortError>) {
-        let _ = self.0.blocking_send(Item::End(result));
+        let _ = self.sender.blocking_send(Item::End(result));
     }
 
     /// Ends when nobody takes the rows any more.
     pub async fn closed(&self) {
-        self.0.closed().await;
+        self.sender.closed().await;
     }
 }
 
@@ -96,6 +117,13 @@ mod tests {
         assert_eq!(error.kind, PortErrorKind::Unavailable);
         assert!(batches.next().await.is_none());
         assert!(reader.await.is_err());
+    }
+
+    #[test]
+    fn the_more_readers_the_less_each_holds() {
+        let bytes = |readers| channel_beside(readers).0.batch_bytes();
+        assert_eq!((bytes(1), bytes(4), bytes(8)), (BATCH_BYTES, BATCH_BYTES, BATCH_BYTES / 2));
+        assert!((1..=33).all(|readers| bytes(readers) * readers <= 5 * BATCH_BYTES));
     }
 
     #[tokio::test]

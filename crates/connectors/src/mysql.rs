@@ -21,7 +21,7 @@ use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection as _, Either, Executor, Row, SqlSafeStr, Statement};
 
-use crate::batches::{BATCH_BYTES, Outlet, channel};
+use crate::batches::{Outlet, channel_beside};
 use crate::failure::invalid;
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
@@ -48,6 +48,8 @@ pub struct MySqlSource {
     timezone: Option<String>,
     /// Every writer of the server may be made to wait for a moment.
     may_flush_tables: bool,
+    /// How many read beside each other, this one among them.
+    readers: usize,
     task: TaskHandle,
 }
 
@@ -116,6 +118,7 @@ impl MySqlSource {
             statement_timeout: extra.number("statement_timeout"),
             timezone,
             may_flush_tables: extra.flag("flush_tables"),
+            readers: 1,
             task,
         })
     }
@@ -253,8 +256,9 @@ impl MySqlSource {
                 (vec![session], Some(note))
             }
         };
+        let readers = sessions.len();
         let reader = |session| {
-            let source = self.clone();
+            let source = Self { readers, ..self.clone() };
             Arc::new(SnapshotReader { source, session: Mutex::new(Some(session)) }) as Arc<dyn SqlSource>
         };
         Ok(Snapshot { readers: sessions.into_iter().map(reader).collect(), note })
@@ -292,7 +296,7 @@ impl MySqlSource {
             }
         };
         let kill = KillOnDrop { options: self.options.clone(), session, is_done: Arc::new(AtomicBool::new(false)) };
-        let (outlet, batches) = channel();
+        let (outlet, batches) = channel_beside(self.readers);
         let (task, conn_id) = (self.task.clone(), self.conn_id.clone());
         tokio::spawn(async move {
             let work = task.until_cancelled(pump(reader, sql, (forms, is_binary), &outlet, &conn_id));
@@ -443,8 +447,9 @@ async fn pump_wire(
         return Err(PortError::new(PortErrorKind::Unavailable, message));
     }
     let mut batch = RowBatch::new(forms.len());
+    let enough = (outlet.batch_bytes(), outlet.batch_bytes());
     loop {
-        let has_more = wire.fill(&mut batch, forms, (BATCH_BYTES, BATCH_BYTES)).await.map_err(failed)?;
+        let has_more = wire.fill(&mut batch, forms, enough).await.map_err(failed)?;
         if !batch.is_empty() {
             let next = RowBatch::like(&batch);
             outlet.send(std::mem::replace(&mut batch, next)).await?;
@@ -484,7 +489,7 @@ async fn pump_driver(
                 let cell = cell.map_err(|error| failure(conn_id, "a value could not be read", &error))?;
                 push(&mut batch, cell, *form);
             }
-            if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
+            if outlet.is_enough(&batch) {
                 let next = RowBatch::like(&batch);
                 let full = std::mem::replace(&mut batch, next);
                 outlet.send(full).await?;

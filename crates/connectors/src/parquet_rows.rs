@@ -14,7 +14,7 @@ use parquet::data_type::Decimal;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
-use crate::batches::{BATCH_BYTES, Batches, Outlet, channel};
+use crate::batches::{Batches, Outlet, channel};
 use crate::failure::{chain, data, while_doing};
 use crate::files::{changed, open_unchanged};
 
@@ -80,7 +80,7 @@ fn read(file: File, columns: usize, outlet: &Outlet) -> Result<(), PortError> {
                 Err(reason) => return Err(data(format!("row {}, column {name}: {reason}", number + 1))),
             }
         }
-        if batch.byte_len() >= BATCH_BYTES || batch.len() * columns >= BATCH_BYTES {
+        if outlet.is_enough(&batch) {
             let full = std::mem::replace(&mut batch, RowBatch::new(columns));
             outlet.blocking_send(full)?;
         }

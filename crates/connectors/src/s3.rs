@@ -7,7 +7,6 @@ mod upload;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -22,7 +21,6 @@ use millrace_operator_api::ports::{
     ByteStream, CopyRequest, DeleteReport, ObjectInfo, ObjectPlace, ObjectStore, PutOptions,
 };
 use millrace_operator_api::{PortError, PortErrorKind};
-use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
 
 use copying::Copying;
@@ -38,8 +36,8 @@ pub struct S3Store {
     conn_id: String,
     client: Client,
     protection: Protection,
-    /// Room for parts of all uploads through this store, that is of one task.
-    buffers: Arc<Semaphore>,
+    /// Of all uploads through this store, that is of one task.
+    buffers: upload::Buffers,
 }
 
 impl S3Store {
@@ -54,7 +52,7 @@ impl S3Store {
             .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
             .build();
         let protection = Protection::of(connection)?;
-        let buffers = Arc::new(Semaphore::new(upload::BUFFERS));
+        let buffers = upload::Buffers::new();
         Ok(Self { conn_id: connection.conn_id.clone(), client: Client::from_conf(config), protection, buffers })
     }
 

@@ -243,7 +243,8 @@ impl SqlToS3 {
                     Ok((totals, object.etag, None))
                 }
                 Some(limits) => {
-                    let files = |rows| Files::new(rows, &shape, limits, meter.clone());
+                    let beside = streams.len();
+                    let files = |rows| Files::new(rows, &shape, limits, meter.clone(), beside);
                     let readers = streams.into_iter().map(files).collect();
                     let Published { totals, keys, etag } = publish_parts(context, &to, &claim, readers, &shape).await?;
                     Ok::<_, TaskError>((totals, etag, Some(keys.len())))

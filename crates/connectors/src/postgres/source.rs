@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 use super::copy_text::CopyTextReader;
 use super::hashing::{PostgresHashing, key_query};
 use super::types::source_column;
-use crate::batches::{BATCH_BYTES, Outlet, channel};
+use crate::batches::{Outlet, channel_beside};
 use crate::session::Dialect;
 use crate::sql::{literal, scalar, without_semicolon};
 use crate::task::TaskHandle;
@@ -24,12 +24,14 @@ use crate::wire::{WireClient, WireConfig};
 pub struct PostgresSource {
     config: WireConfig,
     timezone: Option<String>,
+    /// How many read beside each other, this one among them.
+    readers: usize,
 }
 
 impl PostgresSource {
     pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
         let timezone = connection.extra.text("source_timezone").map(ToOwned::to_owned);
-        Ok(Self { config: WireConfig::of(connection, Dialect::Postgres, task)?, timezone })
+        Ok(Self { config: WireConfig::of(connection, Dialect::Postgres, task)?, timezone, readers: 1 })
     }
 
     /// In a snapshot that another session has exported, or in one of its own.
@@ -58,7 +60,7 @@ impl PostgresSource {
             .await
             .map_err(|error| self.config.failure("the query failed", &error))?;
         client.set_busy(true);
-        let (outlet, batches) = channel();
+        let (outlet, batches) = channel_beside(self.readers);
         let width = columns.len();
         let task = self.config.task.clone();
         tokio::spawn(async move {
@@ -102,7 +104,7 @@ impl PostgresSource {
         let id = scalar(&answer).unwrap_or_default().to_owned();
         let exporter = Arc::new(exporter);
         let reader = || SnapshotReader {
-            source: Self { config: self.config.clone(), timezone: self.timezone.clone() },
+            source: Self { config: self.config.clone(), timezone: self.timezone.clone(), readers },
             id: id.clone(),
             _exporter: Arc::clone(&exporter),
         };
@@ -152,7 +154,7 @@ async fn pump(
         .map_err(|error| client.config.failure("the query failed while its rows were read", &error))?
     {
         reader.read(&chunk, &mut batch)?;
-        if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
+        if outlet.is_enough(&batch) {
             let next = RowBatch::like(&batch);
             let full = std::mem::replace(&mut batch, next);
             outlet.send(full).await?;

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Executor, SqlSafeStr, SqliteConnection, Statement};
 
 use super::connect::{SqliteFile, cell_text};
 use super::types::source_columns;
-use crate::batches::{BATCH_BYTES, Outlet, channel};
+use crate::batches::{Outlet, channel};
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
 
@@ -63,7 +63,7 @@ async fn pump(
             let cell = cell_text(&row, index).map_err(|error| file.failure("a value could not be read", &error))?;
             batch.push(cell.as_deref());
         }
-        if batch.byte_len() >= BATCH_BYTES || batch.len() * width >= BATCH_BYTES {
+        if outlet.is_enough(&batch) {
             let full = std::mem::replace(&mut batch, RowBatch::new(width));
             outlet.send(full).await?;
         }

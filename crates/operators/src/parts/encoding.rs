@@ -19,8 +19,12 @@ use super::report::Meter;
 use super::row_hash::{Fingerprint, RowHasher};
 use super::verifying::{Tally, checksum_text};
 
-/// Bytes in one piece of the stream, about.
+/// Bytes in one piece of the stream, about; of all streams of a task that are written at a time, together.
 const CHUNK: usize = 1 << 20;
+/// However many are written at a time, a piece is worth its while.
+const LEAST_CHUNK: usize = 64 << 10;
+/// So many streams have room for whole pieces.
+const WHOLE_CHUNKS: usize = 4;
 
 /// When a file is full and the next one begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Limits {
 
 /// Encodes rows in `shape` as one file.
 pub fn encode_rows(rows: RowStream, shape: &FileShape, meter: Meter) -> Result<(ByteStream, Tally), PortError> {
-    let mut encoding = Encoding::new(rows, shape.clone(), Limits::default(), meter);
+    let mut encoding = Encoding::new(rows, shape.clone(), Limits::default(), meter, 1);
     let tally = encoding.begin_file()?;
     Ok((stream_of(Arc::new(Mutex::new(encoding)), tally.clone()), tally))
 }
@@ -44,8 +48,9 @@ pub struct Files {
 }
 
 impl Files {
-    pub fn new(rows: RowStream, shape: &FileShape, limits: Limits, meter: Meter) -> Self {
-        let encoding = Encoding::new(rows, shape.clone(), limits, meter);
+    /// `beside` is how many of these are written at a time, this one among them: they share what one may hold.
+    pub fn new(rows: RowStream, shape: &FileShape, limits: Limits, meter: Meter, beside: usize) -> Self {
+        let encoding = Encoding::new(rows, shape.clone(), limits, meter, beside);
         Self { encoding: Arc::new(Mutex::new(encoding)), is_first: true }
     }
 
@@ -90,6 +95,9 @@ struct Encoding {
     columns: Vec<SourceColumn>,
     shape: FileShape,
     limits: Limits,
+    /// Bytes in one piece.
+    chunk: usize,
+    beside: usize,
     meter: Meter,
     /// Rows in the files before.
     rows_before: u64,
@@ -111,7 +119,7 @@ enum Writer {
 }
 
 impl Encoding {
-    fn new(rows: RowStream, shape: FileShape, limits: Limits, meter: Meter) -> Self {
+    fn new(rows: RowStream, shape: FileShape, limits: Limits, meter: Meter, beside: usize) -> Self {
         Self {
             batches: rows.batches,
             waiting: None,
@@ -119,6 +127,8 @@ impl Encoding {
             columns: rows.columns,
             shape,
             limits,
+            chunk: (WHOLE_CHUNKS * CHUNK / beside.max(1)).clamp(LEAST_CHUNK, CHUNK),
+            beside,
             meter,
             rows_before: 0,
             file: None,
@@ -129,13 +139,13 @@ impl Encoding {
         let writer = match self.shape.format {
             Format::Csv => {
                 let encoder = CsvEncoder::new(self.shape.csv_options(), &self.columns).after(self.rows_before);
-                let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 2);
+                let mut buffer = Vec::with_capacity(self.chunk + self.chunk / 2);
                 encoder.begin(&mut buffer);
                 let packer = Box::new(Packer::new(self.shape.compression).map_err(|error| packing(&error))?);
                 Writer::Csv { encoder, buffer, packer }
             }
             Format::Parquet => Writer::Parquet(Box::new(
-                ParquetEncoder::new(&self.columns, self.shape.compression, self.rows_before)
+                ParquetEncoder::new(&self.columns, self.shape.compression, self.rows_before, self.beside)
                     .map_err(|error| invalid(error.to_string()))?,
             )),
         };
@@ -164,7 +174,7 @@ impl Encoding {
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, PortError> {
         while self.file.is_some() {
             let mut is_full = !self.has_rows().await?;
-            let (limits, meter) = (self.limits, self.meter.clone());
+            let (limits, meter, chunk_bytes) = (self.limits, self.meter.clone(), self.chunk);
             let Some(file) = &mut self.file else { break };
             if let Some(mut batch) = self.waiting.take() {
                 let room = limits.rows.map_or(u64::MAX, |rows| rows.saturating_sub(file.rows));
@@ -180,8 +190,8 @@ impl Encoding {
                     limits.rows.is_some_and(|most| file.rows >= most) || limits.bytes.is_some_and(|most| size >= most);
                 meter.add(rows, 0);
             }
-            if is_full || file.ready() >= CHUNK {
-                let chunk = file.seal(is_full)?;
+            if is_full || file.ready() >= chunk_bytes {
+                let chunk = file.seal(is_full, chunk_bytes)?;
                 meter.add(0, chunk.len() as u64);
                 if is_full {
                     self.rows_before += file.rows;
@@ -215,10 +225,11 @@ impl OpenFile {
         }
     }
 
-    fn seal(&mut self, is_last: bool) -> Result<Bytes, PortError> {
+    /// `next` is how large the next piece will be.
+    fn seal(&mut self, is_last: bool, next: usize) -> Result<Bytes, PortError> {
         let chunk = match &mut self.writer {
             Writer::Csv { buffer, packer, .. } => {
-                let capacity = if is_last { 0 } else { CHUNK + CHUNK / 2 };
+                let capacity = if is_last { 0 } else { next + next / 2 };
                 packer.pack(buffer, capacity, is_last).map_err(|error| packing(&error))?
             }
             Writer::Parquet(encoder) => encoder.take(is_last).map_err(|error| invalid(error.to_string()))?,

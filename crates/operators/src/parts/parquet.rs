@@ -22,8 +22,11 @@ use super::mark::Compression;
 use columns::Form;
 pub use columns::parquet_type;
 
-/// Bytes of values in one row group: enough for readers, little enough for memory.
+/// Bytes of values in one row group: enough for readers, little enough for memory. Of all files of a task that are
+/// written at a time, together.
 const ROW_GROUP: usize = 12 << 20;
+/// However many are written at a time, a row group is worth its while.
+const LEAST_ROW_GROUP: usize = 256 << 10;
 /// Cells that are turned into values at once.
 const CELLS_AT_ONCE: usize = 8 * 1024;
 
@@ -64,12 +67,21 @@ pub struct ParquetEncoder {
     /// Of the row group that is being filled.
     batches: Vec<RowBatch>,
     held: usize,
+    /// Bytes that it may have.
+    row_group: usize,
     /// Rows before the row group, those of earlier files included.
     rows_before: u64,
 }
 
 impl ParquetEncoder {
-    pub fn new(columns: &[SourceColumn], compression: Compression, rows_before: u64) -> Result<Self, EncodeError> {
+    /// `beside` is how many files are written at a time, this one among them.
+    pub fn new(
+        columns: &[SourceColumn],
+        compression: Compression,
+        rows_before: u64,
+        beside: usize,
+    ) -> Result<Self, EncodeError> {
+        let row_group = (ROW_GROUP / beside.max(1)).max(LEAST_ROW_GROUP);
         let (schema, forms) = columns::schema(columns)?;
         let codec = match compression {
             Compression::None => Codec::UNCOMPRESSED,
@@ -84,14 +96,23 @@ impl ParquetEncoder {
             .build();
         let outlet = Outlet::default();
         let writer = SerializedFileWriter::new(outlet.clone(), Arc::new(schema), Arc::new(properties))?;
-        Ok(Self { writer, outlet, columns: columns.to_vec(), forms, batches: Vec::new(), held: 0, rows_before })
+        Ok(Self {
+            writer,
+            outlet,
+            columns: columns.to_vec(),
+            forms,
+            batches: Vec::new(),
+            held: 0,
+            row_group,
+            rows_before,
+        })
     }
 
     pub fn encode(&mut self, batch: RowBatch) -> Result<(), EncodeError> {
         // A cell costs memory even when it is empty.
         self.held += batch.byte_len() + batch.len() * batch.columns() * size_of::<u64>();
         self.batches.push(batch);
-        if self.held >= ROW_GROUP { self.write_row_group() } else { Ok(()) }
+        if self.held >= self.row_group { self.write_row_group() } else { Ok(()) }
     }
 
     /// Bytes that wait to be taken.

@@ -65,7 +65,7 @@ impl StagingPlace {
         };
         let meter = Meter::new(Progress::start(context, "stage", Expected::default()));
         let limits = Limits { rows: None, bytes: Some(FILE_BYTES) };
-        let mut files = Files::new(rows, &shape, limits, meter.clone());
+        let mut files = Files::new(rows, &shape, limits, meter.clone(), 1);
         let mut objects = Vec::new();
         while let Some(file) = unless_cancelled(context, async { Ok(files.next(true).await?) }).await? {
             let to = Destination {
