@@ -263,9 +263,12 @@ impl Store {
         let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
 
         let (column, order) = (filter.order.sql(), if filter.ascending { "ASC" } else { "DESC" });
+        // Few are active: they are sorted, rather than looked for among all runs in the order of the list.
+        let is_active = |state: &RunState| !state.is_finished();
+        let sign = if !filter.states.is_empty() && filter.states.iter().all(is_active) { "+" } else { "" };
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let list = format!(
-            "{RUN_SELECT} WHERE {conditions} ORDER BY {column} {order}, r.id {order} LIMIT ${limit} OFFSET ${offset}"
+            "{RUN_SELECT} WHERE {conditions} ORDER BY {sign}{column} {order}, r.id {order} LIMIT ${limit} OFFSET ${offset}"
         );
         values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
         values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
