@@ -37,7 +37,7 @@ fn tasks_run_records_and_minds_dependencies() {
     let home = home_with_hello();
     let refused = home.run(&["tasks", "run", "hello", "after", "2024-05-06"]).exits(1);
     assert!(
-        refused.stderr.contains("hello is none") && refused.stderr.contains("--ignore-dependencies"),
+        refused.stderr.contains("hello is not started") && refused.stderr.contains("--ignore-dependencies"),
         "{}",
         refused.stderr
     );

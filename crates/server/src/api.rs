@@ -578,9 +578,14 @@ pub(crate) use connections::form_of;
 pub(crate) use health::SILENT_AFTER;
 pub(crate) use import_errors::place as import_place;
 
-/// The first line of an error that says something.
+/// The first line of an error that says something. One that announces what a program printed has the last of that behind it.
 pub(crate) fn first_line(text: &str) -> String {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().chars().take(300).collect()
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    match lines.next_back().filter(|_| first.ends_with(':')) {
+        Some(last) => format!("{first} {last}").chars().take(300).collect(),
+        None => first.chars().take(300).collect(),
+    }
 }
 
 /// What a run or task moved: the rows that were loaded, or else those that were written or read.

@@ -99,7 +99,7 @@ fn one_dag_or_404() {
         assert_eq!(answer["status"], 404);
     }
     assert_eq!(site.get("/api/v1/whatever").is(404).json()["code"], "not_found");
-    assert_eq!(site.send("DELETE", "/api/v1/dags/quiet", &json!({})).is(405).json()["code"], "method_not_allowed");
+    assert_eq!(site.send("PUT", "/api/v1/dags/quiet", &json!({})).is(405).json()["code"], "method_not_allowed");
 }
 
 #[test]

@@ -249,10 +249,12 @@ fn fill(site: &Site) {
         site.send("POST", &format!("/api/v1/dags/{}/dagRuns", quoted(&id)), &run).is(200);
         let name = format!("pool {text}");
         site.send("POST", "/api/v1/pools", &json!({"name": name.replace('\n', " "), "slots": 0, "description": text}));
-        let connection = json!({
+        let mut connection = json!({
             "connection_id": format!("evil{number}"), "conn_type": text, "host": text, "login": text, "schema": text,
             "description": text, "extra": {(*text): text},
         });
+        site.send("POST", "/api/v1/connections", &connection).is(422);
+        connection["conn_type"] = "http".into();
         site.send("POST", "/api/v1/connections", &connection).is(201);
         site.send("POST", "/api/v1/variables", &json!({"key": format!("evil{number}{text}"), "value": text}));
         site.send("POST", "/api/v1/tokens", &json!({"label": format!("evil {text}")}));
