@@ -164,8 +164,6 @@ pub async fn serve(
         answered: Answers::default(),
         stop: stop.clone(),
     });
-    // An unknown name costs a hash as a known one does; this one is made before anybody asks.
-    tokio::task::spawn_blocking(crate::password::hash_of_nobody);
     // Before the first answer: what no connection of this process has opened yet is masked too.
     let learned = learn(&server, None).await;
     let learning = tokio::spawn(keep_learning(server.clone(), learned));

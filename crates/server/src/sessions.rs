@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::client::Client;
-use crate::password::{keyed_digest, verify_password};
+use crate::password::{NOBODYS, keyed_digest, verify_password};
 use crate::permission::{Role, Scope};
 use crate::person::{Grant, Person, Via};
 use crate::problem::{Answer, Problem};
@@ -188,12 +188,9 @@ impl Server {
 
     async fn verify(&self, password: String, hash: Option<String>) -> Answer<bool> {
         let _permit = self.hashing.acquire().await.map_err(|error| Problem::internal(&error))?;
-        tokio::task::spawn_blocking(move || match hash {
-            Some(hash) => verify_password(&password, &hash),
-            None => verify_password(&password, crate::password::hash_of_nobody()),
-        })
-        .await
-        .map_err(|error| Problem::internal(&error))
+        tokio::task::spawn_blocking(move || verify_password(&password, hash.as_deref().unwrap_or(NOBODYS)))
+            .await
+            .map_err(|error| Problem::internal(&error))
     }
 }
 
