@@ -1,0 +1,61 @@
+//! Times on clocks without a zone, and the moments that they mean.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::{NaiveDateTime, Offset, TimeDelta, TimeZone};
+use chrono_tz::Tz;
+use millrace_operator_api::TaskContext;
+
+/// Clocks that were put forward or back: what a time on them means is a choice.
+#[derive(Clone, Default)]
+pub struct Leaps {
+    pub(super) skipped: Arc<AtomicU64>,
+    pub(super) repeated: Arc<AtomicU64>,
+}
+
+impl Leaps {
+    /// A time on the zone's clocks as the moment that it means in UTC. The fraction of the second stays as it is written, and
+    /// so does an infinity. None: the text is no date with a time.
+    pub(super) fn to_utc(&self, zone: Tz, text: &str) -> Option<String> {
+        if matches!(text, "infinity" | "-infinity") {
+            return Some(text.to_owned());
+        }
+        let (seconds, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
+        let local = NaiveDateTime::parse_from_str(seconds, "%Y-%m-%d %H:%M:%S")
+            .or_else(|_| NaiveDateTime::parse_from_str(seconds, "%Y-%m-%dT%H:%M:%S"))
+            .ok()?;
+        let offset = match zone.offset_from_local_datetime(&local) {
+            chrono::LocalResult::Single(offset) => offset.fix(),
+            chrono::LocalResult::Ambiguous(_, later) => {
+                self.repeated.fetch_add(1, Ordering::Relaxed);
+                later.fix()
+            }
+            chrono::LocalResult::None => {
+                self.skipped.fetch_add(1, Ordering::Relaxed);
+                // No zone skips more than a day.
+                let before = local - TimeDelta::days(1);
+                zone.offset_from_local_datetime(&before)
+                    .latest()
+                    .map_or_else(|| zone.offset_from_utc_datetime(&before).fix(), |offset| offset.fix())
+            }
+        };
+        let utc = local - TimeDelta::seconds(i64::from(offset.local_minus_utc()));
+        Some(format!("{}{fraction}", utc.format("%Y-%m-%d %H:%M:%S")))
+    }
+
+    /// Says how many times were not clear.
+    pub fn tell(&self, context: &TaskContext) {
+        let (skipped, repeated) = (self.skipped.load(Ordering::Relaxed), self.repeated.load(Ordering::Relaxed));
+        if skipped > 0 {
+            context.warning(format!(
+                "{skipped} times stand in an hour that the clocks skipped: they were read as if the clocks had not been changed yet"
+            ));
+        }
+        if repeated > 0 {
+            context.warning(format!(
+                "{repeated} times stand in an hour that the clocks showed twice: the later one was taken"
+            ));
+        }
+    }
+}
