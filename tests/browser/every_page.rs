@@ -41,11 +41,41 @@ const PAGES: &[&str] = &[
     "/dags/fragile/code",
     "/dags/fragile/details",
     "/dags/fragile/trigger",
+    "/dags/fragile/rerun-failed",
     "/dags/fragile/runs/red",
     "/dags/fragile/runs/red/change?action=clear",
     "/dags/fragile/runs/red/tasks/mended",
     "/dags/nothing",
 ];
+
+/// Addresses that are fetched and not looked at, or only by somebody who has not signed in.
+const NO_PAGES: &[&str] = &[
+    "/sign-in",
+    "/sign-in/oidc",
+    "/sign-in/oidc/callback",
+    "/metrics",
+    "/static/{*name}",
+    "/favicon.ico",
+    "/events",
+    "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log-events",
+];
+
+#[test]
+fn no_page_is_forgotten() {
+    let segments = |path: &str| path.split('?').next().unwrap().split('/').map(str::to_owned).collect::<Vec<_>>();
+    let fits = |pattern: &str, path: &str| {
+        let (pattern, path) = (segments(pattern), segments(path));
+        let same = |(one, other): (&String, &String)| one == other || (one.starts_with('{') && !other.is_empty());
+        pattern.len() == path.len() && pattern.iter().zip(&path).all(same)
+    };
+    let doors = millrace_server::doors();
+    let shown = doors.iter().filter(|door| door.method == "GET" && !door.path.starts_with("/api/"));
+    let forgotten: Vec<&str> = shown
+        .map(|door| door.path.as_str())
+        .filter(|pattern| !NO_PAGES.contains(pattern) && !PAGES.iter().any(|path| fits(pattern, path)))
+        .collect();
+    assert!(forgotten.is_empty(), "add them to PAGES: {forgotten:?}");
+}
 
 async fn signed_in(home: &TestHome, address: String) -> Browser {
     home.ok(&["dags", "unpause", "fragile"]);

@@ -53,6 +53,7 @@ const PAGES: &[&str] = &[
     "/dags/dag_0500/code",
     "/dags/dag_0500/details",
     "/dags/dag_0500/trigger",
+    "/dags/dag_0500/rerun-failed",
     "/dags/dag_0500/runs/past__200",
     "/dags/dag_0500/runs/past__200/change?action=clear",
     "/dags/dag_0500/runs/past__200/tasks/t2",
