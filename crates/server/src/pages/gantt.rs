@@ -121,21 +121,25 @@ impl Scale {
         let from = begun.clone().flat_map(|row| [row.queued_at, row.start_date]).flatten().min()?;
         let from = earlier.map(|one| one.queued_at).fold(from.min(run.start_date.unwrap_or(from)), DateTime::min);
         let to = begun.map(|row| row.end_date.unwrap_or(now)).max()?;
-        Some(Self { from, to: to.max(from + TimeDelta::seconds(1)) })
+        // A length that can be divided by.
+        Some(Self { from, to: to.max(from + TimeDelta::milliseconds(1)) })
     }
 
     fn at(&self, instant: DateTime<Utc>) -> f64 {
-        let share = (instant - self.from).num_milliseconds() as f64 / (self.to - self.from).num_milliseconds() as f64;
+        let micros = |delta: TimeDelta| delta.num_microseconds().unwrap_or(i64::MAX) as f64;
+        let share = micros(instant - self.from) / micros(self.to - self.from);
         // Tenths are finer than anybody sees.
         (share.clamp(0.0, 1.0) * WIDTH * 10.0).round() / 10.0
     }
 
     fn marks(&self, zone: chrono_tz::Tz) -> Vec<(f64, String)> {
         let whole = self.to - self.from;
+        // So short that the seconds of neighbours would be the same.
+        let form = if whole < TimeDelta::seconds(i64::from(STEPS)) { "%H:%M:%S%.3f" } else { "%H:%M:%S" };
         (0..STEPS)
             .map(|step| {
                 let at = self.from + whole * step / STEPS;
-                (self.at(at), at.with_timezone(&zone).format("%H:%M:%S").to_string())
+                (self.at(at), at.with_timezone(&zone).format(form).to_string())
             })
             .collect()
     }
@@ -172,5 +176,22 @@ fn line(run: &RunRow, (row, earlier): (&InstanceRow, &[TryRow]), scale: &Scale, 
         wait: bar(row.queued_at.filter(|at| start.is_some_and(|start| *at < start)), start),
         work: bar(start, end),
         earlier,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_run_is_as_long_as_it_was_and_no_two_marks_are_alike() {
+        let from: DateTime<Utc> = "2024-03-01T02:00:00Z".parse().unwrap();
+        let short = Scale { from, to: from + TimeDelta::milliseconds(100) };
+        assert_eq!(length(short.to - short.from), "0.1s");
+        assert!((short.at(from + TimeDelta::milliseconds(50)) - WIDTH / 2.0).abs() < 0.1);
+        let marks: Vec<String> = short.marks(chrono_tz::UTC).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(marks, ["02:00:00.000", "02:00:00.020", "02:00:00.040", "02:00:00.060", "02:00:00.080"]);
+        let long = Scale { from, to: from + TimeDelta::seconds(50) };
+        assert_eq!(long.marks(chrono_tz::UTC)[1].1, "02:00:10");
     }
 }
