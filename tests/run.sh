@@ -12,6 +12,9 @@ stop_servers() {
     fi
     exit "$status"
 }
+# A test says what is wrong in its message; a hundred lines of frames would bury it.
+export RUST_BACKTRACE=0
+
 trap stop_servers EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
