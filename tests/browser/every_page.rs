@@ -80,6 +80,13 @@ fn no_page_is_forgotten() {
 async fn signed_in(home: &TestHome, address: String) -> Browser {
     home.ok(&["dags", "unpause", "fragile"]);
     home.run(&["dags", "trigger", "fragile", "--run-id", "red", "--wait"]).exits(1);
+    // A page that changes while it is looked at has parts that nobody sees any more.
+    let is_quiet = async || {
+        let runs = home.json(&["dags", "list-runs", "demo_orders"]);
+        let runs = runs.as_array().unwrap();
+        !runs.is_empty() && runs.iter().all(|run| run["state"] == "success")
+    };
+    wait_until("the demo has run", SHOWS, is_quiet).await.unwrap();
     let browser = Browser::open(address).await;
     browser.goto("/").await;
     browser.sign_in(&fs::read_to_string(home.file("admin_password")).unwrap()).await;

@@ -20,6 +20,10 @@ use millrace_worker::SystemClock;
 use crate::args::Global;
 use crate::output::{Format, notice};
 
+/// One for each use: reading, writing, and writing in turn. A command does one thing after the other, and each connection to
+/// PostgreSQL is a process that begins by reading the catalogues.
+const COMMAND_CONNECTIONS: u32 = 3;
+
 pub struct App {
     pub home: Home,
     pub config: Config,
@@ -73,20 +77,27 @@ impl App {
         self.config.dags_folder(&self.home)
     }
 
-    fn store_options(&self) -> StoreOptions {
-        StoreOptions {
-            url: self.database_url(),
-            max_connections: self.config.database.max_connections,
-            home: Some(self.home.root().to_owned()),
-        }
+    fn store_options(&self, max_connections: u32) -> StoreOptions {
+        StoreOptions { url: self.database_url(), max_connections, home: Some(self.home.root().to_owned()) }
     }
 
-    /// Opens the metadata database. A home without one gets one; a schema that needs migrating is left to `db migrate`.
+    /// Opens the metadata database for a command. A home without one gets one; a schema that needs migrating is left to
+    /// `db migrate`.
     pub async fn store(&self) -> anyhow::Result<Store> {
-        match Store::open(&self.store_options()).await {
+        self.open_store(COMMAND_CONNECTIONS).await
+    }
+
+    /// As [`App::store`], for a process that does many things at once.
+    pub async fn daemon_store(&self) -> anyhow::Result<Store> {
+        self.open_store(self.config.database.max_connections).await
+    }
+
+    async fn open_store(&self, max_connections: u32) -> anyhow::Result<Store> {
+        let options = self.store_options(max_connections);
+        match Store::open(&options).await {
             Err(StoreError::NoDatabase { .. }) if self.is_sqlite() => {
                 self.migrate(true).await?;
-                Ok(Store::open(&self.store_options()).await?)
+                Ok(Store::open(&options).await?)
             }
             other => Ok(other?),
         }
@@ -94,7 +105,7 @@ impl App {
 
     /// Opens the metadata database without writing to it; `None` when there is none.
     pub async fn store_read_only(&self) -> anyhow::Result<Option<Store>> {
-        match Store::open_read_only(&self.store_options()).await {
+        match Store::open_read_only(&self.store_options(COMMAND_CONNECTIONS)).await {
             Ok(store) => Ok(Some(store)),
             Err(StoreError::NoDatabase { .. }) => Ok(None),
             Err(error) => Err(error.into()),

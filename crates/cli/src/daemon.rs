@@ -40,7 +40,7 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
     if migrate {
         app.migrate(true).await?;
     }
-    let store = app.store().await?;
+    let store = app.daemon_store().await?;
     let vault = app.vault(&store)?;
     let stop = stop_on_signal()?;
     create_private_folder(&app.dags_folder())?;
@@ -57,7 +57,7 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
 pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
     let (mut live, hangups) = (Live::new(app, begin_log(app)?)?, hangups()?);
     live.read_certificate()?;
-    let store = app.store().await?;
+    let store = app.daemon_store().await?;
     let vault = app.vault(&store)?;
     let stop = stop_on_signal()?;
     ensure_admin(app, &store).await?;
@@ -97,7 +97,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
     if !applied.is_empty() {
         notice(format!("made the metadata database ({} migrations)", applied.len()));
     }
-    let store = app.store().await?;
+    let store = app.daemon_store().await?;
     let vault = app.vault(&store)?;
     let stop = stop_on_signal()?;
     create_private_folder(&app.dags_folder())?;

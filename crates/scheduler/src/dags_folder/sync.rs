@@ -183,6 +183,9 @@ fn doubles(known: &BTreeMap<String, Known>) -> BTreeMap<DagId, Vec<String>> {
 
 type Doubles = BTreeMap<DagId, Vec<String>>;
 
+/// Files that are stored with one transaction: between two of them others can write, and what has been stored is let go.
+const FILES_AT_ONCE: usize = 100;
+
 async fn store_read(
     folder: &mut DagsFolder,
     store: &Store,
@@ -190,17 +193,34 @@ async fn store_read(
     reader: &str,
     now: DateTime<Utc>,
 ) -> Result<usize, FolderError> {
+    let is_read = |file: &Known| matches!(file.outcome, Outcome::Read { .. });
+    let is_double = |file: &Known| file.dag_ids().into_iter().any(|dag_id| doubles.contains_key(dag_id));
+    let fit = folder.known.iter().filter(|(_, file)| is_read(file) && !is_double(file));
+    let paths: Vec<String> = fit.map(|(path, _)| path.clone()).collect();
+    let mut stored = 0;
+    for some in paths.chunks(FILES_AT_ONCE) {
+        stored += store_some(folder, store, some, reader, now).await?;
+    }
+    Ok(stored)
+}
+
+async fn store_some(
+    folder: &mut DagsFolder,
+    store: &Store,
+    paths: &[String],
+    reader: &str,
+    now: DateTime<Utc>,
+) -> Result<usize, FolderError> {
     let mut files: Vec<SyncDag<'_>> = Vec::new();
     let mut read: Vec<StampedFile> = Vec::new();
     let mut to_keep: Vec<StampedFile> = Vec::new();
-    for (path, file) in &folder.known {
-        let Outcome::Read { dags, source } = &file.outcome else { continue };
-        if file.dag_ids().into_iter().any(|dag_id| doubles.contains_key(dag_id)) {
+    for path in paths {
+        let Some(Known { outcome: Outcome::Read { dags, source }, stamps, .. }) = folder.known.get(path) else {
             continue;
-        }
+        };
         let paused_at_creation = folder.options.paused_at_creation;
         files.extend(dags.iter().map(|dag| SyncDag { dag, file_path: path, source, paused_at_creation }));
-        let stamps = file.stamps.as_ref().filter(|stamps| stamps.are_settled());
+        let stamps = stamps.as_ref().filter(|stamps| stamps.are_settled());
         let stamped = StampedFile {
             file_path: path.clone(),
             dags: hashes(dags),
@@ -208,9 +228,6 @@ async fn store_read(
         };
         to_keep.extend(stamps.is_some().then(|| stamped.clone()));
         read.push(stamped);
-    }
-    if read.is_empty() {
-        return Ok(0);
     }
     let outcomes = store.sync_stamped(&files, reader, &to_keep, now).await?;
     for StampedFile { file_path, dags, .. } in read {
