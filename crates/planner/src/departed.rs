@@ -2,8 +2,6 @@
 //!
 //! Nothing is decided about such a task, and its try is asked to stop; until it has, it holds what it held.
 
-use std::sync::Arc;
-
 use millrace_model::change::Completion;
 use millrace_model::ids::DagId;
 use millrace_model::state::TaskState;
@@ -24,12 +22,14 @@ impl Departed {
         if snapshot.token.is_none() || !snapshot.state.is_finished() {
             return None;
         }
-        // How many of the task may run is said by the versions that have it.
-        let of_task = (LimitKey::Task(dag_id.clone(), snapshot.task_id.clone()), u32::MAX);
+        // How many may hold them is said by the versions that have the task, and by whoever else has the key.
+        let of_task = LimitKey::Task(dag_id.clone(), snapshot.task_id.clone());
+        let of_key = snapshot.departed_key.as_deref().map(|key| LimitKey::Key(key.into()));
+        let limits = std::iter::once(of_task).chain(of_key).map(|limit| (limit, u32::MAX));
         let lane = Lane {
             pool: snapshot.pool.as_str().into(),
             slots: snapshot.pool_slots,
-            limits: Arc::new([of_task]),
+            limits: limits.collect(),
             is_way_back: false,
         };
         Some(Self { snapshot, lane })

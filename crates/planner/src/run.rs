@@ -69,6 +69,8 @@ pub struct InstanceSnapshot {
     pub choice: Option<Choice>,
     /// Skipped because its run was given up.
     pub given_up: bool,
+    /// The `concurrency` key that its try holds, when the run's version does not have its task any more.
+    pub departed_key: Option<String>,
 }
 
 impl InstanceSnapshot {
@@ -91,6 +93,7 @@ impl InstanceSnapshot {
             token: None,
             choice: None,
             given_up: false,
+            departed_key: None,
         }
     }
 }
@@ -395,6 +398,7 @@ impl RunView {
             token: view.token.clone(),
             choice: view.choice.clone(),
             given_up: view.given_up,
+            departed_key: None,
         };
         let length = |((task, map_index), length): (&(usize, i32), &Option<u32>)| ResultLength {
             task_id: task_id(*task),

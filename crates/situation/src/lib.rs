@@ -20,8 +20,8 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::maintenance::Maintenance;
 use millrace_model::state::RunState;
 use millrace_planner::{
-    BackfillFacts, DagFacts, DagVersion, InstanceSnapshot, PastQuestion, PastRun, PoolFacts, RecentRuns, ResultLength,
-    RunEnd, RunSnapshot, View,
+    BackfillFacts, DagFacts, DagVersion, InstanceSnapshot, KeyFacts, PastQuestion, PastRun, PoolFacts, RecentRuns,
+    ResultLength, RunEnd, RunSnapshot, View,
 };
 use millrace_store::{
     ActiveRun, ActiveScope, BackfillRow, EarlierRun, FinishedRun, InstanceRow, ListLength, Result, SchedulerDag, Store,
@@ -244,6 +244,7 @@ impl Situation {
             producers => self.store.list_lengths(run.row.key, producers).await?,
         };
         let failed_outside = self.failed_outside(run, &version).await?;
+        let instances = self.instances(run).await?;
         let length = |it: ListLength| ResultLength { task_id: it.task_id, map_index: it.map_index, length: it.length };
         let list_lengths = list_lengths.into_iter().map(length).collect();
         self.view.put_run(RunSnapshot {
@@ -256,10 +257,43 @@ impl Situation {
             backfill_ordinal: run.row.backfill_ordinal,
             ending: run.row.ending.clone(),
             was_cleared: run.row.clear_number > 0,
-            instances: run.instances.iter().map(instance).collect(),
+            instances,
             failed_outside,
         });
         Ok(())
+    }
+
+    async fn instances(&mut self, run: &ActiveRun) -> Result<Vec<InstanceSnapshot>> {
+        let mut instances: Vec<InstanceSnapshot> = run.instances.iter().map(instance).collect();
+        for (snapshot, row) in instances.iter_mut().zip(&run.instances) {
+            if let Some(version_key) = row.departed_from {
+                snapshot.departed_key = self.departed_key(run, row, version_key).await?;
+            }
+        }
+        Ok(instances)
+    }
+
+    /// The `concurrency` key that a try holds whose task is in an earlier version only; none when that can't be had.
+    async fn departed_key(&mut self, run: &ActiveRun, row: &InstanceRow, version_key: i64) -> Result<Option<String>> {
+        let dag = match self.store.dag_version(version_key).await {
+            Ok(dag) => dag,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::error!(dag = %run.row.dag_id, task = %row.task_id, %error, "what a try holds is not known");
+                return Ok(None);
+            }
+        };
+        let Some(task) = dag.task(row.task_id.as_str()) else { return Ok(None) };
+        let Some(concurrency) = &task.concurrency else { return Ok(None) };
+        let facts = KeyFacts {
+            template: &concurrency.key,
+            dag: &dag,
+            task: Some(task),
+            run: &run.row.facts(),
+            map_index: row.map_index,
+        };
+        // One that can't be rendered was never held.
+        Ok(keys::render(&facts).ok())
     }
 
     /// A run of some tasks of its DAG says nothing of the others; one of them that has failed is still a failure of the
@@ -317,5 +351,6 @@ fn instance(row: &InstanceRow) -> InstanceSnapshot {
         token: row.lease.as_ref().map(|lease| lease.token.clone()),
         choice: row.choice.clone(),
         given_up: row.given_up,
+        departed_key: None,
     }
 }

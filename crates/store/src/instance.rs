@@ -55,6 +55,8 @@ pub struct InstanceRow {
     pub choice: Option<Choice>,
     /// Skipped because its run was given up (a timeout, `fail_fast`, a mark, a cancelled backfill).
     pub given_up: bool,
+    /// Of a removed one whose try has not stopped yet: the version that its run had before, with its task.
+    pub departed_from: Option<i64>,
 }
 
 /// On `task_instance i`: [`InstanceRow::has_failed`].
@@ -109,6 +111,11 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
         put_offs: match row.opt_instant("first_start")? {
             Some(first_start) => Some(PutOffs { first_start, count: row.count("put_offs")? }),
             None => None,
+        },
+        departed_from: if state == TaskState::Removed && lease.is_some() {
+            row.opt_int("departed_from")?
+        } else {
+            None
         },
         lease,
         choice: match row.opt_text("choice")? {

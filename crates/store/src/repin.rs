@@ -133,7 +133,7 @@ pub(crate) async fn pin_to_version(
     sql::run(&tx.inner, "give a run another version", sql, values![run.key, newest.version_key]).await?;
     add(tx, run, &added).await?;
     take_over(tx, run, &newest.tasks).await?;
-    remove(tx, &gone, now).await?;
+    remove(tx, &gone, run.version_key, now).await?;
     restore(tx, &back).await?;
     Ok(Repinned {
         run: TouchedRun::of(run, false),
@@ -238,17 +238,17 @@ async fn take_over(tx: &Tx, run: &RunRow, tasks: &[NewInstance]) -> Result<()> {
     sql::run(&tx.inner, "change the tasks of a run", sql, vec![rows]).await.map(|_| ())
 }
 
-async fn remove(tx: &Tx, gone: &[&InstanceRow], now: DateTime<Utc>) -> Result<()> {
+async fn remove(tx: &Tx, gone: &[&InstanceRow], from_version: i64, now: DateTime<Utc>) -> Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!(
-        "UPDATE task_instance SET state = 'removed', state_reason = 'gone from the DAG', next_try_at = NULL \
-         WHERE id IN (SELECT x_id FROM {source})"
+        "UPDATE task_instance SET state = 'removed', state_reason = 'gone from the DAG', next_try_at = NULL, \
+         departed_from = $2 WHERE id IN (SELECT x_id FROM {source})"
     );
     let ids = sql::column(gone.iter().map(|it| it.key));
-    sql::run(&tx.inner, "remove tasks that are gone", sql, vec![ids]).await?;
+    sql::run(&tx.inner, "remove tasks that are gone", sql, vec![ids, from_version.into()]).await?;
     let open: Vec<(InstanceKey, TaskState)> =
         gone.iter().filter(|it| !it.state.is_finished()).map(|it| (it.key, TaskState::Failed)).collect();
     close_open_tries(tx, &open, now).await

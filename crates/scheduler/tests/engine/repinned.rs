@@ -2,6 +2,7 @@
 
 use millrace_model::change::{Assignment, TryOutcome};
 use millrace_model::dag::Dag;
+use millrace_model::execution::KeyLimit;
 use millrace_model::state::RunState;
 use millrace_planner::DagVersion;
 use millrace_store::{NewestVersion, PoolRow, RepinRequest, RunChoice};
@@ -69,6 +70,25 @@ async fn a_try_whose_task_is_gone_keeps_the_slots_of_its_pool_until_it_has_stopp
     })
     .await;
     assert_eq!(stage.executor.names(), ["a#1"], "b finds one slot of the pool free, and needs two");
+    stops(&mut stage, &running).await;
+    assert_eq!(stage.executor.names(), ["b#1"]);
+}
+
+#[tokio::test]
+async fn a_try_whose_task_is_gone_holds_its_concurrency_key_until_it_has_stopped() {
+    let mut stage = Stage::new(8).await;
+    let running = without_a(&mut stage, |dag| {
+        dag.params.insert("region".to_owned(), "eu".into());
+        for task in &mut dag.tasks {
+            task.concurrency = Some(KeyLimit { key: "{{ params.region }}".into(), limit: 1 });
+        }
+    })
+    .await;
+    assert_eq!(stage.executor.names(), ["a#1"], "b wants the key that a holds");
+    // Whoever reads everything again counts it too.
+    stage.engine.as_mut().unwrap().lead_again(1);
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["a#1"]);
     stops(&mut stage, &running).await;
     assert_eq!(stage.executor.names(), ["b#1"]);
 }
