@@ -29,26 +29,36 @@ pub(crate) struct Composer<'s, 'a> {
     pub files: &'s mut BTreeSet<String>,
     /// Nodes that items have added so far.
     copied: usize,
+    /// False once a part could not be had, which was told: what the rest seems to lack may have been in it.
+    is_whole: bool,
 }
 
-/// The trees of the DAGs that the file makes: one, unless it has a `for_each` of its own.
+/// What a file came to.
+pub(crate) struct Composed {
+    /// The trees of the DAGs that it makes: one, unless it has a `for_each` of its own.
+    pub roots: Vec<Node>,
+    /// No included file and no `for_each` was lost to a mistake.
+    pub is_whole: bool,
+}
+
 pub(crate) fn compose<'s, 'a>(
     root: Node,
     sources: &'s mut Sources<'a>,
     options: &'s ReadOptions<'a>,
     diagnostics: &'s mut Vec<Diagnostic>,
     files: &'s mut BTreeSet<String>,
-) -> Vec<Node> {
-    let mut composer = Composer { sources, options, diagnostics, files, copied: 0 };
+) -> Composed {
+    let mut composer = Composer { sources, options, diagnostics, files, copied: 0, is_whole: true };
     if !matches!(root.kind, NodeKind::Map(_)) {
-        return vec![root];
+        return Composed { roots: vec![root], is_whole: true };
     }
     let mut whole = composer.include(root, 0);
     for defaults in composer.defaults().into_iter().rev() {
         whole = merge(defaults, whole);
     }
     let whole = composer.overlay(whole);
-    composer.expand_dags(whole, &Map::new())
+    let roots = composer.expand_dags(whole, &Map::new());
+    Composed { roots, is_whole: composer.is_whole }
 }
 
 impl Composer<'_, '_> {
@@ -87,7 +97,10 @@ impl Composer<'_, '_> {
             }
             self.files.insert(path.clone());
             let Some(text) = (self.options.files)(&path) else { continue };
-            let Some(node) = self.load(&path, text) else { continue };
+            let Some(node) = self.load(&path, text) else {
+                self.is_whole = false;
+                continue;
+            };
             if let Some(own) = node.get("dag_id").map(|entry| entry.key_span) {
                 self.error("unknown-key", own, "'dag_id' is each DAG's own and can't stand in _defaults.yaml", None);
             }
@@ -115,12 +128,14 @@ impl Composer<'_, '_> {
         };
         let listed = include.value.items().len().max(usize::from(include.value.as_text().is_some()));
         if names.is_empty() || names.len() != listed {
+            self.is_whole = false;
             let message = "'include' must be the path of a file in the dags folder, or a list of such paths";
             self.error("wrong-type", include.value.span, message, None);
         }
         for (path, span) in names.into_iter().rev() {
-            if let Some(part) = self.included(&path, span, depth) {
-                node = merge(part, node);
+            match self.included(&path, span, depth) {
+                Some(part) => node = merge(part, node),
+                None => self.is_whole = false,
             }
         }
         node

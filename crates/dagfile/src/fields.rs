@@ -26,11 +26,21 @@ pub(crate) struct Reader<'a> {
     pub schemas: BTreeMap<&'static str, Rc<serde_json::Value>>,
     /// What is being read belongs to a mapped task, whose templates know its item.
     pub is_mapped: bool,
+    /// Everything that makes up the file could be had.
+    pub is_whole: bool,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(sources: &'a Sources<'a>, options: &'a ReadOptions<'a>, diagnostics: Vec<Diagnostic>) -> Self {
-        Self { sources, options, diagnostics, files: BTreeSet::new(), schemas: BTreeMap::new(), is_mapped: false }
+        Self {
+            sources,
+            options,
+            diagnostics,
+            files: BTreeSet::new(),
+            schemas: BTreeMap::new(),
+            is_mapped: false,
+            is_whole: true,
+        }
     }
 
     pub fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {

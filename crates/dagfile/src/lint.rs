@@ -234,7 +234,7 @@ pub fn lint(dags: &[Dag], text: &str, read: &ReadOptions<'_>, options: &LintOpti
     let source = Source::new(text);
     let Ok(tree) = tree::build(&source, &mut Vec::new()) else { return Vec::new() };
     let mut sources = Sources::new(source);
-    let roots = compose(tree, &mut sources, read, &mut Vec::new(), &mut BTreeSet::new());
+    let roots = compose(tree, &mut sources, read, &mut Vec::new(), &mut BTreeSet::new()).roots;
     let mut diagnostics = Vec::new();
     for (dag, root) in dags.iter().zip(&roots) {
         let mut tasks = HashMap::new();

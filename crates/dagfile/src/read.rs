@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millrace_model::dag::Dag;
 use serde_json::Value;
 
-use crate::compose::compose;
+use crate::compose::{Composed, compose};
 use crate::dag;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::fields::Reader;
@@ -15,6 +15,9 @@ use crate::tree::{self, Node};
 
 /// Problems of one file that are reported; more help nobody.
 const MAX_DIAGNOSTICS: usize = 100;
+
+/// Codes of what a file lacks: not told of one whose parts could not all be had.
+const LACKS: [&str; 3] = ["empty", "missing-key", "unknown-task"];
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,9 +67,11 @@ pub fn read_dag(text: &str, options: &ReadOptions<'_>) -> ReadResult {
     };
     let mut sources = Sources::new(source);
     let mut files = BTreeSet::new();
-    let roots = compose(tree, &mut sources, options, &mut diagnostics, &mut files);
+    let Composed { roots, is_whole } = compose(tree, &mut sources, options, &mut diagnostics, &mut files);
+    let told = diagnostics.len();
     let mut reader = Reader::new(&sources, options, diagnostics);
     reader.files = files;
+    reader.is_whole = is_whole;
     let mut dags: Vec<Dag> = Vec::with_capacity(roots.len());
     for root in &roots {
         let Some(dag) = dag::read(&mut reader, root) else { continue };
@@ -75,6 +80,10 @@ pub fn read_dag(text: &str, options: &ReadOptions<'_>) -> ReadResult {
             reader.error("duplicate-dag", span, format!("this file makes two DAGs '{}'", dag.dag_id));
         }
         dags.push(dag);
+    }
+    if !is_whole {
+        let found = reader.diagnostics.split_off(told);
+        reader.diagnostics.extend(found.into_iter().filter(|it| !LACKS.contains(&it.code.as_ref())));
     }
     let files = reader.files.into_iter().collect();
     let expanded = roots.iter().map(Node::to_value).collect();

@@ -255,7 +255,9 @@ fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[&WrittenTa
             let message = format!("'{}' is each task's own and can't stand in default_args", entry.key);
             reader.error("unknown-key", entry.key_span, message);
         } else if !known.contains(&entry.key.as_str()) && !execution::KEYS.contains(&entry.key.as_str()) {
-            reader.unknown_key(entry, &known, "in default_args");
+            if reader.is_whole {
+                reader.unknown_key(entry, &known, "in default_args");
+            }
         } else {
             kept.push(entry.clone());
         }

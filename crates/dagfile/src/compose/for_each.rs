@@ -131,6 +131,15 @@ impl Composer<'_, '_> {
 
     /// Every combination of the lists under `for_each`, with the names that it defines and the number of the item.
     fn items(&mut self, for_each: &Entry, outer: &Names) -> Vec<(Names, u16)> {
+        let Some(combined) = self.combinations(for_each, outer) else {
+            self.is_whole = false;
+            return Vec::new();
+        };
+        combined.into_iter().map(|(names, called)| (names, self.sources.add_item(called))).collect()
+    }
+
+    /// As [`Self::items`], each with what it is called; none, with the reason told, when they can't be made.
+    fn combinations(&mut self, for_each: &Entry, outer: &Names) -> Option<Vec<(Names, String)>> {
         let lists = match &for_each.value.kind {
             NodeKind::Map(lists) if !lists.is_empty() => lists,
             _ => {
@@ -141,16 +150,16 @@ impl Composer<'_, '_> {
                     message,
                     Some("write for_each: {table: [orders, customers]}"),
                 );
-                return Vec::new();
+                return None;
             }
         };
         let mut combined: Vec<(Names, String)> = vec![(outer.clone(), String::new())];
         for list in lists {
-            let Some(values) = self.list(list, outer) else { return Vec::new() };
+            let values = self.list(list, outer)?;
             if combined.len().saturating_mul(values.len()) > MAX_ITEMS {
                 let message = format!("this for_each has more than {MAX_ITEMS} items");
                 self.error("too-large", for_each.key_span, message, None);
-                return Vec::new();
+                return None;
             }
             combined = combined
                 .iter()
@@ -164,7 +173,7 @@ impl Composer<'_, '_> {
                 })
                 .collect();
         }
-        combined.into_iter().map(|(names, called)| (names, self.sources.add_item(called))).collect()
+        Some(combined)
     }
 
     /// A list as it stands, or read from a file: `{file: tables.yaml}`.
@@ -213,6 +222,7 @@ impl Composer<'_, '_> {
         if self.copied <= MAX_NODES {
             return Some(copy);
         }
+        self.is_whole = false;
         if before <= MAX_NODES {
             let message = format!("for_each makes more than {MAX_NODES} values of this file");
             self.error("too-large", node.span, message, Some("make fewer items, or several files"));

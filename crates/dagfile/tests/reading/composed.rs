@@ -155,6 +155,29 @@ fn mistakes_around_for_each_are_told() {
 }
 
 #[test]
+fn what_a_lost_part_would_have_held_is_not_missed() {
+    let cases = [
+        "tasks: {'a${{ t }}': {for_each: {t: 3}, operator: empty}}",
+        "tasks: {'a${{ t }}': {for_each: [1], operator: empty}, z: {operator: empty, depends_on: a1}}",
+        "tasks: {z: {operator: empty}}\ngroups: {g: {tasks: {'a${{ t }}': {for_each: {t: {file: no.yaml}}, operator: empty}}}}",
+        "default_args: {bash_command: echo}\ntasks: {'a${{ t }}': {for_each: {t: x}, operator: bash}}",
+        "include: no.yaml\nschedule: '@daily'",
+        "include: no.yaml\ntasks: {a: {retries: 1}}",
+    ];
+    for text in cases {
+        let result = read_in("x.yaml", text, &[], None);
+        let shown = problems(&result, "x.yaml", text);
+        assert_eq!(result.diagnostics.len(), 1, "{text}\n{shown}");
+    }
+    let also_wrong = "tasks: {'a${{ t }}': {for_each: {t: 3}, operator: empty}, b: {operator: empty, retries: many}}";
+    let shown = problems(&read_in("x.yaml", also_wrong, &[], None), "x.yaml", also_wrong);
+    assert!(shown.contains("'t' must be a list") && shown.contains("'retries' must be a whole number"), "{shown}");
+    let none = "tasks: {'a${{ t }}': {for_each: {t: []}, operator: empty}}";
+    let shown = problems(&read_in("x.yaml", none, &[], None), "x.yaml", none);
+    assert!(shown.contains("a DAG needs at least one task"), "{shown}");
+}
+
+#[test]
 fn copies_are_bounded() {
     let items: Vec<String> = (0..1_900).map(|n| n.to_string()).collect();
     let text = format!(
