@@ -66,7 +66,7 @@ fn a_task_and_its_run_name_the_first_unmet_condition() {
     let second = why("second");
     assert_eq!(second["answer"], "pool narrow: 1 of 1 slots are in use, the task needs 1");
     assert_eq!((unmet(&second).len(), &second["state"]), (1, &json!("scheduled")), "{second}");
-    assert_eq!(why("wide")["answer"], "pool narrow has 1 slots; the task needs 2 and can never run");
+    assert_eq!(why("wide")["answer"], "pool narrow has 1 of the 2 slots that the task needs, which can never run");
     let last = why("last");
     assert!(last["answer"].as_str().unwrap().starts_with("all_success: 0 of 2 upstream tasks have ended"), "{last}");
 

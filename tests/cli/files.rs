@@ -8,7 +8,7 @@ use crate::{HELLO, home_with_hello, ids};
 fn validate_names_every_problem_with_its_place() {
     let home = home_with_hello();
     let output = home.ok(&["validate"]);
-    assert!(output.stderr.contains("1 files are fine"), "{}", output.stderr);
+    assert!(output.stderr.contains("1 file is fine"), "{}", output.stderr);
     let bad = home.write_dag(
         "bad.yaml",
         "shedule: \"@daily\"\ntasks:\n  one:\n    opertor: bash\n    bash_command: echo\n  two:\n    operator: bash\n    depends_on: [on]\n",

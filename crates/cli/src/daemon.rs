@@ -32,7 +32,7 @@ use crate::app::App;
 use crate::args::{DevstackArgs, ServerArgs, StandaloneArgs};
 use crate::commands::people::random_password;
 use crate::live::{self, Live, LogFilter};
-use crate::output::notice;
+use crate::output::{counted, notice};
 use crate::{dag_files, demo, notifier, traces, wiring};
 
 pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
@@ -45,9 +45,9 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     create_private_folder(&app.dags_folder())?;
     notice(format!(
-        "scheduler of {} with {} slots; Ctrl-C stops it",
+        "scheduler of {} with {}; Ctrl-C stops it",
         app.home.root().display(),
-        app.config.core.parallelism
+        counted(app.config.core.parallelism, "slot")
     ));
     let result = engine(app, &store, &vault, (&live, hangups), stop).await;
     store.close().await;

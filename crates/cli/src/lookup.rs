@@ -12,6 +12,7 @@ use millrace_store::{DagRow, RunFilter, RunRow, Store};
 
 use crate::app::App;
 use crate::dag_files;
+use crate::output::counted;
 
 /// The DAG, after changed files were read.
 pub async fn dag(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<DagRow> {
@@ -37,7 +38,7 @@ pub async fn runnable(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<
 async fn no_dag(store: &Store, dag_id: &str) -> anyhow::Result<String> {
     let broken = store.import_errors().await?.len();
     let hint = if broken > 0 {
-        format!("; {broken} DAG files could not be read: `millrace dags list-import-errors`")
+        format!("; {} could not be read: `millrace dags list-import-errors`", counted(broken, "DAG file"))
     } else {
         "; `millrace dags list` shows those that exist".to_owned()
     };

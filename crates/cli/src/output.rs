@@ -1,6 +1,7 @@
 //! How lists and single things are printed: `-o table|json|yaml|plain`. Data goes to standard output, notices to standard
 //! error; a closed pipe is not a failure.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyhow::Context;
@@ -56,6 +57,13 @@ pub fn print_text(text: &str) -> anyhow::Result<()> {
     let written =
         out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
     ignore_closed_pipe(written.and_then(|()| out.flush()))
+}
+
+/// "1 file", "2 files"; `of` is the word for one.
+pub fn counted(count: impl Display, of: &str) -> String {
+    let count = count.to_string();
+    let ending = if count == "1" { "" } else { "s" };
+    format!("{count} {of}{ending}")
 }
 
 /// Writes a sentence for a person to standard error.

@@ -170,7 +170,10 @@ impl Turn<'_> {
         if limit == 0 || facts.recent.failures() < limit || facts.is_paused {
             return;
         }
-        let reason = format!("{limit} runs have failed in a row, the last of them to end {run_id}");
+        let reason = match limit {
+            1 => format!("a run has failed: {run_id}"),
+            limit => format!("{limit} runs have failed in a row, the last of them to end {run_id}"),
+        };
         let paused = DagFacts { is_paused: true, ..facts.clone() };
         self.plan.batch.pauses.push(DagPause { dag_id: dag_id.clone(), reason: reason.clone() });
         let message = format!("the DAG was paused: {reason}");

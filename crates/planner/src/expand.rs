@@ -97,6 +97,7 @@ impl RunView {
         let (producers, _) = self.version.mapping.mapped.get(&task)?;
         let names: Vec<&str> = producers.iter().map(|it| self.version.dag.tasks[*it].task_id.as_str()).collect();
         Some(match self.wanted(task, limit) {
+            Wanted::Count(1) => (true, "it is mapped over 1 item".to_owned()),
             Wanted::Count(count) => (true, format!("it is mapped over {count} items")),
             Wanted::Unknown => {
                 (false, format!("it is mapped over the result of {}, which is not there yet", names.join(", ")))

@@ -298,7 +298,7 @@ fn pool(view: &View, name: &str, needed: u32) -> Condition {
     if i64::from(needed) > facts.slots {
         return Condition::new(
             false,
-            format!("pool {name} has {} slots; the task needs {needed} and can never run", facts.slots),
+            format!("pool {name} has {} of the {needed} slots that the task needs, which can never run", facts.slots),
         );
     }
     let used = view.pool_use(name);

@@ -17,7 +17,7 @@ use crate::args::{BackfillArgs, BackfillsCommand, Reprocess};
 use crate::commands::runs::{Looks, conf_argument};
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
-use crate::output::{notice, print_list, print_one};
+use crate::output::{counted, notice, print_list, print_one};
 
 pub async fn run(app: &App, command: BackfillsCommand) -> anyhow::Result<()> {
     let store = app.store().await?;
@@ -199,14 +199,11 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
     }
     let count = plan.run_count();
     if args.dry_run {
-        notice(format!("{count} runs would be started; nothing was changed"));
+        notice(format!("{} would be started; nothing was changed", counted(count, "run")));
         return Ok(());
     }
     if count == 0 {
-        bail!(
-            "nothing to backfill: each of the {} dates has a run; --reprocess failed or completed runs finished ones again",
-            plan.dates.len()
-        );
+        bail!("nothing to backfill: every date has a run; --reprocess failed or completed runs finished ones again");
     }
     if args.wait && !store.is_led().await? {
         bail!("nothing was started, because nobody would run it");
@@ -214,7 +211,7 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
     new.dry_run = false;
     let report = store.create_backfill(&new, app.now()).await?;
     let key = report.backfill_key.context("every date was taken by another run meanwhile; nothing was started")?;
-    notice(format!("backfill {key}: {} runs, {} at a time", report.run_count(), args.max_active_runs));
+    notice(format!("backfill {key}: {}, {} at a time", counted(report.run_count(), "run"), args.max_active_runs));
     if args.wait { wait(store, key).await } else { Ok(()) }
 }
 
@@ -227,7 +224,7 @@ async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
         let progress = store.backfill_progress(&[key]).await?.remove(&key).unwrap_or_default();
         if progress.ended() != said {
             said = progress.ended();
-            notice(format!("{said} of {} runs ended, {} failed", progress.total(), progress.failed));
+            notice(format!("{said} of {} ended, {} failed", counted(progress.total(), "run"), progress.failed));
         }
         if progress.ended() == progress.total() {
             break progress;
@@ -235,12 +232,15 @@ async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
         looks.pause(store).await?;
     };
     if progress.failed == 0 {
-        notice(format!("all {} runs succeeded", progress.total()));
+        notice(match progress.total() {
+            1 => "the run succeeded".to_owned(),
+            total => format!("all {total} runs succeeded"),
+        });
         return Ok(());
     }
     let states = vec![RunState::Failed];
     let filter = RunFilter { backfill_key: Some(key), states, limit: 20, ascending: true, ..RunFilter::default() };
     let failed: Vec<String> = store.runs(&filter).await?.rows.iter().map(|run| run.run_id.to_string()).collect();
     let more = if progress.failed > 20 { ", …" } else { "" };
-    bail!("{} of {} runs failed: {}{more}", progress.failed, progress.total(), failed.join(", "))
+    bail!("{} of {} failed: {}{more}", progress.failed, counted(progress.total(), "run"), failed.join(", "))
 }

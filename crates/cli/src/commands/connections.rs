@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::app::{App, argument_or_stdin};
 use crate::args::{ConnectionAddArgs, ConnectionsCommand, FileFormat};
 use crate::failure::usage;
-use crate::output::{notice, print_list, print_one, print_text};
+use crate::output::{counted, notice, print_list, print_one, print_text};
 
 const ACTOR: &str = "cli";
 
@@ -117,7 +117,7 @@ async fn import(app: &App, file: &Path, overwrite: bool) -> anyhow::Result<()> {
             added += 1;
         }
     }
-    notice(format!("imported {added} connections, kept {kept}"));
+    notice(format!("imported {}, kept {kept}", counted(added, "connection")));
     Ok(())
 }
 
@@ -188,6 +188,6 @@ async fn export(app: &App, file: &Path, format: Option<FileFormat>, with_secrets
         return print_text(&text);
     }
     write_private_file(file, text.as_bytes())?;
-    notice(format!("exported {} connections to {}", connections.len(), file.display()));
+    notice(format!("exported {} to {}", counted(connections.len(), "connection"), file.display()));
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::commands::{backfills, changes, dag_test, delete, explain, plan, runs}
 use crate::dag_files;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
-use crate::output::{Format, notice, print_list, print_one, print_text};
+use crate::output::{Format, counted, notice, print_list, print_one, print_text};
 
 pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
     // A test makes no database.
@@ -120,7 +120,7 @@ async fn list(app: &App, store: &Store) -> anyhow::Result<()> {
     }
     let broken = store.import_errors().await?.len();
     if broken > 0 {
-        notice(format!("{broken} DAG files could not be read: `millrace dags list-import-errors`"));
+        notice(format!("{} could not be read: `millrace dags list-import-errors`", counted(broken, "DAG file")));
     }
     print_list(
         app.format,
@@ -237,7 +237,7 @@ async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>
     let page = store.runs(&filter).await?;
     let views: Vec<runs::RunView> = page.rows.iter().map(runs::RunView::of).collect();
     if page.total > views.len() as u64 {
-        notice(format!("showing {} of {} runs; --limit shows more", views.len(), page.total));
+        notice(format!("showing {} of {}; --limit shows more", views.len(), counted(page.total, "run")));
     }
     print_list(app.format, &["dag_id", "run_id", "run_type", "state", "logical_date", "start_date", "end_date"], &views)
 }

@@ -7,7 +7,7 @@ use millrace_store::{InstanceRow, Store};
 
 use crate::app::App;
 use crate::lookup;
-use crate::output::{Format, notice, print_one, print_text};
+use crate::output::{Format, counted, notice, print_one, print_text};
 
 pub async fn task(app: &App, dag_id: &str, task_id: &str, run: &str, map_index: i32) -> anyhow::Result<()> {
     let store = app.store().await?;
@@ -36,7 +36,11 @@ async fn mapped(store: &Store, run: RunKey, task_id: &str, map_index: i32) -> an
     let mut of_task: Vec<InstanceRow> = instances.into_iter().filter(|row| row.task_id.as_str() == task_id).collect();
     of_task.sort_by_key(|row| (row.state.is_finished(), row.map_index));
     if let Some(first) = of_task.first() {
-        notice(format!("{task_id} has {} instances; this is [{}] (--map-index)", of_task.len(), first.map_index));
+        notice(format!(
+            "{task_id} has {}; this is [{}] (--map-index)",
+            counted(of_task.len(), "instance"),
+            first.map_index
+        ));
     }
     Ok(of_task.into_iter().next())
 }

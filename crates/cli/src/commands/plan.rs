@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::dag_files;
 use crate::lookup;
-use crate::output::{notice, print_list};
+use crate::output::{counted, notice, print_list};
 
 /// The columns of a plan.
 pub const COLUMNS: &[&str] = &["dag_id", "logical_date", "starts_at", "outcome", "reason"];
@@ -30,7 +30,10 @@ pub async fn plan(app: &App, store: &Store, dag_id: Option<&str>, hours: u32, li
     let until = now.checked_add_signed(TimeDelta::hours(hours.into())).context("--hours is too large")?;
     let entries = ahead(app, store, asked.as_ref(), until, limit).await?;
     if entries.is_empty() {
-        notice(format!("nothing is planned in the next {hours} hours"));
+        notice(match hours {
+            1 => "nothing is planned in the next hour".to_owned(),
+            hours => format!("nothing is planned in the next {hours} hours"),
+        });
     }
     print_list(app.format, COLUMNS, &entries)
 }
@@ -57,7 +60,7 @@ pub async fn slots(app: &App, store: &Store, dag_id: &str, limit: u32) -> anyhow
     if views.is_empty() {
         notice(format!("every due date of {dag_id} became a run"));
     } else if page.total > views.len() as u64 {
-        notice(format!("showing {} of {} records; --limit shows more", views.len(), page.total));
+        notice(format!("showing {} of {}; --limit shows more", views.len(), counted(page.total, "record")));
     }
     print_list(app.format, &["logical_date", "last_logical_date", "slots", "outcome", "reason"], &views)
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::app::{App, argument_or_stdin};
 use crate::args::{PoolSetArgs, PoolsCommand};
 use crate::failure::usage;
-use crate::output::{notice, print_list, print_one, print_text};
+use crate::output::{counted, notice, print_list, print_one, print_text};
 
 const ACTOR: &str = "cli";
 const LONGEST_NAME: usize = 250;
@@ -113,7 +113,7 @@ async fn set(app: &App, store: &Store, args: PoolSetArgs) -> anyhow::Result<()> 
         name: args.name,
     };
     let is_new = store.put_pool(&row, ACTOR, app.now()).await?;
-    let slots = if row.slots < 0 { "without limit".to_owned() } else { format!("{} slots", row.slots) };
+    let slots = if row.slots < 0 { "without limit".to_owned() } else { counted(row.slots, "slot") };
     notice(format!("{} the pool '{}': {slots}", if is_new { "added" } else { "changed" }, row.name));
     Ok(())
 }
@@ -139,7 +139,7 @@ async fn import(app: &App, store: &Store, file: &Path) -> anyhow::Result<()> {
         let PoolEntry { slots, description, include_deferred } = entry;
         store.put_pool(&PoolRow { name, slots, description, include_deferred }, ACTOR, app.now()).await?;
     }
-    notice(format!("imported {count} pools"));
+    notice(format!("imported {}", counted(count, "pool")));
     Ok(())
 }
 
@@ -154,6 +154,6 @@ async fn export(store: &Store, file: &Path) -> anyhow::Result<()> {
         return print_text(&text);
     }
     write_private_file(file, text.as_bytes())?;
-    notice(format!("exported {} pools to {}", entries.len(), file.display()));
+    notice(format!("exported {} to {}", counted(entries.len(), "pool"), file.display()));
     Ok(())
 }

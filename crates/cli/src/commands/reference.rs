@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::{Cli, ConfigCommand};
-use crate::output::{Format, notice, print_list, print_one, print_text};
+use crate::output::{Format, counted, notice, print_list, print_one, print_text};
 
 #[derive(Serialize)]
 struct Setting {
@@ -90,8 +90,10 @@ pub async fn rotate_key(app: &App) -> anyhow::Result<()> {
     let connections = vault.reseal_connections("cli", app.now()).await?;
     let variables = vault.reseal_variables("cli", app.now()).await?;
     notice(format!(
-        "encrypted {connections} connections and {variables} variables again; the old keys stay in {} for backups made before. \
+        "encrypted {} and {} again; the old keys stay in {} for backups made before. \
          A daemon that runs must be restarted to know the new key.",
+        counted(connections, "connection"),
+        counted(variables, "variable"),
         app.home.key_file().display()
     ));
     Ok(())

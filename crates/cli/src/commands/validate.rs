@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::args::ValidateArgs;
 use crate::dag_files::{self, Checked};
-use crate::output::{Format, notice, print_list, print_one, print_text};
+use crate::output::{Format, counted, notice, print_list, print_one, print_text};
 
 pub async fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
     if args.list_lints {
@@ -46,12 +46,15 @@ pub async fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
     }
     if problems > 0 {
         let what = if args.strict { "errors or warnings" } else { "errors" };
-        bail!("{problems} of {} files have {what}", checked.len());
+        let have = if problems == 1 { "has" } else { "have" };
+        bail!("{problems} of {} {have} {what}", counted(checked.len(), "file"));
     }
+    let files = counted(checked.len(), "file");
+    let are = if checked.len() == 1 { "is" } else { "are" };
     match checked.iter().map(Checked::warnings).sum::<usize>() {
-        0 => notice(format!("{} files are fine", checked.len())),
-        1 => notice(format!("{} files can be used; there is 1 warning", checked.len())),
-        count => notice(format!("{} files can be used; there are {count} warnings", checked.len())),
+        0 => notice(format!("{files} {are} fine")),
+        1 => notice(format!("{files} can be used; there is 1 warning")),
+        count => notice(format!("{files} can be used; there are {count} warnings")),
     }
     Ok(())
 }

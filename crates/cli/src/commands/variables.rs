@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::app::{App, argument_or_stdin};
 use crate::args::{ExistingKey, VariablesCommand};
-use crate::output::{notice, print_list, print_text};
+use crate::output::{counted, notice, print_list, print_text};
 
 const ACTOR: &str = "cli";
 
@@ -92,7 +92,7 @@ async fn import(app: &App, vault: &Vault, file: &Path, existing: ExistingKey) ->
         vault.put_variable(&key, &text, None, ACTOR, app.now()).await?;
         written += 1;
     }
-    notice(format!("imported {written} variables, kept {kept}"));
+    notice(format!("imported {}, kept {kept}", counted(written, "variable")));
     Ok(())
 }
 
@@ -108,6 +108,6 @@ async fn export(vault: &Vault, file: &Path, with_secrets: bool) -> anyhow::Resul
         return print_text(&text);
     }
     write_private_file(file, text.as_bytes())?;
-    notice(format!("exported {} variables to {}", variables.len(), file.display()));
+    notice(format!("exported {} to {}", counted(variables.len(), "variable"), file.display()));
     Ok(())
 }

@@ -113,7 +113,7 @@ fn case_71_a_task_that_can_never_run_says_so() {
          d/2024-01-02/big scheduled
          d/2024-01-02/nowhere scheduled
          > why d 2024-01-02 big
-         no, pool p has 2 slots; the task needs 3 and can never run
+         no, pool p has 2 of the 3 slots that the task needs, which can never run
          > why d 2024-01-02 nowhere
          no, there is no pool missing
          > pool missing -1

@@ -20,7 +20,7 @@ use super::confirm;
 use crate::app::App;
 use crate::args::CleanArgs;
 use crate::failure::usage;
-use crate::output::{notice, print_list};
+use crate::output::{counted, notice, print_list};
 
 #[derive(Serialize)]
 struct Row {
@@ -118,7 +118,11 @@ pub async fn run(app: &App, args: CleanArgs) -> anyhow::Result<()> {
     confirm(
         app,
         args.yes,
-        &format!("delete {runs} runs and {} other rows, and what hangs on them,", old.total() - runs),
+        &format!(
+            "delete {} and {}, and what hangs on them,",
+            counted(runs, "run"),
+            counted(old.total() - runs, "other row")
+        ),
     )?;
     let logs = (!args.keep_logs).then(|| app.logs());
     let mut archive = (!args.skip_archive).then(|| FolderArchive::new(&app.home.archive_folder(), app.now()));

@@ -10,7 +10,7 @@ use millrace_settings::home::create_private_file;
 use millrace_store::TransferReport;
 
 use crate::app::App;
-use crate::output::notice;
+use crate::output::{counted, notice};
 
 /// Sealed secrets and password hashes stand in it: for its owner only.
 pub async fn export(app: &App, file: &Path) -> anyhow::Result<()> {
@@ -65,5 +65,5 @@ pub async fn import(app: &App, file: &Path) -> anyhow::Result<()> {
 
 fn said(word: &str, report: &TransferReport) -> String {
     let rows: u64 = report.iter().map(|(_, rows)| rows).sum();
-    format!("{word} {rows} rows of {} tables", report.len())
+    format!("{word} {} of {}", counted(rows, "row"), counted(report.len(), "table"))
 }

@@ -11,6 +11,7 @@ use millrace_store::{DagFilter, DagRow, Store};
 use super::Report;
 use crate::app::App;
 use crate::dag_files;
+use crate::output::counted;
 
 /// Names that one line lists.
 const SHOWN: usize = 5;
@@ -48,9 +49,9 @@ pub(super) fn look_at_files(app: &App, report: &mut Report) {
         file.lint(&options);
     }
     if broken.is_empty() {
-        report.ok("dags folder", format!("{} files can be read", checked.len()));
+        report.ok("dags folder", format!("{} can be read", counted(checked.len(), "file")));
     } else {
-        let what = format!("{} of {} files can't be used: {}", broken.len(), checked.len(), listed(&broken));
+        let what = format!("{} of {} can't be used: {}", broken.len(), counted(checked.len(), "file"), listed(&broken));
         report.fail("dags folder", what, "millrace validate");
     }
     let mut codes: BTreeMap<String, usize> = BTreeMap::new();
@@ -89,7 +90,8 @@ async fn stored(app: &App, store: &Store, report: &mut Report) -> anyhow::Result
     slots(app, &active, report);
     pools(&active, &store.pool_sizes().await?, report);
     let large = store.full_refreshes(MOST_ROWS).await?;
-    let large: Vec<String> = large.into_iter().map(|(dag, task, rows)| format!("{dag}.{task} ({rows} rows)")).collect();
+    let large: Vec<String> =
+        large.into_iter().map(|(dag, task, rows)| format!("{dag}.{task} ({})", counted(rows, "row"))).collect();
     if !large.is_empty() {
         let mend = "read the rows of the data interval only, and upsert them";
         report.warn("dags", format!("large tables are loaded whole: {}", listed(&large)), mend);
@@ -167,6 +169,6 @@ fn pools(active: &[&DagRow], pools: &PoolSizes, report: &mut Report) {
         report.fail("pools", what, "give the pool more slots, or the task fewer");
     }
     if missing.is_empty() && narrow.is_empty() {
-        report.ok("pools", format!("{} pools, large enough for every task", pools.len()));
+        report.ok("pools", format!("{}, large enough for every task", counted(pools.len(), "pool")));
     }
 }
