@@ -36,6 +36,21 @@ install_axe() {
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
 }
 
+has_python() {
+    # Debian's python3 has venv, and no pip for it without python3-venv.
+    command -v python3 >/dev/null 2>&1 && python3 -c 'import ensurepip, venv' >/dev/null 2>&1
+}
+
+# What the API's document is held against, the versions that tests/openapi/requirements.txt says.
+install_schemathesis() {
+    cd "$(dirname "$0")/openapi"
+    [ -x venv/bin/schemathesis ] && cmp -s requirements.txt venv/installed.txt && return 0
+    rm -rf venv
+    python3 -m venv venv >&2
+    venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input -r requirements.txt >&2
+    cp requirements.txt venv/installed.txt
+}
+
 check_packages() {
     packages=
     need cc gcc libc6-dev
@@ -50,6 +65,7 @@ check_packages() {
     need flock util-linux
     need find findutils
     need npm npm
+    has_python || packages="$packages python3 python3-venv"
     # Without it the screenshots show boxes for Korean.
     has_korean || packages="$packages fonts-nanum"
     packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
@@ -117,6 +133,8 @@ fi
 if [ -z "$packages" ]; then
     (install_axe) || problems="$problems
 axe-core could not be installed from npm, see above"
+    (install_schemathesis) || problems="$problems
+schemathesis could not be installed from PyPI, see above"
 fi
 if [ -n "$problems" ]; then
     echo "The tests cannot run on this machine yet.$problems" >&2

@@ -33,6 +33,10 @@ mod variables;
 mod wait;
 mod xcoms;
 
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use chrono::{DateTime, Utc};
@@ -41,8 +45,10 @@ use millrace_model::error_code::ErrorCode;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::ledger::LedgerEntry;
 use millrace_store::LedgerRow;
-use schemars::JsonSchema;
-use serde::Serialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::actions::TriggerBody;
@@ -272,9 +278,10 @@ fn run_doors() -> Doors {
         )
         .get("/dags/{dag_id}/dagRuns/{run_id}/wait", ReadDags, wait::run)
         .does(
-            op("Wait for a run to end")
-                .query("timeout", Kind::Number, "Seconds, 30 unless told, 55 at the most")
-                .gives::<runs::DagRun>(),
+            op("Wait for a run to end; a stream of lines says what it is whenever that changes")
+                .query("timeout", Kind::Number, "Seconds, 30 unless told, 55 at the most; of a stream, a day")
+                .gives::<runs::DagRun>()
+                .gives_text(wait::LINES),
         )
         .get("/dags/{dag_id}/dagRuns/{run_id}/explain", ReadDags, explain::run)
         .does(op("Say why a run waits").gives::<Value>())
@@ -559,10 +566,52 @@ fn cut<T>(rows: Vec<T>, (limit, offset): (u64, u64)) -> (Vec<T>, u64) {
     (rows.into_iter().skip(offset as usize).take(limit as usize).collect(), total)
 }
 
+/// A body as it came, or why it could not be read.
+pub(crate) type Given<T> = Result<Json<Whole<T>>, JsonRejection>;
+
+/// A JSON object. Alone, serde takes a list for a struct too, member by member in the order of the source.
+pub(crate) struct Whole<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+        deserializer.deserialize_map(Object(PhantomData)).map(Whole)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Whole<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
 /// The body, or 422 with what is wrong and where.
-fn body<T>(given: Result<Json<T>, JsonRejection>) -> Answer<T> {
+fn body<T>(given: Given<T>) -> Answer<T> {
     match given {
-        Ok(Json(body)) => Ok(body),
+        Ok(Json(Whole(body))) => Ok(body),
         Err(rejection) => Err(match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Problem::new(ErrorCode::BODY_TOO_LARGE, rejection.body_text()),
             StatusCode::UNPROCESSABLE_ENTITY => Problem::invalid(rejection.body_text()),
@@ -577,6 +626,7 @@ fn body<T>(given: Result<Json<T>, JsonRejection>) -> Answer<T> {
 pub(crate) use connections::form_of;
 pub(crate) use health::SILENT_AFTER;
 pub(crate) use import_errors::place as import_place;
+pub(crate) use wait::LINES;
 
 /// The first line of an error that says something. One that announces what a program printed has the last of that behind it.
 pub(crate) fn first_line(text: &str) -> String {

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::api::instances::instance_of;
-use crate::live::Message;
+use crate::live::{Mark, Marked, Message, Subscription};
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::{FARTHEST, Parameters};
@@ -33,48 +33,77 @@ struct Told<'a> {
     state: &'a str,
 }
 
-/// `GET /events?dag=ID`: `changes` with a list, or `refresh`.
+/// `GET /events?dag=ID`: `begin`, then `changes` with a list, or `refresh`. Whoever lost the connection and says which
+/// event was the last (`Last-Event-ID`) is told what came since, or `refresh` when nobody knows any more.
 pub(crate) async fn changes(
     State(server): State<Shared>,
     person: Person,
     Query(parameters): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let place = server.streams.begin(&person.name)?;
     let only = Parameters(parameters).text("dag").map(str::to_owned);
+    let last = headers.get("last-event-id").map(|id| id.to_str().ok().and_then(Mark::parse));
     let stop = server.stop.clone();
-    let receiver = tokio::select! {
-        receiver = server.live.subscribe() => Some(receiver),
+    let subscription = tokio::select! {
+        subscription = server.live.subscribe_after(last.flatten()) => Some(subscription),
         () = stop.cancelled() => None,
     };
-    let stream = futures::stream::unfold((receiver, only, place), |(receiver, only, place)| async move {
+    let first = subscription.as_ref().map(|subscription| first_event(subscription, last.is_some(), only.as_deref()));
+    let receiver = subscription.map(|subscription| subscription.receiver);
+    let later = futures::stream::unfold((receiver, only, place), |(receiver, only, place)| async move {
         let mut receiver = receiver?;
+        let mut lost = false;
         loop {
-            let mut gathered = vec![match receiver.recv().await {
-                Ok(message) => message,
-                Err(RecvError::Lagged(_)) => Message::Refresh,
+            let mut gathered = match receiver.recv().await {
+                Ok(message) => vec![message],
+                Err(RecvError::Lagged(_)) => {
+                    lost = true;
+                    continue;
+                }
                 Err(RecvError::Closed) => return None,
-            }];
+            };
             tokio::time::sleep(GATHER).await;
             loop {
                 match receiver.try_recv() {
                     Ok(message) => gathered.push(message),
-                    Err(TryRecvError::Lagged(_)) => gathered.push(Message::Refresh),
+                    Err(TryRecvError::Lagged(_)) => lost = true,
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
             }
-            if let Some(event) = event_of(&gathered, only.as_deref()) {
+            let event = match gathered.last() {
+                Some((mark, _)) if lost => Some(refresh(*mark)),
+                _ => event_of(&gathered, only.as_deref()),
+            };
+            if let Some(event) = event {
                 return Some((Ok(event), (Some(receiver), only, place)));
             }
         }
     });
-    Ok(Sse::new(stream.take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default()))
+    let first = futures::stream::iter(first.map(Ok));
+    Ok(Sse::new(first.chain(later).take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default()))
 }
 
-fn event_of(messages: &[Message], only: Option<&str>) -> Option<Event> {
+/// What was missed. Who comes for the first time is told the mark, to come again with.
+fn first_event(subscription: &Subscription, comes_again: bool, only: Option<&str>) -> Event {
+    let begin = || Event::default().event("begin").id(subscription.at.to_string()).data("");
+    match &subscription.missed {
+        Some(missed) => event_of(missed, only).unwrap_or_else(begin),
+        None if comes_again => refresh(subscription.at),
+        None => begin(),
+    }
+}
+
+fn refresh(at: Mark) -> Event {
+    Event::default().event("refresh").id(at.to_string()).data("")
+}
+
+fn event_of(messages: &[Marked], only: Option<&str>) -> Option<Event> {
+    let (last, _) = messages.last()?;
     let mut told = Vec::with_capacity(messages.len());
-    for message in messages {
+    for (_, message) in messages {
         match message {
-            Message::Refresh => return Some(Event::default().event("refresh").data("")),
+            Message::Refresh => return Some(refresh(*last)),
             Message::Change(change) if only.is_none_or(|only| only == change.dag_id.as_str()) => told.push(Told {
                 dag: change.dag_id.as_str(),
                 run: change.run_id.as_ref().map(AsRef::as_ref),
@@ -88,9 +117,9 @@ fn event_of(messages: &[Message], only: Option<&str>) -> Option<Event> {
         return None;
     }
     if told.len() > MOST_AT_ONCE {
-        return Some(Event::default().event("refresh").data(""));
+        return Some(refresh(*last));
     }
-    Some(Event::default().event("changes").data(json!(told).to_string()))
+    Some(Event::default().event("changes").id(last.to_string()).data(json!(told).to_string()))
 }
 
 /// `GET …/tasks/{task}/log-events?try=N&offset=BYTES`: `lines` as they are written, then `end` once the try is over.

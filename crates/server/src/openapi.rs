@@ -139,6 +139,7 @@ struct Problem {
     code: String,
     help: String,
     /// The member of the body that is wrong, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
 }
 
@@ -251,16 +252,31 @@ impl Schemas {
         if door.method == Method::GET && door.access != Access::Open {
             responses.insert("304".to_owned(), json!({"description": "As If-None-Match says it is"}));
         }
-        if door.access != Access::Open {
-            responses.insert("401".to_owned(), refusal("Nobody, or nobody known"));
-            responses.insert("403".to_owned(), refusal("Somebody who may not"));
+        for (status, text) in refusals(door, operation) {
+            responses.insert(status.to_owned(), refusal(text));
         }
-        if !names(&door.path).is_empty() {
-            responses.insert("404".to_owned(), refusal("There is no such thing"));
-        }
-        responses.insert("default".to_owned(), refusal("Refused; the code says why"));
         Value::Object(responses)
     }
+}
+
+/// Every status that may be refused with: there is no `default`, so that a test finds an answer that nothing is said of.
+fn refusals(door: &Door, operation: &Operation) -> Vec<(&'static str, &'static str)> {
+    let is_change = door.method != Method::GET;
+    let (is_named, has_body) = (!names(&door.path).is_empty(), operation.takes.is_some());
+    let is_known = door.access != Access::Open;
+    let all = [
+        (true, "400", "It cannot be read"),
+        (is_known || has_body, "401", "Nobody, or nobody known"),
+        (is_known || is_change, "403", "Somebody who may not"),
+        (is_named || has_body, "404", "There is no such thing"),
+        (is_change, "409", "Something else is there, or under way"),
+        (is_change, "412", "It is no longer what If-Match says"),
+        (has_body, "413", "The body is too long"),
+        (has_body || !operation.query.is_empty(), "422", "It can be read, and is not right; the detail says what"),
+        (is_known || has_body, "429", "Too many attempts or open streams; Retry-After says how long to wait"),
+        (true, "5XX", "Something failed inside, or the database does not answer"),
+    ];
+    all.into_iter().filter(|(is_possible, ..)| *is_possible).map(|(_, status, text)| (status, text)).collect()
 }
 
 fn parameters(door: &Door, operation: &Operation) -> Vec<Value> {

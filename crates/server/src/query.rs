@@ -19,6 +19,11 @@ impl Parameters {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// As it was sent; an empty one is neither number nor flag.
+    fn given(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     pub fn all(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str()).collect()
     }
@@ -29,14 +34,20 @@ impl Parameters {
                 Problem::invalid(format!("parameter '{name}' must be a whole number, not '{}'", shortened(text)))
             })
         };
-        self.text(name).map(read).transpose()
+        self.given(name).map(read).transpose()
+    }
+
+    /// Of a form, where a field that was left empty says nothing.
+    pub fn filled_number<T: FromStr>(&self, name: &str) -> Answer<Option<T>> {
+        if self.text(name).is_none() { Ok(None) } else { self.number(name) }
     }
 
     pub fn flag(&self, name: &str) -> Answer<Option<bool>> {
-        match self.text(name) {
+        match self.given(name) {
             None => Ok(None),
-            Some("true" | "True" | "1") => Ok(Some(true)),
-            Some("false" | "False" | "0") => Ok(Some(false)),
+            // Python's clients write them with a capital.
+            Some("true" | "True") => Ok(Some(true)),
+            Some("false" | "False") => Ok(Some(false)),
             Some(other) => {
                 Err(Problem::invalid(format!("parameter '{name}' must be true or false, not '{}'", shortened(other))))
             }
@@ -101,6 +112,8 @@ mod tests {
         assert_eq!(parameters(&[("limit", "1000"), ("offset", "7")]).page().unwrap(), (100, 7));
         assert_eq!(parameters(&[("offset", "18446744073709551615")]).page().unwrap(), (50, FARTHEST));
         assert_eq!(parameters(&[("limit", "-1")]).page().unwrap_err().code.http_status, 422);
+        assert_eq!(parameters(&[("limit", "")]).page().unwrap_err().code.http_status, 422);
+        assert_eq!(parameters(&[("runs", "")]).filled_number::<u64>("runs").unwrap(), None);
         assert_eq!(parameters(&[("offset", "x")]).page().unwrap_err().code.http_status, 422);
     }
 

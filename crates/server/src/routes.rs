@@ -13,8 +13,10 @@ use millrace_model::error_code::ErrorCode;
 use millrace_model::span::SPANS;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::limit::RequestBodyLimitLayer;
 
+use crate::api::LINES;
 use crate::doors::{Door, DoorPlan, Doors};
 use crate::etags::Versions;
 use crate::guard::{ANSWER_WITHIN, BODY_LIMIT, Gate};
@@ -54,6 +56,7 @@ fn streams() -> Doors {
     let changes = Doors::under("/api/v1").get("/events", Act::ReadDags, events::changes).does(
         op("Follow changes of states, as server-sent events")
             .query("dag", Kind::Text, "Of this DAG only")
+            .header("Last-Event-ID", "The id of the last event that came: what came since is told first")
             .gives_text("text/event-stream"),
     );
     Doors::new().merge(changes).get("/events", Act::ReadDags, events::changes).get(
@@ -87,7 +90,8 @@ pub(crate) fn all(server: Shared) -> Router {
         .layer(from_fn(plain_errors_as_problems))
         .layer(from_fn_with_state(server.clone(), problems_as_pages))
         .layer(from_fn(viewer::introduce))
-        .layer(CompressionLayer::new())
+        // A line that waits in a compressor for the next one is no line.
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::const_new(LINES))))
         .layer(from_fn_with_state(server.clone(), counted))
         .layer(from_fn(guard::secure))
         .with_state(server)

@@ -147,6 +147,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
+    let watch = random_bytes::<8>().map(u64::from_be_bytes).map_err(ServeError::Secret)?;
     let oidc = options.oidc.take().map(Provider::new);
     let server = Arc::new(Server {
         options,
@@ -157,7 +158,7 @@ pub async fn serve(
         hashing: Semaphore::new(HASHING_AT_ONCE),
         hashing_queue: Semaphore::new(HASHING_QUEUE),
         attempts: Attempts::default(),
-        live: Live::default(),
+        live: Live::new(watch),
         streams: Streams::default(),
         rendering: Rendering::new(),
         changing: tokio::sync::Mutex::new(()),

@@ -1,6 +1,5 @@
 //! Signing in and out.
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Form, Json};
@@ -10,7 +9,7 @@ use minijinja::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Instant, instant};
+use crate::api::{Given, Instant, Whole, instant};
 use crate::client::Client;
 use crate::links;
 use crate::person::Person;
@@ -108,9 +107,9 @@ pub(crate) struct AccessToken {
 pub(crate) async fn token(
     State(server): State<Shared>,
     Extension(client): Extension<Client>,
-    given: Result<Json<Credentials>, JsonRejection>,
+    given: Given<Credentials>,
 ) -> Answer<(StatusCode, Json<AccessToken>)> {
-    let Json(given) = given
+    let Json(Whole(given)) = given
         .map_err(|_| Problem::new(ErrorCode::BAD_REQUEST, "send a JSON object with \"username\" and \"password\""))?;
     let Some(person) = server.person_of_password(client.address, &given.username, &given.password).await? else {
         return Err(Problem::new(ErrorCode::UNAUTHENTICATED, "user name and password do not fit together")

@@ -1,13 +1,12 @@
 //! What people are told of: late runs, long runs, DAGs that were paused.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Query, State};
 use millrace_store::AlertRow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, body, instant, optional};
+use super::{Given, Instant, body, instant, optional};
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
@@ -67,11 +66,7 @@ pub(super) struct Seen {
     seen: u64,
 }
 
-pub(super) async fn see(
-    State(server): State<Shared>,
-    person: Person,
-    given: Result<Json<SeenBody>, JsonRejection>,
-) -> Answer<Json<Seen>> {
+pub(super) async fn see(State(server): State<Shared>, person: Person, given: Given<SeenBody>) -> Answer<Json<Seen>> {
     let given = body(given)?;
     let seen = server.store().see_alerts(given.ids.as_deref(), &person.actor(), server.now()).await?;
     Ok(Json(Seen { seen }))

@@ -1,7 +1,6 @@
 //! Assets, what happened to them, and who waits for them.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_model::asset::AssetEvent;
@@ -12,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::runs::{DagRun, run_value};
-use super::{Instant, body, cut, instant, listed};
+use super::{Given, Instant, body, cut, instant, listed};
 use crate::actions::TriggerBody;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -119,7 +118,7 @@ pub(super) struct EventBody {
 pub(super) async fn record(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<EventBody>, JsonRejection>,
+    given: Given<EventBody>,
 ) -> Answer<(StatusCode, Json<Event>)> {
     let given = body(given)?;
     let recorded = server.store().record_asset_event(&given.asset, &person.actor(), server.now()).await?;
@@ -130,7 +129,7 @@ pub(super) async fn record(
 pub(super) async fn materialize(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<EventBody>, JsonRejection>,
+    given: Given<EventBody>,
 ) -> Answer<Json<DagRun>> {
     let asset = body(given)?.asset;
     let row = server.store().assets().await?.into_iter().find(|row| row.asset.as_str() == asset);

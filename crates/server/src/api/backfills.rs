@@ -1,14 +1,13 @@
 //! Backfills.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Instant, body, cut, instant, listed, optional};
+use super::{Given, Instant, body, cut, instant, listed, optional};
 use crate::backfills::{BackfillBody, outcome};
 use crate::links;
 use crate::person::Person;
@@ -43,7 +42,7 @@ pub(crate) async fn get(State(server): State<Shared>, Path(key): Path<i64>) -> A
 pub(crate) async fn create(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<BackfillBody>, JsonRejection>,
+    given: Given<BackfillBody>,
 ) -> Answer<Json<Backfill>> {
     let (key, prepared, report) = server.create_backfill(&person, body(given)?).await?;
     let Json(mut made) = answer(&server, &server.backfill_row(key).await?).await?;
@@ -56,7 +55,7 @@ pub(crate) async fn create(
 pub(crate) async fn dry_run(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<BackfillBody>, JsonRejection>,
+    given: Given<BackfillBody>,
 ) -> Answer<Json<BackfillDates>> {
     let (prepared, report) = server.look_at_backfill(&person, body(given)?).await?;
     let backfills = dates(&report);

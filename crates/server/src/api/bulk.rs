@@ -2,18 +2,18 @@
 //! told beside what did not: one bad entry does not keep the others from being done.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
+use millrace_settings::ConnectionForm;
 use millrace_store::{DagFilter, PoolRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::body;
 use super::connections::{ConnectionBody, form_of};
 use super::dags::{Dag, PatchBody, dag_value};
 use super::pools::CreateBody as PoolBody;
 use super::variables::VariableBody;
+use super::{Given, Whole, body};
 use crate::changes::{ClearRunBody, MarkBody};
 use crate::permission::Act;
 use crate::person::Person;
@@ -46,7 +46,7 @@ enum Existing {
 struct Action<T> {
     action: What,
     /// Whole ones; for `delete`, their names.
-    entities: Vec<Entity<T>>,
+    entities: Vec<Entity<Whole<T>>>,
     /// Of `create`.
     #[serde(default)]
     action_on_existence: Existing,
@@ -63,7 +63,7 @@ enum Entity<T> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Bulk{T}")]
 pub(super) struct BulkBody<T> {
-    actions: Vec<Action<T>>,
+    actions: Vec<Whole<Action<T>>>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -95,12 +95,12 @@ trait Named: Sized + Send {
 }
 
 async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> Answer<BulkAnswer> {
-    let count: usize = bulk.actions.iter().map(|action| action.entities.len()).sum();
+    let count: usize = bulk.actions.iter().map(|Whole(action)| action.entities.len()).sum();
     if count > MOST {
         return Err(Problem::invalid(format!("{count} entities are too many; send {MOST} at the most")));
     }
     let mut answer = BulkAnswer::default();
-    for action in bulk.actions {
+    for Whole(action) in bulk.actions {
         let result = match action.action {
             What::Create => &mut answer.create,
             What::Update => &mut answer.update,
@@ -109,7 +109,7 @@ async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> A
         for entity in action.entities {
             let (name, whole) = match entity {
                 Entity::Name(name) => (name, None),
-                Entity::Whole(whole) => (whole.name(), Some(whole)),
+                Entity::Whole(Whole(whole)) => (whole.name(), Some(whole)),
             };
             match one(server, person, (action.action, action.action_on_existence), (&name, whole)).await {
                 Ok(true) => result.success.push(name),
@@ -202,6 +202,14 @@ impl JsonSchema for ConnectionEntity {
     }
 }
 
+impl ConnectionEntity {
+    fn form(&self) -> Answer<ConnectionForm> {
+        let mut fields = self.0.clone();
+        fields.remove("connection_id");
+        form_of(fields)
+    }
+}
+
 impl Named for ConnectionEntity {
     fn name(&self) -> String {
         self.0.get("connection_id").and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -211,10 +219,8 @@ impl Named for ConnectionEntity {
         Ok(server.options.vault.connection(name).await?.is_some())
     }
 
-    async fn put(mut self, server: &Server, person: &Person) -> Answer<()> {
-        let name = self.name();
-        self.0.remove("connection_id");
-        server.put_connection(person, &name, form_of(self.0)?).await
+    async fn put(self, server: &Server, person: &Person) -> Answer<()> {
+        server.put_connection(person, &self.name(), self.form()?).await
     }
 
     async fn delete(server: &Server, person: &Person, name: &str) -> Answer<()> {
@@ -222,12 +228,10 @@ impl Named for ConnectionEntity {
     }
 }
 
-type Given<T> = Result<Json<BulkBody<T>>, JsonRejection>;
-
 pub(super) async fn variables(
     State(server): State<Shared>,
     person: Person,
-    given: Given<VariableBody>,
+    given: Given<BulkBody<VariableBody>>,
 ) -> Answer<Json<BulkAnswer>> {
     Ok(Json(all(&server, &person, body(given)?).await?))
 }
@@ -235,7 +239,7 @@ pub(super) async fn variables(
 pub(super) async fn pools(
     State(server): State<Shared>,
     person: Person,
-    given: Given<PoolBody>,
+    given: Given<BulkBody<PoolBody>>,
 ) -> Answer<Json<BulkAnswer>> {
     Ok(Json(all(&server, &person, body(given)?).await?))
 }
@@ -243,9 +247,18 @@ pub(super) async fn pools(
 pub(super) async fn connections(
     State(server): State<Shared>,
     person: Person,
-    given: Given<ConnectionEntity>,
+    given: Given<BulkBody<ConnectionEntity>>,
 ) -> Answer<Json<BulkAnswer>> {
-    Ok(Json(all(&server, &person, body(given)?).await?))
+    let bulk = body(given)?;
+    // What no connection can look like is refused before any is made, as with the others.
+    for Whole(action) in &bulk.actions {
+        for entity in &action.entities {
+            if let Entity::Whole(Whole(entity)) = entity {
+                entity.form()?;
+            }
+        }
+    }
+    Ok(Json(all(&server, &person, bulk).await?))
 }
 
 /// A task of a run, and what it is to be.
@@ -276,23 +289,23 @@ pub(super) async fn instances(
     State(server): State<Shared>,
     person: Person,
     Path((dag_id, run_id)): Path<(String, String)>,
-    given: Given<InstanceEntity>,
+    given: Given<BulkBody<InstanceEntity>>,
 ) -> Answer<Json<BulkAnswer>> {
     let bulk = body(given)?;
-    let count: usize = bulk.actions.iter().map(|action| action.entities.len()).sum();
+    let count: usize = bulk.actions.iter().map(|Whole(action)| action.entities.len()).sum();
     if count > MOST {
         return Err(Problem::invalid(format!("{count} tasks are too many; send {MOST} at the most")));
     }
     server.run_row(&dag_id, &run_id).await?;
     let mut answer = BulkAnswer::default();
-    for action in bulk.actions {
+    for Whole(action) in bulk.actions {
         if !matches!(action.action, What::Update) {
             return Err(Problem::invalid(
                 "the action for task instances is 'update'; nothing was changed by this one or later",
             ));
         }
         for entity in action.entities {
-            let Entity::Whole(entity) = entity else {
+            let Entity::Whole(Whole(entity)) = entity else {
                 return Err(Problem::invalid("send each task with its 'new_state', not only its name"));
             };
             let name = entity.task_id.clone();
@@ -332,7 +345,7 @@ pub(super) async fn pause(
     State(server): State<Shared>,
     person: Person,
     Query(parameters): Query<Vec<(String, String)>>,
-    given: Result<Json<PatchBody>, JsonRejection>,
+    given: Given<PatchBody>,
 ) -> Answer<Json<PausedDags>> {
     let (parameters, is_paused) = (Parameters(parameters), body(given)?.is_paused);
     let (pattern, tag) = (parameters.text("dag_id_pattern"), parameters.text("tags"));
@@ -390,7 +403,7 @@ pub(super) async fn clear_runs(
     State(server): State<Shared>,
     person: Person,
     Path(dag_id): Path<String>,
-    given: Result<Json<ClearRunsBody>, JsonRejection>,
+    given: Given<ClearRunsBody>,
 ) -> Answer<Json<ClearedRuns>> {
     let given = body(given)?;
     if given.dag_run_ids.len() > MOST {

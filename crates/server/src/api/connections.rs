@@ -1,7 +1,6 @@
 //! Connections: shown masked; `***` sent back keeps what is there.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
@@ -12,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{body, cut, listed};
+use super::{Given, body, cut, listed};
 use crate::links;
 use crate::permission::Act;
 use crate::person::Person;
@@ -20,7 +19,7 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
-type Given = Result<Json<Map<String, Value>>, JsonRejection>;
+type Fields = Given<Map<String, Value>>;
 
 pub(crate) async fn list(
     State(server): State<Shared>,
@@ -90,7 +89,7 @@ pub(crate) async fn get(State(server): State<Shared>, Path(conn_id): Path<String
 pub(crate) async fn create(
     State(server): State<Shared>,
     person: Person,
-    given: Given,
+    given: Fields,
 ) -> Answer<(StatusCode, Json<Connection>)> {
     let mut fields = body(given)?;
     let conn_id = take_id(&mut fields)?.ok_or_else(|| Problem::invalid("'connection_id' is missing"))?;
@@ -106,7 +105,7 @@ pub(crate) async fn patch(
     State(server): State<Shared>,
     person: Person,
     Path(conn_id): Path<String>,
-    given: Given,
+    given: Fields,
 ) -> Answer<Json<Connection>> {
     let mut fields = body(given)?;
     if take_id(&mut fields)?.is_some_and(|given| given != conn_id) {
@@ -130,7 +129,11 @@ pub(crate) async fn delete(
 }
 
 /// Tries what is given, not what is stored; `***` stands for what is stored under the same id.
-pub(crate) async fn test(State(server): State<Shared>, person: Person, given: Given) -> Answer<Json<ConnectionAnswer>> {
+pub(crate) async fn test(
+    State(server): State<Shared>,
+    person: Person,
+    given: Fields,
+) -> Answer<Json<ConnectionAnswer>> {
     let mut fields = body(given)?;
     let conn_id = take_id(&mut fields)?.unwrap_or_else(|| "test".to_owned());
     let stored = server.options.vault.connection(&conn_id).await?;

@@ -1,7 +1,6 @@
 //! DAGs.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_store::{DagFilter, DagRow, Page};
@@ -9,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Instant, body, instant, listed, optional};
+use super::{Given, Instant, body, instant, listed, optional};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -67,7 +66,7 @@ pub(crate) async fn patch(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
     person: Person,
-    given: Result<Json<PatchBody>, JsonRejection>,
+    given: Given<PatchBody>,
 ) -> Answer<Json<Dag>> {
     let PatchBody { is_paused } = body(given)?;
     Ok(Json(dag_value(&server, &server.set_paused(&person, &dag_id, is_paused).await?)))

@@ -1,7 +1,6 @@
 //! Roles for some DAGs only.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
@@ -9,7 +8,7 @@ use millrace_store::{GrantRow, Granted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, body, cut, instant, listed};
+use super::{Given, Instant, body, cut, instant, listed};
 use crate::people::role_named;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -44,7 +43,7 @@ pub(super) struct CreateBody {
 pub(super) async fn create(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<CreateBody>, JsonRejection>,
+    given: Given<CreateBody>,
 ) -> Answer<(StatusCode, Json<Grant>)> {
     let given = body(given)?;
     let of = match (given.dag_id, given.tag) {

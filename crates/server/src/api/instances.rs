@@ -1,7 +1,6 @@
 //! Task instances of a run.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use chrono::{DateTime, Utc};
 use millrace_model::ids::{DagId, RunId, TaskId};
@@ -11,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Instant, body, cut, duration, instant, listed, optional};
+use super::{Given, Instant, body, cut, duration, instant, listed, optional};
 use crate::changes::{ClearBody, MarkBody, Touched, touched_value};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -116,7 +115,7 @@ pub(crate) async fn clear(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
     person: Person,
-    given: Result<Json<ClearBody>, JsonRejection>,
+    given: Given<ClearBody>,
 ) -> Answer<Json<Touched>> {
     let report = server.clear(&person, &dag_id, body(given)?).await?;
     Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)))
@@ -159,7 +158,7 @@ pub(crate) async fn patch_mapped(
     server: State<Shared>,
     Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
     person: Person,
-    given: Result<Json<MarkBody>, JsonRejection>,
+    given: Given<MarkBody>,
 ) -> Answer<Json<Touched>> {
     patch(server, Path((dag_id, run_id, task_id)), at_index(index), person, given).await
 }
@@ -168,7 +167,7 @@ pub(crate) async fn patch_mapped_dry_run(
     server: State<Shared>,
     Path((dag_id, run_id, task_id, index)): Path<(String, String, String, i32)>,
     person: Person,
-    given: Result<Json<MarkBody>, JsonRejection>,
+    given: Given<MarkBody>,
 ) -> Answer<Json<Touched>> {
     patch_dry_run(server, Path((dag_id, run_id, task_id)), at_index(index), person, given).await
 }
@@ -179,7 +178,7 @@ pub(crate) async fn patch(
     Path(names): Path<(String, String, String)>,
     Query(parameters): Query<Vec<(String, String)>>,
     person: Person,
-    given: Result<Json<MarkBody>, JsonRejection>,
+    given: Given<MarkBody>,
 ) -> Answer<Json<Touched>> {
     mark(&server, names, &Parameters(parameters), &person, body(given)?, false).await
 }
@@ -190,7 +189,7 @@ pub(crate) async fn patch_dry_run(
     Path(names): Path<(String, String, String)>,
     Query(parameters): Query<Vec<(String, String)>>,
     person: Person,
-    given: Result<Json<MarkBody>, JsonRejection>,
+    given: Given<MarkBody>,
 ) -> Answer<Json<Touched>> {
     mark(&server, names, &Parameters(parameters), &person, body(given)?, true).await
 }

@@ -1,13 +1,12 @@
 //! What callbacks were told, and what they could not be told.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Query, State};
 use millrace_store::NotificationRow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, body, instant, optional};
+use super::{Given, Instant, body, instant, optional};
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
@@ -93,7 +92,7 @@ pub(super) struct Retried {
 pub(super) async fn retry(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<RetryBody>, JsonRejection>,
+    given: Given<RetryBody>,
 ) -> Answer<Json<Retried>> {
     let given = body(given)?;
     let retried = server.store().retry_notifications(given.ids.as_deref(), &person.actor(), server.now()).await?;

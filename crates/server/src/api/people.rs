@@ -1,6 +1,5 @@
 //! Users, for who manages people; and the account of whoever asks.
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use http::StatusCode;
@@ -8,7 +7,7 @@ use millrace_store::UserRow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, body, cut, instant, listed, optional};
+use super::{Given, Instant, body, cut, instant, listed, optional};
 use crate::client::Client;
 use crate::people::{check_user_name, no_user, role_named};
 use crate::permission::{Act, Role};
@@ -52,7 +51,7 @@ pub(super) async fn change_own_password(
     State(server): State<Shared>,
     person: Person,
     Extension(client): Extension<Client>,
-    given: Result<Json<PasswordBody>, JsonRejection>,
+    given: Given<PasswordBody>,
 ) -> Answer<StatusCode> {
     let given = body(given)?;
     server.change_own_password(&person, client.address, &given.old_password, given.new_password).await?;
@@ -86,7 +85,7 @@ pub(super) struct CreateBody {
 pub(super) async fn create(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<CreateBody>, JsonRejection>,
+    given: Given<CreateBody>,
 ) -> Answer<(StatusCode, Json<User>)> {
     let CreateBody { username, password, role } = body(given)?;
     check_user_name(&username).map_err(|text| Problem::invalid(text).with("path", "username".into()))?;
@@ -114,7 +113,7 @@ pub(super) async fn patch(
     State(server): State<Shared>,
     person: Person,
     Path(name): Path<String>,
-    given: Result<Json<PatchBody>, JsonRejection>,
+    given: Given<PatchBody>,
 ) -> Answer<Json<User>> {
     let given = body(given)?;
     let row = server.user_row(&name).await?;

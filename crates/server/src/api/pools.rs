@@ -1,7 +1,6 @@
 //! Pools and how full they are.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
@@ -9,7 +8,7 @@ use millrace_store::{PoolRow, PoolUse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{body, cut, listed};
+use super::{Given, body, cut, listed};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -87,7 +86,7 @@ pub(crate) async fn get(State(server): State<Shared>, Path(name): Path<String>) 
 pub(crate) async fn create(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<CreateBody>, JsonRejection>,
+    given: Given<CreateBody>,
 ) -> Answer<(StatusCode, Json<Pool>)> {
     let row = PoolRow::from(body(given)?);
     if server.pool(&row.name).await.is_ok() {
@@ -102,7 +101,7 @@ pub(crate) async fn patch(
     State(server): State<Shared>,
     person: Person,
     Path(name): Path<String>,
-    given: Result<Json<PatchBody>, JsonRejection>,
+    given: Given<PatchBody>,
 ) -> Answer<Json<Pool>> {
     let given = body(given)?;
     if given.name.is_some_and(|other| other != name) {

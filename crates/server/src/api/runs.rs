@@ -1,7 +1,6 @@
 //! Runs of a DAG.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use chrono_tz::Tz;
@@ -12,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Instant, body, duration, instant, listed, optional};
+use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::actions::TriggerBody;
 use crate::changes::{ClearRunBody, PatchRunBody, touched_value};
 use crate::links;
@@ -106,7 +105,7 @@ pub(crate) async fn trigger(
     Path(dag_id): Path<String>,
     person: Person,
     headers: HeaderMap,
-    given: Result<Json<TriggerBody>, JsonRejection>,
+    given: Given<TriggerBody>,
 ) -> Answer<Json<DagRun>> {
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let (run, dag) = server.trigger(&person, &dag_id, body(given)?, key).await?;
@@ -121,7 +120,7 @@ pub(crate) async fn patch(
     State(server): State<Shared>,
     Path((dag_id, run_id)): Path<(String, String)>,
     person: Person,
-    given: Result<Json<PatchRunBody>, JsonRejection>,
+    given: Given<PatchRunBody>,
 ) -> Answer<Json<DagRun>> {
     Ok(Json(run_value(&server, &server.patch_run(&person, &dag_id, &run_id, body(given)?).await?)))
 }
@@ -140,7 +139,7 @@ pub(crate) async fn clear(
     State(server): State<Shared>,
     Path((dag_id, run_id)): Path<(String, String)>,
     person: Person,
-    given: Result<Json<ClearRunBody>, JsonRejection>,
+    given: Given<ClearRunBody>,
 ) -> Answer {
     let body = body(given)?;
     let dry_run = body.dry_run;

@@ -1,14 +1,13 @@
 //! API tokens: everybody's own, and all of them for who manages people.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_store::ApiTokenRow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, body, cut, instant, listed, optional};
+use super::{Given, Instant, body, cut, instant, listed, optional};
 use crate::people::TokenWish;
 use crate::permission::{Act, Scope};
 use crate::person::Person;
@@ -54,7 +53,7 @@ pub(super) struct CreateBody {
 pub(super) async fn create(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<CreateBody>, JsonRejection>,
+    given: Given<CreateBody>,
 ) -> Answer<(StatusCode, Json<Token>)> {
     let given = body(given)?;
     let scope = Scope::parse(given.scope.as_deref().unwrap_or_default())

@@ -1,7 +1,6 @@
 //! Variables: secrets are shown masked; `***` sent back keeps what is there.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
@@ -9,7 +8,7 @@ use millrace_vault::NamedVariable;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{body, cut, listed};
+use super::{Given, body, cut, listed};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -71,7 +70,7 @@ pub(super) async fn get(State(server): State<Shared>, Path(key): Path<String>) -
 pub(super) async fn create(
     State(server): State<Shared>,
     person: Person,
-    given: Result<Json<VariableBody>, JsonRejection>,
+    given: Given<VariableBody>,
 ) -> Answer<(StatusCode, Json<Variable>)> {
     let given = body(given)?;
     if server.options.vault.variable(&given.key).await?.is_some() {
@@ -86,7 +85,7 @@ pub(super) async fn patch(
     State(server): State<Shared>,
     person: Person,
     Path(key): Path<String>,
-    given: Result<Json<VariablePatch>, JsonRejection>,
+    given: Given<VariablePatch>,
 ) -> Answer<Json<Variable>> {
     let given = body(given)?;
     if given.key.is_some_and(|other| other != key) {

@@ -185,7 +185,7 @@ fn asked(dag_id: &str, parameters: &Parameters) -> Answer<BackfillBody> {
         run_backwards: on("reverse"),
         dag_run_conf: conf,
         reprocess_behavior: text("reprocess"),
-        max_active_runs: parameters.number("runs")?,
+        max_active_runs: parameters.filled_number("runs")?,
         tasks: text("tasks"),
         include_upstream: on("upstream"),
         include_downstream: on("downstream"),

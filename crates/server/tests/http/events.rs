@@ -104,3 +104,47 @@ fn a_log_is_followed_to_its_end() {
     let missing = site.get("/dags/copy_orders/runs/x/tasks/load/log-events");
     assert_eq!(missing.status, 404);
 }
+
+#[test]
+fn who_comes_again_is_told_what_was_missed() {
+    let site = Site::start();
+    let path = "/api/v1/events?dag=copy_orders";
+    let begun = site.stream(path, || (), |seen| seen.iter().any(String::is_empty));
+    assert!(begun.contains(&"event: begin".to_owned()), "{begun:?}");
+    let mark = begun.iter().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+    // Nobody is there.
+    finish(&site, &site.plant.store);
+    let again = |mark: &str| {
+        let headers = [("accept", "text/event-stream"), ("last-event-id", mark)];
+        site.stream_of(path, &headers, || (), |seen| seen.iter().any(String::is_empty))
+    };
+    let missed = again(&mark);
+    assert!(tells(&missed, "load", "success"), "{missed:?}");
+    let later = missed.iter().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    assert_ne!(later, mark);
+    assert!(again(later).contains(&"event: begin".to_owned()), "there is nothing new");
+    for strange in ["1-1", "nonsense"] {
+        assert!(again(strange).contains(&"event: refresh".to_owned()), "nobody knows what was missed since {strange}");
+    }
+}
+
+#[test]
+fn a_run_is_waited_for_line_by_line() {
+    let site = Site::start();
+    let run = format!("/api/v1/dags/copy_orders/dagRuns/{}", RUNNING_RUN.replace(':', "%3A").replace('+', "%2B"));
+    let accept = [("accept", "application/x-ndjson")];
+    let end = || {
+        site.send("PATCH", &run, &json!({"state": "failed"})).is(200);
+    };
+    let lines = site.stream_of(&format!("{run}/wait"), &accept, end, |_| false);
+    let states: Vec<String> = lines
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["state"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(states.last().map(String::as_str), Some("failed"), "{lines:?}");
+    assert!(states.len() <= 3 && states[..states.len() - 1].iter().all(|state| state == "running"), "{lines:?}");
+    assert_eq!(site.stream_of(&format!("{run}/wait"), &accept, || (), |_| false).len(), 1, "it has ended");
+    let none = [("authorization", crate::site::ADMIN), accept[0]];
+    site.call("GET", "/api/v1/dags/copy_orders/dagRuns/none/wait", &none, None).is(404);
+    site.call("GET", &format!("{run}/wait?timeout=86401"), &none, None).is(422);
+}

@@ -183,15 +183,24 @@ impl Site {
 
     /// The lines of an event stream, until one satisfies `enough`.
     pub fn stream(&self, path: &str, on_open: impl FnOnce(), enough: impl Fn(&[String]) -> bool) -> Vec<String> {
-        let request = http::Request::builder()
-            .uri(format!("{}{path}", self.base))
-            .header("authorization", ADMIN)
-            .header("accept", "text/event-stream")
-            .body(())
-            .unwrap();
-        let answer = agent().run(request).unwrap();
+        self.stream_of(path, &[("accept", "text/event-stream")], on_open, enough)
+    }
+
+    /// With these headers; the first of them says what kind the stream is.
+    pub fn stream_of(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        on_open: impl FnOnce(),
+        enough: impl Fn(&[String]) -> bool,
+    ) -> Vec<String> {
+        let mut request = http::Request::builder().uri(format!("{}{path}", self.base)).header("authorization", ADMIN);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = agent().run(request.body(()).unwrap()).unwrap();
         assert_eq!(answer.status().as_u16(), 200);
-        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        assert_eq!(answer.headers()["content-type"], headers[0].1);
         on_open();
         let mut seen = Vec::new();
         for line in BufReader::new(answer.into_body().into_reader()).lines() {
