@@ -52,7 +52,7 @@ pub enum ScheduleError {
     At(#[from] InstantError),
     /// A value of another shape.
     #[error(
-        "cannot read {value} as a schedule; write a cron text, @daily, @once, @continuous, none, {{every: 6h}}, a list of cron texts or {{at: [2024-01-01]}}"
+        "cannot read {value} as a schedule; write a cron text, @daily, @once, @continuous, none, {{every: 6h}}, a list of cron texts, {{at: [2024-01-01]}} or {{assets: [a, b]}}"
     )]
     Shape {
         /// The value as JSON.

@@ -73,7 +73,8 @@ fn watches(facts: &DagFacts, run: &RunView) -> Vec<(DateTime<Utc>, AlertKind)> {
         };
         let due = |from: DateTime<Utc>| from.checked_add_signed(deadline.within.as_delta());
         let at = from.and_then(due);
-        // A run that is made up for later than it was due is given its time from then on.
+        // A run that is made up for later than it was due is given its time from its start.
+        let at = at.filter(|at| run.facts.start_date.is_some() || *at > run.facts.created_at);
         let at = if run.facts.start_date > at { run.facts.start_date.and_then(due) } else { at };
         watches.extend(at.filter(|_| run.backfill_key.is_none()).map(|at| (at, AlertKind::Deadline)));
     }

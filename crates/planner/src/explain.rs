@@ -182,7 +182,7 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
         Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
         Condition::at(next.run_after, next.run_after <= now, begins),
     ];
-    conditions.extend(windows::condition(view, &facts.version.dag, now));
+    conditions.extend(windows::condition_at(view, &facts.version.dag, (now, next.run_after)));
     conditions
 }
 

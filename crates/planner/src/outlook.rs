@@ -29,6 +29,8 @@ pub enum Prospect {
     Skipped,
     /// Its run starts on another day than the schedule says.
     Shifted,
+    /// It is left until the DAG is unpaused.
+    Paused,
 }
 
 impl Prospect {
@@ -38,6 +40,7 @@ impl Prospect {
             Self::Run => "run",
             Self::Skipped => "skipped",
             Self::Shifted => "shifted",
+            Self::Paused => "paused",
         }
     }
 }
@@ -56,7 +59,7 @@ pub struct Upcoming {
 }
 
 /// What the schedules of all DAGs (or of one) call for until then, in the order in which it starts. At most `limit`; the
-/// flag says that there is more.
+/// flag says that there is more. Of a paused DAG that was not asked for only the next date is told.
 pub fn outlook(
     view: &View,
     dag_id: Option<&DagId>,
@@ -71,8 +74,9 @@ pub fn outlook(
         .map(|run| queued(view, run, now))
         .collect();
     for facts in view.dags.values().filter(|facts| is_asked(&facts.version.dag.dag_id) && !facts.is_stale) {
-        let dates = dates(facts, now).take_while(|date| date.run_after <= until).take(MOST_OF_A_DAG);
-        found.extend(dates.map(|date| prospect(view, facts, date, now)));
+        let dates = dates(facts, now).take_while(|date| date.run_after <= until);
+        let most = if facts.is_paused && dag_id.is_none() { 1 } else { MOST_OF_A_DAG };
+        found.extend(dates.take(most).map(|date| prospect(view, facts, date, now)));
     }
     found.sort_by(|a, b| {
         let when = |it: &Upcoming| (it.starts_at.unwrap_or(it.run.run_after), it.run.logical_date);
@@ -127,7 +131,7 @@ fn queued(view: &View, run: &RunView, now: DateTime<Utc>) -> Upcoming {
 
 fn prospect(view: &View, facts: &DagFacts, date: PlannedRun, now: DateTime<Utc>) -> Upcoming {
     let dag = &facts.version.dag;
-    let (prospect, starts_at, mut reasons) = match dag.fate(&date) {
+    let (mut prospect, starts_at, mut reasons) = match dag.fate(&date) {
         Fate::Run => (Prospect::Run, Some(date.run_after.max(now)), Vec::new()),
         Fate::Skip(reason) => (Prospect::Skipped, None, vec![reason]),
         Fate::Shift(at, reason) => (Prospect::Shifted, Some(at.max(now)), vec![reason]),
@@ -140,6 +144,7 @@ fn prospect(view: &View, facts: &DagFacts, date: PlannedRun, now: DateTime<Utc>)
         None => at,
     });
     if starts_at.is_some() && facts.is_paused {
+        prospect = Prospect::Paused;
         reasons.push("the DAG is paused".to_owned());
     }
     let (active, limit) =

@@ -36,7 +36,7 @@ pub enum RequestError {
     #[error("nothing to backfill: the schedule of DAG {dag_id} names no date in [{from}, {to})")]
     NoDates { dag_id: DagId, from: String, to: String },
     #[error(
-        "nothing to backfill: the calendar of DAG {dag_id} leaves out every date in [{from}, {to}); ignore the bounds to take them all the same"
+        "nothing to backfill: the calendar of DAG {dag_id} leaves out every date in [{from}, {to}); ignore the bounds (--ignore-bounds) to take them all the same"
     )]
     LeftOut { dag_id: DagId, from: String, to: String },
     #[error(
@@ -47,7 +47,7 @@ pub enum RequestError {
         "the schedule of DAG {dag_id} names more than {MOST_DATES} dates in [{from}, {to}); a backfill takes no more: make several of shorter ranges"
     )]
     TooManyDates { dag_id: DagId, from: String, to: String },
-    #[error("the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds")]
+    #[error("the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds (--ignore-bounds)")]
     OutOfBounds { dag_id: DagId, logical_date: String, bound: String },
     #[error(
         "task {task_id} of DAG {dag_id} depends on the run before, so its dates cannot be run newest first; leave the order as it is, or the task out"

@@ -82,6 +82,14 @@ pub(crate) fn condition(view: &View, dag: &Dag, now: DateTime<Utc>) -> Option<Co
     Some(Condition::new(true, text))
 }
 
+/// As [`condition`], for what is due at a moment that may lie ahead: a window that is closed again by then holds nothing up.
+pub(crate) fn condition_at(view: &View, dag: &Dag, (now, due): (DateTime<Utc>, DateTime<Utc>)) -> Option<Condition> {
+    let is_open_at = |at| open_window(&view.windows.everyones, dag, at).is_some();
+    let is_free_then = due > now && is_open_at(now) && !is_open_at(due);
+    let at = if due > now && is_open_at(due) { due } else { now };
+    condition(view, dag, at).filter(|_| !is_free_then)
+}
+
 impl View {
     /// Replaces the windows of the installation.
     pub fn set_maintenance(&mut self, maintenance: Arc<Maintenance>) {

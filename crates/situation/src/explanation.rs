@@ -265,7 +265,17 @@ impl Desk<'_> {
         match conditions {
             // One that runs has a single condition: that it does.
             [only] if only.ok => (only.text.clone(), None),
-            _ => answer(conditions, "the task"),
+            _ => match (answer(conditions, "the task"), &instance.state_reason) {
+                ((_, Some(at)), Some(reason)) if instance.state == TaskState::UpForReschedule => {
+                    (format!("it waits: {reason}; it looks again after {at}"), Some(at))
+                }
+                ((_, Some(at)), Some(reason)) if instance.state == TaskState::UpForRetry => {
+                    let text =
+                        format!("try {} has failed ({reason}); it is tried again after {at}", instance.try_number);
+                    (text, Some(at))
+                }
+                (other, _) => other,
+            },
         }
     }
 

@@ -18,7 +18,7 @@ pub struct PlanEntry {
     pub data_interval_end: String,
     /// When the schedule says.
     pub run_after: String,
-    /// `queued`, `run`, `shifted` or `skipped`.
+    /// `queued`, `run`, `shifted`, `skipped` or `paused`.
     pub outcome: &'static str,
     /// When its run starts as far as time alone decides.
     pub starts_at: Option<String>,

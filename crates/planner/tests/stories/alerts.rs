@@ -48,6 +48,24 @@ fn a_run_that_is_made_up_for_is_given_its_time_from_then_on() {
 }
 
 #[test]
+fn a_run_that_is_made_up_for_is_not_late_before_it_has_started() {
+    check(
+        "dag d @daily from 2024-01-01 deadline 2h catchup window 10:00..16:00
+         - a
+         > at 2024-01-02T12:00
+         create d scheduled__2024-01-01T00:00:00+00:00 queued
+         wake 2024-01-02T16:00:00
+         > at 2024-01-02T16:00
+         run d/2024-01-01 running
+         d/2024-01-01/a try 1
+         wake 2024-01-02T18:00:00
+         > at 2024-01-02T18:00
+         alert d/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T18:00:00.000000Z
+         wake 2024-01-03T00:00:00",
+    );
+}
+
+#[test]
 fn a_run_that_takes_longer_than_usual_is_told_of() {
     check(
         "dag d @daily from 2024-01-01 usual

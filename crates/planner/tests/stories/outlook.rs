@@ -25,7 +25,7 @@ fn the_hours_ahead_with_what_holds_each_up() {
          c 01-05T06:30 run 01-05T06:30
          d 01-05T06:00 run 01-05T12:00
          d 01-05T12:00 run 01-05T18:00
-         p 01-05T00:00 run 01-06T00:00 (the DAG is paused)
+         p 01-05T00:00 paused 01-06T00:00 (the DAG is paused)
          d 01-05T18:00 skipped never (calendar off: 2024-01-06)
          w 01-05T03:00 run 01-06T05:00 (held by the maintenance window 02:00..05:00 UTC until 2024-01-06T05:00:00.000000Z)
          d 01-06T00:00 skipped never (calendar off: 2024-01-06)
@@ -35,6 +35,17 @@ fn the_hours_ahead_with_what_holds_each_up() {
          d 01-05T06:00 run 01-05T12:00 (1 of 1 runs of the DAG are active (max_active_runs))
          c 01-05T06:30 run 01-05T12:00 (1 of 1 runs of the DAG are active (max_active_runs))
          d 01-05T12:00 run 01-05T18:00",
+    );
+}
+
+#[test]
+fn a_paused_dag_does_not_crowd_the_others_out() {
+    check(
+        "dag p @hourly from 2024-01-01 catchup paused
+         - a
+         > at 2024-01-05T06:30
+         > plan 24
+         p 01-01T00:00 paused 01-05T06:30 (the DAG is paused)",
     );
 }
 

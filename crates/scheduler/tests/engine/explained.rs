@@ -99,3 +99,48 @@ async fn other_maintenance_windows_hold_and_let_go_at_once() {
     stage.turn().await;
     assert_eq!(stage.executor.names(), ["a#1"]);
 }
+
+#[tokio::test]
+async fn the_next_run_is_told_with_the_window_that_will_be_open_when_it_is_due() {
+    let mut stage = Stage::new(8).await;
+    for (id, window) in [("held", "00:00..01:00"), ("free", "22:00..23:59")] {
+        let mut with_window = dag(id, json!("@daily"), &["a"]);
+        with_window.maintenance.push(window.parse().unwrap());
+        stage.put(&with_window).await;
+    }
+    stage.lead().await;
+    stage.clock.advance(TimeDelta::minutes(22 * 60 + 30));
+    stage.turn().await;
+    let mut answers = Vec::new();
+    for id in ["held", "free"] {
+        let row = stage.store.dag(id, 0).await.unwrap().unwrap();
+        answers.push(why(&stage, Asked::Dag(&row)).await.answer);
+    }
+    let starts = |at: &str| format!("everything is fine: the next run starts at 2024-01-02T0{at}:00:00.000000Z");
+    assert_eq!(answers, [starts("1"), starts("0")]);
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_the_clock_says_what_it_looked_for_or_why_it_failed() {
+    let mut stage = Stage::new(8).await;
+    let mut retried = dag("d", Value::Null, &["a", "b"]);
+    retried.tasks[1].retries = 1;
+    stage.put(&retried).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    let until = stage.now() + TimeDelta::minutes(1);
+    stage.end("a", TryOutcome::PutOff { until, reason: "s3://in/a.csv is not there".into() }).await;
+    stage.end("b", TryOutcome::Failed { reason: "exit code 1".into(), retry: true }).await;
+    let run = stage.store.run_by_key(run.key).await.unwrap().unwrap();
+    let mut answers = Vec::new();
+    for task in ["a", "b"] {
+        let row = stage.store.instance(run.key, task, -1).await.unwrap().unwrap();
+        answers.push(why(&stage, Asked::Task(&run, &row)).await.answer);
+    }
+    assert_eq!(answers[0], "it waits: s3://in/a.csv is not there; it looks again after 2024-01-01T00:01:00.000000Z");
+    assert!(
+        answers[1].starts_with("try 1 has failed (exit code 1); it is tried again after 2024-01-01T"),
+        "{answers:?}"
+    );
+}
