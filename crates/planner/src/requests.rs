@@ -47,7 +47,9 @@ pub enum RequestError {
         "the schedule of DAG {dag_id} names more than {MOST_DATES} dates in [{from}, {to}); a backfill takes no more: make several of shorter ranges"
     )]
     TooManyDates { dag_id: DagId, from: String, to: String },
-    #[error("the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds (--ignore-bounds)")]
+    #[error(
+        "the date {logical_date} is outside of DAG {dag_id}'s {bound}; shorten the range, or ignore the bounds (--ignore-bounds)"
+    )]
     OutOfBounds { dag_id: DagId, logical_date: String, bound: String },
     #[error(
         "task {task_id} of DAG {dag_id} depends on the run before, so its dates cannot be run newest first; leave the order as it is, or the task out"

@@ -245,10 +245,12 @@ async fn remove(tx: &Tx, gone: &[&InstanceRow], from_version: i64, now: DateTime
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!(
         "UPDATE task_instance SET state = 'removed', state_reason = 'gone from the DAG', next_try_at = NULL, \
-         departed_from = $2 WHERE id IN (SELECT x_id FROM {source})"
+         departed_from = $2, end_date = CASE WHEN start_date IS NULL THEN end_date ELSE COALESCE(end_date, $3) END \
+         WHERE id IN (SELECT x_id FROM {source})"
     );
     let ids = sql::column(gone.iter().map(|it| it.key));
-    sql::run(&tx.inner, "remove tasks that are gone", sql, vec![ids, from_version.into()]).await?;
+    sql::run(&tx.inner, "remove tasks that are gone", sql, vec![ids, from_version.into(), sql::micros(now).into()])
+        .await?;
     let open: Vec<(InstanceKey, TaskState)> =
         gone.iter().filter(|it| !it.state.is_finished()).map(|it| (it.key, TaskState::Failed)).collect();
     close_open_tries(tx, &open, now).await

@@ -16,7 +16,7 @@ pub struct RunsArgs {
     /// Runs before this logical date
     #[arg(short, long, value_name = "DATE")]
     pub end_date: Option<String>,
-    /// The end date is meant too
+    /// The end date is meant too; one without a time is a midnight in the DAG's zone
     #[arg(long, requires = "end_date")]
     pub end_inclusive: bool,
 }
@@ -111,7 +111,7 @@ pub struct RerunFailedArgs {
     /// Runs before this logical date
     #[arg(short, long, value_name = "DATE")]
     pub end_date: Option<String>,
-    /// The end date is meant too
+    /// The end date is meant too; one without a time is a midnight in the DAG's zone
     #[arg(long, requires = "end_date")]
     pub end_inclusive: bool,
     #[command(flatten)]

@@ -54,6 +54,8 @@ async fn a_try_whose_task_is_gone_counts_among_the_tasks_of_its_run_until_it_has
     assert_eq!(stage.executor.names(), ["a#1"], "b waits for it to stop");
     stops(&mut stage, &running).await;
     assert_eq!(stage.executor.names(), ["b#1"]);
+    let removed = stage.store.instance(stage.runs().await[0].key, "a", -1).await.unwrap().unwrap();
+    assert_eq!(removed.end_date, Some(stage.now()), "it ran until it was removed");
     assert_eq!(stage.tasks().await, ["a removed 1", "b running 1"]);
     stage.end("b", TryOutcome::Success).await;
     assert_eq!(stage.run_states().await, [RunState::Success]);
