@@ -2,7 +2,10 @@
 
 mod copy_text;
 mod hashing;
+mod keys;
 mod load;
+pub mod locks;
+pub mod references;
 mod refusal;
 mod source;
 mod stage;

@@ -1,5 +1,6 @@
 //! SQLite files: as a source of rows, and as a warehouse that needs no server.
 
+mod anatomy;
 mod connect;
 mod load;
 mod numbers;

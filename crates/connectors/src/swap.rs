@@ -14,6 +14,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 
 use crate::checks;
 use crate::failure::{invalid, while_doing};
+use crate::postgres::references;
 use crate::session::{Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks};
 use crate::sql::{self, list, literal, quote, scalar_number, table, without_semicolon};
 use attachments::Attachments;
@@ -92,6 +93,11 @@ pub async fn build_by_name(
             ));
         }
     };
+    let is_postgres = session.dialect() == Dialect::Postgres;
+    if is_postgres && live.is_some() {
+        // Before anything is built; the transaction asks again.
+        references::check(session, target, &table(target)).await?;
+    }
     let select = without_semicolon(&request.select);
     let made = session
         .run(
@@ -147,6 +153,9 @@ pub async fn build_by_name(
         // The guard stops a second swap by a division by zero; then an earlier try's statement has done it meanwhile.
         Err(error) => {
             if !has_marker(session, target, &marker).await? {
+                if is_postgres {
+                    references::check(session, target, &table(target)).await?;
+                }
                 return Err(while_doing(&format!("putting the new {target} in place"), error));
             }
             report.was_built_before = true;
@@ -181,14 +190,17 @@ fn exchange_rows(
     rows: u64,
 ) -> Vec<String> {
     let (live, built, names) = (table(target), table(build), list(names));
-    vec![
-        format!("LOCK TABLE {live}"),
-        guard_marker(target, marker),
+    let mut statements = vec![format!("LOCK TABLE {live}"), guard_marker(target, marker)];
+    if dialect == Dialect::Postgres {
+        statements.push(references::guard(target, &live));
+    }
+    statements.extend([
         format!("DELETE FROM {live}"),
         format!("INSERT INTO {live} ({names}) SELECT {names} FROM {built}"),
         insert_marker(dialect, target, marker, &rows.to_string()),
         format!("DROP TABLE {built}"),
-    ]
+    ]);
+    statements
 }
 
 fn rename(target: &TableName, build: &TableName, old: &TableName) -> [String; 3] {

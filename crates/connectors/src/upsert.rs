@@ -33,6 +33,13 @@ pub fn out_of_order(target: &TableName, order_key: &str) -> PortError {
 /// Name of the sequence number in staging tables that have one.
 pub const SEQUENCE: &str = "millrace_seq";
 
+/// Whether two NULLs in a key are one: only where a unique index is NULLS NOT DISTINCT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nulls {
+    Distinct,
+    Equal,
+}
+
 pub struct Upsert<'a> {
     /// Quoted.
     pub target: &'a str,
@@ -54,22 +61,26 @@ pub struct Upsert<'a> {
 
 impl Upsert<'_> {
     /// Leaves one incoming row for each key in staging: the one with the highest order key (NULL is lowest), of equal
-    /// ones the last. Rows with a NULL in their key equal no other row and all stay.
-    pub fn keep_best_incoming(&self) -> String {
+    /// ones the last. Rows with a NULL in their key equal no other row and all stay, unless the database says otherwise.
+    pub fn keep_best_incoming(&self, nulls: Nulls) -> String {
+        let complete = match nulls {
+            Nulls::Distinct => format!(" WHERE {}", keys_not_null("s", self.keys)),
+            Nulls::Equal => String::new(),
+        };
         let order =
             self.order_key.map(|key| format!("{}{} DESC NULLS LAST, ", quote(key), self.collation)).unwrap_or_default();
         format!(
             "DELETE FROM {staging} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER \
-             (PARTITION BY {keys} ORDER BY {order}{seq} DESC) AS millrace_rank FROM {staging} AS s WHERE {complete}) AS ranked \
+             (PARTITION BY {keys} ORDER BY {order}{seq} DESC) AS millrace_rank FROM {staging} AS s{complete}) AS ranked \
              WHERE millrace_rank > 1)",
             staging = self.staging,
             seq = self.sequence,
             keys = list(self.keys),
-            complete = keys_not_null("s", self.keys),
         )
     }
 
-    /// Of several existing rows with an incoming key, leaves the one with the highest order key.
+    /// Of several existing rows with an incoming key, leaves the one with the highest order key. Counts rows of the target
+    /// alone, however many rows of staging there are for each.
     pub fn delete_existing_doubles(&self) -> String {
         let address = self.row_address.iter().map(|part| format!("t.{part}")).collect::<Vec<_>>().join(", ");
         let named: Vec<String> = (0..self.row_address.len()).map(|index| format!("millrace_row{index}")).collect();
@@ -79,8 +90,9 @@ impl Upsert<'_> {
             .order_key
             .map(|key| format!("t.{}{} DESC NULLS LAST, ", quote(key), self.collation))
             .unwrap_or_default();
+        // DENSE_RANK gives one row one rank, also where it meets two of staging.
         format!(
-            "DELETE FROM {target} WHERE ({row}) IN (SELECT {named} FROM (SELECT {selected}, ROW_NUMBER() OVER \
+            "DELETE FROM {target} WHERE ({row}) IN (SELECT {named} FROM (SELECT {selected}, DENSE_RANK() OVER \
              (PARTITION BY {keys} ORDER BY {order}{address}) AS millrace_rank FROM {target} AS t JOIN {staging} AS s ON {same}) \
              AS ranked WHERE millrace_rank > 1)",
             target = self.target,

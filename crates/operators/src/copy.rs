@@ -23,6 +23,10 @@ pub const ENTRY: OperatorEntry = OperatorEntry::of::<Copy>("copy", "loads object
 /// rows with equal keys and inserts the others; of several rows with one key the one with the highest `order_key` stays,
 /// wherever it comes from.
 ///
+/// In PostgreSQL and SQLite, `replace` and `swap` are refused while the table has rows and a foreign key of another table
+/// refers to it with ON DELETE CASCADE, SET NULL or SET DEFAULT: deleting the rows would delete or unlink those of the other
+/// table too. `upsert` deletes no row.
+///
 /// Loads into one table take turns; what another transaction did to this one is tried again. Credentials come from the
 /// connection and are never shown.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -7,8 +7,9 @@
 use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, SmallResult};
 use millrace_operator_api::{PortError, PortErrorKind};
 
+use super::keys::{Key, key_of};
 use super::stage::{STAGING, Staged, Staging};
-use super::straight;
+use super::{locks, references, straight};
 use crate::csv_rows::check_format;
 use crate::exact::Keeps;
 use crate::failure::{invalid, while_doing};
@@ -19,7 +20,7 @@ use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, marke
 use crate::sql::{list, literal, quote, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::turns::Turns;
-use crate::upsert::{Upsert, out_of_order, texts_out_of_order};
+use crate::upsert::{Nulls, Upsert, out_of_order, texts_out_of_order};
 use crate::wire::{ClientSession, WireClient, WireConfig};
 
 pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadReport, PortError> {
@@ -28,17 +29,21 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     let client = config.connect().await?;
     let session = ClientSession { client: &client };
     let typed = file_columns(&session, &request).await?;
+    let target = table(&request.target);
     let marker =
         if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
     if has_marker(&session, &request.target, &marker).await? {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
+    if matches!(request.method, LoadMethod::Replace | LoadMethod::Swap) {
+        // Before anything is read; the short transaction asks again.
+        references::check(&session, &request.target, &target).await?;
+    }
     let ddl = staging_ddl(&typed);
-    let fields: Vec<LoadColumn> = typed.into_iter().map(|(column, _)| column).collect();
+    let fields: Vec<LoadColumn> = typed.into_iter().map(|described| described.column).collect();
     let columns = taken(&fields);
     let attempted = format!("loading into {}", request.target);
     let mut rejects = Rejects::new(request.format.max_error, request.show_values, request.quarantine.is_some());
-    let target = table(&request.target);
     let mut staging =
         Staging { client: &client, into: &target, fields: &fields, columns: &columns, format: &request.format };
     if straight::is_possible(&session, &request).await? {
@@ -67,16 +72,25 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     loading.publish(&names).await.map_err(|error| while_doing(&attempted, error))
 }
 
+/// A column of the target, as staging takes it over.
+#[derive(Clone)]
+struct Described {
+    column: LoadColumn,
+    is_not_null: bool,
+    is_generated: bool,
+    /// Quoted, where it is not the type's own: by it staging tells one key from another as the target does.
+    collation: Option<String>,
+}
+
 /// The columns of the files, typed as the table has them.
-async fn file_columns(
-    session: &ClientSession<'_>,
-    request: &LoadRequest,
-) -> Result<Vec<(LoadColumn, bool)>, PortError> {
+async fn file_columns(session: &ClientSession<'_>, request: &LoadRequest) -> Result<Vec<Described>, PortError> {
     let statement = format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '', t.typcategory, \
-         CASE WHEN t.typbasetype = 0 THEN format_type(t.oid, a.atttypmod) ELSE format_type(t.typbasetype, t.typtypmod) END \
+         CASE WHEN t.typbasetype = 0 THEN format_type(t.oid, a.atttypmod) ELSE format_type(t.typbasetype, t.typtypmod) END, \
+         quote_ident(ln.nspname) || '.' || quote_ident(l.collname), c.relkind \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
-         JOIN pg_type t ON t.oid = a.atttypid WHERE {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+         JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.oid <> t.typcollation \
+         LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace WHERE {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         picks(&request.target, Dialect::Postgres)
     );
     let found = ask(session, "describe", statement).await?;
@@ -87,7 +101,8 @@ async fn file_columns(
         ));
     }
     let cell = |row: &Vec<Option<String>>, index: usize| row.get(index).cloned().flatten().unwrap_or_default();
-    let all: Vec<(LoadColumn, bool, bool)> = found
+    refuse_what_is_no_table(request, found.rows.first().map(|row| cell(row, 7)).as_deref().unwrap_or_default())?;
+    let all: Vec<Described> = found
         .rows
         .iter()
         .map(|row| {
@@ -101,35 +116,49 @@ async fn file_columns(
                 _ => CellKind::Free,
             };
             let keeps = Keeps::of_postgres(&base);
-            (LoadColumn { name: cell(row, 0), type_name, kind, keeps }, cell(row, 2) == "t", cell(row, 3) == "t")
+            Described {
+                column: LoadColumn { name: cell(row, 0), type_name, kind, keeps },
+                is_not_null: cell(row, 2) == "t",
+                is_generated: cell(row, 3) == "t",
+                collation: row.get(6).cloned().flatten(),
+            }
         })
         .collect();
-    let picked: Vec<(LoadColumn, bool)> = match &request.columns {
+    let picked: Vec<Described> = match &request.columns {
         // A generated column can't be written, so the file can't have it.
-        None => all
-            .into_iter()
-            .filter(|(_, _, is_generated)| !is_generated)
-            .map(|(column, not_null, _)| (column, not_null))
-            .collect(),
+        None => all.into_iter().filter(|described| !described.is_generated).collect(),
         Some(names) => names
             .iter()
             .map(|name| {
                 if request.ignored.contains(name) {
-                    return Ok((LoadColumn::ignored(name), false));
+                    let column = LoadColumn::ignored(name);
+                    return Ok(Described { column, is_not_null: false, is_generated: false, collation: None });
                 }
-                all.iter()
-                    .find(|(column, ..)| column.name == *name)
-                    .map(|(column, not_null, _)| (column.clone(), *not_null))
-                    .ok_or_else(|| {
-                        let known: Vec<&str> = all.iter().map(|(column, ..)| column.name.as_str()).collect();
-                        invalid(format!("table {} has no column {name:?}; it has {}", request.target, known.join(", ")))
-                    })
+                all.iter().find(|described| described.column.name == *name).cloned().ok_or_else(|| {
+                    let known: Vec<&str> = all.iter().map(|described| described.column.name.as_str()).collect();
+                    invalid(format!("table {} has no column {name:?}; it has {}", request.target, known.join(", ")))
+                })
             })
             .collect::<Result<_, _>>()?,
     };
-    let taken = picked.iter().filter(|(column, _)| column.kind != CellKind::Ignored);
-    check_keys(request, &taken.map(|(column, _)| column.name.clone()).collect::<Vec<_>>())?;
+    let taken = picked.iter().map(|described| &described.column).filter(|column| column.kind != CellKind::Ignored);
+    check_keys(request, &taken.map(|column| column.name.clone()).collect::<Vec<_>>())?;
     Ok(picked)
+}
+
+/// Rows can be added to a view that the database can take apart; what goes by single rows or whole tables needs a table.
+fn refuse_what_is_no_table(request: &LoadRequest, relation_kind: &str) -> Result<(), PortError> {
+    let target = &request.target;
+    match (relation_kind, &request.method) {
+        ("v", LoadMethod::Upsert { .. } | LoadMethod::Swap) => Err(invalid(format!(
+            "{target} is a view: upsert and swap need a table, so name the table behind it (append and replace work \
+             on views that can be written to)"
+        ))),
+        ("m", _) => Err(invalid(format!(
+            "{target} is a materialized view, which only REFRESH MATERIALIZED VIEW fills: load the tables that it reads"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The keys and the order key of an upsert must come with the rows.
@@ -148,12 +177,14 @@ pub fn check_keys(request: &LoadRequest, columns: &[String]) -> Result<(), PortE
     }
 }
 
-fn staging_ddl(columns: &[(LoadColumn, bool)]) -> String {
+fn staging_ddl(columns: &[Described]) -> String {
     let parts: Vec<String> = columns
         .iter()
-        .filter(|(column, _)| column.kind != CellKind::Ignored)
-        .map(|(column, is_not_null)| {
-            format!("{} {}{}", quote(&column.name), column.type_name, if *is_not_null { " NOT NULL" } else { "" })
+        .filter(|described| described.column.kind != CellKind::Ignored)
+        .map(|Described { column, is_not_null, collation, .. }| {
+            let collation = collation.as_ref().map(|name| format!(" COLLATE {name}")).unwrap_or_default();
+            let not_null = if *is_not_null { " NOT NULL" } else { "" };
+            format!("{} {}{collation}{not_null}", quote(&column.name), column.type_name)
         })
         .collect();
     format!("CREATE TEMP TABLE millrace_staging ({})", parts.join(", "))
@@ -188,11 +219,9 @@ impl Loading<'_> {
         };
         let key = match &upsert {
             Some(upsert) => {
-                let key = key_of(self.session, self.request, upsert.keys, names).await?;
+                let key = key_of(self.session, &self.request.target, upsert.keys, names).await?;
                 if key != Key::Arbiter {
-                    // Without statistics the planner may take a million staged rows for a thousand.
-                    self.client.batch(&format!("ANALYZE {STAGING}")).await?;
-                    self.client.batch(&upsert.keep_best_incoming()).await?;
+                    self.keep_best_incoming(upsert).await?;
                 }
                 key
             }
@@ -218,15 +247,17 @@ impl Loading<'_> {
         let (client, request) = (self.client, self.request);
         let marker = marker_of(&request.work);
         let mut report = self.report();
-        client.batch("BEGIN").await?;
+        locks::begin_with(client, target, "SHARE ROW EXCLUSIVE").await?;
         let work = async {
-            client.batch(&format!("LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE")).await?;
             if !client.query(&find_marker(&request.target, &marker)).await?.rows.is_empty() {
                 return Ok(false);
             }
             let count = |result: SmallResult| result.rows_affected;
+            let mut written = None;
             if let Some(upsert) = upsert.filter(|_| key == Key::Arbiter) {
-                let written = self.insert_or_update(upsert).await?;
+                written = self.insert_or_update(upsert).await?;
+            }
+            if let Some(written) = written {
                 let number = |column: usize| written.rows.first()?.get(column)?.as_deref()?.parse().ok();
                 report.rows_deleted = Some(0);
                 (report.rows_inserted, report.rows_updated) = (number(0), number(1));
@@ -234,6 +265,10 @@ impl Loading<'_> {
                 report.rows_deleted = Some(0);
                 if key == Key::MayRepeat {
                     report.rows_deleted = count(client.query(&upsert.delete_existing_doubles()).await?);
+                    if report.rows_deleted != Some(0) {
+                        let found = client.query(&references::with_actions(&request.target)).await?;
+                        references::judge_doubles(&request.target, &found)?;
+                    }
                 }
                 report.rows_updated = match upsert.update() {
                     Some(update) => count(client.query(&update).await?),
@@ -242,6 +277,8 @@ impl Loading<'_> {
                 report.rows_inserted = count(client.query(&upsert.insert()).await?);
             } else {
                 if request.method == LoadMethod::Replace {
+                    let found = client.query(&references::that_lose(&request.target, target)).await?;
+                    references::judge(&request.target, "replacing all rows", &found)?;
                     report.rows_deleted = count(client.query(&format!("DELETE FROM {target}")).await?);
                 }
                 let insert = format!(
@@ -274,17 +311,43 @@ impl Loading<'_> {
     }
 
     /// Few loads bring a key twice, and to look for such keys costs a tenth of the load: the database says when it meets one.
-    async fn insert_or_update(&self, upsert: &Upsert<'_>) -> Result<SmallResult, PortError> {
+    /// `None` when an INSERT is refused, as by a rule about columns that the rows do not have, where an UPDATE may not be:
+    /// nothing is written then, and staging has one row for each key.
+    async fn insert_or_update(&self, upsert: &Upsert<'_>) -> Result<Option<SmallResult>, PortError> {
+        const BACK: &str = "ROLLBACK TO SAVEPOINT millrace_written";
         let client = self.client;
         client.batch("SAVEPOINT millrace_written").await?;
-        match client.query(&upsert.insert_or_update()).await {
-            Err(error) if error.code.as_deref() == Some(CARDINALITY_VIOLATION) => {
-                client.batch("ROLLBACK TO SAVEPOINT millrace_written").await?;
-                client.batch(&upsert.keep_best_incoming()).await?;
-                client.query(&upsert.insert_or_update()).await
+        let mut written = client.query(&upsert.insert_or_update()).await;
+        // Where a key that was met twice is still met, two NULLs are one to the index.
+        for nulls in [Nulls::Distinct, Nulls::Equal] {
+            if !matches!(&written, Err(error) if error.code.as_deref() == Some(CARDINALITY_VIOLATION)) {
+                break;
             }
-            other => other,
+            client.batch(BACK).await?;
+            client.batch(&upsert.keep_best_incoming(nulls)).await?;
+            written = client.query(&upsert.insert_or_update()).await;
         }
+        match written {
+            Ok(written) => Ok(Some(written)),
+            Err(error)
+                if matches!(
+                    error.kind,
+                    PortErrorKind::Data | PortErrorKind::Invalid | PortErrorKind::Denied | PortErrorKind::Other
+                ) && error.code.is_some() =>
+            {
+                tracing::info!(error = error.message, "not by one statement; updating and inserting apart");
+                client.batch(BACK).await?;
+                self.keep_best_incoming(upsert).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn keep_best_incoming(&self, upsert: &Upsert<'_>) -> Result<(), PortError> {
+        // Without statistics the planner may take a million staged rows for a thousand.
+        self.client.batch(&format!("ANALYZE {STAGING}")).await?;
+        self.client.batch(&upsert.keep_best_incoming(Nulls::Distinct)).await
     }
 
     async fn swap(&self, names: &[String]) -> Result<LoadReport, PortError> {
@@ -328,44 +391,3 @@ impl Loading<'_> {
 
 /// A statement would write one row twice.
 const CARDINALITY_VIOLATION: &str = "21000";
-
-/// What the database itself does about the keys of an upsert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
-    /// Nothing: a key may occur twice in the target.
-    MayRepeat,
-    Unique,
-    /// There is a unique index on exactly the keys, and an INSERT that meets it may update instead: the rows have all that
-    /// an INSERT needs, and nothing fires that tells the one from the other.
-    Arbiter,
-}
-
-async fn key_of(
-    session: &ClientSession<'_>,
-    request: &LoadRequest,
-    keys: &[String],
-    columns: &[String],
-) -> Result<Key, PortError> {
-    let literals = |names: &[String]| names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
-    let statement = format!(
-        "SELECT i.indnkeyatts = {count} AND (c.relkind = 'p' OR c.relkind = 'r' AND NOT c.relhassubclass) \
-         AND NOT c.relhasrules \
-         AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) \
-         AND NOT EXISTS (SELECT 1 FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attnum > 0 AND NOT o.attisdropped \
-         AND o.attnotnull AND o.attname NOT IN ({columns})) \
-         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {picked} AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM unnest(i.indkey[0:i.indnkeyatts - 1]) AS k(n) JOIN pg_attribute a \
-         ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE a.attname NOT IN ({keys})) ORDER BY 1 DESC LIMIT 1",
-        count = keys.len(),
-        columns = literals(columns),
-        picked = picks(&request.target, Dialect::Postgres),
-        keys = literals(keys),
-    );
-    let found = ask(session, "unique", statement).await?;
-    Ok(match found.rows.first().and_then(|row| row.first()) {
-        None => Key::MayRepeat,
-        Some(Some(answer)) if answer == "t" => Key::Arbiter,
-        Some(_) => Key::Unique,
-    })
-}

@@ -1,13 +1,15 @@
 //! Rows into a PostgreSQL table itself, without a staging table: one COPY in the transaction that leaves the marker, half
 //! of the writing.
 //!
-//! Readers see all of the rows or none either way. An append holds no lock that would keep others from writing, however
-//! slowly its rows come; rows that take the place of others go this way only where there are none.
+//! Readers see all of the rows or none either way. An append holds no lock that would keep others from reading or writing
+//! rows, however slowly its rows come; what needs the table for itself (a replacement, a swap, ALTER TABLE) waits for its
+//! end. Rows that take the place of others go this way only where there are none, and keep other writers waiting.
 
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, LoadRows};
 use sha2::{Digest, Sha256};
 
+use super::locks;
 use super::stage::Staging;
 use crate::row_counts::require_all_read;
 use crate::rows::Rejects;
@@ -65,10 +67,15 @@ async fn transaction(
     let (client, target) = (into.client, into.into);
     let marker = marker_of(&request.work);
     let is_replaced = request.method == LoadMethod::Replace;
-    client.batch("BEGIN").await?;
+    if is_replaced {
+        locks::begin_with(client, target, "SHARE ROW EXCLUSIVE").await?;
+    } else {
+        client.batch(locks::BEGIN).await?;
+    }
     let work = async {
-        let lock = if is_replaced { "SHARE ROW EXCLUSIVE" } else { "ROW EXCLUSIVE" };
-        client.batch(&format!("LOCK TABLE {target} IN {lock} MODE")).await?;
+        if !is_replaced {
+            client.batch(&format!("LOCK TABLE {target} IN ROW EXCLUSIVE MODE")).await?;
+        }
         if !client.query(&find_marker(&request.target, &marker)).await?.rows.is_empty() {
             return Ok(Some(LoadReport { was_loaded_before: true, ..LoadReport::default() }));
         }

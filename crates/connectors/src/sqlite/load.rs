@@ -4,6 +4,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest};
 use sqlx::SqliteConnection;
 
+use super::anatomy;
 use super::connect::{SqliteFile, literal, table};
 use super::numbers::BY_NUMBER;
 use super::stage::{STAGING, Staged, Staging, kind_of};
@@ -20,7 +21,7 @@ use crate::session::marker_of;
 use crate::sql::{list, quote};
 use crate::swap::{load_report, marker_of_swap, request_of_load};
 use crate::turns::Turns;
-use crate::upsert::{SEQUENCE, Upsert};
+use crate::upsert::{Nulls, SEQUENCE, Upsert};
 
 pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport, PortError> {
     check_format(&request.format, "SQLite")?;
@@ -35,8 +36,32 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
     if !file.ask(&mut connection, &find_marker(&marker)).await?.rows.is_empty() {
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
-    let definitions: Vec<String> =
-        columns.iter().map(|column| format!("{} {}", quote(&column.name), column.type_name)).collect();
+    let target = &request.target;
+    let mut collations = Vec::new();
+    match &request.method {
+        LoadMethod::Upsert { keys, order_key } => {
+            anatomy::require_table(file, &mut connection, target, "an upsert").await?;
+            let compared: Vec<String> = keys.iter().chain(order_key).cloned().collect();
+            collations = anatomy::collations(file, &mut connection, target, &compared).await?;
+        }
+        // Before anything is read; the short transaction asks again.
+        LoadMethod::Replace | LoadMethod::Swap => {
+            if request.method == LoadMethod::Swap {
+                anatomy::require_table(file, &mut connection, target, "a swap").await?;
+            }
+            anatomy::refuse_to_empty(file, &mut connection, target).await?;
+        }
+        LoadMethod::Append => {}
+    }
+    // Staging tells one key from another as the target does.
+    let collated = |name: &str| {
+        let found = collations.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
+        found.map(|(_, collation)| format!(" COLLATE {}", quote(collation))).unwrap_or_default()
+    };
+    let definitions: Vec<String> = columns
+        .iter()
+        .map(|column| format!("{} {}{}", quote(&column.name), column.type_name, collated(&column.name)))
+        .collect();
     file.run(
         &mut connection,
         &format!("CREATE TABLE {STAGING} ({} INTEGER PRIMARY KEY, {})", quote(SEQUENCE), definitions.join(", ")),
@@ -127,24 +152,29 @@ async fn publish(
             return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
         }
         if let LoadMethod::Upsert { keys, order_key } = &request.method {
+            let address = anatomy::row_address(file, connection, &request.target).await?;
             let upsert = Upsert {
                 target: &target,
                 staging: STAGING,
                 columns: names,
                 keys,
                 order_key: order_key.as_ref(),
-                row_address: &["rowid"],
+                row_address: &address.iter().map(String::as_str).collect::<Vec<_>>(),
                 sequence: &quote(SEQUENCE),
                 overriding: "",
                 collation: order_collation(columns, order_key.as_ref()),
             };
-            file.run(connection, &upsert.keep_best_incoming()).await?;
+            file.run(connection, &upsert.keep_best_incoming(Nulls::Distinct)).await?;
             file.run(
                 connection,
                 &format!("CREATE INDEX IF NOT EXISTS temp.millrace_staging_key ON millrace_staging ({})", list(keys)),
             )
             .await?;
             report.rows_deleted = Some(file.run(connection, &upsert.delete_existing_doubles()).await?);
+            if report.rows_deleted != Some(0) {
+                let what = "removing rows whose key occurs more than once";
+                anatomy::refuse_followers(file, connection, &request.target, what).await?;
+            }
             report.rows_updated = Some(match upsert.update() {
                 Some(update) => file.run(connection, &update).await?,
                 None => 0,
@@ -152,6 +182,7 @@ async fn publish(
             report.rows_inserted = Some(file.run(connection, &upsert.insert()).await?);
         } else {
             if request.method == LoadMethod::Replace {
+                anatomy::refuse_to_empty(file, connection, &request.target).await?;
                 // With a condition: without one SQLite truncates, and counts nothing.
                 report.rows_deleted = Some(file.run(connection, &format!("DELETE FROM {target} WHERE 1")).await?);
             }

@@ -5,6 +5,7 @@ use millrace_operator_api::ports::{BuildReport, BuildRequest, Column, TableName}
 use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::SqliteConnection;
 
+use super::anatomy;
 use super::connect::{SqliteFile, literal, table};
 use super::warehouse::{check, describe, find_marker, insert_marker, marker_ddl};
 use crate::failure::{invalid, while_doing};
@@ -15,11 +16,34 @@ pub async fn build_and_swap(file: &SqliteFile, request: BuildRequest) -> Result<
     build_by_name(file, &mut file.open(false).await?, &request, None).await
 }
 
-/// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position.
+/// The table that is built goes when the try fails.
 pub async fn build_by_name(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
     request: &BuildRequest,
+    names: Option<&[String]>,
+) -> Result<BuildReport, PortError> {
+    let build = build_of(request);
+    let built = build_and_publish(file, connection, request, &build, names).await;
+    if built.is_err() {
+        // The first error counts. Without a transaction the one fails, without a table the other does nothing.
+        let _ = file.run(connection, "ROLLBACK").await;
+        let _ = file.run(connection, &format!("DROP TABLE IF EXISTS {}", table(&build))).await;
+    }
+    built
+}
+
+fn build_of(request: &BuildRequest) -> TableName {
+    let suffix = format!("__build_{}", request.work.short_hash());
+    sql::beside(&request.target, &name_with_suffix(&request.target.name, &suffix))
+}
+
+/// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position.
+async fn build_and_publish(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    request: &BuildRequest,
+    build: &TableName,
     names: Option<&[String]>,
 ) -> Result<BuildReport, PortError> {
     let names = names.map(|names| format!(" ({})", list(names))).unwrap_or_default();
@@ -34,7 +58,10 @@ pub async fn build_by_name(
         Err(error) if error.kind == PortErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    let build = sql::beside(target, &name_with_suffix(&target.name, &format!("__build_{}", request.work.short_hash())));
+    if live.is_some() {
+        anatomy::require_table(file, connection, target, "a swap").await?;
+        anatomy::refuse_to_empty(file, connection, target).await?;
+    }
     let shape = match (&request.columns_ddl, &live) {
         (Some(ddl), _) if ddl.trim_start().starts_with('(') => ddl.clone(),
         (Some(_), _) => return Err(invalid(format!("the columns of {target} must be given in parentheses"))),
@@ -46,7 +73,7 @@ pub async fn build_by_name(
             ));
         }
     };
-    let built = table(&build);
+    let built = table(build);
     file.run(connection, "BEGIN IMMEDIATE").await?;
     for statement in [
         format!("DROP TABLE IF EXISTS {built}"),
@@ -60,7 +87,7 @@ pub async fn build_by_name(
     }
     let rows = file.ask(connection, &format!("SELECT COUNT(*) FROM {built}")).await?;
     let mut report = BuildReport { rows: scalar_number(&rows), ..BuildReport::default() };
-    report.checks = check(file, connection, &build, &request.checks).await?;
+    report.checks = check(file, connection, build, &request.checks).await?;
     if report.checks.iter().any(|check| !check.passed) {
         if request.keep_failed {
             report.kept_as = Some(build.to_string());
@@ -69,16 +96,18 @@ pub async fn build_by_name(
         }
         return Ok(report);
     }
-    let columns = describe(file, connection, &build).await?;
-    let mut statements = vec!["BEGIN IMMEDIATE".to_owned()];
-    statements.extend(publish(target, &build, live.as_deref(), &columns));
+    let columns = describe(file, connection, build).await?;
+    file.run(connection, "BEGIN IMMEDIATE").await?;
+    if live.is_some() {
+        anatomy::refuse_to_empty(file, connection, target).await?;
+    }
+    let mut statements = publish(target, build, live.as_deref(), &columns);
     if live.as_ref().is_some_and(|live| *live != columns) {
         statements.extend(hangers_on(file, connection, target).await?);
     }
     statements.push(insert_marker(&literal(&marker), report.rows.unwrap_or(0)));
     statements.push("COMMIT".to_owned());
     for statement in statements {
-        // Closing the connection rolls back.
         file.run(connection, &statement)
             .await
             .map_err(|error| while_doing(&format!("putting the new {target} in place"), error))?;

@@ -16,7 +16,7 @@ use crate::world::{World, again, cells, connection, refused, some};
 const TABLE: &str = "CREATE SCHEMA analytics; CREATE TABLE analytics.nps (id bigint, at timestamp, \
      score smallint, note varchar(20) DEFAULT 'x')";
 
-async fn start(ddl: &str) -> Result<(TestDatabase, World, Subject)> {
+pub async fn start(ddl: &str) -> Result<(TestDatabase, World, Subject)> {
     let database = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
     database.execute(ddl)?;
     let world = World::start().await?;

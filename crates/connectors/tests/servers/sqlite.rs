@@ -11,7 +11,7 @@ use crate::fidelity::{self, Reader};
 use crate::loads::{self, Subject};
 use crate::world::{World, cells, connection, refused, some, work};
 
-async fn start(statements: &[&str]) -> Result<(World, Subject)> {
+pub async fn start(statements: &[&str]) -> Result<(World, Subject)> {
     let world = World::start().await?;
     let path = world.folder.path().join("warehouse.db");
     std::fs::File::create(&path)?;

@@ -1,0 +1,55 @@
+//! What PostgreSQL itself does about the keys of an upsert.
+
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::TableName;
+
+use crate::session::{Dialect, Session, ask, picks};
+use crate::sql::literal;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// Nothing: a key may occur twice in the target.
+    MayRepeat,
+    Unique,
+    /// There is a unique index on exactly the keys, and an INSERT that meets it may update instead: the rows have all that
+    /// an INSERT needs, and nothing fires that tells the one from the other.
+    Arbiter,
+}
+
+/// `columns` are those of the rows.
+pub async fn key_of(
+    session: &dyn Session,
+    target: &TableName,
+    keys: &[String],
+    columns: &[String],
+) -> Result<Key, PortError> {
+    let literals = |names: &[String]| names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
+    // A partitioned table tells nobody which rows were there (xmax), and one constraint that can be deferred spoils the
+    // others. A CHECK and NOT NULL look at the row to be inserted, also where its key is there already. An index that
+    // takes more texts for equal, or fewer, than the column does is another rule.
+    let statement = format!(
+        "SELECT i.indnkeyatts = {count} AND c.relkind = 'r' AND NOT c.relhasrules \
+         AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) \
+         AND NOT EXISTS (SELECT 1 FROM pg_index o WHERE o.indrelid = c.oid AND o.indisunique AND NOT o.indimmediate) \
+         AND NOT EXISTS (SELECT 1 FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attnum > 0 AND NOT o.attisdropped \
+         AND o.attname NOT IN ({columns}) AND (o.attnotnull \
+         OR EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c' AND o.attnum = ANY (k.conkey)))) \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE {picked} AND (c.relkind = 'p' OR NOT c.relhassubclass) \
+         AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM unnest(i.indkey[0:i.indnkeyatts - 1], i.indcollation[0:i.indnkeyatts - 1]) AS k(n, rule) \
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE a.attname NOT IN ({keys}) \
+         OR (k.rule <> a.attcollation AND EXISTS (SELECT 1 FROM pg_collation l \
+         WHERE l.oid IN (k.rule, a.attcollation) AND NOT l.collisdeterministic))) ORDER BY 1 DESC LIMIT 1",
+        count = keys.len(),
+        columns = literals(columns),
+        picked = picks(target, Dialect::Postgres),
+        keys = literals(keys),
+    );
+    let found = ask(session, "unique", statement).await?;
+    Ok(match found.rows.first().and_then(|row| row.first()) {
+        None => Key::MayRepeat,
+        Some(Some(answer)) if answer == "t" => Key::Arbiter,
+        Some(_) => Key::Unique,
+    })
+}

@@ -1,0 +1,166 @@
+//! What a load must know of a SQLite table beside its columns.
+
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::TableName;
+use sqlx::SqliteConnection;
+
+use super::connect::{SqliteFile, literal, table};
+use crate::failure::{invalid, while_doing};
+use crate::postgres::references::refusal;
+use crate::sql::{list, quote};
+
+/// Refuses a view, which has no rows of its own.
+pub async fn require_table(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+    what: &str,
+) -> Result<(), PortError> {
+    let asked =
+        format!("SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = {} COLLATE NOCASE", literal(&target.name));
+    if file.ask(connection, &asked).await?.rows.is_empty() {
+        return Ok(());
+    }
+    Err(invalid(format!("{target} is a view: {what} needs a table, so name the table behind it")))
+}
+
+/// What tells one row from another, in SQL: the row id, or the primary key of a table WITHOUT ROWID.
+pub async fn row_address(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+) -> Result<Vec<String>, PortError> {
+    let name = literal(&target.name);
+    let without = format!(
+        "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND name = {name} COLLATE NOCASE AND type = 'table' AND wr = 1"
+    );
+    if !file.ask(connection, &without).await?.rows.is_empty() {
+        let keys = format!("SELECT name FROM pragma_table_info({name}) WHERE pk > 0 ORDER BY pk");
+        return Ok(first_cells(file, connection, &keys).await?.iter().map(|name| quote(name)).collect());
+    }
+    // A column of that name hides the row id.
+    let taken = first_cells(file, connection, &format!("SELECT lower(name) FROM pragma_table_xinfo({name})")).await?;
+    match ["rowid", "_rowid_", "oid"].into_iter().find(|alias| !taken.iter().any(|name| name == alias)) {
+        Some(alias) => Ok(vec![alias.to_owned()]),
+        None => Err(invalid(format!(
+            "{target} has columns named rowid, _rowid_ and oid, so that nothing tells its rows apart; rename one of them"
+        ))),
+    }
+}
+
+/// Refuses when deleting the rows of the table would delete or unlink rows of other tables.
+pub async fn refuse_followers(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+    what: &str,
+) -> Result<(), PortError> {
+    let name = literal(&target.name);
+    let keys = format!(
+        "SELECT DISTINCT 'a foreign key of ' || m.name || ' (ON DELETE ' || f.on_delete || ')' FROM sqlite_master AS m, \
+         pragma_foreign_key_list(m.name) AS f WHERE m.type = 'table' AND f.\"table\" = {name} COLLATE NOCASE \
+         AND f.on_delete IN ('CASCADE', 'SET NULL', 'SET DEFAULT') AND m.name <> {name} COLLATE NOCASE ORDER BY 1"
+    );
+    let keys = first_cells(file, connection, &keys).await?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Err(refusal(target, what, &keys.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+/// Like [`refuse_followers`], for all rows: where there is none, nothing is lost.
+pub async fn refuse_to_empty(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+) -> Result<(), PortError> {
+    if file.ask(connection, &format!("SELECT 1 FROM {} LIMIT 1", table(target))).await?.rows.is_empty() {
+        return Ok(());
+    }
+    refuse_followers(file, connection, target, "replacing all rows").await
+}
+
+/// The collations of columns. Only an index tells them, so an empty table of the same making gets one.
+pub async fn collations(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+    columns: &[String],
+) -> Result<Vec<(String, String)>, PortError> {
+    let made = format!(
+        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = {} COLLATE NOCASE",
+        literal(&target.name)
+    );
+    let made = first_cells(file, connection, &made).await?;
+    let Some(body) = made.first().and_then(|sql| behind_name(sql)) else { return Ok(Vec::new()) };
+    for statement in [
+        "DROP TABLE IF EXISTS temp.millrace_twin".to_owned(),
+        format!("CREATE TEMP TABLE millrace_twin {body}"),
+        format!("CREATE INDEX temp.millrace_twin_all ON millrace_twin ({})", list(columns)),
+    ] {
+        file.run(connection, &statement)
+            .await
+            .map_err(|error| while_doing(&format!("asking how {target} compares texts"), error))?;
+    }
+    let asked = "SELECT name, coll FROM pragma_index_xinfo('millrace_twin_all') WHERE key = 1 AND name IS NOT NULL";
+    let found = file.ask(connection, asked).await?.rows;
+    file.run(connection, "DROP TABLE temp.millrace_twin").await?;
+    Ok(found
+        .into_iter()
+        .filter_map(|row| {
+            let mut cells = row.into_iter().flatten();
+            Some((cells.next()?, cells.next()?))
+        })
+        .collect())
+}
+
+async fn first_cells(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    asked: &str,
+) -> Result<Vec<String>, PortError> {
+    let rows = file.ask(connection, asked).await?.rows;
+    Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+}
+
+/// What follows the name in `CREATE TABLE name (…) …`, as SQLite keeps it: the name is as its user wrote it.
+fn behind_name(sql: &str) -> Option<&str> {
+    let rest = sql.get("CREATE TABLE".len()..).filter(|_| sql[..12].eq_ignore_ascii_case("CREATE TABLE"))?.trim_start();
+    let closing = match rest.chars().next()? {
+        '"' => '"',
+        '`' => '`',
+        '\'' => '\'',
+        '[' => ']',
+        _ => return rest.find('(').map(|at| &rest[at..]),
+    };
+    let mut letters = rest.char_indices().skip(1).peekable();
+    while let Some((at, letter)) = letters.next() {
+        // A quote within the name is written twice.
+        if letter == closing && (closing == ']' || letters.next_if(|(_, next)| *next == closing).is_none()) {
+            return Some(rest[at + 1..].trim_start()).filter(|rest| rest.starts_with('('));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_stand_behind_the_name() {
+        for sql in [
+            "CREATE TABLE t(a)",
+            "CREATE TABLE t (a)",
+            "CREATE TABLE \"a\"\"(b\" (a)",
+            "CREATE TABLE [a(b](a)",
+            "CREATE TABLE 'it''s' (a)",
+            "create table `주문`(a)",
+        ] {
+            assert_eq!(behind_name(sql), Some("(a)"), "{sql}");
+        }
+        for sql in ["CREATE VIRTUAL TABLE t USING fts5(a)", "CREATE TABLE", "CREATE TABLE \"a", "CREATE"] {
+            assert_eq!(behind_name(sql), None, "{sql}");
+        }
+    }
+}
