@@ -48,7 +48,12 @@ impl Packer {
                 std::mem::take(encoder.get_mut())
             }
         };
-        buffer.clear();
+        // What one long row has made of it is not kept beside the row's packed bytes while the next one comes.
+        if buffer.capacity() > 2 * capacity {
+            *buffer = Vec::with_capacity(capacity);
+        } else {
+            buffer.clear();
+        }
         Ok(out)
     }
 }
@@ -58,6 +63,20 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+
+    #[test]
+    fn the_room_of_a_long_row_is_given_back_once_it_is_packed() {
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let mut packer = Packer::new(compression).unwrap();
+            let mut buffer = vec![b'x'; 8 << 20];
+            packer.pack(&mut buffer, 64 << 10, false).unwrap();
+            assert!(buffer.is_empty() && buffer.capacity() < 1 << 20, "{compression:?}: {}", buffer.capacity());
+            buffer.extend_from_slice(b"short");
+            let room = buffer.capacity();
+            packer.pack(&mut buffer, 64 << 10, false).unwrap();
+            assert!(buffer.is_empty() && buffer.capacity() <= room, "{compression:?}");
+        }
+    }
 
     #[test]
     fn what_is_packed_can_be_unpacked() {
