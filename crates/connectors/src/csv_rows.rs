@@ -10,7 +10,7 @@ use zstd::stream::raw::Operation;
 
 use crate::csv_quotes::Quotes;
 use crate::failure::{data, invalid};
-use crate::rows::{LoadColumn, Refusal, RowSink, Shaper};
+use crate::rows::{LoadColumn, Refusal, RowSink, Shaper, row_text};
 
 /// Options that only Redshift has a use for, and whose absence changes no row; ROUNDEC is known everywhere.
 const WITHOUT_EFFECT: [&str; 10] = [
@@ -284,10 +284,14 @@ impl<'a> CsvRows<'a> {
         let expected = self.shaper.columns().len();
         if count != expected {
             let names: Vec<&str> = self.shaper.columns().iter().map(|column| column.name.as_str()).collect();
+            let starts = std::iter::once(0).chain(self.ends[..count].iter().copied());
+            let fields = starts.zip(&self.ends[..count]).map(|(start, end)| Some(&self.fields[start..*end]));
+            let numbers: Vec<String> = (1..=count).map(|number| format!("field {number}")).collect();
             return sink.refuse(Refusal {
                 line: self.line,
                 column: None,
                 value: Some(self.fields[..bytes].to_vec()),
+                row: Some(row_text(&numbers, fields)),
                 reason: format!("{count} fields where {expected} are expected ({})", names.join(", ")),
             });
         }

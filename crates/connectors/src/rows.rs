@@ -70,8 +70,44 @@ pub struct Row<'a> {
     pub line: u64,
 }
 
+/// So much of a refused row is kept, in bytes.
+const LONGEST_ROW: usize = 30_000;
+/// Where a row is longer, so much of each of its values.
+const LONGEST_OF_LONG: usize = 512;
+
+/// A row as people read it, whatever it was written in: JSON by column.
+pub fn row_text<'a>(names: &[String], cells: impl Iterator<Item = Option<&'a [u8]>> + Clone) -> String {
+    let written = |longest: usize| {
+        let mut text = String::from("{");
+        for (name, cell) in names.iter().zip(cells.clone()) {
+            let value = cell.map(|cell| {
+                let cell = String::from_utf8_lossy(cell).replace('\0', "\u{fffd}");
+                if cell.len() <= longest { cell } else { cell.chars().take(longest).chain(['…']).collect() }
+            });
+            let comma = if text.len() > 1 { ", " } else { "" };
+            text.push_str(&format!("{comma}{}: {}", serde_json::json!(name), serde_json::json!(value)));
+        }
+        text.push('}');
+        text
+    };
+    let is_long = cells.clone().flatten().map(<[u8]>::len).sum::<usize>() > LONGEST_ROW / 2;
+    let text = written(if is_long { LONGEST_OF_LONG } else { usize::MAX });
+    cut(&text, LONGEST_ROW).to_owned()
+}
+
+/// The beginning, of so many bytes at most.
+pub fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
+}
+
 impl Row<'_> {
-    pub fn cells(&self) -> impl Iterator<Item = Option<&[u8]>> {
+    pub fn text(&self, columns: &[LoadColumn]) -> String {
+        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        row_text(&names, self.cells())
+    }
+
+    pub fn cells(&self) -> impl Iterator<Item = Option<&[u8]>> + Clone {
         self.cells.iter().map(|cell| {
             cell.map(|span| {
                 let bytes = if span.is_rewritten { self.rewritten } else { self.bytes };
@@ -87,6 +123,8 @@ pub struct Refusal {
     pub line: u64,
     pub column: Option<String>,
     pub value: Option<Vec<u8>>,
+    /// All of the row, where it is known.
+    pub row: Option<String>,
     pub reason: String,
 }
 
@@ -98,6 +136,14 @@ pub trait RowSink {
     fn refuse(&mut self, refusal: Refusal) -> Result<(), PortError>;
 }
 
+/// A refused row as it is, for the quarantine alone.
+#[derive(Debug, Default, Clone)]
+pub struct RawRow {
+    /// Cut.
+    pub value: Option<String>,
+    pub row: Option<String>,
+}
+
 /// The refused rows of a load.
 pub struct Rejects {
     file: String,
@@ -107,14 +153,18 @@ pub struct Rejects {
     keeps_all: bool,
     pub count: u64,
     pub kept: Vec<RejectedRow>,
-    /// The values of the kept rows as they are, cut.
-    pub raw: Vec<Option<String>>,
+    /// The kept rows as they are.
+    pub raw: Vec<RawRow>,
+    /// Bytes of them.
+    held: usize,
 }
 
 /// Refused rows in reports and messages.
 const SHOWN: usize = 20;
 /// Characters of a value that goes to the quarantine.
 const LONGEST_RAW: usize = 512;
+/// Bytes of refused rows that wait in memory for the quarantine; what comes then is counted only.
+const MOST_HELD: usize = 8 << 20;
 
 impl Rejects {
     pub fn new(max_error: u32, show_values: bool, keeps_all: bool) -> Self {
@@ -126,6 +176,7 @@ impl Rejects {
             count: 0,
             kept: Vec::new(),
             raw: Vec::new(),
+            held: 0,
         }
     }
 
@@ -155,12 +206,19 @@ impl Rejects {
             };
             return Err(data(format!("{row}{before}")));
         }
-        if self.keeps_all || self.kept.len() < SHOWN {
+        if self.kept.len() < SHOWN || (self.keeps_all && self.held < MOST_HELD) {
+            let value = refusal.value.map(|value| String::from_utf8_lossy(&value).replace('\0', "\u{fffd}"));
+            let value: Option<String> = value.map(|text| text.chars().take(LONGEST_RAW).collect());
+            self.held += row.file.len() + row.reason.len() + refusal.row.as_ref().map_or(0, String::len);
             self.kept.push(row);
-            let raw = refusal.value.map(|value| String::from_utf8_lossy(&value).replace('\0', "\u{fffd}"));
-            self.raw.push(raw.map(|text| text.chars().take(LONGEST_RAW).collect()));
+            self.raw.push(RawRow { value, row: refusal.row.filter(|_| self.keeps_all) });
         }
         Ok(())
+    }
+
+    /// How many there are for the quarantine; `None` where there is none.
+    pub fn quarantined(&self) -> Option<u64> {
+        self.keeps_all.then_some(self.kept.len() as u64)
     }
 
     /// The first of them, for the report.
@@ -229,13 +287,13 @@ impl<'a> Shaper<'a> {
     pub fn shape(
         &mut self,
         bytes: &[u8],
-        spans: impl Iterator<Item = Option<(usize, usize)>>,
+        spans: impl Iterator<Item = Option<(usize, usize)>> + Clone,
         line: u64,
         sink: &mut impl RowSink,
     ) -> Result<(), PortError> {
         self.cells.clear();
         self.rewritten.clear();
-        for (column, span) in self.columns.iter().zip(spans) {
+        for (column, span) in self.columns.iter().zip(spans.clone()) {
             if column.kind == CellKind::Ignored {
                 continue;
             }
@@ -244,6 +302,7 @@ impl<'a> Shaper<'a> {
                 line,
                 column: Some(column.name.clone()),
                 value: Some(raw.to_vec()),
+                row: None,
                 reason,
             };
             let cell = match raw {
@@ -257,18 +316,34 @@ impl<'a> Shaper<'a> {
                         self.rewritten.extend_from_slice(&text);
                         Some(Span { start: from, end: from + text.len(), is_rewritten: true })
                     }
-                    Shaped::Refused(reason) => return sink.refuse(refused(raw, reason.to_owned())),
+                    Shaped::Refused(reason) => {
+                        let row = Some(self.text(bytes, spans));
+                        return sink.refuse(Refusal { row, ..refused(raw, reason.to_owned()) });
+                    }
                 },
             };
             if let Some(span) = cell {
                 let value = &if span.is_rewritten { &self.rewritten[..] } else { bytes }[span.start..span.end];
                 if let Some(reason) = column.keeps.change(value, self.may_round) {
-                    return sink.refuse(refused(value, reason));
+                    let row = Some(self.text(bytes, spans));
+                    return sink.refuse(Refusal { row, ..refused(value, reason) });
                 }
             }
             self.cells.push(cell);
         }
         sink.take(&Row { cells: &self.cells, bytes, rewritten: &self.rewritten, line })
+    }
+
+    /// The row as it came, those of its values left out that nobody takes.
+    fn text(&self, bytes: &[u8], spans: impl Iterator<Item = Option<(usize, usize)>> + Clone) -> String {
+        let is_taken = |column: &&LoadColumn| column.kind != CellKind::Ignored;
+        let names: Vec<String> = self.columns.iter().filter(is_taken).map(|column| column.name.clone()).collect();
+        let taken = self.columns.iter().zip(spans).filter(|(column, _)| is_taken(column));
+        let cells = taken.map(|(column, span)| {
+            let raw = span.map(|(start, end)| &bytes[start..end]);
+            raw.filter(|raw| !self.is_null(raw, column.kind))
+        });
+        row_text(&names, cells)
     }
 
     fn is_null(&self, raw: &[u8], kind: CellKind) -> bool {
@@ -379,4 +454,36 @@ impl<'a> DirectRows<'a> {
 pub fn declared_length(type_name: &str) -> Option<usize> {
     let (_, rest) = type_name.split_once('(')?;
     rest.split(')').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_row_is_told_whole_and_within_bounds() {
+        let names = ["id".to_owned(), "이름".to_owned(), "none".to_owned()];
+        let row: [Option<&[u8]>; 3] = [Some(b"1"), Some(b"a \"b\"\0\xff"), None];
+        let text = row_text(&names, row.iter().copied());
+        assert_eq!(text, "{\"id\": \"1\", \"이름\": \"a \\\"b\\\"\u{fffd}\u{fffd}\", \"none\": null}");
+        let long = "주".repeat(100_000);
+        let row: [Option<&[u8]>; 3] = [Some(b"1"), Some(long.as_bytes()), None];
+        let text = row_text(&names, row.iter().copied());
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok() && text.contains('…'), "{text}");
+        let wide = vec!["주문".to_owned(); 10_000];
+        let text = row_text(&wide, std::iter::repeat_n(Some(&b"1"[..]), 10_000));
+        assert!(text.len() <= LONGEST_ROW && text.len() > LONGEST_ROW - 4, "{}", text.len());
+    }
+
+    #[test]
+    fn rows_without_end_do_not_fill_the_memory() {
+        let mut rejects = Rejects::new(100_000, false, true);
+        for line in 0..2_000 {
+            let row = Some("x".repeat(LONGEST_ROW));
+            rejects.add(Refusal { line, row, ..Refusal::default() }).unwrap();
+        }
+        let held: usize = rejects.raw.iter().filter_map(|raw| raw.row.as_ref()).map(String::len).sum();
+        assert!(held <= MOST_HELD + LONGEST_ROW && rejects.kept.len() < 2_000, "{held}");
+        assert_eq!((rejects.count, rejects.kept.len()), (2_000, rejects.raw.len()));
+    }
 }

@@ -370,9 +370,18 @@ impl Loading<'_> {
             return Ok(());
         };
         let (name, now) = (table(quarantine), "timezone('UTC', clock_timestamp())");
-        self.client.batch(&quarantine::create(&name)).await?;
+        let columns = format!(
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass({}) AND attnum > 0 AND NOT attisdropped",
+            literal(&name)
+        );
+        let columns = self.client.query(&columns).await?.rows;
+        let names = columns.iter().filter_map(|row| row.first()?.as_deref());
+        let known = (!columns.is_empty()).then(|| quarantine::is_of_today(names));
+        if let Some(statement) = quarantine::make(&name, known) {
+            self.client.batch(&statement).await?;
+        }
         let (target, work) = (&self.request.target, &self.request.work);
-        for statement in quarantine::insert(&name, target, work, self.rejects, now, literal) {
+        for (_, statement) in quarantine::insert(&name, target, work, self.rejects, now, literal) {
             self.client.batch(&statement).await?;
         }
         Ok(())
@@ -382,6 +391,7 @@ impl Loading<'_> {
         LoadReport {
             rows_read: Some(self.staged.rows),
             rows_rejected: Some(self.rejects.count),
+            rows_quarantined: self.rejects.quarantined(),
             rejected: self.rejects.first(),
             bytes: self.staged.bytes,
             ..LoadReport::default()

@@ -37,6 +37,7 @@ pub fn refusal(error: &tokio_postgres::Error, place: CopyPlace, line: u64, colum
         line,
         column,
         value: place.value.map(String::into_bytes),
+        row: None,
         reason: format!("{} (SQLSTATE {code})", reason(code, &type_name)),
     }
 }

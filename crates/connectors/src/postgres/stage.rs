@@ -8,17 +8,17 @@ use std::pin::Pin;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, TryStreamExt};
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows};
+use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows, RowBatch};
 use tokio_postgres::CopyInSink;
 
-use super::copy_text::write_cell;
+use super::copy_text::{CopyTextReader, write_cell};
 use super::refusal::{copy_place, refusal};
 use crate::batches::Batches;
 use crate::csv_rows::CsvRows;
 use crate::failure::{data, while_doing};
 use crate::files::{changed, open_unchanged};
 use crate::parquet_rows;
-use crate::rows::{CellKind, DirectRows, LoadColumn, Refusal, Rejects, Row, RowSink, Shaper};
+use crate::rows::{CellKind, DirectRows, LoadColumn, Refusal, Rejects, Row, RowSink, Shaper, row_text};
 use crate::sql::list;
 use crate::wire::WireClient;
 
@@ -256,10 +256,20 @@ impl Copying<'_> {
                 return Err(self.client.config.failure("COPY failed", &error));
             }
             self.sent += (refused - next) as u64;
-            buffer.rejects.add(refusal(&error, place, ends[refused].1, self.columns))?;
+            let row = self.text_of(&bytes[start_of(refused)..ends[refused].0]);
+            buffer.rejects.add(Refusal { row, ..refusal(&error, place, ends[refused].1, self.columns) })?;
             next = refused + 1;
         }
         Ok(())
+    }
+
+    /// A row of what was sent, for people; `None` should it not be one.
+    fn text_of(&self, line: &[u8]) -> Option<String> {
+        let mut batch = RowBatch::new(self.columns.len());
+        let is_bytes = self.columns.iter().map(|column| column.kind == CellKind::Bytes).collect();
+        CopyTextReader::new(is_bytes).read(line, &mut batch).ok()?;
+        let names: Vec<String> = self.columns.iter().map(|column| column.name.clone()).collect();
+        (batch.len() == 1).then(|| row_text(&names, (0..names.len()).map(|column| batch.cell(0, column))))
     }
 
     async fn copy_rows(&self, bytes: Bytes) -> Result<Result<u64, tokio_postgres::Error>, PortError> {

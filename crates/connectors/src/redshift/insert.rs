@@ -97,12 +97,14 @@ impl RowSink for Inserts<'_> {
                 line: row.line,
                 column: Some(self.columns[column].name.clone()),
                 value: Some(value),
+                row: Some(row.text(self.columns)),
                 reason,
             });
         }
         if self.row.len() + self.head.len() > LONGEST_STATEMENT {
             return self.rejects.add(Refusal {
                 line: row.line,
+                row: Some(row.text(self.columns)),
                 reason: format!(
                     "the row makes a statement of {} bytes, and {LONGEST_STATEMENT} can be sent; load it through S3",
                     self.row.len() + self.head.len()

@@ -25,6 +25,9 @@ use crate::task::TaskHandle;
 use crate::turns::Turns;
 use crate::upsert::out_of_order;
 
+/// Statements with refused rows that go with a load: the Data API takes 40 at once.
+const QUARANTINE_STATEMENTS: usize = 20;
+
 pub struct Options<'a> {
     pub credentials: &'a str,
     pub symmetric_key: Option<&'a str>,
@@ -315,7 +318,14 @@ impl Loading<'_> {
             return result;
         }
         let (mut statements, counts) = self.plan.publish();
-        statements.extend(self.quarantine(staged));
+        let (quarantine, rows_quarantined) = match self.quarantine(staged).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.drop_staging().await;
+                return Err(error);
+            }
+        };
+        statements.extend(quarantine);
         let mut turns = Turns::default();
         loop {
             // A step's name is part of its token: the same one would be answered with the same failure.
@@ -332,7 +342,7 @@ impl Loading<'_> {
                         rows_updated: count(counts.updated),
                         rows_deleted: count(counts.deleted),
                         rows_rejected: staged.rejected,
-                        rows_quarantined: self.quarantine.map(|_| staged.rejects.kept.len() as u64),
+                        rows_quarantined,
                         rejected: staged.rejects.first(),
                         bytes: staged.bytes,
                         remote_ids: remote_ids(&[&staged.results, &done]),
@@ -367,14 +377,14 @@ impl Loading<'_> {
     async fn swap(&self, staged: &Staged) -> Result<LoadReport, PortError> {
         let request = request_of_load(self.request, &table(&self.plan.staging()), self.plan.columns);
         let built = build_by_name(self.session, &request, Some(self.plan.columns)).await?;
-        let quarantine = self.quarantine(staged);
+        let (quarantine, rows_quarantined) = self.quarantine(staged).await?;
         if !built.was_built_before && !quarantine.is_empty() {
             self.session.run("quarantine", quarantine).await?;
         }
         let report = LoadReport {
             rows_read: staged.rows,
             rows_rejected: staged.rejected,
-            rows_quarantined: self.quarantine.map(|_| staged.rejects.kept.len() as u64),
+            rows_quarantined,
             rejected: staged.rejects.first(),
             bytes: staged.bytes,
             remote_ids: remote_ids(&[&staged.results]),
@@ -383,12 +393,21 @@ impl Loading<'_> {
         Ok(load_report(report, built))
     }
 
-    fn quarantine(&self, staged: &Staged) -> Vec<String> {
-        let Some(quarantine) = self.quarantine.filter(|_| staged.rejects.count > 0) else { return Vec::new() };
+    /// Statements for the rows that were refused, and how many of them these hold; `None` where there is no quarantine.
+    async fn quarantine(&self, staged: &Staged) -> Result<(Vec<String>, Option<u64>), PortError> {
+        let Some(quarantine) = self.quarantine else { return Ok((Vec::new(), None)) };
+        if staged.rejects.count == 0 {
+            return Ok((Vec::new(), Some(0)));
+        }
         let name = table(quarantine);
+        let known = quarantine::known(describe(self.session, quarantine).await)?;
         let (target, work) = (self.plan.target, &self.request.work);
-        let rows = quarantine::insert(&name, target, work, &staged.rejects, "GETDATE()", literal);
-        std::iter::once(quarantine::create(&name)).chain(rows).collect()
+        let mut rows = quarantine::insert(&name, target, work, &staged.rejects, "GETDATE()", literal);
+        // They go with the load, in one batch.
+        rows.truncate(QUARANTINE_STATEMENTS);
+        let count = rows.iter().map(|(count, _)| *count as u64).sum();
+        let make = quarantine::make(&name, known);
+        Ok((make.into_iter().chain(rows.into_iter().map(|(_, statement)| statement)).collect(), Some(count)))
     }
 
     /// In every outcome, as far as it can be done; its name is the same for the next try, which drops it first.

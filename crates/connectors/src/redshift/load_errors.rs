@@ -2,7 +2,7 @@
 
 use millrace_operator_api::ports::{RejectedRow, SmallResult};
 
-use crate::rows::shown;
+use crate::rows::{RawRow, shown};
 use crate::session::{Session, ask};
 use crate::sql::scalar_number;
 
@@ -15,8 +15,8 @@ pub struct LoadErrors {
     /// `None` when the system tables are not ours to read.
     pub count: Option<u64>,
     pub rows: Vec<RejectedRow>,
-    /// The values as they are, where Redshift tells them.
-    pub raw: Vec<Option<String>>,
+    /// Values and lines as they are, where Redshift tells them.
+    pub raw: Vec<RawRow>,
 }
 
 /// Of the COPY with this query id. Best effort: a load that has succeeded does not fail because of what cannot be read.
@@ -35,14 +35,14 @@ pub async fn read(session: &dyn Session, query_id: &str, show_values: bool) -> L
     if count.is_none_or(|count| count == 0) {
         return LoadErrors { count, ..LoadErrors::default() };
     }
-    // Raw values are in the older table only, which Serverless has not.
+    // Raw values and lines are in the older table only, which Serverless has not.
     let joined = format!(
-        "SELECT d.file_name, d.line_number, d.column_name, d.error_message, s.raw_field_value FROM sys_load_error_detail d \
+        "SELECT d.file_name, d.line_number, d.column_name, d.error_message, s.raw_field_value, s.raw_line FROM sys_load_error_detail d \
          LEFT JOIN stl_load_errors s ON s.query = d.query_id AND s.line_number = d.line_number AND s.filename = d.file_name \
          WHERE d.query_id = {query_id} ORDER BY 1, 2 LIMIT {MOST}"
     );
     let plain = format!(
-        "SELECT file_name, line_number, column_name, error_message, NULL FROM sys_load_error_detail WHERE query_id = {query_id} \
+        "SELECT file_name, line_number, column_name, error_message, NULL, NULL FROM sys_load_error_detail WHERE query_id = {query_id} \
          ORDER BY 1, 2 LIMIT {MOST}"
     );
     let answer = match ask(session, "load-errors", joined).await {
@@ -53,19 +53,20 @@ pub async fn read(session: &dyn Session, query_id: &str, show_values: bool) -> L
     LoadErrors { count, rows, raw }
 }
 
-fn rows_of(answer: SmallResult, show_values: bool) -> (Vec<RejectedRow>, Vec<Option<String>>) {
+fn rows_of(answer: SmallResult, show_values: bool) -> (Vec<RejectedRow>, Vec<RawRow>) {
     answer
         .rows
         .into_iter()
         .map(|row| {
             let mut cells = row.into_iter().map(|cell| cell.map(|cell| cell.trim_end().to_owned()));
             let mut next = || cells.next().flatten();
-            let (file, line, column, reason, raw) = (next(), next(), next(), next(), next());
+            let (file, line, column, reason) = (next(), next(), next(), next());
+            let raw = RawRow { value: next(), row: next() };
             let rejected = RejectedRow {
                 file: file.unwrap_or_default(),
                 line: line.and_then(|line| line.parse().ok()),
                 column: column.filter(|column| !column.is_empty()),
-                value: raw.as_deref().map(|raw| shown(raw.as_bytes(), show_values)),
+                value: raw.value.as_deref().map(|raw| shown(raw.as_bytes(), show_values)),
                 reason: reason.unwrap_or_default(),
             };
             (rejected, raw)

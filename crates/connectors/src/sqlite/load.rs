@@ -214,6 +214,7 @@ fn report_of(staged: Staged, rejects: &Rejects) -> LoadReport {
     LoadReport {
         rows_read: Some(staged.rows),
         rows_rejected: Some(rejects.count),
+        rows_quarantined: rejects.quarantined(),
         rejected: rejects.first(),
         bytes: staged.bytes,
         ..LoadReport::default()
@@ -228,8 +229,11 @@ async fn fill_quarantine(
 ) -> Result<(), PortError> {
     let Some(quarantine) = request.quarantine.as_ref().filter(|_| rejects.count > 0) else { return Ok(()) };
     let (name, now) = (table(quarantine), "strftime('%Y-%m-%d %H:%M:%f', 'now')");
-    file.run(connection, &quarantine::create(&name)).await?;
-    for statement in quarantine::insert(&name, &request.target, &request.work, rejects, now, literal) {
+    let known = quarantine::known(describe(file, connection, quarantine).await)?;
+    if let Some(statement) = quarantine::make(&name, known) {
+        file.run(connection, &statement).await?;
+    }
+    for (_, statement) in quarantine::insert(&name, &request.target, &request.work, rejects, now, literal) {
         file.run(connection, &statement).await?;
     }
     Ok(())

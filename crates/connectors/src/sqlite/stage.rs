@@ -177,6 +177,7 @@ impl RowSink for Waiting<'_> {
                         line: row.line,
                         column: Some(column.name.clone()),
                         value: cell.map(<[u8]>::to_vec),
+                        row: Some(row.text(self.columns)),
                         reason: format!("{why} ({})", column.type_name),
                     });
                 }

@@ -326,8 +326,21 @@ pub async fn refused_rows_go_to_the_quarantine(world: &World, subject: &Subject)
             some(&["s3://lake/refused.csv", "4", "score", "secret-b"])
         ]
     );
+    // All of the row is there: JSON by column, or the line of the file where Redshift has read it.
+    let of_files = subject.rows(&format!("SELECT source_row FROM {table} WHERE file LIKE 's3:%' AND line = 2")).await?;
+    let line = of_files[0][0].clone().unwrap_or_default();
+    let json = "{\"id\": \"2\", \"at\": \"2024-01-01 00:00:00\", \"score\": \"secret-a\"}";
+    assert!([json, "2,2024-01-01 00:00:00,secret-a"].contains(&line.as_str()), "{line}");
+    let direct =
+        subject.rows(&format!("SELECT source_row FROM {table} WHERE file NOT LIKE 's3:%' AND line = 2")).await?;
+    assert_eq!(direct, [some(&[json])]);
+    // A quarantine of before has no such column, and gets it.
+    subject.run(&format!("ALTER TABLE {table} DROP COLUMN source_row")).await?;
+    subject.warehouse.load(ask(90, 2, false).await?).await?;
+    let again = subject.rows(&format!("SELECT COUNT(source_row), COUNT(*) FROM {table}")).await?;
+    assert_eq!(again, [some(&["2", "6"])]);
     let all = subject.rows(&format!("SELECT COUNT(*) FROM {table} WHERE target_table = '{}'", subject.table)).await?;
-    assert_eq!(all, [some(&["4"])]);
+    assert_eq!(all, [some(&["6"])]);
     Ok(())
 }
 
