@@ -9,6 +9,17 @@ use crate::failure::chain;
 pub fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
     let Some(database) = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
     else {
+        // A password that the server has not seen since it started, of a user of caching_sha2_password.
+        if chain(error).contains("RSA auth backend") {
+            return PortError::new(
+                PortErrorKind::Invalid,
+                format!(
+                    "connection {conn_id:?}: {what}: the server takes this user's password over an encrypted connection only \
+                     (caching_sha2_password); set ssl_mode: required in the connection's extra, which MySQL 8 is ready for unless \
+                     its own TLS was switched off"
+                ),
+            );
+        }
         let kind = match error {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
                 PortErrorKind::Unavailable

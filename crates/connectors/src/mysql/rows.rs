@@ -513,6 +513,104 @@ mod tests {
         assert!(Plugin::Native.scramble("", nonce).is_empty());
     }
 
+    /// A server of MySQL 8 without TLS, as far as the sign-in: it knows the password and may have seen it before.
+    async fn sign_in_server(has_seen_it: bool) -> (Target, tokio::task::JoinHandle<bool>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let nonce = *b"abcdefghijklmnopqrst";
+            let capabilities = capability::LONG_PASSWORD
+                | capability::PROTOCOL_41
+                | capability::SECURE_CONNECTION
+                | capability::PLUGIN_AUTH
+                | capability::CONNECT_WITH_DB;
+            let mut greeting = b"\x0a8.4.3\0\x07\0\0\0".to_vec();
+            greeting.extend_from_slice(&nonce[..8]);
+            greeting.push(0);
+            greeting.extend_from_slice(&capabilities.to_le_bytes()[..2]);
+            greeting.extend_from_slice(&[255, 2, 0]);
+            greeting.extend_from_slice(&capabilities.to_le_bytes()[2..]);
+            greeting.push(21);
+            greeting.extend_from_slice(&[0; 10]);
+            greeting.extend_from_slice(&nonce[8..]);
+            greeting.extend_from_slice(b"\0caching_sha2_password\0");
+            send_packet(&mut stream, 0, &greeting).await;
+            let answer = read_packet(&mut stream).await;
+            let stored = Sha256::digest(Sha256::digest(b"s3cret"));
+            let mask = Sha256::new().chain_update(stored).chain_update(nonce).finalize();
+            let login = memchr::memchr(0, &answer[32..]).unwrap() + 33;
+            assert_eq!(answer[login], 32, "bytes of a scrambled password");
+            let scrambled = &answer[login + 1..login + 33];
+            let once: Vec<u8> = scrambled.iter().zip(mask).map(|(left, right)| left ^ right).collect();
+            let is_right = Sha256::digest(once) == stored;
+            if has_seen_it {
+                send_packet(&mut stream, 2, &[1, 3]).await;
+                send_packet(&mut stream, 3, &[0, 0, 0, 2, 0, 0, 0]).await;
+            } else {
+                send_packet(&mut stream, 2, &[1, 4]).await;
+                // Whoever asks gets the key that the password is to be sent under.
+                if read_packet(&mut stream).await == [2] {
+                    send_packet(&mut stream, 4, b"\x01-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n").await;
+                }
+            }
+            is_right
+        });
+        let target = Target {
+            host: "127.0.0.1".to_owned(),
+            port,
+            login: "app".to_owned(),
+            password: Some("s3cret".to_owned().into()),
+            database: Some("prod".to_owned()),
+            encryption: Encryption::Preferred,
+            authorities: None,
+        };
+        (target, server)
+    }
+
+    async fn send_packet(stream: &mut TcpStream, sequence: u8, payload: &[u8]) {
+        stream.write_all(&[payload.len() as u8, 0, 0, sequence]).await.unwrap();
+        stream.write_all(payload).await.unwrap();
+    }
+
+    async fn read_packet(stream: &mut TcpStream) -> Vec<u8> {
+        let mut head = [0; 4];
+        if stream.read_exact(&mut head).await.is_err() {
+            return Vec::new();
+        }
+        let mut payload = vec![0; usize::from(head[0])];
+        stream.read_exact(&mut payload).await.unwrap();
+        payload
+    }
+
+    #[tokio::test]
+    async fn mysql_8_is_signed_in_to_where_the_server_has_seen_the_password() {
+        let (target, server) = sign_in_server(true).await;
+        assert_eq!(WireConnection::connect(&target).await.unwrap().session, 7);
+        assert!(server.await.unwrap(), "the scrambled password is the right one");
+        // Without encryption and with a password that the server has not seen, the driver is asked.
+        let (target, server) = sign_in_server(false).await;
+        let refused = WireConnection::connect(&target).await.err();
+        assert!(
+            matches!(&refused, Some(WireError::OtherPlugin(name)) if name == "caching_sha2_password"),
+            "{refused:?}"
+        );
+        assert!(server.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_password_that_needs_encryption_says_so() {
+        use sqlx::ConnectOptions as _;
+        let (target, server) = sign_in_server(false).await;
+        let options = sqlx::mysql::MySqlConnectOptions::new().host(&target.host).port(target.port).username("app");
+        let options = options.password("s3cret").ssl_mode(sqlx::mysql::MySqlSslMode::Disabled);
+        let error = options.connect().await.expect_err("it has no way to send the password");
+        let said = super::super::refusal::failure("prod", "cannot connect", &error);
+        assert!(said.message.contains("ssl_mode: required") && !said.message.contains("s3cret"), "{}", said.message);
+        assert_eq!(said.kind, millrace_operator_api::PortErrorKind::Invalid);
+        assert!(server.await.unwrap());
+    }
+
     #[test]
     fn a_refusal_says_its_number_and_state() {
         let error = refusal(b"\xff\x15\x04#28000Access denied");
