@@ -6,6 +6,9 @@ use millrace_operator_api::ports::RowBatch;
 
 use crate::failure::data;
 
+/// Room of a row or a cell that is used again; what one long row needed is given back.
+const KEPT: usize = 1 << 20;
+
 /// Puts the pieces of a COPY stream together into rows.
 pub struct CopyTextReader {
     /// For each column: whether a leading `\x` belongs to the text form of bytes and is left out.
@@ -29,7 +32,7 @@ impl CopyTextReader {
                 row.extend_from_slice(&chunk[..end]);
                 self.row(&row, batch)?;
                 row.clear();
-                self.partial = row;
+                self.partial = if row.capacity() > KEPT { Vec::new() } else { row };
             }
             chunk = &chunk[end + 1..];
         }
@@ -87,6 +90,9 @@ impl CopyTextReader {
         let text =
             if is_bytes { self.unescaped.strip_prefix(b"\\x").unwrap_or(&self.unescaped) } else { &self.unescaped };
         batch.push(Some(text));
+        if self.unescaped.capacity() > KEPT {
+            self.unescaped = Vec::new();
+        }
     }
 }
 
@@ -140,6 +146,19 @@ mod tests {
             let back: Vec<Vec<Option<&[u8]>>> = batch.rows().map(Iterator::collect).collect();
             assert_eq!(back, rows.map(|row| row.to_vec()));
         }
+    }
+
+    #[test]
+    fn the_room_of_a_long_row_is_given_back() {
+        let long = "a\\\\b".repeat(1 << 20);
+        let mut reader = CopyTextReader::new(vec![false; 2]);
+        let mut batch = RowBatch::new(2);
+        for chunk in format!("1\t{long}\n2\tshort\n").as_bytes().chunks(64 << 10) {
+            reader.read(chunk, &mut batch).expect("reads");
+        }
+        assert_eq!(batch.cell(0, 1).map(<[u8]>::len), Some(3 << 20));
+        assert_eq!(batch.cell(1, 1), Some(&b"short"[..]));
+        assert!(reader.partial.capacity() + reader.unescaped.capacity() <= 2 * KEPT);
     }
 
     #[test]
