@@ -14,6 +14,8 @@ mod busy;
 mod disk;
 #[path = "crash/kills.rs"]
 mod kills;
+#[path = "crash/movements.rs"]
+mod movements;
 #[path = "crash/outage.rs"]
 mod outage;
 #[path = "crash/takeover.rs"]
