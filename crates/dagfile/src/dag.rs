@@ -13,6 +13,7 @@ use crate::alert;
 use crate::calendar;
 use crate::callbacks;
 use crate::dependencies;
+use crate::diagnostic::Severity;
 use crate::execution;
 use crate::fields::Reader;
 use crate::groups::{self, Written};
@@ -70,7 +71,9 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let keys = Keys::of(reader, root);
     let dag_id = read_id(reader, keys.get("dag_id"));
     let timezone = timetable::read_zone(reader, keys.get("timezone"));
+    let told = reader.diagnostics.len();
     let (timetable, assets) = timetable::read(reader, keys.get("schedule"), keys.get("timetable"), timezone);
+    let is_schedule_known = reader.diagnostics[told..].iter().all(|it| it.severity != Severity::Error);
     let start_date = keys.get("start_date").and_then(|entry| read_date(reader, entry, timezone));
     let end_date = keys.get("end_date").and_then(|entry| read_date(reader, entry, timezone));
     check_dates(reader, &keys, &timetable, start_date, end_date);
@@ -94,6 +97,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let description = keys.get("description").and_then(|entry| reader.text(entry));
     let (catchup, misfire) = misfire::read(reader, keys.get("catchup"), keys.get("misfire"), &timetable);
     let calendar = calendar::read_rule(reader, keys.get("calendar"), &timetable);
+    if !is_schedule_known {
+        // What has no effect without a schedule may well have one with the schedule that was meant.
+        reader.diagnostics.retain(|it| it.code != "no-effect");
+    }
     let maintenance = timetable::read_windows(reader, keys.get("maintenance"), timezone);
     let max_active_tasks =
         keys.get("max_active_tasks").and_then(|entry| reader.count(entry, 1)).unwrap_or(max_active_tasks);

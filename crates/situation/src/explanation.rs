@@ -98,8 +98,24 @@ pub async fn explain(
     match asked {
         Asked::Dag(row) => desk.dag(row).await,
         Asked::Run(run) => desk.run(run).await,
-        Asked::Task(run, instance) => Ok(desk.task(run, instance)),
+        Asked::Task(run, instance) => {
+            let said = match instance.state {
+                TaskState::Deferred => last_said(store, instance).await?,
+                _ => None,
+            };
+            let mut explanation = desk.task(run, instance);
+            if let Some(said) = said {
+                explanation.answer.push_str(&format!("; {said}"));
+            }
+            Ok(explanation)
+        }
     }
+}
+
+/// What the try said last while it worked.
+async fn last_said(store: &Store, instance: &InstanceRow) -> Result<Option<String>> {
+    let checkpoints = store.checkpoints(instance.key, Some(instance.try_number)).await?;
+    Ok(checkpoints.last().map(|last| format!("{} {}", last.checkpoint.name, last.checkpoint.message)))
 }
 
 /// What keeps a task from being started now, with what each is about. One that has ended is looked at as though it had

@@ -178,6 +178,17 @@ fn what_a_lost_part_would_have_held_is_not_missed() {
 }
 
 #[test]
+fn a_schedule_that_cannot_be_read_is_the_only_thing_said_of_it() {
+    let text =
+        format!("schedule: 0 2 * *\ncalendar: {{include: [mon]}}\nmisfire: all\nstart_date: 2024-01-01\n{ONE_TASK}");
+    let shown = problems(&read_in("x.yaml", &text, &[], None), "x.yaml", &text);
+    assert!(shown.contains("5 fields are wanted") && !shown.contains("means nothing"), "{shown}");
+    let text = format!("schedule: none\nmisfire: all\n{ONE_TASK}");
+    let shown = problems(&read_in("x.yaml", &text, &[], None), "x.yaml", &text);
+    assert!(shown.contains("'misfire' means nothing with the schedule none"), "{shown}");
+}
+
+#[test]
 fn copies_are_bounded() {
     let items: Vec<String> = (0..1_900).map(|n| n.to_string()).collect();
     let text = format!(

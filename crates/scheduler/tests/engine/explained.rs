@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use chrono_tz::Tz;
 use millrace_model::change::TryOutcome;
 use millrace_model::ids::TaskId;
+use millrace_model::ledger::Checkpoint;
 use millrace_model::maintenance::Maintenance;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
@@ -143,4 +144,30 @@ async fn a_task_that_waits_for_the_clock_says_what_it_looked_for_or_why_it_faile
         answers[1].starts_with("try 1 has failed (exit code 1); it is tried again after 2024-01-01T"),
         "{answers:?}"
     );
+}
+
+#[tokio::test]
+async fn a_task_that_waits_outside_says_what_it_said_last() {
+    let mut stage = Stage::new(8).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    let instance = stage.executor.running().remove(0).instance;
+    let mut last = Checkpoint {
+        name: "waiting".into(),
+        message: "for nobody".into(),
+        rows: None,
+        bytes: None,
+        total_rows: None,
+        at: stage.now(),
+    };
+    stage.store.record_checkpoint(instance, 1, &last, stage.now()).await.unwrap();
+    last.message = "for the run r of DAG other".into();
+    stage.store.record_checkpoint(instance, 1, &last, stage.now()).await.unwrap();
+    stage.go_outside("a").await;
+    let run = stage.store.run_by_key(run.key).await.unwrap().unwrap();
+    let row = stage.store.instance(run.key, "a", -1).await.unwrap().unwrap();
+    let answer = why(&stage, Asked::Task(&run, &row)).await.answer;
+    assert_eq!(answer, "try 1 waits for something outside and holds no slot; waiting for the run r of DAG other");
 }
