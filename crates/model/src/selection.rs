@@ -124,12 +124,35 @@ impl TaskSelection {
         }
         for (wanted, is_upstream) in [(self.upstream, true), (self.downstream, false)] {
             if wanted {
-                for place in reached(dag, &named, is_upstream) {
-                    tasks.entry(dag.tasks[place].task_id.clone()).or_default();
+                let (whole, some): (Vec<usize>, Vec<usize>) =
+                    named.iter().partition(|place| self.tasks.indexes(&dag.tasks[**place].task_id).is_empty());
+                for place in some {
+                    self.add_relatives(dag, place, is_upstream, &mut tasks);
+                }
+                for place in reached(dag, &whole, is_upstream) {
+                    tasks.insert(dag.tasks[place].task_id.clone(), BTreeSet::new());
                 }
             }
         }
         SelectedTasks { tasks }
+    }
+
+    /// Of a task of which some instances are meant: within its mapped group only what has the same items, all of the others.
+    fn add_relatives(&self, dag: &Dag, place: usize, is_upstream: bool, tasks: &mut BTreeMap<TaskId, BTreeSet<i32>>) {
+        let task = &dag.tasks[place];
+        for relative in reached(dag, &[place], is_upstream).into_iter().map(|it| &dag.tasks[it]) {
+            let is_together = dag.is_mapped_together(task, relative);
+            match tasks.get_mut(&relative.task_id) {
+                Some(meant) if meant.is_empty() => {}
+                Some(meant) if is_together => meant.extend(self.tasks.indexes(&task.task_id)),
+                _ if is_together => {
+                    tasks.insert(relative.task_id.clone(), self.tasks.indexes(&task.task_id));
+                }
+                _ => {
+                    tasks.insert(relative.task_id.clone(), BTreeSet::new());
+                }
+            }
+        }
     }
 
     /// Whether a task that the DAG does not have any more is meant.
@@ -142,6 +165,13 @@ impl TaskSelection {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SelectedTasks {
     tasks: BTreeMap<TaskId, BTreeSet<i32>>,
+}
+
+impl FromIterator<TaskId> for SelectedTasks {
+    /// All instances of these.
+    fn from_iter<I: IntoIterator<Item = TaskId>>(tasks: I) -> Self {
+        Self { tasks: tasks.into_iter().map(|task_id| (task_id, BTreeSet::new())).collect() }
+    }
 }
 
 impl SelectedTasks {
@@ -164,9 +194,18 @@ impl SelectedTasks {
     /// And what a task needs to run again: the setups that it stands behind, and the teardowns that go with them.
     #[must_use]
     pub fn with_setups_and_teardowns(mut self, dag: &Dag) -> Self {
-        let Ok(graph) = Graph::of(dag) else { return self };
+        for task_id in self.setups_and_teardowns(dag).tasks.into_keys() {
+            self.tasks.entry(task_id).or_default();
+        }
+        self
+    }
+
+    /// What [`Self::with_setups_and_teardowns`] adds; some of it may be among these.
+    #[must_use]
+    pub fn setups_and_teardowns(&self, dag: &Dag) -> Self {
+        let Ok(graph) = Graph::of(dag) else { return Self::default() };
         if dag.tasks.iter().all(|task| !task.is_setup && !task.is_teardown) {
-            return self;
+            return Self::default();
         }
         let mut added = BTreeSet::new();
         for place in (0..dag.tasks.len()).filter(|place| self.has_task(&dag.tasks[*place].task_id)) {
@@ -183,10 +222,7 @@ impl SelectedTasks {
                 }
             }
         }
-        for place in added {
-            self.tasks.entry(dag.tasks[place].task_id.clone()).or_default();
-        }
-        self
+        added.into_iter().map(|place| dag.tasks[place].task_id.clone()).collect()
     }
 
     /// Teardowns clean up whatever becomes of the others: only those that were named themselves.
@@ -227,6 +263,7 @@ mod tests {
     use super::*;
     use crate::dag::Task;
     use crate::ids::DagId;
+    use crate::mapping::{Expand, Items, TaskGroup};
 
     fn id(text: &str) -> TaskId {
         TaskId::new_unchecked(text)
@@ -296,6 +333,34 @@ mod tests {
         let below = TaskSelection { tasks: TaskChoice::tasks([id("work")]), upstream: false, downstream: true };
         let left = below.of(&dag).without_teardowns(&dag, &below.tasks);
         assert_eq!(left.names().map(TaskId::as_str).collect::<Vec<_>>(), ["after", "more", "work"]);
+    }
+
+    #[test]
+    fn within_a_mapped_group_a_map_index_means_the_same_item() {
+        let group = TaskGroup {
+            group_id: id("g"),
+            parent: None,
+            description: None,
+            expand: Some(Expand::Each(Items::List(vec![1.into(), 2.into()]))),
+        };
+        let in_group = |name: &str, after: &[&str]| Task {
+            depends_on: after.iter().map(|name| id(name)).collect(),
+            group: Some(id("g")),
+            ..Task::new(id(name), "noop")
+        };
+        let end = Task { depends_on: vec![id("b")], ..Task::new(id("end"), "noop") };
+        let tasks = vec![in_group("a", &[]), in_group("b", &["a"]), end];
+        let dag = Dag { tasks, groups: vec![group], ..Dag::new(DagId::new_unchecked("d")) };
+        let tasks = TaskChoice::Named(vec![(id("a"), Some(1))]);
+        let chosen = TaskSelection { tasks, upstream: false, downstream: true }.of(&dag);
+        assert!(chosen.contains(&id("b"), 1) && !chosen.contains(&id("b"), 0));
+        assert!(chosen.contains(&id("end"), -1));
+        let tasks = TaskChoice::Named(vec![(id("a"), Some(1)), (id("b"), None)]);
+        let chosen = TaskSelection { tasks, upstream: true, downstream: true }.of(&dag);
+        assert!(
+            chosen.contains(&id("b"), 0) && chosen.contains(&id("a"), 0),
+            "b was named whole, and all of a comes before it"
+        );
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(crate) struct ScopedRun {
     pub dag: Arc<Dag>,
     pub instances: Vec<InstanceRow>,
     pub tasks: SelectedTasks,
+    /// Setups and teardowns that go with what has failed of `tasks`, when only that is meant; in whatever state they are.
+    companions: SelectedTasks,
     /// The version is a part of the DAG: it says nothing of other tasks.
     is_part: bool,
     /// It has failed, and no task of it has: what it failed of (a deadlock) concerns all of them.
@@ -72,6 +74,19 @@ pub(crate) struct ScopedRun {
 
 impl ScopedRun {
     pub fn is_selected(&self, selection: &Selection, instance: &InstanceRow) -> bool {
+        self.is_meant(selection, instance) || self.companions.has_task(&instance.task_id)
+    }
+
+    /// What has failed can't run again without its setup, nor be left without its teardown.
+    fn with_companions(mut self, selection: &Selection) -> Self {
+        if selection.only_failed && !self.has_failed_whole {
+            let meant = self.instances.iter().filter(|it| self.is_meant(selection, it)).map(|it| it.task_id.clone());
+            self.companions = meant.collect::<SelectedTasks>().setups_and_teardowns(&self.dag);
+        }
+        self
+    }
+
+    fn is_meant(&self, selection: &Selection, instance: &InstanceRow) -> bool {
         let named = match self.dag.task(instance.task_id.as_str()) {
             Some(_) => self.tasks.contains(&instance.task_id, instance.map_index),
             None => !self.is_part && selection.tasks.names_gone(&instance.task_id),
@@ -185,7 +200,8 @@ impl Store {
                 }
             };
             let instances = instances.remove(&row.key).unwrap_or_default();
-            runs.push(ScopedRun {
+            let run = ScopedRun {
+                companions: SelectedTasks::default(),
                 has_failed_whole: purpose == Purpose::Clear
                     && row.state == RunState::Failed
                     && !instances.iter().any(InstanceRow::has_failed),
@@ -194,7 +210,8 @@ impl Store {
                 dag,
                 tasks,
                 is_part,
-            });
+            };
+            runs.push(if purpose == Purpose::Clear { run.with_companions(selection) } else { run });
         }
         check_names(&runs, selection)?;
         Ok(runs)

@@ -122,6 +122,7 @@ on_both! {
         a_running_run_keeps_its_start,
         case_69_of_two_clears_one_wins,
         only_failed_and_dry_run,
+        what_failed_is_cleared_with_its_setup_and_teardown,
         what_was_given_up_has_failed,
         a_failed_run_without_a_failed_task_is_taken_whole,
         relatives_past_and_future,

@@ -119,6 +119,37 @@ pub async fn case_69_of_two_clears_one_wins(bench: Bench) -> Result<()> {
     Ok(())
 }
 
+pub async fn what_failed_is_cleared_with_its_setup_and_teardown(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let mut cleans_up = crate::bench::sample();
+    (cleans_up.tasks[0].is_setup, cleans_up.tasks[2].is_teardown) = (true, true);
+    let key = world.store.sync_dag(crate::bench::sync(&cleans_up), at(1)).await?.version_key;
+    let newest = millrace_store::NewestVersion {
+        version_key: key,
+        tasks: cleans_up.tasks.iter().map(millrace_model::change::NewInstance::of).collect(),
+    };
+    let runs = millrace_store::RunChoice::One(run.run);
+    let repin =
+        millrace_store::RepinRequest { runs, only_active: false, newest, dry_run: false, actor: "cli".to_owned() };
+    world.store.repin_runs(&repin, at(2)).await?;
+    world.commit(&Batch { signals_handled: world.signals().await?, ..Batch::default() }, at(3)).await?;
+    world.work(run.instances[0], TryOutcome::Success, TaskState::Success).await?;
+    world.work(run.instances[1], failed(false), TaskState::Failed).await?;
+    world.work(run.instances[2], TryOutcome::Success, TaskState::Success).await?;
+    world.end_run(run.run, RunState::Failed).await?;
+    let mut wanted = request(run.run, Vec::new());
+    wanted.selection.only_failed = true;
+    let cleared = world.store.clear_instances(&wanted, at(30)).await?.cleared;
+    let names: Vec<_> = cleared.iter().map(|it| it.task_id.as_str()).collect();
+    assert_eq!(
+        names,
+        ["extract", "load", "check"],
+        "what the setup made is gone: it is made again, and cleaned up again"
+    );
+    Ok(())
+}
+
 pub async fn only_failed_and_dry_run(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = world.running_run(0).await?;
