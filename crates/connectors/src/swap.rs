@@ -1,10 +1,12 @@
 //! Build a table beside the live one, check it, put it in the live one's place: PostgreSQL and Redshift.
 //!
-//! The built table gets the live one's name in one transaction, with owner, grants and comments. Where something hangs on
-//! the live table itself that would stay with the old one (views, foreign keys, triggers, policies), the live table
-//! stays and its rows are exchanged in one transaction instead. Readers see the old rows or the new ones either way.
+//! The built table gets the live one's name in one transaction, with owner, grants, comments and, in PostgreSQL, all else
+//! that a table is. Where something hangs on the live table itself that would stay with the old one (views, foreign keys,
+//! triggers, policies), the live table stays and its rows are exchanged in one transaction instead. Readers see the old
+//! rows or the new ones either way.
 
 mod attachments;
+mod likeness;
 
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
@@ -14,10 +16,12 @@ use millrace_operator_api::{PortError, PortErrorKind};
 
 use crate::checks;
 use crate::failure::{invalid, while_doing};
+use crate::postgres::locks::LockTurns;
 use crate::postgres::references;
 use crate::session::{Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks};
 use crate::sql::{self, list, literal, quote, scalar_number, table, without_semicolon};
 use attachments::Attachments;
+use likeness::{Likeness, Storage};
 
 pub async fn check(
     session: &dyn Session,
@@ -60,10 +64,30 @@ pub async fn build_and_swap(session: &dyn Session, request: BuildRequest) -> Res
     build_by_name(session, &request, None).await
 }
 
-/// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position.
+/// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position. In
+/// PostgreSQL the table that is built goes when the try fails; Redshift's next try drops it.
 pub async fn build_by_name(
     session: &dyn Session,
     request: &BuildRequest,
+    names: Option<&[String]>,
+) -> Result<BuildReport, PortError> {
+    let suffix = format!("__build_{}", request.work.short_hash());
+    let build = sql::beside(&request.target, &sql::name_with_suffix(&request.target.name, &suffix));
+    let built = build_and_publish(session, request, &build, names).await;
+    if built.is_err()
+        && session.dialect() == Dialect::Postgres
+        && let Err(error) = session.clean_up(format!("DROP TABLE IF EXISTS {}", table(&build))).await
+    {
+        // The next try drops it.
+        tracing::info!(table = %build, error = error.message, "what was built is left behind");
+    }
+    built
+}
+
+async fn build_and_publish(
+    session: &dyn Session,
+    request: &BuildRequest,
+    build: &TableName,
     names: Option<&[String]>,
 ) -> Result<BuildReport, PortError> {
     let target = &request.target;
@@ -73,8 +97,11 @@ pub async fn build_by_name(
         return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });
     }
     let live = columns(session, target).await?;
-    let build =
-        sql::beside(target, &sql::name_with_suffix(&target.name, &format!("__build_{}", request.work.short_hash())));
+    let is_postgres = session.dialect() == Dialect::Postgres;
+    let storage = match &live {
+        Some(_) if is_postgres => likeness::storage(session, target).await?,
+        _ => Storage::default(),
+    };
     let shape = match (&request.columns_ddl, &live) {
         (Some(ddl), _) => {
             let ddl = ddl.trim();
@@ -84,7 +111,7 @@ pub async fn build_by_name(
             ddl.to_owned()
         }
         // PostgreSQL can take keys, indexes and comments along as well; Redshift has no such thing.
-        (None, Some(_)) if session.dialect() == Dialect::Postgres => format!("(LIKE {} INCLUDING ALL)", table(target)),
+        (None, Some(_)) if is_postgres => format!("(LIKE {} INCLUDING ALL){}", table(target), storage.place),
         (None, Some(_)) => format!("(LIKE {} INCLUDING DEFAULTS)", table(target)),
         (None, None) => {
             return Err(PortError::new(
@@ -93,60 +120,38 @@ pub async fn build_by_name(
             ));
         }
     };
-    let is_postgres = session.dialect() == Dialect::Postgres;
     if is_postgres && live.is_some() {
         // Before anything is built; the transaction asks again.
         references::check(session, target, &table(target)).await?;
     }
     let select = without_semicolon(&request.select);
+    let mut statements = Vec::from_iter(is_postgres.then(|| ISOLATION.to_owned()));
+    statements.extend([
+        format!("DROP TABLE IF EXISTS {}", table(build)),
+        format!("CREATE {}TABLE {} {shape}", storage.kind, table(build)),
+        insert_select(session.dialect(), build, names, select),
+        format!("SELECT COUNT(*) FROM {}", table(build)),
+    ]);
     let made = session
-        .run(
-            "build",
-            vec![
-                format!("DROP TABLE IF EXISTS {}", table(&build)),
-                format!("CREATE TABLE {} {shape}", table(&build)),
-                insert_select(session.dialect(), &build, names, select),
-                format!("SELECT COUNT(*) FROM {}", table(&build)),
-            ],
-        )
+        .run("build", statements)
         .await
         .map_err(|error| while_doing(&format!("building {target} beside the live table"), error))?;
     let mut report = BuildReport { rows: made.last().and_then(scalar_number), ..BuildReport::default() };
     note_ids(&mut report, &made);
-    report.checks = check(session, &build, &request.checks).await?;
+    report.checks = check(session, build, &request.checks).await?;
     if report.checks.iter().any(|check| !check.passed) {
         if request.keep_failed {
             report.kept_as = Some(build.to_string());
         } else {
-            session.run("drop", vec![format!("DROP TABLE IF EXISTS {}", table(&build))]).await?;
+            session.run("drop", vec![format!("DROP TABLE IF EXISTS {}", table(build))]).await?;
         }
         return Ok(report);
     }
     let rows = report.rows.unwrap_or(0);
+    let publishing = Publishing { session, request, build, marker: &marker, rows };
     let swapped = match live {
-        None => session.run("swap", publish_new(session.dialect(), target, &build, &marker, rows)).await,
-        Some(_) => {
-            let attachments = Attachments::of(session, target).await?;
-            let built = columns(session, &build).await?.unwrap_or_default();
-            let names: Vec<String> = built.into_iter().map(|column| column.name).collect();
-            let statements = if attachments.keeps_live_table {
-                exchange_rows(session.dialect(), target, &build, &names, &marker, rows)
-            } else {
-                let old = sql::beside(
-                    target,
-                    &sql::name_with_suffix(&target.name, &format!("__old_{}", request.work.short_hash())),
-                );
-                let mut statements = vec![format!("LOCK TABLE {}", table(target)), guard_marker(target, &marker)];
-                if request.columns_ddl.is_none() {
-                    statements.extend(attachments.keys_of(&build, &names));
-                }
-                statements.extend(attachments.copied_to(&build, &names));
-                statements.extend(rename(target, &build, &old));
-                statements.push(insert_marker(session.dialect(), target, &marker, &rows.to_string()));
-                statements
-            };
-            session.run("swap", statements).await
-        }
+        None => session.run("swap", publishing.new_table()).await,
+        Some(_) => publishing.in_place_of_live().await?,
     };
     match swapped {
         Ok(done) => note_ids(&mut report, &done),
@@ -173,34 +178,107 @@ fn insert_select(dialect: Dialect, build: &TableName, names: Option<&[String]>, 
     format!("INSERT INTO {}{names}{overriding}\n{select}\n", table(build))
 }
 
-fn publish_new(dialect: Dialect, target: &TableName, build: &TableName, marker: &str, rows: u64) -> Vec<String> {
-    vec![
-        guard_marker(target, marker),
-        format!("ALTER TABLE {} RENAME TO {}", table(build), quote(&target.name)),
-        insert_marker(dialect, target, marker, &rows.to_string()),
-    ]
+/// Whatever is usual in this database: what others commit meanwhile, the marker of an earlier try above all, is to be seen.
+const ISOLATION: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/// A built and checked table on its way into the live one's place.
+struct Publishing<'a> {
+    session: &'a dyn Session,
+    request: &'a BuildRequest,
+    build: &'a TableName,
+    marker: &'a str,
+    rows: u64,
 }
 
-fn exchange_rows(
-    dialect: Dialect,
-    target: &TableName,
-    build: &TableName,
-    names: &[String],
-    marker: &str,
-    rows: u64,
-) -> Vec<String> {
-    let (live, built, names) = (table(target), table(build), list(names));
-    let mut statements = vec![format!("LOCK TABLE {live}"), guard_marker(target, marker)];
-    if dialect == Dialect::Postgres {
-        statements.push(references::guard(target, &live));
+impl Publishing<'_> {
+    fn marking(&self) -> String {
+        insert_marker(self.session.dialect(), &self.request.target, self.marker, &self.rows.to_string())
     }
-    statements.extend([
-        format!("DELETE FROM {live}"),
-        format!("INSERT INTO {live} ({names}) SELECT {names} FROM {built}"),
-        insert_marker(dialect, target, marker, &rows.to_string()),
-        format!("DROP TABLE {built}"),
-    ]);
-    statements
+
+    fn new_table(&self) -> Vec<String> {
+        let target = &self.request.target;
+        vec![
+            guard_marker(target, self.marker),
+            format!("ALTER TABLE {} RENAME TO {}", table(self.build), quote(&target.name)),
+            self.marking(),
+        ]
+    }
+
+    /// The outer error is that of a question, the inner one that of the swap, which may have been done nevertheless.
+    async fn in_place_of_live(&self) -> Result<Result<Vec<SmallResult>, PortError>, PortError> {
+        let (session, target) = (self.session, &self.request.target);
+        let attachments = Attachments::of(session, target).await?;
+        let built = columns(session, self.build).await?.unwrap_or_default();
+        let mut names: Vec<String> = built.into_iter().map(|column| column.name).collect();
+        let is_exchanged = attachments.keeps_live_table;
+        let statements = if is_exchanged {
+            if session.dialect() == Dialect::Postgres {
+                let generated = likeness::generated(session, target).await?;
+                names.retain(|name| !generated.contains(name));
+            }
+            self.exchanged_rows(&names)
+        } else {
+            self.exchanged_tables(&attachments, &names).await?
+        };
+        if session.dialect() == Dialect::Redshift {
+            let lock = format!("LOCK TABLE {}", table(target));
+            return Ok(session.run("swap", std::iter::once(lock).chain(statements).collect()).await);
+        }
+        // Who reads goes on reading while rows are exchanged.
+        let mode = if is_exchanged { "SHARE ROW EXCLUSIVE" } else { "ACCESS EXCLUSIVE" };
+        let mut turns = LockTurns::default();
+        loop {
+            let mut all = vec![ISOLATION.to_owned()];
+            all.extend(turns.statements(&table(target), mode));
+            all.extend(statements.iter().cloned());
+            match session.run("swap", all).await {
+                Ok(done) => return Ok(Ok(done)),
+                Err(error) => {
+                    if let Err(error) = turns.again(error).await {
+                        return Ok(Err(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn exchanged_rows(&self, names: &[String]) -> Vec<String> {
+        let target = &self.request.target;
+        let (live, built, names) = (table(target), table(self.build), list(names));
+        let mut statements = vec![guard_marker(target, self.marker)];
+        let mut overriding = "";
+        if self.session.dialect() == Dialect::Postgres {
+            statements.push(references::guard(target, &live));
+            overriding = " OVERRIDING SYSTEM VALUE";
+        }
+        statements.extend([
+            format!("DELETE FROM {live}"),
+            format!("INSERT INTO {live} ({names}){overriding} SELECT {names} FROM {built}"),
+            self.marking(),
+            format!("DROP TABLE {built}"),
+        ]);
+        statements
+    }
+
+    async fn exchanged_tables(&self, attachments: &Attachments, names: &[String]) -> Result<Vec<String>, PortError> {
+        let (target, build) = (&self.request.target, self.build);
+        let suffix = format!("__old_{}", self.request.work.short_hash());
+        let old = sql::beside(target, &sql::name_with_suffix(&target.name, &suffix));
+        let mut statements = vec![guard_marker(target, self.marker)];
+        if self.request.columns_ddl.is_none() {
+            statements.extend(attachments.keys_of(build, names));
+        }
+        statements.extend(attachments.copied_to(build, names));
+        let mut likeness = Likeness::default();
+        if self.session.dialect() == Dialect::Postgres {
+            likeness = likeness::likeness(self.session, target, build, names).await?;
+        }
+        statements.extend(likeness.beside);
+        statements.extend(rename(target, build, &old));
+        statements.extend(likeness.after);
+        statements.push(self.marking());
+        Ok(statements)
+    }
 }
 
 fn rename(target: &TableName, build: &TableName, old: &TableName) -> [String; 3] {

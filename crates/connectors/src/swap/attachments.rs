@@ -8,10 +8,11 @@ use crate::sql::{list, literal, quote, table};
 
 #[derive(Debug, Default)]
 pub struct Attachments {
-    /// Views, foreign keys, triggers, rules, policies or partitions refer to the table itself.
+    /// Views, foreign keys, triggers, rules, policies, partitions, functions or labels refer to the table itself, or it is
+    /// none that could be made again.
     pub keeps_live_table: bool,
     owner: Option<String>,
-    /// As in `pg_class.relacl`: `role=arwd/owner`.
+    /// As in `pg_class.relacl`: `role=arwd/owner`. Of Redshift.
     grants: Vec<String>,
     comment: Option<String>,
     /// Column and comment.
@@ -33,7 +34,11 @@ impl Attachments {
                  AND d.refobjid = c.oid) + (SELECT COUNT(*) FROM pg_constraint k WHERE k.confrelid = c.oid OR \
                  (k.conrelid = c.oid AND k.contype = 'f')) + (SELECT COUNT(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT \
                  g.tgisinternal) + (SELECT COUNT(*) FROM pg_policy p WHERE p.polrelid = c.oid) + (SELECT COUNT(*) FROM pg_inherits i \
-                 WHERE i.inhparent = c.oid OR i.inhrelid = c.oid) + (SELECT COUNT(*) FROM pg_publication_rel b WHERE b.prrelid = c.oid)"
+                 WHERE i.inhparent = c.oid OR i.inhrelid = c.oid) + (SELECT COUNT(*) FROM pg_publication_rel b WHERE b.prrelid = c.oid) \
+                 + (SELECT COUNT(*) FROM pg_depend d WHERE d.deptype = 'n' AND (d.classid = 'pg_proc'::regclass AND d.refobjid = c.oid \
+                 OR d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype)) \
+                 + (SELECT COUNT(*) FROM pg_seclabel l WHERE l.classoid = 'pg_class'::regclass AND l.objoid = c.oid) \
+                 + (CASE WHEN c.relkind = 'r' AND c.reloftype = 0 THEN 0 ELSE 1 END)"
             }
             Dialect::Redshift => {
                 "(SELECT COUNT(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid WHERE d.refobjid = c.oid AND r.ev_class <> c.oid)"
@@ -99,6 +104,11 @@ impl Attachments {
     pub fn copied_to(&self, other: &TableName, columns: &[String]) -> Vec<String> {
         let name = table(other);
         let mut statements = Vec::new();
+        let owner = self.owner.as_ref().map(|owner| format!("ALTER TABLE {name} OWNER TO {}", quote(owner)));
+        // First: a sequence is owned by a table of its owner alone, and what is granted is granted by the owner.
+        if self.dialect == Some(Dialect::Postgres) {
+            statements.extend(owner.clone());
+        }
         for (sequence, column) in &self.sequences {
             // A sequence goes with the column that owns it, and the old table is about to be dropped.
             if columns.contains(column) {
@@ -117,10 +127,11 @@ impl Attachments {
                 ));
             }
         }
-        statements.extend(self.grants.iter().filter_map(|item| grant(item, &name, self.owner.as_deref())).flatten());
-        // Last: afterwards the table may not be ours to change.
-        if let Some(owner) = &self.owner {
-            statements.push(format!("ALTER TABLE {name} OWNER TO {}", quote(owner)));
+        if self.dialect == Some(Dialect::Redshift) {
+            statements
+                .extend(self.grants.iter().filter_map(|item| grant(item, &name, self.owner.as_deref())).flatten());
+            // Last: afterwards the table may not be ours to change.
+            statements.extend(owner);
         }
         statements
     }

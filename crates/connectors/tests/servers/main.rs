@@ -20,6 +20,7 @@ mod s3;
 mod snapshots;
 mod sqlite;
 mod straight;
+mod swaps;
 mod tasks;
 mod tls;
 mod types;
