@@ -30,7 +30,7 @@ pub enum Limit {
 }
 
 /// A SUPER's text, by default.
-const LONGEST_SUPER: usize = 16_000_000;
+pub const LONGEST_SUPER: usize = 16_000_000;
 const LONGEST_VARBYTE: usize = 16_777_216;
 
 impl Limit {
@@ -148,6 +148,20 @@ fn float_refusal(text: &str, is_double: bool) -> Option<String> {
             Ok(_) => None,
         },
     }
+}
+
+/// `2024-02-28`, whatever follows: a day that needs no calendar to be known as one.
+pub fn is_plain_day(value: &[u8]) -> bool {
+    let is_number = |range: std::ops::Range<usize>| value[range].iter().all(u8::is_ascii_digit);
+    value.len() >= 10
+        && is_number(0..4)
+        && value[4] == b'-'
+        && is_number(5..7)
+        && value[7] == b'-'
+        && is_number(8..10)
+        && &value[..4] != b"0000"
+        && (&b"01"[..]..=&b"12"[..]).contains(&&value[5..7])
+        && (&b"01"[..]..=&b"28"[..]).contains(&&value[8..10])
 }
 
 fn date_refusal(text: &str, name: &str) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Redshift as a warehouse, by the Data API or by wire. The SQL is the same for both and stands in `plan`.
 
+mod column_limits;
 mod data_api;
 mod hashing;
 mod insert;
@@ -17,8 +18,8 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
-    Staging, TableCheck, TableName, UnloadReport, UnloadRequest, ValueType, Warehouse,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, ColumnLimit, CsvFormat, LoadReport, LoadRequest,
+    NewColumn, SmallResult, Staging, TableCheck, TableName, UnloadReport, UnloadRequest, ValueType, Warehouse,
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 
@@ -221,6 +222,10 @@ impl Warehouse for RedshiftWarehouse {
 
     fn holds(&self, type_name: &str, value: &ValueType) -> bool {
         ddl::redshift_holds(type_name, value)
+    }
+
+    fn column_limit(&self, type_name: &str, value: &ValueType, format: &CsvFormat) -> Option<Box<dyn ColumnLimit>> {
+        column_limits::column_limit(type_name, value, format)
     }
 
     fn create_table<'a>(

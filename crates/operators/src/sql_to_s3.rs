@@ -9,31 +9,22 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::parts::csv::DEFAULT_NULL_MARKER;
 use crate::parts::encoding::{Files, Limits, announce_columns, encode_rows};
-use crate::parts::expected_columns::{self, ExpectedColumns};
 use crate::parts::handover::WrittenObject;
-use crate::parts::incremental::{self, Incremental};
-use crate::parts::mark::{Compression, FileShape, Format};
-use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
+use crate::parts::mark::FileShape;
+use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text};
 use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record_extract};
-use crate::parts::reading::{self, Asked, Opened};
-use crate::parts::report::{Expected, Meter, Progress, guessing, query_label, unless_cancelled};
-use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
+use crate::parts::reading::Opened;
+use crate::parts::reading::parameters::{ALIASES, Read, ReadParameters};
+use crate::parts::report::{Expected, Meter, Progress, guessing, unless_cancelled};
 use crate::parts::size::ByteSize;
 use crate::parts::splitting::{Published, publish_parts, remove_replaced_parts};
-use crate::parts::treatment::{self, Treating, Treatments, ZeroDates};
 use crate::parts::verifying::Totals;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<SqlToS3>("sql_to_s3", "streams the rows of a query into CSV or Parquet objects in S3")
         .aliases(&["mysql_to_s3", "SqlToS3Operator", "MySQLToS3Operator"])
-        .parameter_aliases(&[
-            ("mysql_conn_id", "sql_conn_id"),
-            ("postgres_conn_id", "sql_conn_id"),
-            ("sql", "query"),
-            ("file_format", "format"),
-        ]);
+        .parameter_aliases(ALIASES);
 
 /// Streams the rows of a query into S3: a table of any size needs the same memory, and no disk.
 ///
@@ -50,14 +41,8 @@ pub const ENTRY: OperatorEntry =
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SqlToS3 {
-    /// The connection to read from: MySQL, MariaDB, PostgreSQL or SQLite.
-    sql_conn_id: Template<String>,
-    /// One SELECT.
-    query: Template<String>,
-    /// Read only what has changed in the run's data interval: `modified_field`, `created_field`, `deleted_field`, `lookback`,
-    /// `source_timezone`, `max_replica_lag`.
-    #[serde(default)]
-    incremental: Option<Incremental>,
+    #[serde(flatten)]
+    read: ReadParameters,
     /// The bucket to write to.
     s3_bucket: Template<String>,
     /// The key to write, taken as it is.
@@ -68,41 +53,6 @@ pub struct SqlToS3 {
     /// Overwrite what is at the key.
     #[serde(default)]
     replace: bool,
-    /// The columns that are counted on, and what is done when the query gives others: `{columns: [id, name], added: keep,
-    /// removed: fail}`. `SELECT *` follows the source otherwise, whatever it becomes.
-    #[serde(default)]
-    expected_columns: Option<ExpectedColumns>,
-    /// What happens to single columns: `{email: hash, ssn: drop, phone: mask, created_at: {timezone: Asia/Seoul}}`. `hash`
-    /// is HMAC-SHA256 with the key of `hash_conn_id`, `mask` puts `***` in a value's place, `drop` leaves the column out;
-    /// NULL stays NULL. `timezone` says which clocks a timestamp without a zone was read from; it is written in UTC.
-    #[serde(default)]
-    columns: Treatments,
-    /// The connection whose password is the key of `hash`.
-    #[serde(default)]
-    hash_conn_id: Option<Template<String>>,
-    /// The zone of every timestamp without one that `columns` does not name. Left out: what the connection says (extra:
-    /// `source_timezone`), or else such timestamps stay as they are.
-    #[serde(default)]
-    source_timezone: Option<Template<String>>,
-    /// What becomes of dates with a zero for year, month or day (MySQL's `0000-00-00`): `error`, `null`, or `keep`.
-    #[serde(default)]
-    zero_dates: ZeroDates,
-    /// Write a first line with the columns' names.
-    #[serde(default)]
-    header: bool,
-    /// One ASCII character between fields; `\t` is a tab.
-    #[serde(default = "comma")]
-    delimiter: Template<String>,
-    /// The text that stands for NULL. A row that holds exactly this text stops the task, since the two could not be told
-    /// apart. Empty: NULL is an empty field without quotes.
-    #[serde(default = "null_marker")]
-    null_marker: Template<String>,
-    /// `csv` or `parquet`.
-    #[serde(default)]
-    format: Format,
-    /// `none`, `gzip` or `zstd`: the whole file of CSV, the pages of Parquet.
-    #[serde(default)]
-    compression: Compression,
     /// Begin another object when one has reached this size, as it is stored: `64MiB`.
     #[serde(default)]
     split_size: Option<ByteSize>,
@@ -126,39 +76,22 @@ pub struct SqlToS3 {
     verify: Option<Value>,
 }
 
-fn comma() -> Template<String> {
-    ",".into()
-}
-
 fn four() -> u8 {
     4
 }
 
-fn null_marker() -> Template<String> {
-    DEFAULT_NULL_MARKER.into()
-}
-
 impl Operator for SqlToS3 {
     fn check(&self, problems: &mut Problems) {
-        for (name, field) in [
-            ("sql_conn_id", &self.sql_conn_id),
-            ("query", &self.query),
-            ("s3_bucket", &self.s3_bucket),
-            ("s3_key", &self.s3_key),
-            ("aws_conn_id", &self.aws_conn_id),
-        ] {
+        self.read.check(problems);
+        let places = [("s3_bucket", &self.s3_bucket), ("s3_key", &self.s3_key), ("aws_conn_id", &self.aws_conn_id)];
+        for (name, field) in places {
             if is_blank(field) {
                 problems.add(name, format!("{name} is empty"));
             }
         }
-        incremental::check(self.incremental.as_ref(), problems);
-        expected_columns::check(self.expected_columns.as_ref(), problems);
-        check_shape(self.shape(), problems);
         if !(1..=32).contains(&self.readers) {
             problems.add("readers", "readers is a number from 1 to 32");
         }
-        let zone = self.source_timezone.as_ref().and_then(written);
-        treatment::check(&self.columns, self.hash_conn_id.is_some(), zone.as_deref(), problems);
     }
 
     fn run<'a>(&'a self, context: &'a TaskContext) -> BoxFuture<'a, Result<Outcome, TaskError>> {
@@ -167,25 +100,6 @@ impl Operator for SqlToS3 {
 }
 
 impl SqlToS3 {
-    fn treating(&self) -> Treating<'_> {
-        Treating {
-            columns: &self.columns,
-            hash_conn_id: self.hash_conn_id.as_ref(),
-            source_timezone: self.source_timezone.as_ref(),
-            zero_dates: self.zero_dates,
-        }
-    }
-
-    fn shape(&self) -> ShapeParameters<'_> {
-        ShapeParameters {
-            format: self.format,
-            delimiter: &self.delimiter,
-            null_marker: &self.null_marker,
-            header: self.header,
-            compression: self.compression,
-        }
-    }
-
     fn limits(&self) -> Option<Limits> {
         let limits =
             Limits { rows: self.max_rows_per_file.map(NonZeroU64::get), bytes: self.split_size.map(|size| size.0) };
@@ -194,10 +108,8 @@ impl SqlToS3 {
 
     async fn execute(&self, context: &TaskContext) -> Result<Outcome, TaskError> {
         let started_at = context.clock.now();
-        let conn_id = rendered_text("sql_conn_id", &self.sql_conn_id)?;
         let aws_conn_id = rendered_text("aws_conn_id", &self.aws_conn_id)?;
-        let query = rendered_text("query", &self.query)?;
-        let mut shape = rendered_shape(self.shape())?;
+        let mut shape = self.read.shape()?;
         if self.verify.is_some() {
             context.warning(format!("verify is not used here: set it in the extra of connection {aws_conn_id}"));
         }
@@ -215,21 +127,10 @@ impl SqlToS3 {
         };
         // Before the query, so that a taken key costs the source nothing.
         let claim = unless_cancelled(context, claim(context, &to)).await?;
-        let label = query_label(&conn_id, &query);
-        let source = context.ports.source(context, &conn_id).await?;
-        let treating = self.treating().rendered(context, source.as_ref()).await?;
         let split_by = rendered_option("split_by", self.split_by.as_ref())?;
-        let asked = Asked {
-            conn_id,
-            source: &source,
-            label: &label,
-            query: &query,
-            incremental: self.incremental.as_ref(),
-            expected_columns: self.expected_columns.as_ref(),
-            treating: &treating,
-            split: split_by.as_deref().map(|column| (column, self.readers.into())),
-        };
-        let Opened { narrowed, mut streams, leaps, read } = reading::open(context, asked).await?;
+        let split = split_by.as_deref().map(|column| (column, self.readers.into()));
+        let Read { label, source, opened } = self.read.open(context, split).await?;
+        let Opened { narrowed, mut streams, leaps, read } = opened;
         if let Some(first) = streams.first() {
             announce_columns(context, first, &mut shape);
         }

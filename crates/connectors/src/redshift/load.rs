@@ -7,10 +7,10 @@ use millrace_operator_api::ports::{
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
+use super::column_limits::keeps_of;
 use super::insert::Inserts;
 use super::load_errors;
 use super::plan::{CopyFrom, LoadPlan, manifest};
-use crate::exact::Keeps;
 use crate::failure::{data, invalid, while_doing};
 use crate::files::require_unchanged;
 use crate::limits::Limit;
@@ -299,12 +299,7 @@ impl Loading<'_> {
                 Limit::Nothing | Limit::Super => CellKind::Free,
                 _ => CellKind::Other,
             };
-            let keeps = match Limit::of(&type_name) {
-                Limit::Float { is_double } => Keeps::Float { is_double },
-                Limit::Decimal { .. } | Limit::Timestamp => Keeps::of_postgres(&type_name),
-                Limit::Date => Keeps::Day,
-                _ => Keeps::All,
-            };
+            let keeps = keeps_of(&type_name);
             LoadColumn { name: name.clone(), type_name, kind, keeps }
         };
         self.plan.fields.iter().map(typed).collect()

@@ -8,6 +8,7 @@ mod drifts;
 mod extremes;
 mod faults;
 mod fidelity;
+mod fitting;
 mod followers;
 mod loads;
 mod mysql;

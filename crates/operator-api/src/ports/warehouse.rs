@@ -380,6 +380,12 @@ pub struct Staging {
     pub address: String,
 }
 
+/// Finds the values that a column does not hold as they are.
+pub trait ColumnLimit: Send + Sync {
+    /// Why, and how to mend it, as the rest of a sentence about the value; `None` for one that is held.
+    fn refusal(&self, value: &[u8]) -> Option<String>;
+}
+
 pub trait Warehouse: Send + Sync {
     /// `redshift`, `postgres`, `sqlite`, `mysql`.
     fn engine(&self) -> &'static str;
@@ -427,6 +433,14 @@ pub trait Warehouse: Send + Sync {
 
     /// Whether a column of the type holds every such value. True where that can't be told.
     fn holds(&self, type_name: &str, value: &ValueType) -> bool;
+
+    /// What a column of the type would refuse, or change without a word, of a source's values, so that it is known while
+    /// they are read and before anything is loaded. `format` says what the load may do to them (cut, round, make NULL).
+    /// `None` where nothing is to be found: the type holds every such value, or the engine takes rows as they are read and
+    /// names the one that it refuses.
+    fn column_limit(&self, _type_name: &str, _value: &ValueType, _format: &CsvFormat) -> Option<Box<dyn ColumnLimit>> {
+        None
+    }
 
     /// Makes a table. `keys` is its primary key, which Redshift does not enforce; empty for none. `AlreadyExists` when it
     /// is there, unless `if_not_exists`.

@@ -94,8 +94,8 @@ pub struct LoadParameters {
     /// does not have is passed over, with a warning.
     #[serde(default)]
     schema_drift: SchemaDrift,
-    /// The table that rows go to which cannot be taken, as many as `maxerror` allows: with file, line, column, value and
-    /// reason. It is made in the target's schema when it is missing.
+    /// The table that rows go to which cannot be taken, as many as `maxerror` allows: with file, line, column, value, reason
+    /// and the whole row. It is made in the target's schema when it is missing.
     #[serde(default)]
     quarantine: Option<Template<String>>,
     /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them. Files

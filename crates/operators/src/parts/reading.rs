@@ -1,5 +1,10 @@
 //! The rows of a query as they are to be written: what `extract` and `sql_to_s3` do alike, wherever the rows go then.
 
+pub mod fitting;
+mod for_table;
+pub mod parameters;
+pub mod refused_value;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -75,11 +75,11 @@ fn renderable_parameters_are_marked() {
     assert_eq!(sorted(marked("bash")), "bash_command cwd env");
     assert_eq!(
         sorted(marked("sql_to_s3")),
-        "aws_conn_id delimiter hash_conn_id incremental null_marker query s3_bucket s3_key source_timezone split_by sql_conn_id"
+        "aws_conn_id delimiter for_table hash_conn_id incremental null_marker query s3_bucket s3_key source_timezone split_by sql_conn_id"
     );
     assert_eq!(
         sorted(marked("extract")),
-        "delimiter file hash_conn_id incremental null_marker query source_timezone sql_conn_id"
+        "delimiter file for_table hash_conn_id incremental null_marker query source_timezone sql_conn_id"
     );
     assert_eq!(sorted(marked("upload")), "aws_conn_id file from_task s3_bucket s3_key");
     assert_eq!(sorted(marked("s3_cleanup")), "aws_conn_id bucket from_datetime keys prefix to_datetime");
@@ -89,6 +89,17 @@ fn renderable_parameters_are_marked() {
     );
     assert_eq!(sorted(marked("summary_table")), "checks columns schema select table warehouse_conn_id");
     assert_eq!(sorted(marked("sql")), "sql sql_conn_id");
+}
+
+#[test]
+fn parameters_that_nobody_knows_are_refused_where_some_are_shared() {
+    let read = serde_json::json!({"sql_conn_id": "prod", "query": "SELECT 1", "zero_date": "null"});
+    let mut to_s3 = read.clone();
+    to_s3.as_object_mut().unwrap().extend([("s3_bucket".to_owned(), "b".into()), ("s3_key".to_owned(), "k".into())]);
+    for (name, parameters) in [("extract", read), ("sql_to_s3", to_s3)] {
+        let problems = crate::fakes::problems(name, parameters);
+        assert!(problems.contains("unknown field `zero_date`"), "{name}: {problems}");
+    }
 }
 
 #[test]

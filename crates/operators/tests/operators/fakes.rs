@@ -102,6 +102,8 @@ pub struct World {
     pub put_answer_is_lost: AtomicBool,
     pub cancelled: AtomicBool,
     pub cancel_after_chunks: Mutex<Option<u64>>,
+    /// The longest value that a column of the warehouse holds, if it says so before the load.
+    pub longest: Mutex<Option<usize>>,
     pub replica_lag: Mutex<Option<TimeDelta>>,
     pub sleeps: Mutex<Vec<TimeDelta>>,
     /// What looking at a table comes to, one after another, before it works.
@@ -601,6 +603,11 @@ impl Warehouse for Fake {
         type_name == "text" || type_name == value.to_string()
     }
 
+    fn column_limit(&self, _: &str, _: &ValueType, format: &CsvFormat) -> Option<Box<dyn ColumnLimit>> {
+        let longest = lock(&self.0.longest).filter(|_| !format.truncate_columns)?;
+        Some(Box::new(Longest(longest)) as Box<dyn ColumnLimit>)
+    }
+
     fn create_table<'a>(
         &'a self,
         table: &'a TableName,
@@ -656,6 +663,15 @@ impl Warehouse for Fake {
 
     fn ping(&self) -> BoxFuture<'_, Result<String, PortError>> {
         Box::pin(async { Ok("fake".to_owned()) })
+    }
+}
+
+/// Holds values of so many bytes.
+struct Longest(usize);
+
+impl ColumnLimit for Longest {
+    fn refusal(&self, value: &[u8]) -> Option<String> {
+        (value.len() > self.0).then(|| format!("is too long for {} bytes", self.0))
     }
 }
 

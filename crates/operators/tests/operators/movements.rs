@@ -122,6 +122,58 @@ fn a_text_that_equals_the_null_marker_is_never_written() {
 }
 
 #[test]
+fn what_the_table_cannot_hold_stops_the_extract_before_anything_is_written() {
+    let world = World::with_rows(&["id", "note"], NPS);
+    *world.longest.lock().unwrap() = Some(10);
+    let for_table = |more: Value| {
+        let table = merged(json!({"warehouse_conn_id": "redshift", "schema": "dw", "table": "nps", "key": "ID"}), more);
+        to_s3(json!({"for_table": table}))
+    };
+    *world.table.lock().unwrap() = vec!["ID".to_owned(), "Note".to_owned()];
+    let text = retry_text(world.run("sql_to_s3", for_table(json!({}))));
+    assert_eq!(
+        text,
+        "writing s3://b/nps.csv: dw.nps: row 1 (id=1), column note: the value of 12 characters, not shown (show_values: true \
+         shows it), is too long for 10 bytes"
+    );
+    assert!(world.keys().is_empty() && world.ledger().is_empty());
+    let text = retry_text(world.run("sql_to_s3", for_table(json!({"show_values": true}))));
+    assert!(text.contains("the value 'good, \"very\"' is too long"), "{text}");
+    // A file of the run is held against the table as well.
+    let mut parameters = for_table(json!({}));
+    for name in ["s3_bucket", "s3_key"] {
+        parameters.as_object_mut().unwrap().remove(name);
+    }
+    assert!(retry_text(world.run("extract", parameters)).contains("dw.nps: row 1 (id=1), column note"));
+    assert!(world.scratch.lock().unwrap().is_empty());
+    // What the load does to values, or refuses by itself, is no error; nor is a column that the table does not have.
+    for options in [json!({"copy_options": ["csv", "truncatecolumns"]}), json!({"copy_options": ["csv", "maxerror 3"]})]
+    {
+        world.run("sql_to_s3", for_table(options)).unwrap();
+        assert_eq!(world.body("nps.csv").unwrap(), NPS_CSV);
+        world.objects.lock().unwrap().clear();
+    }
+    *world.table.lock().unwrap() = vec!["ID".to_owned()];
+    world.run("sql_to_s3", for_table(json!({}))).unwrap();
+    assert!(world.log().contains("values are held against the columns of dw.nps (redshift)"), "{}", world.log());
+    // Mistakes are found when the file is read.
+    let wrong = for_table(json!({"table": "", "warehouse_conn_id": " ", "copy_options": "maxerror many"}));
+    let found = problems("sql_to_s3", wrong);
+    for field in ["for_table.warehouse_conn_id", "for_table.table", "for_table.copy_options"] {
+        assert!(found.contains(&format!("{field}: ")), "{found}");
+    }
+}
+
+#[test]
+fn a_table_that_is_not_there_has_no_limits_to_be_held_against() {
+    let world = World::with_rows(&["id", "note"], NPS);
+    let table = json!({"warehouse_conn_id": "redshift", "table": "nps"});
+    let text = retry_text(world.run("sql_to_s3", to_s3(json!({"for_table": table}))));
+    assert!(text.starts_with("for_table: looking at nps of redshift: "), "{text}");
+    assert!(world.keys().is_empty());
+}
+
+#[test]
 fn a_stop_in_the_middle_leaves_nothing() {
     let row: &[Option<&str>] = &[Some("1234567890"), Some("abcdefghijklmnopqrstuvwxyz")];
     let world = World::with_rows(&["id", "note"], &vec![row; 120_000]);

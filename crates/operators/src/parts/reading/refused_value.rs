@@ -1,0 +1,49 @@
+//! How a value that stops a movement is named: its row, by number and by key, its column, and the value where it may be shown.
+
+use millrace_operator_api::ports::{RowBatch, SourceColumn};
+use millrace_operator_api::{PortError, PortErrorKind};
+
+/// Of the rows of one query.
+pub struct RowNames {
+    columns: Vec<String>,
+    /// Places of the key's columns.
+    keys: Vec<usize>,
+    show_values: bool,
+}
+
+impl RowNames {
+    pub fn new(columns: &[SourceColumn], keys: &[String], show_values: bool) -> Self {
+        let is_key = |column: &SourceColumn| keys.iter().any(|key| key.eq_ignore_ascii_case(&column.name));
+        Self {
+            columns: columns.iter().map(|column| column.name.clone()).collect(),
+            keys: (0..columns.len()).filter(|index| is_key(&columns[*index])).collect(),
+            show_values,
+        }
+    }
+
+    /// `row` counts in the batch from 0, `before` are the rows that came before the batch; `why` ends the sentence that the
+    /// value begins. A key that is no number or date is shown only where values are.
+    pub fn refused(&self, batch: &RowBatch, (row, before): (usize, u64), column: usize, why: &str) -> PortError {
+        let number = before + row as u64 + 1;
+        let key: Vec<String> = self
+            .keys
+            .iter()
+            .filter_map(|key| {
+                let text = String::from_utf8_lossy(batch.cell(row, *key)?).into_owned();
+                let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+                (is_plain || self.show_values).then(|| format!("{}={text}", self.columns[*key]))
+            })
+            .collect();
+        let key = if key.is_empty() { String::new() } else { format!(" ({})", key.join(", ")) };
+        let text = String::from_utf8_lossy(batch.cell(row, column).unwrap_or_default()).into_owned();
+        let value = if self.show_values {
+            format!("'{}'", text.chars().take(80).collect::<String>())
+        } else {
+            format!("of {} characters, not shown (show_values: true shows it),", text.chars().count())
+        };
+        PortError::new(
+            PortErrorKind::Data,
+            format!("row {number}{key}, column {}: the value {value} {why}", self.columns[column]),
+        )
+    }
+}
