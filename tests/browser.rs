@@ -8,6 +8,8 @@ mod driver;
 mod every_page;
 #[path = "browser/journeys.rs"]
 mod journeys;
+#[path = "browser/rare.rs"]
+mod rare;
 mod support;
 
 use std::fs;

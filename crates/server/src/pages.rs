@@ -1,6 +1,7 @@
 //! Pages for people.
 
 pub(crate) mod api;
+mod asset_graph;
 mod assets;
 mod audit;
 mod backfills;
@@ -24,6 +25,7 @@ mod instances;
 mod jobs;
 mod legend;
 mod operators;
+mod params;
 mod people;
 mod pools;
 mod run;

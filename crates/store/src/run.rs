@@ -138,6 +138,8 @@ pub struct RunFilter {
     /// 0 gives none, and still the total.
     pub limit: u64,
     pub offset: u64,
+    /// The total is no larger than this, however many there are; None: all are counted.
+    pub count_to: Option<u64>,
 }
 
 pub(crate) const RUN_SELECT: &str = "SELECT r.* FROM dag_run r";
@@ -258,7 +260,14 @@ impl Store {
             conditions.push(state_condition(&filter.states));
         }
         let conditions = conditions.join(" AND ");
-        let count = format!("SELECT COUNT(*) AS n FROM dag_run r WHERE {conditions}");
+        let count = match filter.count_to {
+            None => format!("SELECT COUNT(*) AS n FROM dag_run r WHERE {conditions}"),
+            Some(most) => {
+                format!(
+                    "SELECT COUNT(*) AS n FROM (SELECT 1 FROM dag_run r WHERE {conditions} LIMIT {most}) AS counted"
+                )
+            }
+        };
         let total = sql::one(self.reader(), "count runs", count, values.clone()).await?;
         let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
 

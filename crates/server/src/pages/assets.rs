@@ -5,6 +5,7 @@ use http::HeaderMap;
 use millrace_store::AssetRow;
 use serde::Serialize;
 
+use super::asset_graph;
 use crate::format::When;
 use crate::links;
 use crate::person::Person;
@@ -30,8 +31,9 @@ struct Line {
 
 pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
     let rows = server.store().assets().await?;
+    let picture = asset_graph::picture(&rows);
     let lines: Vec<Line> = rows.into_iter().map(|row| line(&server, row)).collect();
-    server.page("assets.html", Some(&person), &Wishes::of(&headers), values! { lines }).await
+    server.page("assets.html", Some(&person), &Wishes::of(&headers), values! { lines, picture }).await
 }
 
 fn line(server: &Server, row: AssetRow) -> Line {

@@ -92,7 +92,7 @@ pub(super) async fn page(
         catchup => row.dag.catchup,
         max_active_runs => row.dag.max_active_runs,
         max_active_tasks => row.dag.max_active_tasks,
-        params => (!row.dag.params.is_empty()).then(|| serde_json::to_string_pretty(&server.masked_members(&row.dag.params)).unwrap_or_default()),
+        params => server.shown_params(&row.dag),
         task_count => row.dag.tasks.len(),
     };
     let place = Place { row: &row, selected: Selected::default(), runs: Parameters(parameters).number("runs")? };

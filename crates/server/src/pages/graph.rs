@@ -18,7 +18,7 @@ use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
 
-const HEIGHT: f64 = 32.0;
+pub(super) const HEIGHT: f64 = 32.0;
 /// Of a letter, about, and of what stands around the name.
 const LETTER: f64 = 7.4;
 const AROUND: f64 = 44.0;
@@ -76,7 +76,7 @@ pub(super) async fn page(
         layered.unwrap_or_else(|_| by_depth(&graph.upstream))
     };
     let run_id = run.as_ref().map(|run| run.run_id.to_string());
-    let picture = draw(&dag, &graph.upstream, &places, &rows, run_id.as_deref());
+    let picture = draw(&dag, &graph.upstream, places, &rows, run_id.as_deref());
     let address = match &run_id {
         Some(run_id) => format!("{}/graph?run={}", links::dag(&dag_id), links::encode(run_id)),
         None => format!("{}/graph", links::dag(&dag_id)),
@@ -97,7 +97,7 @@ pub(super) async fn page(
 }
 
 /// Of each task its layer, from the left, and how far down it stands, in nodes.
-fn places(upstream: &[Vec<usize>], count: usize) -> Vec<(f64, f64)> {
+pub(super) fn places(upstream: &[Vec<usize>], count: usize) -> Vec<(f64, f64)> {
     let edges: Vec<(u32, u32)> = upstream
         .iter()
         .enumerate()
@@ -159,22 +159,16 @@ fn by_depth(upstream: &[Vec<usize>]) -> Vec<(f64, f64)> {
 fn draw(
     dag: &Dag,
     upstream: &[Vec<usize>],
-    places: &[(f64, f64)],
+    places: Vec<(f64, f64)>,
     rows: &[InstanceRow],
     run_id: Option<&str>,
 ) -> Picture {
-    let longest = dag.tasks.iter().map(|task| task.task_id.as_str().chars().count()).max().unwrap_or_default();
-    let node_width = (longest.min(LONGEST_NAME) as f64 * LETTER + AROUND).round();
-    let at = |task: usize| {
-        let (layer, down) = places[task];
-        let x = MARGIN + layer * (node_width + BETWEEN_LAYERS);
-        (x.round(), (MARGIN + down * (HEIGHT + BETWEEN_NODES)).round())
-    };
+    let layout = Layout::of(dag.tasks.iter().map(|task| task.task_id.as_str()), places);
     let node = |(place, task): (usize, &millrace_model::dag::Task)| {
         let id = task.task_id.as_str();
         let instance = instances::most_urgent(rows.iter().filter(|row| row.task_id == task.task_id));
         let state = instance.map_or("none", |row| row.state.as_str());
-        let (x, y) = at(place);
+        let (x, y) = layout.at(place);
         Node {
             name: shortened(id),
             title: match instance {
@@ -190,26 +184,47 @@ fn draw(
         }
     };
     let nodes: Vec<Node> = dag.tasks.iter().enumerate().map(node).collect();
-    let edge = |from: usize, to: usize| {
-        let ((x1, y1), (x2, y2)) = (at(from), at(to));
-        let (x1, y1, x2, y2) = (x1 + node_width, y1 + HEIGHT / 2.0, x2, y2 + HEIGHT / 2.0);
+    let pairs = upstream.iter().enumerate().flat_map(|(to, before)| before.iter().map(move |from| (*from, to)));
+    let edges = pairs.map(|(from, to)| layout.edge(from, to)).collect();
+    let (width, height) = layout.size();
+    Picture { width, height, node_width: layout.node_width, node_height: HEIGHT, nodes, edges }
+}
+
+/// Where boxes of one size stand.
+pub(super) struct Layout {
+    pub node_width: f64,
+    places: Vec<(f64, f64)>,
+}
+
+impl Layout {
+    /// Wide enough for each of the names.
+    pub fn of<'n>(names: impl Iterator<Item = &'n str>, places: Vec<(f64, f64)>) -> Self {
+        let longest = names.map(|name| name.chars().count()).max().unwrap_or_default();
+        Self { node_width: (longest.min(LONGEST_NAME) as f64 * LETTER + AROUND).round(), places }
+    }
+
+    pub fn at(&self, node: usize) -> (f64, f64) {
+        let (layer, down) = self.places[node];
+        let x = MARGIN + layer * (self.node_width + BETWEEN_LAYERS);
+        (x.round(), (MARGIN + down * (HEIGHT + BETWEEN_NODES)).round())
+    }
+
+    /// The path of an arrow.
+    pub fn edge(&self, from: usize, to: usize) -> String {
+        let ((x1, y1), (x2, y2)) = (self.at(from), self.at(to));
+        let (x1, y1, x2, y2) = (x1 + self.node_width, y1 + HEIGHT / 2.0, x2, y2 + HEIGHT / 2.0);
         let bend = ((x2 - x1) / 2.0).max(20.0);
         format!("M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}", x1 + bend, x2 - bend)
-    };
-    let edges =
-        upstream.iter().enumerate().flat_map(|(to, before)| before.iter().map(move |from| edge(*from, to))).collect();
-    let most = |of: fn(&Node) -> f64| nodes.iter().map(of).fold(0.0, f64::max);
-    Picture {
-        width: most(|node| node.x) + node_width + MARGIN,
-        height: most(|node| node.y) + HEIGHT + MARGIN,
-        node_width,
-        node_height: HEIGHT,
-        nodes,
-        edges,
+    }
+
+    /// Width and height of it all.
+    pub fn size(&self) -> (f64, f64) {
+        let most = |of: fn((f64, f64)) -> f64| (0..self.places.len()).map(|node| of(self.at(node))).fold(0.0, f64::max);
+        (most(|at| at.0) + self.node_width + MARGIN, most(|at| at.1) + HEIGHT + MARGIN)
     }
 }
 
-fn shortened(id: &str) -> String {
+pub(super) fn shortened(id: &str) -> String {
     if id.chars().count() <= LONGEST_NAME {
         return id.to_owned();
     }
