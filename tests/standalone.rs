@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use millrace_testkit::{Daemon, wait_until_blocking};
+use millrace_testkit::{Daemon, Postgres, wait_until_blocking};
 use serde_json::Value;
 use support::{PATIENCE, TestHome};
 
@@ -122,6 +122,48 @@ fn demo_rows(home: &TestHome) -> (i64, i64) {
             .await
             .unwrap()
     })
+}
+
+/// Of two who saw the same and send changes to two servers at once, one is told.
+#[test]
+fn two_servers_on_one_database_keep_a_condition_together() {
+    let mut home = TestHome::new();
+    let database = Postgres::shared().unwrap().create_database().unwrap();
+    home.set("MILLRACE__DATABASE__URL", database.url());
+    home.ok(&["db", "migrate"]);
+    home.ok(&["pools", "set", "etl", "3"]);
+    let mut servers = [home.daemon(&["server", "--port", "0"]), home.daemon(&["server", "--port", "0"])];
+    let addresses = servers.each_mut().map(|server| {
+        let line = server.wait_for_line("http://127.0.0.1:", PATIENCE).unwrap();
+        line[line.find("http://").unwrap()..].split(';').next().unwrap().to_owned()
+    });
+    let made = home.ok(&["tokens", "create", "admin", "both", "-o", "json"]).json();
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let pool = |address: &str| format!("{address}/api/v1/pools/etl");
+    for round in 0..8 {
+        let shown = agent.get(pool(&addresses[0])).header("Authorization", &bearer).call().unwrap();
+        let tag = shown.headers()["etag"].to_str().unwrap().to_owned();
+        let start = std::sync::Barrier::new(2);
+        let change = |address: &str, slots: u32| {
+            start.wait();
+            let request = agent.patch(pool(address)).header("Authorization", &bearer).header("If-Match", &tag);
+            let body = format!("{{\"slots\": {slots}}}");
+            request.header("Content-Type", "application/json").send(body).unwrap().status().as_u16()
+        };
+        let mut statuses = std::thread::scope(|scope| {
+            let sent = [0, 1].map(|which| {
+                let (change, address) = (&change, &addresses[which]);
+                scope.spawn(move || change(address, 10 + 2 * round + u32::from(which == 1)))
+            });
+            sent.map(|one| one.join().unwrap())
+        });
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 412], "round {round}");
+    }
+    for server in &mut servers {
+        assert!(server.terminate(PATIENCE).unwrap().success());
+    }
 }
 
 #[test]

@@ -40,8 +40,13 @@ pub(crate) async fn versions(State(versions): State<Versions>, request: Request,
     if !is_api || wanted.is_empty() || matches!(method, Method::HEAD | Method::OPTIONS) {
         return next.run(request).await;
     }
-    // Whoever else changes something on a condition waits: between the look and the change nothing comes.
-    let _alone = versions.server.changing.lock().await;
+    // Whoever else changes something on a condition waits, here and in other processes: between the look and the change
+    // nothing comes.
+    let _alone_here = versions.server.changing.lock().await;
+    let _alone = match versions.server.store().alone().await {
+        Ok(alone) => alone,
+        Err(error) => return Problem::from(error).into_response(),
+    };
     // A request's body is nobody else's: what the look needs of it is taken out.
     let (uri, person) = (request.uri().clone(), request.extensions().get::<Person>().cloned());
     match shown(&versions, uri, person).await {
