@@ -50,6 +50,7 @@ migrations! {
     m0023_identities,
     m0024_counters,
     m0027_failed_runs,
+    m0028_webhooks,
 }
 
 pub struct Migrator;

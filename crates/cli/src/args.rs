@@ -28,6 +28,7 @@ pub use db::{CleanArgs, DbCommand};
 pub use doctor::{DagTestArgs, DoctorArgs, DoctorCommand};
 pub use people::{
     GrantAddArgs, GrantsCommand, PasswordArgs, RolesCommand, TokensCommand, UserCreateArgs, UsersCommand,
+    WebhookCreateArgs, WebhooksCommand,
 };
 pub use pools::{JobsCommand, PoolSetArgs, PoolsCommand};
 pub use tasks::TasksCommand;
@@ -90,6 +91,9 @@ pub enum Command {
     /// Tokens that programs send instead of a password
     #[command(subcommand)]
     Tokens(TokensCommand),
+    /// Addresses at which other systems start runs, each with a secret of its own
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// Roles that users have for some DAGs only
     #[command(subcommand)]
     Grants(GrantsCommand),

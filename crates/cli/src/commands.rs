@@ -25,3 +25,4 @@ pub mod runs;
 pub mod tasks;
 pub mod validate;
 pub mod variables;
+pub mod webhooks;

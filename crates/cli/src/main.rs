@@ -115,6 +115,7 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Users(command) => commands::people::users(app, command).await,
         Command::Roles(command) => commands::people::roles(app, &command),
         Command::Tokens(command) => commands::people::tokens(app, command).await,
+        Command::Webhooks(command) => commands::webhooks::run(app, command).await,
         Command::Grants(command) => commands::people::grants(app, command).await,
         Command::Pools(command) => commands::pools::run(app, command).await,
         Command::Calendars(command) => commands::calendars::run(app, command).await,

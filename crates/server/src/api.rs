@@ -31,6 +31,7 @@ mod tokens;
 mod tries;
 mod variables;
 mod wait;
+mod webhooks;
 mod xcoms;
 
 use std::borrow::Cow;
@@ -62,7 +63,13 @@ use crate::problem::{Answer, Problem};
 use crate::sign_in;
 
 pub(crate) fn doors() -> Doors {
-    people_doors().merge(dag_doors()).merge(run_doors()).merge(task_doors()).merge(system_doors()).merge(secret_doors())
+    people_doors()
+        .merge(webhooks::doors())
+        .merge(dag_doors())
+        .merge(run_doors())
+        .merge(task_doors())
+        .merge(system_doors())
+        .merge(secret_doors())
 }
 
 fn under() -> Doors {

@@ -46,6 +46,7 @@ mod sign_in;
 mod streams;
 mod tls;
 mod viewer;
+mod webhooks;
 mod words;
 
 pub use client::{Network, NetworkError};

@@ -41,6 +41,10 @@ pub(crate) fn api_run(dag_id: &str, run_id: &str) -> String {
     format!("/api/v1/dags/{}/dagRuns/{}", segment(dag_id), segment(run_id))
 }
 
+pub(crate) fn api_webhook(name: &str) -> String {
+    format!("/api/v1/webhooks/{}", segment(name))
+}
+
 pub(crate) fn api_connection(conn_id: &str) -> String {
     format!("/api/v1/connections/{}", segment(conn_id))
 }

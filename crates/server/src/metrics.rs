@@ -126,6 +126,17 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
         store.alerts(true, 1000).await?.len() as f64,
     );
 
+    page.metric(
+        "database_connections",
+        "gauge",
+        "Connections of this process to the metadata database, by what they are for",
+    );
+    for pool in store.connection_pools() {
+        for (state, count) in [("in_use", pool.in_use), ("idle", pool.idle)] {
+            page.line("database_connections", &[("for", pool.purpose), ("state", state)], f64::from(count));
+        }
+    }
+
     counters(&mut page, &store.counts().await?);
 
     page.metric("http_responses_total", "counter", "Answers of this process");
@@ -142,7 +153,7 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
 
 /// What all processes together have counted, also before they were started last.
 fn counters(page: &mut Page, rows: &[CounterRow]) {
-    let simple: [(Counted, &str, &str, &[&str]); 6] = [
+    let simple: [(Counted, &str, &str, &[&str]); 12] = [
         (Counted::Tries, "task_tries_total", "Tries that have ended", &["operator", "outcome"]),
         (Counted::TryTime, "task_try_seconds_total", "Time that tries took", &["operator"]),
         (Counted::Lost, "task_tries_lost_total", "Tries whose worker died or was cut off", &[]),
@@ -154,6 +165,12 @@ fn counters(page: &mut Page, rows: &[CounterRow]) {
             &["stage", "rows"],
         ),
         (Counted::Bytes, "moved_bytes_total", "Bytes of the ledger", &["stage"]),
+        (Counted::RunsMade, "runs_created_total", "Runs that were created", &["run_type"]),
+        (Counted::AssetEvents, "asset_events_total", "Things that happened to assets, by who did them", &["by"]),
+        (Counted::Commits, "commits_total", "Transactions with what was planned and done", &[]),
+        (Counted::CommitTime, "commit_seconds_total", "Time that those took", &[]),
+        (Counted::FilesRead, "dag_files_read_total", "DAG files that were read and checked", &[]),
+        (Counted::ReadTime, "dag_file_read_seconds_total", "Time that reading and checking them took", &[]),
     ];
     for (of, name, help, labels) in simple {
         page.metric(name, "counter", help);
@@ -163,7 +180,8 @@ fn counters(page: &mut Page, rows: &[CounterRow]) {
         }
         for row in found {
             let labels: Vec<(&str, &str)> = labels.iter().copied().zip(row.labels.iter().map(String::as_str)).collect();
-            let unit = if of == Counted::TryTime { 1e6 } else { 1.0 };
+            let is_time = matches!(of, Counted::TryTime | Counted::CommitTime | Counted::ReadTime);
+            let unit = if is_time { 1e6 } else { 1.0 };
             page.line(name, &labels, row.value as f64 / unit);
         }
     }

@@ -92,6 +92,7 @@ acts! {
     Backfill = "backfills:write", Operator, true, "make, pause and cancel backfills";
     DeleteHistory = "history:delete", Editor, true, "delete runs that have ended, and DAGs whose file is gone";
     RecordAssets = "assets:record", Operator, false, "say that an asset is up to date";
+    WriteWebhooks = "webhooks:write", Operator, false, "make and revoke webhooks that do what one may do oneself";
     SeeAlerts = "alerts:write", Operator, false, "note that an alert was seen, tell callbacks again what was given up";
     ReadConnections = "connections:read", Operator, false, "look at connections, without their secrets";
     TestConnections = "connections:test", Operator, false, "try a stored connection";

@@ -18,6 +18,8 @@ pub(crate) enum Via {
     Bearer,
     /// The row of the session.
     Session(i64),
+    /// The name of the webhook.
+    Webhook(String),
 }
 
 /// A role for one DAG or for all with a tag.
@@ -43,7 +45,8 @@ pub(crate) struct Person {
 impl Person {
     /// For the audit log.
     pub fn actor(&self) -> String {
-        match self.via {
+        match &self.via {
+            Via::Webhook(name) => format!("webhook:{name}"),
             Via::Session(_) => format!("web:{}", self.name),
             Via::Basic | Via::Bearer => format!("rest:{}", self.name),
         }

@@ -137,7 +137,9 @@ impl From<VaultError> for Problem {
     fn from(error: VaultError) -> Self {
         match error {
             VaultError::Store(error) => error.into(),
-            VaultError::Form { .. } | VaultError::BadKey => Self::invalid(error.to_string()),
+            VaultError::Form { .. } | VaultError::BadKey | VaultError::BadWebhookName => {
+                Self::invalid(error.to_string())
+            }
             VaultError::InEnvironment { .. } => Self::new(ErrorCode::CONFLICT, error.to_string()),
             VaultError::NoKey { .. } | VaultError::Keyring(_) => {
                 tracing::error!(error = &error as &dyn Error, "a secret cannot be opened");

@@ -30,6 +30,7 @@ use crate::password::{Guesses, Verified};
 use crate::rendering::Rendering;
 use crate::streams::Streams;
 use crate::tls::Tls;
+use crate::webhooks::Deliveries;
 use crate::{listener, live, routes};
 
 /// Tries out a connection: a sentence for people, whether it works or not.
@@ -89,6 +90,7 @@ pub(crate) struct Server {
     pub oidc: Option<Provider>,
     pub live: Live,
     pub streams: Streams,
+    pub deliveries: Deliveries,
     pub rendering: Rendering,
     /// Held by whoever changes something on the condition that it is as they saw it.
     pub changing: tokio::sync::Mutex<()>,
@@ -160,6 +162,7 @@ pub async fn serve(
         attempts: Attempts::default(),
         live: Live::new(watch),
         streams: Streams::default(),
+        deliveries: Deliveries::default(),
         rendering: Rendering::new(),
         changing: tokio::sync::Mutex::new(()),
         answered: Answers::default(),

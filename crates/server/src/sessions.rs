@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, header};
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::keyring::random_bytes;
-use millrace_store::{AuditRow, NewSession, NewToken, SessionRow, UserRow};
+use millrace_store::{AuditRow, NewSession, NewToken, SessionRow, UserRow, WebhookRow};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -106,6 +106,14 @@ impl Server {
         };
         let form_key = keyed_digest(token.as_bytes(), &[b"forms"]);
         self.person(user, Scope::of_row(row.scope.as_deref()), Via::Bearer, form_key).await.map(Some)
+    }
+
+    /// Whoever made the webhook, as far as it reaches.
+    pub async fn person_of_webhook(&self, row: &WebhookRow, scope: Scope) -> Answer<Option<Person>> {
+        let Some(user) = self.store().user(&row.user_name).await?.filter(|user| !user.is_disabled()) else {
+            return Ok(None);
+        };
+        self.person(user, scope, Via::Webhook(row.name.clone()), [0; 32]).await.map(Some)
     }
 
     pub async fn person_of_session(&self, token: &str) -> Answer<Option<(Person, SessionRow)>> {

@@ -11,7 +11,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use crate::sql::{Kind, Row, micros, values};
-use crate::{AuditRow, Result, SignalKind, Store, StoreError, Tx, sql};
+use crate::{AuditRow, Counted, RequestKey, Result, SignalKind, Store, StoreError, Tx, sql};
 
 /// Events of one asset that are counted: a list must not read all that ever happened.
 const MOST_COUNTED: i64 = 1_000;
@@ -100,24 +100,56 @@ impl Store {
     /// names.
     pub async fn record_asset_event(&self, asset: &str, actor: &str, now: DateTime<Utc>) -> Result<AssetEvent> {
         let tx = self.begin_in_turn("record an asset event").await?;
-        let known = "SELECT 1 AS n FROM asset_user WHERE asset = $1 LIMIT 1";
-        if sql::one(&tx.inner, "look for an asset", known, values![asset]).await?.is_none() {
-            return Err(StoreError::NotFound { kind: "asset", name: asset.to_owned() });
-        }
-        let sql = "INSERT INTO asset_event (asset, interval_start, interval_end, actor, at) \
-                   VALUES ($1, $2, $2, $3, $2) RETURNING *";
-        let row = sql::one(&tx.inner, "record an asset event", sql, values![asset, micros(now), actor]).await?;
-        let event = read_event(&row.ok_or_else(|| StoreError::Refused {
-            attempted: "record an asset event",
-            reason: "the database gave no row back".to_owned(),
-        })?)?;
-        for dag_id in queue(&tx, &[event.id]).await? {
-            tx.signal(SignalKind::DagChanged, Some(&dag_id), None, now).await?;
-        }
-        tx.audit(&AuditRow::new(actor, "asset_event", json!({ "asset": asset }), now)).await?;
+        let event = record_event(&tx, asset, actor, now).await?;
         tx.commit().await?;
+        self.count(Counted::AssetEvents, &["person"], 1);
         Ok(event)
     }
+
+    /// As [`Store::record_asset_event`], once for a key that was used `since` then; None: it was told before.
+    pub async fn record_asset_event_once(
+        &self,
+        asset: &str,
+        actor: &str,
+        key: &RequestKey,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<AssetEvent>> {
+        let attempted = "record an asset event";
+        let tx = self.begin_in_turn(attempted).await?;
+        let sql = "DELETE FROM idempotency_key WHERE person = $1 AND key = $2 AND at < $3";
+        let name = || values![key.person.as_str(), key.key.as_str()];
+        sql::run(&tx.inner, attempted, sql, [name(), values![micros(since)]].concat()).await?;
+        let sql = "INSERT INTO idempotency_key (person, key, body_hash, dag_id, run_id, at) \
+                   VALUES ($1, $2, $3, '', '', $4) ON CONFLICT DO NOTHING RETURNING key";
+        let rest = values![key.body_hash.as_str(), micros(now)];
+        if sql::one(&tx.inner, attempted, sql, [name(), rest].concat()).await?.is_none() {
+            return Ok(None);
+        }
+        let event = record_event(&tx, asset, actor, now).await?;
+        tx.commit().await?;
+        self.count(Counted::AssetEvents, &["person"], 1);
+        Ok(Some(event))
+    }
+}
+
+async fn record_event(tx: &Tx, asset: &str, actor: &str, now: DateTime<Utc>) -> Result<AssetEvent> {
+    let known = "SELECT 1 AS n FROM asset_user WHERE asset = $1 LIMIT 1";
+    if sql::one(&tx.inner, "look for an asset", known, values![asset]).await?.is_none() {
+        return Err(StoreError::NotFound { kind: "asset", name: asset.to_owned() });
+    }
+    let sql = "INSERT INTO asset_event (asset, interval_start, interval_end, actor, at) \
+                   VALUES ($1, $2, $2, $3, $2) RETURNING *";
+    let row = sql::one(&tx.inner, "record an asset event", sql, values![asset, micros(now), actor]).await?;
+    let event = read_event(&row.ok_or_else(|| StoreError::Refused {
+        attempted: "record an asset event",
+        reason: "the database gave no row back".to_owned(),
+    })?)?;
+    for dag_id in queue(tx, &[event.id]).await? {
+        tx.signal(SignalKind::DagChanged, Some(&dag_id), None, now).await?;
+    }
+    tx.audit(&AuditRow::new(actor, "asset_event", json!({ "asset": asset }), now)).await?;
+    Ok(event)
 }
 
 /// Puts events before the DAGs that wait for them: paused ones and ones without a file miss them. Returns the DAGs.

@@ -108,6 +108,14 @@ impl Store {
                 self.count(Counted::Runs, &[step.to.as_str()], 1);
             }
         }
+        for (new, created) in batch.new_runs.iter().zip(&report.created) {
+            self.count(Counted::RunsMade, &[new.run_type.as_str()], u64::from(created.is_some()));
+        }
+        let done = batch.finishes.iter().enumerate().filter(|(index, _)| !report.stale_finishes.contains(index));
+        let events = done.map(|(_, finish)| finish.asset_events.len() as u64).sum();
+        self.count(Counted::AssetEvents, &["task"], events);
+        self.count(Counted::Commits, &[], 1);
+        self.count(Counted::CommitTime, &[], u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let begin = micros(now);
         tracing::trace!(
             target: SPANS,

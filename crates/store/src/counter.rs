@@ -30,11 +30,37 @@ pub enum Counted {
     Turns,
     /// Microseconds of all turns.
     TurnTime,
+    /// Runs that were created: type.
+    RunsMade,
+    /// Things that happened to assets: who did them (`task`, `person`).
+    AssetEvents,
+    /// Transactions in which the scheduler writes what it planned and workers have done.
+    Commits,
+    /// Microseconds of those.
+    CommitTime,
+    /// DAG files that were read and checked.
+    FilesRead,
+    /// Microseconds of that.
+    ReadTime,
 }
 
 impl Counted {
-    pub const ALL: [Self; 8] =
-        [Self::Tries, Self::TryTime, Self::Lost, Self::Runs, Self::Rows, Self::Bytes, Self::Turns, Self::TurnTime];
+    pub const ALL: [Self; 14] = [
+        Self::Tries,
+        Self::TryTime,
+        Self::Lost,
+        Self::Runs,
+        Self::Rows,
+        Self::Bytes,
+        Self::Turns,
+        Self::TurnTime,
+        Self::RunsMade,
+        Self::AssetEvents,
+        Self::Commits,
+        Self::CommitTime,
+        Self::FilesRead,
+        Self::ReadTime,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -46,6 +72,12 @@ impl Counted {
             Self::Bytes => "bytes",
             Self::Turns => "turns",
             Self::TurnTime => "turn_time",
+            Self::RunsMade => "runs_made",
+            Self::AssetEvents => "asset_events",
+            Self::Commits => "commits",
+            Self::CommitTime => "commit_time",
+            Self::FilesRead => "files_read",
+            Self::ReadTime => "read_time",
         }
     }
 }

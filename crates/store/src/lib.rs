@@ -17,6 +17,7 @@
 
 mod active;
 mod alert;
+mod alone;
 mod api_token;
 mod asset;
 mod audit;
@@ -73,10 +74,12 @@ mod url;
 mod user;
 mod variable;
 mod wake;
+mod webhook;
 mod xcom;
 
 pub use active::{ActiveRun, ActiveScope, FinishedRun, SchedulerDag};
 pub use alert::AlertRow;
+pub use alone::Alone;
 pub use api_token::{ApiTokenRow, NewToken};
 pub use asset::AssetRow;
 pub use audit::{AuditFilter, AuditRow, Told};
@@ -118,7 +121,7 @@ pub use session::{NewSession, SessionRow};
 pub use set_aside::SetAside;
 pub use signal::{Signal, SignalKind};
 pub use slot::SlotRow;
-pub use store::{Backend, POSTGRES_WRITER_SETTINGS, Store, StoreOptions};
+pub use store::{Backend, ConnectionPool, POSTGRES_WRITER_SETTINGS, Store, StoreOptions};
 pub use task_try::TryRow;
 pub use transfer::TransferReport;
 pub use trigger::{Keyed, RequestKey, RunRequest};
@@ -126,4 +129,5 @@ pub use triggered::{AskingTask, AskingTry};
 pub use tx::Tx;
 pub use user::UserRow;
 pub use variable::VariableRow;
+pub use webhook::{WebhookRow, WebhookTarget};
 pub use xcom::ListLength;

@@ -51,6 +51,15 @@ pub struct StoreOptions {
     pub home: Option<PathBuf>,
 }
 
+/// Connections to the metadata database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionPool {
+    /// `read`, `write` or `take_turns`.
+    pub purpose: &'static str,
+    pub in_use: u32,
+    pub idle: u32,
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -170,6 +179,30 @@ impl Store {
             let _ = writer.close_by_ref().await;
         }
         let _ = self.inner.reader.close_by_ref().await;
+    }
+
+    /// The pools of connections of this process, by what they are for.
+    pub fn connection_pools(&self) -> Vec<ConnectionPool> {
+        let count = |purpose: &'static str, pool: &DatabaseConnection| {
+            let (open, idle) = match self.inner.backend {
+                Backend::Sqlite => {
+                    let pool = pool.get_sqlite_connection_pool();
+                    (pool.size(), pool.num_idle())
+                }
+                Backend::Postgres => {
+                    let pool = pool.get_postgres_connection_pool();
+                    (pool.size(), pool.num_idle())
+                }
+            };
+            // Counted one after the other: one may have been given back in between.
+            let idle = u32::try_from(idle).unwrap_or(open).min(open);
+            ConnectionPool { purpose, in_use: open - idle, idle }
+        };
+        // On SQLite, what takes turns is the writer.
+        let turns = self.inner.turns.as_ref().filter(|_| self.inner.backend == Backend::Postgres);
+        let writers = [("write", self.inner.writer.as_ref()), ("take_turns", turns)];
+        let writers = writers.into_iter().filter_map(|(purpose, pool)| Some(count(purpose, pool?)));
+        std::iter::once(count("read", &self.inner.reader)).chain(writers).collect()
     }
 
     pub(crate) fn reader(&self) -> &DatabaseConnection {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::commit::new_runs;
 use crate::run::{RUN_SELECT, read_run};
 use crate::sql::{micros, values};
-use crate::{AuditRow, Change, CreatedRun, Result, SignalKind, Store, StoreError, Tx, changes, sql};
+use crate::{AuditRow, Change, Counted, CreatedRun, Result, SignalKind, Store, StoreError, Tx, changes, sql};
 
 /// A run that a person asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +65,7 @@ impl Store {
         let of_run = values![key.body_hash.as_str(), run.dag_id.as_str(), run.run_id.as_str(), micros(now)];
         sql::run(&tx.inner, attempted, sql, [name(), of_run].concat()).await?;
         tx.commit().await?;
+        self.count(Counted::RunsMade, &[run.run_type.as_str()], 1);
         Ok(Keyed::Created(run.run_id.clone()))
     }
 
@@ -73,6 +74,7 @@ impl Store {
         let tx = self.begin_in_turn("create a run").await?;
         let created = create_in(&tx, request, now).await?;
         tx.commit().await?;
+        self.count(Counted::RunsMade, &[request.run.run_type.as_str()], 1);
         Ok(created)
     }
 

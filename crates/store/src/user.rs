@@ -224,9 +224,10 @@ impl Tx {
         self.audit(&row.with_change(Some(before.told()), Some(after.told()))).await
     }
 
-    /// How many sessions and tokens there were.
+    /// How many sessions and tokens there were. Webhooks end too: a secret that somebody else knows may be theirs.
     async fn end_access(&self, name: &str) -> Result<(u64, u64)> {
         let attempted = "end sessions and tokens";
+        sql::run(&self.inner, attempted, "DELETE FROM webhook WHERE user_name = $1", values![name]).await?;
         let sql = "DELETE FROM session WHERE user_name = $1";
         let sessions = sql::run(&self.inner, attempted, sql, values![name]).await?;
         let sql = "DELETE FROM api_token WHERE user_name = $1";

@@ -8,6 +8,7 @@
 
 mod connections;
 mod variables;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use millrace_store::{Store, StoreError};
 
 pub use connections::{NamedConnection, to_port_connection};
 pub use variables::NamedVariable;
+pub use webhooks::{NewWebhook, WEBHOOK_PREFIX, is_webhook_name};
 
 /// Where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub enum VaultError {
     NoDatabase { name: String },
     #[error("a variable's key must have 1 to 250 characters")]
     BadKey,
+    #[error("a webhook's name has 1 to 100 of the characters a-z, A-Z, 0-9, '_', '-' and '.'")]
+    BadWebhookName,
 }
 
 /// Says so of a secret that is another one, where both are shown as `***`.

@@ -1,4 +1,4 @@
-//! `millrace users …`, `roles …`, `tokens …` and `grants …`
+//! `millrace users …`, `roles …`, `tokens …`, `webhooks …` and `grants …`
 
 use clap::{Args, Subcommand};
 
@@ -83,6 +83,38 @@ pub enum TokensCommand {
     },
     /// End a token at once
     Revoke { id: i64 },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WebhooksCommand {
+    /// List the webhooks, what each is for, and when it was last used
+    List {
+        /// Only this user's
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Make a webhook and print its secret, once
+    Create(WebhookCreateArgs),
+    /// End a webhook at once
+    Revoke { name: String },
+}
+
+#[derive(Debug, Args)]
+pub struct WebhookCreateArgs {
+    /// Whose rights it has
+    pub user: String,
+    /// Its place in the address: /api/v1/webhooks/NAME
+    pub name: String,
+    /// A delivery starts a run of this DAG, with the body as params
+    #[arg(long, value_name = "DAG_ID", required_unless_present = "asset", conflicts_with = "asset")]
+    pub dag: Option<String>,
+    /// A delivery says that this asset is up to date
+    #[arg(long)]
+    pub asset: Option<String>,
+    /// When it ends, in days
+    #[arg(long, default_value_t = millrace_server::TOKEN_DAYS,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(millrace_server::MOST_TOKEN_DAYS)))]
+    pub days: u32,
 }
 
 #[derive(Debug, Subcommand)]

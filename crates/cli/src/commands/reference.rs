@@ -89,11 +89,13 @@ pub async fn rotate_key(app: &App) -> anyhow::Result<()> {
     let vault = Vault::new(Some(store), Some(keyring), app.masker.clone(), app.environment.clone());
     let connections = vault.reseal_connections("cli", app.now()).await?;
     let variables = vault.reseal_variables("cli", app.now()).await?;
+    let webhooks = vault.reseal_webhooks().await?;
     notice(format!(
-        "encrypted {} and {} again; the old keys stay in {} for backups made before. \
+        "encrypted {}, {} and {} again; the old keys stay in {} for backups made before. \
          A daemon that runs must be restarted to know the new key.",
         counted(connections, "connection"),
         counted(variables, "variable"),
+        counted(webhooks, "webhook"),
         app.home.key_file().display()
     ));
     Ok(())

@@ -1,12 +1,13 @@
 //! From files to stored DAGs and import errors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use millrace_dagfile::{Diagnostic, ReadOptions, read_dag_bytes};
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
-use millrace_store::{DagFilter, StampedFile, Store, SyncDag, SyncWhat};
+use millrace_store::{Counted, DagFilter, StampedFile, Store, SyncDag, SyncWhat};
 use serde_json::Value;
 
 use super::stamps::{Stamps, reader_mark};
@@ -86,14 +87,20 @@ pub(super) async fn sync(
         known = stamped.filter_map(|file| Some((file.file_path.clone(), Known::stored(file)?))).collect();
     }
     // Reading and parsing thousands of files is work for a thread of its own.
-    let (known_now, files_read) = tokio::task::spawn_blocking(move || {
+    let (known_now, files_read, took) = tokio::task::spawn_blocking(move || {
+        let began = Instant::now();
         let read = read_changed(&options, &mut known);
-        (known, read)
+        (known, read, began.elapsed())
     })
     .await
     .map_err(|_| FolderError::Interrupted)?;
     folder.known = known_now;
     let read = files_read.map_err(|source| FolderError::Read { path: folder.options.folder.clone(), source })?;
+
+    if read > 0 {
+        store.count(Counted::FilesRead, &[], read as u64);
+        store.count(Counted::ReadTime, &[], u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
 
     let mut report = SyncReport { files: folder.known.len(), read, ..SyncReport::default() };
     let doubles = doubles(&folder.known);

@@ -92,6 +92,7 @@ fn what_changes_something_is_nobodys_by_default() {
                     door.path.as_str(),
                     "/api/v1/health"
                         | "/api/v1/auth/token"
+                        | "/api/v1/webhooks/{name}"
                         | "/sign-in"
                         | "/sign-in/oidc"
                         | "/sign-in/oidc/callback"

@@ -32,3 +32,4 @@ mod site;
 mod tls;
 mod together;
 mod views;
+mod webhooks;

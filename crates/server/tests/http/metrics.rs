@@ -17,6 +17,10 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
     store.count(Counted::Runs, &["success"], 2);
     store.count(Counted::Rows, &["load", "inserted"], 1000);
     store.count(Counted::Bytes, &["upload"], 4096);
+    store.count(Counted::RunsMade, &["asset_triggered"], 3);
+    store.count(Counted::AssetEvents, &["task"], 5);
+    store.count(Counted::FilesRead, &[], 7);
+    store.count(Counted::ReadTime, &[], 1_500_000);
     store.count_turn(Duration::from_millis(3));
     site.runtime.block_on(store.write_counts()).unwrap();
     store.count_turn(Duration::from_mins(1));
@@ -30,6 +34,11 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
         "millrace_runs_ended_total{state=\"success\"} 2",
         "millrace_moved_rows_total{stage=\"load\",rows=\"inserted\"} 1000",
         "millrace_moved_bytes_total{stage=\"upload\"} 4096",
+        "millrace_runs_created_total{run_type=\"asset_triggered\"} 3",
+        "millrace_asset_events_total{by=\"task\"} 5",
+        "millrace_dag_files_read_total 7",
+        "millrace_dag_file_read_seconds_total 1.5",
+        "millrace_database_connections{for=\"write\",state=\"in_use\"} 0",
         "millrace_scheduler_turn_seconds_bucket{le=\"0.001\"} 0",
         "millrace_scheduler_turn_seconds_bucket{le=\"0.005\"} 1",
         "millrace_scheduler_turn_seconds_bucket{le=\"5\"} 1",

@@ -1,0 +1,119 @@
+//! What other systems start here.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::site::{Answer, Site};
+
+const ALL: &str = "/api/v1/webhooks";
+const ADDRESS: &str = "/api/v1/webhooks/orders-are-in";
+
+fn make(site: &Site, more: &Value) -> String {
+    let mut body = json!({"name": "orders-are-in", "dag_id": "copy_orders"});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let made = site.send("POST", ALL, &body).is(201).json();
+    assert_eq!(made["href"], ADDRESS);
+    made["secret"].as_str().unwrap().to_owned()
+}
+
+fn deliver(site: &Site, secret: &str, id: &str, body: &str) -> Answer {
+    let bearer = format!("Bearer {secret}");
+    site.call("POST", ADDRESS, &[("authorization", &bearer), ("x-millrace-delivery", id)], Some(body))
+}
+
+fn signed(secret: &str, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={hex}")
+}
+
+#[test]
+fn a_delivery_starts_one_run_with_the_body_as_params() {
+    let site = Site::start();
+    let secret = make(&site, &json!({}));
+    assert!(secret.starts_with("mrw_") && !site.get(ALL).is(200).body.contains(&secret), "it is told once");
+
+    let first = deliver(&site, &secret, "1", "{\"day\": \"2024-03-01\"}").is(200).json();
+    let run = site.get(first["href"].as_str().unwrap()).is(200).json();
+    assert_eq!((&run["conf"]["day"], &run["triggered_by"]), (&json!("2024-03-01"), &json!("webhook:orders-are-in")));
+    // Its answer was lost, and it comes again.
+    assert_eq!(deliver(&site, &secret, "1", "{\"day\": \"2024-03-01\"}").is(200).json(), first);
+    deliver(&site, &secret, "1", "{\"day\": \"2024-03-02\"}").is(422);
+    let signature = signed(&secret, "{}");
+    let second = site.call("POST", ADDRESS, &[("x-hub-signature-256", &signature)], Some("{}")).is(200).json();
+    assert_ne!(second["dag_run_id"], first["dag_run_id"]);
+
+    let audit = site.audit();
+    let triggers = audit.iter().filter(|row| row.action == "trigger" && row.actor == "webhook:orders-are-in");
+    assert_eq!(triggers.count(), 2);
+    assert!(audit.iter().any(|row| row.action == "webhook_added"));
+    assert!(site.get(ADDRESS).is(200).json()["last_used_at"].is_string());
+}
+
+#[test]
+fn whoever_does_not_know_the_secret_starts_nothing() {
+    let site = Site::start();
+    let secret = make(&site, &json!({}));
+    let unknown = site.call("POST", "/api/v1/webhooks/none", &[("authorization", "Bearer x")], Some("{}")).is(401);
+    let wrong = deliver(&site, "mrw_wrong", "1", "{}").is(401);
+    assert_eq!(wrong.body, unknown.body, "nobody learns which webhooks there are");
+    site.call("POST", ADDRESS, &[("x-hub-signature-256", &signed(&secret, "{ }"))], Some("{}")).is(401);
+    site.call("POST", ADDRESS, &[], Some("{}")).is(401);
+    site.call("POST", ADDRESS, &[("authorization", crate::site::ADMIN)], Some("{}")).is(401);
+    // The secret opens nothing else.
+    let bearer = format!("Bearer {secret}");
+    site.call("GET", "/api/v1/dags", &[("authorization", &bearer)], None).is(401);
+    assert!(site.audit().iter().any(|row| row.action == "webhook_refused" && !format!("{row:?}").contains("mrw_")));
+    // Whoever goes on is made to wait.
+    assert!((0..20).any(|_| deliver(&site, "mrw_wrong", "1", "{}").status == 429));
+}
+
+#[test]
+fn a_webhook_ends_with_the_rights_of_its_person() {
+    let site = Site::start();
+    let ada = site.token_of("ada", "operator");
+    let body = json!({"name": "orders-are-in", "dag_id": "copy_orders"}).to_string();
+    let headers = [("authorization", ada.as_str()), ("content-type", "application/json")];
+    let made = site.call("POST", ALL, &headers, Some(&body)).is(201).json();
+    site.call("POST", ALL, &headers, Some(&body)).is(409);
+    let secret = made["secret"].as_str().unwrap();
+    deliver(&site, secret, "1", "{}").is(200);
+    site.send("PATCH", "/api/v1/users/ada", &json!({"role": "viewer"})).is(200);
+    deliver(&site, secret, "2", "{}").is(403);
+    site.send("PATCH", "/api/v1/users/ada", &json!({"role": "operator"})).is(200);
+    deliver(&site, secret, "2", "{}").is(200);
+    site.send("PATCH", "/api/v1/users/ada", &json!({"is_disabled": true})).is(200);
+    deliver(&site, secret, "3", "{}").is(401);
+    // Somebody else's is nobody's business, and the admin's to end.
+    let secret = make(&site, &json!({}));
+    let bob = site.token_of("bob", "operator");
+    site.call("DELETE", ADDRESS, &[("authorization", &bob)], None).is(404);
+    assert_eq!(site.call("GET", ALL, &[("authorization", &bob)], None).is(200).json()["total_entries"], 0);
+    site.send("DELETE", ADDRESS, &json!({})).is(204);
+    deliver(&site, &secret, "4", "{}").is(401);
+}
+
+#[test]
+fn what_is_no_delivery_is_refused() {
+    let site = Site::start();
+    let secret = make(&site, &json!({"expires_in_days": 1}));
+    deliver(&site, &secret, "1", "[1]").is(422);
+    deliver(&site, &secret, "1", "day=1").is(400);
+    deliver(&site, &secret, "", "{}").is(422);
+    deliver(&site, &secret, &"x".repeat(151), "{}").is(422);
+    deliver(&site, &secret, "1", &format!("{{\"a\": \"{}\"}}", "x".repeat(256 * 1024))).is(413);
+    deliver(&site, &secret, "1", "").is(200);
+    for wrong in [
+        json!({"name": "a b", "dag_id": "copy_orders"}),
+        json!({"name": "..", "dag_id": "copy_orders"}),
+        json!({"name": "both", "dag_id": "copy_orders", "asset": "x"}),
+        json!({"name": "neither"}),
+        json!({"name": "long", "dag_id": "copy_orders", "expires_in_days": 400}),
+    ] {
+        site.send("POST", ALL, &wrong).is(422);
+    }
+    site.send("POST", ALL, &json!({"name": "a", "dag_id": "none"})).is(404);
+    site.send("POST", ALL, &json!({"name": "a", "asset": "none"})).is(404);
+}
