@@ -2,10 +2,12 @@
 
 use chrono::TimeDelta;
 use hmac::{Hmac, KeyInit, Mac};
+use millrace_model::asset::AssetName;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::site::{Answer, Site};
+use crate::plant::dag;
+use crate::site::{Answer, Site, now};
 
 const ALL: &str = "/api/v1/webhooks";
 const ADDRESS: &str = "/api/v1/webhooks/orders-are-in";
@@ -54,6 +56,23 @@ fn a_delivery_starts_one_run_with_the_body_as_params() {
     assert_eq!(triggers.count(), 2);
     assert!(audit.iter().any(|row| row.action == "webhook_added"));
     assert!(site.get(ADDRESS).is(200).json()["last_used_at"].is_string());
+}
+
+#[test]
+fn a_delivery_tells_of_an_asset_once() {
+    let site = Site::start();
+    let mut maker = dag("maker", "none", "UTC", &[], &[("make", "bash", &[], 0)]);
+    maker.tasks[0].outlets = vec![AssetName::new_unchecked("orders")];
+    site.runtime.block_on(site.plant.sync(maker, false, now()));
+    let made = site.send("POST", ALL, &json!({"name": "orders-are-in", "asset": "orders"})).is(201).json();
+    let secret = made["secret"].as_str().unwrap();
+    let first = deliver(&site, secret, "1", "{}").is(200).json();
+    assert!(first["asset_event_id"].is_i64() && first["dag_run_id"].is_null(), "{first}");
+    assert!(deliver(&site, secret, "1", "{}").is(200).json()["asset_event_id"].is_null(), "it was told before");
+    deliver(&site, secret, "2", "{}").is(200);
+    let events = site.get("/api/v1/assets/events?asset=orders").is(200).json();
+    assert_eq!(events["asset_events"].as_array().map(Vec::len), Some(2), "{events}");
+    assert!(site.audit().iter().any(|row| row.action == "asset_event" && row.actor == "webhook:orders-are-in"));
 }
 
 #[test]
