@@ -51,6 +51,6 @@ pub use aws::{AwsIdentity, aws_identity};
 pub use callback::{post_signed, run_command};
 pub use connectors::{Connectors, ConnectorsConfig};
 pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans, owner_mark};
-pub use query_filter::{QueryFilter, query_filter};
+pub use query_filter::{Counterpart, QueryFilter, query_filter};
 pub use scratch::FolderScratch;
 pub use web::ask;

@@ -1,5 +1,7 @@
 //! Which rows of a table a query picks, said so that another engine's table can be asked for the same ones.
 
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
+use chrono_tz::Tz;
 use millrace_operator_api::ports::SqlSource;
 use sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement, UnaryOperator, Value,
@@ -18,12 +20,24 @@ pub enum QueryFilter {
     Unknown(String),
 }
 
-/// `rename` gives the target's name of a column that the query puts out.
+/// What has become of a column in the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counterpart {
+    /// It is there under this name, with the same values.
+    Same(String),
+    /// Under this name, and what a clock in the zone said became UTC.
+    Moved(String, Tz),
+    /// With other values, that were this.
+    Changed(String),
+    Missing,
+}
+
+/// `counterpart` says what has become of a column that the query puts out.
 pub fn query_filter(
     query: &str,
     source: &dyn SqlSource,
     target: &dyn SqlSource,
-    rename: impl Fn(&str) -> Option<String>,
+    counterpart: impl Fn(&str) -> Counterpart,
 ) -> QueryFilter {
     let dialect: Box<dyn Dialect> =
         if source.quote("a").starts_with('`') { Box::new(MySqlDialect {}) } else { Box::new(GenericDialect {}) };
@@ -31,7 +45,7 @@ pub fn query_filter(
         Ok(select) => match &select.selection {
             None => QueryFilter::All,
             Some(condition) => {
-                let names = Names { select: &select, target, rename: &rename };
+                let names = Names { select: &select, target, counterpart: &counterpart };
                 names.condition(condition).map_or_else(QueryFilter::Unknown, QueryFilter::Rows)
             }
         },
@@ -63,42 +77,46 @@ fn read(query: &str, dialect: &dyn Dialect) -> Result<Select, String> {
 struct Names<'a> {
     select: &'a Select,
     target: &'a dyn SqlSource,
-    rename: &'a dyn Fn(&str) -> Option<String>,
+    counterpart: &'a dyn Fn(&str) -> Counterpart,
 }
 
 impl Names<'_> {
-    /// The column under which the query puts this one out, as the target names it.
-    fn column(&self, name: &Ident) -> Result<String, String> {
-        let same = |other: &Ident| other.value.eq_ignore_ascii_case(&name.value);
+    /// Whether two writings are the same column. In a join a name alone does not say of which table it is.
+    fn is_same(&self, one: &[Ident], other: &[Ident]) -> bool {
+        let alike = |(one, other): (&Ident, &Ident)| one.value.eq_ignore_ascii_case(&other.value);
+        let is_one_table = matches!(self.select.from.as_slice(), [only] if only.joins.is_empty());
+        let depth = if is_one_table { 1 } else { one.len().max(other.len()) };
+        let (one, other) = (one.iter().rev(), other.iter().rev());
+        one.len() >= depth && other.len() >= depth && one.zip(other).take(depth).all(alike)
+    }
+
+    /// Under which name the query puts the column out, and what has become of it.
+    fn column(&self, parts: &[Ident]) -> Result<Counterpart, String> {
+        let name = parts.last().map(|name| name.value.as_str()).unwrap_or_default();
+        let is_one_table = matches!(self.select.from.as_slice(), [only] if only.joins.is_empty());
+        let written = |expr: &Expr| match expr {
+            Expr::Identifier(column) => self.is_same(std::slice::from_ref(column), parts),
+            Expr::CompoundIdentifier(column) => self.is_same(column, parts),
+            _ => false,
+        };
         let put_out = self.select.projection.iter().find_map(|item| match item {
-            SelectItem::UnnamedExpr(Expr::Identifier(column)) if same(column) => Some(&name.value),
-            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) if parts.last().is_some_and(same) => {
-                Some(&name.value)
-            }
-            SelectItem::ExprWithAlias { expr: Expr::Identifier(column), alias } if same(column) => Some(&alias.value),
-            SelectItem::ExprWithAlias { expr: Expr::CompoundIdentifier(parts), alias }
-                if parts.last().is_some_and(same) =>
-            {
-                Some(&alias.value)
-            }
-            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => Some(&name.value),
+            SelectItem::UnnamedExpr(expr) if written(expr) => Some(name),
+            SelectItem::ExprWithAlias { expr, alias } if written(expr) => Some(alias.value.as_str()),
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) if is_one_table => Some(name),
             _ => None,
         });
-        let renamed = put_out.and_then(|name| (self.rename)(name));
-        let renamed = renamed.ok_or_else(|| format!("it asks for {}, which it does not put out", name.value))?;
-        Ok(self.target.quote(&renamed))
+        match put_out.map(self.counterpart) {
+            None | Some(Counterpart::Missing) => Err(format!("it asks for {name}, which it does not put out")),
+            Some(Counterpart::Changed(how)) => Err(format!("it asks for {name}, whose values were {how}")),
+            Some(there) => Ok(there),
+        }
     }
 
     fn condition(&self, condition: &Expr) -> Result<String, String> {
         let not = |negated: bool| if negated { "NOT " } else { "" };
         Ok(match condition {
-            Expr::Identifier(name) => self.column(name)?,
-            Expr::CompoundIdentifier(parts) => match parts.last() {
-                Some(name) => self.column(name)?,
-                None => return Err(format!("of {condition}")),
-            },
-            Expr::Value(value) => self.value(&value.value)?,
-            Expr::TypedString(text) => self.value(&text.value.value)?,
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.operand(condition, None)?,
+            Expr::Value(_) | Expr::TypedString(_) => self.operand(condition, None)?,
             Expr::Nested(inner) => format!("({})", self.condition(inner)?),
             Expr::IsNull(inner) => format!("{} IS NULL", self.condition(inner)?),
             Expr::IsNotNull(inner) => format!("{} IS NOT NULL", self.condition(inner)?),
@@ -106,33 +124,88 @@ impl Names<'_> {
             Expr::UnaryOp { op: op @ (UnaryOperator::Minus | UnaryOperator::Plus), expr } => {
                 format!("{op}{}", self.condition(expr)?)
             }
-            Expr::BinaryOp { left, op, right } if is_common(op) => {
+            Expr::BinaryOp { left, op: op @ (BinaryOperator::And | BinaryOperator::Or), right } => {
                 format!("{} {op} {}", self.condition(left)?, self.condition(right)?)
             }
+            Expr::BinaryOp { left, op, right } if is_comparison(op) => {
+                let zone = self.zone([&**left, &**right])?;
+                format!("{} {op} {}", self.operand(left, zone)?, self.operand(right, zone)?)
+            }
             Expr::Between { expr, negated, low, high } => {
-                let (expr, low, high) = (self.condition(expr)?, self.condition(low)?, self.condition(high)?);
-                format!("{expr} {}BETWEEN {low} AND {high}", not(*negated))
+                let zone = self.zone([&**expr, &**low, &**high])?;
+                let operand = |expr| self.operand(expr, zone);
+                format!("{} {}BETWEEN {} AND {}", operand(expr)?, not(*negated), operand(low)?, operand(high)?)
             }
             Expr::InList { expr, list, negated } => {
-                let list: Vec<String> = list.iter().map(|item| self.condition(item)).collect::<Result<_, _>>()?;
-                format!("{} {}IN ({})", self.condition(expr)?, not(*negated), list.join(", "))
+                let zone = self.zone(list.iter().chain([&**expr]))?;
+                let list: Vec<String> = list.iter().map(|item| self.operand(item, zone)).collect::<Result<_, _>>()?;
+                format!("{} {}IN ({})", self.operand(expr, zone)?, not(*negated), list.join(", "))
             }
             other => return Err(format!("it picks its rows by {other}")),
         })
     }
 
-    fn value(&self, value: &Value) -> Result<String, String> {
-        match value {
-            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Ok(self.target.literal(text)),
-            Value::Number(..) | Value::Null => Ok(value.to_string()),
-            other => Err(format!("it picks its rows by {other}")),
+    /// The zone of the clock that one of these is compared with, where its values became UTC.
+    fn zone<'e>(&self, among: impl IntoIterator<Item = &'e Expr>) -> Result<Option<Tz>, String> {
+        let mut zones = Vec::new();
+        for expr in among {
+            let there = match expr {
+                Expr::Identifier(name) => self.column(std::slice::from_ref(name))?,
+                Expr::CompoundIdentifier(parts) => self.column(parts)?,
+                _ => continue,
+            };
+            zones.push(match there {
+                Counterpart::Moved(_, zone) => Some(zone),
+                _ => None,
+            });
+        }
+        if zones.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err("it compares clocks of different zones".to_owned());
+        }
+        Ok(zones.into_iter().next().flatten())
+    }
+
+    /// One side of a comparison. What stands beside a clock whose values became UTC becomes UTC too.
+    fn operand(&self, expr: &Expr, zone: Option<Tz>) -> Result<String, String> {
+        let value = match expr {
+            Expr::Identifier(name) => return self.named(std::slice::from_ref(name)),
+            Expr::CompoundIdentifier(parts) => return self.named(parts),
+            Expr::Value(value) => &value.value,
+            Expr::TypedString(text) => &text.value.value,
+            other => return self.condition(other),
+        };
+        match (value, zone) {
+            (Value::SingleQuotedString(text) | Value::DoubleQuotedString(text), Some(zone)) => {
+                let moved = in_utc(text, zone).ok_or_else(|| format!("{text} is no moment of a clock"))?;
+                Ok(self.target.literal(&moved))
+            }
+            (Value::SingleQuotedString(text) | Value::DoubleQuotedString(text), None) => Ok(self.target.literal(text)),
+            (Value::Null, _) | (Value::Number(..), None) => Ok(value.to_string()),
+            (other, _) => Err(format!("it picks its rows by {other}")),
+        }
+    }
+
+    fn named(&self, parts: &[Ident]) -> Result<String, String> {
+        match self.column(parts)? {
+            Counterpart::Same(name) | Counterpart::Moved(name, _) => Ok(self.target.quote(&name)),
+            Counterpart::Changed(_) | Counterpart::Missing => Err("of a column that is not there".to_owned()),
         }
     }
 }
 
-fn is_common(op: &BinaryOperator) -> bool {
+/// What a clock in the zone showed, in UTC: the first of two moments, and for what it never showed the moment after the leap.
+fn in_utc(text: &str, zone: Tz) -> Option<String> {
+    let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
+    let clock = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    let clock = clock.or_else(|| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN)))?;
+    let quarter = TimeDelta::minutes(15);
+    let moment = (0..=96).find_map(|leap| zone.from_local_datetime(&(clock + quarter * leap)).earliest())?;
+    Some(moment.naive_utc().format("%Y-%m-%d %H:%M:%S%.f").to_string())
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
     use BinaryOperator as Op;
-    matches!(op, Op::And | Op::Or | Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq)
+    matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq)
 }
 
 #[cfg(test)]
@@ -164,8 +237,13 @@ mod tests {
     }
 
     fn filter(query: &str) -> QueryFilter {
-        let rename = |name: &str| (name != "secret").then(|| name.to_lowercase());
-        query_filter(query, &Words('`'), &Words('"'), rename)
+        let counterpart = |name: &str| match name {
+            "secret" => Counterpart::Changed("hashed".to_owned()),
+            "at" => Counterpart::Moved("at".to_owned(), Tz::Europe__Stockholm),
+            "gone" => Counterpart::Missing,
+            name => Counterpart::Same(name.to_lowercase()),
+        };
+        query_filter(query, &Words('`'), &Words('"'), counterpart)
     }
 
     #[test]
@@ -181,6 +259,15 @@ mod tests {
             ),
             ("SELECT Id FROM nps WHERE Id BETWEEN 1 AND 5", r#""id" BETWEEN 1 AND 5"#),
             ("SELECT * FROM nps WHERE d = DATE '2024-01-01'", r#""d" = '2024-01-01'"#),
+            ("SELECT n.id, o.id AS other FROM nps n JOIN orders o ON o.nps = n.id WHERE o.id = 1", r#""other" = 1"#),
+            (
+                "SELECT * FROM nps WHERE at >= '2024-03-31' AND at < '2024-03-31 02:30:00' AND id = '2024-03-31'",
+                r#""at" >= '2024-03-30 23:00:00' AND "at" < '2024-03-31 01:00:00' AND "id" = '2024-03-31'"#,
+            ),
+            (
+                "SELECT * FROM nps WHERE at BETWEEN '2024-07-01 12:00' AND '2024-07-02' OR at IS NULL",
+                r#""at" BETWEEN '2024-07-01 10:00:00' AND '2024-07-01 22:00:00' OR "at" IS NULL"#,
+            ),
         ];
         for (query, expected) in cases {
             assert_eq!(filter(query), QueryFilter::Rows(expected.to_owned()), "{query}");
@@ -192,7 +279,12 @@ mod tests {
     fn what_cannot_be_said_is_told() {
         let cases = [
             ("SELECT id FROM nps WHERE score > 3", "score"),
-            ("SELECT secret FROM nps WHERE secret = 1", "secret"),
+            ("SELECT secret FROM nps WHERE secret = 1", "hashed"),
+            ("SELECT gone FROM nps WHERE gone = 1", "gone"),
+            ("SELECT n.id FROM nps n JOIN orders o ON o.nps = n.id WHERE o.id = 1", "does not put out"),
+            ("SELECT * FROM nps n JOIN orders o ON o.nps = n.id WHERE o.id = 1", "does not put out"),
+            ("SELECT * FROM nps WHERE at > 5", "picks its rows by 5"),
+            ("SELECT * FROM nps WHERE at > id", "different zones"),
             ("SELECT * FROM nps WHERE id IN (SELECT id FROM t)", "IN (SELECT"),
             ("SELECT * FROM nps WHERE DATE(created) = '2024-01-01'", "DATE(created)"),
             ("SELECT * FROM nps LIMIT 5", "LIMIT"),

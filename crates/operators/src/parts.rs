@@ -4,6 +4,7 @@
 pub mod asking;
 pub mod canonical;
 pub mod checks;
+pub mod column_name;
 pub mod comparing;
 pub mod copy_options;
 pub mod copying;

@@ -128,6 +128,14 @@ impl TableCopy {
         let source_conn_id = rendered_text("source_conn_id", &self.source_conn_id)?;
         let target_conn_id = rendered_text("target_conn_id", &self.target_conn_id)?;
         let plans: Vec<TablePlan> = self.tables.0.iter().map(|table| table.rendered()).collect::<Result<_, _>>()?;
+        for (at, plan) in plans.iter().enumerate() {
+            if plans[..at].iter().any(|other| other.target == plan.target) {
+                return Err(TaskError::Fail(format!(
+                    "tables.{at}.target: {} is the target of two tables, and one would be taken for the other",
+                    plan.target
+                )));
+            }
+        }
         let hash_key = match rendered_option("hash_conn_id", self.hash_conn_id.as_ref())? {
             Some(conn_id) => Some(HashKey::of(context, conn_id).await?),
             None => None,

@@ -1,8 +1,10 @@
 //! The canonical text of a value: the same for equal values, whichever engine they came from.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use millrace_operator_api::ports::{CanonicalForm, SourceColumn, ValueType};
+use serde_json::value::RawValue;
 
 /// The form in which a column of a source and one of a target are compared.
 pub fn form_of_pair(source: &SourceColumn, target: &SourceColumn) -> CanonicalForm {
@@ -68,13 +70,65 @@ pub fn append_canonical(out: &mut Vec<u8>, cell: &[u8], form: CanonicalForm) -> 
             out.extend_from_slice(without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)));
         }
         CanonicalForm::Time => out.extend_from_slice(without_fraction_zeros(cell)),
-        CanonicalForm::Json => match serde_json::from_slice::<serde_json::Value>(cell) {
-            // Keys in order, no blanks.
-            Ok(value) => out.extend_from_slice(value.to_string().as_bytes()),
-            Err(_) => out.extend_from_slice(cell),
-        },
+        CanonicalForm::Json => {
+            let before = out.len();
+            if append_json(out, cell).is_err() {
+                out.truncate(before);
+                out.extend_from_slice(cell);
+            }
+        }
     }
     true
+}
+
+/// Keys in order, the last of two that are alike, no blanks, and numbers digit by digit.
+fn append_json(out: &mut Vec<u8>, cell: &[u8]) -> serde_json::Result<()> {
+    match cell.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => {
+            let object: BTreeMap<String, &RawValue> = serde_json::from_slice(cell)?;
+            out.push(b'{');
+            for (at, (key, value)) in object.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                serde_json::to_writer(&mut *out, key)?;
+                out.push(b':');
+                append_json(out, value.get().as_bytes())?;
+            }
+            out.push(b'}');
+        }
+        Some(b'[') => {
+            let list: Vec<&RawValue> = serde_json::from_slice(cell)?;
+            out.push(b'[');
+            for (at, value) in list.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                append_json(out, value.get().as_bytes())?;
+            }
+            out.push(b']');
+        }
+        Some(b'-' | b'0'..=b'9') => append_json_number(out, serde_json::from_slice::<&RawValue>(cell)?.get()),
+        // Texts may be escaped in several ways.
+        _ => serde_json::to_writer(out, &serde_json::from_slice::<serde_json::Value>(cell)?)?,
+    }
+    Ok(())
+}
+
+/// Its digits without zeros at either end, and where the point belongs.
+fn append_json_number(out: &mut Vec<u8>, number: &str) {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |digits| ("-", digits));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_end_matches('0');
+    let Ok(exponent) = exponent.parse::<i64>() else { return out.extend_from_slice(number.as_bytes()) };
+    let power = exponent - fraction.len() as i64 + (digits.len() - significant.len()) as i64;
+    match significant.trim_start_matches('0') {
+        "" => out.push(b'0'),
+        digits if power == 0 => out.extend_from_slice(format!("{sign}{digits}").as_bytes()),
+        digits => out.extend_from_slice(format!("{sign}{digits}e{power}").as_bytes()),
+    }
 }
 
 /// MySQL's `0000-00-00`, `2024-00-10`: no other engine has such a day, so a load can only have made NULL of it.
@@ -181,6 +235,14 @@ mod tests {
             (F::Plain, "ab  ", "ab  "),
             (F::Lower, "A0EEBC99", "a0eebc99"),
             (F::Json, "{ \"b\":1, \"a\": [1, 2] }", "{\"a\":[1,2],\"b\":1}"),
+            (
+                F::Json,
+                " [1.0, 10, -0.0, 1e2, 0.50, 12345678901234567890123]",
+                "[1,1e1,0,1e2,5e-1,12345678901234567890123]",
+            ),
+            (F::Json, "1.0000000000000000001", "10000000000000000001e-19"),
+            (F::Json, "{\"\\u0061\": null, \"k\": 1, \"k\": [true, {}]}", "{\"a\":null,\"k\":[true,{}]}"),
+            (F::Json, "[1 2]", "[1 2]"),
         ];
         for (form, cell, expected) in cases {
             assert_eq!(canonical(*form, cell).as_deref(), Some(*expected), "{form:?} of {cell}");

@@ -5,6 +5,7 @@ use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::column_name::{Named, counterpart};
 use super::report::while_doing;
 
 /// What a load does when the columns of its rows are not those of the table.
@@ -51,6 +52,12 @@ pub enum Removed {
 pub struct Incoming {
     pub name: String,
     pub value: Option<ValueType>,
+}
+
+impl Named for Incoming {
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// The columns of the rows as a load takes them, and what was found.
@@ -135,9 +142,7 @@ pub async fn settle(
 fn compare(warehouse: &dyn Warehouse, table: &[Column], incoming: &[Incoming], policy: SchemaDrift) -> Comparison {
     let mut found = Comparison::default();
     for column in incoming {
-        let exact = table.iter().find(|known| known.name == column.name);
-        let known = exact.or_else(|| table.iter().find(|known| known.name.eq_ignore_ascii_case(&column.name)));
-        match known {
+        match counterpart(table, &column.name, incoming) {
             Some(known) => {
                 found.settled.columns.push(known.name.clone());
                 fits(warehouse, known, column, policy, &mut found);

@@ -7,6 +7,7 @@ use millrace_operator_api::{Problems, TaskContext, TaskError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::column_name::counterpart;
 use super::treatment::{Personal, Rendered, Treatment, Treatments, ZeroDates};
 
 /// Columns that are expected of a query.
@@ -65,12 +66,12 @@ impl ExpectedColumns {
     }
 
     fn compare(&self, context: &TaskContext, found: &[SourceColumn]) -> Result<Treatments, TaskError> {
-        let is_expected = |name: &str| self.columns.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let is_expected = |name: &str| counterpart(&self.columns, name, found).is_some();
         let added: Vec<&SourceColumn> = found.iter().filter(|column| !is_expected(&column.name)).collect();
         let removed: Vec<&str> = self
             .columns
             .iter()
-            .filter(|name| !found.iter().any(|column| column.name.eq_ignore_ascii_case(name)))
+            .filter(|name| !counterpart(found, name, &self.columns).is_some())
             .map(String::as_str)
             .collect();
         let mut failures = Vec::new();

@@ -10,6 +10,7 @@ use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::schema::types::Type;
 
+use super::column_name::find;
 use super::drift::{Incoming, Settled, settle};
 use super::loading::Loading;
 use super::mark::Marks;
@@ -243,10 +244,7 @@ fn require_keys(method: &LoadMethod, columns: &[String], ignored: &[String]) -> 
     let missing: Vec<&str> = keys
         .iter()
         .chain(order_key)
-        .filter(|key| {
-            let is_key = |column: &&String| column.eq_ignore_ascii_case(key) && !ignored.contains(column);
-            !columns.iter().any(|column| is_key(&column))
-        })
+        .filter(|key| !find(columns, key).is_some_and(|column| !ignored.contains(column)))
         .map(String::as_str)
         .collect();
     if missing.is_empty() {

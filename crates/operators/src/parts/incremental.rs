@@ -12,6 +12,7 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::column_name::{find, position};
 use super::copying::config::FILTER_PLACE;
 use super::parameter::{is_blank, rendered_option, written};
 use super::report::{ledger_entry, while_doing};
@@ -108,7 +109,7 @@ impl Narrowed {
 
     pub fn watch(&self, rows: RowStream) -> RowStream {
         let Some(watch) = &self.watch else { return rows };
-        let Some(index) = rows.columns.iter().position(|column| column.name.eq_ignore_ascii_case(&watch.column)) else {
+        let Some(index) = position(&rows.columns, &watch.column) else {
             return rows;
         };
         let (start, late) = (watch.start.clone(), Arc::clone(&watch.late));
@@ -154,9 +155,9 @@ pub async fn narrow(
     let lookback = block.lookback.map_or_else(TimeDelta::zero, |length| length.0.as_delta());
     let from = interval.start.checked_sub_signed(lookback).unwrap_or(interval.start);
     let within = |name: &str| -> Result<String, TaskError> {
-        let form = Form::of(&columns, name, zone)?;
+        let (column, form) = Form::of(&columns, name, zone)?;
         let (from, end) = form.bounds(from, interval.end);
-        let name = source.quote(name);
+        let name = source.quote(&column.name);
         Ok(format!("{name} >= {} AND {name} < {}", source.literal(&from), source.literal(&end)))
     };
     let created = rendered_option("incremental.created_field", block.created_field.as_ref())?;
@@ -173,10 +174,8 @@ pub async fn narrow(
         }
     };
     if let Some(deleted) = &deleted
-        && columns.iter().any(|column| {
-            column.name.eq_ignore_ascii_case(deleted)
-                && matches!(column.value, ValueType::Timestamp { .. } | ValueType::Date)
-        })
+        && find(&columns, deleted)
+            .is_some_and(|column| matches!(column.value, ValueType::Timestamp { .. } | ValueType::Date))
     {
         conditions.push(within(deleted)?);
     }
@@ -186,8 +185,9 @@ pub async fn narrow(
     };
     let watch = match modified.or(created).filter(|_| block.lookback.is_some()) {
         Some(column) => {
-            let (start, _) = Form::of(&columns, &column, zone)?.bounds(interval.start, interval.end);
-            Some(Watch { column, start, late: Arc::default() })
+            let (column, form) = Form::of(&columns, &column, zone)?;
+            let (start, _) = form.bounds(interval.start, interval.end);
+            Some(Watch { column: column.name.clone(), start, late: Arc::default() })
         }
         None => None,
     };
@@ -255,11 +255,17 @@ enum Form {
     /// What a clock in the zone said.
     Clock(Tz),
     Day(Tz),
+    /// The same as a text, `2024-01-02` or `2024-01-02 03:04:05`: SQLite has no other dates.
+    Written(Tz),
 }
 
 impl Form {
-    fn of(columns: &[SourceColumn], name: &str, zone: Option<Tz>) -> Result<Self, TaskError> {
-        let Some(column) = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)) else {
+    fn of<'c>(
+        columns: &'c [SourceColumn],
+        name: &str,
+        zone: Option<Tz>,
+    ) -> Result<(&'c SourceColumn, Self), TaskError> {
+        let Some(column) = find(columns, name) else {
             let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
             return Err(TaskError::Fail(format!(
                 "incremental: the query has no column {name}; it has {}",
@@ -267,18 +273,20 @@ impl Form {
             )));
         };
         if column.value == (ValueType::Timestamp { zoned: true }) {
-            return Ok(Self::Moment);
+            return Ok((column, Self::Moment));
         }
         let is_day = column.value == ValueType::Date;
-        if !is_day && column.value != (ValueType::Timestamp { zoned: false }) && !column.value.is_text() {
+        let is_clock = column.value == (ValueType::Timestamp { zoned: false });
+        if !is_day && !is_clock && !column.value.is_text() {
             return Err(TaskError::Fail(format!(
                 "incremental: column {name} is of type {}, and a window needs dates or timestamps",
                 column.type_name
             )));
         }
         match zone {
-            Some(zone) if is_day => Ok(Self::Day(zone)),
-            Some(zone) => Ok(Self::Clock(zone)),
+            Some(zone) if is_day => Ok((column, Self::Day(zone))),
+            Some(zone) if column.value.is_text() => Ok((column, Self::Written(zone))),
+            Some(zone) => Ok((column, Self::Clock(zone))),
             None => Err(TaskError::Fail(format!(
                 "incremental: column {name} ({}) has no time zone, and bounds in the wrong one lose hours in silence; say in which \
                  zone its clock runs: source_timezone: UTC, or Asia/Seoul",
@@ -300,6 +308,10 @@ impl Form {
                 let next = if end.time() == NaiveTime::MIN { end.date() } else { end.date() + TimeDelta::days(1) };
                 (from.date().to_string(), next.to_string())
             }
+            Self::Written(zone) => {
+                let (from, end) = on_the_clock(zone, from, end);
+                (shortest(from), shortest(end))
+            }
         }
     }
 }
@@ -317,6 +329,11 @@ fn on_the_clock(zone: Tz, from: DateTime<Utc>, end: DateTime<Utc>) -> (NaiveDate
     let set_back = TimeDelta::seconds(i64::from((offset(from) - offset(end)).max(0)));
     let clock = |at: DateTime<Utc>| at.with_timezone(&zone).naive_local();
     (clock(from) - set_back, clock(end) + set_back)
+}
+
+/// Of two writings of midnight the one that comes before the other.
+fn shortest(at: NaiveDateTime) -> String {
+    if at.time() == NaiveTime::MIN { at.date().to_string() } else { written_moment(at) }
 }
 
 fn written_moment(at: NaiveDateTime) -> String {
@@ -340,6 +357,8 @@ mod tests {
         assert_eq!(bounds(Form::Moment), pair("2024-01-01 00:00:00", "2024-01-02 00:00:00"));
         assert_eq!(bounds(Form::Clock(Tz::Asia__Seoul)), pair("2024-01-01 09:00:00", "2024-01-02 09:00:00"));
         assert_eq!(bounds(Form::Day(Tz::UTC)), pair("2024-01-01", "2024-01-02"));
+        assert_eq!(bounds(Form::Written(Tz::UTC)), pair("2024-01-01", "2024-01-02"));
+        assert_eq!(bounds(Form::Written(Tz::Asia__Seoul)), pair("2024-01-01 09:00:00", "2024-01-02 09:00:00"));
         assert_eq!(
             bounds(Form::Day(Tz::Asia__Seoul)),
             pair("2024-01-01", "2024-01-03"),

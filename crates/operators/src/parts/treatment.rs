@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::column_name::position;
 use super::parameter::rendered_option;
 pub use clock::Leaps;
 use rows::treated;
@@ -146,16 +147,17 @@ impl<'a> Rendered<'a> {
         Self { columns, key, source_timezone, zero_dates }
     }
 
-    fn named(&self, column: &SourceColumn) -> Option<&'a Treatment> {
-        self.columns.iter().find(|(name, _)| is_named(column, name)).map(|(_, treatment)| treatment)
+    /// What is said of the column at this place.
+    fn named(&self, columns: &[SourceColumn], at: usize) -> Option<&'a Treatment> {
+        self.columns.iter().find(|(name, _)| position(columns, name) == Some(at)).map(|(_, treatment)| treatment)
     }
 
     /// The zone in which the column's clock runs; `None` for a column that has its zone, or none that is known.
-    pub fn clock_of(&self, column: &SourceColumn) -> Option<Tz> {
-        if column.value != (ValueType::Timestamp { zoned: false }) {
+    pub fn clock_of(&self, columns: &[SourceColumn], at: usize) -> Option<Tz> {
+        if columns[at].value != (ValueType::Timestamp { zoned: false }) {
             return None;
         }
-        match self.named(column) {
+        match self.named(columns, at) {
             Some(Treatment::Clock(clock)) => clock.timezone.parse().ok(),
             Some(Treatment::Personal(_)) => None,
             None => self.source_timezone.as_deref()?.parse().ok(),
@@ -164,15 +166,15 @@ impl<'a> Rendered<'a> {
 
     /// Which of the columns will not be written as they are read, and what becomes of them.
     pub fn changes(&self, columns: &[SourceColumn]) -> BTreeMap<String, String> {
-        let change = |column: &SourceColumn| match self.named(column) {
+        let change = |at: usize| match self.named(columns, at) {
             Some(Treatment::Personal(Personal::Mask)) => Some(MASKED.to_owned()),
             Some(Treatment::Personal(Personal::Hash)) => {
                 Some(hashed_with(self.key.as_ref().map_or("no connection", |key| &key.conn_id)))
             }
             Some(Treatment::Personal(Personal::Drop)) => Some(DROPPED.to_owned()),
-            _ => self.clock_of(column).filter(|zone| *zone != Tz::UTC).map(|zone| moved_from(zone.name())),
+            _ => self.clock_of(columns, at).filter(|zone| *zone != Tz::UTC).map(|zone| moved_from(zone.name())),
         };
-        columns.iter().filter_map(|column| Some((column.name.clone(), change(column)?))).collect()
+        (0..columns.len()).filter_map(|at| Some((columns[at].name.clone(), change(at)?))).collect()
     }
 
     /// Treats streams that have some of the columns only, without those that were dropped.
@@ -180,7 +182,7 @@ impl<'a> Rendered<'a> {
         let columns: Treatments = self
             .columns
             .iter()
-            .filter(|(name, _)| rows.columns.iter().any(|column| is_named(column, name)))
+            .filter(|(name, _)| position(&rows.columns, name).is_some())
             .map(|(name, treatment)| (name.clone(), treatment.clone()))
             .collect();
         let key = self.key.clone();
@@ -233,8 +235,4 @@ impl Repeated {
         let treated = treating.apply_to_part(rows);
         treated.map(|(rows, _)| rows).map_err(|error| PortError::new(PortErrorKind::Invalid, error.to_string()))
     }
-}
-
-fn is_named(column: &SourceColumn, name: &str) -> bool {
-    column.name.eq_ignore_ascii_case(name)
 }

@@ -29,6 +29,7 @@ fn mistakes_are_found_when_the_file_is_read() {
         (json!({ "incremental_field_type": "epoch" }), "unknown variant `epoch`"),
         (json!({ "lookback": "1h" }), "with sync_mode: incremental_sync only"),
         (json!({ "batch_size": 0 }), "batch_size is 0"),
+        (json!({ "columns": { "id": "mask" } }), "tables.primary_key: id is masked, so all rows would have one key"),
         (json!({ "primary_key": [] }), "names no column"),
         (json!({ "custom_where": " " }), "custom_where is empty"),
         (json!({ "timestamp_formats": ["%Q"] }), "'%Q' is no format"),
@@ -107,6 +108,37 @@ fn a_look_at_the_target_is_tried_three_times() {
 }
 
 #[test]
+fn names_that_differ_in_case_alone_are_told_apart() {
+    let world = World::with_rows(&["Id", "id", "V"], &[&[Some("A"), Some("1"), None]]);
+    let more = json!({ "sync_mode": "incremental_sync", "incremental_field": "v", "columns": { "id": "mask" } });
+    let mut params = copying(more);
+    params["tables"]["primary_key"] = json!(["Id"]);
+    let _ = world.run("table_copy", params);
+    let loads = world.loads.lock().unwrap();
+    assert!(
+        format!("{:?}", loads[0].method).contains(r#"keys: ["Id"], order_key: Some("V")"#),
+        "{:?}",
+        loads[0].method
+    );
+    drop(loads);
+    let ambiguous = world.run("table_copy", copying(json!({ "primary_key": ["ID"] }))).unwrap_err().to_string();
+    assert!(ambiguous.contains("the source has no column ID; it has Id, id, V"), "{ambiguous}");
+}
+
+#[test]
+fn two_tables_with_one_rendered_target_are_refused() {
+    let world = orders();
+    let mut params = copying(json!({}));
+    let table = params["tables"].clone();
+    let mut other = table.clone();
+    (other["source"], other["target"]) = (json!("public.others"), json!("raw.orders"));
+    params["tables"] = json!([table, other]);
+    let error = world.run("table_copy", params).unwrap_err().to_string();
+    assert!(error.contains("tables.1.target: raw.orders is the target of two tables"), "{error}");
+    assert!(world.loads.lock().unwrap().is_empty());
+}
+
+#[test]
 fn what_was_copied_before_is_not_copied_again() {
     let world = orders();
     *world.load_report.lock().unwrap() = LoadReport { was_loaded_before: true, ..LoadReport::default() };
@@ -127,7 +159,8 @@ fn an_extract_by_change_reads_a_half_open_range_of_the_bare_column() {
     let asked = || world.queries.lock().unwrap().last().cloned().unwrap();
     assert_eq!(
         asked(),
-        "SELECT * FROM (\nSELECT * FROM t\n) AS millrace_source WHERE \"at\" >= '2023-12-31 23:00:00' AND \"at\" < '2024-01-02 00:00:00'"
+        "SELECT * FROM (\nSELECT * FROM t\n) AS millrace_source WHERE \"at\" >= '2023-12-31 23:00:00' AND \"at\" < '2024-01-02'",
+        "a text of the day alone comes before one of its midnight"
     );
     let late = world.ledger().into_iter().find(|entry| entry.stage == "lookback").unwrap();
     assert_eq!(late.rows_read, Some(1), "a row of before the interval");

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
-use millrace_connectors::{Connectors, QueryFilter, query_filter};
-use millrace_model::ledger::{DROPPED, RowsWritten, WriteMethod, hash_key_of};
+use millrace_connectors::{Connectors, Counterpart, QueryFilter, query_filter};
+use millrace_model::ledger::{DROPPED, RowsRead, RowsWritten, WriteMethod, hash_key_of, zone_moved_from};
 use millrace_operator_api::ports::{SourceColumn, SqlSource, TableName};
 use millrace_operators::parts::canonical::{form_of_pair, natural_form};
 use millrace_operators::parts::comparing::{Comparison, Difference, Kind, Side, Verdict};
@@ -154,17 +154,14 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     let filter = match (&args.filter, written.method) {
         (Some(filter), _) => Some(filter.clone()),
         (None, WriteMethod::Replace) => None,
-        (None, _) => {
-            let rename = |name: &str| pairs.iter().find(|(a, _)| is(a, name)).map(|(_, b)| b.name.clone());
-            match query_filter(&read.query, &*source, &*target, rename) {
-                QueryFilter::All => None,
-                QueryFilter::Rows(condition) => Some(condition),
-                QueryFilter::Unknown(reason) => bail!(
-                    "which rows of {table} the query stands for is not clear ({reason}); say so with --where SQL, for \
+        (None, _) => match query_filter(&read.query, &*source, &*target, |name| counterpart(name, &pairs, read)) {
+            QueryFilter::All => None,
+            QueryFilter::Rows(condition) => Some(condition),
+            QueryFilter::Unknown(reason) => bail!(
+                "which rows of {table} the query stands for is not clear ({reason}); say so with --where SQL, for \
                      example --where \"id < 1000\", or --where \"1 = 1\" for all"
-                ),
-            }
-        }
+            ),
+        },
     };
     if let Some(filter) = &filter {
         remarks.push(format!("compared with the rows of {table} where {filter}"));
@@ -198,6 +195,21 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
         most: args.most,
     };
     Ok(Plan { comparison, key, skipped, remarks })
+}
+
+/// What has become of a column of the query in the table.
+fn counterpart(name: &str, pairs: &Pairs, read: &RowsRead) -> Counterpart {
+    let how = read.changed.iter().find(|(changed, _)| changed.eq_ignore_ascii_case(name)).map(|(_, how)| how);
+    let there = pairs.iter().find(|(a, _)| is(a, name)).map(|(_, b)| b.name.clone());
+    match (there, how) {
+        (_, Some(how)) if zone_moved_from(how).is_none() => Counterpart::Changed(how.clone()),
+        (None, _) => Counterpart::Missing,
+        (Some(name), None) => Counterpart::Same(name),
+        (Some(name), Some(how)) => match zone_moved_from(how).map(str::parse) {
+            Some(Ok(zone)) => Counterpart::Moved(name, zone),
+            _ => Counterpart::Changed(how.clone()),
+        },
+    }
 }
 
 /// The relation with NULL where the load wrote NULL for an empty text.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 use crate::parts::canonical::form_of_pair;
+use crate::parts::column_name::find;
 use crate::parts::comparing::{Side, fingerprint};
 use crate::parts::report::while_doing;
 use crate::parts::row_hash::{Fingerprint, RowHasher};
@@ -249,7 +250,7 @@ impl Asking {
         let known = target.table_columns(table).await.map_err(|error| while_doing(&attempted, error))?;
         let (mut of_target, mut picked, mut forms, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (index, (name, column)) in names.iter().zip(columns).enumerate() {
-            let Some(other) = known.iter().find(|other| other.name.eq_ignore_ascii_case(name)) else {
+            let Some(other) = find(&known, name) else {
                 left_out.push(name.as_str());
                 continue;
             };

@@ -11,7 +11,7 @@ use super::convert::{Decimals, format_problem};
 use super::dotted;
 use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written};
 use crate::parts::sensor::Length;
-use crate::parts::treatment::{self, Treatments, ZeroDates};
+use crate::parts::treatment::{self, Personal, Treatment, Treatments, ZeroDates};
 
 /// Where the incremental filter goes in `custom_select`; what `{{ incremental_filter }}` renders to.
 pub const FILTER_PLACE: &str = "{incremental_filter}";
@@ -306,6 +306,20 @@ impl TableConfig {
         if keys.as_ref().is_some_and(|OneOrMany(keys)| keys.is_empty() || keys.iter().any(|key| key.trim().is_empty()))
         {
             add("primary_key", "primary_key names no column".to_owned());
+        }
+        let personal = |name: &str| match self.columns.get(name) {
+            Some(Treatment::Personal(personal)) => Some(*personal),
+            _ => None,
+        };
+        if let Some(OneOrMany(keys)) = &keys
+            && let Some(key) = keys.iter().find(|key| personal(key) == Some(Personal::Mask))
+        {
+            add("primary_key", format!("{key} is masked, so all rows would have one key; hash keeps them apart"));
+        }
+        if let Some(field) = self.incremental_field.as_ref().and_then(written)
+            && matches!(personal(&field), Some(Personal::Mask | Personal::Hash))
+        {
+            add("incremental_field", format!("{field} is masked or hashed, and then it does not say what is newer"));
         }
         match self.sync_mode {
             SyncMode::IncrementalSync => {

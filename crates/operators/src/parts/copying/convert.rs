@@ -135,7 +135,7 @@ pub struct Shape<'a> {
 
 impl Converter {
     pub fn new(shape: &Shape<'_>) -> Self {
-        let is_key = |column: &SourceColumn| shape.primary_key.iter().any(|key| key.eq_ignore_ascii_case(&column.name));
+        let is_key = |column: &SourceColumn| shape.primary_key.contains(&column.name);
         let rules = shape
             .columns
             .iter()

@@ -95,8 +95,10 @@ impl Reconciling<'_> {
 
     fn note_down(&self, known: &TableName, keys: &TableName) -> Vec<String> {
         let warehouse = self.warehouse;
-        let columns: Vec<String> =
-            self.key_names().iter().chain(&self.field).map(|name| warehouse.quote(name)).collect();
+        let names = self.key_names();
+        // It may be a part of the key.
+        let field = self.field.iter().filter(|field| !names.contains(field));
+        let columns: Vec<String> = names.iter().chain(field).map(|name| warehouse.quote(name)).collect();
         let (known, keys) = (warehouse.table_sql(known), warehouse.table_sql(keys));
         vec![
             format!("DROP TABLE IF EXISTS {known}"),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use futures::TryStreamExt;
 use futures::future::{Either, select};
@@ -29,7 +30,7 @@ use crate::parts::incremental::{Narrowed, check_replica_lag};
 use crate::parts::report::Expected;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 use crate::parts::treatment::{HashKey, Rendered};
-use reading::{Reading, lock};
+use reading::{Found, Reading, lock};
 
 /// What all tables of a task have in common.
 pub struct Job {
@@ -54,7 +55,16 @@ const TRIED_ROWS: u64 = 1_000;
 pub async fn copy(context: &TaskContext, job: &Job, plan: &TablePlan) -> Result<Value, TaskError> {
     let zone = plan.source_timezone.clone().or_else(|| job.source.source_timezone().map(ToOwned::to_owned));
     let treating = Rendered::new(&plan.columns, job.hash_key.clone(), zone, plan.zero_dates);
-    TableCopying { context, job, plan, treating }.run().await
+    let describing = TableCopying { context, job, plan, treating };
+    let started_at = context.clock.now();
+    if let Some(most) = plan.max_replica_lag {
+        unless_cancelled(context, check_replica_lag(&*job.source, most)).await?;
+    }
+    let found = unless_cancelled(context, describing.source_columns()).await?;
+    describing.checkpoint("describe", format!("{} has {} columns", plan.source, found.columns.len()));
+    // From here on all names are the source's own.
+    let plan = &TablePlan { primary_key: found.key.clone(), incremental_field: found.field.clone(), ..plan.clone() };
+    TableCopying { plan, ..describing }.run(found, started_at).await
 }
 
 struct TableCopying<'a> {
@@ -88,7 +98,7 @@ struct Meeting {
 impl Meeting {
     /// What a column of the source is called in the target.
     fn target_name(&self, source_name: &str) -> Option<String> {
-        let index = self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(source_name))?;
+        let index = self.columns.iter().position(|column| column.name == source_name)?;
         Some(self.names[index].clone())
     }
 
@@ -118,14 +128,8 @@ impl TableCopying<'_> {
         WorkId { task_id: TaskId::new_unchecked(format!("{}#{}", work.task_id, self.plan.target)), ..work }
     }
 
-    async fn run(&self) -> Result<Value, TaskError> {
-        let started_at = self.context.clock.now();
+    async fn run(&self, found: Found, started_at: DateTime<Utc>) -> Result<Value, TaskError> {
         let (job, plan) = (self.job, self.plan);
-        if let Some(most) = plan.max_replica_lag {
-            unless_cancelled(self.context, check_replica_lag(&*job.source, most)).await?;
-        }
-        let found = unless_cancelled(self.context, self.source_columns()).await?;
-        self.checkpoint("describe", format!("{} has {} columns", plan.source, found.columns.len()));
         let meeting = unless_cancelled(self.context, self.ensure_table(found)).await?;
         self.checkpoint(
             "ensure_table",

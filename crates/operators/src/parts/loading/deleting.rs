@@ -5,6 +5,7 @@ use millrace_operator_api::ports::{LoadMethod, NewColumn, RowStream, SourceColum
 use millrace_operator_api::{TaskContext, TaskError, WorkId};
 
 use super::{Loading, Missing, target_label};
+use crate::parts::column_name::{find, position};
 use crate::parts::copying::deletes::Reconciling;
 use crate::parts::drift::Settled;
 use crate::parts::report::{ledger_entry, query_label, while_doing};
@@ -24,23 +25,19 @@ pub async fn delete_missing(
     let label = query_label(&missing.keys.conn_id, &missing.keys.query);
     let attempted = format!("deleting rows of {} that {label} has no more", loading.target);
     let known = warehouse.describe(&loading.target).await.map_err(|error| while_doing(&attempted, error))?;
-    let find = |name: &String| {
-        let exact = known.iter().find(|column| column.name == *name);
-        exact.or_else(|| known.iter().find(|column| column.name.eq_ignore_ascii_case(name)))
-    };
     let mut columns = Vec::new();
     for key in keys {
-        let Some(column) = find(key) else {
+        let Some(column) = find(&known, key) else {
             return Err(TaskError::Fail(format!("{attempted}: the table has no column {key}")));
         };
-        columns.push(NewColumn { name: column.name.clone(), type_name: column.type_name.clone(), is_nullable: false });
+        columns.push(NewColumn { name: column.name.clone(), type_name: column.type_name.clone(), is_nullable: true });
     }
     let reconciling = Reconciling {
         context,
         warehouse,
         target: &loading.target,
         keys: columns,
-        field: order_key.as_ref().and_then(find).map(|column| column.name.clone()),
+        field: order_key.as_ref().and_then(|name| find(&known, name)).map(|column| column.name.clone()),
         work: WorkId {
             task_id: TaskId::new_unchecked(format!("{}#keys", context.work.task_id)),
             ..context.work.clone()
@@ -91,7 +88,7 @@ fn require_alike(read: &[SourceColumn], settled: &Settled) -> Result<(), TaskErr
         )))
     };
     for column in read {
-        let at = settled.columns.iter().position(|name| name.eq_ignore_ascii_case(&column.name));
+        let at = position(&settled.columns, &column.name);
         let Some(loaded) = at.and_then(|at| settled.types.get(at)) else { continue };
         match (loaded, &column.value) {
             (ValueType::Timestamp { zoned: true }, ValueType::Timestamp { zoned: false }) => {

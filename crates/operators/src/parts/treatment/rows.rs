@@ -8,7 +8,9 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskError};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 
-use super::{HASH_LENGTH, Leaps, Personal, Rendered, Treatment, ZeroDates, is_named, zone};
+use crate::parts::column_name::position;
+
+use super::{HASH_LENGTH, Leaps, Personal, Rendered, Treatment, ZeroDates, zone};
 
 const MASK: &[u8] = b"***";
 
@@ -56,7 +58,7 @@ pub(super) fn treated(rows: RowStream, wanted: &Rendered<'_>, leaps: &Leaps) -> 
 fn plan(columns: &[SourceColumn], wanted: &Rendered<'_>) -> Result<Vec<Action>, TaskError> {
     let fail = |message: String| TaskError::Fail(message);
     // A misspelt name must never let personal data through.
-    if let Some(name) = wanted.columns.keys().find(|name| !columns.iter().any(|column| is_named(column, name))) {
+    if let Some(name) = wanted.columns.keys().find(|name| position(columns, name).is_none()) {
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         return Err(fail(format!("columns names '{name}', but the query gives {}", names.join(", "))));
     }
@@ -67,9 +69,10 @@ fn plan(columns: &[SourceColumn], wanted: &Rendered<'_>) -> Result<Vec<Action>, 
         .transpose()?;
     columns
         .iter()
-        .map(|column| {
+        .enumerate()
+        .map(|(at, column)| {
             let is_clock = column.value == ValueType::Timestamp { zoned: false };
-            Ok(match wanted.named(column) {
+            Ok(match wanted.named(columns, at) {
                 Some(Treatment::Personal(Personal::Drop)) => Action::Drop,
                 Some(Treatment::Personal(Personal::Mask)) => Action::Mask,
                 Some(Treatment::Personal(Personal::Hash)) => {

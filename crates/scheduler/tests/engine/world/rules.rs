@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
@@ -41,10 +42,12 @@ impl World {
     async fn nothing_begins_that_is_held(&mut self, runs: &[RunRow], rows: &[InstanceRow], place: &str) {
         let now = self.stage.now();
         let stored = self.stage.store.scheduler_dags().await.unwrap();
-        let held = |run: &RunRow| {
+        // Time may have passed since.
+        let held = |run: &RunRow, began: Option<DateTime<Utc>>| {
             let row = stored.iter().find(|row| row.dag_id == run.dag_id)?;
             let is_own = run.runs_for_backfill().is_none();
-            let window = row.dag.maintenance.iter().find(|window| window.open_until(now).is_some());
+            let began = began.unwrap_or(now);
+            let window = row.dag.maintenance.iter().find(|window| window.open_until(began).is_some());
             let paused = (row.is_paused && is_own).then(|| "its DAG is paused".to_owned());
             paused.or_else(|| Some(format!("the window {} is open", window?)))
         };
@@ -52,7 +55,7 @@ impl World {
         let tokens = rows.iter().filter_map(|row| Some((row.lease.as_ref()?.token.clone(), row)));
         let begun: BTreeMap<String, &InstanceRow> = tokens.collect();
         for (_, row) in begun.iter().filter(|(token, _)| !self.begun.contains(*token)) {
-            let why = held(of_run[&row.run]);
+            let why = held(of_run[&row.run], row.queued_at);
             assert!(why.is_none(), "{place}: a try began while {why:?}: {row:?}");
         }
         let running = runs.iter().filter(|run| run.state == RunState::Running);
@@ -61,7 +64,8 @@ impl World {
         let paused: BTreeSet<i64> = backfills.iter().filter(|row| row.is_paused).map(|row| row.key).collect();
         for key in running.difference(&self.running) {
             let is_paused = of_run[key].runs_for_backfill().is_some_and(|backfill| paused.contains(&backfill));
-            let why = held(of_run[key]).or_else(|| is_paused.then(|| "its backfill is paused".to_owned()));
+            let why = held(of_run[key], of_run[key].start_date)
+                .or_else(|| is_paused.then(|| "its backfill is paused".to_owned()));
             assert!(why.is_none(), "{place}: a run began while {why:?}: {:?}", of_run[key]);
         }
         self.begun = begun.into_keys().collect();

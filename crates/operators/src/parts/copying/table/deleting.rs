@@ -15,7 +15,7 @@ impl TableCopying<'_> {
     pub(super) async fn reconcile(&self, meeting: &Meeting) -> Result<u64, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let started_at = self.context.clock.now();
-        let is_key = |column: &SourceColumn| plan.primary_key.iter().any(|key| key.eq_ignore_ascii_case(&column.name));
+        let is_key = |column: &SourceColumn| plan.primary_key.contains(&column.name);
         let at: Vec<usize> = (0..meeting.columns.len()).filter(|at| is_key(&meeting.columns[*at])).collect();
         let columns: Vec<SourceColumn> = at.iter().map(|at| meeting.columns[*at].clone()).collect();
         let types: Vec<Option<String>> = at.iter().map(|at| meeting.types[*at].clone()).collect();

@@ -10,6 +10,7 @@ use millrace_operator_api::{PortError, TaskError};
 
 use super::{Meeting, TableCopying};
 use crate::parts::asking::ask;
+use crate::parts::column_name::{find, position};
 use crate::parts::copying::checksum::Summing;
 use crate::parts::copying::config::{FieldType, SyncMode, Verify, Watermark};
 use crate::parts::copying::convert::{Converter, Shape};
@@ -30,6 +31,9 @@ pub(super) struct Found {
     pub changed: BTreeMap<String, String>,
     /// The zone of the clock behind the incremental field.
     pub zone: Option<Tz>,
+    /// The primary key and the incremental field as the source names them.
+    pub key: Vec<String>,
+    pub field: Option<String>,
 }
 
 /// How far the rows have come, and what is known of them.
@@ -51,27 +55,22 @@ impl TableCopying<'_> {
         let sql = Question::nothing().select(&*self.job.source, self.plan);
         let attempted = self.at("describe");
         let rows = self.job.source.query(&sql).await.map_err(|error| while_doing(&attempted, error))?;
-        let of_field = |name: &String| rows.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
-        let zone =
-            self.plan.incremental_field.as_ref().and_then(of_field).and_then(|field| self.treating.clock_of(field));
+        let of_field = |name: &String| position(&rows.columns, name);
+        let at = self.plan.incremental_field.as_ref().and_then(of_field);
+        let zone = at.and_then(|at| self.treating.clock_of(&rows.columns, at));
         let read = rows.columns.len();
         let changed = self.treating.changes(&rows.columns);
         let (mut rows, _) = self.treating.apply(rows).map_err(|error| while_doing(&attempted, error))?;
         while rows.batches.try_next().await.map_err(|error| while_doing(&attempted, error))?.is_some() {}
-        let missing = self
-            .plan
-            .primary_key
-            .iter()
-            .chain(&self.plan.incremental_field)
-            .find(|name| !rows.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
-        if let Some(name) = missing {
-            let known: Vec<&str> = rows.columns.iter().map(|column| column.name.as_str()).collect();
-            return Err(TaskError::Fail(format!(
-                "{attempted}: the source has no column {name}; it has {}",
-                known.join(", ")
-            )));
-        }
-        Ok(Found { has_dropped: rows.columns.len() < read, columns: rows.columns, zone, changed })
+        let known = |name: &String| {
+            find(&rows.columns, name).map(|column| column.name.clone()).ok_or_else(|| {
+                let known: Vec<&str> = rows.columns.iter().map(|column| column.name.as_str()).collect();
+                TaskError::Fail(format!("{attempted}: the source has no column {name}; it has {}", known.join(", ")))
+            })
+        };
+        let key = self.plan.primary_key.iter().map(known).collect::<Result<_, _>>()?;
+        let field = self.plan.incremental_field.as_ref().map(known).transpose()?;
+        Ok(Found { has_dropped: rows.columns.len() < read, columns: rows.columns, zone, changed, key, field })
     }
 
     pub(super) fn question(&self, meeting: &Meeting, from: Option<&str>) -> Result<Question, TaskError> {
@@ -147,9 +146,7 @@ impl TableCopying<'_> {
             formats: plan.timestamp_formats.as_deref(),
             show_values: self.job.show_values,
         });
-        let is_field = |column: &SourceColumn| {
-            plan.incremental_field.as_ref().is_some_and(|field| field.eq_ignore_ascii_case(&column.name))
-        };
+        let is_field = |column: &SourceColumn| plan.incremental_field.as_ref() == Some(&column.name);
         if let Some(index) = columns.iter().position(is_field) {
             converter.remember_highest(index, plan.incremental_field_type == FieldType::Integer);
         }

@@ -6,6 +6,7 @@ use millrace_operator_api::{PortErrorKind, TaskError};
 
 use super::reading::Found;
 use super::{Meeting, TableCopying};
+use crate::parts::column_name::counterpart;
 use crate::parts::copying::config::{NewColumns, RemovedColumns, SyncMode};
 use crate::parts::drift::is_text_type;
 use crate::parts::report::while_doing;
@@ -56,12 +57,9 @@ impl TableCopying<'_> {
             exists: true,
         };
         let (mut unknown, mut alterations) = (Vec::new(), Vec::new());
+        let incoming = found.columns.clone();
         for column in found.columns {
-            let same = existing
-                .iter()
-                .find(|other| other.name == column.name)
-                .or_else(|| existing.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name)));
-            match same {
+            match counterpart(&existing, &column.name, &incoming) {
                 Some(other) => {
                     let type_name = match self.wider(other, &column) {
                         Some(type_name) => {
@@ -137,7 +135,7 @@ impl TableCopying<'_> {
             .primary_key
             .iter()
             .chain(&plan.incremental_field)
-            .filter(|name| unknown.iter().any(|column| column.name.eq_ignore_ascii_case(name)))
+            .filter(|name| unknown.iter().any(|column| column.name == **name))
             .map(String::as_str)
             .collect();
         if plan.new_columns != NewColumns::Add && !needed.is_empty() {
@@ -181,7 +179,7 @@ impl TableCopying<'_> {
 
     async fn make_table(&self, found: Found) -> Result<Meeting, TaskError> {
         let (job, plan) = (self.job, self.plan);
-        let Found { columns: found, has_dropped, zone, changed } = found;
+        let Found { columns: found, has_dropped, zone, changed, .. } = found;
         if !plan.create_table {
             return Err(TaskError::Fail(format!(
                 "{}: there is no table {}, and create_table is false",
@@ -189,14 +187,10 @@ impl TableCopying<'_> {
                 plan.target
             )));
         }
-        let is_key = |column: &SourceColumn| plan.primary_key.iter().any(|key| key.eq_ignore_ascii_case(&column.name));
+        let is_key = |column: &SourceColumn| plan.primary_key.contains(&column.name);
         let columns: Vec<NewColumn> = found.iter().map(|column| self.new_column(column, !is_key(column))).collect();
-        let keys: Vec<String> = plan
-            .primary_key
-            .iter()
-            .filter_map(|key| columns.iter().find(|column| column.name.eq_ignore_ascii_case(key)))
-            .map(|column| column.name.clone())
-            .collect();
+        let keys: Vec<String> =
+            plan.primary_key.iter().filter(|key| columns.iter().any(|column| column.name == **key)).cloned().collect();
         let shown: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.type_name)).collect();
         if !job.dry_run {
             let made = job.warehouse.create_table(&plan.target, &columns, &keys, true).await;

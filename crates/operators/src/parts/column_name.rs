@@ -1,0 +1,70 @@
+//! Which column a name means.
+
+use millrace_operator_api::ports::{Column, SourceColumn};
+
+pub trait Named {
+    fn name(&self) -> &str;
+}
+
+impl Named for SourceColumn {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Named for Column {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Named for String {
+    fn name(&self) -> &str {
+        self
+    }
+}
+
+/// Where the column is that is called so, or else the only one that is called so but for upper and lower case. Of several
+/// that differ in nothing else, none is meant.
+pub fn position(columns: &[impl Named], name: &str) -> Option<usize> {
+    if let Some(exact) = columns.iter().position(|column| column.name() == name) {
+        return Some(exact);
+    }
+    let mut alike = (0..columns.len()).filter(|at| columns[*at].name().eq_ignore_ascii_case(name));
+    alike.next().filter(|_| alike.next().is_none())
+}
+
+/// As [`position`]: the column itself.
+pub fn find<'c, T: Named>(columns: &'c [T], name: &str) -> Option<&'c T> {
+    position(columns, name).map(|at| &columns[at])
+}
+
+/// Of a table's columns the one that a column which comes in by this name goes into. One that has its exact namesake among
+/// `incoming` is that one's.
+pub fn counterpart<'c, T: Named>(table: &'c [T], name: &str, incoming: &[impl Named]) -> Option<&'c T> {
+    let is_taken = |known: &T| known.name() != name && incoming.iter().any(|other| other.name() == known.name());
+    find(table, name).filter(|known| !is_taken(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exact_name_goes_before_one_of_other_case() {
+        let columns = ["Id", "id", "Email", "A", "a"].map(str::to_owned);
+        assert_eq!(position(&columns, "id"), Some(1));
+        assert_eq!(position(&columns, "Id"), Some(0));
+        assert_eq!(position(&columns, "EMAIL"), Some(2));
+        assert_eq!(position(&columns, "ID"), None, "either could be meant");
+        assert_eq!(position(&columns, "name"), None);
+    }
+
+    #[test]
+    fn two_columns_never_go_into_one() {
+        let (table, incoming) = (["id".to_owned()], ["Id", "id"].map(str::to_owned));
+        assert_eq!(counterpart(&table, "id", &incoming), Some(&table[0]));
+        assert_eq!(counterpart(&table, "Id", &incoming), None);
+        assert_eq!(counterpart(&table, "ID", &incoming[..1]), Some(&table[0]));
+    }
+}
