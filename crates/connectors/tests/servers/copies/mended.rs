@@ -380,15 +380,26 @@ async fn rows_go_into_redshift_by_files_that_are_removed_afterwards() -> Result<
     assert_eq!(steps("stage"), 2);
     copy(9, "dw.few", json!({})).await?;
     assert_eq!((steps("stage"), target.rows("SELECT 1 FROM dw.few").await?.len()), (2, 3), "three rows are few");
-    // What COPY would cut goes by INSERT, which refuses it.
-    target.run("CREATE TABLE dw.narrow (id int, n numeric(6,2))").await?;
-    let text = message(copy(5, "dw.narrow", json!({ "custom_select": "SELECT id, n FROM t" })).await)?;
-    assert!(text.contains("column n"), "{text}");
-    assert_eq!(steps("stage"), 2);
-    // A COPY that fails leaves nothing either.
-    target.run("CREATE TABLE dw.short (id int, v varchar(3))").await?;
-    let text = message(copy(6, "dw.short", json!({ "custom_select": "SELECT id, v FROM t" })).await)?;
+    // What COPY would cut or refuse is found while it is read, and no COPY is asked for.
+    target.run("CREATE TABLE dw.narrow (id int, n numeric(6,2)); CREATE TABLE dw.short (id int, v varchar(3))").await?;
+    for (generation, into, column, why) in
+        [(5, "dw.narrow", "n", "roundec"), (6, "dw.short", "v", "bytes long, and varchar(3) holds 3")]
+    {
+        let select = format!("SELECT id, {column} FROM t");
+        let text = message(copy(generation, into, json!({ "custom_select": select })).await)?;
+        assert!(text.contains(&format!(": {into}: row ")) && text.contains(&format!("column {column}: ")), "{text}");
+        assert!(text.contains("(id=") && text.contains(why), "{text}");
+        assert_eq!(steps("stage"), 2);
+    }
+    // A narrower column whose values all fit needs no INSERT.
+    let exact = json!({ "custom_select": "SELECT id, n FROM t WHERE id > 1" });
+    copy(7, "dw.narrow", exact).await?;
+    assert_eq!((steps("stage"), target.rows("SELECT 1 FROM dw.narrow").await?.len()), (3, 2));
+    // A COPY that fails leaves nothing.
+    let allowed = json!({ "custom_select": "SELECT id, v FROM t", "max_error": 1 });
+    let text = message(copy(8, "dw.short", allowed).await)?;
     assert!(text.contains("column v"), "{text}");
+    assert_eq!(steps("stage"), 4);
     assert_eq!(world.keys("staging").await?, Vec::<String>::new());
     assert_eq!(left_behind(&target).await?, 0);
     Ok(())

@@ -6,10 +6,12 @@ use std::fmt::Write;
 
 use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{RowBatch, SourceColumn, ValueType};
-use millrace_operator_api::{PortError, PortErrorKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::parts::reading::refused_value::RowNames;
 
 /// Tried in this order.
 const USUAL_FORMATS: &[&str] = &[
@@ -80,12 +82,10 @@ enum Rule {
 pub struct Converter {
     rules: Vec<Rule>,
     texts: Vec<bool>,
-    names: Vec<String>,
-    keys: Vec<usize>,
+    names: RowNames,
     empty_as_null: bool,
     decimals: Decimals,
     formats: Vec<String>,
-    show_values: bool,
     /// Rows so far.
     pub rows: u64,
     /// Bytes of their values.
@@ -160,12 +160,10 @@ impl Converter {
         Self {
             rules,
             texts: shape.columns.iter().map(|column| column.value.is_text()).collect(),
-            names: shape.columns.iter().map(|column| column.name.clone()).collect(),
-            keys: (0..shape.columns.len()).filter(|index| is_key(&shape.columns[*index])).collect(),
+            names: RowNames::new(shape.columns, shape.primary_key, shape.show_values),
             empty_as_null: shape.empty_as_null,
             decimals: shape.decimals,
             formats,
-            show_values: shape.show_values,
             rows: 0,
             bytes: 0,
             scratch: String::new(),
@@ -186,14 +184,15 @@ impl Converter {
             Rule::Integer if self.decimals != Decimals::Error => Some("made integers"),
             _ => None,
         };
-        let changed = (0..self.rules.len()).filter_map(|at| Some((self.names[at].clone(), change(at)?.to_owned())));
+        let changed =
+            (0..self.rules.len()).filter_map(|at| Some((self.names.column(at).to_owned(), change(at)?.to_owned())));
         changed.collect()
     }
 
     /// The columns whose empty texts become NULL.
     pub fn emptied(&self) -> Vec<String> {
         let is_emptied = |column: &usize| self.rules[*column] == Rule::EmptyIsNull;
-        (0..self.rules.len()).filter(is_emptied).map(|column| self.names[column].clone()).collect()
+        (0..self.rules.len()).filter(is_emptied).map(|column| self.names.column(column).to_owned()).collect()
     }
 
     pub fn highest(&self) -> Option<String> {
@@ -265,7 +264,7 @@ impl Converter {
                 };
                 match why {
                     Ok(()) => out.push(Some(self.scratch.as_bytes())),
-                    Err(why) => return Err(self.refused(batch, row, column, &why)),
+                    Err(why) => return Err(self.names.refused(batch, (row, self.rows), column, &why)),
                 }
             }
         }
@@ -277,30 +276,6 @@ impl Converter {
         self.formats.iter().find_map(|format| read_moment(text, format)).ok_or_else(|| {
             format!("is in none of the forms {}; say how it is written in timestamp_formats", self.formats.join(", "))
         })
-    }
-
-    fn refused(&self, batch: &RowBatch, row: usize, column: usize, why: &str) -> PortError {
-        let number = self.rows + row as u64 + 1;
-        let key: Vec<String> = self
-            .keys
-            .iter()
-            .filter_map(|key| {
-                let text = String::from_utf8_lossy(batch.cell(row, *key)?).into_owned();
-                let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-                (is_plain || self.show_values).then(|| format!("{}={text}", self.names[*key]))
-            })
-            .collect();
-        let key = if key.is_empty() { String::new() } else { format!(" ({})", key.join(", ")) };
-        let text = String::from_utf8_lossy(batch.cell(row, column).unwrap_or_default()).into_owned();
-        let value = if self.show_values {
-            format!("'{}'", text.chars().take(80).collect::<String>())
-        } else {
-            format!("of {} characters, not shown (show_values: true shows it),", text.chars().count())
-        };
-        PortError::new(
-            PortErrorKind::Data,
-            format!("row {number}{key}, column {}: the value {value} {why}", self.names[column]),
-        )
     }
 }
 

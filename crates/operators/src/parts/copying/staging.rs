@@ -127,13 +127,14 @@ pub async fn look_ahead(mut rows: RowStream, most: u64) -> Result<(RowStream, bo
     Ok((RowStream { columns: rows.columns, batches }, are_few))
 }
 
-/// The first column whose values a bulk load of texts might change without a word: digits behind the point and parts of a
-/// second where the target's type is narrower, and bytes, of which none might become NULL. What is refused aloud (a text too
-/// long, a number out of range) is no reason.
+/// The first column whose values a bulk load of texts might change without a word: bytes, of which none might become NULL,
+/// and where values are not `looked_at` before, digits behind the point and parts of a second where the target's type is
+/// narrower. What is refused aloud (a text too long, a number out of range) is no reason.
 pub fn may_be_cut<'a>(
     warehouse: &dyn Warehouse,
     columns: &'a [SourceColumn],
     types: &[Option<String>],
+    looked_at: bool,
 ) -> Option<&'a SourceColumn> {
     let is_refused_aloud = |type_name: &str| {
         let name = type_name.to_ascii_lowercase();
@@ -143,10 +144,12 @@ pub fn may_be_cut<'a>(
     let mut pairs = columns.iter().zip(types);
     pairs
         .find(|(column, type_name)| {
-            let is_narrower = type_name
-                .as_deref()
-                .is_some_and(|name| !warehouse.holds(name, &column.value) && !is_refused_aloud(name));
-            is_narrower || matches!(column.value, ValueType::Bytes { .. })
+            let is_narrower = || {
+                type_name
+                    .as_deref()
+                    .is_some_and(|name| !warehouse.holds(name, &column.value) && !is_refused_aloud(name))
+            };
+            (!looked_at && is_narrower()) || matches!(column.value, ValueType::Bytes { .. })
         })
         .map(|(column, _)| column)
 }

@@ -321,7 +321,8 @@ impl TableCopying<'_> {
     /// Where the rows go for COPY; `None` where they are inserted.
     fn staging(&self, meeting: &Meeting) -> Option<&StagingPlace> {
         let staging = self.job.staging.as_ref()?;
-        match may_be_cut(&*self.job.warehouse, &meeting.columns, &meeting.types) {
+        let looked_at = self.plan.max_error == 0;
+        match may_be_cut(&*self.job.warehouse, &meeting.columns, &meeting.types, looked_at) {
             None => Some(staging),
             Some(column) => {
                 self.context.warning(format!(

@@ -21,6 +21,10 @@ impl RowNames {
         }
     }
 
+    pub fn column(&self, index: usize) -> &str {
+        &self.columns[index]
+    }
+
     /// `row` counts in the batch from 0, `before` are the rows that came before the batch; `why` ends the sentence that the
     /// value begins. A key that is no number or date is shown only where values are.
     pub fn refused(&self, batch: &RowBatch, (row, before): (usize, u64), column: usize, why: &str) -> PortError {

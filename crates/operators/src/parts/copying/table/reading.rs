@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono_tz::Tz;
 use futures::{StreamExt, TryStreamExt};
-use millrace_operator_api::ports::{RowStream, SourceColumn};
+use millrace_operator_api::ports::{CsvFormat, RowStream, SourceColumn};
 use millrace_operator_api::{PortError, TaskError};
 
 use super::{Meeting, TableCopying};
@@ -18,6 +18,7 @@ use crate::parts::copying::progress::Progress;
 use crate::parts::copying::select::Question;
 use crate::parts::copying::watermark;
 use crate::parts::incremental::Narrowed;
+use crate::parts::reading::fitting::{Fitting, Meets};
 use crate::parts::report::Expected;
 use crate::parts::report::while_doing;
 use crate::parts::treatment::Leaps;
@@ -40,6 +41,8 @@ pub(super) struct Found {
 pub(super) struct Reading {
     pub converter: Converter,
     pub progress: Progress,
+    /// `None` where the target holds whatever comes, or may refuse rows by itself.
+    pub fitting: Option<Fitting>,
     pub sum: Option<Summing>,
     pub leaps: Leaps,
     pub error: Option<PortError>,
@@ -153,6 +156,27 @@ impl TableCopying<'_> {
         converter
     }
 
+    /// What the target could not hold of the rows, known before it is asked.
+    fn fitting(&self, meeting: &Meeting) -> Option<Fitting> {
+        let (job, plan) = (self.job, self.plan);
+        if plan.max_error > 0 {
+            return None;
+        }
+        let type_of = |(column, known): (&SourceColumn, &Option<String>)| {
+            Some(known.clone().unwrap_or_else(|| job.warehouse.column_type(&column.value)))
+        };
+        let types: Vec<Option<String>> = meeting.columns.iter().zip(&meeting.types).map(type_of).collect();
+        let meets = Meets {
+            target: None,
+            columns: &meeting.columns,
+            types: &types,
+            keys: &plan.primary_key,
+            format: &CsvFormat::default(),
+            show_values: job.show_values,
+        };
+        Fitting::new(&*job.warehouse, &meets)
+    }
+
     /// The rows as they go into the target, and how far they have come.
     pub(super) async fn open(
         &self,
@@ -182,6 +206,7 @@ impl TableCopying<'_> {
         }
         let reading = Arc::new(Mutex::new(Reading {
             converter: self.converter(&meeting.columns, &meeting.types),
+            fitting: self.fitting(meeting),
             progress: Progress::start(self.context, self.stage("copy"), self.plan.batch_size, expected),
             sum,
             leaps,
@@ -190,7 +215,14 @@ impl TableCopying<'_> {
         let shared = Arc::clone(&reading);
         let batches = rows.batches.map(move |batch| {
             let mut reading = lock(&shared);
-            match batch.and_then(|batch| reading.converter.convert(batch)) {
+            let converted = batch.and_then(|batch| {
+                let batch = reading.converter.convert(batch)?;
+                if let Some(fitting) = &mut reading.fitting {
+                    fitting.look(&batch)?;
+                }
+                Ok(batch)
+            });
+            match converted {
                 Ok(batch) => {
                     if let Some(sum) = &mut reading.sum {
                         sum.add(&batch);
