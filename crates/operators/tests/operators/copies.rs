@@ -126,19 +126,6 @@ fn names_that_differ_in_case_alone_are_told_apart() {
 }
 
 #[test]
-fn two_tables_with_one_rendered_target_are_refused() {
-    let world = orders();
-    let mut params = copying(json!({}));
-    let table = params["tables"].clone();
-    let mut other = table.clone();
-    (other["source"], other["target"]) = (json!("public.others"), json!("raw.orders"));
-    params["tables"] = json!([table, other]);
-    let error = world.run("table_copy", params).unwrap_err().to_string();
-    assert!(error.contains("tables.1.target: raw.orders is the target of two tables"), "{error}");
-    assert!(world.loads.lock().unwrap().is_empty());
-}
-
-#[test]
 fn what_was_copied_before_is_not_copied_again() {
     let world = orders();
     *world.load_report.lock().unwrap() = LoadReport { was_loaded_before: true, ..LoadReport::default() };
