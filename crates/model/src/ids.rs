@@ -19,6 +19,8 @@ pub enum IdError {
         "run id '{text}' looks like a {prefix} run's; ids beginning with '{prefix}__' are given by the scheduler only"
     )]
     ReservedPrefix { text: String, prefix: &'static str },
+    #[error("{kind} must not be '{text}': in an address that means something else")]
+    Reserved { kind: &'static str, text: String },
 }
 
 macro_rules! id {
@@ -83,6 +85,10 @@ fn check(kind: &'static str, text: &str, allowed: &'static str, is_allowed: fn(c
     if text.len() > MAX_ID_LENGTH {
         return Err(IdError::TooLong { kind, text: text.chars().take(40).collect(), length: text.len() });
     }
+    // An address with `.` or `..` is another address, and `~` stands for all of them.
+    if matches!(text, "." | ".." | "~") {
+        return Err(IdError::Reserved { kind, text: text.to_owned() });
+    }
     match text.chars().find(|c| !is_allowed(*c)) {
         Some(found) => Err(IdError::BadCharacter { kind, text: text.to_owned(), found, allowed }),
         None => Ok(()),
@@ -130,7 +136,7 @@ mod tests {
     fn names_take_letters_of_any_script() {
         assert!(DagId::parse("매출_일별").is_ok());
         assert!(TaskId::parse("a.b-c_d9").is_ok());
-        for bad in ["", "a b", "a/b", "../x", "a\n", "a'b", "<x>"] {
+        for bad in ["", "a b", "a/b", "../x", "a\n", "a'b", "<x>", ".", ".."] {
             assert!(DagId::parse(bad).is_err(), "{bad:?} must be refused");
         }
         assert!(DagId::parse(&"x".repeat(251)).is_err());
@@ -143,5 +149,9 @@ mod tests {
         assert!(matches!(RunId::parse_given("scheduled__x"), Err(IdError::ReservedPrefix { .. })));
         assert!(matches!(RunId::parse_given("backfill__x"), Err(IdError::ReservedPrefix { .. })));
         assert!(RunId::parse_given("a b").is_err());
+        for bad in ["~", ".", ".."] {
+            assert!(matches!(RunId::parse_given(bad), Err(IdError::Reserved { .. })), "{bad}");
+        }
+        assert!(RunId::parse_given("~1").is_ok() && RunId::parse_given("...").is_ok());
     }
 }

@@ -18,8 +18,16 @@ pub struct InstantError {
 /// Reads a date, or a date and time with or without an offset (`T` or a blank between them), RFC 3339 included.
 ///
 /// Without an offset the text is wall clock time in `default_zone`, resolved by [`resolve_local`]; a bare date is its
-/// midnight. Years 1 to 9999; anything finer than microseconds is cut off.
+/// midnight. Years 1 to 9999, as written and in UTC; anything finer than microseconds is cut off.
 pub fn parse_instant(text: &str, default_zone: Tz) -> Result<DateTime<Utc>, InstantError> {
+    let at = read(text, default_zone)?;
+    if (1..=9999).contains(&at.year()) {
+        return Ok(at);
+    }
+    Err(InstantError { text: text.to_owned(), problem: "the year in UTC must be 1 to 9999".to_owned() })
+}
+
+fn read(text: &str, default_zone: Tz) -> Result<DateTime<Utc>, InstantError> {
     let error = |problem: &str| InstantError { text: text.to_owned(), problem: problem.to_owned() };
     let trimmed = text.trim();
     let (date_text, clock_text) = match trimmed.find(['T', 't', ' ']) {
@@ -161,6 +169,8 @@ mod tests {
             ("2024-01-01T00:00:00+25:00", "offset must look like"),
             ("2024-01-01T00:00:00+é0", "offset must look like"),
             ("0000-01-01", "year must be 1 to 9999"),
+            ("0001-01-01T00:00:00+14:00", "year in UTC must be 1 to 9999"),
+            ("9999-12-31T23:00:00-02:00", "year in UTC must be 1 to 9999"),
         ];
         for (text, problem) in cases {
             let error = parse_instant(text, Tz::UTC).unwrap_err().to_string();

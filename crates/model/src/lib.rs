@@ -20,6 +20,7 @@ pub mod execution;
 pub mod graph;
 pub mod ids;
 pub mod instant;
+pub mod json_text;
 pub mod ledger;
 pub mod maintenance;
 pub mod mapping;

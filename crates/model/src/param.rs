@@ -210,11 +210,49 @@ mod tests {
             (json!({"type": "array", "minItems": 1}), json!([]), "x: must have 1 item or more"),
             (json!({"type": "array", "maxItems": 1}), json!([1, 2]), "x: must have no more than 1 item"),
             (json!({"type": "array", "uniqueItems": true}), json!([1, 2, 1]), "x: must not have an item twice"),
+            (
+                json!({"type": "array", "uniqueItems": true}),
+                json!([{"a": 1, "b": [0.5]}, {"a": 1}, {"b": [0.5], "a": 1}]),
+                "x: must not have an item twice",
+            ),
+            (json!({"type": "array", "uniqueItems": true}), json!([1, "1", null, false, [1], {}]), ""),
+            (
+                json!({"type": "integer", "maximum": 9_007_199_254_740_992_i64}),
+                json!(9_007_199_254_740_993_i64),
+                "x: must be at most 9007199254740992",
+            ),
+            (json!({"type": "integer", "minimum": 9_007_199_254_740_993_i64}), json!(9_007_199_254_740_993_i64), ""),
+            (
+                json!({"type": "integer", "exclusiveMinimum": u64::MAX - 1}),
+                json!(u64::MAX - 1),
+                "x: must be more than 18446744073709551614",
+            ),
+            (json!({"type": "integer", "exclusiveMinimum": u64::MAX - 1}), json!(u64::MAX), ""),
+            (json!({"type": "number", "maximum": 1.5}), json!(2), "x: must be at most 1.5"),
+            (json!({"type": "number", "maximum": 2.0}), json!(3), "x: must be at most 2"),
+            (
+                json!({"type": "integer", "multipleOf": 10}),
+                json!(9_007_199_254_740_993_i64),
+                "x: must be a multiple of 10",
+            ),
+            (
+                json!({"type": "integer"}),
+                json!(18_446_744_073_709_551_616.0),
+                "x: must be a whole number from -9223372036854775808 to 18446744073709551615",
+            ),
             (json!({"type": "object"}), json!([]), "x: must be a map of names and values, not a list"),
         ];
         for (schema, given, expected) in cases {
             assert_eq!(said(schema.clone(), given.clone()), expected, "{schema} {given}");
         }
+    }
+
+    #[test]
+    fn of_a_long_list_only_some_faults_are_told() {
+        let params = map(json!({"x": {"type": "array", "items": {"type": "string", "pattern": "^a$"}}}));
+        let found = faults(&params, &map(json!({"x": vec!["b"; 300_000]})));
+        assert_eq!(found.len(), 20);
+        assert!(faults(&params, &map(json!({"x": vec!["a"; 300_000]}))).is_empty());
     }
 
     #[test]

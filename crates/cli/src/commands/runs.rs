@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::json_text::flaw;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{ManualRun, manual_run};
 use millrace_store::{RunRequest, RunRow, Store};
@@ -59,6 +60,9 @@ impl RunView {
 /// A JSON object given on the command line.
 pub fn conf_argument(text: Option<&str>, option: &str) -> anyhow::Result<Map<String, Value>> {
     let Some(text) = text else { return Ok(Map::new()) };
+    if let Some(flaw) = flaw(text.as_bytes()) {
+        return Err(usage(format!("{option}: {flaw}")));
+    }
     match serde_json::from_str(text) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(other) => Err(usage(format!("{option} must be a JSON object like {{\"key\": \"value\"}}, got {other}"))),

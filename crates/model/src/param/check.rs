@@ -1,15 +1,21 @@
 //! A value against a param's schema.
 
+use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use regex::{Regex, RegexBuilder};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::ParamFault;
+use crate::json_text::Flaw;
 
 /// Bytes that a compiled pattern may take.
 const LARGEST_PATTERN: usize = 1 << 20;
+/// Of one value no more are told: a long list may have as many as it has items.
+const MOST_FAULTS: usize = 20;
 
 /// Which rule of its schema a value breaks.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,12 +25,14 @@ pub enum Breach {
     /// The types that it may have, and what it has.
     Type(Vec<String>, &'static str),
     NotWhole,
+    /// Further from zero than whole numbers are kept.
+    OutOfRange,
     Enum(Vec<String>),
-    Minimum(f64),
-    Maximum(f64),
-    Above(f64),
-    Below(f64),
-    MultipleOf(f64),
+    Minimum(Number),
+    Maximum(Number),
+    Above(Number),
+    Below(Number),
+    MultipleOf(Number),
     MinLength(u64),
     MaxLength(u64),
     Pattern(String),
@@ -35,6 +43,8 @@ pub enum Breach {
     Twice,
     /// What was typed is no JSON: the parser's words.
     Json(String),
+    /// What was typed would be kept as something else.
+    Flawed(Flaw),
 }
 
 impl fmt::Display for Breach {
@@ -46,12 +56,13 @@ impl fmt::Display for Breach {
                 write!(f, "must be {}, not {found}", wanted.join(" or "))
             }
             Self::NotWhole => f.write_str("must be a whole number"),
+            Self::OutOfRange => write!(f, "must be a whole number from {} to {}", i64::MIN, u64::MAX),
             Self::Enum(choices) => write!(f, "must be one of: {}", choices.join(", ")),
-            Self::Minimum(bound) => write!(f, "must be at least {bound}"),
-            Self::Maximum(bound) => write!(f, "must be at most {bound}"),
-            Self::Above(bound) => write!(f, "must be more than {bound}"),
-            Self::Below(bound) => write!(f, "must be less than {bound}"),
-            Self::MultipleOf(step) => write!(f, "must be a multiple of {step}"),
+            Self::Minimum(bound) => write!(f, "must be at least {}", shown(bound)),
+            Self::Maximum(bound) => write!(f, "must be at most {}", shown(bound)),
+            Self::Above(bound) => write!(f, "must be more than {}", shown(bound)),
+            Self::Below(bound) => write!(f, "must be less than {}", shown(bound)),
+            Self::MultipleOf(step) => write!(f, "must be a multiple of {}", shown(step)),
             Self::MinLength(1) => f.write_str("must not be empty"),
             Self::MinLength(least) => write!(f, "must have {least} characters or more"),
             Self::MaxLength(most) => write!(f, "must have no more than {most} character{}", plural(*most)),
@@ -65,8 +76,14 @@ impl fmt::Display for Breach {
             Self::MaxItems(most) => write!(f, "must have no more than {most} item{}", plural(*most)),
             Self::Twice => f.write_str("must not have an item twice"),
             Self::Json(error) => write!(f, "is not JSON: {error}"),
+            Self::Flawed(flaw) => flaw.fmt(f),
         }
     }
+}
+
+/// 1.0 is shown as 1.
+fn shown(number: &Number) -> String {
+    whole(number).map_or_else(|| number.to_string(), |whole| whole.to_string())
 }
 
 fn plural(count: u64) -> &'static str {
@@ -101,7 +118,7 @@ fn noun_of(value: &Value) -> &'static str {
 /// At most one fault of a value itself: the first says enough. Items of a list are looked at one by one.
 pub(super) fn check(schema: &Map<String, Value>, name: &str, value: &Value, faults: &mut Vec<ParamFault>) {
     let breach = type_breach(schema, value).or_else(|| enum_breach(schema, value)).or_else(|| match value {
-        Value::Number(number) => number_breach(schema, number.as_f64().unwrap_or(f64::NAN)),
+        Value::Number(number) => number_breach(schema, number),
         Value::String(text) => text_breach(schema, text),
         Value::Array(items) => list_breach(schema, items),
         _ => None,
@@ -112,6 +129,9 @@ pub(super) fn check(schema: &Map<String, Value>, name: &str, value: &Value, faul
     }
     if let (Value::Array(items), Some(Value::Object(of_items))) = (value, schema.get("items")) {
         for (place, item) in items.iter().enumerate() {
+            if faults.len() >= MOST_FAULTS {
+                return;
+            }
             check(of_items, &format!("{name}[{place}]"), item, faults);
         }
     }
@@ -130,7 +150,7 @@ fn type_breach(schema: &Map<String, Value>, value: &Value) -> Option<Breach> {
         | ("array", Value::Array(_))
         | ("object", Value::Object(_))
         | ("null", Value::Null) => true,
-        ("integer", Value::Number(number)) => is_whole(number),
+        ("integer", Value::Number(number)) => is_whole(number) && is_kept(number),
         _ => false,
     };
     if wanted.iter().any(fits) {
@@ -138,6 +158,7 @@ fn type_breach(schema: &Map<String, Value>, value: &Value) -> Option<Breach> {
     }
     Some(match value {
         Value::Null => Breach::Missing,
+        Value::Number(number) if wanted.contains(&"integer") && is_whole(number) => Breach::OutOfRange,
         Value::Number(_) if wanted.contains(&"integer") => Breach::NotWhole,
         _ => {
             let shown = wanted.iter().filter(|name| **name != "null" || wanted.len() == 1);
@@ -147,8 +168,14 @@ fn type_breach(schema: &Map<String, Value>, value: &Value) -> Option<Breach> {
 }
 
 /// 5.0 is one, too.
-fn is_whole(number: &serde_json::Number) -> bool {
+fn is_whole(number: &Number) -> bool {
     number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|float| float.fract() == 0.0)
+}
+
+/// Whole numbers beyond 64 bits have become the nearest float by now: another number.
+fn is_kept(number: &Number) -> bool {
+    let is_near = |float: f64| float > -9_223_372_036_854_775_808.0 && float < 18_446_744_073_709_551_616.0;
+    number.is_i64() || number.is_u64() || number.as_f64().is_some_and(is_near)
 }
 
 fn enum_breach(schema: &Map<String, Value>, value: &Value) -> Option<Breach> {
@@ -157,21 +184,56 @@ fn enum_breach(schema: &Map<String, Value>, value: &Value) -> Option<Breach> {
     (!choices.contains(value)).then(|| Breach::Enum(choices.iter().map(shown).collect()))
 }
 
-fn number_breach(schema: &Map<String, Value>, number: f64) -> Option<Breach> {
-    let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
-    let broken = |key: &str, is_broken: fn(f64, f64) -> bool, breach: fn(f64) -> Breach| {
-        bound(key).filter(|bound| is_broken(number, *bound)).map(breach)
+fn number_breach(schema: &Map<String, Value>, number: &Number) -> Option<Breach> {
+    let broken = |key: &str, is_broken: fn(&Number, &Number) -> bool, breach: fn(Number) -> Breach| {
+        let bound = schema.get(key).and_then(Value::as_number)?;
+        is_broken(number, bound).then(|| breach(bound.clone()))
     };
-    broken("minimum", |number, least| number < least, Breach::Minimum)
-        .or_else(|| broken("maximum", |number, most| number > most, Breach::Maximum))
-        .or_else(|| broken("exclusiveMinimum", |number, bound| number <= bound, Breach::Above))
-        .or_else(|| broken("exclusiveMaximum", |number, bound| number >= bound, Breach::Below))
+    broken("minimum", |number, least| compare(number, least).is_none_or(Ordering::is_lt), Breach::Minimum)
+        .or_else(|| {
+            broken("maximum", |number, most| compare(number, most).is_none_or(Ordering::is_gt), Breach::Maximum)
+        })
+        .or_else(|| {
+            broken(
+                "exclusiveMinimum",
+                |number, bound| compare(number, bound).is_none_or(Ordering::is_le),
+                Breach::Above,
+            )
+        })
+        .or_else(|| {
+            broken(
+                "exclusiveMaximum",
+                |number, bound| compare(number, bound).is_none_or(Ordering::is_ge),
+                Breach::Below,
+            )
+        })
         .or_else(|| broken("multipleOf", is_no_multiple, Breach::MultipleOf))
 }
 
+/// Exact where both are whole: as floats, 9007199254740993 and 9007199254740992 are one number.
+fn compare(one: &Number, other: &Number) -> Option<Ordering> {
+    match (whole(one), whole(other)) {
+        (Some(one), Some(other)) => Some(one.cmp(&other)),
+        _ => one.as_f64()?.partial_cmp(&other.as_f64()?),
+    }
+}
+
+fn whole(number: &Number) -> Option<i128> {
+    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)).or_else(|| {
+        let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e30)?;
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole and far smaller than an i128")]
+        Some(float as i128)
+    })
+}
+
 /// 0.3 is a multiple of 0.1, although their quotient is not quite whole.
-fn is_no_multiple(number: f64, step: f64) -> bool {
-    let times = number / step;
+fn is_no_multiple(number: &Number, step: &Number) -> bool {
+    if let (Some(number), Some(step)) = (whole(number), whole(step))
+        && step != 0
+    {
+        return number % step != 0;
+    }
+    let times = number.as_f64().unwrap_or(f64::NAN) / step.as_f64().unwrap_or(f64::NAN);
     (times - times.round()).abs() > 1e-9 * times.abs().max(1.0)
 }
 
@@ -201,9 +263,20 @@ pub fn pattern_problem(pattern: &str) -> Option<String> {
     Some(error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned())
 }
 
+thread_local! {
+    /// The pattern that was last asked for: each item of a long list asks for the same one, and to compile it takes
+    /// longer than to match.
+    static LAST: RefCell<Option<(String, Regex)>> = const { RefCell::new(None) };
+}
+
 /// A pattern that is none lets nothing pass; a DAG file with one is refused.
 fn matches(pattern: &str, text: &str) -> bool {
-    compiled(pattern).is_ok_and(|pattern| pattern.is_match(text))
+    LAST.with_borrow_mut(|last| {
+        if last.as_ref().is_none_or(|(known, _)| known != pattern) {
+            *last = compiled(pattern).ok().map(|compiled| (pattern.to_owned(), compiled));
+        }
+        last.as_ref().is_some_and(|(_, pattern)| pattern.is_match(text))
+    })
 }
 
 /// As JSON Schema wants them, and without the zone, which is then the DAG's.
@@ -231,7 +304,7 @@ fn list_breach(schema: &Map<String, Value>, items: &[Value]) -> Option<Breach> {
         .or_else(|| bound("maxItems").filter(|most| count > *most).map(Breach::MaxItems))
         .or_else(|| {
             let wants_unique = schema.get("uniqueItems") == Some(&Value::Bool(true));
-            let has_twin = |(place, item): (usize, &Value)| items[..place].contains(item);
-            (wants_unique && items.iter().enumerate().any(has_twin)).then_some(Breach::Twice)
+            let mut seen = HashSet::new();
+            (wants_unique && !items.iter().all(|item| seen.insert(item))).then_some(Breach::Twice)
         })
 }

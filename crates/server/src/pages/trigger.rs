@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
+use millrace_model::json_text::flaw;
 use millrace_model::param::Param;
 use millrace_store::DagRow;
 use serde::Serialize;
@@ -95,6 +96,9 @@ pub(super) async fn trigger(
     match form.typed.conf.trim() {
         "" => {}
         text => match serde_json::from_str(text) {
+            Ok(Value::Object(_)) if flaw(text.as_bytes()).is_some() => {
+                form.errors.conf = flaw(text.as_bytes()).map(|flaw| flaw.to_string());
+            }
             Ok(Value::Object(given)) => conf.extend(given),
             Ok(_) => form.errors.conf = Some(t("Must be a JSON object.").to_owned()),
             Err(error) => {

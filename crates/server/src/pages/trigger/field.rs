@@ -2,6 +2,7 @@
 
 use chrono_tz::Tz;
 use millrace_model::instant::parse_instant;
+use millrace_model::json_text::flaw;
 use millrace_model::param::{Breach, Param, ParamFault};
 use serde::Serialize;
 use serde_json::{Number, Value};
@@ -129,6 +130,11 @@ impl Field {
                 _ if param.schema().is_none() => Ok(Some(Value::Null)),
                 _ => fault(Breach::Missing),
             };
+        }
+        if matches!(self.kind, Kind::Integer | Kind::Number | Kind::Json)
+            && let Some(flaw) = flaw(trimmed.as_bytes())
+        {
+            return fault(Breach::Flawed(flaw));
         }
         let value = match self.kind {
             Kind::Integer | Kind::Number => match serde_json::from_str::<Number>(trimmed) {
