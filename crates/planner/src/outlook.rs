@@ -1,6 +1,8 @@
 //! What will run: the schedules ahead, each date with what becomes of it.
 
-use std::iter;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::iter::{self, Peekable};
 
 use chrono::{DateTime, Utc};
 use millrace_model::calendar::Fate;
@@ -16,8 +18,9 @@ use crate::slots;
 use crate::view::{DagFacts, View};
 use crate::windows::open_window;
 
-/// Dates of one DAG that are looked at.
-const MOST_OF_A_DAG: usize = 2_000;
+/// Dates that are looked at beyond those that are asked for: what a calendar or a maintenance window puts off is overtaken
+/// by later dates.
+const MOST_OVERTAKEN: usize = 10_000;
 
 /// What becomes of a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,18 +76,62 @@ pub fn outlook(
         .filter(|run| run.state == RunState::Queued && is_asked(&run.dag_id))
         .map(|run| queued(view, run, now))
         .collect();
-    for facts in view.dags.values().filter(|facts| is_asked(&facts.version.dag.dag_id) && !facts.is_stale) {
-        let dates = dates(facts, now).take_while(|date| date.run_after <= until);
-        let most = if facts.is_paused && dag_id.is_none() { 1 } else { MOST_OF_A_DAG };
-        found.extend(dates.take(most).map(|date| prospect(view, facts, date, now)));
-    }
-    found.sort_by(|a, b| {
-        let when = |it: &Upcoming| (it.starts_at.unwrap_or(it.run.run_after), it.run.logical_date);
-        when(a).cmp(&when(b)).then_with(|| a.dag_id.cmp(&b.dag_id))
-    });
-    let has_more = found.len() > limit;
+    let asked = view.dags.values().filter(|facts| is_asked(&facts.version.dag.dag_id) && !facts.is_stale);
+    let most = |facts: &DagFacts| if facts.is_paused && dag_id.is_none() { 1 } else { usize::MAX };
+    let schedules = asked.map(|facts| (facts, dates(facts, now).take(most(facts)).peekable())).collect();
+    let make = |facts: &&DagFacts, date| prospect(view, facts, date, now);
+    let has_unseen = look_ahead(schedules, &mut found, (now, until), limit, make);
+    found.sort_by(|a, b| when(a, now).cmp(&when(b, now)).then_with(|| a.dag_id.cmp(&b.dag_id)));
+    let has_more = has_unseen || found.len() > limit;
     found.truncate(limit);
     (found, has_more)
+}
+
+type Place = (DateTime<Utc>, DateTime<Utc>);
+
+/// Where it stands among the others.
+fn when(it: &Upcoming, now: DateTime<Utc>) -> Place {
+    (it.starts_at.unwrap_or_else(|| it.run.run_after.max(now)), it.run.logical_date)
+}
+
+/// Takes dates from all schedules in the order in which they can start at the earliest, until no other one can stand
+/// among the first `limit`: what it costs depends on what is asked for, not on how much there is. True if it stopped
+/// before the end.
+fn look_ahead<F, I: Iterator<Item = PlannedRun>>(
+    mut schedules: Vec<(F, Peekable<I>)>,
+    found: &mut Vec<Upcoming>,
+    (now, until): (DateTime<Utc>, DateTime<Utc>),
+    limit: usize,
+    make: impl Fn(&F, PlannedRun) -> Upcoming,
+) -> bool {
+    // Nothing starts before it is due.
+    let earliest = |dates: &mut Peekable<I>| {
+        let date = dates.peek().filter(|date| date.run_after <= until)?;
+        Some((date.run_after.max(now), date.logical_date))
+    };
+    let firsts = schedules.iter_mut().enumerate();
+    let mut next: BinaryHeap<Reverse<(Place, usize)>> =
+        firsts.filter_map(|(index, (_, dates))| Some(Reverse((earliest(dates)?, index)))).collect();
+    let mut open: BinaryHeap<Reverse<Place>> = found.iter().map(|it| Reverse(when(it, now))).collect();
+    let (mut settled, mut taken) = (0, 0);
+    while let Some(Reverse((least, index))) = next.pop() {
+        while open.peek().is_some_and(|Reverse(place)| *place < least) {
+            open.pop();
+            settled += 1;
+        }
+        if settled > limit || taken >= limit.saturating_add(MOST_OVERTAKEN) {
+            return true;
+        }
+        let (facts, dates) = &mut schedules[index];
+        if let Some(date) = dates.next() {
+            taken += 1;
+            let upcoming = make(facts, date);
+            open.push(Reverse(when(&upcoming, now)));
+            found.push(upcoming);
+        }
+        next.extend(earliest(dates).map(|place| Reverse((place, index))));
+    }
+    false
 }
 
 /// The runs that the schedule makes next, one after another.
@@ -158,5 +205,41 @@ fn prospect(view: &View, facts: &DagFacts, date: PlannedRun, now: DateTime<Utc>)
         prospect,
         starts_at,
         reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn no_more_dates_are_looked_at_than_the_answer_needs() {
+        let now: DateTime<Utc> = DateTime::from_timestamp(1_704_067_200, 0).unwrap_or_default();
+        let looked_at = Cell::new(0);
+        // A thousand schedules, each due every minute since a year ago.
+        let begin = now - TimeDelta::days(366);
+        let minutes = |_: u32| {
+            let every_minute = (0..).map(move |minute| {
+                let at = begin + TimeDelta::minutes(minute);
+                PlannedRun { logical_date: at, data_interval: DataInterval::point(at), run_after: at }
+            });
+            every_minute.inspect(|_| looked_at.set(looked_at.get() + 1)).peekable()
+        };
+        let schedules = (0..1_000).map(|number| (number, minutes(number))).collect();
+        let make = |number: &u32, date: PlannedRun| Upcoming {
+            dag_id: DagId::new_unchecked(format!("d{number:04}")),
+            run: date,
+            prospect: Prospect::Run,
+            starts_at: Some(date.run_after.max(now)),
+            reason: None,
+        };
+        let mut found = Vec::new();
+        assert!(look_ahead(schedules, &mut found, (now, now + TimeDelta::days(366)), 100, make));
+        assert!(found.iter().take(100).all(|it| it.run.logical_date == begin));
+        assert!(looked_at.get() <= 3_100, "{} dates were looked at", looked_at.get());
     }
 }

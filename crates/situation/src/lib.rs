@@ -29,7 +29,7 @@ use millrace_store::{
 
 pub use backfill::{BackfillError, BackfillRequest, PreparedBackfill, prepare_backfill};
 pub use explanation::{Asked, Explanation, TaskAnswer, explain, unmet};
-pub use prospects::{PassedSlot, PlanEntry, plan_ahead};
+pub use prospects::{Ahead, PassedSlot, PlanEntry};
 
 /// What the planner is told beside the database.
 #[derive(Debug, Clone)]

@@ -59,21 +59,34 @@ impl From<&SlotRow> for PassedSlot {
     }
 }
 
-/// What the schedules call for between now and then, and whether there is more than `limit`.
-pub async fn plan_ahead(
-    store: &Store,
-    surroundings: &Surroundings,
-    dag_id: Option<&DagId>,
-    (now, until): (DateTime<Utc>, DateTime<Utc>),
-    limit: usize,
-) -> Result<(Vec<PlanEntry>, bool)> {
-    let mut situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
-    match dag_id {
-        Some(dag_id) => situation.read_dag(dag_id, ActiveScope::OfDag(dag_id)).await?,
-        None => situation.read_everything(now).await?,
+/// What is needed to say what the schedules call for between now and then: read, and not yet reckoned with.
+pub struct Ahead {
+    situation: Situation,
+    dag_id: Option<DagId>,
+    range: (DateTime<Utc>, DateTime<Utc>),
+}
+
+impl Ahead {
+    pub async fn read(
+        store: &Store,
+        surroundings: &Surroundings,
+        dag_id: Option<&DagId>,
+        (now, until): (DateTime<Utc>, DateTime<Utc>),
+    ) -> Result<Self> {
+        let mut situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
+        match dag_id {
+            Some(dag_id) => situation.read_dag(dag_id, ActiveScope::OfDag(dag_id)).await?,
+            None => situation.read_everything(now).await?,
+        }
+        Ok(Self { situation, dag_id: dag_id.cloned(), range: (now, until) })
     }
-    let (found, has_more) = outlook(&situation.view, dag_id, (now, until), limit);
-    Ok((found.iter().map(entry).collect(), has_more))
+
+    /// The plan, and whether there is more than `limit`. With many DAGs this takes a while and waits for nothing: not for
+    /// a thread that others wait on.
+    pub fn plan(&self, limit: usize) -> (Vec<PlanEntry>, bool) {
+        let (found, has_more) = outlook(&self.situation.view, self.dag_id.as_ref(), self.range, limit);
+        (found.iter().map(entry).collect(), has_more)
+    }
 }
 
 fn entry(upcoming: &Upcoming) -> PlanEntry {

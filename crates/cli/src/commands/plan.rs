@@ -6,7 +6,7 @@ use millrace_model::ids::DagId;
 use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::schedule::DataInterval;
 use millrace_planner::next_runs;
-use millrace_situation::{PassedSlot, PlanEntry, plan_ahead};
+use millrace_situation::{Ahead, PassedSlot, PlanEntry};
 use millrace_store::{DagRow, Store};
 use serde::Serialize;
 
@@ -46,7 +46,8 @@ pub async fn ahead(
     until: DateTime<Utc>,
     limit: usize,
 ) -> anyhow::Result<Vec<PlanEntry>> {
-    let (entries, has_more) = plan_ahead(store, &app.surroundings()?, dag_id, (app.now(), until), limit).await?;
+    let ahead = Ahead::read(store, &app.surroundings()?, dag_id, (app.now(), until)).await?;
+    let (entries, has_more) = ahead.plan(limit);
     if has_more {
         notice(format!("showing the first {limit}; --limit shows more"));
     }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use chrono::TimeDelta;
 use millrace_model::ids::DagId;
-use millrace_situation::{PassedSlot, PlanEntry, plan_ahead};
+use millrace_situation::{Ahead, PassedSlot, PlanEntry};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -69,7 +69,10 @@ impl Server {
         let now = self.now();
         let range = (now, now + TimeDelta::hours(hours.into()));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (plan, has_more) = plan_ahead(self.store(), &self.surroundings(), dag_id, range, limit).await?;
+        let ahead = Ahead::read(self.store(), &self.surroundings(), dag_id, range).await?;
+        // Others are answered meanwhile.
+        let reckoned = tokio::task::spawn_blocking(move || ahead.plan(limit)).await;
+        let (plan, has_more) = reckoned.map_err(|error| Problem::internal(&error))?;
         Ok(Json(Plan { plan, has_more }))
     }
 }
