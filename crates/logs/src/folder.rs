@@ -32,10 +32,12 @@ impl LogFolder {
 
     /// Removes the logs of all tries of a run. That there are none is fine.
     pub fn remove_run(&self, dag_id: &str, run_id: &str) -> io::Result<()> {
-        match std::fs::remove_dir_all(self.run_folder(dag_id, run_id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_whole(&self.run_folder(dag_id, run_id))
+    }
+
+    /// Removes all logs of a DAG that has no runs any more. That there are none is fine.
+    pub fn remove_dag(&self, dag_id: &str) -> io::Result<()> {
+        remove_whole(&self.root.join(segment("dag_id", dag_id)))
     }
 
     fn run_folder(&self, dag_id: &str, run_id: &str) -> PathBuf {
@@ -50,6 +52,13 @@ impl LogFolder {
         }
         path.push(format!("attempt={}.log", id.try_number));
         path
+    }
+}
+
+fn remove_whole(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

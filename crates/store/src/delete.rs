@@ -24,6 +24,15 @@ const STANDING: &str = "CASE WHEN r.state NOT IN ('success', 'failed') THEN 'unf
      WHEN r.made_by_schedule AND r.id = (SELECT n.id FROM dag_run n WHERE n.dag_id = r.dag_id AND n.made_by_schedule \
      ORDER BY n.data_interval_end DESC LIMIT 1) THEN 'last' ELSE 'free' END AS standing";
 
+/// What has gone of a DAG that is being deleted, told while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone<'a> {
+    /// These runs, for good.
+    Runs(&'a [String]),
+    /// All of them: the DAG itself goes next.
+    EveryRun,
+}
+
 fn refused(attempted: &'static str, reason: impl Into<String>) -> StoreError {
     StoreError::Refused { attempted, reason: reason.into() }
 }
@@ -62,14 +71,21 @@ impl Store {
         tx.commit().await
     }
 
-    /// Deletes a DAG whose file is gone, its runs a few at a time, and returns their ids. What was deleted before an error
-    /// stays deleted; asked again, it goes on. Errors: `NotFound`; `Refused` while its file is there or something of it
-    /// goes on.
-    pub async fn delete_dag(&self, dag_id: &DagId, actor: &str, now: DateTime<Utc>) -> Result<Vec<String>> {
+    /// Deletes a DAG whose file is gone, its runs a few at a time, and returns how many. What was deleted before an error
+    /// stays deleted; asked again, it goes on. `tell` hears of what has gone as soon as it has, and of the end before the
+    /// DAG's own row goes: whoever is stopped at any point can ask again, and clears away what was left. Errors:
+    /// `NotFound`; `Refused` while its file is there or something of it goes on.
+    pub async fn delete_dag(
+        &self,
+        dag_id: &DagId,
+        actor: &str,
+        now: DateTime<Utc>,
+        mut tell: impl FnMut(Gone<'_>),
+    ) -> Result<usize> {
         let all = tables(self.reader()).await?;
         let runs = table(&all, "dag_run", OF_DAG)?;
         let place = runs.columns.iter().position(|column| column.name == "run_id").unwrap_or_default();
-        let mut deleted = Vec::new();
+        let mut deleted = 0;
         loop {
             let tx = self.begin_in_turn(OF_DAG).await?;
             check_dag(&tx, dag_id).await?;
@@ -77,15 +93,18 @@ impl Store {
             if !rows.is_empty() {
                 clean::delete(&tx, &all, runs, &rows, &mut NoArchive).await?;
                 tx.commit().await?;
-                deleted.extend(rows.iter().map(|row| row[place].as_str().unwrap_or_default().to_owned()));
+                let ids = rows.iter().map(|row| row[place].as_str().unwrap_or_default().to_owned());
+                tell(Gone::Runs(&ids.collect::<Vec<_>>()));
+                deleted += rows.len();
                 continue;
             }
+            tell(Gone::EveryRun);
             for table in all.iter().filter(|table| table.has("dag_id") && !KEPT.contains(&table.name.as_str())) {
                 let sql = format!("DELETE FROM {} WHERE {} = $1", table.quoted(), quote("dag_id"));
                 sql::run(&tx.inner, OF_DAG, sql, values![dag_id.as_str()]).await?;
             }
             sql::run(&tx.inner, OF_DAG, "DELETE FROM dag WHERE dag_id = $1", values![dag_id.as_str()]).await?;
-            let audit = AuditRow::new(actor, "dag_deleted", json!({ "runs": deleted.len() }), now);
+            let audit = AuditRow::new(actor, "dag_deleted", json!({ "runs": deleted }), now);
             tx.audit(&audit.on_dag(dag_id.as_str())).await?;
             tx.signal(SignalKind::DagChanged, Some(dag_id), None, now).await?;
             tx.tell(Change::of_dag(dag_id, "deleted"));

@@ -96,6 +96,7 @@ pub use connection::{ConnectionRow, SealedStamp};
 pub use counter::{Counted, CounterRow, TURN_ENDS};
 pub use dag::{DagFilter, DagListRow, DagRow, DagVersionRow};
 pub use dag_file::{SyncDag, SyncOutcome, SyncWhat};
+pub use delete::Gone;
 pub use error::{Result, StoreError};
 pub use examine::Examination;
 pub use file_stamp::StampedFile;

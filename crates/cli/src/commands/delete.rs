@@ -1,6 +1,6 @@
 //! `millrace dags delete`: a run that has ended, or a DAG that is no more.
 
-use millrace_store::{RunFilter, Store};
+use millrace_store::{Gone, RunFilter, Store};
 
 use super::changes::{counted, may_go_on};
 use crate::app::App;
@@ -29,17 +29,27 @@ pub async fn run(app: &App, store: &Store, (dag_id, run): (&str, Option<&str>), 
     if !may_go_on(care, &format!("Delete {what}, with tasks, results, ledger and logs?"))? {
         return Ok(());
     }
-    let runs = match &run {
-        Some(run) => {
-            store.delete_run(run.key, "cli", app.now()).await?;
-            vec![run.run_id.to_string()]
-        }
-        None => store.delete_dag(&row.dag_id, "cli", app.now()).await?,
-    };
     let logs = app.logs();
-    for run_id in &runs {
+    let remove = |run_id: &str| {
         if let Err(error) = logs.remove_run(dag_id, run_id) {
             tracing::warn!(dag_id, run_id, %error, "the logs of a deleted run could not be removed");
+        }
+    };
+    match &run {
+        Some(run) => {
+            store.delete_run(run.key, "cli", app.now()).await?;
+            remove(run.run_id.as_str());
+        }
+        None => {
+            let tell = |gone: Gone<'_>| match gone {
+                Gone::Runs(runs) => runs.iter().for_each(|run_id| remove(run_id)),
+                Gone::EveryRun => {
+                    if let Err(error) = logs.remove_dag(dag_id) {
+                        tracing::warn!(dag_id, %error, "the logs of a deleted DAG could not be removed");
+                    }
+                }
+            };
+            store.delete_dag(&row.dag_id, "cli", app.now(), tell).await?;
         }
     }
     notice(format!("deleted {what}"));

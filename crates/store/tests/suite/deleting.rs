@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use millrace_model::change::TryOutcome;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::StoreError;
+use millrace_store::{Gone, StoreError};
 
 use crate::bench::{Bench, World, at, sample, sync};
 
@@ -53,14 +53,20 @@ pub async fn a_dag_whose_file_is_gone_goes_and_may_come_back(bench: Bench) -> Re
     let store = &world.store;
     let dag_id = sample().dag_id;
     let number = format!("SELECT COALESCE(MAX(number), 0) FROM dag_version WHERE dag_id = '{dag_id}'");
-    assert!(reason(store.delete_dag(&dag_id, "test", at(50)).await)?.contains("would bring it back"));
+    assert!(reason(store.delete_dag(&dag_id, "test", at(50), |_| ()).await)?.contains("would bring it back"));
     store.mark_stale(&[], &[], at(51)).await?;
-    assert!(reason(store.delete_dag(&dag_id, "test", at(52)).await)?.contains("1 of its runs have not ended"));
+    assert!(reason(store.delete_dag(&dag_id, "test", at(52), |_| ()).await)?.contains("1 of its runs have not ended"));
     assert_eq!(bench.number("SELECT COUNT(*) FROM dag_run").await?, 4, "nothing was deleted so far");
 
     world.work(active.instances[0], TryOutcome::Success, TaskState::Success).await?;
     world.end_run(active.run, RunState::Success).await?;
-    assert_eq!(store.delete_dag(&dag_id, "test", at(53)).await?.len(), 4);
+    let mut told = Vec::new();
+    let tell = |gone: Gone<'_>| match gone {
+        Gone::Runs(runs) => told.extend(runs.iter().cloned()),
+        Gone::EveryRun => told.push("every run".to_owned()),
+    };
+    assert_eq!(store.delete_dag(&dag_id, "test", at(53), tell).await?, 4);
+    assert!(told.len() == 5 && told[4] == "every run", "{told:?}");
     for table in ["dag", "dag_run", "schedule_slot", "backfill", "asset_user"] {
         let left = bench.number(&format!("SELECT COUNT(*) FROM {table} WHERE dag_id = '{dag_id}'")).await?;
         assert_eq!(left, 0, "{table}");
