@@ -6,12 +6,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use millrace_logs::LogFolder;
+use millrace_model::dag::Dag;
+use millrace_model::param;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::Clock;
 use millrace_operator_api::entry::Catalogue;
+use millrace_settings::Masker;
 use millrace_settings::keyring::random_bytes;
 use millrace_settings::mask::{MASK, is_sensitive_name};
-use millrace_store::{SealedStamp, Store, StoreError};
+use millrace_store::{RunRow, SealedStamp, Store, StoreError};
 use millrace_vault::Vault;
 use serde_json::Map;
 use tokio::net::TcpListener;
@@ -138,7 +141,18 @@ impl Server {
     /// The conf of a run, the params of a DAG.
     pub fn masked_members(&self, members: &Map<String, serde_json::Value>) -> serde_json::Value {
         // Cheap to clone beside the query that brought it.
-        self.masked_value(&serde_json::Value::Object(members.clone()))
+        let members = members.clone();
+        self.options.vault.masker().beside(&[&members]).mask_value(&serde_json::Value::Object(members))
+    }
+
+    /// What somebody wrote on a run.
+    pub fn note_of(&self, run: &RunRow) -> Option<String> {
+        run.note.as_deref().map(|note| self.options.vault.masker().beside(&[&run.conf]).mask(note))
+    }
+
+    /// For what tasks of a run left: knows what is secret in its conf and in the params of its DAG, too.
+    pub fn masker_of_run(&self, dag: &Dag, run: &RunRow) -> Masker {
+        self.options.vault.masker().beside(&[&param::defaults(&dag.params), &run.conf])
     }
 }
 

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses};
+use crate::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses, secrets_in};
 
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -297,21 +297,10 @@ impl ConnectionForm {
 
     /// Every secret in it, for the masker.
     pub fn secrets(&self) -> Vec<String> {
-        fn collect(value: &Value, sensitive: bool, found: &mut Vec<String>) {
-            match value {
-                Value::String(text) if sensitive => found.push(text.clone()),
-                Value::String(text) => found.extend(passwords_in_addresses(text)),
-                Value::Array(items) => items.iter().for_each(|item| collect(item, sensitive, found)),
-                Value::Object(map) => {
-                    map.iter().for_each(|(key, item)| collect(item, sensitive || is_sensitive_name(key), found));
-                }
-                _ => {}
-            }
-        }
         let mut found: Vec<String> = self.password.iter().map(|p| p.expose_secret().to_owned()).collect();
         let texts = [&self.host, &self.login, &self.schema, &self.description];
         found.extend(texts.into_iter().flatten().flat_map(|text| passwords_in_addresses(text)));
-        collect(&Value::Object(self.extra.clone()), false, &mut found);
+        found.extend(secrets_in(&Value::Object(self.extra.clone()), false));
         found
     }
 }

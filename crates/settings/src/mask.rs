@@ -46,6 +46,35 @@ const HARMLESS: &[&str] = &["secret_arn", "aws_access_key_id", "access_key_id", 
 /// Words that say so only when they stand alone in a name: `db_pass`, `sasToken`, but not `passed` or `compass`.
 const SENSITIVE_WORDS: &[&str] = &["cookie", "cred", "creds", "jwt", "pass", "passcode", "pw", "pwd", "sas"];
 
+/// A number under a name with one of these words is a size or a time, whatever else the name says: `token_seconds`.
+const QUANTITIES: &[&str] = &[
+    "age",
+    "count",
+    "days",
+    "duration",
+    "expiration",
+    "expires",
+    "expiry",
+    "hours",
+    "interval",
+    "length",
+    "lifetime",
+    "limit",
+    "max",
+    "min",
+    "minutes",
+    "ms",
+    "number",
+    "port",
+    "retries",
+    "seconds",
+    "size",
+    "timeout",
+    "tokens",
+    "ttl",
+    "version",
+];
+
 /// Whether a value under this name is a secret.
 pub fn is_sensitive_name(name: &str) -> bool {
     let lower = name.to_lowercase();
@@ -111,10 +140,37 @@ pub fn mask_addresses(text: &str) -> String {
     masked
 }
 
+/// The secrets in a JSON value, at any depth: texts and numbers under sensitive names, passwords in addresses. All of it
+/// when `is_secret`.
+pub fn secrets_in(value: &Value, is_secret: bool) -> Vec<String> {
+    let mut found = Vec::new();
+    collect(value, "", is_secret, &mut found);
+    found
+}
+
+fn collect(value: &Value, name: &str, is_secret: bool, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if is_secret => found.push(text.clone()),
+        Value::String(text) => found.extend(passwords_in_addresses(text)),
+        Value::Number(number) if is_secret && !is_quantity(name) => found.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, name, is_secret, found)),
+        Value::Object(map) => {
+            map.iter().for_each(|(key, item)| collect(item, key, is_secret || is_sensitive_name(key), found));
+        }
+        _ => {}
+    }
+}
+
+fn is_quantity(name: &str) -> bool {
+    words(name).iter().any(|word| QUANTITIES.contains(&word.as_str()))
+}
+
 /// The secrets that were read so far, and the replacing of them. Cheap to clone; all clones share the secrets.
 #[derive(Clone, Default)]
 pub struct Masker {
     inner: Arc<RwLock<Patterns>>,
+    /// Whose secrets it knows as well.
+    beneath: Option<Arc<Masker>>,
 }
 
 #[derive(Default)]
@@ -134,16 +190,37 @@ impl Masker {
         Self::default()
     }
 
+    /// One that knows what this one knows, now and later, and the secrets among these members (the conf of a run, say),
+    /// of which this one is told nothing: a word that is a secret of one run is none of another.
+    pub fn beside(&self, members: &[&Map<String, Value>]) -> Self {
+        let beside = Self { inner: Arc::default(), beneath: Some(Arc::new(self.clone())) };
+        let secrets = |(key, value): (&String, &Value)| {
+            let mut found = Vec::new();
+            collect(value, key, is_sensitive_name(key), &mut found);
+            found
+        };
+        beside.add_all(members.iter().flat_map(|members| members.iter().flat_map(secrets)));
+        beside
+    }
+
     /// From now on this secret, its URL-quoted and its JSON-escaped form, and each long line of it, are masked.
     pub fn add(&self, secret: &str) {
+        self.add_all([secret]);
+    }
+
+    /// As [`add`](Self::add) for each: what masks is made anew once, not with every secret.
+    pub fn add_all(&self, secrets: impl IntoIterator<Item = impl AsRef<str>>) {
         let mut forms = BTreeSet::new();
-        for part in std::iter::once(secret).chain(secret.lines()) {
-            if part.chars().count() >= MIN_LENGTH {
-                forms.insert(part.to_owned());
-                forms.insert(utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
-                forms.insert(utf8_percent_encode(part, QUOTE_PLUS_SAFE).to_string());
-                let json = Value::String(part.to_owned()).to_string();
-                forms.insert(json[1..json.len() - 1].to_owned());
+        for secret in secrets {
+            let secret = secret.as_ref();
+            for part in std::iter::once(secret).chain(secret.lines()) {
+                if part.chars().count() >= MIN_LENGTH {
+                    forms.insert(part.to_owned());
+                    forms.insert(utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+                    forms.insert(utf8_percent_encode(part, QUOTE_PLUS_SAFE).to_string());
+                    let json = Value::String(part.to_owned()).to_string();
+                    forms.insert(json[1..json.len() - 1].to_owned());
+                }
             }
         }
         let Ok(mut patterns) = self.inner.write() else { return };
@@ -158,30 +235,9 @@ impl Masker {
         }
     }
 
-    /// Adds every secret in a JSON value: strings under sensitive names, five levels deep.
+    /// Adds every secret in a JSON value, as [`secrets_in`] finds them.
     pub fn add_sensitive_values(&self, value: &Value) {
-        self.walk(value, false, 5);
-    }
-
-    /// As [`add_sensitive_values`](Self::add_sensitive_values) of the object with these members.
-    pub fn add_sensitive_members(&self, members: &Map<String, Value>) {
-        for (key, item) in members {
-            self.walk(item, is_sensitive_name(key), 4);
-        }
-    }
-
-    fn walk(&self, value: &Value, sensitive: bool, depth: usize) {
-        match value {
-            Value::String(text) if sensitive => self.add(text),
-            Value::String(text) => passwords_in_addresses(text).iter().for_each(|password| self.add(password)),
-            Value::Array(items) if depth > 0 => items.iter().for_each(|item| self.walk(item, sensitive, depth - 1)),
-            Value::Object(map) if depth > 0 => {
-                for (key, item) in map {
-                    self.walk(item, sensitive || is_sensitive_name(key), depth - 1);
-                }
-            }
-            _ => {}
-        }
+        self.add_all(secrets_in(value, false));
     }
 
     /// The text with every known secret, and every password in an address, replaced by `***`.
@@ -191,21 +247,40 @@ impl Masker {
     }
 
     fn mask_known(&self, text: &str) -> String {
-        let automaton = self.inner.read().ok().and_then(|patterns| patterns.automaton.clone());
-        match automaton {
-            Some(automaton) => {
-                let mut masked = String::with_capacity(text.len());
-                automaton.replace_all_with(text, &mut masked, |_, _, out| {
-                    out.push_str(MASK);
-                    true
-                });
-                masked
+        let mut found = Vec::new();
+        self.find(text, &mut found);
+        if found.is_empty() {
+            return text.to_owned();
+        }
+        // What two maskers found may overlap: neither leaves an end of the other's secret.
+        found.sort_unstable_by_key(|range| (range.start, range.end));
+        let mut masked = String::with_capacity(text.len());
+        let mut from = 0;
+        for (place, range) in found.iter().enumerate() {
+            if place > 0 && range.start < from {
+                from = from.max(range.end);
+                continue;
             }
-            None => text.to_owned(),
+            masked.push_str(&text[from..range.start]);
+            masked.push_str(MASK);
+            from = range.end;
+        }
+        masked.push_str(&text[from..]);
+        masked
+    }
+
+    fn find(&self, text: &str, found: &mut Vec<std::ops::Range<usize>>) {
+        let automaton = self.inner.read().ok().and_then(|patterns| patterns.automaton.clone());
+        if let Some(automaton) = automaton {
+            found.extend(automaton.find_iter(text).map(|found| found.range()));
+        }
+        if let Some(beneath) = &self.beneath {
+            beneath.find(text, found);
         }
     }
 
-    /// As [`mask`](Self::mask) for every string of a JSON value; values under sensitive names are replaced whole.
+    /// As [`mask`](Self::mask) for every string of a JSON value; values under sensitive names, and numbers that are known
+    /// secrets, are replaced whole.
     pub fn mask_value(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.mask(text)),
@@ -218,6 +293,7 @@ impl Masker {
                     })
                     .collect(),
             ),
+            Value::Number(number) if self.mask_known(&number.to_string()) == MASK => Value::String(MASK.to_owned()),
             other => other.clone(),
         }
     }
@@ -263,6 +339,30 @@ mod tests {
         let masker = Masker::new();
         masker.add_sensitive_values(&json!({"url": "https://u:hidden-here@h", "token_seconds": 86_400}));
         assert_eq!(masker.mask("hidden-here 86400"), "*** 86400", "a number is as often a size as a secret");
+    }
+
+    #[test]
+    fn numbers_and_what_stands_deep_are_secrets_too() {
+        let masker = Masker::new();
+        masker.add_sensitive_values(&json!({
+            "api_token": 987_654_321_012_u64,
+            "a": {"b": {"c": {"d": {"e": {"f": {"password": "very-deep"}}}}}},
+            "db_secret": {"max": 70_000, "pin": [55_667_788, true, null]},
+        }));
+        assert_eq!(masker.mask("987654321012 very-deep 55667788 70000"), "*** *** *** 70000");
+        assert_eq!(masker.mask_value(&json!({"n": 987_654_321_012_u64, "m": 5})), json!({"n": "***", "m": 5}));
+    }
+
+    #[test]
+    fn what_is_secret_beside_another_is_not_told_to_it() {
+        let everyones = Masker::new();
+        everyones.add("connection-word");
+        let conf = json!({"x_password": "word-of-run", "deep": {"token": 1_234_567}, "table": "plain"});
+        let of_run = everyones.beside(&[conf.as_object().unwrap_or(&Map::new())]);
+        assert_eq!(of_run.mask("connection-word-of-run 1234567 plain"), "*** *** plain", "no end of either stays");
+        assert_eq!(everyones.mask("word-of-run 1234567"), "word-of-run 1234567");
+        everyones.add("came-later");
+        assert_eq!(of_run.mask("came-later"), "***");
     }
 
     #[test]

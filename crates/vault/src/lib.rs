@@ -16,6 +16,7 @@ use std::sync::Arc;
 use millrace_settings::connection::ConnectionFormError;
 use millrace_settings::{Keyring, KeyringError, Masker};
 use millrace_store::{Store, StoreError};
+use secrecy::ExposeSecret;
 
 pub use connections::{NamedConnection, to_port_connection};
 pub use variables::NamedVariable;
@@ -105,27 +106,27 @@ impl Vault {
     /// Tells the masker every secret there is, so that a process that has used none keeps them out of what it shows. What
     /// cannot be opened cannot be shown either: it is passed over.
     pub async fn tell_masker(&self) -> Result<(), StoreError> {
+        let mut secrets = Vec::new();
         for (name, text) in self.environment.iter() {
             if ["AIRFLOW_CONN_", "MILLRACE_CONN_"].iter().any(|prefix| name.starts_with(prefix)) {
-                let secrets = millrace_settings::ConnectionForm::parse(text).map(|form| form.secrets());
-                secrets.unwrap_or_default().iter().for_each(|secret| self.masker.add(secret));
+                let form = millrace_settings::ConnectionForm::parse(text);
+                secrets.extend(form.map(|form| form.secrets()).unwrap_or_default());
             }
-            if ["AIRFLOW_VAR_", "MILLRACE_VAR_"].iter().any(|prefix| name.starts_with(prefix))
-                && millrace_settings::mask::is_sensitive_name(name)
-            {
-                self.masker.add(text);
+            if let Some(key) = ["AIRFLOW_VAR_", "MILLRACE_VAR_"].iter().find_map(|prefix| name.strip_prefix(prefix)) {
+                secrets.extend(variables::secrets_of(key, text));
             }
         }
-        let Some(store) = &self.store else { return Ok(()) };
-        for row in store.connections().await? {
-            let secrets = self.open_row(row).map(|named| named.form.secrets());
-            secrets.unwrap_or_default().iter().for_each(|secret| self.masker.add(secret));
-        }
-        for row in store.variables().await? {
-            if let Ok(variable) = self.open_variable(row) {
-                self.note_variable(&variable);
+        if let Some(store) = &self.store {
+            for row in store.connections().await? {
+                secrets.extend(self.open_row(row).map(|named| named.form.secrets()).unwrap_or_default());
+            }
+            for row in store.variables().await? {
+                if let Ok(variable) = self.open_variable(row) {
+                    secrets.extend(variables::secrets_of(&variable.key, variable.value.expose_secret()));
+                }
             }
         }
+        self.masker.add_all(secrets);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use millrace_settings::Masker;
 use millrace_settings::connection::{restore_value, variable_variables};
-use millrace_settings::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses};
+use millrace_settings::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses, secrets_in};
 use millrace_store::{Told, VariableRow};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -179,14 +179,20 @@ impl Vault {
     }
 
     pub(crate) fn note_variable(&self, variable: &NamedVariable) {
-        let value = variable.value.expose_secret();
-        if is_sensitive_name(&variable.key) {
-            self.masker.add(value);
-        }
-        match serde_json::from_str::<Value>(value) {
-            // Variables are often whole objects, with secrets in them.
-            Ok(object) if object.is_object() || object.is_array() => self.masker.add_sensitive_values(&object),
-            _ => passwords_in_addresses(value).iter().for_each(|password| self.masker.add(password)),
-        }
+        self.masker.add_all(secrets_of(&variable.key, variable.value.expose_secret()));
     }
+}
+
+/// What of a variable must not be shown. Variables are often whole objects, with secrets in them, and a template may take
+/// a part out of one: each part of a secret object is a secret.
+pub(crate) fn secrets_of(key: &str, value: &str) -> Vec<String> {
+    let is_secret = is_sensitive_name(key);
+    let mut secrets: Vec<String> = is_secret.then(|| value.to_owned()).into_iter().collect();
+    match serde_json::from_str::<Value>(value) {
+        Ok(parsed) if is_secret || parsed.is_object() || parsed.is_array() => {
+            secrets.extend(secrets_in(&parsed, is_secret));
+        }
+        _ => secrets.extend(passwords_in_addresses(value)),
+    }
+    secrets
 }

@@ -44,14 +44,15 @@ impl Ending {
 pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: AttemptIo) -> Completion {
     let began = equipment.clock.now();
     let started_at = assignment.put_offs.map_or(began, |put_offs| put_offs.first_start);
-    let masker = equipment.masker.clone();
+    let masker = parameters::masker(&equipment, &assignment);
+    let of_log = masker.clone();
     let report =
         Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading(&assignment), move |text| {
-            masker.mask(text)
+            of_log.mask(text)
         }));
     let mut rendered = None;
     let mut map_name = None;
-    let ending = match prepare(&equipment, &assignment, (&mut rendered, &mut map_name)).await {
+    let ending = match prepare(&equipment, &assignment, &masker, (&mut rendered, &mut map_name)).await {
         Ok(operator) => {
             let stopwatch = Stopwatch::default();
             let mut context = context(&equipment, &assignment, &io, report.clone(), started_at);
@@ -70,11 +71,9 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
         outcome: ending.outcome,
         started_at,
         ended_at,
-        error: ending.error.map(|error| equipment.masker.mask(&error)),
-        results: ending
-            .result
-            .map(|value| vec![("return_value".to_owned(), masked(&equipment.masker, value))])
-            .unwrap_or_default(),
+        error: ending.error.map(|error| masker.mask(&error)),
+        // As it is, for it is what other tasks work with: it is masked where it is shown.
+        results: ending.result.map(|value| vec![("return_value".to_owned(), value)]).unwrap_or_default(),
         ledger: report.take_ledger(),
         rendered,
         rendered_map_index: map_name,
@@ -98,17 +97,6 @@ pub async fn run_until_ended(equipment: Arc<Equipment>, mut assignment: Assignme
     }
 }
 
-/// A result is stored in the clear and shown on pages: a command that prints a secret last must not put it there.
-/// Only texts are masked, whatever they are named: `next_page_token` is for the next task.
-fn masked(masker: &Masker, value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(masker.mask(&text)),
-        Value::Array(items) => items.into_iter().map(|item| masked(masker, item)).collect(),
-        Value::Object(map) => Value::Object(map.into_iter().map(|(key, item)| (key, masked(masker, item))).collect()),
-        other => other,
-    }
-}
-
 fn heading(assignment: &Assignment) -> String {
     format!(
         "{} try {} of {}: {} {} ({})",
@@ -125,13 +113,14 @@ fn heading(assignment: &Assignment) -> String {
 async fn prepare(
     equipment: &Arc<Equipment>,
     assignment: &Assignment,
+    masker: &Masker,
     (shown, map_name): (&mut Option<Value>, &mut Option<String>),
 ) -> Result<Box<dyn Operator>, parameters::ParameterError> {
     let Rendered { parameters: rendered, map_name: name } = parameters::render(equipment, assignment).await?;
     *map_name = name;
     // Parameters without a template are in the DAG already; there is nothing to keep.
     if rendered != assignment.task().parameters {
-        *shown = Some(parameters::shown(equipment, &rendered));
+        *shown = Some(parameters::shown(masker, &rendered));
     }
     parameters::operator(equipment, &assignment.task().operator, rendered)
 }

@@ -5,7 +5,8 @@
 //! - A try that is taken always sends exactly one completion, whatever happens to it: success, error, panic, timeout,
 //!   cancellation.
 //! - The claim was committed before a try comes here; no transaction is open while an operator works.
-//! - Nothing is written anywhere before it went through the masker.
+//! - Nothing that is for people's eyes (logs, errors, rendered parameters) is written before it went through the masker.
+//!   Results are for other tasks: they are kept as they are, and masked by whoever shows them.
 //!
 //! Must not import: the scheduler, a connector, a face.
 
@@ -30,7 +31,7 @@ pub use cancel::Cancel;
 pub use equipment::{AttemptIo, Equipment, LookupFactory, SystemClock};
 pub use executor::{LocalExecutor, LocalExecutorOptions};
 pub use journal::{MemoryJournal, NoResults, StoreJournal, StoreResults};
-pub use parameters::{ParameterError, Rendered, render};
+pub use parameters::{ParameterError, Rendered, masker, render};
 pub use report::{AttemptLog, AttemptReport, LogSink};
 pub use runs::StoreRuns;
 pub use triggers::StoreTriggers;

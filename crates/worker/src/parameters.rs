@@ -5,6 +5,7 @@ use std::sync::Arc;
 use millrace_model::change::Assignment;
 use millrace_model::param;
 use millrace_operator_api::Operator;
+use millrace_settings::Masker;
 use millrace_template::{Lookup, RenderContext, RenderError, RenderFacts, Renderer, is_template, render_parameters};
 use serde_json::Value;
 
@@ -41,13 +42,15 @@ pub struct Rendered {
     pub map_name: Option<String>,
 }
 
+/// What keeps secrets out of all that is shown of a try: those of everyone, and those of its own run.
+pub fn masker(equipment: &Equipment, assignment: &Assignment) -> Masker {
+    equipment.masker.beside(&[&param::defaults(&assignment.dag.params), &assignment.run.conf])
+}
+
 /// The parameters with their templates rendered. Blocks only when a template, or the item of a mapped task, looks
 /// something up.
 pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Result<Rendered, ParameterError> {
     let task = assignment.task();
-    // A run's own secrets are kept out of its logs as those of connections are.
-    equipment.masker.add_sensitive_members(&param::defaults(&assignment.dag.params));
-    equipment.masker.add_sensitive_members(&assignment.run.conf);
     if equipment.operator(&task.operator).is_none() {
         return Err(ParameterError::UnknownOperator(task.operator.clone()));
     }
@@ -111,7 +114,7 @@ fn render_now(
         ),
         None => item.display_name(),
     };
-    let map_name = map_name.map(|name| equipment.masker.mask(&name).chars().take(250).collect());
+    let map_name = map_name.map(|name| masker(equipment, assignment).mask(&name).chars().take(250).collect());
     Ok(Rendered { parameters, map_name })
 }
 
@@ -131,7 +134,7 @@ fn any_text(value: &Value, test: &dyn Fn(&str) -> bool) -> bool {
 }
 
 /// Rendered parameters as they may be shown: masked, long texts cut.
-pub fn shown(equipment: &Equipment, rendered: &Value) -> Value {
+pub fn shown(masker: &Masker, rendered: &Value) -> Value {
     fn cut(value: Value) -> Value {
         match value {
             Value::String(text) if text.len() > MAX_SHOWN => {
@@ -143,5 +146,5 @@ pub fn shown(equipment: &Equipment, rendered: &Value) -> Value {
             other => other,
         }
     }
-    cut(equipment.masker.mask_value(rendered))
+    cut(masker.mask_value(rendered))
 }

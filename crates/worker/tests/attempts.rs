@@ -217,9 +217,31 @@ async fn success_brings_its_result_and_its_log() {
 }
 
 #[tokio::test]
-async fn a_secret_in_a_result_is_not_stored() {
-    let results = ending("leak").await.completion.results;
-    assert_eq!(results, [("return_value".to_owned(), json!({"next_page_token": "p2", "said": ["it is ***"]}))]);
+async fn a_result_is_kept_as_it_is_for_the_tasks_that_work_with_it() {
+    let tried = ending("leak").await;
+    let results = tried.completion.results;
+    let kept = json!({"next_page_token": "p2", "said": ["it is hunter22"]});
+    assert_eq!(results, [("return_value".to_owned(), kept)]);
+    assert!(!tried.lines.concat().contains("hunter22"), "{:?}", tried.lines);
+}
+
+#[tokio::test]
+async fn a_secret_of_one_run_is_an_ordinary_word_of_another() {
+    let (equipment, io, lines) = equipped(Duration::from_millis(50), Cancel::new());
+    let of = |conf: Value| {
+        let mut one = assignment(json!({"ending": "{{ params.ending }}"}), None);
+        let run = RunFacts { conf: conf.as_object().unwrap().clone(), ..(*one.run).clone() };
+        one.run = Arc::new(run);
+        one
+    };
+    let own = of(json!({"ending": "succeed", "x_password": "succeed"}));
+    let completion = run_attempt(equipment.clone(), own, io.clone()).await;
+    assert_eq!(completion.outcome, TryOutcome::Success);
+    assert_eq!(completion.rendered, Some(json!({"ending": "***"})));
+    assert!(lines.0.lock().unwrap().iter().any(|line| line == "about to *** with ***"), "{:?}", lines.0);
+    let other = run_attempt(equipment, of(json!({"ending": "succeed"})), io).await;
+    assert_eq!(other.rendered, Some(json!({"ending": "succeed"})));
+    assert_eq!(lines.0.lock().unwrap().iter().filter(|line| *line == "about to succeed with ***").count(), 1);
 }
 
 #[tokio::test]

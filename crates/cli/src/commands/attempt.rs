@@ -174,7 +174,7 @@ pub async fn render(app: &App, (dag_id, task_id, map_index): (&str, &str, i32), 
     };
     let equipment = Arc::new(wiring::equipment(app, &vault, Some(store), String::new()));
     let rendered = millrace_worker::render(&equipment, &assignment).await.map_err(|e| anyhow::anyhow!("{e}"))?;
-    print_one(app.format, &app.masker.mask_value(&rendered.parameters))
+    print_one(app.format, &millrace_worker::masker(&equipment, &assignment).mask_value(&rendered.parameters))
 }
 
 /// What `tasks run` does not look at. Whatever is chosen, it asks for no worker slot, and neither a pause, a maintenance

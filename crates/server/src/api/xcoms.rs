@@ -32,6 +32,7 @@ type Names = (String, String, String);
 async fn entries(server: &Shared, (dag_id, run_id, task_id): &Names, map_index: i32) -> Answer<Vec<XcomEntry>> {
     let (run, instance) = instance_of(server, dag_id, run_id, task_id, map_index).await?;
     let found = server.store().xcoms(instance.key).await?;
+    let masker = server.masker_of_run(&*server.store().dag_version(run.version_key).await?, &run);
     let entry = |(key, value): (String, Value)| XcomEntry {
         key,
         dag_id: dag_id.clone(),
@@ -39,7 +40,7 @@ async fn entries(server: &Shared, (dag_id, run_id, task_id): &Names, map_index: 
         task_id: task_id.clone(),
         map_index,
         logical_date: instant(run.logical_date),
-        value: server.masked_value(&value),
+        value: masker.mask_value(&value),
     };
     Ok(found.into_iter().map(entry).collect())
 }

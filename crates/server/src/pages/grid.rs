@@ -239,6 +239,6 @@ pub(super) fn run_facts(server: &Server, row: &DagRow, run: &RunRow) -> RunFacts
         took: span(run.start_date, run.end_date, now).map(length),
         conf: (!run.conf.is_empty())
             .then(|| serde_json::to_string_pretty(&server.masked_members(&run.conf)).unwrap_or_default()),
-        note: run.note.as_deref().map(|note| server.masked_text(note)),
+        note: server.note_of(run),
     }
 }

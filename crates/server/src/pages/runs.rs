@@ -96,7 +96,7 @@ async fn show(
         state: run.state.as_str(),
         run_type: run.run_type.as_str(),
         triggered_by: run.triggered_by.clone(),
-        note: run.note.as_deref().map(|note| server.masked_text(note)),
+        note: server.note_of(run),
         logical_date: When::new(run.logical_date, now, zone),
         started: run.start_date.map(|at| When::new(at, now, zone)),
         took: span(run.start_date, run.end_date, now).map(length),

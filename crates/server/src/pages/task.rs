@@ -89,7 +89,7 @@ pub(super) async fn page(
     let index = if instance.map_index < 0 { String::new() } else { format!("&map_index={}", instance.map_index) };
     let row = server.dag_row(&dag_id, 0).await?;
     let now = server.now();
-    let (store, masker) = (server.store(), server.options.vault.masker());
+    let store = server.store();
     let tries = store.tries(instance.key).await?;
     let newest = tries.last().map_or(instance.try_number, |last| last.try_number);
     let shown = parameters.number::<u32>("try")?.unwrap_or(newest);
@@ -106,6 +106,7 @@ pub(super) async fn page(
     let ledger: Vec<LedgerRow> = store.ledger(instance.key).await?;
     let ledger = ledger.iter().filter(|row| row.try_number == shown).map(movement).collect::<Vec<_>>();
     let version = store.dag_version(run.version_key).await?;
+    let masker = server.masker_of_run(&version, &run);
     let task = version.task(&task_id);
     let waits = !instance.state.is_finished() && !may_still_write(instance.state);
     let why = if waits { Some(server.explain(Asked::Task(&run, &instance)).await?) } else { None };

@@ -1,5 +1,6 @@
 //! What is secret is shown to nobody, wherever it stands.
 
+use millrace_model::state::TaskState;
 use millrace_settings::{Home, Keyring, Masker};
 use millrace_vault::Vault;
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::plant::dag;
-use crate::site::{FAILED_RUN, Site, VIEWER, now};
+use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER, now};
 
 const SECRETS: [&str; 5] = ["params-hidden", "conf-hidden", "address-hidden", "nested-hidden", "variable-hidden"];
 
@@ -19,7 +20,7 @@ fn with_secrets(site: &Site) {
     site.runtime.block_on(site.plant.sync(dag, true, now()));
     let body = json!({
         "dag_run_id": "first", "note": "look at https://me:address-hidden@host/x",
-        "conf": {"api_token": "conf-hidden", "deep": [{"sas": "nested-hidden"}], "from": "ftp://u:address-hidden@h", "day": 7},
+        "conf": {"api_token": "conf-hidden", "deep": [[[[[[{"sas": "nested-hidden"}]]]]]], "pass": 987_654_321_012_u64, "from": "ftp://u:address-hidden@h", "day": 7},
     });
     site.send("POST", "/api/v1/dags/guarded/dagRuns", &body).is(200);
     let backfill = json!({
@@ -54,7 +55,7 @@ fn conf_params_and_notes_are_masked_on_every_face() {
         }
     }
     let run = site.get("/api/v1/dags/guarded/dagRuns/first").json();
-    let conf = json!({"api_token": "***", "deep": [{"sas": "***"}], "from": "ftp://u:***@h", "day": 7});
+    let conf = json!({"api_token": "***", "deep": [[[[[[{"sas": "***"}]]]]]], "pass": "***", "from": "ftp://u:***@h", "day": 7});
     assert_eq!(run["conf"], conf, "what is no secret stays");
     assert_eq!(run["note"], "look at https://me:***@host/x");
     assert_eq!(site.get("/api/v1/dags/guarded").json()["params"], json!({"db_pwd": "***", "region": "seoul"}));
@@ -93,6 +94,33 @@ fn secrets_that_another_process_wrote_are_masked() {
     let run = FAILED_RUN.replace(':', "%3A").replace('+', "%2B");
     let value: Value = site.get(&format!("/api/v1/dags/copy_orders/dagRuns/{run}")).is(200).json();
     assert_eq!(value["note"], "it was ***");
+}
+
+/// Results are kept as they are, for the tasks that work with them.
+#[test]
+fn a_secret_in_a_result_is_shown_to_nobody() {
+    let site = Site::start();
+    site.send(
+        "POST",
+        "/api/v1/variables",
+        &json!({"key": "api_secret", "value": "{\"a\": \"variable-hidden\", \"n\": 88776655}"}),
+    )
+    .is(201);
+    let task = site.runtime.block_on(async {
+        let instances = site.plant.store.instances(site.running).await.unwrap();
+        let running = instances.iter().find(|instance| instance.state == TaskState::Running).unwrap();
+        let result = json!([{"table": "customers", "said": "variable-hidden", "n": 88_776_655}]);
+        site.plant.leave(running.key, result.clone(), now()).await;
+        let kept = site.plant.store.xcoms(running.key).await.unwrap();
+        assert_eq!(kept, [("return_value".to_owned(), result)]);
+        running.task_id.to_string()
+    });
+    let run = RUNNING_RUN.replace(':', "%3A").replace('+', "%2B");
+    let address = format!("/api/v1/dags/copy_orders/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value");
+    let shown = json!([{"table": "customers", "said": "***", "n": "***"}]);
+    assert_eq!(site.get(&address).is(200).json()["value"], shown);
+    let page = site.get(&format!("/dags/copy_orders/runs/{run}/tasks/{task}")).is(200);
+    assert!(page.body.contains("customers") && !page.body.contains("hidden") && !page.body.contains("88776655"));
 }
 
 #[test]
