@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use millrace_model::error_code::ErrorCode;
 use sha2::{Digest, Sha256};
 
+use crate::intake;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Shared;
@@ -33,15 +34,19 @@ pub(crate) async fn versions(State(versions): State<Versions>, request: Request,
     let (method, headers) = (request.method().clone(), request.headers());
     let is_api = request.uri().path().starts_with("/api/");
     if is_api && method == Method::GET {
-        let known = list(headers, &header::IF_NONE_MATCH);
+        // One that cannot be read matches nothing: the answer is sent whole.
+        let known = list(headers, &header::IF_NONE_MATCH).unwrap_or_default();
         return with_tag(next.run(request).await, &known).await;
     }
-    let wanted = list(headers, &header::IF_MATCH);
+    let wanted = match list(headers, &header::IF_MATCH) {
+        Ok(wanted) => wanted,
+        Err(problem) => return problem.into_response(),
+    };
     if !is_api || wanted.is_empty() || matches!(method, Method::HEAD | Method::OPTIONS) {
         return next.run(request).await;
     }
     // Whoever else changes something on a condition waits, here and in other processes: between the look and the change
-    // nothing comes.
+    // nothing comes. The body is here already, so that nobody waits for a slow sender.
     let _alone_here = versions.server.changing.lock().await;
     let _alone = match versions.server.store().alone().await {
         Ok(alone) => alone,
@@ -107,13 +112,10 @@ fn tag_of(body: &Bytes) -> String {
 }
 
 /// The tags of `If-Match` or `If-None-Match`. Compression makes weak ones of ours: they mean the same here.
-fn list(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
-    let texts = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    texts
-        .flat_map(|text| text.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/").to_owned())
-        .filter(|tag| !tag.is_empty())
-        .collect()
+fn list(headers: &HeaderMap, name: &header::HeaderName) -> Answer<Vec<String>> {
+    let tags = intake::texts(headers, name)?;
+    let tags = tags.into_iter().flat_map(|text| text.split(','));
+    Ok(tags.map(|tag| tag.trim().trim_start_matches("W/").to_owned()).filter(|tag| !tag.is_empty()).collect())
 }
 
 #[cfg(test)]
@@ -125,7 +127,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::IF_MATCH, HeaderValue::from_static("\"a\", W/\"b\" ,, *"));
         headers.append(header::IF_MATCH, HeaderValue::from_static("\"c\""));
-        assert_eq!(list(&headers, &header::IF_MATCH), ["\"a\"", "\"b\"", "*", "\"c\""]);
+        assert_eq!(list(&headers, &header::IF_MATCH).unwrap(), ["\"a\"", "\"b\"", "*", "\"c\""]);
         assert_ne!(tag_of(&Bytes::from_static(b"a")), tag_of(&Bytes::from_static(b"b")));
     }
 }

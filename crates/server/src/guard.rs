@@ -200,7 +200,8 @@ async fn identify(server: &Server, headers: &HeaderMap, client: &Client, rotates
 fn basic(value: &str) -> Option<(String, String)> {
     let text = String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok()?;
     let (name, password) = text.split_once(':')?;
-    Some((name.to_owned(), password.to_owned()))
+    // No database is asked for a name that it could not hold.
+    (!name.contains('\0')).then(|| (name.to_owned(), password.to_owned()))
 }
 
 fn ask_to_sign_in(request: &Request) -> Response {
@@ -286,5 +287,6 @@ mod tests {
         assert_eq!(basic(&STANDARD.encode("a:b:c")), Some(("a".to_owned(), "b:c".to_owned())));
         assert_eq!(basic("!!"), None);
         assert_eq!(basic(&STANDARD.encode("nothing")), None);
+        assert_eq!(basic(&STANDARD.encode("a\0b:c")), None);
     }
 }

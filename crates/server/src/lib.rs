@@ -25,6 +25,7 @@ mod events;
 mod explain;
 mod format;
 mod guard;
+mod intake;
 mod links;
 mod listener;
 mod live;

@@ -26,7 +26,7 @@ use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::Wishes;
 use crate::server::Shared;
-use crate::{api, assets, etags, events, guard, metrics, oidc, pages, sign_in, viewer};
+use crate::{api, assets, etags, events, guard, intake, metrics, oidc, pages, sign_in, viewer};
 
 fn answers() -> Doors {
     api::doors()
@@ -77,11 +77,12 @@ pub(crate) fn all(server: Shared) -> Router {
     let plan = DoorPlan::of(answers_plan.into_iter().chain(streams_plan));
     let gate = Gate { server: server.clone(), doors: Arc::new(plan) };
     let versions = Versions { server: server.clone(), routes: answers.clone().with_state(server.clone()) };
-    let answers = answers.layer(from_fn_with_state(versions, etags::versions));
+    let answers = answers.layer(from_fn_with_state(versions, etags::versions)).layer(from_fn(intake::body));
     let answers = answers.fallback(nothing_here).method_not_allowed_fallback(no_such_method).layer(from_fn(in_time));
     answers
         .merge(streams)
         .layer(from_fn_with_state(gate, guard::guard))
+        .layer(from_fn(intake::address))
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
         .layer(CatchPanicLayer::custom(|_| {
             let text = "something failed inside Millrace; its log tells more";

@@ -91,6 +91,7 @@ impl Engine {
                 Some(owner) => *owner,
                 None => *owners.entry(lease.owner.clone()).or_insert(self.look_up(&lease.owner).await?),
             };
+            // Not by the lease alone: clocks need not agree, and whoever was cut off brings what has ended meanwhile.
             let is_silent = lease.expires_at <= now && self.watches_since + self.options.lease_ttl <= now;
             if is_dead || is_silent {
                 tracing::warn!(dag = %dag_id, run = %run_id, task = %row.task_id, r#try = row.try_number, "its worker is gone");

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use chrono_tz::Tz;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use millrace_model::instant::parse_instant;
 use millrace_store::{RunFilter, RunOrder, RunRow};
 use schemars::JsonSchema;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::actions::TriggerBody;
 use crate::changes::{ClearRunBody, PatchRunBody, touched_value};
+use crate::intake;
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -107,7 +108,7 @@ pub(crate) async fn trigger(
     headers: HeaderMap,
     given: Given<TriggerBody>,
 ) -> Answer<Json<DagRun>> {
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let key = intake::text(&headers, &HeaderName::from_static("idempotency-key"))?;
     let (run, dag) = server.trigger(&person, &dag_id, body(given)?, key).await?;
     let mut value = run_value(&server, &run);
     if dag.is_paused {
@@ -169,7 +170,7 @@ pub(super) fn run_value(server: &Server, run: &RunRow) -> DagRun {
         duration: duration(run.start_date, run.end_date),
         triggered_by: run.triggered_by.clone(),
         conf: server.masked_members(&run.conf),
-        note: run.note.as_deref().map(|note| server.masked_text(note)),
+        note: server.note_of(run),
         clear_number: run.clear_number,
         href: links::api_run(dag_id, run_id),
         page: links::run(dag_id, run_id),
