@@ -120,7 +120,9 @@ fn a_secret_in_a_result_is_shown_to_nobody() {
     let shown = json!([{"table": "customers", "said": "***", "n": "***"}]);
     assert_eq!(site.get(&address).is(200).json()["value"], shown);
     let page = site.get(&format!("/dags/copy_orders/runs/{run}/tasks/{task}")).is(200);
-    assert!(page.body.contains("customers") && !page.body.contains("hidden") && !page.body.contains("88776655"));
+    assert!(
+        page.body.contains("customers") && !page.body.contains("variable-hidden") && !page.body.contains("88776655")
+    );
 }
 
 #[test]
