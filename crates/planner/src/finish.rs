@@ -13,6 +13,9 @@ use crate::turn::Turn;
 /// try is given again and costs nothing.
 pub const SHUTDOWN_REASON: &str = "shutdown";
 
+/// Why a try failed whose result the database refused.
+pub const UNSTORABLE_REASON: &str = "unstorable_result";
+
 /// As [`SHUTDOWN_REASON`], for a scheduler that cannot reach the database and so cannot say any more that its tries live.
 pub const FENCED_REASON: &str = "lease_not_extended";
 
@@ -42,12 +45,17 @@ impl Verdict {
 
 fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
     let (task, instance) = (run.task(place), &run.instances[place]);
-    let ended_well = matches!(completion.outcome, TryOutcome::Success | TryOutcome::Skipped { .. });
-    if let Some((to, reason)) = instance.stopping.clone().filter(|_| !ended_well) {
+    // A stop that was asked for has changed nothing of such an end, and must not hide it.
+    let ended_by_itself = match &completion.outcome {
+        TryOutcome::Success | TryOutcome::Skipped { .. } => true,
+        TryOutcome::Failed { reason, .. } => reason == UNSTORABLE_REASON,
+        _ => false,
+    };
+    if let Some((to, reason)) = instance.stopping.clone().filter(|_| !ended_by_itself) {
         return Verdict::end(to, Some(reason));
     }
     // A run that was read again while it winds down: what was asked of the try is known from the run.
-    if let Some(reason) = run.ending.clone().filter(|_| !ended_well && !task.is_teardown) {
+    if let Some(reason) = run.ending.clone().filter(|_| !ended_by_itself && !task.is_teardown) {
         return Verdict::end(TaskState::Failed, Some(reason));
     }
     if instance.state == TaskState::Restarting {

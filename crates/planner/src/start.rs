@@ -1,5 +1,6 @@
 //! Which queued runs begin.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -17,13 +18,19 @@ impl Turn<'_> {
                 self.view.dirty_groups.insert(group);
             }
         }
-        // Normal runs come before those of backfills: `None` sorts first.
-        while let Some(group) = self.view.dirty_groups.pop_first() {
-            while let Some(key) = self.next_to_start(&group) {
+        // A key that runs of several DAGs wait for goes round: first comes the DAG that has started none for the longest
+        // time. Within a DAG normal runs come before those of backfills: `None` sorts first.
+        let mut line: BTreeSet<(u64, GroupKey)> = BTreeSet::new();
+        loop {
+            for group in std::mem::take(&mut self.view.dirty_groups) {
+                line.insert((self.view.last_starts.get(&group.0).copied().unwrap_or(0), group));
+            }
+            let Some((_, group)) = line.pop_first() else { return };
+            if let Some(key) = self.next_to_start(&group) {
                 self.start_run(&group, key);
                 self.evaluate_runs();
-            }
-            if group.1.is_none() {
+                self.view.dirty_groups.insert(group);
+            } else if group.1.is_none() {
                 self.refresh_due(&group.0);
                 self.view.look_at_assets(&group.0);
             }
@@ -86,6 +93,8 @@ impl Turn<'_> {
             members.queued.remove(&order);
             members.running += 1;
         }
+        self.view.starts_made += 1;
+        self.view.last_starts.insert(group.0.clone(), self.view.starts_made);
         self.view.note_timeout(key);
         self.view.dirty_runs.insert(key);
         self.view.watch(key);

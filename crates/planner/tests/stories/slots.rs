@@ -442,6 +442,33 @@ fn runs_of_several_dags_take_turns_under_one_key() {
 }
 
 #[test]
+fn a_dag_with_many_runs_under_a_key_lets_others_have_it_in_between() {
+    check(
+        "dag a none key eu
+         - one
+         dag b none key eu
+         - two
+         > at 2024-01-02
+         > trigger a
+         run a/2024-01-02 running
+         a/2024-01-02/one try 1
+         > at 2024-01-03
+         > trigger a
+         > trigger b
+         > ok a 2024-01-02 one
+         a/2024-01-02/one success
+         run a/2024-01-02 success
+         run b/2024-01-03 running
+         b/2024-01-03/two try 1
+         > ok b 2024-01-03 two
+         b/2024-01-03/two success
+         run b/2024-01-03 success
+         run a/2024-01-03 running
+         a/2024-01-03/one try 1",
+    );
+}
+
+#[test]
 fn a_run_whose_key_is_taken_holds_up_none_of_its_dag_with_another_key() {
     check(
         "dag other none key 01-01

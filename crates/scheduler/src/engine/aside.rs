@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Batch, Completion, NewRun, RunKey, RunMove, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::state::RunState;
+use millrace_planner::UNSTORABLE_REASON;
 use millrace_store::{Result, SetAside, StoreError};
 
 use super::Engine;
@@ -170,7 +171,7 @@ impl Engine {
 
     /// A result that cannot be stored is a failure of its try.
     async fn store_failure(&mut self, completion: &Completion, error: &StoreError, now: DateTime<Utc>) -> Result<()> {
-        let outcome = TryOutcome::Failed { reason: "unstorable_result".to_owned(), retry: false };
+        let outcome = TryOutcome::Failed { reason: UNSTORABLE_REASON.to_owned(), retry: false };
         if completion.outcome == outcome {
             // It was the failure itself that was refused.
             self.forget_try(completion);

@@ -94,6 +94,8 @@ impl World {
         if wants_back {
             // It asks once; that nobody forgets it is the leader's part.
             self.asked_back.insert(token.clone());
+        } else {
+            self.asked_back.remove(&token);
         }
         let Some(daemon) = self.daemon(of_late) else { return };
         if wants_back {
