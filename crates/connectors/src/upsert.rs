@@ -10,17 +10,32 @@ use millrace_operator_api::ports::TableName;
 use crate::failure::invalid;
 use crate::sql::{keys_not_null, list, list_of, quote, same_keys};
 
-/// Counts what stands against the order of a text column: 0 unless its values are numbers whose order as text is another
-/// one, as '99' stands above '100'. Asked of the incoming rows and of those with their keys.
-pub fn texts_out_of_order(target: &str, staging: &str, keys: &[String], order_key: &str) -> String {
-    let key = quote(order_key);
-    format!(
-        "SELECT CASE WHEN MIN(LENGTH(SPLIT_PART(k, '.', 1))) <> MAX(LENGTH(SPLIT_PART(k, '.', 1))) OR \
-         (COUNT(DISTINCT k) > 1 AND SUM(CASE WHEN k LIKE '-%' THEN 1 ELSE 0 END) > 0) THEN 1 ELSE 0 END FROM \
-         (SELECT {key} AS k FROM {staging} UNION ALL SELECT t.{key} FROM {target} AS t JOIN {staging} AS s ON {same}) AS n \
-         WHERE k ~ '^-?[0-9]+([.][0-9]+)?$'",
-        same = same_keys("t", "s", keys),
-    )
+/// Whether a column of text can say which row is the newer one.
+pub struct TextOrder<'a> {
+    /// Quoted.
+    pub target: &'a str,
+    /// Quoted.
+    pub staging: &'a str,
+    pub keys: &'a [String],
+    pub order_key: &'a str,
+    /// One that knows regular expressions, ` COLLATE …`, or nothing where all do.
+    pub collation: &'a str,
+}
+
+impl TextOrder<'_> {
+    /// Counts what stands against the order of a text column: 0 unless its values are numbers whose order as text is
+    /// another one, as '99' stands above '100'. Asked of the incoming rows and of those with their keys.
+    pub fn objections(&self) -> String {
+        let Self { target, staging, keys, order_key, collation } = self;
+        let key = quote(order_key);
+        format!(
+            "SELECT CASE WHEN MIN(LENGTH(SPLIT_PART(k, '.', 1))) <> MAX(LENGTH(SPLIT_PART(k, '.', 1))) OR \
+             (COUNT(DISTINCT k) > 1 AND SUM(CASE WHEN k LIKE '-%' THEN 1 ELSE 0 END) > 0) THEN 1 ELSE 0 END FROM \
+             (SELECT {key}{collation} AS k FROM {staging} UNION ALL SELECT t.{key}{collation} FROM {target} AS t \
+             JOIN {staging} AS s ON {same}) AS n WHERE k ~ '^-?[0-9]+([.][0-9]+)?$'",
+            same = same_keys("t", "s", keys),
+        )
+    }
 }
 
 pub fn out_of_order(target: &TableName, order_key: &str) -> PortError {

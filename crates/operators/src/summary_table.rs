@@ -22,7 +22,7 @@ pub const ENTRY: OperatorEntry =
 /// old table or the new one. A failed check fails the task and leaves the live table untouched.
 ///
 /// Without `columns` the new table is made like the live one, with its types, defaults and NOT NULLs, and the live one must
-/// exist.
+/// exist. It takes the live one's place as with `swap`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SummaryTable {

@@ -13,9 +13,11 @@ pub const ENTRY: OperatorEntry =
 
 /// Loads objects from S3 into a table that is made beside the live one and takes its place: `copy` with `method: swap`.
 ///
-/// The new table has the types, defaults, grants, owner and comments of the old one. Where something hangs on the old table
-/// itself (views, foreign keys, triggers, policies), the old one stays and its rows are exchanged in one transaction. Readers
-/// see the old rows or the new ones.
+/// The new table has the types, defaults, grants, owner and comments of the old one; in PostgreSQL also its row level security,
+/// storage options, replica identity, the names of its indexes and the positions of its sequences. Where something hangs on
+/// the old table itself (views, foreign keys, triggers, policies), the old one stays and its rows are exchanged in one
+/// transaction. Readers see the old rows or the new ones; behind a swap that waits for another load of the table they wait
+/// two seconds at most.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Swap(LoadParameters);

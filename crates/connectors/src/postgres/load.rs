@@ -20,7 +20,7 @@ use crate::session::{Dialect, ask, find_marker, has_marker, insert_marker, marke
 use crate::sql::{list, literal, quote, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::turns::Turns;
-use crate::upsert::{Nulls, Upsert, out_of_order, texts_out_of_order};
+use crate::upsert::{Nulls, TextOrder, Upsert, out_of_order};
 use crate::wire::{ClientSession, WireClient, WireConfig};
 
 pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadReport, PortError> {
@@ -59,7 +59,8 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     if let LoadMethod::Upsert { keys, order_key: Some(order_key) } = &request.method
         && columns.iter().any(|column| column.name == *order_key && matches!(column.kind, CellKind::Text(_)))
     {
-        let found = client.query(&texts_out_of_order(&target, STAGING, keys, order_key)).await?;
+        let order = TextOrder { target: &target, staging: STAGING, keys, order_key, collation: " COLLATE \"C\"" };
+        let found = client.query(&order.objections()).await?;
         if found.rows.first().and_then(|row| row.first()).is_some_and(|cell| cell.as_deref() != Some("0")) {
             return Err(out_of_order(&request.target, order_key));
         }

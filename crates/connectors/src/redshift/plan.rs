@@ -12,7 +12,7 @@ use crate::ddl;
 use crate::limits::Limit;
 use crate::session::{Dialect, guard_marker, insert_marker};
 use crate::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
-use crate::upsert::{SEQUENCE, texts_out_of_order};
+use crate::upsert::{SEQUENCE, TextOrder};
 
 /// Digits of the longest DECIMAL; one of them stands before the point.
 const MOST_DIGITS: usize = 38;
@@ -219,8 +219,11 @@ impl LoadPlan<'_> {
     pub fn look_at_order(&self) -> Option<String> {
         let LoadMethod::Upsert { keys, order_key: Some(order_key) } = self.method else { return None };
         let column = self.table_columns.iter().find(|column| column.name == *order_key)?;
-        matches!(Limit::of(&column.type_name), Limit::Varchar(_) | Limit::Char(_))
-            .then(|| texts_out_of_order(&table(self.target), &table(&self.staging()), keys, order_key))
+        if !matches!(Limit::of(&column.type_name), Limit::Varchar(_) | Limit::Char(_)) {
+            return None;
+        }
+        let (target, staging) = (table(self.target), table(&self.staging()));
+        Some(TextOrder { target: &target, staging: &staging, keys, order_key, collation: "" }.objections())
     }
 
     pub fn count_staged(&self) -> String {

@@ -131,16 +131,34 @@ fn behind_name(sql: &str) -> Option<&str> {
         '`' => '`',
         '\'' => '\'',
         '[' => ']',
-        _ => return rest.find('(').map(|at| &rest[at..]),
+        _ => {
+            let end = rest.find(|letter: char| letter.is_whitespace() || "(/-".contains(letter))?;
+            return columns_in(&rest[end..]);
+        }
     };
     let mut letters = rest.char_indices().skip(1).peekable();
     while let Some((at, letter)) = letters.next() {
         // A quote within the name is written twice.
         if letter == closing && (closing == ']' || letters.next_if(|(_, next)| *next == closing).is_none()) {
-            return Some(rest[at + 1..].trim_start()).filter(|rest| rest.starts_with('('));
+            return columns_in(&rest[at + 1..]);
         }
     }
     None
+}
+
+/// Without the blanks and comments before.
+fn columns_in(text: &str) -> Option<&str> {
+    let mut rest = text.trim_start();
+    loop {
+        rest = if let Some(comment) = rest.strip_prefix("/*") {
+            comment.split_once("*/")?.1
+        } else if let Some(comment) = rest.strip_prefix("--") {
+            comment.split_once('\n')?.1
+        } else {
+            return Some(rest).filter(|rest| rest.starts_with('('));
+        }
+        .trim_start();
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +174,7 @@ mod tests {
             "CREATE TABLE [a(b](a)",
             "CREATE TABLE 'it''s' (a)",
             "create table `주문`(a)",
+            "CREATE TABLE t/* ( */ -- (\n (a)",
         ] {
             assert_eq!(behind_name(sql), Some("(a)"), "{sql}");
         }

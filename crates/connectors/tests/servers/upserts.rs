@@ -58,7 +58,11 @@ async fn keys_are_equal_where_postgres_says_so() -> Result<()> {
          CREATE UNIQUE INDEX ON other (k COLLATE \"C\")",
     )
     .await?;
-    one_key_whatever_its_case(&world, &subject, &["plain", "kept", "parts", "other"]).await
+    one_key_whatever_its_case(&world, &subject, &["plain", "kept", "parts", "other"]).await?;
+    // By such a column rows can be ordered as well.
+    load(&world, &subject, 90, "plain", upsert(&["v"], Some("k")), &["k", "v"], "c,last\nB,last\n").await??;
+    assert_eq!(subject.rows("SELECT k FROM plain WHERE v = 'last'").await?, [some(&["c"])]);
+    Ok(())
 }
 
 #[tokio::test]
