@@ -36,6 +36,8 @@ pub const ENTRY: OperatorEntry =
 /// `full_sync` leaves exactly the rows of the source. `incremental_sync` reads the rows from the highest value that the
 /// target has of `incremental_field`, that value included, and merges them by `primary_key`: an older row never overwrites
 /// a newer one. A target without rows gets all of them. Rows whose incremental field is NULL are read in that case only.
+/// Where a foreign key of another table would follow the deletion of the target's rows (ON DELETE CASCADE, SET NULL, SET
+/// DEFAULT), `full_sync` is refused; `incremental_sync` deletes no row.
 ///
 /// Where text meets a column of integers, timestamps or dates it is read as such: `12.0` is 12, and a value that is none
 /// fails the copy with its row and column.
