@@ -192,6 +192,7 @@ impl Masker {
 
     /// One that knows what this one knows, now and later, and the secrets among these members (the conf of a run, say),
     /// of which this one is told nothing: a word that is a secret of one run is none of another.
+    #[must_use]
     pub fn beside(&self, members: &[&Map<String, Value>]) -> Self {
         let beside = Self { inner: Arc::default(), beneath: Some(Arc::new(self.clone())) };
         let secrets = |(key, value): (&String, &Value)| {
