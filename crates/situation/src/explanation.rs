@@ -105,7 +105,8 @@ pub async fn explain(
             };
             let mut explanation = desk.task(run, instance);
             if let Some(said) = said {
-                explanation.answer.push_str(&format!("; {said}"));
+                explanation.answer.push_str("; ");
+                explanation.answer.push_str(&said);
             }
             Ok(explanation)
         }
@@ -115,7 +116,7 @@ pub async fn explain(
 /// What the try said last while it worked.
 async fn last_said(store: &Store, instance: &InstanceRow) -> Result<Option<String>> {
     let checkpoints = store.checkpoints(instance.key, Some(instance.try_number)).await?;
-    Ok(checkpoints.last().map(|last| format!("{} {}", last.checkpoint.name, last.checkpoint.message)))
+    Ok(checkpoints.last().map(|last| [last.checkpoint.name.as_str(), &last.checkpoint.message].join(" ")))
 }
 
 /// What keeps a task from being started now, with what each is about. One that has ended is looked at as though it had
