@@ -32,9 +32,10 @@ lint:
 test: setup
 	@tests/run.sh
 
+# The worlds are lived by an optimised build: it takes minutes to make, and lives ten worlds a second.
 soak: setup
 	MILLRACE_WORLD_SEEDS=$(WORLDS) MILLRACE_WORLD_SEEDS_ON_POSTGRES=$(WORLDS_ON_POSTGRES) \
-		MILLRACE_WORLD_FIRST=$(FIRST) cargo test --locked -p millrace-scheduler --test engine \
+		MILLRACE_WORLD_FIRST=$(FIRST) cargo test --release --locked -p millrace-scheduler --test engine \
 		world::whatever_happens -- --nocapture --test-threads 1
 	MILLRACE_KILLS=$(KILLS) cargo test --locked -p millrace-cli --test crash case_60 -- --nocapture --test-threads 1
 	MILLRACE_TABLE_SEEDS=$(TABLES) MILLRACE_STRUCK_SEEDS=$$(($(TABLES) / 10)) \

@@ -18,12 +18,12 @@ impl Turn<'_> {
                 self.view.dirty_groups.insert(group);
             }
         }
-        // A key that runs of several DAGs wait for goes round: first comes the DAG that has started none for the longest
-        // time. Within a DAG normal runs come before those of backfills: `None` sorts first.
+        // A key that several wait for goes round: first comes whoever has started no run for the longest time, and of a DAG
+        // that has started none its normal runs before those of backfills, `None` sorts first.
         let mut line: BTreeSet<(u64, GroupKey)> = BTreeSet::new();
         loop {
             for group in std::mem::take(&mut self.view.dirty_groups) {
-                line.insert((self.view.last_starts.get(&group.0).copied().unwrap_or(0), group));
+                line.insert((self.view.last_starts.get(&group).copied().unwrap_or(0), group));
             }
             let Some((_, group)) = line.pop_first() else { return };
             if let Some(key) = self.next_to_start(&group) {
@@ -94,7 +94,7 @@ impl Turn<'_> {
             members.running += 1;
         }
         self.view.starts_made += 1;
-        self.view.last_starts.insert(group.0.clone(), self.view.starts_made);
+        self.view.last_starts.insert(group.clone(), self.view.starts_made);
         self.view.note_timeout(key);
         self.view.dirty_runs.insert(key);
         self.view.watch(key);

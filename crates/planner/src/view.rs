@@ -106,8 +106,8 @@ pub struct View {
     pub(crate) pasts: Pasts,
     pub(crate) dirty_runs: BTreeSet<RunKey>,
     pub(crate) dirty_groups: BTreeSet<GroupKey>,
-    /// The number of each DAG's last start of a run, counted since the view was made.
-    pub(crate) last_starts: BTreeMap<DagId, u64>,
+    /// The number of the last start in each group, counted since the view was made.
+    pub(crate) last_starts: BTreeMap<GroupKey, u64>,
     pub(crate) starts_made: u64,
     /// DAGs whose pointer must be worked out again.
     pub(crate) dirty_dags: BTreeSet<DagId>,

@@ -4,7 +4,7 @@
 //! `http://127.0.0.1:8099/?to=/dags/nps_full_refresh&theme=dark`.
 
 #[path = "../tests/http/plant.rs"]
-#[expect(clippy::unwrap_used, reason = "made for tests")]
+#[expect(clippy::unwrap_used, dead_code, reason = "made for tests")]
 mod plant;
 
 use std::collections::BTreeMap;

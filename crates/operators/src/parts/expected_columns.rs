@@ -71,7 +71,7 @@ impl ExpectedColumns {
         let removed: Vec<&str> = self
             .columns
             .iter()
-            .filter(|name| !counterpart(found, name, &self.columns).is_some())
+            .filter(|name| counterpart(found, name, &self.columns).is_none())
             .map(String::as_str)
             .collect();
         let mut failures = Vec::new();

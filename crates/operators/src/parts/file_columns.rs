@@ -244,7 +244,7 @@ fn require_keys(method: &LoadMethod, columns: &[String], ignored: &[String]) -> 
     let missing: Vec<&str> = keys
         .iter()
         .chain(order_key)
-        .filter(|key| !find(columns, key).is_some_and(|column| !ignored.contains(column)))
+        .filter(|key| find(columns, key).is_none_or(|column| ignored.contains(column)))
         .map(String::as_str)
         .collect();
     if missing.is_empty() {
