@@ -34,7 +34,7 @@ fn a_sound_home_is_fine_and_nothing_is_written() {
         ("home", "secrets are readable for their owner only"),
         ("database", "has this version's schema"),
         ("scheduler", "one is running"),
-        ("dags folder", "1 files can be read"),
+        ("dags folder", "1 file can be read"),
         ("dags", "1 are stored"),
         ("pools", "large enough"),
         ("time zones", "the default is UTC"),

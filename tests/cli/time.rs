@@ -47,8 +47,10 @@ fn missed_dates_have_one_record_and_the_plan_goes_on() {
     let next = home.json(&["dags", "next-execution", "minutes", "-n", "4"]);
     assert_eq!(column(&plan, "logical_date"), column(&next, "logical_date"));
     home.ok(&["dags", "pause", "minutes"]);
-    let paused = home.json(&["dags", "plan", "--hours", "24"]);
+    let paused = home.json(&["dags", "plan", "minutes", "--hours", "24"]);
     assert_eq!(column(&paused, "reason"), ["the DAG is paused"; 4]);
+    let crowd = home.json(&["dags", "plan", "--hours", "24"]);
+    assert_eq!(column(&crowd, "reason"), ["the DAG is paused"], "it leaves room for others");
 }
 
 #[test]
