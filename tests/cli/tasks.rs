@@ -190,7 +190,11 @@ fn tasks_run_minds_the_run_before_and_the_pool_unless_told_not_to() {
     let full = |more: &[&str]| home.run(&[&["tasks", "run", "past", "b", "2024-01-02"], more].concat());
     for some in [&[][..], &["-i"], &["-I"]] {
         let said = full(some).exits(1).stderr;
-        assert!(said.contains("1 of the 2 slots that the task needs, which can never run") && said.contains("--ignore-all-dep"), "{said}");
+        assert!(
+            said.contains("1 of the 2 slots that the task needs, which can never run")
+                && said.contains("--ignore-all-dep"),
+            "{said}"
+        );
     }
     full(&["-A"]).exits(0);
 }
