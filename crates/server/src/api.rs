@@ -6,6 +6,7 @@ mod alerts;
 mod assets;
 mod audit;
 mod backfills;
+mod body;
 mod bulk;
 mod calendars;
 mod config;
@@ -34,22 +35,13 @@ mod wait;
 mod webhooks;
 mod xcoms;
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
-
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use chrono::{DateTime, Utc};
-use http::StatusCode;
-use millrace_model::error_code::ErrorCode;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::ledger::LedgerEntry;
 use millrace_store::LedgerRow;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::actions::TriggerBody;
@@ -59,7 +51,6 @@ use crate::changes::{ClearBody, ClearRunBody, MarkBody, PatchRunBody, Touched};
 use crate::doors::Doors;
 use crate::openapi::{Kind, Operation, op};
 use crate::permission::{Access, Act};
-use crate::problem::{Answer, Problem};
 use crate::sign_in;
 
 pub(crate) fn doors() -> Doors {
@@ -573,63 +564,8 @@ fn cut<T>(rows: Vec<T>, (limit, offset): (u64, u64)) -> (Vec<T>, u64) {
     (rows.into_iter().skip(offset as usize).take(limit as usize).collect(), total)
 }
 
-/// A body as it came, or why it could not be read.
-pub(crate) type Given<T> = Result<Json<Whole<T>>, JsonRejection>;
-
-/// A JSON object. Alone, serde takes a list for a struct too, member by member in the order of the source.
-pub(crate) struct Whole<T>(pub T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Whole<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
-            type Value = T;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members))
-            }
-        }
-        deserializer.deserialize_map(Object(PhantomData)).map(Whole)
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Whole<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
-}
-
-/// The body, or 422 with what is wrong and where.
-fn body<T>(given: Given<T>) -> Answer<T> {
-    match given {
-        Ok(Json(Whole(body))) => Ok(body),
-        Err(rejection) => Err(match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(ErrorCode::BODY_TOO_LARGE, rejection.body_text()),
-            StatusCode::UNPROCESSABLE_ENTITY => Problem::invalid(rejection.body_text()),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                Problem::new(ErrorCode::BAD_REQUEST, "send the body as JSON, with Content-Type: application/json")
-            }
-            _ => Problem::new(ErrorCode::BAD_REQUEST, rejection.body_text()),
-        }),
-    }
-}
-
+use body::body;
+pub(crate) use body::{Given, Whole};
 pub(crate) use connections::form_of;
 pub(crate) use health::SILENT_AFTER;
 pub(crate) use import_errors::place as import_place;
