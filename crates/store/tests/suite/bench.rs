@@ -10,7 +10,9 @@ use millrace_model::duration::Span;
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_store::{CommitReport, CreatedRun, Leadership, Store, StoreOptions, SyncDag, schema};
+use millrace_store::{
+    CommitReport, CreatedRun, Leadership, NewestVersion, RepinRequest, RunChoice, Store, StoreOptions, SyncDag, schema,
+};
 use millrace_testkit::{Postgres, TestDatabase};
 use serde_json::Map;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -104,6 +106,20 @@ impl World {
         let new = NewRun { state: RunState::Running, ..new_run(self.version, day) };
         let report = self.commit(&Batch { new_runs: vec![new], ..Batch::default() }, at(0)).await?;
         report.created.into_iter().flatten().next().context("the run is new")
+    }
+
+    /// The same whose first task is a setup and whose last is a teardown.
+    pub async fn running_run_that_cleans_up(&self) -> Result<CreatedRun> {
+        let run = self.running_run(0).await?;
+        let mut dag = sample();
+        (dag.tasks[0].is_setup, dag.tasks[2].is_teardown) = (true, true);
+        let version_key = self.store.sync_dag(sync(&dag), at(1)).await?.version_key;
+        let newest = NewestVersion { version_key, tasks: dag.tasks.iter().map(NewInstance::of).collect() };
+        let runs = RunChoice::One(run.run);
+        let repin = RepinRequest { runs, only_active: false, newest, dry_run: false, actor: "cli".to_owned() };
+        self.store.repin_runs(&repin, at(2)).await?;
+        self.commit(&Batch { signals_handled: self.signals().await?, ..Batch::default() }, at(3)).await?;
+        Ok(run)
     }
 
     /// Claims and finishes one instance.

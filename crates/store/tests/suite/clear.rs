@@ -121,19 +121,7 @@ pub async fn case_69_of_two_clears_one_wins(bench: Bench) -> Result<()> {
 
 pub async fn what_failed_is_cleared_with_its_setup_and_teardown(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
-    let run = world.running_run(0).await?;
-    let mut cleans_up = crate::bench::sample();
-    (cleans_up.tasks[0].is_setup, cleans_up.tasks[2].is_teardown) = (true, true);
-    let key = world.store.sync_dag(crate::bench::sync(&cleans_up), at(1)).await?.version_key;
-    let newest = millrace_store::NewestVersion {
-        version_key: key,
-        tasks: cleans_up.tasks.iter().map(millrace_model::change::NewInstance::of).collect(),
-    };
-    let runs = millrace_store::RunChoice::One(run.run);
-    let repin =
-        millrace_store::RepinRequest { runs, only_active: false, newest, dry_run: false, actor: "cli".to_owned() };
-    world.store.repin_runs(&repin, at(2)).await?;
-    world.commit(&Batch { signals_handled: world.signals().await?, ..Batch::default() }, at(3)).await?;
+    let run = world.running_run_that_cleans_up().await?;
     world.work(run.instances[0], TryOutcome::Success, TaskState::Success).await?;
     world.work(run.instances[1], failed(false), TaskState::Failed).await?;
     world.work(run.instances[2], TryOutcome::Success, TaskState::Success).await?;

@@ -86,23 +86,10 @@ pub async fn skipping_what_runs_stops_it_with_its_relatives(bench: Bench) -> Res
 
 pub async fn case_67_the_teardown_of_a_marked_run_still_runs(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
-    let run = world.running_run(0).await?;
-    let mut cleans_up = crate::bench::sample();
-    (cleans_up.tasks[0].is_setup, cleans_up.tasks[2].is_teardown) = (true, true);
-    let key = world.store.sync_dag(crate::bench::sync(&cleans_up), at(1)).await?.version_key;
-    let newest = millrace_store::NewestVersion {
-        version_key: key,
-        tasks: cleans_up.tasks.iter().map(millrace_model::change::NewInstance::of).collect(),
-    };
-    let runs = millrace_store::RunChoice::One(run.run);
-    let repin =
-        millrace_store::RepinRequest { runs, only_active: false, newest, dry_run: false, actor: "cli".to_owned() };
-    world.store.repin_runs(&repin, at(2)).await?;
-    let mut batch = Batch { signals_handled: world.signals().await?, ..Batch::default() };
-    world.commit(&batch, at(3)).await?;
+    let run = world.running_run_that_cleans_up().await?;
     world.work(run.instances[0], TryOutcome::Success, TaskState::Success).await?;
-    batch.claims = vec![claim(run.instances[1], TaskState::None, 1)];
-    world.commit(&batch, at(30)).await?;
+    let claims = vec![claim(run.instances[1], TaskState::None, 1)];
+    world.commit(&Batch { claims, ..Batch::default() }, at(30)).await?;
 
     let mut below = mark(run.run, &["load"], TaskState::Skipped);
     (below.selection.tasks.downstream, below.dry_run) = (true, true);
@@ -112,7 +99,7 @@ pub async fn case_67_the_teardown_of_a_marked_run_still_runs(bench: Bench) -> Re
     world.store.mark_run(&failed, at(31)).await?;
     assert_eq!(world.states(run.run).await?, "success failed none");
     assert_eq!(world.store.run_by_key(run.run).await?.context("there")?.state, RunState::Running);
-    batch = Batch { signals_handled: world.signals().await?, ..Batch::default() };
+    let batch = Batch { signals_handled: world.signals().await?, ..Batch::default() };
     world.commit(&batch, at(32)).await?;
     world.work(run.instances[2], TryOutcome::Success, TaskState::Success).await?;
     world.end_run(run.run, RunState::Success).await?;
