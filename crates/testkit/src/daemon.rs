@@ -210,9 +210,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // The group, not only the program: tasks that a killed daemon left must not outlive the test. The group's id
-        // cannot be somebody else's as long as a member lives, and without members the signal reaches nobody.
-        if let Some(group) = Pid::from_raw(self.child.id() as i32) {
+        // The group, not only the program. Once the program was waited for, the group's id may be somebody else's: numbers
+        // go round within minutes where thousands of processes are started.
+        if self.is_running()
+            && let Some(group) = Pid::from_raw(self.child.id() as i32)
+        {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
         let _ = self.child.wait();
