@@ -47,6 +47,7 @@ migrations! {
     m0017_dag_heads,
     m0020_browsing,
     m0021_departed,
+    m0022_outside,
     m0023_identities,
     m0024_counters,
     m0027_failed_runs,

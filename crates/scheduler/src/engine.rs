@@ -77,8 +77,9 @@ pub struct Engine {
     is_endless: bool,
     /// The view is not what the database says: nothing was read yet, or something failed.
     is_in_doubt: bool,
-    /// Since when leases could be extended as far as this engine knows.
-    watches_since: DateTime<Utc>,
+    /// The last sign of life of each owner of foreign tries, and when this engine last looked for one. Forgotten whenever
+    /// the database fails: others may have been unable to give any for as long as this engine was unable to read them.
+    watched: BTreeMap<String, (DateTime<Utc>, DateTime<Utc>)>,
     /// This machine, and what ends processes on it.
     leftovers: Option<(String, EndLeftovers)>,
 }
@@ -104,7 +105,7 @@ impl Engine {
             is_draining: false,
             is_endless: false,
             is_in_doubt: true,
-            watches_since: DateTime::UNIX_EPOCH,
+            watched: BTreeMap::new(),
             leftovers: None,
         }
     }

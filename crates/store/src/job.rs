@@ -22,6 +22,8 @@ pub struct JobRow {
     pub started_at: DateTime<Utc>,
     pub heartbeat_at: DateTime<Utc>,
     pub ended_at: Option<DateTime<Utc>>,
+    /// How long leaders together have watched it without a sign of life, by their own clocks, since its last one.
+    pub silent_for: TimeDelta,
 }
 
 impl JobRow {
@@ -56,7 +58,7 @@ impl Store {
     /// Says that the job lives, and extends every lease that it holds, in one transaction.
     pub async fn heartbeat(&self, job_id: &str, now: DateTime<Utc>, lease_expires_at: DateTime<Utc>) -> Result<()> {
         let tx = self.begin_in_turn("beat").await?;
-        let sql = "UPDATE job SET heartbeat_at = $2 WHERE id = $1";
+        let sql = "UPDATE job SET heartbeat_at = $2, silent_for = 0 WHERE id = $1";
         sql::run(&tx.inner, "beat", sql, values![job_id, micros(now)]).await?;
         let sql = "UPDATE task_instance SET lease_expires_at = $2 WHERE lease_owner = $1";
         sql::run(&tx.inner, "extend leases", sql, values![job_id, micros(lease_expires_at)]).await?;
@@ -67,9 +69,29 @@ impl Store {
     /// large must not make it look dead.
     pub async fn sign_of_life(&self, job_id: &str, now: DateTime<Utc>) -> Result<()> {
         let tx = self.begin("give a sign of life").await?;
-        let sql = "UPDATE job SET heartbeat_at = $2 WHERE id = $1";
+        let sql = "UPDATE job SET heartbeat_at = $2, silent_for = 0 WHERE id = $1";
         sql::run(&tx.inner, "give a sign of life", sql, values![job_id, micros(now)]).await?;
         tx.commit().await
+    }
+
+    /// A leader has watched a job for so long, and its last sign of life is still this one. Gives for how long leaders have
+    /// now watched it in vain, all together; nothing when it has given another sign. Each adds what passed by its own clock:
+    /// clocks need not agree, and whoever leads next goes on from there.
+    pub async fn note_silence(
+        &self,
+        job_id: &str,
+        heartbeat_at: DateTime<Utc>,
+        watched: TimeDelta,
+        epoch: i64,
+    ) -> Result<TimeDelta> {
+        let tx = self.begin_as_leader("note a silence", epoch).await?;
+        let sql = "UPDATE job SET silent_for = silent_for + $3 WHERE id = $1 AND heartbeat_at = $2 \
+                   RETURNING silent_for";
+        let watched = watched.num_microseconds().unwrap_or(i64::MAX / 2).max(0);
+        let row = sql::one(&tx.inner, "note a silence", sql, values![job_id, micros(heartbeat_at), watched]).await?;
+        tx.commit().await?;
+        let total = row.map(|row| row.int("silent_for")).transpose()?;
+        Ok(TimeDelta::microseconds(total.unwrap_or(0)))
     }
 
     pub async fn end_job(&self, job_id: &str, now: DateTime<Utc>) -> Result<()> {
@@ -109,5 +131,6 @@ fn read_job(row: &Row) -> Result<JobRow> {
         started_at: row.instant("started_at")?,
         heartbeat_at: row.instant("heartbeat_at")?,
         ended_at: row.opt_instant("ended_at")?,
+        silent_for: TimeDelta::microseconds(row.int("silent_for")?),
     })
 }

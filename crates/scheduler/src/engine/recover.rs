@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Batch, Completion, InstanceKey, Release, RunKey, TryOutcome};
 use millrace_model::state::TaskState;
 use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
@@ -31,8 +31,7 @@ impl Engine {
         for (instance, token) in &self.back {
             self.situation.view.came_back(*instance, token.as_str());
         }
-        // Others may have been unable to extend their leases for as long as this engine was unable to read them.
-        self.watches_since = now;
+        self.watched.clear();
         self.compare_leases(now).await?;
         self.recover(now).await
     }
@@ -87,16 +86,14 @@ impl Engine {
             if self.situation.view.run_of(row.key).is_none() {
                 self.read_run(row.run, now).await?;
             }
-            let (is_dead, process) = match owners.get(&lease.owner) {
+            let owner: Owner = match owners.get(&lease.owner) {
                 Some(owner) => *owner,
-                None => *owners.entry(lease.owner.clone()).or_insert(self.look_up(&lease.owner).await?),
+                None => *owners.entry(lease.owner.clone()).or_insert(self.look_up(&lease.owner, now).await?),
             };
-            // Not by the lease alone: clocks need not agree, and whoever was cut off brings what has ended meanwhile.
-            let is_silent = lease.expires_at <= now && self.watches_since + self.options.lease_ttl <= now;
-            if is_dead || is_silent {
+            if owner.is_gone(&lease, self.options.lease_ttl) {
                 tracing::warn!(dag = %dag_id, run = %run_id, task = %row.task_id, r#try = row.try_number, "its worker is gone");
                 let started_at = row.start_date.unwrap_or(now);
-                gone.extend(process);
+                gone.extend(owner.process);
                 losses.push(lost(row.key, row.try_number, lease, started_at, now));
             } else {
                 self.foreign.insert(row.key);
@@ -199,13 +196,39 @@ impl Engine {
         }
     }
 
-    /// Whether the owner of a lease is dead, and its process number if it was one of this machine.
-    async fn look_up(&self, owner: &str) -> Result<(bool, Option<u32>)> {
-        let Some(job) = self.store.job(owner).await? else { return Ok((true, None)) };
+    async fn look_up(&mut self, owner: &str, now: DateTime<Utc>) -> Result<Owner> {
+        let Some(job) = self.store.job(owner).await? else { return Ok(Owner::default()) };
         // A command that runs one task holds a lease without leading; the lock says nothing of it.
         let is_dead = job.ended_at.is_some() || (self.options.previous_owner_is_dead && job.kind == "scheduler");
         let is_here = self.leftovers.as_ref().is_some_and(|(hostname, _)| *hostname == job.hostname);
-        Ok((is_dead, is_here.then_some(job.pid)))
+        let process = is_here.then_some(job.pid);
+        let before = self.watched.insert(owner.to_owned(), (job.heartbeat_at, now));
+        let silent_for = match before.filter(|(sign, at)| *sign == job.heartbeat_at && *at < now) {
+            Some((sign, at)) if !is_dead => self.store.note_silence(owner, sign, now - at, self.options.epoch).await?,
+            _ => job.silent_for,
+        };
+        let alive = (!is_dead).then_some((job.heartbeat_at, silent_for));
+        Ok(Owner { alive, process })
+    }
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, Copy, Default)]
+struct Owner {
+    /// Its last sign of life, and how long leaders have watched in vain for another; none: it is known to be dead.
+    alive: Option<(DateTime<Utc>, TimeDelta)>,
+    /// Its number, if it is one of this machine.
+    process: Option<u32>,
+}
+
+impl Owner {
+    /// Dead, or silent for longer than its lease was given for. Not by the moment at which the lease ends: clocks need not
+    /// agree. It is measured by what leaders have watched, each by its own clock, and whoever leads next goes on from
+    /// there: leaders may change as fast as they like.
+    fn is_gone(&self, lease: &Lease, lease_ttl: TimeDelta) -> bool {
+        // Both by the owner's clock.
+        let is_silent = |(sign, silent_for)| silent_for >= lease_ttl.max(lease.expires_at - sign);
+        self.alive.is_none_or(is_silent)
     }
 }
 

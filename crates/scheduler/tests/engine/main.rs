@@ -14,6 +14,7 @@ mod loop_;
 mod mapped;
 mod recovery;
 mod repinned;
+mod silence;
 mod stage;
 mod time;
 mod world;

@@ -1,8 +1,9 @@
 use anyhow::{Context, Result};
+use chrono::TimeDelta;
 use millrace_model::change::{Batch, NewRun, RunMove};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{ClearRequest, MarkRequest, NewJob, Selection};
+use millrace_store::{ClearRequest, MarkRequest, NewJob, Selection, StoreError};
 
 use crate::bench::{Bench, at, claim, new_run};
 
@@ -49,6 +50,23 @@ pub async fn heartbeats_extend_leases(bench: Bench) -> Result<()> {
     assert_eq!(world.store.health().await?.scheduler_heartbeat_at, Some(at(100)));
     let row = world.store.job(&id).await?.context("registered")?;
     assert_eq!((row.kind.as_str(), row.pid, row.heartbeat_at), ("scheduler", 42, at(100)));
+    // Whoever leads adds what it has watched; any sign of life makes that nothing.
+    let (epoch, seconds) = (world.lead.epoch, TimeDelta::seconds);
+    assert_eq!(world.store.note_silence(&id, at(100), seconds(10), epoch).await?, seconds(10));
+    assert_eq!(world.store.note_silence(&id, at(100), seconds(-3), epoch).await?, seconds(10), "a clock was set back");
+    assert_eq!(world.store.note_silence(&id, at(100), seconds(5), epoch).await?, seconds(15));
+    assert_eq!(world.store.note_silence(&id, at(99), seconds(5), epoch).await?, seconds(0), "that was another sign");
+    assert_eq!(world.store.job(&id).await?.context("registered")?.silent_for, seconds(15));
+    let late = world.store.note_silence(&id, at(100), seconds(5), epoch - 1).await;
+    assert!(matches!(late, Err(StoreError::StaleEpoch { .. })), "{late:?}");
+    world.store.heartbeat(&id, at(100), at(400)).await?;
+    assert_eq!(
+        world.store.note_silence(&id, at(100), seconds(1), epoch).await?,
+        seconds(1),
+        "though its clock stood still"
+    );
+    world.store.sign_of_life(&id, at(100)).await?;
+    assert_eq!(world.store.job(&id).await?.context("registered")?.silent_for, seconds(0));
     world.store.end_job(&id, at(101)).await?;
     assert_eq!(world.store.health().await?.scheduler_heartbeat_at, None);
     assert_eq!(world.store.jobs(10).await?[0].ended_at, Some(at(101)));
