@@ -7,7 +7,7 @@ use millrace_model::ids::DagId;
 use millrace_model::state::TaskState;
 
 use crate::lines::{Lane, LimitKey};
-use crate::run::{InstanceSnapshot, RunView};
+use crate::run::{InstanceSnapshot, RunView, TryKey};
 use crate::view::{View, note_state};
 
 #[derive(Debug)]
@@ -24,7 +24,10 @@ impl Departed {
         }
         // How many may hold them is said by the versions that have the task, and by whoever else has the key.
         let of_task = LimitKey::Task(dag_id.clone(), snapshot.task_id.clone());
-        let of_key = snapshot.departed_key.as_deref().map(|key| LimitKey::Key(key.into()));
+        let of_key = match &snapshot.try_key {
+            TryKey::Begun(Some(key)) => Some(LimitKey::Key(key.as_str().into())),
+            TryKey::Begun(None) | TryKey::OfVersion => None,
+        };
         let limits = std::iter::once(of_task).chain(of_key).map(|limit| (limit, u32::MAX));
         let lane = Lane {
             pool: snapshot.pool.as_str().into(),
@@ -34,6 +37,11 @@ impl Departed {
         };
         Some(Self { snapshot, lane })
     }
+
+    /// What it holds, as though nobody had taken its task away.
+    fn holding(&self) -> TaskState {
+        if self.snapshot.is_outside { TaskState::Deferred } else { TaskState::Running }
+    }
 }
 
 impl View {
@@ -42,10 +50,10 @@ impl View {
         for (instance, departed) in &run.departed {
             let change = if is_there {
                 self.departed.insert(*instance, run.key());
-                (TaskState::None, TaskState::Running)
+                (TaskState::None, departed.holding())
             } else {
                 self.departed.remove(instance);
-                (TaskState::Running, TaskState::None)
+                (departed.holding(), TaskState::None)
             };
             let place = (&run.dag_id, &departed.lane);
             note_state(&mut self.used, &mut self.deferred, &mut self.lines, place, change);
@@ -62,11 +70,11 @@ impl View {
             && let Some(departed) = run.departed.remove(&completion.instance)
         {
             self.departed.remove(&completion.instance);
-            let change = (TaskState::Running, TaskState::None);
+            let change = (departed.holding(), TaskState::None);
             let place = (&run.dag_id, &departed.lane);
             note_state(&mut self.used, &mut self.deferred, &mut self.lines, place, change);
         }
-        if run.state.is_finished() && run.occupying() == 0 {
+        if run.state.is_finished() && run.is_still() {
             self.remove_run(key);
         } else {
             self.show(key);

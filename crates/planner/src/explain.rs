@@ -9,7 +9,7 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::Decision;
 
 use crate::lines::LimitKey;
-use crate::run::{RunView, told};
+use crate::run::{InstanceView, RunView, told};
 use crate::turn::Limits;
 use crate::view::{DagFacts, View, group_key};
 use crate::windows;
@@ -107,11 +107,11 @@ fn explain_place(
     match instance.state {
         TaskState::Running | TaskState::Queued | TaskState::Restarting => {
             let text = format!("try {} is {}", instance.try_number, instance.state);
-            return vec![(About::Done, Condition::new(true, text))];
+            return under_way(text, instance);
         }
         TaskState::Deferred if !run.is_ready(place) => {
             let text = format!("try {} waits for something outside and holds no slot", instance.try_number);
-            return vec![(About::Done, Condition::new(true, text))];
+            return under_way(text, instance);
         }
         state if state.is_finished() => {
             let text = if instance.given_up {
@@ -157,6 +157,22 @@ fn explain_place(
     let text = format!("{used} of {total} worker slots are in use");
     conditions.push((About::Slots, Condition::new(limits.free_slots > 0, text)));
     conditions
+}
+
+fn under_way(text: String, instance: &InstanceView) -> Vec<(About, Condition)> {
+    let text = match instance.held.as_ref().map(|held| (held.key(), instance.lane.key())) {
+        None | Some((None, None)) => text,
+        Some((Some(held), Some(next))) => format!(
+            "{text}; it began with the key '{held}', which counts until it has ended, and its next try takes '{next}' (concurrency)"
+        ),
+        Some((Some(held), None)) => format!(
+            "{text}; it began with the key '{held}', which counts until it has ended, and its next try takes none (concurrency)"
+        ),
+        Some((None, Some(next))) => {
+            format!("{text}; it began without a key, and its next try takes '{next}' (concurrency)")
+        }
+    };
+    vec![(About::Done, Condition::new(true, text))]
 }
 
 /// When the DAG's next scheduled run is created, and what holds it up.

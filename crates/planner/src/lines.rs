@@ -40,6 +40,24 @@ impl Lane {
     fn class(&self) -> Class {
         Class { pool: self.pool.clone(), slots: self.slots }
     }
+
+    /// The text of its `concurrency` key.
+    pub fn key(&self) -> Option<&Arc<str>> {
+        self.limits.iter().find_map(|(limit, _)| match limit {
+            LimitKey::Key(text) => Some(text),
+            LimitKey::Task(..) | LimitKey::TaskInRun(..) => None,
+        })
+    }
+
+    /// The same with another key, for one that holds it already: how many may is said by whoever else wants it.
+    pub fn with_key(&self, key: Option<&str>) -> Self {
+        if self.key().map(|own| &**own) == key {
+            return self.clone();
+        }
+        let of_task = self.limits.iter().filter(|(limit, _)| !matches!(limit, LimitKey::Key(_))).cloned();
+        let limits = of_task.chain(key.map(|key| (LimitKey::Key(key.into()), u32::MAX))).collect();
+        Self { limits, ..self.clone() }
+    }
 }
 
 /// What a ready instance needs of a pool.

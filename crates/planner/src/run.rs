@@ -69,8 +69,19 @@ pub struct InstanceSnapshot {
     pub choice: Option<Choice>,
     /// Skipped because its run was given up.
     pub given_up: bool,
-    /// The `concurrency` key that its try holds, when the run's version does not have its task any more.
-    pub departed_key: Option<String>,
+    /// It has a try that waits outside of any worker, also when it was cleared or marked since.
+    pub is_outside: bool,
+    pub try_key: TryKey,
+}
+
+/// The `concurrency` key that a try holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum TryKey {
+    /// What the run's version says.
+    #[default]
+    OfVersion,
+    /// What another version said that the run had when the try began, if it said anything.
+    Begun(Option<String>),
 }
 
 impl InstanceSnapshot {
@@ -93,7 +104,8 @@ impl InstanceSnapshot {
             token: None,
             choice: None,
             given_up: false,
-            departed_key: None,
+            is_outside: false,
+            try_key: TryKey::OfVersion,
         }
     }
 }
@@ -109,12 +121,16 @@ pub(crate) struct InstanceView {
     pub generation: u32,
     pub lost_workers: u32,
     pub lane: Lane,
+    /// What its try holds, when it began with another key than the run's version has.
+    pub held: Option<Lane>,
     /// Why the text of its `concurrency` key is not known: it can't start.
     pub key_error: Option<String>,
     pub priority_weight: i32,
     pub next_try_at: Option<DateTime<Utc>>,
     pub put_offs: Option<PutOffs>,
     pub token: Option<String>,
+    /// Its try waits outside of any worker.
+    pub is_outside: bool,
     /// What it decided about the tasks after it, when it has ended.
     pub choice: Option<Choice>,
     /// Skipped because its run was given up: see [`InstanceView::counts_as`].
@@ -145,6 +161,8 @@ pub(crate) struct RunView {
     counts: [u32; TaskState::ALL.len()],
     /// Finished ones whose try has not stopped yet.
     leaving: u32,
+    /// Cleared or finished ones whose try waits outside and has not stopped yet: they hold no slot.
+    parked: u32,
     /// Those of tasks that the version does not have.
     pub departed: BTreeMap<InstanceKey, Departed>,
     pub ready: BTreeMap<Lane, BTreeSet<Rank>>,
@@ -206,6 +224,8 @@ impl RunView {
             counts[instance.state as usize] += 1;
         }
         let leaving = views.iter().filter(|instance| instance.is_leaving()).count() as u32;
+        let is_parked = |it: &&InstanceView| it.is_outside && (it.is_leaving() || it.state == TaskState::Restarting);
+        let parked = views.iter().filter(is_parked).count() as u32;
         let key_held = HeldKey::of(&version, &facts);
         let mut run = Self {
             key_held,
@@ -222,6 +242,7 @@ impl RunView {
             ranges,
             counts,
             leaving,
+            parked,
             departed,
             ready: BTreeMap::new(),
             ready_count: 0,
@@ -300,14 +321,27 @@ impl RunView {
 
     /// Instances that count against `max_active_tasks`.
     pub fn occupying(&self) -> u32 {
+        let departed = self.departed.values().filter(|it| it.snapshot.is_outside).count() as u32;
+        self.under_way() - self.parked - departed
+    }
+
+    /// None of its tries must be waited for.
+    pub fn is_still(&self) -> bool {
+        self.under_way() == 0
+    }
+
+    fn under_way(&self) -> u32 {
         let by_state: u32 = TaskState::ALL.iter().filter(|s| s.occupies_slot()).map(|s| self.count(*s)).sum();
         by_state + self.leaving + self.departed.len() as u32
     }
 
     /// The try of one that is leaving has stopped.
     pub fn let_go(&mut self, instance: usize) {
-        self.instances[instance].token = None;
+        let view = &mut self.instances[instance];
+        view.token = None;
+        view.held = None;
         self.leaving -= 1;
+        self.parked -= u32::from(std::mem::replace(&mut view.is_outside, false));
     }
 
     pub fn has_room(&self) -> bool {
@@ -317,8 +351,16 @@ impl RunView {
     /// Sets the state and notes which tasks to look at because of it.
     pub fn set_state(&mut self, instance: usize, state: TaskState) {
         let task = self.instances[instance].task;
-        let before = std::mem::replace(&mut self.instances[instance].state, state);
-        self.instances[instance].given_up = false;
+        let view = &mut self.instances[instance];
+        let before = std::mem::replace(&mut view.state, state);
+        view.given_up = false;
+        if !view.is_leaving() {
+            let was_outside = std::mem::replace(&mut view.is_outside, state == TaskState::Deferred);
+            self.parked -= u32::from(was_outside && before == TaskState::Restarting);
+            if !state.holds_limits() {
+                view.held = None;
+            }
+        }
         self.counts[before as usize] -= 1;
         self.counts[state as usize] += 1;
         if state.is_finished() {
@@ -398,7 +440,8 @@ impl RunView {
             token: view.token.clone(),
             choice: view.choice.clone(),
             given_up: view.given_up,
-            departed_key: None,
+            is_outside: view.is_outside,
+            try_key: view.try_key(),
         };
         let length = |((task, map_index), length): (&(usize, i32), &Option<u32>)| ResultLength {
             task_id: task_id(*task),
@@ -494,9 +537,24 @@ impl InstanceView {
         self.state.is_finished() && self.token.is_some()
     }
 
-    /// What it holds: one that is leaving, as though it still ran.
+    /// What it holds: one that is leaving, as though it still ran; one that was cleared or marked while its try waits
+    /// outside, as though nobody had: it never comes back to a slot.
     pub fn holding(&self) -> TaskState {
-        if self.is_leaving() { TaskState::Running } else { self.state }
+        match self.state {
+            state if !state.is_finished() && state != TaskState::Restarting => state,
+            state if state.is_finished() && !self.is_leaving() => state,
+            _ if self.is_outside => TaskState::Deferred,
+            _ => TaskState::Running,
+        }
+    }
+
+    /// What is counted while its try is under way.
+    pub fn held_lane(&self) -> &Lane {
+        self.held.as_ref().unwrap_or(&self.lane)
+    }
+
+    fn try_key(&self) -> TryKey {
+        self.held.as_ref().map_or(TryKey::OfVersion, |lane| TryKey::Begun(lane.key().map(ToString::to_string)))
     }
 
     /// It runs as soon as its dependencies let it.
@@ -510,6 +568,11 @@ impl InstanceView {
 
     fn new(snapshot: InstanceSnapshot, task: usize, version: &DagVersion, run: &RunFacts) -> Self {
         let (limits, key_error) = limits_of(version, task, run, snapshot.map_index);
+        let lane = Lane { pool: snapshot.pool.into(), slots: snapshot.pool_slots, limits, is_way_back: false };
+        let held = match (&snapshot.token, &snapshot.try_key) {
+            (Some(_), TryKey::Begun(key)) => Some(lane.with_key(key.as_deref())).filter(|held| *held != lane),
+            _ => None,
+        };
         Self {
             key: snapshot.key,
             task,
@@ -519,12 +582,14 @@ impl InstanceView {
             max_tries: snapshot.max_tries,
             generation: snapshot.generation,
             lost_workers: snapshot.lost_workers,
-            lane: Lane { pool: snapshot.pool.into(), slots: snapshot.pool_slots, limits, is_way_back: false },
+            lane,
+            held,
             key_error,
             priority_weight: snapshot.priority_weight,
             next_try_at: snapshot.next_try_at,
             put_offs: snapshot.put_offs,
             token: snapshot.token,
+            is_outside: snapshot.is_outside,
             choice: snapshot.choice,
             given_up: snapshot.given_up,
             stopping: None,

@@ -185,7 +185,7 @@ impl View {
         self.remove_run(snapshot.facts.run_key);
         let mut run = RunView::new(snapshot);
         self.past_changed(&run.dag_id, run.facts.logical_date, run.facts.run_type);
-        if run.state.is_finished() && run.occupying() == 0 {
+        if run.state.is_finished() && run.is_still() {
             return;
         }
         run.is_held = self.is_held(&run);
@@ -196,7 +196,7 @@ impl View {
                 &mut self.used,
                 &mut self.deferred,
                 &mut self.lines,
-                (&run.dag_id, &instance.lane),
+                (&run.dag_id, instance.held_lane()),
                 (TaskState::None, instance.holding()),
             );
             if matches!(instance.state, TaskState::UpForRetry | TaskState::UpForReschedule)
@@ -277,7 +277,7 @@ impl View {
 
     /// A run has ended. One of whose tasks a marked one still runs is kept for that.
     pub(crate) fn end_run(&mut self, key: RunKey, to: RunState) {
-        let is_left = self.runs.get(&key).is_some_and(|run| run.occupying() > 0);
+        let is_left = self.runs.get(&key).is_some_and(|run| !run.is_still());
         let rest = self.runs.get(&key).filter(|_| is_left).map(|run| RunSnapshot { state: to, ..run.snapshot() });
         self.take_out(key, true);
         if let Some(rest) = rest {
@@ -295,7 +295,7 @@ impl View {
                 &mut self.used,
                 &mut self.deferred,
                 &mut self.lines,
-                (&run.dag_id, &instance.lane),
+                (&run.dag_id, instance.held_lane()),
                 (instance.holding(), TaskState::None),
             );
             if let Some(at) = instance.next_try_at {
@@ -483,7 +483,9 @@ impl View {
     pub(crate) fn set_state(&mut self, run: RunKey, instance: usize, state: TaskState) {
         let Some(run) = self.runs.get_mut(&run) else { return };
         let view = &run.instances[instance];
-        note_state(&mut self.used, &mut self.deferred, &mut self.lines, (&run.dag_id, &view.lane), (view.state, state));
+        let before = if view.state.is_finished() { view.state } else { view.holding() };
+        let place = (&run.dag_id, view.held_lane());
+        note_state(&mut self.used, &mut self.deferred, &mut self.lines, place, (before, state));
         run.set_state(instance, state);
     }
 
@@ -493,9 +495,10 @@ impl View {
         let Some(run) = self.runs.get_mut(&key) else { return };
         let view = &run.instances[instance];
         let change = (view.holding(), TaskState::None);
-        note_state(&mut self.used, &mut self.deferred, &mut self.lines, (&run.dag_id, &view.lane), change);
+        let place = (&run.dag_id, view.held_lane());
+        note_state(&mut self.used, &mut self.deferred, &mut self.lines, place, change);
         run.let_go(instance);
-        if run.state.is_finished() && run.occupying() == 0 {
+        if run.state.is_finished() && run.is_still() {
             self.remove_run(key);
         } else {
             self.show(key);

@@ -21,7 +21,7 @@ use millrace_model::maintenance::Maintenance;
 use millrace_model::state::RunState;
 use millrace_planner::{
     BackfillFacts, DagFacts, DagVersion, InstanceSnapshot, KeyFacts, PastQuestion, PastRun, PoolFacts, RecentRuns,
-    ResultLength, RunEnd, RunSnapshot, View,
+    ResultLength, RunEnd, RunSnapshot, TryKey, View,
 };
 use millrace_store::{
     ActiveRun, ActiveScope, BackfillRow, EarlierRun, FinishedRun, InstanceRow, ListLength, Result, SchedulerDag, Store,
@@ -266,15 +266,15 @@ impl Situation {
     async fn instances(&mut self, run: &ActiveRun) -> Result<Vec<InstanceSnapshot>> {
         let mut instances: Vec<InstanceSnapshot> = run.instances.iter().map(instance).collect();
         for (snapshot, row) in instances.iter_mut().zip(&run.instances) {
-            if let Some(version_key) = row.departed_from {
-                snapshot.departed_key = self.departed_key(run, row, version_key).await?;
+            if let Some(version_key) = row.begun_with {
+                snapshot.try_key = TryKey::Begun(self.key_begun_with(run, row, version_key).await?);
             }
         }
         Ok(instances)
     }
 
-    /// The `concurrency` key that a try holds whose task is in an earlier version only; none when that can't be had.
-    async fn departed_key(&mut self, run: &ActiveRun, row: &InstanceRow, version_key: i64) -> Result<Option<String>> {
+    /// The `concurrency` key that a try holds which began with another version; none when that can't be had.
+    async fn key_begun_with(&mut self, run: &ActiveRun, row: &InstanceRow, version_key: i64) -> Result<Option<String>> {
         let dag = match self.store.dag_version(version_key).await {
             Ok(dag) => dag,
             Err(error) if error.is_transient() => return Err(error),
@@ -351,6 +351,7 @@ fn instance(row: &InstanceRow) -> InstanceSnapshot {
         token: row.lease.as_ref().map(|lease| lease.token.clone()),
         choice: row.choice.clone(),
         given_up: row.given_up,
-        departed_key: None,
+        is_outside: row.is_outside,
+        try_key: TryKey::OfVersion,
     }
 }

@@ -55,8 +55,11 @@ pub struct InstanceRow {
     pub choice: Option<Choice>,
     /// Skipped because its run was given up (a timeout, `fail_fast`, a mark, a cancelled backfill).
     pub given_up: bool,
-    /// Of a removed one whose try has not stopped yet: the version that its run had before, with its task.
-    pub departed_from: Option<i64>,
+    /// Of one whose try has not stopped yet: the version that its run had when the try began, if it was given another
+    /// since.
+    pub begun_with: Option<i64>,
+    /// Of one whose try has not stopped yet: it waits outside of any worker, also when it was cleared or marked since.
+    pub is_outside: bool,
 }
 
 /// On `task_instance i`: [`InstanceRow::has_failed`].
@@ -112,11 +115,8 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
             Some(first_start) => Some(PutOffs { first_start, count: row.count("put_offs")? }),
             None => None,
         },
-        departed_from: if state == TaskState::Removed && lease.is_some() {
-            row.opt_int("departed_from")?
-        } else {
-            None
-        },
+        begun_with: if lease.is_some() { row.opt_int("departed_from")? } else { None },
+        is_outside: lease.is_some() && row.flag("is_outside")?,
         lease,
         choice: match row.opt_text("choice")? {
             Some(_) => Some(row.json("choice")?),

@@ -72,9 +72,11 @@ impl Store {
     /// The slots that task instances of active runs hold or wait for, by the pool's name. Finished runs are not looked at.
     pub async fn pool_use(&self) -> Result<BTreeMap<String, PoolUse>> {
         let sql = format!(
-            "SELECT i.pool, i.state, CAST(SUM(i.pool_slots) AS BIGINT) AS slots FROM task_instance i \
-             WHERE i.run_id IN (SELECT id FROM dag_run WHERE {ACTIVE_RUNS}) \
-             AND i.state IN ('scheduled', 'queued', 'running', 'restarting', 'deferred') GROUP BY i.pool, i.state"
+            "SELECT i.pool, i.state, CAST(SUM(i.pool_slots) AS BIGINT) AS slots FROM (\
+             SELECT pool, pool_slots, \
+             CASE WHEN state = 'restarting' AND is_outside THEN 'deferred' ELSE state END AS state FROM task_instance \
+             WHERE run_id IN (SELECT id FROM dag_run WHERE {ACTIVE_RUNS}) \
+             AND state IN ('scheduled', 'queued', 'running', 'restarting', 'deferred')) i GROUP BY i.pool, i.state"
         );
         let mut pools: BTreeMap<String, PoolUse> = BTreeMap::new();
         for row in sql::all(self.reader(), "count the slots in use", sql, vec![]).await? {

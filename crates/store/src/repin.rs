@@ -132,8 +132,8 @@ pub(crate) async fn pin_to_version(
     let sql = "UPDATE dag_run SET version_id = $2 WHERE id = $1";
     sql::run(&tx.inner, "give a run another version", sql, values![run.key, newest.version_key]).await?;
     add(tx, run, &added).await?;
-    take_over(tx, run, &newest.tasks).await?;
-    remove(tx, &gone, run.version_key, now).await?;
+    take_over(tx, run, newest).await?;
+    remove(tx, &gone, now).await?;
     restore(tx, &back).await?;
     Ok(Repinned {
         run: TouchedRun::of(run, false),
@@ -226,7 +226,13 @@ async fn add(tx: &Tx, run: &RunRow, added: &[&NewInstance]) -> Result<()> {
     sql::run(&tx.inner, "add the tasks of another version", sql, vec![rows]).await.map(|_| ())
 }
 
-async fn take_over(tx: &Tx, run: &RunRow, tasks: &[NewInstance]) -> Result<()> {
+async fn take_over(tx: &Tx, run: &RunRow, newest: &NewestVersion) -> Result<()> {
+    if run.version_key != newest.version_key {
+        // Until it has stopped, a try that is under way holds the key that it began with.
+        let sql = "UPDATE task_instance SET departed_from = $2 \
+                   WHERE run_id = $1 AND lease_token IS NOT NULL AND departed_from IS NULL";
+        sql::run(&tx.inner, "note what tries began with", sql, values![run.key, run.version_key]).await?;
+    }
     // A budget that a clear gave is kept.
     let sql = format!(
         "UPDATE task_instance SET operator = x_operator, pool = x_pool, pool_slots = x_slots, \
@@ -234,23 +240,22 @@ async fn take_over(tx: &Tx, run: &RunRow, tasks: &[NewInstance]) -> Result<()> {
          FROM {} WHERE run_id = x_run AND task_id = x_task",
         sql::source(tx.dialect(), 1, INSTANCE_COLUMNS)
     );
-    let rows = sql::rows(tasks.iter().map(|task| row_of(run, task)));
+    let rows = sql::rows(newest.tasks.iter().map(|task| row_of(run, task)));
     sql::run(&tx.inner, "change the tasks of a run", sql, vec![rows]).await.map(|_| ())
 }
 
-async fn remove(tx: &Tx, gone: &[&InstanceRow], from_version: i64, now: DateTime<Utc>) -> Result<()> {
+async fn remove(tx: &Tx, gone: &[&InstanceRow], now: DateTime<Utc>) -> Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
     let sql = format!(
         "UPDATE task_instance SET state = 'removed', state_reason = 'gone from the DAG', next_try_at = NULL, \
-         departed_from = $2, end_date = CASE WHEN start_date IS NULL THEN end_date ELSE COALESCE(end_date, $3) END \
+         end_date = CASE WHEN start_date IS NULL THEN end_date ELSE COALESCE(end_date, $2) END \
          WHERE id IN (SELECT x_id FROM {source})"
     );
     let ids = sql::column(gone.iter().map(|it| it.key));
-    sql::run(&tx.inner, "remove tasks that are gone", sql, vec![ids, from_version.into(), sql::micros(now).into()])
-        .await?;
+    sql::run(&tx.inner, "remove tasks that are gone", sql, vec![ids, sql::micros(now).into()]).await?;
     let open: Vec<(InstanceKey, TaskState)> =
         gone.iter().filter(|it| !it.state.is_finished()).map(|it| (it.key, TaskState::Failed)).collect();
     close_open_tries(tx, &open, now).await

@@ -12,6 +12,7 @@ mod given_up;
 mod hand_over;
 mod loop_;
 mod mapped;
+mod parked;
 mod recovery;
 mod repinned;
 mod silence;

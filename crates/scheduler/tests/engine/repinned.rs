@@ -1,10 +1,15 @@
-//! Runs that are given to a version without a task that is running.
+//! Runs that are given to a version without a task that is running, or with another key for it.
 
-use millrace_model::change::{Assignment, TryOutcome};
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use millrace_model::change::{Assignment, RunKey, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::execution::KeyLimit;
+use millrace_model::ids::DagId;
 use millrace_model::state::RunState;
 use millrace_planner::DagVersion;
+use millrace_situation::{Asked, Surroundings, explain};
 use millrace_store::{NewestVersion, PoolRow, RepinRequest, RunChoice};
 use serde_json::Value;
 
@@ -24,15 +29,20 @@ async fn without_a(stage: &mut Stage, shape: impl Fn(&mut Dag)) -> Assignment {
     let mut second = first.clone();
     second.tasks.remove(0);
     stage.put(&second).await;
-    let row = stage.store.scheduler_dag(&second.dag_id).await.unwrap().unwrap();
-    let version = DagVersion::new(row.version_key, row.dag).unwrap();
-    let newest = NewestVersion { version_key: row.version_key, tasks: version.new_instances() };
-    let runs = RunChoice::One(run.key);
-    let request = RepinRequest { runs, only_active: true, newest, dry_run: false, actor: "cli".into() };
-    assert_eq!(stage.store.repin_runs(&request, stage.now()).await.unwrap().len(), 1);
+    assert_eq!(give_newest(stage, run.key).await, 1);
     stage.turn().await;
     assert_eq!(stage.executor.stopping(&running.token).as_deref(), Some("gone from the DAG"));
     running
+}
+
+/// Returns how many runs were given another version.
+async fn give_newest(stage: &Stage, run: RunKey) -> usize {
+    let row = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap();
+    let version = DagVersion::new(row.version_key, row.dag).unwrap();
+    let newest = NewestVersion { version_key: row.version_key, tasks: version.new_instances() };
+    let runs = RunChoice::One(run);
+    let request = RepinRequest { runs, only_active: true, newest, dry_run: false, actor: "cli".into() };
+    stage.store.repin_runs(&request, stage.now()).await.unwrap().len()
 }
 
 async fn stops(stage: &mut Stage, running: &Assignment) {
@@ -119,4 +129,63 @@ async fn a_run_that_ends_while_a_try_of_a_task_that_is_gone_stops_gives_its_slot
     stops(&mut stage, &running).await;
     assert_eq!(stage.executor.names(), ["c#1"]);
     assert_eq!(stage.store.running_instances().await.unwrap().len(), 1, "the lease of a is given back");
+}
+
+/// `a` holds the key 'old' when its run is given a version that calls for 'new'.
+#[tokio::test]
+async fn a_running_try_counts_under_the_key_that_it_began_with() {
+    let mut stage = Stage::new(8).await;
+    let keyed = |key: &str| {
+        let mut dag = dag("d", Value::Null, &["a"]);
+        dag.tasks[0].concurrency = Some(KeyLimit { key: key.to_owned(), limit: 1 });
+        dag.tasks[0].retries = 1;
+        dag
+    };
+    stage.put(&keyed("old")).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    let running = stage.executor.running().remove(0);
+    for key in ["newer", "new"] {
+        stage.put(&keyed(key)).await;
+        assert_eq!(give_newest(&stage, run.key).await, 1);
+    }
+    for (name, key) in [("waits", "old"), ("free", "new")] {
+        let mut other = dag(name, Value::Null, &[name]);
+        other.tasks[0].concurrency = Some(KeyLimit { key: key.to_owned(), limit: 1 });
+        stage.put(&other).await;
+        stage.trigger(name).await;
+    }
+    for reads_again in [false, true] {
+        if reads_again {
+            stage.engine.as_mut().unwrap().lead_again(1);
+        }
+        stage.turn().await;
+        let mut names = stage.executor.names();
+        names.sort();
+        assert_eq!(names, ["a#1", "free#1"], "what a began with is taken, what it would take now is free");
+    }
+    let surroundings = Surroundings { parallelism: 8, maintenance: Arc::default() };
+    let row = stage.store.instance_by_key(running.instance).await.unwrap().unwrap();
+    let run = stage.store.run_by_key(run.key).await.unwrap().unwrap();
+    let said = explain(&stage.store, Asked::Task(&run, &row), &surroundings, stage.now()).await.unwrap();
+    assert_eq!(
+        said.answer,
+        "try 1 is running; it began with the key 'old', which counts until it has ended, and its next try takes 'new' (concurrency)"
+    );
+    // Its next try has the new key, and waits for it.
+    let outcome = TryOutcome::Failed { reason: "boom".into(), retry: true };
+    let completion = stage.executor.end(running.instance, outcome, stage.now());
+    stage.engine.as_mut().unwrap().complete(completion);
+    stage.clock.advance(TimeDelta::minutes(6));
+    stage.turn().await;
+    let mut names = stage.executor.names();
+    names.sort();
+    assert_eq!(names, ["free#1", "waits#1"]);
+    stage.end("free", TryOutcome::Success).await;
+    let mut names = stage.executor.names();
+    names.sort();
+    assert_eq!(names, ["a#2", "waits#1"]);
+    let row = stage.store.instance_by_key(running.instance).await.unwrap().unwrap();
+    assert_eq!(row.begun_with, None, "the version that its run has");
 }

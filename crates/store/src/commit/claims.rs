@@ -81,7 +81,8 @@ async fn take(tx: &Tx, claims: &[Claim], which: &[usize], touched: &Touched, now
     let sql = format!(
         "UPDATE task_instance SET state = 'running', state_reason = NULL, try_number = x_try, lease_owner = x_owner, \
          lease_token = x_token, lease_expires_at = x_expires, queued_at = x_queued, \
-         start_date = COALESCE(first_start, $2), end_date = NULL, next_try_at = NULL FROM {} WHERE task_instance.id = x_id AND state = x_from{} RETURNING id",
+         start_date = COALESCE(first_start, $2), end_date = NULL, next_try_at = NULL, is_outside = FALSE, \
+         departed_from = NULL FROM {} WHERE task_instance.id = x_id AND state = x_from{} RETURNING id",
         sql::source(tx.dialect(), 1, COLUMNS),
         touched.unless_changed("task_instance.run_id")
     );

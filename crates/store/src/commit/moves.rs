@@ -124,6 +124,7 @@ pub(super) async fn apply_to_tasks(
          end_date = CASE WHEN x_to IN ('success', 'failed', 'upstream_failed', 'skipped', 'removed') THEN $2 \
          WHEN x_to = 'none' THEN NULL ELSE end_date END, \
          next_try_at = CASE WHEN x_to = 'up_for_retry' THEN next_try_at ELSE NULL END, \
+         is_outside = (x_to = 'deferred' OR (x_to = 'restarting' AND is_outside)), \
          lease_owner = CASE WHEN x_to IN ('restarting', 'deferred', 'running') THEN lease_owner ELSE NULL END, \
          lease_token = CASE WHEN x_to IN ('restarting', 'deferred', 'running') THEN lease_token ELSE NULL END, \
          lease_expires_at = CASE WHEN x_to IN ('restarting', 'deferred', 'running') THEN lease_expires_at ELSE NULL END \

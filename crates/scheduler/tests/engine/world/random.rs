@@ -214,6 +214,7 @@ pub fn edited(dice: &mut Dice, whole: &Dag) -> Dag {
         if dice.one_in(4) {
             task.retries = dice.roll(3) as u32;
             task.priority_weight = dice.roll(5) as i32;
+            task.concurrency = dice.one_in(3).then(|| random_key(dice, "tries"));
         }
         if dice.one_in(6) {
             let upstream = dice.roll(task.depends_on.len() + 1);

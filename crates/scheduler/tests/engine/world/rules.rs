@@ -116,11 +116,13 @@ impl World {
         let mut in_run: BTreeMap<(RunKey, &TaskId), u32> = BTreeMap::new();
         for row in rows {
             // Also one that waits outside.
-            if holds_slot(row) || row.state == TaskState::Deferred {
+            if holds_slot(row) || row.is_outside {
                 let dag = version_of[&row.run];
                 *of_task.entry((dag.dag_id.as_str(), &row.task_id)).or_default() += 1;
                 *in_run.entry((row.run, &row.task_id)).or_default() += 1;
-                let task = dag.task(row.task_id.as_str());
+                // What a try began with counts until it has stopped.
+                let begun_with = row.begun_with.and_then(|version| self.versions.get(&version)).unwrap_or(dag);
+                let task = begun_with.task(row.task_id.as_str());
                 if let Some(concurrency) = task.and_then(|task| task.concurrency.as_ref()) {
                     *of_key.entry(&concurrency.key).or_default() += 1;
                 }
@@ -145,7 +147,7 @@ impl World {
     }
 
     /// Requests begin nothing: what there is too much of now was within its limit before a pool was made smaller, a version
-    /// changed, a backfill cancelled, or a try marked that waits outside, and that counts until it has stopped.
+    /// changed or a backfill cancelled.
     pub(super) async fn allow_what_is_there(&mut self) {
         let keys: Vec<RunKey> = self.stage.runs().await.iter().map(|run| run.key).collect();
         let rows = self.stage.store.instances_of_runs(&keys).await.unwrap();
@@ -173,7 +175,7 @@ impl World {
 
     pub(super) async fn pool_used(&self) -> i64 {
         let held = self.stage.store.running_instances().await.unwrap();
-        let counts = |row: &InstanceRow| holds_slot(row) || (self.counts_deferred && row.state == TaskState::Deferred);
+        let counts = |row: &InstanceRow| holds_slot(row) || (self.counts_deferred && row.is_outside);
         let in_pool = held.iter().filter(|it| it.row.pool == POOL && counts(&it.row));
         in_pool.map(|it| i64::from(it.row.pool_slots)).sum()
     }
@@ -277,9 +279,10 @@ impl World {
     }
 }
 
-/// Also one that was marked, or whose task the run's version does not have any more, and whose try has not stopped yet.
+/// Also one that was marked, or whose task the run's version does not have any more, and whose try has not stopped yet; but
+/// none that waits outside, whatever was made of it since.
 fn holds_slot(row: &InstanceRow) -> bool {
-    row.state.occupies_slot() || (row.state.is_finished() && row.lease.is_some())
+    !row.is_outside && (row.state.occupies_slot() || (row.state.is_finished() && row.lease.is_some()))
 }
 
 /// How many tasks of each run hold a slot.
