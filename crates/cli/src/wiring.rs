@@ -82,6 +82,13 @@ impl Lookup for VaultLookup {
         }
     }
 
+    fn prior_xcom(&self, task_id: &str, key: &str) -> Result<Option<Value>, String> {
+        match &self.results {
+            Some(results) => self.runtime.block_on(results.read_prior(task_id, key)).map_err(|e| e.to_string()),
+            None => Ok(None),
+        }
+    }
+
     fn previous_success(&self) -> Result<Option<PreviousSuccess>, String> {
         let Some(results) = &self.results else { return Ok(None) };
         let found = self.runtime.block_on(results.previous_success()).map_err(|e| e.to_string())?;

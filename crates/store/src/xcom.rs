@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, RunKey};
-use millrace_model::ids::TaskId;
+use millrace_model::ids::{DagId, TaskId};
 use serde_json::Value;
 
-use crate::sql::{Kind, values};
+use crate::sql::{Kind, micros, values};
 use crate::{Result, Store, sql};
 
 /// The length of a task's own result.
@@ -46,6 +47,21 @@ impl Store {
                    WHERE i.run_id = $1 AND i.task_id = $2 AND i.state <> 'removed' AND x.key = $3";
         let rows = sql::all(self.reader(), "read a task's results", sql, values![run, task_id, key]).await?;
         rows.iter().map(|row| Ok((row.small("map_index")?, row.json("value")?))).collect()
+    }
+
+    /// The newest run of a DAG before a logical date in which a task left something under `key`.
+    pub async fn earlier_run_with_result(
+        &self,
+        (dag_id, before): (&DagId, DateTime<Utc>),
+        task_id: &str,
+        key: &str,
+    ) -> Result<Option<RunKey>> {
+        let sql = "SELECT r.id FROM dag_run r WHERE r.dag_id = $1 AND r.logical_date < $2 AND EXISTS (\
+                   SELECT 1 FROM task_instance i JOIN xcom x ON x.instance_id = i.id WHERE i.run_id = r.id \
+                   AND i.task_id = $3 AND i.state <> 'removed' AND x.key = $4) ORDER BY r.logical_date DESC LIMIT 1";
+        let values = values![dag_id.as_str(), micros(before), task_id, key];
+        let row = sql::one(self.reader(), "find an earlier result", sql, values).await?;
+        row.map(|row| row.int("id")).transpose()
     }
 
     /// The value that a task of the run left under `key`; its own result is `return_value`.

@@ -49,6 +49,11 @@ pub trait Lookup: Send + Sync {
     fn xcom(&self, task_id: &str, key: &str) -> Result<Option<serde_json::Value>, String>;
     /// The result of one instance of a mapped task; -1 is that of a task that is not mapped.
     fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<serde_json::Value>, String>;
+    /// As [`Lookup::xcom`], of the newest run with an earlier logical date in which the task left one.
+    fn prior_xcom(&self, task_id: &str, key: &str) -> Result<Option<serde_json::Value>, String> {
+        let _ = (task_id, key);
+        Ok(None)
+    }
     /// By logical date, before that of the run.
     fn previous_success(&self) -> Result<Option<PreviousSuccess>, String> {
         Ok(None)
@@ -231,18 +236,48 @@ fn connection(conn_id: &str, view: ConnView) -> Value {
     ])
 }
 
-/// `xcom_pull(task_ids=…, key=…, map_indexes=…)`: one task's value, or a list of values for a list of tasks; of a mapped
-/// task those of all instances, or of those that are named. What does not exist is
-/// undefined, so that printing it is an error and `| default(…)` works.
+/// The key of a task's own result.
+const RESULT: &str = "return_value";
+
+/// What a task left under `key`. A result that is a mapping is read by its names too, as though each had been left alone.
+fn left_under(
+    key: &str,
+    read: &dyn Fn(&str) -> Result<Option<serde_json::Value>, String>,
+) -> Result<Option<serde_json::Value>, String> {
+    let member = |result| match result {
+        serde_json::Value::Object(mut map) => map.remove(key),
+        _ => None,
+    };
+    // Of a mapped task it is a list, and one without items when no instance has left anything under the key.
+    let none = serde_json::Value::Array(Vec::new());
+    match read(key)? {
+        Some(found) if key == RESULT || found != none => Ok(Some(found)),
+        _ if key == RESULT => Ok(None),
+        Some(_) => Ok(match read(RESULT)? {
+            Some(serde_json::Value::Array(all)) => Some(all.into_iter().filter_map(member).collect()),
+            _ => Some(none),
+        }),
+        None => Ok(read(RESULT)?.and_then(member)),
+    }
+}
+
+/// `xcom_pull(task_ids=…, key=…, map_indexes=…, include_prior_dates=…)`: one task's value, or a list of values for a list of
+/// tasks; of a mapped task those of all instances, or of those that are named; with prior dates what an earlier run has
+/// left, when this one has nothing. What does not exist is undefined, so that printing it is an error and `| default(…)`
+/// works.
 pub(crate) fn xcom_pull(lookup: &dyn Lookup, args: &[Value]) -> Result<Value, Error> {
     let (first, named): (Option<Value>, Kwargs) = from_args(args)?;
     let tasks = first
         .or(named.get::<Option<Value>>("task_ids")?)
         .filter(|value| !value.is_none())
         .ok_or_else(|| invalid("xcom_pull needs task_ids='name of the task'"))?;
-    let key = named.get::<Option<String>>("key")?.unwrap_or_else(|| "return_value".to_owned());
+    let key = named.get::<Option<String>>("key")?.unwrap_or_else(|| RESULT.to_owned());
+    let looks_back = named.get::<Option<bool>>("include_prior_dates")?.unwrap_or(false);
     let indexes = named.get::<Option<Value>>("map_indexes")?.filter(|value| !value.is_none());
     named.assert_all_used()?;
+    if looks_back && indexes.is_some() {
+        return Err(invalid("include_prior_dates gives all that a mapped task left; leave map_indexes out"));
+    }
     let value = |task_id: &str, found: Result<Option<serde_json::Value>, String>| match found {
         Ok(Some(value)) => Ok(Value::from(Serde(value))),
         Ok(None) => Ok(Value::UNDEFINED),
@@ -251,13 +286,22 @@ pub(crate) fn xcom_pull(lookup: &dyn Lookup, args: &[Value]) -> Result<Value, Er
     let index = |value: &Value| {
         i32::try_from(value.clone()).map_err(|_| invalid("map_indexes must be a whole number or a list of them"))
     };
+    let now_or_before = |task_id: &str| -> Result<Option<serde_json::Value>, String> {
+        let found = left_under(&key, &|key| lookup.xcom(task_id, key))?;
+        let is_there = found.as_ref().is_some_and(|found| *found != serde_json::Value::Array(Vec::new()));
+        if is_there || !looks_back {
+            return Ok(found);
+        }
+        Ok(left_under(&key, &|key| lookup.prior_xcom(task_id, key))?.or(found))
+    };
+    let at = |task_id: &str, one: i32| left_under(&key, &|key| lookup.xcom_at(task_id, key, one));
     let pull = |task_id: &str| match &indexes {
-        None => value(task_id, lookup.xcom(task_id, &key)),
-        Some(one) if one.is_number() => value(task_id, lookup.xcom_at(task_id, &key, index(one)?)),
+        None => value(task_id, now_or_before(task_id)),
+        Some(one) if one.is_number() => value(task_id, at(task_id, index(one)?)),
         Some(many) => {
             let mut values = Vec::new();
             for one in many.try_iter()? {
-                let found = value(task_id, lookup.xcom_at(task_id, &key, index(&one)?))?;
+                let found = value(task_id, at(task_id, index(&one)?))?;
                 values.push(if found.is_undefined() { Value::from(()) } else { found });
             }
             Ok(Value::from(values))

@@ -43,11 +43,25 @@ impl Lookup for Known {
     }
 
     fn xcom(&self, task_id: &str, key: &str) -> Result<Option<Value>, String> {
-        Ok((task_id == "count" && key == "return_value").then(|| json!({"rows": 42})))
+        Ok(match (task_id, key) {
+            ("count", "return_value") => Some(json!({"rows": 42})),
+            // As of a mapped task.
+            ("pairs", "return_value") => Some(json!([{"rows": 1}, {"rows": 2}])),
+            ("pairs", _) => Some(json!([])),
+            _ => None,
+        })
     }
 
     fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, String> {
-        Ok((task_id == "each" && key == "return_value" && map_index < 3).then(|| json!(map_index * 10)))
+        Ok(match (task_id, key) {
+            ("each", "return_value") if map_index < 3 => Some(json!(map_index * 10)),
+            ("pairs", "return_value") if map_index < 2 => Some(json!({"rows": map_index + 1})),
+            _ => None,
+        })
+    }
+
+    fn prior_xcom(&self, task_id: &str, key: &str) -> Result<Option<Value>, String> {
+        Ok((matches!(task_id, "count" | "before") && key == "return_value").then(|| json!({"rows": 41})))
     }
 
     fn previous_success(&self) -> Result<Option<PreviousSuccess>, String> {
@@ -243,6 +257,20 @@ fn lookups() {
         ("{{ ti.xcom_pull('each', map_indexes=[2, 0, 7]) | tojson }}", "[20, 0, null]"),
         ("{{ ti.xcom_pull('each', map_indexes=7) | default('nothing') }}", "nothing"),
         ("{{ ti.xcom_pull(task_ids='nosuch') | default('nothing') }}", "nothing"),
+        (
+            "{{ ti.xcom_pull('count', key='rows') }} {{ ti.xcom_pull(['count', 'before'], key='rows') | tojson }}",
+            "42 [42, null]",
+        ),
+        ("{{ ti.xcom_pull('count', key='other') | default('nothing') }}", "nothing"),
+        (
+            "{{ ti.xcom_pull('pairs', key='rows') | tojson }} {{ ti.xcom_pull('pairs', key='rows', map_indexes=1) }}",
+            "[1, 2] 2",
+        ),
+        ("{{ ti.xcom_pull('before', include_prior_dates=true).rows }}", "41"),
+        ("{{ ti.xcom_pull('before', key='rows', include_prior_dates=True) }}", "41"),
+        ("{{ ti.xcom_pull('count', include_prior_dates=true).rows }}", "42"),
+        ("{{ ti.xcom_pull('before', include_prior_dates=false) | default('nothing') }}", "nothing"),
+        ("{{ ti.xcom_pull('nosuch', include_prior_dates=true) | default('nothing') }}", "nothing"),
     ]);
 }
 
@@ -260,6 +288,10 @@ fn case_102_undefined_names_are_errors_that_say_the_name() {
         ("{{ conn.nosuch.host }}", &["there is no connection 'nosuch'"]),
         ("{{ logical_date.nosuch }}", &["'logical_date.nosuch' is not defined"]),
         ("{{ ti.xcom_pull(task_ids='nosuch') }}", &["no result for xcom_pull(task_ids='nosuch')"]),
+        (
+            "{{ ti.xcom_pull('each', map_indexes=1, include_prior_dates=true) }}",
+            &["include_prior_dates", "leave map_indexes out"],
+        ),
         ("{{ inlets }}", &["'inlets' is not defined", "is not offered"]),
         ("{{ params.other | ds }}", &["what the filter 'ds' is given is not defined"]),
     ]);

@@ -131,6 +131,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
             store.list_instances(&filter).await?;
         }
         store.xcom(run.run, "extract", -1, "return_value").await?;
+        store.earlier_run_with_result((&daily, day(5)), "extract", "return_value").await?;
         store.run("daily", "x").await?;
         store.unsettled_statements(run.instances[0], 0).await?;
         Ok(())
