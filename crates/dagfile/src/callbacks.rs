@@ -1,4 +1,5 @@
-//! `on_failure`, `on_success`, `on_retry`, `on_alert`: who is told how a run or a try ends.
+//! `on_execute`, `on_success`, `on_failure`, `on_retry`, `on_skipped`, `on_alert`: who is told how a try begins, and how it
+//! or a run ends.
 
 use millrace_model::notice::{Callback, Callbacks};
 
@@ -9,7 +10,7 @@ use crate::tree::{Entry, Node, NodeKind};
 pub(crate) const DAG_KEYS: &[&str] = &["on_failure", "on_success", "on_alert"];
 
 /// Of a task; `default_args` may hold them too.
-pub(crate) const TASK_KEYS: &[&str] = &["on_failure", "on_success", "on_retry"];
+pub(crate) const TASK_KEYS: &[&str] = &["on_execute", "on_failure", "on_success", "on_retry", "on_skipped"];
 
 const WAYS: &[&str] = &["webhook", "command"];
 const SHAPE: &str = "{webhook: a_connection}, {command: a command of bash}, or a list of such";
@@ -27,6 +28,8 @@ pub(crate) fn read<'n>(
             "on_failure" => callbacks.on_failure = read,
             "on_success" => callbacks.on_success = read,
             "on_retry" => callbacks.on_retry = read,
+            "on_execute" => callbacks.on_execute = read,
+            "on_skipped" => callbacks.on_skipped = read,
             _ => callbacks.on_alert = read,
         }
     }

@@ -345,6 +345,8 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
         ("on_failure", callbacks("Who is told when it has failed and is not tried again.")),
         ("on_success", callbacks("Who is told when it has succeeded.")),
         ("on_retry", callbacks("Who is told when a try has failed and is repeated.")),
+        ("on_execute", callbacks("Who is told when a try begins.")),
+        ("on_skipped", callbacks("Who is told when a try has found nothing to do and skipped its task.")),
         ("on_failure_fail_dagrun", flag("Of a teardown: its failure fails the run.")),
         ("retries", described("Tries after the first.", json!({ "type": "integer", "minimum": 0 }))),
         ("retry_delay", duration("From the end of a failed try to the next.")),

@@ -242,14 +242,42 @@ fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
         "on_failure_callback" => ("write 'on_failure'", "on_failure"),
         "on_success_callback" => ("write 'on_success'", "on_success"),
         "on_retry_callback" => ("write 'on_retry'", "on_retry"),
+        "on_execute_callback" => ("write 'on_execute'", "on_execute"),
+        "on_skipped_callback" => ("write 'on_skipped'", "on_skipped"),
+        "on_execute" | "on_skipped" | "on_retry" => return Some(OF_TRIES),
+        "multiple_outputs" => {
+            return Some(
+                "it is not needed: what a task leaves is read by its names, {{ ti.xcom_pull('task').name }} or {{ ti.xcom_pull('task', key='name') }}",
+            );
+        }
+        "do_xcom_push" => return Some("a task leaves a result when its operator has one; nobody has to read it"),
+        "sla" if !known.contains(&"deadline") => return Some("a deadline is the DAG's: write 'deadline' there"),
         "sla" => ("write 'deadline'", "deadline"),
+        "task_concurrency" => ("write 'max_active_tis_per_dag'", "max_active_tis_per_dag"),
+        "doc_md" | "doc" => ("write 'description'", "description"),
+        "start_date" | "end_date" => return Some("dates are the DAG's: tasks have none of their own"),
+        "ignore_first_depends_on_past" => return Some("the first run never waits for one before it"),
+        "is_paused_upon_creation" => {
+            return Some("the configuration says whether new DAGs are paused; millrace dags pause does it for one");
+        }
+        "inlets" => return Some("assets that call for a run stand in the DAG's 'schedule'"),
+        "queue" | "executor" | "executor_config" | "run_as_user" => {
+            return Some("tries run where the scheduler runs; a pool says how many of them at a time");
+        }
         "depends_on_past" | "wait_for_downstream" => {
             return Some("it is a task's key: write it under the task, or in default_args for all");
         }
         _ => return None,
     };
-    known.contains(&needed).then_some(hint)
+    match needed {
+        "on_execute" | "on_skipped" | "on_retry" if !known.contains(&needed) => Some(OF_TRIES),
+        _ => known.contains(&needed).then_some(hint),
+    }
 }
+
+/// Of callbacks that a DAG has none of.
+const OF_TRIES: &str =
+    "tries are told of: write 'on_execute', 'on_retry' or 'on_skipped' under a task, or in default_args for all";
 
 /// `{{ ds }}` without quotes is a map with a map as its key in YAML; the parser refuses that, but `{ ds }` is not.
 fn is_bare_template(entries: &[Entry]) -> bool {

@@ -53,6 +53,8 @@ pub(crate) const KEYS: &[&str] = &[
     "on_failure",
     "on_success",
     "on_retry",
+    "on_execute",
+    "on_skipped",
 ];
 
 /// Those of them that `default_args` may hold.
@@ -71,6 +73,8 @@ const SHARED: &[&str] = &[
     "on_failure",
     "on_success",
     "on_retry",
+    "on_execute",
+    "on_skipped",
 ];
 
 /// A task as it stands in the file.

@@ -1,4 +1,4 @@
-//! Who is told how runs and tries end: the callbacks that DAGs and tasks name, and what each is told.
+//! Who is told how tries begin, and how they and runs end: the callbacks that DAGs and tasks name, and what each is told.
 
 use std::fmt;
 
@@ -30,6 +30,12 @@ pub struct Callbacks {
     /// Of a task: a try has failed and is repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on_retry: Vec<Callback>,
+    /// Of a task: a try begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_execute: Vec<Callback>,
+    /// Of a task: a try has found that there is nothing to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_skipped: Vec<Callback>,
     /// Of a DAG: an alert was raised.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on_alert: Vec<Callback>,
@@ -45,6 +51,8 @@ impl Callbacks {
             NoticeEvent::Failure => &self.on_failure,
             NoticeEvent::Success => &self.on_success,
             NoticeEvent::Retry => &self.on_retry,
+            NoticeEvent::Execute => &self.on_execute,
+            NoticeEvent::Skipped => &self.on_skipped,
             NoticeEvent::Alert(_) => &self.on_alert,
         }
     }
@@ -56,6 +64,8 @@ pub enum NoticeEvent {
     Failure,
     Success,
     Retry,
+    Execute,
+    Skipped,
     Alert(AlertKind),
 }
 
@@ -65,6 +75,8 @@ impl NoticeEvent {
             Self::Failure => "failure",
             Self::Success => "success",
             Self::Retry => "retry",
+            Self::Execute => "execute",
+            Self::Skipped => "skipped",
             Self::Alert(kind) => kind.as_str(),
         }
     }

@@ -1,6 +1,7 @@
 //! Which ready instances get the free slots.
 
 use millrace_model::change::{Assignment, Claim, RunKey};
+use millrace_model::notice::NoticeEvent;
 use millrace_model::state::TaskState;
 
 use crate::lines::Rank;
@@ -82,6 +83,10 @@ impl Turn<'_> {
             generation: instance.generation,
             put_offs: instance.put_offs,
         });
+        let (begins, try_number) = (instance.put_offs.is_none(), instance.try_number);
         self.view.set_state(key, place, TaskState::Running);
+        if begins {
+            self.tell_of_try(key, place, NoticeEvent::Execute, try_number, None);
+        }
     }
 }

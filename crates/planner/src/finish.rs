@@ -133,6 +133,9 @@ impl Turn<'_> {
                 TaskState::Failed => Some(NoticeEvent::Failure),
                 TaskState::Success => Some(NoticeEvent::Success),
                 TaskState::UpForRetry if verdict.counts_try => Some(NoticeEvent::Retry),
+                TaskState::Skipped if matches!(completion.outcome, TryOutcome::Skipped { .. }) => {
+                    Some(NoticeEvent::Skipped)
+                }
                 _ => None,
             };
             if let Some(event) = event {
@@ -165,7 +168,7 @@ impl Turn<'_> {
                 }
                 None => run.look_at(place),
             }
-            if run.state.is_finished() && run.occupying() == 0 {
+            if run.state.is_finished() && run.is_still() {
                 self.view.remove_run(key);
             } else {
                 self.view.dirty_runs.insert(key);

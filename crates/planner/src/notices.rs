@@ -1,4 +1,4 @@
-//! Whom a turn tells how tries and runs have ended.
+//! Whom a turn tells how tries begin, and how they and runs have ended.
 
 use millrace_model::change::RunKey;
 use millrace_model::notice::{Notice, NoticeEvent, NoticeTry};

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use millrace_model::change::{Batch, DagPause, Finish, InstanceKey, RunKey, SchedulePointer, TryOutcome};
 use millrace_model::ids::DagId;
-use millrace_model::notice::Notice;
+use millrace_model::notice::{Notice, NoticeEvent};
 use millrace_model::span::SPANS;
 use millrace_model::state::RunState;
 use serde_json::json;
@@ -176,13 +176,15 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     Ok(report)
 }
 
-/// Without those of tries and runs that did not end as it was planned.
+/// Without those of tries and runs that did not begin or end as it was planned.
 fn due_notices<'b>(batch: &'b Batch, report: &CommitReport) -> impl Iterator<Item = &'b Notice> + use<'b> {
     let finishes = report.stale_finishes.iter().chain(&report.cleared_finishes);
     let mut tries: HashSet<InstanceKey> = finishes.map(|index| batch.finishes[*index].completion.instance).collect();
     tries.extend(report.stale_moves.iter().map(|index| batch.task_moves[*index].instance));
+    let unbegun: HashSet<InstanceKey> = report.stale_claims.iter().map(|index| batch.claims[*index].instance).collect();
     let runs: HashSet<RunKey> = report.stale_runs.iter().map(|index| batch.run_moves[*index].run).collect();
     batch.notices.iter().filter(move |notice| match &notice.of_try {
+        Some(of_try) if notice.event == NoticeEvent::Execute => !unbegun.contains(&of_try.instance),
         Some(of_try) => !tries.contains(&of_try.instance),
         None => !runs.contains(&notice.run),
     })

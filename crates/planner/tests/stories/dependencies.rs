@@ -42,7 +42,17 @@ fn case_45_all_success_does_not_wait_for_the_rest_to_give_up() {
          d/2024-01-02/c skipped (all_success: a is skipped)
          > ok d 2024-01-02 b
          d/2024-01-02/b success
-         run d/2024-01-02 success",
+         run d/2024-01-02 success
+         > at 2024-01-03
+         > trigger d
+         run d/2024-01-03 running
+         d/2024-01-03/a try 1
+         d/2024-01-03/b try 1
+         > fail d 2024-01-03 a
+         d/2024-01-03/a failed
+         d/2024-01-03/c upstream_failed (all_success: a is failed)
+         > why d 2024-01-03 b
+         yes, try 1 is running",
     );
 }
 
@@ -53,18 +63,22 @@ fn case_46_one_failed_starts_while_another_still_runs() {
          - a
          - b
          - alarm after a,b rule one_failed
-         - first after a,b rule one_success
+         - long
+         - first after a,b,long rule one_success
          > at 2024-01-02
          > trigger d
          run d/2024-01-02 running
          d/2024-01-02/a try 1
          d/2024-01-02/b try 1
+         d/2024-01-02/long try 1
          > fail d 2024-01-02 a
          d/2024-01-02/a failed
          d/2024-01-02/alarm try 1
          > ok d 2024-01-02 b
          d/2024-01-02/b success
-         d/2024-01-02/first try 1",
+         d/2024-01-02/first try 1
+         > why d 2024-01-02 long
+         yes, try 1 is running",
     );
 }
 

@@ -225,6 +225,41 @@ fn case_35_one_run_at_a_time_and_a_manual_one_waits_in_the_queue() {
 }
 
 #[test]
+fn case_35_five_due_dates_run_one_after_the_other_oldest_first() {
+    check(
+        "dag d @daily from 2024-01-01 catchup runs 1
+         - a
+         > at 2024-01-06T00:00
+         create d scheduled__2024-01-01T00:00:00+00:00 running
+         d/2024-01-01/a try 1
+         > ok d 2024-01-01 a
+         d/2024-01-01/a success
+         run d/2024-01-01 success
+         create d scheduled__2024-01-02T00:00:00+00:00 running
+         d/2024-01-02/a try 1
+         > ok d 2024-01-02 a
+         d/2024-01-02/a success
+         run d/2024-01-02 success
+         create d scheduled__2024-01-03T00:00:00+00:00 running
+         d/2024-01-03/a try 1
+         > ok d 2024-01-03 a
+         d/2024-01-03/a success
+         run d/2024-01-03 success
+         create d scheduled__2024-01-04T00:00:00+00:00 running
+         d/2024-01-04/a try 1
+         > ok d 2024-01-04 a
+         d/2024-01-04/a success
+         run d/2024-01-04 success
+         create d scheduled__2024-01-05T00:00:00+00:00 running
+         d/2024-01-05/a try 1
+         > ok d 2024-01-05 a
+         d/2024-01-05/a success
+         run d/2024-01-05 success
+         wake 2024-01-07T00:00:00",
+    );
+}
+
+#[test]
 fn a_scheduled_run_whose_date_is_taken_is_passed_over() {
     check(
         "dag d @daily from 2024-01-01 runs 1

@@ -564,7 +564,14 @@ impl Stage {
 /// Of everything.
 fn tells() -> Callbacks {
     let one = || vec![Callback::Command("tell".to_owned())];
-    Callbacks { on_failure: one(), on_success: one(), on_retry: one(), on_alert: one() }
+    Callbacks {
+        on_failure: one(),
+        on_success: one(),
+        on_retry: one(),
+        on_execute: one(),
+        on_skipped: one(),
+        on_alert: one(),
+    }
 }
 
 fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {

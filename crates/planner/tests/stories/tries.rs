@@ -168,25 +168,30 @@ fn case_54_each_repetition_is_told_of_and_the_final_failure_once() {
          > at 2024-01-02T00:00
          > trigger d
          run d/2024-01-02 running
+         tell of execute of d/2024-01-02/a try 1
          d/2024-01-02/a try 1
          > fail d 2024-01-02 a
          d/2024-01-02/a up_for_retry until 00:05:00
          tell of retry of d/2024-01-02/a try 1 (boom)
          wake 2024-01-02T00:05:00.000001
          > at 2024-01-02T00:10
+         tell of execute of d/2024-01-02/a try 2
          d/2024-01-02/a try 2
          > lost d 2024-01-02 a
          d/2024-01-02/a up_for_retry uncounted (lost_worker)
+         tell of execute of d/2024-01-02/a try 3
          d/2024-01-02/a try 3
          > fail d 2024-01-02 a
          d/2024-01-02/a up_for_retry until 00:15:00
          tell of retry of d/2024-01-02/a try 3 (boom)
          wake 2024-01-02T00:15:00.000001
          > at 2024-01-02T00:20
+         tell of execute of d/2024-01-02/a try 4
          d/2024-01-02/a try 4
          > fail d 2024-01-02 a
          d/2024-01-02/a failed
          tell of failure of d/2024-01-02/a try 4 (boom)
+         tell of execute of d/2024-01-02/b try 1
          d/2024-01-02/c upstream_failed (all_success: a is failed)
          d/2024-01-02/b try 1
          > ok d 2024-01-02 b
@@ -194,5 +199,35 @@ fn case_54_each_repetition_is_told_of_and_the_final_failure_once() {
          run d/2024-01-02 failed (task_failure)
          tell of success of d/2024-01-02/b try 1
          tell of failure of d/2024-01-02 (task_failure)",
+    );
+}
+
+#[test]
+fn a_task_that_skips_itself_tells_and_what_is_skipped_because_of_it_does_not() {
+    check(
+        "dag d none
+         - a tells
+         - b after a tells
+         - c tells
+         > at 2024-01-02T00:00
+         > trigger d
+         run d/2024-01-02 running
+         tell of execute of d/2024-01-02/a try 1
+         tell of execute of d/2024-01-02/c try 1
+         d/2024-01-02/a try 1
+         d/2024-01-02/c try 1
+         > skip d 2024-01-02 a
+         d/2024-01-02/a skipped
+         tell of skipped of d/2024-01-02/a try 1 (exit code 99)
+         d/2024-01-02/b skipped (all_success: a is skipped)
+         > later d 2024-01-02 c 2024-01-02T00:05
+         d/2024-01-02/c up_for_reschedule until 00:05:00
+         wake 2024-01-02T00:05:00.000001
+         > at 2024-01-02T00:06
+         d/2024-01-02/c try 1
+         > ok d 2024-01-02 c
+         d/2024-01-02/c success
+         run d/2024-01-02 success
+         tell of success of d/2024-01-02/c try 1",
     );
 }
