@@ -20,7 +20,7 @@ pub struct NotificationRow {
     /// -1 for a task that is not mapped.
     pub map_index: i64,
     pub try_number: i64,
-    /// `failure`, `success`, `retry`, or the kind of an alert.
+    /// `failure`, `success`, `retry`, `execute`, `skipped`, or the kind of an alert.
     pub event: String,
     pub reason: Option<String>,
     pub callback: Callback,

@@ -31,7 +31,7 @@ pub(super) struct Notifications {
 struct Notification {
     id: i64,
     timestamp: Instant,
-    /// `failure`, `success`, `retry`, or the kind of an alert.
+    /// `failure`, `success`, `retry`, `execute`, `skipped`, or the kind of an alert.
     event: String,
     dag_id: String,
     dag_run_id: String,
