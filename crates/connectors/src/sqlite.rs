@@ -1,6 +1,7 @@
 //! SQLite files: as a source of rows, and as a warehouse that needs no server.
 
 mod anatomy;
+mod cells;
 mod connect;
 mod load;
 mod numbers;

@@ -6,9 +6,10 @@ use futures::TryStreamExt;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, SqliteConnection};
 
+use super::cells::text;
 use super::numbers;
 use crate::failure::{chain, invalid};
 use crate::sql::quote;
@@ -56,14 +57,25 @@ impl SqliteFile {
         } else {
             options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
         };
-        options.connect().await.map_err(|error| {
+        let connected = options.connect().await.map_err(|error| {
             let mut failure = self.failure("cannot open the file", &error);
             if !std::path::Path::new(&self.path).exists() {
                 failure.kind = PortErrorKind::NotFound;
                 failure.message = format!("connection {:?}: there is no file {}", self.conn_id, self.path);
             }
             failure
-        })
+        });
+        let mut connection = connected?;
+        // What is read of other texts are their bytes, and no error.
+        let encoding = self.ask(&mut connection, "PRAGMA encoding").await?;
+        if encoding.rows.first().and_then(|row| row.first()?.as_deref()) != Some("UTF-8") {
+            return Err(invalid(format!(
+                "connection {:?}: the texts of {} are kept in UTF-16, which is not read here; write the database anew in UTF-8 \
+                 (sqlite3 old.db .dump | sqlite3 new.db)",
+                self.conn_id, self.path
+            )));
+        }
+        Ok(connection)
     }
 
     pub fn failure(&self, what: &str, error: &sqlx::Error) -> PortError {
@@ -106,7 +118,7 @@ impl SqliteFile {
                     }
                     let mut cells = Vec::with_capacity(row.len());
                     for index in 0..row.len() {
-                        let cell = cell_text(&row, index).map_err(|error| self.failure(&opening(sql), &error))?;
+                        let cell = text(&row, index).map_err(|error| self.failure(&opening(sql), &error))?;
                         cells.push(cell.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
                     }
                     result.rows.push(cells);
@@ -115,31 +127,6 @@ impl SqliteFile {
         }
         Ok(result)
     }
-}
-
-/// A value as text, by its own storage class: integers and texts exactly, floats in the shortest form that reads back as
-/// the same, blobs as lower-case hex.
-pub fn cell_text(row: &SqliteRow, index: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    let value = row.try_get_raw(index)?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    let class = value.type_info().name().to_owned();
-    Ok(Some(match class.as_str() {
-        "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(index)?.to_string().into_bytes(),
-        "REAL" => {
-            let number: f64 = row.try_get_unchecked(index)?;
-            if number.is_infinite() {
-                return Ok(Some(if number > 0.0 { b"Infinity".to_vec() } else { b"-Infinity".to_vec() }));
-            }
-            number.to_string().into_bytes()
-        }
-        "BLOB" => {
-            let bytes: &[u8] = row.try_get_unchecked(index)?;
-            bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
-        }
-        _ => row.try_get_unchecked::<&[u8], _>(index)?.to_vec(),
-    }))
 }
 
 /// Schemas are attached databases in SQLite; names such as `analytics` that are none mean the one file.

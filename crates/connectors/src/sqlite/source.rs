@@ -4,12 +4,14 @@ use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{RowBatch, RowStream, SqlSource, TableName};
+use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn, SqlSource, TableName};
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr, SqliteConnection, Statement};
 
-use super::connect::{SqliteFile, cell_text};
+use super::cells::{Unreadable, canonical};
+use super::connect::SqliteFile;
 use super::types::source_columns;
 use crate::batches::{Outlet, channel};
+use crate::failure::data;
 use crate::sql::without_semicolon;
 use crate::task::TaskHandle;
 
@@ -37,9 +39,9 @@ impl SqliteSource {
         drop(prepared);
         let columns = source_columns(&self.file, &mut connection, &described).await;
         let (outlet, batches) = channel();
-        let (file, width) = (self.file.clone(), columns.len());
+        let (file, read) = (self.file.clone(), columns.clone());
         tokio::spawn(async move {
-            let work = file.task.until_cancelled(pump(&file, connection, sql, width, &outlet));
+            let work = file.task.until_cancelled(pump(&file, connection, sql, &read, &outlet));
             tokio::select! {
                 result = work => outlet.end(result).await,
                 () = outlet.closed() => {}
@@ -53,15 +55,21 @@ async fn pump(
     file: &SqliteFile,
     mut connection: SqliteConnection,
     sql: String,
-    width: usize,
+    columns: &[SourceColumn],
     outlet: &Outlet,
 ) -> Result<(), PortError> {
+    let width = columns.len();
     let mut batch = RowBatch::new(width);
+    let mut number = 0_u64;
     let mut rows = connection.fetch(sqlx::raw_sql(AssertSqlSafe(sql)));
     while let Some(row) = rows.try_next().await.map_err(|error| file.failure("the query failed", &error))? {
-        for index in 0..width {
-            let cell = cell_text(&row, index).map_err(|error| file.failure("a value could not be read", &error))?;
-            batch.push(cell.as_deref());
+        number += 1;
+        for (index, column) in columns.iter().enumerate() {
+            let cell = canonical(&row, index, &column.value).map_err(|error| match error {
+                Unreadable::Database(error) => file.failure("a value could not be read", &error),
+                Unreadable::Bytes(length) => no_text(file, number, column, length),
+            });
+            batch.push(cell?.as_deref());
         }
         if outlet.is_enough(&batch) {
             let full = std::mem::replace(&mut batch, RowBatch::new(width));
@@ -72,6 +80,17 @@ async fn pump(
         outlet.send(batch).await?;
     }
     Ok(())
+}
+
+fn no_text(file: &SqliteFile, row: u64, column: &SourceColumn, length: usize) -> PortError {
+    data(format!(
+        "connection {:?}: row {row}, column {}: a blob of {length} bytes that are no text (UTF-8) stands in a column declared {}; \
+         hex({}) in the query reads it as digits",
+        file.conn_id,
+        column.name,
+        column.type_name.to_ascii_uppercase(),
+        column.name
+    ))
 }
 
 impl SqlSource for SqliteSource {

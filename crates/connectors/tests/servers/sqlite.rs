@@ -1,6 +1,6 @@
 //! SQLite as source and as warehouse.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use millrace_connectors::Connectors;
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::connection::Connection;
@@ -103,6 +103,96 @@ async fn values_come_out_by_their_storage_class() -> Result<()> {
     assert_eq!(rows[1][1].as_deref().map(str::parse::<f64>), Some(Ok(1e300)));
     let error = refused(source.query("SELECT * FROM nothing_here").await.map(|_| ()))?;
     assert_eq!(error.kind, PortErrorKind::NotFound, "{}", error.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_value_of_another_kind_than_its_column_is_read_as_the_columns_kind() -> Result<()> {
+    let (world, subject) = start(&[
+        "CREATE TABLE v (id INTEGER PRIMARY KEY, bytes BLOB, word TEXT, number INTEGER, uid UUID, day DATE, loose)",
+        "INSERT INTO v VALUES (1, 'de', 'de', 7, '00112233-4455-6677-8899-aabbccddeeff', '2024-02-29', 'de')",
+        "INSERT INTO v VALUES (2, x'de', CAST('주문' AS BLOB), CAST('12' AS BLOB), x'00112233445566778899aabbccddeeff', \
+         CAST('2024-02-29' AS BLOB), x'de')",
+        "INSERT INTO v VALUES (3, '', x'', NULL, NULL, NULL, '')",
+        "INSERT INTO v VALUES (4, 12, 1.5, -1, NULL, NULL, 12)",
+        "INSERT INTO v VALUES (5, '\\x6465', '주문', 0, NULL, NULL, x'')",
+    ])
+    .await?;
+    let source = world.connectors.source(&world.context(1), "lite").await?;
+    let read = async |sql: &str| cells(source.query(sql).await?).await;
+    let rows = read("SELECT id, bytes, word, number, uid, day, loose FROM v ORDER BY id").await?;
+    let uid = Some("00112233-4455-6677-8899-aabbccddeeff");
+    let expected: [[Option<&str>; 7]; 5] = [
+        [Some("1"), Some("6465"), Some("de"), Some("7"), uid, Some("2024-02-29"), Some("de")],
+        [Some("2"), Some("de"), Some("주문"), Some("12"), uid, Some("2024-02-29"), Some("de")],
+        [Some("3"), Some(""), Some(""), None, None, None, Some("")],
+        [Some("4"), Some("3132"), Some("1.5"), Some("-1"), None, None, Some("12")],
+        [Some("5"), Some("5c7836343635"), Some("주문"), Some("0"), None, None, Some("")],
+    ];
+    for (row, expected) in rows.iter().zip(expected) {
+        assert_eq!(row.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+    }
+    // SQLite itself says the same.
+    let cast = "SELECT lower(hex(CAST(bytes AS BLOB))), CAST(word AS TEXT), CAST(number AS INTEGER) FROM v ORDER BY id";
+    let cast = subject.rows(cast).await?;
+    for (row, cast) in rows.iter().zip(cast) {
+        assert_eq!(row[1..4], cast);
+    }
+    subject.run("INSERT INTO v (id, word) VALUES (6, x'ff00')").await?;
+    let error = read("SELECT id, word FROM v ORDER BY id").await.err().context("bytes that are no text")?;
+    let error: millrace_operator_api::PortError = error.downcast()?;
+    assert_eq!(error.kind, PortErrorKind::Data);
+    for part in ["row 6, column word", "2 bytes", "declared TEXT", "hex(word)"] {
+        assert!(error.message.contains(part), "{part} in {}", error.message);
+    }
+    assert_eq!(read("SELECT hex(word) FROM v WHERE id = 6").await?, [some(&["FF00"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_of_another_kind_arrive_and_are_proved() -> Result<()> {
+    use crate::copies::databases::{Database, Kind, run};
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Lite, "source").await?;
+    source.run("CREATE TABLE v (id INTEGER PRIMARY KEY, bytes BLOB, word TEXT)").await?;
+    source
+        .run("INSERT INTO v VALUES (1, 'de', 'de'), (2, x'de', CAST('주문' AS BLOB)), (3, 12, 1.5), (4, '', x''), (5, NULL, NULL)")
+        .await?;
+    for (generation, kind) in (1..).zip([Kind::Postgres, Kind::Lite, Kind::Redshift]) {
+        let target = Database::start(&world, kind, "target").await?;
+        let table = serde_json::json!({
+            "source": "main.v", "target": format!("{}.copied", target.schema), "primary_key": "id", "empty_as_null": false,
+            "verify": if kind == Kind::Redshift { vec!["counts"] } else { vec!["counts", "checksums"] },
+        });
+        let copying = serde_json::json!({
+            "source_conn_id": source.conn_id, "target_conn_id": target.conn_id, "tables": [table], "show_values": true,
+        });
+        let copied = run(&world, generation, copying).await.map_err(|error| anyhow::anyhow!("{kind:?}: {error}"))?;
+        assert_eq!(copied["tables"][0]["rows_read"], 5, "{kind:?}: {copied}");
+        let found = match kind {
+            Kind::Lite => target.read(&world, "SELECT id, lower(hex(bytes)), word FROM copied ORDER BY id").await?,
+            _ => target.postgres()?.query("SELECT id, encode(bytes, 'hex'), word FROM dw.copied ORDER BY id")?,
+        };
+        let expected =
+            [some(&["1", "6465", "de"]), some(&["2", "de", "주문"]), some(&["3", "3132", "1.5"]), some(&["4", "", ""])];
+        assert_eq!(found[..4], expected, "{kind:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn texts_that_are_not_utf_8_are_refused_by_the_file() -> Result<()> {
+    let world = World::start().await?;
+    let path = world.folder.path().join("wide.db");
+    std::fs::File::create(&path)?;
+    world.add(Connection { schema: Some(path.display().to_string()), ..connection("lite", "sqlite") });
+    let context = world.context(1);
+    let warehouse = world.connectors.warehouse(&context, "lite").await?;
+    // Before the first table is made it can be chosen.
+    let statements = ["PRAGMA encoding = 'UTF-16le'", "CREATE TABLE t (a TEXT)"].map(ToOwned::to_owned);
+    warehouse.execute(&statements, true, &context.work).await?;
+    let error = refused(world.connectors.source(&context, "lite").await?.query("SELECT * FROM t").await.map(|_| ()))?;
+    assert!(error.message.contains("UTF-16") && error.message.contains("wide.db"), "{}", error.message);
     Ok(())
 }
 

@@ -1,0 +1,94 @@
+//! Values of SQLite, whatever the column is called in which they are kept.
+//!
+//! Any column holds any kind of value. One that is not of its column's kind is read as SQLite's own CAST to that kind reads
+//! it: a text in a column of bytes is the bytes of its UTF-8, and bytes in a column of texts are the text that they spell.
+
+use millrace_operator_api::ports::ValueType;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, TypeInfo, ValueRef};
+
+/// Why a value has no text.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// Bytes that are no UTF-8 in a column of something else.
+    Bytes(usize),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Unreadable {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// The canonical text of a value that stands in a column of this type.
+pub fn canonical(row: &SqliteRow, index: usize, of: &ValueType) -> Result<Option<Vec<u8>>, Unreadable> {
+    let is_blob = class_of(row, index)?.is_some_and(|class| class == "BLOB");
+    match of {
+        // Of what is no column of a table nothing is declared.
+        ValueType::Other => Ok(text(row, index)?),
+        ValueType::Bytes { .. } if is_blob => Ok(text(row, index)?),
+        ValueType::Bytes { .. } => Ok(text(row, index)?.map(|text| hex(&text))),
+        _ if is_blob => {
+            let bytes: &[u8] = row.try_get_unchecked(index)?;
+            match (of, bytes) {
+                (ValueType::Uuid, bytes) if bytes.len() == 16 => Ok(Some(hyphened(&hex(bytes)))),
+                (_, bytes) if std::str::from_utf8(bytes).is_ok() => Ok(Some(bytes.to_vec())),
+                (_, bytes) => Err(Unreadable::Bytes(bytes.len())),
+            }
+        }
+        _ => Ok(text(row, index)?),
+    }
+}
+
+/// SQLite's name for the kind of a value; `None` for NULL.
+fn class_of(row: &SqliteRow, index: usize) -> Result<Option<String>, sqlx::Error> {
+    let value = row.try_get_raw(index)?;
+    Ok((!value.is_null()).then(|| value.type_info().name().to_owned()))
+}
+
+/// A value as text, by its own storage class: integers and texts exactly, floats in the shortest form that reads back as
+/// the same, blobs as lower-case hex.
+pub fn text(row: &SqliteRow, index: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    let Some(class) = class_of(row, index)? else { return Ok(None) };
+    Ok(Some(match class.as_str() {
+        "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(index)?.to_string().into_bytes(),
+        "REAL" => {
+            let number: f64 = row.try_get_unchecked(index)?;
+            if number.is_infinite() {
+                return Ok(Some(if number > 0.0 { b"Infinity".to_vec() } else { b"-Infinity".to_vec() }));
+            }
+            number.to_string().into_bytes()
+        }
+        "BLOB" => hex(row.try_get_unchecked::<&[u8], _>(index)?),
+        _ => row.try_get_unchecked::<&[u8], _>(index)?.to_vec(),
+    }))
+}
+
+fn hex(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
+}
+
+/// 32 digits as a UUID is written.
+fn hyphened(digits: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(36);
+    for (at, digit) in digits.iter().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            text.push(b'-');
+        }
+        text.push(*digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_digits() {
+        assert_eq!(hex(b"\x00\xabde"), b"00ab6465");
+        assert_eq!(hyphened(&hex(&[0x12; 16])), b"12121212-1212-1212-1212-121212121212");
+    }
+}
