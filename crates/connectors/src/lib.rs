@@ -23,6 +23,7 @@ mod exact;
 mod failure;
 mod files;
 mod limits;
+mod long_names;
 mod mysql;
 mod parquet_rows;
 mod postgres;

@@ -2,11 +2,12 @@
 
 mod copy_text;
 mod hashing;
-mod keys;
+pub mod keys;
 mod load;
 pub mod locks;
 pub mod references;
 mod refusal;
+pub mod row_security;
 mod source;
 mod stage;
 mod straight;

@@ -23,7 +23,6 @@ use millrace_operator_api::ports::{
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 
-use crate::ddl;
 use crate::failure::{invalid, while_doing};
 use crate::postgres::{execute_over_wire, forget};
 use crate::script::{self, units};
@@ -32,6 +31,7 @@ use crate::sql;
 use crate::swap;
 use crate::task::TaskHandle;
 use crate::wire::{WireConfig, WireSession};
+use crate::{ddl, long_names};
 use data_api::{DataApi, DataApiSession};
 pub use source::RedshiftSource;
 
@@ -236,6 +236,7 @@ impl Warehouse for RedshiftWarehouse {
         if_not_exists: bool,
     ) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
+            long_names::check_new(Dialect::Redshift, table, columns)?;
             let statement = ddl::create_table(&sql::table(table), columns, keys, if_not_exists)?;
             ask(&*self.session(None), "create-table", statement).await.map(|_| ())
         })
@@ -247,6 +248,7 @@ impl Warehouse for RedshiftWarehouse {
         alterations: &'a [Alteration],
     ) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
+            long_names::check_altered(Dialect::Redshift, table, alterations)?;
             for alteration in alterations {
                 if let Alteration::Widen { column, type_name } = alteration
                     && !type_name.starts_with("varchar")
@@ -306,7 +308,7 @@ impl Warehouse for RedshiftWarehouse {
     }
 
     fn build_and_swap<'a>(&'a self, request: BuildRequest) -> BoxFuture<'a, Result<BuildReport, PortError>> {
-        Box::pin(async move { swap::build_and_swap(&*self.session(Some(&request.work)), request).await })
+        Box::pin(async move { swap::build_and_swap(&*self.session(Some(&request.work)), request, self.task()).await })
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<String, PortError>> {

@@ -6,7 +6,7 @@ use millrace_operator_api::ports::{Column, SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
-use crate::sql;
+use crate::{long_names, sql};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -31,6 +31,35 @@ pub trait Session: Send + Sync {
     }
 }
 
+/// A session in a later attempt at the same work. Its steps go by names of their own: under the name of the first attempt the
+/// Data API would answer with what became of that.
+pub struct Attempt<'a> {
+    pub session: &'a dyn Session,
+    /// 1 for the first.
+    pub number: u32,
+}
+
+impl Session for Attempt<'_> {
+    fn dialect(&self) -> Dialect {
+        self.session.dialect()
+    }
+
+    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        if self.number == 1 {
+            return self.session.run(step, statements);
+        }
+        Box::pin(async move { self.session.run(&format!("{step}:{}", self.number), statements).await })
+    }
+
+    fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
+        self.session.clean_up(statement)
+    }
+
+    fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
+        self.session.await_earlier()
+    }
+}
+
 /// Runs one statement.
 pub async fn ask(session: &dyn Session, step: &str, statement: String) -> Result<SmallResult, PortError> {
     Ok(session.run(step, vec![statement]).await?.pop().unwrap_or_default())
@@ -52,6 +81,8 @@ pub fn picks(name: &TableName, dialect: Dialect) -> String {
 /// The columns in their order; `None` when there is no such table.
 pub async fn columns(session: &dyn Session, name: &TableName) -> Result<Option<Vec<Column>>, PortError> {
     let dialect = session.dialect();
+    // The catalogue would be asked for the beginning of it.
+    long_names::check_table(dialect, name)?;
     let statement = format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 1 ELSE 0 END, \
          pg_get_expr(d.adbin, d.adrelid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \

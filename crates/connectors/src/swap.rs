@@ -16,10 +16,15 @@ use millrace_operator_api::{PortError, PortErrorKind};
 
 use crate::checks;
 use crate::failure::{invalid, while_doing};
+use crate::postgres::keys::keeps_unique;
 use crate::postgres::locks::LockTurns;
-use crate::postgres::references;
-use crate::session::{Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks};
-use crate::sql::{self, list, literal, quote, scalar_number, table, without_semicolon};
+use crate::postgres::{references, row_security};
+use crate::session::{
+    Attempt, Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks,
+};
+use crate::sql::{self, list, quote, scalar_number, table, without_semicolon};
+use crate::task::TaskHandle;
+use crate::turns::Turns;
 use attachments::Attachments;
 use likeness::{Likeness, Storage};
 
@@ -50,18 +55,28 @@ pub async fn check(
 async fn is_kept_unique(session: &dyn Session, target: &TableName, keys: &[String]) -> Result<bool, PortError> {
     let statement = format!(
         "SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {} AND (c.relkind = 'p' OR NOT c.relhassubclass) AND i.indisunique AND i.indisvalid AND i.indimmediate \
-         AND i.indpred IS NULL AND i.indexprs IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM unnest(i.indkey[0:i.indnkeyatts - 1]) AS k(n) JOIN pg_attribute a \
-         ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE a.attname NOT IN ({})) LIMIT 1",
+         WHERE {} AND {} LIMIT 1",
         picks(target, Dialect::Postgres),
-        keys.iter().map(|key| literal(key)).collect::<Vec<_>>().join(", ")
+        keeps_unique(keys)
     );
     Ok(!ask(session, "unique", statement).await?.rows.is_empty())
 }
 
-pub async fn build_and_swap(session: &dyn Session, request: BuildRequest) -> Result<BuildReport, PortError> {
-    build_by_name(session, &request, None).await
+/// Once more when another transaction was in the way.
+pub async fn build_and_swap(
+    session: &dyn Session,
+    request: BuildRequest,
+    task: &TaskHandle,
+) -> Result<BuildReport, PortError> {
+    let mut turns = Turns::default();
+    loop {
+        let attempt = Attempt { session, number: turns.attempt() };
+        match build_by_name(&attempt, &request, None).await {
+            // What the SELECT names and is not there will not come.
+            Err(error) if error.kind == PortErrorKind::Unavailable => turns.again(error, task).await?,
+            result => return result,
+        }
+    }
 }
 
 /// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position. In
@@ -123,6 +138,7 @@ async fn build_and_publish(
     if is_postgres && live.is_some() {
         // Before anything is built; the transaction asks again.
         references::check(session, target, &table(target)).await?;
+        row_security::check(session, target, "replacing all rows").await?;
     }
     let select = without_semicolon(&request.select);
     let mut statements = Vec::from_iter(is_postgres.then(|| ISOLATION.to_owned()));
@@ -160,6 +176,7 @@ async fn build_and_publish(
             if !has_marker(session, target, &marker).await? {
                 if is_postgres {
                     references::check(session, target, &table(target)).await?;
+                    row_security::check(session, target, "replacing all rows").await?;
                 }
                 return Err(while_doing(&format!("putting the new {target} in place"), error));
             }
@@ -249,6 +266,7 @@ impl Publishing<'_> {
         let mut overriding = "";
         if self.session.dialect() == Dialect::Postgres {
             statements.push(references::guard(target, &live));
+            statements.push(row_security::guard(target));
             overriding = " OVERRIDING SYSTEM VALUE";
         }
         statements.extend([

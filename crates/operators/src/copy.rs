@@ -23,6 +23,10 @@ pub const ENTRY: OperatorEntry = OperatorEntry::of::<Copy>("copy", "loads object
 /// rows with equal keys and inserts the others; of several rows with one key the one with the highest `order_key` stays,
 /// wherever it comes from.
 ///
+/// In PostgreSQL, all methods but `append` are refused where policies may hide rows of the table from the role that loads (row
+/// level security): they could not be replaced, and their keys would be inserted again. An upsert by a column that was
+/// masked when it was extracted is refused everywhere.
+///
 /// In PostgreSQL and SQLite, `replace` and `swap` are refused while the table has rows and a foreign key of another table
 /// refers to it with ON DELETE CASCADE, SET NULL or SET DEFAULT: deleting the rows would delete or unlink those of the other
 /// table too. `upsert` deletes no row.

@@ -15,6 +15,10 @@ impl RowHashing for PostgresHashing {
             ValueType::Bytes { .. } => format!("encode({x}, 'hex')"),
             ValueType::Money => format!("{x}::numeric::text"),
             ValueType::Array { .. } | ValueType::Float { .. } => return None,
+            // A cast takes the blanks of a CHAR away, which are read with its rows.
+            ValueType::Text { .. } if !matches!(column.type_name.as_str(), "text" | "varchar") => {
+                format!("CASE WHEN {x} IS NOT NULL THEN concat({x}) END")
+            }
             _ => format!("{x}::text"),
         };
         let is_text = matches!(column.value, ValueType::Text { .. } | ValueType::Other);

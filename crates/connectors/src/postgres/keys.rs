@@ -16,6 +16,29 @@ pub enum Key {
     Arbiter,
 }
 
+fn literals(names: &[String]) -> String {
+    names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// A condition on an index `i` of a table `c`: it sees to it that no two rows of the table have the same key.
+///
+/// Not an index on a part of the rows or on what is worked out of them, nor one that is looked at later or was never
+/// finished. One that takes more texts for equal, or fewer, than the column does is another rule, and so is one with
+/// operators of its own. A table's children have indexes of their own, partitions have not.
+pub fn keeps_unique(keys: &[String]) -> String {
+    format!(
+        "(c.relkind = 'p' OR NOT c.relhassubclass) \
+         AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM unnest(i.indkey[0:i.indnkeyatts - 1], i.indcollation[0:i.indnkeyatts - 1], \
+         i.indclass[0:i.indnkeyatts - 1]) AS k(n, rule, class) \
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE a.attname NOT IN ({}) \
+         OR NOT EXISTS (SELECT 1 FROM pg_opclass o WHERE o.oid = k.class AND (o.opcdefault OR o.opcname LIKE '%pattern_ops')) \
+         OR (k.rule <> a.attcollation AND EXISTS (SELECT 1 FROM pg_collation l \
+         WHERE l.oid IN (k.rule, a.attcollation) AND NOT l.collisdeterministic)))",
+        literals(keys)
+    )
+}
+
 /// `columns` are those of the rows.
 pub async fn key_of(
     session: &dyn Session,
@@ -23,10 +46,8 @@ pub async fn key_of(
     keys: &[String],
     columns: &[String],
 ) -> Result<Key, PortError> {
-    let literals = |names: &[String]| names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
     // A partitioned table tells nobody which rows were there (xmax), and one constraint that can be deferred spoils the
-    // others. A CHECK and NOT NULL look at the row to be inserted, also where its key is there already. An index that
-    // takes more texts for equal, or fewer, than the column does is another rule.
+    // others. A CHECK and NOT NULL look at the row to be inserted, also where its key is there already.
     let statement = format!(
         "SELECT i.indnkeyatts = {count} AND c.relkind = 'r' AND NOT c.relhasrules \
          AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) \
@@ -35,16 +56,11 @@ pub async fn key_of(
          AND o.attname NOT IN ({columns}) AND (o.attnotnull \
          OR EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c' AND o.attnum = ANY (k.conkey)))) \
          FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {picked} AND (c.relkind = 'p' OR NOT c.relhassubclass) \
-         AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM unnest(i.indkey[0:i.indnkeyatts - 1], i.indcollation[0:i.indnkeyatts - 1]) AS k(n, rule) \
-         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE a.attname NOT IN ({keys}) \
-         OR (k.rule <> a.attcollation AND EXISTS (SELECT 1 FROM pg_collation l \
-         WHERE l.oid IN (k.rule, a.attcollation) AND NOT l.collisdeterministic))) ORDER BY 1 DESC LIMIT 1",
+         WHERE {picked} AND {keeps_unique} ORDER BY 1 DESC LIMIT 1",
         count = keys.len(),
         columns = literals(columns),
         picked = picks(target, Dialect::Postgres),
-        keys = literals(keys),
+        keeps_unique = keeps_unique(keys),
     );
     let found = ask(session, "unique", statement).await?;
     Ok(match found.rows.first().and_then(|row| row.first()) {

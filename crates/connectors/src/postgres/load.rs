@@ -9,10 +9,11 @@ use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::keys::{Key, key_of};
 use super::stage::{STAGING, Staged, Staging};
-use super::{locks, references, straight};
+use super::{locks, references, row_security, straight};
 use crate::csv_rows::check_format;
 use crate::exact::Keeps;
 use crate::failure::{invalid, while_doing};
+use crate::long_names;
 use crate::quarantine;
 use crate::row_counts::{require_all_inserted, require_all_read};
 use crate::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
@@ -25,6 +26,9 @@ use crate::wire::{ClientSession, WireClient, WireConfig};
 
 pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadReport, PortError> {
     check_format(&request.format, "PostgreSQL")?;
+    for table in std::iter::once(&request.target).chain(&request.quarantine) {
+        long_names::check_table(Dialect::Postgres, table)?;
+    }
     let config = config.showing(request.show_values);
     let client = config.connect().await?;
     let session = ClientSession { client: &client };
@@ -38,6 +42,9 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     if matches!(request.method, LoadMethod::Replace | LoadMethod::Swap) {
         // Before anything is read; the short transaction asks again.
         references::check(&session, &request.target, &target).await?;
+    }
+    if let Some(what) = what_needs_all_rows(&request.method) {
+        row_security::check(&session, &request.target, what).await?;
     }
     let ddl = staging_ddl(&typed);
     let fields: Vec<LoadColumn> = typed.into_iter().map(|described| described.column).collect();
@@ -71,6 +78,15 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
         return loading.swap(&names).await;
     }
     loading.publish(&names).await.map_err(|error| while_doing(&attempted, error))
+}
+
+/// What a load does with rows that are there, so that it has to see them all.
+fn what_needs_all_rows(method: &LoadMethod) -> Option<&'static str> {
+    match method {
+        LoadMethod::Append => None,
+        LoadMethod::Replace | LoadMethod::Swap => Some("replacing all rows"),
+        LoadMethod::Upsert { .. } => Some("an upsert"),
+    }
 }
 
 /// A column of the target, as staging takes it over.
@@ -252,6 +268,10 @@ impl Loading<'_> {
         let work = async {
             if !client.query(&find_marker(&request.target, &marker)).await?.rows.is_empty() {
                 return Ok(false);
+            }
+            if let Some(what) = what_needs_all_rows(&request.method) {
+                let found = client.query(&row_security::hidden(&request.target)).await?;
+                row_security::judge(&request.target, what, &found)?;
             }
             let count = |result: SmallResult| result.rows_affected;
             let mut written = None;

@@ -9,9 +9,18 @@ const HEADER: i32 = 4;
 pub fn source_column(column: &tokio_postgres::Column) -> SourceColumn {
     SourceColumn {
         name: column.name().to_owned(),
-        type_name: column.type_().name().to_owned(),
+        type_name: name_of(column.type_()).to_owned(),
         value: value_type(column.type_(), column.type_modifier()),
     }
+}
+
+/// A domain over CHAR is filled up with blanks as well.
+fn name_of(of: &Type) -> &str {
+    let mut base = of;
+    while let Kind::Domain(inner) = base.kind() {
+        base = inner;
+    }
+    if *base == Type::BPCHAR { base.name() } else { of.name() }
 }
 
 /// `modifier` is -1 where none is declared.

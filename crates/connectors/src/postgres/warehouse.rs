@@ -15,9 +15,9 @@ use crate::ddl;
 use crate::script::{self, units};
 use crate::session::{Dialect, Session, ask, describe};
 use crate::sql;
-use crate::swap;
 use crate::task::TaskHandle;
 use crate::wire::{WireConfig, WireSession};
+use crate::{long_names, swap};
 
 pub struct PostgresWarehouse {
     config: WireConfig,
@@ -130,6 +130,7 @@ impl Warehouse for PostgresWarehouse {
         if_not_exists: bool,
     ) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
+            long_names::check_new(Dialect::Postgres, table, columns)?;
             let statement = ddl::create_table(&sql::table(table), columns, keys, if_not_exists)?;
             ask(&self.session(), "create-table", statement).await.map(|_| ())
         })
@@ -140,9 +141,10 @@ impl Warehouse for PostgresWarehouse {
         table: &'a TableName,
         alterations: &'a [Alteration],
     ) -> BoxFuture<'a, Result<(), PortError>> {
-        Box::pin(
-            async move { self.session().run("alter-table", ddl::alter_table(table, alterations)).await.map(|_| ()) },
-        )
+        Box::pin(async move {
+            long_names::check_altered(Dialect::Postgres, table, alterations)?;
+            self.session().run("alter-table", ddl::alter_table(table, alterations)).await.map(|_| ())
+        })
     }
 
     fn load<'a>(&'a self, request: LoadRequest) -> BoxFuture<'a, Result<LoadReport, PortError>> {
@@ -158,7 +160,7 @@ impl Warehouse for PostgresWarehouse {
     }
 
     fn build_and_swap<'a>(&'a self, request: BuildRequest) -> BoxFuture<'a, Result<BuildReport, PortError>> {
-        Box::pin(async move { swap::build_and_swap(&self.session(), request).await })
+        Box::pin(async move { swap::build_and_swap(&self.session(), request, &self.config.task).await })
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<String, PortError>> {

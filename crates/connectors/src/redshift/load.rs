@@ -18,7 +18,7 @@ use crate::postgres::check_keys;
 use crate::quarantine;
 use crate::row_counts::require_all_read;
 use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, shown, taken};
-use crate::session::{Session, ask, describe, has_marker, marker_of};
+use crate::session::{Attempt, Session, ask, describe, has_marker, marker_of};
 use crate::sql::{beside, literal, scalar, scalar_number, table};
 use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::task::TaskHandle;
@@ -357,9 +357,7 @@ impl Loading<'_> {
                     ..LoadReport::default()
                 });
             }
-            let is_staging_gone =
-                error.kind == PortErrorKind::NotFound && error.message.contains(&self.plan.staging().name);
-            if is_staging_gone {
+            if self.is_staging_gone(&error) {
                 return Err(error);
             }
             if let Err(error) = turns.again(error, self.task).await {
@@ -369,9 +367,21 @@ impl Loading<'_> {
         }
     }
 
+    fn is_staging_gone(&self, error: &PortError) -> bool {
+        error.kind == PortErrorKind::NotFound && error.message.contains(&self.plan.staging().name)
+    }
+
     async fn swap(&self, staged: &Staged) -> Result<LoadReport, PortError> {
         let request = request_of_load(self.request, &table(&self.plan.staging()), self.plan.columns);
-        let built = build_by_name(self.session, &request, Some(self.plan.columns)).await?;
+        let mut turns = Turns::default();
+        let built = loop {
+            let attempt = Attempt { session: self.session, number: turns.attempt() };
+            match build_by_name(&attempt, &request, Some(self.plan.columns)).await {
+                Ok(built) => break built,
+                Err(error) if self.is_staging_gone(&error) => return Err(error),
+                Err(error) => turns.again(error, self.task).await?,
+            }
+        };
         let (quarantine, rows_quarantined) = self.quarantine(staged).await?;
         if !built.was_built_before && !quarantine.is_empty() {
             self.session.run("quarantine", quarantine).await?;

@@ -52,6 +52,9 @@ impl Piece {
     }
 }
 
+/// Bytes of a name. PostgreSQL would cut a longer one without a word.
+const LONGEST_NAME: usize = 63;
+
 /// Splits a text into its meaningful tokens.
 pub(super) fn tokenize(text: &str) -> Result<Vec<Piece>, SqlError> {
     let dialect = StandInDialect::default();
@@ -67,6 +70,15 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Piece>, SqlError> {
             && word.quote_style.is_some()
         {
             word.value = word.value.replace("\"\"", "\"");
+        }
+        if let Token::Word(word) = &token.token
+            && word.value.len() > LONGEST_NAME
+        {
+            return Err(SqlError::new(format!(
+                "the name \"{}\" is {} bytes long: Redshift keeps 127, the stand-in {LONGEST_NAME}",
+                word.value,
+                word.value.len()
+            )));
         }
         let start = places.offset(token.span.start);
         let end = places.offset(token.span.end);
