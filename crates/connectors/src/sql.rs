@@ -19,10 +19,19 @@ pub fn beside(name: &TableName, other: &str) -> TableName {
     TableName { schema: name.schema.clone(), name: other.to_owned() }
 }
 
-/// `'text'`. Redshift takes a backslash for an escape and PostgreSQL does not, so neither sees one.
+/// `'text'`. Redshift takes a backslash for an escape and PostgreSQL does not, so neither sees one: another character stands
+/// for it, or, in a text that has all of these, the pieces between are joined. Thousands of joins are more than a parser
+/// takes, and each is seventeen times as long as what it stands for.
 pub fn literal(text: &str) -> String {
+    const OTHERS: &[char] = &['~', '^', '|', '`', '#', '@', '\u{1}', '\u{2}', '\u{3}', '\u{4}', '\u{5}'];
     let quoted = format!("'{}'", text.replace('\'', "''"));
-    if text.contains('\\') { format!("({})", quoted.replace('\\', "' || chr(92) || '")) } else { quoted }
+    if !text.contains('\\') {
+        return quoted;
+    }
+    match OTHERS.iter().find(|other| !text.contains(**other)) {
+        Some(other) => format!("replace({}, '{other}', chr(92))", quoted.replace('\\', &other.to_string())),
+        None => format!("({})", quoted.replace('\\', "' || chr(92) || '")),
+    }
 }
 
 pub fn list<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
@@ -86,6 +95,16 @@ mod tests {
         let long = "주".repeat(30);
         let cut = name_with_suffix(&long, "__build_0123456789abcdef");
         assert!(cut.len() <= 63 && cut.ends_with("__build_0123456789abcdef"));
+    }
+
+    #[test]
+    fn no_literal_has_a_backslash() {
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("C:\\dir"), "replace('C:~dir', '~', chr(92))");
+        assert_eq!(literal("~\\^"), "replace('~|^', '|', chr(92))");
+        let all = "\\~^|`#@\u{1}\u{2}\u{3}\u{4}\u{5}";
+        assert_eq!(literal(all), format!("('' || chr(92) || '{}')", &all[1..]));
+        assert!(literal(&"\\".repeat(90_000)).len() < 90_100);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `wait_for_sql`: until a query says so.
 
-use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
+use millrace_model::ids::TaskId;
+use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError, WorkId};
 use millrace_template::Template;
 use serde_json::json;
 
@@ -51,8 +52,13 @@ impl WaitForSql {
             return Err(TaskError::Fail(format!("parameter sql must be one query, not {}", statements.len())));
         }
         let attempted = format!("asking {conn_id}");
+        // All looks belong to one try. What is asked under the same name is answered with what was answered before.
+        let look = WorkId {
+            task_id: TaskId::new_unchecked(format!("{}#look:{}", context.work.task_id, context.put_offs)),
+            ..context.work.clone()
+        };
         let answer = unless_cancelled(context, async {
-            database.execute(&statements, false, &context.work).await.map_err(|error| while_doing(&attempted, error))
+            database.execute(&statements, false, &look).await.map_err(|error| while_doing(&attempted, error))
         });
         let value = answer.await?.pop().and_then(|result| result.rows.into_iter().next()?.into_iter().next()?);
         let look = match value {

@@ -404,7 +404,10 @@ impl LoadPlan<'_> {
         counts.inserted = Some(statements.len());
         statements.push(format!("SELECT COUNT(*) FROM {staging} AS i WHERE {is_new}"));
         let values: Vec<String> = self.columns.iter().map(|column| format!("{0} = i.{0}", quote(column))).collect();
-        statements.push(format!("UPDATE {target} SET {} FROM {staging} AS i WHERE {is_updated}", values.join(", ")));
+        // In several statements where one would be too long: whichever columns went before, the same rows are updated.
+        for values in pieces(&values) {
+            statements.push(format!("UPDATE {target} SET {values} FROM {staging} AS i WHERE {is_updated}"));
+        }
         statements.push(format!(
             "INSERT INTO {target} ({}) SELECT {} FROM {staging} AS i WHERE {is_new}",
             list(self.columns),
@@ -415,6 +418,22 @@ impl LoadPlan<'_> {
     pub fn drop_staging(&self) -> String {
         format!("DROP TABLE IF EXISTS {}", table(&self.staging()))
     }
+}
+
+/// With commas between, each of a length that leaves room for the rest of its statement.
+fn pieces(values: &[String]) -> Vec<String> {
+    const LONGEST: usize = 80_000;
+    let mut pieces: Vec<String> = Vec::new();
+    for value in values {
+        match pieces.last_mut() {
+            Some(piece) if piece.len() + value.len() < LONGEST => {
+                piece.push_str(", ");
+                piece.push_str(value);
+            }
+            _ => pieces.push(value.clone()),
+        }
+    }
+    pieces
 }
 
 /// Its values are the table's own.

@@ -76,6 +76,23 @@ impl DataApi {
     }
 }
 
+/// Bytes of a statement, as the service takes them.
+const LONGEST_STATEMENT: usize = 100 * 1024;
+
+/// Before anything is sent: the service says that one is too long, and neither which nor what to do.
+fn check_lengths(statements: &[String]) -> Result<(), PortError> {
+    let long = statements.iter().find(|statement| statement.len() > LONGEST_STATEMENT);
+    long.map_or(Ok(()), |statement| {
+        let begin = statement.split_whitespace().take(4).collect::<Vec<_>>().join(" ");
+        Err(invalid(format!(
+            "the statement that begins with {:?} is {} bytes long, and the Data API takes {LONGEST_STATEMENT}; make it shorter \
+             (fewer columns, shorter names), or reach the warehouse by wire (mode: wire in the connection's extra)",
+            begin.chars().take(80).collect::<String>(),
+            statement.len()
+        )))
+    })
+}
+
 /// A statement alone takes no SET before it: its text says whose it is.
 fn labelled(label: &str, statement: &str) -> String {
     format!("/* {} */ {statement}", label.replace("*/", "* /").replace("/*", "/ *"))
@@ -136,6 +153,7 @@ impl Inner {
         name: &str,
         token: Option<&str>,
     ) -> Result<String, PortError> {
+        check_lengths(statements)?;
         if is_batch {
             let answer = self
                 .client
@@ -301,6 +319,15 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_statement_that_is_too_long_is_named_before_it_is_sent() {
+        let statements =
+            ["SET query_group TO 'x'".to_owned(), format!("INSERT INTO t VALUES ('{}')", "a".repeat(102_400))];
+        let error = check_lengths(&statements).unwrap_err().message;
+        assert!(error.contains("\"INSERT INTO t VALUES\" is 102425 bytes") && error.contains("mode: wire"), "{error}");
+        assert!(check_lengths(&statements[..1]).is_ok());
+    }
 
     #[test]
     fn a_statement_says_whose_it_is_and_nothing_gets_out_of_the_comment() {
