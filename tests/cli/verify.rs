@@ -186,6 +186,22 @@ fn what_was_loaded_into_postgres_is_proved_and_every_change_is_named() {
 }
 
 #[test]
+fn blanks_at_the_end_of_a_text_count_where_the_target_keeps_them() {
+    let pair = Pair::new();
+    let blanks = "UPDATE goods SET code = code || '  ' WHERE id = 7";
+    pair.move_rows(&dag("pg_dw", "method: replace", ""), DATE);
+    pair.target.execute(blanks).unwrap();
+    assert_eq!(pair.verify(0, &[])["is_equal"], true, "char(10) is full of them");
+    pair.target.execute("ALTER TABLE goods ALTER code TYPE varchar(10)").unwrap();
+    assert_eq!(pair.verify(0, &[])["is_equal"], true, "neither side has one at the end");
+    pair.target.execute(blanks).unwrap();
+    for more in [&[][..], &["--stream"]] {
+        let report = pair.verify(1, more);
+        assert_eq!(differences(&report), ["7: other value code *** (3 bytes) *** (5 bytes)"], "{report}");
+    }
+}
+
+#[test]
 fn an_incremental_load_is_compared_with_the_rows_of_its_window() {
     let pair = Pair::new();
     pair.target.execute("INSERT INTO goods (id, name) VALUES (7777777, 'of another day')").unwrap();

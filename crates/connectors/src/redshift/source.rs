@@ -59,9 +59,9 @@ impl SqlSource for RedshiftSource {
             let columns = describe(&*self.warehouse.session(None), table).await?;
             let column = |column: millrace_operator_api::ports::Column| SourceColumn {
                 value: value_type(&column.type_name),
-                // Filled up with blanks.
-                type_name: if column.type_name.starts_with("character(") {
-                    "character".to_owned()
+                // Filled up with blanks, as PostgreSQL's of this name.
+                type_name: if column.type_name.starts_with("character(") || column.type_name == "character" {
+                    "bpchar".to_owned()
                 } else {
                     column.type_name
                 },

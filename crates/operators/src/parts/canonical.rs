@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 /// The form in which a column of a source and one of a target are compared.
 pub fn form_of_pair(source: &SourceColumn, target: &SourceColumn) -> CanonicalForm {
     use ValueType as V;
-    let is_padded = |column: &SourceColumn| matches!(column.type_name.as_str(), "bpchar" | "character" | "char");
+    // As PostgreSQL calls CHAR(n), and Redshift's is called here. It fills texts up with blanks, so it cannot tell how many a
+    // text had; any other type keeps those at the end, and they count.
+    let is_padded = |column: &SourceColumn| column.type_name == "bpchar";
     let is_number =
         |value: &V| matches!(value, V::Integer { .. } | V::Decimal { .. } | V::Money | V::Year | V::Bit { .. });
     match (&source.value, &target.value) {
@@ -31,7 +33,7 @@ pub fn form_of_pair(source: &SourceColumn, target: &SourceColumn) -> CanonicalFo
         | (V::Interval | V::Text { .. } | V::Other, V::Time { .. }) => CanonicalForm::Time,
         (V::Json, V::Json | V::Text { .. } | V::Other) | (V::Text { .. } | V::Other, V::Json) => CanonicalForm::Json,
         (V::Uuid, _) | (_, V::Uuid) => CanonicalForm::Lower,
-        _ if is_padded(source) || is_padded(target) => CanonicalForm::Padded,
+        _ if is_padded(target) => CanonicalForm::Padded,
         _ => CanonicalForm::Plain,
     }
 }
@@ -264,6 +266,10 @@ mod tests {
         assert_eq!(form(&int(), &column(ValueType::Float { bits: 64 })), CanonicalForm::Float { bits: 64 });
         let padded = SourceColumn { type_name: "bpchar".to_owned(), ..SourceColumn::text("a") };
         assert_eq!(form(&SourceColumn::text("a"), &padded), CanonicalForm::Padded);
+        assert_eq!(form(&padded, &padded), CanonicalForm::Padded);
+        assert_eq!(form(&padded, &SourceColumn::text("a")), CanonicalForm::Plain, "a varchar keeps the blanks");
+        let of_mysql = SourceColumn { type_name: "char".to_owned(), ..SourceColumn::text("a") };
+        assert_eq!(form(&of_mysql, &SourceColumn::text("a")), CanonicalForm::Plain);
         let clock = column(ValueType::Time { beyond_day: true, zoned: false });
         assert_eq!(form(&clock, &column(ValueType::Interval)), CanonicalForm::Time);
         let zoned = column(ValueType::Time { beyond_day: false, zoned: true });
