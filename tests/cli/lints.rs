@@ -62,6 +62,11 @@ fn cases() -> Vec<(&'static str, usize, String)> {
             "schedule: none\ntasks:\n  a: {operator: sql_to_s3, sql_conn_id: s, query: SELECT 1, s3_bucket: b, s3_key: k,\n    hash_conn_id: h, columns: {email: hash}}\n  b:\n    operator: upsert\n    depends_on: [a]\n    delete_missing: {sql_conn_id: s, query: SELECT email FROM t}\n    warehouse_conn_id: w\n    from_task: a\n    table: t\n    order_key: at\n    upsert_keys: [email]\n".to_owned(),
         ),
         (
+            "key-tells-nothing",
+            13,
+            "schedule: none\ntasks:\n  a: {operator: sql_to_s3, sql_conn_id: s, query: SELECT 1, s3_bucket: b, s3_key: k,\n    columns: {email: mask}}\n  b:\n    operator: upsert\n    depends_on: [a]\n    warehouse_conn_id: w\n    s3_bucket: b\n    s3_key: k\n    table: t\n    order_key: at\n    upsert_keys: [email]\n".to_owned(),
+        ),
+        (
             "prefix-over-match",
             3,
             format!("schedule: none\ntasks: {{a: {{operator: copy, prefix: true, {LOAD},\n  s3_key: exports/orders}}}}\n"),

@@ -115,6 +115,11 @@ pub const LINTS: &[Lint] = &[
         check: loads::missing_keys,
     },
     Lint {
+        code: "key-tells-nothing",
+        why: "rows whose key is masked are all one row to an upsert, and a hashed order key says no more which is newer",
+        check: loads::personal_keys,
+    },
+    Lint {
         code: "prefix-over-match",
         why: "a prefix matches every key that begins so: `orders` matches `orders_archive` too",
         check: loads::prefix_over_match,

@@ -13,6 +13,7 @@ use crate::parts::reading::Opened;
 use crate::parts::reading::parameters::{ALIASES, Read, ReadParameters};
 use crate::parts::report::{Expected, Meter, Progress, guessing, unless_cancelled, while_doing};
 use crate::parts::scratch_name::name_problem;
+use crate::parts::treatment::personal_columns;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<Extract>("extract", "writes the rows of a query to a CSV or Parquet file of the run")
@@ -65,6 +66,7 @@ impl Extract {
         let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
         let (written, totals) = unless_cancelled(context, async {
             announce_columns(context, &rows, &mut shape);
+            shape.personal = personal_columns(&read.changed);
             let expected = Expected::default();
             let meter = Meter::new(Progress::start(context, "extract", expected.clone()));
             let (body, tally) = encode_rows(rows, &shape, meter.clone())?;
@@ -91,7 +93,8 @@ impl Extract {
         if totals.rows == 0 {
             context.info("the answer was empty: what was written holds no rows");
         }
-        let result = WrittenFile { file, rows: totals.rows, bytes: totals.bytes, checksum, shape };
+        let skipped = leaps.skipped_columns();
+        let result = WrittenFile { file, rows: totals.rows, bytes: totals.bytes, checksum, shape, skipped };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }
 }

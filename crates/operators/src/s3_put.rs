@@ -95,6 +95,8 @@ impl S3Put {
             etag: object.etag,
             columns: Vec::new(),
             types: Vec::new(),
+            personal: std::collections::BTreeMap::new(),
+            skipped: Vec::new(),
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }

@@ -19,6 +19,7 @@ use crate::parts::reading::parameters::{ALIASES, Read, ReadParameters};
 use crate::parts::report::{Expected, Meter, Progress, guessing, unless_cancelled};
 use crate::parts::size::ByteSize;
 use crate::parts::splitting::{Published, publish_parts, remove_replaced_parts};
+use crate::parts::treatment::personal_columns;
 use crate::parts::verifying::Totals;
 
 pub const ENTRY: OperatorEntry =
@@ -133,6 +134,7 @@ impl SqlToS3 {
         let Opened { narrowed, mut streams, leaps, read } = opened;
         if let Some(first) = streams.first() {
             announce_columns(context, first, &mut shape);
+            shape.personal = personal_columns(&read.changed);
         }
         let expected = Expected::default();
         let meter = Meter::new(Progress::start(context, "sql_to_s3", expected.clone()));
@@ -174,6 +176,8 @@ impl SqlToS3 {
             etag,
             columns: shape.columns,
             types: shape.types,
+            personal: shape.personal,
+            skipped: leaps.skipped_columns(),
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }

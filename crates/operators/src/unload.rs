@@ -209,5 +209,7 @@ fn result_of(to: &ObjectPlace, options: &UnloadOptions, report: &UnloadReport, b
         etag,
         columns: Vec::new(),
         types: Vec::new(),
+        personal: std::collections::BTreeMap::new(),
+        skipped: Vec::new(),
     }
 }

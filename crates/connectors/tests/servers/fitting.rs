@@ -115,3 +115,47 @@ async fn every_limit_of_redshift_is_known_at_the_extract() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_null_that_the_table_refuses_is_known_at_the_extract() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run(
+            "CREATE TABLE goods (id int PRIMARY KEY, name varchar(9), big bigint, number varchar(9));
+             INSERT INTO goods VALUES (1, '', 7, '1'), (2, NULL, NULL, '')",
+        )
+        .await?;
+    let select = |columns: &str| format!("SELECT id, {columns} FROM goods ORDER BY id");
+    for kind in [Kind::Postgres, Kind::Lite, Kind::Redshift] {
+        let target = Database::start(&world, kind, "target").await?;
+        let columns = "id bigint NOT NULL, name varchar(8) NOT NULL, big bigint NOT NULL, number int NOT NULL";
+        target.run(&format!("CREATE TABLE {} ({columns})", target.place("goods"))).await?;
+        let at = |columns: &str, more: Value| {
+            let mut parameters = extract(&source, &target, &select(columns), more);
+            parameters["for_table"]["schema"] = json!(target.schema);
+            Task::new(&world, "sql_to_s3", parameters)
+        };
+        let refused = async |columns: &str, more: Value| match at(columns, more).run(1).await {
+            Err(TaskError::Retry(text)) => text,
+            other => panic!("{kind:?} {columns}: {other:?}"),
+        };
+        for (columns, column, why) in [
+            ("name", "name", "is NULL, and the table's column is NOT NULL"),
+            ("big", "big", "COALESCE"),
+            ("name, number", "name", "is NULL"),
+            ("number", "number", "is empty, and would be loaded as NULL"),
+        ] {
+            let text = refused(columns, json!({})).await;
+            assert!(text.contains(&format!("row 2 (id=2), column {column}: the value")), "{kind:?} {columns}: {text}");
+            assert!(text.contains(why), "{kind:?} {columns}: {text}");
+            assert_eq!(world.keys("goods").await?, Vec::<String>::new(), "{kind:?} {columns}");
+        }
+        // '' is a text, unless the load makes NULL of it.
+        let text = refused("name", json!({"copy_options": ["csv", "emptyasnull"]})).await;
+        assert!(text.contains("row 1 (id=1), column name: the value is empty"), "{kind:?}: {text}");
+        at("COALESCE(name, '') AS name, COALESCE(big, 0) AS big, 1 AS number", json!({})).run(1).await?;
+        world.store().await?.delete("lake", vec!["goods.csv".to_owned()]).await?;
+    }
+    Ok(())
+}

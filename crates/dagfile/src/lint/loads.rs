@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::{Finding, Linted, hints, sql_words, text_parameter, texts};
 
 const LOADS: &[&str] = &["copy", "upsert"];
+/// Operators that load an object, and those that write one.
+const LOADING: &[&str] = &["copy", "upsert", "replace", "swap"];
+const WRITING: &[&str] = &["sql_to_s3", "upload"];
 /// Parameters that hold SQL.
 const SQL: &[&str] = &["sql", "query", "select"];
 
@@ -88,9 +91,12 @@ pub(super) fn truncate_commits(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     }
 }
 
+fn is_upsert(task: &Task) -> bool {
+    task.operator == "upsert" || text_parameter(task, "method") == Some("upsert")
+}
+
 pub(super) fn upsert_without_order(linted: &Linted<'_>, found: &mut Vec<Finding>) {
-    let is_upsert = |task: &&Task| task.operator == "upsert" || text_parameter(task, "method") == Some("upsert");
-    for task in linted.dag.tasks.iter().filter(is_upsert) {
+    for task in linted.dag.tasks.iter().filter(|task| is_upsert(task)) {
         if task.parameters.get("order_key").is_none_or(Value::is_null) {
             let message = format!("task '{}' upserts without order_key", task.task_id);
             let hint = "name the column that grows with each change, such as updated_at";
@@ -99,12 +105,11 @@ pub(super) fn upsert_without_order(linted: &Linted<'_>, found: &mut Vec<Finding>
     }
 }
 
-/// The task that read the rows which a load takes, over uploads.
+/// The task that read the rows which a load takes, over uploads: it is named, or wrote the object or the file that is.
 fn reader_of<'a>(linted: &'a Linted<'_>, load: &'a Task) -> Option<&'a Task> {
     let mut task = load;
     for _ in &linted.dag.tasks {
-        let name = text_parameter(task, "from_task")?;
-        task = linted.dag.tasks.iter().find(|other| other.task_id.as_str() == name)?;
+        task = writer_for(linted, task)?;
         if task.parameters.get("query").is_some() {
             return Some(task);
         }
@@ -112,15 +117,71 @@ fn reader_of<'a>(linted: &'a Linted<'_>, load: &'a Task) -> Option<&'a Task> {
     None
 }
 
+fn writer_for<'a>(linted: &'a Linted<'_>, reader: &Task) -> Option<&'a Task> {
+    let mut others = linted.dag.tasks.iter().filter(|other| other.task_id != reader.task_id);
+    if let Some(name) = text_parameter(reader, "from_task") {
+        return others.find(|other| other.task_id.as_str() == name);
+    }
+    let written = |other: &Task, parameter: &str| {
+        let said = text_parameter(other, parameter);
+        said.is_some() && said == text_parameter(reader, parameter)
+    };
+    if LOADING.contains(&reader.operator.as_str()) {
+        return others.find(|other| {
+            WRITING.contains(&other.operator.as_str())
+                && written(other, "s3_key")
+                && text_parameter(other, "s3_bucket") == text_parameter(reader, "s3_bucket")
+        });
+    }
+    others.find(|other| other.operator == "extract" && written(other, "file"))
+}
+
+fn names_of<'a>(task: &'a Task, parameter: &str) -> Vec<&'a str> {
+    match task.parameters.get(parameter) {
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(name)) => vec![name.as_str()],
+        _ => Vec::new(),
+    }
+}
+
+/// What an extract does to a column.
+fn done_to<'a>(task: &'a Task, column: &str) -> Option<&'a str> {
+    let mut columns = task.parameters.get("columns").and_then(Value::as_object).into_iter().flatten();
+    columns.find(|(name, _)| name.eq_ignore_ascii_case(column)).and_then(|(_, done)| done.as_str())
+}
+
+pub(super) fn personal_keys(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    for task in linted.dag.tasks.iter().filter(|task| is_upsert(task)) {
+        let Some(reader) = reader_of(linted, task) else { continue };
+        let from = &reader.task_id;
+        for key in names_of(task, "upsert_keys") {
+            let (what, hint) = match done_to(reader, key) {
+                Some("mask") => ("masks: all rows would have one key", "hash it there, or upsert by another key"),
+                Some("drop") => ("leaves out", "keep it there, or upsert by another key"),
+                _ => continue,
+            };
+            let message = format!("task '{}' upserts by {key}, which '{from}' {what}", task.task_id);
+            found.push(Finding::task(task, "upsert_keys", message, hint));
+        }
+        if let Some((key, done)) = text_parameter(task, "order_key").and_then(|key| Some((key, done_to(reader, key)?)))
+        {
+            let what = match done {
+                "mask" => "masks",
+                "hash" => "hashes",
+                "drop" => "leaves out",
+                _ => continue,
+            };
+            let message = format!("task '{}' takes {key} for the newest row, which '{from}' {what}", task.task_id);
+            found.push(Finding::task(task, "order_key", message, "order by a column that stays as it is"));
+        }
+    }
+}
+
 pub(super) fn missing_keys(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     for task in &linted.dag.tasks {
         let Some(missing) = task.parameters.get("delete_missing") else { continue };
         let Some(reader) = reader_of(linted, task) else { continue };
-        let keys = match task.parameters.get("upsert_keys") {
-            Some(Value::Array(keys)) => keys.iter().filter_map(Value::as_str).collect(),
-            Some(Value::String(key)) => vec![key.as_str()],
-            _ => Vec::new(),
-        };
+        let keys = names_of(task, "upsert_keys");
         let done = |block: Option<&Value>, key: &str| {
             let mut columns = block.and_then(Value::as_object).into_iter().flatten();
             columns.find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, done)| done.clone())

@@ -1,11 +1,14 @@
 //! What a task tells the next one through its result.
 
+use std::collections::BTreeMap;
+
 use millrace_operator_api::ports::ValueType;
 use millrace_operator_api::{TaskContext, TaskError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::mark::FileShape;
+use super::treatment::Personal;
 use super::type_codes;
 
 /// The result of `extract`.
@@ -18,6 +21,9 @@ pub struct WrittenFile {
     /// `sha256:<hex>`.
     pub checksum: String,
     pub shape: FileShape,
+    /// Columns with times that stand in an hour which their clocks skipped: two of them may have become one moment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 /// The result of `upload` and `sql_to_s3`.
@@ -44,6 +50,12 @@ pub struct WrittenObject {
     /// What their values are; empty where that is not known.
     #[serde(default, with = "type_codes", skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<ValueType>,
+    /// Columns of the source whose values were not written as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub personal: BTreeMap<String, Personal>,
+    /// As in [`WrittenFile`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 impl WrittenFile {

@@ -2,6 +2,7 @@
 
 mod deleting;
 mod direct;
+mod telling_apart;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -199,6 +200,7 @@ async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loa
     let Found { objects, columns: told } = unless_cancelled(context, find_objects(store.as_ref(), loading)).await?;
     let bytes: u64 = objects.iter().map(|object| object.size).sum();
     let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
+    telling_apart::check(loading, &marks)?;
     let format = learn_format(context, warehouse.engine(), loading, &objects, &marks)?;
     let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
     let columns = unless_cancelled(context, names.of(&objects, &marks)).await?;

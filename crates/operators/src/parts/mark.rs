@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::csv::{CsvOptions, DEFAULT_NULL_MARKER};
+use super::treatment::Personal;
 use super::type_codes;
 
 const WORK: &str = "millrace-work";
@@ -26,6 +27,7 @@ const FORMAT: &str = "millrace-format";
 const MANIFEST: &str = "millrace-manifest";
 const COLUMNS: &str = "millrace-columns";
 const TYPES: &str = "millrace-types";
+const PERSONAL: &str = "millrace-personal";
 const ORIGIN: &str = "millrace-origin";
 
 /// S3 takes 2 KB of metadata; names (and types, which come second) that don't fit beside the rest are known from the
@@ -85,13 +87,16 @@ pub struct FileShape {
     /// What the values of the columns are, in the same order. Empty where that is not known.
     #[serde(default, with = "type_codes", skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<ValueType>,
+    /// Columns of the source whose values were not written as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub personal: BTreeMap<String, Personal>,
 }
 
 impl FileShape {
     /// How the rows are written, whatever they hold.
     #[must_use]
     pub fn without_columns(&self) -> Self {
-        Self { columns: Vec::new(), types: Vec::new(), ..self.clone() }
+        Self { columns: Vec::new(), types: Vec::new(), personal: BTreeMap::new(), ..self.clone() }
     }
 
     pub fn csv_options(&self) -> CsvOptions {
@@ -164,8 +169,14 @@ pub fn metadata(
         }
         let columns = shape.columns.iter().map(|name| escape(name)).collect::<Vec<_>>().join(",");
         let types = shape.types.iter().map(type_codes::code).collect::<Vec<_>>().join(",");
-        if !types.is_empty() && columns.len() + types.len() <= COLUMNS_LIMIT {
+        let personal: Vec<String> =
+            shape.personal.iter().map(|(name, done)| format!("{}={}", escape(name), done.name())).collect();
+        let personal = personal.join(",");
+        if !types.is_empty() && columns.len() + personal.len() + types.len() <= COLUMNS_LIMIT {
             add(TYPES, types);
+        }
+        if !personal.is_empty() && columns.len() + personal.len() <= COLUMNS_LIMIT {
+            add(PERSONAL, personal);
         }
         if columns.len() <= COLUMNS_LIMIT {
             add(COLUMNS, columns);
@@ -252,8 +263,20 @@ pub fn read(object: &ObjectInfo) -> Marks {
             .get(TYPES)
             .map(|codes| codes.split(',').map(type_codes::read).collect())
             .unwrap_or_default(),
+        personal: object
+            .metadata
+            .get(PERSONAL)
+            .map(|columns| columns.split(',').filter_map(personal_column).collect())
+            .unwrap_or_default(),
     });
     Marks { rows: get(ROWS).and_then(|text| text.parse().ok()), shape }
+}
+
+/// `name=mask`
+fn personal_column(text: &str) -> Option<(String, Personal)> {
+    // A name may have such a sign of its own.
+    let (name, done) = text.rsplit_once('=')?;
+    Some((unescape(name)?, Personal::named(done)?))
 }
 
 impl Default for FileShape {
@@ -266,6 +289,7 @@ impl Default for FileShape {
             compression: Compression::None,
             columns: Vec::new(),
             types: Vec::new(),
+            personal: BTreeMap::new(),
         }
     }
 }

@@ -16,7 +16,7 @@ use millrace_operator_api::{PortError, PortErrorKind, Problems, TaskContext, Tas
 use millrace_template::Template;
 use schemars::JsonSchema;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::column_name::position;
 use super::parameter::rendered_option;
@@ -34,7 +34,7 @@ pub enum Treatment {
     Clock(Clock),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Personal {
     /// Every value becomes `***`.
@@ -44,6 +44,30 @@ pub enum Personal {
     Hash,
     /// The column is left out.
     Drop,
+}
+
+impl Personal {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mask => "mask",
+            Self::Hash => "hash",
+            Self::Drop => "drop",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Mask, Self::Hash, Self::Drop].into_iter().find(|known| known.name() == name)
+    }
+}
+
+/// Which columns were masked, hashed or left out, by the ledger's words for what became of them.
+pub fn personal_columns(changed: &BTreeMap<String, String>) -> BTreeMap<String, Personal> {
+    let done = |how: &str| match how {
+        MASKED => Some(Personal::Mask),
+        DROPPED => Some(Personal::Drop),
+        how => hash_key_of(how).map(|_| Personal::Hash),
+    };
+    changed.iter().filter_map(|(name, how)| Some((name.clone(), done(how)?))).collect()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -111,7 +135,7 @@ impl<'a> Treating<'a> {
         let source_timezone = rendered_option("source_timezone", self.source_timezone)?
             .filter(|zone| !zone.is_empty())
             .or_else(|| source.source_timezone().map(ToOwned::to_owned));
-        Ok(Rendered { columns: self.columns, key, source_timezone, zero_dates: self.zero_dates })
+        Ok(Rendered::new(self.columns, key, source_timezone, self.zero_dates))
     }
 }
 
@@ -134,6 +158,8 @@ pub struct Rendered<'a> {
     key: Option<HashKey>,
     source_timezone: Option<String>,
     zero_dates: ZeroDates,
+    /// Columns by which rows are told apart later.
+    keys: Vec<String>,
 }
 
 impl<'a> Rendered<'a> {
@@ -144,7 +170,14 @@ impl<'a> Rendered<'a> {
         source_timezone: Option<String>,
         zero_dates: ZeroDates,
     ) -> Self {
-        Self { columns, key, source_timezone, zero_dates }
+        Self { columns, key, source_timezone, zero_dates, keys: Vec::new() }
+    }
+
+    /// Of these columns no two times become one: a time that the clocks skipped, which would be the moment of another one,
+    /// is refused. What they showed twice is one time in the source already.
+    #[must_use]
+    pub fn keeping_apart(self, keys: &[String]) -> Self {
+        Self { keys: keys.to_vec(), ..self }
     }
 
     /// What is said of the column at this place.
@@ -186,7 +219,8 @@ impl<'a> Rendered<'a> {
             .map(|(name, treatment)| (name.clone(), treatment.clone()))
             .collect();
         let key = self.key.clone();
-        Rendered { columns: &columns, key, source_timezone: self.source_timezone.clone(), ..*self }.apply(rows)
+        let part = Rendered::new(&columns, key, self.source_timezone.clone(), self.zero_dates);
+        part.keeping_apart(&self.keys).apply(rows)
     }
 
     pub fn apply(&self, rows: RowStream) -> Result<(RowStream, Leaps), TaskError> {

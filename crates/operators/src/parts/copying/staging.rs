@@ -62,6 +62,7 @@ impl StagingPlace {
             compression: Compression::Gzip,
             columns: rows.columns.iter().map(|column| column.name.clone()).collect(),
             types: rows.columns.iter().map(|column| column.value.clone()).collect(),
+            personal: std::collections::BTreeMap::new(),
         };
         let meter = Meter::new(Progress::start(context, "stage", Expected::default()));
         let limits = Limits { rows: None, bytes: Some(FILE_BYTES) };

@@ -55,6 +55,7 @@ const TRIED_ROWS: u64 = 1_000;
 pub async fn copy(context: &TaskContext, job: &Job, plan: &TablePlan) -> Result<Value, TaskError> {
     let zone = plan.source_timezone.clone().or_else(|| job.source.source_timezone().map(ToOwned::to_owned));
     let treating = Rendered::new(&plan.columns, job.hash_key.clone(), zone, plan.zero_dates);
+    let treating = treating.keeping_apart(&plan.primary_key);
     let describing = TableCopying { context, job, plan, treating };
     let started_at = context.clock.now();
     if let Some(most) = plan.max_replica_lag {
@@ -83,6 +84,8 @@ struct Meeting {
     names: Vec<String>,
     /// Their types there; `None` where they are made as the source has them.
     types: Vec<Option<String>>,
+    /// Those that take no NULL there.
+    required: Vec<bool>,
     /// Some of the source's are left out.
     is_part: bool,
     /// The zone of the clock behind the incremental field, whose values become UTC.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use millrace_model::ledger::RowsRead;
-use millrace_operator_api::ports::{LoadRows, RowStream, Warehouse};
+use millrace_operator_api::ports::{LoadMethod, LoadRows, RowStream, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
 
 use super::{Direct, Loading, Prepared};
@@ -28,7 +28,11 @@ pub async fn prepare(
             .await?;
     let treatments = Treatments::new();
     let zone = source.source_timezone().map(ToOwned::to_owned);
-    let treating = Rendered::new(&treatments, None, zone, direct.zero_dates);
+    let keys: &[String] = match &loading.method {
+        LoadMethod::Upsert { keys, .. } => keys,
+        _ => &[],
+    };
+    let treating = Rendered::new(&treatments, None, zone, direct.zero_dates).keeping_apart(keys);
     let changed = treating.changes(&rows.columns);
     let (rows, leaps) = treating.apply(rows)?;
     let columns = FileColumns {

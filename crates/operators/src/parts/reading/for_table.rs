@@ -22,7 +22,8 @@ pub struct ForTable {
     schema: Option<Template<String>>,
     /// The table's name, without schema.
     table: Template<String>,
-    /// The column, or columns, by which an error names the row, beside its number.
+    /// The column, or columns, by which the load tells rows apart: an error names the row by them, beside its number, and times
+    /// of theirs that the source's clocks skipped are refused.
     #[serde(default)]
     key: Option<Template<OneOrMany>>,
     /// As in the task that loads the rows: what it may cut (`truncatecolumns`), round (`roundec`) or refuse by itself
@@ -53,6 +54,12 @@ impl ForTable {
         }
     }
 
+    /// The columns by which the table tells rows apart.
+    pub fn keys(&self) -> Result<Vec<String>, TaskError> {
+        let keys = self.key.as_ref().map(|key| rendered("for_table.key", key)).transpose()?;
+        Ok(keys.map(|OneOrMany(names)| names).unwrap_or_default())
+    }
+
     /// The same rows, which stop at a value that the table would refuse.
     pub async fn watch(&self, context: &TaskContext, streams: Vec<RowStream>) -> Result<Vec<RowStream>, TaskError> {
         let conn_id = rendered_text("for_table.warehouse_conn_id", &self.warehouse_conn_id)?;
@@ -73,10 +80,7 @@ impl ForTable {
                 .info(format!("{target} may refuse {} rows (maxerror): they are told by the load", format.max_error));
             return Ok(streams);
         }
-        let keys = match &self.key {
-            Some(key) => rendered("for_table.key", key)?.0,
-            None => Vec::new(),
-        };
+        let keys = self.keys()?;
         let warehouse = context.ports.warehouse(context, &conn_id).await?;
         let known = unless_cancelled(context, async { Ok(warehouse.describe(&target).await?) })
             .await
@@ -85,11 +89,14 @@ impl ForTable {
         let streams = streams
             .into_iter()
             .map(|rows| {
-                let types: Vec<Option<String>> = rows.columns.iter().map(|column| type_in(&known, column)).collect();
+                let met: Vec<Option<&Column>> = rows.columns.iter().map(|column| meeting(&known, column)).collect();
+                let types: Vec<Option<String>> = met.iter().map(|met| Some(met.as_ref()?.type_name.clone())).collect();
+                let required: Vec<bool> = met.iter().map(|met| met.is_some_and(|met| !met.is_nullable)).collect();
                 let meets = Meets {
                     target: Some(&target),
                     columns: &rows.columns,
                     types: &types,
+                    required: &required,
                     keys: &keys,
                     format: &format,
                     show_values: self.show_values,
@@ -112,8 +119,7 @@ impl ForTable {
     }
 }
 
-fn type_in(known: &[Column], column: &SourceColumn) -> Option<String> {
+fn meeting<'a>(known: &'a [Column], column: &SourceColumn) -> Option<&'a Column> {
     let same = known.iter().find(|other| other.name == column.name);
-    let same = same.or_else(|| known.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name)));
-    same.map(|other| other.type_name.clone())
+    same.or_else(|| known.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name)))
 }

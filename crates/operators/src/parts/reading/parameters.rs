@@ -141,6 +141,8 @@ impl ReadParameters {
             zero_dates: self.zero_dates,
         };
         let treating = treating.rendered(context, source.as_ref()).await?;
+        let keys = self.for_table.as_ref().map(ForTable::keys).transpose()?.unwrap_or_default();
+        let treating = treating.keeping_apart(&keys);
         let asked = Asked {
             conn_id,
             source: &source,

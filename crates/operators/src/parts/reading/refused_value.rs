@@ -28,6 +28,30 @@ impl RowNames {
     /// `row` counts in the batch from 0, `before` are the rows that came before the batch; `why` ends the sentence that the
     /// value begins. A key that is no number or date is shown only where values are.
     pub fn refused(&self, batch: &RowBatch, (row, before): (usize, u64), column: usize, why: &str) -> PortError {
+        let text = String::from_utf8_lossy(batch.cell(row, column).unwrap_or_default()).into_owned();
+        let value = if self.show_values {
+            format!("'{}'", text.chars().take(80).collect::<String>())
+        } else {
+            format!("of {} characters, not shown (show_values: true shows it),", text.chars().count())
+        };
+        let place = self.place(batch, (row, before), column);
+        PortError::new(PortErrorKind::Data, format!("{place}: the value {value} {why}"))
+    }
+
+    /// A value that is NULL, or becomes it, where none may be.
+    pub fn missing(&self, batch: &RowBatch, (row, before): (usize, u64), column: usize) -> PortError {
+        let place = self.place(batch, (row, before), column);
+        let what = if batch.cell(row, column).is_some() { "is empty, and would be loaded as NULL" } else { "is NULL" };
+        PortError::new(
+            PortErrorKind::Data,
+            format!(
+                "{place}: the value {what}, and the table's column is NOT NULL; give it a value in the query (COALESCE), leave \
+                 such rows out, or let the column be NULL"
+            ),
+        )
+    }
+
+    fn place(&self, batch: &RowBatch, (row, before): (usize, u64), column: usize) -> String {
         let number = before + row as u64 + 1;
         let key: Vec<String> = self
             .keys
@@ -39,15 +63,6 @@ impl RowNames {
             })
             .collect();
         let key = if key.is_empty() { String::new() } else { format!(" ({})", key.join(", ")) };
-        let text = String::from_utf8_lossy(batch.cell(row, column).unwrap_or_default()).into_owned();
-        let value = if self.show_values {
-            format!("'{}'", text.chars().take(80).collect::<String>())
-        } else {
-            format!("of {} characters, not shown (show_values: true shows it),", text.chars().count())
-        };
-        PortError::new(
-            PortErrorKind::Data,
-            format!("row {number}{key}, column {}: the value {value} {why}", self.columns[column]),
-        )
+        format!("row {number}{key}, column {}", self.columns[column])
     }
 }

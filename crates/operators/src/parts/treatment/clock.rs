@@ -1,7 +1,8 @@
 //! Times on clocks without a zone, and the moments that they mean.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
@@ -12,15 +13,25 @@ use millrace_operator_api::TaskContext;
 pub struct Leaps {
     pub(super) skipped: Arc<AtomicU64>,
     pub(super) repeated: Arc<AtomicU64>,
+    /// Columns with times that were skipped.
+    columns: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// What a time on a clock means.
+pub(super) struct Moment {
+    pub utc: String,
+    /// No clock ever showed it.
+    pub is_skipped: bool,
 }
 
 impl Leaps {
     /// A time on the zone's clocks as the moment that it means in UTC. The fraction of the second stays as it is written, and
     /// so does an infinity. None: the text is no date with a time.
-    pub(super) fn to_utc(&self, zone: Tz, text: &str) -> Option<String> {
+    pub(super) fn to_utc(&self, zone: Tz, text: &str) -> Option<Moment> {
         if matches!(text, "infinity" | "-infinity") {
-            return Some(text.to_owned());
+            return Some(Moment { utc: text.to_owned(), is_skipped: false });
         }
+        let mut is_skipped = false;
         let (seconds, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
         let local = NaiveDateTime::parse_from_str(seconds, "%Y-%m-%d %H:%M:%S")
             .or_else(|_| NaiveDateTime::parse_from_str(seconds, "%Y-%m-%dT%H:%M:%S"))
@@ -33,6 +44,7 @@ impl Leaps {
             }
             chrono::LocalResult::None => {
                 self.skipped.fetch_add(1, Ordering::Relaxed);
+                is_skipped = true;
                 // No zone skips more than a day.
                 let before = local - TimeDelta::days(1);
                 zone.offset_from_local_datetime(&before)
@@ -41,7 +53,23 @@ impl Leaps {
             }
         };
         let utc = local - TimeDelta::seconds(i64::from(offset.local_minus_utc()));
-        Some(format!("{}{fraction}", utc.format("%Y-%m-%d %H:%M:%S")))
+        Some(Moment { utc: format!("{}{fraction}", utc.format("%Y-%m-%d %H:%M:%S")), is_skipped })
+    }
+
+    fn columns(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.columns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_skipped(&self, column: &str) {
+        let mut columns = self.columns();
+        if !columns.contains(column) {
+            columns.insert(column.to_owned());
+        }
+    }
+
+    /// The columns with times that were skipped.
+    pub fn skipped_columns(&self) -> Vec<String> {
+        self.columns().iter().cloned().collect()
     }
 
     /// Says how many times were not clear.

@@ -10,6 +10,7 @@ use sha2::Sha256;
 
 use crate::parts::column_name::position;
 
+use super::clock::Moment;
 use super::{HASH_LENGTH, Leaps, Personal, Rendered, Treatment, ZeroDates, zone};
 
 const MASK: &[u8] = b"***";
@@ -22,6 +23,8 @@ enum Action {
     Hash(Box<Hmac<Sha256>>),
     /// A date or a moment: looked at for what no calendar has, and taken to UTC.
     Calendar(Option<Tz>),
+    /// A moment by which rows are told apart, taken to UTC.
+    Key(Tz),
 }
 
 /// The rows as they are to be written. Nothing is copied where nothing changes.
@@ -96,8 +99,12 @@ fn plan(columns: &[SourceColumn], wanted: &Rendered<'_>) -> Result<Vec<Action>, 
                 None => Action::Keep,
             })
         })
-        .map(|action| match action {
+        .enumerate()
+        .map(|(at, action)| match action {
             Ok(Action::Calendar(None)) if wanted.zero_dates == ZeroDates::Keep => Ok(Action::Keep),
+            Ok(Action::Calendar(Some(zone))) if wanted.keys.iter().any(|key| position(columns, key) == Some(at)) => {
+                Ok(Action::Key(zone))
+            }
             other => other,
         })
         .collect()
@@ -111,7 +118,7 @@ fn outcome(column: &SourceColumn, action: &Action) -> Option<SourceColumn> {
         Action::Keep | Action::Calendar(None) => column.value.clone(),
         Action::Mask => text(MASK.len() as u64),
         Action::Hash(_) => text(HASH_LENGTH),
-        Action::Calendar(Some(_)) => ValueType::Timestamp { zoned: true },
+        Action::Calendar(Some(_)) | Action::Key(_) => ValueType::Timestamp { zoned: true },
     };
     Some(SourceColumn { value, ..column.clone() })
 }
@@ -157,14 +164,21 @@ impl Work {
                         let digest = mac.finalize().into_bytes();
                         out.push(Some(hex(&digest).as_bytes()));
                     }
-                    (Action::Calendar(_), Some(cell)) if is_zero_date(cell) => match self.zero_dates {
+                    (Action::Calendar(_) | Action::Key(_), Some(cell)) if is_zero_date(cell) => match self.zero_dates {
                         ZeroDates::Null => out.push(None),
                         ZeroDates::Keep => out.push(Some(cell)),
                         ZeroDates::Error => return Err(self.zero_date(self.rows, column)),
                     },
                     (Action::Calendar(None), Some(cell)) => out.push(Some(cell)),
                     (Action::Calendar(Some(zone)), Some(cell)) => {
-                        out.push(Some(self.to_utc(*zone, cell, column)?.as_bytes()));
+                        out.push(Some(self.to_utc(*zone, cell, column)?.utc.as_bytes()));
+                    }
+                    (Action::Key(zone), Some(cell)) => {
+                        let moment = self.to_utc(*zone, cell, column)?;
+                        if moment.is_skipped {
+                            return Err(self.skipped_key(*zone, column));
+                        }
+                        out.push(Some(moment.utc.as_bytes()));
                     }
                 }
             }
@@ -184,8 +198,23 @@ impl Work {
         )
     }
 
-    fn to_utc(&self, zone: Tz, cell: &[u8], column: usize) -> Result<String, PortError> {
-        self.leaps.to_utc(zone, &String::from_utf8_lossy(cell)).ok_or_else(|| {
+    fn skipped_key(&self, zone: Tz, column: usize) -> PortError {
+        PortError::new(
+            PortErrorKind::Invalid,
+            format!(
+                "row {}, column {} ({}): the time stands in an hour that the clocks of {zone} skipped, so it would become the \
+                 moment of another time, and as a key the two rows would be one; mend it at the source, take another key, or say \
+                 the zone that the clock really has (columns: {{{}: {{timezone: …}}}})",
+                self.rows,
+                column + 1,
+                self.names[column],
+                self.names[column]
+            ),
+        )
+    }
+
+    fn to_utc(&self, zone: Tz, cell: &[u8], column: usize) -> Result<Moment, PortError> {
+        let moment = self.leaps.to_utc(zone, &String::from_utf8_lossy(cell)).ok_or_else(|| {
             let message = format!(
                 "row {}, column {} ({}): the value is no date with a time, so it can't be taken to UTC",
                 self.rows,
@@ -193,7 +222,11 @@ impl Work {
                 self.names[column]
             );
             PortError::new(PortErrorKind::Invalid, message)
-        })
+        })?;
+        if moment.is_skipped {
+            self.leaps.note_skipped(&self.names[column]);
+        }
+        Ok(moment)
     }
 }
 
@@ -314,6 +347,30 @@ mod tests {
         let (_, cells, _) = run(&[("a", naive), ("b", zoned), ("c", ValueType::Date)], &[row], &seoul).unwrap();
         let cells: Vec<&str> = cells[0].iter().flatten().map(String::as_str).collect();
         assert_eq!(cells, ["2024-01-01 00:00:00", "2024-01-01 09:00:00", "2024-01-01"]);
+    }
+
+    #[test]
+    fn no_two_times_of_a_key_become_one_moment() {
+        let columns = [("at", ValueType::Timestamp { zoned: false }), ("seen", ValueType::Timestamp { zoned: false })];
+        let zone = || Some("America/New_York".to_owned());
+        let wanted = || Rendered { source_timezone: zone(), ..nothing() }.keeping_apart(&["AT".to_owned()]);
+        let skipped = Some("2024-03-10 02:30:00");
+        let error = run(&columns, &[&[Some("2024-03-10 03:30:00"), None], &[skipped, None]], &wanted()).unwrap_err();
+        assert!(
+            error.starts_with("row 2, column 1 (at): the time stands in an hour that the clocks of America/"),
+            "{error}"
+        );
+        // Elsewhere it is told.
+        let (_, cells, leaps) = run(&columns, &[&[Some("2024-03-10 03:30:00"), skipped]], &wanted()).unwrap();
+        assert_eq!((cells[0][0].as_deref(), leaps), (Some("2024-03-10 07:30:00"), (1, 0)));
+        // All times around an hour that is shown twice stay apart.
+        let minutes: Vec<String> =
+            (0..240).map(|minute| format!("2024-11-03 {:02}:{:02}:00", minute / 60, minute % 60)).collect();
+        let rows: Vec<[Option<&str>; 2]> = minutes.iter().map(|minute| [Some(minute.as_str()), None]).collect();
+        let rows: Vec<&[Option<&str>]> = rows.iter().map(<[_; 2]>::as_slice).collect();
+        let (_, cells, leaps) = run(&columns, &rows, &wanted()).unwrap();
+        let moments: std::collections::BTreeSet<_> = cells.iter().map(|row| row[0].clone()).collect();
+        assert_eq!((moments.len(), leaps), (240, (0, 60)));
     }
 
     #[test]

@@ -170,6 +170,8 @@ impl TableCopying<'_> {
             target: None,
             columns: &meeting.columns,
             types: &types,
+            // Other engines take rows as they are read, and name the one that they refuse.
+            required: if job.warehouse.engine() == "redshift" { &meeting.required } else { &[] },
             keys: &plan.primary_key,
             format: &CsvFormat::default(),
             show_values: job.show_values,

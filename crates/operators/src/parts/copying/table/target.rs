@@ -50,6 +50,7 @@ impl TableCopying<'_> {
             columns: Vec::new(),
             names: Vec::new(),
             types: Vec::new(),
+            required: Vec::new(),
             is_part: found.has_dropped,
             zone: found.zone,
             treated: found.changed,
@@ -72,6 +73,7 @@ impl TableCopying<'_> {
                     };
                     meeting.names.push(other.name.clone());
                     meeting.types.push(Some(type_name));
+                    meeting.required.push(!other.is_nullable);
                     meeting.columns.push(column);
                 }
                 None => unknown.push(column),
@@ -170,6 +172,7 @@ impl TableCopying<'_> {
                 for column in unknown {
                     meeting.names.push(column.name.clone());
                     meeting.types.push(None);
+                    meeting.required.push(false);
                     meeting.columns.push(column);
                 }
                 Ok(added.into_iter().map(Alteration::Add).collect())
@@ -191,6 +194,7 @@ impl TableCopying<'_> {
         let columns: Vec<NewColumn> = found.iter().map(|column| self.new_column(column, !is_key(column))).collect();
         let keys: Vec<String> =
             plan.primary_key.iter().filter(|key| columns.iter().any(|column| column.name == **key)).cloned().collect();
+        let required = columns.iter().map(|column| !column.is_nullable).collect();
         let shown: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.type_name)).collect();
         if !job.dry_run {
             let made = job.warehouse.create_table(&plan.target, &columns, &keys, true).await;
@@ -199,6 +203,7 @@ impl TableCopying<'_> {
         Ok(Meeting {
             names: columns.into_iter().map(|column| column.name).collect(),
             types: vec![None; found.len()],
+            required,
             columns: found,
             is_part: has_dropped,
             zone,
