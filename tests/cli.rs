@@ -29,6 +29,7 @@ mod cli {
     mod people;
     mod pools;
     mod reload;
+    mod results;
     mod secrets;
     mod tasks;
     mod time;

@@ -177,3 +177,31 @@ fn a_mark_tells_nobody_and_bad_callbacks_are_refused() {
         assert!(said.contains(message), "{text}: {said}");
     }
 }
+
+#[test]
+fn a_task_tells_when_a_try_begins_and_when_it_skips_itself() {
+    let home = TestHome::new();
+    let told = home.file("told");
+    let command = format!("{{command: 'echo \"$EVENT $TASK_ID $TRY_NUMBER $REASON\" >> {}'}}", told.display());
+    home.write_dag(
+        "d.yaml",
+        &format!(
+            "schedule: none\ndefault_args:\n  on_execute: {command}\n  on_skipped: {command}\ntasks:\n  a: {{operator: bash, bash_command: exit 99}}\n  b: {{operator: empty, depends_on: [a]}}\n"
+        ),
+    );
+    home.ok(&["dags", "unpause", "d"]);
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "trigger", "d", "-r", "one", "--wait"]);
+    let lines = || -> Vec<String> {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    wait_until_blocking("both were told of", PATIENCE, || lines().len() == 2).unwrap();
+    let lines = lines();
+    assert_eq!(lines[0].trim(), "execute a 1");
+    assert!(lines[1].starts_with("skipped a 1 ") && lines[1].contains("99"), "{lines:?}");
+    let all = home.json(&["alerts", "notifications"]);
+    assert_eq!(all.as_array().unwrap().len(), 2, "what is skipped because of a tells nobody: {all}");
+}
