@@ -120,6 +120,9 @@ impl Turn<'_> {
     }
 }
 
+/// Why a run has failed of which a leaf has.
+pub(crate) const TASK_FAILURE: &str = "task_failure";
+
 /// How a run has ended, if it has. Only the leaves count: a failure that a later task was made to cope with is no
 /// failure of the run.
 fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
@@ -137,10 +140,11 @@ fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
             .flat_map(|leaf| run.instances_of(leaf))
             .any(|instance| run.instances[instance].counts_as().is_failure());
         return Some(match &run.failed_outside {
-            _ if failed => (RunState::Failed, Some("task_failure".to_owned())),
-            Some(task_id) => {
-                (RunState::Failed, Some(format!("task_failure: {task_id}, which was not selected, had failed before")))
-            }
+            _ if failed => (RunState::Failed, Some(TASK_FAILURE.to_owned())),
+            Some(task_id) => (
+                RunState::Failed,
+                Some(format!("{TASK_FAILURE}: {task_id}, which was not selected, had failed before")),
+            ),
             None => (RunState::Success, None),
         });
     }

@@ -198,7 +198,7 @@ fn case_54_each_repetition_is_told_of_and_the_final_failure_once() {
          d/2024-01-02/b success
          run d/2024-01-02 failed (task_failure)
          tell of success of d/2024-01-02/b try 1
-         tell of failure of d/2024-01-02 (task_failure)",
+         tell of failure of d/2024-01-02 (task_failure: a)",
     );
 }
 
