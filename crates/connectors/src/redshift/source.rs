@@ -54,6 +54,10 @@ impl SqlSource for RedshiftSource {
         })
     }
 
+    fn answers_whole(&self) -> bool {
+        true
+    }
+
     fn table_columns<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<SourceColumn>, PortError>> {
         Box::pin(async move {
             let columns = describe(&*self.warehouse.session(None), table).await?;

@@ -2,12 +2,14 @@
 //! what SQL escapes, names that need their quotes.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use millrace_devstack::Fault;
 use millrace_operator_api::TaskError;
 use millrace_operator_api::entry::find;
 use millrace_operator_api::ports::{BuildRequest, LoadMethod, TableName};
+use millrace_operators::parts::comparing::{Comparison, Side};
 use serde_json::{Value, json};
 
 use crate::copies::databases::{Database, Kind, run};
@@ -183,5 +185,51 @@ async fn a_swap_that_lost_against_another_transaction_is_made_again() -> Result<
     assert_eq!(faults.pending(), 0);
     assert_eq!(stand.database.query("SELECT id, note FROM analytics.nps")?, [some(&["2", "b"])]);
     assert!(stand.database.query("SELECT 1 FROM pg_class WHERE relname ~ '^nps__'")?.is_empty());
+    Ok(())
+}
+
+/// A table with a column that SQL cannot hash, so that its rows are read, and an answer arrives whole.
+#[tokio::test]
+async fn a_large_table_is_compared_by_answers_that_are_small() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    let rows = "SELECT n AS id, n * 0.1::float8 AS f FROM generate_series(-60000, 60000) AS n";
+    source.run(&format!("CREATE TABLE t AS {rows}")).await?;
+    let target = Database::start(&world, Kind::Redshift, "target").await?;
+    target.run("CREATE TABLE dw.t (id int, f double precision)").await?;
+    target.postgres()?.execute(&format!("INSERT INTO dw.t {rows}"))?;
+    let side = async |database: &Database, schema: &str| {
+        let reader = world.connectors.reader(&database.conn_id).await?;
+        let table = TableName { schema: Some(schema.to_owned()), name: "t".to_owned() };
+        anyhow::Ok(Side {
+            label: database.conn_id.clone(),
+            relation: reader.table_sql(&table),
+            columns: reader.table_columns(&table).await?,
+            source: reader,
+            filter: None,
+            is_streamed: false,
+            repeated: None,
+        })
+    };
+    let comparison = Comparison {
+        source: side(&source, "public").await?,
+        target: side(&target, "dw").await?,
+        keys: vec![0],
+        most: 5,
+    };
+    let said = Mutex::new(Vec::new());
+    let tell = |_: &str, text: &str| said.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    let verdict = comparison.run(&tell).await?;
+    assert!(verdict.is_equal() && verdict.target.rows == 120_001, "{verdict:?}");
+    let told = said.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
+    assert!(told.contains("120001 rows read and hashed, in 3 parts"), "{told}");
+    target
+        .postgres()?
+        .execute("UPDATE dw.t SET f = f + 1 WHERE id IN (-59999, 0, 44444); DELETE FROM dw.t WHERE id = 17")?;
+    let verdict = comparison.run(&|_, _| {}).await?;
+    assert_eq!((verdict.rows_different, verdict.is_partial), (4, false), "{verdict:?}");
+    let mut named: Vec<&str> = verdict.differences.iter().filter_map(|found| found.key.first()?.1.as_deref()).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["-59999", "0", "17", "44444"]);
     Ok(())
 }

@@ -153,6 +153,11 @@ pub trait SqlSource: Send + Sync {
     /// Reads in one read-only transaction, in constant memory. Dropping the stream cancels the query on the server.
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>>;
 
+    /// Answers arrive whole instead of row by row, so that a large one is asked for in parts.
+    fn answers_whole(&self) -> bool {
+        false
+    }
+
     /// About how many rows the query will give, as the server's planner thinks; `None` where nobody knows. Never by reading
     /// them.
     fn expected_rows<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Option<u64>, PortError>> {

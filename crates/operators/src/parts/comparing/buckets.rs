@@ -1,5 +1,7 @@
 //! The rows of one side, counted and hashed by bucket.
 
+use std::ops::RangeInclusive;
+
 use futures::StreamExt;
 use millrace_operator_api::ports::{CanonicalForm, RowBatch, RowHashing, RowStream};
 use millrace_operator_api::{PortError, PortErrorKind};
@@ -13,6 +15,8 @@ pub const BUCKETS: u16 = 4096;
 
 /// Rows between two messages while rows are read.
 const TELL_ROWS: u64 = 500_000;
+/// Rows that are asked for at once where an answer arrives whole: it stands in memory, and the Data API ends at 100 MB.
+const ROWS_OF_WHOLE_ANSWER: u64 = 50_000;
 
 /// What decides a row's bucket. Both engines, and we, must come to the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,17 +69,54 @@ fn expressions(
         texts.push(text.ok_or_else(|| format!("column {} ({})", column.name, column.type_name))?);
     }
     let hash = hashing.hash(&texts);
+    let bucket = bucket_by_key(hashing, side, forms, bucketing)
+        .unwrap_or_else(|| format!("COALESCE(MOD({hash}, {BUCKETS}), 0)"));
+    Ok(Expressions { hash, bucket })
+}
+
+/// A row's bucket where its key decides it, whatever the other columns are; `None` where SQL can't say it.
+fn bucket_by_key(
+    hashing: &dyn RowHashing,
+    side: &Side,
+    forms: &[CanonicalForm],
+    bucketing: &Bucketing,
+) -> Option<String> {
     let number = match bucketing {
         Bucketing::Number(key) => {
             format!("ABS(MOD({}, {BUCKETS}))", side.source.quote(&side.columns[*key].name))
         }
         Bucketing::Key(keys) => {
-            let texts: Vec<String> = keys.iter().map(|key| texts[*key].clone()).collect();
-            format!("MOD({}, {BUCKETS})", hashing.hash(&texts))
+            let text = |key: &usize| hashing.canonical(&side.columns[*key], forms[*key]);
+            format!("MOD({}, {BUCKETS})", hashing.hash(&keys.iter().map(text).collect::<Option<Vec<_>>>()?))
         }
-        Bucketing::Row => format!("MOD({hash}, {BUCKETS})"),
+        Bucketing::Row => return None,
     };
-    Ok(Expressions { hash, bucket: format!("COALESCE({number}, 0)") })
+    Some(format!("COALESCE({number}, 0)"))
+}
+
+/// Ranges of buckets, each of about as many rows as may be asked for at once, and the SQL by which a row is in one. `None`
+/// where one question is enough, or there is no way to ask for a part.
+async fn ranges(
+    side: &Side,
+    forms: &[CanonicalForm],
+    bucketing: &Bucketing,
+) -> Result<Option<(String, Vec<RangeInclusive<u16>>)>, PortError> {
+    if !side.source.answers_whole() || side.repeated.is_some() {
+        return Ok(None);
+    }
+    let hashing = side.source.row_hashing();
+    let Some(bucket) = hashing.and_then(|hashing| bucket_by_key(hashing, side, forms, bucketing)) else {
+        return Ok(None);
+    };
+    let mut answer = side.source.query(&format!("SELECT COUNT(*) FROM {}", from(side))).await?;
+    let rows: u64 = match answer.batches.next().await {
+        Some(batch) => number(&batch?, 0, 0)?,
+        None => 0,
+    };
+    let parts = rows.div_ceil(ROWS_OF_WHOLE_ANSWER).clamp(1, u64::from(BUCKETS));
+    let step = u64::from(BUCKETS).div_ceil(parts) as u16;
+    let ranges = (0..BUCKETS).step_by(usize::from(step)).map(|first| first..=first + (step - 1)).collect();
+    Ok((parts > 1).then_some((bucket, ranges)))
 }
 
 fn from(side: &Side) -> String {
@@ -207,22 +248,31 @@ async fn digest_by_reading(
     bucketing: &Bucketing,
     tell: Tell<'_>,
 ) -> Result<Digest, PortError> {
-    let mut answer = open(side, None).await?;
-    let (mut digest, mut sorter) = (Digest::new(false), Sorter::new(forms, bucketing));
-    let (mut rows, mut told) = (0_u64, 0);
-    while let Some(batch) = answer.batches.next().await {
-        let batch = batch?;
-        let hashes = sorter.hashes(&batch);
-        for (bucket, hash) in sorter.buckets(&batch, &hashes).into_iter().zip(&hashes) {
-            digest.buckets[usize::from(bucket)].add(*hash);
+    let conditions: Vec<Option<String>> = match ranges(side, forms, bucketing).await? {
+        None => vec![None],
+        Some((bucket, ranges)) => {
+            ranges.iter().map(|range| Some(format!("{bucket} BETWEEN {} AND {}", range.start(), range.end()))).collect()
         }
-        rows += batch.len() as u64;
-        if rows - told >= TELL_ROWS {
-            told = rows;
-            tell(&side.label, &format!("{rows} rows read"));
+    };
+    let (mut digest, mut sorter) = (Digest::new(false), Sorter::new(forms, bucketing));
+    let (mut rows, mut told, parts) = (0_u64, 0, conditions.len());
+    for condition in conditions {
+        let mut answer = open(side, condition).await?;
+        while let Some(batch) = answer.batches.next().await {
+            let batch = batch?;
+            let hashes = sorter.hashes(&batch);
+            for (bucket, hash) in sorter.buckets(&batch, &hashes).into_iter().zip(&hashes) {
+                digest.buckets[usize::from(bucket)].add(*hash);
+            }
+            rows += batch.len() as u64;
+            if rows - told >= TELL_ROWS {
+                told = rows;
+                tell(&side.label, &format!("{rows} rows read"));
+            }
         }
     }
-    tell(&side.label, &format!("{rows} rows read and hashed"));
+    let in_parts = if parts > 1 { format!(", in {parts} parts") } else { String::new() };
+    tell(&side.label, &format!("{rows} rows read and hashed{in_parts}"));
     Ok(digest)
 }
 
@@ -236,29 +286,45 @@ pub async fn read(
     bucketing: &Bucketing,
     chosen: &[u16],
 ) -> Result<Vec<Row>, PortError> {
-    let condition = side.hashing().and_then(|hashing| {
-        let bucket = expressions(hashing, side, forms, bucketing).ok()?.bucket;
-        let list = chosen.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-        Some(format!("{bucket} IN ({list})"))
-    });
-    let mut answer = open(side, condition).await?;
+    let conditions: Vec<Option<String>> = match ranges(side, forms, bucketing).await? {
+        Some((bucket, ranges)) => {
+            let parts = ranges.iter().map(|range| chosen.iter().copied().filter(|of| range.contains(of)));
+            parts.filter_map(|part| is_one_of(&bucket, part)).map(Some).collect()
+        }
+        None => {
+            let bucket = side.hashing().and_then(|hashing| {
+                let of_key = bucket_by_key(hashing, side, forms, bucketing);
+                of_key.or_else(|| Some(expressions(hashing, side, forms, bucketing).ok()?.bucket))
+            });
+            vec![bucket.and_then(|bucket| is_one_of(&bucket, chosen.iter().copied()))]
+        }
+    };
     let mut sorter = Sorter::new(forms, bucketing);
     let mut wanted = vec![false; usize::from(BUCKETS)];
     for bucket in chosen {
         wanted[usize::from(*bucket)] = true;
     }
     let mut rows = Vec::new();
-    while let Some(batch) = answer.batches.next().await {
-        let batch = batch?;
-        let hashes = if *bucketing == Bucketing::Row { sorter.hashes(&batch) } else { Vec::new() };
-        let buckets = sorter.buckets(&batch, &hashes);
-        for (row, bucket) in buckets.into_iter().enumerate() {
-            if wanted[usize::from(bucket)] {
-                rows.push(canonical_row(&batch, row, forms));
+    for condition in conditions {
+        let mut answer = open(side, condition).await?;
+        while let Some(batch) = answer.batches.next().await {
+            let batch = batch?;
+            let hashes = if *bucketing == Bucketing::Row { sorter.hashes(&batch) } else { Vec::new() };
+            let buckets = sorter.buckets(&batch, &hashes);
+            for (row, bucket) in buckets.into_iter().enumerate() {
+                if wanted[usize::from(bucket)] {
+                    rows.push(canonical_row(&batch, row, forms));
+                }
             }
         }
     }
     Ok(rows)
+}
+
+/// `None` without any.
+fn is_one_of(bucket: &str, buckets: impl Iterator<Item = u16>) -> Option<String> {
+    let list = buckets.map(|bucket| bucket.to_string()).collect::<Vec<_>>().join(", ");
+    (!list.is_empty()).then(|| format!("{bucket} IN ({list})"))
 }
 
 fn canonical_row(batch: &RowBatch, row: usize, forms: &[CanonicalForm]) -> Row {
