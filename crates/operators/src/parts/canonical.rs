@@ -1,10 +1,16 @@
 //! The canonical text of a value: the same for equal values, whichever engine they came from.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
 
 use millrace_operator_api::ports::{CanonicalForm, SourceColumn, ValueType};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+
+/// What may be nested in JSON; as many as serde's readers take.
+const DEEPEST: usize = 128;
 
 /// The form in which a column of a source and one of a target are compared.
 pub fn form_of_pair(source: &SourceColumn, target: &SourceColumn) -> CanonicalForm {
@@ -43,89 +49,134 @@ pub fn natural_form(column: &SourceColumn) -> CanonicalForm {
     form_of_pair(column, column)
 }
 
-/// Appends the canonical text of a cell as sources give it. False: the value counts as NULL, and nothing was appended.
-pub fn append_canonical(out: &mut Vec<u8>, cell: &[u8], form: CanonicalForm) -> bool {
-    match form {
-        CanonicalForm::Plain => out.extend_from_slice(cell),
+/// The canonical text of a cell as sources give it, most often a part of the cell. `None`: the value counts as NULL.
+pub fn canonical(cell: &[u8], form: CanonicalForm) -> Option<Cow<'_, [u8]>> {
+    Some(match form {
+        CanonicalForm::Plain => cell.into(),
         CanonicalForm::Padded => {
             let end = cell.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
-            out.extend_from_slice(&cell[..end]);
+            cell[..end].into()
         }
-        CanonicalForm::Lower => out.extend(cell.iter().map(u8::to_ascii_lowercase)),
-        CanonicalForm::Number => append_number(out, cell),
-        CanonicalForm::Truth => out.extend_from_slice(match cell {
-            b"t" | b"true" => b"1",
-            b"f" | b"false" => b"0",
-            other => other,
-        }),
-        CanonicalForm::Float { bits } => out.extend_from_slice(float(cell, bits).as_bytes()),
-        CanonicalForm::Date => {
-            if is_zero_date(cell) {
-                return false;
-            }
-            out.extend_from_slice(cell);
-        }
-        CanonicalForm::Timestamp => {
-            if is_zero_date(cell) {
-                return false;
-            }
-            out.extend_from_slice(without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)));
-        }
-        CanonicalForm::Time => out.extend_from_slice(without_fraction_zeros(cell)),
-        CanonicalForm::Json => {
-            let before = out.len();
-            if append_json(out, cell).is_err() {
-                out.truncate(before);
-                out.extend_from_slice(cell);
-            }
-        }
-    }
-    true
+        CanonicalForm::Lower => cell.to_ascii_lowercase().into(),
+        CanonicalForm::Number => number(cell),
+        CanonicalForm::Truth => match cell {
+            b"t" | b"true" => b"1".into(),
+            b"f" | b"false" => b"0".into(),
+            other => other.into(),
+        },
+        CanonicalForm::Float { bits } => float(cell, bits),
+        CanonicalForm::Date | CanonicalForm::Timestamp if is_zero_date(cell) => return None,
+        CanonicalForm::Date => cell.into(),
+        CanonicalForm::Timestamp => without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)).into(),
+        CanonicalForm::Time => without_fraction_zeros(cell).into(),
+        CanonicalForm::Json => json(cell).map_or(cell.into(), Cow::Owned),
+    })
 }
 
-/// Keys in order, the last of two that are alike, no blanks, and numbers digit by digit.
-fn append_json(out: &mut Vec<u8>, cell: &[u8]) -> serde_json::Result<()> {
-    match cell.iter().find(|byte| !byte.is_ascii_whitespace()) {
+/// Keys in order, the last of two that are alike, no blanks, and numbers digit by digit. None: it is no JSON, or nested deeper
+/// than any reader would go.
+fn json(cell: &[u8]) -> Option<Vec<u8>> {
+    let value: &RawValue = serde_json::from_slice(cell).ok()?;
+    let mut out = Vec::with_capacity(cell.len());
+    append_json(&mut out, value.get(), DEEPEST).ok()?.then_some(out)
+}
+
+/// The text is JSON without blanks around it. False: it is nested too deep.
+fn append_json(out: &mut Vec<u8>, text: &str, depth: usize) -> serde_json::Result<bool> {
+    if depth == 0 {
+        return Ok(false);
+    }
+    match text.as_bytes().first() {
         Some(b'{') => {
-            let object: BTreeMap<String, &RawValue> = serde_json::from_slice(cell)?;
+            let Members(mut members) = serde_json::from_str(text)?;
+            if !members.is_sorted_by(|a, b| a.0 < b.0) {
+                members.sort_by(|a, b| a.0.cmp(&b.0));
+                // Of those that are alike the last one stays.
+                members.reverse();
+                members.dedup_by(|a, b| a.0 == b.0);
+                members.reverse();
+            }
             out.push(b'{');
-            for (at, (key, value)) in object.iter().enumerate() {
+            for (at, (key, value)) in members.iter().enumerate() {
                 if at > 0 {
                     out.push(b',');
                 }
                 serde_json::to_writer(&mut *out, key)?;
                 out.push(b':');
-                append_json(out, value.get().as_bytes())?;
+                if !append_json(out, value.get(), depth - 1)? {
+                    return Ok(false);
+                }
             }
             out.push(b'}');
         }
         Some(b'[') => {
-            let list: Vec<&RawValue> = serde_json::from_slice(cell)?;
+            let list: Vec<&RawValue> = serde_json::from_str(text)?;
             out.push(b'[');
             for (at, value) in list.iter().enumerate() {
                 if at > 0 {
                     out.push(b',');
                 }
-                append_json(out, value.get().as_bytes())?;
+                if !append_json(out, value.get(), depth - 1)? {
+                    return Ok(false);
+                }
             }
             out.push(b']');
         }
-        Some(b'-' | b'0'..=b'9') => append_json_number(out, serde_json::from_slice::<&RawValue>(cell)?.get()),
+        Some(b'-' | b'0'..=b'9') => append_json_number(out, text),
         // Texts may be escaped in several ways.
-        _ => serde_json::to_writer(out, &serde_json::from_slice::<serde_json::Value>(cell)?)?,
+        Some(b'"') if text.contains('\\') => {
+            serde_json::to_writer(out, &serde_json::from_str::<Cow<'_, str>>(text)?)?;
+        }
+        _ => out.extend_from_slice(text.as_bytes()),
     }
-    Ok(())
+    Ok(true)
+}
+
+/// As they stand in the object.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Lent where nothing in it is escaped.
+        #[derive(Deserialize)]
+        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        struct Visit;
+
+        impl<'de> Visitor<'de> for Visit {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    members.push((key, value));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Visit)
+    }
 }
 
 /// Its digits without zeros at either end, and where the point belongs.
 fn append_json_number(out: &mut Vec<u8>, number: &str) {
+    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if is_plain && !number.ends_with('0') {
+        return out.extend_from_slice(number.as_bytes());
+    }
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |digits| ("-", digits));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
     let significant = digits.trim_end_matches('0');
     let Ok(exponent) = exponent.parse::<i64>() else { return out.extend_from_slice(number.as_bytes()) };
-    let power = exponent - fraction.len() as i64 + (digits.len() - significant.len()) as i64;
+    let power =
+        exponent.saturating_sub(fraction.len() as i64).saturating_add((digits.len() - significant.len()) as i64);
     match significant.trim_start_matches('0') {
         "" => out.push(b'0'),
         digits if power == 0 => out.extend_from_slice(format!("{sign}{digits}").as_bytes()),
@@ -148,16 +199,15 @@ fn without_fraction_zeros(cell: &[u8]) -> &[u8] {
 }
 
 /// Digits without zeros before or, behind the point, after them; zero has no sign.
-fn append_number(out: &mut Vec<u8>, cell: &[u8]) {
-    let (sign, digits) = match cell {
+fn number(cell: &[u8]) -> Cow<'_, [u8]> {
+    let (is_negative, digits) = match cell {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
         digits => (false, digits),
     };
     if !digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
         // NaN, Infinity, or exponents, which exact numbers have not.
-        out.extend_from_slice(cell);
-        return;
+        return cell.into();
     }
     let digits = without_fraction_zeros(digits);
     let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
@@ -165,39 +215,80 @@ fn append_number(out: &mut Vec<u8>, cell: &[u8]) {
         Some(b'.') | None => zeros.saturating_sub(1),
         Some(_) => zeros,
     };
-    let digits = match &digits[kept..] {
-        [] => b"0",
-        digits => digits,
-    };
-    if sign && digits != b"0" {
-        out.push(b'-');
+    match &digits[kept..] {
+        [] | b"0" => b"0".into(),
+        digits if !is_negative => digits.into(),
+        // The sign stands before them as it is.
+        digits if kept == 0 => cell[..=digits.len()].into(),
+        digits => [b"-", digits].concat().into(),
     }
-    out.extend_from_slice(digits);
 }
 
 /// `1.5e0`: what reads back as the same bits; -0 keeps its sign.
-fn float(cell: &[u8], bits: u8) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(cell);
+fn float(cell: &[u8], bits: u8) -> Cow<'_, [u8]> {
+    // A decimal of so few digits is the shortest that reads as its number.
+    let (digits, power) = if bits == 32 { (6, 30) } else { (15, 290) };
+    if let Some(text) = short_float(cell, digits, power) {
+        return text.into();
+    }
+    let Ok(text) = std::str::from_utf8(cell) else { return cell.into() };
     match text.trim() {
-        "NaN" | "nan" => return "NaN".into(),
-        "Infinity" | "inf" | "Inf" => return "Infinity".into(),
-        "-Infinity" | "-inf" | "-Inf" => return "-Infinity".into(),
-        _ => {}
+        "NaN" | "nan" => b"NaN".into(),
+        "Infinity" | "inf" | "Inf" => b"Infinity".into(),
+        "-Infinity" | "-inf" | "-Inf" => b"-Infinity".into(),
+        text if bits == 32 => {
+            text.parse::<f32>().map_or(cell.into(), |number| format!("{number:e}").into_bytes().into())
+        }
+        text => text.parse::<f64>().map_or(cell.into(), |number| format!("{number:e}").into_bytes().into()),
     }
-    match (text.trim().parse::<f64>(), text.trim().parse::<f32>()) {
-        (_, Ok(number)) if bits == 32 => format!("{number:e}").into(),
-        (Ok(number), _) => format!("{number:e}").into(),
-        _ => text,
+}
+
+/// As [`float`] writes it, without looking for the number: of a decimal of at most so many digits whose first one has at
+/// most such a power of ten.
+fn short_float(cell: &[u8], most_digits: usize, most_power: i32) -> Option<Vec<u8>> {
+    const ROOM: usize = 32;
+    let text = std::str::from_utf8(cell).ok()?;
+    let (sign, unsigned) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse().ok()?),
+        None => (unsigned, 0_i32),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let length = whole.len() + fraction.len();
+    let mut digits = [0; ROOM];
+    digits.get_mut(..whole.len())?.copy_from_slice(whole.as_bytes());
+    digits.get_mut(whole.len()..length)?.copy_from_slice(fraction.as_bytes());
+    let digits = &digits[..length];
+    if whole.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
     }
+    let mut out = Vec::with_capacity(ROOM);
+    out.extend_from_slice(sign.as_bytes());
+    let is_significant = |digit: &u8| *digit != b'0';
+    let (Some(first), Some(last)) = (digits.iter().position(is_significant), digits.iter().rposition(is_significant))
+    else {
+        out.extend_from_slice(b"0e0");
+        return Some(out);
+    };
+    let power = exponent.checked_add(whole.len() as i32 - 1 - first as i32)?;
+    if last - first >= most_digits || power.abs() > most_power {
+        return None;
+    }
+    out.push(digits[first]);
+    if last > first {
+        out.push(b'.');
+        out.extend_from_slice(&digits[first + 1..=last]);
+    }
+    write!(out, "e{power}").ok()?;
+    Some(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn canonical(form: CanonicalForm, cell: &str) -> Option<String> {
-        let mut out = Vec::new();
-        append_canonical(&mut out, cell.as_bytes(), form).then(|| String::from_utf8(out).unwrap())
+    fn text_of(form: CanonicalForm, cell: &str) -> Option<String> {
+        canonical(cell.as_bytes(), form).map(|text| String::from_utf8(text.into_owned()).unwrap())
     }
 
     #[test]
@@ -247,12 +338,44 @@ mod tests {
             (F::Json, "[1 2]", "[1 2]"),
         ];
         for (form, cell, expected) in cases {
-            assert_eq!(canonical(*form, cell).as_deref(), Some(*expected), "{form:?} of {cell}");
+            assert_eq!(text_of(*form, cell).as_deref(), Some(*expected), "{form:?} of {cell}");
         }
         for zero in ["0000-00-00", "2024-00-10", "2024-10-00", "0000-00-00 00:00:00"] {
             let form = if zero.len() > 10 { F::Timestamp } else { F::Date };
-            assert_eq!(canonical(form, zero), None, "{zero}");
+            assert_eq!(text_of(form, zero), None, "{zero}");
         }
+    }
+
+    #[test]
+    fn a_float_of_few_digits_needs_no_number() {
+        let written = |number: f64| String::from_utf8(float(number.to_string().as_bytes(), 64).into_owned()).unwrap();
+        let mut state = 7_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let mantissa = (state >> 12) as i64 / 10_i64.pow((state % 16) as u32);
+            let text = format!("{mantissa}e{}", (state >> 7) % 60);
+            for text in [text.clone(), text.replace('e', "e-"), format!("{}.{:03}", mantissa / 1000, mantissa % 1000)] {
+                for (bits, expected) in [
+                    (64, format!("{:e}", text.parse::<f64>().unwrap())),
+                    (32, format!("{:e}", text.parse::<f32>().unwrap())),
+                ] {
+                    assert_eq!(float(text.as_bytes(), bits), expected.as_bytes(), "{text}, {bits} bits");
+                }
+            }
+        }
+        for number in [0.0, -0.0, f64::MIN_POSITIVE, 5e-324, f64::MAX, 1e15, 123_456_789_012_345_680.0, 0.1 + 0.2] {
+            assert_eq!(written(number), format!("{number:e}"));
+        }
+        for odd in ["", "-", ".5", "1.2.3", "1e", "1_0", "0x1", "e5", "1e999999999999"] {
+            assert_eq!(short_float(odd.as_bytes(), 15, 290), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn json_that_is_nested_deep_stays_as_it_is() {
+        let deep = |levels| format!("{}1{}", "[ ".repeat(levels), "]".repeat(levels));
+        assert_eq!(text_of(CanonicalForm::Json, &deep(100)), Some(deep(100).replace(' ', "")));
+        assert_eq!(text_of(CanonicalForm::Json, &deep(5_000)), Some(deep(5_000)));
     }
 
     #[test]

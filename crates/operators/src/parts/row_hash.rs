@@ -9,10 +9,11 @@
 
 use std::fmt;
 
+use fearless_simd::Level;
 use md5::{Digest, Md5};
 use millrace_operator_api::ports::{CanonicalForm, RowBatch};
 
-use super::canonical::append_canonical;
+use super::canonical::canonical;
 
 /// Fewer, and the compiler unrolls the loops over them instead of making vectors.
 const LANES: usize = 32;
@@ -90,58 +91,22 @@ impl Messages {
 
 /// Appends a cell of a message.
 pub fn append_cell(message: &mut Vec<u8>, cell: Option<&[u8]>, form: CanonicalForm) {
-    let Some(cell) = cell else {
-        message.push(b'~');
-        return;
-    };
-    if form == CanonicalForm::Plain {
-        append_length(message, cell.len());
-        message.extend_from_slice(cell);
-        return;
-    }
-    // The length is known afterwards: few texts are longer than 99 bytes, so there is room for two digits at first.
-    let start = message.len();
-    message.extend_from_slice(b"00:");
-    if !append_canonical(message, cell, form) {
-        message.truncate(start);
-        message.push(b'~');
-        return;
-    }
-    let length = message.len() - start - 3;
-    match length {
-        0..=9 => {
-            message[start + 1] = b'0' + length as u8;
-            message.copy_within(start + 1.., start);
-            message.truncate(start + 2 + length);
-        }
-        10..=99 => {
-            message[start] = b'0' + (length / 10) as u8;
-            message[start + 1] = b'0' + (length % 10) as u8;
-        }
-        _ => {
-            let text = message.split_off(start + 3);
-            message.truncate(start);
-            append_length(message, length);
+    match cell.and_then(|cell| canonical(cell, form)) {
+        Some(text) => {
+            append_length(message, text.len());
             message.extend_from_slice(&text);
         }
+        None => message.push(b'~'),
     }
 }
 
 fn append_length(message: &mut Vec<u8>, length: usize) {
-    if length < 10 {
-        message.extend_from_slice(&[b'0' + length as u8, b':']);
-        return;
+    let digit = |number: usize| b'0' + (number % 10) as u8;
+    match length {
+        0..10 => message.extend_from_slice(&[digit(length), b':']),
+        10..100 => message.extend_from_slice(&[digit(length / 10), digit(length), b':']),
+        _ => message.extend_from_slice(format!("{length}:").as_bytes()),
     }
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    let mut rest = length;
-    while rest > 0 {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    message.extend_from_slice(&digits[at..]);
-    message.push(b':');
 }
 
 /// Hashes rows of columns with these forms.
@@ -198,19 +163,13 @@ impl RowHasher {
 /// The hash of one row, whose cells are not copied where they are canonical as they are.
 fn hash_alone<'a>(cells: impl Iterator<Item = (Option<&'a [u8]>, CanonicalForm)>) -> u64 {
     let mut hash = Md5::new();
-    let mut text = Vec::new();
     for (cell, form) in cells {
-        text.clear();
-        match cell {
-            Some(cell) if form == CanonicalForm::Plain => {
-                append_length(&mut text, cell.len());
-                hash.update(&text);
-                hash.update(cell);
-            }
-            cell => {
-                append_cell(&mut text, cell, form);
+        match cell.and_then(|cell| canonical(cell, form)) {
+            Some(text) => {
+                hash.update(format!("{}:", text.len()));
                 hash.update(&text);
             }
+            None => hash.update(b"~"),
         }
     }
     let digest = hash.finalize();
@@ -222,8 +181,14 @@ type Lanes = [u32; LANES];
 
 const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
-/// Appends the hash of each message, in their order.
+/// Appends the hash of each message, in their order, by the widest instructions that the machine has.
 fn hash_messages(bytes: &[u8], blocks: &[u32], hashes: &mut Vec<u64>) {
+    fearless_simd::dispatch!(Level::new(), _simd => hash_with(bytes, blocks, hashes));
+}
+
+#[expect(clippy::inline_always, reason = "compiled once for each kind of machine")]
+#[inline(always)]
+fn hash_with(bytes: &[u8], blocks: &[u32], hashes: &mut Vec<u64>) {
     let first = hashes.len();
     hashes.resize(first + blocks.len(), 0);
     let hashes = &mut hashes[first..];
@@ -371,6 +336,8 @@ macro_rules! round {
 }
 
 /// One block of every lane.
+#[expect(clippy::inline_always, reason = "compiled once for each kind of machine")]
+#[inline(always)]
 fn compress(state: &mut [Lanes; 4], words: &[Lanes; 16]) {
     let [mut a, mut b, mut c, mut d] = *state;
     round!(|x, y, z| z ^ (x & (y ^ z)), [7, 12, 17, 22], 0 + 1, 0, words, a, b, c, d);

@@ -1,5 +1,6 @@
 //! The rows of one side, counted and hashed by bucket.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use futures::StreamExt;
@@ -7,7 +8,7 @@ use millrace_operator_api::ports::{CanonicalForm, RowBatch, RowHashing, RowStrea
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::{Side, Tell};
-use crate::parts::canonical::append_canonical;
+use crate::parts::canonical::canonical;
 use crate::parts::row_hash::{Fingerprint, RowHasher};
 
 /// One bucket of five million rows is read in no time, and so many sums are no burden for any engine.
@@ -329,8 +330,7 @@ fn is_one_of(bucket: &str, buckets: impl Iterator<Item = u16>) -> Option<String>
 
 fn canonical_row(batch: &RowBatch, row: usize, forms: &[CanonicalForm]) -> Row {
     let cell = |(column, form): (usize, &CanonicalForm)| {
-        let mut text = Vec::new();
-        append_canonical(&mut text, batch.cell(row, column)?, *form).then_some(text)
+        batch.cell(row, column).and_then(|cell| canonical(cell, *form)).map(Cow::into_owned)
     };
     forms.iter().enumerate().map(cell).collect()
 }
