@@ -135,6 +135,7 @@ on_both! {
         notes;
     mark:
         case_66_marking_success_lets_the_run_go_on,
+        case_66_what_succeeded_behind_a_failure_stays,
         case_67_marking_a_run,
         case_67_the_teardown_of_a_marked_run_still_runs,
         skipping_what_runs_stops_it_with_its_relatives;

@@ -101,6 +101,26 @@ fn case_70_a_task_that_does_not_fit_its_pool_holds_up_nobody() {
 }
 
 #[test]
+fn case_70_a_task_that_needs_all_of_its_pool_goes_first_when_it_weighs_more() {
+    check(
+        "pool p 2
+         dag d none
+         - small pool p
+         - big pool p slots 2 weight 5
+         > at 2024-01-02
+         > trigger d
+         run d/2024-01-02 running
+         d/2024-01-02/small scheduled
+         d/2024-01-02/big try 1
+         > why d 2024-01-02 small
+         no, pool p: 2 of 2 slots are in use, the task needs 1
+         > ok d 2024-01-02 big
+         d/2024-01-02/big success
+         d/2024-01-02/small try 1",
+    );
+}
+
+#[test]
 fn case_71_a_task_that_can_never_run_says_so() {
     check(
         "pool p 2

@@ -66,8 +66,17 @@ async fn case_64_a_running_task_that_is_cleared_is_stopped_and_runs_again() {
     stage.trigger("d").await;
     stage.turn().await;
     let first = stage.executor.running()[0].clone();
+    let begun = stage.runs().await.remove(0);
+    assert_eq!(
+        (begun.state, begun.start_date, first.max_tries),
+        (RunState::Running, Some(stage.now()), 0),
+        "no retries"
+    );
+    stage.clock.advance(TimeDelta::minutes(1));
     clear(&stage, &["a"]).await;
     stage.turn().await;
+    let run = stage.runs().await.remove(0);
+    assert_eq!((run.state, run.start_date, run.clear_number), (begun.state, begun.start_date, 0), "it goes on");
     assert_eq!(stage.executor.cancelled().iter().map(|(it, _)| *it).collect::<Vec<_>>(), [first.instance]);
     assert_eq!(stage.tasks().await, ["a restarting 1", "b none 0"]);
     stage.end("a", TryOutcome::Cancelled { reason: "cleared".into() }).await;

@@ -34,6 +34,23 @@ pub async fn case_66_marking_success_lets_the_run_go_on(bench: Bench) -> Result<
     Ok(())
 }
 
+/// Acceptance case 66: a task further on that coped with the failure.
+pub async fn case_66_what_succeeded_behind_a_failure_stays(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    world.work(run.instances[0], failed(false), TaskState::Failed).await?;
+    let moves = vec![step(run.instances[1], TaskState::None, TaskState::UpstreamFailed)];
+    world.commit(&Batch { task_moves: moves, ..Batch::default() }, at(21)).await?;
+    world.work(run.instances[2], TryOutcome::Success, TaskState::Success).await?;
+    world.end_run(run.run, RunState::Failed).await?;
+    let before = world.store.instance_by_key(run.instances[2]).await?;
+    let report = world.store.mark_instances(&mark(run.run, &["extract"], TaskState::Success), at(40)).await?;
+    assert_eq!((report.marked.len(), report.cleared.len()), (1, 1));
+    assert_eq!(world.states(run.run).await?, "success none success");
+    assert_eq!(world.store.instance_by_key(run.instances[2]).await?, before, "untouched");
+    Ok(())
+}
+
 /// Acceptance case 67, but for the teardown.
 pub async fn case_67_marking_a_run(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
