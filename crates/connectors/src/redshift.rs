@@ -228,6 +228,10 @@ impl Warehouse for RedshiftWarehouse {
         column_limits::column_limit(type_name, value, format)
     }
 
+    fn name_refusal(&self, table: &TableName, columns: &[NewColumn]) -> Option<PortError> {
+        long_names::check_new(Dialect::Redshift, table, columns).err()
+    }
+
     fn create_table<'a>(
         &'a self,
         table: &'a TableName,

@@ -122,6 +122,10 @@ impl Warehouse for PostgresWarehouse {
         ddl::postgres_holds(type_name, value)
     }
 
+    fn name_refusal(&self, table: &TableName, columns: &[NewColumn]) -> Option<PortError> {
+        long_names::check_new(Dialect::Postgres, table, columns).err()
+    }
+
     fn create_table<'a>(
         &'a self,
         table: &'a TableName,

@@ -159,3 +159,27 @@ async fn a_null_that_the_table_refuses_is_known_at_the_extract() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_copy_into_redshift_knows_a_null_before_anything_is_loaded() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run("CREATE TABLE goods (id int PRIMARY KEY, name varchar(9)); INSERT INTO goods VALUES (1, 'a'), (2, NULL)")
+        .await?;
+    for (generation, kind) in [(1, Kind::Redshift), (2, Kind::Wire)] {
+        let target = Database::start(&world, kind, "target").await?;
+        target.run("CREATE TABLE dw.goods (id bigint NOT NULL, name varchar(9) NOT NULL)").await?;
+        let copying = json!({
+            "source_conn_id": source.conn_id, "target_conn_id": target.conn_id,
+            "tables": [{"source": format!("{}.goods", source.schema), "target": "dw.goods", "primary_key": "id"}],
+        });
+        let text = match crate::copies::databases::run(&world, generation, copying).await {
+            Err(error) => error.to_string(),
+            Ok(value) => panic!("{kind:?}: {value}"),
+        };
+        assert!(text.contains("row 2 (id=2), column name: the value is NULL"), "{kind:?}: {text}");
+        assert_eq!(target.rows("SELECT COUNT(*) FROM dw.goods").await?, [[Some("0".to_owned())]], "{kind:?}");
+    }
+    Ok(())
+}

@@ -22,22 +22,20 @@ async fn columns_that_would_meet_are_refused_before_a_row_is_read() -> Result<()
     }
     for (kind, table, length, most) in [(Kind::Postgres, "orders", 66, 63), (Kind::Redshift, "wide", 129, 127)] {
         let target = Database::start(&world, kind, "target").await?;
-        let copy = async |generation: u32, more: &str| {
-            let mut table = json!({"source": format!("main.{table}"), "target": "dw.orders", "primary_key": "id", "new_columns": "add"});
-            if !more.is_empty() {
-                table["select"] = json!(more);
-            }
-            run(
-                &world,
-                generation,
-                json!({
-                    "source_conn_id": source.conn_id, "target_conn_id": target.conn_id, "tables": [table],
-                }),
-            )
-            .await
+        let copy = async |generation: u32, dry_run: bool| {
+            let table = json!({
+                "source": format!("main.{table}"), "target": "dw.orders", "primary_key": "id", "new_columns": "add",
+            });
+            let copying = json!({
+                "source_conn_id": source.conn_id, "target_conn_id": target.conn_id, "tables": [table], "dry_run": dry_run,
+            });
+            let text = run(&world, generation, copying).await.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.contains(&format!("{length} bytes")), "{kind:?}, dry run: {dry_run}: {text}");
+            text
         };
         let made = async || target.rows("SELECT relname FROM pg_class WHERE relname = 'orders'").await;
-        let text = copy(1, "").await.err().map(|error| error.to_string()).unwrap_or_default();
+        copy(1, true).await;
+        let text = copy(2, false).await;
         for part in ["table dw.orders", &names(length / 3 - 1)[0], &format!("{length} bytes"), &format!("keeps {most}")]
         {
             assert!(text.contains(part), "{kind:?}: {part} in {text}");
@@ -47,8 +45,8 @@ async fn columns_that_would_meet_are_refused_before_a_row_is_read() -> Result<()
 
         // The same for a column that comes to a table which is there.
         target.run("CREATE TABLE dw.orders (id bigint NOT NULL)").await?;
-        let text = copy(2, "").await.err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(text.contains(&format!("{length} bytes")), "{kind:?}: {text}");
+        copy(3, true).await;
+        copy(4, false).await;
         let columns = "SELECT attname FROM pg_attribute WHERE attrelid = 'dw.orders'::regclass AND attnum > 0";
         let columns = target.postgres()?.query(columns)?;
         assert_eq!(columns.len(), 1, "{kind:?}: {columns:?}");

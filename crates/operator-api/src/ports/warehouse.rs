@@ -442,6 +442,12 @@ pub trait Warehouse: Send + Sync {
         None
     }
 
+    /// Why the table, or one of these columns of it, cannot be called so: an engine that cuts names would take two for one.
+    /// Making or changing the table would be refused for the same reason; this is for those who do neither.
+    fn name_refusal(&self, _table: &TableName, _columns: &[NewColumn]) -> Option<PortError> {
+        None
+    }
+
     /// Makes a table. `keys` is its primary key, which Redshift does not enforce; empty for none. `AlreadyExists` when it
     /// is there, unless `if_not_exists`.
     fn create_table<'a>(

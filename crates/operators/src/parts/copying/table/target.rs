@@ -168,6 +168,7 @@ impl TableCopying<'_> {
             }
             NewColumns::Add => {
                 let added: Vec<NewColumn> = unknown.iter().map(|column| self.new_column(column, true)).collect();
+                self.check_names(&added)?;
                 meeting.changes.extend(added.iter().map(|c| format!("add {} {}", c.name, c.type_name)));
                 for column in unknown {
                     meeting.names.push(column.name.clone());
@@ -192,6 +193,7 @@ impl TableCopying<'_> {
         }
         let is_key = |column: &SourceColumn| plan.primary_key.contains(&column.name);
         let columns: Vec<NewColumn> = found.iter().map(|column| self.new_column(column, !is_key(column))).collect();
+        self.check_names(&columns)?;
         let keys: Vec<String> =
             plan.primary_key.iter().filter(|key| columns.iter().any(|column| column.name == **key)).cloned().collect();
         let required = columns.iter().map(|column| !column.is_nullable).collect();
@@ -211,6 +213,12 @@ impl TableCopying<'_> {
             changes: vec![format!("create {} ({})", plan.target, shown.join(", "))],
             exists: !job.dry_run,
         })
+    }
+
+    /// A dry run makes nothing that would be refused.
+    fn check_names(&self, columns: &[NewColumn]) -> Result<(), TaskError> {
+        let refusal = self.job.warehouse.name_refusal(&self.plan.target, columns);
+        refusal.map_or(Ok(()), |error| Err(while_doing(&self.at("ensure_table"), error)))
     }
 
     pub(super) fn new_column(&self, column: &SourceColumn, is_nullable: bool) -> NewColumn {
