@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "browser/doors.rs"]
+mod doors;
 #[path = "browser/driver.rs"]
 mod driver;
 #[path = "browser/every_page.rs"]

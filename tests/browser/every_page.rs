@@ -21,6 +21,7 @@ const PAGES: &[&str] = &[
     "/connections/edit/demo_s3",
     "/variables",
     "/pools",
+    "/webhooks",
     "/calendars",
     "/jobs",
     "/users",

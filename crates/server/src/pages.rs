@@ -35,6 +35,7 @@ mod task;
 mod tasks;
 mod trigger;
 mod variables;
+mod webhooks;
 
 use crate::doors::Doors;
 use crate::permission::{Access, Act};
@@ -42,7 +43,7 @@ use crate::permission::{Access, Act};
 pub(crate) fn doors() -> Doors {
     use Act::{
         Backfill, ChangeRuns, ManagePeople, OwnAccount, PauseDags, ReadAudit, ReadConnections, ReadDags, ReadLogs,
-        ReadSystem, ReadVariables, SeeAlerts, TriggerRuns, WriteConnections, WritePools, WriteVariables,
+        ReadSystem, ReadVariables, SeeAlerts, TriggerRuns, WriteConnections, WritePools, WriteVariables, WriteWebhooks,
     };
     Doors::new()
         .get("/", ReadDags, home::page)
@@ -94,6 +95,9 @@ pub(crate) fn doors() -> Doors {
         .get("/pools", ReadSystem, pools::page)
         .post("/pools", WritePools, pools::save)
         .post("/pools/delete/{name}", WritePools, pools::delete)
+        .get("/webhooks", WriteWebhooks, webhooks::page)
+        .post("/webhooks", WriteWebhooks, webhooks::add)
+        .post("/webhooks/delete/{name}", WriteWebhooks, webhooks::revoke)
         .get("/calendars", ReadSystem, calendars::page)
         .get("/jobs", ReadSystem, jobs::page)
         .get("/legend", ReadSystem, legend::page)

@@ -97,6 +97,7 @@ fn shown(person: &Person) -> Value {
         sees_connections => person.may(Act::ReadConnections),
         sees_variables => person.may(Act::ReadVariables),
         sees_audit => person.may(Act::ReadAudit),
+        makes_webhooks => person.may(Act::WriteWebhooks),
         manages_people => person.may(Act::ManagePeople),
         may_edit => person.may(Act::WriteConnections),
         csrf => person.form_token(),

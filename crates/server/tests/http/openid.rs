@@ -132,6 +132,14 @@ fn whoever_the_provider_vouches_for_comes_in_with_the_role_of_the_groups() {
     let account = provided.account(&entered);
     assert_eq!((&account["username"], &account["role"]), (&json!("ada"), &json!("editor")), "{account}");
 
+    // Nobody is led to another house.
+    for next in ["//evil.example", "https://evil.example", "/%5Cevil.example"] {
+        let left = provided.site.call("GET", &format!("/sign-in/oidc?next={next}"), &[], None).is(303);
+        let cookie = left.header("set-cookie").split(';').next().unwrap().to_owned();
+        let entered = provided.come_back(&cookie, &Provided::at_the_provider(left.header("location"))).is(303);
+        assert_eq!(entered.header("location"), "/", "{next}");
+    }
+
     // Another name, other groups, another kind of key; the same subject: the same person.
     provided.be(
         json!({"sub": "0001", "preferred_username": "ada.l", "alg": "ES256", "realm_access": {"roles": ["staff"]}}),
@@ -165,7 +173,7 @@ fn whoever_the_provider_vouches_for_comes_in_with_the_role_of_the_groups() {
         provided.site.call("POST", "/sign-in", &form, Some(&body)).is(401);
     }
     let who = provided.site.audit().into_iter().filter(|row| row.action == "sign_in").map(|row| row.actor);
-    assert_eq!(who.filter(|actor| actor == "web:ada").count(), 2);
+    assert_eq!(who.filter(|actor| actor == "web:ada").count(), 5);
 }
 
 #[test]

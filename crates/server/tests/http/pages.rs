@@ -58,6 +58,7 @@ fn every_page_is_there_and_safe() {
         "/operators".to_owned(),
         "/configuration".to_owned(),
         "/variables".to_owned(),
+        "/webhooks".to_owned(),
         "/users".to_owned(),
         "/account".to_owned(),
     ];

@@ -154,3 +154,40 @@ fn the_configuration_is_shown_to_admins_and_masked() {
     site.call("GET", "/configuration", &[("authorization", &editor)], None).is(403);
     site.get("/operators/nothing").is(404);
 }
+
+#[test]
+fn webhooks_are_made_by_whoever_may_and_their_secret_is_shown_once() {
+    let site = Site::start();
+    for wrong in [
+        "name=in&kind=dag&of=nothing",
+        "name=in&kind=run&of=quiet",
+        "name=in&kind=dag&of=quiet&days=soon",
+        "name=in&kind=dag&of=quiet&days=1000",
+        "name=in&kind=dag&of=quiet&username=nobody",
+        "name=..&kind=dag&of=quiet",
+        "name=&kind=asset&of=",
+    ] {
+        let refused = post(&site, "/webhooks", wrong);
+        assert!([404, 422].contains(&refused.status) && refused.body.contains("role=\"alert\""), "{wrong}");
+    }
+    let made = post(&site, "/webhooks", "name=in&kind=dag&of=quiet&days=7").is(200).body;
+    let secret = made.split("id=\"webhook-secret\">").nth(1).unwrap().split('<').next().unwrap();
+    assert!(secret.starts_with("mrw_"), "{made}");
+    let page = site.get("/webhooks").is(200).body;
+    assert!(page.contains("&#x2f;dags&#x2f;quiet") && !page.contains(secret), "{page}");
+    let bearer = format!("Bearer {secret}");
+    site.call("POST", "/api/v1/webhooks/in", &[("authorization", &bearer)], Some("{}")).is(200);
+
+    // One's own only; a viewer none at all, and is not led there.
+    let operator = site.token_of("ada", "operator");
+    let own = site.call("GET", "/webhooks", &[("authorization", &operator)], None).is(200).body;
+    assert!(!own.contains("delete&#x2f;in\"") && !own.contains("name=\"username\""), "{own}");
+    let viewer = site.token_of("looks", "viewer");
+    site.call("GET", "/webhooks", &[("authorization", &viewer)], None).is(403);
+    let home = site.call("GET", "/", &[("authorization", &viewer)], None).is(200).body;
+    assert!(!home.contains("href=\"/webhooks\""), "{home}");
+
+    post(&site, "/webhooks/delete/in", "").is(303);
+    post(&site, "/webhooks/delete/in", "").is(404);
+    site.call("POST", "/api/v1/webhooks/in", &[("authorization", &bearer)], Some("{}")).is(401);
+}
