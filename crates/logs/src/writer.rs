@@ -27,6 +27,8 @@ pub struct TryLog {
 struct State {
     file: Option<File>,
     lost_lines: u64,
+    /// Also those that were told of since.
+    lost_in_all: u64,
 }
 
 impl LogFolder {
@@ -49,8 +51,16 @@ impl TryLog {
         }
         match append(&mut state.file, &self.path, out.as_bytes()) {
             Ok(()) => state.lost_lines = 0,
-            Err(_) => state.lost_lines += 1,
+            Err(_) => {
+                state.lost_lines += 1;
+                state.lost_in_all += 1;
+            }
         }
+    }
+
+    /// How many lines could not be written.
+    pub fn lost_lines(&self) -> u64 {
+        self.state.lock().map_or(0, |state| state.lost_in_all)
     }
 
     /// The text as it would be shown.

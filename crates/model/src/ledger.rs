@@ -56,6 +56,9 @@ pub struct RowsRead {
     /// Columns whose empty texts were written as NULL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub empty_as_null: Vec<String>,
+    /// The newest value of the column that says what is new, where that is a moment: rows up to it are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<DateTime<Utc>>,
 }
 
 /// What became of a column's values in [`RowsRead::changed`] when it was left out.

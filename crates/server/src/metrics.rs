@@ -1,6 +1,9 @@
 //! `GET /metrics`, in the text form that Prometheus reads. Everything is counted when it is asked for, by queries whose
 //! cost grows with what is active and not with history.
 
+mod counted;
+
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +12,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{Counted, CounterRow, DagFilter, TURN_ENDS};
+use millrace_store::DagFilter;
 
 use crate::api::SILENT_AFTER;
 use crate::problem::Answer;
@@ -99,6 +102,12 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
         page.line("task_instances", &[("state", state.as_str())], count);
     }
 
+    page.metric("worker_slots", "gauge", "Tries that may run at once: slots in use and open ones");
+    let busy: u64 = active.instances.iter().filter(|(state, _)| state.occupies_slot()).map(|(_, count)| count).sum();
+    let slots = server.surroundings().parallelism as u64;
+    page.line("worker_slots", &[("state", "in_use")], busy as f64);
+    page.line("worker_slots", &[("state", "open")], slots.saturating_sub(busy) as f64);
+
     let (pools, used) = (store.pools().await?, store.pool_use().await?);
     page.metric(
         "pool_slots",
@@ -137,7 +146,11 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
         }
     }
 
-    counters(&mut page, &store.counts().await?);
+    let counts = store.counts().await?;
+    counted::counters(&mut page, &counts);
+    counted::histograms(&mut page, &counts);
+    let in_service: HashSet<&str> = dags.iter().filter(|dag| !dag.is_stale).map(|dag| dag.dag_id.as_str()).collect();
+    counted::marks(&mut page, &counts, &in_service, now);
 
     page.metric("http_responses_total", "counter", "Answers of this process");
     for class in 1..=5 {
@@ -149,57 +162,6 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
 
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((kind, page.0).into_response())
-}
-
-/// What all processes together have counted, also before they were started last.
-fn counters(page: &mut Page, rows: &[CounterRow]) {
-    let simple: [(Counted, &str, &str, &[&str]); 12] = [
-        (Counted::Tries, "task_tries_total", "Tries that have ended", &["operator", "outcome"]),
-        (Counted::TryTime, "task_try_seconds_total", "Time that tries took", &["operator"]),
-        (Counted::Lost, "task_tries_lost_total", "Tries whose worker died or was cut off", &[]),
-        (Counted::Runs, "runs_ended_total", "Runs that have ended", &["state"]),
-        (
-            Counted::Rows,
-            "moved_rows_total",
-            "Rows of the ledger, by stage and by what became of them",
-            &["stage", "rows"],
-        ),
-        (Counted::Bytes, "moved_bytes_total", "Bytes of the ledger", &["stage"]),
-        (Counted::RunsMade, "runs_created_total", "Runs that were created", &["run_type"]),
-        (Counted::AssetEvents, "asset_events_total", "Things that happened to assets, by who did them", &["by"]),
-        (Counted::Commits, "commits_total", "Transactions with what was planned and done", &[]),
-        (Counted::CommitTime, "commit_seconds_total", "Time that those took", &[]),
-        (Counted::FilesRead, "dag_files_read_total", "DAG files that were read and checked", &[]),
-        (Counted::ReadTime, "dag_file_read_seconds_total", "Time that reading and checking them took", &[]),
-    ];
-    for (of, name, help, labels) in simple {
-        page.metric(name, "counter", help);
-        let mut found = rows.iter().filter(|row| row.of == of).peekable();
-        if labels.is_empty() && found.peek().is_none() {
-            page.line(name, &[], 0.0);
-        }
-        for row in found {
-            let labels: Vec<(&str, &str)> = labels.iter().copied().zip(row.labels.iter().map(String::as_str)).collect();
-            let is_time = matches!(of, Counted::TryTime | Counted::CommitTime | Counted::ReadTime);
-            let unit = if is_time { 1e6 } else { 1.0 };
-            page.line(name, &labels, row.value as f64 / unit);
-        }
-    }
-    let name = "scheduler_turn_seconds";
-    page.metric(name, "histogram", "Turns of the scheduler: planning, committing and starting");
-    let of = |of: Counted, label: Option<String>| {
-        let fits = |row: &&CounterRow| row.of == of && row.labels.first() == label.as_ref();
-        rows.iter().find(fits).map_or(0, |row| row.value)
-    };
-    let mut all = 0;
-    for (index, end) in TURN_ENDS.iter().enumerate() {
-        all += of(Counted::Turns, Some(index.to_string()));
-        page.line(&format!("{name}_bucket"), &[("le", &end.to_string())], all as f64);
-    }
-    all += of(Counted::Turns, Some(TURN_ENDS.len().to_string()));
-    page.line(&format!("{name}_bucket"), &[("le", "+Inf")], all as f64);
-    page.line(&format!("{name}_sum"), &[], of(Counted::TurnTime, None) as f64 / 1e6);
-    page.line(&format!("{name}_count"), &[], all as f64);
 }
 
 #[cfg(test)]

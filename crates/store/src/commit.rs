@@ -4,6 +4,7 @@ mod assets;
 mod claims;
 mod expansions;
 mod finishes;
+pub(crate) mod lengths;
 pub(crate) mod moves;
 pub(crate) mod new_runs;
 
@@ -18,6 +19,7 @@ use millrace_model::span::SPANS;
 use millrace_model::state::RunState;
 use serde_json::json;
 
+use self::lengths::RunTimes;
 use crate::sql::{Kind, micros};
 use crate::{AuditRow, Change, Counted, Result, SignalKind, Store, Tx, alert, changes, notification, slot, sql};
 
@@ -74,16 +76,18 @@ impl Store {
     pub async fn commit(&self, batch: &Batch, epoch: i64, now: DateTime<Utc>) -> Result<CommitReport> {
         let began = Instant::now();
         let tx = self.begin_as_leader("commit a batch", epoch).await?;
-        let report = apply(&tx, batch, true, now).await?;
+        let (report, times) = apply(&tx, batch, true, now).await?;
         tx.commit().await?;
         self.note_commit(batch, &report, now, began.elapsed());
+        self.note_times(batch, &report, &times, now);
+        self.note_waits(batch, &report, now);
         Ok(report)
     }
 
     /// As [`Store::commit`], for a process that runs one task by itself and leads nothing.
     pub async fn commit_unled(&self, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
         let tx = self.begin_in_turn("commit a batch").await?;
-        let report = apply(&tx, batch, false, now).await?;
+        let (report, _) = apply(&tx, batch, false, now).await?;
         if !batch.is_empty() {
             // A scheduler, should there be one, reads the runs again.
             for dag_id in &report.waiting_for_assets {
@@ -131,7 +135,7 @@ impl Store {
     }
 }
 
-async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Result<CommitReport> {
+async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Result<(CommitReport, RunTimes)> {
     let mut report = CommitReport::default();
     let mut touched = Touched { is_led, ..Touched::default() };
     // First, so that a signal that is left is one that the plan has not seen.
@@ -173,7 +177,7 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     alert::raise(tx, &batch.alerts).await?;
     notification::insert(tx, due_notices(batch, &report)).await?;
     changes::collect(tx, &touched.runs, &touched.instances).await?;
-    Ok(report)
+    Ok((report, touched.times))
 }
 
 /// Without those of tries and runs that did not begin or end as it was planned.
@@ -197,6 +201,7 @@ struct Touched {
     instances: Vec<InstanceKey>,
     /// The batch is a leader's, planned from what it had read.
     is_led: bool,
+    times: RunTimes,
 }
 
 impl Touched {

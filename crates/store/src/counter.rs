@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::sql::values;
 use crate::{Result, Store, sql};
 
-/// Seconds at which the parts of [`Counted::Turn`] end; slower ones are in the last, which has no end.
+/// Seconds at which the parts of [`Counted::Turns`] end; slower ones are in the last, which has no end.
 pub const TURN_ENDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// The same for [`Counted::RunLengths`].
+pub const RUN_ENDS: &[f64] = &[1.0, 10.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0];
+/// The same for [`Counted::RunDelays`] and [`Counted::TryWaits`].
+pub const WAIT_ENDS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0];
 
 /// What is counted, with its labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +48,30 @@ pub enum Counted {
     FilesRead,
     /// Microseconds of that.
     ReadTime,
+    /// Runs that have ended: state, index of the end in [`RUN_ENDS`].
+    RunLengths,
+    /// Microseconds of those: state.
+    RunTime,
+    /// Runs that have started, by how long after they were due: index of the end in [`WAIT_ENDS`].
+    RunDelays,
+    /// Microseconds of those.
+    RunDelayTime,
+    /// Tries that have started, by how long they waited for a slot: index of the end in [`WAIT_ENDS`].
+    TryWaits,
+    /// Microseconds of those.
+    TryWaitTime,
+    /// Lines of logs that could not be written.
+    LogLinesLost,
+    /// A mark: when the folder of DAG files was last looked through.
+    FolderSeen,
+    /// A mark: when rows were last loaded: DAG, task, target.
+    Loaded,
+    /// A mark: the newest moment among the rows that were loaded: DAG, task, target.
+    LoadedUpTo,
 }
 
 impl Counted {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 24] = [
         Self::Tries,
         Self::TryTime,
         Self::Lost,
@@ -60,7 +86,22 @@ impl Counted {
         Self::CommitTime,
         Self::FilesRead,
         Self::ReadTime,
+        Self::RunLengths,
+        Self::RunTime,
+        Self::RunDelays,
+        Self::RunDelayTime,
+        Self::TryWaits,
+        Self::TryWaitTime,
+        Self::LogLinesLost,
+        Self::FolderSeen,
+        Self::Loaded,
+        Self::LoadedUpTo,
     ];
+
+    /// Of a mark the latest is kept, in microseconds since 1970, and nothing is added up.
+    const fn is_mark(self) -> bool {
+        matches!(self, Self::FolderSeen | Self::Loaded | Self::LoadedUpTo)
+    }
 
     const fn name(self) -> &'static str {
         match self {
@@ -78,6 +119,17 @@ impl Counted {
             Self::CommitTime => "commit_time",
             Self::FilesRead => "files_read",
             Self::ReadTime => "read_time",
+            Self::RunLengths => "run_lengths",
+            Self::RunTime => "run_time",
+            Self::RunDelays => "run_delays",
+            Self::RunDelayTime => "run_delay_time",
+            Self::TryWaits => "try_waits",
+            Self::TryWaitTime => "try_wait_time",
+            Self::LogLinesLost => "log_lines_lost",
+            // Statements know the marks by how their names begin.
+            Self::FolderSeen => "at_folder_seen",
+            Self::Loaded => "at_loaded",
+            Self::LoadedUpTo => "at_loaded_up_to",
         }
     }
 }
@@ -100,11 +152,18 @@ pub(crate) struct Counters {
     writing: tokio::sync::Mutex<()>,
 }
 
+/// What there was and what has come since.
+fn merged(name: &str, before: u64, more: u64) -> u64 {
+    let is_mark = Counted::ALL.into_iter().any(|of| of.is_mark() && of.name() == name);
+    if is_mark { before.max(more) } else { before.saturating_add(more) }
+}
+
 impl Counters {
     fn add(&self, key: Key, by: u64) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = key.0;
         let count = counts.entry(key).or_default();
-        *count = count.saturating_add(by);
+        *count = merged(name, *count, by);
     }
 
     fn take(&self) -> BTreeMap<Key, u64> {
@@ -124,11 +183,23 @@ impl Store {
         }
     }
 
+    /// Something of this kind happened then, if not later too.
+    pub fn mark(&self, of: Counted, labels: &[&str], at: DateTime<Utc>) {
+        debug_assert!(of.is_mark(), "{of:?} is added up");
+        self.count(of, labels, u64::try_from(at.timestamp_micros()).unwrap_or(0));
+    }
+
     /// A turn of the scheduler.
     pub fn count_turn(&self, took: Duration) {
-        let end = TURN_ENDS.iter().position(|end| took.as_secs_f64() <= *end).unwrap_or(TURN_ENDS.len());
-        self.count(Counted::Turns, &[&end.to_string()], 1);
-        self.count(Counted::TurnTime, &[], u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.count_length((Counted::Turns, Counted::TurnTime), &[], TURN_ENDS, took);
+    }
+
+    /// Something that took so long: in which part it falls, and the sum.
+    pub(crate) fn count_length(&self, of: (Counted, Counted), labels: &[&str], ends: &[f64], took: Duration) {
+        let end = ends.iter().position(|end| took.as_secs_f64() <= *end).unwrap_or(ends.len());
+        let part = end.to_string();
+        self.count(of.0, &[labels, &[part.as_str()]].concat(), 1);
+        self.count(of.1, labels, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Adds what was counted since to the database. After an error it is still to be added.
@@ -153,7 +224,9 @@ impl Store {
         // In the order of the key: two processes that do so wait for each other, and never both.
         for ((name, labels), by) in counts {
             let sql = "INSERT INTO counter (name, labels, value) VALUES ($1, $2, $3) \
-                       ON CONFLICT (name, labels) DO UPDATE SET value = counter.value + excluded.value";
+                       ON CONFLICT (name, labels) DO UPDATE SET value = CASE WHEN excluded.name NOT LIKE 'at!_%' ESCAPE '!' \
+                       THEN counter.value + excluded.value WHEN excluded.value > counter.value THEN excluded.value \
+                       ELSE counter.value END";
             let labels = serde_json::to_string(labels).unwrap_or_default();
             let by = i64::try_from(*by).unwrap_or(i64::MAX);
             sql::run(&tx.inner, attempted, sql, values![*name, labels, by]).await?;
@@ -173,11 +246,24 @@ impl Store {
         }
         for ((name, labels), by) in self.inner.counters.copy() {
             let count = all.entry((name.to_owned(), labels)).or_default();
-            *count = count.saturating_add(by);
+            *count = merged(name, *count, by);
         }
         let known = |name: &str| Counted::ALL.into_iter().find(|of| of.name() == name);
         let rows =
             all.into_iter().filter_map(|((name, labels), value)| Some(CounterRow { of: known(&name)?, labels, value }));
         Ok(rows.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_tell_marks() {
+        for of in Counted::ALL {
+            assert_eq!(of.is_mark(), of.name().starts_with("at_"), "{of:?}");
+            assert_eq!(Counted::ALL.iter().filter(|other| other.name() == of.name()).count(), 1, "{of:?}");
+        }
     }
 }

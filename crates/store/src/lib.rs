@@ -93,7 +93,7 @@ pub use clean::{Archive, CLEANED, CleanReport, CleanRequest, NoArchive};
 pub use clear::{ClearReport, ClearRequest, ClearedInstance, TouchedRun};
 pub use commit::{CommitReport, CreatedRun};
 pub use connection::{ConnectionRow, SealedStamp};
-pub use counter::{Counted, CounterRow, TURN_ENDS};
+pub use counter::{Counted, CounterRow, RUN_ENDS, TURN_ENDS, WAIT_ENDS};
 pub use dag::{DagFilter, DagListRow, DagRow, DagVersionRow};
 pub use dag_file::{SyncDag, SyncOutcome, SyncWhat};
 pub use delete::Gone;

@@ -13,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::broadcast;
 
+use crate::commit::lengths::Waiting;
 use crate::counter::Counters;
 use crate::sql::values;
 use crate::trouble::Troubles;
@@ -84,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) mismatched_dags: AtomicU64,
     pub(crate) troubles: Troubles,
     pub(crate) counters: Counters,
+    pub(crate) waiting: Waiting,
 }
 
 impl Store {
@@ -142,6 +144,7 @@ impl Store {
             mismatched_dags: AtomicU64::new(0),
             troubles: Troubles::default(),
             counters: Counters::default(),
+            waiting: Waiting::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -60,7 +60,9 @@ macro_rules! on_both {
 
 on_both! {
     counters:
-        counts_of_all_processes_are_one;
+        counts_of_all_processes_are_one,
+        how_long_runs_take_and_tries_wait_is_counted,
+        of_a_mark_the_latest_stays;
     cleaning:
         old_runs_go_and_what_is_needed_stays,
         the_newest_run_and_the_newest_of_the_schedule_stay,

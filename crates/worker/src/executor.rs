@@ -93,7 +93,7 @@ impl Shared {
         self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn io(&self, assignment: &Assignment, seat: Arc<Seat>, cancel: Cancel) -> AttemptIo {
+    fn log(&self, assignment: &Assignment) -> Arc<AttemptLog> {
         let options = &self.options;
         let id = TryId {
             dag_id: assignment.dag.dag_id.to_string(),
@@ -106,15 +106,20 @@ impl Shared {
         let log = options.logs.open(&id, Arc::new(str::to_owned));
         let (checkpoints, instance, try_number) =
             (self.checkpoints.clone(), assignment.instance, assignment.try_number);
+        Arc::new(AttemptLog::new(log, move |checkpoint| {
+            // The receiver ends with the runtime only; nobody is left to read it then.
+            let _ = checkpoints.send((instance, try_number, checkpoint));
+        }))
+    }
+
+    fn io(&self, assignment: &Assignment, log: Arc<AttemptLog>, seat: Arc<Seat>, cancel: Cancel) -> AttemptIo {
+        let options = &self.options;
         AttemptIo {
-            log: Arc::new(AttemptLog::new(log, move |checkpoint| {
-                // The receiver ends with the runtime only; nobody is left to read it then.
-                let _ = checkpoints.send((instance, try_number, checkpoint));
-            })),
+            log,
             journal: Arc::new(StoreJournal {
                 store: options.store.clone(),
                 clock: options.equipment.clock.clone(),
-                instance,
+                instance: assignment.instance,
                 generation: assignment.generation,
             }),
             results: Arc::new(StoreResults::new(options.store.clone(), assignment)),
@@ -152,7 +157,8 @@ impl Executor for LocalExecutor {
             if let Some((reason, at)) = &*shared.fence() {
                 cancel.cut_off(reason, *at);
             }
-            let io = shared.io(&assignment, seat.clone(), cancel);
+            let log = shared.log(&assignment);
+            let io = shared.io(&assignment, log.clone(), seat.clone(), cancel);
             let told = Told::of(&assignment);
             self.runtime.spawn(async move {
                 let completion = run_attempt(shared.options.equipment.clone(), assignment, io).await;
@@ -166,7 +172,7 @@ impl Executor for LocalExecutor {
                 // The slot is free before the scheduler hears of the end, so that it can be given away at once.
                 seat.stand_up();
                 if let Some(told) = told {
-                    told.tell(&shared.options.store, &completion);
+                    told.tell(&shared.options.store, &completion, log.lost_lines());
                 }
                 if shared.options.completions.send(completion.into()).is_err() {
                     tracing::warn!(

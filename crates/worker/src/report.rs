@@ -24,6 +24,11 @@ impl AttemptLog {
     pub fn new(log: TryLog, checkpoints: impl Fn(Checkpoint) + Send + Sync + 'static) -> Self {
         Self { log, checkpoints: Box::new(checkpoints) }
     }
+
+    /// How many lines could not be written.
+    pub fn lost_lines(&self) -> u64 {
+        self.log.lost_lines()
+    }
 }
 
 impl LogSink for AttemptLog {

@@ -29,12 +29,22 @@ impl Told {
         })
     }
 
-    pub fn tell(&self, store: &Store, completion: &Completion) {
+    /// `lost_lines`: of its log, that could not be written.
+    pub fn tell(&self, store: &Store, completion: &Completion, lost_lines: u64) {
         let (operator, outcome) = (self.operator.as_str(), outcome(&completion.outcome));
         let took = (completion.ended_at - completion.started_at).num_microseconds().unwrap_or(0);
         store.count(Counted::Tries, &[operator, outcome], 1);
         store.count(Counted::TryTime, &[operator], u64::try_from(took).unwrap_or(0));
+        store.count(Counted::LogLinesLost, &[], lost_lines);
         for entry in &completion.ledger {
+            // Tables only: names of objects hold dates, and would never end.
+            if entry.written.is_some() {
+                let labels = [self.dag_id.as_str(), self.task_id.as_str(), entry.target.as_str()];
+                store.mark(Counted::Loaded, &labels, entry.ended_at);
+                if let Some(up_to) = entry.read.as_ref().and_then(|read| read.up_to) {
+                    store.mark(Counted::LoadedUpTo, &labels, up_to);
+                }
+            }
             let stage = entry.stage.as_str();
             let rows = [
                 ("read", entry.rows_read),

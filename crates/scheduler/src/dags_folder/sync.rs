@@ -102,6 +102,8 @@ pub(super) async fn sync(
         store.count(Counted::ReadTime, &[], u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
+    store.mark(Counted::FolderSeen, &[], now);
+
     let mut report = SyncReport { files: folder.known.len(), read, ..SyncReport::default() };
     let doubles = doubles(&folder.known);
     report.stored = store_read(folder, store, &doubles, &reader, now).await?;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use millrace_store::Counted;
 
-use crate::site::Site;
+use crate::site::{Site, now};
 
 #[test]
 fn what_was_counted_is_told_by_the_rules_of_prometheus() {
@@ -21,8 +22,21 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
     store.count(Counted::AssetEvents, &["task"], 5);
     store.count(Counted::FilesRead, &[], 7);
     store.count(Counted::ReadTime, &[], 1_500_000);
+    store.count(Counted::RunLengths, &["success", "0"], 2);
+    store.count(Counted::RunLengths, &["success", "2"], 1);
+    store.count(Counted::RunTime, &["success"], 1_250_000);
+    store.count(Counted::LogLinesLost, &[], 6);
+    let an_hour_ago = now() - TimeDelta::hours(1);
+    store.mark(Counted::Loaded, &["copy_orders", "load", "dwh: orders"], an_hour_ago);
+    store.mark(Counted::LoadedUpTo, &["copy_orders", "load", "dwh: orders"], an_hour_ago - TimeDelta::hours(2));
+    store.mark(Counted::Loaded, &["gone", "load", "dwh: orders"], an_hour_ago);
+    store.mark(Counted::FolderSeen, &[], now() - TimeDelta::seconds(30));
     store.count_turn(Duration::from_millis(3));
     site.runtime.block_on(store.write_counts()).unwrap();
+    // A mark is not added up, neither in memory nor in the database; one that comes late changes nothing.
+    store.mark(Counted::FolderSeen, &[], now() - TimeDelta::seconds(20));
+    site.runtime.block_on(store.write_counts()).unwrap();
+    store.mark(Counted::FolderSeen, &[], now() - TimeDelta::seconds(40));
     store.count_turn(Duration::from_mins(1));
     let page = site.get("/metrics").is(200);
     assert!(page.header("content-type").starts_with("text/plain; version=0.0.4"));
@@ -39,6 +53,17 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
         "millrace_dag_files_read_total 7",
         "millrace_dag_file_read_seconds_total 1.5",
         "millrace_database_connections{for=\"write\",state=\"in_use\"} 0",
+        "millrace_worker_slots{state=\"in_use\"} 1",
+        "millrace_worker_slots{state=\"open\"} 31",
+        "millrace_log_lines_lost_total 6",
+        "millrace_dag_files_age_seconds 20",
+        "millrace_load_age_seconds{dag=\"copy_orders\",task=\"load\",target=\"dwh: orders\"} 3600",
+        "millrace_load_lag_seconds{dag=\"copy_orders\",task=\"load\",target=\"dwh: orders\"} 10800",
+        "millrace_run_seconds_bucket{state=\"success\",le=\"10\"} 2",
+        "millrace_run_seconds_bucket{state=\"success\",le=\"60\"} 3",
+        "millrace_run_seconds_bucket{state=\"success\",le=\"+Inf\"} 3",
+        "millrace_run_seconds_sum{state=\"success\"} 1.25",
+        "millrace_run_seconds_count{state=\"success\"} 3",
         "millrace_scheduler_turn_seconds_bucket{le=\"0.001\"} 0",
         "millrace_scheduler_turn_seconds_bucket{le=\"0.005\"} 1",
         "millrace_scheduler_turn_seconds_bucket{le=\"5\"} 1",
@@ -48,6 +73,7 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
     ] {
         assert!(page.body.lines().any(|found| found == line), "{line} is not in\n{}", page.body);
     }
+    assert!(!page.body.contains("dag=\"gone\""), "{}", page.body);
     // Each is described once, before its lines; counters say that they are some.
     let mut kinds = BTreeMap::new();
     let mut last = String::new();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{RunEnding, RunMove, TaskMove};
-use millrace_model::state::TaskState;
+use millrace_model::state::{RunState, TaskState};
 use serde_json::json;
 
 use super::{CommitReport, Touched, waves};
@@ -63,7 +63,7 @@ pub(super) async fn apply_to_runs(
          start_date = CASE x_to WHEN 'queued' THEN NULL WHEN 'running' THEN COALESCE(start_date, $2) \
          ELSE start_date END, \
          end_date = CASE WHEN x_to IN ('success', 'failed') THEN $2 ELSE NULL END \
-         FROM {source} WHERE dag_run.id = x_id AND state = x_from{} RETURNING id",
+         FROM {source} WHERE dag_run.id = x_id AND state = x_from{} RETURNING id, state, start_date, run_after",
         touched.unless_changed("dag_run.id")
     );
     let mut finished = false;
@@ -82,7 +82,17 @@ pub(super) async fn apply_to_runs(
             vec![json!(step.run), json!(step.from.as_str()), json!(step.to.as_str()), json!(step.reason)]
         }));
         let values = vec![rows, micros(now).into()];
-        let moved: HashSet<i64> = sql::ids(&tx.inner, "move runs", sql.as_str(), values).await?.into_iter().collect();
+        let mut moved = HashSet::new();
+        for row in sql::all(&tx.inner, "move runs", sql.as_str(), values).await? {
+            moved.insert(row.int("id")?);
+            let state = row.word("state", RunState::parse)?;
+            let Some(start) = row.opt_instant("start_date")? else { continue };
+            if state.is_finished() {
+                touched.times.ended.push((state, now - start));
+            } else if start == now {
+                touched.times.started.push(now - row.instant("run_after")?);
+            }
+        }
         for index in legal {
             if moved.contains(&moves[index].run) {
                 finished |= moves[index].to.is_finished();

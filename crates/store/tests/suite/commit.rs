@@ -224,6 +224,7 @@ pub fn entry() -> LedgerEntry {
             conn_id: "mysql_prod".to_owned(),
             query: "SELECT 1".to_owned(),
             fingerprint: Some("rows1:1:f".to_owned()),
+            up_to: Some(at(3)),
         }),
         written: Some(RowsWritten {
             conn_id: "pg_dw".to_owned(),

@@ -181,6 +181,10 @@ impl TableCopying<'_> {
             changed: meeting.treated.clone(),
             ..RowsRead::default()
         };
+        if plan.incremental_field.is_some() {
+            let newest = highest.as_deref().or(from.as_deref());
+            read.up_to = newest.and_then(|value| watermark::instant(plan.incremental_field_type, value));
+        }
         {
             let converter = &lock(&reading).converter;
             read.changed.extend(converter.changes());

@@ -1,6 +1,6 @@
 //! How far the copy before has come: the value, its form in the source's SQL, and where it is kept.
 
-use chrono::{NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use millrace_operator_api::ports::{SqlSource, TableName, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
@@ -167,6 +167,11 @@ fn normal_form(
             }
         }
     })
+}
+
+/// The moment that a watermark names. None: it is a number, or nothing that can be read.
+pub fn instant(kind: FieldType, value: &str) -> Option<DateTime<Utc>> {
+    if kind == FieldType::Integer { None } else { moment(value).map(|at| at.and_utc()) }
 }
 
 fn kind_name(kind: FieldType) -> &'static str {
