@@ -491,6 +491,17 @@ fn secret_doors() -> Doors {
         )
         .post("/connections/test", TestConnections, connections::test)
         .does(op("Try a connection").takes::<connections::ConnectionBody>().gives::<connections::ConnectionAnswer>())
+        // The address of trying is also that of a connection which somebody has named so.
+        .get("/connections/test", ReadConnections, connections::get_test)
+        .does(op("Show the connection named test, secrets masked").gives::<connections::Connection>())
+        .patch("/connections/test", WriteConnections, connections::patch_test)
+        .does(
+            op("Change the connection named test")
+                .takes::<connections::ConnectionBody>()
+                .gives::<connections::Connection>(),
+        )
+        .delete("/connections/test", WriteConnections, connections::delete_test)
+        .does(op("Delete the connection named test").gives_nothing())
         .get("/connections/{conn_id}", ReadConnections, connections::get)
         .does(op("Show a connection, secrets masked").gives::<connections::Connection>())
         .patch("/connections/{conn_id}", WriteConnections, connections::patch)

@@ -269,7 +269,7 @@ fn refusals(door: &Door, operation: &Operation) -> Vec<(&'static str, &'static s
         (is_known || has_body, "401", "Nobody, or nobody known"),
         (is_known || is_change, "403", "Somebody who may not"),
         (is_named || has_body, "404", "There is no such thing"),
-        // `/connections/test` is an address of its own, and none of a connection.
+        // `/backfills/dry_run` is an address of its own, and none of a backfill.
         (is_named, "405", "Another address has this name"),
         (is_change, "409", "Something else is there, or under way"),
         (is_change, "412", "It is no longer what If-Match says"),

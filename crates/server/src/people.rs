@@ -29,6 +29,9 @@ pub fn check_user_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.chars().count() > LONGEST_NAME || name.contains(is_bad) {
         return Err(format!("a user's name has 1 to {LONGEST_NAME} characters, no spaces, ':', '/' or '~' among them"));
     }
+    if matches!(name, "." | "..") {
+        return Err("a user must not be named '.' or '..': no address could name them".to_owned());
+    }
     Ok(())
 }
 

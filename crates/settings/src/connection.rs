@@ -93,7 +93,9 @@ impl fmt::Debug for ConnectionForm {
 
 pub fn check_conn_id(conn_id: &str) -> Result<(), ConnectionFormError> {
     let allowed = |c: char| c.is_alphanumeric() || "_#!()-.:/\\".contains(c);
-    if conn_id.is_empty() || conn_id.chars().count() > MAX_CONN_ID || !conn_id.chars().all(allowed) {
+    // An address that ends in one of these is another address.
+    let leads_away = matches!(conn_id, "." | "..");
+    if conn_id.is_empty() || leads_away || conn_id.chars().count() > MAX_CONN_ID || !conn_id.chars().all(allowed) {
         return Err(ConnectionFormError::BadId(conn_id.chars().take(60).collect()));
     }
     Ok(())
@@ -506,7 +508,7 @@ mod tests {
     #[test]
     fn ids_are_checked() {
         assert!(check_conn_id("mysql-prod.v2:a/b").is_ok());
-        for bad in ["", "a b", "a;b", "a\n"] {
+        for bad in ["", "a b", "a;b", "a\n", ".", ".."] {
             assert!(check_conn_id(bad).is_err());
         }
     }

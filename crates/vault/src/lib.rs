@@ -58,7 +58,7 @@ pub enum VaultError {
     NoKey { name: String },
     #[error("there is no metadata database to read {name} from; run `millrace db migrate`")]
     NoDatabase { name: String },
-    #[error("a variable's key must have 1 to 250 characters")]
+    #[error("a variable's key must have 1 to 250 characters, and must not be '.' or '..'")]
     BadKey,
     #[error("a webhook's name has 1 to 100 of the characters a-z, A-Z, 0-9, '_', '-' and '.'")]
     BadWebhookName,

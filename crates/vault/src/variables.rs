@@ -118,7 +118,7 @@ impl Vault {
         actor: &str,
         now: DateTime<Utc>,
     ) -> Result<bool, VaultError> {
-        if key.is_empty() || key.chars().count() > 250 {
+        if matches!(key, "" | "." | "..") || key.chars().count() > 250 {
             return Err(VaultError::BadKey);
         }
         self.refuse_variable_in_environment(key)?;

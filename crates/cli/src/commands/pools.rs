@@ -100,6 +100,9 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
         return Err(usage(format!("a pool's name must have 1 to {LONGEST_NAME} characters, none of them invisible")));
     }
+    if matches!(name, "." | "..") {
+        return Err(usage("a pool must not be named '.' or '..': no address could name it"));
+    }
     Ok(())
 }
 

@@ -128,6 +128,23 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The connection whose name is that of an address.
+fn test_path() -> Path<String> {
+    Path("test".to_owned())
+}
+
+pub(crate) async fn get_test(state: State<Shared>) -> Answer<Json<Connection>> {
+    get(state, test_path()).await
+}
+
+pub(crate) async fn patch_test(state: State<Shared>, person: Person, given: Fields) -> Answer<Json<Connection>> {
+    patch(state, person, test_path(), given).await
+}
+
+pub(crate) async fn delete_test(state: State<Shared>, person: Person) -> Answer<StatusCode> {
+    delete(state, person, test_path()).await
+}
+
 /// Tries what is given, not what is stored; `***` stands for what is stored under the same id.
 pub(crate) async fn test(
     State(server): State<Shared>,

@@ -148,6 +148,9 @@ impl Server {
             let text = format!("'name' must have 1 to {LONGEST_NAME} characters, none of them invisible");
             return Err(Problem::invalid(text));
         }
+        if matches!(name.as_str(), "." | "..") {
+            return Err(Problem::invalid("'name' must not be '.' or '..': no address could name it"));
+        }
         if row.slots < -1 {
             return Err(Problem::invalid(format!("'slots' is {}; -1 means without limit", row.slots)));
         }

@@ -125,3 +125,55 @@ fn the_page_about_security_lists_every_act() {
         .collect();
     assert!(page.contains(&lines), "docs/security.md must hold these lines:\n{lines}");
 }
+
+/// A fixed address such as `/connections/test` is found before one with a name in it: it must take whatever the other takes,
+/// or nobody could reach the thing of that name.
+#[test]
+fn no_fixed_address_hides_a_thing_of_its_name() {
+    // What stands in these is a number.
+    let numbers = ["{key}", "{id}", "{map_index}", "{try_number}", "{version_number}"];
+    let segments = |door: &Door| door.path.split('/').map(str::to_owned).collect::<Vec<_>>();
+    let all = doors();
+    let api = || all.iter().filter(|door| door.path.starts_with("/api/"));
+    for (fixed, named) in api().flat_map(|fixed| api().map(move |named| (fixed, named))) {
+        let (here, there) = (segments(fixed), segments(named));
+        let mut hides = false;
+        let is_like = here.len() == there.len()
+            && here.iter().zip(&there).all(|(here, there)| {
+                let stands_for = there.starts_with('{') && !here.starts_with('{');
+                hides |= stands_for && !numbers.contains(&there.as_str());
+                here == there || (stands_for && !numbers.contains(&there.as_str()))
+            });
+        if is_like && hides {
+            let takes = all.iter().any(|door| door.path == fixed.path && door.method == named.method);
+            assert!(takes, "{} {} cannot be reached where {} is", named.method, named.path, fixed.path);
+        }
+    }
+}
+
+#[test]
+fn a_connection_named_as_an_address_is_a_connection_like_others() {
+    let site = Site::start();
+    let path = "/api/v1/connections/test";
+    site.get(path).is(404);
+    let connection = serde_json::json!({"connection_id": "test", "conn_type": "sqlite", "schema": "/nowhere/x.db"});
+    site.send("POST", "/api/v1/connections", &connection).is(201);
+    assert_eq!(site.get(path).is(200).json()["schema"], "/nowhere/x.db");
+    site.send("PATCH", path, &serde_json::json!({"description": "mine"})).is(200);
+    assert_eq!(site.get(path).json()["description"], "mine");
+    let tried = site.send("POST", path, &serde_json::json!({"connection_id": "test"})).is(200).json();
+    assert_eq!(tried["status"], true, "{tried}");
+    site.send("DELETE", path, &serde_json::json!({})).is(204);
+    site.get(path).is(404);
+    // What no address can name is not made.
+    for name in [".", ".."] {
+        for (path, body) in [
+            ("connections", serde_json::json!({"connection_id": name, "conn_type": "sqlite"})),
+            ("pools", serde_json::json!({"name": name, "slots": 1})),
+            ("variables", serde_json::json!({"key": name, "value": "x"})),
+            ("users", serde_json::json!({"username": name, "password": "long enough for one", "role": "viewer"})),
+        ] {
+            site.send("POST", &format!("/api/v1/{path}"), &body).is(422);
+        }
+    }
+}
