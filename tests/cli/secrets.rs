@@ -121,7 +121,17 @@ fn secrets_show_up_nowhere() {
     home.ok(&["dags", "unpause", "tells"]);
     home.run(&["dags", "trigger", "tells", "--run-id", "r", "--wait"]).exits(1);
     home.ok(&["tasks", "logs", "tells", "tells", "r"]);
+    // In a run's conf, by its name or because it is known to be one.
+    home.run_with_input(&["variables", "set", "other_token", "-"], "known-from-elsewhere").exits(0);
+    let conf = json!({"api_token": "said-at-the-start", "note": "x known-from-elsewhere y", "day": 7}).to_string();
+    home.run(&["dags", "trigger", "tells", "--run-id", "with-conf", "--conf", &conf, "--wait"]).exits(1);
+    let runs = home.json(&["dags", "list-runs", "tells"]);
+    let run = runs.as_array().unwrap().iter().find(|run| run["run_id"] == "with-conf").unwrap().clone();
+    assert_eq!(run["conf"], json!({"api_token": "***", "note": "x *** y", "day": 7}));
+    assert_eq!(home.json(&["dags", "state", "tells", "with-conf"])["conf"], run["conf"]);
     scheduler.terminate(Duration::from_secs(10)).unwrap();
+    let printed = home.printed();
+    assert!(!printed.contains("said-at-the-start") && !printed.contains("known-from-elsewhere"), "{printed}");
 
     let mut seen = home.files();
     seen.insert("printed by commands".to_owned(), home.printed().into_bytes());

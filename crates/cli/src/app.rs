@@ -16,6 +16,7 @@ use millrace_situation::Surroundings;
 use millrace_store::{Store, StoreError, StoreOptions, schema};
 use millrace_vault::Vault;
 use millrace_worker::SystemClock;
+use serde_json::{Map, Value};
 
 use crate::args::Global;
 use crate::output::{Format, notice};
@@ -135,6 +136,20 @@ impl App {
     pub fn vault_read_only(&self, store: Option<Store>) -> anyhow::Result<Vault> {
         let keyring = Keyring::open(&self.home)?.map(Arc::new);
         Ok(Vault::new(store, keyring, self.masker.clone(), self.environment.clone()))
+    }
+
+    /// From now on every secret of connections and variables is masked. Without the key there is nothing to know.
+    pub async fn learn_secrets(&self, store: &Store) -> anyhow::Result<()> {
+        match self.vault_read_only(Some(store.clone())) {
+            Ok(vault) => Ok(vault.tell_masker().await?),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The conf of a run as it may be shown, here as on every other face.
+    pub fn masked_members(&self, members: &Map<String, Value>) -> Value {
+        let members = members.clone();
+        self.masker.beside(&[&members]).mask_value(&Value::Object(members))
     }
 
     /// Says so when nothing will happen because no scheduler runs. Returns whether one does.

@@ -10,7 +10,7 @@ use millrace_store::{
     BackfillDate, BackfillProgress, BackfillRow, DateOutcome, Reprocess as StoredReprocess, RunFilter, Store,
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::app::App;
 use crate::args::{BackfillArgs, BackfillsCommand, Reprocess};
@@ -27,7 +27,8 @@ pub async fn run(app: &App, command: BackfillsCommand) -> anyhow::Result<()> {
         BackfillsCommand::Show { backfill } => {
             let row = find(&store, backfill).await?;
             let progress = store.backfill_progress(&[backfill]).await?;
-            print_one(app.format, &BackfillView::of(&row, progress.get(&backfill).copied().unwrap_or_default()))
+            app.learn_secrets(&store).await?;
+            print_one(app.format, &BackfillView::of(app, &row, progress.get(&backfill).copied().unwrap_or_default()))
         }
         BackfillsCommand::Pause { backfill } => set_paused(app, &store, backfill, true).await,
         BackfillsCommand::Unpause { backfill } => set_paused(app, &store, backfill, false).await,
@@ -68,7 +69,8 @@ struct BackfillView {
     max_active_runs: u32,
     reversed: bool,
     tasks: Option<String>,
-    conf: Map<String, Value>,
+    /// Secrets masked.
+    conf: Value,
     queued: u64,
     running: u64,
     success: u64,
@@ -78,7 +80,7 @@ struct BackfillView {
 }
 
 impl BackfillView {
-    fn of(row: &BackfillRow, progress: BackfillProgress) -> Self {
+    fn of(app: &App, row: &BackfillRow, progress: BackfillProgress) -> Self {
         Self {
             backfill: row.key,
             dag_id: row.dag_id.to_string(),
@@ -92,7 +94,7 @@ impl BackfillView {
             max_active_runs: row.max_active_runs,
             reversed: row.is_reversed,
             tasks: row.selection.clone(),
-            conf: row.conf.clone(),
+            conf: app.masked_members(&row.conf),
             queued: progress.queued,
             running: progress.running,
             success: progress.success,
@@ -110,8 +112,9 @@ async fn list(app: &App, store: &Store, dag_id: Option<&str>) -> anyhow::Result<
     };
     let rows = store.backfills(dag_id.as_ref()).await?;
     let progress = store.backfill_progress(&rows.iter().map(|row| row.key).collect::<Vec<_>>()).await?;
-    let views: Vec<BackfillView> =
-        rows.iter().map(|row| BackfillView::of(row, progress.get(&row.key).copied().unwrap_or_default())).collect();
+    app.learn_secrets(store).await?;
+    let view = |row| BackfillView::of(app, row, progress.get(&row.key).copied().unwrap_or_default());
+    let views: Vec<BackfillView> = rows.iter().map(view).collect();
     let columns = ["backfill", "dag_id", "state", "is_paused", "progress", "failed", "from_date", "to_date"];
     print_list(app.format, &columns, &views)
 }

@@ -51,7 +51,10 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
             let run = lookup::run(&store, &row.dag, &run).await?;
             match app.format {
                 Format::Table | Format::Plain => print_text(run.state.as_str()),
-                _ => print_one(app.format, &runs::RunView::of(&run)),
+                _ => {
+                    app.learn_secrets(&store).await?;
+                    print_one(app.format, &runs::RunView::of(app, &run))
+                }
             }
         }
         DagsCommand::NextExecution { dag_id, num_executions, from } => {
@@ -235,7 +238,8 @@ async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>
     };
     let filter = RunFilter { dag_id: Some(row.dag_id.clone()), states, limit: limit.into(), ..RunFilter::default() };
     let page = store.runs(&filter).await?;
-    let views: Vec<runs::RunView> = page.rows.iter().map(runs::RunView::of).collect();
+    app.learn_secrets(store).await?;
+    let views: Vec<runs::RunView> = page.rows.iter().map(|run| runs::RunView::of(app, run)).collect();
     if page.total > views.len() as u64 {
         notice(format!("showing {} of {}; --limit shows more", views.len(), counted(page.total, "run")));
     }

@@ -36,11 +36,12 @@ pub struct RunView {
     pub data_interval_start: String,
     pub data_interval_end: String,
     pub state_reason: Option<String>,
-    pub conf: Map<String, Value>,
+    /// Secrets masked.
+    pub conf: Value,
 }
 
 impl RunView {
-    pub fn of(run: &RunRow) -> Self {
+    pub fn of(app: &App, run: &RunRow) -> Self {
         Self {
             dag_id: run.dag_id.to_string(),
             run_id: run.run_id.to_string(),
@@ -52,7 +53,7 @@ impl RunView {
             data_interval_start: format_utc_micros(run.data_interval.start),
             data_interval_end: format_utc_micros(run.data_interval.end),
             state_reason: run.state_reason.clone(),
-            conf: run.conf.clone(),
+            conf: app.masked_members(&run.conf),
         }
     }
 }
@@ -98,16 +99,17 @@ pub async fn trigger(app: &App, store: &Store, args: TriggerArgs) -> anyhow::Res
     )?;
     let request = RunRequest { run: new, note: None, actor: "cli".to_owned() };
     let created = store.create_run(&request, app.now()).await?;
+    app.learn_secrets(store).await?;
     if args.wait {
         let run = wait_for_run(store, created.run).await?;
-        print_one(app.format, &RunView::of(&run))?;
+        print_one(app.format, &RunView::of(app, &run))?;
         if run.state != RunState::Success {
             bail!("the run {} {}", run.run_id, failure(&run));
         }
         return Ok(());
     }
     let run = store.run_by_key(created.run).await?.context("the run that was just made is gone")?;
-    print_one(app.format, &RunView::of(&run))
+    print_one(app.format, &RunView::of(app, &run))
 }
 
 fn failure(run: &RunRow) -> String {
