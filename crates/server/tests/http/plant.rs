@@ -83,8 +83,13 @@ impl Plant {
     pub async fn new(folder: &Path, now: DateTime<Utc>, until: DateTime<Utc>) -> Self {
         let url = format!("sqlite://{}/millrace.db", folder.display());
         schema::migrate(&url, true, now).await.unwrap();
+        Self { store: Self::open(folder).await, logs: LogFolder::new(folder.join("logs")), until }
+    }
+
+    pub async fn open(folder: &Path) -> Store {
+        let url = format!("sqlite://{}/millrace.db", folder.display());
         let options = StoreOptions { url, max_connections: 4, home: Some(folder.to_owned()) };
-        Self { store: Store::open(&options).await.unwrap(), logs: LogFolder::new(folder.join("logs")), until }
+        Store::open(&options).await.unwrap()
     }
 
     pub async fn sync(&self, dag: Dag, paused: bool, now: DateTime<Utc>) -> Arc<DagVersion> {

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_logs::Level;
+use millrace_logs::{Level, LogFolder};
 use millrace_model::change::RunKey;
 use millrace_model::state::{RunState, TaskState};
 use millrace_operator_api::context::Clock;
 use millrace_server::{Patience, ServerOptions, hash_password};
 use millrace_settings::{Home, Keyring, Masker};
-use millrace_store::{AuditFilter, AuditRow, NewToken};
+use millrace_store::{AuditFilter, AuditRow, NewToken, Store};
 use millrace_vault::Vault;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,8 +38,8 @@ pub struct Site {
     pub clock: Arc<TestClock>,
     pub running: RunKey,
     base: String,
-    stop: Option<oneshot::Sender<()>>,
-    _folder: TempDir,
+    stop: Vec<oneshot::Sender<()>>,
+    folder: TempDir,
 }
 
 pub const FAILED_RUN: &str = "scheduled__2024-03-01T00:00:00+00:00";
@@ -82,15 +82,39 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock(Mutex::new(now())));
         let (plant, running, base, stop) = runtime.block_on(begin(folder.path(), clock.clone(), change));
-        Self { runtime, plant, clock, running, base, stop: Some(stop), _folder: folder }
+        Self { runtime, plant, clock, running, base, stop: vec![stop], folder }
     }
 
     pub fn advance(&self, time: TimeDelta) {
         *self.clock.0.lock().unwrap() += time;
     }
 
+    /// Another server of the same home, as another process would be. Gives where it is.
+    pub fn start_another(&mut self) -> String {
+        let (folder, clock) = (self.folder.path(), self.clock.clone());
+        let (base, stop) = self.runtime.block_on(async {
+            let store = Plant::open(folder).await;
+            let logs = self.plant.logs.clone();
+            serve(options(folder, store, logs, clock)).await
+        });
+        self.stop.push(stop);
+        base
+    }
+
     pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        self.call_at(&self.base, method, path, headers, body)
+    }
+
+    /// Of a server that [`start_another`](Self::start_another) started.
+    pub fn call_at(
+        &self,
+        base: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Answer {
+        let mut request = http::Request::builder().method(method).uri(format!("{base}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -220,7 +244,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.stop.clear();
     }
 }
 
@@ -260,16 +284,23 @@ async fn begin(
         plant.store.put_user(name, &hash, role, "test", now()).await.unwrap();
     }
     let running = fill(&plant).await;
+    let mut options = options(folder, plant.store.clone(), plant.logs.clone(), clock);
+    change(&mut options);
+    let (base, stop) = serve(options).await;
+    (plant, running, base, stop)
+}
+
+fn options(folder: &std::path::Path, store: Store, logs: LogFolder, clock: Arc<TestClock>) -> ServerOptions {
     let home = Home::at(folder).unwrap();
     let environment = BTreeMap::from([(
         "MILLRACE_CONN_FROM_ENV".to_owned(),
         "postgres://someone:environment-secret@db.internal:5432/app".to_owned(),
     )]);
     let keyring = Arc::new(Keyring::open_or_create(&home).unwrap());
-    let mut options = ServerOptions {
-        store: plant.store.clone(),
-        vault: Vault::new(Some(plant.store.clone()), Some(keyring), Masker::new(), environment),
-        logs: plant.logs.clone(),
+    ServerOptions {
+        store: store.clone(),
+        vault: Vault::new(Some(store), Some(keyring), Masker::new(), environment),
+        logs,
         clock,
         session_hours: 12,
         surroundings: tokio::sync::watch::channel(millrace_situation::Surroundings {
@@ -297,8 +328,10 @@ async fn begin(
                 }
             })
         }),
-    };
-    change(&mut options);
+    }
+}
+
+async fn serve(options: ServerOptions) -> (String, oneshot::Sender<()>) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
@@ -308,7 +341,7 @@ async fn begin(
         };
         millrace_server::serve(listener, options, shutdown).await.unwrap();
     });
-    (plant, running, base, stop)
+    (base, stop)
 }
 
 async fn fill(plant: &Plant) -> RunKey {

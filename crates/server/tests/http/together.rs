@@ -135,3 +135,32 @@ fn what_was_deleted_meanwhile_is_not_changed() {
     assert_eq!(late.json()["code"], "connection_not_found");
     site.send("DELETE", "/api/v1/connections/lake", &json!({})).is(404);
 }
+
+/// Two servers of one home, as two processes are: neither makes a change on what the other has just changed.
+#[test]
+fn what_was_seen_holds_whichever_server_is_asked() {
+    let mut site = Site::start();
+    let other = site.start_another();
+    let pool = json!({"name": "etl", "slots": 4});
+    site.send("POST", "/api/v1/pools", &pool).is(201);
+    let path = "/api/v1/pools/etl";
+    for round in 0..10 {
+        let seen = site.get(path).is(200).header("etag").to_owned();
+        let headers = [("authorization", ADMIN), ("content-type", "application/json"), ("if-match", seen.as_str())];
+        let start = Barrier::new(2);
+        let patch = |base: Option<&str>, slots: u32| {
+            let body = json!({ "slots": slots }).to_string();
+            start.wait();
+            match base {
+                Some(base) => site.call_at(base, "PATCH", path, &headers, Some(&body)),
+                None => site.call("PATCH", path, &headers, Some(&body)),
+            }
+        };
+        let both = std::thread::scope(|scope| {
+            let one = scope.spawn(|| patch(None, 10 + round));
+            let two = scope.spawn(|| patch(Some(&other), 100 + round));
+            [one, two].map(|one| one.join().unwrap())
+        });
+        assert_eq!(statuses(&both), [200, 412], "{} {}", both[0].body, both[1].body);
+    }
+}
