@@ -1,6 +1,7 @@
 //! The metadata database: what is old, moving house, statements by hand.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use millrace_testkit::{Postgres, wait_until_blocking};
 use serde_json::{Value, json};
@@ -80,9 +81,18 @@ fn the_scheduler_deletes_daily_what_is_older_than_the_setting() {
     let mut home = home_with_runs();
     sqlite(&home, "UPDATE dag_run SET end_date = end_date - 3 * CAST(86400000000 AS BIGINT)");
     home.set("MILLRACE__DATABASE__RETENTION_DAYS", "2");
+    // Whoever deleted these was stopped before their logs were gone too; the last one may belong to something new.
+    let old = SystemTime::now() - Duration::from_hours(48);
+    for (folder, changed) in [("hello/run_id=gone", old), ("gone", old), ("hello/run_id=young", SystemTime::now())] {
+        let folder = home.file(&format!("logs/dag_id={folder}"));
+        fs::create_dir_all(folder.join("task_id=x")).unwrap();
+        fs::File::open(&folder).unwrap().set_modified(changed).unwrap();
+    }
     let _scheduler = home.scheduler();
     let left = || home.json(&["dags", "list-runs", "hello"]).as_array().unwrap().len();
-    wait_until_blocking("old runs are deleted", PATIENCE, || left() == 1 && run_folders(&home) == 1).unwrap();
+    wait_until_blocking("old runs are deleted", PATIENCE, || left() == 1 && run_folders(&home) == 2).unwrap();
+    wait_until_blocking("what was left of a DAG is too", PATIENCE, || !home.file("logs/dag_id=gone").exists()).unwrap();
+    assert!(home.file("logs/dag_id=hello/run_id=young").is_dir());
     assert!(home.file("archive").is_dir());
 }
 

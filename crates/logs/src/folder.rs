@@ -64,7 +64,7 @@ fn remove_whole(folder: &Path) -> io::Result<()> {
 
 /// One folder name. Ids are checked where they enter, but a log path must be safe by itself: separators and control
 /// characters are written as `%XX`, and the prefix keeps `..` from standing alone. Long names are cut and told apart by a hash.
-fn segment(kind: &str, name: &str) -> String {
+pub(crate) fn segment(kind: &str, name: &str) -> String {
     let mut text = String::with_capacity(kind.len() + name.len() + 1);
     for c in name.chars() {
         if matches!(c, '/' | '\\' | '%') || c.is_control() {

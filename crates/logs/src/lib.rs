@@ -7,6 +7,7 @@
 
 mod folder;
 mod line;
+mod orphans;
 mod reading;
 mod writer;
 

@@ -71,6 +71,20 @@ impl Store {
         tx.commit().await
     }
 
+    /// Of all DAGs, those that cannot be read and those whose file is gone among them.
+    pub async fn all_dag_ids(&self) -> Result<Vec<String>> {
+        let sql = "SELECT dag_id FROM dag";
+        let rows = sql::all_at_once(self.reader(), "list the ids of DAGs", &["dag_id"], sql, vec![]).await?;
+        rows.iter().map(|row| row.text("dag_id")).collect()
+    }
+
+    /// Of all runs of a DAG.
+    pub async fn all_run_ids(&self, dag_id: &str) -> Result<Vec<String>> {
+        let sql = "SELECT run_id FROM dag_run WHERE dag_id = $1";
+        let rows = sql::all_at_once(self.reader(), "list the ids of runs", &["run_id"], sql, values![dag_id]).await?;
+        rows.iter().map(|row| row.text("run_id")).collect()
+    }
+
     /// Deletes a DAG whose file is gone, its runs a few at a time, and returns how many. What was deleted before an error
     /// stays deleted; asked again, it goes on. `tell` hears of what has gone as soon as it has, and of the end before the
     /// DAG's own row goes: whoever is stopped at any point can ask again, and clears away what was left. Errors:

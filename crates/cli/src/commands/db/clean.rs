@@ -1,12 +1,14 @@
 //! `millrace db clean`: what is old goes, into an archive and out of the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use millrace_logs::LogFolder;
 use millrace_model::duration::parse_duration;
@@ -15,6 +17,7 @@ use millrace_settings::home::{create_private_file, create_private_folder};
 use millrace_store::{Archive, CleanReport, CleanRequest, NoArchive, Store, StoreError};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::task::spawn_blocking;
 
 use super::confirm;
 use crate::app::App;
@@ -163,5 +166,41 @@ pub async fn clean(
             }
         }
     };
-    Ok(store.clean(request, archive, &mut done, now).await?)
+    let report = store.clean(request, archive, &mut done, now).await?;
+    let asks_for_runs = request.tables.is_empty() || request.tables.iter().any(|table| table == "dag_run");
+    if let Some(logs) = logs.filter(|_| asks_for_runs && request.dag_ids.is_empty()) {
+        match remove_orphans(store, logs, now).await {
+            Ok(0) => {}
+            Ok(folders) => tracing::info!(folders, "removed logs of runs that had been deleted"),
+            Err(error) => {
+                tracing::warn!(error = crate::chain(&error), "logs of deleted runs could not all be removed");
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// A run whose deletion was cut off after its rows and before its logs left a folder. What changed within a day is left for
+/// the next time. Returns how many folders went.
+async fn remove_orphans(store: &Store, logs: &LogFolder, now: DateTime<Utc>) -> anyhow::Result<usize> {
+    let before = SystemTime::from(now - TimeDelta::days(1));
+    // The folders are listed before the database is asked: a run is there before its folder.
+    let listing = logs.clone();
+    let folders = spawn_blocking(move || listing.dag_folders()).await??;
+    let dags: HashMap<OsString, String> =
+        store.all_dag_ids().await?.into_iter().map(|id| (LogFolder::dag_folder_name(&id), id)).collect();
+    let mut removed = 0;
+    for folder in folders {
+        let logs = logs.clone();
+        let Some(dag_id) = dags.get(&folder) else {
+            removed += usize::from(spawn_blocking(move || logs.remove_dag_folder(&folder, before)).await??);
+            continue;
+        };
+        let (listing, name) = (logs.clone(), folder.clone());
+        let listed = spawn_blocking(move || listing.run_folders(&name)).await??;
+        let runs = store.all_run_ids(dag_id).await?;
+        let remove = move || logs.remove_run_folders(&folder, &listed, runs.iter().map(String::as_str), before);
+        removed += spawn_blocking(remove).await??;
+    }
+    Ok(removed)
 }
