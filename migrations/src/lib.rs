@@ -52,6 +52,7 @@ migrations! {
     m0024_counters,
     m0027_failed_runs,
     m0028_webhooks,
+    m0029_grant_ids,
 }
 
 pub struct Migrator;

@@ -195,6 +195,11 @@ pub async fn grants_are_one_for_each_dag_or_tag(bench: Bench) -> Result<()> {
     assert_eq!(store.grants(Some("ada")).await?.len(), 2);
     assert!(matches!(store.put_grant("bob", &of, "viewer", "cli", at(4)).await, Err(StoreError::NotFound { .. })));
     assert!(store.delete_grant(first.id, "cli", at(5)).await? && !store.delete_grant(first.id, "cli", at(5)).await?);
+    // Whoever looks for the old one later must not find a new one.
+    let last = store.put_grant("ada", &Granted::Dag("last".to_owned()), "viewer", "cli", at(5)).await?;
+    assert!(store.delete_grant(last.id, "cli", at(5)).await?);
+    let next = store.put_grant("ada", &Granted::Dag("next".to_owned()), "viewer", "cli", at(5)).await?;
+    assert!(next.id > last.id, "{} after {}", next.id, last.id);
     assert!(store.delete_user("ada", "cli", at(6)).await?);
     assert!(store.grants(None).await?.is_empty(), "they went with the person");
     Ok(())
