@@ -255,6 +255,17 @@ mod tests {
         assert!(faults(&params, &map(json!({"x": vec!["a"; 300_000]}))).is_empty());
     }
 
+    /// Not searched through for each of them.
+    #[test]
+    fn a_long_list_is_held_against_many_choices() {
+        let choices: Vec<String> = (0..100_000).map(|number| format!("table_{number}")).collect();
+        let params = map(json!({"x": {"type": "array", "items": {"enum": choices}}}));
+        let last = vec!["table_99999"; 100_000];
+        assert!(faults(&params, &map(json!({ "x": last }))).is_empty());
+        let found = faults(&params, &map(json!({"x": ["table_1", "table"]})));
+        assert!(found.len() == 1 && found[0].name == "x[1]", "{}", found.len());
+    }
+
     #[test]
     fn what_is_missing_is_said_and_other_names_are_the_run_s_own() {
         let params = map(json!({"table": {"type": "string"}, "region": "eu"}));

@@ -117,23 +117,50 @@ fn noun_of(value: &Value) -> &'static str {
 
 /// At most one fault of a value itself: the first says enough. Items of a list are looked at one by one.
 pub(super) fn check(schema: &Map<String, Value>, name: &str, value: &Value, faults: &mut Vec<ParamFault>) {
-    let breach = type_breach(schema, value).or_else(|| enum_breach(schema, value)).or_else(|| match value {
-        Value::Number(number) => number_breach(schema, number),
-        Value::String(text) => text_breach(schema, text),
-        Value::Array(items) => list_breach(schema, items),
-        _ => None,
-    });
-    if let Some(breach) = breach {
-        faults.push(ParamFault { name: name.to_owned(), breach });
-        return;
+    Rules::of(schema).check(name, value, faults);
+}
+
+/// A schema that many items are held against: a long list of choices is searched through for none of them.
+struct Rules<'s> {
+    schema: &'s Map<String, Value>,
+    choices: Option<HashSet<&'s Value>>,
+    of_items: Option<Box<Self>>,
+}
+
+impl<'s> Rules<'s> {
+    fn of(schema: &'s Map<String, Value>) -> Self {
+        let choices = schema.get("enum").and_then(Value::as_array).map(|choices| choices.iter().collect());
+        let of_items = schema.get("items").and_then(Value::as_object).map(|items| Box::new(Rules::of(items)));
+        Self { schema, choices, of_items }
     }
-    if let (Value::Array(items), Some(Value::Object(of_items))) = (value, schema.get("items")) {
-        for (place, item) in items.iter().enumerate() {
-            if faults.len() >= MOST_FAULTS {
-                return;
-            }
-            check(of_items, &format!("{name}[{place}]"), item, faults);
+
+    fn check(&self, name: &str, value: &Value, faults: &mut Vec<ParamFault>) {
+        let breach = type_breach(self.schema, value).or_else(|| self.enum_breach(value)).or_else(|| match value {
+            Value::Number(number) => number_breach(self.schema, number),
+            Value::String(text) => text_breach(self.schema, text),
+            Value::Array(items) => list_breach(self.schema, items),
+            _ => None,
+        });
+        if let Some(breach) = breach {
+            faults.push(ParamFault { name: name.to_owned(), breach });
+            return;
         }
+        if let (Value::Array(items), Some(of_items)) = (value, &self.of_items) {
+            for (place, item) in items.iter().enumerate() {
+                if faults.len() >= MOST_FAULTS {
+                    return;
+                }
+                of_items.check(&format!("{name}[{place}]"), item, faults);
+            }
+        }
+    }
+
+    fn enum_breach(&self, value: &Value) -> Option<Breach> {
+        if self.choices.as_ref()?.contains(value) {
+            return None;
+        }
+        let shown = |choice: &Value| choice.as_str().map_or_else(|| choice.to_string(), str::to_owned);
+        Some(Breach::Enum(self.schema.get("enum")?.as_array()?.iter().map(shown).collect()))
     }
 }
 
@@ -176,12 +203,6 @@ fn is_whole(number: &Number) -> bool {
 fn is_kept(number: &Number) -> bool {
     let is_near = |float: f64| float > -9_223_372_036_854_775_808.0 && float < 18_446_744_073_709_551_616.0;
     number.is_i64() || number.is_u64() || number.as_f64().is_some_and(is_near)
-}
-
-fn enum_breach(schema: &Map<String, Value>, value: &Value) -> Option<Breach> {
-    let choices = schema.get("enum")?.as_array()?;
-    let shown = |choice: &Value| choice.as_str().map_or_else(|| choice.to_string(), str::to_owned);
-    (!choices.contains(value)).then(|| Breach::Enum(choices.iter().map(shown).collect()))
 }
 
 fn number_breach(schema: &Map<String, Value>, number: &Number) -> Option<Breach> {

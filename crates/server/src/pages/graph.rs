@@ -1,5 +1,9 @@
 //! The tasks of a DAG and what each waits for, as a picture; with a run's states in it.
 
+mod folding;
+
+use std::collections::HashMap;
+
 use axum::extract::{Path, Query, State};
 use http::HeaderMap;
 use millrace_model::dag::Dag;
@@ -8,6 +12,7 @@ use millrace_store::InstanceRow;
 use rust_sugiyama::configure::{Config, RankingType};
 use serde::Serialize;
 
+use self::folding::{Boxes, fold};
 use super::head::Tab;
 use super::instances;
 use crate::format::words;
@@ -28,13 +33,14 @@ const BETWEEN_NODES: f64 = 16.0;
 const MARGIN: f64 = 16.0;
 /// Larger ones are laid out by their depth alone: the crossings cannot be followed anyway, and the page stays quick.
 const MOST_ORDERED: usize = 150;
+/// Of more nobody sees anything: their groups are drawn in their place, if these are fewer.
+const MOST_DRAWN: usize = 1_000;
 
 #[derive(Debug, Serialize)]
 struct Node {
     task_id: String,
     /// Shortened where it is long.
     name: String,
-    operator: String,
     href: Option<String>,
     state: &'static str,
     title: String,
@@ -69,21 +75,25 @@ pub(super) async fn page(
         None => (row.dag.clone(), Vec::new()),
     };
     let graph = Graph::of(&dag).map_err(|error| Problem::internal(&error))?;
-    let places = {
-        let (upstream, ids) = (graph.upstream.clone(), dag.tasks.len());
-        // Not worth a worker of the runtime for a large graph.
-        let layered = tokio::task::spawn_blocking(move || places(&upstream, ids)).await;
-        layered.unwrap_or_else(|_| by_depth(&graph.upstream))
-    };
     let run_id = run.as_ref().map(|run| run.run_id.to_string());
-    let picture = draw(&dag, &graph.upstream, places, &rows, run_id.as_deref());
+    let boxes = if dag.tasks.len() > MOST_DRAWN { fold(&dag, &graph.upstream) } else { Boxes::of_tasks(&dag, graph) };
+    let (is_folded, task_count) = (boxes.is_folded, dag.tasks.len());
+    let picture = if boxes.members.len() > MOST_DRAWN {
+        None
+    } else {
+        let (upstream, count) = (boxes.upstream.clone(), boxes.members.len());
+        // Not worth a worker of the runtime for a large graph.
+        let layered = tokio::task::spawn_blocking(move || places(&upstream, count)).await;
+        let places = layered.unwrap_or_else(|_| by_depth(&boxes.upstream));
+        Some(draw(&dag, &boxes, places, &rows, run_id.as_deref()))
+    };
     let address = match &run_id {
         Some(run_id) => format!("{}/graph?run={}", links::dag(&dag_id), links::encode(run_id)),
         None => format!("{}/graph", links::dag(&dag_id)),
     };
     let values = values! {
         dag => server.dag_head(&row, Tab::Graph),
-        picture, address, runs,
+        picture, is_folded, task_count, address, runs,
         run => run.as_ref().map(|run| values! {
             run_id => run.run_id.as_str(),
             href => links::run(&dag_id, run.run_id.as_str()),
@@ -130,25 +140,35 @@ pub(super) fn places(upstream: &[Vec<usize>], count: usize) -> Vec<(f64, f64)> {
     places
 }
 
+/// In one pass from those that wait for nothing. What waits for itself in a circle, as assets may, stays at the left.
 fn by_depth(upstream: &[Vec<usize>]) -> Vec<(f64, f64)> {
-    let mut depths: Vec<Option<usize>> = vec![None; upstream.len()];
-    // As many rounds as the longest way has steps.
-    let mut is_settled = false;
-    while !is_settled {
-        is_settled = true;
-        for (task, before) in upstream.iter().enumerate() {
-            let depth = before.iter().try_fold(0, |depth, one| Some(depth.max(depths[*one]? + 1)));
-            if depth.is_some() && depths[task] != depth {
-                depths[task] = depth;
-                is_settled = false;
+    let mut downstream: Vec<Vec<usize>> = vec![Vec::new(); upstream.len()];
+    for (task, before) in upstream.iter().enumerate() {
+        for one in before {
+            downstream[*one].push(task);
+        }
+    }
+    let mut waiting: Vec<usize> = upstream.iter().map(Vec::len).collect();
+    let mut depths = vec![0; upstream.len()];
+    let mut settled: Vec<usize> = (0..upstream.len()).filter(|task| waiting[*task] == 0).collect();
+    while let Some(task) = settled.pop() {
+        for next in &downstream[task] {
+            depths[*next] = depths[*next].max(depths[task] + 1);
+            waiting[*next] -= 1;
+            if waiting[*next] == 0 {
+                settled.push(*next);
             }
+        }
+    }
+    for (task, depth) in depths.iter_mut().enumerate() {
+        if waiting[task] > 0 {
+            *depth = 0;
         }
     }
     let mut taken: Vec<usize> = Vec::new();
     depths
         .into_iter()
         .map(|depth| {
-            let depth = depth.unwrap_or_default();
             taken.resize(taken.len().max(depth + 1), 0);
             taken[depth] += 1;
             (depth as f64, (taken[depth] - 1) as f64)
@@ -156,35 +176,34 @@ fn by_depth(upstream: &[Vec<usize>]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn draw(
-    dag: &Dag,
-    upstream: &[Vec<usize>],
-    places: Vec<(f64, f64)>,
-    rows: &[InstanceRow],
-    run_id: Option<&str>,
-) -> Picture {
-    let layout = Layout::of(dag.tasks.iter().map(|task| task.task_id.as_str()), places);
-    let node = |(place, task): (usize, &millrace_model::dag::Task)| {
-        let id = task.task_id.as_str();
-        let instance = instances::most_urgent(rows.iter().filter(|row| row.task_id == task.task_id));
+fn draw(dag: &Dag, boxes: &Boxes, places: Vec<(f64, f64)>, rows: &[InstanceRow], run_id: Option<&str>) -> Picture {
+    let layout = Layout::of(boxes.members.iter().map(|member| member.name.as_str()), places);
+    let mut of_tasks: HashMap<&str, Vec<&InstanceRow>> = HashMap::new();
+    for row in rows {
+        of_tasks.entry(row.task_id.as_str()).or_default().push(row);
+    }
+    let node = |(place, member): (usize, &folding::Member)| {
+        let ids = member.tasks.iter().map(|task| dag.tasks[*task].task_id.as_str());
+        let instance = instances::most_urgent(ids.flat_map(|id| of_tasks.get(id).into_iter().flatten().copied()));
         let state = instance.map_or("none", |row| row.state.as_str());
         let (x, y) = layout.at(place);
+        let (name, what) = (member.name.as_str(), member.what.as_str());
         Node {
-            name: shortened(id),
+            name: shortened(name),
             title: match instance {
-                Some(row) => format!("{id} ({}): {}", task.operator, words(row.state.as_str())),
-                None => format!("{id} ({})", task.operator),
+                Some(row) => format!("{name} ({what}): {}", words(row.state.as_str())),
+                None => format!("{name} ({what})"),
             },
-            href: run_id.filter(|_| instance.is_some()).map(|run| links::task(dag.dag_id.as_str(), run, id)),
-            task_id: id.to_owned(),
-            operator: task.operator.clone(),
+            // A box of many leads to the task that says most about them.
+            href: run_id.zip(instance).map(|(run, row)| links::task(dag.dag_id.as_str(), run, row.task_id.as_str())),
+            task_id: instance.map_or_else(|| name.to_owned(), |row| row.task_id.to_string()),
             state,
             x,
             y,
         }
     };
-    let nodes: Vec<Node> = dag.tasks.iter().enumerate().map(node).collect();
-    let pairs = upstream.iter().enumerate().flat_map(|(to, before)| before.iter().map(move |from| (*from, to)));
+    let nodes: Vec<Node> = boxes.members.iter().enumerate().map(node).collect();
+    let pairs = boxes.upstream.iter().enumerate().flat_map(|(to, before)| before.iter().map(move |from| (*from, to)));
     let edges = pairs.map(|(from, to)| layout.edge(from, to)).collect();
     let (width, height) = layout.size();
     Picture { width, height, node_width: layout.node_width, node_height: HEIGHT, nodes, edges }
@@ -266,6 +285,12 @@ mod tests {
         check(&wide, &places(&wide, wide.len()));
         let large: Vec<Vec<usize>> = (0..900).map(|task| if task == 0 { vec![] } else { vec![task - 1] }).collect();
         check(&large, &places(&large, large.len()));
+        // Listed backwards, and in a circle.
+        let backwards: Vec<Vec<usize>> =
+            (1..=50_000).map(|task| if task == 50_000 { vec![] } else { vec![task] }).collect();
+        let places = by_depth(&backwards);
+        assert_eq!((places[0].0, places[49_999].0), (49_999.0, 0.0));
+        assert_eq!(by_depth(&[vec![1], vec![0], vec![0]]).len(), 3);
     }
 
     #[test]

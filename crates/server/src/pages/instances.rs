@@ -1,6 +1,8 @@
 //! The instances of mapped tasks, and the tasks of groups: what is shown together, and in which state.
 
-use millrace_model::dag::Dag;
+use std::collections::HashMap;
+
+use millrace_model::dag::{Dag, Task};
 use millrace_model::state::TaskState;
 use millrace_store::InstanceRow;
 use serde::Serialize;
@@ -71,10 +73,11 @@ pub(super) struct GroupLine {
 
 /// Folds a run's instances, which are in the order of the tasks: a line for each task, a section for each group.
 pub(super) fn sections<T>(dag: &Dag, rows: &[InstanceRow], line: impl Fn(&[InstanceRow]) -> T) -> Vec<Section<T>> {
+    let tasks: HashMap<&str, &Task> = dag.tasks.iter().map(|task| (task.task_id.as_str(), task)).collect();
     let mut sections: Vec<Section<T>> = Vec::new();
     let mut of_groups: Vec<Vec<&InstanceRow>> = Vec::new();
     for of_task in rows.chunk_by(|one, other| one.task_id == other.task_id) {
-        let outermost = dag.task(of_task[0].task_id.as_str()).and_then(|task| dag.groups_of(task).last());
+        let outermost = tasks.get(of_task[0].task_id.as_str()).and_then(|task| dag.groups_of(task).last());
         let id = outermost.map(|group| group.group_id.as_str());
         let known = sections.last().map(|section| section.group.as_ref().map(|group| group.group_id.as_str()));
         if known != Some(id) {
