@@ -192,6 +192,47 @@ mod tests {
         assert!(unknown.is_empty(), "web/words/ko-phrases.toml lacks: {unknown:#?}");
     }
 
+    /// What pages and forms refuse: REST speaks English, and so do the rooms behind `api`.
+    fn refusals() -> Vec<String> {
+        let begins = r"Problem::invalid\(\s*(?:format!\(\s*)?|Problem::new\(\s*ErrorCode::\w+,\s*(?:format!\(\s*)?|let text =\s*(?:format!\(\s*)?|Err\(\s*format!\(\s*";
+        let literal = Regex::new(&format!(r#"(?:{begins})"((?:[^"\\]|\\.|\\\n)*)""#)).unwrap();
+        let (broken, inner) = (Regex::new(r"\\\n\s*").unwrap(), Regex::new(r"\{\{.*?\}\}").unwrap());
+        let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().flatten() {
+                let path = entry.path();
+                if path.is_dir() && !path.ends_with("src/api") {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("src/webhooks.rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+                    found.extend(
+                        literal.captures_iter(text).map(|it| broken.replace_all(&it[1], "").replace("\\\"", "\"")),
+                    );
+                }
+            }
+        }
+        found.iter().filter(|text| text.contains(' ')).map(|text| sample(&inner.replace_all(text, "x"))).collect()
+    }
+
+    #[test]
+    fn every_refusal_of_a_page_is_known() {
+        let mut said = refusals();
+        // Without words of its own.
+        said.retain(|text| !["x x", "'x': x"].contains(&text.as_str()));
+        assert!(said.len() > 60, "only {} sentences were found: {said:#?}", said.len());
+        for code in millrace_model::error_code::ErrorCode::ALL {
+            said.push(code.explanation.to_owned());
+        }
+        let unknown: Vec<&String> = said.iter().filter(|text| KOREAN.say(text, 0).is_none()).collect();
+        assert!(unknown.is_empty(), "web/words/ko-phrases.toml lacks: {unknown:#?}");
+        let title = |name: &str| crate::format::sentence(&name.replace("dag_", "DAG_").replace('_', " "));
+        let titles = millrace_model::error_code::ErrorCode::ALL.iter().map(|code| title(code.name));
+        let untitled: Vec<String> = titles.filter(|title| !super::super::KOREAN.contains_key(title)).collect();
+        assert!(untitled.is_empty(), "web/words/ko.toml lacks: {untitled:#?}");
+    }
+
     #[test]
     fn schedules_are_said_in_korean() {
         let cases = [
