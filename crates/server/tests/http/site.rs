@@ -102,32 +102,7 @@ impl Site {
     }
 
     pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
-        self.call_at(&self.base, method, path, headers, body)
-    }
-
-    /// Of a server that [`start_another`](Self::start_another) started.
-    pub fn call_at(
-        &self,
-        base: &str,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Option<&str>,
-    ) -> Answer {
-        let mut request = http::Request::builder().method(method).uri(format!("{base}{path}"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = match body {
-            Some(body) => agent().run(request.body(body.to_owned()).unwrap()),
-            None => agent().run(request.body(()).unwrap()),
-        };
-        let mut answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        Answer {
-            status: answer.status().as_u16(),
-            headers: answer.headers().clone(),
-            body: answer.body_mut().read_to_string().unwrap(),
-        }
+        call_at(&self.base, method, path, headers, body)
     }
 
     /// A body that need not be a text, as the admin.
@@ -245,6 +220,24 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.stop.clear();
+    }
+}
+
+/// Of a server that [`Site::start_another`] started.
+pub fn call_at(base: &str, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
+    let mut request = http::Request::builder().method(method).uri(format!("{base}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = match body {
+        Some(body) => agent().run(request.body(body.to_owned()).unwrap()),
+        None => agent().run(request.body(()).unwrap()),
+    };
+    let mut answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    Answer {
+        status: answer.status().as_u16(),
+        headers: answer.headers().clone(),
+        body: answer.body_mut().read_to_string().unwrap(),
     }
 }
 

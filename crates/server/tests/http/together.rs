@@ -4,7 +4,7 @@ use std::sync::Barrier;
 
 use serde_json::{Value, json};
 
-use crate::site::{ADMIN, Answer, FAILED_RUN, Site};
+use crate::site::{ADMIN, Answer, FAILED_RUN, Site, call_at};
 
 /// Both at the same moment.
 fn at_once(site: &Site, requests: [(&str, &str, Value); 2]) -> [Answer; 2] {
@@ -152,7 +152,7 @@ fn what_was_seen_holds_whichever_server_is_asked() {
             let body = json!({ "slots": slots }).to_string();
             start.wait();
             match base {
-                Some(base) => site.call_at(base, "PATCH", path, &headers, Some(&body)),
+                Some(base) => call_at(base, "PATCH", path, &headers, Some(&body)),
                 None => site.call("PATCH", path, &headers, Some(&body)),
             }
         };
