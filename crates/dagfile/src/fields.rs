@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use millrace_model::duration::Span as Length;
 
+use crate::dag;
 use crate::diagnostic::Diagnostic;
 use crate::options::ReadOptions;
 use crate::source::{Sources, Span};
 use crate::suggest;
+use crate::task;
 use crate::tree::{Entry, Node, NodeKind};
 
 /// Problems after which no more hints are looked for.
@@ -264,15 +266,21 @@ fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
         "queue" | "executor" | "executor_config" | "run_as_user" => {
             return Some("tries run where the scheduler runs; a pool says how many of them at a time");
         }
-        "depends_on_past" | "wait_for_downstream" => {
-            return Some("it is a task's key: write it under the task, or in default_args for all");
-        }
-        _ => return None,
+        _ => return misplaced(key, known),
     };
     match needed {
         "on_execute" | "on_skipped" | "on_retry" if !known.contains(&needed) => Some(OF_TRIES),
         _ => known.contains(&needed).then_some(hint),
     }
+}
+
+/// A key of tasks that stands in the DAG, or one of the DAG in a task or in `default_args`.
+fn misplaced(key: &str, known: &[&str]) -> Option<&'static str> {
+    if known.contains(&"schedule") && task::KEYS.contains(&key) {
+        let shared = "it is a task's key: write it under the task, or in default_args for all";
+        return Some(if task::SHARED.contains(&key) { shared } else { "it is a task's key: write it under the task" });
+    }
+    (known.contains(&"retries") && dag::KEYS.contains(&key)).then_some("it is the DAG's key: write it there")
 }
 
 /// Of callbacks that a DAG has none of.

@@ -58,7 +58,7 @@ pub(crate) const KEYS: &[&str] = &[
 ];
 
 /// Those of them that `default_args` may hold.
-const SHARED: &[&str] = &[
+pub(crate) const SHARED: &[&str] = &[
     "trigger_rule",
     "depends_on_past",
     "wait_for_downstream",
