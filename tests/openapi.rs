@@ -38,7 +38,7 @@ fn nothing_is_answered_that_the_document_does_not_say() {
         .arg(format!("{address}/api/v1/openapi.json"))
         .args(["--auth", &format!("admin:{}", password.trim())])
         .args(["--exclude-checks", NOT_CHECKED, "--exclude-path-regex", NOT_ASKED])
-        .args(["--phases", "coverage,fuzzing", "--max-examples", "2", "--seed", "1"])
+        .args(["--phases", "coverage,fuzzing,stateful", "--max-examples", "2", "--seed", "1"])
         .args(["--continue-on-failure", "--no-shrink", "--no-color", "--warnings", "off"])
         .args(["--generation-database", "none", "--request-timeout", "60"])
         .current_dir(home.path())

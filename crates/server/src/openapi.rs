@@ -262,7 +262,9 @@ impl Schemas {
 /// Every status that may be refused with: there is no `default`, so that a test finds an answer that nothing is said of.
 fn refusals(door: &Door, operation: &Operation) -> Vec<(&'static str, &'static str)> {
     let is_change = door.method != Method::GET;
-    let (is_named, has_body) = (!names(&door.path).is_empty(), operation.takes.is_some());
+    // The address of trying a connection is that of one connection, too.
+    let is_named = !names(&door.path).is_empty() || door.path.ends_with("/connections/test");
+    let has_body = operation.takes.is_some();
     let is_known = door.access != Access::Open;
     let all = [
         (true, "400", "It cannot be read"),
