@@ -300,7 +300,11 @@ says nothing of expressions: such columns are text in Parquet. Columns of tables
   `datetime` or `timestamp` without zone is what a clock said; `source_timezone` says where it hung.
 - A date with a zero for year, month or day stops the task unless `zero_dates` says otherwise.
 - MySQL's bit is a number; PostgreSQL's is a text of 0 and 1. Bytes are hexadecimal.
-- SQLite binds no value to its column's type: what does not fit is refused in Parquet and written as it is in CSV.
+- SQLite binds no value to its column's type: what does not fit is refused in Parquet and written as it is in CSV. A blob in
+  a column of another kind, and any other value in a BLOB column, is read as SQLite's own CAST to the column's kind reads it:
+  the text `de` in a BLOB is the bytes `6465`, the blob `x'6465'` in a TEXT is `de`; a blob that is no text (UTF-8) stops the
+  task with its row. Sixteen bytes in a UUID column are a UUID. In an expression a blob stays hexadecimal digits. Files whose
+  texts are kept in UTF-16 are refused.
 ";
 
 fn table<'a>(
