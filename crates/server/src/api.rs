@@ -83,6 +83,9 @@ fn people_doors() -> Doors {
     under()
         .get("/health", Access::Open, health::health)
         .does(op("Say whether database and scheduler are alive").gives::<health::Health>())
+        // Airflow's name.
+        .get("/monitor/health", Access::Open, health::health)
+        .does(op("Say whether database and scheduler are alive").gives::<health::Health>())
         .get("/version", ReadSystem, version)
         .does(op("Say which version this is").gives::<Version>())
         .post("/auth/token", Access::Open, sign_in::token)
@@ -350,6 +353,12 @@ fn task_doors() -> Doors {
         .does(mapped("Show a try").gives::<tries::Try>())
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/tries", ReadLogs, tries::list_mapped)
         .does(op("List the tries of one of a mapped task").gives::<tries::Tries>())
+        .get(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/tries/{try_number}",
+            ReadLogs,
+            tries::get_mapped,
+        )
+        .does(op("Show a try of one of a mapped task").gives::<tries::Try>())
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries", ReadLogs, xcoms::list)
         .does(mapped("List what a task left for others").page().gives::<xcoms::XcomEntries>())
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}", ReadLogs, xcoms::get)
@@ -477,58 +486,31 @@ fn system_doors() -> Doors {
 }
 
 fn secret_doors() -> Doors {
-    use Act::{ReadConnections, ReadVariables, TestConnections, WriteConnections, WriteVariables};
-    under()
-        .get("/connections", ReadConnections, connections::list)
-        .does(op("List connections, secrets masked").page().gives::<connections::Connections>())
-        .post("/connections", WriteConnections, connections::create)
-        .does(op("Add a connection").takes::<connections::ConnectionBody>().creates::<connections::Connection>())
-        .patch("/connections", WriteConnections, bulk::connections)
-        .does(
-            op("Make, change and delete connections")
-                .takes::<bulk::BulkBody<bulk::ConnectionEntity>>()
-                .gives::<bulk::BulkAnswer>(),
-        )
-        .post("/connections/test", TestConnections, connections::test)
-        .does(op("Try a connection").takes::<connections::ConnectionBody>().gives::<connections::ConnectionAnswer>())
-        // The address of trying is also that of a connection which somebody has named so.
-        .get("/connections/test", ReadConnections, connections::get_test)
-        .does(op("Show the connection named test, secrets masked").gives::<connections::Connection>())
-        .patch("/connections/test", WriteConnections, connections::patch_test)
-        .does(
-            op("Change the connection named test")
-                .takes::<connections::ConnectionBody>()
-                .gives::<connections::Connection>(),
-        )
-        .delete("/connections/test", WriteConnections, connections::delete_test)
-        .does(op("Delete the connection named test").gives_nothing())
-        .get("/connections/{conn_id}", ReadConnections, connections::get)
-        .does(op("Show a connection, secrets masked").gives::<connections::Connection>())
-        .patch("/connections/{conn_id}", WriteConnections, connections::patch)
-        .does(op("Change a connection").takes::<connections::ConnectionBody>().gives::<connections::Connection>())
-        .delete("/connections/{conn_id}", WriteConnections, connections::delete)
-        .does(op("Delete a connection").gives_nothing())
-        .get("/variables", ReadVariables, variables::list)
-        .does(
-            op("List variables, secrets masked")
-                .page()
-                .query("variable_key_pattern", Kind::Text, "A part of the key")
-                .gives::<variables::Variables>(),
-        )
-        .post("/variables", WriteVariables, variables::create)
-        .does(op("Add a variable").takes::<variables::VariableBody>().creates::<variables::Variable>())
-        .patch("/variables", WriteVariables, bulk::variables)
-        .does(
-            op("Make, change and delete variables")
-                .takes::<bulk::BulkBody<variables::VariableBody>>()
-                .gives::<bulk::BulkAnswer>(),
-        )
-        .get("/variables/{variable_key}", ReadVariables, variables::get)
-        .does(op("Show a variable, secrets masked").gives::<variables::Variable>())
-        .patch("/variables/{variable_key}", WriteVariables, variables::patch)
-        .does(op("Change a variable").takes::<variables::VariablePatch>().gives::<variables::Variable>())
-        .delete("/variables/{variable_key}", WriteVariables, variables::delete)
-        .does(op("Delete a variable").gives_nothing())
+    use Act::{ReadVariables, WriteVariables};
+    connections::doors().merge(
+        under()
+            .get("/variables", ReadVariables, variables::list)
+            .does(
+                op("List variables, secrets masked")
+                    .page()
+                    .query("variable_key_pattern", Kind::Text, "A part of the key")
+                    .gives::<variables::Variables>(),
+            )
+            .post("/variables", WriteVariables, variables::create)
+            .does(op("Add a variable").takes::<variables::VariableBody>().creates::<variables::Variable>())
+            .patch("/variables", WriteVariables, bulk::variables)
+            .does(
+                op("Make, change and delete variables")
+                    .takes::<bulk::BulkBody<variables::VariableBody>>()
+                    .gives::<bulk::BulkAnswer>(),
+            )
+            .get("/variables/{variable_key}", ReadVariables, variables::get)
+            .does(op("Show a variable, secrets masked").gives::<variables::Variable>())
+            .patch("/variables/{variable_key}", WriteVariables, variables::patch)
+            .does(op("Change a variable").takes::<variables::VariablePatch>().gives::<variables::Variable>())
+            .delete("/variables/{variable_key}", WriteVariables, variables::delete)
+            .does(op("Delete a variable").gives_nothing()),
+    )
 }
 
 /// In UTC, with microseconds: `2024-03-01T00:00:00.000000Z`.

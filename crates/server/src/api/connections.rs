@@ -11,8 +11,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Given, body, cut, listed};
+use super::{Given, body, bulk, cut, listed};
+use crate::doors::Doors;
 use crate::links;
+use crate::openapi::op;
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -20,6 +22,36 @@ use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
 type Fields = Given<Map<String, Value>>;
+
+pub(super) fn doors() -> Doors {
+    use Act::{ReadConnections, TestConnections, WriteConnections};
+    super::under()
+        .get("/connections", ReadConnections, list)
+        .does(op("List connections, secrets masked").page().gives::<Connections>())
+        .post("/connections", WriteConnections, create)
+        .does(op("Add a connection").takes::<ConnectionBody>().creates::<Connection>())
+        .patch("/connections", WriteConnections, bulk::connections)
+        .does(
+            op("Make, change and delete connections")
+                .takes::<bulk::BulkBody<bulk::ConnectionEntity>>()
+                .gives::<bulk::BulkAnswer>(),
+        )
+        .post("/connections/test", TestConnections, test)
+        .does(op("Try a connection").takes::<ConnectionBody>().gives::<ConnectionAnswer>())
+        // The address of trying is also that of a connection which somebody has named so.
+        .get("/connections/test", ReadConnections, get_test)
+        .does(op("Show the connection named test, secrets masked").gives::<Connection>())
+        .patch("/connections/test", WriteConnections, patch_test)
+        .does(op("Change the connection named test").takes::<ConnectionBody>().gives::<Connection>())
+        .delete("/connections/test", WriteConnections, delete_test)
+        .does(op("Delete the connection named test").gives_nothing())
+        .get("/connections/{conn_id}", ReadConnections, get)
+        .does(op("Show a connection, secrets masked").gives::<Connection>())
+        .patch("/connections/{conn_id}", WriteConnections, patch)
+        .does(op("Change a connection").takes::<ConnectionBody>().gives::<Connection>())
+        .delete("/connections/{conn_id}", WriteConnections, delete)
+        .does(op("Delete a connection").gives_nothing())
+}
 
 pub(crate) async fn list(
     State(server): State<Shared>,

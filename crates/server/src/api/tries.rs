@@ -88,3 +88,10 @@ pub(super) async fn get(
     let missing = || Problem::new(ErrorCode::NOT_FOUND, format!("task {task_id} has had no try {number}"));
     Ok(Json(attempt(&server, &run, (&task_id, map_index), row.ok_or_else(missing)?)))
 }
+
+pub(super) async fn get_mapped(
+    server: State<Shared>,
+    Path((dag_id, run_id, task_id, index, number)): Path<(String, String, String, i32, u32)>,
+) -> Answer<Json<Try>> {
+    get(server, Path((dag_id, run_id, task_id, number)), at_index(index)).await
+}

@@ -91,6 +91,7 @@ fn what_changes_something_is_nobodys_by_default() {
                 matches!(
                     door.path.as_str(),
                     "/api/v1/health"
+                        | "/api/v1/monitor/health"
                         | "/api/v1/auth/token"
                         | "/api/v1/webhooks/{name}"
                         | "/sign-in"
