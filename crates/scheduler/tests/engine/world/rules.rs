@@ -229,8 +229,11 @@ impl World {
                 continue;
             }
             let row = self.stage.store.instance_by_key(instance).await.unwrap().unwrap();
-            if row.state_reason.as_deref() == Some("unstorable_result") {
-                // The store refused it, and it alone: that is how it is told.
+            let run = self.stage.store.run_by_key(row.run).await.unwrap().unwrap();
+            let is_set_aside = run.state_reason.as_deref().is_some_and(|reason| reason.starts_with("set aside: "));
+            if row.state_reason.as_deref() == Some("unstorable_result") || is_set_aside {
+                // The store refused it, and it alone: that is how it is told. Where it refused to be told that too, the run
+                // has failed and says so.
                 self.owed.remove(&token);
                 continue;
             }
