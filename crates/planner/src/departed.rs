@@ -6,8 +6,9 @@ use millrace_model::change::Completion;
 use millrace_model::ids::DagId;
 use millrace_model::state::TaskState;
 
+use crate::instance::{InstanceSnapshot, TryKey};
 use crate::lines::{Lane, LimitKey};
-use crate::run::{InstanceSnapshot, RunView, TryKey};
+use crate::run::RunView;
 use crate::view::{View, note_state};
 
 #[derive(Debug)]

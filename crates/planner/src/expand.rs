@@ -10,7 +10,8 @@ use millrace_model::state::TaskState;
 use millrace_model::trigger_rule::{Decision, UpstreamCounts};
 use serde_json::Value;
 
-use crate::run::{InstanceSnapshot, RunView};
+use crate::instance::InstanceSnapshot;
+use crate::run::RunView;
 use crate::turn::Turn;
 use crate::view::View;
 

@@ -8,8 +8,9 @@ use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::Decision;
 
+use crate::instance::{InstanceView, told};
 use crate::lines::LimitKey;
-use crate::run::{InstanceView, RunView, told};
+use crate::run::RunView;
 use crate::turn::Limits;
 use crate::view::{DagFacts, View, group_key};
 use crate::windows;

@@ -6,7 +6,8 @@ use millrace_model::notice::NoticeEvent;
 use millrace_model::state::TaskState;
 
 use crate::backoff::FailedTry;
-use crate::run::{InstanceView, RunView};
+use crate::instance::InstanceView;
+use crate::run::RunView;
 use crate::turn::Turn;
 
 /// The reason of a [`TryOutcome::Cancelled`] with which the scheduler stops tries because it is itself stopping. Such a

@@ -11,7 +11,8 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_model::trigger_rule::Decision;
 
-use crate::run::{RunView, told};
+use crate::instance::told;
+use crate::run::RunView;
 use crate::turn::Turn;
 use crate::view::{GroupKey, View, group_key};
 

@@ -9,7 +9,8 @@ use millrace_model::graph::Graph;
 use millrace_model::state::TaskState;
 use millrace_model::trigger_rule::Decision;
 
-use crate::run::{RunView, told};
+use crate::instance::told;
+use crate::run::RunView;
 use crate::turn::Turn;
 
 /// What a version says of setups and teardowns, by task index. Only the leaves for a DAG without them.

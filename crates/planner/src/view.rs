@@ -12,10 +12,11 @@ use millrace_model::schedule::{DataInterval, Schedule};
 use millrace_model::state::{RunState, RunType, TaskState};
 
 use crate::alerts::RecentRuns;
+use crate::instance::InstanceSnapshot;
 use crate::lines::{Lane, Lines};
 use crate::outside::Step;
 use crate::past::Pasts;
-use crate::run::{InstanceSnapshot, RunSnapshot, RunView};
+use crate::run::{RunSnapshot, RunView};
 use crate::run_keys::RunKeys;
 use crate::timeouts::times_out_at;
 use crate::version::DagVersion;
