@@ -96,6 +96,23 @@ fn the_scheduler_deletes_daily_what_is_older_than_the_setting() {
     assert!(home.file("archive").is_dir());
 }
 
+/// A database that does not know what another one's runs have left, as one that was only just made, has no say over it.
+#[test]
+fn logs_of_another_installation_stay() {
+    let home = home_with_runs();
+    let folder = home.file("logs/dag_id=etl");
+    fs::create_dir_all(folder.join("run_id=old")).unwrap();
+    fs::File::open(&folder).unwrap().set_modified(SystemTime::now() - Duration::from_hours(48)).unwrap();
+    let own = fs::read_to_string(home.file("logs/installation")).unwrap();
+    fs::write(home.file("logs/installation"), "another").unwrap();
+    home.ok(&["db", "clean", "--before", "2999-01-01", "--yes"]);
+    assert_eq!(run_folders(&home), 1, "those of its own runs go with them");
+    assert!(folder.is_dir());
+    fs::write(home.file("logs/installation"), own).unwrap();
+    home.ok(&["db", "clean", "--before", "2999-01-02", "--yes"]);
+    assert!(!folder.exists());
+}
+
 #[test]
 fn everything_moves_to_postgres_and_back() {
     let mut home = home_with_runs();

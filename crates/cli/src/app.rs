@@ -74,6 +74,15 @@ impl App {
         LogFolder::new(self.config.logs_folder(&self.home))
     }
 
+    /// To write to: it is noted whose they are.
+    pub fn logs_of(&self, installation: &str) -> LogFolder {
+        let logs = self.logs();
+        if let Err(error) = logs.claim(installation) {
+            tracing::warn!(folder = %logs.root().display(), %error, "cannot write down whose logs these are");
+        }
+        logs
+    }
+
     pub fn dags_folder(&self) -> PathBuf {
         self.config.dags_folder(&self.home)
     }

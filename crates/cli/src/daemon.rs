@@ -193,7 +193,7 @@ async fn engine(
     let executor = Arc::new(LocalExecutor::new(LocalExecutorOptions {
         equipment: Arc::new(wiring::equipment(app, vault, Some(store.clone()), installation.clone())),
         store: store.clone(),
-        logs: app.logs(),
+        logs: app.logs_of(&installation),
         runs: Arc::new(StoreRuns { store: store.clone() }),
         slots: app.config.core.parallelism,
         completions: sender,

@@ -8,6 +8,7 @@
 mod folder;
 mod line;
 mod orphans;
+mod owner;
 mod reading;
 mod writer;
 

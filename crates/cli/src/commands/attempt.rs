@@ -371,6 +371,7 @@ async fn claim(app: &App, store: &Store, run: &RunRow, instance: &InstanceRow, c
 async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) -> anyhow::Result<Completion> {
     let vault = app.vault(store)?;
     let installation = store.installation_id().await?;
+    let logs = app.logs_of(&installation);
     let equipment = Arc::new(wiring::equipment(app, &vault, Some(store.clone()), installation));
     let id = TryId {
         dag_id: assignment.dag.dag_id.to_string(),
@@ -380,7 +381,7 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
         try_number: assignment.try_number,
     };
     let (sender, mut checkpoints) = tokio::sync::mpsc::unbounded_channel::<Checkpoint>();
-    let log = AttemptLog::new(app.logs().open(&id, Arc::new(str::to_owned)), move |checkpoint| {
+    let log = AttemptLog::new(logs.open(&id, Arc::new(str::to_owned)), move |checkpoint| {
         // The receiver lives until the attempt is over.
         let _ = sender.send(checkpoint);
     });

@@ -181,8 +181,12 @@ pub async fn clean(
 }
 
 /// A run whose deletion was cut off after its rows and before its logs left a folder. What changed within a day is left for
-/// the next time. Returns how many folders went.
+/// the next time, and all of it where the folder was not this installation's from its beginning. Returns how many folders
+/// went.
 async fn remove_orphans(store: &Store, logs: &LogFolder, now: DateTime<Utc>) -> anyhow::Result<usize> {
+    if !logs.is_of(&store.installation_id().await?) {
+        return Ok(0);
+    }
     let before = SystemTime::from(now - TimeDelta::days(1));
     // The folders are listed before the database is asked: a run is there before its folder.
     let listing = logs.clone();
