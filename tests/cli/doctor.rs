@@ -74,9 +74,11 @@ fn what_is_wrong_is_named_with_how_to_mend_it() {
         "schedule: '@daily'\nstart_date: 2024-01-01\nmax_active_runs: 20\ntasks:\n  a: {operator: bash, bash_command: x, pool: absent}\n  b: {operator: bash, bash_command: x, pool: narrow, pool_slots: 3}\n",
     );
     home.ok(&["pools", "set", "narrow", "2"]);
+    home.ok(&["pools", "set", "absent", "1"]);
     home.ok(&["connections", "add", "gone", "--conn-uri", "postgres://me:secret-word@127.0.0.1:1/x"]);
     home.ok(&["dags", "unpause", "wide"]);
     home.ok(&["dags", "trigger", "wide"]);
+    home.ok(&["pools", "delete", "absent"]);
     fs::set_permissions(home.file("encryption_key"), fs::Permissions::from_mode(0o644)).unwrap();
     let output = home.run(&["doctor", "--connections", "-o", "json"]).exits(1);
     let report = output.json();
@@ -87,7 +89,7 @@ fn what_is_wrong_is_named_with_how_to_mend_it() {
         );
     };
     one("home", "fail", "others on this machine may read encryption_key -> chmod 600");
-    one("dags folder", "fail", "1 of 2 files can't be used: broken.yaml -> millrace validate");
+    one("dags folder", "fail", "2 of 2 files can't be used: broken.yaml, wide.yaml -> millrace validate");
     one("pools", "fail", "tasks name pools that do not exist: wide.a (absent) -> millrace pools set");
     one("pools", "fail", "tasks that can never run: wide.b (narrow) needs 3 of 2");
     one("slots", "warn", "wide (40)");

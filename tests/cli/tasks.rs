@@ -176,11 +176,11 @@ fn a_task_that_waits_holds_no_slot_and_says_when_it_looks_again() {
 #[test]
 fn tasks_run_minds_the_run_before_and_the_pool_unless_told_not_to() {
     let home = TestHome::new();
+    home.ok(&["pools", "set", "small", "1"]);
     home.write_dag(
         "past.yaml",
         "schedule: '@daily'\nstart_date: 2024-01-01\ntasks:\n  a: {operator: bash, command: 'exit {{ 1 if ds == \"2024-01-01\" else 0 }}', depends_on_past: true}\n  b: {operator: bash, command: 'true', pool: small, pool_slots: 2}\n",
     );
-    home.ok(&["pools", "set", "small", "1"]);
     home.run(&["tasks", "run", "past", "a", "2024-01-01"]).exits(1);
     let second = |more: &[&str]| home.run(&[&["tasks", "run", "past", "a", "2024-01-02"], more].concat());
     let held = second(&[]).exits(1);

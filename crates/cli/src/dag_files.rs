@@ -10,6 +10,7 @@ use millrace_dagfile::{
 };
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
+use millrace_model::pool::PoolSizes;
 use millrace_model::schedule::parse_zone;
 use millrace_operators::catalogue;
 use millrace_scheduler::{FolderOptions, calendar_names, dag_file_paths, read_bounded, read_sibling, sync_folder};
@@ -48,17 +49,20 @@ pub async fn sync(app: &App, store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What lints are told: with the pools of the metadata database, if there is one that can be read.
-pub async fn lint_options(app: &App) -> LintOptions {
+/// The pools of the metadata database, if there is one that can be read.
+pub async fn pools(app: &App) -> Option<PoolSizes> {
     let pools = match app.store_read_only().await {
         Ok(Some(store)) => store.pool_sizes().await.map(Some).map_err(anyhow::Error::from),
         Ok(None) => Ok(None),
         Err(error) => Err(error),
     };
-    let pools = pools.unwrap_or_else(|error| {
+    pools.unwrap_or_else(|error| {
         notice(format!("the tasks' pools are not checked: {}", crate::chain(&error)));
         None
-    });
+    })
+}
+
+pub fn lint_options(app: &App, pools: Option<PoolSizes>) -> LintOptions {
     LintOptions { pools, worker_slots: Some(app.config.core.parallelism), ..LintOptions::new(app.now()) }
 }
 
@@ -95,7 +99,7 @@ impl Checked {
 
     /// Adds what is allowed and seldom meant.
     pub fn lint(&mut self, options: &LintOptions) {
-        let found = with_read_options(&self.base, &self.path, &self.defaults, |read| {
+        let found = with_read_options(&self.base, &self.path, &self.defaults, None, |read| {
             lint(&self.result.dags, &self.source, read, options)
         });
         self.result.diagnostics.extend(found);
@@ -122,8 +126,9 @@ impl Checked {
     }
 }
 
-/// Reads files, or every DAG file of folders; without paths, the DAGs folder. Stores nothing.
-pub fn check(app: &App, paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
+/// Reads files, or every DAG file of folders; without paths, the DAGs folder. Stores nothing. Without `pools` it is not
+/// looked whether there are those that tasks name.
+pub fn check(app: &App, paths: &[PathBuf], pools: Option<&PoolSizes>) -> anyhow::Result<Vec<Checked>> {
     let folder = app.dags_folder();
     let given: Vec<PathBuf> = if paths.is_empty() { vec![folder.clone()] } else { paths.to_vec() };
     let mut files = Vec::new();
@@ -146,18 +151,24 @@ pub fn check(app: &App, paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
     let mut checked = Vec::with_capacity(files.len());
     for (base, path) in files {
         let bytes = read_bounded(&path).with_context(|| format!("could not read {}", path.display()))?;
-        checked.push(read_one(base, path, &bytes, defaults.clone()));
+        checked.push(read_one(base, path, &bytes, defaults.clone(), pools));
     }
     report_doubles(&mut checked);
     Ok(checked)
 }
 
-fn read_one(base: PathBuf, path: PathBuf, bytes: &[u8], defaults: Defaults) -> Checked {
-    let result = with_read_options(&base, &path, &defaults, |options| read_dag_bytes(bytes, options));
+fn read_one(base: PathBuf, path: PathBuf, bytes: &[u8], defaults: Defaults, pools: Option<&PoolSizes>) -> Checked {
+    let result = with_read_options(&base, &path, &defaults, pools, |options| read_dag_bytes(bytes, options));
     Checked { base, path, source: String::from_utf8_lossy(bytes).into_owned(), defaults, result }
 }
 
-fn with_read_options<T>(base: &Path, path: &Path, defaults: &Defaults, read: impl FnOnce(&ReadOptions<'_>) -> T) -> T {
+fn with_read_options<T>(
+    base: &Path,
+    path: &Path,
+    defaults: &Defaults,
+    pools: Option<&PoolSizes>,
+    read: impl FnOnce(&ReadOptions<'_>) -> T,
+) -> T {
     let name = path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned();
     let files = |relative: &str| read_sibling(base, relative);
     let calendars = || calendar_names(base);
@@ -165,6 +176,7 @@ fn with_read_options<T>(base: &Path, path: &Path, defaults: &Defaults, read: imp
         defaults: defaults.clone(),
         files: &files,
         calendars: &calendars,
+        pools,
         ..ReadOptions::new(&name, catalogue())
     })
 }
@@ -189,7 +201,7 @@ fn report_doubles(checked: &mut [Checked]) {
 
 /// The DAG with this id, read from its file; the database is not asked.
 pub fn find_in_files(app: &App, dag_id: &str) -> anyhow::Result<Dag> {
-    let checked = check(app, &[])?;
+    let checked = check(app, &[], None)?;
     let mut broken = Vec::new();
     for file in checked {
         let stem = file.path.file_stem().is_some_and(|stem| stem == dag_id);

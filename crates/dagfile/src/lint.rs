@@ -144,7 +144,6 @@ pub const LINTS: &[Lint] = &[
         why: "runs at the same time fill one table under a fixed name",
         check: loads::shared_temp_table,
     },
-    Lint { code: "unknown-pool", why: "a task whose pool does not exist never runs", check: pools::unknown_pool },
     Lint {
         code: "pool-too-small",
         why: "a task that needs more slots than its pool has never runs",

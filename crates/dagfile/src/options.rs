@@ -6,6 +6,7 @@ use chrono_tz::Tz;
 use millrace_model::dag::DEFAULT_POOL;
 use millrace_model::duration::Span;
 use millrace_model::mapping::MAX_MAP_LENGTH;
+use millrace_model::pool::PoolSizes;
 use millrace_operator_api::entry::Catalogue;
 
 /// Values of keys that neither the DAG nor its `default_args` give.
@@ -60,12 +61,21 @@ pub struct ReadOptions<'a> {
     pub files: &'a dyn Fn(&str) -> Option<String>,
     /// The names of the calendars that there are; asked only to suggest one.
     pub calendars: &'a dyn Fn() -> Vec<String>,
+    /// The pools of the installation: a task that names another is an error. `None`: it is not known which there are.
+    pub pools: Option<&'a PoolSizes>,
 }
 
 impl<'a> ReadOptions<'a> {
     /// With the defaults of the product and without further files.
     pub fn new(file_name: &'a str, catalogue: Catalogue) -> Self {
-        Self { file_name, catalogue, defaults: Defaults::default(), files: &|_| None, calendars: &Vec::new }
+        Self {
+            file_name,
+            catalogue,
+            defaults: Defaults::default(),
+            files: &|_| None,
+            calendars: &Vec::new,
+            pools: None,
+        }
     }
 }
 

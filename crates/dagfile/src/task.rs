@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use millrace_model::dag::Task;
 use millrace_model::ids::TaskId;
+use millrace_model::pool::PoolFault;
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_operator_api::entry::{OperatorEntry, find};
 
@@ -320,7 +321,20 @@ fn read_one(
     };
     execution::read(reader, &get, &mut task);
     roles::read(reader, written, &get, &mut task);
+    check_pool(reader, written, get("pool"), &task);
     Some(task)
+}
+
+/// Said once of a pool that `default_args` name: the place and the words are the same for each task.
+fn check_pool(reader: &mut Reader<'_>, written: &WrittenTask<'_>, entry: Option<&Entry>, task: &Task) {
+    let Some(pools) = reader.options.pools else { return };
+    let Some(fault @ PoolFault::Unknown { .. }) = PoolFault::of(task, pools) else { return };
+    let span = entry.map_or(written.span, |entry| entry.value.span);
+    let hint = match suggest::nearest(&task.pool, pools.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean '{near}'? {}", fault.hint()),
+        None => fault.hint(),
+    };
+    reader.error_with_hint("unknown-pool", span, format!("there is no pool '{}'", task.pool), hint);
 }
 
 fn read_map_index_template(reader: &mut Reader<'_>, written: &WrittenTask<'_>) -> Option<String> {

@@ -67,13 +67,15 @@ pub struct DagsFolder {
     options: FolderOptions,
     /// By path relative to the folder.
     known: BTreeMap<String, Known>,
+    /// Of whoever read them last.
+    reader: Option<String>,
     /// What [`Store::mark_stale`] was last told.
     told: Option<(Vec<DagId>, Vec<String>)>,
 }
 
 impl DagsFolder {
     pub fn new(options: FolderOptions) -> Self {
-        Self { options, known: BTreeMap::new(), told: None }
+        Self { options, known: BTreeMap::new(), reader: None, told: None }
     }
 
     /// Reads what was changed, and stores it.

@@ -16,6 +16,7 @@ use millrace_model::maintenance::Maintenance;
 use millrace_planner::{Limits, Plan, View, plan};
 use millrace_situation::Situation;
 use millrace_store::{Result, SetAside, SignalKind, Store, StoreError};
+use tokio::sync::Notify;
 
 use self::aside::Aside;
 use crate::options::EndLeftovers;
@@ -80,6 +81,8 @@ pub struct Engine {
     /// The last sign of life of each owner of foreign tries, and when this engine last looked for one. Forgotten whenever
     /// the database fails: others may have been unable to give any for as long as this engine was unable to read them.
     watched: BTreeMap<String, (DateTime<Utc>, DateTime<Utc>)>,
+    /// Told when the pools were changed.
+    pools_changed: Arc<Notify>,
     /// This machine, and what ends processes on it.
     leftovers: Option<(String, EndLeftovers)>,
 }
@@ -106,6 +109,7 @@ impl Engine {
             is_endless: false,
             is_in_doubt: true,
             watched: BTreeMap::new(),
+            pools_changed: Arc::default(),
             leftovers: None,
         }
     }
@@ -126,6 +130,11 @@ impl Engine {
     /// What a lost try left running on this machine is ended before the try is given again.
     pub fn end_leftovers_with(&mut self, hostname: String, end: EndLeftovers) {
         self.leftovers = Some((hostname, end));
+    }
+
+    /// For whoever does something with the pools besides the planner.
+    pub fn pools_changed(&self) -> Arc<Notify> {
+        self.pools_changed.clone()
     }
 
     /// The planner's picture, for those who explain.
@@ -192,6 +201,7 @@ impl Engine {
         }
         if pools {
             self.situation.read_pools().await?;
+            self.pools_changed.notify_one();
         }
         // A signal without a DAG's name means any of them.
         if dags.contains(&None) {

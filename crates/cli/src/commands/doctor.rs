@@ -81,7 +81,7 @@ pub async fn run(app: &App, args: &DoctorArgs) -> anyhow::Result<()> {
         outside::look(app, &store, args.connections, &mut report).await;
         store.close().await;
     }
-    dags::look_at_files(app, &mut report);
+    dags::look_at_files(app, &mut report).await;
     report.conclude(app.format, args.strict, args.quiet)
 }
 

@@ -17,7 +17,8 @@ pub async fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
         let views: Vec<LintView> = LINTS.iter().map(|lint| LintView { code: lint.code, why: lint.why }).collect();
         return print_list(app.format, &["code", "why"], &views);
     }
-    let mut checked = dag_files::check(app, &args.paths)?;
+    let pools = dag_files::pools(app).await;
+    let mut checked = dag_files::check(app, &args.paths, pools.as_ref())?;
     if checked.is_empty() {
         notice("no DAG files (*.yaml, *.yml) were found");
     }
@@ -25,7 +26,7 @@ pub async fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
         return expanded(app, &checked);
     }
     if !args.no_lint {
-        let options = dag_files::lint_options(app).await;
+        let options = dag_files::lint_options(app, pools);
         for file in &mut checked {
             file.lint(&options);
         }

@@ -4,6 +4,7 @@ use chrono_tz::Tz;
 use millrace_dagfile::{Defaults, ReadOptions, read_dag, read_dag_bytes};
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
+use millrace_model::pool::PoolSizes;
 use millrace_model::schedule::{RunImmediately, Schedule, TimetableKind};
 use millrace_model::trigger_rule::TriggerRule;
 use serde_json::json;
@@ -181,6 +182,24 @@ fn warnings_do_not_keep_the_dag_back() {
         result.diagnostics[0].one_line("x.yaml"),
         "x.yaml:1:1: warning: 'schedule_interval' is called 'schedule' here; write 'schedule'"
     );
+}
+
+#[test]
+fn a_pool_that_is_not_there_is_an_error_for_whoever_knows_which_are() {
+    let pools = PoolSizes::from([("etl".to_owned(), 2), ("default_pool".to_owned(), 128)]);
+    let options = ReadOptions { pools: Some(&pools), ..ReadOptions::new("x.yaml", CATALOGUE) };
+    let said = |text: &str| -> Vec<String> {
+        read_dag(text, &options).diagnostics.iter().map(|found| found.one_line("x.yaml")).collect()
+    };
+    let task = "{operator: bash, bash_command: x}";
+    assert_eq!(said(&format!("default_args: {{pool: etl}}\ntasks: {{a: {task}, b: {task}}}")), [""; 0]);
+    let shared = said(&format!("default_args: {{pool: nowhere}}\ntasks: {{a: {task}, b: {task}}}"));
+    let expected = "x.yaml:1:22: error: there is no pool 'nowhere'; `millrace pools set nowhere SLOTS` makes it";
+    assert_eq!(shared, [expected], "once for all tasks");
+    let near = said("tasks: {a: {operator: bash, bash_command: x, pool: elt}}");
+    assert!(near[0].ends_with("did you mean 'etl'? `millrace pools set elt SLOTS` makes it"), "{near:?}");
+    // It takes no slot.
+    assert_eq!(said("tasks: {a: {operator: empty, pool: nowhere}}"), [""; 0]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use millrace_model::pool::PoolSizes;
 use serde_json::Value;
 
 use super::FolderOptions;
@@ -72,12 +73,15 @@ fn stamp(path: &Path) -> Option<(String, SystemTime)> {
     Some((text, facts.modified().ok()?))
 }
 
-/// Tells readers apart that may make different DAGs of one file: another program, another configuration.
-pub(super) fn reader_mark(options: &FolderOptions) -> String {
+/// Tells readers apart that may make different DAGs of one file: another program, another configuration, other pools.
+pub(super) fn reader_mark(options: &FolderOptions, pools: &PoolSizes) -> String {
     let mut hasher = DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
     format!("{:?}", options.defaults).hash(&mut hasher);
     options.folder.hash(&mut hasher);
+    for name in pools.keys() {
+        name.hash(&mut hasher);
+    }
     if let Some((program, _)) = std::env::current_exe().ok().and_then(|path| stamp(&path)) {
         program.hash(&mut hasher);
     }

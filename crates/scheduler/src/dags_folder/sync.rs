@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use millrace_dagfile::{Diagnostic, ReadOptions, read_dag_bytes};
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
+use millrace_model::pool::PoolSizes;
 use millrace_store::{Counted, DagFilter, StampedFile, Store, SyncDag, SyncWhat};
 use serde_json::Value;
 
@@ -80,8 +81,13 @@ pub(super) async fn sync(
     now: DateTime<Utc>,
 ) -> Result<SyncReport, FolderError> {
     let options = folder.options.clone();
+    let pools = store.pool_sizes().await?;
+    let reader = reader_mark(&options, &pools);
+    if folder.reader.replace(reader.clone()).is_some_and(|before| before != reader) {
+        // A file that names a pool is an error without it, and none with it.
+        folder.forget_stamps();
+    }
     let mut known = std::mem::take(&mut folder.known);
-    let reader = reader_mark(&options);
     if known.is_empty() {
         let stamped = store.stamped_files(&reader).await?.into_iter();
         known = stamped.filter_map(|file| Some((file.file_path.clone(), Known::stored(file)?))).collect();
@@ -89,7 +95,7 @@ pub(super) async fn sync(
     // Reading and parsing thousands of files is work for a thread of its own.
     let (known_now, files_read, took) = tokio::task::spawn_blocking(move || {
         let began = Instant::now();
-        let read = read_changed(&options, &mut known);
+        let read = read_changed(&options, &pools, &mut known);
         (known, read, began.elapsed())
     })
     .await
@@ -113,7 +119,11 @@ pub(super) async fn sync(
 }
 
 /// Reads what is new or changed, forgets what is gone. Returns how many files were read.
-fn read_changed(options: &FolderOptions, known: &mut BTreeMap<String, Known>) -> std::io::Result<usize> {
+fn read_changed(
+    options: &FolderOptions,
+    pools: &PoolSizes,
+    known: &mut BTreeMap<String, Known>,
+) -> std::io::Result<usize> {
     let paths: Vec<String> = dag_file_paths(&options.folder)?
         .into_iter()
         .filter_map(|path| path.into_os_string().into_string().ok())
@@ -126,7 +136,7 @@ fn read_changed(options: &FolderOptions, known: &mut BTreeMap<String, Known>) ->
             continue;
         }
         count += 1;
-        let mut file = read_file(options, path);
+        let mut file = read_file(options, pools, path);
         if let Some(before) = known.remove(path) {
             file.told = before.told.filter(|told| is_same(told, &before.outcome, &file.outcome));
             if file.told == Some(Told::Stored) {
@@ -147,7 +157,7 @@ fn is_same(told: &Told, before: &Outcome, after: &Outcome) -> bool {
     }
 }
 
-fn read_file(options: &FolderOptions, path: &str) -> Known {
+fn read_file(options: &FolderOptions, pools: &PoolSizes, path: &str) -> Known {
     // Taken before the reading: what is written meanwhile is read once more.
     let mut stamps = Stamps::of(&options.folder, path);
     let bytes = match read_bounded(&options.folder.join(path)) {
@@ -163,6 +173,7 @@ fn read_file(options: &FolderOptions, path: &str) -> Known {
         defaults: options.defaults.clone(),
         files: &files,
         calendars: &calendars,
+        pools: Some(pools),
         ..ReadOptions::new(path, options.catalogue)
     };
     let result = read_dag_bytes(&bytes, &read_options);

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Batch, Completion, InstanceKey, Release, RunKey, TryOutcome};
 use millrace_model::state::TaskState;
 use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
-use millrace_store::{ActiveRun, Lease, Result, RunningInstance};
+use millrace_store::{ActiveRun, Lease, Result, RunningInstance, SignalKind};
 
 use super::Engine;
 
@@ -18,7 +18,11 @@ impl Engine {
         self.situation = super::fresh(&self.store, &self.options);
         self.situation.view.number_claims_after(claims_made);
         // What is written from here on is read again because of its signal.
-        self.handled = self.store.signals().await?.into_iter().map(|signal| signal.id).collect();
+        let signals = self.store.signals().await?;
+        if signals.iter().any(|signal| signal.kind == SignalKind::PoolChanged) {
+            self.pools_changed.notify_one();
+        }
+        self.handled = signals.into_iter().map(|signal| signal.id).collect();
         self.situation.read_everything(now).await?;
         for (run, dag) in self.aside.names() {
             if let Some(run) = run {

@@ -1,10 +1,12 @@
 //! One time of leading: waits for whatever happens first, takes everything that has happened, has a turn.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_planner::SHUTDOWN_REASON;
 use millrace_store::{Leadership, StoreError};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -60,13 +62,18 @@ impl Scheduler {
         };
         let mut engine = Engine::new(self.store.clone(), self.executor.clone(), options);
         engine.end_leftovers_with(self.options.hostname.clone(), self.options.end_leftovers.clone());
-        let _folder = self.follow_folder(folder, changes, is_read);
+        let _folder = self.follow_folder(folder, (changes, engine.pools_changed()), is_read);
         let seat = Seat { epoch: leadership.epoch, leadership: Some(leadership) };
         self.work(job_id, engine, seat, stop).await
     }
 
     /// Reads what is changed for as long as this leads.
-    fn follow_folder(&self, mut folder: DagsFolder, mut changes: FolderChanges, is_read: bool) -> Background {
+    fn follow_folder(
+        &self,
+        mut folder: DagsFolder,
+        (mut changes, pools): (FolderChanges, Arc<Notify>),
+        is_read: bool,
+    ) -> Background {
         let (store, clock, mut tuning) = (self.store.clone(), self.options.clock.clone(), self.options.tuning.clone());
         Background(tokio::spawn(async move {
             let mut failed = !is_read;
@@ -74,6 +81,7 @@ impl Scheduler {
                 let rescan = tuning.borrow_and_update().rescan_interval;
                 tokio::select! {
                     () = changes.settled() => {}
+                    () = pools.notified() => {}
                     // A sender that is gone changes nothing any more.
                     Ok(()) = tuning.changed() => continue,
                     () = tokio::time::sleep(FOLDER_AGAIN), if failed => {}

@@ -2,7 +2,7 @@
 
 use millrace_dagfile::Defaults;
 use millrace_scheduler::{DagsFolder, FolderOptions, SyncReport};
-use millrace_store::DagFilter;
+use millrace_store::{DagFilter, PoolRow};
 
 use crate::stage::Stage;
 
@@ -171,6 +171,42 @@ async fn case_25_a_bad_schedule_names_its_field_and_the_last_good_one_stays() {
         assert!(errors[0].contains(named), "{schedule}: {errors:?}");
         let kept = folder.stage.store.dag("one", 0).await.unwrap().unwrap();
         assert_eq!(kept.dag.timetable.schedule.display_text(), "0 0 1 12 0");
+    }
+}
+
+#[tokio::test]
+async fn case_71_a_pool_that_is_not_there_is_an_import_error_until_it_is() {
+    let mut folder = Folder::new().await;
+    let pooled = "default_args: {pool: etl}\ntasks:\n  a: {operator: noop}\n  b: {operator: noop}\n";
+    folder.write("one.yaml", GOOD);
+    folder.write("two.yaml", GOOD);
+    folder.sync().await;
+    folder.write("one.yaml", pooled);
+    folder.write("new.yaml", pooled);
+    folder.sync().await;
+    assert_eq!(folder.errors().await, ["new.yaml: there is no pool 'etl'", "one.yaml: there is no pool 'etl'"]);
+    assert_eq!(folder.dags().await, ["one!", "two"], "what was read before stays");
+    assert_eq!(folder.stage.store.dag("one", 0).await.unwrap().unwrap().version_number, 1);
+    let rows = folder.stage.store.import_errors().await.unwrap();
+    assert_eq!(rows[0].diagnostics.len(), 1, "once, however many tasks it is for");
+
+    let row = PoolRow { name: "etl".into(), slots: 1, description: None, include_deferred: false };
+    for is_another in [false, true] {
+        folder.stage.store.put_pool(&row, "cli", folder.stage.now()).await.unwrap();
+        folder.make_old(&["new.yaml", "one.yaml", "two.yaml"]);
+        folder.sync().await;
+        assert!(folder.errors().await.is_empty());
+        assert_eq!(folder.dags().await, ["new", "one", "two"]);
+        assert_eq!(folder.stage.store.dag("one", 0).await.unwrap().unwrap().version_number, 2);
+        assert_eq!(folder.sync().await.read, 0);
+
+        // Whoever looks at the folder next: the one that read it, or a process that has just started.
+        folder.stage.store.delete_pool("etl", "cli", folder.stage.now()).await.unwrap();
+        if is_another {
+            folder.start_again();
+        }
+        folder.sync().await;
+        assert_eq!(folder.dags().await, ["new!", "one!", "two"], "they stay in service");
     }
 }
 

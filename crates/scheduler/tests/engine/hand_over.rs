@@ -168,12 +168,12 @@ async fn before_the_commit(blank: Blank) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_stopped_before_its_commit_and_replaced_writes_nothing_on_sqlite() {
-    before_the_commit(Blank::Sqlite).await;
+    Box::pin(before_the_commit(Blank::Sqlite)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_stopped_before_its_commit_and_replaced_writes_nothing_on_postgres() {
-    before_the_commit(Blank::postgres().await).await;
+    Box::pin(before_the_commit(Blank::postgres().await)).await;
 }
 
 /// Stopped within the transaction: whoever takes the lead has to end that first, and then none of it stands.

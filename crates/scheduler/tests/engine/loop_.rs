@@ -8,7 +8,7 @@ use millrace_model::state::RunState;
 use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
 use millrace_scheduler::{FolderOptions, Scheduler, SchedulerError, SchedulerOptions, Tuning};
-use millrace_store::Store;
+use millrace_store::{DagFilter, PoolRow, Store};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -55,7 +55,7 @@ fn options(stage: &Stage) -> SchedulerOptions {
     SchedulerOptions {
         folder: FolderOptions {
             folder: stage.home.path().join("dags"),
-            catalogue: &[],
+            catalogue: millrace_operators::catalogue(),
             defaults: Default::default(),
             paused_at_creation: false,
         },
@@ -133,6 +133,26 @@ async fn what_does_not_end_in_time_is_stopped_and_given_again_at_the_next_start(
     let stop = CancellationToken::new();
     let scheduler = run(&stage, &stop);
     until(&stage.store, || async { stage.executor.names() == ["hang#2"] }).await;
+    stop.cancel();
+    scheduler.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn case_71_a_file_is_read_again_as_soon_as_the_pool_that_it_names_is_there() {
+    let stage = Stage::new(4).await;
+    let folder = stage.home.path().join("dags");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("d.yaml"), "tasks:\n  a: {operator: noop, pool: etl}\n").unwrap();
+    let stop = CancellationToken::new();
+    let scheduler = run(&stage, &stop);
+    until(&stage.store, || async { !stage.store.import_errors().await.unwrap().is_empty() }).await;
+    let dags = async || stage.store.dags(&DagFilter::default()).await.unwrap().rows.len();
+    assert_eq!(dags().await, 0);
+    // Another process makes it.
+    let row = PoolRow { name: "etl".into(), slots: 1, description: None, include_deferred: false };
+    stage.another_store().await.put_pool(&row, "cli", stage.now()).await.unwrap();
+    until(&stage.store, || async { dags().await == 1 }).await;
+    assert!(stage.store.import_errors().await.unwrap().is_empty());
     stop.cancel();
     scheduler.await.unwrap().unwrap();
 }

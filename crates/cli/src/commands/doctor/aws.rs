@@ -72,7 +72,7 @@ fn used(app: &App, dag_id: Option<&str>, report: &mut Report) -> anyhow::Result<
     match dag_id {
         Some(dag_id) => uses.add(&dag_files::find_in_files(app, dag_id)?),
         None => {
-            for file in dag_files::check(app, &[])? {
+            for file in dag_files::check(app, &[], None)? {
                 if file.has_errors() {
                     let what = format!("{} can't be used, and is left out here", file.path().display());
                     report.fail("dags", what, "`millrace validate` says why");

@@ -26,14 +26,15 @@ fn listed(names: &[String]) -> String {
     if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
-pub(super) fn look_at_files(app: &App, report: &mut Report) {
+pub(super) async fn look_at_files(app: &App, report: &mut Report) {
     let folder = app.dags_folder();
     if !folder.is_dir() {
         let what = format!("there is no folder {}", folder.display());
         report.warn("dags folder", what, "make it and put DAG files there, or set core.dags_folder");
         return;
     }
-    let mut checked = match dag_files::check(app, &[]) {
+    let pools = dag_files::pools(app).await;
+    let mut checked = match dag_files::check(app, &[], pools.as_ref()) {
         Ok(checked) => checked,
         Err(error) => {
             report.fail("dags folder", crate::chain(&error), "give the daemon's user the right to read it");
@@ -43,7 +44,7 @@ pub(super) fn look_at_files(app: &App, report: &mut Report) {
     let name =
         |file: &dag_files::Checked| file.path().strip_prefix(&folder).unwrap_or(file.path()).display().to_string();
     let broken: Vec<String> = checked.iter().filter(|file| file.has_errors()).map(name).collect();
-    // What the pools lack is told below, of the DAGs that are stored.
+    // Pools that are too small are told of the DAGs that are stored.
     let options = LintOptions::new(app.now());
     for file in &mut checked {
         file.lint(&options);
