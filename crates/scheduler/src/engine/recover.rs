@@ -113,6 +113,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Others hold tries, and may be dead.
+    pub fn watches_foreign(&self) -> bool {
+        !self.foreign.is_empty()
+    }
+
     /// Looks again at the tries that others hold, if there are any.
     pub async fn look_after_foreign(&mut self, now: DateTime<Utc>) -> Result<()> {
         if self.foreign.is_empty() || self.is_in_doubt {

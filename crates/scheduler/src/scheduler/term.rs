@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Background, End, LAST_WORD, Patience, Scheduler, SchedulerError};
+use super::{AGAIN, Background, End, LAST_WORD, Patience, Scheduler, SchedulerError};
 use crate::dags_folder::{DagsFolder, FolderChanges};
 use crate::engine::{Engine, EngineOptions};
 
@@ -113,9 +113,16 @@ impl Scheduler {
         // Set while the database fails.
         let mut again_at: Option<Instant> = None;
         let mut is_signalled = false;
+        // What others hold is looked at soon at first, then ever more seldom: a leader that does not last has watched it too.
+        let (mut watches_at, mut watch_again) = (Instant::now() + AGAIN, Patience::new());
         let mut maintenance = self.options.maintenance.clone();
         while !stop.is_cancelled() {
-            let pause = again_at.map_or_else(|| self.pause(wake_at), |at| at.saturating_duration_since(Instant::now()));
+            let until = |at: Instant| at.saturating_duration_since(Instant::now());
+            let pause = match again_at {
+                Some(at) => until(at),
+                None if engine.watches_foreign() => self.pause(wake_at).min(until(watches_at)),
+                None => self.pause(wake_at),
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -131,6 +138,7 @@ impl Scheduler {
                 engine.set_maintenance(maintenance.borrow_and_update().clone());
             }
             let is_slow = looked_at.elapsed() >= self.options.tuning().slow_tick;
+            let watches = is_slow || Instant::now() >= watches_at;
             let step = async {
                 if is_slow || again_at.is_some() {
                     self.look_after_seat(job_id, &mut engine, &mut seat).await?;
@@ -138,8 +146,10 @@ impl Scheduler {
                 if is_slow || is_signalled {
                     engine.take_signals(clock.now()).await?;
                 }
-                if is_slow {
+                if watches {
                     engine.look_after_foreign(clock.now()).await?;
+                }
+                if is_slow {
                     engine.look_for_missed(clock.now()).await?;
                 }
                 let began = Instant::now();
@@ -158,6 +168,9 @@ impl Scheduler {
                     patience = Patience::new();
                     if is_slow {
                         looked_at = Instant::now();
+                    }
+                    if watches {
+                        watches_at = Instant::now() + watch_again.next();
                     }
                     self.trouble("scheduler", None);
                     self.store.set_trouble("set aside", engine.set_aside());

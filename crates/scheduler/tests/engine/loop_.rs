@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_model::change::{Assignment, Executor, InstanceKey, Report, TryOutcome};
-use millrace_model::state::RunState;
+use chrono::TimeDelta;
+use millrace_model::change::{Assignment, Batch, Claim, Executor, InstanceKey, Report, TryOutcome};
+use millrace_model::state::{RunState, TaskState};
 use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
 use millrace_scheduler::{FolderOptions, Scheduler, SchedulerError, SchedulerOptions, Tuning};
-use millrace_store::{DagFilter, PoolRow, Store};
+use millrace_store::{DagFilter, NewJob, PoolRow, Store};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -76,11 +77,19 @@ fn options(stage: &Stage) -> SchedulerOptions {
 }
 
 fn run(stage: &Stage, stop: &CancellationToken) -> JoinHandle<Result<(), SchedulerError>> {
+    run_with(stage, stop, options(stage))
+}
+
+fn run_with(
+    stage: &Stage,
+    stop: &CancellationToken,
+    options: SchedulerOptions,
+) -> JoinHandle<Result<(), SchedulerError>> {
     std::fs::create_dir_all(stage.home.path().join("dags")).unwrap();
     let (sender, completions) = unbounded_channel();
     let executor =
         PromptExecutor { hand: stage.executor.clone(), clock: Arc::new(stage.clock.clone()), completions: sender };
-    let scheduler = Scheduler::new(stage.store.clone(), Arc::new(executor), completions, options(stage));
+    let scheduler = Scheduler::new(stage.store.clone(), Arc::new(executor), completions, options);
     tokio::spawn(scheduler.run(stop.clone()))
 }
 
@@ -153,6 +162,44 @@ async fn case_71_a_file_is_read_again_as_soon_as_the_pool_that_it_names_is_there
     stage.another_store().await.put_pool(&row, "cli", stage.now()).await.unwrap();
     until(&stage.store, || async { dags().await == 1 }).await;
     assert!(stage.store.import_errors().await.unwrap().is_empty());
+    stop.cancel();
+    scheduler.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_holds_a_try_is_watched_from_the_first_moment_of_a_lead() {
+    let stage = Stage::new(4).await;
+    stage.put(&dag("d", Value::Null, &["hang"])).await;
+    let run = stage.trigger("d").await;
+    let instance = stage.store.instances(run.key).await.unwrap()[0].key;
+    let job = NewJob { kind: "task_run".into(), hostname: "elsewhere".into(), pid: 1 };
+    let owner = stage.store.register_job(&job, stage.now()).await.unwrap();
+    let claim = Claim {
+        instance,
+        from: TaskState::None,
+        try_number: 1,
+        owner,
+        token: "by hand".into(),
+        lease_expires_at: stage.now() + TimeDelta::seconds(60),
+        queued_at: stage.now(),
+    };
+    let batch = Batch { claims: vec![claim], ..Batch::default() };
+    stage.store.commit_unled(&batch, stage.now()).await.unwrap();
+
+    // It never gets as far as its slow tick.
+    let tuning = Tuning {
+        rescan_interval: Duration::from_hours(1),
+        slow_tick: Duration::from_hours(1),
+        drain_timeout: Duration::from_millis(50),
+    };
+    let options = SchedulerOptions { tuning: watch::channel(tuning).1, ..options(&stage) };
+    let stop = CancellationToken::new();
+    let scheduler = run_with(&stage, &stop, options);
+    until(&stage.store, || async {
+        stage.clock.advance(TimeDelta::seconds(1));
+        stage.executor.names() == ["hang#2"]
+    })
+    .await;
     stop.cancel();
     scheduler.await.unwrap().unwrap();
 }
