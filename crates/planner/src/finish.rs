@@ -59,6 +59,14 @@ fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
     if let Some(reason) = run.ending.clone().filter(|_| !ended_by_itself && !task.is_teardown) {
         return Verdict::end(TaskState::Failed, Some(reason));
     }
+    // One that could not be gone on with was failed without its tries: none of them is given again.
+    if run.state.is_finished() && !ended_by_itself {
+        let reason = match &completion.outcome {
+            TryOutcome::Failed { reason, .. } => reason,
+            _ => "its run has ended",
+        };
+        return Verdict::end(TaskState::Failed, Some(reason.to_owned()));
+    }
     if instance.state == TaskState::Restarting {
         return Verdict::end(TaskState::None, Some("cleared while it ran".to_owned()));
     }

@@ -1,15 +1,19 @@
 //! Runs that were given up: what they left undone is not taken for done by anybody who goes on with them.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use millrace_model::change::TryOutcome;
 use millrace_model::duration::Span;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
+use millrace_store::faults::{Fault, FaultPoint, with_faults};
 use millrace_store::{ClearRequest, MarkRequest, MarkRunRequest, RunChoice, Selection};
 use serde_json::Value;
 
 use crate::stage::{Stage, dag};
+use crate::world::failures::PlannedFaults;
 
 /// a -> b -> c; the run timed out while `a` ran.
 async fn timed_out() -> Stage {
@@ -123,6 +127,34 @@ async fn one_that_was_given_up_may_be_wanted_skipped() {
         stage.store.mark_instances(&skip, stage.now()).await.unwrap().marked.is_empty(),
         "they are what they should be"
     );
+}
+
+/// The database refuses what the task left, and then the failure that was to be written instead.
+#[tokio::test]
+async fn a_task_whose_end_is_refused_again_and_again_fails_with_its_run() {
+    let mut stage = Stage::new(4).await;
+    let mut dag = dag("d", Value::Null, &["a", "b < a"]);
+    dag.tasks[0].retries = 3;
+    stage.put(&dag).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await.key;
+    stage.turn().await;
+    let completion = stage.executor.end_task("a", TryOutcome::Success, stage.now());
+    stage.engine.as_mut().unwrap().complete(completion);
+    // With the others and by itself, the end and the failure.
+    let faults = Arc::new(PlannedFaults::default());
+    faults.plan_at((FaultPoint::Statement, "finish tries"), Fault::Refusal, 0, 4);
+    with_faults(faults, stage.turn()).await;
+    let ended = stage.runs().await.remove(0);
+    assert_eq!(ended.state, RunState::Failed);
+    assert!(ended.state_reason.is_some_and(|reason| reason.starts_with("set aside: ")));
+    assert_eq!(stage.tasks().await, ["a failed 1", "b none 0"]);
+    assert!(stage.store.running_instances().await.unwrap().is_empty());
+    // The database takes everything again.
+    stage.store.clear_instances(&ClearRequest::of_run(run, &[], "cli"), stage.now()).await.unwrap();
+    stage.turn().await;
+    end_all(&mut stage, &["a", "b"]).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
 }
 
 #[tokio::test]
