@@ -62,7 +62,7 @@ pub struct Upcoming {
 }
 
 /// What the schedules of all DAGs (or of one) call for until then, in the order in which it starts. At most `limit`; the
-/// flag says that there is more. Of a paused DAG that was not asked for only the next date is told.
+/// flag says that there is more. Of a paused DAG that was not asked for only the next date is told, behind all that will run.
 pub fn outlook(
     view: &View,
     dag_id: Option<&DagId>,
@@ -77,11 +77,17 @@ pub fn outlook(
         .map(|run| queued(view, run, now))
         .collect();
     let asked = view.dags.values().filter(|facts| is_asked(&facts.version.dag.dag_id) && !facts.is_stale);
-    let most = |facts: &DagFacts| if facts.is_paused && dag_id.is_none() { 1 } else { usize::MAX };
-    let schedules = asked.map(|facts| (facts, dates(facts, now).take(most(facts)).peekable())).collect();
+    let (paused, going): (Vec<&DagFacts>, Vec<_>) = asked.partition(|facts| facts.is_paused && dag_id.is_none());
     let make = |facts: &&DagFacts, date| prospect(view, facts, date, now);
-    let has_unseen = look_ahead(schedules, &mut found, (now, until), limit, make);
-    found.sort_by(|a, b| when(a, now).cmp(&when(b, now)).then_with(|| a.dag_id.cmp(&b.dag_id)));
+    let schedules = |of: Vec<_>, most| of.into_iter().map(|it| (it, dates(it, now).take(most).peekable())).collect();
+    let mut has_unseen = look_ahead(schedules(going, usize::MAX), &mut found, (now, until), limit, make);
+    let mut left = Vec::new();
+    let room = limit.saturating_sub(found.len());
+    has_unseen |= look_ahead(schedules(paused, 1), &mut left, (now, until), room, make);
+    for some in [&mut found, &mut left] {
+        some.sort_by(|a, b| when(a, now).cmp(&when(b, now)).then_with(|| a.dag_id.cmp(&b.dag_id)));
+    }
+    found.append(&mut left);
     let has_more = has_unseen || found.len() > limit;
     found.truncate(limit);
     (found, has_more)

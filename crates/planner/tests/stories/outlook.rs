@@ -25,10 +25,10 @@ fn the_hours_ahead_with_what_holds_each_up() {
          c 01-05T06:30 run 01-05T06:30
          d 01-05T06:00 run 01-05T12:00
          d 01-05T12:00 run 01-05T18:00
-         p 01-05T00:00 paused 01-06T00:00 (the DAG is paused)
          d 01-05T18:00 skipped never (calendar off: 2024-01-06)
          w 01-05T03:00 run 01-06T05:00 (held by the maintenance window 02:00..05:00 UTC until 2024-01-06T05:00:00.000000Z)
          d 01-06T00:00 skipped never (calendar off: 2024-01-06)
+         p 01-05T00:00 paused 01-06T00:00 (the DAG is paused)
          > at 2024-01-05T12:00
          wake 2024-01-06T02:00:00
          > plan 6
@@ -39,13 +39,20 @@ fn the_hours_ahead_with_what_holds_each_up() {
 }
 
 #[test]
-fn a_paused_dag_does_not_crowd_the_others_out() {
+fn paused_dags_do_not_crowd_the_others_out() {
     check(
         "dag p @hourly from 2024-01-01 catchup paused
          - a
+         dag q @hourly from 2024-01-01 paused
+         - a
+         dag runs @daily from 2024-01-05
+         - a
          > at 2024-01-05T06:30
+         wake 2024-01-06T00:00:00
          > plan 24
-         p 01-01T00:00 paused 01-05T06:30 (the DAG is paused)",
+         runs 01-05T00:00 run 01-06T00:00
+         p 01-01T00:00 paused 01-05T06:30 (the DAG is paused)
+         q 01-05T05:00 paused 01-05T06:30 (the DAG is paused)",
     );
 }
 
