@@ -6,7 +6,7 @@ use millrace_model::change::Completion;
 use millrace_model::ids::DagId;
 use millrace_model::state::TaskState;
 
-use crate::instance::{InstanceSnapshot, TryKey};
+use crate::instance::InstanceSnapshot;
 use crate::lines::{Lane, LimitKey};
 use crate::run::RunView;
 use crate::view::{View, note_state};
@@ -25,14 +25,12 @@ impl Departed {
         }
         // How many may hold them is said by the versions that have the task, and by whoever else has the key.
         let of_task = LimitKey::Task(dag_id.clone(), snapshot.task_id.clone());
-        let of_key = match &snapshot.try_key {
-            TryKey::Begun(Some(key)) => Some(LimitKey::Key(key.as_str().into())),
-            TryKey::Begun(None) | TryKey::OfVersion => None,
-        };
+        let begun = snapshot.begun.as_ref();
+        let of_key = begun.and_then(|begun| begun.key.as_deref()).map(|key| LimitKey::Key(key.into()));
         let limits = std::iter::once(of_task).chain(of_key).map(|limit| (limit, u32::MAX));
         let lane = Lane {
-            pool: snapshot.pool.as_str().into(),
-            slots: snapshot.pool_slots,
+            pool: begun.map_or(&snapshot.pool, |begun| &begun.pool).as_str().into(),
+            slots: begun.map_or(snapshot.pool_slots, |begun| begun.pool_slots),
             limits: limits.collect(),
             is_way_back: false,
         };

@@ -9,7 +9,7 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::Decision;
 
 use crate::instance::{InstanceView, told};
-use crate::lines::LimitKey;
+use crate::lines::{Lane, LimitKey};
 use crate::run::RunView;
 use crate::turn::Limits;
 use crate::view::{DagFacts, View, group_key};
@@ -110,9 +110,15 @@ fn explain_place(
             let text = format!("try {} is {}", instance.try_number, instance.state);
             return under_way(text, instance);
         }
-        TaskState::Deferred if !run.is_ready(place) => {
-            let text = format!("try {} waits for something outside and holds no slot", instance.try_number);
-            return under_way(text, instance);
+        TaskState::Deferred => {
+            let Some(lane) = &instance.stands_in else {
+                let text = format!("try {} waits for something outside and holds no slot", instance.try_number);
+                return under_way(text, instance);
+            };
+            // What lets a task begin is asked no more: neither a pause nor its own limits hold it up.
+            let text = format!("what try {} waited for has come; it goes on when it gets a slot", instance.try_number);
+            let back = [(About::Done, Condition::new(true, text))];
+            return back.into_iter().chain(room(view, run, lane)).chain([slots(view, limits)]).collect();
         }
         state if state.is_finished() => {
             let text = if instance.given_up {
@@ -147,20 +153,36 @@ fn explain_place(
     conditions.extend(veto.map(|veto| (About::Upstream, Condition::new(false, veto.reason))));
     let past = view.past_answer(run, task);
     conditions.extend(past.map(|answer| (About::Past, Condition::new(answer.ok, answer.text))));
-    let (occupying, limit) = (run.occupying(), run.version.dag.max_active_tasks);
-    let text = format!("{occupying} of {limit} tasks of the run are active (max_active_tasks)");
-    conditions.push((About::Room, Condition::new(occupying < limit, text)));
-    let limits_of_task = instance.lane.limits.iter().map(|(limit, most)| limited(view, limit, *most));
-    conditions.extend(limits_of_task.map(|condition| (About::Room, condition)));
-    conditions.push((About::Room, pool(view, &instance.lane.pool, instance.lane.slots)));
-    let used = view.occupied_slots() as usize;
-    let total = used + limits.free_slots;
-    let text = format!("{used} of {total} worker slots are in use");
-    conditions.push((About::Slots, Condition::new(limits.free_slots > 0, text)));
+    conditions.extend(room(view, run, &instance.lane));
+    conditions.push(slots(view, limits));
     conditions
 }
 
+/// The limits of the run, of the task and of its key, and the pool's slots.
+fn room(view: &View, run: &RunView, lane: &Lane) -> Vec<(About, Condition)> {
+    let (occupying, limit) = (run.occupying(), run.version.dag.max_active_tasks);
+    let text = format!("{occupying} of {limit} tasks of the run are active (max_active_tasks)");
+    let of_run = Condition::new(occupying < limit, text);
+    let of_task = lane.limits.iter().map(|(limit, most)| limited(view, limit, *most));
+    let all = [of_run].into_iter().chain(of_task).chain([pool(view, &lane.pool, lane.slots)]);
+    all.map(|condition| (About::Room, condition)).collect()
+}
+
+fn slots(view: &View, limits: &Limits) -> (About, Condition) {
+    let used = view.occupied_slots() as usize;
+    let total = used + limits.free_slots;
+    let text = format!("{used} of {total} worker slots are in use");
+    (About::Slots, Condition::new(limits.free_slots > 0, text))
+}
+
 fn under_way(text: String, instance: &InstanceView) -> Vec<(About, Condition)> {
+    let moved = instance.held.as_ref().filter(|it| (&it.pool, it.slots) != (&instance.lane.pool, instance.lane.slots));
+    let text = match moved {
+        Some(Lane { pool, slots, .. }) => {
+            format!("{text}; it began with {slots} of the slots of pool {pool}, which it holds until it has ended")
+        }
+        None => text,
+    };
     let text = match instance.held.as_ref().map(|held| (held.key(), instance.lane.key())) {
         None | Some((None, None)) => text,
         Some((Some(held), Some(next))) => format!(

@@ -41,17 +41,17 @@ pub struct InstanceSnapshot {
     pub given_up: bool,
     /// It has a try that waits outside of any worker, also when it was cleared or marked since.
     pub is_outside: bool,
-    pub try_key: TryKey,
+    /// None: its try holds what the run's version says.
+    pub begun: Option<Begun>,
 }
 
-/// The `concurrency` key that a try holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum TryKey {
-    /// What the run's version says.
-    #[default]
-    OfVersion,
-    /// What another version said that the run had when the try began, if it said anything.
-    Begun(Option<String>),
+/// What a try holds that began when its run had another version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    pub pool: String,
+    pub pool_slots: u32,
+    /// The text of its `concurrency` key, if it had one.
+    pub key: Option<String>,
 }
 
 impl InstanceSnapshot {
@@ -75,7 +75,7 @@ impl InstanceSnapshot {
             choice: None,
             given_up: false,
             is_outside: false,
-            try_key: TryKey::OfVersion,
+            begun: None,
         }
     }
 }
@@ -91,7 +91,7 @@ pub(crate) struct InstanceView {
     pub generation: u32,
     pub lost_workers: u32,
     pub lane: Lane,
-    /// What its try holds, when it began with another key than the run's version has.
+    /// What its try holds, when it began with another pool or key than the run's version has.
     pub held: Option<Lane>,
     /// Why the text of its `concurrency` key is not known: it can't start.
     pub key_error: Option<String>,
@@ -143,8 +143,12 @@ impl InstanceView {
         self.held.as_ref().unwrap_or(&self.lane)
     }
 
-    fn try_key(&self) -> TryKey {
-        self.held.as_ref().map_or(TryKey::OfVersion, |lane| TryKey::Begun(lane.key().map(ToString::to_string)))
+    fn begun(&self) -> Option<Begun> {
+        self.held.as_ref().map(|lane| Begun {
+            pool: lane.pool.to_string(),
+            pool_slots: lane.slots,
+            key: lane.key().map(ToString::to_string),
+        })
     }
 
     /// It runs as soon as its dependencies let it.
@@ -176,17 +180,15 @@ impl InstanceView {
             choice: self.choice.clone(),
             given_up: self.given_up,
             is_outside: self.is_outside,
-            try_key: self.try_key(),
+            begun: self.begun(),
         }
     }
 
     pub fn new(snapshot: InstanceSnapshot, task: usize, version: &DagVersion, run: &RunFacts) -> Self {
         let (limits, key_error) = limits_of(version, task, run, snapshot.map_index);
         let lane = Lane { pool: snapshot.pool.into(), slots: snapshot.pool_slots, limits, is_way_back: false };
-        let held = match (&snapshot.token, &snapshot.try_key) {
-            (Some(_), TryKey::Begun(key)) => Some(lane.with_key(key.as_deref())).filter(|held| *held != lane),
-            _ => None,
-        };
+        let begun = snapshot.begun.as_ref().filter(|_| snapshot.token.is_some());
+        let held = begun.map(|begun| lane.begun_with(begun)).filter(|held| *held != lane);
         Self {
             key: snapshot.key,
             task,

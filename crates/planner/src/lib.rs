@@ -50,7 +50,7 @@ pub use backfill::{BackfillPart, BackfillPlan, BackfillWish, plan_backfill};
 pub use expand::{Mapping, ResultLength};
 pub use explain::{About, Condition, conditions_of, explain, explain_instance, explain_run, explain_schedule};
 pub use finish::{FENCED_REASON, MAX_LOST_WORKERS, SHUTDOWN_REASON, UNSTORABLE_REASON};
-pub use instance::{InstanceSnapshot, TryKey};
+pub use instance::{Begun, InstanceSnapshot};
 pub use outlook::{Prospect, Upcoming, next_runs, outlook};
 pub use past::{PastQuestion, PastRun};
 pub use requests::{BackfillRange, ManualRun, RequestError, backfill_runs, manual_run, scheduled_run_id};

@@ -14,6 +14,8 @@ use chrono::{DateTime, Utc};
 use millrace_model::change::RunKey;
 use millrace_model::ids::{DagId, TaskId};
 
+use crate::instance::Begun;
+
 /// What only so many tries may hold at a time, whatever their pool.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum LimitKey {
@@ -49,14 +51,15 @@ impl Lane {
         })
     }
 
-    /// The same with another key, for one that holds it already: how many may is said by whoever else wants it.
-    pub fn with_key(&self, key: Option<&str>) -> Self {
-        if self.key().map(|own| &**own) == key {
-            return self.clone();
+    /// What a try of it holds that began with something else. How many may hold its key is said by whoever else wants it.
+    pub fn begun_with(&self, begun: &Begun) -> Self {
+        let mut held = Self { pool: begun.pool.as_str().into(), slots: begun.pool_slots, ..self.clone() };
+        let key = begun.key.as_deref();
+        if self.key().map(|own| &**own) != key {
+            let of_task = self.limits.iter().filter(|(limit, _)| !matches!(limit, LimitKey::Key(_))).cloned();
+            held.limits = of_task.chain(key.map(|key| (LimitKey::Key(key.into()), u32::MAX))).collect();
         }
-        let of_task = self.limits.iter().filter(|(limit, _)| !matches!(limit, LimitKey::Key(_))).cloned();
-        let limits = of_task.chain(key.map(|key| (LimitKey::Key(key.into()), u32::MAX))).collect();
-        Self { limits, ..self.clone() }
+        held
     }
 }
 

@@ -68,7 +68,7 @@ impl Turn<'_> {
                     self.plan.resumptions.push(Resumption { instance, token });
                 }
                 (state @ (TaskState::Running | TaskState::Deferred), true) => {
-                    let lane = self.view.way_back(&found.lane);
+                    let lane = self.view.way_back(found.held_lane());
                     if state == TaskState::Running {
                         self.move_held(key, place, TaskState::Deferred, Some(REASON));
                     }

@@ -20,8 +20,8 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::maintenance::Maintenance;
 use millrace_model::state::RunState;
 use millrace_planner::{
-    BackfillFacts, DagFacts, DagVersion, InstanceSnapshot, KeyFacts, PastQuestion, PastRun, PoolFacts, RecentRuns,
-    ResultLength, RunEnd, RunSnapshot, TryKey, View,
+    BackfillFacts, Begun, DagFacts, DagVersion, InstanceSnapshot, KeyFacts, PastQuestion, PastRun, PoolFacts,
+    RecentRuns, ResultLength, RunEnd, RunSnapshot, View,
 };
 use millrace_store::{
     ActiveRun, ActiveScope, BackfillRow, EarlierRun, FinishedRun, InstanceRow, ListLength, Result, SchedulerDag, Store,
@@ -267,33 +267,36 @@ impl Situation {
         let mut instances: Vec<InstanceSnapshot> = run.instances.iter().map(instance).collect();
         for (snapshot, row) in instances.iter_mut().zip(&run.instances) {
             if let Some(version_key) = row.begun_with {
-                snapshot.try_key = TryKey::Begun(self.key_begun_with(run, row, version_key).await?);
+                snapshot.begun = Some(self.begun_with(run, row, version_key).await?);
             }
         }
         Ok(instances)
     }
 
-    /// The `concurrency` key that a try holds which began with another version; none when that can't be had.
-    async fn key_begun_with(&mut self, run: &ActiveRun, row: &InstanceRow, version_key: i64) -> Result<Option<String>> {
+    /// What a try holds that began with another version. When that can't be had: what the run's version says, and no key.
+    async fn begun_with(&mut self, run: &ActiveRun, row: &InstanceRow, version_key: i64) -> Result<Begun> {
+        let unknown = || Begun { pool: row.pool.clone(), pool_slots: row.pool_slots, key: None };
         let dag = match self.store.dag_version(version_key).await {
             Ok(dag) => dag,
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
                 tracing::error!(dag = %run.row.dag_id, task = %row.task_id, %error, "what a try holds is not known");
-                return Ok(None);
+                return Ok(unknown());
             }
         };
-        let Some(task) = dag.task(row.task_id.as_str()) else { return Ok(None) };
-        let Some(concurrency) = &task.concurrency else { return Ok(None) };
-        let facts = KeyFacts {
-            template: &concurrency.key,
-            dag: &dag,
-            task: Some(task),
-            run: &run.row.facts(),
-            map_index: row.map_index,
-        };
-        // One that can't be rendered was never held.
-        Ok(keys::render(&facts).ok())
+        let Some(task) = dag.task(row.task_id.as_str()) else { return Ok(unknown()) };
+        let key = task.concurrency.as_ref().and_then(|concurrency| {
+            let facts = KeyFacts {
+                template: &concurrency.key,
+                dag: &dag,
+                task: Some(task),
+                run: &run.row.facts(),
+                map_index: row.map_index,
+            };
+            // One that can't be rendered was never held.
+            keys::render(&facts).ok()
+        });
+        Ok(Begun { pool: task.pool.clone(), pool_slots: task.pool_slots, key })
     }
 
     /// A run of some tasks of its DAG says nothing of the others; one of them that has failed is still a failure of the
@@ -352,6 +355,6 @@ fn instance(row: &InstanceRow) -> InstanceSnapshot {
         choice: row.choice.clone(),
         given_up: row.given_up,
         is_outside: row.is_outside,
-        try_key: TryKey::OfVersion,
+        begun: None,
     }
 }

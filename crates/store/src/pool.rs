@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use millrace_model::dag::DEFAULT_POOL;
 use millrace_model::pool::PoolSizes;
-use millrace_model::state::TaskState;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{EntityTrait, QueryOrder, Set};
 use serde_json::json;
@@ -69,26 +68,46 @@ impl Store {
         Ok(self.pools().await?.into_iter().map(|row| (row.name, row.slots)).collect())
     }
 
-    /// The slots that task instances of active runs hold or wait for, by the pool's name. Finished runs are not looked at.
+    /// The slots that tries hold until they have stopped, whatever became of their instances and runs meanwhile, and those
+    /// that ready tasks of active runs wait for, by the pool's name.
     pub async fn pool_use(&self) -> Result<BTreeMap<String, PoolUse>> {
-        let sql = format!(
-            "SELECT i.pool, i.state, CAST(SUM(i.pool_slots) AS BIGINT) AS slots FROM (\
-             SELECT pool, pool_slots, \
-             CASE WHEN state = 'restarting' AND is_outside THEN 'deferred' ELSE state END AS state FROM task_instance \
-             WHERE run_id IN (SELECT id FROM dag_run WHERE {ACTIVE_RUNS}) \
-             AND state IN ('scheduled', 'queued', 'running', 'restarting', 'deferred')) i GROUP BY i.pool, i.state"
-        );
         let mut pools: BTreeMap<String, PoolUse> = BTreeMap::new();
+        let sql = format!(
+            "SELECT pool, CAST(SUM(pool_slots) AS BIGINT) AS slots FROM task_instance WHERE state = 'scheduled' \
+             AND run_id IN (SELECT id FROM dag_run WHERE {ACTIVE_RUNS}) GROUP BY pool"
+        );
+        for row in sql::all(self.reader(), "count the slots that are waited for", sql, vec![]).await? {
+            pools.entry(row.text("pool")?).or_default().scheduled += row.int("slots")?;
+        }
+        // Those that began with another version than their runs have now stand apart, by their tasks.
+        let sql = "SELECT pool, begun_with, task_id, is_outside, COUNT(*) AS tries, \
+                   CAST(SUM(pool_slots) AS BIGINT) AS slots FROM (\
+                   SELECT pool, pool_slots, is_outside, departed_from AS begun_with, \
+                   CASE WHEN departed_from IS NULL THEN '' ELSE task_id END AS task_id \
+                   FROM task_instance WHERE lease_owner IS NOT NULL) AS held \
+                   GROUP BY pool, begun_with, task_id, is_outside";
         for row in sql::all(self.reader(), "count the slots in use", sql, vec![]).await? {
-            let (used, slots) = (pools.entry(row.text("pool")?).or_default(), row.int("slots")?);
-            match row.word("state", TaskState::parse)? {
-                TaskState::Scheduled => used.scheduled += slots,
-                TaskState::Queued => used.queued += slots,
-                TaskState::Deferred => used.deferred += slots,
-                _ => used.running += slots,
-            }
+            let begun = match row.opt_int("begun_with")? {
+                Some(version) => self.begun_with(version, row.text("task_id")?).await?,
+                None => None,
+            };
+            let (pool, slots) = match begun {
+                Some((pool, slots)) => (pool, slots * row.int("tries")?),
+                None => (row.text("pool")?, row.int("slots")?),
+            };
+            let used = pools.entry(pool).or_default();
+            if row.flag("is_outside")? { used.deferred += slots } else { used.running += slots }
         }
         Ok(pools)
+    }
+
+    /// The pool of a task, and how many of its slots the task takes, as a version has them; none when that can't be read.
+    async fn begun_with(&self, version: i64, task_id: String) -> Result<Option<(String, i64)>> {
+        match self.dag_version(version).await {
+            Ok(dag) => Ok(dag.task(&task_id).map(|task| (task.pool.clone(), i64::from(task.pool_slots)))),
+            Err(error) if error.is_transient() => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Adds or replaces. Returns whether it is new.

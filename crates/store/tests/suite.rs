@@ -140,7 +140,8 @@ on_both! {
         case_66_what_succeeded_behind_a_failure_stays,
         case_67_marking_a_run,
         case_67_the_teardown_of_a_marked_run_still_runs,
-        skipping_what_runs_stops_it_with_its_relatives;
+        skipping_what_runs_stops_it_with_its_relatives,
+        a_try_holds_the_slots_that_it_began_with_until_it_has_stopped;
     backfill:
         case_38_existing_runs_by_reprocess,
         case_40_one_at_a_time_and_finished_by_its_last_run,

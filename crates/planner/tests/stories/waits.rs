@@ -218,6 +218,31 @@ fn case_70_deferred_ones_hold_the_slots_of_a_pool_that_counts_them_and_always_th
 }
 
 #[test]
+fn what_came_back_is_told_of_what_it_waits_for_and_of_nothing_else() {
+    check(
+        "pool p 1
+         dag d none
+         - a pool p key eu per_dag 1
+         - b pool p
+         > at 2024-01-02
+         > trigger d
+         run d/2024-01-02 running
+         d/2024-01-02/b scheduled
+         d/2024-01-02/a try 1
+         > out d 2024-01-02 a
+         d/2024-01-02/a deferred (waits for something outside)
+         d/2024-01-02/b try 1
+         > pause d
+         > back d 2024-01-02 a
+         > why d 2024-01-02 a
+         no, pool p: 1 of 1 slots are in use, the task needs 1
+         > ok d 2024-01-02 b
+         d/2024-01-02/b success
+         d/2024-01-02/a running",
+    );
+}
+
+#[test]
 fn a_try_under_way_goes_on_in_a_paused_dag_and_may_end_outside() {
     check(
         "dag d none

@@ -324,6 +324,8 @@ async fn a_run_that_ended_by_a_mark_holds_its_slots_until_its_try_has_stopped() 
     stage.turn().await;
     assert_eq!(stage.run_states().await, [RunState::Failed, RunState::Running]);
     assert_eq!(stage.executor.running().len(), 1, "one try of the task at a time");
+    let used = stage.store.pool_use().await.unwrap()["default_pool"];
+    assert_eq!((used.running, used.scheduled), (1, 1), "people see in its pool what still stops");
     let stopped = TryOutcome::Cancelled { reason: "marked".into() };
     let completion = stage.executor.end(held.instance, stopped, stage.now());
     stage.engine.as_mut().unwrap().complete(completion);

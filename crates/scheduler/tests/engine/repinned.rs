@@ -131,6 +131,52 @@ async fn a_run_that_ends_while_a_try_of_a_task_that_is_gone_stops_gives_its_slot
     assert_eq!(stage.store.running_instances().await.unwrap().len(), 1, "the lease of a is given back");
 }
 
+/// `a` holds the one slot of the pool when its run is given a version in which it needs none of it.
+#[tokio::test]
+async fn a_running_try_holds_the_slots_that_it_was_given_when_it_began() {
+    let mut stage = Stage::new(8).await;
+    put_pool(&stage, 2).await;
+    let in_pool = |name: &str, task: &str, slots: u32| {
+        let mut dag = dag(name, Value::Null, &[task]);
+        (dag.tasks[0].pool, dag.tasks[0].pool_slots) = ("p".into(), slots);
+        dag
+    };
+    stage.put(&in_pool("d", "a", 2)).await;
+    stage.put(&in_pool("other", "c", 1)).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    let running = stage.executor.running().remove(0);
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    assert_eq!(give_newest(&stage, run.key).await, 1);
+    stage.trigger("other").await;
+    for reads_again in [false, true] {
+        if reads_again {
+            stage.engine.as_mut().unwrap().lead_again(1);
+        }
+        stage.turn().await;
+        assert_eq!(stage.executor.names(), ["a#1"], "the pool is full");
+        let used = stage.store.pool_use().await.unwrap();
+        assert_eq!((used["p"].running, used["p"].scheduled, used.get("default_pool")), (2, 1, None));
+    }
+    let surroundings = Surroundings { parallelism: 8, maintenance: Arc::default() };
+    let row = stage.store.instance_by_key(running.instance).await.unwrap().unwrap();
+    let said = explain(&stage.store, Asked::Task(&run, &row), &surroundings, stage.now()).await.unwrap();
+    assert_eq!(
+        said.answer,
+        "try 1 is running; it began with 2 of the slots of pool p, which it holds until it has ended"
+    );
+    // What it waited for outside comes when the pool is full: it goes back where it was.
+    stage.go_outside("a").await;
+    assert_eq!(stage.executor.names(), ["c#1"]);
+    stage.come_back(&running).await;
+    assert_eq!(stage.executor.names(), ["c#1"]);
+    stage.end("c", TryOutcome::Success).await;
+    assert_eq!(stage.executor.names(), ["a#1"]);
+    stage.end("a", TryOutcome::Success).await;
+    assert!(stage.store.pool_use().await.unwrap().is_empty());
+}
+
 /// `a` holds the key 'old' when its run is given a version that calls for 'new'.
 #[tokio::test]
 async fn a_running_try_counts_under_the_key_that_it_began_with() {

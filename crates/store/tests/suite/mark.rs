@@ -1,10 +1,12 @@
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
-use millrace_model::change::{Batch, TryOutcome};
+use millrace_model::change::{Batch, NewInstance, Release, TryOutcome};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{MarkRequest, MarkRunRequest, Selection};
+use millrace_store::{MarkRequest, MarkRunRequest, NewestVersion, PoolUse, RepinRequest, RunChoice, Selection};
 
-use crate::bench::{Bench, at, claim, failed, finish, step, tasks};
+use crate::bench::{Bench, at, claim, failed, finish, sample, step, sync, tasks};
 
 fn mark(run: i64, names: &[&str], to: TaskState) -> MarkRequest {
     let selection = Selection::of_run(run, TaskChoice::tasks(tasks(names)));
@@ -127,5 +129,36 @@ pub async fn case_67_the_teardown_of_a_marked_run_still_runs(bench: Bench) -> Re
     let report = world.store.clear_instances(&clear, at(40)).await?;
     let names: Vec<_> = report.cleared.iter().map(|it| it.task_id.as_str()).collect();
     assert_eq!(names, ["extract", "load", "check"], "with its setup and its teardown");
+    Ok(())
+}
+
+pub async fn a_try_holds_the_slots_that_it_began_with_until_it_has_stopped(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    let held = claim(run.instances[0], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(1)).await?;
+    let mut dag = sample();
+    for task in &mut dag.tasks {
+        (task.pool, task.pool_slots) = ("p".to_owned(), 3);
+    }
+    let version_key = world.store.sync_dag(sync(&dag), at(2)).await?.version_key;
+    let newest = NewestVersion { version_key, tasks: dag.tasks.iter().map(NewInstance::of).collect() };
+    let runs = RunChoice::One(run.run);
+    let repin = RepinRequest { runs, only_active: true, newest, dry_run: false, actor: "cli".to_owned() };
+    world.store.repin_runs(&repin, at(3)).await?;
+    let ready = step(run.instances[1], TaskState::None, TaskState::Scheduled);
+    let signals_handled = world.signals().await?;
+    world.commit(&Batch { task_moves: vec![ready], signals_handled, ..Batch::default() }, at(4)).await?;
+    let running = ("default_pool".to_owned(), PoolUse { running: 1, ..PoolUse::default() });
+    let ready = ("p".to_owned(), PoolUse { scheduled: 3, ..PoolUse::default() });
+    assert_eq!(world.store.pool_use().await?, BTreeMap::from([running.clone(), ready]));
+
+    let failed =
+        MarkRunRequest { run: run.run, to: RunState::Failed, note: None, dry_run: false, actor: "cli".to_owned() };
+    world.store.mark_run(&failed, at(5)).await?;
+    assert_eq!(world.store.pool_use().await?, BTreeMap::from([running]), "its run has ended, and it has not");
+    let releases = vec![Release { instance: held.instance, token: held.token }];
+    world.commit(&Batch { releases, ..Batch::default() }, at(6)).await?;
+    assert_eq!(world.store.pool_use().await?, BTreeMap::new());
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono_tz::Tz;
 use millrace_model::asset::{AssetCondition, AssetName};
 use millrace_model::calendar::{Calendar, CalendarRule, NamedDays, Shift};
-use millrace_model::dag::{Dag, Task};
+use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
 use millrace_model::duration::Span;
 use millrace_model::execution::KeyLimit;
 use millrace_model::ids::TaskId;
@@ -215,6 +215,8 @@ pub fn edited(dice: &mut Dice, whole: &Dag) -> Dag {
             task.retries = dice.roll(3) as u32;
             task.priority_weight = dice.roll(5) as i32;
             task.concurrency = dice.one_in(3).then(|| random_key(dice, "tries"));
+            let pool = if dice.one_in(2) { POOL } else { DEFAULT_POOL };
+            (task.pool, task.pool_slots) = (pool.to_owned(), 1 + dice.roll(2) as u32);
         }
         if dice.one_in(6) {
             let upstream = dice.roll(task.depends_on.len() + 1);

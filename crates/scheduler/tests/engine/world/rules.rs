@@ -9,7 +9,7 @@ use millrace_model::ids::TaskId;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{explain_instance, explain_run};
 use millrace_situation::Situation;
-use millrace_store::{InstanceRow, RunRow};
+use millrace_store::{InstanceRow, RunRow, RunningInstance};
 
 use super::World;
 use super::random::{POOL, limit_of_key};
@@ -176,8 +176,18 @@ impl World {
     pub(super) async fn pool_used(&self) -> i64 {
         let held = self.stage.store.running_instances().await.unwrap();
         let counts = |row: &InstanceRow| holds_slot(row) || (self.counts_deferred && row.is_outside);
-        let in_pool = held.iter().filter(|it| it.row.pool == POOL && counts(&it.row));
-        in_pool.map(|it| i64::from(it.row.pool_slots)).sum()
+        // A try holds what it was given when it began.
+        let slots = |it: &RunningInstance| {
+            let begun_with = it.row.begun_with.and_then(|version| self.versions.get(&version));
+            let task = begun_with.and_then(|dag| dag.task(it.row.task_id.as_str()));
+            let begun = task.map(|task| (task.pool.as_str(), task.pool_slots));
+            let (pool, slots) = begun.unwrap_or((it.row.pool.as_str(), it.row.pool_slots));
+            if pool == POOL { i64::from(slots) } else { 0 }
+        };
+        let used = held.iter().filter(|it| counts(&it.row)).map(slots).sum();
+        let told = self.stage.store.pool_use().await.unwrap().remove(POOL).unwrap_or_default();
+        assert_eq!(told.occupied(&self.pool_row(0)), used, "{}: what people are told of the pool", self.place());
+        used
     }
 
     /// No instance runs in two places, and what the database says is running is what runs.
