@@ -1,15 +1,16 @@
 //! Puts the rooms together: ports for operators, look-ups for templates, what a worker needs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millrace_connectors::{Connectors, ConnectorsConfig, ProcessSettings, owner_mark};
 use millrace_model::change::Assignment;
 use millrace_operators::catalogue;
-use millrace_store::Store;
+use millrace_store::{Store, StoreError};
 use millrace_template::{ConnView, Lookup, PreviousSuccess};
-use millrace_vault::Vault;
-use millrace_worker::{Equipment, StoreResults};
+use millrace_vault::{Vault, VaultError};
+use millrace_worker::{Equipment, StoreResults, ask_while};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -29,6 +30,7 @@ pub fn equipment(app: &App, vault: &Vault, store: Option<Store>, installation: S
             vault: vault.clone(),
             results: store.clone().map(|store| StoreResults::new(store, assignment)),
             runtime: runtime.clone(),
+            was_out_of_reach: AtomicBool::new(false),
         })
     };
     let mut equipment =
@@ -49,21 +51,49 @@ pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// What templates look up. Used on threads that may block.
+/// What templates look up, each with the patience of a try. Used on threads that may block.
 struct VaultLookup {
     vault: Vault,
     results: Option<StoreResults>,
     runtime: Handle,
+    was_out_of_reach: AtomicBool,
+}
+
+impl VaultLookup {
+    fn ask_vault<T, F>(&self, question: impl Fn() -> F) -> Result<T, String>
+    where
+        F: Future<Output = Result<T, VaultError>>,
+    {
+        self.settle(ask_while(VaultError::is_transient, question), VaultError::is_transient)
+    }
+
+    fn ask_results<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+        self.settle(answer, StoreError::is_transient)
+    }
+
+    fn settle<T, E>(
+        &self,
+        answer: impl Future<Output = Result<T, E>>,
+        is_transient: impl Fn(&E) -> bool,
+    ) -> Result<T, String>
+    where
+        E: std::fmt::Display,
+    {
+        self.runtime.block_on(answer).map_err(|error| {
+            self.was_out_of_reach.fetch_or(is_transient(&error), Ordering::Relaxed);
+            error.to_string()
+        })
+    }
 }
 
 impl Lookup for VaultLookup {
     fn variable(&self, key: &str) -> Result<Option<String>, String> {
-        let found = self.runtime.block_on(self.vault.variable(key)).map_err(|e| e.to_string())?;
+        let found = self.ask_vault(|| self.vault.variable(key))?;
         Ok(found.map(|variable| variable.value.expose_secret().to_owned()))
     }
 
     fn connection(&self, conn_id: &str) -> Result<Option<ConnView>, String> {
-        let found = self.runtime.block_on(self.vault.connection(conn_id)).map_err(|e| e.to_string())?;
+        let found = self.ask_vault(|| self.vault.connection(conn_id))?;
         Ok(found.map(|named| ConnView {
             conn_type: named.form.conn_type,
             host: named.form.host,
@@ -76,22 +106,18 @@ impl Lookup for VaultLookup {
     }
 
     fn xcom(&self, task_id: &str, key: &str) -> Result<Option<Value>, String> {
-        match &self.results {
-            Some(results) => self.runtime.block_on(results.read(task_id, key)).map_err(|e| e.to_string()),
-            None => Ok(None),
-        }
+        let Some(results) = &self.results else { return Ok(None) };
+        self.ask_results(results.read(task_id, key))
     }
 
     fn prior_xcom(&self, task_id: &str, key: &str) -> Result<Option<Value>, String> {
-        match &self.results {
-            Some(results) => self.runtime.block_on(results.read_prior(task_id, key)).map_err(|e| e.to_string()),
-            None => Ok(None),
-        }
+        let Some(results) = &self.results else { return Ok(None) };
+        self.ask_results(results.read_prior(task_id, key))
     }
 
     fn previous_success(&self) -> Result<Option<PreviousSuccess>, String> {
         let Some(results) = &self.results else { return Ok(None) };
-        let found = self.runtime.block_on(results.previous_success()).map_err(|e| e.to_string())?;
+        let found = self.ask_results(results.previous_success())?;
         Ok(found.map(|run| PreviousSuccess {
             logical_date: run.logical_date,
             data_interval: run.data_interval,
@@ -101,9 +127,11 @@ impl Lookup for VaultLookup {
     }
 
     fn xcom_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, String> {
-        match &self.results {
-            Some(results) => self.runtime.block_on(results.read_at(task_id, key, map_index)).map_err(|e| e.to_string()),
-            None => Ok(None),
-        }
+        let Some(results) = &self.results else { return Ok(None) };
+        self.ask_results(results.read_at(task_id, key, map_index))
+    }
+
+    fn was_out_of_reach(&self) -> bool {
+        self.was_out_of_reach.load(Ordering::Relaxed)
     }
 }

@@ -58,6 +58,10 @@ pub trait Lookup: Send + Sync {
     fn previous_success(&self) -> Result<Option<PreviousSuccess>, String> {
         Ok(None)
     }
+    /// Whether one of these failed because what it asks was out of reach: the same may succeed later.
+    fn was_out_of_reach(&self) -> bool {
+        false
+    }
 }
 
 /// Knows nothing: for rendering without a database.

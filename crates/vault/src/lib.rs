@@ -64,6 +64,13 @@ pub enum VaultError {
     BadWebhookName,
 }
 
+impl VaultError {
+    /// The database was out of reach: the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_transient())
+    }
+}
+
 /// Says so of a secret that is another one, where both are shown as `***`.
 fn noting_change(mut shown: serde_json::Value, name: &str, is_same: bool) -> serde_json::Value {
     use millrace_settings::mask::MASK;

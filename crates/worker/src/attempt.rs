@@ -1,5 +1,6 @@
 //! One try, from its claim to its completion.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,15 +53,20 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
         }));
     let mut rendered = None;
     let mut map_name = None;
-    let ending = match prepare(&equipment, &assignment, &masker, (&mut rendered, &mut map_name)).await {
-        Ok(operator) => {
+    let prepared = prepare(&equipment, &assignment, &masker, (&mut rendered, &mut map_name));
+    let ending = match AssertUnwindSafe(prepared).catch_unwind().await {
+        Ok(Ok(operator)) => {
             let stopwatch = Stopwatch::default();
             let mut context = context(&equipment, &assignment, &io, report.clone(), started_at);
             context.slot = Arc::new(stopwatch.beside(context.slot));
             let limit = assignment.task().execution_timeout.map(|span| span.as_std());
             work(operator, &context, &io.cancel, (limit, &stopwatch), equipment.cancel_grace).await
         }
-        Err(error) => Ending::failed("parameters", error.to_string(), false),
+        Ok(Err(error)) => {
+            let may_succeed_later = matches!(error, parameters::ParameterError::OutOfReach(_));
+            Ending::failed("parameters", error.to_string(), may_succeed_later)
+        }
+        Err(panic) => panicked("rendering", panic.as_ref()),
     };
     let ended_at = equipment.clock.now();
     write_ending(&report, &ending, (ended_at - began).to_std().unwrap_or_default());
@@ -68,7 +74,7 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
         instance: assignment.instance,
         try_number: assignment.try_number,
         token: assignment.token,
-        outcome: ending.outcome,
+        outcome: masked(ending.outcome, &masker),
         started_at,
         ended_at,
         error: ending.error.map(|error| masker.mask(&error)),
@@ -224,15 +230,29 @@ fn ending(result: std::thread::Result<Result<Outcome, TaskError>>, stop: Option<
             result: None,
             choice: None,
         },
-        (Err(panic), None) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Ending::failed("panic", format!("the operator panicked: {text}; this is a fault in Millrace"), true)
-        }
+        (Err(panic), None) => panicked("the operator", panic.as_ref()),
     }
+}
+
+fn panicked(who: &str, panic: &(dyn Any + Send)) -> Ending {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    Ending::failed("panic", format!("{who} panicked: {text}; this is a fault in Millrace"), true)
+}
+
+/// An operator's own words say where it looked, and a path or an address may hold what nobody is to see.
+fn masked(mut outcome: TryOutcome, masker: &Masker) -> TryOutcome {
+    match &mut outcome {
+        TryOutcome::Skipped { reason }
+        | TryOutcome::Failed { reason, .. }
+        | TryOutcome::Cancelled { reason }
+        | TryOutcome::PutOff { reason, .. } => *reason = masker.mask(reason),
+        TryOutcome::Success | TryOutcome::LostWorker => {}
+    }
+    outcome
 }
 
 fn write_ending(report: &AttemptReport, ending: &Ending, took: Duration) {

@@ -129,19 +129,20 @@ impl StoreResults {
 impl StoreResults {
     /// The newest successful run of the DAG before this one.
     pub async fn previous_success(&self) -> Result<Option<RunRow>, StoreError> {
-        self.store.previous_success(&self.dag.dag_id, self.logical_date).await
+        ask(|| self.store.previous_success(&self.dag.dag_id, self.logical_date)).await
     }
 
     /// As [`StoreResults::read`], of the newest run with an earlier logical date in which the task left something there.
     pub async fn read_prior(&self, task_id: &str, key: &str) -> Result<Option<Value>, StoreError> {
         let before = (&self.dag.dag_id, self.logical_date);
-        let Some(run) = self.store.earlier_run_with_result(before, task_id, key).await? else { return Ok(None) };
+        let run = ask(|| self.store.earlier_run_with_result(before, task_id, key)).await?;
+        let Some(run) = run else { return Ok(None) };
         Self { run, ..self.clone() }.read(task_id, key).await
     }
 
     /// The value of one instance of a mapped task.
     pub async fn read_at(&self, task_id: &str, key: &str, map_index: i32) -> Result<Option<Value>, StoreError> {
-        self.store.xcom(self.run, task_id, map_index, key).await
+        ask(|| self.store.xcom(self.run, task_id, map_index, key)).await
     }
 }
 

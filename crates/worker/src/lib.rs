@@ -32,6 +32,7 @@ pub use equipment::{AttemptIo, Equipment, LookupFactory, SystemClock};
 pub use executor::{LocalExecutor, LocalExecutorOptions};
 pub use journal::{MemoryJournal, NoResults, StoreJournal, StoreResults};
 pub use parameters::{ParameterError, Rendered, masker, render};
+pub use patience::ask_while;
 pub use report::{AttemptLog, AttemptReport, LogSink};
 pub use runs::StoreRuns;
 pub use triggers::StoreTriggers;

@@ -19,6 +19,8 @@ const MAX_SHOWN: usize = 4096;
 pub enum ParameterError {
     UnknownOperator(String),
     Render(Vec<String>),
+    /// What a template looks up was out of reach: the same may succeed later.
+    OutOfReach(Vec<String>),
     Invalid(String),
 }
 
@@ -28,7 +30,7 @@ impl std::fmt::Display for ParameterError {
             Self::UnknownOperator(name) => {
                 write!(f, "this Millrace has no operator '{name}'; was the DAG stored by a newer version?")
             }
-            Self::Render(problems) => f.write_str(&problems.join("\n")),
+            Self::Render(problems) | Self::OutOfReach(problems) => f.write_str(&problems.join("\n")),
             Self::Invalid(message) => write!(f, "the rendered parameters are not valid: {message}"),
         }
     }
@@ -60,8 +62,7 @@ pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Resu
     }
     let lookup = (equipment.lookup)(assignment);
     // Most templates use dates and params only; those need no other thread.
-    let has_results = expand.is_some_and(|expand| expand.producers().next().is_some());
-    let looks_up = has_results
+    let looks_up = expand.is_some()
         || any_text(&task.parameters, &|text| {
             is_template(text)
                 && ["var", "conn", "ti", "task_instance", "xcom", "_success"].iter().any(|name| text.contains(name))
@@ -70,9 +71,12 @@ pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Resu
         return render_now(equipment, assignment, lookup);
     }
     let (equipment, assignment) = (equipment.clone(), assignment.clone());
-    tokio::task::spawn_blocking(move || render_now(&equipment, &assignment, lookup))
-        .await
-        .unwrap_or_else(|panic| Err(ParameterError::Render(vec![format!("rendering failed: {panic}")])))
+    tokio::task::spawn_blocking(move || match render_now(&equipment, &assignment, lookup.clone()) {
+        Err(ParameterError::Render(problems)) if lookup.was_out_of_reach() => Err(ParameterError::OutOfReach(problems)),
+        rendered => rendered,
+    })
+    .await
+    .unwrap_or_else(|panic| Err(ParameterError::Render(vec![format!("rendering failed: {panic}")])))
 }
 
 fn render_now(

@@ -14,10 +14,19 @@ pub(crate) async fn ask<T, F>(question: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
+    ask_while(StoreError::is_transient, question).await
+}
+
+/// As [`ask`], for errors that hold one of the database's.
+pub async fn ask_while<T, E, F>(is_transient: impl Fn(&E) -> bool, question: impl Fn() -> F) -> Result<T, E>
+where
+    E: std::fmt::Display,
+    F: Future<Output = Result<T, E>>,
+{
     let give_up_at = Instant::now() + PATIENCE;
     loop {
         match question().await {
-            Err(error) if error.is_transient() && Instant::now() < give_up_at => {
+            Err(error) if is_transient(&error) && Instant::now() < give_up_at => {
                 tracing::debug!(%error, "a try waits for the metadata database");
                 tokio::time::sleep(AGAIN).await;
             }

@@ -18,9 +18,10 @@ use millrace_operator_api::context::{NoRuns, NoTriggers, OwnSlot};
 use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSource, Warehouse};
 use millrace_operator_api::{Operator, OperatorEntry, Outcome, PortError, PortErrorKind, TaskContext, TaskError};
 use millrace_settings::Masker;
-use millrace_template::{NoLookup, Template};
+use millrace_template::{ConnView, Lookup, NoLookup, Template};
 use millrace_worker::{
-    AttemptIo, Cancel, Equipment, LogSink, MemoryJournal, NoResults, SystemClock, run_attempt, run_until_ended,
+    AttemptIo, Cancel, Equipment, LogSink, LookupFactory, MemoryJournal, NoResults, SystemClock, run_attempt,
+    run_until_ended,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -46,6 +47,10 @@ impl Operator for Puppet {
                 "fail" => Err(TaskError::Fail("the SQL is wrong".to_owned())),
                 "wait" if context.put_offs == 2 => Ok(Outcome::with(json!(context.first_start))),
                 "wait" => Err(TaskError::NotYet { until: context.clock.now(), reason: "not there".to_owned() }),
+                "skip secret" => Err(TaskError::Skip("no file hunter22".to_owned())),
+                "wait for secret" => {
+                    Err(TaskError::NotYet { until: context.clock.now(), reason: "no file hunter22".to_owned() })
+                }
                 "skip" => Err(TaskError::Skip("nothing to do".to_owned())),
                 "panic" => panic!("out of cheese"),
                 "wait outside" => {
@@ -167,16 +172,14 @@ async fn with_grace(grace: Duration, assignment: Assignment, cancel: Cancel) -> 
 }
 
 fn equipped(grace: Duration, cancel: Cancel) -> (Arc<Equipment>, AttemptIo, Arc<Lines>) {
+    looking_up(Arc::new(|_| Arc::new(NoLookup)), grace, cancel)
+}
+
+fn looking_up(lookup: LookupFactory, grace: Duration, cancel: Cancel) -> (Arc<Equipment>, AttemptIo, Arc<Lines>) {
     let masker = Masker::new();
     masker.add("hunter22");
-    let mut equipment = Equipment::new(
-        CATALOGUE,
-        Arc::new(NoPorts),
-        Arc::new(SystemClock),
-        masker,
-        Arc::new(|_| Arc::new(NoLookup)),
-        "here".to_owned(),
-    );
+    let mut equipment =
+        Equipment::new(CATALOGUE, Arc::new(NoPorts), Arc::new(SystemClock), masker, lookup, "here".to_owned());
     equipment.cancel_grace = grace;
     let lines = Arc::new(Lines::default());
     let io = AttemptIo {
@@ -331,6 +334,85 @@ async fn case_102_an_undefined_name_fails_the_try_at_once() {
     let tried = attempt(assignment(json!({"ending": "{{ params.endng }}"}), None), Cancel::new()).await;
     assert_eq!(tried.completion.outcome, TryOutcome::Failed { reason: "parameters".into(), retry: false });
     assert!(tried.completion.error.as_ref().unwrap().contains("endng"), "{:?}", tried.completion.error);
+}
+
+/// Asks on the runtime, as one does who reads from a database.
+struct Asking {
+    runtime: tokio::runtime::Handle,
+    is_away: bool,
+}
+
+impl Lookup for Asking {
+    fn variable(&self, key: &str) -> Result<Option<String>, String> {
+        self.runtime.block_on(async { if self.is_away { Err("away".to_owned()) } else { Ok(Some(key.to_owned())) } })
+    }
+    fn connection(&self, _: &str) -> Result<Option<ConnView>, String> {
+        Ok(None)
+    }
+    fn xcom(&self, _: &str, _: &str) -> Result<Option<Value>, String> {
+        Ok(None)
+    }
+    fn xcom_at(&self, _: &str, _: &str, _: i32) -> Result<Option<Value>, String> {
+        Ok(None)
+    }
+    fn was_out_of_reach(&self) -> bool {
+        self.is_away
+    }
+}
+
+async fn asking(assignment: Assignment, is_away: bool) -> Completion {
+    let runtime = tokio::runtime::Handle::current();
+    let lookup: LookupFactory = Arc::new(move |_| Arc::new(Asking { runtime: runtime.clone(), is_away }));
+    let (equipment, io, _) = looking_up(lookup, Duration::from_millis(50), Cancel::new());
+    run_attempt(equipment, assignment, io).await
+}
+
+fn mapped(map_index_template: &str) -> Assignment {
+    let mut mapped = assignment(json!({}), None);
+    let mut dag = serde_json::to_value(&*mapped.dag).unwrap();
+    let items = json!({"list": ["fail", "{{ var.value.succeed }}"]});
+    dag["tasks"][0]["expand"] = json!({"product": [{"name": "ending", "items": items}]});
+    dag["tasks"][0]["map_index_template"] = json!(map_index_template);
+    mapped.dag = Arc::new(serde_json::from_value(dag).unwrap());
+    mapped.map_index = 1;
+    mapped
+}
+
+#[tokio::test]
+async fn an_item_and_its_name_may_look_something_up() {
+    let completion = asking(mapped("{{ var.value.region }}"), false).await;
+    assert_eq!(completion.outcome, TryOutcome::Success, "{:?}", completion.error);
+    assert_eq!(completion.rendered_map_index.as_deref(), Some("region"));
+}
+
+#[tokio::test]
+async fn what_is_looked_up_in_a_database_that_is_away_may_be_there_later() {
+    let needs_a_variable = || assignment(json!({"ending": "{{ var.value.succeed }}"}), None);
+    let completion = asking(needs_a_variable(), true).await;
+    assert_eq!(completion.outcome, TryOutcome::Failed { reason: "parameters".into(), retry: true });
+    assert_eq!(asking(needs_a_variable(), false).await.outcome, TryOutcome::Success);
+}
+
+#[tokio::test]
+async fn a_panic_in_rendering_is_a_failed_try() {
+    let lookup: LookupFactory = Arc::new(|_| panic!("no look-up"));
+    let (equipment, io, _) = looking_up(lookup, Duration::from_millis(50), Cancel::new());
+    let completion = run_attempt(equipment, assignment(json!({"ending": "{{ ds }}"}), None), io).await;
+    assert_eq!(completion.outcome, TryOutcome::Failed { reason: "panic".into(), retry: true });
+    assert!(completion.error.unwrap().contains("no look-up"));
+}
+
+#[tokio::test]
+async fn what_a_try_says_of_itself_is_masked() {
+    assert_eq!(ending("skip secret").await.completion.outcome, TryOutcome::Skipped { reason: "no file ***".into() });
+    let TryOutcome::PutOff { reason: put_off, .. } = ending("wait for secret").await.completion.outcome else {
+        panic!("it waits")
+    };
+    assert_eq!(put_off, "no file ***");
+    let cancel = Cancel::new();
+    cancel.fire("by ann, who knows hunter22");
+    let stopped = attempt(assignment(json!({"ending": "tidy"}), None), cancel).await.completion.outcome;
+    assert_eq!(stopped, TryOutcome::Cancelled { reason: "by ann, who knows ***".into() });
 }
 
 #[tokio::test]
