@@ -562,6 +562,7 @@ pub(crate) use body::{Given, Whole};
 pub(crate) use connections::form_of;
 pub(crate) use health::SILENT_AFTER;
 pub(crate) use import_errors::place as import_place;
+pub(crate) use variables::VariableBody;
 pub(crate) use wait::LINES;
 
 /// The first line of an error that says something. One that announces what a program printed has the last of that behind it.

@@ -49,7 +49,7 @@ pub enum ConnectionFormError {
     BadJson(String),
     #[error("'extra' of a connection must be a JSON object")]
     ExtraNotObject,
-    #[error("a connection needs a type (conn_type): mysql, postgres, redshift, sqlite or aws")]
+    #[error("a connection needs a type (conn_type): mysql, postgres, redshift, sqlite, aws or http")]
     NoType,
     #[error("'{0}' is no type of connection; a type (conn_type) has letters, digits, '_', '-', '.' and '+'")]
     BadType(String),

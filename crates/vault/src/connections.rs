@@ -8,17 +8,20 @@ use millrace_operator_api::connection::{Connection, ConnectionLookup, Extra};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_settings::ConnectionForm;
 use millrace_settings::connection::{check_conn_id, connection_variables};
+use millrace_settings::mask::MASK;
 use millrace_store::{ConnectionRow, Told};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::{Origin, Vault, VaultError, noting_change};
+use crate::{Origin, Vault, VaultError, noting_change, replaced};
 
 #[derive(Debug, Clone)]
 pub struct NamedConnection {
     pub conn_id: String,
     pub form: ConnectionForm,
     pub origin: Origin,
+    /// Where it is only shown: why its secrets cannot be opened. They are left out then, a password is `***`.
+    pub problem: Option<String>,
 }
 
 fn password_name(conn_id: &str) -> String {
@@ -42,15 +45,29 @@ fn extra_name(conn_id: &str) -> String {
 impl Vault {
     /// `None` when neither the environment nor the database knows it.
     pub async fn connection(&self, conn_id: &str) -> Result<Option<NamedConnection>, VaultError> {
+        self.find_connection(conn_id, Self::open_row).await
+    }
+
+    /// As [`Vault::connection`], to be shown or changed: also when its secrets cannot be opened.
+    pub async fn shown_connection(&self, conn_id: &str) -> Result<Option<NamedConnection>, VaultError> {
+        self.find_connection(conn_id, Self::open_for_show).await
+    }
+
+    async fn find_connection(
+        &self,
+        conn_id: &str,
+        open: impl Fn(&Self, ConnectionRow) -> Result<NamedConnection, VaultError>,
+    ) -> Result<Option<NamedConnection>, VaultError> {
         let found = match self.in_environment(&connection_variables(conn_id)) {
             Some((variable, text)) => Some(NamedConnection {
                 conn_id: conn_id.to_owned(),
                 form: ConnectionForm::parse(text)
                     .map_err(|source| VaultError::Form { name: format!("environment variable {variable}"), source })?,
                 origin: Origin::Environment,
+                problem: None,
             }),
             None => match &self.store {
-                Some(store) => store.connection(conn_id).await?.map(|row| self.open_row(row)).transpose()?,
+                Some(store) => store.connection(conn_id).await?.map(|row| open(self, row)).transpose()?,
                 None => None,
             },
         };
@@ -60,12 +77,12 @@ impl Vault {
         Ok(found)
     }
 
-    /// All of them, by id; what the environment defines shadows the database.
+    /// All of them, to be shown, by id; what the environment defines shadows the database.
     pub async fn connections(&self) -> Result<Vec<NamedConnection>, VaultError> {
         let mut found = BTreeMap::new();
         if let Some(store) = &self.store {
             for row in store.connections().await? {
-                found.insert(row.conn_id.clone(), self.open_row(row)?);
+                found.insert(row.conn_id.clone(), self.open_for_show(row)?);
             }
         }
         for prefix in ["AIRFLOW_CONN_", "MILLRACE_CONN_"] {
@@ -78,7 +95,8 @@ impl Vault {
                     .unwrap_or_else(|| variable[prefix.len()..].to_lowercase());
                 let form = ConnectionForm::parse(text)
                     .map_err(|source| VaultError::Form { name: format!("environment variable {variable}"), source })?;
-                found.insert(conn_id.clone(), NamedConnection { conn_id, form, origin: Origin::Environment });
+                let origin = Origin::Environment;
+                found.insert(conn_id.clone(), NamedConnection { conn_id, form, origin, problem: None });
             }
         }
         let found: Vec<NamedConnection> = found.into_values().collect();
@@ -86,7 +104,7 @@ impl Vault {
         Ok(found)
     }
 
-    /// Adds or replaces; `***` keeps what was there. Says whether it is new.
+    /// Adds or replaces; `***` keeps what was there. Says whether it is new. What cannot be opened any more is replaced.
     pub async fn put_connection(
         &self,
         conn_id: &str,
@@ -97,8 +115,9 @@ impl Vault {
         check_conn_id(conn_id).map_err(|source| VaultError::Form { name: "connection".to_owned(), source })?;
         self.refuse_in_environment(conn_id)?;
         let (store, keyring) = self.writable(&format!("connection '{conn_id}'"))?;
-        let before =
-            store.connection(conn_id).await?.map(|row| self.open_row(row)).transpose()?.map(|named| named.form);
+        let is_kept = form.to_value().to_string().contains(MASK);
+        let before = replaced(store.connection(conn_id).await?.map(|row| self.open_row(row)), is_kept)?;
+        let before = before.map(|named| named.form);
         let form = match &before {
             Some(before) => form.keeping_masked_from(before),
             None => form,
@@ -194,7 +213,19 @@ impl Vault {
             extra,
             description: row.description,
         };
-        Ok(NamedConnection { conn_id: row.conn_id, form, origin: Origin::Database })
+        Ok(NamedConnection { conn_id: row.conn_id, form, origin: Origin::Database, problem: None })
+    }
+
+    fn open_for_show(&self, row: ConnectionRow) -> Result<NamedConnection, VaultError> {
+        match self.open_row(row.clone()) {
+            Err(VaultError::Keyring(error)) => {
+                let has_password = row.sealed_password.is_some();
+                let mut bare = self.open_row(ConnectionRow { sealed_password: None, sealed_extra: None, ..row })?;
+                bare.form.password = has_password.then(|| SecretString::from(MASK));
+                Ok(NamedConnection { problem: Some(error.to_string()), ..bare })
+            }
+            opened => opened,
+        }
     }
 }
 

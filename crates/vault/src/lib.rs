@@ -86,6 +86,15 @@ fn noting_change(mut shown: serde_json::Value, name: &str, is_same: bool) -> ser
     shown
 }
 
+/// What was there before it is replaced. That it cannot be opened is no reason to keep it, unless `***` in what is new
+/// stands for it.
+fn replaced<T>(opened: Option<Result<T, VaultError>>, is_kept: bool) -> Result<Option<T>, VaultError> {
+    match opened.transpose() {
+        Err(VaultError::Keyring(_)) if !is_kept => Ok(None),
+        opened => opened,
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Vault {

@@ -10,7 +10,7 @@ use millrace_store::{Told, VariableRow};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use crate::{Origin, Vault, VaultError, noting_change};
+use crate::{Origin, Vault, VaultError, noting_change, replaced};
 
 #[derive(Debug, Clone)]
 pub struct NamedVariable {
@@ -18,13 +18,16 @@ pub struct NamedVariable {
     pub value: SecretString,
     pub description: Option<String>,
     pub origin: Origin,
+    /// Where it is only shown: why the value cannot be opened. It is empty then.
+    pub problem: Option<String>,
 }
 
 impl NamedVariable {
-    /// The value, or `***` when the key says that it is a secret; of an object, its secrets are `***`.
+    /// The value, or `***` when the key says that it is a secret, or when nobody can read it; of an object, its secrets are
+    /// `***`.
     pub fn masked_value(&self) -> String {
         let value = self.value.expose_secret();
-        if is_sensitive_name(&self.key) {
+        if is_sensitive_name(&self.key) || self.problem.is_some() {
             return MASK.to_owned();
         }
         match serde_json::from_str::<Value>(value) {
@@ -65,15 +68,29 @@ fn sealed_name(key: &str) -> String {
 impl Vault {
     /// `None` when neither the environment nor the database knows it.
     pub async fn variable(&self, key: &str) -> Result<Option<NamedVariable>, VaultError> {
+        self.find_variable(key, Self::open_variable).await
+    }
+
+    /// As [`Vault::variable`], to be shown or changed: also when its value cannot be opened.
+    pub async fn shown_variable(&self, key: &str) -> Result<Option<NamedVariable>, VaultError> {
+        self.find_variable(key, Self::open_variable_for_show).await
+    }
+
+    async fn find_variable(
+        &self,
+        key: &str,
+        open: impl Fn(&Self, VariableRow) -> Result<NamedVariable, VaultError>,
+    ) -> Result<Option<NamedVariable>, VaultError> {
         let found = match self.in_environment(&variable_variables(key)) {
             Some((_, value)) => Some(NamedVariable {
                 key: key.to_owned(),
                 value: SecretString::from(value.clone()),
                 description: None,
                 origin: Origin::Environment,
+                problem: None,
             }),
             None => match &self.store {
-                Some(store) => store.variable(key).await?.map(|row| self.open_variable(row)).transpose()?,
+                Some(store) => store.variable(key).await?.map(|row| open(self, row)).transpose()?,
                 None => None,
             },
         };
@@ -83,12 +100,12 @@ impl Vault {
         Ok(found)
     }
 
-    /// All of them, by key; what the environment defines shadows the database.
+    /// All of them, to be shown, by key; what the environment defines shadows the database.
     pub async fn variables(&self) -> Result<Vec<NamedVariable>, VaultError> {
         let mut found = BTreeMap::new();
         if let Some(store) = &self.store {
             for row in store.variables().await? {
-                found.insert(row.key.clone(), self.open_variable(row)?);
+                found.insert(row.key.clone(), self.open_variable_for_show(row)?);
             }
         }
         for prefix in ["AIRFLOW_VAR_", "MILLRACE_VAR_"] {
@@ -99,7 +116,8 @@ impl Vault {
                     .cloned()
                     .unwrap_or_else(|| name[prefix.len()..].to_lowercase());
                 let value = SecretString::from(value.clone());
-                found.insert(key.clone(), NamedVariable { key, value, description: None, origin: Origin::Environment });
+                let origin = Origin::Environment;
+                found.insert(key.clone(), NamedVariable { key, value, description: None, origin, problem: None });
             }
         }
         let found: Vec<NamedVariable> = found.into_values().collect();
@@ -109,7 +127,7 @@ impl Vault {
         Ok(found)
     }
 
-    /// Adds or replaces; `***` keeps what was there. Says whether it is new.
+    /// Adds or replaces; `***` keeps what was there. Says whether it is new. What cannot be opened any more is replaced.
     pub async fn put_variable(
         &self,
         key: &str,
@@ -123,16 +141,17 @@ impl Vault {
         }
         self.refuse_variable_in_environment(key)?;
         let (store, keyring) = self.writable(&format!("variable '{key}'"))?;
-        let old = store.variable(key).await?.map(|row| self.open_variable(row)).transpose()?;
+        let row = store.variable(key).await?;
+        let description = description.or_else(|| row.as_ref().and_then(|row| row.description.clone()));
+        let old = replaced(row.map(|row| self.open_variable(row)), value.contains(MASK))?;
         let value = match &old {
             Some(old) => kept(value, old),
             None => value.to_owned(),
         };
-        let description = description.or_else(|| old.as_ref().and_then(|old| old.description.clone()));
         let sealed_value = keyring.seal(&sealed_name(key), &value)?;
         let row = VariableRow { key: key.to_owned(), sealed_value, description: description.clone() };
         let value = SecretString::from(value);
-        let new = NamedVariable { key: key.to_owned(), value, description, origin: Origin::Database };
+        let new = NamedVariable { key: key.to_owned(), value, description, origin: Origin::Database, problem: None };
         self.note_variable(&new);
         let is_same = old.as_ref().is_some_and(|old| old.value.expose_secret() == new.value.expose_secret());
         let told = Told { before: old.as_ref().map(told), after: Some(noting_change(told(&new), "value", is_same)) };
@@ -175,7 +194,20 @@ impl Vault {
     pub(crate) fn open_variable(&self, row: VariableRow) -> Result<NamedVariable, VaultError> {
         let name = sealed_name(&row.key);
         let value = self.key(&name)?.open_sealed(&name, &row.sealed_value)?;
-        Ok(NamedVariable { key: row.key, value, description: row.description, origin: Origin::Database })
+        Ok(NamedVariable { key: row.key, value, description: row.description, origin: Origin::Database, problem: None })
+    }
+
+    fn open_variable_for_show(&self, row: VariableRow) -> Result<NamedVariable, VaultError> {
+        match self.open_variable(row.clone()) {
+            Err(VaultError::Keyring(error)) => Ok(NamedVariable {
+                key: row.key,
+                value: SecretString::default(),
+                description: row.description,
+                origin: Origin::Database,
+                problem: Some(error.to_string()),
+            }),
+            opened => opened,
+        }
     }
 
     pub(crate) fn note_variable(&self, variable: &NamedVariable) {

@@ -42,6 +42,7 @@ pub async fn run(app: &App, command: ConnectionsCommand) -> anyhow::Result<()> {
         ConnectionsCommand::Add(args) => add(app, *args).await,
         ConnectionsCommand::List => {
             let connections = app.vault(&app.store().await?)?.connections().await?;
+            connections.iter().filter_map(|connection| connection.problem.as_deref()).for_each(notice);
             let rows: Vec<Row> = connections.iter().map(Row::of).collect();
             print_list(app.format, &["conn_id", "conn_type", "host", "port", "schema", "login", "origin"], &rows)
         }
@@ -161,6 +162,9 @@ fn env_entries(text: &str) -> Value {
 
 async fn export(app: &App, file: &Path, format: Option<FileFormat>, with_secrets: bool) -> anyhow::Result<()> {
     let connections = app.vault(&app.store().await?)?.connections().await?;
+    if let Some(problem) = connections.iter().find_map(|connection| connection.problem.as_ref()) {
+        bail!("nothing was exported: {problem}");
+    }
     let format = format.unwrap_or_else(|| match file.extension().and_then(|e| e.to_str()) {
         Some("yaml" | "yml") => FileFormat::Yaml,
         Some("env") => FileFormat::Env,

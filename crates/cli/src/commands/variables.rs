@@ -33,7 +33,9 @@ pub async fn run(app: &App, command: VariablesCommand) -> anyhow::Result<()> {
                 description: variable.description,
                 origin: variable.origin.as_str(),
             };
-            let rows: Vec<Row> = vault.variables().await?.into_iter().map(row).collect();
+            let variables = vault.variables().await?;
+            variables.iter().filter_map(|variable| variable.problem.as_deref()).for_each(notice);
+            let rows: Vec<Row> = variables.into_iter().map(row).collect();
             print_list(app.format, &["key", "value", "description", "origin"], &rows)
         }
         // Whoever may read the home may read its variables: this is the one place that shows a value on request.
@@ -98,6 +100,9 @@ async fn import(app: &App, vault: &Vault, file: &Path, existing: ExistingKey) ->
 
 async fn export(vault: &Vault, file: &Path, with_secrets: bool) -> anyhow::Result<()> {
     let variables = vault.variables().await?;
+    if let Some(problem) = variables.iter().find_map(|variable| variable.problem.as_ref()) {
+        bail!("nothing was exported: {problem}");
+    }
     let shown = |variable: &NamedVariable| {
         if with_secrets { variable.value.expose_secret().to_owned() } else { variable.masked_value() }
     };

@@ -79,6 +79,9 @@ pub(crate) struct Connection {
     extra: Option<String>,
     /// `database` or `environment`.
     origin: &'static str,
+    /// Why its secrets cannot be opened; enter them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 /// What a connection is made of; a PATCH leaves what it does not name.
@@ -95,7 +98,7 @@ impl JsonSchema for ConnectionBody {
             "additionalProperties": false,
             "properties": {
                 "connection_id": {"type": ["string", "null"]},
-                "conn_type": {"type": "string", "description": "mysql, postgres, redshift, sqlite or aws"},
+                "conn_type": {"type": "string", "description": "mysql, postgres, redshift, sqlite, aws, http, or one of your own"},
                 "description": {"type": ["string", "null"]},
                 "host": {"type": ["string", "null"]},
                 "login": {"type": ["string", "null"]},
@@ -125,7 +128,7 @@ pub(crate) async fn create(
 ) -> Answer<(StatusCode, Json<Connection>)> {
     let mut fields = body(given)?;
     let conn_id = take_id(&mut fields)?.ok_or_else(|| Problem::invalid("'connection_id' is missing"))?;
-    if server.options.vault.connection(&conn_id).await?.is_some() {
+    if server.options.vault.shown_connection(&conn_id).await?.is_some() {
         let text = format!("there is a connection '{conn_id}' already; change it with PATCH");
         return Err(Problem::new(ErrorCode::CONFLICT, text).with("href", links::api_connection(&conn_id).into()));
     }
@@ -206,7 +209,7 @@ pub(crate) async fn test(
 
 impl Server {
     pub async fn named_connection(&self, conn_id: &str) -> Answer<NamedConnection> {
-        self.options.vault.connection(conn_id).await?.ok_or_else(|| no_connection(conn_id))
+        self.options.vault.shown_connection(conn_id).await?.ok_or_else(|| no_connection(conn_id))
     }
 
     pub async fn put_connection(&self, person: &Person, conn_id: &str, form: ConnectionForm) -> Answer<()> {
@@ -227,7 +230,7 @@ impl Server {
         let masker = self.options.vault.masker();
         form.secrets().iter().for_each(|secret| masker.add(secret));
         let origin = millrace_vault::Origin::Database;
-        let named = NamedConnection { conn_id: conn_id.to_owned(), form, origin };
+        let named = NamedConnection { conn_id: conn_id.to_owned(), form, origin, problem: None };
         match (self.options.test_connection)(to_port_connection(named)).await {
             Ok(text) => (true, masker.mask(&text)),
             Err(text) => (false, masker.mask(&text)),
@@ -265,5 +268,6 @@ pub(super) fn connection_value(named: &NamedConnection) -> Connection {
         port: field("port"),
         extra: masked.get("extra").filter(|extra| !extra.is_null()).map(Value::to_string),
         origin: named.origin.as_str(),
+        problem: named.problem.clone(),
     }
 }

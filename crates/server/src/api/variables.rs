@@ -25,6 +25,9 @@ pub(crate) struct Variable {
     description: Option<String>,
     /// `database` or `environment`.
     origin: &'static str,
+    /// Why the value cannot be opened; enter it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -73,7 +76,7 @@ pub(super) async fn create(
     given: Given<VariableBody>,
 ) -> Answer<(StatusCode, Json<Variable>)> {
     let given = body(given)?;
-    if server.options.vault.variable(&given.key).await?.is_some() {
+    if server.options.vault.shown_variable(&given.key).await?.is_some() {
         let text = format!("there is a variable '{}' already; change it with PATCH", given.key);
         return Err(Problem::new(ErrorCode::CONFLICT, text));
     }
@@ -111,7 +114,7 @@ const LONGEST_VALUE: usize = 512 * 1024;
 
 impl Server {
     pub async fn named_variable(&self, key: &str) -> Answer<NamedVariable> {
-        self.options.vault.variable(key).await?.ok_or_else(|| no_variable(key))
+        self.options.vault.shown_variable(key).await?.ok_or_else(|| no_variable(key))
     }
 
     /// Adds or replaces.
@@ -147,5 +150,6 @@ pub(super) fn variable(server: &Server, named: &NamedVariable) -> Variable {
         value: server.masked_text(&named.masked_value()),
         description: named.description.clone(),
         origin: named.origin.as_str(),
+        problem: named.problem.clone(),
     }
 }

@@ -16,12 +16,13 @@ use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
 
-const TYPES: [(&str, &str); 5] = [
+const TYPES: [(&str, &str); 6] = [
     ("mysql", "MySQL or MariaDB"),
     ("postgres", "PostgreSQL"),
     ("redshift", "Amazon Redshift"),
     ("sqlite", "SQLite file"),
     ("aws", "AWS or another S3"),
+    ("http", "Webhook of a callback"),
 ];
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -52,6 +53,7 @@ struct Line {
     edit: String,
     delete: String,
     is_from_environment: bool,
+    problem: Option<String>,
 }
 
 pub(super) async fn list(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
@@ -82,6 +84,7 @@ fn line(named: NamedConnection) -> Line {
         login: form.login,
         has_password: form.password.is_some(),
         is_from_environment: named.origin == Origin::Environment,
+        problem: named.problem,
     }
 }
 
@@ -115,11 +118,16 @@ pub(super) async fn edit(
         extra: text("extra"),
         editing: "yes".to_owned(),
     };
-    server.page("connection.html", Some(&person), &Wishes::of(&headers), view(&fields, None)).await
+    let values = view(&fields, named.problem.as_deref());
+    server.page("connection.html", Some(&person), &Wishes::of(&headers), values).await
 }
 
 fn view(fields: &Fields, problem: Option<&str>) -> View {
-    values! { fields => fields, editing => !fields.editing.is_empty(), types => TYPES, problem }
+    // A type that no choice names is the person's own, and stays what it is.
+    let own = Some((fields.conn_type.as_str(), fields.conn_type.as_str()));
+    let own = own.filter(|(own, _)| !own.is_empty() && TYPES.iter().all(|(known, _)| known != own));
+    let types: Vec<(&str, &str)> = TYPES.into_iter().chain(own).collect();
+    values! { fields => fields, editing => !fields.editing.is_empty(), types, problem }
 }
 
 pub(super) async fn save(
@@ -130,7 +138,7 @@ pub(super) async fn save(
 ) -> Answer {
     let conn_id = fields.connection_id.trim().to_owned();
     let saved = async {
-        if fields.editing.is_empty() && server.options.vault.connection(&conn_id).await?.is_some() {
+        if fields.editing.is_empty() && server.options.vault.shown_connection(&conn_id).await?.is_some() {
             return Err(Problem::invalid(format!("there is a connection '{conn_id}' already")));
         }
         server.put_connection(&person, &conn_id, form_of(object_of(&fields))?).await

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use millrace_vault::{NamedVariable, Origin};
 use serde::{Deserialize, Serialize};
 
+use crate::api::VariableBody;
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -19,6 +20,7 @@ struct Line {
     value: String,
     description: Option<String>,
     is_from_environment: bool,
+    problem: Option<String>,
     delete: String,
 }
 
@@ -50,6 +52,7 @@ async fn show(
         value: masker.mask(&variable.masked_value()),
         description: variable.description.clone(),
         is_from_environment: variable.origin == Origin::Environment,
+        problem: variable.problem.clone(),
         delete: format!("/variables/delete/{}", links::segment(&variable.key)),
     };
     let values = values! {
@@ -72,21 +75,19 @@ pub(super) async fn save(
     headers: HeaderMap,
     Form(fields): Form<Fields>,
 ) -> Answer {
-    let description = Some(fields.description.clone()).filter(|text| !text.is_empty());
-    let vault = &server.options.vault;
-    match vault.put_variable(fields.key.trim(), &fields.value, description, &person.actor(), server.now()).await {
-        Ok(_) => Ok(Redirect::to("/variables").into_response()),
-        Err(error) => {
-            let problem = Problem::from(error);
-            if problem.status().is_server_error() {
-                return Err(problem);
-            }
-            show(&server, &person, &headers, &fields, Some(&problem)).await
-        }
+    let given = VariableBody {
+        key: fields.key.trim().to_owned(),
+        value: fields.value.clone(),
+        description: Some(fields.description.clone()).filter(|text| !text.is_empty()),
+    };
+    match server.put_variable(&person, &given).await {
+        Ok(()) => Ok(Redirect::to("/variables").into_response()),
+        Err(problem) if problem.status().is_server_error() => Err(problem),
+        Err(problem) => show(&server, &person, &headers, &fields, Some(&problem)).await,
     }
 }
 
 pub(super) async fn delete(State(server): State<Shared>, person: Person, Path(key): Path<String>) -> Answer<Redirect> {
-    server.options.vault.delete_variable(&key, &person.actor(), server.now()).await?;
+    server.delete_variable(&person, &key).await?;
     Ok(Redirect::to("/variables"))
 }

@@ -1,8 +1,9 @@
 //! Connections over REST and on pages.
 
-use serde_json::json;
+use millrace_store::Told;
+use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::site::{Answer, Site, now};
 
 const ALL: &str = "/api/v1/connections";
 
@@ -83,16 +84,21 @@ fn refusals() {
     site.send("DELETE", &format!("{ALL}/warehouse"), &json!({})).is(404);
 }
 
-#[test]
-fn the_form_adds_changes_and_deletes() {
-    let site = Site::start();
+/// Sends forms as a person who has signed in.
+fn poster(site: &Site) -> impl Fn(&str, &str) -> Answer {
     let cookie = site.sign_in();
     let page = site.call("GET", "/connections/new", &[("cookie", &cookie)], None).is(200).body;
     let token = page.split("name=\"csrf\" content=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let post = |path: &str, body: &str| {
+    move |path: &str, body: &str| {
         let headers = [("cookie", cookie.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         site.call("POST", path, &headers, Some(&format!("csrf_token={token}&{body}")))
-    };
+    }
+}
+
+#[test]
+fn the_form_adds_changes_and_deletes() {
+    let site = Site::start();
+    let post = poster(&site);
     post("/connections", "connection_id=shop&conn_type=mysql&host=db&port=3306&login=a&password=first+secret&extra=")
         .is(303);
     let wrong = post("/connections", "connection_id=shop2&conn_type=mysql&port=many&password=typed+in").is(422);
@@ -105,4 +111,64 @@ fn the_form_adds_changes_and_deletes() {
     assert_eq!(site.get(&format!("{ALL}/shop")).json()["host"], "db2");
     post("/connections/delete/shop", "").is(303);
     site.get(&format!("{ALL}/shop")).is(404);
+}
+
+/// Its key was lost: the others are there all the same, and it is mended by entering it again.
+#[test]
+fn what_cannot_be_opened_is_marked_and_can_be_entered_again() {
+    let site = Site::start();
+    let variable = "/api/v1/variables/region";
+    for (key, value) in [("region", "seoul"), ("other", "1")] {
+        site.send("POST", "/api/v1/variables", &json!({"key": key, "value": value})).is(201);
+    }
+    site.send("POST", ALL, &json!({"connection_id": "shop", "conn_type": "mysql", "host": "h", "password": "p1"}))
+        .is(201);
+    site.runtime.block_on(async {
+        let store = &site.plant.store;
+        let lost = |sealed: String| sealed.replacen(':', ":lost", 1);
+        let mut row = store.variable("region").await.unwrap().unwrap();
+        row.sealed_value = lost(row.sealed_value);
+        store.put_variable(&row, Told::default(), "test", now()).await.unwrap();
+        let mut row = store.connection("shop").await.unwrap().unwrap();
+        row.sealed_password = row.sealed_password.map(lost);
+        store.put_connection(&row, Told::default(), "test", now()).await.unwrap();
+    });
+    let all = site.get("/api/v1/variables").is(200).json()["variables"].clone();
+    let of = |key: &str| all.as_array().unwrap().iter().find(|row| row["key"] == key).unwrap().clone();
+    assert_eq!((&of("other")["value"], &of("other")["problem"]), (&json!("1"), &Value::Null));
+    assert!(of("region")["problem"].as_str().unwrap().contains("enter the value again"), "{all}");
+    assert!(site.get(ALL).is(200).body.contains("enter the value again"));
+    for page in ["/variables", "/connections"] {
+        assert!(site.get(page).is(200).body.contains("unreadable"), "{page}");
+    }
+    assert!(site.get("/connections/edit/shop").is(200).body.contains("enter the value again"));
+    // What stands for the lost value cannot be kept.
+    let shop = format!("{ALL}/shop");
+    assert!(site.send("PATCH", &shop, &json!({"host": "h2"})).is(500).body.contains("enter the value again"));
+    site.send("PATCH", &shop, &json!({"password": "p2"})).is(200);
+    site.send("PATCH", variable, &json!({"value": "busan"})).is(200);
+    assert_eq!(site.get(variable).is(200).json()["value"], "busan");
+    assert_eq!(site.get(&shop).is(200).json()["problem"], Value::Null);
+}
+
+#[test]
+fn the_page_keeps_a_type_that_it_does_not_know() {
+    let site = Site::start();
+    for conn_type in ["http", "ftp"] {
+        site.send("POST", ALL, &json!({"connection_id": conn_type, "conn_type": conn_type, "host": "h"})).is(201);
+        let page = site.get(&format!("/connections/edit/{conn_type}")).is(200);
+        assert!(page.body.contains(&format!("<option value=\"{conn_type}\" selected>")), "{}", page.body);
+    }
+    assert!(site.get("/connections/new").is(200).body.contains("<option value=\"http\">"));
+}
+
+#[test]
+fn the_page_of_variables_keeps_the_rules_of_the_api() {
+    let site = Site::start();
+    let post = poster(&site);
+    let refused = post("/variables", "key=a%01b&value=1&description=").is(422);
+    assert!(refused.body.contains("invisible characters"), "{}", refused.body);
+    post("/variables", "key=region&value=seoul&description=").is(303);
+    post("/variables/delete/region", "").is(303);
+    post("/variables/delete/region", "").is(404);
 }

@@ -17,7 +17,11 @@ pub(super) async fn look(app: &App, store: &Store, tries_them: bool, report: &mu
     };
     let mend = "restore the encryption_key that it was stored with, or set it again";
     match vault.variables().await {
-        Ok(variables) => report.ok("variables", format!("{} can be read", variables.len())),
+        Ok(variables) => {
+            let problems: Vec<_> = variables.iter().filter_map(|variable| variable.problem.as_ref()).collect();
+            problems.iter().for_each(|problem| report.fail("variables", problem.as_str(), mend));
+            report.ok("variables", format!("{} can be read", variables.len() - problems.len()));
+        }
         Err(error) => report.fail("variables", error.to_string(), mend),
     }
     let connections = match vault.connections().await {
@@ -27,6 +31,12 @@ pub(super) async fn look(app: &App, store: &Store, tries_them: bool, report: &mu
             return;
         }
     };
+    let (connections, unreadable): (Vec<_>, Vec<_>) =
+        connections.into_iter().partition(|connection| connection.problem.is_none());
+    unreadable
+        .iter()
+        .filter_map(|it| it.problem.as_ref())
+        .for_each(|problem| report.fail("connections", problem, mend));
     report.ok("connections", format!("{} can be read", connections.len()));
     if !tries_them {
         return;
