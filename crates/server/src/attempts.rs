@@ -50,7 +50,7 @@ impl Default for Attempts {
 
 impl Attempts {
     fn places(&self, from: IpAddr, name: &str) -> [usize; 3] {
-        let network = network(from);
+        let network = network_of(from);
         let place = |hash: u64| usize::try_from(hash % PLACES as u64).unwrap_or(0);
         [
             place(self.hasher.hash_one((network, name))),
@@ -86,7 +86,7 @@ impl Attempts {
 }
 
 /// Who has one address of IPv6 has the 2^64 beside it.
-fn network(from: IpAddr) -> IpAddr {
+pub(crate) fn network_of(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

@@ -22,6 +22,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::attempts::network_of;
 use crate::client::Network;
 use crate::server::Server;
 use crate::tls::Tls;
@@ -144,7 +145,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// How many connections each address has.
+/// How many connections each address has; of IPv6, each network.
 #[derive(Default, Clone)]
 struct Open {
     count: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -159,12 +160,13 @@ impl Open {
     fn enter(&self, address: IpAddr, proxies: &[Network]) -> Option<Place> {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = count.values().sum();
-        let mine = count.entry(address).or_default();
         let is_proxy = proxies.iter().any(|network| network.contains(address));
-        if all >= MOST_CONNECTIONS || (*mine >= MOST_OF_ONE && !is_proxy) {
+        let address = network_of(address);
+        let mine = count.get(&address).copied().unwrap_or_default();
+        if all >= MOST_CONNECTIONS || (mine >= MOST_OF_ONE && !is_proxy) {
             return None;
         }
-        *mine += 1;
+        count.insert(address, mine + 1);
         Some(Place { open: self.clone(), address })
     }
 }
@@ -261,6 +263,19 @@ mod tests {
         places.pop();
         assert!(open.enter(address, &[]).is_some());
         drop(places);
+        assert!(open.count.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_neighbours_of_an_address_are_one_and_nobody_is_remembered_who_was_refused() {
+        let open = Open::default();
+        let at = |network: u16, last: u16| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, last]);
+        let mine: Vec<_> = (0..).map_while(|last| open.enter(at(1, last), &[])).collect();
+        assert_eq!(mine.len(), MOST_OF_ONE);
+        let others: Vec<_> = (2..).map_while(|network| open.enter(at(network, 1), &[])).collect();
+        assert_eq!(mine.len() + others.len(), MOST_CONNECTIONS);
+        assert_eq!(open.count.lock().unwrap().len(), 1 + others.len());
+        drop((mine, others));
         assert!(open.count.lock().unwrap().is_empty());
     }
 

@@ -71,10 +71,14 @@ pub(crate) async fn leave(
 ) -> Answer {
     let provider = server.provider()?;
     let next = links::local(query.next.as_deref());
+    // Anybody may come here, and a provider that is away is asked again each time.
+    let known_as = format!("to oidc {}", client.address);
+    server.may_attempt(&client, &known_as)?;
     let metadata = match provider.metadata().await {
         Ok(metadata) => metadata,
         Err(error) => return refuse(&server, &client, &headers, &error).await,
     };
+    server.attempts.succeeded(client.address, &known_as);
     let pending = Pending {
         state: random_text()?,
         nonce: random_text()?,
@@ -123,10 +127,7 @@ pub(crate) async fn come_back(
 ) -> Answer {
     let provider = server.provider()?;
     let known_as = format!("oidc {}", client.address);
-    if let Err(seconds) = server.attempts.begin(client.address, &known_as, server.now()) {
-        let text = format!("too many attempts to sign in; wait {seconds} seconds");
-        return Err(Problem::new(ErrorCode::TOO_MANY_REQUESTS, text).header(header::RETRY_AFTER, &seconds.to_string()));
-    }
+    server.may_attempt(&client, &known_as)?;
     match enter(&server, provider, &client, &back, &headers).await {
         Ok(response) => {
             server.attempts.succeeded(client.address, &known_as);
@@ -213,6 +214,13 @@ async fn refuse(server: &Server, client: &Client, headers: &HeaderMap, error: &O
 }
 
 impl Server {
+    fn may_attempt(&self, client: &Client, known_as: &str) -> Answer<()> {
+        self.attempts.begin(client.address, known_as, self.now()).map_err(|seconds| {
+            let text = format!("too many attempts to sign in; wait {seconds} seconds");
+            Problem::new(ErrorCode::TOO_MANY_REQUESTS, text).header(header::RETRY_AFTER, &seconds.to_string())
+        })
+    }
+
     fn provider(&self) -> Answer<&Provider> {
         let none = || Problem::new(ErrorCode::NOT_FOUND, "no provider of identities is configured (oidc.issuer)");
         self.oidc.as_ref().ok_or_else(none)

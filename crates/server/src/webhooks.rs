@@ -179,12 +179,6 @@ impl Server {
         body: &Bytes,
     ) -> Answer<(WebhookRow, Person)> {
         let now = self.now();
-        // Apart from the names of people.
-        let guessed = format!("webhook/{name}");
-        self.attempts.begin(from, &guessed, now).map_err(|seconds| {
-            let text = format!("too many wrong secrets; wait {seconds} seconds");
-            Problem::new(ErrorCode::TOO_MANY_REQUESTS, text).header(header::RETRY_AFTER, &seconds.to_string())
-        })?;
         let row = self.webhook_named(name).await?;
         let is_known = row.is_some();
         if let Some(row) = row.filter(|row| row.expires_at.is_none_or(|end| end > now)) {
@@ -196,10 +190,15 @@ impl Server {
             if is_proven(secret.expose_secret(), headers, body)
                 && let Some(person) = self.person_of_webhook(&row, Scope::Words(vec![Word::Act(act)])).await?
             {
-                self.attempts.succeeded(from, &guessed);
                 return Ok((row, person));
             }
         }
+        // A right secret is never held up, whoever else guesses: it is too long to be guessed, and what is compared costs
+        // little. What is braked are the traces that guessing leaves. Apart from the names of people.
+        self.attempts.begin(from, &format!("webhook/{name}"), now).map_err(|seconds| {
+            let text = format!("too many wrong secrets; wait {seconds} seconds");
+            Problem::new(ErrorCode::TOO_MANY_REQUESTS, text).header(header::RETRY_AFTER, &seconds.to_string())
+        })?;
         if is_known {
             let details = json!({ "webhook": name, "address": from.to_string() });
             let row = AuditRow::new(&format!("address:{from}"), "webhook_refused", details, now);

@@ -291,6 +291,9 @@ fn a_provider_that_is_away_or_another_is_said_on_the_page() {
     let provided = Provided::start_with(|options| options.issuer = "http://127.0.0.1:9".to_owned());
     let page = provided.site.call("GET", "/sign-in/oidc", &[], None).is(502).body;
     assert!(page.contains("the provider cannot be reached"), "{page}");
+    // Nobody makes this server ask, and write it down, without end.
+    let ask = || provided.site.call("GET", "/sign-in/oidc", &[], None).status;
+    assert!((0..20).any(|_| ask() == 429));
     let provided = Provided::start_with(|options| options.issuer.push('/'));
     let page = provided.site.call("GET", "/sign-in/oidc", &[], None).is(502).body;
     assert!(page.contains("it calls itself"), "{page}");
