@@ -3,18 +3,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::KeyringError;
-use millrace_settings::keyring::random_bytes;
 use millrace_store::{ApiTokenRow, NewToken};
-
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::password::hash_password;
 use crate::permission::{Act, Role, Scope};
 use crate::person::{Person, Via};
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
-use crate::sessions::{LONGEST_PASSWORD, TOKEN_PREFIX, token_hash};
+use crate::sessions::{LONGEST_PASSWORD, TOKEN_PREFIX, new_token};
 
 const LONGEST_NAME: usize = 100;
 const SHORTEST_PASSWORD: usize = 10;
@@ -50,9 +46,7 @@ pub fn check_password(name: &str, password: &str) -> Result<(), String> {
 
 /// A new API token: what is given away, once, and the digest that is kept.
 pub fn make_token() -> Result<(String, String), KeyringError> {
-    let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?));
-    let hash = token_hash(&token);
-    Ok((token, hash))
+    new_token(TOKEN_PREFIX)
 }
 
 /// A token that somebody wants.

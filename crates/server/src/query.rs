@@ -2,6 +2,9 @@
 
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use millrace_model::instant::parse_instant;
 use millrace_model::state::{RunState, RunType};
 
 use crate::problem::{Answer, Problem};
@@ -58,6 +61,13 @@ impl Parameters {
     pub fn page(&self) -> Answer<(u64, u64)> {
         let limit = self.number::<u64>("limit")?.unwrap_or(USUAL_ROWS).min(MOST_ROWS);
         Ok((limit, self.offset()?))
+    }
+
+    pub fn instant(&self, name: &str) -> Answer<Option<DateTime<Utc>>> {
+        let read = |text| {
+            parse_instant(text, Tz::UTC).map_err(|error| Problem::invalid(format!("parameter '{name}': {error}")))
+        };
+        self.text(name).map(read).transpose()
     }
 
     /// Beyond every row there can be, one is as good as the other: sums with it stay in range.

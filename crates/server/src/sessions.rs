@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, header};
 use millrace_model::error_code::ErrorCode;
+use millrace_settings::KeyringError;
 use millrace_settings::keyring::random_bytes;
 use millrace_store::{AuditRow, NewSession, NewToken, SessionRow, UserRow, WebhookRow};
 use serde_json::json;
@@ -36,9 +37,8 @@ pub(crate) fn token_hash(token: &str) -> String {
 }
 
 /// A new token: what is given away, and what is kept.
-pub(crate) fn new_token(prefix: &str) -> Answer<(String, String)> {
-    let random = random_bytes::<32>().map_err(|error| Problem::internal(&error))?;
-    let token = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random));
+pub(crate) fn new_token(prefix: &str) -> Result<(String, String), KeyringError> {
+    let token = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?));
     let hash = token_hash(&token);
     Ok((token, hash))
 }
@@ -60,7 +60,7 @@ impl Server {
     /// A new session for a person whose password was right, and when it ends. The one that the browser had ends now.
     pub async fn begin_session(&self, name: &str, had: Option<&str>) -> Answer<(String, DateTime<Utc>)> {
         let now = self.now();
-        let (token, hash) = new_token("")?;
+        let (token, hash) = new_token("").map_err(|error| Problem::internal(&error))?;
         let new = NewSession {
             user_name: name.to_owned(),
             token_hash: hash,
@@ -75,7 +75,7 @@ impl Server {
     /// A token for a program whose password was right; good for as long as a session.
     pub async fn begin_access(&self, name: &str) -> Answer<(String, DateTime<Utc>)> {
         let now = self.now();
-        let (token, hash) = new_token(TOKEN_PREFIX)?;
+        let (token, hash) = new_token(TOKEN_PREFIX).map_err(|error| Problem::internal(&error))?;
         let ends = self.session_ends(now);
         let new = NewToken {
             user_name: name.to_owned(),
@@ -131,7 +131,7 @@ impl Server {
         if now < session.rotated_at + after {
             return Ok(None);
         }
-        let (new, hash) = new_token("")?;
+        let (new, hash) = new_token("").map_err(|error| Problem::internal(&error))?;
         let is_mine = self.store().rotate_session(session, &token_hash(token), &hash, now).await?;
         Ok(is_mine.then(|| session_cookie(client, &new, (session.expires_at - now).num_seconds())))
     }

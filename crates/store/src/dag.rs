@@ -11,7 +11,7 @@ use millrace_model::state::RunState;
 
 use crate::active::{DAG_COLUMNS, DAG_SELECT, IMPORT_ERRORS, read_pointer};
 use crate::sql::{Kind, Row, values};
-use crate::{Backend, Page, Result, RunSummary, Store, sql};
+use crate::{Backend, Page, Result, RunSummary, Store, StoreError, sql};
 
 #[derive(Debug, Clone)]
 pub struct DagRow {
@@ -65,8 +65,6 @@ pub struct DagVersionRow {
     pub number: u32,
     pub content_hash: String,
     pub file_path: String,
-    /// The file's text.
-    pub source: String,
     pub created_at: DateTime<Utc>,
 }
 
@@ -234,7 +232,7 @@ impl Store {
 
     /// Newest first.
     pub async fn dag_versions(&self, dag_id: &str) -> Result<Vec<DagVersionRow>> {
-        let sql = "SELECT id, number, content_hash, file_path, source, created_at FROM dag_version \
+        let sql = "SELECT id, number, content_hash, file_path, created_at FROM dag_version \
                    WHERE dag_id = $1 AND part_of IS NULL ORDER BY number DESC";
         let rows = sql::all(self.reader(), "list DAG versions", sql, values![dag_id]).await?;
         rows.iter()
@@ -244,10 +242,16 @@ impl Store {
                     number: row.count("number")?,
                     content_hash: row.text("content_hash")?,
                     file_path: row.text("file_path")?,
-                    source: row.text("source")?,
                     created_at: row.instant("created_at")?,
                 })
             })
             .collect()
+    }
+
+    /// The text of the file that a version was read from.
+    pub async fn dag_version_source(&self, version_key: i64) -> Result<String> {
+        let sql = "SELECT source FROM dag_version WHERE id = $1";
+        let row = sql::one(self.reader(), "read the source of a DAG", sql, values![version_key]).await?;
+        row.ok_or_else(|| StoreError::NotFound { kind: "DAG version", name: version_key.to_string() })?.text("source")
     }
 }

@@ -151,7 +151,7 @@ pub(super) async fn materialize(
 
 pub(super) async fn queued(State(server): State<Shared>, Path(dag_id): Path<String>) -> Answer<Json<QueuedEvents>> {
     if server.store().dag(&dag_id, 0).await?.is_none() {
-        return Err(Problem::new(ErrorCode::NOT_FOUND, format!("there is no DAG {dag_id}")));
+        return Err(Problem::no_dag(&dag_id));
     }
     let rows = server.store().queued_asset_events(&DagId::new_unchecked(dag_id)).await?;
     let queued_events: Vec<Event> = rows.iter().map(event).collect();
@@ -163,7 +163,7 @@ pub(super) async fn of_run(
     Path((dag_id, run_id)): Path<(String, String)>,
 ) -> Answer<Json<AssetEvents>> {
     let Some(run) = server.store().run(&dag_id, &run_id).await? else {
-        return Err(Problem::new(ErrorCode::NOT_FOUND, format!("there is no run {run_id} of DAG {dag_id}")));
+        return Err(Problem::no_run(&dag_id, &run_id));
     };
     let asset_events: Vec<Event> = run.asset_events.iter().map(event).collect();
     Ok(Json(AssetEvents { total_entries: asset_events.len() as u64, asset_events }))

@@ -2,16 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use millrace_model::ids::DagId;
-use millrace_model::instant::parse_instant;
 use millrace_store::{LedgerFilter, LedgerLine};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Instant, duration, instant, listed};
-use crate::problem::{Answer, Problem};
+use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
@@ -34,18 +31,12 @@ pub(crate) fn filter(parameters: &Parameters) -> Answer<LedgerFilter> {
         run_id: text("dag_run_id").or_else(|| text("run_id")),
         task_id: text("task_id"),
         stage: text("stage"),
-        since: moment(parameters, "since")?,
-        until: moment(parameters, "until")?,
+        since: parameters.instant("since")?,
+        until: parameters.instant("until")?,
         target: text("target"),
         limit,
         offset,
     })
-}
-
-fn moment(parameters: &Parameters, name: &str) -> Answer<Option<DateTime<Utc>>> {
-    let read =
-        |text| parse_instant(text, Tz::UTC).map_err(|error| Problem::invalid(format!("parameter '{name}': {error}")));
-    parameters.text(name).map(read).transpose()
 }
 
 listed!(Ledger { ledger: Line });

@@ -72,7 +72,7 @@ struct Line {
     event: String,
 }
 
-fn wants_text(headers: &HeaderMap) -> bool {
+pub(super) fn wants_text(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.contains("text/plain") && !accept.contains("application/json")
 }

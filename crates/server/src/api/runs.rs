@@ -3,9 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
-use chrono_tz::Tz;
 use http::{HeaderMap, HeaderName, StatusCode};
-use millrace_model::instant::parse_instant;
 use millrace_store::{RunFilter, RunOrder, RunRow};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,7 +15,7 @@ use crate::changes::{ClearRunBody, PatchRunBody, touched_value};
 use crate::intake;
 use crate::links;
 use crate::person::Person;
-use crate::problem::{Answer, Problem};
+use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
@@ -41,8 +39,8 @@ pub(crate) async fn list(
         dag_id,
         states: parameters.run_states()?,
         run_type: parameters.run_type()?,
-        logical_date_from: moment(&parameters, "logical_date_gte")?,
-        logical_date_to: moment(&parameters, "logical_date_lt")?,
+        logical_date_from: parameters.instant("logical_date_gte")?,
+        logical_date_to: parameters.instant("logical_date_lt")?,
         order,
         ascending,
         limit,
@@ -56,12 +54,6 @@ pub(crate) async fn list(
 
 /// What runs can be ordered by.
 pub(super) const ORDERS: &[&str] = &["run_after", "logical_date", "start_date", "end_date", "id"];
-
-fn moment(parameters: &Parameters, name: &str) -> Answer<Option<chrono::DateTime<chrono::Utc>>> {
-    let read =
-        |text| parse_instant(text, Tz::UTC).map_err(|error| Problem::invalid(format!("parameter '{name}': {error}")));
-    parameters.text(name).map(read).transpose()
-}
 
 listed!(DagRuns { dag_runs: DagRun });
 

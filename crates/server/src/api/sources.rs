@@ -3,12 +3,13 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use millrace_model::error_code::ErrorCode;
 use millrace_store::DagVersionRow;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::logs::wants_text;
 use super::{Instant, cut, instant, listed};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -70,9 +71,8 @@ pub(super) async fn source(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let row = server.version_row(&dag_id, Parameters(parameters).number("version_number")?).await?;
-    let content = server.masked_text(&row.source);
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accept.contains("text/plain") && !accept.contains("application/json") {
+    let content = server.masked_text(&server.store().dag_version_source(row.version_key).await?);
+    if wants_text(&headers) {
         return Ok(content.into_response());
     }
     Ok(Json(DagSource { dag_id, version_number: row.number, content }).into_response())

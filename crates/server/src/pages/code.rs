@@ -60,11 +60,12 @@ pub(super) async fn page(
             .ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("DAG {dag_id} has no version {number}")))
     };
     let (shown, against) = (named("version")?.or(versions.first()), named("against")?);
-    let masker = server.options.vault.masker();
-    let text = |version: &DagVersionRow| masker.mask(&version.source);
+    let text = async |version: &DagVersionRow| -> Answer<String> {
+        Ok(server.masked_text(&server.store().dag_version_source(version.version_key).await?))
+    };
     let lines = match (shown, against) {
-        (Some(shown), Some(against)) => difference(&text(against), &text(shown)),
-        (Some(shown), None) => whole(&text(shown)),
+        (Some(shown), Some(against)) => difference(&text(against).await?, &text(shown).await?),
+        (Some(shown), None) => whole(&text(shown).await?),
         (None, _) => Vec::new(),
     };
     let href = format!("{}/code", links::dag(&dag_id));

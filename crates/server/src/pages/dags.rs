@@ -28,8 +28,8 @@ const MOST_DAGS: usize = 100;
 /// A run that should have been created this long ago is late.
 const LATE: TimeDelta = TimeDelta::minutes(2);
 const FAVOURITES: &str = "millrace_favourites";
-/// A cookie holds no more.
-const MOST_FAVOURITES: usize = 100;
+/// A browser throws a cookie away that has more than 4096 with its name and what goes with it.
+const FAVOURITES_BYTES: usize = 3900;
 
 #[derive(Serialize)]
 pub(super) struct Line {
@@ -278,9 +278,15 @@ pub(super) async fn favour(Path(dag_id): Path<String>, headers: HeaderMap) -> im
         Some(place) => drop(all.remove(place)),
         None => all.push(dag_id.clone()),
     }
-    all.sort_unstable();
-    all.truncate(MOST_FAVOURITES);
-    let text = all.iter().map(|id| links::encode(id)).collect::<Vec<_>>().join(".");
+    // What was chosen last stays when there are too many.
+    all.sort_unstable_by_key(|id| (*id != dag_id, id.clone()));
+    let mut text = String::new();
+    for id in all.iter().map(|id| links::encode(id)) {
+        if text.len() + id.len() < FAVOURITES_BYTES {
+            text.push_str(&id);
+            text.push('.');
+        }
+    }
     let kept = format!("{FAVOURITES}={text}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly");
     (AppendHeaders([(header::SET_COOKIE, kept)]), Redirect::to(&links::back(&headers, "/dags")))
 }

@@ -72,9 +72,9 @@ pub(super) async fn page(
             let entry = &newest.row.entry;
             let (bars, most) = bars(lines);
             Some(Flow {
-                target: entry.target.clone(),
+                target: server.masked_text(&entry.target),
                 stage: entry.stage.clone(),
-                source: entry.source.clone(),
+                source: server.masked_text(&entry.source),
                 task_id: newest.task_id.to_string(),
                 chart_width: bars.len() as f64 * STEP,
                 bars,

@@ -21,7 +21,7 @@ use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 #[derive(Serialize)]
 struct TryTab {
@@ -104,7 +104,8 @@ pub(super) async fn page(
     let log = server.options.logs.read_page(&id, 0).await.map_err(|error| Problem::internal(&error))?;
     let (is_live, href) = (shown == newest && may_still_write(instance.state), links::task(&dag_id, &run_id, &task_id));
     let ledger: Vec<LedgerRow> = store.ledger(instance.key).await?;
-    let ledger = ledger.iter().filter(|row| row.try_number == shown).map(movement).collect::<Vec<_>>();
+    let ledger =
+        ledger.iter().filter(|row| row.try_number == shown).map(|row| movement(&server, row)).collect::<Vec<_>>();
     let version = store.dag_version(run.version_key).await?;
     let masker = server.masker_of_run(&version, &run);
     let task = version.task(&task_id);
@@ -277,7 +278,7 @@ fn progress(rows: &[CheckpointRow]) -> Vec<Progress> {
     shown
 }
 
-fn movement(row: &LedgerRow) -> Movement {
+fn movement(server: &Server, row: &LedgerRow) -> Movement {
     let entry = &row.entry;
     let rows = [
         ("read", entry.rows_read),
@@ -290,8 +291,8 @@ fn movement(row: &LedgerRow) -> Movement {
     ];
     Movement {
         stage: entry.stage.clone(),
-        source: entry.source.clone(),
-        target: entry.target.clone(),
+        source: server.masked_text(&entry.source),
+        target: server.masked_text(&entry.target),
         rows: rows.into_iter().filter_map(|(name, rows)| Some((name, count(rows?)))).collect(),
         bytes: entry.bytes.map(size),
         took: length(entry.ended_at - entry.started_at),

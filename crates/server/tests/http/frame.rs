@@ -77,4 +77,10 @@ fn favourites_are_the_browser_s() {
     let again = [headers[0], headers[1], ("cookie", cookie.as_str())];
     let answer = site.call("POST", path, &again, Some("")).is(303);
     assert!(answer.header("set-cookie").starts_with("millrace_favourites=;"), "{}", answer.header("set-cookie"));
+    // More than a browser keeps: the one that was chosen now is among them.
+    let many: Vec<String> = (0..99).map(|number| format!("a{number:040}")).collect();
+    let many = format!("millrace_favourites={}", many.join("."));
+    let answer = site.call("POST", path, &[headers[0], headers[1], ("cookie", many.as_str())], Some("")).is(303);
+    let cookie = answer.header("set-cookie");
+    assert!(cookie.len() < 4096 && cookie.contains("copy%5Forders") && cookie.contains("a000"), "{cookie}");
 }

@@ -24,6 +24,7 @@ pub async fn a_version_only_when_the_content_changed(bench: Bench) -> Result<()>
     let versions = store.dag_versions("daily").await?;
     assert_eq!(versions.iter().map(|it| it.number).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(*store.dag_version(first.version_key).await?, sample(), "an old version stays what it was");
+    assert_eq!(store.dag_version_source(first.version_key).await?, sync(&sample()).source);
 
     let row = store.scheduler_dag(&DagId::new_unchecked("daily")).await?.context("there")?;
     assert!(row.is_paused, "paused at creation; a new version changes nothing of that");
