@@ -18,9 +18,12 @@ pub(super) async fn look(app: &App, store: &Store, tries_them: bool, report: &mu
     let mend = "restore the encryption_key that it was stored with, or set it again";
     match vault.variables().await {
         Ok(variables) => {
-            let problems: Vec<_> = variables.iter().filter_map(|variable| variable.problem.as_ref()).collect();
-            problems.iter().for_each(|problem| report.fail("variables", problem.as_str(), mend));
-            report.ok("variables", format!("{} can be read", variables.len() - problems.len()));
+            let (variables, unreadable): (Vec<_>, Vec<_>) =
+                variables.into_iter().partition(|variable| variable.problem.is_none());
+            for problem in unreadable.into_iter().filter_map(|variable| variable.problem) {
+                report.fail("variables", problem, mend);
+            }
+            report.ok("variables", format!("{} can be read", variables.len()));
         }
         Err(error) => report.fail("variables", error.to_string(), mend),
     }
