@@ -20,6 +20,22 @@ fn dates(list: &Value, name: &str) -> Vec<String> {
 }
 
 #[test]
+fn as_many_runs_go_at_a_time_as_the_dags_own_unless_told() {
+    let home = daily();
+    home.write_dag(
+        "alone.yaml",
+        "schedule: '@daily'\nstart_date: 2024-01-01\nmax_active_runs: 1\ntasks: {a: {operator: empty}}\n",
+    );
+    let asked = |dag: &'static str, more: &[&'static str]| {
+        let words = ["dags", "backfill", dag, "-s", "2024-01-01", "-e", "2024-01-04", "--dry-run"];
+        home.ok(&[&words[..], more].concat()).stderr
+    };
+    assert!(asked("alone", &[]).contains("3 runs, 1 at a time, would be started"));
+    assert!(asked("alone", &["--max-active-runs", "2"]).contains("3 runs, 2 at a time"));
+    assert!(asked("daily", &[]).contains("3 runs, 16 at a time"));
+}
+
+#[test]
 fn case_43_the_dates_of_a_dry_run_are_those_of_a_real_one() {
     let home = daily();
     let _scheduler = home.scheduler();

@@ -31,6 +31,7 @@ pub(crate) struct BackfillBody {
     /// `none`, `failed` or `completed`.
     #[serde(default)]
     pub reprocess_behavior: Option<String>,
+    /// Runs at the same time; left out: the DAG's `max_active_runs`.
     #[serde(default)]
     pub max_active_runs: Option<u32>,
     /// Only tasks in whose id this regular expression is found.
@@ -44,9 +45,6 @@ pub(crate) struct BackfillBody {
     #[serde(default)]
     pub ignore_bounds: bool,
 }
-
-/// Runs at the same time, unless told.
-pub(crate) const USUAL_RUNS: u32 = 10;
 
 impl Server {
     /// What a backfill would do; nothing is changed.
@@ -96,8 +94,7 @@ impl Server {
                 format!("'reprocess_behavior' must be none, failed or completed, not '{word}'"),
             )
         })?;
-        let max_active_runs = body.max_active_runs.unwrap_or(USUAL_RUNS);
-        if max_active_runs == 0 {
+        if body.max_active_runs == Some(0) {
             return Err(invalid("max_active_runs", "'max_active_runs' must be at least 1".to_owned()));
         }
         let tasks = match body.tasks.as_deref().filter(|text| !text.trim().is_empty()) {
@@ -115,7 +112,7 @@ impl Server {
             is_reversed: body.run_backwards,
             ignores_bounds: body.ignore_bounds,
             reprocess,
-            max_active_runs,
+            max_active_runs: body.max_active_runs,
             conf: body.dag_run_conf.unwrap_or_default(),
             tasks,
             actor: person.actor(),

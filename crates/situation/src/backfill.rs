@@ -23,7 +23,8 @@ pub struct BackfillRequest {
     /// Also dates outside of the DAG's start and end.
     pub ignores_bounds: bool,
     pub reprocess: Reprocess,
-    pub max_active_runs: u32,
+    /// None: as many at a time as the DAG's runs by schedule.
+    pub max_active_runs: Option<u32>,
     pub conf: Map<String, Value>,
     /// None: every task.
     pub tasks: Option<TaskSelection>,
@@ -98,7 +99,7 @@ pub async fn prepare_backfill(
         from: request.from,
         to: request.to,
         reprocess: request.reprocess,
-        max_active_runs: request.max_active_runs,
+        max_active_runs: request.max_active_runs.unwrap_or(dag.dag.max_active_runs),
         conf: request.conf,
         runs: plan.runs,
         is_reversed: request.is_reversed,

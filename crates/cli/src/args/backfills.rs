@@ -17,9 +17,9 @@ pub struct BackfillArgs {
     /// What to do with dates that have a finished run
     #[arg(long, value_enum, default_value_t)]
     pub reprocess: Reprocess,
-    /// Runs at the same time
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_active_runs: u32,
+    /// Runs at the same time [default: the DAG's max_active_runs]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_active_runs: Option<u32>,
     /// Only tasks in whose id this regular expression is found; what they wait for besides counts as done
     #[arg(short, long, value_name = "REGEX", alias = "task-regex")]
     pub tasks: Option<String>,

@@ -201,8 +201,9 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
         notice(format!("of each run only {}", only.join(", ")));
     }
     let count = plan.run_count();
+    let extent = format!("{}, {} at a time", counted(count, "run"), new.max_active_runs);
     if args.dry_run {
-        notice(format!("{} would be started; nothing was changed", counted(count, "run")));
+        notice(format!("{extent}, would be started; nothing was changed"));
         return Ok(());
     }
     if count == 0 {
@@ -214,7 +215,7 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
     new.dry_run = false;
     let report = store.create_backfill(&new, app.now()).await?;
     let key = report.backfill_key.context("every date was taken by another run meanwhile; nothing was started")?;
-    notice(format!("backfill {key}: {}, {} at a time", counted(report.run_count(), "run"), args.max_active_runs));
+    notice(format!("backfill {key}: {}, {} at a time", counted(report.run_count(), "run"), new.max_active_runs));
     if args.wait { wait(store, key).await } else { Ok(()) }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::head::Tab;
 use crate::api::instant;
-use crate::backfills::{BackfillBody, USUAL_RUNS, outcome};
+use crate::backfills::{BackfillBody, outcome};
 use crate::format::{When, sentence};
 use crate::links;
 use crate::person::Person;
@@ -121,7 +121,7 @@ pub(super) async fn page(
         form => values! {
             from => text("from"), to => text("to"), end => on("end"),
             reprocess => parameters.text("reprocess").unwrap_or("none"),
-            runs => parameters.text("runs").map_or_else(|| USUAL_RUNS.to_string(), str::to_owned),
+            runs => parameters.text("runs").map_or_else(|| row.dag.max_active_runs.to_string(), str::to_owned),
             tasks => text("tasks"), upstream => on("upstream"), downstream => on("downstream"),
             reverse => on("reverse"), conf => text("conf"), bounds => on("bounds"),
         },
