@@ -92,6 +92,11 @@ fn cases() -> Vec<(&'static str, usize, String)> {
             "schedule: none\ntasks: {a: {operator: sql, sql_conn_id: w,\n  sql: CREATE TABLE tmp_orders (id INT)}}\n".to_owned(),
         ),
         (
+            "shared-object",
+            5,
+            "schedule: \"@daily\"\nstart_date: 2024-01-01\ntasks:\n  a: {operator: sql_to_s3, sql_conn_id: s, query: \"SELECT '{{ ds }}'\", replace: true, s3_bucket: b,\n    s3_key: \"{{ params.p }}/k\"}\nparams: {p: x}\n".to_owned(),
+        ),
+        (
             "pool-too-small",
             3,
             "schedule: none\ntasks: {a: {operator: bash, bash_command: x,\n  pool_slots: 129}}\n".to_owned(),

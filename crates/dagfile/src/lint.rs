@@ -145,6 +145,11 @@ pub const LINTS: &[Lint] = &[
         check: loads::shared_temp_table,
     },
     Lint {
+        code: "shared-object",
+        why: "runs at the same time write one object under a fixed key, and load what another of them wrote",
+        check: loads::shared_object,
+    },
+    Lint {
         code: "pool-too-small",
         why: "a task that needs more slots than its pool has never runs",
         check: pools::pool_too_small,

@@ -1,7 +1,9 @@
 //! Reading and loading tables.
 
+use std::collections::BTreeSet;
+
 use millrace_model::dag::Task;
-use millrace_template::is_template;
+use millrace_template::{is_template, referenced_names};
 use serde_json::Value;
 
 use super::{Finding, Linted, hints, sql_words, text_parameter, texts};
@@ -224,6 +226,27 @@ pub(super) fn page_without_order(linted: &Linted<'_>, found: &mut Vec<Finding>) 
                 let hint = "rows are streamed: read all with one SELECT, or order by a unique key";
                 found.push(Finding::task(task, key, message, hint));
             }
+        }
+    }
+}
+
+/// A key that no run has to itself. What the name of a run's own holds differs from run to run; these do not.
+pub(super) fn shared_object(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    const FIXED: [&str; 6] = ["params", "var", "conn", "dag", "task", "item"];
+    if linted.dag.max_active_runs <= 1 || !linted.dag.timetable.is_periodic() {
+        return;
+    }
+    for task in linted.dag.tasks.iter().filter(|task| WRITING.contains(&task.operator.as_str())) {
+        let Some(key) = text_parameter(task, "s3_key") else { continue };
+        let names = if is_template(key) { referenced_names(key) } else { BTreeSet::new() };
+        let is_fixed = names.iter().all(|name| FIXED.contains(&name.split('.').next().unwrap_or_default()));
+        // Without it the second run is refused.
+        if is_fixed && task.parameters.get("replace") == Some(&Value::Bool(true)) {
+            let message = format!(
+                "task '{}' writes '{key}', which {} runs at the same time share",
+                task.task_id, linted.dag.max_active_runs
+            );
+            found.push(Finding::task(task, "s3_key", message, "put {{ ds }} into the key, or set max_active_runs: 1"));
         }
     }
 }

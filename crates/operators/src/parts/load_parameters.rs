@@ -264,7 +264,8 @@ impl LoadParameters {
             ("delete_missing", self.delete_missing.is_some()),
         ] {
             if is_there {
-                problems.add(name, format!("{name} has a meaning with method: upsert only"));
+                let mend = "write operator: upsert, or method: upsert with copy";
+                problems.add(name, format!("{name} has a meaning for an upsert only: {mend}"));
             }
         }
     }

@@ -197,7 +197,8 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
 /// Finds the objects and how they are written.
 async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loading) -> Result<Prepared, TaskError> {
     let store = context.ports.objects(context, &loading.aws_conn_id).await?;
-    let Found { objects, columns: told } = unless_cancelled(context, find_objects(store.as_ref(), loading)).await?;
+    let Found { objects, columns: told } =
+        unless_cancelled(context, find_objects(context, store.as_ref(), loading)).await?;
     let bytes: u64 = objects.iter().map(|object| object.size).sum();
     let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
     telling_apart::check(loading, &marks)?;
@@ -242,13 +243,16 @@ fn written_rows(loading: &Loading, columns: Option<Vec<String>>) -> RowsWritten 
 }
 
 /// Exactly the objects to load, with their metadata, in key order.
-async fn find_objects(store: &dyn ObjectStore, loading: &Loading) -> Result<Found, TaskError> {
+async fn find_objects(context: &TaskContext, store: &dyn ObjectStore, loading: &Loading) -> Result<Found, TaskError> {
     let place = format!("s3://{}/{}", loading.bucket, loading.key);
     let attempted = format!("looking for {place}");
     if !loading.is_prefix {
         let object = store.head(&loading.bucket, &loading.key).await.map_err(|e| while_doing(&attempted, e))?;
-        if let (Some(object), Some(handed)) = (&object, &loading.handed) {
-            require_same(object, handed)?;
+        if let Some(object) = &object {
+            match &loading.handed {
+                Some(handed) => require_same(object, handed)?,
+                None => require_own(context, object)?,
+            }
         }
         let told = loading
             .handed
@@ -309,6 +313,16 @@ fn require_same(object: &ObjectInfo, handed: &Handed) -> Result<(), TaskError> {
         object.url(),
         handed.task,
         handed.task
+    )))
+}
+
+/// Runs that write to one key load what another wrote: each of them green, and the rows of some missing.
+fn require_own(context: &TaskContext, object: &ObjectInfo) -> Result<(), TaskError> {
+    let Some(other) = mark::other_run(context, object) else { return Ok(()) };
+    Err(TaskError::Fail(format!(
+        "{} was written by the run '{other}' of this DAG, not by this one: both write to the same key, or this run wrote \
+         nothing to it. Put what tells the runs apart into the key (the date, say), or clear the task that writes it too",
+        object.url()
     )))
 }
 

@@ -211,6 +211,16 @@ pub fn is_own(context: &TaskContext, object: &ObjectInfo) -> bool {
     object.metadata.get(WORK) == Some(&escape(&context.work.marker()))
 }
 
+/// The other run of this DAG that wrote the object, if one did: a fault of the key when both should have one of their own.
+pub fn other_run(context: &TaskContext, object: &ObjectInfo) -> Option<String> {
+    let work = unescape(object.metadata.get(WORK)?)?;
+    let ours = &context.work;
+    let of_dag = work.strip_prefix(&format!("{}/{}/", ours.installation, ours.dag_id))?;
+    // Neither the moment behind it nor a task's name has such a sign.
+    let (run_id, _) = of_dag.rsplit_once('@')?;
+    (run_id != ours.run_id).then(|| run_id.to_owned())
+}
+
 /// True when this very try wrote the object.
 pub fn is_of_this_try(context: &TaskContext, object: &ObjectInfo) -> bool {
     is_own(context, object) && object.metadata.get(TRY) == Some(&context.try_number.to_string())

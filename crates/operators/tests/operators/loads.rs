@@ -245,6 +245,26 @@ fn a_task_loads_the_object_that_was_handed_to_it_and_no_other() {
 }
 
 #[test]
+fn a_load_by_key_takes_no_object_of_another_run_of_its_dag() {
+    let world = written(json!({}));
+    let by_key = json!({"warehouse_conn_id": "w", "s3_bucket": "b", "s3_key": "nps.csv", "table": "nps"});
+    let mut other = world.context_of("load", 1);
+    other.work.run_id = "scheduled__2024-01-02T00:00:00+00:00".to_owned();
+    let text = message(run_in(&other, "copy", by_key.clone()));
+    let writer = &world.context(1).work.run_id;
+    assert!(text.contains(&format!("s3://b/nps.csv was written by the run '{writer}' of this DAG")), "{text}");
+    assert_eq!(world.loads.lock().unwrap().len(), 0);
+    // All that lies under a prefix may be of many runs, and another DAG's files are what cross-DAG loads are for.
+    let mut by_prefix = by_key.clone();
+    by_prefix["prefix"] = json!(true);
+    run_in(&other, "copy", by_prefix).unwrap();
+    other.work.dag_id = millrace_model::ids::DagId::new_unchecked("another");
+    run_in(&other, "copy", by_key.clone()).unwrap();
+    run_in(&world.context_of("load", 1), "copy", by_key).unwrap();
+    assert_eq!(world.loads.lock().unwrap().len(), 3);
+}
+
+#[test]
 fn numbers_that_disagree_fail_the_task() {
     let from_task = json!({"warehouse_conn_id": "w", "from_task": "to_s3", "table": "nps"});
     let cases = [
@@ -307,7 +327,7 @@ fn mistakes_are_found_when_the_file_is_read() {
             copy(json!({"method": "append", "truncate_table": true})),
             "truncate_table: truncate_table: true means",
         ),
-        ("copy", copy(json!({"order_key": "x"})), "order_key: order_key has a meaning with method: upsert only"),
+        ("copy", copy(json!({"order_key": "x"})), "order_key: order_key has a meaning for an upsert only"),
         (
             "copy",
             copy(json!({"schema": null, "table": "a.b"})),
@@ -326,7 +346,7 @@ fn mistakes_are_found_when_the_file_is_read() {
             "method: this operator is the method upsert",
         ),
         ("replace", copy(json!({"method": "swap"})), "method: this operator is the method replace"),
-        ("swap", copy(json!({"upsert_keys": "id"})), "upsert_keys: upsert_keys has a meaning with method: upsert only"),
+        ("swap", copy(json!({"upsert_keys": "id"})), "upsert_keys: upsert_keys has a meaning for an upsert only"),
         ("copy", copy(json!({"quarantine": "bad"})), "quarantine: no row may be refused"),
         ("copy", copy(json!({"copy_options": ["parquet", "maxerror 3"]})), "copy_options: parquet refuses maxerror"),
         ("copy", copy(json!({"schema_drift": {"added": "drop"}})), "unreadable"),
@@ -436,7 +456,7 @@ fn rows_without_an_object_are_asked_for_with_both_or_neither() {
         (copy(json!({"zero_dates": "null"})), "zero_dates has a meaning with sql_conn_id only"),
         (
             copy(json!({"delete_missing": {"sql_conn_id": "c", "query": "q"}})),
-            "delete_missing has a meaning with method: upsert only",
+            "delete_missing has a meaning for an upsert only",
         ),
     ];
     for (parameters, expected) in cases {
