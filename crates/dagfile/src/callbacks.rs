@@ -2,6 +2,7 @@
 //! or a run ends.
 
 use millrace_model::notice::{Callback, Callbacks};
+use millrace_template::is_template;
 
 use crate::fields::Reader;
 use crate::tree::{Entry, Node, NodeKind};
@@ -56,7 +57,18 @@ fn one(reader: &mut Reader<'_>, node: &Node) -> Option<Callback> {
     reader.unknown_keys(node.entries(), WAYS, "in a callback");
     match (node.get("webhook"), node.get("command")) {
         (Some(conn_id), None) => reader.name(conn_id).map(Callback::Webhook),
-        (None, Some(command)) => reader.name(command).map(Callback::Command),
+        (None, Some(command)) => {
+            let text = reader.name(command)?;
+            if is_template(&text) {
+                let hint =
+                    "it finds what happened in its environment, as $DAG_ID, $RUN_ID, $TASK_ID and $REASON; read a \
+                            secret from a file"
+                        .to_owned();
+                let message = "a callback's command is no template".to_owned();
+                reader.error_with_hint("bad-value", command.value.span, message, hint);
+            }
+            Some(Callback::Command(text))
+        }
         (Some(_), Some(command)) => {
             reader.error("conflict", command.key_span, "a callback is either a webhook or a command; write two");
             None

@@ -367,13 +367,31 @@ fn read_operator(reader: &mut Reader<'_>, written: &WrittenTask<'_>) -> Option<&
     if found.is_none() {
         let names: Vec<&str> =
             catalogue.iter().flat_map(|entry| std::iter::once(&entry.name).chain(entry.aliases)).copied().collect();
-        let hint = match suggest::nearest(&name, names.iter().copied()) {
-            Some(near) => format!("did you mean '{near}'?"),
-            None => "'millrace operators' lists them".to_owned(),
+        let hint = match (operator_habit(&name), suggest::nearest(&name, names.iter().copied())) {
+            (Some(habit), _) => habit.to_owned(),
+            (None, Some(near)) => format!("did you mean '{near}'?"),
+            (None, None) => "'millrace operators' lists them".to_owned(),
         };
         reader.error_with_hint("unknown-operator", entry.value.span, format!("there is no operator '{name}'"), hint);
     }
     found
+}
+
+/// What to write instead of operators that people bring along from Airflow.
+fn operator_habit(name: &str) -> Option<&'static str> {
+    const HABITS: [(&str, &str); 10] = [
+        ("BranchPython", "write 'branch', or 'bash' with a program that decides"),
+        ("ShortCircuit", "write 'short_circuit'"),
+        ("LatestOnly", "there is nothing to do: catchup: false makes the latest run only"),
+        ("Email", "write 'bash' with a command that sends it; on_failure and on_success tell of how a task ended"),
+        ("Slack", "write 'bash' with curl; on_failure and on_success tell of how a task ended"),
+        ("Http", "write 'bash' with curl"),
+        ("Python", "write 'bash' with the command that runs the script"),
+        ("Kubernetes", "write 'bash' with kubectl"),
+        ("Docker", "write 'bash' with docker"),
+        ("Dbt", "write 'bash' with dbt"),
+    ];
+    HABITS.iter().find(|(word, _)| name.contains(word) || name == word.to_lowercase()).map(|(_, hint)| *hint)
 }
 
 fn read_rule(reader: &mut Reader<'_>, entry: &Entry) -> Option<TriggerRule> {
