@@ -29,6 +29,15 @@ fn a_home_may_hold_nothing_but_dags() {
 }
 
 #[test]
+fn a_command_in_a_home_without_anything_says_that_it_made_one() {
+    let home = home_with_hello();
+    let first = home.ok(&["connections", "list"]);
+    assert!(first.stderr.contains("made a metadata database there (--home or MILLRACE_HOME names another home)"));
+    assert!(first.stderr.contains(home.path().to_str().unwrap()), "{}", first.stderr);
+    assert_eq!(home.ok(&["connections", "list"]).stderr, "");
+}
+
+#[test]
 fn a_setting_lets_new_dags_start_unpaused() {
     let home = home_with_hello();
     fs::write(home.file("millrace.toml"), "dags_are_paused_at_creation = false\n").unwrap();

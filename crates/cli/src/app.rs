@@ -107,6 +107,11 @@ impl App {
         match Store::open(&options).await {
             Err(StoreError::NoDatabase { .. }) if self.is_sqlite() => {
                 self.migrate(true).await?;
+                // A command that looks for what is somewhere else must not leave anybody wondering where it went.
+                notice(format!(
+                    "there was nothing in {}: made a metadata database there (--home or MILLRACE_HOME names another home)",
+                    self.home.root().display()
+                ));
                 Ok(Store::open(&options).await?)
             }
             other => Ok(other?),

@@ -21,7 +21,7 @@ use crate::app::App;
 /// that this one left behind; `store` is where other tasks' results are read.
 pub fn equipment(app: &App, vault: &Vault, store: Option<Store>, installation: String) -> Equipment {
     let grace = Duration::from_secs(app.config.worker.kill_grace);
-    let processes = ProcessSettings { grace, installation: installation.clone(), owner: owner_mark() };
+    let processes = process_settings(app, grace, installation.clone());
     let config = ConnectorsConfig { scratch_root: app.home.scratch_folder(), processes };
     let ports = Arc::new(Connectors::new(Arc::new(vault.clone()), config));
     let (vault, runtime) = (vault.clone(), Handle::current());
@@ -40,9 +40,13 @@ pub fn equipment(app: &App, vault: &Vault, store: Option<Store>, installation: S
     equipment
 }
 
+fn process_settings(app: &App, grace: Duration, installation: String) -> ProcessSettings {
+    ProcessSettings { grace, installation, owner: owner_mark(), home: app.home.root().to_owned() }
+}
+
 /// Connections outside of any task.
 pub fn connectors(app: &App, vault: &Vault) -> Connectors {
-    let processes = ProcessSettings { grace: Duration::ZERO, installation: String::new(), owner: owner_mark() };
+    let processes = process_settings(app, Duration::ZERO, String::new());
     let config = ConnectorsConfig { scratch_root: app.home.scratch_folder(), processes };
     Connectors::new(Arc::new(vault.clone()), config)
 }

@@ -6,6 +6,7 @@ mod program;
 pub use orphans::{kill_orphans, owner_mark};
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct ProcessSettings {
     pub installation: String,
     /// Which run of the daemon started them.
     pub owner: String,
+    /// The home, as children find it in `MILLRACE_HOME`: a `millrace` that a task calls is this one.
+    pub home: PathBuf,
 }
 
 /// Starts processes on this machine.
@@ -62,6 +65,7 @@ impl LocalProcesses {
                 }
             }
         }
+        command.env("MILLRACE_HOME", &self.settings.home);
         command.envs(spec.env.iter().map(|(name, value)| (name, value)));
         command.env(LEASE_OWNER_VARIABLE, format!("{}/{}", self.settings.installation, self.settings.owner));
         if let Some(cwd) = &spec.cwd {

@@ -42,7 +42,7 @@ pub struct Bash {
     #[serde(default)]
     env: Template<BTreeMap<String, String>>,
     /// Pass the daemon's own environment on, which may hold secrets. Otherwise the command gets PATH, HOME, LANG and the
-    /// like only.
+    /// like only, and `MILLRACE_HOME`.
     #[serde(default)]
     inherit_env: bool,
     /// The folder to run in.

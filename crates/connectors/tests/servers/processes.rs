@@ -50,7 +50,12 @@ fn bash(script: &str) -> ProcessSpec {
 }
 
 fn processes(installation: &str, owner: &str, grace: Duration) -> LocalProcesses {
-    LocalProcesses::new(ProcessSettings { grace, installation: installation.into(), owner: owner.into() })
+    LocalProcesses::new(ProcessSettings {
+        grace,
+        installation: installation.into(),
+        owner: owner.into(),
+        home: "/srv/millrace".into(),
+    })
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -61,14 +66,17 @@ fn is_alive(pid: &str) -> bool {
 async fn lines_exit_code_and_result_are_told() -> Result<()> {
     let lines = Arc::new(Lines::default());
     let runner = processes("h1", "me", Duration::from_secs(5));
-    let script = "echo \"$GREETING ${CARGO_PKG_NAME:-nothing}\"; echo oops >&2; printf 'last\\n\\n'; cat; exit 99";
+    let script = "echo \"$GREETING ${CARGO_PKG_NAME:-nothing} $MILLRACE_HOME\"; echo oops >&2; printf 'last\\n\\n'; cat; exit 99";
     let mut spec = bash(script);
     spec.stdin = Some("in".into());
     let exit =
         runner.run(spec, Arc::clone(&lines) as Arc<dyn LineSink>, Arc::new(Switch(CancellationToken::new()))).await?;
     assert_eq!((exit.code, exit.signal, exit.last_line.as_deref()), (Some(99), None, Some("in")));
     let said = lock(&lines.0).clone();
-    assert!(said.contains(&(LogLevel::Info, "hello nothing".into())), "the daemon's environment stays here: {said:?}");
+    assert!(
+        said.contains(&(LogLevel::Info, "hello nothing /srv/millrace".into())),
+        "the daemon's environment stays here: {said:?}"
+    );
     assert!(said.contains(&(LogLevel::Warning, "oops".into())), "{said:?}");
 
     let exit =

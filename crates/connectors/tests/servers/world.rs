@@ -176,6 +176,7 @@ pub fn settings(_: &Path) -> ProcessSettings {
         grace: Duration::from_secs(10),
         installation: "test-home".to_owned(),
         owner: "this-daemon".to_owned(),
+        home: "/srv/millrace".into(),
     }
 }
 
