@@ -8,7 +8,7 @@ use millrace_model::dag::Dag;
 use millrace_model::instant::{format_utc_micros, parse_instant, resolve_local};
 use millrace_model::schedule::{DataInterval, PlannedRun};
 use millrace_planner::DagVersion;
-use millrace_store::{DagRow, RunFilter, RunRow, Store};
+use millrace_store::{DagRow, DateSpan, RunFilter, RunRow, Store};
 
 use crate::app::App;
 use crate::dag_files;
@@ -71,9 +71,8 @@ pub async fn find_run(store: &Store, dag: &Dag, text: &str) -> anyhow::Result<Op
     }
     let Some((from, to)) = day(dag, text) else { return Ok(None) };
     let filter = RunFilter {
-        dag_id: Some(dag.dag_id.clone()),
-        logical_date_from: Some(from),
-        logical_date_to: Some(to),
+        dag_ids: vec![dag.dag_id.clone()],
+        logical_date: DateSpan { from: Some(from), before: Some(to) },
         limit: 2,
         ..RunFilter::default()
     };

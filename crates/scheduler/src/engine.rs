@@ -8,6 +8,7 @@ mod recover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, Release, Resumption, RunKey};
@@ -39,6 +40,13 @@ pub struct EngineOptions {
     pub max_map_length: usize,
 }
 
+/// A try that wants its slot again.
+struct Returned {
+    token: String,
+    /// For the metrics.
+    since: Instant,
+}
+
 /// Knows nothing yet but the rules of the installation.
 fn fresh(store: &Store, options: &EngineOptions) -> Situation {
     let mut situation = Situation::new(store.clone()).with_maintenance(options.maintenance.clone());
@@ -61,8 +69,8 @@ pub struct Engine {
     parked: BTreeMap<InstanceKey, Assignment>,
     /// Those earlier ones, by their tokens.
     stopping: BTreeMap<String, InstanceKey>,
-    /// Those of them that came back from outside and have no slot yet, with their tokens.
-    back: BTreeMap<InstanceKey, String>,
+    /// Those of them that came back from outside and have no slot yet.
+    back: BTreeMap<InstanceKey, Returned>,
     /// Tries that somebody else holds: an earlier leader that may be alive, or a command.
     foreign: BTreeSet<InstanceKey>,
     /// Signals that were taken into account; they go with the next commit.
@@ -83,6 +91,8 @@ pub struct Engine {
     watched: BTreeMap<String, (DateTime<Utc>, DateTime<Utc>)>,
     /// Told when the pools were changed.
     pools_changed: Arc<Notify>,
+    /// Told when somebody wants the DAG files to be read again.
+    files_asked: Arc<Notify>,
     /// This machine, and what ends processes on it.
     leftovers: Option<(String, EndLeftovers)>,
 }
@@ -110,6 +120,7 @@ impl Engine {
             is_in_doubt: true,
             watched: BTreeMap::new(),
             pools_changed: Arc::default(),
+            files_asked: Arc::default(),
             leftovers: None,
         }
     }
@@ -158,6 +169,11 @@ impl Engine {
         self.situation.view.set_maintenance(maintenance);
     }
 
+    /// Is notified when somebody wants the DAG files to be read again.
+    pub fn files_asked(&self) -> Arc<Notify> {
+        self.files_asked.clone()
+    }
+
     /// From now on nothing new starts.
     pub fn drain(&mut self) {
         self.is_draining = true;
@@ -197,6 +213,7 @@ impl Engine {
                 SignalKind::DagChanged => dags.extend([signal.dag_id]),
                 SignalKind::PoolChanged => pools = true,
                 SignalKind::BackfillChanged => backfills.extend(signal.dag_id),
+                SignalKind::FilesAsked => self.files_asked.notify_one(),
             }
         }
         if pools {
@@ -289,8 +306,10 @@ impl Engine {
             let now = clock();
             self.claimed_at = now;
             let limits = self.limits();
+            let began = Instant::now();
             let Plan { mut batch, assignments, cancels, resumptions, wake_at, unknown, refused } =
                 plan(&mut self.situation.view, now, &limits);
+            self.store.count_plan(began.elapsed());
             for completion in refused {
                 self.forget_try(&completion);
                 tracing::warn!(
@@ -346,7 +365,9 @@ impl Engine {
 
     fn resume_tries(&mut self, resumptions: &[Resumption]) {
         for Resumption { instance, token } in resumptions {
-            self.back.remove(instance);
+            if let Some(returned) = self.back.remove(instance) {
+                self.store.count_return(returned.since.elapsed());
+            }
             self.executor.resume(*instance, token);
         }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::struct_field_names, reason = "fields are called as Airflow's clients know them")]
 
 mod alerts;
+mod asked;
 mod assets;
 mod audit;
 mod backfills;
@@ -11,6 +12,7 @@ mod bulk;
 mod calendars;
 mod config;
 mod connections;
+mod dag_files;
 mod dags;
 mod explain;
 mod grants;
@@ -21,12 +23,15 @@ mod jobs;
 pub(crate) mod ledger;
 mod logs;
 mod notifications;
+mod operators;
 mod people;
 mod plan;
 mod pools;
+mod run_doors;
 mod runs;
 mod sources;
 mod stats;
+mod task_doors;
 mod tasks;
 mod tokens;
 mod tries;
@@ -44,10 +49,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::actions::TriggerBody;
-use crate::backfills::BackfillBody;
 use crate::calendars::NamedCalendar;
-use crate::changes::{ClearBody, ClearRunBody, MarkBody, PatchRunBody, Touched};
 use crate::doors::Doors;
 use crate::openapi::{Kind, Operation, op};
 use crate::permission::{Access, Act};
@@ -57,8 +59,10 @@ pub(crate) fn doors() -> Doors {
     people_doors()
         .merge(webhooks::doors())
         .merge(dag_doors())
-        .merge(run_doors())
-        .merge(task_doors())
+        .merge(dag_files::doors())
+        .merge(run_doors::doors())
+        .merge(task_doors::doors())
+        .merge(assets::doors())
         .merge(system_doors())
         .merge(secret_doors())
 }
@@ -214,193 +218,17 @@ fn plan_of(summary: &'static str) -> Operation {
         .gives::<plan::Plan>()
 }
 
-fn run_doors() -> Doors {
-    use Act::{Backfill, ChangeRuns, DeleteHistory, ReadDags, TriggerRuns};
-    under()
-        .get("/dags/{dag_id}/dagRuns", ReadDags, runs::list)
-        .does(
-            op("List runs, newest first; ~ for those of every DAG")
-                .page()
-                .query(
-                    "state",
-                    Kind::Words(&["queued", "running", "success", "failed"]),
-                    "In this state; may be repeated",
-                )
-                .query("run_type", Kind::Text, "scheduled, manual, backfill or asset_triggered")
-                .query("logical_date_gte", Kind::Instant, "From this date on")
-                .query("logical_date_lt", Kind::Instant, "Before this date")
-                .query(
-                    "order_by",
-                    Kind::Text,
-                    "run_after, logical_date, start_date, end_date or id; - for the other direction",
-                )
-                .gives::<runs::DagRuns>(),
-        )
-        .post("/dags/{dag_id}/dagRuns", TriggerRuns, runs::trigger)
-        .does(
-            op("Start a run")
-                .header("Idempotency-Key", "The same key and body within a day: the same run")
-                .takes::<TriggerBody>()
-                .gives::<runs::DagRun>(),
-        )
-        .post("/dags/{dag_id}/clearDagRuns", ChangeRuns, bulk::clear_runs)
-        .does(op("Run many runs again").takes::<bulk::ClearRunsBody>().gives::<bulk::ClearedRuns>())
-        .get("/backfills", ReadDags, backfills::list)
-        .does(
-            op("List backfills")
-                .page()
-                .query("dag_id", Kind::Text, "Of this DAG")
-                .query("active", Kind::Flag, "Only those that go on, or only others")
-                .gives::<backfills::Backfills>(),
-        )
-        .post("/backfills", Access::OfSomeDag(Backfill), backfills::create)
-        .does(op("Run past dates").takes::<BackfillBody>().gives::<backfills::Backfill>())
-        .post("/backfills/dry_run", Access::OfSomeDag(Backfill), backfills::dry_run)
-        .does(
-            op("List the dates that a backfill would run").takes::<BackfillBody>().gives::<backfills::BackfillDates>(),
-        )
-        .get("/backfills/{key}", ReadDags, backfills::get)
-        .does(op("Show a backfill").gives::<backfills::Backfill>())
-        .put("/backfills/{key}/pause", Access::OfSomeDag(Backfill), backfills::pause)
-        .does(op("Pause a backfill").gives::<backfills::Backfill>())
-        .put("/backfills/{key}/unpause", Access::OfSomeDag(Backfill), backfills::unpause)
-        .does(op("Let a backfill go on").gives::<backfills::Backfill>())
-        .put("/backfills/{key}/cancel", Access::OfSomeDag(Backfill), backfills::cancel)
-        .does(op("Cancel a backfill").gives::<backfills::Backfill>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}", ReadDags, runs::get)
-        .does(op("Show a run").gives::<runs::DagRun>())
-        .patch("/dags/{dag_id}/dagRuns/{run_id}", ChangeRuns, runs::patch)
-        .does(op("Give a run a state or a note").takes::<PatchRunBody>().gives::<runs::DagRun>())
-        .delete("/dags/{dag_id}/dagRuns/{run_id}", DeleteHistory, runs::delete)
-        .does(op("Delete a run that has ended, with all that belongs to it").gives_nothing())
-        .post("/dags/{dag_id}/dagRuns/{run_id}/clear", ChangeRuns, runs::clear)
-        .does(
-            op("Run a run again; a dry run lists what it would touch").takes::<ClearRunBody>().gives::<RunOrTouched>(),
-        )
-        .get("/dags/{dag_id}/dagRuns/{run_id}/wait", ReadDags, wait::run)
-        .does(
-            op("Wait for a run to end; a stream of lines says what it is whenever that changes")
-                .query("timeout", Kind::Number, "Seconds, 30 unless told, 55 at the most; of a stream, a day")
-                .gives::<runs::DagRun>()
-                .gives_text(wait::LINES),
-        )
-        .get("/dags/{dag_id}/dagRuns/{run_id}/explain", ReadDags, explain::run)
-        .does(op("Say why a run waits").gives::<Value>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents", ReadDags, assets::of_run)
-        .does(op("List the asset events that made a run").gives::<assets::AssetEvents>())
-}
-
-/// A run, or what clearing it would touch.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "never made")]
-#[expect(dead_code, reason = "the handler answers with one of them; this describes both")]
-enum RunOrTouched {
-    Run(runs::DagRun),
-    Touched(Touched),
-}
-
-fn task_doors() -> Doors {
-    use Act::{ChangeRuns, ReadDags, ReadLogs};
-    const STATE: &str = "In this state; may be repeated";
-    const ORDER: &str = "task_id, start_date, end_date, duration, state or map_index; - for the other direction";
-    let mapped = |summary| op(summary).query("map_index", Kind::Number, "Of a mapped task, counted from 0");
-    under()
-        .post("/dags/{dag_id}/clearTaskInstances", ChangeRuns, instances::clear)
-        .does(op("Run tasks again; a dry run lists them").takes::<ClearBody>().gives::<Touched>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ReadDags, instances::list)
-        .does(
-            op("List the task instances of a run; ~ for every run, or every DAG and run, newest first")
-                .page()
-                .query("state", Kind::Text, "In this state; of one run, may be repeated")
-                .query("task_id", Kind::Text, "Of this task")
-                .query("operator", Kind::Text, "With this operator; of every run only")
-                .query("pool", Kind::Text, "In this pool; of every run only")
-                .query(
-                    "order_by",
-                    Kind::Text,
-                    "Of one run: task_id, start_date, end_date, duration, state or map_index",
-                )
-                .gives::<instances::TaskInstances>(),
-        )
-        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ChangeRuns, bulk::instances)
-        .does(
-            op("Give many tasks of a run a state")
-                .takes::<bulk::BulkBody<bulk::InstanceEntity>>()
-                .gives::<bulk::BulkAnswer>(),
-        )
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", ReadDags, instances::get)
-        .does(mapped("Show a task instance").gives::<instances::TaskInstance>())
-        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", ChangeRuns, instances::patch)
-        .does(mapped("Give a task a state").takes::<MarkBody>().gives::<Touched>())
-        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dry_run", ChangeRuns, instances::patch_dry_run)
-        .does(mapped("List what giving a task a state would touch").takes::<MarkBody>().gives::<Touched>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/explain", ReadDags, explain::task)
-        .does(mapped("Say why a task waits").gives::<Value>())
-        // Airflow's name.
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dependencies", ReadDags, explain::task)
-        .does(mapped("Say why a task waits").gives::<Value>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}", ReadLogs, logs::get)
-        .does(
-            mapped("Read the log of a try")
-                .query("token", Kind::Text, "The continuation_token of the answer before")
-                .gives::<logs::Log>()
-                .gives_text("text/plain"),
-        )
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/tries", ReadLogs, tries::list)
-        .does(mapped("List the tries of a task").gives::<tries::Tries>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/tries/{try_number}", ReadLogs, tries::get)
-        .does(mapped("Show a try").gives::<tries::Try>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/tries", ReadLogs, tries::list_mapped)
-        .does(op("List the tries of one of a mapped task").gives::<tries::Tries>())
-        .get(
-            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/tries/{try_number}",
-            ReadLogs,
-            tries::get_mapped,
-        )
-        .does(op("Show a try of one of a mapped task").gives::<tries::Try>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries", ReadLogs, xcoms::list)
-        .does(mapped("List what a task left for others").page().gives::<xcoms::XcomEntries>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}", ReadLogs, xcoms::get)
-        .does(mapped("Show one of them").gives::<xcoms::XcomEntry>())
-        // Of a mapped task: as the addresses without the index take `?map_index=`.
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/listMapped", ReadDags, instances::list_mapped)
-        .does(
-            op("List the instances of a mapped task")
-                .page()
-                .query("state", Kind::Text, STATE)
-                .query("order_by", Kind::Text, ORDER)
-                .gives::<instances::TaskInstances>(),
-        )
-        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}", ReadDags, instances::get_mapped)
-        .does(op("Show one of a mapped task").gives::<instances::TaskInstance>())
-        .patch(
-            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}",
-            ChangeRuns,
-            instances::patch_mapped,
-        )
-        .does(op("Give one of a mapped task a state").takes::<MarkBody>().gives::<Touched>())
-        .patch(
-            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dry_run",
-            ChangeRuns,
-            instances::patch_mapped_dry_run,
-        )
-        .does(op("List what that would touch").takes::<MarkBody>().gives::<Touched>())
-        .get(
-            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dependencies",
-            ReadDags,
-            explain::mapped,
-        )
-        .does(op("Say why one of a mapped task waits").gives::<Value>())
-}
-
 fn system_doors() -> Doors {
-    use Act::{ReadAudit, ReadDags, ReadSystem, RecordAssets, SeeAlerts, TriggerRuns, WritePools};
+    use Act::{ReadAudit, ReadDags, ReadSystem, SeeAlerts, WritePools};
     under()
         .get("/calendars", ReadSystem, calendars::list)
         .does(op("List calendars").page().query("year", Kind::Number, "Whose days").gives::<calendars::Calendars>())
         .get("/calendars/{name}", ReadSystem, calendars::get)
         .does(op("Show a calendar").query("year", Kind::Number, "Whose days").gives::<NamedCalendar>())
+        .get("/operators", ReadSystem, operators::list)
+        .does(op("List operators with their parameters, as JSON Schema").page().gives::<operators::Operators>())
+        .get("/operators/{name}", ReadSystem, operators::get)
+        .does(op("Show an operator, by its name or another that it answers to").gives::<operators::Operator>())
         .get("/pools", ReadSystem, pools::list)
         .does(op("List pools and how full they are").page().gives::<pools::Pools>())
         .post("/pools", WritePools, pools::create)
@@ -438,27 +266,14 @@ fn system_doors() -> Doors {
                 .query("until", Kind::Instant, "Before then")
                 .gives::<ledger::Ledger>(),
         )
-        .get("/dags/{dag_id}/assets/queuedEvents", ReadDags, assets::queued)
-        .does(op("List the asset events that a DAG has waiting").gives::<assets::QueuedEvents>())
-        .get("/assets", ReadSystem, assets::list)
-        .does(op("List assets").page().gives::<assets::Assets>())
-        .get("/assets/events", ReadSystem, assets::events)
-        .does(
-            op("List what happened to assets")
-                .page()
-                .query("asset", Kind::Text, "To this one")
-                .gives::<assets::Events>(),
-        )
-        .post("/assets/events", RecordAssets, assets::record)
-        .does(op("Say that an asset is up to date").takes::<assets::EventBody>().creates::<assets::Event>())
-        .post("/assets/materialize", Access::OfSomeDag(TriggerRuns), assets::materialize)
-        .does(op("Start the DAG that brings an asset up to date").takes::<assets::EventBody>().gives::<runs::DagRun>())
         .get("/config", ReadAudit, config::list)
         .does(
             op("List what the server was started with, secrets masked")
                 .query("section", Kind::Text, "Of this section only")
                 .gives::<config::Config>(),
         )
+        .get("/config/section/{section}/option/{option}", ReadAudit, config::get)
+        .does(op("Show one setting, secrets masked").gives::<config::Config>())
         .get("/alerts", ReadSystem, alerts::list)
         .does(
             op("List what people are told of")

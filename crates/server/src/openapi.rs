@@ -16,6 +16,8 @@ type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 pub(crate) enum Kind {
     Text,
     Number,
+    /// With a fraction.
+    Seconds,
     Flag,
     Instant,
     /// One of these.
@@ -27,6 +29,7 @@ impl Kind {
         match self {
             Self::Text => json!({"type": "string"}),
             Self::Number => json!({"type": "integer"}),
+            Self::Seconds => json!({"type": "number", "minimum": 0, "description": "Seconds"}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Instant => json!({"type": "string", "description": "A date or an instant, RFC 3339"}),
             Self::Words(words) => json!({"type": "string", "enum": words}),
@@ -262,8 +265,9 @@ impl Schemas {
 /// Every status that may be refused with: there is no `default`, so that a test finds an answer that nothing is said of.
 fn refusals(door: &Door, operation: &Operation) -> Vec<(&'static str, &'static str)> {
     let is_change = door.method != Method::GET;
-    // The address of trying a connection is that of one connection, too.
-    let is_named = !names(&door.path).is_empty() || door.path.ends_with("/connections/test");
+    // The address of trying a connection is that of one connection, too, and that of materializing that of one asset.
+    let is_one = ["/connections/test", "/assets/materialize"].iter().any(|end| door.path.ends_with(end));
+    let is_named = !names(&door.path).is_empty() || is_one;
     let has_body = operation.takes.is_some();
     let is_known = door.access != Access::Open;
     let all = [

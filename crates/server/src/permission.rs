@@ -86,7 +86,7 @@ acts! {
     ReadLogs = "logs:read", Viewer, true, "read the logs of tries";
     ReadSystem = "system:read", Viewer, false, "look at pools, calendars, assets, alerts, notifications and processes";
     OwnAccount = "account", Viewer, false, "change one's own password and tokens";
-    PauseDags = "dags:pause", Operator, true, "pause and unpause a DAG";
+    PauseDags = "dags:pause", Operator, true, "pause and unpause a DAG, have its file read again";
     TriggerRuns = "runs:trigger", Operator, true, "start a run";
     ChangeRuns = "runs:change", Operator, true, "clear, mark and annotate runs and tasks";
     Backfill = "backfills:write", Operator, true, "make, pause and cancel backfills";

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use millrace_model::instant::parse_instant;
-use millrace_model::state::{RunState, RunType};
+use millrace_model::state::{RunState, RunType, TaskState};
 
 use crate::problem::{Answer, Problem};
 
@@ -23,7 +23,7 @@ impl Parameters {
     }
 
     /// As it was sent; an empty one is neither number nor flag.
-    fn given(&self, name: &str) -> Option<&str> {
+    pub fn given(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
@@ -92,6 +92,13 @@ impl Parameters {
             .collect()
     }
 
+    pub fn task_states(&self) -> Answer<Vec<TaskState>> {
+        self.all("state")
+            .into_iter()
+            .map(|text| TaskState::parse(text).ok_or_else(|| unknown("state", text, TaskState::ALL)))
+            .collect()
+    }
+
     pub fn run_type(&self) -> Answer<Option<RunType>> {
         self.text("run_type")
             .map(|text| RunType::parse(text).ok_or_else(|| unknown("run_type", text, RunType::ALL)))
@@ -104,7 +111,7 @@ fn unknown(name: &str, text: &str, known: &[impl ToString]) -> Problem {
     Problem::invalid(format!("parameter '{name}' must be one of {}, not '{}'", known.join(", "), shortened(text)))
 }
 
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
 }
 

@@ -10,6 +10,7 @@ use millrace_model::schedule::DataInterval;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
+use crate::choice::Choice;
 use crate::sql::{Kind, Row, micros, values};
 use crate::{AuditRow, Counted, RequestKey, Result, SignalKind, Store, StoreError, Tx, sql};
 
@@ -94,6 +95,54 @@ impl Store {
                    WHERE q.dag_id = $1 ORDER BY e.id";
         let rows = sql::all(self.reader(), "read the queued asset events", sql, values![dag_id.as_str()]).await?;
         rows.iter().map(read_event).collect()
+    }
+
+    /// The events that DAGs have waiting, each with the DAG, oldest first: those of one DAG, of one asset, or of both.
+    pub async fn waiting_asset_events(
+        &self,
+        dag_id: Option<&str>,
+        asset: Option<&str>,
+    ) -> Result<Vec<(DagId, AssetEvent)>> {
+        let mut choice = Choice::default();
+        choice.among("q.dag_id", dag_id.as_slice());
+        choice.among("e.asset", asset.as_slice());
+        let clause = choice.clause();
+        let sql = format!(
+            "SELECT e.*, q.dag_id AS waiting FROM asset_queue q JOIN asset_event e ON e.id = q.event_id{clause} \
+             ORDER BY e.id, q.dag_id"
+        );
+        let rows = sql::all(self.reader(), "read the queued asset events", sql, choice.values).await?;
+        rows.iter().map(|row| Ok((DagId::new_unchecked(row.text("waiting")?), read_event(row)?))).collect()
+    }
+
+    /// Takes the events of one DAG, of one asset, or of both from before the DAGs that wait for them: no run comes of them.
+    /// Returns how many places before a DAG there were.
+    pub async fn forget_asset_events(
+        &self,
+        dag_id: Option<&str>,
+        asset: Option<&str>,
+        actor: &str,
+        now: DateTime<Utc>,
+    ) -> Result<usize> {
+        let attempted = "forget queued asset events";
+        let tx = self.begin_in_turn(attempted).await?;
+        let mut choice = Choice::default();
+        choice.among("dag_id", dag_id.as_slice());
+        choice.among("(SELECT e.asset FROM asset_event e WHERE e.id = asset_queue.event_id)", asset.as_slice());
+        let sql = format!("DELETE FROM asset_queue{} RETURNING dag_id", choice.clause());
+        let rows = sql::all(&tx.inner, attempted, sql, choice.values).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let dags: BTreeSet<String> = rows.iter().map(|row| row.text("dag_id")).collect::<Result<_>>()?;
+        for dag_id in &dags {
+            let id = DagId::new_unchecked(dag_id.as_str());
+            tx.signal(SignalKind::DagChanged, Some(&id), None, now).await?;
+            let audit = AuditRow::new(actor, "asset_events_forgotten", json!({ "asset": asset }), now);
+            tx.audit(&audit.on_dag(dag_id)).await?;
+        }
+        tx.commit().await?;
+        Ok(rows.len())
     }
 
     /// A person says that an asset is up to date. Who waits for it is told. Errors: `NotFound` for an asset that no DAG

@@ -14,7 +14,7 @@ use crate::{Result, Store, sql};
 pub const TURN_ENDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 /// The same for [`Counted::RunLengths`].
 pub const RUN_ENDS: &[f64] = &[1.0, 10.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0];
-/// The same for [`Counted::RunDelays`] and [`Counted::TryWaits`].
+/// The same for [`Counted::RunDelays`], [`Counted::TryWaits`] and [`Counted::ReturnWaits`].
 pub const WAIT_ENDS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0];
 
 /// What is counted, with its labels.
@@ -60,6 +60,15 @@ pub enum Counted {
     TryWaits,
     /// Microseconds of those.
     TryWaitTime,
+    /// Tries that came back from outside and were given a slot again, by how long they waited for it: index of the end in
+    /// [`WAIT_ENDS`].
+    ReturnWaits,
+    /// Microseconds of those.
+    ReturnWaitTime,
+    /// Looks at what waits: which tasks, runs and dates may go on.
+    Plans,
+    /// Microseconds of those.
+    PlanTime,
     /// Lines of logs that could not be written.
     LogLinesLost,
     /// A mark: when the folder of DAG files was last looked through.
@@ -71,7 +80,7 @@ pub enum Counted {
 }
 
 impl Counted {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Tries,
         Self::TryTime,
         Self::Lost,
@@ -92,6 +101,10 @@ impl Counted {
         Self::RunDelayTime,
         Self::TryWaits,
         Self::TryWaitTime,
+        Self::ReturnWaits,
+        Self::ReturnWaitTime,
+        Self::Plans,
+        Self::PlanTime,
         Self::LogLinesLost,
         Self::FolderSeen,
         Self::Loaded,
@@ -125,6 +138,10 @@ impl Counted {
             Self::RunDelayTime => "run_delay_time",
             Self::TryWaits => "try_waits",
             Self::TryWaitTime => "try_wait_time",
+            Self::ReturnWaits => "return_waits",
+            Self::ReturnWaitTime => "return_wait_time",
+            Self::Plans => "plans",
+            Self::PlanTime => "plan_time",
             Self::LogLinesLost => "log_lines_lost",
             // Statements know the marks by how their names begin.
             Self::FolderSeen => "at_folder_seen",
@@ -192,6 +209,17 @@ impl Store {
     /// A turn of the scheduler.
     pub fn count_turn(&self, took: Duration) {
         self.count_length((Counted::Turns, Counted::TurnTime), &[], TURN_ENDS, took);
+    }
+
+    /// A try that came back from outside was given a slot.
+    pub fn count_return(&self, waited: Duration) {
+        self.count_length((Counted::ReturnWaits, Counted::ReturnWaitTime), &[], WAIT_ENDS, waited);
+    }
+
+    /// A look at what may go on.
+    pub fn count_plan(&self, took: Duration) {
+        self.count(Counted::Plans, &[], 1);
+        self.count(Counted::PlanTime, &[], u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Something that took so long: in which part it falls, and the sum.

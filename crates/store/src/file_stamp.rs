@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
 use millrace_model::ids::DagId;
 use serde_json::{Value, json};
 
 use crate::sql::{Kind, values};
-use crate::{Result, Store, Tx, sql};
+use crate::{AuditRow, Result, SignalKind, Store, Tx, sql};
 
 /// A file whose DAGs are stored exactly as they were read from the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,25 @@ pub struct StampedFile {
 }
 
 impl Store {
+    /// Has the leading scheduler read the DAG files again, because somebody changed this one, which belongs to `dag`.
+    pub async fn ask_for_files(
+        &self,
+        file_path: &str,
+        dag: Option<&DagId>,
+        actor: &str,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let tx = self.begin("ask for DAG files to be read").await?;
+        tx.signal(SignalKind::FilesAsked, None, None, now).await?;
+        let audit = AuditRow::new(actor, "reparse", json!({ "file": file_path }), now);
+        tx.audit(&match dag {
+            Some(dag_id) => audit.on_dag(dag_id.as_str()),
+            None => audit,
+        })
+        .await?;
+        tx.commit().await
+    }
+
     /// The files that this reader has read and whose DAGs are all in service as they were read: neither stale, nor
     /// replaced, nor with an error.
     pub async fn stamped_files(&self, reader: &str) -> Result<Vec<StampedFile>> {

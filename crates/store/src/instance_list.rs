@@ -1,9 +1,10 @@
 //! Task instances of any DAG, as people browse them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::TaskState;
 
+use crate::choice::{Choice, DateSpan};
 use crate::instance::read_instance;
 use crate::sql::values;
 use crate::{InstanceRow, Result, Store, sql};
@@ -21,11 +22,20 @@ pub struct ListedInstance {
 /// Empty or `None` means "any".
 #[derive(Debug, Clone, Default)]
 pub struct InstanceFilter {
-    pub dag_id: Option<String>,
-    pub task_id: Option<String>,
-    pub operator: Option<String>,
-    pub pool: Option<String>,
-    pub state: Option<TaskState>,
+    pub dag_ids: Vec<String>,
+    pub run_ids: Vec<String>,
+    pub task_ids: Vec<String>,
+    pub operators: Vec<String>,
+    pub pools: Vec<String>,
+    pub states: Vec<TaskState>,
+    pub logical_date: DateSpan,
+    pub run_after: DateSpan,
+    pub start_date: DateSpan,
+    pub end_date: DateSpan,
+    /// From the start to the end, at least.
+    pub duration_from: Option<TimeDelta>,
+    /// At most.
+    pub duration_to: Option<TimeDelta>,
     pub limit: u64,
     pub offset: u64,
 }
@@ -33,33 +43,39 @@ pub struct InstanceFilter {
 impl Store {
     /// The newest first. Of how many there are in all nobody counts them: of a million that alone would take a while.
     pub async fn list_instances(&self, filter: &InstanceFilter) -> Result<Vec<ListedInstance>> {
-        let mut conditions = Vec::new();
-        let mut values: Vec<sea_orm::Value> = Vec::new();
-        let wanted = [
-            ("r.dag_id", &filter.dag_id),
-            ("i.task_id", &filter.task_id),
-            ("i.operator", &filter.operator),
-            ("i.pool", &filter.pool),
-        ];
-        for (column, value) in wanted {
-            if let Some(value) = value {
-                values.push(value.as_str().into());
-                conditions.push(format!("{column} = ${}", values.len()));
+        let mut choice = Choice::default();
+        choice.among("r.dag_id", &filter.dag_ids);
+        choice.among("r.run_id", &filter.run_ids);
+        choice.among("i.task_id", &filter.task_ids);
+        choice.among("i.operator", &filter.operators);
+        choice.among("i.pool", &filter.pools);
+        choice.within("r.logical_date", filter.logical_date);
+        choice.within("r.run_after", filter.run_after);
+        choice.within("i.start_date", filter.start_date);
+        choice.within("i.end_date", filter.end_date);
+        let micros = |length: TimeDelta| length.num_microseconds().unwrap_or(i64::MAX);
+        if let Some(from) = filter.duration_from {
+            choice.compare("i.end_date - i.start_date", ">=", micros(from));
+        }
+        if let Some(to) = filter.duration_to {
+            choice.compare("i.end_date - i.start_date", "<=", micros(to));
+        }
+        if !filter.states.is_empty() {
+            // The words are our own. With the condition of the index beside them, SQLite sees that the index serves.
+            let words: Vec<String> = filter.states.iter().map(|state| format!("'{state}'")).collect();
+            choice.add(match words.as_slice() {
+                [word] => format!("i.state = {word}"),
+                _ => format!("i.state IN ({})", words.join(", ")),
+            });
+            if filter.states.iter().all(|state| HELD_READY.contains(state)) {
+                choice.add(TROUBLED.to_owned());
             }
         }
-        if let Some(state) = filter.state {
-            // The word is our own. With the condition of the index beside it, SQLite sees that the index serves.
-            conditions.push(format!("i.state = '{state}'"));
-            if HELD_READY.contains(&state) {
-                conditions.push(TROUBLED.to_owned());
-            }
-        }
-        let conditions =
-            if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+        let (clause, mut values) = (choice.clause(), choice.values);
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
             "SELECT i.*, r.dag_id, r.run_id AS run_name, r.logical_date, r.run_after FROM task_instance i \
-             JOIN dag_run r ON r.id = i.run_id {conditions} ORDER BY i.id DESC LIMIT ${limit} OFFSET ${offset}"
+             JOIN dag_run r ON r.id = i.run_id{clause} ORDER BY i.id DESC LIMIT ${limit} OFFSET ${offset}"
         );
         values.extend(values![
             i64::try_from(filter.limit).unwrap_or(i64::MAX),

@@ -24,6 +24,7 @@ mod audit;
 mod backfill;
 mod changes;
 mod checkpoint;
+mod choice;
 mod clean;
 mod clear;
 mod commit;
@@ -89,6 +90,7 @@ pub use backfill::{
 };
 pub use changes::Change;
 pub use checkpoint::CheckpointRow;
+pub use choice::DateSpan;
 pub use clean::{Archive, CLEANED, CleanReport, CleanRequest, NoArchive};
 pub use clear::{ClearReport, ClearRequest, ClearedInstance, TouchedRun};
 pub use commit::{CommitReport, CreatedRun};

@@ -11,6 +11,7 @@ use millrace_model::state::{RunState, RunType, TaskState};
 use sea_orm::ConnectionTrait;
 use serde_json::{Map, Value};
 
+use crate::choice::{Choice, DateSpan};
 use crate::sql::{Kind, Row, micros, values};
 use crate::{Result, Store, StoreError, sql};
 
@@ -125,12 +126,13 @@ impl RunOrder {
 /// Empty or `None` means "any".
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
-    pub dag_id: Option<DagId>,
+    pub dag_ids: Vec<DagId>,
     pub states: Vec<RunState>,
     pub run_type: Option<RunType>,
-    pub logical_date_from: Option<DateTime<Utc>>,
-    /// Exclusive.
-    pub logical_date_to: Option<DateTime<Utc>>,
+    pub logical_date: DateSpan,
+    pub run_after: DateSpan,
+    pub start_date: DateSpan,
+    pub end_date: DateSpan,
     pub backfill_key: Option<i64>,
     pub order: RunOrder,
     /// Oldest first; the default is newest first.
@@ -235,37 +237,26 @@ impl Store {
     }
 
     pub async fn runs(&self, filter: &RunFilter) -> Result<Page<RunRow>> {
-        let mut conditions = vec!["1 = 1".to_owned()];
-        let mut values: Vec<sea_orm::Value> = Vec::new();
-        let mut add = |condition: &str, value: sea_orm::Value| {
-            values.push(value);
-            conditions.push(condition.replace('?', &format!("${}", values.len())));
-        };
-        if let Some(dag_id) = &filter.dag_id {
-            add("r.dag_id = ?", dag_id.as_str().into());
-        }
+        let mut choice = Choice::default();
+        choice.among("r.dag_id", &filter.dag_ids);
         if let Some(run_type) = filter.run_type {
-            add("r.run_type = ?", run_type.as_str().into());
+            choice.compare("r.run_type", "=", run_type.as_str());
         }
-        if let Some(from) = filter.logical_date_from {
-            add("r.logical_date >= ?", micros(from).into());
-        }
-        if let Some(to) = filter.logical_date_to {
-            add("r.logical_date < ?", micros(to).into());
-        }
+        choice.within("r.logical_date", filter.logical_date);
+        choice.within("r.run_after", filter.run_after);
+        choice.within("r.start_date", filter.start_date);
+        choice.within("r.end_date", filter.end_date);
         if let Some(backfill) = filter.backfill_key {
-            add("r.backfill_id = ?", backfill.into());
+            choice.compare("r.backfill_id", "=", backfill);
         }
         if !filter.states.is_empty() {
-            conditions.push(state_condition(&filter.states));
+            choice.add(state_condition(&filter.states));
         }
-        let conditions = conditions.join(" AND ");
+        let (clause, mut values) = (choice.clause(), choice.values);
         let count = match filter.count_to {
-            None => format!("SELECT COUNT(*) AS n FROM dag_run r WHERE {conditions}"),
+            None => format!("SELECT COUNT(*) AS n FROM dag_run r{clause}"),
             Some(most) => {
-                format!(
-                    "SELECT COUNT(*) AS n FROM (SELECT 1 FROM dag_run r WHERE {conditions} LIMIT {most}) AS counted"
-                )
+                format!("SELECT COUNT(*) AS n FROM (SELECT 1 FROM dag_run r{clause} LIMIT {most}) AS counted")
             }
         };
         let total = sql::one(self.reader(), "count runs", count, values.clone()).await?;
@@ -277,7 +268,7 @@ impl Store {
         let sign = if !filter.states.is_empty() && filter.states.iter().all(is_active) { "+" } else { "" };
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let list = format!(
-            "{RUN_SELECT} WHERE {conditions} ORDER BY {sign}{column} {order}, r.id {order} LIMIT ${limit} OFFSET ${offset}"
+            "{RUN_SELECT}{clause} ORDER BY {sign}{column} {order}, r.id {order} LIMIT ${limit} OFFSET ${offset}"
         );
         values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
         values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());

@@ -17,11 +17,19 @@ pub enum SignalKind {
     DagChanged,
     PoolChanged,
     BackfillChanged,
+    /// Somebody wants the DAG files to be read again, whatever their times and sizes say.
+    FilesAsked,
 }
 
 impl SignalKind {
-    pub const ALL: &[Self] =
-        &[Self::RunCreated, Self::RunChanged, Self::DagChanged, Self::PoolChanged, Self::BackfillChanged];
+    pub const ALL: &[Self] = &[
+        Self::RunCreated,
+        Self::RunChanged,
+        Self::DagChanged,
+        Self::PoolChanged,
+        Self::BackfillChanged,
+        Self::FilesAsked,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +38,7 @@ impl SignalKind {
             Self::DagChanged => "dag_changed",
             Self::PoolChanged => "pool_changed",
             Self::BackfillChanged => "backfill_changed",
+            Self::FilesAsked => "files_asked",
         }
     }
 

@@ -236,7 +236,7 @@ async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>
             }
         },
     };
-    let filter = RunFilter { dag_id: Some(row.dag_id.clone()), states, limit: limit.into(), ..RunFilter::default() };
+    let filter = RunFilter { dag_ids: vec![row.dag_id.clone()], states, limit: limit.into(), ..RunFilter::default() };
     let page = store.runs(&filter).await?;
     app.learn_secrets(store).await?;
     let views: Vec<runs::RunView> = page.rows.iter().map(|run| runs::RunView::of(app, run)).collect();

@@ -18,7 +18,7 @@ pub async fn run(app: &App, store: &Store, (dag_id, run): (&str, Option<&str>), 
     let what = match &run {
         Some(run) => format!("the run {} of {dag_id}", run.run_id),
         None => {
-            let filter = RunFilter { dag_id: Some(row.dag_id.clone()), limit: 1, ..RunFilter::default() };
+            let filter = RunFilter { dag_ids: vec![row.dag_id.clone()], limit: 1, ..RunFilter::default() };
             format!("the DAG {dag_id} and {}", counted(store.runs(&filter).await?.total as usize, "run"))
         }
     };

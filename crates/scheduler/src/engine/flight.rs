@@ -1,8 +1,10 @@
 //! Tries of this process: begun, stopped, ended.
 
+use std::time::Instant;
+
 use millrace_model::change::{Assignment, Cancel, Completion, InstanceKey, Report, TryOutcome};
 
-use super::Engine;
+use super::{Engine, Returned};
 
 impl Engine {
     /// Tries that were started here and whose end is not committed yet, and those that still stop.
@@ -28,13 +30,13 @@ impl Engine {
             Report::WentOutside { instance, token } => return self.situation.view.went_outside(instance, token),
             Report::CameBack { instance, token } => {
                 if self.in_flight.get(&instance) == Some(&token) {
-                    self.back.insert(instance, token.clone());
+                    self.back.insert(instance, Returned { token: token.clone(), since: Instant::now() });
                     self.situation.view.came_back(instance, token);
                 }
                 return;
             }
         };
-        if self.back.get(&completion.instance) == Some(&completion.token) {
+        if self.back.get(&completion.instance).is_some_and(|it| it.token == completion.token) {
             self.back.remove(&completion.instance);
         }
         if let Some(instance) = self.stopping.remove(&completion.token) {

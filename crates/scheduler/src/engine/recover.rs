@@ -9,7 +9,7 @@ use millrace_model::state::TaskState;
 use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
 use millrace_store::{ActiveRun, Lease, Result, RunningInstance, SignalKind};
 
-use super::Engine;
+use super::{Engine, Returned};
 
 impl Engine {
     /// Forgets the view and reads it anew. What ended here and is not committed is given to the next plan again.
@@ -22,6 +22,9 @@ impl Engine {
         if signals.iter().any(|signal| signal.kind == SignalKind::PoolChanged) {
             self.pools_changed.notify_one();
         }
+        if signals.iter().any(|signal| signal.kind == SignalKind::FilesAsked) {
+            self.files_asked.notify_one();
+        }
         self.handled = signals.into_iter().map(|signal| signal.id).collect();
         self.situation.read_everything(now).await?;
         for (run, dag) in self.aside.names() {
@@ -32,7 +35,7 @@ impl Engine {
                 self.situation.view.freeze_dag(dag_id);
             }
         }
-        for (instance, token) in &self.back {
+        for (instance, Returned { token, .. }) in &self.back {
             self.situation.view.came_back(*instance, token.as_str());
         }
         self.watched.clear();

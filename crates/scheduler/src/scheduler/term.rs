@@ -26,6 +26,15 @@ struct Seat {
     leadership: Option<Leadership>,
 }
 
+/// After what the folder of DAG files is read.
+struct Ears {
+    changes: FolderChanges,
+    /// The pools are others.
+    pools: Arc<Notify>,
+    /// Somebody asked.
+    asked: Arc<Notify>,
+}
+
 impl Scheduler {
     pub(super) async fn lead(
         &mut self,
@@ -62,7 +71,8 @@ impl Scheduler {
         };
         let mut engine = Engine::new(self.store.clone(), self.executor.clone(), options);
         engine.end_leftovers_with(self.options.hostname.clone(), self.options.end_leftovers.clone());
-        let _folder = self.follow_folder(folder, (changes, engine.pools_changed()), is_read);
+        let ears = Ears { changes, pools: engine.pools_changed(), asked: engine.files_asked() };
+        let _folder = self.follow_folder(folder, ears, is_read);
         let seat = Seat { epoch: leadership.epoch, leadership: Some(leadership) };
         self.work(job_id, engine, seat, stop).await
     }
@@ -71,7 +81,7 @@ impl Scheduler {
     fn follow_folder(
         &self,
         mut folder: DagsFolder,
-        (mut changes, pools): (FolderChanges, Arc<Notify>),
+        Ears { mut changes, pools, asked }: Ears,
         is_read: bool,
     ) -> Background {
         let (store, clock, mut tuning) = (self.store.clone(), self.options.clock.clone(), self.options.tuning.clone());
@@ -85,6 +95,7 @@ impl Scheduler {
                     // A sender that is gone changes nothing any more.
                     Ok(()) = tuning.changed() => continue,
                     () = tokio::time::sleep(FOLDER_AGAIN), if failed => {}
+                    () = asked.notified() => folder.forget_stamps(),
                     () = tokio::time::sleep(rescan) => folder.forget_stamps(),
                 }
                 match folder.sync(&store, clock.now()).await {

@@ -9,7 +9,7 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
 use millrace_scheduler::{FolderOptions, Scheduler, SchedulerError, SchedulerOptions, Tuning};
-use millrace_store::{DagFilter, NewJob, PoolRow, Store};
+use millrace_store::{Counted, DagFilter, NewJob, PoolRow, Store};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -122,6 +122,25 @@ async fn a_chain_runs_without_a_poll_and_a_stop_is_clean() {
     scheduler.await.unwrap().unwrap();
     assert!(!stage.store.is_led().await.unwrap());
     assert!(stage.store.jobs(10).await.unwrap()[0].ended_at.is_some());
+}
+
+#[tokio::test]
+async fn files_are_read_again_when_somebody_asks() {
+    let stage = Stage::new(4).await;
+    let folder = stage.home.path().join("dags");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("one.yaml"), "tasks: []\n").unwrap();
+    let stop = CancellationToken::new();
+    let scheduler = run(&stage, &stop);
+    let read = async |times: u64| {
+        let counts = stage.store.counts().await.unwrap();
+        counts.iter().any(|row| row.of == Counted::FilesRead && row.value >= times)
+    };
+    until(&stage.store, || read(1)).await;
+    stage.store.ask_for_files("one.yaml", None, "test", stage.clock.now()).await.unwrap();
+    until(&stage.store, || read(2)).await;
+    stop.cancel();
+    scheduler.await.unwrap().unwrap();
 }
 
 #[tokio::test]

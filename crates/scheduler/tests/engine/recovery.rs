@@ -10,7 +10,7 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
 use millrace_store::faults::{Fault, FaultPoint, Faults, with_faults};
-use millrace_store::{ClearRequest, MarkRequest, NewJob, Selection};
+use millrace_store::{ClearRequest, Counted, MarkRequest, NewJob, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -263,6 +263,10 @@ async fn a_try_that_waits_outside_leaves_its_slot_and_takes_one_before_it_goes_o
     stage.end("b", TryOutcome::Success).await;
     assert_eq!(stage.tasks().await, ["a running 1", "b success 1"]);
     assert_eq!(stage.executor.names(), ["a#1"]);
+    let counts = stage.store.counts().await.unwrap();
+    let sum = |of: Counted| counts.iter().filter(|row| row.of == of).map(|row| row.value).sum::<u64>();
+    assert_eq!(sum(Counted::ReturnWaits), 1, "how long it waited for its slot is told");
+    assert!(sum(Counted::Plans) >= 5);
     stage.end("a", TryOutcome::Success).await;
     assert_eq!(stage.run_states().await, [RunState::Success]);
 }

@@ -13,23 +13,76 @@ use serde::{Deserialize, Serialize};
 use super::runs::{DagRun, run_value};
 use super::{Given, Instant, body, cut, instant, listed};
 use crate::actions::TriggerBody;
+use crate::doors::Doors;
+use crate::openapi::{Kind, op};
+use crate::permission::{Access, Act};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::server::Shared;
+use crate::server::{Server, Shared};
+
+pub(super) fn doors() -> Doors {
+    use Act::{ChangeRuns, ReadDags, ReadSystem, RecordAssets, TriggerRuns};
+    super::under()
+        .get("/dags/{dag_id}/assets/queuedEvents", ReadDags, queued_of_dag)
+        .does(op("List the asset events that a DAG has waiting").gives::<QueuedEvents>())
+        .delete("/dags/{dag_id}/assets/queuedEvents", ChangeRuns, forget_of_dag)
+        .does(op("Forget the asset events that a DAG has waiting").gives_nothing())
+        .get("/dags/{dag_id}/assets/{asset_id}/queuedEvents", ReadDags, queued_of_both)
+        .does(op("List the events of one asset that a DAG has waiting").gives::<QueuedEvents>())
+        .delete("/dags/{dag_id}/assets/{asset_id}/queuedEvents", ChangeRuns, forget_of_both)
+        .does(op("Forget the events of one asset that a DAG has waiting").gives_nothing())
+        .get("/assets", ReadSystem, list)
+        .does(op("List assets").page().query("name_pattern", Kind::Text, "A part of the name").gives::<Assets>())
+        .get("/assets/events", ReadSystem, events)
+        .does(op("List what happened to assets").page().query("asset", Kind::Text, "To this one").gives::<Events>())
+        .post("/assets/events", RecordAssets, record)
+        .does(op("Say that an asset is up to date").takes::<EventBody>().creates::<Event>())
+        .post("/assets/materialize", Access::OfSomeDag(TriggerRuns), materialize)
+        .does(op("Start the DAG that brings an asset up to date").takes::<EventBody>().gives::<DagRun>())
+        // Where an asset is named so, it is shown; it is started by the address above.
+        .get("/assets/materialize", ReadSystem, async |server: State<Shared>| {
+            get(server, Path("materialize".to_owned())).await
+        })
+        .does(op("Show the asset named materialize").gives::<Asset>())
+        .get("/assets/{asset_id}", ReadSystem, get)
+        .does(op("Show an asset, by its name").gives::<Asset>())
+        .post("/assets/{asset_id}/materialize", Access::OfSomeDag(TriggerRuns), materialize_named)
+        .does(op("Start the DAG that brings this asset up to date").takes::<TriggerBody>().gives::<DagRun>())
+        .get("/assets/{asset_id}/queuedEvents", ReadSystem, queued_of_asset)
+        .does(op("List the events of an asset that DAGs have waiting").gives::<QueuedEvents>())
+        .delete("/assets/{asset_id}/queuedEvents", RecordAssets, forget_of_asset)
+        .does(op("Forget the events of an asset that DAGs have waiting").gives_nothing())
+}
 
 pub(super) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Assets>> {
-    let page = Parameters(parameters).page()?;
-    let (rows, total_entries) = cut(server.store().assets().await?, page);
+    let parameters = Parameters(parameters);
+    let page = parameters.page()?;
+    // Airflow's pattern is SQL's; here any part of the name does.
+    let part = parameters.text("name_pattern").map(|text| text.trim_matches('%'));
+    let mut rows = server.store().assets().await?;
+    rows.retain(|row| part.is_none_or(|part| row.asset.as_str().contains(part)));
+    let (rows, total_entries) = cut(rows, page);
     Ok(Json(Assets { assets: rows.iter().map(asset).collect(), total_entries }))
+}
+
+async fn get(State(server): State<Shared>, Path(name): Path<String>) -> Answer<Json<Asset>> {
+    Ok(Json(asset(&server.asset_row(&name).await?)))
+}
+
+impl Server {
+    async fn asset_row(&self, name: &str) -> Answer<AssetRow> {
+        let missing = || Problem::new(ErrorCode::NOT_FOUND, format!("there is no asset '{name}'"));
+        self.store().assets().await?.into_iter().find(|row| row.asset.as_str() == name).ok_or_else(missing)
+    }
 }
 
 listed!(Assets { assets: Asset });
 listed!(AssetEvents { asset_events: Event });
-listed!(QueuedEvents { queued_events: Event });
+listed!(QueuedEvents { queued_events: QueuedEvent });
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Asset {
@@ -125,37 +178,102 @@ pub(super) async fn record(
     Ok((StatusCode::CREATED, Json(event(&recorded))))
 }
 
-/// Starts the one DAG whose tasks bring the asset up to date.
-pub(super) async fn materialize(
-    State(server): State<Shared>,
+async fn materialize(server: State<Shared>, person: Person, given: Given<EventBody>) -> Answer<Json<DagRun>> {
+    let name = body(given)?.asset;
+    start_maker(&server, &person, &name, TriggerBody::default()).await
+}
+
+async fn materialize_named(
+    server: State<Shared>,
+    Path(name): Path<String>,
     person: Person,
-    given: Given<EventBody>,
+    given: Given<TriggerBody>,
 ) -> Answer<Json<DagRun>> {
-    let asset = body(given)?.asset;
-    let row = server.store().assets().await?.into_iter().find(|row| row.asset.as_str() == asset);
+    start_maker(&server, &person, &name, body(given)?).await
+}
+
+/// Starts the one DAG whose tasks bring the asset up to date.
+async fn start_maker(server: &Server, person: &Person, name: &str, body: TriggerBody) -> Answer<Json<DagRun>> {
+    let row = server.store().assets().await?.into_iter().find(|row| row.asset.as_str() == name);
     let mut dags: Vec<DagId> = row.into_iter().flat_map(|row| row.producers).map(|(dag_id, _)| dag_id).collect();
     dags.dedup();
     let dag_id = match dags.as_slice() {
-        [] => return Err(Problem::new(ErrorCode::NOT_FOUND, format!("no task brings the asset '{asset}' up to date"))),
+        [] => return Err(Problem::new(ErrorCode::NOT_FOUND, format!("no task brings the asset '{name}' up to date"))),
         [dag_id] => dag_id,
         several => {
             let names: Vec<&str> = several.iter().map(DagId::as_str).collect();
             let text =
-                format!("several DAGs bring '{asset}' up to date; trigger the one you mean: {}", names.join(", "));
+                format!("several DAGs bring '{name}' up to date; trigger the one you mean: {}", names.join(", "));
             return Err(Problem::new(ErrorCode::CONFLICT, text));
         }
     };
-    let (run, _) = server.trigger(&person, dag_id.as_str(), TriggerBody::default(), None).await?;
-    Ok(Json(run_value(&server, &run)))
+    let (run, _) = server.trigger(person, dag_id.as_str(), body, None).await?;
+    Ok(Json(run_value(server, &run)))
 }
 
-pub(super) async fn queued(State(server): State<Shared>, Path(dag_id): Path<String>) -> Answer<Json<QueuedEvents>> {
-    if server.store().dag(&dag_id, 0).await?.is_none() {
-        return Err(Problem::no_dag(&dag_id));
-    }
-    let rows = server.store().queued_asset_events(&DagId::new_unchecked(dag_id)).await?;
-    let queued_events: Vec<Event> = rows.iter().map(event).collect();
+/// An event, and the DAG that has it waiting.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct QueuedEvent {
+    dag_id: String,
+    #[serde(flatten)]
+    event: Event,
+}
+
+async fn queued(server: &Server, dag_id: Option<&str>, asset: Option<&str>) -> Answer<Json<QueuedEvents>> {
+    server.check_named(dag_id, asset).await?;
+    let rows = server.store().waiting_asset_events(dag_id, asset).await?;
+    let one = |(dag_id, row): &(DagId, AssetEvent)| QueuedEvent { dag_id: text(dag_id), event: event(row) };
+    let queued_events: Vec<QueuedEvent> = rows.iter().map(one).collect();
     Ok(Json(QueuedEvents { total_entries: queued_events.len() as u64, queued_events }))
+}
+
+async fn forget(server: &Server, person: &Person, dag_id: Option<&str>, asset: Option<&str>) -> Answer<StatusCode> {
+    server.check_named(dag_id, asset).await?;
+    server.store().forget_asset_events(dag_id, asset, &person.actor(), server.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Server {
+    async fn check_named(&self, dag_id: Option<&str>, asset: Option<&str>) -> Answer<()> {
+        if let Some(dag_id) = dag_id {
+            self.dag_row(dag_id, 0).await?;
+        }
+        if let Some(asset) = asset {
+            self.asset_row(asset).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn queued_of_dag(server: State<Shared>, Path(dag_id): Path<String>) -> Answer<Json<QueuedEvents>> {
+    queued(&server, Some(&dag_id), None).await
+}
+
+async fn queued_of_asset(server: State<Shared>, Path(asset): Path<String>) -> Answer<Json<QueuedEvents>> {
+    queued(&server, None, Some(&asset)).await
+}
+
+async fn queued_of_both(
+    server: State<Shared>,
+    Path((dag_id, asset)): Path<(String, String)>,
+) -> Answer<Json<QueuedEvents>> {
+    queued(&server, Some(&dag_id), Some(&asset)).await
+}
+
+async fn forget_of_dag(server: State<Shared>, Path(dag_id): Path<String>, person: Person) -> Answer<StatusCode> {
+    forget(&server, &person, Some(&dag_id), None).await
+}
+
+async fn forget_of_asset(server: State<Shared>, Path(asset): Path<String>, person: Person) -> Answer<StatusCode> {
+    forget(&server, &person, None, Some(&asset)).await
+}
+
+async fn forget_of_both(
+    server: State<Shared>,
+    Path((dag_id, asset)): Path<(String, String)>,
+    person: Person,
+) -> Answer<StatusCode> {
+    forget(&server, &person, Some(&dag_id), Some(&asset)).await
 }
 
 pub(super) async fn of_run(

@@ -1,8 +1,10 @@
-//! Many at once: DAGs paused, runs cleared, variables, pools and connections made, changed and deleted. What fails is
-//! told beside what did not: one bad entry does not keep the others from being done.
+//! Many at once: DAGs paused, runs and tasks changed, variables, pools and connections made, changed and deleted. What
+//! fails is told beside what did not: one bad entry does not keep the others from being done.
+
+mod history;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use millrace_settings::ConnectionForm;
 use millrace_store::{DagFilter, PoolRow};
 use schemars::JsonSchema;
@@ -14,12 +16,13 @@ use super::dags::{Dag, PatchBody, dag_value};
 use super::pools::CreateBody as PoolBody;
 use super::variables::VariableBody;
 use super::{Given, Whole, body};
-use crate::changes::{ClearRunBody, MarkBody};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
+
+pub(super) use self::history::{ClearRunsBody, ClearedRuns, InstanceEntity, RunEntity, clear_runs, instances, runs};
 
 /// More entries than these come in several requests.
 const MOST: usize = 1000;
@@ -66,6 +69,16 @@ pub(super) struct BulkBody<T> {
     actions: Vec<Whole<Action<T>>>,
 }
 
+impl<T> BulkBody<T> {
+    fn check_count(&self) -> Answer<()> {
+        let count: usize = self.actions.iter().map(|Whole(action)| action.entities.len()).sum();
+        if count > MOST {
+            return Err(Problem::invalid(format!("{count} entities are too many; send {MOST} at the most")));
+        }
+        Ok(())
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct BulkError {
     name: String,
@@ -73,10 +86,27 @@ pub(crate) struct BulkError {
     error: String,
 }
 
+impl BulkError {
+    fn new(name: String, problem: Problem) -> Self {
+        Self { name, status_code: problem.status().as_u16(), error: problem.detail }
+    }
+}
+
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct BulkResult {
     success: Vec<String>,
     errors: Vec<BulkError>,
+}
+
+impl BulkResult {
+    /// Whether something was done to this one, or why it could not be.
+    fn note(&mut self, name: String, done: Answer<bool>) {
+        match done {
+            Ok(true) => self.success.push(name),
+            Ok(false) => {}
+            Err(problem) => self.errors.push(BulkError::new(name, problem)),
+        }
+    }
 }
 
 #[derive(Default, Serialize, JsonSchema)]
@@ -95,10 +125,7 @@ trait Named: Sized + Send {
 }
 
 async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> Answer<BulkAnswer> {
-    let count: usize = bulk.actions.iter().map(|Whole(action)| action.entities.len()).sum();
-    if count > MOST {
-        return Err(Problem::invalid(format!("{count} entities are too many; send {MOST} at the most")));
-    }
+    bulk.check_count()?;
     let mut answer = BulkAnswer::default();
     for Whole(action) in bulk.actions {
         let result = match action.action {
@@ -111,15 +138,8 @@ async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> A
                 Entity::Name(name) => (name, None),
                 Entity::Whole(Whole(whole)) => (whole.name(), Some(whole)),
             };
-            match one(server, person, (action.action, action.action_on_existence), (&name, whole)).await {
-                Ok(true) => result.success.push(name),
-                Ok(false) => {}
-                Err(problem) => result.errors.push(BulkError {
-                    name,
-                    status_code: problem.status().as_u16(),
-                    error: problem.detail,
-                }),
-            }
+            let done = one(server, person, (action.action, action.action_on_existence), (&name, whole)).await;
+            result.note(name, done);
         }
     }
     Ok(answer)
@@ -261,78 +281,6 @@ pub(super) async fn connections(
     Ok(Json(all(&server, &person, bulk).await?))
 }
 
-/// A task of a run, and what it is to be.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "BulkTaskInstance")]
-#[expect(clippy::struct_excessive_bools, reason = "the names are Airflow's")]
-pub(super) struct InstanceEntity {
-    task_id: String,
-    /// Of a mapped task; all of them unless told.
-    #[serde(default)]
-    map_index: Option<i32>,
-    new_state: String,
-    #[serde(default)]
-    note: Option<String>,
-    #[serde(default)]
-    include_upstream: bool,
-    #[serde(default)]
-    include_downstream: bool,
-    #[serde(default)]
-    include_past: bool,
-    #[serde(default)]
-    include_future: bool,
-}
-
-/// Marks tasks of one run; making and deleting instances is the scheduler's.
-pub(super) async fn instances(
-    State(server): State<Shared>,
-    person: Person,
-    Path((dag_id, run_id)): Path<(String, String)>,
-    given: Given<BulkBody<InstanceEntity>>,
-) -> Answer<Json<BulkAnswer>> {
-    let bulk = body(given)?;
-    let count: usize = bulk.actions.iter().map(|Whole(action)| action.entities.len()).sum();
-    if count > MOST {
-        return Err(Problem::invalid(format!("{count} tasks are too many; send {MOST} at the most")));
-    }
-    server.run_row(&dag_id, &run_id).await?;
-    let mut answer = BulkAnswer::default();
-    for Whole(action) in bulk.actions {
-        if !matches!(action.action, What::Update) {
-            return Err(Problem::invalid(
-                "the action for task instances is 'update'; nothing was changed by this one or later",
-            ));
-        }
-        for entity in action.entities {
-            let Entity::Whole(Whole(entity)) = entity else {
-                return Err(Problem::invalid("send each task with its 'new_state', not only its name"));
-            };
-            let name = entity.task_id.clone();
-            let parameters: Vec<_> =
-                entity.map_index.map(|at| ("map_index".to_owned(), at.to_string())).into_iter().collect();
-            let mark = MarkBody {
-                new_state: Some(entity.new_state),
-                include_upstream: entity.include_upstream,
-                include_downstream: entity.include_downstream,
-                include_past: entity.include_past,
-                include_future: entity.include_future,
-                note: entity.note,
-            };
-            let names = (dag_id.clone(), run_id.clone(), entity.task_id);
-            match super::instances::mark(&server, names, &Parameters(parameters), &person, mark, false).await {
-                Ok(_) => answer.update.success.push(name),
-                Err(problem) => answer.update.errors.push(BulkError {
-                    name,
-                    status_code: problem.status().as_u16(),
-                    error: problem.detail,
-                }),
-            }
-        }
-    }
-    Ok(Json(answer))
-}
-
 /// The DAGs that were paused or unpaused.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct PausedDags {
@@ -365,69 +313,4 @@ pub(super) async fn pause(
         }
     }
     Ok(Json(PausedDags { total_entries: changed.len() as u64, dags: changed }))
-}
-
-/// Runs that are to run again.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClearRunsBody {
-    dag_run_ids: Vec<String>,
-    #[serde(default = "yes")]
-    dry_run: bool,
-    #[serde(default)]
-    only_failed: bool,
-    #[serde(default)]
-    run_on_latest_version: bool,
-    #[serde(default)]
-    note: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// How many task instances of each run were, or would be, cleared; and what could not be.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct ClearedRuns {
-    dag_runs: Vec<ClearedRun>,
-    errors: Vec<BulkError>,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct ClearedRun {
-    dag_run_id: String,
-    task_instances: usize,
-}
-
-pub(super) async fn clear_runs(
-    State(server): State<Shared>,
-    person: Person,
-    Path(dag_id): Path<String>,
-    given: Given<ClearRunsBody>,
-) -> Answer<Json<ClearedRuns>> {
-    let given = body(given)?;
-    if given.dag_run_ids.len() > MOST {
-        return Err(Problem::invalid(format!("clear {MOST} runs at the most in one request")));
-    }
-    server.dag_row(&dag_id, 0).await?;
-    let mut answer = ClearedRuns { dag_runs: Vec::new(), errors: Vec::new() };
-    for run_id in given.dag_run_ids {
-        let body = ClearRunBody {
-            dry_run: given.dry_run,
-            only_failed: given.only_failed,
-            run_on_latest_version: given.run_on_latest_version,
-            note: given.note.clone(),
-        };
-        match server.clear_run(&person, &dag_id, &run_id, body).await {
-            Ok(report) => {
-                answer.dag_runs.push(ClearedRun { dag_run_id: run_id, task_instances: report.cleared.len() });
-            }
-            Err(problem) => answer.errors.push(BulkError {
-                name: run_id,
-                status_code: problem.status().as_u16(),
-                error: problem.detail,
-            }),
-        }
-    }
-    Ok(Json(answer))
 }

@@ -1,13 +1,14 @@
 //! The configuration that is in force, as Airflow's clients read it.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
+use millrace_model::error_code::ErrorCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::problem::Answer;
+use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Config {
@@ -34,10 +35,25 @@ pub(super) async fn list(
 ) -> Answer<Json<Config>> {
     let parameters = Parameters(parameters);
     let wanted = parameters.text("section");
+    Ok(Json(config(&server, |section, _| wanted.is_none_or(|wanted| wanted == section))))
+}
+
+pub(super) async fn get(
+    State(server): State<Shared>,
+    Path((section, option)): Path<(String, String)>,
+) -> Answer<Json<Config>> {
+    let found = config(&server, |its_section, its_name| its_section == section && its_name == option);
+    if found.sections.is_empty() {
+        return Err(Problem::new(ErrorCode::NOT_FOUND, format!("there is no setting {section}.{option}")));
+    }
+    Ok(Json(found))
+}
+
+fn config(server: &Server, is_wanted: impl Fn(&str, &str) -> bool) -> Config {
     let mut sections: Vec<Section> = Vec::new();
     for (key, value) in server.configuration() {
         let (name, key) = key.split_once('.').map_or(("", key.as_str()), |(section, key)| (section, key));
-        if wanted.is_some_and(|wanted| wanted != name) {
+        if !is_wanted(name, key) {
             continue;
         }
         let setting = Setting { key: key.to_owned(), value };
@@ -46,5 +62,5 @@ pub(super) async fn list(
             None => sections.push(Section { name: name.to_owned(), options: vec![setting] }),
         }
     }
-    Ok(Json(Config { sections }))
+    Config { sections }
 }

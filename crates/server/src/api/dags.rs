@@ -99,6 +99,8 @@ pub(crate) struct Dag {
     has_import_errors: bool,
     fileloc: String,
     relative_fileloc: String,
+    /// For `PUT /parseDagFile/{file_token}`.
+    file_token: String,
     tags: Vec<DagTag>,
     owners: Vec<String>,
     timetable_summary: Value,
@@ -133,6 +135,7 @@ pub(super) fn dag_value(server: &Server, row: &DagRow) -> Dag {
         has_import_errors: row.has_import_error,
         fileloc: row.file_path.clone(),
         relative_fileloc: row.file_path.clone(),
+        file_token: row.file_path.clone(),
         tags,
         owners: dag.owner.iter().cloned().collect(),
         timetable_summary: serde_json::json!(dag.schedule_text()),

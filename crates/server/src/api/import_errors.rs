@@ -44,6 +44,8 @@ pub(crate) struct ImportError {
     timestamp: Instant,
     first_seen_at: Instant,
     filename: String,
+    /// For `PUT /parseDagFile/{file_token}`.
+    file_token: String,
     /// `file:line:column: message`, one a line.
     stack_trace: String,
     diagnostics: Vec<Value>,
@@ -63,6 +65,7 @@ fn import_error(place: usize, row: ImportErrorRow) -> ImportError {
         import_error_id: place + 1,
         timestamp: instant(row.last_seen_at),
         first_seen_at: instant(row.first_seen_at),
+        file_token: row.file_path.clone(),
         filename: row.file_path,
         stack_trace: text.join("\n"),
         diagnostics: row.diagnostics,

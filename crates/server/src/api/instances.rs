@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use chrono::{DateTime, Utc};
+use millrace_model::error_code::ErrorCode;
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::state::TaskState;
 use millrace_store::{InstanceFilter, InstanceRow, ListedInstance, RunRow};
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::asked::asked;
 use super::{Given, Instant, body, cut, duration, instant, listed, optional};
 use crate::changes::{ClearBody, MarkBody, Touched, touched_value};
 use crate::person::Person;
@@ -38,7 +40,7 @@ pub(crate) async fn list(
     let parameters = Parameters(parameters);
     let page = parameters.page()?;
     if run_id == "~" {
-        return browse(&server, &dag_id, &parameters, page).await.map(Json);
+        return browse(&server, &dag_id, None, &parameters).await.map(Json);
     }
     let run = server.run_row(&dag_id, &run_id).await?;
     let (wanted, task_id) = (parameters.all("state"), parameters.text("task_id"));
@@ -49,35 +51,65 @@ pub(crate) async fn list(
     Ok(Json(listed_instances(&run, rows, page)))
 }
 
-/// Of every run of a DAG, or of all DAGs (`~`). Nobody counts them: `total_entries` says how many are known to be there,
-/// which is one more than there are up to this page's end when another page follows.
+asked! {
+    /// As Airflow's clients send it. Dates are in RFC 3339, durations seconds; what is left out asks for nothing.
+    ListBody as "TaskInstancesBatch" {
+        dag_ids: Vec<String>,
+        dag_run_ids: Vec<String>,
+        #[serde(rename(serialize = "task_id"))]
+        task_ids: Vec<String>,
+        /// null: nothing was decided about it.
+        state: Vec<Option<String>>,
+        pool: Vec<String>,
+        operator: Vec<String>,
+        duration_gte: f64,
+        duration_lte: f64,
+    }
+}
+
+pub(crate) async fn list_asked(
+    State(server): State<Shared>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    given: Given<ListBody>,
+) -> Answer<Json<TaskInstances>> {
+    let parameters = Parameters::of_body(&body(given)?);
+    let run_id = Some(run_id).filter(|run_id| run_id != "~");
+    browse(&server, &dag_id, run_id, &parameters).await.map(Json)
+}
+
+/// Of one run, of every run of a DAG, or of all DAGs (`~`). Nobody counts them: `total_entries` says how many are known to
+/// be there, which is one more than there are up to this page's end when another page follows.
 async fn browse(
     server: &Server,
     dag_id: &str,
+    run_id: Option<String>,
     parameters: &Parameters,
-    (limit, offset): (u64, u64),
 ) -> Answer<TaskInstances> {
-    let dag_id = match dag_id {
-        "~" => None,
-        _ => Some(server.dag_row(dag_id, 0).await?.dag_id.to_string()),
-    };
-    let state = match parameters.all("state").as_slice() {
-        [] => None,
-        [word] => {
-            Some(TaskState::parse(word).ok_or_else(|| Problem::invalid(format!("'{word}' is no state of a task")))?)
-        }
-        _ => return Err(Problem::invalid("of every run, ask for one state at a time")),
+    let (limit, offset) = parameters.page()?;
+    if let (Some(run_id), true) = (&run_id, dag_id != "~") {
+        server.run_row(dag_id, run_id).await?;
+    }
+    let texts = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect();
+    let dag_ids = match dag_id {
+        "~" => texts("dag_ids"),
+        _ => vec![server.dag_row(dag_id, 0).await?.dag_id.to_string()],
     };
     if parameters.text("order_by").is_some() {
         return Err(Problem::invalid("of every run, instances come newest first; 'order_by' is for those of one run"));
     }
-    let text = |name: &str| parameters.text(name).map(str::to_owned);
     let filter = InstanceFilter {
-        dag_id,
-        task_id: text("task_id"),
-        operator: text("operator"),
-        pool: text("pool"),
-        state,
+        dag_ids,
+        run_ids: run_id.map_or_else(|| texts("dag_run_ids"), |run_id| vec![run_id]),
+        task_ids: texts("task_id"),
+        operators: texts("operator"),
+        pools: texts("pool"),
+        states: parameters.task_states()?,
+        logical_date: parameters.span("logical_date")?,
+        run_after: parameters.span("run_after")?,
+        start_date: parameters.span("start_date")?,
+        end_date: parameters.span("end_date")?,
+        duration_from: parameters.length("duration_gte")?,
+        duration_to: parameters.length("duration_lte")?,
         limit: limit + 1,
         offset,
     };
@@ -181,6 +213,41 @@ pub(crate) async fn patch(
     given: Given<MarkBody>,
 ) -> Answer<Json<Touched>> {
     mark(&server, names, &Parameters(parameters), &person, body(given)?, false).await
+}
+
+/// Gives the tasks of a group a state.
+pub(crate) async fn patch_group(
+    State(server): State<Shared>,
+    Path(names): Path<(String, String, String)>,
+    person: Person,
+    given: Given<MarkBody>,
+) -> Answer<Json<Touched>> {
+    mark_group(&server, names, &person, body(given)?, false).await
+}
+
+pub(crate) async fn patch_group_dry_run(
+    State(server): State<Shared>,
+    Path(names): Path<(String, String, String)>,
+    person: Person,
+    given: Given<MarkBody>,
+) -> Answer<Json<Touched>> {
+    mark_group(&server, names, &person, body(given)?, true).await
+}
+
+async fn mark_group(
+    server: &Server,
+    names: (String, String, String),
+    person: &Person,
+    body: MarkBody,
+    dry_run: bool,
+) -> Answer<Json<Touched>> {
+    let (dag_id, _, group_id) = &names;
+    let dag = server.dag_row(dag_id, 0).await?.dag;
+    if dag.task(group_id).is_some() || dag.tasks_in(group_id).is_empty() {
+        let text = format!("DAG {dag_id} has no group of tasks '{group_id}'");
+        return Err(Problem::new(ErrorCode::NOT_FOUND, text));
+    }
+    mark(server, names, &Parameters(Vec::new()), person, body, dry_run).await
 }
 
 /// What a `PATCH` would touch.

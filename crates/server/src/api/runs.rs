@@ -4,11 +4,13 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderName, StatusCode};
+use millrace_model::ids::DagId;
 use millrace_store::{RunFilter, RunOrder, RunRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::asked::asked;
 use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::actions::TriggerBody;
 use crate::changes::{ClearRunBody, PatchRunBody, touched_value};
@@ -24,23 +26,47 @@ pub(crate) async fn list(
     Path(dag_id): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<DagRuns>> {
-    let parameters = Parameters(parameters);
+    listed_runs(&server, &dag_id, &Parameters(parameters)).await.map(Json)
+}
+
+asked! {
+    /// As Airflow's clients send it. Dates are in RFC 3339; what is left out asks for nothing.
+    ListBody as "DagRunsBatch" {
+        dag_ids: Vec<String>,
+        /// queued, running, success, failed
+        #[serde(rename(serialize = "state"))]
+        states: Vec<String>,
+        run_type: String,
+    }
+}
+
+pub(crate) async fn list_asked(
+    State(server): State<Shared>,
+    Path(dag_id): Path<String>,
+    given: Given<ListBody>,
+) -> Answer<Json<DagRuns>> {
+    listed_runs(&server, &dag_id, &Parameters::of_body(&body(given)?)).await.map(Json)
+}
+
+/// As in Airflow, `~` means the runs of every DAG, or of those that `dag_ids` names.
+async fn listed_runs(server: &Server, dag_id: &str, parameters: &Parameters) -> Answer<DagRuns> {
     let (limit, offset) = parameters.page()?;
-    // As in Airflow, `~` means the runs of every DAG.
-    let dag_id = match dag_id.as_str() {
-        "~" => None,
-        _ => Some(server.dag_row(&dag_id, 0).await?.dag_id),
+    let dag_ids = match dag_id {
+        "~" => parameters.all("dag_ids").into_iter().map(DagId::new_unchecked).collect(),
+        _ => vec![server.dag_row(dag_id, 0).await?.dag_id],
     };
     let (order, ascending) = match parameters.order(ORDERS)? {
         None => (RunOrder::default(), false),
         Some((name, is_descending)) => (RunOrder::parse(name).unwrap_or_default(), !is_descending),
     };
     let filter = RunFilter {
-        dag_id,
+        dag_ids,
         states: parameters.run_states()?,
         run_type: parameters.run_type()?,
-        logical_date_from: parameters.instant("logical_date_gte")?,
-        logical_date_to: parameters.instant("logical_date_lt")?,
+        logical_date: parameters.span("logical_date")?,
+        run_after: parameters.span("run_after")?,
+        start_date: parameters.span("start_date")?,
+        end_date: parameters.span("end_date")?,
         order,
         ascending,
         limit,
@@ -48,8 +74,8 @@ pub(crate) async fn list(
         ..RunFilter::default()
     };
     let page = server.store().runs(&filter).await?;
-    let dag_runs = page.rows.iter().map(|run| run_value(&server, run)).collect();
-    Ok(Json(DagRuns { dag_runs, total_entries: page.total }))
+    let dag_runs = page.rows.iter().map(|run| run_value(server, run)).collect();
+    Ok(DagRuns { dag_runs, total_entries: page.total })
 }
 
 /// What runs can be ordered by.

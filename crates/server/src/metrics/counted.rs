@@ -9,7 +9,7 @@ use super::Page;
 
 /// What all processes together have counted, also before they were started last.
 pub(super) fn counters(page: &mut Page, rows: &[CounterRow]) {
-    let simple: [(Counted, &str, &str, &[&str]); 13] = [
+    let simple: [(Counted, &str, &str, &[&str]); 15] = [
         (Counted::Tries, "task_tries_total", "Tries that have ended", &["operator", "outcome"]),
         (Counted::TryTime, "task_try_seconds_total", "Time that tries took", &["operator"]),
         (Counted::Lost, "task_tries_lost_total", "Tries whose worker died or was cut off", &[]),
@@ -25,6 +25,8 @@ pub(super) fn counters(page: &mut Page, rows: &[CounterRow]) {
         (Counted::AssetEvents, "asset_events_total", "Things that happened to assets, by who did them", &["by"]),
         (Counted::Commits, "commits_total", "Transactions with what was planned and done", &[]),
         (Counted::CommitTime, "commit_seconds_total", "Time that those took", &[]),
+        (Counted::Plans, "plans_total", "Looks at what waits: which tasks, runs and dates may go on", &[]),
+        (Counted::PlanTime, "plan_seconds_total", "Time that those took", &[]),
         (Counted::FilesRead, "dag_files_read_total", "DAG files that were read and checked", &[]),
         (Counted::LogLinesLost, "log_lines_lost_total", "Lines of logs that could not be written", &[]),
         (Counted::ReadTime, "dag_file_read_seconds_total", "Time that reading and checking them took", &[]),
@@ -37,7 +39,7 @@ pub(super) fn counters(page: &mut Page, rows: &[CounterRow]) {
         }
         for row in found {
             let labels: Vec<(&str, &str)> = labels.iter().copied().zip(row.labels.iter().map(String::as_str)).collect();
-            let is_time = matches!(of, Counted::TryTime | Counted::CommitTime | Counted::ReadTime);
+            let is_time = matches!(of, Counted::TryTime | Counted::CommitTime | Counted::PlanTime | Counted::ReadTime);
             let unit = if is_time { 1e6 } else { 1.0 };
             page.line(name, &labels, row.value as f64 / unit);
         }
@@ -55,7 +57,7 @@ struct Lengths {
     label: Option<&'static str>,
 }
 
-const LENGTHS: [Lengths; 4] = [
+const LENGTHS: [Lengths; 5] = [
     Lengths {
         name: "scheduler_turn_seconds",
         help: "Turns of the scheduler: planning, committing and starting",
@@ -85,6 +87,14 @@ const LENGTHS: [Lengths; 4] = [
         help: "Tries that have started, by how long they had waited for a slot",
         parts: Counted::TryWaits,
         sum: Counted::TryWaitTime,
+        ends: WAIT_ENDS,
+        label: None,
+    },
+    Lengths {
+        name: "task_return_wait_seconds",
+        help: "Tries that came back from waiting outside, by how long they then waited for a slot",
+        parts: Counted::ReturnWaits,
+        sum: Counted::ReturnWaitTime,
         ends: WAIT_ENDS,
         label: None,
     },

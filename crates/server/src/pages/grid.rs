@@ -76,7 +76,7 @@ pub(super) struct Selected<'a> {
 impl Server {
     pub(super) async fn grid(&self, row: &DagRow, selected: Selected<'_>, runs: Option<u64>) -> Answer<Grid> {
         let limit = runs.unwrap_or(USUAL_RUNS).clamp(1, MOST_RUNS);
-        let filter = RunFilter { dag_id: Some(row.dag_id.clone()), limit, ..RunFilter::default() };
+        let filter = RunFilter { dag_ids: vec![row.dag_id.clone()], limit, ..RunFilter::default() };
         let page = self.store().runs(&filter).await?;
         let mut runs = page.rows;
         runs.reverse();

@@ -78,7 +78,7 @@ impl Server {
         page: &str,
     ) -> Answer<(Option<RunRow>, Vec<Bar>)> {
         let dag_id = row.dag_id.as_str();
-        let filter = RunFilter { dag_id: Some(row.dag_id.clone()), limit: CHOICE, ..RunFilter::default() };
+        let filter = RunFilter { dag_ids: vec![row.dag_id.clone()], limit: CHOICE, ..RunFilter::default() };
         let newest = self.store().runs(&filter).await?.rows;
         let now = self.now();
         let spans: Vec<_> = newest.iter().map(|run| span(run.start_date, run.end_date, now)).collect();

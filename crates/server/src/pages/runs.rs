@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 use http::HeaderMap;
 use millrace_model::instant::parse_instant;
 use millrace_model::state::{RunState, RunType};
-use millrace_store::{DagRow, RunFilter, RunRow};
+use millrace_store::{DagRow, DateSpan, RunFilter, RunRow};
 use serde::Serialize;
 
 use super::head::Tab;
@@ -75,11 +75,10 @@ async fn show(
         parameters.text(name).map(read).transpose()
     };
     let filter = RunFilter {
-        dag_id: dag.map(|row| row.dag_id.clone()),
+        dag_ids: dag.map(|row| row.dag_id.clone()).into_iter().collect(),
         states: states.clone(),
         run_type: parameters.run_type()?,
-        logical_date_from: date("from")?,
-        logical_date_to: date("to")?,
+        logical_date: DateSpan { from: date("from")?, before: date("to")? },
         limit: ROWS,
         offset,
         // Nobody reads how many of a million there are; counting them all would be the slowest part of the page.

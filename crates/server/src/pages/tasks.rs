@@ -59,16 +59,17 @@ pub(super) async fn page(
         None => None,
         Some(text) => Some(TaskState::parse(text).ok_or_else(|| unknown_state(text))?),
     };
-    let text = |name: &str| parameters.text(name).map(str::to_owned);
+    let texts = |name: &str| parameters.text(name).map(str::to_owned).into_iter().collect();
     let filter = InstanceFilter {
-        dag_id: text("dag"),
-        task_id: text("task"),
-        operator: text("operator"),
-        pool: text("pool"),
-        state,
+        dag_ids: texts("dag"),
+        task_ids: texts("task"),
+        operators: texts("operator"),
+        pools: texts("pool"),
+        states: state.into_iter().collect(),
         // One more says whether there are more.
         limit: ROWS + 1,
         offset,
+        ..InstanceFilter::default()
     };
     let rows = server.store().list_instances(&filter).await?;
     let now = server.now();
@@ -105,10 +106,10 @@ pub(super) async fn page(
             TaskState::Scheduled, TaskState::Deferred, TaskState::Success, TaskState::Skipped,
         ].map(TaskState::as_str),
         rest,
-        dag_id => text("dag"),
-        task_id => text("task"),
-        operator => text("operator"),
-        pool => text("pool"),
+        dag_id => parameters.text("dag"),
+        task_id => parameters.text("task"),
+        operator => parameters.text("operator"),
+        pool => parameters.text("pool"),
         earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
         later => (rows.len() as u64 > ROWS).then_some(offset + ROWS),
     };

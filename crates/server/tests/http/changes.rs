@@ -127,6 +127,14 @@ fn groups_and_single_instances_are_addressed_as_airflow_does() {
     let marked = site.send("PATCH", &format!("{of}/g"), &json!({"new_state": "skipped"})).is(200).json();
     assert_eq!((&marked["total_entries"], &marked["task_instances"][0]["task_id"]), (&json!(1), &json!("g.one")));
     site.send("PATCH", &format!("{of}/other"), &json!({"new_state": "skipped"})).is(404);
+    let groups = "/api/v1/dags/mapped/dagRuns/r/taskGroupInstances";
+    let plan = site.send("PATCH", &format!("{groups}/g/dry_run"), &json!({"new_state": "success"})).is(200).json();
+    assert_eq!(touched(&plan).len(), 1);
+    assert_eq!(site.get(&format!("{of}/g.one")).json()["state"], "skipped", "nothing was touched yet");
+    site.send("PATCH", &format!("{groups}/g"), &json!({"new_state": "success"})).is(200);
+    assert_eq!(site.get(&format!("{of}/g.one")).json()["state"], "success");
+    site.send("PATCH", &format!("{groups}/each"), &json!({"new_state": "success"})).is(404);
+    site.send_as(VIEWER, "PATCH", &format!("{groups}/g"), &json!({"new_state": "failed"})).is(403);
     let clear = |tasks: Value| {
         let body = json!({"dag_run_id": "r", "task_ids": tasks, "only_failed": false});
         let plan = site.send("POST", "/api/v1/dags/mapped/clearTaskInstances", &body).is(200).json();

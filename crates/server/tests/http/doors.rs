@@ -22,6 +22,11 @@ pub fn address(door: &Door) -> String {
         ("{variable_key}", "nothing"),
         ("{xcom_key}", "return_value"),
         ("{version_number}", "1"),
+        ("{group_id}", "nothing"),
+        ("{asset_id}", "nothing"),
+        ("{file_token}", "copy_orders.yaml"),
+        ("{section}", "core"),
+        ("{option}", "parallelism"),
         ("{*name}", "app.css"),
     ];
     let path = filled.iter().fold(door.path.clone(), |path, (name, value)| path.replace(name, value));
@@ -103,6 +108,8 @@ fn what_changes_something_is_nobodys_by_default() {
                 ),
                 "{line} is open"
             ),
+            // A body only says which.
+            Some(Role::Viewer) if door.path.ends_with("/list") && door.method == "POST" => {}
             Some(Role::Viewer) if door.method != "GET" => assert!(is_own, "{line} lets a viewer change something"),
             Some(_) => {}
         }

@@ -19,6 +19,7 @@ mod intake;
 mod ledger;
 mod limits;
 mod logs;
+mod many;
 mod metrics;
 mod notifications;
 mod openapi;

@@ -32,6 +32,8 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
     store.mark(Counted::Loaded, &["gone", "load", "dwh: orders"], an_hour_ago);
     store.mark(Counted::FolderSeen, &[], now() - TimeDelta::seconds(30));
     store.count_turn(Duration::from_millis(3));
+    store.count_plan(Duration::from_millis(250));
+    store.count_return(Duration::from_secs(7));
     site.runtime.block_on(store.write_counts()).unwrap();
     // A mark is not added up, neither in memory nor in the database; one that comes late changes nothing.
     store.mark(Counted::FolderSeen, &[], now() - TimeDelta::seconds(20));
@@ -56,6 +58,11 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
         "millrace_worker_slots{state=\"in_use\"} 1",
         "millrace_worker_slots{state=\"open\"} 31",
         "millrace_log_lines_lost_total 6",
+        "millrace_plans_total 1",
+        "millrace_plan_seconds_total 0.25",
+        "millrace_task_return_wait_seconds_bucket{le=\"5\"} 0",
+        "millrace_task_return_wait_seconds_bucket{le=\"10\"} 1",
+        "millrace_task_return_wait_seconds_sum 7",
         "millrace_dag_files_age_seconds 20",
         "millrace_load_age_seconds{dag=\"copy_orders\",task=\"load\",target=\"dwh: orders\"} 3600",
         "millrace_load_lag_seconds{dag=\"copy_orders\",task=\"load\",target=\"dwh: orders\"} 10800",

@@ -1,9 +1,15 @@
 //! Runs and their task instances over REST.
 
+use std::pin::Pin;
+
 use millrace_logs::TryId;
-use millrace_model::asset::AssetName;
+use millrace_model::asset::{AssetCondition, AssetName};
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
+use millrace_operator_api::context::TaskContext;
+use millrace_operator_api::entry::{Operator, OperatorEntry};
+use millrace_operator_api::error::{Outcome, TaskError};
+use millrace_store::SignalKind;
 use serde_json::{Value, json};
 
 use crate::plant::dag;
@@ -193,7 +199,7 @@ fn task_instances_of_every_run_are_browsed() {
     for (path, status) in [
         ("nothing/dagRuns/~/taskInstances", 404),
         ("~/dagRuns/~/taskInstances?state=tired", 422),
-        ("~/dagRuns/~/taskInstances?state=failed&state=success", 422),
+        ("~/dagRuns/~/taskInstances?state=failed&state=success", 200),
         ("~/dagRuns/~/taskInstances?order_by=state", 422),
     ] {
         site.get(&format!("/api/v1/dags/{path}")).is(status);
@@ -232,6 +238,111 @@ fn an_asset_is_materialized_by_the_dag_that_makes_it() {
     let several = site.send("POST", "/api/v1/assets/materialize", &json!({"asset": "orders"})).is(409).json();
     assert!(several["detail"].as_str().unwrap().contains("maker, other"), "{several}");
     site.send_as(VIEWER, "POST", "/api/v1/assets/materialize", &json!({"asset": "orders"})).is(403);
+    site.send("POST", "/api/v1/assets/orders/materialize", &json!({})).is(409);
+}
+
+#[test]
+fn what_waits_for_a_dag_is_listed_and_forgotten() {
+    let site = Site::start();
+    let lake = "/api/v1/assets/s3%3A%2F%2Flake%2Forders";
+    let mut maker = dag("maker", "none", "UTC", &[], &[("make", "bash", &[], 0)]);
+    maker.tasks[0].outlets = ["s3://lake/orders", "clicks"].map(AssetName::new_unchecked).to_vec();
+    site.runtime.block_on(site.plant.sync(maker, false, now()));
+    for (name, assets) in [("both", ["s3://lake/orders", "clicks"].as_slice()), ("one", &["s3://lake/orders"])] {
+        let parts = assets.iter().map(|name| AssetCondition::Asset(AssetName::new_unchecked(*name))).collect();
+        let reader = Dag {
+            assets: Some(AssetCondition::All(parts)),
+            ..dag(name, "none", "UTC", &[], &[("use", "bash", &[], 0)])
+        };
+        site.runtime.block_on(site.plant.sync(reader, false, now()));
+    }
+    let shown = site.get(lake).is(200).json();
+    assert_eq!((&shown["name"], &shown["scheduled_dags"][1]["dag_id"]), (&json!("s3://lake/orders"), &json!("one")));
+    site.get("/api/v1/assets/none").is(404);
+    assert_eq!(site.get("/api/v1/assets?name_pattern=lake").is(200).json()["total_entries"], 1);
+    let run = site
+        .send("POST", &format!("{lake}/materialize"), &json!({"dag_run_id": "made", "conf": {"a": 1}}))
+        .is(200)
+        .json();
+    assert_eq!((&run["dag_id"], &run["dag_run_id"], &run["conf"]["a"]), (&json!("maker"), &json!("made"), &json!(1)));
+
+    for asset in ["s3://lake/orders", "s3://lake/orders", "clicks"] {
+        site.send("POST", "/api/v1/assets/events", &json!({"asset": asset})).is(201);
+    }
+    let waiting =
+        |path: &str| site.get(&format!("{path}/queuedEvents")).is(200).json()["total_entries"].as_u64().unwrap();
+    let of_both = "/api/v1/dags/both/assets";
+    let counts =
+        || (waiting(of_both), waiting("/api/v1/dags/one/assets"), waiting(lake), waiting("/api/v1/assets/clicks"));
+    assert_eq!(counts(), (3, 2, 4, 1));
+    let first = &site.get(&format!("{of_both}/clicks/queuedEvents")).is(200).json()["queued_events"][0];
+    assert_eq!((&first["dag_id"], &first["asset"]), (&json!("both"), &json!("clicks")));
+    let forget = |path: &str| site.send("DELETE", &format!("{path}/queuedEvents"), &json!({})).is(204);
+    forget(&format!("{of_both}/s3%3A%2F%2Flake%2Forders"));
+    assert_eq!(counts(), (1, 2, 2, 1));
+    forget("/api/v1/assets/clicks");
+    assert_eq!(counts(), (0, 2, 2, 0));
+    forget("/api/v1/dags/one/assets");
+    assert_eq!(counts(), (0, 0, 0, 0));
+    let audit = site.audit();
+    let forgotten = audit.iter().filter(|row| row.action == "asset_events_forgotten");
+    assert_eq!(forgotten.map(|row| row.dag_id.as_deref().unwrap()).collect::<Vec<_>>(), ["one", "both", "both"]);
+    site.send_as(VIEWER, "DELETE", "/api/v1/dags/one/assets/queuedEvents", &Value::Null).is(403);
+    site.send("DELETE", "/api/v1/assets/none/queuedEvents", &json!({})).is(404);
+}
+
+#[test]
+fn a_file_is_asked_to_be_read_again() {
+    let site = Site::start();
+    let asked = site.send("PUT", "/api/v1/dags/copy_orders/reparse", &json!({})).is(201).json();
+    assert_eq!(asked["relative_fileloc"], "copy_orders.yaml");
+    let token = site.get("/api/v1/dags/quiet").is(200).json()["file_token"].as_str().unwrap().to_owned();
+    site.send("PUT", &format!("/api/v1/parseDagFile/{token}"), &json!({})).is(201);
+    let broken = [json!({"message": "no tasks", "line": 1})];
+    site.runtime.block_on(site.plant.store.set_import_error("team/broken.yaml", &broken, now())).unwrap();
+    let token = site.get("/api/v1/importErrors/1").is(200).json()["file_token"].as_str().unwrap().replace('/', "%2F");
+    site.send("PUT", &format!("/api/v1/parseDagFile/{token}"), &json!({})).is(201);
+    site.send("PUT", "/api/v1/parseDagFile/none.yaml", &json!({})).is(404);
+    site.send_as(VIEWER, "PUT", "/api/v1/parseDagFile/quiet.yaml", &json!({})).is(403);
+    let signals = site.runtime.block_on(site.plant.store.signals()).unwrap();
+    assert_eq!(signals.iter().filter(|it| it.kind == SignalKind::FilesAsked).count(), 3, "{signals:?}");
+    let files: Vec<Value> =
+        site.audit().into_iter().filter(|row| row.action == "reparse").map(|row| row.details["file"].clone()).collect();
+    assert_eq!(files, ["team/broken.yaml", "quiet.yaml", "copy_orders.yaml"]);
+}
+
+/// Runs a line.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "nothing is run")]
+struct Shell {
+    /// The line.
+    command: String,
+}
+
+impl Operator for Shell {
+    fn run<'a>(&'a self, _: &'a TaskContext) -> Pin<Box<dyn Future<Output = Result<Outcome, TaskError>> + Send + 'a>> {
+        unreachable!("it is only described")
+    }
+}
+
+const OPERATORS: &[OperatorEntry] = &[
+    OperatorEntry::of::<Shell>("shell", "run a line")
+        .aliases(&["BashOperator"])
+        .parameter_aliases(&[("line", "command")]),
+    OperatorEntry::of::<Shell>("again", "run a line again"),
+];
+
+#[test]
+fn operators_are_listed_with_the_schema_of_their_parameters() {
+    let site = Site::start_with(|options| options.operators = OPERATORS);
+    let all = site.get("/api/v1/operators?limit=1").is(200).json();
+    assert_eq!((&all["total_entries"], &all["operators"][0]["name"]), (&json!(2), &json!("again")));
+    let shell = site.get("/api/v1/operators/BashOperator").is(200).json();
+    assert_eq!((&shell["name"], &shell["summary"]), (&json!("shell"), &json!("run a line")));
+    assert_eq!(shell["parameters"]["properties"]["command"]["description"], "The line.");
+    assert_eq!(shell["parameter_aliases"], json!({"line": "command"}));
+    site.get("/api/v1/operators/none").is(404);
 }
 
 #[test]
@@ -247,5 +358,8 @@ fn the_configuration_is_listed_without_secrets() {
     assert_eq!(config["sections"][0]["options"][1], json!({"key": "api_secret", "value": "***"}));
     let server = site.get("/api/v1/config?section=server").is(200).json();
     assert_eq!(server["sections"], json!([{"name": "server", "options": [{"key": "port", "value": "8080"}]}]));
+    let one = site.get("/api/v1/config/section/core/option/parallelism").is(200).json();
+    assert_eq!(one["sections"], json!([{"name": "core", "options": [{"key": "parallelism", "value": "16"}]}]));
+    site.get("/api/v1/config/section/core/option/none").is(404);
     site.send_as(VIEWER, "GET", "/api/v1/config", &Value::Null).is(403);
 }

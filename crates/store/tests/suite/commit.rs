@@ -9,7 +9,7 @@ use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::ledger::{LedgerEntry, RowsRead, RowsWritten, WriteMethod};
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_store::{RunFilter, RunRequest, StoreError};
+use millrace_store::{DateSpan, RunFilter, RunRequest, StoreError};
 use serde_json::json;
 
 use crate::bench::{Bench, at, claim, day, failed, finish, new_run, step};
@@ -103,11 +103,10 @@ pub async fn a_run_is_unique_by_id_and_by_date(bench: Bench) -> Result<()> {
     assert_eq!((page.rows.len(), page.total), (1, 2));
     assert_eq!(page.rows[0].logical_date, day(1), "newest first");
     let filter = RunFilter {
-        dag_id: Some(first.dag_id.clone()),
+        dag_ids: vec![first.dag_id.clone()],
         states: vec![RunState::Queued, RunState::Running],
         run_type: Some(RunType::Scheduled),
-        logical_date_from: Some(day(0)),
-        logical_date_to: Some(day(1)),
+        logical_date: DateSpan { from: Some(day(0)), before: Some(day(1)) },
         limit: 10,
         ..RunFilter::default()
     };

@@ -106,7 +106,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         for state in [RunState::Failed, RunState::Queued, RunState::Running] {
             store.runs(&RunFilter { states: vec![state], limit: 10, ..RunFilter::default() }).await?;
         }
-        store.runs(&RunFilter { dag_id: Some(daily.clone()), limit: 10, ..RunFilter::default() }).await?;
+        store.runs(&RunFilter { dag_ids: vec![daily.clone()], limit: 10, ..RunFilter::default() }).await?;
         store.last_run_durations(&daily, 30).await?;
         store.active_runs_in(ActiveScope::OfDagAndHolders(&daily)).await?;
         store.active_runs_in(ActiveScope::OfDag(&daily)).await?;
@@ -127,7 +127,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.ledger_of_runs(&[run.run]).await?;
         store.run_dates(&daily, day(0), day(9), 100).await?;
         for state in [TaskState::Failed, TaskState::UpstreamFailed, TaskState::UpForRetry] {
-            let filter = InstanceFilter { state: Some(state), limit: 50, ..InstanceFilter::default() };
+            let filter = InstanceFilter { states: vec![state], limit: 50, ..InstanceFilter::default() };
             store.list_instances(&filter).await?;
         }
         store.xcom(run.run, "extract", -1, "return_value").await?;

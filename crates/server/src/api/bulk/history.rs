@@ -1,0 +1,206 @@
+//! Many runs and task instances at once.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{BulkAnswer, BulkBody, BulkError, Entity, MOST, What};
+use crate::api::{Given, Whole, body, instances};
+use crate::changes::{ClearRunBody, MarkBody, PatchRunBody};
+use crate::person::Person;
+use crate::problem::{Answer, Problem};
+use crate::query::Parameters;
+use crate::server::Shared;
+
+/// A task of a run, and what it is to be.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "BulkTaskInstance")]
+#[expect(clippy::struct_excessive_bools, reason = "the names are Airflow's")]
+pub(crate) struct InstanceEntity {
+    task_id: String,
+    /// Of a mapped task; all of them unless told.
+    #[serde(default)]
+    map_index: Option<i32>,
+    new_state: String,
+    #[serde(default)]
+    note: Option<String>,
+    #[serde(default)]
+    include_upstream: bool,
+    #[serde(default)]
+    include_downstream: bool,
+    #[serde(default)]
+    include_past: bool,
+    #[serde(default)]
+    include_future: bool,
+}
+
+/// Marks tasks of one run; making and deleting instances is the scheduler's.
+pub(crate) async fn instances(
+    State(server): State<Shared>,
+    person: Person,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    given: Given<BulkBody<InstanceEntity>>,
+) -> Answer<Json<BulkAnswer>> {
+    let bulk = body(given)?;
+    bulk.check_count()?;
+    server.run_row(&dag_id, &run_id).await?;
+    let mut answer = BulkAnswer::default();
+    for Whole(action) in bulk.actions {
+        if !matches!(action.action, What::Update) {
+            return Err(Problem::invalid(
+                "the action for task instances is 'update'; nothing was changed by this one or later",
+            ));
+        }
+        for entity in action.entities {
+            let Entity::Whole(Whole(entity)) = entity else {
+                return Err(Problem::invalid("send each task with its 'new_state', not only its name"));
+            };
+            let name = entity.task_id.clone();
+            let parameters: Vec<_> =
+                entity.map_index.map(|at| ("map_index".to_owned(), at.to_string())).into_iter().collect();
+            let mark = MarkBody {
+                new_state: Some(entity.new_state),
+                include_upstream: entity.include_upstream,
+                include_downstream: entity.include_downstream,
+                include_past: entity.include_past,
+                include_future: entity.include_future,
+                note: entity.note,
+            };
+            let names = (dag_id.clone(), run_id.clone(), entity.task_id);
+            let done = instances::mark(&server, names, &Parameters(parameters), &person, mark, false).await;
+            answer.update.note(name, done.map(|_| true));
+        }
+    }
+    Ok(Json(answer))
+}
+
+/// A run, and what is to become of it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "BulkDagRun")]
+pub(crate) struct RunEntity {
+    dag_run_id: String,
+    /// Where the address says `~`: whose run it is.
+    #[serde(default)]
+    dag_id: Option<String>,
+    /// queued (run it again), success or failed
+    #[serde(default)]
+    state: Option<String>,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+/// Marks, clears and annotates runs, or deletes ended ones; making one is triggering it.
+pub(crate) async fn runs(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    given: Given<BulkBody<RunEntity>>,
+) -> Answer<Json<BulkAnswer>> {
+    let bulk = body(given)?;
+    bulk.check_count()?;
+    if dag_id != "~" {
+        server.dag_row(&dag_id, 0).await?;
+    }
+    if bulk.actions.iter().any(|Whole(action)| matches!(action.action, What::Create)) {
+        return Err(Problem::invalid("the actions for runs are 'update' and 'delete'; a run is made by triggering it"));
+    }
+    let mut answer = BulkAnswer::default();
+    for Whole(action) in bulk.actions {
+        let deletes = matches!(action.action, What::Delete);
+        for entity in action.entities {
+            let entity = match entity {
+                Entity::Name(dag_run_id) => RunEntity { dag_run_id, dag_id: None, state: None, note: None },
+                Entity::Whole(Whole(entity)) => entity,
+            };
+            let name = entity.dag_run_id.clone();
+            let done = change_run(&server, &person, &dag_id, entity, deletes).await;
+            let result = if deletes { &mut answer.delete } else { &mut answer.update };
+            result.note(name, done.map(|()| true));
+        }
+    }
+    Ok(Json(answer))
+}
+
+async fn change_run(server: &Shared, person: &Person, dag_id: &str, run: RunEntity, deletes: bool) -> Answer<()> {
+    let named = run.dag_id.as_deref();
+    let dag_id = match (dag_id, named) {
+        ("~", None) => return Err(Problem::invalid("say with 'dag_id' whose run it is, as the address says '~'")),
+        ("~", Some(named)) => named,
+        (dag_id, Some(named)) if named != dag_id => {
+            return Err(Problem::invalid(format!("'dag_id' is {named}, and the address is that of {dag_id}")));
+        }
+        (dag_id, _) => dag_id,
+    };
+    if deletes {
+        return server.delete_run(person, dag_id, &run.dag_run_id).await;
+    }
+    if run.state.is_none() && run.note.is_none() {
+        return Err(Problem::invalid("say what is to become of the run: its 'state', its 'note', or both"));
+    }
+    let patch = PatchRunBody { state: run.state, note: run.note };
+    server.patch_run(person, dag_id, &run.dag_run_id, patch).await.map(|_| ())
+}
+
+/// Runs that are to run again.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClearRunsBody {
+    dag_run_ids: Vec<String>,
+    #[serde(default = "yes")]
+    dry_run: bool,
+    #[serde(default)]
+    only_failed: bool,
+    #[serde(default)]
+    run_on_latest_version: bool,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How many task instances of each run were, or would be, cleared; and what could not be.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ClearedRuns {
+    dag_runs: Vec<ClearedRun>,
+    errors: Vec<BulkError>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ClearedRun {
+    dag_run_id: String,
+    task_instances: usize,
+}
+
+pub(crate) async fn clear_runs(
+    State(server): State<Shared>,
+    person: Person,
+    Path(dag_id): Path<String>,
+    given: Given<ClearRunsBody>,
+) -> Answer<Json<ClearedRuns>> {
+    let given = body(given)?;
+    if given.dag_run_ids.len() > MOST {
+        return Err(Problem::invalid(format!("clear {MOST} runs at the most in one request")));
+    }
+    server.dag_row(&dag_id, 0).await?;
+    let mut answer = ClearedRuns { dag_runs: Vec::new(), errors: Vec::new() };
+    for run_id in given.dag_run_ids {
+        let body = ClearRunBody {
+            dry_run: given.dry_run,
+            only_failed: given.only_failed,
+            run_on_latest_version: given.run_on_latest_version,
+            note: given.note.clone(),
+        };
+        match server.clear_run(&person, &dag_id, &run_id, body).await {
+            Ok(report) => {
+                answer.dag_runs.push(ClearedRun { dag_run_id: run_id, task_instances: report.cleared.len() });
+            }
+            Err(problem) => answer.errors.push(BulkError::new(run_id, problem)),
+        }
+    }
+    Ok(Json(answer))
+}

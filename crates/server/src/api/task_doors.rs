@@ -1,0 +1,150 @@
+//! The addresses of task instances.
+
+use axum::extract::{Path, Query, State};
+use serde_json::Value;
+
+use super::asked::dates;
+use super::{Given, bulk, explain, instances, logs, tries, xcoms};
+use crate::changes::{ClearBody, MarkBody, Touched};
+use crate::doors::Doors;
+use crate::openapi::{Kind, op};
+use crate::permission::Act;
+use crate::person::Person;
+use crate::server::Shared;
+
+const LIST: &str = "list";
+
+type Asked = Query<Vec<(String, String)>>;
+
+pub(super) fn doors() -> Doors {
+    use Act::{ChangeRuns, ReadDags, ReadLogs};
+    const STATE: &str = "In this state; may be repeated";
+    const ORDER: &str = "task_id, start_date, end_date, duration, state or map_index; - for the other direction";
+    let mapped = |summary| op(summary).query("map_index", Kind::Number, "Of a mapped task, counted from 0");
+    super::under()
+        .post("/dags/{dag_id}/clearTaskInstances", ChangeRuns, instances::clear)
+        .does(op("Run tasks again; a dry run lists them").takes::<ClearBody>().gives::<Touched>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ReadDags, instances::list)
+        .does(
+            dates(op("List the task instances of a run; ~ for every run, or every DAG and run, newest first"))
+                .page()
+                .query("state", Kind::Text, STATE)
+                .query("task_id", Kind::Text, "Of this task")
+                .query("operator", Kind::Text, "With this operator; as what follows, of every run only")
+                .query("pool", Kind::Text, "In this pool")
+                .query("dag_ids", Kind::Text, "Of this DAG; may be repeated")
+                .query("dag_run_ids", Kind::Text, "Of the run of this name; may be repeated")
+                .query("duration_gte", Kind::Seconds, "That took so long, or longer")
+                .query("duration_lte", Kind::Seconds, "That took so long at the most")
+                .query(
+                    "order_by",
+                    Kind::Text,
+                    "Of one run: task_id, start_date, end_date, duration, state or map_index",
+                )
+                .gives::<instances::TaskInstances>(),
+        )
+        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ChangeRuns, bulk::instances)
+        .does(
+            op("Give many tasks of a run a state")
+                .takes::<bulk::BulkBody<bulk::InstanceEntity>>()
+                .gives::<bulk::BulkAnswer>(),
+        )
+        .post("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/list", ReadDags, instances::list_asked)
+        .does(
+            op("List task instances, newest first, with many names to choose by; ~ for every run, or every DAG and run")
+                .takes::<instances::ListBody>()
+                .gives::<instances::TaskInstances>(),
+        )
+        // The address of listing is also that of a task which is named so.
+        .get(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/list",
+            ReadDags,
+            async |server: State<Shared>, Path((dag_id, run_id)): Path<(String, String)>, query: Asked| {
+                instances::get(server, Path((dag_id, run_id, LIST.to_owned())), query).await
+            },
+        )
+        .does(mapped("Show an instance of the task named list").gives::<instances::TaskInstance>())
+        .patch(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/list",
+            ChangeRuns,
+            async |server: State<Shared>,
+                   Path((dag_id, run_id)): Path<(String, String)>,
+                   query: Asked,
+                   person: Person,
+                   given: Given<MarkBody>| {
+                instances::patch(server, Path((dag_id, run_id, LIST.to_owned())), query, person, given).await
+            },
+        )
+        .does(mapped("Give the task named list a state").takes::<MarkBody>().gives::<Touched>())
+        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskGroupInstances/{group_id}", ChangeRuns, instances::patch_group)
+        .does(op("Give the tasks of a group a state").takes::<MarkBody>().gives::<Touched>())
+        .patch(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskGroupInstances/{group_id}/dry_run",
+            ChangeRuns,
+            instances::patch_group_dry_run,
+        )
+        .does(op("List what giving the tasks of a group a state would touch").takes::<MarkBody>().gives::<Touched>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", ReadDags, instances::get)
+        .does(mapped("Show a task instance").gives::<instances::TaskInstance>())
+        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", ChangeRuns, instances::patch)
+        .does(mapped("Give a task a state").takes::<MarkBody>().gives::<Touched>())
+        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dry_run", ChangeRuns, instances::patch_dry_run)
+        .does(mapped("List what giving a task a state would touch").takes::<MarkBody>().gives::<Touched>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/explain", ReadDags, explain::task)
+        .does(mapped("Say why a task waits").gives::<Value>())
+        // Airflow's name.
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/dependencies", ReadDags, explain::task)
+        .does(mapped("Say why a task waits").gives::<Value>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}", ReadLogs, logs::get)
+        .does(
+            mapped("Read the log of a try")
+                .query("token", Kind::Text, "The continuation_token of the answer before")
+                .gives::<logs::Log>()
+                .gives_text("text/plain"),
+        )
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/tries", ReadLogs, tries::list)
+        .does(mapped("List the tries of a task").gives::<tries::Tries>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/tries/{try_number}", ReadLogs, tries::get)
+        .does(mapped("Show a try").gives::<tries::Try>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/tries", ReadLogs, tries::list_mapped)
+        .does(op("List the tries of one of a mapped task").gives::<tries::Tries>())
+        .get(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/tries/{try_number}",
+            ReadLogs,
+            tries::get_mapped,
+        )
+        .does(op("Show a try of one of a mapped task").gives::<tries::Try>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries", ReadLogs, xcoms::list)
+        .does(mapped("List what a task left for others").page().gives::<xcoms::XcomEntries>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}", ReadLogs, xcoms::get)
+        .does(mapped("Show one of them").gives::<xcoms::XcomEntry>())
+        // Of a mapped task: as the addresses without the index take `?map_index=`.
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/listMapped", ReadDags, instances::list_mapped)
+        .does(
+            op("List the instances of a mapped task")
+                .page()
+                .query("state", Kind::Text, STATE)
+                .query("order_by", Kind::Text, ORDER)
+                .gives::<instances::TaskInstances>(),
+        )
+        .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}", ReadDags, instances::get_mapped)
+        .does(op("Show one of a mapped task").gives::<instances::TaskInstance>())
+        .patch(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}",
+            ChangeRuns,
+            instances::patch_mapped,
+        )
+        .does(op("Give one of a mapped task a state").takes::<MarkBody>().gives::<Touched>())
+        .patch(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dry_run",
+            ChangeRuns,
+            instances::patch_mapped_dry_run,
+        )
+        .does(op("List what that would touch").takes::<MarkBody>().gives::<Touched>())
+        .get(
+            "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}/dependencies",
+            ReadDags,
+            explain::mapped,
+        )
+        .does(op("Say why one of a mapped task waits").gives::<Value>())
+}

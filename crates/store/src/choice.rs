@@ -1,0 +1,65 @@
+//! The conditions of a list: what people ask of its rows, as SQL.
+
+use chrono::{DateTime, Utc};
+use sea_orm::Value;
+
+use crate::sql::micros;
+
+/// From a moment on, and up to before another; an end that is absent is open. A date that is not there lies in none but
+/// the whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DateSpan {
+    pub from: Option<DateTime<Utc>>,
+    /// Exclusive.
+    pub before: Option<DateTime<Utc>>,
+}
+
+/// Conditions and the values in them, numbered as they come.
+#[derive(Default)]
+pub(crate) struct Choice {
+    conditions: Vec<String>,
+    pub values: Vec<Value>,
+}
+
+impl Choice {
+    /// A condition that holds no value but our own words.
+    pub fn add(&mut self, condition: String) {
+        self.conditions.push(condition);
+    }
+
+    /// `test` is what stands between the column and the value: `>=`.
+    pub fn compare(&mut self, column: &str, test: &str, value: impl Into<Value>) {
+        self.values.push(value.into());
+        self.conditions.push(format!("{column} {test} ${}", self.values.len()));
+    }
+
+    /// One of these; none means any. A single one is compared as such, which every index serves.
+    pub fn among<T: AsRef<str>>(&mut self, column: &str, wanted: &[T]) {
+        if let [only] = wanted {
+            return self.compare(column, "=", only.as_ref());
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let mut numbers = Vec::new();
+        for value in wanted {
+            self.values.push(value.as_ref().into());
+            numbers.push(format!("${}", self.values.len()));
+        }
+        self.conditions.push(format!("{column} IN ({})", numbers.join(", ")));
+    }
+
+    pub fn within(&mut self, column: &str, span: DateSpan) {
+        if let Some(from) = span.from {
+            self.compare(column, ">=", micros(from));
+        }
+        if let Some(before) = span.before {
+            self.compare(column, "<", micros(before));
+        }
+    }
+
+    /// ` WHERE ...`, or nothing.
+    pub fn clause(&self) -> String {
+        if self.conditions.is_empty() { String::new() } else { format!(" WHERE {}", self.conditions.join(" AND ")) }
+    }
+}
