@@ -310,7 +310,8 @@ async function show(address, push) {
   const path = new URL(address, location.href).pathname;
   for (const on of $$("#grid .on")) on.classList.remove("on");
   for (const link of $$("#grid [data-cell]")) {
-    if (new URL(link.href).pathname === path) {
+    const isGroup = $(".fold", link.closest("tr"));
+    if (!isGroup && new URL(link.href).pathname === path) {
       link.classList.add("on");
       link.closest("tr")?.classList.add("on");
     }
@@ -321,11 +322,32 @@ async function show(address, push) {
     if (!$("#grid .cell.on, #grid .run.on")) refreshSoon(grid);
   }
 }
+/* How the grid is looked at (folded groups, more runs, a part of its rows) stays when something else is selected. */
+function looked(address) {
+  const url = new URL(address, location.href);
+  const now = new URLSearchParams(location.search);
+  for (const name of ["runs", "from", "open", "shut"]) for (const value of now.getAll(name)) url.searchParams.append(name, value);
+  return url.pathname + url.search;
+}
+const isPlain = (event) => !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.button;
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("#grid a[data-view]");
+  if (!link || !isPlain(event)) return;
+  event.preventDefault();
+  const grid = $("#grid");
+  const here = new URL(location.href);
+  for (const name of ["runs", "from", "open", "shut"]) here.searchParams.delete(name);
+  new URL(link.href).searchParams.forEach((value, name) => here.searchParams.append(name, value));
+  const address = here.pathname + here.search;
+  history.replaceState({}, "", address);
+  grid.dataset.src = address;
+  redraw(grid).then(() => $$("#grid a.fold").find((one) => one.textContent === link.textContent)?.focus(), () => { location.href = address; });
+});
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-panel]");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  if (!link || !isPlain(event)) return;
   event.preventDefault();
-  show(link.getAttribute("href"), true).then(() => {
+  show(looked(link.getAttribute("href")), true).then(() => {
     if (innerWidth <= 1100) $("#panel").scrollIntoView({ block: "start" });
   });
 });

@@ -13,7 +13,7 @@ use minijinja::Value;
 use serde::Deserialize;
 
 use super::dags;
-use super::grid::{MOST_RUNS, Selected};
+use super::grid::{GridView, Selected};
 use super::head::Tab;
 use crate::format::When;
 use crate::links;
@@ -95,7 +95,7 @@ pub(super) async fn page(
         params => server.shown_params(&row.dag),
         task_count => row.dag.tasks.len(),
     };
-    let place = Place { row: &row, selected: Selected::default(), runs: Parameters(parameters).number("runs")? };
+    let place = Place { row: &row, selected: Selected::default(), view: GridView::of(&Parameters(parameters))? };
     server.dag_page(&person, &wishes, place, values).await
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn page(
 pub(super) struct Place<'a> {
     pub row: &'a DagRow,
     pub selected: Selected<'a>,
-    pub runs: Option<u64>,
+    pub view: GridView,
 }
 
 impl Server {
@@ -119,12 +119,9 @@ impl Server {
         if wishes.wants("panel") {
             return self.page("parts/panel.html", Some(person), wishes, merged(values! { dag, address }, panel)).await;
         }
-        let grid = self.grid(row, place.selected, place.runs).await?;
-        let more =
-            Some(MOST_RUNS).filter(|most| place.runs.unwrap_or(0) < *most && grid.total > grid.runs.len() as u64);
+        let grid = self.grid(row, place.selected, &place.view).await?;
         let template = if wishes.wants("grid") { "parts/grid.html" } else { "dag.html" };
-        self.page(template, Some(person), wishes, merged(values! { dag, address, grid, more_runs => more }, panel))
-            .await
+        self.page(template, Some(person), wishes, merged(values! { dag, address, grid }, panel)).await
     }
 }
 

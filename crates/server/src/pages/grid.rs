@@ -1,4 +1,6 @@
-//! Runs as columns, tasks as rows.
+//! Runs as columns, tasks and their groups as rows.
+
+mod rows;
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,22 +12,33 @@ use millrace_model::state::TaskState;
 use millrace_store::{DagRow, InstanceRow, RunFilter, RunRow};
 use serde::Serialize;
 
-use super::instances::urgency;
+pub(super) use self::rows::GridView;
+use self::rows::{Row, Window, window};
+use super::instances::{counts, most_urgent, urgency};
 use super::strip::{height, title};
 use crate::format::{When, length, span, words};
 use crate::links;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
+use crate::words::fill;
 
 const USUAL_RUNS: u64 = 25;
 pub(super) const MOST_RUNS: u64 = 100;
-const DEEPEST: usize = 6;
+/// Instances that are read for a grid: of a DAG with very many tasks fewer runs are shown.
+const MOST_READ: usize = 60_000;
+const FEWEST_RUNS: u64 = 3;
 
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 pub(super) struct Grid {
     pub runs: Vec<Column>,
     pub tasks: Vec<Line>,
     pub total: u64,
+    /// Of very many rows, which are shown.
+    pub window: Option<Window>,
+    /// What of the grid stands behind an address.
+    pub query: String,
+    /// Behind an address: more runs.
+    pub more: Option<(u64, String)>,
     /// The longest run, as the scale of the bars.
     pub longest: Option<String>,
 }
@@ -45,10 +58,15 @@ pub(super) struct Column {
 
 #[derive(Serialize)]
 pub(super) struct Line {
-    task_id: String,
-    operator: String,
-    /// How many tasks lie before it at the least, for the indentation.
+    /// Of a task or a group.
+    name: String,
+    /// The operator, or how many tasks there are.
+    what: String,
+    /// For the indentation.
     depth: usize,
+    /// Of a group: whether the rows in it follow, and behind an address what turns that round.
+    is_open: Option<bool>,
+    turn: Option<String>,
     is_removed: bool,
     is_selected: bool,
     cells: Vec<Cell>,
@@ -74,8 +92,10 @@ pub(super) struct Selected<'a> {
 }
 
 impl Server {
-    pub(super) async fn grid(&self, row: &DagRow, selected: Selected<'_>, runs: Option<u64>) -> Answer<Grid> {
-        let limit = runs.unwrap_or(USUAL_RUNS).clamp(1, MOST_RUNS);
+    pub(super) async fn grid(&self, row: &DagRow, selected: Selected<'_>, view: &GridView) -> Answer<Grid> {
+        let most = (MOST_READ / row.dag.tasks.len().max(1)) as u64;
+        let most = MOST_RUNS.min(most.max(FEWEST_RUNS));
+        let limit = view.runs.unwrap_or(USUAL_RUNS).clamp(1, most);
         let filter = RunFilter { dag_ids: vec![row.dag_id.clone()], limit, ..RunFilter::default() };
         let page = self.store().runs(&filter).await?;
         let mut runs = page.rows;
@@ -89,17 +109,21 @@ impl Server {
         let keys: Vec<RunKey> = runs.iter().map(|run| run.key).collect();
         let instances = if keys.is_empty() { Vec::new() } else { self.store().instances_of_runs(&keys).await? };
         let graph = Graph::of(&row.dag).map_err(|error| Problem::internal(&error))?;
-        Ok(draw(row, &graph, &runs, &instances, selected, page.total, self.now()))
+        let has_more = limit < most && page.total > runs.len() as u64;
+        Ok(Grid {
+            total: page.total,
+            query: view.query(),
+            more: has_more.then(|| (most, view.with_runs(most).query())),
+            ..draw((row, &graph), &runs, &instances, (selected, view), self.now())
+        })
     }
 }
 
 fn draw(
-    row: &DagRow,
-    graph: &Graph,
+    (row, graph): (&DagRow, &Graph),
     runs: &[RunRow],
     instances: &[InstanceRow],
-    selected: Selected<'_>,
-    total: u64,
+    (selected, view): (Selected<'_>, &GridView),
     now: DateTime<Utc>,
 ) -> Grid {
     let zone = row.dag.timetable.timezone;
@@ -136,47 +160,69 @@ fn draw(
             *cell = instance;
         }
     }
-    let depths = depths(graph);
+    let mut rows = rows::rows(&row.dag, graph, view, selected.task);
     let known: HashSet<&TaskId> = row.dag.tasks.iter().map(|task| &task.task_id).collect();
-    let mut lines: Vec<(String, String, usize, bool)> = graph
-        .order
-        .iter()
-        .map(|index| {
-            let task = &row.dag.tasks[*index];
-            (task.task_id.to_string(), task.operator.clone(), depths[*index].min(DEEPEST), false)
-        })
-        .collect();
-    let mut gone = HashSet::new();
+    let mut gone: HashMap<&str, &str> = HashMap::new();
     for instance in instances.iter().rev().filter(|instance| !known.contains(&instance.task_id)) {
-        if gone.insert(&instance.task_id) {
-            lines.push((instance.task_id.to_string(), instance.operator.clone(), 0, true));
+        if gone.insert(instance.task_id.as_str(), &instance.operator).is_none() {
+            let name = instance.task_id.to_string();
+            rows.push(Row { name, depth: 0, is_open: None, turn: None, tasks: Vec::new() });
         }
     }
-    let cell = |run: &RunRow, task_id: &str| {
-        let instance = cells.get(&(run.key, task_id));
+    let looked_at = selected.task.and_then(|id| rows.iter().position(|row| row.is_open.is_none() && row.name == id));
+    let window = window(rows.len(), runs.len(), view, looked_at);
+    if let Some(window) = &window {
+        rows = rows.drain(window.first - 1..window.last).collect();
+    }
+    let cell = |run: &RunRow, line: &Row| {
+        let of_group =
+            || line.tasks.iter().filter_map(|task| cells.get(&(run.key, row.dag.tasks[*task].task_id.as_str())));
+        let instance = match line.is_open {
+            None => cells.get(&(run.key, line.name.as_str())).copied(),
+            Some(_) => most_urgent(of_group().copied()),
+        };
+        let title = |instance: &InstanceRow| match line.is_open {
+            None => cell_title(instance, run, now),
+            Some(_) => group_title(&line.name, &counts(of_group().copied()), run),
+        };
+        let is_task = line.is_open.is_none();
         Cell {
-            href: instance.map(|_| links::task(row.dag_id.as_str(), run.run_id.as_str(), task_id)),
+            // Of a group: the task in it that says most.
+            href: instance.map(|it| links::task(row.dag_id.as_str(), run.run_id.as_str(), it.task_id.as_str())),
             run_id: run.run_id.to_string(),
             state: instance.map_or("absent", |instance| instance.state.as_str()),
-            title: instance.map(|instance| cell_title(instance, run, now)).unwrap_or_default(),
+            title: instance.map(title).unwrap_or_default(),
             tries: instance
-                .filter(|instance| instance.state == TaskState::UpForRetry)
+                .filter(|instance| is_task && instance.state == TaskState::UpForRetry)
                 .map(|instance| format!("{}/{}", instance.try_number, instance.max_tries + 1)),
-            is_selected: selected_run == Some(run.key) && selected.task == Some(task_id),
+            is_selected: is_task && selected_run == Some(run.key) && selected.task == Some(line.name.as_str()),
         }
     };
-    let tasks = lines
-        .into_iter()
-        .map(|(task_id, operator, depth, is_removed)| Line {
-            cells: runs.iter().map(|run| cell(run, &task_id)).collect(),
-            is_selected: selected.task == Some(task_id.as_str()),
-            task_id,
-            operator,
-            depth,
-            is_removed,
+    let what = |line: &Row| match (line.is_open, line.tasks.first()) {
+        (Some(_), _) => fill("{n} tasks", &[("n", &line.tasks.len().to_string())]),
+        (None, Some(task)) => row.dag.tasks[*task].operator.clone(),
+        (None, None) => gone.get(line.name.as_str()).map_or_else(String::new, |operator| (*operator).to_owned()),
+    };
+    let tasks = rows
+        .iter()
+        .map(|line| Line {
+            cells: runs.iter().map(|run| cell(run, line)).collect(),
+            is_selected: line.is_open.is_none() && selected.task == Some(line.name.as_str()),
+            what: what(line),
+            name: line.name.clone(),
+            depth: line.depth,
+            is_open: line.is_open,
+            turn: line.turn.clone(),
+            is_removed: line.tasks.is_empty(),
         })
         .collect();
-    Grid { runs: columns, tasks, total, longest: longest.map(length) }
+    Grid { runs: columns, tasks, window, longest: longest.map(length), ..Grid::default() }
+}
+
+/// `load: 12 success, 1 failed`
+fn group_title(name: &str, counts: &[(&str, usize)], run: &RunRow) -> String {
+    let counts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {}", words(state))).collect();
+    format!("{name}: {}\n{}", counts.join(", "), run.run_id)
 }
 
 fn cell_title(instance: &InstanceRow, run: &RunRow, now: DateTime<Utc>) -> String {
@@ -189,15 +235,6 @@ fn cell_title(instance: &InstanceRow, run: &RunRow, now: DateTime<Utc>) -> Strin
     }
     text.push_str(&format!("\n{}", run.run_id));
     text
-}
-
-/// Of each task: the longest way to it from a task without upstreams.
-fn depths(graph: &Graph) -> Vec<usize> {
-    let mut depths = vec![0; graph.upstream.len()];
-    for index in &graph.order {
-        depths[*index] = graph.upstream[*index].iter().map(|before| depths[*before] + 1).max().unwrap_or(0);
-    }
-    depths
 }
 
 /// The facts of a run that its page and its tasks' pages show.

@@ -8,7 +8,7 @@ use millrace_store::InstanceRow;
 use serde::Serialize;
 
 use super::dag::Place;
-use super::grid::{Selected, run_facts};
+use super::grid::{GridView, Selected, run_facts};
 use super::instances;
 use crate::api::rows_moved;
 use crate::format::{count, length, span};
@@ -94,6 +94,6 @@ pub(super) async fn page(
         rows => rows.map(count),
     };
     let selected = Selected { run: Some(&run), task: None };
-    let place = Place { row: &row, selected, runs: Parameters(parameters).number("runs")? };
+    let place = Place { row: &row, selected, view: GridView::of(&Parameters(parameters))? };
     server.dag_page(&person, &wishes, place, values).await
 }

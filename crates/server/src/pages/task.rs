@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::dag::Place;
-use super::grid::{Selected, run_facts};
+use super::grid::{GridView, Selected, run_facts};
 use super::instances;
 use crate::events::may_still_write;
 use crate::format::{When, clock, count, length, size, span};
@@ -162,7 +162,7 @@ pub(super) async fn page(
         is_live,
     };
     let selected = Selected { run: Some(&run), task: Some(&task_id) };
-    server.dag_page(&person, &wishes, Place { row: &row, selected, runs: parameters.number("runs")? }, values).await
+    server.dag_page(&person, &wishes, Place { row: &row, selected, view: GridView::of(&parameters)? }, values).await
 }
 
 /// Another instance of the same mapped task.

@@ -1,9 +1,12 @@
 //! Pages: that they are there, escape what they show, and lead to the failed log.
 
 use millrace_model::change::{Batch, Completion, Finish, TryOutcome};
+use millrace_model::dag::{Dag, Task};
+use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
 use serde_json::json;
 
+use crate::plant::dag;
 use crate::site::{ADMIN, EVIL, FAILED_RUN, RUNNING_RUN, Site, now};
 
 fn task(run: &str, task: &str) -> String {
@@ -200,4 +203,53 @@ fn static_files_are_cached_by_their_content() {
         let status = site.call("GET", &format!("/static/{missing}"), &[], None).status;
         assert!(status == 404 || status == 303, "{missing}: {status}");
     }
+}
+
+/// Rows of the grid of a DAG's page.
+fn grid_rows(site: &Site, path: &str) -> Vec<String> {
+    let page = site.get(path).is(200).body;
+    let (_, grid) = page.split_once("<section id=\"grid\"").unwrap();
+    let (grid, _) = grid.split_once("</section>").unwrap();
+    let rows = grid.split("<tbody>").nth(1).unwrap().split("<th class=\"").skip(1);
+    let name = |row: &str| {
+        let (_, text) = row.split_once(if row.contains("class=\"fold\"") { "data-view>" } else { "<span>" }).unwrap();
+        text.split_once('<').unwrap().0.to_owned()
+    };
+    rows.map(name).collect()
+}
+
+#[test]
+fn a_grid_of_very_many_tasks_is_folded_and_shown_in_parts() {
+    let site = Site::start();
+    let mut large = dag("large", "none", "UTC", &[], &[]);
+    for group in 0..4 {
+        let id = format!("g{group}");
+        large.groups.push(serde_json::from_value(json!({"group_id": id})).unwrap());
+        large.tasks.extend((0..1000).map(|at| Task {
+            group: Some(TaskId::new_unchecked(id.as_str())),
+            ..Task::new(TaskId::new_unchecked(format!("{id}.t{at:04}")), "bash")
+        }));
+    }
+    let alone = |at| Task::new(TaskId::new_unchecked(format!("alone{at}")), "bash");
+    let wide = Dag { tasks: (0..3000).map(alone).collect(), ..dag("wide", "none", "UTC", &[], &[]) };
+    site.runtime.block_on(site.plant.sync(large, true, now()));
+    site.runtime.block_on(site.plant.sync(wide, true, now()));
+    for dag_id in ["large", "wide"] {
+        site.send("POST", &format!("/api/v1/dags/{dag_id}/dagRuns"), &json!({"dag_run_id": "r"})).is(200);
+    }
+    assert_eq!(grid_rows(&site, "/dags/large"), ["g0", "g1", "g2", "g3"]);
+    assert!(
+        site.get("/dags/large").body.contains("title=\"g1: 1000 not started\nr\""),
+        "{}",
+        site.get("/dags/large").body
+    );
+    let open = grid_rows(&site, "/dags/large?open=g1");
+    assert_eq!((open.len(), open[0].as_str(), open[2].as_str()), (500, "g0", "g1.t0000"));
+    // The group around what is looked at is open.
+    assert!(grid_rows(&site, "/dags/large/runs/r/tasks/g3.t0007").contains(&"g3.t0007".to_owned()));
+    assert_eq!(grid_rows(&site, "/dags/large/runs/r/tasks/g3.t0007?shut=g3").len(), 4);
+    let wide = grid_rows(&site, "/dags/wide");
+    assert_eq!(wide.len(), 500);
+    assert_eq!(grid_rows(&site, "/dags/wide?from=2500").len(), 500);
+    assert!(site.get("/dags/wide?from=2500").body.contains("rows 2,501 to 3,000 of 3,000"));
 }
