@@ -205,7 +205,9 @@ async fn refuse(server: &Server, client: &Client, headers: &HeaderMap, error: &O
     server.store().record_audit(&AuditRow::new(&actor, "sign_in_failed", details, server.now())).await?;
     let status = match error {
         OidcError::Unreachable(_) | OidcError::Provider(_) | OidcError::Store(_) => StatusCode::BAD_GATEWAY,
-        OidcError::NoRole | OidcError::Domain | OidcError::NotLinked(_) => StatusCode::FORBIDDEN,
+        OidcError::NoRole | OidcError::Domain | OidcError::NoEmail(_) | OidcError::NotLinked(_) => {
+            StatusCode::FORBIDDEN
+        }
         OidcError::Stale | OidcError::Refused(_) | OidcError::Token(_) => StatusCode::UNAUTHORIZED,
     };
     let mut page = sign_in::draw(server, headers, "/", "", Some(detail)).await?;
@@ -232,7 +234,10 @@ impl OidcOptions {
         if self.allowed_domains.is_empty() {
             return Ok(());
         }
-        let email = claims.text("email").filter(|_| claims.is_email_verified()).unwrap_or_default();
+        let email = claims.text("email").ok_or(OidcError::NoEmail(""))?;
+        if !claims.is_email_verified() {
+            return Err(OidcError::NoEmail("verified "));
+        }
         let domain = email.rsplit_once('@').map(|(_, domain)| domain).unwrap_or_default();
         let is_allowed = self.allowed_domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain));
         if is_allowed { Ok(()) } else { Err(OidcError::Domain) }

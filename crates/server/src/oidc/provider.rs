@@ -61,6 +61,11 @@ pub enum OidcError {
     NoRole,
     #[error("only people with a verified e-mail address of an allowed domain get in (oidc.allowed_domains)")]
     Domain,
+    #[error(
+        "the provider told no {0}e-mail address of yours, and only people with one of an allowed domain get in \
+         (oidc.allowed_domains); it must give the claims email and email_verified to this client (oidc.scopes: email)"
+    )]
+    NoEmail(&'static str),
     #[error("{0}")]
     NotLinked(String),
     #[error("the metadata database could not be read or written")]

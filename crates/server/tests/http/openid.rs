@@ -261,12 +261,27 @@ fn groups_and_domains_decide_who_comes_in() {
         provided.sign_in()
     };
     let staff = || json!(["staff"]);
-    assert!(person("a@ours.example", json!(false), staff()).is(403).body.contains("oidc.allowed_domains"));
+    assert!(person("a@ours.example", json!(false), staff()).is(403).body.contains("told no verified e-mail address"));
+    provided.be(json!({"sub": "silent", "realm_access": {"roles": ["staff"]}}));
+    assert!(provided.sign_in().is(403).body.contains("told no e-mail address"));
     person("a@ours.example.evil.example", json!(true), staff()).is(403);
     person("a@evil.example", json!(true), staff()).is(403);
     assert!(person("b@ours.example", json!(true), json!(["others"])).is(403).body.contains("oidc.roles"));
     let account = provided.account(&person("c@OURS.example", json!(true), staff()).is(303));
     assert_eq!(account["username"], "c@OURS.example");
+}
+
+#[test]
+fn whoever_has_neither_name_nor_address_is_called_by_the_subject() {
+    let provided = Provided::start();
+    let silent = |subject: &str| {
+        provided.be(json!({"sub": subject, "email": "", "realm_access": {"roles": ["staff"]}}));
+        provided.account(&provided.sign_in().is(303))["username"].as_str().unwrap().to_owned()
+    };
+    let name = silent("4711");
+    assert!(name.starts_with("oidc-") && name.len() == 15, "{name}");
+    assert_eq!(silent("4711"), name, "the same person the next time");
+    assert_ne!(silent("4712"), name);
 }
 
 #[test]
