@@ -139,3 +139,28 @@ fn a_trigger_ends_with_the_run_s_result() {
     assert_eq!((&*states("skips")["ends"], &*states("skips")["later"]), ("skipped", "skipped"));
     assert!(home.ok(&["tasks", "logs", "ends", "ends", "bad"]).stdout.contains("code 7"));
 }
+
+#[test]
+fn many_dags_are_paused_and_unpaused_at_once() {
+    let home = TestHome::new();
+    for (name, tags) in [("one", "[nightly]"), ("two", "[nightly, eu]"), ("three", "[]")] {
+        home.write_dag(&format!("{name}.yaml"), &format!("tags: {tags}\ntasks: {{a: {{operator: noop}}}}\n"));
+    }
+    let running = || -> Vec<String> {
+        let dags = home.json(&["dags", "list"]);
+        let going = dags.as_array().unwrap().iter().filter(|dag| dag["is_paused"] == false);
+        going.map(|dag| dag["dag_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(home.ok(&["dags", "unpause", "--tag", "nightly"]).stderr.contains("unpaused 2 DAGs\n"));
+    assert_eq!(running(), ["one", "two"]);
+    assert!(home.ok(&["dags", "pause", "--tag", "eu"]).stderr.contains("paused 1 DAG\n"));
+    assert!(home.ok(&["dags", "unpause", "--all"]).stderr.contains("unpaused 2 DAGs; 1 was unpaused already\n"));
+    assert_eq!(running(), ["one", "three", "two"]);
+    home.ok(&["dags", "pause", "one", "two"]);
+    assert_eq!(running(), ["three"]);
+    home.run(&["dags", "pause", "three", "unknown"]).exits(1);
+    let said = home.run(&["dags", "pause", "--tag", "weekly"]).exits(2).stderr;
+    assert!(said.contains("no DAG has the tag 'weekly'"), "{said}");
+    home.run(&["dags", "pause"]).exits(2);
+    home.run(&["dags", "pause", "one", "--all"]).exits(2);
+}

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::support::TestHome;
 use crate::{home_with_hello, ids};
 
 #[test]
@@ -93,5 +94,18 @@ fn a_newer_schema_is_refused_with_a_clear_word() {
     for arguments in [&["scheduler"][..], &["dags", "list"], &["db", "check"]] {
         let output = home.run(arguments).exits(1);
         assert!(output.stderr.contains("newer"), "{arguments:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn commands_answer_to_the_names_that_they_have_elsewhere() {
+    let home = TestHome::new();
+    for command in [&["initdb"][..], &["upgradedb"], &["db", "upgrade"]] {
+        home.ok(command);
+    }
+    home.copy_example("hello.yaml");
+    assert_eq!(home.json(&["dags", "details", "hello"]), home.json(&["dags", "show", "hello"]));
+    for command in ["api-server", "webserver"] {
+        assert!(home.ok(&[command, "--help"]).stdout.contains("pages and REST"), "{command}");
     }
 }

@@ -19,8 +19,8 @@ use crate::output::Format;
 
 pub use backfills::{BackfillArgs, BackfillsCommand, Reprocess};
 pub use changes::{
-    CareArgs, ClearOptions, DagsClearArgs, DagsMarkArgs, MarkedRun, MarkedTask, NoteArgs, RelativesArgs, RepinArgs,
-    RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
+    CareArgs, ClearOptions, DagsClearArgs, DagsMarkArgs, ManyDagsArgs, MarkedRun, MarkedTask, NoteArgs, RelativesArgs,
+    RepinArgs, RerunFailedArgs, RunsArgs, TasksClearArgs, TasksMarkArgs,
 };
 pub use connections::{ConnectionAddArgs, ConnectionsCommand, FileFormat};
 pub use data::{DataCommand, LedgerArgs, VerifyArgs};
@@ -64,6 +64,7 @@ pub enum Command {
         migrate: bool,
     },
     /// The web server: pages and REST
+    #[command(aliases = ["api-server", "webserver"])]
     Server(ServerArgs),
     /// Stand-ins for S3 and the Redshift Data API on this machine
     Devstack(DevstackArgs),
@@ -252,13 +253,14 @@ pub enum DagsCommand {
     /// List the DAGs
     List,
     /// Show a DAG: its schedule, settings and tasks
+    #[command(alias = "details")]
     Show { dag_id: String },
     /// Start a run now
     Trigger(TriggerArgs),
     /// Stop making new runs and starting tasks
-    Pause { dag_id: String },
+    Pause(ManyDagsArgs),
     /// Go on
-    Unpause { dag_id: String },
+    Unpause(ManyDagsArgs),
     /// Delete a DAG whose file is gone with all of its runs, or one run that has ended
     Delete {
         dag_id: String,

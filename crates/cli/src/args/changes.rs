@@ -3,6 +3,20 @@
 
 use clap::{ArgGroup, Args, ValueEnum};
 
+/// Which DAGs are meant.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("dags").required(true).args(["dag_ids", "tag", "all"])))]
+pub struct ManyDagsArgs {
+    #[arg(value_name = "DAG_ID")]
+    pub dag_ids: Vec<String>,
+    /// Every DAG with this tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// Every DAG
+    #[arg(long)]
+    pub all: bool,
+}
+
 /// Which runs are meant.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("runs").multiple(true).args(["run_id", "start_date", "end_date"])))]

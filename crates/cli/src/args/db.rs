@@ -9,6 +9,7 @@ pub enum DbCommand {
     /// Make the database if it is missing, and migrate it; never drops anything
     Init,
     /// Bring the database to this version's schema
+    #[command(alias = "upgrade")]
     Migrate {
         /// Fail at once when another process is migrating, instead of waiting
         #[arg(long)]

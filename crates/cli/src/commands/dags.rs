@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
-use crate::args::DagsCommand;
+use crate::args::{DagsCommand, ManyDagsArgs};
 use crate::commands::{backfills, changes, dag_test, delete, explain, plan, runs};
 use crate::dag_files;
 use crate::failure::usage;
@@ -40,8 +40,8 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
         DagsCommand::Mark(args) => changes::mark_run(app, &store, args).await,
         DagsCommand::Note(args) => changes::note(app, &store, args).await,
         DagsCommand::Repin(args) => changes::repin(app, &store, args).await,
-        DagsCommand::Pause { dag_id } => set_paused(app, &store, &dag_id, true).await,
-        DagsCommand::Unpause { dag_id } => set_paused(app, &store, &dag_id, false).await,
+        DagsCommand::Pause(dags) => set_paused(app, &store, &dags, true).await,
+        DagsCommand::Unpause(dags) => set_paused(app, &store, &dags, false).await,
         DagsCommand::Delete { dag_id, run_id, care } => {
             delete::run(app, &store, (&dag_id, run_id.as_deref()), &care).await
         }
@@ -212,11 +212,33 @@ fn branch(dag: &Dag, graph: &Graph, within: Option<&str>, indent: usize, text: &
     }
 }
 
-async fn set_paused(app: &App, store: &Store, dag_id: &str, paused: bool) -> anyhow::Result<()> {
-    let row = lookup::dag(app, store, dag_id).await?;
-    let changed = store.set_paused(&row.dag_id, paused, "cli", app.now()).await?;
+async fn set_paused(app: &App, store: &Store, dags: &ManyDagsArgs, paused: bool) -> anyhow::Result<()> {
     let word = if paused { "paused" } else { "unpaused" };
-    notice(if changed { format!("{word} {dag_id}") } else { format!("{dag_id} was {word} already") });
+    if dags.dag_ids.is_empty() {
+        dag_files::sync(app, store).await?;
+        let filter = DagFilter { tag: dags.tag.clone(), ..DagFilter::default() };
+        let rows = store.dags(&filter).await?.rows;
+        if let (Some(tag), []) = (&dags.tag, rows.as_slice()) {
+            return Err(usage(format!(
+                "no DAG has the tag '{tag}'; `millrace dags list -o json` shows which have what"
+            )));
+        }
+        let mut changed = 0;
+        for row in &rows {
+            changed += usize::from(store.set_paused(&row.dag_id, paused, "cli", app.now()).await?);
+        }
+        let rest = match rows.len() - changed {
+            0 => String::new(),
+            1 => format!("; 1 was {word} already"),
+            already => format!("; {already} were {word} already"),
+        };
+        notice(format!("{word} {}{rest}", counted(changed, "DAG")));
+    }
+    for dag_id in &dags.dag_ids {
+        let row = lookup::dag(app, store, dag_id).await?;
+        let changed = store.set_paused(&row.dag_id, paused, "cli", app.now()).await?;
+        notice(if changed { format!("{word} {dag_id}") } else { format!("{dag_id} was {word} already") });
+    }
     if !paused {
         app.check_scheduler(store).await?;
     }
