@@ -86,3 +86,41 @@ fn a_task_and_its_run_name_the_first_unmet_condition() {
     assert_eq!(home.json(&["dags", "explain", "waits", "one"])["answer"], "the run has ended: success");
     scheduler.terminate(Duration::from_secs(10)).unwrap();
 }
+
+#[test]
+fn what_has_failed_says_what_went_wrong() {
+    let home = TestHome::new();
+    home.write_dag(
+        "broken.yaml",
+        "schedule: none\ntasks:\n  ends: {operator: bash, bash_command: exit 3}\n  after: {operator: noop, depends_on: [ends]}\n",
+    );
+    home.write_dag(
+        "again.yaml",
+        "schedule: none\ntasks: {a: {operator: bash, bash_command: exit 4, retries: 1, retry_delay: 1h}}\n",
+    );
+    let mut scheduler = home.scheduler();
+    for dag in ["broken", "again"] {
+        home.ok(&["dags", "unpause", dag]);
+        home.ok(&["dags", "trigger", dag, "--run-id", "r"]);
+    }
+    wait_until_blocking("both have failed", PATIENCE, || {
+        home.ok(&["dags", "state", "broken", "r"]).stdout == "failed\n"
+            && home.ok(&["tasks", "state", "again", "a", "r"]).stdout == "up_for_retry\n"
+    })
+    .unwrap();
+    let run = home.json(&["dags", "explain", "broken", "r"]);
+    assert_eq!(run["answer"], "the run has ended: failed (task_failure)");
+    let failed: Vec<(&str, &str)> = (run["tasks"].as_array().unwrap().iter())
+        .map(|task| (task["task_id"].as_str().unwrap(), task["answer"].as_str().unwrap()))
+        .collect();
+    assert_eq!(failed, [("ends", "it has ended: failed (error: bash exited with code 3; it printed nothing)")]);
+    let again = home.json(&["tasks", "explain", "again", "a", "r"]);
+    let answer = again["answer"].as_str().unwrap();
+    assert!(
+        answer.starts_with(
+            "try 1 has failed (error: bash exited with code 4; it printed nothing); it is tried again after"
+        ),
+        "{answer}"
+    );
+    scheduler.terminate(Duration::from_secs(10)).unwrap();
+}

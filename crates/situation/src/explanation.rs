@@ -14,6 +14,8 @@ use crate::{Situation, Surroundings};
 
 /// Tasks of a run that are answered for; the others are counted.
 const MOST_TASKS: usize = 100;
+/// Failed ones of which it is told what went wrong.
+const MOST_FAILED: usize = 10;
 
 /// What is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +43,7 @@ pub struct Explanation {
     pub starts_at: Option<String>,
     /// In the order in which they are asked.
     pub conditions: Vec<ConditionView>,
-    /// Of a run: what has not ended, each with its first unmet condition.
+    /// Of a run: what has not ended, each with its first unmet condition; of one that has failed, what has failed in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskAnswer>,
 }
@@ -103,7 +105,7 @@ pub async fn explain(
                 TaskState::Deferred => last_said(store, instance).await?,
                 _ => None,
             };
-            let mut explanation = desk.task(run, instance);
+            let mut explanation = desk.task(run, &with_error(store, instance).await?);
             if let Some(said) = said {
                 explanation.answer.push_str("; ");
                 explanation.answer.push_str(&said);
@@ -111,6 +113,19 @@ pub async fn explain(
             Ok(explanation)
         }
     }
+}
+
+/// With what went wrong behind the reason of one that has failed.
+async fn with_error(store: &Store, instance: &InstanceRow) -> Result<InstanceRow> {
+    let mut told = instance.clone();
+    if matches!(instance.state, TaskState::Failed | TaskState::UpForRetry) {
+        let last = store.tries(instance.key).await?.pop().filter(|last| last.try_number == instance.try_number);
+        let error = last.and_then(|last| last.error).unwrap_or_default();
+        if let (Some(reason), Some(line)) = (&mut told.state_reason, error.lines().next()) {
+            *reason = [reason.as_str(), line].join(": ");
+        }
+    }
+    Ok(told)
 }
 
 /// What the try said last while it worked.
@@ -219,10 +234,14 @@ impl Desk<'_> {
 
     async fn run(self, run: &RunRow) -> Result<Explanation> {
         let mut tasks = Vec::new();
+        let instances = self.store.instances(run.key).await?;
         let (conditions, (answer, starts_at)) = if run.state.is_finished() {
+            let failed = instances.iter().filter(|one| run.state == RunState::Failed && one.state == TaskState::Failed);
+            for instance in failed.take(MOST_FAILED) {
+                tasks.push(self.task_answer(run, &with_error(self.store, instance).await?));
+            }
             (Vec::new(), (ended_run(run), None))
         } else {
-            let instances = self.store.instances(run.key).await?;
             let waiting: Vec<&InstanceRow> = instances.iter().filter(|one| !one.state.is_finished()).collect();
             let mut conditions = self.with_scheduler(explain_run(&self.view, run.key, self.now));
             let ended = instances.len() - waiting.len();
