@@ -296,9 +296,13 @@ fn case_36_lowering_the_limit_kills_nothing_and_starts_nothing() {
          > trigger d
          run d/2024-01-01T02:00 running
          d/2024-01-01T02:00/a try 1
+         > at 2024-01-01T03:00
+         > trigger d
+         run d/2024-01-01T03:00 running
+         d/2024-01-01T03:00/a try 1
          > dag d none runs 1
          > - a
-         > at 2024-01-01T03:00
+         > at 2024-01-01T04:00
          > trigger d
          > ok d 2024-01-01T01:00 a
          d/2024-01-01T01:00/a success
@@ -306,8 +310,13 @@ fn case_36_lowering_the_limit_kills_nothing_and_starts_nothing() {
          > ok d 2024-01-01T02:00 a
          d/2024-01-01T02:00/a success
          run d/2024-01-01T02:00 success
-         run d/2024-01-01T03:00 running
-         d/2024-01-01T03:00/a try 1",
+         > why d 2024-01-01T03:00 a
+         yes, try 1 is running
+         > ok d 2024-01-01T03:00 a
+         d/2024-01-01T03:00/a success
+         run d/2024-01-01T03:00 success
+         run d/2024-01-01T04:00 running
+         d/2024-01-01T04:00/a try 1",
     );
 }
 

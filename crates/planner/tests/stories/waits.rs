@@ -131,6 +131,27 @@ fn case_58_a_run_times_out_by_its_start_and_not_by_its_time_in_the_queue() {
 }
 
 #[test]
+fn case_58_an_hour_in_the_queue_counts_for_nothing() {
+    check(
+        "dag d none runs 1 timeout 10m
+         - a
+         > pause d
+         > at 2024-01-02T00:00
+         > trigger d
+         > at 2024-01-02T01:00
+         > unpause d
+         run d/2024-01-02 running
+         d/2024-01-02/a try 1
+         wake 2024-01-02T01:10:00
+         > at 2024-01-02T01:09:59
+         wake 2024-01-02T01:10:00
+         > at 2024-01-02T01:10
+         run d/2024-01-02 winds down (timeout)
+         stop d/2024-01-02/a (timeout)",
+    );
+}
+
+#[test]
 fn case_58_teardowns_are_run_after_a_timeout() {
     check(
         "dag d none timeout 10m
