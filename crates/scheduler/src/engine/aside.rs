@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Batch, Completion, NewRun, RunKey, RunMove, TryOutcome};
+use millrace_model::change::{Batch, Completion, InstanceKey, NewRun, RunKey, RunMove, TryOutcome};
 use millrace_model::ids::DagId;
+use millrace_model::notice::{Notice, NoticeEvent};
 use millrace_model::state::RunState;
 use millrace_planner::UNSTORABLE_REASON;
 use millrace_store::{Result, SetAside, StoreError};
@@ -105,7 +106,9 @@ impl Engine {
         let known = Batch { signals_handled: batch.signals_handled.clone(), ..Batch::default() };
         self.probe(&known, now).await??;
         for finish in &batch.finishes {
-            let alone = Batch { finishes: vec![finish.clone()], ..Batch::default() };
+            let try_ = (finish.completion.instance, finish.completion.try_number);
+            let notices = batch.notices.iter().filter(|notice| ended_try(notice) == Some(try_)).cloned().collect();
+            let alone = Batch { finishes: vec![finish.clone()], notices, ..Batch::default() };
             match self.probe(&alone, now).await? {
                 Ok(()) => self.forget_try(&finish.completion),
                 Err(error) => {
@@ -113,6 +116,10 @@ impl Engine {
                     self.store_failure(&finish.completion, &error, now).await?;
                 }
             }
+        }
+        if let Err(error) = self.probe(&Batch { releases: batch.releases.clone(), ..Batch::default() }, now).await? {
+            found += 1;
+            tracing::error!(error = &error as &dyn std::error::Error, "what tries hold cannot be let go of");
         }
         for (run, part) in self.by_run(batch) {
             if let Err(error) = self.probe(&part, now).await? {
@@ -122,11 +129,15 @@ impl Engine {
         }
         let of_dags: BTreeSet<&DagId> = (batch.new_runs.iter().map(|run| &run.dag_id))
             .chain(batch.pointers.iter().map(|pointer| &pointer.dag_id))
+            .chain(batch.passed_slots.iter().map(|passed| &passed.dag_id))
+            .chain(batch.pauses.iter().map(|pause| &pause.dag_id))
             .collect();
         for dag_id in of_dags {
             let part = Batch {
                 new_runs: batch.new_runs.iter().filter(|run| run.dag_id == *dag_id).map(queued).collect(),
                 pointers: batch.pointers.iter().filter(|pointer| pointer.dag_id == *dag_id).cloned().collect(),
+                passed_slots: batch.passed_slots.iter().filter(|passed| passed.dag_id == *dag_id).cloned().collect(),
+                pauses: batch.pauses.iter().filter(|pause| pause.dag_id == *dag_id).cloned().collect(),
                 ..Batch::default()
             };
             if let Err(error) = self.probe(&part, now).await? {
@@ -148,8 +159,8 @@ impl Engine {
         }
     }
 
-    /// The batch's moves, each run's by themselves. What starts is left out: it was planned for the room of others, and
-    /// is planned anew.
+    /// The batch's moves with what people are told of them, each run's by themselves. What starts is left out: it was
+    /// planned for the room of others, and is planned anew.
     fn by_run(&self, batch: &Batch) -> BTreeMap<RunKey, Batch> {
         let mut parts: BTreeMap<RunKey, Batch> = BTreeMap::new();
         for step in &batch.task_moves {
@@ -165,6 +176,17 @@ impl Engine {
         }
         for step in batch.run_moves.iter().filter(|step| step.to != RunState::Running) {
             parts.entry(step.run).or_default().run_moves.push(step.clone());
+        }
+        for alert in &batch.alerts {
+            parts.entry(alert.run).or_default().alerts.push(alert.clone());
+        }
+        let finished: BTreeSet<(InstanceKey, u32)> =
+            batch.finishes.iter().map(|it| (it.completion.instance, it.completion.try_number)).collect();
+        for notice in batch.notices.iter().filter(|notice| notice.event != NoticeEvent::Execute) {
+            // That of a try which has ended was committed with its end.
+            if ended_try(notice).is_none_or(|try_| !finished.contains(&try_)) {
+                parts.entry(notice.run).or_default().notices.push(notice.clone());
+            }
         }
         parts
     }
@@ -214,6 +236,12 @@ impl Engine {
             tracing::error!(run, error = error as &dyn std::error::Error, "the run is set aside");
         }
     }
+}
+
+/// The try whose end the notice tells of.
+fn ended_try(notice: &Notice) -> Option<(InstanceKey, u32)> {
+    let of_try = notice.of_try.as_ref().filter(|_| notice.event != NoticeEvent::Execute);
+    of_try.map(|of_try| (of_try.instance, of_try.try_number))
 }
 
 fn queued(run: &NewRun) -> NewRun {

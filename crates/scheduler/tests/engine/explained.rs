@@ -8,6 +8,7 @@ use millrace_model::change::TryOutcome;
 use millrace_model::ids::TaskId;
 use millrace_model::ledger::Checkpoint;
 use millrace_model::maintenance::Maintenance;
+use millrace_model::notice::{Callback, Callbacks};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_situation::{Asked, Explanation, Surroundings, explain};
@@ -81,6 +82,37 @@ async fn a_dag_that_the_database_refuses_says_so_until_it_is_taken() {
     assert_eq!(stage.run_states().await, [RunState::Running]);
     let said = why(&stage, Asked::Dag(&row)).await;
     assert!(!said.answer.contains("set aside"), "{said:?}");
+}
+
+/// What people are told of other DAGs in the same turn, and what follows from it, is neither lost nor told twice.
+#[tokio::test]
+async fn what_is_told_of_others_outlives_what_the_database_refuses() {
+    let mut stage = Stage::new(8).await;
+    stage.put(&dag("d", json!("@daily"), &["a"])).await;
+    let mut other = dag("other", Value::Null, &["b"]);
+    let tell = vec![Callback::Command("true".to_owned())];
+    other.callbacks = Callbacks { on_failure: tell.clone(), on_alert: tell.clone(), ..Callbacks::default() };
+    other.tasks[0].callbacks = Callbacks { on_failure: tell, ..Callbacks::default() };
+    other.max_consecutive_failed_dag_runs = 1;
+    stage.put(&other).await;
+    stage.lead().await;
+    stage.trigger("other").await;
+    stage.turn().await;
+    stage.clock.advance(TimeDelta::days(1));
+    let failed = TryOutcome::Failed { reason: "error".into(), retry: false };
+    let completion = stage.executor.end_task("b", failed, stage.now());
+    stage.engine.as_mut().unwrap().complete(completion);
+    with_faults(Arc::new(NoRuns), stage.turn()).await;
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Failed]);
+    let told = stage.store.notifications(false, 10).await.unwrap();
+    let mut told: Vec<String> =
+        told.iter().map(|row| format!("{} {}", row.event, row.task_id.as_ref().map_or("-", TaskId::as_str))).collect();
+    told.sort();
+    assert_eq!(told, ["auto_paused -", "failure -", "failure b"]);
+    let alerts = stage.store.alerts(false, 10).await.unwrap();
+    assert_eq!(alerts.iter().map(|alert| alert.kind.as_str()).collect::<Vec<_>>(), ["auto_paused"]);
+    assert!(stage.store.scheduler_dag(&other.dag_id).await.unwrap().unwrap().is_paused);
 }
 
 #[tokio::test]
