@@ -136,7 +136,11 @@ pub fn check(app: &App, paths: &[PathBuf], pools: Option<&PoolSizes>) -> anyhow:
         let kind = std::fs::metadata(&path).with_context(|| format!("could not read {}", path.display()))?;
         if kind.is_dir() {
             let base = path.clone();
-            files.extend(dag_file_paths(&path)?.into_iter().map(|file| (base.clone(), base.join(file))));
+            let found = dag_file_paths(&path)?;
+            if let Some((folder, error)) = found.unreadable.into_iter().next() {
+                return Err(error).with_context(|| format!("could not read {}", base.join(folder).display()));
+            }
+            files.extend(found.paths.into_iter().map(|file| (base.clone(), base.join(file))));
         } else {
             // Files that it includes are looked for in the DAGs folder if it is in there, else beside it.
             let base = if path.starts_with(&folder) {

@@ -17,7 +17,7 @@ use millrace_model::ids::DagId;
 use millrace_operator_api::entry::Catalogue;
 use millrace_store::{Store, StoreError};
 
-pub use paths::{calendar_names, dag_file_paths, read_bounded, read_sibling};
+pub use paths::{FoundFiles, calendar_names, dag_file_paths, read_bounded, read_sibling};
 pub use watch::FolderChanges;
 
 use self::sync::Known;

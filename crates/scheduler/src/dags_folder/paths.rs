@@ -10,41 +10,67 @@ const IGNORE_FILES: [&str; 2] = [".millraceignore", ".airflowignore"];
 /// Folders within folders beyond this are not looked into: a link may lead in a circle.
 const MAX_DEPTH: usize = 20;
 
+/// What a dags folder holds, relative to it.
+#[derive(Debug, Default)]
+pub struct FoundFiles {
+    /// The DAG files, sorted.
+    pub paths: Vec<PathBuf>,
+    /// Folders within it that cannot be read: what is in them is not known.
+    pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
 /// The `.yaml` and `.yml` files under `folder`, relative to it and sorted. Left out are hidden files and folders (names
 /// that begin with `.`), parts of other files (names that begin with `_`), folders that are links, the calendars, and what
 /// `.millraceignore` or `.airflowignore` names. A folder that
 /// does not exist holds none.
-pub fn dag_file_paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn dag_file_paths(folder: &Path) -> io::Result<FoundFiles> {
     let ignored = IgnoreList::read(folder);
-    let mut found = Vec::new();
+    let mut found = FoundFiles::default();
     let mut waiting = vec![(PathBuf::new(), 0)];
     while let Some((relative, depth)) = waiting.pop() {
-        let entries = match std::fs::read_dir(folder.join(&relative)) {
-            Ok(entries) => entries,
+        match list(folder, &relative, &ignored) {
+            Ok((files, folders)) => {
+                found.paths.extend(files);
+                if depth < MAX_DEPTH {
+                    waiting.extend(folders.into_iter().map(|path| (path, depth + 1)));
+                }
+            }
             // Gone since it was listed, or never there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if depth == 0 => return Err(error),
+            Err(error) => found.unreadable.push((relative, error)),
+        }
+    }
+    found.paths.sort();
+    found.unreadable.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(found)
+}
+
+/// The DAG files in one folder, and the folders.
+fn list(folder: &Path, relative: &Path, ignored: &IgnoreList) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder.join(relative))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(text) = name.to_str().filter(|text| !text.starts_with('.')) else { continue };
+        let path = relative.join(text);
+        if ignored.matches(&path) {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            Ok(kind) => kind,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(text) = name.to_str().filter(|text| !text.starts_with('.')) else { continue };
-            let path = relative.join(text);
-            if ignored.matches(&path) {
-                continue;
+        if kind.is_dir() {
+            if path != Path::new(CALENDARS_FOLDER) {
+                folders.push(path);
             }
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                if depth < MAX_DEPTH && path != Path::new(CALENDARS_FOLDER) {
-                    waiting.push((path, depth + 1));
-                }
-            } else if is_dag_file(text) && (kind.is_file() || folder.join(&path).is_file()) {
-                found.push(path);
-            }
+        } else if is_dag_file(text) && (kind.is_file() || folder.join(&path).is_file()) {
+            files.push(path);
         }
     }
-    found.sort();
-    Ok(found)
+    Ok((files, folders))
 }
 
 /// The names of the calendars that a dags folder has, sorted.
@@ -175,9 +201,9 @@ mod tests {
         }
         std::fs::write(folder.path().join(".millraceignore"), "# not yet\ndrafts/\n*_test.yaml\n").unwrap();
         let found = dag_file_paths(folder.path()).unwrap();
-        assert_eq!(found, ["a.yml", "b.yaml", "team/c.yaml"].map(PathBuf::from));
+        assert_eq!(found.paths, ["a.yml", "b.yaml", "team/c.yaml"].map(PathBuf::from));
         assert_eq!(calendar_names(folder.path()), ["holidays"]);
-        assert!(dag_file_paths(&folder.path().join("nowhere")).unwrap().is_empty());
+        assert!(dag_file_paths(&folder.path().join("nowhere")).unwrap().paths.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From files to stored DAGs and import errors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use millrace_dagfile::{Diagnostic, ReadOptions, read_dag_bytes};
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
 use millrace_model::pool::PoolSizes;
-use millrace_store::{Counted, DagFilter, StampedFile, Store, SyncDag, SyncWhat};
+use millrace_store::{Counted, DagFilter, DagRow, StampedFile, Store, SyncDag, SyncWhat};
 use serde_json::Value;
 
 use super::stamps::{Stamps, reader_mark};
@@ -58,6 +59,11 @@ impl Known {
             outcome: Outcome::Stored { dags: file.dags },
             told: Some(Told::Stored),
         })
+    }
+
+    fn unreadable(error: &std::io::Error) -> Self {
+        let diagnostic = Diagnostic::of_file("unreadable-file", format!("it cannot be read: {error}"), None);
+        Self { stamps: None, outcome: Outcome::Broken(vec![diagnostic]), told: None }
     }
 
     fn dag_ids(&self) -> Vec<&DagId> {
@@ -118,34 +124,51 @@ pub(super) async fn sync(
     Ok(report)
 }
 
-/// Reads what is new or changed, forgets what is gone. Returns how many files were read.
+/// Reads what is new or changed, forgets what is gone, and keeps what is in a folder that cannot be read now. Returns how
+/// many files were read.
 fn read_changed(
     options: &FolderOptions,
     pools: &PoolSizes,
     known: &mut BTreeMap<String, Known>,
 ) -> std::io::Result<usize> {
-    let paths: Vec<String> = dag_file_paths(&options.folder)?
+    let found = dag_file_paths(&options.folder)?;
+    let text = |path: PathBuf| path.into_os_string().into_string().ok();
+    let paths: Vec<String> = found.paths.into_iter().filter_map(text).collect();
+    let unreadable: Vec<(String, Known)> = found
+        .unreadable
         .into_iter()
-        .filter_map(|path| path.into_os_string().into_string().ok())
+        .filter_map(|(path, error)| Some((text(path)?, Known::unreadable(&error))))
         .collect();
     let present: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
-    known.retain(|path, _| present.contains(path.as_str()));
+    let is_there = |path: &str| present.contains(path) || unreadable.iter().any(|(folder, _)| is_under(path, folder));
+    known.retain(|path, _| is_there(path));
     let mut count = 0;
     for path in &paths {
         if known.get(path).is_some_and(|file| file.is_current(options)) {
             continue;
         }
         count += 1;
-        let mut file = read_file(options, pools, path);
-        if let Some(before) = known.remove(path) {
-            file.told = before.told.filter(|told| is_same(told, &before.outcome, &file.outcome));
-            if file.told == Some(Told::Stored) {
-                file.outcome = before.outcome;
-            }
-        }
-        known.insert(path.clone(), file);
+        put(known, path.clone(), read_file(options, pools, path));
+    }
+    for (folder, error) in unreadable {
+        put(known, folder, error);
     }
     Ok(count)
+}
+
+fn put(known: &mut BTreeMap<String, Known>, path: String, mut file: Known) {
+    if let Some(before) = known.remove(&path) {
+        file.told = before.told.filter(|told| is_same(told, &before.outcome, &file.outcome));
+        if file.told == Some(Told::Stored) {
+            file.outcome = before.outcome;
+        }
+    }
+    known.insert(path, file);
+}
+
+/// Whether it is that file or folder, or lies in it.
+fn is_under(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether what the store was told is still all there is to tell.
@@ -163,8 +186,7 @@ fn read_file(options: &FolderOptions, pools: &PoolSizes, path: &str) -> Known {
     let bytes = match read_bounded(&options.folder.join(path)) {
         Ok(bytes) => bytes,
         Err(error) => {
-            let diagnostic = Diagnostic::of_file("unreadable-file", format!("the file cannot be read: {error}"), None);
-            return Known { stamps: None, outcome: Outcome::Broken(vec![diagnostic]), told: None };
+            return Known::unreadable(&error);
         }
     };
     let files = |relative: &str| read_sibling(&options.folder, relative);
@@ -312,7 +334,8 @@ async fn mark_stale(
         .collect();
     if !broken.is_empty() {
         let rows = store.dags(&DagFilter::default()).await?.rows;
-        present.extend(rows.into_iter().filter(|row| broken.contains(row.file_path.as_str())).map(|row| row.dag_id));
+        let is_broken = |row: &DagRow| broken.iter().any(|broken| is_under(&row.file_path, broken));
+        present.extend(rows.into_iter().filter(is_broken).map(|row| row.dag_id));
     }
     let telling = (present.into_iter().collect::<Vec<_>>(), folder.known.keys().cloned().collect::<Vec<_>>());
     if folder.told.as_ref() == Some(&telling) {

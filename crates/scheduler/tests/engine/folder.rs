@@ -2,9 +2,9 @@
 
 use millrace_dagfile::Defaults;
 use millrace_scheduler::{DagsFolder, FolderOptions, SyncReport};
-use millrace_store::{DagFilter, PoolRow};
+use millrace_store::{DagFilter, PoolRow, SyncDag};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, dag};
 
 struct Folder {
     stage: Stage,
@@ -265,4 +265,38 @@ async fn a_process_that_has_just_started_reads_only_what_was_changed_since_anoth
     folder.start_again();
     assert_eq!(folder.sync().await.read, 2);
     assert_eq!(folder.dags().await, ["fresh", "one", "two"]);
+}
+
+/// Who may read everything reads it all the same: what nobody can read is a path that is too long.
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_hides_no_other() {
+    let mut folder = Folder::new().await;
+    let (dags, beside) = (folder.stage.home.path().join("dags"), folder.stage.home.path().join("beside"));
+    let long = "x".repeat(240);
+    let nine = std::path::PathBuf::from_iter([long.as_str(); 9]);
+    std::fs::create_dir_all(dags.join(&nine)).unwrap();
+    std::fs::create_dir_all(beside.join(&nine)).unwrap();
+    std::fs::rename(beside.join(&long), dags.join(&nine).join(&long)).unwrap();
+    folder.write("good.yaml", GOOD);
+    assert_eq!(folder.sync().await.stored, 1);
+    let error = folder.stage.store.import_errors().await.unwrap().remove(0);
+    assert!(error.file_path.starts_with("xxx"), "{}", error.file_path);
+    assert!(error.diagnostics[0]["message"].as_str().unwrap().contains("it cannot be read"), "{error:?}");
+    // What was read there before stays in service.
+    let within = format!("{}/kept.yaml", error.file_path);
+    let kept = dag("kept", serde_json::Value::Null, &["a"]);
+    let file = SyncDag { dag: &kept, file_path: &within, source: GOOD, paused_at_creation: false };
+    folder.stage.store.sync_dags(&[file], folder.stage.now()).await.unwrap();
+    folder.write("other.yaml", GOOD);
+    folder.start_again();
+    assert_eq!(folder.sync().await.stored, 1);
+    assert_eq!(folder.dags().await, ["good", "kept", "other"]);
+    // It is told once.
+    assert!(folder.sync().await.broken.is_empty());
+    std::fs::remove_dir_all(dags.join(&long)).unwrap();
+    folder.sync().await;
+    assert_eq!(
+        (folder.dags().await, folder.errors().await.len()),
+        (vec!["good".into(), "kept-".into(), "other".into()], 0)
+    );
 }
