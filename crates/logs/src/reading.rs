@@ -37,14 +37,15 @@ impl LogFolder {
         }
     }
 
-    /// The lines from a byte offset on, about 256 KiB of them. `None` when the try has written no log.
-    pub async fn read_page(&self, id: &TryId, offset: u64) -> io::Result<Option<LogPage>> {
+    /// The lines from a byte offset on, about 256 KiB of them. `None` when the try has written no log. Once the try is
+    /// over its last line needs no end: it may have been killed in the middle of it.
+    pub async fn read_page(&self, id: &TryId, offset: u64, is_over: bool) -> io::Result<Option<LogPage>> {
         let mut file = match File::open(self.path(id)).await {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        read_lines(&mut file, offset).await.map(Some)
+        read_lines(&mut file, offset, is_over).await.map(Some)
     }
 
     /// Pages of new lines as they come, beginning at `offset`. Ends once `is_over` has said true (asked before each
@@ -59,7 +60,7 @@ impl LogFolder {
             let mut state = state?;
             loop {
                 let over = (state.is_over)().await;
-                match state.folder.read_page(&state.id, state.offset).await {
+                match state.folder.read_page(&state.id, state.offset, over).await {
                     Ok(page) => {
                         let page = page.unwrap_or(LogPage {
                             next_offset: state.offset,
@@ -89,7 +90,7 @@ struct Following<F> {
     is_over: F,
 }
 
-async fn read_lines(file: &mut File, offset: u64) -> io::Result<LogPage> {
+async fn read_lines(file: &mut File, offset: u64, is_over: bool) -> io::Result<LogPage> {
     file.seek(SeekFrom::Start(offset)).await?;
     let mut bytes = Vec::new();
     let mut taken = file.take((PAGE) as u64);
@@ -101,6 +102,7 @@ async fn read_lines(file: &mut File, offset: u64) -> io::Result<LogPage> {
         is_at_end = taken.read_to_end(&mut bytes).await? < PAGE;
     }
     let whole = match bytes.iter().rposition(|byte| *byte == b'\n') {
+        _ if is_over && is_at_end => bytes.len(),
         Some(last) => last + 1,
         None if bytes.len() >= LONGEST_LINE => bytes.len(),
         None => 0,
@@ -128,17 +130,34 @@ mod tests {
     async fn what_is_written_is_masked_and_read_in_pages() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = LogFolder::new(temporary.path());
-        assert_eq!(folder.read_page(&id(), 0).await.unwrap(), None);
+        assert_eq!(folder.read_page(&id(), 0, false).await.unwrap(), None);
         let log = folder.open(&id(), Arc::new(|text: &str| text.replace("hunter22", "***")));
         log.write(Utc::now(), Level::Info, "password is hunter22");
-        let first = folder.read_page(&id(), 0).await.unwrap().unwrap();
+        let first = folder.read_page(&id(), 0, false).await.unwrap().unwrap();
         assert_eq!(first.lines.len(), 1);
         assert_eq!(first.lines[0].text, "password is ***");
         log.write(Utc::now(), Level::Error, &"x".repeat(300 * 1024));
-        let second = folder.read_page(&id(), first.next_offset).await.unwrap().unwrap();
+        let second = folder.read_page(&id(), first.next_offset, false).await.unwrap().unwrap();
         assert_eq!(second.lines.len(), 1);
         assert_eq!(second.lines[0].text.len(), 300 * 1024);
-        assert!(folder.read_page(&id(), second.next_offset).await.unwrap().unwrap().lines.is_empty());
+        assert!(folder.read_page(&id(), second.next_offset, false).await.unwrap().unwrap().lines.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_last_line_of_a_try_that_is_over_needs_no_end() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = LogFolder::new(temporary.path());
+        folder.open(&id(), Arc::new(str::to_owned)).write(Utc::now(), Level::Info, "it begins");
+        let path = folder.path(&id());
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}killed in the mid")).unwrap();
+        let texts = |page: LogPage| page.lines.into_iter().map(|line| line.text).collect::<Vec<_>>();
+        let page = folder.read_page(&id(), 0, false).await.unwrap().unwrap();
+        assert_eq!((page.next_offset, texts(page)), (text.len() as u64, vec!["it begins".to_owned()]));
+        let page = folder.read_page(&id(), 0, true).await.unwrap().unwrap();
+        assert_eq!(texts(page), ["it begins", "killed in the mid"]);
+        let pages: Vec<_> = folder.follow(id(), 0, async || true).map(Result::unwrap).collect().await;
+        assert_eq!(pages.into_iter().flat_map(texts).collect::<Vec<_>>(), ["it begins", "killed in the mid"]);
     }
 
     #[tokio::test]

@@ -31,7 +31,8 @@ pub(crate) async fn get(
     let (_, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     let id = TryId { dag_id, run_id, task_id, map_index, try_number };
     let logs = server.options.logs.clone();
-    let page = logs.read_page(&id, offset).await.map_err(|error| Problem::internal(&error))?;
+    let is_live = instance.try_number <= try_number && may_still_write(instance.state);
+    let page = logs.read_page(&id, offset, !is_live).await.map_err(|error| Problem::internal(&error))?;
     let Some(page) = page else {
         let text = format!("try {try_number} of task {} has written no log", id.task_id);
         return Err(Problem::new(ErrorCode::LOG_NOT_FOUND, text));
@@ -51,7 +52,7 @@ pub(crate) async fn get(
         level: serde_json::json!(line.level),
         event: masker.mask(&line.text),
     };
-    let goes_on = !page.is_at_end || (instance.try_number <= try_number && may_still_write(instance.state));
+    let goes_on = !page.is_at_end || is_live;
     let continuation_token = goes_on.then(|| page.next_offset.to_string());
     Ok(Json(Log { content: page.lines.iter().map(line).collect(), continuation_token }).into_response())
 }

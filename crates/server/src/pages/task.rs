@@ -101,8 +101,8 @@ pub(super) async fn page(
         map_index: instance.map_index,
         try_number: shown,
     };
-    let log = server.options.logs.read_page(&id, 0).await.map_err(|error| Problem::internal(&error))?;
     let (is_live, href) = (shown == newest && may_still_write(instance.state), links::task(&dag_id, &run_id, &task_id));
+    let log = server.options.logs.read_page(&id, 0, !is_live).await.map_err(|error| Problem::internal(&error))?;
     let ledger: Vec<LedgerRow> = store.ledger(instance.key).await?;
     let ledger =
         ledger.iter().filter(|row| row.try_number == shown).map(|row| movement(&server, row)).collect::<Vec<_>>();
