@@ -43,7 +43,7 @@ impl App {
         let home = Home::at(home_folder(global.home.as_deref(), &environment)?)?;
         let config = Config::load(&home, environment.clone())?;
         for secret in config.secrets() {
-            masker.add(secret);
+            masker.add(&secret);
         }
         Ok(Self { home, config, format: global.output, masker, environment, clock: Arc::new(SystemClock) })
     }

@@ -1,14 +1,16 @@
 //! The configuration: one struct per area, defaults, `millrace.toml`, and `MILLRACE__SECTION__KEY` overrides.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 
+use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::home::{Home, HomeError, read_if_present};
-use crate::mask::MASK;
+use crate::mask::{MASK, is_sensitive_name};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -340,9 +342,20 @@ impl Config {
         entries
     }
 
-    /// The values that are never shown, for the masker.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        [self.oidc.client_secret.as_str()].into_iter().filter(|secret| !secret.is_empty())
+    /// The values that are never shown, for the masker: as they stand here, and what they say.
+    pub fn secrets(&self) -> impl Iterator<Item = String> {
+        let headers = self.traces.headers.split(',').filter_map(|pair| Some(pair.split_once('=')?.1.trim().to_owned()));
+        let passwords = url_passwords(&self.database.url).into_iter().map(|range| self.database.url[range].to_owned());
+        let decoded = |text: String| {
+            let plain = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+            [text, plain]
+        };
+        let passwords = passwords.flat_map(decoded);
+        [self.oidc.client_secret.clone()]
+            .into_iter()
+            .chain(headers)
+            .chain(passwords)
+            .filter(|secret| !secret.is_empty())
     }
 
     /// A documented `millrace.toml` with every key at its default, commented out.
@@ -446,16 +459,34 @@ fn unknown(place: &str, key: &str, known: &[String]) -> ConfigError {
     ConfigError::UnknownKey { place: place.to_owned(), key: key.to_owned(), hint }
 }
 
-/// A database address with its password hidden.
-pub fn mask_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
+/// Where passwords stand in the address of a database: byte ranges, in order.
+fn url_passwords(url: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let Some(begin) = url.find("://").map(|place| place + 3) else { return found };
     // A password may hold '/' or '@' unencoded: the last '@' ends it.
-    let Some(at) = rest.rfind('@').or_else(|| rest[..authority_end].rfind('@')) else { return url.to_owned() };
-    match rest[..at].split_once(':') {
-        Some((login, _)) => format!("{scheme}://{login}:***{}", &rest[at..]),
-        None => url.to_owned(),
+    let at = url.rfind('@').filter(|at| *at >= begin);
+    if let Some((at, colon)) = at.and_then(|at| Some((at, begin + url[begin..at].find(':')?))) {
+        found.push(colon + 1..at);
     }
+    let after = at.unwrap_or(begin);
+    let mut from = url[after..].find('?').map_or(url.len(), |place| after + place + 1);
+    for pair in url[from..].split('&') {
+        if let Some((name, value)) = pair.split_once('=').filter(|(name, _)| is_sensitive_name(name)) {
+            let value_from = from + name.len() + 1;
+            found.push(value_from..value_from + value.len());
+        }
+        from += pair.len() + 1;
+    }
+    found
+}
+
+/// A database address with its passwords hidden.
+pub fn mask_url(url: &str) -> String {
+    let mut masked = url.to_owned();
+    for range in url_passwords(url).into_iter().rev() {
+        masked.replace_range(range, MASK);
+    }
+    masked
 }
 
 #[cfg(test)]
@@ -465,6 +496,26 @@ mod tests {
     fn read(text: &str, overrides: &[(&str, &str)]) -> Result<Config, String> {
         let overrides = overrides.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Config::read(text, "millrace.toml", &overrides).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_secret_is_hidden_and_known_to_the_masker() {
+        let config = read(
+            "[database]\nurl = 'postgres://me:p%40ss@db/meta?sslmode=disable&password=in-query'\n\
+             [traces]\nheaders = 'authorization=Bearer%20x, x-key=key-of-traces'\n[oidc]\nclient_secret = 'of-oidc'\n",
+            &[],
+        );
+        let config = config.unwrap();
+        let secrets: Vec<String> = config.secrets().collect();
+        for secret in ["p%40ss", "p@ss", "in-query", "key-of-traces", "Bearer%20x", "of-oidc"] {
+            assert!(secrets.iter().any(|known| known == secret), "{secret}: {secrets:?}");
+        }
+        let shown = config.entries().into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n");
+        for secret in ["p%40ss", "in-query", "key-of-traces", "of-oidc"] {
+            assert!(!shown.contains(secret), "{secret}: {shown}");
+        }
+        assert_eq!(mask_url(&config.database.url), "postgres://me:***@db/meta?sslmode=disable&password=***");
+        assert_eq!(mask_url("sqlite:///a/b.db?mode=rwc"), "sqlite:///a/b.db?mode=rwc");
     }
 
     #[test]

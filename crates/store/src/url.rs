@@ -56,11 +56,12 @@ fn parse_postgres(rest: &str) -> Result<DatabaseUrl> {
         Some((credentials, place)) => (Some(credentials), place),
         None => (None, rest),
     };
-    let bare = format!("postgres://{place}");
-    let mut options = PgConnectOptions::from_str(&bare)
-        .map_err(|error| refuse(&bare, &error.to_string()))?
+    // What follows a '?' may hold a password too.
+    let without_query = |text: &str| text.split('?').next().unwrap_or_default().to_owned();
+    let mut shown = format!("postgres://{}", without_query(place));
+    let mut options = PgConnectOptions::from_str(&format!("postgres://{place}"))
+        .map_err(|error| refuse(&shown, &error.to_string()))?
         .application_name("millrace");
-    let mut shown = bare;
     if let Some(credentials) = credentials {
         let (user, password) = match credentials.split_once(':') {
             Some((user, password)) => (user, Some(password)),
@@ -70,7 +71,7 @@ fn parse_postgres(rest: &str) -> Result<DatabaseUrl> {
         if let Some(password) = password {
             options = options.password(&decode(password));
         }
-        shown = format!("postgres://{user}@{place}");
+        shown = format!("postgres://{}@{}", without_query(user), without_query(place));
     }
     Ok(DatabaseUrl::Postgres { options: Box::new(options), shown })
 }
@@ -97,6 +98,18 @@ mod tests {
             assert_eq!(options.get_database(), Some("meta"), "{url}");
             assert_eq!(shown, "postgres://millrace@db.example:5433/meta", "the password is not shown");
         }
+    }
+
+    #[test]
+    fn a_password_behind_the_address_is_not_shown() {
+        let Ok(parsed) = DatabaseUrl::parse("postgres://me@db/meta?sslmode=disable&password=hunter22") else {
+            panic!("must be read");
+        };
+        assert_eq!(parsed.shown(), "postgres://me@db/meta");
+        let Err(error) = DatabaseUrl::parse("postgres://me@db:many/meta?password=hunter22") else {
+            panic!("must be refused");
+        };
+        assert!(error.to_string().contains("db:many") && !error.to_string().contains("hunter22"), "{error}");
     }
 
     #[test]
