@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, header};
 use millrace_model::asset::AssetEvent;
 use millrace_model::error_code::ErrorCode;
-use millrace_store::{AuditRow, RequestKey, RunRow, WebhookRow, WebhookTarget};
+use millrace_store::{AuditRow, Keyed, RequestKey, RunRow, WebhookRow, WebhookTarget};
 use millrace_vault::{NewWebhook, is_webhook_name};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -161,7 +161,13 @@ impl Server {
                     Some(id) => {
                         let body_hash = token_hash(&conf.to_string());
                         let key = RequestKey { person: actor.clone(), key: id.to_owned(), body_hash };
-                        self.store().record_asset_event_once(asset, &actor, &key, now - KEYS_KEPT, now).await?
+                        match self.store().record_asset_event_once(asset, &actor, &key, now - KEYS_KEPT, now).await? {
+                            Keyed::Created(event) => Some(event),
+                            Keyed::Known(()) => None,
+                            Keyed::Another => {
+                                return Err(Problem::invalid("this delivery id was used for another delivery"));
+                            }
+                        }
                     }
                 })
             }

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::choice::Choice;
 use crate::sql::{Kind, Row, micros, values};
-use crate::{AuditRow, Counted, RequestKey, Result, SignalKind, Store, StoreError, Tx, sql};
+use crate::trigger::take_key;
+use crate::{AuditRow, Counted, Keyed, RequestKey, Result, SignalKind, Store, StoreError, Tx, sql};
 
 /// Events of one asset that are counted: a list must not read all that ever happened.
 const MOST_COUNTED: i64 = 1_000;
@@ -155,7 +156,7 @@ impl Store {
         Ok(event)
     }
 
-    /// As [`Store::record_asset_event`], once for a key that was used `since` then; None: it was told before.
+    /// As [`Store::record_asset_event`], once for a key that was used `since` then.
     pub async fn record_asset_event_once(
         &self,
         asset: &str,
@@ -163,22 +164,15 @@ impl Store {
         key: &RequestKey,
         since: DateTime<Utc>,
         now: DateTime<Utc>,
-    ) -> Result<Option<AssetEvent>> {
-        let attempted = "record an asset event";
-        let tx = self.begin_in_turn(attempted).await?;
-        let sql = "DELETE FROM idempotency_key WHERE person = $1 AND key = $2 AND at < $3";
-        let name = || values![key.person.as_str(), key.key.as_str()];
-        sql::run(&tx.inner, attempted, sql, [name(), values![micros(since)]].concat()).await?;
-        let sql = "INSERT INTO idempotency_key (person, key, body_hash, dag_id, run_id, at) \
-                   VALUES ($1, $2, $3, '', '', $4) ON CONFLICT DO NOTHING RETURNING key";
-        let rest = values![key.body_hash.as_str(), micros(now)];
-        if sql::one(&tx.inner, attempted, sql, [name(), rest].concat()).await?.is_none() {
-            return Ok(None);
+    ) -> Result<Keyed<AssetEvent, ()>> {
+        let tx = self.begin_in_turn("record an asset event").await?;
+        if let Some(seen) = take_key(&tx, key, ("", ""), since, now).await? {
+            return Ok(seen.map_or(Keyed::Another, |_| Keyed::Known(())));
         }
         let event = record_event(&tx, asset, actor, now).await?;
         tx.commit().await?;
         self.count(Counted::AssetEvents, &["person"], 1);
-        Ok(Some(event))
+        Ok(Keyed::Created(event))
     }
 }
 

@@ -31,10 +31,10 @@ pub struct RequestKey {
 
 /// What came of a request with a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Keyed {
-    Created(RunId),
+pub enum Keyed<New, Seen = New> {
+    Created(New),
     /// By an equal request before.
-    Known(RunId),
+    Known(Seen),
     /// The key was used for another request.
     Another,
 }
@@ -47,23 +47,13 @@ impl Store {
         key: &RequestKey,
         since: DateTime<Utc>,
         now: DateTime<Utc>,
-    ) -> Result<Keyed> {
-        let attempted = "create a run";
-        let tx = self.begin_in_turn(attempted).await?;
-        let sql = "DELETE FROM idempotency_key WHERE person = $1 AND key = $2 AND at < $3";
-        let name = || values![key.person.as_str(), key.key.as_str()];
-        sql::run(&tx.inner, attempted, sql, [name(), values![micros(since)]].concat()).await?;
-        let sql = "SELECT body_hash, run_id FROM idempotency_key WHERE person = $1 AND key = $2";
-        if let Some(seen) = sql::one(&tx.inner, attempted, sql, name()).await? {
-            let run_id = RunId::new_unchecked(seen.text("run_id")?);
-            return Ok(if seen.text("body_hash")? == key.body_hash { Keyed::Known(run_id) } else { Keyed::Another });
+    ) -> Result<Keyed<RunId>> {
+        let tx = self.begin_in_turn("create a run").await?;
+        let run = &request.run;
+        if let Some(seen) = take_key(&tx, key, (run.dag_id.as_str(), run.run_id.as_str()), since, now).await? {
+            return Ok(seen.map_or(Keyed::Another, |run_id| Keyed::Known(RunId::new_unchecked(run_id))));
         }
         create_in(&tx, request, now).await?;
-        let run = &request.run;
-        let sql = "INSERT INTO idempotency_key (person, key, body_hash, dag_id, run_id, at) \
-                   VALUES ($1, $2, $3, $4, $5, $6)";
-        let of_run = values![key.body_hash.as_str(), run.dag_id.as_str(), run.run_id.as_str(), micros(now)];
-        sql::run(&tx.inner, attempted, sql, [name(), of_run].concat()).await?;
         tx.commit().await?;
         self.count(Counted::RunsMade, &[run.run_type.as_str()], 1);
         Ok(Keyed::Created(run.run_id.clone()))
@@ -96,6 +86,31 @@ impl Store {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// Takes a key that was not used `since` then, for a run if it is for one. A key that was used is left alone: gives the
+/// run of an equal request, or nothing if it was for another.
+pub(crate) async fn take_key(
+    tx: &Tx,
+    key: &RequestKey,
+    (dag_id, run_id): (&str, &str),
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Option<Option<String>>> {
+    let attempted = "look for the key of a request";
+    let sql = "DELETE FROM idempotency_key WHERE person = $1 AND key = $2 AND at < $3";
+    let name = || values![key.person.as_str(), key.key.as_str()];
+    sql::run(&tx.inner, attempted, sql, [name(), values![micros(since)]].concat()).await?;
+    let sql = "SELECT body_hash, run_id FROM idempotency_key WHERE person = $1 AND key = $2";
+    if let Some(seen) = sql::one(&tx.inner, attempted, sql, name()).await? {
+        let is_same = seen.text("body_hash")? == key.body_hash;
+        return Ok(Some(is_same.then(|| seen.text("run_id")).transpose()?));
+    }
+    let sql =
+        "INSERT INTO idempotency_key (person, key, body_hash, dag_id, run_id, at) VALUES ($1, $2, $3, $4, $5, $6)";
+    let rest = values![key.body_hash.as_str(), dag_id, run_id, micros(now)];
+    sql::run(&tx.inner, attempted, sql, [name(), rest].concat()).await?;
+    Ok(None)
 }
 
 pub(crate) async fn create_in(tx: &Tx, request: &RunRequest, now: DateTime<Utc>) -> Result<CreatedRun> {

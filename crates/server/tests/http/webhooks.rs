@@ -69,6 +69,7 @@ fn a_delivery_tells_of_an_asset_once() {
     let first = deliver(&site, secret, "1", "{}").is(200).json();
     assert!(first["asset_event_id"].is_i64() && first["dag_run_id"].is_null(), "{first}");
     assert!(deliver(&site, secret, "1", "{}").is(200).json()["asset_event_id"].is_null(), "it was told before");
+    assert!(deliver(&site, secret, "1", "{\"day\": 2}").is(422).body.contains("another delivery"));
     deliver(&site, secret, "2", "{}").is(200);
     let events = site.get("/api/v1/assets/events?asset=orders").is(200).json();
     assert_eq!(events["asset_events"].as_array().map(Vec::len), Some(2), "{events}");
