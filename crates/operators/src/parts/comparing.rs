@@ -119,14 +119,12 @@ impl Comparison {
             in_sql: (source.in_sql, target.in_sql),
             is_equal_when_read: false,
         };
-        let (chosen, rows, is_partial) = differing(&source, &target);
+        let (chosen, rows, differ) = differing(&source, &target);
         if chosen.is_empty() {
             return Ok(verdict);
         }
-        tell(
-            "both",
-            &format!("{} of {BUCKETS} parts differ; reading {rows} rows of {} of them", chosen.len(), chosen.len()),
-        );
+        let is_partial = chosen.len() < differ;
+        tell("both", &format!("{differ} of {BUCKETS} parts differ; reading {rows} rows of {} of them", chosen.len()));
         let read = |side| buckets::read(side, &forms, &bucketing, &chosen);
         let (of_source, of_target) = try_join(read(&self.source), read(&self.target)).await?;
         let names: Vec<&str> = self.source.columns.iter().map(|column| column.name.as_str()).collect();
@@ -144,21 +142,21 @@ pub async fn fingerprint(side: &Side, forms: &[CanonicalForm]) -> Result<Fingerp
     Ok(buckets::digest(side, forms, &Bucketing::Row, &|_, _| {}).await?.total())
 }
 
-/// The buckets to look at, about how many rows they hold, and whether some that differ were left out.
-fn differing(source: &Digest, target: &Digest) -> (Vec<u16>, u64, bool) {
-    let (mut chosen, mut rows, mut is_partial) = (Vec::new(), 0, false);
+/// The buckets to look at, about how many rows they hold, and how many differ: not all of them may be looked at.
+fn differing(source: &Digest, target: &Digest) -> (Vec<u16>, u64, usize) {
+    let (mut chosen, mut rows, mut differ) = (Vec::new(), 0, 0);
     for bucket in 0..BUCKETS {
         let (a, b) = (source.of(bucket), target.of(bucket));
         if a == b {
             continue;
         }
+        differ += 1;
         let more = a.rows.max(b.rows);
-        if !chosen.is_empty() && rows + more > MOST_ROWS {
-            is_partial = true;
-            break;
+        if chosen.len() + 1 < differ || (!chosen.is_empty() && rows + more > MOST_ROWS) {
+            continue;
         }
         rows += more;
         chosen.push(bucket);
     }
-    (chosen, rows, is_partial)
+    (chosen, rows, differ)
 }

@@ -334,3 +334,21 @@ fn canonical_row(batch: &RowBatch, row: usize, forms: &[CanonicalForm]) -> Row {
     };
     forms.iter().enumerate().map(cell).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MOST_ROWS, differing};
+    use super::*;
+
+    #[test]
+    fn all_that_differ_are_counted_though_not_all_are_looked_at() {
+        let (mut source, target) = (Digest::new(true), Digest::new(true));
+        for (bucket, rows) in [(0, MOST_ROWS - 1), (7, 5), (9, 1)] {
+            source.buckets[bucket].rows = rows;
+        }
+        assert_eq!(differing(&source, &target), (vec![0], MOST_ROWS - 1, 3));
+        source.buckets[7].rows = 1;
+        assert_eq!(differing(&source, &target), (vec![0, 7], MOST_ROWS, 3));
+        assert_eq!(differing(&target, &target), (vec![], 0, 0));
+    }
+}

@@ -56,7 +56,8 @@ impl Progress {
     }
 
     fn report(&self, rows: u64, bytes: u64, at: DateTime<Utc>) {
-        let total = self.expected.get();
+        // More rows than were expected: it was a bad guess.
+        let total = self.expected.get().filter(|expected| *expected >= rows);
         let millis = u64::try_from((at - self.started_at).num_milliseconds()).unwrap_or(0);
         let mut message = match total {
             Some(total) => format!("{rows} of {total} rows, {bytes} bytes"),
@@ -70,5 +71,55 @@ impl Progress {
         }
         let (rows, bytes) = (Some(rows), Some(bytes));
         self.reporter.checkpoint(Checkpoint { name: self.name.clone(), message, rows, bytes, total_rows: total, at });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use millrace_model::ledger::LedgerEntry;
+    use millrace_operator_api::context::LogLevel;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<Checkpoint>>);
+
+    impl Reporter for Heard {
+        fn log(&self, _: LogLevel, _: &str) {}
+        fn checkpoint(&self, checkpoint: Checkpoint) {
+            self.0.lock().unwrap().push(checkpoint);
+        }
+        fn ledger(&self, _: LedgerEntry) {}
+    }
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> DateTime<Utc> {
+            DateTime::UNIX_EPOCH
+        }
+    }
+
+    #[test]
+    fn a_guess_that_was_too_low_is_not_repeated() {
+        let (heard, expected) = (Arc::new(Heard::default()), Expected::default());
+        expected.set(100);
+        let progress = Progress {
+            reporter: heard.clone(),
+            clock: Arc::new(Stopped),
+            name: "copy".to_owned(),
+            expected,
+            batch: 1,
+            started_at: DateTime::UNIX_EPOCH,
+            last_at: DateTime::UNIX_EPOCH,
+            last_rows: 0,
+        };
+        progress.finish(100, 7);
+        progress.finish(150, 9);
+        let heard = heard.0.lock().unwrap();
+        let told: Vec<_> = heard.iter().map(|it| (it.message.as_str(), it.total_rows)).collect();
+        assert_eq!(told, [("100 of 100 rows, 7 bytes", Some(100)), ("150 rows, 9 bytes", None)]);
     }
 }
