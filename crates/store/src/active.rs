@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -208,7 +207,7 @@ impl Store {
     }
 
     fn known_version(&self, version_key: i64) -> Option<Arc<Dag>> {
-        self.inner.versions.lock().unwrap_or_else(PoisonError::into_inner).get(&version_key).cloned()
+        self.inner.versions.get(version_key)
     }
 
     fn keep_version(&self, row: &Row) -> Result<Arc<Dag>> {
@@ -221,12 +220,13 @@ impl Store {
             return Err(row.corrupt("data", format!("form {} is newer than this program", dag.schema_version)));
         }
         let dag = Arc::new(dag);
-        self.inner.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&dag));
+        self.inner.versions.put(key, Arc::clone(&dag));
         Ok(dag)
     }
 
     /// Reads at once what [`Store::dag_version`] would read one by one. What cannot be read is left for it to report.
     pub(crate) async fn load_versions(&self, dags: &[Row]) -> Result<()> {
+        self.inner.versions.want(dags.len());
         let mut missing = Vec::new();
         for row in dags {
             let key = row.int("version_id")?;

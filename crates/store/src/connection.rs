@@ -42,21 +42,26 @@ fn from_model(model: Model) -> ConnectionRow {
     }
 }
 
-/// How many sealed things there are, and when one was written last: as long as it is the same, so are they.
+/// How many sealed things there are, when one was written last, and when they were all: as long as it is the same, so
+/// are they. The last one alone does not tell, for the clocks of those that write differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedStamp {
     count: i64,
     changed_at: i64,
+    all_changed_at: i64,
 }
 
 impl Store {
     /// Of connections and variables.
     pub async fn sealed_stamp(&self) -> Result<SealedStamp> {
-        let text = "SELECT COUNT(*) AS n, COALESCE(MAX(changed_at), 0) AS changed_at FROM \
+        // Of the sum the lower digits: it stays a number, however many there are.
+        let text = "SELECT COUNT(*) AS n, COALESCE(MAX(changed_at), 0) AS changed_at, \
+                    COALESCE(CAST(SUM(changed_at % 1000000000000) AS BIGINT), 0) AS all_changed_at FROM \
                     (SELECT changed_at FROM connection UNION ALL SELECT changed_at FROM variable) AS sealed";
         let row = sql::one(self.reader(), "look whether secrets have changed", text, vec![]).await?;
-        let Some(row) = row else { return Ok(SealedStamp { count: 0, changed_at: 0 }) };
-        Ok(SealedStamp { count: row.int("n")?, changed_at: row.int("changed_at")? })
+        let Some(row) = row else { return Ok(SealedStamp { count: 0, changed_at: 0, all_changed_at: 0 }) };
+        let all_changed_at = row.int("all_changed_at")?;
+        Ok(SealedStamp { count: row.int("n")?, changed_at: row.int("changed_at")?, all_changed_at })
     }
 
     /// By id.

@@ -95,8 +95,8 @@ impl Store {
         Ok(outcomes)
     }
 
-    /// Marks every DAG that is not among `present` stale, and clears the import errors of files not among
-    /// `present_files`. Returns the newly stale.
+    /// Marks every DAG that is not among `present` stale, and forgets what files not among `present_files` were like, and
+    /// their import errors. Returns the newly stale.
     pub async fn mark_stale(
         &self,
         present: &[DagId],
@@ -113,13 +113,17 @@ impl Store {
         let any_dag = sql::one(self.reader(), "look for stale DAGs", look, present()).await?.is_some();
         let look = format!("SELECT 1 AS n FROM import_error WHERE {gone_files} LIMIT 1");
         let any_file = sql::one(self.reader(), "look for old import errors", look, present_files()).await?.is_some();
-        if !any_dag && !any_file {
+        let look = format!("SELECT 1 AS n FROM dag_file WHERE {gone_files} LIMIT 1");
+        let any_stamp = sql::one(self.reader(), "look for files that are gone", look, present_files()).await?.is_some();
+        if !any_dag && !any_file && !any_stamp {
             return Ok(Vec::new());
         }
 
         let tx = self.begin_in_turn("mark DAGs stale").await?;
         let delete = format!("DELETE FROM import_error WHERE {gone_files}");
         sql::run(&tx.inner, "clear import errors", delete, present_files()).await?;
+        let delete = format!("DELETE FROM dag_file WHERE {gone_files}");
+        sql::run(&tx.inner, "forget files that are gone", delete, present_files()).await?;
         let update = format!("UPDATE dag SET is_stale = TRUE WHERE {gone_dags} RETURNING dag_id");
         let rows = sql::all(&tx.inner, "mark DAGs stale", update, present()).await?;
         let mut stale = Vec::with_capacity(rows.len());
@@ -201,11 +205,16 @@ async fn sync_in(tx: &Tx, files: &[SyncDag<'_>], hashes: &[String], now: DateTim
     let sql = format!("DELETE FROM import_error WHERE file_path IN (SELECT x_file FROM {source})");
     let paths = sql::column(files.iter().map(|file| file.file_path));
     sql::run(&tx.inner, "clear import errors", sql, vec![paths]).await?;
-    for file in files {
-        tx.tell(Change::of_dag(&file.dag.dag_id, "version"));
+    // Those whose row now says something else.
+    let was_out = |dag_id: &DagId| stored.get(dag_id.as_str()).is_some_and(|it| it.is_stale || it.has_import_error);
+    let dag_ids = files.iter().zip(&outcomes).map(|(file, outcome)| (&file.dag.dag_id, outcome.what));
+    let news: Vec<&DagId> =
+        dag_ids.filter(|(id, what)| *what != SyncWhat::Unchanged || was_out(id)).map(|(id, _)| id).collect();
+    for dag_id in &news {
+        tx.tell(Change::of_dag(dag_id, "version"));
     }
-    // One note for all: whoever reads it reads every DAG's row again.
-    let only = (files.len() == 1).then(|| &files[0].dag.dag_id);
+    // One note for several: whoever reads it reads every DAG's row again.
+    let only = if let [only] = news.as_slice() { Some(*only) } else { None };
     tx.signal(SignalKind::DagChanged, only, None, now).await?;
     Ok(outcomes)
 }

@@ -101,9 +101,11 @@ impl Store {
         tx.commit().await
     }
 
-    /// Newest first.
+    /// Those that have not ended first, and of them the one that was heard last: however many come and go, one that goes
+    /// on is among the first.
     pub async fn jobs(&self, limit: u64) -> Result<Vec<JobRow>> {
-        let sql = "SELECT * FROM job ORDER BY started_at DESC, id DESC LIMIT $1";
+        let sql = "SELECT * FROM job ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, heartbeat_at DESC, \
+                   started_at DESC, id DESC LIMIT $1";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = sql::all(self.reader(), "list jobs", sql, values![limit]).await?;
         rows.iter().map(read_job).collect()

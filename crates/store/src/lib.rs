@@ -74,6 +74,7 @@ mod tx;
 mod url;
 mod user;
 mod variable;
+mod version_cache;
 mod wake;
 mod webhook;
 mod xcom;

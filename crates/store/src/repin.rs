@@ -7,11 +7,11 @@ use millrace_model::change::{InstanceKey, NewInstance};
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::clear::{TouchedRun, queue_again};
 use crate::commit::moves::close_open_tries;
-use crate::commit::new_runs::INSTANCE_COLUMNS;
+use crate::commit::new_runs::{INSTANCE_COLUMNS, instance_row};
 use crate::scope::{RunChoice, Which, instances_of, runs_of};
 use crate::sql::{Kind, values};
 use crate::{AuditRow, InstanceRow, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
@@ -200,19 +200,6 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn row_of(run: &RunRow, task: &NewInstance) -> Vec<Value> {
-    vec![
-        json!(run.key),
-        json!(task.task_id.as_str()),
-        json!(task.map_index),
-        json!(task.operator),
-        json!(task.max_tries),
-        json!(task.pool),
-        json!(task.pool_slots),
-        json!(task.priority_weight),
-    ]
-}
-
 async fn add(tx: &Tx, run: &RunRow, added: &[&NewInstance]) -> Result<()> {
     if added.is_empty() {
         return Ok(());
@@ -222,7 +209,7 @@ async fn add(tx: &Tx, run: &RunRow, added: &[&NewInstance]) -> Result<()> {
          priority_weight, state) SELECT x.*, 'none' FROM {}",
         sql::source(tx.dialect(), 1, INSTANCE_COLUMNS)
     );
-    let rows = sql::rows(added.iter().map(|task| row_of(run, task)));
+    let rows = sql::rows(added.iter().map(|task| instance_row(run.key, task, task.map_index.into())));
     sql::run(&tx.inner, "add the tasks of another version", sql, vec![rows]).await.map(|_| ())
 }
 
@@ -240,7 +227,7 @@ async fn take_over(tx: &Tx, run: &RunRow, newest: &NewestVersion) -> Result<()> 
          FROM {} WHERE run_id = x_run AND task_id = x_task",
         sql::source(tx.dialect(), 1, INSTANCE_COLUMNS)
     );
-    let rows = sql::rows(newest.tasks.iter().map(|task| row_of(run, task)));
+    let rows = sql::rows(newest.tasks.iter().map(|task| instance_row(run.key, task, task.map_index.into())));
     sql::run(&tx.inner, "change the tasks of a run", sql, vec![rows]).await.map(|_| ())
 }
 

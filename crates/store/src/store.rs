@@ -1,12 +1,10 @@
 //! The handle.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millrace_model::dag::Dag;
 use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -18,6 +16,7 @@ use crate::counter::Counters;
 use crate::sql::values;
 use crate::trouble::Troubles;
 use crate::url::DatabaseUrl;
+use crate::version_cache::VersionCache;
 use crate::wake::Wake;
 use crate::{Change, Result, StoreError, schema, sql};
 
@@ -81,7 +80,7 @@ pub(crate) struct Inner {
     pub(crate) run_changes: broadcast::Sender<Change>,
     pub(crate) wake: Wake,
     /// Versions never change, so what was read once stays true.
-    pub(crate) versions: Mutex<HashMap<i64, Arc<Dag>>>,
+    pub(crate) versions: VersionCache,
     pub(crate) mismatched_dags: AtomicU64,
     pub(crate) troubles: Troubles,
     pub(crate) counters: Counters,
@@ -140,7 +139,7 @@ impl Store {
             changes: broadcast::channel(CHANGES_KEPT).0,
             run_changes: broadcast::channel(CHANGES_KEPT).0,
             wake: Wake::default(),
-            versions: Mutex::default(),
+            versions: VersionCache::default(),
             mismatched_dags: AtomicU64::new(0),
             troubles: Troubles::default(),
             counters: Counters::default(),

@@ -5,7 +5,7 @@ use millrace_model::change::{NewInstance, RunKey};
 use millrace_model::dag::Dag;
 use serde_json::json;
 
-use crate::commit::new_runs::INSTANCE_COLUMNS;
+use crate::commit::new_runs::{INSTANCE_COLUMNS, instance_row};
 use crate::sql::{micros, values};
 use crate::{Result, StoreError, Tx, sql};
 
@@ -31,18 +31,7 @@ pub(super) async fn version_of(tx: &Tx, whole: i64, part: &Dag, now: DateTime<Ut
 
 /// Gives runs the tasks that they were not made for: they neither run nor are waited for.
 pub(super) async fn leave_out(tx: &Tx, runs: &[RunKey], tasks: &[NewInstance], now: DateTime<Utc>) -> Result<()> {
-    let row = |run: RunKey, task: &NewInstance| {
-        vec![
-            json!(run),
-            json!(task.task_id.as_str()),
-            json!(task.map_index),
-            json!(task.operator),
-            json!(task.max_tries),
-            json!(task.pool),
-            json!(task.pool_slots),
-            json!(task.priority_weight),
-        ]
-    };
+    let row = |run: RunKey, task: &NewInstance| instance_row(run, task, task.map_index.into());
     let rows: Vec<_> = runs.iter().flat_map(|run| tasks.iter().map(move |task| row(*run, task))).collect();
     if rows.is_empty() {
         return Ok(());

@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use millrace_model::ids::DagId;
 use millrace_model::state::RunState;
-use millrace_store::{AuditFilter, DagFilter, SignalKind, StoreError, SyncDag, SyncWhat};
+use millrace_store::{AuditFilter, DagFilter, SignalKind, StampedFile, StoreError, SyncDag, SyncWhat};
 use serde_json::json;
 
 use crate::bench::{Bench, at, dag, day, sample, sync, task};
@@ -25,6 +25,15 @@ pub async fn a_version_only_when_the_content_changed(bench: Bench) -> Result<()>
     assert_eq!(versions.iter().map(|it| it.number).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(*store.dag_version(first.version_key).await?, sample(), "an old version stays what it was");
     assert_eq!(store.dag_version_source(first.version_key).await?, sync(&sample()).source);
+
+    let mut changes = store.changes();
+    let again = dag("other", vec![task("load", &[], 1)]);
+    let both = [sync(&changed), SyncDag { file_path: "other.yaml", ..sync(&again) }];
+    assert_eq!(store.sync_dags(&both, at(3)).await?[0].what, SyncWhat::Unchanged);
+    let signal = store.signals().await?.pop().context("signalled")?;
+    assert_eq!(signal.dag_id, Some(again.dag_id.clone()), "nobody is told of the one that stayed what it was");
+    assert_eq!(changes.recv().await?.dag_id, again.dag_id);
+    assert!(changes.is_empty());
 
     let row = store.scheduler_dag(&DagId::new_unchecked("daily")).await?.context("there")?;
     assert!(row.is_paused, "paused at creation; a new version changes nothing of that");
@@ -64,7 +73,9 @@ pub async fn a_broken_file_and_its_repair(bench: Bench) -> Result<()> {
     let row = store.scheduler_dag(&dag_id).await?.context("the last good version serves")?;
     assert!(row.has_import_error && !row.is_stale);
 
+    let mut changes = store.changes();
     let repaired = store.sync_dag(sync(&sample()), at(3)).await?;
+    assert_eq!(changes.recv().await?.dag_id, dag_id);
     assert_eq!(repaired.what, SyncWhat::Unchanged);
     assert!(store.import_errors().await?.is_empty());
     assert!(!store.scheduler_dag(&dag_id).await?.context("there")?.has_import_error);
@@ -80,6 +91,13 @@ pub async fn a_deleted_file_makes_its_dag_stale(bench: Bench) -> Result<()> {
     let files = ["daily.yaml".to_owned()];
     assert!(world.store.mark_stale(&present, &files, at(1)).await?.is_empty());
     assert!(world.store.import_errors().await?.is_empty(), "a file that is gone has no error");
+
+    let stamped = |path: &str| StampedFile { file_path: path.to_owned(), dags: vec![], stamps: json!([]) };
+    let stamps = [stamped("daily.yaml"), stamped("renamed.yaml")];
+    world.store.sync_stamped(&[], "reader", &stamps, at(1)).await?;
+    assert!(world.store.mark_stale(&present, &files, at(1)).await?.is_empty());
+    let known = world.store.stamped_files("reader").await?;
+    assert_eq!(known, [stamped("daily.yaml")], "what a file that is gone was like is forgotten");
 
     assert_eq!(world.store.mark_stale(&[], &[], at(2)).await?, std::slice::from_ref(&daily));
     assert!(world.store.mark_stale(&[], &[], at(3)).await?.is_empty());

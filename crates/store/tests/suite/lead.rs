@@ -70,6 +70,14 @@ pub async fn heartbeats_extend_leases(bench: Bench) -> Result<()> {
     world.store.end_job(&id, at(101)).await?;
     assert_eq!(world.store.health().await?.scheduler_heartbeat_at, None);
     assert_eq!(world.store.jobs(10).await?[0].ended_at, Some(at(101)));
+    // However many come and go after it, one that goes on is among the first.
+    let job = |kind: &str| NewJob { kind: kind.to_owned(), hostname: "h".to_owned(), pid: 1 };
+    let old = world.store.register_job(&job("scheduler"), at(102)).await?;
+    for second in 103..106 {
+        let short = world.store.register_job(&job("task_run"), at(second)).await?;
+        world.store.end_job(&short, at(second)).await?;
+    }
+    assert_eq!(world.store.jobs(1).await?[0].id, old);
     Ok(())
 }
 

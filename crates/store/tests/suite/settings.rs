@@ -35,6 +35,12 @@ pub async fn connections_and_variables(bench: Bench) -> Result<()> {
     let mut row = VariableRow { key: "k".to_owned(), sealed_value: "v1:1".to_owned(), description: None };
     assert!(store.put_variable(&row, Told::default(), "cli", at(0)).await?);
     assert_ne!(store.sealed_stamp().await?, stamp, "whoever keeps secrets out of texts reads them again");
+    let other = VariableRow { key: "other".to_owned(), ..row.clone() };
+    assert!(store.put_variable(&other, Told::default(), "cli", at(30)).await?);
+    let stamp = store.sealed_stamp().await?;
+    assert!(!store.put_variable(&row, Told::default(), "cli", at(20)).await?);
+    assert_ne!(store.sealed_stamp().await?, stamp, "also when the clock of the one who wrote is late");
+    assert!(store.delete_variable("other", Told::default(), "cli", at(0)).await?);
     "v1:2".clone_into(&mut row.sealed_value);
     assert!(!store.put_variable(&row, Told::default(), "cli", at(0)).await?);
     assert_eq!(store.variables().await?, [row.clone()]);
@@ -50,6 +56,9 @@ pub async fn connections_and_variables(bench: Bench) -> Result<()> {
             "connection_changed",
             "connection_deleted",
             "variable_added",
+            "variable_added",
+            "variable_changed",
+            "variable_deleted",
             "variable_changed",
             "variable_deleted"
         ]
