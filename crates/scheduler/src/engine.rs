@@ -312,9 +312,11 @@ impl Engine {
             self.store.count_plan(began.elapsed());
             for completion in refused {
                 self.forget_try(&completion);
-                tracing::warn!(
+                // Usual after a clear or a mark: it was stopped for that.
+                tracing::info!(
                     instance = completion.instance,
-                    "a try ended that is not the instance's any more; left out"
+                    r#try = completion.try_number,
+                    "a try that was taken from its task has stopped; its result counts for nothing"
                 );
                 batch.releases.push(Release { instance: completion.instance, token: completion.token });
             }

@@ -26,6 +26,7 @@ const ELSEWHERE: &[&str] = &[
     "record an import error",
     "clear an import error",
     "note what DAG files were like",
+    "ask for DAG files to be read",
     "mark DAGs stale",
     "delete old rows",
     "note the cleaning",
