@@ -86,3 +86,39 @@ async fn a_week_is_backfilled() {
     browser.picture("backfill-grid").await;
     browser.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folded_group_stays_folded_while_another_task_is_looked_at() {
+    let home = TestHome::new();
+    home.write_dag(
+        "grouped.yaml",
+        "schedule: none\ntasks:\n  extract: {operator: bash, bash_command: \"true\"}\ngroups:\n  load:\n    \
+         depends_on: [extract]\n    tasks:\n      orders: {operator: bash, bash_command: \"true\"}\n      \
+         check: {operator: bash, bash_command: \"exit 1\", depends_on: [orders]}\n",
+    );
+    let (_daemon, address) = standalone(&home);
+    home.ok(&["dags", "unpause", "grouped"]);
+    home.run(&["dags", "trigger", "grouped", "--run-id", "r", "--wait"]).exits(1);
+    let browser = signed_in(&home, address, "/dags/grouped").await;
+    let rows = async || {
+        browser.run("return [...document.querySelectorAll('#grid tbody th')].map((row) => row.innerText)").await
+    };
+    browser.find("#grid a.fold[aria-expanded='true']").await;
+    assert_eq!(rows().await, serde_json::json!(["extract", "load", "load.orders", "load.check"]));
+    browser.picture("grid-groups").await;
+    assert_eq!(browser.barriers().await, Vec::<String>::new());
+    browser.click("#grid a.fold").await;
+    browser.find("#grid a.fold[aria-expanded='false']").await;
+    assert_eq!(rows().await, serde_json::json!(["extract", "load"]));
+    // What the group says is the worst that is in it.
+    browser.find("#grid a.cell.s-failed[title^='load: 1 failed, 1 success']").await;
+    browser.picture("grid-folded").await;
+    browser.click("#grid a.cell.s-success").await;
+    browser.shows("bash try 1 of 1").await;
+    assert_eq!(browser.path().await, "/dags/grouped/runs/r/tasks/extract");
+    assert_eq!(browser.client.current_url().await.unwrap().query(), Some("shut=load"));
+    assert_eq!(rows().await, serde_json::json!(["extract", "load"]));
+    browser.goto("/dags/grouped/runs/r/tasks/load.check").await;
+    browser.find("#grid a.fold[aria-expanded='true']").await;
+    browser.close().await;
+}

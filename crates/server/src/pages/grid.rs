@@ -20,7 +20,7 @@ use crate::format::{When, length, span, words};
 use crate::links;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
-use crate::words::fill;
+use crate::words::{fill, t};
 
 const USUAL_RUNS: u64 = 25;
 pub(super) const MOST_RUNS: u64 = 100;
@@ -134,7 +134,7 @@ fn draw(
     // Days, unless there are several runs a day.
     let is_daily =
         runs.windows(2).all(|pair| (pair[1].logical_date - pair[0].logical_date).abs() >= TimeDelta::hours(20));
-    let label = if is_daily { "%b %-d" } else { "%H:%M" };
+    let label = if is_daily { t("%b %-d") } else { "%H:%M" };
     let columns = runs
         .iter()
         .zip(&spans)

@@ -122,9 +122,12 @@ fn fixed(english: &str) -> usize {
 
 /// The finished English sentence in the viewer's language.
 pub(crate) fn say(text: &str) -> String {
+    // A reason that is one word of the program's: `task_failure`.
+    let is_word = !text.is_empty() && text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+    let text = if is_word { text.replace('_', " ") } else { text.to_owned() };
     match viewer().language {
-        Language::English => text.to_owned(),
-        Language::Korean => KOREAN.say(text, 0).unwrap_or_else(|| t(text).to_owned()),
+        Language::English => text,
+        Language::Korean => KOREAN.say(&text, 0).unwrap_or_else(|| t(&text).to_owned()),
     }
 }
 
@@ -181,6 +184,12 @@ mod tests {
             (_, Some((_, rest))) => format!("x{rest}"),
         };
         parts.map(filled).collect()
+    }
+
+    #[test]
+    fn a_reason_that_is_a_word_of_the_programs_is_made_of_words() {
+        assert_eq!(say("task_failure"), "task failure");
+        assert_eq!(say("marked by web:a_b"), "marked by web:a_b");
     }
 
     #[test]
