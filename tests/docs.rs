@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use millrace_model::state::TaskState;
+use millrace_model::trigger_rule::TriggerRule;
 use millrace_testkit::Daemon;
 use serde_json::Value;
 use support::{PATIENCE, TestHome, repository};
@@ -155,7 +158,10 @@ fn links_in_the_pages_lead_somewhere() {
 #[test]
 fn the_page_of_operators_is_what_the_program_says() {
     let home = TestHome::new();
-    let mut page = String::from("# Operators\n\nMade from what `millrace operators NAME` shows. T: takes templates.\n");
+    let mut page = String::from(
+        "# Operators\n\nMade from what `millrace operators NAME` shows. T: takes templates. `a.b` is the key `b` of the map `a`, or of each map in\nthe list `a`.\n",
+    );
+    let mut told: Vec<(String, Vec<Row>)> = Vec::new();
     for entry in home.json(&["operators"]).as_array().unwrap() {
         let name = entry["name"].as_str().unwrap();
         let operator = home.json(&["operators", name]);
@@ -164,7 +170,9 @@ fn the_page_of_operators_is_what_the_program_says() {
         if !aliases.is_empty() {
             page.push_str(&format!("\nAlso called {}.\n", aliases.join(", ")));
         }
-        page.push_str(&parameters(&home, name));
+        let rows: Vec<Row> = operator["parameters"].as_array().unwrap().iter().map(Row::of).collect();
+        page.push_str(&parameters(&rows, &told));
+        told.push((name.to_owned(), rows));
     }
     let path = repository().join("docs/operators.md");
     if std::env::var_os("WRITE_DOCS").is_some() {
@@ -175,36 +183,97 @@ fn the_page_of_operators_is_what_the_program_says() {
         written == page,
         "docs/operators.md is out of date: WRITE_DOCS=1 cargo test -p millrace-cli --test docs writes it"
     );
+    for wanted in ["`tables.sync_mode`", "`checks.accepted_values`", "`schema_drift.added`", "`7d`"] {
+        assert!(page.contains(wanted), "{wanted} stands nowhere");
+    }
 }
 
-/// The table of parameters, as the command shows it in its plain form.
-fn parameters(home: &TestHome, name: &str) -> String {
-    let text = home.ok(&["operators", name, "-o", "plain"]).stdout;
-    let table: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("parameter ")).collect();
-    let Some(head) = table.first() else { return String::new() };
-    let starts: Vec<usize> =
-        ["required", "template", "type", "description"].iter().map(|column| head.find(column).unwrap()).collect();
-    if table.len() == 1 {
-        return String::new();
-    }
-    let mut page = String::from("\n| parameter | | type | |\n|---|---|---|---|\n");
-    for line in &table[1..] {
-        let line: Vec<char> = line.chars().collect();
-        let cell = |from: usize, to: usize| -> String {
-            let cell: String = line[from.min(line.len())..to.min(line.len())].iter().collect();
-            cell.trim().replace('|', "\\|")
+/// A parameter as the page shows it.
+#[derive(PartialEq)]
+struct Row {
+    name: String,
+    is_needed: bool,
+    line: String,
+}
+
+impl Row {
+    fn of(parameter: &Value) -> Self {
+        let text = |key: &str| parameter[key].as_str().unwrap().replace('|', "\\|").replace('\n', " ");
+        let is_needed = parameter["required"] == true;
+        let marks = [("needed", is_needed), ("T", parameter["template"] == true)];
+        let marks: Vec<&str> = marks.into_iter().filter(|(_, is_so)| *is_so).map(|(mark, _)| mark).collect();
+        let default = match &parameter["default"] {
+            Value::Null => String::new(),
+            Value::String(default) => format!("`{default}`"),
+            default => format!("`{default}`"),
         };
-        let mut marks = Vec::new();
-        if cell(starts[0], starts[1]) == "true" {
-            marks.push("needed");
-        }
-        if cell(starts[1], starts[2]) == "true" {
-            marks.push("T");
-        }
-        let (kind, description) = (cell(starts[2], starts[3]), cell(starts[3], usize::MAX));
-        page.push_str(&format!("| `{}` | {} | {kind} | {description} |\n", cell(0, starts[0]), marks.join(", ")));
+        let (name, kind, description) = (text("parameter"), text("type"), text("description"));
+        let line = format!("| `{name}` | {} | {kind} | {default} | {description} |\n", marks.join(", "));
+        Self { name, is_needed, line }
+    }
+}
+
+/// The table of parameters. Where an operator before it has many of them in the same words, they are named only.
+fn parameters(rows: &[Row], told: &[(String, Vec<Row>)]) -> String {
+    let shared_with = |(name, others): &(String, Vec<Row>)| {
+        let shared: Vec<&Row> = rows.iter().filter(|row| !row.is_needed && others.contains(row)).collect();
+        (name.clone(), shared)
+    };
+    let most = told.iter().map(shared_with).rev().max_by_key(|(_, shared)| shared.len());
+    let (operator, shared) = most.filter(|(_, shared)| shared.len() > 3).unwrap_or_default();
+    let own: Vec<&str> = rows.iter().filter(|row| !shared.contains(row)).map(|row| row.line.as_str()).collect();
+    let mut page = String::new();
+    if !own.is_empty() {
+        page.push_str(&format!("\n| parameter | | type | default | |\n|---|---|---|---|---|\n{}", own.concat()));
+    }
+    if !shared.is_empty() {
+        let is_told =
+            |row: &Row| row.name.split_once('.').is_some_and(|(map, _)| shared.iter().any(|of| of.name == map));
+        let names: Vec<String> =
+            shared.iter().filter(|row| !is_told(row)).map(|row| format!("`{}`", row.name)).collect();
+        page.push_str(&format!("\nAs with [{operator}](#{operator}): {}.\n", names.join(", ")));
     }
     page
+}
+
+/// The words in code of the section under this heading.
+fn words_of_section(page: &str, heading: &str) -> BTreeSet<String> {
+    let section = page.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
+    // What stands in a call or behind a dot is no name of its own, but its beginning is.
+    let name = |code: &str| code.split(['.', '(', ' ', ':']).next().unwrap_or_default().to_owned();
+    section.split('`').skip(1).step_by(2).map(name).collect()
+}
+
+#[test]
+fn names_rules_and_states_stand_in_the_page_of_dag_files() {
+    let page = fs::read_to_string(repository().join("docs/dag-files.md")).unwrap();
+    let missing = |heading: &str, known: Vec<&str>| -> Vec<String> {
+        let told = words_of_section(&page, heading);
+        known.into_iter().filter(|name| !told.contains(*name)).map(str::to_owned).collect()
+    };
+    assert_eq!(missing("Templates", millrace_template::known_names().collect()), [""; 0]);
+    assert_eq!(missing("The tasks", TriggerRule::ALL.iter().map(|rule| rule.as_str()).collect()), [""; 0]);
+    assert_eq!(missing("States", TaskState::ALL.iter().map(|state| state.as_str()).collect()), [""; 0]);
+}
+
+#[test]
+fn what_the_page_says_of_moments_and_macros_can_be_rendered() {
+    let page = fs::read_to_string(repository().join("docs/dag-files.md")).unwrap();
+    let codes = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let of_moments = page.split("\nA moment has ").nth(1).and_then(|rest| rest.split(" The filters").next()).unwrap();
+    let of_macros = page.lines().find(|line| line.starts_with("| `macros`")).unwrap();
+    let moments = codes(of_moments)
+        .into_iter()
+        .map(|code| format!("logical_date.{}", code.replace("other", "data_interval_end")));
+    let calls = codes(of_macros).into_iter().filter(|code| code.starts_with("macros.") && code.ends_with(')'));
+    let calls = calls.map(|code| code.replace("(a, b)", "(data_interval_end, logical_date)"));
+    let lines: Vec<String> = moments.chain(calls).map(|code| format!("      {{{{ {code} }}}}\n")).collect();
+    assert!(lines.len() > 20, "{lines:?}");
+    let home = TestHome::new();
+    let dag = format!("schedule: none\ntasks:\n  show:\n    operator: bash\n    bash_command: |\n{}", lines.concat());
+    home.write_dag("moments.yaml", &dag);
+    let shown = home.ok(&["tasks", "render", "moments", "show", "2024-01-31"]).stdout;
+    assert!(shown.contains("2024-02-01") && shown.contains("2024/01"), "{shown}");
 }
 
 /// The commands below one, with what each is for, as its help lists them.

@@ -192,7 +192,11 @@ fn collect(
                 candidates.extend(operator.parameter_aliases.iter().map(|(alias, _)| *alias));
                 candidates.extend(task::KEYS);
                 let own: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                let elsewhere = reader.operators_with(&entry.key);
                 let hint = match own.len() {
+                    _ if (1..=4).contains(&elsewhere.len()) => {
+                        format!("it is a parameter of {}", elsewhere.join(" and of "))
+                    }
                     0 => format!("'{}' takes no parameters", operator.name),
                     1..=12 => format!("'{}' takes {}", operator.name, own.join(", ")),
                     _ => format!("'millrace operators {}' lists its parameters", operator.name),
@@ -272,6 +276,19 @@ impl Reader<'_> {
     /// The operator's schema, made once a file.
     fn schema(&mut self, operator: &OperatorEntry) -> Rc<Value> {
         self.schemas.entry(operator.name).or_insert_with(|| Rc::new((operator.schema)().to_value())).clone()
+    }
+
+    /// The operators that have a parameter of this name.
+    fn operators_with(&mut self, name: &str) -> Vec<&'static str> {
+        let mut found = Vec::new();
+        for operator in self.options.catalogue {
+            let schema = self.schema(operator);
+            let is_alias = operator.parameter_aliases.iter().any(|(alias, _)| *alias == name);
+            if is_alias || properties(&schema).iter().any(|(own, _)| *own == name) {
+                found.push(operator.name);
+            }
+        }
+        found
     }
 
     fn unknown_key_or(&mut self, entry: &Entry, known: &[&str], place: &str, hint: &str) {

@@ -4,12 +4,12 @@ use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problem
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::load_parameters::{ALIASES, LoadParameters, Method};
+use crate::parts::load_parameters::{ALIASES_WITHOUT_KEYS, LoadParameters, Method, of_method};
 use crate::parts::loading::load;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<Replace>("replace", "loads objects from S3 into a table in place of its rows")
-        .parameter_aliases(ALIASES);
+        .parameter_aliases(ALIASES_WITHOUT_KEYS);
 
 /// Loads objects from S3 into a table of the warehouse, which holds exactly these rows afterwards: `copy` with
 /// `method: replace`.
@@ -18,6 +18,7 @@ pub const ENTRY: OperatorEntry =
 /// that fails leaves the old ones.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(transform = of_method(Method::Replace))]
 pub struct Replace(LoadParameters);
 
 impl Operator for Replace {

@@ -4,12 +4,12 @@ use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problem
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::load_parameters::{ALIASES, LoadParameters, Method};
+use crate::parts::load_parameters::{ALIASES_WITHOUT_KEYS, LoadParameters, Method, of_method};
 use crate::parts::loading::load;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<Swap>("swap", "loads objects from S3 into a new table that takes the place of the old one")
-        .parameter_aliases(ALIASES);
+        .parameter_aliases(ALIASES_WITHOUT_KEYS);
 
 /// Loads objects from S3 into a table that is made beside the live one and takes its place: `copy` with `method: swap`.
 ///
@@ -20,6 +20,7 @@ pub const ENTRY: OperatorEntry =
 /// two seconds at most.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(transform = of_method(Method::Swap))]
 pub struct Swap(LoadParameters);
 
 impl Operator for Swap {

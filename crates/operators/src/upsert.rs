@@ -4,7 +4,7 @@ use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problem
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::load_parameters::{ALIASES, LoadParameters, Method};
+use crate::parts::load_parameters::{ALIASES, LoadParameters, Method, of_method};
 use crate::parts::loading::load;
 
 pub const ENTRY: OperatorEntry =
@@ -20,6 +20,7 @@ pub const ENTRY: OperatorEntry =
 /// no other row, so each load adds them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(transform = of_method(Method::Upsert))]
 pub struct Upsert(LoadParameters);
 
 impl Operator for Upsert {

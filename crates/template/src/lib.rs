@@ -26,7 +26,9 @@ pub use context::{RenderContext, RenderFacts};
 pub use error::{RenderError, SyntaxError, TemplateError};
 pub use field::{TEMPLATE_MARKER, TEMPLATE_PATTERN, Template, TemplateValueError};
 pub use lookup::{ConnView, Lookup, NoLookup, PreviousSuccess};
-pub use names::{check_syntax, is_known_name, is_mapped_name, is_template, referenced_names, unknown_name_hint};
+pub use names::{
+    check_syntax, is_known_name, is_mapped_name, is_template, known_names, referenced_names, unknown_name_hint,
+};
 pub use parameters::{is_marked, render_parameters};
 pub use renderer::Renderer;
 pub use substitution::{SubstitutionError, has_substitution, substitute};

@@ -57,6 +57,11 @@ pub fn referenced_names(text: &str) -> BTreeSet<String> {
         .unwrap_or_default()
 }
 
+/// All names that a template may use, those of mapped tasks among them.
+pub fn known_names() -> impl Iterator<Item = &'static str> {
+    CONTEXT_NAMES.iter().chain(MAPPED_NAMES).copied()
+}
+
 /// Whether a template may use the name (without attributes).
 pub fn is_known_name(name: &str) -> bool {
     CONTEXT_NAMES.contains(&name) || LANGUAGE_NAMES.contains(&name)

@@ -2,11 +2,12 @@
 
 use anyhow::bail;
 use millrace_dagfile::{LINTS, dag_schema};
-use millrace_operator_api::entry::{OperatorEntry, find};
+use millrace_operator_api::entry::find;
 use millrace_operators::catalogue;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::parameters::parameters;
 use crate::app::App;
 use crate::args::ValidateArgs;
 use crate::dag_files::{self, Checked};
@@ -93,15 +94,6 @@ struct OperatorView {
     summary: &'static str,
 }
 
-#[derive(Serialize)]
-struct ParameterView {
-    parameter: String,
-    required: bool,
-    template: bool,
-    r#type: String,
-    description: String,
-}
-
 pub fn operators(app: &App, name: Option<&str>) -> anyhow::Result<()> {
     let Some(name) = name else {
         let views: Vec<OperatorView> =
@@ -113,10 +105,14 @@ pub fn operators(app: &App, name: Option<&str>) -> anyhow::Result<()> {
         bail!("there is no operator '{name}'; there are {}", known.join(", "));
     };
     let schema = (entry.schema)().to_value();
+    let parameters = parameters(entry, &schema);
     if matches!(app.format, Format::Json | Format::Yaml) {
         return print_one(
             app.format,
-            &json!({"name": entry.name, "aliases": entry.aliases, "summary": entry.summary, "schema": schema}),
+            &json!({
+                "name": entry.name, "aliases": entry.aliases, "summary": entry.summary, "parameters": parameters,
+                "schema": schema,
+            }),
         );
     }
     print_text(&format!(
@@ -125,47 +121,5 @@ pub fn operators(app: &App, name: Option<&str>) -> anyhow::Result<()> {
         entry.summary,
         schema["description"].as_str().unwrap_or_default()
     ))?;
-    print_list(app.format, &["parameter", "required", "template", "type", "description"], &parameters(entry, &schema))
-}
-
-fn parameters(entry: &OperatorEntry, schema: &Value) -> Vec<ParameterView> {
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let properties = schema["properties"].as_object().cloned().unwrap_or_default();
-    let mut views: Vec<ParameterView> = properties
-        .iter()
-        .map(|(name, property)| {
-            let aliases: Vec<&str> = entry
-                .parameter_aliases
-                .iter()
-                .filter(|(_, canonical)| canonical == name)
-                .map(|(alias, _)| *alias)
-                .collect();
-            let also = if aliases.is_empty() { String::new() } else { format!(" (also: {})", aliases.join(", ")) };
-            ParameterView {
-                parameter: name.clone(),
-                required: required.contains(&name.as_str()),
-                template: millrace_template::is_marked(property),
-                r#type: type_name(property),
-                description: format!("{}{also}", property["description"].as_str().unwrap_or_default()),
-            }
-        })
-        .collect();
-    views.sort_by_key(|view| (!view.required, view.parameter.clone()));
-    views
-}
-
-fn type_name(schema: &Value) -> String {
-    match (&schema["type"], schema["anyOf"].as_array().or(schema["oneOf"].as_array())) {
-        (Value::String(name), _) => name.clone(),
-        (Value::Array(names), _) => {
-            names.iter().filter_map(Value::as_str).filter(|n| *n != "null").collect::<Vec<_>>().join(" or ")
-        }
-        (_, Some(branches)) => {
-            let mut names: Vec<String> =
-                branches.iter().map(type_name).filter(|name| name != "null" && !name.is_empty()).collect();
-            names.dedup();
-            names.join(" or ")
-        }
-        _ => schema["enum"].as_array().map(|_| "one of".to_owned()).unwrap_or_default(),
-    }
+    print_list(app.format, &["parameter", "required", "template", "type", "default", "description"], &parameters)
 }

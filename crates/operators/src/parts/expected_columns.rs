@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_operator_api::ports::{RowStream, SourceColumn};
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::column_name::counterpart;
 use super::treatment::{Personal, Rendered, Treatment, Treatments, ZeroDates};
@@ -24,7 +24,7 @@ pub struct ExpectedColumns {
     removed: Removed,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Added {
     #[default]
@@ -33,7 +33,7 @@ pub enum Added {
     Fail,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Removed {
     #[default]

@@ -5,8 +5,9 @@ mod delete_missing;
 use millrace_operator_api::ports::{LoadMethod, TableName};
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_template::Template;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::copy_options;
 use super::drift::SchemaDrift;
@@ -17,15 +18,18 @@ use super::table_name;
 use super::treatment::ZeroDates;
 use delete_missing::DeleteMissing;
 
-/// Other names of parameters, the same for every operator that loads.
+/// Other names of parameters, the same for operators that load.
 pub const ALIASES: &[(&str, &str)] = &[
-    ("redshift_conn_id", "warehouse_conn_id"),
     ("primary_key", "upsert_keys"),
+    ("redshift_conn_id", "warehouse_conn_id"),
     ("column_list", "columns"),
     ("mysql_conn_id", "sql_conn_id"),
     ("postgres_conn_id", "sql_conn_id"),
     ("sql", "query"),
 ];
+
+/// The same for operators that know no keys: all but the first.
+pub const ALIASES_WITHOUT_KEYS: &[(&str, &str)] = ALIASES.split_at(1).1;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +137,25 @@ pub enum NulBytes {
     #[default]
     Refuse,
     Remove,
+}
+
+/// Takes what the operator of this one method refuses out of its schema, so that nobody is offered it.
+pub fn of_method(method: Method) -> impl FnMut(&mut Schema) {
+    let refused: &[&str] = match method {
+        Method::Append => &[],
+        Method::Replace => &["upsert_keys", "order_key", "delete_missing"],
+        Method::Swap => &["upsert_keys", "order_key", "delete_missing", "truncate_table"],
+        Method::Upsert => &["truncate_table"],
+    };
+    move |schema| {
+        let Some(properties) = schema.get_mut("properties").and_then(|all| all.as_object_mut()) else { return };
+        properties.retain(|name, _| !refused.contains(&name.as_str()));
+        let description = format!("What this operator does anyway: `{}`.", method.name());
+        properties.insert(
+            "method".to_owned(),
+            json!({"type": ["string", "null"], "enum": [method.name(), null], "description": description}),
+        );
+    }
 }
 
 fn csv() -> Template<OneOrMany> {

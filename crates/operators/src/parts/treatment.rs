@@ -78,7 +78,7 @@ pub struct Clock {
 }
 
 /// What is done with dates that no calendar has, such as MySQL's `0000-00-00`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ZeroDates {
     #[default]
