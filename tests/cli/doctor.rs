@@ -117,6 +117,26 @@ fn what_is_wrong_is_named_with_how_to_mend_it() {
 }
 
 #[test]
+fn a_home_whose_keys_open_nothing_of_the_database_is_refused() {
+    let home = TestHome::new();
+    home.ok(&["connections", "add", "shop", "--conn-uri", "postgres://me:secret-word@127.0.0.1:1/x"]);
+    home.ok(&["variables", "set", "region", "eu"]);
+    let key = fs::read(home.file("encryption_key")).unwrap();
+    fs::remove_file(home.file("encryption_key")).unwrap();
+    let secrets = |home: &TestHome| said(&home.run(&["doctor", "-o", "json"]).json(), "secrets", "fail");
+    assert!(secrets(&home)[0].contains("copy encryption_key"), "without a key, which doctor does not make");
+    // A scheduler makes a key where there is none, as that of a standby's new home.
+    for daemon in [&["scheduler"][..], &["server", "--port", "0"], &["standalone", "--port", "0"]] {
+        let refused = home.run(daemon).exits(1);
+        assert!(refused.stderr.contains("holds 2 encrypted values, and no key of this home"), "{}", refused.stderr);
+    }
+    assert!(secrets(&home)[0].contains("holds 2 encrypted values"));
+    fs::write(home.file("encryption_key"), key).unwrap();
+    assert_eq!(secrets(&home), [""; 0]);
+    drop(home.scheduler());
+}
+
+#[test]
 fn a_database_without_a_schema_is_named() {
     let mut home = home_with_hello();
     let database = Postgres::shared().unwrap().create_database().unwrap();

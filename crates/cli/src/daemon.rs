@@ -42,6 +42,7 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
     }
     let store = app.daemon_store().await?;
     let vault = app.vault(&store)?;
+    vault.check_keys().await?;
     let stop = stop_on_signal()?;
     create_private_folder(&app.dags_folder())?;
     notice(format!(
@@ -59,6 +60,7 @@ pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
     live.read_certificate()?;
     let store = app.daemon_store().await?;
     let vault = app.vault(&store)?;
+    vault.check_keys().await?;
     let stop = stop_on_signal()?;
     ensure_admin(app, &store).await?;
     let listener = listen(app, args.port.unwrap_or(app.config.server.port)).await?;
@@ -99,6 +101,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
     }
     let store = app.daemon_store().await?;
     let vault = app.vault(&store)?;
+    vault.check_keys().await?;
     let stop = stop_on_signal()?;
     create_private_folder(&app.dags_folder())?;
     ensure_admin(app, &store).await?;

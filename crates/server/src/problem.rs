@@ -141,7 +141,7 @@ impl From<VaultError> for Problem {
                 Self::invalid(error.to_string())
             }
             VaultError::InEnvironment { .. } => Self::new(ErrorCode::CONFLICT, error.to_string()),
-            VaultError::NoKey { .. } | VaultError::Keyring(_) => {
+            VaultError::NoKey { .. } | VaultError::ForeignKeys { .. } | VaultError::Keyring(_) => {
                 tracing::error!(error = &error as &dyn Error, "a secret cannot be opened");
                 Self::new(ErrorCode::INTERNAL, error.to_string())
             }

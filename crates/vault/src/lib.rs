@@ -56,6 +56,10 @@ pub enum VaultError {
         "{name} is stored encrypted, but the home has no encryption key; run the command as the user who owns the home"
     )]
     NoKey { name: String },
+    #[error(
+        "the metadata database holds {count} encrypted values, and no key of this home's encryption_key opens one of them; put the file of the home that encrypted them there (every machine that uses the database needs it), or, if it is lost, enter a connection or variable again by `millrace connections add` or `variables set`"
+    )]
+    ForeignKeys { count: usize },
     #[error("there is no metadata database to read {name} from; run `millrace db migrate`")]
     NoDatabase { name: String },
     #[error("a variable's key must have 1 to 250 characters, and must not be '.' or '..'")]
@@ -143,6 +147,31 @@ impl Vault {
             }
         }
         self.masker.add_all(secrets);
+        Ok(())
+    }
+
+    /// Refuses a home whose keys open nothing of what the database holds: it is another home's. Where one value opens, the
+    /// others are told of as they are asked for.
+    pub async fn check_keys(&self) -> Result<(), VaultError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let mut opened = Vec::new();
+        for row in store.connections().await? {
+            if row.sealed_password.is_some() || row.sealed_extra.is_some() {
+                opened.push(self.open_row(row).map(drop));
+            }
+        }
+        for row in store.variables().await? {
+            opened.push(self.open_variable(row).map(drop));
+        }
+        for row in store.webhooks(None).await? {
+            opened.push(self.webhook_secret(&row).map(drop));
+        }
+        let is_foreign = |opened: &Result<(), VaultError>| {
+            matches!(opened, Err(VaultError::NoKey { .. } | VaultError::Keyring(KeyringError::UnknownKey { .. })))
+        };
+        if !opened.is_empty() && opened.iter().all(is_foreign) {
+            return Err(VaultError::ForeignKeys { count: opened.len() });
+        }
         Ok(())
     }
 

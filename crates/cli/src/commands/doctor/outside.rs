@@ -15,6 +15,9 @@ pub(super) async fn look(app: &App, store: &Store, tries_them: bool, report: &mu
             return;
         }
     };
+    if let Err(error) = vault.check_keys().await {
+        report.fail("secrets", error.to_string(), "copy encryption_key from the home that encrypted them");
+    }
     let mend = "restore the encryption_key that it was stored with, or set it again";
     match vault.variables().await {
         Ok(variables) => {
