@@ -152,6 +152,10 @@ fn case_54_callbacks_are_told_of_each_repetition_and_of_the_final_failure_once()
         tries
     };
     assert_eq!((tries("retry"), tries("failure")), (vec![1, 2], vec![0, 3]), "0: the run itself");
+    // What chat programs show.
+    let texts: Vec<&str> = deliveries.values().map(|bodies| bodies[0]["text"].as_str().unwrap()).collect();
+    assert!(texts.iter().any(|text| text.starts_with("retry: d one, task bad, try 2: ")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.starts_with("failure: d one: ")), "{texts:?}");
 }
 
 #[test]

@@ -87,6 +87,7 @@ async fn send(vault: &Vault, row: &NotificationRow) -> Result<(), String> {
 fn body(row: &NotificationRow) -> serde_json::Value {
     let of_task = row.task_id.is_some();
     json!({
+        "text": sentence(row),
         "id": row.id,
         "event": row.event,
         "dag_id": row.dag_id,
@@ -98,6 +99,13 @@ fn body(row: &NotificationRow) -> serde_json::Value {
         "reason": row.reason,
         "timestamp": row.at,
     })
+}
+
+/// What happened in one line for people: chat programs show the field `text` of what is posted to them.
+fn sentence(row: &NotificationRow) -> String {
+    let of_task = row.task_id.as_ref().map(|task| format!(", task {task}, try {}", row.try_number)).unwrap_or_default();
+    let reason = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{}: {} {}{of_task}{reason}", row.event, row.dag_id, row.run_id)
 }
 
 fn variables(row: &NotificationRow) -> Vec<(&'static str, String)> {

@@ -99,9 +99,9 @@ impl Sql {
 
 fn tell(context: &TaskContext, number: usize, result: &SmallResult) {
     let what = match result.rows_affected {
+        _ if !result.columns.is_empty() => format!("{} rows returned", result.rows.len()),
         Some(rows) => format!("{rows} rows changed"),
-        None if result.columns.is_empty() => "done".to_owned(),
-        None => format!("{} rows", result.rows.len()),
+        None => "done".to_owned(),
     };
     let remote = result.remote_id.as_ref().map(|id| format!(" (id {id})")).unwrap_or_default();
     context.info(format!("statement {number}: {what}{remote}"));

@@ -136,9 +136,12 @@ fn rows_become_the_result_when_asked_for() {
     *world.small.lock().unwrap() = SmallResult {
         columns: vec!["n".to_owned(), "m".to_owned()],
         rows: vec![vec![Some("7".to_owned()), None]],
+        // As some databases count what a query returns.
+        rows_affected: Some(0),
         ..SmallResult::default()
     };
     assert_eq!(world.run("sql", json!({"sql_conn_id": "w", "sql": "a"})).unwrap().result, None);
+    assert!(world.log().contains("Info statement 1: 1 rows returned"), "{}", world.log());
     let result = world.run("sql", json!({"sql_conn_id": "w", "sql": "a", "return_rows": true})).unwrap().result;
     assert_eq!(result, Some(json!([{"n": "7", "m": null}])));
 }
