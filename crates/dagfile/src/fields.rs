@@ -208,9 +208,10 @@ impl<'a> Reader<'a> {
     }
 
     pub fn unknown_key(&mut self, entry: &Entry, known: &[&str], place: &str) {
-        let hint = match self.nearest(&entry.key, known) {
-            Some(near) => Some(format!("did you mean '{near}'?")),
-            None => habit(&entry.key, known).map(str::to_owned),
+        let hint = match (airflow_only(&entry.key), self.nearest(&entry.key, known)) {
+            (Some(hint), _) => Some(hint.to_owned()),
+            (None, Some(near)) => Some(format!("did you mean '{near}'?")),
+            (None, None) => habit(&entry.key, known).map(str::to_owned),
         };
         self.error_with_hint("unknown-key", entry.key_span, format!("unknown key '{}' {place}", entry.key), hint);
     }
@@ -227,6 +228,25 @@ impl<'a> Reader<'a> {
         }
         suggest::nearest(word, known.iter().copied())
     }
+}
+
+/// Airflow's keys that have no counterpart in a file, however near to another one they are spelled.
+fn airflow_only(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "default_view" | "owner_links" | "doc_json" | "doc_yaml" => "leave it out: pages need nothing of the file",
+        "access_control" => "rights stand in no file: `millrace grants add` gives a role for one DAG",
+        "template_searchpath" => "leave it out: SQL and scripts in files are named from the dags folder on",
+        "user_defined_macros" | "user_defined_filters" | "jinja_environment_kwargs" => {
+            "templates have the built-in macros only; write values into 'params' or variables"
+        }
+        "render_template_as_native_obj" => "leave it out: what a rendered text is read as, its parameter says",
+        "max_active_tasks_per_dag" => "write 'max_active_tasks' in the DAG",
+        "task_group" => "write the task under 'groups', in its group's 'tasks'",
+        "python_callable" | "op_args" | "op_kwargs" => {
+            "files hold no Python; a task with 'operator: bash' runs a script: `command: python3 script.py`"
+        }
+        _ => return None,
+    })
 }
 
 /// What to write instead of keys that people bring along from elsewhere.
