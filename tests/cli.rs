@@ -28,6 +28,7 @@ mod cli {
     mod packaging;
     mod people;
     mod pools;
+    mod privileges;
     mod reload;
     mod results;
     mod secrets;
