@@ -63,7 +63,7 @@ const KNOWN: &[&str] = &[
 
 /// Options that COPY has and this operator refuses, each with the reason.
 const REFUSED: &[(&str, &str)] = &[
-    ("IAM_ROLE", "the role belongs to the connection (extra: role_arn)"),
+    ("IAM_ROLE", "the role belongs to the connection (extra: iam_role)"),
     ("CREDENTIALS", "credentials belong to the connection"),
     ("ACCESS_KEY_ID", "credentials belong to the connection"),
     ("SECRET_ACCESS_KEY", "credentials belong to the connection"),
