@@ -5,6 +5,7 @@ mod rows;
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use millrace_model::asset::AssetEvent;
 use millrace_model::change::RunKey;
 use millrace_model::graph::Graph;
 use millrace_model::ids::TaskId;
@@ -255,6 +256,30 @@ pub(super) struct RunFacts {
     pub took: Option<String>,
     pub conf: Option<String>,
     pub note: Option<String>,
+    /// What called for it, the newest first.
+    pub assets: Vec<AssetLine>,
+    /// Of those, how many are not shown.
+    pub more_assets: usize,
+}
+
+/// Something that happened to an asset.
+#[derive(Serialize)]
+pub(super) struct AssetLine {
+    asset: String,
+    at: When,
+    /// The run that brought it up to date, and its DAG.
+    by: Option<(String, String)>,
+}
+
+const MOST_ASSETS: usize = 10;
+
+fn asset_line(event: &AssetEvent, when: impl Fn(DateTime<Utc>) -> When) -> AssetLine {
+    let run = event.dag_id.as_ref().zip(event.run_id.as_ref());
+    AssetLine {
+        asset: event.asset.to_string(),
+        at: when(event.at),
+        by: run.map(|(dag_id, run_id)| (dag_id.to_string(), links::run(dag_id.as_str(), run_id.as_str()))),
+    }
 }
 
 pub(super) fn run_facts(server: &Server, row: &DagRow, run: &RunRow) -> RunFacts {
@@ -277,5 +302,7 @@ pub(super) fn run_facts(server: &Server, row: &DagRow, run: &RunRow) -> RunFacts
         conf: (!run.conf.is_empty())
             .then(|| serde_json::to_string_pretty(&server.masked_members(&run.conf)).unwrap_or_default()),
         note: server.note_of(run),
+        assets: run.asset_events.iter().rev().take(MOST_ASSETS).map(|event| asset_line(event, when)).collect(),
+        more_assets: run.asset_events.len().saturating_sub(MOST_ASSETS),
     }
 }

@@ -1,9 +1,11 @@
 //! Pages: that they are there, escape what they show, and lead to the failed log.
 
-use millrace_model::change::{Batch, Completion, Finish, TryOutcome};
+use millrace_model::asset::{AssetEvent, AssetName};
+use millrace_model::change::{Batch, Completion, Finish, NewRun, TryOutcome};
 use millrace_model::dag::{Dag, Task};
-use millrace_model::ids::TaskId;
-use millrace_model::state::TaskState;
+use millrace_model::ids::{DagId, RunId, TaskId};
+use millrace_model::schedule::DataInterval;
+use millrace_model::state::{RunState, RunType, TaskState};
 use serde_json::json;
 
 use crate::plant::dag;
@@ -252,4 +254,45 @@ fn a_grid_of_very_many_tasks_is_folded_and_shown_in_parts() {
     assert_eq!(wide.len(), 500);
     assert_eq!(grid_rows(&site, "/dags/wide?from=2500").len(), 500);
     assert!(site.get("/dags/wide?from=2500").body.contains("rows 2,501 to 3,000 of 3,000"));
+}
+
+#[test]
+fn a_run_says_which_assets_called_for_it() {
+    let site = Site::start();
+    let version = site.runtime.block_on(site.plant.sync(
+        dag("reader", "none", "UTC", &[], &[("use", "empty", &[], 0)]),
+        false,
+        now(),
+    ));
+    let event = |id: i64| AssetEvent {
+        id,
+        asset: AssetName::new_unchecked(format!("s3://lake/{id}")),
+        dag_id: Some(DagId::new_unchecked("copy_orders")),
+        run_id: Some(RunId::new_unchecked(FAILED_RUN)),
+        task_id: Some(TaskId::new_unchecked("load")),
+        data_interval: DataInterval { start: now(), end: now() },
+        at: now(),
+    };
+    let run = NewRun {
+        dag_id: DagId::new_unchecked("reader"),
+        run_id: RunId::new_unchecked("asset_triggered__1"),
+        run_type: RunType::AssetTriggered,
+        state: RunState::Running,
+        logical_date: now(),
+        data_interval: DataInterval { start: now(), end: now() },
+        run_after: now(),
+        conf: serde_json::Map::new(),
+        version_key: version.key,
+        backfill_key: None,
+        triggered_by: "asset".to_owned(),
+        tasks: version.new_instances(),
+        asset_events: (1..=12).map(event).collect(),
+    };
+    let batch = Batch { new_runs: vec![run], ..Batch::default() };
+    site.runtime.block_on(site.plant.store.commit_unled(&batch, now())).unwrap();
+    let page = site.get("/dags/reader/runs/asset_triggered__1").is(200).body;
+    assert!(page.contains("s3:&#x2f;&#x2f;lake&#x2f;12<") && page.contains("and 2 more"), "{page}");
+    assert!(!page.contains("lake&#x2f;2<"), "the newest ten: {page}");
+    assert!(page.contains(">copy_orders</a>"), "{page}");
+    assert!(site.get("/dags/reader/details").is(200).body.contains("/audit?dag=reader"));
 }
