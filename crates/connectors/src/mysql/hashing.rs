@@ -22,7 +22,7 @@ impl RowHashing for MySqlHashing {
             _ => format!("CAST({x} AS CHAR)"),
         };
         // Of a day that there is not one part is zero.
-        let day = |text: &str| format!("IF(MONTH({x}) = 0 OR DAYOFMONTH({x}) = 0, NULL, {text})");
+        let day = |text: &str| format!("IF(YEAR({x}) = 0 OR MONTH({x}) = 0 OR DAYOFMONTH({x}) = 0, NULL, {text})");
         let clock =
             format!("IF(MICROSECOND({x}) = 0, SUBSTRING_INDEX({text}, '.', 1), TRIM(TRAILING '0' FROM {text}))");
         let is_text = matches!(column.value, ValueType::Text { .. });

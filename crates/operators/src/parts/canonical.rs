@@ -185,8 +185,9 @@ fn append_json_number(out: &mut Vec<u8>, number: &str) {
 }
 
 /// MySQL's `0000-00-00`, `2024-00-10`: no other engine has such a day, so a load can only have made NULL of it.
-fn is_zero_date(cell: &[u8]) -> bool {
-    cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-' && (&cell[5..7] == b"00" || &cell[8..10] == b"00")
+pub fn is_zero_date(cell: &[u8]) -> bool {
+    let is_date = cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-';
+    is_date && (cell.starts_with(b"0000") || &cell[5..7] == b"00" || &cell[8..10] == b"00")
 }
 
 fn without_fraction_zeros(cell: &[u8]) -> &[u8] {
@@ -340,7 +341,7 @@ mod tests {
         for (form, cell, expected) in cases {
             assert_eq!(text_of(*form, cell).as_deref(), Some(*expected), "{form:?} of {cell}");
         }
-        for zero in ["0000-00-00", "2024-00-10", "2024-10-00", "0000-00-00 00:00:00"] {
+        for zero in ["0000-00-00", "0000-05-05", "2024-00-10", "2024-10-00", "0000-00-00 00:00:00"] {
             let form = if zero.len() > 10 { F::Timestamp } else { F::Date };
             assert_eq!(text_of(form, zero), None, "{zero}");
         }

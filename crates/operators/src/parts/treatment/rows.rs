@@ -8,6 +8,7 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskError};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 
+use crate::parts::canonical::is_zero_date;
 use crate::parts::column_name::position;
 
 use super::clock::Moment;
@@ -228,14 +229,6 @@ impl Work {
         }
         Ok(moment)
     }
-}
-
-/// `0000-00-00`, `2024-00-01`, `2024-01-00`, with or without a time.
-fn is_zero_date(cell: &[u8]) -> bool {
-    cell.len() >= 10
-        && cell[4] == b'-'
-        && cell[7] == b'-'
-        && (cell.starts_with(b"0000") || &cell[5..7] == b"00" || &cell[8..10] == b"00")
 }
 
 fn hex(bytes: &[u8]) -> String {
