@@ -35,7 +35,7 @@ pub struct PoolSetArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum JobsCommand {
-    /// List schedulers and other long-lived processes, newest first
+    /// List schedulers and other long-lived processes, those at work first
     List {
         /// At the most so many
         #[arg(long, default_value_t = 20)]

@@ -10,7 +10,7 @@ use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
 
-/// The newest are shown.
+/// Those at work come first.
 const SHOWN: u64 = 50;
 
 pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
