@@ -1,5 +1,7 @@
 //! The PostgreSQL protocol, as PostgreSQL and Redshift speak it: connect, ask, cancel.
 
+mod merging;
+mod negotiation;
 pub mod tls;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +12,14 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{Client, SimpleQueryMessage};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::failure::{chain, invalid, kind_of_redshift_text, kind_of_sqlstate};
 use crate::session::{Dialect, Session};
 use crate::sql::literal;
 use crate::task::TaskHandle;
+use negotiation::Negotiation;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -26,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct WireConfig {
     pub conn_id: String,
     config: tokio_postgres::Config,
-    tls: MakeRustlsConnect,
+    negotiation: Negotiation,
     dialect: Dialect,
     settings: Vec<String>,
     /// Details of errors about data repeat values: they are left out.
@@ -59,7 +61,12 @@ impl WireConfig {
             let known = "disable, prefer, require, verify-ca, verify-full";
             invalid(format!("connection {conn_id:?}: sslmode {mode:?} is not one of {known}"))
         })?;
-        config.ssl_mode(ssl_mode);
+        if host.starts_with('/') {
+            // A socket in the file system has no name to encrypt for.
+            config.ssl_mode(ssl_mode);
+        } else {
+            config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+        }
         let tls = if ssl_mode == SslMode::Disable {
             tls::connector(tls::Check::Nothing, None)
         } else {
@@ -81,7 +88,8 @@ impl WireConfig {
         if let Some(seconds) = extra.number("statement_timeout") {
             settings.push(format!("SET statement_timeout TO {}", seconds.saturating_mul(1000)));
         }
-        Ok(Self { conn_id, config, tls, dialect, settings, hides_values: false, task })
+        let negotiation = Negotiation { tls, mode: ssl_mode };
+        Ok(Self { conn_id, config, negotiation, dialect, settings, hides_values: false, task })
     }
 
     /// The same connection, whose errors show values or do not.
@@ -90,8 +98,11 @@ impl WireConfig {
     }
 
     pub async fn connect(&self) -> Result<WireClient, PortError> {
-        let (client, connection) =
-            self.config.connect(self.tls.clone()).await.map_err(|error| self.failure("cannot connect", &error))?;
+        let (client, connection) = self
+            .config
+            .connect(self.negotiation.clone())
+            .await
+            .map_err(|error| self.failure("cannot connect", &error))?;
         // Ends when the client is dropped.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -225,10 +236,10 @@ impl Drop for WireClient {
         if !*self.is_busy.get_mut() || self.client.is_closed() {
             return;
         }
-        let (token, tls) = (self.client.cancel_token(), self.config.tls.clone());
+        let (token, negotiation) = (self.client.cancel_token(), self.config.negotiation.clone());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = token.cancel_query(tls).await {
+                if let Err(error) = token.cancel_query(negotiation).await {
                     tracing::warn!(error = chain(&error), "a query could not be cancelled on the server");
                 }
             });

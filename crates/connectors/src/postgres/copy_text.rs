@@ -46,9 +46,17 @@ impl CopyTextReader {
             return Ok(());
         }
         let mut start = 0;
+        let mut escape = escape_from(row, 0);
         loop {
             let end = memchr::memchr(b'\t', &row[start..]).map_or(row.len(), |length| start + length);
-            self.cell(&row[start..end], self.is_bytes.get(cells).copied().unwrap_or(false), batch);
+            if escape < start {
+                escape = escape_from(row, start);
+            }
+            if escape < end {
+                self.escaped(&row[start..end], self.is_bytes.get(cells).copied().unwrap_or(false), batch);
+            } else {
+                batch.push(Some(&row[start..end]));
+            }
             cells += 1;
             if end == row.len() {
                 break;
@@ -62,31 +70,27 @@ impl CopyTextReader {
         }
     }
 
-    fn cell(&mut self, cell: &[u8], is_bytes: bool, batch: &mut RowBatch) {
-        if memchr::memchr(b'\\', cell).is_none() {
-            return batch.push(Some(cell));
-        }
+    fn escaped(&mut self, cell: &[u8], is_bytes: bool, batch: &mut RowBatch) {
         if cell == b"\\N" {
             return batch.push(None);
         }
         self.unescaped.clear();
-        let mut bytes = cell.iter().copied();
-        while let Some(byte) = bytes.next() {
-            let byte = match byte {
-                b'\\' => match bytes.next() {
-                    Some(b'b') => 8,
-                    Some(b'f') => 12,
-                    Some(b'n') => b'\n',
-                    Some(b'r') => b'\r',
-                    Some(b't') => b'\t',
-                    Some(b'v') => 11,
-                    Some(other) => other,
-                    None => b'\\',
-                },
-                other => other,
-            };
-            self.unescaped.push(byte);
+        let mut rest = cell;
+        while let Some(at) = memchr::memchr(b'\\', rest) {
+            self.unescaped.extend_from_slice(&rest[..at]);
+            self.unescaped.push(match rest.get(at + 1) {
+                Some(b'b') => 8,
+                Some(b'f') => 12,
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b't') => b'\t',
+                Some(b'v') => 11,
+                Some(other) => *other,
+                None => b'\\',
+            });
+            rest = rest.get(at + 2..).unwrap_or_default();
         }
+        self.unescaped.extend_from_slice(rest);
         let text =
             if is_bytes { self.unescaped.strip_prefix(b"\\x").unwrap_or(&self.unescaped) } else { &self.unescaped };
         batch.push(Some(text));
@@ -94,6 +98,10 @@ impl CopyTextReader {
             self.unescaped = Vec::new();
         }
     }
+}
+
+fn escape_from(row: &[u8], start: usize) -> usize {
+    memchr::memchr(b'\\', &row[start..]).map_or(row.len(), |at| start + at)
 }
 
 /// Writes a cell as COPY text reads it; the caller puts tabs and newlines between.
