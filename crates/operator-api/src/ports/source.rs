@@ -53,6 +53,7 @@ impl RowBatch {
         }
     }
 
+    #[inline]
     pub fn push(&mut self, cell: Option<&[u8]>) {
         if let Some(cell) = cell {
             self.bytes.extend_from_slice(cell);
@@ -61,11 +62,13 @@ impl RowBatch {
         self.ends.push(self.bytes.len() as u64 | null);
     }
 
+    #[inline]
     pub fn columns(&self) -> usize {
         self.columns
     }
 
     /// Whole rows.
+    #[inline]
     pub fn len(&self) -> usize {
         self.ends.len().checked_div(self.columns).unwrap_or(0)
     }
@@ -75,6 +78,7 @@ impl RowBatch {
     }
 
     /// Size of the cells, for keeping batches small.
+    #[inline]
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
     }
@@ -89,11 +93,13 @@ impl RowBatch {
         (0..self.len()).map(move |row| (0..self.columns).map(move |column| self.cell(row, column)))
     }
 
+    #[inline]
     pub fn cell(&self, row: usize, column: usize) -> Option<&[u8]> {
         self.span(row, column).map(|(start, end)| &self.bytes[start..end])
     }
 
     /// Where the cell begins and ends in [`RowBatch::bytes`]; `None` for NULL.
+    #[inline]
     pub fn span(&self, row: usize, column: usize) -> Option<(usize, usize)> {
         let index = row * self.columns + column;
         let end = self.ends[index];
@@ -105,6 +111,7 @@ impl RowBatch {
     }
 
     /// All cells, one after another.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

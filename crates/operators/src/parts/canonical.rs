@@ -1,16 +1,13 @@
 //! The canonical text of a value: the same for equal values, whichever engine they came from.
 
+mod json;
+
 use std::borrow::Cow;
-use std::fmt;
 use std::io::Write;
 
 use millrace_operator_api::ports::{CanonicalForm, SourceColumn, ValueType};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 
-/// What may be nested in JSON; as many as serde's readers take.
-const DEEPEST: usize = 128;
+use json::canonical_json;
 
 /// The form in which a column of a source and one of a target are compared.
 pub fn form_of_pair(source: &SourceColumn, target: &SourceColumn) -> CanonicalForm {
@@ -69,119 +66,8 @@ pub fn canonical(cell: &[u8], form: CanonicalForm) -> Option<Cow<'_, [u8]>> {
         CanonicalForm::Date => cell.into(),
         CanonicalForm::Timestamp => without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)).into(),
         CanonicalForm::Time => without_fraction_zeros(cell).into(),
-        CanonicalForm::Json => json(cell).map_or(cell.into(), Cow::Owned),
+        CanonicalForm::Json => canonical_json(cell).map_or(cell.into(), Cow::Owned),
     })
-}
-
-/// Keys in order, the last of two that are alike, no blanks, and numbers digit by digit. None: it is no JSON, or nested deeper
-/// than any reader would go.
-fn json(cell: &[u8]) -> Option<Vec<u8>> {
-    let value: &RawValue = serde_json::from_slice(cell).ok()?;
-    let mut out = Vec::with_capacity(cell.len());
-    append_json(&mut out, value.get(), DEEPEST).ok()?.then_some(out)
-}
-
-/// The text is JSON without blanks around it. False: it is nested too deep.
-fn append_json(out: &mut Vec<u8>, text: &str, depth: usize) -> serde_json::Result<bool> {
-    if depth == 0 {
-        return Ok(false);
-    }
-    match text.as_bytes().first() {
-        Some(b'{') => {
-            let Members(mut members) = serde_json::from_str(text)?;
-            if !members.is_sorted_by(|a, b| a.0 < b.0) {
-                members.sort_by(|a, b| a.0.cmp(&b.0));
-                // Of those that are alike the last one stays.
-                members.reverse();
-                members.dedup_by(|a, b| a.0 == b.0);
-                members.reverse();
-            }
-            out.push(b'{');
-            for (at, (key, value)) in members.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                serde_json::to_writer(&mut *out, key)?;
-                out.push(b':');
-                if !append_json(out, value.get(), depth - 1)? {
-                    return Ok(false);
-                }
-            }
-            out.push(b'}');
-        }
-        Some(b'[') => {
-            let list: Vec<&RawValue> = serde_json::from_str(text)?;
-            out.push(b'[');
-            for (at, value) in list.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                if !append_json(out, value.get(), depth - 1)? {
-                    return Ok(false);
-                }
-            }
-            out.push(b']');
-        }
-        Some(b'-' | b'0'..=b'9') => append_json_number(out, text),
-        // Texts may be escaped in several ways.
-        Some(b'"') if text.contains('\\') => {
-            serde_json::to_writer(out, &serde_json::from_str::<Cow<'_, str>>(text)?)?;
-        }
-        _ => out.extend_from_slice(text.as_bytes()),
-    }
-    Ok(true)
-}
-
-/// As they stand in the object.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Lent where nothing in it is escaped.
-        #[derive(Deserialize)]
-        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-        struct Visit;
-
-        impl<'de> Visitor<'de> for Visit {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Key(key), value)) = map.next_entry()? {
-                    members.push((key, value));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Visit)
-    }
-}
-
-/// Its digits without zeros at either end, and where the point belongs.
-fn append_json_number(out: &mut Vec<u8>, number: &str) {
-    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    if is_plain && !number.ends_with('0') {
-        return out.extend_from_slice(number.as_bytes());
-    }
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |digits| ("-", digits));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    let significant = digits.trim_end_matches('0');
-    let Ok(exponent) = exponent.parse::<i64>() else { return out.extend_from_slice(number.as_bytes()) };
-    let power =
-        exponent.saturating_sub(fraction.len() as i64).saturating_add((digits.len() - significant.len()) as i64);
-    match significant.trim_start_matches('0') {
-        "" => out.push(b'0'),
-        digits if power == 0 => out.extend_from_slice(format!("{sign}{digits}").as_bytes()),
-        digits => out.extend_from_slice(format!("{sign}{digits}e{power}").as_bytes()),
-    }
 }
 
 /// MySQL's `0000-00-00`, `2024-00-10`: no other engine has such a day, so a load can only have made NULL of it.
@@ -191,7 +77,7 @@ pub fn is_zero_date(cell: &[u8]) -> bool {
 }
 
 fn without_fraction_zeros(cell: &[u8]) -> &[u8] {
-    if !cell.contains(&b'.') {
+    if !matches!(cell.last(), Some(b'0' | b'.')) || !cell.contains(&b'.') {
         return cell;
     }
     let end = cell.iter().rposition(|byte| *byte != b'0').map_or(0, |last| last + 1);
@@ -201,6 +87,9 @@ fn without_fraction_zeros(cell: &[u8]) -> &[u8] {
 
 /// Digits without zeros before or, behind the point, after them; zero has no sign.
 fn number(cell: &[u8]) -> Cow<'_, [u8]> {
+    if is_written_so(cell) {
+        return cell.into();
+    }
     let (is_negative, digits) = match cell {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
@@ -223,6 +112,18 @@ fn number(cell: &[u8]) -> Cow<'_, [u8]> {
         digits if kept == 0 => cell[..=digits.len()].into(),
         digits => [b"-", digits].concat().into(),
     }
+}
+
+/// Most numbers are: digits with neither a zero before them nor, behind a point, after them.
+fn is_written_so(cell: &[u8]) -> bool {
+    let digits = cell.strip_prefix(b"-").unwrap_or(cell);
+    let is_begun_so = matches!(digits, [b'1'..=b'9', ..] | [b'0', b'.', ..]);
+    is_begun_so
+        && match digits.last() {
+            Some(b'0') => digits.iter().all(u8::is_ascii_digit),
+            Some(b'1'..=b'9') => digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'),
+            _ => false,
+        }
 }
 
 /// `1.5e0`: what reads back as the same bits; -0 keeps its sign.
@@ -304,6 +205,10 @@ mod tests {
             (F::Number, "0.00", "0"),
             (F::Number, "-0.00", "0"),
             (F::Number, "0.0500", "0.05"),
+            (F::Number, "0.05", "0.05"),
+            (F::Number, "-12.05", "-12.05"),
+            (F::Number, "-1200", "-1200"),
+            (F::Number, "1e20", "1e20"),
             (F::Number, "-0.5", "-0.5"),
             (F::Number, "0", "0"),
             (F::Number, "0000", "0"),

@@ -76,7 +76,8 @@ impl CsvEncoder {
             if index > 0 {
                 out.push(self.options.delimiter);
             }
-            append_field(out, name.as_bytes(), self.options.delimiter);
+            let has_special = Texts::new(name.as_bytes(), self.options.delimiter).has_special(0, name.len());
+            append_field(out, name.as_bytes(), has_special);
         }
         out.push(b'\n');
     }
@@ -87,25 +88,33 @@ impl CsvEncoder {
         let marker = self.options.null_marker.as_bytes();
         let is_lone = batch.columns() == 1 && marker.is_empty();
         out.reserve(batch.byte_len() + batch.len() * batch.columns() * 3);
-        for row in batch.rows() {
+        let mut texts = Texts::new(batch.bytes(), delimiter);
+        for row in 0..batch.len() {
             let number = self.rows + 1;
-            for (index, cell) in row.enumerate() {
+            for index in 0..batch.columns() {
                 if index > 0 {
                     out.push(delimiter);
                 }
-                match cell {
-                    None if is_lone => return Err(CsvError::LoneNull { row: self.before + number }),
-                    None => out.extend_from_slice(marker),
-                    Some([]) => out.extend_from_slice(b"\"\""),
-                    Some(cell) if cell == marker => {
-                        return Err(CsvError::MarkerInData {
-                            row: self.before + number,
-                            column: self.column(index),
-                            marker: self.options.null_marker.clone(),
-                        });
+                let Some((start, end)) = batch.span(row, index) else {
+                    if is_lone {
+                        return Err(CsvError::LoneNull { row: self.before + number });
                     }
-                    Some(cell) => append_cell(out, cell, delimiter)
-                        .map_err(|()| CsvError::NotUtf8 { row: self.before + number, column: self.column(index) })?,
+                    out.extend_from_slice(marker);
+                    continue;
+                };
+                let cell = &batch.bytes()[start..end];
+                if cell.is_empty() {
+                    out.extend_from_slice(b"\"\"");
+                } else if cell == marker {
+                    return Err(CsvError::MarkerInData {
+                        row: self.before + number,
+                        column: self.column(index),
+                        marker: self.options.null_marker.clone(),
+                    });
+                } else if !texts.is_utf8(start, end) {
+                    return Err(CsvError::NotUtf8 { row: self.before + number, column: self.column(index) });
+                } else {
+                    append_field(out, cell, texts.has_special(start, end));
                 }
             }
             out.push(b'\n');
@@ -122,27 +131,55 @@ impl CsvEncoder {
     }
 }
 
-fn append_cell(out: &mut Vec<u8>, cell: &[u8], delimiter: u8) -> Result<(), ()> {
-    // Without branches, so that the compiler can look at many bytes at once.
-    let high = cell.iter().fold(0_u8, |high, byte| high | byte);
-    if high >= 0x80 && std::str::from_utf8(cell).is_err() {
-        return Err(());
-    }
-    append_field(out, cell, delimiter);
-    Ok(())
+/// Cells that lie one behind the other, looked at together: most are short, and each by itself would cost as much as many.
+struct Texts<'a> {
+    bytes: &'a [u8],
+    delimiter: u8,
+    /// All together are; each is then when it begins and ends between characters.
+    is_utf8: bool,
+    /// Where the next quote, newline or delimiter is, and the next carriage return.
+    special: usize,
+    carriage_return: usize,
 }
 
-fn append_field(out: &mut Vec<u8>, cell: &[u8], delimiter: u8) {
-    let is_special = cell.iter().fold(0_u8, |special, &byte| {
-        special
-            | u8::from(byte == b'"')
-            | u8::from(byte == b'\n')
-            | u8::from(byte == b'\r')
-            | u8::from(byte == delimiter)
-    }) != 0;
+impl<'a> Texts<'a> {
+    fn new(bytes: &'a [u8], delimiter: u8) -> Self {
+        let is_utf8 = std::str::from_utf8(bytes).is_ok();
+        let mut texts = Self { bytes, delimiter, is_utf8, special: 0, carriage_return: 0 };
+        (texts.special, texts.carriage_return) = (texts.special_from(0), texts.carriage_return_from(0));
+        texts
+    }
+
+    fn special_from(&self, start: usize) -> usize {
+        let found = memchr::memchr3(b'"', b'\n', self.delimiter, &self.bytes[start..]);
+        found.map_or(self.bytes.len(), |at| start + at)
+    }
+
+    fn carriage_return_from(&self, start: usize) -> usize {
+        memchr::memchr(b'\r', &self.bytes[start..]).map_or(self.bytes.len(), |at| start + at)
+    }
+
+    fn is_utf8(&self, start: usize, end: usize) -> bool {
+        let is_between = |at: usize| self.bytes.get(at).is_none_or(|byte| byte & 0xC0 != 0x80);
+        (self.is_utf8 && is_between(start) && is_between(end)) || std::str::from_utf8(&self.bytes[start..end]).is_ok()
+    }
+
+    /// Cells are asked about in their order.
+    fn has_special(&mut self, start: usize, end: usize) -> bool {
+        if self.special < start {
+            self.special = self.special_from(start);
+        }
+        if self.carriage_return < start {
+            self.carriage_return = self.carriage_return_from(start);
+        }
+        self.special < end || self.carriage_return < end
+    }
+}
+
+fn append_field(out: &mut Vec<u8>, cell: &[u8], has_special: bool) {
     let is_edged = cell.first().is_none_or(|byte| *byte <= b' ') || cell.last().is_none_or(|byte| *byte <= b' ');
     // A lone `\.` ends the data for PostgreSQL's reader.
-    if is_special || is_edged || cell == b"\\." {
+    if has_special || is_edged || cell == b"\\." {
         append_quoted(out, cell);
     } else {
         out.extend_from_slice(cell);
@@ -151,12 +188,13 @@ fn append_field(out: &mut Vec<u8>, cell: &[u8], delimiter: u8) {
 
 fn append_quoted(out: &mut Vec<u8>, cell: &[u8]) {
     out.push(b'"');
-    for (index, piece) in cell.split(|byte| *byte == b'"').enumerate() {
-        if index > 0 {
-            out.extend_from_slice(b"\"\"");
-        }
-        out.extend_from_slice(piece);
+    let mut start = 0;
+    for at in memchr::memchr_iter(b'"', cell) {
+        out.extend_from_slice(&cell[start..=at]);
+        out.push(b'"');
+        start = at + 1;
     }
+    out.extend_from_slice(&cell[start..]);
     out.push(b'"');
 }
 
@@ -230,5 +268,16 @@ mod tests {
     fn bytes_that_are_no_text_are_refused_with_their_place() {
         let error = encode(CsvOptions::default(), &["id"], &[&[Some(b"ok")], &[Some(b"\xff\xfe")]]).unwrap_err();
         assert_eq!(error, CsvError::NotUtf8 { row: 2, column: "1 (id)".to_owned() });
+    }
+
+    #[test]
+    fn a_character_that_is_cut_by_two_cells_is_no_text() {
+        let error = encode(CsvOptions::default(), &["a", "b"], &[&[Some(b"x\xed\x95"), Some(b"\x9c")]]).unwrap_err();
+        assert_eq!(error, CsvError::NotUtf8 { row: 1, column: "1 (a)".to_owned() });
+        let whole: &[&[Option<&[u8]>]] =
+            &[&[Some("\u{d55c}".as_bytes()), Some("\u{ae00}\r".as_bytes())], &[Some(b"\xff"), None]];
+        assert_eq!(encode(CsvOptions::default(), &["a", "b"], &whole[..1]).unwrap(), "\u{d55c},\"\u{ae00}\r\"\n");
+        let error = encode(CsvOptions::default(), &["a", "b"], whole).unwrap_err();
+        assert_eq!(error, CsvError::NotUtf8 { row: 2, column: "1 (a)".to_owned() });
     }
 }

@@ -105,6 +105,7 @@ fn append_length(message: &mut Vec<u8>, length: usize) {
     match length {
         0..10 => message.extend_from_slice(&[digit(length), b':']),
         10..100 => message.extend_from_slice(&[digit(length / 10), digit(length), b':']),
+        100..1000 => message.extend_from_slice(&[digit(length / 100), digit(length / 10), digit(length), b':']),
         _ => message.extend_from_slice(format!("{length}:").as_bytes()),
     }
 }
