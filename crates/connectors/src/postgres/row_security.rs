@@ -18,10 +18,29 @@ pub fn hidden(target: &TableName) -> String {
          JOIN pg_rewrite r ON r.ev_class = v.oid JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid \
          AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.oid) \
          SELECT DISTINCT k.oid::regclass::text, current_user::text FROM tree JOIN pg_class k ON k.oid = tree.oid \
-         WHERE k.relrowsecurity AND (row_security_active(k.oid) OR (tree.reader IS NOT NULL AND NOT EXISTS (SELECT 1 \
+         WHERE k.relrowsecurity AND ((row_security_active(k.oid) AND {}) OR (tree.reader IS NOT NULL AND NOT EXISTS (SELECT 1 \
          FROM pg_roles o WHERE o.oid = tree.reader AND (o.rolsuper OR o.rolbypassrls \
-         OR (o.oid = k.relowner AND NOT k.relforcerowsecurity))))) ORDER BY 1",
-        picks(target, Dialect::Postgres)
+         OR (o.oid = k.relowner AND NOT k.relforcerowsecurity))) AND {})) ORDER BY 1",
+        picks(target, Dialect::Postgres),
+        hides_from("(SELECT u.oid FROM pg_roles u WHERE u.rolname = current_user)"),
+        hides_from("tree.reader"),
+    )
+}
+
+/// Whether the policies of table `k` may hide rows from a role, which is SQL: not where one says `USING (true)` for reading,
+/// updating and deleting each, and none restricts that.
+fn hides_from(role: &str) -> String {
+    let says = |what: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = k.oid AND {what} AND EXISTS (SELECT 1 FROM \
+             unnest(p.polroles) AS m(oid) WHERE m.oid = 0 OR pg_has_role({role}, m.oid, 'USAGE')))"
+        )
+    };
+    let condition = "pg_get_expr(p.polqual, p.polrelid)";
+    format!(
+        "(EXISTS (SELECT 1 FROM unnest('{{r,w,d}}'::\"char\"[]) AS w(command) WHERE NOT {}) OR {})",
+        says(&format!("p.polpermissive AND p.polcmd IN ('*', w.command) AND {condition} = 'true'")),
+        says(&format!("NOT p.polpermissive AND {condition} <> 'true'")),
     )
 }
 

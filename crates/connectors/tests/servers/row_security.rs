@@ -55,6 +55,7 @@ async fn rows_that_policies_hide_are_neither_kept_nor_doubled_in_silence() -> Re
         columns_ddl: None,
         checks: Vec::new(),
         keep_failed: false,
+        also: Vec::new(),
         work: work(80),
     };
     assert!(refused(warehouse.build_and_swap(build).await)?.message.contains("the policies of kept may hide"));
@@ -68,9 +69,22 @@ async fn rows_that_policies_hide_are_neither_kept_nor_doubled_in_silence() -> Re
     assert_eq!(rows("own")?, [some(&["5", "new"])]);
     database.execute("ALTER TABLE own FORCE ROW LEVEL SECURITY")?;
     assert!(refused(load(92, "own", upsert(&["id"], None), "5,twice\n").await?)?.message.contains("policies of own"));
+    // Policies that hide nothing from this role, as long as no other one does.
+    let rights = "CREATE ROLE loaders; GRANT loaders TO loader; CREATE POLICY reads ON kept FOR SELECT USING (true); \
+                  CREATE POLICY updates ON kept FOR UPDATE TO loaders USING (true)";
+    database.execute(rights)?;
+    let error = refused(load(93, "kept", LoadMethod::Replace, "2,new\n").await?)?;
+    assert!(error.message.contains("the policies of kept"), "rows may be hidden from a DELETE: {}", error.message);
+    database.execute("CREATE POLICY deletes ON kept FOR DELETE TO loaders USING (true)")?;
+    for (number, method) in (94..).zip(&ways) {
+        load(number, "kept", method.clone(), "2,new\n").await?.with_context(|| format!("{method:?}"))?;
+        assert_eq!(rows("kept")?, [some(&["2", "new"])], "{method:?}");
+    }
+    database.execute("CREATE POLICY night ON kept AS RESTRICTIVE FOR SELECT TO loaders USING (id < 7)")?;
+    assert!(refused(load(98, "kept", LoadMethod::Replace, "2,new\n").await?)?.message.contains("policies of kept"));
     // The way out.
-    database.execute("ALTER ROLE loader BYPASSRLS")?;
-    for (number, method) in (93..).zip(ways) {
+    database.execute("ALTER ROLE loader BYPASSRLS; INSERT INTO kept VALUES (9, 'hidden')")?;
+    for (number, method) in (100..).zip(ways) {
         load(number, "kept", method.clone(), "2,new\n").await?.with_context(|| format!("{method:?}"))?;
         assert_eq!(rows("kept")?, [some(&["2", "new"])], "{method:?}");
     }
