@@ -208,17 +208,20 @@ struct Publishing<'a> {
 }
 
 impl Publishing<'_> {
-    fn marking(&self) -> String {
-        insert_marker(self.session.dialect(), &self.request.target, self.marker, &self.rows.to_string())
+    /// What goes with the table, and the mark of its being there.
+    fn marking(&self) -> impl Iterator<Item = String> {
+        let marker = insert_marker(self.session.dialect(), &self.request.target, self.marker, &self.rows.to_string());
+        self.request.also.iter().cloned().chain([marker])
     }
 
     fn new_table(&self) -> Vec<String> {
         let target = &self.request.target;
-        vec![
+        let mut statements = vec![
             guard_marker(target, self.marker),
             format!("ALTER TABLE {} RENAME TO {}", table(self.build), quote(&target.name)),
-            self.marking(),
-        ]
+        ];
+        statements.extend(self.marking());
+        statements
     }
 
     /// The outer error is that of a question, the inner one that of the swap, which may have been done nevertheless.
@@ -272,9 +275,9 @@ impl Publishing<'_> {
         statements.extend([
             format!("DELETE FROM {live}"),
             format!("INSERT INTO {live} ({names}){overriding} SELECT {names} FROM {built}"),
-            self.marking(),
             format!("DROP TABLE {built}"),
         ]);
+        statements.extend(self.marking());
         statements
     }
 
@@ -294,7 +297,7 @@ impl Publishing<'_> {
         statements.extend(likeness.beside);
         statements.extend(rename(target, build, &old));
         statements.extend(likeness.after);
-        statements.push(self.marking());
+        statements.extend(self.marking());
         Ok(statements)
     }
 }
@@ -312,14 +315,20 @@ pub fn marker_of_swap(work: &WorkId) -> String {
     format!("{}#swap", marker_of(work))
 }
 
-/// What puts the rows of `staging` in the live table's place.
-pub fn request_of_load(request: &LoadRequest, staging: &str, names: &[String]) -> BuildRequest {
+/// What puts the rows of `staging` in the live table's place, and refused ones into the quarantine.
+pub fn request_of_load(
+    request: &LoadRequest,
+    staging: &str,
+    names: &[String],
+    quarantine: Vec<String>,
+) -> BuildRequest {
     BuildRequest {
         target: request.target.clone(),
         select: format!("SELECT {} FROM {staging}", list(names)),
         columns_ddl: None,
         checks: Vec::new(),
         keep_failed: false,
+        also: [quarantine, request.also.clone()].concat(),
         work: request.work.clone(),
     }
 }

@@ -92,6 +92,7 @@ impl SummaryTable {
             columns_ddl,
             checks: checks::rendered_checks(&self.checks, started_at)?,
             keep_failed: self.keep_failed,
+            also: Vec::new(),
             work: context.work.clone(),
         };
         let warehouse = context.ports.warehouse(context, &conn_id).await?;

@@ -309,8 +309,7 @@ impl Loading<'_> {
                 report.rows_inserted = count(client.query(&insert).await?);
                 require_all_inserted(request, self.staged.rows - self.rejects.count, report.rows_inserted)?;
             }
-            self.quarantine().await?;
-            for statement in &request.also {
+            for statement in self.quarantine().await?.iter().chain(&request.also) {
                 client.batch(statement).await?;
             }
             let rows = self.staged.rows.to_string();
@@ -372,7 +371,7 @@ impl Loading<'_> {
     }
 
     async fn swap(&self, names: &[String]) -> Result<LoadReport, PortError> {
-        let request = request_of_load(self.request, STAGING, names);
+        let request = request_of_load(self.request, STAGING, names, self.quarantine().await?);
         let mut turns = Turns::default();
         let built = loop {
             match build_by_name(self.session, &request, Some(names)).await {
@@ -380,15 +379,13 @@ impl Loading<'_> {
                 Err(error) => turns.again(error, &self.client.config.task).await?,
             }
         };
-        if !built.was_built_before {
-            self.quarantine().await?;
-        }
         Ok(load_report(self.report(), built))
     }
 
-    async fn quarantine(&self) -> Result<(), PortError> {
+    /// Statements that put the refused rows there.
+    async fn quarantine(&self) -> Result<Vec<String>, PortError> {
         let Some(quarantine) = self.request.quarantine.as_ref().filter(|_| self.rejects.count > 0) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let (name, now) = (table(quarantine), "timezone('UTC', clock_timestamp())");
         let columns = format!(
@@ -398,14 +395,8 @@ impl Loading<'_> {
         let columns = self.client.query(&columns).await?.rows;
         let names = columns.iter().filter_map(|row| row.first()?.as_deref());
         let known = (!columns.is_empty()).then(|| quarantine::is_of_today(names));
-        if let Some(statement) = quarantine::make(&name, known) {
-            self.client.batch(&statement).await?;
-        }
-        let (target, work) = (&self.request.target, &self.request.work);
-        for (_, statement) in quarantine::insert(&name, target, work, self.rejects, now, literal) {
-            self.client.batch(&statement).await?;
-        }
-        Ok(())
+        let rows = quarantine::insert(&name, &self.request.target, &self.request.work, self.rejects, now, literal);
+        Ok(quarantine::make(&name, known).into_iter().chain(rows.into_iter().map(|(_, statement)| statement)).collect())
     }
 
     fn report(&self) -> LoadReport {

@@ -25,8 +25,10 @@ use crate::task::TaskHandle;
 use crate::turns::Turns;
 use crate::upsert::out_of_order;
 
-/// Statements with refused rows that go with a load: the Data API takes 40 at once.
+/// Statements with refused rows that go with a load, and with a swap, which has rights and comments to copy: the Data API
+/// takes 40 at once.
 const QUARANTINE_STATEMENTS: usize = 20;
+const QUARANTINE_STATEMENTS_OF_SWAP: usize = 10;
 
 pub struct Options<'a> {
     pub credentials: &'a str,
@@ -313,7 +315,7 @@ impl Loading<'_> {
             return result;
         }
         let (mut statements, counts) = self.plan.publish();
-        let (quarantine, rows_quarantined) = match self.quarantine(staged).await {
+        let (quarantine, rows_quarantined) = match self.quarantine(staged, QUARANTINE_STATEMENTS).await {
             Ok(found) => found,
             Err(error) => {
                 self.drop_staging().await;
@@ -372,7 +374,8 @@ impl Loading<'_> {
     }
 
     async fn swap(&self, staged: &Staged) -> Result<LoadReport, PortError> {
-        let request = request_of_load(self.request, &table(&self.plan.staging()), self.plan.columns);
+        let (quarantine, rows_quarantined) = self.quarantine(staged, QUARANTINE_STATEMENTS_OF_SWAP).await?;
+        let request = request_of_load(self.request, &table(&self.plan.staging()), self.plan.columns, quarantine);
         let mut turns = Turns::default();
         let built = loop {
             let attempt = Attempt { session: self.session, number: turns.attempt() };
@@ -382,10 +385,6 @@ impl Loading<'_> {
                 Err(error) => turns.again(error, self.task).await?,
             }
         };
-        let (quarantine, rows_quarantined) = self.quarantine(staged).await?;
-        if !built.was_built_before && !quarantine.is_empty() {
-            self.session.run("quarantine", quarantine).await?;
-        }
         let report = LoadReport {
             rows_read: staged.rows,
             rows_rejected: staged.rejected,
@@ -398,8 +397,9 @@ impl Loading<'_> {
         Ok(load_report(report, built))
     }
 
-    /// Statements for the rows that were refused, and how many of them these hold; `None` where there is no quarantine.
-    async fn quarantine(&self, staged: &Staged) -> Result<(Vec<String>, Option<u64>), PortError> {
+    /// At most so many statements for the rows that were refused, and how many of them these hold; `None` where there is no
+    /// quarantine.
+    async fn quarantine(&self, staged: &Staged, most: usize) -> Result<(Vec<String>, Option<u64>), PortError> {
         let Some(quarantine) = self.quarantine else { return Ok((Vec::new(), None)) };
         if staged.rejects.count == 0 {
             return Ok((Vec::new(), Some(0)));
@@ -409,7 +409,7 @@ impl Loading<'_> {
         let (target, work) = (self.plan.target, &self.request.work);
         let mut rows = quarantine::insert(&name, target, work, &staged.rejects, "GETDATE()", literal);
         // They go with the load, in one batch.
-        rows.truncate(QUARANTINE_STATEMENTS);
+        rows.truncate(most);
         let count = rows.iter().map(|(count, _)| *count as u64).sum();
         let make = quarantine::make(&name, known);
         Ok((make.into_iter().chain(rows.into_iter().map(|(_, statement)| statement)).collect(), Some(count)))

@@ -75,11 +75,9 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
         .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
     require_all_read(&request, Some(staged.rows))?;
     if request.method == LoadMethod::Swap {
-        let build = request_of_load(&request, STAGING, &names);
+        let quarantine = quarantine(file, &mut connection, &request, &rejects).await?;
+        let build = request_of_load(&request, STAGING, &names, quarantine);
         let built = build_by_name(file, &mut connection, &build, Some(&names)).await?;
-        if !built.was_built_before {
-            fill_quarantine(file, &mut connection, &request, &rejects).await?;
-        }
         return Ok(load_report(report_of(staged, &rejects), built));
     }
     let mut turns = Turns::default();
@@ -194,8 +192,7 @@ async fn publish(
             report.rows_inserted = Some(file.run(connection, &insert).await?);
             require_all_inserted(request, staged.rows - rejects.count, report.rows_inserted)?;
         }
-        fill_quarantine(file, connection, request, rejects).await?;
-        for statement in &request.also {
+        for statement in quarantine(file, connection, request, rejects).await?.iter().chain(&request.also) {
             file.run(connection, statement).await?;
         }
         file.run(connection, &insert_marker(&literal(&marker), staged.rows)).await?;
@@ -221,20 +218,16 @@ fn report_of(staged: Staged, rejects: &Rejects) -> LoadReport {
     }
 }
 
-async fn fill_quarantine(
+/// Statements that put the refused rows there.
+async fn quarantine(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
     request: &LoadRequest,
     rejects: &Rejects,
-) -> Result<(), PortError> {
-    let Some(quarantine) = request.quarantine.as_ref().filter(|_| rejects.count > 0) else { return Ok(()) };
+) -> Result<Vec<String>, PortError> {
+    let Some(quarantine) = request.quarantine.as_ref().filter(|_| rejects.count > 0) else { return Ok(Vec::new()) };
     let (name, now) = (table(quarantine), "strftime('%Y-%m-%d %H:%M:%f', 'now')");
     let known = quarantine::known(describe(file, connection, quarantine).await)?;
-    if let Some(statement) = quarantine::make(&name, known) {
-        file.run(connection, &statement).await?;
-    }
-    for (_, statement) in quarantine::insert(&name, &request.target, &request.work, rejects, now, literal) {
-        file.run(connection, &statement).await?;
-    }
-    Ok(())
+    let rows = quarantine::insert(&name, &request.target, &request.work, rejects, now, literal);
+    Ok(quarantine::make(&name, known).into_iter().chain(rows.into_iter().map(|(_, statement)| statement)).collect())
 }

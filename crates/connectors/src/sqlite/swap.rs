@@ -105,6 +105,7 @@ async fn build_and_publish(
     if live.as_ref().is_some_and(|live| *live != columns) {
         statements.extend(hangers_on(file, connection, target).await?);
     }
+    statements.extend_from_slice(&request.also);
     statements.push(insert_marker(&literal(&marker), report.rows.unwrap_or(0)));
     statements.push("COMMIT".to_owned());
     for statement in statements {

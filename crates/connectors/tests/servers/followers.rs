@@ -123,6 +123,7 @@ async fn replacing_rows_that_others_follow_is_refused_in_sqlite() -> Result<()> 
             columns_ddl: Some("(id bigint)".to_owned()),
             checks: Vec::new(),
             keep_failed: false,
+            also: Vec::new(),
             work: work(9),
         };
         // DROP TABLE deletes too.

@@ -215,6 +215,7 @@ pub async fn summaries_are_built_checked_and_swapped(subject: &Subject) -> Resul
             TableCheck::Sql { name: "scores".into(), sql: "SELECT COUNT(*) FROM {table} WHERE score > 0".into() },
         ],
         keep_failed,
+        also: Vec::new(),
         work: work(generation),
     };
     let empty = "SELECT id, at, score, note FROM source_rows WHERE 1 = 0 -- nothing";
@@ -337,10 +338,23 @@ pub async fn refused_rows_go_to_the_quarantine(world: &World, subject: &Subject)
     // A quarantine of before has no such column, and gets it.
     subject.run(&format!("ALTER TABLE {table} DROP COLUMN source_row")).await?;
     subject.warehouse.load(ask(90, 2, false).await?).await?;
-    let again = subject.rows(&format!("SELECT COUNT(source_row), COUNT(*) FROM {table}")).await?;
-    assert_eq!(again, [some(&["2", "6"])]);
-    let all = subject.rows(&format!("SELECT COUNT(*) FROM {table} WHERE target_table = '{}'", subject.table)).await?;
-    assert_eq!(all, [some(&["6"])]);
+    let filled = subject.rows(&format!("SELECT COUNT(source_row), COUNT(*) FROM {table}")).await?;
+    assert_eq!(filled, [some(&["2", "6"])]);
+    let quarantined = format!("SELECT COUNT(*) FROM {table} WHERE target_table = '{}'", subject.table);
+    assert_eq!(subject.rows(&quarantined).await?, [some(&["6"])]);
+    // They come with the rows of a swap or not at all, like whatever else goes with it.
+    let before = subject.table_rows().await?;
+    let mut swap = ask(91, 2, false).await?;
+    swap.method = LoadMethod::Swap;
+    swap.also = vec![format!("CREATE TABLE {} (id bigint)", subject.table)];
+    refused(subject.warehouse.load(again(&swap)).await)?;
+    assert_eq!(subject.rows(&quarantined).await?, [some(&["6"])], "nothing was swapped");
+    assert_eq!(subject.table_rows().await?, before);
+    swap.also = vec![format!("UPDATE {} SET note = 'swapped' WHERE id = 3", subject.table)];
+    subject.warehouse.load(swap).await?;
+    assert_eq!(subject.rows(&quarantined).await?, [some(&["8"])]);
+    let notes = subject.rows(&format!("SELECT id, note FROM {} ORDER BY id", subject.table)).await?;
+    assert_eq!(notes, [some(&["1", "x"]), some(&["3", "swapped"]), some(&["5", "x"])]);
     Ok(())
 }
 

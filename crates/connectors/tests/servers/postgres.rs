@@ -27,7 +27,7 @@ pub async fn start(ddl: &str) -> Result<(TestDatabase, World, Subject)> {
 }
 
 #[tokio::test]
-async fn methods_do_what_they_say() -> Result<()> {
+async fn case_77_case_78_methods_do_what_they_say() -> Result<()> {
     let (_database, world, subject) = start(TABLE).await?;
     loads::methods_do_what_they_say(&world, &subject).await
 }
@@ -86,14 +86,14 @@ async fn files_that_are_not_what_was_written_load_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_bad_value_leaves_everything_as_it_was() -> Result<()> {
+async fn case_76_a_bad_value_leaves_everything_as_it_was() -> Result<()> {
     let (_database, world, subject) = start(TABLE).await?;
     let words = ["analytics.nps", "s3://lake/bad.csv", "line 3", "column score", "12.5"];
     loads::a_bad_value_leaves_everything_as_it_was(&world, &subject, &words).await
 }
 
 #[tokio::test]
-async fn summaries_are_built_checked_and_swapped() -> Result<()> {
+async fn case_86_summaries_are_built_checked_and_swapped() -> Result<()> {
     let ddl = format!(
         "{TABLE}; ALTER TABLE analytics.nps ALTER score SET NOT NULL; CREATE TABLE public.source_rows (id bigint, at timestamp, score smallint, \
          note varchar(20)); INSERT INTO source_rows VALUES (5, '2024-01-01', 50, 'a'), (6, '2024-01-01', 60, 'b'); \
@@ -138,6 +138,7 @@ async fn a_serial_column_goes_on_counting_after_a_swap() -> Result<()> {
         columns_ddl: None,
         checks: Vec::new(),
         keep_failed: false,
+        also: Vec::new(),
         work: world.context(1).work,
     };
     assert!(subject.warehouse.build_and_swap(request).await?.was_swapped);
@@ -180,7 +181,7 @@ async fn a_try_that_dies_anywhere_leaves_nothing_half_done() -> Result<()> {
 }
 
 #[tokio::test]
-async fn readers_never_see_a_table_without_rows() -> Result<()> {
+async fn case_76_readers_never_see_a_table_without_rows() -> Result<()> {
     let (database, world, subject) = start(TABLE).await?;
     database.execute("INSERT INTO analytics.nps (id) SELECT generate_series(1, 500)")?;
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

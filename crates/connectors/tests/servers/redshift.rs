@@ -70,7 +70,7 @@ fn leftovers(stand: &Stand) -> Result<usize> {
 }
 
 #[tokio::test]
-async fn methods_do_what_they_say() -> Result<()> {
+async fn case_77_case_78_methods_do_what_they_say() -> Result<()> {
     let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
     loads::methods_do_what_they_say(&stand.world, &subject).await?;
     assert_eq!(leftovers(&stand)?, 0, "no staging table is left");
@@ -143,7 +143,7 @@ async fn rows_of_one_key_that_nothing_orders_are_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_bad_value_leaves_everything_as_it_was() -> Result<()> {
+async fn case_76_a_bad_value_leaves_everything_as_it_was() -> Result<()> {
     let (stand, subject) = start(&[SCHEMA, TABLE]).await?;
     let words = ["analytics.nps", "s3://lake/bad.csv", "line 3", "column score", "12.5"];
     loads::a_bad_value_leaves_everything_as_it_was(&stand.world, &subject, &words).await?;
@@ -152,7 +152,7 @@ async fn a_bad_value_leaves_everything_as_it_was() -> Result<()> {
 }
 
 #[tokio::test]
-async fn summaries_are_built_checked_and_swapped() -> Result<()> {
+async fn case_86_summaries_are_built_checked_and_swapped() -> Result<()> {
     let (stand, subject) = start(&[
         SCHEMA,
         "CREATE TABLE analytics.nps (id bigint, at timestamp, score smallint NOT NULL, note varchar(20) DEFAULT 'x')",

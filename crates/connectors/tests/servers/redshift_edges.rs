@@ -179,6 +179,7 @@ async fn a_swap_that_lost_against_another_transaction_is_made_again() -> Result<
         columns_ddl: None,
         checks: Vec::new(),
         keep_failed: false,
+        also: Vec::new(),
         work: work(5),
     };
     assert!(subject.warehouse.build_and_swap(request).await?.was_swapped);

@@ -30,7 +30,7 @@ const TABLE: &str =
 const NULLABLE: &str = "CREATE TABLE nps (id bigint, at timestamp, score smallint, note varchar(20) DEFAULT 'x')";
 
 #[tokio::test]
-async fn methods_do_what_they_say() -> Result<()> {
+async fn case_77_case_78_methods_do_what_they_say() -> Result<()> {
     let (world, subject) = start(&[NULLABLE]).await?;
     loads::methods_do_what_they_say(&world, &subject).await
 }
@@ -54,14 +54,14 @@ async fn upsert_removes_doubles_and_never_matches_null() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_bad_value_leaves_everything_as_it_was() -> Result<()> {
+async fn case_76_a_bad_value_leaves_everything_as_it_was() -> Result<()> {
     let (world, subject) = start(&[TABLE]).await?;
     let words = ["nps", "s3://lake/bad.csv", "line 3", "column score", "12.5"];
     loads::a_bad_value_leaves_everything_as_it_was(&world, &subject, &words).await
 }
 
 #[tokio::test]
-async fn summaries_are_built_checked_and_swapped() -> Result<()> {
+async fn case_86_summaries_are_built_checked_and_swapped() -> Result<()> {
     let (_world, subject) = start(&[
         TABLE,
         "CREATE TABLE source_rows (id bigint, at timestamp, score smallint, note varchar(20))",
@@ -274,6 +274,7 @@ async fn a_table_of_another_shape_keeps_its_indexes_and_triggers() -> Result<()>
         columns_ddl: Some(shape.to_owned()),
         checks: Vec::new(),
         keep_failed: false,
+        also: Vec::new(),
         work: work(generation),
     };
     subject.warehouse.build_and_swap(build("(id bigint, score integer)", "SELECT 1, 2", 1)).await?;

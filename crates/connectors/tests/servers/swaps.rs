@@ -86,6 +86,7 @@ async fn rows_are_exchanged_around_what_the_table_makes_itself() -> Result<()> {
         columns_ddl: Some("(id int, strange int)".to_owned()),
         checks: Vec::new(),
         keep_failed: false,
+        also: Vec::new(),
         work: work(4),
     };
     let error = refused(subject.warehouse.build_and_swap(build).await)?;

@@ -159,8 +159,7 @@ pub struct LoadRequest {
     pub quarantine: Option<TableName>,
     /// Values may be shown in errors and reports; otherwise only their lengths are.
     pub show_values: bool,
-    /// Statements for the transaction of the rows, after them: what must be true exactly when they are there. Not with
-    /// [`LoadMethod::Swap`].
+    /// Statements for the transaction of the rows, after them: what must be true exactly when they are there.
     pub also: Vec<String>,
     /// How many rows were written to the files, where their writer knows it: with another number nothing is loaded.
     pub expected_rows: Option<u64>,
@@ -282,6 +281,8 @@ pub struct BuildRequest {
     pub checks: Vec<TableCheck>,
     /// Keep the built table for inspection when a check fails.
     pub keep_failed: bool,
+    /// Statements for the transaction that puts the table in place: what must be true exactly when it is there.
+    pub also: Vec<String>,
     pub work: WorkId,
 }
 
