@@ -18,6 +18,8 @@ mod details;
 mod gantt;
 mod graph;
 mod grid;
+#[cfg(test)]
+mod grouped;
 mod head;
 mod home;
 mod import_errors;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use millrace_model::change::{Assignment, Batch, Claim, Executor, InstanceKey, Report, TryOutcome};
-use millrace_model::state::{RunState, TaskState};
+use millrace_model::change::{Assignment, Executor, InstanceKey, Report, TryOutcome};
+use millrace_model::state::RunState;
 use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
 use millrace_scheduler::{FolderOptions, Scheduler, SchedulerError, SchedulerOptions, Tuning};
-use millrace_store::{Counted, DagFilter, NewJob, PoolRow, Store};
+use millrace_store::{Counted, DagFilter, PoolRow, Store};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -190,20 +190,7 @@ async fn whoever_holds_a_try_is_watched_from_the_first_moment_of_a_lead() {
     let stage = Stage::new(4).await;
     stage.put(&dag("d", Value::Null, &["hang"])).await;
     let run = stage.trigger("d").await;
-    let instance = stage.store.instances(run.key).await.unwrap()[0].key;
-    let job = NewJob { kind: "task_run".into(), hostname: "elsewhere".into(), pid: 1 };
-    let owner = stage.store.register_job(&job, stage.now()).await.unwrap();
-    let claim = Claim {
-        instance,
-        from: TaskState::None,
-        try_number: 1,
-        owner,
-        token: "by hand".into(),
-        lease_expires_at: stage.now() + TimeDelta::seconds(60),
-        queued_at: stage.now(),
-    };
-    let batch = Batch { claims: vec![claim], ..Batch::default() };
-    stage.store.commit_unled(&batch, stage.now()).await.unwrap();
+    stage.claim_by_command(run.key).await;
 
     // It never gets as far as its slow tick.
     let tuning = Tuning {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use millrace_model::change::{Batch, Claim, TryOutcome};
+use millrace_model::change::TryOutcome;
 use millrace_model::ids::DagId;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_operator_api::context::Clock;
 use millrace_planner::SHUTDOWN_REASON;
 use millrace_store::faults::{Fault, FaultPoint, Faults, with_faults};
-use millrace_store::{ClearRequest, Counted, MarkRequest, NewJob, Selection};
+use millrace_store::{ClearRequest, Counted, MarkRequest, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -223,20 +223,7 @@ async fn what_a_command_runs_by_itself_is_left_alone_until_its_lease_ends() {
     let mut stage = Stage::new(2).await;
     stage.put(&dag("d", Value::Null, &["a"])).await;
     let run = stage.trigger("d").await;
-    let instance = stage.store.instances(run.key).await.unwrap()[0].key;
-    let job = NewJob { kind: "task_run".into(), hostname: "here".into(), pid: 1 };
-    let owner = stage.store.register_job(&job, stage.now()).await.unwrap();
-    let claim = Claim {
-        instance,
-        from: TaskState::None,
-        try_number: 1,
-        owner,
-        token: "by hand".into(),
-        lease_expires_at: stage.now() + TimeDelta::seconds(60),
-        queued_at: stage.now(),
-    };
-    let batch = Batch { claims: vec![claim], ..Batch::default() };
-    stage.store.commit_unled(&batch, stage.now()).await.unwrap();
+    stage.claim_by_command(run.key).await;
     stage.lead().await;
     assert!(stage.executor.running().is_empty());
     assert_eq!(stage.tasks().await, ["a running 1"]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use millrace_model::change::{Assignment, Completion, Executor, InstanceKey, Report, TryOutcome};
+use millrace_model::change::{Assignment, Batch, Claim, Completion, Executor, InstanceKey, Report, RunKey, TryOutcome};
 use millrace_model::dag::{Dag, Task};
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
@@ -354,6 +354,23 @@ impl Stage {
         let request = RunRequest { run, note: None, actor: "cli".into() };
         let created = self.store.create_run(&request, self.now()).await.unwrap();
         self.store.run_by_key(created.run).await.unwrap().unwrap()
+    }
+
+    /// The run's first task is run by a command of its own, under a lease of a minute.
+    pub async fn claim_by_command(&self, run: RunKey) {
+        let now = self.now();
+        let job = NewJob { kind: "task_run".into(), hostname: "elsewhere".into(), pid: 1 };
+        let claim = Claim {
+            instance: self.store.instances(run).await.unwrap()[0].key,
+            from: TaskState::None,
+            try_number: 1,
+            owner: self.store.register_job(&job, now).await.unwrap(),
+            token: "by hand".into(),
+            lease_expires_at: now + TimeDelta::minutes(1),
+            queued_at: now,
+        };
+        let batch = Batch { claims: vec![claim], ..Batch::default() };
+        self.store.commit_unled(&batch, now).await.unwrap();
     }
 
     pub async fn runs(&self) -> Vec<RunRow> {

@@ -78,25 +78,13 @@ pub(super) fn fold(dag: &Dag, upstream: &[Vec<usize>]) -> Boxes {
 
 #[cfg(test)]
 mod tests {
-    use millrace_model::dag::Task;
-    use millrace_model::ids::{DagId, TaskId};
-    use millrace_model::mapping::TaskGroup;
+    use millrace_model::ids::DagId;
 
     use super::*;
+    use crate::pages::grouped::{group, task};
 
     #[test]
     fn a_box_stands_for_each_outermost_group() {
-        let group = |id: &str, parent: Option<&str>| TaskGroup {
-            group_id: TaskId::new_unchecked(id),
-            parent: parent.map(TaskId::new_unchecked),
-            description: None,
-            expand: None,
-        };
-        let task = |id: &str, group: Option<&str>, depends_on: &[&str]| Task {
-            group: group.map(TaskId::new_unchecked),
-            depends_on: depends_on.iter().map(|id| TaskId::new_unchecked(*id)).collect(),
-            ..Task::new(TaskId::new_unchecked(id), "bash")
-        };
         let dag = Dag {
             groups: vec![group("load", None), group("load.inner", Some("load")), group("check", None)],
             tasks: vec![

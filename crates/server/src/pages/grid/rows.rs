@@ -193,10 +193,10 @@ fn depths(graph: &Graph) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use millrace_model::ids::{DagId, TaskId};
-    use millrace_model::mapping::TaskGroup;
+    use millrace_model::ids::DagId;
 
     use super::*;
+    use crate::pages::grouped::{group, task};
 
     fn view(pairs: &[(&str, &str)]) -> GridView {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -204,17 +204,6 @@ mod tests {
     }
 
     fn sample(more: usize) -> Dag {
-        let group = |id: &str, parent: Option<&str>| TaskGroup {
-            group_id: TaskId::new_unchecked(id),
-            parent: parent.map(TaskId::new_unchecked),
-            description: None,
-            expand: None,
-        };
-        let task = |id: &str, group: Option<&str>, depends_on: &[&str]| Task {
-            group: group.map(TaskId::new_unchecked),
-            depends_on: depends_on.iter().map(|id| TaskId::new_unchecked(*id)).collect(),
-            ..Task::new(TaskId::new_unchecked(id), "bash")
-        };
         let mut tasks = vec![
             task("begin", None, &[]),
             task("load.a", Some("load"), &["begin"]),
