@@ -1,7 +1,11 @@
 //! Times, lengths and sizes as people read them.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
+use regex::{Captures, Regex};
 use serde::Serialize;
 
 use crate::viewer::zone_for;
@@ -44,6 +48,20 @@ pub(crate) fn exact(at: DateTime<Utc>, zone: Tz) -> String {
 
 fn local(at: DateTime<Utc>, zone: Tz) -> String {
     format!("{} {zone}", at.with_timezone(&zone).format("%Y-%m-%d %H:%M"))
+}
+
+static INSTANT: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z").expect("the pattern is checked by a test")
+});
+
+/// A sentence whose instants, written for programs (`2024-03-01T12:00:00.000000Z`), become times of the viewer's zone.
+pub(crate) fn with_times(text: &str) -> Cow<'_, str> {
+    let zone = zone_for(Tz::UTC);
+    INSTANT.replace_all(text, |found: &Captures<'_>| match found[0].parse::<DateTime<Utc>>() {
+        Ok(at) if at.timestamp() % 60 == 0 => local(at, zone),
+        Ok(at) => format!("{} {zone}", at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S")),
+        Err(_) => found[0].to_owned(),
+    })
 }
 
 /// For the start of a sentence.
@@ -123,6 +141,14 @@ pub(crate) fn words(state: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_in_sentences() {
+        let text = "it starts at 2024-03-01T12:00:00.000000Z, looks again at 2024-03-01T12:00:07.250000Z";
+        assert_eq!(with_times(text), "it starts at 2024-03-01 12:00 UTC, looks again at 2024-03-01 12:00:07 UTC");
+        let of_no_clock = "scheduled__2024-03-01T12:00:00+00:00 and 2024-13-01T12:00:00.000000Z";
+        assert_eq!(with_times(of_no_clock), of_no_clock);
+    }
 
     #[test]
     fn lengths() {
