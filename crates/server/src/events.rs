@@ -24,6 +24,8 @@ use crate::server::Shared;
 const GATHER: Duration = Duration::from_millis(250);
 /// More than these in one burst: the page reads itself again.
 const MOST_AT_ONCE: usize = 500;
+/// How soon a browser comes again when a stream has ended: before its page says that the connection is lost.
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Told<'a> {
@@ -80,8 +82,16 @@ pub(crate) async fn changes(
             }
         }
     });
-    let first = futures::stream::iter(first.map(Ok));
-    Ok(Sse::new(first.chain(later).take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default()))
+    let first = futures::stream::iter(first.map(|event| Ok(event.retry(AGAIN))));
+    Ok(Sse::new(first.chain(later).take_until(end_of_streams(&server))).keep_alive(KeepAlive::default()))
+}
+
+/// When the server stops, or the rights of whoever listens are to be looked at again.
+fn end_of_streams(server: &Shared) -> impl Future<Output = ()> + use<> {
+    let (stop, longest) = (server.stop.clone(), server.options.patience.stream);
+    async move {
+        let _ = tokio::time::timeout(longest, stop.cancelled()).await;
+    }
 }
 
 /// What was missed. Who comes for the first time is told the mark, to come again with.
@@ -161,8 +171,9 @@ pub(crate) async fn log(
         let _open = &place;
         std::future::ready(event.map(Ok))
     });
+    let begin = futures::stream::iter([Ok(Event::default().retry(AGAIN))]);
     let end = futures::stream::iter([Ok(Event::default().event("end").data(""))]);
-    Ok(Sse::new(lines.chain(end).take_until(server.stop.clone().cancelled_owned())).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(begin.chain(lines).chain(end).take_until(end_of_streams(&server))).keep_alive(KeepAlive::default()))
 }
 
 pub(crate) const fn may_still_write(state: TaskState) -> bool {

@@ -39,11 +39,14 @@ pub struct Patience {
     pub head: Duration,
     /// Who takes nothing of what is sent for so long is gone.
     pub take: Duration,
+    /// A stream of events ends after so long: whoever comes again, as browsers do by themselves, shows anew who they are
+    /// and misses nothing.
+    pub stream: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: Duration::from_secs(20), take: Duration::from_mins(1) }
+        Self { head: Duration::from_secs(20), take: Duration::from_mins(1), stream: Duration::from_mins(2) }
     }
 }
 

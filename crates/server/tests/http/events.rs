@@ -1,5 +1,7 @@
 //! Live updates.
 
+use std::time::Duration;
+
 use millrace_model::change::{Batch, Completion, Finish, RunMove, TryOutcome};
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::{Store, StoreOptions};
@@ -103,6 +105,16 @@ fn a_log_is_followed_to_its_end() {
     assert!(text.contains("row 1") && text.contains("row 3") && text.contains("event: end"), "{text}");
     let missing = site.get("/dags/copy_orders/runs/x/tasks/load/log-events");
     assert_eq!(missing.status, 404);
+}
+
+#[test]
+fn a_stream_ends_before_rights_are_stale() {
+    let site = Site::start_with(|options| options.patience.stream = Duration::from_millis(300));
+    let log = format!("/dags/copy_orders/runs/{RUNNING_RUN}/tasks/load/log-events?try=1");
+    for path in ["/api/v1/events", log.as_str()] {
+        let seen = site.stream(path, || (), |_| false);
+        assert!(!seen.is_empty() && !seen.contains(&"event: end".to_owned()), "its task still runs: {seen:?}");
+    }
 }
 
 #[test]
