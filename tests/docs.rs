@@ -287,24 +287,42 @@ fn commands_below(home: &TestHome, words: &[&str]) -> Vec<(String, String)> {
     listed.map(one).filter(|(name, _)| name != "help").collect()
 }
 
+/// What a command takes: its arguments as its usage shows them, then its own options.
+fn taken_by(home: &TestHome, words: &[&str]) -> String {
+    let everywhere = ["--home <FOLDER>", "--output <FORMAT>", "--help", "--version"];
+    let help = home.ok(&[words, &["-h"]].concat()).stdout;
+    let usage = help.lines().find(|line| line.starts_with("Usage: ")).unwrap();
+    let arguments = usage.rsplit_once("[OPTIONS]").map_or("", |(_, arguments)| arguments.trim());
+    let options = help.lines().skip_while(|line| *line != "Options:").skip(1).filter_map(|line| {
+        let (option, _) = line.trim_start().split_once("  ").unwrap_or((line.trim(), ""));
+        let long = &option[option.find("--").filter(|_| option.starts_with('-'))?..];
+        (!everywhere.contains(&long) && !arguments.contains(long)).then(|| format!("`{long}`"))
+    });
+    let arguments = (!arguments.is_empty()).then(|| format!("`{arguments}`"));
+    arguments.into_iter().chain(options).collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
 #[test]
 fn the_page_of_commands_is_what_the_program_says() {
     let home = TestHome::new();
     let mut page = String::from(
-        "# Commands\n\nMade from what the program says of itself; `--help` after any of them shows its options. Every list takes\n`-o table|json|yaml|plain`, every command `--home`. Exit codes: 0 done, 1 failed, 2 asked wrongly.\n",
+        "# Commands\n\nMade from what the program says of itself; `--help` after any of them says what each option means. Every list takes\n`-o table|json|yaml|plain`, every command `--home`. Exit codes: 0 done, 1 failed, 2 asked wrongly.\n",
     );
-    let row = |words: &str, what: &str| format!("| `millrace {words}` | {} |\n", what.replace('|', "\\|"));
-    let mut alone = String::from("\n## The program\n\n| | |\n|---|---|\n");
+    let row = |words: &[&str], what: &str| {
+        format!("| `millrace {}` | {} | {} |\n", words.join(" "), what.replace('|', "\\|"), taken_by(&home, words))
+    };
+    let head = "| | | takes |\n|---|---|---|\n";
+    let mut alone = format!("\n## The program\n\n{head}");
     let mut groups = String::new();
     for (name, what) in commands_below(&home, &[]) {
         let below = commands_below(&home, &[&name]);
         if below.is_empty() {
-            alone.push_str(&row(&name, &what));
+            alone.push_str(&row(&[&name], &what));
             continue;
         }
-        groups.push_str(&format!("\n## millrace {name}\n\n{what}.\n\n| | |\n|---|---|\n"));
+        groups.push_str(&format!("\n## millrace {name}\n\n{what}.\n\n{head}"));
         for (inner, what) in below {
-            groups.push_str(&row(&format!("{name} {inner}"), &what));
+            groups.push_str(&row(&[&name, &inner], &what));
         }
     }
     page.push_str(&alone);

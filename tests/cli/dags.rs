@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::home_with_hello;
 use crate::support::TestHome;
+use crate::{home_with_hello, ids};
 
 #[test]
 fn next_execution_reckons_as_the_scheduler_does() {
@@ -146,11 +146,10 @@ fn many_dags_are_paused_and_unpaused_at_once() {
     for (name, tags) in [("one", "[nightly]"), ("two", "[nightly, eu]"), ("three", "[]")] {
         home.write_dag(&format!("{name}.yaml"), &format!("tags: {tags}\ntasks: {{a: {{operator: noop}}}}\n"));
     }
-    let running = || -> Vec<String> {
-        let dags = home.json(&["dags", "list"]);
-        let going = dags.as_array().unwrap().iter().filter(|dag| dag["is_paused"] == false);
-        going.map(|dag| dag["dag_id"].as_str().unwrap().to_owned()).collect()
+    let listed = |arguments: &[&str]| -> Vec<String> {
+        ids(&home.json(&[&["dags", "list"], arguments].concat())).into_iter().map(str::to_owned).collect()
     };
+    let running = || listed(&["--unpaused"]);
     assert!(home.ok(&["dags", "unpause", "--tag", "nightly"]).stderr.contains("unpaused 2 DAGs\n"));
     assert_eq!(running(), ["one", "two"]);
     assert!(home.ok(&["dags", "pause", "--tag", "eu"]).stderr.contains("paused 1 DAG\n"));
@@ -158,6 +157,9 @@ fn many_dags_are_paused_and_unpaused_at_once() {
     assert_eq!(running(), ["one", "three", "two"]);
     home.ok(&["dags", "pause", "one", "two"]);
     assert_eq!(running(), ["three"]);
+    assert_eq!(listed(&["--paused"]), ["one", "two"]);
+    assert_eq!(listed(&["--tag", "eu"]), ["two"]);
+    assert_eq!(listed(&["T", "--tag", "nightly"]), ["two"]);
     home.run(&["dags", "pause", "three", "unknown"]).exits(1);
     let said = home.run(&["dags", "pause", "--tag", "weekly"]).exits(2).stderr;
     assert!(said.contains("no DAG has the tag 'weekly'"), "{said}");

@@ -248,10 +248,26 @@ pub enum AlertsCommand {
     Seen { ids: Vec<i64> },
 }
 
+/// Which DAGs are listed: all of them, or those that are all of what is asked.
+#[derive(Debug, Args)]
+pub struct ListDagsArgs {
+    /// Part of the id, in any case
+    pub search: Option<String>,
+    /// With this tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// Paused ones
+    #[arg(long, conflicts_with = "unpaused")]
+    pub paused: bool,
+    /// Those that are not paused
+    #[arg(long)]
+    pub unpaused: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum DagsCommand {
     /// List the DAGs
-    List,
+    List(ListDagsArgs),
     /// Show a DAG: its schedule, settings and tasks
     #[command(alias = "details")]
     Show { dag_id: String },

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
-use crate::args::{DagsCommand, ManyDagsArgs};
+use crate::args::{DagsCommand, ListDagsArgs, ManyDagsArgs};
 use crate::commands::{backfills, changes, dag_test, delete, explain, plan, runs};
 use crate::dag_files;
 use crate::failure::usage;
@@ -31,7 +31,7 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
     let store = app.store().await?;
     match command {
         DagsCommand::Test(_) => Ok(()),
-        DagsCommand::List => list(app, &store).await,
+        DagsCommand::List(wanted) => list(app, &store, &wanted).await,
         DagsCommand::Show { dag_id } => show(app, &lookup::dag(app, &store, &dag_id).await?),
         DagsCommand::Trigger(args) => runs::trigger(app, &store, args).await,
         DagsCommand::Backfill(args) => backfills::create(app, &store, args).await,
@@ -104,10 +104,19 @@ impl DagView {
     }
 }
 
-async fn list(app: &App, store: &Store) -> anyhow::Result<()> {
+fn is_wanted(row: &DagListRow, wanted: &ListDagsArgs) -> bool {
+    let part = wanted.search.as_ref().map(|search| search.to_lowercase());
+    part.is_none_or(|part| row.dag_id.as_str().to_lowercase().contains(&part))
+        && wanted.tag.as_ref().is_none_or(|tag| row.head.tags.contains(tag))
+        && !(wanted.paused && !row.is_paused)
+        && !(wanted.unpaused && row.is_paused)
+}
+
+async fn list(app: &App, store: &Store, wanted: &ListDagsArgs) -> anyhow::Result<()> {
     dag_files::sync(app, store).await?;
     let now = app.now();
-    let rows = store.dag_list().await?;
+    let mut rows = store.dag_list().await?;
+    rows.retain(|row| is_wanted(row, wanted));
     // Only when a DAG has no stored pointer, so hardly ever.
     let needs_intervals = rows.iter().any(asks_timetable);
     let previous = if needs_intervals { store.last_automated_intervals().await? } else { HashMap::default() };
