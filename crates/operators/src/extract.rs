@@ -62,14 +62,14 @@ impl Extract {
         }
         let scratch = context.ports.scratch();
         let Read { label, source, opened } = self.read.open(context, None).await?;
-        let Opened { narrowed, mut streams, leaps, read } = opened;
+        let Opened { narrowed, mut streams, leaps, proof, read } = opened;
         let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
         let (written, totals) = unless_cancelled(context, async {
             announce_columns(context, &rows, &mut shape);
             shape.personal = personal_columns(&read.changed);
             let expected = Expected::default();
             let meter = Meter::new(Progress::start(context, "extract", expected.clone()));
-            let (body, tally) = encode_rows(rows, &shape, meter.clone())?;
+            let (body, tally) = encode_rows(rows, &shape, proof, meter.clone())?;
             let writing = scratch.write(&context.work, &file, body);
             let written = guessing(&*source, narrowed.query(), &expected, writing).await;
             let written = written.map_err(|error| match tally.error() {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::parts::parameter::rendered;
+use crate::parts::parameter::{rendered, yes};
 use crate::parts::truth::Truth;
 
 pub const ENTRY: OperatorEntry =
@@ -26,10 +26,6 @@ pub struct ShortCircuit {
     /// Whether everything after it is skipped, or only the tasks directly after it.
     #[serde(default = "yes")]
     ignore_downstream_trigger_rules: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Operator for ShortCircuit {

@@ -6,8 +6,8 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::asking::{ask, conclude, is_true, yes};
-use crate::parts::parameter::{is_blank, rendered_text};
+use crate::parts::asking::{ask, conclude, is_true};
+use crate::parts::parameter::{is_blank, rendered_text, yes};
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<SqlCheck>("sql_check", "fails unless a query's first row is true")
     .aliases(&["SQLCheckOperator", "CheckOperator", "RedshiftCheckOperator"])

@@ -8,8 +8,8 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::parts::asking::{ask, conclude, yes};
-use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written};
+use crate::parts::asking::{ask, conclude};
+use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written, yes};
 use crate::parts::scalar::{Scalar, number};
 
 pub const ENTRY: OperatorEntry =

@@ -8,8 +8,8 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::parts::asking::{ask, conclude, is_true, yes};
-use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written};
+use crate::parts::asking::{ask, conclude, is_true};
+use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written, yes};
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<SqlTableCheck>("sql_table_check", "fails unless conditions on a table are true")

@@ -6,8 +6,8 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::asking::{ask, conclude, yes};
-use crate::parts::parameter::{is_blank, rendered, rendered_text, written};
+use crate::parts::asking::{ask, conclude};
+use crate::parts::parameter::{is_blank, rendered, rendered_text, written, yes};
 use crate::parts::scalar::{Scalar, number};
 
 pub const ENTRY: OperatorEntry =

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use millrace_operator_api::ports::{ObjectInfo, RowStream};
+use millrace_operator_api::ports::{ByteStream, ObjectInfo};
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
@@ -20,7 +20,7 @@ use crate::parts::report::{Expected, Meter, Progress, guessing, unless_cancelled
 use crate::parts::size::ByteSize;
 use crate::parts::splitting::{Published, publish_parts, remove_replaced_parts};
 use crate::parts::treatment::personal_columns;
-use crate::parts::verifying::Totals;
+use crate::parts::verifying::{Tally, Totals};
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<SqlToS3>("sql_to_s3", "streams the rows of a query into CSV or Parquet objects in S3")
@@ -131,7 +131,7 @@ impl SqlToS3 {
         let split_by = rendered_option("split_by", self.split_by.as_ref())?;
         let split = split_by.as_deref().map(|column| (column, self.readers.into()));
         let Read { label, source, opened } = self.read.open(context, split).await?;
-        let Opened { narrowed, mut streams, leaps, read } = opened;
+        let Opened { narrowed, mut streams, leaps, proof, read } = opened;
         if let Some(first) = streams.first() {
             announce_columns(context, first, &mut shape);
             shape.personal = personal_columns(&read.changed);
@@ -142,12 +142,13 @@ impl SqlToS3 {
             match self.limits() {
                 None => {
                     let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
-                    let (object, totals) = write_whole(context, &to, &claim, rows, &shape, &meter).await?;
+                    let file = encode_rows(rows, &shape, proof, meter.clone())?;
+                    let (object, totals) = write_whole(context, &to, &claim, file, &shape).await?;
                     Ok((totals, object.etag, None))
                 }
                 Some(limits) => {
                     let beside = streams.len();
-                    let files = |rows| Files::new(rows, &shape, limits, meter.clone(), beside);
+                    let files = |rows| Files::new(rows, &shape, limits, proof, meter.clone(), beside);
                     let readers = streams.into_iter().map(files).collect();
                     let Published { totals, keys, etag } = publish_parts(context, &to, &claim, readers, &shape).await?;
                     Ok::<_, TaskError>((totals, etag, Some(keys.len())))
@@ -187,13 +188,11 @@ async fn write_whole(
     context: &TaskContext,
     to: &Destination<'_>,
     claim: &Claim,
-    rows: RowStream,
+    file: (ByteStream, Tally),
     shape: &FileShape,
-    meter: &Meter,
 ) -> Result<(ObjectInfo, Totals), TaskError> {
-    let stream = encode_rows(rows, shape, meter.clone())?;
     let known = Known { shape: Some(shape), ..Known::default() };
-    let written = publish(context, to, claim.only_if_absent, stream, known).await?;
+    let written = publish(context, to, claim.only_if_absent, file, known).await?;
     remove_replaced_parts(context, to, claim).await;
     Ok(written)
 }

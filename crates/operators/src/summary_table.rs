@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::parts::checks::{self, Checks};
-use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written};
+use crate::parts::parameter::{is_blank, rendered_option, rendered_text, written, yes};
 use crate::parts::report::{ledger_entry, query_label, while_doing};
 use crate::parts::table_name;
 
@@ -44,10 +44,6 @@ pub struct SummaryTable {
     /// Keep the new table for inspection when a check fails.
     #[serde(default = "yes")]
     keep_failed: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Operator for SummaryTable {

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::parts::parameter::{is_blank, rendered_option, rendered_text};
+use crate::parts::parameter::{is_blank, rendered_option, rendered_text, yes};
 use crate::parts::report::{unless_cancelled, while_doing};
 
 pub const ENTRY: OperatorEntry =
@@ -57,10 +57,6 @@ pub struct TriggerDag {
     /// Skip the task instead of failing it when somebody else's run has that id or date.
     #[serde(default)]
     skip_when_already_exists: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Operator for TriggerDag {

@@ -86,10 +86,6 @@ pub fn conclude(
     })))
 }
 
-pub fn yes() -> bool {
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::is_true;

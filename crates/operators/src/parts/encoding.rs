@@ -34,9 +34,21 @@ pub struct Limits {
     pub bytes: Option<u64>,
 }
 
+/// Whether what each row holds is hashed as it goes by, for a database to be asked for the same later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    Taken,
+    Left,
+}
+
 /// Encodes rows in `shape` as one file.
-pub fn encode_rows(rows: RowStream, shape: &FileShape, meter: Meter) -> Result<(ByteStream, Tally), PortError> {
-    let mut encoding = Encoding::new(rows, shape.clone(), Limits::default(), meter, 1);
+pub fn encode_rows(
+    rows: RowStream,
+    shape: &FileShape,
+    proof: Proof,
+    meter: Meter,
+) -> Result<(ByteStream, Tally), PortError> {
+    let mut encoding = Encoding::new(rows, shape.clone(), Limits::default(), proof, meter, 1);
     let tally = encoding.begin_file()?;
     Ok((stream_of(Arc::new(Mutex::new(encoding)), tally.clone()), tally))
 }
@@ -49,8 +61,8 @@ pub struct Files {
 
 impl Files {
     /// `beside` is how many of these are written at a time, this one among them: they share what one may hold.
-    pub fn new(rows: RowStream, shape: &FileShape, limits: Limits, meter: Meter, beside: usize) -> Self {
-        let encoding = Encoding::new(rows, shape.clone(), limits, meter, beside);
+    pub fn new(rows: RowStream, shape: &FileShape, limits: Limits, proof: Proof, meter: Meter, beside: usize) -> Self {
+        let encoding = Encoding::new(rows, shape.clone(), limits, proof, meter, beside);
         Self { encoding: Arc::new(Mutex::new(encoding)), is_first: true }
     }
 
@@ -95,6 +107,7 @@ struct Encoding {
     columns: Vec<SourceColumn>,
     shape: FileShape,
     limits: Limits,
+    proof: Proof,
     /// Bytes in one piece.
     chunk: usize,
     beside: usize,
@@ -107,8 +120,7 @@ struct Encoding {
 struct OpenFile {
     writer: Writer,
     rows: u64,
-    hasher: RowHasher,
-    fingerprint: Fingerprint,
+    proving: Option<(RowHasher, Fingerprint)>,
     hash: Sha256,
     tally: Tally,
 }
@@ -119,7 +131,7 @@ enum Writer {
 }
 
 impl Encoding {
-    fn new(rows: RowStream, shape: FileShape, limits: Limits, meter: Meter, beside: usize) -> Self {
+    fn new(rows: RowStream, shape: FileShape, limits: Limits, proof: Proof, meter: Meter, beside: usize) -> Self {
         Self {
             batches: rows.batches,
             waiting: None,
@@ -127,6 +139,7 @@ impl Encoding {
             columns: rows.columns,
             shape,
             limits,
+            proof,
             chunk: (WHOLE_CHUNKS * CHUNK / beside.max(1)).clamp(LEAST_CHUNK, CHUNK),
             beside,
             meter,
@@ -153,8 +166,8 @@ impl Encoding {
         self.file = Some(OpenFile {
             writer,
             rows: 0,
-            hasher: RowHasher::new(self.columns.iter().map(natural_form).collect()),
-            fingerprint: Fingerprint::default(),
+            proving: (self.proof == Proof::Taken)
+                .then(|| (RowHasher::new(self.columns.iter().map(natural_form).collect()), Fingerprint::default())),
             hash: Sha256::new(),
             tally: tally.clone(),
         });
@@ -208,7 +221,9 @@ impl Encoding {
 
 impl OpenFile {
     fn write(&mut self, batch: RowBatch) -> Result<(), PortError> {
-        self.hasher.add(&batch, &mut self.fingerprint);
+        if let Some((hasher, fingerprint)) = &mut self.proving {
+            hasher.add(&batch, fingerprint);
+        }
         match &mut self.writer {
             Writer::Csv { encoder, buffer, .. } => {
                 encoder.encode(&batch, buffer).map_err(|error| invalid(error.to_string()))
@@ -238,10 +253,10 @@ impl OpenFile {
         self.tally.update(|totals| totals.bytes += chunk.len() as u64);
         if is_last {
             let digest = std::mem::take(&mut self.hash).finalize();
-            let fingerprint = self.fingerprint;
+            let fingerprint = self.proving.as_ref().map(|(_, fingerprint)| *fingerprint);
             self.tally.update(|totals| {
                 totals.checksum = Some(checksum_text(&digest));
-                totals.fingerprint = Some(fingerprint);
+                totals.fingerprint = fingerprint;
             });
         }
         Ok(Bytes::from(chunk))

@@ -58,6 +58,11 @@ impl JsonSchema for OneOrMany {
     }
 }
 
+/// Of a parameter that holds unless it is said not to.
+pub const fn yes() -> bool {
+    true
+}
+
 /// The value as it is written in the file; `None` when it is a template, of which nothing can be said yet.
 pub fn written<T: DeserializeOwned>(field: &Template<T>) -> Option<T> {
     if field.is_dynamic() { None } else { field.get().ok() }

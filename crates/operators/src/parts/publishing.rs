@@ -127,9 +127,7 @@ pub fn record_extract(
     totals: &Totals,
 ) {
     let mut entry = ledger_entry(context, "extract", label, target, started_at);
-    // Of values that were changed on the way the source knows no hash.
-    let fingerprint = totals.fingerprint.filter(|_| read.changed.is_empty()).map(|fingerprint| fingerprint.to_string());
-    entry.read = Some(RowsRead { fingerprint, ..read });
+    entry.read = Some(RowsRead { fingerprint: totals.fingerprint.map(|it| it.to_string()), ..read });
     entry.rows_read = Some(totals.rows);
     entry.rows_written = Some(totals.rows);
     entry.bytes = Some(totals.bytes);

@@ -12,6 +12,7 @@ use millrace_model::ledger::{DROPPED, RowsRead};
 use millrace_operator_api::ports::{RowStream, SqlSource};
 use millrace_operator_api::{TaskContext, TaskError};
 
+use super::encoding::Proof;
 use super::expected_columns::ExpectedColumns;
 use super::incremental::{self, Incremental, Narrowed};
 use super::parallel;
@@ -28,6 +29,8 @@ pub struct Asked<'a> {
     pub incremental: Option<&'a Incremental>,
     pub expected_columns: Option<&'a ExpectedColumns>,
     pub treating: &'a Rendered<'a>,
+    /// Whether `data verify` is to be possible.
+    pub proof: Proof,
     /// The column by whose ranges several connections read, and how many.
     pub split: Option<(&'a str, usize)>,
 }
@@ -38,6 +41,7 @@ pub struct Opened {
     /// One for each connection that reads.
     pub streams: Vec<RowStream>,
     pub leaps: Leaps,
+    pub proof: Proof,
     /// For the ledger.
     pub read: RowsRead,
 }
@@ -64,6 +68,8 @@ pub async fn open(context: &TaskContext, asked: Asked<'_>) -> Result<Opened, Tas
     let mut changed: BTreeMap<String, String> = treating.changes(&first.columns);
     changed.extend(dropped.into_keys().map(|name| (name, DROPPED.to_owned())));
     let (streams, leaps) = treating.apply_all(streams)?;
+    // Of values that are changed on the way the source knows no hash.
+    let proof = if changed.is_empty() { asked.proof } else { Proof::Left };
     let read = RowsRead { conn_id, query: narrowed.query().to_owned(), changed, ..RowsRead::default() };
-    Ok(Opened { narrowed, streams, leaps, read })
+    Ok(Opened { narrowed, streams, leaps, proof, read })
 }

@@ -40,6 +40,13 @@ impl Fingerprint {
         self.sum = self.sum.wrapping_add(other.sum);
     }
 
+    /// Of the rows of both.
+    #[must_use]
+    pub fn merged(mut self, other: Self) -> Self {
+        self.merge(other);
+        self
+    }
+
     /// What [`Display`](fmt::Display) wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let (rows, sum) = text.strip_prefix("rows1:")?.split_once(':')?;

@@ -14,7 +14,6 @@ use super::manifest::{self, Part};
 use super::mark::{self, FileShape};
 use super::publishing::{Claim, Destination, Known, already_exists, publish};
 use super::report::{unless_cancelled, while_doing};
-use super::row_hash::Fingerprint;
 use super::verifying::Totals;
 
 /// What was published.
@@ -108,10 +107,9 @@ impl<'a> Place<'a> {
     }
 
     async fn write_list(&self, claim: &Claim, parts: Vec<Part>, shape: &FileShape) -> Result<Published, TaskError> {
-        let mut fingerprint = Fingerprint::default();
-        parts.iter().filter_map(|part| part.fingerprint).for_each(|part| fingerprint.merge(part));
+        let fingerprints = parts.iter().map(|part| part.fingerprint);
         let totals = Totals {
-            fingerprint: Some(fingerprint),
+            fingerprint: fingerprints.reduce(|all, part| all.zip(part).map(|(all, part)| all.merged(part))).flatten(),
             rows: parts.iter().map(|part| part.rows).sum(),
             bytes: parts.iter().map(|part| part.object.size).sum(),
             checksum: None,

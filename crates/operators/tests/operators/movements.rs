@@ -375,6 +375,19 @@ fn mistakes_are_found_when_the_file_is_read() {
 }
 
 #[test]
+fn the_proof_of_an_extract_may_be_left_out() {
+    for (wanted, size) in
+        [(json!({}), None), (json!({"fingerprint": false}), None), (json!({"fingerprint": false}), Some(1))]
+    {
+        let world = World::with_rows(&["id", "note"], NPS);
+        let parts = size.map_or(json!({}), |rows| json!({"max_rows_per_file": rows}));
+        world.run("sql_to_s3", to_s3(merged(wanted.clone(), parts))).unwrap();
+        let read = world.ledger().pop().unwrap().read.unwrap();
+        assert_eq!(read.fingerprint.is_some(), wanted == json!({}), "{:?}", read.fingerprint);
+    }
+}
+
+#[test]
 fn columns_that_nobody_expects_are_kept_dropped_or_refused() {
     let expecting =
         |more: Value| to_s3(json!({"replace": true, "expected_columns": merged(json!({"columns": ["ID"]}), more)}));

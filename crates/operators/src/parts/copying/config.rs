@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::convert::{Decimals, format_problem};
 use super::dotted;
-use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written};
+use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written, yes};
 use crate::parts::sensor::Length;
 use crate::parts::treatment::{self, Personal, Treatment, Treatments, ZeroDates};
 
@@ -211,10 +211,6 @@ impl SyncMode {
 
 fn ten_thousand() -> u64 {
     10_000
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// One table, or a list.

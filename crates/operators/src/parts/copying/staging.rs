@@ -8,7 +8,7 @@ use millrace_operator_api::ports::{
 };
 use millrace_operator_api::{PortError, TaskContext, TaskError, WorkId};
 
-use crate::parts::encoding::{Files, Limits};
+use crate::parts::encoding::{Files, Limits, Proof};
 use crate::parts::mark::{Compression, FileShape, Format};
 use crate::parts::publishing::{Destination, Known, publish};
 use crate::parts::report::{Expected, Meter, Progress, unless_cancelled, while_doing};
@@ -66,7 +66,7 @@ impl StagingPlace {
         };
         let meter = Meter::new(Progress::start(context, "stage", Expected::default()));
         let limits = Limits { rows: None, bytes: Some(FILE_BYTES) };
-        let mut files = Files::new(rows, &shape, limits, meter.clone(), 1);
+        let mut files = Files::new(rows, &shape, limits, Proof::Left, meter.clone(), 1);
         let mut objects = Vec::new();
         while let Some(file) = unless_cancelled(context, async { Ok(files.next(true).await?) }).await? {
             let to = Destination {

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use super::for_table::ForTable;
 use super::{Asked, Opened, open};
 use crate::parts::csv::DEFAULT_NULL_MARKER;
+use crate::parts::encoding::Proof;
 use crate::parts::expected_columns::{self, ExpectedColumns};
 use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, FileShape, Format};
-use crate::parts::parameter::{is_blank, rendered_text, written};
+use crate::parts::parameter::{is_blank, rendered_text, written, yes};
 use crate::parts::report::query_label;
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
 use crate::parts::treatment::{self, Treating, Treatments, ZeroDates};
@@ -62,6 +63,10 @@ pub struct ReadParameters {
     /// with its row and column before anything is written, instead of the load later.
     #[serde(default)]
     for_table: Option<ForTable>,
+    /// Hash what each row holds as it goes by and keep the sum in the ledger, by which `data verify` tells whether the source
+    /// has changed since. `false` spares the processor's time that it takes.
+    #[serde(default = "yes")]
+    fingerprint: bool,
     /// Write a first line with the columns' names.
     #[serde(default)]
     header: bool,
@@ -151,6 +156,7 @@ impl ReadParameters {
             incremental: self.incremental.as_ref(),
             expected_columns: self.expected_columns.as_ref(),
             treating: &treating,
+            proof: if self.fingerprint { Proof::Taken } else { Proof::Left },
             split,
         };
         let mut opened = open(context, asked).await?;
