@@ -51,14 +51,8 @@ impl Store {
             .collect()
     }
 
-    /// While the try runs, so that a page can show them. Nothing happens if the token is no longer the instance's.
-    pub async fn put_rendered(
-        &self,
-        instance: InstanceKey,
-        token: &str,
-        rendered: &Value,
-        _now: DateTime<Utc>,
-    ) -> Result<()> {
+    /// Tells of a try while it runs what its end tells too. Nothing happens if the token is no longer the instance's.
+    pub async fn put_rendered(&self, instance: InstanceKey, token: &str, rendered: &Value) -> Result<()> {
         let tx = self.begin("keep rendered parameters").await?;
         let sql = "UPDATE task_try SET rendered = $3 WHERE instance_id = $1 AND try_number = \
                    (SELECT i.try_number FROM task_instance i WHERE i.id = $1 AND i.lease_token = $2)";

@@ -1,6 +1,7 @@
 //! One try, from its claim to its completion.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +19,13 @@ use serde_json::Value;
 use crate::cancel::Cancel;
 use crate::environment;
 use crate::equipment::{AttemptIo, Equipment};
+use crate::note::Note;
 use crate::parameters::{self, Rendered};
-use crate::report::AttemptReport;
+use crate::report::{AttemptReport, LogSink};
 use crate::stopwatch::Stopwatch;
+
+/// A try that works for so long tells what its parameters are; of a shorter one its end tells, and spares a commit.
+const TELLS_AFTER: Duration = Duration::from_secs(1);
 
 /// How a try ended, before it is written up.
 struct Ending {
@@ -60,7 +65,12 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
             let mut context = context(&equipment, &assignment, &io, report.clone(), started_at);
             context.slot = Arc::new(stopwatch.beside(context.slot));
             let limit = assignment.task().execution_timeout.map(|span| span.as_std());
-            work(operator, &context, &io.cancel, (limit, &stopwatch), equipment.cancel_grace).await
+            let working = work(operator, &context, &io.cancel, (limit, &stopwatch), equipment.cancel_grace);
+            tokio::select! {
+                biased;
+                ending = working => ending,
+                never = tell(rendered.as_ref(), &*io.log) => match never {},
+            }
         }
         Ok(Err(error)) => {
             let may_succeed_later = matches!(error, parameters::ParameterError::OutOfReach(_));
@@ -101,6 +111,14 @@ pub async fn run_until_ended(equipment: Arc<Equipment>, mut assignment: Assignme
         let count = assignment.put_offs.map_or(0, |before| before.count) + 1;
         assignment.put_offs = Some(PutOffs { first_start: completion.started_at, count });
     }
+}
+
+async fn tell(rendered: Option<&Value>, log: &dyn LogSink) -> Infallible {
+    tokio::time::sleep(TELLS_AFTER).await;
+    if let Some(rendered) = rendered {
+        log.note(Note::Rendered(rendered.clone()));
+    }
+    std::future::pending().await
 }
 
 fn heading(assignment: &Assignment) -> String {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use millrace_logs::{LogFolder, TryId};
 use millrace_model::change::{Assignment, Executor, InstanceKey, Report};
-use millrace_model::ledger::Checkpoint;
 use millrace_operator_api::context::{NoTriggers, Runs, Triggers};
 use millrace_store::Store;
 use tokio::sync::mpsc;
@@ -17,6 +16,7 @@ use crate::attempt::run_attempt;
 use crate::cancel::Cancel;
 use crate::equipment::{AttemptIo, Equipment};
 use crate::journal::{StoreJournal, StoreResults};
+use crate::note::{Note, Notebook};
 use crate::report::AttemptLog;
 use crate::slot::Seat;
 use crate::told::Told;
@@ -48,14 +48,14 @@ struct Shared {
     running: Mutex<HashMap<InstanceKey, (Arc<Seat>, Cancel)>>,
     /// Why nothing may run now, and when what runs must be gone.
     fence: Mutex<Option<(String, Instant)>>,
-    checkpoints: mpsc::UnboundedSender<(InstanceKey, u32, Checkpoint)>,
+    notes: mpsc::UnboundedSender<(Arc<Notebook>, Note)>,
 }
 
 impl LocalExecutor {
     /// Must be called inside a tokio runtime.
     pub fn new(options: LocalExecutorOptions) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(write_checkpoints(options.store.clone(), receiver));
+        tokio::spawn(write_notes(receiver));
         let slots = AtomicUsize::new(options.slots);
         let shared = Shared {
             options,
@@ -63,7 +63,7 @@ impl LocalExecutor {
             busy: Arc::default(),
             running: Mutex::default(),
             fence: Mutex::default(),
-            checkpoints: sender,
+            notes: sender,
         };
         Self { shared: Arc::new(shared), runtime: tokio::runtime::Handle::current() }
     }
@@ -74,12 +74,10 @@ impl LocalExecutor {
     }
 }
 
-/// One writer, so that the checkpoints of a try stay in order and no try waits for the database.
-async fn write_checkpoints(store: Store, mut receiver: mpsc::UnboundedReceiver<(InstanceKey, u32, Checkpoint)>) {
-    while let Some((instance, try_number, checkpoint)) = receiver.recv().await {
-        if let Err(error) = store.record_checkpoint(instance, try_number, &checkpoint, checkpoint.at).await {
-            tracing::warn!(instance, try_number, %error, "a checkpoint could not be stored");
-        }
+/// One writer, so that the notes of a try stay in order and no try waits for the database.
+async fn write_notes(mut receiver: mpsc::UnboundedReceiver<(Arc<Notebook>, Note)>) {
+    while let Some((notebook, note)) = receiver.recv().await {
+        notebook.try_write(&note).await;
     }
 }
 
@@ -104,11 +102,10 @@ impl Shared {
         };
         // The report masks; masking a masked line again would cost and change nothing.
         let log = options.logs.open(&id, Arc::new(str::to_owned));
-        let (checkpoints, instance, try_number) =
-            (self.checkpoints.clone(), assignment.instance, assignment.try_number);
-        Arc::new(AttemptLog::new(log, move |checkpoint| {
+        let (notes, notebook) = (self.notes.clone(), Arc::new(Notebook::of(options.store.clone(), assignment)));
+        Arc::new(AttemptLog::new(log, move |note| {
             // The receiver ends with the runtime only; nobody is left to read it then.
-            let _ = checkpoints.send((instance, try_number, checkpoint));
+            let _ = notes.send((notebook.clone(), note));
         }))
     }
 

@@ -7,22 +7,24 @@ use millrace_logs::{Level, TryLog};
 use millrace_model::ledger::{Checkpoint, LedgerEntry};
 use millrace_operator_api::context::{Clock, LogLevel, Reporter};
 
-/// Where log lines and checkpoints of a try go. Lines are already masked.
+use crate::note::Note;
+
+/// Where log lines and notes of a try go. They are already masked.
 pub trait LogSink: Send + Sync {
     fn line(&self, at: DateTime<Utc>, level: LogLevel, text: &str);
-    fn checkpoint(&self, checkpoint: &Checkpoint);
+    fn note(&self, note: Note);
 }
 
-/// The log of a recorded try: lines to its file, checkpoints to the store, in order.
+/// The log of a recorded try: lines to its file, notes to the store, in order.
 pub struct AttemptLog {
     log: TryLog,
-    checkpoints: Box<dyn Fn(Checkpoint) + Send + Sync>,
+    notes: Box<dyn Fn(Note) + Send + Sync>,
 }
 
 impl AttemptLog {
-    /// `checkpoints` must not block.
-    pub fn new(log: TryLog, checkpoints: impl Fn(Checkpoint) + Send + Sync + 'static) -> Self {
-        Self { log, checkpoints: Box::new(checkpoints) }
+    /// `notes` must not block.
+    pub fn new(log: TryLog, notes: impl Fn(Note) + Send + Sync + 'static) -> Self {
+        Self { log, notes: Box::new(notes) }
     }
 
     /// How many lines could not be written.
@@ -42,8 +44,8 @@ impl LogSink for AttemptLog {
         self.log.write(at, level, text);
     }
 
-    fn checkpoint(&self, checkpoint: &Checkpoint) {
-        (self.checkpoints)(checkpoint.clone());
+    fn note(&self, note: Note) {
+        (self.notes)(note);
     }
 }
 
@@ -89,7 +91,7 @@ impl Reporter for AttemptReport {
 
     fn checkpoint(&self, mut checkpoint: Checkpoint) {
         checkpoint.message = (self.mask)(&checkpoint.message);
-        self.log.checkpoint(&checkpoint);
+        self.log.note(Note::Checkpoint(checkpoint));
     }
 
     fn ledger(&self, mut entry: LedgerEntry) {

@@ -10,7 +10,6 @@ use futures::future::BoxFuture;
 use millrace_model::change::{Assignment, Completion, RunFacts, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::ids::RunId;
-use millrace_model::ledger::Checkpoint;
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::RunType;
 use millrace_operator_api::context::{CancelSignal, LogLevel};
@@ -20,7 +19,7 @@ use millrace_operator_api::{Operator, OperatorEntry, Outcome, PortError, PortErr
 use millrace_settings::Masker;
 use millrace_template::{ConnView, Lookup, NoLookup, Template};
 use millrace_worker::{
-    AttemptIo, Cancel, Equipment, LogSink, LookupFactory, MemoryJournal, NoResults, SystemClock, run_attempt,
+    AttemptIo, Cancel, Equipment, LogSink, LookupFactory, MemoryJournal, NoResults, Note, SystemClock, run_attempt,
     run_until_ended,
 };
 use schemars::JsonSchema;
@@ -105,13 +104,15 @@ impl Ports for NoPorts {
 }
 
 #[derive(Default)]
-struct Lines(Mutex<Vec<String>>);
+struct Lines(Mutex<Vec<String>>, Mutex<Vec<Note>>);
 
 impl LogSink for Lines {
     fn line(&self, _: DateTime<Utc>, _: LogLevel, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }
-    fn checkpoint(&self, _: &Checkpoint) {}
+    fn note(&self, note: Note) {
+        self.1.lock().unwrap().push(note);
+    }
 }
 
 struct Tried {
@@ -287,6 +288,25 @@ async fn execution_timeout_stops_the_work_and_allows_a_retry() {
     assert_eq!(tried.completion.outcome, TryOutcome::Failed { reason: "timeout".into(), retry: true });
     assert!(tried.completion.error.unwrap().contains("execution_timeout"));
     assert!(tried.lines.iter().any(|line| line.contains("execution_timeout")));
+}
+
+#[tokio::test]
+async fn a_try_that_takes_its_time_tells_its_parameters_meanwhile() {
+    let rendering = |limit| assignment(json!({"ending": "{{ 'hang' }}"}), Some(limit));
+    for (assignment, told) in [
+        (rendering("1.3"), vec![json!({"ending": "hang"})]),
+        (rendering("0.1"), vec![]),
+        (assignment(json!({"ending": "hang"}), Some("1.3")), vec![]),
+    ] {
+        let (equipment, io, lines) = equipped(Duration::from_millis(50), Cancel::new());
+        run_attempt(equipment, assignment, io).await;
+        let notes = lines.1.lock().unwrap();
+        let rendered = notes.iter().filter_map(|note| match note {
+            Note::Rendered(parameters) => Some(parameters.clone()),
+            Note::Checkpoint(_) => None,
+        });
+        assert_eq!(rendered.collect::<Vec<_>>(), told);
+    }
 }
 
 #[tokio::test]

@@ -7,21 +7,18 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_logs::TryId;
 use millrace_model::asset::AssetName;
-use millrace_model::change::{
-    Assignment, Batch, Claim, Completion, Finish, InstanceKey, NewRun, RunFacts, RunMove, TryOutcome,
-};
+use millrace_model::change::{Assignment, Batch, Claim, Completion, Finish, NewRun, RunFacts, RunMove, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::ids::RunId;
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
-use millrace_model::ledger::Checkpoint;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_operator_api::context::{LogLevel, NoRuns, NoTriggers, OwnSlot, Results, Runs, StatementJournal};
 use millrace_planner::About;
 use millrace_store::{ClearRequest, DagRow, InstanceRow, NewJob, RunRow, Selection, Store};
 use millrace_worker::{
-    AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, StoreJournal, StoreResults, StoreRuns,
-    StoreTriggers, run_until_ended,
+    AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, Note, Notebook, StoreJournal, StoreResults,
+    StoreRuns, StoreTriggers, run_until_ended,
 };
 use serde_json::{Map, Value};
 
@@ -45,8 +42,10 @@ impl LogSink for Printed {
         let _ = writeln!(std::io::stdout().lock(), "{} {level} {text}", format_utc_micros(at));
     }
 
-    fn checkpoint(&self, checkpoint: &Checkpoint) {
-        self.line(checkpoint.at, LogLevel::Info, &format!("[{}] {}", checkpoint.name, checkpoint.message));
+    fn note(&self, note: Note) {
+        if let Note::Checkpoint(checkpoint) = note {
+            self.line(checkpoint.at, LogLevel::Info, &format!("[{}] {}", checkpoint.name, checkpoint.message));
+        }
     }
 }
 
@@ -59,9 +58,9 @@ impl LogSink for Both {
         self.0.line(at, level, text);
     }
 
-    fn checkpoint(&self, checkpoint: &Checkpoint) {
-        Printed.checkpoint(checkpoint);
-        self.0.checkpoint(checkpoint);
+    fn note(&self, note: Note) {
+        Printed.note(note.clone());
+        self.0.note(note);
     }
 }
 
@@ -380,19 +379,18 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
         map_index: assignment.map_index,
         try_number: assignment.try_number,
     };
-    let (sender, mut checkpoints) = tokio::sync::mpsc::unbounded_channel::<Checkpoint>();
-    let log = AttemptLog::new(logs.open(&id, Arc::new(str::to_owned)), move |checkpoint| {
+    let (sender, mut notes) = tokio::sync::mpsc::unbounded_channel::<Note>();
+    let log = AttemptLog::new(logs.open(&id, Arc::new(str::to_owned)), move |note| {
         // The receiver lives until the attempt is over.
-        let _ = sender.send(checkpoint);
+        let _ = sender.send(note);
     });
+    let notebook = Notebook::of(store.clone(), &assignment);
     let cancel = Cancel::new();
     stop_on_ctrl_c(&cancel);
-    let instance: InstanceKey = assignment.instance;
-    let try_number = assignment.try_number;
     let journal: Arc<dyn StatementJournal> = Arc::new(StoreJournal {
         store: store.clone(),
         clock: app.clock(),
-        instance,
+        instance: assignment.instance,
         generation: assignment.generation,
     });
     let results: Arc<dyn Results> = Arc::new(StoreResults::new(store.clone(), &assignment));
@@ -406,14 +404,12 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
     loop {
         tokio::select! {
             completion = &mut running => {
-                while let Ok(checkpoint) = checkpoints.try_recv() {
-                    store.record_checkpoint(instance, try_number, &checkpoint, checkpoint.at).await?;
+                while let Ok(note) = notes.try_recv() {
+                    notebook.write(&note).await?;
                 }
                 return Ok(completion);
             }
-            Some(checkpoint) = checkpoints.recv() => {
-                store.record_checkpoint(instance, try_number, &checkpoint, checkpoint.at).await?;
-            }
+            Some(note) = notes.recv() => notebook.write(&note).await?,
             _ = beat.tick() => {
                 if let Err(error) = store.heartbeat(owner, app.now(), lease(app)).await {
                     notice(format!("the heartbeat could not be written: {error}"));

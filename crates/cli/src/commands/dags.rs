@@ -108,8 +108,8 @@ fn is_wanted(row: &DagListRow, wanted: &ListDagsArgs) -> bool {
     let part = wanted.search.as_ref().map(|search| search.to_lowercase());
     part.is_none_or(|part| row.dag_id.as_str().to_lowercase().contains(&part))
         && wanted.tag.as_ref().is_none_or(|tag| row.head.tags.contains(tag))
-        && !(wanted.paused && !row.is_paused)
-        && !(wanted.unpaused && row.is_paused)
+        && (row.is_paused || !wanted.paused)
+        && (!row.is_paused || !wanted.unpaused)
 }
 
 async fn list(app: &App, store: &Store, wanted: &ListDagsArgs) -> anyhow::Result<()> {

@@ -30,9 +30,9 @@ pub async fn checkpoints_and_rendered_parameters(bench: Bench) -> Result<()> {
     assert_eq!(first.len(), 2);
     assert_eq!(first[0].checkpoint, checkpoint("query", Some(7)));
 
-    world.store.put_rendered(held.instance, "wrong token", &json!({"a": 1}), at(3)).await?;
+    world.store.put_rendered(held.instance, "wrong token", &json!({"a": 1})).await?;
     assert_eq!(world.store.tries(held.instance).await?[0].rendered, None);
-    world.store.put_rendered(held.instance, &held.token, &json!({"a": 2}), at(3)).await?;
+    world.store.put_rendered(held.instance, &held.token, &json!({"a": 2})).await?;
     assert_eq!(world.store.tries(held.instance).await?[0].rendered, Some(json!({"a": 2})));
     let done = finish(&held, TryOutcome::Success, TaskState::Success);
     world.commit(&Batch { finishes: vec![done], ..Batch::default() }, at(4)).await?;
