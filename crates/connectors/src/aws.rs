@@ -13,7 +13,7 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
 
-use crate::failure::invalid;
+use crate::parts::failure::invalid;
 
 const DEFAULT_REGION: &str = "us-east-1";
 
@@ -153,7 +153,7 @@ async fn provided(conn_id: &str, config: &SdkConfig) -> Result<Credentials, Port
     provider.provide_credentials().await.map_err(|error| {
         PortError::new(
             PortErrorKind::Denied,
-            format!("connection {conn_id:?}: no AWS credentials: {}", crate::failure::chain(&error)),
+            format!("connection {conn_id:?}: no AWS credentials: {}", crate::parts::failure::chain(&error)),
         )
     })
 }
@@ -186,7 +186,10 @@ pub async fn aws_identity(connection: &Connection) -> Result<AwsIdentity, PortEr
     let answer = asked.map_err(|error| {
         PortError::new(
             PortErrorKind::Denied,
-            format!("connection {conn_id:?}: STS does not accept the credentials: {}", crate::failure::chain(&error)),
+            format!(
+                "connection {conn_id:?}: STS does not accept the credentials: {}",
+                crate::parts::failure::chain(&error)
+            ),
         )
     })?;
     Ok(AwsIdentity { region, arn: answer.arn().map(ToOwned::to_owned) })

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio_rustls::TlsConnector;
 
+use crate::parts::wire::tls::{Check, client_config};
 use crate::processes::ORDINARY;
-use crate::wire::tls::{Check, client_config};
 
 /// For one attempt, answer and all.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,14 +10,14 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::mysql::MySqlSource;
+use crate::parts::protection::Protection;
+use crate::parts::task::TaskHandle;
 use crate::postgres::{PostgresSource, PostgresWarehouse};
 use crate::processes::{LocalProcesses, ProcessSettings};
-use crate::protection::Protection;
 use crate::redshift::{RedshiftSource, RedshiftWarehouse};
 use crate::s3::S3Store;
 use crate::scratch::FolderScratch;
 use crate::sqlite::{SqliteSource, SqliteWarehouse};
-use crate::task::TaskHandle;
 
 /// What connectors need to know of the program they run in.
 #[derive(Debug, Clone)]

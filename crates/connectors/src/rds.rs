@@ -9,7 +9,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::failure::{chain, invalid};
+use crate::parts::failure::{chain, invalid};
 
 /// Of AWS: a token opens connections for a quarter of an hour; what was opened stays open.
 const VALID: Duration = Duration::from_mins(15);

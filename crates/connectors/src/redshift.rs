@@ -4,6 +4,7 @@ mod column_limits;
 mod data_api;
 mod hashing;
 mod insert;
+pub mod limits;
 mod load;
 mod load_errors;
 mod plan;
@@ -23,15 +24,15 @@ use millrace_operator_api::ports::{
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 
-use crate::failure::{invalid, while_doing};
+use crate::parts::failure::{invalid, while_doing};
+use crate::parts::script::{self, units};
+use crate::parts::session::{Dialect, Session, ask, describe};
+use crate::parts::sql;
+use crate::parts::swap;
+use crate::parts::task::TaskHandle;
+use crate::parts::wire::{WireConfig, WireSession};
+use crate::parts::{ddl, long_names};
 use crate::postgres::{execute_over_wire, forget};
-use crate::script::{self, units};
-use crate::session::{Dialect, Session, ask, describe};
-use crate::sql;
-use crate::swap;
-use crate::task::TaskHandle;
-use crate::wire::{WireConfig, WireSession};
-use crate::{ddl, long_names};
 use data_api::{DataApi, DataApiSession};
 pub use source::RedshiftSource;
 
@@ -97,7 +98,7 @@ impl RedshiftWarehouse {
 
     pub async fn ping(&self) -> Result<String, PortError> {
         let answer = ask(&*self.session(None), "ping", "SELECT version()".to_owned()).await?;
-        let version = crate::sql::scalar(&answer).unwrap_or("Redshift").to_owned();
+        let version = crate::parts::sql::scalar(&answer).unwrap_or("Redshift").to_owned();
         Ok(match version.split_once("Redshift ") {
             Some((_, number)) => format!("Redshift {number}"),
             None => format!("Redshift ({version})"),
@@ -180,15 +181,15 @@ impl Warehouse for RedshiftWarehouse {
     }
 
     fn quote(&self, name: &str) -> String {
-        crate::sql::quote(name)
+        crate::parts::sql::quote(name)
     }
 
     fn literal(&self, text: &str) -> String {
-        crate::sql::literal(text)
+        crate::parts::sql::literal(text)
     }
 
     fn table_sql(&self, table: &TableName) -> String {
-        crate::sql::table(table)
+        crate::parts::sql::table(table)
     }
 
     fn staging(&self) -> Option<Staging> {

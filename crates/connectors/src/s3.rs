@@ -137,7 +137,7 @@ impl S3Store {
                 let said = explain(&self.conn_id, &what, "s3:GetObject", &error);
                 // A read that has a condition can only fail it because the object was replaced.
                 let is_other = said.kind == PortErrorKind::AlreadyExists && etag.is_some();
-                if is_other { crate::files::changed(&format!("s3://{bucket}/{key}")) } else { said }
+                if is_other { crate::parts::files::changed(&format!("s3://{bucket}/{key}")) } else { said }
             })?;
         let conn_id = self.conn_id.clone();
         let expected = answer.content_length().and_then(|length| u64::try_from(length).ok());
@@ -169,9 +169,9 @@ impl S3Store {
             let mut batch = Delete::builder().quiet(true);
             for key in keys {
                 let object = ObjectIdentifier::builder().key(key).build();
-                batch = batch.objects(object.map_err(|error| crate::failure::invalid(error.to_string()))?);
+                batch = batch.objects(object.map_err(|error| crate::parts::failure::invalid(error.to_string()))?);
             }
-            let batch = batch.build().map_err(|error| crate::failure::invalid(error.to_string()))?;
+            let batch = batch.build().map_err(|error| crate::parts::failure::invalid(error.to_string()))?;
             let answer = self
                 .client
                 .delete_objects()
@@ -293,7 +293,7 @@ impl ObjectStore for S3Store {
     fn presign<'a>(&'a self, place: &'a ObjectPlace, valid: Duration) -> BoxFuture<'a, Result<String, PortError>> {
         Box::pin(async move {
             let config = PresigningConfig::expires_in(valid).map_err(|error| {
-                crate::failure::invalid(format!("{} seconds is no validity for a URL: {error}", valid.as_secs()))
+                crate::parts::failure::invalid(format!("{} seconds is no validity for a URL: {error}", valid.as_secs()))
             })?;
             let what = format!("sign a URL of {}", place.url());
             let request = self.client.get_object().bucket(&place.bucket).key(&place.key).presigned(config).await;

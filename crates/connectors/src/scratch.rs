@@ -12,7 +12,7 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
-use crate::failure::invalid;
+use crate::parts::failure::invalid;
 
 const READ_BUFFER: usize = 64 * 1024;
 

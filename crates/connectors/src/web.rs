@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::wire::tls::{Check, client_config};
+use crate::parts::wire::tls::{Check, client_config};
 
 /// For one request, answer and all.
 const PATIENCE: Duration = Duration::from_secs(15);

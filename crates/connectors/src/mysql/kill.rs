@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor};
 
-use crate::failure::chain;
+use crate::parts::failure::chain;
 
 /// Ends the query on the server when it is dropped before everything was read. The server would otherwise notice only
 /// when it next writes to the closed connection, which may be hours away.

@@ -4,7 +4,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::mysql::MySqlDatabaseError;
 
 use super::rows::WireError;
-use crate::failure::chain;
+use crate::parts::failure::chain;
 
 pub fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
     let Some(database) = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())

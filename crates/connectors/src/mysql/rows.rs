@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::cells::{CellForm, push};
-use crate::wire::tls::Check;
+use crate::parts::wire::tls::Check;
 use sign_in::Greeting;
 
 /// What is read at once.

@@ -8,7 +8,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Column, Executor, Row};
 
 use super::cells;
-use crate::declared::Declared;
+use crate::parts::declared::Declared;
 
 /// What the catalogue says of a column of a table.
 struct Known {

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::RowBatch;
 
-use crate::failure::data;
+use crate::parts::failure::data;
 
 /// Room of a row or a cell that is used again; what one long row needed is given back.
 const KEPT: usize = 1 << 20;

@@ -3,8 +3,8 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
-use crate::session::{Dialect, Session, ask, picks};
-use crate::sql::literal;
+use crate::parts::session::{Dialect, Session, ask, picks};
+use crate::parts::sql::literal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millrace_operator_api::PortError;
 
-use crate::wire::WireClient;
+use crate::parts::wire::WireClient;
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);

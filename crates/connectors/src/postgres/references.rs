@@ -6,8 +6,8 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{SmallResult, TableName};
 
-use crate::failure::invalid;
-use crate::session::{Dialect, Session, ask, picks};
+use crate::parts::failure::invalid;
+use crate::parts::session::{Dialect, Session, ask, picks};
 
 /// Foreign keys of other tables, with an action on DELETE, that refer to the table, to a part of it, or to what a view
 /// shows: a text for each.

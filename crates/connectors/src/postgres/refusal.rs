@@ -1,6 +1,6 @@
 //! What PostgreSQL says about a row of a COPY, in words that show no value.
 
-use crate::rows::{LoadColumn, Refusal};
+use crate::parts::rows::{LoadColumn, Refusal};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct CopyPlace {

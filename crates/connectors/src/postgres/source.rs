@@ -13,11 +13,11 @@ use tokio_postgres::types::Type;
 use super::copy_text::CopyTextReader;
 use super::hashing::{PostgresHashing, key_query};
 use super::types::source_column;
-use crate::batches::{Outlet, channel_beside};
-use crate::session::Dialect;
-use crate::sql::{literal, scalar, without_semicolon};
-use crate::task::TaskHandle;
-use crate::wire::{WireClient, WireConfig};
+use crate::parts::batches::{Outlet, channel_beside};
+use crate::parts::session::Dialect;
+use crate::parts::sql::{literal, scalar, without_semicolon};
+use crate::parts::task::TaskHandle;
+use crate::parts::wire::{WireClient, WireConfig};
 
 /// Reads in one read-only REPEATABLE READ transaction. Values are COPY's own text with the session in UTC; `bytea` is
 /// plain lower-case hex, booleans are `t` and `f`.
@@ -168,11 +168,11 @@ async fn pump(
 
 impl SqlSource for PostgresSource {
     fn quote(&self, name: &str) -> String {
-        crate::sql::quote(name)
+        crate::parts::sql::quote(name)
     }
 
     fn literal(&self, text: &str) -> String {
-        crate::sql::literal(text)
+        crate::parts::sql::literal(text)
     }
 
     /// A standby that has replayed all it was sent is not behind, however long its primary has been quiet.
@@ -185,7 +185,7 @@ impl SqlSource for PostgresSource {
                      THEN 0 ELSE ceil(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END",
                 )
                 .await?;
-            Ok(crate::sql::scalar(&answer).and_then(|text| text.parse().ok()).map(TimeDelta::seconds))
+            Ok(crate::parts::sql::scalar(&answer).and_then(|text| text.parse().ok()).map(TimeDelta::seconds))
         })
     }
 
@@ -194,7 +194,7 @@ impl SqlSource for PostgresSource {
     }
 
     fn table_sql(&self, table: &TableName) -> String {
-        crate::sql::table(table)
+        crate::parts::sql::table(table)
     }
 
     fn expected_rows<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
@@ -215,7 +215,7 @@ impl SqlSource for PostgresSource {
     }
 
     fn key_query(&self, table: &TableName) -> Option<String> {
-        Some(key_query(table, crate::sql::literal))
+        Some(key_query(table, crate::parts::sql::literal))
     }
 
     fn row_hashing(&self) -> Option<&dyn RowHashing> {

@@ -13,14 +13,14 @@ use tokio_postgres::CopyInSink;
 
 use super::copy_text::{CopyTextReader, write_cell};
 use super::refusal::{copy_place, refusal};
-use crate::batches::Batches;
-use crate::csv_rows::CsvRows;
-use crate::failure::{data, while_doing};
-use crate::files::{changed, open_unchanged};
-use crate::parquet_rows;
-use crate::rows::{CellKind, DirectRows, LoadColumn, Refusal, Rejects, Row, RowSink, Shaper, row_text};
-use crate::sql::list;
-use crate::wire::WireClient;
+use crate::parts::batches::Batches;
+use crate::parts::csv_rows::CsvRows;
+use crate::parts::failure::{data, while_doing};
+use crate::parts::files::{changed, open_unchanged};
+use crate::parts::parquet_rows;
+use crate::parts::rows::{CellKind, DirectRows, LoadColumn, Refusal, Rejects, Row, RowSink, Shaper, row_text};
+use crate::parts::sql::list;
+use crate::parts::wire::WireClient;
 
 pub const STAGING: &str = "pg_temp.millrace_staging";
 /// COPY data sent at once.

@@ -11,13 +11,13 @@ use millrace_operator_api::ports::{
 use sqlparser::dialect::PostgreSqlDialect;
 
 use super::load;
-use crate::ddl;
-use crate::script::{self, units};
-use crate::session::{Dialect, Session, ask, describe};
-use crate::sql;
-use crate::task::TaskHandle;
-use crate::wire::{WireConfig, WireSession};
-use crate::{long_names, swap};
+use crate::parts::ddl;
+use crate::parts::script::{self, units};
+use crate::parts::session::{Dialect, Session, ask, describe};
+use crate::parts::sql;
+use crate::parts::task::TaskHandle;
+use crate::parts::wire::{WireConfig, WireSession};
+use crate::parts::{long_names, swap};
 
 pub struct PostgresWarehouse {
     config: WireConfig,
@@ -30,7 +30,7 @@ impl PostgresWarehouse {
 
     pub async fn ping(&self) -> Result<String, PortError> {
         let answer = self.config.ask("SHOW server_version").await?;
-        Ok(format!("PostgreSQL {}", crate::sql::scalar(&answer).unwrap_or("of unknown version")))
+        Ok(format!("PostgreSQL {}", crate::parts::sql::scalar(&answer).unwrap_or("of unknown version")))
     }
 
     fn session(&self) -> WireSession {
@@ -82,15 +82,15 @@ impl Warehouse for PostgresWarehouse {
     }
 
     fn quote(&self, name: &str) -> String {
-        crate::sql::quote(name)
+        crate::parts::sql::quote(name)
     }
 
     fn literal(&self, text: &str) -> String {
-        crate::sql::literal(text)
+        crate::parts::sql::literal(text)
     }
 
     fn table_sql(&self, table: &TableName) -> String {
-        crate::sql::table(table)
+        crate::parts::sql::table(table)
     }
 
     fn lock_sql(&self, table: &TableName) -> Option<String> {

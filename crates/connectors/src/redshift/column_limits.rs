@@ -4,9 +4,9 @@
 use memchr::memchr;
 use millrace_operator_api::ports::{ColumnLimit, CsvFormat, ValueType};
 
-use crate::ddl;
-use crate::exact::Keeps;
-use crate::limits::{LONGEST_SUPER, Limit, is_plain_day};
+use crate::parts::ddl;
+use crate::parts::exact::Keeps;
+use crate::redshift::limits::{LONGEST_SUPER, Limit, is_plain_day};
 
 /// What a column of the type keeps of a value that it takes.
 pub fn keeps_of(type_name: &str) -> Keeps {

@@ -11,9 +11,9 @@ use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::statement::{State, state, token};
-use crate::failure::invalid;
-use crate::session::{Dialect, Session};
-use crate::sql::literal;
+use crate::parts::failure::invalid;
+use crate::parts::session::{Dialect, Session};
+use crate::parts::sql::literal;
 pub use client::DataApi;
 use client::Inner;
 

@@ -2,7 +2,7 @@
 
 use millrace_operator_api::ports::{CanonicalForm, RowHashing, SourceColumn, ValueType};
 
-use crate::sql::quote;
+use crate::parts::sql::quote;
 
 pub struct RedshiftHashing;
 

@@ -3,10 +3,10 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
-use crate::limits::Limit;
-use crate::rows::{LoadColumn, Refusal, Rejects, Row, RowSink};
-use crate::sql::{list, literal, quote, table};
-use crate::upsert::SEQUENCE;
+use crate::parts::rows::{LoadColumn, Refusal, Rejects, Row, RowSink};
+use crate::parts::sql::{list, literal, quote, table};
+use crate::parts::upsert::SEQUENCE;
+use crate::redshift::limits::Limit;
 
 /// The Data API takes 100 KB a statement.
 const LONGEST_STATEMENT: usize = 96_000;

@@ -11,19 +11,19 @@ use super::column_limits::keeps_of;
 use super::insert::Inserts;
 use super::load_errors;
 use super::plan::{CopyFrom, LoadPlan, manifest};
-use crate::failure::{data, invalid, while_doing};
-use crate::files::require_unchanged;
-use crate::limits::Limit;
+use crate::parts::failure::{data, invalid, while_doing};
+use crate::parts::files::require_unchanged;
+use crate::parts::quarantine;
+use crate::parts::row_counts::require_all_read;
+use crate::parts::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, shown, taken};
+use crate::parts::session::{Attempt, Session, ask, describe, has_marker, marker_of};
+use crate::parts::sql::{beside, literal, scalar, scalar_number, table};
+use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
+use crate::parts::task::TaskHandle;
+use crate::parts::turns::Turns;
+use crate::parts::upsert::out_of_order;
 use crate::postgres::check_keys;
-use crate::quarantine;
-use crate::row_counts::require_all_read;
-use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, shown, taken};
-use crate::session::{Attempt, Session, ask, describe, has_marker, marker_of};
-use crate::sql::{beside, literal, scalar, scalar_number, table};
-use crate::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
-use crate::task::TaskHandle;
-use crate::turns::Turns;
-use crate::upsert::out_of_order;
+use crate::redshift::limits::Limit;
 
 /// Statements with refused rows that go with a load, and with a swap, which has rights and comments to copy: the Data API
 /// takes 40 at once.

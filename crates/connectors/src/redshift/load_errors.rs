@@ -2,9 +2,9 @@
 
 use millrace_operator_api::ports::{RejectedRow, SmallResult};
 
-use crate::rows::{RawRow, shown};
-use crate::session::{Session, ask};
-use crate::sql::scalar_number;
+use crate::parts::rows::{RawRow, shown};
+use crate::parts::session::{Session, ask};
+use crate::parts::sql::scalar_number;
 
 /// Rows that are asked for: a quarantine holds no more of one load.
 const MOST: usize = 400;

@@ -8,11 +8,11 @@ use millrace_operator_api::connection::Extra;
 use millrace_operator_api::ports::{Column, CsvFormat, FileKind, LoadMethod, TableName, ValueType};
 use serde_json::json;
 
-use crate::ddl;
-use crate::limits::Limit;
-use crate::session::{Dialect, guard_marker, insert_marker};
-use crate::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
-use crate::upsert::{SEQUENCE, TextOrder};
+use crate::parts::ddl;
+use crate::parts::session::{Dialect, guard_marker, insert_marker};
+use crate::parts::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
+use crate::parts::upsert::{SEQUENCE, TextOrder};
+use crate::redshift::limits::Limit;
 
 /// Digits of the longest DECIMAL; one of them stands before the point.
 const MOST_DIGITS: usize = 38;

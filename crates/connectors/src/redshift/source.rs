@@ -10,10 +10,10 @@ use millrace_operator_api::ports::{RowBatch, RowHashing, RowStream, SourceColumn
 
 use super::RedshiftWarehouse;
 use super::hashing::RedshiftHashing;
-use crate::declared::Declared;
+use crate::parts::declared::Declared;
+use crate::parts::session::{ask, describe};
+use crate::parts::sql::without_semicolon;
 use crate::postgres::key_query;
-use crate::session::{ask, describe};
-use crate::sql::without_semicolon;
 
 /// Asks through the warehouse's own transport; an answer arrives whole. What a column of a query is is not told: its
 /// values are text.
@@ -29,15 +29,15 @@ impl RedshiftSource {
 
 impl SqlSource for RedshiftSource {
     fn quote(&self, name: &str) -> String {
-        crate::sql::quote(name)
+        crate::parts::sql::quote(name)
     }
 
     fn literal(&self, text: &str) -> String {
-        crate::sql::literal(text)
+        crate::parts::sql::literal(text)
     }
 
     fn table_sql(&self, table: &TableName) -> String {
-        crate::sql::table(table)
+        crate::parts::sql::table(table)
     }
 
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<RowStream, PortError>> {
@@ -76,7 +76,7 @@ impl SqlSource for RedshiftSource {
     }
 
     fn key_query(&self, table: &TableName) -> Option<String> {
-        Some(key_query(table, |text| crate::sql::literal(&text.to_lowercase())))
+        Some(key_query(table, |text| crate::parts::sql::literal(&text.to_lowercase())))
     }
 
     fn row_hashing(&self) -> Option<&dyn RowHashing> {

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::load::remote_ids;
 use super::plan::escaped;
-use crate::failure::{invalid, while_doing};
-use crate::session::Session;
-use crate::sql::scalar_number;
+use crate::parts::failure::{invalid, while_doing};
+use crate::parts::session::Session;
+use crate::parts::sql::scalar_number;
 
 /// What the note of a work says of itself.
 const STATEMENT: &str = "millrace-statement";

@@ -4,7 +4,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use millrace_operator_api::{PortError, PortErrorKind};
 
-use crate::failure::chain;
+use crate::parts::failure::chain;
 
 /// `what` completes "cannot …"; `permission` is the IAM action that it takes.
 pub fn explain<E>(conn_id: &str, what: &str, permission: &str, error: &SdkError<E, HttpResponse>) -> PortError

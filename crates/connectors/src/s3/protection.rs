@@ -4,7 +4,7 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 
-use crate::failure::invalid;
+use crate::parts::failure::invalid;
 
 /// Told to the store with every request that writes; the owner with every request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

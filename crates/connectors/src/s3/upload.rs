@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::explain;
 use super::protection::Protection;
-use crate::failure::invalid;
+use crate::parts::failure::invalid;
 
 const FIRST_PART: usize = 8 * 1024 * 1024;
 const MIB: usize = 1024 * 1024;
@@ -309,7 +309,12 @@ impl Drop for Unfinished {
 
 async fn abort(client: Client, bucket: String, key: String, id: String) {
     if let Err(error) = client.abort_multipart_upload().bucket(&bucket).key(&key).upload_id(id).send().await {
-        tracing::warn!(bucket, key, error = crate::failure::chain(&error), "an unfinished upload could not be dropped");
+        tracing::warn!(
+            bucket,
+            key,
+            error = crate::parts::failure::chain(&error),
+            "an unfinished upload could not be dropped"
+        );
     }
 }
 

@@ -5,9 +5,9 @@ use millrace_operator_api::ports::TableName;
 use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, literal, table};
-use crate::failure::{invalid, while_doing};
+use crate::parts::failure::{invalid, while_doing};
+use crate::parts::sql::{list, quote};
 use crate::postgres::references::refusal;
-use crate::sql::{list, quote};
 
 /// Refuses a view, which has no rows of its own.
 pub async fn require_table(

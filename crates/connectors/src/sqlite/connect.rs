@@ -11,9 +11,9 @@ use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, SqliteC
 
 use super::cells::text;
 use super::numbers;
-use crate::failure::{chain, invalid};
-use crate::sql::quote;
-use crate::task::TaskHandle;
+use crate::parts::failure::{chain, invalid};
+use crate::parts::sql::quote;
+use crate::parts::task::TaskHandle;
 
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 

@@ -10,10 +10,10 @@ use sqlx::{AssertSqlSafe, Executor, SqlSafeStr, SqliteConnection, Statement};
 use super::cells::{Unreadable, canonical};
 use super::connect::SqliteFile;
 use super::types::source_columns;
-use crate::batches::{Outlet, channel};
-use crate::failure::data;
-use crate::sql::without_semicolon;
-use crate::task::TaskHandle;
+use crate::parts::batches::{Outlet, channel};
+use crate::parts::failure::data;
+use crate::parts::sql::without_semicolon;
+use crate::parts::task::TaskHandle;
 
 /// Reads in one transaction of a read-only connection; a dropped stream interrupts the query.
 pub struct SqliteSource {
@@ -95,7 +95,7 @@ fn no_text(file: &SqliteFile, row: u64, column: &SourceColumn, length: usize) ->
 
 impl SqlSource for SqliteSource {
     fn quote(&self, name: &str) -> String {
-        crate::sql::quote(name)
+        crate::parts::sql::quote(name)
     }
 
     fn literal(&self, text: &str) -> String {

@@ -8,14 +8,16 @@ use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, Ob
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::connect::SqliteFile;
-use crate::batches::Batches;
-use crate::csv_rows::CsvRows;
-use crate::exact::Keeps;
-use crate::failure::while_doing;
-use crate::files::{changed, open_unchanged};
-use crate::parquet_rows;
-use crate::rows::{CellKind, DirectRows, LoadColumn, Longest, Refusal, Rejects, Row, RowSink, Shaper, declared_length};
-use crate::sql::list;
+use crate::parts::batches::Batches;
+use crate::parts::csv_rows::CsvRows;
+use crate::parts::exact::Keeps;
+use crate::parts::failure::while_doing;
+use crate::parts::files::{changed, open_unchanged};
+use crate::parts::parquet_rows;
+use crate::parts::rows::{
+    CellKind, DirectRows, LoadColumn, Longest, Refusal, Rejects, Row, RowSink, Shaper, declared_length,
+};
+use crate::parts::sql::list;
 
 pub const STAGING: &str = "temp.\"millrace_staging\"";
 /// SQLite takes 32,766 values in one statement.

@@ -8,9 +8,9 @@ use sqlx::SqliteConnection;
 use super::anatomy;
 use super::connect::{SqliteFile, literal, table};
 use super::warehouse::{check, describe, find_marker, insert_marker, marker_ddl};
-use crate::failure::{invalid, while_doing};
-use crate::sql::{self, list, name_with_suffix, quote, scalar_number, without_semicolon};
-use crate::swap::marker_of_swap;
+use crate::parts::failure::{invalid, while_doing};
+use crate::parts::sql::{self, list, name_with_suffix, quote, scalar_number, without_semicolon};
+use crate::parts::swap::marker_of_swap;
 
 pub async fn build_and_swap(file: &SqliteFile, request: BuildRequest) -> Result<BuildReport, PortError> {
     build_by_name(file, &mut file.open(false).await?, &request, None).await

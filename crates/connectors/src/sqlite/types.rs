@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteColumn;
 use sqlx::{Column, SqliteConnection};
 
 use super::connect::{SqliteFile, literal};
-use crate::declared::Declared;
+use crate::parts::declared::Declared;
 
 /// The columns of a prepared query: those that are columns of tables have declared types, expressions have none.
 pub async fn source_columns(

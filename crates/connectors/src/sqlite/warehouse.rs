@@ -13,10 +13,10 @@ use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, literal, table};
 use super::{load, swap};
-use crate::failure::{invalid, while_doing};
-use crate::script::{self, units};
-use crate::task::TaskHandle;
-use crate::{checks, ddl, sql};
+use crate::parts::failure::{invalid, while_doing};
+use crate::parts::script::{self, units};
+use crate::parts::task::TaskHandle;
+use crate::parts::{checks, ddl, sql};
 
 /// Writers are IMMEDIATE transactions on a file in WAL mode, so that readers never wait for them.
 pub struct SqliteWarehouse {
@@ -138,7 +138,7 @@ impl Warehouse for SqliteWarehouse {
     }
 
     fn quote(&self, name: &str) -> String {
-        crate::sql::quote(name)
+        crate::parts::sql::quote(name)
     }
 
     fn literal(&self, text: &str) -> String {

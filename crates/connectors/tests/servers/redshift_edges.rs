@@ -9,7 +9,7 @@ use millrace_devstack::Fault;
 use millrace_operator_api::TaskError;
 use millrace_operator_api::entry::find;
 use millrace_operator_api::ports::{BuildRequest, LoadMethod, TableName};
-use millrace_operators::parts::comparing::{Comparison, Side};
+use millrace_operators::parts::proof::comparing::{Comparison, Side};
 use serde_json::{Value, json};
 
 use crate::copies::databases::{Database, Kind, run};

@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{Encryption, LONGEST_PACKET, Target, WireConnection, WireError};
-use crate::wire::tls::{Check, client_config};
+use crate::parts::wire::tls::{Check, client_config};
 
 const UTF8MB4: u8 = 45;
 

@@ -11,9 +11,9 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{PortError, PortErrorKind};
 
-use crate::failure::{chain, invalid, kind_of_redshift_text};
+use crate::parts::failure::{chain, invalid, kind_of_redshift_text};
+use crate::parts::task::TaskHandle;
 use crate::redshift::statement::{State, failure, state, text_of};
-use crate::task::TaskHandle;
 
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -307,7 +307,7 @@ impl Inner {
         ))
         .await;
         if let Some(value) = raw.as_ref().and_then(|raw| cell(raw, "raw_field_value")) {
-            said.push_str(&format!(", value {}", crate::rows::shown(value.as_bytes(), show_values)));
+            said.push_str(&format!(", value {}", crate::parts::rows::shown(value.as_bytes(), show_values)));
         }
         if let Some(reason) = cell(&detail, "error_message") {
             said.push_str(&format!(": {reason}"));

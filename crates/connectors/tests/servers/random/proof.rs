@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use millrace_operator_api::ports::TableName;
-use millrace_operators::parts::comparing::{Comparison, Side, Verdict};
+use millrace_operators::parts::proof::comparing::{Comparison, Side, Verdict};
 
 use super::dice::Dice;
 use super::plain::Plain;

@@ -14,17 +14,17 @@ use millrace_operator_api::ports::{
 };
 use millrace_operator_api::{PortError, PortErrorKind};
 
-use crate::checks;
-use crate::failure::{invalid, while_doing};
+use crate::parts::checks;
+use crate::parts::failure::{invalid, while_doing};
+use crate::parts::session::{
+    Attempt, Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks,
+};
+use crate::parts::sql::{self, list, quote, scalar_number, table, without_semicolon};
+use crate::parts::task::TaskHandle;
+use crate::parts::turns::Turns;
 use crate::postgres::keys::keeps_unique;
 use crate::postgres::locks::LockTurns;
 use crate::postgres::{references, row_security};
-use crate::session::{
-    Attempt, Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks,
-};
-use crate::sql::{self, list, quote, scalar_number, table, without_semicolon};
-use crate::task::TaskHandle;
-use crate::turns::Turns;
 use attachments::Attachments;
 use likeness::{Likeness, Storage};
 

@@ -3,8 +3,8 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
-use crate::session::{Dialect, Session, ask, picks};
-use crate::sql::{list, literal, quote, table};
+use crate::parts::session::{Dialect, Session, ask, picks};
+use crate::parts::sql::{list, literal, quote, table};
 
 #[derive(Debug, Default)]
 pub struct Attachments {

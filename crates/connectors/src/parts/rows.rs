@@ -5,8 +5,8 @@ use memchr::memchr;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{CsvFormat, RejectedRow, RowBatch};
 
-use crate::exact::Keeps;
-use crate::failure::{data, excerpt};
+use crate::parts::exact::Keeps;
+use crate::parts::failure::{data, excerpt};
 
 /// What a column is, as far as an empty field and a number's form are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

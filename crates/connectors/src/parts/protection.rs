@@ -14,8 +14,8 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::failure::invalid;
-use crate::task::TaskHandle;
+use crate::parts::failure::invalid;
+use crate::parts::task::TaskHandle;
 
 /// What a connection allows; one for all tasks that use it.
 struct Limits {

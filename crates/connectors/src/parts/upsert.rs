@@ -7,8 +7,8 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
-use crate::failure::invalid;
-use crate::sql::{keys_not_null, list, list_of, quote, same_keys};
+use crate::parts::failure::invalid;
+use crate::parts::sql::{keys_not_null, list, list_of, quote, same_keys};
 
 /// Whether a column of text can say which row is the newer one.
 pub struct TextOrder<'a> {

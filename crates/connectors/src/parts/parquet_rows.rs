@@ -14,9 +14,9 @@ use parquet::data_type::Decimal;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
-use crate::batches::{Batches, Outlet, channel};
-use crate::failure::{chain, data, while_doing};
-use crate::files::{changed, open_unchanged};
+use crate::parts::batches::{Batches, Outlet, channel};
+use crate::parts::failure::{chain, data, while_doing};
+use crate::parts::files::{changed, open_unchanged};
 
 /// The rows of the object, whose columns go by order: there must be as many as `columns`.
 pub async fn open(files: &ObjectRows, object: &ObjectInfo, columns: usize) -> Result<Batches, PortError> {

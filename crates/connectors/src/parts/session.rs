@@ -6,7 +6,7 @@ use millrace_operator_api::ports::{Column, SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
-use crate::{long_names, sql};
+use crate::parts::{long_names, sql};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
-use crate::session::{Dialect, Session, ask, picks};
-use crate::sql::{literal, quote, table};
+use crate::parts::session::{Dialect, Session, ask, picks};
+use crate::parts::sql::{literal, quote, table};
 
 /// Around `CREATE TABLE name (…)`.
 #[derive(Debug, Default)]

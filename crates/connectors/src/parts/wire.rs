@@ -15,10 +15,10 @@ use secrecy::ExposeSecret;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::failure::{chain, invalid, kind_of_redshift_text, kind_of_sqlstate};
-use crate::session::{Dialect, Session};
-use crate::sql::literal;
-use crate::task::TaskHandle;
+use crate::parts::failure::{chain, invalid, kind_of_redshift_text, kind_of_sqlstate};
+use crate::parts::session::{Dialect, Session};
+use crate::parts::sql::literal;
+use crate::parts::task::TaskHandle;
 use negotiation::Negotiation;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -262,7 +262,11 @@ impl Session for WireSession {
             let numbered: Vec<(usize, String)> =
                 statements.into_iter().enumerate().map(|(n, text)| (n + 1, text)).collect();
             let work = async { self.config.connect().await?.transaction(&numbered, false).await };
-            self.config.task.until_cancelled(work).await.map_err(|error| crate::failure::while_doing(step, error))
+            self.config
+                .task
+                .until_cancelled(work)
+                .await
+                .map_err(|error| crate::parts::failure::while_doing(step, error))
         })
     }
 
@@ -286,7 +290,7 @@ impl Session for ClientSession<'_> {
             let numbered: Vec<(usize, String)> =
                 statements.into_iter().enumerate().map(|(n, text)| (n + 1, text)).collect();
             let work = self.client.transaction(&numbered, false);
-            work.await.map_err(|error| crate::failure::while_doing(step, error))
+            work.await.map_err(|error| crate::parts::failure::while_doing(step, error))
         })
     }
 

@@ -4,7 +4,7 @@ use millrace_operator_api::PortError;
 use sqlparser::dialect::Dialect;
 use sqlparser::tokenizer::{Location, Token, Tokenizer};
 
-use crate::failure::invalid;
+use crate::parts::failure::invalid;
 
 /// The statements of a script without their semicolons; empty ones and mere comments fall away.
 pub fn split(dialect: &dyn Dialect, script: &str) -> Result<Vec<String>, PortError> {

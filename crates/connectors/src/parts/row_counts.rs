@@ -4,7 +4,7 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{LoadMethod, LoadRequest};
 
-use crate::failure::data;
+use crate::parts::failure::data;
 
 /// `read` are the rows of the files, refused ones included; `None` where that could not be found out.
 pub fn require_all_read(request: &LoadRequest, read: Option<u64>) -> Result<(), PortError> {

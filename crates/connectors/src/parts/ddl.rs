@@ -5,9 +5,9 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{Alteration, NewColumn, TableName, ValueType};
 
-use crate::failure::invalid;
-use crate::limits::Limit;
-use crate::sql::{list, quote, table};
+use crate::parts::failure::invalid;
+use crate::parts::sql::{list, quote, table};
+use crate::redshift::limits::Limit;
 
 /// PostgreSQL's longest `varchar(n)`.
 const LONGEST_POSTGRES_VARCHAR: u64 = 10_485_760;

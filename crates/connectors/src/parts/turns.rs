@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_operator_api::{PortError, PortErrorKind};
 
-use crate::task::TaskHandle;
+use crate::parts::task::TaskHandle;
 
 /// Attempts at one transaction in all.
 const MOST: u32 = 8;

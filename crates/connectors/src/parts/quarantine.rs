@@ -4,9 +4,9 @@ use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{Column, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 
-use crate::rows::Rejects;
-use crate::session::marker_of;
-use crate::sql::quote;
+use crate::parts::rows::Rejects;
+use crate::parts::session::marker_of;
+use crate::parts::sql::quote;
 
 /// Names and types, as every engine here understands them.
 const COLUMNS: [(&str, &str); 9] = [

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use millrace_operator_api::ports::{CheckResult, SmallResult, TableCheck};
 
-use crate::sql::{is_true, list, literal, quote, scalar_number, without_semicolon};
+use crate::parts::sql::{is_true, list, literal, quote, scalar_number, without_semicolon};
 
 pub fn name(check: &TableCheck) -> String {
     match check {

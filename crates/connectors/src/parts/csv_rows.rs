@@ -8,9 +8,9 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{CsvFormat, FileKind};
 use zstd::stream::raw::Operation;
 
-use crate::csv_quotes::Quotes;
-use crate::failure::{data, invalid};
-use crate::rows::{LoadColumn, Refusal, RowSink, Shaper, row_text};
+use crate::parts::csv_quotes::Quotes;
+use crate::parts::failure::{data, invalid};
+use crate::parts::rows::{LoadColumn, Refusal, RowSink, Shaper, row_text};
 
 /// Options that only Redshift has a use for, and whose absence changes no row; ROUNDEC is known everywhere.
 const WITHOUT_EFFECT: [&str; 10] = [
@@ -307,8 +307,8 @@ impl<'a> CsvRows<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exact::Keeps;
-    use crate::rows::{CellKind, Longest, Rejects, Row};
+    use crate::parts::exact::Keeps;
+    use crate::parts::rows::{CellKind, Longest, Rejects, Row};
 
     struct Kept(Lines, Rejects);
 

@@ -1,0 +1,27 @@
+//! What several outside systems share: rows and files on their way, SQL and its types, the PostgreSQL protocol, swaps,
+//! checks, what a task that opened a connection asks of it.
+
+pub mod batches;
+pub mod checks;
+mod csv_quotes;
+pub mod csv_rows;
+pub mod ddl;
+pub mod declared;
+pub mod exact;
+pub mod failure;
+pub mod files;
+pub mod long_names;
+pub mod parquet_rows;
+pub mod protection;
+pub mod quarantine;
+pub mod query_filter;
+pub mod row_counts;
+pub mod rows;
+pub mod script;
+pub mod session;
+pub mod sql;
+pub mod swap;
+pub mod task;
+pub mod turns;
+pub mod upsert;
+pub mod wire;
