@@ -2,10 +2,8 @@
 //! reading parameters.
 
 pub mod asking;
-pub mod canonical;
 pub mod checks;
 pub mod column_name;
-pub mod comparing;
 pub mod copy_options;
 pub mod copying;
 pub mod csv;
@@ -26,11 +24,11 @@ pub mod parallel;
 pub mod parameter;
 pub mod parquet;
 pub mod place;
+pub mod proof;
 pub mod publishing;
 pub mod reading;
 pub mod relocation;
 pub mod report;
-pub mod row_hash;
 pub mod scalar;
 pub mod scratch_name;
 pub mod script;
@@ -43,4 +41,3 @@ pub mod treatment;
 pub mod truth;
 pub mod type_codes;
 pub mod unload_options;
-pub mod verifying;

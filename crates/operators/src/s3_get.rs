@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::parts::mark;
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
 use crate::parts::place::PlaceFields;
+use crate::parts::proof::verifying::verify_bytes;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 use crate::parts::scratch_name::name_problem;
-use crate::parts::verifying::verify_bytes;
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<S3Get>("s3_get", "fetches an object from S3")
     .aliases(&["s3_download"])

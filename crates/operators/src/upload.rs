@@ -13,10 +13,10 @@ use serde::Deserialize;
 use crate::parts::handover::{WrittenFile, WrittenObject};
 use crate::parts::mark;
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
+use crate::parts::proof::verifying::{Totals, verify_bytes};
 use crate::parts::publishing::{Destination, Known, claim, publish};
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 use crate::parts::splitting::remove_replaced_parts;
-use crate::parts::verifying::{Totals, verify_bytes};
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<Upload>("upload", "puts a file into S3")
     .aliases(&["file_to_s3", "LocalFilesystemToS3Operator"])

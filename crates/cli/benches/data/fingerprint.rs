@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 
 use millrace_operator_api::ports::{RowBatch, SourceColumn, ValueType};
-use millrace_operators::parts::canonical::natural_form;
-use millrace_operators::parts::row_hash::{Fingerprint, RowHasher};
+use millrace_operators::parts::proof::canonical::natural_form;
+use millrace_operators::parts::proof::row_hash::{Fingerprint, RowHasher};
 
 use crate::figure::Target;
 use crate::home::timed;

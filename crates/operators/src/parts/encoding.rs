@@ -10,14 +10,14 @@ use millrace_operator_api::ports::{ByteStream, RowBatch, RowStream, SourceColumn
 use millrace_operator_api::{BoxStream, PortError, PortErrorKind, TaskContext};
 use sha2::{Digest, Sha256};
 
-use super::canonical::natural_form;
 use super::csv::CsvEncoder;
 use super::mark::{FileShape, Format};
 use super::packing::Packer;
 use super::parquet::ParquetEncoder;
+use super::proof::canonical::natural_form;
+use super::proof::row_hash::{Fingerprint, RowHasher};
+use super::proof::verifying::{Tally, checksum_text};
 use super::report::Meter;
-use super::row_hash::{Fingerprint, RowHasher};
-use super::verifying::{Tally, checksum_text};
 
 /// Bytes in one piece of the stream, about; of all streams of a task that are written at a time, together.
 const CHUNK: usize = 1 << 20;

@@ -7,8 +7,8 @@ use millrace_operator_api::ports::{ObjectInfo, ObjectStore, ValueType};
 use serde::{Deserialize, Serialize};
 
 use super::mark::{self, FileShape};
+use super::proof::row_hash::Fingerprint;
 use super::report::while_doing;
-use super::row_hash::Fingerprint;
 use super::type_codes;
 
 /// Far more entries than a list of ten thousand parts needs.

@@ -6,8 +6,8 @@ use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
 
 use super::manifest;
 use super::mark::{self, FileShape};
+use super::proof::verifying::{Tally, Totals};
 use super::report::{ledger_entry, unless_cancelled, while_doing};
-use super::verifying::{Tally, Totals};
 
 /// Where an object goes.
 pub struct Destination<'a> {

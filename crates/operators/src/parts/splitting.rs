@@ -12,9 +12,9 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskContext, TaskError};
 use super::encoding::Files;
 use super::manifest::{self, Part};
 use super::mark::{self, FileShape};
+use super::proof::verifying::Totals;
 use super::publishing::{Claim, Destination, Known, already_exists, publish};
 use super::report::{unless_cancelled, while_doing};
-use super::verifying::Totals;
 
 /// What was published.
 pub struct Published {

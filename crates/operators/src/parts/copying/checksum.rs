@@ -11,11 +11,11 @@ use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-use crate::parts::canonical::form_of_pair;
 use crate::parts::column_name::find;
-use crate::parts::comparing::{Side, fingerprint};
+use crate::parts::proof::canonical::form_of_pair;
+use crate::parts::proof::comparing::{Side, fingerprint};
+use crate::parts::proof::row_hash::{Fingerprint, RowHasher};
 use crate::parts::report::while_doing;
-use crate::parts::row_hash::{Fingerprint, RowHasher};
 
 /// How many rows, and the sum of their hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

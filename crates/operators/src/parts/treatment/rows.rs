@@ -8,8 +8,8 @@ use millrace_operator_api::{PortError, PortErrorKind, TaskError};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 
-use crate::parts::canonical::is_zero_date;
 use crate::parts::column_name::position;
+use crate::parts::proof::canonical::is_zero_date;
 
 use super::clock::Moment;
 use super::{HASH_LENGTH, Leaps, Personal, Rendered, Treatment, ZeroDates, zone};

@@ -40,11 +40,11 @@ impl Tally {
         self.lock().1.clone()
     }
 
-    pub(super) fn update(&self, change: impl FnOnce(&mut Totals)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Totals)) {
         change(&mut self.lock().0);
     }
 
-    pub(super) fn fail(&self, error: &PortError) {
+    pub(crate) fn fail(&self, error: &PortError) {
         self.lock().1 = Some(error.clone());
     }
 }
@@ -99,7 +99,7 @@ pub fn verify_bytes(body: ByteStream, expected: Option<String>, expected_bytes: 
     (chunks.boxed(), tally)
 }
 
-pub(super) fn checksum_text(digest: &[u8]) -> String {
+pub(crate) fn checksum_text(digest: &[u8]) -> String {
     digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
         text.push_str(&format!("{byte:02x}"));
         text

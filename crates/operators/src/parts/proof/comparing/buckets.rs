@@ -8,8 +8,8 @@ use millrace_operator_api::ports::{CanonicalForm, RowBatch, RowHashing, RowStrea
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::{Side, Tell};
-use crate::parts::canonical::canonical;
-use crate::parts::row_hash::{Fingerprint, RowHasher};
+use crate::parts::proof::canonical::canonical;
+use crate::parts::proof::row_hash::{Fingerprint, RowHasher};
 
 /// One bucket of five million rows is read in no time, and so many sums are no burden for any engine.
 pub const BUCKETS: u16 = 4096;

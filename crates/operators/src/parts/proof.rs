@@ -1,0 +1,6 @@
+//! What shows that two places hold the same: values in one canonical form, hashes of rows, tables compared, bytes counted.
+
+pub mod canonical;
+pub mod comparing;
+pub mod row_hash;
+pub mod verifying;
