@@ -6,8 +6,8 @@ use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType};
 use serde_json::Map;
 
+use crate::due_dates;
 use crate::requests::scheduled_run_id;
-use crate::slots;
 use crate::turn::Turn;
 use crate::view::DagFacts;
 
@@ -22,7 +22,7 @@ impl Turn<'_> {
             if self.view.frozen_dags.contains(&dag_id) {
                 continue;
             }
-            let next = slots::next_slot(facts, self.now).map(|slot| slot.next_run());
+            let next = due_dates::next_slot(facts, self.now).map(|slot| slot.next_run());
             self.set_pointer(&dag_id, next, None);
             self.refresh_due(&dag_id);
         }
@@ -47,11 +47,11 @@ impl Turn<'_> {
         while active < limit {
             let Some(facts) = self.view.dags.get_mut(dag_id) else { return };
             // The latest may be another than when the pointer was set.
-            let (passed, next) = slots::pass_over(facts, self.now);
+            let (passed, next) = due_dates::pass_over(facts, self.now);
             let moved = (!passed.is_empty()).then_some(facts.last_interval).flatten();
             self.plan.batch.passed_slots.extend(passed);
             let Some(slot) = next.as_ref().filter(|slot| slot.date.run_after <= self.now) else {
-                let due = slots::due_at(facts, self.now);
+                let due = due_dates::due_at(facts, self.now);
                 self.set_pointer(dag_id, next.map(|slot| slot.next_run()), moved);
                 self.view.set_due(dag_id, due);
                 return;
@@ -60,8 +60,8 @@ impl Turn<'_> {
             facts.last_interval = moved;
             let waits = slot.next_run().run_after > self.now || is_held;
             let run = scheduled_run(facts, slot.next_run(), waits);
-            self.plan.batch.passed_slots.extend(slots::record_shifted(facts, slot));
-            let following = slots::next_slot(facts, self.now).map(|slot| slot.next_run());
+            self.plan.batch.passed_slots.extend(due_dates::record_shifted(facts, slot));
+            let following = due_dates::next_slot(facts, self.now).map(|slot| slot.next_run());
             self.set_pointer(dag_id, following, moved);
             // A run that waits for its day takes no place.
             active += u32::from(run.run_after <= self.now);
@@ -87,7 +87,7 @@ impl Turn<'_> {
         let is_frozen = self.view.frozen_dags.contains(dag_id);
         let due = self.view.dags.get(dag_id).and_then(|facts| {
             let waits = !facts.is_paused && !facts.is_stale && !is_full && !is_frozen;
-            if waits { slots::due_at(facts, self.now) } else { None }
+            if waits { due_dates::due_at(facts, self.now) } else { None }
         });
         self.view.set_due(dag_id, due);
     }

@@ -12,9 +12,9 @@ use millrace_model::instant::format_utc_micros;
 use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
 use millrace_model::state::RunState;
 
+use crate::due_dates;
 use crate::explain::explain_run;
 use crate::run::RunView;
-use crate::slots;
 use crate::view::{DagFacts, View};
 use crate::windows::open_window;
 
@@ -146,10 +146,11 @@ pub fn next_runs<'a>(
     previous: Option<&DataInterval>,
     now: DateTime<Utc>,
 ) -> impl Iterator<Item = PlannedRun> + use<'a> {
-    let first = slots::chosen(dag, previous, &dag.window(), now).and_then(|date| slots::allowed_from(dag, date));
-    let following = move |slot: &slots::Slot| {
+    let first =
+        due_dates::chosen(dag, previous, &dag.window(), now).and_then(|date| due_dates::allowed_from(dag, date));
+    let following = move |slot: &due_dates::Slot| {
         let next = following(dag, &slot.date, now)?;
-        slots::allowed_from(dag, next)
+        due_dates::allowed_from(dag, next)
     };
     iter::successors(first, following).map(|slot| slot.next_run())
 }
@@ -165,7 +166,7 @@ fn dates(facts: &DagFacts, now: DateTime<Utc>) -> impl Iterator<Item = PlannedRu
     let dag = &*facts.version.dag;
     let first = match facts.pointer.filter(|_| !dag.timetable.is_periodic()) {
         Some(pointer) => Some(pointer),
-        None => slots::chosen(dag, facts.last_interval.as_ref(), &dag.window(), now),
+        None => due_dates::chosen(dag, facts.last_interval.as_ref(), &dag.window(), now),
     };
     iter::successors(first, move |date| following(dag, date, now))
 }

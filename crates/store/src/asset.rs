@@ -10,7 +10,7 @@ use millrace_model::schedule::DataInterval;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
-use crate::choice::Choice;
+use crate::conditions::Conditions;
 use crate::sql::{Kind, Row, micros, values};
 use crate::trigger::take_key;
 use crate::{AuditRow, Counted, Keyed, RequestKey, Result, SignalKind, Store, StoreError, Tx, sql};
@@ -104,15 +104,15 @@ impl Store {
         dag_id: Option<&str>,
         asset: Option<&str>,
     ) -> Result<Vec<(DagId, AssetEvent)>> {
-        let mut choice = Choice::default();
-        choice.among("q.dag_id", dag_id.as_slice());
-        choice.among("e.asset", asset.as_slice());
-        let clause = choice.clause();
+        let mut conditions = Conditions::default();
+        conditions.among("q.dag_id", dag_id.as_slice());
+        conditions.among("e.asset", asset.as_slice());
+        let clause = conditions.clause();
         let sql = format!(
             "SELECT e.*, q.dag_id AS waiting FROM asset_queue q JOIN asset_event e ON e.id = q.event_id{clause} \
              ORDER BY e.id, q.dag_id"
         );
-        let rows = sql::all(self.reader(), "read the queued asset events", sql, choice.values).await?;
+        let rows = sql::all(self.reader(), "read the queued asset events", sql, conditions.values).await?;
         rows.iter().map(|row| Ok((DagId::new_unchecked(row.text("waiting")?), read_event(row)?))).collect()
     }
 
@@ -127,11 +127,11 @@ impl Store {
     ) -> Result<usize> {
         let attempted = "forget queued asset events";
         let tx = self.begin_in_turn(attempted).await?;
-        let mut choice = Choice::default();
-        choice.among("dag_id", dag_id.as_slice());
-        choice.among("(SELECT e.asset FROM asset_event e WHERE e.id = asset_queue.event_id)", asset.as_slice());
-        let sql = format!("DELETE FROM asset_queue{} RETURNING dag_id", choice.clause());
-        let rows = sql::all(&tx.inner, attempted, sql, choice.values).await?;
+        let mut conditions = Conditions::default();
+        conditions.among("dag_id", dag_id.as_slice());
+        conditions.among("(SELECT e.asset FROM asset_event e WHERE e.id = asset_queue.event_id)", asset.as_slice());
+        let sql = format!("DELETE FROM asset_queue{} RETURNING dag_id", conditions.clause());
+        let rows = sql::all(&tx.inner, attempted, sql, conditions.values).await?;
         if rows.is_empty() {
             return Ok(0);
         }

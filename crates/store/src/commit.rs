@@ -21,7 +21,7 @@ use serde_json::json;
 
 use self::lengths::RunTimes;
 use crate::sql::{Kind, micros};
-use crate::{AuditRow, Change, Counted, Result, SignalKind, Store, Tx, alert, changes, notification, slot, sql};
+use crate::{AuditRow, Change, Counted, Result, SignalKind, Store, Tx, alert, changes, notification, passed_date, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedRun {
@@ -172,7 +172,7 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
         claims::apply(tx, &batch.claims, now, &mut report, &mut touched).await?;
     }
     set_pointers(tx, &batch.pointers).await?;
-    slot::insert(tx, &batch.passed_slots, now).await?;
+    passed_date::insert(tx, &batch.passed_slots, now).await?;
     pause_dags(tx, &batch.pauses, now).await?;
     alert::raise(tx, &batch.alerts).await?;
     notification::insert(tx, due_notices(batch, &report)).await?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::TaskState;
 
-use crate::choice::{Choice, DateSpan};
+use crate::conditions::{Conditions, DateSpan};
 use crate::instance::read_instance;
 use crate::sql::values;
 use crate::{InstanceRow, Result, Store, sql};
@@ -43,35 +43,35 @@ pub struct InstanceFilter {
 impl Store {
     /// The newest first. Of how many there are in all nobody counts them: of a million that alone would take a while.
     pub async fn list_instances(&self, filter: &InstanceFilter) -> Result<Vec<ListedInstance>> {
-        let mut choice = Choice::default();
-        choice.among("r.dag_id", &filter.dag_ids);
-        choice.among("r.run_id", &filter.run_ids);
-        choice.among("i.task_id", &filter.task_ids);
-        choice.among("i.operator", &filter.operators);
-        choice.among("i.pool", &filter.pools);
-        choice.within("r.logical_date", filter.logical_date);
-        choice.within("r.run_after", filter.run_after);
-        choice.within("i.start_date", filter.start_date);
-        choice.within("i.end_date", filter.end_date);
+        let mut conditions = Conditions::default();
+        conditions.among("r.dag_id", &filter.dag_ids);
+        conditions.among("r.run_id", &filter.run_ids);
+        conditions.among("i.task_id", &filter.task_ids);
+        conditions.among("i.operator", &filter.operators);
+        conditions.among("i.pool", &filter.pools);
+        conditions.within("r.logical_date", filter.logical_date);
+        conditions.within("r.run_after", filter.run_after);
+        conditions.within("i.start_date", filter.start_date);
+        conditions.within("i.end_date", filter.end_date);
         let micros = |length: TimeDelta| length.num_microseconds().unwrap_or(i64::MAX);
         if let Some(from) = filter.duration_from {
-            choice.compare("i.end_date - i.start_date", ">=", micros(from));
+            conditions.compare("i.end_date - i.start_date", ">=", micros(from));
         }
         if let Some(to) = filter.duration_to {
-            choice.compare("i.end_date - i.start_date", "<=", micros(to));
+            conditions.compare("i.end_date - i.start_date", "<=", micros(to));
         }
         if !filter.states.is_empty() {
             // The words are our own. With the condition of the index beside them, SQLite sees that the index serves.
             let words: Vec<String> = filter.states.iter().map(|state| format!("'{state}'")).collect();
-            choice.add(match words.as_slice() {
+            conditions.add(match words.as_slice() {
                 [word] => format!("i.state = {word}"),
                 _ => format!("i.state IN ({})", words.join(", ")),
             });
             if filter.states.iter().all(|state| HELD_READY.contains(state)) {
-                choice.add(TROUBLED.to_owned());
+                conditions.add(TROUBLED.to_owned());
             }
         }
-        let (clause, mut values) = (choice.clause(), choice.values);
+        let (clause, mut values) = (conditions.clause(), conditions.values);
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
             "SELECT i.*, r.dag_id, r.run_id AS run_name, r.logical_date, r.run_after FROM task_instance i \

@@ -11,7 +11,7 @@ use millrace_model::state::{RunState, RunType, TaskState};
 use sea_orm::ConnectionTrait;
 use serde_json::{Map, Value};
 
-use crate::choice::{Choice, DateSpan};
+use crate::conditions::{Conditions, DateSpan};
 use crate::sql::{Kind, Row, micros, values};
 use crate::{Result, Store, StoreError, sql};
 
@@ -237,22 +237,22 @@ impl Store {
     }
 
     pub async fn runs(&self, filter: &RunFilter) -> Result<Page<RunRow>> {
-        let mut choice = Choice::default();
-        choice.among("r.dag_id", &filter.dag_ids);
+        let mut conditions = Conditions::default();
+        conditions.among("r.dag_id", &filter.dag_ids);
         if let Some(run_type) = filter.run_type {
-            choice.compare("r.run_type", "=", run_type.as_str());
+            conditions.compare("r.run_type", "=", run_type.as_str());
         }
-        choice.within("r.logical_date", filter.logical_date);
-        choice.within("r.run_after", filter.run_after);
-        choice.within("r.start_date", filter.start_date);
-        choice.within("r.end_date", filter.end_date);
+        conditions.within("r.logical_date", filter.logical_date);
+        conditions.within("r.run_after", filter.run_after);
+        conditions.within("r.start_date", filter.start_date);
+        conditions.within("r.end_date", filter.end_date);
         if let Some(backfill) = filter.backfill_key {
-            choice.compare("r.backfill_id", "=", backfill);
+            conditions.compare("r.backfill_id", "=", backfill);
         }
         if !filter.states.is_empty() {
-            choice.add(state_condition(&filter.states));
+            conditions.add(state_condition(&filter.states));
         }
-        let (clause, mut values) = (choice.clause(), choice.values);
+        let (clause, mut values) = (conditions.clause(), conditions.values);
         let count = match filter.count_to {
             None => format!("SELECT COUNT(*) AS n FROM dag_run r{clause}"),
             Some(most) => {

@@ -16,12 +16,12 @@ pub struct DateSpan {
 
 /// Conditions and the values in them, numbered as they come.
 #[derive(Default)]
-pub(crate) struct Choice {
+pub(crate) struct Conditions {
     conditions: Vec<String>,
     pub values: Vec<Value>,
 }
 
-impl Choice {
+impl Conditions {
     /// A condition that holds no value but our own words.
     pub fn add(&mut self, condition: String) {
         self.conditions.push(condition);
