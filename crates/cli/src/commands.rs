@@ -16,6 +16,7 @@ pub mod delete;
 pub mod doctor;
 pub mod explain;
 pub mod jobs;
+pub mod keys;
 pub mod parameters;
 pub mod people;
 pub mod plan;

@@ -128,7 +128,7 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Validate(args) => commands::validate::validate(app, &args).await,
         Command::Doctor(args) => Box::pin(commands::doctor::run(app, &args)).await,
         Command::Operators { name } => commands::validate::operators(app, name.as_deref()),
-        Command::RotateKey => commands::reference::rotate_key(app).await,
+        Command::RotateKey => commands::keys::rotate_key(app).await,
         Command::Explain { code } => commands::reference::explain(app, code.as_deref()),
         Command::Version | Command::Schema | Command::Completions { .. } => Ok(()),
     }

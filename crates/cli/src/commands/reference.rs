@@ -1,18 +1,15 @@
-//! Commands that print what the program knows about itself: `config`, `explain`, `version`, completions; and `rotate-key`.
-
-use std::sync::Arc;
+//! Commands that print what the program knows about itself: `config`, `explain`, completions.
 
 use anyhow::bail;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use millrace_model::error_code::ErrorCode;
-use millrace_settings::{Config, Keyring};
-use millrace_vault::Vault;
+use millrace_settings::Config;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::args::{Cli, ConfigCommand};
-use crate::output::{Format, counted, notice, print_list, print_one, print_text};
+use crate::output::{Format, notice, print_list, print_one, print_text};
 
 #[derive(Serialize)]
 struct Setting {
@@ -80,23 +77,4 @@ pub fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "millrace", &mut script);
     print_text(&String::from_utf8_lossy(&script))
-}
-
-/// A new key in front of the key file; then everything stored is sealed again with it.
-pub async fn rotate_key(app: &App) -> anyhow::Result<()> {
-    let store = app.store().await?;
-    let keyring = Arc::new(Keyring::add_key(&app.home)?);
-    let vault = Vault::new(Some(store), Some(keyring), app.masker.clone(), app.environment.clone());
-    let connections = vault.reseal_connections("cli", app.now()).await?;
-    let variables = vault.reseal_variables("cli", app.now()).await?;
-    let webhooks = vault.reseal_webhooks().await?;
-    notice(format!(
-        "encrypted {}, {} and {} again; the old keys stay in {} for backups made before. \
-         A daemon that runs must be restarted to know the new key.",
-        counted(connections, "connection"),
-        counted(variables, "variable"),
-        counted(webhooks, "webhook"),
-        app.home.key_file().display()
-    ));
-    Ok(())
 }
