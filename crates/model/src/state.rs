@@ -1,5 +1,5 @@
-//! States of task instances and runs, and the one table of legal transitions. The store builds its guards from it, and
-//! the database has CHECK constraints that mirror the two lists.
+//! States of task instances and runs, and the one table of legal transitions: the store asks it before it writes a
+//! planned step, and the database has CHECK constraints that mirror the two lists.
 
 use std::fmt;
 
@@ -105,11 +105,6 @@ impl TaskState {
     pub fn may_become(self, to: Self) -> bool {
         TASK_TRANSITIONS.iter().any(|(from, targets)| *from == self && targets.contains(&to))
     }
-
-    /// Every state from which `self` can be reached in one step: what a guarded UPDATE accepts.
-    pub fn predecessors(self) -> Vec<Self> {
-        TASK_TRANSITIONS.iter().filter(|(_, targets)| targets.contains(&self)).map(|(from, _)| *from).collect()
-    }
 }
 
 impl RunState {
@@ -197,10 +192,5 @@ mod tests {
                 assert!(!state.may_become(active), "{state} must not become {active}");
             }
         }
-    }
-
-    #[test]
-    fn running_is_reached_from_waiting_states_only() {
-        assert!(TaskState::Running.predecessors().iter().all(|s| !s.is_finished()));
     }
 }

@@ -385,10 +385,6 @@ impl View {
         self.runs.values().filter(is_one).map(RunView::key)
     }
 
-    pub fn active_run_count(&self) -> usize {
-        self.runs.len()
-    }
-
     /// The run that an instance belongs to, if it is active.
     pub fn run_of(&self, instance: InstanceKey) -> Option<RunKey> {
         self.places.get(&instance).map(|(run, _)| *run).or_else(|| self.departed.get(&instance).copied())

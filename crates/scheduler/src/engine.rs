@@ -263,7 +263,7 @@ impl Engine {
     /// Reads all runs that backfills of these DAGs made, took over or gave up.
     async fn read_backfill_runs(&mut self, dags: &BTreeSet<DagId>, now: DateTime<Utc>) -> Result<()> {
         let mut known: BTreeSet<RunKey> = self.situation.view.backfill_runs(dags).collect();
-        for run in self.store.active_runs(now).await? {
+        for run in self.store.active_runs().await? {
             if dags.contains(&run.row.dag_id) && run.row.backfill_key.is_some() {
                 known.remove(&run.row.key);
                 self.put_run(&run, now).await?;

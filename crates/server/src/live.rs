@@ -225,7 +225,7 @@ async fn look(server: &Server, known: Option<Known>, with_dags: bool) -> Result<
     let mut known = known.unwrap_or_default();
     let mut found = HashMap::new();
     let mut active = HashSet::new();
-    for run in store.active_runs(server.now()).await? {
+    for run in store.active_runs().await? {
         let (dag_id, run_id) = (run.row.dag_id, run.row.run_id);
         for instance in run.instances {
             let place = (dag_id.clone(), Some(run_id.clone()), Some(instance.task_id), instance.map_index);

@@ -236,11 +236,6 @@ impl Masker {
         }
     }
 
-    /// Adds every secret in a JSON value, as [`secrets_in`] finds them.
-    pub fn add_sensitive_values(&self, value: &Value) {
-        self.add_all(secrets_in(value, false));
-    }
-
     /// The text with every known secret, and every password in an address, replaced by `***`.
     pub fn mask(&self, text: &str) -> String {
         let known_masked = self.mask_known(text);
@@ -338,18 +333,21 @@ mod tests {
         }
         assert_eq!(passwords_in_addresses("mysql://u:geheim%21@db/x?y=1"), ["geheim%21"]);
         let masker = Masker::new();
-        masker.add_sensitive_values(&json!({"url": "https://u:hidden-here@h", "token_seconds": 86_400}));
+        masker.add_all(secrets_in(&json!({"url": "https://u:hidden-here@h", "token_seconds": 86_400}), false));
         assert_eq!(masker.mask("hidden-here 86400"), "*** 86400", "a number is as often a size as a secret");
     }
 
     #[test]
     fn numbers_and_what_stands_deep_are_secrets_too() {
         let masker = Masker::new();
-        masker.add_sensitive_values(&json!({
-            "api_token": 987_654_321_012_u64,
-            "a": {"b": {"c": {"d": {"e": {"f": {"password": "very-deep"}}}}}},
-            "db_secret": {"max": 70_000, "pin": [55_667_788, true, null]},
-        }));
+        masker.add_all(secrets_in(
+            &json!({
+                "api_token": 987_654_321_012_u64,
+                "a": {"b": {"c": {"d": {"e": {"f": {"password": "very-deep"}}}}}},
+                "db_secret": {"max": 70_000, "pin": [55_667_788, true, null]},
+            }),
+            false,
+        ));
         assert_eq!(masker.mask("987654321012 very-deep 55667788 70000"), "*** *** *** 70000");
         assert_eq!(masker.mask_value(&json!({"n": 987_654_321_012_u64, "m": 5})), json!({"n": "***", "m": 5}));
     }
@@ -380,7 +378,7 @@ mod tests {
             assert!(!is_sensitive_name(name), "{name}");
         }
         let masker = Masker::new();
-        masker.add_sensitive_values(&json!({"aws_secret_access_key": "topsecret", "region": "eu-north-1"}));
+        masker.add_all(secrets_in(&json!({"aws_secret_access_key": "topsecret", "region": "eu-north-1"}), false));
         assert_eq!(masker.mask("topsecret in eu-north-1"), "*** in eu-north-1");
         assert_eq!(
             masker.mask_value(&json!({"password": "x", "n": 1, "empty_token": ""})),

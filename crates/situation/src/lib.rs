@@ -12,7 +12,6 @@ mod prospects;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use millrace_model::alert::USUAL_RUNS;
 use millrace_model::change::RunKey;
 use millrace_model::dag::Dag;
@@ -86,19 +85,19 @@ impl Situation {
     }
 
     /// Everything that is active.
-    pub async fn read(store: Store, now: DateTime<Utc>) -> Result<Self> {
+    pub async fn read(store: Store) -> Result<Self> {
         let mut situation = Self::new(store);
-        situation.read_everything(now).await?;
+        situation.read_everything().await?;
         Ok(situation)
     }
 
-    pub async fn read_everything(&mut self, now: DateTime<Utc>) -> Result<()> {
+    pub async fn read_everything(&mut self) -> Result<()> {
         self.read_pools().await?;
         self.read_backfills().await?;
         for row in self.store.scheduler_dags().await? {
             self.put_dag(row).await?;
         }
-        for run in self.store.active_runs(now).await? {
+        for run in self.store.active_runs().await? {
             self.put_run(&run).await?;
         }
         self.read_stopping().await?;

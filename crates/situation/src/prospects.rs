@@ -76,7 +76,7 @@ impl Ahead {
         let mut situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
         match dag_id {
             Some(dag_id) => situation.read_dag(dag_id, ActiveScope::OfDag(dag_id)).await?,
-            None => situation.read_everything(now).await?,
+            None => situation.read_everything().await?,
         }
         Ok(Self { situation, dag_id: dag_id.cloned(), range: (now, until) })
     }

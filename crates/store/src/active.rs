@@ -74,7 +74,7 @@ impl ActiveScope<'_> {
 
 impl Store {
     /// Every queued or running run, the one that may start first coming first.
-    pub async fn active_runs(&self, _now: DateTime<Utc>) -> Result<Vec<ActiveRun>> {
+    pub async fn active_runs(&self) -> Result<Vec<ActiveRun>> {
         self.active_runs_in(ActiveScope::All).await
     }
 

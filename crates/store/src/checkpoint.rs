@@ -1,6 +1,5 @@
 //! Named steps that a try reports while it works.
 
-use chrono::{DateTime, Utc};
 use millrace_model::change::InstanceKey;
 use millrace_model::ledger::Checkpoint;
 
@@ -25,7 +24,6 @@ impl Store {
         instance: InstanceKey,
         try_number: u32,
         checkpoint: &Checkpoint,
-        _now: DateTime<Utc>,
     ) -> Result<()> {
         let tx = self.begin("record a checkpoint").await?;
         let sql = "INSERT INTO task_checkpoint (instance_id, try_number, name, message, row_count, byte_count, \

@@ -28,15 +28,6 @@ impl Store {
         tx.commit().await
     }
 
-    pub async fn clear_import_error(&self, file_path: &str, now: DateTime<Utc>) -> Result<()> {
-        let tx = self.begin_in_turn("clear an import error").await?;
-        let sql = "DELETE FROM import_error WHERE file_path = $1";
-        if sql::run(&tx.inner, "clear an import error", sql, values![file_path]).await? > 0 {
-            tx.signal(SignalKind::DagChanged, None, None, now).await?;
-        }
-        tx.commit().await
-    }
-
     /// By path.
     pub async fn import_errors(&self) -> Result<Vec<ImportErrorRow>> {
         let sql = "SELECT * FROM import_error ORDER BY file_path";

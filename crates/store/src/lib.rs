@@ -3,8 +3,9 @@
 //! Invariants:
 //! - `now` is an argument of every call; the database's clock is never asked. Instants are stored as microseconds since
 //!   1970 in UTC, exactly.
-//! - One unit of work is one transaction ([`Store::with_tx`]): it commits whole, or an error, a panic or a cancelled
-//!   caller rolls it back whole.
+//! - One unit of work is one transaction: begun by `begin`, by `begin_in_turn` where states of runs and instances change,
+//!   or by `begin_as_leader` (see `tx`). Whatever ends it without its `commit` (an error, a panic, a caller that is
+//!   dropped) rolls it back whole.
 //! - A change of state is guarded by the state it was planned from. What no longer fits is left out and reported,
 //!   never forced.
 //! - A leader's [`Store::commit`] carries its epoch; a scheduler that has been replaced can change nothing.
@@ -130,7 +131,7 @@ pub use task_try::TryRow;
 pub use transfer::TransferReport;
 pub use trigger::{Keyed, RequestKey, RunRequest};
 pub use triggered::{AskingTask, AskingTry};
-pub use tx::Tx;
+pub(crate) use tx::Tx;
 pub use user::UserRow;
 pub use variable::VariableRow;
 pub use webhook::{WebhookRow, WebhookTarget};

@@ -94,12 +94,4 @@ impl Store {
         let rows = sql::all(self.reader(), "read remote statements", sql, values).await?;
         rows.iter().map(read_statement).collect()
     }
-
-    /// Every one of an instance and generation, oldest first.
-    pub async fn remote_statements(&self, instance: InstanceKey, generation: u32) -> Result<Vec<RemoteStatement>> {
-        let sql = "SELECT * FROM remote_statement WHERE instance_id = $1 AND generation = $2 ORDER BY id";
-        let values = values![instance, i64::from(generation)];
-        let rows = sql::all(self.reader(), "read remote statements", sql, values).await?;
-        rows.iter().map(read_statement).collect()
-    }
 }

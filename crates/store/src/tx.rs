@@ -16,7 +16,7 @@ use crate::{Backend, Change, Result, Store, StoreError, sql};
 const STATES_LOCK: i64 = 0x6D69_6C6C_0003;
 
 /// An open transaction. Functions that are handed one join it. Dropped without a commit, it rolls back.
-pub struct Tx {
+pub(crate) struct Tx {
     pub(crate) inner: DatabaseTransaction,
     pub(crate) store: Store,
     /// What it is for.
@@ -27,17 +27,7 @@ pub struct Tx {
 }
 
 impl Store {
-    /// Runs `work` in one transaction: `Ok` commits; an error, a panic or a dropped caller rolls back.
-    pub async fn with_tx<T, F>(&self, work: F) -> Result<T>
-    where
-        F: AsyncFnOnce(&Tx) -> Result<T>,
-    {
-        let tx = self.begin("write").await?;
-        let value = work(&tx).await?;
-        tx.commit().await?;
-        Ok(value)
-    }
-
+    /// For what changes no state of runs and instances; for those see [`Store::begin_in_turn`].
     pub(crate) async fn begin(&self, attempted: &'static str) -> Result<Tx> {
         self.begin_on(self.inner.writer.as_ref(), attempted).await
     }

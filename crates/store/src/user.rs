@@ -87,33 +87,6 @@ impl Store {
         Ok(row)
     }
 
-    /// Adds, or replaces hash and role. Returns whether it is new.
-    pub async fn put_user(
-        &self,
-        name: &str,
-        password_hash: &str,
-        role: &str,
-        actor: &str,
-        now: DateTime<Utc>,
-    ) -> Result<bool> {
-        let tx = self.begin("write a user").await?;
-        let is_new = match tx.user(name).await? {
-            None => {
-                tx.insert_user(name, password_hash, role, actor, now).await?;
-                true
-            }
-            Some(before) => {
-                if before.password_hash != password_hash {
-                    tx.write_password(name, password_hash, actor, now).await?;
-                }
-                tx.write_role(&before, role, actor, now).await?;
-                false
-            }
-        };
-        tx.commit().await?;
-        Ok(is_new)
-    }
-
     /// Ends the person's sessions and tokens.
     pub async fn set_password(&self, name: &str, password_hash: &str, actor: &str, now: DateTime<Utc>) -> Result<()> {
         let tx = self.begin("change a password").await?;

@@ -79,14 +79,4 @@ impl Store {
         let rows = sql::all(self.reader(), "read a task's results", sql, values![instance]).await?;
         rows.iter().map(|row| Ok((row.text("key")?, row.json("value")?))).collect()
     }
-
-    /// Every result of a run, for templates: task, map index, key, value.
-    pub async fn xcoms_of_run(&self, run: RunKey) -> Result<Vec<(String, i32, String, Value)>> {
-        let sql = "SELECT i.task_id, i.map_index, x.key, x.value FROM task_instance i \
-                   JOIN xcom x ON x.instance_id = i.id WHERE i.run_id = $1 ORDER BY i.id, x.key";
-        let rows = sql::all(self.reader(), "read a run's results", sql, values![run]).await?;
-        rows.iter()
-            .map(|row| Ok((row.text("task_id")?, row.small("map_index")?, row.text("key")?, row.json("value")?)))
-            .collect()
-    }
 }

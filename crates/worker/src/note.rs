@@ -30,7 +30,7 @@ impl Notebook {
     pub async fn write(&self, note: &Note) -> Result<(), StoreError> {
         match note {
             Note::Checkpoint(checkpoint) => {
-                self.store.record_checkpoint(self.instance, self.try_number, checkpoint, checkpoint.at).await
+                self.store.record_checkpoint(self.instance, self.try_number, checkpoint).await
             }
             Note::Rendered(parameters) => self.store.put_rendered(self.instance, &self.token, parameters).await,
         }

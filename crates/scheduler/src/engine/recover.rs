@@ -26,7 +26,7 @@ impl Engine {
             self.files_asked.notify_one();
         }
         self.handled = signals.into_iter().map(|signal| signal.id).collect();
-        self.situation.read_everything(now).await?;
+        self.situation.read_everything().await?;
         for (run, dag) in self.aside.names() {
             if let Some(run) = run {
                 self.situation.view.freeze_run(run);

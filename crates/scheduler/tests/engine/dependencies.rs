@@ -156,7 +156,7 @@ async fn a_run_that_waits_to_try_again_makes_way_too() {
 async fn whoever_explains_sees_the_past_too() {
     let stage = after_a_failure(2).await;
     let run = stage.runs().await[1].key;
-    let situation = Situation::read(stage.store.clone(), stage.now()).await.unwrap();
+    let situation = Situation::read(stage.store.clone()).await.unwrap();
     let limits = Limits { free_slots: 1, owner: String::new(), lease_ttl: TimeDelta::seconds(60), is_draining: false };
     let found = explain(&situation.view, run, "a", stage.now(), &limits);
     let first = found.iter().find(|condition| !condition.ok).unwrap();

@@ -194,9 +194,9 @@ async fn a_task_that_waits_outside_says_what_it_said_last() {
         total_rows: None,
         at: stage.now(),
     };
-    stage.store.record_checkpoint(instance, 1, &last, stage.now()).await.unwrap();
+    stage.store.record_checkpoint(instance, 1, &last).await.unwrap();
     last.message = "for the run r of DAG other".into();
-    stage.store.record_checkpoint(instance, 1, &last, stage.now()).await.unwrap();
+    stage.store.record_checkpoint(instance, 1, &last).await.unwrap();
     stage.go_outside("a").await;
     let run = stage.store.run_by_key(run.key).await.unwrap().unwrap();
     let row = stage.store.instance(run.key, "a", -1).await.unwrap().unwrap();

@@ -274,7 +274,7 @@ async fn begin(
         ]
     {
         let hash = hash_password(password).unwrap();
-        plant.store.put_user(name, &hash, role, "test", now()).await.unwrap();
+        plant.store.add_user(name, &hash, role, "test", now()).await.unwrap();
     }
     let running = fill(&plant).await;
     let mut options = options(folder, plant.store.clone(), plant.logs.clone(), clock);

@@ -21,7 +21,7 @@ pub async fn a_run_walks_from_created_to_success(bench: Bench) -> Result<()> {
     let created = report.created[0].clone().context("created")?;
     assert_eq!(created.instances.len(), 3);
 
-    let active = world.store.active_runs(at(1)).await?;
+    let active = world.store.active_runs().await?;
     assert_eq!(active.len(), 1);
     assert_eq!(active[0].row.state, RunState::Queued);
     assert_eq!(active[0].row.logical_date, day(0));
@@ -69,7 +69,7 @@ pub async fn a_run_walks_from_created_to_success(bench: Bench) -> Result<()> {
         ..Batch::default()
     };
     assert_eq!(world.commit(&last, at(30)).await?.stale_count(), 0);
-    assert!(world.store.active_runs(at(30)).await?.is_empty());
+    assert!(world.store.active_runs().await?.is_empty());
     let run = world.store.run_by_key(created.run).await?.context("there")?;
     assert_eq!((run.state, run.start_date, run.end_date), (RunState::Success, Some(at(10)), Some(at(30))));
     let interval = world.store.last_automated_interval(&DagId::new_unchecked("daily")).await?;
@@ -342,7 +342,7 @@ pub async fn results_are_cleared_when_the_task_starts_again(bench: Bench) -> Res
     let mut done = finish(&first, failed(true), TaskState::UpForRetry);
     done.completion.results = vec![("half".to_owned(), json!(1)), ("done".to_owned(), json!("x"))];
     world.commit(&Batch { finishes: vec![done], ..Batch::default() }, at(2)).await?;
-    assert_eq!(world.store.xcoms_of_run(run.run).await?.len(), 2);
+    assert_eq!(world.store.xcoms(extract).await?.len(), 2);
     let second = claim(extract, TaskState::UpForRetry, 2);
     world.commit(&Batch { claims: vec![second], ..Batch::default() }, at(3)).await?;
     assert!(world.store.xcoms(extract).await?.is_empty());

@@ -85,7 +85,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         };
         world.commit(&batch, at(2)).await?;
         let daily = DagId::new_unchecked("daily");
-        store.active_runs(at(3)).await?;
+        store.active_runs().await?;
         store.active_run(run.run).await?;
         store.last_automated_interval(&daily).await?;
         store.run_before(&daily, day(5), true).await?;

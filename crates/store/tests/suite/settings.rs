@@ -84,8 +84,11 @@ pub async fn pools(bench: Bench) -> Result<()> {
 
 pub async fn users_and_tokens(bench: Bench) -> Result<()> {
     let store = bench.store().await?;
-    assert!(store.put_user("ada", "hash-1", "admin", "cli", at(0)).await?);
-    assert!(!store.put_user("ada", "hash-2", "viewer", "cli", at(1)).await?);
+    store.add_user("ada", "hash-1", "operator", "cli", at(0)).await?;
+    let again = store.add_user("ada", "hash-1", "viewer", "cli", at(0)).await;
+    assert!(matches!(again, Err(StoreError::Refused { .. })), "{again:?}");
+    store.set_password("ada", "hash-2", "cli", at(1)).await?;
+    store.set_role("ada", "viewer", "cli", at(1)).await?;
     let ada = store.user("ada").await?.context("there")?;
     assert_eq!((ada.password_hash.as_str(), ada.role.as_str(), ada.created_at), ("hash-2", "viewer", at(0)));
 

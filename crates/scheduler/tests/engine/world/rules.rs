@@ -259,9 +259,9 @@ impl World {
             return;
         }
         let now = self.stage.now();
-        let situation = Situation::read(self.stage.store.clone(), now).await.unwrap();
+        let situation = Situation::read(self.stage.store.clone()).await.unwrap();
         let limits = self.leader.limits();
-        for run in self.stage.store.active_runs(now).await.unwrap() {
+        for run in self.stage.store.active_runs().await.unwrap() {
             if run.row.state == RunState::Queued {
                 let why = explain_run(&situation.view, run.row.key, now);
                 assert!(why.iter().any(|it| !it.ok), "{place}: why does this run wait? {:?} {why:?}", run.row);
@@ -277,10 +277,10 @@ impl World {
     /// What is not finished, each with its reasons.
     pub(super) async fn what_waits(&self) -> Vec<String> {
         let now = self.stage.now();
-        let situation = Situation::read(self.stage.store.clone(), now).await.unwrap();
+        let situation = Situation::read(self.stage.store.clone()).await.unwrap();
         let limits = self.leader.limits();
         let mut waiting = Vec::new();
-        for run in self.stage.store.active_runs(now).await.unwrap() {
+        for run in self.stage.store.active_runs().await.unwrap() {
             let why = explain_run(&situation.view, run.row.key, now);
             waiting.push(format!("{:?} {}: {why:?}", run.row, run.row.state));
             for row in run.instances.iter().filter(|row| !row.state.is_finished()) {

@@ -42,7 +42,7 @@ impl World {
                 self.forgive_the_past().await;
             }
             self.go_on().await;
-            let active = self.stage.store.active_runs(self.stage.now()).await.unwrap();
+            let active = self.stage.store.active_runs().await.unwrap();
             if active.iter().all(|run| run.row.key > last) {
                 self.turn().await;
                 self.check().await;
@@ -100,9 +100,9 @@ impl World {
     /// The file had lost a task for a while: nobody but a person can say that it may go on without the runs of that time.
     async fn forgive_what_is_not_there(&mut self) {
         let now = self.stage.now();
-        let situation = Situation::read(self.stage.store.clone(), now).await.unwrap();
+        let situation = Situation::read(self.stage.store.clone()).await.unwrap();
         let limits = self.leader.limits();
-        for run in self.stage.store.active_runs(now).await.unwrap() {
+        for run in self.stage.store.active_runs().await.unwrap() {
             let lacks_past = |row: &&InstanceRow| {
                 let why = explain_instance(&situation.view, row.key, now, &limits);
                 let is_gone = |text: &str| text.ends_with("which ran before it") || text.ends_with(" is removed");
