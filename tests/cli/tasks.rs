@@ -68,6 +68,8 @@ fn tasks_run_records_and_minds_dependencies() {
     let start = tasks[0]["start_date"].as_str().unwrap();
     assert!(start.len() == 27 && start.ends_with('Z'), "RFC 3339 in UTC with microseconds: {start}");
     assert!(home.ok(&["tasks", "logs", "hello", "hello", run_id, "--try", "1"]).stdout.contains("hello on"));
+    let none = home.run(&["tasks", "logs", "hello", "hello", run_id, "--try", "9"]).exits(1);
+    assert!(none.stderr.contains("is number 2; there is no try 9"), "{}", none.stderr);
 
     let list = home.json(&["tasks", "list", "hello"]);
     assert_eq!(
@@ -208,4 +210,35 @@ fn the_tree_puts_a_group_where_a_task_would_stand() {
     );
     let expected = "  extract (noop)\n    [load] (group)\n      load.orders (noop) after extract\n        load.check (noop) after load.orders\n      report (noop) after load.check\n";
     assert_eq!(home.ok(&["tasks", "list", "grouped", "--tree"]).stdout, expected);
+}
+
+#[test]
+fn tasks_run_beside_a_scheduler_runs_that_task_and_no_other() {
+    let home = TestHome::new();
+    home.write_dag(
+        "one.yaml",
+        "schedule: none\ntasks:\n  a: {operator: bash, command: 'echo a'}\n  b: {operator: noop, depends_on: [a]}\n  c: {operator: bash, command: 'exit 1'}\n",
+    );
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "one"]);
+    let states = |date: &str| {
+        let tasks = home.json(&["tasks", "states-for-dag-run", "one", date]);
+        let state = |task: &serde_json::Value| task["state"].as_str().unwrap_or("none").to_owned();
+        let states: Vec<String> = tasks.as_array().unwrap().iter().map(state).collect();
+        (states.join(" "), home.ok(&["dags", "state", "one", date]).stdout.trim().to_owned())
+    };
+    for date in ["2026-11-03", "2026-11-04", "2026-11-05"] {
+        home.ok(&["tasks", "run", "one", "a", date]);
+        assert_eq!(states(date), ("success skipped skipped".to_owned(), "success".to_owned()), "{date}");
+    }
+    // What comes after it may be asked for as well, and again, in the same run; so may what fails.
+    home.ok(&["tasks", "run", "one", "b", "2026-11-03"]);
+    home.ok(&["tasks", "run", "one", "a", "2026-11-03", "--force"]);
+    assert_eq!(states("2026-11-03"), ("success success skipped".to_owned(), "success".to_owned()));
+    home.run(&["tasks", "run", "one", "c", "2026-11-05"]).exits(1);
+    assert_eq!(states("2026-11-05"), ("success skipped failed".to_owned(), "failed".to_owned()));
+    // What may not start makes no run.
+    let early = home.run(&["tasks", "run", "one", "b", "2026-11-09"]).exits(1);
+    assert!(early.stderr.contains("a is not started"), "{}", early.stderr);
+    assert_eq!(home.json(&["dags", "list-runs", "one"]).as_array().unwrap().len(), 3);
 }

@@ -1,6 +1,7 @@
 //! Why is this not running, in one sentence and then condition by condition: for the command line, REST and the pages.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use millrace_model::change::{InstanceKey, NewRun};
 use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{
@@ -148,15 +149,41 @@ pub async fn unmet(
     if run.state.is_finished() || instance.state.is_finished() {
         let state = if run.state.is_finished() { RunState::Running } else { run.state };
         let mut instances = store.instances(run.key).await?;
-        for it in instances.iter_mut().filter(|it| it.key == instance.key && it.state.is_finished()) {
+        let is_open = |it: &&mut InstanceRow| it.was_left_out() || it.key == instance.key && it.state.is_finished();
+        for it in instances.iter_mut().filter(is_open) {
             it.state = TaskState::None;
         }
         situation.put_run(&ActiveRun { row: RunRow { state, ..run.clone() }, instances }).await?;
         situation.read_pasts().await?;
     }
-    let view = situation.view;
-    let conditions = conditions_of(&view, instance.key, now, &limits(&view, surroundings.parallelism));
-    Ok(conditions.into_iter().filter(|(_, it)| !it.ok).map(|(about, it)| (about, it.text)).collect())
+    Ok(unmet_in(&situation.view, instance.key, surroundings, now))
+}
+
+/// As [`unmet`], for a run that nobody has made yet. None: the DAG has no such version or task any more.
+pub async fn unmet_of_new(
+    store: &Store,
+    (run, task_id, map_index): (&NewRun, &str, i32),
+    surroundings: &Surroundings,
+    now: DateTime<Utc>,
+) -> Result<Option<Vec<(About, String)>>> {
+    let mut situation = Situation::new(store.clone()).with_maintenance(surroundings.maintenance.clone());
+    situation.read_dag(&run.dag_id, ActiveScope::OfDagAndHolders(&run.dag_id)).await?;
+    // Keys that no row has.
+    let keys: Vec<InstanceKey> = (1..=run.tasks.len() as i64).map(|place| -place).collect();
+    let asked = run.tasks.iter().position(|it| it.task_id.as_str() == task_id && it.map_index == map_index);
+    let Some(asked) = asked.filter(|_| situation.view.put_created(run, -1, &keys, now)) else { return Ok(None) };
+    situation.read_pasts().await?;
+    Ok(Some(unmet_in(&situation.view, keys[asked], surroundings, now)))
+}
+
+fn unmet_in(
+    view: &View,
+    instance: InstanceKey,
+    surroundings: &Surroundings,
+    now: DateTime<Utc>,
+) -> Vec<(About, String)> {
+    let conditions = conditions_of(view, instance, now, &limits(view, surroundings.parallelism));
+    conditions.into_iter().filter(|(_, it)| !it.ok).map(|(about, it)| (about, it.text)).collect()
 }
 
 fn limits(view: &View, parallelism: usize) -> Limits {
@@ -253,6 +280,7 @@ impl Desk<'_> {
             tasks.extend(waiting.iter().take(MOST_TASKS).map(|instance| self.task_answer(run, instance)));
             let answer = match answer(&conditions, "the run") {
                 (_, None) if conditions.iter().all(|condition| condition.ok) && run.state == RunState::Running => {
+                    conditions.extend(held_up(&tasks));
                     (in_progress(&tasks), None)
                 }
                 other => other,
@@ -350,9 +378,18 @@ fn answer(conditions: &[Condition], what: &str) -> (String, Option<String>) {
     }
 }
 
+fn is_working(task: &TaskAnswer) -> bool {
+    task.state == "running" || task.state == "queued"
+}
+
+/// Of a run in which nothing runs: what its first task waits for.
+fn held_up(tasks: &[TaskAnswer]) -> Option<Condition> {
+    let waiting = tasks.first().filter(|_| !tasks.iter().any(is_working))?;
+    Some(Condition { ok: false, text: format!("{} waits: {}", waiting.task_id, waiting.answer), until: None })
+}
+
 fn in_progress(tasks: &[TaskAnswer]) -> String {
-    let is_working = |task: &&TaskAnswer| task.state == "running" || task.state == "queued";
-    match (tasks.iter().filter(is_working).count(), tasks.iter().find(|task| !is_working(task))) {
+    match (tasks.iter().filter(|task| is_working(task)).count(), tasks.iter().find(|task| !is_working(task))) {
         (0, None) => "the run has nothing left to do: it ends with the scheduler's next turn".to_owned(),
         (0, Some(waiting)) => format!("nothing of it runs: {} waits: {}", waiting.task_id, waiting.answer),
         (1, _) => "the run is in progress: 1 task runs".to_owned(),

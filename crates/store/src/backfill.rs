@@ -1,6 +1,6 @@
 //! Backfills: many past dates of one DAG.
 
-mod part;
+pub(crate) mod part;
 mod progress;
 
 use std::collections::HashMap;
@@ -351,7 +351,7 @@ async fn create_runs(
     let created = new_runs::insert_ordered(tx, &runs, &places, now).await?;
     if let Some(part) = &new.part {
         let keys: Vec<RunKey> = created.iter().flatten().map(|created| created.run).collect();
-        part::leave_out(tx, &keys, &part.left_out, now).await?;
+        part::leave_out(tx, &keys, &part.left_out, part::NOT_SELECTED, now).await?;
     }
     for (index, created) in places.into_iter().zip(created) {
         match created {

@@ -87,19 +87,26 @@ impl Store {
     /// As [`Store::commit`], for a process that runs one task by itself and leads nothing.
     pub async fn commit_unled(&self, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
         let tx = self.begin_in_turn("commit a batch").await?;
-        let (report, _) = apply(&tx, batch, false, now).await?;
-        if !batch.is_empty() {
-            // A scheduler, should there be one, reads the runs again.
-            for dag_id in &report.waiting_for_assets {
-                tx.signal(SignalKind::DagChanged, Some(dag_id), None, now).await?;
-            }
-            for run in touched_runs(&tx, batch, &report).await? {
-                tx.signal(SignalKind::RunChanged, None, Some(run), now).await?;
-            }
-        }
+        let report = apply_unled(&tx, batch, now).await?;
         tx.commit().await?;
         Ok(report)
     }
+}
+
+/// As [`Store::commit_unled`], within a transaction.
+pub(crate) async fn apply_unled(tx: &Tx, batch: &Batch, now: DateTime<Utc>) -> Result<CommitReport> {
+    let (report, _) = apply(tx, batch, false, now).await?;
+    if batch.is_empty() {
+        return Ok(report);
+    }
+    // A scheduler, should there be one, reads the runs again.
+    for dag_id in &report.waiting_for_assets {
+        tx.signal(SignalKind::DagChanged, Some(dag_id), None, now).await?;
+    }
+    for run in touched_runs(tx, batch, &report).await? {
+        tx.signal(SignalKind::RunChanged, None, Some(run), now).await?;
+    }
+    Ok(report)
 }
 
 impl Store {

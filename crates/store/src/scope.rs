@@ -227,7 +227,7 @@ fn check_names(runs: &[ScopedRun], selection: &Selection) -> Result<()> {
     match names.iter().find(|name| !is_known(name)) {
         Some((name, index)) if !runs.is_empty() => {
             let index = index.map(|index| format!(" [{index}]")).unwrap_or_default();
-            Err(StoreError::NotFound { kind: "task in the selected runs", name: format!("{name}{index}") })
+            Err(StoreError::NotFound { kind: "selected run with a task", name: format!("{name}{index}") })
         }
         _ => Ok(()),
     }

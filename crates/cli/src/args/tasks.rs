@@ -30,7 +30,7 @@ pub enum TasksCommand {
         #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
         map_index: i32,
     },
-    /// Run one task of the dated run, now, and record it
+    /// Run one task of the dated run, now, and record it; a run that is made for it leaves the others out
     Run {
         dag_id: String,
         task_id: String,

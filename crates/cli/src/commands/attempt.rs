@@ -7,15 +7,14 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_logs::TryId;
 use millrace_model::asset::AssetName;
-use millrace_model::change::{Assignment, Batch, Claim, Completion, Finish, NewRun, RunFacts, RunMove, TryOutcome};
+use millrace_model::change::{Assignment, Completion, Finish, NewRun, RunFacts, TryOutcome};
 use millrace_model::dag::Dag;
-use millrace_model::ids::RunId;
+use millrace_model::ids::{RunId, TaskId};
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
-use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_operator_api::context::{LogLevel, NoRuns, NoTriggers, OwnSlot, Results, Runs, StatementJournal};
-use millrace_planner::About;
-use millrace_store::{ClearRequest, DagRow, InstanceRow, NewJob, RunRow, Selection, Store};
+use millrace_planner::{About, DagVersion};
+use millrace_store::{DagRow, InstanceRow, NewJob, RunRow, Store, TakeRequest, Taken, TakenFrom};
 use millrace_worker::{
     AttemptIo, AttemptLog, Cancel, LogSink, MemoryJournal, NoResults, Note, Notebook, StoreJournal, StoreResults,
     StoreRuns, StoreTriggers, run_until_ended,
@@ -222,48 +221,43 @@ pub async fn run(app: &App, options: RunOptions) -> anyhow::Result<()> {
     let store = app.store().await?;
     let row = lookup::dag(app, &store, &options.dag_id).await?;
     lookup::task_index(&row.dag, &options.task_id)?;
-    let run = dated_run(app, &store, &row, &options.date).await?;
-    let dag = lookup::pinned(&store, &run).await?;
-    let task_index = lookup::task_index(&dag, &options.task_id)?;
-    let instance = ready_instance(app, &store, &run, &dag, &options).await?;
-
+    let from = match lookup::find_run(&store, &row.dag, &options.date).await? {
+        Some(run) => {
+            may_start(app, &store, &run, &options).await?;
+            TakenFrom::Run(run.key)
+        }
+        None => TakenFrom::New(Box::new(new_run(app, &store, &row, &options).await?)),
+    };
     let job = NewJob { kind: "task_run".to_owned(), hostname: wiring::hostname(), pid: std::process::id() };
     let owner = store.register_job(&job, app.now()).await?;
-    // One that was put off goes on where it was.
-    let try_number = instance.try_number + u32::from(instance.put_offs.is_none());
-    let token = format!("{owner}/{}/{try_number}", instance.key);
-    claim(
-        app,
-        &store,
-        &run,
-        &instance,
-        Claim {
-            instance: instance.key,
-            from: instance.state,
-            try_number,
-            owner: owner.clone(),
-            token: token.clone(),
-            lease_expires_at: lease(app),
-            queued_at: app.now(),
-        },
-    )
-    .await?;
-
+    let request = TakeRequest {
+        from,
+        task_id: TaskId::new_unchecked(&options.task_id),
+        map_index: options.map_index,
+        owner: owner.clone(),
+        lease_expires_at: lease(app),
+        actor: "cli".to_owned(),
+    };
+    let Some(Taken { run, instance }) = store.take(&request, app.now()).await? else {
+        store.end_job(&owner, app.now()).await?;
+        bail!("{} was taken by another process in this moment; try again", options.task_id);
+    };
+    let dag = lookup::pinned(&store, &run).await?;
     let assignment = Assignment {
         instance: instance.key,
-        token,
-        task_index,
+        token: instance.lease.map(|lease| lease.token).unwrap_or_default(),
+        task_index: lookup::task_index(&dag, &options.task_id)?,
         run: Arc::new(run.facts()),
         map_index: instance.map_index,
-        try_number,
+        try_number: instance.try_number,
         max_tries: instance.max_tries,
         generation: instance.generation,
         put_offs: instance.put_offs,
-        dag,
+        dag: dag.clone(),
     };
     let outlets = assignment.task().outlets.clone();
     let completion = attempt(app, &store, assignment, &owner).await?;
-    finish(app, &store, &run, &completion, outlets).await?;
+    finish(app, &store, &run, dag, &completion, outlets).await?;
     store.end_job(&owner, app.now()).await?;
     store.wake().await;
     conclude(&completion)
@@ -273,13 +267,10 @@ fn lease(app: &App) -> DateTime<Utc> {
     app.now() + TimeDelta::seconds(app.config.scheduler.lease_timeout as i64)
 }
 
-/// The run of that date; made, as a manual one that is running already, when there is none.
-async fn dated_run(app: &App, store: &Store, row: &DagRow, date: &str) -> anyhow::Result<RunRow> {
-    if let Some(run) = lookup::find_run(store, &row.dag, date).await? {
-        return Ok(run);
-    }
+/// A run of the date that is made for this task; an error when something keeps it from being started.
+async fn new_run(app: &App, store: &Store, row: &DagRow, options: &RunOptions) -> anyhow::Result<NewRun> {
     let last = store.last_automated_interval(&row.dag_id).await?;
-    let planned = lookup::planned_run(&row.dag, last.as_ref(), date)?;
+    let planned = lookup::planned_run(&row.dag, last.as_ref(), &options.date)?;
     let version = lookup::version(row)?;
     let new = NewRun {
         dag_id: row.dag_id.clone(),
@@ -296,37 +287,31 @@ async fn dated_run(app: &App, store: &Store, row: &DagRow, date: &str) -> anyhow
         tasks: version.new_instances(),
         asset_events: Vec::new(),
     };
-    let report = store.commit_unled(&Batch { new_runs: vec![new], ..Batch::default() }, app.now()).await?;
-    let created = report.created.into_iter().flatten().next();
-    let created =
-        created.with_context(|| format!("another process made the run of {date} in this moment; try again"))?;
-    store.run_by_key(created.run).await?.context("the run that was just made is gone")
+    let asked = (&new, options.task_id.as_str(), options.map_index);
+    let Some(unmet) = millrace_situation::unmet_of_new(store, asked, &app.surroundings()?, app.now()).await? else {
+        bail!(no_instance(&new.run_id, &row.dag, options));
+    };
+    options.check(unmet)?;
+    Ok(new)
 }
 
-/// The instance, in a state from which it can be claimed; or why it can't.
-async fn ready_instance(
-    app: &App,
-    store: &Store,
-    run: &RunRow,
-    dag: &Dag,
-    options: &RunOptions,
-) -> anyhow::Result<InstanceRow> {
+fn no_instance(run_id: &RunId, dag: &Dag, RunOptions { task_id, map_index, .. }: &RunOptions) -> String {
+    if dag.task(task_id).is_some_and(|task| dag.expand_of(task).is_some()) {
+        format!(
+            "the run {run_id} has no instance {map_index} of the mapped task '{task_id}'; choose one with --map-index"
+        )
+    } else {
+        format!("the run {run_id} was made before the DAG had a task '{task_id}'")
+    }
+}
+
+/// An error when the task of the run can't be started now.
+async fn may_start(app: &App, store: &Store, run: &RunRow, options: &RunOptions) -> anyhow::Result<()> {
     let task_id = &options.task_id;
-    let find = async || -> anyhow::Result<InstanceRow> {
-        let found = store.instance(run.key, task_id, options.map_index).await?;
-        let is_mapped = dag.task(task_id).is_some_and(|task| dag.expand_of(task).is_some());
-        found.with_context(|| {
-            if is_mapped {
-                format!(
-                    "the run {} has no instance {} of the mapped task '{task_id}'; choose one with --map-index",
-                    run.run_id, options.map_index
-                )
-            } else {
-                format!("the run {} was made before the DAG had a task '{task_id}'", run.run_id)
-            }
-        })
+    let dag = lookup::pinned(store, run).await?;
+    let Some(instance) = store.instance(run.key, task_id, options.map_index).await? else {
+        bail!(no_instance(&run.run_id, &dag, options));
     };
-    let instance = find().await?;
     match instance.state {
         TaskState::Queued | TaskState::Running | TaskState::Restarting => {
             bail!("{task_id} is {} in the run {} already", instance.state, run.run_id)
@@ -336,34 +321,19 @@ async fn ready_instance(
         }
         _ => {}
     }
-    let unmet = millrace_situation::unmet(store, (run, &instance), &app.surroundings()?, app.now()).await?;
-    if let Some((about, text)) = unmet.into_iter().find(|(about, _)| !options.ignored.lets(*about)) {
-        bail!("{task_id} can't run now: {text}; {} runs it all the same", Ignored::flag(about));
-    }
-    if instance.state.is_finished() {
-        let only = TaskChoice::Named(vec![(instance.task_id.clone(), Some(instance.map_index))]);
-        let request = ClearRequest::new(Selection::of_run(run.key, only), "cli");
-        store.clear_instances(&request, app.now()).await?;
-        return find().await;
-    }
-    Ok(instance)
+    options.check(millrace_situation::unmet(store, (run, &instance), &app.surroundings()?, app.now()).await?)
 }
 
-async fn claim(app: &App, store: &Store, run: &RunRow, instance: &InstanceRow, claim: Claim) -> anyhow::Result<()> {
-    let current = store.run_by_key(run.key).await?.context("the run was deleted")?;
-    let mut batch = Batch { claims: vec![claim], ..Batch::default() };
-    if current.state != RunState::Running {
-        // From finished to running leads over queued.
-        if current.state.is_finished() {
-            batch.run_moves.push(RunMove { run: run.key, from: current.state, to: RunState::Queued, reason: None });
+impl RunOptions {
+    /// An error for the first that holds the task up and is not to be left out.
+    fn check(&self, unmet: Vec<(About, String)>) -> anyhow::Result<()> {
+        match unmet.into_iter().find(|(about, _)| !self.ignored.lets(*about)) {
+            Some((about, text)) => {
+                bail!("{} can't run now: {text}; {} runs it all the same", self.task_id, Ignored::flag(about))
+            }
+            None => Ok(()),
         }
-        batch.run_moves.push(RunMove { run: run.key, from: RunState::Queued, to: RunState::Running, reason: None });
     }
-    let report = store.commit_unled(&batch, app.now()).await?;
-    if !report.stale_claims.is_empty() {
-        bail!("{} was taken by the scheduler in this moment", instance.task_id);
-    }
-    Ok(())
 }
 
 /// Runs it, with heartbeats, so that nobody takes it for lost.
@@ -424,6 +394,7 @@ async fn finish(
     app: &App,
     store: &Store,
     run: &RunRow,
+    dag: Arc<Dag>,
     completion: &Completion,
     outlets: Vec<AssetName>,
 ) -> anyhow::Result<()> {
@@ -445,18 +416,21 @@ async fn finish(
         counts_try: true,
         asset_events: outlets,
     };
-    let report = store.commit_unled(&Batch { finishes: vec![finish], ..Batch::default() }, app.now()).await?;
-    if !report.stale_finishes.is_empty() {
+    let is_led = store.is_led().await?;
+    let version = DagVersion::new(run.version_key, dag).context("the stored DAG can't be used")?;
+    let asked = completion.instance;
+    // A run that the scheduler made, or that it will look after again, is ended by its rules; one that was made for one
+    // task ends with that task.
+    let end = move |instances: &[InstanceRow]| {
+        if is_led && !instances.iter().any(InstanceRow::was_left_out) {
+            return None;
+        }
+        let counts = |it: &&InstanceRow| it.key == asked || version.decides(it.task_id.as_str());
+        let has_failed = instances.iter().filter(counts).any(InstanceRow::has_failed);
+        Some(if has_failed { RunState::Failed } else { RunState::Success })
+    };
+    if !store.finish_taken(finish, run.key, end, app.now()).await? {
         bail!("the task was cleared or taken over while it ran; its end was not recorded");
     }
-    // A run that a scheduler looks after is ended by it. One that was made here ends with the task that was asked for.
-    if store.is_led().await? {
-        return Ok(());
-    }
-    let failed = store.instances(run.key).await?.iter().any(millrace_store::InstanceRow::has_failed);
-    let end = if failed { RunState::Failed } else { RunState::Success };
-    let reason = Some("ended by `tasks run`".to_owned());
-    let moved = RunMove { run: run.key, from: RunState::Running, to: end, reason };
-    store.commit_unled(&Batch { run_moves: vec![moved], ..Batch::default() }, app.now()).await?;
     Ok(())
 }

@@ -190,6 +190,10 @@ async fn logs(app: &App, wanted: Wanted, try_number: Option<u32>, follow: bool) 
     let Some(number) = try_number.or(last) else {
         bail!("the task {} has not been tried yet (it is {}); there is no log", wanted.task_id, instance.state);
     };
+    let had = last.unwrap_or(0);
+    if number > had && !follow {
+        bail!("the last try of {} in the run {run_id} is number {had}; there is no try {number}", wanted.task_id);
+    }
     let id = TryId {
         dag_id: wanted.dag_id.clone(),
         run_id,

@@ -10,7 +10,7 @@ use crate::sql::{micros, values};
 use crate::{Result, StoreError, Tx, sql};
 
 /// Of a task that its run was not made for.
-const NOT_SELECTED: &str = "not in the backfill's selection";
+pub(super) const NOT_SELECTED: &str = "not in the backfill's selection";
 
 /// The version that is this part of another; made if there is none yet. Nobody's newest: its number is below zero.
 pub(super) async fn version_of(tx: &Tx, whole: i64, part: &Dag, now: DateTime<Utc>) -> Result<i64> {
@@ -30,7 +30,13 @@ pub(super) async fn version_of(tx: &Tx, whole: i64, part: &Dag, now: DateTime<Ut
 }
 
 /// Gives runs the tasks that they were not made for: they neither run nor are waited for.
-pub(super) async fn leave_out(tx: &Tx, runs: &[RunKey], tasks: &[NewInstance], now: DateTime<Utc>) -> Result<()> {
+pub(crate) async fn leave_out(
+    tx: &Tx,
+    runs: &[RunKey],
+    tasks: &[NewInstance],
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<()> {
     let row = |run: RunKey, task: &NewInstance| instance_row(run, task, task.map_index.into());
     let rows: Vec<_> = runs.iter().flat_map(|run| tasks.iter().map(move |task| row(*run, task))).collect();
     if rows.is_empty() {
@@ -42,6 +48,6 @@ pub(super) async fn leave_out(tx: &Tx, runs: &[RunKey], tasks: &[NewInstance], n
         sql::source(tx.dialect(), 1, INSTANCE_COLUMNS)
     );
     let mut values = vec![sql::rows(rows)];
-    values.extend(values![NOT_SELECTED, micros(now)]);
+    values.extend(values![reason, micros(now)]);
     sql::run(&tx.inner, "leave tasks out of runs", sql, values).await.map(|_| ())
 }
