@@ -5,8 +5,8 @@ use std::time::Duration;
 use millrace_testkit::wait_until_blocking;
 use serde_json::{Value, json};
 
-use crate::home_with_hello;
 use crate::support::{PATIENCE, TestHome};
+use crate::{home_with_hello, ids};
 
 fn unmet(explanation: &Value) -> Vec<&str> {
     let conditions = explanation["conditions"].as_array().unwrap().iter();
@@ -38,6 +38,13 @@ fn a_dag_says_when_its_next_run_starts_and_what_holds_it() {
     assert!(text.contains("  met      the DAG is not paused\n") && text.contains("  not yet  the run for"), "{text}");
     home.run(&["dags", "explain", "nothing"]).exits(1);
     home.run(&["dags", "explain", "later", "no_such_run"]).exits(1);
+
+    // One whose file is gone can't be triggered either, and stands in no list but that of all.
+    std::fs::remove_file(home.file("dags/never.yaml")).unwrap();
+    assert_eq!(ids(&home.json(&["dags", "list"])), ["hello", "later"]);
+    let all = home.json(&["dags", "list", "--all"]);
+    assert_eq!((ids(&all), &all[2]["is_stale"]), (vec!["hello", "later", "never"], &json!(true)));
+    assert_eq!(home.json(&["dags", "explain", "never"])["answer"], "the DAG's file is gone");
 }
 
 #[test]

@@ -262,6 +262,9 @@ pub struct ListDagsArgs {
     /// Those that are not paused
     #[arg(long)]
     pub unpaused: bool,
+    /// Also those whose file is gone
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Subcommand)]

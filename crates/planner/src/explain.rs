@@ -206,23 +206,31 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
     if let Some(condition) = facts.version.dag.assets.as_ref().filter(|_| facts.pointer.is_none()) {
         return explain_assets(view, facts, condition, now);
     }
+    let [paused, file] = standing(facts);
     let Some(next) = facts.pointer else {
-        return vec![Condition::new(false, "its schedule has no further run; it runs when triggered")];
+        let none = Condition::new(false, "its schedule has no further run; it runs when triggered");
+        return vec![file, none, paused];
     };
     let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
     let begins =
         format!("the run for {} starts at {}", format_utc_micros(next.logical_date), format_utc_micros(next.run_after));
     let mut conditions = vec![
-        Condition::new(!facts.is_paused, if facts.is_paused { "the DAG is paused" } else { "the DAG is not paused" }),
-        Condition::new(
-            !facts.is_stale,
-            if facts.is_stale { "the DAG's file is gone" } else { "the DAG's file is there" },
-        ),
+        paused,
+        file,
         Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
         Condition::at(next.run_after, next.run_after <= now, begins),
     ];
     conditions.extend(windows::condition_at(view, &facts.version.dag, (now, next.run_after)));
     conditions
+}
+
+/// Whether the DAG gets any runs at all: it is not paused, and has a file.
+fn standing(facts: &DagFacts) -> [Condition; 2] {
+    let (paused, file) = (
+        if facts.is_paused { "the DAG is paused" } else { "the DAG is not paused" },
+        if facts.is_stale { "the DAG's file is gone" } else { "the DAG's file is there" },
+    );
+    [Condition::new(!facts.is_paused, paused), Condition::new(!facts.is_stale, file)]
 }
 
 fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition, now: DateTime<Utc>) -> Vec<Condition> {
@@ -237,8 +245,10 @@ fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition, now
         (_, []) => format!("{condition} have changed"),
         _ => format!("it runs when {condition} have changed; {} did, {} did not", list(&changed), list(&still)),
     };
+    let [paused, file] = standing(facts);
     vec![
-        Condition::new(!facts.is_paused, if facts.is_paused { "the DAG is paused" } else { "the DAG is not paused" }),
+        paused,
+        file,
         Condition::new(view.is_called_by_assets(facts), text),
         Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
     ]

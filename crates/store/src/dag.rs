@@ -37,6 +37,8 @@ pub struct DagListRow {
     pub dag_id: DagId,
     pub file_path: String,
     pub is_paused: bool,
+    /// Its file is gone.
+    pub is_stale: bool,
     pub has_import_error: bool,
     pub version_key: i64,
     pub head: DagHead,
@@ -68,10 +70,14 @@ pub struct DagVersionRow {
     pub created_at: DateTime<Utc>,
 }
 
-const LIST_COLUMNS: [&str; 10] = [
+/// So many may wait for a date to come before the latest run is not found behind them.
+const LATEST_AMONG: u32 = 8;
+
+const LIST_COLUMNS: [&str; 11] = [
     "dag_id",
     "file_path",
     "is_paused",
+    "is_stale",
     "version_id",
     "head",
     "errors",
@@ -108,10 +114,10 @@ impl Store {
         Ok(Page { rows: page, total })
     }
 
-    /// Every DAG that is not stale, by id, each with its newest run. No stored form is read, so one that cannot be used
+    /// Every DAG by id, each with its latest run. No stored form is read, so one that cannot be used
     /// is here too.
     pub async fn dag_list(&self) -> Result<Vec<DagListRow>> {
-        let sql = format!("SELECT {}, {IMPORT_ERRORS} FROM dag d WHERE NOT d.is_stale ORDER BY d.dag_id", {
+        let sql = format!("SELECT {}, {IMPORT_ERRORS} FROM dag d ORDER BY d.dag_id", {
             let own = LIST_COLUMNS.iter().filter(|column| **column != "errors");
             own.map(|column| format!("d.{column}")).collect::<Vec<_>>().join(", ")
         });
@@ -130,6 +136,7 @@ impl Store {
                 dag_id: DagId::new_unchecked(dag_id),
                 file_path: row.text("file_path")?,
                 is_paused: row.flag("is_paused")?,
+                is_stale: row.flag("is_stale")?,
                 has_import_error: row.int("errors")? > 0,
                 version_key,
                 head,
@@ -137,10 +144,12 @@ impl Store {
                 last_run: None,
             });
         }
-        let newest = self.newest_runs(list.iter().map(|row| row.dag_id.as_str()), 1).await?;
-        let mut newest: HashMap<String, RunSummary> = newest.into_iter().collect();
+        let mut newest: HashMap<String, Vec<RunSummary>> = HashMap::new();
+        for (dag_id, run) in self.newest_runs(list.iter().map(|row| row.dag_id.as_str()), LATEST_AMONG).await? {
+            newest.entry(dag_id).or_default().push(run);
+        }
         for row in &mut list {
-            row.last_run = newest.remove(row.dag_id.as_str());
+            row.last_run = newest.get(row.dag_id.as_str()).and_then(|runs| RunSummary::latest(runs).cloned());
         }
         Ok(list)
     }

@@ -56,12 +56,16 @@ pub enum StoreError {
     ReadOnly { attempted: &'static str },
     #[error("cannot {attempted}: column {column} of row {row} cannot be read: {problem}")]
     Corrupt { attempted: &'static str, column: String, row: String, problem: String },
-    #[error("cannot use {}", .path.display())]
+    #[error("cannot use {}{}", .path.display(), if is_forbidden(.source) { "; run as the user who owns it" } else { "" })]
     Home {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
+}
+
+fn is_forbidden(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::PermissionDenied
 }
 
 impl StoreError {

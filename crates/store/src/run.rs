@@ -80,6 +80,14 @@ pub struct RunSummary {
     pub end_date: Option<DateTime<Utc>>,
 }
 
+impl RunSummary {
+    /// Of a DAG's runs, newest first: the newest that has begun. One that waits for its date says nothing of how the DAG
+    /// fares; it stands for the others only while none has begun.
+    pub fn latest(runs: &[Self]) -> Option<&Self> {
+        runs.iter().find(|run| run.start_date.is_some()).or_else(|| runs.first())
+    }
+}
+
 /// A part of a list, and how many there are in all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {

@@ -237,11 +237,18 @@ pub(crate) async fn sqlite_pool(
     url: &DatabaseUrl,
 ) -> Result<DatabaseConnection> {
     use sqlx::ConnectOptions;
+    let path = options.get_filename().to_owned();
     let pool = sqlite_pool_options(connections)
         .connect_with(options.disable_statement_logging())
         .await
-        .map_err(|source| opening(url, source))?;
+        .map_err(|source| forbidden(path).unwrap_or_else(|| opening(url, source)))?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+}
+
+/// SQLite says of such a file only that it can't be opened.
+fn forbidden(path: PathBuf) -> Option<StoreError> {
+    let source = std::fs::File::options().read(true).append(true).open(&path).err()?;
+    (source.kind() == std::io::ErrorKind::PermissionDenied).then_some(StoreError::Home { path, source })
 }
 
 /// Rows that SQLite's thread may be ahead of the one that reads them: with few, the two take turns at every row.

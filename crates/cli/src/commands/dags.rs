@@ -75,6 +75,8 @@ struct DagView {
     owner: Option<String>,
     is_paused: bool,
     has_import_errors: bool,
+    /// Its file is gone.
+    is_stale: bool,
     schedule: String,
     timezone: String,
     tags: Vec<String>,
@@ -93,6 +95,7 @@ impl DagView {
             owner: row.head.owner,
             is_paused: row.is_paused,
             has_import_errors: row.has_import_error,
+            is_stale: row.is_stale,
             schedule: row.head.schedule,
             timezone: row.head.timezone,
             tags: row.head.tags,
@@ -116,7 +119,7 @@ async fn list(app: &App, store: &Store, wanted: &ListDagsArgs) -> anyhow::Result
     dag_files::sync(app, store).await?;
     let now = app.now();
     let mut rows = store.dag_list().await?;
-    rows.retain(|row| is_wanted(row, wanted));
+    rows.retain(|row| is_wanted(row, wanted) && (wanted.all || !row.is_stale));
     // Only when a DAG has no stored pointer, so hardly ever.
     let needs_intervals = rows.iter().any(asks_timetable);
     let previous = if needs_intervals { store.last_automated_intervals().await? } else { HashMap::default() };
@@ -126,7 +129,7 @@ async fn list(app: &App, store: &Store, wanted: &ListDagsArgs) -> anyhow::Result
             let dag = store.dag_version(row.version_key).await?;
             next_runs(&dag, previous.get(&row.dag_id), now).next()
         } else {
-            row.next.filter(|_| !row.is_paused)
+            row.next.filter(|_| !row.is_paused && !row.is_stale)
         };
         views.push(DagView::of(row, next));
     }
@@ -134,11 +137,11 @@ async fn list(app: &App, store: &Store, wanted: &ListDagsArgs) -> anyhow::Result
     if broken > 0 {
         notice(format!("{} could not be read: `millrace dags list-import-errors`", counted(broken, "DAG file")));
     }
-    print_list(
-        app.format,
-        &["dag_id", "fileloc", "owner", "is_paused", "schedule", "next_run", "last_run_state"],
-        &views,
-    )
+    let mut columns = vec!["dag_id", "fileloc", "owner", "is_paused", "schedule", "next_run", "last_run_state"];
+    if wanted.all {
+        columns.insert(4, "is_stale");
+    }
+    print_list(app.format, &columns, &views)
 }
 
 /// Whether no scheduler has said yet when it runs next.
