@@ -92,6 +92,11 @@ fn one_command_shows_the_whole_pipeline_and_goes_on_after_every_end() {
     // Ctrl-C, and again.
     assert!(standalone.daemon.interrupt(Duration::from_secs(10)).unwrap().success());
     let mut standalone = start(&home);
+    assert!(standalone.daemon.stderr().contains("is here from before"), "{}", standalone.daemon.stderr());
+    // Whoever starts it twice is told so, and not of ports and files.
+    let second = home.run(&["standalone", "--port", "0"]).exits(1);
+    let first = format!("another Millrace (pid {}) serves the home", standalone.daemon.pid());
+    assert!(second.stderr.contains(&first) && !second.stderr.contains("another port"), "{}", second.stderr);
     assert_eq!(password(&home), password_before);
     assert!(
         demo_runs(&standalone, &home).iter().filter(|run| run["dag_run_id"] == run_id).all(is_green),

@@ -68,9 +68,11 @@ fn jobs_check_tells_the_living_from_the_dead() {
 
     let mut killed = home.scheduler();
     killed.kill().unwrap();
+    let gone = home.run(&["jobs", "check"]).exits(1);
+    assert!(gone.stderr.contains("ended without a word"), "its heartbeat is young, its lock is gone: {}", gone.stderr);
     sqlite(&home, "UPDATE job SET heartbeat_at = heartbeat_at - 31000000 WHERE ended_at IS NULL");
     let silent = home.run(&["jobs", "check"]).exits(1);
-    assert!(silent.stderr.contains("30 s are allowed"), "{}", silent.stderr);
+    assert!(silent.stderr.contains("ended without a word after its heartbeat"), "{}", silent.stderr);
     assert_eq!(home.json(&["jobs", "list"])[0]["state"], "lost");
 }
 

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use millrace_connectors::kill_orphans;
-use millrace_devstack::{RedshiftConfig, RunningS3, S3Config, serve_redshift, serve_s3};
+use millrace_devstack::{DevstackError, RedshiftConfig, RunningS3, S3Config, serve_redshift, serve_s3};
 use millrace_model::change::Report;
 use millrace_model::state::RunState;
 use millrace_planner::{ManualRun, manual_run};
@@ -109,15 +109,16 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
     let any_port = args.port == Some(0);
     let listener = listen(app, args.port.unwrap_or(app.config.server.port)).await?;
     let address = listener.local_addr()?;
-    let s3_port = if any_port { 0 } else { free_or_any(app.config.devstack.s3_port).await };
+    let (s3_port, taken) = if any_port { (0, None) } else { free_or_any(app.config.devstack.s3_port).await };
     let (access_key, secret_key) = s3_keys(app)?;
-    let s3 = start_s3(
-        app,
-        s3_port,
-        (&access_key, &secret_key),
-        vec![demo::BUCKET.to_owned(), "warehouse-landing".to_owned()],
-    )
-    .await?;
+    let buckets = vec![demo::BUCKET.to_owned(), "warehouse-landing".to_owned()];
+    let s3 = match start_s3(app, s3_port, (&access_key, &secret_key), buckets).await {
+        Err(error) if is_in_use(&error) => bail!(second(app, &store).await?),
+        other => other?,
+    };
+    if let Some(taken) = taken {
+        notice(taken);
+    }
     if args.demo {
         demo::prepare(app, &vault, &s3.endpoint_url(), (&access_key, &secret_key)).await?;
     }
@@ -126,10 +127,8 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
     let engine = engine(app, &store, &vault, (&live, hangups), engine_stop);
     let server = serve(app, (&store, &live), &vault, listener, server_stop);
     let welcome = async {
-        if args.demo {
-            start_demo(app, &store).await?;
-        }
-        say_welcome(app, &s3, &format!("{}://{address}", scheme(&live)), args.demo);
+        let demo = if args.demo { Some(start_demo(app, &store).await?) } else { None };
+        say_welcome(app, &s3, &format!("{}://{address}", scheme(&live)), demo);
         Ok::<(), anyhow::Error>(())
     };
     // Whichever of them fails, the others are stopped in order, not dropped.
@@ -353,6 +352,8 @@ async fn ensure_admin(app: &App, store: &Store) -> anyhow::Result<()> {
     }
 }
 
+/// Processes among which the one that serves the home is looked for.
+const SECOND_LOOKS_AT: u64 = 100;
 const S3_KEY_FILE: &str = "s3_keys";
 
 /// Access key and secret of the S3 stand-in, made once and kept in the home.
@@ -370,16 +371,31 @@ fn s3_keys(app: &App) -> anyhow::Result<(String, String)> {
 
 /// The wanted port of the S3 stand-in, or 0 (any) when something else has it: 9000 is a popular number, and the demo's
 /// connection is told the address at every start.
-async fn free_or_any(port: u16) -> u16 {
+async fn free_or_any(port: u16) -> (u16, Option<String>) {
     match TcpListener::bind(("127.0.0.1", port)).await {
-        Ok(_) => port,
-        Err(error) => {
-            notice(format!(
+        Ok(_) => (port, None),
+        Err(error) => (
+            0,
+            Some(format!(
                 "the S3 stand-in takes another port than {port}, which is in use ({error}); devstack.s3_port sets one"
-            ));
-            0
-        }
+            )),
+        ),
     }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(DevstackError::InUse { .. })))
+}
+
+/// What is said to a daemon whose home another one serves.
+async fn second(app: &App, store: &Store) -> anyhow::Result<String> {
+    let jobs = store.jobs(SECOND_LOOKS_AT).await?;
+    let first = jobs.iter().find(|job| job.kind == "scheduler" && job.ended_at.is_none());
+    let pid = first.map(|job| format!(" (pid {})", job.pid)).unwrap_or_default();
+    Ok(format!(
+        "another Millrace{pid} serves the home {}; stop it, or give this one a home of its own with --home",
+        app.home.root().display()
+    ))
 }
 
 async fn start_s3(app: &App, port: u16, keys: (&str, &str), buckets: Vec<String>) -> anyhow::Result<RunningS3> {
@@ -421,13 +437,14 @@ async fn serve(
     millrace_server::serve(listener, options, stop.cancelled_owned()).await.context("the web server stopped")
 }
 
-/// Unpauses the demo pipeline and runs it once for now, so that there is something to see.
-async fn start_demo(app: &App, store: &Store) -> anyhow::Result<()> {
+/// Unpauses the demo pipeline and runs it once for now, so that there is something to see; whether that was done now.
+async fn start_demo(app: &App, store: &Store) -> anyhow::Result<bool> {
     dag_files::sync(app, store).await?;
     let Some(row) = store.dag(demo::PIPELINE, 1).await? else {
         anyhow::bail!("the demo DAG can't be read: `millrace dags list-import-errors` says why");
     };
-    if row.last_runs.is_empty() {
+    let is_new = row.last_runs.is_empty();
+    if is_new {
         let version = crate::lookup::version(&row)?;
         let new = manual_run(
             ManualRun {
@@ -445,19 +462,17 @@ async fn start_demo(app: &App, store: &Store) -> anyhow::Result<()> {
             store.set_paused(&failure.dag_id, false, "demo", app.now()).await?;
         }
     }
-    Ok(())
+    Ok(is_new)
 }
 
-fn say_welcome(app: &App, s3: &RunningS3, address: &str, demo: bool) {
-    let demo = if demo {
-        format!(
-            "\n  demo      the DAG {} is running now; `{}` shows how a failure looks",
-            demo::PIPELINE,
-            "millrace dags trigger demo_failure"
-        )
-    } else {
-        String::new()
-    };
+/// `demo`: whether it was started now, if it was asked for.
+fn say_welcome(app: &App, s3: &RunningS3, address: &str, demo: Option<bool>) {
+    let demo = demo.map(|is_new| {
+        let (dag, failure) = (demo::PIPELINE, "millrace dags trigger demo_failure");
+        let is_here = if is_new { "is running now" } else { "is here from before" };
+        format!("\n  demo      the DAG {dag} {is_here}; `{failure}` shows how a failure looks")
+    });
+    let demo = demo.unwrap_or_default();
     notice(format!(
         "\nMillrace is ready\n  address   {address}\n  sign in   {ADMIN}, with the password in {}\n  home      {}\n  dags      {}\n  s3        {}{demo}\nCtrl-C stops it.\n",
         app.home.admin_password_file().display(),

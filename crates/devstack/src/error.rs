@@ -30,6 +30,12 @@ pub enum DevstackError {
         #[source]
         source: std::io::Error,
     },
+    /// Another stand-in works in the folder.
+    #[error("another process uses {folder} as storage of the S3 stand-in")]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A file in the folder of the S3 stand-in is not what the stand-in writes there.
     #[error("{path} is not a record of the S3 stand-in: move it away or use another folder")]
     Record {

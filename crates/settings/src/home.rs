@@ -11,7 +11,7 @@ pub struct Home {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{action} {path}: {source}")]
+#[error("{action} {path}: {source}{}", if .source.kind() == io::ErrorKind::PermissionDenied { "; run as the user who owns it" } else { "" })]
 pub struct HomeError {
     action: &'static str,
     path: String,
@@ -113,7 +113,7 @@ pub fn write_private_file(path: &Path, content: &[u8]) -> Result<(), HomeError> 
 /// Creates a secret file with mode 0600 unless there is one; says whether it did. Of two processes one wins.
 pub fn create_private_file(path: &Path, content: &[u8]) -> Result<bool, HomeError> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    write_private_file(&temporary, content)?;
+    write_private_file(&temporary, content).map_err(|error| HomeError { path: path.display().to_string(), ..error })?;
     // A hard link fails when the name is taken, so that a file that appeared meanwhile is never replaced.
     let linked = fs::hard_link(&temporary, path);
     let _ = fs::remove_file(&temporary);

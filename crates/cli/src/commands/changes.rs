@@ -328,7 +328,13 @@ pub async fn note(app: &App, store: &Store, args: NoteArgs) -> anyhow::Result<()
     let row = lookup::dag(app, store, &args.dag_id).await?;
     let run = lookup::run(store, &row.dag, &args.run).await?;
     match args.text {
-        None => print_text(run.note.as_deref().unwrap_or_default()),
+        None => match &run.note {
+            Some(note) => print_text(note),
+            None => {
+                notice(format!("the run {} has no note", run.run_id));
+                Ok(())
+            }
+        },
         Some(text) => {
             let row = store.set_note(run.key, Some(&text), ACTOR, app.now()).await?;
             notice(match row.note {

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::instant::format_utc_micros;
-use millrace_store::JobRow;
+use millrace_store::{Backend, JobRow};
 use serde::Serialize;
 
 use crate::app::App;
@@ -71,6 +71,21 @@ pub async fn run(app: &App, command: JobsCommand) -> anyhow::Result<()> {
             let place = hostname.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
             match newest {
                 None => bail!("no {job_type}{place} has ever run on this database; start `millrace {job_type}`"),
+                // Where a lock ends with its process, it tells sooner than a heartbeat that nobody lives.
+                Some(row)
+                    if row.kind == "scheduler"
+                        && row.ended_at.is_none()
+                        && store.backend() == Backend::Sqlite
+                        && !store.is_led().await? =>
+                {
+                    bail!(
+                        "no {job_type}{place} lives: the last one, on {} (pid {}), ended without a word after its \
+                         heartbeat {} s ago",
+                        row.hostname,
+                        row.pid,
+                        age(row, now).num_seconds()
+                    )
+                }
                 Some(row) if row.state(now, timeout) == "running" => {
                     let seconds = age(row, now).num_seconds();
                     notice(format!(

@@ -1,7 +1,7 @@
 //! The home and the machine: who may read what, disk space, clock, time zones.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
@@ -17,6 +17,7 @@ const MIB: u64 = 1024 * 1024;
 const ENOUGH_SPACE: u64 = 1024 * MIB;
 /// File handles below which many tasks at once may run out of them.
 const ENOUGH_FILES: u64 = 1024;
+const NO_SPACE: &str = "make room: `millrace db clean --keep 90d` deletes old runs and their logs";
 /// What the disk's clock and ours may differ.
 const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(5);
 
@@ -55,7 +56,12 @@ fn writable(app: &App, report: &mut Report) {
     match written {
         Err(error) => {
             let what = format!("{} can't be written: {error}", app.home.root().display());
-            report.fail("home", what, "run as the user who owns it, or give that user the right to write");
+            let mend = match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => NO_SPACE,
+                ErrorKind::ReadOnlyFilesystem => "its disk is mounted for reading only: mount it for writing",
+                _ => "run as the user who owns it, or give that user the right to write",
+            };
+            report.fail("home", what, mend);
         }
         Ok(metadata) => {
             report.ok("home", format!("{} can be written", app.home.root().display()));
@@ -124,7 +130,7 @@ fn space(report: &mut Report, area: &'static str, path: &Path) {
     let Ok(found) = rustix::fs::statvfs(path) else { return };
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     let what = format!("{} MiB are free on the disk of {}", free / MIB, path.display());
-    let mend = "make room: `millrace db clean --keep 90d` deletes old runs and their logs";
+    let mend = NO_SPACE;
     if free < ENOUGH_SPACE / 10 {
         report.fail(area, what, mend);
     } else if free < ENOUGH_SPACE || found.f_favail.saturating_mul(50) < found.f_files {
