@@ -216,8 +216,11 @@ impl Row {
 /// The table of parameters. Where an operator before it has many of them in the same words, they are named only.
 fn parameters(rows: &[Row], told: &[(String, Vec<Row>)]) -> String {
     let shared_with = |(name, others): &(String, Vec<Row>)| {
-        let shared: Vec<&Row> = rows.iter().filter(|row| !row.is_needed && others.contains(row)).collect();
-        (name.clone(), shared)
+        let is_optional = |name: &str| rows.iter().any(|of| of.name == name && !of.is_needed && others.contains(of));
+        // What a map needs is told where the map is.
+        let goes_along = |row: &Row| row.name.rsplit_once('.').is_some_and(|(map, _)| is_optional(map));
+        let is_shared = |row: &&Row| others.contains(row) && (!row.is_needed || goes_along(row));
+        (name.clone(), rows.iter().filter(is_shared).collect::<Vec<&Row>>())
     };
     let most = told.iter().map(shared_with).rev().max_by_key(|(_, shared)| shared.len());
     let (operator, shared) = most.filter(|(_, shared)| shared.len() > 3).unwrap_or_default();

@@ -113,6 +113,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     });
     let tags = read_tags(reader, keys.get("tags"));
     let params = params::read(reader, keys.get("params"), &timetable.schedule);
+    let params_order = params::order(keys.get("params"));
     let deadline = keys.get("deadline").and_then(|entry| alert::read_deadline(reader, entry));
     let longer_than_usual =
         keys.get("longer_than_usual").and_then(|entry| alert::read_longer_than_usual(reader, entry));
@@ -137,6 +138,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
         tags,
         owner,
         params,
+        params_order,
         assets,
         deadline,
         longer_than_usual,

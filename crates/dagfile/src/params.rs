@@ -37,6 +37,13 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: Option<&Entry>, schedule: &Sc
     params
 }
 
+/// The names as they stand there; none when that is by the alphabet.
+pub(crate) fn order(entry: Option<&Entry>) -> Vec<String> {
+    let names: Vec<String> =
+        entry.map(|entry| entry.value.entries().iter().map(|entry| entry.key.clone()).collect()).unwrap_or_default();
+    if names.is_sorted() { Vec::new() } else { names }
+}
+
 fn check_keywords(reader: &mut Reader<'_>, schema: &Node) {
     reader.unknown_keys(schema.entries(), KEYWORDS, "in a param's schema");
     for entry in schema.entries() {

@@ -60,6 +60,9 @@ pub struct Dag {
     /// Defaults of `{{ params.x }}`; a run's conf overrides them.
     #[serde(default)]
     pub params: Map<String, Value>,
+    /// Their names as the file has them, unless that is by the alphabet: whoever is asked for them is asked in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub params_order: Vec<String>,
     /// The first task that fails for good ends the run: what runs is stopped, what waits is skipped.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fail_fast: bool,
@@ -207,6 +210,7 @@ impl Dag {
             tags: Vec::new(),
             owner: None,
             params: Map::new(),
+            params_order: Vec::new(),
             fail_fast: false,
             groups: Vec::new(),
             assets: None,
@@ -217,6 +221,12 @@ impl Dag {
             callbacks: Callbacks::default(),
             tasks: Vec::new(),
         }
+    }
+
+    /// As the file has them.
+    pub fn params_in_order(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let named = self.params_order.iter().filter_map(|name| self.params.get_key_value(name));
+        named.chain(self.params.iter().filter(|(name, _)| !self.params_order.contains(name)))
     }
 
     pub fn task(&self, task_id: &str) -> Option<&Task> {
@@ -283,7 +293,8 @@ impl Dag {
     /// depends on the time or the place of reading.
     pub fn content_hash(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or(Value::Null);
-        hex::encode(Sha256::digest(value.to_string().as_bytes()))
+        let digest = Sha256::digest(value.to_string().as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

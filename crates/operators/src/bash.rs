@@ -127,7 +127,7 @@ impl Bash {
             env.push((name, value));
         }
         let cwd = rendered_option("cwd", self.cwd.as_ref())?.map(Into::into);
-        context.info(format!("running: {command}"));
+        context.info(format!("running: {}", command.trim_end()));
         let sink = Arc::new(LogSink { reporter: Arc::clone(&context.reporter), last: Mutex::default() });
         let spec = ProcessSpec {
             program: "bash".to_owned(),

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::state::TaskState;
 use millrace_operator_api::context::SeenRun;
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -143,6 +144,7 @@ impl WaitForTask {
                 return Err(TaskError::Fail(format!("{name} is {state}, which is one of failed_states")));
             }
             if !names(&self.allowed_states, state) && waiting.is_none() {
+                let state = if state == TaskState::None.as_str() { "not started" } else { state };
                 waiting = Some(format!("{name} is {state}"));
             }
             Ok(())

@@ -52,10 +52,10 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
     let started_at = assignment.put_offs.map_or(began, |put_offs| put_offs.first_start);
     let masker = parameters::masker(&equipment, &assignment);
     let of_log = masker.clone();
+    // A try that goes on after a wait has a heading already: it may look a thousand times.
+    let heading = assignment.put_offs.is_none().then(|| heading(&assignment));
     let report =
-        Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading(&assignment), move |text| {
-            of_log.mask(text)
-        }));
+        Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading, move |text| of_log.mask(text)));
     let mut rendered = None;
     let mut map_name = None;
     let prepared = prepare(&equipment, &assignment, &masker, (&mut rendered, &mut map_name));

@@ -63,13 +63,13 @@ impl AttemptReport {
     pub fn new(
         log: Arc<dyn LogSink>,
         clock: Arc<dyn Clock>,
-        heading: String,
+        heading: Option<String>,
         mask: impl Fn(&str) -> String + Send + Sync + 'static,
     ) -> Self {
-        Self { log, clock, mask: Box::new(mask), heading: Mutex::new(Some(heading)), ledger: Mutex::default() }
+        Self { log, clock, mask: Box::new(mask), heading: Mutex::new(heading), ledger: Mutex::default() }
     }
 
-    /// True once a line was written.
+    /// True once a line was written, also before a wait that the try goes on from.
     pub fn has_lines(&self) -> bool {
         self.heading.lock().is_ok_and(|heading| heading.is_none())
     }

@@ -72,6 +72,7 @@ fn everything_in_its_place() {
     assert_eq!(dag.tags, ["nps", "redshift"]);
     assert_eq!(dag.owner.as_deref(), Some("data"));
     assert_eq!(serde_json::Value::Object(dag.params.clone()), json!({"limit": 5, "deep": {"list": [1, "no"]}}));
+    assert!(dag.params_in_order().map(|(name, _)| name).eq(["limit", "deep"]), "as the file has them");
 
     let [first, second, third] = dag.tasks.as_slice() else { panic!("{:?}", dag.tasks) };
     assert_eq!(first.operator, "bash");

@@ -137,7 +137,8 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         loading.warehouse_conn_id,
         method_name(&loading.method)
     ));
-    context.checkpoint("load", format!("{files} objects{size} into {}", loading.target));
+    let objects = if files == 1 { "object" } else { "objects" };
+    context.checkpoint("load", format!("{files} {objects}{size} into {}", loading.target));
     let request = LoadRequest {
         target: loading.target.clone(),
         columns: settled.as_ref().map(|settled| settled.columns.clone()),

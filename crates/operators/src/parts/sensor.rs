@@ -5,7 +5,6 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::duration::Span;
-use millrace_model::instant::format_utc_micros;
 use millrace_operator_api::{Outcome, Problems, TaskContext, TaskError};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -103,8 +102,8 @@ impl Patience {
         let deadline = context.first_start + self.timeout.0.as_delta();
         if now >= deadline {
             let text = format!(
-                "{reason}; waited since {}, which is longer than {} (timeout)",
-                format_utc_micros(context.first_start),
+                "{reason}; waited for {}, which is longer than {} (timeout)",
+                Length::from_seconds(u32::try_from((now - context.first_start).num_seconds()).unwrap_or(u32::MAX)),
                 self.timeout
             );
             return Err(if self.soft_fail { TaskError::Skip(text) } else { TaskError::Fail(text) });

@@ -100,5 +100,8 @@ pub fn verify_bytes(body: ByteStream, expected: Option<String>, expected_bytes: 
 }
 
 pub(crate) fn checksum_text(digest: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(digest))
+    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    })
 }
