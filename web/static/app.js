@@ -48,7 +48,7 @@ setInterval(() => {
 const search = $("[data-search]");
 let going = 0;
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest?.("input, textarea, select, dialog");
+  const typing = event.target.closest?.("input, textarea, select, dialog:not(#keys)");
   if (event.key === "Escape") {
     if (event.target === search) search.blur();
     for (const open of $$("details.menu[open]")) open.removeAttribute("open");
@@ -247,6 +247,18 @@ function patch(change) {
   if (use) use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${change.state}`));
 }
 
+/* Nobody knows how the scheduler is while the server is away. */
+function showLost(isLost) {
+  const [hint, dot] = [$("#offline"), $(".dot")];
+  if (isLost) hint.textContent = said("lost");
+  hint.hidden = !isLost;
+  if (!dot) return;
+  dot.dataset.known ??= dot.title;
+  dot.classList.toggle("lost", isLost);
+  dot.title = isLost ? said("lost") : dot.dataset.known;
+  dot.setAttribute("aria-label", dot.title);
+}
+
 let changes = null;
 function listen(wasAway) {
   if (!csrf() || changes) return;
@@ -254,9 +266,8 @@ function listen(wasAway) {
   const events = new EventSource("/events" + (dag ? `?dag=${encodeURIComponent(dag)}` : ""));
   changes = events;
   let wasLost = wasAway;
-  const hint = $("#offline");
   events.addEventListener("open", () => {
-    hint.hidden = true;
+    showLost(false);
     // What happened between the drawing of the page and now.
     setTimeout(() => refresh(() => true), wasLost ? 0 : 300);
     wasLost = false;
@@ -265,8 +276,7 @@ function listen(wasAway) {
     wasLost = true;
     setTimeout(() => {
       if (!wasLost || changes !== events) return;
-      hint.textContent = said("lost");
-      hint.hidden = false;
+      showLost(true);
     }, 2000);
   });
   events.addEventListener("changes", (event) => {
@@ -380,6 +390,12 @@ function startGraph(view) {
   if (view) svg.setAttribute("viewBox", view);
   const read = () => svg.getAttribute("viewBox").split(" ").map(Number);
   const write = (box) => svg.setAttribute("viewBox", box.map((n) => Math.round(n * 10) / 10).join(" "));
+  // Where the whole could not be read, it begins at its left end; "0" shows all of it.
+  const readable = svg.clientWidth * 1.5;
+  if (!view && innerWidth <= 700 && whole[2] > readable) {
+    const height = Math.min(whole[3], (readable * svg.clientHeight) / svg.clientWidth);
+    write([whole[0], whole[1] + (whole[3] - height) / 2, readable, height]);
+  }
   const zoom = (by, x = 0.5, y = 0.5) => {
     const [left, top, width, height] = read();
     const limited = Math.min(Math.max(width * by, 200), whole[2] * 3) / width;
@@ -584,6 +600,11 @@ if (grid) {
   const on = $("#grid .cell.on, #grid .run.on");
   if (on) on.scrollIntoView({ block: "nearest", inline: "center" });
   else grid.scrollLeft = grid.scrollWidth;
+}
+/* Where a year does not fit, its newest run is in sight. */
+for (const box of $$(".yearbox")) {
+  const newest = $$("a.day rect", box).at(-1);
+  if (newest) box.scrollLeft = newest.x.baseVal.value - box.clientWidth / 2;
 }
 startLog();
 listen(false);

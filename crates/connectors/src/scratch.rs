@@ -42,7 +42,8 @@ impl FolderScratch {
 
     fn folder_of(&self, dag_id: &str, run_id: &str) -> PathBuf {
         let digest = Sha256::digest(format!("{dag_id}\0{run_id}"));
-        self.root.join(hex::encode(&digest[..16]))
+        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        self.root.join(hex)
     }
 
     fn path(&self, work: &WorkId, name: &str) -> Result<PathBuf, PortError> {

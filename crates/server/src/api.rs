@@ -334,12 +334,6 @@ fn secret_doors() -> Doors {
 #[schemars(extend("format" = "date-time"))]
 pub(crate) struct Instant(String);
 
-impl Instant {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 pub(crate) fn instant(at: DateTime<Utc>) -> Instant {
     Instant(format_utc_micros(at))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
+use chrono_tz::Tz;
 use futures::{Stream, StreamExt};
 use http::HeaderMap;
 use millrace_logs::{LogPage, TryId};
@@ -19,6 +20,7 @@ use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::{FARTHEST, Parameters};
 use crate::server::Shared;
+use crate::viewer::zone_for;
 
 /// Changes within this time travel together.
 const GATHER: Duration = Duration::from_millis(250);
@@ -148,6 +150,8 @@ pub(crate) async fn log(
     // A browser that lost the connection says how far it got.
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let offset = resumed.or(parameters.number::<u64>("offset")?).unwrap_or(0).min(FARTHEST);
+    // While the lines go out, nobody knows any more who asked.
+    let zone = zone_for(server.dag_row(&dag_id, 0).await?.dag.timetable.timezone);
     let id = TryId { dag_id, run_id, task_id, map_index, try_number };
     let (store, key) = (server.store().clone(), instance.key);
     let is_over = move || {
@@ -165,7 +169,7 @@ pub(crate) async fn log(
     let lines = pages.filter_map(move |page| {
         let event = match page {
             Ok(page) if page.lines.is_empty() => None,
-            Ok(page) => Some(lines_event(&page, |text| masker.mask(text))),
+            Ok(page) => Some(lines_event(&page, zone, |text| masker.mask(text))),
             Err(error) => Some(Event::default().event("failed").data(error.to_string())),
         };
         let _open = &place;
@@ -180,11 +184,14 @@ pub(crate) const fn may_still_write(state: TaskState) -> bool {
     matches!(state, TaskState::Running | TaskState::Queued | TaskState::Restarting)
 }
 
-fn lines_event(page: &LogPage, mask: impl Fn(&str) -> String) -> Event {
+fn lines_event(page: &LogPage, zone: Tz, mask: impl Fn(&str) -> String) -> Event {
     let lines: Vec<_> = page
         .lines
         .iter()
-        .map(|line| json!({"at": line.at.map(crate::format::clock), "level": line.level, "text": mask(&line.text)}))
+        .map(|line| {
+            let at = line.at.map(|at| crate::format::clock(at, zone));
+            json!({"at": at, "level": line.level, "text": mask(&line.text)})
+        })
         .collect();
     Event::default().event("lines").id(page.next_offset.to_string()).data(json!(lines).to_string())
 }

@@ -70,8 +70,9 @@ pub(crate) fn sentence(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-pub(crate) fn clock(at: DateTime<Utc>) -> String {
-    at.format("%H:%M:%S%.3f").to_string()
+/// In the zone; of several of one day, each within a log.
+pub(crate) fn clock(at: DateTime<Utc>, zone: Tz) -> String {
+    at.with_timezone(&zone).format("%H:%M:%S%.3f").to_string()
 }
 
 pub(crate) fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {

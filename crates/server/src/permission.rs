@@ -100,8 +100,8 @@ acts! {
     WriteConnections = "connections:write", Editor, false, "add, change and delete connections, and try what is not stored";
     WriteVariables = "variables:write", Editor, false, "add, change and delete variables";
     WritePools = "pools:write", Editor, false, "add, change and delete pools";
-    ManagePeople = "people:write", Admin, false, "users, their roles and grants, and everybody's tokens";
-    ReadAudit = "audit:read", Admin, false, "read the audit log";
+    ManagePeople = "people:write", Admin, false, "manage users, their roles and grants, and everybody's tokens";
+    ReadAudit = "audit:read", Admin, false, "read the audit log and the configuration";
 }
 
 impl Act {

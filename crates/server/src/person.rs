@@ -78,9 +78,15 @@ impl Person {
 
     pub fn refused(&self, act: Act) -> Problem {
         let text = if self.scope.allows(act) {
-            format!("{} has the role {}; to {} takes the role {}", self.name, self.role, act.describe(), act.least())
+            format!(
+                "the user {} has the role {}; what was asked for ({}) takes the role {}",
+                self.name,
+                self.role,
+                act.describe(),
+                act.least()
+            )
         } else {
-            format!("the token's scope does not allow {}: to {}", act.name(), act.describe())
+            format!("the token's scope does not allow {} ({})", act.name(), act.describe())
         };
         Problem::new(ErrorCode::FORBIDDEN, text).with("act", act.name().into())
     }

@@ -57,7 +57,8 @@ fn environment() -> Environment<'static> {
     environment.add_function("asset", |name: &str| assets::address(name));
     environment.add_function("t", words::in_template);
     environment.add_filter("code", words::code);
-    environment.add_filter("say", |text: &str| format::with_times(&words::say(text)).into_owned());
+    environment.add_filter("say", |text: &str| words::ticks(&words::say(text)));
+    environment.add_filter("ticks", words::ticks);
     environment.add_filter("urlencode", |text: &str| crate::links::encode(text));
     environment.add_filter("words", |state: &str| format::words(state));
     environment.add_filter("count", |number: u64| format::count(number));
@@ -134,7 +135,7 @@ impl Server {
             status => problem.code.http_status,
             code => problem.code.name,
             title => words::t(&format::sentence(&problem.code.name.replace("dag_", "DAG_").replace('_', " "))),
-            detail => format::sentence(&format::with_times(&words::say(&problem.detail))),
+            detail => format::sentence(&words::say(&problem.detail)),
             help => words::say(problem.code.explanation),
             person,
             health => (),

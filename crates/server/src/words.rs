@@ -67,6 +67,21 @@ pub(crate) fn in_template(text: &str, arguments: Kwargs) -> Result<Value, Error>
     Ok(if is_markup { Value::from_safe_string(said) } else { Value::from(said) })
 }
 
+/// A text in which what stands between backticks is to be typed as it is.
+pub(crate) fn ticks(text: &str) -> Value {
+    let parts: Vec<&str> = text.split('`').collect();
+    let mut said = String::with_capacity(text.len() + 16);
+    for (place, part) in parts.iter().enumerate() {
+        // Of an odd number of backticks, the last is one.
+        match place % 2 {
+            1 if place + 1 < parts.len() => said.push_str(&format!("<code>{}</code>", HtmlEscape(part))),
+            1 => said.push_str(&format!("`{}", HtmlEscape(part))),
+            _ => said.push_str(&HtmlEscape(part).to_string()),
+        }
+    }
+    Value::from_safe_string(said)
+}
+
 /// A text to be typed as it is.
 pub(crate) fn code(text: &str) -> Value {
     Value::from_safe_string(format!("<code>{}</code>", HtmlEscape(text)))
@@ -77,6 +92,19 @@ mod tests {
     use millrace_model::state::{RunType, TaskState};
 
     use super::*;
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        let told = [
+            ("`a < b` is \"c\"", "<code>a &lt; b</code> is &quot;c&quot;"),
+            ("no `end", "no `end"),
+            ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+            ("<b>", "&lt;b&gt;"),
+        ];
+        for (text, wanted) in told {
+            assert_eq!(ticks(text).to_string(), wanted);
+        }
+    }
 
     fn all() -> HashMap<String, String> {
         toml::from_str(&assets::words("ko.toml").unwrap()).unwrap()

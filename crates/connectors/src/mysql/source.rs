@@ -526,7 +526,8 @@ impl SqlSource for MySqlSource {
     /// What a backslash means depends on the server's settings, so none is written.
     fn literal(&self, text: &str) -> String {
         if text.contains('\\') {
-            return format!("_utf8mb4 x'{}'", hex::encode(text));
+            let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+            return format!("_utf8mb4 x'{hex}'");
         }
         format!("'{}'", text.replace('\'', "''"))
     }

@@ -3,6 +3,7 @@
 use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
+use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use millrace_situation::PreparedBackfill;
 use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
@@ -10,7 +11,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::head::Tab;
-use crate::api::instant;
 use crate::backfills::{BackfillBody, outcome};
 use crate::format::{When, sentence};
 use crate::links;
@@ -113,7 +113,7 @@ pub(super) async fn page(
         schedule => say(&row.dag.describe_schedule()),
         lines => rows.iter().map(line).collect::<Vec<_>>(),
         problem,
-        dates => report.as_ref().map(dates),
+        dates => report.as_ref().map(|report| dates(report, |at| When::new(at, now, zone).local)),
         more => report.as_ref().map_or(0, |report| report.dates.len().saturating_sub(MOST_LISTED)),
         warnings => warnings.unwrap_or_default(),
         only => prepared.as_ref().and_then(PreparedBackfill::task_ids),
@@ -159,11 +159,10 @@ pub(super) async fn act(
     Ok(Redirect::to(&links::backfills(&dag_id)).into_response())
 }
 
-fn dates(report: &BackfillReport) -> Vec<Date> {
+fn dates(report: &BackfillReport, local: impl Fn(DateTime<Utc>) -> String) -> Vec<Date> {
     let date = |date: &millrace_store::BackfillDate| {
         let (outcome, reason) = outcome(date);
-        let logical_date = instant(date.logical_date);
-        Date { day: logical_date.as_str().replace(".000000Z", "Z"), outcome, reason: reason.map(str::to_owned) }
+        Date { day: local(date.logical_date), outcome, reason: reason.map(str::to_owned) }
     };
     report.dates.iter().take(MOST_LISTED).map(date).collect()
 }

@@ -15,14 +15,15 @@ use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
+use crate::words::said;
 
 const TYPES: [(&str, &str); 6] = [
-    ("mysql", "MySQL or MariaDB"),
-    ("postgres", "PostgreSQL"),
-    ("redshift", "Amazon Redshift"),
-    ("sqlite", "SQLite file"),
-    ("aws", "AWS or another S3"),
-    ("http", "Webhook of a callback"),
+    ("mysql", said!("MySQL or MariaDB")),
+    ("postgres", said!("PostgreSQL")),
+    ("redshift", said!("Amazon Redshift")),
+    ("sqlite", said!("SQLite file")),
+    ("aws", said!("AWS or another S3")),
+    ("http", said!("Webhook of a callback")),
 ];
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
 use http::HeaderMap;
 use millrace_model::pool::PoolFault;
-use millrace_model::schedule::Schedule;
+use millrace_model::schedule::{PlannedRun, Schedule};
 use millrace_planner::next_runs;
 use millrace_situation::Asked;
 use millrace_store::DagRow;
@@ -42,21 +42,24 @@ pub(super) async fn page(
     }
     let now = server.now();
     let zone = row.dag.timetable.timezone;
-    let upcoming: Vec<When> = match (row.is_paused, &row.next) {
-        (false, Some(next)) => {
+    let upcoming = match &row.next {
+        Some(next) if !row.is_paused && !row.is_stale => {
             let previous = server.store().last_automated_interval(&row.dag_id).await?;
-            let mut times: Vec<_> =
-                next_runs(&row.dag, previous.as_ref(), now).take(5).map(|run| run.run_after).collect();
-            if times.is_empty() {
-                times.push(next.run_after);
+            let mut runs: Vec<_> = next_runs(&row.dag, previous.as_ref(), now).take(5).collect();
+            if runs.is_empty() {
+                runs.push(*next);
             }
-            times.into_iter().map(|at| When::new(at, now, zone)).collect()
+            // A calendar may put several dates on one day: then the dates tell them apart.
+            let is_shared = runs.windows(2).any(|pair| pair[0].run_after == pair[1].run_after);
+            let when = |at| When::new(at, now, zone);
+            let one = |run: &PlannedRun| values! { at => when(run.run_after), of => is_shared.then(|| when(run.logical_date)) };
+            runs.iter().map(one).collect()
         }
         _ => Vec::new(),
     };
     // One that runs only when triggered has nothing to explain.
     let why = match row.dag.timetable.schedule {
-        Schedule::None => None,
+        Schedule::None if !row.is_stale => None,
         _ => Some(server.explain(Asked::Dag(&row)).await?),
     };
     let pools = server.store().pool_sizes().await?;

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, header};
 use millrace_model::change::RunKey;
 use millrace_model::state::RunState;
-use millrace_store::{DagFilter, DagRow, LedgerRow};
+use millrace_store::{DagFilter, DagRow, LedgerRow, RunSummary};
 use serde::Serialize;
 
 use super::strip::{Bar, bars};
@@ -46,6 +46,8 @@ pub(super) struct Line {
     strip: Vec<Bar>,
     last: Option<Last>,
     next: Option<When>,
+    /// The next run should have begun: it is late, or waits its turn.
+    is_due: bool,
     is_late: bool,
     rows: Option<String>,
 }
@@ -68,6 +70,7 @@ enum Choice {
     Running,
     Late,
     Favourites,
+    Gone,
 }
 
 /// By what the DAGs are chosen, besides what stands in them.
@@ -78,8 +81,8 @@ struct Seen<'a> {
 }
 
 impl Choice {
-    const ALL: [Self; 7] =
-        [Self::All, Self::On, Self::Paused, Self::Failed, Self::Running, Self::Late, Self::Favourites];
+    const ALL: [Self; 8] =
+        [Self::All, Self::On, Self::Paused, Self::Failed, Self::Running, Self::Late, Self::Favourites, Self::Gone];
 
     const fn name(self) -> &'static str {
         match self {
@@ -90,6 +93,7 @@ impl Choice {
             Self::Running => "running",
             Self::Late => "late",
             Self::Favourites => "favourites",
+            Self::Gone => "gone",
         }
     }
 
@@ -102,6 +106,7 @@ impl Choice {
             Self::Running => said!("Running"),
             Self::Late => said!("Late"),
             Self::Favourites => said!("Favourites"),
+            Self::Gone => said!("File gone"),
         })
     }
 
@@ -111,7 +116,11 @@ impl Choice {
     }
 
     fn holds(self, row: &DagRow, seen: &Seen<'_>) -> bool {
+        if row.is_stale {
+            return self == Self::Gone;
+        }
         match self {
+            Self::Gone => false,
             Self::All => true,
             Self::On => !row.is_paused,
             Self::Paused => row.is_paused,
@@ -160,10 +169,12 @@ pub(super) async fn page(
     let rest = query_of(&[("q", &search), ("tag", &tag), ("owner", &owner)]);
     let choices: Vec<_> = Choice::ALL
         .into_iter()
-        .map(|one| {
+        .map(|one| (one, number(one)))
+        .filter(|(one, count)| *one != Choice::Gone || *count > 0 || choice == Choice::Gone)
+        .map(|(one, count)| {
             values! {
                 text => one.text(),
-                count => number(one),
+                count,
                 is_on => one == choice,
                 href => format!("/dags?state={}{rest}", one.name()),
             }
@@ -173,12 +184,12 @@ pub(super) async fn page(
     let total = shown.len();
     let mut shown: Vec<DagRow> = shown.into_iter().skip(offset).take(MOST_DAGS).cloned().collect();
     server.store().add_last_runs(&mut shown, STRIP).await?;
-    let newest: Vec<RunKey> = shown.iter().filter_map(|row| Some(row.last_runs.first()?.key)).collect();
+    let newest: Vec<RunKey> = shown.iter().filter_map(|row| Some(RunSummary::latest(&row.last_runs)?.key)).collect();
     let moved = if newest.is_empty() { Vec::new() } else { server.store().ledger_of_runs(&newest).await? };
     let lines: Vec<Line> = shown
         .iter()
         .map(|row| {
-            let last = row.last_runs.first().map(|run| run.key);
+            let last = RunSummary::latest(&row.last_runs).map(|run| run.key);
             let of_last: Vec<LedgerRow> =
                 moved.iter().filter(|(run, _)| Some(*run) == last).map(|(_, row)| row.clone()).collect();
             line(row, rows_moved(&of_last), &seen)
@@ -202,7 +213,7 @@ fn query_of(pairs: &[(&str, &str)]) -> String {
 
 /// One row, alone.
 pub(super) async fn row(server: &Server, row: &DagRow, headers: &HeaderMap) -> Answer<Line> {
-    let moved = match row.last_runs.first() {
+    let moved = match RunSummary::latest(&row.last_runs) {
         Some(run) => rows_moved(&server.store().ledger_of_run(run.key).await?),
         None => None,
     };
@@ -227,12 +238,13 @@ fn line(row: &DagRow, moved: Option<u64>, seen: &Seen<'_>) -> Line {
         has_import_error: row.has_import_error,
         schedule: say(&row.dag.describe_schedule()),
         strip: bars(dag_id, &row.last_runs, now),
-        last: row.last_runs.first().map(|run| Last {
+        last: RunSummary::latest(&row.last_runs).map(|run| Last {
             href: links::run(dag_id, run.run_id.as_str()),
             state: run.state.as_str(),
             when: run.end_date.or(run.start_date).map(|at| When::new(at, now, zone)),
             took: span(run.start_date, run.end_date, now).map(length),
         }),
+        is_due: next.is_some_and(|at| at < now),
         is_late: due_since(row, seen.at_work, now).is_some(),
         next: next.map(|at| When::new(at, now, zone)),
         rows: moved.map(count),
@@ -249,11 +261,11 @@ pub(super) fn due_since(row: &DagRow, at_work: &HashSet<String>, now: DateTime<U
 const LOOKED_AT: u32 = 4;
 
 impl Server {
-    /// Every DAG with its newest run, and with more where that has not ended; and the ids of those that have a run that
+    /// Every DAG, also those whose file is gone, with its newest run, and with more where that has not ended; and the ids of those that have a run that
     /// has not. Strips of every DAG's runs would cost more than all the rest.
     pub(super) async fn dags_and_newest(&self) -> Answer<(Vec<DagRow>, HashSet<String>)> {
         let store = self.store();
-        let all = store.dags(&DagFilter { last_runs: 1, ..DagFilter::default() }).await?.rows;
+        let all = store.dags(&DagFilter { last_runs: 1, include_stale: true, ..DagFilter::default() }).await?.rows;
         let at_work = store.dags_at_work().await?;
         let goes_on = |row: &DagRow| row.last_runs.first().is_some_and(|run| !run.state.is_finished());
         let (mut going, mut all): (Vec<DagRow>, Vec<DagRow>) = all.into_iter().partition(goes_on);

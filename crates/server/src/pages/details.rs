@@ -6,6 +6,7 @@ use millrace_model::dag::Task;
 use serde::Serialize;
 
 use super::head::Tab;
+use crate::format::When;
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
@@ -51,6 +52,7 @@ pub(super) async fn page(
         is_mapped: task.expand.is_some(),
         parameters: serde_json::to_string_pretty(&masker.mask_value(&task.parameters)).unwrap_or_default(),
     };
+    let when = |at| When::new(at, server.now(), row.dag.timetable.timezone).local;
     let values = values! {
         dag => server.dag_head(&row, Tab::Details),
         tasks => row.dag.tasks.iter().map(line).collect::<Vec<_>>(),
@@ -61,8 +63,8 @@ pub(super) async fn page(
         max_active_runs => row.dag.max_active_runs,
         max_active_tasks => row.dag.max_active_tasks,
         timeout => row.dag.dagrun_timeout.as_ref().map(ToString::to_string),
-        start => row.dag.start_date.map(|at| at.to_rfc3339()),
-        end => row.dag.end_date.map(|at| at.to_rfc3339()),
+        start => row.dag.start_date.map(when),
+        end => row.dag.end_date.map(when),
     };
     server.page("details.html", Some(&person), &Wishes::of(&headers), values).await
 }

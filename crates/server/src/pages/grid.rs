@@ -21,6 +21,7 @@ use crate::format::{When, length, span, words};
 use crate::links;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
+use crate::viewer::zone_for;
 use crate::words::{fill, t};
 
 const USUAL_RUNS: u64 = 25;
@@ -127,7 +128,7 @@ fn draw(
     (selected, view): (Selected<'_>, &GridView),
     now: DateTime<Utc>,
 ) -> Grid {
-    let zone = row.dag.timetable.timezone;
+    let zone = zone_for(row.dag.timetable.timezone);
     let spans: Vec<_> = runs.iter().map(|run| span(run.start_date, run.end_date, now)).collect();
     let longest = spans.iter().flatten().max().copied();
     let selected_run = selected.run.map(|run| run.key);

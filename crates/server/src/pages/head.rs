@@ -46,7 +46,7 @@ impl Tab {
 impl Server {
     pub(super) fn dag_head(&self, row: &DagRow, tab: Tab) -> Value {
         let (zone, href) = (row.dag.timetable.timezone, links::dag(row.dag_id.as_str()));
-        let next = row.next.as_ref().filter(|_| !row.is_paused);
+        let next = row.next.as_ref().filter(|_| !row.is_paused && !row.is_stale);
         let tabs: Vec<Value> = Tab::ALL
             .iter()
             .map(|(one, end, text)| {

@@ -21,6 +21,7 @@ use crate::server::{Server, Shared};
 
 const MOST_FAILURES: usize = 12;
 const MOST_LATE: usize = 8;
+const MOST_NEVER: usize = 5;
 const MOST_COMING: usize = 10;
 const MOST_ALERTS: u64 = 8;
 const MOST_JOBS: u64 = 50;
@@ -88,7 +89,8 @@ struct Lost {
 pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
     let wishes = Wishes::of(&headers);
     let store = server.store();
-    let (dags, at_work) = server.dags_and_newest().await?;
+    let (mut dags, at_work) = server.dags_and_newest().await?;
+    dags.retain(|row| !row.is_stale);
     let now = server.now();
     let (failures, failed) = failures(&server, &dags).await?;
     let broken: Vec<Broken> =
@@ -106,14 +108,17 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
     let late: Vec<Coming> = late.iter().take(MOST_LATE).map(coming_line).collect();
     let (pools, slots_used) = full_pools(&server).await?;
     let lost = lost(&server).await?;
-    let needs = failed + broken.len() + alerts.len() + late_count + pools.len() + lost.len();
-    let needs = values! { failures, failed, broken, alerts, late, late_count, pools, lost, needs };
+    let mut never = server.never_runs(&dags).await?;
+    let never_count = never.len();
+    never.truncate(MOST_NEVER);
+    let needs = failed + broken.len() + alerts.len() + late_count + pools.len() + lost.len() + never_count;
+    let needs = values! { failures, failed, broken, alerts, late, late_count, pools, lost, never, never_count, needs };
     if wishes.wants("needs") {
         return server.page("parts/needs.html", Some(&person), &wishes, needs).await;
     }
     let mut coming: Vec<(DateTime<Utc>, &DagRow)> = dags
         .iter()
-        .filter(|row| !row.is_paused && !row.is_stale)
+        .filter(|row| !row.is_paused)
         .filter_map(|row| Some((row.next.as_ref()?.run_after, row)))
         .filter(|(at, _)| *at > now && *at <= now + TimeDelta::hours(1))
         .collect();

@@ -2,14 +2,17 @@
 
 use axum::extract::State;
 use http::HeaderMap;
+use millrace_model::pool::PoolFault;
+use millrace_store::{DagFilter, DagRow};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::format::When;
+use crate::links;
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 #[derive(Serialize)]
 struct Broken {
@@ -46,5 +49,31 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
             faults: row.diagnostics.iter().map(|one| fault(&row.file_path, one)).collect(),
         })
         .collect();
-    server.page("import_errors.html", Some(&person), &Wishes::of(&headers), values! { files }).await
+    let never = server.never_runs(&server.store().dags(&DagFilter::default()).await?.rows).await?;
+    server.page("import_errors.html", Some(&person), &Wishes::of(&headers), values! { files, never }).await
+}
+
+/// A task that can never run, of a DAG that can be read.
+#[derive(Serialize)]
+pub(super) struct Never {
+    dag_id: String,
+    href: String,
+    text: String,
+    hint: String,
+}
+
+impl Server {
+    pub(super) async fn never_runs(&self, dags: &[DagRow]) -> Answer<Vec<Never>> {
+        let pools = self.store().pool_sizes().await?;
+        let of_dag = |row: &DagRow| {
+            let never = |fault: &PoolFault| Never {
+                dag_id: row.dag_id.to_string(),
+                href: links::dag(row.dag_id.as_str()),
+                text: fault.to_string(),
+                hint: fault.hint(),
+            };
+            PoolFault::all_of(&row.dag, &pools).iter().map(never).collect::<Vec<_>>()
+        };
+        Ok(dags.iter().flat_map(of_dag).collect())
+    }
 }

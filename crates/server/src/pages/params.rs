@@ -32,7 +32,7 @@ impl Server {
                 description: param.schema().and_then(|schema| schema.get("description")?.as_str().map(str::to_owned)),
             }
         };
-        dag.params.iter().map(one).collect()
+        dag.params_in_order().map(one).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Path, Query, State};
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use http::HeaderMap;
 use millrace_logs::{LogPage, TryId};
 use millrace_situation::Asked;
@@ -22,6 +23,7 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
+use crate::viewer::zone_for;
 
 #[derive(Serialize)]
 struct TryTab {
@@ -88,7 +90,7 @@ pub(super) async fn page(
     let instance = instance.cloned().ok_or_else(|| Problem::no_task(&dag_id, &task_id))?;
     let index = if instance.map_index < 0 { String::new() } else { format!("&map_index={}", instance.map_index) };
     let row = server.dag_row(&dag_id, 0).await?;
-    let now = server.now();
+    let (now, zone) = (server.now(), zone_for(row.dag.timetable.timezone));
     let store = server.store();
     let tries = store.tries(instance.key).await?;
     let newest = tries.last().map_or(instance.try_number, |last| last.try_number);
@@ -146,12 +148,13 @@ pub(super) async fn page(
         // Whoever looks at the newest try goes on to the one after it.
         is_earlier => shown != newest,
         error => this.and_then(|one| one.error.as_deref()).map(|text| masker.mask(text)),
-        checkpoints => progress(&store.checkpoints(instance.key, Some(shown)).await?),
+        checkpoints => progress(&store.checkpoints(instance.key, Some(shown)).await?, zone),
         ledger,
         results => results(&store.xcoms(instance.key).await?, |value| masker.mask_value(value)),
         rendered => this.and_then(|one| one.rendered.as_ref()).map(|value| rendered(&masker.mask_value(value))),
         why,
-        log => log.as_ref().map(|page| lines(page, |text| masker.mask(text))),
+        log => log.as_ref().map(|page| lines(page, zone, |text| masker.mask(text))),
+        log_zone => zone.name(),
         log_events => format!("{href}/log-events?try={shown}{index}"),
         log_offset => log.as_ref().map_or(0, |page| page.next_offset),
         log_goes_on => is_live || log.as_ref().is_some_and(|page| !page.is_at_end),
@@ -241,7 +244,7 @@ fn tabs(tries: &[TryRow], shown: u32, (href, index): (&str, &str), now: DateTime
         .collect()
 }
 
-fn progress(rows: &[CheckpointRow]) -> Vec<Progress> {
+fn progress(rows: &[CheckpointRow], zone: Tz) -> Vec<Progress> {
     let mut before: BTreeMap<&str, &CheckpointRow> = BTreeMap::new();
     let mut shown: Vec<Progress> = Vec::new();
     for row in rows {
@@ -267,7 +270,7 @@ fn progress(rows: &[CheckpointRow]) -> Vec<Progress> {
             left,
             done: point.rows.filter(|_| point.total_rows.is_some()),
             total: point.total_rows,
-            at: clock(point.at),
+            at: clock(point.at, zone),
         };
         // The newest of a name stands for those before it.
         match shown.iter_mut().find(|shown| shown.name == next.name) {
@@ -328,7 +331,7 @@ fn rendered(value: &Value) -> Vec<(String, String)> {
     }
 }
 
-fn lines(page: &LogPage, mask: impl Fn(&str) -> String) -> Vec<Line> {
+fn lines(page: &LogPage, zone: Tz, mask: impl Fn(&str) -> String) -> Vec<Line> {
     let level = |level| match level {
         millrace_logs::Level::Debug => "debug",
         millrace_logs::Level::Info => "info",
@@ -340,7 +343,7 @@ fn lines(page: &LogPage, mask: impl Fn(&str) -> String) -> Vec<Line> {
         .enumerate()
         .map(|(place, line)| Line {
             number: place + 1,
-            at: line.at.map(clock).unwrap_or_default(),
+            at: line.at.map(|at| clock(at, zone)).unwrap_or_default(),
             level: level(line.level),
             text: mask(&line.text),
         })

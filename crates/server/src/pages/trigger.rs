@@ -151,7 +151,7 @@ fn fields(server: &Server, row: &DagRow) -> Vec<Field> {
         let param = Param::of(value);
         field::field(name, param, &masked(name, param.default().unwrap_or(&Value::Null)), zone)
     };
-    row.dag.params.iter().map(one).collect()
+    row.dag.params_in_order().map(one).collect()
 }
 
 struct Form<'a> {

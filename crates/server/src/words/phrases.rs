@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use crate::assets;
+use crate::format::with_times;
 use crate::viewer::{Language, viewer};
 use crate::words::t;
 
@@ -120,15 +121,16 @@ fn fixed(english: &str) -> usize {
         .sum()
 }
 
-/// The finished English sentence in the viewer's language.
+/// The finished English sentence in the viewer's language, its instants in the viewer's zone.
 pub(crate) fn say(text: &str) -> String {
     // A reason that is one word of the program's: `task_failure`.
     let is_word = !text.is_empty() && text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
     let text = if is_word { text.replace('_', " ") } else { text.to_owned() };
-    match viewer().language {
+    let said = match viewer().language {
         Language::English => text,
         Language::Korean => KOREAN.say(&text, 0).unwrap_or_else(|| t(&text).to_owned()),
-    }
+    };
+    with_times(&said).into_owned()
 }
 
 #[cfg(test)]

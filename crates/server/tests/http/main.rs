@@ -32,6 +32,7 @@ mod runs;
 mod secrets;
 mod signing_in;
 mod site;
+mod standing;
 mod tls;
 mod together;
 mod views;
