@@ -37,7 +37,7 @@ soak: setup
 	MILLRACE_WORLD_SEEDS=$(WORLDS) MILLRACE_WORLD_SEEDS_ON_POSTGRES=$(WORLDS_ON_POSTGRES) \
 		MILLRACE_WORLD_FIRST=$(FIRST) cargo test --release --locked -p millrace-scheduler --test engine \
 		world::whatever_happens -- --nocapture --test-threads 1
-	MILLRACE_KILLS=$(KILLS) cargo test --locked -p millrace-cli --test crash case_60 -- --nocapture --test-threads 1
+	MILLRACE_KILLS=$(KILLS) cargo test --locked -p millrace-cli --test crash killed_again_and_again -- --nocapture --test-threads 1
 	MILLRACE_TABLE_SEEDS=$(TABLES) MILLRACE_STRUCK_SEEDS=$$(($(TABLES) / 10)) \
 		cargo test --locked -p millrace-connectors --test servers random::
 

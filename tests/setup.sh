@@ -62,6 +62,8 @@ check_packages() {
     need curl curl
     need chromedriver chromium-driver
     need setpriv util-linux
+    need unshare util-linux
+    need systemd-analyze systemd
     need flock util-linux
     need find findutils
     need npm npm

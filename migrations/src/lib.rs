@@ -5,6 +5,7 @@
 //! - Additive first: a column is added nullable or with a default, and what still reads the old form keeps working.
 //! - A text of SQL serves both databases; `{ID}` and the like stand where they differ (see [`dialect`]).
 //! - Instants are BIGINT microseconds since 1970 in UTC, JSON is TEXT, states are TEXT under a CHECK.
+//! - Numbers only order: they need not follow each other, and one that was never released is not used again.
 //! - Nothing here commits: the caller holds the global lock and one transaction around all of it.
 
 mod dialect;

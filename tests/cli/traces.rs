@@ -61,7 +61,7 @@ fn attributes(span: &Value) -> BTreeMap<String, Value> {
 fn runs_tries_commits_and_requests_are_spans() {
     let collector = Collector::start();
     let mut home = TestHome::new();
-    home.set("MILLRACE__TRACES__ENDPOINT", format!("http://{}", collector.address));
+    home.set("MILLRACE__TRACES__ENDPOINT", format!("http://mill:p%40ss-of-it@{}", collector.address));
     home.set("MILLRACE__TRACES__HEADERS", "X-Team=secret-of-the-team");
     home.write_dag(
         "two.yaml",
@@ -117,12 +117,15 @@ fn runs_tries_commits_and_requests_are_spans() {
 
     let (head, document) = collector.received.lock().unwrap()[0].clone();
     assert!(head.starts_with("post /v1/traces ") && head.contains("x-team: secret-of-the-team"), "{head}");
+    let basic = format!("authorization: basic {}\r", STANDARD.encode("mill:p@ss-of-it")).to_lowercase();
+    assert!(head.contains(&basic) && head.contains(&format!("host: {}\r", collector.address)), "{head}");
     let resource = attributes(&document["resourceSpans"][0]["resource"]);
     assert_eq!(resource["service.name"]["stringValue"], "millrace");
-    // Spans are no lines of the log, and the header is shown nowhere.
+    // Spans are no lines of the log, and neither the header nor the password is shown anywhere.
     assert!(!daemon.stderr().contains("millrace_spans"), "{}", daemon.stderr());
     let listed = home.ok(&["config", "list"]).stdout;
     assert!(!listed.contains("secret-of-the-team") && listed.contains("traces.headers"), "{listed}");
+    assert!(!listed.contains("ss-of-it") && listed.contains("http://mill:***@"), "{listed}");
 }
 
 #[test]

@@ -219,6 +219,7 @@ fn changed(before: &Config, after: &Config, at_once: bool) -> Vec<String> {
         // Shown masked: another password is another address.
         old != new
             || (old.0 == "database.url" && before.database.url != after.database.url)
+            || (old.0 == "traces.endpoint" && before.traces.endpoint != after.traces.endpoint)
             || (old.0 == "traces.headers" && before.traces.headers != after.traces.headers)
             || (old.0 == "oidc.client_secret" && before.oidc.client_secret != after.oidc.client_secret)
     });

@@ -1,25 +1,21 @@
 //! Tells people and programs outside what has happened: a signed POST, or a command.
 
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use hyper_util::rt::TokioIo;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::{PortError, PortErrorKind};
 use rustix::process::{Pid, Signal, kill_process_group};
-use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use sha2::Sha256;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio_rustls::TlsConnector;
 
-use crate::parts::wire::tls::{Check, client_config};
 use crate::processes::ORDINARY;
+use crate::web::{self, NoAnswer};
 
 /// For one attempt, answer and all.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,18 +35,11 @@ pub async fn post_signed(connection: &Connection, delivery: i64, event: &str, bo
 /// Whether somebody listens at the address. Sends nothing.
 pub async fn reach(connection: &Connection) -> Result<String, PortError> {
     let uri = address(connection)?;
-    let (host, port, _) = place(&uri);
+    let (host, port, _) = web::place(&uri);
     let socket = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), port)));
     let socket = socket.await.map_err(|_| failed(connection, format!("no answer in {} s", PATIENCE.as_secs())))?;
     socket.map_err(|error| failed(connection, format!("cannot reach {host}:{port}: {error}")))?;
     Ok(format!("{host}:{port} takes connections; nothing was sent"))
-}
-
-/// Host, port, and whether it speaks TLS.
-fn place(uri: &http::Uri) -> (String, u16, bool) {
-    let is_tls = uri.scheme_str() == Some("https");
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    (host, uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }), is_tls)
 }
 
 fn failed(connection: &Connection, reason: impl std::fmt::Display) -> PortError {
@@ -87,21 +76,16 @@ fn request(
     (delivery, event): (i64, &str),
     body: String,
 ) -> Result<http::Request<String>, PortError> {
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let host = uri.authority().map_or("", http::uri::Authority::as_str);
-    let host = host.rsplit('@').next().unwrap_or_default();
-    let mut request = http::Request::post(path)
-        .header("host", host)
+    let mut request = web::request_to(uri, http::Method::POST)
         .header("content-type", "application/json")
-        .header("user-agent", "millrace")
         .header("x-millrace-event", event)
         .header("x-millrace-delivery", delivery);
     if let Some(secret) = connection.password.as_ref().filter(|secret| !secret.expose_secret().is_empty()) {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
             .map_err(|_| invalid(connection, "its password cannot sign"))?;
         mac.update(body.as_bytes());
-        let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        request = request.header("x-millrace-signature", format!("sha256={hex}"));
+        let signature = hex::encode(mac.finalize().into_bytes());
+        request = request.header("x-millrace-signature", format!("sha256={signature}"));
     }
     if let Some(Value::Object(headers)) = connection.extra.0.get("headers") {
         for (name, value) in headers {
@@ -114,46 +98,14 @@ fn request(
 async fn post(connection: &Connection, delivery: i64, event: &str, body: String) -> Result<(), PortError> {
     let uri = address(connection)?;
     let request = request(connection, &uri, (delivery, event), body)?;
-    let (host, port, is_tls) = place(&uri);
-    let socket = TcpStream::connect((host.as_str(), port));
-    let socket = socket.await.map_err(|error| failed(connection, format!("cannot reach {host}:{port}: {error}")))?;
-    if !is_tls {
-        return exchange(connection, TokioIo::new(socket), request).await;
-    }
-    let config =
-        client_config(Check::Full, connection.extra.text("ca_file")).map_err(|error| invalid(connection, error))?;
-    let name = ServerName::try_from(host).map_err(|error| invalid(connection, error))?;
-    let socket = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
-    let socket = socket.map_err(|error| failed(connection, format!("TLS: {error}")))?;
-    exchange(connection, TokioIo::new(socket), request).await
-}
-
-async fn exchange<S>(
-    connection: &Connection,
-    socket: TokioIo<S>,
-    request: http::Request<String>,
-) -> Result<(), PortError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, transport) = hyper::client::conn::http1::handshake(socket)
-        .await
-        .map_err(|error| failed(connection, format!("no HTTP there: {error}")))?;
-    // Ends with the answer, or when the sender is dropped.
-    let exchange = async {
-        let answer = sender.send_request(request).await.map_err(|error| failed(connection, error))?;
-        let status = answer.status();
-        drop(answer);
-        if status.is_success() { Ok(()) } else { Err(failed(connection, format!("it answered {status}"))) }
-    };
-    // A receiver that answers and hangs up at once ends both together: the answer counts.
-    let transport = async {
-        let _ = transport.await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        done = exchange => done,
-        never = transport => never,
+    // What it says beside the status is of no interest, and may be long.
+    let status =
+        web::exchange(&uri, request, connection.extra.text("ca_file"), async |answer| Ok(answer.status())).await;
+    match status {
+        Ok(status) if status.is_success() => Ok(()),
+        Ok(status) => Err(failed(connection, format!("it answered {status}"))),
+        Err(NoAnswer::Settings(error)) => Err(invalid(connection, error)),
+        Err(NoAnswer::Outside(error)) => Err(failed(connection, error)),
     }
 }
 

@@ -42,8 +42,7 @@ impl FolderScratch {
 
     fn folder_of(&self, dag_id: &str, run_id: &str) -> PathBuf {
         let digest = Sha256::digest(format!("{dag_id}\0{run_id}"));
-        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        self.root.join(hex)
+        self.root.join(hex::encode(&digest[..16]))
     }
 
     fn path(&self, work: &WorkId, name: &str) -> Result<PathBuf, PortError> {

@@ -293,8 +293,7 @@ impl Dag {
     /// depends on the time or the place of reading.
     pub fn content_hash(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or(Value::Null);
-        let digest = Sha256::digest(value.to_string().as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(value.to_string().as_bytes()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The acceptance cases of time: given a timetable, a history and a moment, these runs and no others.
+//! Cases of time: given a timetable, a history and a moment, these runs and no others.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use chrono::{DateTime, Utc};

@@ -35,7 +35,7 @@ pub(crate) fn template(name: &str) -> Option<String> {
 }
 
 fn hash(file: &rust_embed::EmbeddedFile) -> String {
-    file.metadata.sha256_hash()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&file.metadata.sha256_hash()[..8])
 }
 
 /// The address of a file, which changes with its content.

@@ -106,9 +106,7 @@ async fn with_tag(response: Response, known: &[String]) -> Response {
 }
 
 fn tag_of(body: &Bytes) -> String {
-    let digest = Sha256::digest(body);
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"")
+    format!("\"{}\"", hex::encode(&Sha256::digest(body)[..16]))
 }
 
 /// The tags of `If-Match` or `If-None-Match`. Compression makes weak ones of ours: they mean the same here.

@@ -58,6 +58,6 @@ pub use openapi::Operation;
 pub use password::{HashError, hash_password, verify_password};
 pub use people::{MOST_TOKEN_DAYS, TOKEN_DAYS, check_password, check_user_name, make_token};
 pub use permission::{Access, Act, Role, Scope, ScopeError};
-pub use routes::doors;
+pub use routes::{doors, page_addresses};
 pub use server::{ConnectionTest, ServeError, ServerOptions, serve};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -190,10 +190,8 @@ fn pending(server: &Server, provider: &Provider, headers: &HeaderMap) -> Result<
 fn wanted_name(claims: &id_token::Claims) -> String {
     let names = [claims.text("preferred_username"), claims.text("email")];
     let fit = names.into_iter().flatten().find(|name| check_user_name(name).is_ok());
-    fit.map(str::to_owned).unwrap_or_else(|| {
-        let digest = Sha256::digest(claims.subject.as_bytes());
-        format!("oidc-{}", digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect::<String>())
-    })
+    fit.map(str::to_owned)
+        .unwrap_or_else(|| format!("oidc-{}", hex::encode(&Sha256::digest(claims.subject.as_bytes())[..5])))
 }
 
 /// The sign-in page with what went wrong, which is in the audit log too.

@@ -66,6 +66,11 @@ fn streams() -> Doors {
     )
 }
 
+/// The addresses of all pages, with names in braces.
+pub fn page_addresses() -> Vec<String> {
+    pages::doors().list().iter().filter(|door| door.method == http::Method::GET).map(|door| door.path.clone()).collect()
+}
+
 /// Every address with its method and what it asks for.
 pub fn doors() -> Vec<Door> {
     [answers().list(), streams().list()].concat()

@@ -33,7 +33,7 @@ const SIGNED_IN: &str = "access token";
 pub(crate) const LONGEST_PASSWORD: usize = 1024;
 
 pub(crate) fn token_hash(token: &str) -> String {
-    Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(token.as_bytes()))
 }
 
 /// A new token: what is given away, and what is kept.

@@ -52,7 +52,7 @@ pub fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT], KeyringError> {
 }
 
 fn new_key_line() -> Result<String, KeyringError> {
-    let id: String = random_bytes::<4>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = hex::encode(random_bytes::<4>()?);
     Ok(format!("{id}:{}\n", BASE64.encode(random_bytes::<32>()?)))
 }
 

@@ -84,7 +84,7 @@ impl Store {
                     None => break,
                 }
             }
-            write(out, &json!({"end": table.name, "rows": count, "sha256": hex(&digest.finalize())}))?;
+            write(out, &json!({"end": table.name, "rows": count, "sha256": hex::encode(digest.finalize())}))?;
             report.push((table.name.clone(), count));
         }
         write(out, &json!({"end_of_export": report.len()}))?;
@@ -211,7 +211,7 @@ async fn import_table(
                 }
             }
             Line::End { end, rows, sha256 } if end == table.name => {
-                if rows != count || sha256 != hex(&digest.finalize()) {
+                if rows != count || sha256 != hex::encode(digest.finalize()) {
                     return Err(lines.wrong(&format!("the rows of {end} are not those that were exported")));
                 }
                 if !page.is_empty() {
@@ -286,8 +286,4 @@ fn write(out: &mut (dyn Write + Send), value: &Json) -> Result<()> {
 
 fn writing(error: std::io::Error) -> StoreError {
     refused("export", format!("the file can't be written: {error}"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

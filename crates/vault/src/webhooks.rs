@@ -42,8 +42,7 @@ impl Vault {
             return Err(VaultError::BadWebhookName);
         }
         let (store, keyring) = self.writable(&format!("webhook '{}'", new.name))?;
-        let random: String = random_bytes::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let secret = format!("{WEBHOOK_PREFIX}{random}");
+        let secret = format!("{WEBHOOK_PREFIX}{}", hex::encode(random_bytes::<32>()?));
         let row = WebhookRow {
             sealed_secret: keyring.seal(&sealed_name(&new.name), &secret)?,
             name: new.name,

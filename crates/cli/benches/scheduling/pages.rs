@@ -18,46 +18,30 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Bytes over the wire, compressed.
 const LARGEST: f64 = 100_000.0;
 
-const PAGES: &[&str] = &[
-    "/",
-    "/dags",
+/// What stands for the names in a page's address.
+const NAMES: &[(&str, &str)] = &[
+    ("{dag_id}", "dag_0500"),
+    ("{run_id}", "past__200"),
+    ("{task_id}", "t2"),
+    ("/operators/{name}", "/operators/copy"),
+];
+/// Pages of their own cost for what is asked of them.
+const FILTERED: &[&str] = &[
     "/dags?q=dag_05",
     "/dags?state=failed",
-    "/runs",
     "/runs?state=failed",
     "/runs?state=running",
-    "/task-instances",
     "/task-instances?state=failed",
-    "/assets",
-    "/import-errors",
-    "/connections",
-    "/variables",
-    "/pools",
-    "/calendars",
-    "/jobs",
-    "/users",
-    "/audit",
-    "/operators",
-    "/operators/copy",
-    "/configuration",
-    "/legend",
-    "/account",
-    "/api",
-    "/dags/dag_0500",
-    "/dags/dag_0500/graph",
-    "/dags/dag_0500/gantt",
-    "/dags/dag_0500/calendar",
-    "/dags/dag_0500/runs",
-    "/dags/dag_0500/backfills",
-    "/dags/dag_0500/data",
-    "/dags/dag_0500/code",
-    "/dags/dag_0500/details",
-    "/dags/dag_0500/trigger",
-    "/dags/dag_0500/rerun-failed",
-    "/dags/dag_0500/runs/past__200",
-    "/dags/dag_0500/runs/past__200/change?action=clear",
-    "/dags/dag_0500/runs/past__200/tasks/t2",
 ];
+
+/// Every page but those of things that are not here: connections.
+fn pages() -> Vec<String> {
+    let filled = |page: String| NAMES.iter().fold(page, |page, (name, value)| page.replace(name, value));
+    let whole = millrace_server::page_addresses().into_iter().map(filled).filter(|page| !page.contains('{'));
+    // A change is asked for by what it is.
+    let whole = whole.map(|page| if page.ends_with("/change") { format!("{page}?action=clear") } else { page });
+    whole.chain(FILTERED.iter().map(|page| (*page).to_owned())).collect()
+}
 
 pub fn measure(home: &mut Home, figures: &mut Figures) {
     home.run(&["dags", "list", "-o", "plain"]);
@@ -68,7 +52,7 @@ pub fn measure(home: &mut Home, figures: &mut Figures) {
     let base = line.trim().trim_start_matches("serving ").split(';').next().unwrap_or_default().to_owned();
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(true).build().into();
     let who = format!("Basic {}", BASE64_STANDARD.encode(format!("reader:{PASSWORD}")));
-    for page in PAGES {
+    for page in pages() {
         let mut took = Vec::with_capacity(LOOKS);
         let mut bytes = 0;
         for look in 0..=LOOKS {

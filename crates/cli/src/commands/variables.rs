@@ -38,7 +38,7 @@ pub async fn run(app: &App, command: VariablesCommand) -> anyhow::Result<()> {
             let rows: Vec<Row> = variables.into_iter().map(row).collect();
             print_list(app.format, &["key", "value", "description", "origin"], &rows)
         }
-        // Whoever may read the home may read its variables: this is the one place that shows a value on request.
+        // Whoever may read the home may read its variables: this shows a value on request, as an export with secrets does.
         VariablesCommand::Get { key, default } => match (vault.variable(&key).await?, default) {
             (Some(variable), _) => print_text(variable.value.expose_secret()),
             (None, Some(default)) => print_text(&default),

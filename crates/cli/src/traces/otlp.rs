@@ -87,7 +87,7 @@ fn ids(name: &str, fields: &Map<String, Value>) -> Ids {
         };
     }
     let random = || millrace_settings::keyring::random_bytes::<24>().unwrap_or([1; 24]);
-    let bytes = hex(&random());
+    let bytes = hex::encode(random());
     let (trace, span) = bytes.split_at(32);
     match fields.get("traceparent").and_then(Value::as_str).and_then(parent_of) {
         Some((trace, parent)) => Ids { trace, span: span.to_owned(), parent: Some(parent) },
@@ -115,11 +115,7 @@ fn digest(parts: &[&str], bytes: usize) -> String {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
-    hex(&digest.finalize()[..bytes])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest.finalize()[..bytes])
 }
 
 #[cfg(test)]

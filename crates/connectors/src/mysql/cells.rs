@@ -86,14 +86,7 @@ pub fn push(batch: &mut RowBatch, cell: Option<&[u8]>, form: CellForm) {
             let number = bytes.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
             batch.push(Some(number.to_string().as_bytes()));
         }
-        (CellForm::Hex, Some(bytes)) => {
-            const DIGITS: &[u8; 16] = b"0123456789abcdef";
-            let hex: Vec<u8> = bytes
-                .iter()
-                .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-                .collect();
-            batch.push(Some(&hex));
-        }
+        (CellForm::Hex, Some(bytes)) => batch.push(Some(hex::encode(bytes).as_bytes())),
         (_, Some(bytes)) => batch.push(Some(binary_text(form, bytes).as_bytes())),
     }
 }

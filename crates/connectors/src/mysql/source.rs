@@ -526,8 +526,7 @@ impl SqlSource for MySqlSource {
     /// What a backslash means depends on the server's settings, so none is written.
     fn literal(&self, text: &str) -> String {
         if text.contains('\\') {
-            let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-            return format!("_utf8mb4 x'{hex}'");
+            return format!("_utf8mb4 x'{}'", hex::encode(text));
         }
         format!("'{}'", text.replace('\'', "''"))
     }

@@ -126,8 +126,7 @@ fn text(row: &MySqlRow, index: usize) -> Option<String> {
 
 /// The session has the server's sql_mode, in which a backslash may or may not escape: hex is neither.
 fn literal(text: &str) -> String {
-    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("CONVERT(0x{hex} USING utf8mb4)")
+    format!("CONVERT(0x{} USING utf8mb4)", hex::encode(text))
 }
 
 fn of_catalogue(known: &Known) -> ValueType {

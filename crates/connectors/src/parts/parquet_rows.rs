@@ -109,7 +109,7 @@ fn cell(field: &Field, out: &mut String) -> Result<bool, String> {
         Field::Double(value) => write!(out, "{}", float(format!("{value:?}"))),
         Field::Decimal(value) => write!(out, "{}", decimal(value)?),
         Field::Str(value) => write!(out, "{value}"),
-        Field::Bytes(value) => value.data().iter().try_for_each(|byte| write!(out, "{byte:02x}")),
+        Field::Bytes(value) => write!(out, "{}", hex::encode(value.data())),
         Field::Date(days) => {
             let day = NaiveDate::from_epoch_days(*days).ok_or("the date is out of range")?;
             write!(out, "{day}")

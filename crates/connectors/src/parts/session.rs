@@ -122,7 +122,7 @@ pub fn marker_of(work: &WorkId) -> String {
     if marker.len() <= LONGEST {
         return marker;
     }
-    let digest: String = Sha256::digest(&marker).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(Sha256::digest(&marker));
     let mut cut = LONGEST - digest.len() - 1;
     while !marker.is_char_boundary(cut) {
         cut -= 1;

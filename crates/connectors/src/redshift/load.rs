@@ -461,15 +461,15 @@ fn fingerprint(request: &LoadRequest, try_number: u32) -> String {
     for object in request.rows.objects() {
         digest.update(format!("\0{}\0{}\0{}", object.url(), object.size, object.etag.as_deref().unwrap_or_default()));
     }
-    format!("{}_{}", work_hash(request), hex(&digest.finalize()))
+    format!("{}_{}", work_hash(request), short(&digest.finalize()))
 }
 
 fn work_hash(request: &LoadRequest) -> String {
-    hex(&Sha256::digest(format!("{}\0{}", marker_of(&request.work), request.target)))
+    short(&Sha256::digest(format!("{}\0{}", marker_of(&request.work), request.target)))
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+fn short(digest: &[u8]) -> String {
+    hex::encode(&digest[..6])
 }
 
 /// Drops what earlier tries of this work left, but for the staging that may be taken up, as far as it can be done. What they

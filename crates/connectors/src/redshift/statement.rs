@@ -12,7 +12,7 @@ pub fn token(marker: &str, try_number: u32, step: &str, statements: &[String]) -
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest.finalize())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub fn text_of(field: &Field) -> Option<String> {
         Field::LongValue(number) => Some(number.to_string()),
         Field::DoubleValue(number) => Some(number.to_string()),
         Field::BooleanValue(flag) => Some(flag.to_string()),
-        Field::BlobValue(bytes) => Some(bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()),
+        Field::BlobValue(bytes) => Some(hex::encode(bytes)),
         _ => None,
     }
 }

@@ -28,11 +28,11 @@ pub fn canonical(row: &SqliteRow, index: usize, of: &ValueType) -> Result<Option
         // Of what is no column of a table nothing is declared.
         ValueType::Other => Ok(text(row, index)?),
         ValueType::Bytes { .. } if is_blob => Ok(text(row, index)?),
-        ValueType::Bytes { .. } => Ok(text(row, index)?.map(|text| hex(&text))),
+        ValueType::Bytes { .. } => Ok(text(row, index)?.map(|text| hex::encode(text).into_bytes())),
         _ if is_blob => {
             let bytes: &[u8] = row.try_get_unchecked(index)?;
             match (of, bytes) {
-                (ValueType::Uuid, bytes) if bytes.len() == 16 => Ok(Some(hyphened(&hex(bytes)))),
+                (ValueType::Uuid, bytes) if bytes.len() == 16 => Ok(Some(hyphened(hex::encode(bytes).as_bytes()))),
                 (_, bytes) if std::str::from_utf8(bytes).is_ok() => Ok(Some(bytes.to_vec())),
                 (_, bytes) => Err(Unreadable::Bytes(bytes.len())),
             }
@@ -60,14 +60,9 @@ pub fn text(row: &SqliteRow, index: usize) -> Result<Option<Vec<u8>>, sqlx::Erro
             }
             number.to_string().into_bytes()
         }
-        "BLOB" => hex(row.try_get_unchecked::<&[u8], _>(index)?),
+        "BLOB" => hex::encode(row.try_get_unchecked::<&[u8], _>(index)?).into_bytes(),
         _ => row.try_get_unchecked::<&[u8], _>(index)?.to_vec(),
     }))
-}
-
-fn hex(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
 }
 
 /// 32 digits as a UUID is written.
@@ -87,8 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_written_as_digits() {
-        assert_eq!(hex(b"\x00\xabde"), b"00ab6465");
-        assert_eq!(hyphened(&hex(&[0x12; 16])), b"12121212-1212-1212-1212-121212121212");
+    fn the_bytes_of_a_uuid_are_written_with_hyphens() {
+        assert_eq!(hyphened(hex::encode([0x12; 16]).as_bytes()), b"12121212-1212-1212-1212-121212121212");
     }
 }

@@ -9,7 +9,7 @@ use super::connect::{SqliteFile, literal, table};
 use super::numbers::BY_NUMBER;
 use super::stage::{STAGING, Staged, Staging, kind_of};
 use super::swap::build_by_name;
-use super::warehouse::{describe, find_marker, insert_marker, marker_ddl};
+use super::warehouse::{NOW, describe, find_marker, insert_marker, marker_ddl};
 use crate::parts::csv_rows::check_format;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
@@ -226,8 +226,8 @@ async fn quarantine(
     rejects: &Rejects,
 ) -> Result<Vec<String>, PortError> {
     let Some(quarantine) = request.quarantine.as_ref().filter(|_| rejects.count > 0) else { return Ok(Vec::new()) };
-    let (name, now) = (table(quarantine), "strftime('%Y-%m-%d %H:%M:%f', 'now')");
+    let name = table(quarantine);
     let known = quarantine::known(describe(file, connection, quarantine).await)?;
-    let rows = quarantine::insert(&name, &request.target, &request.work, rejects, now, literal);
+    let rows = quarantine::insert(&name, &request.target, &request.work, rejects, NOW, literal);
     Ok(quarantine::make(&name, known).into_iter().chain(rows.into_iter().map(|(_, statement)| statement)).collect())
 }

@@ -112,6 +112,9 @@ pub async fn describe(
         .collect())
 }
 
+/// The engine's clock, in UTC: people read it, and nothing is decided by it.
+pub const NOW: &str = "strftime('%Y-%m-%d %H:%M:%f', 'now')";
+
 pub fn marker_ddl() -> String {
     "CREATE TABLE IF NOT EXISTS millrace_load_marker (marker TEXT PRIMARY KEY NOT NULL, loaded_at TEXT NOT NULL, rows INTEGER)".to_owned()
 }
@@ -122,10 +125,7 @@ pub fn find_marker(marker: &str) -> String {
 
 /// `marker` is a literal.
 pub fn insert_marker(marker: &str, rows: u64) -> String {
-    format!(
-        "INSERT INTO millrace_load_marker (marker, loaded_at, rows) VALUES ({marker}, {}, {rows})",
-        literal(&chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.6f").to_string())
-    )
+    format!("INSERT INTO millrace_load_marker (marker, loaded_at, rows) VALUES ({marker}, {NOW}, {rows})")
 }
 
 impl Warehouse for SqliteWarehouse {

@@ -146,7 +146,7 @@ fn text(field: &Field) -> Result<Option<String>, String> {
         Field::Double(value) => float(format!("{value:?}")),
         Field::Decimal(value) => decimal(value)?,
         Field::Str(value) => value.clone(),
-        Field::Bytes(value) => value.data().iter().map(|byte| format!("{byte:02x}")).collect(),
+        Field::Bytes(value) => hex::encode(value.data()),
         Field::Date(days) => NaiveDate::from_epoch_days(*days).ok_or("A date is out of range")?.to_string(),
         Field::TimeMillis(millis) => clock(i64::from(*millis) * 1000),
         Field::TimeMicros(micros) => clock(*micros),

@@ -160,7 +160,7 @@ impl Bucket {
     }
 
     fn object_path(&self, key: &str) -> PathBuf {
-        let name = hex(&Sha256::digest(key.as_bytes()));
+        let name = hex::encode(Sha256::digest(key.as_bytes()));
         self.folder.join("objects").join(&name[..2]).join(format!("{name}.json"))
     }
 }
@@ -281,7 +281,7 @@ impl Storage {
         condition: &Condition,
     ) -> Result<Arc<Object>, StorageError> {
         let bucket = self.bucket(bucket)?;
-        let etag = hex(&received.md5);
+        let etag = hex::encode(received.md5);
         let checksums = received.checksums.clone();
         let blob = self.keep(received)?;
         let object = Object {
@@ -461,12 +461,6 @@ pub(super) fn read_folder(folder: &Path) -> Result<Vec<(String, PathBuf)>, Devst
 pub(super) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, DevstackError> {
     let bytes = fs::read(path).map_err(|source| DevstackError::Storage { path: path.to_owned(), source })?;
     serde_json::from_slice(&bytes).map_err(|source| DevstackError::Record { path: path.to_owned(), source })
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Checksums over the checksums of parts, as S3 makes them when a client asks for composite ones.

@@ -39,7 +39,7 @@ impl Received {
 
     /// Hexadecimal, as S3 makes it of a whole body.
     pub(super) fn etag(&self) -> String {
-        super::storage::hex(&self.md5)
+        hex::encode(self.md5)
     }
 
     /// The file was moved away.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
 use super::record::{BlobName, Checksums, Headers, Object};
-use super::storage::{Condition, Storage, StorageError, composite, hex, read_folder, read_record};
+use super::storage::{Condition, Storage, StorageError, composite, read_folder, read_record};
 use super::transfer::Received;
 use crate::error::DevstackError;
 
@@ -124,7 +124,7 @@ impl Storage {
         received: Received,
     ) -> Result<Part, StorageError> {
         let bucket = self.bucket(bucket)?;
-        let etag = hex(&received.md5);
+        let etag = hex::encode(received.md5);
         let checksums = received.checksums.clone();
         let blob = self.keep(received)?;
         let part = Part { etag, modified: Utc::now(), checksums, blob };
@@ -238,15 +238,10 @@ fn multipart_etag<'a>(etags: impl Iterator<Item = &'a str>) -> String {
     let mut digest = Md5::new();
     let mut count = 0;
     for etag in etags {
-        digest.update(&unhex(etag));
+        digest.update(&hex::decode(etag).unwrap_or_default());
         count += 1;
     }
-    format!("{}-{count}", hex(digest.finalize().as_ref()))
-}
-
-fn unhex(digits: &str) -> Vec<u8> {
-    let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or(0) as u8;
-    digits.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    format!("{}-{count}", hex::encode(digest.finalize()))
 }
 
 #[cfg(test)]

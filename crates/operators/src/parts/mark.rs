@@ -246,8 +246,7 @@ pub fn came_from(object: &ObjectInfo, place: &ObjectPlace) -> bool {
 
 /// A key may be longer than all of the metadata.
 fn place_hash(bucket: &str, key: &str) -> String {
-    let digest = Sha256::digest(format!("{bucket}/{key}"));
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(format!("{bucket}/{key}"))[..16])
 }
 
 /// `sha256:<hex>` of the object's bytes, when the writer knew it beforehand.

@@ -134,7 +134,7 @@ pub struct Logs {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Traces {
-    /// A collector that takes OTLP over HTTP as JSON: `http://127.0.0.1:4318`; empty = none.
+    /// A collector that takes OTLP over HTTP as JSON: `http://127.0.0.1:4318`, with `USER:PASSWORD@` before the host for Basic authorization; empty = none.
     pub endpoint: String,
     /// Sent with the spans: `NAME=VALUE`, with `,` between them.
     pub headers: String,

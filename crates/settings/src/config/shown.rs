@@ -9,6 +9,9 @@ use super::Config;
 use super::reading::defaults;
 use crate::mask::{MASK, is_sensitive_name};
 
+/// Section and key of addresses that may hold a password.
+const ADDRESSES: &[(&str, &str)] = &[("database", "url"), ("traces", "endpoint")];
+
 /// Section and key of what is never shown.
 const SECRETS: &[(&str, &str)] = &[("oidc", "client_secret"), ("traces", "headers")];
 
@@ -21,7 +24,7 @@ impl Config {
             let Value::Table(keys) = keys else { continue };
             for (key, value) in keys {
                 let text = match value {
-                    Value::String(text) if section == "database" && key == "url" => mask_url(&text),
+                    Value::String(text) if ADDRESSES.contains(&(section.as_str(), key.as_str())) => mask_url(&text),
                     Value::String(text) if SECRETS.contains(&(section.as_str(), key.as_str())) && !text.is_empty() => {
                         MASK.to_owned()
                     }
@@ -37,7 +40,9 @@ impl Config {
     /// The values that are never shown, for the masker: as they stand here, and what they say.
     pub fn secrets(&self) -> impl Iterator<Item = String> {
         let headers = self.traces.headers.split(',').filter_map(|pair| Some(pair.split_once('=')?.1.trim().to_owned()));
-        let passwords = url_passwords(&self.database.url).into_iter().map(|range| self.database.url[range].to_owned());
+        let addresses = [&self.database.url, &self.traces.endpoint];
+        let passwords =
+            addresses.into_iter().flat_map(|url| url_passwords(url).into_iter().map(|range| url[range].to_owned()));
         let decoded = |text: String| {
             let plain = percent_decode_str(&text).decode_utf8_lossy().into_owned();
             [text, plain]
@@ -73,7 +78,7 @@ fn comment(description: &serde_json::Value) -> String {
     description.as_str().unwrap_or_default().lines().map(|line| format!("# {line}\n")).collect()
 }
 
-/// Where passwords stand in the address of a database: byte ranges, in order.
+/// Where passwords stand in an address: byte ranges, in order.
 fn url_passwords(url: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let Some(begin) = url.find("://").map(|place| place + 3) else { return found };
@@ -94,7 +99,7 @@ fn url_passwords(url: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// A database address with its passwords hidden.
+/// An address with its passwords hidden.
 pub fn mask_url(url: &str) -> String {
     let mut masked = url.to_owned();
     for range in url_passwords(url).into_iter().rev() {
@@ -112,16 +117,17 @@ mod tests {
     fn every_secret_is_hidden_and_known_to_the_masker() {
         let config = read(
             "[database]\nurl = 'postgres://me:p%40ss@db/meta?sslmode=disable&password=in-query'\n\
-             [traces]\nheaders = 'authorization=Bearer%20x, x-key=key-of-traces'\n[oidc]\nclient_secret = 'of-oidc'\n",
+             [traces]\nheaders = 'authorization=Bearer%20x, x-key=key-of-traces'\n\
+             endpoint = 'http://me:of-endpoint@col:4318'\n[oidc]\nclient_secret = 'of-oidc'\n",
             &[],
         );
         let config = config.unwrap();
         let secrets: Vec<String> = config.secrets().collect();
-        for secret in ["p%40ss", "p@ss", "in-query", "key-of-traces", "Bearer%20x", "of-oidc"] {
+        for secret in ["p%40ss", "p@ss", "in-query", "key-of-traces", "Bearer%20x", "of-endpoint", "of-oidc"] {
             assert!(secrets.iter().any(|known| known == secret), "{secret}: {secrets:?}");
         }
         let shown = config.entries().into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n");
-        for secret in ["p%40ss", "in-query", "key-of-traces", "of-oidc"] {
+        for secret in ["p%40ss", "in-query", "key-of-traces", "of-endpoint", "of-oidc"] {
             assert!(!shown.contains(secret), "{secret}: {shown}");
         }
         assert_eq!(mask_url(&config.database.url), "postgres://me:***@db/meta?sslmode=disable&password=***");

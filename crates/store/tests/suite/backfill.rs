@@ -52,7 +52,6 @@ async fn three_runs(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Acceptance case 38.
 pub async fn case_38_existing_runs_by_reprocess(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     three_runs(&world).await?;
@@ -117,7 +116,6 @@ pub async fn case_40_one_at_a_time_and_finished_by_its_last_run(bench: Bench) ->
     Ok(())
 }
 
-/// Acceptance case 42, its first half.
 pub async fn case_42_cancelled(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let report = world.store.create_backfill(&backfill(&world, 0, 3, Reprocess::None), at(0)).await?;
@@ -170,7 +168,6 @@ pub async fn cleared_runs_take_the_new_version(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-/// Acceptance case 39, its second half.
 pub async fn case_39_the_schedule_goes_on_where_it_was(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let dag_id = DagId::new_unchecked("daily");

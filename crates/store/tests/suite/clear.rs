@@ -26,7 +26,6 @@ pub async fn finished_run(world: &World) -> Result<millrace_store::CreatedRun> {
     Ok(run)
 }
 
-/// Acceptance case 63.
 pub async fn case_63_a_middle_task_of_a_finished_run(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = finished_run(&world).await?;
@@ -258,7 +257,6 @@ pub async fn a_running_task_can_be_spared(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-/// Acceptance case 65.
 pub async fn case_65_a_task_that_is_gone_from_the_dag(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = finished_run(&world).await?;

@@ -112,7 +112,6 @@ pub async fn a_deleted_file_makes_its_dag_stale(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-/// Acceptance case 95.
 pub async fn a_dag_under_another_ones_name_is_left_out(bench: Bench) -> Result<()> {
     let store = bench.store().await?;
     store.sync_dag(sync(&sample()), at(0)).await?;

@@ -13,7 +13,6 @@ fn mark(run: i64, names: &[&str], to: TaskState) -> MarkRequest {
     MarkRequest { selection, to, note: None, dry_run: false, actor: "cli".to_owned() }
 }
 
-/// Acceptance case 66.
 pub async fn case_66_marking_success_lets_the_run_go_on(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = world.running_run(0).await?;
@@ -36,7 +35,7 @@ pub async fn case_66_marking_success_lets_the_run_go_on(bench: Bench) -> Result<
     Ok(())
 }
 
-/// Acceptance case 66: a task further on that coped with the failure.
+/// A task further on that coped with the failure.
 pub async fn case_66_what_succeeded_behind_a_failure_stays(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = world.running_run(0).await?;
@@ -53,7 +52,6 @@ pub async fn case_66_what_succeeded_behind_a_failure_stays(bench: Bench) -> Resu
     Ok(())
 }
 
-/// Acceptance case 67, but for the teardown.
 pub async fn case_67_marking_a_run(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = world.running_run(0).await?;

@@ -59,21 +59,17 @@ pub fn decimal_bytes(cell: Bytes, form: Form) -> Read<Vec<u8>> {
 
 pub fn bytes(cell: Bytes, form: Form) -> Read<Bytes> {
     if form == Form::Hex {
-        return hex(&cell).map(Bytes::from);
+        return unhex(&cell).map(Bytes::from);
     }
     text(&cell)?;
     Ok(cell)
 }
 
-fn hex(cell: &[u8]) -> Read<Vec<u8>> {
-    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-    if !cell.len().is_multiple_of(2) {
-        return Err("it has an odd number of hexadecimal digits".to_owned());
-    }
-    cell.chunks_exact(2)
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
-        .collect::<Option<_>>()
-        .ok_or_else(|| "it holds something else than hexadecimal digits".to_owned())
+fn unhex(cell: &[u8]) -> Read<Vec<u8>> {
+    hex::decode(cell).map_err(|error| match error {
+        hex::FromHexError::OddLength => "it has an odd number of hexadecimal digits".to_owned(),
+        _ => "it holds something else than hexadecimal digits".to_owned(),
+    })
 }
 
 /// The number without its point. Zeros beyond the scale are left out, other digits refused.

@@ -100,8 +100,5 @@ pub fn verify_bytes(body: ByteStream, expected: Option<String>, expected_bytes: 
 }
 
 pub(crate) fn checksum_text(digest: &[u8]) -> String {
-    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
+    format!("sha256:{}", hex::encode(digest))
 }

@@ -163,7 +163,7 @@ impl Work {
                         let mut mac = mac.clone();
                         mac.update(cell);
                         let digest = mac.finalize().into_bytes();
-                        out.push(Some(hex(&digest).as_bytes()));
+                        out.push(Some(hex::encode(digest).as_bytes()));
                     }
                     (Action::Calendar(_) | Action::Key(_), Some(cell)) if is_zero_date(cell) => match self.zero_dates {
                         ZeroDates::Null => out.push(None),
@@ -229,13 +229,6 @@ impl Work {
         }
         Ok(moment)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
 }
 
 #[cfg(test)]
