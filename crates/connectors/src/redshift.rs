@@ -107,7 +107,10 @@ impl RedshiftWarehouse {
 
     /// Statements that change something are journalled under `work`.
     fn session(&self, work: Option<&WorkId>) -> Box<dyn Session> {
-        self.session_showing(work, true)
+        match &self.transport {
+            Transport::DataApi(api) => Box::new(DataApiSession::new(api.clone(), work)),
+            Transport::Wire(config) => Box::new(WireSession { config: *config.clone() }),
+        }
     }
 
     fn session_showing(&self, work: Option<&WorkId>, values: bool) -> Box<dyn Session> {

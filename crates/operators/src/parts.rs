@@ -27,6 +27,7 @@ pub mod place;
 pub mod proof;
 pub mod publishing;
 pub mod reading;
+pub mod rejected;
 pub mod relocation;
 pub mod report;
 pub mod scalar;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::parts::encoding::{Files, Limits, announce_columns, encode_rows};
 use crate::parts::handover::WrittenObject;
 use crate::parts::mark::FileShape;
+use crate::parts::parallel::steady;
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text};
 use crate::parts::proof::verifying::{Tally, Totals};
 use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record_extract};
@@ -61,7 +62,8 @@ pub struct SqlToS3 {
     #[serde(default)]
     max_rows_per_file: Option<NonZeroU64>,
     /// A whole-number column of the query, best an indexed one: the rows are read in ranges of it by several connections
-    /// that see the same moment, each writing parts of its own. MySQL and MariaDB can do that only by stopping all writers for
+    /// that see the same moment, each writing parts of its own. The query must name the same rows each time it is asked: LIMIT, OFFSET,
+    /// FETCH, TABLESAMPLE and random() are refused. MySQL and MariaDB can do that only by stopping all writers for
     /// a moment, which the connection has to allow (extra: `flush_tables: true`); otherwise one connection reads.
     #[serde(default)]
     split_by: Option<Template<String>>,
@@ -92,6 +94,11 @@ impl Operator for SqlToS3 {
         }
         if !(1..=32).contains(&self.readers) {
             problems.add("readers", "readers is a number from 1 to 32");
+        }
+        if self.split_by.is_some()
+            && let Some(problem) = self.read.written_query().as_deref().and_then(steady::refusal)
+        {
+            problems.add("query", problem);
         }
     }
 

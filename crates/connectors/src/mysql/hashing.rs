@@ -46,7 +46,7 @@ impl RowHashing for MySqlHashing {
             CanonicalForm::Date => day(&text),
             CanonicalForm::Timestamp => day(&clock),
             CanonicalForm::Time => clock,
-            CanonicalForm::Float { .. } | CanonicalForm::Json => return None,
+            CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Moment => return None,
         })
     }
 

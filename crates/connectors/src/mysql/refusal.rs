@@ -4,7 +4,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::mysql::MySqlDatabaseError;
 
 use super::rows::WireError;
-use crate::parts::failure::chain;
+use crate::parts::failure::{chain, without_values};
 
 pub fn failure(conn_id: &str, what: &str, error: &sqlx::Error) -> PortError {
     let Some(database) = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
@@ -55,6 +55,27 @@ fn refusal(conn_id: &str, what: &str, number: u16, state: &str, message: &str) -
             _ => PortErrorKind::Other,
         },
     };
-    let text = format!("connection {conn_id:?}: {what}: {message} (error {number}, SQLSTATE {state})");
+    // Those that repeat a value of a row.
+    let said = match number {
+        1292 | 1366 | 1411 | 1525 => without_values(message),
+        _ => message.to_owned(),
+    };
+    let text = format!("connection {conn_id:?}: {what}: {said} (error {number}, SQLSTATE {state})");
     PortError::new(kind, text).with_code(number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refusal;
+
+    #[test]
+    fn values_of_rows_are_not_repeated() {
+        let said = |number, message| refusal("shop", "the query failed", number, "22007", message).message;
+        let wrong = said(1292, "Truncated incorrect INTEGER value: 'kim@x.com'");
+        assert_eq!(
+            wrong,
+            "connection \"shop\": the query failed: Truncated incorrect INTEGER value: '***' (error 1292, SQLSTATE 22007)"
+        );
+        assert!(said(1406, "Data too long for column 'note' at row 1").contains("column 'note'"));
+    }
 }

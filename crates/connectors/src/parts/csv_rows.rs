@@ -215,7 +215,9 @@ impl<'a> CsvRows<'a> {
     }
 
     fn parse(&mut self, input: &[u8], sink: &mut impl RowSink) -> Result<(), PortError> {
-        let Some(mut head) = self.head.take() else { return self.records(input, sink) };
+        let Some(mut head) = self.head.take() else {
+            return if input.is_empty() { self.end(sink) } else { self.records(input, sink) };
+        };
         head.extend_from_slice(input);
         if !input.is_empty() && head.len() < MARK.len() {
             self.head = Some(head);
@@ -225,7 +227,18 @@ impl<'a> CsvRows<'a> {
         if !plain.is_empty() {
             self.records(plain, sink)?;
         }
-        if input.is_empty() { self.records(&[], sink) } else { Ok(()) }
+        if input.is_empty() { self.end(sink) } else { Ok(()) }
+    }
+
+    /// The reader takes what is left for a record, also within quotes. A newline ends a record everywhere but there, where
+    /// it is a part of the field: so it shows that rows may have been swallowed by a quote that nobody closed.
+    fn end(&mut self, sink: &mut impl RowSink) -> Result<(), PortError> {
+        let before = self.field_bytes;
+        self.records(b"\n", sink)?;
+        if self.is_in_record && self.field_bytes > before {
+            return Err(data(format!("{} line {}: a quote of this row is not closed", self.file, self.line)));
+        }
+        self.records(&[], sink)
     }
 
     fn records(&mut self, mut input: &[u8], sink: &mut impl RowSink) -> Result<(), PortError> {
@@ -429,6 +442,27 @@ mod tests {
             "{}",
             error.message
         );
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_swallows_no_rows() {
+        let lenient = CsvFormat { max_error: 9, ..CsvFormat::default() };
+        let by_quotes = CsvFormat { null_as: Some(String::new()), ..CsvFormat::default() };
+        for format in [CsvFormat::default(), lenient, by_quotes] {
+            for piece in [1, 5, 100] {
+                for text in
+                    [&b"1,a,b\n2,\"oops,c\n3,x,y\n"[..], b"1,a,b\n2,c,\"", b"1,a,b\n2,c,\"d\"\"", b"1,a,b\n2,\"\n"]
+                {
+                    let error = read(text, &format, piece).expect_err("not closed");
+                    assert_eq!(error.message, "s3://b/k line 2: a quote of this row is not closed");
+                }
+                let closed = b"1,a,b\n2,\"c\n\",\"d\"";
+                assert_eq!(read(closed, &format, piece).expect("reads").len(), 2);
+            }
+        }
+        let long = format!("1,a,\"{}\"\n2,b,\"{0}", "e".repeat(100_000));
+        let error = read(long.as_bytes(), &CsvFormat::default(), 999).expect_err("not closed");
+        assert!(error.message.contains("line 2"), "{}", error.message);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! What a column would change in a value while it takes it, without a word: digits behind the point, parts of a second,
 //! the time of a day, an offset, the last digits of a float. Such a value is refused instead.
 
+mod arrays;
+mod intervals;
+
+use intervals::Unit;
+
 /// What a column keeps of a value, read from its type once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Keeps {
@@ -9,12 +14,18 @@ pub enum Keeps {
     All,
     /// So many digits behind the point; of a negative number, as many zeros before it.
     Scale { digits: i32, type_name: String },
-    /// So many digits of a second. Where `zone` is false an offset would be dropped.
-    Seconds { digits: usize, zone: bool, type_name: String },
+    /// So many digits of a second. Where `zone` is false an offset would be dropped, where `day` is a day before the time.
+    Seconds { digits: usize, zone: bool, day: bool, type_name: String },
+    /// Of a length of time what is not less than the unit.
+    Interval { lowest: Unit, type_name: String },
+    /// Of each element what its type keeps.
+    Array(Box<Keeps>),
     /// The day alone.
     Day,
     /// So many characters: blanks beyond them would be cut off.
     Characters { most: usize, type_name: String },
+    /// So many bytes.
+    Bytes { most: usize, type_name: String },
     /// The bits of a float.
     Float { is_double: bool },
     /// What SQLite makes of a text in a column of numbers: an integer of 64 bits, or a double.
@@ -26,6 +37,12 @@ pub enum Keeps {
 impl Keeps {
     /// Of a column of PostgreSQL, by its type with its modifiers: `numeric(10,2)`, `timestamp(0) without time zone`.
     pub fn of_postgres(type_name: &str) -> Self {
+        if let Some(element) = type_name.strip_suffix("[]") {
+            return match Self::of_postgres(element) {
+                Self::All => Self::All,
+                keeps => Self::Array(Box::new(keeps)),
+            };
+        }
         let name = type_name.split('(').next().unwrap_or_default().trim();
         let numbers: Vec<i32> = type_name
             .split_once('(')
@@ -39,13 +56,17 @@ impl Keeps {
             "numeric" if !numbers.is_empty() => Self::Scale { digits: numbers.get(1).copied().unwrap_or(0), type_name },
             "money" => Self::Scale { digits: 2, type_name },
             "timestamp" | "timestamp without time zone" | "timestamp with time zone" => {
-                Self::Seconds { digits: digits(), zone: is_zoned, type_name }
+                Self::Seconds { digits: digits(), zone: is_zoned, day: true, type_name }
             }
-            // What stands behind a time or an interval is for the engine to read.
             "time" | "time without time zone" | "time with time zone" => {
-                Self::Seconds { digits: digits(), zone: true, type_name }
+                Self::Seconds { digits: digits(), zone: is_zoned, day: false, type_name }
             }
-            _ if name.starts_with("interval") => Self::Seconds { digits: digits(), zone: true, type_name },
+            _ if name.starts_with("interval") => match Unit::lowest_of(name) {
+                Some(lowest) => Self::Interval { lowest, type_name },
+                None => Self::Seconds { digits: digits(), zone: true, day: true, type_name },
+            },
+            "name" => Self::Bytes { most: 63, type_name },
+            "\"char\"" => Self::Bytes { most: 1, type_name },
             "date" => Self::Day,
             "real" => Self::Float { is_double: false },
             "double precision" => Self::Float { is_double: true },
@@ -90,6 +111,13 @@ impl Keeps {
                 "has an offset from UTC, which {type_name} would drop; a column with time zone keeps the moment"
             ));
         }
+        if let Self::Seconds { day: false, type_name, .. } = self
+            && behind_day(trimmed).is_some()
+        {
+            return Some(format!(
+                "has a day before the time, which {type_name} would drop; a timestamp column keeps it"
+            ));
+        }
         if may_round && self.is_rounding() {
             return None;
         }
@@ -111,6 +139,12 @@ impl Keeps {
                     format!("has {found} digits of a second, and {type_name} would round it to {digits}; {ROUNDEC}")
                 })
             }
+            Self::Interval { lowest, type_name } => lowest.change(trimmed, type_name),
+            Self::Array(element) => arrays::elements(trimmed)
+                .find_map(|value| element.change(value.as_bytes(), may_round))
+                .map(|change| format!("holds an element that {change}")),
+            Self::Bytes { most, type_name } => (text.len() > *most)
+                .then(|| format!("is {} bytes long, and {type_name} would cut it to {most}; text keeps it", text.len())),
             Self::Day => has_time(trimmed)
                 .then(|| "has a time of day, which date would drop; a timestamp column keeps it".to_owned()),
             Self::Characters { most, type_name } => (text.len() > *most && text.chars().count() > *most).then(|| {
@@ -214,7 +248,8 @@ fn has_time(text: &str) -> bool {
 }
 
 fn has_offset(text: &str) -> bool {
-    let Some(time) = behind_day(text) else { return false };
+    let bare_time = || text.get(..3).filter(|hour| hour.ends_with(':')).map(|_| text);
+    let Some(time) = behind_day(text).or_else(bare_time) else { return false };
     let Some(at) = time.find(['+', '-']) else { return false };
     time[at..].bytes().any(|byte| (b'1'..=b'9').contains(&byte))
 }
@@ -326,6 +361,20 @@ mod tests {
             ("interval", "-838:59:59.000000"),
             ("interval(0)", "25:00:00"),
             ("character varying(3)", "주문서"),
+            ("numeric(10,2)[]", "{1.25,NULL,{-3.500,1e3}}"),
+            ("numeric[]", "{0.00000000000000000001}"),
+            ("timestamp without time zone[]", "{\"2024-01-01 10:00:00.123456\",infinity}"),
+            ("date[]", "[0:1]={2024-01-01,\"2024-01-01 00:00:00\"}"),
+            ("time without time zone", "10:00:00+00"),
+            ("time without time zone", "-10:00:00"),
+            ("time with time zone", "10:00:00+09"),
+            ("interval day", "-1 days"),
+            ("interval day", "1 year 2 mons 3 days 00:00:00"),
+            ("interval year to month", "1 year -2 mons"),
+            ("interval hour to minute", "10:20:00"),
+            ("interval day to second(3)", "1 day 10:20:30.123"),
+            ("name", "a"),
+            ("\"char\"", "a"),
         ];
         for (type_name, value) in kept {
             assert_eq!(Keeps::of_postgres(type_name).change(value.as_bytes(), false), None, "{type_name} {value}");
@@ -349,6 +398,22 @@ mod tests {
             ("double precision", "12345678901234567.5", "more digits"),
             ("interval(0)", "00:00:00.5", "1 digits of a second"),
             ("character varying(3)", "abc ", "too long"),
+            ("numeric(10,2)[]", "{2.5,{1.239}}", "an element that has 3 digits behind the point"),
+            ("date[]", "{\"2024-01-01 10:20:30\"}", "an element that has a time of day"),
+            ("real[]", "{0.1234567890123}", "an element that has more digits than real"),
+            ("timestamp without time zone[]", "{\"2024-01-01 10:00:00+09\"}", "an element that has an offset"),
+            ("character varying(3)[]", "{\"a\\\"b \"}", "too long"),
+            ("time without time zone", "10:00:00+09", "an offset from UTC"),
+            ("time without time zone", "2024-01-01 10:00:00", "a day before the time"),
+            ("time with time zone", "2024-01-01 10:00:00+09", "a day before the time"),
+            ("interval day", "1 day 10:20:30", "less than a day"),
+            ("interval year to month", "1 mon 2 days", "less than a month"),
+            ("interval year", "1 year 2 mons", "less than a year"),
+            ("interval hour to minute", "-10:20:30", "less than a minute"),
+            ("interval day to hour", "10:20:00", "less than an hour"),
+            ("interval day", "P1DT10H", "is not written as '1 mon 2 days 10:20:30'"),
+            ("name", "1234567890123456789012345678901234567890123456789012345678901234", "cut it to 63"),
+            ("\"char\"", "abcdef", "cut it to 1"),
         ];
         for (type_name, value, reason) in changed {
             let said = Keeps::of_postgres(type_name).change(value.as_bytes(), false).unwrap_or_default();

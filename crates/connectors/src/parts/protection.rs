@@ -139,6 +139,10 @@ impl SqlSource for Guarded {
         self.source.source_timezone()
     }
 
+    fn has_dates(&self) -> bool {
+        self.source.has_dates()
+    }
+
     fn key_query(&self, table: &TableName) -> Option<String> {
         self.source.key_query(table)
     }

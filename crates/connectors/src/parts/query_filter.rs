@@ -193,13 +193,14 @@ impl Names<'_> {
     }
 }
 
-/// What a clock in the zone showed, in UTC: the first of two moments, and for what it never showed the moment after the leap.
+/// What a clock in the zone showed, in UTC: the second of two moments, as the rows beside it became UTC; for what it never
+/// showed the moment after the leap, which parts the rows as the clock does.
 fn in_utc(text: &str, zone: Tz) -> Option<String> {
     let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
     let clock = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
     let clock = clock.or_else(|| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN)))?;
     let quarter = TimeDelta::minutes(15);
-    let moment = (0..=96).find_map(|leap| zone.from_local_datetime(&(clock + quarter * leap)).earliest())?;
+    let moment = (0..=96).find_map(|leap| zone.from_local_datetime(&(clock + quarter * leap)).latest())?;
     Some(moment.naive_utc().format("%Y-%m-%d %H:%M:%S%.f").to_string())
 }
 
@@ -263,6 +264,10 @@ mod tests {
             (
                 "SELECT * FROM nps WHERE at >= '2024-03-31' AND at < '2024-03-31 02:30:00' AND id = '2024-03-31'",
                 r#""at" >= '2024-03-30 23:00:00' AND "at" < '2024-03-31 01:00:00' AND "id" = '2024-03-31'"#,
+            ),
+            (
+                "SELECT * FROM nps WHERE at >= '2024-10-27 02:00:00' AND at < '2024-10-27 02:30:00'",
+                r#""at" >= '2024-10-27 01:00:00' AND "at" < '2024-10-27 01:30:00'"#,
             ),
             (
                 "SELECT * FROM nps WHERE at BETWEEN '2024-07-01 12:00' AND '2024-07-02' OR at IS NULL",

@@ -198,6 +198,9 @@ fn insert_select(dialect: Dialect, build: &TableName, names: Option<&[String]>, 
 /// Whatever is usual in this database: what others commit meanwhile, the marker of an earlier try above all, is to be seen.
 const ISOLATION: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
+/// Fewer than the Data API takes.
+const ATTACHED_AT_ONCE: usize = 30;
+
 /// A built and checked table on its way into the live one's place.
 struct Publishing<'a> {
     session: &'a dyn Session,
@@ -281,15 +284,36 @@ impl Publishing<'_> {
         statements
     }
 
+    /// On the built table, which nobody sees yet: a transaction of the Data API holds few statements, and a table may have
+    /// a comment for each of its columns.
+    async fn attach(&self, statements: Vec<String>) -> Result<(), PortError> {
+        for (number, some) in statements.chunks(ATTACHED_AT_ONCE).enumerate() {
+            let attached = self.session.run(&format!("attach:{}", number + 1), some.to_vec()).await;
+            attached.map_err(|error| {
+                while_doing(
+                    &format!("giving keys, comments and grants of {} to the new table", self.request.target),
+                    error,
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     async fn exchanged_tables(&self, attachments: &Attachments, names: &[String]) -> Result<Vec<String>, PortError> {
         let (target, build) = (&self.request.target, self.build);
         let suffix = format!("__old_{}", self.request.work.short_hash());
         let old = sql::beside(target, &sql::name_with_suffix(&target.name, &suffix));
         let mut statements = vec![guard_marker(target, self.marker)];
+        let mut attached = Vec::new();
         if self.request.columns_ddl.is_none() {
-            statements.extend(attachments.keys_of(build, names));
+            attached.extend(attachments.keys_of(build, names));
         }
-        statements.extend(attachments.copied_to(build, names));
+        attached.extend(attachments.copied_to(build, names));
+        match self.session.dialect() {
+            Dialect::Postgres => statements.append(&mut attached),
+            Dialect::Redshift => self.attach(attached).await?,
+        }
+        statements.extend(attachments.owned_alike(build));
         let mut likeness = Likeness::default();
         if self.session.dialect() == Dialect::Postgres {
             likeness = likeness::likeness(self.session, target, build, names).await?;

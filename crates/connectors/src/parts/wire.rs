@@ -15,13 +15,25 @@ use secrecy::ExposeSecret;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::parts::failure::{chain, invalid, kind_of_redshift_text, kind_of_sqlstate};
+use crate::parts::failure::{
+    chain, invalid, kind_of_redshift_text, kind_of_sqlstate, redshift_without_values, without_values,
+};
 use crate::parts::session::{Dialect, Session};
 use crate::parts::sql::literal;
 use crate::parts::task::TaskHandle;
 use negotiation::Negotiation;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What errors about data say of values, which the server's own words repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Values {
+    Shown,
+    /// The server's words, with nothing in the place of what they quote.
+    Masked,
+    /// Our own words for rows that a load brings.
+    Hidden,
+}
 
 /// Where to connect and how; one per opened connection.
 #[derive(Clone)]
@@ -31,8 +43,7 @@ pub struct WireConfig {
     negotiation: Negotiation,
     dialect: Dialect,
     settings: Vec<String>,
-    /// Details of errors about data repeat values: they are left out.
-    hides_values: bool,
+    values: Values,
     pub task: TaskHandle,
 }
 
@@ -89,12 +100,12 @@ impl WireConfig {
             settings.push(format!("SET statement_timeout TO {}", seconds.saturating_mul(1000)));
         }
         let negotiation = Negotiation { tls, mode: ssl_mode };
-        Ok(Self { conn_id, config, negotiation, dialect, settings, hides_values: false, task })
+        Ok(Self { conn_id, config, negotiation, dialect, settings, values: Values::Masked, task })
     }
 
     /// The same connection, whose errors show values or do not.
     pub fn showing(&self, values: bool) -> Self {
-        Self { hides_values: !values, ..self.clone() }
+        Self { values: if values { Values::Shown } else { Values::Hidden }, ..self.clone() }
     }
 
     pub async fn connect(&self) -> Result<WireClient, PortError> {
@@ -132,7 +143,7 @@ impl WireConfig {
         };
         let code = db.code().code();
         let is_about_data = matches!(code.get(..2), Some("22" | "23"));
-        if self.hides_values && is_about_data && self.dialect == Dialect::Postgres {
+        if self.values == Values::Hidden && is_about_data && self.dialect == Dialect::Postgres {
             let place = [("table", db.table()), ("column", db.column()), ("constraint", db.constraint())]
                 .into_iter()
                 .filter_map(|(kind, name)| Some(format!("{kind} {}", name?)))
@@ -145,10 +156,20 @@ impl WireConfig {
             )
             .with_code(code);
         }
-        let mut message =
-            format!("connection {:?}: {what}: {}: {} (SQLSTATE {code})", self.conn_id, db.severity(), db.message());
-        for (name, text) in [("detail", db.detail()), ("hint", db.hint()), ("where", db.where_())] {
-            if let Some(text) = text {
+        let is_about_data = is_about_data
+            || (self.dialect == Dialect::Redshift && kind_of_redshift_text(db.message()) == PortErrorKind::Data);
+        let is_masked = self.values != Values::Shown && is_about_data;
+        // What breaks a rule is told by the names of the rule and its table only; in other words a value is quoted.
+        let said = match self.dialect {
+            Dialect::Postgres if is_masked && code.starts_with("22") => without_values(db.message()),
+            Dialect::Redshift if is_masked => redshift_without_values(db.message()),
+            _ => db.message().to_owned(),
+        };
+        let mut message = format!("connection {:?}: {what}: {}: {said} (SQLSTATE {code})", self.conn_id, db.severity());
+        for (name, text, repeats) in
+            [("detail", db.detail(), true), ("hint", db.hint(), false), ("where", db.where_(), true)]
+        {
+            if let Some(text) = text.filter(|_| !(is_masked && repeats)) {
                 message.push_str(&format!("; {name}: {}", text.replace('\n', " ")));
             }
         }

@@ -42,7 +42,7 @@ impl RowHashing for PostgresHashing {
                 format!("({x} AT TIME ZONE 'UTC')::text")
             }
             CanonicalForm::Timestamp => text,
-            CanonicalForm::Float { .. } | CanonicalForm::Json => return None,
+            CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Moment => return None,
         })
     }
 

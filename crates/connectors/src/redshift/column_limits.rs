@@ -14,8 +14,14 @@ pub fn keeps_of(type_name: &str) -> Keeps {
         Limit::Float { is_double } => Keeps::Float { is_double },
         Limit::Decimal { .. } | Limit::Timestamp => Keeps::of_postgres(type_name),
         Limit::Date => Keeps::Day,
+        Limit::Nothing if is_clock(type_name) => Keeps::of_postgres(type_name),
         _ => Keeps::All,
     }
+}
+
+/// A time of day or a length of time: the engine reads them, and drops what it has no place for.
+fn is_clock(type_name: &str) -> bool {
+    type_name.starts_with("time") || type_name.starts_with("interval")
 }
 
 struct RedshiftColumn {
@@ -31,7 +37,8 @@ pub fn column_limit(type_name: &str, value: &ValueType, format: &CsvFormat) -> O
     let limit = Limit::of(type_name);
     let is_read_as_told = format.date_format.is_some() || format.time_format.is_some();
     let is_surely_held = match (&limit, value) {
-        (Limit::Nothing, _) | (Limit::Boolean, ValueType::Bool) => true,
+        (Limit::Nothing, _) => !is_clock(type_name),
+        (Limit::Boolean, ValueType::Bool) => true,
         // How they are written is for COPY to know.
         (Limit::Date | Limit::Timestamp, _) => is_read_as_told,
         (Limit::Integer { .. } | Limit::Decimal { .. }, ValueType::Integer { .. } | ValueType::Bit { .. }) => {
@@ -154,6 +161,8 @@ mod tests {
             ("date", clock, "2024-02-29 10:00:00", "time of day"),
             ("super", ValueType::TEXT, "{", "not JSON"),
             ("varbyte(1)", bytes.clone(), "00ff", "2 bytes long"),
+            ("time without time zone", ValueType::TEXT, "10:00:00+09", "an offset from UTC"),
+            ("interval year to month", ValueType::TEXT, "1 mon 2 days", "less than a month"),
         ];
         for (type_name, value, text, reason) in refused {
             let said = refusal(type_name, &value, text, &CsvFormat::default()).unwrap_or_default();

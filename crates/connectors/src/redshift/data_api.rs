@@ -55,7 +55,7 @@ struct Sending<'a> {
 
 impl DataApiSession {
     pub fn new(api: DataApi, work: Option<&WorkId>) -> Self {
-        Self { inner: api.inner, marker: work.map(WorkId::marker), show_values: true }
+        Self { inner: api.inner, marker: work.map(WorkId::marker), show_values: false }
     }
 
     /// Whether errors show values of rows.

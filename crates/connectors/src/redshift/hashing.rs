@@ -39,7 +39,7 @@ impl RowHashing for RedshiftHashing {
                 };
                 format!("RTRIM(RTRIM(TO_CHAR({x}, 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.')")
             }
-            CanonicalForm::Float { .. } | CanonicalForm::Json => return None,
+            CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Moment => return None,
         })
     }
 

@@ -102,6 +102,10 @@ impl SqlSource for SqliteSource {
         super::connect::literal(text)
     }
 
+    fn has_dates(&self) -> bool {
+        false
+    }
+
     fn source_timezone(&self) -> Option<&str> {
         self.timezone.as_deref()
     }

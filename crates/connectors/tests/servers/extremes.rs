@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::copies::databases::{Database, Kind, run};
 use crate::tasks::operate;
-use crate::world::{Cells, World};
+use crate::world::{Cells, World, some};
 
 const COLUMNS: usize = 1_000;
 
@@ -81,6 +81,37 @@ async fn a_thousand_columns_arrive() -> Result<()> {
             let rows = target.rows(&format!("SELECT * FROM {} ORDER BY id", place("copied"))).await?;
             assert_eq!(rows, expected, "{told}, loaded");
         }
+    }
+    Ok(())
+}
+
+/// The first cell of a file, where a reader looks for the mark of UTF-8.
+#[tokio::test]
+async fn a_text_that_begins_as_a_mark_of_utf8_keeps_its_beginning() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Lite, "source").await?;
+    source.run("CREATE TABLE marked (v TEXT, id INTEGER PRIMARY KEY)").await?;
+    source
+        .run("INSERT INTO marked VALUES (char(65279) || 'abc', 1), (char(65279) || 'abc', 2), (char(65279), 3)")
+        .await?;
+    let extract = json!({
+        "sql_conn_id": source.conn_id, "query": "SELECT v, id FROM marked ORDER BY id", "s3_bucket": "lake", "s3_key": "marked",
+        "aws_conn_id": "s3", "max_rows_per_file": 2,
+    });
+    operate(&world, 1, "sql_to_s3", extract).await?;
+    for (number, kind) in (2..).zip([Kind::Postgres, Kind::Lite, Kind::Redshift]) {
+        let target = Database::start(&world, kind, "target").await?;
+        let place = target.place("marked");
+        target.run(&format!("CREATE TABLE {place} (v varchar(20), id int)")).await?;
+        let mut load = json!({
+            "warehouse_conn_id": target.conn_id, "s3_bucket": "lake", "s3_key": "marked", "aws_conn_id": "s3", "table": "marked",
+        });
+        if target.schema == "dw" {
+            load["schema"] = json!("dw");
+        }
+        operate(&world, number, "copy", load).await?;
+        let lengths = target.rows(&format!("SELECT length(v) FROM {place} ORDER BY id")).await?;
+        assert_eq!(lengths, [some(&["4"]), some(&["4"]), some(&["1"])], "{kind:?}");
     }
     Ok(())
 }

@@ -367,6 +367,16 @@ async fn what_a_column_would_change_is_refused() -> Result<()> {
         lossy("date", "2024-01-01 10:00:00", "a time of day"),
         lossy("timestamp", "2024-01-01 10:00:00+09", "an offset from UTC"),
         lossy("varchar(3)", "abc ", "too long"),
+        rounded(lossy("numeric(10,2)[]", "{1.239,2.50}", "an element that has 3 digits"), "{1.24,2.50}"),
+        lossy("date[]", "{2024-01-01 10:20:30}", "an element that has a time of day"),
+        rounded(lossy("real[]", "{0.1234567890123}", "more digits than real"), "{0.12345679}"),
+        lossy("timestamp[]", "{2024-01-01 10:00:00+09}", "an element that has an offset"),
+        lossy("time", "10:00:00+09", "an offset from UTC"),
+        lossy("time", "2024-01-01 10:00:00", "a day before the time"),
+        lossy("interval day", "1 day 10:20:30", "less than a day"),
+        lossy("interval year to month", "1 mon 2 days", "less than a month"),
+        lossy("\"char\"", "abcdef", "cut it to 1"),
+        lossy("name", "a name of 70 bytes that is cut to 63 without a word by the type, abcdef", "cut it to 63"),
     ];
     altered::what_a_column_would_change_is_refused(&world, &subject, Some("analytics"), &cases).await
 }

@@ -7,7 +7,7 @@ use millrace_connectors::Connectors;
 use millrace_devstack::{Fault, RedshiftConfig, RunningRedshift, serve_redshift};
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::connection::Connection;
-use millrace_operator_api::ports::{LoadMethod, LoadRequest, LoadRows, Ports, TableName, ValueType};
+use millrace_operator_api::ports::{BuildRequest, LoadMethod, LoadRequest, LoadRows, Ports, TableName, ValueType};
 use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use serde_json::json;
 
@@ -171,6 +171,35 @@ async fn case_86_summaries_are_built_checked_and_swapped() -> Result<()> {
                 WHERE relid = 'analytics.nps'::regclass ORDER BY 1";
     assert_eq!(stand.database.query(keys)?, [some(&["p", "3"]), some(&["u", "1 3"])]);
     assert_eq!(kept[0][1].as_deref(), Some("it's scores"));
+    Ok(())
+}
+
+/// More than a transaction of the Data API has statements.
+#[tokio::test]
+async fn a_table_keeps_a_comment_for_each_of_its_many_columns() -> Result<()> {
+    let columns: Vec<String> = (1..=45).map(|number| format!("c{number} int")).collect();
+    let (stand, subject) = start(&[SCHEMA, &format!("CREATE TABLE analytics.wide ({})", columns.join(", "))]).await?;
+    for number in 1..=45 {
+        subject.run(&format!("COMMENT ON COLUMN analytics.wide.c{number} IS 'the {number}th'")).await?;
+    }
+    subject.run("GRANT SELECT ON analytics.wide TO PUBLIC").await?;
+    let numbers: Vec<String> = (1..=45).map(|number| number.to_string()).collect();
+    let request = BuildRequest {
+        target: TableName { schema: Some("analytics".to_owned()), name: "wide".to_owned() },
+        select: format!("SELECT {}", numbers.join(", ")),
+        columns_ddl: None,
+        checks: Vec::new(),
+        keep_failed: false,
+        also: Vec::new(),
+        work: work(1),
+    };
+    assert!(subject.warehouse.build_and_swap(request).await?.was_swapped);
+    assert_eq!(subject.rows("SELECT c1, c45 FROM analytics.wide").await?, [some(&["1", "45"])]);
+    let kept = "SELECT count(col_description(c.oid, a.attnum)), max(array_to_string(c.relacl, ' ')) FROM pg_class c \
+                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.oid = 'analytics.wide'::regclass";
+    let kept = stand.database.query(kept)?;
+    assert_eq!(kept[0][0].as_deref(), Some("45"));
+    assert!(kept[0][1].as_deref().unwrap_or_default().contains("=r/"), "{kept:?}");
     Ok(())
 }
 
@@ -504,6 +533,7 @@ async fn what_a_column_would_change_is_refused() -> Result<()> {
         direct(lossy("real", "0.30000000000000004", "more digits than real holds")),
         direct(lossy("date", "2024-01-01 10:00:00", "a time of day")),
         direct(lossy("timestamp", "2024-01-01 10:00:00+09", "an offset from UTC")),
+        direct(lossy("time", "10:00:00+09", "an offset from UTC")),
     ];
     altered::what_a_column_would_change_is_refused(&stand.world, &subject, Some("analytics"), &cases).await?;
     assert_eq!(leftovers(&stand)?, 0, "no staging table is left");

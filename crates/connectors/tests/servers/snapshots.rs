@@ -5,11 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use millrace_operator_api::PortErrorKind;
+use millrace_operator_api::TaskError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::Ports;
-use millrace_testkit::{MariaDb, Postgres, wait_until};
-use serde_json::json;
+use millrace_testkit::{MariaDb, Postgres, TestDatabase, wait_until};
+use serde_json::{Value, json};
 
+use crate::tasks::Task;
 use crate::world::{World, cells, connection, extra, refused, some};
 
 #[tokio::test]
@@ -70,6 +72,52 @@ async fn mariadb_readers_see_one_moment_or_there_is_one_only() -> Result<()> {
 }
 
 /// A source of a thousand rows, whose connection has these settings.
+/// What the operator says that reads the query in three ranges of `id`, and the ids that it wrote.
+async fn split(database: &TestDatabase, world: &World, query: &str) -> Result<(Result<Value, TaskError>, Vec<String>)> {
+    world.add_url("pg", "postgres", &database.url())?;
+    let parameters = json!({
+        "sql_conn_id": "pg", "query": query, "s3_bucket": "lake", "s3_key": "t.manifest", "aws_conn_id": "s3",
+        "replace": true, "split_by": "id", "readers": 3,
+    });
+    let said = Task::new(world, "sql_to_s3", parameters).run(1).await;
+    let store = world.store().await?;
+    let mut ids = Vec::new();
+    for key in world.keys("t.manifest.parts/").await? {
+        let pieces: Vec<_> = store.get("lake", &key).await?.try_collect().await?;
+        ids.extend(String::from_utf8(pieces.concat())?.lines().map(ToOwned::to_owned));
+    }
+    ids.sort();
+    Ok((said, ids))
+}
+
+#[tokio::test]
+async fn ranges_of_numbers_of_38_digits_give_each_row_once() -> Result<()> {
+    let database = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
+    let world = World::start().await?;
+    database.execute(
+        "CREATE TABLE t (id numeric(38,0)); INSERT INTO t VALUES (1e34), (2.5e37), (4e37), (6e37), (8e37), (9.999e37)",
+    )?;
+    let (said, ids) = split(&database, &world, "SELECT id FROM t").await?;
+    assert_eq!(said?["rows"], 6);
+    assert_eq!(
+        Some(ids),
+        database.query("SELECT id FROM t ORDER BY id::text")?.into_iter().map(|row| row[0].clone()).collect()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_query_that_answers_differently_each_time_is_not_split() -> Result<()> {
+    let database = tokio::task::spawn_blocking(|| Postgres::shared()?.create_database()).await??;
+    let world = World::start().await?;
+    database.execute("CREATE TABLE t AS SELECT generate_series(1, 5000)::bigint AS id")?;
+    let (said, ids) = split(&database, &world, "SELECT id FROM t ORDER BY random() LIMIT 1000").await?;
+    let Err(TaskError::Fail(message)) = said else { anyhow::bail!("it should have been refused: {said:?}") };
+    assert!(message.contains("the query has RANDOM()"), "{message}");
+    assert_eq!(ids, Vec::<String>::new());
+    Ok(())
+}
+
 async fn limited(settings: serde_json::Value) -> Result<World> {
     let world = World::start().await?;
     let path = world.folder.path().join("limited.db");

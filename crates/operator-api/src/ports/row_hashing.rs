@@ -21,6 +21,8 @@ pub enum CanonicalForm {
     Date,
     /// Without a zone, which is UTC where there is one, and without zeros at the fraction's end. As with dates.
     Timestamp,
+    /// A timestamp as a day or a text may hold it too: midnight is the day alone, and a `T` stands for the blank.
+    Moment,
     /// Without zeros at the fraction's end.
     Time,
     /// The document with its keys in order.

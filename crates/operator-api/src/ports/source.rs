@@ -152,6 +152,11 @@ pub trait SqlSource: Send + Sync {
         None
     }
 
+    /// Whether its SQL has types of dates and times; false where they are texts.
+    fn has_dates(&self) -> bool {
+        true
+    }
+
     /// How far the source is behind the server that it copies; `None` when it copies none.
     fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
         Box::pin(std::future::ready(Ok(None)))

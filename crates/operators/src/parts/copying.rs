@@ -5,7 +5,6 @@ pub mod config;
 pub mod convert;
 pub mod deletes;
 pub mod dotted;
-pub mod progress;
 pub mod select;
 pub mod staging;
 pub mod table;

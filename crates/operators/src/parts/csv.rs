@@ -178,8 +178,10 @@ impl<'a> Texts<'a> {
 
 fn append_field(out: &mut Vec<u8>, cell: &[u8], has_special: bool) {
     let is_edged = cell.first().is_none_or(|byte| *byte <= b' ') || cell.last().is_none_or(|byte| *byte <= b' ');
+    // The first of a file would be taken for its byte order mark.
+    let is_marked = cell.starts_with(b"\xef\xbb\xbf");
     // A lone `\.` ends the data for PostgreSQL's reader.
-    if has_special || is_edged || cell == b"\\." {
+    if has_special || is_edged || is_marked || cell == b"\\." {
         append_quoted(out, cell);
     } else {
         out.extend_from_slice(cell);
@@ -228,6 +230,8 @@ mod tests {
             (b" edge", "\" edge\""),
             (b"edge ", "\"edge \""),
             (b"\\.", "\"\\.\""),
+            ("\u{feff}abc".as_bytes(), "\"\u{feff}abc\""),
+            ("a\u{feff}".as_bytes(), "a\u{feff}"),
             (b"", "\"\""),
             (b"NULL", "NULL"),
             (b"a;b\tc|d", "a;b\tc|d"),

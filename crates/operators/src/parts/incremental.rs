@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::column_name::{find, position};
 use super::copying::config::FILTER_PLACE;
 use super::parameter::{is_blank, rendered_option, written};
+use super::parquet::looks;
 use super::report::{ledger_entry, while_doing};
 use super::sensor::Length;
 
@@ -30,8 +31,8 @@ pub struct Incremental {
     /// change.
     #[serde(default)]
     pub modified_field: Option<Template<String>>,
-    /// The column that says that a row was deleted. One of moments is a reason to read the row, too; a flag is read with the
-    /// change that set it.
+    /// The column that says that a row was deleted. One of moments is a reason to read the row, too; a flag, or a text that
+    /// is no date, is read with the change that set it.
     #[serde(default)]
     pub deleted_field: Option<Template<String>>,
     /// How far before the interval reading begins, for rows that were committed late.
@@ -154,8 +155,11 @@ pub async fn narrow(
     let columns = columns(source, query).await?;
     let lookback = block.lookback.map_or_else(TimeDelta::zero, |length| length.0.as_delta());
     let from = interval.start.checked_sub_signed(lookback).unwrap_or(interval.start);
-    let within = |name: &str| -> Result<String, TaskError> {
+    let within = async |name: &str| -> Result<String, TaskError> {
         let (column, form) = Form::of(&columns, name, zone)?;
+        if let Form::Written(_) = form {
+            check_texts(source, query, column).await?;
+        }
         let (from, end) = form.bounds(from, interval.end);
         let name = source.quote(&column.name);
         Ok(format!("{name} >= {} AND {name} < {}", source.literal(&from), source.literal(&end)))
@@ -164,20 +168,35 @@ pub async fn narrow(
     let modified = rendered_option("incremental.modified_field", block.modified_field.as_ref())?;
     let deleted: Option<String> = rendered_option("incremental.deleted_field", block.deleted_field.as_ref())?;
     let mut conditions: Vec<String> = match (&modified, &created) {
-        (Some(modified), None) => vec![within(modified)?],
+        (Some(modified), None) => vec![within(modified).await?],
         (Some(modified), Some(created)) => {
-            vec![within(modified)?, format!("{} IS NULL AND {}", source.quote(modified), within(created)?)]
+            let created = within(created).await?;
+            vec![within(modified).await?, format!("{} IS NULL AND {created}", source.quote(modified))]
         }
-        (None, Some(created)) => vec![within(created)?],
+        (None, Some(created)) => vec![within(created).await?],
         (None, None) => {
             return Err(TaskError::Fail("incremental names neither modified_field nor created_field".to_owned()));
         }
     };
-    if let Some(deleted) = &deleted
-        && find(&columns, deleted)
-            .is_some_and(|column| matches!(column.value, ValueType::Timestamp { .. } | ValueType::Date))
-    {
-        conditions.push(within(deleted)?);
+    if let Some(deleted) = &deleted {
+        let column = named(&columns, deleted)?;
+        let is_moment = match column.value {
+            ValueType::Timestamp { .. } | ValueType::Date => true,
+            // The engine that has no dates writes them so; a flag is no date either.
+            _ if column.value.is_text() && !source.has_dates() => {
+                let other = other_text(source, query, column).await?;
+                if other.is_some() {
+                    context.info(format!(
+                        "deleted_field: {deleted} holds texts that are no dates, and is taken for a flag"
+                    ));
+                }
+                other.is_none()
+            }
+            _ => false,
+        };
+        if is_moment {
+            conditions.push(within(deleted).await?);
+        }
     }
     let filter = match conditions.as_slice() {
         [only] => only.clone(),
@@ -244,6 +263,45 @@ async fn columns(source: &dyn SqlSource, query: &str) -> Result<Vec<SourceColumn
     Ok(rows.columns)
 }
 
+/// The column of the query, or which ones there are.
+fn named<'c>(columns: &'c [SourceColumn], name: &str) -> Result<&'c SourceColumn, TaskError> {
+    find(columns, name).ok_or_else(|| {
+        let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        TaskError::Fail(format!("incremental: the query has no column {name}; it has {}", known.join(", ")))
+    })
+}
+
+/// Texts are in the order of their moments only where all are written alike: any other would be in no window, ever.
+async fn check_texts(source: &dyn SqlSource, query: &str, column: &SourceColumn) -> Result<(), TaskError> {
+    let SourceColumn { name, type_name, .. } = column;
+    if source.has_dates() {
+        return Err(TaskError::Fail(format!(
+            "incremental: column {name} is of type {type_name}, and a window of texts would pass over those that are written in \
+             another form; make a timestamp of it in the query: CAST({name} AS timestamp) AS changed_at"
+        )));
+    }
+    match other_text(source, query, column).await? {
+        None => Ok(()),
+        Some(text) => Err(TaskError::Fail(format!(
+            "incremental: column {name} holds {}, which is written neither as 2024-01-31 nor as 2024-01-31 10:00:00 and would be in \
+             no window; write it so in the query: datetime({name}) AS changed_at",
+            looks(&text)
+        ))),
+    }
+}
+
+/// A value of the column that is no date as the engine without dates writes it, if there is one.
+async fn other_text(source: &dyn SqlSource, query: &str, column: &SourceColumn) -> Result<Option<Vec<u8>>, TaskError> {
+    let name = source.quote(&column.name);
+    let other = format!("{name} NOT LIKE '____-__-__' AND {name} NOT LIKE '____-__-__ %'");
+    let query = query.replace(FILTER_PLACE, &format!("({other})"));
+    let sql = format!("SELECT {name} FROM (\n{query}\n) AS millrace_source WHERE {other} LIMIT 1");
+    let attempted = format!("looking how the texts of {} are written", column.name);
+    let rows = source.query(&sql).await.map_err(|error| while_doing(&attempted, error))?;
+    let batches: Vec<_> = rows.batches.try_collect().await.map_err(|error| while_doing(&attempted, error))?;
+    Ok(batches.iter().find_map(|batch| batch.cell(0, 0)).map(<[u8]>::to_vec))
+}
+
 /// Longer than any clock is set back by.
 const SOON: TimeDelta = TimeDelta::hours(3);
 
@@ -265,13 +323,7 @@ impl Form {
         name: &str,
         zone: Option<Tz>,
     ) -> Result<(&'c SourceColumn, Self), TaskError> {
-        let Some(column) = find(columns, name) else {
-            let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-            return Err(TaskError::Fail(format!(
-                "incremental: the query has no column {name}; it has {}",
-                known.join(", ")
-            )));
-        };
+        let column = named(columns, name)?;
         if column.value == (ValueType::Timestamp { zoned: true }) {
             return Ok((column, Self::Moment));
         }

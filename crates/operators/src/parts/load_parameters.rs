@@ -2,7 +2,7 @@
 
 mod delete_missing;
 
-use millrace_operator_api::ports::{LoadMethod, TableName};
+use millrace_operator_api::ports::LoadMethod;
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::{JsonSchema, Schema};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::copy_options;
+use super::copying::dotted;
 use super::drift::SchemaDrift;
 use super::handover::WrittenObject;
 use super::loading::{Direct, Handed, Loading, Query};
@@ -99,7 +100,7 @@ pub struct LoadParameters {
     #[serde(default)]
     schema_drift: SchemaDrift,
     /// The table that rows go to which cannot be taken, as many as `maxerror` allows: with file, line, column, value, reason
-    /// and the whole row. It is made in the target's schema when it is missing.
+    /// and the whole row. `table` in the target's schema, or `schema.table`; it is made when it is missing.
     #[serde(default)]
     quarantine: Option<Template<String>>,
     /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them. Files
@@ -183,6 +184,10 @@ impl LoadParameters {
         }
         if self.quarantine.as_ref().is_some_and(is_blank) {
             problems.add("quarantine", "quarantine is empty");
+        } else if let Some(Err(problem)) =
+            self.quarantine.as_ref().and_then(written).map(|text| dotted::parse_beside(&text, None))
+        {
+            problems.add("quarantine", problem);
         }
         let (texts, is_whole) = written_options(&self.copy_options);
         match copy_options::parse(&texts, is_whole) {
@@ -316,14 +321,17 @@ impl LoadParameters {
         };
         let delete_missing = self.delete_missing.as_ref().map(DeleteMissing::rendered).transpose()?;
         let target = table_name::rendered(self.schema.as_ref(), &self.table)?;
-        let quarantine = self.quarantine.as_ref().map(|field| rendered_text("quarantine", field)).transpose()?;
+        let quarantine = rendered_option("quarantine", self.quarantine.as_ref())?
+            .map(|text: String| dotted::parse_beside(&text, target.schema.as_deref()))
+            .transpose()
+            .map_err(|problem| TaskError::Fail(format!("parameter quarantine: {problem}")))?;
         Ok(Loading {
             warehouse_conn_id: rendered_text("warehouse_conn_id", &self.warehouse_conn_id)?,
             aws_conn_id: rendered_text("aws_conn_id", &self.aws_conn_id)?,
             bucket,
             key,
             is_prefix: self.prefix,
-            quarantine: quarantine.map(|name| TableName { schema: target.schema.clone(), name }),
+            quarantine,
             target,
             columns,
             method,

@@ -21,11 +21,10 @@ use super::file_columns::{self, FileColumns, Naming};
 use super::handover::WrittenObject;
 use super::manifest::{self, Listed};
 use super::mark::{self, Compression, FileShape, Format, Marks};
+use super::rejected;
 use super::report::{ledger_entry, unless_cancelled, while_doing};
 use super::treatment::{Leaps, Treatments, ZeroDates};
 
-/// Rejected rows that the log shows.
-const REJECTED_SHOWN: usize = 10;
 /// Objects asked about at one time.
 const HEADS_AT_ONCE: usize = 16;
 
@@ -262,7 +261,12 @@ async fn find_objects(context: &TaskContext, store: &dyn ObjectStore, loading: &
         let told = told.unwrap_or_default();
         return match object {
             Some(list) if mark::is_manifest(&list) || loading.options.is_manifest => {
-                let Listed { objects, columns, types } = manifest::objects(store, &list).await?;
+                let Listed { objects, columns, types, missing } = manifest::objects(store, &list).await?;
+                for url in missing {
+                    context.warning(format!(
+                        "{place} lists {url}, which is not there and not mandatory: it is passed over"
+                    ));
+                }
                 if objects.is_empty() {
                     return Err(TaskError::Fail(format!("{place} lists no objects")));
                 }
@@ -403,6 +407,13 @@ fn learn_format(
             shape.delimiter
         )));
     }
+    if let Some(given) = format.quote.filter(|given| *given != '"') {
+        return Err(TaskError::Fail(format!(
+            "copy_options say quote as '{given}', but {} was written with '\"': its quotes would be loaded as parts of the values; \
+             leave quote out",
+            objects[0].url()
+        )));
+    }
     if format.kind != FileKind::Csv {
         return Err(TaskError::Fail(format!(
             "{} was written as CSV, but copy_options name another format; write csv",
@@ -435,19 +446,7 @@ fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
     if !numbers.is_empty() {
         context.info(format!("rows: {}", numbers.join(", ")));
     }
-    if report.rows_rejected.is_some_and(|rejected| rejected > 0) {
-        context.warning("rows were rejected, within what maxerror allows");
-        for row in report.rejected.iter().take(REJECTED_SHOWN) {
-            context.warning(format!("rejected: {row}"));
-        }
-        match (&loading.quarantine, report.rows_rejected, report.rows_quarantined) {
-            (Some(quarantine), Some(rejected), Some(kept)) if kept < rejected => context.warning(format!(
-                "{quarantine} holds the first {kept} of the {rejected} rejected rows; the others are in no table"
-            )),
-            (Some(quarantine), ..) => context.info(format!("the rejected rows are in {quarantine}")),
-            (None, ..) => {}
-        }
-    }
+    rejected::tell(context, report, loading.quarantine.as_ref(), "maxerror");
 }
 
 /// Numbers that can't all be right fail the task; what is unknown is not compared.

@@ -41,8 +41,9 @@ struct Element {
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     url: String,
-    #[serde(default)]
-    mandatory: bool,
+    /// Where it is left out, COPY would pass over an object that is gone; here that has to be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mandatory: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     meta: Option<Meta>,
 }
@@ -68,12 +69,14 @@ pub struct Listed {
     pub objects: Vec<ObjectInfo>,
     pub columns: Vec<String>,
     pub types: Vec<ValueType>,
+    /// URLs of those that are not there and may be missing.
+    pub missing: Vec<String>,
 }
 
 pub fn text(parts: &[Part], shape: &FileShape) -> String {
     let meta = |bytes, rows| Some(Meta { content_length: Some(bytes), record_count: Some(rows) });
     let entry =
-        |part: &Part| Entry { url: part.object.url(), mandatory: true, meta: meta(part.object.size, part.rows) };
+        |part: &Part| Entry { url: part.object.url(), mandatory: Some(true), meta: meta(part.object.size, part.rows) };
     let element = |(index, name): (usize, &String)| Element {
         name: name.clone(),
         code: shape.types.get(index).map(type_codes::code),
@@ -105,11 +108,15 @@ pub async fn objects(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Liste
         let (bucket, key) = place(list, &entry.url)?;
         let attempted = format!("looking for {}, which is listed in {}", entry.url, list.url());
         let Some(mut object) = store.head(&bucket, &key).await.map_err(|error| while_doing(&attempted, error))? else {
-            if entry.mandatory {
-                let message = format!("{} lists {}, but there is no such object", list.url(), entry.url);
-                return Err(TaskError::Retry(message));
-            }
-            return Ok(None);
+            return match entry.mandatory {
+                Some(false) => Ok(Err(entry.url)),
+                said => Err(TaskError::Retry(format!(
+                    "{} lists {}, but there is no such object{}",
+                    list.url(),
+                    entry.url,
+                    if said.is_none() { "; an entry that may be missing says mandatory: false" } else { "" }
+                ))),
+            };
         };
         if let Some(size) = entry.meta.and_then(|meta| meta.content_length)
             && size != object.size
@@ -124,10 +131,17 @@ pub async fn objects(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Liste
         if let Some(rows) = entry.meta.and_then(|meta| meta.record_count) {
             mark::note_rows(&mut object, rows);
         }
-        Ok(Some(object))
+        Ok(Ok(object))
     });
-    let found: Vec<Option<ObjectInfo>> = found.buffered(HEADS_AT_ONCE).try_collect().await?;
-    Ok(Listed { objects: found.into_iter().flatten().collect(), columns, types: types.unwrap_or_default() })
+    let found: Vec<Result<ObjectInfo, String>> = found.buffered(HEADS_AT_ONCE).try_collect().await?;
+    let (mut objects, mut missing) = (Vec::new(), Vec::new());
+    for entry in found {
+        match entry {
+            Ok(object) => objects.push(object),
+            Err(url) => missing.push(url),
+        }
+    }
+    Ok(Listed { objects, columns, types: types.unwrap_or_default(), missing })
 }
 
 fn place(list: &ObjectInfo, url: &str) -> Result<(String, String), TaskError> {

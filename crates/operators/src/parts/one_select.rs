@@ -52,7 +52,7 @@ pub fn one_select(text: &str) -> Result<&str, String> {
 }
 
 /// The length of the quoted text or the comment that begins here.
-fn skipped(rest: &str) -> Result<usize, String> {
+pub fn skipped(rest: &str) -> Result<usize, String> {
     let (opening, closing) = match rest.as_bytes() {
         [b'\'', ..] => return quoted(rest),
         [b'"', ..] => (1, "\""),

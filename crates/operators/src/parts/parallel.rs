@@ -1,5 +1,7 @@
 //! One query read by several connections at a time: in ranges of a column, all of one moment.
 
+pub mod steady;
+
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -17,6 +19,9 @@ pub async fn open(
     column: &str,
     readers: usize,
 ) -> Result<Vec<RowStream>, TaskError> {
+    if let Some(problem) = steady::refusal(query) {
+        return Err(TaskError::Fail(problem));
+    }
     // A semicolon has no place in the middle of a statement.
     let query = query.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
     // One more, for the bounds: they must be those of the same moment.
@@ -70,12 +75,16 @@ async fn read_bounds(reader: &dyn SqlSource, statement: &str, column: &str) -> R
 /// Conditions that every row meets exactly one of.
 fn conditions(by: &str, bounds: Option<(i128, i128)>, readers: usize) -> Vec<String> {
     let Some((least, most)) = bounds.filter(|(least, most)| least <= most) else { return vec![String::new()] };
-    let width = most - least + 1;
+    // Numbers of 38 digits may lie further apart than any whole number of this machine says: one range then.
+    let Some(width) = most.checked_sub(least).and_then(|width| width.checked_add(1)) else {
+        return vec![String::new()];
+    };
     let count = i128::try_from(readers).unwrap_or(1).min(width).max(1);
     if count == 1 {
         return vec![String::new()];
     }
-    let bound = |number: i128| least + width * number / count;
+    // Of the quotient and the rest apart, since the whole product may be too much.
+    let bound = |number: i128| least + width / count * number + width % count * number / count;
     (0..count)
         .map(|number| {
             let (from, to) = (bound(number), bound(number + 1));
@@ -105,5 +114,17 @@ mod tests {
         }
         let whole = conditions("q.id", Some((i64::MIN.into(), u64::MAX.into())), 2);
         assert_eq!(whole[1], " WHERE q.id >= 4611686018427387904");
+    }
+
+    #[test]
+    fn ranges_of_numbers_of_38_digits_go_upwards() {
+        let nines = 10_i128.pow(38) - 1;
+        let bounds: Vec<i128> = conditions("q.id", Some((10_i128.pow(34), nines)), 4)
+            .iter()
+            .filter_map(|text| text.split(" >= ").nth(1)?.split(' ').next()?.parse().ok())
+            .collect();
+        assert_eq!(bounds.len(), 3);
+        assert!(bounds.is_sorted() && bounds[0] > 0 && bounds[2] < nines, "{bounds:?}");
+        assert_eq!(conditions("q.id", Some((-nines, nines)), 4), [""], "too far apart");
     }
 }

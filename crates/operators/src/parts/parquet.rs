@@ -21,6 +21,7 @@ use parquet::file::writer::SerializedFileWriter;
 use super::mark::Compression;
 use columns::Form;
 pub use columns::parquet_type;
+pub use values::looks;
 
 /// Bytes of values in one row group: enough for readers, little enough for memory. Of all files of a task that are
 /// written at a time, together.

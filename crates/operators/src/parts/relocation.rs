@@ -201,14 +201,11 @@ impl Relocation<'_> {
             let batch = batches.try_next().await;
             let batch = batch.map_err(|error| while_doing(&format!("listing {}", from.url()), error.1))?;
             let Some(objects) = batch else { break };
+            self.check_apart(&objects, (from, to))?;
             note_that_it_began(context).await?;
             let copies: Vec<_> = objects
                 .iter()
-                .map(|object| {
-                    let rest = object.key.strip_prefix(&from.key).unwrap_or(&object.key);
-                    let place = ObjectPlace { bucket: to.bucket.clone(), key: format!("{}{rest}", to.key) };
-                    self.copy(context, store, object, place)
-                })
+                .map(|object| self.copy(context, store, object, destination(object, (from, to))))
                 .collect();
             stream::iter(copies).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
             if self.is_move {
@@ -222,6 +219,22 @@ impl Relocation<'_> {
             return Err(TaskError::Retry(format!("there is nothing under {}", from.url())));
         }
         Ok(())
+    }
+
+    /// Where the source lies under the destination, an object may come to where another one is still to be taken from.
+    fn check_apart(&self, objects: &[ObjectInfo], (from, to): (&ObjectPlace, &ObjectPlace)) -> Result<(), TaskError> {
+        let again = objects
+            .iter()
+            .find(|object| from.bucket == to.bucket && destination(object, (from, to)).key.starts_with(&from.key));
+        let Some(object) = again else { return Ok(()) };
+        Err(TaskError::Fail(format!(
+            "{} would be {} to {}, which lies under s3_prefix '{}' again and may be the place of another object; it and what \
+             follows stay as they are: take what lies under it by a task of its own, or choose another place",
+            object.url(),
+            self.past(),
+            destination(object, (from, to)).url(),
+            from.key
+        )))
     }
 
     async fn copy(
@@ -259,6 +272,12 @@ impl Relocation<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Where an object under `from` comes to.
+fn destination(object: &ObjectInfo, (from, to): (&ObjectPlace, &ObjectPlace)) -> ObjectPlace {
+    let rest = object.key.strip_prefix(&from.key).unwrap_or(&object.key);
+    ObjectPlace { bucket: to.bucket.clone(), key: format!("{}{rest}", to.key) }
 }
 
 fn taken(place: &ObjectPlace) -> TaskError {

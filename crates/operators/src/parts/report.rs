@@ -1,7 +1,7 @@
 //! What a running movement tells: progress, ledger entries, and the end by cancellation.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,17 +16,37 @@ const PROGRESS_ROWS: u64 = 100_000;
 /// Time between two progress checkpoints at most, as long as rows arrive.
 const PROGRESS_TIME: TimeDelta = TimeDelta::seconds(2);
 
+/// Time between two of a movement that says after how many rows it wants them.
+const BATCH_TIME: TimeDelta = TimeDelta::seconds(1);
+
 /// The rows to come, once somebody has counted or guessed them.
 #[derive(Debug, Clone, Default)]
-pub struct Expected(Arc<AtomicU64>);
+pub struct Expected(Arc<Rows>);
+
+#[derive(Debug, Default)]
+struct Rows {
+    /// One more than they are; 0 while nobody knows.
+    number: AtomicU64,
+    is_counted: AtomicBool,
+}
 
 impl Expected {
-    pub fn set(&self, rows: u64) {
-        self.0.store(rows.saturating_add(1), Ordering::Relaxed);
+    /// As the source's planner thinks.
+    pub fn guess(&self, rows: u64) {
+        self.0.number.store(rows.saturating_add(1), Ordering::Relaxed);
+    }
+
+    pub fn count(&self, rows: u64) {
+        self.0.is_counted.store(true, Ordering::Relaxed);
+        self.guess(rows);
     }
 
     pub fn get(&self) -> Option<u64> {
-        self.0.load(Ordering::Relaxed).checked_sub(1)
+        self.0.number.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    fn is_counted(&self) -> bool {
+        self.0.is_counted.load(Ordering::Relaxed)
     }
 }
 
@@ -43,7 +63,7 @@ pub async fn guessing<T>(
         Either::Left((done, _)) => done,
         Either::Right((guess, work)) => {
             if let Ok(Some(rows)) = guess {
-                expected.set(rows);
+                expected.guess(rows);
             }
             work.await
         }
@@ -56,6 +76,7 @@ pub struct Progress {
     clock: Arc<dyn Clock>,
     name: String,
     expected: Expected,
+    batch: Option<u64>,
     started_at: DateTime<Utc>,
     last_at: DateTime<Utc>,
     last_rows: u64,
@@ -69,34 +90,47 @@ impl Progress {
             clock: Arc::clone(&context.clock),
             name: name.to_owned(),
             expected,
+            batch: None,
             started_at: now,
             last_at: now,
             last_rows: 0,
         }
     }
 
+    /// Not before so many rows more.
+    #[must_use]
+    pub fn each(self, batch: u64) -> Self {
+        Self { batch: Some(batch), ..self }
+    }
+
     /// `rows` and `bytes` so far.
     pub fn tick(&mut self, rows: u64, bytes: u64) {
         let now = self.clock.now();
-        if rows - self.last_rows < PROGRESS_ROWS && now - self.last_at < PROGRESS_TIME {
+        let (more, passed) = (rows - self.last_rows, now - self.last_at);
+        let is_due = match self.batch {
+            Some(batch) => more >= batch && passed >= BATCH_TIME,
+            None => more >= PROGRESS_ROWS || passed >= PROGRESS_TIME,
+        };
+        if !is_due {
             return;
         }
         self.last_at = now;
         self.last_rows = rows;
-        // More rows than were guessed: it was a bad guess.
         self.report(rows, bytes, now, self.expected.get().filter(|expected| *expected > rows));
     }
 
-    pub fn finish(&mut self, rows: u64, bytes: u64) {
-        let now = self.clock.now();
-        self.report(rows, bytes, now, None);
+    pub fn finish(&self, rows: u64, bytes: u64) {
+        let total = self.expected.get().filter(|expected| self.expected.is_counted() && *expected == rows);
+        self.report(rows, bytes, self.clock.now(), total);
     }
 
+    /// Where there were more rows than `total_rows` it is left out: it was a bad guess.
     fn report(&self, rows: u64, bytes: u64, at: DateTime<Utc>, total_rows: Option<u64>) {
         let millis = u64::try_from((at - self.started_at).num_milliseconds()).unwrap_or(0);
+        let about = if self.expected.is_counted() { "" } else { "about " };
         self.reporter.checkpoint(Checkpoint {
             name: self.name.clone(),
-            message: message(rows, bytes, millis, total_rows),
+            message: message(rows, bytes, millis, total_rows.map(|total| (total, about))),
             rows: Some(rows),
             bytes: Some(bytes),
             total_rows,
@@ -105,10 +139,10 @@ impl Progress {
     }
 }
 
-fn message(rows: u64, bytes: u64, millis: u64, total: Option<u64>) -> String {
-    let of = total.map(|total| format!(" of about {total}")).unwrap_or_default();
+fn message(rows: u64, bytes: u64, millis: u64, total: Option<(u64, &str)>) -> String {
+    let of = total.map(|(total, about)| format!(" of {about}{total}")).unwrap_or_default();
     let pace = rows.saturating_mul(1000).checked_div(millis).map(|pace| format!(", {pace} rows/s")).unwrap_or_default();
-    let left = total.and_then(|total| (total - rows.min(total)).saturating_mul(millis).checked_div(rows));
+    let left = total.and_then(|(total, _)| (total - rows.min(total)).saturating_mul(millis).checked_div(rows));
     let left = left.filter(|left| *left > 0).map(|left| format!(", about {} s left", left.div_ceil(1000)));
     format!("{rows}{of} rows, {bytes} bytes{pace}{}", left.unwrap_or_default())
 }
@@ -142,9 +176,8 @@ impl Meter {
 
     /// Reports the numbers at the end.
     pub fn finish(&self) {
-        let mut measured = self.lock();
-        let (rows, bytes) = (measured.rows, measured.bytes);
-        measured.progress.finish(rows, bytes);
+        let measured = self.lock();
+        measured.progress.finish(measured.rows, measured.bytes);
     }
 }
 
@@ -216,14 +249,77 @@ pub fn while_doing(attempted: &str, error: impl Into<TaskError>) -> TaskError {
 
 #[cfg(test)]
 mod tests {
-    use super::message;
+    use super::*;
+    use millrace_operator_api::context::LogLevel;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<Checkpoint>>);
+
+    impl Reporter for Heard {
+        fn log(&self, _: LogLevel, _: &str) {}
+        fn checkpoint(&self, checkpoint: Checkpoint) {
+            self.0.lock().unwrap().push(checkpoint);
+        }
+        fn ledger(&self, _: LedgerEntry) {}
+    }
+
+    /// Ten seconds after the beginning.
+    struct Later;
+
+    impl Clock for Later {
+        fn now(&self) -> DateTime<Utc> {
+            DateTime::UNIX_EPOCH + TimeDelta::seconds(10)
+        }
+    }
+
+    fn told(expected: &Expected, batch: Option<u64>, tell: impl FnOnce(&mut Progress)) -> Vec<(String, Option<u64>)> {
+        let heard = Arc::new(Heard::default());
+        let mut progress = Progress {
+            reporter: heard.clone(),
+            clock: Arc::new(Later),
+            name: "copy".to_owned(),
+            expected: expected.clone(),
+            batch,
+            started_at: DateTime::UNIX_EPOCH,
+            last_at: DateTime::UNIX_EPOCH,
+            last_rows: 0,
+        };
+        tell(&mut progress);
+        let heard = heard.0.lock().unwrap();
+        heard.iter().map(|it| (it.message.clone(), it.total_rows)).collect()
+    }
 
     #[test]
     fn progress_says_how_much_is_left_where_that_is_known() {
         assert_eq!(message(0, 0, 0, None), "0 rows, 0 bytes");
         assert_eq!(message(500, 9_000, 2_000, None), "500 rows, 9000 bytes, 250 rows/s");
-        assert_eq!(message(0, 0, 2_000, Some(7)), "0 of about 7 rows, 0 bytes, 0 rows/s");
-        let half = message(500, 9_000, 2_000, Some(1_000));
-        assert_eq!(half, "500 of about 1000 rows, 9000 bytes, 250 rows/s, about 2 s left");
+        assert_eq!(message(0, 0, 2_000, Some((7, "about "))), "0 of about 7 rows, 0 bytes, 0 rows/s");
+        let half = message(500, 9_000, 2_000, Some((1_000, "")));
+        assert_eq!(half, "500 of 1000 rows, 9000 bytes, 250 rows/s, about 2 s left");
+    }
+
+    #[test]
+    fn a_guess_is_called_one_and_a_bad_one_is_not_repeated() {
+        let expected = Expected::default();
+        expected.guess(100);
+        let both = |progress: &mut Progress| {
+            progress.tick(50, 7);
+            progress.finish(100, 9);
+        };
+        let guessed = told(&expected, None, both);
+        assert_eq!(guessed[0], ("50 of about 100 rows, 7 bytes, 5 rows/s, about 10 s left".to_owned(), Some(100)));
+        assert_eq!(guessed[1], ("100 rows, 9 bytes, 10 rows/s".to_owned(), None));
+        expected.count(100);
+        let counted = told(&expected, None, both);
+        assert_eq!(counted[0].0, "50 of 100 rows, 7 bytes, 5 rows/s, about 10 s left");
+        assert_eq!(counted[1], ("100 of 100 rows, 9 bytes, 10 rows/s".to_owned(), Some(100)));
+        let more = told(&expected, None, |progress| progress.finish(150, 9));
+        assert_eq!(more, [("150 rows, 9 bytes, 15 rows/s".to_owned(), None)]);
+    }
+
+    #[test]
+    fn a_batch_is_waited_for() {
+        let ticks = |progress: &mut Progress| [10, 99, 100, 120].into_iter().for_each(|rows| progress.tick(rows, 0));
+        assert_eq!(told(&Expected::default(), Some(100), ticks).len(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! table_copy: what is found when the file is read, and what it asks of its ports.
 
-use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows};
+use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows, RejectedRow};
 use millrace_operator_api::{PortError, PortErrorKind};
 use serde_json::{Value, json};
 
@@ -85,6 +85,37 @@ fn a_table_that_is_missing_is_made_and_filled() {
     let queries = world.queries.lock().unwrap();
     assert_eq!(queries[0], "SELECT * FROM public.orders WHERE 1 = 0");
     assert_eq!(queries[1], "SELECT \"id\", \"v\" FROM public.orders");
+}
+
+#[test]
+fn rows_that_the_target_refuses_are_told() {
+    let world = orders();
+    let row = RejectedRow {
+        file: "public.orders".to_owned(),
+        line: Some(2),
+        column: Some("v".to_owned()),
+        value: Some("of 3 characters, not shown".to_owned()),
+        reason: "is refused by a check".to_owned(),
+    };
+    *world.load_report.lock().unwrap() = LoadReport {
+        rows_read: Some(2),
+        rows_inserted: Some(1),
+        rows_rejected: Some(3),
+        rows_quarantined: Some(1),
+        rejected: vec![row],
+        ..LoadReport::default()
+    };
+    let more = json!({ "verify": [], "max_error": 5, "quarantine": "refused" });
+    world.run("table_copy", copying(more)).unwrap();
+    assert_eq!(world.loads.lock().unwrap()[0].quarantine.as_ref().unwrap().to_string(), "raw.refused");
+    for said in [
+        "1 inserted, 3 rejected",
+        "Warning rows were rejected, within what max_error allows",
+        "line 2, column v, value of 3 characters, not shown: is refused by a check",
+        "Warning raw.refused holds the first 1 of the 3 rejected rows",
+    ] {
+        assert!(world.log().contains(said), "{said}: {}", world.log());
+    }
 }
 
 #[test]

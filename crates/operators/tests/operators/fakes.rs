@@ -281,6 +281,11 @@ impl Ports for Fake {
 }
 
 impl SqlSource for Fake {
+    /// All that it holds is text.
+    fn has_dates(&self) -> bool {
+        false
+    }
+
     fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
         Box::pin(async move { Ok(*lock(&self.0.replica_lag)) })
     }
@@ -303,6 +308,8 @@ impl SqlSource for Fake {
         let width = names.len();
         let mut batches: Vec<Result<RowBatch, PortError>> = Vec::new();
         let rows = lock(&self.0.rows).clone();
+        // No text of its is written otherwise than a date.
+        let rows = if sql.contains(" NOT LIKE ") { Vec::new() } else { rows };
         let limit = *lock(&self.0.source_breaks_after);
         for chunk in rows[..limit.unwrap_or(rows.len()).min(rows.len())].chunks(1_000) {
             let mut batch = RowBatch::new(width);

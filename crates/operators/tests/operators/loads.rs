@@ -128,6 +128,9 @@ fn what_the_file_says_and_the_user_says_must_fit() {
 
     let text = message(world.run("copy", copy(json!({"copy_options": ["csv", "null as 'x'"], "columns": ["b", "a"]}))));
     assert!(text.contains("null as 'x', but s3://b/nps.csv was written with '\\N' for NULL"), "{text}");
+    let quoted = json!({"copy_options": ["csv", "quote as '|'"], "columns": ["b", "a"]});
+    let text = message(world.run("copy", copy(quoted)));
+    assert!(text.contains("quote as '|', but s3://b/nps.csv was written with '\"'"), "{text}");
     // As many columns, none of which is known: that their order is meant has to be said.
     *world.table.lock().unwrap() = vec!["a".to_owned(), "b".to_owned()];
     let text = message(world.run("copy", copy(json!({}))));
@@ -348,6 +351,7 @@ fn mistakes_are_found_when_the_file_is_read() {
         ("replace", copy(json!({"method": "swap"})), "method: this operator is the method replace"),
         ("swap", copy(json!({"upsert_keys": "id"})), "upsert_keys: upsert_keys has a meaning for an upsert only"),
         ("copy", copy(json!({"quarantine": "bad"})), "quarantine: no row may be refused"),
+        ("copy", copy(json!({"quarantine": "a.b.c"})), "quarantine: 'a.b.c' has 2 dots in it"),
         ("copy", copy(json!({"copy_options": ["parquet", "maxerror 3"]})), "copy_options: parquet refuses maxerror"),
         ("copy", copy(json!({"schema_drift": {"added": "drop"}})), "unreadable"),
         ("copy", copy(json!({"schema_drift": {"adds": "add"}})), "unreadable"),
@@ -439,6 +443,12 @@ fn rejected_rows_are_told_and_values_hidden() {
     drop(world.run("copy", copy(options)));
     let said = "Warning analytics.refused holds the first 400 of the 900 rejected rows";
     assert!(world.log().contains(said), "{}", world.log());
+    for (name, expected) in [("other.refused", "other.refused"), ("\"a.b\"", "analytics.a.b")] {
+        let options = json!({"copy_options": ["csv", "maxerror 1000"], "quarantine": name});
+        drop(world.run("copy", copy(options)));
+        let loads = world.loads.lock().unwrap();
+        assert_eq!(loads.last().unwrap().quarantine.as_ref().unwrap().to_string(), expected);
+    }
 }
 
 #[test]

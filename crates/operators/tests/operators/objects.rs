@@ -139,6 +139,24 @@ fn a_move_that_is_refused_removes_nothing() {
 }
 
 #[test]
+fn what_is_taken_up_a_level_never_comes_onto_what_is_still_to_be_taken() {
+    for operator in ["s3_move", "s3_copy"] {
+        let world = World::new();
+        world.put_stranger("a/b/x", "one");
+        world.put_stranger("a/b/b/x", "two");
+        let up = json!({"s3_bucket": "b", "s3_prefix": "a/b/", "dest_prefix": "a/", "replace": true});
+        let said = fail_text(world.run(operator, up.clone()));
+        assert!(said.contains("s3://b/a/b/b/x would be") && said.contains("to s3://b/a/b/x"), "{said}");
+        assert_eq!((world.body("a/b/x").unwrap(), world.body("a/b/b/x").unwrap()), ("one".into(), "two".into()));
+        assert!(world.body("a/x").is_none());
+        world.objects.lock().unwrap().remove("a/b/b/x");
+        world.put_stranger("a/b/c/x", "two");
+        world.run(operator, up).unwrap();
+        assert_eq!((world.body("a/x").unwrap(), world.body("a/c/x").unwrap()), ("one".into(), "two".into()));
+    }
+}
+
+#[test]
 fn a_url_stands_in_the_result_and_in_no_log() {
     let world = World::new();
     world.put_stranger("report.csv", "x");

@@ -155,6 +155,27 @@ fn a_load_by_the_list_takes_its_parts_and_nothing_beside() {
 }
 
 #[test]
+fn an_entry_of_a_foreign_list_may_be_missing_where_that_is_said() {
+    let world = numbers(1);
+    *world.table.lock().unwrap() = vec!["n".to_owned()];
+    world.put_stranger("ok.csv", "1\n");
+    let copy = json!({
+        "warehouse_conn_id": "w", "s3_bucket": "b", "s3_key": "list", "table": "t", "copy_options": ["csv", "manifest"],
+        "columns": ["n"],
+    });
+    let list =
+        |more: &str| format!(r#"{{"entries": [{{"url": "s3://b/ok.csv"}}, {{"url": "s3://b/gone.csv"{more}}}]}}"#);
+    world.put_stranger("list", &list(""));
+    let text = world.run("copy", copy.clone()).unwrap_err().to_string();
+    assert!(text.contains("lists s3://b/gone.csv") && text.contains("says mandatory: false"), "{text}");
+    assert!(world.loads.lock().unwrap().is_empty());
+    world.put_stranger("list", &list(r#", "mandatory": false"#));
+    world.run("copy", copy).unwrap();
+    assert!(world.log().contains("Warning s3://b/list lists s3://b/gone.csv, which is not there"), "{}", world.log());
+    assert_eq!(world.loads.lock().unwrap()[0].rows.objects().len(), 1);
+}
+
+#[test]
 fn formats_are_written_and_remembered() {
     let world = numbers(10);
     let whole = |extra: Value| {

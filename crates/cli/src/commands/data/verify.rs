@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use millrace_connectors::{Connectors, Counterpart, QueryFilter, query_filter};
 use millrace_model::ledger::{DROPPED, RowsRead, RowsWritten, WriteMethod, hash_key_of, zone_moved_from};
-use millrace_operator_api::ports::{SourceColumn, SqlSource, TableName};
+use millrace_operator_api::ports::{SourceColumn, SqlSource, TableName, ValueType};
 use millrace_operators::parts::proof::canonical::{form_of_pair, natural_form};
 use millrace_operators::parts::proof::comparing::{Comparison, Difference, Kind, Side, Verdict};
 use millrace_operators::parts::treatment::{HashKey, Repeated, Treatments};
@@ -137,6 +137,14 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
         .collect();
     if !others.is_empty() {
         remarks.push(format!("not compared: {} of {table}", others.join(", ")));
+    }
+    let rounded: Vec<&str> =
+        pairs.iter().filter(|(a, b)| is_compared_rounded(&a.value, &b.value)).map(|(a, _)| a.name.as_str()).collect();
+    if !rounded.is_empty() {
+        remarks.push(format!(
+            "{}: compared to the digits that a floating-point number holds; digits beyond them, where a load was allowed to              round them off, are not told apart",
+            rounded.join(", ")
+        ));
     }
     let key = key(&*target, &table, written, args).await?;
     let keys: Vec<usize> = key
@@ -369,6 +377,20 @@ fn lines(difference: &Difference, show: bool) -> Vec<Line> {
                 target: Some(shown(target.as_deref(), show)),
             })
             .collect(),
+    }
+}
+
+/// Whether one of the two holds numbers that the other holds in fewer digits.
+fn is_compared_rounded(one: &ValueType, other: &ValueType) -> bool {
+    match (one, other) {
+        (ValueType::Float { bits: a }, ValueType::Float { bits: b }) => a != b,
+        (ValueType::Integer { bits, .. }, ValueType::Float { bits: of_float })
+        | (ValueType::Float { bits: of_float }, ValueType::Integer { bits, .. }) => {
+            *bits > if *of_float == 32 { 24 } else { 53 }
+        }
+        (ValueType::Decimal { .. } | ValueType::Money, ValueType::Float { .. })
+        | (ValueType::Float { .. }, ValueType::Decimal { .. } | ValueType::Money) => true,
+        _ => false,
     }
 }
 

@@ -100,14 +100,20 @@ impl Attachments {
         fitting.map(|(kind, key)| format!("ALTER TABLE {} ADD {kind} ({})", table(other), list(key))).collect()
     }
 
+    /// The statement that gives Redshift's other table to the same owner: the last, since afterwards the table may not be
+    /// ours to change. PostgreSQL's is among [`copied_to`](Self::copied_to).
+    pub fn owned_alike(&self, other: &TableName) -> Option<String> {
+        let owner = self.owner.as_ref().filter(|_| self.dialect == Some(Dialect::Redshift))?;
+        Some(format!("ALTER TABLE {} OWNER TO {}", table(other), quote(owner)))
+    }
+
     /// Statements that give the same to another table with these columns.
     pub fn copied_to(&self, other: &TableName, columns: &[String]) -> Vec<String> {
         let name = table(other);
         let mut statements = Vec::new();
-        let owner = self.owner.as_ref().map(|owner| format!("ALTER TABLE {name} OWNER TO {}", quote(owner)));
         // First: a sequence is owned by a table of its owner alone, and what is granted is granted by the owner.
         if self.dialect == Some(Dialect::Postgres) {
-            statements.extend(owner.clone());
+            statements.extend(self.owner.as_ref().map(|owner| format!("ALTER TABLE {name} OWNER TO {}", quote(owner))));
         }
         for (sequence, column) in &self.sequences {
             // A sequence goes with the column that owns it, and the old table is about to be dropped.
@@ -130,8 +136,6 @@ impl Attachments {
         if self.dialect == Some(Dialect::Redshift) {
             statements
                 .extend(self.grants.iter().filter_map(|item| grant(item, &name, self.owner.as_deref())).flatten());
-            // Last: afterwards the table may not be ours to change.
-            statements.extend(owner);
         }
         statements
     }

@@ -11,7 +11,7 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{PortError, PortErrorKind};
 
-use crate::parts::failure::{chain, invalid, kind_of_redshift_text};
+use crate::parts::failure::{chain, invalid, kind_of_redshift_text, redshift_without_values};
 use crate::parts::task::TaskHandle;
 use crate::redshift::statement::{State, failure, state, text_of};
 
@@ -265,7 +265,7 @@ impl Inner {
         if let Some(index) = found.index {
             message.push_str(&format!("statement {}: ", (index + 1).saturating_sub(shift).max(1)));
         }
-        message.push_str(&found.message);
+        message.push_str(&if show_values { found.message.clone() } else { redshift_without_values(&found.message) });
         if let Some(id) = found.query_id
             && let Some(detail) = self.load_error(id, show_values).await
         {

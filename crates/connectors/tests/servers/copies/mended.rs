@@ -311,6 +311,37 @@ async fn values_are_compared_by_change_too_and_in_redshift_by_its_own_sql() -> R
     Ok(())
 }
 
+/// The target writes them otherwise, and they are what was read.
+#[tokio::test]
+async fn values_that_the_target_writes_otherwise_have_the_same_checksum() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    let columns = [
+        ("doc", "json", "jsonb", r#"'{"b": 1.0, "a": [1, 2]}'"#),
+        ("guid", "text", "uuid", "'ABCDEF00-0000-0000-0000-00000000000A'"),
+        ("code", "varchar(5)", "char(5)", "'ab'"),
+        ("day", "date", "timestamp", "'2024-01-05'"),
+        ("at", "text", "timestamp", "'2024-01-05T00:00:00'"),
+        ("moment", "text", "timestamptz", "'2024-01-05T10:00:00.50Z'"),
+        ("n", "text", "double precision", "'1.50e3'"),
+        ("price", "numeric(10,4)", "numeric(12,2)", "12.5000"),
+        ("list", "numeric[]", "numeric(10,2)[]", "'{1.25,NULL}'"),
+    ];
+    let list = |pick: fn(&(&str, &str, &str, &str)) -> String| columns.iter().map(pick).collect::<Vec<_>>().join(", ");
+    let of_source = list(|(name, source, _, _)| format!("{name} {source}"));
+    let of_target = list(|(name, _, target, _)| format!("{name} {target}"));
+    let values = list(|(_, _, _, value)| (*value).to_owned());
+    source.run(&format!("CREATE TABLE t (id int PRIMARY KEY, {of_source})")).await?;
+    source.run(&format!("INSERT INTO t VALUES (1, {values}); INSERT INTO t (id) VALUES (2)")).await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    target.run(&format!("CREATE TABLE dw.t (id int PRIMARY KEY, {of_target})")).await?;
+    let checks = json!({ "primary_key": "id", "verify": ["counts", "keys", "checksums"] });
+    let parameters = copying(&source, &target, table("public.t", "dw.t", checks));
+    run(&world, 1, parameters).await?;
+    assert_eq!(target.rows("SELECT count(*) FROM dw.t").await?[0][0].as_deref(), Some("2"));
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_an_earlier_try_copied_is_checked_again() -> Result<()> {
     let world = World::start().await?;

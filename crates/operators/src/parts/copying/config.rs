@@ -105,7 +105,8 @@ pub struct TableConfig {
     /// no integer, timestamp or date where the target wants one fail the copy in any case.
     #[serde(default)]
     pub max_error: u32,
-    /// The table for rows that the target refuses, `schema.table`; it is made when it is missing.
+    /// The table for rows that the target refuses: `table` in the target's schema, or `schema.table`; it is made when it is
+    /// missing.
     #[serde(default)]
     pub quarantine: Option<Template<String>>,
     /// With `incremental_sync`, what becomes of rows that the source has no more: `keep` them, or `reconcile`: the keys of
@@ -286,11 +287,7 @@ impl TableConfig {
             problems.add(format!("{place}{field}"), message);
         }
         let mut add = |field: &str, message: String| problems.add(format!("{place}{field}"), message);
-        let tables = [
-            ("source", Some(&self.source)),
-            ("target", self.target.as_ref()),
-            ("quarantine", self.quarantine.as_ref()),
-        ];
+        let tables = [("source", Some(&self.source)), ("target", self.target.as_ref())];
         for (name, field) in tables {
             if let Some(text) = field.and_then(written)
                 && let Err(problem) = dotted::parse(&text)
@@ -344,6 +341,11 @@ impl TableConfig {
                 }
             }
         }
+        if let Some(Err(problem)) =
+            self.quarantine.as_ref().and_then(written).map(|text| dotted::parse_beside(&text, None))
+        {
+            add("quarantine", problem);
+        }
         if self.quarantine.is_some() && self.max_error == 0 {
             add("quarantine", "no row gets there while max_error is 0: say how many the target may refuse".to_owned());
         }
@@ -392,6 +394,10 @@ impl TableConfig {
                 .filter(|t| !t.is_empty()))
         };
         let is_incremental = self.sync_mode == SyncMode::IncrementalSync;
+        let quarantine = rendered_option("quarantine", self.quarantine.as_ref())?
+            .map(|text: String| dotted::parse_beside(&text, target.schema.as_deref()))
+            .transpose()
+            .map_err(|problem| TaskError::Fail(format!("parameter quarantine: {problem}")))?;
         Ok(TablePlan {
             source,
             target,
@@ -421,10 +427,7 @@ impl TableConfig {
             zero_dates: self.zero_dates,
             max_replica_lag: self.max_replica_lag,
             max_error: self.max_error,
-            quarantine: match &self.quarantine {
-                Some(field) => Some(name("quarantine", rendered_text("quarantine", field)?)?),
-                None => None,
-            },
+            quarantine,
             deletes: self.deletes,
             verify: self.verify.clone().unwrap_or_else(|| vec![Verify::Counts, Verify::Keys, Verify::Watermark]),
         })

@@ -5,7 +5,27 @@ use millrace_operator_api::ports::TableName;
 /// Reads a name with exactly one dot outside of quotes. Names are taken as they are written, in quotes (`"`, `` ` `` or
 /// `[]`) or not: Korean, reserved words, upper case.
 pub fn parse(text: &str) -> Result<TableName, String> {
-    let refused = |why: &str| format!("'{text}' {why}; write schema.table, with one dot between the two names");
+    match <[String; 2]>::try_from(names(text)?) {
+        Ok([schema, name]) => Ok(TableName { schema: Some(schema), name }),
+        Err(names) if names.len() == 1 => Err(refused(text, "has no dot in it")),
+        Err(names) => Err(refused(text, &format!("has {} dots in it", names.len() - 1))),
+    }
+}
+
+/// The same, where a name without a dot is that of a table in `schema`.
+pub fn parse_beside(text: &str, schema: Option<&str>) -> Result<TableName, String> {
+    match names(text)?.as_mut_slice() {
+        [name] => Ok(TableName { schema: schema.map(ToOwned::to_owned), name: std::mem::take(name) }),
+        _ => parse(text),
+    }
+}
+
+fn refused(text: &str, why: &str) -> String {
+    format!("'{text}' {why}; write schema.table, with one dot between the two names")
+}
+
+fn names(text: &str) -> Result<Vec<String>, String> {
+    let refused = |why: &str| refused(text, why);
     let mut names: Vec<String> = Vec::new();
     let mut rest = text.trim();
     loop {
@@ -26,14 +46,9 @@ pub fn parse(text: &str) -> Result<TableName, String> {
         names.push(name);
         rest = match after.trim_start().strip_prefix('.') {
             Some(more) => more.trim_start(),
-            None if after.trim().is_empty() => break,
+            None if after.trim().is_empty() => return Ok(names),
             None => return Err(refused("goes on after a closing quote")),
         };
-    }
-    match <[String; 2]>::try_from(names) {
-        Ok([schema, name]) => Ok(TableName { schema: Some(schema), name }),
-        Err(names) if names.len() == 1 => Err(refused("has no dot in it")),
-        Err(names) => Err(refused(&format!("has {} dots in it", names.len() - 1))),
     }
 }
 

@@ -21,12 +21,13 @@ use millrace_operator_api::{TaskContext, TaskError, WorkId};
 use serde_json::{Value, json};
 
 use super::checksum::Summing;
-use super::config::{Deletes, SyncMode, TablePlan};
+use super::config::{Deletes, SyncMode, TablePlan, Verify};
 use super::select::Question;
 use super::staging::{StagingPlace, look_ahead, may_be_cut};
 use super::{verify, watermark};
 use crate::parts::checks;
 use crate::parts::incremental::{Narrowed, check_replica_lag};
+use crate::parts::rejected;
 use crate::parts::report::Expected;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 use crate::parts::treatment::{HashKey, Rendered};
@@ -198,6 +199,12 @@ impl TableCopying<'_> {
                 "{}: an earlier try had copied it and committed; nothing was copied again, what can still be checked is",
                 plan.target
             ));
+            if plan.verify.contains(&Verify::Checksums) {
+                self.context.warning(format!(
+                    "{}: checksums are not among that, since the rows did not come by again: `millrace data verify` compares both sides",
+                    plan.target
+                ));
+            }
         }
         let reconciled = match plan.deletes {
             Deletes::Keep => None,
@@ -386,11 +393,13 @@ impl TableCopying<'_> {
             ("updated", report.rows_updated),
             ("unchanged", report.rows_unchanged),
             ("deleted", report.rows_deleted),
+            ("rejected", report.rows_rejected.filter(|rejected| *rejected > 0)),
         ]
         .iter()
         .filter_map(|(name, count)| count.map(|count| format!("{count} {name}")))
         .collect();
         self.context.info(format!("{}: {rows} rows read; {}", plan.target, numbers.join(", ")));
+        rejected::tell(self.context, report, plan.quarantine.as_ref(), "max_error");
     }
 
     async fn verify(&self, copied: &verify::Copied<'_>, sum: Option<Summing>) -> Result<Vec<CheckResult>, TaskError> {

@@ -26,9 +26,15 @@ pub fn form_of_pair(source: &SourceColumn, target: &SourceColumn) -> CanonicalFo
         (a, b) if is_number(a) && is_number(b) => CanonicalForm::Number,
         // What no number of the target holds became a text, with as many zeros behind the point as the way gave it.
         (a, V::Text { .. } | V::Other) | (V::Text { .. } | V::Other, a) if is_number(a) => CanonicalForm::Number,
+        (V::Float { bits }, V::Text { .. } | V::Other) | (V::Text { .. } | V::Other, V::Float { bits }) => {
+            CanonicalForm::Float { bits: *bits }
+        }
         (V::Date, V::Date) => CanonicalForm::Date,
-        (V::Timestamp { .. }, V::Timestamp { .. } | V::Text { .. } | V::Other)
-        | (V::Text { .. } | V::Other, V::Timestamp { .. }) => CanonicalForm::Timestamp,
+        (V::Timestamp { .. }, V::Timestamp { .. } | V::Text { .. } | V::Other) => CanonicalForm::Timestamp,
+        // A day became its midnight or the other way round, and a text is written in many ways.
+        (V::Date | V::Text { .. } | V::Other, V::Timestamp { .. }) | (V::Timestamp { .. }, V::Date) => {
+            CanonicalForm::Moment
+        }
         // The zeros at its end are the zone's.
         (V::Time { zoned: true, .. }, _) | (_, V::Time { zoned: true, .. }) => CanonicalForm::Plain,
         // A time beyond 24 h is an interval in PostgreSQL.
@@ -62,12 +68,24 @@ pub fn canonical(cell: &[u8], form: CanonicalForm) -> Option<Cow<'_, [u8]>> {
             other => other.into(),
         },
         CanonicalForm::Float { bits } => float(cell, bits),
-        CanonicalForm::Date | CanonicalForm::Timestamp if is_zero_date(cell) => return None,
+        CanonicalForm::Date | CanonicalForm::Timestamp | CanonicalForm::Moment if is_zero_date(cell) => return None,
         CanonicalForm::Date => cell.into(),
         CanonicalForm::Timestamp => without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)).into(),
+        CanonicalForm::Moment => moment(cell),
         CanonicalForm::Time => without_fraction_zeros(cell).into(),
         CanonicalForm::Json => canonical_json(cell).map_or(cell.into(), Cow::Owned),
     })
+}
+
+/// `2024-01-05T10:00:00.000Z` as `2024-01-05 10:00:00`, and midnight as the day alone.
+fn moment(cell: &[u8]) -> Cow<'_, [u8]> {
+    let is_zoned = [&b"+00:00"[..], b"+00", b"Z"].iter().find_map(|zone| cell.strip_suffix(*zone));
+    let clock = without_fraction_zeros(is_zoned.unwrap_or(cell));
+    match clock.get(10) {
+        Some(b' ' | b'T') if &clock[11..] == b"00:00:00" => clock[..10].into(),
+        Some(b'T') => [&clock[..10], b" ", &clock[11..]].concat().into(),
+        _ => clock.into(),
+    }
 }
 
 /// MySQL's `0000-00-00`, `2024-00-10`: no other engine has such a day, so a load can only have made NULL of it.
@@ -221,6 +239,12 @@ mod tests {
             (F::Timestamp, "2024-01-01 10:00:00.000000", "2024-01-01 10:00:00"),
             (F::Timestamp, "2024-01-01 10:00:00.25+00", "2024-01-01 10:00:00.25"),
             (F::Timestamp, "infinity", "infinity"),
+            (F::Moment, "2024-01-01", "2024-01-01"),
+            (F::Moment, "2024-01-01 00:00:00.000000+00", "2024-01-01"),
+            (F::Moment, "2024-01-01T00:00", "2024-01-01 00:00"),
+            (F::Moment, "2024-01-01T10:00:00.50Z", "2024-01-01 10:00:00.5"),
+            (F::Moment, "2024-01-01 10:00:10+00:00", "2024-01-01 10:00:10"),
+            (F::Moment, "infinity", "infinity"),
             (F::Time, "-838:59:59.000", "-838:59:59"),
             (F::Date, "2024-02-29", "2024-02-29"),
             (F::Float { bits: 64 }, "1e+20", "1e20"),
@@ -299,6 +323,16 @@ mod tests {
         assert_eq!(form(&padded, &SourceColumn::text("a")), CanonicalForm::Plain, "a varchar keeps the blanks");
         let of_mysql = SourceColumn { type_name: "char".to_owned(), ..SourceColumn::text("a") };
         assert_eq!(form(&of_mysql, &SourceColumn::text("a")), CanonicalForm::Plain);
+        let moment = || column(ValueType::Timestamp { zoned: false });
+        for (a, b) in [(column(ValueType::Date), moment()), (moment(), column(ValueType::Date))] {
+            assert_eq!(form(&a, &b), CanonicalForm::Moment);
+        }
+        assert_eq!(form(&SourceColumn::text("a"), &moment()), CanonicalForm::Moment);
+        assert_eq!(form(&moment(), &SourceColumn::text("a")), CanonicalForm::Timestamp);
+        assert_eq!(
+            form(&SourceColumn::text("a"), &column(ValueType::Float { bits: 32 })),
+            CanonicalForm::Float { bits: 32 }
+        );
         let clock = column(ValueType::Time { beyond_day: true, zoned: false });
         assert_eq!(form(&clock, &column(ValueType::Interval)), CanonicalForm::Time);
         let zoned = column(ValueType::Time { beyond_day: false, zoned: true });

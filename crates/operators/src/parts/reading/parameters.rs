@@ -118,6 +118,11 @@ impl ReadParameters {
         treatment::check(&self.columns, self.hash_conn_id.is_some(), zone.as_deref(), problems);
     }
 
+    /// The query as it stands in the file, where it is not known by the run only.
+    pub fn written_query(&self) -> Option<String> {
+        written(&self.query)
+    }
+
     fn shape_parameters(&self) -> ShapeParameters<'_> {
         ShapeParameters {
             format: self.format,

@@ -14,13 +14,11 @@ use crate::parts::column_name::{find, position};
 use crate::parts::copying::checksum::Summing;
 use crate::parts::copying::config::{FieldType, SyncMode, Verify, Watermark};
 use crate::parts::copying::convert::{Converter, Shape};
-use crate::parts::copying::progress::Progress;
 use crate::parts::copying::select::Question;
 use crate::parts::copying::watermark;
 use crate::parts::incremental::Narrowed;
 use crate::parts::reading::fitting::{Fitting, Meets};
-use crate::parts::report::Expected;
-use crate::parts::report::while_doing;
+use crate::parts::report::{Expected, Progress, while_doing};
 use crate::parts::treatment::Leaps;
 
 /// The columns of the rows to come.
@@ -209,7 +207,7 @@ impl TableCopying<'_> {
         let reading = Arc::new(Mutex::new(Reading {
             converter: self.converter(&meeting.columns, &meeting.types),
             fitting: self.fitting(meeting),
-            progress: Progress::start(self.context, self.stage("copy"), self.plan.batch_size, expected),
+            progress: Progress::start(self.context, &self.stage("copy"), expected).each(self.plan.batch_size),
             sum,
             leaps,
             error: None,
@@ -253,7 +251,7 @@ impl TableCopying<'_> {
                 // A count reads the whole table beside the copy.
                 let select = question.select(&*self.job.source, plan);
                 if let Ok(Some(rows)) = self.job.source.expected_rows(&select).await {
-                    expected.set(rows);
+                    expected.guess(rows);
                 }
                 return;
             }
@@ -262,7 +260,7 @@ impl TableCopying<'_> {
             Ok(answer) => {
                 let cell = answer.rows.into_iter().next().and_then(|row| row.into_iter().next()?);
                 match cell.as_deref().and_then(|cell| cell.trim().parse().ok()) {
-                    Some(rows) => expected.set(rows),
+                    Some(rows) => expected.count(rows),
                     None => self.context.warning(format!("{} counted no rows", plan.source)),
                 }
             }

@@ -1,0 +1,72 @@
+//! What a server says of a value that it could not take for a number is not told further.
+
+use anyhow::Result;
+use millrace_operator_api::TaskError;
+use serde_json::{Value, json};
+
+use crate::copies::databases::{Database, Kind, run};
+use crate::tasks::Task;
+use crate::world::World;
+
+const SECRET: &str = "kim.secret@example.com";
+
+fn message(result: Result<Value, TaskError>) -> String {
+    match result {
+        Err(TaskError::Fail(message) | TaskError::Retry(message)) => message,
+        other => panic!("it should have failed: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_source_shows_no_value_of_a_masked_column() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    source
+        .run(&format!("CREATE TABLE t (id int PRIMARY KEY, email text); INSERT INTO t VALUES (1, '{SECRET}')"))
+        .await?;
+    for wrong in ["email::int", "email::date", "email::json", "string_to_array(email, '.')::int[]"] {
+        let extract = json!({
+            "sql_conn_id": source.conn_id, "query": format!("SELECT id, email, {wrong} AS n FROM t"), "s3_bucket": "lake",
+            "s3_key": "t.csv", "aws_conn_id": "s3", "columns": {"email": "mask"},
+        });
+        let said = message(Task::new(&world, "sql_to_s3", extract).run(1).await);
+        assert!(said.contains("invalid input syntax for type") && said.contains("SQLSTATE 22"), "{said}");
+        assert!(!said.contains("kim") && !said.contains("secret"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn errors_of_statements_and_copies_show_none_either() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    source
+        .run(&format!("CREATE TABLE t (id int PRIMARY KEY, email text); INSERT INTO t VALUES (1, '{SECRET}')"))
+        .await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    let copy = json!({
+        "source_conn_id": source.conn_id, "target_conn_id": target.conn_id,
+        "tables": {"source": "public.t", "custom_select": "SELECT id, email, email::int AS n FROM t", "target": "dw.t",
+                   "primary_key": "id",
+                   "columns": {"email": "mask"}},
+    });
+    let said = message(run(&world, 1, copy).await);
+    assert!(said.contains("invalid input syntax for type integer") && !said.contains("kim"), "{said}");
+    for kind in [Kind::Postgres, Kind::Redshift, Kind::Wire] {
+        let target = Database::start(&world, kind, "target").await?;
+        target.run("CREATE TABLE dw.people (email varchar(60), n int)").await?;
+        target.run(&format!("INSERT INTO dw.people VALUES ('{SECRET}', 1)")).await?;
+        for (operator, parameters) in [
+            ("sql", json!({"sql_conn_id": target.conn_id, "sql": "UPDATE dw.people SET n = CAST(email AS int)"})),
+            (
+                "summary_table",
+                json!({"warehouse_conn_id": target.conn_id, "schema": "dw", "table": "sums", "columns": "(n int)",
+                       "select": "SELECT CAST(email AS int) AS n FROM dw.people"}),
+            ),
+        ] {
+            let said = message(Task::new(&world, operator, parameters).run(1).await);
+            assert!(said.contains("invalid input syntax") && !said.contains("kim"), "{kind:?}, {operator}: {said}");
+        }
+    }
+    Ok(())
+}
