@@ -3,8 +3,11 @@
 use chrono::{DateTime, Utc};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::instant::parse_instant;
-use millrace_model::param::ParamFault;
+use millrace_model::param::{self, ParamFault};
 use millrace_planner::{DagVersion, ManualRun, RequestError, manual_run};
+use millrace_settings::Masker;
+use millrace_settings::kept::keep_secrets;
+use millrace_settings::mask::MASK;
 use millrace_store::{DagRow, Keyed, RequestKey, RunRequest, RunRow};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -60,11 +63,20 @@ impl Server {
             return Err(Problem::new(ErrorCode::CONFLICT, text));
         }
         let key = idempotency_key.map(|key| request_key(person, dag_id, key, &body)).transpose()?;
-        let request = run_request(person, &dag, body, now)?;
+        let request = run_request(person, &dag, body, self.options.vault.masker(), now)?;
         let run_id = match key {
             None => self.store().create_run(&request, now).await.map(|_| request.run.run_id)?,
             Some(key) => match self.store().create_run_once(&request, &key, now - KEYS_KEPT, now).await? {
-                Keyed::Created(run_id) | Keyed::Known(run_id) => run_id,
+                Keyed::Created(run_id) => run_id,
+                Keyed::Known(run_id) => match self.store().run(dag_id, run_id.as_str()).await? {
+                    Some(run) => return Ok((run, dag)),
+                    None => {
+                        let text = format!(
+                            "the run {run_id} of this Idempotency-Key was deleted; send another key for a new run"
+                        );
+                        return Err(Problem::new(ErrorCode::CONFLICT, text));
+                    }
+                },
                 Keyed::Another => return Err(Problem::invalid("this Idempotency-Key was used for another request")),
             },
         };
@@ -90,6 +102,23 @@ fn request_key(person: &Person, dag_id: &str, key: &str, body: &TriggerBody) -> 
     Ok(RequestKey { person: person.name.clone(), key: key.to_owned(), body_hash: token_hash(&asked.to_string()) })
 }
 
+/// A conf that was shown, and comes back: `***` for a param is what the DAG has for it, as if nothing had been sent. 422
+/// where it stands for nothing, for a secret of another run is told to none.
+pub(crate) fn with_secrets(
+    dag: &DagRow,
+    mut conf: Map<String, Value>,
+    place: &str,
+    masker: &Masker,
+) -> Answer<Map<String, Value>> {
+    let defaults = param::defaults(&dag.dag.params);
+    conf.retain(|name, value| *value != MASK || !defaults.contains_key(name));
+    let mut conf = Value::Object(conf);
+    let masker = masker.beside(&[&defaults]);
+    keep_secrets(&mut conf, Some(&Value::Object(defaults)), place, &masker)
+        .map_err(|error| Problem::invalid(error.to_string()).with("path", place.into()))?;
+    Ok(if let Value::Object(conf) = conf { conf } else { Map::new() })
+}
+
 /// What of a conf does not suit the DAG's params, one by one.
 pub(crate) fn refused(error: &RequestError) -> Problem {
     let problem = Problem::invalid(error.to_string());
@@ -98,12 +127,19 @@ pub(crate) fn refused(error: &RequestError) -> Problem {
     problem.with("errors", faults.iter().map(one).collect())
 }
 
-fn run_request(person: &Person, dag: &DagRow, body: TriggerBody, now: DateTime<Utc>) -> Answer<RunRequest> {
+fn run_request(
+    person: &Person,
+    dag: &DagRow,
+    body: TriggerBody,
+    masker: &Masker,
+    now: DateTime<Utc>,
+) -> Answer<RunRequest> {
     let conf = match body.conf {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(conf)) => conf,
         Some(_) => return Err(Problem::invalid("'conf' must be a JSON object").with("path", "conf".into())),
     };
+    let conf = with_secrets(dag, conf, "conf", masker)?;
     let zone = dag.dag.timetable.timezone;
     let logical_date = body
         .logical_date

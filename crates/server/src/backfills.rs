@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::actions::with_secrets;
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -105,6 +106,8 @@ impl Server {
                 Some(TaskSelection { tasks: TaskChoice::Pattern(pattern), upstream, downstream })
             }
         };
+        let conf = body.dag_run_conf.unwrap_or_default();
+        let conf = with_secrets(&dag, conf, "dag_run_conf", self.options.vault.masker())?;
         let request = BackfillRequest {
             from,
             to,
@@ -113,7 +116,7 @@ impl Server {
             ignores_bounds: body.ignore_bounds,
             reprocess,
             max_active_runs: body.max_active_runs,
-            conf: body.dag_run_conf.unwrap_or_default(),
+            conf,
             tasks,
             actor: person.actor(),
             dry_run,

@@ -137,9 +137,10 @@ impl From<VaultError> for Problem {
     fn from(error: VaultError) -> Self {
         match error {
             VaultError::Store(error) => error.into(),
-            VaultError::Form { .. } | VaultError::BadKey | VaultError::BadWebhookName => {
-                Self::invalid(error.to_string())
-            }
+            VaultError::Form { .. }
+            | VaultError::UnknownSecret { .. }
+            | VaultError::BadKey
+            | VaultError::BadWebhookName => Self::invalid(error.to_string()),
             VaultError::InEnvironment { .. } => Self::new(ErrorCode::CONFLICT, error.to_string()),
             VaultError::NoKey { .. } | VaultError::ForeignKeys { .. } | VaultError::Keyring(_) => {
                 tracing::error!(error = &error as &dyn Error, "a secret cannot be opened");

@@ -10,6 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Masker;
+use crate::kept::{UnknownSecret, keep_secret_text, keep_secrets};
 use crate::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses, secrets_in};
 
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -268,33 +270,44 @@ impl ConnectionForm {
         serde_json::to_value(form).unwrap_or(Value::Null)
     }
 
-    /// The JSON form with `***` for the password, for sensitive extra values and for passwords within addresses.
+    /// The JSON form of [`masked`](Self::masked).
     pub fn to_masked_value(&self) -> Value {
+        self.masked().to_value()
+    }
+
+    /// As it may be shown: `***` for the password, for sensitive extra values and for passwords within addresses.
+    #[must_use]
+    pub fn masked(&self) -> Self {
         let mut masked = self.clone();
         for text in [&mut masked.host, &mut masked.login, &mut masked.schema, &mut masked.description] {
             *text = text.as_deref().map(mask_addresses);
         }
         masked.password = self.password.as_ref().map(|_| SecretString::from(MASK));
         masked.extra = mask_extra(&self.extra);
-        masked.to_value()
+        masked
     }
 
     /// `***` in the new form means "as before".
-    #[must_use]
-    pub fn keeping_masked_from(mut self, old: &Self) -> Self {
+    pub fn keeping_masked_from(mut self, old: Option<&Self>) -> Result<Self, UnknownSecret> {
         if self.password.as_ref().is_some_and(|password| password.expose_secret() == MASK) {
-            self.password.clone_from(&old.password);
+            let kept = old.and_then(|old| old.password.clone());
+            self.password = Some(kept.ok_or_else(|| UnknownSecret { place: "password".to_owned() })?);
         }
-        let texts = [(&mut self.host, &old.host), (&mut self.login, &old.login), (&mut self.schema, &old.schema)];
-        for (new, old) in texts.into_iter().chain([(&mut self.description, &old.description)]) {
-            if let (Some(text), Some(before)) = (new.as_mut(), old)
-                && is_masked_form(text, before)
-            {
-                text.clone_from(before);
+        let old_texts = old.map(|old| [&old.host, &old.login, &old.schema, &old.description]);
+        let texts = [&mut self.host, &mut self.login, &mut self.schema, &mut self.description];
+        for (number, (text, place)) in texts.into_iter().zip(["host", "login", "schema", "description"]).enumerate() {
+            let before =
+                old_texts.and_then(|old| old[number].as_deref()).map(|before| (before, mask_addresses(before)));
+            let before = before.as_ref().map(|(before, shown)| (*before, shown.as_str()));
+            if let Some(text) = text {
+                keep_secret_text(text, before, place, false)?;
             }
         }
-        restore_masked(&mut self.extra, &old.extra);
-        self
+        let mut extra = Value::Object(self.extra);
+        let before = old.map(|old| Value::Object(old.extra.clone()));
+        keep_secrets(&mut extra, before.as_ref(), "extra", &Masker::new())?;
+        self.extra = if let Value::Object(extra) = extra { extra } else { Map::new() };
+        Ok(self)
     }
 
     /// Every secret in it, for the masker.
@@ -326,32 +339,6 @@ fn mask_inside(value: &Value) -> Value {
         Value::Array(items) => Value::Array(items.iter().map(mask_inside).collect()),
         Value::String(text) => Value::String(mask_addresses(text)),
         other => other.clone(),
-    }
-}
-
-/// Whether this is how the other one is shown, and it holds a secret.
-fn is_masked_form(text: &str, before: &str) -> bool {
-    text.contains(MASK) && text == mask_addresses(before)
-}
-
-fn restore_masked(new: &mut Map<String, Value>, old: &Map<String, Value>) {
-    for (key, value) in new {
-        if let Some(before) = old.get(key) {
-            restore_value(value, before);
-        }
-    }
-}
-
-/// `***` in the new value means "as before", wherever it stands.
-pub fn restore_value(value: &mut Value, before: &Value) {
-    match (value, before) {
-        (Value::Object(new), Value::Object(old)) => restore_masked(new, old),
-        (Value::Array(new), Value::Array(old)) => {
-            new.iter_mut().zip(old).for_each(|(value, before)| restore_value(value, before));
-        }
-        (value, before) if value == MASK => *value = before.clone(),
-        (Value::String(text), Value::String(before)) if is_masked_form(text, before) => text.clone_from(before),
-        _ => {}
     }
 }
 
@@ -421,7 +408,7 @@ mod tests {
             assert!(!shown.to_string().contains(secret), "{shown}");
             assert!(form.secrets().contains(&secret.to_owned()), "{secret}");
         }
-        let back = ConnectionForm::from_value(shown).unwrap().keeping_masked_from(&form);
+        let back = ConnectionForm::from_value(shown).unwrap().keeping_masked_from(Some(&form)).unwrap();
         assert_eq!(back.to_value(), form.to_value());
     }
 
@@ -500,7 +487,7 @@ mod tests {
         let masked = form.to_masked_value();
         assert_eq!(masked["password"], MASK);
         assert_eq!(masked["extra"], json!({"aws_session_token": MASK, "region": "r", "nested": {"api_key": MASK}}));
-        let edited = ConnectionForm::from_value(masked).unwrap().keeping_masked_from(&form);
+        let edited = ConnectionForm::from_value(masked).unwrap().keeping_masked_from(Some(&form)).unwrap();
         assert_eq!(edited.to_value(), form.to_value());
         assert!(!format!("{form:?}").contains("pw123"));
     }

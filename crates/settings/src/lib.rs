@@ -9,6 +9,7 @@
 pub mod config;
 pub mod connection;
 pub mod home;
+pub mod kept;
 pub mod keyring;
 pub mod mask;
 

@@ -127,6 +127,11 @@ pub fn passwords_in_addresses(text: &str) -> Vec<String> {
     address_passwords(text).into_iter().map(|range| text[range].to_owned()).filter(|found| found != MASK).collect()
 }
 
+/// Whether `***` stands in an address as its password.
+pub fn has_masked_password(text: &str) -> bool {
+    address_passwords(text).into_iter().any(|range| &text[range] == MASK)
+}
+
 /// The text with `***` for each password that stands in an address.
 pub fn mask_addresses(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());

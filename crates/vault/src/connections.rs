@@ -118,10 +118,9 @@ impl Vault {
         let is_kept = form.to_value().to_string().contains(MASK);
         let before = replaced(store.connection(conn_id).await?.map(|row| self.open_row(row)), is_kept)?;
         let before = before.map(|named| named.form);
-        let form = match &before {
-            Some(before) => form.keeping_masked_from(before),
-            None => form,
-        };
+        let form = form
+            .keeping_masked_from(before.as_ref())
+            .map_err(|source| VaultError::UnknownSecret { name: format!("connection '{conn_id}'"), source })?;
         let told = Told {
             before: before.as_ref().map(ConnectionForm::to_masked_value),
             after: Some(told(before.as_ref(), &form)),

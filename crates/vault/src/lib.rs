@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_settings::connection::ConnectionFormError;
+use millrace_settings::kept::UnknownSecret;
 use millrace_settings::{Keyring, KeyringError, Masker};
 use millrace_store::{Store, StoreError};
 use secrecy::ExposeSecret;
@@ -49,6 +50,12 @@ pub enum VaultError {
         name: String,
         #[source]
         source: ConnectionFormError,
+    },
+    #[error("{name}: {source}")]
+    UnknownSecret {
+        name: String,
+        #[source]
+        source: UnknownSecret,
     },
     #[error("{name} is defined by the environment variable {variable}; change it there")]
     InEnvironment { name: String, variable: String },

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use millrace_settings::Masker;
-use millrace_settings::connection::{restore_value, variable_variables};
+use millrace_settings::connection::variable_variables;
+use millrace_settings::kept::{UnknownSecret, keep_secret_text, keep_secrets};
 use millrace_settings::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses, secrets_in};
 use millrace_store::{Told, VariableRow};
 use secrecy::{ExposeSecret, SecretString};
@@ -47,18 +48,22 @@ fn told(variable: &NamedVariable) -> Value {
 }
 
 /// The new value, in which `***` stands for what was there.
-fn kept(new: &str, old: &NamedVariable) -> String {
-    let before = old.value.expose_secret();
-    if new == MASK || (new.contains(MASK) && new == old.masked_value()) {
-        return before.to_owned();
+fn kept(key: &str, new: &str, old: Option<&NamedVariable>, masker: &Masker) -> Result<String, UnknownSecret> {
+    let mut new = new.to_owned();
+    if !new.contains(MASK) {
+        return Ok(new);
     }
-    match (serde_json::from_str::<Value>(new), serde_json::from_str::<Value>(before)) {
-        (Ok(mut value @ (Value::Object(_) | Value::Array(_))), Ok(before)) if new.contains(MASK) => {
-            restore_value(&mut value, &before);
-            value.to_string()
-        }
-        _ => new.to_owned(),
+    let before = old.map(|old| (old.value.expose_secret(), masker.mask(&old.masked_value())));
+    let before = before.as_ref().map(|(before, shown)| (*before, shown.as_str()));
+    let parsed = before.is_none_or(|(_, shown)| new != shown).then(|| serde_json::from_str::<Value>(&new).ok());
+    if let Some(mut value @ (Value::Object(_) | Value::Array(_))) = parsed.flatten() {
+        let before = before.and_then(|(before, _)| serde_json::from_str::<Value>(before).ok());
+        keep_secrets(&mut value, before.as_ref(), key, masker)?;
+        return Ok(value.to_string());
     }
+    // Nothing but stars is no value: it says that there is one.
+    keep_secret_text(&mut new, before, key, true)?;
+    Ok(new)
 }
 
 fn sealed_name(key: &str) -> String {
@@ -144,10 +149,8 @@ impl Vault {
         let row = store.variable(key).await?;
         let description = description.or_else(|| row.as_ref().and_then(|row| row.description.clone()));
         let old = replaced(row.map(|row| self.open_variable(row)), value.contains(MASK))?;
-        let value = match &old {
-            Some(old) => kept(value, old),
-            None => value.to_owned(),
-        };
+        let value = kept(key, value, old.as_ref(), &self.masker)
+            .map_err(|source| VaultError::UnknownSecret { name: format!("variable '{key}'"), source })?;
         let sealed_value = keyring.seal(&sealed_name(key), &value)?;
         let row = VariableRow { key: key.to_owned(), sealed_value, description: description.clone() };
         let value = SecretString::from(value);

@@ -138,9 +138,9 @@ fn parse_entries(text: &str) -> anyhow::Result<BTreeMap<String, ConnectionForm>>
                 value => ConnectionForm::from_value(value),
             });
             let form = form.with_context(|| format!("connection '{conn_id}'"))?;
-            if form.secrets().iter().any(|secret| secret == millrace_settings::mask::MASK) {
-                bail!("connection '{conn_id}' holds *** where a secret was: it was exported without --with-secrets");
-            }
+            let form = form.keeping_masked_from(None).with_context(|| {
+                format!("connection '{conn_id}' holds *** where a secret was: it was exported without --with-secrets")
+            })?;
             Ok((conn_id, form))
         })
         .collect()

@@ -195,8 +195,10 @@ pub(crate) async fn test(
         // Only those who may write a secret may send one to another place.
         (false, stored) => {
             person.require(Act::WriteConnections)?;
-            let form = form_of(fields)?;
-            stored.map_or(form.clone(), |stored| form.keeping_masked_from(&stored.form))
+            let stored = stored.map(|stored| stored.form);
+            form_of(fields)?
+                .keeping_masked_from(stored.as_ref())
+                .map_err(|error| Problem::invalid(error.to_string()))?
         }
     };
     let tried = form.conn_type.clone();
