@@ -1,5 +1,6 @@
 //! What all requests share, and the life of the listener.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use millrace_operator_api::entry::Catalogue;
 use millrace_settings::Masker;
 use millrace_settings::keyring::random_bytes;
 use millrace_settings::mask::{MASK, is_sensitive_name};
-use millrace_store::{RunRow, SealedStamp, Store, StoreError};
+use millrace_store::{AuditRow, ImportErrorRow, RunRow, SealedStamp, Store, StoreError};
 use millrace_vault::Vault;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -95,13 +96,16 @@ pub(crate) struct Server {
     pub streams: Streams,
     pub deliveries: Deliveries,
     pub rendering: Rendering,
-    /// Held by whoever changes something on the condition that it is as they saw it.
+    /// Held by whoever changes something that is to be as they saw it.
     pub changing: tokio::sync::Mutex<()>,
     pub answered: Answers,
     pub stop: CancellationToken,
 }
 
 pub(crate) type Shared = Arc<Server>;
+
+/// Members of a diagnostic that quote the file.
+const OF_THE_FILE: [&str; 2] = ["text", "source_line"];
 
 /// Secrets that others wrote are read again so often, if there are new ones.
 const LEARN_EVERY: Duration = Duration::from_secs(10);
@@ -134,15 +138,63 @@ impl Server {
     }
 
     /// As [`masked_text`](Self::masked_text); what stands under the name of a secret is hidden whole.
-    pub fn masked_value(&self, value: &serde_json::Value) -> serde_json::Value {
+    pub fn masked_value(&self, value: &Value) -> Value {
         self.options.vault.masker().mask_value(value)
     }
 
     /// The conf of a run, the params of a DAG.
-    pub fn masked_members(&self, members: &Map<String, serde_json::Value>) -> serde_json::Value {
+    pub fn masked_members(&self, members: &Map<String, Value>) -> Value {
         // Cheap to clone beside the query that brought it.
         let members = members.clone();
-        self.options.vault.masker().beside(&[&members]).mask_value(&serde_json::Value::Object(members))
+        self.options.vault.masker().beside(&[&members]).mask_value(&Value::Object(members))
+    }
+
+    /// What is wrong with DAG files, as it may be shown: without what stands in the file, which nobody could look through
+    /// for secrets where the file cannot be read.
+    pub async fn import_errors(&self) -> Result<Vec<ImportErrorRow>, StoreError> {
+        let mut rows = self.store().import_errors().await?;
+        for diagnostic in rows.iter_mut().flat_map(|row| &mut row.diagnostics) {
+            *diagnostic = self.masked_value(diagnostic);
+            if let Some(members) = diagnostic.as_object_mut() {
+                members.retain(|name, _| !OF_THE_FILE.contains(&name.as_str()));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What may be shown of the text of a version: known secrets are masked, and those among its DAG's params.
+    pub async fn masker_of_version(&self, version_key: i64) -> Result<Masker, StoreError> {
+        let masker = self.options.vault.masker();
+        match self.store().dag_version(version_key).await {
+            Ok(dag) => Ok(masker.beside(&[&param::defaults(&dag.params)])),
+            Err(error) if error.is_transient() => Err(error),
+            // Of another program's making: it has no params for us.
+            Err(_) => Ok(masker.clone()),
+        }
+    }
+
+    /// Rows of the audit log, as they may be shown. What is secret in the conf of a run is hidden in what was written of
+    /// that run.
+    pub async fn masked_audit(&self, rows: &mut [AuditRow]) -> Result<(), StoreError> {
+        let has_note = |value: &Value| value.get("note").is_some_and(Value::is_string);
+        let mut confs: HashMap<(String, String), Map<String, Value>> = HashMap::new();
+        for row in rows {
+            let mut conf = row.details.get("conf").and_then(Value::as_object).cloned().unwrap_or_default();
+            let is_noted = has_note(&row.details) || row.before.as_ref().is_some_and(has_note);
+            if let (true, Some(run)) = (is_noted, row.dag_id.clone().zip(row.run_id.clone())) {
+                if !confs.contains_key(&run) {
+                    let found = self.store().run(&run.0, &run.1).await?;
+                    confs.insert(run.clone(), found.map(|found| found.conf).unwrap_or_default());
+                }
+                conf.extend(confs[&run].clone());
+            }
+            let masker = self.options.vault.masker().beside(&[&conf]);
+            row.details = masker.mask_value(&row.details);
+            for told in [&mut row.before, &mut row.after].into_iter().flatten() {
+                *told = masker.mask_value(told);
+            }
+        }
+        Ok(())
     }
 
     /// What somebody wrote on a run.

@@ -21,7 +21,9 @@ impl Store {
             return Ok(row);
         }
         write(&tx, &[run], note).await?;
-        let audit = AuditRow::new(actor, "note", json!({ "note": note, "before": row.note }), now);
+        let told = |note: Option<&str>| json!({ "note": note });
+        let audit = AuditRow::new(actor, "note", told(note), now);
+        let audit = audit.with_change(Some(told(row.note.as_deref())), Some(told(note)));
         tx.audit(&audit.on_run(row.dag_id.as_str(), row.run_id.as_str())).await?;
         changes::collect(&tx, &[run], &[]).await?;
         tx.commit().await?;

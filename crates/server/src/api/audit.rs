@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Instant, instant, listed};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::server::{Server, Shared};
+use crate::server::Shared;
 
 pub(super) async fn list(
     State(server): State<Shared>,
@@ -28,15 +28,17 @@ pub(super) async fn list(
         limit,
         offset,
     };
-    let page = server.store().audit_log(&filter).await?;
-    let event_logs = page.rows.iter().map(|row| event_log(&server, row)).collect();
+    let mut page = server.store().audit_log(&filter).await?;
+    server.masked_audit(&mut page.rows).await?;
+    let event_logs = page.rows.into_iter().map(event_log).collect();
     Ok(Json(EventLogs { event_logs, total_entries: page.total }))
 }
 
 pub(super) async fn get(State(server): State<Shared>, Path(id): Path<i64>) -> Answer<Json<EventLog>> {
     let row = server.store().audit_row(id).await?;
-    let row = row.ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("there is no event {id}")))?;
-    Ok(Json(event_log(&server, &row)))
+    let mut row = row.ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("there is no event {id}")))?;
+    server.masked_audit(std::slice::from_mut(&mut row)).await?;
+    Ok(Json(event_log(row)))
 }
 
 listed!(EventLogs { event_logs: EventLog });
@@ -56,18 +58,18 @@ pub(crate) struct EventLog {
     after: Option<Value>,
 }
 
-fn event_log(server: &Server, row: &AuditRow) -> EventLog {
-    let masked = |value: &Value| server.masked_value(value);
+/// Of a row that is masked.
+fn event_log(row: AuditRow) -> EventLog {
     EventLog {
         event_log_id: row.id,
         when: instant(row.at),
-        owner: row.actor.clone(),
-        event: row.action.clone(),
-        dag_id: row.dag_id.clone(),
-        run_id: row.run_id.clone(),
-        task_id: row.task_id.clone(),
-        extra: masked(&row.details),
-        before: row.before.as_ref().map(masked),
-        after: row.after.as_ref().map(masked),
+        owner: row.actor,
+        event: row.action,
+        dag_id: row.dag_id,
+        run_id: row.run_id,
+        task_id: row.task_id,
+        extra: row.details,
+        before: row.before,
+        after: row.after,
     }
 }

@@ -8,6 +8,7 @@ use millrace_store::{DagFilter, ImportErrorRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{Instant, cut, instant, listed};
 use crate::problem::{Answer, Problem};
@@ -19,20 +20,22 @@ pub(crate) async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<ImportErrors>> {
     let page = Parameters(parameters).page()?;
-    let rows = server.store().import_errors().await?;
-    let (rows, total_entries) = cut(rows.into_iter().enumerate().collect(), page);
-    let import_errors = rows.into_iter().map(|(place, row)| import_error(place, row)).collect();
+    let rows = server.import_errors().await?;
+    let (rows, total_entries) = cut(rows, page);
+    let import_errors = rows.into_iter().map(import_error).collect();
     Ok(Json(ImportErrors { import_errors, total_entries }))
 }
 
-/// By its place in the list.
 pub(crate) async fn get(State(server): State<Shared>, Path(id): Path<i64>) -> Answer<Json<ImportError>> {
-    let rows = server.store().import_errors().await?;
-    let place = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
-    let row = place.and_then(|place| Some((place, rows.into_iter().nth(place)?)));
-    let (place, row) =
-        row.ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("there is no import error {id}")))?;
-    Ok(Json(import_error(place, row)))
+    let row = server.import_errors().await?.into_iter().find(|row| number(&row.file_path) == id);
+    let row = row.ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("there is no import error {id}")))?;
+    Ok(Json(import_error(row)))
+}
+
+/// Airflow's clients name an error by a number: this file has the same as long as it has its name, whatever becomes of the
+/// others. Every client keeps a number of 48 bits as it is.
+fn number(file_path: &str) -> i64 {
+    Sha256::digest(file_path.as_bytes()).iter().take(6).fold(0, |number, byte| number << 8 | i64::from(*byte))
 }
 
 listed!(ImportErrors { import_errors: ImportError });
@@ -40,7 +43,8 @@ listed!(DagWarnings { dag_warnings: DagWarning });
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct ImportError {
-    import_error_id: usize,
+    /// Of the file, as long as it has its name.
+    import_error_id: i64,
     timestamp: Instant,
     first_seen_at: Instant,
     filename: String,
@@ -59,10 +63,10 @@ pub(crate) struct DagWarning {
     message: String,
 }
 
-fn import_error(place: usize, row: ImportErrorRow) -> ImportError {
+fn import_error(row: ImportErrorRow) -> ImportError {
     let text: Vec<String> = row.diagnostics.iter().map(|one| described(&row.file_path, one)).collect();
     ImportError {
-        import_error_id: place + 1,
+        import_error_id: number(&row.file_path),
         timestamp: instant(row.last_seen_at),
         first_seen_at: instant(row.first_seen_at),
         file_token: row.file_path.clone(),

@@ -31,7 +31,7 @@ pub(crate) struct DagVersion {
 pub(crate) struct DagSource {
     dag_id: String,
     version_number: u32,
-    /// The file's text; passwords that stand in it masked.
+    /// The file's text; secrets that stand in it masked.
     content: String,
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn source(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let row = server.version_row(&dag_id, Parameters(parameters).number("version_number")?).await?;
-    let content = server.masked_text(&server.store().dag_version_source(row.version_key).await?);
+    let content = server.shown_source(row.version_key).await?;
     if wants_text(&headers) {
         return Ok(content.into_response());
     }
@@ -79,6 +79,12 @@ pub(super) async fn source(
 }
 
 impl Server {
+    /// The text of a version's file: secrets that are known are masked, and those among its DAG's params.
+    pub async fn shown_source(&self, version_key: i64) -> Answer<String> {
+        let masker = self.masker_of_version(version_key).await?;
+        Ok(masker.mask(&self.store().dag_version_source(version_key).await?))
+    }
+
     /// The newest, unless a number says which.
     async fn version_row(&self, dag_id: &str, number: Option<u32>) -> Answer<DagVersionRow> {
         self.dag_row(dag_id, 0).await?;

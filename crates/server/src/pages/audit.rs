@@ -41,18 +41,18 @@ pub(super) async fn page(
     let text = |name: &str| parameters.text(name).map(str::to_owned);
     let filter = AuditFilter {
         dag_id: text("dag"),
+        run_id: text("run"),
         actor: text("actor"),
         action: text("action"),
         limit: ROWS,
         offset,
-        ..AuditFilter::default()
     };
-    let page = server.store().audit_log(&filter).await?;
-    let masker = server.options.vault.masker();
+    let mut page = server.store().audit_log(&filter).await?;
+    server.masked_audit(&mut page.rows).await?;
     let shown = |value: &Value| match value {
         Value::Null => None,
         Value::Object(map) if map.is_empty() => None,
-        value => Some(serde_json::to_string_pretty(&masker.mask_value(value)).unwrap_or_default()),
+        value => Some(serde_json::to_string_pretty(value).unwrap_or_default()),
     };
     let line = |row: &AuditRow| Line {
         at: When::new(row.at, server.now(), Tz::UTC),
@@ -69,7 +69,7 @@ pub(super) async fn page(
         before: row.before.as_ref().and_then(shown),
         after: row.after.as_ref().and_then(shown),
     };
-    let rest: String = ["dag", "actor", "action"]
+    let rest: String = ["dag", "run", "actor", "action"]
         .iter()
         .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
         .collect();
@@ -78,6 +78,7 @@ pub(super) async fn page(
         total => page.total,
         rest,
         dag_id => text("dag"),
+        run_id => text("run"),
         actor => text("actor"),
         action => text("action"),
         first => offset + 1,

@@ -60,9 +60,7 @@ pub(super) async fn page(
             .ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, format!("DAG {dag_id} has no version {number}")))
     };
     let (shown, against) = (named("version")?.or(versions.first()), named("against")?);
-    let text = async |version: &DagVersionRow| -> Answer<String> {
-        Ok(server.masked_text(&server.store().dag_version_source(version.version_key).await?))
-    };
+    let text = async |version: &DagVersionRow| server.shown_source(version.version_key).await;
     let lines = match (shown, against) {
         (Some(shown), Some(against)) => difference(&text(against).await?, &text(shown).await?),
         (Some(shown), None) => whole(&text(shown).await?),

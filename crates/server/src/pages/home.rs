@@ -14,6 +14,7 @@ use super::dags::due_since;
 use crate::api::{SILENT_AFTER, first_line};
 use crate::format::{When, count};
 use crate::links;
+use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
@@ -41,7 +42,7 @@ struct Failure {
     /// Others of the run that failed too.
     more: usize,
     waiting: usize,
-    /// Where it is cleared.
+    /// Where it is cleared, by who may.
     change_href: Option<String>,
 }
 
@@ -92,9 +93,9 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
     let (mut dags, at_work) = server.dags_and_newest().await?;
     dags.retain(|row| !row.is_stale);
     let now = server.now();
-    let (failures, failed) = failures(&server, &dags).await?;
+    let (failures, failed) = failures(&server, &person, &dags).await?;
     let broken: Vec<Broken> =
-        store.import_errors().await?.iter().map(|row| broken(&row.file_path, &row.diagnostics)).collect();
+        server.import_errors().await?.iter().map(|row| broken(&row.file_path, &row.diagnostics)).collect();
     let alerts = alerts(&server).await?;
     let mut late: Vec<(DateTime<Utc>, &DagRow)> =
         dags.iter().filter_map(|row| Some((due_since(row, &at_work, now)?, row))).collect();
@@ -207,7 +208,7 @@ pub(super) async fn see_alert(State(server): State<Shared>, person: Person, Path
 }
 
 /// DAGs whose newest finished run failed, newest failure first; and how many there are.
-async fn failures(server: &Server, rows: &[DagRow]) -> Answer<(Vec<Failure>, usize)> {
+async fn failures(server: &Server, person: &Person, rows: &[DagRow]) -> Answer<(Vec<Failure>, usize)> {
     let mut failed: Vec<(Option<DateTime<Utc>>, &DagRow, RunKey, &str)> = Vec::new();
     for row in rows {
         if let Some(run) = row.last_runs.iter().find(|run| run.state.is_finished())
@@ -245,7 +246,9 @@ async fn failures(server: &Server, rows: &[DagRow]) -> Answer<(Vec<Failure>, usi
             tries: first.map_or(0, |first| first.try_number),
             more: culprits.len().saturating_sub(1),
             waiting: of_run.iter().filter(|i| i.state == TaskState::UpstreamFailed).count(),
-            change_href: first.map(|first| links::change(dag_id, run_id, first.task_id.as_str())),
+            change_href: first
+                .filter(|_| person.may_on(Act::ChangeRuns, dag_id, &row.dag.tags))
+                .map(|first| links::change(dag_id, run_id, first.task_id.as_str())),
         });
     }
     Ok((found, total))

@@ -2,13 +2,14 @@
 
 use millrace_model::state::TaskState;
 use millrace_settings::{Home, Keyring, Masker};
+use millrace_store::SyncDag;
 use millrace_vault::Vault;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::plant::dag;
-use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER, now};
+use crate::site::{FAILED_RUN, RUNNING_RUN, Site, USER, VIEWER, now};
 
 const SECRETS: [&str; 5] = ["params-hidden", "conf-hidden", "address-hidden", "nested-hidden", "variable-hidden"];
 
@@ -146,4 +147,169 @@ fn the_audit_log_tells_what_a_connection_was_and_is() {
     assert_eq!(changed["after"]["extra"], json!({"api_token": "***", "region_name": "eu-north-1"}));
     assert_eq!(deleted["before"]["host"], "h");
     assert_eq!(of("connection_tested")["extra"]["answered"], true);
+}
+
+/// Whether one of the secrets of these tests stands in it.
+fn tells(body: &str) -> bool {
+    body.replace("aria-hidden", "").contains("-hidden")
+}
+
+#[test]
+fn passwords_in_addresses_are_hidden_in_the_list_of_connections() {
+    let site = Site::start();
+    let with_address = |id: &str, fields: Value| {
+        let mut body = json!({"connection_id": id, "conn_type": "http"});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        site.send("POST", "/api/v1/connections", &body).is(201);
+    };
+    with_address(
+        "a",
+        json!({"host": "https://bob:first-hidden@example.com/s", "description": "x://u:second-hidden@h"}),
+    );
+    with_address(
+        "b",
+        json!({"login": "ftp://k:third-hidden@h", "extra": {"endpoint_url": "https://k:fourth-hidden@s3"}}),
+    );
+    let page = site.call("GET", "/connections", &[("authorization", USER)], None).is(200).body;
+    assert!(page.contains("bob:***@example.com") && page.contains("k:***@s3"), "{page}");
+    assert!(!tells(&page), "{page}");
+}
+
+/// The file cannot be read: nobody knows its params.
+#[test]
+fn what_is_wrong_with_a_file_tells_no_secret_of_it() {
+    let site = Site::start();
+    let variable = json!({"key": "my_api_key", "value": "variable-hidden"});
+    site.send("POST", "/api/v1/variables", &variable).is(201);
+    let diagnostic = json!({
+        "severity": "error", "code": "unknown-key", "message": "unknown key 'variable-hidden'", "line": 3, "column": 5,
+        "length": 9, "text": "params-hidden", "source_line": "db_password: params-hidden", "hint": "not variable-hidden",
+    });
+    site.runtime.block_on(site.plant.store.set_import_error("a.yaml", &[diagnostic], now())).unwrap();
+    for address in ["/", "/import-errors", "/api/v1/importErrors"] {
+        let answer = site.call("GET", address, &[("authorization", VIEWER)], None).is(200);
+        assert!(answer.body.contains("a.yaml:3:5") && answer.body.contains("***"), "{address}: {}", answer.body);
+        assert!(!tells(&answer.body), "{address}: {}", answer.body);
+    }
+    let one = site.get("/api/v1/importErrors").json()["import_errors"][0].clone();
+    // Another file, before this one in the list, takes no number from it.
+    let other = json!({"message": "no", "line": 1, "column": 1});
+    site.runtime.block_on(site.plant.store.set_import_error("0.yaml", &[other], now())).unwrap();
+    let one = site.get(&format!("/api/v1/importErrors/{}", one["import_error_id"])).is(200);
+    assert_eq!(one.json()["diagnostics"][0]["message"], "unknown key '***'");
+    assert!(!tells(&one.body), "{}", one.body);
+}
+
+#[test]
+fn the_text_of_a_file_hides_what_its_params_hide() {
+    let site = Site::start();
+    for secret in ["first-hidden", "second-hidden"] {
+        let mut dag = dag("guarded", "none", "UTC", &[], &[("only", "empty", &[], 0)]);
+        dag.params.insert("api_token".to_owned(), json!(secret));
+        let source = format!("dag_id: guarded\nparams: {{api_token: {secret}}}\n");
+        let file = SyncDag { dag: &dag, file_path: "guarded.yaml", source: &source, paused_at_creation: true };
+        site.runtime.block_on(site.plant.store.sync_dag(file, now())).unwrap();
+    }
+    for address in [
+        "/dags/guarded/code",
+        "/dags/guarded/code?version=1",
+        "/dags/guarded/code?version=2&against=1",
+        "/api/v1/dagSources/guarded",
+        "/api/v1/dagSources/guarded?version_number=1",
+    ] {
+        let answer = site.call("GET", address, &[("authorization", VIEWER)], None).is(200);
+        assert!(!tells(&answer.body), "{address}: {}", answer.body);
+    }
+    let shown = site.get("/dags/guarded/code").body;
+    assert!(shown.contains("params: {api_token: ***}"), "{shown}");
+}
+
+/// Three stars kept for a password would be known to nobody.
+#[test]
+fn what_is_edited_around_three_stars_is_refused() {
+    let site = Site::start();
+    let variables = "/api/v1/variables";
+    for (key, value) in
+        [("my_api_key", "variable-hidden"), ("place", "see https://u:pw-hidden@h/db or variable-hidden")]
+    {
+        site.send("POST", variables, &json!({"key": key, "value": value})).is(201);
+    }
+    let place = format!("{variables}/place");
+    let shown = site.get(&place).json()["value"].as_str().unwrap().to_owned();
+    assert_eq!(shown, "see https://u:***@h/db or ***");
+    // As it was shown, with another description: it stays what it is.
+    site.send("PATCH", &place, &json!({"value": shown, "description": "where"})).is(200);
+    let stored = || {
+        let variable = site.runtime.block_on(site.vault().variable("place")).unwrap().unwrap();
+        secrecy::ExposeSecret::expose_secret(&variable.value).to_owned()
+    };
+    assert_eq!(stored(), "see https://u:pw-hidden@h/db or variable-hidden");
+    for edited in ["see https://u:***@h2/db", "see https://u:***@h/db or *** more", "https://new:***@h"] {
+        let refused = site.send("PATCH", &place, &json!({"value": edited})).is(422);
+        assert!(refused.body.contains("enter the secret itself"), "{}", refused.body);
+    }
+    assert_eq!(stored(), "see https://u:pw-hidden@h/db or variable-hidden");
+    site.send("POST", variables, &json!({"key": "new_token", "value": "***"})).is(422);
+
+    let connections = "/api/v1/connections";
+    let lake =
+        json!({"connection_id": "lake", "conn_type": "http", "host": "https://bob:pw-hidden@h", "password": "p1"});
+    site.send("POST", connections, &lake).is(201);
+    let lake = format!("{connections}/lake");
+    for edited in [
+        json!({"host": "https://bob:***@evil.example"}),
+        json!({"extra": {"api_token": "***"}}),
+        json!({"extra": {"url": ["https://a:***@h"]}}),
+    ] {
+        site.send("PATCH", &lake, &edited).is(422);
+        let mut tried = json!({"connection_id": "lake", "conn_type": "http"});
+        tried.as_object_mut().unwrap().extend(edited.as_object().unwrap().clone());
+        site.send("POST", "/api/v1/connections/test", &tried).is(422);
+    }
+    site.send("PATCH", &lake, &json!({"host": "https://bob:***@h", "login": "b", "password": "***"})).is(200);
+    let nothing = json!({"connection_id": "other", "conn_type": "http", "password": "***"});
+    site.send("POST", connections, &nothing).is(422);
+}
+
+/// A run is started as another one was shown.
+#[test]
+fn three_stars_in_a_conf_are_what_the_dag_has() {
+    let site = Site::start();
+    with_secrets(&site);
+    let runs = "/api/v1/dags/guarded/dagRuns";
+    let shown = site.get(&format!("{runs}/first")).json()["conf"].clone();
+    assert_eq!(shown["api_token"], "***");
+    let refused = site.send("POST", runs, &json!({"conf": shown})).is(422).json();
+    assert_eq!(refused["path"], "conf", "{refused}");
+    let refused = site.send("POST", runs, &json!({"conf": {"from": "ftp://u:***@h"}})).is(422);
+    assert!(refused.body.contains("conf.from"), "{}", refused.body);
+    let conf = json!({"conf": {"db_pwd": "***", "day": 8}, "dag_run_id": "second", "logical_date": "2024-02-01"});
+    site.send("POST", runs, &conf).is(200);
+    let kept = |run: &str| site.runtime.block_on(site.plant.store.run("guarded", run)).unwrap().unwrap().conf;
+    assert_eq!(Value::Object(kept("second")), json!({"day": 8}), "the DAG's own is not even repeated");
+    let backfill = |conf: Value| {
+        let body =
+            json!({"dag_id": "copy_orders", "from_date": "2024-02-10", "to_date": "2024-02-11", "dag_run_conf": conf});
+        site.send("POST", "/api/v1/backfills/dry_run", &body)
+    };
+    assert_eq!(backfill(json!({"password": "***"})).is(422).json()["path"], "dag_run_conf");
+    site.send("POST", "/api/v1/dags/quiet/dagRuns", &json!({"conf": {"title": "***"}})).is(200);
+}
+
+#[test]
+fn a_note_tells_the_audit_log_no_secret_of_its_run() {
+    let site = Site::start();
+    with_secrets(&site);
+    let run = "/api/v1/dags/guarded/dagRuns/first";
+    site.send("PATCH", run, &json!({"note": "it was conf-hidden"})).is(200);
+    site.send("PATCH", run, &json!({"note": "no more"})).is(200);
+    let second = json!({"dag_run_id": "second", "conf": {"api_token": "other-hidden"}, "note": "with other-hidden", "logical_date": "2024-02-01"});
+    site.send("POST", "/api/v1/dags/guarded/dagRuns", &second).is(200);
+    for address in ["/api/v1/eventLogs?limit=100", "/audit?dag=guarded", "/audit?dag=guarded&run=first"] {
+        let log = site.get(address).is(200).body;
+        assert!(log.contains("it was ***") && !tells(&log), "{address}: {log}");
+        assert_eq!(log.contains("with ***"), !address.contains("run=first"), "{address}: {log}");
+    }
+    let rows = site.get("/api/v1/eventLogs?event=note&limit=1").json()["event_logs"][0].clone();
+    assert_eq!((&rows["before"]["note"], &rows["after"]["note"]), (&json!("it was ***"), &json!("no more")), "{rows}");
 }

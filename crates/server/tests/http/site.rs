@@ -211,6 +211,12 @@ impl Site {
         seen
     }
 
+    /// As another process opens what the server keeps sealed.
+    pub fn vault(&self) -> Vault {
+        let keyring = Arc::new(Keyring::open_or_create(&Home::at(self.folder.path()).unwrap()).unwrap());
+        Vault::new(Some(self.plant.store.clone()), Some(keyring), Masker::new(), BTreeMap::new())
+    }
+
     pub fn audit(&self) -> Vec<AuditRow> {
         let filter = AuditFilter { limit: 100, ..AuditFilter::default() };
         self.runtime.block_on(self.plant.store.audit_log(&filter)).unwrap().rows
