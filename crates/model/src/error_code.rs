@@ -43,7 +43,7 @@ codes! {
     NOT_FOUND = "not_found", 404, 1, false, "There is nothing at this address.";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, 1, false, "This address does not take this method.";
     RUN_EXISTS = "run_exists", 409, 1, false, "The DAG already has a run with this id or logical date.";
-    CONFLICT = "conflict", 409, 1, false, "What should be changed was changed by someone else meanwhile. Look again, then decide.";
+    CONFLICT = "conflict", 409, 1, false, "It does not go with how things are: someone else has changed them meanwhile, or a rule protects them. The message says which.";
     PRECONDITION_FAILED = "precondition_failed", 412, 1, false, "The request was to hold only for what was seen (If-Match), and that has changed since. Read it again.";
     BODY_TOO_LARGE = "body_too_large", 413, 1, false, "The request body is larger than the server accepts.";
     INVALID = "invalid", 422, 2, false, "The request was understood, but a value is not allowed. The message names the value and the rule.";

@@ -153,7 +153,7 @@ fn dag_doors() -> Doors {
         .get("/importErrors", ReadDags, import_errors::list)
         .does(op("List DAG files that cannot be read").page().gives::<import_errors::ImportErrors>())
         .get("/importErrors/{id}", ReadDags, import_errors::get)
-        .does(op("Show one, by its place in the list").gives::<import_errors::ImportError>())
+        .does(op("Show one, by its number").gives::<import_errors::ImportError>())
         .get("/dagWarnings", ReadDags, import_errors::warnings)
         .does(
             op("List what is wrong with DAGs that can be read")
@@ -366,8 +366,8 @@ fn cut<T>(rows: Vec<T>, (limit, offset): (u64, u64)) -> (Vec<T>, u64) {
     (rows.into_iter().skip(offset as usize).take(limit as usize).collect(), total)
 }
 
-use body::body;
 pub(crate) use body::{Given, Whole};
+use body::{body, emptied};
 pub(crate) use connections::form_of;
 pub(crate) use health::SILENT_AFTER;
 pub(crate) use import_errors::place as import_place;

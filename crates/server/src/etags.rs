@@ -3,6 +3,9 @@
 //! A GET of the API says `ETag`, a digest of what it answers; `If-None-Match` with the same one is answered with 304 and
 //! no body. A change with `If-Match` is made only if a GET of the same address would still answer that: of two people who
 //! change what both of them saw, the second is told.
+//!
+//! Connections, variables and pools are read, merged with what a request names, and written: whoever changes one waits for
+//! whoever does already, with `If-Match` or without.
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -42,16 +45,21 @@ pub(crate) async fn versions(State(versions): State<Versions>, request: Request,
         Ok(wanted) => wanted,
         Err(problem) => return problem.into_response(),
     };
-    if !is_api || wanted.is_empty() || matches!(method, Method::HEAD | Method::OPTIONS) {
+    let has_condition = is_api && !wanted.is_empty();
+    let is_change = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if !is_change || !(has_condition || is_merged(&method, request.uri().path())) {
         return next.run(request).await;
     }
-    // Whoever else changes something on a condition waits, here and in other processes: between the look and the change
+    // Whoever else changes something that was looked at waits, here and in other processes: between the look and the change
     // nothing comes. The body is here already, so that nobody waits for a slow sender.
     let _alone_here = versions.server.changing.lock().await;
     let _alone = match versions.server.store().alone().await {
         Ok(alone) => alone,
         Err(error) => return Problem::from(error).into_response(),
     };
+    if !has_condition {
+        return next.run(request).await;
+    }
     // A request's body is nobody else's: what the look needs of it is taken out.
     let (uri, person) = (request.uri().clone(), request.extensions().get::<Person>().cloned());
     match shown(&versions, uri, person).await {
@@ -62,6 +70,15 @@ pub(crate) async fn versions(State(versions): State<Versions>, request: Request,
         }
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Whether what is at this address is read, merged and written, by the API or by a page.
+fn is_merged(method: &Method, path: &str) -> bool {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    // Trying one changes nothing, and takes its time.
+    let is_test = *method == Method::POST && path == "/connections/test";
+    let kind = path.trim_start_matches('/').split('/').next();
+    !is_test && matches!(kind, Some("connections" | "variables" | "pools"))
 }
 
 /// The ETag that a GET of the same address has now.
@@ -106,7 +123,12 @@ async fn with_tag(response: Response, known: &[String]) -> Response {
 }
 
 fn tag_of(body: &Bytes) -> String {
-    format!("\"{}\"", hex::encode(&Sha256::digest(body)[..16]))
+    format!("\"{}\"", digest(body))
+}
+
+/// Enough of SHA-256 to tell versions of a thing apart, in hexadecimal.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    hex::encode(&Sha256::digest(bytes)[..16])
 }
 
 /// The tags of `If-Match` or `If-None-Match`. Compression makes weak ones of ours: they mean the same here.

@@ -32,6 +32,7 @@ mod people;
 mod pools;
 mod run;
 mod runs;
+mod seen;
 mod strip;
 mod task;
 mod tasks;

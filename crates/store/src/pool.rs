@@ -7,7 +7,7 @@ use millrace_model::dag::DEFAULT_POOL;
 use millrace_model::pool::PoolSizes;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{EntityTrait, QueryOrder, Set};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::active::ACTIVE_RUNS;
 use crate::entity::pool::{ActiveModel, Column, Entity, Model};
@@ -54,6 +54,11 @@ fn from_model(model: Model) -> PoolRow {
         description: model.description,
         include_deferred: model.include_deferred,
     }
+}
+
+/// For the audit log.
+fn told(row: &PoolRow) -> Value {
+    json!({ "slots": row.slots, "description": row.description, "include_deferred": row.include_deferred })
 }
 
 impl Store {
@@ -118,7 +123,8 @@ impl Store {
         }
         let tx = self.begin("write a pool").await?;
         let failed = failed("write a pool");
-        let is_new = Entity::find_by_id(row.name.as_str()).one(&tx.inner).await.map_err(&failed)?.is_none();
+        let before = Entity::find_by_id(row.name.as_str()).one(&tx.inner).await.map_err(&failed)?.map(from_model);
+        let is_new = before.is_none();
         let model = ActiveModel {
             name: Set(row.name.clone()),
             slots: Set(row.slots),
@@ -131,7 +137,8 @@ impl Store {
         Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(&failed)?;
         let action = if is_new { "pool_added" } else { "pool_changed" };
         let details = json!({ "name": row.name, "slots": row.slots, "include_deferred": row.include_deferred });
-        tx.audit(&AuditRow::new(actor, action, details, now)).await?;
+        let audit = AuditRow::new(actor, action, details, now);
+        tx.audit(&audit.with_change(before.as_ref().map(told), Some(told(row)))).await?;
         tx.signal(SignalKind::PoolChanged, None, None, now).await?;
         tx.commit().await?;
         Ok(is_new)
@@ -144,9 +151,12 @@ impl Store {
             return Err(StoreError::Refused { attempted: "delete a pool", reason });
         }
         let tx = self.begin("delete a pool").await?;
-        let done = Entity::delete_by_id(name).exec(&tx.inner).await.map_err(failed("delete a pool"))?;
+        let failed = failed("delete a pool");
+        let before = Entity::find_by_id(name).one(&tx.inner).await.map_err(&failed)?.map(from_model);
+        let done = Entity::delete_by_id(name).exec(&tx.inner).await.map_err(&failed)?;
         if done.rows_affected > 0 {
-            tx.audit(&AuditRow::new(actor, "pool_deleted", json!({ "name": name }), now)).await?;
+            let audit = AuditRow::new(actor, "pool_deleted", json!({ "name": name }), now);
+            tx.audit(&audit.with_change(before.as_ref().map(told), None)).await?;
             tx.signal(SignalKind::PoolChanged, None, None, now).await?;
         }
         tx.commit().await?;

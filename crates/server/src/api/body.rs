@@ -57,6 +57,11 @@ impl<T: JsonSchema> JsonSchema for Whole<T> {
     }
 }
 
+/// A text that null empties. One that is left out (`default`) is none.
+pub(super) fn emptied<'de, D: Deserializer<'de>>(member: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(Option::deserialize(member)?.unwrap_or_default()))
+}
+
 /// The body, or 422 with what is wrong and where.
 pub(super) fn body<T>(given: Given<T>) -> Answer<T> {
     match given {

@@ -8,7 +8,7 @@ use millrace_store::{PoolRow, PoolUse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, body, cut, listed};
+use super::{Given, body, cut, emptied, listed};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -44,7 +44,8 @@ pub(crate) struct PatchBody {
     name: Option<String>,
     #[serde(default)]
     slots: Option<i64>,
-    #[serde(default)]
+    /// Null empties it.
+    #[serde(default, deserialize_with = "emptied")]
     description: Option<String>,
     #[serde(default)]
     include_deferred: Option<bool>,
@@ -110,7 +111,7 @@ pub(crate) async fn patch(
     let before = server.pool(&name).await?;
     let row = PoolRow {
         slots: given.slots.unwrap_or(before.slots),
-        description: given.description.or(before.description),
+        description: given.description.or(before.description).filter(|text| !text.is_empty()),
         include_deferred: given.include_deferred.unwrap_or(before.include_deferred),
         name,
     };

@@ -8,7 +8,7 @@ use millrace_vault::NamedVariable;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, body, cut, listed};
+use super::{Given, body, cut, emptied, listed};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -48,7 +48,8 @@ pub(crate) struct VariablePatch {
     key: Option<String>,
     #[serde(default)]
     value: Option<String>,
-    #[serde(default)]
+    /// Null empties it.
+    #[serde(default, deserialize_with = "emptied")]
     description: Option<String>,
 }
 

@@ -3,19 +3,21 @@
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
+use millrace_settings::mask::MASK;
 use millrace_vault::{NamedConnection, Origin};
 use minijinja::Value as View;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::seen::{check_seen, version_of};
 use crate::api::form_of;
 use crate::links;
 use crate::person::Person;
-use crate::problem::{Answer, Problem};
+use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
-use crate::server::Shared;
-use crate::words::said;
+use crate::server::{Server, Shared};
+use crate::words::{said, t};
 
 const TYPES: [(&str, &str); 6] = [
     ("mysql", said!("MySQL or MariaDB")),
@@ -38,9 +40,8 @@ pub(super) struct Fields {
     password: String,
     schema: String,
     extra: String,
-    /// The form changes a connection that is there.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    editing: String,
+    /// The version that the form changes; empty: it makes a connection.
+    seen: String,
 }
 
 #[derive(Serialize)]
@@ -64,7 +65,8 @@ pub(super) async fn list(State(server): State<Shared>, person: Person, headers: 
 }
 
 fn line(named: NamedConnection) -> Line {
-    let form = named.form;
+    // Passwords stand in addresses, too.
+    let form = named.form.masked();
     let mut place = form.host.unwrap_or_default();
     if let Some(port) = form.port {
         place.push_str(&format!(":{port}"));
@@ -91,7 +93,7 @@ fn line(named: NamedConnection) -> Line {
 
 pub(super) async fn add(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
     let fields = Fields { conn_type: "postgres".to_owned(), ..Fields::default() };
-    server.page("connection.html", Some(&person), &Wishes::of(&headers), view(&fields, None)).await
+    server.page("connection.html", Some(&person), &Wishes::of(&headers), view(&fields, None, &[])).await
 }
 
 pub(super) async fn edit(
@@ -101,14 +103,21 @@ pub(super) async fn edit(
     headers: HeaderMap,
 ) -> Answer {
     let named = server.named_connection(&conn_id).await?;
+    let seen = server.seen_connection(&conn_id).await?.unwrap_or_default();
+    let fields = Fields { seen, ..fields_of(&named) };
+    let values = view(&fields, named.problem.as_deref(), &[]);
+    server.page("connection.html", Some(&person), &Wishes::of(&headers), values).await
+}
+
+fn fields_of(named: &NamedConnection) -> Fields {
     let masked = named.form.to_masked_value();
     let text = |name: &str| match masked.get(name) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => serde_json::to_string_pretty(other).unwrap_or_default(),
     };
-    let fields = Fields {
-        connection_id: conn_id,
+    Fields {
+        connection_id: named.conn_id.clone(),
         conn_type: text("conn_type"),
         description: text("description"),
         host: text("host"),
@@ -117,18 +126,24 @@ pub(super) async fn edit(
         password: text("password"),
         schema: text("schema"),
         extra: text("extra"),
-        editing: "yes".to_owned(),
-    };
-    let values = view(&fields, named.problem.as_deref());
-    server.page("connection.html", Some(&person), &Wishes::of(&headers), values).await
+        seen: String::new(),
+    }
 }
 
-fn view(fields: &Fields, problem: Option<&str>) -> View {
+impl Server {
+    /// None: it is not stored here.
+    async fn seen_connection(&self, conn_id: &str) -> Answer<Option<String>> {
+        Ok(self.store().connection(conn_id).await?.as_ref().map(version_of))
+    }
+}
+
+/// `now` is what others have made of the connection since the form was drawn.
+fn view(fields: &Fields, problem: Option<&str>, now: &[(&str, String)]) -> View {
     // A type that no choice names is the person's own, and stays what it is.
     let own = Some((fields.conn_type.as_str(), fields.conn_type.as_str()));
     let own = own.filter(|(own, _)| !own.is_empty() && TYPES.iter().all(|(known, _)| known != own));
     let types: Vec<(&str, &str)> = TYPES.into_iter().chain(own).collect();
-    values! { fields => fields, editing => !fields.editing.is_empty(), types, problem }
+    values! { fields => fields, editing => !fields.seen.is_empty(), types, problem, now }
 }
 
 pub(super) async fn save(
@@ -139,9 +154,7 @@ pub(super) async fn save(
 ) -> Answer {
     let conn_id = fields.connection_id.trim().to_owned();
     let saved = async {
-        if fields.editing.is_empty() && server.options.vault.shown_connection(&conn_id).await?.is_some() {
-            return Err(Problem::invalid(format!("there is a connection '{conn_id}' already")));
-        }
+        check_seen(&fields.seen, server.seen_connection(&conn_id).await?.as_deref(), "connection", &conn_id)?;
         server.put_connection(&person, &conn_id, form_of(object_of(&fields))?).await
     };
     match saved.await {
@@ -149,14 +162,41 @@ pub(super) async fn save(
         Err(problem) if problem.status().is_client_error() => {
             let mut again = fields.clone();
             // What was typed as a password is not sent back.
-            again.password.clear();
-            let values = view(&again, Some(&problem.detail));
+            if again.password != MASK {
+                again.password.clear();
+            }
+            let mut now = Vec::new();
+            if !fields.seen.is_empty() {
+                again.seen = server.seen_connection(&conn_id).await?.unwrap_or_default();
+                if again.seen != fields.seen && !again.seen.is_empty() {
+                    now = changed(&server.named_connection(&conn_id).await?, &fields);
+                }
+            }
+            let told = crate::format::sentence(&crate::words::say(&problem.detail));
+            let values = view(&again, Some(&told), &now);
             let mut page = server.page("connection.html", Some(&person), &Wishes::of(&headers), values).await?;
-            *page.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+            *page.status_mut() = problem.status();
             Ok(page)
         }
         Err(problem) => Err(problem),
     }
+}
+
+/// What of a connection is not as somebody wants it, by the names of the form.
+fn changed(named: &NamedConnection, fields: &Fields) -> Vec<(&'static str, String)> {
+    let there = fields_of(named);
+    let named = [
+        (t("Type"), there.conn_type, &fields.conn_type),
+        (t("Description"), there.description, &fields.description),
+        (t("Host"), there.host, &fields.host),
+        (t("Port"), there.port, &fields.port),
+        (t("Database"), there.schema, &fields.schema),
+        (t("Login"), there.login, &fields.login),
+        (t("Password"), there.password, &fields.password),
+        (t("Extra"), there.extra, &fields.extra),
+    ];
+    let is_other = |(_, there, wanted): &(&str, String, &String)| there.trim() != wanted.trim().replace("\r\n", "\n");
+    named.into_iter().filter(is_other).map(|(label, there, _)| (label, there)).collect()
 }
 
 fn object_of(fields: &Fields) -> Map<String, Value> {

@@ -6,15 +6,26 @@ use axum::response::{IntoResponse, Redirect};
 use http::HeaderMap;
 use millrace_model::dag::DEFAULT_POOL;
 use millrace_store::PoolRow;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::seen::{check_seen, version_of};
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
+    show(&server, &person, &headers, &PoolForm::default(), None).await
+}
+
+async fn show(
+    server: &Server,
+    person: &Person,
+    headers: &HeaderMap,
+    form: &PoolForm,
+    problem: Option<&Problem>,
+) -> Answer {
     let (rows, used) = (server.store().pools().await?, server.store().pool_use().await?);
     let lines: Vec<_> = rows
         .iter()
@@ -30,25 +41,50 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
                 scheduled => used.scheduled,
                 deferred => used.deferred,
                 open => used.open_slots(row),
+                seen => version_of(row),
                 delete => (row.name != DEFAULT_POOL).then(|| format!("/pools/delete/{}", links::segment(&row.name))),
             }
         })
         .collect();
-    server.page("pools.html", Some(&person), &Wishes::of(&headers), values! { lines }).await
+    let none = PoolForm::default();
+    let values = values! {
+        lines,
+        problem => problem.map(|problem| crate::format::sentence(&crate::words::say(&problem.detail))),
+        // What was to become a new one.
+        again => if form.seen.is_empty() { form } else { &none },
+    };
+    let mut page = server.page("pools.html", Some(person), &Wishes::of(headers), values).await?;
+    if let Some(problem) = problem {
+        *page.status_mut() = problem.status();
+    }
+    Ok(page)
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct PoolForm {
     name: String,
     slots: String,
-    #[serde(default)]
     description: String,
-    #[serde(default)]
     include_deferred: Option<String>,
+    /// The version that the form changes; empty: it makes a pool.
+    seen: String,
 }
 
-/// Adds or replaces.
-pub(super) async fn save(State(server): State<Shared>, person: Person, Form(form): Form<PoolForm>) -> Answer {
+pub(super) async fn save(
+    State(server): State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    Form(form): Form<PoolForm>,
+) -> Answer {
+    match put(&server, &person, &form).await {
+        Ok(()) => Ok(Redirect::to("/pools").into_response()),
+        Err(problem) if problem.status().is_server_error() => Err(problem),
+        Err(problem) => show(&server, &person, &headers, &form, Some(&problem)).await,
+    }
+}
+
+async fn put(server: &Server, person: &Person, form: &PoolForm) -> Answer<()> {
     let slots = form.slots.trim();
     let slots = slots
         .parse()
@@ -59,8 +95,9 @@ pub(super) async fn save(State(server): State<Shared>, person: Person, Form(form
         description: Some(form.description.trim().to_owned()).filter(|text| !text.is_empty()),
         include_deferred: form.include_deferred.is_some(),
     };
-    server.put_pool(&person, &row).await?;
-    Ok(Redirect::to("/pools").into_response())
+    let there = server.store().pools().await?.into_iter().find(|there| there.name == row.name);
+    check_seen(&form.seen, there.as_ref().map(version_of).as_deref(), "pool", &row.name)?;
+    server.put_pool(person, &row).await
 }
 
 pub(super) async fn delete(State(server): State<Shared>, person: Person, Path(name): Path<String>) -> Answer {

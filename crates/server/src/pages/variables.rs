@@ -1,5 +1,7 @@
 //! Variables: what DAGs read by name. A secret is shown as `***`, and `***` keeps it.
 
+use std::collections::HashMap;
+
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
@@ -7,6 +9,7 @@ use http::HeaderMap;
 use millrace_vault::{NamedVariable, Origin};
 use serde::{Deserialize, Serialize};
 
+use super::seen::{check_seen, version_of};
 use crate::api::VariableBody;
 use crate::links;
 use crate::person::Person;
@@ -22,6 +25,7 @@ struct Line {
     is_from_environment: bool,
     problem: Option<String>,
     delete: String,
+    seen: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -32,6 +36,9 @@ pub(super) struct Fields {
     value: String,
     #[serde(default)]
     description: String,
+    /// The version that the form changes; empty: it makes a variable.
+    #[serde(default)]
+    seen: String,
 }
 
 pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
@@ -45,6 +52,8 @@ async fn show(
     fields: &Fields,
     problem: Option<&Problem>,
 ) -> Answer {
+    let rows = server.store().variables().await?;
+    let seen: HashMap<&str, String> = rows.iter().map(|row| (row.key.as_str(), version_of(row))).collect();
     let all = server.options.vault.variables().await?;
     let masker = server.options.vault.masker();
     let line = |variable: &NamedVariable| Line {
@@ -54,13 +63,15 @@ async fn show(
         is_from_environment: variable.origin == Origin::Environment,
         problem: variable.problem.clone(),
         delete: format!("/variables/delete/{}", links::segment(&variable.key)),
+        seen: seen.get(variable.key.as_str()).cloned().unwrap_or_default(),
     };
+    let is_new = fields.seen.is_empty();
     let values = values! {
         lines => all.iter().map(line).collect::<Vec<_>>(),
         problem => problem.map(|problem| crate::format::sentence(&crate::words::say(&problem.detail))),
         // The value is not sent back: it may be a secret.
-        key => fields.key,
-        description => fields.description,
+        key => is_new.then_some(&fields.key),
+        description => is_new.then_some(&fields.description),
     };
     let mut page = server.page("variables.html", Some(person), &Wishes::of(headers), values).await?;
     if let Some(problem) = problem {
@@ -75,12 +86,18 @@ pub(super) async fn save(
     headers: HeaderMap,
     Form(fields): Form<Fields>,
 ) -> Answer {
+    // A description that was emptied is not left as it was.
     let given = VariableBody {
         key: fields.key.trim().to_owned(),
         value: fields.value.clone(),
-        description: Some(fields.description.clone()).filter(|text| !text.is_empty()),
+        description: Some(fields.description.clone()),
     };
-    match server.put_variable(&person, &given).await {
+    let saved = async {
+        let now = server.store().variable(&given.key).await?;
+        check_seen(&fields.seen, now.as_ref().map(version_of).as_deref(), "variable", &given.key)?;
+        server.put_variable(&person, &given).await
+    };
+    match saved.await {
         Ok(()) => Ok(Redirect::to("/variables").into_response()),
         Err(problem) if problem.status().is_server_error() => Err(problem),
         Err(problem) => show(&server, &person, &headers, &fields, Some(&problem)).await,

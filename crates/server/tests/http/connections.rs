@@ -104,8 +104,11 @@ fn the_form_adds_changes_and_deletes() {
     let wrong = post("/connections", "connection_id=shop2&conn_type=mysql&port=many&password=typed+in").is(422);
     assert!(wrong.body.contains("65535") && wrong.body.contains("value=\"shop2\""), "{}", wrong.body);
     assert!(!wrong.body.contains("typed in"));
-    assert!(post("/connections", "connection_id=shop&conn_type=mysql").is(422).body.contains("already"));
-    post("/connections", "editing=yes&connection_id=shop&conn_type=mysql&host=db2&password=***").is(303);
+    assert!(post("/connections", "connection_id=shop&conn_type=mysql").is(409).body.contains("already"));
+    let form = site.get("/connections/edit/shop").is(200).body;
+    let seen = form.split("name=\"seen\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let changed = format!("seen={seen}&connection_id=shop&conn_type=mysql&host=db2&password=***");
+    post("/connections", &changed).is(303);
     let stored = site.send("POST", &format!("{ALL}/test"), &json!({"connection_id": "shop"})).json();
     assert_eq!(stored["message"], "answers, password of 12 letters");
     assert_eq!(site.get(&format!("{ALL}/shop")).json()["host"], "db2");

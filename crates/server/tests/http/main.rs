@@ -11,6 +11,7 @@ mod deletions;
 mod doors;
 mod events;
 mod explain;
+mod forms;
 mod frame;
 mod fuzz;
 mod guessing;

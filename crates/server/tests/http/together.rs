@@ -37,9 +37,22 @@ fn of_two_who_make_the_same_thing_one_is_told() {
         let refused = both.iter().find(|answer| answer.status == 409).unwrap().json();
         assert_eq!(refused["existing_run"]["dag_run_id"], format!("mine-{round}"));
 
-        let pool = json!({"name": format!("pool-{round}"), "slots": 1});
-        let both = at_once(&site, [("POST", "/api/v1/pools", pool.clone()), ("POST", "/api/v1/pools", pool)]);
-        assert!(statuses(&both)[0] == 201 && [201, 409].contains(&statuses(&both)[1]), "{:?}", statuses(&both));
+        for (path, body) in [
+            ("/api/v1/pools", json!({"name": format!("pool-{round}"), "slots": 1})),
+            ("/api/v1/variables", json!({"key": format!("variable-{round}"), "value": "1"})),
+            ("/api/v1/connections", json!({"connection_id": format!("connection-{round}"), "conn_type": "http"})),
+        ] {
+            let both = at_once(&site, [("POST", path, body.clone()), ("POST", path, body.clone())]);
+            assert_eq!(statuses(&both), [201, 409], "{path}");
+            let bulk = json!({"actions": [{"action": "create", "entities": [body]}]});
+            let both = at_once(&site, [("PATCH", path, bulk.clone()), ("PATCH", path, bulk)]);
+            assert!(both.iter().all(|answer| answer.json()["create"]["success"] == json!([])), "{path}");
+        }
+        let pool = json!({"name": format!("pool-many-{round}"), "slots": 1});
+        let bulk = json!({"actions": [{"action": "create", "entities": [pool]}]});
+        let both = at_once(&site, [("PATCH", "/api/v1/pools", bulk.clone()), ("PATCH", "/api/v1/pools", bulk)]);
+        let made = both.iter().filter(|answer| answer.json()["create"]["errors"] == json!([])).count();
+        assert_eq!(made, 1, "{} {}", both[0].body, both[1].body);
 
         let user = |word: &str| json!({"username": format!("user-{round}"), "password": format!("{word} password"), "role": "viewer"});
         let both = at_once(&site, [("POST", "/api/v1/users", user("one")), ("POST", "/api/v1/users", user("two"))]);
@@ -90,6 +103,47 @@ fn what_both_change_is_what_one_of_them_wanted() {
         ],
     );
     assert!(statuses(&both)[1] < 300, "a third one stays: {:?}", statuses(&both));
+}
+
+/// Each names what they change: nobody's change is gone.
+#[test]
+fn of_two_who_change_different_members_both_have_their_way() {
+    let mut site = Site::start();
+    let other = site.start_another();
+    site.send("POST", "/api/v1/pools", &json!({"name": "it", "slots": 1})).is(201);
+    site.send("POST", "/api/v1/variables", &json!({"key": "it", "value": "0"})).is(201);
+    site.send("POST", "/api/v1/connections", &json!({"connection_id": "it", "conn_type": "http"})).is(201);
+    let headers = [("authorization", ADMIN), ("content-type", "application/json")];
+    for round in 1..=10 {
+        for (path, one, two) in [
+            ("/api/v1/pools/it", json!({"slots": round}), json!({"include_deferred": round % 2 == 0})),
+            (
+                "/api/v1/variables/it",
+                json!({"value": round.to_string()}),
+                json!({"description": format!("of {round}")}),
+            ),
+            ("/api/v1/connections/it", json!({"host": format!("h{round}")}), json!({"login": format!("l{round}")})),
+        ] {
+            let start = Barrier::new(2);
+            let send = |base: Option<&str>, body: &Value| {
+                let body = body.to_string();
+                start.wait();
+                match base {
+                    Some(base) => call_at(base, "PATCH", path, &headers, Some(&body)),
+                    None => site.call("PATCH", path, &headers, Some(&body)),
+                }
+            };
+            std::thread::scope(|scope| {
+                let first = scope.spawn(|| send(None, &one));
+                let second = scope.spawn(|| send((round % 2 == 0).then_some(&other), &two));
+                [first, second].map(|one| one.join().unwrap().is(200))
+            });
+            let now = site.get(path).json();
+            for (name, value) in [&one, &two].into_iter().flat_map(|wanted| wanted.as_object().unwrap()) {
+                assert_eq!(&now[name], value, "{path} {name}: {now}");
+            }
+        }
+    }
 }
 
 /// `If-Match` is how a client says "only if it is as I saw it".
