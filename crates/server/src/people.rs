@@ -127,6 +127,10 @@ impl Server {
 
     /// One's own, or anybody's for who manages people.
     pub async fn revoke_token(&self, person: &Person, id: i64) -> Answer<()> {
+        if person.scope != Scope::All && !person.may(Act::ManagePeople) {
+            let text = "a token with a scope ends no tokens, unless people:write is in it; sign in with the password";
+            return Err(Problem::new(ErrorCode::FORBIDDEN, text));
+        }
         let row = self.store().api_token(id).await?;
         // Whose it is, is nobody else's business: it might as well not be there.
         let is_mine = |row: &ApiTokenRow| row.user_name == person.name || person.may(Act::ManagePeople);

@@ -89,12 +89,32 @@ impl Wishes {
     }
 }
 
+/// What the page is about.
+struct Subject {
+    dag_id: String,
+    tags: Vec<String>,
+}
+
+impl Subject {
+    /// The DAG whose head the page has.
+    fn of(values: &Value) -> Option<Self> {
+        let dag = values.get_attr("dag").ok()?;
+        let dag_id = dag.get_attr("dag_id").ok()?.as_str()?.to_owned();
+        let tags = dag.get_attr("tags").ok()?.try_iter().ok()?.map(|tag| tag.to_string()).collect();
+        Some(Self { dag_id, tags })
+    }
+}
+
 /// Which buttons a page shows; what they do is asked again.
-fn shown(person: &Person) -> Value {
+fn shown(person: &Person, subject: Option<&Subject>) -> Value {
     values! {
         name => person.name,
         role => person.role.as_str(),
-        may_change => person.may_somewhere(Act::TriggerRuns),
+        may_change => match subject {
+            Some(dag) => person.may_on(Act::TriggerRuns, &dag.dag_id, &dag.tags),
+            None => person.may_somewhere(Act::TriggerRuns),
+        },
+        sees_alerts => person.may(Act::SeeAlerts),
         sees_connections => person.may(Act::ReadConnections),
         sees_variables => person.may(Act::ReadVariables),
         sees_audit => person.may(Act::ReadAudit),
@@ -122,7 +142,8 @@ impl Server {
             Some(_) => Some(self.scheduler_health().await?),
             None => None,
         };
-        let person = person.map(shown);
+        let subject = Subject::of(&values);
+        let person = person.map(|person| shown(person, subject.as_ref()));
         let common =
             values! { person, health, theme => wishes.theme, viewer => seen_by(), now => self.now().to_rfc3339() };
         let text = self.rendering.render(name, merged(values, common))?;
@@ -130,7 +151,7 @@ impl Server {
     }
 
     pub fn error_page(&self, problem: &Problem, wishes: &Wishes, person: Option<&Person>) -> Answer<Response> {
-        let person = person.map(shown);
+        let person = person.map(|person| shown(person, None));
         let values = values! {
             status => problem.code.http_status,
             code => problem.code.name,

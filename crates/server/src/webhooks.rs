@@ -12,6 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, header};
 use millrace_model::asset::AssetEvent;
 use millrace_model::error_code::ErrorCode;
+use millrace_model::json_text::flaw;
 use millrace_store::{AuditRow, Keyed, RequestKey, RunRow, WebhookRow, WebhookTarget};
 use millrace_vault::{NewWebhook, is_webhook_name};
 use secrecy::ExposeSecret;
@@ -248,6 +249,10 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 fn params(body: &[u8]) -> Answer<Value> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(json!({}));
+    }
+    // Whatever its Content-Type says.
+    if let Some(flaw) = flaw(body) {
+        return Err(Problem::invalid(flaw.to_string()));
     }
     match serde_json::from_slice(body) {
         Ok(conf @ Value::Object(_)) => Ok(conf),

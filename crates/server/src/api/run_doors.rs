@@ -45,7 +45,8 @@ pub(super) fn doors() -> Doors {
                 .takes::<TriggerBody>()
                 .gives::<runs::DagRun>(),
         )
-        .patch("/dags/{dag_id}/dagRuns", ChangeRuns, bulk::runs)
+        // Where the address says ~, the entities say which DAG.
+        .patch("/dags/{dag_id}/dagRuns", Access::OfSomeDag(ChangeRuns), bulk::runs)
         .does(
             op("Give many runs a state or a note, or delete them; ~ for those of several DAGs")
                 .takes::<bulk::BulkBody<bulk::RunEntity>>()

@@ -37,7 +37,7 @@ pub(super) async fn page(
     let wishes = Wishes::of(&headers);
     let row = server.dag_row(&dag_id, STRIP).await?;
     if wishes.wants("row") {
-        let line = dags::row(&server, &row, &headers).await?;
+        let line = dags::row(&server, &person, &row, &headers).await?;
         return server.page("parts/dag_row.html", Some(&person), &wishes, values! { line }).await;
     }
     let now = server.now();

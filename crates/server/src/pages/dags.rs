@@ -15,6 +15,7 @@ use super::strip::{Bar, bars};
 use crate::api::rows_moved;
 use crate::format::{When, count, length, span};
 use crate::links;
+use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
@@ -38,6 +39,8 @@ pub(super) struct Line {
     description: Option<String>,
     owner: Option<String>,
     tags: Vec<String>,
+    /// Whether who looks may run and pause it.
+    may_change: bool,
     is_paused: bool,
     is_favourite: bool,
     is_stale: bool,
@@ -77,6 +80,7 @@ enum Choice {
 struct Seen<'a> {
     favourites: &'a HashSet<String>,
     at_work: &'a HashSet<String>,
+    person: &'a Person,
     now: DateTime<Utc>,
 }
 
@@ -150,7 +154,7 @@ pub(super) async fn page(
     let now = server.now();
     let favourites = favourites(&headers);
     let (all, at_work) = server.dags_and_newest().await?;
-    let seen = Seen { favourites: &favourites, at_work: &at_work, now };
+    let seen = Seen { favourites: &favourites, at_work: &at_work, person: &person, now };
     let is_empty = all.is_empty();
     let mut tags: Vec<&str> = all.iter().flat_map(|row| row.dag.tags.iter().map(String::as_str)).collect();
     tags.sort_unstable();
@@ -212,13 +216,15 @@ fn query_of(pairs: &[(&str, &str)]) -> String {
 }
 
 /// One row, alone.
-pub(super) async fn row(server: &Server, row: &DagRow, headers: &HeaderMap) -> Answer<Line> {
+pub(super) async fn row(server: &Server, person: &Person, row: &DagRow, headers: &HeaderMap) -> Answer<Line> {
     let moved = match RunSummary::latest(&row.last_runs) {
         Some(run) => rows_moved(&server.store().ledger_of_run(run.key).await?),
         None => None,
     };
     let at_work = server.store().dags_at_work().await?;
-    Ok(line(row, moved, &Seen { favourites: &favourites(headers), at_work: &at_work, now: server.now() }))
+    let favourites = favourites(headers);
+    let seen = Seen { favourites: &favourites, at_work: &at_work, person, now: server.now() };
+    Ok(line(row, moved, &seen))
 }
 
 fn line(row: &DagRow, moved: Option<u64>, seen: &Seen<'_>) -> Line {
@@ -232,6 +238,7 @@ fn line(row: &DagRow, moved: Option<u64>, seen: &Seen<'_>) -> Line {
         description: row.dag.description.clone(),
         owner: row.dag.owner.clone(),
         tags: row.dag.tags.clone(),
+        may_change: seen.person.may_on(Act::TriggerRuns, dag_id, &row.dag.tags),
         is_paused: row.is_paused,
         is_favourite: seen.favourites.contains(dag_id),
         is_stale: row.is_stale,

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use crate::site::{ADMIN, Site, USER, VIEWER};
+use crate::site::{ADMIN, FAILED_RUN, Site, USER, VIEWER};
 
 const RUNS: &str = "/api/v1/dags/copy_orders/dagRuns";
 /// `ada:correct horse`
@@ -104,6 +104,11 @@ fn tokens_do_no_more_than_their_scope_and_end() {
     site.send_as(&bearer, "POST", "/api/v1/tokens", &json!({"label": "wider"})).is(403);
     let password = json!({"old_password": "correct horse", "new_password": "battery staple"});
     site.send_as(&bearer, "POST", "/api/v1/account/password", &password).is(403);
+    // Nor does it end others, and lock the programs of its person out.
+    let other = site.send_as(ADA, "POST", "/api/v1/tokens", &json!({"label": "other"})).is(201).json();
+    let other = format!("/api/v1/tokens/{}", other["id"]);
+    site.call("DELETE", &other, &[("authorization", &bearer)], None).is(403);
+    site.call("DELETE", &other, &[("authorization", ADA)], None).is(204);
 
     for bad in [
         json!({"label": "x", "scope": "everything"}),
@@ -139,6 +144,22 @@ fn a_grant_reaches_its_dags_and_no_other() {
     let grant = json!({"username": "ada", "tag": "nightly", "role": "operator"});
     let grant = site.send("POST", "/api/v1/grants", &grant).is(201).json();
     assert_eq!((trigger("copy_orders"), trigger("quiet"), trigger("nothing")), (200, 403, 403));
+    // Many at once, of several DAGs: each is asked for.
+    let noted = |dag: &str| json!({"dag_id": dag, "dag_run_id": FAILED_RUN, "note": "seen"});
+    let many = json!({"actions": [{"action": "update", "entities": [noted("copy_orders"), noted("quiet")]}]});
+    let done = site.send_as(ADA, "PATCH", "/api/v1/dags/~/dagRuns", &many).is(200).json();
+    assert_eq!(done["update"]["success"], json!([FAILED_RUN]), "{done}");
+    assert_eq!(done["update"]["errors"][0]["status_code"], 403, "{done}");
+    site.send_as(ADA, "PATCH", "/api/v1/dags/quiet/dagRuns", &many).is(403);
+    // Pages show buttons for these DAGs alone.
+    let page = |path: &str| site.call("GET", path, &[("authorization", ADA)], None).is(200).body;
+    let all = page("/dags");
+    assert!(all.contains("data-trigger=\"copy_orders\"") && all.contains("data-pause=\"copy_orders\""), "{all}");
+    assert!(!all.contains("data-trigger=\"quiet\"") && !all.contains("data-pause=\"quiet\""), "{all}");
+    let (mine, other) = (page("/dags/copy_orders"), page("/dags/quiet"));
+    assert!(mine.contains("data-trigger=") && mine.contains("/backfills\">Backfill"), "{mine}");
+    assert!(!other.contains("data-trigger=") && !other.contains("data-pause="), "{other}");
+    assert!(page("/").contains("Clear load of copy_orders"));
     // Where the DAG stands in the body or behind a number, too.
     let wish = |dag: &str| json!({"dag_id": dag, "from_date": "2024-02-20", "to_date": "2024-02-21"});
     site.send_as(ADA, "POST", "/api/v1/backfills/dry_run", &wish("quiet")).is(403);

@@ -96,6 +96,11 @@ fn case_99_an_idempotency_key_gives_the_same_answer() {
     assert_eq!(post("{\"note\": \"a\"}").is(200).json(), first);
     post("{\"note\": \"b\"}").is(422);
     assert_eq!(site.get(RUNS).json()["total_entries"], 3);
+    let run = first["dag_run_id"].as_str().unwrap().replace(':', "%3A").replace('+', "%2B");
+    site.send("PATCH", &format!("{RUNS}/{run}"), &json!({"state": "success"})).is(200);
+    site.send("DELETE", &format!("{RUNS}/{run}"), &json!({})).is(204);
+    let gone = post("{\"note\": \"a\"}").is(409);
+    assert!(gone.body.contains("was deleted; send another key"), "{}", gone.body);
 }
 
 #[test]
@@ -300,7 +305,8 @@ fn a_file_is_asked_to_be_read_again() {
     site.send("PUT", &format!("/api/v1/parseDagFile/{token}"), &json!({})).is(201);
     let broken = [json!({"message": "no tasks", "line": 1})];
     site.runtime.block_on(site.plant.store.set_import_error("team/broken.yaml", &broken, now())).unwrap();
-    let token = site.get("/api/v1/importErrors/1").is(200).json()["file_token"].as_str().unwrap().replace('/', "%2F");
+    let errors = site.get("/api/v1/importErrors").is(200).json();
+    let token = errors["import_errors"][0]["file_token"].as_str().unwrap().replace('/', "%2F");
     site.send("PUT", &format!("/api/v1/parseDagFile/{token}"), &json!({})).is(201);
     site.send("PUT", "/api/v1/parseDagFile/none.yaml", &json!({})).is(404);
     site.send_as(VIEWER, "PUT", "/api/v1/parseDagFile/quiet.yaml", &json!({})).is(403);

@@ -142,3 +142,23 @@ fn what_is_no_delivery_is_refused() {
     site.send("POST", ALL, &json!({"name": "a", "dag_id": "none"})).is(404);
     site.send("POST", ALL, &json!({"name": "a", "asset": "none"})).is(404);
 }
+
+/// `curl -d` says that it sends a form.
+#[test]
+fn a_delivery_is_read_as_json_whatever_it_says_it_is() {
+    let site = Site::start();
+    let secret = make(&site, &json!({}));
+    let bearer = format!("Bearer {secret}");
+    let send = |kind: &str, body: &str| {
+        site.advance(TimeDelta::seconds(1));
+        site.call("POST", ADDRESS, &[("authorization", &bearer), ("content-type", kind)], Some(body))
+    };
+    for kind in ["application/x-www-form-urlencoded", "text/plain", "application/json"] {
+        for body in ["{\"order_id\": 123456789012345678901}", "{\"a\": \"x\\u0000y\"}"] {
+            send(kind, body).is(422);
+        }
+        let made = send(kind, "{\"url\": \"https://x/?q=a%00b\"}").is(200).json();
+        let run = site.get(made["href"].as_str().unwrap()).is(200).json();
+        assert_eq!(run["conf"]["url"], "https://x/?q=a%00b", "{kind}");
+    }
+}

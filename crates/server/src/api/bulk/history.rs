@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{BulkAnswer, BulkBody, BulkError, Entity, MOST, What};
 use crate::api::{Given, Whole, body, instances};
 use crate::changes::{ClearRunBody, MarkBody, PatchRunBody};
+use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -102,6 +103,7 @@ pub(crate) async fn runs(
     let bulk = body(given)?;
     bulk.check_count()?;
     if dag_id != "~" {
+        server.require_on(&person, Act::ChangeRuns, &dag_id).await?;
         server.dag_row(&dag_id, 0).await?;
     }
     if bulk.actions.iter().any(|Whole(action)| matches!(action.action, What::Create)) {
