@@ -8,6 +8,8 @@ mod doors;
 mod driver;
 #[path = "browser/every_page.rs"]
 mod every_page;
+#[path = "browser/hands.rs"]
+mod hands;
 #[path = "browser/journeys.rs"]
 mod journeys;
 #[path = "browser/rare.rs"]

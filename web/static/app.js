@@ -44,16 +44,27 @@ setInterval(() => {
   }
 }, 5000);
 
-/* Keys: `/` searches, `?` shows them all, `g` and a letter goes somewhere. */
+/* Keys: `/` searches, `?` shows them all, `g` and a letter goes somewhere. Whoever speaks to the computer turns them off. */
+const hasKeys = () => !/(^|; )millrace_keys=off(;|$)/.test(document.cookie);
+const keysSwitch = $("[data-keys-switch]");
+if (keysSwitch) {
+  keysSwitch.checked = hasKeys();
+  keysSwitch.addEventListener("change", () => {
+    document.cookie = `millrace_keys=${keysSwitch.checked ? "on" : "off"}; path=/; max-age=31536000; samesite=lax`;
+  });
+}
 const search = $("[data-search]");
 let going = 0;
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, dialog:not(#keys)");
   if (event.key === "Escape") {
     if (event.target === search) search.blur();
-    for (const open of $$("details.menu[open]")) open.removeAttribute("open");
+    for (const open of $$("details.menu[open]")) {
+      if (open.contains(document.activeElement)) $("summary", open).focus();
+      open.removeAttribute("open");
+    }
   }
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!hasKeys() || typing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "/") {
     event.preventDefault();
     const inLog = $("[data-log-search]");
@@ -71,6 +82,11 @@ document.addEventListener("keydown", (event) => {
   }
   going = 0;
 });
+for (const menu of $$("details.menu")) {
+  menu.addEventListener("focusout", (event) => {
+    if (event.relatedTarget && !menu.contains(event.relatedTarget)) menu.removeAttribute("open");
+  });
+}
 function showKeys() {
   const keys = $("#keys");
   if (keys && !keys.open) keys.showModal();
@@ -128,6 +144,7 @@ document.addEventListener("submit", async (event) => {
     const dialog = $("#confirm");
     $("[data-question]", dialog).textContent = form.dataset.confirm;
     $("[data-what]", dialog).textContent = form.dataset.what ?? "";
+    $("[data-yes]", dialog).textContent = (event.submitter ?? $("button", form)).textContent;
     dialog.onclose = () => {
       if (dialog.returnValue === "yes") form.submit();
       dialog.returnValue = "";
@@ -171,6 +188,10 @@ async function openTrigger(dag) {
     } finally {
       button.disabled = false;
     }
+  };
+  // The button that opened it may have been drawn anew meanwhile.
+  dialog.onclose = () => {
+    if (document.activeElement === document.body) $(`[data-trigger="${CSS.escape(dag)}"] button`)?.focus();
   };
   dialog.showModal();
   $("input:not([type=hidden]), select, textarea", place)?.focus();
@@ -216,25 +237,53 @@ function refreshSoon(part) {
     if (mine.again && now) refreshSoon(now);
   }, 1000));
 }
+/* What is pressed is not taken away under the finger: a button that is drawn anew between down and up is not pressed. */
+let isHeld = false;
+for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => { isHeld = true; }, true);
+for (const name of ["pointerup", "pointercancel", "keyup", "blur"]) addEventListener(name, () => { isHeld = false; }, true);
+async function released() {
+  for (let tries = 0; isHeld && tries < 20; tries++) await new Promise((then) => setTimeout(then, 50));
+}
 async function redraw(part) {
   const fresh = await fetchPart(part.dataset.src, part.dataset.part);
+  await released();
   const old = document.getElementById(part.id);
   if (!old || old.dataset.src !== part.dataset.src) return;
   const isFacts = old.id === "facts";
   // A log that has just begun, also that of a new try, comes with its whole panel.
-  if (isFacts && fresh.querySelector("#log")?.dataset.events !== $("#log")?.dataset.events) return replacePanel(fresh);
+  if (isFacts && fresh.querySelector("#log")?.dataset.events !== $("#log")?.dataset.events) return replacePanel(fresh, true);
   const next = isFacts ? fresh.querySelector("#facts") : fresh.firstElementChild;
   if (!next) return;
-  const focused = document.activeElement?.dataset?.cell;
   const box = old.scrollLeft;
-  for (const open of $$("details[open]", old)) $(`#${open.id}`, next)?.setAttribute("open", "");
   if (old.hidden) next.hidden = true;
   const view = $("[data-graph]", old)?.getAttribute("viewBox");
-  old.replaceWith(next);
+  swap(old, next);
   if (view) startGraph(view);
   next.scrollLeft = box;
-  if (focused) cell(focused)?.focus({ preventScroll: true });
   if (next.dataset.find !== undefined) filter();
+}
+/* What a person has in hand stays in hand: the focus, what is open, what was typed. */
+const HANDLES = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
+const sign = (one) => [one.tagName, one.id, one.parentElement.id, one.dataset.cell, one.getAttribute("href"), one.form?.getAttribute("action"), one.name].join("|");
+function swap(old, next, isSame = true) {
+  const [before, after] = [$$(HANDLES, old), $$(HANDLES, next)];
+  const twin = (one) => {
+    const alike = (all) => all.filter((other) => sign(other) === sign(one));
+    return alike(after)[alike(before).indexOf(one)];
+  };
+  for (const open of isSame ? $$("details[open] > summary", old) : []) twin(open)?.parentElement.setAttribute("open", "");
+  for (const field of isSame ? before : []) {
+    const other = field.defaultValue !== undefined && field.value !== field.defaultValue ? twin(field) : null;
+    if (other) other.value = field.value;
+  }
+  const focused = document.activeElement;
+  const place = before.indexOf(focused);
+  const [start, end] = [focused?.selectionStart, focused?.selectionEnd];
+  // What is gone leaves its place to its neighbour.
+  const to = place < 0 ? null : twin(focused) ?? after[Math.min(place, after.length - 1)];
+  old.replaceWith(next);
+  to?.focus({ preventScroll: true });
+  if (to && typeof start === "number" && to.value === focused.value) to.setSelectionRange(start, end);
 }
 const cell = (name) => $(`[data-cell="${CSS.escape(name)}"]`);
 
@@ -302,16 +351,15 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pagehide", away);
 
 /* The panel beside the grid. */
-function replacePanel(fresh) {
+function replacePanel(fresh, isSame) {
   stopLog();
-  const next = fresh.querySelector("#panel");
-  $("#panel").replaceWith(next);
+  swap($("#panel"), fresh.querySelector("#panel"), isSame);
   startLog();
 }
 async function show(address, push) {
   try {
     const fresh = await fetchPart(address, "panel");
-    replacePanel(fresh);
+    replacePanel(fresh, false);
   } catch {
     location.href = address;
     return;
@@ -589,7 +637,7 @@ document.addEventListener("click", (event) => {
   if (whole) {
     const fields = Object.fromEntries(new FormData($("#connection-form")));
     delete fields.csrf_token;
-    delete fields.editing;
+    delete fields.seen;
     for (const name in fields) if (!fields[name]) delete fields[name];
     test($("#connection-form .test-result"), whole, fields);
   }

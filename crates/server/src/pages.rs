@@ -26,6 +26,7 @@ mod import_errors;
 mod instances;
 mod jobs;
 mod legend;
+mod movements;
 mod operators;
 mod params;
 mod people;
@@ -52,6 +53,7 @@ pub(crate) fn doors() -> Doors {
         .get("/", ReadDags, home::page)
         .get("/dags", ReadDags, dags::page)
         .post("/dags/{dag_id}/favourite", OwnAccount, dags::favour)
+        .get("/data", ReadDags, movements::page)
         .get("/dags/{dag_id}", ReadDags, dag::page)
         .post("/dags/{dag_id}/pause", PauseDags, dag::pause)
         .post("/dags/{dag_id}/trigger", TriggerRuns, trigger::trigger)

@@ -96,7 +96,7 @@ pub(super) async fn page(
 }
 
 /// The rows that a movement brought to its target.
-fn moved(line: &LedgerLine) -> Option<u64> {
+pub(super) fn moved(line: &LedgerLine) -> Option<u64> {
     let entry = &line.row.entry;
     let merged = match (entry.rows_inserted, entry.rows_updated) {
         (None, None) => None,

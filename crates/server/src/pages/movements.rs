@@ -1,0 +1,90 @@
+//! What was moved, of every DAG: newest first, by DAG and by target.
+
+use axum::extract::{Query, State};
+use chrono_tz::Tz;
+use http::HeaderMap;
+use millrace_model::ids::DagId;
+use millrace_store::{LedgerFilter, LedgerLine};
+use serde::Serialize;
+
+use super::data::moved;
+use crate::format::{When, count, length, size};
+use crate::links;
+use crate::person::Person;
+use crate::problem::Answer;
+use crate::query::Parameters;
+use crate::rendering::{Wishes, values};
+use crate::server::Shared;
+
+const ROWS: u64 = 50;
+
+#[derive(Serialize)]
+struct Line {
+    at: When,
+    dag_id: String,
+    data_href: String,
+    task_id: String,
+    href: String,
+    stage: String,
+    target: String,
+    source: String,
+    rows: Option<String>,
+    rejected: Option<String>,
+    bytes: Option<String>,
+    took: String,
+}
+
+pub(super) async fn page(
+    State(server): State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Answer {
+    let parameters = Parameters(parameters);
+    let offset = parameters.offset()?;
+    let text = |name: &str| parameters.text(name).map(str::to_owned);
+    let filter = LedgerFilter {
+        dag_id: text("dag").map(DagId::new_unchecked),
+        target: text("target"),
+        limit: ROWS,
+        offset,
+        ..LedgerFilter::default()
+    };
+    let page = server.store().ledger_lines(&filter).await?;
+    let line = |line: &LedgerLine| {
+        let entry = &line.row.entry;
+        let dag_id = line.dag_id.as_str();
+        Line {
+            at: When::new(entry.ended_at, server.now(), Tz::UTC),
+            dag_id: dag_id.to_owned(),
+            data_href: format!("{}/data", links::dag(dag_id)),
+            task_id: line.task_id.to_string(),
+            href: links::task(dag_id, line.run_id.as_str(), line.task_id.as_str()),
+            stage: entry.stage.clone(),
+            target: server.masked_text(&entry.target),
+            source: server.masked_text(&entry.source),
+            rows: moved(line).map(count),
+            rejected: entry.rows_rejected.filter(|rows| *rows > 0).map(count),
+            bytes: entry.bytes.map(size),
+            took: length(entry.ended_at - entry.started_at),
+        }
+    };
+    let rest: String = ["dag", "target"]
+        .iter()
+        .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
+        .collect();
+    let values = values! {
+        lines => page.rows.iter().map(line).collect::<Vec<_>>(),
+        total => page.total,
+        is_searched => !rest.is_empty(),
+        rest,
+        // Not `dag`: that is whose head a page has.
+        dag_id => text("dag"),
+        target => text("target"),
+        first => offset + 1,
+        last => offset + page.rows.len() as u64,
+        earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
+        later => Some(offset + ROWS).filter(|next| *next < page.total),
+    };
+    server.page("movements.html", Some(&person), &Wishes::of(&headers), values).await
+}
