@@ -54,6 +54,7 @@ migrations! {
     m0027_failed_runs,
     m0028_webhooks,
     m0029_grant_ids,
+    m0030_leases,
 }
 
 pub struct Migrator;

@@ -85,8 +85,7 @@ async fn beat(app: &App, store: &Store, job: &str) {
     let mut beats = tokio::time::interval(Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));
     loop {
         beats.tick().await;
-        // It holds no lease that this could extend.
-        if let Err(error) = store.heartbeat(job, app.now(), app.now()).await {
+        if let Err(error) = store.heartbeat(job, app.now()).await {
             tracing::warn!(%error, "the heartbeat could not be written");
         }
     }

@@ -22,7 +22,10 @@ use tokio::process::{Child, Command};
 
 /// Environment variable of every child: `<installation>/<owner>`, by which a later daemon knows whose it was.
 pub const LEASE_OWNER_VARIABLE: &str = "MILLRACE_LEASE_OWNER";
+/// Of one line in the log; a longer one becomes several.
 const LONGEST_LINE: usize = 64 * 1024;
+/// Of the last line, which is a result.
+const LONGEST_RESULT: usize = 4 * 1024 * 1024;
 /// How long to go on reading from a grandchild that kept the pipe when the process itself has ended.
 const DRAIN: Duration = Duration::from_secs(2);
 /// What a child gets of the daemon's environment even when it shall not inherit it.
@@ -130,9 +133,18 @@ impl LocalProcesses {
         group.kill();
         match cancelled {
             Some(reason) => Err(PortError::new(PortErrorKind::Cancelled, reason)),
+            None if last_line.is_too_long && status.success() => Err(PortError::new(
+                PortErrorKind::Invalid,
+                format!(
+                    "{} ended well, but the last line of its output, its result, is longer than {} MiB; write large \
+                     results to a file and print its name",
+                    spec.program,
+                    LONGEST_RESULT / 1024 / 1024
+                ),
+            )),
             None => {
                 let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-                Ok(ProcessExit { code: status.code(), signal, last_line })
+                Ok(ProcessExit { code: status.code(), signal, last_line: last_line.text() })
             }
         }
     }
@@ -194,17 +206,44 @@ impl Drop for Group {
     }
 }
 
-/// Hands on each line and returns the last one that is not empty.
-async fn forward(pipe: Option<impl AsyncRead + Unpin>, level: LogLevel, lines: &dyn LineSink) -> Option<String> {
-    let mut pipe = pipe?;
-    let mut last = None;
-    let mut buffer = Vec::with_capacity(8 * 1024);
-    let mut tell = |line: &[u8]| {
-        let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
-        lines.line(level, &text);
-        if !text.trim().is_empty() {
-            last = Some(text.into_owned());
+/// The last line that is not blank, whole.
+#[derive(Default)]
+struct LastLine {
+    whole: Option<Vec<u8>>,
+    is_too_long: bool,
+    /// What came of the line that is being read, and whether that is all of it.
+    current: Vec<u8>,
+    is_cut: bool,
+}
+
+impl LastLine {
+    fn add(&mut self, bytes: &[u8]) {
+        self.is_cut |= self.current.len() + bytes.len() > LONGEST_RESULT;
+        if !self.is_cut {
+            self.current.extend_from_slice(bytes);
         }
+    }
+
+    fn end(&mut self) {
+        let (line, is_cut) = (std::mem::take(&mut self.current), std::mem::take(&mut self.is_cut));
+        if is_cut || !line.trim_ascii().is_empty() {
+            (self.whole, self.is_too_long) = (Some(line), is_cut);
+        }
+    }
+
+    fn text(self) -> Option<String> {
+        let line = self.whole?;
+        Some(String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned())
+    }
+}
+
+/// Hands on each line, a long one in pieces, and gives the last one.
+async fn forward(pipe: Option<impl AsyncRead + Unpin>, level: LogLevel, lines: &dyn LineSink) -> LastLine {
+    let mut last = LastLine::default();
+    let Some(mut pipe) = pipe else { return last };
+    let mut buffer = Vec::with_capacity(8 * 1024);
+    let tell = |line: &[u8]| {
+        lines.line(level, &String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)));
     };
     loop {
         let read = pipe.read_buf(&mut buffer).await.unwrap_or(0);
@@ -213,23 +252,25 @@ async fn forward(pipe: Option<impl AsyncRead + Unpin>, level: LogLevel, lines: &
         }
         let mut start = 0;
         while let Some(length) = memchr::memchr(b'\n', &buffer[start..]) {
-            for piece in pieces(&buffer[start..start + length]) {
-                tell(piece);
-            }
+            let line = &buffer[start..start + length];
+            pieces(line).into_iter().for_each(tell);
+            last.add(line);
+            last.end();
             start += length + 1;
         }
         buffer.drain(..start);
         if buffer.len() >= LONGEST_LINE {
             let cut = character_start(&buffer, LONGEST_LINE);
             tell(&buffer[..cut]);
+            last.add(&buffer[..cut]);
             buffer.drain(..cut);
         }
     }
     if !buffer.is_empty() {
-        for piece in pieces(&buffer) {
-            tell(piece);
-        }
+        pieces(&buffer).into_iter().for_each(tell);
+        last.add(&buffer);
     }
+    last.end();
     last
 }
 

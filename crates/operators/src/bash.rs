@@ -26,8 +26,8 @@ const LAST_LINES: usize = 10;
 
 /// Runs a command in bash, in a process group of its own.
 ///
-/// Its output goes to the task's log line by line; the last line of standard output is the task's result. Exit code 0 is
-/// success, 99 (see `skip_exit_codes`) skips the task, any other fails it.
+/// Its output goes to the task's log line by line; the last line of standard output is the task's result, and may have 4
+/// MiB. Exit code 0 is success, 99 (see `skip_exit_codes`) skips the task, any other fails it.
 ///
 /// The command finds the run in its environment: `DAG_ID`, `TASK_ID`, `RUN_ID`, `LOGICAL_DATE`, `DATA_INTERVAL_START`,
 /// `DATA_INTERVAL_END`, `TRY_NUMBER`. Hand it values by `env` rather than inside the command: there they need no quoting,

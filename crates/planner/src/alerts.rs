@@ -107,9 +107,12 @@ impl View {
         let Some(run) = self.runs.get(&key).filter(|run| !run.state.is_finished()) else { return };
         let Some(facts) = self.dags.get(&run.dag_id) else { return };
         for (at, kind) in watches(facts, run) {
-            if self.watches_of.insert((key, kind), at).is_none_or(|before| before != at) {
-                self.watches.insert((at, key, kind));
+            match self.watches_of.insert((key, kind), at) {
+                Some(before) if before == at => continue,
+                Some(before) => drop(self.watches.remove(&(before, key, kind))),
+                None => {}
             }
+            self.watches.insert((at, key, kind));
         }
     }
 

@@ -73,15 +73,27 @@ pub(crate) fn allowed_from(dag: &Dag, mut date: PlannedRun) -> Option<Slot> {
             Fate::Shift(at, reason) => return Some(Slot { date, shifted: Some((at, reason)) }),
             Fate::Skip(_) => {}
         }
-        let rule = dag.calendar.as_ref()?;
-        let zone = dag.timetable.timezone;
-        let tomorrow = day_start(rule.day_of(&date, zone).succ_opt()?, zone);
-        date = dag.timetable.slot_from(&date, tomorrow, rule.compare == Compare::RunAfter)?;
+        date = on_another_day(dag, &date)?;
         if dag.end_date.is_some_and(|end| date.logical_date > end) {
             return None;
         }
     }
     None
+}
+
+/// The first date whose day is later than this one's, for the calendar.
+fn on_another_day(dag: &Dag, date: &PlannedRun) -> Option<PlannedRun> {
+    let rule = dag.calendar.as_ref()?;
+    let zone = dag.timetable.timezone;
+    let tomorrow = day_start(rule.day_of(date, zone).succ_opt()?, zone);
+    dag.timetable.slot_from(date, tomorrow, rule.compare == Compare::RunAfter)
+}
+
+/// The last date of the same day, for the calendar, if all of them until then are due.
+fn last_of_day(dag: &Dag, date: &PlannedRun, now: DateTime<Utc>) -> Option<PlannedRun> {
+    let last = dag.timetable.slot_before(&on_another_day(dag, date)?)?;
+    let is_within = dag.end_date.is_none_or(|end| last.logical_date <= end);
+    (last.logical_date > date.logical_date && last.run_after <= now && is_within).then_some(last)
 }
 
 /// When there is a date to deal with: one to run, or one to record as left out.
@@ -115,8 +127,11 @@ pub(crate) fn pass_over(facts: &mut DagFacts, now: DateTime<Utc>) -> (Vec<Passed
         let Some(kept) = kept else { return (records, None) };
         match dag.fate(&kept) {
             Fate::Skip(reason) if kept.run_after <= now => {
-                facts.last_interval = Some(kept.data_interval);
-                record_skipped(&mut records, &dag, &kept, reason);
+                // A calendar may leave out the minutes of years: after the first ones a day is one step.
+                let is_long = dag.misfire() == Misfire::All && records.len() as u64 >= APART;
+                let last = last_of_day(&dag, &kept, now).filter(|_| is_long).unwrap_or(kept);
+                facts.last_interval = Some(last.data_interval);
+                record_skipped(&mut records, &dag, (&kept, &last), reason);
             }
             _ => return (records, allowed_from(&dag, kept)),
         }
@@ -144,15 +159,21 @@ fn pass_over_missed(facts: &mut DagFacts, dag: &Dag, now: DateTime<Utc>, records
 }
 
 /// Records a date that the calendar leaves out; when there are many, those of one day share a record.
-fn record_skipped(records: &mut Vec<PassedSlots>, dag: &Dag, slot: &PlannedRun, reason: String) {
+fn record_skipped(
+    records: &mut Vec<PassedSlots>,
+    dag: &Dag,
+    (first, last): (&PlannedRun, &PlannedRun),
+    reason: String,
+) {
+    let count = dag.timetable.count_slots(first.logical_date, last.logical_date) + 1;
     let is_long = records.len() as u64 >= APART;
-    if let Some(last) = records.last_mut().filter(|last| is_long && last.reason == reason) {
-        last.last = slot.logical_date;
-        last.data_interval.end = slot.data_interval.end;
-        last.count += 1;
+    if let Some(before) = records.last_mut().filter(|before| is_long && before.reason == reason) {
+        before.last = last.logical_date;
+        before.data_interval.end = last.data_interval.end;
+        before.count += count;
         return;
     }
-    records.push(record(dag, slot, slot, 1, SlotOutcome::Skipped, reason));
+    records.push(record(dag, first, last, count, SlotOutcome::Skipped, reason));
 }
 
 /// The record of a date whose run starts on another day.

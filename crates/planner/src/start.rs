@@ -44,17 +44,17 @@ impl Turn<'_> {
             return self.make_way(group);
         }
         loop {
-            if self.view.runs.get(&key)?.is_held || self.view.frozen.contains(&key) {
+            if self.view.runs.get(&key)?.is_held {
                 return None;
             }
             if run_after > self.now {
                 self.view.later_groups.insert((run_after, group.clone()));
                 return None;
             }
-            if self.view.key_lets_start(key) || self.take_key_back(key) {
+            // One that is set aside holds up nobody, nor does one whose key is taken hold up others with another key.
+            if !self.view.frozen.contains(&key) && (self.view.key_lets_start(key) || self.take_key_back(key)) {
                 return Some(key);
             }
-            // One whose key is taken holds up nobody with another key.
             let behind = (Bound::Excluded((run_after, place, date, key)), Bound::Unbounded);
             (run_after, place, date, key) = self.view.groups.get(group)?.queued.range(behind).next().copied()?;
         }

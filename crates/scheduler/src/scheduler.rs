@@ -5,7 +5,6 @@ mod fence;
 mod term;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -204,34 +203,35 @@ impl Scheduler {
         false
     }
 
-    /// Beats beside the loop, so that a long turn costs no lease. On PostgreSQL, whose leader's lock proves nothing of
-    /// processes, also stops what runs here in time when the leases cannot be extended, and gives signs of life in between
-    /// for as long as that has not happened.
+    /// Beats beside the loop, so that a long turn costs no lease, and often enough for a standby. On PostgreSQL, whose
+    /// leader's lock proves nothing of processes, also stops what runs here in time when no beat gets through.
     fn start_heartbeat(&self, job_id: &str) -> Background {
         let (store, clock, job_id) = (self.store.clone(), self.options.clock.clone(), job_id.to_owned());
-        let (every, timeout) = (self.options.heartbeat_interval, self.options.lease_timeout);
+        let timeout = self.options.lease_timeout;
+        // On SQLite nobody takes a lock away.
+        let is_watched = store.backend() == Backend::Postgres;
+        let every = self.options.heartbeat_interval;
+        let every = if is_watched { every.min(self.options.leader_timeout / 4) } else { every };
         let executor = self.executor.clone();
         executor.lift_fence();
-        let is_fenced = Arc::new(AtomicBool::new(false));
-        let signs = self.signs_of_life(job_id.clone(), is_fenced.clone());
-        let beats = async move {
-            let mut fence = (store.backend() == Backend::Postgres).then(|| Fence::new(timeout));
+        Background(tokio::spawn(async move {
+            let mut fence = is_watched.then(|| Fence::new(timeout));
             let mut pause = every;
             loop {
                 let beat = async {
                     tokio::time::sleep(pause).await;
                     let (begun, now) = (Instant::now(), clock.now());
                     // One that hangs, because its connection leads nowhere, must not keep the next from being tried.
-                    (begun, tokio::time::timeout(timeout, store.heartbeat(&job_id, now, now + timeout)).await)
+                    (begun, tokio::time::timeout(timeout / 6, store.heartbeat(&job_id, now)).await)
                 };
                 tokio::select! {
                     (begun, beat) = beat => {
-                        if matches!(beat, Ok(Ok(()))) && let Some(fence) = &mut fence {
-                            fence.extend(begun, &*executor);
-                            is_fenced.store(false, Ordering::Relaxed);
+                        let is_written = matches!(beat, Ok(Ok(())));
+                        if is_written && fence.as_mut().is_some_and(|fence| fence.extend(begun, &*executor)) {
+                            store.wake().await;
                         }
                         // What failed is tried again soon: leases run out.
-                        pause = if matches!(beat, Ok(Ok(()))) { every } else { every.min(Duration::from_secs(1)) };
+                        pause = if is_written { every } else { every.min(Duration::from_secs(1)) };
                         if let Ok(beat) = beat {
                             note_trouble(&store, "heartbeat", beat.as_ref().err());
                         }
@@ -239,30 +239,11 @@ impl Scheduler {
                     () = Fence::is_due(fence.as_ref()) => {
                         if let Some(fence) = &mut fence {
                             fence.put_up(&*executor);
-                            is_fenced.store(true, Ordering::Relaxed);
                         }
                     }
                 }
             }
-        };
-        Background(tokio::spawn(async move {
-            tokio::join!(beats, signs);
         }))
-    }
-
-    /// More often than leases need to be extended: a standby waits for no more than a few of them. On SQLite, where none
-    /// takes a lock away, there are none.
-    fn signs_of_life(&self, job_id: String, is_fenced: Arc<AtomicBool>) -> impl Future<Output = ()> + Send + use<> {
-        let (store, clock, timeout) = (self.store.clone(), self.options.clock.clone(), self.options.leader_timeout);
-        async move {
-            while store.backend() == Backend::Postgres {
-                tokio::time::sleep(timeout / 4).await;
-                if !is_fenced.load(Ordering::Relaxed) {
-                    // One that fails is said by the heartbeat that fails too, and one that hangs makes way for the next.
-                    let _ = tokio::time::timeout(timeout / 4, store.sign_of_life(&job_id, clock.now())).await;
-                }
-            }
-        }
     }
 
     fn trouble(&self, part: &'static str, error: Option<&StoreError>) {

@@ -1,7 +1,10 @@
 //! What people are told of.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use millrace_model::alert::{Alert, AlertKind};
+use millrace_model::change::RunKey;
 use millrace_model::ids::{DagId, RunId};
 use serde_json::json;
 
@@ -61,10 +64,10 @@ impl Store {
     }
 }
 
-/// One alert for each run and kind; a repetition is left out. Returns what is new.
-pub(crate) async fn raise(tx: &Tx, alerts: &[Alert]) -> Result<Vec<i64>> {
+/// One alert for each run and kind; a repetition is left out. Returns those that are new.
+pub(crate) async fn raise(tx: &Tx, alerts: &[Alert]) -> Result<HashSet<(RunKey, AlertKind)>> {
     if alerts.is_empty() {
-        return Ok(Vec::new());
+        return Ok(HashSet::new());
     }
     let source = sql::source(
         tx.dialect(),
@@ -79,7 +82,7 @@ pub(crate) async fn raise(tx: &Tx, alerts: &[Alert]) -> Result<Vec<i64>> {
     );
     let sql = format!(
         "INSERT INTO alert (dag_id, run_id, kind, message, at) SELECT x.* FROM {source} WHERE TRUE \
-         ON CONFLICT (run_id, kind) DO NOTHING RETURNING id"
+         ON CONFLICT (run_id, kind) DO NOTHING RETURNING run_id, kind"
     );
     let rows = sql::rows(alerts.iter().map(|alert| {
         vec![
@@ -90,5 +93,6 @@ pub(crate) async fn raise(tx: &Tx, alerts: &[Alert]) -> Result<Vec<i64>> {
             json!(micros(alert.at)),
         ]
     }));
-    sql::ids(&tx.inner, "raise alerts", sql, vec![rows]).await
+    let new = sql::all(&tx.inner, "raise alerts", sql, vec![rows]).await?;
+    new.iter().map(|row| Ok((row.int("run_id")?, row.word("kind", AlertKind::parse)?))).collect()
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use millrace_model::alert::AlertKind;
 use millrace_model::change::{Batch, DagPause, Finish, InstanceKey, RunKey, SchedulePointer, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::notice::{Notice, NoticeEvent};
@@ -181,20 +182,28 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     set_pointers(tx, &batch.pointers).await?;
     passed_date::insert(tx, &batch.passed_slots, now).await?;
     pause_dags(tx, &batch.pauses, now).await?;
-    alert::raise(tx, &batch.alerts).await?;
-    notification::insert(tx, due_notices(batch, &report)).await?;
+    let raised = alert::raise(tx, &batch.alerts).await?;
+    notification::insert(tx, due_notices(batch, &report, &raised)).await?;
     changes::collect(tx, &touched.runs, &touched.instances).await?;
     Ok((report, touched.times))
 }
 
-/// Without those of tries and runs that did not begin or end as it was planned.
-fn due_notices<'b>(batch: &'b Batch, report: &CommitReport) -> impl Iterator<Item = &'b Notice> + use<'b> {
+/// Without those of tries and runs that did not begin or end as it was planned, and of alerts that were raised before.
+fn due_notices<'b>(
+    batch: &'b Batch,
+    report: &CommitReport,
+    raised: &'b HashSet<(RunKey, AlertKind)>,
+) -> impl Iterator<Item = &'b Notice> + use<'b> {
     let finishes = report.stale_finishes.iter().chain(&report.cleared_finishes);
     let mut tries: HashSet<InstanceKey> = finishes.map(|index| batch.finishes[*index].completion.instance).collect();
     tries.extend(report.stale_moves.iter().map(|index| batch.task_moves[*index].instance));
     let unbegun: HashSet<InstanceKey> = report.stale_claims.iter().map(|index| batch.claims[*index].instance).collect();
     let runs: HashSet<RunKey> = report.stale_runs.iter().map(|index| batch.run_moves[*index].run).collect();
-    batch.notices.iter().filter(move |notice| match &notice.of_try {
+    let is_new = |notice: &Notice| match notice.event {
+        NoticeEvent::Alert(kind) => raised.contains(&(notice.run, kind)),
+        _ => true,
+    };
+    batch.notices.iter().filter(move |notice| is_new(notice)).filter(move |notice| match &notice.of_try {
         Some(of_try) if notice.event == NoticeEvent::Execute => !unbegun.contains(&of_try.instance),
         Some(of_try) => !tries.contains(&of_try.instance),
         None => !runs.contains(&notice.run),

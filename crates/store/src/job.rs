@@ -55,22 +55,12 @@ impl Store {
         Ok(id)
     }
 
-    /// Says that the job lives, and extends every lease that it holds, in one transaction.
-    pub async fn heartbeat(&self, job_id: &str, now: DateTime<Utc>, lease_expires_at: DateTime<Utc>) -> Result<()> {
-        let tx = self.begin_in_turn("beat").await?;
+    /// Says that the job lives, which keeps every lease that it holds. Waits for nobody's turn: a database that is busy with
+    /// something large must not make it look dead.
+    pub async fn heartbeat(&self, job_id: &str, now: DateTime<Utc>) -> Result<()> {
+        let tx = self.begin("beat").await?;
         let sql = "UPDATE job SET heartbeat_at = $2, silent_for = 0 WHERE id = $1";
         sql::run(&tx.inner, "beat", sql, values![job_id, micros(now)]).await?;
-        let sql = "UPDATE task_instance SET lease_expires_at = $2 WHERE lease_owner = $1";
-        sql::run(&tx.inner, "extend leases", sql, values![job_id, micros(lease_expires_at)]).await?;
-        tx.commit().await
-    }
-
-    /// Says that the job lives, and nothing of its leases. Waits for nobody's turn: a database that is busy with something
-    /// large must not make it look dead.
-    pub async fn sign_of_life(&self, job_id: &str, now: DateTime<Utc>) -> Result<()> {
-        let tx = self.begin("give a sign of life").await?;
-        let sql = "UPDATE job SET heartbeat_at = $2, silent_for = 0 WHERE id = $1";
-        sql::run(&tx.inner, "give a sign of life", sql, values![job_id, micros(now)]).await?;
         tx.commit().await
     }
 

@@ -220,14 +220,20 @@ async fn take_over(tx: &Tx, run: &RunRow, newest: &NewestVersion) -> Result<()> 
                    WHERE run_id = $1 AND lease_token IS NOT NULL AND departed_from IS NULL";
         sql::run(&tx.inner, "note what tries began with", sql, values![run.key, run.version_key]).await?;
     }
-    // A budget that a clear gave is kept.
+    // A budget that a clear gave is kept, and tries that cost nothing go on costing nothing.
     let sql = format!(
         "UPDATE task_instance SET operator = x_operator, pool = x_pool, pool_slots = x_slots, \
-         priority_weight = x_weight, max_tries = CASE WHEN generation = 0 THEN x_max ELSE max_tries END \
+         priority_weight = x_weight, max_tries = CASE WHEN generation > 0 THEN max_tries \
+         WHEN x_before IS NULL THEN x_max ELSE max_tries + x_max - x_before END \
          FROM {} WHERE run_id = x_run AND task_id = x_task",
-        sql::source(tx.dialect(), 1, INSTANCE_COLUMNS)
+        sql::source(tx.dialect(), 1, &[INSTANCE_COLUMNS, &[("x_before", Kind::Int)]].concat())
     );
-    let rows = sql::rows(newest.tasks.iter().map(|task| instance_row(run.key, task, task.map_index.into())));
+    let before = tx.store.dag_version_in(&tx.inner, run.version_key).await?;
+    let rows = sql::rows(newest.tasks.iter().map(|task| {
+        let mut row = instance_row(run.key, task, task.map_index.into());
+        row.push(json!(before.task(task.task_id.as_str()).map(|task| task.retries)));
+        row
+    }));
     sql::run(&tx.inner, "change the tasks of a run", sql, vec![rows]).await.map(|_| ())
 }
 

@@ -161,7 +161,7 @@ on_both! {
         pausing_is_audited_and_signalled;
     lead:
         one_leads_at_a_time,
-        heartbeats_extend_leases,
+        heartbeats_say_who_lives,
         heartbeats_and_batches_do_not_get_in_each_others_way,
         what_a_dead_owner_held_is_found,
         nothing_starts_in_the_place_of_a_run_that_does_not_end;

@@ -1,7 +1,11 @@
 //! Python's methods on text, maps and lists, which templates written for Airflow use.
 
+use std::borrow::Cow;
+
 use minijinja::value::{Value, ValueKind, from_args};
-use minijinja::{Error, ErrorKind, State};
+use minijinja::{Environment, Error, ErrorKind, State};
+
+use crate::renderer::OUTPUT_LIMIT;
 
 /// Called for a method that the value itself does not have.
 pub(crate) fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -30,7 +34,7 @@ fn on_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
         "endswith" => text.ends_with(pattern()?).into(),
         "removeprefix" => pattern().map(|prefix| text.strip_prefix(prefix).unwrap_or(text))?.into(),
         "removesuffix" => pattern().map(|suffix| text.strip_suffix(suffix).unwrap_or(text))?.into(),
-        "replace" => from_args::<(&str, &str)>(args).map(|(from, to)| text.replace(from, to))?.into(),
+        "replace" => from_args::<(&str, &str)>(args).and_then(|(from, to)| replaced(text, from, to))?.into(),
         "find" => pattern().map(|p| text.find(p).map_or(-1, |at| text[..at].chars().count() as i64))?.into(),
         "split" => match from_args::<(Option<&str>,)>(args)?.0 {
             Some("") => return Err(crate::moment::invalid("split needs a separator that is not empty")),
@@ -43,11 +47,52 @@ fn on_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
         }
         "join" => {
             let (items,): (Value,) = from_args(args)?;
-            items.try_iter()?.map(|item| item.to_string()).collect::<Vec<_>>().join(text).into()
+            joined(&items, text)?.into()
         }
         "isdigit" => nothing().map(|()| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()))?.into(),
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     })
+}
+
+/// In the place of the engine's own, which make texts of any length.
+pub(crate) fn add_filters(environment: &mut Environment<'static>) {
+    environment
+        .add_filter("replace", |text: Cow<'_, str>, from: Cow<'_, str>, to: Cow<'_, str>| replaced(&text, &from, &to));
+    environment.add_filter("join", |items: Value, between: Option<Cow<'_, str>>| match items.kind() {
+        ValueKind::Undefined | ValueKind::None => Ok(String::new()),
+        _ => joined(&items, &between.unwrap_or_default()),
+    });
+}
+
+/// Every `from` as `to`, unless that comes to more than a text may have.
+fn replaced(text: &str, from: &str, to: &str) -> Result<String, Error> {
+    let length = text.len().saturating_add(text.matches(from).count().saturating_mul(to.len()));
+    if length > OUTPUT_LIMIT {
+        return Err(too_long());
+    }
+    Ok(text.replace(from, to))
+}
+
+/// The items one after another, unless that comes to more than a text may have.
+fn joined(items: &Value, between: &str) -> Result<String, Error> {
+    let mut text = String::new();
+    for (place, item) in items.try_iter()?.enumerate() {
+        if place > 0 {
+            text.push_str(between);
+        }
+        match item.as_str() {
+            Some(item) => text.push_str(item),
+            None => text.push_str(&item.to_string()),
+        }
+        if text.len() > OUTPUT_LIMIT {
+            return Err(too_long());
+        }
+    }
+    Ok(text)
+}
+
+fn too_long() -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("a text of more than {} MiB", OUTPUT_LIMIT / 1024 / 1024))
 }
 
 fn on_map(state: &mut State, map: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {

@@ -18,7 +18,7 @@ const FUEL: u64 = 2_000_000;
 /// Depth of macros that call each other.
 const RECURSION_LIMIT: usize = 100;
 /// Bytes that one text may render to.
-const OUTPUT_LIMIT: usize = 16 * 1024 * 1024;
+pub(crate) const OUTPUT_LIMIT: usize = 16 * 1024 * 1024;
 
 /// The one environment: it holds no state, so all renderings share it.
 pub(crate) fn environment() -> &'static Environment<'static> {
@@ -43,6 +43,7 @@ pub(crate) fn environment() -> &'static Environment<'static> {
             _ => escape_formatter(out, state, value),
         });
         macros::add_filters(&mut environment);
+        methods::add_filters(&mut environment);
         // Would print everything that a template can see.
         environment.remove_global("debug");
         environment

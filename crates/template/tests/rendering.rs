@@ -320,6 +320,10 @@ fn nothing_runs_for_ever_or_fills_the_memory() {
     let nested = "{% for a in range(90000) %}{% for b in range(90000) %}x{% endfor %}{% endfor %}";
     check_errors(&[
         (nested, &["too many steps"]),
+        ("{{ ('a' * 90000).replace('a', 'b' * 90000)|length }}", &["a text of more than 16 MiB"]),
+        ("{{ ('a' * 90000)|replace('a', 'b' * 90000)|length }}", &["a text of more than 16 MiB"]),
+        ("{{ range(9000)|join('b' * 90000)|length }}", &["a text of more than 16 MiB"]),
+        ("{{ ('b' * 90000).join(range(9000))|length }}", &["a text of more than 16 MiB"]),
         ("{% for a in range(90000) %}{{ 'x' * 100000 }}{% endfor %}", &["MiB"]),
         ("{{ 'x' * 9999999999 }}", &["too large"]),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", &["recursion"]),

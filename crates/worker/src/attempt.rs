@@ -58,13 +58,22 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
         Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading, move |text| of_log.mask(text)));
     let mut rendered = None;
     let mut map_name = None;
-    let prepared = prepare(&equipment, &assignment, &masker, (&mut rendered, &mut map_name));
-    let ending = match AssertUnwindSafe(prepared).catch_unwind().await {
-        Ok(Ok(operator)) => {
-            let stopwatch = Stopwatch::default();
+    let limit = assignment.task().execution_timeout.map(|span| span.as_std());
+    let stopwatch = Stopwatch::default();
+    let prepared = {
+        let preparing = prepare(&equipment, &assignment, &masker, (&mut rendered, &mut map_name));
+        tokio::select! {
+            biased;
+            prepared = AssertUnwindSafe(preparing).catch_unwind() => Ok(prepared),
+            // Nothing was begun that would have to be tidied up.
+            stop = must_stop(&io.cancel, (limit, &stopwatch)) => Err(stop),
+        }
+    };
+    let ending = match prepared {
+        Err(stop) => stop,
+        Ok(Ok(Ok(operator))) => {
             let mut context = context(&equipment, &assignment, &io, report.clone(), started_at);
             context.slot = Arc::new(stopwatch.beside(context.slot));
-            let limit = assignment.task().execution_timeout.map(|span| span.as_std());
             let working = work(operator, &context, &io.cancel, (limit, &stopwatch), equipment.cancel_grace);
             tokio::select! {
                 biased;
@@ -72,11 +81,11 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
                 never = tell(rendered.as_ref(), &*io.log) => match never {},
             }
         }
-        Ok(Err(error)) => {
+        Ok(Ok(Err(error))) => {
             let may_succeed_later = matches!(error, parameters::ParameterError::OutOfReach(_));
             Ending::failed("parameters", error.to_string(), may_succeed_later)
         }
-        Err(panic) => panicked("rendering", panic.as_ref()),
+        Ok(Err(panic)) => panicked("rendering", panic.as_ref()),
     };
     let ended_at = equipment.clock.now();
     write_ending(&report, &ending, (ended_at - began).to_std().unwrap_or_default());
@@ -183,6 +192,34 @@ fn context(
     }
 }
 
+/// When the try is out of time, and told so, or cancelled.
+async fn must_stop(cancel: &Cancel, (timeout, stopwatch): (Option<Duration>, &Stopwatch)) -> Ending {
+    let time_is_up = async {
+        match timeout {
+            Some(limit) => stopwatch.reaches(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = time_is_up => {
+            let limit = timeout.unwrap_or_default();
+            let text = format!("execution_timeout: the try ran longer than {limit:?} and was stopped");
+            cancel.fire(&text);
+            Ending::failed("timeout", text, true)
+        }
+        _ = cancel.cancelled() => {
+            let reason = cancel.reason().unwrap_or_default();
+            Ending {
+                outcome: TryOutcome::Cancelled { reason: reason.clone() },
+                error: Some(format!("stopped: {reason}")),
+                result: None,
+                choice: None,
+            }
+        }
+    }
+}
+
 /// Runs the operator until it ends. Cancelled or out of time, it gets the grace to clean up, and is then dropped.
 async fn work(
     operator: Box<dyn Operator>,
@@ -192,31 +229,10 @@ async fn work(
     grace: Duration,
 ) -> Ending {
     let mut running = AssertUnwindSafe(operator.run(context)).catch_unwind();
-    let time_is_up = async {
-        match timeout {
-            Some(limit) => stopwatch.reaches(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    let timed_out = tokio::select! {
+    let stop = tokio::select! {
         biased;
         result = &mut running => return ending(result, None),
-        () = time_is_up => true,
-        _ = cancel.cancelled() => false,
-    };
-    let stop = if timed_out {
-        let limit = timeout.unwrap_or_default();
-        let text = format!("execution_timeout: the try ran longer than {limit:?} and was stopped");
-        cancel.fire(&text);
-        Ending::failed("timeout", text, true)
-    } else {
-        let reason = cancel.reason().unwrap_or_default();
-        Ending {
-            outcome: TryOutcome::Cancelled { reason: reason.clone() },
-            error: Some(format!("stopped: {reason}")),
-            result: None,
-            choice: None,
-        }
+        stop = must_stop(cancel, (timeout, stopwatch)) => stop,
     };
     tokio::select! {
         biased;

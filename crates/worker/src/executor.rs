@@ -141,6 +141,9 @@ impl Shared {
 
 impl Executor for LocalExecutor {
     fn free_slots(&self) -> usize {
+        if self.shared.fence().is_some() {
+            return 0;
+        }
         self.shared.slots.load(Ordering::SeqCst).saturating_sub(self.shared.busy.load(Ordering::SeqCst))
     }
 

@@ -49,8 +49,7 @@ pub fn masker(equipment: &Equipment, assignment: &Assignment) -> Masker {
     equipment.masker.beside(&[&param::defaults(&assignment.dag.params), &assignment.run.conf])
 }
 
-/// The parameters with their templates rendered. Blocks only when a template, or the item of a mapped task, looks
-/// something up.
+/// The parameters with their templates rendered; never holds up the thread it is called on.
 pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Result<Rendered, ParameterError> {
     let task = assignment.task();
     if equipment.operator(&task.operator).is_none() {
@@ -61,13 +60,16 @@ pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Resu
         return Ok(Rendered { parameters: task.parameters.clone(), map_name: None });
     }
     let lookup = (equipment.lookup)(assignment);
-    // Most templates use dates and params only; those need no other thread.
-    let looks_up = expand.is_some()
+    // Most templates are expressions of dates and params; those need no other thread. What looks something up may block, and
+    // what loops may take long.
+    let takes_time = expand.is_some()
         || any_text(&task.parameters, &|text| {
             is_template(text)
-                && ["var", "conn", "ti", "task_instance", "xcom", "_success"].iter().any(|name| text.contains(name))
+                && ["{%", "var", "conn", "ti", "task_instance", "xcom", "_success"]
+                    .iter()
+                    .any(|name| text.contains(name))
         });
-    if !looks_up {
+    if !takes_time {
         return render_now(equipment, assignment, lookup);
     }
     let (equipment, assignment) = (equipment.clone(), assignment.clone());

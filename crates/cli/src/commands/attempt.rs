@@ -381,7 +381,7 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
             }
             Some(note) = notes.recv() => notebook.write(&note).await?,
             _ = beat.tick() => {
-                if let Err(error) = store.heartbeat(owner, app.now(), lease(app)).await {
+                if let Err(error) = store.heartbeat(owner, app.now()).await {
                     notice(format!("the heartbeat could not be written: {error}"));
                 }
             }

@@ -92,6 +92,16 @@ async fn lines_exit_code_and_result_are_told() -> Result<()> {
         .await?;
     assert!(lock(&long.0).iter().all(|(_, line)| line.len() <= 64 * 1024));
     assert_eq!(lock(&long.0).iter().map(|(_, line)| line.len()).sum::<usize>(), 200_000);
+    let result = async |script: &str| {
+        runner.run(bash(script), Arc::new(Lines::default()), Arc::new(Switch(CancellationToken::new()))).await
+    };
+    // The log has it in pieces, and the result is whole.
+    let numbers = result("echo first; seq -s, 1 20000; echo").await?.last_line.unwrap_or_default();
+    assert!(numbers.starts_with("1,2,3,") && numbers.ends_with(",20000"), "{} letters", numbers.len());
+    let many = "head -c 5000000 /dev/zero | tr '\\0' x";
+    assert!(refused(result(many).await)?.message.contains("longer than 4 MiB"));
+    assert_eq!(result(&format!("{many}; exit 3")).await?.code, Some(3), "the fault itself is told first");
+    assert_eq!(result(&format!("{many}; echo; echo ok")).await?.last_line.as_deref(), Some("ok"));
     let mut missing = bash("");
     missing.program = "no-such-program-here".into();
     let error =

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Batch, Completion, InstanceKey, Release, RunKey, TryOutcome};
 use millrace_model::state::TaskState;
 use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
-use millrace_store::{ActiveRun, Lease, Result, RunningInstance, SignalKind};
+use millrace_store::{ActiveRun, InstanceRow, Lease, Result, RunningInstance, SignalKind};
 
 use super::{Engine, Returned};
 
@@ -97,7 +97,7 @@ impl Engine {
                 Some(owner) => *owner,
                 None => *owners.entry(lease.owner.clone()).or_insert(self.look_up(&lease.owner, now).await?),
             };
-            if owner.is_gone(&lease, self.options.lease_ttl) {
+            if owner.is_gone(lease_given(&row, &lease).max(self.options.lease_ttl)) {
                 tracing::warn!(dag = %dag_id, run = %run_id, task = %row.task_id, r#try = row.try_number, "its worker is gone");
                 let started_at = row.start_date.unwrap_or(now);
                 gone.extend(owner.process);
@@ -150,11 +150,18 @@ impl Engine {
         }
         self.situation.read_backfills().await?;
         // Their states alone: a look at every instance would cost more the more is active, for nothing nearly always.
-        for (run, state) in self.store.active_run_states().await? {
-            if self.situation.view.run_state(run) != Some(state) && !self.aside.has_run(run) {
-                tracing::warn!(run, state = %state, "found a run that no signal had named");
-                self.read_run(run, now).await?;
-            }
+        let mut others = self.store.active_run_states().await?;
+        others.retain(|(run, state)| self.situation.view.run_state(*run) != Some(*state) && !self.aside.has_run(*run));
+        if !others.is_empty() {
+            // Signals that came while this looked are for the next turn.
+            let signals = self.store.signals().await?;
+            let new = signals.into_iter().filter(|signal| !self.handled.contains(&signal.id));
+            let named: BTreeSet<RunKey> = new.filter_map(|signal| signal.run).collect();
+            others.retain(|(run, _)| !named.contains(run));
+        }
+        for (run, state) in others {
+            tracing::warn!(run, state = %state, "found a run that no signal had named");
+            self.read_run(run, now).await?;
         }
         self.is_in_doubt = false;
         Ok(())
@@ -219,29 +226,31 @@ impl Engine {
             Some((sign, at)) if !is_dead => self.store.note_silence(owner, sign, now - at, self.options.epoch).await?,
             _ => job.silent_for,
         };
-        let alive = (!is_dead).then_some((job.heartbeat_at, silent_for));
-        Ok(Owner { alive, process })
+        Ok(Owner { alive_silent_for: (!is_dead).then_some(silent_for), process })
     }
 }
 
 /// Who holds a lease.
 #[derive(Debug, Clone, Copy, Default)]
 struct Owner {
-    /// Its last sign of life, and how long leaders have watched in vain for another; none: it is known to be dead.
-    alive: Option<(DateTime<Utc>, TimeDelta)>,
+    /// How long leaders have watched in vain for a sign of life since its last one; none: it is known to be dead.
+    alive_silent_for: Option<TimeDelta>,
     /// Its number, if it is one of this machine.
     process: Option<u32>,
 }
 
 impl Owner {
-    /// Dead, or silent for longer than its lease was given for. Not by the moment at which the lease ends: clocks need not
+    /// Dead, or silent for as long as its lease was given for. Not by the moment at which the lease ends: clocks need not
     /// agree. It is measured by what leaders have watched, each by its own clock, and whoever leads next goes on from
     /// there: leaders may change as fast as they like.
-    fn is_gone(&self, lease: &Lease, lease_ttl: TimeDelta) -> bool {
-        // Both by the owner's clock.
-        let is_silent = |(sign, silent_for)| silent_for >= lease_ttl.max(lease.expires_at - sign);
-        self.alive.is_none_or(is_silent)
+    fn is_gone(&self, lease_ttl: TimeDelta) -> bool {
+        self.alive_silent_for.is_none_or(|silent_for| silent_for >= lease_ttl)
     }
+}
+
+/// By the owner's clock, which need not be this one.
+fn lease_given(row: &InstanceRow, lease: &Lease) -> TimeDelta {
+    row.queued_at.map_or(TimeDelta::zero(), |claimed_at| lease.expires_at - claimed_at)
 }
 
 fn lost(instance: i64, try_number: u32, lease: Lease, started_at: DateTime<Utc>, now: DateTime<Utc>) -> Completion {

@@ -1,6 +1,6 @@
 //! What runs here is stopped before anybody else may start it again.
 //!
-//! A lease holds from the last heartbeat that was written; nobody gives its try again before it has run out. A scheduler
+//! A lease holds from its owner's last heartbeat; nobody gives its try again before it has run out. A scheduler
 //! that cannot reach the database does not know whether another one can. So it stops its tries while its leases hold: two
 //! thirds into them every try is asked to stop, and before the last sixth begins it is killed. Measured by the time that
 //! passes in this process, from before each heartbeat was sent: clocks need not agree.
@@ -33,18 +33,20 @@ impl Fence {
 
     pub fn put_up(&mut self, executor: &dyn Executor) {
         tracing::error!(
-            "the leases of what runs here could not be extended and will run out; stopping it, before another scheduler may start it again"
+            "no heartbeat gets through, and the leases of what runs here will run out; stopping it, before another scheduler may start it again"
         );
         let must_be_gone = self.extended_at + self.timeout * 5 / 6;
         executor.fence(FENCED_REASON, must_be_gone.saturating_duration_since(Instant::now()));
         self.is_up = true;
     }
 
-    /// A heartbeat that was begun then has been written.
-    pub fn extend(&mut self, begun: Instant, executor: &dyn Executor) {
+    /// A heartbeat that was begun then has been written. Returns whether something may run again.
+    pub fn extend(&mut self, begun: Instant, executor: &dyn Executor) -> bool {
         self.extended_at = begun;
-        if std::mem::replace(&mut self.is_up, false) {
+        let was_up = std::mem::replace(&mut self.is_up, false);
+        if was_up {
             executor.lift_fence();
         }
+        was_up
     }
 }

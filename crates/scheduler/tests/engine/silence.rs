@@ -55,7 +55,7 @@ async fn one_sign_of_life_makes_all_that_was_watched_before_count_for_nothing() 
         stage.clock.advance(LEASE - TimeDelta::seconds(1));
         assert!(looks(&mut second, &stage, &calm).await.is_empty());
         let now = stage.now();
-        stage.store.heartbeat(&first.job_id, now, now + LEASE).await.unwrap();
+        stage.store.heartbeat(&first.job_id, now).await.unwrap();
         assert!(looks(&mut second, &stage, &calm).await.is_empty());
     }
     stage.clock.advance(LEASE);
@@ -70,7 +70,7 @@ async fn an_owner_whose_clock_is_another_keeps_its_try_for_as_long_as_it_lives_a
         let calm = Arc::new(PlannedFaults::default());
         let first = left_behind(&stage, &calm).await;
         let mut second = Daemon::leading(&stage, 1, false, &calm).await;
-        let beat = async |now: DateTime<Utc>| stage.store.heartbeat(&first.job_id, now, now + LEASE).await.unwrap();
+        let beat = async |now: DateTime<Utc>| stage.store.heartbeat(&first.job_id, now).await.unwrap();
         for _ in 0..6 {
             beat(stage.now() + other).await;
             assert!(looks(&mut second, &stage, &calm).await.is_empty(), "it lives, {other} from here");

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use millrace_model::alert::{Alert, AlertKind};
 use millrace_model::asset::{AssetCondition, AssetEvent, AssetName};
-use millrace_model::change::{Batch, DagPause, NewInstance, NewRun, TryOutcome};
+use millrace_model::change::{Batch, DagPause, NewInstance, NewRun, RunKey, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::notice::{Callback, Notice, NoticeEvent};
@@ -129,9 +129,12 @@ pub async fn an_alert_is_raised_once_and_seen_once(bench: Bench) -> Result<()> {
         at: at(5),
     };
     let pause = DagPause { dag_id: dag_id.clone(), reason: "2 runs have failed".to_owned() };
-    let batch = Batch { alerts: vec![alert.clone(), alert], pauses: vec![pause], ..Batch::default() };
+    let told = Notice { event: NoticeEvent::Alert(AlertKind::Deadline), ..notice(created.run, "pager") };
+    let batch =
+        Batch { alerts: vec![alert.clone(), alert], pauses: vec![pause], notices: vec![told], ..Batch::default() };
     world.commit(&batch, at(5)).await?;
     world.commit(&batch, at(6)).await?;
+    assert_eq!(world.store.notifications(false, 10).await?.len(), 1, "whoever reads the run again finds it late again");
     let alerts = world.store.alerts(true, 10).await?;
     assert_eq!(alerts.len(), 1);
     assert_eq!((alerts[0].kind, alerts[0].at), (AlertKind::Deadline, at(5)));
@@ -144,11 +147,9 @@ pub async fn an_alert_is_raised_once_and_seen_once(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-pub async fn what_was_given_up_is_told_again_on_request(bench: Bench) -> Result<()> {
-    let world = bench.led().await?;
-    let created = world.running_run(0).await?;
-    let notice = |conn_id: &str| Notice {
-        run: created.run,
+fn notice(run: RunKey, conn_id: &str) -> Notice {
+    Notice {
+        run,
         dag_id: DagId::new_unchecked("daily"),
         run_id: RunId::new_unchecked("first"),
         logical_date: at(0),
@@ -157,8 +158,13 @@ pub async fn what_was_given_up_is_told_again_on_request(bench: Bench) -> Result<
         reason: None,
         callback: Callback::Webhook(conn_id.to_owned()),
         at: at(5),
-    };
-    let notices = ["sent", "waits", "lost", "lost_too"].map(notice).to_vec();
+    }
+}
+
+pub async fn what_was_given_up_is_told_again_on_request(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let created = world.running_run(0).await?;
+    let notices = ["sent", "waits", "lost", "lost_too"].map(|conn_id| notice(created.run, conn_id)).to_vec();
     world.commit(&Batch { notices, ..Batch::default() }, at(5)).await?;
     let ids: Vec<i64> = world.store.take_notifications(10, at(60), at(5)).await?.iter().map(|row| row.id).collect();
     world.store.settle_notification(ids[0], None, at(6)).await?;

@@ -113,13 +113,19 @@ impl World {
         let run = self.running_run(0).await?;
         let mut dag = sample();
         (dag.tasks[0].is_setup, dag.tasks[2].is_teardown) = (true, true);
-        let version_key = self.store.sync_dag(sync(&dag), at(1)).await?.version_key;
-        let newest = NewestVersion { version_key, tasks: dag.tasks.iter().map(NewInstance::of).collect() };
-        let runs = RunChoice::One(run.run);
-        let repin = RepinRequest { runs, only_active: false, newest, dry_run: false, actor: "cli".to_owned() };
-        self.store.repin_runs(&repin, at(2)).await?;
+        self.repin(run.run, &dag).await?;
         self.commit(&Batch { signals_handled: self.signals().await?, ..Batch::default() }, at(3)).await?;
         Ok(run)
+    }
+
+    /// The DAG's newest version is this one, and the run is given to it.
+    pub async fn repin(&self, run: RunKey, dag: &Dag) -> Result<()> {
+        let version_key = self.store.sync_dag(sync(dag), at(1)).await?.version_key;
+        let newest = NewestVersion { version_key, tasks: dag.tasks.iter().map(NewInstance::of).collect() };
+        let runs = RunChoice::One(run);
+        let repin = RepinRequest { runs, only_active: false, newest, dry_run: false, actor: "cli".to_owned() };
+        self.store.repin_runs(&repin, at(2)).await?;
+        Ok(())
     }
 
     /// Claims and finishes one instance.

@@ -12,7 +12,7 @@ use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_store::{DateSpan, RunFilter, RunRequest, StoreError};
 use serde_json::json;
 
-use crate::bench::{Bench, at, claim, day, failed, finish, new_run, step};
+use crate::bench::{Bench, at, claim, dag, day, failed, finish, new_run, step, task};
 
 pub async fn a_run_walks_from_created_to_success(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
@@ -295,6 +295,9 @@ pub async fn a_lost_worker_costs_no_try(bench: Bench) -> Result<()> {
     let story: Vec<_> = tries.iter().map(|it| (it.try_number, it.state, it.state_reason.as_deref())).collect();
     let lost = |number| (number, TaskState::Failed, Some("lost_worker"));
     assert_eq!(story, [lost(1), lost(2), (3, TaskState::Success, None)], "each has its own row");
+    // Nor does it when the run is given to a version that grants one try more.
+    world.repin(run.run, &dag("daily", vec![task("extract", &[], allowed + 1)])).await?;
+    assert_eq!(world.store.instance_by_key(extract).await?.context("there")?.max_tries, allowed + 1 + 2);
     Ok(())
 }
 

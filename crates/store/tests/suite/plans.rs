@@ -98,7 +98,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.passed_slots("daily", 50, 0).await?;
         store.last_finished_runs(&daily, 3).await?;
         store.running_instances().await?;
-        store.heartbeat("job-1", at(3), at(4)).await?;
+        store.heartbeat("job-1", at(3)).await?;
         store.signals().await?;
         store.dag_list().await?;
         store.runs(&RunFilter { limit: 10, ..RunFilter::default() }).await?;

@@ -88,6 +88,7 @@ async fn stored(app: &App, store: &Store, report: &mut Report) -> anyhow::Result
     }
     let active: Vec<&DagRow> = rows.iter().filter(|row| !row.is_paused && !row.is_stale).collect();
     stalled(store, &rows, report).await?;
+    set_aside(store, report).await?;
     slots(app, &active, report);
     pools(&active, &store.pool_sizes().await?, report);
     let large = store.full_refreshes(MOST_ROWS).await?;
@@ -120,6 +121,23 @@ async fn stalled(store: &Store, rows: &[DagRow], report: &mut Report) -> anyhow:
     if !gone.is_empty() {
         let what = format!("scheduled, but their files are gone: {}", listed(&gone));
         report.warn("dags", what, "put the files back, or pause them");
+    }
+    Ok(())
+}
+
+/// What the scheduler leaves alone because the database refuses it, or gives back what cannot be read.
+async fn set_aside(store: &Store, report: &mut Report) -> anyhow::Result<()> {
+    for one in store.set_aside().await? {
+        let what = match (&one.dag_id, one.run) {
+            (Some(dag_id), _) => format!("DAG {dag_id}"),
+            (None, Some(run)) => match store.run_by_key(run).await {
+                Ok(Some(run)) => format!("{} {}", run.dag_id, run.run_id),
+                _ => format!("run number {run}"),
+            },
+            (None, None) => "something".to_owned(),
+        };
+        let mend = "it is tried again every five minutes; clear or mark the run, or save the DAG's file, to have it tried at once";
+        report.fail("set aside", format!("{what}: {}", one.reason), mend);
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ impl World {
     pub(super) async fn beat(&mut self) {
         for daemon in [Some(&self.leader), self.late.as_ref()].into_iter().flatten() {
             let now = self.stage.now();
-            let says = || self.stage.store.heartbeat(&daemon.job_id, now, now + LEASE);
+            let says = || self.stage.store.heartbeat(&daemon.job_id, now);
             self.faults.begin();
             if let Err(error) = with_faults(self.faults.clone(), says()).await {
                 assert!(self.faults.end().is_some(), "{}: {error:?}", self.place());
@@ -47,7 +47,7 @@ impl World {
         self.turn().await;
     }
 
-    /// The late one cannot extend its leases: it stops its tries while they hold, and then they run out.
+    /// The late one can give no sign of life: it stops its tries while they hold, and then they run out.
     pub(super) async fn cut_off(&mut self) {
         let Some(late) = self.late.as_mut() else { return };
         let now = self.stage.now();
@@ -59,7 +59,7 @@ impl World {
         self.note("cut off");
         self.stage.clock.advance(LEASE * 3);
         let now = self.stage.now();
-        self.stage.store.heartbeat(&self.leader.job_id, now, now + LEASE).await.unwrap();
+        self.stage.store.heartbeat(&self.leader.job_id, now).await.unwrap();
         self.turn().await;
         self.check().await;
         // What it was told before and could not write down counts for nothing once others have its tries.
