@@ -1,6 +1,7 @@
 //! MySQL and MariaDB as sources of rows.
 
 mod cells;
+mod derived;
 mod hashing;
 mod kill;
 mod refusal;

@@ -126,12 +126,17 @@ impl MySqlSource {
 
     async fn connect(&self) -> Result<MySqlConnection, PortError> {
         match tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await {
-            Ok(result) => result.map_err(|error| self.failure("cannot connect", &error)),
+            Ok(result) => result.map_err(|error| {
+                let place = format!("cannot connect to {}:{}", self.target.host, self.target.port);
+                self.failure(&place, &error)
+            }),
             Err(_) => Err(PortError::new(
                 PortErrorKind::Unavailable,
                 format!(
-                    "connection {:?}: the server did not answer within {} s",
+                    "connection {:?}: {}:{} did not answer within {} s",
                     self.conn_id,
+                    self.target.host,
+                    self.target.port,
                     CONNECT_TIMEOUT.as_secs()
                 ),
             )),
@@ -270,7 +275,7 @@ impl MySqlSource {
         let is_binary = described.iter().any(|column| cells::loses_digits(column.type_info()));
         let form = if is_binary { cells::binary_form_of } else { form_of };
         let forms: Vec<CellForm> = described.iter().map(|column| form(column.type_info())).collect();
-        let columns = source_columns(&mut connection, &described, is_mariadb).await;
+        let columns = source_columns(&mut connection, &described, sql.as_str(), is_mariadb).await;
         if columns.is_empty() {
             return Err(invalid(format!(
                 "connection {:?}: the statement returns no columns, so there is nothing to read",

@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use millrace_operator_api::ports::{SourceColumn, ValueType};
-use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, Column, Executor, Row};
+use sqlx::mysql::{MySqlColumn, MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, Column, Executor, Row, SqlSafeStr, Statement};
 
-use super::cells;
+use super::{cells, derived};
 use crate::parts::declared::Declared;
 
 /// What the catalogue says of a column of a table.
@@ -22,13 +22,41 @@ struct Known {
 
 type Catalogue = HashMap<(String, String), Known>;
 
-/// The columns of a prepared statement. Where the catalogue can't be read (views of others, say), their types are as
-/// exact as the statement's own description.
+/// The columns of a prepared statement, and of those that come out of a query within it what they are there: a night's rows
+/// of a table are asked for by a condition around it, and are the table's all the same.
 pub async fn source_columns(
     connection: &mut MySqlConnection,
-    columns: &[sqlx::mysql::MySqlColumn],
+    columns: &[MySqlColumn],
+    mut sql: &str,
     is_mariadb: bool,
 ) -> Vec<SourceColumn> {
+    let mut found = described(connection, columns, is_mariadb).await;
+    while found.iter().any(|(_, is_known)| !is_known)
+        && let Some(inside) = derived::inside(sql)
+    {
+        let text = AssertSqlSafe(inside.to_owned()).into_sql_str();
+        // What can't be asked alone stays as the server describes it.
+        let Ok(prepared) = connection.prepare(text).await else { break };
+        let within = described(connection, prepared.columns(), is_mariadb).await;
+        for (column, is_known) in found.iter_mut().filter(|(_, is_known)| !is_known) {
+            let same = |(other, _): &&(SourceColumn, bool)| other.name.eq_ignore_ascii_case(&column.name);
+            if let Some((same, true)) = within.iter().find(same) {
+                *column = SourceColumn { name: std::mem::take(&mut column.name), ..same.clone() };
+                *is_known = true;
+            }
+        }
+        sql = inside;
+    }
+    found.into_iter().map(|(column, _)| column).collect()
+}
+
+/// The columns, and whether each is a table's that the catalogue knows. Where that can't be read (views of others, say), the
+/// types are as exact as the statement's own description.
+async fn described(
+    connection: &mut MySqlConnection,
+    columns: &[MySqlColumn],
+    is_mariadb: bool,
+) -> Vec<(SourceColumn, bool)> {
     let known = match catalogue(connection, columns, is_mariadb).await {
         Ok(known) => known,
         Err(error) => {
@@ -40,16 +68,15 @@ pub async fn source_columns(
         .iter()
         .map(|column| {
             let type_name = cells::type_name(column.type_info());
-            let value = origin(column)
-                .and_then(|(table, name)| known.get(&(table, name)))
-                .map_or_else(|| of_expression(&type_name), of_catalogue);
-            SourceColumn { name: column.name().to_owned(), type_name, value }
+            let facts = origin(column).and_then(|(table, name)| known.get(&(table, name)));
+            let value = facts.map_or_else(|| of_expression(&type_name), of_catalogue);
+            (SourceColumn { name: column.name().to_owned(), type_name, value }, facts.is_some())
         })
         .collect()
 }
 
 /// `schema.table` and the column.
-fn origin(column: &sqlx::mysql::MySqlColumn) -> Option<(String, String)> {
+fn origin(column: &MySqlColumn) -> Option<(String, String)> {
     let origin = column.origin();
     let table = origin.table_column()?;
     Some((table.table.to_string(), table.name.to_string()))
@@ -57,7 +84,7 @@ fn origin(column: &sqlx::mysql::MySqlColumn) -> Option<(String, String)> {
 
 async fn catalogue(
     connection: &mut MySqlConnection,
-    columns: &[sqlx::mysql::MySqlColumn],
+    columns: &[MySqlColumn],
     is_mariadb: bool,
 ) -> Result<Catalogue, sqlx::Error> {
     let tables: BTreeSet<String> = columns.iter().filter_map(origin).map(|(table, _)| table).collect();

@@ -11,7 +11,7 @@ pub fn split(dialect: &dyn Dialect, script: &str) -> Result<Vec<String>, PortErr
     let tokens = Tokenizer::new(dialect, script)
         .tokenize_with_location()
         .map_err(|error| invalid(format!("the SQL script cannot be split into statements: {error}")))?;
-    let mut places = Places { text: script, byte: 0, line: 1, column: 1 };
+    let mut places = Places::of(script);
     let mut statements = Vec::new();
     let mut start = 0;
     let mut shape = Shape::default();
@@ -76,15 +76,19 @@ impl Shape {
 }
 
 /// Turns the tokenizer's lines and columns (counted in characters) into bytes, going forward only.
-struct Places<'a> {
+pub(crate) struct Places<'a> {
     text: &'a str,
     byte: usize,
     line: u64,
     column: u64,
 }
 
-impl Places<'_> {
-    fn byte_of(&mut self, place: Location) -> usize {
+impl<'a> Places<'a> {
+    pub(crate) fn of(text: &'a str) -> Self {
+        Self { text, byte: 0, line: 1, column: 1 }
+    }
+
+    pub(crate) fn byte_of(&mut self, place: Location) -> usize {
         while (self.line, self.column) < (place.line, place.column) {
             let Some(next) = self.text[self.byte..].chars().next() else { break };
             self.byte += next.len_utf8();

@@ -66,6 +66,19 @@ async fn mariadb_types_come_from_the_catalogue() -> Result<()> {
     ];
     database.execute(&table(&columns))?;
     check(&world, "maria", "SELECT * FROM 표", &columns).await?;
+    let around = [
+        "SELECT * FROM (SELECT * FROM 표) AS x",
+        "SELECT * FROM (\nSELECT * FROM (SELECT * FROM 표) x -- )\n) AS millrace_source WHERE c0 >= 1;",
+        "SELECT * FROM (WITH t AS (SELECT 1) SELECT * FROM 표\n) q WHERE q.c0 < 4 OR q.c0 IS NULL",
+    ];
+    for sql in around {
+        check(&world, "maria", sql, &columns).await?;
+    }
+    let some = [("by its name", "decimal(65,30)"), ("an expression inside", "text")];
+    check(&world, "maria", "SELECT c8, word FROM (SELECT c8, CONCAT(c14, 'x') AS word FROM 표) x LIMIT 1", &some)
+        .await?;
+    let both = [("rows of another query, too", "decimal")];
+    check(&world, "maria", "SELECT * FROM (SELECT c8 FROM 표) x UNION SELECT 1.5", &both).await?;
     database.execute("CREATE VIEW v AS SELECT c8 AS amount FROM 표")?;
     let others = [
         ("a column by another name", "decimal(65,30)"),
