@@ -34,6 +34,29 @@ fn triple(task: &str, from: &str, to: &str) -> (String, String, String) {
 }
 
 #[test]
+fn an_older_version_and_a_pause_are_told_where_runs_are_cleared() {
+    let home = flaky();
+    home.ok(&["dags", "unpause", "flaky"]);
+    let _scheduler = home.scheduler();
+    home.run(&["dags", "trigger", "flaky", "-r", "one", "-e", "2024-01-01", "--wait"]).exits(1);
+    home.write_dag("flaky.yaml", "schedule: none\ntasks:\n  load: {operator: bash, bash_command: 'true'}\n");
+    home.ok(&["dags", "pause", "flaky"]);
+    let said = home.ok(&["dags", "rerun-failed", "flaky", "--dry-run"]).stderr;
+    for line in [
+        "1 run keeps version 1 of flaky, whose newest is 2: --latest-version takes that",
+        "flaky is paused: what is cleared waits until `millrace dags unpause flaky`",
+    ] {
+        assert!(said.contains(line), "{line:?} is missing in {said}");
+    }
+    home.ok(&["dags", "unpause", "flaky"]);
+    let newest = home.ok(&["dags", "rerun-failed", "flaky", "--latest-version", "-y"]).stderr;
+    assert!(!newest.contains("version") && !newest.contains("paused"), "{newest}");
+    let is_well = || home.run_states("flaky").values().all(|state| state == "success");
+    wait_until_blocking("the mended task succeeds", PATIENCE, is_well).unwrap();
+    home.ok(&["dags", "mark", "flaky", "one", "--state", "failed", "-y"]);
+}
+
+#[test]
 fn what_failed_is_run_again() {
     let home = flaky();
     home.ok(&["dags", "unpause", "flaky"]);
@@ -66,6 +89,7 @@ fn what_failed_is_run_again() {
     wait_until_blocking("both runs go on from where they failed", PATIENCE, all_well).unwrap();
     let tries = home.json(&["tasks", "states-for-dag-run", "flaky", "one"]);
     assert_eq!((&tries[0]["try_number"], &tries[1]["try_number"]), (&json!(1), &json!(2)));
+    assert!(!output.stderr.contains("version"), "{}", output.stderr);
     let idle = home.ok(&["dags", "rerun-failed", "--all", "-y"]);
     assert!(idle.stderr.contains("nothing to clear"), "{}", idle.stderr);
 

@@ -280,6 +280,7 @@ fn copies_and_summaries_are_proved_whatever_was_done_to_values_and_masked_ones_a
         "code: the source's values are hashed with the key of",
         "made: the source's values are moved to UTC from Asia/Seoul",
         "not compared: latin, whose values were masked",
+        ": empty texts of the source are compared as NULL, which they were stored as (empty_as_null)",
     ] {
         assert!(said.contains(line), "{line:?} is missing in {said}");
     }
@@ -306,4 +307,17 @@ fn copies_and_summaries_are_proved_whatever_was_done_to_values_and_masked_ones_a
     pair.target.execute("DELETE FROM plain WHERE id = 17").unwrap();
     let stale = pair.home.run(&summary).exits(1).json();
     assert_eq!(stale["rows_different"], json!(1), "the summary is older than what it sums up: {stale}");
+}
+
+#[test]
+fn rows_that_the_load_refused_are_said_to_be_in_the_source_only() {
+    let pair = Pair::new();
+    pair.target.execute("ALTER TABLE goods ALTER code TYPE varchar(4)").unwrap();
+    let lenient = dag("pg_dw", "method: replace", "").replace("[csv]", "[csv, maxerror 5000]");
+    pair.move_rows(&lenient, DATE);
+    let said = pair.home.run(&["data", "verify", "goods", "load", DATE]).exits(1).stderr;
+    assert!(
+        said.contains("the load refused 2001 of the rows and passed them over: they are in the source only"),
+        "{said}"
+    );
 }

@@ -85,8 +85,15 @@ pub(crate) fn read(
     let operator_problems = if is_complete { ask_operator(operator, whole) } else { Vec::new() };
     for (field, message) in operator_problems {
         let span = place_of(&field, &message, &parameters).unwrap_or(task_span);
+        let is_shared = |entry: &Entry| shared.iter().any(|other| other.key_span == entry.key_span);
         let message = if field.is_empty() {
             format!("task '{task_id}' ({}): {message}", operator.name)
+        } else if let Some(given) = parameters.iter().find(|it| it.name == field && is_shared(&it.entry)) {
+            format!(
+                "'{field}' of task '{task_id}' ({}), which default_args give it: {message} (`{}: null` in the task keeps the \
+                 default away)",
+                operator.name, given.entry.key
+            )
         } else {
             format!("'{field}': {message}")
         };

@@ -66,6 +66,8 @@ pub struct TouchedRun {
     pub logical_date: DateTime<Utc>,
     /// Its state before.
     pub from: RunState,
+    /// The version of the DAG that it goes by.
+    pub version_key: i64,
     /// It had finished and was queued again.
     pub queued: bool,
 }
@@ -147,7 +149,14 @@ async fn clear_in(tx: &Tx, runs: &[ScopedRun], request: &ClearRequest, now: Date
 
 impl TouchedRun {
     pub(crate) fn of(run: &RunRow, queued: bool) -> Self {
-        Self { run: run.key, run_id: run.run_id.clone(), logical_date: run.logical_date, from: run.state, queued }
+        Self {
+            run: run.key,
+            run_id: run.run_id.clone(),
+            logical_date: run.logical_date,
+            from: run.state,
+            version_key: run.version_key,
+            queued,
+        }
     }
 }
 

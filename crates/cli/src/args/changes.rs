@@ -128,6 +128,9 @@ pub struct RerunFailedArgs {
     /// The end date is meant too; one without a time is a midnight in the DAG's zone
     #[arg(long, requires = "end_date")]
     pub end_inclusive: bool,
+    /// Give the runs to the newest version of the DAG first
+    #[arg(long)]
+    pub latest_version: bool,
     #[command(flatten)]
     pub care: CareArgs,
 }
@@ -179,6 +182,9 @@ pub struct DagsMarkArgs {
     /// List what would be touched, change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Nothing is asked anyway; taken as `tasks mark` takes it
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

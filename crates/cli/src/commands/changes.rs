@@ -1,6 +1,6 @@
 //! Changing by hand what has run: clear, rerun, mark, note, repin.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
@@ -159,7 +159,7 @@ pub async fn clear_tasks(app: &App, args: TasksClearArgs) -> anyhow::Result<()> 
             )));
         }
     }
-    clear(app, &store, vec![(args.dag_id, request)], &args.care).await
+    clear(app, &store, vec![(row, request)], &args.care).await
 }
 
 fn task_choice(dag: &Dag, args: &TasksClearArgs) -> anyhow::Result<TaskChoice> {
@@ -203,7 +203,7 @@ pub async fn clear_runs(app: &App, store: &Store, args: DagsClearArgs) -> anyhow
     let row = lookup::dag(app, store, &args.dag_id).await?;
     let selection = Selection::of(run_choice(store, &row, &args.runs).await?, TaskChoice::All);
     let request = clear_request(selection, &row, &args.options)?;
-    clear(app, store, vec![(args.dag_id, request)], &args.care).await
+    clear(app, store, vec![(row, request)], &args.care).await
 }
 
 /// What failed or never got its chance, in all runs of the range.
@@ -219,19 +219,22 @@ pub async fn rerun_failed(app: &App, store: &Store, args: RerunFailedArgs) -> an
         let runs = RunChoice::Between { dag_id: row.dag_id.clone(), from, to };
         let mut request = ClearRequest::new(Selection::of(runs, TaskChoice::All), ACTOR);
         request.selection.only_failed = true;
-        requests.push((row.dag_id.to_string(), request));
+        request.newest = args.latest_version.then(|| newest(&row)).transpose()?;
+        requests.push((row, request));
     }
     clear(app, store, requests, &args.care).await
 }
 
-async fn clear(app: &App, store: &Store, requests: Vec<(String, ClearRequest)>, care: &CareArgs) -> anyhow::Result<()> {
+async fn clear(app: &App, store: &Store, requests: Vec<(DagRow, ClearRequest)>, care: &CareArgs) -> anyhow::Result<()> {
     let (mut listed, mut runs) = (Vec::new(), 0);
     let mut wanted = Vec::with_capacity(requests.len());
-    for (dag_id, request) in requests {
+    let mut remarks = Vec::new();
+    for (row, request) in requests {
         let dry = ClearRequest { dry_run: true, ..request.clone() };
         let plan = store.clear_instances(&dry, app.now()).await?;
-        listed.extend(views(&dag_id, &plan.cleared, &plan.runs));
+        listed.extend(views(row.dag_id.as_str(), &plan.cleared, &plan.runs));
         runs += plan.runs.len();
+        remarks.extend(remarks_on(store, &row, &plan).await?);
         if !plan.runs.is_empty() {
             wanted.push(request);
         }
@@ -241,6 +244,9 @@ async fn clear(app: &App, store: &Store, requests: Vec<(String, ClearRequest)>, 
     if runs == 0 {
         notice("there is nothing to clear");
         return Ok(());
+    }
+    for remark in &remarks {
+        notice(remark);
     }
     if care.dry_run {
         notice(format!("{what} would be cleared; nothing was changed"));
@@ -259,6 +265,34 @@ async fn clear(app: &App, store: &Store, requests: Vec<(String, ClearRequest)>, 
     notice(format!("cleared {}; {queued} queued again", counted(done.cleared.len(), "task instance")));
     app.check_scheduler(store).await?;
     Ok(())
+}
+
+/// Why what is cleared may not do what was meant: it goes by an older version of the DAG, or waits.
+async fn remarks_on(store: &Store, row: &DagRow, plan: &ClearReport) -> anyhow::Result<Vec<String>> {
+    let mut remarks = Vec::new();
+    let mut behind: BTreeMap<u32, usize> = BTreeMap::new();
+    if plan.runs.iter().any(|run| run.version_key != row.version_key) {
+        let versions = store.dag_versions(row.dag_id.as_str()).await?;
+        for run in plan.runs.iter().filter(|run| run.version_key != row.version_key) {
+            // A version of some tasks only has no number of its own.
+            if let Some(version) = versions.iter().find(|version| version.version_key == run.version_key) {
+                *behind.entry(version.number).or_default() += 1;
+            }
+        }
+    }
+    for (number, count) in behind {
+        let keeps = if count == 1 { "keeps" } else { "keep" };
+        remarks.push(format!(
+            "{} {keeps} version {number} of {}, whose newest is {}: --latest-version takes that",
+            counted(count, "run"),
+            row.dag_id,
+            row.version_number
+        ));
+    }
+    if row.is_paused && !plan.runs.is_empty() {
+        remarks.push(format!("{0} is paused: what is cleared waits until `millrace dags unpause {0}`", row.dag_id));
+    }
+    Ok(remarks)
 }
 
 pub async fn mark_tasks(app: &App, args: TasksMarkArgs) -> anyhow::Result<()> {

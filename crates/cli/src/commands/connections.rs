@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use millrace_connectors::Connectors;
+use millrace_connectors::{Connectors, KNOWN_TYPES, known_type};
 use millrace_settings::ConnectionForm;
 use millrace_settings::connection::check_conn_id;
 use millrace_settings::home::write_private_file;
@@ -99,6 +99,15 @@ async fn add(app: &App, args: ConnectionAddArgs) -> anyhow::Result<()> {
     }
     let is_new = vault.put_connection(&args.conn_id, form, ACTOR, app.now()).await?;
     notice(format!("{} the connection '{}'", if is_new { "added" } else { "replaced" }, args.conn_id));
+    if let Some(connection) = vault.connection(&args.conn_id).await?
+        && !known_type(&connection.form.conn_type)
+    {
+        notice(format!(
+            "no connection of type '{}' can be opened (those of {KNOWN_TYPES} can); it can hold a key (hash_conn_id) or values of \
+             templates",
+            connection.form.conn_type
+        ));
+    }
     Ok(())
 }
 

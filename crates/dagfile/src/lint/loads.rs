@@ -65,12 +65,30 @@ pub(super) fn change_without_modified(linted: &Linted<'_>, found: &mut Vec<Findi
     }
 }
 
+/// Once for all tasks: the connection, which nobody sees here, may well say it for each of them.
 pub(super) fn change_without_zone(linted: &Linted<'_>, found: &mut Vec<Finding>) {
-    for (task, _) in by_change(linted).filter(|(_, block)| !block.contains_key("source_timezone")) {
-        let message = format!("task '{}' reads a window of time without saying whose clock it is", task.task_id);
-        let hint = "set source_timezone; columns with a zone do not need it, nor does a connection that says it";
-        found.push(Finding::task(task, "incremental", message, hint));
-    }
+    let says = |task: &Task, block: &serde_json::Map<String, Value>| {
+        let has_zone = |name: &Value| {
+            let treatment = task.parameters.get("columns").zip(name.as_str());
+            treatment.and_then(|(columns, name)| columns.get(name)?.get("timezone")).is_some()
+        };
+        let fields = ["modified_field", "created_field"];
+        block.contains_key("source_timezone")
+            || task.parameters.get("source_timezone").is_some()
+            || fields.iter().filter_map(|field| block.get(*field)).all(has_zone)
+    };
+    let silent: Vec<&Task> =
+        by_change(linted).filter(|(task, block)| !says(task, block)).map(|(task, _)| task).collect();
+    let Some(first) = silent.first() else { return };
+    let others = match silent.len() - 1 {
+        0 => String::new(),
+        1 => " (and one more)".to_owned(),
+        more => format!(" (and {more} more)"),
+    };
+    let message = format!("task '{}'{others} reads a window of time without saying whose clock it is", first.task_id);
+    let hint = "say it once, as source_timezone in the extra settings of the connection, or in the task; columns with a zone \
+                do not need it";
+    found.push(Finding::task(first, "incremental", message, hint));
 }
 
 pub(super) fn truncate_commits(linted: &Linted<'_>, found: &mut Vec<Finding>) {

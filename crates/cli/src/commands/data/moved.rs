@@ -9,6 +9,8 @@ use millrace_store::LedgerLine;
 pub struct Moved {
     pub read: RowsRead,
     pub written: RowsWritten,
+    /// Rows that the load refused and passed over.
+    pub rejected: u64,
 }
 
 /// `lines` are the run's, newest first. The task is the one that wrote, or the one that read.
@@ -24,7 +26,8 @@ pub fn moved_by(lines: &[LedgerLine], task_id: &str, table: Option<&str>) -> any
             Some(read) => read.clone(),
             None => origin(lines, load)?,
         };
-        return Ok(Moved { read, written });
+        let rejected = load.row.entry.rows_rejected.unwrap_or(0);
+        return Ok(Moved { read, written, rejected });
     }
     let Some(extract) = of_task().find(|line| line.row.entry.read.is_some()) else {
         bail!(
@@ -43,7 +46,8 @@ pub fn moved_by(lines: &[LedgerLine], task_id: &str, table: Option<&str>) -> any
         bail!("the rows were loaded by {} and by {}; name one of them", load.task_id, other.task_id);
     }
     let read = extract.row.entry.read.clone().context("an extract without a query")?;
-    Ok(Moved { read, written: load.row.entry.written.clone().context("a load without a target")? })
+    let rejected = load.row.entry.rows_rejected.unwrap_or(0);
+    Ok(Moved { read, written: load.row.entry.written.clone().context("a load without a target")?, rejected })
 }
 
 /// The load that is meant: the newest into one table, or into the only one.

@@ -95,6 +95,18 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     let relation = without_empty(&*source, relation, &of_query, &emptied);
     let mut pairs = pair(of_query, &of_table, written)?;
     let mut remarks = Vec::new();
+    if moved.rejected > 0 {
+        remarks.push(format!(
+            "the load refused {} of the rows and passed them over: they are in the source only",
+            moved.rejected
+        ));
+    }
+    if !emptied.is_empty() {
+        remarks.push(format!(
+            "{}: empty texts of the source are compared as NULL, which they were stored as (empty_as_null)",
+            emptied.join(", ")
+        ));
+    }
     let mut skipped: Vec<String> = args.skip.clone();
     if let Some(unknown) = skipped.iter().find(|name| !pairs.iter().any(|(a, b)| is(a, name) || is(b, name))) {
         return Err(usage(format!("--skip {unknown}: there is no such column among those that were moved")));
