@@ -35,7 +35,7 @@ pub struct Connectors {
     protection: Protection,
 }
 
-const TYPES: &str = "mysql, postgres, redshift, sqlite, aws";
+pub const KNOWN_TYPES: &str = "mysql, postgres, redshift, sqlite, aws, http";
 
 impl Connectors {
     pub fn new(lookup: Arc<dyn ConnectionLookup>, config: ConnectorsConfig) -> Self {
@@ -143,19 +143,31 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(connection: &Connection) -> Result<Self, PortError> {
-        match connection.conn_type.to_ascii_lowercase().as_str() {
-            "mysql" | "mariadb" => Ok(Self::MySql),
-            "postgres" | "postgresql" => Ok(Self::Postgres),
-            "sqlite" => Ok(Self::Sqlite),
-            "aws" | "s3" => Ok(Self::Aws),
-            "redshift" => Ok(Self::Redshift),
-            other => Err(PortError::new(
-                PortErrorKind::Invalid,
-                format!("connection {:?} has the unknown type {other:?}; known types: {TYPES}", connection.conn_id),
-            )),
+    fn named(conn_type: &str) -> Option<Self> {
+        match conn_type.to_ascii_lowercase().as_str() {
+            "mysql" | "mariadb" => Some(Self::MySql),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            "sqlite" => Some(Self::Sqlite),
+            "aws" | "s3" => Some(Self::Aws),
+            "redshift" => Some(Self::Redshift),
+            _ => None,
         }
     }
+
+    fn of(connection: &Connection) -> Result<Self, PortError> {
+        Self::named(&connection.conn_type).ok_or_else(|| {
+            let (conn_id, conn_type) = (&connection.conn_id, &connection.conn_type);
+            PortError::new(
+                PortErrorKind::Invalid,
+                format!("connection {conn_id:?} has the unknown type {conn_type:?}; known types: {KNOWN_TYPES}"),
+            )
+        })
+    }
+}
+
+/// Whether connections of the type can be opened. Another one may hold a key (`hash_conn_id`) or values of templates.
+pub fn known_type(conn_type: &str) -> bool {
+    Kind::named(conn_type).is_some() || conn_type.eq_ignore_ascii_case("http")
 }
 
 fn wrong_type(connection: &Connection, wanted: &str, types: &str) -> PortError {

@@ -23,8 +23,8 @@ pub const ENTRY: OperatorEntry = OperatorEntry::of::<S3Put>("s3_put", "writes a 
 /// Writes a text into an object: a marker, a list, a small JSON document. Or a file, which stays where it is; `upload`
 /// takes the file of an `extract` along with its checksum and removes it.
 ///
-/// When the key is taken already, the task fails and changes nothing, unless `replace` is true or an earlier try of the
-/// same task wrote it.
+/// When the key is taken already, the task fails and changes nothing, unless `replace` is true or the same task of the
+/// same run wrote it, in an earlier try or before it was cleared.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Put {

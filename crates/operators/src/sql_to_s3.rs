@@ -35,7 +35,8 @@ pub const ENTRY: OperatorEntry =
 /// The object remembers in its metadata how it was written and by whose work, and `copy` reads it there.
 ///
 /// The object appears whole or not at all, also when no row was found. When the key is taken already, the task fails and
-/// changes nothing, unless `replace` is true or an earlier try of the same task wrote it.
+/// changes nothing, unless `replace` is true or the same task of the same run wrote it, in an earlier try or
+/// before it was cleared.
 ///
 /// `split_size`, `max_rows_per_file` or `split_by` make several objects of the rows, for a warehouse that loads them side by side. The
 /// key then holds their list (a manifest as COPY reads it), which appears last; the parts are beside it under

@@ -23,7 +23,7 @@ pub const ENTRY: OperatorEntry =
 /// `sql_to_s3` does that, and says so here.
 ///
 /// The options are checked against each other when the file is read. When there are objects at the place already, the task
-/// fails and changes nothing, unless an earlier try of the same task wrote them, or `allowoverwrite` or `cleanpath` stands
+/// fails and changes nothing, unless an earlier try of the same task wrote them since it was last cleared, or `allowoverwrite` or `cleanpath` stands
 /// among the options. So that a later try knows, a small note stays under `_millrace/` in the bucket.
 ///
 /// Credentials come from the connection and are never shown. The result names what was written: the manifest, when there

@@ -27,7 +27,8 @@ pub const ENTRY: OperatorEntry = OperatorEntry::of::<Upload>("upload", "puts a f
 ///
 /// The bytes are compared with what `extract` reported before the object appears. Afterwards a file of the run is removed
 /// (`keep_file` keeps it); a file given by its absolute path is never removed. When the key is taken already, the task
-/// fails and changes nothing, unless `replace` is true or an earlier try of the same task wrote it.
+/// fails and changes nothing, unless `replace` is true or the same task of the same run wrote it, in an earlier try or
+/// before it was cleared.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upload {

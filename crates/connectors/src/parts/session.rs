@@ -170,8 +170,23 @@ pub fn insert_marker(dialect: Dialect, target: &TableName, marker: &str, rows: &
     )
 }
 
-/// Whether the marker is there; makes its table when it is missing.
+/// Whether the marker is there; makes its table when it is missing. The first thing that a load asks of its schema.
 pub async fn has_marker(session: &dyn Session, target: &TableName, marker: &str) -> Result<bool, PortError> {
+    look_for_marker(session, target, marker).await.map_err(|error| {
+        if error.kind != PortErrorKind::Denied {
+            return error;
+        }
+        let schema = target.schema.as_deref().map_or_else(|| "its schema".to_owned(), |name| format!("schema {name}"));
+        let message = format!(
+            "{}; loads into {target} need USAGE and CREATE on {schema}, where they keep millrace_load_marker, and SELECT and \
+             INSERT on that table",
+            error.message
+        );
+        PortError { message, ..error }
+    })
+}
+
+async fn look_for_marker(session: &dyn Session, target: &TableName, marker: &str) -> Result<bool, PortError> {
     let known = columns(session, &marker_table(target)).await?;
     if known.is_none() {
         match session.run("marker-table", vec![create_marker_table(target)]).await {

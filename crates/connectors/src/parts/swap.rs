@@ -21,7 +21,7 @@ use crate::parts::session::{
 };
 use crate::parts::sql::{self, list, quote, scalar_number, table, without_semicolon};
 use crate::parts::task::TaskHandle;
-use crate::parts::turns::Turns;
+use crate::parts::turns::{LOST_TURN, Turns};
 use crate::postgres::keys::keeps_unique;
 use crate::postgres::locks::LockTurns;
 use crate::postgres::{references, row_security};
@@ -79,8 +79,8 @@ pub async fn build_and_swap(
     }
 }
 
-/// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position. In
-/// PostgreSQL the table that is built goes when the try fails; Redshift's next try drops it.
+/// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position. The table
+/// that is built goes when the try fails; when even that fails, the next try drops it.
 pub async fn build_by_name(
     session: &dyn Session,
     request: &BuildRequest,
@@ -90,10 +90,8 @@ pub async fn build_by_name(
     let build = sql::beside(&request.target, &sql::name_with_suffix(&request.target.name, &suffix));
     let built = build_and_publish(session, request, &build, names).await;
     if built.is_err()
-        && session.dialect() == Dialect::Postgres
         && let Err(error) = session.clean_up(format!("DROP TABLE IF EXISTS {}", table(&build))).await
     {
-        // The next try drops it.
         tracing::info!(table = %build, error = error.message, "what was built is left behind");
     }
     built
@@ -112,6 +110,7 @@ async fn build_and_publish(
         return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });
     }
     let live = columns(session, target).await?;
+    let is_new = live.is_none();
     let is_postgres = session.dialect() == Dialect::Postgres;
     let storage = match &live {
         Some(_) if is_postgres => likeness::storage(session, target).await?,
@@ -178,7 +177,12 @@ async fn build_and_publish(
                     references::check(session, target, &table(target)).await?;
                     row_security::check(session, target, "replacing all rows").await?;
                 }
-                return Err(while_doing(&format!("putting the new {target} in place"), error));
+                let error = while_doing(&format!("putting the new {target} in place"), error);
+                // Another task made the table meanwhile: now it is one to be exchanged.
+                if is_new && columns(session, target).await?.is_some() {
+                    return Err(PortError { kind: PortErrorKind::Unavailable, ..error }.with_code(LOST_TURN));
+                }
+                return Err(error);
             }
             report.was_built_before = true;
         }

@@ -11,6 +11,9 @@ const MOST: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// The code of an error that another transaction's table is to blame for: a serialization failure's.
+pub const LOST_TURN: &str = "40001";
+
 /// How often a transaction was tried.
 #[derive(Debug, Default)]
 pub struct Turns {

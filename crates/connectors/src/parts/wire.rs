@@ -12,7 +12,7 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{PortError, PortErrorKind};
 use secrecy::ExposeSecret;
-use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::parts::failure::{
@@ -108,12 +108,22 @@ impl WireConfig {
         Self { values: if values { Values::Shown } else { Values::Hidden }, ..self.clone() }
     }
 
+    /// Host and port, for people.
+    fn place(&self) -> String {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(name)) => name.clone(),
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => "nowhere".to_owned(),
+        };
+        format!("{host}:{}", self.config.get_ports().first().copied().unwrap_or(5432))
+    }
+
     pub async fn connect(&self) -> Result<WireClient, PortError> {
         let (client, connection) = self
             .config
             .connect(self.negotiation.clone())
             .await
-            .map_err(|error| self.failure("cannot connect", &error))?;
+            .map_err(|error| self.failure(&format!("cannot connect to {}", self.place()), &error))?;
         // Ends when the client is dropped.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -328,6 +338,14 @@ fn opening(sql: &str) -> String {
     } else {
         sql
     };
-    let line = sql.split_whitespace().take(8).collect::<Vec<_>>().join(" ");
-    line.chars().take(80).collect()
+    let words = sql.split_whitespace().count();
+    let mut line = String::new();
+    for (at, word) in sql.split_whitespace().enumerate() {
+        if at == 8 || line.len() + word.len() > 80 && at > 0 {
+            break;
+        }
+        line.push_str(if at > 0 { " " } else { "" });
+        line.push_str(word);
+    }
+    if line.split_whitespace().count() < words { format!("{line} …") } else { line }
 }

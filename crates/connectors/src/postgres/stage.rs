@@ -8,7 +8,7 @@ use std::pin::Pin;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, TryStreamExt};
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows, RowBatch};
+use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows, RejectedRow, RowBatch};
 use tokio_postgres::CopyInSink;
 
 use super::copy_text::{CopyTextReader, write_cell};
@@ -64,7 +64,7 @@ impl Staging<'_> {
                 Ok(staged)
             }
             LoadRows::Direct(stream) => {
-                rejects.enter("the source");
+                rejects.enter(RejectedRow::OF_SOURCE);
                 self.batches(&mut stream.take()?.batches, rejects).await
             }
         }

@@ -2,7 +2,7 @@
 //! straight, value by value, with a glance before them that most values pass.
 
 use memchr::memchr;
-use millrace_operator_api::ports::{ColumnLimit, CsvFormat, ValueType};
+use millrace_operator_api::ports::{ColumnLimit, CsvFormat, FileKind, ValueType};
 
 use crate::parts::ddl;
 use crate::parts::exact::Keeps;
@@ -31,6 +31,8 @@ struct RedshiftColumn {
     may_round: bool,
     may_cut: bool,
     blanks_as_null: bool,
+    /// A value of no bytes would become NULL.
+    loses_empty: bool,
 }
 
 pub fn column_limit(type_name: &str, value: &ValueType, format: &CsvFormat) -> Option<Box<dyn ColumnLimit>> {
@@ -51,6 +53,7 @@ pub fn column_limit(type_name: &str, value: &ValueType, format: &CsvFormat) -> O
     if is_surely_held {
         return None;
     }
+    let is_bytes = matches!((&limit, value), (Limit::Varbyte(_), ValueType::Bytes { .. }));
     Some(Box::new(RedshiftColumn {
         keeps: keeps_of(type_name),
         limit,
@@ -58,6 +61,7 @@ pub fn column_limit(type_name: &str, value: &ValueType, format: &CsvFormat) -> O
         may_round: format.may_round(),
         may_cut: format.truncate_columns,
         blanks_as_null: format.blanks_as_null,
+        loses_empty: is_bytes && format.kind == FileKind::Csv && !format.empty_as_null,
     }))
 }
 
@@ -114,6 +118,13 @@ impl RedshiftColumn {
 
 impl ColumnLimit for RedshiftColumn {
     fn refusal(&self, value: &[u8]) -> Option<String> {
+        if value.is_empty() && self.loses_empty {
+            return Some(
+                "has no bytes, and COPY takes such a field of a CSV file for NULL in a VARBYTE column; write format: parquet, \
+                 which keeps it, or NULLIF(column, '') in the query if NULL is meant"
+                    .to_owned(),
+            );
+        }
         // Becomes NULL or stays a text of no characters.
         if value.is_empty() || (self.blanks_as_null && value.iter().all(u8::is_ascii_whitespace)) {
             return None;
@@ -163,6 +174,7 @@ mod tests {
             ("varbyte(1)", bytes.clone(), "00ff", "2 bytes long"),
             ("time without time zone", ValueType::TEXT, "10:00:00+09", "an offset from UTC"),
             ("interval year to month", ValueType::TEXT, "1 mon 2 days", "less than a month"),
+            ("varbyte(1)", bytes.clone(), "", "for NULL in a VARBYTE column; write format: parquet"),
         ];
         for (type_name, value, text, reason) in refused {
             let said = refusal(type_name, &value, text, &CsvFormat::default()).unwrap_or_default();
@@ -189,6 +201,8 @@ mod tests {
 
     #[test]
     fn what_the_load_may_do_to_values_is_no_reason() {
+        let columnar = CsvFormat { kind: FileKind::Parquet, ..CsvFormat::default() };
+        assert_eq!(refusal("varbyte(1)", &ValueType::Bytes { max_bytes: None }, "", &columnar), None);
         let format = CsvFormat { truncate_columns: true, other: vec!["ROUNDEC".to_owned()], ..CsvFormat::default() };
         let decimal = ValueType::Decimal { precision: None, scale: None };
         assert_eq!(refusal("character varying(2)", &ValueType::TEXT, "주문", &format), None);

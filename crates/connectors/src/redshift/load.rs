@@ -2,7 +2,8 @@
 
 use futures::{TryStreamExt, stream};
 use millrace_operator_api::ports::{
-    LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectRows, PutOptions, RowStream, SmallResult, TableName,
+    LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectRows, PutOptions, RejectedRow, RowStream, SmallResult,
+    TableName,
 };
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
@@ -257,7 +258,7 @@ impl Loading<'_> {
         let has_sequence = matches!(self.plan.method, LoadMethod::Upsert { .. });
         let keeps_all = self.quarantine.is_some();
         let mut rejects = Rejects::new(self.plan.format.max_error, self.show_values, keeps_all);
-        rejects.enter("the source");
+        rejects.enter(RejectedRow::OF_SOURCE);
         let mut results = self.session.run("make-staging", self.plan.create_staging()).await?;
         let mut shaper = Shaper::of_stream(self.plan.format, &fields);
         shaper.refuses_nul = true;
@@ -478,7 +479,8 @@ async fn sweep(session: &dyn Session, request: &LoadRequest, but: Option<&str>) 
     let prefix = format!("millrace_staging_{}_", work_hash(request));
     let own = but.map(|hash| [format!("millrace_staging_{hash}"), format!("millrace_staging_{hash}_raw")]);
     let statement = format!(
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} AND LEFT(c.relname, {}) = {}",
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} AND c.relkind = 'r' \
+         AND LEFT(c.relname, {}) = {}",
         in_schema_of(&request.target, "c.oid"),
         prefix.len(),
         literal(&prefix)

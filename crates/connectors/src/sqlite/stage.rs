@@ -4,7 +4,7 @@
 
 use futures::TryStreamExt;
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows};
+use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows, RejectedRow};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::connect::SqliteFile;
@@ -89,7 +89,7 @@ impl Staging<'_> {
                 staged
             }
             LoadRows::Direct(stream) => {
-                rejects.enter("the source");
+                rejects.enter(RejectedRow::OF_SOURCE);
                 self.batches(connection, &mut stream.take()?.batches, rejects).await?
             }
         };

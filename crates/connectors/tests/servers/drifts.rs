@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::copies::databases::{Database, Kind};
 use crate::tasks::operate;
-use crate::world::{World, some};
+use crate::world::{World, connection, extra, some};
 
 /// Names and types of a table's columns, by name.
 async fn columns(target: &Database, table: &str) -> Result<Vec<(String, String)>> {
@@ -156,5 +156,110 @@ async fn a_small_table_goes_into_every_warehouse_without_an_object() -> Result<(
             operate(&world, number * 10 + 3, "upsert", broken).await.err().context("no such column")?.to_string();
         assert!(text.contains("nothing"), "{text}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_are_read_by_change_keep_the_types_of_their_columns() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run(
+            "CREATE TABLE goods (id int PRIMARY KEY, name varchar(10), price decimal(12,3), is_new bit(1), kind enum('a','bc'),
+             at datetime);
+             INSERT INTO goods VALUES (1, 'one', 1.125, b'1', 'bc', '1970-01-01 10:00:00'),
+             (2, 'two', 2, NULL, 'a', '1971-01-01 10:00:00')",
+        )
+        .await?;
+    let by_change = json!({"incremental": {"modified_field": "at", "source_timezone": "UTC"}});
+    let columns = "(id integer, name varchar(40), price numeric(12,3), is_new smallint, kind varchar(8), at timestamp)";
+    for (number, kind) in (0_u32..).zip([Kind::Postgres, Kind::Redshift]) {
+        let target = Database::start(&world, kind, "target").await?;
+        target.run(&format!("CREATE TABLE dw.goods {columns}")).await?;
+        for (way, format) in (0_u32..).zip(["csv", "parquet"]) {
+            let (generation, key) = (100 * (number + 1) + 10 * way, format!("goods/{kind:?}/{format}"));
+            let more = with(by_change.clone(), json!({"format": format}));
+            operate(&world, generation, "sql_to_s3", extract(&source, &key, more)).await?;
+            // What the night before was no reason to fail is none tonight.
+            let strict =
+                load(&target, &key, json!({"schema_drift": {"widened": "fail", "added": "fail", "removed": "fail"}}));
+            let loaded = operate(&world, generation + 1, "copy", strict).await?;
+            assert_eq!(loaded["schema_drift"], json!([]), "{kind:?}, {format}");
+            assert_eq!(
+                target.rows("SELECT id, name, price, is_new, kind, at FROM dw.goods").await?,
+                [some(&["1", "one", "1.125", "1", "bc", "1970-01-01 10:00:00"])],
+                "{kind:?}, {format}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_with_what_would_mend_it() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run("CREATE TABLE goods (id int PRIMARY KEY, name varchar(10)); INSERT INTO goods VALUES (1, 'one')")
+        .await?;
+    operate(&world, 1, "sql_to_s3", extract(&source, "goods", json!({}))).await?;
+    for (number, kind) in (1_u32..).zip([Kind::Postgres, Kind::Redshift]) {
+        let target = Database::start(&world, kind, "target").await?;
+        let said = async |generation: u32, more: Value| {
+            let result = operate(&world, number * 100 + generation, "copy", load(&target, "goods", more)).await;
+            Ok::<_, anyhow::Error>(result.err().context("it must fail")?.to_string())
+        };
+        let text = said(1, json!({"s3_bucket": "nowhere"})).await?;
+        assert!(text.contains("there is no bucket nowhere, where goods was looked for (s3)"), "{kind:?}: {text}");
+        let text = said(2, json!({"s3_key": "other"})).await?;
+        assert!(text.contains("there is no object s3://lake/other"), "{kind:?}: {text}");
+        let text = said(3, json!({})).await?;
+        let length = if kind == Kind::Redshift { 40 } else { 10 };
+        let made = format!("CREATE TABLE \"dw\".\"goods\" (\"id\" integer, \"name\" varchar({length}))");
+        assert!(text.contains(&made), "{kind:?}: {text}");
+        target.run(&made[made.find("CREATE").context("it is there")?..]).await?;
+        operate(&world, number * 100 + 4, "copy", load(&target, "goods", json!({}))).await?;
+    }
+    let target = Database::start(&world, Kind::Redshift, "target").await?;
+    let copied = json!({
+        "source_conn_id": source.conn_id, "target_conn_id": target.conn_id,
+        "tables": {"source": format!("{}.goods", source.schema), "target": "nowhere.goods"},
+    });
+    let text = operate(&world, 800, "table_copy", copied).await.err().context("no schema")?.to_string();
+    assert!(text.contains("make the schema first: CREATE SCHEMA \"nowhere\""), "{text}");
+    target.run("CREATE TABLE dw.j (v super)").await?;
+    let nul =
+        target.run("INSERT INTO dw.j SELECT JSON_PARSE('{\"a\": \"\\\\u0000\"}')").await.err().context("a NUL")?;
+    assert!(format!("{nul:#}").contains("the Redshift stand-in does not emulate a SUPER with"), "{nul:#}");
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    target.run("CREATE TABLE dw.goods (id int, name text); CREATE ROLE outsider LOGIN PASSWORD 'out'").await?;
+    let mut outsider = target.connection(&world)?;
+    (outsider.login, outsider.password) = (Some("outsider".to_owned()), Some("out".into()));
+    world.add(outsider);
+    let text =
+        operate(&world, 900, "copy", load(&target, "goods", json!({}))).await.err().context("no rights")?.to_string();
+    assert!(text.contains("need USAGE and CREATE on schema dw"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_reached_is_named_by_its_address() -> Result<()> {
+    let world = World::start().await?;
+    for (conn_id, conn_type) in [("closed_maria", "mysql"), ("closed_pg", "postgres")] {
+        world.add_url(conn_id, conn_type, "mysql://a:b@127.0.0.1:1/c")?;
+        let more = json!({"sql_conn_id": conn_id, "query": "SELECT 1", "s3_bucket": "lake", "s3_key": "k", "aws_conn_id": "s3"});
+        let text = operate(&world, 1, "sql_to_s3", more).await.err().context("nobody listens")?.to_string();
+        assert!(text.contains("cannot connect to 127.0.0.1:1"), "{text}");
+    }
+    let mut keyless = connection("keyless", "redshift");
+    keyless.schema = Some("dev".to_owned());
+    keyless.extra = extra(json!({
+        "workgroup_name": "any", "region_name": "eu-west-1", "endpoint_url": "http://127.0.0.1:1",
+        "profile_name": "nobody-has-such-a-profile",
+    }));
+    world.add(keyless);
+    let more = json!({"sql_conn_id": "keyless", "sql": "SELECT 1"});
+    let text = operate(&world, 2, "sql", more).await.err().context("there is no key")?.to_string();
+    assert!(text.contains("no AWS credentials were found; put aws_access_key_id"), "{text}");
     Ok(())
 }

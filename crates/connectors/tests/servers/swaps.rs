@@ -5,13 +5,15 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures::{StreamExt, stream};
 use millrace_operator_api::ports::{
-    BuildRequest, LoadMethod, LoadRequest, LoadRows, Ports, RowBatch, RowStream, SourceColumn, TableName, ValueType,
+    BuildRequest, LoadMethod, LoadRequest, LoadRows, NewColumn, Ports, RowBatch, RowStream, SourceColumn, TableName,
+    ValueType,
 };
 use millrace_testkit::wait_until;
 use tokio::sync::Notify;
 
+use crate::copies::databases::{Database, Kind};
 use crate::postgres;
-use crate::tasks::PATIENCE;
+use crate::tasks::{PATIENCE, operate};
 use crate::world::{World, refused, some, work};
 
 async fn swap(world: &World, generation: u32, table: &str, columns: &[&str], rows: &str) -> Result<LoadRequest> {
@@ -219,5 +221,45 @@ async fn loads_do_not_run_serializable_by_the_databases_default() -> Result<()> 
     }
     let levels = database.query("SELECT level, count(*) FROM levels GROUP BY level")?;
     assert_eq!(levels, [some(&["read committed", "4"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_first_builds_of_a_table_take_turns_too_and_leave_nothing_beside_it() -> Result<()> {
+    let world = World::start().await?;
+    for (number, kind) in (1_u32..).zip([Kind::Postgres, Kind::Redshift]) {
+        let target = Database::start(&world, kind, "target").await?;
+        let build = |task: u32| {
+            let summary = serde_json::json!({
+                "warehouse_conn_id": target.conn_id, "schema": "dw", "table": "daily", "columns": "(id int, made_by int)",
+                "select": format!("SELECT 1, {task}"),
+            });
+            operate(&world, number * 100 + task, "summary_table", summary)
+        };
+        let built = futures::future::join_all((1..=4).map(build)).await;
+        for outcome in built {
+            outcome?;
+        }
+        assert_eq!(target.rows("SELECT id FROM dw.daily").await?, [some(&["1"])], "{kind:?}");
+        let left = "SELECT relname FROM pg_class WHERE relname LIKE '%build%' OR relname LIKE '%\\_old%'";
+        assert!(target.rows(left).await?.is_empty(), "{kind:?}");
+
+        // What can't be put in place goes.
+        let broken = serde_json::json!({
+            "warehouse_conn_id": target.conn_id, "schema": "dw", "table": "broken", "columns": "(id int)",
+            "select": "SELECT CAST('x' AS int)",
+        });
+        let error = operate(&world, number * 100 + 50, "summary_table", broken).await;
+        assert!(error.is_err(), "{kind:?}");
+        assert!(target.rows(left).await?.is_empty(), "{kind:?}");
+
+        let warehouse = world.connectors.warehouse(&world.context(1), &target.conn_id).await?;
+        let name = TableName { schema: Some("dw".to_owned()), name: "fresh".to_owned() };
+        let columns = [NewColumn { name: "id".to_owned(), type_name: "integer".to_owned(), is_nullable: true }];
+        let made = futures::future::join_all((0..6).map(|_| warehouse.create_table(&name, &columns, &[], true))).await;
+        for outcome in made {
+            outcome?;
+        }
+    }
     Ok(())
 }

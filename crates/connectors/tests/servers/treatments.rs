@@ -1,6 +1,7 @@
 //! Keys that were changed when they were extracted, and tell rows apart no more when they are loaded.
 
 use anyhow::{Context, Result};
+use futures::TryStreamExt;
 use millrace_operator_api::TaskError;
 use serde_json::{Value, json};
 
@@ -139,5 +140,53 @@ async fn two_times_of_a_key_do_not_become_one_moment() -> Result<()> {
     run(&world, 2, copying).await?;
     let found = target.rows("SELECT (email AT TIME ZONE 'UTC')::text, note FROM dw.people ORDER BY 1").await?;
     assert_eq!(found, [some(&["2024-03-10 07:30:00", "real"]), some(&["2024-11-03 06:30:00", "twice"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_window_and_the_values_in_it_go_by_one_clock() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run(
+            "CREATE TABLE people (email varchar(20), at datetime);
+             INSERT INTO people VALUES ('first of UTC', '1970-01-01 00:00:00'), ('first of Seoul', '1970-01-01 09:00:00'),
+             ('last of Seoul', '1970-01-02 08:59:59')",
+        )
+        .await?;
+    let mut connection = source.connection(&world)?;
+    connection.extra.0.insert("source_timezone".to_owned(), json!("Asia/Seoul"));
+    world.add(connection);
+    let read = |more: Value| {
+        let by = with(json!({"modified_field": "at"}), &more["incremental"]);
+        let more = with(more, &json!({"incremental": by}));
+        extract(&source, &more)
+    };
+    let text =
+        failed(Task::new(&world, "sql_to_s3", read(json!({"incremental": {"source_timezone": "UTC"}}))).run(1).await)?;
+    assert!(text.contains("source_timezone says UTC, but the values of at are read as times of Asia/Seoul"), "{text}");
+    assert!(text.contains("columns: {at: {timezone: UTC}}"), "{text}");
+    let ways = [
+        (json!({}), ["first of Seoul,1970-01-01 00:00:00", "last of Seoul,1970-01-01 23:59:59"]),
+        (
+            json!({"incremental": {"source_timezone": "Asia/Seoul"}}),
+            ["first of Seoul,1970-01-01 00:00:00", "last of Seoul,1970-01-01 23:59:59"],
+        ),
+        (
+            json!({"columns": {"at": {"timezone": "UTC"}}}),
+            ["first of UTC,1970-01-01 00:00:00", "first of Seoul,1970-01-01 09:00:00"],
+        ),
+        (
+            json!({"source_timezone": "UTC", "incremental": {"source_timezone": "UTC"}}),
+            ["first of UTC,1970-01-01 00:00:00", "first of Seoul,1970-01-01 09:00:00"],
+        ),
+    ];
+    for (way, expected) in ways {
+        Task::new(&world, "sql_to_s3", read(way.clone())).run(1).await?;
+        let store = world.store().await?;
+        let body: Vec<bytes::Bytes> = store.get("lake", "people.csv").await?.try_collect().await?;
+        let text = String::from_utf8(body.concat())?;
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected, "{way}");
+    }
     Ok(())
 }

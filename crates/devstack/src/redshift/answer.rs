@@ -59,6 +59,9 @@ pub(super) fn from_postgres(error: &tokio_postgres::Error) -> SqlError {
     {
         return SqlError::new(message);
     }
+    if *db.code() == SqlState::UNTRANSLATABLE_CHARACTER && db.message().contains("Unicode escape") {
+        return SqlError::not_emulated("a SUPER with \\u0000 in it");
+    }
     let mut message = db.message().to_owned();
     if let Some(detail) = db.detail() {
         message.push_str("\n  Detail: ");

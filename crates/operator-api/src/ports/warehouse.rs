@@ -199,11 +199,17 @@ pub struct RejectedRow {
     pub reason: String,
 }
 
+impl RejectedRow {
+    /// In the place of a file, where rows come straight from a database: `line` counts its rows.
+    pub const OF_SOURCE: &'static str = "the source";
+}
+
 impl fmt::Display for RejectedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if let Some(line) = self.line {
-            write!(f, " line {line}")?;
+        match self.line {
+            Some(row) if self.file == Self::OF_SOURCE => write!(f, "row {row} of {}", self.file)?,
+            Some(line) => write!(f, "{} line {line}", self.file)?,
+            None => f.write_str(&self.file)?,
         }
         if let Some(column) = &self.column {
             write!(f, ", column {column}")?;

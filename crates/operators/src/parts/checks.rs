@@ -7,7 +7,8 @@ use millrace_operator_api::ports::{CheckResult, TableCheck};
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::parameter::{OneOrMany, rendered, written};
@@ -19,7 +20,7 @@ use super::sensor::Length;
 #[serde(deny_unknown_fields)]
 pub struct Checks {
     /// At least so many rows. 0 allows an empty table.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "whole")]
     pub min_rows: u64,
     /// A column or a list of columns whose values, taken together, occur once only. A list of lists checks several.
     #[serde(default)]
@@ -45,6 +46,22 @@ pub enum Keys {
     Column(String),
     Columns(Vec<String>),
     Several(Vec<Vec<String>>),
+}
+
+/// A number, or the text of one that a template gave.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    let number = match Written::deserialize(deserializer) {
+        Ok(Written::Number(number)) => Some(number),
+        Ok(Written::Text(text)) => text.trim().parse().ok(),
+        Err(_) => None,
+    };
+    number.ok_or_else(|| D::Error::custom("min_rows must be a whole number, 0 or more"))
 }
 
 fn one() -> u64 {

@@ -17,7 +17,8 @@ pub struct SchemaDrift {
     /// A column's type, as the source's catalogue has it, does not fit the table's any more: `widen` the table's column,
     /// `ignore` it (default: the values are loaded, and one that does not fit is refused), or `fail`.
     pub widened: Widened,
-    /// A column of the table does not come in: `ignore` it (default; it gets its default value), or `fail`.
+    /// A column of the table does not come in: `ignore` it (default; new rows get its default value, rows that are
+    /// updated keep what they have), or `fail`.
     pub removed: Removed,
 }
 
@@ -69,6 +70,8 @@ pub struct Settled {
     pub ignored: Vec<String>,
     /// What the values of `columns` are; empty where that is not known of each.
     pub types: Vec<ValueType>,
+    /// Columns of bytes that go into columns of bytes.
+    pub bytes: Vec<String>,
     /// The differences in words, with what was done about each.
     pub differences: Vec<String>,
 }
@@ -100,10 +103,7 @@ pub async fn settle(
 ) -> Result<Settled, TaskError> {
     let mut was_altered = false;
     loop {
-        let table = warehouse
-            .describe(target)
-            .await
-            .map_err(|error| while_doing(&format!("looking at table {target}"), error))?;
+        let table = described(warehouse, target, incoming).await?;
         let found = compare(warehouse, &table, incoming, policy);
         if !found.failures.is_empty() {
             return Err(TaskError::Fail(format!(
@@ -139,32 +139,76 @@ pub async fn settle(
     }
 }
 
+/// The table's columns, or how it is made for such rows.
+pub async fn described(
+    warehouse: &dyn Warehouse,
+    target: &TableName,
+    incoming: &[Incoming],
+) -> Result<Vec<Column>, TaskError> {
+    warehouse.describe(target).await.map_err(|mut error| {
+        if error.kind == PortErrorKind::NotFound {
+            error.message.push_str(&fitting_table(warehouse, target, incoming));
+        }
+        while_doing(&format!("looking at table {target}"), error)
+    })
+}
+
+/// How a table for such rows is made, behind an error that there is none.
+fn fitting_table(warehouse: &dyn Warehouse, target: &TableName, incoming: &[Incoming]) -> String {
+    let column = |column: &Incoming| {
+        let type_name = warehouse.column_type(column.value.as_ref()?);
+        Some(format!("{} {type_name}", warehouse.quote(&column.name)))
+    };
+    let columns: Option<Vec<String>> = incoming.iter().map(column).collect();
+    let such = match columns.filter(|columns| !columns.is_empty()) {
+        Some(columns) => format!(": CREATE TABLE {} ({})", warehouse.table_sql(target), columns.join(", ")),
+        None => String::new(),
+    };
+    format!("; loads go into tables that are there (table_copy makes its own): make it first{such}")
+}
+
 fn compare(warehouse: &dyn Warehouse, table: &[Column], incoming: &[Incoming], policy: SchemaDrift) -> Comparison {
     let mut found = Comparison::default();
     for column in incoming {
         match counterpart(table, &column.name, incoming) {
             Some(known) => {
                 found.settled.columns.push(known.name.clone());
+                if matches!(column.value, Some(ValueType::Bytes { .. })) && !is_text_type(&known.type_name) {
+                    found.settled.bytes.push(known.name.clone());
+                }
                 fits(warehouse, known, column, policy, &mut found);
             }
             None => added(warehouse, column, policy, &mut found),
         }
     }
     let missing = table.iter().filter(|known| !found.settled.columns.contains(&known.name)).collect::<Vec<_>>();
-    for column in missing {
-        let message = format!("column {} of the table does not come in", column.name);
+    if let Some(message) = not_coming(&missing) {
         match policy.removed {
             Removed::Fail => found.failures.push(message),
             Removed::Ignore => {
-                found.notes.push(format!("{message}: it gets {}", value_of(column)));
+                let defaults: Vec<String> = missing
+                    .iter()
+                    .filter_map(|column| Some(format!("{} {}", column.name, column.default.as_ref()?)))
+                    .collect();
+                let value = match defaults.as_slice() {
+                    [] => "NULL".to_owned(),
+                    some if some.len() == missing.len() => format!("their default ({})", some.join(", ")),
+                    some => format!("NULL or their default ({})", some.join(", ")),
+                };
+                found.notes.push(format!("{message}: new rows get {value}, rows that are updated keep what they have"));
             }
         }
     }
     found
 }
 
-fn value_of(column: &Column) -> String {
-    column.default.as_ref().map_or_else(|| "NULL".to_owned(), |default| format!("its default {default}"))
+fn not_coming(missing: &[&Column]) -> Option<String> {
+    let names: Vec<&str> = missing.iter().map(|column| column.name.as_str()).collect();
+    match names.as_slice() {
+        [] => None,
+        [only] => Some(format!("column {only} of the table does not come in")),
+        several => Some(format!("{} columns of the table do not come in ({})", several.len(), several.join(", "))),
+    }
 }
 
 fn fits(warehouse: &dyn Warehouse, known: &Column, column: &Incoming, policy: SchemaDrift, found: &mut Comparison) {

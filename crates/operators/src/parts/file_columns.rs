@@ -11,7 +11,7 @@ use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::schema::types::Type;
 
 use super::column_name::find;
-use super::drift::{Incoming, Settled, settle};
+use super::drift::{Incoming, Settled, described, settle};
 use super::loading::Loading;
 use super::mark::Marks;
 use super::report::while_doing;
@@ -193,16 +193,13 @@ pub async fn choose(
         }
         return Ok(None);
     }
-    let table = warehouse
-        .describe(&loading.target)
-        .await
-        .map_err(|error| while_doing(&format!("looking at table {}", loading.target), error))?;
-    require_acquaintance(&loading.target, &written, &table)?;
     let incoming: Vec<Incoming> = written
-        .into_iter()
+        .iter()
         .enumerate()
-        .map(|(index, name)| Incoming { name, value: types.get(index).cloned() })
+        .map(|(index, name)| Incoming { name: name.clone(), value: types.get(index).cloned() })
         .collect();
+    let table = described(warehouse, &loading.target, &incoming).await?;
+    require_acquaintance(&loading.target, &written, &table)?;
     let settled = settle(context, warehouse, &loading.target, &incoming, loading.drift).await?;
     require_keys(&loading.method, &settled.columns, &settled.ignored)?;
     Ok(Some(settled))

@@ -18,6 +18,7 @@ use super::parameter::{is_blank, rendered_option, written};
 use super::parquet::looks;
 use super::report::{ledger_entry, while_doing};
 use super::sensor::Length;
+use super::treatment::Rendered;
 
 /// Reads only the rows that were made or changed in the run's data interval (start included, end not). The condition goes
 /// around the query, or where it has `{{ incremental_filter }}`.
@@ -38,8 +39,9 @@ pub struct Incremental {
     /// How far before the interval reading begins, for rows that were committed late.
     #[serde(default)]
     pub lookback: Option<Length>,
-    /// The zone of the clock behind columns that have none (`DATETIME`, `timestamp`): `UTC`, `Asia/Seoul`. Left out: the
-    /// connection's (extra: `source_timezone`); without either such a column is an error.
+    /// The zone of the clock behind the columns named here, where they have none (`DATETIME`, `timestamp`): `UTC`,
+    /// `Asia/Seoul`. Left out: that in which their values are read (`columns`, `source_timezone` of the task or of its
+    /// connection's extra settings), and a column without any is an error, as is one of another zone than its values'.
     #[serde(default)]
     pub source_timezone: Option<Template<String>>,
     /// Fail, to be tried again, while the source is a replica that is further behind.
@@ -140,6 +142,7 @@ pub async fn narrow(
     source: &dyn SqlSource,
     query: &str,
     block: Option<&Incremental>,
+    treating: &Rendered<'_>,
 ) -> Result<Narrowed, TaskError> {
     let Some(block) = block else { return Ok(Narrowed { query: query.to_owned(), watch: None }) };
     let query = query.trim().trim_end_matches(';').trim_end();
@@ -151,12 +154,12 @@ pub async fn narrow(
                 .to_owned(),
         ));
     }
-    let zone = zone(source, block)?;
+    let zones = Zones::of(block, treating)?;
     let columns = columns(source, query).await?;
     let lookback = block.lookback.map_or_else(TimeDelta::zero, |length| length.0.as_delta());
     let from = interval.start.checked_sub_signed(lookback).unwrap_or(interval.start);
     let within = async |name: &str| -> Result<String, TaskError> {
-        let (column, form) = Form::of(&columns, name, zone)?;
+        let (column, form) = Form::of(&columns, name, zones.of_column(&columns, name)?)?;
         if let Form::Written(_) = form {
             check_texts(source, query, column).await?;
         }
@@ -204,7 +207,7 @@ pub async fn narrow(
     };
     let watch = match modified.or(created).filter(|_| block.lookback.is_some()) {
         Some(column) => {
-            let (column, form) = Form::of(&columns, &column, zone)?;
+            let (column, form) = Form::of(&columns, &column, zones.of_column(&columns, &column)?)?;
             let (start, _) = form.bounds(interval.start, interval.end);
             Some(Watch { column: column.name.clone(), start, late: Arc::default() })
         }
@@ -240,14 +243,36 @@ pub async fn check_replica_lag(source: &dyn SqlSource, most: Length) -> Result<(
     }
 }
 
-fn zone(source: &dyn SqlSource, block: &Incremental) -> Result<Option<Tz>, TaskError> {
-    let written = rendered_option("incremental.source_timezone", block.source_timezone.as_ref())?;
-    written
-        .or_else(|| source.source_timezone().map(ToOwned::to_owned))
-        .map(|zone: String| {
-            zone.parse::<Tz>().map_err(|_| TaskError::Fail(format!("source_timezone: {}", unknown_zone(&zone))))
-        })
-        .transpose()
+/// Whose clocks the columns of the window were read from.
+struct Zones<'a> {
+    written: Option<Tz>,
+    treating: &'a Rendered<'a>,
+}
+
+impl<'a> Zones<'a> {
+    fn of(block: &Incremental, treating: &'a Rendered<'a>) -> Result<Self, TaskError> {
+        let written: Option<String> = rendered_option("incremental.source_timezone", block.source_timezone.as_ref())?;
+        let written = written.as_deref().map(|zone| parsed("incremental.source_timezone", zone)).transpose()?;
+        Ok(Self { written, treating })
+    }
+
+    /// A window by one clock of values that are moved by another would lose hours in silence.
+    fn of_column(&self, columns: &[SourceColumn], name: &str) -> Result<Option<Tz>, TaskError> {
+        let moved_by = position(columns, name).and_then(|at| self.treating.clock_of(columns, at));
+        match (self.written, moved_by) {
+            (Some(written), Some(moved_by)) if written != moved_by => Err(TaskError::Fail(format!(
+                "incremental: source_timezone says {written}, but the values of {name} are read as times of {moved_by} \
+                 (`columns` or source_timezone of the task, or of its connection); leave it out of `incremental`, or say in \
+                 `columns` which clock it is: columns: {{{name}: {{timezone: {written}}}}}"
+            ))),
+            (Some(zone), _) | (None, Some(zone)) => Ok(Some(zone)),
+            (None, None) => self.treating.source_timezone().map(|zone| parsed("source_timezone", zone)).transpose(),
+        }
+    }
+}
+
+fn parsed(name: &str, zone: &str) -> Result<Tz, TaskError> {
+    zone.parse().map_err(|_| TaskError::Fail(format!("{name}: {}", unknown_zone(zone))))
 }
 
 /// What the query's columns are.

@@ -130,6 +130,17 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     };
     let Prepared { rows, format, settled, written, label, bytes, files, read, leaps, read_error } = prepared;
     let size = bytes.map(|bytes| format!(" ({bytes} bytes)")).unwrap_or_default();
+    let emptied = settled.as_ref().map(|settled| settled.bytes.join(", ")).unwrap_or_default();
+    if warehouse.engine() == "redshift"
+        && loading.direct.is_none()
+        && format.kind == FileKind::Csv
+        && !emptied.is_empty()
+    {
+        context.warning(format!(
+            "{emptied}: a value of no bytes becomes NULL, because COPY takes such a field of a CSV file for NULL in a VARBYTE \
+             column; format: parquet at the extract keeps it, and for_table there stops at it"
+        ));
+    }
     context.info(format!(
         "loading {label}{size} into {} of {} ({})",
         loading.target,
@@ -274,6 +285,10 @@ async fn find_objects(context: &TaskContext, store: &dyn ObjectStore, loading: &
                 Ok(Found { objects, columns: if listed.names.is_empty() { told } else { listed } })
             }
             Some(object) => Ok(Found { objects: vec![object], columns: told }),
+            None if is_bucket_missing(store, loading).await => Err(TaskError::Fail(format!(
+                "there is no bucket {}, where {} was looked for ({})",
+                loading.bucket, loading.key, loading.aws_conn_id
+            ))),
             None => Err(TaskError::Retry(format!(
                 "there is no object {place}; s3_key names one object exactly (prefix: true loads every key that begins \
                  with it)"
@@ -305,6 +320,12 @@ async fn find_objects(context: &TaskContext, store: &dyn ObjectStore, loading: &
             list.url()
         ))),
     }
+}
+
+/// An answer about one object does not say it.
+async fn is_bucket_missing(store: &dyn ObjectStore, loading: &Loading) -> bool {
+    let listed = store.list(&loading.bucket, &loading.key).try_next().await;
+    listed.is_err_and(|error| error.code.as_deref() == Some("NoSuchBucket"))
 }
 
 /// Another run may have written the same key in the meantime.
@@ -437,7 +458,11 @@ fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
         ("inserted", report.rows_inserted),
         ("updated", report.rows_updated),
         ("unchanged", unchanged(report)),
-        ("deleted", report.rows_deleted),
+        // An upsert deletes none; what the source has no more is counted when it goes.
+        (
+            "deleted",
+            report.rows_deleted.filter(|count| *count > 0 || !matches!(loading.method, LoadMethod::Upsert { .. })),
+        ),
         ("rejected", report.rows_rejected),
     ]
     .iter()

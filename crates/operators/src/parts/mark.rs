@@ -211,6 +211,12 @@ pub fn is_own(context: &TaskContext, object: &ObjectInfo) -> bool {
     object.metadata.get(WORK) == Some(&escape(&context.work.marker()))
 }
 
+/// True when this task instance wrote the object, now or before it was cleared: to clear is to say that it is done again.
+pub fn is_of_instance(context: &TaskContext, object: &ObjectInfo) -> bool {
+    let instance = |marker: &str| marker.rsplit_once('/').map(|(instance, _)| instance.to_owned());
+    object.metadata.get(WORK).and_then(|work| instance(work)) == instance(&escape(&context.work.marker()))
+}
+
 /// The other run of this DAG that wrote the object, if one did: a fault of the key when both should have one of their own.
 pub fn other_run(context: &TaskContext, object: &ObjectInfo) -> Option<String> {
     let work = unescape(object.metadata.get(WORK)?)?;

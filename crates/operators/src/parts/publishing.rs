@@ -41,8 +41,13 @@ pub async fn claim(context: &TaskContext, to: &Destination<'_>) -> Result<Claim,
     match existing.map_err(|error| while_doing(&format!("looking for {}", to.url()), error))? {
         None => Ok(Claim { only_if_absent: !to.replace, listed: Vec::new() }),
         Some(object) if to.replace => taken_over(to, &object).await,
-        Some(object) if mark::is_own(context, &object) => {
-            context.info(format!("{} was written by an earlier try of this task: it is replaced", to.url()));
+        Some(object) if mark::is_of_instance(context, &object) => {
+            let when = if mark::is_own(context, &object) {
+                "by an earlier try of this task"
+            } else {
+                "by this task before it was cleared"
+            };
+            context.info(format!("{} was written {when}: it is replaced", to.url()));
             taken_over(to, &object).await
         }
         Some(object) => Err(already_exists(to, Some(&object))),

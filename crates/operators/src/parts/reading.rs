@@ -50,7 +50,7 @@ pub struct Opened {
 pub async fn open(context: &TaskContext, asked: Asked<'_>) -> Result<Opened, TaskError> {
     let Asked { conn_id, source, label, query, treating, .. } = asked;
     let (narrowed, streams) = unless_cancelled(context, async {
-        let narrowed = incremental::narrow(context, &**source, query, asked.incremental).await?;
+        let narrowed = incremental::narrow(context, &**source, query, asked.incremental, treating).await?;
         let streams = match asked.split {
             Some((column, readers)) => parallel::open(context, source, narrowed.query(), column, readers).await,
             None => source.query(narrowed.query()).await.map(|rows| vec![rows]).map_err(TaskError::from),

@@ -185,6 +185,11 @@ impl<'a> Rendered<'a> {
         self.columns.iter().find(|(name, _)| position(columns, name) == Some(at)).map(|(_, treatment)| treatment)
     }
 
+    /// The zone of every clock that `columns` does not name.
+    pub fn source_timezone(&self) -> Option<&str> {
+        self.source_timezone.as_deref()
+    }
+
     /// The zone in which the column's clock runs; `None` for a column that has its zone, or none that is known.
     pub fn clock_of(&self, columns: &[SourceColumn], at: usize) -> Option<Tz> {
         if columns[at].value != (ValueType::Timestamp { zoned: false }) {

@@ -391,7 +391,7 @@ fn what_the_table_does_not_have_is_passed_over_added_or_refused() {
         result["schema_drift"],
         json!([
             "column score comes in, and the table does not have it: it is passed over",
-            "column note of the table does not come in: it gets NULL"
+            "column note of the table does not come in: new rows get NULL, rows that are updated keep what they have"
         ])
     );
     assert!(world.log().contains("Warning schema of analytics.nps: column score comes in"), "{}", world.log());

@@ -95,11 +95,18 @@ fn a_try_after_one_that_died_overwrites_its_own_object_only() {
     assert!(world.body("nps.csv").is_some());
     world.run_try("sql_to_s3", to_s3(json!({})), 2).unwrap();
     assert_eq!(world.body("nps.csv").unwrap(), NPS_CSV);
-    // Another task's, and the same task's after it was cleared, are strangers.
     assert!(fail_text(run_in(&world.context_of("other", 1), "sql_to_s3", to_s3(json!({})))).contains("already exists"));
+    let mut other_run = world.context(1);
+    other_run.work.run_id.push_str("_2");
+    assert!(fail_text(run_in(&other_run, "sql_to_s3", to_s3(json!({})))).contains("already exists"));
+    // Whoever clears a task has it done again.
     let mut cleared = world.context(3);
     cleared.work.generation = 1;
-    assert!(fail_text(run_in(&cleared, "sql_to_s3", to_s3(json!({})))).contains("already exists"));
+    run_in(&cleared, "sql_to_s3", to_s3(json!({}))).unwrap();
+    // Nor does the run that is made anew under the old one's name take what that one wrote.
+    let mut made_anew = world.context(1);
+    made_anew.work.run_created_at += chrono::TimeDelta::seconds(1);
+    assert!(fail_text(run_in(&made_anew, "sql_to_s3", to_s3(json!({})))).contains("already exists"));
 }
 
 #[test]

@@ -135,6 +135,17 @@ impl Inner {
             (Some(code), None) => code.to_owned(),
             _ => chain(error),
         };
+        if status.is_none() && ["loading credentials", "IMDS", "no providers"].iter().any(|sign| words.contains(sign)) {
+            return PortError::new(
+                PortErrorKind::Denied,
+                format!(
+                    "connection {:?}: no AWS credentials were found; put aws_access_key_id and aws_secret_access_key (or \
+                     profile_name) into its extra settings (login and password are not the key of the Data API), or let the \
+                     environment, a profile or the machine's role give them: {words}",
+                    self.conn_id
+                ),
+            );
+        }
         let hint = match kind {
             PortErrorKind::Denied => format!("; the permission redshift-data:{what} may be missing"),
             _ => String::new(),

@@ -84,6 +84,8 @@ pub struct Converter {
     texts: Vec<bool>,
     names: RowNames,
     empty_as_null: bool,
+    /// Empty texts so far that became NULL.
+    emptied: u64,
     decimals: Decimals,
     formats: Vec<String>,
     /// Rows so far.
@@ -162,6 +164,7 @@ impl Converter {
             texts: shape.columns.iter().map(|column| column.value.is_text()).collect(),
             names: RowNames::new(shape.columns, shape.primary_key, shape.show_values),
             empty_as_null: shape.empty_as_null,
+            emptied: 0,
             decimals: shape.decimals,
             formats,
             rows: 0,
@@ -193,6 +196,11 @@ impl Converter {
     pub fn emptied(&self) -> Vec<String> {
         let is_emptied = |column: &usize| self.rules[*column] == Rule::EmptyIsNull;
         (0..self.rules.len()).filter(is_emptied).map(|column| self.names.column(column).to_owned()).collect()
+    }
+
+    /// How many values that were.
+    pub fn emptied_values(&self) -> u64 {
+        self.emptied
     }
 
     pub fn highest(&self) -> Option<String> {
@@ -229,6 +237,7 @@ impl Converter {
                 };
                 let rule = self.rules[column];
                 if cell.is_empty() && rule != Rule::Pass && self.empty_as_null {
+                    self.emptied += u64::from(rule == Rule::EmptyIsNull);
                     out.push(None);
                     continue;
                 }

@@ -12,6 +12,14 @@ use millrace_operator_api::{TaskContext, TaskError, WorkId};
 
 use crate::parts::report::unless_cancelled;
 
+/// One line of the log: what the load itself says of deleted rows is another matter.
+pub fn tell_deleted(context: &TaskContext, deleted: u64) {
+    context.info(match deleted {
+        1 => "1 row that the source has no more was deleted".to_owned(),
+        count => format!("{count} rows that the source has no more were deleted"),
+    });
+}
+
 pub struct Reconciling<'a> {
     pub context: &'a TaskContext,
     pub warehouse: &'a dyn Warehouse,
@@ -67,7 +75,8 @@ impl Reconciling<'_> {
         }
         if loaded.rows_read == Some(0) {
             return Err(TaskError::Fail(
-                "the source has no row at all, so every row would be deleted; use sync_mode: full_sync if that is meant"
+                "the source has no row at all, so every row would be deleted; if that is meant, empty the table by a task of \
+                 its own (operator: sql)"
                     .to_owned(),
             ));
         }

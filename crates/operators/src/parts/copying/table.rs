@@ -190,6 +190,13 @@ impl TableCopying<'_> {
             let converter = &lock(&reading).converter;
             read.changed.extend(converter.changes());
             read.empty_as_null = converter.emptied();
+            let emptied = converter.emptied_values();
+            if emptied > 0 && !report.was_loaded_before {
+                self.context.info(format!(
+                    "{}: {emptied} empty texts were stored as NULL (empty_as_null: false keeps them)",
+                    plan.target
+                ));
+            }
         }
         let written = self.written(&meeting);
         self.note(&report, (read, written), (rows, bytes), started_at);
@@ -392,13 +399,16 @@ impl TableCopying<'_> {
             ("inserted", report.rows_inserted),
             ("updated", report.rows_updated),
             ("unchanged", report.rows_unchanged),
-            ("deleted", report.rows_deleted),
+            // What the source has no more is counted when it goes.
+            ("deleted", report.rows_deleted.filter(|count| *count > 0 || plan.sync_mode == SyncMode::FullSync)),
             ("rejected", report.rows_rejected.filter(|rejected| *rejected > 0)),
         ]
         .iter()
         .filter_map(|(name, count)| count.map(|count| format!("{count} {name}")))
         .collect();
-        self.context.info(format!("{}: {rows} rows read; {}", plan.target, numbers.join(", ")));
+        if !report.was_loaded_before {
+            self.context.info(format!("{}: {rows} rows read; {}", plan.target, numbers.join(", ")));
+        }
         rejected::tell(self.context, report, plan.quarantine.as_ref(), "max_error");
     }
 

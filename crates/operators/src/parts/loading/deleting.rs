@@ -6,7 +6,7 @@ use millrace_operator_api::{TaskContext, TaskError, WorkId};
 
 use super::{Loading, Missing, target_label};
 use crate::parts::column_name::{find, position};
-use crate::parts::copying::deletes::Reconciling;
+use crate::parts::copying::deletes::{Reconciling, tell_deleted};
 use crate::parts::drift::Settled;
 use crate::parts::report::{ledger_entry, query_label, while_doing};
 use crate::parts::treatment::{HASH_LENGTH, HashKey, Rendered, ZeroDates};
@@ -61,6 +61,7 @@ pub async fn delete_missing(
     let mut entry = ledger_entry(context, "reconcile", label, target_label(loading), started_at);
     (entry.rows_read, entry.rows_deleted) = (read, Some(deleted));
     context.reporter.ledger(entry);
+    tell_deleted(context, deleted);
     context.checkpoint("reconcile", format!("{deleted} rows that the source has no more were deleted"));
     Ok(deleted)
 }

@@ -1,6 +1,6 @@
 //! The table that an extract is meant for: its limits are known before anything is written.
 
-use millrace_operator_api::ports::{Column, CsvFormat, RowStream, SourceColumn};
+use millrace_operator_api::ports::{Column, CsvFormat, FileKind, RowStream, SourceColumn};
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::fitting::{Fitting, Meets};
 use crate::parts::copy_options;
+use crate::parts::mark::Format;
 use crate::parts::parameter::{OneOrMany, is_blank, rendered, rendered_option, rendered_text, written};
 use crate::parts::report::{unless_cancelled, while_doing};
 use crate::parts::table_name;
@@ -60,12 +61,17 @@ impl ForTable {
         Ok(keys.map(|OneOrMany(names)| names).unwrap_or_default())
     }
 
-    /// The same rows, which stop at a value that the table would refuse.
-    pub async fn watch(&self, context: &TaskContext, streams: Vec<RowStream>) -> Result<Vec<RowStream>, TaskError> {
+    /// The same rows, which stop at a value that the table would refuse, or not get as it is from such a file.
+    pub async fn watch(
+        &self,
+        context: &TaskContext,
+        streams: Vec<RowStream>,
+        file: Format,
+    ) -> Result<Vec<RowStream>, TaskError> {
         let conn_id = rendered_text("for_table.warehouse_conn_id", &self.warehouse_conn_id)?;
         let target = table_name::rendered(self.schema.as_ref(), &self.table)?;
         let options = rendered_option("for_table.copy_options", self.copy_options.as_ref())?;
-        let format = match options {
+        let mut format = match options {
             Some(OneOrMany(options)) => {
                 copy_options::parse(&options, true)
                     .map_err(|problems| {
@@ -75,6 +81,9 @@ impl ForTable {
             }
             None => CsvFormat::default(),
         };
+        if file == Format::Parquet {
+            format.kind = FileKind::Parquet;
+        }
         if format.max_error > 0 {
             context
                 .info(format!("{target} may refuse {} rows (maxerror): they are told by the load", format.max_error));

@@ -48,7 +48,7 @@ pub struct ReadParameters {
     /// NULL stays NULL. `timezone` says which clocks a timestamp without a zone was read from; it is written in UTC.
     #[serde(default)]
     columns: Treatments,
-    /// The connection whose password is the key of `hash`.
+    /// The connection, of any type, whose password is the key of `hash`.
     #[serde(default)]
     hash_conn_id: Option<Template<String>>,
     /// The zone of every timestamp without one that `columns` does not name. Left out: what the connection says (extra:
@@ -166,7 +166,7 @@ impl ReadParameters {
         };
         let mut opened = open(context, asked).await?;
         if let Some(table) = &self.for_table {
-            opened.streams = table.watch(context, opened.streams).await?;
+            opened.streams = table.watch(context, opened.streams, self.format).await?;
         }
         Ok(Read { label, source, opened })
     }

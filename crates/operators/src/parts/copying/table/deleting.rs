@@ -6,7 +6,7 @@ use millrace_operator_api::ports::{NewColumn, RowStream, SourceColumn};
 use millrace_operator_api::{TaskError, WorkId};
 
 use super::{Meeting, TableCopying};
-use crate::parts::copying::deletes::Reconciling;
+use crate::parts::copying::deletes::{Reconciling, tell_deleted};
 use crate::parts::copying::select::Question;
 use crate::parts::report::{ledger_entry, while_doing};
 
@@ -63,6 +63,7 @@ impl TableCopying<'_> {
         );
         (entry.rows_read, entry.rows_deleted) = (keys, Some(deleted));
         self.context.reporter.ledger(entry);
+        tell_deleted(self.context, deleted);
         self.checkpoint("reconcile", format!("{deleted} rows that the source has no more were deleted"));
         Ok(deleted)
     }

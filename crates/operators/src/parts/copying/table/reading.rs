@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono_tz::Tz;
 use futures::{StreamExt, TryStreamExt};
-use millrace_operator_api::ports::{CsvFormat, RowStream, SourceColumn};
+use millrace_operator_api::ports::{CsvFormat, FileKind, RowStream, SourceColumn};
 use millrace_operator_api::{PortError, TaskError};
 
 use super::{Meeting, TableCopying};
@@ -171,7 +171,8 @@ impl TableCopying<'_> {
             // Other engines take rows as they are read, and name the one that they refuse.
             required: if job.warehouse.engine() == "redshift" { &meeting.required } else { &[] },
             keys: &plan.primary_key,
-            format: &CsvFormat::default(),
+            // Bytes go to Redshift by INSERT, never by a file of texts, which could not say that there are none.
+            format: &CsvFormat { kind: FileKind::Parquet, ..CsvFormat::default() },
             show_values: job.show_values,
         };
         Fitting::new(&*job.warehouse, &meets)

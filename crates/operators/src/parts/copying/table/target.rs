@@ -200,7 +200,14 @@ impl TableCopying<'_> {
         let shown: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.type_name)).collect();
         if !job.dry_run {
             let made = job.warehouse.create_table(&plan.target, &columns, &keys, true).await;
-            made.map_err(|error| while_doing(&self.at("ensure_table"), error))?;
+            made.map_err(|mut error| {
+                if let (PortErrorKind::NotFound, Some(schema)) = (error.kind, &plan.target.schema) {
+                    error
+                        .message
+                        .push_str(&format!("; make the schema first: CREATE SCHEMA {}", job.warehouse.quote(schema)));
+                }
+                while_doing(&self.at("ensure_table"), error)
+            })?;
         }
         Ok(Meeting {
             names: columns.into_iter().map(|column| column.name).collect(),
