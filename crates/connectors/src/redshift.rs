@@ -15,18 +15,18 @@ mod unload;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::BoxFuture;
+use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
     Alteration, BuildReport, BuildRequest, CheckResult, Column, ColumnLimit, CsvFormat, LoadReport, LoadRequest,
     NewColumn, SmallResult, Staging, TableCheck, TableName, UnloadReport, UnloadRequest, ValueType, Warehouse,
 };
-use millrace_operator_api::{PortError, PortErrorKind};
 use sqlparser::dialect::RedshiftSqlDialect;
 
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::script::{self, units};
-use crate::parts::session::{Dialect, Session, ask, columns as columns_of, describe};
+use crate::parts::session::{Dialect, Session, ask, describe, make_table};
 use crate::parts::sql;
 use crate::parts::swap;
 use crate::parts::task::TaskHandle;
@@ -246,19 +246,7 @@ impl Warehouse for RedshiftWarehouse {
         Box::pin(async move {
             long_names::check_new(Dialect::Redshift, table, columns)?;
             let statement = ddl::create_table(&sql::table(table), columns, keys, if_not_exists)?;
-            let session = self.session(None);
-            match ask(&*session, "create-table", statement).await {
-                Ok(_) => Ok(()),
-                // Two tasks made it at the same time: it is there now.
-                Err(error)
-                    if if_not_exists
-                        && error.kind != PortErrorKind::Cancelled
-                        && columns_of(&*session, table).await.is_ok_and(|found| found.is_some()) =>
-                {
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            }
+            make_table(&*self.session(None), table, statement, if_not_exists).await
         })
     }
 

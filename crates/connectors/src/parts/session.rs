@@ -170,6 +170,25 @@ pub fn insert_marker(dialect: Dialect, target: &TableName, marker: &str, rows: &
     )
 }
 
+/// Sends a CREATE TABLE. Two tasks may make one table at the same time: IF NOT EXISTS does not keep the second from an error.
+pub async fn make_table(
+    session: &dyn Session,
+    name: &TableName,
+    statement: String,
+    if_not_exists: bool,
+) -> Result<(), PortError> {
+    match ask(session, "create-table", statement).await {
+        Err(error)
+            if if_not_exists
+                && error.kind != PortErrorKind::Cancelled
+                && columns(session, name).await.is_ok_and(|found| found.is_some()) =>
+        {
+            Ok(())
+        }
+        other => other.map(|_| ()),
+    }
+}
+
 /// Whether the marker is there; makes its table when it is missing. The first thing that a load asks of its schema.
 pub async fn has_marker(session: &dyn Session, target: &TableName, marker: &str) -> Result<bool, PortError> {
     look_for_marker(session, target, marker).await.map_err(|error| {

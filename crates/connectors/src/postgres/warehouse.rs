@@ -13,7 +13,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use super::load;
 use crate::parts::ddl;
 use crate::parts::script::{self, units};
-use crate::parts::session::{Dialect, Session, ask, describe};
+use crate::parts::session::{Dialect, Session, describe, make_table};
 use crate::parts::sql;
 use crate::parts::task::TaskHandle;
 use crate::parts::wire::{WireConfig, WireSession};
@@ -136,7 +136,7 @@ impl Warehouse for PostgresWarehouse {
         Box::pin(async move {
             long_names::check_new(Dialect::Postgres, table, columns)?;
             let statement = ddl::create_table(&sql::table(table), columns, keys, if_not_exists)?;
-            ask(&self.session(), "create-table", statement).await.map(|_| ())
+            make_table(&self.session(), table, statement, if_not_exists).await
         })
     }
 

@@ -232,12 +232,15 @@ async fn what_is_missing_is_named_with_what_would_mend_it() -> Result<()> {
         target.run("INSERT INTO dw.j SELECT JSON_PARSE('{\"a\": \"\\\\u0000\"}')").await.err().context("a NUL")?;
     assert!(format!("{nul:#}").contains("the Redshift stand-in does not emulate a SUPER with"), "{nul:#}");
     let target = Database::start(&world, Kind::Postgres, "target").await?;
-    target.run("CREATE TABLE dw.goods (id int, name text); CREATE ROLE outsider LOGIN PASSWORD 'out'").await?;
+    // Roles are the whole server's.
+    let role = format!("outsider_of_{}", target.postgres()?.name());
+    target.run(&format!("CREATE TABLE dw.goods (id int, name text); CREATE ROLE {role} LOGIN PASSWORD 'out'")).await?;
     let mut outsider = target.connection(&world)?;
-    (outsider.login, outsider.password) = (Some("outsider".to_owned()), Some("out".into()));
+    (outsider.login, outsider.password) = (Some(role.clone()), Some("out".into()));
     world.add(outsider);
     let text =
         operate(&world, 900, "copy", load(&target, "goods", json!({}))).await.err().context("no rights")?.to_string();
+    target.run(&format!("DROP ROLE {role}")).await?;
     assert!(text.contains("need USAGE and CREATE on schema dw"), "{text}");
     Ok(())
 }

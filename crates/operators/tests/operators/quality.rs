@@ -164,6 +164,4 @@ fn the_number_of_rows_may_come_from_a_template() {
     let summary = |min_rows: Value| json!({"warehouse_conn_id": "w", "table": "t", "select": "SELECT 1", "checks": {"min_rows": min_rows}});
     world.run("summary_table", summary(json!("7"))).unwrap();
     assert!(world.builds.lock().unwrap()[0].checks.contains(&TableCheck::MinRows(7)));
-    let text = world.run("summary_table", summary(json!("many"))).unwrap_err().to_string();
-    assert!(text.contains("min_rows must be a whole number"), "{text}");
 }
