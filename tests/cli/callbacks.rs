@@ -70,6 +70,7 @@ fn signature(body: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one life of a run, told in order")]
 fn case_54_callbacks_are_told_of_each_repetition_and_of_the_final_failure_once() {
     let home = TestHome::new();
     let receiver = Receiver::start();

@@ -39,6 +39,9 @@ fn the_ledger_says_what_was_moved() {
     );
     assert_eq!((&first["source"], &first["bytes"]), (&json!("lite: SELECT 1 AS id UNION ALL SELECT 2"), &json!(4)));
     assert!(first["checksum"].as_str().unwrap().starts_with("sha256:"), "{first}");
+    // As the API calls them.
+    assert!(first["start_date"].as_str() <= first["end_date"].as_str() && first["duration"].is_number(), "{first}");
+    assert_eq!(first["logical_date"], "2024-05-06T00:00:00.000000Z");
     let asked = |arguments: &[&str]| {
         let arguments = [&["data", "ledger"], arguments].concat();
         home.json(&arguments).as_array().unwrap().len()

@@ -9,6 +9,7 @@ use crate::support::TestHome;
 const LOAD: &str = "warehouse_conn_id: w, aws_conn_id: a, s3_bucket: b, table: t";
 
 /// A lint, where it is found, and a file that it is found in.
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn cases() -> Vec<(&'static str, usize, String)> {
     let bash = |command: &str| format!("tasks: {{a: {{operator: bash, bash_command: '{command}'}}}}\n");
     let many: String = (0..501).map(|n| format!("  t{n}: {{operator: empty}}\n")).collect();

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use millrace_model::dag::{Dag, Task};
+use millrace_model::duration::Span as Length;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::instant::parse_instant;
 use millrace_model::schedule::{Schedule, Timetable, TimetableKind};
@@ -104,13 +105,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     let maintenance = timetable::read_windows(reader, keys.get("maintenance"), timezone);
     let max_active_tasks =
         keys.get("max_active_tasks").and_then(|entry| reader.count(entry, 1)).unwrap_or(max_active_tasks);
-    let dagrun_timeout = keys.get("dagrun_timeout").and_then(|entry| {
-        let length = reader.length(entry)?;
-        if length.is_zero() {
-            reader.error("out-of-range", entry.value.span, "'dagrun_timeout' must be longer than zero");
-        }
-        Some(length)
-    });
+    let dagrun_timeout = keys.get("dagrun_timeout").and_then(|entry| read_dagrun_timeout(reader, entry));
     let tags = read_tags(reader, keys.get("tags"));
     let params = params::read(reader, keys.get("params"), &timetable.schedule);
     let params_order = params::order(keys.get("params"));
@@ -253,6 +248,14 @@ fn check_dates(
         let hint = "add start_date: 2024-01-01 (the first data interval begins there), or schedule: none".to_owned();
         reader.error_with_hint("missing-key", schedule.key_span, message, hint);
     }
+}
+
+fn read_dagrun_timeout(reader: &mut Reader<'_>, entry: &Entry) -> Option<Length> {
+    let length = reader.length(entry)?;
+    if length.is_zero() {
+        reader.error("out-of-range", entry.value.span, "'dagrun_timeout' must be longer than zero");
+    }
+    Some(length)
 }
 
 fn read_max_active_runs(reader: &mut Reader<'_>, keys: &Keys<'_>, timetable: &Timetable) -> u32 {

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use http::header;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::DagFilter;
+use millrace_store::{DagFilter, DagRow, Store};
 
 use crate::api::SILENT_AFTER;
 use crate::problem::Answer;
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 /// Answers of this process, by the first digit of their status.
 #[derive(Default)]
@@ -65,6 +66,32 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
     page.metric("info", "gauge", "The version that runs");
     page.line("info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
 
+    processes(&mut page, &server).await?;
+    let dags = store.dags(&DagFilter { include_stale: true, ..DagFilter::default() }).await?.rows;
+    of_dags(&mut page, &dags, now);
+    page.gauge("import_errors", "DAG files that cannot be read", store.import_errors().await?.len() as f64);
+    work(&mut page, &server).await?;
+    pools(&mut page, store).await?;
+    page.gauge(
+        "alerts_unseen",
+        "Alerts that nobody has seen, 1000 at the most",
+        store.alerts(true, 1000).await?.len() as f64,
+    );
+    database_connections(&mut page, store);
+
+    let counts = store.counts().await?;
+    counted::counters(&mut page, &counts);
+    counted::histograms(&mut page, &counts);
+    let in_service: HashSet<&str> = dags.iter().filter(|dag| !dag.is_stale).map(|dag| dag.dag_id.as_str()).collect();
+    counted::marks(&mut page, &counts, &in_service, now);
+    answers(&mut page, &server.answered);
+
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((kind, page.0).into_response())
+}
+
+async fn processes(page: &mut Page, server: &Server) -> Answer<()> {
+    let (store, now) = (server.store(), server.now());
     let heartbeat = store.health().await?.scheduler_heartbeat_at;
     if let Some(at) = heartbeat {
         let age = (now - at).num_milliseconds().max(0) as f64 / 1000.0;
@@ -76,22 +103,25 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
     for (part, _) in store.troubles() {
         page.line("trouble", &[("part", part)], 1.0);
     }
+    Ok(())
+}
 
-    let dags = store.dags(&DagFilter { include_stale: true, ..DagFilter::default() }).await?.rows;
+fn of_dags(page: &mut Page, dags: &[DagRow], now: DateTime<Utc>) {
     page.metric("dags", "gauge", "DAGs");
-    let count = |test: &dyn Fn(&millrace_store::DagRow) -> bool| dags.iter().filter(|dag| test(dag)).count() as f64;
+    let count = |test: &dyn Fn(&DagRow) -> bool| dags.iter().filter(|dag| test(dag)).count() as f64;
     page.line("dags", &[("state", "active")], count(&|dag| !dag.is_stale && !dag.is_paused));
     page.line("dags", &[("state", "paused")], count(&|dag| !dag.is_stale && dag.is_paused));
     page.line("dags", &[("state", "stale")], count(&|dag| dag.is_stale));
-    page.gauge("import_errors", "DAG files that cannot be read", store.import_errors().await?.len() as f64);
-    let late = |dag: &millrace_store::DagRow| {
+    let late = |dag: &DagRow| {
         let due = dag.next.as_ref().map(|next| next.run_after).filter(|_| !dag.is_paused && !dag.is_stale)?;
         Some((now - due).num_milliseconds().max(0) as f64 / 1000.0)
     };
     let latest = dags.iter().filter_map(late).fold(0.0, f64::max);
     page.gauge("schedule_delay_seconds", "How long the run that is most overdue was due before now", latest);
+}
 
-    let active = store.active_counts().await?;
+async fn work(page: &mut Page, server: &Server) -> Answer<()> {
+    let active = server.store().active_counts().await?;
     page.metric("runs", "gauge", "Runs that have not ended");
     for state in [RunState::Queued, RunState::Running] {
         page.line("runs", &[("state", state.as_str())], active.runs.get(&state).copied().unwrap_or(0) as f64);
@@ -107,7 +137,10 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
     let slots = server.surroundings().parallelism as u64;
     page.line("worker_slots", &[("state", "in_use")], busy as f64);
     page.line("worker_slots", &[("state", "open")], slots.saturating_sub(busy) as f64);
+    Ok(())
+}
 
+async fn pools(page: &mut Page, store: &Store) -> Answer<()> {
     let (pools, used) = (store.pools().await?, store.pool_use().await?);
     page.metric(
         "pool_slots",
@@ -129,12 +162,10 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
             page.line("pool_slots", &[("pool", &pool.name), ("for", "open")], open as f64);
         }
     }
-    page.gauge(
-        "alerts_unseen",
-        "Alerts that nobody has seen, 1000 at the most",
-        store.alerts(true, 1000).await?.len() as f64,
-    );
+    Ok(())
+}
 
+fn database_connections(page: &mut Page, store: &Store) {
     page.metric(
         "database_connections",
         "gauge",
@@ -145,23 +176,16 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
             page.line("database_connections", &[("for", pool.purpose), ("state", state)], f64::from(count));
         }
     }
+}
 
-    let counts = store.counts().await?;
-    counted::counters(&mut page, &counts);
-    counted::histograms(&mut page, &counts);
-    let in_service: HashSet<&str> = dags.iter().filter(|dag| !dag.is_stale).map(|dag| dag.dag_id.as_str()).collect();
-    counted::marks(&mut page, &counts, &in_service, now);
-
+fn answers(page: &mut Page, answered: &Answers) {
     page.metric("http_responses_total", "counter", "Answers of this process");
     for class in 1..=5 {
-        let count = server.answered.counts[class].load(Ordering::Relaxed);
+        let count = answered.counts[class].load(Ordering::Relaxed);
         page.line("http_responses_total", &[("status", &format!("{class}xx"))], count as f64);
     }
     page.metric("http_response_seconds_total", "counter", "Time that this process took for answers");
-    page.line("http_response_seconds_total", &[], server.answered.microseconds.load(Ordering::Relaxed) as f64 / 1e6);
-
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    Ok((kind, page.0).into_response())
+    page.line("http_response_seconds_total", &[], answered.microseconds.load(Ordering::Relaxed) as f64 / 1e6);
 }
 
 #[cfg(test)]

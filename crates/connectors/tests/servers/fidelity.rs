@@ -86,6 +86,7 @@ pub fn samples(engine: &str) -> Vec<Sample> {
     samples
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of values")]
 fn rarer_samples(engine: &str) -> Vec<Sample> {
     let sample = |name, value, cells| Sample { name, value, cells };
     let time = |beyond_day, zoned| ValueType::Time { beyond_day, zoned };

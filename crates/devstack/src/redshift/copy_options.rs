@@ -240,6 +240,7 @@ struct Options {
 }
 
 impl Options {
+    #[expect(clippy::too_many_lines, reason = "a table: an arm for each option")]
     fn take(&mut self, cursor: &mut Cursor<'_>, copy: &mut CopyStatement) -> Result<(), SqlError> {
         if cursor.take_words(&["format"]) {
             cursor.take_words(&["as"]);

@@ -167,6 +167,7 @@ impl Reader {
     }
 
     /// False when nothing after it in the same text can be understood.
+    #[expect(clippy::too_many_lines, reason = "a table: an arm for each option")]
     fn option(&mut self, name: &str, cursor: &mut Cursor<'_>) -> bool {
         if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
             self.problem(format!("{} is not taken: {reason}", name.to_ascii_lowercase()));

@@ -108,22 +108,7 @@ struct Prepared {
 pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, TaskError> {
     let started_at = context.clock.now();
     let warehouse = context.ports.warehouse(context, &loading.warehouse_conn_id).await?;
-    let unknown = copy_options::unknown_to(warehouse.engine(), &loading.options.format);
-    if !unknown.is_empty() {
-        return Err(TaskError::Fail(format!(
-            "copy_options: {} has no meaning for {} ({})",
-            unknown.join(", ").to_ascii_lowercase(),
-            warehouse.engine(),
-            loading.warehouse_conn_id
-        )));
-    }
-    if loading.options.format.remove_nul && warehouse.engine() == "redshift" && loading.direct.is_none() {
-        return Err(TaskError::Fail(format!(
-            "nul_bytes: remove has no meaning here: Redshift ({}) reads the files itself and refuses NUL bytes; take them out in \
-             the query that writes the files, or load without files (sql_conn_id and query)",
-            loading.warehouse_conn_id
-        )));
-    }
+    check_engine(warehouse.engine(), &loading)?;
     let prepared = match &loading.direct {
         Some(direct) => direct::prepare(context, warehouse.as_ref(), &loading, direct).await?,
         None => prepare(context, warehouse.as_ref(), &loading).await?,
@@ -203,6 +188,27 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let differences = settled.map(|settled| settled.differences).unwrap_or_default();
     let report = LoadReport { rows_deleted: deleted, ..report };
     Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+}
+
+/// Refuses options that mean nothing to the engine.
+fn check_engine(engine: &str, loading: &Loading) -> Result<(), TaskError> {
+    let unknown = copy_options::unknown_to(engine, &loading.options.format);
+    if !unknown.is_empty() {
+        return Err(TaskError::Fail(format!(
+            "copy_options: {} has no meaning for {} ({})",
+            unknown.join(", ").to_ascii_lowercase(),
+            engine,
+            loading.warehouse_conn_id
+        )));
+    }
+    if loading.options.format.remove_nul && engine == "redshift" && loading.direct.is_none() {
+        return Err(TaskError::Fail(format!(
+            "nul_bytes: remove has no meaning here: Redshift ({}) reads the files itself and refuses NUL bytes; take them out in \
+             the query that writes the files, or load without files (sql_conn_id and query)",
+            loading.warehouse_conn_id
+        )));
+    }
+    Ok(())
 }
 
 /// Finds the objects and how they are written.

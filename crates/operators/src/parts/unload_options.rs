@@ -100,6 +100,7 @@ impl Reader {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: an arm for each option")]
     fn option(&mut self, name: &str, cursor: &mut Cursor<'_>) -> Result<Option<String>, String> {
         if CREDENTIALS.contains(&name) {
             let shown = name.to_ascii_lowercase();

@@ -16,6 +16,7 @@ const LIST: &str = "list";
 
 type Asked = Query<Vec<(String, String)>>;
 
+#[expect(clippy::too_many_lines, reason = "a table: an entry for each address")]
 pub(super) fn doors() -> Doors {
     use Act::{ChangeRuns, ReadDags, ReadLogs};
     const STATE: &str = "In this state; may be repeated";

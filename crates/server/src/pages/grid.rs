@@ -121,13 +121,13 @@ impl Server {
     }
 }
 
-fn draw(
-    (row, graph): (&DagRow, &Graph),
+/// A column for each run, and how long the longest took.
+fn columns(
+    row: &DagRow,
     runs: &[RunRow],
-    instances: &[InstanceRow],
-    (selected, view): (Selected<'_>, &GridView),
+    selected: Selected<'_>,
     now: DateTime<Utc>,
-) -> Grid {
+) -> (Vec<Column>, Option<TimeDelta>) {
     let zone = zone_for(row.dag.timetable.timezone);
     let spans: Vec<_> = runs.iter().map(|run| span(run.start_date, run.end_date, now)).collect();
     let longest = spans.iter().flatten().max().copied();
@@ -137,23 +137,30 @@ fn draw(
     let is_daily =
         runs.windows(2).all(|pair| (pair[1].logical_date - pair[0].logical_date).abs() >= TimeDelta::hours(20));
     let label = if is_daily { t("%b %-d") } else { "%H:%M" };
-    let columns = runs
-        .iter()
-        .zip(&spans)
-        .enumerate()
-        .map(|(place, (run, span))| Column {
-            run_id: run.run_id.to_string(),
-            href: links::run(row.dag_id.as_str(), run.run_id.as_str()),
-            state: run.state.as_str(),
-            run_type: run.run_type.as_str(),
-            height: height(*span, longest.unwrap_or_default()),
-            title: title(run.run_id.as_str(), run.state, *span),
-            label: (count - 1 - place)
-                .is_multiple_of(5)
-                .then(|| run.logical_date.with_timezone(&zone).format(label).to_string()),
-            is_selected: selected_run == Some(run.key) && selected.task.is_none(),
-        })
-        .collect();
+    let column = |(place, (run, span)): (usize, (&RunRow, &Option<TimeDelta>))| Column {
+        run_id: run.run_id.to_string(),
+        href: links::run(row.dag_id.as_str(), run.run_id.as_str()),
+        state: run.state.as_str(),
+        run_type: run.run_type.as_str(),
+        height: height(*span, longest.unwrap_or_default()),
+        title: title(run.run_id.as_str(), run.state, *span),
+        label: (count - 1 - place)
+            .is_multiple_of(5)
+            .then(|| run.logical_date.with_timezone(&zone).format(label).to_string()),
+        is_selected: selected_run == Some(run.key) && selected.task.is_none(),
+    };
+    (runs.iter().zip(&spans).enumerate().map(column).collect(), longest)
+}
+
+fn draw(
+    (row, graph): (&DagRow, &Graph),
+    runs: &[RunRow],
+    instances: &[InstanceRow],
+    (selected, view): (Selected<'_>, &GridView),
+    now: DateTime<Utc>,
+) -> Grid {
+    let selected_run = selected.run.map(|run| run.key);
+    let (columns, longest) = columns(row, runs, selected, now);
     let mut cells: HashMap<(RunKey, &str), &InstanceRow> = HashMap::with_capacity(instances.len());
     for instance in instances {
         // Of a mapped task, the one that says most.

@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use http::HeaderMap;
 use millrace_logs::{LogPage, TryId};
+use millrace_model::change::InstanceKey;
+use millrace_model::dag::Task;
 use millrace_situation::Asked;
 use millrace_store::{CheckpointRow, DagRow, InstanceRow, LedgerRow, TryRow};
 use serde::Serialize;
@@ -81,17 +83,11 @@ pub(super) async fn page(
     let run = server.run_row(&dag_id, &run_id).await?;
     let of_task: Vec<InstanceRow> = server.store().instances(run.key).await?;
     let of_task: Vec<InstanceRow> = of_task.into_iter().filter(|it| it.task_id.as_str() == task_id).collect();
-    let wanted = parameters.number::<i32>("map_index")?;
-    // Of a mapped task, the instance that says most.
-    let instance = match wanted {
-        Some(index) => of_task.iter().find(|it| it.map_index == index),
-        None => instances::most_urgent(&of_task),
-    };
+    let instance = chosen(&of_task, parameters.number("map_index")?);
     let instance = instance.cloned().ok_or_else(|| Problem::no_task(&dag_id, &task_id))?;
     let index = if instance.map_index < 0 { String::new() } else { format!("&map_index={}", instance.map_index) };
     let row = server.dag_row(&dag_id, 0).await?;
-    let (now, zone) = (server.now(), zone_for(row.dag.timetable.timezone));
-    let store = server.store();
+    let (store, now, zone) = (server.store(), server.now(), zone_for(row.dag.timetable.timezone));
     let tries = store.tries(instance.key).await?;
     let newest = tries.last().map_or(instance.try_number, |last| last.try_number);
     let shown = parameters.number::<u32>("try")?.unwrap_or(newest);
@@ -105,9 +101,7 @@ pub(super) async fn page(
     };
     let (is_live, href) = (shown == newest && may_still_write(instance.state), links::task(&dag_id, &run_id, &task_id));
     let log = server.options.logs.read_page(&id, 0, !is_live).await.map_err(|error| Problem::internal(&error))?;
-    let ledger: Vec<LedgerRow> = store.ledger(instance.key).await?;
-    let ledger =
-        ledger.iter().filter(|row| row.try_number == shown).map(|row| movement(&server, row)).collect::<Vec<_>>();
+    let ledger = movements(&server, instance.key, shown).await?;
     let version = store.dag_version(run.version_key).await?;
     let masker = server.masker_of_run(&version, &run);
     let task = version.task(&task_id);
@@ -136,7 +130,7 @@ pub(super) async fn page(
             tries => instance.max_tries + 1,
             pool => instance.pool,
             description => task.and_then(|task| task.description.clone()),
-            depends_on => task.map(|task| task.depends_on.iter().map(|id| (id.to_string(), links::task(&dag_id, &run_id, id.as_str()))).collect::<Vec<_>>()).unwrap_or_default(),
+            depends_on => task.map(|task| upstream(task, &dag_id, &run_id)).unwrap_or_default(),
             trigger_rule => task.map(|task| task.trigger_rule.as_str()),
             next_try => instance.next_try_at.map(|at| When::new(at, now, row.dag.timetable.timezone)),
         },
@@ -158,14 +152,42 @@ pub(super) async fn page(
         log_events => format!("{href}/log-events?try={shown}{index}"),
         log_offset => log.as_ref().map_or(0, |page| page.next_offset),
         log_goes_on => is_live || log.as_ref().is_some_and(|page| !page.is_at_end),
-        download => format!(
-            "/api/v1/dags/{}/dagRuns/{}/taskInstances/{}/logs/{shown}{}",
-            links::segment(&dag_id), links::segment(&run_id), links::segment(&task_id), index.replacen('&', "?", 1)
-        ),
+        download => download(&id, &index),
         is_live,
     };
     let selected = Selected { run: Some(&run), task: Some(&task_id) };
     server.dag_page(&person, &wishes, Place { row: &row, selected, view: GridView::of(&parameters)? }, values).await
+}
+
+/// Of a mapped task, the instance that was asked for, or the one that says most.
+fn chosen(of_task: &[InstanceRow], map_index: Option<i32>) -> Option<&InstanceRow> {
+    match map_index {
+        Some(index) => of_task.iter().find(|it| it.map_index == index),
+        None => instances::most_urgent(of_task),
+    }
+}
+
+/// What a try moved.
+async fn movements(server: &Server, instance: InstanceKey, shown: u32) -> Answer<Vec<Movement>> {
+    let ledger = server.store().ledger(instance).await?;
+    Ok(ledger.iter().filter(|row| row.try_number == shown).map(|row| movement(server, row)).collect())
+}
+
+/// The tasks before it, with their addresses.
+fn upstream(task: &Task, dag_id: &str, run_id: &str) -> Vec<(String, String)> {
+    task.depends_on.iter().map(|id| (id.to_string(), links::task(dag_id, run_id, id.as_str()))).collect()
+}
+
+/// Where a try's log is had as a file.
+fn download(id: &TryId, index: &str) -> String {
+    format!(
+        "/api/v1/dags/{}/dagRuns/{}/taskInstances/{}/logs/{}{}",
+        links::segment(&id.dag_id),
+        links::segment(&id.run_id),
+        links::segment(&id.task_id),
+        id.try_number,
+        index.replacen('&', "?", 1)
+    )
 }
 
 /// Another instance of the same mapped task.

@@ -9,6 +9,7 @@ use millrace_store::Counted;
 use crate::site::{Site, now};
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one life of a daemon, told in order")]
 fn what_was_counted_is_told_by_the_rules_of_prometheus() {
     let site = Site::start();
     let store = &site.plant.store;

@@ -62,6 +62,7 @@ const LARGE: &[&str] = &[
     "notification",
 ];
 
+#[expect(clippy::too_many_lines, reason = "a list of statements")]
 pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let _listener = world.store.changes();

@@ -14,9 +14,10 @@ use crate::output::{Format, notice, print_list};
 #[derive(Serialize)]
 struct Row {
     id: i64,
-    ended: String,
+    end_date: String,
     dag_id: String,
     run_id: String,
+    logical_date: String,
     task_id: String,
     map_index: i32,
     try_number: u32,
@@ -33,15 +34,16 @@ struct Row {
     bytes: Option<u64>,
     checksum: Option<String>,
     remote_ids: Vec<String>,
-    started: String,
-    seconds: f64,
+    start_date: String,
+    /// Seconds.
+    duration: f64,
     /// For the table: the numbers that are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<String>,
 }
 
 const COLUMNS: [&str; 10] =
-    ["ended", "dag_id", "task_id", "stage", "source", "target", "rows", "bytes", "seconds", "checksum"];
+    ["end_date", "dag_id", "task_id", "stage", "source", "target", "rows", "bytes", "duration", "checksum"];
 
 impl Row {
     fn of(line: LedgerLine, is_for_people: bool) -> Self {
@@ -60,9 +62,10 @@ impl Row {
         let rows_unchanged = entry.rows_unchanged();
         Self {
             id: line.row.id,
-            ended: format_utc_micros(entry.ended_at),
+            end_date: format_utc_micros(entry.ended_at),
             dag_id: line.dag_id.to_string(),
             run_id: line.run_id.to_string(),
+            logical_date: format_utc_micros(line.logical_date),
             task_id: line.task_id.to_string(),
             map_index: line.map_index,
             try_number: line.row.try_number,
@@ -79,8 +82,8 @@ impl Row {
             bytes: entry.bytes,
             checksum: entry.checksum,
             remote_ids: entry.remote_ids,
-            started: format_utc_micros(entry.started_at),
-            seconds: (entry.ended_at - entry.started_at).num_milliseconds() as f64 / 1000.0,
+            start_date: format_utc_micros(entry.started_at),
+            duration: (entry.ended_at - entry.started_at).num_milliseconds() as f64 / 1000.0,
             rows,
         }
     }

@@ -111,32 +111,7 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     if let Some(unknown) = skipped.iter().find(|name| !pairs.iter().any(|(a, b)| is(a, name) || is(b, name))) {
         return Err(usage(format!("--skip {unknown}: there is no such column among those that were moved")));
     }
-    let mut repeated = (Treatments::new(), None);
-    for (name, how) in &read.changed {
-        let is_there = pairs.iter().any(|(a, _)| is(a, name));
-        if !is_there || skipped.iter().any(|other| other.eq_ignore_ascii_case(name)) {
-            continue;
-        }
-        match Repeated::treatment(how) {
-            Some(treatment) => {
-                remarks.push(format!(
-                    "{name}: the source's values are {how} to be compared, as they were when they were moved"
-                ));
-                repeated.0.insert(name.clone(), treatment);
-                if let Some(conn_id) = hash_key_of(how) {
-                    let key = connectors.key(conn_id).await;
-                    let key =
-                        key.with_context(|| format!("looking for the key of {name} (--skip {name} goes without)"))?;
-                    repeated.1 = Some(HashKey { conn_id: conn_id.to_owned(), key });
-                }
-            }
-            // What stands in the table is not what the source has, and must not be said to be the same.
-            None => {
-                remarks.push(format!("not compared: {name}, whose values were {how}"));
-                skipped.push(name.clone());
-            }
-        }
-    }
+    let repeated = treatments(connectors, read, &pairs, &mut skipped, &mut remarks).await?;
     pairs.retain(|(a, b)| !skipped.iter().any(|name| is(a, name) || is(b, name)));
     if pairs.is_empty() {
         bail!("no column of {table} is left to compare: {}", remarks.join("; "));
@@ -159,35 +134,15 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
         ));
     }
     let key = key(&*target, &table, written, args).await?;
-    let keys: Vec<usize> = key
-        .iter()
-        .map(|name| {
-            pairs
-                .iter()
-                .position(|(a, b)| is(a, name) || is(b, name))
-                .with_context(|| format!("the key's column {name} is not among those compared; --key names others"))
-        })
-        .collect::<anyhow::Result<_>>()?;
+    let keys = positions(&key, &pairs)?;
     if keys.is_empty() {
         remarks.push("no key is known (--key names one): rows are told apart by all they hold".to_owned());
     }
-    let filter = match (&args.filter, written.method) {
-        (Some(filter), _) => Some(filter.clone()),
-        (None, WriteMethod::Replace) => None,
-        (None, _) => match query_filter(&read.query, &*source, &*target, |name| counterpart(name, &pairs, read)) {
-            QueryFilter::All => None,
-            QueryFilter::Rows(condition) => Some(condition),
-            QueryFilter::Unknown(reason) => bail!(
-                "which rows of {table} the query stands for is not clear ({reason}); say so with --where SQL, for \
-                     example --where \"id < 1000\", or --where \"1 = 1\" for all"
-            ),
-        },
-    };
+    let filter = filter(moved, args, (&*source, &*target), &pairs)?;
     if let Some(filter) = &filter {
         remarks.push(format!("compared with the rows of {table} where {filter}"));
     }
     let (mut of_source, of_target): (Vec<SourceColumn>, Vec<SourceColumn>) = pairs.into_iter().unzip();
-    let repeated = (!repeated.0.is_empty()).then(|| Repeated::new(repeated.0, repeated.1));
     if let Some(repeated) = &repeated {
         of_source = repeated.outcome(of_source)?;
     }
@@ -215,6 +170,70 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
         most: args.most,
     };
     Ok(Plan { comparison, key, skipped, remarks })
+}
+
+/// What was done to the source's values when they were moved, to be done again. Columns whose treatment cannot be repeated
+/// are skipped.
+async fn treatments(
+    connectors: &Connectors,
+    read: &RowsRead,
+    pairs: &Pairs,
+    skipped: &mut Vec<String>,
+    remarks: &mut Vec<String>,
+) -> anyhow::Result<Option<Repeated>> {
+    let (mut treatments, mut hash_key) = (Treatments::new(), None);
+    for (name, how) in &read.changed {
+        let is_there = pairs.iter().any(|(a, _)| is(a, name));
+        if !is_there || skipped.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        // What stands in the table is not what the source has, and must not be said to be the same.
+        let Some(treatment) = Repeated::treatment(how) else {
+            remarks.push(format!("not compared: {name}, whose values were {how}"));
+            skipped.push(name.clone());
+            continue;
+        };
+        remarks
+            .push(format!("{name}: the source's values are {how} to be compared, as they were when they were moved"));
+        treatments.insert(name.clone(), treatment);
+        if let Some(conn_id) = hash_key_of(how) {
+            let key = connectors.key(conn_id).await;
+            let key = key.with_context(|| format!("looking for the key of {name} (--skip {name} goes without)"))?;
+            hash_key = Some(HashKey { conn_id: conn_id.to_owned(), key });
+        }
+    }
+    Ok((!treatments.is_empty()).then(|| Repeated::new(treatments, hash_key)))
+}
+
+/// Where the key's columns stand among those compared.
+fn positions(key: &[String], pairs: &Pairs) -> anyhow::Result<Vec<usize>> {
+    let position = |name: &String| {
+        let found = pairs.iter().position(|(a, b)| is(a, name) || is(b, name));
+        found.with_context(|| format!("the key's column {name} is not among those compared; --key names others"))
+    };
+    key.iter().map(position).collect()
+}
+
+/// The condition that picks the rows of the table which the query stands for; `None`: all of them.
+fn filter(
+    moved: &Moved,
+    args: &VerifyArgs,
+    (source, target): (&dyn SqlSource, &dyn SqlSource),
+    pairs: &Pairs,
+) -> anyhow::Result<Option<String>> {
+    let (read, written) = (&moved.read, &moved.written);
+    if args.filter.is_some() || written.method == WriteMethod::Replace {
+        return Ok(args.filter.clone());
+    }
+    match query_filter(&read.query, source, target, |name| counterpart(name, pairs, read)) {
+        QueryFilter::All => Ok(None),
+        QueryFilter::Rows(condition) => Ok(Some(condition)),
+        QueryFilter::Unknown(reason) => bail!(
+            "which rows of {} the query stands for is not clear ({reason}); say so with --where SQL, for example --where \
+             \"id < 1000\", or --where \"1 = 1\" for all",
+            TableName { schema: written.schema.clone(), name: written.table.clone() }
+        ),
+    }
 }
 
 /// What has become of a column of the query in the table.

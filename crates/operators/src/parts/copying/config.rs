@@ -279,6 +279,7 @@ pub struct TablePlan {
 
 impl TableConfig {
     /// Finds mistakes; `place` is where the table stands in the parameters.
+    #[expect(clippy::too_many_lines, reason = "a table: a check for each parameter")]
     pub fn check(&self, place: &str, has_key: bool, problems: &mut Problems) {
         let mut found = Problems::default();
         let zone = self.source_timezone.as_ref().and_then(written);

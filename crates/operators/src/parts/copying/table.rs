@@ -132,6 +132,10 @@ impl TableCopying<'_> {
         WorkId { task_id: TaskId::new_unchecked(format!("{}#{}", work.task_id, self.plan.target)), ..work }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a table is copied step by step, and each step needs what those before it found"
+    )]
     async fn run(&self, found: Found, started_at: DateTime<Utc>) -> Result<Value, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let meeting = unless_cancelled(self.context, self.ensure_table(found)).await?;
