@@ -324,6 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a flat table")]
     fn what_a_column_of_postgres_would_change_is_seen() {
         let kept = [
             ("numeric(10,2)", "12.50"),

@@ -116,24 +116,7 @@ async fn build_and_publish(
         Some(_) if is_postgres => likeness::storage(session, target).await?,
         _ => Storage::default(),
     };
-    let shape = match (&request.columns_ddl, &live) {
-        (Some(ddl), _) => {
-            let ddl = ddl.trim();
-            if !ddl.starts_with('(') {
-                return Err(invalid(format!("the columns of {target} must be given in parentheses")));
-            }
-            ddl.to_owned()
-        }
-        // PostgreSQL can take keys, indexes and comments along as well; Redshift has no such thing.
-        (None, Some(_)) if is_postgres => format!("(LIKE {} INCLUDING ALL){}", table(target), storage.place),
-        (None, Some(_)) => format!("(LIKE {} INCLUDING DEFAULTS)", table(target)),
-        (None, None) => {
-            return Err(PortError::new(
-                PortErrorKind::NotFound,
-                format!("there is no table {target} yet, and no columns were given to make it with"),
-            ));
-        }
-    };
+    let shape = shape(request, live.is_some(), is_postgres.then_some(storage.place.as_str()))?;
     if is_postgres && live.is_some() {
         // Before anything is built; the transaction asks again.
         references::check(session, target, &table(target)).await?;
@@ -189,6 +172,22 @@ async fn build_and_publish(
     }
     report.was_swapped = true;
     Ok(report)
+}
+
+/// What stands behind the name of the table that is made. `place` is where PostgreSQL keeps the live one; none: Redshift.
+fn shape(request: &BuildRequest, is_live: bool, place: Option<&str>) -> Result<String, PortError> {
+    let target = &request.target;
+    match (&request.columns_ddl, is_live, place) {
+        (Some(ddl), ..) if ddl.trim().starts_with('(') => Ok(ddl.trim().to_owned()),
+        (Some(_), ..) => Err(invalid(format!("the columns of {target} must be given in parentheses"))),
+        // PostgreSQL can take keys, indexes and comments along as well; Redshift has no such thing.
+        (None, true, Some(place)) => Ok(format!("(LIKE {} INCLUDING ALL){place}", table(target))),
+        (None, true, None) => Ok(format!("(LIKE {} INCLUDING DEFAULTS)", table(target))),
+        (None, false, _) => Err(PortError::new(
+            PortErrorKind::NotFound,
+            format!("there is no table {target} yet, and no columns were given to make it with"),
+        )),
+    }
 }
 
 /// By position, as SELECT has it, or by name; columns that the SELECT does not have get their defaults.

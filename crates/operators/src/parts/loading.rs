@@ -115,16 +115,8 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     };
     let Prepared { rows, format, settled, written, label, bytes, files, read, leaps, read_error } = prepared;
     let size = bytes.map(|bytes| format!(" ({bytes} bytes)")).unwrap_or_default();
-    let emptied = settled.as_ref().map(|settled| settled.bytes.join(", ")).unwrap_or_default();
-    if warehouse.engine() == "redshift"
-        && loading.direct.is_none()
-        && format.kind == FileKind::Csv
-        && !emptied.is_empty()
-    {
-        context.warning(format!(
-            "{emptied}: a value of no bytes becomes NULL, because COPY takes such a field of a CSV file for NULL in a VARBYTE \
-             column; format: parquet at the extract keeps it, and for_table there stops at it"
-        ));
+    if warehouse.engine() == "redshift" && loading.direct.is_none() && format.kind == FileKind::Csv {
+        warn_of_empty_bytes(context, settled.as_ref());
     }
     context.info(format!(
         "loading {label}{size} into {} of {} ({})",
@@ -188,6 +180,16 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let differences = settled.map(|settled| settled.differences).unwrap_or_default();
     let report = LoadReport { rows_deleted: deleted, ..report };
     Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+}
+
+fn warn_of_empty_bytes(context: &TaskContext, settled: Option<&Settled>) {
+    if let Some(settled) = settled.filter(|settled| !settled.bytes.is_empty()) {
+        context.warning(format!(
+            "{}: a value of no bytes becomes NULL, because COPY takes such a field of a CSV file for NULL in a VARBYTE \
+             column; format: parquet at the extract keeps it, and for_table there stops at it",
+            settled.bytes.join(", ")
+        ));
+    }
 }
 
 /// Refuses options that mean nothing to the engine.

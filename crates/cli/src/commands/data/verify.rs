@@ -94,19 +94,7 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     let emptied: Vec<String> = read.empty_as_null.iter().filter(|name| !is_hashed(name)).cloned().collect();
     let relation = without_empty(&*source, relation, &of_query, &emptied);
     let mut pairs = pair(of_query, &of_table, written)?;
-    let mut remarks = Vec::new();
-    if moved.rejected > 0 {
-        remarks.push(format!(
-            "the load refused {} of the rows and passed them over: they are in the source only",
-            moved.rejected
-        ));
-    }
-    if !emptied.is_empty() {
-        remarks.push(format!(
-            "{}: empty texts of the source are compared as NULL, which they were stored as (empty_as_null)",
-            emptied.join(", ")
-        ));
-    }
+    let mut remarks = remarks_of_load(moved, &emptied);
     let mut skipped: Vec<String> = args.skip.clone();
     if let Some(unknown) = skipped.iter().find(|name| !pairs.iter().any(|(a, b)| is(a, name) || is(b, name))) {
         return Err(usage(format!("--skip {unknown}: there is no such column among those that were moved")));
@@ -116,23 +104,7 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     if pairs.is_empty() {
         bail!("no column of {table} is left to compare: {}", remarks.join("; "));
     }
-    let others: Vec<&str> = of_table
-        .iter()
-        .filter(|column| !skipped.iter().any(|name| is(column, name)))
-        .filter(|column| !pairs.iter().any(|(_, of_target)| of_target.name == column.name))
-        .map(|column| column.name.as_str())
-        .collect();
-    if !others.is_empty() {
-        remarks.push(format!("not compared: {} of {table}", others.join(", ")));
-    }
-    let rounded: Vec<&str> =
-        pairs.iter().filter(|(a, b)| is_compared_rounded(&a.value, &b.value)).map(|(a, _)| a.name.as_str()).collect();
-    if !rounded.is_empty() {
-        remarks.push(format!(
-            "{}: compared to the digits that a floating-point number holds; digits beyond them, where a load was allowed to              round them off, are not told apart",
-            rounded.join(", ")
-        ));
-    }
+    remarks.extend(remarks_of_columns(&table, &of_table, &pairs, &skipped));
     let key = key(&*target, &table, written, args).await?;
     let keys = positions(&key, &pairs)?;
     if keys.is_empty() {
@@ -170,6 +142,48 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
         most: args.most,
     };
     Ok(Plan { comparison, key, skipped, remarks })
+}
+
+/// What the load itself makes different.
+fn remarks_of_load(moved: &Moved, emptied: &[String]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if moved.rejected > 0 {
+        remarks.push(format!(
+            "the load refused {} of the rows and passed them over: they are in the source only",
+            moved.rejected
+        ));
+    }
+    if !emptied.is_empty() {
+        remarks.push(format!(
+            "{}: empty texts of the source are compared as NULL, which they were stored as (empty_as_null)",
+            emptied.join(", ")
+        ));
+    }
+    remarks
+}
+
+/// Columns of the target that are not looked at, or not to the last digit.
+fn remarks_of_columns(table: &TableName, of_table: &[SourceColumn], pairs: &Pairs, skipped: &[String]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let others: Vec<&str> = of_table
+        .iter()
+        .filter(|column| !skipped.iter().any(|name| is(column, name)))
+        .filter(|column| !pairs.iter().any(|(_, of_target)| of_target.name == column.name))
+        .map(|column| column.name.as_str())
+        .collect();
+    if !others.is_empty() {
+        remarks.push(format!("not compared: {} of {table}", others.join(", ")));
+    }
+    let rounded: Vec<&str> =
+        pairs.iter().filter(|(a, b)| is_compared_rounded(&a.value, &b.value)).map(|(a, _)| a.name.as_str()).collect();
+    if !rounded.is_empty() {
+        remarks.push(format!(
+            "{}: compared to the digits that a floating-point number holds; digits beyond them, where a load was allowed to \
+             round them off, are not told apart",
+            rounded.join(", ")
+        ));
+    }
+    remarks
 }
 
 /// What was done to the source's values when they were moved, to be done again. Columns whose treatment cannot be repeated
