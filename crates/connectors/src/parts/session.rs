@@ -35,6 +35,8 @@ pub trait Session: Send + Sync {
 /// Data API would answer with what became of that.
 pub struct Attempt<'a> {
     pub session: &'a dyn Session,
+    /// Stands behind the name of every step when the whole work is done anew; empty at first.
+    pub again: &'a str,
     /// 1 for the first.
     pub number: u32,
 }
@@ -45,10 +47,11 @@ impl Session for Attempt<'_> {
     }
 
     fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        if self.number == 1 {
-            return self.session.run(step, statements);
-        }
-        Box::pin(async move { self.session.run(&format!("{step}:{}", self.number), statements).await })
+        let step = match self.number {
+            1 => format!("{step}{}", self.again),
+            number => format!("{step}{}:{number}", self.again),
+        };
+        Box::pin(async move { self.session.run(&step, statements).await })
     }
 
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {

@@ -70,7 +70,7 @@ pub async fn build_and_swap(
 ) -> Result<BuildReport, PortError> {
     let mut turns = Turns::default();
     loop {
-        let attempt = Attempt { session, number: turns.attempt() };
+        let attempt = Attempt { session, again: "", number: turns.attempt() };
         match build_by_name(&attempt, &request, None).await {
             // What the SELECT names and is not there will not come.
             Err(error) if error.kind == PortErrorKind::Unavailable => turns.again(error, task).await?,

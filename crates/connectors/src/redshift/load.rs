@@ -311,7 +311,7 @@ impl Loading<'_> {
     /// The short transaction, again when another one was in its way.
     async fn publish(&self, staged: &Staged, again: &str) -> Result<LoadReport, PortError> {
         if *self.plan.method == LoadMethod::Swap {
-            let result = self.swap(staged).await;
+            let result = self.swap(staged, again).await;
             self.drop_staging().await;
             return result;
         }
@@ -374,12 +374,12 @@ impl Loading<'_> {
         error.kind == PortErrorKind::NotFound && error.message.contains(&self.plan.staging().name)
     }
 
-    async fn swap(&self, staged: &Staged) -> Result<LoadReport, PortError> {
+    async fn swap(&self, staged: &Staged, again: &str) -> Result<LoadReport, PortError> {
         let (quarantine, rows_quarantined) = self.quarantine(staged, QUARANTINE_STATEMENTS_OF_SWAP).await?;
         let request = request_of_load(self.request, &table(&self.plan.staging()), self.plan.columns, quarantine);
         let mut turns = Turns::default();
         let built = loop {
-            let attempt = Attempt { session: self.session, number: turns.attempt() };
+            let attempt = Attempt { session: self.session, again, number: turns.attempt() };
             match build_by_name(&attempt, &request, Some(self.plan.columns)).await {
                 Ok(built) => break built,
                 Err(error) if self.is_staging_gone(&error) => return Err(error),

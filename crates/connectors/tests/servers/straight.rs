@@ -134,7 +134,7 @@ async fn what_the_table_refuses_leaves_it_as_it_was() -> Result<()> {
     let warehouse = millrace_operator_api::ports::Ports::warehouse(&*world.connectors, &context, "pg").await?;
     let rows = stream_of(&COLUMNS, &vec![some(&["5"]), some(&["6"]), some(&["7"])]);
     let error = refused(warehouse.load(request(rows, LoadMethod::Append, 1)).await)?;
-    for word in ["line 3", "has a key that is there already", "23505"] {
+    for word in ["row 3 of the source", "has a key that is there already", "23505"] {
         assert!(error.message.contains(word), "{word:?} is missing in {}", error.message);
     }
     assert_eq!(count(&database)?, "1");

@@ -51,7 +51,8 @@ pub struct LoadParameters {
     /// rows that are read.
     #[serde(default)]
     from_task: Option<Template<String>>,
-    /// Instead of an object: the connection whose rows go straight into the table, without S3. For small tables.
+    /// Instead of an object: the connection whose rows go straight into the table, without S3. For small tables, and for
+    /// values that may be there as they are: nothing is masked, hashed or left out.
     #[serde(default)]
     sql_conn_id: Option<Template<String>>,
     /// With `sql_conn_id`: one SELECT. Its columns go by name, and clocks without a zone are read in the connection's (extra:

@@ -231,10 +231,9 @@ async fn within_the_commit(blank: Blank) {
     // Whichever came first: what the first one has begun is what is written, and the other has the rest.
     let mut begun = [first.executor.names(), second.executor.names()].concat();
     begun.sort();
-    match result {
-        Ok(()) => assert_eq!(first.executor.names(), ["b#1", "c#1"], "all of it stands"),
-        Err(error) => panic!("the transaction was begun before the other led: {error:?}"),
-    }
+    assert_eq!(first.executor.names()[0], "b#1", "it stands: it was begun before the other led");
+    // What it went on with in the same turn may have come after that.
+    assert!(result.as_ref().err().is_none_or(Engine::is_deposed), "{result:?}");
     assert_eq!(begun, ["b#1", "c#1"], "nothing begins twice");
 }
 
