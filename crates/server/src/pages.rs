@@ -28,6 +28,7 @@ mod jobs;
 mod legend;
 mod movements;
 mod operators;
+mod paging;
 mod params;
 mod people;
 mod pools;

@@ -7,12 +7,13 @@ use millrace_store::{AuditFilter, AuditRow};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::paging::{kept, paging};
 use crate::format::When;
 use crate::links;
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
-use crate::rendering::{Wishes, values};
+use crate::rendering::{Wishes, merged, values};
 use crate::server::Shared;
 
 const ROWS: u64 = 50;
@@ -69,10 +70,7 @@ pub(super) async fn page(
         before: row.before.as_ref().and_then(shown),
         after: row.after.as_ref().and_then(shown),
     };
-    let rest: String = ["dag", "run", "actor", "action"]
-        .iter()
-        .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
-        .collect();
+    let rest = kept(&parameters, &["dag", "run", "actor", "action"]);
     let values = values! {
         lines => page.rows.iter().map(line).collect::<Vec<_>>(),
         total => page.total,
@@ -81,10 +79,7 @@ pub(super) async fn page(
         run_id => text("run"),
         actor => text("actor"),
         action => text("action"),
-        first => offset + 1,
-        last => offset + page.rows.len() as u64,
-        earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
-        later => Some(offset + ROWS).filter(|next| *next < page.total),
     };
+    let values = merged(values, paging(offset, page.rows.len(), ROWS, page.total));
     server.page("audit.html", Some(&person), &Wishes::of(&headers), values).await
 }

@@ -8,12 +8,13 @@ use millrace_store::{LedgerFilter, LedgerLine};
 use serde::Serialize;
 
 use super::data::moved;
+use super::paging::{kept, paging};
 use crate::format::{When, count, length, size};
 use crate::links;
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
-use crate::rendering::{Wishes, values};
+use crate::rendering::{Wishes, merged, values};
 use crate::server::Shared;
 
 const ROWS: u64 = 50;
@@ -69,10 +70,7 @@ pub(super) async fn page(
             took: length(entry.ended_at - entry.started_at),
         }
     };
-    let rest: String = ["dag", "target"]
-        .iter()
-        .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
-        .collect();
+    let rest = kept(&parameters, &["dag", "target"]);
     let values = values! {
         lines => page.rows.iter().map(line).collect::<Vec<_>>(),
         total => page.total,
@@ -81,10 +79,7 @@ pub(super) async fn page(
         // Not `dag`: that is whose head a page has.
         dag_id => text("dag"),
         target => text("target"),
-        first => offset + 1,
-        last => offset + page.rows.len() as u64,
-        earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
-        later => Some(offset + ROWS).filter(|next| *next < page.total),
     };
+    let values = merged(values, paging(offset, page.rows.len(), ROWS, page.total));
     server.page("movements.html", Some(&person), &Wishes::of(&headers), values).await
 }

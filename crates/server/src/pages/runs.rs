@@ -9,12 +9,13 @@ use millrace_store::{DagRow, DateSpan, RunFilter, RunRow};
 use serde::Serialize;
 
 use super::head::Tab;
+use super::paging::{kept, paging};
 use crate::format::{When, length, span};
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::rendering::{Wishes, values};
+use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
 use crate::viewer::zone_for;
 
@@ -100,10 +101,7 @@ async fn show(
         started: run.start_date.map(|at| When::new(at, now, zone)),
         took: span(run.start_date, run.end_date, now).map(length),
     };
-    let rest: String = ["run_type", "from", "to"]
-        .iter()
-        .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
-        .collect();
+    let rest = kept(parameters, &["run_type", "from", "to"]);
     let values = values! {
         dag => dag.map(|row| server.dag_head(row, Tab::Runs)),
         base => dag.map_or_else(|| "/runs".to_owned(), |row| format!("{}/runs", links::dag(row.dag_id.as_str()))),
@@ -117,10 +115,7 @@ async fn show(
         run_types => RunType::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
         from => parameters.text("from"),
         to => parameters.text("to"),
-        first => offset + 1,
-        last => offset + page.rows.len() as u64,
-        earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
-        later => Some(offset + ROWS).filter(|next| *next < page.total),
     };
+    let values = merged(values, paging(offset, page.rows.len(), ROWS, page.total));
     server.page("runs.html", Some(person), &Wishes::of(headers), values).await
 }

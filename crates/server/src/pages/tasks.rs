@@ -13,6 +13,7 @@ use millrace_store::{ClearedInstance, InstanceFilter, ListedInstance, TouchedRun
 use serde::Serialize;
 
 use super::instances;
+use super::paging::{kept, paging};
 use crate::changes::{ClearBody, MarkBody, NamedTask};
 use crate::format::{When, length, span};
 use crate::links;
@@ -20,7 +21,7 @@ use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::rendering::{Wishes, values};
+use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
 use crate::words::{said, t};
 
@@ -94,10 +95,7 @@ pub(super) async fn page(
             took: span(row.start_date, row.end_date, now).filter(|_| row.try_number > 0).map(length),
         }
     };
-    let rest: String = ["dag", "task", "operator", "pool"]
-        .iter()
-        .filter_map(|name| Some(format!("&{name}={}", links::encode(parameters.text(name)?))))
-        .collect();
+    let rest = kept(&parameters, &["dag", "task", "operator", "pool"]);
     let values = values! {
         lines => rows.iter().take(ROWS as usize).map(line).collect::<Vec<_>>(),
         state => state.map(TaskState::as_str),
@@ -110,9 +108,9 @@ pub(super) async fn page(
         task_id => parameters.text("task"),
         operator => parameters.text("operator"),
         pool => parameters.text("pool"),
-        earlier => (offset > 0).then(|| offset.saturating_sub(ROWS)),
-        later => (rows.len() as u64 > ROWS).then_some(offset + ROWS),
     };
+    // How many there are in all nobody counts.
+    let values = merged(values, paging(offset, rows.len(), ROWS, offset + rows.len() as u64));
     server.page("tasks.html", Some(&person), &Wishes::of(&headers), values).await
 }
 
