@@ -23,6 +23,7 @@ mod replace;
 mod s3_cleanup;
 mod s3_copy;
 mod s3_get;
+mod s3_head;
 mod s3_list;
 mod s3_move;
 mod s3_presign;
@@ -65,6 +66,7 @@ pub static ALL: &[OperatorEntry] = &[
     s3_cleanup::ENTRY,
     s3_copy::ENTRY,
     s3_get::ENTRY,
+    s3_head::ENTRY,
     s3_list::ENTRY,
     s3_move::ENTRY,
     s3_presign::ENTRY,

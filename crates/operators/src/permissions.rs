@@ -94,6 +94,7 @@ pub static ON_S3: &[S3Use] = &[
     on("s3_move", "s3_bucket", "s3_prefix", Beginning, &[List, Read, Delete, CopiedFrom]),
     on("s3_move", "dest_bucket", "dest_key", Object, &[List, Read, Write, CopiedTo]),
     on("s3_move", "dest_bucket", "dest_prefix", Beginning, &[List, Read, Write, CopiedTo]),
+    on("s3_head", "s3_bucket", "s3_key", Object, &[List, Read]),
     on("s3_presign", "s3_bucket", "s3_key", Object, &[List, Read]),
     on("s3_put", "s3_bucket", "s3_key", Object, &[List, Read, Write]),
     on("sql_to_s3", "s3_bucket", "s3_key", Beginning, &[List, Read, Write, Delete]),

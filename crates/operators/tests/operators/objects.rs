@@ -1,4 +1,4 @@
-//! s3_list, s3_get, s3_put, s3_copy, s3_move and s3_presign.
+//! s3_list, s3_head, s3_get, s3_put, s3_copy, s3_move and s3_presign.
 
 use std::sync::atomic::Ordering;
 
@@ -154,6 +154,19 @@ fn what_is_taken_up_a_level_never_comes_onto_what_is_still_to_be_taken() {
         world.run(operator, up).unwrap();
         assert_eq!((world.body("a/x").unwrap(), world.body("a/c/x").unwrap()), ("one".into(), "two".into()));
     }
+}
+
+#[test]
+fn an_object_is_looked_at_without_being_read() {
+    let world = World::new();
+    world.put_stranger("report.csv", "a,b");
+    let seen = result(world.run("s3_head", json!({"s3_key": "s3://b/report.csv"})));
+    assert_eq!((&seen["exists"], &seen["url"], &seen["size"]), (&json!(true), &json!("s3://b/report.csv"), &json!(3)));
+    assert!(seen["etag"].is_string() && seen["metadata"].is_object(), "{seen}");
+    let missing = |must_exist| world.run("s3_head", json!({"s3_key": "s3://b/none", "must_exist": must_exist}));
+    assert!(retry_text(missing(true)).contains("s3://b/none does not exist"));
+    assert_eq!(result(missing(false)), json!({"exists": false, "url": "s3://b/none"}));
+    assert_eq!(world.largest_chunk.load(Ordering::Relaxed), 0, "nothing was read");
 }
 
 #[test]
