@@ -221,6 +221,9 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
         Condition::at(next.run_after, next.run_after <= now, begins),
     ];
     conditions.extend(windows::condition_at(view, &facts.version.dag, (now, next.run_after)));
+    if let Some(condition) = &facts.version.dag.assets {
+        conditions.push(Condition::new(true, format!("besides: {}", assets_text(view, facts, condition))));
+    }
     conditions
 }
 
@@ -233,18 +236,24 @@ fn standing(facts: &DagFacts) -> [Condition; 2] {
     [Condition::new(!facts.is_paused, paused), Condition::new(!facts.is_stale, file)]
 }
 
-fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition, now: DateTime<Utc>) -> Vec<Condition> {
+/// What has to change for a run, and what of it has.
+fn assets_text(view: &View, facts: &DagFacts, condition: &AssetCondition) -> String {
     let dag_id = &facts.version.dag.dag_id;
-    let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
     let events = view.asset_events.get(dag_id).map_or(&[][..], Vec::as_slice);
     let (changed, still): (Vec<_>, Vec<_>) =
         condition.names().into_iter().partition(|name| events.iter().any(|event| event.asset == **name));
     let list = |names: &[&AssetName]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    let text = match (changed.as_slice(), still.as_slice()) {
+    match (changed.as_slice(), still.as_slice()) {
         ([], _) => format!("it runs when {condition} have changed; none has since its last run"),
         (_, []) => format!("{condition} have changed"),
         _ => format!("it runs when {condition} have changed; {} did, {} did not", list(&changed), list(&still)),
-    };
+    }
+}
+
+fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition, now: DateTime<Utc>) -> Vec<Condition> {
+    let dag_id = &facts.version.dag.dag_id;
+    let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
+    let text = assets_text(view, facts, condition);
     let [paused, file] = standing(facts);
     vec![
         paused,

@@ -154,6 +154,20 @@ async fn the_next_run_is_told_with_the_window_that_will_be_open_when_it_is_due()
 }
 
 #[tokio::test]
+async fn a_dag_with_a_clock_and_assets_tells_of_both() {
+    let mut stage = Stage::new(8).await;
+    let mut both = dag("both", json!("@daily"), &["a"]);
+    both.assets = Some(serde_json::from_value(json!({"all": [{"asset": "x1"}, {"asset": "x2"}]})).unwrap());
+    stage.put(&both).await;
+    stage.lead().await;
+    let row = stage.store.dag("both", 0).await.unwrap().unwrap();
+    let explained = why(&stage, Asked::Dag(&row)).await;
+    assert!(explained.answer.starts_with("everything is fine: the next run starts at"), "{}", explained.answer);
+    let said = |text: &str| explained.conditions.iter().any(|condition| condition.ok && condition.text.contains(text));
+    assert!(said("besides: it runs when x1 and x2 have changed; none has"), "{:?}", explained.conditions);
+}
+
+#[tokio::test]
 async fn a_task_that_waits_for_the_clock_says_what_it_looked_for_or_why_it_failed() {
     let mut stage = Stage::new(8).await;
     let mut retried = dag("d", Value::Null, &["a", "b"]);
