@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, SeekFrom};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -83,6 +83,8 @@ impl LogFolder {
                 tokio::time::sleep(FOLLOW_INTERVAL).await;
             }
         })
+        // Who compresses what is sent asks once more after the end.
+        .fuse()
     }
 }
 

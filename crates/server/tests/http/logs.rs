@@ -1,5 +1,7 @@
 //! Logs over REST.
 
+use std::io::{Read, Write};
+
 use serde_json::json;
 
 use crate::site::{ADMIN, EVIL, FAILED_RUN, RUNNING_RUN, Site};
@@ -22,6 +24,23 @@ fn a_log_as_json_and_as_text() {
     assert_eq!(text.header("x-content-type-options"), "nosniff");
     assert!(text.body.lines().next().unwrap().ends_with(" INFO begin"), "{}", text.body);
     assert_eq!(text.body.lines().count(), 2);
+}
+
+/// As every browser asks for it.
+#[test]
+fn a_compressed_log_comes_to_its_end() {
+    let site = Site::start();
+    let mut socket = site.connect();
+    let path = path(FAILED_RUN, "load", "1");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {ADMIN}\r\naccept: text/plain\r\naccept-encoding: gzip\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    let head = String::from_utf8_lossy(&answer).to_lowercase();
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-encoding: gzip"), "{head}");
+    assert!(answer.ends_with(b"\r\n0\r\n\r\n"), "the last chunk is missing: {head}");
 }
 
 #[test]
