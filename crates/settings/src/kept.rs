@@ -3,6 +3,8 @@
 //! Where it stands for none (a shown text was edited around it, or nothing was there) the value is refused: kept as it is
 //! it would be three stars for a password, and nobody would know.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::Masker;
@@ -82,10 +84,11 @@ impl Keeping<'_> {
             (Value::Array(items), before) => {
                 let before = before.and_then(Value::as_array).map_or([].as_slice(), Vec::as_slice);
                 let is_as_long = items.len() == before.len();
-                for (number, item) in items.iter_mut().enumerate() {
+                let shown = if items.iter().any(holds_mask) { self.by_what_is_shown(before) } else { HashMap::new() };
+                for (number, item) in items.iter_mut().enumerate().filter(|(_, item)| holds_mask(item)) {
                     // Items move: what is shown alike is it, and only of equal ones the place says which.
                     let at_place = before.get(number).filter(|_| is_as_long);
-                    let found = self.shown_as(item, before).or(at_place);
+                    let found = shown.get(&item.to_string()).copied().flatten().or(at_place);
                     self.value(item, found, &format!("{place}[{number}]"), is_secret)?;
                 }
             }
@@ -94,11 +97,23 @@ impl Keeping<'_> {
         Ok(())
     }
 
-    /// The item that is shown so, if all that are shown so are one and the same.
-    fn shown_as<'b>(&self, shown: &Value, before: &'b [Value]) -> Option<&'b Value> {
-        let mut alike = before.iter().filter(|item| self.masker.mask_value(item) == *shown);
-        let first = alike.next()?;
-        alike.all(|item| item == first).then_some(first)
+    /// Items by the JSON that is shown of them; none where they differ and are shown alike.
+    fn by_what_is_shown<'b>(&self, items: &'b [Value]) -> HashMap<String, Option<&'b Value>> {
+        let mut by_shown = HashMap::with_capacity(items.len());
+        for item in items {
+            let first = by_shown.entry(self.masker.mask_value(item).to_string()).or_insert(Some(item));
+            *first = first.filter(|first| *first == item);
+        }
+        by_shown
+    }
+}
+
+fn holds_mask(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(MASK),
+        Value::Array(items) => items.iter().any(holds_mask),
+        Value::Object(map) => map.values().any(holds_mask),
+        _ => false,
     }
 }
 
@@ -158,5 +173,14 @@ mod tests {
         assert_eq!(kept(changed, before.clone()), Err("it[0].password".to_owned()));
         let renamed = json!([{"name": "c", "password": "***"}, {"name": "b", "password": "***"}]);
         assert_eq!(kept(renamed, before).unwrap()[0]["password"], "first");
+    }
+
+    /// By comparing each with each this would take minutes.
+    #[test]
+    fn long_lists_are_compared_once() {
+        let before: Vec<Value> = (0..20_000).map(|n| json!({"n": n, "password": format!("secret {n}")})).collect();
+        let shown: Vec<Value> = (0..20_000).rev().map(|n| json!({"n": n, "password": "***"})).collect();
+        let kept = kept(shown.into(), before.clone().into()).unwrap();
+        assert!(before.iter().rev().eq(kept.as_array().unwrap()));
     }
 }
