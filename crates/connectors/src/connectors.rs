@@ -35,7 +35,23 @@ pub struct Connectors {
     protection: Protection,
 }
 
-pub const KNOWN_TYPES: &str = "mysql, postgres, redshift, sqlite, aws, http";
+/// Types of connections. None: a callback is told over it, and nothing is opened.
+static TYPES: [(&str, Option<Kind>); 6] = [
+    ("mysql", Some(Kind::MySql)),
+    ("postgres", Some(Kind::Postgres)),
+    ("redshift", Some(Kind::Redshift)),
+    ("sqlite", Some(Kind::Sqlite)),
+    ("aws", Some(Kind::Aws)),
+    (HTTP, None),
+];
+/// Other names of them.
+const ALIASES: [(&str, &str); 3] = [("mariadb", "mysql"), ("postgresql", "postgres"), ("s3", "aws")];
+const HTTP: &str = "http";
+
+/// The types that [`known_type`] knows, for people.
+pub fn known_types() -> String {
+    TYPES.each_ref().map(|(name, _)| *name).join(", ")
+}
 
 impl Connectors {
     pub fn new(lookup: Arc<dyn ConnectionLookup>, config: ConnectorsConfig) -> Self {
@@ -110,7 +126,7 @@ impl Connectors {
 
 /// One that callbacks are told through.
 fn is_webhook(connection: &Connection) -> bool {
-    connection.conn_type.eq_ignore_ascii_case("http")
+    connection.conn_type.eq_ignore_ascii_case(HTTP)
 }
 
 /// With a token for its password, when the connection asks for one.
@@ -143,31 +159,31 @@ enum Kind {
 }
 
 impl Kind {
-    fn named(conn_type: &str) -> Option<Self> {
-        match conn_type.to_ascii_lowercase().as_str() {
-            "mysql" | "mariadb" => Some(Self::MySql),
-            "postgres" | "postgresql" => Some(Self::Postgres),
-            "sqlite" => Some(Self::Sqlite),
-            "aws" | "s3" => Some(Self::Aws),
-            "redshift" => Some(Self::Redshift),
-            _ => None,
-        }
-    }
-
     fn of(connection: &Connection) -> Result<Self, PortError> {
-        Self::named(&connection.conn_type).ok_or_else(|| {
-            let (conn_id, conn_type) = (&connection.conn_id, &connection.conn_type);
-            PortError::new(
-                PortErrorKind::Invalid,
-                format!("connection {conn_id:?} has the unknown type {conn_type:?}; known types: {KNOWN_TYPES}"),
-            )
-        })
+        let (conn_id, conn_type) = (&connection.conn_id, &connection.conn_type);
+        let refused = |text| Err(PortError::new(PortErrorKind::Invalid, text));
+        match type_named(conn_type) {
+            Some((_, Some(kind))) => Ok(*kind),
+            Some((_, None)) => refused(format!(
+                "connection {conn_id:?} is of type {conn_type}: callbacks are told over it, and nothing is read or written"
+            )),
+            None => refused(format!(
+                "connection {conn_id:?} has the unknown type {conn_type:?}; known types: {}",
+                known_types()
+            )),
+        }
     }
 }
 
-/// Whether connections of the type can be opened. Another one may hold a key (`hash_conn_id`) or values of templates.
+fn type_named(conn_type: &str) -> Option<&'static (&'static str, Option<Kind>)> {
+    let is = |name: &str| name.eq_ignore_ascii_case(conn_type);
+    let name = ALIASES.iter().find(|(alias, _)| is(alias)).map_or(conn_type, |(_, name)| name);
+    TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether connections of the type can be used. Another one may hold a key (`hash_conn_id`) or values of templates.
 pub fn known_type(conn_type: &str) -> bool {
-    Kind::named(conn_type).is_some() || conn_type.eq_ignore_ascii_case("http")
+    type_named(conn_type).is_some()
 }
 
 fn wrong_type(connection: &Connection, wanted: &str, types: &str) -> PortError {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use millrace_connectors::{Connectors, KNOWN_TYPES, known_type};
+use millrace_connectors::{Connectors, known_type, known_types};
 use millrace_settings::ConnectionForm;
 use millrace_settings::connection::check_conn_id;
 use millrace_settings::home::write_private_file;
@@ -103,9 +103,10 @@ async fn add(app: &App, args: ConnectionAddArgs) -> anyhow::Result<()> {
         && !known_type(&connection.form.conn_type)
     {
         notice(format!(
-            "no connection of type '{}' can be opened (those of {KNOWN_TYPES} can); it can hold a key (hash_conn_id) or values of \
+            "no connection of type '{}' can be opened (those of {} can); it can hold a key (hash_conn_id) or values of \
              templates",
-            connection.form.conn_type
+            connection.form.conn_type,
+            known_types()
         ));
     }
     Ok(())
