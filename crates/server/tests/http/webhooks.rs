@@ -76,6 +76,18 @@ fn a_delivery_tells_of_an_asset_once() {
     assert!(site.audit().iter().any(|row| row.action == "asset_event" && row.actor == "webhook:orders-are-in"));
 }
 
+/// Other systems hide their own secrets so.
+#[test]
+fn three_stars_in_a_delivery_are_what_was_sent() {
+    let site = Site::start();
+    let secret = make(&site, &json!({}));
+    let body = json!({"repo": "x", "hook": {"config": {"secret": "***", "url": "https://u:***@h"}}});
+    let made = deliver(&site, &secret, "1", &body.to_string()).is(200).json();
+    let run = made["dag_run_id"].as_str().unwrap();
+    let kept = site.runtime.block_on(site.plant.store.run("copy_orders", run)).unwrap().unwrap();
+    assert_eq!(Value::Object(kept.conf), body);
+}
+
 #[test]
 fn whoever_does_not_know_the_secret_starts_nothing() {
     let site = Site::start();
