@@ -374,14 +374,9 @@ pub(crate) use import_errors::place as import_place;
 pub(crate) use variables::VariableBody;
 pub(crate) use wait::LINES;
 
-/// The first line of an error that says something. One that announces what a program printed has the last of that behind it.
+/// The first line of an error, which is masked already, as short as it is in lists.
 pub(crate) fn first_line(text: &str) -> String {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or_default();
-    match lines.next_back().filter(|_| first.ends_with(':')) {
-        Some(last) => format!("{first} {last}").chars().take(300).collect(),
-        None => first.chars().take(300).collect(),
-    }
+    millrace_situation::first_line(text).chars().take(300).collect()
 }
 
 /// What a run or task moved: the rows that were loaded, or else those that were written or read.

@@ -6,7 +6,20 @@ use crate::problem::Answer;
 use crate::server::Server;
 
 impl Server {
+    /// As it may be shown: it tells what tries have failed of.
     pub async fn explain(&self, asked: Asked<'_>) -> Answer<Explanation> {
-        Ok(explain(self.store(), asked, &self.surroundings(), self.now()).await?)
+        let masker = match asked {
+            Asked::Dag(row) => self.masker_of_dag(&row.dag),
+            Asked::Run(run) | Asked::Task(run, _) => {
+                self.masker_of_run(&*self.store().dag_version(run.version_key).await?, run)
+            }
+        };
+        let mut told = explain(self.store(), asked, &self.surroundings(), self.now()).await?;
+        let conditions = told.conditions.iter_mut().map(|condition| &mut condition.text);
+        let tasks = told.tasks.iter_mut().map(|task| &mut task.answer);
+        for text in conditions.chain(tasks).chain([&mut told.answer]) {
+            *text = masker.mask(text);
+        }
+        Ok(told)
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn sentence(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// In the zone; of several of one day, each within a log.
+/// The time of day in the zone, for the lines of a log.
 pub(crate) fn clock(at: DateTime<Utc>, zone: Tz) -> String {
     at.with_timezone(&zone).format("%H:%M:%S%.3f").to_string()
 }

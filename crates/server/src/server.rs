@@ -174,24 +174,30 @@ impl Server {
     }
 
     /// Rows of the audit log, as they may be shown. What is secret in the conf of a run is hidden in what was written of
-    /// that run.
+    /// that run; of one that is gone, whose conf nobody knows any more, the note is hidden whole.
     pub async fn masked_audit(&self, rows: &mut [AuditRow]) -> Result<(), StoreError> {
         let has_note = |value: &Value| value.get("note").is_some_and(Value::is_string);
-        let mut confs: HashMap<(String, String), Map<String, Value>> = HashMap::new();
+        let mut runs: HashMap<(String, String), Option<RunRow>> = HashMap::new();
         for row in rows {
             let mut conf = row.details.get("conf").and_then(Value::as_object).cloned().unwrap_or_default();
             let is_noted = has_note(&row.details) || row.before.as_ref().is_some_and(has_note);
+            let mut hides_note = false;
             if let (true, Some(run)) = (is_noted, row.dag_id.clone().zip(row.run_id.clone())) {
-                if !confs.contains_key(&run) {
-                    let found = self.store().run(&run.0, &run.1).await?;
-                    confs.insert(run.clone(), found.map(|found| found.conf).unwrap_or_default());
+                if !runs.contains_key(&run) {
+                    runs.insert(run.clone(), self.store().run(&run.0, &run.1).await?);
                 }
-                conf.extend(confs[&run].clone());
+                // Another run of that name tells nothing of this one's secrets.
+                match runs[&run].as_ref().filter(|found| found.created_at <= row.at) {
+                    Some(found) => conf.extend(found.conf.clone()),
+                    None => hides_note = !row.details.get("conf").is_some_and(Value::is_object),
+                }
             }
             let masker = self.options.vault.masker().beside(&[&conf]);
-            row.details = masker.mask_value(&row.details);
-            for told in [&mut row.before, &mut row.after].into_iter().flatten() {
+            for told in [Some(&mut row.details), row.before.as_mut(), row.after.as_mut()].into_iter().flatten() {
                 *told = masker.mask_value(told);
+                if let Some(note) = told.get_mut("note").filter(|note| hides_note && note.is_string()) {
+                    *note = MASK.into();
+                }
             }
         }
         Ok(())
@@ -200,6 +206,11 @@ impl Server {
     /// What somebody wrote on a run.
     pub fn note_of(&self, run: &RunRow) -> Option<String> {
         run.note.as_deref().map(|note| self.options.vault.masker().beside(&[&run.conf]).mask(note))
+    }
+
+    /// For what a DAG's file says in words: knows what is secret in its params, too.
+    pub fn masker_of_dag(&self, dag: &Dag) -> Masker {
+        self.options.vault.masker().beside(&[&param::defaults(&dag.params)])
     }
 
     /// For what tasks of a run left: knows what is secret in its conf and in the params of its DAG, too.

@@ -122,11 +122,23 @@ async fn with_error(store: &Store, instance: &InstanceRow) -> Result<InstanceRow
     if matches!(instance.state, TaskState::Failed | TaskState::UpForRetry) {
         let last = store.tries(instance.key).await?.pop().filter(|last| last.try_number == instance.try_number);
         let error = last.and_then(|last| last.error).unwrap_or_default();
-        if let (Some(reason), Some(line)) = (&mut told.state_reason, error.lines().next()) {
-            *reason = [reason.as_str(), line].join(": ");
+        let line = first_line(&error);
+        if let Some(reason) = told.state_reason.as_mut().filter(|_| !line.is_empty()) {
+            *reason = [reason.as_str(), &line].join(": ");
         }
     }
     Ok(told)
+}
+
+/// The first line of an error that says something. One that announces what a program printed has the last of that behind it.
+/// Not shortened: what hides secrets knows whole ones only.
+pub fn first_line(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    match lines.next_back().filter(|_| first.ends_with(':')) {
+        Some(last) => [first, last].join(" "),
+        None => first.to_owned(),
+    }
 }
 
 /// What the try said last while it worked.

@@ -27,7 +27,7 @@ use millrace_store::{
 };
 
 pub use backfill::{BackfillError, BackfillRequest, PreparedBackfill, prepare_backfill};
-pub use explanation::{Asked, Explanation, TaskAnswer, explain, unmet, unmet_of_new};
+pub use explanation::{Asked, Explanation, TaskAnswer, explain, first_line, unmet, unmet_of_new};
 pub use prospects::{Ahead, PassedSlot, PlanEntry};
 
 /// What the planner is told beside the database.

@@ -170,18 +170,24 @@ async fn a_dag_with_a_clock_and_assets_tells_of_both() {
 #[tokio::test]
 async fn a_task_that_waits_for_the_clock_says_what_it_looked_for_or_why_it_failed() {
     let mut stage = Stage::new(8).await;
-    let mut retried = dag("d", Value::Null, &["a", "b"]);
+    let mut retried = dag("d", Value::Null, &["a", "b", "c"]);
     retried.tasks[1].retries = 1;
+    retried.tasks[2].retries = 1;
     stage.put(&retried).await;
     stage.lead().await;
     let run = stage.trigger("d").await;
+    stage.turn().await;
+    let failed = TryOutcome::Failed { reason: "error".into(), retry: true };
+    let mut completion = stage.executor.end_task("c", failed, stage.now());
+    completion.error = Some("bash exited with code 1; its last lines:\n  copying\n  no space left\n".into());
+    stage.engine.as_mut().unwrap().complete(completion);
     stage.turn().await;
     let until = stage.now() + TimeDelta::minutes(1);
     stage.end("a", TryOutcome::PutOff { until, reason: "s3://in/a.csv is not there".into() }).await;
     stage.end("b", TryOutcome::Failed { reason: "exit code 1".into(), retry: true }).await;
     let run = stage.store.run_by_key(run.key).await.unwrap().unwrap();
     let mut answers = Vec::new();
-    for task in ["a", "b"] {
+    for task in ["a", "b", "c"] {
         let row = stage.store.instance(run.key, task, -1).await.unwrap().unwrap();
         answers.push(why(&stage, Asked::Task(&run, &row)).await.answer);
     }
@@ -190,6 +196,8 @@ async fn a_task_that_waits_for_the_clock_says_what_it_looked_for_or_why_it_faile
         answers[1].starts_with("try 1 has failed (exit code 1); it is tried again after 2024-01-01T"),
         "{answers:?}"
     );
+    let told = "try 1 has failed (error: bash exited with code 1; its last lines: no space left); it is tried again";
+    assert!(answers[2].starts_with(told), "{answers:?}");
 }
 
 #[tokio::test]

@@ -124,12 +124,13 @@ pub(crate) struct Dag {
 pub(super) fn dag_value(server: &Server, row: &DagRow) -> Dag {
     let dag = &row.dag;
     let dag_id = row.dag_id.to_string();
-    let tags = dag.tags.iter().map(|tag| DagTag { name: tag.clone(), dag_id: dag_id.clone() }).collect();
+    let masker = server.masker_of_dag(dag);
+    let tags = dag.tags.iter().map(|tag| DagTag { name: masker.mask(tag), dag_id: dag_id.clone() }).collect();
     let next = row.next.as_ref();
     Dag {
         dag_display_name: dag_id.clone(),
         dag_id,
-        description: dag.description.clone(),
+        description: dag.description.as_deref().map(|text| masker.mask(text)),
         is_paused: row.is_paused,
         is_stale: row.is_stale,
         has_import_errors: row.has_import_error,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Query, State};
 use millrace_model::state::RunState;
-use millrace_store::DagFilter;
+use millrace_store::{DagFilter, DagRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -37,9 +37,13 @@ pub(super) async fn tags(
     let page = parameters.page()?;
     let rows = server.store().dags(&DagFilter::default()).await?.rows;
     let part = parameters.text("tag_name_pattern").map(|text| text.trim_matches('%').to_lowercase());
-    let tags: BTreeSet<&String> = rows.iter().flat_map(|row| &row.dag.tags).collect();
-    let wanted = |tag: &&String| part.as_ref().is_none_or(|part| tag.to_lowercase().contains(part));
-    let (tags, total_entries) = cut(tags.into_iter().filter(wanted).cloned().collect(), page);
+    let masked = |row: &DagRow| {
+        let masker = server.masker_of_dag(&row.dag);
+        row.dag.tags.iter().map(|tag| masker.mask(tag)).collect::<Vec<_>>()
+    };
+    let tags: BTreeSet<String> = rows.iter().flat_map(masked).collect();
+    let wanted = |tag: &String| part.as_ref().is_none_or(|part| tag.to_lowercase().contains(part));
+    let (tags, total_entries) = cut(tags.into_iter().filter(wanted).collect(), page);
     Ok(Json(DagTags { tags, total_entries }))
 }
 

@@ -64,13 +64,14 @@ pub(super) async fn get(
 }
 
 fn value(server: &Server, dag: &Dag, task: &DagTask) -> Task {
+    let masker = server.masker_of_dag(dag);
     let after = dag.tasks.iter().filter(|other| other.depends_on.contains(&task.task_id));
     Task {
         task_id: task.task_id.to_string(),
         task_display_name: task.task_id.to_string(),
         operator_name: task.operator.clone(),
         owner: task.owner.clone().or_else(|| dag.owner.clone()),
-        description: task.description.clone(),
+        description: task.description.as_deref().map(|text| masker.mask(text)),
         group_id: task.group.as_ref().map(ToString::to_string),
         upstream_task_ids: task.depends_on.iter().map(ToString::to_string).collect(),
         downstream_task_ids: after.map(|other| other.task_id.to_string()).collect(),
@@ -86,6 +87,6 @@ fn value(server: &Server, dag: &Dag, task: &DagTask) -> Task {
         is_mapped: dag.expand_of(task).is_some(),
         is_setup: task.is_setup,
         is_teardown: task.is_teardown,
-        parameters: server.masked_value(&task.parameters),
+        parameters: masker.mask_value(&task.parameters),
     }
 }

@@ -78,6 +78,7 @@ enum Choice {
 
 /// By what the DAGs are chosen, besides what stands in them.
 struct Seen<'a> {
+    server: &'a Server,
     favourites: &'a HashSet<String>,
     at_work: &'a HashSet<String>,
     person: &'a Person,
@@ -154,11 +155,13 @@ pub(super) async fn page(
     let now = server.now();
     let favourites = favourites(&headers);
     let (all, at_work) = server.dags_and_newest().await?;
-    let seen = Seen { favourites: &favourites, at_work: &at_work, person: &person, now };
+    let seen = Seen { server: &server, favourites: &favourites, at_work: &at_work, person: &person, now };
     let is_empty = all.is_empty();
     let mut tags: Vec<&str> = all.iter().flat_map(|row| row.dag.tags.iter().map(String::as_str)).collect();
     tags.sort_unstable();
     tags.dedup();
+    // One that holds a secret is no choice.
+    tags.retain(|tag| server.masked_text(tag) == *tag);
     let mut owners: Vec<&str> = all.iter().filter_map(|row| row.dag.owner.as_deref()).collect();
     owners.sort_unstable();
     owners.dedup();
@@ -223,11 +226,12 @@ pub(super) async fn row(server: &Server, person: &Person, row: &DagRow, headers:
     };
     let at_work = server.store().dags_at_work().await?;
     let favourites = favourites(headers);
-    let seen = Seen { favourites: &favourites, at_work: &at_work, person, now: server.now() };
+    let seen = Seen { server, favourites: &favourites, at_work: &at_work, person, now: server.now() };
     Ok(line(row, moved, &seen))
 }
 
 fn line(row: &DagRow, moved: Option<u64>, seen: &Seen<'_>) -> Line {
+    let masker = seen.server.masker_of_dag(&row.dag);
     let now = seen.now;
     let zone = row.dag.timetable.timezone;
     let dag_id = row.dag_id.as_str();
@@ -235,9 +239,9 @@ fn line(row: &DagRow, moved: Option<u64>, seen: &Seen<'_>) -> Line {
     Line {
         dag_id: dag_id.to_owned(),
         href: links::dag(dag_id),
-        description: row.dag.description.clone(),
+        description: row.dag.description.as_deref().map(|text| masker.mask(text)),
         owner: row.dag.owner.clone(),
-        tags: row.dag.tags.clone(),
+        tags: row.dag.tags.iter().map(|tag| masker.mask(tag)).collect(),
         may_change: seen.person.may_on(Act::TriggerRuns, dag_id, &row.dag.tags),
         is_paused: row.is_paused,
         is_favourite: seen.favourites.contains(dag_id),
@@ -268,8 +272,8 @@ pub(super) fn due_since(row: &DagRow, at_work: &HashSet<String>, now: DateTime<U
 const LOOKED_AT: u32 = 4;
 
 impl Server {
-    /// Every DAG, also those whose file is gone, with its newest run, and with more where that has not ended; and the ids of those that have a run that
-    /// has not. Strips of every DAG's runs would cost more than all the rest.
+    /// Every DAG, also those whose file is gone, with its newest run, and with more where that has not ended; and the
+    /// ids of those that have a run that has not. Strips of every DAG's runs would cost more than all the rest.
     pub(super) async fn dags_and_newest(&self) -> Answer<(Vec<DagRow>, HashSet<String>)> {
         let store = self.store();
         let all = store.dags(&DagFilter { last_runs: 1, include_stale: true, ..DagFilter::default() }).await?.rows;

@@ -36,10 +36,10 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Answer {
     let row = server.dag_row(&dag_id, 0).await?;
-    let masker = server.options.vault.masker();
+    let masker = server.masker_of_dag(&row.dag);
     let line = |task: &Task| Line {
         task_id: task.task_id.to_string(),
-        description: task.description.clone(),
+        description: task.description.as_deref().map(|text| masker.mask(text)),
         operator: task.operator.clone(),
         depends_on: task.depends_on.iter().map(ToString::to_string).collect(),
         trigger_rule: task.trigger_rule.as_str(),

@@ -47,6 +47,7 @@ impl Server {
     pub(super) fn dag_head(&self, row: &DagRow, tab: Tab) -> Value {
         let (zone, href) = (row.dag.timetable.timezone, links::dag(row.dag_id.as_str()));
         let next = row.next.as_ref().filter(|_| !row.is_paused && !row.is_stale);
+        let masker = self.masker_of_dag(&row.dag);
         let tabs: Vec<Value> = Tab::ALL
             .iter()
             .map(|(one, end, text)| {
@@ -57,11 +58,11 @@ impl Server {
             dag_id => row.dag_id.as_str(),
             href,
             tabs,
-            description => row.dag.description,
+            description => row.dag.description.as_deref().map(|text| masker.mask(text)),
             schedule => say(&row.dag.describe_schedule()),
             cron => row.dag.schedule_text(),
             timezone => zone.name(),
-            tags => row.dag.tags,
+            tags => row.dag.tags.iter().map(|tag| masker.mask(tag)).collect::<Vec<_>>(),
             is_paused => row.is_paused,
             is_stale => row.is_stale,
             has_import_error => row.has_import_error,

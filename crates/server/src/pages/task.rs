@@ -129,7 +129,7 @@ pub(super) async fn page(
             try_number => instance.try_number,
             tries => instance.max_tries + 1,
             pool => instance.pool,
-            description => task.and_then(|task| task.description.clone()),
+            description => task.and_then(|task| task.description.as_deref()).map(|text| masker.mask(text)),
             depends_on => task.map(|task| upstream(task, &dag_id, &run_id)).unwrap_or_default(),
             trigger_rule => task.map(|task| task.trigger_rule.as_str()),
             next_try => instance.next_try_at.map(|at| When::new(at, now, row.dag.timetable.timezone)),

@@ -210,7 +210,8 @@ impl Plant {
             if part.state == TaskState::Running {
                 return at;
             }
-            let to = if number < tries { TaskState::UpForRetry } else { part.state };
+            let goes_on = number < tries && part.state == TaskState::Failed;
+            let to = if goes_on { TaskState::UpForRetry } else { part.state };
             let ended = at + TimeDelta::seconds(part.seconds);
             let finish = finish(instance, number, token, part, to, (at, ended));
             self.commit(Batch { finishes: vec![finish], ..Batch::default() }, ended).await;
@@ -268,7 +269,7 @@ fn finish(
             choice: None,
         },
         to,
-        reason: None,
+        reason: is_failure.then(|| "error".to_owned()),
         next_try_at: (to == TaskState::UpForRetry).then(|| ended_at + TimeDelta::minutes(3)),
         counts_try: true,
         asset_events: Vec::new(),

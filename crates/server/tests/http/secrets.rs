@@ -1,6 +1,7 @@
 //! What is secret is shown to nobody, wherever it stands.
 
-use millrace_model::state::TaskState;
+use chrono::TimeDelta;
+use millrace_model::state::{RunState, TaskState};
 use millrace_settings::{Home, Keyring, Masker};
 use millrace_store::SyncDag;
 use millrace_vault::Vault;
@@ -8,8 +9,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::plant::dag;
-use crate::site::{FAILED_RUN, RUNNING_RUN, Site, USER, VIEWER, now};
+use crate::plant::{Part, dag};
+use crate::site::{ADMIN, FAILED_RUN, RUNNING_RUN, Site, USER, VIEWER, now};
 
 const SECRETS: [&str; 5] = ["params-hidden", "conf-hidden", "address-hidden", "nested-hidden", "variable-hidden"];
 
@@ -305,11 +306,68 @@ fn a_note_tells_the_audit_log_no_secret_of_its_run() {
     site.send("PATCH", run, &json!({"note": "no more"})).is(200);
     let second = json!({"dag_run_id": "second", "conf": {"api_token": "other-hidden"}, "note": "with other-hidden", "logical_date": "2024-02-01"});
     site.send("POST", "/api/v1/dags/guarded/dagRuns", &second).is(200);
-    for address in ["/api/v1/eventLogs?limit=100", "/audit?dag=guarded", "/audit?dag=guarded&run=first"] {
+    let addresses = ["/api/v1/eventLogs?limit=100", "/audit?dag=guarded", "/audit?dag=guarded&run=first"];
+    for address in addresses {
         let log = site.get(address).is(200).body;
         assert!(log.contains("it was ***") && !tells(&log), "{address}: {log}");
         assert_eq!(log.contains("with ***"), !address.contains("run=first"), "{address}: {log}");
     }
     let rows = site.get("/api/v1/eventLogs?event=note&limit=1").json()["event_logs"][0].clone();
     assert_eq!((&rows["before"]["note"], &rows["after"]["note"]), (&json!("it was ***"), &json!("no more")), "{rows}");
+
+    site.send("PATCH", run, &json!({"state": "failed"})).is(200);
+    // Nobody knows the secrets of a run that is gone; one that took its name has others.
+    site.call("DELETE", run, &[("authorization", ADMIN)], None).is(204);
+    let again = |address: &str| {
+        let log = site.get(address).is(200).body;
+        assert!(!log.contains("it was") && !tells(&log), "{address}: {log}");
+    };
+    addresses.into_iter().for_each(again);
+    site.advance(TimeDelta::seconds(1));
+    site.send("POST", "/api/v1/dags/guarded/dagRuns", &json!({"dag_run_id": "first"})).is(200);
+    addresses.into_iter().for_each(again);
+    let rows = site.get("/api/v1/eventLogs?event=note&limit=1").json()["event_logs"][0].clone();
+    assert_eq!((&rows["before"]["note"], &rows["extra"]), (&json!("***"), &rows["after"]), "{rows}");
+}
+
+/// What a try failed of stands behind the reason why its task waits.
+#[test]
+fn why_it_is_not_running_tells_no_secret() {
+    let site = Site::start();
+    site.send("POST", "/api/v1/variables", &json!({"key": "my_api_key", "value": "variable-hidden"})).is(201);
+    let mut retried = dag("retried", "none", "UTC", &["for variable-hidden"], &[("sql", "sql", &[], 1)]);
+    retried.description = Some("asks with variable-hidden".to_owned());
+    retried.tasks[0].description = Some("and variable-hidden".to_owned());
+    let (run, first, _leads) = site.runtime.block_on(async {
+        let version = site.plant.sync(retried, false, now()).await;
+        let error = "near \"variable-hidden\": syntax error";
+        let part = Part::new("sql", TaskState::UpForRetry, 5).error(error);
+        let waiting = site.plant.run(&version, now(), now(), None, &[part]).await;
+        let failed = now() - TimeDelta::days(1);
+        let part = Part::new("sql", TaskState::Failed, 5).error(error);
+        let failed = site.plant.run(&version, failed, failed, Some(RunState::Failed), &[part]).await;
+        let id = async |key| site.plant.store.run_by_key(key).await.unwrap().unwrap().run_id.to_string();
+        let leads = site.plant.store.try_lead("scheduler-1", now()).await.unwrap().unwrap();
+        (id(waiting).await.replace('+', "%2B"), id(failed).await.replace('+', "%2B"), leads)
+    });
+    let task = format!("/api/v1/dags/retried/dagRuns/{run}/taskInstances/sql");
+    let told = [
+        format!("{task}/explain"),
+        format!("{task}/dependencies"),
+        format!("/api/v1/dags/retried/dagRuns/{first}/explain"),
+        format!("/dags/retried/runs/{run}/tasks/sql"),
+        format!("/dags/retried/runs/{run}"),
+    ];
+    let shown = [
+        "/dags",
+        "/dags/retried",
+        "/dags/retried/details",
+        "/api/v1/dags",
+        "/api/v1/dagTags",
+        "/api/v1/dags/retried/tasks",
+    ];
+    for address in told.iter().map(String::as_str).chain(shown) {
+        let answer = site.call("GET", address, &[("authorization", VIEWER)], None).is(200);
+        assert!(answer.body.contains("***") && !tells(&answer.body), "{address}: {}", answer.body);
+    }
 }
