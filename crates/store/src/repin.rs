@@ -131,8 +131,9 @@ pub(crate) async fn pin_to_version(
 
     let sql = "UPDATE dag_run SET version_id = $2 WHERE id = $1";
     sql::run(&tx.inner, "give a run another version", sql, values![run.key, newest.version_key]).await?;
-    add(tx, run, &added).await?;
+    // First, for those that are added know of no other version.
     take_over(tx, run, newest).await?;
+    add(tx, run, &added).await?;
     remove(tx, &gone, now).await?;
     restore(tx, &back).await?;
     Ok(Repinned {

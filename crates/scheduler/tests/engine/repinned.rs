@@ -7,11 +7,12 @@ use millrace_model::change::{Assignment, RunKey, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::execution::KeyLimit;
 use millrace_model::ids::DagId;
+use millrace_model::mapping::{Expand, Items};
 use millrace_model::state::RunState;
 use millrace_planner::DagVersion;
 use millrace_situation::{Asked, Surroundings, explain};
 use millrace_store::{NewestVersion, PoolRow, RepinRequest, RunChoice};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
 
@@ -36,7 +37,7 @@ async fn without_a(stage: &mut Stage, shape: impl Fn(&mut Dag)) -> Assignment {
 }
 
 /// Returns how many runs were given another version.
-async fn give_newest(stage: &Stage, run: RunKey) -> usize {
+pub async fn give_newest(stage: &Stage, run: RunKey) -> usize {
     let row = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap();
     let version = DagVersion::new(row.version_key, row.dag).unwrap();
     let newest = NewestVersion { version_key: row.version_key, tasks: version.new_instances() };
@@ -234,4 +235,24 @@ async fn a_running_try_counts_under_the_key_that_it_began_with() {
     assert_eq!(names, ["a#2", "waits#1"]);
     let row = stage.store.instance_by_key(running.instance).await.unwrap().unwrap();
     assert_eq!(row.begun_with, None, "the version that its run has");
+}
+
+#[tokio::test]
+async fn an_instance_that_another_version_adds_has_that_versions_tries() {
+    let mut stage = Stage::new(8).await;
+    let mut first = dag("d", Value::Null, &["a"]);
+    first.tasks[0].retries = 1;
+    first.tasks[0].expand = Some(Expand::Each(Items::List(vec![json!(1)])));
+    stage.put(&first).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    let mut second = first.clone();
+    second.tasks[0].retries = 0;
+    second.tasks[0].expand = Some(Expand::Each(Items::List(vec![json!(1), json!(2)])));
+    stage.put(&second).await;
+    assert_eq!(give_newest(&stage, run.key).await, 1);
+    for index in [0, 1] {
+        assert_eq!(stage.store.instance(run.key, "a", index).await.unwrap().unwrap().max_tries, 0, "a[{index}]");
+    }
 }
