@@ -52,6 +52,10 @@ impl Turn<'_> {
         let Some(run) = self.view.runs.get_mut(&key) else { return };
         let view = &run.instances[instance];
         if !view.may_begin(self.now) {
+            if let Some(at) = view.next_try_at {
+                // Its time may have come once, before the clock went back.
+                self.view.retries.insert((at, view.key));
+            }
             return;
         }
         match decision {

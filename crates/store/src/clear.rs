@@ -266,7 +266,9 @@ pub(crate) fn plan_clear<'a>(instances: impl IntoIterator<Item = &'a InstanceRow
         }
     };
     let has_something = |it: &&InstanceRow| !matches!(it.state, TaskState::None | TaskState::Restarting);
-    instances.into_iter().filter(has_something).map(step).collect()
+    // Its task is gone, and its try is being stopped: it would not run again, and holds what it holds until then.
+    let is_leaving = |it: &&InstanceRow| it.lease.is_some() && dag.task(it.task_id.as_str()).is_none();
+    instances.into_iter().filter(has_something).filter(|it| !is_leaving(it)).map(step).collect()
 }
 
 /// Of two that clear the same instance at once, one does it; the other's guard misses.

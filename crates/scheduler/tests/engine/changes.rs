@@ -256,3 +256,49 @@ async fn case_62_a_run_counts_once_however_often_it_fails_and_as_what_it_was_mar
         }
     }
 }
+
+#[tokio::test]
+async fn a_retry_whose_time_has_come_before_its_turn_still_comes_when_the_clock_goes_back() {
+    let mut stage = Stage::new(8).await;
+    let mut retried = dag("d", Value::Null, &["a", "b < a"]);
+    retried.tasks[1].retries = 1;
+    stage.put(&retried).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    stage.end("a", TryOutcome::Success).await;
+    stage.end("b", TryOutcome::Failed { reason: "boom".into(), retry: true }).await;
+    clear(&stage, &["a"]).await;
+    stage.clock.advance(TimeDelta::minutes(10));
+    stage.turn().await;
+    assert_eq!(stage.tasks().await, ["a running 2", "b up_for_retry 1"]);
+    stage.clock.advance(TimeDelta::minutes(-8));
+    stage.end("a", TryOutcome::Success).await;
+    assert_eq!(stage.tasks().await, ["a success 2", "b up_for_retry 1"], "not yet");
+    stage.clock.advance(TimeDelta::minutes(10));
+    stage.turn().await;
+    assert_eq!(stage.tasks().await, ["a success 2", "b running 2"]);
+}
+
+#[tokio::test]
+async fn a_try_whose_task_is_gone_goes_on_counting_when_it_is_cleared() {
+    let mut stage = Stage::new(8).await;
+    let mut first = dag("d", Value::Null, &["a", "b"]);
+    first.tasks[0].max_active_tis_per_dag = Some(1);
+    stage.put(&first).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await;
+    stage.turn().await;
+    let mut second = first.clone();
+    second.tasks.remove(0);
+    stage.put(&second).await;
+    crate::repinned::give_newest(&stage, run.key).await;
+    stage.turn().await;
+    clear(&stage, &["a"]).await;
+    stage.put(&first).await;
+    stage.clock.advance(TimeDelta::seconds(1));
+    stage.trigger("d").await;
+    stage.turn().await;
+    let of_a = stage.executor.names().iter().filter(|name| name.starts_with("a#")).count();
+    assert_eq!(of_a, 1, "{:?}", stage.executor.names());
+}
