@@ -98,10 +98,18 @@ impl MariaDb {
         Ok(shared.insert(mariadb).clone())
     }
 
-    /// A MariaDB of this test alone that encrypts, with this certificate and its key (PEM).
+    /// A MariaDB of this test alone, whose users and settings it may change.
+    pub fn private() -> Result<PrivateMariaDb> {
+        Self::start_private(MariaDbEngine::default())
+    }
+
+    /// As [`MariaDb::private`], one that encrypts, with this certificate and its key (PEM).
     pub fn with_certificate(certificate: &str, key: &str) -> Result<PrivateMariaDb> {
-        let identity = Some((certificate.to_owned(), key.to_owned()));
-        let server = PrivateServer::new(MariaDbEngine { identity })?;
+        Self::start_private(MariaDbEngine { identity: Some((certificate.to_owned(), key.to_owned())) })
+    }
+
+    fn start_private(engine: MariaDbEngine) -> Result<PrivateMariaDb> {
+        let server = PrivateServer::new(engine)?;
         let mariadb = Self { endpoint: server.site().endpoint.clone() };
         Ok(PrivateMariaDb { mariadb, _server: server })
     }

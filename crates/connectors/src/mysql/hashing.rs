@@ -65,3 +65,13 @@ pub fn key_query(table: &TableName, literal: impl Fn(&str) -> String) -> String 
         literal(&table.name)
     )
 }
+
+/// MariaDB's and MySQL's INVISIBLE ones.
+pub fn invisible_columns(table: &TableName, literal: impl Fn(&str) -> String) -> String {
+    let schema = table.schema.as_deref().map_or_else(|| "DATABASE()".to_owned(), &literal);
+    format!(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = {schema} AND table_name = {} \
+         AND extra LIKE '%INVISIBLE%' ORDER BY ordinal_position",
+        literal(&table.name)
+    )
+}

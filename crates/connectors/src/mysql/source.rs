@@ -48,6 +48,12 @@ pub struct MySqlSource {
     task: TaskHandle,
 }
 
+/// What a server may set for every session and no reader may take over: a limit would end a table early, in silence; padded
+/// CHARs are other values; and a reader whose target or pace makes it wait would be cut off after a minute.
+const OWN_SETTINGS: &str = "SET SESSION sql_select_limit = 18446744073709551615, net_write_timeout = 31536000, \
+     wait_timeout = 31536000, sql_mode = TRIM(BOTH ',' FROM REPLACE(CONCAT(',', @@SESSION.sql_mode, ','), \
+     ',PAD_CHAR_TO_FULL_LENGTH,', ','))";
+
 impl MySqlSource {
     pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
         let conn_id = connection.conn_id.clone();
@@ -159,6 +165,7 @@ impl MySqlSource {
             "SET NAMES utf8mb4".to_owned(),
             "SET SESSION time_zone = '+00:00'".to_owned(),
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ".to_owned(),
+            OWN_SETTINGS.to_owned(),
         ];
         if let Some(seconds) = self.statement_timeout {
             settings.push(if version.contains("MariaDB") {
@@ -542,6 +549,15 @@ impl SqlSource for MySqlSource {
 
     fn key_query(&self, table: &TableName) -> Option<String> {
         Some(hashing::key_query(table, |text| self.literal(text)))
+    }
+
+    fn invisible_columns<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<String>, PortError>> {
+        Box::pin(async move {
+            let sql = hashing::invisible_columns(table, |text| self.literal(text));
+            let batches: Vec<_> = self.query(&sql).await?.batches.try_collect().await?;
+            let names = batches.iter().flat_map(|batch| (0..batch.len()).filter_map(|row| batch.cell(row, 0)));
+            Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+        })
     }
 
     fn row_hashing(&self) -> Option<&dyn RowHashing> {

@@ -147,6 +147,10 @@ impl SqlSource for Guarded {
         self.source.key_query(table)
     }
 
+    fn invisible_columns<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<String>, PortError>> {
+        self.source.invisible_columns(table)
+    }
+
     fn row_hashing(&self) -> Option<&dyn RowHashing> {
         self.source.row_hashing()
     }

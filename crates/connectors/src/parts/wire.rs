@@ -92,6 +92,9 @@ impl WireConfig {
                 "SET extra_float_digits TO 3".to_owned(),
                 "SET bytea_output TO 'hex'".to_owned(),
                 "SET standard_conforming_strings TO on".to_owned(),
+                // Types are read by their names, and NULL in an array is no text.
+                "SET quote_all_identifiers TO off".to_owned(),
+                "SET array_nulls TO on".to_owned(),
                 "SET client_min_messages TO warning".to_owned(),
             ],
             Dialect::Redshift => vec!["SET timezone TO 'UTC'".to_owned(), "SET datestyle TO 'ISO, YMD'".to_owned()],
@@ -101,6 +104,16 @@ impl WireConfig {
         }
         let negotiation = Negotiation { tls, mode: ssl_mode };
         Ok(Self { conn_id, config, negotiation, dialect, settings, values: Values::Masked, task })
+    }
+
+    /// The same connection, for reading a source. Rows that policies hide from its role fail the read instead of being left
+    /// out in silence, unless the connection says that its part is what is wanted. A snapshot waits for its readers.
+    pub fn reading(mut self, connection: &Connection) -> Self {
+        if !connection.extra.flag("row_security") {
+            self.settings.push("SET row_security TO off".to_owned());
+        }
+        self.settings.push("SET idle_in_transaction_session_timeout TO 0".to_owned());
+        self
     }
 
     /// The same connection, whose errors show values or do not.
@@ -182,6 +195,13 @@ impl WireConfig {
             if let Some(text) = text.filter(|_| !(is_masked && repeats)) {
                 message.push_str(&format!("; {name}: {}", text.replace('\n', " ")));
             }
+        }
+        if code == "42501" && db.message().contains("row-level security policy") {
+            message.push_str(
+                "; policies may hide rows of it from the connection's role, and they would be missing in silence: read as a role \
+                 that sees all (ALTER ROLE … BYPASSRLS), or, if its part is what is wanted, put row_security: true into the extra \
+                 of the connection",
+            );
         }
         let kind = match (kind_of_sqlstate(code), self.dialect) {
             (PortErrorKind::Other, Dialect::Redshift) => kind_of_redshift_text(db.message()),

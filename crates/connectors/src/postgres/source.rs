@@ -31,7 +31,8 @@ pub struct PostgresSource {
 impl PostgresSource {
     pub fn open(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
         let timezone = connection.extra.text("source_timezone").map(ToOwned::to_owned);
-        Ok(Self { config: WireConfig::of(connection, Dialect::Postgres, task)?, timezone, readers: 1 })
+        let config = WireConfig::of(connection, Dialect::Postgres, task)?.reading(connection);
+        Ok(Self { config, timezone, readers: 1 })
     }
 
     /// In a snapshot that another session has exported, or in one of its own.

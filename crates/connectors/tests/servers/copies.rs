@@ -417,6 +417,21 @@ async fn sql_of_ones_own_and_columns_that_came_later() -> Result<()> {
 }
 
 #[tokio::test]
+async fn columns_that_a_star_leaves_out_are_copied() -> Result<()> {
+    let world = crate::world::World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    let rows =
+        "CREATE TABLE t (id int PRIMARY KEY, `hid den` int INVISIBLE DEFAULT 5, v int); INSERT INTO t VALUES (1, 2)";
+    source.run(rows).await?;
+    let whole = table(&format!("{}.t", source.schema), "dw.t", json!({ "primary_key": "id" }));
+    run(&world, 1, copying(&source, &target, whole)).await?;
+    let copied = target.rows("SELECT id, v, \"hid den\" FROM dw.t").await?;
+    assert_eq!(copied, [crate::world::some(&["1", "2", "5"])]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn rows_that_the_source_has_no_more_are_found_by_its_keys() -> Result<()> {
     let world = crate::world::World::start().await?;
     let mut generation = 0;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::TryStreamExt;
-use millrace_operator_api::ports::Ports;
+use millrace_operator_api::ports::{Ports, RowStream};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_testkit::{MariaDatabase, MariaDb, wait_until};
 
@@ -149,4 +149,34 @@ async fn many_rows_come_in_small_batches_and_from_one_snapshot() -> Result<()> {
     }
     assert_eq!(rows, 50_000);
     Ok(())
+}
+
+#[tokio::test]
+async fn what_a_server_sets_for_every_session_does_not_reach_a_reader() -> Result<()> {
+    let server = tokio::task::spawn_blocking(MariaDb::private).await??;
+    let database = server.create_database()?;
+    let world = World::start().await?;
+    world.add_url("maria", "mysql", &database.url())?;
+    database.execute(
+        "SET GLOBAL sql_select_limit = 7, GLOBAL net_write_timeout = 1, GLOBAL time_zone = '+09:00', \
+         GLOBAL sql_mode = 'PAD_CHAR_TO_FULL_LENGTH,ANSI_QUOTES'; \
+         CREATE TABLE t (id int, c char(5), at timestamp NULL); INSERT INTO t SELECT seq, 'z', \
+         CONVERT_TZ('2024-01-01 00:00:00', '+00:00', @@SESSION.time_zone) FROM seq_1_to_50",
+    )?;
+    let source = world.connectors.source(&world.context(1), "maria").await?;
+    let rows = cells(source.query("SELECT \"c\", at FROM t").await?).await?;
+    assert_eq!(rows, vec![some(&["z", "2024-01-01 00:00:00"]); 50], "the server's own modes are the query's");
+    // More than the buffers on the way hold, so that the server waits for the reader.
+    let mut long = source.query("SELECT REPEAT('x', 10000) FROM seq_1_to_5000").await?;
+    let mut count = some_of(&mut long).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    while let Some(batch) = long.batches.try_next().await? {
+        count += batch.len();
+    }
+    assert_eq!(count, 5_000);
+    Ok(())
+}
+
+async fn some_of(rows: &mut RowStream) -> Result<usize> {
+    Ok(rows.batches.try_next().await?.map_or(0, |batch| batch.len()))
 }

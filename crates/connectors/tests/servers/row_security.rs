@@ -1,10 +1,10 @@
-//! Loads by a role from which policies hide rows: what needs to see all rows is refused, and changes nothing.
+//! Reads and loads by a role from which policies hide rows: what needs to see all rows is refused, and changes nothing.
 
 use anyhow::{Context, Result};
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::ports::{BuildRequest, LoadMethod, Ports, TableName};
 
-use crate::world::{World, refused, some, upsert, work};
+use crate::world::{World, cells, refused, some, upsert, work};
 
 const TABLES: &str = "CREATE ROLE loader LOGIN PASSWORD 'in'; GRANT ALL ON SCHEMA public TO loader; \
     CREATE TABLE kept (id int PRIMARY KEY, v text); INSERT INTO kept VALUES (1, 'seen'), (2, 'hidden'); \
@@ -88,5 +88,36 @@ async fn rows_that_policies_hide_are_neither_kept_nor_doubled_in_silence() -> Re
         load(number, "kept", method.clone(), "2,new\n").await?.with_context(|| format!("{method:?}"))?;
         assert_eq!(rows("kept")?, [some(&["2", "new"])], "{method:?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_policies_hide_are_not_left_out_of_a_read_in_silence() -> Result<()> {
+    let server = tokio::task::spawn_blocking(millrace_testkit::Postgres::private).await??;
+    let database = server.create_database()?;
+    database.execute(TABLES)?;
+    let world = World::start().await?;
+    world.add_url(
+        "pg",
+        "postgres",
+        &format!("postgres://loader:in@127.0.0.1:{}/{}", server.port(), database.name()),
+    )?;
+    let read = async |sql: &str| {
+        let source = world.connectors.source(&world.context(1), "pg").await?;
+        cells(source.query(sql).await?).await
+    };
+    for sql in ["SELECT id FROM kept", "SELECT COUNT(*) FROM (SELECT * FROM kept) AS q"] {
+        let error = format!("{:#}", read(sql).await.err().context(sql)?);
+        for part in ["row-level security policy for table \"kept\"", "row_security: true", "BYPASSRLS"] {
+            assert!(error.contains(part), "{sql}: {part} in {error}");
+        }
+    }
+    assert_eq!(read("SELECT v FROM own").await?, [some(&["seen"])], "its owner's");
+    // Whoever wants the role's part says so.
+    world.change("pg", |connection| connection.extra = crate::world::extra(serde_json::json!({"row_security": true})));
+    assert_eq!(read("SELECT v FROM kept").await?, [some(&["seen"])]);
+    world.change("pg", |connection| connection.extra = crate::world::extra(serde_json::json!({})));
+    database.execute("ALTER ROLE loader BYPASSRLS")?;
+    assert_eq!(read("SELECT v FROM kept").await?.len(), 2);
     Ok(())
 }

@@ -177,6 +177,12 @@ pub trait SqlSource: Send + Sync {
         Box::pin(std::future::ready(Ok(None)))
     }
 
+    /// Columns of a table that `SELECT *` leaves out, by name.
+    fn invisible_columns<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<String>, PortError>> {
+        let _ = table;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// What the columns of a table are.
     fn table_columns<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<SourceColumn>, PortError>> {
         Box::pin(async move {

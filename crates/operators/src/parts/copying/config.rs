@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::convert::{Decimals, format_problem};
 use super::dotted;
+use crate::parts::one_select::without_end;
 use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written, yes};
 use crate::parts::sensor::Length;
 use crate::parts::treatment::{self, Personal, Treatment, Treatments, ZeroDates};
@@ -390,9 +391,7 @@ impl TableConfig {
         };
         let sql = |name: &str, field: &Option<Template<String>>| -> Result<Option<String>, TaskError> {
             let text = rendered_option(name, field.as_ref())?;
-            Ok(text
-                .map(|text: String| text.trim().trim_end_matches(';').trim_end().to_owned())
-                .filter(|t| !t.is_empty()))
+            Ok(text.map(|text: String| without_end(&text).to_owned()).filter(|t| !t.is_empty()))
         };
         let is_incremental = self.sync_mode == SyncMode::IncrementalSync;
         let quarantine = rendered_option("quarantine", self.quarantine.as_ref())?

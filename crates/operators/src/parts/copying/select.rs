@@ -11,6 +11,8 @@ pub struct Question {
     pub window: Vec<String>,
     /// `None` reads all columns, as they come.
     pub columns: Option<Vec<String>>,
+    /// Columns besides all of them.
+    pub besides: Vec<String>,
     /// Without the condition of the user's.
     pub is_whole: bool,
     pub order_by: Option<String>,
@@ -19,8 +21,8 @@ pub struct Question {
 
 impl Question {
     /// Asks for the columns only.
-    pub fn nothing() -> Self {
-        Self { window: vec!["1 = 0".to_owned()], ..Self::default() }
+    pub fn nothing(besides: Vec<String>) -> Self {
+        Self { window: vec!["1 = 0".to_owned()], besides, ..Self::default() }
     }
 
     pub fn select(&self, source: &dyn SqlSource, plan: &TablePlan) -> String {
@@ -32,7 +34,10 @@ impl Question {
         }
         let list = match &self.columns {
             Some(columns) => columns.iter().map(|column| source.quote(column)).collect::<Vec<_>>().join(", "),
-            None => "*".to_owned(),
+            None => std::iter::once("*".to_owned())
+                .chain(self.besides.iter().map(|column| source.quote(column)))
+                .collect::<Vec<_>>()
+                .join(", "),
         };
         let mut sql = format!("SELECT {list} FROM {}{}", from.text(), narrowed(&conditions));
         if let Some(column) = &self.order_by {

@@ -53,8 +53,16 @@ pub(super) fn lock(reading: &Mutex<Reading>) -> MutexGuard<'_, Reading> {
 impl TableCopying<'_> {
     /// The columns of the rows to come, from the catalogue.
     pub(super) async fn source_columns(&self) -> Result<Found, TaskError> {
-        let sql = Question::nothing().select(&*self.job.source, self.plan);
         let attempted = self.at("describe");
+        let invisible = match self.plan.custom_select {
+            // Whoever writes the SELECT says which columns.
+            Some(_) => Vec::new(),
+            None => {
+                let asked = self.job.source.invisible_columns(&self.plan.source).await;
+                asked.map_err(|error| while_doing(&attempted, error))?
+            }
+        };
+        let sql = Question::nothing(invisible).select(&*self.job.source, self.plan);
         let rows = self.job.source.query(&sql).await.map_err(|error| while_doing(&attempted, error))?;
         let of_field = |name: &String| position(&rows.columns, name);
         let at = self.plan.incremental_field.as_ref().and_then(of_field);
