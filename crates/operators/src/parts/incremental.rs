@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::column_name::{find, position};
 use super::copying::config::FILTER_PLACE;
+use super::one_select::without_end;
 use super::parameter::{is_blank, rendered_option, written};
 use super::parquet::looks;
 use super::report::{ledger_entry, while_doing};
@@ -145,7 +146,7 @@ pub async fn narrow(
     treating: &Rendered<'_>,
 ) -> Result<Narrowed, TaskError> {
     let Some(block) = block else { return Ok(Narrowed { query: query.to_owned(), watch: None }) };
-    let query = query.trim().trim_end_matches(';').trim_end();
+    let query = without_end(query);
     check_lag(source, block).await?;
     let interval = context.run.data_interval;
     if interval.start >= interval.end {
@@ -159,10 +160,11 @@ pub async fn narrow(
     let lookback = block.lookback.map_or_else(TimeDelta::zero, |length| length.0.as_delta());
     let from = interval.start.checked_sub_signed(lookback).unwrap_or(interval.start);
     let within = async |name: &str| -> Result<String, TaskError> {
-        let (column, form) = Form::of(&columns, name, zones.of_column(&columns, name)?)?;
-        if let Form::Written(_) = form {
+        let (column, form) = Form::of(&columns, name, zones.of_column(&columns, name)?, source.has_dates())?;
+        if column.value.is_text() || !source.has_dates() {
             check_texts(source, query, column).await?;
         }
+
         let (from, end) = form.bounds(from, interval.end);
         let name = source.quote(&column.name);
         Ok(format!("{name} >= {} AND {name} < {}", source.literal(&from), source.literal(&end)))
@@ -207,7 +209,8 @@ pub async fn narrow(
     };
     let watch = match modified.or(created).filter(|_| block.lookback.is_some()) {
         Some(column) => {
-            let (column, form) = Form::of(&columns, &column, zones.of_column(&columns, &column)?)?;
+            let zone = zones.of_column(&columns, &column)?;
+            let (column, form) = Form::of(&columns, &column, zone, source.has_dates())?;
             let (start, _) = form.bounds(interval.start, interval.end);
             Some(Watch { column: column.name.clone(), start, late: Arc::default() })
         }
@@ -302,23 +305,44 @@ async fn check_texts(source: &dyn SqlSource, query: &str, column: &SourceColumn)
     if source.has_dates() {
         return Err(TaskError::Fail(format!(
             "incremental: column {name} is of type {type_name}, and a window of texts would pass over those that are written in \
-             another form; make a timestamp of it in the query: CAST({name} AS timestamp) AS changed_at"
+             another form; make a timestamp of it in the query: CAST({name} AS timestamp) AS changed_at, or in MySQL and MariaDB \
+             STR_TO_DATE({name}, '%Y-%m-%d %H:%i:%s'), by the form that its texts have: what does not fit it is NULL there, and \
+             in no window"
         )));
     }
     match other_text(source, query, column).await? {
         None => Ok(()),
         Some(text) => Err(TaskError::Fail(format!(
             "incremental: column {name} holds {}, which is written neither as 2024-01-31 nor as 2024-01-31 10:00:00 and would be in \
-             no window; write it so in the query: datetime({name}) AS changed_at",
-            looks(&text)
+             the wrong window or in none; {}",
+            looks(&text),
+            mend(name, &text)
         ))),
     }
+}
+
+/// How SQLite makes a date of such a text. What its `datetime` does not know becomes NULL, which no window would miss.
+fn mend(name: &str, text: &[u8]) -> String {
+    if !text.is_empty() && text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
+        return format!(
+            "seconds since 1970 are made a time in the query by datetime({name}, 'unixepoch') AS changed_at"
+        );
+    }
+    let is_iso = text.len() > 10 && text[4] == b'-' && text[7] == b'-' && matches!(text[10], b'T' | b' ');
+    if is_iso && !text.ends_with(b"M") {
+        return format!("make UTC of it in the query: datetime({name}) AS changed_at");
+    }
+    format!("put its parts in that order in the query, by substr({name}, …); datetime() does not read such a text")
 }
 
 /// A value of the column that is no date as the engine without dates writes it, if there is one.
 async fn other_text(source: &dyn SqlSource, query: &str, column: &SourceColumn) -> Result<Option<Vec<u8>>, TaskError> {
     let name = source.quote(&column.name);
-    let other = format!("{name} NOT LIKE '____-__-__' AND {name} NOT LIKE '____-__-__ %'");
+    let (day, clock) = ("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]", "[0-9][0-9]:[0-9][0-9]");
+    let other = format!(
+        "{name} IS NOT NULL AND (typeof({name}) <> 'text' OR NOT ({name} GLOB '{day}' OR \
+         ({name} GLOB '{day} {clock}:[0-9][0-9]*' AND substr({name}, 20) NOT GLOB '*[^0-9.]*')))"
+    );
     let query = query.replace(FILTER_PLACE, &format!("({other})"));
     let sql = format!("SELECT {name} FROM (\n{query}\n) AS millrace_source WHERE {other} LIMIT 1");
     let attempted = format!("looking how the texts of {} are written", column.name);
@@ -347,6 +371,7 @@ impl Form {
         columns: &'c [SourceColumn],
         name: &str,
         zone: Option<Tz>,
+        has_dates: bool,
     ) -> Result<(&'c SourceColumn, Self), TaskError> {
         let column = named(columns, name)?;
         if column.value == (ValueType::Timestamp { zoned: true }) {
@@ -362,7 +387,7 @@ impl Form {
         }
         match zone {
             Some(zone) if is_day => Ok((column, Self::Day(zone))),
-            Some(zone) if column.value.is_text() => Ok((column, Self::Written(zone))),
+            Some(zone) if column.value.is_text() || !has_dates => Ok((column, Self::Written(zone))),
             Some(zone) => Ok((column, Self::Clock(zone))),
             None => Err(TaskError::Fail(format!(
                 "incremental: column {name} ({}) has no time zone, and bounds in the wrong one lose hours in silence; say in which \

@@ -14,6 +14,7 @@ use super::copying::dotted;
 use super::drift::SchemaDrift;
 use super::handover::WrittenObject;
 use super::loading::{Direct, Handed, Loading, Query};
+use super::one_select::without_end;
 use super::parameter::{OneOrMany, aws_default, is_blank, rendered, rendered_option, rendered_text, written};
 use super::table_name;
 use super::treatment::ZeroDates;
@@ -131,6 +132,16 @@ impl Method {
             Self::Upsert => "upsert",
         }
     }
+
+    /// Parameters that mean nothing to it.
+    fn refused(self) -> &'static [&'static str] {
+        match self {
+            Self::Append => &["upsert_keys", "order_key", "delete_missing", "truncate_table"],
+            Self::Replace => &["upsert_keys", "order_key", "delete_missing"],
+            Self::Swap => &["upsert_keys", "order_key", "delete_missing", "truncate_table"],
+            Self::Upsert => &["truncate_table"],
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -143,12 +154,7 @@ pub enum NulBytes {
 
 /// Takes what the operator of this one method refuses out of its schema, so that nobody is offered it.
 pub fn of_method(method: Method) -> impl FnMut(&mut Schema) {
-    let refused: &[&str] = match method {
-        Method::Append => &[],
-        Method::Replace => &["upsert_keys", "order_key", "delete_missing"],
-        Method::Swap => &["upsert_keys", "order_key", "delete_missing", "truncate_table"],
-        Method::Upsert => &["truncate_table"],
-    };
+    let refused = method.refused();
     move |schema| {
         let Some(properties) = schema.get_mut("properties").and_then(|all| all.as_object_mut()) else { return };
         properties.retain(|name, _| !refused.contains(&name.as_str()));
@@ -157,6 +163,11 @@ pub fn of_method(method: Method) -> impl FnMut(&mut Schema) {
             "method".to_owned(),
             json!({"type": ["string", "null"], "enum": [method.name(), null], "description": description}),
         );
+        if method == Method::Upsert
+            && let Some(required) = schema.get_mut("required").and_then(|names| names.as_array_mut())
+        {
+            required.push(json!("upsert_keys"));
+        }
     }
 }
 
@@ -269,11 +280,26 @@ impl LoadParameters {
             problems
                 .add("method", format!("this operator is the method {0}; leave method out, or use copy", only.name()));
         }
-        if self.truncate_table == Some(true) && method != Method::Replace {
-            problems.add(
-                "truncate_table",
-                "truncate_table: true means method: replace, but the method is another one; keep one",
-            );
+        for name in method.refused() {
+            let (is_there, mend) = match *name {
+                "truncate_table" => (
+                    self.truncate_table == Some(true),
+                    "truncate_table: true means method: replace, but the method is another one; keep one".to_owned(),
+                ),
+                key => (
+                    match key {
+                        "upsert_keys" => self.upsert_keys.is_some(),
+                        "order_key" => self.order_key.is_some(),
+                        _ => self.delete_missing.is_some(),
+                    },
+                    format!(
+                        "{key} has a meaning for an upsert only: write operator: upsert, or method: upsert with copy"
+                    ),
+                ),
+            };
+            if is_there {
+                problems.add(*name, mend);
+            }
         }
         if method == Method::Upsert {
             match &self.upsert_keys {
@@ -284,17 +310,6 @@ impl LoadParameters {
             }
             if let Some(missing) = &self.delete_missing {
                 missing.check(self.upsert_keys.as_ref(), problems);
-            }
-            return;
-        }
-        for (name, is_there) in [
-            ("upsert_keys", self.upsert_keys.is_some()),
-            ("order_key", self.order_key.is_some()),
-            ("delete_missing", self.delete_missing.is_some()),
-        ] {
-            if is_there {
-                let mend = "write operator: upsert, or method: upsert with copy";
-                problems.add(name, format!("{name} has a meaning for an upsert only: {mend}"));
             }
         }
     }
@@ -347,7 +362,8 @@ impl LoadParameters {
 
     fn rendered_direct(&self) -> Result<Option<Direct>, TaskError> {
         let (Some(conn_id), Some(query)) = (&self.sql_conn_id, &self.query) else { return Ok(None) };
-        let query = Query { conn_id: rendered_text("sql_conn_id", conn_id)?, query: rendered_text("query", query)? };
+        let text = rendered_text("query", query)?;
+        let query = Query { conn_id: rendered_text("sql_conn_id", conn_id)?, query: without_end(&text).to_owned() };
         Ok(Some(Direct { query, zero_dates: self.zero_dates }))
     }
 
@@ -414,4 +430,18 @@ fn name_problems(names: &[String]) -> Vec<String> {
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALIASES_WITHOUT_KEYS, Method};
+
+    #[test]
+    fn operators_without_keys_have_no_other_name_for_them() {
+        for method in [Method::Append, Method::Replace, Method::Swap] {
+            let refused = method.refused();
+            assert!(ALIASES_WITHOUT_KEYS.iter().all(|(_, name)| !refused.contains(name)), "{}", method.name());
+        }
+        assert_eq!(ALIASES_WITHOUT_KEYS.len() + 1, super::ALIASES.len());
+    }
 }

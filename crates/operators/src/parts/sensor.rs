@@ -102,7 +102,7 @@ impl Patience {
         let deadline = context.first_start + self.timeout.0.as_delta();
         if now >= deadline {
             let text = format!(
-                "{reason}; waited for {}, which is longer than {} (timeout)",
+                "{reason}; waited for {}, and timeout is {}",
                 Length::from_seconds(u32::try_from((now - context.first_start).num_seconds()).unwrap_or(u32::MAX)),
                 self.timeout
             );

@@ -62,7 +62,7 @@ fn case_56_waiting_too_long_fails_without_a_retry_or_skips() {
     let (until, _) = put_off(run_in(&after(599), "wait_for_key", parameters.clone()));
     assert_eq!(until, TimeDelta::seconds(1), "the last look is at the end");
     match run_in(&after(600), "wait_for_key", parameters) {
-        Err(TaskError::Fail(text)) => assert!(text.contains("longer than 10m"), "{text}"),
+        Err(TaskError::Fail(text)) => assert!(text.contains("waited for 10m, and timeout is 10m"), "{text}"),
         other => panic!("{other:?}"),
     }
     let soft = key(json!({ "timeout": "10m", "soft_fail": true }));

@@ -2,33 +2,65 @@
 
 use crate::parts::one_select::skipped;
 
+/// A query, or one in brackets within it.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    /// Which rows there are does not hang on it: it gives a value, or says whether there is any.
+    gives_no_rows: bool,
+    /// Between SELECT and FROM.
+    in_list: bool,
+}
+
 /// What of a query may choose other rows the next time; `None` where nothing is seen.
 pub fn unsteady(query: &str) -> Option<String> {
     let mut rest = query;
-    let mut is_offset = false;
+    let (mut levels, mut level) = (Vec::new(), Level::default());
+    // The word before, or the character where it was none.
+    let mut before = String::new();
     while let Some(character) = rest.chars().next() {
         let length = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
         if length > 0 {
             let word = rest[..length].to_ascii_uppercase();
             rest = &rest[length..];
-            let is_call = rest.trim_start().starts_with('(');
+            let next = rest.trim_start();
+            let is_name = matches!(before.as_str(), "." | "AS") || next.starts_with('.');
             match word.as_str() {
-                "LIMIT" | "FETCH" | "TABLESAMPLE" => return Some(word),
-                "RANDOM" | "RAND" if is_call => return Some(format!("{word}()")),
+                _ if is_name => {}
+                "LIMIT" if next.get(..3).is_some_and(|all| all.eq_ignore_ascii_case("all")) => {}
+                "LIMIT" | "FETCH" if !level.gives_no_rows => return Some(word),
+                "TABLESAMPLE" => return Some(word),
+                "RANDOM" | "RAND" if next.starts_with('(') => return Some(format!("{word}()")),
                 // Elsewhere it may be a column's name.
-                number if is_offset && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                number
+                    if before == "OFFSET"
+                        && !level.gives_no_rows
+                        && number.bytes().all(|byte| byte.is_ascii_digit()) =>
+                {
                     return Some("OFFSET".to_owned());
                 }
-                _ => is_offset = word == "OFFSET",
+                "SELECT" => level.in_list = true,
+                "FROM" => level.in_list = false,
+                _ => {}
             }
+            before = word;
             continue;
         }
         let in_quotes = match character {
             '`' => rest[1..].find('`').map(|at| at + 2),
             _ => skipped(rest).ok(),
         };
-        if in_quotes.is_some_and(|length| length > 0) || !character.is_whitespace() {
-            is_offset = false;
+        match character {
+            '(' => {
+                levels.push(level);
+                let gives_no_rows =
+                    level.gives_no_rows || level.in_list || matches!(before.as_str(), "EXISTS" | "LATERAL");
+                level = Level { gives_no_rows, in_list: false };
+            }
+            ')' => level = levels.pop().unwrap_or_default(),
+            _ => {}
+        }
+        if !character.is_whitespace() && !rest.starts_with("--") && !rest.starts_with("/*") {
+            before = character.to_string();
         }
         rest = &rest[in_quotes.filter(|length| *length > 0).unwrap_or(character.len_utf8())..];
     }
@@ -60,6 +92,10 @@ mod tests {
             ("select id from t where rand() < 0.1", "RAND()"),
             ("select id from t offset 10", "OFFSET"),
             ("select 'C:\\' as path, id from t limit 1", "LIMIT"),
+            ("with some as (select id from t limit 5) select * from some", "LIMIT"),
+            ("select id from t where id in (select id from u limit 5)", "LIMIT"),
+            ("select id from t where n > (select n from u limit 1)", "LIMIT"),
+            ("select 1, (select 2) from a, (select id from t limit 5) b", "LIMIT"),
         ] {
             assert_eq!(unsteady(query).as_deref(), Some(word), "{query}");
         }
@@ -67,6 +103,10 @@ mod tests {
             "select id, \"limit\", `fetch`, 'limit 5' from t -- limit 5",
             "select t.offset, random, limits from t /* random() */ where offset > 5",
             "select id, offset from t1",
+            "select s1.limit, \"limit\" as limit, s1.a as fetch, limit.x from t limit all",
+            "select id, (select n from u order by n limit 1) as n from t where exists (select 1 from u limit 1)",
+            "select t.id, u.n from t join lateral (select n from u where u.id = t.id order by n limit 1) u on true",
+            "select id, $q$limit 5$q$ from t",
         ] {
             assert_eq!(unsteady(query), None, "{query}");
         }

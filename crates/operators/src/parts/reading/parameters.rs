@@ -15,6 +15,7 @@ use crate::parts::encoding::Proof;
 use crate::parts::expected_columns::{self, ExpectedColumns};
 use crate::parts::incremental::{self, Incremental};
 use crate::parts::mark::{Compression, FileShape, Format};
+use crate::parts::one_select::without_end;
 use crate::parts::parameter::{is_blank, rendered_text, written, yes};
 use crate::parts::report::query_label;
 use crate::parts::shape::{ShapeParameters, check_shape, rendered_shape};
@@ -141,7 +142,7 @@ impl ReadParameters {
     /// Sends the query. `split` is the column by whose ranges several connections read, and how many.
     pub async fn open(&self, context: &TaskContext, split: Option<(&str, usize)>) -> Result<Read, TaskError> {
         let conn_id = rendered_text("sql_conn_id", &self.sql_conn_id)?;
-        let query = rendered_text("query", &self.query)?;
+        let query = without_end(&rendered_text("query", &self.query)?).to_owned();
         let label = query_label(&conn_id, &query);
         let source = context.ports.source(context, &conn_id).await?;
         let treating = Treating {
