@@ -406,6 +406,7 @@ fn one_byte(text: &str, option: &str) -> Result<u8, SqlError> {
     let wrong = || SqlError::new(format!("{option} must be a single ASCII character"));
     let code = match text.as_bytes() {
         [byte] => *byte,
+        [b'\'', b'\''] => b'\'',
         [b'\\', b'\\'] => b'\\',
         [b'\\', b't'] | [b'\\', b'\\', b't'] => b'\t',
         [b'\\', b'x' | b'X', digits @ ..] => {

@@ -125,7 +125,7 @@ impl Uses {
         let Some(parameters) = task.parameters.as_object() else { return };
         let params = param::defaults(&dag.params);
         let mut unknown = false;
-        for value in parameters.iter().filter(|(name, _)| name.ends_with("conn_id")).map(|(_, value)| value) {
+        for value in connections_in(parameters) {
             match value.as_str().map(|text| known(text, &params)) {
                 Some(conn_id) if !conn_id.contains('*') => drop(self.connections.insert(conn_id)),
                 _ => unknown = true,
@@ -156,6 +156,20 @@ impl Uses {
             self.objects.entry(aws).or_default().add(place, line.needs);
         }
     }
+}
+
+/// What stands under `…conn_id`, also in maps within the parameters and lists of them.
+fn connections_in(parameters: &Map<String, Value>) -> Vec<&Value> {
+    let mut found = Vec::new();
+    for (name, value) in parameters {
+        match value {
+            _ if name.ends_with("conn_id") => found.push(value),
+            Value::Object(map) => found.extend(connections_in(map)),
+            Value::Array(items) => found.extend(items.iter().filter_map(Value::as_object).flat_map(connections_in)),
+            _ => {}
+        }
+    }
+    found
 }
 
 fn places(
