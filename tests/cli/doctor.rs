@@ -57,7 +57,10 @@ fn case_95_a_stored_dag_that_is_another_one_is_skipped_and_counted() {
     let output = home.run(&["doctor", "-o", "json"]).exits(1);
     let report = output.json();
     let dags = said(&report, "dags", "fail");
-    assert!(dags[0].starts_with("1 stored DAGs are left out"), "{report}");
+    assert!(dags[0].starts_with("what is stored of other can't be used, so it is left out"), "{report}");
+    assert!(dags[0].contains("it holds DAG stranger, not other"), "{report}");
+    let refused = home.run(&["dags", "trigger", "other"]).exits(1);
+    assert!(refused.stderr.contains("what is stored of DAG other can't be used"), "{}", refused.stderr);
     let mut scheduler = home.scheduler();
     scheduler.wait_for_line("the stored DAG", crate::support::PATIENCE).unwrap();
     home.ok(&["dags", "unpause", "hello"]);

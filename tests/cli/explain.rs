@@ -95,6 +95,38 @@ fn a_task_and_its_run_name_the_first_unmet_condition() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_told_wherever_its_last_good_version_is_taken() {
+    let home = TestHome::new();
+    let text = "schedule: '@daily'\nstart_date: 2999-01-01\ntasks: {a: {operator: bash, bash_command: echo old}}\n";
+    home.write_dag("torn.yaml", text);
+    home.ok(&["dags", "unpause", "torn"]);
+    home.write_dag("torn.yaml", &text.replace("echo old}", "echo new"));
+    let mut scheduler = home.scheduler();
+    let explained = home.run(&["dags", "explain", "torn", "-o", "json"]).exits(0);
+    assert_eq!(
+        explained.json()["answer"],
+        "torn.yaml cannot be read as it is now, so its last good version (1) serves: the next run starts at 2999-01-02T00:00:00.000000Z"
+    );
+    let commands: [&[&str]; 4] = [
+        &["tasks", "render", "torn", "a", "2024-01-01"],
+        &["dags", "show", "torn"],
+        &["dags", "trigger", "torn", "--run-id", "one"],
+        &["tasks", "run", "torn", "a", "2024-01-01"],
+    ];
+    for command in commands {
+        let said = home.run(command).exits(0).stderr;
+        assert!(
+            said.contains("torn.yaml cannot be read as it is now, so its last good version (1) is taken"),
+            "{said}"
+        );
+    }
+    home.write_dag("torn.yaml", &text.replace("old", "new"));
+    let fine = home.json(&["dags", "explain", "torn"]);
+    assert_eq!(fine["answer"], "everything is fine: the next run starts at 2999-01-02T00:00:00.000000Z");
+    scheduler.terminate(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
 fn what_has_failed_says_what_went_wrong() {
     let home = TestHome::new();
     home.write_dag(

@@ -165,6 +165,53 @@ fn what_stands_in_groups_or_is_made_for_each_item_is_found_at_its_place() {
 }
 
 #[test]
+fn a_point_in_time_holds_nothing_that_a_window_could_read() {
+    let fires = |task: &str| {
+        told(&format!("schedule: '@daily'\ntimetable: trigger\nstart_date: 2024-01-01\ntasks:\n  a: {task}\n"))
+    };
+    let empty = |name: &str| {
+        vec![format!("interval-in-trigger 5 task 'a' uses {name}, but with 'timetable: trigger' the interval is empty")]
+    };
+    assert_eq!(fires("{operator: bash, bash_command: 'load $DATA_INTERVAL_START'}"), empty("$DATA_INTERVAL_START"));
+    let extract = "{operator: extract, sql_conn_id: s, query: SELECT 1";
+    let block = "incremental: {modified_field: at, source_timezone: UTC}}";
+    assert_eq!(fires(&format!("{extract}, {block}")), empty("incremental"));
+    assert!(fires("{operator: bash, bash_command: 'load $LOGICAL_DATE'}").is_empty());
+}
+
+#[test]
+fn days_in_utc_are_told_under_each_of_their_names() {
+    let seoul = |text: &str| {
+        told(&format!(
+            "schedule: '@daily'\ntimezone: Asia/Seoul\nstart_date: 2024-01-01\ntasks:\n  a: {{operator: bash, bash_command: 'x {{{{ {text} }}}}'}}\n"
+        ))
+    };
+    for name in ["ds_nodash", "yesterday_ds", "tomorrow_ds", "prev_ds", "next_ds_nodash"] {
+        let expected = format!("utc-date 5 task 'a' uses {name}, which is the date in UTC, not in Asia/Seoul");
+        assert_eq!(seoul(name), [expected]);
+    }
+    assert_eq!(
+        seoul("data_interval_end | ds"),
+        ["utc-date 5 task 'a' uses | ds, which is the date in UTC, not in Asia/Seoul"]
+    );
+    for fine in ["ds_local", "ts", "data_interval_end | ts"] {
+        assert!(seoul(fine).is_empty(), "{fine}");
+    }
+}
+
+#[test]
+fn items_of_a_list_want_a_slot_each() {
+    let wide = told(
+        "schedule: none\nmax_active_runs: 4\ntasks:\n  a: {operator: bash, bash_command: 'x {{ item }}', expand: {item: [1, 2, 3, 4, 5, 6, 7, 8, 9]}}\n",
+    );
+    assert_eq!(wide, ["more-than-slots 2 4 runs at a time may want 36 of 32 worker slots"]);
+    let narrow = told(
+        "schedule: none\nmax_active_runs: 4\ntasks:\n  a: {operator: bash, bash_command: 'x {{ item }}', max_active_tis_per_dagrun: 2, expand: {item: [1, 2, 3, 4, 5, 6, 7, 8, 9]}}\n",
+    );
+    assert!(narrow.is_empty(), "{narrow:?}");
+}
+
+#[test]
 fn past_dates_are_judged_by_what_really_depends_on_them() {
     let load = format!("{LOAD}, s3_key: 'x/{{{{ ds }}}}'");
     let appended =

@@ -74,6 +74,13 @@ fn jobs_check_tells_the_living_from_the_dead() {
     let silent = home.run(&["jobs", "check"]).exits(1);
     assert!(silent.stderr.contains("ended without a word after its heartbeat"), "{}", silent.stderr);
     assert_eq!(home.json(&["jobs", "list"])[0]["state"], "lost");
+    // Of others a heartbeat alone tells, and so it does of all on PostgreSQL.
+    sqlite(&home, "UPDATE job SET kind = 'server' WHERE ended_at IS NULL");
+    let silent = home.run(&["jobs", "check", "--job-type", "server"]).exits(1);
+    assert!(silent.stderr.contains("s old; 30 s are allowed (scheduler.lease_timeout)"), "{}", silent.stderr);
+    sqlite(&home, "UPDATE job SET heartbeat_at = heartbeat_at + 31000000 WHERE ended_at IS NULL");
+    let lives = home.ok(&["jobs", "check", "--job-type", "server"]);
+    assert!(lives.stderr.contains("lives: heartbeat"), "{}", lives.stderr);
 }
 
 /// Straight in the metadata database.

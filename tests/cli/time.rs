@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use chrono::Datelike;
 use millrace_testkit::wait_until_blocking;
 use serde_json::{Value, json};
 
@@ -79,6 +80,18 @@ fn calendars_are_listed_shown_and_told_apart() {
     let after = column(&next, "run_after");
     // The 4th is a Friday; a weekend and the fair follow.
     assert_eq!(after, ["2999-01-04T00:00:00.000000Z", "2999-01-09T00:00:00.000000Z", "2999-01-09T00:00:00.000000Z"]);
+    let rule = "schedule: '@daily'\nstart_date: 2024-01-01\ncalendar: weekends\ntasks: {a: {operator: empty}}\n";
+    home.write_dag("workdays.yaml", rule);
+    home.ok(&["dags", "unpause", "workdays"]);
+    let next = home.run(&["calendars", "next", "workdays", "-n", "8", "-o", "json"]).exits(0);
+    assert!(!next.stderr.contains("--limit"), "the command has no such option: {}", next.stderr);
+    let days = next.json();
+    assert_eq!(days.as_array().unwrap().len(), 8, "{days}");
+    for day in days.as_array().unwrap() {
+        let starts = day["run_after"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap().weekday();
+        let is_free = matches!(starts, chrono::Weekday::Sat | chrono::Weekday::Sun);
+        assert_eq!(day["outcome"] == "skipped", is_free, "{day}");
+    }
 }
 
 #[test]

@@ -12,10 +12,22 @@ use millrace_store::{DagRow, DateSpan, RunFilter, RunRow, Store};
 
 use crate::app::App;
 use crate::dag_files;
-use crate::output::counted;
+use crate::output::{counted, notice};
 
-/// The DAG, after changed files were read.
+/// The DAG, after changed files were read. Says so if its own cannot be read as it is now.
 pub async fn dag(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<DagRow> {
+    let row = stored_dag(app, store, dag_id).await?;
+    if row.has_import_error {
+        notice(format!(
+            "{} cannot be read as it is now, so its last good version ({}) is taken; `millrace dags list-import-errors` says why",
+            row.file_path, row.version_number
+        ));
+    }
+    Ok(row)
+}
+
+/// As [`dag`], for callers who say themselves what is wrong with its file.
+pub async fn stored_dag(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<DagRow> {
     dag_files::sync(app, store).await?;
     match store.dag(dag_id, 0).await? {
         Some(row) => Ok(row),
@@ -36,6 +48,11 @@ pub async fn runnable(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<
 }
 
 async fn no_dag(store: &Store, dag_id: &str) -> anyhow::Result<String> {
+    if let Some(reason) = store.left_out_because(dag_id).await? {
+        return Ok(format!(
+            "what is stored of DAG {dag_id} can't be used: {reason}; `millrace doctor` says how to mend it"
+        ));
+    }
     let broken = store.import_errors().await?.len();
     let hint = if broken > 0 {
         format!("; {} could not be read: `millrace dags list-import-errors`", counted(broken, "DAG file"))

@@ -95,7 +95,7 @@ fn dag_properties() -> Map<String, Value> {
         (
             "schedule",
             described(
-                "When it runs: a cron text, @daily and the like, @once, @continuous, {every: 6h}, a list of cron texts, {at: [dates]}, {assets: [names]} (also beside cron or every), or none.",
+                "When it runs: a cron text, @daily and the like, @once, @continuous, {every: 6h} (also 1mo, 1y), a list of cron texts, {at: [dates]}, {assets: [names]} (also beside cron or every), or none.",
                 json!({ "type": ["string", "null", "array", "object"], "examples": ["0 2 * * *", "@daily", "none"] }),
             ),
         ),

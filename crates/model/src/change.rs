@@ -138,10 +138,11 @@ pub struct Claim {
     pub try_number: u32,
     /// The job that runs it.
     pub owner: String,
-    /// Names this attempt; a completion or heartbeat with another token is refused.
+    /// Names this attempt; a completion with another token is refused.
     pub token: String,
+    /// Only its distance from `queued_at` counts: for so long its owner may be silent.
     pub lease_expires_at: DateTime<Utc>,
-    /// When its dependencies were first met and slots were free.
+    /// The moment of the claim.
     pub queued_at: DateTime<Utc>,
 }
 

@@ -266,10 +266,16 @@ impl Dag {
         }
     }
 
-    /// Tries of all its runs that may want a worker's slot at one time; mapped tasks count once.
+    /// Tries of all its runs that may want a worker's slot at one time. A mapped task counts as often as it has items; one
+    /// whose items are results, as often as its run lets it.
     pub fn most_tries_at_once(&self) -> usize {
-        let tasks = self.tasks.iter().filter(|task| !task.is_inline).count().min(self.max_active_tasks as usize);
-        tasks.saturating_mul(self.max_active_runs as usize)
+        let most = self.max_active_tasks as usize;
+        let instances = |task: &Task| {
+            let items = self.expand_of(task).map_or(1, |expand| expand.literal_count().unwrap_or(most));
+            items.min(task.max_active_tis_per_dagrun.map_or(usize::MAX, |limit| limit as usize))
+        };
+        let tasks = self.tasks.iter().filter(|task| !task.is_inline).map(instances).fold(0, usize::saturating_add);
+        tasks.min(most).saturating_mul(self.max_active_runs as usize)
     }
 
     pub fn window(&self) -> Window {

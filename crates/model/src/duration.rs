@@ -22,17 +22,23 @@ const LONGEST_MONTHS: i64 = 1_200;
 
 /// Why a text is not a length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot read '{text}' as a duration: {problem}; write 90 (seconds), 3m, 1h30m, 2d or PT3M")]
+#[error("cannot read '{text}' as a duration: {problem}; write {examples}")]
 pub struct DurationError {
     /// What was given.
     pub text: String,
     /// What is wrong with it.
     pub problem: String,
+    /// What can be read in its place.
+    pub examples: &'static str,
 }
 
 impl DurationError {
     fn new(text: &str, problem: impl Into<String>) -> Self {
-        Self { text: text.to_owned(), problem: problem.into() }
+        Self { text: text.to_owned(), problem: problem.into(), examples: "90 (seconds), 3m, 1h30m, 2d or PT3M" }
+    }
+
+    fn of_step(self) -> Self {
+        Self { examples: "90 (seconds), 3m, 1h30m, 2d, 1mo, 1y, PT3M or P1M", ..self }
     }
 }
 
@@ -156,7 +162,19 @@ impl Step {
 
     /// Reads a JSON string or a number of seconds.
     pub fn from_value(value: &serde_json::Value) -> Result<Self, DurationError> {
-        value_text(value)?.parse()
+        value_text(value).map_err(DurationError::of_step)?.parse()
+    }
+
+    fn read(text: &str) -> Result<Self, DurationError> {
+        let amount = Amount::parse(text)?;
+        if amount.months == 0 && amount.millis == 0 {
+            return Err(DurationError::new(text, "an interval must be longer than zero"));
+        }
+        if amount.millis % MILLIS_PER_SECOND != 0 {
+            return Err(DurationError::new(text, "an interval is counted in whole seconds"));
+        }
+        let months = i32::try_from(amount.months).map_err(|_| DurationError::new(text, "too many months"))?;
+        Ok(Self { months, seconds: amount.millis / MILLIS_PER_SECOND })
     }
 
     fn text(self, separator: &str) -> String {
@@ -168,15 +186,7 @@ impl FromStr for Step {
     type Err = DurationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let amount = Amount::parse(text)?;
-        if amount.months == 0 && amount.millis == 0 {
-            return Err(DurationError::new(text, "an interval must be longer than zero"));
-        }
-        if amount.millis % MILLIS_PER_SECOND != 0 {
-            return Err(DurationError::new(text, "an interval is counted in whole seconds"));
-        }
-        let months = i32::try_from(amount.months).map_err(|_| DurationError::new(text, "too many months"))?;
-        Ok(Self { months, seconds: amount.millis / MILLIS_PER_SECOND })
+        Self::read(text).map_err(DurationError::of_step)
     }
 }
 
@@ -429,7 +439,8 @@ mod tests {
             assert_eq!(back, step);
         }
         for text in ["0", "0s", "PT0S", "-1h", "500ms"] {
-            assert!(text.parse::<Step>().is_err(), "{text}");
+            let error = text.parse::<Step>().unwrap_err().to_string();
+            assert!(error.ends_with("write 90 (seconds), 3m, 1h30m, 2d, 1mo, 1y, PT3M or P1M"), "{error}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use millrace_model::change::{RunKey, RunMove, TaskMove};
 use millrace_model::notice::NoticeEvent;
 use millrace_model::state::{RunState, TaskState};
-use millrace_model::trigger_rule::Decision;
+use millrace_model::trigger_rule::{Decision, TriggerRule};
 
 use crate::run::RunView;
 use crate::turn::Turn;
@@ -160,20 +160,25 @@ fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
         .then(|| (RunState::Failed, Some("deadlock".to_owned())))
 }
 
-/// Names the rule and one upstream that decided.
+/// Names the rule and one upstream that decided: of the states that the rule looks at first, the first that there is.
 fn mark_reason(run: &RunView, place: usize) -> String {
-    let rule = run.task(place).trigger_rule.as_str();
+    let rule = run.task(place).trigger_rule;
     let decisive = |states: &[TaskState]| {
         let upstream = run.upstream_of_instance(place).find(|instance| states.contains(&instance.counts_as()))?;
         let task_id = run.version.dag.tasks[upstream.task].task_id.as_str();
         let index = if upstream.map_index >= 0 { format!("[{}]", upstream.map_index) } else { String::new() };
         Some((format!("{task_id}{index}"), upstream.standing()))
     };
-    let found = decisive(&[TaskState::Failed, TaskState::UpstreamFailed])
-        .or_else(|| decisive(&[TaskState::Skipped]))
-        .or_else(|| decisive(&[TaskState::Success, TaskState::Removed]));
-    match found {
-        Some((upstream, state)) => format!("{rule}: {upstream} is {state}"),
-        None => rule.to_owned(),
+    let failure: &[TaskState] = &[TaskState::Failed, TaskState::UpstreamFailed];
+    let (skipped, success): (&[TaskState], &[TaskState]) = (&[TaskState::Skipped], &[TaskState::Success]);
+    let order = match rule {
+        TriggerRule::NoneSkipped | TriggerRule::AllDoneMinOneSuccess => [skipped, failure, success],
+        TriggerRule::AllFailed => [success, skipped, failure],
+        TriggerRule::AllSkipped => [success, failure, skipped],
+        _ => [failure, skipped, success],
+    };
+    match order.into_iter().chain([&[TaskState::Removed][..]]).find_map(decisive) {
+        Some((upstream, state)) => format!("{}: {upstream} is {state}", rule.as_str()),
+        None => rule.as_str().to_owned(),
     }
 }

@@ -34,7 +34,7 @@ pub type EndLeftovers = Arc<dyn Fn(&[u32]) + Send + Sync>;
 /// How the scheduler runs.
 pub struct SchedulerOptions {
     pub folder: FolderOptions,
-    /// How often it says that it lives and extends its leases.
+    /// How often it says that it lives, which keeps its leases; on PostgreSQL at least four times in `leader_timeout`.
     pub heartbeat_interval: Duration,
     /// How long a lease holds without a heartbeat.
     pub lease_timeout: Duration,

@@ -36,7 +36,11 @@ pub(crate) struct TriggerBody {
 
 impl Server {
     pub async fn dag_row(&self, dag_id: &str, last_runs: u32) -> Answer<DagRow> {
-        self.store().dag(dag_id, last_runs).await?.ok_or_else(|| Problem::no_dag(dag_id))
+        if let Some(row) = self.store().dag(dag_id, last_runs).await? {
+            return Ok(row);
+        }
+        let unusable = self.store().left_out_because(dag_id).await?;
+        Err(unusable.map_or_else(|| Problem::no_dag(dag_id), |reason| Problem::unusable_dag(dag_id, &reason)))
     }
 
     pub async fn run_row(&self, dag_id: &str, run_id: &str) -> Answer<RunRow> {

@@ -1,6 +1,7 @@
 //! What a person changes of what has run: clear, mark, note. Used by REST and pages alike.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use millrace_model::error_code::ErrorCode;
 use millrace_model::ids::TaskId;
 use millrace_model::instant::parse_instant;
 use millrace_model::selection::TaskChoice;
@@ -8,7 +9,7 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_planner::DagVersion;
 use millrace_store::{
     ClearReport, ClearRequest, ClearedInstance, DagRow, LONGEST_NOTE, MarkReport, MarkRequest, MarkRunRequest,
-    NewestVersion, RunChoice, RunRow, Selection, TouchedRun,
+    NewestVersion, RepinRequest, RunChoice, RunRow, Selection, TouchedRun,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,40 @@ pub(crate) struct PatchRunBody {
     pub note: Option<String>,
 }
 
+/// What is asked when a run is given the newest version of its DAG.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RepinBody {
+    /// Changes nothing, and says what would change; true unless told otherwise.
+    pub dry_run: bool,
+}
+
+impl Default for RepinBody {
+    fn default() -> Self {
+        Self { dry_run: true }
+    }
+}
+
+/// What the newest version of its DAG makes of a run.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RepinnedRun {
+    dag_id: String,
+    dag_run_id: String,
+    /// Before.
+    state: &'static str,
+    /// The version that it is given to.
+    version_number: u32,
+    /// Tasks that it gets an instance of.
+    added: Vec<String>,
+    /// Tasks that the version does not have.
+    removed: Vec<String>,
+    /// Tasks that had been removed, and wait again.
+    restored: Vec<String>,
+    /// It had ended, and goes back to the queue for what now waits.
+    queued: bool,
+    dry_run: bool,
+}
+
 /// The newest version, for runs that are to be given to it.
 pub(crate) fn newest(dag: &DagRow) -> Answer<NewestVersion> {
     let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
@@ -200,6 +235,41 @@ impl Server {
             ..ClearBody::default()
         };
         self.clear(person, dag_id, whole).await
+    }
+
+    /// Gives a run the newest version of its DAG. 409 when it has it already, when it runs a part of its DAG, and when the
+    /// DAG's file is gone.
+    pub async fn repin(&self, person: &Person, dag_id: &str, run_id: &str, dry_run: bool) -> Answer<RepinnedRun> {
+        self.require_on(person, Act::ChangeRuns, dag_id).await?;
+        let (dag, run) = (self.dag_row(dag_id, 0).await?, self.run_row(dag_id, run_id).await?);
+        if dag.is_stale {
+            let text = format!("the file {} of DAG {dag_id} is gone; it has no version to give runs to", dag.file_path);
+            return Err(Problem::new(ErrorCode::CONFLICT, text));
+        }
+        let request = RepinRequest {
+            runs: RunChoice::One(run.key),
+            only_active: false,
+            newest: newest(&dag)?,
+            dry_run,
+            actor: person.actor(),
+        };
+        let report = self.store().repin_runs(&request, self.now()).await?;
+        let Some(repinned) = report.first() else {
+            let text = format!("the run {run_id} has version {} already", dag.version_number);
+            return Err(Problem::new(ErrorCode::CONFLICT, text));
+        };
+        let names = |tasks: &[TaskId]| tasks.iter().map(ToString::to_string).collect();
+        Ok(RepinnedRun {
+            dag_id: dag_id.to_owned(),
+            dag_run_id: run_id.to_owned(),
+            state: repinned.run.from.as_str(),
+            version_number: dag.version_number,
+            added: names(&repinned.added),
+            removed: names(&repinned.removed),
+            restored: names(&repinned.restored),
+            queued: repinned.run.queued,
+            dry_run,
+        })
     }
 
     /// The task `named` of a run, or those of the group of that name, with the relatives that the body asks for.

@@ -68,7 +68,7 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
 
     processes(&mut page, &server).await?;
     let dags = store.dags(&DagFilter { include_stale: true, ..DagFilter::default() }).await?.rows;
-    of_dags(&mut page, &dags, now);
+    of_dags(&mut page, &dags, store.left_out_dags().await?.len(), now);
     page.gauge("import_errors", "DAG files that cannot be read", store.import_errors().await?.len() as f64);
     work(&mut page, &server).await?;
     pools(&mut page, store).await?;
@@ -106,12 +106,13 @@ async fn processes(page: &mut Page, server: &Server) -> Answer<()> {
     Ok(())
 }
 
-fn of_dags(page: &mut Page, dags: &[DagRow], now: DateTime<Utc>) {
-    page.metric("dags", "gauge", "DAGs");
+fn of_dags(page: &mut Page, dags: &[DagRow], left_out: usize, now: DateTime<Utc>) {
+    page.metric("dags", "gauge", "DAGs; left_out: what is stored of them cannot be used");
     let count = |test: &dyn Fn(&DagRow) -> bool| dags.iter().filter(|dag| test(dag)).count() as f64;
     page.line("dags", &[("state", "active")], count(&|dag| !dag.is_stale && !dag.is_paused));
     page.line("dags", &[("state", "paused")], count(&|dag| !dag.is_stale && dag.is_paused));
     page.line("dags", &[("state", "stale")], count(&|dag| dag.is_stale));
+    page.line("dags", &[("state", "left_out")], left_out as f64);
     let late = |dag: &DagRow| {
         let due = dag.next.as_ref().map(|next| next.run_after).filter(|_| !dag.is_paused && !dag.is_stale)?;
         Some((now - due).num_milliseconds().max(0) as f64 / 1000.0)

@@ -68,6 +68,7 @@ pub(crate) fn doors() -> Doors {
         .get("/dags/{dag_id}/runs/{run_id}/change", ChangeRuns, change::page)
         .post("/dags/{dag_id}/runs/{run_id}/change", ChangeRuns, change::apply)
         .post("/dags/{dag_id}/runs/{run_id}/note", ChangeRuns, change::note)
+        .post("/dags/{dag_id}/runs/{run_id}/repin", ChangeRuns, change::repin)
         .get("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", ReadLogs, task::page)
         .get("/dags/{dag_id}/graph", ReadDags, graph::page)
         .get("/dags/{dag_id}/gantt", ReadDags, gantt::page)

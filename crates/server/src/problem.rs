@@ -40,6 +40,13 @@ impl Problem {
         Self::new(ErrorCode::DAG_NOT_FOUND, format!("there is no DAG '{dag_id}'"))
     }
 
+    /// It is stored, but nothing can be made of what is.
+    pub fn unusable_dag(dag_id: &str, reason: &str) -> Self {
+        let detail =
+            format!("what is stored of DAG {dag_id} can't be used: {reason}; `millrace doctor` says how to mend it");
+        Self::new(ErrorCode::DAG_NOT_FOUND, detail)
+    }
+
     pub fn no_run(dag_id: &str, run_id: &str) -> Self {
         Self::new(ErrorCode::RUN_NOT_FOUND, format!("DAG {dag_id} has no run '{run_id}'"))
     }

@@ -238,6 +238,15 @@ impl Desk<'_> {
         self.point(row).await?;
         let conditions = self.with_scheduler(explain_schedule(&self.view, &row.dag_id, self.now));
         let (answer, starts_at) = answer(&conditions, "the next run");
+        let answer = match answer.strip_prefix(FINE) {
+            Some(rest) if row.has_import_error => {
+                format!(
+                    "{} cannot be read as it is now, so its last good version ({}) serves: {rest}",
+                    row.file_path, row.version_number
+                )
+            }
+            _ => answer,
+        };
         Ok(Explanation {
             dag_id: row.dag_id.to_string(),
             dag_run_id: None,
@@ -374,6 +383,9 @@ impl Desk<'_> {
         }
     }
 }
+
+/// What an answer begins with where nothing but the clock, or the scheduler's next turn, is waited for.
+const FINE: &str = "everything is fine: ";
 
 /// The sentence, and the moment of the start when only the clock is waited for.
 fn answer(conditions: &[Condition], what: &str) -> (String, Option<String>) {

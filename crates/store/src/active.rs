@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{NextRun, RunKey};
@@ -179,9 +178,26 @@ impl Store {
         }
     }
 
-    /// How many times a stored DAG was left out so far because it cannot be read or its id is not that of its row.
-    pub fn mismatched_dags(&self) -> u64 {
-        self.inner.mismatched_dags.load(Ordering::Relaxed)
+    /// The DAGs that every reading leaves out, by id, each with why: its stored form cannot be read, or is another DAG's.
+    pub async fn left_out_dags(&self) -> Result<Vec<(DagId, String)>> {
+        let sql = format!("{DAG_SELECT} ORDER BY d.dag_id");
+        let rows = sql::all_at_once(self.reader(), "read DAGs", &DAG_COLUMNS, &sql, vec![]).await?;
+        self.load_versions(&rows).await?;
+        let mut left_out = Vec::new();
+        for row in &rows {
+            let (dag_id, version_key) = (row.text("dag_id")?, row.int("version_id")?);
+            if let Err(reason) = self.stored_form(&dag_id, version_key).await? {
+                left_out.push((DagId::new_unchecked(dag_id), reason));
+            }
+        }
+        Ok(left_out)
+    }
+
+    /// Why this DAG is left out, if it is stored and is.
+    pub async fn left_out_because(&self, dag_id: &str) -> Result<Option<String>> {
+        let sql = format!("{DAG_SELECT} WHERE d.dag_id = $1");
+        let Some(row) = sql::one(self.reader(), "read a DAG", sql, values![dag_id]).await? else { return Ok(None) };
+        Ok(self.stored_form(dag_id, row.int("version_id")?).await?.err())
     }
 
     /// The version that this one is a part of, if it is.
@@ -248,18 +264,18 @@ impl Store {
 
     /// None, with a warning, if the stored form cannot be used.
     pub(crate) async fn usable_version(&self, dag_id: &str, version_key: i64) -> Result<Option<Arc<Dag>>> {
+        let found = self.stored_form(dag_id, version_key).await?;
+        Ok(found
+            .inspect_err(|reason| tracing::warn!(dag = dag_id, %reason, "the stored DAG cannot be used; left out"))
+            .ok())
+    }
+
+    /// The DAG, or why what is stored of it cannot be used.
+    async fn stored_form(&self, dag_id: &str, version_key: i64) -> Result<std::result::Result<Arc<Dag>, String>> {
         match self.dag_version(version_key).await {
-            Ok(dag) if dag.dag_id.as_str() == dag_id => Ok(Some(dag)),
-            Ok(dag) => {
-                tracing::warn!(dag = dag_id, stored = dag.dag_id.as_str(), "the stored DAG is another one; left out");
-                self.inner.mismatched_dags.fetch_add(1, Ordering::Relaxed);
-                Ok(None)
-            }
-            Err(error @ (StoreError::Corrupt { .. } | StoreError::NotFound { .. })) => {
-                tracing::warn!(dag = dag_id, %error, "the stored DAG cannot be used; left out");
-                self.inner.mismatched_dags.fetch_add(1, Ordering::Relaxed);
-                Ok(None)
-            }
+            Ok(dag) if dag.dag_id.as_str() == dag_id => Ok(Ok(dag)),
+            Ok(dag) => Ok(Err(format!("version {version_key} is of the DAG {}", dag.dag_id))),
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::NotFound { .. })) => Ok(Err(error.to_string())),
             Err(error) => Err(error),
         }
     }

@@ -55,8 +55,8 @@ impl Store {
         Ok(id)
     }
 
-    /// Says that the job lives, which keeps every lease that it holds. Waits for nobody's turn: a database that is busy with
-    /// something large must not make it look dead.
+    /// Says that the job lives, which keeps every lease that it holds. On PostgreSQL it waits for nobody's turn: a database
+    /// that is busy with something large must not make it look dead. SQLite has one writer, for which it waits.
     pub async fn heartbeat(&self, job_id: &str, now: DateTime<Utc>) -> Result<()> {
         let tx = self.begin("beat").await?;
         let sql = "UPDATE job SET heartbeat_at = $2, silent_for = 0 WHERE id = $1";

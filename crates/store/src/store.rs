@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
@@ -81,7 +80,6 @@ pub(crate) struct Inner {
     pub(crate) wake: Wake,
     /// Versions never change, so what was read once stays true.
     pub(crate) versions: VersionCache,
-    pub(crate) mismatched_dags: AtomicU64,
     pub(crate) troubles: Troubles,
     pub(crate) counters: Counters,
     pub(crate) waiting: Waiting,
@@ -140,7 +138,6 @@ impl Store {
             run_changes: broadcast::channel(CHANGES_KEPT).0,
             wake: Wake::default(),
             versions: VersionCache::default(),
-            mismatched_dags: AtomicU64::new(0),
             troubles: Troubles::default(),
             counters: Counters::default(),
             waiting: Waiting::default(),

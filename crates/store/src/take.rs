@@ -102,12 +102,11 @@ impl Store {
 }
 
 async fn make_for_one(tx: &Tx, new: &NewRun, request: &TakeRequest, now: DateTime<Utc>) -> Result<Option<RunKey>> {
-    let (asked, others) = (new.tasks.iter().cloned())
+    let (asked, others): (Vec<_>, Vec<_>) = (new.tasks.iter().cloned())
         .partition(|task| task.task_id == request.task_id && task.map_index == request.map_index);
     let alone = NewRun { tasks: asked, ..new.clone() };
     let created = new_runs::insert(tx, std::slice::from_ref(&alone), false, now).await?;
     let Some(created) = created.into_iter().flatten().next() else { return Ok(None) };
-    let others: Vec<_> = others;
     part::leave_out(tx, &[created.run], &others, ANOTHER_ASKED_FOR, now).await?;
     changes::collect(tx, &[created.run], &[]).await?;
     Ok(Some(created.run))

@@ -46,8 +46,8 @@ impl Store {
     }
 
     /// For changes to the states of runs and instances, and for what several processes store at the same moment (changed
-    /// DAG files). One such transaction at a time: two that change the same rows in different orders (a batch and a
-    /// heartbeat, say) would deadlock on PostgreSQL, and two that store one new version would collide. SQLite has one
+    /// DAG files). One such transaction at a time: two that change the same rows in different orders (a batch and
+    /// somebody's clear, say) would deadlock on PostgreSQL, and two that store one new version would collide. SQLite has one
     /// writer anyway.
     pub(crate) async fn begin_in_turn(&self, attempted: &'static str) -> Result<Tx> {
         let tx = self.begin_on(self.inner.turns.as_ref(), attempted).await?;

@@ -188,28 +188,28 @@ fn add_dates(root: &mut BTreeMap<&'static str, Value>, dag: &Dag, run: &RunFacts
     root.insert("ds_local_nodash", day_nodash(local.at));
     root.insert("ts_local", local.iso().into());
 
-    let (previous, next) = neighbours(dag, run);
-    root.insert("prev_execution_date", moment(previous));
-    root.insert("next_execution_date", moment(next));
+    let [previous, next] = neighbours(dag, run);
+    root.insert("prev_execution_date", previous.map(moment).into());
+    root.insert("next_execution_date", next.map(moment).into());
     let utc = |at: DateTime<Utc>| at.with_timezone(&Tz::UTC);
     let one_day = TimeDelta::days(1);
     for (name, name_nodash, at) in [
-        ("prev_ds", "prev_ds_nodash", utc(previous)),
-        ("next_ds", "next_ds_nodash", utc(next)),
-        ("yesterday_ds", "yesterday_ds_nodash", logical.at.checked_sub_signed(one_day).unwrap_or(logical.at)),
-        ("tomorrow_ds", "tomorrow_ds_nodash", logical.at.checked_add_signed(one_day).unwrap_or(logical.at)),
+        ("prev_ds", "prev_ds_nodash", previous.map(utc)),
+        ("next_ds", "next_ds_nodash", next.map(utc)),
+        ("yesterday_ds", "yesterday_ds_nodash", logical.at.checked_sub_signed(one_day)),
+        ("tomorrow_ds", "tomorrow_ds_nodash", logical.at.checked_add_signed(one_day)),
     ] {
-        root.insert(name, day(at));
-        root.insert(name_nodash, day_nodash(at));
+        root.insert(name, at.map(day).into());
+        root.insert(name_nodash, at.map(day_nodash).into());
     }
 }
 
-/// The logical dates before and after, as Airflow 2 gave them: of a manual run its own, twice.
-fn neighbours(dag: &Dag, run: &RunFacts) -> (DateTime<Utc>, DateTime<Utc>) {
+/// The logical dates before and after, as Airflow 2 gave them: of a manual run its own, twice; None where there is none.
+fn neighbours(dag: &Dag, run: &RunFacts) -> [Option<DateTime<Utc>>; 2] {
     if run.run_type == RunType::Manual {
-        return (run.logical_date, run.logical_date);
+        return [Some(run.logical_date); 2];
     }
-    (dag.timetable.manual_interval(run.logical_date).start, run.data_interval.end)
+    dag.timetable.dates_around(&run.data_interval, run.logical_date)
 }
 
 fn dag_value(dag: &Dag) -> Value {

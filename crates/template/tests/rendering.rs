@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use millrace_model::change::RunFacts;
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, RunId};
-use millrace_model::schedule::{DataInterval, Schedule, Timetable};
+use millrace_model::schedule::{DataInterval, RunImmediately, Schedule, Timetable, TimetableKind};
 use millrace_model::state::RunType;
 use millrace_template::{
     ConnView, Lookup, PreviousSuccess, RenderContext, RenderFacts, Renderer, TEMPLATE_MARKER, is_known_name,
@@ -173,6 +173,62 @@ fn dates() {
 fn microseconds_show_only_when_there_are_any() {
     let renderer = Renderer::new(context("2024-03-09T15:00:00.000120Z"));
     assert_eq!(renderer.render_text("{{ ts }}").unwrap(), "2024-03-09T15:00:00.000120+00:00");
+}
+
+/// Runs that stand for a moment cover nothing that could tell the dates beside theirs.
+#[test]
+fn dates_before_and_after_are_the_schedules() {
+    let interval = |text: &str| TimetableKind::Trigger {
+        interval: Some(text.parse().unwrap()),
+        run_immediately: RunImmediately::default(),
+    };
+    let fires = TimetableKind::Trigger { interval: None, run_immediately: RunImmediately::default() };
+    let listed = json!({"at": ["2024-01-02", "2024-01-05", "2024-01-09"]});
+    for (schedule, kind, date, expected) in [
+        (json!("@daily"), TimetableKind::Interval, "2024-01-05", "2024-01-04 2024-01-06"),
+        (json!("@daily"), fires, "2024-01-05", "2024-01-04 2024-01-06"),
+        (json!("0 0 * * 1,4"), fires, "2024-01-04", "2024-01-01 2024-01-08"),
+        (json!("@weekly"), interval("24h"), "2024-01-07", "2023-12-31 2024-01-14"),
+        (json!({"every": "2d"}), fires, "2024-01-05", "2024-01-03 2024-01-07"),
+        (json!({"every": "2d"}), TimetableKind::Interval, "2024-01-05", "2024-01-03 2024-01-07"),
+        (listed.clone(), TimetableKind::Interval, "2024-01-05", "2024-01-02 2024-01-09"),
+        (listed.clone(), fires, "2024-01-02", "None 2024-01-05"),
+        (listed, fires, "2024-01-09", "2024-01-05 None"),
+    ] {
+        let mut dag = dag();
+        dag.timetable =
+            Timetable { schedule: Schedule::from_value(&schedule).unwrap(), kind, timezone: chrono_tz::Tz::UTC };
+        let date = at(&format!("{date}T00:00:00Z"));
+        let planned = dag.timetable.run_at(date, Some(date)).unwrap();
+        let run = RunFacts {
+            run_key: 1,
+            run_id: RunId::new_unchecked("backfill__x"),
+            run_type: RunType::Backfill,
+            logical_date: planned.logical_date,
+            data_interval: planned.data_interval,
+            run_after: planned.run_after,
+            created_at: planned.run_after,
+            start_date: None,
+            conf: Map::new(),
+            asset_events: Vec::new(),
+        };
+        let facts = RenderFacts {
+            dag: &dag,
+            task_id: "load",
+            run: &run,
+            try_number: 1,
+            max_tries: 0,
+            map_index: -1,
+            is_test: false,
+        };
+        let renderer = Renderer::new(RenderContext::new(&facts, Arc::new(Known)));
+        let shown = |text: &str| renderer.render_text(text).unwrap();
+        assert_eq!(shown("{{ prev_ds }} {{ next_ds }}"), expected, "{schedule} {kind:?}");
+        let moments = "{{ prev_execution_date | ds }} {{ next_execution_date | ds }}";
+        assert_eq!(shown(moments), expected, "{schedule} {kind:?}");
+        let nodash = shown("{{ prev_ds_nodash }} {{ next_ds_nodash }}");
+        assert_eq!(nodash, expected.replace('-', ""), "{schedule} {kind:?}");
+    }
 }
 
 #[test]

@@ -71,6 +71,9 @@ pub struct ClearOptions {
     /// Only tasks that are running
     #[arg(long, conflicts_with = "only_failed")]
     pub only_running: bool,
+    /// Refuse, and change nothing, where one of them is running: it would be stopped
+    #[arg(long, conflicts_with = "only_running")]
+    pub prevent_running_task: bool,
     /// Leave finished runs finished; what is cleared waits
     #[arg(long)]
     pub leave_run_state: bool,

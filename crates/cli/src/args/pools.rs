@@ -44,7 +44,7 @@ pub enum JobsCommand {
         #[arg(short, long)]
         all: bool,
     },
-    /// Exit with 1 unless a scheduler lives: its last heartbeat is younger than `scheduler.lease_timeout`
+    /// Exit with 1 unless a scheduler lives: its last heartbeat is younger than `scheduler.lease_timeout`, and on SQLite its lock is held
     Check {
         /// Only on this machine
         #[arg(long)]

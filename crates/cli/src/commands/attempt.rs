@@ -256,8 +256,10 @@ pub async fn run(app: &App, options: RunOptions) -> anyhow::Result<()> {
         dag: dag.clone(),
     };
     let outlets = assignment.task().outlets.clone();
+    // Nothing but the database may stand between the work that is done and what is written of it.
+    let version = DagVersion::new(run.version_key, dag).context("the stored DAG can't be used")?;
     let completion = attempt(app, &store, assignment, &owner).await?;
-    finish(app, &store, &run, dag, &completion, outlets).await?;
+    finish(app, &store, &run, version, &completion, outlets).await?;
     store.end_job(&owner, app.now()).await?;
     store.wake().await;
     conclude(&completion)
@@ -315,6 +317,12 @@ async fn may_start(app: &App, store: &Store, run: &RunRow, options: &RunOptions)
     match instance.state {
         TaskState::Queued | TaskState::Running | TaskState::Restarting => {
             bail!("{task_id} is {} in the run {} already", instance.state, run.run_id)
+        }
+        TaskState::Removed => {
+            let (run_id, dag_id) = (&run.run_id, &run.dag_id);
+            bail!(
+                "the version that the run {run_id} goes by has no task '{task_id}'; `millrace dags repin {dag_id} {run_id}` gives it the newest one"
+            )
         }
         TaskState::Success if !options.force => {
             bail!("{task_id} has succeeded in the run {}; --force runs it again", run.run_id)
@@ -394,7 +402,7 @@ async fn finish(
     app: &App,
     store: &Store,
     run: &RunRow,
-    dag: Arc<Dag>,
+    version: DagVersion,
     completion: &Completion,
     outlets: Vec<AssetName>,
 ) -> anyhow::Result<()> {
@@ -416,8 +424,8 @@ async fn finish(
         counts_try: true,
         asset_events: outlets,
     };
-    let is_led = store.is_led().await?;
-    let version = DagVersion::new(run.version_key, dag).context("the stored DAG can't be used")?;
+    // If that can't be told now, the run is left to the scheduler: what the task came to is written all the same.
+    let is_led = store.is_led().await.unwrap_or(true);
     let asked = completion.instance;
     // A run that the scheduler made, or that it will look after again, is ended by its rules; one that was made for one
     // task ends with that task.

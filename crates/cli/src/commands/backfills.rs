@@ -107,7 +107,7 @@ impl BackfillView {
 
 async fn list(app: &App, store: &Store, dag_id: Option<&str>) -> anyhow::Result<()> {
     let dag_id = match dag_id {
-        Some(dag_id) => Some(lookup::dag(app, store, dag_id).await?.dag_id),
+        Some(dag_id) => Some(lookup::stored_dag(app, store, dag_id).await?.dag_id),
         None => None,
     };
     let rows = store.backfills(dag_id.as_ref()).await?;
@@ -177,7 +177,7 @@ fn request(dag: &Dag, args: &BackfillArgs) -> anyhow::Result<BackfillRequest> {
 }
 
 async fn prepare(app: &App, store: &Store, args: &BackfillArgs) -> anyhow::Result<PreparedBackfill> {
-    let row = lookup::dag(app, store, &args.dag_id).await?;
+    let row = lookup::stored_dag(app, store, &args.dag_id).await?;
     let request = request(&row.dag, args)?;
     prepare_backfill(store, &row, request, app.now()).await.map_err(|error| match error {
         BackfillError::Refused(refused) => refused.into(),

@@ -31,7 +31,8 @@ pub async fn run(app: &App, command: CalendarsCommand) -> anyhow::Result<()> {
                 notice(format!("{dag_id} names no calendar"));
             }
             let until = app.now().checked_add_signed(AHEAD).context("the clock is out of range")?;
-            let entries = plan::ahead(app, &store, Some(&row.dag_id), until, num_dates).await?;
+            // As many as were asked for: that there are more is plain.
+            let (entries, _) = plan::ahead(app, &store, Some(&row.dag_id), until, num_dates).await?;
             print_list(app.format, plan::COLUMNS, &entries)
         }
     }

@@ -137,6 +137,7 @@ fn clear_request(selection: Selection, row: &DagRow, options: &ClearOptions) -> 
     request.selection.only_failed = options.only_failed;
     request.selection.only_running = options.only_running;
     request.keeps_run_state = options.leave_run_state;
+    request.refuses_running = options.prevent_running_task;
     request.newest = options.latest_version.then(|| newest(row)).transpose()?;
     Ok(request)
 }

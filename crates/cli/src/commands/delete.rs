@@ -10,7 +10,7 @@ use crate::output::notice;
 
 /// A run, or the DAG with all of them; their logs go too.
 pub async fn run(app: &App, store: &Store, (dag_id, run): (&str, Option<&str>), care: &CareArgs) -> anyhow::Result<()> {
-    let row = lookup::dag(app, store, dag_id).await?;
+    let row = lookup::stored_dag(app, store, dag_id).await?;
     let run = match run {
         None => None,
         Some(run) => Some(lookup::run(store, &row.dag, run).await?),

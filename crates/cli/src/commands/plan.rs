@@ -28,7 +28,10 @@ pub async fn plan(app: &App, store: &Store, dag_id: Option<&str>, hours: u32, li
     };
     let now = app.now();
     let until = now.checked_add_signed(TimeDelta::hours(hours.into())).context("--hours is too large")?;
-    let entries = ahead(app, store, asked.as_ref(), until, limit).await?;
+    let (entries, has_more) = ahead(app, store, asked.as_ref(), until, limit).await?;
+    if has_more {
+        notice(format!("showing the first {limit}; --limit shows more"));
+    }
     if entries.is_empty() {
         notice(match hours {
             1 => "nothing is planned in the next hour".to_owned(),
@@ -38,20 +41,16 @@ pub async fn plan(app: &App, store: &Store, dag_id: Option<&str>, hours: u32, li
     print_list(app.format, COLUMNS, &entries)
 }
 
-/// The plan until then; says so when it is cut.
+/// The plan until then, and whether there is more of it.
 pub async fn ahead(
     app: &App,
     store: &Store,
     dag_id: Option<&DagId>,
     until: DateTime<Utc>,
     limit: usize,
-) -> anyhow::Result<Vec<PlanEntry>> {
+) -> anyhow::Result<(Vec<PlanEntry>, bool)> {
     let ahead = Ahead::read(store, &app.surroundings()?, dag_id, (app.now(), until)).await?;
-    let (entries, has_more) = ahead.plan(limit);
-    if has_more {
-        notice(format!("showing the first {limit}; --limit shows more"));
-    }
-    Ok(entries)
+    Ok(ahead.plan(limit))
 }
 
 pub async fn slots(app: &App, store: &Store, dag_id: &str, limit: u32) -> anyhow::Result<()> {

@@ -6,29 +6,55 @@ use millrace_model::schedule::{Schedule, TimetableKind};
 
 use super::{Finding, Linted, names, sql_words, text_parameter, texts};
 
-/// Names of templates that differ from run to run by its date.
+/// Names of templates that differ from run to run by its date. A test holds them and those of the templates together.
 const DATES: &[&str] = &[
+    "dag_run",
+    "data_interval_end",
+    "data_interval_start",
     "ds",
-    "ds_nodash",
     "ds_local",
     "ds_local_nodash",
+    "ds_nodash",
+    "execution_date",
+    "logical_date",
+    "next_ds",
+    "next_ds_nodash",
+    "next_execution_date",
+    "prev_data_interval_end_success",
+    "prev_data_interval_start_success",
+    "prev_ds",
+    "prev_ds_nodash",
+    "prev_end_date_success",
+    "prev_execution_date",
+    "prev_execution_date_success",
+    "prev_start_date_success",
+    "run_id",
+    "task_instance_key_str",
+    "tomorrow_ds",
+    "tomorrow_ds_nodash",
     "ts",
+    "ts_local",
     "ts_nodash",
     "ts_nodash_with_tz",
-    "logical_date",
-    "execution_date",
-    "data_interval_start",
-    "data_interval_end",
-    "dag_run",
-    "run_id",
+    "yesterday_ds",
+    "yesterday_ds_nodash",
+];
+
+/// The same of `ti` and `task_instance`.
+const OF_INSTANCE: &[&str] = &["execution_date", "logical_date", "run_id"];
+
+/// Days in UTC.
+const UTC_DAYS: &[&str] = &[
+    "ds",
+    "ds_nodash",
     "next_ds",
     "next_ds_nodash",
     "prev_ds",
     "prev_ds_nodash",
-    "yesterday_ds",
-    "yesterday_ds_nodash",
     "tomorrow_ds",
     "tomorrow_ds_nodash",
+    "yesterday_ds",
+    "yesterday_ds_nodash",
 ];
 
 /// The same, as a command finds them in its environment.
@@ -38,11 +64,29 @@ fn first_part(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
+fn is_date(name: &str) -> bool {
+    let mut parts = name.split('.');
+    match (parts.next(), parts.next()) {
+        (Some("ti" | "task_instance"), Some(field)) => OF_INSTANCE.contains(&field),
+        (Some(first), _) => DATES.contains(&first),
+        (None, _) => false,
+    }
+}
+
+/// The first of these that a command looks for in its environment.
+fn in_environment<'n>(task: &Task, wanted: &[&'n str]) -> Option<&'n str> {
+    wanted.iter().copied().find(|name| texts(task).iter().any(|(_, text)| text.contains(name)))
+}
+
 /// A block `incremental` reads what belongs to the run's data interval.
+fn is_incremental(task: &Task) -> bool {
+    task.parameters.get("incremental").is_some_and(serde_json::Value::is_object)
+}
+
 fn uses_date(task: &Task) -> bool {
-    task.parameters.get("incremental").is_some_and(|block| block.is_object())
-        || names(task).iter().any(|name| DATES.contains(&first_part(name)))
-        || texts(task).iter().any(|(_, text)| IN_ENVIRONMENT.iter().any(|name| text.contains(name)))
+    is_incremental(task)
+        || names(task).iter().any(|name| is_date(name))
+        || in_environment(task, IN_ENVIRONMENT).is_some()
 }
 
 /// Past dates are filled in whatever `catchup` says; that each does the same work is only worth a warning, before anybody
@@ -102,13 +146,15 @@ pub(super) fn interval_in_trigger(linted: &Linted<'_>, found: &mut Vec<Finding>)
         return;
     }
     for task in &linted.dag.tasks {
-        let used = names(task).into_iter().find(|name| first_part(name).starts_with("data_interval_"));
+        let used = names(task)
+            .iter()
+            .map(|name| first_part(name).to_owned())
+            .find(|name| name.starts_with("data_interval_"))
+            .or_else(|| is_incremental(task).then(|| "incremental".to_owned()))
+            .or_else(|| in_environment(task, &IN_ENVIRONMENT[1..]).map(|name| format!("${name}")));
         if let Some(name) = used {
-            let message = format!(
-                "task '{}' uses {}, but with 'timetable: trigger' the interval is empty",
-                task.task_id,
-                first_part(&name)
-            );
+            let message =
+                format!("task '{}' uses {name}, but with 'timetable: trigger' the interval is empty", task.task_id);
             found.push(Finding::task(task, "operator", message, "take 'timetable: interval', or use logical_date"));
         }
     }
@@ -129,10 +175,91 @@ pub(super) fn utc_date(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     }
     for task in &linted.dag.tasks {
         let names = names(task);
-        let is_used = |wanted: &[&str]| names.iter().any(|name| wanted.contains(&first_part(name)));
-        if is_used(&["ds", "ds_nodash"]) && !is_used(&["ds_local", "ds_local_nodash"]) {
-            let message = format!("task '{}' uses ds, which is the date in UTC, not in {}", task.task_id, zone.name());
-            found.push(Finding::task(task, "operator", message, "use ds_local for the date in the DAG's time zone"));
+        let used = |wanted: &[&str]| names.iter().map(|name| first_part(name)).find(|name| wanted.contains(name));
+        let is_filtered = || texts(task).iter().any(|(_, text)| takes_utc_day(text));
+        let used_day = used(UTC_DAYS).or_else(|| is_filtered().then_some("| ds"));
+        if let Some(name) = used_day.filter(|_| used(&["ds_local", "ds_local_nodash"]).is_none()) {
+            let message =
+                format!("task '{}' uses {name}, which is the date in UTC, not in {}", task.task_id, zone.name());
+            let hint = if name.starts_with("ds") {
+                "use ds_local for the date in the DAG's time zone".to_owned()
+            } else {
+                format!("use ds_local, or take it of a moment: {{{{ data_interval_end.in_timezone('{zone}') | ds }}}}")
+            };
+            found.push(Finding::task(task, "operator", message, hint));
+        }
+    }
+}
+
+/// Whether a filter makes a day of a moment that was not moved into a zone.
+fn takes_utc_day(text: &str) -> bool {
+    let dense: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    dense.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).any(|(expression, _)| {
+        let mut filters = expression.split('|').skip(1);
+        filters.any(|filter| matches!(filter, "ds" | "ds_nodash")) && !expression.contains("in_timezone(")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use millrace_model::dag::{Dag, Task};
+    use millrace_model::ids::{DagId, TaskId};
+    use millrace_template::known_names;
+    use serde_json::json;
+
+    use super::*;
+    use crate::lint::backfill_problems;
+
+    /// Names that are the same for every run, and those that may be.
+    const WITHOUT_DATE: &[&str] = &[
+        "conn",
+        "dag",
+        "ds_add",
+        "ds_format",
+        "expanded_ti_count",
+        "incremental_filter",
+        "item",
+        "macros",
+        "map_index",
+        "outlets",
+        "params",
+        "task",
+        "task_instance",
+        "test_mode",
+        "ti",
+        "triggering_asset_events",
+        "try_number",
+        "var",
+    ];
+
+    fn takes_a_date(text: &str) -> bool {
+        let parameters = json!({"bash_command": text});
+        let task = Task { parameters, ..Task::new(TaskId::new_unchecked("a"), "bash") };
+        let dag = Dag { tasks: vec![task], ..Dag::new(DagId::new_unchecked("d")) };
+        backfill_problems(&dag, DateTime::UNIX_EPOCH).is_empty()
+    }
+
+    #[test]
+    fn every_name_of_a_template_has_a_date_or_has_none() {
+        for name in known_names() {
+            assert_eq!(takes_a_date(&format!("{{{{ {name} }}}}")), !WITHOUT_DATE.contains(&name), "{name}");
+        }
+        for text in ["{{ ti.run_id }}", "{{ task_instance.logical_date }}", "$LOGICAL_DATE"] {
+            assert!(takes_a_date(text), "{text}");
+        }
+        assert!(!takes_a_date("{{ ti.xcom_pull('b') }} {{ task.retries }} $HOME"));
+    }
+
+    #[test]
+    fn a_filter_takes_the_utc_day_of_what_was_not_moved() {
+        for (text, expected) in [
+            ("{{ data_interval_end | ds }}", true),
+            ("x{{data_interval_end|ds_nodash|upper}}", true),
+            ("{{ data_interval_end.in_timezone('Asia/Seoul') | ds }}", false),
+            ("{{ data_interval_end | ts }} echo a | ds", false),
+        ] {
+            assert_eq!(takes_utc_day(text), expected, "{text}");
         }
     }
 }

@@ -213,6 +213,15 @@ impl Timetable {
         }
     }
 
+    /// The dates of the schedule before and after that of a run, whether they ran or not; none where a list of dates ends.
+    /// Of a schedule that names no dates they are the run's own bounds.
+    pub fn dates_around(&self, run: &DataInterval, logical_date: DateTime<Utc>) -> [Option<DateTime<Utc>>; 2] {
+        match self.ticks(Some(logical_date)).filter(|_| !self.starts_at_the_end()) {
+            Some(ticks) => [ticks.previous_or_stride(logical_date), ticks.next(logical_date)],
+            None => [Some(self.manual_interval(logical_date).start), Some(run.end)],
+        }
+    }
+
     /// The automated run with exactly this logical date, if the schedule has one. `anchor`: as in
     /// [`Timetable::runs_between`].
     pub fn run_at(&self, logical_date: DateTime<Utc>, anchor: Option<DateTime<Utc>>) -> Option<PlannedRun> {

@@ -57,6 +57,43 @@ fn case_45_all_success_does_not_wait_for_the_rest_to_give_up() {
 }
 
 #[test]
+fn a_mark_names_the_upstream_that_its_rule_looks_at() {
+    check(
+        "dag d none
+         - b
+         - a
+         - k
+         - all_failed after a,b rule all_failed
+         - all_skipped after k,b rule all_skipped
+         - all_skipped_too after k,a rule all_skipped
+         - none_skipped after a,k rule none_skipped
+         - none_failed after k,a rule none_failed
+         - one after b,a,k rule all_done_min_one_success
+         - one_failed after k,b rule one_failed
+         > at 2024-01-02
+         > trigger d
+         run d/2024-01-02 running
+         d/2024-01-02/k try 1
+         d/2024-01-02/a try 1
+         d/2024-01-02/b try 1
+         > ok d 2024-01-02 b
+         d/2024-01-02/b success
+         d/2024-01-02/all_failed skipped (all_failed: b is success)
+         d/2024-01-02/all_skipped skipped (all_skipped: b is success)
+         > fail d 2024-01-02 a
+         d/2024-01-02/a failed
+         d/2024-01-02/all_skipped_too skipped (all_skipped: a is failed)
+         d/2024-01-02/none_failed upstream_failed (none_failed: a is failed)
+         > skip d 2024-01-02 k
+         d/2024-01-02/k skipped
+         run d/2024-01-02 failed (task_failure)
+         d/2024-01-02/none_skipped skipped (none_skipped: k is skipped)
+         d/2024-01-02/one skipped (all_done_min_one_success: k is skipped)
+         d/2024-01-02/one_failed skipped (one_failed: k is skipped)",
+    );
+}
+
+#[test]
 fn case_46_one_failed_starts_while_another_still_runs() {
     check(
         "dag d none

@@ -58,7 +58,8 @@ pub(crate) struct ImportError {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct DagWarning {
     dag_id: String,
-    task_id: String,
+    /// Absent: the whole DAG.
+    task_id: Option<String>,
     warning_type: String,
     message: String,
 }
@@ -76,7 +77,11 @@ fn import_error(row: ImportErrorRow) -> ImportError {
     }
 }
 
-/// What is wrong with DAGs that can be read: tasks that can never run. Airflow's envelope.
+/// Of a DAG whose stored form cannot be used.
+const UNUSABLE: &str = "stored form unusable";
+
+/// What is wrong with DAGs: tasks that can never run, and what is left out because it cannot be read from the database.
+/// Airflow's envelope.
 pub(crate) async fn warnings(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
@@ -92,12 +97,20 @@ pub(crate) async fn warnings(
         .filter(|(_, fault)| kind.is_none_or(|kind| fault.kind() == kind))
         .map(|(row, fault)| DagWarning {
             dag_id: row.dag_id.to_string(),
-            task_id: fault.task_id().to_string(),
+            task_id: Some(fault.task_id().to_string()),
             warning_type: fault.kind().to_string(),
             message: format!("{fault}; {}", fault.hint()),
         })
         .collect();
-    let (dag_warnings, total_entries) = cut(found, page);
+    let left_out = server.store().left_out_dags().await?.into_iter();
+    let unusable = left_out.filter(|(id, _)| dag_id.is_none_or(|asked| id.as_str() == asked));
+    let unusable = unusable.filter(|_| kind.is_none_or(|kind| kind == UNUSABLE)).map(|(dag_id, reason)| DagWarning {
+        dag_id: dag_id.to_string(),
+        task_id: None,
+        warning_type: UNUSABLE.to_owned(),
+        message: format!("what is stored of it can't be used, so it is left out: {reason}; change its file, so that it is stored anew"),
+    });
+    let (dag_warnings, total_entries) = cut(unusable.chain(found).collect(), page);
     Ok(Json(DagWarnings { dag_warnings, total_entries }))
 }
 

@@ -8,7 +8,7 @@ use super::asked::dates;
 use super::{Given, assets, backfills, bulk, explain, runs, wait};
 use crate::actions::TriggerBody;
 use crate::backfills::BackfillBody;
-use crate::changes::{ClearRunBody, PatchRunBody, Touched};
+use crate::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun, Touched};
 use crate::doors::Doors;
 use crate::openapi::{Kind, op};
 use crate::permission::{Access, Act};
@@ -113,6 +113,12 @@ pub(super) fn doors() -> Doors {
         .post("/dags/{dag_id}/dagRuns/{run_id}/clear", ChangeRuns, runs::clear)
         .does(
             op("Run a run again; a dry run lists what it would touch").takes::<ClearRunBody>().gives::<RunOrTouched>(),
+        )
+        .post("/dags/{dag_id}/dagRuns/{run_id}/repin", ChangeRuns, runs::repin)
+        .does(
+            op("Give a run the newest version of its DAG; a dry run says what would change")
+                .takes::<RepinBody>()
+                .gives::<RepinnedRun>(),
         )
         .get("/dags/{dag_id}/dagRuns/{run_id}/wait", ReadDags, wait::run)
         .does(

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::asked::asked;
 use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::actions::TriggerBody;
-use crate::changes::{ClearRunBody, PatchRunBody, touched_value};
+use crate::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun, touched_value};
 use crate::intake;
 use crate::links;
 use crate::person::Person;
@@ -167,6 +167,15 @@ pub(crate) async fn clear(
         return Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)).into_response());
     }
     Ok(Json(run_value(&server, &server.run_row(&dag_id, &run_id).await?)).into_response())
+}
+
+pub(crate) async fn repin(
+    State(server): State<Shared>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    person: Person,
+    given: Given<RepinBody>,
+) -> Answer<Json<RepinnedRun>> {
+    Ok(Json(server.repin(&person, &dag_id, &run_id, body(given)?.dry_run).await?))
 }
 
 pub(super) fn run_value(server: &Server, run: &RunRow) -> DagRun {

@@ -193,6 +193,16 @@ pub(super) async fn note(
     Ok(Redirect::to(&links::run(&dag_id, &run_id)).into_response())
 }
 
+/// The newest version of its DAG, for one run.
+pub(super) async fn repin(
+    State(server): State<Shared>,
+    person: Person,
+    Path((dag_id, run_id)): Path<(String, String)>,
+) -> Answer {
+    server.repin(&person, &dag_id, &run_id, false).await?;
+    Ok(Redirect::to(&links::run(&dag_id, &run_id)).into_response())
+}
+
 fn wanted(dag_id: String, run_id: Option<String>, parameters: Vec<(String, String)>) -> Answer<Wanted> {
     let parameters = Parameters(parameters);
     let action = Action::parse(parameters.text("action"))?;

@@ -80,6 +80,10 @@ pub(super) async fn page(
         }
     }
     let why = if run.state.is_finished() { None } else { Some(server.explain(Asked::Run(&run)).await?) };
+    // A part of its DAG has no newer version.
+    let may_get_newer = run.version_key != row.version_key
+        && !row.is_stale
+        && server.store().whole_version(run.version_key).await?.is_none();
     let asked_by = server.store().asking_task(run.key).await?;
     let values = values! {
         kind => "run",
@@ -91,6 +95,7 @@ pub(super) async fn page(
         run => run_facts(&server, &row, &run),
         sections => instances::sections(&version, &rows_of_run, line),
         counts,
+        newer_version => may_get_newer.then_some(row.version_number),
         rows => rows.map(count),
     };
     let selected = Selected { run: Some(&run), task: None };

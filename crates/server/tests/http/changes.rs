@@ -5,7 +5,7 @@ use millrace_model::ids::TaskId;
 use serde_json::{Value, json};
 
 use crate::plant::dag;
-use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER, now};
+use crate::site::{ADMIN, FAILED_RUN, RUNNING_RUN, Site, VIEWER, now};
 
 const DAG: &str = "/api/v1/dags/copy_orders";
 
@@ -163,4 +163,49 @@ fn calendars_that_dags_name_are_listed_with_their_days() {
     assert_eq!(one["days"], json!([{"date": "2024-12-25", "weekday": "Wed", "name": "Christmas"}]));
     site.get("/api/v1/calendars/other").is(404);
     assert!(site.get("/calendars").is(200).body.contains("Christmas"));
+}
+
+#[test]
+fn a_run_is_given_the_newest_version_by_who_may() {
+    let site = Site::start();
+    let repin = format!("{DAG}/dagRuns/{FAILED_RUN}/repin");
+    let page = format!("/dags/copy_orders/runs/{FAILED_RUN}").replace(':', "%3A").replace('+', "%2B");
+    let same = site.send("POST", &repin, &json!({})).is(409).json();
+    assert!(same["detail"].as_str().unwrap().contains("has version 1 already"), "{same}");
+    assert!(!site.get(&page).is(200).body.contains("Give it version"));
+
+    let tasks =
+        [("extract", "sql_to_s3", &[][..], 0), ("load", "copy", &["extract"][..], 0), ("publish", "empty", &[][..], 0)];
+    site.runtime.block_on(site.plant.sync(dag("copy_orders", "@daily", "UTC", &["nightly"], &tasks), false, now()));
+    let told = |answer: &Value| {
+        json!([answer["version_number"], answer["added"], answer["removed"], answer["queued"], answer["dry_run"]])
+    };
+    let plan = site.send("POST", &repin, &json!({})).is(200).json();
+    assert_eq!(told(&plan), json!([2, ["publish"], ["notify"], true, true]));
+    assert_eq!(states(&site, FAILED_RUN), ["success", "failed", "upstream_failed"], "a dry run changes nothing");
+    assert!(site.get(&page).is(200).body.contains("Give it version 2"));
+    let viewers = site.call("GET", &page, &[("authorization", VIEWER)], None).is(200);
+    assert!(!viewers.body.contains("Give it version 2"));
+
+    site.send_as(VIEWER, "POST", &repin, &json!({"dry_run": false})).is(403);
+    site.send("POST", &repin, &json!({"dry_run": false, "colour": 1})).is(422);
+    site.send("POST", &format!("{DAG}/dagRuns/nothing/repin"), &json!({})).is(404);
+    let done = site.send("POST", &repin, &json!({"dry_run": false})).is(200).json();
+    assert_eq!(told(&done), json!([2, ["publish"], ["notify"], true, false]));
+    assert_eq!(states(&site, FAILED_RUN), [json!("success"), json!("failed"), json!("removed"), Value::Null]);
+    assert_eq!(site.get(&format!("{DAG}/dagRuns/{FAILED_RUN}")).json()["state"], "queued");
+    assert!(site.audit().iter().any(|row| row.action == "repin" && row.actor == "rest:admin"));
+    assert!(!site.get(&page).is(200).body.contains("Give it version"));
+
+    // The other run, by the button of its page.
+    let page = page.replace("2024-03-01", "2024-03-02");
+    let drawn = site.call("GET", &page, &[("authorization", ADMIN)], None).is(200).body;
+    assert!(drawn.contains("/repin\" data-confirm=\"Give the run version 2 of its DAG?\""), "{drawn}");
+    let csrf = drawn.split("name=\"csrf\" content=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let headers = [("authorization", ADMIN), ("content-type", "application/x-www-form-urlencoded")];
+    site.call("POST", &format!("{page}/repin"), &headers, Some(&format!("csrf_token={csrf}"))).is(303);
+    assert!(states(&site, RUNNING_RUN).contains(&json!("removed")));
+    site.runtime.block_on(site.plant.store.mark_stale(&[], &[], now())).unwrap();
+    let gone = site.send("POST", &repin, &json!({})).is(409).json();
+    assert!(gone["detail"].as_str().unwrap().contains("is gone"), "{gone}");
 }

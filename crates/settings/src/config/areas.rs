@@ -53,7 +53,7 @@ pub struct Database {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scheduler {
-    /// Seconds between two heartbeats of scheduler and workers.
+    /// Seconds between two heartbeats of scheduler and workers. On PostgreSQL at least four in leader_timeout.
     pub heartbeat_interval: u64,
     /// Seconds without a heartbeat after which a worker counts as dead and its tries are given to another.
     pub lease_timeout: u64,

@@ -122,7 +122,11 @@ pub async fn a_dag_under_another_ones_name_is_left_out(bench: Bench) -> Result<(
     let fresh = bench.again().await?;
     let dags = fresh.scheduler_dags().await?;
     assert_eq!(dags.iter().map(|it| it.dag_id.as_str()).collect::<Vec<_>>(), ["good"]);
-    assert_eq!(fresh.mismatched_dags(), 2);
+    let left_out = fresh.left_out_dags().await?;
+    assert_eq!(left_out.iter().map(|(dag_id, _)| dag_id.as_str()).collect::<Vec<_>>(), ["bad", "daily"]);
+    assert!(left_out[1].1.contains("it holds DAG else, not daily"), "{left_out:?}");
+    assert_eq!(fresh.left_out_because("daily").await?.as_ref(), Some(&left_out[1].1));
+    assert_eq!((fresh.left_out_because("good").await?, fresh.left_out_because("absent").await?), (None, None));
     assert_eq!(fresh.dags(&DagFilter::default()).await?.total, 1);
     Ok(())
 }

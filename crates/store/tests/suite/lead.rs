@@ -44,6 +44,8 @@ pub async fn heartbeats_say_who_lives(bench: Bench) -> Result<()> {
     mine.owner.clone_from(&id);
     let theirs = claim(run.instances[1], TaskState::None, 1);
     world.commit(&Batch { claims: vec![mine, theirs], ..Batch::default() }, at(1)).await?;
+    let leases = world.store.running_instances().await?;
+    assert_eq!(leases.len(), 2);
     if bench.is_postgres() {
         // Whoever holds the turn, with something large perhaps, keeps nobody from saying that they live.
         let mut other = PgConnection::connect(&bench.url).await?;
@@ -56,6 +58,7 @@ pub async fn heartbeats_say_who_lives(bench: Bench) -> Result<()> {
     assert_eq!(world.store.health().await?.scheduler_heartbeat_at, Some(at(100)));
     let row = world.store.job(&id).await?.context("registered")?;
     assert_eq!((row.kind.as_str(), row.pid, row.heartbeat_at), ("scheduler", 42, at(100)));
+    assert_eq!(world.store.running_instances().await?, leases, "one row says it for every lease");
     // Whoever leads adds what it has watched; any sign of life makes that nothing.
     let (epoch, seconds) = (world.lead.epoch, TimeDelta::seconds);
     assert_eq!(world.store.note_silence(&id, at(100), seconds(10), epoch).await?, seconds(10));

@@ -74,17 +74,15 @@ pub(super) async fn look_at_stored(app: &App, store: &Store, report: &mut Report
 
 async fn stored(app: &App, store: &Store, report: &mut Report) -> anyhow::Result<()> {
     let rows = store.dags(&DagFilter { include_stale: true, ..DagFilter::default() }).await?.rows;
-    // Each is read once here; what can't be used was left out and counted.
-    match store.mismatched_dags() {
-        0 => report.ok("dags", format!("{} are stored", rows.len())),
-        count => {
-            let what = format!("{count} stored DAGs are left out: what is stored is damaged, or another DAG's");
-            report.fail(
-                "dags",
-                what,
-                "save the DAG's file again, so that it is stored anew; restore a backup for its history",
-            );
-        }
+    let left_out = store.left_out_dags().await?;
+    if left_out.is_empty() {
+        report.ok("dags", format!("{} are stored", rows.len()));
+    }
+    for (dag_id, reason) in left_out {
+        let what = format!("what is stored of {dag_id} can't be used, so it is left out: {reason}");
+        let mend =
+            "change its file, so that it is stored anew; what its runs did comes back with a backup of the database";
+        report.fail("dags", what, mend);
     }
     let active: Vec<&DagRow> = rows.iter().filter(|row| !row.is_paused && !row.is_stale).collect();
     stalled(store, &rows, report).await?;
@@ -152,7 +150,7 @@ fn slots(app: &App, active: &[&DagRow], report: &mut Report) {
         .map(|row| format!("{} ({})", row.dag_id, wants(row)))
         .collect();
     if wide.is_empty() {
-        report.ok("slots", format!("{slots} worker slots; no DAG alone can want more"));
+        report.ok("slots", format!("{slots} worker slots; no scheduled DAG alone can want more"));
     } else {
         let what = format!("max_active_runs x tasks is more than the {slots} worker slots: {}", listed(&wide));
         report.warn(
