@@ -72,6 +72,11 @@ fn what_failed_is_run_again() {
     let plan = home.json(&["tasks", "clear", "flaky", "-s", "2024-01-01", "-e", "2024-01-02", "-f", "--dry-run"]);
     assert_eq!(touched(&plan).len(), 2, "the end is not included");
 
+    let plan = home.json(&["tasks", "clear", "flaky", "-r", "one", "-t", "load", "-d", "--future", "--dry-run"]);
+    let of = |run: &str| plan.as_array().unwrap().iter().filter(|row| row["run_id"] == run).count();
+    assert_eq!((of("one"), of("two")), (2, 2), "{plan}");
+    let running = home.run(&["tasks", "clear", "flaky", "-r", "one", "--only-running", "--dry-run"]).exits(0);
+    assert!(running.stderr.contains("nothing to clear"), "nothing of it runs: {}", running.stderr);
     let silent = home.run(&["tasks", "clear", "flaky", "-r", "one"]).exits(2);
     assert!(silent.stderr.contains("Clear 3 task instances in 1 run?"), "{}", silent.stderr);
     assert!(silent.stderr.contains("-y"), "{}", silent.stderr);
@@ -99,6 +104,44 @@ fn what_failed_is_run_again() {
         home.json(&["tasks", "states-for-dag-run", "flaky", "two"])[0]["try_number"] == 2
     })
     .unwrap();
+}
+
+#[test]
+fn what_runs_is_cleared_alone_or_spared_and_a_run_may_stay_ended() {
+    let home = flaky();
+    let gate = home.file("gate");
+    let waits = format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display());
+    home.write_dag(
+        "slow.yaml",
+        &format!(
+            "schedule: none\ntasks:\n  first: {{operator: bash, bash_command: 'true'}}\n  second: {{operator: bash, depends_on: [first], bash_command: '{waits}'}}\n"
+        ),
+    );
+    home.ok(&["dags", "unpause", "--all"]);
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "trigger", "slow", "-r", "one"]);
+    wait_until_blocking("the second task runs", PATIENCE, || {
+        home.task_states("slow", "one").get("second").is_some_and(|it| it == "running")
+    })
+    .unwrap();
+    let refused = home.run(&["tasks", "clear", "slow", "-r", "one", "--prevent-running-task", "-y"]).exits(1);
+    assert!(refused.stderr.contains("second is running in the run one"), "{}", refused.stderr);
+    let states = home.task_states("slow", "one");
+    assert_eq!((states["first"].as_str(), states["second"].as_str()), ("success", "running"), "nothing was changed");
+    let plan = home.json(&["tasks", "clear", "slow", "-r", "one", "--only-running", "--dry-run"]);
+    assert_eq!(touched(&plan), [triple("second", "running", "restarting")]);
+    home.ok(&["tasks", "clear", "slow", "-r", "one", "-t", "first", "--prevent-running-task", "-y"]);
+    fs::write(&gate, "").unwrap();
+    wait_until_blocking("the run ends", PATIENCE, || home.ok(&["dags", "state", "slow", "one"]).stdout == "success\n")
+        .unwrap();
+
+    home.ok(&["tasks", "clear", "slow", "-r", "one", "-t", "second", "--leave-run-state", "-y"]);
+    assert_eq!(
+        home.ok(&["dags", "state", "slow", "one"]).stdout,
+        "success\n",
+        "the run stays ended, and what was cleared waits"
+    );
+    assert_eq!(home.task_states("slow", "one")["second"], "none");
 }
 
 #[test]

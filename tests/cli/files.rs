@@ -47,3 +47,27 @@ fn a_broken_file_keeps_its_last_good_version_and_is_listed() {
     home.write_dag("hello.yaml", HELLO);
     assert_eq!(home.json(&["dags", "list-import-errors"]), json!([]));
 }
+
+#[test]
+fn the_configured_environment_chooses_what_differs() {
+    let mut home = home_with_hello();
+    home.write_dag(
+        "tables.yaml",
+        "schedule: none\ntasks:\n  \"copy_${{ table }}\":\n    for_each: {table: [orders, items]}\n    operator: bash\n    bash_command: copy ${{ table }}\noverlays:\n  dev:\n    max_active_runs: 2\n  prod:\n    max_active_runs: 7\n    description: in production\n",
+    );
+    let path = home.file("dags/tables.yaml");
+    let expanded = ["dev", "prod"].map(|environment| {
+        home.set("MILLRACE__CORE__ENVIRONMENT", environment);
+        home.ok(&["validate", "--expanded", path.to_str().unwrap()]).stdout
+    });
+    let [dev, prod] = expanded;
+    assert!(dev.contains("max_active_runs: 2") && prod.contains("max_active_runs: 7"), "{dev}\n---\n{prod}");
+    for text in ["copy_orders:", "copy_items:", "bash_command: copy items"] {
+        assert!(dev.contains(text), "{text} is not in\n{dev}");
+    }
+    assert!(!dev.contains("for_each") && !dev.contains("overlays"), "{dev}");
+    // What is stored, and run, is that of the environment.
+    let listed = home.json(&["dags", "list"]);
+    let tables = listed.as_array().unwrap().iter().find(|dag| dag["dag_id"] == "tables").unwrap();
+    assert_eq!(tables["description"], "in production", "{listed}");
+}

@@ -7,6 +7,7 @@ mod cases;
 mod catalogue;
 mod composed;
 mod dags;
+mod every_key;
 mod examples;
 mod expand;
 mod groups;

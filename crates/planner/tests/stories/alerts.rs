@@ -34,6 +34,35 @@ fn a_late_run_is_told_of_once() {
 }
 
 #[test]
+fn a_deadline_counts_from_what_it_names() {
+    check(
+        "dag begun @daily from 2024-01-01 deadline start_date:2h window 00:00..01:00
+         - a
+         > at 2024-01-02
+         create begun scheduled__2024-01-01T00:00:00+00:00 queued
+         wake 2024-01-02T01:00:00
+         > at 2024-01-02T01:00
+         run begun/2024-01-01 running
+         begun/2024-01-01/a try 1
+         wake 2024-01-02T03:00:00
+         > at 2024-01-02T03:00
+         alert begun/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T03:00:00.000000Z
+         wake 2024-01-03T00:00:00",
+    );
+    check(
+        "dag dated @daily from 2024-01-01 deadline logical_date:25h
+         - a
+         > at 2024-01-02
+         create dated scheduled__2024-01-01T00:00:00+00:00 running
+         dated/2024-01-01/a try 1
+         wake 2024-01-02T01:00:00
+         > at 2024-01-02T01:00
+         alert dated/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T01:00:00.000000Z
+         wake 2024-01-03T00:00:00",
+    );
+}
+
+#[test]
 fn a_run_that_is_made_up_for_is_given_its_time_from_then_on() {
     check(
         "dag d @daily from 2024-01-01 deadline 2h catchup runs 1

@@ -50,6 +50,57 @@ fn case_101_all_assets_and_one_run_for_all_their_events() {
 }
 
 #[test]
+fn one_or_two_others_together_are_enough() {
+    check(
+        "dag a none
+         - make outlet q1
+         dag b none
+         - make outlet q2
+         dag c none
+         - make outlet q3
+         dag tree none assets q1|q2+q3
+         - use
+         > at 2024-01-01
+         > trigger b
+         run b/2024-01-01 running
+         b/2024-01-01/make try 1
+         > ok b 2024-01-01 make
+         b/2024-01-01/make success
+         run b/2024-01-01 success
+         event q2
+         > trigger c
+         run c/2024-01-01 running
+         c/2024-01-01/make try 1
+         > ok c 2024-01-01 make
+         c/2024-01-01/make success
+         run c/2024-01-01 success
+         event q3
+         create tree asset_triggered__2024-01-01T00:00:00+00:00 running for 2 events
+         tree/2024-01-01/use try 1
+         > ok tree 2024-01-01 use
+         tree/2024-01-01/use success
+         run tree/2024-01-01 success
+         > at 2024-01-02
+         > trigger c
+         run c/2024-01-02 running
+         c/2024-01-02/make try 1
+         > ok c 2024-01-02 make
+         c/2024-01-02/make success
+         run c/2024-01-02 success
+         event q3
+         > trigger a
+         run a/2024-01-02 running
+         a/2024-01-02/make try 1
+         > ok a 2024-01-02 make
+         a/2024-01-02/make success
+         run a/2024-01-02 success
+         event q1
+         create tree asset_triggered__2024-01-02T00:00:00+00:00 running for 2 events
+         tree/2024-01-02/use try 1",
+    );
+}
+
+#[test]
 fn any_of_them_and_what_happens_meanwhile_goes_into_one_later_run() {
     check(
         "dag a none

@@ -131,6 +131,17 @@ fn some_tasks_are_a_dag_of_their_own() {
     assert_eq!(part.left_out.iter().map(|task| task.task_id.as_str()).collect::<Vec<_>>(), ["extract"]);
     assert!(plan.runs.iter().all(|run| run.tasks.len() == 2));
 
+    let names_of = |upstream: bool, downstream: bool, wish: &mut BackfillWish<'_>| {
+        let tasks = TaskChoice::Pattern(TaskPattern::parse("^load$").unwrap());
+        wish.tasks = Some(TaskSelection { tasks, upstream, downstream });
+        let plan = plan_backfill(wish, day(20)).unwrap();
+        let part = plan.part.unwrap().dag;
+        part.tasks.iter().map(|task| task.task_id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names_of(true, false, &mut wish), "extract load");
+    assert_eq!(names_of(false, false, &mut wish), "load");
+    assert_eq!(names_of(true, true, &mut wish), "extract load check");
+
     wish.tasks = Some(TaskChoice::Pattern(TaskPattern::parse("lode").unwrap()).into());
     assert!(matches!(plan_backfill(&wish, day(20)), Err(RequestError::NoTasks { .. })));
 }

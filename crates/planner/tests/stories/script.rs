@@ -591,18 +591,27 @@ fn read_dag(id: &str, options: &[&str], body: &[&str]) -> (Dag, bool) {
             "runs" => dag.max_active_runs = words.next().unwrap().parse().unwrap(),
             "assets" => {
                 let words = words.next().unwrap();
-                let names = |words: &str, by: char| {
+                let names = |words: &str, by: char| -> Vec<AssetCondition> {
                     words.split(by).map(|name| AssetCondition::Asset(AssetName::parse(name).unwrap())).collect()
                 };
+                let all = |words: &str| {
+                    if words.contains('+') {
+                        AssetCondition::All(names(words, '+'))
+                    } else {
+                        names(words, '+').remove(0)
+                    }
+                };
                 dag.assets = Some(if words.contains('|') {
-                    AssetCondition::Any(names(words, '|'))
+                    AssetCondition::Any(words.split('|').map(all).collect())
                 } else {
                     AssetCondition::All(names(words, '+'))
                 });
             }
             "deadline" => {
-                let within = parse_duration(words.next().unwrap()).unwrap();
-                dag.deadline = Some(Deadline { reference: DeadlineReference::RunAfter, within });
+                let text = words.next().unwrap();
+                let (reference, within) = text.split_once(':').unwrap_or(("run_after", text));
+                let reference: DeadlineReference = serde_json::from_value(json!(reference)).unwrap();
+                dag.deadline = Some(Deadline { reference, within: parse_duration(within).unwrap() });
             }
             "usual" => dag.longer_than_usual = Some(LongerThanUsual { percent: 200, min_runs: 1 }),
             // The key may be made of the run's date, as a task's.

@@ -74,6 +74,21 @@ fn case_40_what_cannot_be_backfilled_is_refused() {
     };
     wish(json!({})).is(200);
     assert_eq!(wish(json!({"to_inclusive": true})).is(200).json()["total_entries"], 3);
+    let tasks = |change: Value| {
+        let mut change = change;
+        change["tasks"] = json!("^load$");
+        wish(change).is(200).json()["task_ids"].clone()
+    };
+    assert_eq!(tasks(json!({})), json!(["load"]));
+    assert_eq!(tasks(json!({"include_upstream": true})), json!(["extract", "load"]));
+    assert_eq!(tasks(json!({"include_downstream": true})), json!(["load", "notify"]));
+    let dates = |change: Value| {
+        let plan = wish(change).is(200).json();
+        plan["backfills"].as_array().unwrap().iter().map(|it| it["logical_date"].clone()).collect::<Vec<_>>()
+    };
+    let (mut forwards, backwards) = (dates(json!({})), dates(json!({"run_backwards": true})));
+    forwards.reverse();
+    assert_eq!((backwards.len(), backwards), (2, forwards));
     wish(json!({"from_date": "2999-01-01", "to_date": "2999-02-01"})).is(422);
     wish(json!({"to_date": "2024-02-01"})).is(422);
     wish(json!({"dag_id": "quiet"})).is(422);

@@ -40,9 +40,22 @@ fn tasks_are_cleared_as_airflow_clears_them() {
     let refused = site.send("POST", &clear, &careful).is(409).json();
     assert!(refused["detail"].as_str().unwrap().contains("load is running"), "{refused}");
 
+    let later =
+        json!({"dag_run_id": FAILED_RUN, "task_ids": ["extract"], "include_future": true, "only_failed": false});
+    let plan = site.send("POST", &clear, &later).is(200).json();
+    let runs: Vec<&Value> = plan["task_instances"].as_array().unwrap().iter().map(|row| &row["dag_run_id"]).collect();
+    assert_eq!(runs, [FAILED_RUN, RUNNING_RUN]);
+    let running = json!({"start_date": "2024-03-01", "only_running": true, "only_failed": false});
+    let plan = site.send("POST", &clear, &running).is(200).json();
+    assert_eq!(touched(&plan), [("load".to_owned(), json!("running"), json!("restarting"))]);
+    let kept = json!({"dag_run_id": FAILED_RUN, "task_ids": ["notify"], "reset_dag_runs": false, "dry_run": false});
+    site.send("POST", &clear, &kept).is(200);
+    assert_eq!(site.get(&format!("{DAG}/dagRuns/{FAILED_RUN}")).json()["state"], "failed");
+    assert_eq!(states(&site, FAILED_RUN), [json!("success"), json!("failed"), Value::Null]);
+
     let range =
         json!({"start_date": "2024-03-01", "end_date": "2024-03-01T00:00:00Z", "dry_run": false, "note": "again"});
-    assert_eq!(site.send("POST", &clear, &range).is(200).json()["total_entries"], 2);
+    assert_eq!(site.send("POST", &clear, &range).is(200).json()["total_entries"], 1);
     assert_eq!(states(&site, FAILED_RUN), [json!("success"), Value::Null, Value::Null]);
     let run = site.get(&format!("{DAG}/dagRuns/{FAILED_RUN}")).json();
     assert_eq!((&run["state"], &run["start_date"], &run["note"]), (&json!("queued"), &Value::Null, &json!("again")));
