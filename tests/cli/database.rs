@@ -77,6 +77,24 @@ fn clean_archives_and_deletes_what_is_old() {
 }
 
 #[test]
+fn clean_takes_only_the_dags_that_are_named_and_leaves_what_it_is_told_to() {
+    let home = home_with_runs();
+    home.write_dag("other.yaml", "schedule: none\ntasks: {a: {operator: bash, bash_command: 'true'}}\n");
+    for day in 1..4 {
+        home.ok(&["tasks", "run", "other", "a", &format!("2024-01-0{day}")]);
+    }
+    let folders = || fs::read_dir(home.file("logs/dag_id=other")).map_or(0, Iterator::count);
+    let clean = ["db", "clean", "--before", "2999-01-01", "--dag-ids", "other", "--tables", "dag_run"];
+    let dry = home.json(&[&clean[..], &["--dry-run"]].concat());
+    assert_eq!(rows(&dry, "dag_run"), 2, "the newest stays: {dry}");
+    home.ok(&[&clean[..], &["--skip-archive", "--keep-logs", "-y"]].concat());
+    let left = |dag: &str| home.json(&["dags", "list-runs", dag]).as_array().unwrap().len();
+    assert_eq!((left("hello"), left("other")), (4, 1));
+    assert_eq!((run_folders(&home), folders()), (4, 3), "all logs are there");
+    assert!(!home.file("archive").exists());
+}
+
+#[test]
 fn the_scheduler_deletes_daily_what_is_older_than_the_setting() {
     let mut home = home_with_runs();
     sqlite(&home, "UPDATE dag_run SET end_date = end_date - 3 * CAST(86400000000 AS BIGINT)");

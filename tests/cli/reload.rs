@@ -7,6 +7,7 @@ use std::time::Duration;
 use millrace_testkit::wait_until_blocking;
 use serde_json::json;
 
+use super::pools::sqlite;
 use crate::support::{PATIENCE, TestHome};
 
 #[test]
@@ -94,6 +95,39 @@ fn a_stop_waits_for_what_runs_as_long_as_it_is_told() {
     let states = home.task_states("slow", "r");
     assert_eq!(states["a"], "success", "its result was kept");
     assert_ne!(states["b"], "success", "nothing new was started");
+}
+
+#[test]
+fn retention_and_the_time_for_a_stop_hold_from_the_reload_on() {
+    let home = TestHome::new();
+    let (begun, gate) = (home.file("begun"), home.file("gate"));
+    let (begins, waits) = (begun.display(), gate.display());
+    home.write_dag(
+        "slow.yaml",
+        &format!("schedule: none\ntasks: {{a: {{operator: bash, bash_command: 'touch {begins}; while [ ! -e {waits} ]; do sleep 0.05; done'}}}}\n"),
+    );
+    home.write_dag("quick.yaml", "schedule: none\ntasks: {a: {operator: bash, bash_command: 'true'}}\n");
+    for day in 1..4 {
+        home.ok(&["tasks", "run", "quick", "a", &format!("2024-01-0{day}")]);
+    }
+    sqlite(&home, "UPDATE dag_run SET end_date = end_date - 3 * CAST(86400000000 AS BIGINT)");
+    fs::write(home.file("millrace.toml"), "[scheduler]\ndrain_timeout = 600\n").unwrap();
+    let mut scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "slow"]);
+    home.ok(&["dags", "trigger", "slow", "--run-id", "r"]);
+    wait_until_blocking("the task has begun", PATIENCE, || begun.exists()).unwrap();
+
+    let open = "[database]\nretention_days = 2\nretention_archive = false\n[scheduler]\ndrain_timeout = 0\n";
+    fs::write(home.file("millrace.toml"), open).unwrap();
+    let applied = &home.json(&["config", "reload"])[0]["applied"];
+    let expected = ["database.retention_days", "database.retention_archive", "scheduler.drain_timeout"];
+    assert_eq!(*applied, json!(expected));
+    let left = || home.json(&["dags", "list-runs", "quick"]).as_array().unwrap().len();
+    wait_until_blocking("old runs are deleted", PATIENCE, || left() == 1).unwrap();
+    assert!(!home.file("archive").exists());
+    // Ten minutes would be longer than anybody waits here.
+    assert!(scheduler.terminate(PATIENCE).unwrap().success());
+    assert_ne!(home.task_states("slow", "r")["a"], "success", "it was stopped");
 }
 
 #[test]

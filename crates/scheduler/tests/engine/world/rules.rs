@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use millrace_model::calendar::Fate;
 use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
-use millrace_model::state::{RunState, TaskState};
+use millrace_model::schedule::PlannedRun;
+use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{explain_instance, explain_run};
 use millrace_situation::Situation;
 use millrace_store::{InstanceRow, RunRow, RunningInstance};
@@ -27,6 +29,7 @@ impl World {
             eprintln!("{:?}: {states:?} {tasks:?} calm {}", self.log.last(), self.is_calm);
         }
         one_run_for_a_date(&runs, &place);
+        self.calendars_are_kept(&runs, &place);
         self.nothing_begins_that_is_held(&runs, &rows, &place).await;
         self.limits_are_kept(&runs, &rows, &place).await;
         self.each_try_runs_once(&rows, &place);
@@ -271,6 +274,16 @@ impl World {
                 let why = explain_instance(&situation.view, row.key, now, &limits);
                 assert!(why.iter().any(|it| !it.ok), "{place}: why does this task wait? {row:?} {why:?}");
             }
+        }
+    }
+
+    /// No date that its calendar leaves out became a run of the schedule.
+    fn calendars_are_kept(&self, runs: &[RunRow], place: &str) {
+        for run in runs.iter().filter(|run| run.run_type == RunType::Scheduled) {
+            let (logical_date, data_interval) = (run.logical_date, run.data_interval);
+            let slot = PlannedRun { logical_date, data_interval, run_after: data_interval.end };
+            let fate = self.version_of(run).fate(&slot);
+            assert!(!matches!(fate, Fate::Skip(_)), "{place}: its calendar leaves out the date of {run:?}");
         }
     }
 
