@@ -1,8 +1,8 @@
 //! The STS stand-in: AssumeRole, for one role, and GetCallerIdentity. The keys that it gives open the S3 stand-in until they expire.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -36,8 +36,12 @@ pub struct StsConfig {
 pub struct RunningSts {
     address: SocketAddr,
     given: Arc<AtomicU32>,
+    last: Arc<Mutex<Option<Session>>>,
     stop: CancellationToken,
 }
+
+/// The name of a session, and the seconds that it was asked to last.
+type Session = (String, Option<u32>);
 
 impl RunningSts {
     /// For the client's endpoint setting.
@@ -48,6 +52,11 @@ impl RunningSts {
     /// How often the role was taken.
     pub fn given(&self) -> u32 {
         self.given.load(Ordering::Relaxed)
+    }
+
+    /// The session that the role was last taken for: its name, and the seconds that were asked for.
+    pub fn last(&self) -> Option<Session> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -62,6 +71,7 @@ struct Sts {
     config: Arc<StsConfig>,
     sessions: Sessions,
     given: Arc<AtomicU32>,
+    last: Arc<Mutex<Option<Session>>>,
 }
 
 /// Starts the STS stand-in; `sessions` are those of the S3 stand-in that its keys shall open.
@@ -71,7 +81,8 @@ pub async fn serve_sts(config: StsConfig, sessions: Sessions) -> Result<RunningS
     let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     let given = Arc::new(AtomicU32::new(0));
-    let sts = Sts { config: Arc::new(config), sessions, given: Arc::clone(&given) };
+    let last = Arc::new(Mutex::new(None));
+    let sts = Sts { config: Arc::new(config), sessions, given: Arc::clone(&given), last: Arc::clone(&last) };
     let router = Router::new().route("/", post(handle)).with_state(sts);
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
@@ -80,7 +91,7 @@ pub async fn serve_sts(config: StsConfig, sessions: Sessions) -> Result<RunningS
             tracing::warn!(%error, "the STS stand-in did not end cleanly");
         }
     });
-    Ok(RunningSts { address, given, stop })
+    Ok(RunningSts { address, given, last, stop })
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +101,7 @@ struct Call {
     role_arn: Option<String>,
     role_session_name: Option<String>,
     external_id: Option<String>,
+    duration_seconds: Option<u32>,
 }
 
 async fn handle(State(sts): State<Sts>, headers: HeaderMap, Form(call): Form<Call>) -> Response {
@@ -104,6 +116,10 @@ async fn handle(State(sts): State<Sts>, headers: HeaderMap, Form(call): Form<Cal
     let Some(session) = call.role_session_name.filter(|name| name.len() >= 2) else {
         return refused("ValidationError", "RoleSessionName has at least 2 characters", StatusCode::BAD_REQUEST);
     };
+    if call.duration_seconds.is_some_and(|seconds| !(900..=43_200).contains(&seconds)) {
+        let message = "DurationSeconds is a number from 900 to 43200";
+        return refused("ValidationError", message, StatusCode::BAD_REQUEST);
+    }
     let is_allowed = call.role_arn.as_ref() == Some(&sts.config.role_arn)
         && (sts.config.external_id.is_none() || call.external_id == sts.config.external_id);
     if !is_allowed {
@@ -112,6 +128,7 @@ async fn handle(State(sts): State<Sts>, headers: HeaderMap, Form(call): Form<Cal
         return refused("AccessDenied", &message, StatusCode::FORBIDDEN);
     }
     let number = sts.given.fetch_add(1, Ordering::Relaxed);
+    *sts.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((session.clone(), call.duration_seconds));
     let expires = Utc::now() + sts.config.lifetime;
     let key = sts.sessions.open(expires);
     let arn =

@@ -22,7 +22,8 @@ pub const ENTRY: OperatorEntry =
 /// old table or the new one. A failed check fails the task and leaves the live table untouched.
 ///
 /// Without `columns` the new table is made like the live one, with its types, defaults and NOT NULLs, and the live one must
-/// exist. It takes the live one's place as with `swap`.
+/// exist. It takes the live one's place as with `swap`. With `columns` where views, triggers or foreign keys hang on the live
+/// one, they must be columns that it has, with its types: its rows are exchanged then, and it stays.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SummaryTable {

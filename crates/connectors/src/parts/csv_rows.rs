@@ -8,7 +8,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{CsvFormat, FileKind};
 use zstd::stream::raw::Operation;
 
-use crate::parts::csv_quotes::Quotes;
+use crate::parts::csv_quotes::{Quotes, Stray};
 use crate::parts::failure::{data, invalid};
 use crate::parts::rows::{LoadColumn, Refusal, RowSink, Shaper, row_text};
 
@@ -129,6 +129,7 @@ pub struct CsvRows<'a> {
     reader: Reader,
     /// Where an empty field without quotes is NULL, and one with them is ''.
     quotes: Option<Quotes>,
+    stray: Stray,
     /// The first bytes, until there are as many as a byte order mark has: the reader would look for one in its first input
     /// only, and a quote behind it would not be taken for the first of its field.
     head: Option<Vec<u8>>,
@@ -168,6 +169,7 @@ impl<'a> CsvRows<'a> {
             file,
             reader,
             quotes: tells_by_quotes.then(|| Quotes::new(delimiter, quote)),
+            stray: Stray::new(delimiter, quote),
             head: Some(Vec::new()),
             unpacker: Unpacker::of(format).map_err(|error| unreadable(file, &error))?,
             fields: vec![0; 16 * 1024],
@@ -260,6 +262,7 @@ impl<'a> CsvRows<'a> {
             if let Some(quotes) = &mut self.quotes {
                 quotes.see(&input[..read]);
             }
+            self.stray.see(&input[..read]);
             input = &input[read..];
             self.field_bytes += written;
             self.field_count += ended;
@@ -286,6 +289,7 @@ impl<'a> CsvRows<'a> {
                     if let Some(quotes) = &mut self.quotes {
                         quotes.begin_record();
                     }
+                    self.stray.begin_record();
                 }
                 ReadRecordResult::End => return Ok(()),
             }
@@ -295,8 +299,14 @@ impl<'a> CsvRows<'a> {
     fn row(&mut self, count: usize, bytes: usize, sink: &mut impl RowSink) -> Result<(), PortError> {
         self.rows += 1;
         let expected = self.shaper.columns().len();
-        if count != expected {
+        if count != expected || self.stray.is_found {
             let names: Vec<&str> = self.shaper.columns().iter().map(|column| column.name.as_str()).collect();
+            let reason = if self.stray.is_found {
+                "text stands behind a closing quote, which would be lost; within quotes a quote is written twice"
+                    .to_owned()
+            } else {
+                format!("{count} fields where {expected} are expected ({})", names.join(", "))
+            };
             let starts = std::iter::once(0).chain(self.ends[..count].iter().copied());
             let fields = starts.zip(&self.ends[..count]).map(|(start, end)| Some(&self.fields[start..*end]));
             let numbers: Vec<String> = (1..=count).map(|number| format!("field {number}")).collect();
@@ -305,7 +315,7 @@ impl<'a> CsvRows<'a> {
                 column: None,
                 value: Some(self.fields[..bytes].to_vec()),
                 row: Some(row_text(&numbers, fields)),
-                reason: format!("{count} fields where {expected} are expected ({})", names.join(", ")),
+                reason,
             });
         }
         let starts = std::iter::once(0).chain(self.ends[..count].iter().copied());
@@ -396,6 +406,27 @@ mod tests {
                 "in pieces of {piece}"
             );
         }
+    }
+
+    #[test]
+    fn text_behind_a_closing_quote_is_refused() {
+        let format = CsvFormat { max_error: 9, ..CsvFormat::default() };
+        let file = b"1,a\"b,\"c\"\r\n2,\"x\"y,d\r\n3,\"\"z\"\",e\n4,\"f\"\"\",\"\"\n5,g,\"h\" \n6,\"i,\n\"\"\",\"j\"";
+        for piece in 1..=file.len() {
+            let rows = read(file, &format, piece).expect("reads");
+            let cells: Vec<_> = rows.into_iter().map(|(_, cells)| cells).collect();
+            assert_eq!(
+                cells,
+                [
+                    vec![text("1"), text("a\"b"), text("c")],
+                    vec![text("4"), text("f\""), None],
+                    vec![text("6"), text("i,\n\""), text("j")],
+                ],
+                "in pieces of {piece}"
+            );
+        }
+        let error = read(file, &CsvFormat::default(), 5).expect_err("refused").message;
+        assert!(error.contains("line 2") && error.contains("text stands behind a closing quote"), "{error}");
     }
 
     #[test]

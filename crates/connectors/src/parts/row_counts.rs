@@ -2,7 +2,7 @@
 //! load done.
 
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::{LoadMethod, LoadRequest};
+use millrace_operator_api::ports::{LoadMethod, LoadRequest, SmallResult, TableName};
 
 use crate::parts::failure::data;
 
@@ -19,12 +19,31 @@ pub fn require_all_read(request: &LoadRequest, read: Option<u64>) -> Result<(), 
 /// Every row that was taken must have come into the table: a trigger or a rule may have swallowed some.
 pub fn require_all_inserted(request: &LoadRequest, taken: u64, inserted: Option<u64>) -> Result<(), PortError> {
     let is_plain = matches!(request.method, LoadMethod::Append | LoadMethod::Replace);
+    if is_plain { require_inserted(&request.target, taken, inserted) } else { Ok(()) }
+}
+
+/// `None` where the database does not say it.
+pub fn require_inserted(target: &TableName, wanted: u64, inserted: Option<u64>) -> Result<(), PortError> {
     match inserted {
-        Some(inserted) if is_plain && inserted != taken => Err(data(format!(
-            "{taken} rows were to be inserted into {}, but {inserted} were (a trigger or a rule of the table may have \
-             changed that); nothing was loaded",
-            request.target
+        Some(inserted) if inserted != wanted => Err(data(format!(
+            "{wanted} rows were to be inserted into {target}, but {inserted} were (a trigger or a rule of the table may have \
+             changed that); nothing was loaded"
         ))),
         _ => Ok(()),
+    }
+}
+
+/// How many rows one statement of a transaction must insert.
+#[derive(Clone, Copy)]
+pub struct Awaited<'a> {
+    /// Its number among the statements, from 0.
+    pub statement: usize,
+    pub rows: u64,
+    pub target: &'a TableName,
+}
+
+impl Awaited<'_> {
+    pub fn judge(&self, statement: usize, done: &SmallResult) -> Result<(), PortError> {
+        if statement == self.statement { require_inserted(self.target, self.rows, done.rows_affected) } else { Ok(()) }
     }
 }

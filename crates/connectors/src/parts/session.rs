@@ -6,6 +6,7 @@ use millrace_operator_api::ports::{Column, SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
+use crate::parts::row_counts::Awaited;
 use crate::parts::{long_names, sql};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,17 @@ pub trait Session: Send + Sync {
     /// Runs the statements as one transaction and returns one result each. `step` names them within the task, for
     /// messages and for the journal of remote statements.
     fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>>;
+
+    /// Like [`run`](Self::run), and nothing is committed when the statement that is meant inserts another number of rows.
+    /// Redshift's tables have nothing that could take rows away, so that the Data API need not count.
+    fn run_counting<'a>(
+        &'a self,
+        step: &'a str,
+        statements: Vec<String>,
+        _awaited: Option<Awaited<'a>>,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        self.run(step, statements)
+    }
 
     /// Runs one statement that tidies up, also when the task has been cancelled; sending it twice must do no harm.
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>>;
@@ -47,11 +59,20 @@ impl Session for Attempt<'_> {
     }
 
     fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        self.run_counting(step, statements, None)
+    }
+
+    fn run_counting<'a>(
+        &'a self,
+        step: &'a str,
+        statements: Vec<String>,
+        awaited: Option<Awaited<'a>>,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
         let step = match self.number {
             1 => format!("{step}{}", self.again),
             number => format!("{step}{}:{number}", self.again),
         };
-        Box::pin(async move { self.session.run(&step, statements).await })
+        Box::pin(async move { self.session.run_counting(&step, statements, awaited).await })
     }
 
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {

@@ -10,12 +10,13 @@ mod likeness;
 
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    BuildReport, BuildRequest, CheckResult, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
+    BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, SmallResult, TableCheck, TableName,
 };
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use crate::parts::checks;
 use crate::parts::failure::{invalid, while_doing};
+use crate::parts::row_counts::Awaited;
 use crate::parts::session::{
     Attempt, Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks,
 };
@@ -122,6 +123,9 @@ async fn build_and_publish(
         references::check(session, target, &table(target)).await?;
         row_security::check(session, target, "replacing all rows").await?;
     }
+    if let (Some(_), Some(live)) = (&request.columns_ddl, &live) {
+        refuse_other_columns(session, request, build, live, &shape).await?;
+    }
     let select = without_semicolon(&request.select);
     let mut statements = Vec::from_iter(is_postgres.then(|| ISOLATION.to_owned()));
     statements.extend([
@@ -145,8 +149,7 @@ async fn build_and_publish(
         }
         return Ok(report);
     }
-    let rows = report.rows.unwrap_or(0);
-    let publishing = Publishing { session, request, build, marker: &marker, rows };
+    let publishing = Publishing { session, request, build, marker: &marker, rows: report.rows };
     let swapped = match live {
         None => session.run("swap", publishing.new_table()).await,
         Some(_) => publishing.in_place_of_live().await?,
@@ -190,6 +193,45 @@ fn shape(request: &BuildRequest, is_live: bool, place: Option<&str>) -> Result<S
     }
 }
 
+/// Where something hangs on the live table its rows are exchanged, and its columns stay what they are: values would be cast
+/// to its types, rounded or cut.
+async fn refuse_other_columns(
+    session: &dyn Session,
+    request: &BuildRequest,
+    build: &TableName,
+    live: &[Column],
+    shape: &str,
+) -> Result<(), PortError> {
+    let target = &request.target;
+    if !Attachments::of(session, target).await?.keeps_live_table {
+        return Ok(());
+    }
+    let make = vec![format!("DROP TABLE IF EXISTS {}", table(build)), format!("CREATE TABLE {} {shape}", table(build))];
+    session
+        .run("shape", make)
+        .await
+        .map_err(|error| while_doing(&format!("making the columns that {target} is to have"), error))?;
+    let wanted = columns(session, build).await?.unwrap_or_default();
+    let differing: Vec<String> = wanted
+        .iter()
+        .filter_map(|column| match live.iter().find(|known| known.name == column.name) {
+            None => Some(format!("there is no {}", column.name)),
+            Some(known) if known.type_name != column.type_name => {
+                Some(format!("{} is {}, not {}", column.name, known.type_name, column.type_name))
+            }
+            Some(_) => None,
+        })
+        .collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "views, triggers, foreign keys or the like hang on {target}, so that its rows are exchanged and its columns stay as \
+         they are: {}; change the table first (ALTER TABLE), give its own columns, or drop what hangs on it",
+        differing.join(", ")
+    )))
+}
+
 /// By position, as SELECT has it, or by name; columns that the SELECT does not have get their defaults.
 fn insert_select(dialect: Dialect, build: &TableName, names: Option<&[String]>, select: &str) -> String {
     let names = names.map(|names| format!(" ({})", list(names))).unwrap_or_default();
@@ -210,13 +252,19 @@ struct Publishing<'a> {
     request: &'a BuildRequest,
     build: &'a TableName,
     marker: &'a str,
-    rows: u64,
+    /// Those of the built table.
+    rows: Option<u64>,
 }
 
 impl Publishing<'_> {
     /// What goes with the table, and the mark of its being there.
     fn marking(&self) -> impl Iterator<Item = String> {
-        let marker = insert_marker(self.session.dialect(), &self.request.target, self.marker, &self.rows.to_string());
+        let marker = insert_marker(
+            self.session.dialect(),
+            &self.request.target,
+            self.marker,
+            &self.rows.unwrap_or(0).to_string(),
+        );
         self.request.also.iter().cloned().chain([marker])
     }
 
@@ -237,6 +285,11 @@ impl Publishing<'_> {
         let built = columns(session, self.build).await?.unwrap_or_default();
         let mut names: Vec<String> = built.into_iter().map(|column| column.name).collect();
         let is_exchanged = attachments.keeps_live_table;
+        // Triggers and rules of the live table see its rows come, and may keep some of them.
+        let awaited = |statements: &[String]| {
+            let statement = statements.iter().position(|statement| statement.starts_with("INSERT INTO"))?;
+            Some(Awaited { statement, rows: self.rows.filter(|_| is_exchanged)?, target })
+        };
         let statements = if is_exchanged {
             if session.dialect() == Dialect::Postgres {
                 let generated = likeness::generated(session, target).await?;
@@ -257,7 +310,8 @@ impl Publishing<'_> {
             let mut all = vec![ISOLATION.to_owned()];
             all.extend(turns.statements(&table(target), mode));
             all.extend(statements.iter().cloned());
-            match session.run("swap", all).await {
+            let awaited = awaited(&all);
+            match session.run_counting("swap", all, awaited).await {
                 Ok(done) => return Ok(Ok(done)),
                 Err(error) => {
                     if let Err(error) = turns.again(error).await {

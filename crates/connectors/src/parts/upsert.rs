@@ -179,18 +179,30 @@ impl Upsert<'_> {
         )
     }
 
+    /// Counts the rows whose key is not there, which are to be inserted.
+    pub fn count_new(&self) -> String {
+        format!("SELECT COUNT(*) FROM {}", self.new_rows())
+    }
+
     /// Inserts the rows whose key is not there.
     pub fn insert(&self) -> String {
         format!(
-            "INSERT INTO {target} ({columns}) {overriding}SELECT {selected} FROM {staging} AS s WHERE NOT EXISTS \
-             (SELECT 1 FROM {target} AS t WHERE {same}) ORDER BY s.{seq}",
+            "INSERT INTO {target} ({columns}) {overriding}SELECT {selected} FROM {new} ORDER BY s.{seq}",
             target = self.target,
             overriding = self.overriding,
             columns = list(self.columns),
             selected = list_of("s", self.columns),
-            staging = self.staging,
-            same = same_keys("t", "s", self.keys),
+            new = self.new_rows(),
             seq = self.sequence,
+        )
+    }
+
+    fn new_rows(&self) -> String {
+        format!(
+            "{} AS s WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {})",
+            self.staging,
+            self.target,
+            same_keys("t", "s", self.keys)
         )
     }
 }

@@ -18,6 +18,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use crate::parts::failure::{
     chain, invalid, kind_of_redshift_text, kind_of_sqlstate, redshift_without_values, without_values,
 };
+use crate::parts::row_counts::Awaited;
 use crate::parts::session::{Dialect, Session};
 use crate::parts::sql::literal;
 use crate::parts::task::TaskHandle;
@@ -264,11 +265,26 @@ impl WireClient {
         statements: &[(usize, String)],
         is_rolled_back: bool,
     ) -> Result<Vec<SmallResult>, PortError> {
+        self.transaction_counting(statements, is_rolled_back, None).await
+    }
+
+    async fn transaction_counting(
+        &self,
+        statements: &[(usize, String)],
+        is_rolled_back: bool,
+        awaited: Option<Awaited<'_>>,
+    ) -> Result<Vec<SmallResult>, PortError> {
         self.batch("BEGIN").await?;
         let mut results = Vec::with_capacity(statements.len());
-        for (number, statement) in statements {
+        for (at, (number, statement)) in statements.iter().enumerate() {
             match self.query(statement).await {
-                Ok(result) => results.push(result),
+                Ok(result) => {
+                    if let Some(Err(error)) = awaited.map(|awaited| awaited.judge(at, &result)) {
+                        let _ = self.batch("ROLLBACK").await;
+                        return Err(error);
+                    }
+                    results.push(result);
+                }
                 Err(mut error) => {
                     // The first error is the one that counts; a connection that is gone has rolled back by itself.
                     let _ = self.batch("ROLLBACK").await;
@@ -309,10 +325,19 @@ impl Session for WireSession {
     }
 
     fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        self.run_counting(step, statements, None)
+    }
+
+    fn run_counting<'a>(
+        &'a self,
+        step: &'a str,
+        statements: Vec<String>,
+        awaited: Option<Awaited<'a>>,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
         Box::pin(async move {
             let numbered: Vec<(usize, String)> =
                 statements.into_iter().enumerate().map(|(n, text)| (n + 1, text)).collect();
-            let work = async { self.config.connect().await?.transaction(&numbered, false).await };
+            let work = async { self.config.connect().await?.transaction_counting(&numbered, false, awaited).await };
             self.config
                 .task
                 .until_cancelled(work)
@@ -337,10 +362,19 @@ impl Session for ClientSession<'_> {
     }
 
     fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        self.run_counting(step, statements, None)
+    }
+
+    fn run_counting<'a>(
+        &'a self,
+        step: &'a str,
+        statements: Vec<String>,
+        awaited: Option<Awaited<'a>>,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
         Box::pin(async move {
             let numbered: Vec<(usize, String)> =
                 statements.into_iter().enumerate().map(|(n, text)| (n + 1, text)).collect();
-            let work = self.client.transaction(&numbered, false);
+            let work = self.client.transaction_counting(&numbered, false, awaited);
             work.await.map_err(|error| crate::parts::failure::while_doing(step, error))
         })
     }

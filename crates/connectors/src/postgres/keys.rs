@@ -69,3 +69,15 @@ pub async fn key_of(
         Some(_) => Key::Unique,
     })
 }
+
+/// Answers with a row where an INSERT may come to nothing in silence: triggers, rules, or tables that are elsewhere, of the
+/// table or of its parts.
+pub fn what_may_keep_rows_out(target: &TableName) -> String {
+    format!(
+        "WITH RECURSIVE tree(oid) AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} \
+         UNION SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid) \
+         SELECT 1 FROM tree JOIN pg_class k ON k.oid = tree.oid WHERE k.relkind NOT IN ('r', 'p') OR k.relhasrules \
+         OR EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = k.oid AND NOT g.tgisinternal) LIMIT 1",
+        picks(target, Dialect::Postgres)
+    )
+}

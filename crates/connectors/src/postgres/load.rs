@@ -7,7 +7,7 @@
 use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, SmallResult};
 use millrace_operator_api::{PortError, PortErrorKind};
 
-use super::keys::{Key, key_of};
+use super::keys::{self, Key, key_of};
 use super::stage::{STAGING, Staged, Staging};
 use super::{locks, references, row_security, straight};
 use crate::parts::csv_rows::check_format;
@@ -15,10 +15,10 @@ use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::long_names;
 use crate::parts::quarantine;
-use crate::parts::row_counts::{require_all_inserted, require_all_read};
+use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted};
 use crate::parts::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
 use crate::parts::session::{Dialect, ask, find_marker, has_marker, insert_marker, marker_of, picks};
-use crate::parts::sql::{list, literal, quote, table};
+use crate::parts::sql::{list, literal, quote, scalar_number, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
 use crate::parts::upsert::{Nulls, TextOrder, Upsert, out_of_order};
@@ -46,6 +46,8 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     if let Some(what) = what_needs_all_rows(&request.method) {
         row_security::check(&session, &request.target, what).await?;
     }
+    let computed = typed.iter().filter(|described| described.is_generated).map(|described| &described.column.name);
+    let computed: Vec<String> = computed.cloned().collect();
     let ddl = staging_ddl(&typed);
     let fields: Vec<LoadColumn> = typed.into_iter().map(|described| described.column).collect();
     let columns = taken(&fields);
@@ -56,7 +58,7 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     if straight::is_possible(&session, &request).await? {
         let loaded = straight::load(&staging, &request, &mut rejects).await;
         if let Some(report) = loaded.map_err(|error| while_doing(&attempted, error))? {
-            return Ok(report);
+            return Ok(LoadReport { computed, ..report });
         }
     }
     client.batch(&ddl).await?;
@@ -72,7 +74,8 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
             return Err(out_of_order(&request.target, order_key));
         }
     }
-    let loading = Loading { session: &session, client: &client, request: &request, rejects: &rejects, staged };
+    let loading =
+        Loading { session: &session, client: &client, request: &request, rejects: &rejects, staged, computed };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     if request.method == LoadMethod::Swap {
         return loading.swap(&names).await;
@@ -151,7 +154,13 @@ async fn file_columns(session: &ClientSession<'_>, request: &LoadRequest) -> Res
                     let column = LoadColumn::ignored(name);
                     return Ok(Described { column, is_not_null: false, is_generated: false, collation: None });
                 }
-                all.iter().find(|described| described.column.name == *name).cloned().ok_or_else(|| {
+                let found = all.iter().find(|described| described.column.name == *name).cloned();
+                if found.as_ref().is_some_and(|described| described.is_generated) {
+                    // Values of it come where the source has the same table: they are those that the target works out.
+                    let column = LoadColumn::ignored(name);
+                    return Ok(Described { column, is_not_null: false, is_generated: true, collation: None });
+                }
+                found.ok_or_else(|| {
                     let known: Vec<&str> = all.iter().map(|described| described.column.name.as_str()).collect();
                     invalid(format!("table {} has no column {name:?}; it has {}", request.target, known.join(", ")))
                 })
@@ -214,6 +223,8 @@ struct Loading<'a> {
     request: &'a LoadRequest,
     rejects: &'a Rejects,
     staged: Staged,
+    /// Columns of the rows whose values the table works out itself.
+    computed: Vec<String>,
 }
 
 impl Loading<'_> {
@@ -295,7 +306,15 @@ impl Loading<'_> {
                     Some(update) => count(client.query(&update).await?),
                     None => Some(0),
                 };
+                // Only where something may take rows away: it is one more look at the whole target.
+                let mut new = None;
+                if !client.query(&keys::what_may_keep_rows_out(&request.target)).await?.rows.is_empty() {
+                    new = scalar_number(&client.query(&upsert.count_new()).await?);
+                }
                 report.rows_inserted = count(client.query(&upsert.insert()).await?);
+                if let Some(new) = new {
+                    require_inserted(&request.target, new, report.rows_inserted)?;
+                }
             } else {
                 if request.method == LoadMethod::Replace {
                     let found = client.query(&references::that_lose(&request.target, target)).await?;
@@ -406,6 +425,7 @@ impl Loading<'_> {
             rows_quarantined: self.rejects.quarantined(),
             rejected: self.rejects.first(),
             bytes: self.staged.bytes,
+            computed: self.computed.clone(),
             ..LoadReport::default()
         }
     }

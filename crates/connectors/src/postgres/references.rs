@@ -28,9 +28,16 @@ pub fn with_actions(target: &TableName) -> String {
     )
 }
 
-/// Like [`with_actions`], and nothing where the table (quoted in `quoted`) has no row: then nothing is lost.
+/// Like [`with_actions`], and tables that inherit from this one without being its partitions: a DELETE goes on to their rows,
+/// which have columns of their own. Nothing where the table (quoted in `quoted`) has no row: then nothing is lost.
 pub fn that_lose(target: &TableName, quoted: &str) -> String {
-    format!("SELECT * FROM ({}) AS k WHERE EXISTS (SELECT 1 FROM {quoted})", with_actions(target))
+    format!(
+        "SELECT * FROM (({}) UNION ALL SELECT 'table ' || i.inhrelid::regclass::text || ', which inherits from it' \
+         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind <> 'p' AND {}) AS k WHERE EXISTS (SELECT 1 FROM {quoted})",
+        with_actions(target),
+        picks(target, Dialect::Postgres),
+    )
 }
 
 /// Like [`that_lose`], but fails with a division by zero when there is one: the last guard, behind the lock.
@@ -62,8 +69,8 @@ pub fn refusal(target: &TableName, what: &str, keys: &[&str]) -> PortError {
     }
     invalid(format!(
         "{what} of {target} would delete or unlink rows of other tables: {named}; nothing was changed. Load by upsert, \
-         which deletes no row, or make the foreign key ON DELETE NO ACTION, or empty {target} yourself before, if what \
-         refers to it may go",
+         which deletes no row, make a foreign key ON DELETE NO ACTION, or empty {target} yourself before, if those rows \
+         may go",
     ))
 }
 

@@ -14,10 +14,10 @@ use crate::parts::csv_rows::check_format;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::quarantine;
-use crate::parts::row_counts::{require_all_inserted, require_all_read};
+use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted};
 use crate::parts::rows::{CellKind, LoadColumn, Rejects, taken};
 use crate::parts::session::marker_of;
-use crate::parts::sql::{list, quote};
+use crate::parts::sql::{list, quote, scalar_number};
 use crate::parts::swap::{load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
 use crate::parts::upsert::{Nulls, SEQUENCE, Upsert};
@@ -177,7 +177,11 @@ async fn publish(
                 Some(update) => file.run(connection, &update).await?,
                 None => 0,
             });
+            let new = scalar_number(&file.ask(connection, &upsert.count_new()).await?);
             report.rows_inserted = Some(file.run(connection, &upsert.insert()).await?);
+            if let Some(new) = new {
+                require_inserted(&request.target, new, report.rows_inserted)?;
+            }
         } else {
             if request.method == LoadMethod::Replace {
                 anatomy::refuse_to_empty(file, connection, &request.target).await?;

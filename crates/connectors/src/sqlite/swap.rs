@@ -9,6 +9,7 @@ use super::anatomy;
 use super::connect::{SqliteFile, literal, table};
 use super::warehouse::{check, describe, find_marker, insert_marker, marker_ddl};
 use crate::parts::failure::{invalid, while_doing};
+use crate::parts::row_counts::require_inserted;
 use crate::parts::sql::{self, list, name_with_suffix, quote, scalar_number, without_semicolon};
 use crate::parts::swap::marker_of_swap;
 
@@ -102,6 +103,7 @@ async fn build_and_publish(
         anatomy::refuse_to_empty(file, connection, target).await?;
     }
     let mut statements = publish(target, build, live.as_deref(), &columns);
+    let into_live = format!("INSERT INTO {} ", table(target));
     if live.as_ref().is_some_and(|live| *live != columns) {
         statements.extend(hangers_on(file, connection, target).await?);
     }
@@ -109,9 +111,14 @@ async fn build_and_publish(
     statements.push(insert_marker(&literal(&marker), report.rows.unwrap_or(0)));
     statements.push("COMMIT".to_owned());
     for statement in statements {
-        file.run(connection, &statement)
+        let written = file
+            .run(connection, &statement)
             .await
             .map_err(|error| while_doing(&format!("putting the new {target} in place"), error))?;
+        // Triggers of the live table see its rows come, and may keep some of them.
+        if let Some(rows) = report.rows.filter(|_| statement.starts_with(&into_live)) {
+            require_inserted(target, rows, Some(written))?;
+        }
     }
     report.was_swapped = true;
     Ok(report)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use millrace_connectors::aws_identity;
 use millrace_devstack::{RunningSts, StsConfig, serve_sts};
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::connection::Connection;
@@ -86,5 +87,33 @@ async fn credentials_that_expire_in_the_middle_of_an_upload_are_renewed() -> Res
     let back: Vec<Bytes> = store.get("lake", "k").await?.try_collect().await?;
     assert_eq!(back.concat().len(), 40 * MIB);
     assert!(sts.given() > 2, "taken {} times", sts.given());
+    Ok(())
+}
+
+#[tokio::test]
+async fn redshift_takes_a_role_under_a_name_for_a_while() -> Result<()> {
+    let world = World::start().await?;
+    let sts = sts(&world, Duration::from_hours(1)).await?;
+    let identity = async |more: Value| {
+        let mut settings = json!({
+            "sts_endpoint_url": sts.endpoint_url(), "region_name": "eu-west-1", "external_id": "team-7",
+            "aws_access_key_id": "standin", "aws_secret_access_key": "standin-secret",
+        });
+        if let (Some(settings), Some(more)) = (settings.as_object_mut(), more.as_object()) {
+            settings.extend(more.clone());
+        }
+        Box::pin(aws_identity(&Connection { extra: extra(settings), ..connection("rs", "redshift") })).await
+    };
+    // The role that the cluster reads S3 with is not ours to take.
+    let own = identity(json!({"role_arn": ROLE})).await?.arn.unwrap_or_default();
+    assert!(own.ends_with("/standin") && sts.given() == 0, "{own}");
+    let taken = json!({"assume_role_arn": ROLE, "role_session_name": "nightly", "role_duration_seconds": 1800});
+    let arn = identity(taken).await?.arn.unwrap_or_default();
+    assert!(!arn.ends_with("/standin"), "{arn}");
+    assert_eq!(sts.last(), Some(("nightly".to_owned(), Some(1800))));
+    identity(json!({"assume_role_arn": ROLE})).await?;
+    assert_eq!(sts.last().map(|(name, _)| name).as_deref(), Some("millrace"));
+    let error = refused(identity(json!({"assume_role_arn": ROLE, "role_duration_seconds": 60})).await)?;
+    assert!(error.message.contains("from 900 to 43200"), "{}", error.message);
     Ok(())
 }

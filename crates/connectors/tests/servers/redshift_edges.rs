@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use millrace_devstack::Fault;
 use millrace_operator_api::TaskError;
 use millrace_operator_api::entry::find;
-use millrace_operator_api::ports::{BuildRequest, LoadMethod, TableName};
+use millrace_operator_api::ports::{BuildRequest, LoadMethod, Ports, TableName};
 use millrace_operators::parts::proof::comparing::{Comparison, Side};
 use serde_json::{Value, json};
 
 use crate::copies::databases::{Database, Kind, run};
 use crate::tasks::{Task, operate};
-use crate::world::{World, some, work};
+use crate::world::{World, some, upsert, work};
 
 /// One look of a sensor that was put off so often before.
 async fn look(world: &World, parameters: &Value, put_offs: u32) -> Result<Result<Option<Value>, TaskError>> {
@@ -232,5 +232,33 @@ async fn a_large_table_is_compared_by_answers_that_are_small() -> Result<()> {
     let mut named: Vec<&str> = verdict.differences.iter().filter_map(|found| found.key.first()?.1.as_deref()).collect();
     named.sort_unstable();
     assert_eq!(named, ["-59999", "0", "17", "44444"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_load_is_found_again_by_its_group_and_its_ids() -> Result<()> {
+    for kind in [Kind::Redshift, Kind::Wire] {
+        let world = World::start().await?;
+        let target = Database::start(&world, kind, "target").await?;
+        target.run("CREATE TABLE dw.t (id int)").await?;
+        assert_eq!(target.rows("SHOW query_group").await?, [some(&["nightly/load"])], "{kind:?}");
+        let warehouse = world.connectors.warehouse(&world.context(1), &target.conn_id).await?;
+        let ids = async |generation: u32, method: LoadMethod| {
+            let mut request = world.request("dw.t", method, &[("in.csv", "1\n2\n")]).await?;
+            request.work = work(generation);
+            anyhow::Ok(warehouse.load(request).await?.remote_ids)
+        };
+        for (generation, method) in (1..).zip([LoadMethod::Append, LoadMethod::Swap, upsert(&["id"], None)]) {
+            let found = ids(generation, method.clone()).await?;
+            // The COPY's number in the catalogue.
+            assert!(found.iter().any(|id| id.starts_with("query:")), "{kind:?} {method:?}: {found:?}");
+            if kind == Kind::Redshift {
+                let sent: Vec<_> = world.journal.all().into_iter().filter_map(|row| row.remote_id).collect();
+                let statements: Vec<_> = found.iter().filter(|id| !id.starts_with("query:")).collect();
+                assert!(statements.len() >= 2, "{method:?}: {found:?}");
+                assert!(statements.iter().all(|id| sent.iter().any(|sent| id.contains(sent))), "{found:?} {sent:?}");
+            }
+        }
+    }
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! Several readers of one moment, limits of a connection, and queries that end with their task.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
+use millrace_model::ledger::{Checkpoint, LedgerEntry};
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::TaskError;
 use millrace_operator_api::connection::Connection;
+use millrace_operator_api::context::{LogLevel, Reporter};
 use millrace_operator_api::ports::Ports;
 use millrace_testkit::{MariaDb, Postgres, TestDatabase, wait_until};
 use serde_json::{Value, json};
@@ -239,5 +242,70 @@ async fn the_planners_of_the_sources_are_asked_how_many_rows_will_come() -> Resu
     world.change("pg", |connection| connection.extra = extra(json!({"max_concurrency": 1})));
     let source = world.connectors.source(&world.context(1), "pg").await?;
     assert_eq!(source.expected_rows("SELECT n FROM t").await?, None, "one query at a time is one");
+    Ok(())
+}
+
+async fn both_servers(world: &World) -> Result<(TestDatabase, millrace_testkit::MariaDatabase)> {
+    let (postgres, maria) = tokio::task::spawn_blocking(|| {
+        anyhow::Ok((Postgres::shared()?.create_database()?, MariaDb::shared()?.create_database()?))
+    })
+    .await??;
+    world.add_url("pg", "postgres", &postgres.url())?;
+    world.add_url("maria", "mysql", &maria.url())?;
+    Ok((postgres, maria))
+}
+
+#[tokio::test]
+async fn a_query_lasts_no_longer_than_the_connection_allows() -> Result<()> {
+    let world = World::start().await?;
+    let _servers = both_servers(&world).await?;
+    let asked = [
+        ("pg", "SELECT current_setting('statement_timeout')", "1s", "SELECT pg_sleep(600)::text"),
+        ("maria", "SELECT CAST(@@max_statement_time AS CHAR)", "1.000000", "SELECT CAST(SLEEP(600) AS CHAR)"),
+    ];
+    for (conn_id, setting, expected, endless) in asked {
+        world.change(conn_id, |connection| connection.extra = extra(json!({"statement_timeout": 1})));
+        let source = world.connectors.source(&world.context(1), conn_id).await?;
+        assert_eq!(cells(source.query(setting).await?).await?, [some(&[expected])], "{conn_id}");
+        let ended = async { cells(source.query(endless).await?).await };
+        assert!(ended.await.is_err(), "{conn_id}");
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<String>>);
+
+impl Reporter for Heard {
+    fn log(&self, _: LogLevel, line: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+    }
+    fn checkpoint(&self, _: Checkpoint) {}
+    fn ledger(&self, _: LedgerEntry) {}
+}
+
+#[tokio::test]
+async fn queries_of_a_server_wait_for_each_other_where_the_connection_says_so() -> Result<()> {
+    let world = World::start().await?;
+    let _servers = both_servers(&world).await?;
+    for conn_id in ["pg", "maria"] {
+        world.change(conn_id, |connection| connection.extra = extra(json!({"max_concurrency": 1})));
+        let heard = Arc::new(Heard::default());
+        let mut context = world.context(1);
+        context.reporter = Arc::clone(&heard) as Arc<dyn Reporter>;
+        let first = world.connectors.source(&context, conn_id).await?.query("SELECT 1").await?;
+        let second = world.connectors.source(&context, conn_id).await?;
+        let waiting = async {
+            let said = format!("waiting: 1 queries run on connection {conn_id} already");
+            let is_said = async || heard.0.lock().is_ok_and(|lines| lines.iter().any(|line| line.starts_with(&said)));
+            let waited = wait_until("the second query waits", Duration::from_mins(1), is_said).await;
+            drop(first);
+            waited
+        };
+        let answer = async { cells(second.query("SELECT 2").await?).await };
+        let (answer, waited) = tokio::join!(answer, waiting);
+        waited?;
+        assert_eq!(answer?, [some(&["2"])], "{conn_id}");
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use futures::{StreamExt, stream};
+use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::ports::{
     BuildRequest, LoadMethod, LoadRequest, LoadRows, NewColumn, Ports, RowBatch, RowStream, SourceColumn, TableName,
     ValueType,
@@ -32,6 +33,7 @@ const SAID: &str = "SELECT c.relrowsecurity, c.relforcerowsecurity, c.relreplide
      ORDER BY i.indexrelid::regclass::text) FROM pg_index i WHERE i.indrelid = c.oid), \
     (SELECT string_agg(concat_ws(' ', k.conname, pg_get_constraintdef(k.oid)), '; ' ORDER BY k.conname) \
      FROM pg_constraint k WHERE k.conrelid = c.oid), \
+    (SELECT string_agg(pg_get_statisticsobjdef(x.oid), '; ' ORDER BY x.stxname) FROM pg_statistic_ext x WHERE x.stxrelid = c.oid), \
     (SELECT reloptions FROM pg_class t WHERE t.oid = c.reltoastrelid), pg_get_serial_sequence('kept', 'id') \
     FROM pg_class c WHERE c.oid = 'kept'::regclass";
 
@@ -46,6 +48,7 @@ async fn a_table_stays_what_it_was() -> Result<()> {
          ALTER TABLE kept ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; \
          ALTER TABLE kept SET (fillfactor = 70, autovacuum_enabled = false, toast.autovacuum_enabled = false); \
          ALTER TABLE kept SET UNLOGGED; ALTER TABLE kept REPLICA IDENTITY USING INDEX by_tag; ALTER TABLE kept CLUSTER ON by_tag; \
+         CREATE STATISTICS together (ndistinct) ON code, tag FROM kept; CREATE STATISTICS \"Odd one\" ON code, secret FROM kept; \
          ALTER TABLE kept ALTER secret SET STATISTICS 7, ALTER secret SET (n_distinct = 3); \
          GRANT SELECT (id, code), UPDATE (code) ON kept TO pg_monitor; GRANT INSERT ON kept TO pg_monitor WITH GRANT OPTION; \
          ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO pg_monitor",
@@ -84,15 +87,17 @@ async fn rows_are_exchanged_around_what_the_table_makes_itself() -> Result<()> {
     refused(subject.warehouse.load(swap(&world, 3, "viewed", &["id", "v"], "700,1\n").await?).await)?;
     let build = BuildRequest {
         target: TableName { schema: None, name: "viewed".to_owned() },
-        select: "SELECT 1, 2".to_owned(),
-        columns_ddl: Some("(id int, strange int)".to_owned()),
+        // Never asked: the columns are looked at before.
+        select: "SELECT 1, 2 / 0".to_owned(),
+        columns_ddl: Some("(id int, v numeric(10,2), strange int)".to_owned()),
         checks: Vec::new(),
         keep_failed: false,
         also: Vec::new(),
         work: work(4),
     };
     let error = refused(subject.warehouse.build_and_swap(build).await)?;
-    assert!(error.message.contains("putting the new viewed in place"), "{}", error.message);
+    assert_eq!(error.kind, PortErrorKind::Invalid, "{}", error.message);
+    assert!(error.message.contains("v is integer, not numeric(10,2), there is no strange"), "{}", error.message);
     assert_eq!(database.query("SELECT * FROM seen")?, [some(&["7", "70", "140"])]);
     assert!(database.query("SELECT relname FROM pg_class WHERE relname LIKE '%\\_\\_build\\_%'")?.is_empty());
     Ok(())

@@ -240,6 +240,8 @@ pub struct LoadReport {
     pub bytes: Option<u64>,
     /// An earlier try of the same work had loaded it: nothing was done now.
     pub was_loaded_before: bool,
+    /// Columns of the rows that the table works out itself (`GENERATED ALWAYS AS (…) STORED`): their values were passed over.
+    pub computed: Vec<String>,
     /// Ids of remote statements or queries.
     pub remote_ids: Vec<String>,
 }

@@ -2,6 +2,7 @@
 
 mod deleting;
 mod direct;
+mod split_parts;
 mod telling_apart;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -297,10 +298,20 @@ async fn find_objects(context: &TaskContext, store: &dyn ObjectStore, loading: &
                 "there is no bucket {}, where {} was looked for ({})",
                 loading.bucket, loading.key, loading.aws_conn_id
             ))),
-            None => Err(TaskError::Retry(format!(
-                "there is no object {place}; s3_key names one object exactly (prefix: true loads every key that begins \
-                 with it)"
-            ))),
+            None => Err(loading.handed.as_ref().map_or_else(
+                || {
+                    TaskError::Retry(format!(
+                        "there is no object {place}; s3_key names one object exactly (prefix: true loads every key that \
+                         begins with it)"
+                    ))
+                },
+                |Handed { task, .. }| {
+                    TaskError::Fail(format!(
+                        "task '{task}' wrote {place} in this run, and it is gone; clear '{task}' too, so that it is written \
+                         again"
+                    ))
+                },
+            )),
         };
     }
     let listed: Vec<ObjectInfo> = store
@@ -322,7 +333,10 @@ async fn find_objects(context: &TaskContext, store: &dyn ObjectStore, loading: &
     .try_collect()
     .await?;
     match found.iter().find(|object| mark::is_manifest(object)) {
-        None => Ok(Found { objects: found, ..Found::default() }),
+        None => {
+            split_parts::require_whole(store, &loading.key, &found).await?;
+            Ok(Found { objects: found, ..Found::default() })
+        }
         Some(list) => Err(TaskError::Fail(format!(
             "{} is a list of parts, which prefix: true would load as rows; name its key exactly and leave prefix out",
             list.url()
@@ -480,6 +494,16 @@ fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
         context.info(format!("rows: {}", numbers.join(", ")));
     }
     rejected::tell(context, report, loading.quarantine.as_ref(), "maxerror");
+    tell_computed(context, &loading.target, report);
+}
+
+pub fn tell_computed(context: &TaskContext, target: &TableName, report: &LoadReport) {
+    if !report.computed.is_empty() {
+        context.info(format!(
+            "{target}: {} is computed by the table itself; the values that came in were passed over",
+            report.computed.join(", ")
+        ));
+    }
 }
 
 /// Numbers that can't all be right fail the task; what is unknown is not compared.

@@ -268,6 +268,30 @@ fn a_load_by_key_takes_no_object_of_another_run_of_its_dag() {
 }
 
 #[test]
+fn an_object_that_is_gone_is_written_by_its_task_again() {
+    let world = written(json!({}));
+    world.objects.lock().unwrap().remove("nps.csv");
+    let from_task = json!({"warehouse_conn_id": "w", "from_task": "to_s3", "table": "nps"});
+    let text = message(run_in(&world.context_of("load", 1), "copy", from_task));
+    assert!(
+        text.contains("task 'to_s3' wrote s3://b/nps.csv in this run, and it is gone; clear 'to_s3' too"),
+        "{text}"
+    );
+    assert!(!text.contains("prefix"), "{text}");
+}
+
+#[test]
+fn what_the_warehouse_says_of_a_load_is_told_and_kept() {
+    let world = written(json!({}));
+    let remote_ids = vec!["query:7".to_owned(), "statement".to_owned()];
+    *world.load_report.lock().unwrap() =
+        LoadReport { computed: vec!["score".to_owned()], remote_ids: remote_ids.clone(), ..report(2, 2) };
+    world.run("copy", copy(json!({}))).unwrap();
+    assert_eq!(world.ledger().pop().unwrap().remote_ids, remote_ids);
+    assert!(world.log().contains("analytics.nps: score is computed by the table itself"), "{}", world.log());
+}
+
+#[test]
 fn numbers_that_disagree_fail_the_task() {
     let from_task = json!({"warehouse_conn_id": "w", "from_task": "to_s3", "table": "nps"});
     let cases = [

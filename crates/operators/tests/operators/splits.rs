@@ -197,3 +197,31 @@ fn formats_are_written_and_remembered() {
     assert!(problems("sql_to_s3", split(json!({"split_size": "much"}))).contains("'much' is no size"));
     assert!(problems("sql_to_s3", split(json!({"max_rows_per_file": 0}))).contains("unreadable"));
 }
+
+#[test]
+fn a_prefix_over_parts_loads_what_their_list_names_or_nothing() {
+    let world = numbers(2_500);
+    world.run("sql_to_s3", split(json!({}))).unwrap();
+    *world.table.lock().unwrap() = vec!["n".to_owned()];
+    let load = |prefix: &str| {
+        let parameters =
+            json!({"warehouse_conn_id": "w", "s3_bucket": "b", "s3_key": prefix, "prefix": true, "table": "t"});
+        world.run("copy", parameters)
+    };
+    load("n.parts/").unwrap();
+    let written = parts(&world);
+    // A part that is asked for by itself is one.
+    load(&written[1]).unwrap();
+    let lost = world.objects.lock().unwrap().remove(&written[1]).unwrap();
+    let text = load("n.parts/").unwrap_err().to_string();
+    assert!(text.contains(&format!("s3://b/n names s3://b/{}, which is gone", written[1])), "{text}");
+    world.objects.lock().unwrap().insert(written[1].clone(), lost);
+    world.put_stranger("n.parts/of-another-try/00001.csv", "7\n");
+    let text = load("n.parts/").unwrap_err().to_string();
+    assert!(text.contains("s3://b/n.parts/of-another-try/00001.csv is not on s3://b/n:"), "{text}");
+    assert_eq!(world.loads.lock().unwrap().len(), 2);
+    // Without a list all that is there is what was asked for.
+    world.objects.lock().unwrap().remove("n");
+    world.objects.lock().unwrap().remove("n.parts/of-another-try/00001.csv");
+    load("n.parts/").unwrap();
+}

@@ -88,7 +88,32 @@ pub async fn likeness(
     for index in indexes {
         likeness.after.push(format!("ALTER INDEX {} RENAME TO {}", index.built, quote(&index.name)));
     }
+    likeness.after.extend(statistics(session, live, build).await?);
     Ok(likeness)
+}
+
+/// Extended statistics keep their names.
+async fn statistics(session: &dyn Session, live: &TableName, build: &TableName) -> Result<Vec<String>, PortError> {
+    // What they are said to be, without their name and their table's.
+    let of = |name: &TableName| {
+        format!(
+            "SELECT replace(replace(pg_get_statisticsobjdef(x.oid), quote_ident(n.nspname) || '.' || quote_ident(x.stxname), ''), \
+             ' FROM ' || x.stxrelid::regclass::text, ''), x.stxname, quote_ident(n.nspname) || '.' || quote_ident(x.stxname) \
+             FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace WHERE x.stxrelid = \
+             (SELECT c.oid FROM {TABLE} WHERE {}) ORDER BY x.oid",
+            picks(name, Dialect::Postgres)
+        )
+    };
+    let mut built = ask(session, "statistics", of(build)).await?.rows;
+    let mut statements = Vec::new();
+    for row in ask(session, "statistics", of(live)).await?.rows {
+        let Some(at) = built.iter().position(|built| text(built, 0) == text(&row, 0)) else { continue };
+        let same = built.remove(at);
+        if let (Some(built), Some(name)) = (text(&same, 2), text(&row, 1)) {
+            statements.push(format!("ALTER STATISTICS {built} RENAME TO {}", quote(name)));
+        }
+    }
+    Ok(statements)
 }
 
 async fn table_as(

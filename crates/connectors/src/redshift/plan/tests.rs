@@ -117,8 +117,88 @@ fn credentials_come_from_the_connection() {
     let extra = |value: serde_json::Value| Extra(value.as_object().cloned().unwrap_or_default());
     assert_eq!(copy_credentials(&extra(json!({"role_arn": "arn:x"}))), "IAM_ROLE 'arn:x'");
     assert_eq!(copy_credentials(&extra(json!({}))), "IAM_ROLE default");
+    let session = json!({"aws_access_key_id": "k", "aws_secret_access_key": "s", "aws_session_token": "t"});
+    assert_eq!(copy_credentials(&extra(session)), "CREDENTIALS 'aws_access_key_id=k;aws_secret_access_key=s;token=t'");
+    for name in ["iam_role", "role_arn", "aws_iam_role"] {
+        assert_eq!(copy_credentials(&extra(json!({name: "Default"}))), "IAM_ROLE default");
+    }
     assert_eq!(
         copy_credentials(&extra(json!({"aws_access_key_id": "k", "aws_secret_access_key": "s'"}))),
         "CREDENTIALS 'aws_access_key_id=k;aws_secret_access_key=s'''"
     );
+}
+
+#[test]
+fn every_option_stands_in_the_statement() {
+    let csv = CsvFormat::default;
+    let kind = |kind| CsvFormat { kind, ..CsvFormat::default() };
+    let other = |option: &str| CsvFormat { other: vec![option.to_owned()], ..CsvFormat::default() };
+    let own = |text: &str| kind(FileKind::Other(text.to_owned()));
+    let fields = [
+        (csv(), "CSV"),
+        (CsvFormat { quote: Some('"'), delimiter: Some(','), ..csv() }, "CSV"),
+        (CsvFormat { quote: Some('\''), ..csv() }, "CSV QUOTE AS ''''"),
+        (CsvFormat { quote: Some('\\'), ..csv() }, "CSV QUOTE AS '\\\\'"),
+        (CsvFormat { delimiter: Some('|'), ..csv() }, "CSV DELIMITER '|'"),
+        (CsvFormat { delimiter: Some(','), ..kind(FileKind::Delimited) }, "DELIMITER ','"),
+        (CsvFormat { ignore_header: 3, ..csv() }, "CSV IGNOREHEADER 3"),
+        (CsvFormat { null_as: Some(String::new()), ..csv() }, "CSV NULL AS ''"),
+        (CsvFormat { empty_as_null: true, ..csv() }, "CSV EMPTYASNULL"),
+        (CsvFormat { blanks_as_null: true, ..csv() }, "CSV BLANKSASNULL"),
+        (CsvFormat { gzip: true, ..csv() }, "CSV GZIP"),
+        (CsvFormat { zstd: true, ..csv() }, "CSV ZSTD"),
+        (CsvFormat { truncate_columns: true, ..csv() }, "CSV TRUNCATECOLUMNS"),
+        (CsvFormat { accept_inv_chars: true, ..csv() }, "CSV ACCEPTINVCHARS"),
+        (CsvFormat { max_error: 9, ..csv() }, "CSV MAXERROR 9"),
+        (CsvFormat { date_format: Some("D'D".into()), ..csv() }, "CSV DATEFORMAT 'D''D'"),
+        (CsvFormat { time_format: Some("auto".into()), ..csv() }, "CSV TIMEFORMAT 'auto'"),
+        (own("JSON 'auto'"), "JSON 'auto'"),
+        (own("AVRO 'auto'"), "AVRO 'auto'"),
+        (own("FIXEDWIDTH 'id:8,name:20'"), "FIXEDWIDTH 'id:8,name:20'"),
+        (own("SHAPEFILE SIMPLIFY AUTO"), "SHAPEFILE SIMPLIFY AUTO"),
+    ];
+    let quiet = "COMPUPDATE OFF STATUPDATE OFF";
+    let further = [
+        "BZIP2",
+        "LZOP",
+        "ACCEPTANYDATE",
+        "FILLRECORD",
+        "IGNOREBLANKLINES",
+        "ROUNDEC",
+        "TRIMBLANKS",
+        "ESCAPE",
+        "REMOVEQUOTES",
+        "COMPROWS 1000",
+        "ENCODING AS UTF16",
+        "REGION 'eu-west-1'",
+    ];
+    let fields = fields.into_iter().map(|(format, options)| (format, format!("{options} {quiet}")));
+    let further = further.iter().map(|option| (other(option), format!("CSV {quiet} {option}")));
+    // What is said of the analysis stands in the place of what is usual; columnar files take less.
+    let special = [
+        (other("STATUPDATE ON"), "CSV COMPUPDATE OFF STATUPDATE ON"),
+        (other("COMPUPDATE PRESET"), "CSV STATUPDATE OFF COMPUPDATE PRESET"),
+        (kind(FileKind::Parquet), "FORMAT AS PARQUET STATUPDATE OFF"),
+        (own("ORC"), "ORC STATUPDATE OFF"),
+    ];
+    let special = special.map(|(format, options)| (format, options.to_owned()));
+    for (format, expected) in fields.chain(further).chain(special) {
+        let copy = with_plan(&LoadMethod::Append, &format, staged).swap_remove(2);
+        assert_eq!(copy.split_once(" MANIFEST ").map(|(_, options)| options), Some(expected.as_str()), "{format:?}");
+    }
+    // The key goes with ENCRYPTED only, the region not with columnar files.
+    let with = |format: &CsvFormat| {
+        with_plan(&LoadMethod::Append, format, |plan| {
+            let from = CopyFrom {
+                manifest_url: "s3://b/m",
+                credentials: "IAM_ROLE default",
+                symmetric_key: Some("k'"),
+                region: Some("eu-west-1"),
+            };
+            plan.stage(&from).0.swap_remove(2)
+        })
+    };
+    assert!(with(&other("ENCRYPTED")).contains(" MANIFEST MASTER_SYMMETRIC_KEY 'k''' REGION 'eu-west-1' CSV "));
+    assert!(with(&csv()).contains(" MANIFEST REGION 'eu-west-1' CSV "));
+    assert!(with(&kind(FileKind::Parquet)).contains(" MANIFEST FORMAT AS PARQUET "));
 }

@@ -1,0 +1,80 @@
+//! Databases whose own defaults write dates, times, bytes and numbers in other ways: values are read and loaded as if they had
+//! none.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::copies::databases::{Database, Kind, run};
+use crate::tasks::operate;
+use crate::world::{World, some};
+
+const DEFAULTS: &str = "DO $$ DECLARE setting text; BEGIN FOREACH setting IN ARRAY ARRAY['DateStyle = ''SQL, DMY''', \
+    'IntervalStyle = ''sql_standard''', 'bytea_output = ''escape''', 'TimeZone = ''Asia/Seoul''', 'extra_float_digits = -3', \
+    'standard_conforming_strings = off', 'backslash_quote = on', 'default_transaction_isolation = ''serializable''', \
+    'search_path = ''public'''] LOOP EXECUTE format('ALTER DATABASE %I SET %s', current_database(), setting); END LOOP; END $$";
+
+const ROWS: &str = "INSERT INTO t VALUES (1, '2024-02-03', '2024-02-03 04:05:06.789', '2024-02-03 04:05:06+00', \
+    interval '-1 year 2 days -03:04:05', decode('00ff5c27', 'hex'), 0.1::float8 + 0.2, 1.1::real, E'a\\\\b''c'), \
+    (2, '0044-03-15 BC', 'infinity', '-infinity', interval '1 month', '', 'NaN', '-Infinity', '')";
+
+#[tokio::test]
+async fn a_databases_own_defaults_change_no_value() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    let columns = "id int PRIMARY KEY, day date, at timestamp, moment timestamptz, took interval, raw bytea, big float8, \
+                   small real, text text";
+    source.postgres()?.execute(&format!("CREATE TABLE t ({columns}); {ROWS}"))?;
+    target.postgres()?.execute(&format!("CREATE TABLE dw.t ({columns})"))?;
+    for database in [&source, &target] {
+        database.postgres()?.execute(DEFAULTS)?;
+    }
+    let read = source.read(&world, "SELECT * FROM t WHERE id = 1").await?;
+    let expected = some(&[
+        "1",
+        "2024-02-03",
+        "2024-02-03 04:05:06.789",
+        "2024-02-03 04:05:06+00",
+        "-1 years +2 days -03:04:05",
+        "00ff5c27",
+        "0.30000000000000004",
+        "1.1",
+        "a\\b'c",
+    ]);
+    assert_eq!(read, [expected]);
+    // In a form that no setting changes.
+    let exact = |table: &str| {
+        format!(
+            "SELECT id::text, day - date '2000-01-01', CASE WHEN isfinite(at) THEN extract(epoch FROM at)::text ELSE at::text END, \
+             CASE WHEN isfinite(moment) THEN extract(epoch FROM moment)::text ELSE moment::text END, \
+             encode(interval_send(took), 'hex'), encode(raw, 'hex'), encode(float8send(big), 'hex'), \
+             encode(float4send(small), 'hex'), encode(convert_to(text, 'UTF8'), 'hex') FROM {table} ORDER BY id"
+        )
+    };
+    let wanted = source.postgres()?.query(&exact("t"))?;
+    let found = || target.postgres()?.query(&exact("dw.t"));
+    let copy = json!({
+        "source_conn_id": source.conn_id, "target_conn_id": target.conn_id,
+        "tables": {"source": "public.t", "target": "dw.t", "primary_key": "id",
+                   "empty_as_null": false},
+    });
+    run(&world, 1, copy).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+    assert_eq!(found()?, wanted, "copied");
+    let extract = json!({
+        "sql_conn_id": source.conn_id, "query": "SELECT * FROM t", "s3_bucket": "lake", "s3_key": "t.csv", "aws_conn_id": "s3",
+    });
+    operate(&world, 2, "sql_to_s3", extract).await?;
+    for (number, method) in [(3, "replace"), (4, "upsert"), (5, "swap")] {
+        target.postgres()?.execute("DELETE FROM dw.t")?;
+        let mut load = json!({
+            "warehouse_conn_id": target.conn_id, "s3_bucket": "lake", "s3_key": "t.csv", "aws_conn_id": "s3", "schema": "dw",
+            "table": "t",
+        });
+        if method == "upsert" {
+            load["upsert_keys"] = json!("id");
+        }
+        operate(&world, number, method, load).await?;
+        assert_eq!(found()?, wanted, "{method}");
+    }
+    Ok(())
+}
