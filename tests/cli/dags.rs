@@ -83,7 +83,9 @@ fn a_run_by_hand_keeps_to_the_dates_of_its_dag() {
     assert!(early.stderr.contains("start_date 2024-01-01T00:00:00"), "{}", early.stderr);
     assert_eq!(home.json(&["dags", "list-runs", "hello"]), json!([]));
     home.ok(&["dags", "trigger", "hello", "-e", "2024-01-05"]);
-    home.ok(&["dags", "trigger", "hello", "-r", "later", "-e", "2999-01-05"]);
+    let early = home.run(&["dags", "trigger", "hello", "-e", "2999-01-05"]).exits(2).stderr;
+    assert!(early.contains("leave the date out to run the last complete interval now"), "{early}");
+    home.ok(&["dags", "trigger", "hello", "-r", "later", "-e", "2999-01-05T11:11"]);
     let why = home.ok(&["dags", "explain", "hello", "later"]).stdout;
     assert!(why.contains("2999-01-05"), "its date is waited for: {why}");
 }

@@ -55,6 +55,44 @@ fn missed_dates_have_one_record_and_the_plan_goes_on() {
 }
 
 #[test]
+fn a_run_by_hand_for_a_date_moves_that_dates_data_and_the_schedule_says_so() {
+    let home = TestHome::new();
+    home.write_dag(
+        "nightly.yaml",
+        "schedule: '0 2 * * *'\ntimezone: Asia/Seoul\nstart_date: 2026-01-05\nend_date: 2026-01-08T12:00\ncatchup: true\n\
+         tasks: {a: {operator: bash, bash_command: 'echo {{ ds_local }}'}}\n",
+    );
+    let run = home.json(&["dags", "trigger", "nightly", "-e", "2026-01-06"]);
+    assert_eq!(
+        (&run["logical_date"], &run["data_interval_start"], &run["data_interval_end"]),
+        (
+            &json!("2026-01-05T17:00:00.000000Z"),
+            &json!("2026-01-05T17:00:00.000000Z"),
+            &json!("2026-01-06T17:00:00.000000Z")
+        ),
+        "02:00 in Seoul, and the day from then on"
+    );
+    let dry = home.ok(&["tasks", "render", "nightly", "a", "2026-01-06"]).stdout;
+    assert!(dry.contains("echo 2026-01-06"), "{dry}");
+    home.ok(&["dags", "trigger", "nightly", "-r", "noon", "-e", "2026-01-06T12:00"]);
+    let meant = home.ok(&["dags", "state", "nightly", "2026-01-06"]).stderr;
+    assert!(meant.contains("of the 2 runs on 2026-01-06 this is manual__2026-01-05T17:00:00+00:00"), "{meant}");
+    home.ok(&["dags", "trigger", "nightly", "-r", "eight", "-e", "2026-01-07T08:00"]);
+    home.ok(&["dags", "trigger", "nightly", "-r", "nine", "-e", "2026-01-07T09:00"]);
+    let unclear = home.run(&["dags", "state", "nightly", "2026-01-07"]).exits(2).stderr;
+    assert!(unclear.contains("has 2 runs on 2026-01-07: nine, eight"), "{unclear}");
+
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "nightly"]);
+    let ended = |home: &TestHome| home.run_states("nightly").len() == 7;
+    wait_until_blocking("the schedule has made its runs", PATIENCE, || ended(&home)).unwrap();
+    let slots = home.json(&["dags", "slots", "nightly"]);
+    assert_eq!(column(&slots, "outcome"), ["taken"], "{slots}");
+    assert_eq!(column(&slots, "logical_date"), ["2026-01-05T17:00:00.000000Z"]);
+    assert_eq!(column(&slots, "reason"), ["the run manual__2026-01-05T17:00:00+00:00 was there already"]);
+}
+
+#[test]
 fn calendars_are_listed_shown_and_told_apart() {
     let home = TestHome::new();
     calendars(&home);

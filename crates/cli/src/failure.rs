@@ -1,6 +1,7 @@
 //! Which exit code an error ends with: 2 for what was asked wrongly, 1 for what went wrong.
 
 use millrace_model::instant::InstantError;
+use millrace_model::schedule::DateError;
 use millrace_planner::RequestError;
 use millrace_settings::ConfigError;
 use millrace_settings::connection::ConnectionFormError;
@@ -18,6 +19,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     let is_usage = error.is::<UsageError>()
         || error.is::<RequestError>()
         || error.is::<InstantError>()
+        || error.is::<DateError>()
         || error.is::<ConfigError>()
         || error.is::<millrace_server::TlsError>()
         || error.is::<ConnectionFormError>();

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use millrace_model::dag::Dag;
-use millrace_model::instant::{format_utc_micros, parse_instant, resolve_local};
+use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::schedule::{DataInterval, PlannedRun};
 use millrace_planner::DagVersion;
 use millrace_store::{DagRow, DateSpan, RunFilter, RunRow, Store};
 
 use crate::app::App;
 use crate::dag_files;
+use crate::failure::usage;
 use crate::output::{counted, notice};
+
+/// Runs of a day that an answer lists.
+const LISTED: u64 = 5;
 
 /// The DAG, after changed files were read. Says so if its own cannot be read as it is now.
 pub async fn dag(app: &App, store: &Store, dag_id: &str) -> anyhow::Result<DagRow> {
@@ -66,7 +70,8 @@ pub fn version(row: &DagRow) -> anyhow::Result<DagVersion> {
     DagVersion::new(row.version_key, row.dag.clone()).context("the stored DAG can't be used")
 }
 
-/// An existing run, by its id, its logical date, or the day of its logical date when that leaves no doubt.
+/// An existing run, by its id, its logical date, or the day of its logical date. Of several runs on a day the one of the
+/// schedule's date is meant.
 pub async fn run(store: &Store, dag: &Dag, text: &str) -> anyhow::Result<RunRow> {
     match find_run(store, dag, text).await? {
         Some(run) => Ok(run),
@@ -83,46 +88,48 @@ pub async fn find_run(store: &Store, dag: &Dag, text: &str) -> anyhow::Result<Op
         return Ok(Some(run));
     }
     let Ok(at) = parse_instant(text, dag.timetable.timezone) else { return Ok(None) };
-    if let Some(run) = store.run_at(dag.dag_id.as_str(), at).await? {
-        return Ok(Some(run));
-    }
-    let Some((from, to)) = day(dag, text) else { return Ok(None) };
+    let Some((from, to)) = dag.timetable.day(text) else {
+        return Ok(store.run_at(dag.dag_id.as_str(), at).await?);
+    };
+    let last = store.last_automated_interval(&dag.dag_id).await?;
+    let anchor = dag.timetable.anchor(dag.start_date, last.as_ref());
     let filter = RunFilter {
         dag_ids: vec![dag.dag_id.clone()],
         logical_date: DateSpan { from: Some(from), before: Some(to) },
-        limit: 2,
+        limit: LISTED,
         ..RunFilter::default()
     };
-    let mut runs = store.runs(&filter).await?.rows;
-    if runs.len() > 1 {
-        bail!("DAG {} has several runs on {text}; give a run id or the instant of the logical date", dag.dag_id);
+    let page = store.runs(&filter).await?;
+    let mut runs = page.rows;
+    if runs.len() < 2 {
+        return Ok(runs.pop());
     }
-    Ok(runs.pop())
+    let others = runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>().join(", ");
+    let more = if page.total > LISTED { ", …" } else { "" };
+    let meant = match dag.timetable.read_date(text, anchor) {
+        Ok(date) => store.run_at(dag.dag_id.as_str(), date).await?,
+        Err(_) => None,
+    };
+    let Some(meant) = meant else {
+        let dag_id = &dag.dag_id;
+        return Err(usage(format!(
+            "DAG {dag_id} has {} runs on {text}: {others}{more}; give one's run id or its logical date with the time",
+            page.total
+        )));
+    };
+    notice(format!(
+        "of the {} runs on {text} this is {}; the run id names another: {others}{more}",
+        page.total, meant.run_id
+    ));
+    Ok(Some(meant))
 }
 
-/// A bare date as a day in the DAG's zone.
-fn day(dag: &Dag, text: &str) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
-    let date = NaiveDate::parse_from_str(text.trim(), "%Y-%m-%d").ok()?;
-    let zone = dag.timetable.timezone;
-    let next = date.checked_add_days(Days::new(1))?;
-    Some((resolve_local(zone, date.and_hms_opt(0, 0, 0)?), resolve_local(zone, next.and_hms_opt(0, 0, 0)?)))
-}
-
-/// The dates that a task is run for when there is no run yet: the schedule's own run at that instant, or its first on
-/// that day, or else the last complete interval before it. `last`: of the last date that the schedule dealt with, where
-/// that is known.
+/// What a run of this date would be: see [`Timetable::read_date`](millrace_model::schedule::Timetable::read_date).
+/// `last`: the interval of the last date that the schedule dealt with, where that is known.
 pub fn planned_run(dag: &Dag, last: Option<&DataInterval>, text: &str) -> anyhow::Result<PlannedRun> {
-    let at = parse_instant(text, dag.timetable.timezone)?;
     let anchor = dag.timetable.anchor(dag.start_date, last);
-    if let Some(run) = dag.timetable.run_at(at, anchor) {
-        return Ok(run);
-    }
-    if let Some((from, to)) = day(dag, text)
-        && let Some(run) = dag.timetable.runs_between(from, to, anchor).next()
-    {
-        return Ok(run);
-    }
-    Ok(dag.timetable.manual_run(at, Some(at)))
+    let at = dag.timetable.read_date(text, anchor)?;
+    Ok(dag.timetable.named_run(at, at, anchor))
 }
 
 /// The version that a run is pinned to.

@@ -294,6 +294,8 @@ pub enum SlotOutcome {
     Coalesced,
     /// Its run starts on another day.
     Shifted,
+    /// A run that the schedule did not make was there already.
+    Taken,
 }
 
 impl SlotOutcome {
@@ -302,11 +304,14 @@ impl SlotOutcome {
             Self::Skipped => "skipped",
             Self::Coalesced => "coalesced",
             Self::Shifted => "shifted",
+            Self::Taken => "taken",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Skipped, Self::Coalesced, Self::Shifted].into_iter().find(|outcome| outcome.as_str() == text)
+        [Self::Skipped, Self::Coalesced, Self::Shifted, Self::Taken]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
     }
 }
 

@@ -8,6 +8,7 @@ mod delta;
 mod describe;
 mod fields;
 mod misfire;
+mod named;
 mod ticks;
 mod timetable;
 
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 pub use cron::CronExpression;
 pub use misfire::Misfire;
+pub use named::DateError;
 pub use timetable::{DataInterval, PlannedRun, RunImmediately, Timetable, TimetableKind, Window};
 
 use crate::duration::{DurationError, Step};
@@ -130,6 +132,10 @@ impl Schedule {
             "@continuous" => Ok(Self::Continuous),
             lower if !lower.starts_with('@') && lower.parse::<Step>().is_ok() => {
                 Err(ScheduleError::Shape { value: format!("'{text}' (a length of time goes under every)") })
+            }
+            lower if cron::is_preset(&format!("@{lower}")) || matches!(lower, "once" | "continuous") => {
+                let problem = format!("write '@{lower}', in quotes");
+                Err(ScheduleError::Cron { text: text.to_owned(), problem })
             }
             _ => Ok(Self::Cron { expressions: vec![CronExpression::parse(text)?] }),
         }

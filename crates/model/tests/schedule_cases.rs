@@ -399,17 +399,56 @@ fn case_26_uneven_hours_make_uneven_intervals() {
 fn case_27_a_manual_run_covers_the_last_complete_interval() {
     let timetable = interval("@daily", "UTC");
     for asked_at in ["2024-05-25T01:00", "2024-05-25T00:00"] {
-        let run = timetable.manual_run(at(asked_at), None);
+        let run = timetable.manual_run(at(asked_at));
         assert_eq!(span(&run.data_interval), "2024-05-24T00:00..2024-05-25T00:00", "{asked_at}");
         assert_eq!((run.logical_date, run.run_after), (at(asked_at), at(asked_at)));
     }
-    let dated = timetable.manual_run(at("2024-05-25T01:00"), Some(at("2024-03-02")));
-    assert_eq!(span(&dated.data_interval), "2024-03-01T00:00..2024-03-02T00:00");
-    assert_eq!((short(dated.logical_date), dated.run_after), ("2024-03-02T00:00".into(), at("2024-05-25T01:00")));
     for value in [json!(null), json!("@once"), json!({"at": ["2024-01-01"]})] {
         let covered = interval(value.clone(), "UTC").manual_interval(at("2024-05-25T01:00"));
         assert_eq!(span(&covered), "2024-05-25T01:00..2024-05-25T01:00", "{value}");
     }
+}
+
+#[test]
+fn a_named_date_of_the_schedule_has_the_interval_of_the_schedules_run() {
+    let timetable = interval("@daily", "UTC");
+    let named = |date: &str| timetable.named_run(at("2024-05-25T01:00"), at(date), None);
+    let own = named("2024-03-02");
+    assert_eq!(span(&own.data_interval), "2024-03-02T00:00..2024-03-03T00:00");
+    assert_eq!(Some(own.data_interval), timetable.run_at(at("2024-03-02"), None).map(|run| run.data_interval));
+    assert_eq!((short(own.logical_date), own.run_after), ("2024-03-02T00:00".into(), at("2024-05-25T01:00")));
+    assert_eq!(named("2024-05-25").run_after, at("2024-05-26"), "its day has not ended");
+    let other = named("2024-03-02T05:00");
+    assert_eq!(span(&other.data_interval), "2024-03-01T00:00..2024-03-02T00:00", "no date of the schedule");
+    assert_eq!(short(other.logical_date), "2024-03-02T05:00");
+
+    let six_hours = interval(json!({"every": "6h"}), "UTC");
+    let anchor = six_hours.anchor(None, Some(&DataInterval::new(at("2024-05-01T01:00"), at("2024-05-01T07:00"))));
+    let own = six_hours.named_run(at("2024-05-25T01:00"), at("2024-05-03T13:00"), anchor);
+    assert_eq!(span(&own.data_interval), "2024-05-03T13:00..2024-05-03T19:00", "strides go on from the last run");
+    let fired = trigger("30 16 * * *", "UTC").named_run(at("2024-05-25T01:00"), at("2024-05-30T16:30"), None);
+    assert_eq!(
+        (span(&fired.data_interval).as_str(), fired.run_after),
+        ("2024-05-30T16:30..2024-05-30T16:30", at("2024-05-30T16:30"))
+    );
+}
+
+#[test]
+fn a_date_without_a_time_is_the_schedules_date_of_that_day() {
+    let read = |timetable: &Timetable, text: &str| timetable.read_date(text, None).map(short);
+    let seoul = interval("0 2 * * *", "Asia/Seoul");
+    assert_eq!(read(&seoul, "2026-10-20").unwrap(), "2026-10-19T17:00");
+    assert_eq!(read(&seoul, "2026-10-20T00:00:00").unwrap(), "2026-10-19T15:00", "a time is taken as it is");
+    assert_eq!(read(&interval("@hourly", "UTC"), "2026-10-20").unwrap(), "2026-10-20T00:00");
+    assert_eq!(read(&interval("0 3 * * mon", "UTC"), "2026-10-20").unwrap(), "2026-10-20T00:00", "a Tuesday has none");
+    assert_eq!(read(&interval(json!(null), "UTC"), "2026-10-20").unwrap(), "2026-10-20T00:00");
+    let error = read(&interval("0 3,15 * * *", "UTC"), "2026-10-20").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the schedule has several dates on 2026-10-20; write one with its time: 2026-10-20T03:00:00.000000Z, \
+         2026-10-20T15:00:00.000000Z"
+    );
+    assert!(read(&seoul, "2026-13-20").unwrap_err().to_string().contains("there is no such day"));
 }
 
 #[test]

@@ -206,7 +206,7 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
     if let Some(condition) = facts.version.dag.assets.as_ref().filter(|_| facts.pointer.is_none()) {
         return explain_assets(view, facts, condition, now);
     }
-    let [paused, file] = standing(facts);
+    let [file, paused] = standing(facts);
     let Some(next) = facts.pointer else {
         let none = Condition::new(false, "its schedule has no further run; it runs when triggered");
         return vec![file, none, paused];
@@ -215,8 +215,8 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
     let begins =
         format!("the run for {} starts at {}", format_utc_micros(next.logical_date), format_utc_micros(next.run_after));
     let mut conditions = vec![
-        paused,
         file,
+        paused,
         Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
         Condition::at(next.run_after, next.run_after <= now, begins),
     ];
@@ -227,13 +227,13 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
     conditions
 }
 
-/// Whether the DAG gets any runs at all: it is not paused, and has a file.
+/// Whether the DAG gets any runs at all: it has a file, and is not paused.
 fn standing(facts: &DagFacts) -> [Condition; 2] {
     let (paused, file) = (
         if facts.is_paused { "the DAG is paused" } else { "the DAG is not paused" },
         if facts.is_stale { "the DAG's file is gone" } else { "the DAG's file is there" },
     );
-    [Condition::new(!facts.is_paused, paused), Condition::new(!facts.is_stale, file)]
+    [Condition::new(!facts.is_stale, file), Condition::new(!facts.is_paused, paused)]
 }
 
 /// What has to change for a run, and what of it has.
@@ -254,10 +254,10 @@ fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition, now
     let dag_id = &facts.version.dag.dag_id;
     let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
     let text = assets_text(view, facts, condition);
-    let [paused, file] = standing(facts);
+    let [file, paused] = standing(facts);
     vec![
-        paused,
         file,
+        paused,
         Condition::new(view.is_called_by_assets(facts), text),
         Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
     ]

@@ -53,7 +53,7 @@ pub use finish::{FENCED_REASON, MAX_LOST_WORKERS, SHUTDOWN_REASON, UNSTORABLE_RE
 pub use instance::{Begun, InstanceSnapshot};
 pub use outlook::{Prospect, Upcoming, next_runs, outlook};
 pub use past::{PastQuestion, PastRun};
-pub use requests::{BackfillRange, ManualRun, RequestError, backfill_runs, manual_run, scheduled_run_id};
+pub use requests::{BackfillRange, ManualRun, NamedDate, RequestError, backfill_runs, manual_run, scheduled_run_id};
 pub use run::RunSnapshot;
 pub use turn::{Limits, Plan, plan};
 pub use version::{DagVersion, KeyFacts, KeyRenderer};

@@ -3,10 +3,11 @@
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use millrace_model::calendar::Fate;
 use millrace_model::change::NewRun;
+use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, IdError, RunId, TaskId};
 use millrace_model::instant::{format_run_id_instant, format_utc_micros};
 use millrace_model::param::{self, ParamFault};
-use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
+use millrace_model::schedule::{DataInterval, DateError, PlannedRun, Schedule};
 use millrace_model::state::{RunState, RunType};
 use serde_json::{Map, Value};
 
@@ -44,6 +45,10 @@ pub enum RequestError {
     )]
     DateOutOfBounds { dag_id: DagId, logical_date: String, bound: String },
     #[error(
+        "the interval of DAG {dag_id} that begins at {logical_date} ends at {end} only: its run comes by the schedule then; leave the date out to run the last complete interval now"
+    )]
+    NotEnded { dag_id: DagId, logical_date: String, end: String },
+    #[error(
         "the schedule of DAG {dag_id} names more than {MOST_DATES} dates in [{from}, {to}); a backfill takes no more: make several of shorter ranges"
     )]
     TooManyDates { dag_id: DagId, from: String, to: String },
@@ -75,6 +80,22 @@ fn check_conf(version: &DagVersion, conf: &Map<String, Value>) -> Result<(), Req
     if faults.is_empty() { Ok(()) } else { Err(RequestError::Params { dag_id: version.dag.dag_id.clone(), faults }) }
 }
 
+/// A logical date that somebody names, in place of the moment of asking.
+#[derive(Debug, Clone, Copy)]
+pub struct NamedDate {
+    pub at: DateTime<Utc>,
+    /// Of the last date that the schedule dealt with: a stride such as `every: 6h` goes on from it.
+    pub last_interval: Option<DataInterval>,
+}
+
+impl NamedDate {
+    /// See [`Timetable::read_date`](millrace_model::schedule::Timetable::read_date).
+    pub fn read(dag: &Dag, last_interval: Option<DataInterval>, text: &str) -> Result<Self, DateError> {
+        let anchor = dag.timetable.anchor(dag.start_date, last_interval.as_ref());
+        Ok(Self { at: dag.timetable.read_date(text, anchor)?, last_interval })
+    }
+}
+
 /// A run that a person wants now.
 #[derive(Debug, Clone)]
 pub struct ManualRun<'a> {
@@ -82,27 +103,45 @@ pub struct ManualRun<'a> {
     /// Default: `manual__` and the logical date.
     pub run_id: Option<&'a str>,
     /// Default: `now`. Within the DAG's `start_date` and `end_date`; the run of one to come waits for it.
-    pub logical_date: Option<DateTime<Utc>>,
+    pub logical_date: Option<NamedDate>,
     pub conf: Map<String, Value>,
     /// `cli`, `rest:<user>`.
     pub triggered_by: String,
 }
 
-/// The run, queued. It covers the last complete interval before its logical date.
+/// The run, queued. For the moment it covers the last complete interval; for a named date of the schedule that date's
+/// own, which must have ended: a run of it takes the date from the schedule, and would move only a part of its data.
 pub fn manual_run(request: ManualRun<'_>, now: DateTime<Utc>) -> Result<NewRun, RequestError> {
     let ManualRun { version, run_id, logical_date, conf, triggered_by } = request;
     check_conf(version, &conf)?;
     let now = now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now);
-    if let Some((date, bound)) = logical_date.and_then(|date| Some((date, bound_broken(version, date)?))) {
-        let (dag_id, logical_date) = (version.dag.dag_id.clone(), format_utc_micros(date));
-        return Err(RequestError::DateOutOfBounds { dag_id, logical_date, bound });
-    }
-    let planned = version.dag.timetable.manual_run(now, logical_date);
+    let planned = match logical_date {
+        None => version.dag.timetable.manual_run(now),
+        Some(named) => named_run(version, named, now)?,
+    };
     let run_id = match run_id {
         Some(given) => RunId::parse_given(given)?,
         None => RunId::new_unchecked(format!("manual__{}", format_run_id_instant(planned.logical_date))),
     };
     Ok(NewRun { conf, triggered_by, ..queued_run(version, RunType::Manual, run_id, planned) })
+}
+
+fn named_run(version: &DagVersion, named: NamedDate, now: DateTime<Utc>) -> Result<PlannedRun, RequestError> {
+    let dag = &version.dag;
+    let refused = || (dag.dag_id.clone(), format_utc_micros(named.at));
+    if let Some(bound) = bound_broken(version, named.at) {
+        let (dag_id, logical_date) = refused();
+        return Err(RequestError::DateOutOfBounds { dag_id, logical_date, bound });
+    }
+    let anchor = dag.timetable.anchor(dag.start_date, named.last_interval.as_ref());
+    let planned = dag.timetable.named_run(now, named.at, anchor);
+    // Of a date that is none of the schedule's, the interval has ended by then.
+    let is_own = planned.data_interval.end > planned.logical_date;
+    if is_own && planned.data_interval.end > now {
+        let (dag_id, logical_date) = refused();
+        return Err(RequestError::NotEnded { dag_id, logical_date, end: format_utc_micros(planned.data_interval.end) });
+    }
+    Ok(planned)
 }
 
 /// A range of logical dates to run again or for the first time.

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use millrace_model::error_code::ErrorCode;
-use millrace_model::instant::parse_instant;
 use millrace_model::param::{self, ParamFault};
-use millrace_planner::{DagVersion, ManualRun, RequestError, manual_run};
+use millrace_model::schedule::DataInterval;
+use millrace_planner::{DagVersion, ManualRun, NamedDate, RequestError, manual_run};
 use millrace_settings::Masker;
 use millrace_settings::kept::keep_secrets;
 use millrace_settings::mask::MASK;
@@ -67,7 +67,8 @@ impl Server {
             return Err(Problem::new(ErrorCode::CONFLICT, text));
         }
         let key = idempotency_key.map(|key| request_key(person, dag_id, key, &body)).transpose()?;
-        let request = run_request(person, &dag, body, self.options.vault.masker(), now)?;
+        let last_interval = self.store().last_automated_interval(&dag.dag_id).await?;
+        let request = run_request(person, (&dag, last_interval), body, self.options.vault.masker(), now)?;
         let run_id = match key {
             None => self.store().create_run(&request, now).await.map(|_| request.run.run_id)?,
             Some(key) => match self.store().create_run_once(&request, &key, now - KEYS_KEPT, now).await? {
@@ -133,7 +134,7 @@ pub(crate) fn refused(error: &RequestError) -> Problem {
 
 fn run_request(
     person: &Person,
-    dag: &DagRow,
+    (dag, last_interval): (&DagRow, Option<DataInterval>),
     body: TriggerBody,
     masker: &Masker,
     now: DateTime<Utc>,
@@ -148,11 +149,10 @@ fn run_request(
         Via::Webhook(_) => conf,
         _ => with_secrets(dag, conf, "conf", masker)?,
     };
-    let zone = dag.dag.timetable.timezone;
     let logical_date = body
         .logical_date
         .filter(|text| !text.trim().is_empty())
-        .map(|text| parse_instant(&text, zone))
+        .map(|text| NamedDate::read(&dag.dag, last_interval, &text))
         .transpose()
         .map_err(|error| Problem::invalid(format!("'logical_date': {error}")).with("path", "logical_date".into()))?;
     let note = checked_note(body.note)?;

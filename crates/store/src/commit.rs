@@ -181,6 +181,7 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     }
     set_pointers(tx, &batch.pointers).await?;
     passed_date::insert(tx, &batch.passed_slots, now).await?;
+    passed_date::insert_taken(tx, &batch.new_runs, &report.created, now).await?;
     pause_dags(tx, &batch.pauses, now).await?;
     let raised = alert::raise(tx, &batch.alerts).await?;
     notification::insert(tx, due_notices(batch, &report, &raised)).await?;

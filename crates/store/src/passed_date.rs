@@ -1,13 +1,15 @@
 //! Due dates that became no run of their own, each with the reason.
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{PassedSlots, SlotOutcome};
+use millrace_model::change::{NewRun, PassedSlots, SlotOutcome};
 use millrace_model::ids::DagId;
+use millrace_model::instant::format_utc_micros;
 use millrace_model::schedule::DataInterval;
+use millrace_model::state::RunType;
 use serde_json::json;
 
 use crate::sql::{Kind, Row, micros, values};
-use crate::{Page, Result, Store, Tx, sql};
+use crate::{CreatedRun, Page, Result, Store, Tx, sql};
 
 /// One record: a date, or a stretch of dates that were passed over together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,40 @@ pub(crate) async fn insert(tx: &Tx, passed: &[PassedSlots], now: DateTime<Utc>) 
         ]
     }));
     sql::run(&tx.inner, "record passed dates", sql, vec![rows, micros(now).into()]).await.map(|_| ())
+}
+
+/// A date of which the schedule could make no run, because another run has it, gets a record of that. Not when the run
+/// is the schedule's own: a batch may be committed twice.
+pub(crate) async fn insert_taken(
+    tx: &Tx,
+    new_runs: &[NewRun],
+    created: &[Option<CreatedRun>],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let refused = new_runs.iter().zip(created).filter(|(_, created)| created.is_none()).map(|(new, _)| new);
+    let mut taken = Vec::new();
+    for new in refused.filter(|new| new.run_type == RunType::Scheduled) {
+        let sql = "SELECT run_id, data_interval_start, data_interval_end FROM dag_run \
+                   WHERE dag_id = $1 AND logical_date = $2 AND run_id <> $3";
+        let asked = values![new.dag_id.as_str(), micros(new.logical_date), new.run_id.as_str()];
+        let Some(row) = sql::one(&tx.inner, "read the run of a date", sql, asked).await? else { continue };
+        let covers = DataInterval::new(row.instant("data_interval_start")?, row.instant("data_interval_end")?);
+        let mut reason = format!("the run {} was there already", row.text("run_id")?);
+        if covers != new.data_interval {
+            let [from, to] = [covers.start, covers.end].map(format_utc_micros);
+            reason += &format!("; it covers {from} to {to}, so what this date covers was moved by no run of its own");
+        }
+        taken.push(PassedSlots {
+            dag_id: new.dag_id.clone(),
+            first: new.logical_date,
+            last: new.logical_date,
+            data_interval: new.data_interval,
+            count: 1,
+            outcome: SlotOutcome::Taken,
+            reason,
+        });
+    }
+    insert(tx, &taken, now).await
 }
 
 impl Store {

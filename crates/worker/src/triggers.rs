@@ -8,11 +8,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use millrace_model::change::{Assignment, RunKey};
 use millrace_model::instant::format_run_id_instant;
+use millrace_model::schedule::DataInterval;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::RunState;
 use millrace_operator_api::context::{AskedRun, Clock, RunWish, Triggers};
 use millrace_operator_api::{PortError, PortErrorKind};
-use millrace_planner::{DagVersion, ManualRun, SHUTDOWN_REASON, manual_run};
+use millrace_planner::{DagVersion, ManualRun, NamedDate, SHUTDOWN_REASON, manual_run};
 use millrace_store::{
     AskingTry, Change, ClearRequest, DagRow, MarkRunRequest, RunRequest, RunRow, Selection, Store, StoreError,
 };
@@ -83,8 +84,9 @@ impl StoreTriggers {
             return Err(PortError::new(PortErrorKind::NotFound, format!("could not {attempted}: its file is gone")));
         }
         let now = self.clock.now();
+        let last_interval = self.store.last_automated_interval(&dag.dag_id).await.map_err(failed)?;
         for moment in 0..MOMENTS {
-            let request = self.request(wish, &dag, now, now + TimeDelta::microseconds(moment))?;
+            let request = self.request(wish, &dag, last_interval, now + TimeDelta::microseconds(moment))?;
             match self.store.trigger_run(&self.asking, &request, now).await {
                 Ok(row) => {
                     return Ok(asked(row, false, is_held));
@@ -102,20 +104,19 @@ impl StoreTriggers {
         &self,
         wish: &RunWish,
         dag: &DagRow,
-        now: DateTime<Utc>,
+        last_interval: Option<DataInterval>,
         moment: DateTime<Utc>,
     ) -> Result<RunRequest, PortError> {
         let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(invalid)?;
-        let logical_date = wish.logical_date.unwrap_or(moment);
-        let made = format!("triggered__{}", format_run_id_instant(logical_date));
+        let made = format!("triggered__{}", format_run_id_instant(wish.logical_date.unwrap_or(moment)));
         let request = ManualRun {
             version: &version,
             run_id: Some(wish.run_id.as_deref().unwrap_or(&made)),
-            logical_date: Some(logical_date),
+            logical_date: wish.logical_date.map(|at| NamedDate { at, last_interval }),
             conf: wish.conf.clone(),
             triggered_by: self.actor.clone(),
         };
-        let run = manual_run(request, now).map_err(invalid)?;
+        let run = manual_run(request, moment).map_err(invalid)?;
         Ok(RunRequest { run, note: wish.note.clone(), actor: self.actor.clone() })
     }
 

@@ -149,7 +149,7 @@ impl Stage {
         // Dates come from the schedule as it is written, not from that of the copy.
         let planned = match &args.date {
             Some(date) => lookup::planned_run(&dag_files::find_in_files(app, &args.dag_id)?, None, date)?,
-            None => dag_files::find_in_files(app, &args.dag_id)?.timetable.manual_run(app.now(), None),
+            None => dag_files::find_in_files(app, &args.dag_id)?.timetable.manual_run(app.now()),
         };
         let run_id = RunId::new_unchecked(format!("test__{}", format_run_id_instant(planned.logical_date)));
         let asked = ManualRun {

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::change::RunKey;
+use millrace_model::instant::format_utc_micros;
 use millrace_model::json_text::flaw;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_planner::{ManualRun, manual_run};
+use millrace_planner::{ManualRun, NamedDate, manual_run};
 use millrace_store::{RunRequest, RunRow, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -74,8 +75,13 @@ pub fn conf_argument(text: Option<&str>, option: &str) -> anyhow::Result<Map<Str
 pub async fn trigger(app: &App, store: &Store, args: TriggerArgs) -> anyhow::Result<()> {
     let row = lookup::runnable(app, store, &args.dag_id).await?;
     let conf = conf_argument(args.conf.as_deref(), "--conf")?;
-    let logical_date =
-        args.logical_date.as_deref().map(|text| parse_instant(text, row.dag.timetable.timezone)).transpose()?;
+    let logical_date = match &args.logical_date {
+        Some(text) => {
+            let last_interval = store.last_automated_interval(&row.dag_id).await?;
+            Some(NamedDate::read(&row.dag, last_interval, text)?)
+        }
+        None => None,
+    };
     if row.is_paused {
         let hint = format!("{} is paused: its runs wait until `millrace dags unpause {}`", row.dag_id, row.dag_id);
         if args.wait {
@@ -104,7 +110,8 @@ pub async fn trigger(app: &App, store: &Store, args: TriggerArgs) -> anyhow::Res
         let run = wait_for_run(store, created.run).await?;
         print_one(app.format, &RunView::of(app, &run))?;
         if run.state != RunState::Success {
-            bail!("the run {} {}", run.run_id, failure(&run));
+            let why = why_failed(store, run.key).await?.map(|why| format!(": {why}")).unwrap_or_default();
+            bail!("the run {} {}{why}", run.run_id, failure(&run));
         }
         return Ok(());
     }
@@ -117,6 +124,18 @@ fn failure(run: &RunRow) -> String {
         Some(reason) => format!("failed ({reason})"),
         None => "failed".to_owned(),
     }
+}
+
+/// The task of a run that failed first, and what its last try said, in one line.
+pub async fn why_failed(store: &Store, run: RunKey) -> anyhow::Result<Option<String>> {
+    let instances = store.instances(run).await?;
+    let failed = instances.iter().filter(|instance| instance.state == TaskState::Failed);
+    let Some(first) = failed.min_by_key(|instance| instance.end_date) else { return Ok(None) };
+    let said = store.tries(first.key).await?.pop().and_then(|last| last.error).or_else(|| first.state_reason.clone());
+    let said = said.unwrap_or_default();
+    let line: String =
+        said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it failed").chars().take(300).collect();
+    Ok(Some(format!("task {}: {line}", first.task_id)))
 }
 
 /// Prints every change of a task to standard error until the run ends.

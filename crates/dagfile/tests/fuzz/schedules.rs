@@ -106,7 +106,7 @@ fn fuzz_schedules() {
             {
                 let interval = timetable.manual_interval(now);
                 assert!(interval.start <= interval.end, "{text} in {zone}: {interval:?}");
-                timetable.manual_run(now, None);
+                timetable.manual_run(now);
                 timetable.describe();
             }
         }

@@ -177,6 +177,10 @@ fn plain_day(at: DateTime<Utc>, zone: Tz) -> Option<(DateTime<Utc>, DateTime<Utc
     (shift_near(start, zone)?.is_zero() && shift_near(end, zone)?.is_zero()).then_some((start, end))
 }
 
+pub(super) fn is_preset(text: &str) -> bool {
+    PRESETS.iter().any(|(name, _)| name.eq_ignore_ascii_case(text))
+}
+
 fn preset(text: &str) -> Result<&'static str, ScheduleError> {
     let found = PRESETS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
     found.map(|(_, cron)| *cron).ok_or_else(|| {

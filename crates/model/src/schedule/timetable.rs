@@ -202,15 +202,9 @@ impl Timetable {
         DataInterval::new(start.unwrap_or(run_after), run_after)
     }
 
-    /// A manual run asked for at `asked_at`. Its logical date is the given one, else that moment; its data interval is
-    /// that of [`Timetable::manual_interval`] at the logical date. One for a date to come starts then.
-    pub fn manual_run(&self, asked_at: DateTime<Utc>, logical_date: Option<DateTime<Utc>>) -> PlannedRun {
-        let logical_date = logical_date.unwrap_or(asked_at);
-        PlannedRun {
-            logical_date,
-            data_interval: self.manual_interval(logical_date),
-            run_after: asked_at.max(logical_date),
-        }
+    /// A manual run for the moment `asked_at`, which is its logical date; see [`Timetable::named_run`] for another date.
+    pub fn manual_run(&self, asked_at: DateTime<Utc>) -> PlannedRun {
+        PlannedRun { logical_date: asked_at, data_interval: self.manual_interval(asked_at), run_after: asked_at }
     }
 
     /// The dates of the schedule before and after that of a run, whether they ran or not; none where a list of dates ends.
@@ -292,7 +286,7 @@ impl Timetable {
     }
 
     /// Whether a run starts when the time that it covers has passed.
-    pub(super) const fn starts_at_the_end(&self) -> bool {
+    pub const fn starts_at_the_end(&self) -> bool {
         matches!((&self.schedule, self.kind), (Schedule::Cron { .. } | Schedule::Delta(_), TimetableKind::Interval))
     }
 

@@ -60,7 +60,10 @@ fn a_trigger_queues_a_run() {
     let early = site.send("POST", RUNS, &json!({"logical_date": "2023-12-31T23:59:59Z"})).is(422).json();
     assert_eq!(early["path"], "logical_date");
     assert!(early["detail"].as_str().unwrap().contains("start_date 2024-01-01T00:00:00"), "{early}");
-    let later = json!({"dag_run_id": "later", "logical_date": "2024-03-09T00:00:00Z"});
+    assert_eq!(run["data_interval_end"], "2024-02-02T00:00:00.000000Z", "what the schedule's run of the date covers");
+    let early = site.send("POST", RUNS, &json!({"logical_date": "2024-03-03"})).is(422).json();
+    assert!(early["detail"].as_str().unwrap().contains("ends at 2024-03-04T00:00:00.000000Z only"), "{early}");
+    let later = json!({"dag_run_id": "later", "logical_date": "2024-03-09T05:00:00Z"});
     let later = site.send("POST", RUNS, &later).is(200).json();
     assert_eq!(later["run_after"], later["logical_date"], "its date is waited for");
     let plain = site.send("POST", RUNS, &json!({})).is(200).json();

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
 use millrace_model::change::{
     Batch, NewInstance, NewRun, NextRun, PassedSlots, PutOffs, RunMove, SchedulePointer, SlotOutcome, TaskMove,
     TryOutcome,
@@ -89,6 +90,23 @@ pub async fn a_run_is_unique_by_id_and_by_date(bench: Bench) -> Result<()> {
     let report = world.commit(&batch, at(0)).await?;
     let made: Vec<bool> = report.created.iter().map(Option::is_some).collect();
     assert_eq!(made, [true, false, false, true]);
+    let by_hand = NewRun {
+        run_id: RunId::new_unchecked("manual__2"),
+        run_type: RunType::Manual,
+        data_interval: DataInterval { start: day(1), end: day(2) },
+        ..new_run(world.version, 2)
+    };
+    world.commit(&Batch { new_runs: vec![by_hand], ..Batch::default() }, at(0)).await?;
+    let wanted = Batch { new_runs: vec![new_run(world.version, 1), new_run(world.version, 2)], ..Batch::default() };
+    world.commit(&wanted, at(0)).await?;
+    let records = world.store.passed_slots("daily", 10, 0).await?.rows;
+    let reasons: Vec<(DateTime<Utc>, SlotOutcome, &str)> =
+        records.iter().map(|row| (row.slots.first, row.slots.outcome, row.slots.reason.as_str())).collect();
+    let covers = "the run manual__2 was there already; it covers 2024-01-02T00:00:00.000000Z to \
+                  2024-01-03T00:00:00.000000Z, so what this date covers was moved by no run of its own";
+    let there = format!("the run {} was there already", first.run_id);
+    let expected = [(day(2), SlotOutcome::Taken, covers), (day(0), SlotOutcome::Taken, there.as_str())];
+    assert_eq!(reasons, expected, "the schedule's own run, committed again, is no record");
     assert_eq!(report.stale_count(), 2);
 
     let ask = |run: NewRun| RunRequest { run, note: None, actor: "cli".to_owned() };
@@ -100,8 +118,8 @@ pub async fn a_run_is_unique_by_id_and_by_date(bench: Bench) -> Result<()> {
         "{refused:?}"
     );
     let page = world.store.runs(&RunFilter { limit: 1, ..RunFilter::default() }).await?;
-    assert_eq!((page.rows.len(), page.total), (1, 2));
-    assert_eq!(page.rows[0].logical_date, day(1), "newest first");
+    assert_eq!((page.rows.len(), page.total), (1, 3));
+    assert_eq!(page.rows[0].logical_date, day(2), "newest first");
     let filter = RunFilter {
         dag_ids: vec![first.dag_id.clone()],
         states: vec![RunState::Queued, RunState::Running],
