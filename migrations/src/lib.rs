@@ -55,6 +55,7 @@ migrations! {
     m0028_webhooks,
     m0029_grant_ids,
     m0030_leases,
+    m0034_backfill_runs,
 }
 
 pub struct Migrator;

@@ -216,12 +216,16 @@ impl Store {
                 touched.extend(take_over(&tx, old, run, (key, ordinal), new.part.is_some(), now).await?);
             }
         }
+        let runs = dates.iter().filter(|date| !matches!(date.outcome, DateOutcome::Skipped { .. })).count();
+        let sql = "UPDATE backfill SET runs = $2 WHERE id = $1";
+        let kept = values![key, i64::try_from(runs).unwrap_or(i64::MAX)];
+        sql::run(&tx.inner, "note how many runs a backfill has", sql, kept).await?;
         let details = json!({
             "backfill": key, "from": new.from, "to": new.to, "reprocess": new.reprocess.as_str(),
             "max_active_runs": new.max_active_runs,
             "tasks": new.part.as_ref().map(|part| part.selection.as_str()),
             "reversed": new.is_reversed,
-            "runs": dates.iter().filter(|date| !matches!(date.outcome, DateOutcome::Skipped { .. })).count(),
+            "runs": runs,
         });
         tx.audit(&AuditRow::new(&new.actor, "backfill", details, now).on_dag(new.dag_id.as_str())).await?;
         tx.signal(SignalKind::BackfillChanged, Some(&new.dag_id), None, now).await?;

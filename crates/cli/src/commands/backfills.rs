@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::args::{BackfillArgs, BackfillsCommand, Reprocess};
-use crate::commands::runs::{Looks, conf_argument};
+use crate::commands::runs::{Looks, conf_argument, why_failed};
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
 use crate::output::{counted, notice, print_list, print_one};
@@ -62,6 +62,8 @@ struct BackfillView {
     is_paused: bool,
     /// Ended runs of all runs.
     progress: String,
+    /// Dates whose runs a later backfill has taken over, or that were deleted.
+    gone: u64,
     failed: u64,
     from_date: String,
     to_date: String,
@@ -87,6 +89,7 @@ impl BackfillView {
             state: row.state.as_str(),
             is_paused: row.is_paused,
             progress: format!("{} of {}", progress.ended(), progress.total()),
+            gone: progress.gone,
             failed: progress.failed,
             from_date: format_utc_micros(row.from),
             to_date: format_utc_micros(row.to),
@@ -115,7 +118,7 @@ async fn list(app: &App, store: &Store, dag_id: Option<&str>) -> anyhow::Result<
     app.learn_secrets(store).await?;
     let view = |row| BackfillView::of(app, row, progress.get(&row.key).copied().unwrap_or_default());
     let views: Vec<BackfillView> = rows.iter().map(view).collect();
-    let columns = ["backfill", "dag_id", "state", "is_paused", "progress", "failed", "from_date", "to_date"];
+    let columns = ["backfill", "dag_id", "state", "is_paused", "progress", "failed", "gone", "from_date", "to_date"];
     print_list(app.format, &columns, &views)
 }
 
@@ -219,9 +222,16 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
     if args.wait { wait(store, key).await } else { Ok(()) }
 }
 
-/// Says how many have ended as they do.
+/// Says how many have ended as they do, and why the first of them failed.
 async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
-    let mut said = 0;
+    let (mut said, mut is_told) = (0, false);
+    let failed_runs = |limit| RunFilter {
+        backfill_key: Some(key),
+        states: vec![RunState::Failed],
+        limit,
+        ascending: true,
+        ..RunFilter::default()
+    };
     let mut looks = Looks::default();
     let progress = loop {
         looks.begin();
@@ -230,7 +240,15 @@ async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
             said = progress.ended();
             notice(format!("{said} of {} ended, {} failed", counted(progress.total(), "run"), progress.failed));
         }
-        if progress.ended() == progress.total() {
+        if progress.failed > 0 && !is_told {
+            is_told = true;
+            for run in store.runs(&failed_runs(1)).await?.rows {
+                if let Some(why) = why_failed(store, run.key).await? {
+                    notice(format!("{}: {why}", run.run_id));
+                }
+            }
+        }
+        if progress.is_over() {
             break progress;
         }
         looks.pause(store).await?;
@@ -242,9 +260,8 @@ async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
         });
         return Ok(());
     }
-    let states = vec![RunState::Failed];
-    let filter = RunFilter { backfill_key: Some(key), states, limit: 20, ascending: true, ..RunFilter::default() };
-    let failed: Vec<String> = store.runs(&filter).await?.rows.iter().map(|run| run.run_id.to_string()).collect();
+    let failed: Vec<String> =
+        store.runs(&failed_runs(20)).await?.rows.iter().map(|run| run.run_id.to_string()).collect();
     let more = if progress.failed > 20 { ", …" } else { "" };
     bail!("{} of {} failed: {}{more}", progress.failed, counted(progress.total(), "run"), failed.join(", "))
 }

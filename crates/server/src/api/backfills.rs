@@ -129,6 +129,8 @@ struct BackfillRuns {
     running: u64,
     success: u64,
     failed: u64,
+    /// Dates whose runs a later backfill has taken over, or that were deleted; they count in `total`.
+    gone: u64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -192,6 +194,7 @@ fn backfill(server: &Server, row: &BackfillRow, progress: BackfillProgress) -> B
             running: progress.running,
             success: progress.success,
             failed: progress.failed,
+            gone: progress.gone,
         },
         triggered_by: row.created_by.clone(),
         created_at: instant(row.created_at),

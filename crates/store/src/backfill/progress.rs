@@ -18,11 +18,18 @@ pub struct BackfillProgress {
     pub running: u64,
     pub success: u64,
     pub failed: u64,
+    /// Dates whose runs a later backfill has taken over, or that were deleted.
+    pub gone: u64,
 }
 
 impl BackfillProgress {
+    /// The dates that it began with.
     pub const fn total(&self) -> u64 {
-        self.queued + self.running + self.ended()
+        self.queued + self.running + self.ended() + self.gone
+    }
+
+    pub const fn is_over(&self) -> bool {
+        self.queued + self.running == 0
     }
 
     pub const fn ended(&self) -> u64 {
@@ -45,7 +52,7 @@ impl Store {
         row.as_ref().map(read_backfill).transpose()
     }
 
-    /// Of each of these backfills; one without runs is not in the answer.
+    /// Of each of these backfills.
     pub async fn backfill_progress(&self, keys: &[i64]) -> Result<HashMap<i64, BackfillProgress>> {
         let source = sql::source(self.dialect(), 1, &[("x_id", Kind::Int)]);
         let sql = format!(
@@ -63,6 +70,14 @@ impl Store {
                 RunState::Failed => &mut progress.failed,
             };
             *count = row.int("n")?.unsigned_abs();
+        }
+        let source = sql::source(self.dialect(), 1, &[("x_id", Kind::Int)]);
+        let sql =
+            format!("SELECT b.id, b.runs FROM {source} CROSS JOIN backfill b WHERE b.id = x_id AND b.runs IS NOT NULL");
+        let keys = vec![sql::column(keys.iter().copied())];
+        for row in &sql::all(self.reader(), "read how many runs backfills began with", sql, keys).await? {
+            let progress = found.entry(row.int("id")?).or_default();
+            progress.gone = row.int("runs")?.unsigned_abs().saturating_sub(progress.total());
         }
         Ok(found)
     }

@@ -193,10 +193,14 @@ pub async fn case_42_paused(bench: Bench) -> Result<()> {
     world.commit(&Batch { run_moves: vec![start(runs[0]), start(runs[1])], ..Batch::default() }, at(4)).await?;
     world.end_run(runs[0], RunState::Failed).await?;
     let progress = world.store.backfill_progress(&[key, key + 1]).await?;
-    let expected = BackfillProgress { queued: 1, running: 1, success: 0, failed: 1 };
+    let expected = BackfillProgress { queued: 1, running: 1, success: 0, failed: 1, gone: 0 };
     assert_eq!((progress.len(), progress[&key]), (1, expected));
     assert_eq!((expected.ended(), expected.total()), (1, 3));
     world.store.cancel_backfill(key, "cli", at(5)).await?;
+    let again = world.store.create_backfill(&backfill(&world, 0, 3, Reprocess::Failed), at(6)).await?;
+    assert_eq!(again.run_count(), 2);
+    let progress = world.store.backfill_progress(&[key]).await?[&key];
+    assert_eq!((progress.running, progress.gone, progress.total()), (1, 2, 3), "it keeps what it began with");
     let ended = world.store.set_backfill_paused(key, true, "cli", at(6)).await;
     assert!(matches!(ended, Err(StoreError::NotFound { .. })));
     Ok(())
