@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use millrace_operator_api::connection::{Connection, ConnectionLookup};
+use millrace_operator_api::error::NO_CONNECTION;
 use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSource, Warehouse};
 use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 use secrecy::{ExposeSecret, SecretString};
@@ -147,6 +148,7 @@ fn unknown(conn_id: &str) -> PortError {
             conn_id.to_uppercase()
         ),
     )
+    .with_code(NO_CONNECTION)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

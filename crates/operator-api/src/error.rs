@@ -81,9 +81,18 @@ impl PortError {
     }
 }
 
+/// The code of an error that says that nobody has made the connection.
+pub const NO_CONNECTION: &str = "NoSuchConnection";
+/// What S3 calls a bucket that is not there.
+const NO_BUCKET: &str = "NoSuchBucket";
+
 impl From<PortError> for TaskError {
     fn from(error: PortError) -> Self {
         match error.kind {
+            // Left to itself neither comes into being: each retry would only delay the news.
+            PortErrorKind::NotFound if matches!(error.code.as_deref(), Some(NO_CONNECTION | NO_BUCKET)) => {
+                Self::Fail(error.message)
+            }
             PortErrorKind::Cancelled => Self::Cancelled(error.message),
             PortErrorKind::Invalid | PortErrorKind::AlreadyExists => Self::Fail(error.message),
             // A missing table or a refused password is often mended between two tries, so these are retried too.

@@ -43,6 +43,10 @@ pub enum ConnectionFormError {
     NoScheme,
     #[error("a connection URI may hold '://' twice at the most (type://protocol://host); this one has it more often")]
     TooManySchemes,
+    #[error(
+        "the parts of the connection's URI can't be told apart: percent-encode / @ # ? in the login and the password (%2F %40 %23 %3F), or give the connection as JSON"
+    )]
+    Unescaped,
     #[error("the port of a connection must be a number from 1 to 65535, got '{0}'")]
     BadPort(String),
     #[error("a part of the connection is not UTF-8 after percent-decoding")]
@@ -177,6 +181,11 @@ impl ConnectionForm {
             None => (None, rest),
         };
         let (authority, schema) = rest.split_once('/').unwrap_or((rest, ""));
+        // What follows a '/' or '?' of the password is no schema and no setting: both would be shown.
+        let is_cut = |rest: &str| !authority.is_empty() && rest.contains(['@', '#']);
+        if is_cut(schema) || (!authority.contains('@') && is_cut(query)) {
+            return Err(ConnectionFormError::Unescaped);
+        }
         let (credentials, place) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (login, password) = credentials.split_once(':').unwrap_or((credentials, ""));
         let (host, port) = split_port(place)?;
@@ -445,6 +454,9 @@ mod tests {
         for (text, error) in [
             ("nothing", ConnectionFormError::NoScheme),
             ("a://b://c://d", ConnectionFormError::TooManySchemes),
+            ("postgres://reader:p@ss/w#rd@127.0.0.1:5432/shop", ConnectionFormError::Unescaped),
+            ("postgres://reader:pa/ss@127.0.0.1:5432/shop", ConnectionFormError::Unescaped),
+            ("postgres://reader:p?ss@127.0.0.1:5432/shop", ConnectionFormError::Unescaped),
             ("a://h:99999/", ConnectionFormError::BadPort("99999".into())),
             ("a://%ff@h", ConnectionFormError::NotText),
         ] {

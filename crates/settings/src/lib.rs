@@ -11,6 +11,7 @@ pub mod connection;
 pub mod home;
 pub mod kept;
 pub mod keyring;
+pub mod known_extra;
 pub mod mask;
 
 pub use config::{Config, ConfigError};

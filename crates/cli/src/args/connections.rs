@@ -50,7 +50,7 @@ pub struct ConnectionAddArgs {
     /// {"conn_type": …, "host": …, "login": …, "password": …, "port": …, "schema": …, "extra": {…}}; `-` reads standard input
     #[arg(long = "conn-json", alias = "json", conflicts_with = "conn_type")]
     pub conn_json: Option<String>,
-    /// mysql, postgres, redshift, sqlite or aws
+    /// mysql, postgres, redshift, sqlite, aws or http; another, such as generic, only holds a key or values
     #[arg(long = "conn-type")]
     pub conn_type: Option<String>,
     #[arg(long = "conn-host")]

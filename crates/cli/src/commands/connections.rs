@@ -8,6 +8,7 @@ use millrace_connectors::{Connectors, known_type, known_types};
 use millrace_settings::ConnectionForm;
 use millrace_settings::connection::check_conn_id;
 use millrace_settings::home::write_private_file;
+use millrace_settings::known_extra::unknown_settings;
 use millrace_vault::{NamedConnection, to_port_connection};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -55,7 +56,9 @@ pub async fn run(app: &App, command: ConnectionsCommand) -> anyhow::Result<()> {
             Ok(())
         }
         ConnectionsCommand::Test { conn_id } => {
-            let answer = Connectors::test(&to_port_connection(find(app, &conn_id).await?)).await;
+            let found = find(app, &conn_id).await?;
+            tell_unknown(&conn_id, &found.form);
+            let answer = Connectors::test(&to_port_connection(found)).await;
             let answer = answer.map_err(|e| anyhow::anyhow!("{}", app.masker.mask(&e.to_string())))?;
             print_text(&format!("{conn_id}: {answer}"))
         }
@@ -63,6 +66,12 @@ pub async fn run(app: &App, command: ConnectionsCommand) -> anyhow::Result<()> {
         ConnectionsCommand::Export { file, file_format, with_secrets } => {
             export(app, &file, file_format, with_secrets).await
         }
+    }
+}
+
+fn tell_unknown(conn_id: &str, form: &ConnectionForm) {
+    for unknown in unknown_settings(&form.conn_type, &form.extra) {
+        notice(format!("warning: {conn_id}: {unknown}"));
     }
 }
 
@@ -97,6 +106,7 @@ async fn add(app: &App, args: ConnectionAddArgs) -> anyhow::Result<()> {
     if !args.overwrite && vault.connection(&args.conn_id).await?.is_some() {
         bail!("there is a connection '{}' already; --overwrite replaces it", args.conn_id);
     }
+    tell_unknown(&args.conn_id, &form);
     let is_new = vault.put_connection(&args.conn_id, form, ACTOR, app.now()).await?;
     notice(format!("{} the connection '{}'", if is_new { "added" } else { "replaced" }, args.conn_id));
     if let Some(connection) = vault.connection(&args.conn_id).await?
@@ -124,6 +134,7 @@ async fn import(app: &App, file: &Path, overwrite: bool) -> anyhow::Result<()> {
             notice(format!("kept the connection '{conn_id}', which exists (--overwrite replaces it)"));
             kept += 1;
         } else {
+            tell_unknown(&conn_id, &form);
             vault.put_connection(&conn_id, form, ACTOR, app.now()).await?;
             added += 1;
         }

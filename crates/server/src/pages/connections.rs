@@ -4,6 +4,7 @@ use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use http::HeaderMap;
+use millrace_settings::known_extra::unknown_settings;
 use millrace_settings::mask::MASK;
 use millrace_vault::{NamedConnection, Origin};
 use minijinja::Value as View;
@@ -19,13 +20,14 @@ use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
 use crate::words::{said, t};
 
-const TYPES: [(&str, &str); 6] = [
+const TYPES: [(&str, &str); 7] = [
     ("mysql", said!("MySQL or MariaDB")),
     ("postgres", said!("PostgreSQL")),
     ("redshift", said!("Amazon Redshift")),
     ("sqlite", said!("SQLite file")),
     ("aws", said!("AWS or another S3")),
     ("http", said!("Webhook of a callback")),
+    ("generic", said!("Another: a key, or values of templates")),
 ];
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -56,6 +58,8 @@ struct Line {
     delete: String,
     is_from_environment: bool,
     problem: Option<String>,
+    /// Extra settings that nothing reads.
+    unknown: Vec<String>,
 }
 
 pub(super) async fn list(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
@@ -65,6 +69,7 @@ pub(super) async fn list(State(server): State<Shared>, person: Person, headers: 
 }
 
 fn line(named: NamedConnection) -> Line {
+    let unknown = unknown_settings(&named.form.conn_type, &named.form.extra);
     // Passwords stand in addresses, too.
     let form = named.form.masked();
     let mut place = form.host.unwrap_or_default();
@@ -88,6 +93,7 @@ fn line(named: NamedConnection) -> Line {
         has_password: form.password.is_some(),
         is_from_environment: named.origin == Origin::Environment,
         problem: named.problem,
+        unknown,
     }
 }
 
