@@ -98,6 +98,16 @@ fn cases() -> Vec<(&'static str, usize, String)> {
             "schedule: \"@daily\"\nstart_date: 2024-01-01\ntasks:\n  a: {operator: sql_to_s3, sql_conn_id: s, query: \"SELECT '{{ ds }}'\", replace: true, s3_bucket: b,\n    s3_key: \"{{ params.p }}/k\"}\nparams: {p: x}\n".to_owned(),
         ),
         (
+            "result-not-there",
+            7,
+            "schedule: none\ntasks:\n  a: {operator: bash, bash_command: x}\n  b:\n    operator: bash\n    depends_on: [a]\n    bash_command: \"echo {{ ti.xcom_pull('aa') }} {{ ti.xcom_pull('a') }}\"\n".to_owned(),
+        ),
+        (
+            "unknown-connection",
+            3,
+            "schedule: none\ntasks: {a: {operator: sql, sql: SELECT 1,\n  sql_conn_id: nosuch}}\n".to_owned(),
+        ),
+        (
             "pool-too-small",
             3,
             "schedule: none\ntasks: {a: {operator: bash, bash_command: x,\n  pool_slots: 129}}\n".to_owned(),
@@ -125,6 +135,9 @@ fn every_lint_finds_its_mistake_at_its_place_and_nothing_else() {
     }
     // Which pools there are is known from the metadata database.
     home.ok(&["pools", "list"]);
+    for conn_id in ["w", "a", "s", "h", "aws_default"] {
+        home.ok(&["connections", "add", conn_id, "--conn-type", "postgres", "--conn-host", "127.0.0.1"]);
+    }
     let found = warnings(&home);
     for (code, line, text) in &cases {
         assert_eq!(found[*code], [((*code).to_owned(), *line as u64)], "{text}");
@@ -209,6 +222,21 @@ fn items_of_a_list_want_a_slot_each() {
         "schedule: none\nmax_active_runs: 4\ntasks:\n  a: {operator: bash, bash_command: 'x {{ item }}', max_active_tis_per_dagrun: 2, expand: {item: [1, 2, 3, 4, 5, 6, 7, 8, 9]}}\n",
     );
     assert!(narrow.is_empty(), "{narrow:?}");
+}
+
+#[test]
+fn results_are_those_of_tasks_before() {
+    let load = |before: &str, from: &str| {
+        told(&format!(
+            "schedule: none\ntasks:\n  a: {{operator: sql_to_s3, sql_conn_id: s, query: SELECT 1, s3_bucket: b, s3_key: k}}\n  \
+             b: {{operator: upload, depends_on: [{before}], file: f, s3_bucket: b, s3_key: l, replace: true}}\n  \
+             c:\n    operator: copy\n    depends_on: [b]\n    warehouse_conn_id: w\n    table: t\n    upsert_keys: [id]\n    method: upsert\n    order_key: at\n    from_task: {from}\n"
+        ))
+    };
+    assert_eq!(load("a", "a"), Vec::<String>::new(), "a task before that one");
+    assert_eq!(load("", "a"), ["result-not-there 13 task 'c' asks for the result of 'a', which is not before it"]);
+    assert_eq!(load("a", "z")[0], "result-not-there 13 task 'c' asks for the result of 'z', and there is no such task");
+    assert_eq!(load("a", "\"{{ params.t }}\""), Vec::<String>::new());
 }
 
 #[test]

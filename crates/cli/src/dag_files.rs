@@ -1,7 +1,7 @@
 //! DAG files as commands meet them: brought into the store before it is read, checked by `validate`, searched by
 //! `tasks test`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -62,8 +62,16 @@ pub async fn pools(app: &App) -> Option<PoolSizes> {
     })
 }
 
-pub fn lint_options(app: &App, pools: Option<PoolSizes>) -> LintOptions {
-    LintOptions { pools, worker_slots: Some(app.config.core.parallelism), ..LintOptions::new(app.now()) }
+/// The ids of the connections, if it can be known which there are.
+pub async fn connections(app: &App) -> Option<BTreeSet<String>> {
+    let store = app.store_read_only().await.ok()??;
+    let named = app.vault_read_only(Some(store)).ok()?.connections().await.ok()?;
+    Some(named.into_iter().map(|connection| connection.conn_id).collect())
+}
+
+pub async fn lint_options(app: &App, pools: Option<PoolSizes>) -> LintOptions {
+    let connections = connections(app).await;
+    LintOptions { pools, connections, worker_slots: Some(app.config.core.parallelism), ..LintOptions::new(app.now()) }
 }
 
 /// A file and what was found in it.

@@ -59,7 +59,9 @@ pub type LogFilter = reload::Handle<EnvFilter, Registry>;
 pub fn log_filter(config: &Config) -> EnvFilter {
     // Spans go elsewhere, and nowhere unless they are wanted.
     let spans = if config.traces.endpoint.is_empty() { "off" } else { "trace" };
-    EnvFilter::try_new(format!("{},sqlx=warn,sea_orm=warn,hyper=warn,aws=warn,{SPANS}={spans}", config.logs.level))
+    // What the S3 stand-in answers to a wrong request is for whoever asked.
+    let quiet = "sqlx=warn,sea_orm=warn,hyper=warn,aws=warn,s3s=off";
+    EnvFilter::try_new(format!("{},{quiet},{SPANS}={spans}", config.logs.level))
         .unwrap_or_else(|_| EnvFilter::new("info"))
 }
 

@@ -3,9 +3,11 @@
 //! They are asked for by whoever checks a file (`validate`, `doctor`), never when a file is read to be run: a lint that is
 //! added later changes no DAG. A comment `# lint: ignore CODE` in the file silences one.
 
+mod connections;
 mod dates;
 mod loads;
 mod pools;
+mod results;
 mod shape;
 
 use std::collections::{BTreeSet, HashMap};
@@ -13,6 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use millrace_model::dag::{Dag, Task};
 use millrace_model::pool::PoolSizes;
+use millrace_operator_api::entry::Catalogue;
 use millrace_template::{is_template, referenced_names};
 use serde_json::Value;
 
@@ -32,13 +35,15 @@ pub struct LintOptions {
     pub most_rows: u64,
     /// Of the installation; `None`: it is not known which there are.
     pub pools: Option<PoolSizes>,
+    /// The ids of the installation's connections; `None`: it is not known which there are.
+    pub connections: Option<BTreeSet<String>>,
     /// Tries that run at a time, of all DAGs; `None`: not known.
     pub worker_slots: Option<usize>,
 }
 
 impl LintOptions {
     pub fn new(now: DateTime<Utc>) -> Self {
-        Self { now, most_tasks: 500, most_rows: 10_000_000, pools: None, worker_slots: None }
+        Self { now, most_tasks: 500, most_rows: 10_000_000, pools: None, connections: None, worker_slots: None }
     }
 }
 
@@ -150,6 +155,16 @@ pub const LINTS: &[Lint] = &[
         check: loads::shared_object,
     },
     Lint {
+        code: "result-not-there",
+        why: "the result of a task that is not before this one is not there when it is asked for",
+        check: results::result_not_there,
+    },
+    Lint {
+        code: "unknown-connection",
+        why: "a task whose connection nobody has made fails",
+        check: connections::unknown_connection,
+    },
+    Lint {
         code: "pool-too-small",
         why: "a task that needs more slots than its pool has never runs",
         check: pools::pool_too_small,
@@ -160,7 +175,7 @@ pub const LINTS: &[Lint] = &[
 #[derive(Debug, Clone, Default)]
 struct Place {
     task: Option<String>,
-    key: Option<&'static str>,
+    key: Option<String>,
 }
 
 struct Finding {
@@ -171,11 +186,15 @@ struct Finding {
 
 impl Finding {
     fn dag(key: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { place: Place { task: None, key: Some(key) }, message: message.into(), hint: hint.into() }
+        Self { place: Place { task: None, key: Some(key.to_owned()) }, message: message.into(), hint: hint.into() }
     }
 
     fn task(task: &Task, key: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let place = Place { task: Some(task.task_id.to_string()), key: Some(key) };
+        Self::in_task(task, key, message, hint)
+    }
+
+    fn in_task(task: &Task, key: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let place = Place { task: Some(task.task_id.to_string()), key: Some(key.to_owned()) };
         Self { place, message: message.into(), hint: hint.into() }
     }
 }
@@ -189,6 +208,7 @@ struct Linted<'a> {
     /// By task id: its keys, and its name's place.
     tasks: HashMap<String, (&'a Node, Span)>,
     options: &'a LintOptions,
+    catalogue: Catalogue,
 }
 
 impl Linted<'_> {
@@ -208,11 +228,11 @@ impl Linted<'_> {
             None => self.tree?,
             Some(task) => {
                 let (node, span) = self.tasks.get(task)?;
-                let entry = place.key.and_then(|key| node.get(key));
+                let entry = place.key.as_deref().and_then(|key| node.get(key));
                 return Some(entry.map_or(*span, |entry| entry.key_span));
             }
         };
-        place.key.and_then(|key| node.get(key)).map(|entry| entry.key_span)
+        place.key.as_deref().and_then(|key| node.get(key)).map(|entry| entry.key_span)
     }
 }
 
@@ -248,7 +268,8 @@ pub fn lint(dags: &[Dag], text: &str, read: &ReadOptions<'_>, options: &LintOpti
     for (dag, root) in dags.iter().zip(&roots) {
         let mut tasks = HashMap::new();
         tasks_of(root, "", &mut tasks);
-        let linted = Linted { dag, tree: Some(root), sources: Some(&sources), tasks, options };
+        let linted =
+            Linted { dag, tree: Some(root), sources: Some(&sources), tasks, options, catalogue: read.catalogue };
         for lint in LINTS.iter().filter(|lint| !is_ignored(text, lint.code)) {
             let mut found = Vec::new();
             (lint.check)(&linted, &mut found);
@@ -292,7 +313,7 @@ fn told_once(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 /// What stands against filling in past dates: for those who ask for a backfill.
 pub fn backfill_problems(dag: &Dag, now: DateTime<Utc>) -> Vec<String> {
     let options = LintOptions::new(now);
-    let linted = Linted { dag, tree: None, sources: None, tasks: HashMap::new(), options: &options };
+    let linted = Linted { dag, tree: None, sources: None, tasks: HashMap::new(), options: &options, catalogue: &[] };
     let mut found = Vec::new();
     dates::same_work_each_date(&linted, &mut found);
     dates::appends(&linted, &mut found);

@@ -27,7 +27,7 @@ pub async fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
         return expanded(app, &checked);
     }
     if !args.no_lint {
-        let options = dag_files::lint_options(app, pools);
+        let options = dag_files::lint_options(app, pools).await;
         for file in &mut checked {
             file.lint(&options);
         }

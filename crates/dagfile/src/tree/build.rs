@@ -138,6 +138,18 @@ impl<'s, 'd> Builder<'s, 'd> {
             Some("indent with blanks, not with tabs".to_owned())
         } else if let Some(at) = unquoted_template(line) {
             Some(format!("quote the value: \"{}…\"", line[at..].chars().take(20).collect::<String>()))
+        } else if let Some(value) = needs_quotes(line, info) {
+            Some(format!("write it in quotes: \"{value}\""))
+        } else if let Some(key) = info
+            .contains("mapping values are not allowed")
+            .then(|| {
+                [start.line.saturating_sub(1), start.line]
+                    .into_iter()
+                    .find_map(|at| key_without_blank(self.source.line(at)))
+            })
+            .flatten()
+        {
+            Some(format!("a blank belongs behind the colon: '{key}: …'"))
         } else if info.contains("mapping values are not allowed") {
             Some("a value with ': ' in it must be quoted; otherwise check the indentation".to_owned())
         } else if info.contains("unknown anchor") {
@@ -321,6 +333,24 @@ impl<'s, 'd> Builder<'s, 'd> {
         }
         all
     }
+}
+
+/// A value that begins with what means something else in YAML: `schedule: * * * * *`, `schedule: @daily`.
+fn needs_quotes<'l>(line: &'l str, info: &str) -> Option<&'l str> {
+    if !(info.contains("anchor or alias") || info.contains("unexpected character") || info.contains("tag")) {
+        return None;
+    }
+    let value =
+        [": ", "- "].iter().filter_map(|before| Some(line.split_once(before)?.1)).min_by_key(|value| value.len())?;
+    let value = value.split(" #").next()?.trim();
+    (value.starts_with(['*', '@', '%', '`', '&', '!']) && !value.contains(['"', '\\'])).then_some(value)
+}
+
+/// The key of a line such as `schedule:"@daily"`, which is a text to YAML.
+fn key_without_blank(line: &str) -> Option<&str> {
+    let (key, value) = line.trim_start().trim_start_matches("- ").split_once(':')?;
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_');
+    (is_key && value.starts_with(|c: char| !c.is_whitespace() && c != '/')).then_some(key)
 }
 
 /// Where an unquoted `{{` begins a value in the line.

@@ -245,6 +245,16 @@ fn require_keys(method: &LoadMethod, columns: &[String], ignored: &[String]) -> 
         .map(String::as_str)
         .collect();
     if missing.is_empty() {
+        let others = columns.iter().filter(|column| !ignored.contains(column) && find(keys, column).is_none()).count();
+        // The first load of all would make rows of bare keys, and no other anything.
+        if others == 0 && !ignored.is_empty() {
+            return Err(TaskError::Fail(format!(
+                "nothing but the key ({}) would come into the table, which has none of the other columns ({}): name them \
+                 alike in the query, or let them be added (schema_drift: {{added: add}})",
+                keys.join(", "),
+                ignored.join(", ")
+            )));
+        }
         return Ok(());
     }
     Err(TaskError::Fail(format!(

@@ -428,6 +428,9 @@ fn what_the_table_does_not_have_is_passed_over_added_or_refused() {
     let text = message(world.run("upsert", copy(json!({"upsert_keys": "id", "order_key": "score"}))));
     assert!(text.contains("upsert needs score in the file"), "{text}");
 
+    let text = message(world.run("upsert", copy(json!({"upsert_keys": "id"}))));
+    assert!(text.contains("nothing but the key (id) would come into the table"), "{text}");
+
     world.run("copy", drift(json!({"added": "add"}))).unwrap();
     assert_eq!(*world.made.lock().unwrap(), ["add score text to analytics.nps"]);
     assert_eq!(world.loads.lock().unwrap()[1].ignored, Vec::<String>::new());

@@ -306,6 +306,9 @@ async fn report_broken(
         let values: Vec<Value> =
             diagnostics.iter().map(|diagnostic| serde_json::to_value(diagnostic).unwrap_or_default()).collect();
         store.set_import_error(path, &values, now).await?;
+        if let Some(first) = diagnostics.first() {
+            tracing::warn!(problems = diagnostics.len(), first = %first.one_line(path), "a DAG file cannot be used");
+        }
         broken.push(path.clone());
         file.told = Some(Told::Error(diagnostics));
     }

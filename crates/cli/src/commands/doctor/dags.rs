@@ -45,7 +45,8 @@ pub(super) async fn look_at_files(app: &App, report: &mut Report) {
         |file: &dag_files::Checked| file.path().strip_prefix(&folder).unwrap_or(file.path()).display().to_string();
     let broken: Vec<String> = checked.iter().filter(|file| file.has_errors()).map(name).collect();
     // Pools that are too small are told of the DAGs that are stored.
-    let options = LintOptions::new(app.now());
+    let connections = dag_files::connections(app).await;
+    let options = LintOptions { connections, ..LintOptions::new(app.now()) };
     for file in &mut checked {
         file.lint(&options);
     }
