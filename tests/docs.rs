@@ -324,6 +324,9 @@ fn the_page_of_commands_is_what_the_program_says() {
             continue;
         }
         groups.push_str(&format!("\n## millrace {name}\n\n{what}.\n\n{head}"));
+        if taken_by(&home, &[&name]).contains("--") {
+            groups.push_str(&row(&[&name], &what));
+        }
         for (inner, what) in below {
             groups.push_str(&row(&[&name, &inner], &what));
         }

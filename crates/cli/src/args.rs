@@ -5,6 +5,7 @@ mod changes;
 mod connections;
 mod data;
 mod db;
+mod described;
 mod doctor;
 mod people;
 mod pools;
@@ -25,6 +26,7 @@ pub use changes::{
 pub use connections::{ConnectionAddArgs, ConnectionsCommand, FileFormat};
 pub use data::{DataCommand, LedgerArgs, VerifyArgs};
 pub use db::{CleanArgs, DbCommand};
+pub use described::command;
 pub use doctor::{DagTestArgs, DoctorArgs, DoctorCommand};
 pub use people::{
     GrantAddArgs, GrantsCommand, PasswordArgs, RolesCommand, TokensCommand, UserCreateArgs, UsersCommand,
@@ -69,10 +71,10 @@ pub enum Command {
     /// Stand-ins for S3 and the Redshift Data API on this machine
     Devstack(DevstackArgs),
     /// DAGs and their runs
-    #[command(subcommand)]
+    #[command(subcommand, alias = "dag")]
     Dags(DagsCommand),
     /// Tasks of a DAG
-    #[command(subcommand)]
+    #[command(subcommand, alias = "task")]
     Tasks(TasksCommand),
     /// Runs of past dates: how far they are, pausing and cancelling them
     #[command(subcommand)]
@@ -144,6 +146,12 @@ pub enum Command {
     Version,
     /// Print a completion script for a shell
     Completions { shell: Shell },
+    /// As Airflow's people look for them
+    #[command(hide = true)]
+    Runs {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        words: Vec<String>,
+    },
     #[command(hide = true, name = "initdb")]
     Initdb,
     #[command(hide = true, name = "upgradedb")]
@@ -158,6 +166,9 @@ pub struct StandaloneArgs {
     /// Write demo DAGs and data into the home, and run the demo pipeline
     #[arg(long)]
     pub demo: bool,
+    /// A bucket to make in the S3 stand-in besides `warehouse-landing`; may be given several times
+    #[arg(long, value_name = "BUCKET")]
+    pub bucket: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -385,8 +396,9 @@ pub struct TriggerArgs {
     /// Parameters of the run, a JSON object
     #[arg(short, long, value_name = "JSON")]
     pub conf: Option<String>,
-    /// The logical date [default: now]
-    #[arg(short = 'e', long, alias = "exec-date", value_name = "INSTANT")]
+    /// The logical date: an instant, or a day of which the schedule's date is taken. Left out: the moment, for the last
+    /// complete interval
+    #[arg(short = 'e', long, alias = "exec-date", value_name = "DATE")]
     pub logical_date: Option<String>,
     /// Wait for the run to end; the exit code is its result
     #[arg(long)]
@@ -476,10 +488,8 @@ pub struct ValidateArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

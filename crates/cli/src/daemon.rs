@@ -110,7 +110,8 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
     let address = listener.local_addr()?;
     let (s3_port, taken) = if any_port { (0, None) } else { free_or_any(app.config.devstack.s3_port).await };
     let (access_key, secret_key) = s3_keys(app)?;
-    let buckets = vec![demo::BUCKET.to_owned(), "warehouse-landing".to_owned()];
+    let mut buckets = vec![demo::BUCKET.to_owned(), "warehouse-landing".to_owned()];
+    buckets.extend(args.bucket.iter().cloned());
     let s3 = match start_s3(app, s3_port, (&access_key, &secret_key), buckets).await {
         Err(error) if is_in_use(&error) => bail!(second(app, &store).await?),
         other => other?,

@@ -18,16 +18,17 @@ mod wiring;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use clap::error::ErrorKind;
 use millrace_settings::Masker;
 
 use crate::app::App;
-use crate::args::{Cli, Command, ConfigCommand, DevstackCommand};
+use crate::args::{Cli, Command, ConfigCommand, DevstackCommand, command};
 use crate::output::{notice, print_text};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let asked = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match asked {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is all that can go wrong here.
@@ -69,6 +70,10 @@ fn start(cli: Cli) -> Result<(), (String, u8)> {
 fn run(cli: Cli, masker: &Masker) -> anyhow::Result<()> {
     match &cli.command {
         Command::Version => return print_text(env!("CARGO_PKG_VERSION")),
+        Command::Runs { .. } => {
+            let say = "the runs of a DAG are among the commands of DAGs: `millrace dags list-runs DAG`, `dags trigger`, `dags state`";
+            return Err(failure::usage(say));
+        }
         Command::Completions { shell } => return commands::reference::completions(*shell),
         Command::Schema => return commands::validate::schema(),
         _ => {}
@@ -130,6 +135,6 @@ async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Operators { name } => commands::validate::operators(app, name.as_deref()),
         Command::RotateKey => commands::keys::rotate_key(app).await,
         Command::Explain { code } => commands::reference::explain(app, code.as_deref()),
-        Command::Version | Command::Schema | Command::Completions { .. } => Ok(()),
+        Command::Version | Command::Schema | Command::Completions { .. } | Command::Runs { .. } => Ok(()),
     }
 }

@@ -39,7 +39,7 @@ impl JobView {
             pid: row.pid,
             start_date: format_utc_micros(row.started_at),
             latest_heartbeat: format_utc_micros(row.heartbeat_at),
-            heartbeat_age: age(row, now).as_seconds_f64(),
+            heartbeat_age: age(row, now).num_milliseconds() as f64 / 1000.0,
             end_date: optional_time(row.ended_at),
         }
     }

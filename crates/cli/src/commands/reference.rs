@@ -1,14 +1,13 @@
 //! Commands that print what the program knows about itself: `config`, `explain`, completions.
 
 use anyhow::bail;
-use clap::CommandFactory;
 use clap_complete::Shell;
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::Config;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::args::{Cli, ConfigCommand};
+use crate::args::{ConfigCommand, command};
 use crate::output::{Format, notice, print_list, print_one, print_text};
 
 #[derive(Serialize)]
@@ -75,6 +74,6 @@ pub fn explain(app: &App, code: Option<&str>) -> anyhow::Result<()> {
 
 pub fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "millrace", &mut script);
+    clap_complete::generate(shell, &mut command(), "millrace", &mut script);
     print_text(&String::from_utf8_lossy(&script))
 }

@@ -45,6 +45,9 @@ struct Row {
 const COLUMNS: [&str; 10] =
     ["end_date", "dag_id", "task_id", "stage", "source", "target", "rows", "bytes", "duration", "checksum"];
 
+/// Characters of a source or target in a table; the other formats have all of it.
+const LONGEST: usize = 40;
+
 impl Row {
     fn of(line: LedgerLine, is_for_people: bool) -> Self {
         let entry = line.row.entry;
@@ -89,6 +92,22 @@ impl Row {
     }
 }
 
+impl Row {
+    /// A query of a page and a sum of 64 digits leave no room for the numbers.
+    fn cut(&mut self) {
+        let shorten = |text: &mut String, most: usize| {
+            if text.chars().count() > most {
+                *text = text.chars().take(most - 1).chain(['…']).collect();
+            }
+        };
+        shorten(&mut self.source, LONGEST);
+        shorten(&mut self.target, LONGEST);
+        if let Some(checksum) = &mut self.checksum {
+            shorten(checksum, "sha256:".len() + 9);
+        }
+    }
+}
+
 pub async fn list(app: &App, args: LedgerArgs) -> anyhow::Result<()> {
     let store = app.store().await?;
     let dag = match &args.dag_id {
@@ -118,7 +137,10 @@ pub async fn list(app: &App, args: LedgerArgs) -> anyhow::Result<()> {
     let page = store.ledger_lines(&filter).await?;
     let shown = page.rows.len() as u64;
     let is_for_people = matches!(app.format, Format::Table | Format::Plain);
-    let rows: Vec<Row> = page.rows.into_iter().map(|line| Row::of(line, is_for_people)).collect();
+    let mut rows: Vec<Row> = page.rows.into_iter().map(|line| Row::of(line, is_for_people)).collect();
+    if app.format == Format::Table {
+        rows.iter_mut().for_each(Row::cut);
+    }
     print_list(app.format, &COLUMNS, &rows)?;
     if is_for_people && shown + args.offset < page.total {
         notice(format!("{shown} of {} movements; --offset {} shows older ones", page.total, shown + args.offset));

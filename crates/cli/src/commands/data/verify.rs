@@ -18,7 +18,7 @@ use super::moved::{Moved, moved_by};
 use crate::app::App;
 use crate::args::VerifyArgs;
 use crate::failure::usage;
-use crate::output::{Format, notice, print_list, print_one};
+use crate::output::{Format, counted, notice, print_list, print_one};
 use crate::{lookup, wiring};
 
 /// Movements of one run that are looked through.
@@ -93,13 +93,18 @@ async fn plan(connectors: &Connectors, moved: &Moved, args: &VerifyArgs) -> anyh
     let is_hashed = |name: &String| read.changed.get(name).is_some_and(|how| hash_key_of(how).is_some());
     let emptied: Vec<String> = read.empty_as_null.iter().filter(|name| !is_hashed(name)).cloned().collect();
     let relation = without_empty(&*source, relation, &of_query, &emptied);
+    let (of_query, unknown) = taken(of_query, written);
     let mut pairs = pair(of_query, &of_table, written)?;
     let mut remarks = remarks_of_load(moved, &emptied);
-    let mut skipped: Vec<String> = args.skip.clone();
+    if !unknown.is_empty() {
+        remarks.push(format!("not compared: {}, which the load passed over (schema_drift)", unknown.join(", ")));
+    }
+    let mut skipped: Vec<String> = args.skip.iter().filter(|name| !unknown.contains(name)).cloned().collect();
     if let Some(unknown) = skipped.iter().find(|name| !pairs.iter().any(|(a, b)| is(a, name) || is(b, name))) {
         return Err(usage(format!("--skip {unknown}: there is no such column among those that were moved")));
     }
     let repeated = treatments(connectors, read, &pairs, &mut skipped, &mut remarks).await?;
+    skipped.extend(unknown);
     pairs.retain(|(a, b)| !skipped.iter().any(|name| is(a, name) || is(b, name)));
     if pairs.is_empty() {
         bail!("no column of {table} is left to compare: {}", remarks.join("; "));
@@ -291,6 +296,18 @@ fn is(column: &SourceColumn, name: &str) -> bool {
 
 type Pairs = Vec<(SourceColumn, SourceColumn)>;
 
+/// The query's columns that the load took, and the names of those that it passed over because the table did not have them.
+fn taken(of_query: Vec<SourceColumn>, written: &RowsWritten) -> (Vec<SourceColumn>, Vec<String>) {
+    let names = written.columns.as_deref().filter(|names| names.len() < of_query.len());
+    let Some(names) = names.filter(|names| names.iter().all(|name| of_query.iter().any(|column| is(column, name))))
+    else {
+        return (of_query, Vec::new());
+    };
+    let (taken, others): (Vec<_>, Vec<_>) =
+        of_query.into_iter().partition(|column| names.iter().any(|name| is(column, name)));
+    (taken, others.into_iter().map(|column| column.name).collect())
+}
+
 /// Each column of the query with the table's column that it went into.
 fn pair(of_query: Vec<SourceColumn>, of_table: &[SourceColumn], written: &RowsWritten) -> anyhow::Result<Pairs> {
     let find = |name: &str| {
@@ -300,8 +317,8 @@ fn pair(of_query: Vec<SourceColumn>, of_table: &[SourceColumn], written: &RowsWr
     let names: Vec<String> = match &written.columns {
         Some(names) if names.len() == of_query.len() => names.clone(),
         Some(names) => bail!(
-            "the load wrote {} columns, but the query has {} now: it reads another table, or the table has changed",
-            names.len(),
+            "the load wrote {}, but the query has {} now: it reads another table, or the table has changed",
+            counted(names.len() as u64, "column"),
             of_query.len()
         ),
         None if of_query.iter().all(|column| find(&column.name).is_some()) => {
