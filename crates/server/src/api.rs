@@ -379,11 +379,36 @@ pub(crate) fn first_line(text: &str) -> String {
     millrace_situation::first_line(text).chars().take(300).collect()
 }
 
-/// What a run or task moved: the rows that were loaded, or else those that were written or read.
+/// What a run or task moved: the rows that came into tables, or else those that were written or read.
 pub(crate) fn rows_moved(ledger: &[LedgerRow]) -> Option<u64> {
-    let sum = |stage: &str, rows: fn(&LedgerEntry) -> Option<u64>| {
-        ledger.iter().filter(|row| row.entry.stage == stage).filter_map(|row| rows(&row.entry)).reduce(|a, b| a + b)
+    let sum = |stages: &[&str], rows: fn(&LedgerEntry) -> Option<u64>| {
+        ledger
+            .iter()
+            .filter(|row| stages.contains(&row.entry.stage.as_str()))
+            .filter_map(|row| rows(&row.entry))
+            .reduce(|a, b| a + b)
     };
     let written = |entry: &LedgerEntry| entry.rows_written.or(entry.rows_inserted).or(entry.rows_read);
-    ["load", "upload", "extract"].into_iter().find_map(|stage| sum(stage, written))
+    [&["load", "copy", "build"][..], &["upload"], &["extract"]].into_iter().find_map(|stages| sum(stages, written))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_that_came_into_tables_are_added_up_whichever_task_moved_them() {
+        let row = |stage: &str, inserted: u64| {
+            let entry = json!({"stage": stage, "source": "a", "target": "b", "rows_inserted": inserted, "remote_ids": [],
+                "started_at": "2024-01-01T00:00:00Z", "ended_at": "2024-01-01T00:00:00Z"});
+            let entry = serde_json::from_value(entry).unwrap();
+            LedgerRow { id: 1, instance: 1, try_number: 1, entry }
+        };
+        assert_eq!(rows_moved(&[row("extract", 7), row("upload", 7), row("load", 5), row("copy", 500)]), Some(505));
+        assert_eq!(rows_moved(&[row("extract", 7), row("build", 3)]), Some(3));
+        assert_eq!(rows_moved(&[row("extract", 7), row("upload", 6)]), Some(6));
+        assert_eq!(rows_moved(&[row("check", 7)]), None);
+    }
 }

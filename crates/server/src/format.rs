@@ -54,9 +54,10 @@ static INSTANT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z").expect("the pattern is checked by a test")
 });
 
-/// A sentence whose instants, written for programs (`2024-03-01T12:00:00.000000Z`), become times of the viewer's zone.
-pub(crate) fn with_times(text: &str) -> Cow<'_, str> {
-    let zone = zone_for(Tz::UTC);
+/// A sentence whose instants, written for programs (`2024-03-01T12:00:00.000000Z`), become times of `zone`, unless the viewer
+/// chose another.
+pub(crate) fn with_times(text: &str, zone: Tz) -> Cow<'_, str> {
+    let zone = zone_for(zone);
     INSTANT.replace_all(text, |found: &Captures<'_>| match found[0].parse::<DateTime<Utc>>() {
         Ok(at) if at.timestamp() % 60 == 0 => local(at, zone),
         Ok(at) => format!("{} {zone}", at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S")),
@@ -88,10 +89,11 @@ pub(crate) fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     fill(if seconds > 0 { said!("{time} ago") } else { said!("in {time}") }, &[("time", &long)])
 }
 
-/// `0.4s`, `12s`, `1m 04s`, `2h 05m`, `3d 04h`.
+/// `40ms`, `0.4s`, `12s`, `1m 04s`, `2h 05m`, `3d 04h`.
 pub(crate) fn length(length: TimeDelta) -> String {
     let seconds = length.num_seconds().max(0);
     match seconds {
+        0 if (1..100).contains(&length.num_milliseconds()) => format!("{}ms", length.num_milliseconds()),
         0..10 => format!("{:.1}s", length.num_milliseconds().max(0) as f64 / 1000.0),
         10..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
@@ -146,15 +148,20 @@ mod tests {
     #[test]
     fn times_in_sentences() {
         let text = "it starts at 2024-03-01T12:00:00.000000Z, looks again at 2024-03-01T12:00:07.250000Z";
-        assert_eq!(with_times(text), "it starts at 2024-03-01 12:00 UTC, looks again at 2024-03-01 12:00:07 UTC");
+        assert_eq!(
+            with_times(text, Tz::UTC),
+            "it starts at 2024-03-01 12:00 UTC, looks again at 2024-03-01 12:00:07 UTC"
+        );
         let of_no_clock = "scheduled__2024-03-01T12:00:00+00:00 and 2024-13-01T12:00:00.000000Z";
-        assert_eq!(with_times(of_no_clock), of_no_clock);
+        assert_eq!(with_times(of_no_clock, Tz::UTC), of_no_clock);
+        assert_eq!(with_times("at 2024-03-01T12:00:00.000000Z", Tz::Asia__Seoul), "at 2024-03-01 21:00 Asia/Seoul");
     }
 
     #[test]
     fn lengths() {
         let text = |ms| length(TimeDelta::milliseconds(ms));
         assert_eq!(text(0), "0.0s");
+        assert_eq!((text(7).as_str(), text(99).as_str()), ("7ms", "99ms"));
         assert_eq!(text(440), "0.4s");
         assert_eq!(text(12_900), "12s");
         assert_eq!(text(64_000), "1m 04s");

@@ -1,6 +1,7 @@
 //! Pages from templates.
 
 use axum::response::{Html, IntoResponse, Response};
+use chrono_tz::Tz;
 use http::HeaderMap;
 use minijinja::{Environment, Value, context};
 
@@ -57,7 +58,10 @@ fn environment() -> Environment<'static> {
     environment.add_function("asset", |name: &str| assets::address(name));
     environment.add_function("t", words::in_template);
     environment.add_filter("code", words::code);
-    environment.add_filter("say", |text: &str| words::ticks(&words::say(text)));
+    environment.add_filter("say", |text: &str, zone: Option<String>| {
+        let zone = zone.and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC);
+        words::ticks(&words::say_in(text, zone))
+    });
     environment.add_filter("ticks", words::ticks);
     environment.add_filter("urlencode", |text: &str| crate::links::encode(text));
     environment.add_filter("words", |state: &str| format::words(state));

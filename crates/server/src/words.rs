@@ -14,7 +14,7 @@ use minijinja::{Error, HtmlEscape};
 use crate::assets;
 use crate::viewer::{Language, viewer};
 
-pub(crate) use phrases::say;
+pub(crate) use phrases::{say, say_in};
 
 static KOREAN: LazyLock<HashMap<String, String>> =
     LazyLock::new(|| assets::words("ko.toml").and_then(|text| toml::from_str(&text).ok()).unwrap_or_default());

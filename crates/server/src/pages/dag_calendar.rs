@@ -74,7 +74,11 @@ pub(super) async fn page(
     }
     let mut years = Vec::new();
     for number in (0..YEARS_SHOWN).map(|back| latest - back) {
-        years.push(year(&server, &row, number, zone).await?);
+        let year = year(&server, &row, number, zone).await?;
+        // An empty year before would only push the others off a small screen.
+        if number == latest || !year.counts.is_empty() {
+            years.push(year);
+        }
     }
     let values = values! {
         dag => server.dag_head(&row, Tab::Calendar),

@@ -1,7 +1,10 @@
 //! One run, beside its DAG's grid.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, Query, State};
 use http::HeaderMap;
+use millrace_model::change::InstanceKey;
 use millrace_model::state::TaskState;
 use millrace_situation::Asked;
 use millrace_store::InstanceRow;
@@ -10,14 +13,14 @@ use serde::Serialize;
 use super::dag::Place;
 use super::grid::{GridView, Selected, run_facts};
 use super::instances;
-use crate::api::rows_moved;
+use crate::api::{first_line, rows_moved};
 use crate::format::{count, length, span};
 use crate::links;
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 #[derive(Serialize)]
 struct TaskLine {
@@ -30,6 +33,22 @@ struct TaskLine {
     counts: Vec<(&'static str, usize)>,
     tries: Option<String>,
     took: Option<String>,
+    /// Why it failed, in a line.
+    error: Option<String>,
+}
+
+/// Failed tasks of which the page says why.
+const MOST_ERRORS: usize = 20;
+
+/// What the last tries of failed tasks said.
+async fn errors(server: &Server, rows: &[InstanceRow]) -> Answer<HashMap<InstanceKey, String>> {
+    let mut found = HashMap::new();
+    for failed in rows.iter().filter(|row| row.state == TaskState::Failed).take(MOST_ERRORS) {
+        if let Some(error) = server.store().tries(failed.key).await?.pop().and_then(|last| last.error) {
+            found.insert(failed.key, first_line(&server.options.vault.masker().mask(&error)));
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn page(
@@ -45,6 +64,7 @@ pub(super) async fn page(
     let now = server.now();
     let rows_of_run = server.store().instances(run.key).await?;
     let version = server.store().dag_version(run.version_key).await?;
+    let errors = errors(&server, &rows_of_run).await?;
     // Of a mapped task, the instance that says most.
     let line = |of_task: &[InstanceRow]| {
         let instance = instances::most_urgent(of_task).unwrap_or(&of_task[0]);
@@ -56,8 +76,11 @@ pub(super) async fn page(
             state: instance.state.as_str(),
             reason: instance.state_reason.clone(),
             counts: if is_mapped { instances::counts(of_task) } else { Vec::new() },
-            tries: (!is_mapped && instance.max_tries > 0 && instance.try_number > 0)
-                .then(|| format!("{}/{}", instance.try_number, instance.max_tries + 1)),
+            tries: (!is_mapped && instance.try_number > 0).then(|| match instance.max_tries {
+                0 => instance.try_number.to_string(),
+                more => format!("{}/{}", instance.try_number, more + 1),
+            }),
+            error: errors.get(&instance.key).cloned(),
             took: span(
                 of_task.iter().filter_map(|it| it.start_date).min(),
                 if of_task.iter().any(|it| it.end_date.is_none()) {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use chrono_tz::Tz;
 use regex::{Captures, Regex};
 
 use crate::assets;
@@ -123,6 +124,11 @@ fn fixed(english: &str) -> usize {
 
 /// The finished English sentence in the viewer's language, its instants in the viewer's zone.
 pub(crate) fn say(text: &str) -> String {
+    say_in(text, Tz::UTC)
+}
+
+/// As [`say`]; instants are those of `zone` where the viewer chose none.
+pub(crate) fn say_in(text: &str, zone: Tz) -> String {
     // A reason that is one word of the program's: `task_failure`.
     let is_word = !text.is_empty() && text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
     let text = if is_word { text.replace('_', " ") } else { text.to_owned() };
@@ -130,7 +136,7 @@ pub(crate) fn say(text: &str) -> String {
         Language::English => text,
         Language::Korean => KOREAN.say(&text, 0).unwrap_or_else(|| t(&text).to_owned()),
     };
-    with_times(&said).into_owned()
+    with_times(&said, zone).into_owned()
 }
 
 #[cfg(test)]
