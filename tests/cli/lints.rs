@@ -36,6 +36,11 @@ fn cases() -> Vec<(&'static str, usize, String)> {
             4,
             format!("schedule: '@daily'\ntimetable: trigger\nstart_date: 2024-01-01\n{}", bash("echo {{ data_interval_end }}")),
         ),
+        (
+            "param-in-command",
+            3,
+            format!("schedule: none\nparams: {{n: {{type: integer, default: 1}}, who: you}}\n{}", bash("echo {{ params.n }} {{ params.who }}")),
+        ),
         ("start-in-future", 2, format!("schedule: '@daily'\nstart_date: 2999-01-01\n{}", bash("x"))),
         (
             "utc-date",

@@ -6,6 +6,7 @@
 mod connections;
 mod dates;
 mod loads;
+mod params;
 mod pools;
 mod results;
 mod shape;
@@ -163,6 +164,11 @@ pub const LINTS: &[Lint] = &[
         code: "unknown-connection",
         why: "a task whose connection nobody has made fails",
         check: connections::unknown_connection,
+    },
+    Lint {
+        code: "param-in-command",
+        why: "whoever may trigger a run writes on the text of a command or a statement that a free param stands in",
+        check: params::param_in_command,
     },
     Lint {
         code: "pool-too-small",
