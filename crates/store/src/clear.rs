@@ -1,6 +1,6 @@
 //! Clearing: task instances run again, with their history kept.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, RunKey};
@@ -209,7 +209,19 @@ pub(crate) async fn audit_change(
             fields.insert("run_count".to_owned(), json!(touched.len()));
         }
     }
-    let row = AuditRow::new(actor, action, details, now);
+    // By run and task: what each was before and is now. Of very many the first.
+    let tasks_of = |run: &RunRow, state: fn(&ClearedInstance) -> TaskState| -> BTreeMap<String, &str> {
+        let of_run = changed.iter().take(NAMES_IN_AUDIT).filter(|it| it.run == run.key);
+        let index = |it: &ClearedInstance| if it.map_index < 0 { String::new() } else { format!("[{}]", it.map_index) };
+        of_run.map(|it| (format!("{}{}", it.task_id, index(it)), state(it).as_str())).collect()
+    };
+    let shown = || touched.iter().take(NAMES_IN_AUDIT);
+    let before: BTreeMap<&str, _> = shown()
+        .map(|run| (run.run_id.as_str(), json!({ "state": run.state.as_str(), "tasks": tasks_of(run, |it| it.from) })))
+        .collect();
+    let after: BTreeMap<&str, _> =
+        shown().map(|run| (run.run_id.as_str(), json!({ "tasks": tasks_of(run, |it| it.to) }))).collect();
+    let row = AuditRow::new(actor, action, details, now).with_change(Some(json!(before)), Some(json!(after)));
     let row = match touched.len() {
         1 => row.on_run(first.dag_id.as_str(), first.run_id.as_str()),
         _ => row.on_dag(first.dag_id.as_str()),

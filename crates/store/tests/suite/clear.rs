@@ -48,6 +48,10 @@ pub async fn case_63_a_middle_task_of_a_finished_run(bench: Bench) -> Result<()>
     assert!(signals.iter().any(|it| it.kind == SignalKind::RunChanged && it.run == Some(run.run)));
     let audit = world.store.audit_log(&AuditFilter { limit: 1, ..AuditFilter::default() }).await?;
     assert_eq!((audit.rows[0].action.as_str(), audit.rows[0].actor.as_str()), ("clear", "cli"));
+    let told = |of: serde_json::Value| Some(serde_json::json!({ row.run_id.as_str(): of }));
+    let before = serde_json::json!({"state": "success", "tasks": {"check": "success", "load": "success"}});
+    assert_eq!(audit.rows[0].before, told(before));
+    assert_eq!(audit.rows[0].after, told(serde_json::json!({"tasks": {"check": "none", "load": "none"}})));
 
     world
         .commit(
