@@ -141,7 +141,7 @@ fn people_doors() -> Doors {
 
 const DAG_FILTERS: [(&str, Kind, &str); 3] = [
     ("dag_id_pattern", Kind::Text, "A part of the id"),
-    ("tags", Kind::Text, "With this tag"),
+    ("tags", Kind::Text, "With this tag; in the list it may be repeated"),
     ("paused", Kind::Flag, "Only paused ones, or only others"),
 ];
 
@@ -167,7 +167,10 @@ fn dag_doors() -> Doors {
             filtered("List DAGs")
                 .page()
                 .query("exclude_stale", Kind::Flag, "Without those whose file is gone")
-                .query("order_by", Kind::Words(&["dag_id", "-dag_id"]), "- for the other direction")
+                .query("tags_match_mode", Kind::Words(&["any", "all"]), "Of several tags, any of them or all")
+                .query("owners", Kind::Text, "Of this owner; may be repeated")
+                .query("last_dag_run_state", Kind::Text, "Whose newest run is in this state; may be repeated")
+                .query("order_by", Kind::Words(dags::ORDERS), "- for the other direction")
                 .gives::<dags::Dags>(),
         )
         .patch("/dags", Access::OfSomeDag(PauseDags), bulk::pause)

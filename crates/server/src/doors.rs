@@ -91,22 +91,40 @@ impl Doors {
 
 /// The same, to look up.
 pub(crate) struct DoorPlan {
-    access: HashMap<String, Vec<(Method, Access)>>,
+    doors: HashMap<String, Vec<Behind>>,
+}
+
+struct Behind {
+    method: Method,
+    access: Access,
+    /// What may be asked behind the address; empty: nobody looks.
+    parameters: Vec<&'static str>,
 }
 
 impl DoorPlan {
     pub fn of(doors: impl IntoIterator<Item = Door>) -> Self {
-        let mut access: HashMap<String, Vec<(Method, Access)>> = HashMap::new();
+        let mut plan: HashMap<String, Vec<Behind>> = HashMap::new();
         for door in doors {
-            access.entry(door.path).or_default().push((door.method, door.access));
+            let parameters = door.operation.map(|operation| operation.parameters()).unwrap_or_default();
+            plan.entry(door.path).or_default().push(Behind { method: door.method, access: door.access, parameters });
         }
-        Self { access }
+        Self { doors: plan }
     }
 
-    /// None: nothing is behind it. `path` as it is declared, with names in braces.
-    pub fn access(&self, method: &Method, path: &str) -> Option<Access> {
+    /// `path` as it is declared, with names in braces.
+    fn behind(&self, method: &Method, path: &str) -> Option<&Behind> {
         // Who asks for the head gets what GET would answer, without the body.
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.access.get(path)?.iter().find(|(known, _)| known == method).map(|(_, access)| *access)
+        self.doors.get(path)?.iter().find(|door| door.method == method)
+    }
+
+    /// None: nothing is behind it.
+    pub fn access(&self, method: &Method, path: &str) -> Option<Access> {
+        self.behind(method, path).map(|door| door.access)
+    }
+
+    /// The names that may stand behind an address that takes some.
+    pub fn parameters(&self, method: &Method, path: &str) -> &[&'static str] {
+        self.behind(method, path).map_or(&[], |door| &door.parameters)
     }
 }

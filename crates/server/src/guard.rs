@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::Form;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use millrace_model::error_code::ErrorCode;
 use tokio::time::timeout;
 
@@ -136,6 +136,9 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
     };
     let (mut parts, body) = request.into_parts();
     authorize(server, &person, access, &mut parts).await.map_err(refuse)?;
+    if let Some(path) = &declared {
+        check_parameters(&parts.uri, gate.doors.parameters(&parts.method, path.as_str())).map_err(refuse)?;
+    }
     request = Request::from_parts(parts, body);
     // Behind an address without an entry is nothing to protect: it is told that there is nothing.
     if changes && access.is_some() {
@@ -143,6 +146,19 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
     }
     request.extensions_mut().insert(person.clone());
     Ok(Admitted { request, person: Some(person), cookie })
+}
+
+/// A filter that is not known would choose everything.
+fn check_parameters(uri: &Uri, known: &[&str]) -> Answer<()> {
+    let Ok(Query(given)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Ok(()) };
+    match given.iter().find(|(name, _)| !known.is_empty() && !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let name: String = name.chars().take(40).collect();
+            let text = format!("there is no parameter '{name}' here; there are {}", known.join(", "));
+            Err(Problem::invalid(text).with("path", name.into()))
+        }
+    }
 }
 
 /// Whether this person may do what the address asks for; nothing is behind an address without an entry.

@@ -70,6 +70,11 @@ pub(crate) fn op(summary: &'static str) -> Operation {
 }
 
 impl Operation {
+    /// The names that may stand behind the address.
+    pub(crate) fn parameters(&self) -> Vec<&'static str> {
+        self.query.iter().map(|(name, ..)| *name).collect()
+    }
+
     pub fn summary(&self) -> &'static str {
         self.summary
     }

@@ -86,9 +86,13 @@ impl Parameters {
     }
 
     pub fn run_states(&self) -> Answer<Vec<RunState>> {
-        self.all("state")
+        self.run_states_of("state")
+    }
+
+    pub fn run_states_of(&self, name: &str) -> Answer<Vec<RunState>> {
+        self.all(name)
             .into_iter()
-            .map(|text| RunState::parse(text).ok_or_else(|| unknown("state", text, RunState::ALL)))
+            .map(|text| RunState::parse(text).ok_or_else(|| unknown(name, text, RunState::ALL)))
             .collect()
     }
 

@@ -137,4 +137,4 @@ pub(crate) use tx::Tx;
 pub use user::UserRow;
 pub use variable::VariableRow;
 pub use webhook::{WebhookRow, WebhookTarget};
-pub use xcom::ListLength;
+pub use xcom::{ListLength, ListedXcom, XcomFilter};

@@ -7,6 +7,7 @@ use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::{DagId, TaskId};
 use serde_json::Value;
 
+use crate::conditions::Conditions;
 use crate::sql::{Kind, micros, values};
 use crate::{Result, Store, sql};
 
@@ -19,7 +20,67 @@ pub struct ListLength {
     pub length: Option<u32>,
 }
 
+/// A result and whose it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedXcom {
+    pub run: RunKey,
+    pub task_id: TaskId,
+    pub map_index: i32,
+    pub key: String,
+    pub value: Value,
+}
+
+/// None means "any".
+#[derive(Debug, Clone, Default)]
+pub struct XcomFilter {
+    pub dag_id: Option<String>,
+    pub run_id: Option<String>,
+    pub task_id: Option<String>,
+    pub key: Option<String>,
+    pub limit: u64,
+    pub offset: u64,
+}
+
 impl Store {
+    /// Those of the newest instances first. How many there are nobody counts.
+    pub async fn list_xcoms(&self, filter: &XcomFilter) -> Result<Vec<ListedXcom>> {
+        let mut conditions = Conditions::default();
+        let texts = [
+            ("r.dag_id", &filter.dag_id),
+            ("r.run_id", &filter.run_id),
+            ("i.task_id", &filter.task_id),
+            ("x.key", &filter.key),
+        ];
+        for (column, text) in texts {
+            if let Some(text) = text {
+                conditions.compare(column, "=", text.as_str());
+            }
+        }
+        let (clause, mut values) = (conditions.clause(), conditions.values);
+        let (limit, offset) = (values.len() + 1, values.len() + 2);
+        let sql = format!(
+            "SELECT i.run_id, i.task_id, i.map_index, x.key, x.value FROM xcom x \
+             JOIN task_instance i ON i.id = x.instance_id JOIN dag_run r ON r.id = i.run_id{clause} \
+             ORDER BY x.instance_id DESC, x.key LIMIT ${limit} OFFSET ${offset}"
+        );
+        values.extend(values![
+            i64::try_from(filter.limit).unwrap_or(i64::MAX),
+            i64::try_from(filter.offset).unwrap_or(i64::MAX)
+        ]);
+        let rows = sql::all(self.reader(), "list results", sql, values).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(ListedXcom {
+                    run: row.int("run_id")?,
+                    task_id: TaskId::new_unchecked(row.text("task_id")?),
+                    map_index: row.small("map_index")?,
+                    key: row.text("key")?,
+                    value: row.json("value")?,
+                })
+            })
+            .collect()
+    }
+
     /// How long the results of these tasks of a run are, as far as they have one.
     pub async fn list_lengths(&self, run: RunKey, tasks: &[&str]) -> Result<Vec<ListLength>> {
         let source = sql::source(self.dialect(), 2, &[("x_task", Kind::Text)]);

@@ -3,12 +3,13 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
-use millrace_store::{DagFilter, DagRow, Page};
+use millrace_model::state::RunState;
+use millrace_store::{DagFilter, DagRow, RunSummary};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Given, Instant, body, instant, listed, optional};
+use super::{Given, Instant, body, cut, instant, listed, optional};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -21,32 +22,105 @@ pub(crate) struct PatchBody {
     pub is_paused: bool,
 }
 
+pub(crate) const ORDERS: &[&str] = &[
+    "dag_id",
+    "next_dagrun",
+    "last_run_state",
+    "last_run_start_date",
+    "-dag_id",
+    "-next_dagrun",
+    "-last_run_state",
+    "-last_run_start_date",
+];
+
 pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Dags>> {
     let parameters = Parameters(parameters);
-    let (limit, offset) = parameters.page()?;
-    let tags = parameters.all("tags");
-    if tags.len() > 1 {
-        return Err(Problem::invalid("parameter 'tags' may be given once"));
-    }
+    let page = parameters.page()?;
+    let choice = Choice::of(&parameters)?;
     let filter = DagFilter {
         // Airflow's pattern is SQL's; here any part of the id does.
         search: parameters.text("dag_id_pattern").map(|text| text.trim_matches('%').to_owned()),
-        tag: tags.first().map(|tag| (*tag).to_owned()),
         is_paused: parameters.flag("paused")?,
         include_stale: !parameters.flag("exclude_stale")?.unwrap_or(true),
-        last_runs: 0,
-        // 0 means "all" to the store.
-        limit: limit.max(1),
-        offset,
+        last_runs: u32::from(choice.looks_at_runs()),
+        ..DagFilter::default()
     };
-    let is_descending = parameters.order(&["dag_id"])?.is_some_and(|(_, is_descending)| is_descending);
-    let page = if is_descending { server.dags_backwards(filter).await? } else { server.store().dags(&filter).await? };
-    let shown = if limit == 0 { 0 } else { page.rows.len() };
-    let dags = page.rows.iter().take(shown).map(|row| dag_value(&server, row)).collect();
-    Ok(Json(Dags { dags, total_entries: page.total }))
+    // They are few.
+    let mut rows = server.store().dags(&filter).await?.rows;
+    rows.retain(|row| choice.has(row));
+    choice.sort(&mut rows);
+    let (rows, total_entries) = cut(rows, page);
+    let dags = rows.iter().map(|row| dag_value(&server, row)).collect();
+    Ok(Json(Dags { dags, total_entries }))
+}
+
+/// Which DAGs, beside what the store chooses by, and in which order.
+struct Choice {
+    tags: Vec<String>,
+    with_all_tags: bool,
+    owners: Vec<String>,
+    states: Vec<RunState>,
+    order: Option<(&'static str, bool)>,
+}
+
+impl Choice {
+    fn of(parameters: &Parameters) -> Answer<Self> {
+        let texts = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect();
+        let with_all_tags = match parameters.text("tags_match_mode") {
+            None | Some("any") => false,
+            Some("all") => true,
+            Some(text) => {
+                let text: String = text.chars().take(40).collect();
+                return Err(Problem::invalid(format!("parameter 'tags_match_mode' must be any or all, not '{text}'")));
+            }
+        };
+        Ok(Self {
+            tags: texts("tags"),
+            with_all_tags,
+            owners: texts("owners"),
+            states: parameters.run_states_of("last_dag_run_state")?,
+            order: parameters.order(&ORDERS[..ORDERS.len() / 2])?,
+        })
+    }
+
+    fn looks_at_runs(&self) -> bool {
+        !self.states.is_empty() || self.order.is_some_and(|(name, _)| name.starts_with("last_run"))
+    }
+
+    fn has(&self, row: &DagRow) -> bool {
+        let has_tag = |tag: &String| row.dag.tags.contains(tag);
+        let tagged = if self.with_all_tags { self.tags.iter().all(has_tag) } else { self.tags.iter().any(has_tag) };
+        let owned = row.dag.owner.as_ref().is_some_and(|owner| self.owners.contains(owner));
+        let last = RunSummary::latest(&row.last_runs).is_some_and(|run| self.states.contains(&run.state));
+        (self.tags.is_empty() || tagged) && (self.owners.is_empty() || owned) && (self.states.is_empty() || last)
+    }
+
+    /// What has none comes first; of equal ones the order of the ids stays.
+    fn sort(&self, rows: &mut [DagRow]) {
+        let Some((name, is_descending)) = self.order else { return };
+        let last = |row: &DagRow| RunSummary::latest(&row.last_runs).cloned();
+        rows.sort_by(|one, other| {
+            let order = match name {
+                "next_dagrun" => {
+                    let next = |row: &DagRow| row.next.as_ref().map(|next| next.run_after);
+                    next(one).cmp(&next(other))
+                }
+                "last_run_state" => {
+                    let state = |row: &DagRow| last(row).map(|run| run.state.as_str());
+                    state(one).cmp(&state(other))
+                }
+                "last_run_start_date" => {
+                    let start = |row: &DagRow| last(row).and_then(|run| run.start_date);
+                    start(one).cmp(&start(other))
+                }
+                _ => one.dag_id.as_str().cmp(other.dag_id.as_str()),
+            };
+            if is_descending { order.reverse() } else { order }
+        });
+    }
 }
 
 pub(crate) async fn get(State(server): State<Shared>, Path(dag_id): Path<String>) -> Answer<Json<Dag>> {
@@ -70,15 +144,6 @@ pub(crate) async fn patch(
 ) -> Answer<Json<Dag>> {
     let PatchBody { is_paused } = body(given)?;
     Ok(Json(dag_value(&server, &server.set_paused(&person, &dag_id, is_paused).await?)))
-}
-
-impl Server {
-    /// They are few, and the store has them by id.
-    async fn dags_backwards(&self, filter: DagFilter) -> Answer<Page<DagRow>> {
-        let all = self.store().dags(&DagFilter { limit: 0, offset: 0, ..filter.clone() }).await?;
-        let rows = all.rows.into_iter().rev().skip(filter.offset as usize).take(filter.limit as usize).collect();
-        Ok(Page { rows, total: all.total })
-    }
 }
 
 listed!(Dags { dags: Dag });

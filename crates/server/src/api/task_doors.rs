@@ -116,7 +116,10 @@ pub(super) fn doors() -> Doors {
         )
         .does(op("Show a try of one of a mapped task").gives::<tries::Try>())
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries", ReadLogs, xcoms::list)
-        .does(mapped("List what a task left for others").page().gives::<xcoms::XcomEntries>())
+        .does(mapped("List what a task left for others; ~ for every DAG, run or task, newest first")
+                .page()
+                .query("xcom_key", Kind::Text, "Under this key; where ~ stands in the address")
+                .gives::<xcoms::XcomEntries>())
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}", ReadLogs, xcoms::get)
         .does(mapped("Show one of them").gives::<xcoms::XcomEntry>())
         // Of a mapped task: as the addresses without the index take `?map_index=`.

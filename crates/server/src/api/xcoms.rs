@@ -1,8 +1,14 @@
 //! What tasks left for others, under Airflow's name.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use millrace_model::change::RunKey;
 use millrace_model::error_code::ErrorCode;
+use millrace_settings::Masker;
+use millrace_store::{RunRow, XcomFilter};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -52,9 +58,55 @@ pub(super) async fn list(
 ) -> Answer<Json<XcomEntries>> {
     let parameters = Parameters(parameters);
     let page = parameters.page()?;
+    if [&names.0, &names.1, &names.2].contains(&&"~".to_owned()) {
+        return browse(&server, &names, &parameters).await.map(Json);
+    }
     let found = entries(&server, &names, parameters.number::<i32>("map_index")?.unwrap_or(-1)).await?;
     let (xcom_entries, total_entries) = cut(found, page);
     Ok(Json(XcomEntries { xcom_entries, total_entries }))
+}
+
+/// Of every DAG, run or task that `~` stands for; the newest first. Nobody counts them: `total_entries` is one more than
+/// there are up to this page's end when another page follows.
+async fn browse(server: &Shared, names: &Names, parameters: &Parameters) -> Answer<XcomEntries> {
+    let (limit, offset) = parameters.page()?;
+    let given = |name: &String| Some(name.clone()).filter(|name| name != "~");
+    let filter = XcomFilter {
+        dag_id: given(&names.0),
+        run_id: given(&names.1),
+        task_id: given(&names.2),
+        key: parameters.text("xcom_key").map(str::to_owned),
+        limit: limit + 1,
+        offset,
+    };
+    if let Some(dag_id) = &filter.dag_id {
+        server.dag_row(dag_id, 0).await?;
+    }
+    let found = server.store().list_xcoms(&filter).await?;
+    let total_entries = offset + found.len() as u64;
+    let mut runs: HashMap<RunKey, (RunRow, Masker)> = HashMap::new();
+    let mut xcom_entries = Vec::new();
+    for it in found.into_iter().take(limit as usize) {
+        let (run, masker) = match runs.entry(it.run) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                // Deleted meanwhile.
+                let Some(run) = server.store().run_by_key(it.run).await? else { continue };
+                let masker = server.masker_of_run(&*server.store().dag_version(run.version_key).await?, &run);
+                place.insert((run, masker))
+            }
+        };
+        xcom_entries.push(XcomEntry {
+            key: it.key,
+            dag_id: run.dag_id.to_string(),
+            dag_run_id: run.run_id.to_string(),
+            task_id: it.task_id.to_string(),
+            map_index: it.map_index,
+            logical_date: instant(run.logical_date),
+            value: masker.mask_value(&it.value),
+        });
+    }
+    Ok(XcomEntries { xcom_entries, total_entries })
 }
 
 pub(super) async fn get(

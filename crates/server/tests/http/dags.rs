@@ -6,7 +6,7 @@ use millrace_model::schedule::DataInterval;
 use serde_json::json;
 
 use crate::plant::dag;
-use crate::site::{Site, now};
+use crate::site::{ADMIN, Site, now};
 
 #[test]
 fn dags_come_in_an_envelope() {
@@ -29,7 +29,7 @@ fn dags_come_in_an_envelope() {
     assert_eq!(ids("/api/v1/dags?tags=nightly"), ["copy_orders"]);
     assert_eq!(ids("/api/v1/dags?limit=1&offset=1"), ["quiet"]);
     assert_eq!(ids("/api/v1/dags?limit=0"), [""; 0]);
-    for bad in ["limit=x", "limit=-1", "offset=1.5", "paused=perhaps", "tags=a&tags=b"] {
+    for bad in ["limit=x", "limit=-1", "offset=1.5", "paused=perhaps", "tags_match_mode=some"] {
         let answer = site.get(&format!("/api/v1/dags?{bad}")).is(422).json();
         assert_eq!(answer["code"], "invalid", "{bad}");
     }
@@ -132,4 +132,49 @@ fn import_errors_say_where() {
 fn the_version_is_told() {
     let site = Site::start();
     assert_eq!(site.get("/api/v1/version").is(200).json()["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn dags_are_chosen_by_owner_tags_and_the_state_of_their_newest_run() {
+    let site = Site::start();
+    site.runtime.block_on(async {
+        let mut other = dag("other", "none", "UTC", &["nightly", "money"], &[("only", "empty", &[], 0)]);
+        other.owner = Some("ada".to_owned());
+        site.plant.sync(other, false, now()).await;
+    });
+    let ids = |query: &str| {
+        let found = site.get(&format!("/api/v1/dags?{query}")).is(200).json();
+        let rows = found["dags"].as_array().unwrap();
+        assert_eq!(found["total_entries"], rows.len(), "{query}");
+        rows.iter().map(|row| row["dag_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("owners=ada"), ["other"]);
+    assert_eq!(ids("owners=ada&owners=data"), ["copy_orders", "other", "quiet"]);
+    assert_eq!(ids("last_dag_run_state=running"), ["copy_orders"]);
+    assert!(ids("last_dag_run_state=failed").is_empty());
+    assert_eq!(ids("tags=nightly&tags=money"), ["copy_orders", "other"]);
+    assert_eq!(ids("tags=nightly&tags=money&tags_match_mode=all"), ["other"]);
+    assert_eq!(ids("order_by=-dag_id"), ["quiet", "other", "copy_orders"]);
+    assert_eq!(ids("order_by=-next_dagrun")[0], "copy_orders");
+    assert_eq!(ids("order_by=last_run_state"), ["other", "quiet", "copy_orders"]);
+    site.get("/api/v1/dags?last_dag_run_state=fine").is(422);
+    site.get("/api/v1/dags?tags_match_mode=some").is(422);
+}
+
+/// What is not known chooses nothing, and all would be answered for.
+#[test]
+fn a_filter_that_is_not_known_is_refused() {
+    let site = Site::start();
+    for (method, path) in [
+        ("GET", "/api/v1/dags?owner=ada"),
+        ("GET", "/api/v1/dags/~/dagRuns?stat=failed"),
+        ("GET", "/api/v1/variables?order_by=key"),
+        ("PATCH", "/api/v1/dags?tag=nightly"),
+    ] {
+        let body = (method == "PATCH").then_some("{\"is_paused\": true}");
+        let headers = [("authorization", ADMIN), ("content-type", "application/json")];
+        let refused = site.call(method, path, &headers, body).is(422);
+        assert!(refused.body.contains("there is no parameter"), "{path}: {}", refused.body);
+    }
+    assert_eq!(site.get("/api/v1/dags/copy_orders").json()["is_paused"], false);
 }

@@ -121,6 +121,15 @@ fn a_secret_in_a_result_is_shown_to_nobody() {
     let address = format!("/api/v1/dags/copy_orders/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value");
     let shown = json!([{"table": "customers", "said": "***", "n": "***"}]);
     assert_eq!(site.get(&address).is(200).json()["value"], shown);
+    // Of every run, as Airflow's address has it.
+    let all = site.get("/api/v1/dags/~/dagRuns/~/taskInstances/~/xcomEntries").is(200).json();
+    let entry = json!([all["total_entries"], all["xcom_entries"][0]["value"], all["xcom_entries"][0]["task_id"]]);
+    assert_eq!(entry, json!([1, shown, task]), "{all}");
+    for (query, count) in [("?xcom_key=return_value", 1), ("?xcom_key=other", 0), ("?limit=1&offset=1", 0)] {
+        let path = format!("/api/v1/dags/copy_orders/dagRuns/~/taskInstances/{task}/xcomEntries{query}");
+        assert_eq!(site.get(&path).is(200).json()["xcom_entries"].as_array().map(Vec::len), Some(count), "{query}");
+    }
+    site.get("/api/v1/dags/nothing/dagRuns/~/taskInstances/~/xcomEntries").is(404);
     let page = site.get(&format!("/dags/copy_orders/runs/{run}/tasks/{task}")).is(200);
     assert!(
         page.body.contains("customers") && !page.body.contains("variable-hidden") && !page.body.contains("88776655")
