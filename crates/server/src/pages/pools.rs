@@ -31,6 +31,8 @@ async fn show(
         .iter()
         .map(|row| {
             let used = used.get(&row.name).copied().unwrap_or_default();
+            // What was typed of a change that was refused stands beside what the pool is now.
+            let typed = Some(form).filter(|form| !form.seen.is_empty() && form.name.trim() == row.name);
             values! {
                 name => row.name,
                 slots => row.slots,
@@ -41,6 +43,12 @@ async fn show(
                 scheduled => used.scheduled,
                 deferred => used.deferred,
                 open => used.open_slots(row),
+                is_open => typed.is_some(),
+                typed => values! {
+                    slots => typed.map_or_else(|| row.slots.to_string(), |form| form.slots.clone()),
+                    description => typed.map_or_else(|| row.description.clone().unwrap_or_default(), |form| form.description.clone()),
+                    include_deferred => typed.map_or(row.include_deferred, |form| form.include_deferred.is_some()),
+                },
                 seen => version_of(row),
                 delete => (row.name != DEFAULT_POOL).then(|| format!("/pools/delete/{}", links::segment(&row.name))),
             }

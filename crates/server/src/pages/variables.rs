@@ -6,6 +6,7 @@ use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use http::HeaderMap;
+use millrace_settings::mask::MASK;
 use millrace_vault::{NamedVariable, Origin};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,10 @@ struct Line {
     problem: Option<String>,
     delete: String,
     seen: String,
+    /// What was typed of a change that was refused, beside what the variable is now; but no secret.
+    is_open: bool,
+    typed_value: String,
+    typed_description: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -56,14 +61,24 @@ async fn show(
     let seen: HashMap<&str, String> = rows.iter().map(|row| (row.key.as_str(), version_of(row))).collect();
     let all = server.options.vault.variables().await?;
     let masker = server.options.vault.masker();
-    let line = |variable: &NamedVariable| Line {
-        key: variable.key.clone(),
-        value: masker.mask(&variable.masked_value()),
-        description: variable.description.clone(),
-        is_from_environment: variable.origin == Origin::Environment,
-        problem: variable.problem.clone(),
-        delete: format!("/variables/delete/{}", links::segment(&variable.key)),
-        seen: seen.get(variable.key.as_str()).cloned().unwrap_or_default(),
+    let line = |variable: &NamedVariable| {
+        let value = masker.mask(&variable.masked_value());
+        let typed = Some(fields).filter(|fields| !fields.seen.is_empty() && fields.key.trim() == variable.key);
+        let description = variable.description.clone().unwrap_or_default();
+        Line {
+            key: variable.key.clone(),
+            is_open: typed.is_some(),
+            typed_value: typed
+                .filter(|_| !value.contains(MASK))
+                .map_or_else(|| value.clone(), |fields| fields.value.clone()),
+            typed_description: typed.map_or(description, |fields| fields.description.clone()),
+            value,
+            description: variable.description.clone(),
+            is_from_environment: variable.origin == Origin::Environment,
+            problem: variable.problem.clone(),
+            delete: format!("/variables/delete/{}", links::segment(&variable.key)),
+            seen: seen.get(variable.key.as_str()).cloned().unwrap_or_default(),
+        }
     };
     let is_new = fields.seen.is_empty();
     let values = values! {

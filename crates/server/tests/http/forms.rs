@@ -95,6 +95,8 @@ fn variables_and_pools_are_changed_as_they_were_seen() {
     assert_eq!((&now["value"], &now["description"]), (&json!("us"), &json!("")), "a description can be emptied");
     let told = browser.post("/variables", &format!("seen={mine}&key=region&value=ap&description=x")).is(409).body;
     assert!(told.contains("was changed meanwhile") && told.contains(">us<"), "{told}");
+    let typed = |told: &str| told.contains("<details class=\"note\" open>");
+    assert!(typed(&told) && told.contains(">ap</textarea>") && told.contains("value=\"x\""), "it stays: {told}");
     site.send("PATCH", "/api/v1/variables/region", &json!({"description": "here"})).is(200);
     let now = site.send("PATCH", "/api/v1/variables/region", &json!({"description": null})).is(200).json();
     assert_eq!((&now["value"], &now["description"]), (&json!("us"), &json!("")));
@@ -104,7 +106,8 @@ fn variables_and_pools_are_changed_as_they_were_seen() {
     let mine = seen();
     browser.post("/pools", &format!("seen={mine}&name=etl&slots=5&description=loads")).is(303);
     let told = browser.post("/pools", &format!("seen={mine}&name=etl&slots=9&description=loads")).is(409).body;
-    assert!(told.contains("was changed meanwhile"), "{told}");
+    assert!(told.contains("was changed meanwhile") && typed(&told), "{told}");
+    assert!(told.contains("name=\"slots\" value=\"9\""), "what was typed stays: {told}");
     assert_eq!(site.get("/api/v1/pools/etl").json()["slots"], 5);
     let now = site.send("PATCH", "/api/v1/pools/etl", &json!({"description": null})).is(200).json();
     assert_eq!((&now["slots"], &now["description"]), (&json!(5), &json!(null)));
