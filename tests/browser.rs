@@ -12,6 +12,10 @@ mod every_page;
 mod hands;
 #[path = "browser/journeys.rs"]
 mod journeys;
+#[path = "browser/lists.rs"]
+mod lists;
+#[path = "browser/logs.rs"]
+mod logs;
 #[path = "browser/rare.rs"]
 mod rare;
 mod support;

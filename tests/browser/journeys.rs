@@ -63,6 +63,9 @@ async fn a_week_is_backfilled() {
     type_into(&browser, "[name=from]", "2024-03-04").await;
     type_into(&browser, "[name=to]", "2024-03-11").await;
     type_into(&browser, "[name=runs]", "3").await;
+    // Counted while it is typed.
+    browser.shows("Of these dates, 7 of 7 would run, 3 at a time").await;
+    assert_eq!(browser.client.current_url().await.unwrap().query(), None);
     browser.click("form.backfill button.primary").await;
     // Every date is listed before anything runs.
     browser.shows("Run 7 dates").await;

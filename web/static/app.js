@@ -142,11 +142,16 @@ document.addEventListener("submit", async (event) => {
   } else if (form.dataset.confirm && !form.dataset.confirmed) {
     event.preventDefault();
     const dialog = $("#confirm");
+    const yes = event.submitter ?? $("button", form);
     $("[data-question]", dialog).textContent = form.dataset.confirm;
     $("[data-what]", dialog).textContent = form.dataset.what ?? "";
-    $("[data-yes]", dialog).textContent = (event.submitter ?? $("button", form)).textContent;
+    $("[data-yes]", dialog).textContent = yes.getAttribute("aria-label") ?? yes.textContent;
     dialog.onclose = () => {
-      if (dialog.returnValue === "yes") form.submit();
+      // What it stood in may have been drawn anew meanwhile, and a form that is nowhere sends nothing.
+      if (dialog.returnValue === "yes") {
+        if (!form.isConnected) document.body.append(form);
+        form.submit();
+      }
       dialog.returnValue = "";
     };
     dialog.showModal();
@@ -245,14 +250,16 @@ async function released() {
   for (let tries = 0; isHeld && tries < 20; tries++) await new Promise((then) => setTimeout(then, 50));
 }
 async function redraw(part) {
-  const fresh = await fetchPart(part.dataset.src, part.dataset.part);
+  // One that is no part of its own is taken out of the whole page.
+  const isWhole = part.dataset.part === undefined;
+  const fresh = await fetchPart(part.dataset.src ?? location.pathname + location.search, part.dataset.part ?? "");
   await released();
   const old = document.getElementById(part.id);
   if (!old || old.dataset.src !== part.dataset.src) return;
   const isFacts = old.id === "facts";
   // A log that has just begun, also that of a new try, comes with its whole panel.
   if (isFacts && fresh.querySelector("#log")?.dataset.events !== $("#log")?.dataset.events) return replacePanel(fresh, true);
-  const next = isFacts ? fresh.querySelector("#facts") : fresh.firstElementChild;
+  const next = isFacts || isWhole ? fresh.querySelector(`#${CSS.escape(old.id)}`) : fresh.firstElementChild;
   if (!next) return;
   const box = old.scrollLeft;
   if (old.hidden) next.hidden = true;
@@ -264,7 +271,7 @@ async function redraw(part) {
 }
 /* What a person has in hand stays in hand: the focus, what is open, what was typed. */
 const HANDLES = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
-const sign = (one) => [one.tagName, one.id, one.parentElement.id, one.dataset.cell, one.getAttribute("href"), one.form?.getAttribute("action"), one.name].join("|");
+const sign = (one) => [one.tagName, one.id, one.parentElement.id, one.dataset.cell, one.getAttribute("href"), one.form?.getAttribute("action"), one.name, one.type === "checkbox" ? one.value : ""].join("|");
 function swap(old, next, isSame = true) {
   const [before, after] = [$$(HANDLES, old), $$(HANDLES, next)];
   const twin = (one) => {
@@ -275,6 +282,8 @@ function swap(old, next, isSame = true) {
   for (const field of isSame ? before : []) {
     const other = field.defaultValue !== undefined && field.value !== field.defaultValue ? twin(field) : null;
     if (other) other.value = field.value;
+    const box = field.type === "checkbox" && field.checked !== field.defaultChecked ? twin(field) : null;
+    if (box) box.checked = field.checked;
   }
   const focused = document.activeElement;
   const place = before.indexOf(focused);
@@ -282,6 +291,7 @@ function swap(old, next, isSame = true) {
   // What is gone leaves its place to its neighbour.
   const to = place < 0 ? null : twin(focused) ?? after[Math.min(place, after.length - 1)];
   old.replaceWith(next);
+  next.closest("[data-chooses]")?.dispatchEvent(new Event("change"));
   to?.focus({ preventScroll: true });
   if (to && typeof start === "number" && to.value === focused.value) to.setSelectionRange(start, end);
 }
@@ -309,6 +319,7 @@ function showLost(isLost) {
 }
 
 let changes = null;
+const knownDags = new Set($$("[data-new-dags] [data-live]").map((row) => row.dataset.live));
 function listen(wasAway) {
   if (!csrf() || changes) return;
   const dag = $("[data-dag]")?.dataset.dag;
@@ -333,7 +344,9 @@ function listen(wasAway) {
     all.forEach(patch);
     const dags = new Set(all.map((change) => change.dag));
     const ended = all.some((change) => !change.task);
-    refresh((part) => (part.dataset.live === "*" ? ended : dags.has(part.dataset.live)));
+    refresh((part) => (part.dataset.live === "*" ? ended || part.dataset.tasks !== undefined : dags.has(part.dataset.live)));
+    const list = $("[data-new-dags]");
+    if (list && [...dags].filter((dag) => !knownDags.has(dag) && knownDags.add(dag)).length) refreshSoon(list);
   });
   events.addEventListener("refresh", () => refresh(() => true));
 }
@@ -349,6 +362,9 @@ document.addEventListener("visibilitychange", () => {
   log?.resume();
 });
 addEventListener("pagehide", away);
+
+/* What no event tells of. */
+setInterval(() => { if (!document.hidden) $$("[data-every]").forEach(refreshSoon); }, 10000);
 
 /* The panel beside the grid. */
 function replacePanel(fresh, isSame) {
@@ -366,6 +382,8 @@ async function show(address, push) {
   }
   if (push) history.pushState({}, "", address);
   const path = new URL(address, location.href).pathname;
+  const run = path.split("/runs/")[1]?.split("/")[0];
+  for (const tab of $$("a[data-of-run]")) tab.href = tab.pathname + (run ? `?run=${run}` : "");
   for (const on of $$("#grid .on")) on.classList.remove("on");
   for (const link of $$("#grid [data-cell]")) {
     const isGroup = $(".fold", link.closest("tr"));
@@ -384,7 +402,7 @@ async function show(address, push) {
 function looked(address) {
   const url = new URL(address, location.href);
   const now = new URLSearchParams(location.search);
-  for (const name of ["runs", "from", "open", "shut"]) for (const value of now.getAll(name)) url.searchParams.append(name, value);
+  for (const name of ["runs", "past", "from", "open", "shut"]) for (const value of now.getAll(name)) url.searchParams.append(name, value);
   return url.pathname + url.search;
 }
 const isPlain = (event) => !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.button;
@@ -394,7 +412,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   const grid = $("#grid");
   const here = new URL(location.href);
-  for (const name of ["runs", "from", "open", "shut"]) here.searchParams.delete(name);
+  for (const name of ["runs", "past", "from", "open", "shut"]) here.searchParams.delete(name);
   new URL(link.href).searchParams.forEach((value, name) => here.searchParams.append(name, value));
   const address = here.pathname + here.search;
   history.replaceState({}, "", address);
@@ -494,21 +512,35 @@ startGraph();
 
 /* Several are chosen at once. */
 for (const form of $$("[data-chooses]")) {
-  const boxes = $$('input[name="item"]', form);
+  // They may be drawn anew.
+  const boxes = () => $$('input[name="item"]', form);
   const every = $("[data-choose-all]", form);
   if (!every) continue;
   every.hidden = false;
   const draw = () => {
-    const chosen = boxes.filter((box) => box.checked).length;
+    const chosen = boxes().filter((box) => box.checked).length;
     $("[data-chosen]", form).textContent = chosen;
-    every.checked = chosen === boxes.length && chosen > 0;
-    every.indeterminate = chosen > 0 && chosen < boxes.length;
+    every.checked = chosen === boxes().length && chosen > 0;
+    every.indeterminate = chosen > 0 && chosen < boxes().length;
     for (const button of $$("button[name=action]", form)) button.disabled = chosen === 0;
   };
-  every.addEventListener("change", () => { for (const box of boxes) box.checked = every.checked; draw(); });
-  form.addEventListener("change", (event) => { if (event.target.name === "item") draw(); });
+  every.addEventListener("change", () => { for (const box of boxes()) box.checked = every.checked; draw(); });
+  form.addEventListener("change", (event) => { if (event.target !== every) draw(); });
   draw();
 }
+
+/* How many dates a backfill would run, while its form is filled in. */
+const backfill = $("form[data-counts]");
+let counted = 0;
+backfill?.addEventListener("input", () => {
+  const mine = ++counted;
+  setTimeout(async () => {
+    const fields = new FormData(backfill);
+    if (mine !== counted || !fields.get("from") || !fields.get("to")) return;
+    const fresh = await fetchPart(`${backfill.getAttribute("action")}?${new URLSearchParams(fields)}`, "count").catch(() => "");
+    if (mine === counted) $("#backfill-count").replaceChildren(fresh);
+  }, 400);
+});
 
 /* The log. */
 let log = null;

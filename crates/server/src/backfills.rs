@@ -13,6 +13,7 @@ use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
+use crate::words::said;
 
 /// As Airflow's clients send it, and what we have besides.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -159,8 +160,8 @@ impl Server {
 /// `new run`, `run again`, or why not.
 pub(crate) fn outcome(date: &BackfillDate) -> (&'static str, Option<&str>) {
     match &date.outcome {
-        DateOutcome::Created => ("new run", None),
-        DateOutcome::Cleared => ("run again", None),
-        DateOutcome::Skipped { reason } => ("left alone", Some(reason)),
+        DateOutcome::Created => (said!("new run"), None),
+        DateOutcome::Cleared => (said!("run again"), None),
+        DateOutcome::Skipped { reason } => (said!("left alone"), Some(reason)),
     }
 }

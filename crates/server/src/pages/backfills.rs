@@ -38,6 +38,7 @@ struct Line {
     failed: u64,
     running: u64,
     gone: u64,
+    queued: u64,
     reprocess: &'static str,
     max_active_runs: u32,
     is_reversed: bool,
@@ -80,6 +81,7 @@ pub(super) async fn page(
             failed: progress.failed,
             running: progress.running,
             gone: progress.gone,
+            queued: progress.queued,
             reprocess: row.reprocess.as_str(),
             max_active_runs: row.max_active_runs,
             is_reversed: row.is_reversed,
@@ -104,7 +106,7 @@ pub(super) async fn page(
         Some(Err(problem)) => (None, Some(sentence(&say(&problem.detail)))),
     };
     let (prepared, report) = plan.unzip();
-    let warnings = prepared.as_ref().map(|it| it.warnings.iter().map(|text| sentence(text)).collect::<Vec<_>>());
+    let warnings = prepared.as_ref().map(|it| it.warnings.iter().map(|text| sentence(&say(text))).collect::<Vec<_>>());
     let text = |name: &str| parameters.text(name).unwrap_or_default().to_owned();
     let on = |name: &str| parameters.text(name).is_some();
     let values = values! {
@@ -129,7 +131,13 @@ pub(super) async fn page(
         },
     };
     let wishes = Wishes::of(&headers);
-    let template = if wishes.wants("backfills") { "parts/backfills.html" } else { "backfills.html" };
+    let template = if wishes.wants("backfills") {
+        "parts/backfills.html"
+    } else if wishes.wants("count") {
+        "parts/backfill_count.html"
+    } else {
+        "backfills.html"
+    };
     server.page(template, Some(&person), &wishes, values).await
 }
 

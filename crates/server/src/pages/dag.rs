@@ -118,7 +118,7 @@ impl Server {
             (Some(run), None) => links::run(row.dag_id.as_str(), run.run_id.as_str()),
             (None, _) => links::dag(row.dag_id.as_str()),
         };
-        let dag = self.dag_head(row, Tab::Grid);
+        let dag = self.dag_head_of(row, Tab::Grid, place.selected.run.map(|run| run.run_id.as_str()));
         if wishes.wants("panel") {
             return self.page("parts/panel.html", Some(person), wishes, merged(values! { dag, address }, panel)).await;
         }

@@ -89,7 +89,7 @@ pub(super) async fn page(
         None => format!("{}/gantt", links::dag(&dag_id)),
     };
     let values = values! {
-        dag => server.dag_head(&row, Tab::Gantt),
+        dag => server.dag_head_of(&row, Tab::Gantt, parameters.text("run")),
         lines, marks, runs, address,
         more => rows.len().saturating_sub(MOST_ROWS),
         took => scale.as_ref().map(|scale| length(scale.to - scale.from)),

@@ -92,7 +92,7 @@ pub(super) async fn page(
         None => format!("{}/graph", links::dag(&dag_id)),
     };
     let values = values! {
-        dag => server.dag_head(&row, Tab::Graph),
+        dag => server.dag_head_of(&row, Tab::Graph, parameters.text("run")),
         picture, is_folded, task_count, address, runs,
         run => run.as_ref().map(|run| values! {
             run_id => run.run_id.as_str(),

@@ -6,20 +6,21 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::asset::AssetEvent;
-use millrace_model::change::RunKey;
+use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::graph::Graph;
 use millrace_model::ids::TaskId;
-use millrace_model::state::TaskState;
-use millrace_store::{DagRow, InstanceRow, RunFilter, RunRow};
+use millrace_store::{DagRow, InstanceRow, LedgerRow, RunFilter, RunRow};
 use serde::Serialize;
 
 pub(super) use self::rows::GridView;
 use self::rows::{Row, Window, window};
 use super::instances::{counts, most_urgent, urgency};
 use super::strip::{height, title};
-use crate::format::{When, length, span, words};
+use crate::api::rows_moved;
+use crate::format::{When, count, length, span, words};
 use crate::links;
 use crate::problem::{Answer, Problem};
+use crate::query::FARTHEST;
 use crate::server::Server;
 use crate::viewer::zone_for;
 use crate::words::{fill, t};
@@ -41,6 +42,9 @@ pub(super) struct Grid {
     pub query: String,
     /// Behind an address: more runs.
     pub more: Option<(u64, String)>,
+    /// Behind an address: the runs before these, and those after them.
+    pub older: Option<String>,
+    pub newer: Option<String>,
     /// The longest run, as the scale of the bars.
     pub longest: Option<String>,
 }
@@ -81,8 +85,6 @@ pub(super) struct Cell {
     run_id: String,
     state: &'static str,
     title: String,
-    /// `2/3` while it waits to be tried again.
-    tries: Option<String>,
     is_selected: bool,
 }
 
@@ -98,25 +100,37 @@ impl Server {
         let most = (MOST_READ / row.dag.tasks.len().max(1)) as u64;
         let most = MOST_RUNS.min(most.max(FEWEST_RUNS));
         let limit = view.runs.unwrap_or(USUAL_RUNS).clamp(1, most);
-        let filter = RunFilter { dag_ids: vec![row.dag_id.clone()], limit, ..RunFilter::default() };
+        let past = view.past.unwrap_or_default().min(FARTHEST);
+        let filter = RunFilter { dag_ids: vec![row.dag_id.clone()], limit, offset: past, ..RunFilter::default() };
         let page = self.store().runs(&filter).await?;
         let mut runs = page.rows;
         runs.reverse();
-        // One that is too old for the grid stands first in it while it is looked at.
+        let older = past.saturating_add(limit);
+        let has_older = page.total > older;
+        // One that is too old for the grid stands first in it while it is looked at, one that is too new last.
         if let Some(run) = selected.run
             && !runs.iter().any(|shown| shown.key == run.key)
         {
-            runs.insert(0, run.clone());
+            let is_newer = runs.last().is_some_and(|last| last.run_after < run.run_after);
+            runs.insert(if is_newer { runs.len() } else { 0 }, run.clone());
         }
         let keys: Vec<RunKey> = runs.iter().map(|run| run.key).collect();
         let instances = if keys.is_empty() { Vec::new() } else { self.store().instances_of_runs(&keys).await? };
+        let ledger = if keys.is_empty() { Vec::new() } else { self.store().ledger_of_runs(&keys).await? };
+        let mut moved: HashMap<InstanceKey, Vec<LedgerRow>> = HashMap::new();
+        for (_, row) in ledger {
+            moved.entry(row.instance).or_default().push(row);
+        }
+        let moved = moved.iter().filter_map(|(key, rows)| Some((*key, rows_moved(rows)?))).collect();
         let graph = Graph::of(&row.dag).map_err(|error| Problem::internal(&error))?;
-        let has_more = limit < most && page.total > runs.len() as u64;
+        let has_more = limit < most && has_older;
         Ok(Grid {
             total: page.total,
             query: view.query(),
+            older: has_older.then(|| view.with_past(older).query()),
+            newer: (past > 0).then(|| view.with_past(past.saturating_sub(limit)).query()),
             more: has_more.then(|| (most, view.with_runs(most).query())),
-            ..draw((row, &graph), &runs, &instances, (selected, view), self.now())
+            ..draw((row, &graph), &runs, (&instances, &moved), (selected, view), self.now())
         })
     }
 }
@@ -155,7 +169,7 @@ fn columns(
 fn draw(
     (row, graph): (&DagRow, &Graph),
     runs: &[RunRow],
-    instances: &[InstanceRow],
+    (instances, moved): (&[InstanceRow], &HashMap<InstanceKey, u64>),
     (selected, view): (Selected<'_>, &GridView),
     now: DateTime<Utc>,
 ) -> Grid {
@@ -191,7 +205,7 @@ fn draw(
             Some(_) => most_urgent(of_group().copied()),
         };
         let title = |instance: &InstanceRow| match line.is_open {
-            None => cell_title(instance, run, now),
+            None => cell_title(instance, run, moved.get(&instance.key).copied(), now),
             Some(_) => group_title(&line.name, &counts(of_group().copied()), run),
         };
         let is_task = line.is_open.is_none();
@@ -201,9 +215,6 @@ fn draw(
             run_id: run.run_id.to_string(),
             state: instance.map_or("absent", |instance| instance.state.as_str()),
             title: instance.map(title).unwrap_or_default(),
-            tries: instance
-                .filter(|instance| is_task && instance.state == TaskState::UpForRetry)
-                .map(|instance| format!("{}/{}", instance.try_number, instance.max_tries + 1)),
             is_selected: is_task && selected_run == Some(run.key) && selected.task == Some(line.name.as_str()),
         }
     };
@@ -234,13 +245,16 @@ fn group_title(name: &str, counts: &[(&str, usize)], run: &RunRow) -> String {
     format!("{name}: {}\n{}", counts.join(", "), run.run_id)
 }
 
-fn cell_title(instance: &InstanceRow, run: &RunRow, now: DateTime<Utc>) -> String {
+fn cell_title(instance: &InstanceRow, run: &RunRow, rows: Option<u64>, now: DateTime<Utc>) -> String {
     let mut text = format!("{}: {}", instance.task_id, words(instance.state.as_str()));
     if instance.try_number > 0 {
         text.push_str(&format!(", try {} of {}", instance.try_number, instance.max_tries + 1));
         if let Some(span) = span(instance.start_date, instance.end_date, now) {
             text.push_str(&format!(", {}", length(span)));
         }
+    }
+    if let Some(rows) = rows {
+        text.push_str(&format!(", {}", fill("{n} rows", &[("n", &count(rows))])));
     }
     text.push_str(&format!("\n{}", run.run_id));
     text

@@ -41,17 +41,31 @@ impl Tab {
         (Self::Code, "/code", said!("Code")),
         (Self::Details, "/details", said!("Details")),
     ];
+
+    fn draws_one_run(self) -> bool {
+        matches!(self, Self::Graph | Self::Gantt)
+    }
 }
 
 impl Server {
     pub(super) fn dag_head(&self, row: &DagRow, tab: Tab) -> Value {
+        self.dag_head_of(row, tab, None)
+    }
+
+    /// As [`dag_head`](Self::dag_head), of a page about this run: what else draws one run draws this one.
+    pub(super) fn dag_head_of(&self, row: &DagRow, tab: Tab, run_id: Option<&str>) -> Value {
         let (zone, href) = (row.dag.timetable.timezone, links::dag(row.dag_id.as_str()));
         let next = row.next.as_ref().filter(|_| !row.is_paused && !row.is_stale);
         let masker = self.masker_of_dag(&row.dag);
         let tabs: Vec<Value> = Tab::ALL
             .iter()
             .map(|(one, end, text)| {
-                values! { href => format!("{href}{end}"), text => t(text), is_on => *one == tab }
+                let run = run_id.filter(|_| one.draws_one_run());
+                let run = run.map(|run_id| format!("?run={}", links::encode(run_id))).unwrap_or_default();
+                values! {
+                    href => format!("{href}{end}{run}"), text => t(text), is_on => *one == tab,
+                    draws_one_run => one.draws_one_run(),
+                }
             })
             .collect();
         values! {

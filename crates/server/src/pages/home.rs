@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
 use millrace_model::change::RunKey;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{AlertRow, DagRow, InstanceRow, RunFilter};
+use millrace_store::{AlertRow, DagRow, DateSpan, InstanceRow, RunFilter};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -126,7 +126,10 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
     coming.sort_by_key(|(at, _)| *at);
     let coming_count = coming.len();
     let runs_in = async |state: RunState| -> Answer<u64> {
-        let filter = RunFilter { states: vec![state], limit: 0, ..RunFilter::default() };
+        // Those that have ended are ever more: the ones that were due lately are counted.
+        let from = state.is_finished().then(|| now - TimeDelta::hours(24));
+        let run_after = DateSpan { from, before: None };
+        let filter = RunFilter { states: vec![state], run_after, limit: 0, ..RunFilter::default() };
         Ok(store.runs(&filter).await?.total)
     };
     let counts = values! {
@@ -134,6 +137,8 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
         paused => dags.iter().filter(|row| row.is_paused).count(),
         running_runs => runs_in(RunState::Running).await?,
         queued_runs => runs_in(RunState::Queued).await?,
+        success_runs => runs_in(RunState::Success).await?,
+        failed_runs => runs_in(RunState::Failed).await?,
         running_tasks => slots_used.0,
         waiting_tasks => slots_used.1,
     };

@@ -14,6 +14,7 @@ mod explain;
 mod forms;
 mod frame;
 mod fuzz;
+mod grid;
 mod guessing;
 mod hostile;
 mod intake;

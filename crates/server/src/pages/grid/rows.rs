@@ -24,6 +24,8 @@ const DEEPEST: usize = 6;
 pub(in crate::pages) struct GridView {
     /// How many runs.
     pub runs: Option<u64>,
+    /// How many newer runs are left out.
+    pub past: Option<u64>,
     open: Vec<String>,
     shut: Vec<String>,
     /// The first row that is shown.
@@ -35,6 +37,7 @@ impl GridView {
         let all = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect();
         Ok(Self {
             runs: parameters.number("runs")?,
+            past: parameters.number("past")?,
             open: all("open"),
             shut: all("shut"),
             from: parameters.number("from")?,
@@ -44,15 +47,21 @@ impl GridView {
     /// As it stands behind an address.
     pub fn query(&self) -> String {
         let runs = self.runs.map(|runs| ("runs", runs.to_string()));
+        let past = self.past.map(|past| ("past", past.to_string()));
         let from = self.from.map(|from| ("from", from.to_string()));
         let named = |name, all: &[String]| all.iter().map(|one| (name, links::encode(one))).collect::<Vec<_>>();
-        let parts = runs.into_iter().chain(from).chain(named("open", &self.open)).chain(named("shut", &self.shut));
+        let parts =
+            runs.into_iter().chain(past).chain(from).chain(named("open", &self.open)).chain(named("shut", &self.shut));
         let text: Vec<String> = parts.map(|(name, value)| format!("{name}={value}")).collect();
         format!("?{}", text.join("&"))
     }
 
     pub fn with_runs(&self, runs: u64) -> Self {
         Self { runs: Some(runs), ..self.clone() }
+    }
+
+    pub fn with_past(&self, past: u64) -> Self {
+        Self { past: Some(past).filter(|past| *past > 0), ..self.clone() }
     }
 
     fn with_from(&self, from: usize) -> Self {
