@@ -74,7 +74,6 @@ async fn mariadb_readers_see_one_moment_or_there_is_one_only() -> Result<()> {
     Ok(())
 }
 
-/// A source of a thousand rows, whose connection has these settings.
 /// What the operator says that reads the query in three ranges of `id`, and the ids that it wrote.
 async fn split(database: &TestDatabase, world: &World, query: &str) -> Result<(Result<Value, TaskError>, Vec<String>)> {
     world.add_url("pg", "postgres", &database.url())?;
@@ -121,6 +120,7 @@ async fn a_query_that_answers_differently_each_time_is_not_split() -> Result<()>
     Ok(())
 }
 
+/// A source of a thousand rows, whose connection has these settings.
 async fn limited(settings: serde_json::Value) -> Result<World> {
     let world = World::start().await?;
     let path = world.folder.path().join("limited.db");

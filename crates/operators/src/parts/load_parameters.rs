@@ -87,6 +87,9 @@ pub struct LoadParameters {
     /// The column by which `upsert` chooses among rows with one key: the highest stays, NULL is lowest.
     #[serde(default)]
     order_key: Option<Template<String>>,
+    /// Which of them stays: `desc`, the highest, always; it need not be said.
+    #[serde(default)]
+    order: Option<Order>,
     /// With `upsert`: rows that the source has no more are deleted after the load. All keys of the source are read by
     /// `query` (the columns of `upsert_keys`, in their order) over `sql_conn_id`; rows of the table that were there before
     /// and have a key that is not among them go. Keys that the extract hashed or moved to UTC need its `columns`,
@@ -136,12 +139,19 @@ impl Method {
     /// Parameters that mean nothing to it.
     fn refused(self) -> &'static [&'static str] {
         match self {
-            Self::Append => &["upsert_keys", "order_key", "delete_missing", "truncate_table"],
-            Self::Replace => &["upsert_keys", "order_key", "delete_missing"],
-            Self::Swap => &["upsert_keys", "order_key", "delete_missing", "truncate_table"],
+            Self::Append => &["upsert_keys", "order_key", "order", "delete_missing", "truncate_table"],
+            Self::Replace => &["upsert_keys", "order_key", "order", "delete_missing"],
+            Self::Swap => &["upsert_keys", "order_key", "order", "delete_missing", "truncate_table"],
             Self::Upsert => &["truncate_table"],
         }
     }
+}
+
+/// With the lowest first, an old row would overwrite a newer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    Desc,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -290,6 +300,7 @@ impl LoadParameters {
                     match key {
                         "upsert_keys" => self.upsert_keys.is_some(),
                         "order_key" => self.order_key.is_some(),
+                        "order" => self.order.is_some(),
                         _ => self.delete_missing.is_some(),
                     },
                     format!(
@@ -307,6 +318,9 @@ impl LoadParameters {
                     problems.add("upsert_keys", "an upsert needs upsert_keys, the columns by which rows are equal");
                 }
                 Some(keys) => check_keys(keys, self.order_key.as_ref(), problems),
+            }
+            if self.order.is_some() && self.order_key.is_none() {
+                problems.add("order", "order says which row of a key stays by its order_key, which is missing");
             }
             if let Some(missing) = &self.delete_missing {
                 missing.check(self.upsert_keys.as_ref(), problems);

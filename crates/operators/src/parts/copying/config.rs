@@ -280,27 +280,31 @@ pub struct TablePlan {
 
 impl TableConfig {
     /// Finds mistakes; `place` is where the table stands in the parameters.
-    #[expect(clippy::too_many_lines, reason = "a table: a check for each parameter")]
     pub fn check(&self, place: &str, has_key: bool, problems: &mut Problems) {
         let mut found = Problems::default();
         let zone = self.source_timezone.as_ref().and_then(written);
         treatment::check(&self.columns, has_key, zone.as_deref(), &mut found);
+        self.check_names(&mut found);
+        self.check_mode(&mut found);
+        self.check_texts(&mut found);
         for (field, message) in found.into_items() {
             problems.add(format!("{place}{field}"), message);
         }
-        let mut add = |field: &str, message: String| problems.add(format!("{place}{field}"), message);
+    }
+
+    fn check_names(&self, problems: &mut Problems) {
         let tables = [("source", Some(&self.source)), ("target", self.target.as_ref())];
         for (name, field) in tables {
             if let Some(text) = field.and_then(written)
                 && let Err(problem) = dotted::parse(&text)
             {
-                add(name, problem);
+                problems.add(name, problem);
             }
         }
         let keys = self.primary_key.as_ref().and_then(written);
         if keys.as_ref().is_some_and(|OneOrMany(keys)| keys.is_empty() || keys.iter().any(|key| key.trim().is_empty()))
         {
-            add("primary_key", "primary_key names no column".to_owned());
+            problems.add("primary_key", "primary_key names no column");
         }
         let personal = |name: &str| match self.columns.get(name) {
             Some(Treatment::Personal(personal)) => Some(*personal),
@@ -309,23 +313,37 @@ impl TableConfig {
         if let Some(OneOrMany(keys)) = &keys
             && let Some(key) = keys.iter().find(|key| personal(key) == Some(Personal::Mask))
         {
-            add("primary_key", format!("{key} is masked, so all rows would have one key; hash keeps them apart"));
+            problems
+                .add("primary_key", format!("{key} is masked, so all rows would have one key; hash keeps them apart"));
         }
         if let Some(field) = self.incremental_field.as_ref().and_then(written)
             && matches!(personal(&field), Some(Personal::Mask | Personal::Hash))
         {
-            add("incremental_field", format!("{field} is masked or hashed, and then it does not say what is newer"));
+            problems.add(
+                "incremental_field",
+                format!("{field} is masked or hashed, and then it does not say what is newer"),
+            );
         }
+        if let Some(Err(problem)) =
+            self.quarantine.as_ref().and_then(written).map(|text| dotted::parse_beside(&text, None))
+        {
+            problems.add("quarantine", problem);
+        }
+        if self.quarantine.is_some() && self.max_error == 0 {
+            problems.add("quarantine", "no row gets there while max_error is 0: say how many the target may refuse");
+        }
+    }
+
+    fn check_mode(&self, problems: &mut Problems) {
         match self.sync_mode {
             SyncMode::IncrementalSync => {
                 if self.primary_key.is_none() {
-                    add("primary_key", "incremental_sync merges by key: give primary_key".to_owned());
+                    problems.add("primary_key", "incremental_sync merges by key: give primary_key");
                 }
                 if self.incremental_field.is_none() {
-                    add(
+                    problems.add(
                         "incremental_field",
-                        "incremental_sync needs incremental_field, the column that says when a row was changed"
-                            .to_owned(),
+                        "incremental_sync needs incremental_field, the column that says when a row was changed",
                     );
                 }
             }
@@ -336,43 +354,34 @@ impl TableConfig {
                     ("lookback", self.lookback.is_some()),
                     ("deletes", self.deletes != Deletes::Keep),
                 ];
-                for (name, is_there) in others {
-                    if is_there {
-                        add(name, format!("{name} has a meaning with sync_mode: incremental_sync only"));
-                    }
+                for (name, _) in others.into_iter().filter(|(_, is_there)| *is_there) {
+                    problems.add(name, format!("{name} has a meaning with sync_mode: incremental_sync only"));
                 }
             }
         }
-        if let Some(Err(problem)) =
-            self.quarantine.as_ref().and_then(written).map(|text| dotted::parse_beside(&text, None))
-        {
-            add("quarantine", problem);
-        }
-        if self.quarantine.is_some() && self.max_error == 0 {
-            add("quarantine", "no row gets there while max_error is 0: say how many the target may refuse".to_owned());
-        }
         if self.batch_size == 0 {
-            add("batch_size", "batch_size is 0".to_owned());
+            problems.add("batch_size", "batch_size is 0");
         }
         if self.lookback.is_some() && matches!(self.incremental_field_type, FieldType::Integer) {
-            add("lookback", "lookback is a length of time, and the incremental field is an integer".to_owned());
+            problems.add("lookback", "lookback is a length of time, and the incremental field is an integer");
         }
+    }
+
+    fn check_texts(&self, problems: &mut Problems) {
         for (name, field) in [
             ("custom_where", &self.custom_where),
             ("custom_select", &self.custom_select),
             ("custom_count", &self.custom_count),
         ] {
             if field.as_ref().and_then(written).is_some_and(|text| text.trim().is_empty()) {
-                add(name, format!("{name} is empty; leave it out"));
+                problems.add(name, format!("{name} is empty; leave it out"));
             }
         }
-        for format in self.timestamp_formats.iter().flatten() {
-            if let Some(problem) = format_problem(format) {
-                add("timestamp_formats", problem);
-            }
+        for problem in self.timestamp_formats.iter().flatten().filter_map(|format| format_problem(format)) {
+            problems.add("timestamp_formats", problem);
         }
         if self.timestamp_formats.as_ref().is_some_and(Vec::is_empty) {
-            add("timestamp_formats", "timestamp_formats lists no format; leave it out for the usual ones".to_owned());
+            problems.add("timestamp_formats", "timestamp_formats lists no format; leave it out for the usual ones");
         }
     }
 

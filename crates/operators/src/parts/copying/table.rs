@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::checksum::Summing;
 use super::config::{Deletes, SyncMode, TablePlan, Verify};
+use super::convert::Converter;
 use super::select::Question;
 use super::staging::{StagingPlace, look_ahead, may_be_cut};
 use super::{verify, watermark};
@@ -133,10 +134,6 @@ impl TableCopying<'_> {
         WorkId { task_id: TaskId::new_unchecked(format!("{}#{}", work.task_id, self.plan.target)), ..work }
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "a table is copied step by step, and each step needs what those before it found"
-    )]
     async fn run(&self, found: Found, started_at: DateTime<Utc>) -> Result<Value, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let meeting = unless_cancelled(self.context, self.ensure_table(found)).await?;
@@ -149,15 +146,7 @@ impl TableCopying<'_> {
             },
         );
         let field = plan.incremental_field.as_ref().and_then(|field| meeting.target_name(field));
-        let from = match &field {
-            Some(field) if meeting.exists => unless_cancelled(
-                self.context,
-                watermark::read(self.context, &*job.warehouse, plan, field, &job.source_conn_id),
-            )
-            .await
-            .map_err(|error| while_doing(&self.at("watermark"), error))?,
-            _ => None,
-        };
+        let from = self.watermark(field.as_deref().filter(|_| meeting.exists)).await?;
         let mut question = self.question(&meeting, from.as_deref())?;
         let until = self.bound(&mut question, from.is_none()).await?;
         if let Some(field) = &plan.incremental_field {
@@ -181,43 +170,12 @@ impl TableCopying<'_> {
             reading.progress.finish(reading.converter.rows, reading.converter.bytes);
             (reading.converter.rows, reading.converter.bytes, reading.converter.highest(), reading.sum.take())
         };
-        let mut read = RowsRead {
-            conn_id: job.source_conn_id.clone(),
-            query: narrowed.query().to_owned(),
-            changed: meeting.treated.clone(),
-            ..RowsRead::default()
-        };
-        if plan.incremental_field.is_some() {
-            let newest = highest.as_deref().or(from.as_deref());
-            read.up_to = newest.and_then(|value| watermark::instant(plan.incremental_field_type, value));
-        }
-        {
-            let converter = &lock(&reading).converter;
-            read.changed.extend(converter.changes());
-            read.empty_as_null = converter.emptied();
-            let emptied = converter.emptied_values();
-            if emptied > 0 && !report.was_loaded_before {
-                self.context.info(format!(
-                    "{}: {emptied} empty texts were stored as NULL (empty_as_null: false keeps them)",
-                    plan.target
-                ));
-            }
-        }
+        let read =
+            self.what_was_read(&meeting, &narrowed, &lock(&reading).converter, highest.as_deref().or(from.as_deref()));
+        self.tell(&report, lock(&reading).converter.emptied_values());
         let written = self.written(&meeting);
         self.note(&report, (read, written), (rows, bytes), started_at);
         narrowed.tell(self.context, &format!("{}: {}", job.source_conn_id, plan.source), started_at);
-        if report.was_loaded_before {
-            self.context.info(format!(
-                "{}: an earlier try had copied it and committed; nothing was copied again, what can still be checked is",
-                plan.target
-            ));
-            if plan.verify.contains(&Verify::Checksums) {
-                self.context.warning(format!(
-                    "{}: checksums are not among that, since the rows did not come by again: `millrace data verify` compares both sides",
-                    plan.target
-                ));
-            }
-        }
         let reconciled = match plan.deletes {
             Deletes::Keep => None,
             // Of a part of the rows nothing can be said about the others.
@@ -254,6 +212,58 @@ impl TableCopying<'_> {
             "seconds": seconds,
             "checks": checks::as_json(&passed),
         }))
+    }
+
+    /// How far the target has come by its own column `field`.
+    async fn watermark(&self, field: Option<&str>) -> Result<Option<String>, TaskError> {
+        let (job, plan) = (self.job, self.plan);
+        let Some(field) = field else { return Ok(None) };
+        let read = watermark::read(self.context, &*job.warehouse, plan, field, &job.source_conn_id);
+        unless_cancelled(self.context, read).await.map_err(|error| while_doing(&self.at("watermark"), error))
+    }
+
+    /// For the ledger. `newest` is the highest value of the incremental field.
+    fn what_was_read(
+        &self,
+        meeting: &Meeting,
+        narrowed: &Narrowed,
+        converter: &Converter,
+        newest: Option<&str>,
+    ) -> RowsRead {
+        let plan = self.plan;
+        let mut read = RowsRead {
+            conn_id: self.job.source_conn_id.clone(),
+            query: narrowed.query().to_owned(),
+            changed: meeting.treated.clone(),
+            empty_as_null: converter.emptied(),
+            ..RowsRead::default()
+        };
+        read.changed.extend(converter.changes());
+        if plan.incremental_field.is_some() {
+            read.up_to = newest.and_then(|value| watermark::instant(plan.incremental_field_type, value));
+        }
+        read
+    }
+
+    /// What a reader of the log should know of the load. `emptied`: texts that were stored as NULL.
+    fn tell(&self, report: &LoadReport, emptied: u64) {
+        let target = &self.plan.target;
+        if !report.was_loaded_before {
+            if emptied > 0 {
+                let text =
+                    format!("{target}: {emptied} empty texts were stored as NULL (empty_as_null: false keeps them)");
+                self.context.info(text);
+            }
+            return;
+        }
+        self.context.info(format!(
+            "{target}: an earlier try had copied it and committed; nothing was copied again, what can still be checked is"
+        ));
+        if self.plan.verify.contains(&Verify::Checksums) {
+            self.context.warning(format!(
+                "{target}: checksums are not among that, since the rows did not come by again: `millrace data verify` compares both sides"
+            ));
+        }
     }
 
     /// A part of the rows must not take the place of all of them.
