@@ -78,10 +78,6 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<UserRow> {
         let tx = self.begin("add a user").await?;
-        if tx.user(name).await?.is_some() {
-            let reason = format!("there is a user '{name}' already");
-            return Err(StoreError::Refused { attempted: "add a user", reason });
-        }
         let row = tx.insert_user(name, password_hash, role, actor, now).await?;
         tx.commit().await?;
         Ok(row)
@@ -169,8 +165,12 @@ impl Tx {
         now: DateTime<Utc>,
     ) -> Result<UserRow> {
         let sql = "INSERT INTO \"user\" (name, password_hash, role, created_at, changed_at, password_changed_at) \
-                   VALUES ($1, $2, $3, $4, $4, $4)";
-        sql::run(&self.inner, "add a user", sql, values![name, password_hash, role, micros(now)]).await?;
+                   VALUES ($1, $2, $3, $4, $4, $4) ON CONFLICT (name) DO NOTHING";
+        // Another process may add it in this moment.
+        if sql::run(&self.inner, "add a user", sql, values![name, password_hash, role, micros(now)]).await? == 0 {
+            let reason = format!("there is a user '{name}' already");
+            return Err(StoreError::Refused { attempted: "add a user", reason });
+        }
         let row = self.user(name).await?.ok_or_else(|| no_user(name))?;
         let audit = AuditRow::new(actor, "user_added", json!({ "name": name }), now);
         self.audit(&audit.with_change(None, Some(row.told()))).await?;

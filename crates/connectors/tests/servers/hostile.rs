@@ -11,11 +11,11 @@ use crate::world::{World, some};
 const DEFAULTS: &str = "DO $$ DECLARE setting text; BEGIN FOREACH setting IN ARRAY ARRAY['DateStyle = ''SQL, DMY''', \
     'IntervalStyle = ''sql_standard''', 'bytea_output = ''escape''', 'TimeZone = ''Asia/Seoul''', 'extra_float_digits = -3', \
     'standard_conforming_strings = off', 'backslash_quote = on', 'default_transaction_isolation = ''serializable''', \
-    'search_path = ''public'''] LOOP EXECUTE format('ALTER DATABASE %I SET %s', current_database(), setting); END LOOP; END $$";
+    'search_path = ''public''', 'quote_all_identifiers = on', 'array_nulls = off'] LOOP EXECUTE format('ALTER DATABASE %I SET %s', current_database(), setting); END LOOP; END $$";
 
 const ROWS: &str = "INSERT INTO t VALUES (1, '2024-02-03', '2024-02-03 04:05:06.789', '2024-02-03 04:05:06+00', \
-    interval '-1 year 2 days -03:04:05', decode('00ff5c27', 'hex'), 0.1::float8 + 0.2, 1.1::real, E'a\\\\b''c'), \
-    (2, '0044-03-15 BC', 'infinity', '-infinity', interval '1 month', '', 'NaN', '-Infinity', '')";
+    interval '-1 year 2 days -03:04:05', decode('00ff5c27', 'hex'), 0.1::float8 + 0.2, 1.1::real, E'a\\\\b''c', ARRAY['a', NULL]), \
+    (2, '0044-03-15 BC', 'infinity', '-infinity', interval '1 month', '', 'NaN', '-Infinity', '', NULL)";
 
 #[tokio::test]
 async fn a_databases_own_defaults_change_no_value() -> Result<()> {
@@ -23,7 +23,7 @@ async fn a_databases_own_defaults_change_no_value() -> Result<()> {
     let source = Database::start(&world, Kind::Postgres, "source").await?;
     let target = Database::start(&world, Kind::Postgres, "target").await?;
     let columns = "id int PRIMARY KEY, day date, at timestamp, moment timestamptz, took interval, raw bytea, big float8, \
-                   small real, text text";
+                   small real, text text, tags text[]";
     source.postgres()?.execute(&format!("CREATE TABLE t ({columns}); {ROWS}"))?;
     target.postgres()?.execute(&format!("CREATE TABLE dw.t ({columns})"))?;
     for database in [&source, &target] {
@@ -40,6 +40,7 @@ async fn a_databases_own_defaults_change_no_value() -> Result<()> {
         "0.30000000000000004",
         "1.1",
         "a\\b'c",
+        "{a,NULL}",
     ]);
     assert_eq!(read, [expected]);
     // In a form that no setting changes.
@@ -48,7 +49,7 @@ async fn a_databases_own_defaults_change_no_value() -> Result<()> {
             "SELECT id::text, day - date '2000-01-01', CASE WHEN isfinite(at) THEN extract(epoch FROM at)::text ELSE at::text END, \
              CASE WHEN isfinite(moment) THEN extract(epoch FROM moment)::text ELSE moment::text END, \
              encode(interval_send(took), 'hex'), encode(raw, 'hex'), encode(float8send(big), 'hex'), \
-             encode(float4send(small), 'hex'), encode(convert_to(text, 'UTF8'), 'hex') FROM {table} ORDER BY id"
+             encode(float4send(small), 'hex'), encode(convert_to(text, 'UTF8'), 'hex'), tags::text FROM {table} ORDER BY id"
         )
     };
     let wanted = source.postgres()?.query(&exact("t"))?;
