@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use millrace_model::dag::Dag;
 use millrace_model::instant::{format_utc_micros, parse_instant};
-use millrace_model::schedule::{DataInterval, PlannedRun};
+use millrace_model::schedule::{DataInterval, DateError, PlannedRun};
 use millrace_planner::DagVersion;
 use millrace_store::{DagRow, DateSpan, RunFilter, RunRow, Store};
 
@@ -129,6 +129,21 @@ pub async fn find_run(store: &Store, dag: &Dag, text: &str) -> anyhow::Result<Op
 pub fn planned_run(dag: &Dag, last: Option<&DataInterval>, text: &str) -> anyhow::Result<PlannedRun> {
     let anchor = dag.timetable.anchor(dag.start_date, last);
     let at = dag.timetable.read_date(text, anchor)?;
+    Ok(dag.timetable.named_run(at, at, anchor))
+}
+
+/// What a run of this date would be, for trying it out: of several dates on a day the first, and it is said.
+pub fn tried_run(dag: &Dag, text: &str) -> anyhow::Result<PlannedRun> {
+    let anchor = dag.timetable.anchor(dag.start_date, None);
+    let at = match dag.timetable.read_date(text, anchor) {
+        Err(DateError::Several { day, first, dates }) => {
+            notice(format!(
+                "of the schedule's dates on {day} the first is tried; another is named with its time: {dates}"
+            ));
+            first
+        }
+        read => read?,
+    };
     Ok(dag.timetable.named_run(at, at, anchor))
 }
 

@@ -71,7 +71,7 @@ fn unrecorded(
     conf: Map<String, Value>,
 ) -> anyhow::Result<Assignment> {
     let task_index = lookup::task_index(&dag, task_id)?;
-    let planned = lookup::planned_run(&dag, None, date)?;
+    let planned = lookup::tried_run(&dag, date)?;
     let run = RunFacts {
         run_key: 0,
         run_id: RunId::new_unchecked(format!("test__{}", format_run_id_instant(planned.logical_date))),

@@ -148,7 +148,7 @@ impl Stage {
         let version = DagVersion::new(stored.version_key, Arc::new(dag.clone())).context("the DAG can't be used")?;
         // Dates come from the schedule as it is written, not from that of the copy.
         let planned = match &args.date {
-            Some(date) => lookup::planned_run(&dag_files::find_in_files(app, &args.dag_id)?, None, date)?,
+            Some(date) => lookup::tried_run(&dag_files::find_in_files(app, &args.dag_id)?, date)?,
             None => dag_files::find_in_files(app, &args.dag_id)?.timetable.manual_run(app.now()),
         };
         let run_id = RunId::new_unchecked(format!("test__{}", format_run_id_instant(planned.logical_date)));

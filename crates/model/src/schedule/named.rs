@@ -14,7 +14,7 @@ pub enum DateError {
     #[error(transparent)]
     Instant(#[from] InstantError),
     #[error("the schedule has several dates on {day}; write one with its time: {dates}")]
-    Several { day: String, dates: String },
+    Several { day: String, first: DateTime<Utc>, dates: String },
 }
 
 impl Timetable {
@@ -30,10 +30,10 @@ impl Timetable {
             [] => Ok(at),
             [first, ..] if first == at => Ok(at),
             [only] => Ok(only),
-            _ => {
+            [first, ..] => {
                 let mut listed: Vec<String> = dates.iter().take(LISTED).map(|date| format_utc_micros(*date)).collect();
                 listed.extend((dates.len() > LISTED).then(|| "…".to_owned()));
-                Err(DateError::Several { day: text.trim().to_owned(), dates: listed.join(", ") })
+                Err(DateError::Several { day: text.trim().to_owned(), first, dates: listed.join(", ") })
             }
         }
     }
