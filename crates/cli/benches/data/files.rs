@@ -29,8 +29,10 @@ pub fn workloads(sources: &Sources) -> Vec<File> {
         let mariadb = extract("extract", "mariadb", &query, table);
         let postgres = extract("extract", "postgres", &format!("SELECT * FROM prod.{table}"), table);
         let append = load("load", "copy", "extract", table, "    method: append\n");
-        files.push((format!("mariadb_{table}.yaml"), format!("{HEAD}{mariadb}")));
-        files.push((format!("postgres_{table}.yaml"), format!("{HEAD}{postgres}")));
+        for (source, task) in [("mariadb", &mariadb), ("postgres", &postgres)] {
+            files.push((format!("{source}_{table}.yaml"), format!("{HEAD}{task}")));
+            files.push((format!("bare_{source}_{table}.yaml"), format!("{HEAD}{task}    fingerprint: false\n")));
+        }
         files.push((format!("table_{table}.yaml"), format!("{HEAD}{mariadb}{append}")));
     }
     for table in ["nps", "orders"] {
