@@ -4,8 +4,8 @@ use sea_orm_migration::SchemaManager;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr};
 
 /// `{ID}`: a row id that the database gives. `{ID_NEVER_REUSED}`: as `{ID}`, and a deleted row's id never returns.
-/// `{BY_KEY}`: stored in the order of the primary key where the database can. Between `{SQLITE_ONLY}` and `{END}` stands
-/// what the other database needs not.
+/// `{BY_KEY}`: stored in the order of the primary key where the database can. Between `{SQLITE_ONLY}` or `{POSTGRES_ONLY}`
+/// and `{END}` stands what the other database needs not.
 pub(crate) fn translate(backend: DbBackend, sql: &str) -> String {
     let (id, never_reused, by_key) = match backend {
         DbBackend::Sqlite => ("INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT", " WITHOUT ROWID"),
@@ -15,9 +15,13 @@ pub(crate) fn translate(backend: DbBackend, sql: &str) -> String {
         }
     };
     let mut sql = sql.to_owned();
-    while let Some((before, rest)) = sql.split_once("{SQLITE_ONLY}") {
-        let (part, after) = rest.split_once("{END}").unwrap_or((rest, ""));
-        sql = format!("{before}{}{after}", if backend == DbBackend::Sqlite { part } else { "" });
+    for (mark, is_meant) in
+        [("{SQLITE_ONLY}", backend == DbBackend::Sqlite), ("{POSTGRES_ONLY}", backend != DbBackend::Sqlite)]
+    {
+        while let Some((before, rest)) = sql.split_once(mark) {
+            let (part, after) = rest.split_once("{END}").unwrap_or((rest, ""));
+            sql = format!("{before}{}{after}", if is_meant { part } else { "" });
+        }
     }
     sql.replace("{ID}", id).replace("{ID_NEVER_REUSED}", never_reused).replace("{BY_KEY}", by_key)
 }

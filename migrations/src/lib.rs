@@ -56,6 +56,7 @@ migrations! {
     m0029_grant_ids,
     m0030_leases,
     m0034_backfill_runs,
+    m0035_run_statistics,
 }
 
 pub struct Migrator;

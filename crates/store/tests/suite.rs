@@ -179,5 +179,6 @@ on_both! {
         grants_are_one_for_each_dag_or_tag,
         the_audit_log;
     plans:
-        hot_statements_use_indexes;
+        hot_statements_use_indexes,
+        the_newest_runs_of_a_dag_are_found_by_its_own_index;
 }

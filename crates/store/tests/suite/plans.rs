@@ -192,6 +192,37 @@ fn is_full_scan(line: &str, names_rows: bool) -> bool {
     })
 }
 
+/// One DAG has all the runs there are, and another is asked for.
+pub async fn the_newest_runs_of_a_dag_are_found_by_its_own_index(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    bench
+        .query(&format!(
+            "INSERT INTO dag_run (dag_id, run_id, run_type, state, logical_date, data_interval_start, data_interval_end, \
+             run_after, conf, version_id, made_by_schedule, triggered_by, created_at) \
+             WITH RECURSIVE c(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM c WHERE n < 20000) \
+             SELECT 'daily', 'past__' || n, 'scheduled', 'success', n, n, n, n, '{{}}', {}, TRUE, 'scheduler', n FROM c",
+            world.version
+        ))
+        .await?;
+    let statements = statements_of(async { Ok(world.store.dag_list().await?) }).await?;
+    let newest: Vec<&String> = statements.iter().filter(|sql| sql.contains("FROM dag_run n ")).collect();
+    assert_eq!(newest.len(), 1, "{statements:?}");
+    let plan = if bench.is_postgres() {
+        bench.query("ANALYZE dag_run").await?;
+        let mut connection = PgConnection::connect(&bench.url).await?;
+        let prepare = format!("SET plan_cache_mode = force_custom_plan; PREPARE p AS {}", newest[0]);
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await?;
+        let explain = "EXPLAIN EXECUTE p('[[\"hourly\"]]', 2)";
+        let rows = sqlx::raw_sql(AssertSqlSafe(explain.to_owned())).fetch_all(&mut connection).await?;
+        rows.iter().map(|row| Ok(row.try_get::<String, _>(0)?)).collect::<Result<Vec<_>>>()?
+    } else {
+        sqlite_plan(&bench, newest[0]).await?
+    };
+    let plan = plan.join("\n");
+    assert!(plan.contains("dag_run_newest") && !plan.contains("dag_run_latest"), "{plan}");
+    Ok(())
+}
+
 async fn sqlite_plan(bench: &Bench, sql: &str) -> Result<Vec<String>> {
     let mut connection = SqliteConnection::connect(&bench.url).await?;
     let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&mut connection).await?;
