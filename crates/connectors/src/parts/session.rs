@@ -20,7 +20,9 @@ pub trait Session: Send + Sync {
 
     /// Runs the statements as one transaction and returns one result each. `step` names them within the task, for
     /// messages and for the journal of remote statements.
-    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>>;
+    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        self.run_counting(step, statements, None)
+    }
 
     /// Like [`run`](Self::run), and nothing is committed when the statement that is meant inserts another number of rows.
     /// Redshift's tables have nothing that could take rows away, so that the Data API need not count.
@@ -28,10 +30,8 @@ pub trait Session: Send + Sync {
         &'a self,
         step: &'a str,
         statements: Vec<String>,
-        _awaited: Option<Awaited<'a>>,
-    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        self.run(step, statements)
-    }
+        awaited: Option<Awaited<'a>>,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>>;
 
     /// Runs one statement that tidies up, also when the task has been cancelled; sending it twice must do no harm.
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>>;
@@ -56,10 +56,6 @@ pub struct Attempt<'a> {
 impl Session for Attempt<'_> {
     fn dialect(&self) -> Dialect {
         self.session.dialect()
-    }
-
-    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        self.run_counting(step, statements, None)
     }
 
     fn run_counting<'a>(

@@ -324,10 +324,6 @@ impl Session for WireSession {
         self.config.dialect
     }
 
-    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        self.run_counting(step, statements, None)
-    }
-
     fn run_counting<'a>(
         &'a self,
         step: &'a str,
@@ -359,10 +355,6 @@ pub struct ClientSession<'a> {
 impl Session for ClientSession<'_> {
     fn dialect(&self) -> Dialect {
         self.client.config.dialect
-    }
-
-    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        self.run_counting(step, statements, None)
     }
 
     fn run_counting<'a>(

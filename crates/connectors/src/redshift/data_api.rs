@@ -12,6 +12,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::statement::{State, state, token};
 use crate::parts::failure::invalid;
+use crate::parts::row_counts::Awaited;
 use crate::parts::session::{Dialect, Session};
 use crate::parts::sql::literal;
 pub use client::DataApi;
@@ -183,7 +184,12 @@ impl Session for DataApiSession {
         Dialect::Redshift
     }
 
-    fn run<'a>(&'a self, step: &'a str, statements: Vec<String>) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+    fn run_counting<'a>(
+        &'a self,
+        step: &'a str,
+        statements: Vec<String>,
+        _: Option<Awaited<'a>>,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
         Box::pin(async move {
             if let [only] = statements.as_slice()
                 && only.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("select"))
