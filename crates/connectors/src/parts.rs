@@ -7,6 +7,7 @@ mod csv_quotes;
 pub mod csv_rows;
 pub mod ddl;
 pub mod declared;
+pub mod dialect;
 pub mod exact;
 pub mod failure;
 pub mod files;

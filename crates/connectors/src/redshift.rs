@@ -24,9 +24,10 @@ use millrace_operator_api::ports::{
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 
+use crate::parts::dialect::Dialect;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::script::{self, units};
-use crate::parts::session::{Dialect, Session, ask, describe, make_table};
+use crate::parts::session::{Session, ask, describe, make_table};
 use crate::parts::sql;
 use crate::parts::swap;
 use crate::parts::task::TaskHandle;

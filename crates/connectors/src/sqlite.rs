@@ -4,10 +4,12 @@ mod anatomy;
 mod cells;
 mod connect;
 mod load;
+mod marker;
 mod numbers;
 mod source;
 mod stage;
 mod swap;
+mod table_checks;
 mod types;
 mod warehouse;
 

@@ -9,8 +9,9 @@ use millrace_model::schedule::Timetable;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::fields::Reader;
 use crate::options::ReadOptions;
-use crate::source::{MAX_FILE_SIZE, Source, Sources, Span, too_large};
+use crate::source::{MAX_FILE_SIZE, Source, Sources, Span};
 use crate::suggest;
+use crate::text::too_large;
 use crate::tree::{self, Entry, Node, NodeKind};
 
 /// Where calendar files are, in the dags folder. What is in it is no DAG.

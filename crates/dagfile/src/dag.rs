@@ -17,7 +17,8 @@ use crate::dependencies;
 use crate::diagnostic::Severity;
 use crate::execution;
 use crate::fields::Reader;
-use crate::groups::{self, Written};
+use crate::groups;
+use crate::keys;
 use crate::misfire;
 use crate::params;
 use crate::roles;
@@ -25,42 +26,7 @@ use crate::source::Span;
 use crate::task;
 use crate::timetable;
 use crate::tree::{Entry, Node, NodeKind};
-
-/// The keys of a DAG.
-pub(crate) const KEYS: &[&str] = &[
-    "dag_id",
-    "description",
-    "schedule",
-    "start_date",
-    "end_date",
-    "timezone",
-    "catchup",
-    "misfire",
-    "calendar",
-    "maintenance",
-    "timetable",
-    "max_active_runs",
-    "max_active_tasks",
-    "fail_fast",
-    "dagrun_timeout",
-    "tags",
-    "owner",
-    "params",
-    "deadline",
-    "on_failure",
-    "on_success",
-    "on_alert",
-    "longer_than_usual",
-    "max_consecutive_failed_dag_runs",
-    "concurrency",
-    "default_args",
-    "tasks",
-    "groups",
-];
-
-/// Airflow's and older names of the keys above.
-pub(crate) const ALIASES: &[(&str, &str)] =
-    &[("schedule_interval", "schedule"), ("concurrency", "max_active_tasks"), ("task_groups", "groups")];
+use crate::written::Written;
 
 pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Dag> {
     if !matches!(root.kind, NodeKind::Map(_)) {
@@ -160,7 +126,7 @@ impl<'n> Keys<'n> {
             let mut name = entry.key.as_str();
             // A number is Airflow's old name of a limit, a map is a key that runs hold.
             let is_own = name == "concurrency" && matches!(entry.value.kind, NodeKind::Map(_));
-            if let Some((_, own)) = ALIASES.iter().find(|(alias, _)| *alias == name && !is_own) {
+            if let Some((_, own)) = keys::DAG_ALIASES.iter().find(|(alias, _)| *alias == name && !is_own) {
                 reader.warning(
                     "old-name",
                     entry.key_span,
@@ -168,8 +134,8 @@ impl<'n> Keys<'n> {
                     format!("write '{own}'"),
                 );
                 name = own;
-            } else if !KEYS.contains(&name) {
-                reader.unknown_key(entry, KEYS, "in the DAG");
+            } else if !keys::OF_DAG.contains(&name) {
+                reader.unknown_key(entry, keys::OF_DAG, "in the DAG");
                 continue;
             }
             if let Some((_, first)) = keys.iter().find(|(known, _)| *known == name) {

@@ -6,8 +6,8 @@ use millrace_model::graph::Graph;
 use millrace_model::ids::TaskId;
 
 use crate::fields::Reader;
-use crate::groups::Written;
 use crate::source::Span;
+use crate::written::Written;
 
 /// A task or a group, by its place among those of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,15 +5,14 @@ use millrace_model::trigger_rule::TriggerRule;
 use millrace_operator_api::entry::{Catalogue, OperatorEntry};
 use serde_json::{Map, Value, json};
 
-use crate::dag::ALIASES;
+use crate::keys::{self, DAG_ALIASES};
 use crate::roles;
 use crate::schema_walk::properties;
-use crate::task;
 
 /// Derived from the table of operators, so that it can't fall behind. Draft 7, which every editor knows.
 pub fn dag_schema(catalogue: Catalogue) -> Value {
     let mut dag_properties = dag_properties();
-    for (alias, own) in ALIASES {
+    for (alias, own) in DAG_ALIASES {
         let description = format!("Airflow's name of '{own}'.");
         dag_properties.insert((*alias).to_owned(), json!({ "description": description, "deprecated": true }));
     }
@@ -411,7 +410,7 @@ fn task_properties(operator_names: &[&str]) -> Map<String, Value> {
             ),
         ),
     ];
-    debug_assert!(fields.iter().all(|(name, _)| task::KEYS.contains(name)));
+    debug_assert!(fields.iter().all(|(name, _)| keys::OF_TASK.contains(name)));
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 

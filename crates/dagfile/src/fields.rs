@@ -6,12 +6,11 @@ use std::str::FromStr;
 
 use millrace_model::duration::Span as Length;
 
-use crate::dag;
 use crate::diagnostic::Diagnostic;
+use crate::keys;
 use crate::options::ReadOptions;
 use crate::source::{Sources, Span};
 use crate::suggest;
-use crate::task;
 use crate::tree::{Entry, Node, NodeKind};
 
 /// Problems after which no more hints are looked for.
@@ -296,11 +295,11 @@ fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
 
 /// A key of tasks that stands in the DAG, or one of the DAG in a task or in `default_args`.
 fn misplaced(key: &str, known: &[&str]) -> Option<&'static str> {
-    if known.contains(&"schedule") && task::KEYS.contains(&key) {
+    if known.contains(&"schedule") && keys::OF_TASK.contains(&key) {
         let shared = "it is a task's key: write it under the task, or in default_args for all";
-        return Some(if task::SHARED.contains(&key) { shared } else { "it is a task's key: write it under the task" });
+        return Some(if keys::SHARED.contains(&key) { shared } else { "it is a task's key: write it under the task" });
     }
-    (known.contains(&"retries") && dag::KEYS.contains(&key)).then_some("it is the DAG's key: write it there")
+    (known.contains(&"retries") && keys::OF_DAG.contains(&key)).then_some("it is the DAG's key: write it there")
 }
 
 /// Of callbacks that a DAG has none of.

@@ -8,9 +8,8 @@ use millrace_model::mapping::TaskGroup;
 use crate::dependencies;
 use crate::expand::{self, DraftExpand};
 use crate::fields::Reader;
-use crate::source::Span;
-use crate::task::{self, WrittenTask};
 use crate::tree::{Entry, Node, NodeKind};
+use crate::written::{self, DraftGroup, Written};
 
 /// The keys of a group.
 pub(crate) const KEYS: &[&str] =
@@ -19,65 +18,6 @@ pub(crate) const KEYS: &[&str] =
 /// Airflow's names of the keys above.
 const ALIASES: &[(&str, &str)] =
     &[("tooltip", "description"), ("prefix_group_id", "prefix_ids"), ("task_groups", "groups")];
-
-/// A group as far as it could be read.
-pub(crate) struct DraftGroup {
-    /// With the groups around it.
-    pub id: String,
-    /// Of its name.
-    pub span: Span,
-    /// A place in [`Written::groups`], before its own.
-    pub parent: Option<usize>,
-    /// Comes before the names of what stands in it: `load.`, or what comes before its own.
-    pub prefix: String,
-    pub description: Option<String>,
-    pub depends_on: Vec<(String, Span)>,
-    /// Its `default_args`.
-    pub shared: Vec<Entry>,
-    pub expand: Option<DraftExpand>,
-}
-
-/// Everything that stands under `tasks` and `groups`, at any depth.
-#[derive(Default)]
-pub(crate) struct Written<'n> {
-    pub tasks: Vec<WrittenTask<'n>>,
-    pub groups: Vec<DraftGroup>,
-}
-
-impl Written<'_> {
-    /// The prefix of names that stand in a group.
-    pub fn prefix(&self, group: Option<usize>) -> &str {
-        group.map_or("", |group| self.groups[group].prefix.as_str())
-    }
-
-    /// Whether `group` is `outer` or stands in it; `None` is the DAG itself.
-    pub fn is_within(&self, group: Option<usize>, outer: Option<usize>) -> bool {
-        let mut around = std::iter::successors(Some(group), |at| at.map(|group| self.groups[group].parent));
-        around.any(|at| at == outer)
-    }
-
-    /// What the tasks of a group share: its own `default_args` and, below them, those of the groups around it.
-    pub fn shared(&self, group: Option<usize>, of_dag: &[Entry]) -> Vec<Entry> {
-        let mut shared: Vec<Entry> = Vec::new();
-        let around = std::iter::successors(group, |group| self.groups[*group].parent);
-        for entry in around.flat_map(|group| &self.groups[group].shared).chain(of_dag) {
-            if !shared.iter().any(|inner| inner.key == entry.key) {
-                shared.push(entry.clone());
-            }
-        }
-        shared
-    }
-
-    /// Whether the group, or one around it, is mapped.
-    pub fn is_mapped(&self, group: Option<usize>) -> bool {
-        let mut around = std::iter::successors(group, |group| self.groups[*group].parent);
-        around.any(|group| self.groups[group].expand.is_some())
-    }
-
-    pub fn depth(&self, group: Option<usize>) -> usize {
-        std::iter::successors(group, |group| self.groups[*group].parent).count()
-    }
-}
 
 /// Reads what stands at one level, and then below it.
 pub(crate) fn collect<'n>(
@@ -88,7 +28,7 @@ pub(crate) fn collect<'n>(
     written: &mut Written<'n>,
 ) {
     let prefix = written.prefix(within).to_owned();
-    for mut task in tasks.map(|tasks| task::list(reader, tasks)).unwrap_or_default() {
+    for mut task in tasks.map(|tasks| written::list(reader, tasks)).unwrap_or_default() {
         task.id.insert_str(0, &prefix);
         task.group = within;
         written.tasks.push(task);
@@ -122,7 +62,7 @@ fn one<'n>(
     let keys = own_keys(reader, &entry.value, &id);
     let get = |name: &str| keys.iter().find(|(key, _)| *key == name).map(|(_, entry)| *entry);
     let is_prefix = get("prefix_ids").and_then(|entry| reader.flag(entry)).unwrap_or(true);
-    let shared = get("default_args").map(|entry| task::shared_entries(reader, entry).to_vec()).unwrap_or_default();
+    let shared = get("default_args").map(|entry| written::shared_entries(reader, entry).to_vec()).unwrap_or_default();
     let place = written.groups.len();
     let tasks_before = written.tasks.len();
     let expand = expand::read(reader, get("expand"), get("expand_zip"));

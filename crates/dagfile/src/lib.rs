@@ -27,6 +27,7 @@ mod expand;
 mod fields;
 mod files;
 mod groups;
+mod keys;
 mod lint;
 mod misfire;
 mod options;
@@ -41,8 +42,10 @@ mod source;
 mod suggest;
 mod task;
 mod templates;
+mod text;
 mod timetable;
 pub mod tree;
+mod written;
 
 pub use calendar::{CALENDARS_FOLDER, CalendarFile, calendar_path, read_calendar};
 pub use diagnostic::{Diagnostic, Severity, render_all};

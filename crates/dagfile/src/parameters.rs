@@ -11,9 +11,9 @@ use crate::fields::Reader;
 use crate::schema_check;
 use crate::schema_walk::{self, properties};
 use crate::source::Span;
-use crate::task::WrittenTask;
 use crate::tree::{Entry, Node};
-use crate::{files, task, templates};
+use crate::written::WrittenTask;
+use crate::{files, keys, templates};
 
 /// Parameters that hold SQL, so that `x.sql` there must be a file.
 const SQL_PARAMETERS: &[&str] = &["sql", "query", "select"];
@@ -193,11 +193,11 @@ fn collect(
                 }
                 parameters.push(Parameter { name, entry: entry.clone() });
             }
-            None if task::KEYS.contains(&entry.key.as_str()) => {}
+            None if keys::OF_TASK.contains(&entry.key.as_str()) => {}
             None => {
                 let mut candidates: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
                 candidates.extend(operator.parameter_aliases.iter().map(|(alias, _)| *alias));
-                candidates.extend(task::KEYS);
+                candidates.extend(keys::OF_TASK);
                 let own: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
                 let elsewhere = reader.operators_with(&entry.key);
                 let hint = match own.len() {

@@ -10,7 +10,8 @@ use crate::dag;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::fields::Reader;
 use crate::options::ReadOptions;
-use crate::source::{MAX_FILE_SIZE, Source, Sources, decode, too_large};
+use crate::source::{MAX_FILE_SIZE, Source, Sources};
+use crate::text::{decode, too_large};
 use crate::tree::{self, Node};
 
 /// Problems of one file that are reported; more help nobody.

@@ -7,11 +7,10 @@ use millrace_model::trigger_rule::TriggerRule;
 use millrace_operator_api::entry::find;
 
 use crate::fields::Reader;
-use crate::groups::Written;
 use crate::source::Span;
 use crate::suggest;
-use crate::task::WrittenTask;
 use crate::tree::Entry;
+use crate::written::{Written, WrittenTask};
 
 /// What a task alone can be; `default_args` can't make all tasks so.
 pub(crate) const KEYS: &[&str] = &["setup", "teardown", "teardown_of", "on_failure_fail_dagrun"];

@@ -13,83 +13,14 @@ use crate::callbacks;
 use crate::execution;
 use crate::expand::{self, DraftExpand};
 use crate::fields::Reader;
-use crate::groups::{self, Written};
+use crate::groups;
+use crate::keys::{OF_TASK, SHARED};
 use crate::parameters;
 use crate::roles;
 use crate::source::Span;
-use crate::tree::{Entry, Node, NodeKind};
+use crate::tree::{Entry, Node};
+use crate::written::{Written, WrittenTask, shared_entries};
 use crate::{suggest, templates};
-
-/// The keys that every task has; all others are its operator's parameters.
-pub(crate) const KEYS: &[&str] = &[
-    "task_id",
-    "operator",
-    "depends_on",
-    "expand",
-    "expand_zip",
-    "map_index_template",
-    "trigger_rule",
-    "depends_on_past",
-    "wait_for_downstream",
-    "wait_for_past_depends_before_skipping",
-    "setup",
-    "teardown",
-    "teardown_of",
-    "on_failure_fail_dagrun",
-    "retries",
-    "retry_delay",
-    "pool",
-    "pool_slots",
-    "priority_weight",
-    "execution_timeout",
-    "retry_exponential_backoff",
-    "max_retry_delay",
-    "weight_rule",
-    "max_active_tis_per_dag",
-    "max_active_tis_per_dagrun",
-    "concurrency",
-    "owner",
-    "description",
-    "outlets",
-    "on_failure",
-    "on_success",
-    "on_retry",
-    "on_execute",
-    "on_skipped",
-];
-
-/// Those of them that `default_args` may hold.
-pub(crate) const SHARED: &[&str] = &[
-    "trigger_rule",
-    "depends_on_past",
-    "wait_for_downstream",
-    "wait_for_past_depends_before_skipping",
-    "retries",
-    "retry_delay",
-    "pool",
-    "pool_slots",
-    "priority_weight",
-    "execution_timeout",
-    "owner",
-    "on_failure",
-    "on_success",
-    "on_retry",
-    "on_execute",
-    "on_skipped",
-];
-
-/// A task as it stands in the file.
-pub(crate) struct WrittenTask<'n> {
-    /// With the groups around it.
-    pub id: String,
-    /// Of its name.
-    pub span: Span,
-    pub node: &'n Node,
-    /// The innermost group around it.
-    pub group: Option<usize>,
-    pub depends_on: Vec<(String, Span)>,
-    pub expand: Option<DraftExpand>,
-}
 
 /// Everything under `tasks` and `groups`, and for each task what could be made of it (`None` when something is wrong
 /// with it). Of tasks with the same name only the first is kept.
@@ -159,13 +90,6 @@ fn check_group_defaults(reader: &mut Reader<'_>, written: &mut Written<'_>) {
     }
 }
 
-pub(crate) fn shared_entries<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> &'n [Entry] {
-    if !matches!(entry.value.kind, NodeKind::Map(_) | NodeKind::Null) {
-        reader.wrong_type(entry, "a map");
-    }
-    entry.value.entries()
-}
-
 fn check_presence(
     reader: &mut Reader<'_>,
     root: &Node,
@@ -189,55 +113,6 @@ fn check_presence(
     }
 }
 
-/// `tasks` as a map of ids or as a list with `task_id`.
-pub(crate) fn list<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Vec<WrittenTask<'n>> {
-    match &entry.value.kind {
-        NodeKind::Map(entries) => entries.iter().filter_map(|entry| of_map(reader, entry)).collect(),
-        NodeKind::List(items) => items.iter().filter_map(|node| of_list(reader, node)).collect(),
-        NodeKind::Null => Vec::new(),
-        _ => {
-            reader.wrong_type(entry, "a map of tasks, or a list of tasks with task_id");
-            Vec::new()
-        }
-    }
-}
-
-fn of_map<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Option<WrittenTask<'n>> {
-    if !matches!(entry.value.kind, NodeKind::Map(_)) {
-        let message = format!("task '{}' must be a map, not {}", entry.key, entry.value.kind.noun());
-        reader.error_with_hint("wrong-type", entry.key_span, message, "write 'operator: …' under it".to_owned());
-        return None;
-    }
-    if let Some(inner) = entry.value.get("task_id")
-        && inner.value.as_text() != Some(&entry.key)
-    {
-        let message = format!("the 'task_id' differs from the name '{}' above it", entry.key);
-        reader.error_with_hint("conflict", inner.value.span, message, "leave task_id out".to_owned());
-    }
-    Some(WrittenTask {
-        id: entry.key.clone(),
-        span: entry.key_span,
-        node: &entry.value,
-        group: None,
-        depends_on: Vec::new(),
-        expand: None,
-    })
-}
-
-fn of_list<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<WrittenTask<'n>> {
-    if !matches!(node.kind, NodeKind::Map(_)) {
-        reader.error("wrong-type", node.span, format!("a task must be a map, not {}", node.kind.noun()));
-        return None;
-    }
-    let Some(entry) = node.get("task_id") else {
-        let first = node.entries().first().map_or(node.span, |entry| entry.key_span);
-        reader.error_with_hint("missing-key", first, "this task has no 'task_id'", "add task_id: a_name".to_owned());
-        return None;
-    };
-    let id = reader.name(entry)?;
-    Some(WrittenTask { id, span: entry.value.span, node, group: None, depends_on: Vec::new(), expand: None })
-}
-
 /// `default_args` holds what tasks have, and what the operator of at least one task has. Anything else is reported and
 /// left out, so that no task is compared with it.
 fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[&WrittenTask<'_>]) -> Vec<Entry> {
@@ -253,7 +128,7 @@ fn known_shared(reader: &mut Reader<'_>, shared: &[Entry], written: &[&WrittenTa
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let mut kept = Vec::new();
     for entry in shared {
-        if KEYS.contains(&entry.key.as_str())
+        if OF_TASK.contains(&entry.key.as_str())
             && !SHARED.contains(&entry.key.as_str())
             && !execution::KEYS.contains(&entry.key.as_str())
         {
@@ -357,7 +232,7 @@ fn read_operator(reader: &mut Reader<'_>, written: &WrittenTask<'_>) -> Option<&
         // A slip in that very key must be told too.
         for entry in written.node.entries() {
             if suggest::nearest(&entry.key, ["operator"]).is_some() {
-                reader.unknown_key(entry, KEYS, &format!("in task '{}'", written.id));
+                reader.unknown_key(entry, OF_TASK, &format!("in task '{}'", written.id));
             }
         }
         return None;

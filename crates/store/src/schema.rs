@@ -12,8 +12,8 @@ use sea_orm::{
 };
 use sqlx::sqlite::SqliteConnectOptions;
 
+use crate::connecting::{postgres_pool, sqlite_options, sqlite_pool};
 use crate::sql::values;
-use crate::store::{postgres_pool, sqlite_options, sqlite_pool};
 use crate::url::DatabaseUrl;
 use crate::{Result, StoreError, sql};
 

@@ -9,7 +9,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::store::CONNECT_TIMEOUT;
+use crate::connecting::CONNECT_TIMEOUT;
 use crate::{Backend, Result, Store, StoreError, Tx, sql};
 
 /// In the home; its content means nothing, being written does.

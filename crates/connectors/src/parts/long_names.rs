@@ -4,8 +4,8 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{Alteration, NewColumn, TableName};
 
+use crate::parts::dialect::Dialect;
 use crate::parts::failure::invalid;
-use crate::parts::session::Dialect;
 
 /// Bytes, not characters.
 fn longest(dialect: Dialect) -> (usize, &'static str) {

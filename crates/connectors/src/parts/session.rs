@@ -6,14 +6,9 @@ use millrace_operator_api::ports::{Column, SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
+use crate::parts::dialect::Dialect;
 use crate::parts::row_counts::Awaited;
 use crate::parts::{long_names, sql};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    Postgres,
-    Redshift,
-}
 
 pub trait Session: Send + Sync {
     fn dialect(&self) -> Dialect;

@@ -15,10 +15,11 @@ use millrace_operator_api::ports::{
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use crate::parts::checks;
+use crate::parts::dialect::Dialect;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::row_counts::Awaited;
 use crate::parts::session::{
-    Attempt, Dialect, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks,
+    Attempt, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks,
 };
 use crate::parts::sql::{self, list, quote, scalar_number, table, without_semicolon};
 use crate::parts::task::TaskHandle;

@@ -15,11 +15,12 @@ use secrecy::ExposeSecret;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use crate::parts::dialect::Dialect;
 use crate::parts::failure::{
     chain, invalid, kind_of_redshift_text, kind_of_sqlstate, redshift_without_values, without_values,
 };
 use crate::parts::row_counts::Awaited;
-use crate::parts::session::{Dialect, Session};
+use crate::parts::session::Session;
 use crate::parts::sql::literal;
 use crate::parts::task::TaskHandle;
 use negotiation::Negotiation;

@@ -3,7 +3,8 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
-use crate::parts::session::{Dialect, Session, ask, picks};
+use crate::parts::dialect::Dialect;
+use crate::parts::session::{Session, ask, picks};
 use crate::parts::sql::literal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,9 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{SmallResult, TableName};
 
+use crate::parts::dialect::Dialect;
 use crate::parts::failure::invalid;
-use crate::parts::session::{Dialect, Session, ask, picks};
+use crate::parts::session::{Session, ask, picks};
 
 /// Foreign keys of other tables, with an action on DELETE, that refer to the table, to a part of it, or to what a view
 /// shows: a text for each.

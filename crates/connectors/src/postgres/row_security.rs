@@ -6,8 +6,9 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{SmallResult, TableName};
 
+use crate::parts::dialect::Dialect;
 use crate::parts::failure::invalid;
-use crate::parts::session::{Dialect, Session, ask, picks};
+use crate::parts::session::{Session, ask, picks};
 
 /// Tables, the target or what it shows as a view, whose rows policies may hide from this role. Behind a view it is the
 /// view's owner, as a rule, whom they are hidden from.

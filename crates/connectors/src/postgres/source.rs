@@ -14,7 +14,7 @@ use super::copy_text::CopyTextReader;
 use super::hashing::{PostgresHashing, key_query};
 use super::types::source_column;
 use crate::parts::batches::{Outlet, channel_beside};
-use crate::parts::session::Dialect;
+use crate::parts::dialect::Dialect;
 use crate::parts::sql::{literal, scalar, without_semicolon};
 use crate::parts::task::TaskHandle;
 use crate::parts::wire::{WireClient, WireConfig};

@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::locks;
 use super::stage::Staging;
+use crate::parts::dialect::Dialect;
 use crate::parts::row_counts::require_all_read;
 use crate::parts::rows::Rejects;
-use crate::parts::session::{Dialect, Session, ask, find_marker, insert_marker, marker_of, picks};
+use crate::parts::session::{Session, ask, find_marker, insert_marker, marker_of, picks};
 use crate::parts::turns::Turns;
 
 /// Whether COPY does to the table what an INSERT of staged rows would: with triggers, rules, policies or foreign keys it

@@ -12,8 +12,9 @@ use sqlparser::dialect::PostgreSqlDialect;
 
 use super::load;
 use crate::parts::ddl;
+use crate::parts::dialect::Dialect;
 use crate::parts::script::{self, units};
-use crate::parts::session::{Dialect, Session, describe, make_table};
+use crate::parts::session::{Session, describe, make_table};
 use crate::parts::sql;
 use crate::parts::task::TaskHandle;
 use crate::parts::wire::{WireConfig, WireSession};

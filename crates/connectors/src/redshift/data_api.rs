@@ -11,9 +11,10 @@ use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::statement::{State, state, token};
+use crate::parts::dialect::Dialect;
 use crate::parts::failure::invalid;
 use crate::parts::row_counts::Awaited;
-use crate::parts::session::{Dialect, Session};
+use crate::parts::session::Session;
 use crate::parts::sql::literal;
 pub use client::DataApi;
 use client::Inner;

@@ -9,7 +9,8 @@ use millrace_operator_api::ports::{Column, CsvFormat, FileKind, LoadMethod, Tabl
 use serde_json::json;
 
 use crate::parts::ddl;
-use crate::parts::session::{Dialect, guard_marker, insert_marker};
+use crate::parts::dialect::Dialect;
+use crate::parts::session::{guard_marker, insert_marker};
 use crate::parts::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
 use crate::parts::upsert::{SEQUENCE, TextOrder};
 use crate::redshift::limits::Limit;

@@ -1,13 +1,43 @@
-//! What a load must know of a SQLite table beside its columns.
+//! What is known of a SQLite table: its columns, and what a load must know beside them.
 
-use millrace_operator_api::PortError;
-use millrace_operator_api::ports::TableName;
+use millrace_operator_api::ports::{Column, TableName};
+use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, literal, table};
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::sql::{list, quote};
 use crate::postgres::references::refusal;
+
+pub async fn describe(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    name: &TableName,
+) -> Result<Vec<Column>, PortError> {
+    let statement =
+        format!("SELECT name, type, \"notnull\", dflt_value FROM pragma_table_info({})", literal(&name.name));
+    let found = file.ask(connection, &statement).await?;
+    if found.rows.is_empty() {
+        return Err(PortError::new(
+            PortErrorKind::NotFound,
+            format!("connection {:?}: there is no table {name} in this database", file.conn_id),
+        ));
+    }
+    Ok(found
+        .rows
+        .into_iter()
+        .map(|row| {
+            let mut cells = row.into_iter();
+            let mut next = || cells.next().flatten();
+            Column {
+                name: next().unwrap_or_default(),
+                type_name: next().unwrap_or_default().to_ascii_lowercase(),
+                is_nullable: next().as_deref() != Some("1"),
+                default: next(),
+            }
+        })
+        .collect())
+}
 
 /// Refuses a view, which has no rows of its own.
 pub async fn require_table(

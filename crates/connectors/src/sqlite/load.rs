@@ -5,11 +5,12 @@ use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest};
 use sqlx::SqliteConnection;
 
 use super::anatomy;
+use super::anatomy::describe;
 use super::connect::{SqliteFile, literal, table};
+use super::marker::{NOW, find_marker, insert_marker, marker_ddl};
 use super::numbers::BY_NUMBER;
 use super::stage::{STAGING, Staged, Staging, kind_of};
 use super::swap::build_by_name;
-use super::warehouse::{NOW, describe, find_marker, insert_marker, marker_ddl};
 use crate::parts::csv_rows::check_format;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};

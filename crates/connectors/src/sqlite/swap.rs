@@ -6,8 +6,10 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::SqliteConnection;
 
 use super::anatomy;
+use super::anatomy::describe;
 use super::connect::{SqliteFile, literal, table};
-use super::warehouse::{check, describe, find_marker, insert_marker, marker_ddl};
+use super::marker::{find_marker, insert_marker, marker_ddl};
+use super::table_checks::check;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::row_counts::require_inserted;
 use crate::parts::sql::{self, list, name_with_suffix, quote, scalar_number, without_semicolon};

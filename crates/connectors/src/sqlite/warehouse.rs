@@ -1,22 +1,23 @@
 //! SQLite as a warehouse.
 
 use futures::future::BoxFuture;
+use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
     Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
     TableCheck, TableName, ValueType, Warehouse,
 };
-use millrace_operator_api::{PortError, PortErrorKind};
 use sqlparser::dialect::SQLiteDialect;
-use sqlx::SqliteConnection;
 
+use super::anatomy::describe;
 use super::connect::{SqliteFile, literal, table};
+use super::table_checks::check;
 use super::{load, swap};
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::script::{self, units};
 use crate::parts::task::TaskHandle;
-use crate::parts::{checks, ddl, sql};
+use crate::parts::{ddl, sql};
 
 /// Writers are IMMEDIATE transactions on a file in WAL mode, so that readers never wait for them.
 pub struct SqliteWarehouse {
@@ -64,68 +65,6 @@ impl SqliteWarehouse {
         }
         Ok(results)
     }
-}
-
-pub async fn check(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    target: &TableName,
-    wanted: &[TableCheck],
-) -> Result<Vec<CheckResult>, PortError> {
-    let mut results = Vec::with_capacity(wanted.len());
-    for check in wanted {
-        let answer = file.ask(connection, &checks::statement(check, &table(target))).await.map_err(|error| {
-            while_doing(&format!("the check {} on {target} could not be made", checks::name(check)), error)
-        })?;
-        results.push(checks::judge(check, &answer));
-    }
-    Ok(results)
-}
-
-pub async fn describe(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    name: &TableName,
-) -> Result<Vec<Column>, PortError> {
-    let statement =
-        format!("SELECT name, type, \"notnull\", dflt_value FROM pragma_table_info({})", literal(&name.name));
-    let found = file.ask(connection, &statement).await?;
-    if found.rows.is_empty() {
-        return Err(PortError::new(
-            PortErrorKind::NotFound,
-            format!("connection {:?}: there is no table {name} in this database", file.conn_id),
-        ));
-    }
-    Ok(found
-        .rows
-        .into_iter()
-        .map(|row| {
-            let mut cells = row.into_iter();
-            let mut next = || cells.next().flatten();
-            Column {
-                name: next().unwrap_or_default(),
-                type_name: next().unwrap_or_default().to_ascii_lowercase(),
-                is_nullable: next().as_deref() != Some("1"),
-                default: next(),
-            }
-        })
-        .collect())
-}
-
-/// The engine's clock, in UTC: people read it, and nothing is decided by it.
-pub const NOW: &str = "strftime('%Y-%m-%d %H:%M:%f', 'now')";
-
-pub fn marker_ddl() -> String {
-    "CREATE TABLE IF NOT EXISTS millrace_load_marker (marker TEXT PRIMARY KEY NOT NULL, loaded_at TEXT NOT NULL, rows INTEGER)".to_owned()
-}
-
-pub fn find_marker(marker: &str) -> String {
-    format!("SELECT rows FROM millrace_load_marker WHERE marker = {}", literal(marker))
-}
-
-/// `marker` is a literal.
-pub fn insert_marker(marker: &str, rows: u64) -> String {
-    format!("INSERT INTO millrace_load_marker (marker, loaded_at, rows) VALUES ({marker}, {NOW}, {rows})")
 }
 
 impl Warehouse for SqliteWarehouse {

@@ -3,9 +3,10 @@
 use sqlparser::tokenizer::Token;
 
 use super::answer::SqlError;
+use super::plan::{Plan, Run, adopt};
+use super::source::Source;
 use super::table::{Key, column_definition, default_clause, parse, refuse_reserved_word};
 use super::tokens::{Cursor, Name, Piece, quote_identifier, quote_literal};
-use super::translate::{Plan, Run, Source, adopt};
 
 /// `cursor` stands behind ALTER.
 pub(super) fn alter(source: &Source<'_>, cursor: &mut Cursor<'_>) -> Result<Plan, SqlError> {

@@ -439,8 +439,8 @@ pub(super) fn append_value(line: &mut Vec<u8>, value: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redshift::source::Source;
     use crate::redshift::tokens::tokenize;
-    use crate::redshift::translate::Source;
 
     fn copy(options: &str) -> CopyStatement {
         let text = format!("COPY t FROM 's3://b/k' IAM_ROLE default CSV {options}");

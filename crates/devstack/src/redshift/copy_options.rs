@@ -3,8 +3,8 @@
 use sqlparser::tokenizer::Token;
 
 use super::answer::SqlError;
+use super::source::Source;
 use super::tokens::{Cursor, Name, Piece};
-use super::translate::Source;
 
 /// An `s3://bucket/key`.
 #[derive(Debug, Clone, PartialEq, Eq)]

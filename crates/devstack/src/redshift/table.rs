@@ -6,9 +6,10 @@ use sqlparser::tokenizer::Token;
 
 use super::answer::SqlError;
 use super::dialect::StandInDialect;
+use super::plan::{Plan, Run, adopt};
 use super::rewrite::{closing, rewrite};
+use super::source::Source;
 use super::tokens::{Cursor, Name, Piece, quote_identifier, quote_literal, tokenize};
-use super::translate::{Plan, Run, Source, adopt};
 use super::types::column_type;
 
 /// Reserved in Redshift but not in PostgreSQL: as a column they need quotes.

@@ -4,50 +4,13 @@ use sqlparser::tokenizer::Token;
 
 use super::alter;
 use super::answer::SqlError;
-use super::copy_options::{CopyStatement, parse_copy};
-use super::rewrite::{refuse, refuse_provisioned, rewrite};
+use super::copy_options::parse_copy;
+use super::plan::{Plan, Run, adopt};
+use super::rewrite::{refuse, refuse_provisioned};
+use super::source::Source;
 use super::table;
 use super::tokens::{Cursor, Edits, Name, Piece, quote_identifier, quote_literal, tokenize};
-use super::unload::{UnloadStatement, parse_unload};
-
-/// What a statement is.
-#[derive(Debug)]
-pub(super) enum Plan {
-    /// One statement of PostgreSQL with what belongs to it.
-    Run(Run),
-    Copy(Box<CopyStatement>),
-    Unload(Box<UnloadStatement>),
-    /// Commits the transaction that it runs in.
-    Truncate {
-        sql: String,
-    },
-    /// Cannot run in a transaction (VACUUM); the word is for the message.
-    Alone {
-        word: &'static str,
-        sql: Vec<String>,
-    },
-    Begin,
-    Commit,
-    Rollback,
-}
-
-/// One statement of PostgreSQL with what belongs to it.
-#[derive(Debug, Default)]
-pub(super) struct Run {
-    /// Written to: locked against other writers first, as Redshift does.
-    pub(super) lock: Option<Name>,
-    /// Skip everything when this table is there already.
-    pub(super) unless_exists: Option<Name>,
-    pub(super) sql: String,
-    /// Run afterwards, in the same transaction.
-    pub(super) after: Vec<String>,
-}
-
-impl Plan {
-    fn run(sql: String) -> Self {
-        Self::Run(Run { sql, ..Run::default() })
-    }
-}
+use super::unload::parse_unload;
 
 /// A statement with its parameters put in.
 #[derive(Debug)]
@@ -91,29 +54,6 @@ pub(super) fn translate(text: &str, parameters: &[Parameter], serverless: bool) 
         }
     };
     Ok(Statement { verb: verb.to_ascii_uppercase(), plan })
-}
-
-/// A statement's text and tokens.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) text: &'a str,
-    pub(super) pieces: &'a [Piece],
-}
-
-impl Source<'_> {
-    /// Everything in PostgreSQL's words.
-    pub(super) fn rewritten(&self) -> Result<String, SqlError> {
-        self.rewritten_range(0, self.pieces.len())
-    }
-
-    /// The tokens `from..to` in PostgreSQL's words.
-    pub(super) fn rewritten_range(&self, from: usize, to: usize) -> Result<String, SqlError> {
-        let Some((first, last)) = self.pieces[from..to].first().zip(self.pieces[from..to].last()) else {
-            return Ok(String::new());
-        };
-        let edits = rewrite(&self.pieces[from..to], self.text)?;
-        Ok(edits.apply(self.text, first.start, last.end))
-    }
 }
 
 fn plan(verb: &str, source: &Source<'_>) -> Result<Plan, SqlError> {
@@ -396,11 +336,6 @@ fn set(cursor: &mut Cursor<'_>, source: &Source<'_>) -> Result<Plan, SqlError> {
     // The stand-in's own functions and views must stay in reach.
     let rest = if name == "search_path" { ", redshift_stand_in, pg_catalog" } else { "" };
     Ok(Plan::run(format!("SET {scope}{} TO {value}{rest}", setting(name))))
-}
-
-/// Gives a new or changed table Redshift's rules for its columns.
-pub(super) fn adopt(table: &Name) -> String {
-    format!("SELECT redshift_stand_in.adopt({}::regclass)", quote_literal(&table.quoted()))
 }
 
 /// Puts the values of `:name` into the text. They are always strings: PostgreSQL finds the type from where they stand, as Redshift does.

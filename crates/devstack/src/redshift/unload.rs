@@ -13,8 +13,8 @@ use super::answer::{SqlError, from_postgres};
 use super::copy::object_error;
 use super::copy_options::{Authorization, Location};
 use super::rewrite::refuse;
+use super::source::Source;
 use super::tokens::{Cursor, Piece, quote_literal, tokenize};
-use super::translate::Source;
 use crate::objects::ObjectSource;
 
 /// An UNLOAD statement.

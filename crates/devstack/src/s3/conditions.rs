@@ -4,8 +4,8 @@ use s3s::dto::{ETag, IfMatch, IfNoneMatch};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use super::record::Object;
-use super::service::unsupported;
 use super::storage::{Condition, StorageError};
+use super::wording::unsupported;
 
 pub(super) fn on_write(if_none_match: Option<&IfNoneMatch>, if_match: Option<&IfMatch>) -> S3Result<Condition> {
     match (if_none_match, if_match) {

@@ -16,7 +16,8 @@ use super::storage::{Condition, Storage, StorageError};
 use super::transfer::{self, Algorithms};
 use super::upload::WantedPart;
 use super::wording::{
-    check_part_number, content_type, copied_range, cut_range, listed, quoted, timestamp, without_aws_chunked,
+    check_part_number, content_type, copied_range, cut_range, listed, quoted, timestamp, unsupported,
+    without_aws_chunked,
 };
 
 /// S3's limit for one page and for one DeleteObjects.
@@ -56,10 +57,6 @@ impl From<StorageError> for S3Error {
         }
         Self::with_message(code, error.to_string())
     }
-}
-
-pub(super) fn unsupported(what: &str) -> S3Error {
-    S3Error::with_message(S3ErrorCode::NotImplemented, format!("the S3 stand-in does not know {what}"))
 }
 
 #[async_trait::async_trait]

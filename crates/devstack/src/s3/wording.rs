@@ -7,6 +7,10 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use super::record::Object;
 
+pub(super) fn unsupported(what: &str) -> S3Error {
+    S3Error::with_message(S3ErrorCode::NotImplemented, format!("the S3 stand-in does not know {what}"))
+}
+
 /// Cuts a Range header to the object: what to send, and the Content-Range when it is not everything.
 pub(super) fn cut_range(object: &Object, range: Option<&Range>) -> S3Result<(std::ops::Range<u64>, Option<String>)> {
     let Some(range) = range else { return Ok((0..object.size, None)) };

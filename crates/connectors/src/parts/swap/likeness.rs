@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
-use crate::parts::session::{Dialect, Session, ask, picks};
+use crate::parts::dialect::Dialect;
+use crate::parts::session::{Session, ask, picks};
 use crate::parts::sql::{literal, quote, table};
 
 /// Around `CREATE TABLE name (…)`.
