@@ -17,7 +17,6 @@ pub mod doctor;
 pub mod explain;
 pub mod jobs;
 pub mod keys;
-pub mod parameters;
 pub mod people;
 pub mod plan;
 pub mod pools;

@@ -1,13 +1,12 @@
 //! `millrace validate`, `schema`, `operators`: DAG files without running or storing anything.
 
 use anyhow::bail;
-use millrace_dagfile::{LINTS, dag_schema};
+use millrace_dagfile::{LINTS, dag_schema, parameters_of};
 use millrace_operator_api::entry::find;
 use millrace_operators::catalogue;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::parameters::parameters;
 use crate::app::App;
 use crate::args::ValidateArgs;
 use crate::dag_files::{self, Checked};
@@ -105,7 +104,7 @@ pub fn operators(app: &App, name: Option<&str>) -> anyhow::Result<()> {
         bail!("there is no operator '{name}'; there are {}", known.join(", "));
     };
     let schema = (entry.schema)().to_value();
-    let parameters = parameters(entry, &schema);
+    let parameters = parameters_of(entry, &schema);
     if matches!(app.format, Format::Json | Format::Yaml) {
         return print_one(
             app.format,
