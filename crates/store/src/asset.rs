@@ -135,11 +135,16 @@ impl Store {
         if rows.is_empty() {
             return Ok(0);
         }
-        let dags: BTreeSet<String> = rows.iter().map(|row| row.text("dag_id")).collect::<Result<_>>()?;
-        for dag_id in &dags {
+        let mut dags: BTreeMap<String, u64> = BTreeMap::new();
+        for row in &rows {
+            *dags.entry(row.text("dag_id")?).or_default() += 1;
+        }
+        for (dag_id, events) in &dags {
             let id = DagId::new_unchecked(dag_id.as_str());
             tx.signal(SignalKind::DagChanged, Some(&id), None, now).await?;
-            let audit = AuditRow::new(actor, "asset_events_forgotten", json!({ "asset": asset }), now);
+            let waiting = |events: u64| Some(json!({ "waiting_events": events }));
+            let audit = AuditRow::new(actor, "asset_events_forgotten", json!({ "asset": asset }), now)
+                .with_change(waiting(*events), waiting(0));
             tx.audit(&audit.on_dag(dag_id)).await?;
         }
         tx.commit().await?;
@@ -191,7 +196,8 @@ async fn record_event(tx: &Tx, asset: &str, actor: &str, now: DateTime<Utc>) -> 
     for dag_id in queue(tx, &[event.id]).await? {
         tx.signal(SignalKind::DagChanged, Some(&dag_id), None, now).await?;
     }
-    tx.audit(&AuditRow::new(actor, "asset_event", json!({ "asset": asset }), now)).await?;
+    let audit = AuditRow::new(actor, "asset_event", json!({ "asset": asset }), now);
+    tx.audit(&audit.with_change(None, Some(json!({ "event": event.id, "asset": asset })))).await?;
     Ok(event)
 }
 

@@ -227,7 +227,9 @@ impl Store {
             "reversed": new.is_reversed,
             "runs": runs,
         });
-        tx.audit(&AuditRow::new(&new.actor, "backfill", details, now).on_dag(new.dag_id.as_str())).await?;
+        let after = json!({ "backfill": key, "state": BackfillState::Running.as_str() });
+        let audit = AuditRow::new(&new.actor, "backfill", details, now).with_change(None, Some(after));
+        tx.audit(&audit.on_dag(new.dag_id.as_str())).await?;
         tx.signal(SignalKind::BackfillChanged, Some(&new.dag_id), None, now).await?;
         let runs: Vec<RunKey> = dates.iter().filter_map(|date| date.run).collect();
         changes::collect(&tx, &runs, &touched).await?;
@@ -264,7 +266,10 @@ impl Store {
         let skipped = set_states(&tx, steps, (REASON, Skipped::GivenUp), now).await?;
         let touched: Vec<InstanceKey> = skipped.into_iter().map(|it| it.instance).collect();
         let details = json!({ "backfill": backfill_key, "failed_runs": runs.len() });
-        tx.audit(&AuditRow::new(actor, "backfill_cancelled", details, now).on_dag(dag_id.as_str())).await?;
+        let told = |state: BackfillState| Some(json!({ "state": state.as_str() }));
+        let audit = AuditRow::new(actor, "backfill_cancelled", details, now)
+            .with_change(told(BackfillState::Running), told(BackfillState::Cancelled));
+        tx.audit(&audit.on_dag(dag_id.as_str())).await?;
         tx.signal(SignalKind::BackfillChanged, Some(&dag_id), None, now).await?;
         changes::collect(&tx, &runs, &touched).await?;
         tx.commit().await?;

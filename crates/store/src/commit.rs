@@ -274,8 +274,9 @@ async fn pause_dags(tx: &Tx, pauses: &[DagPause], now: DateTime<Utc>) -> Result<
         let sql = "UPDATE dag SET is_paused = TRUE, last_changed_at = $2 WHERE dag_id = $1 AND NOT is_paused";
         let values = sql::values![pause.dag_id.as_str(), micros(now)];
         if sql::run(&tx.inner, "pause a DAG", sql, values).await? > 0 {
-            let details = json!({ "reason": pause.reason });
-            tx.audit(&AuditRow::new("scheduler", "auto_pause", details, now).on_dag(pause.dag_id.as_str())).await?;
+            let told = |is_paused| Some(json!({ "is_paused": is_paused }));
+            let audit = AuditRow::new("scheduler", "auto_pause", json!({ "reason": pause.reason }), now);
+            tx.audit(&audit.with_change(told(false), told(true)).on_dag(pause.dag_id.as_str())).await?;
             tx.tell(Change::of_dag(&pause.dag_id, "paused"));
         }
     }

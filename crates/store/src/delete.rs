@@ -43,7 +43,9 @@ impl Store {
     /// schedule, from which the next one is reckoned.
     pub async fn delete_run(&self, run: RunKey, actor: &str, now: DateTime<Utc>) -> Result<()> {
         let tx = self.begin_in_turn(OF_RUN).await?;
-        let sql = format!("SELECT r.dag_id, r.run_id, r.state, {STANDING} FROM dag_run r WHERE r.id = $1");
+        let sql = format!(
+            "SELECT r.dag_id, r.run_id, r.run_type, r.state, r.logical_date, {STANDING} FROM dag_run r WHERE r.id = $1"
+        );
         let row = sql::one(&tx.inner, OF_RUN, sql, values![run]).await?;
         let row = row.ok_or_else(|| StoreError::NotFound { kind: "run", name: run.to_string() })?;
         let (dag_id, run_id) = (DagId::new_unchecked(row.text("dag_id")?), row.text("run_id")?);
@@ -64,7 +66,11 @@ impl Store {
         let runs = table(&all, "dag_run", OF_RUN)?;
         let rows = runs.page(&tx.inner, ("id = $1", values![run]), None, 1).await?;
         let report = clean::delete(&tx, &all, runs, &rows, &mut NoArchive).await?;
-        let audit = AuditRow::new(actor, "run_deleted", json!({ "state": state, "rows": report.total() }), now);
+        let before = json!({
+            "state": state, "run_type": row.text("run_type")?, "logical_date": row.instant("logical_date")?,
+        });
+        let audit = AuditRow::new(actor, "run_deleted", json!({ "rows": report.total() }), now);
+        let audit = audit.with_change(Some(before), None);
         tx.audit(&audit.on_run(dag_id.as_str(), &run_id)).await?;
         tx.signal(SignalKind::DagChanged, Some(&dag_id), None, now).await?;
         tx.tell(Change::of_dag(&dag_id, "run_deleted"));
@@ -118,7 +124,8 @@ impl Store {
                 sql::run(&tx.inner, OF_DAG, sql, values![dag_id.as_str()]).await?;
             }
             sql::run(&tx.inner, OF_DAG, "DELETE FROM dag WHERE dag_id = $1", values![dag_id.as_str()]).await?;
-            let audit = AuditRow::new(actor, "dag_deleted", json!({ "runs": deleted }), now);
+            let audit = AuditRow::new(actor, "dag_deleted", json!({ "runs": deleted }), now)
+                .with_change(Some(json!({ "dag_id": dag_id.as_str() })), None);
             tx.audit(&audit.on_dag(dag_id.as_str())).await?;
             tx.signal(SignalKind::DagChanged, Some(dag_id), None, now).await?;
             tx.tell(Change::of_dag(dag_id, "deleted"));

@@ -85,11 +85,13 @@ impl Store {
         if tx.user(name).await?.is_none() {
             return Err(StoreError::NotFound { kind: "user", name: name.to_owned() });
         }
-        let sql = "DELETE FROM user_identity WHERE issuer = $1 AND subject = $2";
-        sql::run(&tx.inner, attempted, sql, values![issuer, subject]).await?;
+        let sql = "DELETE FROM user_identity WHERE issuer = $1 AND subject = $2 RETURNING user_name";
+        let before = sql::one(&tx.inner, attempted, sql, values![issuer, subject]).await?;
+        let before = before.map(|row| row.text("user_name")).transpose()?.map(|name| json!({ "name": name }));
         tx.insert_identity(issuer, subject, name, now).await?;
         let details = json!({ "name": name, "issuer": issuer, "subject": subject });
-        tx.audit(&AuditRow::new(actor, "user_linked", details, now)).await?;
+        let audit = AuditRow::new(actor, "user_linked", details, now);
+        tx.audit(&audit.with_change(before, Some(json!({ "name": name })))).await?;
         tx.commit().await
     }
 }

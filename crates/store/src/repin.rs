@@ -85,10 +85,11 @@ async fn repin(tx: &Tx, row: &RunRow, request: &RepinRequest, now: DateTime<Utc>
     repinned.run.queued = waits && !queue_again(tx, &[row.key], now).await?.is_empty();
     let names = |list: &[TaskId]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let details = json!({
-        "from_version": row.version_key, "to_version": request.newest.version_key,
         "added": names(&repinned.added), "removed": names(&repinned.removed), "restored": names(&repinned.restored),
     });
-    let audit = AuditRow::new(&request.actor, "repin", details, now);
+    let told = |version_key| Some(json!({ "version_key": version_key }));
+    let audit = AuditRow::new(&request.actor, "repin", details, now)
+        .with_change(told(row.version_key), told(request.newest.version_key));
     tx.audit(&audit.on_run(row.dag_id.as_str(), row.run_id.as_str())).await?;
     tx.signal(SignalKind::RunChanged, Some(&row.dag_id), Some(row.key), now).await?;
     Ok(repinned)

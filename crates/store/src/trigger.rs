@@ -80,7 +80,9 @@ impl Store {
         let sql = "UPDATE dag SET is_paused = $2, last_changed_at = $3 WHERE dag_id = $1";
         sql::run(&tx.inner, "pause or unpause a DAG", sql, values![dag_id.as_str(), paused, micros(now)]).await?;
         let action = if paused { "pause" } else { "unpause" };
-        tx.audit(&AuditRow::new(actor, action, json!({}), now).on_dag(dag_id.as_str())).await?;
+        let told = |is_paused| Some(json!({ "is_paused": is_paused }));
+        let audit = AuditRow::new(actor, action, json!({}), now).with_change(told(!paused), told(paused));
+        tx.audit(&audit.on_dag(dag_id.as_str())).await?;
         tx.signal(SignalKind::DagChanged, Some(dag_id), None, now).await?;
         tx.tell(Change::of_dag(dag_id, if paused { "paused" } else { "unpaused" }));
         tx.commit().await?;
@@ -129,6 +131,7 @@ pub(crate) async fn create_in(tx: &Tx, request: &RunRequest, now: DateTime<Utc>)
         "note": request.note,
     });
     let row = AuditRow::new(&request.actor, "trigger", details, now);
+    let row = row.with_change(None, Some(json!({ "state": run.state.as_str() })));
     tx.audit(&row.on_run(run.dag_id.as_str(), run.run_id.as_str())).await?;
     tx.signal(SignalKind::RunCreated, Some(&run.dag_id), Some(created.run), now).await?;
     changes::collect(tx, &[created.run], &[]).await?;

@@ -178,11 +178,14 @@ impl Tx {
     }
 
     async fn write_password(&self, name: &str, hash: &str, actor: &str, now: DateTime<Utc>) -> Result<()> {
+        let before = self.user(name).await?.and_then(|user| user.password_changed_at);
         let sql = "UPDATE \"user\" SET password_hash = $2, password_changed_at = $3, changed_at = $3 WHERE name = $1";
         sql::run(&self.inner, "change a password", sql, values![name, hash, micros(now)]).await?;
         let (sessions, tokens) = self.end_access(name).await?;
         let details = json!({ "name": name, "sessions_ended": sessions, "tokens_ended": tokens });
-        self.audit(&AuditRow::new(actor, "password_changed", details, now)).await
+        let told = |at: Option<DateTime<Utc>>| Some(json!({ "password_changed_at": at }));
+        self.audit(&AuditRow::new(actor, "password_changed", details, now).with_change(told(before), told(Some(now))))
+            .await
     }
 
     pub(crate) async fn write_role(&self, before: &UserRow, role: &str, actor: &str, now: DateTime<Utc>) -> Result<()> {

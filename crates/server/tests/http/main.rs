@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod asking;
+mod audited;
 mod backfills;
 mod changes;
 mod connections;
@@ -20,6 +21,7 @@ mod hostile;
 mod intake;
 mod ledger;
 mod limits;
+mod lists;
 mod logs;
 mod many;
 mod metrics;

@@ -103,7 +103,9 @@ impl Store {
         let sql = "UPDATE backfill SET is_paused = $2 WHERE id = $1";
         sql::run(&tx.inner, "pause or unpause a backfill", sql, values![backfill_key, paused]).await?;
         let action = if paused { "backfill_paused" } else { "backfill_unpaused" };
-        let audit = AuditRow::new(actor, action, json!({ "backfill": backfill_key }), now);
+        let told = |is_paused| Some(json!({ "is_paused": is_paused }));
+        let audit = AuditRow::new(actor, action, json!({ "backfill": backfill_key }), now)
+            .with_change(told(!paused), told(paused));
         tx.audit(&audit.on_dag(row.dag_id.as_str())).await?;
         tx.signal(SignalKind::BackfillChanged, Some(&row.dag_id), None, now).await?;
         tx.commit().await?;
