@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::header;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{DagFilter, DagRow, Store};
+use millrace_store::{AlertFilter, DagFilter, DagRow, Store};
 
 use crate::api::SILENT_AFTER;
 use crate::problem::Answer;
@@ -74,8 +74,8 @@ pub(crate) async fn metrics(State(server): State<Shared>) -> Answer<Response> {
     pools(&mut page, store).await?;
     page.gauge(
         "alerts_unseen",
-        "Alerts that nobody has seen, 1000 at the most",
-        store.alerts(true, 1000).await?.len() as f64,
+        "Alerts that nobody has seen",
+        store.alerts(&AlertFilter::unseen(1)).await?.total as f64,
     );
     database_connections(&mut page, store);
 
@@ -146,15 +146,20 @@ async fn pools(page: &mut Page, store: &Store) -> Answer<()> {
     page.metric(
         "pool_slots",
         "gauge",
-        "Slots of pools by what they are held for; open is absent for pools without limit",
+        "Slots of pools by what they are held for; starving: asked for by ready tasks beyond the open ones; open is absent \
+         for pools without limit",
     );
+    let (mut executable, mut starving) = (0, 0);
     for pool in &pools {
         let held = used.get(&pool.name).copied().unwrap_or_default();
+        let beyond = held.starving(pool);
+        (executable, starving) = (executable + held.scheduled - beyond, starving + beyond);
         let kinds = [
             ("running", held.running),
             ("queued", held.queued),
             ("scheduled", held.scheduled),
             ("deferred", held.deferred),
+            ("starving", beyond),
         ];
         for (kind, slots) in kinds {
             page.line("pool_slots", &[("pool", &pool.name), ("for", kind)], slots as f64);
@@ -163,6 +168,9 @@ async fn pools(page: &mut Page, store: &Store) -> Answer<()> {
             page.line("pool_slots", &[("pool", &pool.name), ("for", "open")], open as f64);
         }
     }
+    page.metric("ready_slots", "gauge", "Slots that ready tasks ask for, by whether their pools have them");
+    page.line("ready_slots", &[("state", "executable")], executable as f64);
+    page.line("ready_slots", &[("state", "starving")], starving as f64);
     Ok(())
 }
 

@@ -26,6 +26,8 @@ pub enum Counted {
     TryTime,
     /// Tries whose worker was lost.
     Lost,
+    /// Tries of other processes that a leader has found and looks after.
+    Adopted,
     /// Runs that have ended: state.
     Runs,
     /// Stage of the movement, what became of them (`read`, `written`, `inserted`, `updated`, `deleted`, `rejected`).
@@ -80,10 +82,11 @@ pub enum Counted {
 }
 
 impl Counted {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Tries,
         Self::TryTime,
         Self::Lost,
+        Self::Adopted,
         Self::Runs,
         Self::Rows,
         Self::Bytes,
@@ -121,6 +124,7 @@ impl Counted {
             Self::Tries => "tries",
             Self::TryTime => "try_time",
             Self::Lost => "lost",
+            Self::Adopted => "adopted",
             Self::Runs => "runs",
             Self::Rows => "rows",
             Self::Bytes => "bytes",

@@ -41,6 +41,11 @@ impl PoolUse {
     pub fn open_slots(&self, pool: &PoolRow) -> Option<i64> {
         (pool.slots >= 0).then(|| pool.slots - self.occupied(pool))
     }
+
+    /// What ready tasks ask for beyond what is open.
+    pub fn starving(&self, pool: &PoolRow) -> i64 {
+        self.open_slots(pool).map_or(0, |open| (self.scheduled - open.max(0)).max(0))
+    }
 }
 
 fn failed(attempted: &'static str) -> impl Fn(sea_orm::DbErr) -> StoreError {

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{Batch, Completion, InstanceKey, Release, RunKey, TryOutcome};
 use millrace_model::state::TaskState;
 use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
-use millrace_store::{ActiveRun, InstanceRow, Lease, Result, RunningInstance, SignalKind};
+use millrace_store::{ActiveRun, Counted, InstanceRow, Lease, Result, RunningInstance, SignalKind};
 
 use super::{Engine, Returned};
 
@@ -85,7 +85,7 @@ impl Engine {
     /// Reports every try as lost whose holder is known to be dead. Those whose holder may be alive are looked at again
     /// by [`Engine::look_after_foreign`].
     pub(super) async fn recover(&mut self, now: DateTime<Utc>) -> Result<()> {
-        self.foreign.clear();
+        let known = std::mem::take(&mut self.foreign);
         let (mut owners, mut gone) = (BTreeMap::new(), BTreeSet::new());
         let mut losses = Vec::new();
         for RunningInstance { dag_id, run_id, row } in self.store.running_instances().await? {
@@ -106,6 +106,7 @@ impl Engine {
                 self.foreign.insert(row.key);
             }
         }
+        self.store.count(Counted::Adopted, &[], self.foreign.difference(&known).count() as u64);
         if let Some((_, end)) = self.leftovers.clone().filter(|_| !gone.is_empty()) {
             let gone: Vec<u32> = gone.into_iter().collect();
             tokio::task::spawn_blocking(move || end(&gone)).await.ok();

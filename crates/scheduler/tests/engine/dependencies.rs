@@ -12,7 +12,7 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_planner::{Limits, explain};
 use millrace_situation::Situation;
-use millrace_store::{ClearRequest, MarkRequest, Selection};
+use millrace_store::{AlertFilter, ClearRequest, MarkRequest, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -270,11 +270,19 @@ async fn an_old_run_that_is_cleared_is_given_its_deadline_from_its_new_start() {
     stage.clock.advance(TimeDelta::hours(2));
     stage.turn().await;
     assert_eq!(stage.run_states().await, [RunState::Queued]);
-    assert_eq!(stage.store.alerts(false, 10).await.unwrap(), [], "it waits because somebody paused it");
+    assert_eq!(
+        stage.store.alerts(&AlertFilter { limit: 10, ..AlertFilter::default() }).await.unwrap().rows,
+        [],
+        "it waits because somebody paused it"
+    );
     stage.store.set_paused(&dag_id, false, "cli", stage.now()).await.unwrap();
     stage.turn().await;
     assert_eq!(stage.run_states().await, [RunState::Running]);
     stage.clock.advance(TimeDelta::minutes(61));
     stage.turn().await;
-    assert_eq!(stage.store.alerts(false, 10).await.unwrap().len(), 1, "an hour has passed since its new start");
+    assert_eq!(
+        stage.store.alerts(&AlertFilter { limit: 10, ..AlertFilter::default() }).await.unwrap().rows.len(),
+        1,
+        "an hour has passed since its new start"
+    );
 }

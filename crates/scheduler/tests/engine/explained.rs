@@ -13,7 +13,7 @@ use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_situation::{Asked, Explanation, Surroundings, explain};
 use millrace_store::faults::{Fault, FaultPoint, Faults, with_faults};
-use millrace_store::{MarkRequest, PoolRow, Selection};
+use millrace_store::{AlertFilter, MarkRequest, NotificationFilter, PoolRow, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -105,12 +105,17 @@ async fn what_is_told_of_others_outlives_what_the_database_refuses() {
     with_faults(Arc::new(NoRuns), stage.turn()).await;
     stage.turn().await;
     assert_eq!(stage.run_states().await, [RunState::Failed]);
-    let told = stage.store.notifications(false, 10).await.unwrap();
+    let told = stage
+        .store
+        .notifications(&NotificationFilter { limit: 10, ..NotificationFilter::default() })
+        .await
+        .unwrap()
+        .rows;
     let mut told: Vec<String> =
         told.iter().map(|row| format!("{} {}", row.event, row.task_id.as_ref().map_or("-", TaskId::as_str))).collect();
     told.sort();
     assert_eq!(told, ["auto_paused -", "failure -", "failure b"]);
-    let alerts = stage.store.alerts(false, 10).await.unwrap();
+    let alerts = stage.store.alerts(&AlertFilter { limit: 10, ..AlertFilter::default() }).await.unwrap().rows;
     assert_eq!(alerts.iter().map(|alert| alert.kind.as_str()).collect::<Vec<_>>(), ["auto_paused"]);
     assert!(stage.store.scheduler_dag(&other.dag_id).await.unwrap().unwrap().is_paused);
 }

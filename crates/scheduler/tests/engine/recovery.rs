@@ -227,12 +227,17 @@ async fn what_a_command_runs_by_itself_is_left_alone_until_its_lease_ends() {
     stage.lead().await;
     assert!(stage.executor.running().is_empty());
     assert_eq!(stage.tasks().await, ["a running 1"]);
+    let now = stage.now();
+    stage.engine.as_mut().unwrap().look_after_foreign(now).await.unwrap();
 
     stage.clock.advance(TimeDelta::seconds(60));
     let now = stage.now();
     stage.engine.as_mut().unwrap().look_after_foreign(now).await.unwrap();
     stage.turn().await;
     assert_eq!(stage.executor.names(), ["a#2"], "its lease has ended: the try is given again");
+    let counts = stage.store.counts().await.unwrap();
+    let sum = |of: Counted| counts.iter().filter(|row| row.of == of).map(|row| row.value).sum::<u64>();
+    assert_eq!((sum(Counted::Adopted), sum(Counted::Lost)), (1, 1), "however often it was looked after");
 }
 
 #[tokio::test]

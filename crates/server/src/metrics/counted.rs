@@ -9,10 +9,16 @@ use super::Page;
 
 /// What all processes together have counted, also before they were started last.
 pub(super) fn counters(page: &mut Page, rows: &[CounterRow]) {
-    let simple: [(Counted, &str, &str, &[&str]); 15] = [
+    let simple: [(Counted, &str, &str, &[&str]); 16] = [
         (Counted::Tries, "task_tries_total", "Tries that have ended", &["operator", "outcome"]),
         (Counted::TryTime, "task_try_seconds_total", "Time that tries took", &["operator"]),
         (Counted::Lost, "task_tries_lost_total", "Tries whose worker died or was cut off", &[]),
+        (
+            Counted::Adopted,
+            "task_tries_adopted_total",
+            "Tries of other processes that a scheduler has taken into care",
+            &[],
+        ),
         (Counted::Runs, "runs_ended_total", "Runs that have ended", &["state"]),
         (
             Counted::Rows,
