@@ -16,6 +16,8 @@ mod journeys;
 mod lists;
 #[path = "browser/logs.rs"]
 mod logs;
+#[path = "browser/moves.rs"]
+mod moves;
 #[path = "browser/rare.rs"]
 mod rare;
 mod support;

@@ -113,6 +113,17 @@ impl Browser {
         self.run(&cookie).await;
     }
 
+    /// How far what was seen has moved by itself since the page was opened, as browsers reckon it.
+    pub async fn layout_shift(&self) -> f64 {
+        let script = "const done = arguments[arguments.length - 1];\
+            let sum = 0;\
+            const add = (all) => all.forEach((it) => { if (!it.hadRecentInput) sum += it.value; });\
+            const watch = new PerformanceObserver((list) => add(list.getEntries()));\
+            watch.observe({ type: 'layout-shift', buffered: true });\
+            requestAnimationFrame(() => requestAnimationFrame(() => { add(watch.takeRecords()); done(sum); }))";
+        self.client.execute_async(script, vec![]).await.unwrap().as_f64().unwrap()
+    }
+
     pub async fn assert_no_sideways_scrolling(&self) {
         let wider = self.run("return document.documentElement.scrollWidth - window.innerWidth").await;
         assert!(wider.as_i64().unwrap() <= 0, "{} is {wider} px wider than the window", self.path().await);

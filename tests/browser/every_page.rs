@@ -14,6 +14,7 @@ const PAGES: &[&str] = &[
     "/dags",
     "/runs",
     "/task-instances",
+    "/results",
     "/data",
     "/assets",
     "/import-errors",
@@ -26,6 +27,8 @@ const PAGES: &[&str] = &[
     "/calendars",
     "/jobs",
     "/users",
+    "/tokens",
+    "/roles",
     "/audit",
     "/operators",
     "/operators/copy",
@@ -104,6 +107,8 @@ async fn every_page_fits_a_telephone_and_is_reached_by_keys() {
         let name = name_of(path);
         browser.goto(path).await;
         browser.find("main").await;
+        let shift = browser.layout_shift().await;
+        assert!(shift < 0.1, "{path} moves by {shift} while it is drawn");
         browser.picture(&format!("page-{name}")).await;
         browser.assert_no_sideways_scrolling().await;
         browser.narrow(true).await;
