@@ -53,17 +53,22 @@ use crate::calendars::NamedCalendar;
 use crate::doors::Doors;
 use crate::openapi::{Kind, Operation, op};
 use crate::permission::{Access, Act};
+use crate::problem::Answer;
+use crate::query::Parameters;
 use crate::sign_in;
 
 pub(crate) fn doors() -> Doors {
     people_doors()
         .merge(webhooks::doors())
         .merge(dag_doors())
+        .merge(import_errors::doors())
         .merge(dag_files::doors())
         .merge(run_doors::doors())
         .merge(task_doors::doors())
         .merge(assets::doors())
         .merge(system_doors())
+        .merge(alerts::doors())
+        .merge(notifications::doors())
         .merge(secret_doors())
 }
 
@@ -99,7 +104,7 @@ fn people_doors() -> Doors {
         .post("/account/password", OwnAccount, people::change_own_password)
         .does(op("Change one's own password").takes::<people::PasswordBody>().gives_nothing())
         .get("/users", ManagePeople, people::list)
-        .does(op("List users").page().gives::<people::Users>())
+        .does(op("List users").page().ordered(people::ORDERS).gives::<people::Users>())
         .post("/users", ManagePeople, people::create)
         .does(op("Add a user").takes::<people::CreateBody>().creates::<people::User>())
         .get("/users/{username}", ManagePeople, people::get)
@@ -119,6 +124,7 @@ fn people_doors() -> Doors {
             op("List API tokens")
                 .page()
                 .query("username", Kind::Text, "Somebody else's, or ~ for everybody's")
+                .ordered(tokens::ORDERS)
                 .gives::<tokens::Tokens>(),
         )
         .post("/tokens", OwnAccount, tokens::create)
@@ -133,6 +139,12 @@ fn people_doors() -> Doors {
                 .query("event", Kind::Text, "What")
                 .query("dag_id", Kind::Text, "Of this DAG")
                 .query("run_id", Kind::Text, "Of this run")
+                .query("task_id", Kind::Text, "Of this task")
+                .query("included_events", Kind::Text, "What; may be repeated")
+                .query("excluded_events", Kind::Text, "What is left out; may be repeated")
+                .query("after", Kind::Instant, "From then on")
+                .query("before", Kind::Instant, "Before then")
+                .ordered(audit::ORDERS)
                 .gives::<audit::EventLogs>(),
         )
         .get("/eventLogs/{id}", ReadAudit, audit::get)
@@ -150,18 +162,6 @@ fn dag_doors() -> Doors {
     let filtered =
         |summary| DAG_FILTERS.into_iter().fold(op(summary), |op, (name, kind, text)| op.query(name, kind, text));
     under()
-        .get("/importErrors", ReadDags, import_errors::list)
-        .does(op("List DAG files that cannot be read").page().gives::<import_errors::ImportErrors>())
-        .get("/importErrors/{id}", ReadDags, import_errors::get)
-        .does(op("Show one, by its number").gives::<import_errors::ImportError>())
-        .get("/dagWarnings", ReadDags, import_errors::warnings)
-        .does(
-            op("List what is wrong with DAGs that can be read")
-                .page()
-                .query("dag_id", Kind::Text, "Of this DAG")
-                .query("warning_type", Kind::Text, "Of this kind")
-                .gives::<import_errors::DagWarnings>(),
-        )
         .get("/dags", ReadDags, dags::list)
         .does(
             filtered("List DAGs")
@@ -170,7 +170,7 @@ fn dag_doors() -> Doors {
                 .query("tags_match_mode", Kind::Words(&["any", "all"]), "Of several tags, any of them or all")
                 .query("owners", Kind::Text, "Of this owner; may be repeated")
                 .query("last_dag_run_state", Kind::Text, "Whose newest run is in this state; may be repeated")
-                .query("order_by", Kind::Words(dags::ORDERS), "- for the other direction")
+                .ordered(dags::ORDERS)
                 .gives::<dags::Dags>(),
         )
         .patch("/dags", Access::OfSomeDag(PauseDags), bulk::pause)
@@ -186,11 +186,16 @@ fn dag_doors() -> Doors {
         .get("/dags/{dag_id}/explain", ReadDags, explain::dag)
         .does(op("Say why its next run has not begun").gives::<Value>())
         .get("/dags/{dag_id}/tasks", ReadDags, tasks::list)
-        .does(op("List the tasks of a DAG").page().gives::<tasks::Tasks>())
+        .does(op("List the tasks of a DAG").page().ordered(tasks::ORDERS).gives::<tasks::Tasks>())
         .get("/dags/{dag_id}/tasks/{task_id}", ReadDags, tasks::get)
         .does(op("Show a task").gives::<tasks::Task>())
         .get("/dags/{dag_id}/dagVersions", ReadDags, sources::versions)
-        .does(op("List the versions of a DAG, newest first").page().gives::<sources::DagVersions>())
+        .does(
+            op("List the versions of a DAG, newest first")
+                .page()
+                .ordered(sources::ORDERS)
+                .gives::<sources::DagVersions>(),
+        )
         .get("/dags/{dag_id}/dagVersions/{version_number}", ReadDags, sources::get_version)
         .does(op("Show a version").gives::<sources::DagVersion>())
         .get("/dagSources/{dag_id}", ReadDags, sources::source)
@@ -202,7 +207,11 @@ fn dag_doors() -> Doors {
         )
         .get("/dagTags", ReadDags, stats::tags)
         .does(
-            op("List tags").page().query("tag_name_pattern", Kind::Text, "A part of the tag").gives::<stats::DagTags>(),
+            op("List tags")
+                .page()
+                .query("tag_name_pattern", Kind::Text, "A part of the tag")
+                .ordered(stats::TAG_ORDERS)
+                .gives::<stats::DagTags>(),
         )
         .get("/dagStats", ReadDags, stats::runs)
         .does(op("Count runs by state").page().query("dag_ids", Kind::Text, "Of these").gives::<stats::DagStats>())
@@ -222,7 +231,7 @@ fn plan_of(summary: &'static str) -> Operation {
 }
 
 fn system_doors() -> Doors {
-    use Act::{ReadAudit, ReadDags, ReadSystem, SeeAlerts, WritePools};
+    use Act::{ReadAudit, ReadDags, ReadSystem, WritePools};
     under()
         .get("/calendars", ReadSystem, calendars::list)
         .does(op("List calendars").page().query("year", Kind::Number, "Whose days").gives::<calendars::Calendars>())
@@ -233,7 +242,7 @@ fn system_doors() -> Doors {
         .get("/operators/{name}", ReadSystem, operators::get)
         .does(op("Show an operator, by its name or another that it answers to").gives::<operators::Operator>())
         .get("/pools", ReadSystem, pools::list)
-        .does(op("List pools and how full they are").page().gives::<pools::Pools>())
+        .does(op("List pools and how full they are").page().ordered(pools::ORDERS).gives::<pools::Pools>())
         .post("/pools", WritePools, pools::create)
         .does(op("Add a pool").takes::<pools::CreateBody>().creates::<pools::Pool>())
         .patch("/pools", WritePools, bulk::pools)
@@ -254,6 +263,7 @@ fn system_doors() -> Doors {
                 .page()
                 .query("job_type", Kind::Text, "Of this kind")
                 .query("is_alive", Kind::Flag, "Only the living, or only others")
+                .ordered(jobs::ORDERS)
                 .gives::<jobs::Jobs>(),
         )
         .get("/ledger", ReadDags, ledger::list)
@@ -277,28 +287,6 @@ fn system_doors() -> Doors {
         )
         .get("/config/section/{section}/option/{option}", ReadAudit, config::get)
         .does(op("Show one setting, secrets masked").gives::<config::Config>())
-        .get("/alerts", ReadSystem, alerts::list)
-        .does(
-            op("List what people are told of")
-                .query("limit", Kind::Number, "How many, 100 at the most")
-                .query("seen", Kind::Flag, "Also what was seen")
-                .gives::<alerts::Alerts>(),
-        )
-        .post("/alerts/seen", SeeAlerts, alerts::see)
-        .does(op("Note that alerts were seen").takes::<alerts::SeenBody>().gives::<alerts::Seen>())
-        .get("/notifications", ReadSystem, notifications::list)
-        .does(
-            op("List what callbacks were told, newest first")
-                .query("limit", Kind::Number, "How many, 100 at the most")
-                .query("unsent", Kind::Flag, "Only what was not sent yet, or has been given up")
-                .gives::<notifications::Notifications>(),
-        )
-        .post("/notifications/retry", SeeAlerts, notifications::retry)
-        .does(
-            op("Tell callbacks again what was given up")
-                .takes::<notifications::RetryBody>()
-                .gives::<notifications::Retried>(),
-        )
         .get("/openapi.json", ReadSystem, crate::pages::api::document)
         .does(op("This document").gives::<Value>())
 }
@@ -312,6 +300,7 @@ fn secret_doors() -> Doors {
                 op("List variables, secrets masked")
                     .page()
                     .query("variable_key_pattern", Kind::Text, "A part of the key")
+                    .ordered(variables::ORDERS)
                     .gives::<variables::Variables>(),
             )
             .post("/variables", WriteVariables, variables::create)
@@ -363,6 +352,29 @@ macro_rules! listed {
 }
 use listed;
 
+/// The rows of a page, of a list that was made whole, in the order of `order_by`: by the member of that name. What has
+/// none comes first; of equal ones the order stays.
+fn paged<T: Serialize>(rows: Vec<T>, parameters: &Parameters, orders: &[&str]) -> Answer<(Vec<T>, u64)> {
+    let page = parameters.page()?;
+    let Some((name, is_descending)) = parameters.order(orders)? else { return Ok(cut(rows, page)) };
+    let key = |row: &T| match serde_json::to_value(row) {
+        // Of a list of names.
+        Ok(Value::String(text)) => (None, Some(text)),
+        Ok(row) => match &row[name] {
+            Value::Number(number) => (number.as_f64(), None),
+            Value::Bool(flag) => (Some(f64::from(u8::from(*flag))), None),
+            member => (None, member.as_str().map(str::to_owned)),
+        },
+        Err(_) => (None, None),
+    };
+    let mut keyed: Vec<_> = rows.into_iter().map(|row| (key(&row), row)).collect();
+    keyed.sort_by(|(one, _), (other, _)| {
+        let order = one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal);
+        if is_descending { order.reverse() } else { order }
+    });
+    Ok(cut(keyed.into_iter().map(|(_, row)| row).collect(), page))
+}
+
 /// The rows of a page, of a list that was read whole.
 fn cut<T>(rows: Vec<T>, (limit, offset): (u64, u64)) -> (Vec<T>, u64) {
     let total = rows.len() as u64;
@@ -376,6 +388,7 @@ pub(crate) use health::SILENT_AFTER;
 pub(crate) use import_errors::place as import_place;
 pub(crate) use variables::VariableBody;
 pub(crate) use wait::LINES;
+pub(crate) use xcoms::found as found_results;
 
 /// The first line of an error, which is masked already, as short as it is in lists.
 pub(crate) fn first_line(text: &str) -> String {

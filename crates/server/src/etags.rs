@@ -19,6 +19,7 @@ use millrace_model::error_code::ErrorCode;
 use sha2::{Digest, Sha256};
 
 use crate::intake;
+use crate::permission::{Access, Act};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Shared;
@@ -47,7 +48,7 @@ pub(crate) async fn versions(State(versions): State<Versions>, request: Request,
     };
     let has_condition = is_api && !wanted.is_empty();
     let is_change = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if !is_change || !(has_condition || is_merged(&method, request.uri().path())) {
+    if !is_change || !(has_condition || is_merged(request.extensions().get())) {
         return next.run(request).await;
     }
     // Whoever else changes something that was looked at waits, here and in other processes: between the look and the change
@@ -72,13 +73,11 @@ pub(crate) async fn versions(State(versions): State<Versions>, request: Request,
     }
 }
 
-/// Whether what is at this address is read, merged and written, by the API or by a page.
-fn is_merged(method: &Method, path: &str) -> bool {
-    let path = path.strip_prefix("/api/v1").unwrap_or(path);
-    // Trying one changes nothing, and takes its time.
-    let is_test = *method == Method::POST && path == "/connections/test";
-    let kind = path.trim_start_matches('/').split('/').next();
-    !is_test && matches!(kind, Some("connections" | "variables" | "pools"))
+/// Whether what the address changes is read, merged and written, by the API or by a page. Trying a connection is another
+/// act: it changes nothing, and takes its time.
+fn is_merged(access: Option<&Access>) -> bool {
+    use Act::{WriteConnections, WritePools, WriteVariables};
+    matches!(access, Some(Access::Act(WriteConnections | WritePools | WriteVariables)))
 }
 
 /// The ETag that a GET of the same address has now.

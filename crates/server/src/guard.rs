@@ -145,6 +145,9 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
         request = check_form_token(&person, request).await.map_err(refuse)?;
     }
     request.extensions_mut().insert(person.clone());
+    if let Some(access) = access {
+        request.extensions_mut().insert(access);
+    }
     Ok(Admitted { request, person: Some(person), cookie })
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Instant,
     /// One of these.
     Words(&'static [&'static str]),
+    /// One of these, or with `-` before it.
+    Order(&'static [&'static str]),
 }
 
 impl Kind {
@@ -33,6 +35,11 @@ impl Kind {
             Self::Flag => json!({"type": "boolean"}),
             Self::Instant => json!({"type": "string", "description": "A date or an instant, RFC 3339"}),
             Self::Words(words) => json!({"type": "string", "enum": words}),
+            Self::Order(names) => {
+                let down = names.iter().map(|name| format!("-{name}"));
+                let both: Vec<String> = names.iter().map(ToString::to_string).chain(down).collect();
+                json!({"type": "string", "enum": both})
+            }
         }
     }
 }
@@ -85,6 +92,11 @@ impl Operation {
             Kind::Number,
             "How many are passed over",
         )
+    }
+
+    /// `order_by`, one of these names.
+    pub(crate) fn ordered(self, names: &'static [&'static str]) -> Self {
+        self.query("order_by", Kind::Order(names), "- for the other direction")
     }
 
     pub(crate) fn query(mut self, name: &'static str, kind: Kind, text: &'static str) -> Self {

@@ -110,7 +110,7 @@ impl Parameters {
     }
 }
 
-fn unknown(name: &str, text: &str, known: &[impl ToString]) -> Problem {
+pub(crate) fn unknown(name: &str, text: &str, known: &[impl ToString]) -> Problem {
     let known: Vec<String> = known.iter().map(ToString::to_string).collect();
     Problem::invalid(format!("parameter '{name}' must be one of {}, not '{}'", known.join(", "), shortened(text)))
 }

@@ -161,9 +161,13 @@ async fn in_time(request: Request, next: Next) -> Response {
 /// More of a refusal's own words is not read.
 const LONGEST_WORDS: usize = 4096;
 
+/// How the router begins its words about an address whose parts fit no types of its handler.
+const NO_SUCH_ADDRESS: &str = "Invalid URL: Cannot parse";
+
 /// What the libraries refuse by themselves (a path or form that can't be read, a body that is too large) says so in plain
 /// text: here it becomes what every other refusal is.
 async fn plain_errors_as_problems(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status();
     let is_refusal = status.is_client_error() || status.is_server_error();
@@ -172,7 +176,14 @@ async fn plain_errors_as_problems(request: Request, next: Next) -> Response {
     if !is_refusal || !is_plain || response.extensions().get::<Problem>().is_some() {
         return response;
     }
+    let (mut parts, body) = response.into_parts();
+    let words = to_bytes(body, LONGEST_WORDS).await.ok().and_then(|words| String::from_utf8(words.to_vec()).ok());
+    let words = words.filter(|words| !words.is_empty());
     let code = match status {
+        // An address whose number is none: nothing is there.
+        StatusCode::BAD_REQUEST if words.as_ref().is_some_and(|words| words.starts_with(NO_SUCH_ADDRESS)) => {
+            ErrorCode::NOT_FOUND
+        }
         StatusCode::NOT_FOUND => ErrorCode::NOT_FOUND,
         StatusCode::METHOD_NOT_ALLOWED => ErrorCode::METHOD_NOT_ALLOWED,
         StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::BODY_TOO_LARGE,
@@ -180,15 +191,11 @@ async fn plain_errors_as_problems(request: Request, next: Next) -> Response {
         status if status.is_client_error() => ErrorCode::BAD_REQUEST,
         _ => ErrorCode::INTERNAL,
     };
-    let person = response.extensions().get::<Person>().cloned();
+    let person = parts.extensions.remove::<Person>();
     let detail = match code.name {
         "body_too_large" => format!("a request may have {BODY_LIMIT} bytes"),
-        _ => to_bytes(response.into_body(), LONGEST_WORDS)
-            .await
-            .ok()
-            .and_then(|words| String::from_utf8(words.to_vec()).ok())
-            .filter(|words| !words.is_empty())
-            .unwrap_or_else(|| code.explanation.to_owned()),
+        "not_found" => format!("there is nothing at {path}"),
+        _ => words.unwrap_or_else(|| code.explanation.to_owned()),
     };
     let mut response = Problem::new(code, detail).into_response();
     if let Some(person) = person {

@@ -8,8 +8,9 @@ use millrace_model::change::RunKey;
 use millrace_model::ids::{DagId, RunId};
 use serde_json::json;
 
-use crate::sql::{Kind, micros, values};
-use crate::{Result, Store, Tx, sql};
+use crate::conditions::Conditions;
+use crate::sql::{Kind, Row, micros, values};
+use crate::{AuditRow, Page, Result, Store, Tx, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertRow {
@@ -24,30 +25,45 @@ pub struct AlertRow {
     pub seen_by: Option<String>,
 }
 
+/// None means "any".
+#[derive(Debug, Clone, Default)]
+pub struct AlertFilter {
+    pub only_unseen: bool,
+    pub dag_id: Option<String>,
+    pub kind: Option<AlertKind>,
+    pub limit: u64,
+    pub offset: u64,
+}
+
+impl AlertFilter {
+    /// What nobody has seen yet.
+    pub fn unseen(limit: u64) -> Self {
+        Self { only_unseen: true, limit, ..Self::default() }
+    }
+}
+
 impl Store {
     /// Newest first.
-    pub async fn alerts(&self, only_unseen: bool, limit: u64) -> Result<Vec<AlertRow>> {
-        let unseen = if only_unseen { "WHERE a.seen_at IS NULL" } else { "" };
-        let sql = format!(
-            "SELECT a.*, r.run_id AS run_name FROM alert a LEFT JOIN dag_run r ON r.id = a.run_id {unseen} \
-             ORDER BY a.id DESC LIMIT $1"
+    pub async fn alerts(&self, filter: &AlertFilter) -> Result<Page<AlertRow>> {
+        let mut conditions = Conditions::default();
+        conditions.among("a.dag_id", filter.dag_id.as_slice());
+        conditions.among("a.kind", filter.kind.map(AlertKind::as_str).as_slice());
+        if filter.only_unseen {
+            conditions.add("a.seen_at IS NULL".to_owned());
+        }
+        let (clause, mut values) = (conditions.clause(), conditions.values);
+        let count = format!("SELECT COUNT(*) AS n FROM alert a{clause}");
+        let total = sql::one(self.reader(), "count alerts", count, values.clone()).await?;
+        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
+        let (limit, offset) = (values.len() + 1, values.len() + 2);
+        let list = format!(
+            "SELECT a.*, r.run_id AS run_name FROM alert a LEFT JOIN dag_run r ON r.id = a.run_id{clause} \
+             ORDER BY a.id DESC LIMIT ${limit} OFFSET ${offset}"
         );
-        let rows =
-            sql::all(self.reader(), "list alerts", sql, values![i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(AlertRow {
-                    id: row.int("id")?,
-                    dag_id: DagId::new_unchecked(row.text("dag_id")?),
-                    run_id: row.opt_text("run_name")?.map(RunId::new_unchecked),
-                    kind: row.word("kind", AlertKind::parse)?,
-                    message: row.text("message")?,
-                    at: row.instant("at")?,
-                    seen_at: row.opt_instant("seen_at")?,
-                    seen_by: row.opt_text("seen_by")?,
-                })
-            })
-            .collect()
+        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
+        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
+        let rows = sql::all(self.reader(), "list alerts", list, values).await?;
+        Ok(Page { rows: rows.iter().map(read).collect::<Result<_>>()?, total })
     }
 
     /// Notes that somebody has seen these; without ids, all. Returns how many were new to them.
@@ -59,9 +75,27 @@ impl Store {
         let mut values = values![micros(now), actor];
         values.extend(ids.map(|ids| sql::column(ids.iter().copied())));
         let seen = sql::run(&tx.inner, "note that alerts were seen", sql, values).await?;
+        if seen > 0 {
+            let told = |is_seen| Some(json!({ "seen": is_seen }));
+            let audit = AuditRow::new(actor, "alerts_seen", json!({ "alerts": seen, "ids": ids }), now);
+            tx.audit(&audit.with_change(told(false), told(true))).await?;
+        }
         tx.commit().await?;
         Ok(seen)
     }
+}
+
+fn read(row: &Row) -> Result<AlertRow> {
+    Ok(AlertRow {
+        id: row.int("id")?,
+        dag_id: DagId::new_unchecked(row.text("dag_id")?),
+        run_id: row.opt_text("run_name")?.map(RunId::new_unchecked),
+        kind: row.word("kind", AlertKind::parse)?,
+        message: row.text("message")?,
+        at: row.instant("at")?,
+        seen_at: row.opt_instant("seen_at")?,
+        seen_by: row.opt_text("seen_by")?,
+    })
 }
 
 /// One alert for each run and kind; a repetition is left out. Returns those that are new.

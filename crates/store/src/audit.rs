@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use crate::conditions::{Conditions, DateSpan};
 use crate::sql::{Row, micros, values};
 use crate::{Page, Result, Store, Tx, sql};
 
@@ -34,10 +35,59 @@ pub struct Told {
 pub struct AuditFilter {
     pub dag_id: Option<String>,
     pub run_id: Option<String>,
+    pub task_id: Option<String>,
     pub actor: Option<String>,
     pub action: Option<String>,
+    /// Any of these actions; empty: all.
+    pub included: Vec<String>,
+    /// None of these actions.
+    pub excluded: Vec<String>,
+    pub at: DateSpan,
+    /// One of [`AuditFilter::ORDERS`], and whether it goes down; without one, the newest come first.
+    pub order: Option<(&'static str, bool)>,
     pub limit: u64,
     pub offset: u64,
+}
+
+impl AuditFilter {
+    /// What rows can be ordered by.
+    pub const ORDERS: &[&str] = &["event_log_id", "when", "event", "owner", "dag_id", "run_id", "task_id"];
+
+    /// The two databases sort what is not there to different ends: it counts as the least.
+    fn order(&self) -> String {
+        let Some((name, is_descending)) = self.order else { return "id DESC".to_owned() };
+        let column = match name {
+            "when" => "at",
+            "event" => "action",
+            "owner" => "actor",
+            "dag_id" => "COALESCE(dag_id, '')",
+            "run_id" => "COALESCE(run_id, '')",
+            "task_id" => "COALESCE(task_id, '')",
+            _ => "id",
+        };
+        let direction = if is_descending { "DESC" } else { "ASC" };
+        format!("{column} {direction}, id {direction}")
+    }
+
+    fn conditions(&self) -> Conditions {
+        let mut conditions = Conditions::default();
+        let texts = [
+            ("dag_id", &self.dag_id),
+            ("run_id", &self.run_id),
+            ("task_id", &self.task_id),
+            ("actor", &self.actor),
+            ("action", &self.action),
+        ];
+        for (column, text) in texts {
+            conditions.among(column, text.as_slice());
+        }
+        conditions.among("action", &self.included);
+        for action in &self.excluded {
+            conditions.compare("action", "<>", action.as_str());
+        }
+        conditions.within("at", self.at);
+        conditions
+    }
 }
 
 impl AuditRow {
@@ -92,17 +142,16 @@ fn read(row: &Row) -> Result<AuditRow> {
 }
 
 impl Store {
-    /// Newest first.
+    /// Newest first, unless it is ordered.
     pub async fn audit_log(&self, filter: &AuditFilter) -> Result<Page<AuditRow>> {
-        let wanted = "($1 IS NULL OR dag_id = $1) AND ($2 IS NULL OR run_id = $2) AND ($3 IS NULL OR actor = $3) \
-                      AND ($4 IS NULL OR action = $4)";
-        let values =
-            || values![filter.dag_id.clone(), filter.run_id.clone(), filter.actor.clone(), filter.action.clone()];
-        let count = format!("SELECT COUNT(*) AS n FROM audit_log WHERE {wanted}");
-        let total = sql::one(self.reader(), "count the audit log", count, values()).await?;
+        let conditions = filter.conditions();
+        let (clause, mut values) = (conditions.clause(), conditions.values);
+        let count = format!("SELECT COUNT(*) AS n FROM audit_log{clause}");
+        let total = sql::one(self.reader(), "count the audit log", count, values.clone()).await?;
         let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
-        let list = format!("SELECT * FROM audit_log WHERE {wanted} ORDER BY id DESC LIMIT $5 OFFSET $6");
-        let mut values = values();
+        let (limit, offset) = (values.len() + 1, values.len() + 2);
+        let order = filter.order();
+        let list = format!("SELECT * FROM audit_log{clause} ORDER BY {order} LIMIT ${limit} OFFSET ${offset}");
         values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
         values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
         let rows = sql::all(self.reader(), "read the audit log", list, values).await?;

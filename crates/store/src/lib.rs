@@ -83,7 +83,7 @@ mod webhook;
 mod xcom;
 
 pub use active::{ActiveRun, ActiveScope, FinishedRun, SchedulerDag};
-pub use alert::AlertRow;
+pub use alert::{AlertFilter, AlertRow};
 pub use alone::Alone;
 pub use api_token::{ApiTokenRow, NewToken};
 pub use asset::AssetRow;
@@ -117,7 +117,7 @@ pub use leader::{Leader, Leadership};
 pub use ledger::{LedgerFilter, LedgerLine, LedgerRow};
 pub use mark::{MarkReport, MarkRequest, MarkRunRequest};
 pub use note::LONGEST_NOTE;
-pub use notification::NotificationRow;
+pub use notification::{NotificationFilter, NotificationRow};
 pub use passed_date::SlotRow;
 pub use past::EarlierRun;
 pub use pool::{PoolRow, PoolUse};

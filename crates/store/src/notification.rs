@@ -5,8 +5,19 @@ use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::notice::{Callback, Notice};
 use serde_json::json;
 
+use crate::conditions::Conditions;
 use crate::sql::{Kind, Row, micros, opt_micros, values};
-use crate::{AuditRow, Result, Store, Tx, sql};
+use crate::{AuditRow, Page, Result, Store, Tx, sql};
+
+/// None means "any".
+#[derive(Debug, Clone, Default)]
+pub struct NotificationFilter {
+    /// Those that were not sent yet or have been given up.
+    pub only_unsent: bool,
+    pub dag_id: Option<String>,
+    pub limit: u64,
+    pub offset: u64,
+}
 
 /// One thing that one callback is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,19 +123,31 @@ impl Store {
         let retried = sql::run(&tx.inner, "tell callbacks again", sql, values).await?;
         if retried > 0 {
             let details = json!({ "notifications": retried, "ids": ids });
-            tx.audit(&AuditRow::new(actor, "notifications_retried", details, now)).await?;
+            let told = |state: &str| Some(json!({ "state": state }));
+            let audit = AuditRow::new(actor, "notifications_retried", details, now);
+            tx.audit(&audit.with_change(told("given up"), told("waits"))).await?;
         }
         tx.commit().await?;
         Ok(retried)
     }
 
-    /// Newest first; `only_unsent`: those that were not sent yet or have been given up.
-    pub async fn notifications(&self, only_unsent: bool, limit: u64) -> Result<Vec<NotificationRow>> {
-        let unsent = if only_unsent { "WHERE sent_at IS NULL" } else { "" };
-        let sql = format!("SELECT * FROM notification {unsent} ORDER BY id DESC LIMIT $1");
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = sql::all(self.reader(), "list notifications", sql, values![limit]).await?;
-        rows.iter().map(read).collect()
+    /// Newest first.
+    pub async fn notifications(&self, filter: &NotificationFilter) -> Result<Page<NotificationRow>> {
+        let mut conditions = Conditions::default();
+        conditions.among("dag_id", filter.dag_id.as_slice());
+        if filter.only_unsent {
+            conditions.add("sent_at IS NULL".to_owned());
+        }
+        let (clause, mut values) = (conditions.clause(), conditions.values);
+        let count = format!("SELECT COUNT(*) AS n FROM notification{clause}");
+        let total = sql::one(self.reader(), "count notifications", count, values.clone()).await?;
+        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
+        let (limit, offset) = (values.len() + 1, values.len() + 2);
+        let list = format!("SELECT * FROM notification{clause} ORDER BY id DESC LIMIT ${limit} OFFSET ${offset}");
+        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
+        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
+        let rows = sql::all(self.reader(), "list notifications", list, values).await?;
+        Ok(Page { rows: rows.iter().map(read).collect::<Result<_>>()?, total })
     }
 }
 

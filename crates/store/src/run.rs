@@ -103,6 +103,10 @@ pub enum RunOrder {
     LogicalDate,
     StartDate,
     EndDate,
+    Duration,
+    State,
+    DagId,
+    RunId,
     Id,
 }
 
@@ -114,18 +118,26 @@ impl RunOrder {
             "logical_date" => Some(Self::LogicalDate),
             "start_date" => Some(Self::StartDate),
             "end_date" => Some(Self::EndDate),
+            "duration" => Some(Self::Duration),
+            "state" => Some(Self::State),
+            "dag_id" => Some(Self::DagId),
+            "dag_run_id" => Some(Self::RunId),
             "id" => Some(Self::Id),
             _ => None,
         }
     }
 
-    /// The two databases sort what is not there to different ends: it counts as the oldest.
+    /// The two databases sort what is not there to different ends: it counts as the least.
     const fn sql(self) -> &'static str {
         match self {
             Self::RunAfter => "r.run_after",
             Self::LogicalDate => "r.logical_date",
             Self::StartDate => "COALESCE(r.start_date, 0)",
             Self::EndDate => "COALESCE(r.end_date, 0)",
+            Self::Duration => "COALESCE(r.end_date - r.start_date, -1)",
+            Self::State => "r.state",
+            Self::DagId => "r.dag_id",
+            Self::RunId => "r.run_id",
             Self::Id => "r.id",
         }
     }

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use chrono::{DateTime, Utc};
-use millrace_store::{AlertRow, NotificationRow};
+use millrace_store::{AlertFilter, AlertRow, NotificationFilter, NotificationRow};
 use serde::Serialize;
 
 use crate::app::App;
@@ -74,12 +74,14 @@ pub async fn run(app: &App, command: AlertsCommand) -> anyhow::Result<()> {
                 message: row.message,
                 seen_by: row.seen_by,
             };
-            let rows: Vec<Row> = store.alerts(!all, limit).await?.into_iter().map(row).collect();
+            let filter = AlertFilter { only_unseen: !all, limit, ..AlertFilter::default() };
+            let rows: Vec<Row> = store.alerts(&filter).await?.rows.into_iter().map(row).collect();
             print_list(app.format, &["id", "at", "kind", "dag_id", "run_id", "message"], &rows)
         }
         AlertsCommand::Notifications { unsent, limit } => {
-            let rows = store.notifications(unsent, limit).await?;
-            let rows: Vec<Notification> = rows.into_iter().map(Notification::of).collect();
+            let filter = NotificationFilter { only_unsent: unsent, limit, ..NotificationFilter::default() };
+            let rows: Vec<Notification> =
+                store.notifications(&filter).await?.rows.into_iter().map(Notification::of).collect();
             let columns =
                 ["id", "at", "event", "dag_id", "run_id", "task_id", "callback", "state", "attempts", "error"];
             print_list(app.format, &columns, &rows)

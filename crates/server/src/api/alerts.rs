@@ -2,33 +2,58 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use millrace_store::AlertRow;
+use millrace_model::alert::AlertKind;
+use millrace_store::{AlertFilter, AlertRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Instant, body, instant, optional};
+use super::{Given, Instant, body, instant, listed, optional};
+use crate::doors::Doors;
+use crate::openapi::{Kind, op};
+use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::Answer;
-use crate::query::Parameters;
+use crate::query::{Parameters, unknown};
 use crate::server::Shared;
+
+pub(super) fn doors() -> Doors {
+    use Act::{ReadSystem, SeeAlerts};
+    super::under()
+        .get("/alerts", ReadSystem, list)
+        .does(
+            op("List what people are told of, newest first")
+                .page()
+                .query("seen", Kind::Flag, "Also what was seen")
+                .query("dag_id", Kind::Text, "Of this DAG")
+                .query("kind", Kind::Text, "deadline, longer_than_usual or auto_paused")
+                .gives::<Alerts>(),
+        )
+        .post("/alerts/seen", SeeAlerts, see)
+        .does(op("Note that alerts were seen").takes::<SeenBody>().gives::<Seen>())
+}
 
 pub(super) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Alerts>> {
     let parameters = Parameters(parameters);
-    let (limit, _) = parameters.page()?;
-    let rows = server.store().alerts(!parameters.flag("seen")?.unwrap_or(false), limit).await?;
-    Ok(Json(Alerts { alerts: rows.iter().map(alert).collect() }))
+    let (limit, offset) = parameters.page()?;
+    let kind = |text| AlertKind::parse(text).ok_or_else(|| unknown("kind", text, AlertKind::ALL));
+    let filter = AlertFilter {
+        only_unseen: !parameters.flag("seen")?.unwrap_or(false),
+        dag_id: parameters.text("dag_id").map(str::to_owned),
+        kind: parameters.text("kind").map(kind).transpose()?,
+        limit,
+        offset,
+    };
+    let page = server.store().alerts(&filter).await?;
+    Ok(Json(Alerts { alerts: page.rows.iter().map(alert).collect(), total_entries: page.total }))
 }
 
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Alerts {
-    alerts: Vec<Alert>,
-}
+listed!(Alerts { alerts: Alert });
 
 #[derive(Serialize, JsonSchema)]
-struct Alert {
+pub(crate) struct Alert {
     id: i64,
     dag_id: String,
     dag_run_id: Option<String>,

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::runs::{DagRun, run_value};
-use super::{Given, Instant, body, cut, instant, listed};
+use super::{Given, Instant, body, instant, listed, paged};
 use crate::actions::TriggerBody;
 use crate::doors::Doors;
 use crate::openapi::{Kind, op};
@@ -33,7 +33,13 @@ pub(super) fn doors() -> Doors {
         .delete("/dags/{dag_id}/assets/{asset_id}/queuedEvents", ChangeRuns, forget_of_both)
         .does(op("Forget the events of one asset that a DAG has waiting").gives_nothing())
         .get("/assets", ReadSystem, list)
-        .does(op("List assets").page().query("name_pattern", Kind::Text, "A part of the name").gives::<Assets>())
+        .does(
+            op("List assets")
+                .page()
+                .query("name_pattern", Kind::Text, "A part of the name")
+                .ordered(ORDERS)
+                .gives::<Assets>(),
+        )
         .get("/assets/events", ReadSystem, events)
         .does(op("List what happened to assets").page().query("asset", Kind::Text, "To this one").gives::<Events>())
         .post("/assets/events", RecordAssets, record)
@@ -60,14 +66,15 @@ pub(super) async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Assets>> {
     let parameters = Parameters(parameters);
-    let page = parameters.page()?;
     // Airflow's pattern is SQL's; here any part of the name does.
     let part = parameters.text("name_pattern").map(|text| text.trim_matches('%'));
     let mut rows = server.store().assets().await?;
     rows.retain(|row| part.is_none_or(|part| row.asset.as_str().contains(part)));
-    let (rows, total_entries) = cut(rows, page);
-    Ok(Json(Assets { assets: rows.iter().map(asset).collect(), total_entries }))
+    let (assets, total_entries) = paged(rows.iter().map(asset).collect(), &parameters, ORDERS)?;
+    Ok(Json(Assets { assets, total_entries }))
 }
+
+const ORDERS: &[&str] = &["name", "asset_event_count"];
 
 async fn get(State(server): State<Shared>, Path(name): Path<String>) -> Answer<Json<Asset>> {
     Ok(Json(asset(&server.asset_row(&name).await?)))

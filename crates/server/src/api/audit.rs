@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use millrace_model::error_code::ErrorCode;
-use millrace_store::{AuditFilter, AuditRow};
+use millrace_store::{AuditFilter, AuditRow, DateSpan};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -20,11 +20,17 @@ pub(super) async fn list(
     let parameters = Parameters(parameters);
     let (limit, offset) = parameters.page()?;
     let text = |name: &str| parameters.text(name).map(str::to_owned);
+    let texts = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect();
     let filter = AuditFilter {
         dag_id: text("dag_id"),
         run_id: text("run_id"),
         actor: text("owner"),
         action: text("event"),
+        task_id: text("task_id"),
+        included: texts("included_events"),
+        excluded: texts("excluded_events"),
+        at: DateSpan { from: parameters.instant("after")?, before: parameters.instant("before")? },
+        order: parameters.order(ORDERS)?,
         limit,
         offset,
     };
@@ -40,6 +46,9 @@ pub(super) async fn get(State(server): State<Shared>, Path(id): Path<i64>) -> An
     server.masked_audit(std::slice::from_mut(&mut row)).await?;
     Ok(Json(event_log(row)))
 }
+
+/// What events can be ordered by.
+pub(super) const ORDERS: &[&str] = AuditFilter::ORDERS;
 
 listed!(EventLogs { event_logs: EventLog });
 

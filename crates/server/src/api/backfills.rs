@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Given, Instant, body, cut, instant, listed, optional};
+use super::{Given, Instant, body, instant, listed, optional, paged};
 use crate::backfills::{BackfillBody, outcome};
 use crate::links;
 use crate::person::Person;
@@ -20,7 +20,6 @@ pub(crate) async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Backfills>> {
     let parameters = Parameters(parameters);
-    let page = parameters.page()?;
     let dag_id = match parameters.text("dag_id") {
         Some(dag_id) => Some(server.dag_row(dag_id, 0).await?.dag_id),
         None => None,
@@ -28,12 +27,14 @@ pub(crate) async fn list(
     let active = parameters.flag("active")?;
     let mut rows = server.store().backfills(dag_id.as_ref()).await?;
     rows.retain(|row| active.is_none_or(|active| active == row.completed_at.is_none()));
-    let (rows, total_entries) = cut(rows, page);
     let progress = server.store().backfill_progress(&rows.iter().map(|row| row.key).collect::<Vec<_>>()).await?;
     let of = |row: &BackfillRow| progress.get(&row.key).copied().unwrap_or_default();
     let backfills = rows.iter().map(|row| backfill(&server, row, of(row))).collect();
+    let (backfills, total_entries) = paged(backfills, &parameters, ORDERS)?;
     Ok(Json(Backfills { backfills, total_entries }))
 }
+
+pub(super) const ORDERS: &[&str] = &["id", "dag_id", "from_date", "to_date", "state", "created_at", "completed_at"];
 
 pub(crate) async fn get(State(server): State<Shared>, Path(key): Path<i64>) -> Answer<Json<Backfill>> {
     answer(&server, &server.backfill_row(key).await?).await

@@ -72,6 +72,9 @@ pub(super) fn body<T>(given: Given<T>) -> Answer<T> {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 Problem::new(ErrorCode::BAD_REQUEST, "send the body as JSON, with Content-Type: application/json")
             }
+            _ if rejection.body_text().contains("EOF while parsing a value at line 1 column 0") => {
+                Problem::new(ErrorCode::BAD_REQUEST, "the body is empty; send a JSON object, {} at the least")
+            }
             _ => Problem::new(ErrorCode::BAD_REQUEST, rejection.body_text()),
         }),
     }

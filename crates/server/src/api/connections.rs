@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Given, body, bulk, cut, listed};
+use super::{Given, body, bulk, listed, paged};
 use crate::doors::Doors;
 use crate::links;
 use crate::openapi::op;
@@ -27,7 +27,7 @@ pub(super) fn doors() -> Doors {
     use Act::{ReadConnections, TestConnections, WriteConnections};
     super::under()
         .get("/connections", ReadConnections, list)
-        .does(op("List connections, secrets masked").page().gives::<Connections>())
+        .does(op("List connections, secrets masked").page().ordered(ORDERS).gives::<Connections>())
         .post("/connections", WriteConnections, create)
         .does(op("Add a connection").takes::<ConnectionBody>().creates::<Connection>())
         .patch("/connections", WriteConnections, bulk::connections)
@@ -57,10 +57,12 @@ pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Connections>> {
-    let page = Parameters(parameters).page()?;
-    let (rows, total_entries) = cut(server.options.vault.connections().await?, page);
-    Ok(Json(Connections { connections: rows.iter().map(connection_value).collect(), total_entries }))
+    let connections = server.options.vault.connections().await?.iter().map(connection_value).collect();
+    let (connections, total_entries) = paged(connections, &Parameters(parameters), ORDERS)?;
+    Ok(Json(Connections { connections, total_entries }))
 }
+
+const ORDERS: &[&str] = &["connection_id", "conn_type", "description", "host", "port"];
 
 listed!(Connections { connections: Connection });
 

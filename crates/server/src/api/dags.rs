@@ -22,16 +22,7 @@ pub(crate) struct PatchBody {
     pub is_paused: bool,
 }
 
-pub(crate) const ORDERS: &[&str] = &[
-    "dag_id",
-    "next_dagrun",
-    "last_run_state",
-    "last_run_start_date",
-    "-dag_id",
-    "-next_dagrun",
-    "-last_run_state",
-    "-last_run_start_date",
-];
+pub(crate) const ORDERS: &[&str] = &["dag_id", "next_dagrun", "last_run_state", "last_run_start_date"];
 
 pub(crate) async fn list(
     State(server): State<Shared>,
@@ -82,7 +73,7 @@ impl Choice {
             with_all_tags,
             owners: texts("owners"),
             states: parameters.run_states_of("last_dag_run_state")?,
-            order: parameters.order(&ORDERS[..ORDERS.len() / 2])?,
+            order: parameters.order(ORDERS)?,
         })
     }
 

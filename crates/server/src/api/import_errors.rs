@@ -10,21 +10,43 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Instant, cut, instant, listed};
+use super::{Instant, instant, listed, paged};
+use crate::doors::Doors;
+use crate::openapi::{Kind, op};
+use crate::permission::Act;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;
+
+pub(super) fn doors() -> Doors {
+    use Act::ReadDags;
+    super::under()
+        .get("/importErrors", ReadDags, list)
+        .does(op("List DAG files that cannot be read").page().ordered(ORDERS).gives::<ImportErrors>())
+        .get("/importErrors/{id}", ReadDags, get)
+        .does(op("Show one, by its number").gives::<ImportError>())
+        .get("/dagWarnings", ReadDags, warnings)
+        .does(
+            op("List what is wrong with DAGs that can be read")
+                .page()
+                .query("dag_id", Kind::Text, "Of this DAG")
+                .query("warning_type", Kind::Text, "Of this kind")
+                .ordered(WARNING_ORDERS)
+                .gives::<DagWarnings>(),
+        )
+}
 
 pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<ImportErrors>> {
-    let page = Parameters(parameters).page()?;
-    let rows = server.import_errors().await?;
-    let (rows, total_entries) = cut(rows, page);
-    let import_errors = rows.into_iter().map(import_error).collect();
+    let import_errors = server.import_errors().await?.into_iter().map(import_error).collect();
+    let (import_errors, total_entries) = paged(import_errors, &Parameters(parameters), ORDERS)?;
     Ok(Json(ImportErrors { import_errors, total_entries }))
 }
+
+pub(super) const ORDERS: &[&str] = &["import_error_id", "timestamp", "filename"];
+pub(super) const WARNING_ORDERS: &[&str] = &["dag_id", "task_id", "warning_type", "message"];
 
 pub(crate) async fn get(State(server): State<Shared>, Path(id): Path<i64>) -> Answer<Json<ImportError>> {
     let row = server.import_errors().await?.into_iter().find(|row| number(&row.file_path) == id);
@@ -87,7 +109,6 @@ pub(crate) async fn warnings(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<DagWarnings>> {
     let parameters = Parameters(parameters);
-    let page = parameters.page()?;
     let (dag_id, kind) = (parameters.text("dag_id"), parameters.text("warning_type"));
     let pools = server.store().pool_sizes().await?;
     let rows = server.store().dags(&DagFilter::default()).await?.rows;
@@ -110,7 +131,7 @@ pub(crate) async fn warnings(
         warning_type: UNUSABLE.to_owned(),
         message: format!("what is stored of it can't be used, so it is left out: {reason}; change its file, so that it is stored anew"),
     });
-    let (dag_warnings, total_entries) = cut(unusable.chain(found).collect(), page);
+    let (dag_warnings, total_entries) = paged(unusable.chain(found).collect(), &parameters, WARNING_ORDERS)?;
     Ok(Json(DagWarnings { dag_warnings, total_entries }))
 }
 

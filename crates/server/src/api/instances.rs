@@ -94,9 +94,6 @@ async fn browse(
         "~" => texts("dag_ids"),
         _ => vec![server.dag_row(dag_id, 0).await?.dag_id.to_string()],
     };
-    if parameters.text("order_by").is_some() {
-        return Err(Problem::invalid("of every run, instances come newest first; 'order_by' is for those of one run"));
-    }
     let filter = InstanceFilter {
         dag_ids,
         run_ids: run_id.map_or_else(|| texts("dag_run_ids"), |run_id| vec![run_id]),
@@ -108,6 +105,7 @@ async fn browse(
         run_after: parameters.span("run_after")?,
         start_date: parameters.span("start_date")?,
         end_date: parameters.span("end_date")?,
+        order: parameters.order(ORDERS)?,
         duration_from: parameters.length("duration_gte")?,
         duration_to: parameters.length("duration_lte")?,
         limit: limit + 1,
@@ -334,7 +332,7 @@ fn listed_instances(run: &RunRow, rows: Vec<InstanceRow>, page: (u64, u64)) -> T
 }
 
 /// What instances can be ordered by.
-pub(super) const ORDERS: &[&str] = &["task_id", "start_date", "end_date", "duration", "state", "map_index"];
+pub(super) const ORDERS: &[&str] = InstanceFilter::ORDERS;
 
 /// As they run, unless `order_by` says otherwise.
 fn order(rows: &mut [InstanceRow], parameters: &Parameters) -> Answer<()> {
@@ -346,7 +344,13 @@ fn order(rows: &mut [InstanceRow], parameters: &Parameters) -> Answer<()> {
         "end_date" => rows.sort_by_key(|row| row.end_date),
         "duration" => rows.sort_by_key(length),
         "state" => rows.sort_by_key(|row| row.state.as_str()),
-        _ => rows.sort_by_key(|row| row.map_index),
+        "map_index" => rows.sort_by_key(|row| row.map_index),
+        "try_number" => rows.sort_by_key(|row| row.try_number),
+        "operator" => rows.sort_by(|a, b| a.operator.cmp(&b.operator)),
+        "pool" => rows.sort_by(|a, b| a.pool.cmp(&b.pool)),
+        "id" => rows.sort_by_key(|row| row.key),
+        // They are of one run.
+        _ => {}
     }
     if is_descending {
         rows.reverse();

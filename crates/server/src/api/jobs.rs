@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::health::SILENT_AFTER;
-use super::{Instant, cut, instant, listed, optional};
+use super::{Instant, instant, listed, optional, paged};
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::Shared;
@@ -20,7 +20,6 @@ pub(crate) async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Jobs>> {
     let parameters = Parameters(parameters);
-    let page = parameters.page()?;
     let (wanted, alive) = (parameters.text("job_type"), parameters.flag("is_alive")?);
     let (now, timeout) = (server.now(), SILENT_AFTER);
     let mut rows = server.store().jobs(LOOKED_AT).await?;
@@ -39,9 +38,12 @@ pub(crate) async fn list(
         end_date: optional(row.ended_at),
         latest_heartbeat: instant(row.heartbeat_at),
     };
-    let (rows, total_entries) = cut(rows, page);
-    Ok(Json(Jobs { jobs: rows.into_iter().map(job).collect(), total_entries }))
+    let (jobs, total_entries) = paged(rows.into_iter().map(job).collect(), &parameters, ORDERS)?;
+    Ok(Json(Jobs { jobs, total_entries }))
 }
+
+pub(super) const ORDERS: &[&str] =
+    &["id", "job_type", "state", "hostname", "start_date", "end_date", "latest_heartbeat"];
 
 listed!(Jobs { jobs: Job });
 

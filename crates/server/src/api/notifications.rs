@@ -2,33 +2,55 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use millrace_store::NotificationRow;
+use millrace_store::{NotificationFilter, NotificationRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Instant, body, instant, optional};
+use super::{Given, Instant, body, instant, listed, optional};
+use crate::doors::Doors;
+use crate::openapi::{Kind, op};
+use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
+
+pub(super) fn doors() -> Doors {
+    use Act::{ReadSystem, SeeAlerts};
+    super::under()
+        .get("/notifications", ReadSystem, list)
+        .does(
+            op("List what callbacks were told, newest first")
+                .page()
+                .query("dag_id", Kind::Text, "About this DAG")
+                .query("unsent", Kind::Flag, "Only what was not sent yet, or has been given up")
+                .gives::<Notifications>(),
+        )
+        .post("/notifications/retry", SeeAlerts, retry)
+        .does(op("Tell callbacks again what was given up").takes::<RetryBody>().gives::<Retried>())
+}
 
 pub(super) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Notifications>> {
     let parameters = Parameters(parameters);
-    let (limit, _) = parameters.page()?;
-    let rows = server.store().notifications(parameters.flag("unsent")?.unwrap_or(false), limit).await?;
-    Ok(Json(Notifications { notifications: rows.iter().map(|row| notification(&server, row)).collect() }))
+    let (limit, offset) = parameters.page()?;
+    let filter = NotificationFilter {
+        only_unsent: parameters.flag("unsent")?.unwrap_or(false),
+        dag_id: parameters.text("dag_id").map(str::to_owned),
+        limit,
+        offset,
+    };
+    let page = server.store().notifications(&filter).await?;
+    let notifications = page.rows.iter().map(|row| notification(&server, row)).collect();
+    Ok(Json(Notifications { notifications, total_entries: page.total }))
 }
 
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Notifications {
-    notifications: Vec<Notification>,
-}
+listed!(Notifications { notifications: Notification });
 
 #[derive(Serialize, JsonSchema)]
-struct Notification {
+pub(crate) struct Notification {
     id: i64,
     timestamp: Instant,
     /// `failure`, `success`, `retry`, `execute`, `skipped`, or the kind of an alert.

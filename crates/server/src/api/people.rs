@@ -7,7 +7,7 @@ use millrace_store::UserRow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Instant, body, cut, instant, listed, optional};
+use super::{Given, Instant, body, instant, listed, optional, paged};
 use crate::client::Client;
 use crate::people::{check_user_name, no_user, role_named};
 use crate::permission::{Act, Role};
@@ -62,10 +62,12 @@ pub(super) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Users>> {
-    let page = Parameters(parameters).page()?;
-    let (rows, total_entries) = cut(server.store().users().await?, page);
-    Ok(Json(Users { users: rows.iter().map(user_value).collect(), total_entries }))
+    let users = server.store().users().await?.iter().map(user_value).collect();
+    let (users, total_entries) = paged(users, &Parameters(parameters), ORDERS)?;
+    Ok(Json(Users { users, total_entries }))
 }
+
+pub(super) const ORDERS: &[&str] = &["username", "role", "created_at"];
 
 listed!(Users { users: User });
 

@@ -8,7 +8,7 @@ use millrace_store::{PoolRow, PoolUse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, body, cut, emptied, listed};
+use super::{Given, body, emptied, listed, paged};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -55,12 +55,14 @@ pub(crate) async fn list(
     State(server): State<Shared>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Pools>> {
-    let page = Parameters(parameters).page()?;
     let used = server.store().pool_use().await?;
-    let (rows, total_entries) = cut(server.store().pools().await?, page);
     let value = |row: &PoolRow| pool_value(row, used.get(&row.name).copied().unwrap_or_default());
-    Ok(Json(Pools { pools: rows.iter().map(value).collect(), total_entries }))
+    let pools = server.store().pools().await?.iter().map(value).collect();
+    let (pools, total_entries) = paged(pools, &Parameters(parameters), ORDERS)?;
+    Ok(Json(Pools { pools, total_entries }))
 }
+
+pub(super) const ORDERS: &[&str] = &["name", "slots", "occupied_slots", "queued_slots", "open_slots"];
 
 listed!(Pools { pools: Pool });
 

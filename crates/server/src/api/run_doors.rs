@@ -32,11 +32,7 @@ pub(super) fn doors() -> Doors {
                 )
                 .query("run_type", Kind::Text, "scheduled, manual, backfill or asset_triggered")
                 .query("dag_ids", Kind::Text, "Of this DAG, where the address says ~; may be repeated")
-                .query(
-                    "order_by",
-                    Kind::Text,
-                    "run_after, logical_date, start_date, end_date or id; - for the other direction",
-                )
+                .ordered(runs::ORDERS)
                 .gives::<runs::DagRuns>(),
         )
         .post("/dags/{dag_id}/dagRuns", TriggerRuns, runs::trigger)
@@ -88,6 +84,7 @@ pub(super) fn doors() -> Doors {
                 .page()
                 .query("dag_id", Kind::Text, "Of this DAG")
                 .query("active", Kind::Flag, "Only those that go on, or only others")
+                .ordered(backfills::ORDERS)
                 .gives::<backfills::Backfills>(),
         )
         .post("/backfills", Access::OfSomeDag(Backfill), backfills::create)

@@ -79,7 +79,8 @@ async fn listed_runs(server: &Server, dag_id: &str, parameters: &Parameters) -> 
 }
 
 /// What runs can be ordered by.
-pub(super) const ORDERS: &[&str] = &["run_after", "logical_date", "start_date", "end_date", "id"];
+pub(super) const ORDERS: &[&str] =
+    &["run_after", "logical_date", "start_date", "end_date", "duration", "state", "dag_id", "dag_run_id", "id"];
 
 listed!(DagRuns { dag_runs: DagRun });
 

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::logs::wants_text;
-use super::{Instant, cut, instant, listed};
+use super::{Instant, instant, listed, paged};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
@@ -51,11 +51,14 @@ pub(super) async fn versions(
     Path(dag_id): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<DagVersions>> {
-    let page = Parameters(parameters).page()?;
     server.dag_row(&dag_id, 0).await?;
-    let (rows, total_entries) = cut(server.store().dag_versions(&dag_id).await?, page);
-    Ok(Json(DagVersions { dag_versions: rows.iter().map(|row| version(&dag_id, row)).collect(), total_entries }))
+    let rows = server.store().dag_versions(&dag_id).await?;
+    let all = rows.iter().map(|row| version(&dag_id, row)).collect();
+    let (dag_versions, total_entries) = paged(all, &Parameters(parameters), ORDERS)?;
+    Ok(Json(DagVersions { dag_versions, total_entries }))
 }
+
+pub(super) const ORDERS: &[&str] = &["id", "version_number", "created_at"];
 
 pub(super) async fn get_version(
     State(server): State<Shared>,

@@ -9,7 +9,7 @@ use millrace_store::{DagFilter, DagRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{cut, listed};
+use super::{cut, listed, paged};
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::Shared;
@@ -34,7 +34,6 @@ pub(super) async fn tags(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<DagTags>> {
     let parameters = Parameters(parameters);
-    let page = parameters.page()?;
     let rows = server.store().dags(&DagFilter::default()).await?.rows;
     let part = parameters.text("tag_name_pattern").map(|text| text.trim_matches('%').to_lowercase());
     let masked = |row: &DagRow| {
@@ -43,9 +42,12 @@ pub(super) async fn tags(
     };
     let tags: BTreeSet<String> = rows.iter().flat_map(masked).collect();
     let wanted = |tag: &String| part.as_ref().is_none_or(|part| tag.to_lowercase().contains(part));
-    let (tags, total_entries) = cut(tags.into_iter().filter(wanted).collect(), page);
+    let (tags, total_entries) = paged(tags.into_iter().filter(wanted).collect(), &parameters, TAG_ORDERS)?;
     Ok(Json(DagTags { tags, total_entries }))
 }
+
+/// They are names.
+pub(super) const TAG_ORDERS: &[&str] = &["name"];
 
 /// Of the DAGs that `dag_ids` names, or of all.
 pub(super) async fn runs(

@@ -20,7 +20,6 @@ type Asked = Query<Vec<(String, String)>>;
 pub(super) fn doors() -> Doors {
     use Act::{ChangeRuns, ReadDags, ReadLogs};
     const STATE: &str = "In this state; may be repeated";
-    const ORDER: &str = "task_id, start_date, end_date, duration, state or map_index; - for the other direction";
     let mapped = |summary| op(summary).query("map_index", Kind::Number, "Of a mapped task, counted from 0");
     super::under()
         .post("/dags/{dag_id}/clearTaskInstances", ChangeRuns, instances::clear)
@@ -37,11 +36,7 @@ pub(super) fn doors() -> Doors {
                 .query("dag_run_ids", Kind::Text, "Of the run of this name; may be repeated")
                 .query("duration_gte", Kind::Seconds, "That took so long, or longer")
                 .query("duration_lte", Kind::Seconds, "That took so long at the most")
-                .query(
-                    "order_by",
-                    Kind::Text,
-                    "Of one run: task_id, start_date, end_date, duration, state or map_index",
-                )
+                .ordered(instances::ORDERS)
                 .gives::<instances::TaskInstances>(),
         )
         .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ChangeRuns, bulk::instances)
@@ -128,7 +123,7 @@ pub(super) fn doors() -> Doors {
             op("List the instances of a mapped task")
                 .page()
                 .query("state", Kind::Text, STATE)
-                .query("order_by", Kind::Text, ORDER)
+                .ordered(instances::ORDERS)
                 .gives::<instances::TaskInstances>(),
         )
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}", ReadDags, instances::get_mapped)

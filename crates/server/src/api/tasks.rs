@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{cut, listed};
+use super::{listed, paged};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
@@ -47,12 +47,24 @@ pub(super) async fn list(
     Path(dag_id): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Tasks>> {
-    let page = Parameters(parameters).page()?;
     let row = server.dag_row(&dag_id, 0).await?;
-    let (rows, total_entries) = cut(row.dag.tasks.iter().collect(), page);
-    let tasks = rows.into_iter().map(|task| value(&server, &row.dag, task)).collect();
+    let tasks = row.dag.tasks.iter().map(|task| value(&server, &row.dag, task)).collect();
+    let (tasks, total_entries) = paged(tasks, &Parameters(parameters), ORDERS)?;
     Ok(Json(Tasks { tasks, total_entries }))
 }
+
+/// Unordered they are as the DAG runs them.
+pub(super) const ORDERS: &[&str] = &[
+    "task_id",
+    "operator_name",
+    "owner",
+    "group_id",
+    "trigger_rule",
+    "retries",
+    "pool",
+    "pool_slots",
+    "priority_weight",
+];
 
 pub(super) async fn get(
     State(server): State<Shared>,

@@ -7,7 +7,7 @@ use millrace_store::ApiTokenRow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Instant, body, cut, instant, listed, optional};
+use super::{Given, Instant, body, instant, listed, optional, paged};
 use crate::people::TokenWish;
 use crate::permission::{Act, Scope};
 use crate::person::Person;
@@ -22,15 +22,16 @@ pub(super) async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Tokens>> {
     let parameters = Parameters(parameters);
-    let page = parameters.page()?;
     let wanted = parameters.text("username").unwrap_or(&person.name);
     if wanted != person.name {
         person.require(Act::ManagePeople)?;
     }
     let rows = server.store().api_tokens(Some(wanted).filter(|name| *name != "~")).await?;
-    let (rows, total_entries) = cut(rows, page);
-    Ok(Json(Tokens { tokens: rows.iter().map(token_value).collect(), total_entries }))
+    let (tokens, total_entries) = paged(rows.iter().map(token_value).collect(), &parameters, ORDERS)?;
+    Ok(Json(Tokens { tokens, total_entries }))
 }
+
+pub(super) const ORDERS: &[&str] = &["id", "username", "label", "created_at", "expires_at", "last_used_at"];
 
 listed!(Tokens { tokens: Token });
 

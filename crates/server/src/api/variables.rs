@@ -8,7 +8,7 @@ use millrace_vault::NamedVariable;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, body, cut, emptied, listed};
+use super::{Given, body, emptied, listed, paged};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -58,14 +58,16 @@ pub(super) async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Variables>> {
     let parameters = Parameters(parameters);
-    let page = parameters.page()?;
     let mut rows = server.options.vault.variables().await?;
     if let Some(part) = parameters.text("variable_key_pattern").map(|text| text.trim_matches('%').to_lowercase()) {
         rows.retain(|row| row.key.to_lowercase().contains(&part));
     }
-    let (rows, total_entries) = cut(rows, page);
-    Ok(Json(Variables { variables: rows.iter().map(|row| variable(&server, row)).collect(), total_entries }))
+    let variables = rows.iter().map(|row| variable(&server, row)).collect();
+    let (variables, total_entries) = paged(variables, &parameters, ORDERS)?;
+    Ok(Json(Variables { variables, total_entries }))
 }
+
+pub(super) const ORDERS: &[&str] = &["key", "description", "origin"];
 
 pub(super) async fn get(State(server): State<Shared>, Path(key): Path<String>) -> Answer<Json<Variable>> {
     Ok(Json(variable(&server, &server.named_variable(&key).await?)))

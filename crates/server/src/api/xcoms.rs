@@ -17,25 +17,25 @@ use super::instances::instance_of;
 use super::{Instant, cut, instant, listed};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 listed!(XcomEntries { xcom_entries: XcomEntry });
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct XcomEntry {
-    key: String,
-    dag_id: String,
-    dag_run_id: String,
-    task_id: String,
-    map_index: i32,
+    pub key: String,
+    pub dag_id: String,
+    pub dag_run_id: String,
+    pub task_id: String,
+    pub map_index: i32,
     logical_date: Instant,
     /// Secrets masked.
-    value: Value,
+    pub value: Value,
 }
 
 type Names = (String, String, String);
 
-async fn entries(server: &Shared, (dag_id, run_id, task_id): &Names, map_index: i32) -> Answer<Vec<XcomEntry>> {
+async fn entries(server: &Server, (dag_id, run_id, task_id): &Names, map_index: i32) -> Answer<Vec<XcomEntry>> {
     let (run, instance) = instance_of(server, dag_id, run_id, task_id, map_index).await?;
     let found = server.store().xcoms(instance.key).await?;
     let masker = server.masker_of_run(&*server.store().dag_version(run.version_key).await?, &run);
@@ -68,7 +68,7 @@ pub(super) async fn list(
 
 /// Of every DAG, run or task that `~` stands for; the newest first. Nobody counts them: `total_entries` is one more than
 /// there are up to this page's end when another page follows.
-async fn browse(server: &Shared, names: &Names, parameters: &Parameters) -> Answer<XcomEntries> {
+async fn browse(server: &Server, names: &Names, parameters: &Parameters) -> Answer<XcomEntries> {
     let (limit, offset) = parameters.page()?;
     let given = |name: &String| Some(name.clone()).filter(|name| name != "~");
     let filter = XcomFilter {
@@ -82,11 +82,17 @@ async fn browse(server: &Shared, names: &Names, parameters: &Parameters) -> Answ
     if let Some(dag_id) = &filter.dag_id {
         server.dag_row(dag_id, 0).await?;
     }
-    let found = server.store().list_xcoms(&filter).await?;
-    let total_entries = offset + found.len() as u64;
+    let mut xcom_entries = found(server, &filter).await?;
+    let total_entries = offset + xcom_entries.len() as u64;
+    xcom_entries.truncate(limit as usize);
+    Ok(XcomEntries { xcom_entries, total_entries })
+}
+
+/// Whatever matches, secrets masked.
+pub(crate) async fn found(server: &Server, filter: &XcomFilter) -> Answer<Vec<XcomEntry>> {
     let mut runs: HashMap<RunKey, (RunRow, Masker)> = HashMap::new();
-    let mut xcom_entries = Vec::new();
-    for it in found.into_iter().take(limit as usize) {
+    let mut entries = Vec::new();
+    for it in server.store().list_xcoms(filter).await? {
         let (run, masker) = match runs.entry(it.run) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
@@ -96,7 +102,7 @@ async fn browse(server: &Shared, names: &Names, parameters: &Parameters) -> Answ
                 place.insert((run, masker))
             }
         };
-        xcom_entries.push(XcomEntry {
+        entries.push(XcomEntry {
             key: it.key,
             dag_id: run.dag_id.to_string(),
             dag_run_id: run.run_id.to_string(),
@@ -106,7 +112,7 @@ async fn browse(server: &Shared, names: &Names, parameters: &Parameters) -> Answ
             value: masker.mask_value(&it.value),
         });
     }
-    Ok(XcomEntries { xcom_entries, total_entries })
+    Ok(entries)
 }
 
 pub(super) async fn get(

@@ -131,7 +131,7 @@ fn groups_and_single_instances_are_addressed_as_airflow_does() {
     site.get(&format!("{of}/nothing/listMapped")).is(404);
     assert_eq!(site.get(&format!("{of}/each/2")).is(200).json()["map_index"], 2);
     site.get(&format!("{of}/each/3")).is(404);
-    site.get(&format!("{of}/each/x")).is(400);
+    site.get(&format!("{of}/each/x")).is(404);
     assert!(site.get(&format!("{of}/each/2/dependencies")).is(200).json()["answer"].is_string());
     let marked = site.send("PATCH", &format!("{of}/each/1"), &json!({"new_state": "success"})).is(200).json();
     assert_eq!((&marked["total_entries"], &marked["task_instances"][0]["map_index"]), (&json!(1), &json!(1)));

@@ -168,7 +168,7 @@ fn a_filter_that_is_not_known_is_refused() {
     for (method, path) in [
         ("GET", "/api/v1/dags?owner=ada"),
         ("GET", "/api/v1/dags/~/dagRuns?stat=failed"),
-        ("GET", "/api/v1/variables?order_by=key"),
+        ("GET", "/api/v1/variables?sort=key"),
         ("PATCH", "/api/v1/dags?tag=nightly"),
     ] {
         let body = (method == "PATCH").then_some("{\"is_paused\": true}");

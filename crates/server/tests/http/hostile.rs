@@ -364,7 +364,7 @@ fn every_refusal_is_a_problem_of_ours() {
     let cases: [(&str, &str, Option<&str>, u16); 8] = [
         ("GET", "/api/v1/nothing", None, 404),
         ("PUT", "/api/v1/dags", Some("{}"), 405),
-        ("GET", "/api/v1/backfills/seven", None, 400),
+        ("GET", "/api/v1/backfills/seven", None, 404),
         ("GET", "/api/v1/dags/%ff", None, 400),
         ("GET", "/api/v1/dags?limit=x", None, 422),
         ("POST", "/api/v1/pools", Some("{"), 400),

@@ -152,7 +152,7 @@ fn every_refusal_is_a_problem() {
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("application/problem+json"), "{answer}");
     assert!(answer.contains("\"code\":\"body_too_large\""), "{answer}");
     for (status, code, answer) in [
-        (400, "bad_request", site.get("/api/v1/backfills/seven")),
+        (404, "not_found", site.get("/api/v1/backfills/seven")),
         (400, "bad_request", site.get("/api/v1/dags/%ff")),
         (404, "not_found", site.get("/api/v1/nothing")),
         (405, "method_not_allowed", site.call("PUT", "/api/v1/dags", &[("authorization", ADMIN)], None)),

@@ -62,6 +62,6 @@ fn what_is_not_there_is_said() {
     assert_eq!(code(&path(FAILED_RUN, "notify", "1"), 404), "log_not_found");
     assert_eq!(code(&path(FAILED_RUN, "..%2F..%2Fload", "1"), 404), "task_not_found");
     assert_eq!(code(&path("..%2F..%2F..%2Fetc", "passwd", "1"), 404), "run_not_found");
-    site.get(&path(FAILED_RUN, "load", "one")).is(400);
+    site.get(&path(FAILED_RUN, "load", "one")).is(404);
     site.get(&format!("{}?token=x", path(FAILED_RUN, "load", "1"))).is(422);
 }

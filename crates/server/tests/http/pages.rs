@@ -59,12 +59,16 @@ fn every_page_is_there_and_safe() {
         "/dags/quiet/data".to_owned(),
         "/task-instances".to_owned(),
         "/task-instances?state=failed&dag=copy_orders".to_owned(),
+        "/results".to_owned(),
+        "/results?dag=copy_orders&key=return_value".to_owned(),
         "/audit".to_owned(),
         "/operators".to_owned(),
         "/configuration".to_owned(),
         "/variables".to_owned(),
         "/webhooks".to_owned(),
         "/users".to_owned(),
+        "/tokens".to_owned(),
+        "/roles".to_owned(),
         "/account".to_owned(),
     ];
     for path in pages {

@@ -208,7 +208,7 @@ fn task_instances_of_every_run_are_browsed() {
         ("nothing/dagRuns/~/taskInstances", 404),
         ("~/dagRuns/~/taskInstances?state=tired", 422),
         ("~/dagRuns/~/taskInstances?state=failed&state=success", 200),
-        ("~/dagRuns/~/taskInstances?order_by=state", 422),
+        ("~/dagRuns/~/taskInstances?order_by=tired", 422),
     ] {
         site.get(&format!("/api/v1/dags/{path}")).is(status);
     }

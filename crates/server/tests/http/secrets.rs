@@ -130,6 +130,9 @@ fn a_secret_in_a_result_is_shown_to_nobody() {
         assert_eq!(site.get(&path).is(200).json()["xcom_entries"].as_array().map(Vec::len), Some(count), "{query}");
     }
     site.get("/api/v1/dags/nothing/dagRuns/~/taskInstances/~/xcomEntries").is(404);
+    let list = site.get(&format!("/results?dag=copy_orders&task={task}&key=return_value")).is(200).body;
+    assert!(list.contains("customers") && !list.contains("variable-hidden") && !list.contains("88776655"), "{list}");
+    assert!(site.get("/results?key=other").is(200).body.contains("No result matches"));
     let page = site.get(&format!("/dags/copy_orders/runs/{run}/tasks/{task}")).is(200);
     assert!(
         page.body.contains("customers") && !page.body.contains("variable-hidden") && !page.body.contains("88776655")

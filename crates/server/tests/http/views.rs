@@ -154,6 +154,33 @@ fn people_are_managed_and_tokens_shown_once() {
 }
 
 #[test]
+fn an_admin_sees_everybodys_tokens_and_ends_one() {
+    let site = Site::start();
+    let theirs = site.token_of("ada", "operator");
+    let look = || site.call("GET", "/api/v1/version", &[("authorization", &theirs)], None).status;
+    assert_eq!(look(), 200);
+    let page = site.get("/tokens").is(200).body;
+    let row = page.split("<tr>").find(|row| row.contains("<strong>ada</strong>")).unwrap();
+    assert!(row.contains("all that its person may") && row.contains("Last used\"><time"), "{row}");
+    let address = row.split("action=\"").nth(1).unwrap().split('"').next().unwrap();
+    post(&site, address, "").is(303);
+    assert_eq!(look(), 401);
+    assert!(!site.get("/tokens").is(200).body.contains("<strong>ada</strong>"));
+    assert!(post(&site, address, "").is(404).body.contains("There is no token"));
+}
+
+#[test]
+fn the_roles_page_says_who_may_what() {
+    let page = Site::start().get("/roles").is(200).body;
+    let row = |act: &str| {
+        let row = page.split("<tr>").find(|row| row.contains(&format!(">{act}<"))).unwrap().to_owned();
+        row.matches(">yes<").count()
+    };
+    // Of four roles, and whether a grant may give it.
+    assert_eq!((row("dags:read"), row("runs:trigger"), row("variables:write"), row("audit:read")), (5, 4, 2, 1));
+}
+
+#[test]
 fn the_configuration_is_shown_to_admins_and_masked() {
     let site = Site::start();
     let page = site.get("/configuration").is(200).body;

@@ -10,7 +10,7 @@ use millrace_model::notice::{Callback, Notice, NoticeEvent};
 use millrace_model::state::{RunState, RunType, TaskState};
 
 use crate::bench::{Bench, World, at, claim, dag, day, finish, new_run, sample, task};
-use millrace_store::{NotificationRow, StoreError, SyncDag};
+use millrace_store::{AlertFilter, NotificationFilter, NotificationRow, StoreError, SyncDag};
 
 fn name(text: &str) -> AssetName {
     AssetName::new_unchecked(text)
@@ -134,14 +134,21 @@ pub async fn an_alert_is_raised_once_and_seen_once(bench: Bench) -> Result<()> {
         Batch { alerts: vec![alert.clone(), alert], pauses: vec![pause], notices: vec![told], ..Batch::default() };
     world.commit(&batch, at(5)).await?;
     world.commit(&batch, at(6)).await?;
-    assert_eq!(world.store.notifications(false, 10).await?.len(), 1, "whoever reads the run again finds it late again");
-    let alerts = world.store.alerts(true, 10).await?;
+    assert_eq!(
+        world.store.notifications(&NotificationFilter { limit: 10, ..NotificationFilter::default() }).await?.rows.len(),
+        1,
+        "whoever reads the run again finds it late again"
+    );
+    let alerts = world.store.alerts(&AlertFilter::unseen(10)).await?.rows;
     assert_eq!(alerts.len(), 1);
     assert_eq!((alerts[0].kind, alerts[0].at), (AlertKind::Deadline, at(5)));
     assert_eq!(world.store.see_alerts(Some(&[alerts[0].id]), "me", at(9)).await?, 1);
     assert_eq!(world.store.see_alerts(None, "me", at(9)).await?, 0);
-    assert_eq!(world.store.alerts(true, 10).await?, []);
-    assert_eq!(world.store.alerts(false, 10).await?[0].seen_by.as_deref(), Some("me"));
+    assert_eq!(world.store.alerts(&AlertFilter::unseen(10)).await?.rows, []);
+    assert_eq!(
+        world.store.alerts(&AlertFilter { limit: 10, ..AlertFilter::default() }).await?.rows[0].seen_by.as_deref(),
+        Some("me")
+    );
     assert!(world.store.scheduler_dag(&dag_id).await?.context("there")?.is_paused);
     assert_eq!(bench.number("SELECT COUNT(*) FROM audit_log WHERE action = 'auto_pause'").await?, 1);
     Ok(())
@@ -173,7 +180,8 @@ pub async fn what_was_given_up_is_told_again_on_request(bench: Bench) -> Result<
         world.store.settle_notification(*id, Some(("gone", None)), at(6)).await?;
     }
     let states = async || -> Result<Vec<&'static str>> {
-        let rows = world.store.notifications(false, 10).await?;
+        let rows =
+            world.store.notifications(&NotificationFilter { limit: 10, ..NotificationFilter::default() }).await?.rows;
         Ok(rows.iter().rev().map(NotificationRow::state).collect())
     };
     assert_eq!(states().await?, ["sent", "waits", "given up", "given up"]);
