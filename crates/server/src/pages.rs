@@ -32,6 +32,7 @@ mod paging;
 mod params;
 mod people;
 mod pools;
+mod results;
 mod run;
 mod runs;
 mod seen;
@@ -82,6 +83,7 @@ pub(crate) fn doors() -> Doors {
         .get("/task-instances", ReadDags, tasks::page)
         // Each item names its DAG.
         .post("/task-instances/change", Access::OfSomeDag(ChangeRuns), tasks::change)
+        .get("/results", ReadLogs, results::page)
         .get("/audit", ReadAudit, audit::page)
         .get("/variables", ReadVariables, variables::page)
         .post("/variables", WriteVariables, variables::save)
@@ -89,6 +91,9 @@ pub(crate) fn doors() -> Doors {
         .get("/users", ManagePeople, people::users)
         .post("/users", ManagePeople, people::add_user)
         .post("/users/{username}", ManagePeople, people::change_user)
+        .get("/tokens", ManagePeople, people::tokens)
+        .post("/tokens/delete/{id}", ManagePeople, people::revoke_token)
+        .get("/roles", ManagePeople, people::roles)
         .get("/account", OwnAccount, people::account)
         .post("/account", OwnAccount, people::change_account)
         .get("/connections", ReadConnections, connections::list)

@@ -47,6 +47,7 @@ pub(super) async fn page(
         action: text("action"),
         limit: ROWS,
         offset,
+        ..AuditFilter::default()
     };
     let mut page = server.store().audit_log(&filter).await?;
     server.masked_audit(&mut page.rows).await?;

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
 use millrace_model::change::RunKey;
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{AlertRow, DagRow, DateSpan, InstanceRow, RunFilter};
+use millrace_store::{AlertFilter, AlertRow, DagRow, DateSpan, InstanceRow, RunFilter};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -191,7 +191,7 @@ async fn lost(server: &Server) -> Answer<Vec<Lost>> {
 
 /// The newest that nobody has seen.
 async fn alerts(server: &Server) -> Answer<Vec<AlertLine>> {
-    let rows = server.store().alerts(true, MOST_ALERTS).await?;
+    let rows = server.store().alerts(&AlertFilter::unseen(MOST_ALERTS)).await?.rows;
     let line = |row: AlertRow| AlertLine {
         id: row.id,
         href: match &row.run_id {

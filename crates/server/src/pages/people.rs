@@ -1,4 +1,4 @@
-//! Users and what each may; and, for everybody, one's own tokens and password.
+//! Users, their tokens and what each role may; and, for everybody, one's own tokens and password.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::format::{When, sentence};
 use crate::links;
 use crate::people::{TOKEN_DAYS, TokenWish, check_user_name, role_named};
-use crate::permission::{Role, Scope};
+use crate::permission::{Act, Role, Scope};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
@@ -176,13 +176,84 @@ async fn do_to(server: &Server, person: &Person, name: &str, given: UserDeed) ->
 }
 
 #[derive(Serialize)]
+struct RoleLine {
+    name: &'static str,
+    text: &'static str,
+    /// Who may it.
+    roles: Vec<&'static str>,
+    is_of_dag: bool,
+}
+
+pub(super) async fn roles(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
+    let line = |act: &Act| RoleLine {
+        name: act.name(),
+        text: act.describe(),
+        roles: Role::ALL.iter().filter(|role| **role >= act.least()).map(|role| role.as_str()).collect(),
+        is_of_dag: act.is_of_dag(),
+    };
+    let values = values! {
+        lines => Act::ALL.iter().map(line).collect::<Vec<_>>(),
+        roles => Role::ALL.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
+    };
+    server.page("roles.html", Some(&person), &Wishes::of(&headers), values).await
+}
+
+#[derive(Serialize)]
 struct TokenLine {
     id: i64,
+    user_name: String,
     label: String,
     scope: Option<String>,
     created: When,
     expires: Option<When>,
     last_used: Option<When>,
+}
+
+fn token_line(server: &Server, row: &ApiTokenRow) -> TokenLine {
+    let when = |at| When::new(at, server.now(), Tz::UTC);
+    TokenLine {
+        id: row.id,
+        user_name: row.user_name.clone(),
+        label: row.label.clone(),
+        scope: row.scope.clone(),
+        created: when(row.created_at),
+        expires: row.expires_at.map(when),
+        last_used: row.last_used_at.map(when),
+    }
+}
+
+/// Everybody's.
+pub(super) async fn tokens(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
+    show_tokens(&server, &person, &headers, None).await
+}
+
+async fn show_tokens(server: &Server, person: &Person, headers: &HeaderMap, problem: Option<&Problem>) -> Answer {
+    let mut rows = server.store().api_tokens(None).await?;
+    rows.sort_by(|a, b| (&a.user_name, a.id).cmp(&(&b.user_name, b.id)));
+    let values = values! {
+        lines => rows.iter().map(|row| token_line(server, row)).collect::<Vec<_>>(),
+        problem => problem.map(|problem| sentence(&crate::words::say(&problem.detail))),
+    };
+    let mut page = server.page("tokens.html", Some(person), &Wishes::of(headers), values).await?;
+    if let Some(problem) = problem {
+        *page.status_mut() = problem.status();
+    }
+    Ok(page)
+}
+
+pub(super) async fn revoke_token(
+    State(server): State<Shared>,
+    person: Person,
+    Path(id): Path<i64>,
+    headers: HeaderMap,
+) -> Answer {
+    match server.revoke_token(&person, id).await {
+        Ok(()) => Ok(Redirect::to("/tokens").into_response()),
+        Err(problem) if problem.status().is_client_error() => {
+            show_tokens(&server, &person, &headers, Some(&problem)).await
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 /// What is told of an act on one's account.
@@ -199,17 +270,8 @@ pub(super) async fn account(State(server): State<Shared>, person: Person, header
 
 async fn show_account(server: &Server, person: &Person, headers: &HeaderMap, told: Told<'_>) -> Answer {
     let rows = server.store().api_tokens(Some(&person.name)).await?;
-    let when = |at| When::new(at, server.now(), Tz::UTC);
-    let line = |row: &ApiTokenRow| TokenLine {
-        id: row.id,
-        label: row.label.clone(),
-        scope: row.scope.clone(),
-        created: when(row.created_at),
-        expires: row.expires_at.map(when),
-        last_used: row.last_used_at.map(when),
-    };
     let values = values! {
-        lines => rows.iter().map(line).collect::<Vec<_>>(),
+        lines => rows.iter().map(|row| token_line(server, row)).collect::<Vec<_>>(),
         roles => Role::ALL.iter().filter(|role| **role <= person.role).map(|role| role.as_str()).collect::<Vec<_>>(),
         days => TOKEN_DAYS,
         token => told.token,

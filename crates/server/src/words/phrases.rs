@@ -251,6 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_date_is_said_in_korean() {
+        let texts = [
+            "31.1.2024",
+            "2024-02-31",
+            "0000-01-01",
+            "2024-01-31 ",
+            "2024-01-31T",
+            "2024-01-31T9",
+            "2024-01-31T02:00x",
+        ];
+        for text in texts {
+            let Err(error) = millrace_model::instant::parse_instant(text, Tz::UTC) else { continue };
+            let said = KOREAN.say(&format!("parameter 'from' must be a date: {error}"), 0).unwrap_or_default();
+            assert!(said.starts_with("'from'은(는) 날짜여야 합니다: ") && !said.contains(&error.problem), "{said}");
+        }
+    }
+
+    #[test]
+    fn every_act_is_known() {
+        let acts = crate::permission::Act::ALL.iter().map(|act| act.describe());
+        let unknown: Vec<&str> = acts.filter(|text| KOREAN.say(text, 0).is_none()).collect();
+        assert!(unknown.is_empty(), "web/words/ko-phrases.toml lacks: {unknown:#?}");
+    }
+
+    #[test]
     fn schedules_are_said_in_korean() {
         let cases = [
             ("every day at 02:00 (Asia/Seoul)", "매일 02:00 (Asia/Seoul)"),
