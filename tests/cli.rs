@@ -7,6 +7,7 @@ mod support;
 
 /// One file for each noun.
 mod cli {
+    mod aws_profiles;
     mod backfills;
     mod callbacks;
     mod changes;

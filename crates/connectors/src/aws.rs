@@ -151,11 +151,20 @@ async fn provided(conn_id: &str, config: &SdkConfig) -> Result<Credentials, Port
         return Err(invalid(format!("connection {conn_id:?}: no AWS credentials were found")));
     };
     provider.provide_credentials().await.map_err(|error| {
-        PortError::new(
-            PortErrorKind::Denied,
-            format!("connection {conn_id:?}: no AWS credentials: {}", crate::parts::failure::chain(&error)),
-        )
+        let words = format!("loading credentials: {}", crate::parts::failure::chain(&error));
+        let hint = sign_on_hint(&words).unwrap_or_default();
+        PortError::new(PortErrorKind::Denied, format!("connection {conn_id:?}: no AWS credentials: {words}{hint}"))
     })
+}
+
+/// What to do where nobody has signed on, as the SDK's words tell.
+pub fn sign_on_hint(words: &str) -> Option<&'static str> {
+    let is_sign_on = words.contains("loading credentials")
+        && ["SSO", "sso/cache", "access token", "UnauthorizedException"].iter().any(|sign| words.contains(sign));
+    is_sign_on.then_some(
+        "; the single sign-on has ended, or was not made by the user that Millrace runs as: as that user, aws sso login --profile \
+         and the profile's name",
+    )
 }
 
 fn region(config: &SdkConfig) -> String {

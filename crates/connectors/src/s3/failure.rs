@@ -4,6 +4,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use millrace_operator_api::{PortError, PortErrorKind};
 
+use crate::aws::sign_on_hint;
 use crate::parts::failure::chain;
 
 /// `what` completes "cannot …"; `permission` is the IAM action that it takes.
@@ -31,7 +32,7 @@ where
         PortErrorKind::Denied if error.code() == Some("ExpiredToken") => {
             "; the credentials have expired: renew them, or use a role, whose credentials renew themselves".to_owned()
         }
-        PortErrorKind::Denied if status.is_none() => String::new(),
+        PortErrorKind::Denied if status.is_none() => sign_on_hint(&chain(error)).unwrap_or_default().to_owned(),
         PortErrorKind::Denied => format!("; the permission {permission} may be missing, or the key may be wrong"),
         _ => String::new(),
     };
@@ -43,8 +44,9 @@ where
 }
 
 fn is_refused_sign_in(words: &str) -> bool {
-    words.contains("loading credentials")
-        && ["AccessDenied", "ExpiredToken", "no providers"].iter().any(|word| words.contains(word))
+    sign_on_hint(words).is_some()
+        || words.contains("loading credentials")
+            && ["AccessDenied", "ExpiredToken", "no providers"].iter().any(|word| words.contains(word))
 }
 
 fn kind(status: Option<u16>, code: Option<&str>, is_construction: bool) -> PortErrorKind {

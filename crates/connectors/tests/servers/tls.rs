@@ -11,7 +11,7 @@ use crate::world::{Cells, World, cells, refused};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(name: &str) -> Result<Authority> {
+pub fn authority(name: &str) -> Result<Authority> {
     let mut parameters = CertificateParams::new(Vec::new())?;
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.distinguished_name.push(DnType::CommonName, name);

@@ -11,6 +11,7 @@ use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{PortError, PortErrorKind};
 
+use crate::aws::sign_on_hint;
 use crate::parts::failure::{chain, invalid, kind_of_redshift_text, redshift_without_values};
 use crate::parts::task::TaskHandle;
 use crate::redshift::statement::{State, failure, state, text_of};
@@ -136,6 +137,10 @@ impl Inner {
             _ => chain(error),
         };
         if status.is_none() && ["loading credentials", "IMDS", "no providers"].iter().any(|sign| words.contains(sign)) {
+            if let Some(hint) = sign_on_hint(&words) {
+                let message = format!("connection {:?}: no AWS credentials: {words}{hint}", self.conn_id);
+                return PortError::new(PortErrorKind::Denied, message);
+            }
             return PortError::new(
                 PortErrorKind::Denied,
                 format!(
@@ -314,7 +319,7 @@ impl Inner {
         }
         // Raw values are in the older table only, which Serverless has not.
         let raw = of(format!(
-            "SELECT raw_field_value FROM stl_load_errors WHERE query = {query_id} ORDER BY starttime LIMIT 1"
+            "SELECT raw_field_value, raw_line FROM stl_load_errors WHERE query = {query_id} ORDER BY starttime LIMIT 1"
         ))
         .await;
         if let Some(value) = raw.as_ref().and_then(|raw| cell(raw, "raw_field_value")) {
@@ -322,6 +327,9 @@ impl Inner {
         }
         if let Some(reason) = cell(&detail, "error_message") {
             said.push_str(&format!(": {reason}"));
+        }
+        if let Some(line) = raw.as_ref().filter(|_| show_values).and_then(|raw| cell(raw, "raw_line")) {
+            said.push_str(&format!("; the row: {line}"));
         }
         Some(said)
     }
