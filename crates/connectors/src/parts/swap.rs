@@ -292,11 +292,13 @@ impl Publishing<'_> {
             Some(Awaited { statement, rows: self.rows.filter(|_| is_exchanged)?, target })
         };
         let statements = if is_exchanged {
+            let mut numbers = Vec::new();
             if session.dialect() == Dialect::Postgres {
                 let generated = likeness::generated(session, target).await?;
                 names.retain(|name| !generated.contains(name));
+                numbers = likeness::numbers_go_on(session, target, self.build).await?;
             }
-            self.exchanged_rows(&names)
+            self.exchanged_rows(&names, numbers)
         } else {
             self.exchanged_tables(&attachments, &names).await?
         };
@@ -323,7 +325,7 @@ impl Publishing<'_> {
         }
     }
 
-    fn exchanged_rows(&self, names: &[String]) -> Vec<String> {
+    fn exchanged_rows(&self, names: &[String], numbers: Vec<String>) -> Vec<String> {
         let target = &self.request.target;
         let (live, built, names) = (table(target), table(self.build), list(names));
         let mut statements = vec![guard_marker(target, self.marker)];
@@ -336,8 +338,9 @@ impl Publishing<'_> {
         statements.extend([
             format!("DELETE FROM {live}"),
             format!("INSERT INTO {live} ({names}){overriding} SELECT {names} FROM {built}"),
-            format!("DROP TABLE {built}"),
         ]);
+        statements.extend(numbers);
+        statements.push(format!("DROP TABLE {built}"));
         statements.extend(self.marking());
         statements
     }

@@ -82,7 +82,11 @@ pub async fn likeness(
     let name = table(build);
     let mut likeness = Likeness::default();
     let indexes = indexes(session, live, build).await?;
-    sequences(session, live, build, &mut likeness).await?;
+    // Those of identity columns go on where they stand, under their names.
+    for sequence in sequences(session, live, build).await? {
+        likeness.beside.push(sequence.go_on(&sequence.built));
+        likeness.after.push(format!("ALTER SEQUENCE {} RENAME TO {}", sequence.built, quote(&sequence.live_name)));
+    }
     likeness.beside.extend(rights(session, live, build, columns).await?);
     likeness.beside.extend(columns_as(session, live, &name, columns).await?);
     likeness.beside.extend(table_as(session, live, &name, &indexes).await?);
@@ -227,13 +231,29 @@ async fn rights(
     Ok(statements)
 }
 
-/// The sequences of identity columns go on where they stand, under their names.
-async fn sequences(
-    session: &dyn Session,
-    live: &TableName,
-    build: &TableName,
-    likeness: &mut Likeness,
-) -> Result<(), PortError> {
+/// The sequence of an identity column, of the live table and of the built one: quoted, with their schemas.
+struct Sequence {
+    live: String,
+    /// Without schema and quotes.
+    live_name: String,
+    built: String,
+}
+
+impl Sequence {
+    /// Sets `which` of the two to where the one stands that has come further: of the built table's rows each may have
+    /// taken a number.
+    fn go_on(&self, which: &str) -> String {
+        let Self { live, built, .. } = self;
+        let which = literal(which);
+        format!(
+            "SELECT setval({which}, CASE WHEN (SELECT seqincrement > 0 FROM pg_sequence WHERE seqrelid = {which}::regclass) \
+             THEN GREATEST(l.last_value, b.last_value) ELSE LEAST(l.last_value, b.last_value) END, \
+             l.is_called OR b.is_called) FROM {live} AS l, {built} AS b"
+        )
+    }
+}
+
+async fn sequences(session: &dyn Session, live: &TableName, build: &TableName) -> Result<Vec<Sequence>, PortError> {
     let of = |name: &TableName| {
         format!(
             "SELECT a.attname, quote_ident(sn.nspname) || '.' || quote_ident(s.relname), s.relname FROM {TABLE} \
@@ -244,14 +264,23 @@ async fn sequences(
         )
     };
     let built = ask(session, "sequences", of(build)).await?.rows;
+    let mut found = Vec::new();
     for row in ask(session, "sequences", of(live)).await?.rows {
-        let (Some(column), Some(old), Some(name)) = (text(&row, 0), text(&row, 1), text(&row, 2)) else { continue };
+        let (Some(column), Some(live), Some(name)) = (text(&row, 0), text(&row, 1), text(&row, 2)) else { continue };
         let same = built.iter().find(|built| text(built, 0) == Some(column));
-        let Some(new) = same.and_then(|built| text(built, 1)) else { continue };
-        likeness.beside.push(format!("SELECT setval({}, last_value, is_called) FROM {old}", literal(new)));
-        likeness.after.push(format!("ALTER SEQUENCE {new} RENAME TO {}", quote(name)));
+        let Some(built) = same.and_then(|built| text(built, 1)) else { continue };
+        found.push(Sequence { live: live.to_owned(), live_name: name.to_owned(), built: built.to_owned() });
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Statements behind which the live table gives no number that a row of the built one has.
+pub async fn numbers_go_on(
+    session: &dyn Session,
+    live: &TableName,
+    build: &TableName,
+) -> Result<Vec<String>, PortError> {
+    Ok(sequences(session, live, build).await?.iter().map(|sequence| sequence.go_on(&sequence.live)).collect())
 }
 
 /// An index of the built table that is what one of the live table is.
