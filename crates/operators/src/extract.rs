@@ -88,13 +88,14 @@ impl Extract {
             )));
         };
         record_extract(context, &label, read, &format!("file {file}"), started_at, &totals);
-        narrowed.tell(context, &label, started_at);
+        narrowed.tell(context, &label, None, started_at);
         context.info(format!("{} rows, {} bytes in {file}", totals.rows, totals.bytes));
         if totals.rows == 0 {
             context.info("the answer was empty: what was written holds no rows");
         }
         let skipped = leaps.skipped_columns();
-        let result = WrittenFile { file, rows: totals.rows, bytes: totals.bytes, checksum, shape, skipped };
+        let since = narrowed.since();
+        let result = WrittenFile { file, rows: totals.rows, bytes: totals.bytes, checksum, shape, skipped, since };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }
 }

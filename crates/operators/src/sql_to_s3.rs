@@ -168,7 +168,7 @@ impl SqlToS3 {
         leaps.tell(context);
 
         record_extract(context, &label, read, &to.url(), started_at, &totals);
-        narrowed.tell(context, &label, started_at);
+        narrowed.tell(context, &label, None, started_at);
         let parts_said = parts.map(|parts| format!(" ({parts} parts)")).unwrap_or_default();
         context.info(format!("{} rows, {} bytes in {}{parts_said}", totals.rows, totals.bytes, to.url()));
         if totals.rows == 0 {
@@ -187,6 +187,7 @@ impl SqlToS3 {
             types: shape.types,
             personal: shape.personal,
             skipped: leaps.skipped_columns(),
+            since: narrowed.since(),
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }

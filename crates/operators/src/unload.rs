@@ -211,5 +211,6 @@ fn result_of(to: &ObjectPlace, options: &UnloadOptions, report: &UnloadReport, b
         types: Vec::new(),
         personal: std::collections::BTreeMap::new(),
         skipped: Vec::new(),
+        since: None,
     }
 }

@@ -3,7 +3,7 @@
 
 use memchr::memchr;
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::{CsvFormat, RejectedRow, RowBatch};
+use millrace_operator_api::ports::{CsvFormat, LoadMethod, LoadRequest, RejectedRow, RowBatch};
 
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{data, excerpt};
@@ -149,6 +149,8 @@ pub struct Rejects {
     file: String,
     most: u64,
     show_values: bool,
+    /// Columns that name a row in messages, where their values are numbers or days.
+    keys: Vec<String>,
     /// For the quarantine all are kept, otherwise the first few.
     keeps_all: bool,
     pub count: u64,
@@ -172,12 +174,22 @@ impl Rejects {
             file: String::new(),
             most: u64::from(max_error),
             show_values,
+            keys: Vec::new(),
             keeps_all,
             count: 0,
             kept: Vec::new(),
             raw: Vec::new(),
             held: 0,
         }
+    }
+
+    /// As a load wants it.
+    pub fn of(request: &LoadRequest) -> Self {
+        let keys = match &request.method {
+            LoadMethod::Upsert { keys, .. } => keys.clone(),
+            _ => Vec::new(),
+        };
+        Self { keys, ..Self::new(request.format.max_error, request.show_values, request.quarantine.is_some()) }
     }
 
     /// From now on rows come from here.
@@ -204,7 +216,8 @@ impl Rejects {
             } else {
                 format!("; {} rows were refused, maxerror allows {}", self.count, self.most)
             };
-            return Err(data(format!("{row}{before}")));
+            let sample = refusal.row.and_then(|row| sample(&row, &self.keys, self.show_values)).unwrap_or_default();
+            return Err(data(format!("{row}{before}{sample}")));
         }
         if self.kept.len() < SHOWN || (self.keeps_all && self.held < MOST_HELD) {
             let value = refusal.value.map(|value| String::from_utf8_lossy(&value).replace('\0', "\u{fffd}"));
@@ -225,6 +238,26 @@ impl Rejects {
     pub fn first(&self) -> Vec<RejectedRow> {
         self.kept.iter().take(SHOWN).cloned().collect()
     }
+}
+
+/// So much of a row stands in a message: columns, and bytes where values are shown.
+const SAMPLED: (usize, usize) = (40, 4_000);
+
+/// A refused row, as [`row_text`] writes it, behind a message. `None` for one that was too wide to be kept whole.
+fn sample(row: &str, keys: &[String], show_values: bool) -> Option<String> {
+    let cells: serde_json::Map<String, serde_json::Value> = serde_json::from_str(row).ok()?;
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let cell = |(name, value): (&String, &serde_json::Value)| match value.as_str() {
+        None => format!("{name} is NULL"),
+        Some(text) if show_values => format!("{name} is {}", excerpt(text.as_bytes())),
+        Some(text) if keys.contains(name) && is_plain(text) => format!("{name} is {text}"),
+        Some(text) => format!("{name} has {} characters", text.chars().count()),
+    };
+    let (columns, bytes) = SAMPLED;
+    let more = cells.len().saturating_sub(columns);
+    let more = if more > 0 { format!(" and {more} more columns") } else { String::new() };
+    let said = cells.iter().take(columns).map(cell).collect::<Vec<_>>().join(", ");
+    Some(format!("; the row: {}{more}", cut(&said, bytes)))
 }
 
 /// A value in a message: itself when that is allowed, otherwise how long it is.

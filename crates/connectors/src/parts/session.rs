@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use millrace_operator_api::context::WorkId;
-use millrace_operator_api::ports::{Column, SmallResult, TableName};
+use millrace_operator_api::ports::{Column, NO_SCHEMA, SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
@@ -124,9 +124,41 @@ pub async fn columns(session: &dyn Session, name: &TableName) -> Result<Option<V
 }
 
 pub async fn describe(session: &dyn Session, name: &TableName) -> Result<Vec<Column>, PortError> {
-    columns(session, name)
-        .await?
-        .ok_or_else(|| PortError::new(PortErrorKind::NotFound, format!("there is no table {name} in this database")))
+    if let Some(columns) = columns(session, name).await? {
+        return Ok(columns);
+    }
+    require_schema(session, name).await?;
+    Err(PortError::new(PortErrorKind::NotFound, format!("there is no table {name} in this database")))
+}
+
+/// Schemas that a message lists.
+const LISTED: usize = 12;
+
+/// Where there is no schema, no table can be made either: it is told before that is tried.
+async fn require_schema(session: &dyn Session, name: &TableName) -> Result<(), PortError> {
+    let Some(wanted) = &name.schema else { return Ok(()) };
+    let statement = "SELECT current_database(), nspname FROM pg_namespace ORDER BY 2".to_owned();
+    let found = ask(session, "schemas", statement).await?.rows;
+    let known: Vec<&str> = found.iter().filter_map(|row| row.get(1)?.as_deref()).collect();
+    let is_wanted = |known: &&&str| match session.dialect() {
+        Dialect::Postgres => **known == wanted,
+        Dialect::Redshift => known.eq_ignore_ascii_case(wanted),
+    };
+    // The answer may be a part of what there is; a schema of the server's own is there in any case.
+    if known.is_empty() || wanted.starts_with("pg_") || known.iter().any(|known| is_wanted(&known)) {
+        return Ok(());
+    }
+    let own = known.iter().filter(|known| !known.starts_with("pg_") && **known != "information_schema");
+    let listed: Vec<&str> = own.copied().take(LISTED + 1).collect();
+    let more = if listed.len() > LISTED { ", …" } else { "" };
+    let database = found.first().and_then(|row| row.first()?.as_deref()).unwrap_or_default();
+    let message = format!(
+        "there is no schema {wanted} in database {database}, which has {}{more}: name one of them, or make the schema first: \
+         CREATE SCHEMA {}",
+        listed[..listed.len().min(LISTED)].join(", "),
+        sql::quote(wanted)
+    );
+    Err(PortError::new(PortErrorKind::NotFound, message).with_code(NO_SCHEMA))
 }
 
 /// What a load writes down of its work: the work's marker, or, where that is longer than the column, its beginning and a
@@ -223,6 +255,7 @@ pub async fn has_marker(session: &dyn Session, target: &TableName, marker: &str)
 async fn look_for_marker(session: &dyn Session, target: &TableName, marker: &str) -> Result<bool, PortError> {
     let known = columns(session, &marker_table(target)).await?;
     if known.is_none() {
+        require_schema(session, target).await?;
         match session.run("marker-table", vec![create_marker_table(target)]).await {
             Ok(_) => return Ok(false),
             // Two tasks made it at the same time: it is there now.

@@ -120,6 +120,27 @@ impl Upsert<'_> {
         )
     }
 
+    /// Existing rows `t` that are not newer than the incoming ones `s` with their keys.
+    fn reached(&self) -> String {
+        let not_newer = self.order_key.map(|key| {
+            let key = quote(key);
+            // A comparison with NULL is neither true nor false: NULL is lowest, and the incoming row wins a tie.
+            format!(" AND (t.{key} IS NULL OR t.{key} <= s.{key}{})", self.collation)
+        });
+        format!("{}{}", same_keys("t", "s", self.keys), not_newer.unwrap_or_default())
+    }
+
+    /// Counts the rows that [`update`](Self::update) is to overwrite.
+    pub fn count_reached(&self) -> String {
+        format!("SELECT COUNT(*) FROM {} AS t JOIN {} AS s ON {}", self.target, self.staging, self.reached())
+    }
+
+    /// Counts those of them that are not like the incoming ones. `unlike` says that of two lists of values, in SQL.
+    pub fn count_unlike(&self, unlike: impl Fn(&str, &str) -> String) -> String {
+        let unlike = unlike(&list_of("t", self.columns), &list_of("s", self.columns));
+        format!("{} WHERE {unlike}", self.count_reached())
+    }
+
     /// Overwrites existing rows unless they are newer. `None` when the file has nothing but keys.
     pub fn update(&self) -> Option<String> {
         let assignments: Vec<String> = self
@@ -131,19 +152,9 @@ impl Upsert<'_> {
         if assignments.is_empty() {
             return None;
         }
-        let not_newer = self.order_key.map(|key| {
-            let key = quote(key);
-            // A comparison with NULL is neither true nor false: NULL is lowest, and the incoming row wins a tie.
-            format!(" AND (t.{key} IS NULL OR t.{key} <= s.{key}{})", self.collation)
-        });
-        Some(format!(
-            "UPDATE {} AS t SET {} FROM {} AS s WHERE {}{}",
-            self.target,
-            assignments.join(", "),
-            self.staging,
-            same_keys("t", "s", self.keys),
-            not_newer.unwrap_or_default()
-        ))
+        let (target, staging) = (self.target, self.staging);
+        let assignments = assignments.join(", ");
+        Some(format!("UPDATE {target} AS t SET {assignments} FROM {staging} AS s WHERE {}", self.reached()))
     }
 
     /// Both in one statement, where the database itself sees to it that no key occurs twice: PostgreSQL looks each key up
@@ -177,6 +188,20 @@ impl Upsert<'_> {
             staging = self.staging,
             keys = list(self.keys),
         )
+    }
+
+    /// Counts the incoming rows below `before`, a literal, that are new to the target or newer there. `None` without an order
+    /// key. Asked before anything is written.
+    pub fn count_late(&self, before: &str) -> Option<String> {
+        let key = quote(self.order_key?);
+        Some(format!(
+            "SELECT COUNT(*) FROM {staging} AS s WHERE s.{key} < {before}{collation} AND NOT EXISTS \
+             (SELECT 1 FROM {target} AS t WHERE {same} AND t.{key} >= s.{key}{collation})",
+            staging = self.staging,
+            target = self.target,
+            collation = self.collation,
+            same = same_keys("t", "s", self.keys),
+        ))
     }
 
     /// Counts the rows whose key is not there, which are to be inserted.

@@ -21,7 +21,7 @@ use crate::parts::failure::{
 };
 use crate::parts::row_counts::Awaited;
 use crate::parts::session::Session;
-use crate::parts::sql::literal;
+use crate::parts::sql::{literal, scalar_number};
 use crate::parts::task::TaskHandle;
 use negotiation::Negotiation;
 
@@ -68,7 +68,10 @@ impl WireConfig {
         if let Some(database) = connection.schema.as_deref().filter(|database| !database.is_empty()) {
             config.dbname(database);
         }
-        config.application_name("millrace").connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_mins(1));
+        // PostgreSQL's own logs and pg_stat_activity tell by it whose work it was.
+        let name =
+            if dialect == Dialect::Postgres { format!("millrace {}", task.label) } else { "millrace".to_owned() };
+        config.application_name(name).connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_mins(1));
         let mode = extra.text("sslmode").or_else(|| extra.text("ssl_mode")).unwrap_or("prefer");
         let (ssl_mode, check) = tls::mode(mode).ok_or_else(|| {
             let known = "disable, prefer, require, verify-ca, verify-full";
@@ -260,6 +263,23 @@ impl WireClient {
         Ok(result)
     }
 
+    /// By what the server's own tables and logs know what was just done: in Redshift the query, in PostgreSQL the process that
+    /// served it. `None` where it cannot be told, which is no reason to undo the work.
+    pub async fn remote_id(&self) -> Option<String> {
+        let (kind, asked) = match self.config.dialect {
+            Dialect::Postgres => ("pid", "SELECT pg_backend_pid()"),
+            Dialect::Redshift => ("query", "SELECT pg_last_query_id()"),
+        };
+        match self.query(asked).await {
+            // -1: there was none.
+            Ok(answer) => scalar_number(&answer).map(|id| format!("{kind}:{id}")),
+            Err(error) => {
+                tracing::debug!(error = error.message, "the server did not say the id of what was done");
+                None
+            }
+        }
+    }
+
     /// Runs statements in one transaction; numbers say which of a script's statements they are.
     pub async fn transaction(
         &self,
@@ -295,6 +315,11 @@ impl WireClient {
             }
         }
         self.batch(if is_rolled_back { "ROLLBACK" } else { "COMMIT" }).await?;
+        if statements.iter().any(|(_, statement)| !only_asks(statement))
+            && let Some(last) = results.last_mut()
+        {
+            last.remote_id = self.remote_id().await;
+        }
         Ok(results)
     }
 }
@@ -375,6 +400,14 @@ impl Session for ClientSession<'_> {
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move { self.client.batch(&statement).await })
     }
+}
+
+/// A plain question has nothing to be found again by.
+pub fn only_asks(statement: &str) -> bool {
+    let words = statement.trim_start();
+    ["select", "set", "lock"]
+        .iter()
+        .any(|word| words.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
 }
 
 /// The beginning of a statement, for messages.

@@ -16,7 +16,7 @@ use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::long_names;
 use crate::parts::quarantine;
-use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted};
+use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted, require_updated};
 use crate::parts::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
 use crate::parts::session::{ask, find_marker, has_marker, insert_marker, marker_of, picks};
 use crate::parts::sql::{list, literal, quote, scalar_number, table};
@@ -53,13 +53,13 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     let fields: Vec<LoadColumn> = typed.into_iter().map(|described| described.column).collect();
     let columns = taken(&fields);
     let attempted = format!("loading into {}", request.target);
-    let mut rejects = Rejects::new(request.format.max_error, request.show_values, request.quarantine.is_some());
+    let mut rejects = Rejects::of(&request);
     let mut staging =
         Staging { client: &client, into: &target, fields: &fields, columns: &columns, format: &request.format };
     if straight::is_possible(&session, &request).await? {
         let loaded = straight::load(&staging, &request, &mut rejects).await;
         if let Some(report) = loaded.map_err(|error| while_doing(&attempted, error))? {
-            return Ok(LoadReport { computed, ..report });
+            return Ok(LoadReport { computed, remote_ids: client.remote_id().await.into_iter().collect(), ..report });
         }
     }
     client.batch(&ddl).await?;
@@ -75,8 +75,16 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
             return Err(out_of_order(&request.target, order_key));
         }
     }
-    let loading =
-        Loading { session: &session, client: &client, request: &request, rejects: &rejects, staged, computed };
+    let remote_id = client.remote_id().await;
+    let loading = Loading {
+        session: &session,
+        client: &client,
+        request: &request,
+        rejects: &rejects,
+        staged,
+        computed,
+        remote_id,
+    };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     if request.method == LoadMethod::Swap {
         return loading.swap(&names).await;
@@ -226,6 +234,7 @@ struct Loading<'a> {
     staged: Staged,
     /// Columns of the rows whose values the table works out itself.
     computed: Vec<String>,
+    remote_id: Option<String>,
 }
 
 impl Loading<'_> {
@@ -286,6 +295,10 @@ impl Loading<'_> {
                 row_security::judge(&request.target, what, &found)?;
             }
             let count = |result: SmallResult| result.rows_affected;
+            let late = request.late_before.as_ref().zip(upsert);
+            if let Some(count_late) = late.and_then(|(before, upsert)| upsert.count_late(&literal(before))) {
+                report.rows_late = scalar_number(&client.query(&count_late).await?);
+            }
             let mut written = None;
             if let Some(upsert) = upsert.filter(|_| key == Key::Arbiter) {
                 written = self.insert_or_update(upsert).await?;
@@ -303,13 +316,11 @@ impl Loading<'_> {
                         references::judge_doubles(&request.target, &found)?;
                     }
                 }
-                report.rows_updated = match upsert.update() {
-                    Some(update) => count(client.query(&update).await?),
-                    None => Some(0),
-                };
                 // Only where something may take rows away: it is one more look at the whole target.
+                let may_lose = !client.query(&keys::what_may_keep_rows_out(&request.target)).await?.rows.is_empty();
+                report.rows_updated = self.update(upsert, may_lose).await?;
                 let mut new = None;
-                if !client.query(&keys::what_may_keep_rows_out(&request.target)).await?.rows.is_empty() {
+                if may_lose {
                     new = scalar_number(&client.query(&upsert.count_new()).await?);
                 }
                 report.rows_inserted = count(client.query(&upsert.insert()).await?);
@@ -348,6 +359,26 @@ impl Loading<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// `may_lose`: triggers, rules or tables elsewhere may keep rows as they were.
+    async fn update(&self, upsert: &Upsert<'_>, may_lose: bool) -> Result<Option<u64>, PortError> {
+        let Some(update) = upsert.update() else { return Ok(Some(0)) };
+        let client = self.client;
+        if !may_lose {
+            return Ok(client.query(&update).await?.rows_affected);
+        }
+        let wanted = scalar_number(&client.query(&upsert.count_reached()).await?);
+        let updated = client.query(&update).await?.rows_affected;
+        if let (Some(wanted), Some(updated)) = (wanted, updated)
+            && updated < wanted
+        {
+            // As text: not every type knows what is equal.
+            let unlike = upsert.count_unlike(|old, new| format!("ROW({old})::text IS DISTINCT FROM ROW({new})::text"));
+            let unlike = scalar_number(&client.query(&unlike).await?).unwrap_or(0);
+            require_updated(&self.request.target, wanted, updated, unlike)?;
+        }
+        Ok(updated)
     }
 
     /// Few loads bring a key twice, and to look for such keys costs a tenth of the load: the database says when it meets one.
@@ -427,6 +458,7 @@ impl Loading<'_> {
             rejected: self.rejects.first(),
             bytes: self.staged.bytes,
             computed: self.computed.clone(),
+            remote_ids: self.remote_id.iter().cloned().collect(),
             ..LoadReport::default()
         }
     }

@@ -3,6 +3,7 @@
 //! PostgreSQL takes a COPY as a whole or not at all. Where some rows may be refused, rows go in pieces: a piece that fails
 //! is sent again without the row that the server named, which costs no more than sending it twice.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -148,15 +149,48 @@ struct Buffer<'a> {
     columns: &'a [LoadColumn],
     rejects: &'a mut Rejects,
     out: BytesMut,
-    /// For each row its end in `out` and its line.
+    /// Bytes that went off before `out` in one whole COPY.
+    gone: usize,
+    /// The last of them.
+    last: Last,
+    /// For each row its end, counted from the first byte, and its line.
     ends: Vec<(usize, u64)>,
     /// Lines of the rows that went off in one whole COPY and could be asked about.
     taken: u64,
 }
 
+/// The last bytes that went off, for the message about a row of them: the server speaks of it when others are on their way.
+#[derive(Default)]
+struct Last {
+    /// Each with its place in all that was sent.
+    chunks: VecDeque<(usize, Bytes)>,
+    held: usize,
+}
+
+/// Bytes of rows that are kept for a message.
+const MOST_KEPT: usize = 4 << 20;
+
+impl Last {
+    fn keep(&mut self, place: usize, chunk: Bytes) {
+        self.held += chunk.len();
+        self.chunks.push_back((place, chunk));
+        while self.held > MOST_KEPT
+            && let Some((_, oldest)) = self.chunks.pop_front()
+        {
+            self.held -= oldest.len();
+        }
+    }
+
+    fn row(&self, start: usize, end: usize) -> Option<Bytes> {
+        let (place, chunk) = self.chunks.iter().find(|(place, chunk)| *place <= start && end <= place + chunk.len())?;
+        Some(chunk.slice(start - place..end - place))
+    }
+}
+
 impl<'a> Buffer<'a> {
     fn new(columns: &'a [LoadColumn], rejects: &'a mut Rejects) -> Self {
-        Self { columns, rejects, out: BytesMut::with_capacity(CHUNK * 2), ends: Vec::new(), taken: 0 }
+        let out = BytesMut::with_capacity(CHUNK * 2);
+        Self { columns, rejects, out, gone: 0, last: Last::default(), ends: Vec::new(), taken: 0 }
     }
 }
 
@@ -176,7 +210,7 @@ impl RowSink for Buffer<'_> {
         }
         self.out.put_u8(b'\n');
         self.taken += 1;
-        self.ends.push((self.out.len(), row.line));
+        self.ends.push((self.gone + self.out.len(), row.line));
         Ok(())
     }
 
@@ -215,10 +249,12 @@ impl Copying<'_> {
     async fn send(&mut self, buffer: &mut Buffer<'_>, is_last: bool) -> Result<(), PortError> {
         if let Some(sink) = &mut self.whole {
             if buffer.out.len() >= CHUNK || (is_last && !buffer.out.is_empty()) {
-                if let Err(error) = sink.send(buffer.out.split().freeze()).await {
+                let chunk = buffer.out.split().freeze();
+                buffer.last.keep(buffer.gone, chunk.clone());
+                buffer.gone += chunk.len();
+                if let Err(error) = sink.send(chunk).await {
                     self.failed = Some(error);
                 }
-                // The offsets have no meaning any more, the lines have.
                 if buffer.ends.len() > 2 * LINES_KEPT {
                     buffer.ends.drain(..buffer.ends.len() - LINES_KEPT);
                 }
@@ -288,7 +324,7 @@ impl Copying<'_> {
         let Some(mut sink) = self.whole.take() else { return Ok(()) };
         let finished = sink.as_mut().finish().await;
         self.client.set_busy(false);
-        let error = match (finished, self.failed) {
+        let error = match (finished, self.failed.take()) {
             (Ok(copied), None) if copied == buffer.taken => return Ok(()),
             (Ok(copied), None) => {
                 return Err(data(format!("{} rows were sent, but {copied} were copied", buffer.taken)));
@@ -304,11 +340,13 @@ impl Copying<'_> {
         }
         // `ends` has the lines of the last rows.
         let from_end = buffer.taken.saturating_sub(place.row);
-        let line = usize::try_from(from_end)
-            .ok()
-            .and_then(|back| buffer.ends.len().checked_sub(back + 1))
-            .map_or(place.row, |index| buffer.ends[index].1);
-        let said = buffer.rejects.add(refusal(&error, place, line, self.columns));
+        let index = usize::try_from(from_end).ok().and_then(|back| buffer.ends.len().checked_sub(back + 1));
+        let line = index.map_or(place.row, |index| buffer.ends[index].1);
+        let start =
+            if place.row == 1 { Some(0) } else { index.and_then(|at| Some(buffer.ends.get(at.checked_sub(1)?)?.0)) };
+        let row = index.zip(start).and_then(|(index, start)| buffer.last.row(start, buffer.ends[index].0));
+        let row = row.and_then(|row| self.text_of(&row));
+        let said = buffer.rejects.add(Refusal { row, ..refusal(&error, place, line, self.columns) });
         Err(said.err().map_or(plain.clone(), |error| PortError { code: plain.code, ..error }))
     }
 }

@@ -17,7 +17,7 @@ use crate::parts::script::{self, units};
 use crate::parts::session::{Session, describe, make_table};
 use crate::parts::sql;
 use crate::parts::task::TaskHandle;
-use crate::parts::wire::{WireConfig, WireSession};
+use crate::parts::wire::{WireConfig, WireSession, only_asks};
 use crate::parts::{long_names, swap};
 
 pub struct PostgresWarehouse {
@@ -53,6 +53,9 @@ pub async fn execute(
                 error.message = format!("statement {} failed, those before it stay done: {}", index + 1, error.message);
                 error
             })?;
+            if !only_asks(statement) {
+                results[index].remote_id = client.remote_id().await;
+            }
         }
         return Ok(results);
     }

@@ -106,6 +106,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
             }),
             marker: &marker,
             also: &request.also,
+            late_before: request.late_before.as_deref(),
             hash: &hash,
         },
         task: options.task,
@@ -256,8 +257,7 @@ impl Loading<'_> {
         let fields = self.load_columns();
         let columns = taken(&fields);
         let has_sequence = matches!(self.plan.method, LoadMethod::Upsert { .. });
-        let keeps_all = self.quarantine.is_some();
-        let mut rejects = Rejects::new(self.plan.format.max_error, self.show_values, keeps_all);
+        let mut rejects = Rejects::of(self.request);
         rejects.enter(RejectedRow::OF_SOURCE);
         let mut results = self.session.run("make-staging", self.plan.create_staging()).await?;
         let mut shaper = Shaper::of_stream(self.plan.format, &fields);
@@ -339,6 +339,7 @@ impl Loading<'_> {
                         rows_inserted: count(counts.inserted),
                         rows_updated: count(counts.updated),
                         rows_deleted: count(counts.deleted),
+                        rows_late: count(counts.late),
                         rows_rejected: staged.rejected,
                         rows_quarantined,
                         rejected: staged.rejects.first(),

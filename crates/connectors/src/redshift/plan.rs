@@ -38,6 +38,8 @@ pub struct LoadPlan<'a> {
     pub marker: &'a str,
     /// Statements for the short transaction, after the rows.
     pub also: &'a [String],
+    /// Rows below it are counted where they are new or newer: see `LoadRequest`.
+    pub late_before: Option<&'a str>,
     /// Names the staging table: the same for every try of the work, so that a later try finds what an earlier one left.
     pub hash: &'a str,
 }
@@ -69,6 +71,7 @@ pub struct Counts {
     pub inserted: Option<usize>,
     pub updated: Option<usize>,
     pub deleted: Option<usize>,
+    pub late: Option<usize>,
 }
 
 const LONGEST_TEXT: &str = "varchar(65535)";
@@ -394,6 +397,15 @@ impl LoadPlan<'_> {
         statements.push(format!("DELETE FROM {target} USING {doubles} WHERE {}", same_keys(&target, &doubles, keys)));
         statements.push(format!("INSERT INTO {target} ({0}) SELECT {0} FROM {doubles}", list(&all)));
         statements.push(format!("DROP TABLE {doubles}"));
+        if let (Some(before), Some(key)) = (self.late_before, order_key.map(|key| quote(key))) {
+            counts.late = Some(statements.len());
+            statements.push(format!(
+                "SELECT COUNT(*) FROM {staging} AS i WHERE i.{key} < {} AND NOT EXISTS (SELECT 1 FROM {target} AS t \
+                 WHERE {} AND t.{key} >= i.{key})",
+                sql::literal(before),
+                same_keys("t", "i", keys),
+            ));
+        }
         let mut is_updated = same_keys(&target, "i", keys);
         if let Some(key) = order_key.map(|key| quote(key)) {
             let is_newer = format!("{target}.{key} IS NOT NULL AND (i.{key} IS NULL OR {target}.{key} > i.{key})");

@@ -78,6 +78,17 @@ pub async fn row_address(
     }
 }
 
+pub async fn has_triggers(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+) -> Result<bool, PortError> {
+    let name = literal(&target.name);
+    let asked =
+        format!("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = {name} COLLATE NOCASE LIMIT 1");
+    Ok(!file.ask(connection, &asked).await?.rows.is_empty())
+}
+
 /// Refuses when deleting the rows of the table would delete or unlink rows of other tables.
 pub async fn refuse_followers(
     file: &SqliteFile,

@@ -15,7 +15,7 @@ use crate::parts::csv_rows::check_format;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::quarantine;
-use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted};
+use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted, require_updated};
 use crate::parts::rows::{CellKind, LoadColumn, Rejects, taken};
 use crate::parts::session::marker_of;
 use crate::parts::sql::{list, quote, scalar_number};
@@ -68,7 +68,7 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
         &format!("CREATE TABLE {STAGING} ({} INTEGER PRIMARY KEY, {})", quote(SEQUENCE), definitions.join(", ")),
     )
     .await?;
-    let mut rejects = Rejects::new(request.format.max_error, request.show_values, request.quarantine.is_some());
+    let mut rejects = Rejects::of(&request);
     let staging = Staging { file, fields: &fields, columns: &columns, format: &request.format };
     let staged = staging
         .fill(&mut connection, &request.rows, &mut rejects)
@@ -169,15 +169,16 @@ async fn publish(
                 &format!("CREATE INDEX IF NOT EXISTS temp.millrace_staging_key ON millrace_staging ({})", list(keys)),
             )
             .await?;
+            let late = request.late_before.as_ref().and_then(|before| upsert.count_late(&literal(before)));
+            if let Some(count_late) = late {
+                report.rows_late = scalar_number(&file.ask(connection, &count_late).await?);
+            }
             report.rows_deleted = Some(file.run(connection, &upsert.delete_existing_doubles()).await?);
             if report.rows_deleted != Some(0) {
                 let what = "removing rows whose key occurs more than once";
                 anatomy::refuse_followers(file, connection, &request.target, what).await?;
             }
-            report.rows_updated = Some(match upsert.update() {
-                Some(update) => file.run(connection, &update).await?,
-                None => 0,
-            });
+            report.rows_updated = Some(update(file, connection, request, &upsert).await?);
             let new = scalar_number(&file.ask(connection, &upsert.count_new()).await?);
             report.rows_inserted = Some(file.run(connection, &upsert.insert()).await?);
             if let Some(new) = new {
@@ -210,6 +211,27 @@ async fn publish(
         let _ = file.run(connection, "ROLLBACK").await;
     }
     result
+}
+
+/// A trigger may pass over rows that are to be updated.
+async fn update(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    request: &LoadRequest,
+    upsert: &Upsert<'_>,
+) -> Result<u64, PortError> {
+    let Some(update) = upsert.update() else { return Ok(0) };
+    if !anatomy::has_triggers(file, connection, &request.target).await? {
+        return file.run(connection, &update).await;
+    }
+    let wanted = scalar_number(&file.ask(connection, &upsert.count_reached()).await?).unwrap_or(0);
+    let updated = file.run(connection, &update).await?;
+    if updated < wanted {
+        let unlike = upsert.count_unlike(|old, new| format!("({old}) IS NOT ({new})"));
+        let unlike = scalar_number(&file.ask(connection, &unlike).await?).unwrap_or(0);
+        require_updated(&request.target, wanted, updated, unlike)?;
+    }
+    Ok(updated)
 }
 
 fn report_of(staged: Staged, rejects: &Rejects) -> LoadReport {

@@ -227,6 +227,23 @@ async fn what_is_missing_is_named_with_what_would_mend_it() -> Result<()> {
     });
     let text = operate(&world, 800, "table_copy", copied).await.err().context("no schema")?.to_string();
     assert!(text.contains("make the schema first: CREATE SCHEMA \"nowhere\""), "{text}");
+    for kind in [Kind::Postgres, Kind::Redshift, Kind::Wire] {
+        let target = Database::start(&world, kind, "target").await?;
+        let summary = json!({"warehouse_conn_id": target.conn_id, "schema": "dww", "table": "sums", "columns": "(n int)",
+                             "select": "SELECT 1"});
+        let copied = json!({"source_conn_id": source.conn_id, "target_conn_id": target.conn_id,
+                            "tables": {"source": format!("{}.goods", source.schema), "target": "dww.goods"}});
+        let loaded = load(&target, "goods", json!({"schema": "dww"}));
+        let all = [("copy", loaded), ("table_copy", copied), ("summary_table", summary)];
+        for (generation, (operator, parameters)) in (900..).zip(all) {
+            let text = operate(&world, generation, operator, parameters).await.err().context("no schema")?.to_string();
+            assert!(
+                text.contains("there is no schema dww in database") && text.contains("which has dw, "),
+                "{kind:?}: {text}"
+            );
+            assert!(text.ends_with("CREATE SCHEMA \"dww\""), "{kind:?} {operator}: {text}");
+        }
+    }
     target.run("CREATE TABLE dw.j (v super)").await?;
     let nul =
         target.run("INSERT INTO dw.j SELECT JSON_PARSE('{\"a\": \"\\\\u0000\"}')").await.err().context("a NUL")?;

@@ -11,6 +11,7 @@ mod fidelity;
 mod fitting;
 mod followers;
 mod hostile;
+mod late;
 mod loads;
 mod long_names;
 mod mysql;

@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use millrace_devstack::Fault;
 use millrace_operator_api::TaskError;
 use millrace_operator_api::entry::find;
-use millrace_operator_api::ports::{BuildRequest, LoadMethod, Ports, TableName};
+use millrace_operator_api::ports::{BuildRequest, LoadMethod, LoadRequest, LoadRows, Ports, TableName, ValueType};
 use millrace_operators::parts::proof::comparing::{Comparison, Side};
 use serde_json::{Value, json};
 
 use crate::copies::databases::{Database, Kind, run};
 use crate::tasks::{Task, operate};
-use crate::world::{World, some, upsert, work};
+use crate::world::{World, some, stream_of, upsert, work};
 
 /// One look of a sensor that was put off so often before.
 async fn look(world: &World, parameters: &Value, put_offs: u32) -> Result<Result<Option<Value>, TaskError>> {
@@ -237,11 +237,17 @@ async fn a_large_table_is_compared_by_answers_that_are_small() -> Result<()> {
 
 #[tokio::test]
 async fn a_load_is_found_again_by_its_group_and_its_ids() -> Result<()> {
-    for kind in [Kind::Redshift, Kind::Wire] {
+    for kind in [Kind::Redshift, Kind::Wire, Kind::Postgres] {
         let world = World::start().await?;
         let target = Database::start(&world, kind, "target").await?;
         target.run("CREATE TABLE dw.t (id int)").await?;
-        assert_eq!(target.rows("SHOW query_group").await?, [some(&["nightly/load"])], "{kind:?}");
+        let (group, sign) = if kind == Kind::Postgres {
+            (target.rows("SHOW application_name").await?, "pid:")
+        } else {
+            (target.rows("SHOW query_group").await?, "query:")
+        };
+        let label = if kind == Kind::Postgres { "millrace nightly/load" } else { "nightly/load" };
+        assert_eq!(group, [some(&[label])], "{kind:?}");
         let warehouse = world.connectors.warehouse(&world.context(1), &target.conn_id).await?;
         let ids = async |generation: u32, method: LoadMethod| {
             let mut request = world.request("dw.t", method, &[("in.csv", "1\n2\n")]).await?;
@@ -250,8 +256,9 @@ async fn a_load_is_found_again_by_its_group_and_its_ids() -> Result<()> {
         };
         for (generation, method) in (1..).zip([LoadMethod::Append, LoadMethod::Swap, upsert(&["id"], None)]) {
             let found = ids(generation, method.clone()).await?;
-            // The COPY's number in the catalogue.
-            assert!(found.iter().any(|id| id.starts_with("query:")), "{kind:?} {method:?}: {found:?}");
+            // The COPY's number in the catalogue, and by wire that of what came after it.
+            let known = found.iter().filter(|id| id.starts_with(sign)).count();
+            assert!(known >= if kind == Kind::Wire { 2 } else { 1 }, "{kind:?} {method:?}: {found:?}");
             if kind == Kind::Redshift {
                 let sent: Vec<_> = world.journal.all().into_iter().filter_map(|row| row.remote_id).collect();
                 let statements: Vec<_> = found.iter().filter(|id| !id.starts_with("query:")).collect();
@@ -259,6 +266,24 @@ async fn a_load_is_found_again_by_its_group_and_its_ids() -> Result<()> {
                 assert!(statements.iter().all(|id| sent.iter().any(|sent| id.contains(sent))), "{found:?} {sent:?}");
             }
         }
+        // Without files, and a table that is built of others.
+        let rows = stream_of(&[("id", ValueType::Integer { bits: 32, signed: true })], &vec![some(&["3"])]);
+        let table = TableName { schema: Some("dw".to_owned()), name: "t".to_owned() };
+        let request = LoadRequest::new(table.clone(), upsert(&["id"], None), LoadRows::direct(rows), work(20));
+        let found = warehouse.load(LoadRequest { columns: Some(vec!["id".to_owned()]), ..request }).await?.remote_ids;
+        assert!(kind == Kind::Redshift || found.iter().any(|id| id.starts_with(sign)), "{kind:?}: {found:?}");
+        let built = BuildRequest {
+            target: table,
+            select: "SELECT 1".to_owned(),
+            columns_ddl: None,
+            checks: Vec::new(),
+            keep_failed: false,
+            also: Vec::new(),
+            work: work(21),
+        };
+        let found = warehouse.build_and_swap(built).await?.remote_ids;
+        let is_known = found.iter().any(|id| id.starts_with(sign));
+        assert!(if kind == Kind::Redshift { !found.is_empty() } else { is_known }, "{kind:?}: {found:?}");
     }
     Ok(())
 }

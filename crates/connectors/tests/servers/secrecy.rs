@@ -1,4 +1,4 @@
-//! What a server says of a value that it could not take for a number is not told further.
+//! What a server says of a value that it could not take is not told further, unless values may be shown.
 
 use anyhow::Result;
 use millrace_operator_api::TaskError;
@@ -66,6 +66,43 @@ async fn errors_of_statements_and_copies_show_none_either() -> Result<()> {
         ] {
             let said = message(Task::new(&world, operator, parameters).run(1).await);
             assert!(said.contains("invalid input syntax") && !said.contains("kim"), "{kind:?}, {operator}: {said}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_load_that_fails_tells_the_row_by_its_key_and_its_values_where_they_may_be_shown() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    source
+        .run(&format!(
+            "CREATE TABLE people AS SELECT i AS id, CASE i WHEN 4321 THEN '{SECRET}' ELSE 'a@example.com' END AS email, \
+             NULL::text AS note, CASE i WHEN 4321 THEN 'seven' ELSE '7' END AS n FROM generate_series(1, 5000) AS i"
+        ))
+        .await?;
+    for kind in [Kind::Postgres, Kind::Lite, Kind::Redshift] {
+        let target = Database::start(&world, kind, "target").await?;
+        let place = target.place(&target.quoted("people"));
+        target
+            .run(&format!("CREATE TABLE {place} (id int NOT NULL, email varchar(60), note varchar(9), n smallint)"))
+            .await?;
+        for shown in [false, true] {
+            let mut load = json!({
+                "warehouse_conn_id": target.conn_id, "table": "people", "upsert_keys": "id", "show_values": shown,
+                "sql_conn_id": source.conn_id, "query": "SELECT * FROM people ORDER BY id",
+            });
+            if kind != Kind::Lite {
+                load["schema"] = json!("dw");
+            }
+            let said = message(Task::new(&world, "upsert", load).run(1).await);
+            let row = if shown {
+                format!("the row: email is {SECRET:?}, id is \"4321\", n is \"seven\", note is NULL")
+            } else {
+                "the row: email has 22 characters, id is 4321, n has 5 characters, note is NULL".to_owned()
+            };
+            assert!(said.contains("row 4321 of the source, column n") && said.contains(&row), "{kind:?}: {said}");
+            assert_eq!(said.contains("kim"), shown, "{kind:?}: {said}");
         }
     }
     Ok(())

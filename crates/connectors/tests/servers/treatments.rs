@@ -190,3 +190,44 @@ async fn a_window_and_the_values_in_it_go_by_one_clock() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn rows_without_a_file_are_masked_hashed_and_left_out_too() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run(
+            "CREATE TABLE people (email varchar(40), ssn varchar(20), phone varchar(20), at datetime);
+             INSERT INTO people VALUES ('kim@example.com', '900101', '010', '2024-01-01 09:00:00')",
+        )
+        .await?;
+    world.add(millrace_operator_api::connection::Connection {
+        password: Some("key".into()),
+        ..crate::world::connection("hashing", "aws")
+    });
+    for kind in [Kind::Postgres, Kind::Lite, Kind::Redshift] {
+        let target = Database::start(&world, kind, "target").await?;
+        let place = target.place("people");
+        target.run(&format!("CREATE TABLE {place} (email varchar(64), phone varchar(20), at timestamp)")).await?;
+        let load = |more: Value| {
+            let base = json!({
+                "warehouse_conn_id": target.conn_id, "table": "people", "upsert_keys": "email", "sql_conn_id": source.conn_id,
+                "query": "SELECT * FROM people", "hash_conn_id": "hashing", "source_timezone": "Asia/Seoul",
+                "treat": {"email": "hash", "ssn": "drop", "phone": "mask"},
+            });
+            let schema = if kind == Kind::Lite { json!({}) } else { json!({"schema": "dw"}) };
+            with(with(base, &schema), &more)
+        };
+        Task::new(&world, "upsert", load(json!({}))).run(1).await?;
+        let digest = "0a6604526bb820a6e4a4ec6c30a9fe28a6ea49e74a766f7ee374fa7ee8cf7c84";
+        let rows = target.rows(&format!("SELECT * FROM {place}")).await?;
+        assert_eq!(rows, [some(&[digest, "***", "2024-01-01 00:00:00"])], "{kind:?}");
+        let masked = load(json!({"treat": {"email": "mask"}}));
+        let text = failed(Task::new(&world, "upsert", masked).run(1).await)?;
+        assert!(text.contains("email was masked"), "{kind:?}: {text}");
+        let unknown = load(json!({"treat": {"emial": "hash"}}));
+        let text = failed(Task::new(&world, "upsert", unknown).run(1).await)?;
+        assert!(text.contains("treat names 'emial', but the query gives email, ssn, phone, at"), "{kind:?}: {text}");
+    }
+    Ok(())
+}

@@ -258,6 +258,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         show_values: request.show_values,
         also: request.also.clone(),
         expected_rows: request.expected_rows,
+        late_before: request.late_before.clone(),
         work: request.work.clone(),
     }
 }

@@ -247,7 +247,7 @@ impl Engine {
                 if !outer {
                     connection.execute(BEGIN).await?;
                 }
-                let result = self.in_transaction(connection, plan, query_id, work.cancel).await;
+                let result = self.in_transaction(connection, plan, &statement.verb, query_id, work.cancel).await;
                 match result {
                     Ok(done) => {
                         if !outer {
@@ -270,11 +270,18 @@ impl Engine {
         &self,
         connection: &Connection,
         plan: Plan,
+        verb: &str,
         query_id: i64,
         cancel: &CancellationToken,
     ) -> Result<Done, SqlError> {
         match plan {
-            Plan::Run(run) => connection.interruptible(cancel, connection.run(&run)).await,
+            Plan::Run(run) => {
+                let done = connection.interruptible(cancel, connection.run(&run)).await?;
+                if matches!(verb, "INSERT" | "UPDATE" | "DELETE") {
+                    connection.execute(&remember_query(query_id)).await?;
+                }
+                Ok(done)
+            }
             Plan::Copy(statement) => {
                 let copy = CopyRun {
                     client: &connection.client,
@@ -294,6 +301,7 @@ impl Engine {
                      set_config('redshift_stand_in.copy_id', '{query_id}', false)"
                 );
                 connection.execute(&remember).await?;
+                connection.execute(&remember_query(query_id)).await?;
                 Ok(Done::rows(rows))
             }
             Plan::Unload(statement) => {
@@ -301,11 +309,9 @@ impl Engine {
                 let result = connection.interruptible(cancel, unload).await;
                 let result = if cancel.is_cancelled() && result.is_err() { Err(SqlError::aborted()) } else { result };
                 let rows = result?;
-                let remember = format!(
-                    "SELECT set_config('redshift_stand_in.unload_count', '{rows}', false), \
-                     set_config('redshift_stand_in.query_id', '{query_id}', false)"
-                );
+                let remember = format!("SELECT set_config('redshift_stand_in.unload_count', '{rows}', false)");
                 connection.execute(&remember).await?;
+                connection.execute(&remember_query(query_id)).await?;
                 Ok(Done::rows(rows))
             }
             Plan::Truncate { .. } | Plan::Alone { .. } | Plan::Begin | Plan::Commit | Plan::Rollback => {
@@ -506,4 +512,9 @@ fn shown(value: &str, column: &ResultColumn) -> String {
         Some(hex) if column.type_name == "varbyte" => hex.to_owned(),
         _ => value.to_owned(),
     }
+}
+
+/// For `pg_last_query_id()`; what the leader answers by itself is no query.
+fn remember_query(query_id: i64) -> String {
+    format!("SELECT set_config('redshift_stand_in.query_id', '{query_id}', false)")
 }

@@ -163,6 +163,9 @@ pub struct LoadRequest {
     pub also: Vec<String>,
     /// How many rows were written to the files, where their writer knows it: with another number nothing is loaded.
     pub expected_rows: Option<u64>,
+    /// Of an upsert with an order key, a value of it as the table writes it: how far an earlier reading had come. Incoming rows
+    /// below it that the table does not have, or has an older version of, are counted in [`LoadReport::rows_late`].
+    pub late_before: Option<String>,
     pub work: WorkId,
 }
 
@@ -181,6 +184,7 @@ impl LoadRequest {
             show_values: false,
             also: Vec::new(),
             expected_rows: None,
+            late_before: None,
             work,
         }
     }
@@ -231,6 +235,8 @@ pub struct LoadReport {
     /// Rows that came in and changed nothing: an equal or newer one was there, or a better one came in with them.
     pub rows_unchanged: Option<u64>,
     pub rows_deleted: Option<u64>,
+    /// Rows that are new or newer although an earlier reading had come further: see [`LoadRequest::late_before`].
+    pub rows_late: Option<u64>,
     pub rows_rejected: Option<u64>,
     /// How many of them are in the quarantine; `None` when there is none.
     pub rows_quarantined: Option<u64>,
@@ -245,6 +251,10 @@ pub struct LoadReport {
     /// Ids of remote statements or queries.
     pub remote_ids: Vec<String>,
 }
+
+/// The code of an error of [`Warehouse::describe`] and of what writes when not even the table's schema is there: the SQLSTATE
+/// invalid_schema_name.
+pub const NO_SCHEMA: &str = "3F000";
 
 /// A check on a table that was built, in the words of the user's file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! When the columns that come in are not those of the table: what is done about it, and what is said.
 
-use millrace_operator_api::ports::{Alteration, Column, NewColumn, TableName, ValueType, Warehouse};
+use millrace_operator_api::ports::{Alteration, Column, NO_SCHEMA, NewColumn, TableName, ValueType, Warehouse};
 use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -146,7 +146,7 @@ pub async fn described(
     incoming: &[Incoming],
 ) -> Result<Vec<Column>, TaskError> {
     warehouse.describe(target).await.map_err(|mut error| {
-        if error.kind == PortErrorKind::NotFound {
+        if error.kind == PortErrorKind::NotFound && error.code.as_deref() != Some(NO_SCHEMA) {
             error.message.push_str(&fitting_table(warehouse, target, incoming));
         }
         while_doing(&format!("looking at table {target}"), error)

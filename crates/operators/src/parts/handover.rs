@@ -7,6 +7,7 @@ use millrace_operator_api::{TaskContext, TaskError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::incremental::Since;
 use super::mark::FileShape;
 use super::treatment::Personal;
 use super::type_codes;
@@ -24,6 +25,9 @@ pub struct WrittenFile {
     /// Columns with times that stand in an hour which their clocks skipped: two of them may have become one moment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// With `lookback`, where the interval began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
 
 /// The result of `upload` and `sql_to_s3`.
@@ -56,6 +60,9 @@ pub struct WrittenObject {
     /// As in [`WrittenFile`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// As in [`WrittenFile`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
 
 impl WrittenFile {

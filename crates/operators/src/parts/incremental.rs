@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chrono::{DateTime, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use futures::{StreamExt, TryStreamExt};
+use millrace_model::schedule::DataInterval;
 use millrace_operator_api::ports::{RowStream, SourceColumn, SqlSource, ValueType};
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::column_name::{find, position};
 use super::copying::config::FILTER_PLACE;
@@ -37,7 +38,9 @@ pub struct Incremental {
     /// is no date, is read with the change that set it.
     #[serde(default)]
     pub deleted_field: Option<Template<String>>,
-    /// How far before the interval reading begins, for rows that were committed late.
+    /// How far before the interval reading begins, for rows that were committed late. An `upsert` with this task as `from_task`,
+    /// whose `order_key` is `modified_field` (or, without one, `created_field`), tells how many of them were: new to the table,
+    /// or newer than there.
     #[serde(default)]
     pub lookback: Option<Length>,
     /// The zone of the clock behind the columns named here, where they have none (`DATETIME`, `timestamp`): `UTC`,
@@ -87,14 +90,25 @@ struct Watch {
     column: String,
     /// The interval's start in the form of the column's values.
     start: String,
-    late: Arc<AtomicU64>,
+    /// The same in the form that the values have after their treatment.
+    in_target: String,
+    seen: Arc<AtomicU64>,
+}
+
+impl Watch {
+    /// `is_moved`: the values become UTC on their way.
+    fn on(column: &SourceColumn, form: Form, is_moved: bool, interval: DataInterval) -> Self {
+        let (start, _) = form.bounds(interval.start, interval.end);
+        let in_target = if is_moved { written_moment(interval.start.naive_utc()) } else { start.clone() };
+        Self { column: column.name.clone(), start, in_target, seen: Arc::default() }
+    }
 }
 
 impl Narrowed {
-    /// A query that reads from before the place where the reading before ended, by the column's values: those below
-    /// `start` came late.
+    /// A query that reads from before the place where the reading before ended, by the column's values: most of those below
+    /// `start` were read then, and some may be late.
     pub fn from_before(query: String, column: &str, start: String) -> Self {
-        let watch = Watch { column: column.to_owned(), start, late: Arc::default() };
+        let watch = Watch { column: column.to_owned(), in_target: start.clone(), start, seen: Arc::default() };
         Self { query, watch: Some(watch) }
     }
 
@@ -102,9 +116,9 @@ impl Narrowed {
         Self { query, watch: None }
     }
 
-    /// Rows so far that came late, if they are counted.
-    pub fn late(&self) -> Option<u64> {
-        self.watch.as_ref().map(|watch| watch.late.load(Ordering::Relaxed))
+    /// Rows of before the interval so far, if they are counted.
+    pub fn read_again(&self) -> Option<u64> {
+        self.watch.as_ref().map(|watch| watch.seen.load(Ordering::Relaxed))
     }
 
     pub fn query(&self) -> &str {
@@ -116,25 +130,47 @@ impl Narrowed {
         let Some(index) = position(&rows.columns, &watch.column) else {
             return rows;
         };
-        let (start, late) = (watch.start.clone(), Arc::clone(&watch.late));
+        let (start, seen) = (watch.start.clone(), Arc::clone(&watch.seen));
         let batches = rows.batches.inspect_ok(move |batch| {
             let before = (0..batch.len())
                 .filter(|row| batch.cell(*row, index).is_some_and(|cell| cell < start.as_bytes()))
                 .count();
-            late.fetch_add(before as u64, Ordering::Relaxed);
+            seen.fetch_add(before as u64, Ordering::Relaxed);
         });
         RowStream { columns: rows.columns, batches: batches.boxed() }
     }
 
-    /// Writes down how many rows of before the interval were read again.
-    pub fn tell(&self, context: &TaskContext, label: &str, started_at: DateTime<Utc>) {
+    /// For the task that loads what is read here.
+    pub fn since(&self) -> Option<Since> {
+        let watch = self.watch.as_ref()?;
+        Some(Since { column: watch.column.clone(), value: watch.in_target.clone() })
+    }
+
+    /// Writes down how many rows of before the interval were read again, and how many of them were `late`, where the table
+    /// they go into has said so.
+    pub fn tell(&self, context: &TaskContext, label: &str, late: Option<u64>, started_at: DateTime<Utc>) {
         let Some(watch) = &self.watch else { return };
-        let late = watch.late.load(Ordering::Relaxed);
-        context.info(format!("{late} rows have a {} before {} (lookback)", watch.column, watch.start));
+        let again = watch.seen.load(Ordering::Relaxed);
+        let late_ones = late.map(|late| format!("; {late} of them are late, new or newer than in the table"));
+        context.info(format!(
+            "{again} rows have a {} before {} (lookback){}",
+            watch.column,
+            watch.start,
+            late_ones.unwrap_or_default()
+        ));
         let mut entry = ledger_entry(context, "lookback", label, "rows of before the interval", started_at);
-        entry.rows_read = Some(late);
+        (entry.rows_read, entry.rows_written) = (Some(again), late);
         context.reporter.ledger(entry);
     }
+}
+
+/// Where the interval of a reading with `lookback` begins: rows below it that the table does not have, or has an older version
+/// of, came late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    pub column: String,
+    /// In the form of the values that were written.
+    pub value: String,
 }
 
 /// Puts the condition into the query.
@@ -211,8 +247,9 @@ pub async fn narrow(
         Some(column) => {
             let zone = zones.of_column(&columns, &column)?;
             let (column, form) = Form::of(&columns, &column, zone, source.has_dates())?;
-            let (start, _) = form.bounds(interval.start, interval.end);
-            Some(Watch { column: column.name.clone(), start, late: Arc::default() })
+            let at = position(&columns, &column.name);
+            let is_moved = at.is_some_and(|at| treating.clock_of(&columns, at).is_some());
+            Some(Watch::on(column, form, is_moved, interval))
         }
         None => None,
     };

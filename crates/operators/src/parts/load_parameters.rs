@@ -17,7 +17,7 @@ use super::loading::{Direct, Handed, Loading, Query};
 use super::one_select::without_end;
 use super::parameter::{OneOrMany, aws_default, is_blank, rendered, rendered_option, rendered_text, written};
 use super::table_name;
-use super::treatment::ZeroDates;
+use super::treatment::{self, Treatments, ZeroDates};
 use delete_missing::DeleteMissing;
 
 /// Other names of parameters, the same for operators that load.
@@ -52,8 +52,7 @@ pub struct LoadParameters {
     /// rows that are read.
     #[serde(default)]
     from_task: Option<Template<String>>,
-    /// Instead of an object: the connection whose rows go straight into the table, without S3. For small tables, and for
-    /// values that may be there as they are: nothing is masked, hashed or left out.
+    /// Instead of an object: the connection whose rows go straight into the table, without S3. For small tables.
     #[serde(default)]
     sql_conn_id: Option<Template<String>>,
     /// With `sql_conn_id`: one SELECT. Its columns go by name, and clocks without a zone are read in the connection's (extra:
@@ -63,6 +62,17 @@ pub struct LoadParameters {
     /// With `sql_conn_id`, what becomes of dates that no calendar has, such as MySQL's `0000-00-00`: `error`, `null`, `keep`.
     #[serde(default)]
     zero_dates: ZeroDates,
+    /// With `sql_conn_id`, what is done with a column before anything else sees it: `mask`, `hash`, `drop`, or
+    /// `{timezone: Asia/Seoul}`, as in `columns` of `sql_to_s3`.
+    #[serde(default)]
+    treat: Treatments,
+    /// With `sql_conn_id`, the connection, of any type, whose password is the key of `hash`.
+    #[serde(default)]
+    hash_conn_id: Option<Template<String>>,
+    /// With `sql_conn_id`, the zone of every timestamp without one that `treat` does not name. Left out: what the connection
+    /// says (extra: `source_timezone`), or else such timestamps stay as they are.
+    #[serde(default)]
+    source_timezone: Option<Template<String>>,
     /// Load every object whose key begins with `s3_key`.
     #[serde(default)]
     prefix: bool,
@@ -243,6 +253,7 @@ impl LoadParameters {
             }
         }
         if direct.iter().any(|(_, field)| field.is_some()) {
+            self.check_treatment(problems);
             for (name, _) in direct.iter().filter(|(_, field)| field.is_none()) {
                 problems.add(*name, format!("{name} is missing: sql_conn_id and query are needed together"));
             }
@@ -253,10 +264,17 @@ impl LoadParameters {
             }
             return;
         }
-        if self.zero_dates != ZeroDates::Error {
+        let of_rows = [
+            ("zero_dates", self.zero_dates != ZeroDates::Error),
+            ("treat", !self.treat.is_empty()),
+            ("hash_conn_id", self.hash_conn_id.is_some()),
+            ("source_timezone", self.source_timezone.is_some()),
+        ];
+        for (name, _) in of_rows.iter().filter(|(_, is_there)| *is_there) {
+            let there = if *name == "treat" { "columns" } else { name };
             problems.add(
-                "zero_dates",
-                "zero_dates has a meaning with sql_conn_id only; the task that wrote the file has it too",
+                *name,
+                format!("{name} has a meaning with sql_conn_id only; the task that wrote the file has it, as {there}"),
             );
         }
         match &self.from_task {
@@ -279,6 +297,15 @@ impl LoadParameters {
                     );
                 }
             }
+        }
+    }
+
+    fn check_treatment(&self, problems: &mut Problems) {
+        let mut found = Problems::default();
+        let zone = self.source_timezone.as_ref().and_then(written);
+        treatment::check(&self.treat, self.hash_conn_id.is_some(), zone.as_deref(), &mut found);
+        for (name, problem) in found.into_items() {
+            problems.add(name.replacen("columns.", "treat.", 1), problem);
         }
     }
 
@@ -378,7 +405,14 @@ impl LoadParameters {
         let (Some(conn_id), Some(query)) = (&self.sql_conn_id, &self.query) else { return Ok(None) };
         let text = rendered_text("query", query)?;
         let query = Query { conn_id: rendered_text("sql_conn_id", conn_id)?, query: without_end(&text).to_owned() };
-        Ok(Some(Direct { query, zero_dates: self.zero_dates }))
+        let zone: Option<String> = rendered_option("source_timezone", self.source_timezone.as_ref())?;
+        Ok(Some(Direct {
+            query,
+            zero_dates: self.zero_dates,
+            treatments: self.treat.clone(),
+            hash_conn_id: rendered_option("hash_conn_id", self.hash_conn_id.as_ref())?,
+            source_timezone: zone.filter(|zone| !zone.is_empty()),
+        }))
     }
 
     async fn rendered_place(&self, context: &TaskContext) -> Result<(String, String, Option<Handed>), TaskError> {

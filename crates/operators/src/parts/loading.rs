@@ -2,9 +2,11 @@
 
 mod deleting;
 mod direct;
+mod late;
 mod split_parts;
 mod telling_apart;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -72,6 +74,10 @@ pub struct Missing {
 pub struct Direct {
     pub query: Query,
     pub zero_dates: ZeroDates,
+    pub treatments: Treatments,
+    /// The connection with the key of `hash`.
+    pub hash_conn_id: Option<String>,
+    pub source_timezone: Option<String>,
 }
 
 /// The result of a task that wrote objects.
@@ -137,6 +143,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         format,
         also: Vec::new(),
         expected_rows: written,
+        late_before: late::before(&loading),
         quarantine: loading.quarantine.clone(),
         show_values: loading.show_values,
         work: context.work.clone(),
@@ -170,6 +177,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     context.reporter.ledger(entry);
 
     tell(context, &loading, &report);
+    late::tell(context, &loading, &label, report.rows_late, started_at);
     compare(&loading, &report, written)?;
     let deleted = match &loading.delete_missing {
         Some(missing) => {
@@ -221,7 +229,7 @@ async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loa
         unless_cancelled(context, find_objects(context, store.as_ref(), loading)).await?;
     let bytes: u64 = objects.iter().map(|object| object.size).sum();
     let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
-    telling_apart::check(loading, &marks)?;
+    telling_apart::check(loading, &marks, &BTreeMap::new())?;
     let format = learn_format(context, warehouse.engine(), loading, &objects, &marks)?;
     let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
     let columns = unless_cancelled(context, names.of(&objects, &marks)).await?;
@@ -560,6 +568,7 @@ fn result_of(report: &LoadReport, files: usize, bytes: Option<u64>, differences:
         "rows_updated": report.rows_updated,
         "rows_deleted": report.rows_deleted,
         "rows_rejected": report.rows_rejected,
+        "rows_late": report.rows_late,
         "was_loaded_before": report.was_loaded_before,
         "files": files,
         "bytes": bytes,

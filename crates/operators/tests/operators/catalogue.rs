@@ -85,7 +85,8 @@ fn renderable_parameters_are_marked() {
     assert_eq!(sorted(marked("s3_cleanup")), "aws_conn_id bucket from_datetime keys prefix to_datetime");
     assert_eq!(
         sorted(marked("copy")),
-        "aws_conn_id columns copy_options delete_missing from_task order_key quarantine query s3_bucket s3_key schema sql_conn_id table upsert_keys warehouse_conn_id"
+        "aws_conn_id columns copy_options delete_missing from_task hash_conn_id order_key quarantine query s3_bucket s3_key schema \
+         source_timezone sql_conn_id table upsert_keys warehouse_conn_id"
     );
     assert_eq!(sorted(marked("summary_table")), "checks columns schema select table warehouse_conn_id");
     assert_eq!(sorted(marked("sql")), "sql sql_conn_id");

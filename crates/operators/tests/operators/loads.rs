@@ -492,6 +492,12 @@ fn rows_without_an_object_are_asked_for_with_both_or_neither() {
         (json!({"warehouse_conn_id": "dw", "table": "nps", "query": "q"}), "sql_conn_id is missing"),
         (copy(json!({"zero_dates": "null"})), "zero_dates has a meaning with sql_conn_id only"),
         (
+            copy(json!({"treat": {"a": "mask"}})),
+            "treat has a meaning with sql_conn_id only; the task that wrote the file has it, as columns",
+        ),
+        (direct(json!({"treat": {"a": "hash"}})), "hash needs hash_conn_id"),
+        (direct(json!({"source_timezone": "Seoul"})), "'Seoul' is no time zone"),
+        (
             copy(json!({"delete_missing": {"sql_conn_id": "c", "query": "q"}})),
             "delete_missing has a meaning for an upsert only",
         ),

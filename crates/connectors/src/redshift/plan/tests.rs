@@ -35,6 +35,7 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
             region: None,
         }),
         also: &[],
+        late_before: None,
         marker: "home/dag/run/task/-1/0",
         hash: "00ff",
     })
@@ -75,7 +76,7 @@ fn replace_is_one_short_transaction_by_name() {
     let (statements, counts) = with_plan(&LoadMethod::Replace, &CsvFormat::default(), |plan| plan.publish());
     assert_eq!(statements[0], "LOCK TABLE \"analytics\".\"nps\"");
     assert!(statements[1].starts_with("SELECT 1 / "));
-    assert_eq!(counts, Counts { inserted: Some(4), updated: None, deleted: Some(2) });
+    assert_eq!(counts, Counts { inserted: Some(4), updated: None, deleted: Some(2), late: None });
     assert_eq!(statements[3], "DELETE FROM \"analytics\".\"nps\"");
     assert!(statements[5].starts_with("INSERT INTO \"analytics\".\"nps\" (\"id\", \"at\", \"score\") SELECT"));
     assert!(statements[6].contains("millrace_load_marker"));

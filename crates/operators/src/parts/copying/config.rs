@@ -46,7 +46,8 @@ pub struct TableConfig {
     /// `>=` (default) reads the rows at the watermark again, which the key makes harmless; `>` does not.
     #[serde(default)]
     pub watermark_op: WatermarkOp,
-    /// How far before the watermark reading begins, for rows that were committed late.
+    /// How far before the watermark reading begins, for rows that were committed late. The task's result and the ledger tell
+    /// how many rows were read again, and how many of them were late: new to the target, or newer than there.
     #[serde(default)]
     pub lookback: Option<Length>,
     /// Rows between two reports of progress. All rows are read on one snapshot, in constant memory, whatever this says.

@@ -101,6 +101,13 @@ struct Meeting {
     exists: bool,
 }
 
+/// Where a reading by change ends, and where the one before it did.
+struct Bounds<'a> {
+    /// The watermark to be stored.
+    until: Option<&'a str>,
+    late_before: Option<String>,
+}
+
 impl Meeting {
     /// What a column of the source is called in the target.
     fn target_name(&self, source_name: &str) -> Option<String> {
@@ -164,7 +171,8 @@ impl TableCopying<'_> {
         }
 
         let narrowed = self.narrowed(&meeting, &question, from.as_deref())?;
-        let (report, reading) = self.load(&meeting, &question, &narrowed, until.as_deref()).await?;
+        let bounds = Bounds { until: until.as_deref(), late_before: self.late_before(&meeting, from.as_deref()) };
+        let (report, reading) = self.load(&meeting, &question, &narrowed, bounds).await?;
         let (rows, bytes, highest, sum) = {
             let mut reading = lock(&reading);
             reading.progress.finish(reading.converter.rows, reading.converter.bytes);
@@ -175,7 +183,7 @@ impl TableCopying<'_> {
         self.tell(&report, lock(&reading).converter.emptied_values());
         let written = self.written(&meeting);
         self.note(&report, (read, written), (rows, bytes), started_at);
-        narrowed.tell(self.context, &format!("{}: {}", job.source_conn_id, plan.source), started_at);
+        narrowed.tell(self.context, &format!("{}: {}", job.source_conn_id, plan.source), report.rows_late, started_at);
         let reconciled = match plan.deletes {
             Deletes::Keep => None,
             // Of a part of the rows nothing can be said about the others.
@@ -204,7 +212,8 @@ impl TableCopying<'_> {
             "rows_unchanged": report.rows_unchanged,
             "rows_deleted": reconciled.or(report.rows_deleted),
             "rows_rejected": report.rows_rejected,
-            "rows_late": narrowed.late(),
+            "rows_read_again": narrowed.read_again(),
+            "rows_late": report.rows_late,
             "bytes": bytes,
             "watermark": plan.incremental_field.as_ref().map(|field| json!({ "field": field, "from": from, "to": highest })),
             "changes": meeting.changes,
@@ -220,6 +229,11 @@ impl TableCopying<'_> {
         let Some(field) = field else { return Ok(None) };
         let read = watermark::read(self.context, &*job.warehouse, plan, field, &job.source_conn_id);
         unless_cancelled(self.context, read).await.map_err(|error| while_doing(&self.at("watermark"), error))
+    }
+
+    /// With a lookback, what the rows lie below that are late if the target does not have them.
+    fn late_before(&self, meeting: &Meeting, from: Option<&str>) -> Option<String> {
+        self.plan.lookback.and(from).and_then(|from| watermark::in_target(self.plan, from, meeting.zone))
     }
 
     /// For the ledger. `newest` is the highest value of the incremental field.
@@ -292,7 +306,7 @@ impl TableCopying<'_> {
         meeting: &Meeting,
         question: &Question,
         narrowed: &Narrowed,
-        until: Option<&str>,
+        bounds: Bounds<'_>,
     ) -> Result<(LoadReport, Arc<Mutex<Reading>>), TaskError> {
         let (job, plan) = (self.job, self.plan);
         let expected = Expected::default();
@@ -309,9 +323,11 @@ impl TableCopying<'_> {
             show_values: job.show_values,
             format: CsvFormat { max_error: plan.max_error, ..format },
             quarantine: plan.quarantine.clone(),
-            also: until
+            also: bounds
+                .until
                 .map(|until| watermark::keep(&*job.warehouse, plan, &job.source_conn_id, until))
                 .unwrap_or_default(),
+            late_before: bounds.late_before.clone(),
             ..LoadRequest::new(plan.target.clone(), method.clone(), rows, self.work())
         };
         self.context.info(format!("{} ({})", self.at("copy"), plan.sync_mode.name()));
@@ -448,9 +464,13 @@ impl TableCopying<'_> {
             return Ok(results);
         }
         Err(TaskError::Fail(format!(
-            "{}: {}; the copy is committed: compare the two before anything builds on it",
+            "{}: {}; the copy is committed: before anything builds on it, let `millrace data verify {} {} {}` name the rows \
+             that differ",
             self.at("verify"),
-            failed.join("; ")
+            failed.join("; "),
+            self.context.work.dag_id,
+            self.context.work.task_id,
+            self.context.work.run_id
         )))
     }
 

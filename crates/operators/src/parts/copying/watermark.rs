@@ -118,6 +118,17 @@ pub fn start(
         .map_err(|why| TaskError::Fail(format!("the watermark of {field} cannot be used: {why}")))
 }
 
+/// The watermark itself as the target would write it; an hour that the clock showed twice is the first.
+pub fn in_target(plan: &TablePlan, value: &str, zone: Option<Tz>) -> Option<String> {
+    match (plan.watermark, zone) {
+        (Watermark::Stored, Some(zone)) => {
+            let at = zone.from_local_datetime(&moment(value)?).earliest()?;
+            Some(at.naive_utc().format("%Y-%m-%d %H:%M:%S%.f").to_string())
+        }
+        _ => Some(value.to_owned()),
+    }
+}
+
 /// The same in the form of the target's values. `None` where that can't be told.
 pub fn start_in_target(plan: &TablePlan, value: &str, zone: Option<Tz>) -> Option<String> {
     let lookback = plan.lookback.map(|length| length.0.as_delta());

@@ -7,10 +7,11 @@ use millrace_model::ledger::RowsRead;
 use millrace_operator_api::ports::{LoadMethod, LoadRows, RowStream, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
 
-use super::{Direct, Loading, Prepared};
+use super::{Direct, Loading, Prepared, telling_apart};
+use crate::parts::column_name::position;
 use crate::parts::file_columns::{self, FileColumns};
 use crate::parts::report::{Expected, Meter, Progress, query_label, unless_cancelled, while_doing};
-use crate::parts::treatment::{Rendered, Treatments};
+use crate::parts::treatment::{HashKey, Rendered, personal_columns};
 
 /// Asks for the rows, and settles which columns of the table they go into.
 pub async fn prepare(
@@ -26,14 +27,22 @@ pub async fn prepare(
     let rows =
         unless_cancelled(context, async { source.query(query).await.map_err(|error| while_doing(&attempted, error)) })
             .await?;
-    let treatments = Treatments::new();
-    let zone = source.source_timezone().map(ToOwned::to_owned);
+    let key = match &direct.hash_conn_id {
+        Some(conn_id) => Some(HashKey::of(context, conn_id.clone()).await?),
+        None => None,
+    };
+    let zone = direct.source_timezone.clone().or_else(|| source.source_timezone().map(ToOwned::to_owned));
     let keys: &[String] = match &loading.method {
         LoadMethod::Upsert { keys, .. } => keys,
         _ => &[],
     };
-    let treating = Rendered::new(&treatments, None, zone, direct.zero_dates).keeping_apart(keys);
+    if let Some(name) = direct.treatments.keys().find(|name| position(&rows.columns, name).is_none()) {
+        let known: Vec<&str> = rows.columns.iter().map(|column| column.name.as_str()).collect();
+        return Err(TaskError::Fail(format!("treat names '{name}', but the query gives {}", known.join(", "))));
+    }
+    let treating = Rendered::new(&direct.treatments, key, zone, direct.zero_dates).keeping_apart(keys);
     let changed = treating.changes(&rows.columns);
+    telling_apart::check(loading, &[], &personal_columns(&changed))?;
     let (rows, leaps) = treating.apply(rows)?;
     let columns = FileColumns {
         names: rows.columns.iter().map(|column| column.name.clone()).collect(),

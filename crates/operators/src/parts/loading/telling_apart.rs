@@ -1,5 +1,7 @@
 //! Keys of an upsert that tell rows apart no more, because of what was done to their values when they were extracted.
 
+use std::collections::BTreeMap;
+
 use millrace_operator_api::TaskError;
 use millrace_operator_api::ports::LoadMethod;
 
@@ -7,13 +9,14 @@ use super::{Loading, Marks};
 use crate::parts::treatment::Personal;
 
 /// Refuses an upsert by columns that were masked or left out, whose order was hashed away, or whose times may have met.
-pub fn check(loading: &Loading, marks: &[Marks]) -> Result<(), TaskError> {
+/// `own`: what this task itself does to columns.
+pub fn check(loading: &Loading, marks: &[Marks], own: &BTreeMap<String, Personal>) -> Result<(), TaskError> {
     let LoadMethod::Upsert { keys, order_key } = &loading.method else { return Ok(()) };
     let handed = loading.handed.as_ref();
     let done_to = |name: &str| {
         let told = handed.map(|handed| &handed.object.personal);
         let marked = marks.iter().filter_map(|marks| marks.shape.as_ref()).map(|shape| &shape.personal);
-        let mut all = told.into_iter().chain(marked).flatten();
+        let mut all = told.into_iter().chain(marked).chain([own]).flatten();
         all.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, done)| *done)
     };
     let fail = |message: String| Err(TaskError::Fail(format!("the upsert into {}: {message}", loading.target)));

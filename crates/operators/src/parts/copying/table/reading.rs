@@ -127,7 +127,7 @@ impl TableCopying<'_> {
         Ok(highest)
     }
 
-    /// The query, with a count of rows that came late where reading begins before the watermark.
+    /// The query, with a count of rows that are read again where reading begins before the watermark.
     pub(super) fn narrowed(
         &self,
         meeting: &Meeting,

@@ -1,7 +1,7 @@
 //! The target of a copy: looked at, made or widened, and its columns met with those of the source.
 
 use chrono::TimeDelta;
-use millrace_operator_api::ports::{Alteration, Column, NewColumn, SourceColumn};
+use millrace_operator_api::ports::{Alteration, Column, NO_SCHEMA, NewColumn, SourceColumn};
 use millrace_operator_api::{PortErrorKind, TaskError};
 
 use super::reading::Found;
@@ -23,7 +23,9 @@ impl TableCopying<'_> {
         loop {
             match self.job.warehouse.describe(&self.plan.target).await {
                 Ok(columns) => return Ok(Some(columns)),
-                Err(error) if error.kind == PortErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind == PortErrorKind::NotFound && error.code.as_deref() != Some(NO_SCHEMA) => {
+                    return Ok(None);
+                }
                 Err(error)
                     if look < LOOKS && matches!(error.kind, PortErrorKind::Unavailable | PortErrorKind::Other) =>
                 {
@@ -200,14 +202,7 @@ impl TableCopying<'_> {
         let shown: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.type_name)).collect();
         if !job.dry_run {
             let made = job.warehouse.create_table(&plan.target, &columns, &keys, true).await;
-            made.map_err(|mut error| {
-                if let (PortErrorKind::NotFound, Some(schema)) = (error.kind, &plan.target.schema) {
-                    error
-                        .message
-                        .push_str(&format!("; make the schema first: CREATE SCHEMA {}", job.warehouse.quote(schema)));
-                }
-                while_doing(&self.at("ensure_table"), error)
-            })?;
+            made.map_err(|error| while_doing(&self.at("ensure_table"), error))?;
         }
         Ok(Meeting {
             names: columns.into_iter().map(|column| column.name).collect(),
