@@ -57,6 +57,7 @@ migrations! {
     m0030_leases,
     m0034_backfill_runs,
     m0035_run_statistics,
+    m0037_checks,
 }
 
 pub struct Migrator;

@@ -56,3 +56,50 @@ fn the_ledger_says_what_was_moved() {
     home.run(&["data", "ledger", "-d", "nothing"]).exits(1);
     home.run(&["data", "ledger", "--since", "yesterday-ish"]).exits(2);
 }
+
+const CHECKS: &str = "
+schedule: none
+tasks:
+  amounts:
+    operator: sql_column_check
+    sql_conn_id: lite
+    table: orders
+    column_mapping: {amount: {min: {geq_to: 0}, null_check: {equal_to: 0}}}
+  table:
+    operator: table_copy
+    source_conn_id: lite
+    target_conn_id: copy
+    tables: {source: main.orders, target: main.orders, primary_key: id}
+";
+
+#[test]
+fn what_checks_found_stands_in_the_ledger_whether_they_passed_or_not() {
+    let home = TestHome::new();
+    home.write_dag("checks.yaml", CHECKS);
+    for name in ["lite", "copy"] {
+        let file = home.file(&format!("{name}.db"));
+        std::fs::write(&file, "").unwrap();
+        home.ok(&["connections", "add", name, "--conn-type", "sqlite", "--conn-schema", file.to_str().unwrap()]);
+    }
+    home.write_dag(
+        "make.yaml",
+        "schedule: none\ntasks:\n  make:\n    operator: sql\n    sql_conn_id: lite\n    sql:\n      - CREATE TABLE orders (id \
+         INTEGER PRIMARY KEY, amount INTEGER)\n      - INSERT INTO orders VALUES (1, 5), (2, NULL)\n",
+    );
+    home.ok(&["tasks", "run", "make", "make", "2024-05-06"]);
+    home.run(&["tasks", "run", "checks", "amounts", "2024-05-06"]).exits(1);
+    home.ok(&["tasks", "run", "checks", "table", "2024-05-06"]);
+    let found = home.json(&["data", "ledger", "--stage", "check", "--task-id", "amounts"]);
+    let checks = found[0]["checks"].as_array().unwrap();
+    let passed: Vec<_> = checks.iter().map(|check| check["passed"].as_bool().unwrap()).collect();
+    assert_eq!(passed.iter().filter(|passed| **passed).count(), 1, "{found}");
+    assert!(checks.iter().all(|check| check["name"].is_string() && check["found"].is_string()), "{found}");
+    assert_eq!(checks.len(), 2, "{found}");
+    let copied = home.json(&["data", "ledger", "--stage", "check", "--task-id", "table"]);
+    let names: Vec<_> =
+        copied[0]["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"rows = 2") && names.contains(&"unique(id)"), "{copied}");
+    assert_eq!(copied[0]["target"], "copy: main.orders");
+    let page = home.ok(&["data", "ledger", "--stage", "check", "--task-id", "amounts"]);
+    assert!(page.stdout.contains("1 of 2 checks passed"), "{}", page.stdout);
+}

@@ -32,6 +32,19 @@ pub struct LedgerEntry {
     /// What was written into a table, for the same.
     #[serde(default)]
     pub written: Option<RowsWritten>,
+    /// What was looked at: the data-quality record of a check, a copy or a table that was built.
+    #[serde(default)]
+    pub checks: Vec<Checked>,
+}
+
+/// One thing that must be true of the data, and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// `rows >= 1`, `unique(id)`.
+    pub name: String,
+    pub passed: bool,
+    /// In words: `0 rows`, `3 keys occur more than once, for example id=7`.
+    pub found: String,
 }
 
 impl LedgerEntry {
@@ -39,6 +52,12 @@ impl LedgerEntry {
     pub fn rows_unchanged(&self) -> Option<u64> {
         let changed = self.rows_inserted? + self.rows_updated? + self.rows_rejected?;
         self.rows_read?.checked_sub(changed)
+    }
+
+    /// How many of its checks passed, and how many there are; `None` where nothing was checked.
+    pub fn checks_passed(&self) -> Option<(usize, usize)> {
+        let passed = self.checks.iter().filter(|check| check.passed).count();
+        (!self.checks.is_empty()).then_some((passed, self.checks.len()))
     }
 }
 

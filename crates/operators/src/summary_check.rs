@@ -64,7 +64,9 @@ impl SummaryCheck {
             warehouse.check(&table, &wanted).await.map_err(|error| while_doing(&format!("checking {table}"), error))?;
         let failed = checks::tell(context, &results);
         let label = format!("{conn_id}: {table}");
-        context.reporter.ledger(ledger_entry(context, "check", &label, &label, started_at));
+        let mut entry = ledger_entry(context, "check", &label, &label, started_at);
+        entry.checks = checks::as_record(&results);
+        context.reporter.ledger(entry);
         if results.len() != wanted.len() {
             return Err(TaskError::Fail(format!(
                 "{} checks were asked of {table}, but {} were answered",

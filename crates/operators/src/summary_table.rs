@@ -123,6 +123,7 @@ impl SummaryTable {
             });
         }
         entry.remote_ids.clone_from(&report.remote_ids);
+        entry.checks = checks::as_record(&report.checks);
         context.reporter.ledger(entry);
         if !failed.is_empty() || !(report.was_swapped || report.was_built_before) {
             let kept = report.kept_as.map(|name| format!("; the new table is kept as {name}")).unwrap_or_default();

@@ -107,6 +107,7 @@ fn read_entry(row: &Row) -> Result<LedgerRow> {
             ended_at: row.instant("ended_at")?,
             read: row.opt_json("rows_from")?,
             written: row.opt_json("rows_into")?,
+            checks: row.opt_json("checks")?.unwrap_or_default(),
         },
     })
 }

@@ -73,7 +73,9 @@ pub fn conclude(
 ) -> Result<Outcome, TaskError> {
     let failed = checks::tell(context, results);
     let label = query_label(conn_id, what);
-    context.reporter.ledger(ledger_entry(context, "check", &label, &label, context.clock.now()));
+    let mut entry = ledger_entry(context, "check", &label, &label, context.clock.now());
+    entry.checks = checks::as_record(results);
+    context.reporter.ledger(entry);
     if !failed.is_empty() {
         let text = format!("{label} did not pass: {}", failed.join("; "));
         return Err(if retry_on_failure { TaskError::Retry(text) } else { TaskError::Fail(text) });

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use millrace_model::ledger::Checked;
 use millrace_operator_api::ports::{CheckResult, TableCheck};
 use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -177,6 +178,16 @@ pub fn tell(context: &TaskContext, results: &[CheckResult]) -> Vec<String> {
     }
     context.checkpoint("check", format!("{} of {} checks passed", results.len() - failed.len(), results.len()));
     failed
+}
+
+/// The data-quality record of the ledger.
+pub fn as_record(results: &[CheckResult]) -> Vec<Checked> {
+    let checked = |result: &CheckResult| Checked {
+        name: result.name.clone(),
+        passed: result.passed,
+        found: result.found.clone(),
+    };
+    results.iter().map(checked).collect()
 }
 
 pub fn as_json(results: &[CheckResult]) -> Value {

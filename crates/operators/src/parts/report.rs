@@ -206,6 +206,7 @@ pub fn ledger_entry(
         ended_at: context.clock.now(),
         read: None,
         written: None,
+        checks: Vec::new(),
     }
 }
 

@@ -31,6 +31,8 @@ fn the_first_row_must_be_true() {
     let world = answering(&["a", "b"], &[Some("1"), None]);
     let text = message(world.run("sql_check", parameters.clone()));
     assert!(text.contains("b: found NULL"), "{text}");
+    let record: Vec<_> = world.ledger()[0].checks.iter().map(|check| (check.passed, check.found.clone())).collect();
+    assert_eq!(record, [(true, "1".to_owned()), (false, "NULL".to_owned())], "what failed is on record, too");
     let world = World::with_rows(&["a"], &[]);
     assert!(message(world.run("sql_check", parameters)).contains("no row came back"));
     let at_once = json!({"sql_conn_id": "w", "sql": "SELECT 0", "retry_on_failure": false});

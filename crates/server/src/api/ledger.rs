@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use millrace_model::ids::DagId;
+use millrace_model::ledger::Checked;
 use millrace_store::{LedgerFilter, LedgerLine};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -64,10 +65,25 @@ pub(crate) struct Line {
     bytes: Option<u64>,
     checksum: Option<String>,
     remote_ids: Vec<String>,
+    /// What was looked at: the data-quality record of a check, a copy or a table that was built.
+    checks: Vec<Check>,
     start_date: Instant,
     end_date: Instant,
     /// Seconds.
     duration: Option<f64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Check {
+    /// `rows >= 1`, `unique(id)`.
+    name: String,
+    passed: bool,
+    /// What was found, in words.
+    found: String,
+}
+
+fn check(server: &Server, checked: &Checked) -> Check {
+    Check { name: server.masked_text(&checked.name), passed: checked.passed, found: server.masked_text(&checked.found) }
 }
 
 fn line(server: &Server, line: &LedgerLine) -> Line {
@@ -93,6 +109,7 @@ fn line(server: &Server, line: &LedgerLine) -> Line {
         bytes: entry.bytes,
         checksum: entry.checksum.clone(),
         remote_ids: entry.remote_ids.clone(),
+        checks: entry.checks.iter().map(|checked| check(server, checked)).collect(),
         start_date: instant(entry.started_at),
         end_date: instant(entry.ended_at),
         duration: duration(Some(entry.started_at), Some(entry.ended_at)),

@@ -13,6 +13,9 @@ fn the_ledger_is_listed_filtered_and_paged() {
     let line = &all["ledger"][0];
     assert_eq!(line["source"], "mysql_prod: SELECT id, created_at, score FROM prod.nps");
     assert!(line["end_date"].as_str().unwrap().ends_with('Z') && line["duration"].as_f64().unwrap() >= 0.0, "{line}");
+    let check = &line["checks"][0];
+    assert_eq!((&check["name"], &check["passed"]), (&json!("rows >= 1"), &json!(true)), "{line}");
+    assert!(check["found"].as_str().unwrap().ends_with(" rows"), "{line}");
     let dag = line["dag_id"].as_str().unwrap();
     let of_dag = site.get(&format!("/api/v1/ledger?dag_id={dag}&limit=100")).is(200).json();
     assert!(of_dag["ledger"].as_array().unwrap().iter().all(|line| line["dag_id"] == dag));

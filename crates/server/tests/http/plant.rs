@@ -11,7 +11,7 @@ use millrace_model::change::{
 use millrace_model::dag::{Dag, Task};
 use millrace_model::duration::Span;
 use millrace_model::ids::{DagId, RunId, TaskId};
-use millrace_model::ledger::LedgerEntry;
+use millrace_model::ledger::{Checked, LedgerEntry};
 use millrace_model::schedule::{Schedule, Timetable, parse_zone};
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{DagVersion, scheduled_run_id};
@@ -248,6 +248,7 @@ fn finish(
         ended_at,
         read: None,
         written: None,
+        checks: vec![Checked { name: "rows >= 1".to_owned(), passed: true, found: format!("{rows} rows") }],
     });
     Finish {
         completion: Completion {

@@ -240,6 +240,7 @@ async fn write_ledger(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
                 json!(micros(entry.ended_at)),
                 json!(entry.read.as_ref().map(|read| json!(read).to_string())),
                 json!(entry.written.as_ref().map(|written| json!(written).to_string())),
+                json!(entry.checks_passed().map(|_| json!(entry.checks).to_string())),
             ]
         })
         .collect();
@@ -268,12 +269,13 @@ async fn write_ledger(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
             ("x_end", Kind::Int),
             ("x_from", Kind::Text),
             ("x_into", Kind::Text),
+            ("x_checks", Kind::Text),
         ],
     );
     let sql = format!(
         "INSERT INTO load_ledger (instance_id, try_number, stage, source, target, rows_read, rows_written, \
          rows_inserted, rows_updated, rows_deleted, rows_rejected, byte_count, checksum, remote_ids, started_at, \
-         ended_at, rows_from, rows_into) SELECT * FROM {source}"
+         ended_at, rows_from, rows_into, checks) SELECT * FROM {source}"
     );
     sql::run(&tx.inner, "write the ledger", sql, vec![sql::rows(entries)]).await.map(|_| ())
 }

@@ -7,7 +7,7 @@ use millrace_model::change::{
     TryOutcome,
 };
 use millrace_model::ids::{DagId, RunId, TaskId};
-use millrace_model::ledger::{LedgerEntry, RowsRead, RowsWritten, WriteMethod};
+use millrace_model::ledger::{Checked, LedgerEntry, RowsRead, RowsWritten, WriteMethod};
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_store::{DateSpan, RunFilter, RunRequest, StoreError};
@@ -235,6 +235,12 @@ pub fn entry() -> LedgerEntry {
         remote_ids: vec!["query-1".to_owned(), "query-2".to_owned()],
         started_at: at(11),
         ended_at: at(12),
+        checks: vec![
+            Checked { name: "rows >= 1".to_owned(), passed: true, found: "3 rows".to_owned() },
+            Checked {
+                name: "unique(번호)".to_owned(), passed: false, found: "1 keys occur more than once".to_owned()
+            },
+        ],
         read: Some(RowsRead {
             changed: BTreeMap::from([("email".to_owned(), "masked".to_owned())]),
             empty_as_null: vec!["note".to_owned()],

@@ -2,6 +2,7 @@
 
 use millrace_model::ids::DagId;
 use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::ledger::Checked;
 use millrace_model::schedule::parse_zone;
 use millrace_store::{LedgerFilter, LedgerLine};
 use serde::Serialize;
@@ -34,6 +35,7 @@ struct Row {
     bytes: Option<u64>,
     checksum: Option<String>,
     remote_ids: Vec<String>,
+    checks: Vec<Checked>,
     start_date: String,
     /// Seconds.
     duration: f64,
@@ -61,7 +63,8 @@ impl Row {
             ("rejected", entry.rows_rejected),
         ];
         let known = counts.iter().filter_map(|(name, count)| count.map(|count| format!("{count} {name}")));
-        let rows = is_for_people.then(|| known.collect::<Vec<_>>().join(", "));
+        let passed = entry.checks_passed().map(|(passed, all)| format!("{passed} of {all} checks passed"));
+        let rows = is_for_people.then(|| known.chain(passed).collect::<Vec<_>>().join(", "));
         let rows_unchanged = entry.rows_unchanged();
         Self {
             id: line.row.id,
@@ -85,6 +88,7 @@ impl Row {
             bytes: entry.bytes,
             checksum: entry.checksum,
             remote_ids: entry.remote_ids,
+            checks: entry.checks,
             start_date: format_utc_micros(entry.started_at),
             duration: (entry.ended_at - entry.started_at).num_milliseconds() as f64 / 1000.0,
             rows,

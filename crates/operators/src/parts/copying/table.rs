@@ -446,6 +446,7 @@ impl TableCopying<'_> {
 
     async fn verify(&self, copied: &verify::Copied<'_>, sum: Option<Summing>) -> Result<Vec<CheckResult>, TaskError> {
         let (job, plan) = (self.job, self.plan);
+        let started_at = self.context.clock.now();
         let mut results: Vec<_> = verify::count_merged(plan, copied).into_iter().collect();
         let wanted = verify::checks(&*job.warehouse, plan, copied);
         if !wanted.is_empty() {
@@ -459,6 +460,13 @@ impl TableCopying<'_> {
             results.push(compared.map_err(|error| while_doing(&self.at("verify"), error))?);
         }
         let failed = checks::tell(self.context, &results);
+        if !results.is_empty() {
+            let (source, target) = (format!("{}: {}", job.source_conn_id, plan.source), &plan.target);
+            let target = format!("{}: {target}", job.target_conn_id);
+            let mut entry = ledger_entry(self.context, "check", source, target, started_at);
+            entry.checks = checks::as_record(&results);
+            self.context.reporter.ledger(entry);
+        }
         self.checkpoint("verify", format!("{} of {} checks passed", results.len() - failed.len(), results.len()));
         if failed.is_empty() {
             return Ok(results);
