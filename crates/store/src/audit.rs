@@ -119,6 +119,13 @@ impl AuditRow {
         self
     }
 
+    /// Where it is about one task.
+    #[must_use]
+    pub fn on_task(mut self, task_id: &str) -> Self {
+        self.task_id = Some(task_id.to_owned());
+        self
+    }
+
     #[must_use]
     pub fn on_run(mut self, dag_id: &str, run_id: &str) -> Self {
         self.run_id = Some(run_id.to_owned());

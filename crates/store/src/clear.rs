@@ -226,6 +226,10 @@ pub(crate) async fn audit_change(
         1 => row.on_run(first.dag_id.as_str(), first.run_id.as_str()),
         _ => row.on_dag(first.dag_id.as_str()),
     };
+    let row = match tasks.as_slice() {
+        [only] => row.on_task(only),
+        _ => row,
+    };
     tx.audit(&row).await
 }
 

@@ -148,7 +148,8 @@ async fn clear(tx: &Tx, run: RunKey, instance: &InstanceRow, request: &TakeReque
     stop_triggered(tx, &cleared, &request.actor, now).await?;
     let details = json!({ "tasks": [request.task_id.as_str()], "instances": cleared.len() });
     let audit = AuditRow::new(&request.actor, "clear", details, now);
-    tx.audit(&audit.on_run(row.dag_id.as_str(), row.run_id.as_str())).await
+    let audit = audit.on_run(row.dag_id.as_str(), row.run_id.as_str()).on_task(request.task_id.as_str());
+    tx.audit(&audit).await
 }
 
 async fn read(tx: &Tx, run: RunKey) -> Result<RunRow> {

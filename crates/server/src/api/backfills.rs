@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use millrace_model::ids::DagId;
 use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -20,10 +21,7 @@ pub(crate) async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer<Json<Backfills>> {
     let parameters = Parameters(parameters);
-    let dag_id = match parameters.text("dag_id") {
-        Some(dag_id) => Some(server.dag_row(dag_id, 0).await?.dag_id),
-        None => None,
-    };
+    let dag_id = parameters.text("dag_id").map(DagId::new_unchecked);
     let active = parameters.flag("active")?;
     let mut rows = server.store().backfills(dag_id.as_ref()).await?;
     rows.retain(|row| active.is_none_or(|active| active == row.completed_at.is_none()));

@@ -43,6 +43,7 @@ pub(super) async fn page(
     let filter = AuditFilter {
         dag_id: text("dag"),
         run_id: text("run"),
+        task_id: text("task"),
         actor: text("actor"),
         action: text("action"),
         limit: ROWS,
@@ -71,13 +72,14 @@ pub(super) async fn page(
         before: row.before.as_ref().and_then(shown),
         after: row.after.as_ref().and_then(shown),
     };
-    let rest = kept(&parameters, &["dag", "run", "actor", "action"]);
+    let rest = kept(&parameters, &["dag", "run", "task", "actor", "action"]);
     let values = values! {
         lines => page.rows.iter().map(line).collect::<Vec<_>>(),
         total => page.total,
         rest,
         dag_id => text("dag"),
         run_id => text("run"),
+        task_id => text("task"),
         actor => text("actor"),
         action => text("action"),
     };

@@ -54,6 +54,8 @@ fn case_43_a_dry_run_lists_what_a_real_one_makes() {
     site.send("PUT", &format!("{one}/pause"), &Value::Null).is(409);
     assert_eq!(site.get(&format!("{BACKFILLS}?dag_id=copy_orders&active=false")).json()["total_entries"], 1);
     site.get(&format!("{BACKFILLS}/99")).is(404);
+    let of_none = site.get(&format!("{BACKFILLS}?dag_id=nothing&order_by=-created_at")).is(200).json();
+    assert_eq!(of_none["total_entries"], 0, "a filter that fits nothing");
     let done = json!({"dag_id": "copy_orders", "from_date": "2024-02-27", "to_date": "2024-02-28"});
     let refused = site.send("POST", BACKFILLS, &done).is(409).json();
     assert!(refused["detail"].as_str().unwrap().starts_with("nothing to backfill: each of the 1 dates"), "{refused}");

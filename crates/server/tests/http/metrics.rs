@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use millrace_model::state::TaskState;
 use millrace_store::Counted;
+use serde_json::json;
 
+use crate::plant::{Part, dag};
 use crate::site::{Site, now};
 
 #[test]
@@ -97,5 +100,72 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
             assert!(name == last || parts.into_iter().any(|part| part == last), "{line} stands under {last}");
             assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
         }
+    }
+}
+
+/// Of a pool with one slot, which a try holds: what else is ready starves; of the other pool's, all fit.
+#[test]
+fn what_a_pool_has_no_slots_for_starves() {
+    let site = Site::start();
+    site.send("POST", "/api/v1/pools", &json!({"name": "narrow", "slots": 1})).is(201);
+    let mut many =
+        dag("many", "@daily", "UTC", &[], &[("a", "bash", &[], 0), ("b", "bash", &[], 0), ("c", "bash", &[], 0)]);
+    for task in &mut many.tasks[..2] {
+        task.pool = "narrow".to_owned();
+    }
+    many.tasks[1].pool_slots = 3;
+    site.runtime.block_on(async {
+        let version = site.plant.sync(many, false, now()).await;
+        let parts = [
+            Part::new("a", TaskState::Running, 1),
+            Part::new("b", TaskState::Scheduled, 0),
+            Part::new("c", TaskState::Scheduled, 0),
+        ];
+        site.plant.run(&version, now() - TimeDelta::days(1), now(), None, &parts).await;
+    });
+    let page = site.get("/metrics").is(200).body;
+    for line in [
+        "millrace_pool_slots{pool=\"narrow\",for=\"starving\"} 3",
+        "millrace_pool_slots{pool=\"default_pool\",for=\"starving\"} 0",
+        "millrace_ready_slots{state=\"starving\"} 3",
+        "millrace_ready_slots{state=\"executable\"} 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+    }
+}
+
+/// What people who come from Airflow look for, and where it is told; all of it is on the page that documents metrics.
+#[test]
+fn what_airflow_measures_is_told_and_documented() {
+    let documented = include_str!("../../../../docs/operations.md");
+    let page = Site::start().get("/metrics").is(200).body;
+    for (theirs, ours) in [
+        ("scheduler_heartbeat", "scheduler_alive"),
+        ("scheduler.scheduler_loop_duration", "scheduler_turn_seconds"),
+        ("scheduler.critical_section_duration", "commit_seconds_total"),
+        ("dagrun.schedule_delay", "run_delay_seconds"),
+        ("dagrun.duration.success, failed", "run_seconds"),
+        ("dagrun.dependency-check", "plan_seconds_total"),
+        ("scheduler.tasks.starving, executable", "ready_slots"),
+        ("pool.open_slots, queued, deferred, starving", "pool_slots"),
+        ("task.queued_duration, scheduled_duration", "task_wait_seconds"),
+        ("ti.start, ti.finish, operator_failures", "task_tries_total"),
+        ("zombies_killed, scheduler.orphaned_tasks.cleared", "task_tries_lost_total"),
+        ("scheduler.orphaned_tasks.adopted", "task_tries_adopted_total"),
+        ("dag_processing.total_parse_time", "dag_file_read_seconds_total"),
+        ("dag_processing.import_errors", "import_errors"),
+        ("dag_processing.last_run.seconds_ago", "dag_files_age_seconds"),
+        ("triggers.running, blocked_main_thread", "task_instances"),
+        ("asset.updates", "asset_events_total"),
+        ("asset.triggered_dagruns", "runs_created_total"),
+        ("executor.open_slots, running_tasks", "worker_slots"),
+        ("the database's pool", "database_connections"),
+        ("logs that could not be written", "log_lines_lost_total"),
+        ("rows", "moved_rows_total"),
+        ("bytes", "moved_bytes_total"),
+        ("watermarks", "load_lag_seconds"),
+    ] {
+        assert!(page.contains(&format!("# TYPE millrace_{ours} ")), "{theirs}: {ours} is not in\n{page}");
+        assert!(documented.contains(&format!("`{ours}`")), "docs/operations.md does not know {ours}");
     }
 }

@@ -110,6 +110,12 @@ fn the_audit_page_says_who_did_what() {
     site.send("POST", "/api/v1/dags/quiet/dagRuns", &json!({"dag_run_id": "mine"})).is(200);
     let page = site.get("/audit?dag=quiet").is(200).body;
     assert!(page.contains("trigger") && page.contains("rest:"), "{page}");
+    let failed = FAILED_RUN.replace('+', "%2B");
+    let task = format!("/api/v1/dags/copy_orders/dagRuns/{failed}/taskInstances/load");
+    site.send("PATCH", &task, &json!({"new_state": "success"})).is(200);
+    let of_task = site.get("/audit?task=load").is(200).body;
+    assert!(of_task.contains("data-label=\"Task\">load<") && !of_task.contains(">trigger<"), "{of_task}");
+    assert_eq!(site.get("/api/v1/eventLogs?task_id=load").json()["total_entries"], 1);
     assert!(site.get("/audit?actor=nobody").is(200).body.contains("Nothing is written down that matches"));
 }
 
