@@ -159,7 +159,7 @@ fn every_lint_finds_its_mistake_at_its_place_and_nothing_else() {
 fn told(text: &str) -> Vec<String> {
     let home = TestHome::new();
     home.write_dag("d.yaml", text);
-    let files = home.json(&["validate"]);
+    let files: Value = serde_json::from_str(&home.run(&["validate", "-o", "json"]).stdout).unwrap();
     let lines = files[0]["diagnostics"].as_array().unwrap().iter();
     lines.map(|d| format!("{} {} {}", d["code"].as_str().unwrap(), d["line"], d["message"].as_str().unwrap())).collect()
 }
@@ -240,7 +240,7 @@ fn results_are_those_of_tasks_before() {
     };
     assert_eq!(load("a", "a"), Vec::<String>::new(), "a task before that one");
     assert_eq!(load("", "a"), ["result-not-there 13 task 'c' asks for the result of 'a', which is not before it"]);
-    assert_eq!(load("a", "z")[0], "result-not-there 13 task 'c' asks for the result of 'z', and there is no such task");
+    assert_eq!(load("a", "z"), ["unknown-task 13 task 'c' takes what 'z' hands over, but there is no such task"]);
     assert_eq!(load("a", "\"{{ params.t }}\""), Vec::<String>::new());
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, written: &Written<'_>) -> Option<
         }
     }
     check_producers(reader, &names);
+    check_handed_over(reader, &names);
     let holds = reader.diagnostics.len() == errors_before;
     let edges = edges(written, references);
     let upstream = edges.iter().map(|parents| parents.iter().map(|(parent, _)| *parent).collect()).collect();
@@ -69,6 +70,26 @@ fn check_producers(reader: &mut Reader<'_>, names: &Names<'_>) {
                 reader.error("unknown-task", span, message);
             }
         }
+    }
+}
+
+/// What a task takes is what another one left: by the full name, and a name that a template gives is known in the run.
+fn check_handed_over(reader: &mut Reader<'_>, names: &Names<'_>) {
+    for task in &names.written.tasks {
+        let Some(entry) = task.node.get("from_task") else { continue };
+        let Some(name) = entry.value.as_text().filter(|name| !name.contains('{')) else { continue };
+        if matches!(names.places.get(name), Some(Target::Task(_))) {
+            continue;
+        }
+        let message = format!("task '{}' takes what '{name}' hands over, but there is no such task", task.id);
+        let ids: Vec<&str> = names.written.tasks.iter().map(|task| task.id.as_str()).collect();
+        let hint = match (names.find(name, task.group), reader.nearest(name, &ids)) {
+            (Some(Target::Task(meant)), _) => Some(format!("write its full name: '{}'", ids[meant])),
+            (_, Some(near)) => Some(format!("did you mean '{near}'?")),
+            _ if ids.len() <= 12 => Some(format!("the tasks are {}", ids.join(", "))),
+            _ => None,
+        };
+        reader.error_with_hint("unknown-task", entry.value.span, message, hint);
     }
 }
 

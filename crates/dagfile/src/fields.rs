@@ -254,7 +254,17 @@ fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
         "cron" | "schedule_cron" | "timedelta" => ("write 'schedule'", "schedule"),
         "dependencies" | "upstream" | "needs" | "after" | "set_upstream" => ("write 'depends_on'", "depends_on"),
         "type" | "task_type" | "uses" => ("write 'operator'", "operator"),
+        "timeout" | "run_timeout" if known.contains(&"dagrun_timeout") => ("write 'dagrun_timeout'", "dagrun_timeout"),
         "timeout" => ("write 'execution_timeout'", "execution_timeout"),
+        "retry" | "max_retries" | "max_tries" | "attempts" => ("write 'retries': tries after the first", "retries"),
+        "retry_interval" | "retry_wait" | "delay" => ("write 'retry_delay'", "retry_delay"),
+        "backoff" | "exponential_backoff" => ("write 'retry_exponential_backoff'", "retry_exponential_backoff"),
+        "priority" | "weight" => ("write 'priority_weight'", "priority_weight"),
+        "slots" => ("write 'pool_slots'", "pool_slots"),
+        "max_runs" | "max_concurrent_runs" => ("write 'max_active_runs'", "max_active_runs"),
+        "max_failures" | "max_consecutive_failures" => {
+            ("write 'max_consecutive_failed_dag_runs'", "max_consecutive_failed_dag_runs")
+        }
         "id" | "name" if known.contains(&"dag_id") => ("write 'dag_id'", "dag_id"),
         "id" | "name" => ("write 'task_id'", "task_id"),
         "email" | "email_on_failure" | "email_on_retry" => {
@@ -289,7 +299,8 @@ fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
     };
     match needed {
         "on_execute" | "on_skipped" | "on_retry" if !known.contains(&needed) => Some(OF_TRIES),
-        _ => known.contains(&needed).then_some(hint),
+        _ if known.contains(&needed) => Some(hint),
+        _ => misplaced(needed, known),
     }
 }
 
