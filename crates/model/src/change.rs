@@ -257,6 +257,8 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DagPause {
     pub dag_id: DagId,
+    /// The failure that is one too many; if the run did not end as it was planned, the DAG is not paused.
+    pub run: RunKey,
     pub reason: String,
 }
 

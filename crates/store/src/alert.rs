@@ -98,8 +98,14 @@ fn read(row: &Row) -> Result<AlertRow> {
     })
 }
 
-/// One alert for each run and kind; a repetition is left out. Returns those that are new.
-pub(crate) async fn raise(tx: &Tx, alerts: &[Alert]) -> Result<HashSet<(RunKey, AlertKind)>> {
+/// One alert for each run and kind; a repetition is left out, unless the same run, run again, has `paused` its DAG once more:
+/// then somebody has to look again. Returns those that are new.
+pub(crate) async fn raise(tx: &Tx, alerts: &[Alert], paused: &HashSet<&DagId>) -> Result<HashSet<(RunKey, AlertKind)>> {
+    let mut known = HashSet::new();
+    let is_due = |alert: &&Alert| alert.kind != AlertKind::AutoPaused || paused.contains(&alert.dag_id);
+    // One statement may not meet a row twice.
+    let alerts: Vec<&Alert> =
+        alerts.iter().filter(is_due).filter(|alert| known.insert((alert.run, alert.kind))).collect();
     if alerts.is_empty() {
         return Ok(HashSet::new());
     }
@@ -116,7 +122,8 @@ pub(crate) async fn raise(tx: &Tx, alerts: &[Alert]) -> Result<HashSet<(RunKey, 
     );
     let sql = format!(
         "INSERT INTO alert (dag_id, run_id, kind, message, at) SELECT x.* FROM {source} WHERE TRUE \
-         ON CONFLICT (run_id, kind) DO NOTHING RETURNING run_id, kind"
+         ON CONFLICT (run_id, kind) DO UPDATE SET message = excluded.message, at = excluded.at, seen_at = NULL, \
+         seen_by = NULL WHERE alert.kind = 'auto_paused' RETURNING run_id, kind"
     );
     let rows = sql::rows(alerts.iter().map(|alert| {
         vec![

@@ -13,10 +13,13 @@ use serde_json::json;
 use crate::conditions::Conditions;
 use crate::sql::{Kind, Row, micros, values};
 use crate::trigger::take_key;
-use crate::{AuditRow, Counted, Keyed, RequestKey, Result, SignalKind, Store, StoreError, Tx, sql};
+use crate::{AuditRow, Counted, Keyed, Page, RequestKey, Result, SignalKind, Store, StoreError, Tx, sql};
 
 /// Events of one asset that are counted: a list must not read all that ever happened.
 const MOST_COUNTED: i64 = 1_000;
+
+/// Events that a run names; those before them it covers and does not name.
+const MOST_OF_A_RUN: usize = 1_000;
 
 /// An asset and those who have to do with it, by the newest versions of their DAGs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,30 +93,49 @@ impl Store {
         rows.iter().map(read_event).collect()
     }
 
-    /// What has happened since the DAG's last asset-triggered run, oldest first.
+    /// What has happened since the DAG's last asset-triggered run, oldest first: at most [`MOST_OF_A_RUN`], of each asset the
+    /// newest. An asset may change all day while its consumer waits for another one, and is looked at with each change.
     pub async fn queued_asset_events(&self, dag_id: &DagId) -> Result<Vec<AssetEvent>> {
-        let sql = "SELECT e.* FROM asset_queue q JOIN asset_event e ON e.id = q.event_id \
-                   WHERE q.dag_id = $1 ORDER BY e.id";
-        let rows = sql::all(self.reader(), "read the queued asset events", sql, values![dag_id.as_str()]).await?;
-        rows.iter().map(read_event).collect()
+        let attempted = "read the queued asset events";
+        let awaited = "SELECT asset FROM asset_user WHERE dag_id = $1 AND task_id = '' ORDER BY asset";
+        let assets = sql::all(self.reader(), attempted, awaited, values![dag_id.as_str()]).await?;
+        let most = (MOST_OF_A_RUN / assets.len().max(1)).max(1);
+        let sql = "SELECT e.* FROM asset_event e WHERE e.asset = $2 \
+                   AND e.id >= (SELECT MIN(f.event_id) FROM asset_queue f WHERE f.dag_id = $1) \
+                   AND EXISTS (SELECT 1 FROM asset_queue q WHERE q.dag_id = $1 AND q.event_id = e.id) \
+                   ORDER BY e.id DESC LIMIT $3";
+        let mut events = Vec::new();
+        for row in &assets {
+            let values = values![dag_id.as_str(), row.text("asset")?, i64::try_from(most).unwrap_or(i64::MAX)];
+            for event in &sql::all(self.reader(), attempted, sql, values).await? {
+                events.push(read_event(event)?);
+            }
+        }
+        events.sort_unstable_by_key(|event: &AssetEvent| event.id);
+        Ok(events)
     }
 
-    /// The events that DAGs have waiting, each with the DAG, oldest first: those of one DAG, of one asset, or of both.
+    /// The events that DAGs have waiting, each with the DAG, oldest first: those of one DAG, of one asset, or of both. Up to
+    /// `limit` of them, and how many there are.
     pub async fn waiting_asset_events(
         &self,
         dag_id: Option<&str>,
         asset: Option<&str>,
-    ) -> Result<Vec<(DagId, AssetEvent)>> {
+        limit: u32,
+    ) -> Result<Page<(DagId, AssetEvent)>> {
         let mut conditions = Conditions::default();
         conditions.among("q.dag_id", dag_id.as_slice());
         conditions.among("e.asset", asset.as_slice());
         let clause = conditions.clause();
-        let sql = format!(
-            "SELECT e.*, q.dag_id AS waiting FROM asset_queue q JOIN asset_event e ON e.id = q.event_id{clause} \
-             ORDER BY e.id, q.dag_id"
-        );
-        let rows = sql::all(self.reader(), "read the queued asset events", sql, conditions.values).await?;
-        rows.iter().map(|row| Ok((DagId::new_unchecked(row.text("waiting")?), read_event(row)?))).collect()
+        let attempted = "read the queued asset events";
+        let of = format!("FROM asset_queue q JOIN asset_event e ON e.id = q.event_id{clause}");
+        let count = format!("SELECT COUNT(*) AS total {of}");
+        let total = sql::one(self.reader(), attempted, count, conditions.values.clone()).await?;
+        let total = total.map(|row| row.int("total")).transpose()?.unwrap_or(0).unsigned_abs();
+        let sql = format!("SELECT e.*, q.dag_id AS waiting {of} ORDER BY e.id, q.dag_id LIMIT {limit}");
+        let rows = sql::all(self.reader(), attempted, sql, conditions.values).await?;
+        let one = |row: &Row| Ok((DagId::new_unchecked(row.text("waiting")?), read_event(row)?));
+        Ok(Page { rows: rows.iter().map(one).collect::<Result<_>>()?, total })
     }
 
     /// Takes the events of one DAG, of one asset, or of both from before the DAGs that wait for them: no run comes of them.

@@ -3,7 +3,7 @@
 pub(crate) mod part;
 mod progress;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, NewInstance, NewRun, RunKey};
@@ -17,16 +17,19 @@ pub use progress::BackfillProgress;
 use crate::clear::{apply_clear, plan_clear, queue_again};
 use crate::commit::new_runs;
 use crate::mark::{Skipped, set_states};
-use crate::repin::{Gone, NewestVersion, pin_to_version};
+use crate::repin::{Gone, NewestVersion, pin_all};
 use crate::run::read_run;
 use crate::scope::instances_of;
 use crate::sql::{Kind, Row, micros, values};
-use crate::{AuditRow, ClearedInstance, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
+use crate::{AuditRow, ClearedInstance, InstanceRow, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
 
 /// Why a date was left out: its run had finished, and finished runs were not to be run again.
 const ALREADY_EXISTS: &str = "already exists";
 /// Why a date was left out: its run is queued or running.
 const IN_FLIGHT: &str = "in flight";
+
+/// Finished runs that are taken over by one statement, all of whose instances are in memory meanwhile.
+const TAKEN_AT_ONCE: usize = 1_000;
 
 /// What to do with a date that has a finished run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,13 +211,16 @@ impl Store {
             }
         };
         create_runs(&tx, new, key, &mut dates, now).await?;
+        let again =
+            dates.iter().zip(&new.runs).enumerate().filter(|(_, (date, _))| date.outcome == DateOutcome::Cleared);
+        let again: Vec<TakenOver<'_>> = again
+            .filter_map(|(ordinal, (date, new))| {
+                Some(TakenOver { old: existing.get(&micros(date.logical_date))?, new, ordinal })
+            })
+            .collect();
         let mut touched = Vec::new();
-        for (ordinal, (date, run)) in dates.iter().zip(&new.runs).enumerate() {
-            if date.outcome == DateOutcome::Cleared
-                && let Some(old) = existing.get(&micros(date.logical_date))
-            {
-                touched.extend(take_over(&tx, old, run, (key, ordinal), new.part.is_some(), now).await?);
-            }
+        for some in again.chunks(TAKEN_AT_ONCE) {
+            touched.extend(take_over(&tx, some, key, new.part.is_some(), now).await?);
         }
         let runs = dates.iter().filter(|date| !matches!(date.outcome, DateOutcome::Skipped { .. })).count();
         let sql = "UPDATE backfill SET runs = $2 WHERE id = $1";
@@ -372,31 +378,50 @@ async fn create_runs(
     Ok(())
 }
 
-/// An old run becomes one of the backfill's, and all of it runs again. Returns the instances that were cleared.
+/// An old run that becomes one of the backfill's.
+struct TakenOver<'a> {
+    old: &'a RunRow,
+    new: &'a NewRun,
+    ordinal: usize,
+}
+
+/// All of each of these runs runs again. Years of dates are one transaction, for which others wait: it is a few statements
+/// for many runs. Returns the instances that were cleared.
 async fn take_over(
     tx: &Tx,
-    old: &RunRow,
-    new: &NewRun,
-    (key, ordinal): (i64, usize),
+    runs: &[TakenOver<'_>],
+    key: i64,
     is_part: bool,
     now: DateTime<Utc>,
 ) -> Result<Vec<InstanceKey>> {
-    if old.version_key != new.version_key {
-        let newest = NewestVersion { version_key: new.version_key, tasks: new.tasks.clone() };
-        // A part says nothing of the other tasks: they stay what they are.
-        let gone = if is_part { Gone::Left } else { Gone::Removed };
-        pin_to_version(tx, old, &newest, gone, now).await?;
+    let Some(first) = runs.first() else { return Ok(Vec::new()) };
+    // The dates of a backfill share their version.
+    let newest = NewestVersion { version_key: first.new.version_key, tasks: first.new.tasks.clone() };
+    // A part says nothing of the other tasks: they stay what they are.
+    let gone = if is_part { Gone::Left } else { Gone::Removed };
+    let mut of_others: BTreeMap<i64, Vec<&RunRow>> = BTreeMap::new();
+    for run in runs.iter().map(|run| run.old).filter(|run| run.version_key != newest.version_key) {
+        of_others.entry(run.version_key).or_default().push(run);
     }
-    let sql = "UPDATE dag_run SET run_type = 'backfill', backfill_id = $2, backfill_ordinal = $3, conf = $4 \
-               WHERE id = $1";
-    let conf = Value::Object(new.conf.clone()).to_string();
-    let ordinal = i64::try_from(ordinal).unwrap_or(i64::MAX);
-    sql::run(&tx.inner, "give a run to a backfill", sql, values![old.key, key, ordinal, conf]).await?;
-    let dag = tx.store.dag_version_in(&tx.inner, new.version_key).await?;
-    let instances = instances_of(tx, &[old.key]).await?.remove(&old.key).unwrap_or_default();
+    for (version, runs) in &of_others {
+        pin_all(tx, *version, runs, &newest, gone, now).await?;
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_ordinal", Kind::Int), ("x_conf", Kind::Text)]);
+    let sql = format!(
+        "UPDATE dag_run SET run_type = 'backfill', backfill_id = $2, backfill_ordinal = x_ordinal, conf = x_conf \
+         FROM {source} WHERE dag_run.id = x_id"
+    );
+    let rows = sql::rows(runs.iter().map(|run| {
+        let conf = Value::Object(run.new.conf.clone()).to_string();
+        vec![json!(run.old.key), json!(run.ordinal), json!(conf)]
+    }));
+    sql::run(&tx.inner, "give runs to a backfill", sql, vec![rows, key.into()]).await?;
+    let dag = tx.store.dag_version_in(&tx.inner, newest.version_key).await?;
+    let keys: Vec<RunKey> = runs.iter().map(|run| run.old.key).collect();
+    let instances: Vec<InstanceRow> = instances_of(tx, &keys).await?.into_values().flatten().collect();
     let plan = plan_clear(instances.iter().filter(|it| dag.task(it.task_id.as_str()).is_some()), &dag);
     let cleared = apply_clear(tx, plan, now).await?;
-    queue_again(tx, &[old.key], now).await?;
+    queue_again(tx, &keys, now).await?;
     Ok(cleared.into_iter().map(|it| it.instance).collect())
 }
 

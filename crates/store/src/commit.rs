@@ -36,6 +36,8 @@ pub struct CreatedRun {
 pub struct CommitReport {
     /// Parallel to `new_runs`; `None`: the run or its logical date was there before.
     pub created: Vec<Option<CreatedRun>>,
+    /// Of `new_runs`: created, and they cover more than was planned.
+    pub widened: Vec<usize>,
     /// The token is no longer the instance's: nothing of the completion was written.
     pub stale_finishes: Vec<usize>,
     /// Cleared while it ran: the try was closed as it ended, but the instance is `none` now, whatever `to` said.
@@ -165,7 +167,9 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     moves::apply_to_runs(tx, (&batch.run_moves, &ends), now, &mut report, &mut touched).await?;
     report.has_less_room = !report.stale_runs.is_empty();
     report.created = new_runs::insert(tx, &batch.new_runs, report.has_less_room, now).await?;
-    assets::use_up(tx, &batch.new_runs, &report.created).await?;
+    let created = std::mem::take(&mut report.created);
+    assets::use_up(tx, &batch.new_runs, &created, &mut report).await?;
+    report.created = created;
     touched.runs.extend(report.created.iter().flatten().map(|run| run.run));
     expansions::apply(tx, &batch.expansions, now, &mut report, &mut touched).await?;
     if report.has_less_room {
@@ -182,8 +186,10 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     set_pointers(tx, &batch.pointers).await?;
     passed_date::insert(tx, &batch.passed_slots, now).await?;
     passed_date::insert_taken(tx, &batch.new_runs, &report.created, now).await?;
-    pause_dags(tx, &batch.pauses, now).await?;
-    let raised = alert::raise(tx, &batch.alerts).await?;
+    let stale = stale_runs(batch, &report);
+    let pauses = batch.pauses.iter().filter(|pause| !stale.contains(&pause.run));
+    let paused = pause_dags(tx, pauses, now).await?;
+    let raised = alert::raise(tx, &batch.alerts, &paused).await?;
     notification::insert(tx, due_notices(batch, &report, &raised)).await?;
     changes::collect(tx, &touched.runs, &touched.instances).await?;
     Ok((report, touched.times))
@@ -199,7 +205,7 @@ fn due_notices<'b>(
     let mut tries: HashSet<InstanceKey> = finishes.map(|index| batch.finishes[*index].completion.instance).collect();
     tries.extend(report.stale_moves.iter().map(|index| batch.task_moves[*index].instance));
     let unbegun: HashSet<InstanceKey> = report.stale_claims.iter().map(|index| batch.claims[*index].instance).collect();
-    let runs: HashSet<RunKey> = report.stale_runs.iter().map(|index| batch.run_moves[*index].run).collect();
+    let runs = stale_runs(batch, report);
     let is_new = |notice: &Notice| match notice.event {
         NoticeEvent::Alert(kind) => raised.contains(&(notice.run, kind)),
         _ => true,
@@ -269,7 +275,18 @@ async fn set_pointers(tx: &Tx, pointers: &[SchedulePointer]) -> Result<()> {
     sql::run(&tx.inner, "set when DAGs are due", sql, vec![rows]).await.map(|_| ())
 }
 
-async fn pause_dags(tx: &Tx, pauses: &[DagPause], now: DateTime<Utc>) -> Result<()> {
+/// Those that did not end or begin as it was planned.
+fn stale_runs(batch: &Batch, report: &CommitReport) -> HashSet<RunKey> {
+    report.stale_runs.iter().map(|index| batch.run_moves[*index].run).collect()
+}
+
+/// Returns those that were not paused before.
+async fn pause_dags<'b>(
+    tx: &Tx,
+    pauses: impl Iterator<Item = &'b DagPause>,
+    now: DateTime<Utc>,
+) -> Result<HashSet<&'b DagId>> {
+    let mut paused = HashSet::new();
     for pause in pauses {
         let sql = "UPDATE dag SET is_paused = TRUE, last_changed_at = $2 WHERE dag_id = $1 AND NOT is_paused";
         let values = sql::values![pause.dag_id.as_str(), micros(now)];
@@ -278,9 +295,10 @@ async fn pause_dags(tx: &Tx, pauses: &[DagPause], now: DateTime<Utc>) -> Result<
             let audit = AuditRow::new("scheduler", "auto_pause", json!({ "reason": pause.reason }), now);
             tx.audit(&audit.with_change(told(false), told(true)).on_dag(pause.dag_id.as_str())).await?;
             tx.tell(Change::of_dag(&pause.dag_id, "paused"));
+            paused.insert(&pause.dag_id);
         }
     }
-    Ok(())
+    Ok(paused)
 }
 
 async fn touched_runs(tx: &Tx, batch: &Batch, report: &CommitReport) -> Result<Vec<RunKey>> {

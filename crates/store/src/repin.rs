@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use millrace_model::change::{InstanceKey, NewInstance};
+use millrace_model::change::{InstanceKey, NewInstance, RunKey};
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
@@ -110,8 +110,7 @@ pub(crate) enum Gone {
     Left,
 }
 
-/// Tasks that are new get an instance, or one for each item of a list in the file; those that are gone become `removed`,
-/// those that are back wait again, and the others take over what the new version says of them.
+/// As [`pin_all`], of one run.
 pub(crate) async fn pin_to_version(
     tx: &Tx,
     run: &RunRow,
@@ -119,30 +118,63 @@ pub(crate) async fn pin_to_version(
     when_gone: Gone,
     now: DateTime<Utc>,
 ) -> Result<Repinned> {
-    let instances = instances_of(tx, &[run.key]).await?.remove(&run.key).unwrap_or_default();
-    let dag = tx.store.dag_version_in(&tx.inner, newest.version_key).await?;
-    let wanted = Wanted::of(&dag, newest, &instances);
-    let is_gone = |it: &&InstanceRow| {
-        it.state != TaskState::Removed && !wanted.keeps(it) && (when_gone == Gone::Removed || wanted.knows(it))
-    };
-    let is_back = |it: &&InstanceRow| it.state == TaskState::Removed && wanted.restores(it);
-    let (gone, back): (Vec<&InstanceRow>, Vec<&InstanceRow>) =
-        (instances.iter().filter(is_gone).collect(), instances.iter().filter(is_back).collect());
-    let added: Vec<&NewInstance> = newest.tasks.iter().filter(|task| wanted.lacks(task)).collect();
+    let repinned = pin_all(tx, run.version_key, &[run], newest, when_gone, now).await?;
+    repinned.into_iter().next().ok_or_else(|| StoreError::NotFound { kind: "run", name: run.run_id.to_string() })
+}
 
-    let sql = "UPDATE dag_run SET version_id = $2 WHERE id = $1";
-    sql::run(&tx.inner, "give a run another version", sql, values![run.key, newest.version_key]).await?;
+/// Tasks that are new get an instance, or one for each item of a list in the file; those that are gone become `removed`,
+/// those that are back wait again, and the others take over what the new version says of them. The runs have had one
+/// version, `before`.
+pub(crate) async fn pin_all(
+    tx: &Tx,
+    before: i64,
+    runs: &[&RunRow],
+    newest: &NewestVersion,
+    when_gone: Gone,
+    now: DateTime<Utc>,
+) -> Result<Vec<Repinned>> {
+    let keys: Vec<RunKey> = runs.iter().map(|run| run.key).collect();
+    let all = instances_of(tx, &keys).await?;
+    let dag = tx.store.dag_version_in(&tx.inner, newest.version_key).await?;
+    let (mut repinned, mut changes) = (Vec::with_capacity(runs.len()), Changes::default());
+    for run in runs {
+        let instances = all.get(&run.key).map_or(&[][..], Vec::as_slice);
+        let wanted = Wanted::of(&dag, newest, instances);
+        let is_gone = |it: &&InstanceRow| {
+            it.state != TaskState::Removed && !wanted.keeps(it) && (when_gone == Gone::Removed || wanted.knows(it))
+        };
+        let is_back = |it: &&InstanceRow| it.state == TaskState::Removed && wanted.restores(it);
+        let (gone, back): (Vec<&InstanceRow>, Vec<&InstanceRow>) =
+            (instances.iter().filter(is_gone).collect(), instances.iter().filter(is_back).collect());
+        let added: Vec<&NewInstance> = newest.tasks.iter().filter(|task| wanted.lacks(task)).collect();
+        repinned.push(Repinned {
+            run: TouchedRun::of(run, false),
+            added: once(added.iter().map(|task| &task.task_id)),
+            removed: once(gone.iter().map(|it| &it.task_id)),
+            restored: once(back.iter().map(|it| &it.task_id)),
+        });
+        changes.added.extend(added.into_iter().map(|task| (run.key, task)));
+        changes.gone.extend(gone);
+        changes.back.extend(back);
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!("UPDATE dag_run SET version_id = $2 WHERE id IN (SELECT x_id FROM {source})");
+    let values = vec![sql::column(keys.iter().copied()), newest.version_key.into()];
+    sql::run(&tx.inner, "give runs another version", sql, values).await?;
     // First, for those that are added know of no other version.
-    take_over(tx, run, newest).await?;
-    add(tx, run, &added).await?;
-    remove(tx, &gone, now).await?;
-    restore(tx, &back).await?;
-    Ok(Repinned {
-        run: TouchedRun::of(run, false),
-        added: once(added.into_iter().map(|task| &task.task_id)),
-        removed: once(gone.into_iter().map(|it| &it.task_id)),
-        restored: once(back.into_iter().map(|it| &it.task_id)),
-    })
+    take_over(tx, &keys, before, newest).await?;
+    add(tx, &changes.added).await?;
+    remove(tx, &changes.gone, now).await?;
+    restore(tx, &changes.back).await?;
+    Ok(repinned)
+}
+
+/// What another version makes of the instances of runs.
+#[derive(Default)]
+struct Changes<'a> {
+    added: Vec<(RunKey, &'a NewInstance)>,
+    gone: Vec<&'a InstanceRow>,
+    back: Vec<&'a InstanceRow>,
 }
 
 /// A mapped task has several instances, and is named once.
@@ -202,7 +234,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-async fn add(tx: &Tx, run: &RunRow, added: &[&NewInstance]) -> Result<()> {
+async fn add(tx: &Tx, added: &[(RunKey, &NewInstance)]) -> Result<()> {
     if added.is_empty() {
         return Ok(());
     }
@@ -211,32 +243,39 @@ async fn add(tx: &Tx, run: &RunRow, added: &[&NewInstance]) -> Result<()> {
          priority_weight, state) SELECT x.*, 'none' FROM {}",
         sql::source(tx.dialect(), 1, INSTANCE_COLUMNS)
     );
-    let rows = sql::rows(added.iter().map(|task| instance_row(run.key, task, task.map_index.into())));
+    let rows = sql::rows(added.iter().map(|(run, task)| instance_row(*run, task, task.map_index.into())));
     sql::run(&tx.inner, "add the tasks of another version", sql, vec![rows]).await.map(|_| ())
 }
 
-async fn take_over(tx: &Tx, run: &RunRow, newest: &NewestVersion) -> Result<()> {
-    if run.version_key != newest.version_key {
+async fn take_over(tx: &Tx, runs: &[RunKey], before: i64, newest: &NewestVersion) -> Result<()> {
+    let keys = || sql::column(runs.iter().copied());
+    let those = |n: usize| format!("(SELECT x_id FROM {})", sql::source(tx.dialect(), n, &[("x_id", Kind::Int)]));
+    if before != newest.version_key {
         // Until it has stopped, a try that is under way holds the key that it began with.
-        let sql = "UPDATE task_instance SET departed_from = $2 \
-                   WHERE run_id = $1 AND lease_token IS NOT NULL AND departed_from IS NULL";
-        sql::run(&tx.inner, "note what tries began with", sql, values![run.key, run.version_key]).await?;
+        let sql = format!(
+            "UPDATE task_instance SET departed_from = $2 \
+             WHERE run_id IN {} AND lease_token IS NOT NULL AND departed_from IS NULL",
+            those(1)
+        );
+        sql::run(&tx.inner, "note what tries began with", sql, vec![keys(), before.into()]).await?;
     }
     // A budget that a clear gave is kept, and tries that cost nothing go on costing nothing.
     let sql = format!(
         "UPDATE task_instance SET operator = x_operator, pool = x_pool, pool_slots = x_slots, \
          priority_weight = x_weight, max_tries = CASE WHEN generation > 0 THEN max_tries \
          WHEN x_before IS NULL THEN x_max ELSE max_tries + x_max - x_before END \
-         FROM {} WHERE run_id = x_run AND task_id = x_task",
-        sql::source(tx.dialect(), 1, &[INSTANCE_COLUMNS, &[("x_before", Kind::Int)]].concat())
+         FROM {} WHERE run_id IN {} AND task_id = x_task",
+        sql::source(tx.dialect(), 1, &[INSTANCE_COLUMNS, &[("x_before", Kind::Int)]].concat()),
+        those(2)
     );
-    let before = tx.store.dag_version_in(&tx.inner, run.version_key).await?;
+    let before = tx.store.dag_version_in(&tx.inner, before).await?;
     let rows = sql::rows(newest.tasks.iter().map(|task| {
-        let mut row = instance_row(run.key, task, task.map_index.into());
+        // The tasks are the same in all of these runs.
+        let mut row = instance_row(0, task, task.map_index.into());
         row.push(json!(before.task(task.task_id.as_str()).map(|task| task.retries)));
         row
     }));
-    sql::run(&tx.inner, "change the tasks of a run", sql, vec![rows]).await.map(|_| ())
+    sql::run(&tx.inner, "change the tasks of runs", sql, vec![rows, keys()]).await.map(|_| ())
 }
 
 async fn remove(tx: &Tx, gone: &[&InstanceRow], now: DateTime<Utc>) -> Result<()> {

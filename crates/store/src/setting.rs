@@ -27,6 +27,12 @@ impl Store {
         tx.commit().await
     }
 
+    pub async fn setting(&self, key: &str) -> Result<Option<String>> {
+        let sql = "SELECT value FROM setting WHERE key = $1";
+        let row = sql::one(self.reader(), "read a setting", sql, values![key]).await?;
+        row.map(|row| row.text("value")).transpose()
+    }
+
     /// Reads it, and takes it away.
     pub async fn take_setting(&self, key: &str) -> Result<Option<String>> {
         let tx = self.begin("take a setting").await?;

@@ -87,8 +87,10 @@ on_both! {
     assets:
         an_event_goes_to_those_who_wait_and_is_used_up_by_their_run,
         catchup_replays_what_happened_before_the_dag_waited,
+        a_run_uses_up_more_than_it_names,
         a_person_may_say_that_an_asset_changed,
         an_alert_is_raised_once_and_seen_once,
+        a_dag_that_is_paused_again_for_the_same_run_is_told_of_again,
         what_was_given_up_is_told_again_on_request;
     past:
         the_run_before_is_found_by_date_and_kind,

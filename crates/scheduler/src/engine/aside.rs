@@ -130,14 +130,12 @@ impl Engine {
         let of_dags: BTreeSet<&DagId> = (batch.new_runs.iter().map(|run| &run.dag_id))
             .chain(batch.pointers.iter().map(|pointer| &pointer.dag_id))
             .chain(batch.passed_slots.iter().map(|passed| &passed.dag_id))
-            .chain(batch.pauses.iter().map(|pause| &pause.dag_id))
             .collect();
         for dag_id in of_dags {
             let part = Batch {
                 new_runs: batch.new_runs.iter().filter(|run| run.dag_id == *dag_id).map(queued).collect(),
                 pointers: batch.pointers.iter().filter(|pointer| pointer.dag_id == *dag_id).cloned().collect(),
                 passed_slots: batch.passed_slots.iter().filter(|passed| passed.dag_id == *dag_id).cloned().collect(),
-                pauses: batch.pauses.iter().filter(|pause| pause.dag_id == *dag_id).cloned().collect(),
                 ..Batch::default()
             };
             if let Err(error) = self.probe(&part, now).await? {
@@ -176,6 +174,9 @@ impl Engine {
         }
         for step in batch.run_moves.iter().filter(|step| step.to != RunState::Running) {
             parts.entry(step.run).or_default().run_moves.push(step.clone());
+        }
+        for pause in &batch.pauses {
+            parts.entry(pause.run).or_default().pauses.push(pause.clone());
         }
         for alert in &batch.alerts {
             parts.entry(alert.run).or_default().alerts.push(alert.clone());

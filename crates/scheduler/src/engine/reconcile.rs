@@ -36,6 +36,10 @@ impl Engine {
             again = true;
         }
         let mut unsure = self.misfits(batch, report).await?;
+        // Its run goes on, and so does the DAG.
+        for pause in batch.pauses.iter().filter(|pause| unsure.contains(&pause.run)) {
+            self.read_dag(&pause.dag_id).await?;
+        }
         self.reopen(&unsure, batch, report, now).await?;
         unsure.extend(stale.iter().map(|(_, assignment)| assignment.run.run_key));
         for (expansion, keys) in batch.expansions.iter().zip(&report.expanded) {
@@ -63,10 +67,12 @@ impl Engine {
     }
 
     async fn add_created(&mut self, batch: &Batch, report: &CommitReport, now: DateTime<Utc>) -> Result<bool> {
-        for (new, created) in batch.new_runs.iter().zip(&report.created) {
+        for (place, (new, created)) in batch.new_runs.iter().zip(&report.created).enumerate() {
             match created {
-                // What the plan had start waits in the queue.
-                Some(created) if report.has_less_room => self.read_run(created.run, now).await?,
+                // What the plan had start waits in the queue; what covers more than was planned is read as it is.
+                Some(created) if report.has_less_room || report.widened.contains(&place) => {
+                    self.read_run(created.run, now).await?;
+                }
                 Some(created) => {
                     if !self.situation.view.put_created(new, created.run, &created.instances, now) {
                         self.read_run(created.run, now).await?;

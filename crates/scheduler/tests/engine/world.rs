@@ -1,12 +1,15 @@
 //! A small world in which anything may happen next: turns, tries that end well, badly, later or never, kills, a second
-//! scheduler, failures of the store at every point, edited files, pauses, triggers, clears, marks, backfills, and the
-//! passing of time in both directions, chosen by a seed. What must always hold is looked at after each step.
+//! scheduler, failures of the store at every point, edited files, pauses, triggers, clears, marks, backfills, DAGs that fail
+//! until they are paused, runs that are late, and the passing of time in both directions, chosen by a seed. What must always
+//! hold is looked at after each step.
 //!
 //! `MILLRACE_WORLD_SEEDS` says how many worlds there are, `MILLRACE_WORLD_FIRST` which is the first; a failure names its
 //! own. Most live on SQLite, which is quicker; `MILLRACE_WORLD_SEEDS_ON_POSTGRES` says how many live on PostgreSQL. Every place of the store's code that these worlds came by fails in one of them: a place that chance has spared is
 //! struck in a world that comes by, lived once more.
 
+mod alerts;
 pub mod daemon;
+mod dates;
 pub mod failures;
 mod leaders;
 mod random;
@@ -26,6 +29,7 @@ use millrace_model::ids::DagId;
 use millrace_store::PoolRow;
 use millrace_store::faults::{Fault, FaultPoint};
 
+use self::alerts::Before;
 use self::daemon::Daemon;
 use self::failures::{Coverage, Place, PlannedFaults};
 use self::random::{Dice, POOL, random_dag};
@@ -82,6 +86,9 @@ struct World {
     begun: BTreeSet<String>,
     /// Runs that were running then.
     running: BTreeSet<RunKey>,
+    /// Runs that were queued then.
+    waiting: BTreeSet<RunKey>,
+    before: Before,
     log: Vec<String>,
 }
 
@@ -131,6 +138,8 @@ impl World {
             asked_back: BTreeSet::new(),
             begun: BTreeSet::new(),
             running: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            before: Before::default(),
             log: Vec::new(),
         };
         world.turn().await;
@@ -152,7 +161,7 @@ impl World {
     }
 
     async fn step(&mut self) {
-        match self.dice.roll(42) {
+        match self.dice.roll(44) {
             0..=9 => self.end_one().await,
             10..=12 => self.step_outside().await,
             13..=16 => self.pass_time().await,
@@ -164,13 +173,13 @@ impl World {
             25 | 26 => self.clear().await,
             27 => self.mark().await,
             28 => self.mark_run().await,
-            29 | 30 => self.backfill().await,
-            31 => self.change_pool().await,
-            32 => self.edit().await,
-            33 => self.repin().await,
-            34 => self.asset().await,
-            35..=37 => self.plan_fault(),
-            38 => self.cut_off().await,
+            29..=32 => self.backfill().await,
+            33 => self.change_pool().await,
+            34 => self.edit().await,
+            35 => self.repin().await,
+            36 => self.asset().await,
+            37..=39 => self.plan_fault(),
+            40 => self.cut_off().await,
             _ => {
                 self.note("turn");
                 self.turn().await;
@@ -241,14 +250,17 @@ impl World {
     }
 }
 
-async fn live(blank: Arc<Blank>, seed: u64, targets: Vec<Place>) -> (BTreeSet<Place>, BTreeSet<Place>) {
+/// The places that a world came by, those that were struck, and what people were told.
+type Lived = (BTreeSet<Place>, BTreeSet<Place>, BTreeSet<&'static str>);
+
+async fn live(blank: Arc<Blank>, seed: u64, targets: Vec<Place>) -> Lived {
     let mut world = Box::pin(World::new(&blank, seed, targets)).await;
     for _ in 0..STEPS {
         Box::pin(world.step()).await;
     }
     let (came, struck) = (world.faults.came(), world.faults.struck());
     Box::pin(world.settle()).await;
-    (came, struck)
+    (came, struck, world.told().await)
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -261,7 +273,10 @@ async fn live_all(blank: &Arc<Blank>, seeds: u64) -> Coverage {
     for seed in first..first + seeds {
         // The panic has said what was wrong; the other worlds are worth knowing too.
         match tokio::spawn(tokio::time::timeout(LONGEST, live(blank.clone(), seed, Vec::new()))).await {
-            Ok(Ok((came, struck))) => coverage.add(seed, came, struck),
+            Ok(Ok((came, struck, told))) => {
+                coverage.add(seed, came, struck);
+                coverage.tell(told);
+            }
             _ => failed.push(seed),
         }
     }
@@ -281,7 +296,7 @@ async fn whatever_happens_the_rules_hold_and_every_run_ends() {
     // The first failure of such a world comes where it came by before; what follows may be another story.
     while let Some((seed, places)) = coverage.missing(TARGETS) {
         let lived = tokio::spawn(tokio::time::timeout(LONGEST, live(blank.clone(), seed, places.clone()))).await;
-        let (_, struck) = lived.expect("the rules hold").expect("it ends in time");
+        let (_, struck, _) = lived.expect("the rules hold").expect("it ends in time");
         let is_one = places.iter().any(|place| struck.contains(place));
         assert!(is_one, "world {seed} comes by none of {places:?} any more");
         coverage.add(seed, BTreeSet::new(), struck);

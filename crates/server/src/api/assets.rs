@@ -218,6 +218,9 @@ async fn start_maker(server: &Server, person: &Person, name: &str, body: Trigger
     Ok(Json(run_value(server, &run)))
 }
 
+/// The oldest that are listed; `total_entries` counts all.
+const MOST_QUEUED: u32 = 1_000;
+
 /// An event, and the DAG that has it waiting.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct QueuedEvent {
@@ -228,10 +231,10 @@ pub(crate) struct QueuedEvent {
 
 async fn queued(server: &Server, dag_id: Option<&str>, asset: Option<&str>) -> Answer<Json<QueuedEvents>> {
     server.check_named(dag_id, asset).await?;
-    let rows = server.store().waiting_asset_events(dag_id, asset).await?;
+    let page = server.store().waiting_asset_events(dag_id, asset, MOST_QUEUED).await?;
     let one = |(dag_id, row): &(DagId, AssetEvent)| QueuedEvent { dag_id: text(dag_id), event: event(row) };
-    let queued_events: Vec<QueuedEvent> = rows.iter().map(one).collect();
-    Ok(Json(QueuedEvents { total_entries: queued_events.len() as u64, queued_events }))
+    let queued_events: Vec<QueuedEvent> = page.rows.iter().map(one).collect();
+    Ok(Json(QueuedEvents { total_entries: page.total, queued_events }))
 }
 
 async fn forget(server: &Server, person: &Person, dag_id: Option<&str>, asset: Option<&str>) -> Answer<StatusCode> {

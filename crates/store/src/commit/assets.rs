@@ -6,7 +6,7 @@ use millrace_model::state::TaskState;
 use serde_json::{Value, json};
 
 use super::{CommitReport, CreatedRun};
-use crate::sql::{Kind, micros};
+use crate::sql::{Kind, micros, values};
 use crate::{Result, Tx, asset, sql};
 
 /// One event for each outlet of a task that has succeeded, put before the DAGs that wait for it.
@@ -38,20 +38,29 @@ pub(super) async fn emit(
     Ok(())
 }
 
-pub(super) async fn use_up(tx: &Tx, runs: &[NewRun], created: &[Option<CreatedRun>]) -> Result<()> {
-    let used: Vec<Vec<Value>> = runs
-        .iter()
-        .zip(created)
-        .filter(|(_, created)| created.is_some())
-        .flat_map(|(run, _)| run.asset_events.iter().map(|event| (&run.dag_id, event.id)))
-        .map(|(dag_id, event)| vec![json!(dag_id.as_str()), json!(event)])
-        .collect();
-    if used.is_empty() {
-        return Ok(());
+/// Takes everything that has happened so far from before the DAGs of new runs: what a run names, and what it does not since
+/// there is too much of it. Such a run is made to cover that too, and its place in `created` is reported.
+pub(super) async fn use_up(
+    tx: &Tx,
+    runs: &[NewRun],
+    created: &[Option<CreatedRun>],
+    report: &mut CommitReport,
+) -> Result<()> {
+    for (place, (run, created)) in runs.iter().zip(created).enumerate() {
+        let (Some(created), Some(last)) = (created, run.asset_events.last()) else { continue };
+        let values = || values![run.dag_id.as_str(), last.id];
+        let sql = "SELECT COUNT(*) AS events, MIN(e.interval_start) AS first, MAX(e.interval_end) AS last \
+                   FROM asset_queue q JOIN asset_event e ON e.id = q.event_id WHERE q.dag_id = $1 AND q.event_id <= $2";
+        let all = sql::one(&tx.inner, "look at queued asset events", sql, values()).await?;
+        let sql = "DELETE FROM asset_queue WHERE dag_id = $1 AND event_id <= $2";
+        sql::run(&tx.inner, "use up asset events", sql, values()).await?;
+        let Some(all) = all else { continue };
+        if usize::try_from(all.int("events")?).is_ok_and(|events| events > run.asset_events.len()) {
+            let sql = "UPDATE dag_run SET data_interval_start = $2, data_interval_end = $3 WHERE id = $1";
+            let values = values![created.run, all.int("first")?, all.int("last")?];
+            sql::run(&tx.inner, "widen a run", sql, values).await?;
+            report.widened.push(place);
+        }
     }
-    let source = sql::source(tx.dialect(), 1, &[("x_dag", Kind::Text), ("x_id", Kind::Int)]);
-    let sql = format!(
-        "DELETE FROM asset_queue WHERE EXISTS (SELECT 1 FROM {source} WHERE dag_id = x_dag AND event_id = x_id)"
-    );
-    sql::run(&tx.inner, "use up asset events", sql, vec![sql::rows(used)]).await.map(|_| ())
+    Ok(())
 }

@@ -1,9 +1,10 @@
 //! What tasks do to assets, who is told, alerts, and what callbacks are told.
 
 use anyhow::{Context, Result};
+use chrono::DateTime;
 use millrace_model::alert::{Alert, AlertKind};
 use millrace_model::asset::{AssetCondition, AssetEvent, AssetName};
-use millrace_model::change::{Batch, DagPause, NewInstance, NewRun, RunKey, TryOutcome};
+use millrace_model::change::{Batch, DagPause, NewInstance, NewRun, RunKey, RunMove, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::notice::{Callback, Notice, NoticeEvent};
@@ -104,6 +105,46 @@ pub async fn catchup_replays_what_happened_before_the_dag_waited(bench: Bench) -
     Ok(())
 }
 
+/// `orders` has changed so often while `customers` was waited for that no run could name all of it.
+pub async fn a_run_uses_up_more_than_it_names(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let both = AssetCondition::All(["orders", "customers"].map(|it| AssetCondition::Asset(name(it))).to_vec());
+    let version = sync(&world, &Dag { assets: Some(both), ..consumer("waits") }, false).await?;
+    let waits = DagId::new_unchecked("waits");
+    let often = "INSERT INTO asset_event (asset, interval_start, interval_end, at) \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) \
+                 SELECT 'orders', CAST(i AS BIGINT) * 1000000, CAST(i + 1 AS BIGINT) * 1000000, 0 FROM n";
+    bench.query(often).await?;
+    bench.query("INSERT INTO asset_queue (dag_id, event_id) SELECT 'waits', id FROM asset_event").await?;
+    world.store.record_asset_event("customers", "cli", at(7)).await?;
+    world.store.record_asset_event("orders", "cli", at(8)).await?;
+
+    let events = world.store.queued_asset_events(&waits).await?;
+    let named = |asset: &str| events.iter().filter(|event| event.asset.as_str() == asset).count();
+    assert_eq!((named("orders"), named("customers")), (500, 1));
+    assert!(events.is_sorted_by_key(|event| event.id));
+    assert_eq!(events[500].at, at(8), "the newest are named");
+    let page = world.store.waiting_asset_events(None, Some("orders"), 10).await?;
+    assert_eq!((page.rows.len(), page.total), (10, 2501));
+
+    let run = NewRun {
+        dag_id: waits.clone(),
+        run_id: RunId::new_unchecked("asset_triggered__x"),
+        run_type: RunType::AssetTriggered,
+        asset_events: events.clone(),
+        ..new_run(version, 5)
+    };
+    let report = world.commit(&Batch { new_runs: vec![run], ..Batch::default() }, at(9)).await?;
+    assert_eq!(report.widened, [0]);
+    let created = report.created[0].clone().context("created")?;
+    let row = world.store.run_by_key(created.run).await?.context("there")?;
+    assert_eq!(row.asset_events, events);
+    let first = DateTime::from_timestamp(1, 0).context("an instant")?;
+    assert_eq!((row.data_interval.start, row.data_interval.end), (first, at(8)), "it covers what it does not name");
+    assert_eq!(bench.number("SELECT COUNT(*) FROM asset_queue").await?, 0);
+    Ok(())
+}
+
 pub async fn a_person_may_say_that_an_asset_changed(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     sync(&world, &consumer("waits"), false).await?;
@@ -128,7 +169,7 @@ pub async fn an_alert_is_raised_once_and_seen_once(bench: Bench) -> Result<()> {
         message: "late".to_owned(),
         at: at(5),
     };
-    let pause = DagPause { dag_id: dag_id.clone(), reason: "2 runs have failed".to_owned() };
+    let pause = DagPause { dag_id: dag_id.clone(), run: created.run, reason: "2 runs have failed".to_owned() };
     let told = Notice { event: NoticeEvent::Alert(AlertKind::Deadline), ..notice(created.run, "pager") };
     let batch =
         Batch { alerts: vec![alert.clone(), alert], pauses: vec![pause], notices: vec![told], ..Batch::default() };
@@ -151,6 +192,40 @@ pub async fn an_alert_is_raised_once_and_seen_once(bench: Bench) -> Result<()> {
     );
     assert!(world.store.scheduler_dag(&dag_id).await?.context("there")?.is_paused);
     assert_eq!(bench.number("SELECT COUNT(*) FROM audit_log WHERE action = 'auto_pause'").await?, 1);
+    Ok(())
+}
+
+/// Somebody lets a DAG go on, and runs the run again that it was paused for.
+pub async fn a_dag_that_is_paused_again_for_the_same_run_is_told_of_again(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let created = world.running_run(0).await?;
+    let dag_id = DagId::new_unchecked("daily");
+    let kind = AlertKind::AutoPaused;
+    let batch = |at| Batch {
+        alerts: vec![Alert { dag_id: dag_id.clone(), run: created.run, kind, message: "paused".to_owned(), at }],
+        pauses: vec![DagPause { dag_id: dag_id.clone(), run: created.run, reason: "a run has failed".to_owned() }],
+        notices: vec![Notice { event: NoticeEvent::Alert(kind), ..notice(created.run, "pager") }],
+        ..Batch::default()
+    };
+    world.commit(&batch(at(5)), at(5)).await?;
+    world.commit(&batch(at(5)), at(6)).await?;
+    let filter = NotificationFilter { limit: 10, ..NotificationFilter::default() };
+    let told = async || -> Result<u64> { Ok(world.store.notifications(&filter).await?.total) };
+    assert_eq!(told().await?, 1, "it was paused once");
+    assert_eq!(world.store.see_alerts(None, "me", at(6)).await?, 1);
+
+    world.store.set_paused(&dag_id, false, "me", at(7)).await?;
+    world.commit(&batch(at(8)), at(8)).await?;
+    assert_eq!(told().await?, 2);
+    let alerts = world.store.alerts(&AlertFilter::unseen(10)).await?.rows;
+    assert_eq!(alerts.iter().map(|alert| alert.at).collect::<Vec<_>>(), [at(8)], "nobody has seen it yet");
+
+    // Somebody was quicker than the end that it was planned from.
+    world.store.set_paused(&dag_id, false, "me", at(9)).await?;
+    let end = RunMove { run: created.run, from: RunState::Queued, to: RunState::Failed, reason: None };
+    let report = world.commit(&Batch { run_moves: vec![end], ..batch(at(10)) }, at(10)).await?;
+    assert_eq!((report.stale_runs.len(), told().await?), (1, 2), "the run went on");
+    assert!(!world.store.scheduler_dag(&dag_id).await?.context("there")?.is_paused);
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
+use millrace_model::alert::AlertKind;
+use millrace_model::change::SlotOutcome;
 use millrace_store::faults::{Fault, FaultPoint, Faults};
 
 /// A place in the store's code: where a call can fail, and what it is for.
@@ -151,9 +153,15 @@ pub struct Coverage {
     /// With a world that came by.
     came: BTreeMap<Place, u64>,
     struck: BTreeSet<Place>,
+    told: BTreeSet<&'static str>,
 }
 
 impl Coverage {
+    /// What people were told of in a world.
+    pub fn tell(&mut self, told: BTreeSet<&'static str>) {
+        self.told.extend(told);
+    }
+
     pub fn add(&mut self, seed: u64, came: BTreeSet<Place>, struck: BTreeSet<Place>) {
         for place in came {
             self.came.entry(place).or_insert(seed);
@@ -173,9 +181,13 @@ impl Coverage {
         self.struck.len()
     }
 
-    /// Every transaction of the store has failed before it was opened, before it was committed and when its answer was on
-    /// its way.
+    /// There was something to look at for each rule about what is told and what becomes of dates. Every transaction of the
+    /// store has failed before it was opened, before it was committed and when its answer was on its way.
     pub fn check(&self) {
+        let kinds = AlertKind::ALL.iter().map(|kind| kind.as_str());
+        let fates = [SlotOutcome::Skipped, SlotOutcome::Coalesced].map(SlotOutcome::as_str);
+        let untold: Vec<&str> = kinds.chain(fates).filter(|it| !self.told.contains(it)).collect();
+        assert!(untold.is_empty(), "no world has seen {untold:?}");
         let named = |of: fn(&FaultPoint) -> bool| -> BTreeSet<&str> {
             self.struck.iter().filter(|(point, _)| of(point)).map(|(_, name)| *name).collect()
         };

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use chrono_tz::Tz;
+use millrace_model::alert::{Deadline, DeadlineReference, LongerThanUsual};
 use millrace_model::asset::{AssetCondition, AssetName};
 use millrace_model::calendar::{Calendar, CalendarRule, NamedDays, Shift};
 use millrace_model::dag::{DEFAULT_POOL, Dag, Task};
@@ -11,11 +13,12 @@ use millrace_model::execution::KeyLimit;
 use millrace_model::ids::TaskId;
 use millrace_model::maintenance::MaintenanceWindow;
 use millrace_model::mapping::{Expand, Items, TaskGroup};
+use millrace_model::notice::Callback;
 use millrace_model::schedule::{Misfire, Schedule, Timetable};
 use millrace_model::trigger_rule::TriggerRule;
 use serde_json::{Value, json};
 
-use crate::stage::dag;
+use crate::stage::{dag, instant};
 
 /// The pool that some tasks run in.
 pub const POOL: &str = "shared";
@@ -55,13 +58,14 @@ pub fn random_dag(dice: &mut Dice, number: usize) -> Dag {
     }
     let mut made = dag(&format!("d{number}"), Value::Null, &tasks.iter().map(String::as_str).collect::<Vec<_>>());
     made.catchup = dice.one_in(2);
-    made.misfire = dice.one_in(4).then(|| random_misfire(dice));
+    made.misfire = dice.one_in(3).then(|| random_misfire(dice));
     made.max_active_runs = 1 + dice.roll(3) as u32;
     made.max_active_tasks = 1 + dice.roll(3) as u32;
     made.fail_fast = dice.one_in(8);
     made.dagrun_timeout = dice.one_in(6).then(|| Span::from_seconds(3_600 * (1 + dice.roll(3) as u32)));
     made.concurrency = dice.one_in(5).then(|| random_key(dice, "runs"));
     made.maintenance = dice.one_in(5).then(|| random_window(dice)).into_iter().collect();
+    set_alerts(dice, &mut made);
     let past = dice.one_in(6);
     for task in &mut made.tasks {
         shape_task(dice, task, past);
@@ -74,6 +78,17 @@ pub fn random_dag(dice: &mut Dice, number: usize) -> Dag {
     }
     set_schedule(dice, &mut made, number);
     made
+}
+
+/// What is told of, and who fails too often. One is told of all.
+fn set_alerts(dice: &mut Dice, dag: &mut Dag) {
+    let references = [DeadlineReference::RunAfter, DeadlineReference::LogicalDate, DeadlineReference::StartDate];
+    let within = Span::from_seconds(1_800 * (1 + dice.roll(6) as u32));
+    dag.deadline = dice.one_in(3).then(|| Deadline { reference: *dice.pick(&references), within });
+    let (percent, min_runs) = (100 + 50 * dice.roll(3) as u32, 1 + dice.roll(2) as u32);
+    dag.longer_than_usual = dice.one_in(3).then_some(LongerThanUsual { percent, min_runs });
+    dag.max_consecutive_failed_dag_runs = if dice.one_in(3) { 1 + dice.roll(3) as u32 } else { 0 };
+    dag.callbacks.on_alert = vec![Callback::Command("true".to_owned())];
 }
 
 fn shape_task(dice: &mut Dice, task: &mut Task, past: bool) {
@@ -155,7 +170,14 @@ fn group_some(dice: &mut Dice, dag: &mut Dag) {
 
 fn set_schedule(dice: &mut Dice, dag: &mut Dag, number: usize) {
     let instants = json!({"at": ["2024-01-01T01:00:00Z", "2024-01-01T03:30:00Z", "2024-01-02T00:00:00Z"]});
-    let periodic = [json!("@hourly"), json!({"every": "40m"}), json!("@daily"), instants];
+    let periodic = [
+        json!("@hourly"),
+        json!({"every": "40m"}),
+        json!("@daily"),
+        instants,
+        json!(["15 */6 * * *", "30 3 * * mon"]),
+        json!({"every": "1mo"}),
+    ];
     let schedule = match dice.roll(10) {
         0..=2 => Value::Null,
         3 => json!("@once"),
@@ -175,6 +197,11 @@ fn set_schedule(dice: &mut Dice, dag: &mut Dag, number: usize) {
     let make = if dice.one_in(3) { Timetable::trigger } else { Timetable::interval };
     // Half an hour off the others: a day there is no day of UTC.
     dag.timetable = make(schedule, Tz::America__St_Johns);
+    if matches!(&dag.timetable.schedule, Schedule::Delta(step) if step.months() > 0) {
+        // Long before the world began: of months it sees one or two.
+        dag.start_date = Some(instant("2023-07-31T04:00:00Z"));
+    }
+    dag.end_date = dice.one_in(8).then(|| instant("2024-01-01T00:00:00Z") + TimeDelta::hours(dice.roll(72) as i64));
     if dag.timetable.is_periodic() && dice.one_in(5) {
         dag.calendar = Some(random_calendar(dice));
     }

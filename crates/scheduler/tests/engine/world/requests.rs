@@ -28,6 +28,7 @@ impl World {
         match (result, self.faults.end()) {
             (Ok(value), _) => {
                 self.allow_what_is_there().await;
+                self.look().await;
                 Ok(Some(value))
             }
             (Err(error), None) => Err(error),
@@ -35,6 +36,7 @@ impl World {
                 self.note("its answer was lost");
                 self.forget_doubtful().await;
                 self.allow_what_is_there().await;
+                self.look().await;
                 Ok(None)
             }
             (Err(_), Some(_)) => {
@@ -125,8 +127,7 @@ impl World {
         self.note(format!("clear of run {}", run.key));
         let mut request = ClearRequest::of_run(run.key, &task_ids, "world");
         request.selection.only_failed = self.dice.roll(4) == 0;
-        request.selection.past = self.dice.roll(6) == 0;
-        request.selection.future = self.dice.roll(6) == 0;
+        self.widen(&mut request.selection);
         let (store, now) = (self.stage.store.clone(), self.stage.now());
         let trial = ClearRequest { dry_run: true, ..request.clone() };
         let foreseen = match store.clear_instances(&trial, now).await {
@@ -144,7 +145,8 @@ impl World {
         let Some((run, task_ids)) = self.any_run().await else { return };
         let to = *self.dice.pick(&[TaskState::Success, TaskState::Failed, TaskState::Skipped]);
         self.note(format!("mark {to} in run {}", run.key));
-        let request = mark_request(run.key, task_ids, to);
+        let mut request = mark_request(run.key, task_ids, to);
+        self.widen(&mut request.selection);
         let (store, now) = (self.stage.store.clone(), self.stage.now());
         let trial = MarkRequest { dry_run: true, ..request.clone() };
         let foreseen = match store.mark_instances(&trial, now).await {
@@ -156,6 +158,14 @@ impl World {
         let Some(report) = report else { return };
         assert_eq!((&report.marked, &report.cleared), (&foreseen.marked, &foreseen.cleared), "{}", self.place());
         self.touched(report.marked.iter().chain(&report.cleared).map(|it| it.instance));
+    }
+
+    /// To other runs of the DAG, and to tasks before and after the named ones.
+    fn widen(&mut self, selection: &mut Selection) {
+        selection.past = self.dice.one_in(6);
+        selection.future = self.dice.one_in(6);
+        selection.tasks.upstream = self.dice.one_in(6);
+        selection.tasks.downstream = self.dice.one_in(4);
     }
 
     pub(super) async fn mark_run(&mut self) {
@@ -175,8 +185,13 @@ impl World {
             1 => return self.pause_backfill().await,
             _ => {}
         }
-        let tasks = self.dice.one_in(3).then(|| self.some_tasks(&dag_id));
-        self.note(format!("backfill {dag_id}{}", tasks.iter().map(|it| format!(" {it:?}")).collect::<String>()));
+        let tasks = self.dice.one_in(3).then(|| TaskSelection {
+            upstream: self.dice.one_in(3),
+            downstream: self.dice.one_in(3),
+            tasks: TaskChoice::tasks(self.some_tasks(&dag_id)),
+        });
+        let of = tasks.iter().map(|tasks| format!(" of {}", tasks.describe())).collect::<String>();
+        self.note(format!("backfill {dag_id}{of}"));
         let version = self.newest(&dag_id).await;
         let to = self.stage.now() - TimeDelta::minutes(self.dice.roll(600) as i64);
         let from = to - TimeDelta::minutes(1 + self.dice.roll(300) as i64);
@@ -184,7 +199,7 @@ impl World {
             version: &version,
             from,
             to,
-            includes_end: false,
+            includes_end: self.dice.one_in(3),
             ignores_bounds: true,
             last_interval: None,
             conf: Default::default(),
@@ -194,7 +209,7 @@ impl World {
             range,
             is_reversed: self.dice.roll(4) == 0,
             reprocesses: reprocess != Reprocess::None,
-            tasks: tasks.map(|names| TaskSelection::from(TaskChoice::tasks(names))),
+            tasks,
         };
         // No dates, or an order in which tasks that look back could not run.
         let Ok(plan) = plan_backfill(&wish, self.stage.now()) else { return };

@@ -33,6 +33,8 @@ impl World {
         self.nothing_begins_that_is_held(&runs, &rows, &place).await;
         self.limits_are_kept(&runs, &rows, &place).await;
         self.each_try_runs_once(&rows, &place);
+        self.alerts_are_right(&runs, &place).await;
+        self.dates_are_accounted_for(&runs, &place).await;
         for row in rows.iter().filter(|row| self.succeeded.contains(&row.key)) {
             assert_eq!(row.state, TaskState::Success, "{place}: a success was lost: {row:?}");
         }
@@ -71,6 +73,9 @@ impl World {
                 .or_else(|| is_paused.then(|| "its backfill is paused".to_owned()));
             assert!(why.is_none(), "{place}: a run began while {why:?}: {:?}", of_run[key]);
         }
+        backfills_keep_their_order(runs, &self.running, &self.waiting, place);
+        let waiting = runs.iter().filter(|run| run.state == RunState::Queued);
+        self.waiting = waiting.map(|run| run.key).collect();
         self.begun = begun.into_keys().collect();
         self.running = running;
     }
@@ -324,5 +329,18 @@ fn one_run_for_a_date(runs: &[RunRow], place: &str) {
     let mut dates = BTreeSet::new();
     for run in runs {
         assert!(dates.insert((run.dag_id.clone(), run.logical_date)), "{place}: two runs for one date");
+    }
+}
+
+/// What began did not leave behind what was to run before it. Runs of one DAG share their key, if they have one.
+fn backfills_keep_their_order(runs: &[RunRow], ran: &BTreeSet<RunKey>, waited: &BTreeSet<RunKey>, place: &str) {
+    for begun in runs.iter().filter(|run| run.state == RunState::Running && !ran.contains(&run.key)) {
+        let Some(backfill) = begun.runs_for_backfill() else { continue };
+        let is_before = |run: &&RunRow| {
+            let is_waiting = run.state == RunState::Queued && waited.contains(&run.key);
+            is_waiting && run.runs_for_backfill() == Some(backfill) && run.backfill_ordinal < begun.backfill_ordinal
+        };
+        let before = runs.iter().find(is_before);
+        assert!(before.is_none(), "{place}: {begun:?} began before {before:?}");
     }
 }

@@ -44,6 +44,7 @@ impl World {
             self.go_on().await;
             let active = self.stage.store.active_runs().await.unwrap();
             if active.iter().all(|run| run.row.key > last) {
+                self.look().await;
                 self.turn().await;
                 self.check().await;
                 return;
@@ -64,6 +65,10 @@ impl World {
         if let Some(waiting) = executor.outside().iter().find(|it| !self.asked_back.contains(&it.token)) {
             self.step_one(false, waiting.instance, &waiting.token, true);
             return self.turn().await;
+        }
+        // What has failed too often goes on when somebody lets it.
+        for row in self.stage.store.scheduler_dags().await.unwrap().iter().filter(|row| row.is_paused) {
+            self.stage.store.set_paused(&row.dag_id, false, "world", self.stage.now()).await.unwrap();
         }
         // Only retries, leases, windows and schedules are left to wait for.
         self.stage.clock.advance(TimeDelta::minutes(5));
