@@ -163,7 +163,10 @@ fn marks_notes_and_versions() {
     home.ok(&["dags", "mark", "flaky", "one", "--state", "failed", "--note", "given up"]);
     assert_eq!(home.ok(&["dags", "state", "flaky", "one"]).stdout, "failed\n");
     assert_eq!(home.ok(&["dags", "note", "flaky", "one"]).stdout, "given up\n");
+    let said = home.json(&["dags", "note", "flaky", "one"]);
+    assert_eq!((&said["dag_run_id"], &said["note"]), (&json!("one"), &json!("given up")));
     home.ok(&["dags", "note", "flaky", "one", ""]);
+    assert_eq!(home.json(&["dags", "note", "flaky", "one"])["note"], Value::Null);
     let none = home.ok(&["dags", "note", "flaky", "one"]);
     assert!(none.stdout.is_empty() && none.stderr.contains("has no note"), "{}{}", none.stdout, none.stderr);
 

@@ -163,3 +163,41 @@ fn what_has_failed_says_what_went_wrong() {
     );
     scheduler.terminate(Duration::from_secs(10)).unwrap();
 }
+
+/// Whoever asks may have another configuration than the daemon has.
+#[test]
+fn what_waits_is_explained_by_the_configuration_of_the_daemon() {
+    let mut home = TestHome::new();
+    let (begun, gate) = (home.file("begun"), home.file("gate"));
+    let command = format!("touch {}; while [ ! -e {} ]; do sleep 0.05; done", begun.display(), gate.display());
+    home.write_dag(
+        "two.yaml",
+        &format!(
+            "schedule: none\ntasks:\n  a: {{operator: bash, bash_command: '{command}'}}\n  b: {{operator: bash, bash_command: 'true', priority_weight: 0}}\n"
+        ),
+    );
+    home.set("MILLRACE__CORE__PARALLELISM", "1");
+    home.set("MILLRACE__CORE__MAINTENANCE_EXCEPT_TAGS", "critical");
+    let mut scheduler = home.scheduler();
+    home.set("MILLRACE__CORE__PARALLELISM", "8");
+    home.ok(&["dags", "unpause", "two"]);
+    home.ok(&["dags", "trigger", "two", "--run-id", "r"]);
+    wait_until_blocking("the task has begun", PATIENCE, || begun.exists()).unwrap();
+    let waits = home.json(&["tasks", "explain", "two", "b", "r"]);
+    assert_eq!(waits["answer"], "1 of 1 worker slots are in use", "{waits}");
+    home.set("MILLRACE__CORE__MAINTENANCE", "2020-01-01..2998-12-31");
+    let goes_on = home.json(&["tasks", "explain", "two", "b", "r"]);
+    assert_eq!(unmet(&goes_on), ["1 of 1 worker slots are in use"], "{goes_on}");
+
+    // When nobody leads, the caller's own windows are all that is known.
+    home.unset("MILLRACE__CORE__MAINTENANCE");
+    std::fs::write(&gate, "").unwrap();
+    wait_until_blocking("the run ends", PATIENCE, || home.ok(&["dags", "state", "two", "r"]).stdout == "success\n")
+        .unwrap();
+    assert!(scheduler.terminate(PATIENCE).unwrap().success());
+    home.set("MILLRACE__CORE__MAINTENANCE", "2020-01-01..2998-12-31");
+    home.write_dag("later.yaml", "schedule: '@daily'\nstart_date: 2024-01-01\ntasks: {a: {operator: empty}}\n");
+    home.ok(&["dags", "unpause", "later"]);
+    let held = home.json(&["dags", "plan", "later"]);
+    assert!(held[0]["reason"].as_str().unwrap().contains("maintenance window"), "{held}");
+}

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::TestHome;
 use crate::{HELLO, home_with_hello, ids};
@@ -72,6 +72,8 @@ fn exit_codes_tell_failure_from_wrong_use() {
     home.ok(&["--help"]);
     home.ok(&["dags", "backfill", "--help"]);
     assert_eq!(home.ok(&["version"]).stdout, format!("{}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(home.json(&["version"]), json!({"version": env!("CARGO_PKG_VERSION")}));
+    assert_eq!(home.json(&["config", "lint"])["is_valid"], true);
     assert!(home.ok(&["--version"]).stdout.contains(env!("CARGO_PKG_VERSION")));
 }
 

@@ -57,6 +57,7 @@ fn jobs_check_tells_the_living_from_the_dead() {
     let mut scheduler = home.scheduler();
     let lives = home.ok(&["jobs", "check"]);
     assert!(lives.stderr.contains("lives: heartbeat"), "{}", lives.stderr);
+    assert_eq!(home.json(&["jobs", "check"])["state"], "running");
     home.run(&["jobs", "check", "--hostname", "nowhere.example"]).exits(1);
     let jobs = home.json(&["jobs", "list"]);
     assert_eq!((&jobs[0]["job_type"], &jobs[0]["state"]), (&json!("scheduler"), &json!("running")));

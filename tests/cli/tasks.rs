@@ -210,6 +210,7 @@ fn the_tree_puts_a_group_where_a_task_would_stand() {
     );
     let expected = "  extract (noop)\n    [load] (group)\n      load.orders (noop) after extract\n        load.check (noop) after load.orders\n      report (noop) after load.check\n";
     assert_eq!(home.ok(&["tasks", "list", "grouped", "--tree"]).stdout, expected);
+    assert_eq!(home.json(&["tasks", "list", "grouped", "--tree"])[1]["depends_on"], json!(["extract"]));
 }
 
 #[test]

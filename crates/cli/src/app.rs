@@ -19,6 +19,7 @@ use millrace_worker::SystemClock;
 use serde_json::{Map, Value};
 
 use crate::args::Global;
+use crate::live::said_by_leader;
 use crate::output::{Format, notice};
 
 /// One for each use: reading, writing, and writing in turn. A command does one thing after the other, and each connection to
@@ -68,6 +69,12 @@ impl App {
     /// What the planner is told beside the database.
     pub fn surroundings(&self) -> anyhow::Result<Surroundings> {
         surroundings(&self.config, &self.config.core.default_timezone)
+    }
+
+    /// As [`App::surroundings`], of the scheduler that leads if one does.
+    pub async fn surroundings_in_force(&self, store: &Store) -> anyhow::Result<Surroundings> {
+        let own = self.surroundings()?;
+        Ok(said_by_leader(store).await?.unwrap_or(own))
     }
 
     pub fn logs(&self) -> LogFolder {

@@ -236,6 +236,7 @@ async fn engine(
         _ = beside => Ok(Ok(())),
     };
     sweeping.abort();
+    live.unsay(store).await;
     if let Err(error) = store.write_counts().await {
         tracing::warn!(%error, "the last counts for the metrics could not be written");
     }

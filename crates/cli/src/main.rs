@@ -24,7 +24,7 @@ use millrace_settings::Masker;
 
 use crate::app::App;
 use crate::args::{Cli, Command, ConfigCommand, DevstackCommand, command};
-use crate::output::{notice, print_text};
+use crate::output::{Format, notice, print_one, print_text};
 
 fn main() -> ExitCode {
     let asked = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
@@ -67,9 +67,17 @@ fn start(cli: Cli) -> Result<(), (String, u8)> {
     run(cli, &masker).map_err(|error| (masker.mask(&chain(&error)), failure::exit_code(&error)))
 }
 
+fn version(format: Format) -> anyhow::Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    match format {
+        Format::Table | Format::Plain => print_text(version),
+        Format::Json | Format::Yaml => print_one(format, &serde_json::json!({ "version": version })),
+    }
+}
+
 fn run(cli: Cli, masker: &Masker) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Version => return print_text(env!("CARGO_PKG_VERSION")),
+        Command::Version => return version(cli.global.output),
         Command::Runs { .. } => {
             let say = "the runs of a DAG are among the commands of DAGs: `millrace dags list-runs DAG`, `dags trigger`, `dags state`";
             return Err(failure::usage(say));

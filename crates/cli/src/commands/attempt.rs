@@ -290,7 +290,9 @@ async fn new_run(app: &App, store: &Store, row: &DagRow, options: &RunOptions) -
         asset_events: Vec::new(),
     };
     let asked = (&new, options.task_id.as_str(), options.map_index);
-    let Some(unmet) = millrace_situation::unmet_of_new(store, asked, &app.surroundings()?, app.now()).await? else {
+    let Some(unmet) =
+        millrace_situation::unmet_of_new(store, asked, &app.surroundings_in_force(store).await?, app.now()).await?
+    else {
         bail!(no_instance(&new.run_id, &row.dag, options));
     };
     options.check(unmet)?;
@@ -329,7 +331,9 @@ async fn may_start(app: &App, store: &Store, run: &RunRow, options: &RunOptions)
         }
         _ => {}
     }
-    options.check(millrace_situation::unmet(store, (run, &instance), &app.surroundings()?, app.now()).await?)
+    options.check(
+        millrace_situation::unmet(store, (run, &instance), &app.surroundings_in_force(store).await?, app.now()).await?,
+    )
 }
 
 impl RunOptions {

@@ -16,6 +16,7 @@ use millrace_store::{
     NewestVersion, RepinRequest, RunChoice, Selection, Store, TouchedRun,
 };
 use serde::Serialize;
+use serde_json::json;
 
 use crate::app::App;
 use crate::args::{
@@ -24,7 +25,7 @@ use crate::args::{
 };
 use crate::failure::usage;
 use crate::lookup;
-use crate::output::{notice, print_list, print_one, print_text};
+use crate::output::{Format, notice, print_list, print_one, print_text};
 
 /// For the audit log.
 const ACTOR: &str = "cli";
@@ -363,6 +364,10 @@ pub async fn note(app: &App, store: &Store, args: NoteArgs) -> anyhow::Result<()
     let row = lookup::dag(app, store, &args.dag_id).await?;
     let run = lookup::run(store, &row.dag, &args.run).await?;
     match args.text {
+        None if matches!(app.format, Format::Json | Format::Yaml) => {
+            let note = run.note.as_ref();
+            print_one(app.format, &json!({ "dag_id": run.dag_id, "dag_run_id": run.run_id, "note": note }))
+        }
         None => match &run.note {
             Some(note) => print_text(note),
             None => {

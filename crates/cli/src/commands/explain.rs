@@ -24,7 +24,7 @@ pub async fn task(app: &App, dag_id: &str, task_id: &str, run: &str, map_index: 
         })?,
     };
     let asked = Asked::Task(&run, &instance);
-    print(app, &explain(&store, asked, &app.surroundings()?, app.now()).await?)
+    print(app, &explain(&store, asked, &app.surroundings_in_force(&store).await?, app.now()).await?)
 }
 
 /// Of a mapped task, when none of its instances is named: the first that has not ended.
@@ -50,10 +50,10 @@ pub async fn dag(app: &App, dag_id: &str, run: Option<&str>) -> anyhow::Result<(
     let store = app.store().await?;
     let row = lookup::dag(app, &store, dag_id).await?;
     let explanation = match run {
-        None => explain(&store, Asked::Dag(&row), &app.surroundings()?, app.now()).await?,
+        None => explain(&store, Asked::Dag(&row), &app.surroundings_in_force(&store).await?, app.now()).await?,
         Some(text) => {
             let run = lookup::run(&store, &row.dag, text).await?;
-            explain(&store, Asked::Run(&run), &app.surroundings()?, app.now()).await?
+            explain(&store, Asked::Run(&run), &app.surroundings_in_force(&store).await?, app.now()).await?
         }
     };
     print(app, &explanation)

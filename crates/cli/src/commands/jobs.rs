@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::args::JobsCommand;
 use crate::lookup::optional_time;
-use crate::output::{notice, print_list};
+use crate::output::{Format, notice, print_list, print_one};
 
 /// Jobs that are looked through for a living one.
 const LOOKED_AT: u64 = 1000;
@@ -92,7 +92,10 @@ pub async fn run(app: &App, command: JobsCommand) -> anyhow::Result<()> {
                         "the {job_type} on {} (pid {}) lives: heartbeat {seconds} s ago",
                         row.hostname, row.pid
                     ));
-                    Ok(())
+                    match app.format {
+                        Format::Table | Format::Plain => Ok(()),
+                        Format::Json | Format::Yaml => print_one(app.format, &JobView::of(row, now, timeout)),
+                    }
                 }
                 Some(row) => match row.ended_at {
                     Some(at) => bail!("no {job_type}{place} lives: the last one ended at {}", format_utc_micros(at)),

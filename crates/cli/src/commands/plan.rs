@@ -49,7 +49,7 @@ pub async fn ahead(
     until: DateTime<Utc>,
     limit: usize,
 ) -> anyhow::Result<(Vec<PlanEntry>, bool)> {
-    let ahead = Ahead::read(store, &app.surroundings()?, dag_id, (app.now(), until)).await?;
+    let ahead = Ahead::read(store, &app.surroundings_in_force(store).await?, dag_id, (app.now(), until)).await?;
     Ok(ahead.plan(limit))
 }
 

@@ -5,6 +5,7 @@ use clap_complete::Shell;
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::Config;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::app::App;
 use crate::args::{ConfigCommand, command};
@@ -31,8 +32,12 @@ pub fn config(app: &App, command: ConfigCommand) -> anyhow::Result<()> {
         ConfigCommand::Reference => print_text(&Config::reference()),
         // To be here it had to be read.
         ConfigCommand::Lint => {
-            notice(format!("{} and the environment are fine", app.home.config_file().display()));
-            Ok(())
+            let file = app.home.config_file();
+            notice(format!("{} and the environment are fine", file.display()));
+            match app.format {
+                Format::Table | Format::Plain => Ok(()),
+                Format::Json | Format::Yaml => print_one(app.format, &json!({ "file": file, "is_valid": true })),
+            }
         }
         ConfigCommand::Reload => bail!("`config reload` asks the daemons"),
     }

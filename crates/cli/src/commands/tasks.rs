@@ -99,7 +99,8 @@ struct TaskView {
 async fn list(app: &App, dag_id: &str, tree: bool) -> anyhow::Result<()> {
     let store = app.store().await?;
     let row = lookup::dag(app, &store, dag_id).await?;
-    if tree {
+    // For programs the list says it all: what each depends on.
+    if tree && matches!(app.format, Format::Table | Format::Plain) {
         return print_text(&dags::tree(&row.dag)?);
     }
     let graph = Graph::of(&row.dag)?;
