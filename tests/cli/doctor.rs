@@ -65,6 +65,31 @@ fn case_95_a_stored_dag_that_is_another_one_is_skipped_and_counted() {
     scheduler.wait_for_line("the stored DAG", crate::support::PATIENCE).unwrap();
     home.ok(&["dags", "unpause", "hello"]);
     home.ok(&["dags", "trigger", "hello", "--wait"]);
+
+    home.run_with_input(&["users", "create", "ada", "--role", "admin"], "battery staple").exits(0);
+    let token = home.json(&["tokens", "create", "ada", "ci"])["token"].as_str().unwrap().to_owned();
+    let mut server = home.daemon(&["server", "--port", "0"]);
+    let line = server.wait_for_line("serving http://", crate::support::PATIENCE).unwrap();
+    let address =
+        line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(';').to_owned();
+    let get = |path: &str| {
+        let request = ureq::get(format!("{address}{path}")).header("authorization", format!("Bearer {token}"));
+        let mut answer = request.config().http_status_as_error(false).build().call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    };
+    let (_, metrics) = get("/metrics");
+    for line in ["millrace_dags{state=\"left_out\"} 1", "millrace_dags{state=\"active\"} 1"] {
+        assert!(metrics.lines().any(|it| it == line), "{line}\n{metrics}");
+    }
+    let (status, refused) = get("/api/v1/dags/other");
+    assert_eq!(status, 404);
+    assert!(refused.contains("what is stored of DAG other can't be used: "), "{refused}");
+    assert!(refused.contains("`millrace doctor` says how to mend it"), "{refused}");
+    let warnings: Value = serde_json::from_str(&get("/api/v1/dagWarnings").1).unwrap();
+    assert_eq!(warnings["total_entries"], 1, "{warnings}");
+    assert_eq!(warnings["dag_warnings"][0]["warning_type"], "stored form unusable");
+    let (_, listed) = get("/api/v1/dags");
+    assert!(listed.contains("\"hello\"") && !listed.contains("\"other\""), "{listed}");
 }
 
 #[test]

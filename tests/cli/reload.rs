@@ -131,6 +131,34 @@ fn retention_and_the_time_for_a_stop_hold_from_the_reload_on() {
 }
 
 #[test]
+fn a_window_that_is_gone_holds_nothing_and_a_shorter_tick_is_kept() {
+    let home = TestHome::new();
+    home.write_dag("held.yaml", "schedule: none\ntasks: {a: {operator: empty}}\n");
+    let closed = "[core]\nmaintenance = \"2020-01-01..2998-12-31\"\n[scheduler]\nslow_tick = 3600\n";
+    fs::write(home.file("millrace.toml"), closed).unwrap();
+    let mut scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "held"]);
+    home.ok(&["dags", "trigger", "held", "--run-id", "one"]);
+    let state = |run: &str| home.ok(&["dags", "state", "held", run]).stdout.trim().to_owned();
+    let why = || home.json(&["dags", "explain", "held", "one"])["answer"].as_str().unwrap_or_default().to_owned();
+    assert!(why().ends_with("the run starts at 2998-12-31T00:00:00.000000Z"), "{}", why());
+    assert_eq!(state("one"), "queued");
+
+    fs::write(home.file("millrace.toml"), "[scheduler]\nslow_tick = 1\n").unwrap();
+    let applied = &home.json(&["config", "reload"])[0]["applied"];
+    assert_eq!(*applied, json!(["core.maintenance", "scheduler.slow_tick"]));
+    wait_until_blocking("the run ends", PATIENCE, || state("one") == "success").unwrap();
+
+    // What nobody wakes the scheduler for it finds with a slow tick: the next one would be an hour away.
+    home.ok(&["dags", "pause", "held"]);
+    home.ok(&["dags", "trigger", "held", "--run-id", "two"]);
+    sqlite(&home, "UPDATE dag SET is_paused = FALSE");
+    sqlite(&home, "INSERT INTO signal (kind, dag_id, created_at) VALUES ('dag_changed', 'held', 0)");
+    wait_until_blocking("the tick comes", PATIENCE, || state("two") == "success").unwrap();
+    assert!(scheduler.terminate(PATIENCE).unwrap().success());
+}
+
+#[test]
 fn a_web_server_of_its_own_is_a_job_and_reads_its_configuration_again() {
     let home = TestHome::new();
     home.ok(&["db", "migrate"]);

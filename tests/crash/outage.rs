@@ -54,3 +54,32 @@ fn postgres_is_stopped_killed_and_cut_off_under_a_daemon_that_goes_on() {
     assert_eq!(busy.check(), 0, "what ran went on: no try was lost\n{}", daemon.stderr());
     assert_eq!(daemon.stderr().matches("this scheduler leads epoch=").count(), 1, "{}", daemon.stderr());
 }
+
+/// The machine of the database and that of the daemon fail together, and come back one after the other.
+#[test]
+fn a_daemon_that_is_killed_while_postgres_is_away_goes_on_when_both_are_back() {
+    let mut postgres = Postgres::private().unwrap();
+    let database = postgres.create_database().unwrap();
+    let mut busy = Busy::new(Some(database.url()));
+    busy.backfill("2024-01-01", "2024-01-08");
+    for round in 0..3 {
+        busy.trigger("fan");
+        busy.trigger("chain");
+        let mut daemon = busy.daemon();
+        busy.wait_for_effects(8);
+        match round {
+            0 => postgres.stop().unwrap(),
+            _ => postgres.kill().unwrap(),
+        }
+        // Once it has noticed, and as it may not have.
+        if round < 2 {
+            daemon.wait_for_line("the metadata database cannot be used", PATIENCE).unwrap();
+        }
+        daemon.kill().unwrap();
+        postgres.start().unwrap();
+    }
+    let mut daemon = busy.daemon();
+    busy.wait_until_all_ended(&mut daemon);
+    assert!(daemon.terminate(PATIENCE).unwrap().success());
+    busy.check();
+}
