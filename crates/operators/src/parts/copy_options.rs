@@ -2,7 +2,7 @@
 
 use millrace_operator_api::ports::{CsvFormat, FileKind};
 
-use super::option_words::{Cursor, Token, one_character, tokens};
+use super::option_words::{Cursor, Token, one_character, tokens, unknown};
 
 /// What was written, before the file itself is asked what it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -356,34 +356,13 @@ impl Reader {
                 _ => Some("region needs the name of a region in quotes, such as region 'us-east-1'".to_owned()),
             },
             _ => {
-                self.unknown(name);
+                self.problem(unknown("COPY", KNOWN, name));
                 return false;
             }
         };
         let is_understood = problem.is_none();
         self.problems.extend(problem);
         is_understood
-    }
-
-    fn unknown(&mut self, name: &str) {
-        let shown: String = name.chars().take(32).collect::<String>().to_ascii_lowercase();
-        let close = KNOWN
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(name, known), *known))
-            .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-            .min();
-        match close {
-            Some((_, known)) => {
-                self.problem(format!(
-                    "'{shown}' is not an option of COPY; did you mean '{}'?",
-                    known.to_ascii_lowercase()
-                ));
-            }
-            None => {
-                let known = KNOWN.join(", ").to_ascii_lowercase();
-                self.problem(format!("'{shown}' is not an option of COPY; known are {known}"));
-            }
-        }
     }
 
     fn finish(mut self, is_whole: bool) -> Result<CopyOptions, Vec<String>> {

@@ -100,3 +100,18 @@ pub fn one_character(text: &str) -> Option<char> {
         _ => None,
     }
 }
+
+/// What is said of a name that is not among the known ones, which are in capitals.
+pub fn unknown(command: &str, known: &[&str], name: &str) -> String {
+    let shown: String = name.chars().take(32).collect::<String>().to_ascii_lowercase();
+    let close = known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), *known))
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .min();
+    let hint = match close {
+        Some((_, known)) => format!("did you mean '{}'?", known.to_ascii_lowercase()),
+        None => format!("known are {}", known.join(", ").to_ascii_lowercase()),
+    };
+    format!("'{shown}' is not an option of {command}; {hint}")
+}

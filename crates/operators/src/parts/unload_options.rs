@@ -2,7 +2,7 @@
 
 use millrace_operator_api::ports::Existing;
 
-use super::option_words::{Cursor, Token, one_character, tokens};
+use super::option_words::{Cursor, Token, one_character, tokens, unknown};
 
 /// What was written, each option as Redshift reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,7 +106,9 @@ impl Reader {
             let shown = name.to_ascii_lowercase();
             return Err(format!("{shown} is not taken: credentials belong to the connection"));
         }
-        let Some(known) = KNOWN.iter().find(|known| **known == name) else { return Err(unknown(name)) };
+        let Some(known) = KNOWN.iter().find(|known| **known == name) else {
+            return Err(unknown("UNLOAD", KNOWN, name));
+        };
         if *known == "FORMAT" {
             cursor.skip_word("AS");
             return match cursor.one_of(&["CSV", "PARQUET", "JSON"]) {
@@ -209,24 +211,6 @@ impl Reader {
         }
         self.problems.append(&mut problems);
         if self.problems.is_empty() { Ok(self.options) } else { Err(self.problems) }
-    }
-}
-
-fn unknown(name: &str) -> String {
-    let shown: String = name.chars().take(32).collect::<String>().to_ascii_lowercase();
-    let close = KNOWN
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), *known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-        .min();
-    match close {
-        Some((_, known)) => {
-            format!("'{shown}' is not an option of UNLOAD; did you mean '{}'?", known.to_ascii_lowercase())
-        }
-        None => {
-            let known = KNOWN.join(", ").to_ascii_lowercase();
-            format!("'{shown}' is not an option of UNLOAD; known are {known}")
-        }
     }
 }
 
