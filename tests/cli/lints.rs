@@ -155,6 +155,23 @@ fn every_lint_finds_its_mistake_at_its_place_and_nothing_else() {
     assert_eq!(codes.len(), cases.len());
 }
 
+#[test]
+fn a_load_that_reads_its_source_itself_misses_no_connection_for_objects() {
+    let home = TestHome::new();
+    for conn_id in ["w", "s"] {
+        home.ok(&["connections", "add", conn_id, "--conn-type", "postgres", "--conn-host", "127.0.0.1"]);
+    }
+    let load = "operator: copy, warehouse_conn_id: w, table: t";
+    home.write_dag(
+        "straight.yaml",
+        &format!("schedule: none\ntasks:\n  a: {{{load}, sql_conn_id: s, query: SELECT 1}}\n"),
+    );
+    home.write_dag("files.yaml", &format!("schedule: none\ntasks:\n  a: {{{load}, s3_bucket: b, s3_key: k}}\n"));
+    let found = warnings(&home);
+    let misses = |dag: &str| found[dag].iter().any(|(code, _)| code == "unknown-connection");
+    assert!(misses("files") && !misses("straight"), "{found:?}");
+}
+
 /// `code line message` of the warnings of one file.
 fn told(text: &str) -> Vec<String> {
     let home = TestHome::new();

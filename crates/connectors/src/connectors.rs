@@ -69,6 +69,9 @@ impl Connectors {
         if is_webhook(connection) {
             return crate::callback::reach(connection).await;
         }
+        if connection.conn_type.eq_ignore_ascii_case(GENERIC) {
+            return Ok("it holds a key or values of templates: there is nothing to reach".to_owned());
+        }
         let task = TaskHandle::detached();
         let connection = &signed_in(connection.clone()).await?;
         // Boxed, since opening some of these holds kilobytes.
@@ -124,6 +127,9 @@ impl Connectors {
         Ok((Kind::of(&connection)?, connection))
     }
 }
+
+/// What only holds a key or values.
+const GENERIC: &str = "generic";
 
 /// One that callbacks are told through.
 fn is_webhook(connection: &Connection) -> bool {

@@ -391,8 +391,9 @@ pub struct Assignment {
     pub map_index: i32,
     pub try_number: u32,
     pub max_tries: u32,
-    /// How often the instance was cleared. Together with run, task and map index it names one piece of outside work: a
-    /// retry of the same generation must not repeat an effect, a new generation does what its method says.
+    /// When the instance was cleared last, in seconds since 1970 (or one more than before, if that is later); 0: never.
+    /// Together with run, task and map index it names one piece of outside work: a retry of the same generation must not
+    /// repeat an effect, a new generation does what its method says.
     pub generation: u32,
     /// Set when this try was put off before.
     pub put_offs: Option<PutOffs>,

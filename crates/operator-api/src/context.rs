@@ -23,7 +23,7 @@ pub struct WorkId {
     pub run_created_at: DateTime<Utc>,
     pub task_id: TaskId,
     pub map_index: i32,
-    /// How often the instance was cleared.
+    /// When the instance was cleared last, in seconds since 1970 (or one more than before, if that is later); 0: never.
     pub generation: u32,
     /// Distinguishes homes that write to one place; random, made with the home.
     pub installation: String,

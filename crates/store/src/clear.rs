@@ -287,6 +287,13 @@ pub(crate) fn plan_clear<'a>(instances: impl IntoIterator<Item = &'a InstanceRow
     instances.into_iter().filter(has_something).filter(|it| !is_leaving(it)).map(step).collect()
 }
 
+/// Sets `generation` when the work begins anew, in second `$n` since 1970. A count alone would come again after an older
+/// state of this database was brought back, and what the new work does would be taken for done.
+pub(crate) fn next_generation(n: usize) -> String {
+    let before = "task_instance.generation";
+    format!("generation = CASE WHEN {before} < ${n} THEN ${n} ELSE {before} + 1 END")
+}
+
 /// Of two that clear the same instance at once, one does it; the other's guard misses.
 pub(crate) async fn apply_clear(tx: &Tx, plan: Vec<ClearStep>, now: DateTime<Utc>) -> Result<Vec<ClearedInstance>> {
     if plan.is_empty() {
@@ -301,9 +308,10 @@ pub(crate) async fn apply_clear(tx: &Tx, plan: Vec<ClearStep>, now: DateTime<Utc
     let sql = format!(
         "UPDATE task_instance SET state = x_to, \
          state_reason = CASE WHEN x_to = 'removed' THEN 'gone from the DAG' ELSE NULL END, \
-         max_tries = x_max, generation = generation + 1, \
+         max_tries = x_max, {}, \
          lost_workers = 0, next_try_at = NULL, first_start = NULL, put_offs = 0, choice = NULL, given_up = FALSE, {}, {}, {}, {}, {}, {} FROM {source} \
          WHERE task_instance.id = x_id AND state = x_from RETURNING id",
+        next_generation(2),
         unless_running("queued_at"),
         unless_running("start_date"),
         unless_running("end_date"),
@@ -315,7 +323,8 @@ pub(crate) async fn apply_clear(tx: &Tx, plan: Vec<ClearStep>, now: DateTime<Utc
         let it = &step.cleared;
         vec![json!(it.instance), json!(it.from.as_str()), json!(it.to.as_str()), json!(step.max_tries)]
     }));
-    let done: HashSet<i64> = sql::ids(&tx.inner, "clear task instances", sql, vec![rows]).await?.into_iter().collect();
+    let values = vec![rows, now.timestamp().into()];
+    let done: HashSet<i64> = sql::ids(&tx.inner, "clear task instances", sql, values).await?.into_iter().collect();
     let cleared: Vec<ClearedInstance> =
         plan.into_iter().map(|step| step.cleared).filter(|it| done.contains(&it.instance)).collect();
     // A try that waits outside of any worker has nobody who would end it.

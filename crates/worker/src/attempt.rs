@@ -53,7 +53,7 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
     let masker = parameters::masker(&equipment, &assignment);
     let of_log = masker.clone();
     // A try that goes on after a wait has a heading already: it may look a thousand times.
-    let heading = assignment.put_offs.is_none().then(|| heading(&assignment));
+    let heading = assignment.put_offs.is_none().then(|| (began, heading(&assignment)));
     let report =
         Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading, move |text| of_log.mask(text)));
     let mut rendered = None;

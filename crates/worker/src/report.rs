@@ -54,8 +54,9 @@ pub struct AttemptReport {
     log: Arc<dyn LogSink>,
     clock: Arc<dyn Clock>,
     mask: Box<dyn Fn(&str) -> String + Send + Sync>,
-    /// Written with the first line only, so that a task with nothing to say leaves no file.
-    heading: Mutex<Option<String>>,
+    /// Of the instant at which the try began. Written with the first line only, so that a task with nothing to say leaves no
+    /// file.
+    heading: Mutex<Option<(DateTime<Utc>, String)>>,
     ledger: Mutex<Vec<LedgerEntry>>,
 }
 
@@ -63,7 +64,7 @@ impl AttemptReport {
     pub fn new(
         log: Arc<dyn LogSink>,
         clock: Arc<dyn Clock>,
-        heading: Option<String>,
+        heading: Option<(DateTime<Utc>, String)>,
         mask: impl Fn(&str) -> String + Send + Sync + 'static,
     ) -> Self {
         Self { log, clock, mask: Box::new(mask), heading: Mutex::new(heading), ledger: Mutex::default() }
@@ -83,8 +84,8 @@ impl Reporter for AttemptReport {
     fn log(&self, level: LogLevel, line: &str) {
         let now = self.clock.now();
         let heading = self.heading.lock().ok().and_then(|mut heading| heading.take());
-        if let Some(heading) = heading {
-            self.log.line(now, LogLevel::Info, &(self.mask)(&heading));
+        if let Some((began, heading)) = heading {
+            self.log.line(began, LogLevel::Info, &(self.mask)(&heading));
         }
         self.log.line(now, level, &(self.mask)(line));
     }

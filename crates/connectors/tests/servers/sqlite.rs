@@ -197,6 +197,13 @@ async fn texts_that_are_not_utf_8_are_refused_by_the_file() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_only_holds_values_has_nothing_to_reach() -> Result<()> {
+    let said = Connectors::test(&connection("pepper", "generic")).await?;
+    assert!(said.contains("nothing to reach"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_missing_file_is_named() -> Result<()> {
     let missing = Connection { schema: Some("/nowhere/at/all.db".into()), ..connection("lite", "sqlite") };
     let error = refused(Connectors::test(&missing).await)?;

@@ -10,7 +10,7 @@ use super::{Finding, Linted, hints, sql_words, text_parameter, texts};
 
 const LOADS: &[&str] = &["copy", "upsert"];
 /// Operators that load an object, and those that write one.
-const LOADING: &[&str] = &["copy", "upsert", "replace", "swap"];
+pub(super) const LOADING: &[&str] = &["copy", "upsert", "replace", "swap"];
 const WRITING: &[&str] = &["sql_to_s3", "upload"];
 /// Parameters that hold SQL.
 const SQL: &[&str] = &["sql", "query", "select"];

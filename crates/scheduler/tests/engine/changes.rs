@@ -81,7 +81,7 @@ async fn case_64_a_running_task_that_is_cleared_is_stopped_and_runs_again() {
     assert_eq!(stage.tasks().await, ["a restarting 1", "b none 0"]);
     stage.end("a", TryOutcome::Cancelled { reason: "cleared".into() }).await;
     assert_eq!(stage.executor.names(), ["a#2"]);
-    assert_eq!(stage.executor.running()[0].generation, first.generation + 1);
+    assert!(stage.executor.running()[0].generation > first.generation);
     assert_eq!(finish_all(&mut stage).await, 2);
     assert_eq!(stage.run_states().await, [RunState::Success]);
 }

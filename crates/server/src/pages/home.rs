@@ -125,11 +125,11 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
         .collect();
     coming.sort_by_key(|(at, _)| *at);
     let coming_count = coming.len();
+    let lately = now - TimeDelta::hours(24);
     let runs_in = async |state: RunState| -> Answer<u64> {
-        // Those that have ended are ever more: the ones that were due lately are counted.
-        let from = state.is_finished().then(|| now - TimeDelta::hours(24));
-        let run_after = DateSpan { from, before: None };
-        let filter = RunFilter { states: vec![state], run_after, limit: 0, ..RunFilter::default() };
+        // Those that have ended are ever more: the ones that ended lately are counted.
+        let end_date = DateSpan { from: state.is_finished().then_some(lately), before: None };
+        let filter = RunFilter { states: vec![state], end_date, limit: 0, ..RunFilter::default() };
         Ok(store.runs(&filter).await?.total)
     };
     let counts = values! {
@@ -139,6 +139,7 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
         queued_runs => runs_in(RunState::Queued).await?,
         success_runs => runs_in(RunState::Success).await?,
         failed_runs => runs_in(RunState::Failed).await?,
+        lately => millrace_model::instant::format_utc_micros(lately),
         running_tasks => slots_used.0,
         waiting_tasks => slots_used.1,
     };

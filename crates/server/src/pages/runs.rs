@@ -80,6 +80,7 @@ async fn show(
         states: states.clone(),
         run_type: parameters.run_type()?,
         logical_date: DateSpan { from: date("from")?, before: date("to")? },
+        end_date: DateSpan { from: date("ended_from")?, before: None },
         limit: ROWS,
         offset,
         // Nobody reads how many of a million there are; counting them all would be the slowest part of the page.
@@ -101,7 +102,7 @@ async fn show(
         started: run.start_date.map(|at| When::new(at, now, zone)),
         took: span(run.start_date, run.end_date, now).map(length),
     };
-    let rest = kept(parameters, &["run_type", "from", "to"]);
+    let rest = kept(parameters, &["run_type", "from", "to", "ended_from"]);
     let values = values! {
         dag => dag.map(|row| server.dag_head(row, Tab::Runs)),
         base => dag.map_or_else(|| "/runs".to_owned(), |row| format!("{}/runs", links::dag(row.dag_id.as_str()))),

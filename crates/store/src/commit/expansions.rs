@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::new_runs::{INSTANCE_COLUMNS, instance_row};
 use super::{CommitReport, Touched, moves};
+use crate::clear::next_generation;
 use crate::sql::Kind;
 use crate::{Result, Tx, sql};
 
@@ -40,7 +41,7 @@ pub(super) async fn apply(
     );
     sql::run(&tx.inner, "number a mapped task", sql, vec![named.clone()]).await?;
 
-    add_missing(tx, expansions).await?;
+    add_missing(tx, expansions, now).await?;
 
     let sql = format!(
         "UPDATE task_instance SET state = 'removed', state_reason = 'there is no item for it any more', \
@@ -73,7 +74,7 @@ pub(super) async fn apply(
 }
 
 /// Those that were removed before come back as though they had been cleared.
-async fn add_missing(tx: &Tx, expansions: &[Expansion]) -> Result<()> {
+async fn add_missing(tx: &Tx, expansions: &[Expansion], now: DateTime<Utc>) -> Result<()> {
     let rows: Vec<Vec<Value>> = expansions
         .iter()
         .flat_map(|it| (0..it.count).map(|map_index| instance_row(it.run, &it.like, i64::from(map_index))))
@@ -86,9 +87,12 @@ async fn add_missing(tx: &Tx, expansions: &[Expansion]) -> Result<()> {
         "INSERT INTO task_instance (run_id, task_id, map_index, operator, max_tries, pool, pool_slots, \
          priority_weight, state) SELECT x.*, 'none' FROM {source} WHERE {IS_RUNNING} \
          ON CONFLICT (run_id, task_id, map_index) DO UPDATE SET state = 'none', state_reason = NULL, \
-         generation = task_instance.generation + 1, lost_workers = 0, given_up = FALSE, \
+         {}, lost_workers = 0, given_up = FALSE, \
          max_tries = task_instance.try_number + excluded.max_tries, start_date = NULL, end_date = NULL \
-         WHERE task_instance.state = 'removed'"
+         WHERE task_instance.state = 'removed'",
+        next_generation(2)
     );
-    sql::run(&tx.inner, "add instances of a mapped task", sql, vec![sql::rows(rows)]).await.map(|_| ())
+    sql::run(&tx.inner, "add instances of a mapped task", sql, vec![sql::rows(rows), now.timestamp().into()])
+        .await
+        .map(|_| ())
 }

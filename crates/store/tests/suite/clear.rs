@@ -17,6 +17,11 @@ fn names(report: &ClearReport) -> Vec<&str> {
     report.cleared.iter().map(|it| it.task_id.as_str()).collect()
 }
 
+/// The generation of what was cleared then: another after every clear, also when an older state was brought back in between.
+fn second(seconds: i64) -> u32 {
+    u32::try_from(at(seconds).timestamp()).unwrap_or(0)
+}
+
 pub async fn finished_run(world: &World) -> Result<millrace_store::CreatedRun> {
     let run = world.running_run(0).await?;
     for instance in &run.instances {
@@ -40,7 +45,7 @@ pub async fn case_63_a_middle_task_of_a_finished_run(bench: Bench) -> Result<()>
     assert_eq!((row.state, row.start_date, row.end_date), (RunState::Queued, None, None));
     assert_eq!((row.clear_number, row.queued_at), (1, Some(at(40))));
     let load = world.store.instance(run.run, "load", -1).await?.context("there")?;
-    assert_eq!((load.try_number, load.max_tries, load.generation), (1, 1 + 2, 1), "a full budget again");
+    assert_eq!((load.try_number, load.max_tries, load.generation), (1, 1 + 2, second(40)), "a full budget again");
     assert_eq!((load.start_date, load.end_date), (None, None));
     assert_eq!(world.store.tries(load.key).await?.len(), 1, "the history stays");
 
@@ -66,7 +71,10 @@ pub async fn case_63_a_middle_task_of_a_finished_run(bench: Bench) -> Result<()>
     world.work(load.key, TryOutcome::Success, TaskState::Success).await?;
     let tries = world.store.tries(load.key).await?;
     let generations: Vec<_> = tries.iter().map(|it| (it.try_number, it.generation)).collect();
-    assert_eq!(generations, [(1, 0), (2, 1)]);
+    assert_eq!(generations, [(1, 0), (2, second(40))]);
+    world.store.clear_instances(&request(run.run, tasks(&["load"])), at(39)).await?;
+    let load = world.store.instance(run.run, "load", -1).await?.context("there")?;
+    assert_eq!(load.generation, second(40) + 1, "the clock may go back");
     Ok(())
 }
 
@@ -85,7 +93,7 @@ pub async fn a_running_task_restarts_even_if_its_try_succeeds(bench: Bench) -> R
     assert_eq!((report.stale_finishes.len(), report.cleared_finishes), (0, vec![0]));
     assert_eq!(world.states(run.run).await?, "none none none", "the clear is not lost");
     let row = world.store.instance_by_key(run.instances[0]).await?.context("there")?;
-    assert_eq!((row.try_number, row.max_tries, row.generation), (1, 2, 1));
+    assert_eq!((row.try_number, row.max_tries, row.generation), (1, 2, second(2)));
     assert_eq!(world.store.tries(row.key).await?[0].state, TaskState::Success, "the try is what it was");
     Ok(())
 }
@@ -117,7 +125,7 @@ pub async fn case_69_of_two_clears_one_wins(bench: Bench) -> Result<()> {
     }
     assert_eq!(cleared, 1);
     let load = world.store.instance(run.run, "load", -1).await?.context("there")?;
-    assert_eq!((load.generation, load.max_tries), (1, 3));
+    assert_eq!((load.generation, load.max_tries), (second(40), 3));
     assert_eq!(world.store.run_by_key(run.run).await?.context("there")?.clear_number, 1);
     Ok(())
 }

@@ -155,6 +155,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
 const BY_PARTIAL: &[&str] = &[
     "dag_run_unfinished",
     "dag_run_failed",
+    "dag_run_ended",
     "task_instance_leased",
     "dag_run_by_schedule",
     "notification_due",

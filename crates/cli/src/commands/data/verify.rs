@@ -429,6 +429,8 @@ fn lines(difference: &Difference, show: bool) -> Vec<Line> {
     match &difference.kind {
         Kind::OnlyInSource => whole("only in the source"),
         Kind::OnlyInTarget => whole("only in the target"),
+        Kind::MoreInSource => whole("more often in the source"),
+        Kind::MoreInTarget => whole("more often in the target"),
         Kind::Changed(columns) => columns
             .iter()
             .map(|(name, source, target)| Line {

@@ -18,6 +18,9 @@ pub enum Kind {
     Changed(Vec<(String, Option<String>, Option<String>)>),
     OnlyInSource,
     OnlyInTarget,
+    /// The other one has rows of this key too, but fewer.
+    MoreInSource,
+    MoreInTarget,
 }
 
 pub struct Found {
@@ -39,6 +42,7 @@ pub fn compare(source: Vec<Row>, target: Vec<Row>, names: &[&str], keys: &[usize
     }
     let mut found = Found { named: Vec::new(), different: 0 };
     for (key, (mut source, mut target)) in by_key {
+        let is_in_both = !source.is_empty() && !target.is_empty();
         without_equals(&mut source, &mut target);
         let key: Vec<(String, Option<String>)> =
             keys.iter().zip(key).map(|(at, value)| (names[*at].to_owned(), value.map(text))).collect();
@@ -47,7 +51,9 @@ pub fn compare(source: Vec<Row>, target: Vec<Row>, names: &[&str], keys: &[usize
         for _ in 0..pairs {
             let kind = match (source.next(), target.next()) {
                 (Some(a), Some(b)) => Kind::Changed(changed(a, b, names)),
+                (Some(_), None) if is_in_both => Kind::MoreInSource,
                 (Some(_), None) => Kind::OnlyInSource,
+                _ if is_in_both => Kind::MoreInTarget,
                 _ => Kind::OnlyInTarget,
             };
             found.different += 1;
@@ -109,6 +115,9 @@ mod tests {
         let one = || row(&[Some("1"), Some("a")]);
         let found = compare(vec![one()], vec![one(), one(), one()], &["id", "note"], &[0], 1);
         assert_eq!((found.different, found.named.len()), (2, 1));
+        assert_eq!(found.named[0].kind, Kind::MoreInTarget, "the row is in the source, once");
+        let found = compare(vec![one(), one()], vec![one()], &["id", "note"], &[0], 10);
+        assert_eq!(found.named[0].kind, Kind::MoreInSource);
         let found = compare(vec![one()], vec![row(&[Some("1"), Some("b")])], &["id", "note"], &[], 10);
         assert_eq!(found.different, 2, "without a key there is no telling which became which");
     }
