@@ -20,6 +20,7 @@ use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::{FARTHEST, Parameters};
 use crate::server::Shared;
+use crate::streams::Reader;
 use crate::viewer::zone_for;
 
 /// Changes within this time travel together.
@@ -42,6 +43,7 @@ struct Told<'a> {
 pub(crate) async fn changes(
     State(server): State<Shared>,
     person: Person,
+    reader: Reader,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
@@ -85,14 +87,17 @@ pub(crate) async fn changes(
         }
     });
     let first = futures::stream::iter(first.map(|event| Ok(event.retry(AGAIN))));
-    Ok(Sse::new(first.chain(later).take_until(end_of_streams(&server))).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(first.chain(later).take_until(end_of_streams(&server, reader))).keep_alive(KeepAlive::default()))
 }
 
-/// When the server stops, or the rights of whoever listens are to be looked at again.
-fn end_of_streams(server: &Shared) -> impl Future<Output = ()> + use<> {
+/// When the server stops, when whoever listens may no longer, or when they are to come again.
+fn end_of_streams(server: &Shared, reader: Reader) -> impl Future<Output = ()> + use<> {
     let (stop, longest) = (server.stop.clone(), server.options.patience.stream);
     async move {
-        let _ = tokio::time::timeout(longest, stop.cancelled()).await;
+        tokio::select! {
+            _ = tokio::time::timeout(longest, stop.cancelled()) => {}
+            () = reader.shut_out() => {}
+        }
     }
 }
 
@@ -138,6 +143,7 @@ fn event_of(messages: &[Marked], only: Option<&str>) -> Option<Event> {
 pub(crate) async fn log(
     State(server): State<Shared>,
     person: Person,
+    reader: Reader,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
@@ -177,7 +183,8 @@ pub(crate) async fn log(
     });
     let begin = futures::stream::iter([Ok(Event::default().retry(AGAIN))]);
     let end = futures::stream::iter([Ok(Event::default().event("end").data(""))]);
-    Ok(Sse::new(begin.chain(lines).chain(end).take_until(end_of_streams(&server))).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(begin.chain(lines).chain(end).take_until(end_of_streams(&server, reader)))
+        .keep_alive(KeepAlive::default()))
 }
 
 pub(crate) const fn may_still_write(state: TaskState) -> bool {

@@ -196,7 +196,7 @@ fn comes_from_elsewhere(headers: &HeaderMap, client: &Client) -> bool {
 
 type Found = Option<(Person, Option<String>)>;
 
-async fn identify(server: &Server, headers: &HeaderMap, client: &Client, rotates: bool) -> Answer<Found> {
+pub(crate) async fn identify(server: &Server, headers: &HeaderMap, client: &Client, rotates: bool) -> Answer<Found> {
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         let text = authorization.to_str().unwrap_or_default();
         let (scheme, value) = text.split_once(' ').unwrap_or((text, ""));

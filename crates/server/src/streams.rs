@@ -1,14 +1,68 @@
-//! Streams that stay open: each person may have so many.
+//! Streams that stay open: each person may have so many, and none outlives the rights of whoever opened it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use http::{HeaderMap, header};
 use millrace_model::error_code::ErrorCode;
 
+use crate::client::Client;
+use crate::guard::identify;
+use crate::permission::Access;
 use crate::problem::{Answer, Problem};
+use crate::server::Shared;
 
 /// Of one person, over all pages and browsers.
 pub(crate) const MOST_STREAMS: usize = 30;
+
+/// The rights of whoever reads are looked at so often.
+const REVIEWED_EVERY: Duration = Duration::from_secs(5);
+
+/// Who opened a stream: with which credentials, and what the address asks for.
+pub(crate) struct Reader {
+    server: Shared,
+    client: Client,
+    credentials: HeaderMap,
+    access: Access,
+}
+
+impl Reader {
+    /// Whether the same request would be let in now. Where nobody can tell, it would not.
+    pub async fn is_let_in(&self) -> bool {
+        let found = identify(&self.server, &self.credentials, &self.client, false).await;
+        let Ok(Some((person, _))) = found else { return false };
+        match self.access {
+            Access::Open => true,
+            Access::Act(act) | Access::OfSomeDag(act) => person.may_somewhere(act),
+        }
+    }
+
+    /// Comes back when they are let in no more.
+    pub async fn shut_out(self) {
+        loop {
+            tokio::time::sleep(REVIEWED_EVERY).await;
+            if !self.is_let_in().await {
+                return;
+            }
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Shared) -> Result<Self, Problem> {
+        let known = parts.extensions.get::<Client>().cloned().zip(parts.extensions.get::<Access>().copied());
+        // The guard lets nobody pass without these.
+        let (client, access) = known.ok_or_else(|| Problem::new(ErrorCode::UNAUTHENTICATED, "sign in first"))?;
+        let kept = [header::AUTHORIZATION, header::COOKIE];
+        let credentials = kept.into_iter().filter_map(|name| Some((name.clone(), parts.headers.get(name)?.clone())));
+        Ok(Self { server: server.clone(), client, credentials: credentials.collect(), access })
+    }
+}
 
 #[derive(Default, Clone)]
 pub(crate) struct Streams {

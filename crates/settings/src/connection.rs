@@ -319,6 +319,15 @@ impl ConnectionForm {
         Ok(self)
     }
 
+    /// Whether whoever answers to both is the same, and is spoken to in the same way: what secrets are sent to.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        self.conn_type == other.conn_type
+            && self.host == other.host
+            && self.port == other.port
+            && self.schema == other.schema
+            && self.extra == other.extra
+    }
+
     /// Every secret in it, for the masker.
     pub fn secrets(&self) -> Vec<String> {
         let mut found: Vec<String> = self.password.iter().map(|p| p.expose_secret().to_owned()).collect();

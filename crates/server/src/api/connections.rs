@@ -1,5 +1,7 @@
 //! Connections: shown masked; `***` sent back keeps what is there.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
@@ -9,7 +11,8 @@ use millrace_store::AuditRow;
 use millrace_vault::{NamedConnection, to_port_connection};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::{Given, body, bulk, listed, paged};
 use crate::doors::Doors;
@@ -182,7 +185,11 @@ pub(crate) async fn delete_test(state: State<Shared>, person: Person) -> Answer<
     delete(state, person, test_path()).await
 }
 
-/// Tries what is given, not what is stored; `***` stands for what is stored under the same id.
+/// Less than an answer may take, so that it is told who did not answer.
+const TRIED_FOR: Duration = Duration::from_secs(45);
+
+/// Tries what is given, not what is stored; `***` stands for what is stored under the same id, as long as it goes where the
+/// stored one goes: else whoever may write connections could have every password sent to a listener of their own.
 pub(crate) async fn test(
     State(server): State<Shared>,
     person: Person,
@@ -198,17 +205,31 @@ pub(crate) async fn test(
         (false, stored) => {
             person.require(Act::WriteConnections)?;
             let stored = stored.map(|stored| stored.form);
-            form_of(fields)?
-                .keeping_masked_from(stored.as_ref())
-                .map_err(|error| Problem::invalid(error.to_string()))?
+            let given = form_of(fields)?;
+            let keeps = given.clone().keeping_masked_from(None).is_err();
+            let form =
+                given.keeping_masked_from(stored.as_ref()).map_err(|error| Problem::invalid(error.to_string()))?;
+            if keeps && !stored.is_some_and(|stored| form.leads_where(&stored)) {
+                return Err(Problem::invalid(
+                    "a stored secret (***) is tried only where it is stored for, and the type, host, port, schema or \
+                     extra given here are others; enter the secret itself, or save the connection first",
+                ));
+            }
+            form
         }
     };
-    let tried = form.conn_type.clone();
-    let (status, message) = server.test_connection(&conn_id, form).await;
-    let details = json!({"conn_id": conn_id, "conn_type": tried, "answered": status});
-    let row = AuditRow::new(&person.actor(), "connection_tested", details, server.now());
-    server.store().record_audit(&row).await?;
-    Ok(Json(ConnectionAnswer { status, message }))
+    let actor = person.actor();
+    // Whoever hangs up has tried it all the same.
+    let tried = tokio::spawn(async move {
+        let mut details = form.to_masked_value();
+        let (status, message) = server.test_connection(&conn_id, form).await;
+        details["conn_id"] = conn_id.into();
+        details["answered"] = status.into();
+        let row = AuditRow::new(&actor, "connection_tested", details, server.now());
+        server.store().record_audit(&row).await?;
+        Ok(Json(ConnectionAnswer { status, message }))
+    });
+    tried.await.map_err(|error| Problem::internal(&error))?
 }
 
 impl Server {
@@ -235,9 +256,10 @@ impl Server {
         form.secrets().iter().for_each(|secret| masker.add(secret));
         let origin = millrace_vault::Origin::Database;
         let named = NamedConnection { conn_id: conn_id.to_owned(), form, origin, problem: None };
-        match (self.options.test_connection)(to_port_connection(named)).await {
-            Ok(text) => (true, masker.mask(&text)),
-            Err(text) => (false, masker.mask(&text)),
+        match timeout(TRIED_FOR, (self.options.test_connection)(to_port_connection(named))).await {
+            Ok(Ok(text)) => (true, masker.mask(&text)),
+            Ok(Err(text)) => (false, masker.mask(&text)),
+            Err(_) => (false, format!("there was no answer within {} seconds", TRIED_FOR.as_secs())),
         }
     }
 }

@@ -10,6 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use http::{HeaderMap, header};
+use millrace_model::error_code::ErrorCode;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
@@ -20,7 +21,7 @@ use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;
-use crate::streams::OpenStream;
+use crate::streams::{OpenStream, Reader};
 
 /// Seconds, unless told; an answer takes a minute at the most.
 const USUAL: u64 = 30;
@@ -37,6 +38,7 @@ const SAY_EVERY: Duration = Duration::from_secs(15);
 pub(super) async fn run(
     State(server): State<Shared>,
     person: Person,
+    reader: Reader,
     Path((dag_id, run_id)): Path<(String, String)>,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
@@ -56,7 +58,8 @@ pub(super) async fn run(
     // It is as much of a load as a stream.
     let place = server.streams.begin(&person.name)?;
     let changes = server.live.subscribe().await;
-    let mut watched = Watched { server, dag_id, run_id, changes, until, last: None, is_over: false, _place: place };
+    let mut watched =
+        Watched { server, reader, dag_id, run_id, changes, until, last: None, is_over: false, _place: place };
     if is_stream {
         let lines = stream::unfold(watched, |mut watched| async move {
             let line = watched.next_line().await?;
@@ -69,6 +72,10 @@ pub(super) async fn run(
         if watched.is_over || !watched.may_have_changed(watched.until).await {
             // Once more: it may have ended with the time.
             let run = if watched.is_over { run } else { watched.look().await? };
+            if !watched.reader.is_let_in().await {
+                let text = "who waited may no longer see this: the credentials have ended";
+                return Err(Problem::new(ErrorCode::UNAUTHENTICATED, text));
+            }
             return Ok(Json(run).into_response());
         }
     }
@@ -77,6 +84,7 @@ pub(super) async fn run(
 /// One run, somebody who waits for it, and until when.
 struct Watched {
     server: Shared,
+    reader: Reader,
     dag_id: String,
     run_id: String,
     changes: broadcast::Receiver<Marked>,
@@ -141,6 +149,10 @@ impl Watched {
             self.is_over |= Instant::now() >= self.until || self.server.stop.is_cancelled();
             if may_differ && !self.is_over && self.last.as_ref() == Some(&line) {
                 continue;
+            }
+            // The guard has just let them in for the first one.
+            if self.last.is_some() && !self.reader.is_let_in().await {
+                return None;
             }
             self.last = Some(line.clone());
             return Some(line);

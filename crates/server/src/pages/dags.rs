@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::{AppendHeaders, IntoResponse, Redirect};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use super::strip::{Bar, bars};
 use crate::api::rows_moved;
+use crate::client::Client;
 use crate::format::{When, count, length, span};
 use crate::links;
 use crate::permission::Act;
@@ -295,7 +297,11 @@ fn favourites(headers: &HeaderMap) -> HashSet<String> {
         .unwrap_or_default()
 }
 
-pub(super) async fn favour(Path(dag_id): Path<String>, headers: HeaderMap) -> impl IntoResponse {
+pub(super) async fn favour(
+    Path(dag_id): Path<String>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     let mut all: Vec<String> = favourites(&headers).into_iter().collect();
     match all.iter().position(|id| *id == dag_id) {
         Some(place) => drop(all.remove(place)),
@@ -310,6 +316,7 @@ pub(super) async fn favour(Path(dag_id): Path<String>, headers: HeaderMap) -> im
             text.push('.');
         }
     }
-    let kept = format!("{FAVOURITES}={text}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly");
+    let secure = client.secure_cookies();
+    let kept = format!("{FAVOURITES}={text}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly{secure}");
     (AppendHeaders([(header::SET_COOKIE, kept)]), Redirect::to(&links::back(&headers, "/dags")))
 }

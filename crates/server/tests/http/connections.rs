@@ -1,9 +1,13 @@
 //! Connections over REST and on pages.
 
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use millrace_store::Told;
 use serde_json::{Value, json};
 
-use crate::site::{Answer, Site, now};
+use crate::site::{ADMIN, Answer, Site, now};
 
 const ALL: &str = "/api/v1/connections";
 
@@ -54,8 +58,102 @@ fn case_98_three_stars_keep_what_is_there() {
     site.send("PATCH", &format!("{ALL}/warehouse"), &json!({"password": "seven77"})).is(200);
     assert_eq!(test(&stored)["message"], "answers, password of 7 letters");
     // What fails says so without the secret.
-    let broken = json!({"connection_id": "warehouse", "conn_type": "postgres", "host": "broken", "password": "***"});
+    let broken =
+        json!({"connection_id": "warehouse", "conn_type": "postgres", "host": "broken", "password": "seven77"});
     assert_eq!(test(&broken), json!({"status": false, "message": "refused with ***"}));
+}
+
+#[test]
+fn a_stored_secret_is_tried_only_where_it_is_stored_for() {
+    let site = Site::start();
+    add(&site);
+    let test = |change: &Value| {
+        let mut body = json!({
+            "connection_id": "warehouse", "conn_type": "postgres", "host": "db.internal", "port": 5432, "login": "etl",
+            "password": "***", "schema": "app", "extra": {"sslmode": "require", "api_token": "***"},
+        });
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        site.send("POST", &format!("{ALL}/test"), &body)
+    };
+    assert_eq!(test(&json!({"login": "other"})).is(200).json()["message"], "answers, password of 13 letters");
+    for elsewhere in [
+        json!({"host": "127.0.0.1"}),
+        json!({"port": 18977}),
+        json!({"port": null}),
+        json!({"conn_type": "mysql"}),
+        json!({"schema": "other"}),
+        json!({"extra": {"sslmode": "disable", "api_token": "***"}}),
+        json!({"extra": {}}),
+        // Of the two, one is known.
+        json!({"host": "127.0.0.1", "password": "typed in"}),
+    ] {
+        let refused = test(&elsewhere).is(422).json();
+        assert!(refused["detail"].as_str().unwrap().contains("enter the secret itself"), "{elsewhere}: {refused}");
+    }
+    let typed = json!({"host": "127.0.0.1", "port": 18977, "password": "typed in", "extra": {}});
+    assert_eq!(test(&typed).is(200).json()["message"], "answers, password of 8 letters");
+    // Nor those that nobody here may change.
+    let environment = json!({"connection_id": "from_env", "conn_type": "postgres", "host": "h", "password": "***"});
+    site.send("POST", &format!("{ALL}/test"), &environment).is(422);
+
+    let rows: Vec<_> = site.audit().into_iter().filter(|row| row.action == "connection_tested").collect();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let told = &rows[0].details;
+    assert_eq!(
+        (&told["conn_id"], &told["host"], &told["port"]),
+        (&json!("warehouse"), &json!("127.0.0.1"), &json!(18977))
+    );
+    assert!(!format!("{rows:?}").contains("typed in"));
+}
+
+/// Whoever sends a password to a listener of his own need not wait for what it says.
+#[test]
+fn who_hangs_up_has_tried_the_connection_all_the_same() {
+    let (called, is_called) = std::sync::mpsc::channel();
+    let answers = Arc::new(tokio::sync::Semaphore::new(0));
+    let may_answer = answers.clone();
+    let site = Site::start_with(|options| {
+        options.test_connection = Arc::new(move |_| {
+            let (called, may_answer) = (called.clone(), may_answer.clone());
+            Box::pin(async move {
+                called.send(()).unwrap();
+                drop(may_answer.acquire().await);
+                Ok("answers".to_owned())
+            })
+        });
+    });
+    let mut socket = site.connect();
+    let body = json!({"connection_id": "x", "conn_type": "postgres", "host": "listener.example"}).to_string();
+    write!(
+        socket,
+        "POST {ALL}/test HTTP/1.1\r\nhost: a\r\nauthorization: {ADMIN}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    is_called.recv().unwrap();
+    drop(socket);
+    // It has noticed by then that he is gone.
+    (0..20).for_each(|_| drop(site.get("/api/v1/version").is(200)));
+    answers.add_permits(1);
+    let is_told = || site.audit().iter().any(|row| row.details["host"] == "listener.example");
+    let until = Instant::now() + Duration::from_secs(20);
+    while !is_told() {
+        assert!(Instant::now() < until, "nothing tells of it");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What changes nothing is under no condition; it would keep everybody waiting who changes something.
+#[test]
+fn a_test_takes_no_condition() {
+    let site = Site::start();
+    site.send("POST", ALL, &json!({"connection_id": "test", "conn_type": "postgres", "host": "h"})).is(201);
+    let headers = [("authorization", ADMIN), ("content-type", "application/json"), ("if-match", "*")];
+    let body = json!({"connection_id": "test"}).to_string();
+    let refused = site.call("POST", &format!("{ALL}/test"), &headers, Some(&body)).is(412);
+    assert!(refused.body.contains("nothing to see"), "{}", refused.body);
+    site.call("PATCH", &format!("{ALL}/test"), &headers, Some("{\"host\": \"g\"}")).is(200);
 }
 
 #[test]

@@ -160,3 +160,42 @@ fn a_run_is_waited_for_line_by_line() {
     site.call("GET", "/api/v1/dags/copy_orders/dagRuns/none/wait", &none, None).is(404);
     site.call("GET", &format!("{run}/wait?timeout=86401"), &none, None).is(422);
 }
+
+#[test]
+fn a_stream_ends_with_the_rights_of_who_reads_it() {
+    let site = Site::start_with(|options| options.patience.stream = Duration::from_hours(1));
+    for (name, change) in [("ada", json!({"is_disabled": true})), ("eve", json!({"password": "quite another one"}))] {
+        let token = site.token_of(name, "viewer");
+        let shut_out = || drop(site.send("PATCH", &format!("/api/v1/users/{name}"), &change).is(200));
+        let headers = [("accept", "text/event-stream"), ("authorization", token.as_str())];
+        let seen = site.stream_of("/events", &headers, shut_out, |_| false);
+        assert!(seen.contains(&"event: begin".to_owned()), "{seen:?}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_run_learns_nothing_once_shut_out() {
+    let site = Site::start();
+    let run = format!("/api/v1/dags/copy_orders/dagRuns/{}", RUNNING_RUN.replace(':', "%3A").replace('+', "%2B"));
+    let note = |text: &str| drop(site.send("PATCH", &run, &json!({"note": text})).is(200));
+    let wait = |name: &str, end: &dyn Fn()| {
+        let token = site.token_of(name, "viewer");
+        let headers = [("accept", "application/x-ndjson"), ("authorization", token.as_str())];
+        let change = || {
+            end();
+            note(&format!("not for {name}"));
+        };
+        let is_told = |seen: &[String]| seen.iter().any(|line| line.contains(&format!("not for {name}")));
+        let lines = site.stream_of(&format!("{run}/wait"), &headers, change, is_told);
+        assert!(!lines.is_empty());
+        is_told(&lines)
+    };
+    assert!(wait("ada", &|| ()), "who may is told");
+    assert!(!wait("bob", &|| drop(site.send("DELETE", "/api/v1/users/bob", &json!({})).is(204))));
+    let revoke = || {
+        let all = site.get("/api/v1/tokens?username=eve").is(200).json();
+        let id = &all["tokens"][0]["id"];
+        site.send("DELETE", &format!("/api/v1/tokens/{id}"), &json!({})).is(204);
+    };
+    assert!(!wait("eve", &revoke));
+}
