@@ -2,7 +2,7 @@
 //! error; a closed pipe is not a failure.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -57,6 +57,37 @@ pub fn print_text(text: &str) -> anyhow::Result<()> {
     let written =
         out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
     ignore_closed_pipe(written.and_then(|()| out.flush()))
+}
+
+/// What a task printed, for whoever reads it: a terminal obeys no sequence of it but those of colours, for others set its
+/// title, make links or write into its clipboard. A file or pipe gets it as it is.
+pub fn print_foreign(text: &str) -> anyhow::Result<()> {
+    if io::stdout().is_terminal() { print_text(&tamed(text)) } else { print_text(text) }
+}
+
+/// Control characters written as `^[`, but for tabs, ends of lines and sequences of colours.
+fn tamed(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let after = rest
+            .strip_prefix("\u{1b}[")
+            .map_or("", |after| after.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+        let length = match letter {
+            '\u{1b}' if after.starts_with('m') => rest.len() - after.len() + 1,
+            _ => letter.len_utf8(),
+        };
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            '\u{1b}' if length > 1 => shown.push_str(&rest[..length]),
+            '\0'..='\u{1f}' => shown.extend(['^', char::from(letter as u8 + 64)]),
+            '\u{7f}' => shown.push_str("^?"),
+            '\u{80}'..='\u{9f}' => shown.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ => shown.push(letter),
+        }
+        rest = &rest[length..];
+    }
+    shown
 }
 
 /// "1 file", "2 files"; `of` is the word for one.
@@ -143,6 +174,13 @@ fn aligned(rows: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_a_log_but_colours() {
+        let text = "\u{1b}[1;31mred\u{1b}[0m\t\u{1b}]0;title\u{7} \u{1b}]8;;http://x\u{1b}\\\\ \u{1b}[2J\u{1b}[3\r\u{9b}31m\u{7f} 한\n";
+        let shown = "\u{1b}[1;31mred\u{1b}[0m\t^[]0;title^G ^[]8;;http://x^[\\\\ ^[[2J^[[3^M\\u009b31m^? 한\n";
+        assert_eq!(tamed(text), shown);
+    }
 
     #[test]
     fn plain_is_aligned_and_shows_lists() {

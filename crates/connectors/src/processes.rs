@@ -24,6 +24,8 @@ use tokio::process::{Child, Command};
 pub const LEASE_OWNER_VARIABLE: &str = "MILLRACE_LEASE_OWNER";
 /// Of one line in the log; a longer one becomes several.
 const LONGEST_LINE: usize = 64 * 1024;
+/// How much of a longer line must be there before it is cut: what begins before the cut and must stay whole ends within it.
+const LOOK_AHEAD: usize = 16 * 1024;
 /// Of the last line, which is a result.
 const LONGEST_RESULT: usize = 4 * 1024 * 1024;
 /// How long to go on reading from a grandchild that kept the pipe when the process itself has ended.
@@ -253,37 +255,49 @@ async fn forward(pipe: Option<impl AsyncRead + Unpin>, level: LogLevel, lines: &
         let mut start = 0;
         while let Some(length) = memchr::memchr(b'\n', &buffer[start..]) {
             let line = &buffer[start..start + length];
-            pieces(line).into_iter().for_each(tell);
+            pieces(line, lines).into_iter().for_each(tell);
             last.add(line);
             last.end();
             start += length + 1;
         }
         buffer.drain(..start);
-        if buffer.len() >= LONGEST_LINE {
-            let cut = character_start(&buffer, LONGEST_LINE);
+        if buffer.len() >= LONGEST_LINE + LOOK_AHEAD {
+            let cut = piece(&buffer, lines);
             tell(&buffer[..cut]);
             last.add(&buffer[..cut]);
             buffer.drain(..cut);
         }
     }
     if !buffer.is_empty() {
-        pieces(&buffer).into_iter().for_each(tell);
+        pieces(&buffer, lines).into_iter().for_each(tell);
         last.add(&buffer);
     }
     last.end();
     last
 }
 
-/// At most 64 KiB each, cut between characters.
-fn pieces(mut line: &[u8]) -> Vec<&[u8]> {
+/// About 64 KiB each, cut between characters and where the sink says.
+fn pieces<'a>(mut line: &'a [u8], lines: &dyn LineSink) -> Vec<&'a [u8]> {
     let mut pieces = Vec::with_capacity(1);
     while line.len() > LONGEST_LINE {
-        let (piece, rest) = line.split_at(character_start(line, LONGEST_LINE));
+        let (piece, rest) = line.split_at(piece(line, lines));
         pieces.push(piece);
         line = rest;
     }
     pieces.push(line);
     pieces
+}
+
+/// How long the first piece of this long line is.
+fn piece(line: &[u8], lines: &dyn LineSink) -> usize {
+    let seen = &line[..line.len().min(LONGEST_LINE + LOOK_AHEAD)];
+    // As long as the bytes are: what is no text counts one letter a byte.
+    let mut text = String::with_capacity(seen.len());
+    for chunk in seen.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    lines.cut(&text, character_start(line, LONGEST_LINE)).clamp(1, seen.len())
 }
 
 fn character_start(text: &[u8], at: usize) -> usize {

@@ -70,6 +70,14 @@ pub enum LogLevel {
 /// Where a running task writes down what it does. Log lines are masked on the way.
 pub trait Reporter: Send + Sync {
     fn log(&self, level: LogLevel, line: &str);
+    /// The text without what must not be shown: to be asked before a text is cut, for half a secret is known to nobody.
+    fn masked(&self, text: &str) -> String {
+        text.to_owned()
+    }
+    /// Where a long text may be cut in bytes, without cutting a secret in two: at `at`, or as near as can be.
+    fn cut(&self, _text: &str, at: usize) -> usize {
+        at
+    }
     /// A step of the work, shown live; survives retries.
     fn checkpoint(&self, checkpoint: Checkpoint);
     /// A movement of rows; stored with the end of the try, whether it succeeds or not.

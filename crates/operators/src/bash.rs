@@ -87,7 +87,11 @@ impl LineSink for LogSink {
         if last.len() == LAST_LINES {
             last.pop_front();
         }
-        last.push_back(line.chars().take(500).collect());
+        last.push_back(self.reporter.masked(line).chars().take(500).collect());
+    }
+
+    fn cut(&self, line: &str, at: usize) -> usize {
+        self.reporter.cut(line, at)
     }
 }
 

@@ -7,7 +7,7 @@ use millrace_model::schedule::DataInterval;
 use millrace_planner::{DagVersion, ManualRun, NamedDate, RequestError, manual_run};
 use millrace_settings::Masker;
 use millrace_settings::kept::keep_secrets;
-use millrace_settings::mask::MASK;
+use millrace_settings::mask::{MASK, check_own_secrets};
 use millrace_store::{DagRow, Keyed, RequestKey, RunRequest, RunRow};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -149,13 +149,15 @@ fn run_request(
         Via::Webhook(_) => conf,
         _ => with_secrets(dag, conf, "conf", masker)?,
     };
+    check_own_secrets(&conf)
+        .map_err(|error| Problem::invalid(format!("'conf': {error}")).with("path", "conf".into()))?;
     let logical_date = body
         .logical_date
         .filter(|text| !text.trim().is_empty())
         .map(|text| NamedDate::read(&dag.dag, last_interval, &text))
         .transpose()
         .map_err(|error| Problem::invalid(format!("'logical_date': {error}")).with("path", "logical_date".into()))?;
-    let note = checked_note(body.note)?;
+    let note = checked_note(body.note, &masker.beside(&[&param::defaults(&dag.dag.params), &conf]))?;
     let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(|error| Problem::internal(&error))?;
     let run_id = body.dag_run_id.as_deref().filter(|text| !text.is_empty());
     let request = ManualRun { version: &version, run_id, logical_date, conf, triggered_by: person.actor() };

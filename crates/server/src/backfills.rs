@@ -2,6 +2,7 @@
 
 use millrace_model::instant::parse_instant;
 use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
+use millrace_settings::mask::check_own_secrets;
 use millrace_situation::{BackfillRequest, PreparedBackfill, prepare_backfill};
 use millrace_store::{BackfillDate, BackfillReport, BackfillRow, DateOutcome, Reprocess};
 use schemars::JsonSchema;
@@ -109,6 +110,7 @@ impl Server {
         };
         let conf = body.dag_run_conf.unwrap_or_default();
         let conf = with_secrets(&dag, conf, "dag_run_conf", self.options.vault.masker())?;
+        check_own_secrets(&conf).map_err(|error| invalid("dag_run_conf", format!("'dag_run_conf': {error}")))?;
         let request = BackfillRequest {
             from,
             to,

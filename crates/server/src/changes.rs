@@ -7,6 +7,7 @@ use millrace_model::instant::parse_instant;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::DagVersion;
+use millrace_settings::Masker;
 use millrace_store::{
     ClearReport, ClearRequest, ClearedInstance, DagRow, LONGEST_NOTE, MarkReport, MarkRequest, MarkRunRequest,
     NewestVersion, RepinRequest, RunChoice, RunRow, Selection, TouchedRun,
@@ -176,20 +177,26 @@ fn instant(dag: &DagRow, name: &str, text: Option<&String>) -> Answer<Option<Dat
         .map_err(|error| Problem::invalid(format!("'{name}': {error}")).with("path", name.into()))
 }
 
-pub(crate) fn checked_note(note: Option<String>) -> Answer<Option<String>> {
+/// As it is kept: without what is a secret now, for one that is changed or deleted is known to nobody any more.
+pub(crate) fn checked_note(note: Option<String>, masker: &Masker) -> Answer<Option<String>> {
     let note = note.filter(|note| !note.trim().is_empty());
     if note.as_ref().is_some_and(|note| note.chars().count() > LONGEST_NOTE) {
         return Err(Problem::invalid(format!("'note' may have {LONGEST_NOTE} characters")).with("path", "note".into()));
     }
-    Ok(note)
+    Ok(note.map(|note| masker.mask(&note)))
 }
 
 impl Server {
     pub async fn clear(&self, person: &Person, dag_id: &str, body: ClearBody) -> Answer<ClearReport> {
         self.require_on(person, Act::ChangeRuns, dag_id).await?;
         let dag = self.dag_row(dag_id, 0).await?;
+        let mut masker = self.masker_of_dag(&dag.dag);
         let runs = match &body.dag_run_id {
-            Some(run_id) => RunChoice::One(self.run_row(dag_id, run_id).await?.key),
+            Some(run_id) => {
+                let run = self.run_row(dag_id, run_id).await?;
+                masker = self.masker_of_run(&dag.dag, &run);
+                RunChoice::One(run.key)
+            }
             None => RunChoice::Between {
                 dag_id: dag.dag_id.clone(),
                 from: instant(&dag, "start_date", body.start_date.as_ref())?,
@@ -211,7 +218,7 @@ impl Server {
             keeps_run_state: !body.reset_dag_runs,
             refuses_running: body.prevent_running_task,
             newest: if body.run_on_latest_version { Some(newest(&dag)?) } else { None },
-            note: checked_note(body.note)?,
+            note: checked_note(body.note, &masker)?,
             dry_run: body.dry_run,
             ..ClearRequest::new(selection, person.actor())
         };
@@ -292,7 +299,8 @@ impl Server {
         let mut selection = Selection::of_run(run.key, TaskChoice::Named(named));
         (selection.past, selection.future) = (body.include_past, body.include_future);
         (selection.tasks.upstream, selection.tasks.downstream) = (body.include_upstream, body.include_downstream);
-        let request = MarkRequest { selection, to, note: checked_note(body.note)?, dry_run, actor: person.actor() };
+        let note = checked_note(body.note, &self.masker_of_run(&dag.dag, run))?;
+        let request = MarkRequest { selection, to, note, dry_run, actor: person.actor() };
         let report = self.store().mark_instances(&request, self.now()).await?;
         Ok(report)
     }
@@ -307,7 +315,8 @@ impl Server {
     pub async fn patch_run(&self, person: &Person, dag_id: &str, run_id: &str, body: PatchRunBody) -> Answer<RunRow> {
         self.require_on(person, Act::ChangeRuns, dag_id).await?;
         let run = self.run_row(dag_id, run_id).await?;
-        let note = checked_note(body.note.clone())?;
+        let masker = self.options.vault.masker().beside(&[&run.conf]);
+        let note = checked_note(body.note.clone(), &masker)?;
         match body.state.as_deref().map(|state| (state, RunState::parse(state))) {
             None => {}
             Some((_, Some(RunState::Queued))) => {

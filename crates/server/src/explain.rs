@@ -15,11 +15,7 @@ impl Server {
             }
         };
         let mut told = explain(self.store(), asked, &self.surroundings(), self.now()).await?;
-        let conditions = told.conditions.iter_mut().map(|condition| &mut condition.text);
-        let tasks = told.tasks.iter_mut().map(|task| &mut task.answer);
-        for text in conditions.chain(tasks).chain([&mut told.answer]) {
-            *text = masker.mask(text);
-        }
+        told.texts().for_each(|text| *text = masker.mask(text));
         Ok(told)
     }
 }

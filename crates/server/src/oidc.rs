@@ -44,8 +44,23 @@ const PENDING: &str = "millrace_sign_in";
 const SEALED_AS: &str = "sign-in";
 /// How long somebody may be at the provider.
 const AWAY: TimeDelta = TimeDelta::minutes(10);
-/// Of what a provider says of its refusal.
-const SHOWN: usize = 200;
+/// What a provider may say of its refusal (RFC 6749, OpenID Connect). Anything else is not repeated: whoever comes here,
+/// known to nobody, may have written it, and what is masked of a text tells its writer that they guessed a secret.
+const REFUSALS: [&str; 13] = [
+    "access_denied",
+    "account_selection_required",
+    "consent_required",
+    "interaction_required",
+    "invalid_request",
+    "invalid_request_object",
+    "invalid_request_uri",
+    "invalid_scope",
+    "login_required",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_response_type",
+];
 
 /// What must fit when the browser comes back.
 #[derive(Serialize, Deserialize)]
@@ -114,7 +129,6 @@ pub(crate) struct Back {
     code: Option<String>,
     state: Option<String>,
     error: Option<String>,
-    error_description: Option<String>,
     iss: Option<String>,
 }
 
@@ -150,8 +164,9 @@ async fn enter(
         return Err(OidcError::Stale);
     }
     if let Some(error) = &back.error {
-        let text = format!("{error} {}", back.error_description.as_deref().unwrap_or_default());
-        return Err(OidcError::Refused(text.trim().chars().take(SHOWN).collect()));
+        return Err(OidcError::Refused(
+            REFUSALS.into_iter().find(|known| known == error).unwrap_or("for no known reason"),
+        ));
     }
     if back.iss.as_ref().is_some_and(|issuer| *issuer != provider.options.issuer) {
         return Err(OidcError::Token("it comes from another issuer"));

@@ -107,6 +107,9 @@ pub(crate) type Shared = Arc<Server>;
 /// Members of a diagnostic that quote the file.
 const OF_THE_FILE: [&str; 2] = ["text", "source_line"];
 
+/// How the name of whoever did something begins where a task did it.
+const TASK_ACTOR: &str = "task:";
+
 /// Secrets that others wrote are read again so often, if there are new ones.
 const LEARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -142,7 +145,17 @@ impl Server {
         self.options.vault.masker().mask_value(value)
     }
 
-    /// The conf of a run, the params of a DAG.
+    /// The conf of a run or backfill, as it may be shown. What a person sent is searched for nothing but the secrets that
+    /// its names and addresses tell of: `***` for any other word would tell them that they guessed a secret. What a task
+    /// handed on may hold what its templates looked up.
+    pub fn masked_conf(&self, conf: &Map<String, Value>, made_by: &str) -> Value {
+        if made_by.starts_with(TASK_ACTOR) {
+            return self.masked_members(conf);
+        }
+        self.options.vault.masker().apart(conf).mask_value(&Value::Object(conf.clone()))
+    }
+
+    /// The params of a DAG.
     pub fn masked_members(&self, members: &Map<String, Value>) -> Value {
         // Cheap to clone beside the query that brought it.
         let members = members.clone();
@@ -193,11 +206,16 @@ impl Server {
                 }
             }
             let masker = self.options.vault.masker().beside(&[&conf]);
+            let sent =
+                row.details.get("conf").and_then(Value::as_object).map(|sent| self.masked_conf(sent, &row.actor));
             for told in [Some(&mut row.details), row.before.as_mut(), row.after.as_mut()].into_iter().flatten() {
                 *told = masker.mask_value(told);
                 if let Some(note) = told.get_mut("note").filter(|note| hides_note && note.is_string()) {
                     *note = MASK.into();
                 }
+            }
+            if let (Some(sent), Some(conf)) = (sent, row.details.get_mut("conf")) {
+                *conf = sent;
             }
         }
         Ok(())

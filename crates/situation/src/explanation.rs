@@ -49,6 +49,15 @@ pub struct Explanation {
     pub tasks: Vec<TaskAnswer>,
 }
 
+impl Explanation {
+    /// All that it tells in words: a reason may quote what a try failed of, or a key that was made of params.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let conditions = self.conditions.iter_mut().map(|condition| &mut condition.text);
+        let tasks = self.tasks.iter_mut().map(|task| &mut task.answer);
+        conditions.chain(tasks).chain([&mut self.answer])
+    }
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct ConditionView {
     pub ok: bool,

@@ -72,7 +72,7 @@ impl Vault {
             },
         };
         if let Some(found) = &found {
-            found.form.secrets().iter().for_each(|secret| self.masker.add(secret));
+            self.masker.add_all(found.form.secrets());
         }
         Ok(found)
     }
@@ -100,7 +100,7 @@ impl Vault {
             }
         }
         let found: Vec<NamedConnection> = found.into_values().collect();
-        found.iter().flat_map(|c| c.form.secrets()).for_each(|secret| self.masker.add(&secret));
+        self.masker.add_all(found.iter().flat_map(|named| named.form.secrets()));
         Ok(found)
     }
 
@@ -125,7 +125,7 @@ impl Vault {
             before: before.as_ref().map(ConnectionForm::to_masked_value),
             after: Some(told(before.as_ref(), &form)),
         };
-        form.secrets().iter().for_each(|secret| self.masker.add(secret));
+        self.masker.add_all(form.secrets());
         let sealed_password = match &form.password {
             Some(password) => Some(keyring.seal(&password_name(conn_id), password.expose_secret())?),
             None => None,

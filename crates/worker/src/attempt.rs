@@ -51,11 +51,9 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
     let began = equipment.clock.now();
     let started_at = assignment.put_offs.map_or(began, |put_offs| put_offs.first_start);
     let masker = parameters::masker(&equipment, &assignment);
-    let of_log = masker.clone();
     // A try that goes on after a wait has a heading already: it may look a thousand times.
     let heading = assignment.put_offs.is_none().then(|| (began, heading(&assignment)));
-    let report =
-        Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading, move |text| of_log.mask(text)));
+    let report = Arc::new(AttemptReport::new(io.log.clone(), equipment.clock.clone(), heading, masker.clone()));
     let mut rendered = None;
     let mut map_name = None;
     let limit = assignment.task().execution_timeout.map(|span| span.as_std());

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_logs::{Level, TryLog};
 use millrace_model::ledger::{Checkpoint, LedgerEntry};
 use millrace_operator_api::context::{Clock, LogLevel, Reporter};
+use millrace_settings::Masker;
 
 use crate::note::Note;
 
@@ -53,7 +54,7 @@ impl LogSink for AttemptLog {
 pub struct AttemptReport {
     log: Arc<dyn LogSink>,
     clock: Arc<dyn Clock>,
-    mask: Box<dyn Fn(&str) -> String + Send + Sync>,
+    masker: Masker,
     /// Of the instant at which the try began. Written with the first line only, so that a task with nothing to say leaves no
     /// file.
     heading: Mutex<Option<(DateTime<Utc>, String)>>,
@@ -65,9 +66,9 @@ impl AttemptReport {
         log: Arc<dyn LogSink>,
         clock: Arc<dyn Clock>,
         heading: Option<(DateTime<Utc>, String)>,
-        mask: impl Fn(&str) -> String + Send + Sync + 'static,
+        masker: Masker,
     ) -> Self {
-        Self { log, clock, mask: Box::new(mask), heading: Mutex::new(heading), ledger: Mutex::default() }
+        Self { log, clock, masker, heading: Mutex::new(heading), ledger: Mutex::default() }
     }
 
     /// True once a line was written, also before a wait that the try goes on from.
@@ -85,21 +86,29 @@ impl Reporter for AttemptReport {
         let now = self.clock.now();
         let heading = self.heading.lock().ok().and_then(|mut heading| heading.take());
         if let Some((began, heading)) = heading {
-            self.log.line(began, LogLevel::Info, &(self.mask)(&heading));
+            self.log.line(began, LogLevel::Info, &self.masker.mask(&heading));
         }
-        self.log.line(now, level, &(self.mask)(line));
+        self.log.line(now, level, &self.masker.mask(line));
+    }
+
+    fn masked(&self, text: &str) -> String {
+        self.masker.mask(text)
+    }
+
+    fn cut(&self, text: &str, at: usize) -> usize {
+        self.masker.cut(text, at)
     }
 
     fn checkpoint(&self, mut checkpoint: Checkpoint) {
-        checkpoint.message = (self.mask)(&checkpoint.message);
+        checkpoint.message = self.masker.mask(&checkpoint.message);
         self.log.note(Note::Checkpoint(checkpoint));
     }
 
     fn ledger(&self, mut entry: LedgerEntry) {
-        entry.source = (self.mask)(&entry.source);
-        entry.target = (self.mask)(&entry.target);
+        entry.source = self.masker.mask(&entry.source);
+        entry.target = self.masker.mask(&entry.target);
         if let Some(read) = &mut entry.read {
-            read.query = (self.mask)(&read.query);
+            read.query = self.masker.mask(&read.query);
         }
         if let Ok(mut ledger) = self.ledger.lock() {
             ledger.push(entry);

@@ -6,6 +6,7 @@ use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
 use millrace_model::graph::Graph;
 use millrace_model::instant::format_utc_micros;
+use millrace_model::param;
 use millrace_model::pool::PoolFault;
 use millrace_model::schedule::PlannedRun;
 use millrace_model::state::RunState;
@@ -32,7 +33,7 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
     match command {
         DagsCommand::Test(_) => Ok(()),
         DagsCommand::List(wanted) => list(app, &store, &wanted).await,
-        DagsCommand::Show { dag_id } => show(app, &lookup::dag(app, &store, &dag_id).await?),
+        DagsCommand::Show { dag_id } => show(app, &store, &lookup::dag(app, &store, &dag_id).await?).await,
         DagsCommand::Trigger(args) => runs::trigger(app, &store, args).await,
         DagsCommand::Backfill(args) => backfills::create(app, &store, args).await,
         DagsCommand::Clear(args) => changes::clear_runs(app, &store, args).await,
@@ -149,17 +150,18 @@ fn asks_timetable(row: &DagListRow) -> bool {
     !row.is_paused && row.next.is_none() && row.head.has_timetable
 }
 
-fn show(app: &App, row: &DagRow) -> anyhow::Result<()> {
+async fn show(app: &App, store: &Store, row: &DagRow) -> anyhow::Result<()> {
     let dag = &row.dag;
+    app.learn_secrets(store).await?;
+    let masker = app.masker.beside(&[&param::defaults(&dag.params)]);
     if matches!(app.format, Format::Json | Format::Yaml) {
-        return print_one(
-            app.format,
-            &json!({"dag": &**dag, "version": row.version_number, "is_paused": row.is_paused, "fileloc": row.file_path}),
-        );
+        let shown =
+            json!({"dag": &**dag, "version": row.version_number, "is_paused": row.is_paused, "fileloc": row.file_path});
+        return print_one(app.format, &masker.mask_value(&shown));
     }
     let mut text = format!("{} (version {}, {})\n", dag.dag_id, row.version_number, row.file_path);
     if let Some(description) = &dag.description {
-        text.push_str(&format!("{description}\n"));
+        text.push_str(&format!("{}\n", masker.mask(description)));
     }
     let paused = if row.is_paused { ", paused" } else { "" };
     text.push_str(&format!(

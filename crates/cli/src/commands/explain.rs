@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use millrace_model::change::RunKey;
+use millrace_model::param;
 use millrace_situation::{Asked, Explanation, explain};
 use millrace_store::{InstanceRow, Store};
 
@@ -23,8 +24,7 @@ pub async fn task(app: &App, dag_id: &str, task_id: &str, run: &str, map_index: 
             )
         })?,
     };
-    let asked = Asked::Task(&run, &instance);
-    print(app, &explain(&store, asked, &app.surroundings_in_force(&store).await?, app.now()).await?)
+    told(app, &store, Asked::Task(&run, &instance)).await
 }
 
 /// Of a mapped task, when none of its instances is named: the first that has not ended.
@@ -49,13 +49,27 @@ async fn mapped(store: &Store, run: RunKey, task_id: &str, map_index: i32) -> an
 pub async fn dag(app: &App, dag_id: &str, run: Option<&str>) -> anyhow::Result<()> {
     let store = app.store().await?;
     let row = lookup::dag(app, &store, dag_id).await?;
-    let explanation = match run {
-        None => explain(&store, Asked::Dag(&row), &app.surroundings_in_force(&store).await?, app.now()).await?,
+    match run {
+        None => told(app, &store, Asked::Dag(&row)).await,
         Some(text) => {
             let run = lookup::run(&store, &row.dag, text).await?;
-            explain(&store, Asked::Run(&run), &app.surroundings_in_force(&store).await?, app.now()).await?
+            told(app, &store, Asked::Run(&run)).await
+        }
+    }
+}
+
+/// Masked as on every other face.
+async fn told(app: &App, store: &Store, asked: Asked<'_>) -> anyhow::Result<()> {
+    app.learn_secrets(store).await?;
+    let masker = match asked {
+        Asked::Dag(row) => app.masker.beside(&[&param::defaults(&row.dag.params)]),
+        Asked::Run(run) | Asked::Task(run, _) => {
+            let dag = store.dag_version(run.version_key).await?;
+            app.masker.beside(&[&param::defaults(&dag.params), &run.conf])
         }
     };
+    let mut explanation = explain(store, asked, &app.surroundings_in_force(store).await?, app.now()).await?;
+    explanation.texts().for_each(|text| *text = masker.mask(text));
     print(app, &explanation)
 }
 

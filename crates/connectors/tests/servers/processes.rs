@@ -23,6 +23,20 @@ impl LineSink for Lines {
     }
 }
 
+/// Keeps `secret` whole, as the log's masker does.
+#[derive(Default)]
+struct Keeping(Lines);
+
+impl LineSink for Keeping {
+    fn line(&self, level: LogLevel, line: &str) {
+        self.0.line(level, line);
+    }
+
+    fn cut(&self, line: &str, at: usize) -> usize {
+        line.find("secret").filter(|from| *from < at && at < from + 6).unwrap_or(at)
+    }
+}
+
 struct Switch(CancellationToken);
 
 impl CancelSignal for Switch {
@@ -107,6 +121,28 @@ async fn lines_exit_code_and_result_are_told() -> Result<()> {
     let error =
         refused(runner.run(missing, Arc::new(Lines::default()), Arc::new(Switch(CancellationToken::new()))).await)?;
     assert!(error.kind == PortErrorKind::NotFound && error.message.contains("no-such-program-here"));
+    Ok(())
+}
+
+/// Half of a secret is known to nobody: it is not masked.
+#[tokio::test]
+async fn a_long_line_is_cut_where_its_reader_says() -> Result<()> {
+    let runner = processes("h1", "me", Duration::from_secs(5));
+    let letters = |count: usize, rest: &str| format!("head -c {count} /dev/zero | tr '\\0' x; printf '{rest}'");
+    let end = "head -c 90000 /dev/zero | tr '\\0' y";
+    for script in [
+        letters(64 * 1024 - 3, "secret\\n"),
+        format!("{}; {end}", letters(64 * 1024 - 3, "secret")),
+        format!("{}; {end}", letters(64 * 1024 - 3, "\\303\\377secret")),
+        // Its second half comes later.
+        format!("{}; sleep 0.2; printf 'cret'; {end}", letters(64 * 1024 - 3, "se")),
+    ] {
+        let lines = Arc::new(Keeping::default());
+        let sink = Arc::clone(&lines) as Arc<dyn LineSink>;
+        runner.run(bash(&script), sink, Arc::new(Switch(CancellationToken::new()))).await?;
+        let said = lock(&lines.0.0).clone();
+        assert!(said.len() > 1 && said.iter().any(|(_, line)| line.contains("secret")), "{script}: {}", said.len());
+    }
     Ok(())
 }
 

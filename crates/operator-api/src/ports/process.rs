@@ -31,11 +31,17 @@ pub struct ProcessExit {
 /// Takes the lines of a process as they come: standard output as info, standard error as warning.
 pub trait LineSink: Send + Sync {
     fn line(&self, level: LogLevel, line: &str);
+
+    /// Where a line that is too long may be cut, in bytes: at `at`, unless something stands there that must stay whole.
+    fn cut(&self, _line: &str, at: usize) -> usize {
+        at
+    }
 }
 
 pub trait Processes: Send + Sync {
     /// Runs it in a process group of its own. When `cancel` fires, the group gets SIGTERM and, if it is still there after
-    /// the grace time, SIGKILL. Lines longer than 64 KiB are cut in pieces.
+    /// the grace time, SIGKILL. Lines longer than 64 KiB are cut in pieces, where
+    /// `lines` says.
     fn run<'a>(
         &'a self,
         spec: ProcessSpec,

@@ -179,7 +179,7 @@ fn backfill(server: &Server, row: &BackfillRow, progress: BackfillProgress) -> B
         dag_display_name: row.dag_id.to_string(),
         from_date: instant(row.from),
         to_date: instant(row.to),
-        dag_run_conf: server.masked_members(&row.conf),
+        dag_run_conf: server.masked_conf(&row.conf, &row.created_by),
         is_paused: row.is_paused,
         reprocess_behavior: row.reprocess.as_str(),
         max_active_runs: row.max_active_runs,

@@ -197,7 +197,7 @@ pub(super) fn run_value(server: &Server, run: &RunRow) -> DagRun {
         end_date: optional(run.end_date),
         duration: duration(run.start_date, run.end_date),
         triggered_by: run.triggered_by.clone(),
-        conf: server.masked_members(&run.conf),
+        conf: server.masked_conf(&run.conf, &run.triggered_by),
         note: server.note_of(run),
         clear_number: run.clear_number,
         href: links::api_run(dag_id, run_id),

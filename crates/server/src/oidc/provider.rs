@@ -50,7 +50,7 @@ pub enum OidcError {
     #[error("the sign-in was not begun in this browser, or took too long; begin again")]
     Stale,
     #[error("the provider refused: {0}")]
-    Refused(String),
+    Refused(&'static str),
     #[error("the provider cannot be reached: {0}")]
     Unreachable(String),
     #[error("the provider says what cannot be used: {0}")]

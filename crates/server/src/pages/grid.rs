@@ -321,8 +321,9 @@ pub(super) fn run_facts(server: &Server, row: &DagRow, run: &RunRow) -> RunFacts
         started: run.start_date.map(when),
         ended: run.end_date.map(when),
         took: span(run.start_date, run.end_date, now).map(length),
-        conf: (!run.conf.is_empty())
-            .then(|| serde_json::to_string_pretty(&server.masked_members(&run.conf)).unwrap_or_default()),
+        conf: (!run.conf.is_empty()).then(|| {
+            serde_json::to_string_pretty(&server.masked_conf(&run.conf, &run.triggered_by)).unwrap_or_default()
+        }),
         note: server.note_of(run),
         assets: run.asset_events.iter().rev().take(MOST_ASSETS).map(|event| asset_line(event, when)).collect(),
         more_assets: run.asset_events.len().saturating_sub(MOST_ASSETS),

@@ -241,7 +241,19 @@ fn a_sign_in_is_its_browsers_own_and_good_once_and_for_ten_minutes() {
 
     provided.be(json!({}));
     let refused = provided.sign_in().is(401).body;
-    assert!(refused.contains("access_denied nobody is here"), "{refused}");
+    assert!(refused.contains("access_denied") && !refused.contains("nobody is here"), "{refused}");
+
+    // Whoever asks has written it: what is masked of it would say which of their guesses is a secret.
+    let variable = json!({"key": "my_password", "value": "k3y-of-the-kingdom"});
+    provided.site.send("POST", "/api/v1/variables", &variable).is(201);
+    let (cookie, address) = provided.leave();
+    let path = Provided::at_the_provider(&address);
+    let guess = "guess+k3y-of-the-kingdom+end";
+    let state = path.split(['?', '&']).find(|part| part.starts_with("state=")).unwrap();
+    let path = format!("/sign-in/oidc/callback?{state}&error={guess}&error_description={guess}");
+    let refused = provided.come_back(&cookie, &path).is(401).body;
+    assert!(refused.contains("for no known reason"), "{refused}");
+    assert!(!refused.contains("***") && !refused.contains("guess"), "{refused}");
 }
 
 #[test]

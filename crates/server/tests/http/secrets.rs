@@ -383,3 +383,56 @@ fn why_it_is_not_running_tells_no_secret() {
         assert!(answer.body.contains("***") && !tells(&answer.body), "{address}: {}", answer.body);
     }
 }
+
+/// `***` for a word that somebody sent says that they guessed a secret.
+#[test]
+fn a_conf_does_not_tell_which_of_its_words_are_secrets() {
+    let site = Site::start();
+    site.send("POST", "/api/v1/variables", &json!({"key": "my_api_key", "value": "variable-hidden"})).is(201);
+    let conf = json!({"words": ["guess", "variable-hidden"], "password": "conf-hidden"});
+    let shown = json!({"words": ["guess", "variable-hidden"], "password": "***"});
+    let sent = json!({"dag_run_id": "guessing", "conf": conf});
+    let run = site.send("POST", "/api/v1/dags/quiet/dagRuns", &sent).is(200).json();
+    assert_eq!(run["conf"], shown);
+    assert_eq!(site.get("/api/v1/dags/quiet/dagRuns/guessing").json()["conf"], shown);
+    let rows = site.get("/api/v1/eventLogs?event=trigger&limit=1").json()["event_logs"][0].clone();
+    assert_eq!(rows["extra"]["conf"], shown, "{rows}");
+}
+
+/// Each text of the run would be searched for each line of it.
+#[test]
+fn a_conf_with_more_secrets_than_can_be_hidden_is_refused() {
+    let site = Site::start();
+    let lines: String = (0..50_000).map(|n| format!("{n:07}\n")).collect();
+    let conf = json!({"password": lines});
+    let refused = site.send("POST", "/api/v1/dags/quiet/dagRuns", &json!({"conf": conf})).is(422).json();
+    assert_eq!(refused["path"], "conf", "{refused}");
+    let body =
+        json!({"dag_id": "copy_orders", "from_date": "2024-02-10", "to_date": "2024-02-11", "dag_run_conf": conf});
+    let refused = site.send("POST", "/api/v1/backfills", &body).is(422).json();
+    assert_eq!(refused["path"], "dag_run_conf", "{refused}");
+}
+
+#[test]
+fn what_is_only_tried_is_hidden_in_no_other_text() {
+    let mut masker = None;
+    let site = Site::start_with(|options| masker = Some(options.vault.masker().clone()));
+    let tried = json!({"connection_id": "tried", "conn_type": "http", "host": "h", "password": "success\nechoing"});
+    site.send("POST", "/api/v1/connections/test", &tried).is(200);
+    assert_eq!(masker.unwrap().mask("success after echoing"), "success after echoing");
+}
+
+/// What is known to be a secret today is not tomorrow, when its connection is gone.
+#[test]
+fn a_note_is_kept_without_what_was_a_secret_when_it_was_written() {
+    let site = Site::start();
+    with_secrets(&site);
+    site.send("POST", "/api/v1/variables", &json!({"key": "my_api_key", "value": "variable-hidden"})).is(201);
+    let run = "/api/v1/dags/guarded/dagRuns/first";
+    site.send("PATCH", run, &json!({"note": "look at variable-hidden and conf-hidden"})).is(200);
+    let second = json!({"dag_run_id": "second", "note": "variable-hidden", "logical_date": "2024-02-01"});
+    site.send("POST", "/api/v1/dags/guarded/dagRuns", &second).is(200);
+    let kept = |run: &str| site.runtime.block_on(site.plant.store.run("guarded", run)).unwrap().unwrap().note;
+    assert_eq!(kept("first").as_deref(), Some("look at *** and ***"));
+    assert_eq!(kept("second").as_deref(), Some("***"));
+}
