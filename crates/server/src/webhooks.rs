@@ -33,8 +33,13 @@ pub(crate) const LONGEST_DELIVERY: usize = 256 * 1024;
 /// Of one webhook, in a minute.
 const MOST_A_MINUTE: u32 = 120;
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
-/// Millrace's own and those of others: `sha256=` and the HMAC-SHA256 of the body under the secret, in hexadecimal.
+/// Millrace's own and those of others: `sha256=` and the HMAC-SHA256 of the body under the secret, in hexadecimal; with
+/// [`SIGNED_AT`], of that time, the delivery's id and the body, with dots between.
 const SIGNATURES: [&str; 2] = ["x-millrace-signature", "x-hub-signature-256"];
+/// When it was signed, in seconds since 1970.
+const SIGNED_AT: &str = "x-millrace-timestamp";
+/// What the clocks may differ, and a delivery may take.
+const SIGNED_FOR: TimeDelta = TimeDelta::minutes(5);
 /// Under which a delivery comes again that was not answered.
 const DELIVERIES: [&str; 4] = ["idempotency-key", "x-millrace-delivery", "x-github-delivery", "webhook-id"];
 /// Longer ones are cut off by nobody: they are refused.
@@ -135,7 +140,7 @@ impl Server {
 
     /// Looks who sends it, then does what the webhook is for.
     pub async fn deliver(&self, from: IpAddr, name: &str, headers: &HeaderMap, body: &Bytes) -> Answer<Delivered> {
-        let (row, person) = self.sender(from, name, headers, body).await?;
+        let (row, person, proof) = self.sender(from, name, headers, body).await?;
         let now = self.now();
         self.deliveries.count(name, now).map_err(|seconds| {
             let text =
@@ -147,7 +152,11 @@ impl Server {
             return Err(Problem::new(ErrorCode::BODY_TOO_LARGE, text));
         }
         let conf = params(body)?;
-        let id = delivery_id(headers)?;
+        let id = match (proof, delivery_id(headers)?) {
+            (Proof::OfAll, id) => id.map(str::to_owned),
+            // The id is not what was signed: under another one the same delivery is still the same.
+            (Proof::OfBody { signature }, _) => Some(signature),
+        };
         let done = match &row.target {
             WebhookTarget::Dag(dag_id) => {
                 let given = TriggerBody { conf: Some(conf), ..TriggerBody::default() };
@@ -161,7 +170,7 @@ impl Server {
                     None => Some(self.store().record_asset_event(asset, &actor, now).await?),
                     Some(id) => {
                         let body_hash = token_hash(&conf.to_string());
-                        let key = RequestKey { person: actor.clone(), key: id.to_owned(), body_hash };
+                        let key = RequestKey { person: actor.clone(), key: id, body_hash };
                         match self.store().record_asset_event_once(asset, &actor, &key, now - KEYS_KEPT, now).await? {
                             Keyed::Created(event) => Some(event),
                             Keyed::Known(()) => None,
@@ -184,7 +193,7 @@ impl Server {
         name: &str,
         headers: &HeaderMap,
         body: &Bytes,
-    ) -> Answer<(WebhookRow, Person)> {
+    ) -> Answer<(WebhookRow, Person, Proof)> {
         let now = self.now();
         let row = self.webhook_named(name).await?;
         let is_known = row.is_some();
@@ -194,10 +203,10 @@ impl Server {
                 WebhookTarget::Dag(_) => Act::TriggerRuns,
                 WebhookTarget::Asset(_) => Act::RecordAssets,
             };
-            if is_proven(secret.expose_secret(), headers, body)
+            if let Some(proof) = proof(secret.expose_secret(), headers, body, now)
                 && let Some(person) = self.person_of_webhook(&row, Scope::Words(vec![Word::Act(act)])).await?
             {
-                return Ok((row, person));
+                return Ok((row, person, proof));
             }
         }
         // A right secret is never held up, whoever else guesses: it is too long to be guessed, and what is compared costs
@@ -222,18 +231,40 @@ fn no_webhook(name: &str) -> Problem {
     Problem::new(ErrorCode::NOT_FOUND, format!("there is no webhook '{}'", name.chars().take(100).collect::<String>()))
 }
 
+/// What somebody proved who knows the secret, or saw what was sent by one who does.
+#[derive(Debug, PartialEq, Eq)]
+enum Proof {
+    /// The delivery with its id.
+    OfAll,
+    /// The body alone; the signature, in hexadecimal.
+    OfBody { signature: String },
+}
+
 /// By the secret itself or by a signature. Each takes as long whatever is wrong with it.
-fn is_proven(secret: &str, headers: &HeaderMap, body: &[u8]) -> bool {
+fn proof(secret: &str, headers: &HeaderMap, body: &[u8], now: DateTime<Utc>) -> Option<Proof> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(signature) = SIGNATURES.iter().find_map(|name| text(name)) {
-        let Some(signature) = signature.strip_prefix("sha256=").and_then(from_hex) else { return false };
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
+        let signature = signature.strip_prefix("sha256=").and_then(from_hex)?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
+        let id = DELIVERIES.iter().find_map(|name| text(name));
+        if let Some(at) = headers.get(SIGNED_AT) {
+            // A body is an object or nothing, and so never begins as this does.
+            let at = at.to_str().ok()?;
+            let signed_at = DateTime::from_timestamp(at.parse().ok()?, 0)?;
+            if (now - signed_at).abs() > SIGNED_FOR {
+                return None;
+            }
+            mac.update(format!("{at}.{}.", id.unwrap_or_default()).as_bytes());
+        }
         mac.update(body);
-        return mac.verify_slice(&signature).is_ok();
+        mac.verify_slice(&signature).ok()?;
+        let covers_id = headers.contains_key(SIGNED_AT) && id.is_some();
+        return Some(if covers_id { Proof::OfAll } else { Proof::OfBody { signature: hex::encode(signature) } });
     }
-    let Some((scheme, given)) = text("authorization").and_then(|value| value.split_once(' ')) else { return false };
+    let (scheme, given) = text("authorization").and_then(|value| value.split_once(' '))?;
     let (given, secret) = (Sha256::digest(given.trim().as_bytes()), Sha256::digest(secret.as_bytes()));
-    scheme.eq_ignore_ascii_case("bearer") && bool::from(given.as_slice().ct_eq(secret.as_slice()))
+    let is_right = scheme.eq_ignore_ascii_case("bearer") && bool::from(given.as_slice().ct_eq(secret.as_slice()));
+    is_right.then_some(Proof::OfAll)
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -285,6 +316,8 @@ mod tests {
 
     #[test]
     fn the_secret_or_a_signature_proves_who_sends() {
+        let now = DateTime::UNIX_EPOCH;
+        let is_proven = |secret: &str, headers: &HeaderMap, body: &[u8]| proof(secret, headers, body, now).is_some();
         let bearer = |value: &str| is_proven("mrw_secret", &headers("authorization", value), b"{}");
         assert!(bearer("Bearer mrw_secret") && bearer("bearer  mrw_secret"));
         for wrong in ["Bearer mrw_secre", "Bearer", "Basic mrw_secret", "mrw_secret", "Bearer mrw_secrett"] {

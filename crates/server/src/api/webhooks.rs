@@ -41,6 +41,10 @@ pub(super) fn doors() -> Doors {
                     "X-Hub-Signature-256",
                     "sha256= and the HMAC-SHA256 of the body under the secret, in hexadecimal",
                 )
+                .header(
+                    "X-Millrace-Timestamp",
+                    "When it was signed, in seconds since 1970: the signature is that of time.delivery.body then",
+                )
                 .header("X-Millrace-Delivery", "The same delivery again within a day: the same run")
                 .takes::<Map<String, Value>>()
                 .gives::<Delivery>(),

@@ -58,6 +58,49 @@ fn a_delivery_starts_one_run_with_the_body_as_params() {
     assert!(site.get(ADDRESS).is(200).json()["last_used_at"].is_string());
 }
 
+/// Whoever saw a signed delivery knows no secret, and the id of GitHub's is not signed.
+#[test]
+fn a_signed_delivery_that_was_seen_starts_nothing_more() {
+    let site = Site::start();
+    let secret = make(&site, &json!({}));
+    let send = |headers: &[(&str, &str)], body: &str| {
+        site.advance(TimeDelta::seconds(1));
+        site.call("POST", ADDRESS, headers, Some(body))
+    };
+    let run_of = |answer: Answer| answer.is(200).json()["dag_run_id"].as_str().unwrap().to_owned();
+    let push = "{\"after\": \"1\"}";
+    let signature = signed(&secret, push);
+    let github = |id| [("x-hub-signature-256", signature.as_str()), ("x-github-delivery", id)];
+    let first = run_of(send(&github("d1"), push));
+    // Sent again by GitHub, or by somebody else under another id, without one, or written otherwise.
+    assert_eq!(run_of(send(&github("d1"), push)), first);
+    assert_eq!(run_of(send(&github("d2"), push)), first);
+    assert_eq!(run_of(send(&github("d2")[..1], push)), first);
+    let capitals = format!("sha256={}", signature[7..].to_uppercase());
+    assert_eq!(run_of(send(&[("x-millrace-signature", &capitals)], push)), first);
+    let other = "{\"after\": \"2\"}";
+    assert_ne!(
+        run_of(send(&[("x-hub-signature-256", &signed(&secret, other)), ("x-github-delivery", "d3")], other)),
+        first
+    );
+
+    // With its time and its id under the signature, the same body may come as often as its sender wants.
+    let begun = (now().timestamp() + 60).to_string();
+    let sign = |id: &str| signed(&secret, &format!("{begun}.{id}.{{}}"));
+    let timed = |signature: &str, id: &str, at: &str| {
+        let headers = [("x-millrace-signature", signature), ("x-millrace-delivery", id), ("x-millrace-timestamp", at)];
+        send(&headers, "{}")
+    };
+    let run = run_of(timed(&sign("1"), "1", &begun));
+    assert_eq!(run_of(timed(&sign("1"), "1", &begun)), run);
+    assert_ne!(run_of(timed(&sign("2"), "2", &begun)), run);
+    timed(&sign("1"), "2", &begun).is(401);
+    timed(&sign("1"), "1", "today").is(401);
+    send(&[("x-millrace-signature", &sign("1")), ("x-millrace-delivery", "1")], "{}").is(401);
+    site.advance(TimeDelta::minutes(7));
+    timed(&sign("1"), "1", &begun).is(401);
+}
+
 #[test]
 fn a_delivery_tells_of_an_asset_once() {
     let site = Site::start();
