@@ -184,7 +184,7 @@ impl Server {
         let right =
             if password.len() > LONGEST_PASSWORD { false } else { self.verify(password.to_owned(), hash).await? };
         if right && is_known {
-            self.attempts.succeeded(from, name);
+            self.attempts.succeeded(from, name, now);
             return Ok(true);
         }
         // Whoever is in a hurry types the password in the place of the name: unknown names are not kept.

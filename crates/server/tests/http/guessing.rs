@@ -62,6 +62,29 @@ fn a_program_that_begins_with_many_requests_is_let_in() {
     assert_eq!(statuses, [200; 40]);
 }
 
+/// From twelve addresses, which anybody with a proxy's list has.
+#[test]
+fn who_guesses_from_everywhere_does_not_shut_out_the_right_person() {
+    let site = Site::start_with(|options| options.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    let ask = |from: &str, credentials: &str| {
+        let headers = [("authorization", credentials), ("x-forwarded-for", from)];
+        site.call("GET", "/api/v1/version", &headers, None).status
+    };
+    assert_eq!(ask("10.0.0.1", &basic("guest", "looking only")), 200);
+    // What was right a moment ago is remembered, and counts as no guess.
+    site.send("PATCH", "/api/v1/users/guest", &serde_json::json!({"password": "looking twice"})).is(200);
+    for address in 0..12 {
+        for guess in 0..10 {
+            ask(&format!("10.9.9.{address}"), &basic("guest", &format!("guess {address} {guess}")));
+        }
+    }
+    let right = basic("guest", "looking twice");
+    assert_eq!((ask("10.0.0.1", &right), ask("10.0.0.2", &right)), (200, 200), "it is remembered now");
+    site.send("PATCH", "/api/v1/users/guest", &serde_json::json!({"password": "looking again"})).is(200);
+    let right = basic("guest", "looking again");
+    assert_eq!((ask("10.0.0.3", &right), ask("10.0.0.1", &right)), (429, 200));
+}
+
 #[test]
 fn an_endless_password_is_not_hashed() {
     let site = Site::start();
