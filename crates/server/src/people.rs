@@ -1,6 +1,10 @@
 //! Users, their passwords and their tokens: the rules, wherever they are made.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, Script};
+use icu_properties::{CodePointMapData, CodePointSetData};
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::KeyringError;
 use millrace_store::{ApiTokenRow, NewToken};
@@ -28,7 +32,35 @@ pub fn check_user_name(name: &str) -> Result<(), String> {
     if matches!(name, "." | "..") {
         return Err("a user must not be named '.' or '..': no address could name them".to_owned());
     }
+    if let Some(letter) = name.chars().find(|letter| is_invisible(*letter)) {
+        let code = format!("U+{:04X}", u32::from(letter));
+        return Err(format!("a user's name has only letters that can be seen; {code} cannot"));
+    }
+    if mixes_scripts(name) {
+        return Err(
+            "a user's name is written in one script: a Cyrillic 'а' among Latin letters looks like another user"
+                .to_owned(),
+        );
+    }
     Ok(())
+}
+
+fn is_invisible(letter: char) -> bool {
+    use GeneralCategory::{Format, PrivateUse, Unassigned};
+    let category = CodePointMapData::<GeneralCategory>::new().get(letter);
+    matches!(category, Format | PrivateUse | Unassigned)
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(letter)
+}
+
+/// As in Unicode's "highly restrictive" names: one script, or those of East Asia, with Latin beside them or not. Digits and signs are of none.
+fn mixes_scripts(name: &str) -> bool {
+    const EAST_ASIAN: [Script; 5] = [Script::Han, Script::Hangul, Script::Hiragana, Script::Katakana, Script::Bopomofo];
+    let of = CodePointMapData::<Script>::new();
+    let scripts: BTreeSet<Script> = name.chars().map(|letter| of.get(letter)).collect();
+    let of_none = [Script::Common, Script::Inherited];
+    let (east_asian, others): (Vec<Script>, Vec<Script>) =
+        scripts.into_iter().filter(|it| !of_none.contains(it)).partition(|it| EAST_ASIAN.contains(it));
+    others.len() > 1 || (!east_asian.is_empty() && others.iter().any(|it| *it != Script::Latin))
 }
 
 /// What is wrong with a new password.
@@ -169,10 +201,14 @@ mod tests {
 
     #[test]
     fn names_and_passwords_have_rules() {
-        for good in ["ada", "ada@example.com", "이름", "a.b-c_d"] {
+        for good in ["ada", "ada@example.com", "이름", "a.b-c_d", "김철수-kim", "山田たろう", "Анна", "José2"]
+        {
             assert_eq!(check_user_name(good), Ok(()), "{good}");
         }
-        for bad in ["", "a b", "a:b", "a/b", "~", "a\n", &"x".repeat(101)] {
+        let unseen = ["ad\u{200b}min", "\u{202e}nimda", "ada\u{3164}", "ada\u{fe0f}", "ada\u{e000}"];
+        let mixed = ["\u{430}dmin", "adm\u{131}n\u{3b1}", "김\u{430}"];
+        let long = "x".repeat(101);
+        for bad in ["", "a b", "a:b", "a/b", "~", "a\n", &long].into_iter().chain(unseen).chain(mixed) {
             assert!(check_user_name(bad).is_err(), "{bad}");
         }
         assert_eq!(check_password("ada", "correct horse"), Ok(()));

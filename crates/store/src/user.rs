@@ -4,6 +4,7 @@
 //! can sign in always stays.
 
 use chrono::{DateTime, Utc};
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde_json::{Value, json};
 
 use crate::sql::{Row, micros, values};
@@ -46,6 +47,11 @@ pub(crate) fn read(row: &Row) -> Result<UserRow> {
         disabled_at: row.opt_instant("disabled_at")?,
         password_changed_at: row.opt_instant("password_changed_at")?,
     })
+}
+
+/// As names are compared by people: without regard to capitals, widths, and how letters are put together.
+fn folded(name: &str) -> String {
+    ComposingNormalizerBorrowed::new_nfkc().normalize(name).to_lowercase()
 }
 
 fn no_user(name: &str) -> StoreError {
@@ -164,6 +170,14 @@ impl Tx {
         actor: &str,
         now: DateTime<Utc>,
     ) -> Result<UserRow> {
+        let others = sql::all(&self.inner, "add a user", "SELECT name FROM \"user\"", vec![]).await?;
+        for other in others {
+            let other = other.text("name")?;
+            if other != name && folded(&other) == folded(name) {
+                let reason = format!("there is a user '{other}' already, for whom '{name}' would be taken");
+                return Err(StoreError::Refused { attempted: "add a user", reason });
+            }
+        }
         let sql = "INSERT INTO \"user\" (name, password_hash, role, created_at, changed_at, password_changed_at) \
                    VALUES ($1, $2, $3, $4, $4, $4) ON CONFLICT (name) DO NOTHING";
         // Another process may add it in this moment.

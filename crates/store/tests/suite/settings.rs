@@ -161,6 +161,10 @@ pub async fn a_new_password_and_a_shut_door_end_everything(bench: Bench) -> Resu
     store.add_user("ada", "hash", "admin", "cli", at(0)).await?;
     store.add_user("bob", "hash", "viewer", "cli", at(0)).await?;
     assert!(matches!(store.add_user("bob", "x", "admin", "cli", at(0)).await, Err(StoreError::Refused { .. })));
+    for alike in ["Bob", "ＢＯＢ", "BOB"] {
+        let refused = store.add_user(alike, "x", "viewer", "cli", at(0)).await;
+        assert!(matches!(refused, Err(StoreError::Refused { .. })), "{alike}");
+    }
     for name in ["ada", "bob"] {
         store.add_session(&session(name, &format!("session of {name}"), None), at(1)).await?;
         store.add_api_token(&token(name, &format!("token of {name}"), None), at(1)).await?;
