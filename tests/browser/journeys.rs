@@ -35,7 +35,8 @@ async fn a_connection_is_added_tested_mended_and_tested_again() {
     browser.picture("connection-bad").await;
 
     // Mended, it works before it is saved.
-    let file = home.file("books.db");
+    let beside = tempfile::tempdir().unwrap();
+    let file = beside.path().join("books.db");
     fs::write(&file, "").unwrap();
     type_into(&browser, "[name=schema]", &file.display().to_string()).await;
     browser.click("[data-test-form]").await;

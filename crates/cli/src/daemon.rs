@@ -286,6 +286,7 @@ fn begin_log(app: &App) -> anyhow::Result<Option<LogFilter>> {
     if let Some(exporter) = exporter.filter(|_| begun.is_ok()) {
         exporter.begin();
     }
+    crate::seclusion::close(app.home.root());
     Ok(begun.ok().map(|()| handle))
 }
 
@@ -431,9 +432,7 @@ async fn serve(
         oidc: crate::provider::provider(app, vault).await?,
         operators: millrace_operators::catalogue(),
         configuration: app.config.entries(),
-        test_connection: Arc::new(|connection| {
-            Box::pin(async move { millrace_connectors::Connectors::test(&connection).await.map_err(|e| e.to_string()) })
-        }),
+        test_connection: crate::trying::connection_test(&app.home),
     };
     millrace_server::serve(listener, options, stop.cancelled_owned()).await.context("the web server stopped")
 }

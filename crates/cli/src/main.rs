@@ -13,7 +13,9 @@ mod lookup;
 mod notifier;
 mod output;
 mod provider;
+mod seclusion;
 mod traces;
+mod trying;
 mod wiring;
 
 use std::process::ExitCode;

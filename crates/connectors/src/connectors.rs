@@ -18,7 +18,7 @@ use crate::processes::{LocalProcesses, ProcessSettings};
 use crate::redshift::{RedshiftSource, RedshiftWarehouse};
 use crate::s3::S3Store;
 use crate::scratch::FolderScratch;
-use crate::sqlite::{SqliteSource, SqliteWarehouse};
+use crate::sqlite::{SqliteFile, SqliteSource, SqliteWarehouse};
 
 /// What connectors need to know of the program they run in.
 #[derive(Debug, Clone)]
@@ -85,6 +85,11 @@ impl Connectors {
             }
         })
         .await
+    }
+
+    /// The file of this machine that the connection opens, if it is one to a file.
+    pub fn file_of(connection: &Connection) -> Option<&str> {
+        matches!(Kind::of(connection), Ok(Kind::Sqlite)).then(|| SqliteFile::path_of(connection))
     }
 
     /// Proves that the connection may list what begins with `prefix` in a bucket. Writes nothing.

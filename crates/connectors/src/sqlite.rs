@@ -13,5 +13,6 @@ mod table_checks;
 mod types;
 mod warehouse;
 
+pub use connect::SqliteFile;
 pub use source::SqliteSource;
 pub use warehouse::SqliteWarehouse;

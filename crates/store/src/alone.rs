@@ -1,6 +1,7 @@
 //! One at a time, whichever process it is: for what is looked at first and changed then, in more than one transaction.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,7 @@ impl Store {
 /// The file, once nobody else holds it.
 async fn hold(path: PathBuf) -> Result<File> {
     let failed = |source| StoreError::Home { path: path.clone(), source };
-    let file = File::options().create(true).read(true).append(true).open(&path).map_err(failed)?;
+    let file = File::options().create(true).read(true).append(true).mode(0o600).open(&path).map_err(failed)?;
     let since = Instant::now();
     loop {
         match file.try_lock() {

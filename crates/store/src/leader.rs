@@ -2,6 +2,7 @@
 //! epoch, so that what a late one still sends is refused.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -144,7 +145,7 @@ impl Store {
         };
         let path = home.join(LOCK_FILE);
         let failed = |source| StoreError::Home { path: path.clone(), source };
-        let file = File::options().create(true).read(true).append(true).open(&path).map_err(failed)?;
+        let file = File::options().create(true).read(true).append(true).mode(0o600).open(&path).map_err(failed)?;
         for _ in 0..LOCK_ATTEMPTS {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(file)),

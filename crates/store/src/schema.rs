@@ -1,6 +1,7 @@
 //! The schema's life: migrations, under one lock for all processes.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -276,7 +277,7 @@ async fn lock_beside(database: &Path, wait: bool) -> Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
     if wait {
         let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
         return locked.map_err(|error| failed(std::io::Error::other(error)))?.map_err(failed);

@@ -26,14 +26,14 @@ pub struct SqliteFile {
 }
 
 impl SqliteFile {
-    /// The file is the connection's schema, or its host as in `sqlite:///path`.
+    /// The connection's schema, or its host as in `sqlite:///path`; empty when it names none.
+    pub fn path_of(connection: &Connection) -> &str {
+        let schema = connection.schema.as_deref().filter(|path| !path.is_empty());
+        schema.or(connection.host.as_deref()).unwrap_or_default()
+    }
+
     pub fn of(connection: &Connection, task: TaskHandle) -> Result<Self, PortError> {
-        let path = connection
-            .schema
-            .as_deref()
-            .filter(|path| !path.is_empty())
-            .or(connection.host.as_deref())
-            .unwrap_or_default();
+        let path = Self::path_of(connection);
         if path.is_empty() {
             return Err(invalid(format!(
                 "connection {:?} names no file; give the path in its schema",

@@ -64,13 +64,17 @@ fn the_list_is_searched_and_filtered() {
 
 #[test]
 fn favourites_are_the_browser_s() {
-    let site = Site::start();
+    let site = Site::start_with(|options| options.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
     let path = "/dags/copy_orders/favourite";
     site.call("POST", path, &[("authorization", ADMIN)], Some("")).is(403);
     let token = page(&site, "/dags", &[]);
     let token = token.split("name=\"csrf\" content=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let headers = [("authorization", ADMIN), ("x-csrf-token", token.as_str())];
     let answer = site.call("POST", path, &headers, Some("")).is(303);
+    assert!(!answer.header("set-cookie").contains("Secure"), "{}", answer.header("set-cookie"));
+    let https = [headers[0], headers[1], ("x-forwarded-proto", "https")];
+    let over_https = site.call("POST", path, &https, Some("")).is(303);
+    assert!(over_https.header("set-cookie").ends_with("; Secure"), "{}", over_https.header("set-cookie"));
     let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
     let list = page(&site, "/dags?state=favourites", &[("cookie", &cookie)]);
     assert!(list.contains("id=\"row-copy_orders\"") && !list.contains("id=\"row-quiet\""), "{list}");

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
 use millrace_model::change::{Batch, NewRun, RunMove};
@@ -17,6 +19,10 @@ pub async fn one_leads_at_a_time(bench: Bench) -> Result<()> {
     assert_eq!(lead.previous_owner_is_dead, !bench.is_postgres());
     assert!(lead.still_held().await);
     assert!(other.is_led().await?);
+    if !bench.is_postgres() {
+        let lock = std::fs::metadata(bench.home.path().join("scheduler.lock"))?;
+        assert_eq!(lock.permissions().mode() & 0o777, 0o600, "nobody else on the machine may hold it");
+    }
     assert!(other.try_lead("job-2", at(1)).await?.is_none());
     assert!(store.try_lead("job-1", at(1)).await?.is_none(), "not even to itself twice");
     drop(lead);

@@ -98,6 +98,10 @@ fn secrets(app: &App, report: &mut Report) {
         app.home.config_file(),
     ];
     let owner = fs::metadata(root).map(|home| home.uid());
+    if fs::metadata(root).is_ok_and(|home| crate::seclusion::is_open(&home)) {
+        let what = "others on this machine may list it: names of DAGs and runs, and the demo's data";
+        report.warn("home", what, format!("chmod o-rwx {}", root.display()));
+    }
     let mut loose = Vec::new();
     for path in &files {
         let Ok(metadata) = fs::metadata(path) else { continue };
