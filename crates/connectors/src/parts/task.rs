@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use millrace_operator_api::context::{CancelSignal, OwnSlot, RemoteStatement, Slot, StatementJournal};
+use millrace_model::ledger::{Checkpoint, LedgerEntry};
+use millrace_operator_api::context::{
+    CancelSignal, LogLevel, OwnSlot, RemoteStatement, Reporter, Slot, StatementJournal,
+};
 use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 
-/// The task's cancellation, journal and try. A connection that is merely tested has a handle that is never cancelled.
+/// The task's cancellation, journal, log and try. A connection that is merely tested has a handle that is never cancelled.
 #[derive(Clone)]
 pub struct TaskHandle {
     pub cancel: Arc<dyn CancelSignal>,
     pub journal: Arc<dyn StatementJournal>,
     pub slot: Arc<dyn Slot>,
+    reporter: Arc<dyn Reporter>,
     pub try_number: u32,
     /// `dag/task`: where cost and blame are to be found again.
     pub label: String,
@@ -24,6 +28,7 @@ impl TaskHandle {
             cancel: Arc::clone(&context.cancel),
             journal: Arc::clone(&context.journal),
             slot: Arc::clone(&context.slot),
+            reporter: Arc::clone(&context.reporter),
             try_number: context.try_number,
             label: format!("{}/{}", context.work.dag_id, context.work.task_id),
         }
@@ -34,9 +39,15 @@ impl TaskHandle {
             cancel: Arc::new(NeverCancelled),
             journal: Arc::new(NoJournal),
             slot: Arc::new(OwnSlot),
+            reporter: Arc::new(NoLog),
             try_number: 1,
             label: "millrace/connections test".to_owned(),
         }
+    }
+
+    /// A line of the try's log.
+    pub fn tell(&self, line: &str) {
+        self.reporter.log(LogLevel::Info, line);
     }
 
     /// Runs `work` until it ends or the task is cancelled; then it is dropped, which stops it on the other side too.
@@ -81,6 +92,14 @@ impl CancelSignal for NeverCancelled {
     fn cancelled(&self) -> BoxFuture<'_, String> {
         Box::pin(futures::future::pending())
     }
+}
+
+struct NoLog;
+
+impl Reporter for NoLog {
+    fn log(&self, _: LogLevel, _: &str) {}
+    fn checkpoint(&self, _: Checkpoint) {}
+    fn ledger(&self, _: LedgerEntry) {}
 }
 
 struct NoJournal;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use millrace_operator_api::PortError;
 
+use crate::parts::sql::literal;
 use crate::parts::wire::WireClient;
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -42,15 +43,14 @@ impl LockTurns {
         if error.code.as_deref() != Some(LOCK_NOT_AVAILABLE) || self.failed == MOST {
             return Err(error);
         }
-        if self.failed.is_power_of_two() {
-            tracing::info!(
-                attempt = self.failed,
-                error = error.message,
-                "another transaction holds the table; readers go first"
-            );
-        }
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// Whether whoever looks at the try should hear now why nothing moves: after some three seconds, and then ever less
+    /// often.
+    fn is_worth_telling(&self) -> bool {
+        self.failed == 3 || (self.failed > 4 && self.failed.is_power_of_two())
     }
 }
 
@@ -70,6 +70,29 @@ pub async fn begin_with(client: &WireClient, table: &str, mode: &str) -> Result<
         // The first error counts; a connection that is gone has rolled back by itself.
         let _ = client.batch("ROLLBACK").await;
         turns.again(error).await?;
+        if turns.is_worth_telling() {
+            let holders = holders(client, table).await;
+            client.config.task.tell(&format!("waiting for a lock on {table}, {holders}; readers go first meanwhile"));
+        }
+    }
+}
+
+/// Who has a lock on the table that keeps writers out, as far as this account may see.
+async fn holders(client: &WireClient, table: &str) -> String {
+    let asked = format!(
+        "SELECT concat('process ', a.pid, ' of ', a.usename, nullif(concat(' (', a.application_name, ')'), ' ()'), \
+         ', its transaction open since ', to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), ' UTC') \
+         FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+         WHERE l.relation = {}::regclass AND l.granted AND a.pid <> pg_backend_pid() \
+         AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') ORDER BY a.xact_start LIMIT 3",
+        literal(table)
+    );
+    let found = client.query(&asked).await.map(|answer| answer.rows).unwrap_or_default();
+    let found: Vec<String> = found.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
+    if found.is_empty() {
+        "which another transaction holds".to_owned()
+    } else {
+        format!("held by {}", found.join("; "))
     }
 }
 

@@ -274,7 +274,7 @@ async fn a_query_lasts_no_longer_than_the_connection_allows() -> Result<()> {
 }
 
 #[derive(Default)]
-struct Heard(std::sync::Mutex<Vec<String>>);
+pub struct Heard(pub std::sync::Mutex<Vec<String>>);
 
 impl Reporter for Heard {
     fn log(&self, _: LogLevel, line: &str) {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use futures::{StreamExt, stream};
+use millrace_operator_api::context::Reporter;
 use millrace_operator_api::ports::{
     LoadMethod, LoadRequest, LoadRows, RowBatch, RowStream, SourceColumn, TableName, ValueType,
 };
 use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use tokio::sync::Notify;
 
+use crate::snapshots::Heard;
 use crate::tasks::PATIENCE;
 use crate::world::{World, refused, some, stream_of, work};
 
@@ -64,6 +66,39 @@ async fn is_copying(database: &TestDatabase, copies: usize) -> Result<()> {
         database.query(sql).is_ok_and(|rows| rows.len() == copies)
     })
     .await
+}
+
+#[tokio::test]
+async fn whoever_holds_the_table_is_named_in_the_log_of_the_try_that_waits() -> Result<()> {
+    let (database, world) = start("CREATE TABLE straight (id bigint)").await?;
+    let heard = Arc::new(Heard::default());
+    let mut context = world.context(1);
+    context.reporter = Arc::clone(&heard) as Arc<dyn Reporter>;
+    let warehouse = millrace_operator_api::ports::Ports::warehouse(&*world.connectors, &context, "pg").await?;
+    let (holder, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    holder.batch_execute("SET application_name TO \'a report\'; BEGIN; LOCK TABLE straight IN EXCLUSIVE MODE").await?;
+    let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+    let go_on = Arc::new(Notify::new());
+    go_on.notify_one();
+    let load = warehouse.load(request(slow_rows(&go_on, 1), LoadMethod::Replace, 1));
+    let release = async {
+        let is_named = |line: &String| {
+            line.contains("waiting for a lock on \"straight\", held by")
+                && line.contains(&format!("process {pid} of "))
+                && line.contains("(a report), its transaction open since 20")
+        };
+        wait_until("the holder is named", PATIENCE, async || {
+            heard.0.lock().is_ok_and(|lines| lines.iter().any(is_named))
+        })
+        .await?;
+        anyhow::Ok(holder.batch_execute("ROLLBACK").await?)
+    };
+    let (loaded, released) = tokio::join!(load, release);
+    released?;
+    loaded?;
+    assert_eq!(count(&database)?, "30001");
+    Ok(())
 }
 
 #[tokio::test]
