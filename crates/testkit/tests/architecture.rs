@@ -30,7 +30,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("worker", &["operator-api", "template", "store", "logs", "settings", "model", "planner"]),
     // Connections and variables: sealed by the keyring of `settings`, kept by `store`.
     ("vault", &["operator-api", "settings", "store"]),
-    ("server", &["store", "planner", "situation", "logs", "settings", "vault", "model", "operator-api"]),
+    // What an operator takes is shown as DAG files are read.
+    ("server", &["store", "planner", "situation", "logs", "settings", "vault", "model", "operator-api", "dagfile"]),
     (
         "cli",
         &[
