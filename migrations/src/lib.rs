@@ -58,6 +58,7 @@ migrations! {
     m0034_backfill_runs,
     m0035_run_statistics,
     m0037_checks,
+    m0038_shown_results,
     m0039_ended_runs,
 }
 

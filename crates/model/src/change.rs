@@ -195,6 +195,8 @@ pub struct Completion {
     pub error: Option<String>,
     /// Results under their keys; the task's own is `return_value`.
     pub results: Vec<(String, Value)>,
+    /// Those that hold secrets, as they may be shown: whoever shows them may not know every secret any more, or yet.
+    pub shown_results: Vec<(String, Value)>,
     pub ledger: Vec<LedgerEntry>,
     /// The rendered parameters, secrets masked, cut to 4,096 characters a field.
     pub rendered: Option<Value>,
@@ -222,6 +224,7 @@ impl Completion {
             ended_at,
             error: None,
             results: Vec::new(),
+            shown_results: Vec::new(),
             ledger: Vec::new(),
             rendered: None,
             rendered_map_index: None,

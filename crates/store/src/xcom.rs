@@ -27,6 +27,7 @@ pub struct ListedXcom {
     pub task_id: TaskId,
     pub map_index: i32,
     pub key: String,
+    /// As it may be shown.
     pub value: Value,
 }
 
@@ -42,7 +43,7 @@ pub struct XcomFilter {
 }
 
 impl Store {
-    /// Those of the newest instances first. How many there are nobody counts.
+    /// Those of the newest instances first, to be shown as [`Self::xcoms`]. How many there are nobody counts.
     pub async fn list_xcoms(&self, filter: &XcomFilter) -> Result<Vec<ListedXcom>> {
         let mut conditions = Conditions::default();
         let texts = [
@@ -59,7 +60,7 @@ impl Store {
         let (clause, mut values) = (conditions.clause(), conditions.values);
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
-            "SELECT i.run_id, i.task_id, i.map_index, x.key, x.value FROM xcom x \
+            "SELECT i.run_id, i.task_id, i.map_index, x.key, COALESCE(x.shown, x.value) AS value FROM xcom x \
              JOIN task_instance i ON i.id = x.instance_id JOIN dag_run r ON r.id = i.run_id{clause} \
              ORDER BY x.instance_id DESC, x.key LIMIT ${limit} OFFSET ${offset}"
         );
@@ -134,9 +135,9 @@ impl Store {
         row.map(|row| row.json("value")).transpose()
     }
 
-    /// All of an instance, by key.
+    /// All of an instance, by key, as they may be shown once they are masked by what is known to be secret now.
     pub async fn xcoms(&self, instance: InstanceKey) -> Result<Vec<(String, Value)>> {
-        let sql = "SELECT key, value FROM xcom WHERE instance_id = $1 ORDER BY key";
+        let sql = "SELECT key, COALESCE(shown, value) AS value FROM xcom WHERE instance_id = $1 ORDER BY key";
         let rows = sql::all(self.reader(), "read a task's results", sql, values![instance]).await?;
         rows.iter().map(|row| Ok((row.text("key")?, row.json("value")?))).collect()
     }

@@ -87,6 +87,8 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
     };
     let ended_at = equipment.clock.now();
     write_ending(&report, &ending, (ended_at - began).to_std().unwrap_or_default());
+    let results: Vec<_> = ending.result.map(|value| vec![("return_value".to_owned(), value)]).unwrap_or_default();
+    let shown = results.iter().map(|(key, value)| (key.clone(), masker.mask_value(value)));
     Completion {
         instance: assignment.instance,
         try_number: assignment.try_number,
@@ -95,8 +97,9 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
         started_at,
         ended_at,
         error: ending.error.map(|error| masker.mask(&error)),
-        // As it is, for it is what other tasks work with: it is masked where it is shown.
-        results: ending.result.map(|value| vec![("return_value".to_owned(), value)]).unwrap_or_default(),
+        shown_results: shown.filter(|shown| !results.contains(shown)).collect(),
+        // As they are, for they are what other tasks work with.
+        results,
         ledger: report.take_ledger(),
         rendered,
         rendered_map_index: map_name,

@@ -215,6 +215,7 @@ async fn success_brings_its_result_and_its_log() {
     let tried = ending("succeed").await;
     assert_eq!(tried.completion.outcome, TryOutcome::Success);
     assert_eq!(tried.completion.results, [("return_value".to_owned(), json!(7))]);
+    assert!(tried.completion.shown_results.is_empty(), "it is shown as it is");
     assert_eq!(tried.completion.token, "token");
     assert!(tried.lines[0].contains("puppet try 1 of 2: d t (manual__x)"), "{:?}", tried.lines);
     assert_eq!(tried.lines[1], "about to succeed with ***");
@@ -226,6 +227,9 @@ async fn a_result_is_kept_as_it_is_for_the_tasks_that_work_with_it() {
     let results = tried.completion.results;
     let kept = json!({"next_page_token": "p2", "said": ["it is hunter22"]});
     assert_eq!(results, [("return_value".to_owned(), kept)]);
+    // What is shown later, by a server that never knew the secret or when it is gone.
+    let shown = json!({"next_page_token": "***", "said": ["it is ***"]});
+    assert_eq!(tried.completion.shown_results, [("return_value".to_owned(), shown)]);
     assert!(!tried.lines.concat().contains("hunter22"), "{:?}", tried.lines);
 }
 

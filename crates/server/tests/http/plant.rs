@@ -264,6 +264,7 @@ fn finish(
             ended_at,
             error: part.error.filter(|_| is_failure).map(str::to_owned),
             results: Vec::new(),
+            shown_results: Vec::new(),
             ledger: entry.into_iter().collect(),
             rendered: Some(rendered(part.task)),
             rendered_map_index: None,

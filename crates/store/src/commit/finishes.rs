@@ -193,11 +193,12 @@ async fn put_results(tx: &Tx, applied: &[(&Finish, TaskState)], now: DateTime<Ut
     let results: Vec<Vec<Value>> = applied
         .iter()
         .filter(|(_, state)| *state != TaskState::None)
-        .flat_map(|(finish, _)| finish.completion.results.iter().map(|result| (finish.completion.instance, result)))
+        .flat_map(|(finish, _)| finish.completion.results.iter().map(|result| (&finish.completion, result)))
         .filter(|(_, (_, value))| !value.is_null())
-        .map(|(instance, (key, value))| {
+        .map(|(of, (key, value))| {
             let length = value.as_array().map(Vec::len);
-            vec![json!(instance), json!(key), json!(value.to_string()), json!(length)]
+            let shown = of.shown_results.iter().find(|(name, _)| name == key).map(|(_, shown)| shown.to_string());
+            vec![json!(of.instance), json!(key), json!(value.to_string()), json!(length), json!(shown)]
         })
         .collect();
     if results.is_empty() {
@@ -206,12 +207,18 @@ async fn put_results(tx: &Tx, applied: &[(&Finish, TaskState)], now: DateTime<Ut
     let source = sql::source(
         tx.dialect(),
         1,
-        &[("x_id", Kind::Int), ("x_key", Kind::Text), ("x_value", Kind::Text), ("x_length", Kind::Int)],
+        &[
+            ("x_id", Kind::Int),
+            ("x_key", Kind::Text),
+            ("x_value", Kind::Text),
+            ("x_length", Kind::Int),
+            ("x_shown", Kind::Text),
+        ],
     );
     let sql = format!(
-        "INSERT INTO xcom (instance_id, key, value, length, created_at) SELECT x_id, x_key, x_value, x_length, $2 \
-         FROM {source} WHERE TRUE ON CONFLICT (instance_id, key) DO UPDATE SET value = excluded.value, \
-         length = excluded.length, created_at = excluded.created_at"
+        "INSERT INTO xcom (instance_id, key, value, length, shown, created_at) \
+         SELECT x_id, x_key, x_value, x_length, x_shown, $2 FROM {source} WHERE TRUE ON CONFLICT (instance_id, key) DO UPDATE SET value = excluded.value, \
+         length = excluded.length, shown = excluded.shown, created_at = excluded.created_at"
     );
     sql::run(&tx.inner, "keep results", sql, vec![sql::rows(results), micros(now).into()]).await.map(|_| ())
 }

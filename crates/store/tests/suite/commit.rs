@@ -10,7 +10,7 @@ use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::ledger::{Checked, LedgerEntry, RowsRead, RowsWritten, WriteMethod};
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_store::{DateSpan, RunFilter, RunRequest, StoreError};
+use millrace_store::{DateSpan, RunFilter, RunRequest, StoreError, XcomFilter};
 use serde_json::json;
 
 use crate::bench::{Bench, at, claim, dag, day, failed, finish, new_run, step, task};
@@ -46,6 +46,7 @@ pub async fn a_run_walks_from_created_to_success(bench: Bench) -> Result<()> {
     let mut done = finish(&batch.claims[0], TryOutcome::Success, TaskState::Success);
     done.completion.results =
         vec![("return_value".to_owned(), json!({"rows": 7})), ("nothing".to_owned(), json!(null))];
+    done.completion.shown_results = vec![("return_value".to_owned(), json!({"rows": "***"}))];
     done.completion.rendered = Some(json!({"query": "SELECT 1"}));
     let next = Batch {
         finishes: vec![done],
@@ -56,7 +57,11 @@ pub async fn a_run_walks_from_created_to_success(bench: Bench) -> Result<()> {
     assert_eq!(world.commit(&next, at(20)).await?.stale_count(), 0);
     assert_eq!(world.states(created.run).await?, "success running skipped");
     let value = world.store.xcom(created.run, "extract", -1, "return_value").await?;
-    assert_eq!(value, Some(json!({"rows": 7})));
+    assert_eq!(value, Some(json!({"rows": 7})), "tasks work with it as it is");
+    let shown = ("return_value".to_owned(), json!({"rows": "***"}));
+    assert_eq!(world.store.xcoms(created.instances[0]).await?, std::slice::from_ref(&shown));
+    let listed = world.store.list_xcoms(&XcomFilter { limit: 10, ..XcomFilter::default() }).await?;
+    assert_eq!(listed.iter().map(|row| &row.value).collect::<Vec<_>>(), [&shown.1]);
     assert_eq!(world.store.xcom(created.run, "extract", -1, "nothing").await?, None, "null is not kept");
     let tries = world.store.tries(created.instances[0]).await?;
     assert_eq!(tries.len(), 1);
