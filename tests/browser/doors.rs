@@ -60,7 +60,7 @@ async fn the_provider_s_button_leads_there_and_back_to_where_one_wanted_to_go() 
     // Whoever the provider does not know is told so on a page.
     provider.become_person(json!({}));
     browser.click("main a.button[href^='/sign-in/oidc']").await;
-    browser.shows("nobody is here").await;
+    browser.shows("the provider refused: access_denied").await;
     browser.picture("sign-in-refused").await;
     let page = browser.client.source().await.unwrap();
     assert!(!page.contains(SECRET), "{page}");

@@ -57,7 +57,7 @@ async fn lists_move_by_themselves() {
     browser.run("window.notReloaded = true").await;
     let succeeded = async || {
         let script =
-            "return Number(document.querySelector(\"#stands a[href='/runs?state=success'] strong\").innerText)";
+            "return Number(document.querySelector(\"#stands a[href^='/runs?state=success'] strong\").innerText)";
         browser.run(script).await.as_i64().unwrap()
     };
     let before = succeeded().await;

@@ -252,10 +252,12 @@ async function released() {
 async function redraw(part) {
   // One that is no part of its own is taken out of the whole page.
   const isWhole = part.dataset.part === undefined;
-  const fresh = await fetchPart(part.dataset.src ?? location.pathname + location.search, part.dataset.part ?? "");
+  const src = part.dataset.src;
+  const fresh = await fetchPart(src ?? location.pathname + location.search, part.dataset.part ?? "");
   await released();
   const old = document.getElementById(part.id);
-  if (!old || old.dataset.src !== part.dataset.src) return;
+  // Somebody has gone on to another place meanwhile.
+  if (!old || old.dataset.src !== src) return;
   const isFacts = old.id === "facts";
   // A log that has just begun, also that of a new try, comes with its whole panel.
   if (isFacts && fresh.querySelector("#log")?.dataset.events !== $("#log")?.dataset.events) return replacePanel(fresh, true);

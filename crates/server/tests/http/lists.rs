@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use millrace_model::alert::{Alert, AlertKind};
-use millrace_model::change::Batch;
+use millrace_model::change::{Batch, DagPause};
 use millrace_model::ids::DagId;
 use serde_json::{Value, json};
 
@@ -106,7 +106,11 @@ fn alerts_are_counted_and_found_by_dag_and_kind() {
         message: format!("told of {kind}"),
         at: now(),
     };
-    let batch = Batch { alerts: AlertKind::ALL.iter().map(|kind| alert(*kind)).collect(), ..Batch::default() };
+    // That it was paused is told only of a DAG that is paused with it.
+    let dag_id = DagId::new_unchecked("copy_orders");
+    let pauses = vec![DagPause { dag_id, run: site.running, reason: "2 runs failed".to_owned() }];
+    let alerts = AlertKind::ALL.iter().map(|kind| alert(*kind)).collect();
+    let batch = Batch { alerts, pauses, ..Batch::default() };
     site.runtime.block_on(site.plant.store.commit_unled(&batch, now())).unwrap();
     let kinds = |query: &str| {
         let answer = site.get(&format!("/api/v1/alerts?{query}")).is(200).json();
