@@ -10,23 +10,31 @@
 
 mod dialect;
 
-use sea_orm_migration::MigrationTrait;
+use sea_orm_migration::sea_orm::DbErr;
+use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 pub use sea_orm_migration::{MigratorTrait, sea_orm};
 
-/// Every migration by its module, oldest first.
+/// One step of the schema, as its module says it.
+#[derive(Clone, Copy)]
+pub struct Migration {
+    pub name: &'static str,
+    /// What it is for.
+    pub description: &'static str,
+    up: &'static str,
+    down: &'static str,
+}
+
 macro_rules! migrations {
     ($($module:ident,)+) => {
         $(mod $module;)+
 
-        /// A migration and what it is for, oldest first.
-        pub const KNOWN: &[(&str, &str)] = &[$(($module::NAME, $module::DESCRIPTION),)+];
-
-        /// The statements of each one's up.
-        const UPS: &[&str] = &[$($module::UP,)+];
-
-        fn all() -> Vec<Box<dyn MigrationTrait>> {
-            vec![$(Box::new($module::Migration),)+]
-        }
+        /// Every migration, oldest first.
+        pub const KNOWN: &[Migration] = &[$(Migration {
+            name: $module::NAME,
+            description: $module::DESCRIPTION,
+            up: $module::UP,
+            down: $module::DOWN,
+        },)+];
     };
 }
 
@@ -62,19 +70,37 @@ migrations! {
     m0039_ended_runs,
 }
 
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        dialect::run(manager, self.up).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        dialect::run(manager, self.down).await
+    }
+}
+
 pub struct Migrator;
 
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        all()
+        KNOWN.iter().map(|migration| Box::new(*migration) as Box<dyn MigrationTrait>).collect()
     }
 }
 
 /// The statements of every migration's up, for one database, in order.
 pub fn show_sql(backend: sea_orm::DbBackend) -> String {
-    UPS.iter()
-        .zip(KNOWN)
-        .map(|(up, (name, description))| format!("-- {name}: {description}\n{}\n", dialect::translate(backend, up)))
-        .collect()
+    let statements = |known: &Migration| {
+        let up = dialect::translate(backend, known.up);
+        format!("-- {}: {}\n{up}\n", known.name, known.description)
+    };
+    KNOWN.iter().map(statements).collect()
 }

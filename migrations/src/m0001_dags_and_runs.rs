@@ -1,29 +1,6 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0001_dags_and_runs";
 pub(crate) const DESCRIPTION: &str =
     "DAGs and their versions, backfills, runs, task instances, tries and what they report";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // The partial indexes on unfinished rows are what keeps the scheduler's cost independent of history.
 pub(crate) const UP: &str = "
@@ -202,7 +179,7 @@ CREATE TABLE remote_statement (
 );
 ";
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP TABLE remote_statement;
 DROP TABLE xcom;
 DROP TABLE load_ledger;

@@ -1,29 +1,6 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0002_settings_and_people";
 pub(crate) const DESCRIPTION: &str =
     "connections, variables, pools, users and their tokens, the audit log, settings of the installation";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 pub(crate) const UP: &str = r#"
 CREATE TABLE connection (
@@ -92,7 +69,7 @@ CREATE TABLE setting (
 );
 "#;
 
-const DOWN: &str = r#"
+pub(crate) const DOWN: &str = r#"
 DROP TABLE setting;
 DROP TABLE audit_log;
 DROP TABLE api_token;

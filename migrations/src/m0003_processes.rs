@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0003_processes";
 pub(crate) const DESCRIPTION: &str = "jobs, the leader's epoch, signals to the scheduler, import errors";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // A signal's id must not return: the scheduler deletes by id what it has read.
 pub(crate) const UP: &str = "
@@ -61,7 +38,7 @@ CREATE TABLE import_error (
 );
 ";
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP TABLE import_error;
 DROP TABLE signal;
 DROP TABLE leader;

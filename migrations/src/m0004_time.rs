@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0004_time";
 pub(crate) const DESCRIPTION: &str = "what became of due dates that became no run";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // A row stands for one date, or for a stretch of them that were passed over together.
 pub(crate) const UP: &str = "
@@ -45,7 +22,7 @@ CREATE INDEX schedule_slot_newest ON schedule_slot (dag_id, logical_date);
 CREATE INDEX schedule_slot_age ON schedule_slot (created_at);
 ";
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP TABLE schedule_slot;
 ALTER TABLE dag DROP COLUMN passed_end;
 ALTER TABLE dag DROP COLUMN passed_start;

@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0006_mapping";
 pub(crate) const DESCRIPTION: &str = "how long results are that tasks are mapped over, names of mapped instances";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // `length`: of a result that is a list, so that the scheduler never reads the list itself.
 pub(crate) const UP: &str = "
@@ -30,7 +7,7 @@ ALTER TABLE xcom ADD COLUMN length BIGINT;
 ALTER TABLE task_instance ADD COLUMN rendered_map_index TEXT;
 ";
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 ALTER TABLE task_instance DROP COLUMN rendered_map_index;
 ALTER TABLE xcom DROP COLUMN length;
 ";

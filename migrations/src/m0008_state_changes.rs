@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0008_state_changes";
 pub(crate) const DESCRIPTION: &str = "backfills that pause, run backwards or run some of a DAG's tasks only";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // A version that is a part of another has a negative number: it is nobody's newest.
 pub(crate) const UP: &str = "
@@ -34,7 +11,7 @@ ALTER TABLE dag_run ADD COLUMN marked_state TEXT;
 ";
 
 // Without the column they are versions like others, and such a number cannot be read.
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 UPDATE dag_version SET number = 1000000 - number WHERE part_of IS NOT NULL;
 ALTER TABLE dag_version DROP COLUMN part_of;
 ALTER TABLE backfill DROP COLUMN is_paused;

@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0009_assets";
 pub(crate) const DESCRIPTION: &str = "assets: their events and who waits for them; alerts";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // `asset_user` says which DAG's newest version makes or awaits an asset; `asset_queue` which events a DAG has yet to use.
 pub(crate) const UP: &str = "
@@ -70,7 +47,7 @@ CREATE TABLE alert (
 CREATE INDEX alert_unseen ON alert (at) WHERE seen_at IS NULL;
 ";
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP TABLE alert;
 ALTER TABLE dag_run DROP COLUMN asset_events;
 DROP TABLE asset_queue;

@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0011_triggered_runs";
 pub(crate) const DESCRIPTION: &str = "which run a task has asked for: one for each generation of its instance";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // The key is what keeps a task instance from triggering twice, whatever becomes of its tries.
 pub(crate) const UP: &str = "
@@ -35,6 +12,6 @@ CREATE TABLE triggered_run (
 CREATE INDEX triggered_run_of_run ON triggered_run (run_id);
 ";
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP TABLE triggered_run;
 ";

@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0014_ledger";
 pub(crate) const DESCRIPTION: &str = "what a movement read and wrote, to be compared again";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // JSON: the query that was read and the table that was written.
 pub(crate) const UP: &str = "
@@ -31,7 +8,7 @@ ALTER TABLE load_ledger ADD COLUMN rows_into TEXT;
 CREATE INDEX load_ledger_of_time ON load_ledger (ended_at);
 ";
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP INDEX load_ledger_of_time;
 ALTER TABLE load_ledger DROP COLUMN rows_into;
 ALTER TABLE load_ledger DROP COLUMN rows_from;

@@ -1,29 +1,6 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0015_people";
 pub(crate) const DESCRIPTION: &str =
     "sessions apart from tokens, what tokens may, people who are shut out, grants for DAGs, what a change changed";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // session: `token_hash` is of the token that the cookie holds now, `previous_hash` of the one before, which is good until
 // the new one has been used; `form_key` keys the tokens of forms and stays for the whole session.
@@ -81,7 +58,7 @@ ALTER TABLE audit_log ADD COLUMN state_before TEXT;
 ALTER TABLE audit_log ADD COLUMN state_after TEXT;
 "#;
 
-const DOWN: &str = r#"
+pub(crate) const DOWN: &str = r#"
 ALTER TABLE audit_log DROP COLUMN state_after;
 ALTER TABLE audit_log DROP COLUMN state_before;
 DROP TABLE idempotency_key;

@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0017_dag_heads";
 pub(crate) const DESCRIPTION: &str = "what lists show of each DAG, beside its row; what callbacks are told";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // `head` and `callback` are JSON; `content_hash` is that of the version. Forgetting what the files were like has them all read again, which fills it in.
 pub(crate) const UP: &str = "
@@ -54,7 +31,7 @@ CREATE INDEX notification_unsent ON notification (id) WHERE sent_at IS NULL;
 CREATE INDEX notification_by_age ON notification (at);
 ";
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP TABLE notification;
 DROP INDEX dag_run_latest;
 ALTER TABLE dag DROP COLUMN content_hash;

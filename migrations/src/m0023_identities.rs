@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0023_identities";
 pub(crate) const DESCRIPTION: &str = "who people are to the provider that they sign in with";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // A subject is its provider's own and is given to nobody else later; names and e-mail addresses are.
 pub(crate) const UP: &str = r#"
@@ -37,6 +14,6 @@ CREATE TABLE user_identity (
 CREATE INDEX user_identity_of_user ON user_identity (user_name);
 "#;
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP TABLE user_identity;
 ";

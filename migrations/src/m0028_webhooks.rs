@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0028_webhooks";
 pub(crate) const DESCRIPTION: &str = "addresses at which other systems start runs and tell of assets";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // The secret is sealed, not digested: a signature is checked with the secret itself.
 pub(crate) const UP: &str = r#"
@@ -40,6 +17,6 @@ CREATE TABLE webhook (
 CREATE INDEX webhook_of_user ON webhook (user_name);
 "#;
 
-const DOWN: &str = "
+pub(crate) const DOWN: &str = "
 DROP TABLE webhook;
 ";

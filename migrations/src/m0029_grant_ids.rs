@@ -1,28 +1,5 @@
-use sea_orm_migration::prelude::*;
-
-use crate::dialect;
-
 pub(crate) const NAME: &str = "m0029_grant_ids";
 pub(crate) const DESCRIPTION: &str = "the id of a grant that was taken back never names another";
-
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &str {
-        NAME
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, UP).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, DOWN).await
-    }
-}
 
 // PostgreSQL gives no number twice; SQLite changes the kind of a key only with the table.
 pub(crate) const UP: &str = r#"{SQLITE_ONLY}
@@ -42,7 +19,7 @@ ALTER TABLE dag_grant_with_ids RENAME TO dag_grant;
 CREATE INDEX dag_grant_of_user ON dag_grant (user_name);
 {END}"#;
 
-const DOWN: &str = r#"{SQLITE_ONLY}
+pub(crate) const DOWN: &str = r#"{SQLITE_ONLY}
 CREATE TABLE dag_grant_as_before (
     id {ID},
     user_name TEXT NOT NULL REFERENCES "user" (name),

@@ -43,7 +43,7 @@ pub async fn migrate(url: &str, wait: bool, now: DateTime<Utc>) -> Result<Vec<St
     work.check_before(&before).await?;
     Migrator::up(&work.tx, None).await.map_err(|source| StoreError::Database { attempted: "migrate", source })?;
     let applied: Vec<String> =
-        KNOWN.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !before.contains(name)).collect();
+        KNOWN.iter().map(|known| known.name.to_owned()).filter(|name| !before.contains(name)).collect();
     // The migrator asked the machine's clock; `now` is what counts here.
     let sql = format!("UPDATE seaql_migrations SET applied_at = $2 WHERE version IN (SELECT name FROM {})", {
         sql::source(work.dialect(), 1, &[("name", sql::Kind::Text)])
@@ -57,8 +57,8 @@ pub async fn migrate(url: &str, wait: bool, now: DateTime<Utc>) -> Result<Vec<St
 
 /// Takes back every migration after `to` (a name; `""` for all), newest first. Returns the names taken back.
 pub async fn downgrade(url: &str, to: &str, wait: bool) -> Result<Vec<String>> {
-    let known = || KNOWN.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
-    if !to.is_empty() && !KNOWN.iter().any(|(name, _)| *name == to) {
+    let known = || KNOWN.iter().map(|known| known.name.to_owned()).collect::<Vec<_>>();
+    if !to.is_empty() && !KNOWN.iter().any(|known| known.name == to) {
         return Err(StoreError::UnknownMigration { name: to.to_owned(), known: known() });
     }
     let work = Migration::begin(url, false, wait).await?;
@@ -87,10 +87,10 @@ pub async fn status(url: &str) -> Result<Vec<MigrationStatus>> {
             applied
         }
     };
-    let known = KNOWN.iter().map(|(name, description)| MigrationStatus {
-        name: (*name).to_owned(),
-        description: (*description).to_owned(),
-        applied_at: applied.iter().find(|(applied, _)| applied == name).map(|(_, at)| *at),
+    let known = KNOWN.iter().map(|known| MigrationStatus {
+        name: known.name.to_owned(),
+        description: known.description.to_owned(),
+        applied_at: applied.iter().find(|(applied, _)| applied == known.name).map(|(_, at)| *at),
     });
     let unknown = applied.iter().filter(|(name, _)| !is_known(name)).map(|(name, at)| MigrationStatus {
         name: name.clone(),
@@ -137,12 +137,12 @@ pub(crate) async fn check_connection(connection: &DatabaseConnection) -> Result<
     refuse_unknown(applied.iter().map(|(name, _)| name))?;
     let is_applied = |name: &str| applied.iter().any(|(applied, _)| applied == name);
     let pending: Vec<String> =
-        KNOWN.iter().filter(|(name, _)| !is_applied(name)).map(|(name, _)| (*name).to_owned()).collect();
+        KNOWN.iter().map(|known| known.name).filter(|name| !is_applied(name)).map(str::to_owned).collect();
     if pending.is_empty() { Ok(()) } else { Err(StoreError::SchemaPending { pending }) }
 }
 
 fn is_known(name: &str) -> bool {
-    KNOWN.iter().any(|(known, _)| *known == name)
+    KNOWN.iter().any(|known| known.name == name)
 }
 
 fn refuse_unknown<'a>(applied: impl Iterator<Item = &'a String>) -> Result<()> {
@@ -239,7 +239,7 @@ impl Migration {
     async fn check_before(&self, applied: &[String]) -> Result<()> {
         refuse_unknown(applied.iter())?;
         let mut problems = Vec::new();
-        let gap = KNOWN.iter().map(|(name, _)| *name).zip(applied).find(|(known, applied)| known != applied);
+        let gap = KNOWN.iter().map(|known| known.name).zip(applied).find(|(known, applied)| known != applied);
         if let Some((known, applied)) = gap {
             problems.push(format!("migration {applied} is applied, but {known}, which comes before it, is not"));
         }

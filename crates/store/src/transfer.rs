@@ -52,7 +52,7 @@ fn refused(attempted: &'static str, reason: impl Into<String>) -> StoreError {
 }
 
 fn known() -> Vec<String> {
-    KNOWN.iter().map(|(name, _)| (*name).to_owned()).collect()
+    KNOWN.iter().map(|known| known.name.to_owned()).collect()
 }
 
 impl Store {

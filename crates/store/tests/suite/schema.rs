@@ -30,7 +30,7 @@ pub async fn goes_down_and_up_with_data(bench: Bench) -> Result<()> {
     world.store.close().await;
     drop(world);
 
-    let later: Vec<&str> = millrace_migrations::KNOWN.iter().map(|(name, _)| *name).skip(1).collect();
+    let later: Vec<&str> = millrace_migrations::KNOWN.iter().map(|known| known.name).skip(1).collect();
     let taken_back = schema::downgrade(&bench.url, "m0001_dags_and_runs", true).await?;
     assert_eq!(taken_back, later.iter().rev().copied().collect::<Vec<_>>());
     assert!(matches!(schema::check(&bench.url).await, Err(StoreError::SchemaPending { .. })));
