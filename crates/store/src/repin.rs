@@ -1,6 +1,6 @@
 //! A run is pinned to the version it began with; here it is given to another.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, NewInstance, RunKey};
@@ -9,7 +9,7 @@ use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
 use serde_json::json;
 
-use crate::clear::{TouchedRun, queue_again};
+use crate::clear::{TouchedRun, next_generation, queue_again};
 use crate::commit::moves::close_open_tries;
 use crate::commit::new_runs::{INSTANCE_COLUMNS, instance_row};
 use crate::scope::{RunChoice, Which, instances_of, runs_of};
@@ -165,7 +165,7 @@ pub(crate) async fn pin_all(
     take_over(tx, &keys, before, newest).await?;
     add(tx, &changes.added).await?;
     remove(tx, &changes.gone, now).await?;
-    restore(tx, &changes.back).await?;
+    restore(tx, &changes.back, newest, now).await?;
     Ok(repinned)
 }
 
@@ -295,16 +295,20 @@ async fn remove(tx: &Tx, gone: &[&InstanceRow], now: DateTime<Utc>) -> Result<()
     close_open_tries(tx, &open, now).await
 }
 
-async fn restore(tx: &Tx, back: &[&InstanceRow]) -> Result<()> {
+/// As though they had been cleared: what they did before their task was gone is not taken for what they are to do now.
+async fn restore(tx: &Tx, back: &[&InstanceRow], newest: &NewestVersion, now: DateTime<Utc>) -> Result<()> {
     if back.is_empty() {
         return Ok(());
     }
-    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let retries: HashMap<&TaskId, u32> = newest.tasks.iter().map(|task| (&task.task_id, task.max_tries)).collect();
     let sql = format!(
-        "UPDATE task_instance SET state = CASE WHEN lease_token IS NULL THEN 'none' ELSE 'restarting' END, \
-         state_reason = NULL, choice = NULL, given_up = FALSE, queued_at = NULL, start_date = NULL, \
-         end_date = NULL WHERE id IN (SELECT x_id FROM {source})"
+        "UPDATE task_instance SET state = CASE WHEN lease_token IS NULL THEN 'none' ELSE 'restarting' END, {}, \
+         max_tries = try_number + x_retries, lost_workers = 0, next_try_at = NULL, first_start = NULL, put_offs = 0, \
+         state_reason = NULL, choice = NULL, given_up = FALSE, queued_at = NULL, start_date = NULL, end_date = NULL \
+         FROM {} WHERE task_instance.id = x_id",
+        next_generation(2),
+        sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_retries", Kind::Int)]),
     );
-    let ids = sql::column(back.iter().map(|it| it.key));
-    sql::run(&tx.inner, "restore tasks that are back", sql, vec![ids]).await.map(|_| ())
+    let rows = sql::rows(back.iter().map(|it| vec![json!(it.key), json!(retries.get(&it.task_id))]));
+    sql::run(&tx.inner, "restore tasks that are back", sql, vec![rows, now.timestamp().into()]).await.map(|_| ())
 }

@@ -135,6 +135,7 @@ on_both! {
         a_running_task_can_be_spared,
         case_65_a_task_that_is_gone_from_the_dag,
         a_run_is_given_another_version,
+        a_task_that_is_back_begins_anew,
         a_run_does_not_end_over_a_clear_it_has_not_seen,
         notes;
     mark:

@@ -330,6 +330,30 @@ pub async fn a_run_is_given_another_version(bench: Bench) -> Result<()> {
     Ok(())
 }
 
+/// It did its work before it was gone; what it is to do now is other work, with a budget of its own.
+pub async fn a_task_that_is_back_begins_anew(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    world.work(run.instances[0], TryOutcome::Success, TaskState::Success).await?;
+    world.work(run.instances[1], TryOutcome::LostWorker, TaskState::None).await?;
+    world.work(run.instances[1], failed(true), TaskState::UpForRetry).await?;
+    let load = world.store.instance_by_key(run.instances[1]).await?.context("there")?;
+    assert_eq!((load.lost_workers, load.next_try_at), (1, Some(at(79))));
+    world.repin(run.run, &dag("daily", vec![task("check", &[], 0)])).await?;
+    assert_eq!(world.states(run.run).await?, "removed removed none");
+
+    world.repin(run.run, &crate::bench::sample()).await?;
+    assert_eq!(world.states(run.run).await?, "none none none");
+    for (name, retries) in [("extract", 1), ("load", 2)] {
+        let it = world.store.instance(run.run, name, -1).await?.context("there")?;
+        assert_eq!((it.generation, it.max_tries), (second(2), it.try_number + retries), "{name}");
+        assert_eq!((it.lost_workers, it.next_try_at, it.put_offs), (0, None, None), "{name}");
+    }
+    let check = world.store.instance(run.run, "check", -1).await?.context("there")?;
+    assert_eq!(check.generation, 0, "it was never gone");
+    Ok(())
+}
+
 /// The scheduler ends a run in the moment in which one of its tasks is cleared.
 pub async fn a_run_does_not_end_over_a_clear_it_has_not_seen(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
