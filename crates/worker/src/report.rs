@@ -10,6 +10,9 @@ use millrace_settings::Masker;
 
 use crate::note::Note;
 
+/// Characters. A value that was found may be a whole document.
+const LONGEST_FOUND: usize = 1_000;
+
 /// Where log lines and notes of a try go. They are already masked.
 pub trait LogSink: Send + Sync {
     fn line(&self, at: DateTime<Utc>, level: LogLevel, text: &str);
@@ -109,6 +112,14 @@ impl Reporter for AttemptReport {
         entry.target = self.masker.mask(&entry.target);
         if let Some(read) = &mut entry.read {
             read.query = self.masker.mask(&read.query);
+        }
+        for check in &mut entry.checks {
+            check.name = self.masker.mask(&check.name);
+            check.found = self.masker.mask(&check.found);
+            if let Some((end, _)) = check.found.char_indices().nth(LONGEST_FOUND) {
+                check.found.truncate(end);
+                check.found.push('…');
+            }
         }
         if let Ok(mut ledger) = self.ledger.lock() {
             ledger.push(entry);

@@ -42,6 +42,16 @@ impl Operator for Puppet {
             match ending.as_str() {
                 "succeed" => Ok(Outcome::with(json!(7))),
                 "leak" => Ok(Outcome::with(json!({"next_page_token": "p2", "said": ["it is hunter22"]}))),
+                "check" => {
+                    let found = format!("hunter22 and {}", "é".repeat(2_000));
+                    let mut entry = json!({
+                        "stage": "check", "source": "dw: SELECT 'hunter22'", "target": "hunter22", "remote_ids": [],
+                        "started_at": context.clock.now(), "ended_at": context.clock.now(),
+                    });
+                    entry["checks"] = json!([{"name": "is not 'hunter22'", "passed": true, "found": found}]);
+                    context.reporter.ledger(serde_json::from_value(entry).unwrap());
+                    Ok(Outcome::default())
+                }
                 "retry" => Err(TaskError::Retry("the server is away, password hunter22".to_owned())),
                 "fail" => Err(TaskError::Fail("the SQL is wrong".to_owned())),
                 "wait" if context.put_offs == 2 => Ok(Outcome::with(json!(context.first_start))),
@@ -231,6 +241,16 @@ async fn a_result_is_kept_as_it_is_for_the_tasks_that_work_with_it() {
     let shown = json!({"next_page_token": "***", "said": ["it is ***"]});
     assert_eq!(tried.completion.shown_results, [("return_value".to_owned(), shown)]);
     assert!(!tried.lines.concat().contains("hunter22"), "{:?}", tried.lines);
+}
+
+#[tokio::test]
+async fn the_ledger_keeps_no_secret_and_no_document() {
+    let entry = ending("check").await.completion.ledger.remove(0);
+    assert_eq!((entry.source.as_str(), entry.target.as_str()), ("dw: SELECT '***'", "***"));
+    let check = &entry.checks[0];
+    assert_eq!(check.name, "is not '***'");
+    assert!(check.found.starts_with("*** and éé") && check.found.ends_with("é…"), "{}", check.found);
+    assert_eq!(check.found.chars().count(), 1_001);
 }
 
 #[tokio::test]
