@@ -292,13 +292,12 @@ impl Publishing<'_> {
             Some(Awaited { statement, rows: self.rows.filter(|_| is_exchanged)?, target })
         };
         let statements = if is_exchanged {
-            let mut numbers = Vec::new();
             if session.dialect() == Dialect::Postgres {
                 let generated = likeness::generated(session, target).await?;
-                names.retain(|name| !generated.contains(name));
-                numbers = likeness::numbers_go_on(session, target, self.build).await?;
+                let numbered = likeness::numbered(session, target, self.build).await?;
+                names.retain(|name| !generated.contains(name) && !numbered.contains(name));
             }
-            self.exchanged_rows(&names, numbers)
+            self.exchanged_rows(&names)
         } else {
             self.exchanged_tables(&attachments, &names).await?
         };
@@ -325,7 +324,7 @@ impl Publishing<'_> {
         }
     }
 
-    fn exchanged_rows(&self, names: &[String], numbers: Vec<String>) -> Vec<String> {
+    fn exchanged_rows(&self, names: &[String]) -> Vec<String> {
         let target = &self.request.target;
         let (live, built, names) = (table(target), table(self.build), list(names));
         let mut statements = vec![guard_marker(target, self.marker)];
@@ -339,7 +338,6 @@ impl Publishing<'_> {
             format!("DELETE FROM {live}"),
             format!("INSERT INTO {live} ({names}){overriding} SELECT {names} FROM {built}"),
         ]);
-        statements.extend(numbers);
         statements.push(format!("DROP TABLE {built}"));
         statements.extend(self.marking());
         statements

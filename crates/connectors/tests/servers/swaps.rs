@@ -129,6 +129,45 @@ async fn a_table_of_another_owner_stays_with_its_owner() -> Result<()> {
     Ok(())
 }
 
+/// All that it may do with the table is to read and write rows.
+#[tokio::test]
+async fn rows_are_exchanged_by_an_account_that_owns_neither_the_table_nor_its_numbers() -> Result<()> {
+    let server = tokio::task::spawn_blocking(millrace_testkit::Postgres::private).await??;
+    let database = server.create_database()?;
+    database.execute(
+        "CREATE ROLE loader LOGIN PASSWORD 'in'; GRANT USAGE, CREATE ON SCHEMA public TO loader; \
+         CREATE TABLE kept (v int, id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY); INSERT INTO kept VALUES (1), (2); \
+         CREATE VIEW seen AS SELECT * FROM kept; GRANT SELECT, INSERT, UPDATE, DELETE ON kept TO loader",
+    )?;
+    let world = World::start().await?;
+    let url = format!("postgres://loader:in@127.0.0.1:{}/{}", server.port(), database.name());
+    world.add_url("pg", "postgres", &url)?;
+    let warehouse = world.connectors.warehouse(&world.context(1), "pg").await?;
+    let build = |generation: u32, select: &str| BuildRequest {
+        target: TableName { schema: None, name: "kept".to_owned() },
+        select: select.to_owned(),
+        columns_ddl: None,
+        checks: Vec::new(),
+        keep_failed: false,
+        also: Vec::new(),
+        work: work(generation),
+    };
+    let rows = || database.query("SELECT id, v FROM seen ORDER BY id");
+    // The table itself gives the numbers that did not come.
+    warehouse.load(swap(&world, 1, "kept", &["v"], "7\n8\n").await?).await?;
+    assert_eq!(rows()?, [some(&["3", "7"]), some(&["4", "8"])]);
+    warehouse.build_and_swap(build(2, "SELECT 9")).await?;
+    assert_eq!(rows()?, [some(&["5", "9"])]);
+    // Those that came stay.
+    warehouse.load(swap(&world, 3, "kept", &["id", "v"], "70,1\n").await?).await?;
+    assert_eq!(rows()?, [some(&["70", "1"])]);
+    warehouse.build_and_swap(build(4, "SELECT 2, 80")).await?;
+    assert_eq!(rows()?, [some(&["80", "2"])]);
+    database.execute("INSERT INTO kept VALUES (3)")?;
+    assert_eq!(rows()?, [some(&["6", "3"]), some(&["80", "2"])]);
+    Ok(())
+}
+
 fn slow_row(go_on: &Arc<Notify>) -> RowStream {
     let go_on = Arc::clone(go_on);
     let value = ValueType::Integer { bits: 64, signed: true };

@@ -84,7 +84,7 @@ pub async fn likeness(
     let indexes = indexes(session, live, build).await?;
     // Those of identity columns go on where they stand, under their names.
     for sequence in sequences(session, live, build).await? {
-        likeness.beside.push(sequence.go_on(&sequence.built));
+        likeness.beside.push(sequence.go_on());
         likeness.after.push(format!("ALTER SEQUENCE {} RENAME TO {}", sequence.built, quote(&sequence.live_name)));
     }
     likeness.beside.extend(rights(session, live, build, columns).await?);
@@ -233,18 +233,20 @@ async fn rights(
 
 /// The sequence of an identity column, of the live table and of the built one: quoted, with their schemas.
 struct Sequence {
+    column: String,
     live: String,
     /// Without schema and quotes.
     live_name: String,
     built: String,
+    /// The built table's rows have taken numbers from it.
+    is_used: bool,
 }
 
 impl Sequence {
-    /// Sets `which` of the two to where the one stands that has come further: of the built table's rows each may have
-    /// taken a number.
-    fn go_on(&self, which: &str) -> String {
+    /// Sets the built one to where the one stands that has come further.
+    fn go_on(&self) -> String {
         let Self { live, built, .. } = self;
-        let which = literal(which);
+        let which = literal(built);
         format!(
             "SELECT setval({which}, CASE WHEN (SELECT seqincrement > 0 FROM pg_sequence WHERE seqrelid = {which}::regclass) \
              THEN GREATEST(l.last_value, b.last_value) ELSE LEAST(l.last_value, b.last_value) END, \
@@ -256,7 +258,8 @@ impl Sequence {
 async fn sequences(session: &dyn Session, live: &TableName, build: &TableName) -> Result<Vec<Sequence>, PortError> {
     let of = |name: &TableName| {
         format!(
-            "SELECT a.attname, quote_ident(sn.nspname) || '.' || quote_ident(s.relname), s.relname FROM {TABLE} \
+            "SELECT a.attname, quote_ident(sn.nspname) || '.' || quote_ident(s.relname), s.relname, \
+             CASE WHEN has_sequence_privilege(s.oid, 'SELECT') THEN pg_sequence_last_value(s.oid) IS NOT NULL END FROM {TABLE} \
              JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_class'::regclass \
              AND d.deptype = 'i' JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_namespace sn ON sn.oid = s.relnamespace \
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid WHERE {}",
@@ -267,20 +270,23 @@ async fn sequences(session: &dyn Session, live: &TableName, build: &TableName) -
     let mut found = Vec::new();
     for row in ask(session, "sequences", of(live)).await?.rows {
         let (Some(column), Some(live), Some(name)) = (text(&row, 0), text(&row, 1), text(&row, 2)) else { continue };
-        let same = built.iter().find(|built| text(built, 0) == Some(column));
-        let Some(built) = same.and_then(|built| text(built, 1)) else { continue };
-        found.push(Sequence { live: live.to_owned(), live_name: name.to_owned(), built: built.to_owned() });
+        let Some(same) = built.iter().find(|built| text(built, 0) == Some(column)) else { continue };
+        found.push(Sequence {
+            column: column.to_owned(),
+            live: live.to_owned(),
+            live_name: name.to_owned(),
+            built: text(same, 1).unwrap_or_default().to_owned(),
+            is_used: is_true(same, 3),
+        });
     }
     Ok(found)
 }
 
-/// Statements behind which the live table gives no number that a row of the built one has.
-pub async fn numbers_go_on(
-    session: &dyn Session,
-    live: &TableName,
-    build: &TableName,
-) -> Result<Vec<String>, PortError> {
-    Ok(sequences(session, live, build).await?.iter().map(|sequence| sequence.go_on(&sequence.live)).collect())
+/// Identity columns that did not come: the built table has numbered its rows, and the live one numbers them itself. So its
+/// sequence goes on, which whoever only writes rows may not set.
+pub async fn numbered(session: &dyn Session, live: &TableName, build: &TableName) -> Result<Vec<String>, PortError> {
+    let sequences = sequences(session, live, build).await?;
+    Ok(sequences.into_iter().filter(|sequence| sequence.is_used).map(|sequence| sequence.column).collect())
 }
 
 /// An index of the built table that is what one of the live table is.
