@@ -77,14 +77,16 @@ pub async fn begin_with(client: &WireClient, table: &str, mode: &str) -> Result<
     }
 }
 
-/// Who has a lock on the table that keeps writers out, as far as this account may see.
+/// Who has a lock on the table that keeps writers out, as far as this account may see: of other accounts, not since when.
 async fn holders(client: &WireClient, table: &str) -> String {
     let asked = format!(
         "SELECT concat('process ', a.pid, ' of ', a.usename, nullif(concat(' (', a.application_name, ')'), ' ()'), \
-         ', its transaction open since ', to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), ' UTC') \
+         ', its transaction open since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC') \
          FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-         WHERE l.relation = {}::regclass AND l.granted AND a.pid <> pg_backend_pid() \
-         AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') ORDER BY a.xact_start LIMIT 3",
+         WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND l.relation = {}::regclass AND l.granted AND a.pid <> pg_backend_pid() \
+         AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') GROUP BY 1, a.xact_start, a.pid \
+         ORDER BY a.xact_start, a.pid LIMIT 3",
         literal(table)
     );
     let found = client.query(&asked).await.map(|answer| answer.rows).unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures::{StreamExt, stream};
 use millrace_operator_api::context::Reporter;
 use millrace_operator_api::ports::{
@@ -71,33 +71,54 @@ async fn is_copying(database: &TestDatabase, copies: usize) -> Result<()> {
 #[tokio::test]
 async fn whoever_holds_the_table_is_named_in_the_log_of_the_try_that_waits() -> Result<()> {
     let (database, world) = start("CREATE TABLE straight (id bigint)").await?;
-    let heard = Arc::new(Heard::default());
-    let mut context = world.context(1);
-    context.reporter = Arc::clone(&heard) as Arc<dyn Reporter>;
-    let warehouse = millrace_operator_api::ports::Ports::warehouse(&*world.connectors, &context, "pg").await?;
-    let (holder, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
-    holder.batch_execute("SET application_name TO \'a report\'; BEGIN; LOCK TABLE straight IN EXCLUSIVE MODE").await?;
-    let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
-    let go_on = Arc::new(Notify::new());
-    go_on.notify_one();
-    let load = warehouse.load(request(slow_rows(&go_on, 1), LoadMethod::Replace, 1));
-    let release = async {
-        let is_named = |line: &String| {
-            line.contains("waiting for a lock on \"straight\", held by")
-                && line.contains(&format!("process {pid} of "))
-                && line.contains("(a report), its transaction open since 20")
-        };
-        wait_until("the holder is named", PATIENCE, async || {
-            heard.0.lock().is_ok_and(|lines| lines.iter().any(is_named))
-        })
-        .await?;
-        anyhow::Ok(holder.batch_execute("ROLLBACK").await?)
+    // A copy has the same tables, by number too.
+    let copy = tokio::task::spawn_blocking({
+        let server = database.server().clone();
+        move || server.copy_database(&database).map(|copy| (copy, database))
+    });
+    let (copy, database) = copy.await??;
+    let role = format!("waiter_of_{}", database.name());
+    database.execute(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'in'; GRANT ALL ON SCHEMA public TO {role}; GRANT ALL ON straight TO {role}"
+    ))?;
+    let outsider = format!("postgres://{role}:in@127.0.0.1:{}/{}", database.server().port(), database.name());
+    world.add_url("outsider", "postgres", &outsider)?;
+    let holder = async |url: &str, name: &str| {
+        let (holder, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        let lock = format!("SET application_name TO '{name}'; BEGIN; LOCK TABLE straight IN EXCLUSIVE MODE");
+        holder.batch_execute(&lock).await?;
+        let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+        anyhow::Ok((holder, pid))
     };
-    let (loaded, released) = tokio::join!(load, release);
-    released?;
-    loaded?;
-    assert_eq!(count(&database)?, "30001");
+    let _elsewhere = holder(&copy.url(), "elsewhere").await?;
+    for (generation, (conn_id, since)) in
+        (1..).zip([("outsider", "; readers"), ("pg", ", its transaction open since 20")])
+    {
+        let heard = Arc::new(Heard::default());
+        let mut context = world.context(1);
+        context.reporter = Arc::clone(&heard) as Arc<dyn Reporter>;
+        let warehouse = millrace_operator_api::ports::Ports::warehouse(&*world.connectors, &context, conn_id).await?;
+        let (holder, pid) = holder(&database.url(), "a report").await?;
+        let go_on = Arc::new(Notify::new());
+        go_on.notify_one();
+        let load = warehouse.load(request(slow_rows(&go_on, 1), LoadMethod::Replace, generation));
+        let release = async {
+            let told = || heard.0.lock().ok()?.iter().find(|line| line.contains("waiting for a lock")).cloned();
+            wait_until("the holder is named", PATIENCE, async || told().is_some()).await?;
+            holder.batch_execute("ROLLBACK").await?;
+            told().context("a line")
+        };
+        let (loaded, told) = tokio::join!(load, release);
+        let told = told?;
+        loaded?;
+        assert!(told.contains("waiting for a lock on \"straight\", held by process "), "{conn_id}: {told}");
+        assert!(told.contains(&format!("process {pid} of ")), "{conn_id}: {told}");
+        assert!(told.contains(&format!("(a report){since}")), "{conn_id}: {told}");
+        assert!(!told.contains("elsewhere"), "{conn_id}: {told}");
+        assert_eq!(count(&database)?, "30001");
+    }
+    database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))?;
     Ok(())
 }
 
