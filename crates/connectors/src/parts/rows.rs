@@ -149,7 +149,7 @@ pub struct Rejects {
     file: String,
     most: u64,
     show_values: bool,
-    /// Columns that name a row in messages, where their values are numbers or days.
+    /// Columns of whole numbers and of days that name a row in messages: a key of text may be a person's.
     keys: Vec<String>,
     /// For the quarantine all are kept, otherwise the first few.
     keeps_all: bool,
@@ -183,12 +183,13 @@ impl Rejects {
         }
     }
 
-    /// As a load wants it.
-    pub fn of(request: &LoadRequest) -> Self {
-        let keys = match &request.method {
-            LoadMethod::Upsert { keys, .. } => keys.clone(),
-            _ => Vec::new(),
+    /// As a load wants it whose rows come with these columns.
+    pub fn of(request: &LoadRequest, fields: &[LoadColumn]) -> Self {
+        let names_rows = |column: &&LoadColumn| {
+            let is_key = matches!(&request.method, LoadMethod::Upsert { keys, .. } if keys.contains(&column.name));
+            is_key && (column.kind == CellKind::Integer || column.keeps == Keeps::Day)
         };
+        let keys = fields.iter().filter(names_rows).map(|column| column.name.clone()).collect();
         Self { keys, ..Self::new(request.format.max_error, request.show_values, request.quarantine.is_some()) }
     }
 

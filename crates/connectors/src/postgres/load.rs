@@ -53,7 +53,7 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     let fields: Vec<LoadColumn> = typed.into_iter().map(|described| described.column).collect();
     let columns = taken(&fields);
     let attempted = format!("loading into {}", request.target);
-    let mut rejects = Rejects::of(&request);
+    let mut rejects = Rejects::of(&request, &fields);
     let mut staging =
         Staging { client: &client, into: &target, fields: &fields, columns: &columns, format: &request.format };
     if straight::is_possible(&session, &request).await? {

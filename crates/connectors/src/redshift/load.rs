@@ -257,7 +257,7 @@ impl Loading<'_> {
         let fields = self.load_columns();
         let columns = taken(&fields);
         let has_sequence = matches!(self.plan.method, LoadMethod::Upsert { .. });
-        let mut rejects = Rejects::of(self.request);
+        let mut rejects = Rejects::of(self.request, &fields);
         rejects.enter(RejectedRow::OF_SOURCE);
         let mut results = self.session.run("make-staging", self.plan.create_staging()).await?;
         let mut shaper = Shaper::of_stream(self.plan.format, &fields);

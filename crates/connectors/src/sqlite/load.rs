@@ -68,7 +68,7 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
         &format!("CREATE TABLE {STAGING} ({} INTEGER PRIMARY KEY, {})", quote(SEQUENCE), definitions.join(", ")),
     )
     .await?;
-    let mut rejects = Rejects::of(&request);
+    let mut rejects = Rejects::of(&request, &fields);
     let staging = Staging { file, fields: &fields, columns: &columns, format: &request.format };
     let staged = staging
         .fill(&mut connection, &request.rows, &mut rejects)

@@ -107,3 +107,30 @@ async fn a_load_that_fails_tells_the_row_by_its_key_and_its_values_where_they_ma
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_key_of_text_is_as_little_shown_as_any_other_text() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    source
+        .run("CREATE TABLE people AS SELECT 7 AS id, date '2024-05-06' AS day, '900101-1234567' AS ssn, 'seven' AS n")
+        .await?;
+    for kind in [Kind::Postgres, Kind::Lite, Kind::Redshift] {
+        let target = Database::start(&world, kind, "target").await?;
+        let place = target.place(&target.quoted("people"));
+        let day = if kind == Kind::Lite { "text" } else { "date" };
+        target.run(&format!("CREATE TABLE {place} (id int NOT NULL, day {day}, ssn varchar(20), n smallint)")).await?;
+        let mut load = json!({
+            "warehouse_conn_id": target.conn_id, "table": "people", "upsert_keys": ["id", "day", "ssn"],
+            "sql_conn_id": source.conn_id, "query": "SELECT * FROM people",
+        });
+        if kind != Kind::Lite {
+            load["schema"] = json!("dw");
+        }
+        let said = message(Task::new(&world, "upsert", load).run(1).await);
+        let day = if kind == Kind::Lite { "day has 10 characters" } else { "day is 2024-05-06" };
+        let row = format!("the row: {day}, id is 7, n has 5 characters, ssn has 14 characters");
+        assert!(said.contains(&row), "{kind:?}: {said}");
+    }
+    Ok(())
+}

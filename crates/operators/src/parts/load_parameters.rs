@@ -122,7 +122,7 @@ pub struct LoadParameters {
     /// that Redshift reads by COPY cannot have them removed.
     #[serde(default)]
     nul_bytes: NulBytes,
-    /// Show values of refused rows in logs and messages; otherwise only their lengths.
+    /// Show values of refused rows in logs and messages; otherwise only their lengths, and keys that are whole numbers or days.
     #[serde(default)]
     show_values: bool,
 }
