@@ -48,6 +48,17 @@ pub fn out_of_order(target: &TableName, order_key: &str) -> PortError {
 /// Name of the sequence number in staging tables that have one.
 pub const SEQUENCE: &str = "millrace_seq";
 
+/// Counts the keys of incoming rows below `before`, a literal, that are new to the target or newer there: a key may come more
+/// than once. Asked before anything is written. `order` is the order key, quoted, with a collation where it needs one.
+pub fn count_late(target: &str, staging: &str, keys: &[String], (order, before): (&str, &str)) -> String {
+    format!(
+        "SELECT COUNT(*) FROM (SELECT DISTINCT {keys} FROM {staging} AS s WHERE s.{order} < {before} AND NOT EXISTS \
+         (SELECT 1 FROM {target} AS t WHERE {same} AND t.{order} >= s.{order})) AS late",
+        keys = list_of("s", keys),
+        same = same_keys("t", "s", keys),
+    )
+}
+
 /// Whether two NULLs in a key are one: only where a unique index is NULLS NOT DISTINCT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nulls {
@@ -190,18 +201,10 @@ impl Upsert<'_> {
         )
     }
 
-    /// Counts the incoming rows below `before`, a literal, that are new to the target or newer there. `None` without an order
-    /// key. Asked before anything is written.
+    /// See [`count_late`]. `None` without an order key.
     pub fn count_late(&self, before: &str) -> Option<String> {
-        let key = quote(self.order_key?);
-        Some(format!(
-            "SELECT COUNT(*) FROM {staging} AS s WHERE s.{key} < {before}{collation} AND NOT EXISTS \
-             (SELECT 1 FROM {target} AS t WHERE {same} AND t.{key} >= s.{key}{collation})",
-            staging = self.staging,
-            target = self.target,
-            collation = self.collation,
-            same = same_keys("t", "s", self.keys),
-        ))
+        let order = format!("{}{}", quote(self.order_key?), self.collation);
+        Some(count_late(self.target, self.staging, self.keys, (&order, before)))
     }
 
     /// Counts the rows whose key is not there, which are to be inserted.

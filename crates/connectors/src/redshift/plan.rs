@@ -12,7 +12,7 @@ use crate::parts::ddl;
 use crate::parts::dialect::Dialect;
 use crate::parts::session::{guard_marker, insert_marker};
 use crate::parts::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
-use crate::parts::upsert::{SEQUENCE, TextOrder};
+use crate::parts::upsert::{SEQUENCE, TextOrder, count_late};
 use crate::redshift::limits::Limit;
 
 /// Digits of the longest DECIMAL; one of them stands before the point.
@@ -399,12 +399,7 @@ impl LoadPlan<'_> {
         statements.push(format!("DROP TABLE {doubles}"));
         if let (Some(before), Some(key)) = (self.late_before, order_key.map(|key| quote(key))) {
             counts.late = Some(statements.len());
-            statements.push(format!(
-                "SELECT COUNT(*) FROM {staging} AS i WHERE i.{key} < {} AND NOT EXISTS (SELECT 1 FROM {target} AS t \
-                 WHERE {} AND t.{key} >= i.{key})",
-                sql::literal(before),
-                same_keys("t", "i", keys),
-            ));
+            statements.push(count_late(&target, &staging, keys, (&key, &sql::literal(before))));
         }
         let mut is_updated = same_keys(&target, "i", keys);
         if let Some(key) = order_key.map(|key| quote(key)) {
