@@ -33,16 +33,15 @@ pub fn require_inserted(target: &TableName, wanted: u64, inserted: Option<u64>) 
     }
 }
 
-/// Rows that were to be updated and were not may be as they should be all the same: a trigger may pass over updates that change
-/// nothing. `unlike` of them are not.
-pub fn require_updated(target: &TableName, wanted: u64, updated: u64, unlike: u64) -> Result<(), PortError> {
-    if updated >= wanted || unlike == 0 {
-        return Ok(());
+/// `kept` rows are as they were though other values came in, and no trigger can have made the same of those.
+pub fn require_updated(target: &TableName, kept: Option<u64>) -> Result<(), PortError> {
+    match kept {
+        Some(kept) if kept > 0 => Err(data(format!(
+            "{kept} rows of {target} were to be updated and are as they were (a rule of the table may have kept them); nothing \
+             was loaded"
+        ))),
+        _ => Ok(()),
     }
-    Err(data(format!(
-        "{wanted} rows of {target} were to be updated, but {updated} were, and {unlike} differ from those that came in (a trigger \
-         or a rule of the table may have kept them as they were); nothing was loaded"
-    )))
 }
 
 /// How many rows one statement of a transaction must insert.

@@ -141,15 +141,11 @@ impl Upsert<'_> {
         format!("{}{}", same_keys("t", "s", self.keys), not_newer.unwrap_or_default())
     }
 
-    /// Counts the rows that [`update`](Self::update) is to overwrite.
-    pub fn count_reached(&self) -> String {
-        format!("SELECT COUNT(*) FROM {} AS t JOIN {} AS s ON {}", self.target, self.staging, self.reached())
-    }
-
-    /// Counts those of them that are not like the incoming ones. `unlike` says that of two lists of values, in SQL.
-    pub fn count_unlike(&self, unlike: impl Fn(&str, &str) -> String) -> String {
-        let unlike = unlike(&list_of("t", self.columns), &list_of("s", self.columns));
-        format!("{} WHERE {unlike}", self.count_reached())
+    /// Selects of the rows `t` that [`update`](Self::update) is to overwrite, with the incoming ones `s`, those that meet a
+    /// condition.
+    pub fn select_reached(&self, selected: &str, condition: &str) -> String {
+        let (target, staging, reached) = (self.target, self.staging, self.reached());
+        format!("SELECT {selected} FROM {target} AS t JOIN {staging} AS s ON {reached} WHERE {condition}")
     }
 
     /// Overwrites existing rows unless they are newer. `None` when the file has nothing but keys.

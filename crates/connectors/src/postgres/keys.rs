@@ -71,14 +71,24 @@ pub async fn key_of(
     })
 }
 
-/// Answers with a row where an INSERT may come to nothing in silence: triggers, rules, or tables that are elsewhere, of the
-/// table or of its parts.
-pub fn what_may_keep_rows_out(target: &TableName) -> String {
+/// Answers with a row where an INSERT or an UPDATE may come to nothing in silence: triggers, rules, or tables that are
+/// elsewhere, of the table or of its parts. True: what keeps a row from being updated may first have changed what it was to
+/// become, as a rule does not.
+pub fn what_may_keep_rows(target: &TableName) -> String {
+    // Bits of its type: for each row, before or instead; INSERT, UPDATE.
+    let has_trigger = |events: u32| {
+        format!(
+            "EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = k.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D' \
+             AND g.tgtype & 1 > 0 AND g.tgtype & 66 > 0 AND g.tgtype & {events} > 0)"
+        )
+    };
     format!(
         "WITH RECURSIVE tree(oid) AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} \
          UNION SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid) \
-         SELECT 1 FROM tree JOIN pg_class k ON k.oid = tree.oid WHERE k.relkind NOT IN ('r', 'p') OR k.relhasrules \
-         OR EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = k.oid AND NOT g.tgisinternal) LIMIT 1",
-        picks(target, Dialect::Postgres)
+         SELECT k.relkind NOT IN ('r', 'p') OR {} FROM tree JOIN pg_class k ON k.oid = tree.oid \
+         WHERE k.relkind NOT IN ('r', 'p') OR k.relhasrules OR {} ORDER BY 1 DESC LIMIT 1",
+        picks(target, Dialect::Postgres),
+        has_trigger(16),
+        has_trigger(4 | 16),
     )
 }

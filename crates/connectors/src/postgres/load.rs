@@ -80,12 +80,13 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
         session: &session,
         client: &client,
         request: &request,
+        columns: &columns,
         rejects: &rejects,
         staged,
         computed,
         remote_id,
     };
-    let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     if request.method == LoadMethod::Swap {
         return loading.swap(&names).await;
     }
@@ -230,6 +231,8 @@ struct Loading<'a> {
     session: &'a ClientSession<'a>,
     client: &'a WireClient,
     request: &'a LoadRequest,
+    /// Those of the rows that the table takes.
+    columns: &'a [LoadColumn],
     rejects: &'a Rejects,
     staged: Staged,
     /// Columns of the rows whose values the table works out itself.
@@ -317,10 +320,12 @@ impl Loading<'_> {
                     }
                 }
                 // Only where something may take rows away: it is one more look at the whole target.
-                let may_lose = !client.query(&keys::what_may_keep_rows_out(&request.target)).await?.rows.is_empty();
-                report.rows_updated = self.update(upsert, may_lose).await?;
+                let keeping = client.query(&keys::what_may_keep_rows(&request.target)).await?;
+                let changes =
+                    keeping.rows.first().map(|row| row.first().is_some_and(|cell| cell.as_deref() == Some("t")));
+                (report.rows_updated, report.rows_kept) = self.update(upsert, changes).await?;
                 let mut new = None;
-                if may_lose {
+                if changes.is_some() {
                     new = scalar_number(&client.query(&upsert.count_new()).await?);
                 }
                 report.rows_inserted = count(client.query(&upsert.insert()).await?);
@@ -361,24 +366,25 @@ impl Loading<'_> {
         }
     }
 
-    /// `may_lose`: triggers, rules or tables elsewhere may keep rows as they were.
-    async fn update(&self, upsert: &Upsert<'_>, may_lose: bool) -> Result<Option<u64>, PortError> {
-        let Some(update) = upsert.update() else { return Ok(Some(0)) };
+    /// How many rows were updated, and how many kept. `changes` is there where something may keep rows as they were, and says
+    /// whether it may change first what comes in ([`keys::what_may_keep_rows`]).
+    async fn update(
+        &self,
+        upsert: &Upsert<'_>,
+        changes: Option<bool>,
+    ) -> Result<(Option<u64>, Option<u64>), PortError> {
+        let Some(update) = upsert.update() else { return Ok((Some(0), None)) };
         let client = self.client;
-        if !may_lose {
-            return Ok(client.query(&update).await?.rows_affected);
-        }
-        let wanted = scalar_number(&client.query(&upsert.count_reached()).await?);
         let updated = client.query(&update).await?.rows_affected;
-        if let (Some(wanted), Some(updated)) = (wanted, updated)
-            && updated < wanted
-        {
-            // As text: not every type knows what is equal.
-            let unlike = upsert.count_unlike(|old, new| format!("ROW({old})::text IS DISTINCT FROM ROW({new})::text"));
-            let unlike = scalar_number(&client.query(&unlike).await?).unwrap_or(0);
-            require_updated(&self.request.target, wanted, updated, unlike)?;
+        let Some(may_change) = changes else { return Ok((updated, None)) };
+        // Whatever a trigger made of a row that this transaction has written, it was updated.
+        let differs = self.columns.iter().map(differs).collect::<Vec<_>>().join(" OR ");
+        let is_kept = format!("t.xmin <> pg_current_xact_id()::xid AND ({differs})");
+        let kept = scalar_number(&client.query(&upsert.select_reached("COUNT(*)", &is_kept)).await?);
+        if !may_change {
+            require_updated(&self.request.target, kept)?;
         }
-        Ok(updated)
+        Ok((updated, kept))
     }
 
     /// Few loads bring a key twice, and to look for such keys costs a tenth of the load: the database says when it meets one.
@@ -462,6 +468,13 @@ impl Loading<'_> {
             ..LoadReport::default()
         }
     }
+}
+
+/// Of the rows `t` and `s`. As text where a type may not know what is equal, as JSON does not.
+fn differs(column: &LoadColumn) -> String {
+    let name = quote(&column.name);
+    let cast = if column.kind == CellKind::Free { "::text" } else { "" };
+    format!("t.{name}{cast} IS DISTINCT FROM s.{name}{cast}")
 }
 
 /// A statement would write one row twice.

@@ -15,10 +15,10 @@ use crate::parts::csv_rows::check_format;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::quarantine;
-use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted, require_updated};
+use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted};
 use crate::parts::rows::{CellKind, LoadColumn, Rejects, taken};
 use crate::parts::session::marker_of;
-use crate::parts::sql::{list, quote, scalar_number};
+use crate::parts::sql::{list, list_of, quote, same_keys, scalar_number};
 use crate::parts::swap::{load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
 use crate::parts::upsert::{Nulls, SEQUENCE, Upsert};
@@ -178,7 +178,8 @@ async fn publish(
                 let what = "removing rows whose key occurs more than once";
                 anatomy::refuse_followers(file, connection, &request.target, what).await?;
             }
-            report.rows_updated = Some(update(file, connection, request, &upsert).await?);
+            let (updated, kept) = update(file, connection, request, &upsert).await?;
+            (report.rows_updated, report.rows_kept) = (Some(updated), kept);
             let new = scalar_number(&file.ask(connection, &upsert.count_new()).await?);
             report.rows_inserted = Some(file.run(connection, &upsert.insert()).await?);
             if let Some(new) = new {
@@ -213,25 +214,27 @@ async fn publish(
     result
 }
 
-/// A trigger may pass over rows that are to be updated.
+/// How many rows were updated, and how many a trigger kept as they were though others came in.
 async fn update(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
     request: &LoadRequest,
     upsert: &Upsert<'_>,
-) -> Result<u64, PortError> {
-    let Some(update) = upsert.update() else { return Ok(0) };
+) -> Result<(u64, Option<u64>), PortError> {
+    let Some(update) = upsert.update() else { return Ok((0, None)) };
     if !anatomy::has_triggers(file, connection, &request.target).await? {
-        return file.run(connection, &update).await;
+        return Ok((file.run(connection, &update).await?, None));
     }
-    let wanted = scalar_number(&file.ask(connection, &upsert.count_reached()).await?).unwrap_or(0);
+    let (old, new, before) = (list_of("t", upsert.columns), list_of("s", upsert.columns), list_of("b", upsert.columns));
+    let changing = upsert.select_reached(&old, &format!("({old}) IS NOT ({new})"));
+    file.run(connection, &format!("CREATE TEMP TABLE millrace_before AS {changing}")).await?;
     let updated = file.run(connection, &update).await?;
-    if updated < wanted {
-        let unlike = upsert.count_unlike(|old, new| format!("({old}) IS NOT ({new})"));
-        let unlike = scalar_number(&file.ask(connection, &unlike).await?).unwrap_or(0);
-        require_updated(&request.target, wanted, updated, unlike)?;
-    }
-    Ok(updated)
+    let kept = format!(
+        "SELECT COUNT(*) FROM {} AS t JOIN temp.millrace_before AS b ON {} WHERE ({old}) IS ({before})",
+        upsert.target,
+        same_keys("t", "b", upsert.keys)
+    );
+    Ok((updated, scalar_number(&file.ask(connection, &kept).await?)))
 }
 
 fn report_of(staged: Staged, rejects: &Rejects) -> LoadReport {

@@ -234,6 +234,9 @@ pub struct LoadReport {
     pub rows_updated: Option<u64>,
     /// Rows that came in and changed nothing: an equal or newer one was there, or a better one came in with them.
     pub rows_unchanged: Option<u64>,
+    /// Rows that an upsert was to update and that a trigger kept as they were, though other values came in. It may refuse them,
+    /// or make of those values what is there already: nobody can tell. `None` where nothing keeps rows.
+    pub rows_kept: Option<u64>,
     pub rows_deleted: Option<u64>,
     /// Rows that are new or newer although an earlier reading had come further: see [`LoadRequest::late_before`].
     pub rows_late: Option<u64>,

@@ -502,14 +502,21 @@ fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
         context.info(format!("rows: {}", numbers.join(", ")));
     }
     rejected::tell(context, report, loading.quarantine.as_ref(), "maxerror");
-    tell_computed(context, &loading.target, report);
+    tell_what_the_table_did(context, &loading.target, report);
 }
 
-pub fn tell_computed(context: &TaskContext, target: &TableName, report: &LoadReport) {
+/// With rows and values that were to go into it.
+pub fn tell_what_the_table_did(context: &TaskContext, target: &TableName, report: &LoadReport) {
     if !report.computed.is_empty() {
         context.info(format!(
             "{target}: {} is computed by the table itself; the values that came in were passed over",
             report.computed.join(", ")
+        ));
+    }
+    if let Some(kept) = report.rows_kept.filter(|kept| *kept > 0) {
+        context.warning(format!(
+            "{target}: {kept} of the rows that were to be updated are as they were, though other values came in: a trigger of \
+             the table keeps them, or makes of those values what is there already"
         ));
     }
 }

@@ -28,7 +28,7 @@ use super::staging::{StagingPlace, look_ahead, may_be_cut};
 use super::{verify, watermark};
 use crate::parts::checks;
 use crate::parts::incremental::{Narrowed, check_replica_lag};
-use crate::parts::loading::tell_computed;
+use crate::parts::loading::tell_what_the_table_did;
 use crate::parts::rejected;
 use crate::parts::report::Expected;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
@@ -441,7 +441,7 @@ impl TableCopying<'_> {
             self.context.info(format!("{}: {rows} rows read; {}", plan.target, numbers.join(", ")));
         }
         rejected::tell(self.context, report, plan.quarantine.as_ref(), "max_error");
-        tell_computed(self.context, &plan.target, report);
+        tell_what_the_table_did(self.context, &plan.target, report);
     }
 
     async fn verify(&self, copied: &verify::Copied<'_>, sum: Option<Summing>) -> Result<Vec<CheckResult>, TaskError> {
