@@ -59,7 +59,7 @@ impl View {
         }
     }
 
-    /// The departed try has stopped. Returns false when it is none. A finished run that was kept for it is forgotten.
+    /// The departed try has stopped. Returns false when it is none.
     pub(crate) fn let_departed_go(&mut self, completion: &Completion) -> bool {
         let Some(key) = self.departed.get(&completion.instance).copied() else { return false };
         self.hide(key);
@@ -73,11 +73,7 @@ impl View {
             let place = (&run.dag_id, &departed.lane);
             note_state(&mut self.used, &mut self.deferred, &mut self.lines, place, change);
         }
-        if run.state.is_finished() && run.is_still() {
-            self.remove_run(key);
-        } else {
-            self.show(key);
-        }
+        self.try_has_stopped(key);
         true
     }
 }

@@ -289,6 +289,9 @@ fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {
     if run.state != RunState::Queued {
         return Condition::new(run.state == RunState::Running, format!("the run is {}", run.state));
     }
+    if run.holds_place {
+        return Condition::new(false, "the run is queued: it begins when its try that still runs has stopped");
+    }
     let key = group_key(run);
     if let Some(backfill) = key.1.filter(|backfill| view.backfills.get(backfill).is_some_and(|facts| facts.is_paused)) {
         return Condition::new(false, format!("the run is queued: backfill {backfill} is paused"));
@@ -300,10 +303,15 @@ fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {
         return Condition::at(run.facts.run_after, false, text);
     }
     let of = if key.1.is_some() { "the backfill" } else { "the DAG" };
-    Condition::new(
-        running < limit,
-        format!("the run is queued: {running} of {limit} runs of {of} are running (max_active_runs)"),
-    )
+    let still_stops =
+        |other: &&RunView| other.holds_place && other.state != RunState::Running && group_key(other) == key;
+    let text = match view.runs.values().filter(still_stops).count() {
+        0 => format!("the run is queued: {running} of {limit} runs of {of} are running (max_active_runs)"),
+        stopping => format!(
+            "the run is queued: {running} of {limit} runs of {of} are running, {stopping} of them until the last try of an ended one has stopped (max_active_runs)"
+        ),
+    };
+    Condition::new(running < limit, text)
 }
 
 fn dependencies(run: &RunView, task: usize, place: usize) -> Condition {

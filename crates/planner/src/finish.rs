@@ -177,12 +177,8 @@ impl Turn<'_> {
                 }
                 None => run.look_at(place),
             }
-            if run.state.is_finished() && run.is_still() {
-                self.view.remove_run(key);
-            } else {
-                self.view.dirty_runs.insert(key);
-                self.view.show(key);
-            }
+            self.view.dirty_runs.insert(key);
+            self.view.try_has_stopped(key);
             if let Some(reason) = failed {
                 self.wind_down(key, &reason);
             }

@@ -11,7 +11,8 @@
 //! - A run is looked at only when something in it changed. The cost of a turn grows with what changed and with what is
 //!   started, never with idle DAGs, waiting runs or history.
 //! - Claims stay within `max_active_tasks` of the run, the slots of the pool, the limits of the task and of its key, and
-//!   the slots of the executor; running runs within `max_active_runs` of their DAG or backfill.
+//!   the slots of the executor; running runs within `max_active_runs` of their DAG or backfill, and those
+//!   that were ended or queued again by hand for as long as a try of them has not stopped.
 //!
 //! May import `model` only.
 

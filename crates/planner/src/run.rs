@@ -67,6 +67,8 @@ pub(crate) struct RunView {
     pub departed: BTreeMap<InstanceKey, Departed>,
     pub ready: BTreeMap<Lane, BTreeSet<Rank>>,
     pub ready_count: u32,
+    /// It counts among the runs of its DAG or backfill, and holds its key: it runs, or a try of it has not stopped yet.
+    pub holds_place: bool,
     /// Places in the topological order whose tasks must be looked at.
     pub pending: BTreeSet<u32>,
     /// Tasks that come after one which let nothing after it run.
@@ -146,6 +148,7 @@ impl RunView {
             departed,
             ready: BTreeMap::new(),
             ready_count: 0,
+            holds_place: false,
             pending: BTreeSet::new(),
             cut_off: BTreeMap::new(),
             past: Past::default(),
@@ -159,6 +162,7 @@ impl RunView {
                 run.note_choice(place, Some(choice));
             }
         }
+        run.holds_place = state == RunState::Running || !run.is_still();
         run.look_at_everything();
         run
     }
@@ -191,7 +195,7 @@ impl RunView {
 
     /// Nothing of it runs or can run before the run that it waits for goes on.
     pub fn only_waits_for_past(&self) -> bool {
-        if self.held_by_past.is_empty() || self.ready_count > 0 {
+        if self.held_by_past.is_empty() || self.ready_count > 0 || !self.is_still() {
             return false;
         }
         let waits_again = |it: &&InstanceView| {

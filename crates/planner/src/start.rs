@@ -63,7 +63,7 @@ impl Turn<'_> {
     pub(crate) fn queue_run_again(&mut self, key: RunKey, reason: &str) {
         self.view.hide(key);
         let Some(run) = self.view.runs.get_mut(&key) else { return };
-        run.state = RunState::Queued;
+        (run.state, run.holds_place) = (RunState::Queued, false);
         Arc::make_mut(&mut run.facts).start_date = None;
         let (group, order) = (group_key(run), start_order(run));
         let held = run.key_held.clone();
@@ -84,7 +84,7 @@ impl Turn<'_> {
     fn start_run(&mut self, group: &GroupKey, key: RunKey) {
         let Some(run) = self.view.runs.get_mut(&key) else { return };
         let order = start_order(run);
-        run.state = RunState::Running;
+        (run.state, run.holds_place) = (RunState::Running, true);
         Arc::make_mut(&mut run.facts).start_date = Some(self.now);
         run.look_at_everything();
         let held = run.key_held.clone();

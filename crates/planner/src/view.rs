@@ -63,6 +63,7 @@ pub(crate) type StartOrder = (DateTime<Utc>, i64, DateTime<Utc>, RunKey);
 pub(crate) struct Group {
     /// In the order in which they start.
     pub queued: BTreeSet<StartOrder>,
+    /// Those that hold a place.
     pub running: u32,
 }
 
@@ -209,20 +210,16 @@ impl View {
         self.note_departed(&run, true);
         let group = group_key(&run);
         let members = self.groups.entry(group.clone()).or_default();
-        match run.state {
-            RunState::Queued => {
-                members.queued.insert(start_order(&run));
-            }
-            RunState::Running => {
-                members.running += 1;
-                self.dirty_runs.insert(key);
-            }
-            RunState::Success | RunState::Failed => {}
+        if run.holds_place {
+            members.running += 1;
+            self.take_key(&run.key_held);
+        } else {
+            members.queued.insert(start_order(&run));
+        }
+        if run.state == RunState::Running {
+            self.dirty_runs.insert(key);
         }
         self.dirty_groups.insert(group);
-        if run.state == RunState::Running {
-            self.take_key(&run.key_held);
-        }
         self.add_to_pasts(&run);
         self.runs.insert(key, run);
         self.watch(key);
@@ -306,18 +303,16 @@ impl View {
         self.note_departed(&run, false);
         let group = group_key(&run);
         if let Some(members) = self.groups.get_mut(&group) {
-            match run.state {
-                RunState::Queued => {
-                    members.queued.remove(&start_order(&run));
-                }
-                RunState::Running => members.running -= 1,
-                RunState::Success | RunState::Failed => {}
+            if run.holds_place {
+                members.running -= 1;
+            } else {
+                members.queued.remove(&start_order(&run));
             }
             if members.active() == 0 {
                 self.groups.remove(&group);
             }
         }
-        if run.state == RunState::Running {
+        if run.holds_place {
             self.free_key(&run.key_held);
         }
         self.dirty_runs.remove(&key);
@@ -486,7 +481,7 @@ impl View {
         run.set_state(instance, state);
     }
 
-    /// The try of an instance that was marked or removed has stopped. A finished run that was kept for it is forgotten.
+    /// The try of an instance that was marked or removed has stopped.
     pub(crate) fn let_go(&mut self, key: RunKey, instance: usize) {
         self.hide(key);
         let Some(run) = self.runs.get_mut(&key) else { return };
@@ -495,10 +490,18 @@ impl View {
         let place = (&run.dag_id, view.held_lane());
         note_state(&mut self.used, &mut self.deferred, &mut self.lines, place, change);
         run.let_go(instance);
-        if run.state.is_finished() && run.is_still() {
-            self.remove_run(key);
-        } else {
-            self.show(key);
+        self.try_has_stopped(key);
+    }
+
+    /// What a run was kept for may be over: a finished one is forgotten then, a queued one takes its place in the queue.
+    pub(crate) fn try_has_stopped(&mut self, key: RunKey) {
+        match self.runs.get(&key) {
+            Some(run) if run.is_still() && run.state.is_finished() => self.remove_run(key),
+            Some(run) if run.is_still() && run.state == RunState::Queued => self.put_run(run.snapshot()),
+            _ => {
+                self.show(key);
+                self.offer_way(key);
+            }
         }
     }
 

@@ -2,10 +2,15 @@
 
 use chrono::TimeDelta;
 use millrace_model::change::{Batch, TryOutcome};
+use millrace_model::execution::KeyLimit;
 use millrace_model::ids::{DagId, TaskId};
-use millrace_model::state::{RunState, RunType};
-use millrace_planner::{BackfillRange, DagVersion, backfill_runs};
-use millrace_store::{BackfillReport, BackfillState, ClearRequest, MarkRunRequest, NewBackfill, PoolRow, Reprocess};
+use millrace_model::selection::TaskChoice;
+use millrace_model::state::{RunState, RunType, TaskState};
+use millrace_planner::{BackfillRange, DagVersion, backfill_runs, explain_run};
+use millrace_store::{
+    BackfillReport, BackfillState, ClearRequest, MarkRequest, MarkRunRequest, NewBackfill, PoolRow, Reprocess,
+    Selection,
+};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag, instant};
@@ -174,6 +179,51 @@ async fn a_backfill_goes_on_after_a_kill() {
     stage.lead().await;
     assert_eq!(finish_all(&mut stage).await, 15, "every task has exactly one success");
     assert!(stage.runs().await.iter().all(|run| run.state == RunState::Success));
+}
+
+#[tokio::test]
+async fn a_run_that_was_ended_by_hand_keeps_its_place_and_its_key_until_its_try_has_stopped() {
+    for (has_key, marks_task) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut stage = Stage::new(4).await;
+        let mut one = dag("d", Value::Null, &["a"]);
+        if has_key {
+            one.concurrency = Some(KeyLimit { key: "one".into(), limit: 1 });
+        } else {
+            one.max_active_runs = 1;
+        }
+        stage.put(&one).await;
+        stage.lead().await;
+        let first = stage.trigger("d").await.key;
+        stage.clock.advance(TimeDelta::seconds(1));
+        let second = stage.trigger("d").await.key;
+        stage.turn().await;
+        let (to, note, dry_run, actor) = (RunState::Failed, None, false, "cli".to_owned());
+        if marks_task {
+            let selection = Selection::of_run(first, TaskChoice::All);
+            let request = MarkRequest { selection, to: TaskState::Failed, note, dry_run, actor };
+            stage.store.mark_instances(&request, stage.now()).await.unwrap();
+        } else {
+            let request = MarkRunRequest { run: first, to, note, dry_run, actor };
+            stage.store.mark_run(&request, stage.now()).await.unwrap();
+        }
+        stage.turn().await;
+        assert_eq!(stage.run_states().await, [RunState::Failed, RunState::Queued]);
+        if !has_key {
+            let view = stage.engine.as_ref().unwrap().view();
+            let unmet = explain_run(view, second, stage.now()).into_iter().find(|condition| !condition.ok).unwrap();
+            let told = "the run is queued: 1 of 1 runs of the DAG are running, 1 of them until the last try of an ended \
+                        one has stopped (max_active_runs)";
+            assert_eq!(unmet.text, told);
+        }
+        // Also one that is queued again meanwhile, before the other.
+        clear(&stage, &["a"]).await;
+        stage.turn().await;
+        assert_eq!(stage.run_states().await, [RunState::Queued, RunState::Queued]);
+        stage.end("a", TryOutcome::Cancelled { reason: "marked".into() }).await;
+        assert_eq!(stage.run_states().await, [RunState::Running, RunState::Queued]);
+        assert_eq!(finish_all(&mut stage).await, 2);
+        assert_eq!(stage.run_states().await, [RunState::Success, RunState::Success]);
+    }
 }
 
 #[tokio::test]

@@ -86,12 +86,14 @@ impl World {
         rows.into_iter().map(|row| (row.key, row.max_active_runs as usize)).collect()
     }
 
-    /// Runs of a DAG that count against its own limit.
+    /// Runs of a DAG that count against its own limit: also those that were ended while a try of theirs still stops.
     pub(super) async fn running_normally(&self, dag_id: &str) -> usize {
         let normal = |run: &&RunRow| run.runs_for_backfill().is_none();
+        let held = self.stage.store.running_instances().await.unwrap();
+        let held: BTreeSet<RunKey> = held.iter().map(|it| it.row.run).collect();
         let runs = self.stage.runs().await;
-        let running = runs.iter().filter(|run| run.state == RunState::Running && run.dag_id.as_str() == dag_id);
-        running.filter(normal).count()
+        let counts = |run: &&RunRow| run.state == RunState::Running || held.contains(&run.key);
+        runs.iter().filter(|run| run.dag_id.as_str() == dag_id).filter(counts).filter(normal).count()
     }
 
     async fn limits_are_kept(&mut self, runs: &[RunRow], rows: &[InstanceRow], place: &str) {
@@ -115,7 +117,8 @@ impl World {
         self.runs_have_no_more_tasks_than_they_may(runs, rows, place);
         let mut of_key: BTreeMap<&str, u32> = BTreeMap::new();
         let version_of: BTreeMap<RunKey, &Dag> = runs.iter().map(|run| (run.key, self.version_of(run))).collect();
-        for run in runs.iter().filter(|run| run.state == RunState::Running) {
+        let stopping: BTreeSet<RunKey> = rows.iter().filter(|row| row.lease.is_some()).map(|row| row.run).collect();
+        for run in runs.iter().filter(|run| run.state == RunState::Running || stopping.contains(&run.key)) {
             if let Some(concurrency) = &version_of[&run.key].concurrency {
                 *of_key.entry(&concurrency.key).or_default() += 1;
             }
