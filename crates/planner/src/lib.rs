@@ -59,3 +59,4 @@ pub use run::RunSnapshot;
 pub use turn::{Limits, Plan, plan};
 pub use version::{DagVersion, KeyFacts, KeyRenderer};
 pub use view::{BackfillFacts, DagFacts, PoolFacts, View};
+pub use windows::HELD;

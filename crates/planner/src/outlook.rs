@@ -16,7 +16,7 @@ use crate::due_dates;
 use crate::explain::explain_run;
 use crate::run::RunView;
 use crate::view::{DagFacts, View};
-use crate::windows::open_window;
+use crate::windows::{HELD, open_window};
 
 /// Dates that are looked at beyond those that are asked for: what a calendar or a maintenance window puts off is overtaken
 /// by later dates.
@@ -192,7 +192,7 @@ fn prospect(view: &View, facts: &DagFacts, date: PlannedRun, now: DateTime<Utc>)
     };
     let starts_at = starts_at.map(|at| match open_window(&view.windows.everyones, dag, at) {
         Some((window, until)) => {
-            reasons.push(format!("held by the maintenance window {window} until {}", format_utc_micros(until)));
+            reasons.push(format!("{HELD} {window} until {}", format_utc_micros(until)));
             until
         }
         None => at,

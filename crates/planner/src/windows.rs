@@ -13,6 +13,9 @@ use crate::explain::Condition;
 use crate::turn::Turn;
 use crate::view::View;
 
+/// What the text of a condition that an open window breaks begins with.
+pub const HELD: &str = "held by the maintenance window";
+
 /// What the view knows of windows.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
@@ -74,7 +77,7 @@ pub(crate) fn open_window(everyones: &Maintenance, dag: &Dag, now: DateTime<Utc>
 pub(crate) fn condition(view: &View, dag: &Dag, now: DateTime<Utc>) -> Option<Condition> {
     let everyones = &view.windows.everyones;
     if let Some((window, until)) = open_window(everyones, dag, now) {
-        let text = format!("held by the maintenance window {window} until {}", format_utc_micros(until));
+        let text = format!("{HELD} {window} until {}", format_utc_micros(until));
         return Some(Condition::at(until, false, text));
     }
     let next = everyones.of(&dag.maintenance, &dag.tags).filter_map(|window| window.next_change(now)).min()?;

@@ -5,7 +5,7 @@ use millrace_model::change::{InstanceKey, NewRun};
 use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{
-    About, Condition, Limits, View, conditions_of, explain as explain_task, explain_instance, explain_run,
+    About, Condition, HELD, Limits, View, conditions_of, explain as explain_task, explain_instance, explain_run,
     explain_schedule, plan,
 };
 use millrace_store::{ActiveRun, ActiveScope, DagRow, InstanceRow, Result, RunRow, SetAside, Store};
@@ -402,10 +402,16 @@ fn answer(conditions: &[Condition], what: &str) -> (String, Option<String>) {
     if let Some(held) = unmet().find(|condition| condition.until.is_none()) {
         return (held.text.clone(), None);
     }
-    match unmet().filter_map(|condition| condition.until).max() {
-        Some(at) => {
+    match unmet().filter_map(|condition| Some((condition.until?, &condition.text))).max_by_key(|(at, _)| *at) {
+        Some((at, text)) => {
             let at = format_utc_micros(at);
-            (format!("everything is fine: {what} starts at {at}"), Some(at))
+            // A window may stay open for hours: nobody who asks why nothing moves is to read that all is well.
+            let answer = if text.starts_with(HELD) {
+                format!("{what} is {text}")
+            } else {
+                format!("everything is fine: {what} starts at {at}")
+            };
+            (answer, Some(at))
         }
         None => (format!("everything is fine: {what} starts with the scheduler's next turn"), None),
     }
@@ -459,5 +465,20 @@ mod tests {
         assert_eq!(text, "everything is fine: it starts at 2024-01-01T13:00:00.000000Z");
         assert_eq!(at.as_deref(), Some("2024-01-01T13:00:00.000000Z"));
         assert_eq!(answer(&[met], "it").1, None);
+    }
+
+    #[test]
+    fn a_maintenance_window_is_named_by_the_answer_when_it_is_what_ends_last() {
+        let clock = condition(false, "it starts at noon", Some("2024-01-01T12:00:00Z"));
+        let window = condition(
+            false,
+            "held by the maintenance window 00:00..13:00 UTC until 13:00",
+            Some("2024-01-01T13:00:00Z"),
+        );
+        let (text, at) = answer(&[window.clone(), clock], "the task");
+        assert_eq!(text, "the task is held by the maintenance window 00:00..13:00 UTC until 13:00");
+        assert_eq!(at.as_deref(), Some("2024-01-01T13:00:00.000000Z"));
+        let later = condition(false, "it starts at two", Some("2024-01-01T14:00:00Z"));
+        assert_eq!(answer(&[window, later], "it").0, "everything is fine: it starts at 2024-01-01T14:00:00.000000Z");
     }
 }
