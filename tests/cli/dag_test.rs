@@ -90,3 +90,23 @@ fn mapped_tasks_and_waits_work_as_in_a_run() {
     assert_eq!(list.as_array().unwrap().iter().filter(|row| row["task_id"] == "each").count(), 2);
     assert!(output.stderr.contains("[each[0]]") && output.stderr.contains("[each[1]]"), "{}", output.stderr);
 }
+
+#[test]
+fn a_run_that_no_schedule_makes_is_waited_for_and_said_to_be_one() {
+    let home = TestHome::new();
+    home.write_dag(
+        "daily.yaml",
+        "schedule: '@daily'\nstart_date: 2024-01-01\nend_date: 2024-01-02\ntasks:\n  load: {operator: empty}\n",
+    );
+    home.write_dag(
+        "waits.yaml",
+        "schedule: none\ntasks:\n  waits: {operator: wait_for_task, dag_id: daily, poke_interval: 1s, timeout: 1s}\n",
+    );
+    home.json(&["dags", "list"]);
+    let told = "is not there, and the schedule of daily (every day at 00:00 (UTC)) has no such date; wait for another \
+                date by 'offset' or 'logical_date', or trigger waits with a date of daily (-e DATE)";
+    let output = home.run(&["dags", "test", "waits", "2024-05-06T11:30", "-o", "json"]).exits(1);
+    assert!(output.stderr.contains(told), "{}", output.stderr);
+    let output = home.run(&["dags", "test", "waits", "2024-05-06", "-o", "json"]).exits(1);
+    assert!(output.stderr.contains("is not there; ") && !output.stderr.contains("no such date"), "{}", output.stderr);
+}

@@ -138,6 +138,11 @@ pub trait Runs: Send + Sync {
         logical_date: DateTime<Utc>,
         task_ids: &'a [String],
     ) -> BoxFuture<'a, Result<Option<SeenRun>, PortError>>;
+
+    /// Why nothing makes the DAG's run at a logical date by itself; `None` when its schedule does, or when that is not known.
+    fn why_never<'a>(&'a self, _: &'a str, _: DateTime<Utc>) -> BoxFuture<'a, Result<Option<String>, PortError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// There is nothing to see: for running without a metadata database.

@@ -29,7 +29,8 @@ sensor! {
     /// run's id.
     ///
     /// The run is the one with this run's logical date; `offset` goes back from it, and `logical_date` names any other. A
-    /// run that is not there yet is waited for.
+    /// run that is not there yet is waited for; that the other DAG's schedule never has that date, as for a run by hand, is
+    /// said at the first look.
     pub struct WaitForTask {
         /// The other DAG.
         external_dag_id: Template<String>,
@@ -123,7 +124,11 @@ impl WaitForTask {
         });
         let look = match seen.await? {
             Some(run) => self.judge(&what, &tasks, &run)?,
-            None => Look::NotYet(format!("{what} is not there")),
+            None => Look::NotYet(
+                absent(context, &dag_id, at)
+                    .await
+                    .map_or_else(|| format!("{what} is not there"), |why| format!("{what} is not there, and {why}")),
+            ),
         };
         self.patience().decide(context, look)
     }
@@ -161,4 +166,18 @@ impl WaitForTask {
         }
         Ok(waiting.map_or_else(|| Look::Found(Some(json!({ "run_id": run.run_id }))), Look::NotYet))
     }
+}
+
+/// Why the run will not come unless somebody does something, and what. Said aloud at the first look: the wait may last
+/// for days.
+async fn absent(context: &TaskContext, dag_id: &str, at: DateTime<Utc>) -> Option<String> {
+    let why = context.runs.why_never(dag_id, at).await.ok().flatten()?;
+    let own = &context.work.dag_id;
+    let text = format!(
+        "{why}; wait for another date by 'offset' or 'logical_date', or trigger {own} with a date of {dag_id} (-e DATE)"
+    );
+    if context.put_offs == 0 {
+        context.warning(&text);
+    }
+    Some(text)
 }

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use millrace_model::calendar::Fate;
+use millrace_model::ids::DagId;
 use millrace_operator_api::context::{Runs, SeenRun};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_store::{Store, StoreError};
@@ -37,6 +39,29 @@ impl Runs for StoreRuns {
                 }
             }
             Ok(Some(SeenRun { run_id: run.run_id.to_string(), state: run.state, tasks }))
+        }
+        .boxed()
+    }
+
+    fn why_never<'a>(
+        &'a self,
+        dag_id: &'a str,
+        logical_date: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<Option<String>, PortError>> {
+        async move {
+            let id = DagId::new_unchecked(dag_id);
+            let found = ask(|| self.store.scheduler_dag(&id)).await.map_err(|e| port_error(&e))?;
+            let Some(row) = found else { return Ok(Some(format!("there is no DAG {dag_id} that can be used"))) };
+            let timetable = &row.dag.timetable;
+            if !timetable.is_periodic() {
+                return Ok(None);
+            }
+            let anchor = timetable.anchor(row.dag.start_date, row.last_interval.as_ref());
+            Ok(match timetable.run_at(logical_date, anchor).map(|planned| row.dag.fate(&planned)) {
+                None => Some(format!("the schedule of {dag_id} ({}) has no such date", timetable.describe())),
+                Some(Fate::Skip(reason)) => Some(format!("the schedule of {dag_id} leaves that date out: {reason}")),
+                Some(Fate::Run | Fate::Shift(..)) => None,
+            })
         }
         .boxed()
     }
