@@ -77,6 +77,30 @@ fn terminated_it_stops_in_time_and_loses_no_result() {
 }
 
 #[test]
+fn the_log_of_a_try_whose_daemon_was_killed_says_so() {
+    let home = TestHome::new();
+    home.write_dag(
+        "works.yaml",
+        "schedule: none\ntasks:\n  slow: {operator: bash, bash_command: echo begun; exec sleep 600}\n",
+    );
+    let mut scheduler = home.scheduler();
+    home.ok(&["dags", "unpause", "works"]);
+    home.ok(&["dags", "trigger", "works", "--run-id", "r"]);
+    let log = || home.run(&["tasks", "logs", "works", "slow", "r", "--try", "1"]).stdout;
+    wait_until_blocking("the task has begun", PATIENCE, || log().contains("begun")).unwrap();
+    let told = format!("the worker of this try is gone (process {} on ", scheduler.pid());
+    scheduler.kill().unwrap();
+    let _next = home.scheduler();
+    wait_until_blocking("its log ends with that", PATIENCE, || {
+        log()
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains(&told) && line.contains("after its last sign of life at "))
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_second_scheduler_stands_by_and_takes_over() {
     let home = home_with_hello();
     let mut first = home.scheduler();

@@ -454,4 +454,22 @@ pub trait Executor: Send + Sync {
     fn resume(&self, instance: InstanceKey, token: &str) {
         let _ = (instance, token);
     }
+    /// Says in the log of a try whose worker is gone what became of it. Executors that keep no logs have nothing to do.
+    fn tell_of_loss(&self, lost: &LostTry) {
+        let _ = lost;
+    }
+}
+
+/// A try that another process had and that nobody will end any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostTry {
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub task_id: TaskId,
+    pub map_index: i32,
+    pub try_number: u32,
+    /// When it was found.
+    pub at: DateTime<Utc>,
+    /// A sentence for its log.
+    pub text: String,
 }

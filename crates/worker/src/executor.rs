@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use millrace_logs::{LogFolder, TryId};
-use millrace_model::change::{Assignment, Executor, InstanceKey, Report};
+use millrace_logs::{Level, LogFolder, TryId};
+use millrace_model::change::{Assignment, Executor, InstanceKey, LostTry, Report};
 use millrace_operator_api::context::{NoTriggers, Runs, Triggers};
 use millrace_store::Store;
 use tokio::sync::mpsc;
@@ -190,6 +190,18 @@ impl Executor for LocalExecutor {
         if let Some(cancel) = cancel {
             cancel.fire(reason);
         }
+    }
+
+    fn tell_of_loss(&self, lost: &LostTry) {
+        let id = TryId {
+            dag_id: lost.dag_id.to_string(),
+            run_id: lost.run_id.to_string(),
+            task_id: lost.task_id.to_string(),
+            map_index: lost.map_index,
+            try_number: lost.try_number,
+        };
+        let log = self.shared.options.logs.open(&id, Arc::new(str::to_owned));
+        log.write(lost.at, Level::Error, &lost.text);
     }
 
     fn fence(&self, reason: &str, grace: Duration) {

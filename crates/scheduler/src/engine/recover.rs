@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Batch, Completion, InstanceKey, Release, RunKey, TryOutcome};
+use millrace_model::change::{Batch, Completion, InstanceKey, LostTry, Release, RunKey, TryOutcome};
+use millrace_model::instant::format_utc_micros;
 use millrace_model::state::TaskState;
 use millrace_planner::{Limits, SHUTDOWN_REASON, plan};
 use millrace_store::{ActiveRun, Counted, InstanceRow, Lease, Result, RunningInstance, SignalKind};
@@ -93,12 +94,15 @@ impl Engine {
             if self.situation.view.run_of(row.key).is_none() {
                 self.read_run(row.run, now).await?;
             }
-            let owner: Owner = match owners.get(&lease.owner) {
-                Some(owner) => *owner,
-                None => *owners.entry(lease.owner.clone()).or_insert(self.look_up(&lease.owner, now).await?),
-            };
+            if !owners.contains_key(&lease.owner) {
+                owners.insert(lease.owner.clone(), self.look_up(&lease.owner, now).await?);
+            }
+            let Some(owner): Option<&Owner> = owners.get(&lease.owner) else { continue };
             if owner.is_gone(lease_given(&row, &lease).max(self.options.lease_ttl)) {
                 tracing::warn!(dag = %dag_id, run = %run_id, task = %row.task_id, r#try = row.try_number, "its worker is gone");
+                let text = format!("the worker of this try is gone{}", owner.told);
+                let (task_id, map_index, try_number) = (row.task_id.clone(), row.map_index, row.try_number);
+                self.executor.tell_of_loss(&LostTry { dag_id, run_id, task_id, map_index, try_number, at: now, text });
                 let started_at = row.start_date.unwrap_or(now);
                 gone.extend(owner.process);
                 losses.push(lost(row.key, row.try_number, lease, started_at, now));
@@ -227,17 +231,21 @@ impl Engine {
             Some((sign, at)) if !is_dead => self.store.note_silence(owner, sign, now - at, self.options.epoch).await?,
             _ => job.silent_for,
         };
-        Ok(Owner { alive_silent_for: (!is_dead).then_some(silent_for), process })
+        let (pid, hostname, sign) = (job.pid, job.hostname, format_utc_micros(job.heartbeat_at));
+        let told = format!(" (process {pid} on {hostname}, after its last sign of life at {sign})");
+        Ok(Owner { alive_silent_for: (!is_dead).then_some(silent_for), process, told })
     }
 }
 
 /// Who holds a lease.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Owner {
     /// How long leaders have watched in vain for a sign of life since its last one; none: it is known to be dead.
     alive_silent_for: Option<TimeDelta>,
     /// Its number, if it is one of this machine.
     process: Option<u32>,
+    /// Its name, for people.
+    told: String,
 }
 
 impl Owner {
