@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use millrace_connectors::{post_signed, run_command};
+use millrace_model::ids::RunId;
 use millrace_model::notice::Callback;
 use millrace_store::{NotificationRow, Store};
 use millrace_vault::{Vault, to_port_connection};
@@ -61,7 +62,8 @@ async fn attempt(app: &App, store: &Store, vault: &Vault, row: &NotificationRow)
     let now = app.now();
     let failed = sent.as_ref().err().map(|error| (error.as_str(), next_attempt(row.attempts, now)));
     if let Err(error) = &sent {
-        let (dag, run, event) = (row.dag_id.as_str(), row.run_id.as_str(), row.event.as_str());
+        let run = row.run_id.as_ref().map(RunId::as_str);
+        let (dag, event) = (row.dag_id.as_str(), row.event.as_str());
         tracing::warn!(dag, run, event, error, "a callback could not be told");
     }
     if let Err(error) = store.settle_notification(row.id, failed, now).await {
@@ -105,14 +107,15 @@ fn body(row: &NotificationRow) -> serde_json::Value {
 fn sentence(row: &NotificationRow) -> String {
     let of_task = row.task_id.as_ref().map(|task| format!(", task {task}, try {}", row.try_number)).unwrap_or_default();
     let reason = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("{}: {} {}{of_task}{reason}", row.event, row.dag_id, row.run_id)
+    let of_run = row.run_id.as_ref().map(|run_id| format!(" {run_id}")).unwrap_or_default();
+    format!("{}: {}{of_run}{of_task}{reason}", row.event, row.dag_id)
 }
 
 fn variables(row: &NotificationRow) -> Vec<(&'static str, String)> {
     let mut variables = vec![
         ("EVENT", row.event.clone()),
         ("DAG_ID", row.dag_id.to_string()),
-        ("RUN_ID", row.run_id.to_string()),
+        ("RUN_ID", row.run_id.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("LOGICAL_DATE", row.logical_date.to_rfc3339()),
         ("REASON", row.reason.clone().unwrap_or_default()),
         ("NOTIFICATION", body(row).to_string()),

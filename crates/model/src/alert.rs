@@ -48,16 +48,23 @@ pub enum AlertKind {
     LongerThanUsual,
     /// The DAG was paused after too many failed runs.
     AutoPaused,
+    /// The DAG's file cannot be read any more; its last good version serves.
+    ImportError,
+    /// The DAG's file lacks tasks that it had.
+    TasksLost,
 }
 
 impl AlertKind {
-    pub const ALL: &[Self] = &[Self::Deadline, Self::LongerThanUsual, Self::AutoPaused];
+    pub const ALL: &[Self] =
+        &[Self::Deadline, Self::LongerThanUsual, Self::AutoPaused, Self::ImportError, Self::TasksLost];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deadline => "deadline",
             Self::LongerThanUsual => "longer_than_usual",
             Self::AutoPaused => "auto_paused",
+            Self::ImportError => "import_error",
+            Self::TasksLost => "tasks_lost",
         }
     }
 
@@ -72,7 +79,7 @@ impl fmt::Display for AlertKind {
     }
 }
 
-/// Told once for each run and kind.
+/// Told once for each run and kind, or for each version of the DAG and kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
     pub dag_id: DagId,

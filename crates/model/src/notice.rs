@@ -102,6 +102,7 @@ pub struct NoticeTry {
 pub struct Notice {
     pub run: RunKey,
     pub dag_id: DagId,
+    /// Empty: it is about the DAG's file.
     pub run_id: RunId,
     pub logical_date: DateTime<Utc>,
     /// None: it is about the run.

@@ -16,7 +16,7 @@ use crate::{AuditRow, Page, Result, Store, Tx, sql};
 pub struct AlertRow {
     pub id: i64,
     pub dag_id: DagId,
-    /// None: the run is gone.
+    /// None: it is about the DAG's file, or the run is gone.
     pub run_id: Option<RunId>,
     pub kind: AlertKind,
     pub message: String,
@@ -98,8 +98,8 @@ fn read(row: &Row) -> Result<AlertRow> {
     })
 }
 
-/// One alert for each run and kind; a repetition is left out, unless the same run, run again, has `paused` its DAG once more:
-/// then somebody has to look again. Returns those that are new.
+/// One alert for each run and kind; a repetition is left out, unless the same run, run again, has `paused` its DAG once more,
+/// or the same version's file is broken once more: then somebody has to look again. Returns those that are new.
 pub(crate) async fn raise(tx: &Tx, alerts: &[Alert], paused: &HashSet<&DagId>) -> Result<HashSet<(RunKey, AlertKind)>> {
     let mut known = HashSet::new();
     let is_due = |alert: &&Alert| alert.kind != AlertKind::AutoPaused || paused.contains(&alert.dag_id);
@@ -123,7 +123,7 @@ pub(crate) async fn raise(tx: &Tx, alerts: &[Alert], paused: &HashSet<&DagId>) -
     let sql = format!(
         "INSERT INTO alert (dag_id, run_id, kind, message, at) SELECT x.* FROM {source} WHERE TRUE \
          ON CONFLICT (run_id, kind) DO UPDATE SET message = excluded.message, at = excluded.at, seen_at = NULL, \
-         seen_by = NULL WHERE alert.kind = 'auto_paused' RETURNING run_id, kind"
+         seen_by = NULL WHERE alert.kind IN ('auto_paused', 'import_error') RETURNING run_id, kind"
     );
     let rows = sql::rows(alerts.iter().map(|alert| {
         vec![

@@ -8,6 +8,7 @@ use millrace_model::ids::DagId;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
+use crate::file_alert::tell_of_lost_tasks;
 use crate::file_stamp::{self, StampedFile};
 use crate::sql::{Kind, micros};
 use crate::{Change, Result, SignalKind, Store, Tx, asset, sql};
@@ -49,7 +50,7 @@ struct Stored {
 
 impl Store {
     /// Stores a DAG that was read without an error: a new version only if its content changed. Its file's import error is
-    /// removed, and it is no longer stale.
+    /// removed, and it is no longer stale. A new version that lacks tasks of the one before raises an alert.
     pub async fn sync_dag(&self, file: SyncDag<'_>, now: DateTime<Utc>) -> Result<SyncOutcome> {
         self.sync_dags(&[file], now).await.map(|outcomes| outcomes[0])
     }
@@ -195,6 +196,10 @@ async fn sync_in(tx: &Tx, files: &[SyncDag<'_>], hashes: &[String], now: DateTim
     for (file, outcome) in files.iter().zip(&mut outcomes) {
         if let Some(key) = keys.get(file.dag.dag_id.as_str()) {
             outcome.version_key = *key;
+        }
+        if let Some(before) = stored.get(file.dag.dag_id.as_str()).filter(|_| outcome.what == SyncWhat::NewVersion) {
+            let versions = (outcome.version_key, before.version_key);
+            tell_of_lost_tasks(tx, (file.dag, file.file_path), versions, now).await?;
         }
     }
     put_dags(tx, files, hashes, &outcomes, now).await?;

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use crate::file_alert::tell_of_import_error;
 use crate::sql::{micros, values};
 use crate::{Result, SignalKind, Store, sql};
 
@@ -17,8 +18,10 @@ pub struct ImportErrorRow {
 }
 
 impl Store {
+    /// Raises an alert for each DAG in service whose file it is, unless it was broken before.
     pub async fn set_import_error(&self, file_path: &str, diagnostics: &[Value], now: DateTime<Utc>) -> Result<()> {
         let tx = self.begin_in_turn("record an import error").await?;
+        tell_of_import_error(&tx, file_path, diagnostics, now).await?;
         let sql = "INSERT INTO import_error (file_path, diagnostics, first_seen_at, last_seen_at) \
                    VALUES ($1, $2, $3, $3) ON CONFLICT (file_path) DO UPDATE \
                    SET diagnostics = excluded.diagnostics, last_seen_at = excluded.last_seen_at";

@@ -39,6 +39,7 @@ mod entity;
 mod error;
 mod examine;
 pub mod faults;
+mod file_alert;
 mod file_stamp;
 mod grant;
 mod identity;

@@ -24,7 +24,9 @@ pub struct NotificationFilter {
 pub struct NotificationRow {
     pub id: i64,
     pub dag_id: DagId,
-    pub run_id: RunId,
+    /// None: it is about the DAG's file.
+    pub run_id: Option<RunId>,
+    /// Of the run; of a file, the moment.
     pub logical_date: DateTime<Utc>,
     /// None: it is about the run.
     pub task_id: Option<TaskId>,
@@ -155,7 +157,7 @@ fn read(row: &Row) -> Result<NotificationRow> {
     Ok(NotificationRow {
         id: row.int("id")?,
         dag_id: DagId::new_unchecked(row.text("dag_id")?),
-        run_id: RunId::new_unchecked(row.text("run_name")?),
+        run_id: Some(row.text("run_name")?).filter(|name| !name.is_empty()).map(RunId::new_unchecked),
         logical_date: row.instant("logical_date")?,
         task_id: row.opt_text("task_id")?.map(TaskId::new_unchecked),
         map_index: row.opt_int("map_index")?.unwrap_or(-1),

@@ -157,6 +157,7 @@ on_both! {
     dag_files:
         a_version_only_when_the_content_changed,
         a_broken_file_and_its_repair,
+        a_file_that_breaks_or_loses_tasks_is_told_of_once,
         processes_that_read_the_same_change_at_once_store_it_once,
         a_deleted_file_makes_its_dag_stale,
         a_dag_under_another_ones_name_is_left_out,

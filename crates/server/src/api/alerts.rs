@@ -1,4 +1,4 @@
-//! What people are told of: late runs, long runs, DAGs that were paused.
+//! What people are told of: late runs, long runs, DAGs that were paused, files that broke or lost tasks.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -25,7 +25,7 @@ pub(super) fn doors() -> Doors {
                 .page()
                 .query("seen", Kind::Flag, "Also what was seen")
                 .query("dag_id", Kind::Text, "Of this DAG")
-                .query("kind", Kind::Text, "deadline, longer_than_usual or auto_paused")
+                .query("kind", Kind::Text, "deadline, longer_than_usual, auto_paused, import_error or tasks_lost")
                 .gives::<Alerts>(),
         )
         .post("/alerts/seen", SeeAlerts, see)

@@ -56,7 +56,8 @@ pub(crate) struct Notification {
     /// `failure`, `success`, `retry`, `execute`, `skipped`, or the kind of an alert.
     event: String,
     dag_id: String,
-    dag_run_id: String,
+    /// Null: it is about the DAG's file.
+    dag_run_id: Option<String>,
     logical_date: Instant,
     /// Null: it is about the run.
     task_id: Option<String>,
@@ -82,7 +83,7 @@ fn notification(server: &Server, row: &NotificationRow) -> Notification {
         timestamp: instant(row.at),
         event: row.event.clone(),
         dag_id: row.dag_id.to_string(),
-        dag_run_id: row.run_id.to_string(),
+        dag_run_id: row.run_id.as_ref().map(ToString::to_string),
         logical_date: instant(row.logical_date),
         task_id: row.task_id.as_ref().map(ToString::to_string),
         map_index: is_of_task.then_some(row.map_index),

@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::Redirect;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
+use millrace_model::alert::AlertKind;
 use millrace_model::change::RunKey;
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::{AlertFilter, AlertRow, DagRow, DateSpan, InstanceRow, RunFilter};
@@ -204,7 +205,9 @@ async fn alerts(server: &Server) -> Answer<Vec<AlertLine>> {
         message: row.message,
         when: Some(When::new(row.at, server.now(), chrono_tz::UTC)),
     };
-    Ok(rows.into_iter().map(line).collect())
+    // A file that is broken stands there by itself.
+    let is_own = |row: &AlertRow| row.kind != AlertKind::ImportError;
+    Ok(rows.into_iter().filter(is_own).map(line).collect())
 }
 
 /// Somebody has taken note; it is gone from the list.

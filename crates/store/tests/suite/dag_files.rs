@@ -1,7 +1,11 @@
 use anyhow::{Context, Result};
+use millrace_model::alert::AlertKind;
 use millrace_model::ids::DagId;
+use millrace_model::notice::Callback;
 use millrace_model::state::RunState;
-use millrace_store::{AuditFilter, DagFilter, SignalKind, StampedFile, StoreError, SyncDag, SyncWhat};
+use millrace_store::{
+    AlertFilter, AuditFilter, DagFilter, NotificationFilter, SignalKind, StampedFile, StoreError, SyncDag, SyncWhat,
+};
 use serde_json::json;
 
 use crate::bench::{Bench, at, dag, day, sample, sync, task};
@@ -79,6 +83,48 @@ pub async fn a_broken_file_and_its_repair(bench: Bench) -> Result<()> {
     assert_eq!(repaired.what, SyncWhat::Unchanged);
     assert!(store.import_errors().await?.is_empty());
     assert!(!store.scheduler_dag(&dag_id).await?.context("there")?.has_import_error);
+    Ok(())
+}
+
+pub async fn a_file_that_breaks_or_loses_tasks_is_told_of_once(bench: Bench) -> Result<()> {
+    let store = bench.store().await?;
+    let mut whole = sample();
+    whole.callbacks.on_alert = vec![Callback::Command("true".to_owned())];
+    store.sync_dag(sync(&whole), at(0)).await?;
+    let problem = json!({"line": 3, "message": "unknown key"});
+    let breaks = async |second| store.set_import_error("daily.yaml", std::slice::from_ref(&problem), at(second)).await;
+    let unseen = async || store.alerts(&AlertFilter::unseen(9)).await.map(|page| page.rows);
+    let told = async || store.notifications(&NotificationFilter { limit: 9, ..NotificationFilter::default() }).await;
+    breaks(1).await?;
+    breaks(2).await?;
+    store.set_import_error("new.yaml", std::slice::from_ref(&problem), at(2)).await?;
+    let alerts = unseen().await?;
+    let broken = "daily.yaml cannot be read as it is now, so its last good version (1) serves: line 3: unknown key";
+    assert_eq!(alerts.len(), 1, "once, and of no file that gives no DAG: {alerts:?}");
+    assert_eq!(
+        (alerts[0].kind, &alerts[0].run_id, alerts[0].message.as_str()),
+        (AlertKind::ImportError, &None, broken)
+    );
+    let notified = told().await?.rows;
+    assert_eq!(notified.len(), 1);
+    assert_eq!((notified[0].event.as_str(), &notified[0].run_id), ("import_error", &None));
+    store.see_alerts(None, "cli", at(3)).await?;
+    store.sync_dag(sync(&whole), at(4)).await?;
+    breaks(5).await?;
+    assert_eq!((unseen().await?.len(), told().await?.total), (1, 2), "it is broken once more");
+
+    let gone = whole.tasks.pop().context("it has tasks")?.task_id;
+    let lacks = store.sync_dag(sync(&whole), at(6)).await?;
+    assert_eq!(
+        (lacks.what, store.sync_dag(sync(&whole), at(7)).await?.what),
+        (SyncWhat::NewVersion, SyncWhat::Unchanged)
+    );
+    let lost = unseen().await?.remove(0);
+    let message = format!("daily.yaml lacks the task {gone} now, which it had before: runs end well without it");
+    assert_eq!((lost.kind, lost.message), (AlertKind::TasksLost, message));
+    assert_eq!((unseen().await?.len(), told().await?.total), (2, 3));
+    store.sync_dag(sync(&sample()), at(8)).await?;
+    assert_eq!(unseen().await?.len(), 2, "nothing is told of tasks that come");
     Ok(())
 }
 
