@@ -266,6 +266,12 @@ fn a_run_and_a_dag_are_deleted_with_all_that_belongs_to_them() {
     drop(scheduler);
     fs::remove_file(home.file("dags/flaky.yaml")).unwrap();
     let done = home.ok(&["dags", "delete", "flaky", "-y"]);
+    for of_all in [&["dags", "list-runs", "--state", "failed"][..], &["dags", "list-runs", "~"]] {
+        let list = home.json(of_all);
+        let names: Vec<_> = list.as_array().unwrap().iter().map(|run| [&run["dag_id"], &run["run_id"]]).collect();
+        assert_eq!(names, [["flaky", "two"], ["flaky", "one"]], "of all DAGs");
+    }
+    assert_eq!(home.json(&["dags", "list-runs", "--state", "success"]), json!([]));
     assert!(done.stderr.contains("deleted the DAG flaky and 1 run"), "{}", done.stderr);
     home.run(&["dags", "list-runs", "flaky"]).exits(1);
     assert!(!home.file("logs/dag_id=flaky/run_id=two").exists(), "its logs went too");

@@ -312,9 +312,10 @@ pub enum DagsCommand {
     Note(NoteArgs),
     /// Give runs to the newest version of their DAG
     Repin(RepinArgs),
-    /// List the runs of a DAG, newest first
+    /// List the runs of a DAG, or of all, newest first
     ListRuns {
-        dag_id: String,
+        /// Left out, or `~`: all DAGs
+        dag_id: Option<String>,
         /// Only runs in this state
         #[arg(long)]
         state: Option<String>,

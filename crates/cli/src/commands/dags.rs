@@ -46,7 +46,7 @@ pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
         DagsCommand::Delete { dag_id, run_id, care } => {
             delete::run(app, &store, (&dag_id, run_id.as_deref()), &care).await
         }
-        DagsCommand::ListRuns { dag_id, state, limit } => list_runs(app, &store, &dag_id, state, limit).await,
+        DagsCommand::ListRuns { dag_id, state, limit } => list_runs(app, &store, dag_id.as_deref(), state, limit).await,
         DagsCommand::State { dag_id, run } => {
             let row = lookup::dag(app, &store, &dag_id).await?;
             let run = lookup::run(&store, &row.dag, &run).await?;
@@ -259,8 +259,17 @@ async fn set_paused(app: &App, store: &Store, dags: &ManyDagsArgs, paused: bool)
     Ok(())
 }
 
-async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>, limit: u32) -> anyhow::Result<()> {
-    let row = lookup::dag(app, store, dag_id).await?;
+async fn list_runs(
+    app: &App,
+    store: &Store,
+    dag_id: Option<&str>,
+    state: Option<String>,
+    limit: u32,
+) -> anyhow::Result<()> {
+    let dag_ids = match dag_id {
+        None | Some("~") => Vec::new(),
+        Some(dag_id) => vec![lookup::dag(app, store, dag_id).await?.dag_id],
+    };
     let states = match state {
         None => Vec::new(),
         Some(text) => match RunState::parse(&text) {
@@ -272,7 +281,7 @@ async fn list_runs(app: &App, store: &Store, dag_id: &str, state: Option<String>
             }
         },
     };
-    let filter = RunFilter { dag_ids: vec![row.dag_id.clone()], states, limit: limit.into(), ..RunFilter::default() };
+    let filter = RunFilter { dag_ids, states, limit: limit.into(), ..RunFilter::default() };
     let page = store.runs(&filter).await?;
     app.learn_secrets(store).await?;
     let views: Vec<runs::RunView> = page.rows.iter().map(|run| runs::RunView::of(app, run)).collect();
