@@ -96,7 +96,15 @@ fn what_failed_is_run_again() {
     assert_eq!((&tries[0]["try_number"], &tries[1]["try_number"]), (&json!(1), &json!(2)));
     assert!(!output.stderr.contains("version"), "{}", output.stderr);
     let idle = home.ok(&["dags", "rerun-failed", "--all", "-y"]);
-    assert!(idle.stderr.contains("nothing to clear"), "{}", idle.stderr);
+    assert!(idle.stderr.contains("there is nothing to clear\n"), "{}", idle.stderr);
+
+    home.ok(&["dags", "pause", "flaky"]);
+    home.ok(&["dags", "clear", "flaky", "-r", "one", "-y"]);
+    let second = home.ok(&["tasks", "clear", "flaky", "-r", "one", "-y"]);
+    let told = "there is nothing to clear: it waits to run already, in 1 run (cleared by cli at 20";
+    assert!(second.stderr.contains(told), "{}", second.stderr);
+    home.ok(&["dags", "unpause", "flaky"]);
+    wait_until_blocking("it has run again", PATIENCE, all_well).unwrap();
 
     home.ok(&["dags", "clear", "flaky", "-r", "two", "-y"]);
     wait_until_blocking("the whole run runs again", PATIENCE, all_well).unwrap();
@@ -258,6 +266,12 @@ fn a_run_and_a_dag_are_deleted_with_all_that_belongs_to_them() {
     assert!(silent.stderr.contains("Delete the run one of flaky, with tasks"), "{}", silent.stderr);
     home.ok(&["dags", "delete", "flaky", "-r", "one", "--dry-run"]);
     assert_eq!(home.run_states("flaky").len(), 2, "nothing was changed so far");
+    for of_all in [&["dags", "list-runs", "--state", "failed"][..], &["dags", "list-runs", "~"]] {
+        let list = home.json(of_all);
+        let names: Vec<_> = list.as_array().unwrap().iter().map(|run| [&run["dag_id"], &run["run_id"]]).collect();
+        assert_eq!(names, [["flaky", "two"], ["flaky", "one"]], "of all DAGs");
+    }
+    assert_eq!(home.json(&["dags", "list-runs", "--state", "success"]), json!([]));
     home.ok(&["dags", "delete", "flaky", "-r", "one", "-y"]);
     let left = home.json(&["dags", "list-runs", "flaky"]);
     assert_eq!((left.as_array().unwrap().len(), left[0]["run_id"].as_str()), (1, Some("two")));
@@ -266,12 +280,6 @@ fn a_run_and_a_dag_are_deleted_with_all_that_belongs_to_them() {
     drop(scheduler);
     fs::remove_file(home.file("dags/flaky.yaml")).unwrap();
     let done = home.ok(&["dags", "delete", "flaky", "-y"]);
-    for of_all in [&["dags", "list-runs", "--state", "failed"][..], &["dags", "list-runs", "~"]] {
-        let list = home.json(of_all);
-        let names: Vec<_> = list.as_array().unwrap().iter().map(|run| [&run["dag_id"], &run["run_id"]]).collect();
-        assert_eq!(names, [["flaky", "two"], ["flaky", "one"]], "of all DAGs");
-    }
-    assert_eq!(home.json(&["dags", "list-runs", "--state", "success"]), json!([]));
     assert!(done.stderr.contains("deleted the DAG flaky and 1 run"), "{}", done.stderr);
     home.run(&["dags", "list-runs", "flaky"]).exits(1);
     assert!(!home.file("logs/dag_id=flaky/run_id=two").exists(), "its logs went too");

@@ -78,6 +78,8 @@ pub struct ClearReport {
     pub cleared: Vec<ClearedInstance>,
     /// By logical date.
     pub runs: Vec<TouchedRun>,
+    /// Runs of which nothing was cleared, as what was selected waits to run already.
+    pub waiting: Vec<RunId>,
 }
 
 impl ClearReport {
@@ -142,9 +144,12 @@ async fn clear_in(tx: &Tx, runs: &[ScopedRun], request: &ClearRequest, now: Date
         queue_again(tx, &wanted, now).await?.into_iter().collect()
     };
     let touched: HashSet<RunKey> = cleared.iter().map(|it| it.run).chain(queued.iter().copied()).collect();
-    let runs = runs.iter().map(|run| &run.row).filter(|run| touched.contains(&run.key));
-    let runs = runs.map(|run| TouchedRun::of(run, queued.contains(&run.key))).collect();
-    Ok(ClearReport { cleared, runs })
+    let (touched, others): (Vec<_>, Vec<_>) = runs.iter().partition(|run| touched.contains(&run.row.key));
+    let runs = touched.iter().map(|run| TouchedRun::of(&run.row, queued.contains(&run.row.key))).collect();
+    let waits = |it: &InstanceRow| matches!(it.state, TaskState::None | TaskState::Restarting);
+    let waiting = others.into_iter().filter(|run| !run.row.state.is_finished());
+    let waiting = waiting.filter(|run| run.instances.iter().any(|it| waits(it) && run.is_selected(selection, it)));
+    Ok(ClearReport { cleared, runs, waiting: waiting.map(|run| run.row.run_id.clone()).collect() })
 }
 
 impl TouchedRun {

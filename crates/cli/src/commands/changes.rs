@@ -7,13 +7,13 @@ use anyhow::bail;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use millrace_model::dag::Dag;
-use millrace_model::ids::TaskId;
+use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::selection::{TaskChoice, TaskPattern};
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::{
-    ClearReport, ClearRequest, ClearedInstance, DagFilter, DagRow, MarkReport, MarkRequest, MarkRunRequest,
-    NewestVersion, RepinRequest, RunChoice, Selection, Store, TouchedRun,
+    AuditFilter, AuditRow, ClearReport, ClearRequest, ClearedInstance, DagFilter, DagRow, MarkReport, MarkRequest,
+    MarkRunRequest, NewestVersion, RepinRequest, RunChoice, Selection, Store, TouchedRun,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -230,13 +230,14 @@ pub async fn rerun_failed(app: &App, store: &Store, args: RerunFailedArgs) -> an
 async fn clear(app: &App, store: &Store, requests: Vec<(DagRow, ClearRequest)>, care: &CareArgs) -> anyhow::Result<()> {
     let (mut listed, mut runs) = (Vec::new(), 0);
     let mut wanted = Vec::with_capacity(requests.len());
-    let mut remarks = Vec::new();
+    let (mut remarks, mut waiting) = (Vec::new(), Vec::new());
     for (row, request) in requests {
         let dry = ClearRequest { dry_run: true, ..request.clone() };
         let plan = store.clear_instances(&dry, app.now()).await?;
         listed.extend(views(row.dag_id.as_str(), &plan.cleared, &plan.runs));
         runs += plan.runs.len();
         remarks.extend(remarks_on(store, &row, &plan).await?);
+        waiting.extend(plan.waiting.iter().map(|run_id| (row.dag_id.clone(), run_id.clone())));
         if !plan.runs.is_empty() {
             wanted.push(request);
         }
@@ -244,7 +245,7 @@ async fn clear(app: &App, store: &Store, requests: Vec<(DagRow, ClearRequest)>, 
     print_touched(app, &listed)?;
     let what = format!("{} in {}", counted(listed.len(), "task instance"), counted(runs, "run"));
     if runs == 0 {
-        notice("there is nothing to clear");
+        notice(nothing_to_clear(store, &waiting).await?);
         return Ok(());
     }
     for remark in &remarks {
@@ -267,6 +268,25 @@ async fn clear(app: &App, store: &Store, requests: Vec<(DagRow, ClearRequest)>, 
     notice(format!("cleared {}; {queued} queued again", counted(done.cleared.len(), "task instance")));
     app.check_scheduler(store).await?;
     Ok(())
+}
+
+/// Of two who clear the same, the second is told that the first did.
+async fn nothing_to_clear(store: &Store, waiting: &[(DagId, RunId)]) -> anyhow::Result<String> {
+    let Some((dag_id, run_id)) = waiting.first() else { return Ok("there is nothing to clear".to_owned()) };
+    let filter = AuditFilter {
+        dag_id: Some(dag_id.to_string()),
+        action: Some("clear".to_owned()),
+        limit: 20,
+        ..AuditFilter::default()
+    };
+    let names_it = |row: &AuditRow| {
+        let listed = row.details["runs"].as_array().is_some_and(|runs| runs.iter().any(|run| *run == run_id.as_str()));
+        listed || row.run_id.as_deref() == Some(run_id.as_str())
+    };
+    let last = store.audit_log(&filter).await?.rows.into_iter().find(names_it);
+    let by = last.map(|row| format!(" (cleared by {} at {})", row.actor, format_utc_micros(row.at)));
+    let runs = counted(waiting.len(), "run");
+    Ok(format!("there is nothing to clear: it waits to run already, in {runs}{}", by.unwrap_or_default()))
 }
 
 /// Why what is cleared may not do what was meant: it goes by an older version of the DAG, or waits.
