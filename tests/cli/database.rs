@@ -143,8 +143,12 @@ fn everything_moves_to_postgres_and_back() {
     let before = shown(&home);
     let file = home.file("export.jsonl");
     let file = file.to_str().unwrap();
+    let scheduler = home.scheduler();
+    let beside = home.ok(&["db", "export", "-"]);
+    assert!(beside.stderr.contains("to move, stop it first"), "{}", beside.stderr);
+    drop(scheduler);
     let output = home.ok(&["db", "export", file]);
-    assert!(output.stderr.contains("encryption_key"), "{}", output.stderr);
+    assert!(output.stderr.contains("encryption_key") && !output.stderr.contains("stop it"), "{}", output.stderr);
     home.run(&["db", "export", file]).exits(1);
     assert!(!fs::read_to_string(file).unwrap().contains("correct-horse"), "secrets stay sealed");
     let full = home.run(&["db", "import", file]).exits(1);

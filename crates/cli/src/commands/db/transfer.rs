@@ -17,6 +17,12 @@ pub async fn export(app: &App, file: &Path) -> anyhow::Result<()> {
     let Some(store) = app.store_read_only().await? else {
         bail!("there is no database at {} to export", mask_url(&app.database_url()));
     };
+    if store.is_led().await? {
+        notice(
+            "a scheduler works on it: what happens from now on is not in the file, and is done again after an import; \
+             to move, stop it first",
+        );
+    }
     if file.as_os_str() == "-" {
         let report = store.export(&mut BufWriter::new(std::io::stdout()), app.now()).await?;
         notice(said("exported", &report));
