@@ -64,6 +64,8 @@ struct BackfillView {
     progress: String,
     /// Dates whose runs a later backfill has taken over, or that were deleted.
     gone: u64,
+    /// `30 by backfill 4`: those of `gone` that a later one has.
+    taken_over: Option<String>,
     failed: u64,
     from_date: String,
     to_date: String,
@@ -90,6 +92,8 @@ impl BackfillView {
             is_paused: row.is_paused,
             progress: format!("{} of {}", progress.ended(), progress.total()),
             gone: progress.gone,
+            taken_over: (progress.taken_over > 0)
+                .then(|| format!("{} by backfill {}", progress.taken_over, progress.taken_over_by)),
             failed: progress.failed,
             from_date: format_utc_micros(row.from),
             to_date: format_utc_micros(row.to),
@@ -118,7 +122,18 @@ async fn list(app: &App, store: &Store, dag_id: Option<&str>) -> anyhow::Result<
     app.learn_secrets(store).await?;
     let view = |row| BackfillView::of(app, row, progress.get(&row.key).copied().unwrap_or_default());
     let views: Vec<BackfillView> = rows.iter().map(view).collect();
-    let columns = ["backfill", "dag_id", "state", "is_paused", "progress", "failed", "gone", "from_date", "to_date"];
+    let columns = [
+        "backfill",
+        "dag_id",
+        "state",
+        "is_paused",
+        "progress",
+        "failed",
+        "gone",
+        "taken_over",
+        "from_date",
+        "to_date",
+    ];
     print_list(app.format, &columns, &views)
 }
 

@@ -130,6 +130,8 @@ struct BackfillRuns {
     failed: u64,
     /// Dates whose runs a later backfill has taken over, or that were deleted; they count in `total`.
     gone: u64,
+    /// Those of them that a later backfill has.
+    taken_over: u64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -194,6 +196,7 @@ fn backfill(server: &Server, row: &BackfillRow, progress: BackfillProgress) -> B
             success: progress.success,
             failed: progress.failed,
             gone: progress.gone,
+            taken_over: progress.taken_over,
         },
         triggered_by: row.created_by.clone(),
         created_at: instant(row.created_at),

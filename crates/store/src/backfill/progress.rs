@@ -20,6 +20,10 @@ pub struct BackfillProgress {
     pub failed: u64,
     /// Dates whose runs a later backfill has taken over, or that were deleted.
     pub gone: u64,
+    /// Those of them that a later backfill has.
+    pub taken_over: u64,
+    /// The last that has any of them; 0: none has.
+    pub taken_over_by: i64,
 }
 
 impl BackfillProgress {
@@ -78,6 +82,22 @@ impl Store {
         for row in &sql::all(self.reader(), "read how many runs backfills began with", sql, keys).await? {
             let progress = found.entry(row.int("id")?).or_default();
             progress.gone = row.int("runs")?.unsigned_abs().saturating_sub(progress.total());
+        }
+        let lessened: Vec<i64> = found.iter().filter(|(_, it)| it.gone > 0).map(|(key, _)| *key).collect();
+        if lessened.is_empty() {
+            return Ok(found);
+        }
+        let source = sql::source(self.dialect(), 1, &[("x_id", Kind::Int)]);
+        let sql = format!(
+            "SELECT b.id, COUNT(*) AS n, MAX(r.backfill_id) AS taker FROM {source} CROSS JOIN backfill b \
+             JOIN dag_run r ON r.dag_id = b.dag_id AND r.logical_date BETWEEN b.from_date AND b.to_date \
+             WHERE b.id = x_id AND r.backfill_id > b.id GROUP BY b.id"
+        );
+        let takers = sql::all(self.reader(), "see who took over runs of backfills", sql, vec![sql::column(lessened)]);
+        for row in &takers.await? {
+            let progress = found.entry(row.int("id")?).or_default();
+            progress.taken_over = row.int("n")?.unsigned_abs().min(progress.gone);
+            progress.taken_over_by = row.int("taker")?;
         }
         Ok(found)
     }

@@ -193,7 +193,7 @@ pub async fn case_42_paused(bench: Bench) -> Result<()> {
     world.commit(&Batch { run_moves: vec![start(runs[0]), start(runs[1])], ..Batch::default() }, at(4)).await?;
     world.end_run(runs[0], RunState::Failed).await?;
     let progress = world.store.backfill_progress(&[key, key + 1]).await?;
-    let expected = BackfillProgress { queued: 1, running: 1, success: 0, failed: 1, gone: 0 };
+    let expected = BackfillProgress { queued: 1, running: 1, success: 0, failed: 1, ..BackfillProgress::default() };
     assert_eq!((progress.len(), progress[&key]), (1, expected));
     assert_eq!((expected.ended(), expected.total()), (1, 3));
     world.store.cancel_backfill(key, "cli", at(5)).await?;
@@ -201,6 +201,8 @@ pub async fn case_42_paused(bench: Bench) -> Result<()> {
     assert_eq!(again.run_count(), 2);
     let progress = world.store.backfill_progress(&[key]).await?[&key];
     assert_eq!((progress.running, progress.gone, progress.total()), (1, 2, 3), "it keeps what it began with");
+    let taker = again.backfill_key.context("created")?;
+    assert_eq!((progress.taken_over, progress.taken_over_by), (2, taker), "and says who has the others");
     let ended = world.store.set_backfill_paused(key, true, "cli", at(6)).await;
     assert!(matches!(ended, Err(StoreError::NotFound { .. })));
     Ok(())
