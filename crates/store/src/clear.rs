@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::commit::moves::close_open_tries;
 use crate::mark::stop_triggered;
-use crate::repin::{Gone, NewestVersion, is_partial, pin_to_version};
+use crate::repin::{Gone, NewestVersion, by_version, is_partial, pin_all};
 use crate::scope::{Purpose, ScopedRun, Selection, runs_of};
 use crate::sql::{Kind, micros, values};
 use crate::{AuditRow, InstanceRow, Result, RunRow, SignalKind, Store, StoreError, Tx, changes, sql};
@@ -98,10 +98,11 @@ impl Store {
         let tx = self.begin_in_turn("clear task instances").await?;
         if let Some(newest) = &request.newest {
             let wanted @ Selection { runs, past, future, .. } = &request.selection;
-            for run in runs_of(&tx, runs, (*past, *future), wanted.which()).await? {
+            let runs = runs_of(&tx, runs, (*past, *future), wanted.which()).await?;
+            for (before, runs) in by_version(&runs) {
                 // A run of some tasks only has them by its version.
-                if run.version_key != newest.version_key && !is_partial(&tx, &run).await? {
-                    pin_to_version(&tx, &run, newest, Gone::Removed, now).await?;
+                if before != newest.version_key && !is_partial(&tx, before).await? {
+                    pin_all(&tx, before, &runs, newest, Gone::Removed, now).await?;
                 }
             }
         }
@@ -197,6 +198,7 @@ pub(crate) async fn audit_change(
     (runs, keys, changed): (&[ScopedRun], &[RunKey], &[ClearedInstance]),
     now: DateTime<Utc>,
 ) -> Result<()> {
+    let keys: HashSet<&RunKey> = keys.iter().collect();
     let touched: Vec<&RunRow> = runs.iter().map(|run| &run.row).filter(|run| keys.contains(&run.key)).collect();
     let Some(first) = touched.first() else { return Ok(()) };
     let mut tasks: Vec<&str> = Vec::new();
@@ -246,9 +248,9 @@ pub(crate) async fn tell(
     changed: impl Iterator<Item = &ClearedInstance>,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    for run in runs.iter().map(|run| &run.row).filter(|run| keys.contains(&run.key)) {
-        tx.signal(SignalKind::RunChanged, Some(&run.dag_id), Some(run.key), now).await?;
-    }
+    let touched: HashSet<&RunKey> = keys.iter().collect();
+    let touched = runs.iter().map(|run| &run.row).filter(|run| touched.contains(&run.key));
+    tx.signal_runs(SignalKind::RunChanged, touched.map(|run| (&run.dag_id, run.key)), now).await?;
     let instances: Vec<InstanceKey> = changed.map(|it| it.instance).collect();
     changes::collect(tx, keys, &instances).await
 }

@@ -1,6 +1,6 @@
 //! A run is pinned to the version it began with; here it is given to another.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, NewInstance, RunKey};
@@ -52,53 +52,69 @@ impl Store {
     pub async fn repin_runs(&self, request: &RepinRequest, now: DateTime<Utc>) -> Result<Vec<Repinned>> {
         let tx = self.begin_in_turn("give runs another version").await?;
         let mut report = Vec::new();
-        let mut touched = Vec::new();
         let which = if request.only_active { Which::Active } else { Which::Any };
-        for row in runs_of(&tx, &request.runs, (false, false), which).await? {
-            if request.only_active && row.state.is_finished() {
-                continue;
-            }
-            if is_partial(&tx, &row).await? {
+        let mut rows = runs_of(&tx, &request.runs, (false, false), which).await?;
+        rows.retain(|row| !request.only_active || !row.state.is_finished());
+        for (before, runs) in by_version(&rows) {
+            if is_partial(&tx, before).await? {
                 if let RunChoice::One(_) = request.runs {
                     let reason = "its backfill runs some of the DAG's tasks only".to_owned();
                     return Err(StoreError::Refused { attempted: "give the run another version", reason });
                 }
-                continue;
-            }
-            if row.version_key != request.newest.version_key {
-                report.push(repin(&tx, &row, request, now).await?);
-                touched.push(row.key);
+            } else if before != request.newest.version_key {
+                report.extend(repin(&tx, before, &runs, request, now).await?);
             }
         }
         if request.dry_run || report.is_empty() {
             return Ok(report);
         }
+        report.sort_by_key(|it| it.run.logical_date);
+        let touched: Vec<RunKey> = report.iter().map(|it| it.run.run).collect();
         changes::collect(&tx, &touched, &[]).await?;
         tx.commit().await?;
         Ok(report)
     }
 }
 
-async fn repin(tx: &Tx, row: &RunRow, request: &RepinRequest, now: DateTime<Utc>) -> Result<Repinned> {
-    let mut repinned = pin_to_version(tx, row, &request.newest, Gone::Removed, now).await?;
-    let waits = !repinned.added.is_empty() || !repinned.restored.is_empty();
-    repinned.run.queued = waits && !queue_again(tx, &[row.key], now).await?.is_empty();
+/// Runs by the version that they have.
+pub(crate) fn by_version(rows: &[RunRow]) -> BTreeMap<i64, Vec<&RunRow>> {
+    let mut found: BTreeMap<i64, Vec<&RunRow>> = BTreeMap::new();
+    for row in rows {
+        found.entry(row.version_key).or_default().push(row);
+    }
+    found
+}
+
+/// The runs have had one version, `before`.
+async fn repin(
+    tx: &Tx,
+    before: i64,
+    runs: &[&RunRow],
+    request: &RepinRequest,
+    now: DateTime<Utc>,
+) -> Result<Vec<Repinned>> {
+    let mut repinned = pin_all(tx, before, runs, &request.newest, Gone::Removed, now).await?;
+    let waits = |it: &&Repinned| !it.added.is_empty() || !it.restored.is_empty();
+    let waiting: Vec<RunKey> = repinned.iter().filter(waits).map(|it| it.run.run).collect();
+    let queued: HashSet<RunKey> = queue_again(tx, &waiting, now).await?.into_iter().collect();
     let names = |list: &[TaskId]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let details = json!({
-        "added": names(&repinned.added), "removed": names(&repinned.removed), "restored": names(&repinned.restored),
-    });
     let told = |version_key| Some(json!({ "version_key": version_key }));
-    let audit = AuditRow::new(&request.actor, "repin", details, now)
-        .with_change(told(row.version_key), told(request.newest.version_key));
-    tx.audit(&audit.on_run(row.dag_id.as_str(), row.run_id.as_str())).await?;
-    tx.signal(SignalKind::RunChanged, Some(&row.dag_id), Some(row.key), now).await?;
+    for (it, row) in repinned.iter_mut().zip(runs) {
+        it.run.queued = queued.contains(&row.key);
+        let details =
+            json!({ "added": names(&it.added), "removed": names(&it.removed), "restored": names(&it.restored) });
+        let audit = AuditRow::new(&request.actor, "repin", details, now)
+            .with_change(told(before), told(request.newest.version_key));
+        tx.audit(&audit.on_run(row.dag_id.as_str(), row.run_id.as_str())).await?;
+    }
+    tx.signal_runs(SignalKind::RunChanged, runs.iter().map(|row| (&row.dag_id, row.key)), now).await?;
     Ok(repinned)
 }
 
-/// Pinned to a part of its DAG.
-pub(crate) async fn is_partial(tx: &Tx, run: &RunRow) -> Result<bool> {
+/// It is a part of its DAG.
+pub(crate) async fn is_partial(tx: &Tx, version_key: i64) -> Result<bool> {
     let sql = "SELECT part_of FROM dag_version WHERE id = $1";
-    let row = sql::one(&tx.inner, "read a DAG version", sql, values![run.version_key]).await?;
+    let row = sql::one(&tx.inner, "read a DAG version", sql, values![version_key]).await?;
     Ok(row.map(|row| row.opt_int("part_of")).transpose()?.flatten().is_some())
 }
 
@@ -108,18 +124,6 @@ pub(crate) enum Gone {
     Removed,
     /// The version is a part of the DAG.
     Left,
-}
-
-/// As [`pin_all`], of one run.
-pub(crate) async fn pin_to_version(
-    tx: &Tx,
-    run: &RunRow,
-    newest: &NewestVersion,
-    when_gone: Gone,
-    now: DateTime<Utc>,
-) -> Result<Repinned> {
-    let repinned = pin_all(tx, run.version_key, &[run], newest, when_gone, now).await?;
-    repinned.into_iter().next().ok_or_else(|| StoreError::NotFound { kind: "run", name: run.run_id.to_string() })
 }
 
 /// Tasks that are new get an instance, or one for each item of a list in the file; those that are gone become `removed`,

@@ -194,7 +194,7 @@ impl Store {
                         Purpose::Clear => named.with_setups_and_teardowns(&dag),
                         Purpose::Mark => named.without_teardowns(&dag, &selection.tasks.tasks),
                     };
-                    let found = (dag.clone(), tasks, is_partial(tx, &row).await?);
+                    let found = (dag.clone(), tasks, is_partial(tx, row.version_key).await?);
                     known.insert(row.version_key, found.clone());
                     found
                 }

@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use millrace_model::change::RunKey;
 use millrace_model::ids::DagId;
+use serde_json::json;
 
-use crate::sql::{micros, values};
+use crate::sql::{Kind, micros, values};
 use crate::{Result, Store, Tx, sql};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +86,22 @@ impl Tx {
         let sql = "INSERT INTO signal (kind, dag_id, run_id, created_at) VALUES ($1, $2, $3, $4)";
         let values = values![kind.as_str(), dag_id.map(DagId::as_str).map(str::to_owned), run, micros(now)];
         sql::run(&self.inner, "signal the scheduler", sql, values).await?;
+        self.wake().await
+    }
+
+    /// As [`Tx::signal`], of each of these runs of a DAG.
+    pub(crate) async fn signal_runs(
+        &self,
+        kind: SignalKind,
+        runs: impl Iterator<Item = (&DagId, RunKey)>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let source = sql::source(self.dialect(), 1, &[("x_dag", Kind::Text), ("x_run", Kind::Int)]);
+        let sql =
+            format!("INSERT INTO signal (kind, dag_id, run_id, created_at) SELECT $2, x_dag, x_run, $3 FROM {source}");
+        let rows = sql::rows(runs.map(|(dag_id, run)| vec![json!(dag_id.as_str()), json!(run)]));
+        sql::run(&self.inner, "signal the scheduler", sql, vec![rows, kind.as_str().into(), micros(now).into()])
+            .await?;
         self.wake().await
     }
 }
