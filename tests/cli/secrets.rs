@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use millrace_testkit::wait_until_blocking;
 use serde_json::{Value, json};
 
-use crate::support::TestHome;
+use crate::support::{PATIENCE, TestHome};
 
 #[test]
 fn connections_are_kept_shown_masked_and_handed_on() {
@@ -28,6 +29,21 @@ fn connections_are_kept_shown_masked_and_handed_on() {
     let list = home.json(&["connections", "list"]);
     let names: Vec<&str> = list.as_array().unwrap().iter().map(|row| row["conn_id"].as_str().unwrap()).collect();
     assert_eq!(names, ["file", "lake", "shop"]);
+
+    // What was printed is taken again, with another password or with the one that it hides.
+    let mut given = shop.clone();
+    for (password, kept) in [("***", secret), ("another", "another")] {
+        given["password"] = json!(password);
+        let again = ["connections", "add", "shop", "--overwrite", "--conn-json", "-"];
+        home.run_with_input(&again, &given.to_string()).exits(0);
+        let all = home.ok(&["connections", "export", "-", "--with-secrets"]).json();
+        assert_eq!((&all["shop"]["password"], &all["shop"]["extra"]["api_token"]), (&json!(kept), &json!("tok-12345")));
+    }
+    home.run_with_input(&["connections", "add", "shop", "--overwrite", "--conn-json", "-"], &{
+        given["password"] = json!(secret);
+        given.to_string()
+    })
+    .exits(0);
 
     // Masked by default, and what is masked is not taken for a secret later.
     let masked = home.ok(&["connections", "export", "-"]).stdout;
@@ -62,6 +78,37 @@ fn connections_are_kept_shown_masked_and_handed_on() {
     home.run(&["connections", "delete", "lake"]).exits(1);
     home.ok(&["rotate-key"]);
     assert!(home.ok(&["connections", "export", "-", "--with-secrets"]).stdout.contains("utf8mb4"));
+}
+
+#[test]
+fn a_daemon_that_runs_reads_a_new_key() {
+    let home = TestHome::new();
+    home.ok(&["variables", "set", "region", "north"]);
+    home.write_dag(
+        "says.yaml",
+        "schedule: none\ntasks:\n  says: {operator: bash, retries: 60, retry_delay: 1s, bash_command: 'echo {{ var.value.region }}'}\n",
+    );
+    home.ok(&["dags", "unpause", "says"]);
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "trigger", "says", "-r", "one", "--wait"]);
+    home.ok(&["rotate-key"]);
+    home.ok(&["dags", "trigger", "says", "-r", "two", "--wait"]);
+    assert_eq!(home.json(&["tasks", "states-for-dag-run", "says", "two"])[0]["try_number"], 1);
+
+    // A key that only another machine's file has is asked for, and may come before the next try.
+    let key_file = home.file("encryption_key");
+    let own = fs::read_to_string(&key_file).unwrap();
+    fs::remove_file(&key_file).unwrap();
+    home.ok(&["variables", "set", "region", "south"]);
+    let foreign = fs::read_to_string(&key_file).unwrap();
+    fs::write(&key_file, &own).unwrap();
+    home.ok(&["dags", "trigger", "says", "-r", "three"]);
+    let log = || home.run(&["tasks", "logs", "says", "says", "three", "--try", "1"]).stdout;
+    let is_told = || log().contains(&format!("which is not in {}; put that line there", key_file.display()));
+    wait_until_blocking("the missing key is told", PATIENCE, is_told).unwrap();
+    fs::write(&key_file, own + &foreign).unwrap();
+    let is_well = || home.ok(&["dags", "state", "says", "three"]).stdout == "success\n";
+    wait_until_blocking("a later try reads it", PATIENCE, is_well).unwrap();
 }
 
 #[test]

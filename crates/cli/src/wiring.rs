@@ -68,7 +68,7 @@ impl VaultLookup {
     where
         F: Future<Output = Result<T, VaultError>>,
     {
-        self.settle(ask_while(VaultError::is_transient, question), VaultError::is_transient)
+        self.settle(ask_while(VaultError::is_transient, question), VaultError::may_be_mended)
     }
 
     fn ask_results<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {

@@ -247,7 +247,7 @@ impl ConnectionLookup for Vault {
     fn find<'a>(&'a self, conn_id: &'a str) -> BoxFuture<'a, Result<Option<Connection>, PortError>> {
         Box::pin(async move {
             let found = self.connection(conn_id).await.map_err(|error| {
-                let kind = if error.is_transient() { PortErrorKind::Unavailable } else { PortErrorKind::Invalid };
+                let kind = if error.may_be_mended() { PortErrorKind::Unavailable } else { PortErrorKind::Invalid };
                 PortError::new(kind, format!("could not read the connection '{conn_id}': {error}"))
             })?;
             Ok(found.map(to_port_connection))

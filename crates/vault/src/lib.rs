@@ -80,6 +80,11 @@ impl VaultError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_transient())
     }
+
+    /// Somebody may mend it before a task is tried again: also a file of keys that lacks one.
+    pub fn may_be_mended(&self) -> bool {
+        self.is_transient() || matches!(self, Self::Keyring(KeyringError::UnknownKey { .. }))
+    }
 }
 
 /// Says so of a secret that is another one, where both are shown as `***`.

@@ -88,7 +88,7 @@ async fn add(app: &App, args: ConnectionAddArgs) -> anyhow::Result<()> {
     let form = if let Some(uri) = &args.conn_uri {
         ConnectionForm::parse_uri(argument_or_stdin(uri)?.trim())?
     } else if let Some(text) = &args.conn_json {
-        ConnectionForm::parse_json(&argument_or_stdin(text)?)?
+        parse_given(&argument_or_stdin(text)?)?
     } else if args.conn_type.is_some() {
         let extra = match &args.extra {
             Some(text) => serde_json::from_str(text).context("--conn-extra must be a JSON object")?,
@@ -120,6 +120,15 @@ async fn add(app: &App, args: ConnectionAddArgs) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// As `connections get -o json` prints it, too: the name stands in the command, and where it was found is not kept.
+fn parse_given(text: &str) -> anyhow::Result<ConnectionForm> {
+    let Ok(Value::Object(mut members)) = serde_json::from_str(text) else {
+        return Ok(ConnectionForm::parse_json(text)?);
+    };
+    members.retain(|name, _| !matches!(name.as_str(), "conn_id" | "origin"));
+    Ok(ConnectionForm::from_value(Value::Object(members))?)
 }
 
 async fn import(app: &App, file: &Path, overwrite: bool) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ pub async fn rotate_key(app: &App) -> anyhow::Result<()> {
     let webhooks = vault.reseal_webhooks().await?;
     notice(format!(
         "encrypted {}, {} and {} again; the old keys stay in {} for backups made before. \
-         A daemon that runs must be restarted to know the new key.",
+         Daemons that run with this home read the new key when they need it; a home on another machine must get the file.",
         counted(connections, "connection"),
         counted(variables, "variable"),
         counted(webhooks, "webhook"),
