@@ -57,6 +57,35 @@ fn an_older_version_and_a_pause_are_told_where_runs_are_cleared() {
 }
 
 #[test]
+fn who_clears_a_load_that_appends_is_told_that_its_rows_come_twice() {
+    let home = TestHome::new();
+    let file = home.file("lite.db");
+    fs::write(&file, "").unwrap();
+    home.ok(&["connections", "add", "lite", "--conn-type", "sqlite", "--conn-schema", file.to_str().unwrap()]);
+    home.write_dag(
+        "adds.yaml",
+        "schedule: none\ntasks:\n  \
+         make: {operator: sql, sql_conn_id: lite, sql: CREATE TABLE IF NOT EXISTS t (id INTEGER)}\n  \
+         add: {operator: sql, sql_conn_id: lite, depends_on: [make], sql: INSERT INTO t VALUES (1)}\n  \
+         fail: {operator: sql, sql_conn_id: lite, depends_on: [add], sql: INSERT INTO nothing VALUES (1)}\n",
+    );
+    home.ok(&["dags", "unpause", "adds"]);
+    let _scheduler = home.scheduler();
+    home.run(&["dags", "trigger", "adds", "-r", "one", "--wait"]).exits(1);
+    let told = "warning: task 'add' appends, and has loaded already: its rows will be there twice; delete the rows";
+    let looked = home.ok(&["dags", "clear", "adds", "--run-id", "one", "--dry-run"]).stderr;
+    assert!(looked.contains(told) && !looked.contains("'fail' appends") && !looked.contains("'make'"), "{looked}");
+    for harmless in [
+        &["dags", "rerun-failed", "adds", "--dry-run"][..],
+        &["tasks", "clear", "adds", "-t", "make", "--run-id", "one", "--dry-run"],
+    ] {
+        assert!(!home.ok(harmless).stderr.contains("warning"), "{harmless:?}");
+    }
+    let cleared = home.ok(&["tasks", "clear", "adds", "-t", "add", "--run-id", "one", "-y"]).stderr;
+    assert!(cleared.contains(told), "{cleared}");
+}
+
+#[test]
 fn what_failed_is_run_again() {
     let home = flaky();
     home.ok(&["dags", "unpause", "flaky"]);

@@ -326,6 +326,16 @@ pub fn backfill_problems(dag: &Dag, now: DateTime<Utc>) -> Vec<String> {
     found.into_iter().map(|finding| format!("{}; {}", finding.message, finding.hint)).collect()
 }
 
+/// What stands against running these tasks, which were successful, once more: for those who clear them.
+pub fn rerun_problems<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<String> {
+    let problem = |task: &Task| {
+        let (_, hint) = dates::appending(task)?;
+        let id = &task.task_id;
+        Some(format!("task '{id}' appends, and has loaded already: its rows will be there twice; {hint}"))
+    };
+    tasks.filter_map(problem).collect()
+}
+
 fn diagnostic(lint: &Lint, sources: &Sources<'_>, span: Option<Span>, finding: Finding) -> Diagnostic {
     let made = match span {
         Some(span) => Diagnostic::of(lint.code, sources, span, finding.message),

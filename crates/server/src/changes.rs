@@ -8,6 +8,7 @@ use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::DagVersion;
 use millrace_settings::Masker;
+use millrace_situation::clear_warnings;
 use millrace_store::{
     ClearReport, ClearRequest, ClearedInstance, DagRow, LONGEST_NOTE, MarkReport, MarkRequest, MarkRunRequest,
     NewestVersion, RepinRequest, RunChoice, RunRow, Selection, TouchedRun,
@@ -186,8 +187,14 @@ pub(crate) fn checked_note(note: Option<String>, masker: &Masker) -> Answer<Opti
     Ok(note.map(|note| masker.mask(&note)))
 }
 
+/// What was or would be cleared, and what whoever does it should know.
+pub(crate) struct Cleared {
+    pub report: ClearReport,
+    pub warnings: Vec<String>,
+}
+
 impl Server {
-    pub async fn clear(&self, person: &Person, dag_id: &str, body: ClearBody) -> Answer<ClearReport> {
+    pub async fn clear(&self, person: &Person, dag_id: &str, body: ClearBody) -> Answer<Cleared> {
         self.require_on(person, Act::ChangeRuns, dag_id).await?;
         let dag = self.dag_row(dag_id, 0).await?;
         let mut masker = self.masker_of_dag(&dag.dag);
@@ -223,16 +230,11 @@ impl Server {
             ..ClearRequest::new(selection, person.actor())
         };
         let report = self.store().clear_instances(&request, self.now()).await?;
-        Ok(report)
+        let warnings = clear_warnings(&dag.dag, &report.cleared);
+        Ok(Cleared { report, warnings })
     }
 
-    pub async fn clear_run(
-        &self,
-        person: &Person,
-        dag_id: &str,
-        run_id: &str,
-        body: ClearRunBody,
-    ) -> Answer<ClearReport> {
+    pub async fn clear_run(&self, person: &Person, dag_id: &str, run_id: &str, body: ClearRunBody) -> Answer<Cleared> {
         let whole = ClearBody {
             dry_run: body.dry_run,
             only_failed: body.only_failed,
@@ -343,6 +345,8 @@ impl Server {
 pub(crate) struct Touched {
     task_instances: Vec<TouchedInstance>,
     total_entries: usize,
+    /// What may surprise: rows that come twice.
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -375,5 +379,10 @@ pub(crate) fn touched_value(dag_id: &str, changed: &[ClearedInstance], runs: &[T
             new_state: (it.to != TaskState::None).then(|| it.to.as_str()),
         }
     };
-    Touched { task_instances: changed.iter().map(value).collect(), total_entries: changed.len() }
+    let task_instances = changed.iter().map(value).collect();
+    Touched { task_instances, total_entries: changed.len(), warnings: Vec::new() }
+}
+
+pub(crate) fn cleared_value(dag_id: &str, Cleared { report, warnings }: Cleared) -> Touched {
+    Touched { warnings, ..touched_value(dag_id, &report.cleared, &report.runs) }
 }

@@ -5,7 +5,9 @@
 //! Must not import: the scheduler, a worker, a face.
 
 mod backfill;
+mod clearing;
 mod explanation;
+mod in_force;
 mod keys;
 mod prospects;
 
@@ -27,7 +29,9 @@ use millrace_store::{
 };
 
 pub use backfill::{BackfillError, BackfillRequest, PreparedBackfill, prepare_backfill};
+pub use clearing::clear_warnings;
 pub use explanation::{Asked, Explanation, TaskAnswer, explain, first_line, unmet, unmet_of_new};
+pub use in_force::{InForce, said_by_leader};
 pub use prospects::{Ahead, PassedSlot, PlanEntry};
 
 /// What the planner is told beside the database.

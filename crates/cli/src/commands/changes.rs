@@ -11,6 +11,7 @@ use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::selection::{TaskChoice, TaskPattern};
 use millrace_model::state::{RunState, TaskState};
+use millrace_situation::clear_warnings;
 use millrace_store::{
     AuditFilter, AuditRow, ClearReport, ClearRequest, ClearedInstance, DagFilter, DagRow, MarkReport, MarkRequest,
     MarkRunRequest, NewestVersion, RepinRequest, RunChoice, Selection, Store, TouchedRun,
@@ -238,6 +239,7 @@ async fn clear(app: &App, store: &Store, requests: Vec<(DagRow, ClearRequest)>, 
         runs += plan.runs.len();
         remarks.extend(remarks_on(store, &row, &plan).await?);
         waiting.extend(plan.waiting.iter().map(|run_id| (row.dag_id.clone(), run_id.clone())));
+        remarks.extend(clear_warnings(&row.dag, &plan.cleared).into_iter().map(|text| format!("warning: {text}")));
         if !plan.runs.is_empty() {
             wanted.push(request);
         }

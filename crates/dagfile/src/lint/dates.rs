@@ -114,13 +114,19 @@ pub(super) fn same_work_each_date(linted: &Linted<'_>, found: &mut Vec<Finding>)
 
 pub(super) fn appends(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     for task in &linted.dag.tasks {
-        let (key, hint) = match task.operator.as_str() {
-            "copy" if copy_appends(task) => ("method", "use method: upsert with upsert_keys, or method: replace"),
-            "sql" if sql_appends(task) => ("sql", "delete the rows of the date first, in the same task"),
-            _ => continue,
-        };
-        let message = format!("task '{}' appends, and no key tells rows that are there already", task.task_id);
-        found.push(Finding::task(task, key, message, hint));
+        if let Some((key, hint)) = appending(task) {
+            let message = format!("task '{}' appends, and no key tells rows that are there already", task.task_id);
+            found.push(Finding::task(task, key, message, hint));
+        }
+    }
+}
+
+/// The parameter by which a task appends, and what would mend it.
+pub(super) fn appending(task: &Task) -> Option<(&'static str, &'static str)> {
+    match task.operator.as_str() {
+        "copy" if copy_appends(task) => Some(("method", "use method: upsert with upsert_keys, or method: replace")),
+        "sql" if sql_appends(task) => Some(("sql", "delete the rows of the date first, in the same task")),
+        _ => None,
     }
 }
 

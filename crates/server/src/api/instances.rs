@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::asked::asked;
 use super::{Given, Instant, body, cut, duration, instant, listed, optional};
-use crate::changes::{ClearBody, MarkBody, Touched, touched_value};
+use crate::changes::{ClearBody, MarkBody, Touched, cleared_value, touched_value};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -147,8 +147,7 @@ pub(crate) async fn clear(
     person: Person,
     given: Given<ClearBody>,
 ) -> Answer<Json<Touched>> {
-    let report = server.clear(&person, &dag_id, body(given)?).await?;
-    Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)))
+    Ok(Json(cleared_value(&dag_id, server.clear(&person, &dag_id, body(given)?).await?)))
 }
 
 /// The instances of one mapped task.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::asked::asked;
 use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::actions::TriggerBody;
-use crate::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun, touched_value};
+use crate::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun, cleared_value};
 use crate::intake;
 use crate::links;
 use crate::person::Person;
@@ -163,9 +163,9 @@ pub(crate) async fn clear(
 ) -> Answer {
     let body = body(given)?;
     let dry_run = body.dry_run;
-    let report = server.clear_run(&person, &dag_id, &run_id, body).await?;
+    let cleared = server.clear_run(&person, &dag_id, &run_id, body).await?;
     if dry_run {
-        return Ok(Json(touched_value(&dag_id, &report.cleared, &report.runs)).into_response());
+        return Ok(Json(cleared_value(&dag_id, cleared)).into_response());
     }
     Ok(Json(run_value(&server, &server.run_row(&dag_id, &run_id).await?)).into_response())
 }

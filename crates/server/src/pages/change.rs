@@ -9,14 +9,15 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_store::{ClearedInstance, TouchedRun};
 use serde::Serialize;
 
-use crate::changes::{ClearBody, MarkBody, NamedTask, PatchRunBody};
+use crate::changes::{ClearBody, Cleared, MarkBody, NamedTask, PatchRunBody};
+use crate::format::sentence;
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
-use crate::words::{fill, said, t};
+use crate::words::{fill, said, say, t};
 
 /// Rows that the page lists.
 const MOST_LISTED: usize = 200;
@@ -211,7 +212,8 @@ fn wanted(dag_id: String, run_id: Option<String>, parameters: Vec<(String, Strin
 }
 
 async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wanted) -> Answer {
-    let (changed, runs) = touch(server, person, &wanted, true).await?;
+    let touching = touch(server, person, &wanted, true).await?;
+    let (changed, runs) = (&touching.changed, &touching.runs);
     let line = |it: &ClearedInstance| Line {
         run_id: runs.iter().find(|run| run.run == it.run).map(|run| run.run_id.to_string()).unwrap_or_default(),
         task_id: it.task_id.to_string(),
@@ -237,19 +239,29 @@ async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wan
         count => changed.len(),
         run_count => runs.len(),
         queued,
+        warnings => touching.warnings(),
         can_act => !runs.is_empty(),
         is_quiet => wanted.action != Action::Clear && wanted.task_id.is_none(),
     };
     server.page("change.html", Some(person), &Wishes::of(headers), values).await
 }
 
+/// What is touched.
+pub(super) struct Touching {
+    pub changed: Vec<ClearedInstance>,
+    pub runs: Vec<TouchedRun>,
+    pub warnings: Vec<String>,
+}
+
+impl Touching {
+    /// As the viewer reads them.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.iter().map(|text| sentence(&say(text))).collect()
+    }
+}
+
 /// Does it, or lists what it would touch.
-async fn touch(
-    server: &Server,
-    person: &Person,
-    wanted: &Wanted,
-    dry_run: bool,
-) -> Answer<(Vec<ClearedInstance>, Vec<TouchedRun>)> {
+async fn touch(server: &Server, person: &Person, wanted: &Wanted, dry_run: bool) -> Answer<Touching> {
     let date = |name: &str| wanted.parameters.text(name).map(str::to_owned);
     match (wanted.action, &wanted.task_id, &wanted.run_id) {
         (Action::Clear, task, run) => {
@@ -267,8 +279,8 @@ async fn touch(
                 run_on_latest_version: wanted.is_on("latest"),
                 ..ClearBody::default()
             };
-            let report = server.clear(person, &wanted.dag_id, body).await?;
-            Ok((report.cleared, report.runs))
+            let Cleared { report, warnings } = server.clear(person, &wanted.dag_id, body).await?;
+            Ok(Touching { changed: report.cleared, runs: report.runs, warnings })
         }
         (Action::Mark(state), Some(task), Some(run)) => {
             let run = server.run_row(&wanted.dag_id, run).await?;
@@ -282,7 +294,8 @@ async fn touch(
             };
             let named = (TaskId::new_unchecked(task.clone()), wanted.map_index());
             let report = server.mark(person, &run, named, body, dry_run).await?;
-            Ok((report.marked.into_iter().chain(report.cleared).collect(), report.runs))
+            let changed = report.marked.into_iter().chain(report.cleared).collect();
+            Ok(Touching { changed, runs: report.runs, warnings: Vec::new() })
         }
         (Action::Mark(state), _, Some(run)) => {
             let run = server.run_row(&wanted.dag_id, run).await?;
@@ -292,7 +305,7 @@ async fn touch(
                 _ => return Err(Problem::invalid("a run is marked success or failed")),
             };
             let report = server.mark_run(person, &run, to, dry_run).await?;
-            Ok((report.marked, report.runs))
+            Ok(Touching { changed: report.marked, runs: report.runs, warnings: Vec::new() })
         }
         (Action::Mark(_), _, None) => Err(Problem::invalid("say which run")),
     }

@@ -1,6 +1,6 @@
 //! Task instances of every DAG, with filters; several of them are cleared or marked at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Form;
 use axum::extract::{Query, State};
@@ -9,12 +9,13 @@ use chrono_tz::Tz;
 use http::HeaderMap;
 use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
-use millrace_store::{ClearedInstance, InstanceFilter, ListedInstance, TouchedRun};
+use millrace_store::{InstanceFilter, ListedInstance};
 use serde::Serialize;
 
+use super::change::Touching;
 use super::instances;
 use super::paging::{kept, paging};
-use crate::changes::{ClearBody, MarkBody, NamedTask};
+use crate::changes::{ClearBody, Cleared, MarkBody, NamedTask};
 use crate::format::{When, length, span};
 use crate::links;
 use crate::permission::Act;
@@ -180,13 +181,14 @@ pub(super) async fn change(
     }
     let is_sure = fields.text("sure").is_some();
     let downstream = fields.text("downstream").is_some();
-    let mut lines = Vec::new();
+    let (mut lines, mut warnings) = (Vec::new(), BTreeSet::new());
     let (mut runs, mut queued) = (0, 0);
     for ((dag_id, run_id), of_run) in &chosen {
-        let (changed, touched) = apply(&server, &person, deed, (dag_id, run_id), of_run, downstream, !is_sure).await?;
-        runs += touched.len();
-        queued += touched.iter().filter(|run| run.queued).count();
-        lines.extend(changed.iter().map(|it| {
+        let touching = apply(&server, &person, deed, (dag_id, run_id), of_run, downstream, !is_sure).await?;
+        runs += touching.runs.len();
+        queued += touching.runs.iter().filter(|run| run.queued).count();
+        warnings.extend(touching.warnings());
+        lines.extend(touching.changed.iter().map(|it| {
             values! {
                 dag_id => dag_id,
                 run_id => run_id,
@@ -205,7 +207,7 @@ pub(super) async fn change(
         action => fields.text("action"),
         is_clear => deed == Deed::Clear,
         items => keys,
-        downstream, runs, queued,
+        downstream, runs, queued, warnings,
         count => lines.len(),
         lines,
     };
@@ -220,7 +222,7 @@ async fn apply(
     chosen: &Chosen,
     downstream: bool,
     dry_run: bool,
-) -> Answer<(Vec<ClearedInstance>, Vec<TouchedRun>)> {
+) -> Answer<Touching> {
     let named = |(task, index): &(String, i32)| match index {
         -1 => NamedTask::Task(task.clone()),
         index => NamedTask::Instance(task.clone(), *index),
@@ -234,11 +236,11 @@ async fn apply(
             include_downstream: downstream,
             ..ClearBody::default()
         };
-        let report = server.clear(person, dag_id, body).await?;
-        return Ok((report.cleared, report.runs));
+        let Cleared { report, warnings } = server.clear(person, dag_id, body).await?;
+        return Ok(Touching { changed: report.cleared, runs: report.runs, warnings });
     };
     let run = server.run_row(dag_id, run_id).await?;
-    let (mut changed, mut runs): (Vec<ClearedInstance>, Vec<TouchedRun>) = (Vec::new(), Vec::new());
+    let mut touching = Touching { changed: Vec::new(), runs: Vec::new(), warnings: Vec::new() };
     for (task, index) in &chosen.tasks {
         let body = MarkBody {
             new_state: Some(state.as_str().to_owned()),
@@ -250,12 +252,12 @@ async fn apply(
         };
         let named = (TaskId::new_unchecked(task.clone()), (*index >= 0).then_some(*index));
         let report = server.mark(person, &run, named, body, dry_run).await?;
-        changed.extend(report.marked.into_iter().chain(report.cleared));
+        touching.changed.extend(report.marked.into_iter().chain(report.cleared));
         for touched in report.runs {
-            if !runs.iter().any(|known| known.run == touched.run) {
-                runs.push(touched);
+            if !touching.runs.iter().any(|known| known.run == touched.run) {
+                touching.runs.push(touched);
             }
         }
     }
-    Ok((changed, runs))
+    Ok(touching)
 }

@@ -113,6 +113,34 @@ fn tasks_and_runs_are_marked() {
 }
 
 #[test]
+fn whoever_clears_a_load_that_appends_is_told_before() {
+    let site = Site::start();
+    let mut adds = dag("adds", "none", "UTC", &[], &[("load", "copy", &[], 0), ("after", "bash", &["load"], 0)]);
+    adds.tasks[0].parameters = json!({"table": "t", "s3_key": "k"});
+    site.runtime.block_on(site.plant.sync(adds, true, now()));
+    site.send("POST", "/api/v1/dags/adds/dagRuns", &json!({"dag_run_id": "r"})).is(200);
+    let instance = "/api/v1/dags/adds/dagRuns/r/taskInstances/load";
+    let clear = |dry_run: bool| {
+        let body = json!({"dag_run_id": "r", "only_failed": false, "dry_run": dry_run});
+        site.send("POST", "/api/v1/dags/adds/clearTaskInstances", &body).is(200).json()["warnings"].clone()
+    };
+    assert_eq!(clear(true), json!([]), "it has loaded nothing yet");
+    site.send("PATCH", instance, &json!({"new_state": "success"})).is(200);
+    let told = "task 'load' appends, and has loaded already: its rows will be there twice; \
+                use method: upsert with upsert_keys, or method: replace";
+    assert_eq!(clear(true), json!([told]));
+    let whole = site.send("POST", "/api/v1/dags/adds/dagRuns/r/clear", &json!({})).is(200).json();
+    assert_eq!(whole["warnings"], json!([told]));
+    let page = |language: &str| {
+        let headers = [("authorization", ADMIN), ("accept-language", language)];
+        site.call("GET", "/dags/adds/runs/r/change?action=clear", &headers, None).is(200).body
+    };
+    assert!(page("en").contains("Task &#x27;load&#x27; appends, and has loaded already"), "{}", page("en"));
+    assert!(page("ko").contains("행이 두 번 들어갑니다"), "{}", page("ko"));
+    assert_eq!(clear(false), json!([told]), "also as it is done");
+}
+
+#[test]
 fn groups_and_single_instances_are_addressed_as_airflow_does() {
     let site = Site::start();
     let (mut each, mut one) =

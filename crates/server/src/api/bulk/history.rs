@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BulkAnswer, BulkBody, BulkError, Entity, MOST, What};
 use crate::api::{Given, Whole, body, instances};
-use crate::changes::{ClearRunBody, MarkBody, PatchRunBody};
+use crate::changes::{ClearRunBody, Cleared, MarkBody, PatchRunBody};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -176,6 +176,8 @@ pub(crate) struct ClearedRuns {
 struct ClearedRun {
     dag_run_id: String,
     task_instances: usize,
+    /// What may surprise: rows that come twice.
+    warnings: Vec<String>,
 }
 
 pub(crate) async fn clear_runs(
@@ -198,8 +200,9 @@ pub(crate) async fn clear_runs(
             note: given.note.clone(),
         };
         match server.clear_run(&person, &dag_id, &run_id, body).await {
-            Ok(report) => {
-                answer.dag_runs.push(ClearedRun { dag_run_id: run_id, task_instances: report.cleared.len() });
+            Ok(Cleared { report, warnings }) => {
+                let task_instances = report.cleared.len();
+                answer.dag_runs.push(ClearedRun { dag_run_id: run_id, task_instances, warnings });
             }
             Err(problem) => answer.errors.push(BulkError::new(run_id, problem)),
         }
