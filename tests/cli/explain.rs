@@ -188,6 +188,17 @@ fn what_waits_is_explained_by_the_configuration_of_the_daemon() {
     home.set("MILLRACE__CORE__MAINTENANCE", "2020-01-01..2998-12-31");
     let goes_on = home.json(&["tasks", "explain", "two", "b", "r"]);
     assert_eq!(unmet(&goes_on), ["1 of 1 worker slots are in use"], "{goes_on}");
+    // So does a web server in a process of its own.
+    home.run_with_input(&["users", "create", "ada", "--role", "admin"], "battery staple").exits(0);
+    let token = home.json(&["tokens", "create", "ada", "ci"])["token"].as_str().unwrap().to_owned();
+    let mut server = home.daemon(&["server", "--port", "0"]);
+    let line = server.wait_for_line("serving http://", PATIENCE).unwrap();
+    let address = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(';');
+    let path = format!("{address}/api/v1/dags/two/dagRuns/r/taskInstances/b/dependencies");
+    let mut answer = ureq::get(path).header("authorization", format!("Bearer {token}")).call().unwrap();
+    let told: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+    assert_eq!(told["answer"], "1 of 1 worker slots are in use", "{told}");
+    drop(server);
 
     // When nobody leads, the caller's own windows are all that is known.
     home.unset("MILLRACE__CORE__MAINTENANCE");

@@ -12,14 +12,13 @@ use millrace_model::schedule::parse_zone;
 use millrace_operator_api::context::Clock;
 use millrace_settings::home::create_private_file;
 use millrace_settings::{Config, Home, Keyring, Masker};
-use millrace_situation::Surroundings;
+use millrace_situation::{Surroundings, said_by_leader};
 use millrace_store::{Store, StoreError, StoreOptions, schema};
 use millrace_vault::Vault;
 use millrace_worker::SystemClock;
 use serde_json::{Map, Value};
 
 use crate::args::Global;
-use crate::live::said_by_leader;
 use crate::output::{Format, notice};
 
 /// One for each use: reading, writing, and writing in turn. A command does one thing after the other, and each connection to

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::maintenance::Maintenance;
 use millrace_model::span::SPANS;
 use millrace_scheduler::Tuning;
 use millrace_server::{Tls, TlsError, TlsFiles};
 use millrace_settings::{Config, Home};
-use millrace_situation::Surroundings;
+use millrace_situation::{InForce, Surroundings};
 use millrace_store::{CleanRequest, Store};
 use millrace_worker::LocalExecutor;
 use serde::{Deserialize, Serialize};
@@ -51,38 +50,6 @@ pub struct ReloadReport {
 /// Where a daemon leaves its report for whoever asked.
 pub fn report_key(hostname: &str, pid: u32) -> String {
     format!("config_reload/{hostname}/{pid}")
-}
-
-/// What the daemon that leads goes by: a command's own configuration may be another.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct InForce {
-    parallelism: usize,
-    maintenance: String,
-    maintenance_except_tags: String,
-    /// Of windows that name none.
-    zone: String,
-}
-
-impl InForce {
-    fn key(hostname: &str, pid: u32) -> String {
-        format!("in_force/{hostname}/{pid}")
-    }
-}
-
-/// What the scheduler that leads said of itself; none: nobody leads, or it has said nothing.
-pub async fn said_by_leader(store: &Store) -> anyhow::Result<Option<Surroundings>> {
-    if !store.is_led().await? {
-        return Ok(None);
-    }
-    let Some(job_id) = store.leader().await?.job_id else { return Ok(None) };
-    let Some(job) = store.job(&job_id).await? else { return Ok(None) };
-    let Some(text) = store.setting(&InForce::key(&job.hostname, job.pid)).await? else { return Ok(None) };
-    let said: InForce = serde_json::from_str(&text).context("what the scheduler said of its configuration")?;
-    let mut config = Config::default();
-    config.core.parallelism = said.parallelism;
-    config.core.maintenance = said.maintenance;
-    config.core.maintenance_except_tags = said.maintenance_except_tags;
-    surroundings(&config, &said.zone).map(Some)
 }
 
 /// The handle with which the log's filter is changed.
@@ -187,7 +154,7 @@ impl Live {
         }
     }
 
-    /// For commands that explain what the scheduler does: it depends on nothing that is said here.
+    /// For commands and web servers that explain what the scheduler does: it depends on nothing that is said here.
     async fn say_what_is_in_force(&self, store: &Store) {
         let core = self.config.borrow().core.clone();
         let said = InForce {
@@ -196,15 +163,14 @@ impl Live {
             maintenance_except_tags: core.maintenance_except_tags,
             zone: self.started.core.default_timezone.clone(),
         };
-        let text = serde_json::to_string(&said).unwrap_or_default();
-        if let Err(error) = store.put_setting(&InForce::key(&self.hostname, std::process::id()), &text).await {
-            tracing::warn!(%error, "what is in force could not be said; commands explain by their own configuration");
+        if let Err(error) = said.say(store, &self.hostname, std::process::id()).await {
+            tracing::warn!(%error, "what is in force could not be said; others explain by their own configuration");
         }
     }
 
     /// Takes back what was said, as the scheduler ends.
     pub async fn unsay(&self, store: &Store) {
-        if let Err(error) = store.take_setting(&InForce::key(&self.hostname, std::process::id())).await {
+        if let Err(error) = InForce::unsay(store, &self.hostname, std::process::id()).await {
             tracing::warn!(%error, "what was in force could not be taken back");
         }
     }

@@ -14,7 +14,7 @@ impl Server {
                 self.masker_of_run(&*self.store().dag_version(run.version_key).await?, run)
             }
         };
-        let mut told = explain(self.store(), asked, &self.surroundings(), self.now()).await?;
+        let mut told = explain(self.store(), asked, &self.surroundings().await?, self.now()).await?;
         told.texts().for_each(|text| *text = masker.mask(text));
         Ok(told)
     }

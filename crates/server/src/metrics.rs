@@ -99,7 +99,7 @@ async fn processes(page: &mut Page, server: &Server) -> Answer<()> {
     }
     let is_alive = heartbeat.is_some_and(|at| now - at < SILENT_AFTER);
     page.gauge("scheduler_alive", "1: a scheduler lives", f64::from(u8::from(is_alive)));
-    page.metric("trouble", "gauge", "Parts of this process that have trouble with the metadata database");
+    page.metric("trouble", "gauge", "Parts of this process that cannot do their work now");
     for (part, _) in store.troubles() {
         page.line("trouble", &[("part", part)], 1.0);
     }
@@ -135,7 +135,7 @@ async fn work(page: &mut Page, server: &Server) -> Answer<()> {
 
     page.metric("worker_slots", "gauge", "Tries that may run at once: slots in use and open ones");
     let busy: u64 = active.instances.iter().filter(|(state, _)| state.occupies_slot()).map(|(_, count)| count).sum();
-    let slots = server.surroundings().parallelism as u64;
+    let slots = server.surroundings().await?.parallelism as u64;
     page.line("worker_slots", &[("state", "in_use")], busy as f64);
     page.line("worker_slots", &[("state", "open")], slots.saturating_sub(busy) as f64);
     Ok(())

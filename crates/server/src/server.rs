@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use millrace_situation::Surroundings;
+use millrace_situation::{Surroundings, said_by_leader};
 
 use crate::attempts::Attempts;
 use crate::client::Network;
@@ -56,7 +56,7 @@ pub struct ServerOptions {
     pub oidc: Option<OidcOptions>,
     /// HTTPS with the certificate of the moment; None: plain HTTP.
     pub tls: Option<watch::Receiver<Tls>>,
-    /// What the scheduler is told, for "why is it not running".
+    /// What a scheduler of this process is told, for "why is it not running" while none leads.
     pub surroundings: watch::Receiver<Surroundings>,
     pub test_connection: ConnectionTest,
     /// The operators that are documented on their pages.
@@ -118,8 +118,11 @@ impl Server {
         self.options.clock.now()
     }
 
-    pub fn surroundings(&self) -> Surroundings {
-        self.options.surroundings.borrow().clone()
+    /// What the scheduler that leads is told, which may be in another process with another configuration; when nobody leads,
+    /// what one of this process would be told.
+    pub async fn surroundings(&self) -> Result<Surroundings, StoreError> {
+        let own = self.options.surroundings.borrow().clone();
+        Ok(said_by_leader(self.store()).await?.unwrap_or(own))
     }
 
     pub fn store(&self) -> &Store {

@@ -69,7 +69,7 @@ impl Server {
         let now = self.now();
         let range = (now, now + TimeDelta::hours(hours.into()));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let ahead = Ahead::read(self.store(), &self.surroundings(), dag_id, range).await?;
+        let ahead = Ahead::read(self.store(), &self.surroundings().await?, dag_id, range).await?;
         // Others are answered meanwhile.
         let reckoned = tokio::task::spawn_blocking(move || ahead.plan(limit)).await;
         let (plan, has_more) = reckoned.map_err(|error| Problem::internal(&error))?;
