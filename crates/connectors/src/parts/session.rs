@@ -36,6 +36,9 @@ pub trait Session: Send + Sync {
     fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async { Ok(()) })
     }
+
+    /// A line of the try's log.
+    fn tell(&self, line: &str);
 }
 
 /// A session in a later attempt at the same work. Its steps go by names of their own: under the name of the first attempt the
@@ -72,6 +75,10 @@ impl Session for Attempt<'_> {
 
     fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
         self.session.await_earlier()
+    }
+
+    fn tell(&self, line: &str) {
+        self.session.tell(line);
     }
 }
 

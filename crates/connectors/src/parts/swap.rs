@@ -25,7 +25,7 @@ use crate::parts::sql::{self, list, quote, scalar_number, table, without_semicol
 use crate::parts::task::TaskHandle;
 use crate::parts::turns::{LOST_TURN, Turns};
 use crate::postgres::keys::keeps_unique;
-use crate::postgres::locks::LockTurns;
+use crate::postgres::locks::{ALONE, LockTurns};
 use crate::postgres::{references, row_security};
 use attachments::Attachments;
 use likeness::{Likeness, Storage};
@@ -306,7 +306,7 @@ impl Publishing<'_> {
             return Ok(session.run("swap", std::iter::once(lock).chain(statements).collect()).await);
         }
         // Who reads goes on reading while rows are exchanged.
-        let mode = if is_exchanged { "SHARE ROW EXCLUSIVE" } else { "ACCESS EXCLUSIVE" };
+        let mode = if is_exchanged { "SHARE ROW EXCLUSIVE" } else { ALONE };
         let mut turns = LockTurns::default();
         loop {
             let mut all = vec![ISOLATION.to_owned()];
@@ -319,6 +319,7 @@ impl Publishing<'_> {
                     if let Err(error) = turns.again(error).await {
                         return Ok(Err(error));
                     }
+                    turns.tell(session, &table(target), mode).await;
                 }
             }
         }

@@ -371,6 +371,10 @@ impl Session for WireSession {
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move { self.config.connect().await?.batch(&statement).await })
     }
+
+    fn tell(&self, line: &str) {
+        self.config.task.tell(line);
+    }
 }
 
 /// Runs on one connection, whose temporary tables stay.
@@ -399,6 +403,10 @@ impl Session for ClientSession<'_> {
 
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move { self.client.batch(&statement).await })
+    }
+
+    fn tell(&self, line: &str) {
+        self.client.config.task.tell(line);
     }
 }
 

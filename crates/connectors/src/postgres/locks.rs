@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use millrace_operator_api::PortError;
 
+use crate::parts::session::{Session, ask};
 use crate::parts::sql::literal;
-use crate::parts::wire::WireClient;
+use crate::parts::wire::{ClientSession, WireClient};
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// An hour and a half or more; what holds its table for longer is told of.
 const MOST: u32 = 1_500;
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// The mode that keeps readers out, too.
+pub const ALONE: &str = "ACCESS EXCLUSIVE";
 
 /// How often a lock was asked for.
 #[derive(Debug, Default)]
@@ -47,10 +51,12 @@ impl LockTurns {
         Ok(())
     }
 
-    /// Whether whoever looks at the try should hear now why nothing moves: after some three seconds, and then ever less
-    /// often.
-    fn is_worth_telling(&self) -> bool {
-        self.failed == 3 || (self.failed > 4 && self.failed.is_power_of_two())
+    /// Lets whoever looks at the try know why nothing moves: after some three seconds, and then ever less often.
+    pub async fn tell(&self, session: &dyn Session, table: &str, mode: &str) {
+        if self.failed == 3 || (self.failed > 4 && self.failed.is_power_of_two()) {
+            let holders = holders(session, table, mode).await;
+            session.tell(&format!("waiting for a lock on {table}, {holders}; readers go first meanwhile"));
+        }
     }
 }
 
@@ -70,26 +76,24 @@ pub async fn begin_with(client: &WireClient, table: &str, mode: &str) -> Result<
         // The first error counts; a connection that is gone has rolled back by itself.
         let _ = client.batch("ROLLBACK").await;
         turns.again(error).await?;
-        if turns.is_worth_telling() {
-            let holders = holders(client, table).await;
-            client.config.task.tell(&format!("waiting for a lock on {table}, {holders}; readers go first meanwhile"));
-        }
+        turns.tell(&ClientSession { client }, table, mode).await;
     }
 }
 
-/// Who has a lock on the table that keeps writers out, as far as this account may see: of other accounts, not since when.
-async fn holders(client: &WireClient, table: &str) -> String {
+/// Who has a lock on the table that keeps one of `mode` out, as far as this account may see: of other accounts, not since
+/// when.
+async fn holders(session: &dyn Session, table: &str, mode: &str) -> String {
+    let harmless = if mode == ALONE { "''" } else { "'AccessShareLock', 'RowShareLock'" };
     let asked = format!(
         "SELECT concat('process ', a.pid, ' of ', a.usename, nullif(concat(' (', a.application_name, ')'), ' ()'), \
          ', its transaction open since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC') \
          FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
          WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AND l.relation = {}::regclass AND l.granted AND a.pid <> pg_backend_pid() \
-         AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') GROUP BY 1, a.xact_start, a.pid \
-         ORDER BY a.xact_start, a.pid LIMIT 3",
+         AND l.mode NOT IN ({harmless}) GROUP BY 1, a.xact_start, a.pid ORDER BY a.xact_start, a.pid LIMIT 3",
         literal(table)
     );
-    let found = client.query(&asked).await.map(|answer| answer.rows).unwrap_or_default();
+    let found = ask(session, "holders", asked).await.map(|answer| answer.rows).unwrap_or_default();
     let found: Vec<String> = found.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
     if found.is_empty() {
         "which another transaction holds".to_owned()

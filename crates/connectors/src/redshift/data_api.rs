@@ -213,6 +213,10 @@ impl Session for DataApiSession {
         })
     }
 
+    fn tell(&self, line: &str) {
+        self.inner.task.tell(line);
+    }
+
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
             let inner = &self.inner;

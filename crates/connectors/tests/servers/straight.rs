@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use futures::{StreamExt, stream};
 use millrace_operator_api::context::Reporter;
 use millrace_operator_api::ports::{
-    LoadMethod, LoadRequest, LoadRows, RowBatch, RowStream, SourceColumn, TableName, ValueType,
+    BuildRequest, LoadMethod, LoadRequest, LoadRows, RowBatch, RowStream, SourceColumn, TableName, ValueType,
 };
 use millrace_testkit::{Postgres, TestDatabase, wait_until};
 use tokio::sync::Notify;
@@ -31,6 +31,18 @@ fn request(rows: RowStream, method: LoadMethod, generation: u32) -> LoadRequest 
     LoadRequest {
         columns: Some(vec!["id".to_owned()]),
         ..LoadRequest::new(target, method, LoadRows::direct(rows), work(generation))
+    }
+}
+
+fn rebuilt(generation: u32) -> BuildRequest {
+    BuildRequest {
+        target: TableName { schema: None, name: "straight".to_owned() },
+        select: "SELECT generate_series(1, 2)".to_owned(),
+        columns_ddl: None,
+        checks: Vec::new(),
+        keep_failed: false,
+        also: Vec::new(),
+        work: work(generation),
     }
 }
 
@@ -83,26 +95,35 @@ async fn whoever_holds_the_table_is_named_in_the_log_of_the_try_that_waits() -> 
     ))?;
     let outsider = format!("postgres://{role}:in@127.0.0.1:{}/{}", database.server().port(), database.name());
     world.add_url("outsider", "postgres", &outsider)?;
-    let holder = async |url: &str, name: &str| {
+    let holder = async |url: &str, name: &str, mode: &str| {
         let (holder, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
-        let lock = format!("SET application_name TO '{name}'; BEGIN; LOCK TABLE straight IN EXCLUSIVE MODE");
+        let lock = format!("SET application_name TO '{name}'; BEGIN; LOCK TABLE straight IN {mode} MODE");
         holder.batch_execute(&lock).await?;
         let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
         anyhow::Ok((holder, pid))
     };
-    let _elsewhere = holder(&copy.url(), "elsewhere").await?;
-    for (generation, (conn_id, since)) in
-        (1..).zip([("outsider", "; readers"), ("pg", ", its transaction open since 20")])
-    {
+    let _elsewhere = holder(&copy.url(), "elsewhere", "EXCLUSIVE").await?;
+    // A swap waits for readers, too.
+    for (generation, (conn_id, mode, since)) in (1..).zip([
+        ("outsider", "EXCLUSIVE", "; readers"),
+        ("pg", "EXCLUSIVE", ", its transaction open since 20"),
+        ("pg", "ACCESS SHARE", ", its transaction open since 20"),
+    ]) {
         let heard = Arc::new(Heard::default());
         let mut context = world.context(1);
         context.reporter = Arc::clone(&heard) as Arc<dyn Reporter>;
         let warehouse = millrace_operator_api::ports::Ports::warehouse(&*world.connectors, &context, conn_id).await?;
-        let (holder, pid) = holder(&database.url(), "a report").await?;
+        let (holder, pid) = holder(&database.url(), "a report", mode).await?;
         let go_on = Arc::new(Notify::new());
         go_on.notify_one();
-        let load = warehouse.load(request(slow_rows(&go_on, 1), LoadMethod::Replace, generation));
+        let load = async {
+            if mode == "ACCESS SHARE" {
+                return warehouse.build_and_swap(rebuilt(generation)).await.map(|built| built.rows);
+            }
+            let load = request(slow_rows(&go_on, 1), LoadMethod::Replace, generation);
+            warehouse.load(load).await.map(|loaded| loaded.rows_inserted)
+        };
         let release = async {
             let told = || heard.0.lock().ok()?.iter().find(|line| line.contains("waiting for a lock")).cloned();
             wait_until("the holder is named", PATIENCE, async || told().is_some()).await?;
@@ -111,12 +132,11 @@ async fn whoever_holds_the_table_is_named_in_the_log_of_the_try_that_waits() -> 
         };
         let (loaded, told) = tokio::join!(load, release);
         let told = told?;
-        loaded?;
+        assert_eq!(count(&database)?, loaded?.unwrap_or_default().to_string());
         assert!(told.contains("waiting for a lock on \"straight\", held by process "), "{conn_id}: {told}");
         assert!(told.contains(&format!("process {pid} of ")), "{conn_id}: {told}");
         assert!(told.contains(&format!("(a report){since}")), "{conn_id}: {told}");
         assert!(!told.contains("elsewhere"), "{conn_id}: {told}");
-        assert_eq!(count(&database)?, "30001");
     }
     database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))?;
     Ok(())
