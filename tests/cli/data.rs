@@ -52,6 +52,15 @@ fn the_ledger_says_what_was_moved() {
     assert_eq!(asked(&["--since", "2000-01-01", "--until", "2001-01-01"]), 0);
     let page = home.ok(&["data", "ledger", "--limit", "1", "--offset", "1"]);
     assert!(page.stdout.contains("3 read, 3 written"), "{}", page.stdout);
+    let run = all[1]["run_id"].as_str().unwrap();
+    // Which run and try read what: all of it, where nobody's terminal is too narrow.
+    for known in
+        [run, "lite: SELECT 1 AS id UNION ALL SELECT 2 UNION ALL SELECT 3", all[1]["checksum"].as_str().unwrap()]
+    {
+        assert!(page.stdout.contains(known), "{known} is missing in {}", page.stdout);
+    }
+    let heading: Vec<&str> = page.stdout.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heading[..5], ["end_date", "dag_id", "run_id", "task_id", "try_number"]);
     assert!(page.stderr.contains("1 of 3 movements; --offset 2"), "{}", page.stderr);
     home.run(&["data", "ledger", "-d", "nothing"]).exits(1);
     home.run(&["data", "ledger", "--since", "yesterday-ish"]).exits(2);

@@ -1,5 +1,7 @@
 //! `millrace data ledger`: what was moved.
 
+use std::io::{IsTerminal, stdout};
+
 use millrace_model::ids::DagId;
 use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::ledger::Checked;
@@ -44,10 +46,22 @@ struct Row {
     rows: Option<String>,
 }
 
-const COLUMNS: [&str; 10] =
-    ["end_date", "dag_id", "task_id", "stage", "source", "target", "rows", "bytes", "duration", "checksum"];
+const COLUMNS: [&str; 12] = [
+    "end_date",
+    "dag_id",
+    "run_id",
+    "task_id",
+    "try_number",
+    "stage",
+    "source",
+    "target",
+    "rows",
+    "bytes",
+    "duration",
+    "checksum",
+];
 
-/// Characters of a source or target in a table; the other formats have all of it.
+/// Characters of a source or target in a table on a terminal; elsewhere, and in other formats, stands all of it.
 const LONGEST: usize = 40;
 
 impl Row {
@@ -142,7 +156,7 @@ pub async fn list(app: &App, args: LedgerArgs) -> anyhow::Result<()> {
     let shown = page.rows.len() as u64;
     let is_for_people = matches!(app.format, Format::Table | Format::Plain);
     let mut rows: Vec<Row> = page.rows.into_iter().map(|line| Row::of(line, is_for_people)).collect();
-    if app.format == Format::Table {
+    if app.format == Format::Table && stdout().is_terminal() {
         rows.iter_mut().for_each(Row::cut);
     }
     print_list(app.format, &COLUMNS, &rows)?;
