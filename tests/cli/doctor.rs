@@ -45,6 +45,22 @@ fn a_sound_home_is_fine_and_nothing_is_written() {
     drop(scheduler);
 }
 
+/// A disk is known by its device, wherever it is mounted.
+#[test]
+fn logs_on_another_disk_below_the_home_are_looked_at() {
+    let home = home_with_hello();
+    let looks = || {
+        let report = home.run(&["doctor", "-o", "json"]).json();
+        report.as_array().unwrap().iter().any(|check| check["area"] == "logs")
+    };
+    fs::create_dir_all(home.file("logs")).unwrap();
+    assert!(!looks(), "it is the disk of the home");
+    fs::remove_dir_all(home.file("logs")).unwrap();
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), home.file("logs")).unwrap();
+    assert!(looks());
+}
+
 #[test]
 fn case_95_a_stored_dag_that_is_another_one_is_skipped_and_counted() {
     let home = home_with_hello();

@@ -1,7 +1,7 @@
 //! One task at a time.
 
 use millrace_testkit::wait_until_blocking;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, TestHome};
 use crate::{home_with_hello, ids};
@@ -68,6 +68,16 @@ fn tasks_run_records_and_minds_dependencies() {
     let start = tasks[0]["start_date"].as_str().unwrap();
     assert!(start.len() == 27 && start.ends_with('Z'), "RFC 3339 in UTC with microseconds: {start}");
     assert!(home.ok(&["tasks", "logs", "hello", "hello", run_id, "--try", "1"]).stdout.contains("hello on"));
+    let lines = home.json(&["tasks", "logs", "hello", "hello", run_id, "--try", "1"]);
+    let said = lines.as_array().unwrap().iter().find(|line| line["event"] == "hello on 2024-05-06").unwrap();
+    assert_eq!((&said["level"], &said["try_number"]), (&json!("info"), &json!(1)));
+    assert!(said["timestamp"].as_str().unwrap().ends_with('Z'), "{said}");
+    let followed = home.ok(&["tasks", "logs", "hello", "hello", run_id, "--try", "1", "--follow", "-o", "json"]).stdout;
+    let followed: Vec<Value> = followed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(json!(followed), lines, "an object a line");
+    let plain = home.ok(&["tasks", "logs", "hello", "hello", run_id, "-o", "plain"]).stdout;
+    assert!(plain.starts_with("try_number  timestamp"), "{plain}");
+    home.run(&["tasks", "logs", "hello", "hello", run_id, "--follow", "-o", "yaml"]).exits(2);
     let none = home.run(&["tasks", "logs", "hello", "hello", run_id, "--try", "9"]).exits(1);
     assert!(none.stderr.contains("is number 2; there is no try 9"), "{}", none.stderr);
 
@@ -211,6 +221,34 @@ fn the_tree_puts_a_group_where_a_task_would_stand() {
     let expected = "  extract (noop)\n    [load] (group)\n      load.orders (noop) after extract\n        load.check (noop) after load.orders\n      report (noop) after load.check\n";
     assert_eq!(home.ok(&["tasks", "list", "grouped", "--tree"]).stdout, expected);
     assert_eq!(home.json(&["tasks", "list", "grouped", "--tree"])[1]["depends_on"], json!(["extract"]));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_fails_nothing_and_is_told() {
+    let home = TestHome::new();
+    home.write_dag(
+        "says.yaml",
+        "schedule: none\ntasks:\n  says: {operator: bash, bash_command: 'echo one; echo two'}\n",
+    );
+    let in_the_way = home.file("logs/dag_id=says");
+    std::fs::create_dir_all(home.file("logs")).unwrap();
+    std::fs::write(&in_the_way, "").unwrap();
+    home.ok(&["dags", "unpause", "says"]);
+    let mut scheduler = home.scheduler();
+    for run in ["one", "two"] {
+        home.ok(&["dags", "trigger", "says", "-r", run, "--wait"]);
+    }
+    scheduler.wait_for_line("lines of the logs of tries cannot be written, and are lost", PATIENCE).unwrap();
+    std::fs::remove_file(&in_the_way).unwrap();
+    let is_counted = || {
+        let said = home.ok(&["tasks", "logs", "says", "says", "one"]).stderr;
+        said.contains(" lines of this log could not be written (is the disk full?)")
+    };
+    wait_until_blocking("the lost lines are counted", PATIENCE, is_counted).unwrap();
+    home.ok(&["dags", "trigger", "says", "-r", "three", "--wait"]);
+    scheduler.wait_for_line("logs of tries can be written again", PATIENCE).unwrap();
+    let told = (scheduler.stdout() + &scheduler.stderr()).matches("and are lost").count();
+    assert_eq!(told, 1, "of two tries, once");
 }
 
 #[test]

@@ -39,23 +39,30 @@ impl LogFolder {
 }
 
 impl TryLog {
-    pub fn write(&self, at: DateTime<Utc>, level: Level, text: &str) {
+    /// Some: why this could not be written; it is counted.
+    pub fn write(&self, at: DateTime<Utc>, level: Level, text: &str) -> Option<io::Error> {
         let mut out = String::with_capacity(text.len() + 40);
         LogLine::write(&mut out, at, level, &(self.mask)(text));
-        let Ok(mut state) = self.state.lock() else { return };
+        let Ok(mut state) = self.state.lock() else { return None };
         if state.lost_lines > 0 {
             let lost = format!("{} lines of this log could not be written (is the disk full?)", state.lost_lines);
             let mut notice = String::new();
             LogLine::write(&mut notice, at, Level::Warning, &lost);
             out.insert_str(0, &notice);
         }
-        match append(&mut state.file, &self.path, out.as_bytes()) {
-            Ok(()) => state.lost_lines = 0,
-            Err(_) => {
-                state.lost_lines += 1;
-                state.lost_in_all += 1;
-            }
+        let lost = append(&mut state.file, &self.path, out.as_bytes()).err();
+        if lost.is_some() {
+            state.lost_lines += 1;
+            state.lost_in_all += 1;
+        } else {
+            state.lost_lines = 0;
         }
+        lost
+    }
+
+    /// Whether it has a file.
+    pub fn has_begun(&self) -> bool {
+        self.state.lock().is_ok_and(|state| state.file.is_some())
     }
 
     /// How many lines could not be written.

@@ -140,3 +140,14 @@ pub struct Checkpoint {
     pub total_rows: Option<u64>,
     pub at: DateTime<Utc>,
 }
+
+impl Checkpoint {
+    /// By this name a try tells of its log.
+    pub const LOG: &str = "log";
+
+    /// Of a log that lacks lines.
+    pub fn of_lost_lines(lost: u64, at: DateTime<Utc>) -> Self {
+        let message = format!("{lost} lines of this log could not be written (is the disk full?)");
+        Self { name: Self::LOG.to_owned(), message, rows: None, bytes: None, total_rows: None, at }
+    }
+}

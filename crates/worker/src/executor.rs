@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use millrace_logs::{Level, LogFolder, TryId};
 use millrace_model::change::{Assignment, Executor, InstanceKey, LostTry, Report};
+use millrace_model::ledger::Checkpoint;
 use millrace_operator_api::context::{NoTriggers, Runs, Triggers};
 use millrace_store::Store;
 use tokio::sync::mpsc;
@@ -16,8 +18,8 @@ use crate::attempt::run_attempt;
 use crate::cancel::Cancel;
 use crate::equipment::{AttemptIo, Equipment};
 use crate::journal::{StoreJournal, StoreResults};
-use crate::note::{Note, Notebook};
-use crate::report::AttemptLog;
+use crate::note::{LOGS, Note, Notebook};
+use crate::report::{AttemptLog, LogSink};
 use crate::slot::Seat;
 use crate::told::Told;
 use crate::triggers::StoreTriggers;
@@ -129,6 +131,17 @@ impl Shared {
 }
 
 impl Shared {
+    /// A log that lacks lines cannot say so itself: nothing can be written to it.
+    fn tell_of_lost_lines(&self, log: &AttemptLog, at: DateTime<Utc>) {
+        match log.lost_lines() {
+            0 if log.is_whole() && self.options.store.set_trouble(LOGS, None) => {
+                tracing::info!("logs of tries can be written again");
+            }
+            0 => {}
+            lost => log.note(Note::Checkpoint(Checkpoint::of_lost_lines(lost, at))),
+        }
+    }
+
     /// A test records nothing that others could start.
     fn triggers(&self, assignment: &Assignment) -> Arc<dyn Triggers> {
         if self.options.equipment.is_test {
@@ -171,6 +184,7 @@ impl Executor for LocalExecutor {
                 }
                 // The slot is free before the scheduler hears of the end, so that it can be given away at once.
                 seat.stand_up();
+                shared.tell_of_lost_lines(&log, completion.ended_at);
                 if let Some(told) = told {
                     told.tell(&shared.options.store, &completion, log.lost_lines());
                 }

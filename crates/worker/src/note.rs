@@ -10,7 +10,12 @@ pub enum Note {
     Checkpoint(Checkpoint),
     /// Its parameters as they were rendered, masked.
     Rendered(Value),
+    /// Its log begins to lack lines, for this reason.
+    LosesLines(String),
 }
+
+/// Names the logs among what a process has trouble with.
+pub(crate) const LOGS: &str = "logs";
 
 /// Where the notes of one try are kept.
 #[derive(Clone)]
@@ -33,6 +38,13 @@ impl Notebook {
                 self.store.record_checkpoint(self.instance, self.try_number, checkpoint).await
             }
             Note::Rendered(parameters) => self.store.put_rendered(self.instance, &self.token, parameters).await,
+            Note::LosesLines(reason) => {
+                // Once, until a log was written whole again: a full disk is everybody's.
+                if self.store.set_trouble(LOGS, Some(reason.clone())) {
+                    tracing::warn!(reason, "lines of the logs of tries cannot be written, and are lost");
+                }
+                Ok(())
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a running try writes down.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
@@ -23,17 +24,23 @@ pub trait LogSink: Send + Sync {
 pub struct AttemptLog {
     log: TryLog,
     notes: Box<dyn Fn(Note) + Send + Sync>,
+    loses_lines: AtomicBool,
 }
 
 impl AttemptLog {
     /// `notes` must not block.
     pub fn new(log: TryLog, notes: impl Fn(Note) + Send + Sync + 'static) -> Self {
-        Self { log, notes: Box::new(notes) }
+        Self { log, notes: Box::new(notes), loses_lines: AtomicBool::new(false) }
     }
 
     /// How many lines could not be written.
     pub fn lost_lines(&self) -> u64 {
         self.log.lost_lines()
+    }
+
+    /// Whether there was something to write, and all of it was written.
+    pub fn is_whole(&self) -> bool {
+        self.log.has_begun() && self.lost_lines() == 0
     }
 }
 
@@ -45,7 +52,11 @@ impl LogSink for AttemptLog {
             LogLevel::Warning => Level::Warning,
             LogLevel::Error => Level::Error,
         };
-        self.log.write(at, level, text);
+        if let Some(error) = self.log.write(at, level, text)
+            && !self.loses_lines.swap(true, Ordering::Relaxed)
+        {
+            (self.notes)(Note::LosesLines(error.to_string()));
+        }
     }
 
     fn note(&self, note: Note) {

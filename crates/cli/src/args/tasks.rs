@@ -52,7 +52,7 @@ pub enum TasksCommand {
         #[arg(long, default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
         map_index: i32,
     },
-    /// Print the log of a try
+    /// Print the log of a try; with -o json, yaml or plain its lines with time, level and try
     Logs {
         dag_id: String,
         task_id: String,

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
-use millrace_logs::{LogPage, TryId};
+use millrace_logs::{Level, LogLine, LogPage, TryId};
 use millrace_model::graph::Graph;
 use millrace_model::instant::format_utc_micros;
+use millrace_model::ledger::Checkpoint;
 use millrace_model::state::TaskState;
 use millrace_store::{InstanceRow, Store};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::app::App;
 use crate::args::TasksCommand;
 use crate::commands::attempt::Ignored;
 use crate::commands::{attempt, changes, dags, explain};
+use crate::failure::usage;
 use crate::lookup::{self, optional_time};
 use crate::output::{Format, notice, print_foreign, print_list, print_one, print_text};
 
@@ -203,13 +205,24 @@ async fn logs(app: &App, wanted: Wanted, try_number: Option<u32>, follow: bool) 
         try_number: number,
     };
     if !follow {
-        return match app.logs().read_text(&id).await? {
-            Some(text) => print_text(&text),
-            None => {
-                notice(format!("try {number} of {} wrote no log", wanted.task_id));
-                Ok(())
+        match app.logs().read_text(&id).await? {
+            None => notice(format!("try {number} of {} wrote no log", wanted.task_id)),
+            Some(text) if app.format == Format::Table => print_text(&text)?,
+            Some(text) => {
+                let lines: Vec<LineView> =
+                    text.lines().map(|line| LineView::of(LogLine::parse(line), number)).collect();
+                print_list(app.format, &LineView::COLUMNS, &lines)?;
             }
-        };
+        }
+        let points = store.checkpoints(instance.key, Some(number)).await?;
+        points
+            .iter()
+            .filter(|row| row.checkpoint.name == Checkpoint::LOG)
+            .for_each(|row| notice(&row.checkpoint.message));
+        return Ok(());
+    }
+    if matches!(app.format, Format::Yaml | Format::Plain) {
+        return Err(usage("--follow gives lines as they come: as text, or with -o json an object a line"));
     }
     let (asked, key) = (store.clone(), instance.key);
     let pages = app.logs().follow(id, 0, move || {
@@ -222,9 +235,34 @@ async fn logs(app: &App, wanted: Wanted, try_number: Option<u32>, follow: bool) 
     });
     let mut pages = std::pin::pin!(pages);
     while let Some(page) = pages.next().await {
-        print_page(&page?)?;
+        let page = page?;
+        if app.format == Format::Json {
+            for line in page.lines {
+                print_text(&serde_json::to_string(&LineView::of(line, number))?)?;
+            }
+        } else {
+            print_page(&page)?;
+        }
     }
     Ok(())
+}
+
+/// A line for programs, by the names that REST gives.
+#[derive(Serialize)]
+struct LineView {
+    /// None: a task printed it past its log.
+    timestamp: Option<String>,
+    level: Level,
+    event: String,
+    try_number: u32,
+}
+
+impl LineView {
+    const COLUMNS: [&str; 4] = ["try_number", "timestamp", "level", "event"];
+
+    fn of(line: LogLine, try_number: u32) -> Self {
+        Self { timestamp: line.at.map(format_utc_micros), level: line.level, event: line.text, try_number }
+    }
 }
 
 fn print_page(page: &LogPage) -> anyhow::Result<()> {

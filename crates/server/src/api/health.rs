@@ -20,7 +20,7 @@ pub(crate) const SILENT_AFTER: TimeDelta = TimeDelta::seconds(30);
 /// How long the database may take to answer this one.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// `degraded`: the scheduler of this very process lives, but its database does not take what it writes.
+/// `degraded`: the scheduler of this very process lives, but its database does not take what it writes, or the disk no logs.
 pub(crate) async fn health(State(server): State<Shared>) -> Json<Health> {
     let (problem, heartbeat) = match tokio::time::timeout(PATIENCE, server.store().health()).await {
         Ok(Ok(health)) => (None, health.scheduler_heartbeat_at),

@@ -30,7 +30,8 @@ pub(super) fn look(app: &App, report: &mut Report) {
         secrets(app, report);
         space(report, "home", root);
         let logs = app.config.logs_folder(&app.home);
-        if logs.exists() && !logs.starts_with(root) {
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+        if logs.exists() && device(&logs) != device(root) {
             space(report, "logs", &logs);
         }
     }
