@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use chrono_tz::Tz;
 use futures::{Stream, StreamExt};
@@ -44,11 +44,11 @@ pub(crate) async fn changes(
     State(server): State<Shared>,
     person: Person,
     reader: Reader,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let place = server.streams.begin(&person.name)?;
-    let only = Parameters(parameters).text("dag").map(str::to_owned);
+    let only = parameters.owned("dag");
     let last = headers.get("last-event-id").map(|id| id.to_str().ok().and_then(Mark::parse));
     let stop = server.stop.clone();
     let subscription = tokio::select! {
@@ -145,11 +145,10 @@ pub(crate) async fn log(
     person: Person,
     reader: Reader,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let place = server.streams.begin(&person.name)?;
-    let parameters = Parameters(parameters);
     let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
     let instance = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?.1;
     let try_number = parameters.number::<u32>("try")?.unwrap_or(instance.try_number.max(1));

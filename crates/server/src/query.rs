@@ -2,8 +2,11 @@
 
 use std::str::FromStr;
 
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use http::request::Parts;
 use millrace_model::instant::parse_instant;
 use millrace_model::state::{RunState, RunType, TaskState};
 
@@ -17,9 +20,23 @@ pub(crate) const FARTHEST: u64 = 1 << 40;
 /// Name and value, in the order of the address.
 pub(crate) struct Parameters(pub Vec<(String, String)>);
 
+/// The empty ones are there, too.
+impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+    type Rejection = QueryRejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let Query(given) = Query::from_request_parts(parts, state).await?;
+        Ok(Self(given))
+    }
+}
+
 impl Parameters {
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    pub fn owned(&self, name: &str) -> Option<String> {
+        self.text(name).map(str::to_owned)
     }
 
     /// As it was sent; an empty one is neither number nor flag.

@@ -1,7 +1,7 @@
 //! What people are told of: late runs, long runs, DAGs that were paused, files that broke or lost tasks.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use millrace_model::alert::AlertKind;
 use millrace_store::{AlertFilter, AlertRow};
 use schemars::JsonSchema;
@@ -32,16 +32,12 @@ pub(super) fn doors() -> Doors {
         .does(op("Note that alerts were seen").takes::<SeenBody>().gives::<Seen>())
 }
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Alerts>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Alerts>> {
     let (limit, offset) = parameters.page()?;
     let kind = |text| AlertKind::parse(text).ok_or_else(|| unknown("kind", text, AlertKind::ALL));
     let filter = AlertFilter {
         only_unseen: !parameters.flag("seen")?.unwrap_or(false),
-        dag_id: parameters.text("dag_id").map(str::to_owned),
+        dag_id: parameters.owned("dag_id"),
         kind: parameters.text("kind").map(kind).transpose()?,
         limit,
         offset,

@@ -1,7 +1,7 @@
 //! Assets, what happened to them, and who waits for them.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use millrace_model::asset::AssetEvent;
 use millrace_model::error_code::ErrorCode;
@@ -61,11 +61,7 @@ pub(super) fn doors() -> Doors {
         .does(op("Forget the events of an asset that DAGs have waiting").gives_nothing())
 }
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Assets>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Assets>> {
     // Airflow's pattern is SQL's; here any part of the name does.
     let part = parameters.text("name_pattern").map(|text| text.trim_matches('%'));
     let mut rows = server.store().assets().await?;
@@ -157,11 +153,7 @@ pub(super) struct Events {
     asset_events: Vec<Event>,
 }
 
-pub(super) async fn events(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Events>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn events(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Events>> {
     let (limit, offset) = parameters.page()?;
     let rows = server.store().asset_events(parameters.text("asset"), limit, offset).await?;
     Ok(Json(Events { asset_events: rows.iter().map(event).collect() }))

@@ -1,7 +1,7 @@
 //! The audit log, under Airflow's name and with its fields.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_model::error_code::ErrorCode;
 use millrace_store::{AuditFilter, AuditRow, DateSpan};
 use schemars::JsonSchema;
@@ -13,20 +13,15 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<EventLogs>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<EventLogs>> {
     let (limit, offset) = parameters.page()?;
-    let text = |name: &str| parameters.text(name).map(str::to_owned);
     let texts = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect();
     let filter = AuditFilter {
-        dag_id: text("dag_id"),
-        run_id: text("run_id"),
-        actor: text("owner"),
-        action: text("event"),
-        task_id: text("task_id"),
+        dag_id: parameters.owned("dag_id"),
+        run_id: parameters.owned("run_id"),
+        actor: parameters.owned("owner"),
+        action: parameters.owned("event"),
+        task_id: parameters.owned("task_id"),
         included: texts("included_events"),
         excluded: texts("excluded_events"),
         at: DateSpan { from: parameters.instant("after")?, before: parameters.instant("before")? },

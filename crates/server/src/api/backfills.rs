@@ -1,7 +1,7 @@
 //! Backfills.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_model::ids::DagId;
 use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
 use schemars::JsonSchema;
@@ -16,11 +16,7 @@ use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
-pub(crate) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Backfills>> {
-    let parameters = Parameters(parameters);
+pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Backfills>> {
     let dag_id = parameters.text("dag_id").map(DagId::new_unchecked);
     let active = parameters.flag("active")?;
     let mut rows = server.store().backfills(dag_id.as_ref()).await?;

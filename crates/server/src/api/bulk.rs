@@ -4,7 +4,7 @@
 mod history;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use millrace_settings::ConnectionForm;
 use millrace_store::{DagFilter, PoolRow};
 use schemars::JsonSchema;
@@ -292,10 +292,10 @@ pub(crate) struct PausedDags {
 pub(super) async fn pause(
     State(server): State<Shared>,
     person: Person,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
     given: Given<PatchBody>,
 ) -> Answer<Json<PausedDags>> {
-    let (parameters, is_paused) = (Parameters(parameters), body(given)?.is_paused);
+    let is_paused = body(given)?.is_paused;
     let (pattern, tag) = (parameters.text("dag_id_pattern"), parameters.text("tags"));
     if pattern.is_none() && tag.is_none() {
         return Err(Problem::invalid("choose DAGs with 'dag_id_pattern' or 'tags'; 'dag_id_pattern=~' means all"));

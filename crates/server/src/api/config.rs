@@ -1,7 +1,7 @@
 //! The configuration that is in force, as Airflow's clients read it.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_model::error_code::ErrorCode;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -29,11 +29,7 @@ struct Setting {
     value: String,
 }
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Config>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Config>> {
     let wanted = parameters.text("section");
     Ok(Json(config(&server, |section, _| wanted.is_none_or(|wanted| wanted == section))))
 }

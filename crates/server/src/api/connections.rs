@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::ConnectionForm;
@@ -56,12 +56,9 @@ pub(super) fn doors() -> Doors {
         .does(op("Delete a connection").gives_nothing())
 }
 
-pub(crate) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Connections>> {
+pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Connections>> {
     let connections = server.options.vault.connections().await?.iter().map(connection_value).collect();
-    let (connections, total_entries) = paged(connections, &Parameters(parameters), ORDERS)?;
+    let (connections, total_entries) = paged(connections, &parameters, ORDERS)?;
     Ok(Json(Connections { connections, total_entries }))
 }
 

@@ -1,7 +1,7 @@
 //! DAGs.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use millrace_model::state::RunState;
 use millrace_store::{DagFilter, DagRow, RunSummary};
@@ -24,11 +24,7 @@ pub(crate) struct PatchBody {
 
 pub(crate) const ORDERS: &[&str] = &["dag_id", "next_dagrun", "last_run_state", "last_run_start_date"];
 
-pub(crate) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Dags>> {
-    let parameters = Parameters(parameters);
+pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Dags>> {
     let page = parameters.page()?;
     let choice = Choice::of(&parameters)?;
     let filter = DagFilter {

@@ -1,7 +1,7 @@
 //! Why is this not running: of a DAG its next run, of a run and of a task.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_situation::{Asked, Explanation};
 
 use super::instances::{at_index, instance_of};
@@ -25,9 +25,9 @@ pub(crate) async fn run(
 pub(crate) async fn task(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<Explanation>> {
-    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
     let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     Ok(Json(server.explain(Asked::Task(&run, &instance)).await?))
 }

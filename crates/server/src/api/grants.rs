@@ -1,7 +1,7 @@
 //! Roles for some DAGs only.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
 use millrace_store::{GrantRow, Granted};
@@ -15,11 +15,7 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Grants>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Grants>> {
     let page = parameters.page()?;
     let (rows, total_entries) = cut(server.store().grants(parameters.text("username")).await?, page);
     Ok(Json(Grants { grants: rows.iter().map(grant_value).collect(), total_entries }))

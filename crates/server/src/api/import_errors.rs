@@ -1,7 +1,7 @@
 //! DAG files that could not be read.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::pool::PoolFault;
 use millrace_store::{DagFilter, ImportErrorRow};
@@ -36,12 +36,9 @@ pub(super) fn doors() -> Doors {
         )
 }
 
-pub(crate) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<ImportErrors>> {
+pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<ImportErrors>> {
     let import_errors = server.import_errors().await?.into_iter().map(import_error).collect();
-    let (import_errors, total_entries) = paged(import_errors, &Parameters(parameters), ORDERS)?;
+    let (import_errors, total_entries) = paged(import_errors, &parameters, ORDERS)?;
     Ok(Json(ImportErrors { import_errors, total_entries }))
 }
 
@@ -104,11 +101,7 @@ const UNUSABLE: &str = "stored form unusable";
 
 /// What is wrong with DAGs: tasks that can never run, and what is left out because it cannot be read from the database.
 /// Airflow's envelope.
-pub(crate) async fn warnings(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<DagWarnings>> {
-    let parameters = Parameters(parameters);
+pub(crate) async fn warnings(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<DagWarnings>> {
     let (dag_id, kind) = (parameters.text("dag_id"), parameters.text("warning_type"));
     let pools = server.store().pool_sizes().await?;
     let rows = server.store().dags(&DagFilter::default()).await?.rows;

@@ -1,7 +1,7 @@
 //! Task instances of a run.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::ids::{DagId, RunId, TaskId};
@@ -35,9 +35,8 @@ pub(crate) async fn instance_of(
 pub(crate) async fn list(
     State(server): State<Shared>,
     Path((dag_id, run_id)): Path<(String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<TaskInstances>> {
-    let parameters = Parameters(parameters);
     let page = parameters.page()?;
     if run_id == "~" {
         return browse(&server, &dag_id, None, &parameters).await.map(Json);
@@ -124,9 +123,9 @@ async fn browse(
 pub(crate) async fn get(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<TaskInstance>> {
-    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
     let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     let mut value = instance_value(&Whose::of(&run), &instance);
     let triggered = server.store().triggered_by(run.key).await?.remove(&instance.key);
@@ -154,9 +153,8 @@ pub(crate) async fn clear(
 pub(crate) async fn list_mapped(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<TaskInstances>> {
-    let parameters = Parameters(parameters);
     let page = parameters.page()?;
     let run = server.run_row(&dag_id, &run_id).await?;
     let wanted = parameters.all("state");
@@ -172,8 +170,8 @@ pub(crate) async fn list_mapped(
 }
 
 /// As with the parameter `map_index`.
-pub(crate) fn at_index(index: i32) -> Query<Vec<(String, String)>> {
-    Query(vec![("map_index".to_owned(), index.to_string())])
+pub(crate) fn at_index(index: i32) -> Parameters {
+    Parameters(vec![("map_index".to_owned(), index.to_string())])
 }
 
 pub(crate) async fn get_mapped(
@@ -205,11 +203,11 @@ pub(crate) async fn patch_mapped_dry_run(
 pub(crate) async fn patch(
     State(server): State<Shared>,
     Path(names): Path<(String, String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
     person: Person,
     given: Given<MarkBody>,
 ) -> Answer<Json<Touched>> {
-    mark(&server, names, &Parameters(parameters), &person, body(given)?, false).await
+    mark(&server, names, &parameters, &person, body(given)?, false).await
 }
 
 /// Gives the tasks of a group a state.
@@ -251,11 +249,11 @@ async fn mark_group(
 pub(crate) async fn patch_dry_run(
     State(server): State<Shared>,
     Path(names): Path<(String, String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
     person: Person,
     given: Given<MarkBody>,
 ) -> Answer<Json<Touched>> {
-    mark(&server, names, &Parameters(parameters), &person, body(given)?, true).await
+    mark(&server, names, &parameters, &person, body(given)?, true).await
 }
 
 pub(super) async fn mark(

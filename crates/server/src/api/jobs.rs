@@ -1,7 +1,7 @@
 //! Schedulers and other long-lived processes.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use millrace_store::JobRow;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,11 +15,7 @@ use crate::server::Shared;
 /// Newer ones than that are looked through.
 const LOOKED_AT: u64 = 1000;
 
-pub(crate) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Jobs>> {
-    let parameters = Parameters(parameters);
+pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Jobs>> {
     let (wanted, alive) = (parameters.text("job_type"), parameters.flag("is_alive")?);
     let (now, timeout) = (server.now(), SILENT_AFTER);
     let mut rows = server.store().jobs(LOOKED_AT).await?;

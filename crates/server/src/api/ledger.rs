@@ -1,7 +1,7 @@
 //! What was moved: from where to where, how many rows, with which checksum.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use millrace_model::ids::DagId;
 use millrace_model::ledger::Checked;
 use millrace_store::{LedgerFilter, LedgerLine};
@@ -13,11 +13,8 @@ use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Ledger>> {
-    let filter = filter(&Parameters(parameters))?;
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Ledger>> {
+    let filter = filter(&parameters)?;
     let page = server.store().ledger_lines(&filter).await?;
     let ledger = page.rows.iter().map(|row| line(&server, row)).collect();
     Ok(Json(Ledger { ledger, total_entries: page.total }))
@@ -26,15 +23,14 @@ pub(super) async fn list(
 /// From the parameters of an address.
 pub(crate) fn filter(parameters: &Parameters) -> Answer<LedgerFilter> {
     let (limit, offset) = parameters.page()?;
-    let text = |name: &str| parameters.text(name).map(str::to_owned);
     Ok(LedgerFilter {
-        dag_id: text("dag_id").map(DagId::new_unchecked),
-        run_id: text("dag_run_id").or_else(|| text("run_id")),
-        task_id: text("task_id"),
-        stage: text("stage"),
+        dag_id: parameters.owned("dag_id").map(DagId::new_unchecked),
+        run_id: parameters.owned("dag_run_id").or_else(|| parameters.owned("run_id")),
+        task_id: parameters.owned("task_id"),
+        stage: parameters.owned("stage"),
         since: parameters.instant("since")?,
         until: parameters.instant("until")?,
-        target: text("target"),
+        target: parameters.owned("target"),
         limit,
         offset,
     })

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
@@ -22,10 +22,9 @@ use crate::server::Shared;
 pub(crate) async fn get(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id, try_number)): Path<(String, String, String, u32)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Answer {
-    let parameters = Parameters(parameters);
     let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
     let offset = parameters.number::<u64>("token")?.unwrap_or(0).min(FARTHEST);
     let (_, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;

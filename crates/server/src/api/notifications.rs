@@ -1,7 +1,7 @@
 //! What callbacks were told, and what they could not be told.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use millrace_store::{NotificationFilter, NotificationRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,15 +30,11 @@ pub(super) fn doors() -> Doors {
         .does(op("Tell callbacks again what was given up").takes::<RetryBody>().gives::<Retried>())
 }
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Notifications>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Notifications>> {
     let (limit, offset) = parameters.page()?;
     let filter = NotificationFilter {
         only_unsent: parameters.flag("unsent")?.unwrap_or(false),
-        dag_id: parameters.text("dag_id").map(str::to_owned),
+        dag_id: parameters.owned("dag_id"),
         limit,
         offset,
     };

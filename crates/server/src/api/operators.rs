@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_model::error_code::ErrorCode;
 use millrace_operator_api::entry::{OperatorEntry, find};
 use schemars::JsonSchema;
@@ -43,11 +43,8 @@ fn operator(entry: &OperatorEntry) -> Operator {
 }
 
 /// By name.
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Operators>> {
-    let page = Parameters(parameters).page()?;
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Operators>> {
+    let page = parameters.page()?;
     let mut entries: Vec<&OperatorEntry> = server.options.operators.iter().collect();
     entries.sort_by_key(|entry| entry.name);
     let (entries, total_entries) = cut(entries, page);

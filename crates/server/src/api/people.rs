@@ -1,6 +1,6 @@
 //! Users, for who manages people; and the account of whoever asks.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use http::StatusCode;
 use millrace_store::UserRow;
@@ -58,12 +58,9 @@ pub(super) async fn change_own_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Users>> {
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Users>> {
     let users = server.store().users().await?.iter().map(user_value).collect();
-    let (users, total_entries) = paged(users, &Parameters(parameters), ORDERS)?;
+    let (users, total_entries) = paged(users, &parameters, ORDERS)?;
     Ok(Json(Users { users, total_entries }))
 }
 

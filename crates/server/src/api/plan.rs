@@ -1,7 +1,7 @@
 //! What will run, and the due dates that became no run.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use chrono::TimeDelta;
 use millrace_model::ids::DagId;
 use millrace_situation::{Ahead, PassedSlot, PlanEntry};
@@ -16,28 +16,25 @@ use crate::server::{Server, Shared};
 const HOURS: u32 = 24;
 const MOST_HOURS: u32 = 24 * 366;
 
-pub(crate) async fn all(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Plan>> {
-    server.plan(None, &Parameters(parameters)).await
+pub(crate) async fn all(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Plan>> {
+    server.plan(None, &parameters).await
 }
 
 pub(crate) async fn dag(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<Plan>> {
     let row = server.dag_row(&dag_id, 0).await?;
-    server.plan(Some(&row.dag_id), &Parameters(parameters)).await
+    server.plan(Some(&row.dag_id), &parameters).await
 }
 
 pub(crate) async fn slots(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<Slots>> {
-    let (limit, offset) = Parameters(parameters).page()?;
+    let (limit, offset) = parameters.page()?;
     let row = server.dag_row(&dag_id, 0).await?;
     let page = server.store().passed_slots(row.dag_id.as_str(), limit.max(1), offset).await?;
     let shown = if limit == 0 { 0 } else { page.rows.len() };

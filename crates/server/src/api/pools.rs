@@ -1,7 +1,7 @@
 //! Pools and how full they are.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
 use millrace_store::{PoolRow, PoolUse};
@@ -51,14 +51,11 @@ pub(crate) struct PatchBody {
     include_deferred: Option<bool>,
 }
 
-pub(crate) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Pools>> {
+pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Pools>> {
     let used = server.store().pool_use().await?;
     let value = |row: &PoolRow| pool_value(row, used.get(&row.name).copied().unwrap_or_default());
     let pools = server.store().pools().await?.iter().map(value).collect();
-    let (pools, total_entries) = paged(pools, &Parameters(parameters), ORDERS)?;
+    let (pools, total_entries) = paged(pools, &parameters, ORDERS)?;
     Ok(Json(Pools { pools, total_entries }))
 }
 

@@ -1,7 +1,7 @@
 //! Runs of a DAG.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderName, StatusCode};
 use millrace_model::ids::DagId;
@@ -24,9 +24,9 @@ use crate::server::{Server, Shared};
 pub(crate) async fn list(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<DagRuns>> {
-    listed_runs(&server, &dag_id, &Parameters(parameters)).await.map(Json)
+    listed_runs(&server, &dag_id, &parameters).await.map(Json)
 }
 
 asked! {

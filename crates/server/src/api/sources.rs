@@ -1,7 +1,7 @@
 //! The texts of DAG files, version by version.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use millrace_model::error_code::ErrorCode;
@@ -49,12 +49,12 @@ fn version(dag_id: &str, row: &DagVersionRow) -> DagVersion {
 pub(super) async fn versions(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<DagVersions>> {
     server.dag_row(&dag_id, 0).await?;
     let rows = server.store().dag_versions(&dag_id).await?;
     let all = rows.iter().map(|row| version(&dag_id, row)).collect();
-    let (dag_versions, total_entries) = paged(all, &Parameters(parameters), ORDERS)?;
+    let (dag_versions, total_entries) = paged(all, &parameters, ORDERS)?;
     Ok(Json(DagVersions { dag_versions, total_entries }))
 }
 
@@ -70,10 +70,10 @@ pub(super) async fn get_version(
 pub(super) async fn source(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let row = server.version_row(&dag_id, Parameters(parameters).number("version_number")?).await?;
+    let row = server.version_row(&dag_id, parameters.number("version_number")?).await?;
     let content = server.shown_source(row.version_key).await?;
     if wants_text(&headers) {
         return Ok(content.into_response());

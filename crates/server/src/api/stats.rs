@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use millrace_model::state::RunState;
 use millrace_store::{DagFilter, DagRow};
 use schemars::JsonSchema;
@@ -29,11 +29,7 @@ struct StateCount {
     count: u64,
 }
 
-pub(super) async fn tags(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<DagTags>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn tags(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<DagTags>> {
     let rows = server.store().dags(&DagFilter::default()).await?.rows;
     let part = parameters.text("tag_name_pattern").map(|text| text.trim_matches('%').to_lowercase());
     let masked = |row: &DagRow| {
@@ -50,11 +46,7 @@ pub(super) async fn tags(
 pub(super) const TAG_ORDERS: &[&str] = &["name"];
 
 /// Of the DAGs that `dag_ids` names, or of all.
-pub(super) async fn runs(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<DagStats>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn runs(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<DagStats>> {
     let (page, wanted) = (parameters.page()?, parameters.all("dag_ids"));
     let mut rows = server.store().dags(&DagFilter::default()).await?.rows;
     rows.retain(|row| wanted.is_empty() || wanted.contains(&row.dag_id.as_str()));

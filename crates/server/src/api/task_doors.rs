@@ -1,6 +1,6 @@
 //! The addresses of task instances.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde_json::Value;
 
 use super::asked::dates;
@@ -10,11 +10,10 @@ use crate::doors::Doors;
 use crate::openapi::{Kind, op};
 use crate::permission::Act;
 use crate::person::Person;
+use crate::query::Parameters;
 use crate::server::Shared;
 
 const LIST: &str = "list";
-
-type Asked = Query<Vec<(String, String)>>;
 
 #[expect(clippy::too_many_lines, reason = "a table: an entry for each address")]
 pub(super) fn doors() -> Doors {
@@ -55,7 +54,7 @@ pub(super) fn doors() -> Doors {
         .get(
             "/dags/{dag_id}/dagRuns/{run_id}/taskInstances/list",
             ReadDags,
-            async |server: State<Shared>, Path((dag_id, run_id)): Path<(String, String)>, query: Asked| {
+            async |server: State<Shared>, Path((dag_id, run_id)): Path<(String, String)>, query: Parameters| {
                 instances::get(server, Path((dag_id, run_id, LIST.to_owned())), query).await
             },
         )
@@ -65,7 +64,7 @@ pub(super) fn doors() -> Doors {
             ChangeRuns,
             async |server: State<Shared>,
                    Path((dag_id, run_id)): Path<(String, String)>,
-                   query: Asked,
+                   query: Parameters,
                    person: Person,
                    given: Given<MarkBody>| {
                 instances::patch(server, Path((dag_id, run_id, LIST.to_owned())), query, person, given).await

@@ -1,7 +1,7 @@
 //! The tasks of a DAG, as its newest version has them.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_model::dag::{Dag, Task as DagTask};
 use millrace_model::error_code::ErrorCode;
 use schemars::JsonSchema;
@@ -45,11 +45,11 @@ pub(crate) struct Task {
 pub(super) async fn list(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<Tasks>> {
     let row = server.dag_row(&dag_id, 0).await?;
     let tasks = row.dag.tasks.iter().map(|task| value(&server, &row.dag, task)).collect();
-    let (tasks, total_entries) = paged(tasks, &Parameters(parameters), ORDERS)?;
+    let (tasks, total_entries) = paged(tasks, &parameters, ORDERS)?;
     Ok(Json(Tasks { tasks, total_entries }))
 }
 

@@ -1,7 +1,7 @@
 //! API tokens: everybody's own, and all of them for who manages people.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use millrace_store::ApiTokenRow;
 use schemars::JsonSchema;
@@ -16,12 +16,7 @@ use crate::query::Parameters;
 use crate::server::Shared;
 
 /// `username`: somebody else's; `~`: everybody's.
-pub(super) async fn list(
-    State(server): State<Shared>,
-    person: Person,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Tokens>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn list(State(server): State<Shared>, person: Person, parameters: Parameters) -> Answer<Json<Tokens>> {
     let wanted = parameters.text("username").unwrap_or(&person.name);
     if wanted != person.name {
         person.require(Act::ManagePeople)?;

@@ -1,7 +1,7 @@
 //! The tries of a task, oldest first.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_model::error_code::ErrorCode;
 use millrace_store::{RunRow, TryRow};
 use schemars::JsonSchema;
@@ -59,9 +59,9 @@ fn attempt(server: &Server, run: &RunRow, (task_id, map_index): (&str, i32), row
 pub(super) async fn list(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<Tries>> {
-    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
     let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     let rows = server.store().tries(instance.key).await?;
     let task_instances: Vec<Try> = rows.iter().map(|row| attempt(&server, &run, (&task_id, map_index), row)).collect();
@@ -78,9 +78,9 @@ pub(super) async fn list_mapped(
 pub(super) async fn get(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id, number)): Path<(String, String, String, u32)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<Try>> {
-    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
     let (run, instance) = instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
     let rows = server.store().tries(instance.key).await?;
     // A lost worker's try is given again under its number: the last is what it came to.

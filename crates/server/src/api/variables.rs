@@ -1,7 +1,7 @@
 //! Variables: secrets are shown masked; `***` sent back keeps what is there.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
 use millrace_vault::NamedVariable;
@@ -53,11 +53,7 @@ pub(crate) struct VariablePatch {
     description: Option<String>,
 }
 
-pub(super) async fn list(
-    State(server): State<Shared>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Variables>> {
-    let parameters = Parameters(parameters);
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Variables>> {
     let mut rows = server.options.vault.variables().await?;
     if let Some(part) = parameters.text("variable_key_pattern").map(|text| text.trim_matches('%').to_lowercase()) {
         rows.retain(|row| row.key.to_lowercase().contains(&part));

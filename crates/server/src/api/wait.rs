@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use http::{HeaderMap, header};
@@ -40,12 +40,12 @@ pub(super) async fn run(
     person: Person,
     reader: Reader,
     Path((dag_id, run_id)): Path<(String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Answer<Response> {
     let is_stream = headers.get(header::ACCEPT).is_some_and(|kinds| kinds.to_str().is_ok_and(|it| it.contains(LINES)));
     let (usual, most) = if is_stream { (MOST_OF_STREAM, MOST_OF_STREAM) } else { (USUAL, MOST) };
-    let seconds = Parameters(parameters).number::<u64>("timeout")?.unwrap_or(usual);
+    let seconds = parameters.number::<u64>("timeout")?.unwrap_or(usual);
     if seconds > most {
         let text = format!("parameter 'timeout' must be at most {most} seconds; ask again then, or accept {LINES}");
         return Err(Problem::invalid(text));

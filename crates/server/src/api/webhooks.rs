@@ -1,7 +1,7 @@
 //! Webhooks: made, listed and revoked by people; delivered to by other systems.
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use http::{HeaderMap, StatusCode};
 use millrace_store::{WebhookRow, WebhookTarget};
@@ -112,12 +112,7 @@ fn webhook_value(row: &WebhookRow) -> Webhook {
     }
 }
 
-async fn list(
-    State(server): State<Shared>,
-    person: Person,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Answer<Json<Webhooks>> {
-    let parameters = Parameters(parameters);
+async fn list(State(server): State<Shared>, person: Person, parameters: Parameters) -> Answer<Json<Webhooks>> {
     let page = parameters.page()?;
     let wanted = parameters.text("username").unwrap_or(&person.name);
     if wanted != person.name {

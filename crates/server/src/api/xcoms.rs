@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use millrace_model::change::RunKey;
 use millrace_model::error_code::ErrorCode;
 use millrace_settings::Masker;
@@ -54,9 +54,8 @@ async fn entries(server: &Server, (dag_id, run_id, task_id): &Names, map_index: 
 pub(super) async fn list(
     State(server): State<Shared>,
     Path(names): Path<Names>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<XcomEntries>> {
-    let parameters = Parameters(parameters);
     let page = parameters.page()?;
     if [&names.0, &names.1, &names.2].contains(&&"~".to_owned()) {
         return browse(&server, &names, &parameters).await.map(Json);
@@ -75,7 +74,7 @@ async fn browse(server: &Server, names: &Names, parameters: &Parameters) -> Answ
         dag_id: given(&names.0),
         run_id: given(&names.1),
         task_id: given(&names.2),
-        key: parameters.text("xcom_key").map(str::to_owned),
+        key: parameters.owned("xcom_key"),
         limit: limit + 1,
         offset,
     };
@@ -118,9 +117,9 @@ pub(crate) async fn found(server: &Server, filter: &XcomFilter) -> Answer<Vec<Xc
 pub(super) async fn get(
     State(server): State<Shared>,
     Path((dag_id, run_id, task_id, key)): Path<(String, String, String, String)>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer<Json<XcomEntry>> {
-    let map_index = Parameters(parameters).number::<i32>("map_index")?.unwrap_or(-1);
+    let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
     let found = entries(&server, &(dag_id, run_id, task_id.clone()), map_index).await?;
     let entry = found.into_iter().find(|entry| entry.key == key);
     let missing = || Problem::new(ErrorCode::NOT_FOUND, format!("task {task_id} left nothing under '{key}'"));

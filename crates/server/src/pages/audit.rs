@@ -1,6 +1,6 @@
 //! Who changed what, newest first.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use chrono_tz::Tz;
 use http::HeaderMap;
 use millrace_store::{AuditFilter, AuditRow};
@@ -35,17 +35,15 @@ pub(super) async fn page(
     State(server): State<Shared>,
     person: Person,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    let parameters = Parameters(parameters);
     let offset = parameters.offset()?;
-    let text = |name: &str| parameters.text(name).map(str::to_owned);
     let filter = AuditFilter {
-        dag_id: text("dag"),
-        run_id: text("run"),
-        task_id: text("task"),
-        actor: text("actor"),
-        action: text("action"),
+        dag_id: parameters.owned("dag"),
+        run_id: parameters.owned("run"),
+        task_id: parameters.owned("task"),
+        actor: parameters.owned("actor"),
+        action: parameters.owned("action"),
         limit: ROWS,
         offset,
         ..AuditFilter::default()
@@ -77,11 +75,11 @@ pub(super) async fn page(
         lines => page.rows.iter().map(line).collect::<Vec<_>>(),
         total => page.total,
         rest,
-        dag_id => text("dag"),
-        run_id => text("run"),
-        task_id => text("task"),
-        actor => text("actor"),
-        action => text("action"),
+        dag_id => parameters.owned("dag"),
+        run_id => parameters.owned("run"),
+        task_id => parameters.owned("task"),
+        actor => parameters.owned("actor"),
+        action => parameters.owned("action"),
     };
     let values = merged(values, paging(offset, page.rows.len(), ROWS, page.total));
     server.page("audit.html", Some(&person), &Wishes::of(&headers), values).await

@@ -1,7 +1,7 @@
 //! The backfills of a DAG: those there were, how far they are, and a form that lists its dates before it makes one.
 
 use axum::Form;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
@@ -59,9 +59,8 @@ pub(super) async fn page(
     person: Person,
     Path(dag_id): Path<String>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    let parameters = Parameters(parameters);
     let row = server.dag_row(&dag_id, 0).await?;
     let (now, zone) = (server.now(), row.dag.timetable.timezone);
     let rows = server.store().backfills(Some(&row.dag_id)).await?;
@@ -107,7 +106,7 @@ pub(super) async fn page(
     };
     let (prepared, report) = plan.unzip();
     let warnings = prepared.as_ref().map(|it| it.warnings.iter().map(|text| sentence(&say(text))).collect::<Vec<_>>());
-    let text = |name: &str| parameters.text(name).unwrap_or_default().to_owned();
+    let text = |name: &str| parameters.owned(name).unwrap_or_default();
     let on = |name: &str| parameters.text(name).is_some();
     let values = values! {
         dag => server.dag_head(&row, Tab::Backfills),
@@ -178,9 +177,8 @@ fn dates(report: &BackfillReport, local: impl Fn(DateTime<Utc>) -> String) -> Ve
 }
 
 fn asked(dag_id: &str, parameters: &Parameters) -> Answer<BackfillBody> {
-    let text = |name: &str| parameters.text(name).map(str::to_owned);
     let on = |name: &str| parameters.text(name).is_some();
-    let conf: Option<Map<String, Value>> = match text("conf").filter(|text| !text.trim().is_empty()) {
+    let conf: Option<Map<String, Value>> = match parameters.owned("conf").filter(|text| !text.trim().is_empty()) {
         None => None,
         Some(text) => Some(serde_json::from_str(&text).map_err(|error| {
             Problem::invalid(format!("the configuration must be a JSON object like {{\"key\": \"value\"}}: {error}"))
@@ -188,14 +186,14 @@ fn asked(dag_id: &str, parameters: &Parameters) -> Answer<BackfillBody> {
     };
     Ok(BackfillBody {
         dag_id: dag_id.to_owned(),
-        from_date: text("from").unwrap_or_default(),
-        to_date: text("to").unwrap_or_default(),
+        from_date: parameters.owned("from").unwrap_or_default(),
+        to_date: parameters.owned("to").unwrap_or_default(),
         to_inclusive: on("end"),
         run_backwards: on("reverse"),
         dag_run_conf: conf,
-        reprocess_behavior: text("reprocess"),
+        reprocess_behavior: parameters.owned("reprocess"),
         max_active_runs: parameters.filled_number("runs")?,
-        tasks: text("tasks"),
+        tasks: parameters.owned("tasks"),
         include_upstream: on("upstream"),
         include_downstream: on("downstream"),
         ignore_bounds: on("bounds"),

@@ -1,6 +1,6 @@
 //! Calendars that DAGs name.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use chrono::Datelike;
 use http::HeaderMap;
 
@@ -15,9 +15,9 @@ pub(super) async fn page(
     State(server): State<Shared>,
     person: Person,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    let year = Parameters(parameters).number("year")?.unwrap_or_else(|| server.now().year());
+    let year = parameters.number("year")?.unwrap_or_else(|| server.now().year());
     let calendars: Vec<_> = server
         .calendars(Some(year))
         .await?

@@ -1,7 +1,7 @@
 //! Clearing and marking: a page that lists exactly what would be touched, and does it when told.
 
 use axum::Form;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use http::HeaderMap;
 use millrace_model::ids::TaskId;
@@ -143,7 +143,7 @@ pub(super) async fn page(
     person: Person,
     Path((dag_id, run_id)): Path<(String, String)>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
     show(&server, &person, &headers, wanted(dag_id, Some(run_id), parameters)?).await
 }
@@ -154,7 +154,7 @@ pub(super) async fn apply(
     Path((dag_id, run_id)): Path<(String, String)>,
     Form(parameters): Form<Vec<(String, String)>>,
 ) -> Answer {
-    let wanted = wanted(dag_id, Some(run_id), parameters)?;
+    let wanted = wanted(dag_id, Some(run_id), Parameters(parameters))?;
     touch(&server, &person, &wanted, false).await?;
     Ok(Redirect::to(&wanted.back()).into_response())
 }
@@ -165,9 +165,9 @@ pub(super) async fn rerun_page(
     person: Person,
     Path(dag_id): Path<String>,
     headers: HeaderMap,
-    Query(mut parameters): Query<Vec<(String, String)>>,
+    mut parameters: Parameters,
 ) -> Answer {
-    parameters.push(("action".to_owned(), "clear".to_owned()));
+    parameters.0.push(("action".to_owned(), "clear".to_owned()));
     show(&server, &person, &headers, wanted(dag_id, None, parameters)?).await
 }
 
@@ -178,7 +178,7 @@ pub(super) async fn rerun(
     Form(mut parameters): Form<Vec<(String, String)>>,
 ) -> Answer {
     parameters.push(("action".to_owned(), "clear".to_owned()));
-    let wanted = wanted(dag_id, None, parameters)?;
+    let wanted = wanted(dag_id, None, Parameters(parameters))?;
     touch(&server, &person, &wanted, false).await?;
     Ok(Redirect::to(&wanted.back()).into_response())
 }
@@ -189,7 +189,7 @@ pub(super) async fn note(
     Path((dag_id, run_id)): Path<(String, String)>,
     Form(parameters): Form<Vec<(String, String)>>,
 ) -> Answer {
-    let note = Parameters(parameters).text("note").unwrap_or_default().to_owned();
+    let note = Parameters(parameters).owned("note").unwrap_or_default();
     server.patch_run(&person, &dag_id, &run_id, PatchRunBody { state: None, note: Some(note) }).await?;
     Ok(Redirect::to(&links::run(&dag_id, &run_id)).into_response())
 }
@@ -204,10 +204,9 @@ pub(super) async fn repin(
     Ok(Redirect::to(&links::run(&dag_id, &run_id)).into_response())
 }
 
-fn wanted(dag_id: String, run_id: Option<String>, parameters: Vec<(String, String)>) -> Answer<Wanted> {
-    let parameters = Parameters(parameters);
+fn wanted(dag_id: String, run_id: Option<String>, parameters: Parameters) -> Answer<Wanted> {
     let action = Action::parse(parameters.text("action"))?;
-    let task_id = parameters.text("task").map(str::to_owned);
+    let task_id = parameters.owned("task");
     Ok(Wanted { dag_id, run_id, task_id, action, parameters })
 }
 
@@ -262,15 +261,14 @@ impl Touching {
 
 /// Does it, or lists what it would touch.
 async fn touch(server: &Server, person: &Person, wanted: &Wanted, dry_run: bool) -> Answer<Touching> {
-    let date = |name: &str| wanted.parameters.text(name).map(str::to_owned);
     match (wanted.action, &wanted.task_id, &wanted.run_id) {
         (Action::Clear, task, run) => {
             let body = ClearBody {
                 dry_run,
                 dag_run_id: run.clone(),
                 task_ids: task.clone().map(|task| vec![wanted.named(task)]),
-                start_date: date("from"),
-                end_date: date("to"),
+                start_date: wanted.parameters.owned("from"),
+                end_date: wanted.parameters.owned("to"),
                 only_failed: run.is_none() || wanted.is_on("only_failed"),
                 include_upstream: wanted.is_on("upstream"),
                 include_downstream: wanted.is_on("downstream"),

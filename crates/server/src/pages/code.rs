@@ -1,6 +1,6 @@
 //! The file of a DAG: each version that was in service, and what changed between two.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::HeaderMap;
 use millrace_model::error_code::ErrorCode;
 use millrace_store::DagVersionRow;
@@ -47,9 +47,8 @@ pub(super) async fn page(
     person: Person,
     Path(dag_id): Path<String>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    let parameters = Parameters(parameters);
     let row = server.dag_row(&dag_id, 0).await?;
     let versions = server.store().dag_versions(&dag_id).await?;
     let named = |name: &str| -> Answer<Option<&DagVersionRow>> {

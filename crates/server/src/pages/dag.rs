@@ -1,7 +1,7 @@
 //! One DAG: its grid, and beside it the DAG's own facts, a run's, or a task's.
 
 use axum::Form;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use http::HeaderMap;
 use millrace_model::pool::PoolFault;
@@ -32,7 +32,7 @@ pub(super) async fn page(
     person: Person,
     Path(dag_id): Path<String>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
     let wishes = Wishes::of(&headers);
     let row = server.dag_row(&dag_id, STRIP).await?;
@@ -98,7 +98,7 @@ pub(super) async fn page(
         params => server.shown_params(&row.dag),
         task_count => row.dag.tasks.len(),
     };
-    let place = Place { row: &row, selected: Selected::default(), view: GridView::of(&Parameters(parameters))? };
+    let place = Place { row: &row, selected: Selected::default(), view: GridView::of(&parameters)? };
     server.dag_page(&person, &wishes, place, values).await
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse, Redirect};
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, header};
@@ -147,10 +147,9 @@ pub(super) async fn page(
     State(server): State<Shared>,
     person: Person,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    let parameters = Parameters(parameters);
-    let text = |name: &str| parameters.text(name).unwrap_or_default().to_owned();
+    let text = |name: &str| parameters.owned(name).unwrap_or_default();
     let (search, tag, owner) = (text("q"), text("tag"), text("owner"));
     let choice = Choice::parse(parameters.text("state"));
     let offset = usize::try_from(parameters.offset()?).unwrap_or(usize::MAX);

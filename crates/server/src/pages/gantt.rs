@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
 use millrace_model::change::InstanceKey;
@@ -57,10 +57,9 @@ pub(super) async fn page(
     person: Person,
     Path(dag_id): Path<String>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
     let wishes = Wishes::of(&headers);
-    let parameters = Parameters(parameters);
     let row = server.dag_row(&dag_id, 0).await?;
     let (run, runs) = server.chosen_run(&row, &parameters, "gantt").await?;
     let rows = match &run {

@@ -4,7 +4,7 @@ mod folding;
 
 use std::collections::HashMap;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::HeaderMap;
 use millrace_model::dag::Dag;
 use millrace_model::graph::Graph;
@@ -64,10 +64,9 @@ pub(super) async fn page(
     person: Person,
     Path(dag_id): Path<String>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
     let wishes = Wishes::of(&headers);
-    let parameters = Parameters(parameters);
     let row = server.dag_row(&dag_id, 0).await?;
     let (run, runs) = server.chosen_run(&row, &parameters, "graph").await?;
     let (dag, rows) = match &run {

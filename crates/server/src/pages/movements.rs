@@ -1,6 +1,6 @@
 //! What was moved, of every DAG: newest first, by DAG and by target.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use chrono_tz::Tz;
 use http::HeaderMap;
 use millrace_model::ids::DagId;
@@ -39,14 +39,12 @@ pub(super) async fn page(
     State(server): State<Shared>,
     person: Person,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    let parameters = Parameters(parameters);
     let offset = parameters.offset()?;
-    let text = |name: &str| parameters.text(name).map(str::to_owned);
     let filter = LedgerFilter {
-        dag_id: text("dag").map(DagId::new_unchecked),
-        target: text("target"),
+        dag_id: parameters.owned("dag").map(DagId::new_unchecked),
+        target: parameters.owned("target"),
         limit: ROWS,
         offset,
         ..LedgerFilter::default()
@@ -77,8 +75,8 @@ pub(super) async fn page(
         is_searched => !rest.is_empty(),
         rest,
         // Not `dag`: that is whose head a page has.
-        dag_id => text("dag"),
-        target => text("target"),
+        dag_id => parameters.owned("dag"),
+        target => parameters.owned("target"),
     };
     let values = merged(values, paging(offset, page.rows.len(), ROWS, page.total));
     server.page("movements.html", Some(&person), &Wishes::of(&headers), values).await

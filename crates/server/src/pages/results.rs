@@ -1,6 +1,6 @@
 //! What tasks of every DAG handed on to others, newest first.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use http::HeaderMap;
 use millrace_store::XcomFilter;
 use serde::Serialize;
@@ -35,16 +35,14 @@ pub(super) async fn page(
     State(server): State<Shared>,
     person: Person,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    let parameters = Parameters(parameters);
     let offset = parameters.offset()?;
-    let text = |name: &str| parameters.text(name).map(str::to_owned);
     let filter = XcomFilter {
-        dag_id: text("dag"),
-        run_id: text("run"),
-        task_id: text("task"),
-        key: text("key"),
+        dag_id: parameters.owned("dag"),
+        run_id: parameters.owned("run"),
+        task_id: parameters.owned("task"),
+        key: parameters.owned("key"),
         // One more says whether there are more.
         limit: ROWS + 1,
         offset,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::HeaderMap;
 use millrace_model::change::InstanceKey;
 use millrace_model::state::TaskState;
@@ -56,7 +56,7 @@ pub(super) async fn page(
     person: Person,
     Path((dag_id, run_id)): Path<(String, String)>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
     let wishes = Wishes::of(&headers);
     let run = server.run_row(&dag_id, &run_id).await?;
@@ -122,6 +122,6 @@ pub(super) async fn page(
         rows => rows.map(count),
     };
     let selected = Selected { run: Some(&run), task: None };
-    let place = Place { row: &row, selected, view: GridView::of(&Parameters(parameters))? };
+    let place = Place { row: &row, selected, view: GridView::of(&parameters)? };
     server.dag_page(&person, &wishes, place, values).await
 }

@@ -1,6 +1,6 @@
 //! Runs, newest first: of every DAG, or of one.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use chrono_tz::Tz;
 use http::HeaderMap;
 use millrace_model::instant::parse_instant;
@@ -42,9 +42,9 @@ pub(super) async fn page(
     State(server): State<Shared>,
     person: Person,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    show(&server, &person, &headers, None, &Parameters(parameters)).await
+    show(&server, &person, &headers, None, &parameters).await
 }
 
 pub(super) async fn of_dag(
@@ -52,10 +52,10 @@ pub(super) async fn of_dag(
     person: Person,
     Path(dag_id): Path<String>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
     let row = server.dag_row(&dag_id, 0).await?;
-    show(&server, &person, &headers, Some(&row), &Parameters(parameters)).await
+    show(&server, &person, &headers, Some(&row), &parameters).await
 }
 
 async fn show(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use http::HeaderMap;
@@ -76,10 +76,9 @@ pub(super) async fn page(
     person: Person,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
     let wishes = Wishes::of(&headers);
-    let parameters = Parameters(parameters);
     let run = server.run_row(&dag_id, &run_id).await?;
     let of_task: Vec<InstanceRow> = server.store().instances(run.key).await?;
     let of_task: Vec<InstanceRow> = of_task.into_iter().filter(|it| it.task_id.as_str() == task_id).collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect};
 use chrono_tz::Tz;
 use http::HeaderMap;
@@ -53,15 +53,14 @@ pub(super) async fn page(
     State(server): State<Shared>,
     person: Person,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Answer {
-    let parameters = Parameters(parameters);
     let offset = parameters.offset()?;
     let state = match parameters.text("state") {
         None => None,
         Some(text) => Some(TaskState::parse(text).ok_or_else(|| unknown_state(text))?),
     };
-    let texts = |name: &str| parameters.text(name).map(str::to_owned).into_iter().collect();
+    let texts = |name: &str| parameters.owned(name).into_iter().collect();
     let filter = InstanceFilter {
         dag_ids: texts("dag"),
         task_ids: texts("task"),
