@@ -20,6 +20,7 @@ use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
+use crate::words::say;
 
 const MOST_FAILURES: usize = 12;
 const MOST_LATE: usize = 8;
@@ -266,7 +267,7 @@ async fn failures(server: &Server, person: &Person, rows: &[DagRow]) -> Answer<(
 fn broken(file: &str, diagnostics: &[Value]) -> Broken {
     let is_error = |one: &&Value| one.get("severity").and_then(Value::as_str) != Some("warning");
     let first = diagnostics.iter().find(is_error).or(diagnostics.first()).cloned().unwrap_or_default();
-    let text = |key: &str| first.get(key).and_then(Value::as_str).map(str::to_owned);
+    let text = |key: &str| first.get(key).and_then(Value::as_str).map(say);
     Broken {
         place: crate::api::import_place(file, &first),
         message: text("message").unwrap_or_else(|| "it cannot be read".to_owned()),

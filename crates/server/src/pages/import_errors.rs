@@ -13,6 +13,7 @@ use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
+use crate::words::say;
 
 #[derive(Serialize)]
 struct Broken {
@@ -33,7 +34,7 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
     let now = server.now();
     let rows = server.import_errors().await?;
     let fault = |file: &str, one: &Value| {
-        let text = |key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
+        let text = |key: &str| one.get(key).and_then(Value::as_str).map(say);
         Fault {
             place: crate::api::import_place(file, one),
             is_warning: one.get("severity").and_then(Value::as_str) == Some("warning"),
@@ -69,8 +70,8 @@ impl Server {
             let never = |fault: &PoolFault| Never {
                 dag_id: row.dag_id.to_string(),
                 href: links::dag(row.dag_id.as_str()),
-                text: fault.to_string(),
-                hint: fault.hint(),
+                text: say(&fault.to_string()),
+                hint: say(&fault.hint()),
             };
             PoolFault::all_of(&row.dag, &pools).iter().map(never).collect::<Vec<_>>()
         };

@@ -1,6 +1,6 @@
 //! Language, zone of the times, and the lists that the bar leads to.
 
-use crate::site::{ADMIN, FAILED_RUN, Site};
+use crate::site::{ADMIN, FAILED_RUN, Site, now};
 
 fn page(site: &Site, path: &str, headers: &[(&str, &str)]) -> String {
     let all: Vec<(&str, &str)> = [("authorization", ADMIN)].into_iter().chain(headers.iter().copied()).collect();
@@ -17,6 +17,13 @@ fn pages_speak_the_language_of_the_browser_or_the_choice() {
     assert!(!korean.contains("Last runs"), "{korean}");
     let chosen = page(&site, "/dags", &[("accept-language", "ko"), ("cookie", "millrace_language=en")]);
     assert!(chosen.contains("Last runs"), "{chosen}");
+    let fault = serde_json::json!({"message": "unknown key 'retires' in task 'load' (copy)", "hint": "did you mean 'retries'?", "line": 1});
+    site.runtime.block_on(site.plant.store.set_import_error("odd.yaml", &[fault], now())).unwrap();
+    for of_files in ["/", "/import-errors"] {
+        let told = page(&site, of_files, &[("accept-language", "ko")]);
+        assert!(told.contains("(copy)에 모르는 키") && told.contains("쓰려던 것인가요?"), "{told}");
+        assert!(!told.contains("unknown key"), "{told}");
+    }
     let door = site.call("GET", "/sign-in", &[("accept-language", "ko")], None).is(200).body;
     assert!(door.contains("비밀번호"), "{door}");
     let missing = site.call("GET", "/nowhere", &[("authorization", ADMIN), ("accept-language", "ko")], None).is(404);
