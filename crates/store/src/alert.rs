@@ -51,19 +51,14 @@ impl Store {
         if filter.only_unseen {
             conditions.add("a.seen_at IS NULL".to_owned());
         }
-        let (clause, mut values) = (conditions.clause(), conditions.values);
+        let (clause, values) = (conditions.clause(), conditions.values);
         let count = format!("SELECT COUNT(*) AS n FROM alert a{clause}");
-        let total = sql::one(self.reader(), "count alerts", count, values.clone()).await?;
-        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
-        let (limit, offset) = (values.len() + 1, values.len() + 2);
+        // One that was raised again keeps its id.
         let list = format!(
             "SELECT a.*, r.run_id AS run_name FROM alert a LEFT JOIN dag_run r ON r.id = a.run_id{clause} \
-             ORDER BY a.id DESC LIMIT ${limit} OFFSET ${offset}"
+             ORDER BY a.at DESC, a.id DESC"
         );
-        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
-        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
-        let rows = sql::all(self.reader(), "list alerts", list, values).await?;
-        Ok(Page { rows: rows.iter().map(read).collect::<Result<_>>()?, total })
+        self.page("list alerts", (count, list), values, (filter.limit, filter.offset), read).await
     }
 
     /// Notes that somebody has seen these; without ids, all. Returns how many were new to them.

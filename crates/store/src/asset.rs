@@ -127,15 +127,11 @@ impl Store {
         conditions.among("q.dag_id", dag_id.as_slice());
         conditions.among("e.asset", asset.as_slice());
         let clause = conditions.clause();
-        let attempted = "read the queued asset events";
         let of = format!("FROM asset_queue q JOIN asset_event e ON e.id = q.event_id{clause}");
-        let count = format!("SELECT COUNT(*) AS total {of}");
-        let total = sql::one(self.reader(), attempted, count, conditions.values.clone()).await?;
-        let total = total.map(|row| row.int("total")).transpose()?.unwrap_or(0).unsigned_abs();
-        let sql = format!("SELECT e.*, q.dag_id AS waiting {of} ORDER BY e.id, q.dag_id LIMIT {limit}");
-        let rows = sql::all(self.reader(), attempted, sql, conditions.values).await?;
+        let count = format!("SELECT COUNT(*) AS n {of}");
+        let list = format!("SELECT e.*, q.dag_id AS waiting {of} ORDER BY e.id, q.dag_id");
         let one = |row: &Row| Ok((DagId::new_unchecked(row.text("waiting")?), read_event(row)?));
-        Ok(Page { rows: rows.iter().map(one).collect::<Result<_>>()?, total })
+        self.page("read the queued asset events", (count, list), conditions.values, (limit.into(), 0), one).await
     }
 
     /// Takes the events of one DAG, of one asset, or of both from before the DAGs that wait for them: no run comes of them.

@@ -152,18 +152,10 @@ impl Store {
     /// Newest first, unless it is ordered.
     pub async fn audit_log(&self, filter: &AuditFilter) -> Result<Page<AuditRow>> {
         let conditions = filter.conditions();
-        let (clause, mut values) = (conditions.clause(), conditions.values);
+        let (clause, values) = (conditions.clause(), conditions.values);
         let count = format!("SELECT COUNT(*) AS n FROM audit_log{clause}");
-        let total = sql::one(self.reader(), "count the audit log", count, values.clone()).await?;
-        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
-        let (limit, offset) = (values.len() + 1, values.len() + 2);
-        let order = filter.order();
-        let list = format!("SELECT * FROM audit_log{clause} ORDER BY {order} LIMIT ${limit} OFFSET ${offset}");
-        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
-        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
-        let rows = sql::all(self.reader(), "read the audit log", list, values).await?;
-        let rows = rows.iter().map(read).collect::<Result<_>>()?;
-        Ok(Page { rows, total })
+        let list = format!("SELECT * FROM audit_log{clause} ORDER BY {}", filter.order());
+        self.page("read the audit log", (count, list), values, (filter.limit, filter.offset), read).await
     }
 
     pub async fn audit_row(&self, id: i64) -> Result<Option<AuditRow>> {

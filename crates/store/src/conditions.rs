@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use sea_orm::Value;
 
-use crate::sql::micros;
+use crate::sql::{Row, micros};
+use crate::{Page, Result, Store, sql};
 
 /// From a moment on, and up to before another; an end that is absent is open. A date that is not there lies in none but
 /// the whole.
@@ -61,5 +62,25 @@ impl Conditions {
     /// ` WHERE ...`, or nothing.
     pub fn clause(&self) -> String {
         if self.conditions.is_empty() { String::new() } else { format!(" WHERE {}", self.conditions.join(" AND ")) }
+    }
+}
+
+impl Store {
+    /// A part of a list, and how long the whole is: `count` gives that as `n`, and `list` ends with its order. Both have the
+    /// same values.
+    pub(crate) async fn page<T>(
+        &self,
+        attempted: &'static str,
+        (count, list): (String, String),
+        mut values: Vec<Value>,
+        (limit, offset): (u64, u64),
+        read: impl Fn(&Row) -> Result<T>,
+    ) -> Result<Page<T>> {
+        let total = sql::one(self.reader(), attempted, count, values.clone()).await?;
+        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
+        let list = format!("{list} LIMIT ${} OFFSET ${}", values.len() + 1, values.len() + 2);
+        values.extend([limit, offset].map(|number| i64::try_from(number).unwrap_or(i64::MAX).into()));
+        let rows = sql::all(self.reader(), attempted, list, values).await?;
+        Ok(Page { rows: rows.iter().map(read).collect::<Result<_>>()?, total })
     }
 }

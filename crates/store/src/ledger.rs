@@ -144,18 +144,12 @@ impl Store {
     pub async fn ledger_lines(&self, filter: &LedgerFilter) -> Result<Page<LedgerLine>> {
         const FROM: &str = "FROM load_ledger l JOIN task_instance i ON i.id = l.instance_id \
                             JOIN dag_run r ON r.id = i.run_id";
-        let (conditions, mut values) = filter.conditions();
+        let (conditions, values) = filter.conditions();
         let count = format!("SELECT COUNT(*) AS n {FROM} WHERE {conditions}");
-        let total = sql::one(self.reader(), "count movements", count, values.clone()).await?;
-        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
-        let (limit, offset) = (values.len() + 1, values.len() + 2);
         let list = format!(
             "SELECT l.*, i.task_id, i.map_index, r.dag_id, r.run_id, r.logical_date {FROM} WHERE {conditions} \
-             ORDER BY l.id DESC LIMIT ${limit} OFFSET ${offset}"
+             ORDER BY l.id DESC"
         );
-        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
-        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
-        let rows = sql::all(self.reader(), "list movements", list, values).await?;
         let line = |row: &Row| {
             Ok(LedgerLine {
                 dag_id: DagId::new_unchecked(row.text("dag_id")?),
@@ -166,6 +160,6 @@ impl Store {
                 row: read_entry(row)?,
             })
         };
-        Ok(Page { rows: rows.iter().map(line).collect::<Result<_>>()?, total })
+        self.page("list movements", (count, list), values, (filter.limit, filter.offset), line).await
     }
 }

@@ -140,16 +140,10 @@ impl Store {
         if filter.only_unsent {
             conditions.add("sent_at IS NULL".to_owned());
         }
-        let (clause, mut values) = (conditions.clause(), conditions.values);
+        let (clause, values) = (conditions.clause(), conditions.values);
         let count = format!("SELECT COUNT(*) AS n FROM notification{clause}");
-        let total = sql::one(self.reader(), "count notifications", count, values.clone()).await?;
-        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
-        let (limit, offset) = (values.len() + 1, values.len() + 2);
-        let list = format!("SELECT * FROM notification{clause} ORDER BY id DESC LIMIT ${limit} OFFSET ${offset}");
-        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
-        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
-        let rows = sql::all(self.reader(), "list notifications", list, values).await?;
-        Ok(Page { rows: rows.iter().map(read).collect::<Result<_>>()?, total })
+        let list = format!("SELECT * FROM notification{clause} ORDER BY id DESC");
+        self.page("list notifications", (count, list), values, (filter.limit, filter.offset), read).await
     }
 }
 

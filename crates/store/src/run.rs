@@ -272,28 +272,19 @@ impl Store {
         if !filter.states.is_empty() {
             conditions.add(state_condition(&filter.states));
         }
-        let (clause, mut values) = (conditions.clause(), conditions.values);
+        let (clause, values) = (conditions.clause(), conditions.values);
         let count = match filter.count_to {
             None => format!("SELECT COUNT(*) AS n FROM dag_run r{clause}"),
             Some(most) => {
                 format!("SELECT COUNT(*) AS n FROM (SELECT 1 FROM dag_run r{clause} LIMIT {most}) AS counted")
             }
         };
-        let total = sql::one(self.reader(), "count runs", count, values.clone()).await?;
-        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
-
         let (column, order) = (filter.order.sql(), if filter.ascending { "ASC" } else { "DESC" });
         // Few are active: they are sorted, rather than looked for among all runs in the order of the list.
         let is_active = |state: &RunState| !state.is_finished();
         let sign = if !filter.states.is_empty() && filter.states.iter().all(is_active) { "+" } else { "" };
-        let (limit, offset) = (values.len() + 1, values.len() + 2);
-        let list = format!(
-            "{RUN_SELECT}{clause} ORDER BY {sign}{column} {order}, r.id {order} LIMIT ${limit} OFFSET ${offset}"
-        );
-        values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
-        values.push(i64::try_from(filter.offset).unwrap_or(i64::MAX).into());
-        let rows = sql::all(self.reader(), "list runs", list, values).await?;
-        Ok(Page { rows: rows.iter().map(read_run).collect::<Result<_>>()?, total })
+        let list = format!("{RUN_SELECT}{clause} ORDER BY {sign}{column} {order}, r.id {order}");
+        self.page("list runs", (count, list), values, (filter.limit, filter.offset), read_run).await
     }
 
     pub async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<RunRow>> {

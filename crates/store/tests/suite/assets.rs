@@ -214,11 +214,20 @@ pub async fn a_dag_that_is_paused_again_for_the_same_run_is_told_of_again(bench:
     assert_eq!(told().await?, 1, "it was paused once");
     assert_eq!(world.store.see_alerts(None, "me", at(6)).await?, 1);
 
+    let other = world.running_run(1).await?;
+    let late = Alert {
+        dag_id: dag_id.clone(),
+        run: other.run,
+        kind: AlertKind::Deadline,
+        message: "late".to_owned(),
+        at: at(7),
+    };
+    world.commit(&Batch { alerts: vec![late], ..Batch::default() }, at(7)).await?;
     world.store.set_paused(&dag_id, false, "me", at(7)).await?;
     world.commit(&batch(at(8)), at(8)).await?;
     assert_eq!(told().await?, 2);
     let alerts = world.store.alerts(&AlertFilter::unseen(10)).await?.rows;
-    assert_eq!(alerts.iter().map(|alert| alert.at).collect::<Vec<_>>(), [at(8)], "nobody has seen it yet");
+    assert_eq!(alerts.iter().map(|alert| alert.at).collect::<Vec<_>>(), [at(8), at(7)], "nobody has seen it yet");
 
     // Somebody was quicker than the end that it was planned from.
     world.store.set_paused(&dag_id, false, "me", at(9)).await?;
