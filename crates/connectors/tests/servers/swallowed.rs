@@ -130,6 +130,36 @@ async fn a_copy_of_new_rows_misses_those_that_the_target_drops() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_copy_that_the_target_has_changed_says_how_the_rows_are_compared() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Lite, "source").await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    for table in ["t", "u"] {
+        source.run(&format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, v TEXT)")).await?;
+        source.run(&format!("INSERT INTO {table} VALUES (1, 'a'), (2, 'b')")).await?;
+    }
+    target.postgres()?.execute(
+        "CREATE TABLE dw.t (id bigint PRIMARY KEY, v text); \
+         CREATE FUNCTION upper_v() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.v := upper(NEW.v); RETURN NEW; END'; \
+         CREATE TRIGGER upper BEFORE INSERT ON dw.t FOR EACH ROW EXECUTE FUNCTION upper_v()",
+    )?;
+    let table = |name: &str| {
+        json!({"source": format!("main.{name}"), "target": format!("dw.{name}"), "primary_key": "id",
+               "sync_mode": "incremental_sync", "incremental_field": "id", "verify": ["checksums"]})
+    };
+    let mut copy = json!({
+        "source_conn_id": source.conn_id, "target_conn_id": target.conn_id, "tables": [table("t"), table("u")],
+    });
+    let error = run(&world, 1, copy.clone()).await.expect_err("other values").to_string();
+    assert!(error.contains(" --table dw.t` name the rows that differ"), "{error}");
+    target.run("TRUNCATE dw.t").await?;
+    copy["tables"] = table("t");
+    let error = run(&world, 2, copy).await.expect_err("other values").to_string();
+    assert!(error.contains("millrace data verify") && !error.contains("--table"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn tables_that_inherit_keep_their_rows() -> Result<()> {
     let (database, world, subject) = postgres::start(
         "CREATE SCHEMA analytics; CREATE TABLE parent (id int, v text); CREATE TABLE child (more int) INHERITS (parent); \

@@ -471,9 +471,10 @@ impl TableCopying<'_> {
         if failed.is_empty() {
             return Ok(results);
         }
+        let table = if job.is_one_of_many { format!(" --table {}", plan.target) } else { String::new() };
         Err(TaskError::Fail(format!(
-            "{}: {}; the copy is committed: before anything builds on it, let `millrace data verify {} {} {}` name the rows \
-             that differ",
+            "{}: {}; the copy is committed: before anything builds on it, let `millrace data verify {} {} {}{table}` name the \
+             rows that differ",
             self.at("verify"),
             failed.join("; "),
             self.context.work.dag_id,
