@@ -254,7 +254,7 @@ fn habit(key: &str, known: &[&str]) -> Option<&'static str> {
         "cron" | "schedule_cron" | "timedelta" => ("write 'schedule'", "schedule"),
         "dependencies" | "upstream" | "needs" | "after" | "set_upstream" => ("write 'depends_on'", "depends_on"),
         "type" | "task_type" | "uses" => ("write 'operator'", "operator"),
-        "timeout" | "run_timeout" if known.contains(&"dagrun_timeout") => ("write 'dagrun_timeout'", "dagrun_timeout"),
+        "timeout" if known.contains(&"dagrun_timeout") => ("write 'dagrun_timeout'", "dagrun_timeout"),
         "timeout" => ("write 'execution_timeout'", "execution_timeout"),
         "retry" | "max_retries" | "max_tries" | "attempts" => ("write 'retries': tries after the first", "retries"),
         "retry_interval" | "retry_wait" | "delay" => ("write 'retry_delay'", "retry_delay"),
