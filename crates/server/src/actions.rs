@@ -6,7 +6,7 @@ use millrace_model::param::{self, ParamFault};
 use millrace_model::schedule::DataInterval;
 use millrace_planner::{DagVersion, ManualRun, NamedDate, RequestError, manual_run};
 use millrace_settings::Masker;
-use millrace_settings::kept::keep_secrets;
+use millrace_settings::kept::{UnknownSecret, keep_secrets};
 use millrace_settings::mask::{MASK, check_own_secrets};
 use millrace_store::{DagRow, Keyed, RequestKey, RunRequest, RunRow};
 use schemars::JsonSchema;
@@ -107,8 +107,9 @@ fn request_key(person: &Person, dag_id: &str, key: &str, body: &TriggerBody) -> 
     Ok(RequestKey { person: person.name.clone(), key: key.to_owned(), body_hash: token_hash(&asked.to_string()) })
 }
 
-/// A conf that was shown, and comes back: `***` for a param is what the DAG has for it, as if nothing had been sent. 422
-/// where it stands for nothing, for a secret of another run is told to none.
+/// A conf that was shown, and comes back: a param that is as it was shown, or `***`, is what the DAG has for it, as if
+/// nothing had been sent. 422 where `***` stands for a secret in anything else: put in its place, it would be shown, for a
+/// conf is searched for no secrets but its own.
 pub(crate) fn with_secrets(
     dag: &DagRow,
     mut conf: Map<String, Value>,
@@ -116,12 +117,21 @@ pub(crate) fn with_secrets(
     masker: &Masker,
 ) -> Answer<Map<String, Value>> {
     let defaults = param::defaults(&dag.dag.params);
-    conf.retain(|name, value| *value != MASK || !defaults.contains_key(name));
-    let mut conf = Value::Object(conf);
     let masker = masker.beside(&[&defaults]);
-    keep_secrets(&mut conf, Some(&Value::Object(defaults)), place, &masker)
+    let defaults = Value::Object(defaults);
+    let shown = masker.mask_value(&defaults);
+    conf.retain(|name, value| match (defaults.get(name), shown.get(name)) {
+        (Some(default), Some(shown)) => value == default || (value != MASK && value != shown),
+        _ => true,
+    });
+    let mut kept = Value::Object(conf.clone());
+    keep_secrets(&mut kept, Some(&defaults), place, &masker)
+        .and_then(|()| match conf.iter().find(|(name, value)| kept.get(*name) != Some(value)) {
+            None => Ok(()),
+            Some((name, _)) => Err(UnknownSecret { place: format!("{place}.{name}") }),
+        })
         .map_err(|error| Problem::invalid(error.to_string()).with("path", place.into()))?;
-    Ok(if let Value::Object(conf) = conf { conf } else { Map::new() })
+    Ok(conf)
 }
 
 /// What of a conf does not suit the DAG's params, one by one.

@@ -1,9 +1,9 @@
 //! What a run of a DAG may be told: the params, one by one.
 
 use millrace_model::dag::Dag;
-use millrace_model::param::Param;
+use millrace_model::param::{self, Param};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::server::Server;
 
@@ -19,16 +19,13 @@ pub(super) struct ShownParam {
 
 impl Server {
     pub(super) fn shown_params(&self, dag: &Dag) -> Vec<ShownParam> {
-        let masked = |name: &str, value: &Value| {
-            let alone = Map::from_iter([(name.to_owned(), value.clone())]);
-            self.masked_members(&alone).get(name).map(ToString::to_string).unwrap_or_default()
-        };
+        let shown = self.masked_members(&param::defaults(&dag.params));
         let one = |(name, value): (&String, &Value)| {
             let param = Param::of(value);
             ShownParam {
                 name: name.clone(),
                 kind: kind(param),
-                default: param.default().map(|value| masked(name, value)),
+                default: shown.get(name).map(ToString::to_string),
                 description: param.schema().and_then(|schema| schema.get("description")?.as_str().map(str::to_owned)),
             }
         };

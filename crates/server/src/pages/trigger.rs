@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use millrace_model::json_text::flaw;
-use millrace_model::param::Param;
+use millrace_model::param::{self, Param};
 use millrace_store::DagRow;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -143,13 +143,9 @@ fn started(dag: &DagRow, page: &str, wishes: &Wishes) -> Response {
 
 fn fields(server: &Server, row: &DagRow) -> Vec<Field> {
     let zone = row.dag.timetable.timezone;
-    let masked = |name: &str, default: &Value| {
-        let alone = Map::from_iter([(name.to_owned(), default.clone())]);
-        server.masked_members(&alone).get(name).cloned().unwrap_or_default()
-    };
+    let shown = server.masked_members(&param::defaults(&row.dag.params));
     let one = |(name, value): (&String, &Value)| {
-        let param = Param::of(value);
-        field::field(name, param, &masked(name, param.default().unwrap_or(&Value::Null)), zone)
+        field::field(name, Param::of(value), shown.get(name).unwrap_or(&Value::Null), zone)
     };
     row.dag.params_in_order().map(one).collect()
 }

@@ -309,6 +309,48 @@ fn three_stars_in_a_conf_are_what_the_dag_has() {
     site.send("POST", "/api/v1/dags/quiet/dagRuns", &json!({"conf": {"title": "***"}})).is(200);
 }
 
+/// A conf is shown as it was sent: what was put back for three stars would be shown with it.
+#[test]
+fn a_param_that_is_sent_as_it_was_shown_brings_no_secret_into_the_conf() {
+    let site = Site::start();
+    site.send("POST", "/api/v1/variables", &json!({"key": "my_api_key", "value": "variable-hidden"})).is(201);
+    let mut dag = dag("guarded", "none", "UTC", &[], &[("only", "empty", &[], 0)]);
+    dag.params.insert("where".to_owned(), json!("host=x pw=variable-hidden end"));
+    dag.params.insert("at".to_owned(), json!({"url": "ftp://u:address-hidden@h", "said": ["variable-hidden"]}));
+    dag.params.insert("db_pwd".to_owned(), json!("params-hidden"));
+    dag.params.insert("line".to_owned(), json!("with params-hidden"));
+    dag.params.insert("day".to_owned(), json!(7));
+    site.runtime.block_on(site.plant.sync(dag, false, now()));
+    for page in ["/dags/guarded/trigger", "/dags/guarded"] {
+        let page = site.get(page).is(200).body;
+        assert!(page.contains("host=x pw=*** end") && page.contains("with ***") && !tells(&page), "{page}");
+    }
+    let shown = site.get("/api/v1/dags/guarded").json()["params"].clone();
+    assert_eq!(shown["where"], "host=x pw=*** end");
+    let runs = "/api/v1/dags/guarded/dagRuns";
+    let run = site.send("POST", runs, &json!({"conf": shown, "dag_run_id": "as_shown"})).is(200);
+    assert_eq!(run.json()["conf"], json!({"day": 7}), "{}", run.body);
+    let backfill = |conf: &Value| {
+        let body =
+            json!({"dag_id": "guarded", "from_date": "2024-02-10", "to_date": "2024-02-11", "dag_run_conf": conf});
+        site.send("POST", "/api/v1/backfills/dry_run", &body)
+    };
+    for (edited, place) in [
+        (json!({"where": "host=y pw=*** end"}), "where"),
+        (json!({"at": {"url": "ftp://u:***@h", "said": []}}), "at"),
+        (json!({"at": {"said": ["***"]}}), "at"),
+    ] {
+        for (refused, name) in
+            [(site.send("POST", runs, &json!({"conf": edited})), "conf"), (backfill(&edited), "dag_run_conf")]
+        {
+            let refused = refused.is(422).body;
+            assert!(refused.contains(&format!("'{name}.{place}")), "{edited}: {refused}");
+        }
+    }
+    let log = site.get("/api/v1/eventLogs?event=trigger").is(200).body;
+    assert!(log.contains("as_shown") && !tells(&log), "{log}");
+}
+
 #[test]
 fn a_note_tells_the_audit_log_no_secret_of_its_run() {
     let site = Site::start();
