@@ -94,10 +94,6 @@ impl Forms {
         add_html(part, &mut self.plain);
         add_quoted(part, &mut self.plain);
     }
-
-    pub fn bytes(&self) -> usize {
-        self.plain.iter().chain(&self.base64).map(String::len).sum()
-    }
 }
 
 fn add_urls(part: &str, forms: &mut BTreeSet<String>) {

@@ -12,8 +12,8 @@ use super::{Finder, MIN_LENGTH, collect, is_sensitive_name};
 const MOST: usize = 200;
 /// In bytes, all together.
 const MOST_BYTES: usize = 8 * 1024;
-/// In bytes of all forms that are sought. Beyond it all is forgotten.
-const MOST_REMEMBERED: usize = 2 * 1024 * 1024;
+/// In bytes of memory. Beyond it one is forgotten for another.
+const MOST_REMEMBERED: usize = 32 * 1024 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -86,12 +86,20 @@ impl Remembered {
         own.secrets.iter().for_each(|secret| forms.add(secret));
         let finder = Finder::new(&forms)?;
         let mut made = self.made.lock().ok()?;
-        made.bytes += forms.bytes();
-        if made.bytes > MOST_REMEMBERED {
-            made.finders.clear();
-            made.bytes = forms.bytes();
+        if made.finders.insert(own.secrets.clone(), finder.clone()).is_none() {
+            made.bytes += finder.bytes();
         }
-        made.finders.insert(own.secrets.clone(), finder.clone());
+        while made.bytes > MOST_REMEMBERED {
+            let Some(any) = made.finders.keys().next().cloned() else { break };
+            made.bytes -= made.finders.remove(&any).map_or(0, |finder| finder.bytes());
+        }
         Some(finder)
+    }
+
+    /// How many, and of how many bytes.
+    #[cfg(test)]
+    pub fn kept(&self) -> (usize, usize) {
+        let made = self.made.lock().unwrap();
+        (made.finders.len(), made.bytes)
     }
 }
