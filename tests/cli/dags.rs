@@ -118,6 +118,9 @@ fn waiting_for_a_run_that_nobody_will_start_is_refused_at_once() {
     let twice = home.run(&["dags", "trigger", "hello", "--run-id", "mine"]).exits(1);
     assert!(twice.stderr.contains("mine"), "{}", twice.stderr);
     home.run(&["dags", "trigger", "hello", "--conf", "[1]"]).exits(2);
+    let long = format!(r#"{{"password": "{}"}}"#, "x".repeat(9000));
+    let refused = home.run(&["dags", "trigger", "hello", "--conf", &long]).exits(2).stderr;
+    assert!(refused.contains("--conf: it holds more secrets"), "{refused}");
 }
 
 #[test]

@@ -100,6 +100,19 @@ fn a_failed_run_fails_the_task_and_clearing_the_task_asks_for_a_new_one() {
     ends_as(&home, "r", "failed");
 }
 
+/// The child's log could not be searched for them.
+#[test]
+fn a_conf_of_more_secrets_than_can_be_hidden_starts_no_run() {
+    let home = home("true");
+    let text = PARENT.replace("size: 7", "password: '{{ \"x\" * 9000 }}'").replace("retries: 1", "retries: 0");
+    home.write_dag("parent.yaml", &text);
+    let _scheduler = home.scheduler();
+    home.ok(&["dags", "trigger", "parent", "--run-id", "r"]);
+    ends_as(&home, "r", "failed");
+    let log = home.ok(&["tasks", "logs", "parent", "copy", "r"]).stdout;
+    assert!(log.contains("'conf': it holds more secrets") && children(&home).is_empty(), "{log}");
+}
+
 #[test]
 fn stopping_the_task_stops_the_run() {
     let home = home("exec sleep 600");

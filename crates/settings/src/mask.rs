@@ -16,7 +16,7 @@ use forms::{Forms, is_base64};
 use names::is_quantity;
 pub use names::is_sensitive_name;
 pub use own::check_own_secrets;
-use own::{OwnSecrets, Remembered};
+use own::{Remembered, TooManySecrets, bounded, own_secrets};
 
 /// What a secret is shown as. Sent back on edit it means "keep the old value".
 pub const MASK: &str = "***";
@@ -100,6 +100,8 @@ pub struct Masker {
     beneath: Option<Arc<Masker>>,
     /// What was made for runs that were looked at lately.
     remembered: Arc<Remembered>,
+    /// It was to know more secrets than can be sought: it shows no text at all.
+    hides_all: bool,
 }
 
 #[derive(Default)]
@@ -168,30 +170,36 @@ impl Masker {
         Self::default()
     }
 
-    /// One that knows what this one knows, now and later, and the secrets among these members (the conf of a run, say),
-    /// of which this one is told nothing: a word that is a secret of one run is none of another. Of more secrets than
-    /// [`check_own_secrets`] lets through, some are hidden under their names only.
+    /// One that knows what this one knows, now and later, and the secrets of each of these (the params of a DAG, the conf of
+    /// a run), of which this one is told nothing: a word that is a secret of one run is none of another. Where one of them
+    /// has more than [`check_own_secrets`] lets through, every text is `***`.
     #[must_use]
     pub fn beside(&self, members: &[&Map<String, Value>]) -> Self {
-        Self { beneath: Some(Arc::new(self.clone())), ..self.of_own(&OwnSecrets::of(members)) }
+        members.iter().fold(self.clone(), |masker, members| masker.with_own(own_secrets(members)))
     }
 
     /// As [`beside`](Self::beside), of these secrets.
     #[must_use]
-    pub fn beside_secrets(&self, secrets: &[String]) -> Self {
-        Self { beneath: Some(Arc::new(self.clone())), ..self.of_own(&OwnSecrets::these(secrets)) }
+    pub fn beside_secrets(&self, secrets: Vec<String>) -> Self {
+        self.with_own(bounded(secrets))
     }
 
     /// One that knows nothing but the secrets among these members: for what a person wrote, whom a mask would tell that
     /// a guess of theirs was right.
     #[must_use]
     pub fn apart(&self, members: &Map<String, Value>) -> Self {
-        self.of_own(&OwnSecrets::of(&[members]))
+        Self { beneath: None, ..self.with_own(own_secrets(members)) }
     }
 
-    fn of_own(&self, own: &OwnSecrets) -> Self {
-        let patterns = Patterns { finder: self.remembered.finder(own), ..Patterns::default() };
-        Self { inner: Arc::new(RwLock::new(patterns)), beneath: None, remembered: self.remembered.clone() }
+    fn with_own(&self, own: Result<BTreeSet<String>, TooManySecrets>) -> Self {
+        let hides_all = self.hides_all || own.is_err();
+        let finder = own.ok().and_then(|secrets| self.remembered.finder(&secrets));
+        Self {
+            inner: Arc::new(RwLock::new(Patterns { finder, ..Patterns::default() })),
+            beneath: Some(Arc::new(self.clone())),
+            remembered: self.remembered.clone(),
+            hides_all,
+        }
     }
 
     /// From now on this secret, and each long line of it, are masked as they are and in every form that programs write
@@ -223,6 +231,9 @@ impl Masker {
     }
 
     fn mask_known(&self, text: &str) -> String {
+        if self.hides_all && !text.is_empty() {
+            return MASK.to_owned();
+        }
         let mut found = Vec::new();
         self.each_finder(&mut |finder| finder.find(text, &mut found));
         if found.is_empty() {
@@ -408,13 +419,23 @@ mod tests {
         for conf in [json!({"password": lines}), json!({"token": many}), json!({"api_key": "x".repeat(20_000)})] {
             let conf = conf.as_object().unwrap();
             assert!(check_own_secrets(conf).is_err());
-            let masker = Masker::new().beside(&[conf]);
-            assert!(bytes(&masker) < 1024 * 1024, "{}", bytes(&masker));
-            let hidden = masker.mask_value(&Value::Object(conf.clone()));
-            assert!(hidden.as_object().unwrap().values().all(|value| value == MASK));
+            let params = json!({"token": "of-the-params"});
+            let masker = Masker::new().beside(&[conf, params.as_object().unwrap()]);
+            assert_eq!((masker.mask("0000007 or anything"), masker.mask("")), (MASK.to_owned(), String::new()));
+            assert_eq!(masker.mask_value(&json!({"n": 7, "said": ["x"]})), json!({"n": MASK, "said": [MASK]}));
         }
         let key: String = (0..50).map(|n| format!("{n:02}").repeat(32) + "\n").collect();
         assert_eq!(check_own_secrets(json!({"private_key": key, "password": "hunter22"}).as_object().unwrap()), Ok(()));
+    }
+
+    /// What each may have is not taken from what the other may have.
+    #[test]
+    fn the_params_of_a_dag_leave_room_for_the_conf_of_its_runs() {
+        let params = json!({"private_key": "x".repeat(8000)});
+        let conf = json!({"api_token": "y".repeat(8000), "password": "hunter22"});
+        let masker = Masker::new().beside(&[params.as_object().unwrap(), conf.as_object().unwrap()]);
+        let said = format!("<{}|{}|hunter22>", "x".repeat(8000), "y".repeat(8000));
+        assert_eq!(masker.mask(&said), "<***|***|***>");
     }
 
     fn bytes(masker: &Masker) -> usize {

@@ -14,6 +14,7 @@ use millrace_model::state::RunState;
 use millrace_operator_api::context::{AskedRun, Clock, RunWish, Triggers};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_planner::{DagVersion, ManualRun, NamedDate, SHUTDOWN_REASON, manual_run};
+use millrace_settings::mask::check_own_secrets;
 use millrace_store::{
     AskingTry, Change, ClearRequest, DagRow, MarkRunRequest, RunRequest, RunRow, Selection, Store, StoreError,
 };
@@ -107,6 +108,7 @@ impl StoreTriggers {
         last_interval: Option<DataInterval>,
         moment: DateTime<Utc>,
     ) -> Result<RunRequest, PortError> {
+        check_own_secrets(&wish.conf).map_err(|error| invalid(format!("'conf': {error}")))?;
         let version = DagVersion::new(dag.version_key, dag.dag.clone()).map_err(invalid)?;
         let made = format!("triggered__{}", format_run_id_instant(wish.logical_date.unwrap_or(moment)));
         let request = ManualRun {

@@ -9,6 +9,7 @@ use millrace_model::instant::format_utc_micros;
 use millrace_model::json_text::flaw;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{ManualRun, NamedDate, manual_run};
+use millrace_settings::mask::check_own_secrets;
 use millrace_store::{RunRequest, RunRow, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -66,7 +67,10 @@ pub fn conf_argument(text: Option<&str>, option: &str) -> anyhow::Result<Map<Str
         return Err(usage(format!("{option}: {flaw}")));
     }
     match serde_json::from_str(text) {
-        Ok(Value::Object(map)) => Ok(map),
+        Ok(Value::Object(map)) => match check_own_secrets(&map) {
+            Ok(()) => Ok(map),
+            Err(error) => Err(usage(format!("{option}: {error}"))),
+        },
         Ok(other) => Err(usage(format!("{option} must be a JSON object like {{\"key\": \"value\"}}, got {other}"))),
         Err(error) => Err(usage(format!("{option} is not JSON: {error}"))),
     }

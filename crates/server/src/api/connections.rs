@@ -250,7 +250,7 @@ impl Server {
 
     pub async fn test_connection(&self, conn_id: &str, form: ConnectionForm) -> (bool, String) {
         // What is only tried is a secret of this answer, and of no other text.
-        let masker = self.options.vault.masker().beside_secrets(&form.secrets());
+        let masker = self.options.vault.masker().beside_secrets(form.secrets());
         let origin = millrace_vault::Origin::Database;
         let named = NamedConnection { conn_id: conn_id.to_owned(), form, origin, problem: None };
         match timeout(TRIED_FOR, (self.options.test_connection)(to_port_connection(named))).await {

@@ -25,41 +25,25 @@ pub struct TooManySecrets;
 
 /// Refuses a conf whose secrets are too many, or too long, for each text of its run to be searched for them.
 pub fn check_own_secrets(members: &Map<String, Value>) -> Result<(), TooManySecrets> {
-    if OwnSecrets::of(&[members]).is_all { Ok(()) } else { Err(TooManySecrets) }
+    own_secrets(members).map(drop)
 }
 
-pub(super) struct OwnSecrets {
-    secrets: BTreeSet<String>,
-    /// False where some had to be left out.
-    is_all: bool,
+/// What is secret among these members, and long enough to be sought.
+pub(super) fn own_secrets(members: &Map<String, Value>) -> Result<BTreeSet<String>, TooManySecrets> {
+    let mut found = Vec::new();
+    for (key, value) in members {
+        collect(value, key, is_sensitive_name(key), &mut found);
+    }
+    bounded(found)
 }
 
-impl OwnSecrets {
-    pub fn of(members: &[&Map<String, Value>]) -> Self {
-        let mut found = Vec::new();
-        for (key, value) in members.iter().flat_map(|members| members.iter()) {
-            collect(value, key, is_sensitive_name(key), &mut found);
-        }
-        Self::these(&found)
-    }
-
-    pub fn these(found: &[String]) -> Self {
-        let mut own = Self { secrets: BTreeSet::new(), is_all: true };
-        let (mut count, mut bytes) = (0, 0);
-        for secret in found {
-            if secret.chars().take(MIN_LENGTH).count() < MIN_LENGTH || own.secrets.contains(secret) {
-                continue;
-            }
-            let lines = secret.lines().take(MOST + 1).count().max(1);
-            if count + lines > MOST || bytes + secret.len() > MOST_BYTES {
-                own.is_all = false;
-                continue;
-            }
-            (count, bytes) = (count + lines, bytes + secret.len());
-            own.secrets.insert(secret.clone());
-        }
-        own
-    }
+/// Those that are long enough to be sought.
+pub(super) fn bounded(found: Vec<String>) -> Result<BTreeSet<String>, TooManySecrets> {
+    let is_long = |secret: &String| secret.chars().nth(MIN_LENGTH - 1).is_some();
+    let secrets: BTreeSet<String> = found.into_iter().filter(is_long).collect();
+    let lines: usize = secrets.iter().map(|secret| secret.lines().count().max(1)).sum();
+    let bytes: usize = secrets.iter().map(String::len).sum();
+    if lines > MOST || bytes > MOST_BYTES { Err(TooManySecrets) } else { Ok(secrets) }
 }
 
 /// What finds the secrets of runs that were looked at lately: to make it costs a hundred times what it costs to use it.
@@ -75,18 +59,20 @@ struct Made {
 }
 
 impl Remembered {
-    pub fn finder(&self, own: &OwnSecrets) -> Option<Arc<Finder>> {
-        if own.secrets.is_empty() {
+    pub fn finder(&self, secrets: &BTreeSet<String>) -> Option<Arc<Finder>> {
+        if secrets.is_empty() {
             return None;
         }
-        if let Some(known) = self.made.lock().ok()?.finders.get(&own.secrets) {
+        if let Some(known) = self.made.lock().ok()?.finders.get(secrets) {
             return Some(known.clone());
         }
         let mut forms = Forms::default();
-        own.secrets.iter().for_each(|secret| forms.add(secret));
+        for secret in secrets {
+            forms.add(secret);
+        }
         let finder = Finder::new(&forms)?;
         let mut made = self.made.lock().ok()?;
-        if made.finders.insert(own.secrets.clone(), finder.clone()).is_none() {
+        if made.finders.insert(secrets.clone(), finder.clone()).is_none() {
             made.bytes += finder.bytes();
         }
         while made.bytes > MOST_REMEMBERED {
