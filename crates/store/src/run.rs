@@ -111,6 +111,10 @@ pub enum RunOrder {
 }
 
 impl RunOrder {
+    /// The names that [`parse`](Self::parse) knows.
+    pub const NAMES: &[&str] =
+        &["run_after", "logical_date", "start_date", "end_date", "duration", "state", "dag_id", "dag_run_id", "id"];
+
     /// By the name of the field.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
@@ -140,6 +144,10 @@ impl RunOrder {
             Self::RunId => "r.run_id",
             Self::Id => "r.id",
         }
+    }
+
+    const fn is_text(self) -> bool {
+        matches!(self, Self::State | Self::DagId | Self::RunId)
     }
 }
 
@@ -282,7 +290,8 @@ impl Store {
         let (column, order) = (filter.order.sql(), if filter.ascending { "ASC" } else { "DESC" });
         // Few are active: they are sorted, rather than looked for among all runs in the order of the list.
         let is_active = |state: &RunState| !state.is_finished();
-        let sign = if !filter.states.is_empty() && filter.states.iter().all(is_active) { "+" } else { "" };
+        let asks_active = !filter.states.is_empty() && filter.states.iter().all(is_active);
+        let sign = if asks_active && !filter.order.is_text() { "+" } else { "" };
         let list = format!("{RUN_SELECT}{clause} ORDER BY {sign}{column} {order}, r.id {order}");
         self.page("list runs", (count, list), values, (filter.limit, filter.offset), read_run).await
     }

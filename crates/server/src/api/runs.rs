@@ -79,8 +79,7 @@ async fn listed_runs(server: &Server, dag_id: &str, parameters: &Parameters) -> 
 }
 
 /// What runs can be ordered by.
-pub(super) const ORDERS: &[&str] =
-    &["run_after", "logical_date", "start_date", "end_date", "duration", "state", "dag_id", "dag_run_id", "id"];
+pub(super) const ORDERS: &[&str] = RunOrder::NAMES;
 
 listed!(DagRuns { dag_runs: DagRun });
 

@@ -10,7 +10,7 @@ use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::ledger::{Checked, LedgerEntry, RowsRead, RowsWritten, WriteMethod};
 use millrace_model::schedule::DataInterval;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_store::{DateSpan, RunFilter, RunRequest, StoreError, XcomFilter};
+use millrace_store::{DateSpan, RunFilter, RunOrder, RunRequest, StoreError, XcomFilter};
 use serde_json::json;
 
 use crate::bench::{Bench, at, claim, dag, day, failed, finish, new_run, step, task};
@@ -134,6 +134,13 @@ pub async fn a_run_is_unique_by_id_and_by_date(bench: Bench) -> Result<()> {
         ..RunFilter::default()
     };
     assert_eq!(world.store.runs(&filter).await?.total, 1);
+    for order in RunOrder::NAMES.iter().filter_map(|name| RunOrder::parse(name)) {
+        // Active ones are found in another way than others.
+        let active = RunFilter { order, ascending: true, limit: 10, states: filter.states.clone(), ..RunFilter::default() };
+        let any = RunFilter { states: Vec::new(), ..active.clone() };
+        let (active, any) = (world.store.runs(&active).await?, world.store.runs(&any).await?);
+        assert_eq!((active.total, &active.rows), (3, &any.rows), "{order:?}");
+    }
     assert_eq!(world.store.run_at("daily", day(1)).await?.map(|run| run.logical_date), Some(day(1)));
     Ok(())
 }
