@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use forms::{Forms, is_base64};
 use names::is_quantity;
-pub use names::is_sensitive_name;
+pub use names::{is_secret, is_sensitive_name};
 pub use own::check_own_secrets;
 use own::{Remembered, TooManySecrets, bounded, own_secrets};
 
@@ -72,21 +72,21 @@ pub fn mask_addresses(text: &str) -> String {
 }
 
 /// The secrets in a JSON value, at any depth: texts and numbers under sensitive names, passwords in addresses. All of it
-/// when `is_secret`.
-pub fn secrets_in(value: &Value, is_secret: bool) -> Vec<String> {
+/// when `is_all`.
+pub fn secrets_in(value: &Value, is_all: bool) -> Vec<String> {
     let mut found = Vec::new();
-    collect(value, "", is_secret, &mut found);
+    collect(value, "", is_all, &mut found);
     found
 }
 
-fn collect(value: &Value, name: &str, is_secret: bool, found: &mut Vec<String>) {
+fn collect(value: &Value, name: &str, is_all: bool, found: &mut Vec<String>) {
     match value {
-        Value::String(text) if is_secret => found.push(text.clone()),
+        Value::String(text) if is_all => found.push(text.clone()),
         Value::String(text) => found.extend(passwords_in_addresses(text)),
-        Value::Number(number) if is_secret && !is_quantity(name) => found.push(number.to_string()),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, name, is_secret, found)),
+        Value::Number(number) if is_all && !is_quantity(name) => found.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, name, is_all, found)),
         Value::Object(map) => {
-            map.iter().for_each(|(key, item)| collect(item, key, is_secret || is_sensitive_name(key), found));
+            map.iter().for_each(|(key, item)| collect(item, key, is_all || is_secret(key, item), found));
         }
         _ => {}
     }
@@ -129,7 +129,8 @@ impl Finder {
         let patterns = forms.plain.iter().chain(&forms.base64);
         // A DFA finds a little faster, and takes a hundred times the memory: it has each byte that may follow each byte.
         let kind = Some(AhoCorasickKind::ContiguousNFA);
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).kind(kind).build(patterns).ok()?;
+        let automaton =
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).kind(kind).build(patterns).ok()?;
         Some(Arc::new(Self { automaton, first_base64: forms.plain.len() }))
     }
 
@@ -297,7 +298,7 @@ impl Masker {
             Value::Object(map) => Value::Object(
                 map.iter()
                     .map(|(key, item)| {
-                        let hidden = is_sensitive_name(key) && !item.is_null() && item != "";
+                        let hidden = is_secret(key, item) && !item.is_null() && item != "";
                         (key.clone(), if hidden { Value::String(MASK.to_owned()) } else { self.mask_value(item) })
                     })
                     .collect(),

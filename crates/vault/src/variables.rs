@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_settings::Masker;
 use millrace_settings::connection::variable_variables;
 use millrace_settings::kept::{UnknownSecret, keep_secret_text, keep_secrets};
-use millrace_settings::mask::{MASK, is_sensitive_name, mask_addresses, passwords_in_addresses, secrets_in};
+use millrace_settings::mask::{MASK, is_secret, is_sensitive_name, mask_addresses, passwords_in_addresses, secrets_in};
 use millrace_store::{Told, VariableRow};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -221,7 +221,7 @@ impl Vault {
 /// What of a variable must not be shown. Variables are often whole objects, with secrets in them, and a template may take
 /// a part out of one: each part of a secret object is a secret.
 pub(crate) fn secrets_of(key: &str, value: &str) -> Vec<String> {
-    let is_secret = is_sensitive_name(key);
+    let is_secret = is_secret(key, &Value::from(value));
     let mut secrets: Vec<String> = is_secret.then(|| value.to_owned()).into_iter().collect();
     match serde_json::from_str::<Value>(value) {
         Ok(parsed) if is_secret || parsed.is_object() || parsed.is_array() => {
@@ -230,4 +230,16 @@ pub(crate) fn secrets_of(key: &str, value: &str) -> Vec<String> {
         _ => secrets.extend(passwords_in_addresses(value)),
     }
     secrets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_column_is_no_secret_of_everybody() {
+        assert!(secrets_of("business_unit_key", "warehouse").is_empty());
+        assert_eq!(secrets_of("business_unit_key", "sk-12ab"), ["sk-12ab"]);
+        assert_eq!(secrets_of("stripe_api_key", "warehouse"), ["warehouse"]);
+    }
 }

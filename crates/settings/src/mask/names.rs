@@ -1,5 +1,7 @@
 //! Which names say that a value is a secret.
 
+use serde_json::Value;
+
 /// Names that hold secrets: a key of a connection's extra, a variable, a parameter (Airflow's list and a few more). They are
 /// sought in names without separators, so that `privateKey`, `private-key` and `PRIVATE_KEY` are one.
 const SENSITIVE: &[&str] = &[
@@ -170,24 +172,57 @@ const QUANTITIES: &[&str] = &[
     "version",
 ];
 
-/// Whether a value under this name is a secret.
-pub fn is_sensitive_name(name: &str) -> bool {
+/// What a name says of the value under it.
+#[derive(PartialEq, Eq)]
+enum Says {
+    Secret,
+    /// It is some key: one that opens something, or a column.
+    Key,
+    Nothing,
+}
+
+fn says(name: &str) -> Says {
     let squeezed: String =
         name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     if HARMLESS.contains(&squeezed.as_str()) {
-        return false;
-    }
-    if SENSITIVE.iter().any(|word| squeezed.contains(word)) {
-        return true;
+        return Says::Nothing;
     }
     let words = words(name);
     let is_one = |word: &String| SENSITIVE_WORDS.contains(&word.as_str()) || word.ends_with("dsn");
-    words.iter().any(is_one)
-        || match words.as_slice() {
-            [.., before, last] if last == "key" => !HARMLESS_KEYS.contains(&before.as_str()),
-            [.., last] => SENSITIVE_ENDS.contains(&last.as_str()),
-            [] => false,
-        }
+    if SENSITIVE.iter().any(|word| squeezed.contains(word)) || words.iter().any(is_one) {
+        return Says::Secret;
+    }
+    match words.as_slice() {
+        [.., before, last] if last == "key" && !HARMLESS_KEYS.contains(&before.as_str()) => Says::Key,
+        [.., last] if SENSITIVE_ENDS.contains(&last.as_str()) => Says::Secret,
+        _ => Says::Nothing,
+    }
+}
+
+/// Whether a value under this name may be a secret.
+pub fn is_sensitive_name(name: &str) -> bool {
+    says(name) != Says::Nothing
+}
+
+/// Whether this value under this name is a secret. What stands under `customer_key` is most often the name of a column, or
+/// the number of a row: hidden, it would be a word blotted out of every text.
+pub fn is_secret(name: &str, value: &Value) -> bool {
+    match says(name) {
+        Says::Secret => true,
+        Says::Key => !is_of_a_table(value),
+        Says::Nothing => false,
+    }
+}
+
+/// No key that opens something is a number, or made of small letters alone.
+fn is_of_a_table(value: &Value) -> bool {
+    let is_column = |name: &str| name.trim().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    match value {
+        Value::String(text) => text.split(',').all(is_column),
+        Value::Array(items) => items.iter().all(is_of_a_table),
+        Value::Number(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether a number under this name is a size or a time.
@@ -295,6 +330,17 @@ mod tests {
             "records_new",
         ] {
             assert!(!is_sensitive_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_may_be_a_column_is_one_if_it_is_called_so() {
+        use serde_json::json;
+        for column in [json!("customer_id"), json!("id, region"), json!(["id", "region"]), json!(100_234)] {
+            assert!(!is_secret("customer_key", &column) && is_secret("api_key", &column), "{column}");
+        }
+        for secret in [json!("sk-12ab34cd"), json!("Abcdefgh"), json!(["id", "sk-12"]), json!({})] {
+            assert!(is_secret("customer_key", &secret) && !is_secret("merge_key", &secret), "{secret}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value};
 
 use super::forms::Forms;
-use super::{Finder, MIN_LENGTH, collect, is_sensitive_name};
+use super::{Finder, MIN_LENGTH, collect, is_secret};
 
 /// How many a run may have, a line of a longer one counted as one.
 const MOST: usize = 200;
@@ -32,7 +32,7 @@ pub fn check_own_secrets(members: &Map<String, Value>) -> Result<(), TooManySecr
 pub(super) fn own_secrets(members: &Map<String, Value>) -> Result<BTreeSet<String>, TooManySecrets> {
     let mut found = Vec::new();
     for (key, value) in members {
-        collect(value, key, is_sensitive_name(key), &mut found);
+        collect(value, key, is_secret(key, value), &mut found);
     }
     bounded(found)
 }

@@ -136,7 +136,8 @@ pub async fn a_run_is_unique_by_id_and_by_date(bench: Bench) -> Result<()> {
     assert_eq!(world.store.runs(&filter).await?.total, 1);
     for order in RunOrder::NAMES.iter().filter_map(|name| RunOrder::parse(name)) {
         // Active ones are found in another way than others.
-        let active = RunFilter { order, ascending: true, limit: 10, states: filter.states.clone(), ..RunFilter::default() };
+        let active =
+            RunFilter { order, ascending: true, limit: 10, states: filter.states.clone(), ..RunFilter::default() };
         let any = RunFilter { states: Vec::new(), ..active.clone() };
         let (active, any) = (world.store.runs(&active).await?, world.store.runs(&any).await?);
         assert_eq!((active.total, &active.rows), (3, &any.rows), "{order:?}");
