@@ -281,3 +281,31 @@ fn tasks_run_beside_a_scheduler_runs_that_task_and_no_other() {
     assert!(early.stderr.contains("a is not started"), "{}", early.stderr);
     assert_eq!(home.json(&["dags", "list-runs", "one"]).as_array().unwrap().len(), 3);
 }
+
+/// It would set the title of the window, or write into the clipboard.
+#[test]
+fn a_terminal_obeys_nothing_that_a_task_or_a_person_wrote() {
+    let home = TestHome::new();
+    home.write_dag(
+        "loud.yaml",
+        "schedule: none\ntasks:\n  loud: {operator: bash, bash_command: 'printf \"before \\033]0;title\\007 after\\n\"'}\n",
+    );
+    home.ok(&["tasks", "run", "loud", "loud", "2024-01-01"]);
+    home.ok(&["dags", "note", "loud", "2024-01-01", "before \u{1b}]0;title\u{7} after"]);
+    for arguments in [vec!["tasks", "logs", "loud", "loud", "2024-01-01"], vec!["dags", "note", "loud", "2024-01-01"]] {
+        let command = home.command(&arguments);
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        let line = words.map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ");
+        let mut terminal = std::process::Command::new("script");
+        terminal.args(["-qec", &line, "/dev/null"]).stdin(std::process::Stdio::null()).current_dir(home.path());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => terminal.env(name, value),
+                None => terminal.env_remove(name),
+            };
+        }
+        let shown = String::from_utf8(terminal.output().unwrap().stdout).unwrap();
+        assert!(shown.contains("before ^[]0;title^G after"), "{arguments:?}: {shown:?}");
+        assert!(home.ok(&arguments).stdout.contains("before \u{1b}]0;title\u{7} after"), "a pipe gets it as it is");
+    }
+}

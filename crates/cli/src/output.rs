@@ -1,6 +1,7 @@
 //! How lists and single things are printed: `-o table|json|yaml|plain`. Data goes to standard output, notices to standard
 //! error; a closed pipe is not a failure.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -51,18 +52,15 @@ pub fn print_one<T: Serialize>(format: Format, thing: &T) -> anyhow::Result<()> 
     print_text(&text)
 }
 
-/// Writes to standard output, with a line break at the end.
+/// Writes to standard output, with a line break at the end. A terminal obeys no sequence of it but those of colours, for
+/// what tasks print, and what others wrote, may set its title, make links or write into its clipboard. A file or pipe gets
+/// it as it is.
 pub fn print_text(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
+    let text = if out.is_terminal() { Cow::Owned(tamed(text)) } else { Cow::Borrowed(text) };
     let written =
         out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
     ignore_closed_pipe(written.and_then(|()| out.flush()))
-}
-
-/// What a task printed, for whoever reads it: a terminal obeys no sequence of it but those of colours, for others set its
-/// title, make links or write into its clipboard. A file or pipe gets it as it is.
-pub fn print_foreign(text: &str) -> anyhow::Result<()> {
-    if io::stdout().is_terminal() { print_text(&tamed(text)) } else { print_text(text) }
 }
 
 /// Control characters written as `^[`, but for tabs, ends of lines and sequences of colours.

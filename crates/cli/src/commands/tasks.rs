@@ -16,7 +16,7 @@ use crate::commands::attempt::Ignored;
 use crate::commands::{attempt, changes, dags, explain};
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
-use crate::output::{Format, notice, print_foreign, print_list, print_one, print_text};
+use crate::output::{Format, notice, print_list, print_one, print_text};
 
 pub async fn run(app: &App, command: TasksCommand) -> anyhow::Result<()> {
     match command {
@@ -271,5 +271,5 @@ fn print_page(page: &LogPage) -> anyhow::Result<()> {
         let at = line.at.map(format_utc_micros).unwrap_or_default();
         text.push_str(&format!("{at} {} {}\n", line.level.as_str(), line.text));
     }
-    if text.is_empty() { Ok(()) } else { print_foreign(&text) }
+    if text.is_empty() { Ok(()) } else { print_text(&text) }
 }
