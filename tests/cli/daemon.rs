@@ -122,3 +122,22 @@ fn the_stand_ins_start_and_stop() {
     devstack.wait_for_line("S3 at http://127.0.0.1:", PATIENCE).unwrap();
     assert!(devstack.terminate(Duration::from_secs(10)).unwrap().success());
 }
+
+#[test]
+fn a_proxy_that_nobody_named_is_told_of_once() {
+    let mut home = TestHome::new();
+    let ask = |home: &TestHome| {
+        let mut daemon = home.daemon(&["standalone", "--port", "0"]);
+        let line = daemon.wait_for_line("address   http://", PATIENCE).unwrap();
+        let address = line.split("http://").nth(1).unwrap().trim().to_owned();
+        for client in ["9.9.9.1", "9.9.9.2"] {
+            let asked = ureq::get(format!("http://{address}/api/v1/health")).header("x-forwarded-for", client);
+            asked.call().unwrap();
+        }
+        daemon.terminate(PATIENCE).unwrap();
+        (daemon.stdout() + &daemon.stderr()).matches("server.trusted_proxies does not name").count()
+    };
+    assert_eq!(ask(&home), 1);
+    home.set("MILLRACE__SERVER__TRUSTED_PROXIES", "127.0.0.1");
+    assert_eq!(ask(&home), 0);
+}

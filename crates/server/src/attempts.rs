@@ -100,15 +100,25 @@ impl Attempts {
 
     /// The guess was right. What was guessed for other names from there, or for this one from elsewhere, still counts.
     pub fn succeeded(&self, from: IpAddr, name: &str, now: DateTime<Utc>) {
+        let who = self.taken_back(from, name, now);
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.known[who.places[0]] = (who.pair, now);
+    }
+
+    /// Nothing was wrong, and nobody has shown who they are.
+    pub fn passed(&self, from: IpAddr, name: &str, now: DateTime<Utc>) {
+        self.taken_back(from, name, now);
+    }
+
+    fn taken_back(&self, from: IpAddr, name: &str, now: DateTime<Utc>) -> Who {
         let who = self.who(from, name);
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = tables.counted(who, now);
-        let [pair, ..] = who.places;
-        tables.known[pair] = (who.pair, now);
-        tables.counts[0][pair] = Count::default();
+        tables.counts[0][who.places[0]] = Count::default();
         for (table, place) in tables.counts.iter_mut().zip(who.places).take(counted).skip(1) {
             table[place].wrong = table[place].wrong.saturating_sub(1);
         }
+        who
     }
 }
 
@@ -139,6 +149,19 @@ mod tests {
         assert_eq!(attempts.begin(from, "admin", start + WINDOW), Ok(()));
         attempts.succeeded(from, "admin", start + WINDOW);
         assert_eq!(attempts.begin(from, "admin", start + WINDOW), Ok(()));
+    }
+
+    /// Anybody can come to the provider's door as often as they like.
+    #[test]
+    fn who_only_passed_is_remembered_as_nobody() {
+        let (attempts, from, start) = (Attempts::default(), IpAddr::from([127, 0, 0, 1]), start());
+        assert_eq!(attempts.begin(from, "to oidc", start), Ok(()));
+        attempts.passed(from, "to oidc", start);
+        let known = |attempts: &Attempts| attempts.tables.lock().unwrap().known.iter().filter(|it| it.0 != 0).count();
+        assert_eq!(known(&attempts), 0);
+        assert_eq!((0..20).filter(|_| attempts.begin(from, "to oidc", start).is_ok()).count(), 10);
+        attempts.succeeded(from, "ada", start);
+        assert_eq!(known(&attempts), 1);
     }
 
     #[test]

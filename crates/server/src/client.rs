@@ -73,6 +73,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Whether a proxy that the configuration does not name says for whom it asks; or its client says so, to look like one.
+    pub fn has_unnamed_proxy(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> bool {
+        headers.contains_key("x-forwarded-for") && !trusted.iter().any(|network| network.contains(peer))
+    }
+
     pub fn of((peer, is_tls): (IpAddr, bool), headers: &HeaderMap, trusted: &[Network]) -> Self {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         let host = text(headers, header::HOST.as_str());

@@ -71,7 +71,17 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let client = Client::of((peer.address.ip(), peer.is_tls), request.headers(), &gate.server.options.trusted_proxies);
+    let (from, trusted) = (peer.address.ip(), &gate.server.options.trusted_proxies);
+    let client = Client::of((from, peer.is_tls), request.headers(), trusted);
+    if Client::has_unnamed_proxy(from, request.headers(), trusted) {
+        gate.server.proxy_told.call_once(|| {
+            tracing::warn!(
+                %from,
+                "a proxy asks for others that server.trusted_proxies does not name: whoever comes through it counts as \
+                 one address, and wrong passwords of some shut out all; name it there, if it is yours"
+            );
+        });
+    }
     request.extensions_mut().insert(client.clone());
     // Hashing waits its turn, and a form may come slowly: both have their time.
     let admitted = match timeout(ANSWER_WITHIN, admit(&gate, &client, request)).await {

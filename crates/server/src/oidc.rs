@@ -93,7 +93,7 @@ pub(crate) async fn leave(
         Ok(metadata) => metadata,
         Err(error) => return refuse(&server, &client, &headers, &error).await,
     };
-    server.attempts.succeeded(client.address, &known_as, server.now());
+    server.attempts.passed(client.address, &known_as, server.now());
     let pending = Pending {
         state: random_text()?,
         nonce: random_text()?,
@@ -144,7 +144,7 @@ pub(crate) async fn come_back(
     server.may_attempt(&client, &known_as)?;
     match enter(&server, provider, &client, &back, &headers).await {
         Ok(response) => {
-            server.attempts.succeeded(client.address, &known_as, server.now());
+            server.attempts.passed(client.address, &known_as, server.now());
             Ok(response)
         }
         Err(error) => refuse(&server, &client, &headers, &error).await,

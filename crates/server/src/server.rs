@@ -1,7 +1,7 @@
 //! What all requests share, and the life of the listener.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -91,6 +91,8 @@ pub(crate) struct Server {
     /// Places for those that are hashed or wait for it.
     pub hashing_queue: Semaphore,
     pub attempts: Attempts,
+    /// That there is a proxy which is not trusted was said.
+    pub proxy_told: Once,
     pub oidc: Option<Provider>,
     pub live: Live,
     pub streams: Streams,
@@ -258,6 +260,7 @@ pub async fn serve(
         hashing: Semaphore::new(HASHING_AT_ONCE),
         hashing_queue: Semaphore::new(HASHING_QUEUE),
         attempts: Attempts::default(),
+        proxy_told: Once::new(),
         live: Live::new(watch),
         streams: Streams::default(),
         deliveries: Deliveries::default(),
