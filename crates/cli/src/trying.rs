@@ -13,10 +13,10 @@ pub fn connection_test(home: &Home) -> ConnectionTest {
     Arc::new(move |connection| {
         let home = home.clone();
         Box::pin(async move {
-            if Connectors::file_of(&connection).is_some_and(|file| is_kept(&home, file)) {
+            if Connectors::files_of(&connection).into_iter().any(|file| is_kept(&home, file)) {
                 let conn_id = &connection.conn_id;
                 return Err(format!(
-                    "connection {conn_id:?}: a file in Millrace's home is not tried; keep data in another folder, and give its plain path"
+                    "connection {conn_id:?}: a file in Millrace's home is not tried; keep data and certificates in another folder, and give its plain path"
                 ));
             }
             Connectors::test(&connection).await.map_err(|error| error.to_string())
@@ -93,5 +93,24 @@ mod tests {
             let refused = test(sqlite(&file)).await.unwrap_err();
             assert!(refused.contains("is not tried"), "{file:?}: {refused}");
         }
+        for (kind, name) in [
+            ("postgres", "sslrootcert"),
+            ("redshift", "sslrootcert"),
+            ("mysql", "ssl_ca"),
+            ("http", "ca_file"),
+            ("aws", "verify"),
+        ] {
+            let mut connection = sqlite(Path::new("db"));
+            connection.conn_type = kind.to_owned();
+            for file in ["encryption_key", "none"] {
+                connection.extra.0 = serde_json::Map::from_iter([(name.to_owned(), root.join(file).to_str().into())]);
+                let refused = test(connection.clone()).await.unwrap_err();
+                assert!(refused.contains("is not tried"), "{kind}: {refused}");
+            }
+        }
+        let mut checked = sqlite(Path::new("db"));
+        checked.conn_type = "aws".to_owned();
+        checked.extra.0 = serde_json::Map::from_iter([("verify".to_owned(), "true".into())]);
+        assert!(Connectors::files_of(&checked).is_empty(), "a word is no file");
     }
 }

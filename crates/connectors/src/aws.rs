@@ -204,6 +204,12 @@ pub async fn aws_identity(connection: &Connection) -> Result<AwsIdentity, PortEr
     Ok(AwsIdentity { region, arn: answer.arn().map(ToOwned::to_owned) })
 }
 
+/// The file that `verify` names.
+pub(crate) fn authorities(connection: &Connection) -> Option<&str> {
+    let verify = connection.extra.0.get("verify").and_then(serde_json::Value::as_str);
+    verify.filter(|text| !matches!(*text, "" | "true" | "True" | "false" | "False"))
+}
+
 /// `verify` is true, a path to a file of certificate authorities, or false. Certificates are always checked here, so
 /// false is refused where it would matter: with https to an endpoint of one's own.
 fn http_client(
@@ -212,8 +218,8 @@ fn http_client(
 ) -> Result<aws_sdk_s3::config::SharedHttpClient, PortError> {
     let conn_id = &connection.conn_id;
     let mut trust = TrustStore::default();
-    match connection.extra.0.get("verify") {
-        Some(serde_json::Value::String(path)) if !matches!(path.as_str(), "" | "true" | "True" | "false" | "False") => {
+    match (authorities(connection), connection.extra.0.get("verify")) {
+        (Some(path), _) => {
             let pem = std::fs::read(path).map_err(|error| {
                 PortError::new(
                     PortErrorKind::NotFound,
@@ -222,7 +228,7 @@ fn http_client(
             })?;
             trust = TrustStore::empty().with_pem_certificate(pem);
         }
-        Some(serde_json::Value::Bool(false) | serde_json::Value::String(_))
+        (None, Some(serde_json::Value::Bool(false) | serde_json::Value::String(_)))
             if !connection.extra.flag("verify")
                 && endpoint.is_some_and(|endpoint| endpoint.starts_with("https://")) =>
         {

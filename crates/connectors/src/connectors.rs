@@ -10,6 +10,7 @@ use millrace_operator_api::ports::{ObjectStore, Ports, Processes, Scratch, SqlSo
 use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::aws;
 use crate::mysql::MySqlSource;
 use crate::parts::protection::Protection;
 use crate::parts::task::TaskHandle;
@@ -87,9 +88,12 @@ impl Connectors {
         .await
     }
 
-    /// The file of this machine that the connection opens, if it is one to a file.
-    pub fn file_of(connection: &Connection) -> Option<&str> {
-        matches!(Kind::of(connection), Ok(Kind::Sqlite)).then(|| SqliteFile::path_of(connection))
+    /// The files of this machine that the connection opens: its database, and those of authorities.
+    pub fn files_of(connection: &Connection) -> Vec<&str> {
+        let is_sqlite = matches!(Kind::of(connection), Ok(Kind::Sqlite));
+        let named = ["sslrootcert", "ssl_ca", "ca_file"].into_iter().filter_map(|name| connection.extra.text(name));
+        let database = is_sqlite.then(|| SqliteFile::path_of(connection));
+        database.into_iter().chain(named).chain(aws::authorities(connection)).collect()
     }
 
     /// Proves that the connection may list what begins with `prefix` in a bucket. Writes nothing.
