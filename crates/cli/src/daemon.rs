@@ -33,10 +33,11 @@ use crate::args::{DevstackArgs, ServerArgs, StandaloneArgs};
 use crate::commands::people::random_password;
 use crate::live::{self, Live, LogFilter};
 use crate::output::{counted, notice};
-use crate::{dag_files, demo, notifier, traces, wiring};
+use crate::{dag_files, demo, notifier, seclusion, traces, wiring};
 
 pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
     let (live, hangups) = (Live::new(app, begin_log(app)?)?, hangups()?);
+    seclusion::close(app.home.root());
     if migrate {
         app.migrate(true).await?;
     }
@@ -57,6 +58,7 @@ pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
 
 pub async fn server(app: &App, args: &ServerArgs) -> anyhow::Result<()> {
     let (mut live, hangups) = (Live::new(app, begin_log(app)?)?, hangups()?);
+    seclusion::close(app.home.root());
     live.read_certificate()?;
     let store = app.daemon_store().await?;
     let vault = app.vault(&store)?;
@@ -93,6 +95,7 @@ async fn beat(app: &App, store: &Store, job: &str) {
 
 pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> {
     let (mut live, hangups) = (Live::new(app, begin_log(app)?)?, hangups()?);
+    seclusion::close(app.home.root());
     live.read_certificate()?;
     let applied = app.migrate(true).await?;
     if !applied.is_empty() {
@@ -147,6 +150,7 @@ pub async fn standalone(app: &App, args: &StandaloneArgs) -> anyhow::Result<()> 
 
 pub async fn devstack(app: &App, args: DevstackArgs) -> anyhow::Result<()> {
     begin_log(app)?;
+    seclusion::close(app.home.root());
     app.home.create()?;
     let stop = stop_on_signal()?;
     let (access_key, secret_key) = s3_keys(app)?;
@@ -286,7 +290,6 @@ fn begin_log(app: &App) -> anyhow::Result<Option<LogFilter>> {
     if let Some(exporter) = exporter.filter(|_| begun.is_ok()) {
         exporter.begin();
     }
-    crate::seclusion::close(app.home.root());
     Ok(begun.ok().map(|()| handle))
 }
 
