@@ -51,14 +51,14 @@ impl Server {
         }
     }
 
-    /// Queues a run. With the `Idempotency-Key` of an earlier, equal request: that one's run.
+    /// Queues a run. With the `Idempotency-Key` of an earlier, equal request: that one's run, and true.
     pub async fn trigger(
         &self,
         person: &Person,
         dag_id: &str,
         body: TriggerBody,
         idempotency_key: Option<&str>,
-    ) -> Answer<(RunRow, DagRow)> {
+    ) -> Answer<(RunRow, DagRow, bool)> {
         self.require_on(person, Act::TriggerRuns, dag_id).await?;
         let dag = self.dag_row(dag_id, 0).await?;
         let now = self.now();
@@ -74,7 +74,7 @@ impl Server {
             Some(key) => match self.store().create_run_once(&request, &key, now - KEYS_KEPT, now).await? {
                 Keyed::Created(run_id) => run_id,
                 Keyed::Known(run_id) => match self.store().run(dag_id, run_id.as_str()).await? {
-                    Some(run) => return Ok((run, dag)),
+                    Some(run) => return Ok((run, dag, true)),
                     None => {
                         let text = format!(
                             "the run {run_id} of this Idempotency-Key was deleted; send another key for a new run"
@@ -85,7 +85,7 @@ impl Server {
                 Keyed::Another => return Err(Problem::invalid("this Idempotency-Key was used for another request")),
             },
         };
-        Ok((self.run_row(dag_id, run_id.as_str()).await?, dag))
+        Ok((self.run_row(dag_id, run_id.as_str()).await?, dag, false))
     }
 
     pub async fn set_paused(&self, person: &Person, dag_id: &str, is_paused: bool) -> Answer<DagRow> {

@@ -56,7 +56,8 @@ pub(crate) struct WebhookWish {
 
 /// What a delivery did.
 pub(crate) enum Delivered {
-    Run(RunRow),
+    /// Whether the same delivery started it before.
+    Run { run: Box<RunRow>, is_repeated: bool },
     /// None: the same delivery told it before.
     Event(Option<AssetEvent>),
 }
@@ -161,7 +162,8 @@ impl Server {
             WebhookTarget::Dag(dag_id) => {
                 let given = TriggerBody { conf: Some(conf), ..TriggerBody::default() };
                 let key = id.map(|id| format!("{name} {id}"));
-                Delivered::Run(self.trigger(&person, dag_id, given, key.as_deref()).await?.0)
+                let (run, _, is_repeated) = self.trigger(&person, dag_id, given, key.as_deref()).await?;
+                Delivered::Run { run: Box::new(run), is_repeated }
             }
             WebhookTarget::Asset(asset) => {
                 person.require(Act::RecordAssets)?;

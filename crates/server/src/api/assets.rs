@@ -206,7 +206,7 @@ async fn start_maker(server: &Server, person: &Person, name: &str, body: Trigger
             return Err(Problem::new(ErrorCode::CONFLICT, text));
         }
     };
-    let (run, _) = server.trigger(person, dag_id.as_str(), body, None).await?;
+    let (run, ..) = server.trigger(person, dag_id.as_str(), body, None).await?;
     Ok(Json(run_value(server, &run)))
 }
 

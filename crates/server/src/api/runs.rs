@@ -127,7 +127,7 @@ pub(crate) async fn trigger(
     given: Given<TriggerBody>,
 ) -> Answer<Json<DagRun>> {
     let key = intake::text(&headers, &HeaderName::from_static("idempotency-key"))?;
-    let (run, dag) = server.trigger(&person, &dag_id, body(given)?, key).await?;
+    let (run, dag, _) = server.trigger(&person, &dag_id, body(given)?, key).await?;
     let mut value = run_value(&server, &run);
     if dag.is_paused {
         value.notice = Some(format!("DAG {dag_id} is paused; the run is queued and starts once the DAG is unpaused"));

@@ -87,7 +87,7 @@ pub(crate) struct Webhook {
     secret: Option<String>,
 }
 
-/// What a delivery did; one that came before did it then.
+/// What a delivery did.
 #[derive(Serialize, JsonSchema)]
 struct Delivery {
     webhook: String,
@@ -96,6 +96,8 @@ struct Delivery {
     /// Of the run.
     href: Option<String>,
     asset_event_id: Option<i64>,
+    /// It came before, within a day, and did this then.
+    repeated: bool,
 }
 
 fn webhook_value(row: &WebhookRow) -> Webhook {
@@ -158,14 +160,18 @@ async fn deliver(
     body: Bytes,
 ) -> Answer<Json<Delivery>> {
     let done = server.deliver(client.address, &name, &headers, &body).await?;
-    let nothing = Delivery { webhook: name, dag_id: None, dag_run_id: None, href: None, asset_event_id: None };
+    let nothing =
+        Delivery { webhook: name, dag_id: None, dag_run_id: None, href: None, asset_event_id: None, repeated: false };
     Ok(Json(match done {
-        Delivered::Run(run) => Delivery {
+        Delivered::Run { run, is_repeated } => Delivery {
+            repeated: is_repeated,
             href: Some(links::api_run(run.dag_id.as_str(), run.run_id.as_str())),
             dag_id: Some(run.dag_id.as_str().to_owned()),
             dag_run_id: Some(run.run_id.as_str().to_owned()),
             ..nothing
         },
-        Delivered::Event(event) => Delivery { asset_event_id: event.map(|event| event.id), ..nothing },
+        Delivered::Event(event) => {
+            Delivery { repeated: event.is_none(), asset_event_id: event.map(|event| event.id), ..nothing }
+        }
     }))
 }

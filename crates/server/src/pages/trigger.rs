@@ -118,7 +118,7 @@ pub(super) async fn trigger(
         note: given(&form.typed.note),
     };
     match server.trigger(&person, &dag_id, body, None).await {
-        Ok((run, dag)) => Ok(started(&dag, &links::run(&dag_id, run.run_id.as_str()), &wishes)),
+        Ok((run, dag, _)) => Ok(started(&dag, &links::run(&dag_id, run.run_id.as_str()), &wishes)),
         // Who may not, or what has failed inside, is no matter of the form.
         Err(problem) if ![StatusCode::UNPROCESSABLE_ENTITY, StatusCode::CONFLICT].contains(&problem.status()) => {
             Err(problem)
