@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::key::Key;
 use millrace_testkit::wait_until;
 use serde_json::json;
@@ -25,7 +26,9 @@ async fn drawn_anew(browser: &Browser, part: &str, change: impl AsyncFnOnce()) {
     let is_new =
         format!("const part = document.querySelector(\"{part}\"); return Boolean(part && !part.dataset.before)");
     let drawn = wait_until("it is drawn anew", SHOWS, async || browser.run(&is_new).await == true).await;
-    assert!(drawn.is_ok(), "{part} at {}", browser.path().await);
+    let page =
+        "return [document.hidden, document.activeElement.outerHTML, document.querySelector('#offline').outerHTML]";
+    assert!(drawn.is_ok(), "{part} at {}: {}", browser.path().await, browser.run(page).await);
 }
 
 async fn focus(browser: &Browser, selector: &str) {
@@ -38,9 +41,11 @@ async fn has_focus(browser: &Browser, selector: &str) -> bool {
     browser.run(&format!("return document.activeElement.matches(\"{selector}\")")).await == true
 }
 
-/// Into whatever has the focus.
+/// Into whatever has the focus at each key: it may be drawn anew between two of them.
 async fn press(browser: &Browser, keys: &str) {
-    browser.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
+    let strokes = keys.chars().flat_map(|value| [KeyAction::Down { value }, KeyAction::Up { value }]);
+    let strokes = strokes.fold(KeyActions::new("keys".to_owned()), |all, one| all.then(one));
+    browser.client.perform_actions(strokes).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -115,6 +115,9 @@ function filter() {
     row.hidden = !words.every((word) => row.dataset.find.includes(word));
     if (!row.hidden) shown++;
   }
+  const count = $("h1 .count");
+  count.dataset.all ??= count.textContent;
+  count.textContent = words.length ? shown : count.dataset.all;
   const none = $("#no-match");
   if (none) none.hidden = shown > 0;
 }
@@ -365,8 +368,19 @@ document.addEventListener("visibilitychange", () => {
 });
 addEventListener("pagehide", away);
 
-/* What no event tells of. */
-setInterval(() => { if (!document.hidden) $$("[data-every]").forEach(refreshSoon); }, 10000);
+/* What no event tells of: whether the scheduler lives, for one. */
+async function pulse() {
+  const fresh = await fetchPart("/", "pulse");
+  for (const part of [".dot", "#silence"]) {
+    const [old, next] = [$(part), $(part, fresh)];
+    if (old && next && old.outerHTML !== next.outerHTML) old.replaceWith(next);
+  }
+}
+setInterval(() => {
+  if (document.hidden) return;
+  $$("[data-every]").forEach(refreshSoon);
+  if (csrf()) pulse().catch(() => {});
+}, 10000);
 
 /* The panel beside the grid. */
 function replacePanel(fresh, isSame) {

@@ -80,14 +80,6 @@ struct LogSink {
     last: Mutex<VecDeque<String>>,
 }
 
-impl LogSink {
-    /// The last lines, as they may be shown: masked here, for of most lines nobody asks again.
-    fn told(&self) -> Vec<String> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.iter().map(|line| self.reporter.masked(line).chars().take(500).collect()).collect()
-    }
-}
-
 impl LineSink for LogSink {
     fn line(&self, level: LogLevel, line: &str) {
         self.reporter.log(level, line);
@@ -95,7 +87,7 @@ impl LineSink for LogSink {
         if last.len() == LAST_LINES {
             last.pop_front();
         }
-        last.push_back(line.to_owned());
+        last.push_back(self.reporter.masked(line).chars().take(500).collect());
     }
 
     fn cut(&self, line: &str, at: usize) -> usize {
@@ -154,7 +146,7 @@ impl Bash {
         if context.cancel.is_cancelled() {
             return Err(TaskError::Cancelled(context.cancel.cancelled().await));
         }
-        let last = sink.told();
+        let last = sink.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect::<Vec<_>>();
         self.outcome(context, exit?, &last)
     }
 

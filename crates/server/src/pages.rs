@@ -102,6 +102,7 @@ pub(crate) fn doors() -> Doors {
         .get("/connections/edit/{conn_id}", WriteConnections, connections::edit)
         .post("/connections/delete/{conn_id}", WriteConnections, connections::delete)
         .post("/alerts/{id}/seen", SeeAlerts, home::see_alert)
+        .post("/notifications/retry", SeeAlerts, home::tell_again)
         .get("/assets", ReadSystem, assets::page)
         .get("/import-errors", ReadDags, import_errors::page)
         .get("/pools", ReadSystem, pools::page)

@@ -7,13 +7,16 @@ use serde_json::json;
 
 use crate::conditions::Conditions;
 use crate::sql::{Kind, Row, micros, opt_micros, values};
-use crate::{AuditRow, Page, Result, Store, Tx, sql};
+use crate::{AuditRow, DateSpan, Page, Result, Store, Tx, sql};
 
 /// None means "any".
 #[derive(Debug, Clone, Default)]
 pub struct NotificationFilter {
     /// Those that were not sent yet or have been given up.
     pub only_unsent: bool,
+    /// Those that are not attempted again.
+    pub only_given_up: bool,
+    pub at: DateSpan,
     pub dag_id: Option<String>,
     pub limit: u64,
     pub offset: u64,
@@ -140,6 +143,10 @@ impl Store {
         if filter.only_unsent {
             conditions.add("sent_at IS NULL".to_owned());
         }
+        if filter.only_given_up {
+            conditions.add("sent_at IS NULL AND next_at IS NULL".to_owned());
+        }
+        conditions.within("at", filter.at);
         let (clause, values) = (conditions.clause(), conditions.values);
         let count = format!("SELECT COUNT(*) AS n FROM notification{clause}");
         let list = format!("SELECT * FROM notification{clause} ORDER BY id DESC");

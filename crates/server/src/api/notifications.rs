@@ -37,6 +37,7 @@ pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -
         dag_id: parameters.owned("dag_id"),
         limit,
         offset,
+        ..NotificationFilter::default()
     };
     let page = server.store().notifications(&filter).await?;
     let notifications = page.rows.iter().map(|row| notification(&server, row)).collect();

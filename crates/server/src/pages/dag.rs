@@ -59,7 +59,7 @@ pub(super) async fn page(
     };
     // One that runs only when triggered has nothing to explain.
     let why = match row.dag.timetable.schedule {
-        Schedule::None if !row.is_stale => None,
+        Schedule::None if !row.is_stale && row.dag.assets.is_none() => None,
         _ => Some(server.explain(Asked::Dag(&row)).await?),
     };
     let pools = server.store().pool_sizes().await?;
@@ -93,6 +93,7 @@ pub(super) async fn page(
         changed => When::new(row.last_changed_at, now, zone),
         owner => row.dag.owner,
         catchup => row.dag.catchup,
+        waits_for_assets => row.dag.assets.is_some(),
         max_active_runs => row.dag.max_active_runs,
         max_active_tasks => row.dag.max_active_tasks,
         params => server.shown_params(&row.dag),

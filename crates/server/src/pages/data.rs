@@ -43,6 +43,8 @@ struct Flow {
     rows: Option<String>,
     bytes: Option<String>,
     rejected: Option<String>,
+    /// How many of the last time's passed, of how many.
+    checks: Option<(usize, usize)>,
     took: String,
     at: When,
     href: String,
@@ -82,6 +84,7 @@ pub(super) async fn page(
                 rows: moved(newest).map(count),
                 bytes: entry.bytes.map(size),
                 rejected: entry.rows_rejected.filter(|rows| *rows > 0).map(count),
+                checks: entry.checks_passed(),
                 took: length(entry.ended_at - entry.started_at),
                 at: When::new(at, now, zone),
                 href: links::task(&dag_id, newest.run_id.as_str(), newest.task_id.as_str()),

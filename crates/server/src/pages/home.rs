@@ -1,13 +1,16 @@
 //! What needs a person now, over every DAG; then whether all is well, and what comes next.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, State};
 use axum::response::Redirect;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
 use millrace_model::alert::AlertKind;
 use millrace_model::change::RunKey;
+use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{AlertFilter, AlertRow, DagRow, DateSpan, InstanceRow, RunFilter};
+use millrace_store::{AlertFilter, AlertRow, DagRow, DateSpan, InstanceRow, NotificationFilter, RunFilter};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,6 +26,8 @@ use crate::server::{Server, Shared};
 use crate::words::say;
 
 const MOST_FAILURES: usize = 12;
+/// Runs that failed lately, of all DAGs.
+const MOST_FAILED_RUNS: u64 = 1000;
 const MOST_LATE: usize = 8;
 const MOST_NEVER: usize = 5;
 const MOST_COMING: usize = 10;
@@ -43,6 +48,9 @@ struct Failure {
     tries: u32,
     /// Others of the run that failed too.
     more: usize,
+    /// Other runs that failed lately.
+    more_runs: usize,
+    runs_href: String,
     waiting: usize,
     /// Where it is cleared, by who may.
     change_href: Option<String>,
@@ -81,6 +89,18 @@ struct FullPool {
     waiting: String,
 }
 
+/// Callbacks that were not told.
+#[derive(Serialize)]
+struct Untold {
+    total: u64,
+    dag_id: String,
+    href: String,
+    callee: String,
+    event: String,
+    error: String,
+    when: When,
+}
+
 #[derive(Serialize)]
 struct Lost {
     kind: String,
@@ -91,11 +111,15 @@ struct Lost {
 
 pub(super) async fn page(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
     let wishes = Wishes::of(&headers);
+    if wishes.wants("pulse") {
+        return server.page("parts/pulse.html", Some(&person), &wishes, minijinja::context! {}).await;
+    }
     let store = server.store();
     let (mut dags, at_work) = server.dags_and_newest().await?;
     dags.retain(|row| !row.is_stale);
     let now = server.now();
-    let (failures, failed) = failures(&server, &person, &dags).await?;
+    let lately = now - TimeDelta::hours(24);
+    let (failures, failed) = failures(&server, &person, &dags, lately).await?;
     let broken: Vec<Broken> =
         server.import_errors().await?.iter().map(|row| broken(&row.file_path, &row.diagnostics)).collect();
     let alerts = alerts(&server).await?;
@@ -111,11 +135,14 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
     let late: Vec<Coming> = late.iter().take(MOST_LATE).map(coming_line).collect();
     let (pools, slots_used) = full_pools(&server).await?;
     let lost = lost(&server).await?;
+    let untold = untold(&server, lately).await?;
     let mut never = server.never_runs(&dags).await?;
     let never_count = never.len();
     never.truncate(MOST_NEVER);
-    let needs = failed + broken.len() + alerts.len() + late_count + pools.len() + lost.len() + never_count;
-    let needs = values! { failures, failed, broken, alerts, late, late_count, pools, lost, never, never_count, needs };
+    let others = alerts.len() + late_count + pools.len() + lost.len() + never_count + untold.iter().count();
+    let needs = failed + broken.len() + others;
+    let needs =
+        values! { failures, failed, broken, alerts, late, late_count, pools, lost, untold, never, never_count, needs };
     if wishes.wants("needs") {
         return server.page("parts/needs.html", Some(&person), &wishes, needs).await;
     }
@@ -127,7 +154,6 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
         .collect();
     coming.sort_by_key(|(at, _)| *at);
     let coming_count = coming.len();
-    let lately = now - TimeDelta::hours(24);
     let runs_in = async |state: RunState| -> Answer<u64> {
         // Those that have ended are ever more: the ones that ended lately are counted.
         let end_date = DateSpan { from: state.is_finished().then_some(lately), before: None };
@@ -192,15 +218,20 @@ async fn lost(server: &Server) -> Answer<Vec<Lost>> {
         .collect())
 }
 
+/// Where the run is shown, or the DAG where it is about none.
+fn about(dag_id: &DagId, run_id: Option<&RunId>) -> String {
+    match run_id {
+        Some(run_id) => links::run(dag_id.as_str(), run_id.as_str()),
+        None => links::dag(dag_id.as_str()),
+    }
+}
+
 /// The newest that nobody has seen.
 async fn alerts(server: &Server) -> Answer<Vec<AlertLine>> {
     let rows = server.store().alerts(&AlertFilter::unseen(MOST_ALERTS)).await?.rows;
     let line = |row: AlertRow| AlertLine {
         id: row.id,
-        href: match &row.run_id {
-            Some(run_id) => links::run(row.dag_id.as_str(), run_id.as_str()),
-            None => links::dag(row.dag_id.as_str()),
-        },
+        href: about(&row.dag_id, row.run_id.as_ref()),
         dag_id: row.dag_id.to_string(),
         kind: row.kind.as_str(),
         message: row.message,
@@ -217,23 +248,79 @@ pub(super) async fn see_alert(State(server): State<Shared>, person: Person, Path
     Ok(Redirect::to("/"))
 }
 
-/// DAGs whose newest finished run failed, newest failure first; and how many there are.
-async fn failures(server: &Server, person: &Person, rows: &[DagRow]) -> Answer<(Vec<Failure>, usize)> {
-    let mut failed: Vec<(Option<DateTime<Utc>>, &DagRow, RunKey, &str)> = Vec::new();
+/// The newest that were given up.
+async fn untold(server: &Server, lately: DateTime<Utc>) -> Answer<Option<Untold>> {
+    let at = DateSpan { from: Some(lately), before: None };
+    let filter = NotificationFilter { only_given_up: true, at, limit: 1, ..NotificationFilter::default() };
+    let page = server.store().notifications(&filter).await?;
+    Ok(page.rows.first().map(|row| Untold {
+        total: page.total,
+        dag_id: row.dag_id.to_string(),
+        href: about(&row.dag_id, row.run_id.as_ref()),
+        callee: row.callee(),
+        event: row.event.clone(),
+        error: row.error.as_deref().map(|text| first_line(&server.masked_text(text))).unwrap_or_default(),
+        when: When::new(row.at, server.now(), chrono_tz::UTC),
+    }))
+}
+
+/// Those that were given up are told again.
+pub(super) async fn tell_again(State(server): State<Shared>, person: Person) -> Answer<Redirect> {
+    server.store().retry_notifications(None, &person.actor(), server.now()).await?;
+    Ok(Redirect::to("/"))
+}
+
+/// When it ended, its key and its id.
+type FailedRun<'a> = (Option<DateTime<Utc>>, RunKey, &'a str);
+
+/// A DAG's newest run that failed, and how many there are.
+struct FailedRuns<'a> {
+    row: &'a DagRow,
+    at: Option<DateTime<Utc>>,
+    key: RunKey,
+    run_id: &'a str,
+    count: usize,
+}
+
+/// DAGs with runs that failed lately and were not run again since, or whose newest finished run failed: the newest failure
+/// of each, newest first; and how many DAGs there are. That a later date succeeded mends no earlier one.
+async fn failures(
+    server: &Server,
+    person: &Person,
+    rows: &[DagRow],
+    lately: DateTime<Utc>,
+) -> Answer<(Vec<Failure>, usize)> {
+    let filter = RunFilter {
+        states: vec![RunState::Failed],
+        end_date: DateSpan { from: Some(lately), before: None },
+        limit: MOST_FAILED_RUNS,
+        ..RunFilter::default()
+    };
+    let recent = server.store().runs(&filter).await?.rows;
+    let mut runs: HashMap<&str, Vec<FailedRun>> = HashMap::new();
+    for run in &recent {
+        runs.entry(run.dag_id.as_str()).or_default().push((run.end_date, run.key, run.run_id.as_str()));
+    }
+    let mut failed: Vec<FailedRuns> = Vec::new();
     for row in rows {
+        let mut runs = runs.remove(row.dag_id.as_str()).unwrap_or_default();
         if let Some(run) = row.last_runs.iter().find(|run| run.state.is_finished())
             && run.state == RunState::Failed
+            && !runs.iter().any(|(_, key, _)| *key == run.key)
         {
-            failed.push((run.end_date, row, run.key, run.run_id.as_str()));
+            runs.push((run.end_date, run.key, run.run_id.as_str()));
+        }
+        if let Some(&(at, key, run_id)) = runs.iter().max_by_key(|(at, ..)| *at) {
+            failed.push(FailedRuns { row, at, key, run_id, count: runs.len() });
         }
     }
-    failed.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    failed.sort_by_key(|one| std::cmp::Reverse(one.at));
     let total = failed.len();
     failed.truncate(MOST_FAILURES);
-    let keys: Vec<RunKey> = failed.iter().map(|(_, _, key, _)| *key).collect();
+    let keys: Vec<RunKey> = failed.iter().map(|one| one.key).collect();
     let instances = if keys.is_empty() { Vec::new() } else { server.store().instances_of_runs(&keys).await? };
     let mut found = Vec::with_capacity(failed.len());
-    for (at, row, key, run_id) in failed {
+    for FailedRuns { row, at, key, run_id, count } in failed {
         let of_run: Vec<&InstanceRow> = instances.iter().filter(|instance| instance.run == key).collect();
         let mut culprits: Vec<&&InstanceRow> = of_run.iter().filter(|i| i.state == TaskState::Failed).collect();
         culprits.sort_by_key(|instance| instance.end_date);
@@ -255,6 +342,8 @@ async fn failures(server: &Server, person: &Person, rows: &[DagRow]) -> Answer<(
             when: at.map(|at| When::new(at, server.now(), row.dag.timetable.timezone)),
             tries: first.map_or(0, |first| first.try_number),
             more: culprits.len().saturating_sub(1),
+            more_runs: count - 1,
+            runs_href: format!("{}/runs?state=failed", links::dag(dag_id)),
             waiting: of_run.iter().filter(|i| i.state == TaskState::UpstreamFailed).count(),
             change_href: first
                 .filter(|_| person.may_on(Act::ChangeRuns, dag_id, &row.dag.tags))

@@ -31,6 +31,8 @@ struct Line {
     source: String,
     rows: Option<String>,
     rejected: Option<String>,
+    /// How many passed, of how many.
+    checks: Option<(usize, usize)>,
     bytes: Option<String>,
     took: String,
 }
@@ -64,6 +66,7 @@ pub(super) async fn page(
             source: server.masked_text(&entry.source),
             rows: moved(line).map(count),
             rejected: entry.rows_rejected.filter(|rows| *rows > 0).map(count),
+            checks: entry.checks_passed(),
             bytes: entry.bytes.map(size),
             took: length(entry.ended_at - entry.started_at),
         }

@@ -143,9 +143,13 @@ async fn plant(site: &Site) {
     };
     let alerts = vec![alert(AlertKind::Deadline), alert(AlertKind::LongerThanUsual)];
     let store = &site.plant.store;
-    store.commit_unled(&Batch { alerts, notices: vec![notice], ..Batch::default() }, now()).await.unwrap();
-    let given_up = store.take_notifications(1, now(), now()).await.unwrap().remove(0);
-    store.settle_notification(given_up.id, Some(("404", None)), now()).await.unwrap();
+    store
+        .commit_unled(&Batch { alerts, notices: vec![notice.clone(), notice], ..Batch::default() }, now())
+        .await
+        .unwrap();
+    for given_up in store.take_notifications(2, now(), now()).await.unwrap() {
+        store.settle_notification(given_up.id, Some(("404", None)), now()).await.unwrap();
+    }
 }
 
 fn form(text: &str) -> Value {
@@ -242,7 +246,9 @@ fn kept_things(walk: &mut Walk) {
     let id = walk.id("/api/v1/alerts", "alerts");
     walk.through("POST /alerts/{id}/seen", &[("id", &id)], &form(""), Both);
     walk.through("POST /api/v1/alerts/seen", &[], &json!({}), Both);
-    walk.through("POST /api/v1/notifications/retry", &[], &json!({}), Both);
+    let id: i64 = walk.id("/api/v1/notifications", "notifications").parse().unwrap();
+    walk.through("POST /api/v1/notifications/retry", &[], &json!({"ids": [id]}), Both);
+    walk.through("POST /notifications/retry", &[], &form(""), Both);
 }
 
 fn dags_and_assets(walk: &mut Walk) {

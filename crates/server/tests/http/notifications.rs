@@ -54,6 +54,10 @@ fn notifications_are_listed_with_their_state_and_sent_again_on_request() {
     );
     assert_eq!(list(&format!("{ADDRESS}?limit=1"))["notifications"].as_array().unwrap().len(), 1);
 
+    let home = site.get("/").is(200).body;
+    assert!(home.contains("webhook hooks was not told of failure") && home.contains("404 Not Found"), "{home}");
+    assert!(home.contains("/notifications/retry"), "{home}");
+
     let retry = format!("{ADDRESS}/retry");
     site.send_as(VIEWER, "POST", &retry, &json!({})).is(403);
     site.send("POST", &retry, &json!({"colour": 1})).is(422);

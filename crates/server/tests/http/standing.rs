@@ -1,11 +1,15 @@
 //! How a DAG stands, as its pages say it: its file, its latest run, its dates, and in whose time.
 
+use chrono::TimeDelta;
+use millrace_model::asset::{AssetCondition, AssetName};
 use millrace_model::dag::{Dag, Task};
 use millrace_model::ids::TaskId;
 use millrace_model::schedule::{Schedule, Timetable};
+use millrace_model::state::{RunState, TaskState};
+use millrace_store::NewJob;
 use serde_json::json;
 
-use crate::plant::dag;
+use crate::plant::{Part, dag};
 use crate::site::{ADMIN, FAILED_RUN, Site, VIEWER, now};
 
 fn page(site: &Site, path: &str, headers: &[(&str, &str)]) -> String {
@@ -93,4 +97,70 @@ fn who_may_not_is_told_by_the_name_that_they_have() {
     let wanted = "The user guest has the role viewer; what was asked for (manage users, their roles and grants, and \
                   everybody&#x27;s tokens) takes the role admin";
     assert!(refused.contains(wanted), "{refused}");
+}
+
+#[test]
+fn a_date_that_failed_needs_somebody_though_a_later_one_succeeded() {
+    let site = Site::start();
+    let lines = [("load", "bash", &[][..], 0)];
+    site.runtime.block_on(async {
+        let version = site.plant.sync(dag("mixed", "@daily", "UTC", &[], &lines), false, now()).await;
+        for (back, state, end) in [
+            (4, TaskState::Failed, RunState::Failed),
+            (3, TaskState::Failed, RunState::Failed),
+            (2, TaskState::Success, RunState::Success),
+        ] {
+            let part = Part { error: Some("no such table"), ..Part::new("load", state, 60) };
+            let date = now() - TimeDelta::days(back);
+            site.plant.run(&version, date, now() - TimeDelta::hours(back), Some(end), &[part]).await;
+        }
+    });
+    let needs = page(&site, "/", &[("x-part", "needs")]);
+    let of_dag = needs.split("/dags/mixed/runs").nth(1).unwrap();
+    assert!(needs.contains("no such table") && of_dag.contains("mixed"), "{needs}");
+    assert!(needs.contains("/dags/mixed/runs?state=failed\">1 other runs failed"), "{needs}");
+
+    // What is run again is nobody's care until it fails again.
+    let all = json!({"dry_run": false, "only_failed": true, "reset_dag_runs": true});
+    site.send("POST", "/api/v1/dags/mixed/clearTaskInstances", &all).is(200);
+    assert!(!page(&site, "/", &[("x-part", "needs")]).contains("mixed"));
+}
+
+#[test]
+fn open_pages_learn_that_the_scheduler_is_silent() {
+    let site = Site::start();
+    let pulse = page(&site, "/", &[("x-part", "pulse")]);
+    assert!(pulse.contains("class=\"dot dead\"") && pulse.contains("No scheduler is running"), "{pulse}");
+    assert!(
+        pulse.contains("<code>millrace scheduler</code>")
+            && !pulse.contains("title=\"No scheduler is running. Start one with `"),
+        "{pulse}"
+    );
+    assert!(!page(&site, "/", &[]).contains("Nothing needs you"));
+    let job = NewJob { kind: "scheduler".to_owned(), hostname: "here".to_owned(), pid: 7 };
+    site.runtime.block_on(site.plant.store.register_job(&job, now())).unwrap();
+    let pulse = page(&site, "/", &[("x-part", "pulse")]);
+    assert!(pulse.contains("class=\"dot alive\"") && !pulse.contains("banner"), "{pulse}");
+}
+
+#[test]
+fn a_dag_of_assets_says_which_of_them_it_waits_for() {
+    let site = Site::start();
+    let assets = ["orders", "prices"].map(|name| AssetCondition::Asset(AssetName::new_unchecked(name)));
+    let dag = Dag {
+        assets: Some(AssetCondition::All(assets.to_vec())),
+        ..dag("fed", "none", "UTC", &[], &[("load", "bash", &[], 0)])
+    };
+    plant(&site, dag);
+    let fed = page(&site, "/dags/fed", &[]);
+    assert!(fed.contains("as soon as its assets have changed") && !fed.contains("it runs when triggered"), "{fed}");
+    assert!(fed.contains("The next run") && fed.contains("orders") && fed.contains("prices"), "{fed}");
+}
+
+#[test]
+fn checks_say_how_many_of_them_passed() {
+    let site = Site::start();
+    for path in ["/data", "/dags/copy_orders/data"] {
+        assert!(page(&site, path, &[]).contains("1 of 1 checks passed"), "{path}");
+    }
 }

@@ -152,7 +152,8 @@ fn people_are_managed_and_tokens_shown_once() {
     site.get("/api/v1/users/ada").is(404);
 
     let made = post(&site, "/account", "deed=token&label=etl&scope=viewer&days=7").is(200).body;
-    let token = made.split("<code>").nth(1).unwrap().split("</code>").next().unwrap().to_owned();
+    let main = made.split("<main").nth(1).unwrap();
+    let token = main.split("<code>").nth(1).unwrap().split("</code>").next().unwrap().to_owned();
     let bearer = format!("Bearer {token}");
     site.call("GET", "/api/v1/dags", &[("authorization", &bearer)], None).is(200);
     let after = site.get("/account").is(200).body;
