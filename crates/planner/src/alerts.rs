@@ -139,7 +139,7 @@ impl Turn<'_> {
             }
             let message = match kind {
                 AlertKind::Deadline => {
-                    format!("{} is {}, and was due at {}", run.facts.run_id, run.state, format_utc_micros(at))
+                    format!("{} was {} when it was due, at {}", run.facts.run_id, run.state, format_utc_micros(at))
                 }
                 _ => {
                     let usual = self.view.dags.get(&run.dag_id).and_then(|facts| usual_limit(facts, run));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use millrace_dagfile::Diagnostic;
+use millrace_dagfile::{Diagnostic, Severity};
 use millrace_model::dag::Dag;
 use millrace_model::graph::Graph;
 use millrace_model::instant::format_utc_micros;
@@ -309,6 +309,7 @@ async fn list_import_errors(app: &App, store: &Store) -> anyhow::Result<()> {
         for value in &row.diagnostics {
             let diagnostic: Option<Diagnostic> = serde_json::from_value(value.clone()).ok();
             let place = diagnostic.as_ref().map(|d| format!("{}:{}:{}", row.file_path, d.line, d.column));
+            let is_warning = diagnostic.as_ref().is_some_and(|d| d.severity == Severity::Warning);
             let error = diagnostic.map_or_else(
                 || value.to_string(),
                 |d| d.hint.map_or(d.message.clone(), |hint| format!("{}; {hint}", d.message)),
@@ -316,7 +317,7 @@ async fn list_import_errors(app: &App, store: &Store) -> anyhow::Result<()> {
             views.push(ImportErrorView {
                 fileloc: row.file_path.clone(),
                 place: place.unwrap_or_else(|| row.file_path.clone()),
-                severity: "error",
+                severity: if is_warning { "warning" } else { "error" },
                 error,
                 first_seen: optional_time(Some(row.first_seen_at)),
                 diagnostics: vec![value.clone()],

@@ -10,6 +10,7 @@ use millrace_model::json_text::flaw;
 use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::{ManualRun, NamedDate, manual_run};
 use millrace_settings::mask::check_own_secrets;
+use millrace_situation::first_line;
 use millrace_store::{RunRequest, RunRow, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -136,9 +137,7 @@ pub async fn why_failed(store: &Store, run: RunKey) -> anyhow::Result<Option<Str
     let failed = instances.iter().filter(|instance| instance.state == TaskState::Failed);
     let Some(first) = failed.min_by_key(|instance| instance.end_date) else { return Ok(None) };
     let said = store.tries(first.key).await?.pop().and_then(|last| last.error).or_else(|| first.state_reason.clone());
-    let said = said.unwrap_or_default();
-    let line: String =
-        said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it failed").chars().take(300).collect();
+    let line: String = first_line(said.as_deref().unwrap_or("it failed")).chars().take(300).collect();
     Ok(Some(format!("task {}: {line}", first.task_id)))
 }
 

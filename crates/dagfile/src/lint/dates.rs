@@ -107,7 +107,11 @@ pub(super) fn same_work_each_date(linted: &Linted<'_>, found: &mut Vec<Finding>)
         found.push(Finding::dag(
             "catchup",
             "no task uses the date of its run: each past date does the same work again",
-            "use {{ ds }} or {{ data_interval_start }} in a query or a key, or set catchup: false",
+            if dag.catchup {
+                "use {{ ds }} or {{ data_interval_start }} in a query or a key, or set catchup: false"
+            } else {
+                "use {{ ds }} or {{ data_interval_start }} in a query or a key"
+            },
         ));
     }
 }

@@ -12,7 +12,7 @@ fn a_late_run_is_told_of_once() {
          d/2024-01-01/a try 1
          wake 2024-01-02T02:00:00
          > at 2024-01-02T02:00
-         alert d/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T02:00:00.000000Z
+         alert d/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 was running when it was due, at 2024-01-02T02:00:00.000000Z
          wake 2024-01-03T00:00:00
          > at 2024-01-02T03:00
          wake 2024-01-03T00:00:00
@@ -46,7 +46,7 @@ fn a_deadline_counts_from_what_it_names() {
          begun/2024-01-01/a try 1
          wake 2024-01-02T03:00:00
          > at 2024-01-02T03:00
-         alert begun/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T03:00:00.000000Z
+         alert begun/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 was running when it was due, at 2024-01-02T03:00:00.000000Z
          wake 2024-01-03T00:00:00",
     );
     check(
@@ -57,7 +57,7 @@ fn a_deadline_counts_from_what_it_names() {
          dated/2024-01-01/a try 1
          wake 2024-01-02T01:00:00
          > at 2024-01-02T01:00
-         alert dated/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T01:00:00.000000Z
+         alert dated/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 was running when it was due, at 2024-01-02T01:00:00.000000Z
          wake 2024-01-03T00:00:00",
     );
 }
@@ -72,7 +72,7 @@ fn a_run_that_is_made_up_for_is_given_its_time_from_then_on() {
          d/2024-01-01/a try 1
          wake 2024-01-02T14:00:00
          > at 2024-01-02T14:00
-         alert d/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T14:00:00.000000Z",
+         alert d/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 was running when it was due, at 2024-01-02T14:00:00.000000Z",
     );
 }
 
@@ -89,7 +89,7 @@ fn a_run_that_is_made_up_for_is_not_late_before_it_has_started() {
          d/2024-01-01/a try 1
          wake 2024-01-02T18:00:00
          > at 2024-01-02T18:00
-         alert d/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 is running, and was due at 2024-01-02T18:00:00.000000Z
+         alert d/2024-01-01 deadline: scheduled__2024-01-01T00:00:00+00:00 was running when it was due, at 2024-01-02T18:00:00.000000Z
          wake 2024-01-03T00:00:00",
     );
 }
