@@ -2,6 +2,7 @@
 
 mod deleting;
 mod direct;
+mod found;
 mod late;
 mod split_parts;
 mod telling_apart;
@@ -9,27 +10,21 @@ mod telling_apart;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_model::ledger::{RowsRead, RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{
-    CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, TableName,
-    Warehouse,
+    CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, TableName, Warehouse,
 };
 use millrace_operator_api::{Outcome, PortError, TaskContext, TaskError};
 use serde_json::{Value, json};
 
 use super::copy_options::{self, CopyOptions};
 use super::drift::{SchemaDrift, Settled};
-use super::file_columns::{self, FileColumns, Naming};
+use super::file_columns::{self, Naming};
 use super::handover::WrittenObject;
-use super::manifest::{self, Listed};
 use super::mark::{self, Compression, FileShape, Format, Marks};
 use super::rejected;
 use super::report::{ledger_entry, unless_cancelled, while_doing};
 use super::treatment::{Leaps, Treatments, ZeroDates};
-
-/// Objects asked about at one time.
-const HEADS_AT_ONCE: usize = 16;
 
 /// A load with every parameter rendered.
 pub struct Loading {
@@ -84,14 +79,6 @@ pub struct Direct {
 pub struct Handed {
     pub task: String,
     pub object: WrittenObject,
-}
-
-/// What is to be loaded.
-#[derive(Default)]
-struct Found {
-    objects: Vec<ObjectInfo>,
-    /// The names of all the objects' columns, as their list or the task that wrote them tells.
-    columns: FileColumns,
 }
 
 /// Rows that are ready to be loaded.
@@ -225,8 +212,8 @@ fn check_engine(engine: &str, loading: &Loading) -> Result<(), TaskError> {
 /// Finds the objects and how they are written.
 async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loading) -> Result<Prepared, TaskError> {
     let store = context.ports.objects(context, &loading.aws_conn_id).await?;
-    let Found { objects, columns: told } =
-        unless_cancelled(context, find_objects(context, store.as_ref(), loading)).await?;
+    let found::Found { objects, columns: told } =
+        unless_cancelled(context, found::objects(context, store.as_ref(), loading)).await?;
     let bytes: u64 = objects.iter().map(|object| object.size).sum();
     let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
     telling_apart::check(loading, &marks, &BTreeMap::new())?;
@@ -268,118 +255,6 @@ fn written_rows(loading: &Loading, columns: Option<Vec<String>>) -> RowsWritten 
         method,
         keys,
     }
-}
-
-/// Exactly the objects to load, with their metadata, in key order.
-async fn find_objects(context: &TaskContext, store: &dyn ObjectStore, loading: &Loading) -> Result<Found, TaskError> {
-    let place = format!("s3://{}/{}", loading.bucket, loading.key);
-    let attempted = format!("looking for {place}");
-    if !loading.is_prefix {
-        let object = store.head(&loading.bucket, &loading.key).await.map_err(|e| while_doing(&attempted, e))?;
-        if let Some(object) = &object {
-            match &loading.handed {
-                Some(handed) => require_same(object, handed)?,
-                None => require_own(context, object)?,
-            }
-        }
-        let told = loading
-            .handed
-            .as_ref()
-            .map(|handed| FileColumns { names: handed.object.columns.clone(), types: handed.object.types.clone() });
-        let told = told.unwrap_or_default();
-        return match object {
-            Some(list) if mark::is_manifest(&list) || loading.options.is_manifest => {
-                let Listed { objects, columns, types, missing } = manifest::objects(store, &list).await?;
-                for url in missing {
-                    context.warning(format!(
-                        "{place} lists {url}, which is not there and not mandatory: it is passed over"
-                    ));
-                }
-                if objects.is_empty() {
-                    return Err(TaskError::Fail(format!("{place} lists no objects")));
-                }
-                let listed = FileColumns { names: columns, types };
-                Ok(Found { objects, columns: if listed.names.is_empty() { told } else { listed } })
-            }
-            Some(object) => Ok(Found { objects: vec![object], columns: told }),
-            None if is_bucket_missing(store, loading).await => Err(TaskError::Fail(format!(
-                "there is no bucket {}, where {} was looked for ({})",
-                loading.bucket, loading.key, loading.aws_conn_id
-            ))),
-            None => Err(loading.handed.as_ref().map_or_else(
-                || {
-                    TaskError::Retry(format!(
-                        "there is no object {place}; s3_key names one object exactly (prefix: true loads every key that \
-                         begins with it)"
-                    ))
-                },
-                |Handed { task, .. }| {
-                    TaskError::Fail(format!(
-                        "task '{task}' wrote {place} in this run, and it is gone; clear '{task}' too, so that it is written \
-                         again"
-                    ))
-                },
-            )),
-        };
-    }
-    let listed: Vec<ObjectInfo> = store
-        .list(&loading.bucket, &loading.key)
-        // Consoles make empty objects that stand for folders.
-        .try_filter(|object| std::future::ready(!(object.size == 0 && object.key.ends_with('/'))))
-        .try_collect()
-        .await
-        .map_err(|error| while_doing(&attempted, error))?;
-    if listed.is_empty() {
-        return Err(TaskError::Retry(format!("no object's key begins with {place}")));
-    }
-    let attempted = &attempted;
-    let found: Vec<ObjectInfo> = stream::iter(listed.into_iter().map(|object| async move {
-        let found = store.head(&object.bucket, &object.key).await.map_err(|e| while_doing(attempted, e))?;
-        found.ok_or_else(|| TaskError::Retry(format!("{} vanished while it was looked at", object.url())))
-    }))
-    .buffered(HEADS_AT_ONCE)
-    .try_collect()
-    .await?;
-    match found.iter().find(|object| mark::is_manifest(object)) {
-        None => {
-            split_parts::require_whole(store, &loading.key, &found).await?;
-            Ok(Found { objects: found, ..Found::default() })
-        }
-        Some(list) => Err(TaskError::Fail(format!(
-            "{} is a list of parts, which prefix: true would load as rows; name its key exactly and leave prefix out",
-            list.url()
-        ))),
-    }
-}
-
-/// An answer about one object does not say it.
-async fn is_bucket_missing(store: &dyn ObjectStore, loading: &Loading) -> bool {
-    let listed = store.list(&loading.bucket, &loading.key).try_next().await;
-    listed.is_err_and(|error| error.code.as_deref() == Some("NoSuchBucket"))
-}
-
-/// Another run may have written the same key in the meantime.
-fn require_same(object: &ObjectInfo, handed: &Handed) -> Result<(), TaskError> {
-    if handed.object.etag.is_none() || handed.object.etag == object.etag {
-        return Ok(());
-    }
-    Err(TaskError::Fail(format!(
-        "{} is not the object any more that task '{}' wrote: something else was written to the key since. Put what tells \
-         the runs apart into the key (the date, say), or clear '{}' too, so that it is written again",
-        object.url(),
-        handed.task,
-        handed.task
-    )))
-}
-
-/// Runs that write to one key load what another wrote: each of them green, and the rows of some missing.
-fn require_own(context: &TaskContext, object: &ObjectInfo) -> Result<(), TaskError> {
-    let Some(other) = mark::other_run(context, object) else { return Ok(()) };
-    Err(TaskError::Fail(format!(
-        "{} was written by the run '{other}' of this DAG, not by this one: both write to the same key, or this run wrote \
-         nothing to it. Put what tells the runs apart into the key (the date, say), or clear the task that writes it too",
-        object.url()
-    )))
 }
 
 /// What the options leave open is taken from what the objects say about themselves; where the two disagree so that rows
