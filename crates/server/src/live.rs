@@ -15,10 +15,12 @@ use crate::server::{Server, Shared};
 
 const KEPT: usize = 4096;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks, however long they take.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How long it is looked after the last one went: whoever comes again by then has missed nothing.
 const LOOK_ON: Duration = Duration::from_secs(30);
-/// DAGs are looked at with every n-th look.
-const DAGS_EVERY: u32 = 5;
+/// DAGs are looked at less often than runs.
+const DAGS_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
@@ -157,7 +159,7 @@ pub(crate) async fn watch(server: Shared) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut commits: Option<broadcast::Receiver<Change>> = None;
     let mut known: Option<Known> = None;
-    let mut looks = 0;
+    let mut dags_at: Option<Instant> = None;
     let mut not_before = Instant::now();
     let mut last_watched = Instant::now();
     loop {
@@ -190,7 +192,7 @@ pub(crate) async fn watch(server: Shared) {
         } else if known.is_some() && last_watched.elapsed() < LOOK_ON {
             // Nobody is here, and somebody may come again.
         } else if live.stop_looking_unless_watched() {
-            (commits, known, looks) = (None, None, 0);
+            (commits, known, dags_at) = (None, None, None);
             continue;
         }
         commits.get_or_insert_with(|| server.store().changes());
@@ -198,19 +200,21 @@ pub(crate) async fn watch(server: Shared) {
         if known.is_some() && began < not_before {
             continue;
         }
-        match look(&server, known.take(), looks % DAGS_EVERY == 0).await {
+        let with_dags = dags_at.is_none_or(|at| at.elapsed() >= DAGS_EVERY);
+        match look(&server, known.take(), with_dags).await {
             Ok(found) => {
                 known = Some(found);
+                dags_at = if with_dags { Some(began) } else { dags_at };
                 live.is_looking.send_replace(true);
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "could not look for changes");
                 live.send(Message::Refresh);
+                dags_at = None;
             }
         }
-        looks = looks.wrapping_add(1);
-        // A look that takes long is made less often.
-        not_before = Instant::now() + began.elapsed() * 10;
+        // A look that takes long is made less often, but no page stands still for it.
+        not_before = Instant::now() + (began.elapsed() * 10).min(LONGEST_REST);
     }
 }
 
