@@ -397,9 +397,10 @@ fn the_tour_of_rest_can_be_walked() {
     let printed = walk(&walked, person.path(), &programs);
     // What commands remark stands behind what they answer.
     let answers: Vec<Value> = printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let deliveries: Vec<&Value> = answers.iter().filter(|answer| answer.get("webhook").is_some()).collect();
-    assert!(deliveries.len() == 2 && deliveries[0]["dag_run_id"] == deliveries[1]["dag_run_id"], "{printed}");
-    assert_eq!((&deliveries[0]["repeated"], &deliveries[1]["repeated"]), (&false.into(), &true.into()), "{printed}");
+    let mut deliveries = answers.iter().filter(|answer| answer.get("webhook").is_some()).cloned().collect::<Vec<_>>();
+    let repeated: Vec<Value> = deliveries.iter_mut().map(|delivery| delivery["repeated"].take()).collect();
+    assert_eq!(repeated, [false, true], "{printed}");
+    assert_eq!(deliveries[0], deliveries[1], "{printed}");
     let last = answers.iter().rfind(|answer| answer.get("clear_number").is_some()).unwrap();
     assert_eq!((&last["dag_run_id"], &last["state"]), (&"tour".into(), &"success".into()), "{printed}");
     assert_eq!(last["clear_number"], 1, "{printed}");
