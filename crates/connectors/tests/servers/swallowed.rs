@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::context::Reporter;
 use millrace_operator_api::entry::find;
-use millrace_operator_api::ports::{BuildRequest, LoadMethod, LoadRequest, TableName};
+use millrace_operator_api::ports::{LoadMethod, LoadRequest};
 use serde_json::json;
 
 use crate::copies::databases::{Database, Kind, run};
 use crate::loads::Subject;
 use crate::snapshots::Heard;
-use crate::world::{World, refused, some, upsert, work};
+use crate::world::{World, build, refused, some, upsert, work};
 use crate::{postgres, sqlite};
 
 /// The first table's trigger drops every second row, the second one's rule all, and a part of the last one has the trigger.
@@ -36,18 +36,6 @@ async fn load(world: &World, subject: &Subject, generation: u32, table: &str, me
     let error = refused(subject.warehouse.load(request).await)?;
     assert_eq!(error.kind, PortErrorKind::Data, "{}", error.message);
     Ok(error.message)
-}
-
-fn build(table: &str, select: &str, generation: u32) -> BuildRequest {
-    BuildRequest {
-        target: TableName { schema: None, name: table.to_owned() },
-        select: select.to_owned(),
-        columns_ddl: None,
-        checks: Vec::new(),
-        keep_failed: false,
-        also: Vec::new(),
-        work: work(generation),
-    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::copies::databases::{Database, Kind};
 use crate::postgres;
 use crate::tasks::{PATIENCE, operate};
-use crate::world::{World, refused, some, work};
+use crate::world::{World, build, refused, some, work};
 
 async fn swap(world: &World, generation: u32, table: &str, columns: &[&str], rows: &str) -> Result<LoadRequest> {
     let mut request = world.request(table, LoadMethod::Swap, &[("s.csv", rows)]).await?;
@@ -143,25 +143,16 @@ async fn rows_are_exchanged_by_an_account_that_owns_neither_the_table_nor_its_nu
     let url = format!("postgres://loader:in@127.0.0.1:{}/{}", server.port(), database.name());
     world.add_url("pg", "postgres", &url)?;
     let warehouse = world.connectors.warehouse(&world.context(1), "pg").await?;
-    let build = |generation: u32, select: &str| BuildRequest {
-        target: TableName { schema: None, name: "kept".to_owned() },
-        select: select.to_owned(),
-        columns_ddl: None,
-        checks: Vec::new(),
-        keep_failed: false,
-        also: Vec::new(),
-        work: work(generation),
-    };
     let rows = || database.query("SELECT id, v FROM seen ORDER BY id");
     // The table itself gives the numbers that did not come.
     warehouse.load(swap(&world, 1, "kept", &["v"], "7\n8\n").await?).await?;
     assert_eq!(rows()?, [some(&["3", "7"]), some(&["4", "8"])]);
-    warehouse.build_and_swap(build(2, "SELECT 9")).await?;
+    warehouse.build_and_swap(build("kept", "SELECT 9", 2)).await?;
     assert_eq!(rows()?, [some(&["5", "9"])]);
     // Those that came stay.
     warehouse.load(swap(&world, 3, "kept", &["id", "v"], "70,1\n").await?).await?;
     assert_eq!(rows()?, [some(&["70", "1"])]);
-    warehouse.build_and_swap(build(4, "SELECT 2, 80")).await?;
+    warehouse.build_and_swap(build("kept", "SELECT 2, 80", 4)).await?;
     assert_eq!(rows()?, [some(&["80", "2"])]);
     database.execute("INSERT INTO kept VALUES (3)")?;
     assert_eq!(rows()?, [some(&["6", "3"]), some(&["80", "2"])]);

@@ -22,8 +22,8 @@ use millrace_operator_api::context::{
     CancelSignal, Clock, LogLevel, RemoteStatement, Reporter, Results, StatementJournal, WorkId,
 };
 use millrace_operator_api::ports::{
-    LoadMethod, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, Ports, PutOptions, RowBatch, RowStream,
-    SourceColumn, TableName, ValueType,
+    BuildRequest, LoadMethod, LoadRequest, LoadRows, ObjectInfo, ObjectRows, ObjectStore, Ports, PutOptions, RowBatch,
+    RowStream, SourceColumn, TableName, ValueType,
 };
 use millrace_operator_api::{PortError, TaskContext};
 use serde_json::{Value, json};
@@ -195,6 +195,19 @@ pub fn connection(conn_id: &str, conn_type: &str) -> Connection {
 
 pub fn extra(value: Value) -> Extra {
     Extra(value.as_object().cloned().unwrap_or_default())
+}
+
+/// A build of the whole table, without checks.
+pub fn build(table: &str, select: &str, generation: u32) -> BuildRequest {
+    BuildRequest {
+        target: TableName { schema: None, name: table.to_owned() },
+        select: select.to_owned(),
+        columns_ddl: None,
+        checks: Vec::new(),
+        keep_failed: false,
+        also: Vec::new(),
+        work: work(generation),
+    }
 }
 
 /// The same work for the same generation.
