@@ -16,6 +16,7 @@ use millrace_store::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::links;
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -116,6 +117,8 @@ pub(crate) struct MarkBody {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PatchRunBody {
+    /// queued, success or failed. `queued` runs again what has failed, as clearing with `only_failed` does, and what has
+    /// succeeded stays as it is; 409 where nothing has failed.
     pub state: Option<String>,
     /// Empty: it is taken away.
     pub note: Option<String>,
@@ -322,8 +325,16 @@ impl Server {
         match body.state.as_deref().map(|state| (state, RunState::parse(state))) {
             None => {}
             Some((_, Some(RunState::Queued))) => {
-                let all = ClearRunBody { dry_run: false, ..ClearRunBody::default() };
-                self.clear_run(person, dag_id, run_id, all).await?;
+                // In Airflow no task is touched: what has succeeded must not run twice for whoever asks in its words.
+                let failed = ClearRunBody { dry_run: false, only_failed: true, ..ClearRunBody::default() };
+                let cleared = self.clear_run(person, dag_id, run_id, failed).await?;
+                if cleared.report.runs.is_empty() && run.state != RunState::Queued {
+                    let text = format!(
+                        "nothing of the run {run_id} has failed, so there is nothing to queue it for;                          POST {}/clear runs it again as a whole",
+                        links::api_run(dag_id, run_id)
+                    );
+                    return Err(Problem::new(ErrorCode::CONFLICT, text));
+                }
             }
             Some((_, Some(to @ (RunState::Success | RunState::Failed)))) => {
                 self.mark_run(person, &run, to, false).await?;

@@ -113,6 +113,39 @@ fn tasks_and_runs_are_marked() {
 }
 
 #[test]
+fn a_run_that_is_queued_again_keeps_what_has_succeeded() {
+    let site = Site::start();
+    let failed = format!("{DAG}/dagRuns/{FAILED_RUN}");
+    let tries = |run: &str| {
+        let answer = site.get(&format!("{DAG}/dagRuns/{run}/taskInstances")).is(200).json();
+        answer["task_instances"].as_array().unwrap().iter().map(|row| row["try_number"].clone()).collect::<Vec<_>>()
+    };
+    let before = tries(FAILED_RUN);
+    assert_eq!(site.send("PATCH", &failed, &json!({"state": "queued"})).is(200).json()["state"], "queued");
+    assert_eq!(states(&site, FAILED_RUN), [json!("success"), Value::Null, Value::Null]);
+    assert_eq!(tries(FAILED_RUN), before, "the tries count on");
+    site.send("PATCH", &failed, &json!({"state": "queued", "note": "still"})).is(200);
+
+    // Of one that runs nothing is stopped.
+    let running = format!("{DAG}/dagRuns/{RUNNING_RUN}");
+    let before = states(&site, RUNNING_RUN);
+    let refused = site.send("PATCH", &running, &json!({"state": "queued"})).is(409).json();
+    assert!(refused["detail"].as_str().unwrap().contains("/clear runs it again as a whole"), "{refused}");
+    assert_eq!(states(&site, RUNNING_RUN), before);
+    assert!(before.contains(&json!("running")), "{before:?}");
+
+    // Many at once mean the same.
+    site.send("PATCH", &failed, &json!({"state": "failed"})).is(200);
+    let again = json!([{"dag_run_id": FAILED_RUN, "state": "queued"}, {"dag_run_id": RUNNING_RUN, "state": "queued"}]);
+    let bulk = json!({"actions": [{"action": "update", "entities": again}]});
+    let done = site.send("PATCH", &format!("{DAG}/dagRuns"), &bulk).is(200).json();
+    assert_eq!(done["update"]["success"], json!([FAILED_RUN]));
+    assert_eq!(done["update"]["errors"][0]["status_code"], 409, "{done}");
+    assert_eq!(states(&site, FAILED_RUN), [json!("success"), Value::Null, Value::Null]);
+    assert_eq!(states(&site, RUNNING_RUN), before);
+}
+
+#[test]
 fn whoever_clears_a_load_that_appends_is_told_before() {
     let site = Site::start();
     let mut adds = dag("adds", "none", "UTC", &[], &[("load", "copy", &[], 0), ("after", "bash", &["load"], 0)]);

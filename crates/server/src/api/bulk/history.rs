@@ -86,7 +86,7 @@ pub(crate) struct RunEntity {
     /// Where the address says `~`: whose run it is.
     #[serde(default)]
     dag_id: Option<String>,
-    /// queued (run it again), success or failed
+    /// queued (run again what has failed), success or failed
     #[serde(default)]
     state: Option<String>,
     #[serde(default)]
