@@ -35,6 +35,7 @@ mod task_doors;
 mod tasks;
 mod tokens;
 mod tries;
+mod update_mask;
 mod variables;
 mod wait;
 mod webhooks;
@@ -56,6 +57,7 @@ use crate::permission::{Access, Act};
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::sign_in;
+use update_mask::masked;
 
 pub(crate) fn doors() -> Doors {
     people_doors()
@@ -174,13 +176,13 @@ fn dag_doors() -> Doors {
                 .gives::<dags::Dags>(),
         )
         .patch("/dags", Access::OfSomeDag(PauseDags), bulk::pause)
-        .does(filtered("Pause or unpause many").takes::<dags::PatchBody>().gives::<bulk::PausedDags>())
+        .does(masked(filtered("Pause or unpause many")).takes::<dags::PatchBody>().gives::<bulk::PausedDags>())
         .get("/dags/{dag_id}", ReadDags, dags::get)
         .does(op("Show a DAG").gives::<dags::Dag>())
         .get("/dags/{dag_id}/details", ReadDags, dags::get)
         .does(op("Show a DAG").gives::<dags::Dag>())
         .patch("/dags/{dag_id}", PauseDags, dags::patch)
-        .does(op("Pause or unpause a DAG").takes::<dags::PatchBody>().gives::<dags::Dag>())
+        .does(masked(op("Pause or unpause a DAG")).takes::<dags::PatchBody>().gives::<dags::Dag>())
         .delete("/dags/{dag_id}", DeleteHistory, dags::delete)
         .does(op("Delete a DAG whose file is gone, with its runs").gives_nothing())
         .get("/dags/{dag_id}/explain", ReadDags, explain::dag)
@@ -254,7 +256,7 @@ fn system_doors() -> Doors {
         .get("/pools/{name}", ReadSystem, pools::get)
         .does(op("Show a pool").gives::<pools::Pool>())
         .patch("/pools/{name}", WritePools, pools::patch)
-        .does(op("Change a pool").takes::<pools::PatchBody>().gives::<pools::Pool>())
+        .does(masked(op("Change a pool")).takes::<pools::PatchBody>().gives::<pools::Pool>())
         .delete("/pools/{name}", WritePools, pools::delete)
         .does(op("Delete a pool").gives_nothing())
         .get("/jobs", ReadSystem, jobs::list)
@@ -314,7 +316,7 @@ fn secret_doors() -> Doors {
             .get("/variables/{variable_key}", ReadVariables, variables::get)
             .does(op("Show a variable, secrets masked").gives::<variables::Variable>())
             .patch("/variables/{variable_key}", WriteVariables, variables::patch)
-            .does(op("Change a variable").takes::<variables::VariablePatch>().gives::<variables::Variable>())
+            .does(masked(op("Change a variable")).takes::<variables::VariablePatch>().gives::<variables::Variable>())
             .delete("/variables/{variable_key}", WriteVariables, variables::delete)
             .does(op("Delete a variable").gives_nothing()),
     )

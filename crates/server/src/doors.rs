@@ -97,15 +97,15 @@ pub(crate) struct DoorPlan {
 struct Behind {
     method: Method,
     access: Access,
-    /// What may be asked behind the address; empty: nobody looks.
-    parameters: Vec<&'static str>,
+    /// What may stand behind the address; of a page nobody looks.
+    parameters: Option<Vec<&'static str>>,
 }
 
 impl DoorPlan {
     pub fn of(doors: impl IntoIterator<Item = Door>) -> Self {
         let mut plan: HashMap<String, Vec<Behind>> = HashMap::new();
         for door in doors {
-            let parameters = door.operation.map(|operation| operation.parameters()).unwrap_or_default();
+            let parameters = door.operation.map(|operation| operation.parameters());
             plan.entry(door.path).or_default().push(Behind { method: door.method, access: door.access, parameters });
         }
         Self { doors: plan }
@@ -123,8 +123,8 @@ impl DoorPlan {
         self.behind(method, path).map(|door| door.access)
     }
 
-    /// The names that may stand behind an address that takes some.
-    pub fn parameters(&self, method: &Method, path: &str) -> &[&'static str] {
-        self.behind(method, path).map_or(&[], |door| &door.parameters)
+    /// The names that may stand behind an address of the API.
+    pub fn parameters(&self, method: &Method, path: &str) -> Option<&[&'static str]> {
+        self.behind(method, path)?.parameters.as_deref()
     }
 }

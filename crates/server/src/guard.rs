@@ -146,8 +146,9 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
     };
     let (mut parts, body) = request.into_parts();
     authorize(server, &person, access, &mut parts).await.map_err(refuse)?;
-    if let Some(path) = &declared {
-        check_parameters(&parts.uri, gate.doors.parameters(&parts.method, path.as_str())).map_err(refuse)?;
+    let known = declared.as_ref().and_then(|path| gate.doors.parameters(&parts.method, path.as_str()));
+    if let Some(known) = known {
+        check_parameters(&parts.uri, known).map_err(refuse)?;
     }
     request = Request::from_parts(parts, body);
     // Behind an address without an entry is nothing to protect: it is told that there is nothing.
@@ -161,14 +162,15 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
     Ok(Admitted { request, person: Some(person), cookie })
 }
 
-/// A filter that is not known would choose everything.
+/// A filter that is not known would choose everything, and a change that should only have been tried would be made.
 fn check_parameters(uri: &Uri, known: &[&str]) -> Answer<()> {
     let Ok(Query(given)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Ok(()) };
-    match given.iter().find(|(name, _)| !known.is_empty() && !known.contains(&name.as_str())) {
+    match given.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some((name, _)) => {
             let name: String = name.chars().take(40).collect();
-            let text = format!("there is no parameter '{name}' here; there are {}", known.join(", "));
+            let there_are = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+            let text = format!("there is no parameter '{name}' here; there are {there_are}");
             Err(Problem::invalid(text).with("path", name.into()))
         }
     }

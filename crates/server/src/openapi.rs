@@ -297,7 +297,7 @@ fn refusals(door: &Door, operation: &Operation) -> Vec<(&'static str, &'static s
         (is_change, "409", "Something else is there, or under way"),
         (is_change, "412", "It is no longer what If-Match says"),
         (has_body, "413", "The body is too long"),
-        (has_body || !operation.query.is_empty(), "422", "It can be read, and is not right; the detail says what"),
+        (is_known || has_body, "422", "It can be read, and is not right; the detail says what"),
         (is_known || has_body, "429", "Too many attempts or open streams; Retry-After says how long to wait"),
         (true, "5XX", "Something failed inside, or the database does not answer"),
     ];

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::connections::{ConnectionBody, form_of};
-use super::dags::{Dag, PatchBody, dag_value};
+use super::dags::{Dag, MEMBERS as DAG_MEMBERS, PatchBody, dag_value};
 use super::pools::CreateBody as PoolBody;
+use super::update_mask::UpdateMask;
 use super::variables::VariableBody;
 use super::{Given, Whole, body};
 use crate::permission::Act;
@@ -296,6 +297,7 @@ pub(super) async fn pause(
     given: Given<PatchBody>,
 ) -> Answer<Json<PausedDags>> {
     let is_paused = body(given)?.is_paused;
+    UpdateMask::of(&parameters, DAG_MEMBERS)?;
     let (pattern, tag) = (parameters.text("dag_id_pattern"), parameters.text("tags"));
     if pattern.is_none() && tag.is_none() {
         return Err(Problem::invalid("choose DAGs with 'dag_id_pattern' or 'tags'; 'dag_id_pattern=~' means all"));

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use super::update_mask::{UpdateMask, masked};
 use super::{Given, body, bulk, listed, paged};
 use crate::doors::Doors;
 use crate::links;
@@ -45,13 +46,13 @@ pub(super) fn doors() -> Doors {
         .get("/connections/test", ReadConnections, get_test)
         .does(op("Show the connection named test, secrets masked").gives::<Connection>())
         .patch("/connections/test", WriteConnections, patch_test)
-        .does(op("Change the connection named test").takes::<ConnectionBody>().gives::<Connection>())
+        .does(masked(op("Change the connection named test")).takes::<ConnectionBody>().gives::<Connection>())
         .delete("/connections/test", WriteConnections, delete_test)
         .does(op("Delete the connection named test").gives_nothing())
         .get("/connections/{conn_id}", ReadConnections, get)
         .does(op("Show a connection, secrets masked").gives::<Connection>())
         .patch("/connections/{conn_id}", WriteConnections, patch)
-        .does(op("Change a connection").takes::<ConnectionBody>().gives::<Connection>())
+        .does(masked(op("Change a connection")).takes::<ConnectionBody>().gives::<Connection>())
         .delete("/connections/{conn_id}", WriteConnections, delete)
         .does(op("Delete a connection").gives_nothing())
 }
@@ -85,6 +86,10 @@ pub(crate) struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
+
+/// The members of a body.
+const MEMBERS: &[&str] =
+    &["connection_id", "conn_type", "description", "host", "login", "password", "schema", "port", "extra"];
 
 /// What a connection is made of; a PATCH leaves what it does not name.
 pub(crate) struct ConnectionBody;
@@ -142,12 +147,14 @@ pub(crate) async fn patch(
     State(server): State<Shared>,
     person: Person,
     Path(conn_id): Path<String>,
+    parameters: Parameters,
     given: Fields,
 ) -> Answer<Json<Connection>> {
-    let mut fields = body(given)?;
+    let (mut fields, mask) = (body(given)?, UpdateMask::of(&parameters, MEMBERS)?);
     if take_id(&mut fields)?.is_some_and(|given| given != conn_id) {
         return Err(Problem::invalid("'connection_id' cannot be changed; add a new connection and delete this one"));
     }
+    fields.retain(|name, _| mask.keeps(name));
     let before = server.named_connection(&conn_id).await?;
     // The masked form as the base: what is not named stays, secrets too.
     let Value::Object(mut merged) = before.form.to_masked_value() else { return Err(Problem::invalid("no object")) };
@@ -174,8 +181,13 @@ pub(crate) async fn get_test(state: State<Shared>) -> Answer<Json<Connection>> {
     get(state, test_path()).await
 }
 
-pub(crate) async fn patch_test(state: State<Shared>, person: Person, given: Fields) -> Answer<Json<Connection>> {
-    patch(state, person, test_path(), given).await
+pub(crate) async fn patch_test(
+    state: State<Shared>,
+    person: Person,
+    parameters: Parameters,
+    given: Fields,
+) -> Answer<Json<Connection>> {
+    patch(state, person, test_path(), parameters, given).await
 }
 
 pub(crate) async fn delete_test(state: State<Shared>, person: Person) -> Answer<StatusCode> {

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::update_mask::UpdateMask;
 use super::{Given, Instant, body, cut, instant, listed, optional};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -21,6 +22,9 @@ use crate::server::{Server, Shared};
 pub(crate) struct PatchBody {
     pub is_paused: bool,
 }
+
+/// The members of a body.
+pub(super) const MEMBERS: &[&str] = &["is_paused"];
 
 pub(crate) const ORDERS: &[&str] = &["dag_id", "next_dagrun", "last_run_state", "last_run_start_date"];
 
@@ -127,9 +131,11 @@ pub(crate) async fn patch(
     State(server): State<Shared>,
     Path(dag_id): Path<String>,
     person: Person,
+    parameters: Parameters,
     given: Given<PatchBody>,
 ) -> Answer<Json<Dag>> {
     let PatchBody { is_paused } = body(given)?;
+    UpdateMask::of(&parameters, MEMBERS)?;
     Ok(Json(dag_value(&server, &server.set_paused(&person, &dag_id, is_paused).await?)))
 }
 

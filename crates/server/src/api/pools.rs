@@ -8,6 +8,7 @@ use millrace_store::{PoolRow, PoolUse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::update_mask::UpdateMask;
 use super::{Given, body, emptied, listed, paged};
 use crate::permission::Act;
 use crate::person::Person;
@@ -101,17 +102,19 @@ pub(crate) async fn patch(
     State(server): State<Shared>,
     person: Person,
     Path(name): Path<String>,
+    parameters: Parameters,
     given: Given<PatchBody>,
 ) -> Answer<Json<Pool>> {
-    let given = body(given)?;
+    let members = ["name", "slots", "description", "include_deferred"];
+    let (given, mask) = (body(given)?, UpdateMask::of(&parameters, &members)?);
     if given.name.is_some_and(|other| other != name) {
         return Err(Problem::invalid("'name' cannot be changed; add a new pool and delete this one"));
     }
     let before = server.pool(&name).await?;
     let row = PoolRow {
-        slots: given.slots.unwrap_or(before.slots),
-        description: given.description.or(before.description).filter(|text| !text.is_empty()),
-        include_deferred: given.include_deferred.unwrap_or(before.include_deferred),
+        slots: mask.kept("slots", given.slots).unwrap_or(before.slots),
+        description: mask.kept("description", given.description).or(before.description).filter(|text| !text.is_empty()),
+        include_deferred: mask.kept("include_deferred", given.include_deferred).unwrap_or(before.include_deferred),
         name,
     };
     server.put_pool(&person, &row).await?;

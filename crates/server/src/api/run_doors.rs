@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::asked::dates;
+use super::update_mask::masked;
 use super::{Given, assets, backfills, bulk, explain, runs, wait};
 use crate::actions::TriggerBody;
 use crate::backfills::BackfillBody;
@@ -13,6 +14,7 @@ use crate::doors::Doors;
 use crate::openapi::{Kind, op};
 use crate::permission::{Access, Act};
 use crate::person::Person;
+use crate::query::Parameters;
 use crate::server::Shared;
 
 const LIST: &str = "list";
@@ -63,11 +65,15 @@ pub(super) fn doors() -> Doors {
         .patch(
             "/dags/{dag_id}/dagRuns/list",
             ChangeRuns,
-            async |server: State<Shared>, Path(dag_id): Path<String>, person: Person, given: Given<PatchRunBody>| {
-                runs::patch(server, Path((dag_id, LIST.to_owned())), person, given).await
+            async |server: State<Shared>,
+                   Path(dag_id): Path<String>,
+                   person: Person,
+                   query: Parameters,
+                   given: Given<PatchRunBody>| {
+                runs::patch(server, Path((dag_id, LIST.to_owned())), person, query, given).await
             },
         )
-        .does(op("Give the run named list a state or a note").takes::<PatchRunBody>().gives::<runs::DagRun>())
+        .does(masked(op("Give the run named list a state or a note")).takes::<PatchRunBody>().gives::<runs::DagRun>())
         .delete(
             "/dags/{dag_id}/dagRuns/list",
             DeleteHistory,
@@ -104,7 +110,7 @@ pub(super) fn doors() -> Doors {
         .get("/dags/{dag_id}/dagRuns/{run_id}", ReadDags, runs::get)
         .does(op("Show a run").gives::<runs::DagRun>())
         .patch("/dags/{dag_id}/dagRuns/{run_id}", ChangeRuns, runs::patch)
-        .does(op("Give a run a state or a note").takes::<PatchRunBody>().gives::<runs::DagRun>())
+        .does(masked(op("Give a run a state or a note")).takes::<PatchRunBody>().gives::<runs::DagRun>())
         .delete("/dags/{dag_id}/dagRuns/{run_id}", DeleteHistory, runs::delete)
         .does(op("Delete a run that has ended, with all that belongs to it").gives_nothing())
         .post("/dags/{dag_id}/dagRuns/{run_id}/clear", ChangeRuns, runs::clear)

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::asked::asked;
+use super::update_mask::UpdateMask;
 use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::actions::TriggerBody;
 use crate::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun, cleared_value};
@@ -139,9 +140,12 @@ pub(crate) async fn patch(
     State(server): State<Shared>,
     Path((dag_id, run_id)): Path<(String, String)>,
     person: Person,
+    parameters: Parameters,
     given: Given<PatchRunBody>,
 ) -> Answer<Json<DagRun>> {
-    Ok(Json(run_value(&server, &server.patch_run(&person, &dag_id, &run_id, body(given)?).await?)))
+    let (given, mask) = (body(given)?, UpdateMask::of(&parameters, &["state", "note"])?);
+    let given = PatchRunBody { state: mask.kept("state", given.state), note: mask.kept("note", given.note) };
+    Ok(Json(run_value(&server, &server.patch_run(&person, &dag_id, &run_id, given).await?)))
 }
 
 pub(crate) async fn delete(

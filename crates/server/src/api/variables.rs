@@ -8,6 +8,7 @@ use millrace_vault::NamedVariable;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::update_mask::UpdateMask;
 use super::{Given, body, emptied, listed, paged};
 use crate::permission::Act;
 use crate::person::Person;
@@ -87,15 +88,17 @@ pub(super) async fn patch(
     State(server): State<Shared>,
     person: Person,
     Path(key): Path<String>,
+    parameters: Parameters,
     given: Given<VariablePatch>,
 ) -> Answer<Json<Variable>> {
-    let given = body(given)?;
+    let (given, mask) = (body(given)?, UpdateMask::of(&parameters, &["key", "value", "description"])?);
     if given.key.is_some_and(|other| other != key) {
         return Err(Problem::invalid("'key' cannot be changed; add a new variable and delete this one"));
     }
     server.named_variable(&key).await?;
-    let value = given.value.unwrap_or_else(|| millrace_settings::mask::MASK.to_owned());
-    server.put_variable(&person, &VariableBody { key: key.clone(), value, description: given.description }).await?;
+    let value = mask.kept("value", given.value).unwrap_or_else(|| millrace_settings::mask::MASK.to_owned());
+    let description = mask.kept("description", given.description);
+    server.put_variable(&person, &VariableBody { key: key.clone(), value, description }).await?;
     Ok(Json(variable(&server, &server.named_variable(&key).await?)))
 }
 

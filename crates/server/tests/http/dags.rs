@@ -3,10 +3,12 @@
 use millrace_model::change::{Batch, PassedSlots, SlotOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::schedule::DataInterval;
-use serde_json::json;
+use millrace_server::{Access, doors};
+use serde_json::{Value, json};
 
+use crate::doors::address;
 use crate::plant::dag;
-use crate::site::{ADMIN, Site, now};
+use crate::site::{ADMIN, FAILED_RUN, Site, now};
 
 #[test]
 fn dags_come_in_an_envelope() {
@@ -177,4 +179,68 @@ fn a_filter_that_is_not_known_is_refused() {
         assert!(refused.body.contains("there is no parameter"), "{path}: {}", refused.body);
     }
     assert_eq!(site.get("/api/v1/dags/copy_orders").json()["is_paused"], false);
+}
+
+/// Also where nothing may stand behind the address: a change that is only to be tried would be made.
+#[test]
+fn no_address_takes_a_parameter_that_it_does_not_know() {
+    let site = Site::start();
+    let variable = "/api/v1/variables/region";
+    site.send("POST", "/api/v1/variables", &json!({"key": "region", "value": "seoul"})).is(201);
+    site.send("DELETE", &format!("{variable}?dry_run=true"), &json!({})).is(422);
+    site.get(variable).is(200);
+    let mut asked = 0;
+    for door in doors().iter().filter(|door| door.path.starts_with("/api/") && door.access != Access::Open) {
+        let path = address(door);
+        let path = format!("{path}{}bogus=1", if path.contains('?') { "&" } else { "?" });
+        let refused = site.send(door.method.as_str(), &path, &json!({})).is(422);
+        assert!(refused.body.contains("there is no parameter 'bogus' here"), "{path}: {}", refused.body);
+        asked += 1;
+    }
+    assert!(asked > 120, "{asked}");
+}
+
+#[test]
+fn a_change_goes_as_far_as_its_mask() {
+    let site = Site::start();
+    let change = |path: &str, body: Value| site.send("PATCH", path, &body);
+    site.send("POST", "/api/v1/variables", &json!({"key": "region", "value": "seoul", "description": "old"})).is(201);
+    let body = json!({"key": "region", "value": "busan", "description": "new"});
+    let region = "/api/v1/variables/region";
+    let changed = change(&format!("{region}?update_mask=description"), body.clone()).is(200).json();
+    assert_eq!((&changed["value"], &changed["description"]), (&json!("seoul"), &json!("new")));
+    let changed = change(&format!("{region}?update_mask=value&update_mask=key"), body).is(200).json();
+    assert_eq!(changed["value"], "busan");
+
+    let whole = json!({"connection_id": "cx", "conn_type": "postgres", "host": "one", "login": "ada", "port": 5432,
+        "password": "hidden", "extra": "{\"a\": 1}"});
+    site.send("POST", "/api/v1/connections", &whole).is(201);
+    let body = json!({"connection_id": "cx", "conn_type": "mysql", "host": "two", "login": null, "password": null,
+        "extra": null, "port": null});
+    let changed = change("/api/v1/connections/cx?update_mask=host", body).is(200).json();
+    let of = |name: &str| changed[name].clone();
+    assert_eq!((of("host"), of("conn_type"), of("login")), (json!("two"), json!("postgres"), json!("ada")));
+    assert_eq!((of("password"), of("port"), of("extra")), (json!("***"), json!(5432), json!("{\"a\":1}")));
+
+    let pool = "/api/v1/pools/default_pool";
+    let slots = site.get(pool).json()["slots"].clone();
+    let changed = change(&format!("{pool}?update_mask=description"), json!({"slots": 7, "description": "d"}));
+    assert_eq!((&changed.json()["slots"], &changed.json()["description"]), (&slots, &json!("d")));
+    let run = format!("/api/v1/dags/copy_orders/dagRuns/{FAILED_RUN}");
+    let changed = change(&format!("{run}?update_mask=note"), json!({"state": "success", "note": "n"})).is(200).json();
+    assert_eq!((&changed["state"], &changed["note"]), (&json!("failed"), &json!("n")));
+    change("/api/v1/dags/copy_orders?update_mask=is_paused", json!({"is_paused": true})).is(200);
+    for (path, body) in [
+        (region, json!({"value": "x"})),
+        ("/api/v1/connections/cx", json!({"host": "x"})),
+        (pool, json!({"slots": 7})),
+        (run.as_str(), json!({"note": "x"})),
+        ("/api/v1/dags/copy_orders", json!({"is_paused": false})),
+        ("/api/v1/dags?dag_id_pattern=~", json!({"is_paused": false})),
+    ] {
+        let mask = if path.contains('?') { "&update_mask=colour" } else { "?update_mask=colour" };
+        let refused = change(&format!("{path}{mask}"), body).is(422).json();
+        assert!(refused["detail"].as_str().unwrap().contains("'update_mask' must be one of"), "{refused}");
+    }
+    assert_eq!(site.get("/api/v1/dags/copy_orders").json()["is_paused"], true);
 }
