@@ -16,7 +16,7 @@ use crate::run::RunView;
 use crate::turn::Turn;
 use crate::view::{GroupKey, View, group_key};
 
-/// The run before a run, by logical date: with catchup the newest that is not manual.
+/// The run before a run, by logical date: with catchup the newest that nobody started by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastRun {
     pub run: RunKey,
@@ -68,13 +68,14 @@ impl View {
         self.pasts.wanted.iter().copied()
     }
 
-    /// What is needed to read a run's past: its DAG, its date, and whether manual runs count. None: it is not active.
+    /// What is needed to read a run's past: its DAG, its date, and whether runs that were started by hand count. None: it is not active, or it
+    /// was the first of its backfill when that was made. What became of that one's other runs since (another backfill has
+    /// taken them over) makes no other run its first.
     pub fn past_question(&self, run: RunKey) -> Option<PastQuestion> {
-        let run = self.runs.get(&run)?;
+        let run = self.runs.get(&run).filter(|run| run.backfill_ordinal != Some(0))?;
         Some(PastQuestion {
             dag_id: run.dag_id.clone(),
             logical_date: run.facts.logical_date,
-            backfill_key: run.backfill_key,
             without_manual: run.version.dag.catchup,
             tasks: run.version.past_tasks().map(|task| run.version.dag.tasks[task].task_id.clone()).collect(),
         })
@@ -140,16 +141,13 @@ impl View {
     }
 
     /// A run of this date was created, read again or changed: whoever has it as its past, or should have, reads anew.
-    pub(crate) fn past_changed(&mut self, dag_id: &DagId, date: DateTime<Utc>, run_type: RunType) {
+    pub(crate) fn past_changed(&mut self, dag_id: &DagId, date: DateTime<Utc>) {
         let Some(lookers) = self.pasts.lookers.get(dag_id) else { return };
         let after = (std::ops::Bound::Excluded(date), std::ops::Bound::Unbounded);
         let mut affected = Vec::new();
         for key in lookers.range(after).map(|(_, key)| *key) {
             let Some(run) = self.runs.get(&key) else { continue };
-            let ignores_it = run.version.dag.catchup && run_type == RunType::Manual;
-            if !ignores_it {
-                affected.push(key);
-            }
+            affected.push(key);
             if !run.version.dag.catchup || run.facts.run_type != RunType::Manual {
                 break;
             }
@@ -332,7 +330,6 @@ impl Turn<'_> {
 pub struct PastQuestion {
     pub dag_id: DagId,
     pub logical_date: DateTime<Utc>,
-    pub backfill_key: Option<i64>,
     pub without_manual: bool,
     /// The tasks that look back.
     pub tasks: Vec<TaskId>,

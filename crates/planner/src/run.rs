@@ -28,7 +28,7 @@ pub struct RunSnapshot {
     /// The version that the run is pinned to.
     pub version: Arc<DagVersion>,
     pub backfill_key: Option<i64>,
-    /// Its place in the order of its backfill.
+    /// Its place in the order of its backfill; of the first: 0.
     pub backfill_ordinal: Option<i64>,
     /// Why the run winds down, if it does.
     pub ending: Option<String>,

@@ -186,7 +186,7 @@ impl View {
         let back = self.runs.get(&snapshot.facts.run_key).map(RunView::came_back).unwrap_or_default();
         self.remove_run(snapshot.facts.run_key);
         let mut run = RunView::new(snapshot);
-        self.past_changed(&run.dag_id, run.facts.logical_date, run.facts.run_type);
+        self.past_changed(&run.dag_id, run.facts.logical_date);
         if run.state.is_finished() && run.is_still() {
             return;
         }

@@ -156,12 +156,7 @@ impl Situation {
     }
 
     async fn past(&self, question: PastQuestion) -> Result<Option<PastRun>> {
-        let PastQuestion { dag_id, logical_date, backfill_key, without_manual, tasks } = question;
-        if let Some(backfill) = backfill_key
-            && self.store.is_first_of_backfill(backfill, logical_date).await?
-        {
-            return Ok(None);
-        }
+        let PastQuestion { dag_id, logical_date, without_manual, tasks } = question;
         let Some(before) = self.store.run_before(&dag_id, logical_date, without_manual).await? else {
             return Ok(None);
         };

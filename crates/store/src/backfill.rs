@@ -210,12 +210,13 @@ impl Store {
                 &part
             }
         };
+        let ordinals = ordinals(&dates);
         create_runs(&tx, new, key, &mut dates, now).await?;
         let again =
-            dates.iter().zip(&new.runs).enumerate().filter(|(_, (date, _))| date.outcome == DateOutcome::Cleared);
+            dates.iter().zip(&new.runs).zip(&ordinals).filter(|((date, _), _)| date.outcome == DateOutcome::Cleared);
         let again: Vec<TakenOver<'_>> = again
-            .filter_map(|(ordinal, (date, new))| {
-                Some(TakenOver { old: existing.get(&micros(date.logical_date))?, new, ordinal })
+            .filter_map(|((date, new), ordinal)| {
+                Some(TakenOver { old: existing.get(&micros(date.logical_date))?, new, ordinal: *ordinal })
             })
             .collect();
         let mut touched = Vec::new();
@@ -351,6 +352,17 @@ async fn insert_backfill(tx: &Tx, new: &NewBackfill, now: DateTime<Utc>) -> Resu
     }
 }
 
+/// The place of each date among those that get a run of the backfill: the first of them has 0, and no other ever has.
+fn ordinals(dates: &[BackfillDate]) -> Vec<usize> {
+    let mut next = 0;
+    let mut place = |date: &BackfillDate| {
+        let own = next;
+        next += usize::from(!matches!(date.outcome, DateOutcome::Skipped { .. }));
+        own
+    };
+    dates.iter().map(&mut place).collect()
+}
+
 async fn create_runs(
     tx: &Tx,
     new: &NewBackfill,
@@ -363,7 +375,9 @@ async fn create_runs(
         .iter()
         .map(|index| NewRun { backfill_key: Some(key), run_type: RunType::Backfill, ..new.runs[*index].clone() })
         .collect();
-    let created = new_runs::insert_ordered(tx, &runs, &places, now).await?;
+    let ordinals = ordinals(dates);
+    let ordinals: Vec<usize> = places.iter().map(|index| ordinals[*index]).collect();
+    let created = new_runs::insert_ordered(tx, &runs, &ordinals, now).await?;
     if let Some(part) = &new.part {
         let keys: Vec<RunKey> = created.iter().flatten().map(|created| created.run).collect();
         part::leave_out(tx, &keys, &part.left_out, part::NOT_SELECTED, now).await?;
@@ -371,7 +385,7 @@ async fn create_runs(
     for (index, created) in places.into_iter().zip(created) {
         match created {
             Some(created) => dates[index].run = Some(created.run),
-            // Another process made a run of this id or date since we looked (PostgreSQL only).
+            // Another process made a run of this id or date since we looked (PostgreSQL only). Its place stays empty.
             None => dates[index].outcome = DateOutcome::Skipped { reason: IN_FLIGHT.to_owned() },
         }
     }

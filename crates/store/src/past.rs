@@ -21,7 +21,8 @@ pub struct EarlierRun {
 }
 
 impl Store {
-    /// The newest run of a DAG with a logical date before this one; manual ones left out if asked so.
+    /// The newest run of a DAG with a logical date before this one; those that a person started left out if asked so. What a
+    /// task asked for is of type manual too, and nobody started it by hand.
     pub async fn run_before(
         &self,
         dag_id: &DagId,
@@ -29,7 +30,11 @@ impl Store {
         without_manual: bool,
     ) -> Result<Option<EarlierRun>> {
         let snapshot = self.snapshot("read the run before").await?;
-        let which = if without_manual { "AND run_type <> 'manual' " } else { "" };
+        let which = if without_manual {
+            "AND (run_type <> 'manual' OR EXISTS (SELECT 1 FROM triggered_run t WHERE t.run_id = dag_run.id)) "
+        } else {
+            ""
+        };
         let sql = format!(
             "SELECT id, logical_date FROM dag_run WHERE dag_id = $1 AND logical_date < $2 {which}\
              ORDER BY logical_date DESC LIMIT 1"
@@ -68,12 +73,5 @@ impl Store {
         let values = vec![dag_id.as_str().into(), micros(date).into(), names];
         let rows = sql::all(self.reader(), "find tasks in earlier runs", sql, values).await?;
         rows.iter().map(|row| Ok(TaskId::new_unchecked(row.text("x_task")?))).collect()
-    }
-
-    /// Whether no run of this backfill has an earlier logical date.
-    pub async fn is_first_of_backfill(&self, backfill: i64, date: DateTime<Utc>) -> Result<bool> {
-        let sql = "SELECT 1 AS n FROM dag_run WHERE backfill_id = $1 AND logical_date < $2 LIMIT 1";
-        let row = sql::one(self.reader(), "find a backfill's first run", sql, values![backfill, micros(date)]).await?;
-        Ok(row.is_none())
     }
 }

@@ -130,32 +130,6 @@ fn case_50_wait_for_downstream_waits_for_the_children_there_too() {
 }
 
 #[test]
-fn case_41_the_first_run_of_a_backfill_does_not_look_back() {
-    check(
-        "dag d @daily from 2024-01-01 paused catchup
-         - a past
-         > at 2024-02-01T00:00
-         > backfill d 7 runs 1 2024-01-01
-         run d/2024-01-01 running
-         d/2024-01-01/a try 1
-         > fail d 2024-01-01 a
-         d/2024-01-01/a failed
-         run d/2024-01-01 failed (task_failure)
-         > backfill d 8 runs 2 2024-01-02 2024-01-03
-         run d/2024-01-02 running
-         run d/2024-01-03 running
-         d/2024-01-02/a try 1
-         > why d 2024-01-03 a
-         no, depends_on_past: a of 2024-01-02 is running
-         > fail d 2024-01-02 a
-         d/2024-01-02/a failed
-         run d/2024-01-02 failed (task_failure)
-         > why d 2024-01-03 a
-         no, depends_on_past: a of 2024-01-02 is failed",
-    );
-}
-
-#[test]
 fn with_catchup_a_manual_run_is_nobodys_past_and_without_it_is() {
     let looks_back = "no, depends_on_past: a of 2024-01-02 is failed";
     for (catchup, comes_of_it) in [

@@ -389,12 +389,9 @@ impl Stage {
         for key in self.view.wanted_pasts().collect::<Vec<_>>() {
             let asked = self.view.past_question(key).unwrap();
             let before = |run: &NewRun| run.dag_id == asked.dag_id && run.logical_date < asked.logical_date;
-            let is_first = asked.backfill_key.is_some_and(|backfill| {
-                !self.runs.values().any(|run| before(run) && run.backfill_key == Some(backfill))
-            });
             let earlier = self.runs.iter().filter(|(_, run)| before(run));
             let counted = earlier.clone().filter(|(_, run)| !asked.without_manual || run.run_type != RunType::Manual);
-            let past = counted.max_by_key(|(_, run)| run.logical_date).filter(|_| !is_first).map(|(past, run)| {
+            let past = counted.max_by_key(|(_, run)| run.logical_date).map(|(past, run)| {
                 let keys = (0..).map(|at| past * 1_000 + at);
                 let state = |instance| vec![self.states.get(&instance).copied().unwrap_or(TaskState::None)];
                 let states: BTreeMap<TaskId, Vec<TaskState>> = run

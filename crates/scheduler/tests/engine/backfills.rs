@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use millrace_model::change::TryOutcome;
 use millrace_model::ids::{DagId, TaskId};
+use millrace_model::mapping::{Expand, Items};
 use millrace_model::selection::{TaskChoice, TaskSelection};
 use millrace_model::state::RunState;
 use millrace_planner::{BackfillRange, BackfillWish, DagVersion, Limits, explain, plan_backfill};
@@ -17,9 +18,19 @@ async fn backfill(stage: &Stage, is_reversed: bool, tasks: Option<TaskSelection>
 }
 
 async fn backfill_again(stage: &Stage, is_reversed: bool, tasks: Option<TaskSelection>, reprocess: Reprocess) -> i64 {
+    backfill_from(stage, "2024-01-02", is_reversed, tasks, reprocess).await
+}
+
+async fn backfill_from(
+    stage: &Stage,
+    from: &str,
+    is_reversed: bool,
+    tasks: Option<TaskSelection>,
+    reprocess: Reprocess,
+) -> i64 {
     let row = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap();
     let version = DagVersion::new(row.version_key, row.dag).unwrap();
-    let (from, to) = (instant("2024-01-02"), instant("2024-01-07"));
+    let (from, to) = (instant(from), instant("2024-01-07"));
     let range = BackfillRange {
         version: &version,
         from,
@@ -29,7 +40,8 @@ async fn backfill_again(stage: &Stage, is_reversed: bool, tasks: Option<TaskSele
         last_interval: None,
         conf: Default::default(),
     };
-    let plan = plan_backfill(&BackfillWish { range, is_reversed, reprocesses: false, tasks }, stage.now()).unwrap();
+    let reprocesses = reprocess != Reprocess::None;
+    let plan = plan_backfill(&BackfillWish { range, is_reversed, reprocesses, tasks }, stage.now()).unwrap();
     let part = plan.part.map(|part| NewPart { dag: part.dag, left_out: part.left_out, selection: "some".into() });
     let new = NewBackfill {
         dag_id: version.dag.dag_id.clone(),
@@ -65,8 +77,12 @@ fn days(stage: &Stage) -> Vec<String> {
 }
 
 async fn end_first(stage: &mut Stage) {
+    end_first_with(stage, TryOutcome::Success).await;
+}
+
+async fn end_first_with(stage: &mut Stage, outcome: TryOutcome) {
     let running = stage.executor.running()[0].instance;
-    let completion = stage.executor.end(running, TryOutcome::Success, stage.now());
+    let completion = stage.executor.end(running, outcome, stage.now());
     stage.engine.as_mut().unwrap().complete(completion);
     stage.turn().await;
 }
@@ -142,6 +158,34 @@ async fn some_tasks_run_without_waiting_for_the_others() {
     assert_eq!(states, ["b success", "a skipped", "c skipped"]);
 }
 
+/// `work` is mapped over what `more` leaves, which is mapped over what `gen` leaves; `more` is cleaned up after.
+#[tokio::test]
+async fn what_a_chosen_task_is_mapped_over_runs_with_it() {
+    let mut stage = stage(&["a"]).await;
+    let mut dag =
+        dag("d", json!("@daily"), &["gen", "up", "more < gen,up", "down < up,more", "work < more", "end < work"]);
+    (dag.catchup, dag.tasks[1].is_setup, dag.tasks[3].is_teardown) = (false, true, true);
+    for (mapped, producer) in [(2, "gen"), (4, "more")] {
+        dag.tasks[mapped].expand = Some(Expand::Each(Items::ResultsOf(TaskId::new_unchecked(producer))));
+    }
+    stage.put(&dag).await;
+    stage.turn().await;
+    let work = TaskChoice::tasks([TaskId::new_unchecked("work")]);
+    backfill(&stage, false, Some(work.into())).await;
+    stage.turn().await;
+    assert_eq!(stage.executor.names(), ["gen#1", "up#1"]);
+    for task in ["gen", "up", "more"] {
+        let mut done = stage.executor.end_task(task, TryOutcome::Success, stage.now());
+        done.results.push(("return_value".to_owned(), json!([1])));
+        stage.engine.as_mut().unwrap().complete(done);
+        stage.turn().await;
+    }
+    assert_eq!(stage.executor.names(), ["down#1", "work#1"]);
+    stage.end("down", TryOutcome::Success).await;
+    stage.end("work", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await[0], RunState::Success);
+}
+
 #[tokio::test]
 async fn a_run_that_is_cleared_after_its_backfill_keeps_to_the_pause_and_the_limit_of_its_dag() {
     let mut stage = stage(&["a"]).await;
@@ -193,4 +237,48 @@ async fn a_run_stays_red_while_a_task_that_was_not_selected_is() {
     assert_eq!(again(&mut stage, "c").await, (RunState::Failed, Some(reason)));
     // b failed too, but c, which comes after it, is what counts.
     assert_eq!(again(&mut stage, "a").await, (RunState::Success, None));
+}
+
+/// A paused `@daily` whose only task looks back.
+async fn looking_back() -> Stage {
+    let mut stage = stage(&["a"]).await;
+    let mut dag = dag("d", json!("@daily"), &["a"]);
+    (dag.catchup, dag.tasks[0].depends_on_past) = (false, true);
+    stage.put(&dag).await;
+    stage.turn().await;
+    stage
+}
+
+fn broken() -> TryOutcome {
+    TryOutcome::Failed { reason: "broken".into(), retry: false }
+}
+
+#[tokio::test]
+async fn case_41_the_first_run_of_a_backfill_does_not_look_back_and_the_others_do() {
+    let mut stage = looking_back().await;
+    let first = backfill_again(&stage, false, None, Reprocess::Failed).await;
+    stage.turn().await;
+    end_first(&mut stage).await;
+    end_first_with(&mut stage, broken()).await;
+    assert_eq!(days(&stage), [""; 0], "the 4th waits for the 3rd");
+    stage.store.cancel_backfill(first, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+
+    // The 4th waits still, and is in flight; the 5th does not look at it.
+    let second = backfill_from(&stage, "2024-01-04", false, None, Reprocess::Completed).await;
+    stage.turn().await;
+    assert_eq!(days(&stage), ["5"]);
+    end_first_with(&mut stage, broken()).await;
+    assert_eq!(days(&stage), [""; 0], "the 6th waits for the 5th");
+    stage.store.cancel_backfill(second, "cli", stage.now()).await.unwrap();
+
+    // The dates before the one that runs still are taken over, and it is no first run because of that.
+    backfill_again(&stage, false, None, Reprocess::Completed).await;
+    stage.turn().await;
+    assert_eq!(days(&stage), ["2"]);
+    end_first_with(&mut stage, broken()).await;
+    assert_eq!(days(&stage), [""; 0]);
+    stage.kill();
+    stage.lead().await;
+    assert_eq!(days(&stage), [""; 0], "nor after the scheduler's memory is gone");
 }

@@ -78,6 +78,9 @@ pub async fn case_38_existing_runs_by_reprocess(bench: Bench) -> Result<()> {
     ];
     assert_eq!(outcomes, expected);
     let key = report.backfill_key.context("created")?;
+    let filter = RunFilter { backfill_key: Some(key), ascending: true, limit: 10, ..RunFilter::default() };
+    let places: Vec<_> = world.store.runs(&filter).await?.rows.iter().map(|run| run.backfill_ordinal).collect();
+    assert_eq!(places, [Some(0), Some(1), Some(2), Some(3)], "dates that are left out have no place");
     world.store.cancel_backfill(key, "cli", at(41)).await?;
 
     // Cancelling failed the four; the failed ones are six now, the running one is still in flight.

@@ -5,6 +5,7 @@ use millrace_model::change::{Batch, NewRun, TryOutcome};
 use millrace_model::choice::Choice;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunType, TaskState};
+use millrace_store::{AskingTry, RunRequest};
 
 use crate::bench::{Bench, at, claim, day, finish, new_run};
 
@@ -26,6 +27,16 @@ pub async fn the_run_before_is_found_by_date_and_kind(bench: Bench) -> Result<()
     assert_eq!(before.states[&names[0]], [TaskState::Success]);
     assert_eq!(store.tasks_before(&daily, day(1), &names).await?, [names[0].clone()].into());
     assert!(store.tasks_before(&daily, day(0), &names).await?.is_empty());
+
+    // A task asked for it: nobody started it by hand.
+    let asks = world.running_run(3).await?;
+    let claim = claim(asks.instances[0], TaskState::None, 1);
+    world.commit(&Batch { claims: vec![claim.clone()], ..Batch::default() }, at(1)).await?;
+    let asking = AskingTry { instance: claim.instance, generation: 0, token: claim.token };
+    let run = NewRun { run_type: RunType::Manual, ..new_run(world.version, 4) };
+    let asked = store.trigger_run(&asking, &RunRequest { run, note: None, actor: "a".into() }, at(2)).await?;
+    let before = store.run_before(&daily, day(5), true).await?.context("there is one")?;
+    assert_eq!((asked.run_type, before.run), (RunType::Manual, asked.key));
     Ok(())
 }
 

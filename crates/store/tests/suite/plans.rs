@@ -91,7 +91,6 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.last_automated_interval(&daily).await?;
         store.run_before(&daily, day(5), true).await?;
         store.tasks_before(&daily, day(5), &[TaskId::new_unchecked("extract")]).await?;
-        store.is_first_of_backfill(1, day(5)).await?;
         store.scheduler_dags().await?;
         store.triggered_run(run.instances[0], 0).await?;
         store.triggered_by(run.run).await?;
