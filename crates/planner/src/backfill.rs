@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use millrace_model::change::{NewInstance, NewRun};
 use millrace_model::dag::{Dag, Task};
-use millrace_model::selection::TaskSelection;
+use millrace_model::ids::TaskId;
+use millrace_model::mapping::Expand;
+use millrace_model::selection::{SelectedTasks, TaskSelection};
 
 use crate::requests::{BackfillRange, RequestError, backfill_runs};
 use crate::version::DagVersion;
@@ -34,6 +36,8 @@ pub struct BackfillPart {
     pub dag: Dag,
     /// The other tasks.
     pub left_out: Vec<NewInstance>,
+    /// Tasks that nobody chose and that run all the same, each with a task that is mapped over its result.
+    pub lists: Vec<(TaskId, TaskId)>,
 }
 
 /// Errors: no date to run, or an order in which tasks that look at the run before could not run.
@@ -69,10 +73,36 @@ fn check_past(wish: &BackfillWish<'_>, tasks: &[Task]) -> Result<(), RequestErro
 }
 
 fn part_of(version: &DagVersion, tasks: &TaskSelection) -> Result<BackfillPart, RequestError> {
-    let chosen = tasks.of(&version.dag).with_setups_and_teardowns(&version.dag);
+    let dag = &version.dag;
+    let mut chosen = tasks.of(dag).with_setups_and_teardowns(dag);
     if chosen.is_empty() {
-        return Err(RequestError::NoTasks { dag_id: version.dag.dag_id.clone() });
+        return Err(RequestError::NoTasks { dag_id: dag.dag_id.clone() });
+    }
+    // Without its list a mapped task could not even be told how often to run.
+    let mut lists = Vec::new();
+    loop {
+        let missing = missing_lists(dag, &chosen);
+        if missing.is_empty() {
+            break;
+        }
+        let producers = missing.iter().map(|(producer, _)| producer);
+        let more: SelectedTasks = chosen.names().chain(producers).cloned().collect();
+        chosen = more.with_setups_and_teardowns(dag);
+        lists.extend(missing);
     }
     let left_out = version.new_instances().into_iter().filter(|task| !chosen.has_task(&task.task_id)).collect();
-    Ok(BackfillPart { dag: chosen.part_of(&version.dag), left_out })
+    Ok(BackfillPart { dag: chosen.part_of(dag), left_out, lists })
+}
+
+/// What chosen tasks are mapped over and that is not chosen, each once, with the first task that needs it.
+fn missing_lists(dag: &Dag, chosen: &SelectedTasks) -> Vec<(TaskId, TaskId)> {
+    let mut missing: Vec<(TaskId, TaskId)> = Vec::new();
+    for task in dag.tasks.iter().filter(|task| chosen.has_task(&task.task_id)) {
+        for producer in dag.expand_of(task).into_iter().flat_map(Expand::producers) {
+            if !chosen.has_task(producer) && missing.iter().all(|(known, _)| known != producer) {
+                missing.push((producer.clone(), task.task_id.clone()));
+            }
+        }
+    }
+    missing
 }

@@ -23,7 +23,9 @@ impl Turn<'_> {
                 self.evaluate_task(key, place);
             }
             match self.view.runs.get(&key).and_then(outcome) {
-                Some((to, reason)) => self.end_run(key, to, reason),
+                Some(Outcome::Ended(to, reason)) => self.end_run(key, to, reason),
+                // What its setups made must be cleaned up.
+                Some(Outcome::Deadlock) => self.wind_down(key, DEADLOCK),
                 None => {
                     self.view.tell_followers(key);
                     self.view.offer_way(key);
@@ -127,13 +129,21 @@ impl Turn<'_> {
 /// Why a run has failed of which a leaf has.
 pub(crate) const TASK_FAILURE: &str = "task_failure";
 
+/// Why a run has failed in which nothing could ever run any more.
+const DEADLOCK: &str = "deadlock";
+
+enum Outcome {
+    Ended(RunState, Option<String>),
+    Deadlock,
+}
+
 /// How a run has ended, if it has. Only the leaves count: a failure that a later task was made to cope with is no
 /// failure of the run.
-fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
+fn outcome(run: &RunView) -> Option<Outcome> {
     let unfinished = run.unfinished();
     if unfinished == 0 {
         if let Some(reason) = &run.ending {
-            return Some((RunState::Failed, Some(reason.clone())));
+            return Some(Outcome::Ended(RunState::Failed, Some(reason.clone())));
         }
         let failed = run
             .version
@@ -144,20 +154,24 @@ fn outcome(run: &RunView) -> Option<(RunState, Option<String>)> {
             .flat_map(|leaf| run.instances_of(leaf))
             .any(|instance| run.instances[instance].counts_as().is_failure());
         return Some(match &run.failed_outside {
-            _ if failed => (RunState::Failed, Some(TASK_FAILURE.to_owned())),
-            Some(task_id) => (
+            _ if failed => Outcome::Ended(RunState::Failed, Some(TASK_FAILURE.to_owned())),
+            Some(task_id) => Outcome::Ended(
                 RunState::Failed,
                 Some(format!("{TASK_FAILURE}: {task_id}, which was not selected, had failed before")),
             ),
-            None => (RunState::Success, None),
+            None => Outcome::Ended(RunState::Success, None),
         });
     }
     if !run.expanding.is_empty() {
         return None;
     }
     let waiting = run.count(TaskState::None) + run.count(TaskState::Scheduled);
-    (waiting == unfinished && run.ready_count == 0 && run.held_by_past.is_empty())
-        .then(|| (RunState::Failed, Some("deadlock".to_owned())))
+    let is_stuck = waiting == unfinished && run.ready_count == 0 && run.held_by_past.is_empty();
+    is_stuck.then(|| match &run.ending {
+        // A teardown that can't run either.
+        Some(reason) => Outcome::Ended(RunState::Failed, Some(reason.clone())),
+        None => Outcome::Deadlock,
+    })
 }
 
 /// Names the rule and one upstream that decided: of the states that the rule looks at first, the first that there is.

@@ -124,6 +124,9 @@ fn warnings(row: &DagRow, wish: &BackfillWish<'_>, plan: &BackfillPlan, now: Dat
         let until = format_utc_micros(until);
         found.push(format!("a maintenance window of the DAG is open: nothing starts before {until}"));
     }
+    for (task, mapped) in plan.part.iter().flat_map(|part| &part.lists) {
+        found.push(format!("{task} runs too: {mapped} is mapped over its result"));
+    }
     if let Some(date) = first_not_ended(wish, plan, now) {
         let date = format_utc_micros(date);
         found.push(format!("{date} and later dates have not ended yet and are left out: ask again when they have"));

@@ -234,3 +234,25 @@ fn a_run_that_is_stopped_still_runs_its_teardowns_with_their_retries() {
          run d/2024-01-02 failed (fail_fast: work failed)",
     );
 }
+
+#[test]
+fn a_deadlock_leaves_nothing_behind_that_a_setup_made() {
+    check(
+        "dag d none
+         - up setup
+         - work after up over gone
+         - down after up,work teardown
+         > at 2024-01-02
+         > trigger d
+         run d/2024-01-02 running
+         d/2024-01-02/up try 1
+         > ok d 2024-01-02 up
+         d/2024-01-02/up success
+         run d/2024-01-02 winds down (deadlock)
+         d/2024-01-02/work skipped (deadlock)
+         d/2024-01-02/down try 1
+         > ok d 2024-01-02 down
+         d/2024-01-02/down success
+         run d/2024-01-02 failed (deadlock)",
+    );
+}
