@@ -10,6 +10,7 @@
 mod alerts;
 pub mod daemon;
 mod dates;
+mod dependencies;
 pub mod failures;
 mod leaders;
 mod random;
@@ -88,6 +89,10 @@ struct World {
     running: BTreeSet<RunKey>,
     /// Runs that were queued then.
     waiting: BTreeSet<RunKey>,
+    /// Runs that were there then.
+    known: BTreeSet<RunKey>,
+    /// Of each backfill, by its number, the run that was the first when it was made.
+    firsts: BTreeSet<(i64, RunKey)>,
     before: Before,
     log: Vec<String>,
 }
@@ -139,6 +144,8 @@ impl World {
             begun: BTreeSet::new(),
             running: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            known: BTreeSet::new(),
+            firsts: BTreeSet::new(),
             before: Before::default(),
             log: Vec::new(),
         };

@@ -234,6 +234,7 @@ impl World {
             Err(StoreError::BackfillActive { .. }) => return,
             Err(error) => panic!("{}: {error:?}", self.place()),
         };
+        self.note_first_of_backfill().await;
         if let Some(part) = part_dag {
             // Its runs are pinned to a version that nobody else sees; known too when the answer was lost.
             for run in self.stage.runs().await.into_iter().filter(|run| run.dag_id == dag_id) {
@@ -305,7 +306,8 @@ impl World {
             store.sync_dag(file, now).await
         };
         self.ask(work).await.unwrap();
-        let row = self.stage.store.scheduler_dag(&new.dag_id).await.unwrap().unwrap();
+        let row = self.stage.store.scheduler_dag(&new.dag_id).await.unwrap();
+        let row = row.unwrap_or_else(|| panic!("{}: the store leaves {} out", self.place(), new.dag_id));
         self.versions.insert(row.version_key, (*row.dag).clone());
         self.dags.insert(new.dag_id.to_string(), (*row.dag).clone());
     }

@@ -30,6 +30,7 @@ impl World {
         }
         one_run_for_a_date(&runs, &place);
         self.calendars_are_kept(&runs, &place);
+        self.dependencies_are_kept(&runs, &rows, &place);
         self.nothing_begins_that_is_held(&runs, &rows, &place).await;
         self.limits_are_kept(&runs, &rows, &place).await;
         self.each_try_runs_once(&rows, &place);
@@ -180,7 +181,7 @@ impl World {
         }
     }
 
-    fn version_of(&self, run: &RunRow) -> &Dag {
+    pub(super) fn version_of(&self, run: &RunRow) -> &Dag {
         self.versions.get(&run.version_key).unwrap_or_else(|| panic!("{}: {run:?} has no version", self.place()))
     }
 
