@@ -1,5 +1,8 @@
 //! Backfills from the command line.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::support::TestHome;
@@ -121,4 +124,23 @@ fn one_is_paused_shown_and_cancelled() {
     home.run(&["backfills", "show", "99"]).exits(1);
     home.run(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-06", "-t", "nobody"]).exits(2);
     home.run(&["dags", "backfill", "daily", "-s", "2024-01-01", "-e", "2024-01-06", "--upstream"]).exits(2);
+}
+
+#[test]
+fn one_that_is_waited_for_says_why_nothing_goes_on() {
+    let home = TestHome::new();
+    home.write_dag(
+        "past.yaml",
+        "schedule: '@daily'\nstart_date: 2024-01-01\ncatchup: false\ntasks:\n  a: {operator: bash, depends_on_past: true, \
+         bash_command: 'test {{ ds }} != 2024-01-02'}\n",
+    );
+    let _scheduler = home.scheduler();
+    let asked = ["dags", "backfill", "past", "-s", "2024-01-01", "-e", "2024-01-04", "--reprocess", "failed", "--wait"];
+    let mut waiting = home.command(&asked).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(waiting.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let why = said.into_iter().find(|line| line.contains(" waits for "));
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    let expected = "backfill__2024-01-03T00:00:00+00:00 waits for a (none): depends_on_past: a of 2024-01-02 is failed";
+    assert!(why.as_ref().is_some_and(|why| why.contains(expected)), "{why:?}");
 }

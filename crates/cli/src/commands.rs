@@ -26,4 +26,5 @@ pub mod runs;
 pub mod tasks;
 pub mod validate;
 pub mod variables;
+pub mod waiting;
 pub mod webhooks;

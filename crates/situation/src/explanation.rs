@@ -74,6 +74,13 @@ pub struct TaskAnswer {
     pub answer: String,
 }
 
+impl TaskAnswer {
+    /// `load`, or `load[2]`.
+    pub fn name(&self) -> String {
+        if self.map_index < 0 { self.task_id.clone() } else { format!("{}[{}]", self.task_id, self.map_index) }
+    }
+}
+
 /// Reads what bears on the question and asks the planner: the DAG itself, its active runs, and for tasks whatever holds
 /// slots. What other DAGs are like plays no part.
 pub async fn explain(

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::args::{BackfillArgs, BackfillsCommand, Reprocess};
-use crate::commands::runs::{Looks, conf_argument, why_failed};
+use crate::commands::runs::{conf_argument, why_failed};
+use crate::commands::waiting::Looks;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
 use crate::output::{counted, notice, print_list, print_one};
@@ -234,11 +235,11 @@ pub async fn create(app: &App, store: &Store, args: BackfillArgs) -> anyhow::Res
     let report = store.create_backfill(&new, app.now()).await?;
     let key = report.backfill_key.context("every date was taken by another run meanwhile; nothing was started")?;
     notice(format!("backfill {key}: {}, {} at a time", counted(report.run_count(), "run"), new.max_active_runs));
-    if args.wait { wait(store, key).await } else { Ok(()) }
+    if args.wait { wait(app, store, key).await } else { Ok(()) }
 }
 
-/// Says how many have ended as they do, and why the first of them failed.
-async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
+/// Says how many have ended as they do, why the first of them failed, and why none ends.
+async fn wait(app: &App, store: &Store, key: i64) -> anyhow::Result<()> {
     let (mut said, mut is_told) = (0, false);
     let failed_runs = |limit| RunFilter {
         backfill_key: Some(key),
@@ -247,10 +248,20 @@ async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
         ascending: true,
         ..RunFilter::default()
     };
-    let mut looks = Looks::default();
+    let active_runs = RunFilter {
+        backfill_key: Some(key),
+        states: vec![RunState::Running, RunState::Queued],
+        limit: 1,
+        ascending: true,
+        ..RunFilter::default()
+    };
+    let (mut looks, mut before) = (Looks::default(), BackfillProgress::default());
     let progress = loop {
         looks.begin();
         let progress = store.backfill_progress(&[key]).await?.remove(&key).unwrap_or_default();
+        if std::mem::replace(&mut before, progress) != progress {
+            looks.note_change();
+        }
         if progress.ended() != said {
             said = progress.ended();
             notice(format!("{said} of {} ended, {} failed", counted(progress.total(), "run"), progress.failed));
@@ -265,6 +276,11 @@ async fn wait(store: &Store, key: i64) -> anyhow::Result<()> {
         }
         if progress.is_over() {
             break progress;
+        }
+        if looks.are_silent() {
+            for run in store.runs(&active_runs).await?.rows {
+                looks.explain(app, store, &run).await?;
+            }
         }
         looks.pause(store).await?;
     };

@@ -58,8 +58,12 @@ pub async fn dag(app: &App, dag_id: &str, run: Option<&str>) -> anyhow::Result<(
     }
 }
 
-/// Masked as on every other face.
 async fn told(app: &App, store: &Store, asked: Asked<'_>) -> anyhow::Result<()> {
+    print(app, &explained(app, store, asked).await?)
+}
+
+/// Masked as on every other face.
+pub async fn explained(app: &App, store: &Store, asked: Asked<'_>) -> anyhow::Result<Explanation> {
     app.learn_secrets(store).await?;
     let masker = match asked {
         Asked::Dag(row) => app.masker.beside(&[&param::defaults(&row.dag.params)]),
@@ -70,7 +74,7 @@ async fn told(app: &App, store: &Store, asked: Asked<'_>) -> anyhow::Result<()> 
     };
     let mut explanation = explain(store, asked, &app.surroundings_in_force(store).await?, app.now()).await?;
     explanation.texts().for_each(|text| *text = masker.mask(text));
-    print(app, &explanation)
+    Ok(explanation)
 }
 
 fn print(app: &App, explanation: &Explanation) -> anyhow::Result<()> {
@@ -92,8 +96,7 @@ fn text(explanation: &Explanation) -> String {
         text.push_str(&format!("  {mark:<8} {}\n", condition.text));
     }
     for task in &explanation.tasks {
-        let index = if task.map_index < 0 { String::new() } else { format!("[{}]", task.map_index) };
-        text.push_str(&format!("{}{index} ({}): {}\n", task.task_id, task.state, task.answer));
+        text.push_str(&format!("{} ({}): {}\n", task.name(), task.state, task.answer));
     }
     text
 }

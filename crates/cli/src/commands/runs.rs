@@ -1,7 +1,6 @@
 //! Starting runs: `dags trigger`, and waiting for them.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use millrace_model::change::RunKey;
@@ -17,15 +16,10 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::args::TriggerArgs;
+use crate::commands::waiting::Looks;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
 use crate::output::{notice, print_one};
-
-/// How often a waiting command looks again: soon at first, then at most this often.
-const LOOK: Duration = Duration::from_millis(100);
-const FIRST_LOOK: Duration = Duration::from_millis(10);
-/// Looking at a run of many tasks is work for the database that runs it: it takes at most one of so many moments.
-const LOOK_SHARE: u32 = 20;
 
 #[derive(Serialize)]
 pub struct RunView {
@@ -112,7 +106,7 @@ pub async fn trigger(app: &App, store: &Store, args: TriggerArgs) -> anyhow::Res
     let created = store.create_run(&request, app.now()).await?;
     app.learn_secrets(store).await?;
     if args.wait {
-        let run = wait_for_run(store, created.run).await?;
+        let run = wait_for_run(app, store, created.run).await?;
         print_one(app.format, &RunView::of(app, &run))?;
         if run.state != RunState::Success {
             let why = why_failed(store, run.key).await?.map(|why| format!(": {why}")).unwrap_or_default();
@@ -141,8 +135,8 @@ pub async fn why_failed(store: &Store, run: RunKey) -> anyhow::Result<Option<Str
     Ok(Some(format!("task {}: {line}", first.task_id)))
 }
 
-/// Prints every change of a task to standard error until the run ends.
-async fn wait_for_run(store: &Store, key: i64) -> anyhow::Result<RunRow> {
+/// Prints every change of a task to standard error until the run ends, and why there is none.
+async fn wait_for_run(app: &App, store: &Store, key: i64) -> anyhow::Result<RunRow> {
     let mut seen: HashMap<i64, TaskState> = HashMap::new();
     let mut looks = Looks::default();
     loop {
@@ -150,6 +144,9 @@ async fn wait_for_run(store: &Store, key: i64) -> anyhow::Result<RunRow> {
         let run = store.run_by_key(key).await?.context("the run was deleted")?;
         for instance in store.instances(key).await? {
             let before = seen.insert(instance.key, instance.state);
+            if before != Some(instance.state) {
+                looks.note_change();
+            }
             if before != Some(instance.state) && instance.state != TaskState::None {
                 notice(format!(
                     "{}  {}  {}",
@@ -162,46 +159,9 @@ async fn wait_for_run(store: &Store, key: i64) -> anyhow::Result<RunRow> {
         if run.state.is_finished() {
             return Ok(run);
         }
+        if looks.are_silent() {
+            looks.explain(app, store, &run).await?;
+        }
         looks.pause(store).await?;
     }
-}
-
-/// The looks of a waiting command.
-pub struct Looks {
-    began: Instant,
-    pause: Duration,
-}
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self { began: Instant::now(), pause: FIRST_LOOK }
-    }
-}
-
-impl Looks {
-    pub fn begin(&mut self) {
-        self.began = Instant::now();
-    }
-
-    pub async fn pause(&mut self, store: &Store) -> anyhow::Result<()> {
-        let pause = self.pause.max(self.began.elapsed() * LOOK_SHARE);
-        self.pause = (self.pause * 2).min(LOOK);
-        look_again(store, pause).await
-    }
-}
-
-/// Waits a little; fails when there is nobody left to do the work.
-async fn look_again(store: &Store, pause: Duration) -> anyhow::Result<()> {
-    tokio::time::sleep(pause).await;
-    if !store.is_led().await? {
-        // A scheduler that is being restarted gets a moment.
-        for _ in 0..50 {
-            tokio::time::sleep(LOOK).await;
-            if store.is_led().await? {
-                return Ok(());
-            }
-        }
-        bail!("the scheduler has stopped; the work goes on when one is started again");
-    }
-    Ok(())
 }
