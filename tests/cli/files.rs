@@ -71,3 +71,77 @@ fn the_configured_environment_chooses_what_differs() {
     let tables = listed.as_array().unwrap().iter().find(|dag| dag["dag_id"] == "tables").unwrap();
     assert_eq!(tables["description"], "in production", "{listed}");
 }
+
+/// Parts of a file, the defaults of its folder and calendars are looked for where the scheduler looks.
+#[test]
+fn a_file_of_the_dags_folder_is_the_same_however_its_path_is_written() {
+    let home = home_with_hello();
+    home.write_dag("team/_defaults.yaml", "max_active_runs: 3\n");
+    home.write_dag("team/_inc.yaml", "description: of the team\n");
+    home.write_dag("calendars/hol.yaml", "days: [sat, sun]\n");
+    home.write_dag("team/each.yaml", &format!("include: team/_inc.yaml{HELLO}"));
+    home.write_dag(
+        "team/sub/x.yaml",
+        "schedule: '@daily'\nstart_date: 2024-01-01\ncalendar: {exclude: hol}\ntasks: {a: {operator: bash, bash_command: 'echo {{ ds }}'}}\n",
+    );
+    std::os::unix::fs::symlink(home.file("dags"), home.file("linked")).unwrap();
+    assert_eq!(home.json(&["dags", "list-import-errors"]), json!([]));
+    let within = |folder: &str, path: &str| {
+        let output = home.command(&["validate", path, "--expanded"]).current_dir(home.file(folder)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{folder} {path}: {}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    for (folder, path) in [
+        ("dags", "team/each.yaml"),
+        ("dags/team", "each.yaml"),
+        ("dags/team", "."),
+        ("dags/team/sub", "../each.yaml"),
+        ("", "dags/team"),
+        ("", "linked/team/each.yaml"),
+    ] {
+        let said = within(folder, path);
+        assert!(
+            said.contains("description: of the team") && said.contains("max_active_runs: 3"),
+            "{folder} {path}: {said}"
+        );
+    }
+    for (folder, path) in [("", "dags/team/sub/x.yaml"), ("dags/team/sub", "x.yaml"), ("dags", "team/sub")] {
+        assert!(within(folder, path).contains("max_active_runs: 3"), "{folder} {path}");
+    }
+    // Elsewhere a folder stands for itself.
+    std::fs::create_dir_all(home.file("elsewhere/team")).unwrap();
+    for name in ["each.yaml", "_inc.yaml"] {
+        std::fs::copy(home.file("dags/team").join(name), home.file("elsewhere/team").join(name)).unwrap();
+    }
+    assert!(within("elsewhere", ".").contains("description: of the team"));
+    home.write_dag("team/double.yaml", &format!("dag_id: hello{HELLO}"));
+    let twice = home.run(&["validate", "dags"]).exits(1).stdout;
+    let told = "DAG 'hello' is defined by several files: dags/hello.yaml, dags/team/double.yaml";
+    assert_eq!(twice.matches(told).count(), 2, "{twice}");
+}
+
+#[test]
+fn overlays_of_other_environments_are_checked_and_a_misspelt_one_is_warned_of() {
+    let mut home = home_with_hello();
+    let file = home.write_dag(
+        "far.yaml",
+        "schedule: none\ntasks:\n  t: {operator: bash, bash_command: x}\noverlays:\n  dev: {max_active_runs: 2}\n  prod:\n    max_active_rns: 3\n    tasks: {t: {operator: bassh}}\n",
+    );
+    for environment in ["", "dev", "prod"] {
+        home.set("MILLRACE__CORE__ENVIRONMENT", environment);
+        let said = home.run(&["validate", "--no-lint"]).exits(1).stdout;
+        let place = if environment == "prod" { "" } else { "in the environment 'prod': " };
+        assert!(said.contains(&format!("far.yaml:7:5: error: {place}unknown key 'max_active_rns'")), "{said}");
+        assert_eq!(said.matches("'bassh'").count(), 1, "{said}");
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("_rns", "_runs").replace("bassh", "bash")).unwrap();
+    for (environment, warnings) in [("", 0), ("dev", 0), ("prodd", 1)] {
+        home.set("MILLRACE__CORE__ENVIRONMENT", environment);
+        let said = home.ok(&["validate"]).stdout;
+        let warning =
+            "far.yaml:5:3: warning: the configured environment 'prodd' has no overlay here, which has dev, prod";
+        assert_eq!(said.matches(warning).count(), warnings, "{said}");
+    }
+}

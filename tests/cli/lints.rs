@@ -27,6 +27,11 @@ fn cases() -> Vec<(&'static str, usize, String)> {
         ),
         ("backfill-ready", 2, format!("schedule: '@daily'\ncatchup: true\nstart_date: 2024-01-01\n{}", bash("echo hello"))),
         (
+            "unnamed-environment",
+            3,
+            "schedule: none\noverlays:\n  dev: {max_active_runs: 2}\ntasks: {a: {operator: empty}}\n".to_owned(),
+        ),
+        (
             "more-than-slots",
             2,
             "schedule: none\nmax_active_runs: 33\ntasks: {a: {operator: bash, bash_command: x}}\n".to_owned(),
@@ -133,7 +138,8 @@ fn warnings(home: &TestHome) -> BTreeMap<String, Vec<(String, u64)>> {
 
 #[test]
 fn every_lint_finds_its_mistake_at_its_place_and_nothing_else() {
-    let home = TestHome::new();
+    let mut home = TestHome::new();
+    home.set("MILLRACE__CORE__ENVIRONMENT", "far");
     let cases = cases();
     for (code, _, text) in &cases {
         home.write_dag(&format!("{code}.yaml"), text);

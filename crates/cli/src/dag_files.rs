@@ -1,19 +1,17 @@
 //! DAG files as commands meet them: brought into the store before it is read, checked by `validate`, searched by
 //! `tasks test`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use millrace_dagfile::{
-    Defaults, Diagnostic, LintOptions, ReadOptions, ReadResult, Severity, lint, read_dag_bytes, render_all,
-};
+use millrace_dagfile::{Defaults, Diagnostic, LintOptions, ReadResult, Severity, lint, read_dag, render_all};
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
 use millrace_model::pool::PoolSizes;
 use millrace_model::schedule::parse_zone;
 use millrace_operators::catalogue;
-use millrace_scheduler::{FolderOptions, calendar_names, dag_file_paths, read_bounded, read_sibling, sync_folder};
+use millrace_scheduler::{FolderOptions, dag_file_paths, double, doubles, sync_folder};
 use millrace_store::Store;
 use serde_json::{Value, json};
 
@@ -76,11 +74,13 @@ pub async fn lint_options(app: &App, pools: Option<PoolSizes>) -> LintOptions {
 
 /// A file and what was found in it.
 pub struct Checked {
-    /// Where the files that it includes are looked for.
-    base: PathBuf,
+    /// How it is read: in the DAGs folder, or in the folder that it was found in.
+    folder: FolderOptions,
+    /// Relative to that folder.
+    name: String,
+    /// As it was asked for.
     path: PathBuf,
     source: String,
-    defaults: Defaults,
     result: ReadResult,
 }
 
@@ -107,9 +107,26 @@ impl Checked {
 
     /// Adds what is allowed and seldom meant.
     pub fn lint(&mut self, options: &LintOptions) {
-        let found = with_read_options(&self.base, &self.path, &self.defaults, None, |read| {
-            lint(&self.result.dags, &self.source, read, options)
-        });
+        let found = self.folder.reading(&self.name, None, |read| lint(&self.result.dags, &self.source, read, options));
+        self.result.diagnostics.extend(found);
+        self.result.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    }
+
+    /// Adds what is wrong with it in environments that are not the configured one. Pools are those of this one.
+    pub fn look_at_overlays(&mut self) {
+        let own = self.folder.defaults.environment.clone();
+        let others = self.result.environments.iter().filter(|name| Some(*name) != own.as_ref());
+        let mut found: Vec<Diagnostic> = Vec::new();
+        for name in others {
+            let mut folder = self.folder.clone();
+            folder.defaults.environment = Some(name.clone());
+            let result = folder.reading(&self.name, None, |options| read_dag(&self.source, options));
+            let is_new = |it: &Diagnostic| !self.result.diagnostics.contains(it);
+            found.extend(result.diagnostics.into_iter().filter(is_new).map(|it| {
+                let message = format!("in the environment '{name}': {}", it.message);
+                Diagnostic { message, ..it }
+            }));
+        }
         self.result.diagnostics.extend(found);
         self.result.diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     }
@@ -137,77 +154,69 @@ impl Checked {
 /// Reads files, or every DAG file of folders; without paths, the DAGs folder. Stores nothing. Without `pools` it is not
 /// looked whether there are those that tasks name.
 pub fn check(app: &App, paths: &[PathBuf], pools: Option<&PoolSizes>) -> anyhow::Result<Vec<Checked>> {
-    let folder = app.dags_folder();
-    let given: Vec<PathBuf> = if paths.is_empty() { vec![folder.clone()] } else { paths.to_vec() };
-    let mut files = Vec::new();
+    let options = folder_options(app)?;
+    let given: Vec<PathBuf> = if paths.is_empty() { vec![options.folder.clone()] } else { paths.to_vec() };
+    let mut checked = Vec::new();
     for path in given {
-        let kind = std::fs::metadata(&path).with_context(|| format!("could not read {}", path.display()))?;
-        if kind.is_dir() {
-            let base = path.clone();
-            let found = dag_file_paths(&path)?;
-            if let Some((folder, error)) = found.unreadable.into_iter().next() {
-                return Err(error).with_context(|| format!("could not read {}", base.join(folder).display()));
-            }
-            files.extend(found.paths.into_iter().map(|file| (base.clone(), base.join(file))));
-        } else {
-            // Files that it includes are looked for in the DAGs folder if it is in there, else beside it.
-            let base = if path.starts_with(&folder) {
-                folder.clone()
-            } else {
-                path.parent().unwrap_or(Path::new(".")).to_owned()
-            };
-            files.push((base, path));
+        for found in found_at(&options, path)? {
+            let Found { folder, name, path } = found;
+            let read = folder.read_file(&name, pools).with_context(|| format!("could not read {}", path.display()))?;
+            let (bytes, result) = read;
+            checked.push(Checked { folder, name, path, source: String::from_utf8_lossy(&bytes).into_owned(), result });
         }
-    }
-    let defaults = defaults(app)?;
-    let mut checked = Vec::with_capacity(files.len());
-    for (base, path) in files {
-        let bytes = read_bounded(&path).with_context(|| format!("could not read {}", path.display()))?;
-        checked.push(read_one(base, path, &bytes, defaults.clone(), pools));
     }
     report_doubles(&mut checked);
     Ok(checked)
 }
 
-fn read_one(base: PathBuf, path: PathBuf, bytes: &[u8], defaults: Defaults, pools: Option<&PoolSizes>) -> Checked {
-    let result = with_read_options(&base, &path, &defaults, pools, |options| read_dag_bytes(bytes, options));
-    Checked { base, path, source: String::from_utf8_lossy(bytes).into_owned(), defaults, result }
+/// A file that is to be read.
+struct Found {
+    folder: FolderOptions,
+    name: String,
+    path: PathBuf,
 }
 
-fn with_read_options<T>(
-    base: &Path,
-    path: &Path,
-    defaults: &Defaults,
-    pools: Option<&PoolSizes>,
-    read: impl FnOnce(&ReadOptions<'_>) -> T,
-) -> T {
-    let name = path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned();
-    let files = |relative: &str| read_sibling(base, relative);
-    let calendars = || calendar_names(base);
-    read(&ReadOptions {
-        defaults: defaults.clone(),
-        files: &files,
-        calendars: &calendars,
-        pools,
-        ..ReadOptions::new(&name, catalogue())
-    })
-}
-
-/// Two files that give one DAG: both are wrong.
-fn report_doubles(checked: &mut [Checked]) {
-    let mut files: HashMap<String, Vec<usize>> = HashMap::new();
-    for (place, file) in checked.iter().enumerate() {
-        for dag in &file.result.dags {
-            files.entry(dag.dag_id.to_string()).or_default().push(place);
-        }
+/// What lies in the DAGs folder, however its path is written, is read as the scheduler reads it; of another folder, that one
+/// is taken for the DAGs folder.
+fn found_at(options: &FolderOptions, path: PathBuf) -> anyhow::Result<Vec<Found>> {
+    let failed = || format!("could not read {}", path.display());
+    let is_folder = std::fs::metadata(&path).with_context(failed)?.is_dir();
+    // Of a file only its folder: what a link stands for is read under the link's name.
+    let (within, file) = match path.file_name().filter(|_| !is_folder) {
+        Some(name) => (path.parent().filter(|parent| *parent != Path::new("")), Some(Path::new(name))),
+        None => (Some(path.as_path()), None),
+    };
+    let within = within.unwrap_or(Path::new("."));
+    let real = within.canonicalize().with_context(failed)?;
+    let in_folder =
+        options.folder.canonicalize().ok().and_then(|inside| Some(real.strip_prefix(inside).ok()?.to_owned()));
+    let (folder, prefix) = match in_folder {
+        Some(prefix) => (options.clone(), prefix),
+        None => (FolderOptions { folder: within.to_owned(), ..options.clone() }, PathBuf::new()),
+    };
+    let text = |name: &Path| name.to_string_lossy().into_owned();
+    if let Some(file) = file {
+        let name = text(&prefix.join(file));
+        return Ok(vec![Found { folder, name, path }]);
     }
-    for (id, places) in files {
-        for place in &places {
-            let Some(other) = places.iter().find(|other| *other != place) else { continue };
-            let message = format!("the DAG '{id}' is also defined in {}", checked[*other].path.display());
-            let hint = Some("give one of them another dag_id".to_owned());
-            checked[*place].result.diagnostics.push(Diagnostic::of_file("duplicate-dag", message, hint));
-        }
+    let found = dag_file_paths(&folder.folder).with_context(failed)?;
+    let mut unreadable = found.unreadable.into_iter().filter(|(name, _)| name.starts_with(&prefix));
+    if let Some((name, error)) = unreadable.next() {
+        return Err(error).with_context(|| format!("could not read {}", folder.folder.join(name).display()));
+    }
+    let below = found.paths.iter().filter_map(|name| Some((name, name.strip_prefix(&prefix).ok()?)));
+    Ok(below.map(|(name, rest)| Found { folder: folder.clone(), name: text(name), path: path.join(rest) }).collect())
+}
+
+/// Files that give one DAG: all of them are wrong.
+fn report_doubles(checked: &mut [Checked]) {
+    let ids = |file: &Checked| file.path.display().to_string();
+    let doubles =
+        doubles(checked.iter().map(|file| (ids(file), file.result.dags.iter().map(|dag| &dag.dag_id).collect())));
+    for file in checked {
+        let own = file.result.dags.iter().filter_map(|dag| Some(double(&dag.dag_id, doubles.get(&dag.dag_id)?)));
+        let own: Vec<Diagnostic> = own.collect();
+        file.result.diagnostics.extend(own);
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct Composer<'s, 'a> {
     pub diagnostics: &'s mut Vec<Diagnostic>,
     /// Files that became part of it, and those it looked for in vain.
     pub files: &'s mut BTreeSet<String>,
+    overlays: Vec<(String, Span)>,
     /// Nodes that items have added so far.
     copied: usize,
     /// False once a part could not be had, which was told: what the rest seems to lack may have been in it.
@@ -37,6 +38,8 @@ pub(crate) struct Composer<'s, 'a> {
 pub(crate) struct Composed {
     /// The trees of the DAGs that it makes: one, unless it has a `for_each` of its own.
     pub roots: Vec<Node>,
+    /// The environments that it has overlays for, in the order of the file.
+    pub overlays: Vec<(String, Span)>,
     /// No included file and no `for_each` was lost to a mistake.
     pub is_whole: bool,
 }
@@ -48,9 +51,10 @@ pub(crate) fn compose<'s, 'a>(
     diagnostics: &'s mut Vec<Diagnostic>,
     files: &'s mut BTreeSet<String>,
 ) -> Composed {
-    let mut composer = Composer { sources, options, diagnostics, files, copied: 0, is_whole: true };
+    let mut composer =
+        Composer { sources, options, diagnostics, files, overlays: Vec::new(), copied: 0, is_whole: true };
     if !matches!(root.kind, NodeKind::Map(_)) {
-        return Composed { roots: vec![root], is_whole: true };
+        return Composed { roots: vec![root], overlays: Vec::new(), is_whole: true };
     }
     let mut whole = composer.include(root, 0);
     for defaults in composer.defaults().into_iter().rev() {
@@ -58,7 +62,7 @@ pub(crate) fn compose<'s, 'a>(
     }
     let whole = composer.overlay(whole);
     let roots = composer.expand_dags(whole, &Map::new());
-    Composed { roots, is_whole: composer.is_whole }
+    Composed { roots, overlays: composer.overlays, is_whole: composer.is_whole }
 }
 
 impl Composer<'_, '_> {
@@ -181,6 +185,7 @@ impl Composer<'_, '_> {
             self.error("wrong-type", overlays.value.span, message, None);
             return node;
         }
+        self.overlays.extend(overlays.value.entries().iter().map(|entry| (entry.key.clone(), entry.key_span)));
         let environment = self.options.defaults.environment.as_deref().unwrap_or_default();
         match overlays.value.get(environment).map(|entry| entry.value.clone()) {
             Some(part) if matches!(part.kind, NodeKind::Map(_)) => merge(node, part),

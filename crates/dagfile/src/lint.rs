@@ -5,6 +5,7 @@
 
 mod connections;
 mod dates;
+mod environments;
 mod loads;
 mod params;
 mod pools;
@@ -20,7 +21,7 @@ use millrace_operator_api::entry::Catalogue;
 use millrace_template::{is_template, referenced_names};
 use serde_json::Value;
 
-use crate::compose::compose;
+use crate::compose::{Composed, compose};
 use crate::diagnostic::{Diagnostic, FOR_EACH, Severity};
 use crate::options::ReadOptions;
 use crate::source::{Source, Sources, Span};
@@ -171,6 +172,11 @@ pub const LINTS: &[Lint] = &[
         check: params::param_in_command,
     },
     Lint {
+        code: "unnamed-environment",
+        why: "a file with overlays means its base for no environment, and a misspelt one gets it",
+        check: environments::unnamed_environment,
+    },
+    Lint {
         code: "pool-too-small",
         why: "a task that needs more slots than its pool has never runs",
         check: pools::pool_too_small,
@@ -182,6 +188,8 @@ pub const LINTS: &[Lint] = &[
 struct Place {
     task: Option<String>,
     key: Option<String>,
+    /// Known already.
+    span: Option<Span>,
 }
 
 struct Finding {
@@ -192,7 +200,11 @@ struct Finding {
 
 impl Finding {
     fn dag(key: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { place: Place { task: None, key: Some(key.to_owned()) }, message: message.into(), hint: hint.into() }
+        Self {
+            place: Place { key: Some(key.to_owned()), ..Place::default() },
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 
     fn task(task: &Task, key: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -200,7 +212,7 @@ impl Finding {
     }
 
     fn in_task(task: &Task, key: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let place = Place { task: Some(task.task_id.to_string()), key: Some(key.to_owned()) };
+        let place = Place { task: Some(task.task_id.to_string()), key: Some(key.to_owned()), span: None };
         Self { place, message: message.into(), hint: hint.into() }
     }
 }
@@ -213,6 +225,9 @@ struct Linted<'a> {
     sources: Option<&'a Sources<'a>>,
     /// By task id: its keys, and its name's place.
     tasks: HashMap<String, (&'a Node, Span)>,
+    /// The environments that the file has overlays for, and the configured one.
+    overlays: &'a [(String, Span)],
+    environment: Option<&'a str>,
     options: &'a LintOptions,
     catalogue: Catalogue,
 }
@@ -230,6 +245,9 @@ impl Linted<'_> {
     }
 
     fn span(&self, place: &Place) -> Option<Span> {
+        if place.span.is_some() {
+            return place.span;
+        }
         let node = match &place.task {
             None => self.tree?,
             Some(task) => {
@@ -269,13 +287,21 @@ pub fn lint(dags: &[Dag], text: &str, read: &ReadOptions<'_>, options: &LintOpti
     let source = Source::new(text);
     let Ok(tree) = tree::build(&source, &mut Vec::new()) else { return Vec::new() };
     let mut sources = Sources::new(source);
-    let roots = compose(tree, &mut sources, read, &mut Vec::new(), &mut BTreeSet::new()).roots;
+    let Composed { roots, overlays, .. } = compose(tree, &mut sources, read, &mut Vec::new(), &mut BTreeSet::new());
     let mut diagnostics = Vec::new();
     for (dag, root) in dags.iter().zip(&roots) {
         let mut tasks = HashMap::new();
         tasks_of(root, "", &mut tasks);
-        let linted =
-            Linted { dag, tree: Some(root), sources: Some(&sources), tasks, options, catalogue: read.catalogue };
+        let linted = Linted {
+            dag,
+            tree: Some(root),
+            sources: Some(&sources),
+            tasks,
+            overlays: &overlays,
+            environment: read.defaults.environment.as_deref(),
+            options,
+            catalogue: read.catalogue,
+        };
         for lint in LINTS.iter().filter(|lint| !is_ignored(text, lint.code)) {
             let mut found = Vec::new();
             (lint.check)(&linted, &mut found);
@@ -286,6 +312,8 @@ pub fn lint(dags: &[Dag], text: &str, read: &ReadOptions<'_>, options: &LintOpti
         }
     }
     diagnostics.sort_by(|one, other| place_of(one).cmp(&place_of(other)));
+    // What concerns the file is found in each of its DAGs.
+    diagnostics.dedup();
     told_once(diagnostics)
 }
 
@@ -319,7 +347,16 @@ fn told_once(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 /// What stands against filling in past dates: for those who ask for a backfill.
 pub fn backfill_problems(dag: &Dag, now: DateTime<Utc>) -> Vec<String> {
     let options = LintOptions::new(now);
-    let linted = Linted { dag, tree: None, sources: None, tasks: HashMap::new(), options: &options, catalogue: &[] };
+    let linted = Linted {
+        dag,
+        tree: None,
+        sources: None,
+        tasks: HashMap::new(),
+        overlays: &[],
+        environment: None,
+        options: &options,
+        catalogue: &[],
+    };
     let mut found = Vec::new();
     dates::same_work_each_date(&linted, &mut found);
     dates::appends(&linted, &mut found);

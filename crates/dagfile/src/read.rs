@@ -27,6 +27,8 @@ pub struct ReadResult {
     pub dags: Vec<Dag>,
     /// What the DAGs were read from: the file with everything that became part of it.
     pub expanded: Vec<Value>,
+    /// The environments that the file has overlays for.
+    pub environments: Vec<String>,
     /// In the order of the file.
     pub diagnostics: Vec<Diagnostic>,
     /// The files that are part of the DAG (`.sql`, `.sh`, included, defaults), and those it looks for in vain: when one changes or appears,
@@ -36,7 +38,7 @@ pub struct ReadResult {
 
 impl ReadResult {
     fn refused(diagnostics: Vec<Diagnostic>) -> Self {
-        Self { dags: Vec::new(), expanded: Vec::new(), diagnostics, files: Vec::new() }
+        Self { dags: Vec::new(), expanded: Vec::new(), environments: Vec::new(), diagnostics, files: Vec::new() }
     }
 
     pub fn has_errors(&self) -> bool {
@@ -68,7 +70,7 @@ pub fn read_dag(text: &str, options: &ReadOptions<'_>) -> ReadResult {
     };
     let mut sources = Sources::new(source);
     let mut files = BTreeSet::new();
-    let Composed { roots, is_whole } = compose(tree, &mut sources, options, &mut diagnostics, &mut files);
+    let Composed { roots, overlays, is_whole } = compose(tree, &mut sources, options, &mut diagnostics, &mut files);
     let told = diagnostics.len();
     let mut reader = Reader::new(&sources, options, diagnostics);
     reader.files = files;
@@ -87,8 +89,9 @@ pub fn read_dag(text: &str, options: &ReadOptions<'_>) -> ReadResult {
         reader.diagnostics.extend(found.into_iter().filter(|it| !LACKS.contains(&it.code.as_ref())));
     }
     let files = reader.files.into_iter().collect();
+    let environments = overlays.into_iter().map(|(name, _)| name).collect();
     let expanded = roots.iter().map(Node::to_value).collect();
-    let mut result = ReadResult { dags, expanded, diagnostics: in_order(reader.diagnostics), files };
+    let mut result = ReadResult { dags, expanded, environments, diagnostics: in_order(reader.diagnostics), files };
     if result.has_errors() {
         result.dags = Vec::new();
     }

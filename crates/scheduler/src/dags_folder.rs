@@ -4,6 +4,7 @@
 //! read becomes an import error, and the last version of its DAG that could stays in service.
 
 mod paths;
+mod reading;
 mod stamps;
 mod sync;
 mod watch;
@@ -18,6 +19,7 @@ use millrace_operator_api::entry::Catalogue;
 use millrace_store::{Store, StoreError};
 
 pub use paths::{FoundFiles, calendar_names, dag_file_paths, read_bounded, read_sibling};
+pub use reading::{Doubles, double, doubles};
 pub use watch::FolderChanges;
 
 use self::sync::Known;

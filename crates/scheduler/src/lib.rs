@@ -17,8 +17,8 @@ mod options;
 mod scheduler;
 
 pub use dags_folder::{
-    DagsFolder, FolderError, FolderOptions, FoundFiles, SyncReport, calendar_names, dag_file_paths, read_bounded,
-    read_sibling, sync_folder,
+    DagsFolder, Doubles, FolderError, FolderOptions, FoundFiles, SyncReport, calendar_names, dag_file_paths, double,
+    doubles, read_bounded, read_sibling, sync_folder,
 };
 pub use engine::{Engine, EngineOptions};
 pub use options::{EndLeftovers, SchedulerOptions, Tuning};

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use chrono::{Datelike, NaiveDate, TimeDelta};
-use millrace_dagfile::{CalendarFile, ReadOptions, calendar_path, read_calendar};
-use millrace_operators::catalogue;
-use millrace_scheduler::{calendar_names, read_sibling};
+use millrace_dagfile::{CalendarFile, calendar_path, read_calendar};
+use millrace_scheduler::calendar_names;
 use millrace_store::DagFilter;
 use serde::Serialize;
 
@@ -38,12 +37,8 @@ pub async fn run(app: &App, command: CalendarsCommand) -> anyhow::Result<()> {
     }
 }
 
-fn read(app: &App, name: &str) -> CalendarFile {
-    let folder = app.dags_folder();
-    let files = |relative: &str| read_sibling(&folder, relative);
-    let calendars = || calendar_names(&folder);
-    let path = calendar_path(name);
-    read_calendar(name, &ReadOptions { files: &files, calendars: &calendars, ..ReadOptions::new(&path, catalogue()) })
+fn read(app: &App, name: &str) -> anyhow::Result<CalendarFile> {
+    Ok(dag_files::folder_options(app)?.reading(&calendar_path(name), None, |options| read_calendar(name, options)))
 }
 
 /// What is wrong with it, each with its place.
@@ -80,16 +75,16 @@ async fn list(app: &App) -> anyhow::Result<()> {
     let views: Vec<CalendarView> = names
         .into_iter()
         .map(|name| {
-            let file = read(app, &name);
-            CalendarView {
+            let file = read(app, &name)?;
+            Ok(CalendarView {
                 days: days_of(&file, year).len(),
                 description: file.calendar.as_ref().and_then(|calendar| calendar.description.clone()),
                 dags: users.remove(&name).unwrap_or_default(),
                 problems: problems(&file),
                 calendar: name,
-            }
+            })
         })
-        .collect();
+        .collect::<anyhow::Result<_>>()?;
     print_list(app.format, &["calendar", "description", "days", "dags", "problems"], &views)
 }
 
@@ -120,7 +115,7 @@ fn show(app: &App, name: &str, year: Option<i32>) -> anyhow::Result<()> {
             app.dags_folder().display()
         );
     }
-    let file = read(app, name);
+    let file = read(app, name)?;
     if file.calendar.is_none() {
         bail!("the calendar '{name}' can't be used:\n{}", problems(&file).join("\n"));
     }

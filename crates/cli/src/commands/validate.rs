@@ -25,6 +25,9 @@ pub async fn validate(app: &App, args: &ValidateArgs) -> anyhow::Result<()> {
     if args.expanded {
         return expanded(app, &checked);
     }
+    for file in &mut checked {
+        file.look_at_overlays();
+    }
     if !args.no_lint {
         let options = dag_files::lint_options(app, pools).await;
         for file in &mut checked {

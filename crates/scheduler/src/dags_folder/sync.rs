@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use millrace_dagfile::{Diagnostic, ReadOptions, read_dag_bytes};
+use millrace_dagfile::Diagnostic;
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
 use millrace_model::pool::PoolSizes;
@@ -13,9 +13,7 @@ use millrace_store::{Counted, DagFilter, DagRow, StampedFile, Store, SyncDag, Sy
 use serde_json::Value;
 
 use super::stamps::{Stamps, reader_mark};
-use super::{
-    DagsFolder, FolderError, FolderOptions, SyncReport, calendar_names, dag_file_paths, read_bounded, read_sibling,
-};
+use super::{DagsFolder, Doubles, FolderError, FolderOptions, SyncReport, dag_file_paths, double, doubles};
 
 /// A file as it was last read.
 #[derive(Debug)]
@@ -117,7 +115,7 @@ pub(super) async fn sync(
     store.mark(Counted::FolderSeen, &[], now);
 
     let mut report = SyncReport { files: folder.known.len(), read, ..SyncReport::default() };
-    let doubles = doubles(&folder.known);
+    let doubles = doubles(folder.known.iter().map(|(path, file)| (path.clone(), file.dag_ids())));
     report.stored = store_read(folder, store, &doubles, &reader, now).await?;
     report.broken = report_broken(folder, store, &doubles, now).await?;
     report.stale = mark_stale(folder, store, &doubles, now).await?;
@@ -183,22 +181,10 @@ fn is_same(told: &Told, before: &Outcome, after: &Outcome) -> bool {
 fn read_file(options: &FolderOptions, pools: &PoolSizes, path: &str) -> Known {
     // Taken before the reading: what is written meanwhile is read once more.
     let mut stamps = Stamps::of(&options.folder, path);
-    let bytes = match read_bounded(&options.folder.join(path)) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            return Known::unreadable(&error);
-        }
+    let (bytes, result) = match options.read_file(path, Some(pools)) {
+        Ok(read) => read,
+        Err(error) => return Known::unreadable(&error),
     };
-    let files = |relative: &str| read_sibling(&options.folder, relative);
-    let calendars = || calendar_names(&options.folder);
-    let read_options = ReadOptions {
-        defaults: options.defaults.clone(),
-        files: &files,
-        calendars: &calendars,
-        pools: Some(pools),
-        ..ReadOptions::new(path, options.catalogue)
-    };
-    let result = read_dag_bytes(&bytes, &read_options);
     result.files.iter().for_each(|sibling| stamps.add(&options.folder, sibling));
     let outcome = if result.has_errors() {
         Outcome::Broken(result.diagnostics)
@@ -211,19 +197,6 @@ fn read_file(options: &FolderOptions, pools: &PoolSizes, path: &str) -> Known {
 fn hashes(dags: &[Dag]) -> Vec<(DagId, String)> {
     dags.iter().map(|dag| (dag.dag_id.clone(), dag.content_hash())).collect()
 }
-
-/// The DAG ids that several files claim, with those files: none of them is taken.
-fn doubles(known: &BTreeMap<String, Known>) -> BTreeMap<DagId, Vec<String>> {
-    let mut files: BTreeMap<&DagId, Vec<String>> = BTreeMap::new();
-    for (path, file) in known {
-        for dag_id in file.dag_ids() {
-            files.entry(dag_id).or_default().push(path.clone());
-        }
-    }
-    files.into_iter().filter(|(_, paths)| paths.len() > 1).map(|(id, paths)| (id.clone(), paths)).collect()
-}
-
-type Doubles = BTreeMap<DagId, Vec<String>>;
 
 /// Files that are stored with one transaction: between two of them others can write, and what has been stored is let go.
 const FILES_AT_ONCE: usize = 100;
@@ -313,11 +286,6 @@ async fn report_broken(
         file.told = Some(Told::Error(diagnostics));
     }
     Ok(broken)
-}
-
-fn double(dag_id: &DagId, paths: &[String]) -> Diagnostic {
-    let message = format!("DAG '{dag_id}' is defined by several files: {}", paths.join(", "));
-    Diagnostic::of_file("duplicate-dag", message, Some("give each of them a dag_id of its own".to_owned()))
 }
 
 /// A DAG is stale when no file gives it any more; one whose file is broken stays in service.
