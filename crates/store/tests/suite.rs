@@ -62,6 +62,7 @@ on_both! {
     counters:
         counts_of_all_processes_are_one,
         how_long_runs_take_and_tries_wait_is_counted,
+        only_scheduled_runs_begin_late,
         of_a_mark_the_latest_stays;
     cleaning:
         old_runs_go_and_what_is_needed_stays,

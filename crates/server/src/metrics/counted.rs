@@ -82,7 +82,7 @@ const LENGTHS: [Lengths; 5] = [
     },
     Lengths {
         name: "run_delay_seconds",
-        help: "Runs that have started, by how long after they were due",
+        help: "Scheduled runs that have started, by how long after they were due",
         parts: Counted::RunDelays,
         sum: Counted::RunDelayTime,
         ends: WAIT_ENDS,

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_model::change::{Batch, InstanceKey};
-use millrace_model::state::{RunState, TaskState};
+use millrace_model::change::{Batch, InstanceKey, NewRun};
+use millrace_model::state::{RunState, RunType, TaskState};
 
 use super::CommitReport;
 use crate::counter::{RUN_ENDS, WAIT_ENDS};
@@ -14,7 +14,7 @@ use crate::{Counted, Store};
 /// Of the runs of one commit.
 #[derive(Default)]
 pub(super) struct RunTimes {
-    /// Since they were due.
+    /// Of the scheduled ones, since they were due: a date of the past that somebody asks for is not late.
     pub started: Vec<TimeDelta>,
     /// Since they started.
     pub ended: Vec<(RunState, TimeDelta)>,
@@ -32,7 +32,8 @@ impl Store {
     pub(super) fn note_times(&self, batch: &Batch, report: &CommitReport, times: &RunTimes, now: DateTime<Utc>) {
         let starts = |state| state == RunState::Running && !report.has_less_room;
         let created = batch.new_runs.iter().zip(&report.created).filter(|(_, created)| created.is_some());
-        let at_once = created.filter(|(new, _)| starts(new.state)).map(|(new, _)| now - new.run_after);
+        let is_due = |new: &NewRun| starts(new.state) && new.run_type == RunType::Scheduled;
+        let at_once = created.filter(|(new, _)| is_due(new)).map(|(new, _)| now - new.run_after);
         for delay in times.started.iter().copied().chain(at_once) {
             let of = (Counted::RunDelays, Counted::RunDelayTime);
             self.count_length(of, &[], WAIT_ENDS, delay.to_std().unwrap_or_default());

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{RunEnding, RunMove, TaskMove};
-use millrace_model::state::{RunState, TaskState};
+use millrace_model::state::{RunState, RunType, TaskState};
 use serde_json::json;
 
 use super::{CommitReport, Touched, waves};
@@ -63,7 +63,7 @@ pub(super) async fn apply_to_runs(
          start_date = CASE x_to WHEN 'queued' THEN NULL WHEN 'running' THEN COALESCE(start_date, $2) \
          ELSE start_date END, \
          end_date = CASE WHEN x_to IN ('success', 'failed') THEN $2 ELSE NULL END \
-         FROM {source} WHERE dag_run.id = x_id AND state = x_from{} RETURNING id, state, start_date, run_after",
+         FROM {source} WHERE dag_run.id = x_id AND state = x_from{} RETURNING id, state, run_type, start_date, run_after",
         touched.unless_changed("dag_run.id")
     );
     let mut finished = false;
@@ -89,7 +89,7 @@ pub(super) async fn apply_to_runs(
             let Some(start) = row.opt_instant("start_date")? else { continue };
             if state.is_finished() {
                 touched.times.ended.push((state, now - start));
-            } else if start == now {
+            } else if start == now && row.word("run_type", RunType::parse)? == RunType::Scheduled {
                 touched.times.started.push(now - row.instant("run_after")?);
             }
         }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use millrace_model::change::{Batch, RunMove};
-use millrace_model::state::{RunState, TaskState};
+use millrace_model::change::{Batch, NewRun, RunMove};
+use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_store::{Counted, Store, TURN_ENDS};
 
 use crate::bench::{Bench, at, claim, new_run, step};
@@ -59,6 +59,26 @@ pub async fn how_long_runs_take_and_tries_wait_is_counted(bench: Bench) -> Resul
     assert_eq!(count(store, Counted::TryWaits, &["0"]).await?, 1, "the first had its slot at once");
     assert_eq!(count(store, Counted::TryWaits, &["3"]).await?, 1, "the second waited 4 seconds");
     assert_eq!(count(store, Counted::TryWaitTime, &[]).await?, 4_000_000);
+    Ok(())
+}
+
+/// Dates of the past that somebody asks for would make every quantile years long.
+pub async fn only_scheduled_runs_begin_late(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let delays = async || -> Result<u64> {
+        let rows = world.store.counts().await?;
+        Ok(rows.iter().filter(|row| row.of == Counted::RunDelays).map(|row| row.value).sum())
+    };
+    let at_once = NewRun { run_type: RunType::Manual, state: RunState::Running, ..new_run(world.version, 0) };
+    let queued = NewRun { run_type: RunType::Backfill, ..new_run(world.version, 1) };
+    let report = world.commit(&Batch { new_runs: vec![at_once, queued], ..Batch::default() }, at(1)).await?;
+    let backfilled = report.created[1].clone().context("created")?.run;
+    let start = |run| RunMove { run, from: RunState::Queued, to: RunState::Running, reason: None };
+    world.commit(&Batch { run_moves: vec![start(backfilled)], ..Batch::default() }, at(2)).await?;
+    assert_eq!((delays().await?, count(&world.store, Counted::RunDelayTime, &[]).await?), (0, 0));
+    let scheduled = NewRun { state: RunState::Running, ..new_run(world.version, 2) };
+    world.commit(&Batch { new_runs: vec![scheduled], ..Batch::default() }, at(3)).await?;
+    assert_eq!(delays().await?, 1);
     Ok(())
 }
 
