@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use millrace_testkit::wait_until_blocking;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::pools::sqlite;
 use crate::support::{PATIENCE, TestHome};
@@ -162,13 +162,26 @@ fn a_window_that_is_gone_holds_nothing_and_a_shorter_tick_is_kept() {
 fn a_web_server_of_its_own_is_a_job_and_reads_its_configuration_again() {
     let home = TestHome::new();
     home.ok(&["db", "migrate"]);
+    home.run_with_input(&["users", "create", "ada", "--role", "admin"], "battery staple").exits(0);
+    let token = home.json(&["tokens", "create", "ada", "ci"])["token"].as_str().unwrap().to_owned();
     let mut server = home.daemon(&["server", "--port", "0"]);
-    server.wait_for_line("serving http://", PATIENCE).unwrap();
+    let line = server.wait_for_line("serving http://", PATIENCE).unwrap();
+    let address = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(';');
+    let shown = |section: &str, option: &str| {
+        let path = format!("{address}/api/v1/config/section/{section}/option/{option}");
+        let mut answer = ureq::get(path).header("authorization", format!("Bearer {token}")).call().unwrap();
+        let config: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+        config["sections"][0]["options"][0]["value"].as_str().unwrap().to_owned()
+    };
+    assert!(address.ends_with(&format!(":{}", shown("server", "port"))), "the port that it has: {address}");
+    assert_eq!(shown("logs", "level"), "info");
     let jobs = home.json(&["jobs", "list"]);
     assert_eq!((&jobs[0]["job_type"], &jobs[0]["state"]), (&json!("server"), &json!("running")), "{jobs}");
-    fs::write(home.file("millrace.toml"), "[logs]\nlevel = \"debug\"\n").unwrap();
+    fs::write(home.file("millrace.toml"), "[logs]\nlevel = \"debug\"\n[server]\nsession_hours = 3\n").unwrap();
     let answer = home.json(&["config", "reload"]);
     assert_eq!(answer[0]["applied"], json!(["logs.level"]), "{answer}");
+    assert_eq!(shown("logs", "level"), "debug");
+    assert_ne!(shown("server", "session_hours"), "3", "that needs a restart");
     assert!(server.terminate(PATIENCE).unwrap().success());
     assert_eq!(home.json(&["jobs", "list", "--all"])[0]["state"], "ended");
 }

@@ -421,6 +421,7 @@ async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    live.listens_on(listener.local_addr()?.port());
     let options = millrace_server::ServerOptions {
         store: store.clone(),
         vault: vault.clone(),
@@ -434,7 +435,7 @@ async fn serve(
         tls: live.tls(),
         oidc: crate::provider::provider(app, vault).await?,
         operators: millrace_operators::catalogue(),
-        configuration: app.config.entries(),
+        configuration: live.configuration.subscribe(),
         test_connection: crate::trying::connection_test(&app.home),
     };
     millrace_server::serve(listener, options, stop.cancelled_owned()).await.context("the web server stopped")

@@ -2,7 +2,7 @@
 //! does; what cannot is named. A file with a mistake changes nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -82,6 +82,10 @@ pub struct Live {
     /// What the daemon was started with: what needs a restart is compared with it.
     started: Arc<Config>,
     pub config: watch::Sender<Arc<Config>>,
+    /// What is in force, key by key, as people are shown it.
+    pub configuration: watch::Sender<Vec<(String, String)>>,
+    /// Of the web server, wherever it was said.
+    port: OnceLock<u16>,
     pub tuning: watch::Sender<Tuning>,
     /// What those who explain are told, and of it the maintenance windows for the scheduler.
     pub surroundings: watch::Sender<Surroundings>,
@@ -100,6 +104,8 @@ impl Live {
             environment: app.environment.clone(),
             hostname: crate::wiring::hostname(),
             tuning: watch::Sender::new(tuning(&config)),
+            configuration: watch::Sender::new(config.entries()),
+            port: OnceLock::new(),
             config: watch::Sender::new(config.clone()),
             maintenance: watch::Sender::new(surroundings.maintenance.clone()),
             surroundings: watch::Sender::new(surroundings),
@@ -118,6 +124,25 @@ impl Live {
 
     pub fn tls(&self) -> Option<watch::Receiver<Tls>> {
         self.tls.as_ref().map(watch::Sender::subscribe)
+    }
+
+    /// A command may name another port than the configuration.
+    pub fn listens_on(&self, port: u16) {
+        let _ = self.port.set(port);
+        self.show_what_is_in_force();
+    }
+
+    fn show_what_is_in_force(&self) {
+        let (started, now) = (self.started.entries(), self.config.borrow().entries());
+        let mut shown: Vec<_> = started
+            .into_iter()
+            .zip(now)
+            .map(|(started, now)| if APPLIED_AT_ONCE.contains(&now.0.as_str()) { now } else { started })
+            .collect();
+        if let (Some(port), Some(entry)) = (self.port.get(), shown.iter_mut().find(|(key, _)| key == "server.port")) {
+            entry.1 = port.to_string();
+        }
+        self.configuration.send_replace(shown);
     }
 
     /// Answers each SIGHUP, until it is dropped.
@@ -223,6 +248,7 @@ impl Live {
         self.maintenance.send_replace(surroundings.maintenance.clone());
         self.surroundings.send_replace(surroundings);
         self.config.send_replace(new);
+        self.show_what_is_in_force();
         report
     }
 }

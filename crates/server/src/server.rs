@@ -61,8 +61,8 @@ pub struct ServerOptions {
     pub test_connection: ConnectionTest,
     /// The operators that are documented on their pages.
     pub operators: Catalogue,
-    /// What the server was started with: key and value, for the page that shows it.
-    pub configuration: Vec<(String, String)>,
+    /// What is in force: key and value, for the page that shows it.
+    pub configuration: watch::Receiver<Vec<(String, String)>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +137,7 @@ impl Server {
             let is_secret = is_sensitive_name(key) && !value.is_empty();
             (key.clone(), if is_secret { MASK.to_owned() } else { self.masked_text(value) })
         };
-        self.options.configuration.iter().map(shown).collect()
+        self.options.configuration.borrow().iter().map(shown).collect()
     }
 
     /// A text that somebody wrote or a program printed, as it may be shown.

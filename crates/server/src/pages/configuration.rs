@@ -1,4 +1,4 @@
-//! What the server was started with. Secrets are masked, by their names and by what is known to be one.
+//! The configuration in force. Secrets are masked, by their names and by what is known to be one.
 
 use axum::extract::State;
 use http::HeaderMap;

@@ -316,10 +316,11 @@ fn options(folder: &std::path::Path, store: Store, logs: LogFolder, clock: Arc<T
         oidc: None,
         tls: None,
         operators: &[],
-        configuration: vec![
+        configuration: tokio::sync::watch::channel(vec![
             ("server.port".to_owned(), "8080".to_owned()),
             ("server.admin_password".to_owned(), "configured-secret".to_owned()),
-        ],
+        ])
+        .1,
         test_connection: Arc::new(|connection| {
             Box::pin(async move {
                 use secrecy::ExposeSecret;
