@@ -263,7 +263,11 @@ fn system_doors() -> Doors {
         .does(
             op("List schedulers and other processes")
                 .page()
-                .query("job_type", Kind::Text, "Of this kind")
+                .query(
+                    "job_type",
+                    Kind::Words(jobs::TYPES),
+                    "Of this kind; SchedulerJob is what Airflow calls the scheduler",
+                )
                 .query("is_alive", Kind::Flag, "Only the living, or only others")
                 .ordered(jobs::ORDERS)
                 .gives::<jobs::Jobs>(),
@@ -283,7 +287,7 @@ fn system_doors() -> Doors {
         )
         .get("/config", ReadAudit, config::list)
         .does(
-            op("List what the server was started with, secrets masked")
+            op("List the configuration in force, secrets masked")
                 .query("section", Kind::Text, "Of this section only")
                 .gives::<config::Config>(),
         )

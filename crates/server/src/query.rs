@@ -49,11 +49,7 @@ impl Parameters {
     }
 
     pub fn number<T: FromStr>(&self, name: &str) -> Answer<Option<T>> {
-        let read = |text: &str| {
-            text.parse().map_err(|_| {
-                Problem::invalid(format!("parameter '{name}' must be a whole number, not '{}'", shortened(text)))
-            })
-        };
+        let read = |text: &str| text.parse().map_err(|_| not_whole(name, text));
         self.given(name).map(read).transpose()
     }
 
@@ -125,6 +121,10 @@ impl Parameters {
             .map(|text| RunType::parse(text).ok_or_else(|| unknown("run_type", text, RunType::ALL)))
             .transpose()
     }
+}
+
+pub(crate) fn not_whole(name: &str, text: &str) -> Problem {
+    Problem::invalid(format!("parameter '{name}' must be a whole number, not '{}'", shortened(text)))
 }
 
 pub(crate) fn unknown(name: &str, text: &str, known: &[impl ToString]) -> Problem {

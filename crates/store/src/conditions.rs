@@ -50,6 +50,13 @@ impl Conditions {
         self.conditions.push(format!("{column} IN ({})", numbers.join(", ")));
     }
 
+    /// A part of the text, in any case; what a pattern of SQL means by `%` and `_` are letters like others.
+    pub fn contains(&mut self, column: &str, part: &str) {
+        let part = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        self.values.push(format!("%{part}%").into());
+        self.conditions.push(format!("lower({column}) LIKE ${} ESCAPE '\\'", self.values.len()));
+    }
+
     pub fn within(&mut self, column: &str, span: DateSpan) {
         if let Some(from) = span.from {
             self.compare(column, ">=", micros(from));

@@ -25,6 +25,13 @@ pub struct InstanceFilter {
     pub dag_ids: Vec<String>,
     pub run_ids: Vec<String>,
     pub task_ids: Vec<String>,
+    /// A part of the task's name, in any case.
+    pub task_part: Option<String>,
+    /// -1: not mapped.
+    pub map_indexes: Vec<i32>,
+    /// Of mapped tasks only.
+    pub is_mapped: bool,
+    pub try_numbers: Vec<u32>,
     pub operators: Vec<String>,
     pub pools: Vec<String>,
     pub states: Vec<TaskState>,
@@ -36,7 +43,8 @@ pub struct InstanceFilter {
     pub duration_from: Option<TimeDelta>,
     /// At most.
     pub duration_to: Option<TimeDelta>,
-    /// One of [`InstanceFilter::ORDERS`], and whether it goes down; without one, the newest come first.
+    /// One of [`InstanceFilter::ORDERS`] or [`InstanceFilter::PLACE`], and whether it goes down; without one, the newest
+    /// come first.
     pub order: Option<(&'static str, bool)>,
     pub limit: u64,
     pub offset: u64,
@@ -59,6 +67,9 @@ impl InstanceFilter {
         "run_after",
     ];
 
+    /// As the instances of one run stand in it: in the order of its tasks, those of a mapped one by their index.
+    pub const PLACE: &str = "place";
+
     /// The two databases sort what is not there to different ends: it counts as the least.
     fn order(&self) -> String {
         let Some((name, is_descending)) = self.order else { return "i.id DESC".to_owned() };
@@ -74,49 +85,88 @@ impl InstanceFilter {
             "pool" => "i.pool",
             "logical_date" => "r.logical_date",
             "run_after" => "r.run_after",
+            Self::PLACE => {
+                return "(SELECT MIN(f.id) FROM task_instance f WHERE f.run_id = i.run_id AND f.task_id = i.task_id), \
+                        i.map_index"
+                    .to_owned();
+            }
             _ => "i.id",
         };
         let direction = if is_descending { "DESC" } else { "ASC" };
         format!("{column} {direction}, i.id {direction}")
     }
-}
 
-impl Store {
-    /// The newest first, unless they are ordered. Of how many there are in all nobody counts them: of a million that alone would take a while.
-    pub async fn list_instances(&self, filter: &InstanceFilter) -> Result<Vec<ListedInstance>> {
+    fn conditions(&self) -> Conditions {
         let mut conditions = Conditions::default();
-        conditions.among("r.dag_id", &filter.dag_ids);
-        conditions.among("r.run_id", &filter.run_ids);
-        conditions.among("i.task_id", &filter.task_ids);
-        conditions.among("i.operator", &filter.operators);
-        conditions.among("i.pool", &filter.pools);
-        conditions.within("r.logical_date", filter.logical_date);
-        conditions.within("r.run_after", filter.run_after);
-        conditions.within("i.start_date", filter.start_date);
-        conditions.within("i.end_date", filter.end_date);
+        conditions.among("r.dag_id", &self.dag_ids);
+        conditions.among("r.run_id", &self.run_ids);
+        conditions.among("i.task_id", &self.task_ids);
+        if let Some(part) = &self.task_part {
+            conditions.contains("i.task_id", part);
+        }
+        // Numbers, as our own words.
+        let any_of = |numbers: &[String]| numbers.join(", ");
+        if !self.map_indexes.is_empty() {
+            let numbers: Vec<String> = self.map_indexes.iter().map(ToString::to_string).collect();
+            conditions.add(format!("i.map_index IN ({})", any_of(&numbers)));
+        }
+        if self.is_mapped {
+            conditions.add("i.map_index >= 0".to_owned());
+        }
+        if !self.try_numbers.is_empty() {
+            let numbers: Vec<String> = self.try_numbers.iter().map(ToString::to_string).collect();
+            conditions.add(format!("i.try_number IN ({})", any_of(&numbers)));
+        }
+        conditions.among("i.operator", &self.operators);
+        conditions.among("i.pool", &self.pools);
+        conditions.within("r.logical_date", self.logical_date);
+        conditions.within("r.run_after", self.run_after);
+        conditions.within("i.start_date", self.start_date);
+        conditions.within("i.end_date", self.end_date);
         let micros = |length: TimeDelta| length.num_microseconds().unwrap_or(i64::MAX);
-        if let Some(from) = filter.duration_from {
+        if let Some(from) = self.duration_from {
             conditions.compare("i.end_date - i.start_date", ">=", micros(from));
         }
-        if let Some(to) = filter.duration_to {
+        if let Some(to) = self.duration_to {
             conditions.compare("i.end_date - i.start_date", "<=", micros(to));
         }
-        if !filter.states.is_empty() {
+        if !self.states.is_empty() {
             // The words are our own. With the condition of the index beside them, SQLite sees that the index serves.
-            let words: Vec<String> = filter.states.iter().map(|state| format!("'{state}'")).collect();
+            let words: Vec<String> = self.states.iter().map(|state| format!("'{state}'")).collect();
             conditions.add(match words.as_slice() {
                 [word] => format!("i.state = {word}"),
                 _ => format!("i.state IN ({})", words.join(", ")),
             });
-            if filter.states.iter().all(|state| HELD_READY.contains(state)) {
+            if self.states.iter().all(|state| HELD_READY.contains(state)) {
                 conditions.add(TROUBLED.to_owned());
             }
         }
+        conditions
+    }
+}
+
+const FROM: &str = "FROM task_instance i JOIN dag_run r ON r.id = i.run_id";
+
+impl Store {
+    /// How many the filter chooses, counted to `most`: of a million that alone would take a while.
+    pub async fn count_instances(&self, filter: &InstanceFilter, most: u64) -> Result<u64> {
+        let conditions = filter.conditions();
+        let sql = format!(
+            "SELECT COUNT(*) AS n FROM (SELECT 1 AS one {FROM}{} LIMIT {most}) AS counted",
+            conditions.clause()
+        );
+        let row = sql::one(self.reader(), "count task instances", sql, conditions.values).await?;
+        Ok(row.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs())
+    }
+
+    /// The newest first, unless they are ordered.
+    pub async fn list_instances(&self, filter: &InstanceFilter) -> Result<Vec<ListedInstance>> {
+        let conditions = filter.conditions();
         let (clause, mut values) = (conditions.clause(), conditions.values);
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
-            "SELECT i.*, r.dag_id, r.run_id AS run_name, r.logical_date, r.run_after FROM task_instance i \
-             JOIN dag_run r ON r.id = i.run_id{clause} ORDER BY {} LIMIT ${limit} OFFSET ${offset}",
+            "SELECT i.*, r.dag_id, r.run_id AS run_name, r.logical_date, r.run_after {FROM}{clause} \
+             ORDER BY {} LIMIT ${limit} OFFSET ${offset}",
             filter.order()
         );
         values.extend(values![

@@ -37,31 +37,55 @@ pub struct XcomFilter {
     pub dag_id: Option<String>,
     pub run_id: Option<String>,
     pub task_id: Option<String>,
+    /// -1: of a task that is not mapped.
+    pub map_index: Option<i32>,
     pub key: Option<String>,
     pub limit: u64,
     pub offset: u64,
 }
 
-impl Store {
-    /// Those of the newest instances first, to be shown as [`Self::xcoms`]. How many there are nobody counts.
-    pub async fn list_xcoms(&self, filter: &XcomFilter) -> Result<Vec<ListedXcom>> {
+const FROM: &str = "FROM xcom x JOIN task_instance i ON i.id = x.instance_id JOIN dag_run r ON r.id = i.run_id";
+
+impl XcomFilter {
+    fn conditions(&self) -> Conditions {
         let mut conditions = Conditions::default();
         let texts = [
-            ("r.dag_id", &filter.dag_id),
-            ("r.run_id", &filter.run_id),
-            ("i.task_id", &filter.task_id),
-            ("x.key", &filter.key),
+            ("r.dag_id", &self.dag_id),
+            ("r.run_id", &self.run_id),
+            ("i.task_id", &self.task_id),
+            ("x.key", &self.key),
         ];
         for (column, text) in texts {
             if let Some(text) = text {
                 conditions.compare(column, "=", text.as_str());
             }
         }
+        if let Some(index) = self.map_index {
+            conditions.compare("i.map_index", "=", index);
+        }
+        conditions
+    }
+}
+
+impl Store {
+    /// How many the filter chooses, counted to `most`.
+    pub async fn count_xcoms(&self, filter: &XcomFilter, most: u64) -> Result<u64> {
+        let conditions = filter.conditions();
+        let sql = format!(
+            "SELECT COUNT(*) AS n FROM (SELECT 1 AS one {FROM}{} LIMIT {most}) AS counted",
+            conditions.clause()
+        );
+        let row = sql::one(self.reader(), "count results", sql, conditions.values).await?;
+        Ok(row.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs())
+    }
+
+    /// Those of the newest instances first, to be shown as [`Self::xcoms`].
+    pub async fn list_xcoms(&self, filter: &XcomFilter) -> Result<Vec<ListedXcom>> {
+        let conditions = filter.conditions();
         let (clause, mut values) = (conditions.clause(), conditions.values);
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
-            "SELECT i.run_id, i.task_id, i.map_index, x.key, COALESCE(x.shown, x.value) AS value FROM xcom x \
-             JOIN task_instance i ON i.id = x.instance_id JOIN dag_run r ON r.id = i.run_id{clause} \
+            "SELECT i.run_id, i.task_id, i.map_index, x.key, COALESCE(x.shown, x.value) AS value {FROM}{clause} \
              ORDER BY x.instance_id DESC, x.key LIMIT ${limit} OFFSET ${offset}"
         );
         values.extend(values![

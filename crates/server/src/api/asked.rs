@@ -1,5 +1,7 @@
 //! What a list can be asked for, in an address and, where names are many, in a body: Airflow's names for both.
 
+use std::str::FromStr;
+
 use chrono::TimeDelta;
 use millrace_store::DateSpan;
 use serde::Serialize;
@@ -7,7 +9,10 @@ use serde_json::Value;
 
 use crate::openapi::{Kind, Operation};
 use crate::problem::{Answer, Problem};
-use crate::query::{MOST_ROWS, Parameters, shortened};
+use crate::query::{MOST_ROWS, Parameters, not_whole, shortened};
+
+/// Rows of many runs are counted to so many: of a million that alone would take longer than the list.
+pub(super) const MOST_COUNTED: u64 = 10_000;
 
 /// Each date has four ends, and the address and the body name them alike.
 const DATES: [(&str, &str); 16] = [
@@ -37,6 +42,12 @@ pub(super) fn most() -> u64 {
     MOST_ROWS
 }
 
+/// How long a list is that was counted to [`MOST_COUNTED`]: as far as this page, of `found` rows and one more if another
+/// page follows, it is known to go.
+pub(super) fn in_all(counted: u64, offset: u64, found: usize) -> u64 {
+    if found == 0 { counted } else { counted.max(offset + found as u64) }
+}
+
 impl Parameters {
     /// What a body asks for, as an address would: a list is its name several times, and null the word `none`.
     pub fn of_body(body: &impl Serialize) -> Self {
@@ -55,6 +66,29 @@ impl Parameters {
             }
         }
         Self(all)
+    }
+
+    /// Of the DAG or run that the address names, or of those that `name` does where the address says `~`.
+    pub fn named_or(&self, name: &str, in_address: &str) -> Answer<Vec<String>> {
+        match (in_address, self.all(name)) {
+            ("~", names) => Ok(names.into_iter().map(str::to_owned).collect()),
+            (one, names) if names.is_empty() => Ok(vec![one.to_owned()]),
+            (one, _) => {
+                let text = format!("'{name}' goes with ~ in the address, which is that of '{}'", shortened(one));
+                Err(Problem::invalid(text).with("path", name.into()))
+            }
+        }
+    }
+
+    /// What Airflow's patterns look for: a part of the text. Theirs are SQL's, so `%` at an end means what it means there.
+    pub fn part(&self, name: &str) -> Option<String> {
+        self.text(name).map(|text| text.trim_matches('%').to_owned()).filter(|part| !part.is_empty())
+    }
+
+    /// Several of one name.
+    pub fn numbers<T: FromStr>(&self, name: &str) -> Answer<Vec<T>> {
+        let read = |text: &str| text.parse().map_err(|_| not_whole(name, text));
+        self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| read(value)).collect()
     }
 
     /// Seconds.

@@ -11,12 +11,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::asked::asked;
-use super::{Given, Instant, body, cut, duration, instant, listed, optional};
+use super::asked::{MOST_COUNTED, asked, dates, in_all};
+use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::changes::{ClearBody, MarkBody, Touched, cleared_value, touched_value};
+use crate::openapi::{Kind, Operation};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
-use crate::query::Parameters;
+use crate::query::{FARTHEST, Parameters};
 use crate::server::{Server, Shared};
 
 /// One instance with its run; says which of DAG, run and task is missing.
@@ -37,17 +38,22 @@ pub(crate) async fn list(
     Path((dag_id, run_id)): Path<(String, String)>,
     parameters: Parameters,
 ) -> Answer<Json<TaskInstances>> {
-    let page = parameters.page()?;
-    if run_id == "~" {
-        return browse(&server, &dag_id, None, &parameters).await.map(Json);
-    }
-    let run = server.run_row(&dag_id, &run_id).await?;
-    let (wanted, task_id) = (parameters.all("state"), parameters.text("task_id"));
-    let mut rows = server.store().instances(run.key).await?;
-    rows.retain(|row| wanted.is_empty() || wanted.contains(&row.state.as_str()));
-    rows.retain(|row| task_id.is_none_or(|task_id| row.task_id.as_str() == task_id));
-    order(&mut rows, &parameters)?;
-    Ok(Json(listed_instances(&run, rows, page)))
+    browse(&server, (&dag_id, &run_id), &parameters, InstanceFilter::default()).await.map(Json)
+}
+
+/// What a list can be asked for, beside its page and its order.
+pub(super) fn filtered(operation: Operation) -> Operation {
+    dates(operation)
+        .page()
+        .query("state", Kind::Text, "In this state; may be repeated, as what follows")
+        .query("task_display_name_pattern", Kind::Text, "A part of the task's name")
+        .query("operator", Kind::Text, "With this operator")
+        .query("pool", Kind::Text, "In this pool")
+        .query("map_index", Kind::Number, "Of a mapped task, counted from 0; -1: of one that is not mapped")
+        .query("try_number", Kind::Number, "That had so many tries")
+        .query("duration_gte", Kind::Seconds, "That took so long, or longer")
+        .query("duration_lte", Kind::Seconds, "That took so long at the most")
+        .ordered(ORDERS)
 }
 
 asked! {
@@ -61,6 +67,9 @@ asked! {
         state: Vec<Option<String>>,
         pool: Vec<String>,
         operator: Vec<String>,
+        task_display_name_pattern: String,
+        map_index: Vec<i32>,
+        try_number: Vec<u32>,
         duration_gte: f64,
         duration_lte: f64,
     }
@@ -72,31 +81,32 @@ pub(crate) async fn list_asked(
     given: Given<ListBody>,
 ) -> Answer<Json<TaskInstances>> {
     let parameters = Parameters::of_body(&body(given)?);
-    let run_id = Some(run_id).filter(|run_id| run_id != "~");
-    browse(&server, &dag_id, run_id, &parameters).await.map(Json)
+    browse(&server, (&dag_id, &run_id), &parameters, InstanceFilter::default()).await.map(Json)
 }
 
-/// Of one run, of every run of a DAG, or of all DAGs (`~`). Nobody counts them: `total_entries` says how many are known to
-/// be there, which is one more than there are up to this page's end when another page follows.
+/// Of one run, of every run of a DAG, or of all DAGs (`~`); as `chosen` says already, and the parameters.
 async fn browse(
     server: &Server,
-    dag_id: &str,
-    run_id: Option<String>,
+    (dag_id, run_id): (&str, &str),
     parameters: &Parameters,
+    chosen: InstanceFilter,
 ) -> Answer<TaskInstances> {
     let (limit, offset) = parameters.page()?;
-    if let (Some(run_id), true) = (&run_id, dag_id != "~") {
+    let is_one = ![dag_id, run_id].contains(&"~");
+    if is_one {
         server.run_row(dag_id, run_id).await?;
     }
-    let texts = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect();
-    let dag_ids = match dag_id {
-        "~" => texts("dag_ids"),
-        _ => vec![server.dag_row(dag_id, 0).await?.dag_id.to_string()],
-    };
+    let texts = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    // Those of one run as they run, others the newest first.
+    let usual = is_one.then_some((InstanceFilter::PLACE, false));
     let filter = InstanceFilter {
-        dag_ids,
-        run_ids: run_id.map_or_else(|| texts("dag_run_ids"), |run_id| vec![run_id]),
-        task_ids: texts("task_id"),
+        dag_ids: parameters.named_or("dag_ids", dag_id)?,
+        run_ids: parameters.named_or("dag_run_ids", run_id)?,
+        task_ids: if chosen.task_ids.is_empty() { texts("task_id") } else { chosen.task_ids },
+        task_part: parameters.part("task_display_name_pattern"),
+        map_indexes: parameters.numbers("map_index")?,
+        try_numbers: parameters.numbers("try_number")?,
+        is_mapped: chosen.is_mapped,
         operators: texts("operator"),
         pools: texts("pool"),
         states: parameters.task_states()?,
@@ -104,14 +114,18 @@ async fn browse(
         run_after: parameters.span("run_after")?,
         start_date: parameters.span("start_date")?,
         end_date: parameters.span("end_date")?,
-        order: parameters.order(ORDERS)?,
+        order: parameters.order(ORDERS)?.or(usual),
         duration_from: parameters.length("duration_gte")?,
         duration_to: parameters.length("duration_lte")?,
         limit: limit + 1,
         offset,
     };
+    if dag_id != "~" {
+        server.dag_row(dag_id, 0).await?;
+    }
     let rows = server.store().list_instances(&filter).await?;
-    let total_entries = offset + rows.len() as u64;
+    let most = if is_one { FARTHEST } else { MOST_COUNTED };
+    let total_entries = in_all(server.store().count_instances(&filter, most).await?, offset, rows.len());
     let value = |it: &ListedInstance| {
         let whose =
             Whose { dag_id: &it.dag_id, run_id: &it.run_id, logical_date: it.logical_date, run_after: it.run_after };
@@ -155,18 +169,13 @@ pub(crate) async fn list_mapped(
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     parameters: Parameters,
 ) -> Answer<Json<TaskInstances>> {
-    let page = parameters.page()?;
     let run = server.run_row(&dag_id, &run_id).await?;
-    let wanted = parameters.all("state");
-    let mut rows = server.store().instances(run.key).await?;
-    rows.retain(|row| row.task_id.as_str() == task_id);
-    if rows.is_empty() {
+    if server.store().instances(run.key).await?.iter().all(|row| row.task_id.as_str() != task_id) {
         return Err(Problem::no_task(&dag_id, &task_id));
     }
     // One that stands for all of them is no instance yet.
-    rows.retain(|row| row.map_index >= 0 && (wanted.is_empty() || wanted.contains(&row.state.as_str())));
-    order(&mut rows, &parameters)?;
-    Ok(Json(listed_instances(&run, rows, page)))
+    let chosen = InstanceFilter { task_ids: vec![task_id], is_mapped: true, ..InstanceFilter::default() };
+    browse(&server, (&dag_id, &run_id), &parameters, chosen).await.map(Json)
 }
 
 /// As with the parameter `map_index`.
@@ -275,7 +284,11 @@ pub(super) async fn mark(
     Ok(Json(touched_value(&dag_id, &changed, &report.runs)))
 }
 
-listed!(TaskInstances { task_instances: TaskInstance });
+listed! {
+    /// Those of one run are all counted, those of several to 10,000: `total_entries` says of more of them that another page
+    /// follows.
+    TaskInstances { task_instances: TaskInstance }
+}
 
 #[derive(Serialize, JsonSchema)]
 struct TriggeredRun {
@@ -320,40 +333,8 @@ pub(crate) struct TaskInstance {
     rendered_fields: Option<Value>,
 }
 
-fn listed_instances(run: &RunRow, rows: Vec<InstanceRow>, page: (u64, u64)) -> TaskInstances {
-    let (rows, total_entries) = cut(rows, page);
-    TaskInstances {
-        task_instances: rows.iter().map(|row| instance_value(&Whose::of(run), row)).collect(),
-        total_entries,
-    }
-}
-
 /// What instances can be ordered by.
 pub(super) const ORDERS: &[&str] = InstanceFilter::ORDERS;
-
-/// As they run, unless `order_by` says otherwise.
-fn order(rows: &mut [InstanceRow], parameters: &Parameters) -> Answer<()> {
-    let Some((name, is_descending)) = parameters.order(ORDERS)? else { return Ok(()) };
-    let length = |row: &InstanceRow| Some(row.end_date? - row.start_date?);
-    match name {
-        "task_id" => rows.sort_by(|a, b| a.task_id.cmp(&b.task_id)),
-        "start_date" => rows.sort_by_key(|row| row.start_date),
-        "end_date" => rows.sort_by_key(|row| row.end_date),
-        "duration" => rows.sort_by_key(length),
-        "state" => rows.sort_by_key(|row| row.state.as_str()),
-        "map_index" => rows.sort_by_key(|row| row.map_index),
-        "try_number" => rows.sort_by_key(|row| row.try_number),
-        "operator" => rows.sort_by(|a, b| a.operator.cmp(&b.operator)),
-        "pool" => rows.sort_by(|a, b| a.pool.cmp(&b.pool)),
-        "id" => rows.sort_by_key(|row| row.key),
-        // They are of one run.
-        _ => {}
-    }
-    if is_descending {
-        rows.reverse();
-    }
-    Ok(())
-}
 
 /// What an instance has of its run.
 struct Whose<'r> {

@@ -9,14 +9,25 @@ use serde::Serialize;
 use super::health::SILENT_AFTER;
 use super::{Instant, instant, listed, optional, paged};
 use crate::problem::Answer;
-use crate::query::Parameters;
+use crate::query::{Parameters, unknown};
 use crate::server::Shared;
 
 /// Newer ones than that are looked through.
 const LOOKED_AT: u64 = 1000;
 
+/// The kinds of processes that there are, each with what Airflow calls it. It has others: one that asks whether such a
+/// process lives must not read that it is dead.
+const KINDS: [(&str, Option<&str>); 3] = [("scheduler", Some("SchedulerJob")), ("server", None), ("task_run", None)];
+
+pub(super) const TYPES: &[&str] = &["scheduler", "SchedulerJob", "server", "task_run"];
+
 pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Jobs>> {
-    let (wanted, alive) = (parameters.text("job_type"), parameters.flag("is_alive")?);
+    let alive = parameters.flag("is_alive")?;
+    let kind = |text| KINDS.iter().find(|(ours, theirs)| *ours == text || *theirs == Some(text)).map(|(ours, _)| *ours);
+    let wanted = match parameters.text("job_type") {
+        None => None,
+        Some(text) => Some(kind(text).ok_or_else(|| unknown("job_type", text, TYPES))?),
+    };
     let (now, timeout) = (server.now(), SILENT_AFTER);
     let mut rows = server.store().jobs(LOOKED_AT).await?;
     let is_asked = |row: &JobRow| {

@@ -52,10 +52,10 @@ pub(crate) async fn list_asked(
 /// As in Airflow, `~` means the runs of every DAG, or of those that `dag_ids` names.
 async fn listed_runs(server: &Server, dag_id: &str, parameters: &Parameters) -> Answer<DagRuns> {
     let (limit, offset) = parameters.page()?;
-    let dag_ids = match dag_id {
-        "~" => parameters.all("dag_ids").into_iter().map(DagId::new_unchecked).collect(),
-        _ => vec![server.dag_row(dag_id, 0).await?.dag_id],
-    };
+    if dag_id != "~" {
+        server.dag_row(dag_id, 0).await?;
+    }
+    let dag_ids = parameters.named_or("dag_ids", dag_id)?.into_iter().map(DagId::new_unchecked).collect();
     let (order, ascending) = match parameters.order(ORDERS)? {
         None => (RunOrder::default(), false),
         Some((name, is_descending)) => (RunOrder::parse(name).unwrap_or_default(), !is_descending),

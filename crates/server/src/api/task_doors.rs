@@ -3,7 +3,6 @@
 use axum::extract::{Path, State};
 use serde_json::Value;
 
-use super::asked::dates;
 use super::{Given, bulk, explain, instances, logs, tries, xcoms};
 use crate::changes::{ClearBody, MarkBody, Touched};
 use crate::doors::Doors;
@@ -18,24 +17,16 @@ const LIST: &str = "list";
 #[expect(clippy::too_many_lines, reason = "a table: an entry for each address")]
 pub(super) fn doors() -> Doors {
     use Act::{ChangeRuns, ReadDags, ReadLogs};
-    const STATE: &str = "In this state; may be repeated";
     let mapped = |summary| op(summary).query("map_index", Kind::Number, "Of a mapped task, counted from 0");
     super::under()
         .post("/dags/{dag_id}/clearTaskInstances", ChangeRuns, instances::clear)
         .does(op("Run tasks again; a dry run lists them").takes::<ClearBody>().gives::<Touched>())
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ReadDags, instances::list)
         .does(
-            dates(op("List the task instances of a run; ~ for every run, or every DAG and run, newest first"))
-                .page()
-                .query("state", Kind::Text, STATE)
-                .query("task_id", Kind::Text, "Of this task")
-                .query("operator", Kind::Text, "With this operator; as what follows, of every run only")
-                .query("pool", Kind::Text, "In this pool")
-                .query("dag_ids", Kind::Text, "Of this DAG; may be repeated")
-                .query("dag_run_ids", Kind::Text, "Of the run of this name; may be repeated")
-                .query("duration_gte", Kind::Seconds, "That took so long, or longer")
-                .query("duration_lte", Kind::Seconds, "That took so long at the most")
-                .ordered(instances::ORDERS)
+            instances::filtered(op("List the task instances of a run; ~ for every run, or every DAG and run, newest first"))
+                .query("task_id", Kind::Text, "Of this task; may be repeated")
+                .query("dag_ids", Kind::Text, "Of this DAG, where the address says ~; may be repeated")
+                .query("dag_run_ids", Kind::Text, "Of the run of this name, where the address says ~; may be repeated")
                 .gives::<instances::TaskInstances>(),
         )
         .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ChangeRuns, bulk::instances)
@@ -112,18 +103,14 @@ pub(super) fn doors() -> Doors {
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries", ReadLogs, xcoms::list)
         .does(mapped("List what a task left for others; ~ for every DAG, run or task, newest first")
                 .page()
-                .query("xcom_key", Kind::Text, "Under this key; where ~ stands in the address")
+                .query("xcom_key", Kind::Text, "Under this key")
                 .gives::<xcoms::XcomEntries>())
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}", ReadLogs, xcoms::get)
         .does(mapped("Show one of them").gives::<xcoms::XcomEntry>())
         // Of a mapped task: as the addresses without the index take `?map_index=`.
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/listMapped", ReadDags, instances::list_mapped)
         .does(
-            op("List the instances of a mapped task")
-                .page()
-                .query("state", Kind::Text, STATE)
-                .ordered(instances::ORDERS)
-                .gives::<instances::TaskInstances>(),
+            instances::filtered(op("List the instances of a mapped task")).gives::<instances::TaskInstances>(),
         )
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/{map_index}", ReadDags, instances::get_mapped)
         .does(op("Show one of a mapped task").gives::<instances::TaskInstance>())

@@ -13,13 +13,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::asked::{MOST_COUNTED, in_all};
 use super::instances::instance_of;
-use super::{Instant, cut, instant, listed};
+use super::{Instant, instant, listed};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
-listed!(XcomEntries { xcom_entries: XcomEntry });
+listed! {
+    /// Counted to 10,000: `total_entries` says of more that another page follows.
+    XcomEntries { xcom_entries: XcomEntry }
+}
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct XcomEntry {
@@ -51,29 +55,24 @@ async fn entries(server: &Server, (dag_id, run_id, task_id): &Names, map_index: 
     Ok(found.into_iter().map(entry).collect())
 }
 
+/// Of every DAG, run or task that `~` stands for; the newest first.
 pub(super) async fn list(
     State(server): State<Shared>,
     Path(names): Path<Names>,
     parameters: Parameters,
 ) -> Answer<Json<XcomEntries>> {
-    let page = parameters.page()?;
-    if [&names.0, &names.1, &names.2].contains(&&"~".to_owned()) {
-        return browse(&server, &names, &parameters).await.map(Json);
-    }
-    let found = entries(&server, &names, parameters.number::<i32>("map_index")?.unwrap_or(-1)).await?;
-    let (xcom_entries, total_entries) = cut(found, page);
-    Ok(Json(XcomEntries { xcom_entries, total_entries }))
-}
-
-/// Of every DAG, run or task that `~` stands for; the newest first. Nobody counts them: `total_entries` is one more than
-/// there are up to this page's end when another page follows.
-async fn browse(server: &Server, names: &Names, parameters: &Parameters) -> Answer<XcomEntries> {
     let (limit, offset) = parameters.page()?;
+    let mut map_index = parameters.number::<i32>("map_index")?;
+    if ![&names.0, &names.1, &names.2].contains(&&"~".to_owned()) {
+        let index = *map_index.get_or_insert(-1);
+        instance_of(&server, &names.0, &names.1, &names.2, index).await?;
+    }
     let given = |name: &String| Some(name.clone()).filter(|name| name != "~");
     let filter = XcomFilter {
         dag_id: given(&names.0),
         run_id: given(&names.1),
         task_id: given(&names.2),
+        map_index,
         key: parameters.owned("xcom_key"),
         limit: limit + 1,
         offset,
@@ -81,10 +80,11 @@ async fn browse(server: &Server, names: &Names, parameters: &Parameters) -> Answ
     if let Some(dag_id) = &filter.dag_id {
         server.dag_row(dag_id, 0).await?;
     }
-    let mut xcom_entries = found(server, &filter).await?;
-    let total_entries = offset + xcom_entries.len() as u64;
+    let mut xcom_entries = found(&server, &filter).await?;
+    let counted = server.store().count_xcoms(&filter, MOST_COUNTED).await?;
+    let total_entries = in_all(counted, offset, xcom_entries.len());
     xcom_entries.truncate(limit as usize);
-    Ok(XcomEntries { xcom_entries, total_entries })
+    Ok(Json(XcomEntries { xcom_entries, total_entries }))
 }
 
 /// Whatever matches, secrets masked.

@@ -46,6 +46,7 @@ pub(super) async fn page(
         // One more says whether there are more.
         limit: ROWS + 1,
         offset,
+        ..XcomFilter::default()
     };
     let found = found_results(&server, &filter).await?;
     let shown = found.len();

@@ -12,6 +12,7 @@ mod deletions;
 mod doors;
 mod events;
 mod explain;
+mod filters;
 mod forms;
 mod frame;
 mod fuzz;

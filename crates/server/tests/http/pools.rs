@@ -47,7 +47,7 @@ fn jobs_are_listed_with_whether_they_live() {
     assert_eq!((states, &jobs["total_entries"]), (vec!["running", "lost"], &json!(2)));
     let alive = site.get("/api/v1/jobs?job_type=task_run&is_alive=true").is(200).json();
     assert_eq!((&alive["total_entries"], &alive["jobs"][0]["hostname"]), (&json!(1), &json!("here")));
-    assert_eq!(site.get("/api/v1/jobs?job_type=nothing").is(200).json()["jobs"], json!([]));
+    assert_eq!(site.get("/api/v1/jobs?job_type=server").is(200).json()["jobs"], json!([]));
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! What a list can be asked for: each filter that it declares is obeyed, or the value is refused.
+
+use std::collections::BTreeSet;
+
+use millrace_model::alert::{Alert, AlertKind};
+use millrace_model::asset::AssetName;
+use millrace_model::change::Batch;
+use millrace_model::ids::DagId;
+use millrace_model::state::TaskState;
+use millrace_store::NewJob;
+use serde_json::{Value, json};
+
+use crate::doors::address;
+use crate::plant::dag;
+use crate::site::{FAILED_RUN, RUNNING_RUN, Site, now};
+
+/// None: the answer is no list.
+fn rows(answer: &Value) -> Option<usize> {
+    answer.as_object()?.values().find_map(Value::as_array).map(Vec::len)
+}
+
+/// A row or more in the lists that have none.
+fn fill(site: &Site) {
+    site.send("POST", "/api/v1/variables", &json!({"key": "region", "value": "seoul"})).is(201);
+    site.send("POST", "/api/v1/connections", &json!({"connection_id": "x", "conn_type": "sqlite"})).is(201);
+    let backfill = json!({"dag_id": "copy_orders", "from_date": "2024-01-03", "to_date": "2024-01-04"});
+    site.send("POST", "/api/v1/backfills", &backfill).is(200);
+    site.token_of("ada", "viewer");
+    site.send("POST", "/api/v1/tokens", &json!({"label": "laptop"})).is(201);
+    site.send("POST", "/api/v1/grants", &json!({"username": "ada", "tag": "nightly", "role": "operator"})).is(201);
+    site.send("POST", "/api/v1/webhooks", &json!({"name": "hook", "dag_id": "copy_orders"})).is(201);
+    let alert = Alert {
+        dag_id: DagId::new_unchecked("copy_orders"),
+        run: site.running,
+        kind: AlertKind::Deadline,
+        message: "late".to_owned(),
+        at: now(),
+    };
+    let mut poolless = dag("poolless", "none", "UTC", &[], &[("a", "empty", &[], 0)]);
+    "nowhere".clone_into(&mut poolless.tasks[0].pool);
+    poolless.tasks[0].outlets = vec![AssetName::new_unchecked("orders")];
+    let job = NewJob { kind: "scheduler".to_owned(), hostname: "h".to_owned(), pid: 1 };
+    site.runtime.block_on(async {
+        let store = &site.plant.store;
+        store.commit_unled(&Batch { alerts: vec![alert], ..Batch::default() }, now()).await.unwrap();
+        site.plant.sync(poolless, true, now()).await;
+        store.register_job(&job, now()).await.unwrap();
+        let running = store.instances(site.running).await.unwrap();
+        let load = running.iter().find(|it| it.state == TaskState::Running).unwrap();
+        site.plant.leave(load.key, json!("left"), now()).await;
+    });
+    site.send("POST", "/api/v1/assets/events", &json!({"asset": "orders"})).is(201);
+}
+
+/// A filter that is passed over chooses everything, and whoever asked takes that for what was chosen.
+#[test]
+fn every_filter_of_every_list_narrows_it_or_is_refused() {
+    let site = Site::start();
+    fill(&site);
+    let document = site.get("/api/v1/openapi.json").json();
+    let run = RUNNING_RUN.replace(':', "%3A").replace('+', "%2B");
+    let (mut ignored, mut empty, mut looked_at) = (Vec::new(), BTreeSet::new(), 0);
+    for door in millrace_server::doors().iter().filter(|door| door.method == "GET" && door.path.starts_with("/api/")) {
+        let Some(parameters) = document["paths"][&door.path]["get"]["parameters"].as_array() else { continue };
+        // What goes on, or says how much and from where on; and what leaves out nothing where there is nothing of that name.
+        let others = ["limit", "offset", "order_by", "token", "timeout", "interval", "excluded_events"];
+        let names = parameters.iter().filter(|one| one["in"] == "query").filter_map(|one| one["name"].as_str());
+        let names: Vec<&str> = names.filter(|name| !others.contains(name)).collect();
+        if names.is_empty() || door.path.ends_with("/events") && !door.path.contains("assets") {
+            continue;
+        }
+        let here = address(door);
+        let everywhere = here.replace(&run, "~").replace("/load/", "/~/").replace("/copy_orders/", "/~/");
+        for here in BTreeSet::from([here, everywhere]) {
+            let answer = site.get(&here);
+            let Some(whole) = (answer.status == 200).then(|| rows(&answer.json())).flatten() else { continue };
+            for name in &names {
+                let ends = |all: &[&str]| all.iter().any(|end| name.ends_with(end));
+                let far = match () {
+                    () if ends(&["_gte", "_gt", "since", "after"]) => "2099-01-01",
+                    () if ends(&["_lte", "_lt", "until", "before"]) => "1990-01-01",
+                    () => "zzz",
+                };
+                for value in BTreeSet::from(["zzz", far]) {
+                    let sign = if here.contains('?') { '&' } else { '?' };
+                    let path = format!("{here}{sign}{name}={value}");
+                    let answer = site.get(&path);
+                    looked_at += 1;
+                    match answer.status {
+                        422 | 404 => {}
+                        200 if whole == 0 => drop(empty.insert(door.path.clone())),
+                        200 if rows(&answer.json()).unwrap() < whole => {}
+                        _ => ignored.push(format!("{} {path}: {}", answer.status, answer.body)),
+                    }
+                }
+            }
+        }
+    }
+    assert!(ignored.is_empty(), "{}", ignored.join("\n"));
+    assert!(looked_at > 200, "{looked_at}");
+    // Of a mapped task they are chosen as those of a run; what is sent is chosen where it is sent.
+    empty.retain(|path| !path.ends_with("/listMapped") && !path.ends_with("/notifications"));
+    assert!(empty.is_empty(), "there is nothing to choose from: {empty:?}");
+}
+
+#[test]
+fn the_instances_of_one_run_are_chosen_as_those_of_all() {
+    let site = Site::start();
+    let of = |run: &str, query: &str| {
+        let path = format!("/api/v1/dags/copy_orders/dagRuns/{run}/taskInstances{query}").replace('+', "%2B");
+        let answer = site.get(&path).is(200).json();
+        let names = answer["task_instances"].as_array().unwrap().iter();
+        names.map(|row| row["task_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(FAILED_RUN, ""), ["extract", "load", "notify"], "as they run");
+    assert_eq!(of(FAILED_RUN, "?task_id=extract&task_id=notify"), ["extract", "notify"]);
+    assert_eq!(of(FAILED_RUN, "?operator=copy"), ["load"]);
+    assert_eq!(of(FAILED_RUN, "?task_display_name_pattern=OA"), ["load"]);
+    assert_eq!(of(FAILED_RUN, "?task_display_name_pattern=_"), Vec::<String>::new());
+    assert_eq!(of(FAILED_RUN, "?try_number=1&map_index=-1"), ["extract"]);
+    assert_eq!(of("~", "?operator=copy"), ["load", "load"]);
+}
+
+/// How many have failed is asked with a page of one row.
+#[test]
+fn what_lists_of_all_runs_hold_in_all_is_counted() {
+    let site = Site::start();
+    let total = |path: &str| site.get(path).is(200).json()["total_entries"].clone();
+    let instances = "/api/v1/dags/~/dagRuns/~/taskInstances";
+    assert_eq!(total(&format!("{instances}?limit=1")), 6);
+    assert_eq!(total(&format!("{instances}?limit=100")), 6);
+    assert_eq!(total(&format!("{instances}?limit=1&offset=3&state=success")), 2);
+    let bounded = site.runtime.block_on(async {
+        site.plant.store.count_instances(&millrace_store::InstanceFilter::default(), 4).await.unwrap()
+    });
+    assert_eq!(bounded, 4, "no more are counted than is asked");
+}
+
+#[test]
+fn airflows_question_whether_a_scheduler_lives_is_answered() {
+    let site = Site::start();
+    let job = NewJob { kind: "scheduler".to_owned(), hostname: "h".to_owned(), pid: 1 };
+    site.runtime.block_on(site.plant.store.register_job(&job, now())).unwrap();
+    let theirs = site.get("/api/v1/jobs?job_type=SchedulerJob&is_alive=true").is(200).json();
+    assert_eq!((&theirs["total_entries"], &theirs["jobs"][0]["job_type"]), (&json!(1), &json!("scheduler")));
+    let refused = site.get("/api/v1/jobs?job_type=TriggererJob").is(422).json();
+    assert!(refused["detail"].as_str().unwrap().contains("must be one of scheduler, SchedulerJob"), "{refused}");
+}
