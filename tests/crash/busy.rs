@@ -96,11 +96,36 @@ impl Busy {
         fs::read_to_string(self.home.file("effects/log")).unwrap()
     }
 
+    /// How many lines tasks have written.
+    pub fn effects(&self) -> usize {
+        self.log().lines().count()
+    }
+
     /// Waits until so many more lines were written than there are, or for a moment when nothing more is to be done.
     pub fn wait_for_effects(&self, lines: usize) {
-        let before = self.log().lines().count();
-        let _ =
-            wait_until_blocking("tasks work", Duration::from_secs(5), || self.log().lines().count() >= before + lines);
+        let before = self.effects();
+        let _ = wait_until_blocking("tasks work", Duration::from_secs(5), || self.effects() >= before + lines);
+    }
+
+    /// No task has done its work more often than it was given to a worker that died with it, and once. For daemons that
+    /// follow each other: one that takes over gives tries again that nobody counts.
+    pub fn check_ends(&self) {
+        let (log, runs) = (self.log(), self.runs());
+        let mut ends: BTreeMap<&str, u32> = BTreeMap::new();
+        for name in log.lines().filter_map(|line| line.strip_prefix("end ")) {
+            *ends.entry(name).or_default() += 1;
+        }
+        let runs: BTreeMap<RunKey, &RunRow> = runs.iter().map(|run| (run.key, run)).collect();
+        for row in self.instances().iter().filter(|row| row.state == TaskState::Success) {
+            let run = runs[&row.run];
+            let name = format!("{}/{}/{}", run.dag_id, run.run_id, row.task_id);
+            let count = ends.get(name.as_str()).copied().unwrap_or_default();
+            let most = 1 + row.lost_workers;
+            assert!(
+                (1..=most).contains(&count),
+                "{name} was done {count} times, at most {most} is right: {row:#?}\n{log}"
+            );
+        }
     }
 
     fn read<T>(&self, work: impl AsyncFnOnce(Store) -> T) -> T {

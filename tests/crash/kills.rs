@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use millrace_testkit::Postgres;
+use millrace_testkit::{Postgres, wait_until_blocking};
 
 use crate::busy::{Busy, Dice};
 use crate::support::PATIENCE;
 
-fn kills() -> u64 {
-    std::env::var("MILLRACE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 fn kill_again_and_again(mut busy: Busy) {
-    let mut dice = Dice(u64::from(std::process::id()));
-    eprintln!("seed {}", dice.0);
+    let mut dice = Dice(number("MILLRACE_KILLS_SEED").unwrap_or_else(|| std::process::id().into()));
+    let kills = number("MILLRACE_KILLS").unwrap_or(5);
+    let mut met_work = 0;
+    eprintln!("MILLRACE_KILLS_SEED={}", dice.0);
     busy.backfill("2024-01-01", "2024-01-08");
-    for kill in 0..kills() {
+    for kill in 0..kills {
         busy.trigger("chain");
         busy.trigger("fan");
         if kill % 10 == 9 {
@@ -31,8 +33,11 @@ fn kill_again_and_again(mut busy: Busy) {
                 &format!("2024-03-{day:02}"),
             ]);
         }
+        let before = busy.effects();
         let mut daemon = busy.daemon();
         match dice.roll(6) {
+            // At least this one meets work.
+            _ if kill == 0 => wait_until_blocking("tasks work", PATIENCE, || busy.effects() > before).unwrap(),
             // As it takes over what the one before left.
             0 => drop(daemon.wait_for_line("this scheduler leads", PATIENCE).unwrap()),
             // At a moment that nothing announces.
@@ -40,12 +45,15 @@ fn kill_again_and_again(mut busy: Busy) {
             _ => busy.wait_for_effects(1 + dice.roll(25) as usize),
         }
         daemon.kill().unwrap();
+        met_work += u64::from(busy.effects() > before);
     }
     let mut daemon = busy.daemon();
     busy.wait_until_all_ended(&mut daemon);
     assert!(daemon.terminate(PATIENCE).unwrap().success());
     let lost = busy.check();
-    eprintln!("{} runs, {} tries were lost and given again", busy.runs().len(), lost);
+    busy.check_ends();
+    let runs = busy.runs().len();
+    eprintln!("{runs} runs, {met_work} of {kills} kills met work, {lost} tries were lost and given again");
 }
 
 #[test]

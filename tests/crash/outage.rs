@@ -1,7 +1,5 @@
 //! PostgreSQL goes away and comes back under a daemon that goes on.
 
-use std::time::{Duration, Instant};
-
 use millrace_testkit::{Postgres, wait_until_blocking};
 use serde_json::Value;
 
@@ -39,12 +37,10 @@ fn postgres_is_stopped_killed_and_cut_off_under_a_daemon_that_goes_on() {
         })
         .unwrap();
         if round == 0 {
-            // A command says what is the matter, soon.
-            let asked = Instant::now();
+            // A command says what is the matter.
             let output = busy.home.run(&["dags", "list"]).exits(1);
             assert!(output.stderr.contains("cannot open the metadata database"), "{}", output.stderr);
             assert!(!output.stderr.contains(database.server().password()), "{}", output.stderr);
-            assert!(asked.elapsed() < Duration::from_secs(30), "it took {:?}", asked.elapsed());
         }
         postgres.start().unwrap();
         wait_until_blocking("it works again", PATIENCE, || scheduler()["scheduler"]["status"] == "healthy").unwrap();

@@ -60,6 +60,9 @@ const LARGE: &[&str] = &[
     "dag_version",
     "asset_event",
     "notification",
+    "schedule_slot",
+    "audit_log",
+    "alert",
 ];
 
 #[expect(clippy::too_many_lines, reason = "a list of statements")]
