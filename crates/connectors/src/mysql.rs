@@ -5,6 +5,7 @@ mod derived;
 mod hashing;
 mod kill;
 mod refusal;
+mod replica;
 mod rows;
 mod source;
 mod types;

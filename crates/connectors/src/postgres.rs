@@ -7,6 +7,7 @@ mod load;
 pub mod locks;
 pub mod references;
 mod refusal;
+mod replica;
 pub mod row_security;
 mod source;
 mod stage;

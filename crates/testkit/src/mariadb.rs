@@ -19,6 +19,8 @@ const CLIENT_PACKAGE: &str = "mariadb-client";
 struct MariaDbEngine {
     /// A certificate and its key, as PEM.
     identity: Option<(String, String)>,
+    /// Whether others may copy it.
+    is_primary: bool,
 }
 
 impl Engine for MariaDbEngine {
@@ -66,6 +68,9 @@ impl Engine for MariaDbEngine {
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-buffer-pool-size=64M",
         ]);
+        if self.is_primary {
+            command.args(["--log-bin=written", "--server-id=1"]);
+        }
         if let Some((certificate, key)) = &self.identity {
             for (option, name, text) in [("cert", "server.pem", certificate), ("key", "server.key", key)] {
                 command.arg(format!("--ssl-{option}={}", site.write(name, text)?.display()));
@@ -103,9 +108,17 @@ impl MariaDb {
         Self::start_private(MariaDbEngine::default())
     }
 
+    /// As [`MariaDb::private`], number 1 of those that copy each other: it writes down what changes.
+    pub fn primary() -> Result<PrivateMariaDb> {
+        Self::start_private(MariaDbEngine { is_primary: true, ..MariaDbEngine::default() })
+    }
+
     /// As [`MariaDb::private`], one that encrypts, with this certificate and its key (PEM).
     pub fn with_certificate(certificate: &str, key: &str) -> Result<PrivateMariaDb> {
-        Self::start_private(MariaDbEngine { identity: Some((certificate.to_owned(), key.to_owned())) })
+        Self::start_private(MariaDbEngine {
+            identity: Some((certificate.to_owned(), key.to_owned())),
+            ..MariaDbEngine::default()
+        })
     }
 
     fn start_private(engine: MariaDbEngine) -> Result<PrivateMariaDb> {

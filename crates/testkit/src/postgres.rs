@@ -25,6 +25,8 @@ pub(crate) enum PostgresEngine {
     Quick,
     /// For measuring: every commit reaches the disk, as it does where somebody relies on it.
     Durable,
+    /// Copies the server on this port of the same machine, which has the same password.
+    Standby { primary: u16 },
 }
 
 impl Engine for PostgresEngine {
@@ -33,6 +35,14 @@ impl Engine for PostgresEngine {
     const STOP_SIGNAL: &'static str = "INT";
 
     fn prepare(&self, site: &Site) -> Result<()> {
+        if let Self::Standby { primary } = self {
+            let program = binaries::find("pg_basebackup", &binaries::postgres_folders(), PACKAGE)?;
+            let mut command = site.account.command(&program);
+            command.args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--host=127.0.0.1"]);
+            command.args(["--username", USER, "--no-password", "--port", &primary.to_string(), "--pgdata"]);
+            command.arg(&site.data).env("PGPASSWORD", &site.endpoint.password);
+            return site.run(command);
+        }
         let password = site.write("password", &site.endpoint.password)?;
         let initdb = binaries::find("initdb", &binaries::postgres_folders(), PACKAGE)?;
         let mut command = site.account.command(&initdb);
@@ -181,6 +191,13 @@ impl PrivatePostgres {
     /// Shuts down in order; connections are cut.
     pub fn stop(&mut self) -> Result<()> {
         self.server.stop(Signal::INT)
+    }
+
+    /// A hot standby that is sent what is written here, a [`Postgres::durable`], as it happens.
+    pub fn standby(&self) -> Result<PrivatePostgres> {
+        let engine = PostgresEngine::Standby { primary: self.port() };
+        let server = PrivateServer::with_password(engine, Some(self.password()))?;
+        Ok(PrivatePostgres { postgres: Postgres { endpoint: server.site().endpoint.clone() }, server })
     }
 
     /// SIGKILL, as if the machine had taken it. What was committed is there after [`PrivatePostgres::start`].

@@ -25,9 +25,17 @@ pub(crate) struct PrivateServer<E: Engine> {
 impl<E: Engine> PrivateServer<E> {
     /// Makes the data and starts the server.
     pub(crate) fn new(engine: E) -> Result<Self> {
+        Self::with_password(engine, None)
+    }
+
+    /// As [`PrivateServer::new`]; its data comes with the password.
+    pub(crate) fn with_password(engine: E, password: Option<&str>) -> Result<Self> {
         let folder = base_folder()?.join(format!("{}-{}", E::NAME, random_word(4)?));
         make_folder(&folder)?;
-        let site = Site::new(folder, E::ACCOUNT)?;
+        let mut site = Site::new(folder, E::ACCOUNT)?;
+        if let Some(password) = password {
+            password.clone_into(&mut site.endpoint.password);
+        }
         let mut server = Self { engine, site, running: None };
         server.engine.prepare(&server.site)?;
         server.start()?;

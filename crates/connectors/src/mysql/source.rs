@@ -18,6 +18,7 @@ use super::cells::{self, CellForm, form_of, push};
 use super::hashing;
 use super::kill::KillOnDrop;
 use super::refusal::{failure, wire_failure};
+use super::replica;
 use super::rows::{Encryption, Target, WireConnection, WireError};
 use super::types::source_columns;
 use crate::parts::batches::{Outlet, channel_beside};
@@ -318,34 +319,6 @@ impl MySqlSource {
         Ok(RowStream { columns, batches })
     }
 
-    /// Servers before MySQL 8.0.22 and MariaDB 10.5.1 know the older words only.
-    async fn ask_replica_lag(&self) -> Result<Option<TimeDelta>, PortError> {
-        let mut connection = self.connect().await?;
-        let attempted =
-            "cannot ask how far the replica is behind (the user needs REPLICATION CLIENT, or REPLICA MONITOR)";
-        let row = match connection.fetch_optional(sqlx::raw_sql("SHOW REPLICA STATUS")).await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42000") => {
-                connection.fetch_optional(sqlx::raw_sql("SHOW SLAVE STATUS")).await
-            }
-            other => other,
-        };
-        let Some(row) = row.map_err(|error| self.failure(attempted, &error))? else { return Ok(None) };
-        let seconds = ["Seconds_Behind_Source", "Seconds_Behind_Master"]
-            .iter()
-            .find_map(|name| row.try_get_unchecked::<Option<String>, _>(*name).ok())
-            .flatten();
-        match seconds.and_then(|text| text.parse().ok()) {
-            Some(seconds) => Ok(Some(TimeDelta::seconds(seconds))),
-            None => Err(PortError::new(
-                PortErrorKind::Unavailable,
-                format!(
-                    "connection {:?}: the replica does not say how far it is behind: replication has stopped",
-                    self.conn_id
-                ),
-            )),
-        }
-    }
-
     /// Of one table that is read as a whole or by a range of an index; the planner guesses the rows of its parts only, and
     /// knows nothing of how many a condition or a LIMIT leaves.
     async fn ask_expected_rows(&self, sql: &str) -> Result<Option<u64>, PortError> {
@@ -521,7 +494,10 @@ impl SqlSource for MySqlSource {
     }
 
     fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
-        Box::pin(self.task.until_cancelled(self.ask_replica_lag()))
+        Box::pin(self.task.until_cancelled(async {
+            let mut connection = self.connect().await?;
+            replica::lag(&mut connection, &self.conn_id).await
+        }))
     }
 
     fn expected_rows<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Option<u64>, PortError>> {

@@ -12,6 +12,7 @@ use tokio_postgres::types::Type;
 
 use super::copy_text::CopyTextReader;
 use super::hashing::{PostgresHashing, key_query};
+use super::replica;
 use super::types::source_column;
 use crate::parts::batches::{Outlet, channel_beside};
 use crate::parts::dialect::Dialect;
@@ -176,18 +177,8 @@ impl SqlSource for PostgresSource {
         crate::parts::sql::literal(text)
     }
 
-    /// A standby that has replayed all it was sent is not behind, however long its primary has been quiet.
     fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
-        Box::pin(async move {
-            let answer = self
-                .config
-                .ask(
-                    "SELECT CASE WHEN NOT pg_is_in_recovery() THEN NULL WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() \
-                     THEN 0 ELSE ceil(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END",
-                )
-                .await?;
-            Ok(crate::parts::sql::scalar(&answer).and_then(|text| text.parse().ok()).map(TimeDelta::seconds))
-        })
+        Box::pin(replica::lag(&self.config))
     }
 
     fn source_timezone(&self) -> Option<&str> {

@@ -21,6 +21,7 @@ mod random;
 mod readings;
 mod redshift;
 mod redshift_edges;
+mod replicas;
 mod row_security;
 mod s3;
 mod secrecy;

@@ -157,7 +157,8 @@ pub trait SqlSource: Send + Sync {
         true
     }
 
-    /// How far the source is behind the server that it copies; `None` when it copies none.
+    /// How far the source is behind the server that it copies, of several the one that it is furthest behind; `None` when it
+    /// copies none. An error when it copies one and cannot tell.
     fn replica_lag(&self) -> BoxFuture<'_, Result<Option<TimeDelta>, PortError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
