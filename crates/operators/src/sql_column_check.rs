@@ -1,5 +1,6 @@
 //! `sql_column_check`: figures of columns against bounds.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use millrace_operator_api::ports::CheckResult;
@@ -108,30 +109,33 @@ impl Bounds {
     }
 
     fn hold(&self, found: &str) -> bool {
-        self.each().all(|(sign, bound)| match (number(found), bound.number()) {
-            (Some(found), Some(bound)) => {
-                let slack = bound.abs() * self.tolerance.unwrap_or(0.0);
+        let tolerance = self.tolerance.filter(|part| *part != 0.0);
+        self.each().all(|(sign, bound)| match (number(found), bound.number(), tolerance) {
+            (Some(number), Some(bound), Some(part)) => {
+                let slack = bound.abs() * part;
                 match sign {
-                    "=" => (found - bound).abs() <= slack,
-                    ">" => found > bound - slack,
-                    ">=" => found >= bound - slack,
-                    "<" => found < bound + slack,
-                    _ => found <= bound + slack,
+                    "=" => (number - bound).abs() <= slack,
+                    ">" => number > bound - slack,
+                    ">=" => number >= bound - slack,
+                    "<" => number < bound + slack,
+                    _ => number <= bound + slack,
                 }
             }
+            (Some(_), Some(_), None) => is_so(bound.order_of(found), sign),
             // Dates and texts, whose order is that of their text.
-            _ => {
-                let bound = bound.to_string();
-                match sign {
-                    "=" => found == bound,
-                    ">" => found > bound.as_str(),
-                    ">=" => found >= bound.as_str(),
-                    "<" => found < bound.as_str(),
-                    _ => found <= bound.as_str(),
-                }
-            }
+            _ => is_so(Some(found.cmp(&bound.to_string())), sign),
         })
     }
+}
+
+fn is_so(order: Option<Ordering>, sign: &str) -> bool {
+    order.is_some_and(|order| match sign {
+        "=" => order.is_eq(),
+        ">" => order.is_gt(),
+        ">=" => order.is_ge(),
+        "<" => order.is_lt(),
+        _ => order.is_le(),
+    })
 }
 
 fn problem(mapping: &BTreeMap<String, BTreeMap<Figure, Bounds>>) -> Option<String> {
@@ -223,5 +227,7 @@ mod tests {
         assert!(!bounds(r#"{"greater_than": 100}"#).hold("100"));
         assert!(bounds(r#"{"geq_to": "2024-01-01"}"#).hold("2024-01-01 00:00:00"), "as dates are written");
         assert!(!bounds(r#"{"leq_to": "2024-01-01"}"#).hold("2024-01-02"));
+        assert!(!bounds(r#"{"equal_to": 9007199254740992}"#).hold("9007199254740993"), "a float knows both as one");
+        assert!(bounds(r#"{"less_than": 9007199254740993}"#).hold("9007199254740992"));
     }
 }

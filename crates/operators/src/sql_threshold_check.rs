@@ -1,5 +1,7 @@
 //! `sql_threshold_check`: a query whose value must lie between two others.
 
+use std::cmp::Ordering;
+
 use millrace_operator_api::ports::CheckResult;
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -24,7 +26,7 @@ pub struct SqlThresholdCheck {
     sql_conn_id: Template<String>,
     /// One query; the first value of its first row is checked.
     sql: Template<String>,
-    /// The least value allowed: a number or a query.
+    /// The least value allowed: a number (in quotes one of more than 15 digits) or a query.
     min_threshold: Template<Scalar>,
     /// The greatest value allowed: a number or a query.
     max_threshold: Template<Scalar>,
@@ -40,9 +42,8 @@ impl Operator for SqlThresholdCheck {
                 problems.add(name, format!("{name} is empty"));
             }
         }
-        let bound = |field: &Template<Scalar>| written(field).and_then(|value| value.number());
-        if let (Some(least), Some(most)) = (bound(&self.min_threshold), bound(&self.max_threshold))
-            && least > most
+        if let (Some(least), Some(most)) = (written(&self.min_threshold), written(&self.max_threshold))
+            && most.order_of(&least.to_string()).is_some_and(Ordering::is_gt)
         {
             problems.add("min_threshold", format!("min_threshold {least} is above max_threshold {most}"));
         }
@@ -63,24 +64,32 @@ impl SqlThresholdCheck {
         let cell = answer.rows.first().and_then(|row| row.first().cloned().flatten());
         let result = CheckResult {
             name: format!("{least} <= {} <= {most}", answer.columns.first().map_or("value", String::as_str)),
-            passed: cell.as_deref().and_then(number).is_some_and(|value| least <= value && value <= most),
+            passed: cell.as_deref().is_some_and(|cell| {
+                least.order_of(cell).is_some_and(Ordering::is_ge) && most.order_of(cell).is_some_and(Ordering::is_le)
+            }),
             found: cell.unwrap_or_else(|| "no value".to_owned()),
         };
         conclude(context, &conn_id, &sql, &[result], self.retry_on_failure)
     }
 }
 
-async fn bound(context: &TaskContext, conn_id: &str, name: &str, field: &Template<Scalar>) -> Result<f64, TaskError> {
+async fn bound(
+    context: &TaskContext,
+    conn_id: &str,
+    name: &str,
+    field: &Template<Scalar>,
+) -> Result<Scalar, TaskError> {
     let written = rendered(name, field)?;
-    if let Some(number) = written.number() {
-        return Ok(number);
+    if written.number().is_some() {
+        return Ok(written);
     }
     let answer = ask(context, conn_id, &written.to_string()).await?;
     let cell = answer.rows.first().and_then(|row| row.first().cloned().flatten());
-    cell.as_deref().and_then(number).ok_or_else(|| {
-        TaskError::Retry(format!(
+    match cell {
+        Some(cell) if number(&cell).is_some() => Ok(Scalar::Text(cell)),
+        cell => Err(TaskError::Retry(format!(
             "parameter {name}: the query gave {}, which is no number",
             cell.as_deref().unwrap_or("no value")
-        ))
-    })
+        ))),
+    }
 }

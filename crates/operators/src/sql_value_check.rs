@@ -1,5 +1,7 @@
 //! `sql_value_check`: a query whose values must be a given one.
 
+use std::cmp::Ordering;
+
 use millrace_operator_api::ports::CheckResult;
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -24,7 +26,8 @@ pub struct SqlValueCheck {
     sql_conn_id: Template<String>,
     /// One query.
     sql: Template<String>,
-    /// The value that must come back: a number, which is compared as one, or a text.
+    /// The value that must come back: a number, which is compared as one, or a text. A number with a point and more than 15
+    /// digits is compared by all of them when it stands in quotes.
     pass_value: Template<Scalar>,
     /// How far a number may be off, as a part of `pass_value`: `0.1` allows 90 to 110 for 100.
     #[serde(default)]
@@ -87,6 +90,9 @@ fn is_wanted(cell: &str, wanted: &Scalar, tolerance: f64) -> bool {
     if cell == wanted.to_string() {
         return true;
     }
+    if tolerance == 0.0 {
+        return wanted.order_of(cell) == Some(Ordering::Equal);
+    }
     match (number(cell), wanted.number()) {
         (Some(found), Some(wanted)) => (found - wanted).abs() <= wanted.abs() * tolerance,
         _ => false,
@@ -107,5 +113,8 @@ mod tests {
         assert!(is_wanted("done", &Scalar::Text("done".into()), 0.0));
         assert!(!is_wanted("Done", &Scalar::Text("done".into()), 0.5));
         assert!(is_wanted("9007199254740993", &number(9_007_199_254_740_993), 0.0));
+        assert!(!is_wanted("9007199254740993", &number(9_007_199_254_740_992), 0.0), "a float knows both as one");
+        let sum = Scalar::Text("123456789012345678.99".into());
+        assert!(is_wanted("123456789012345678.990", &sum, 0.0) && !is_wanted("123456789012345678.01", &sum, 0.0));
     }
 }

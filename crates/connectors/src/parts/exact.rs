@@ -118,6 +118,13 @@ impl Keeps {
                 "has a day before the time, which {type_name} would drop; a timestamp column keeps it"
             ));
         }
+        if matches!(self, Self::Seconds { .. } | Self::Day) && names_moment(trimmed) {
+            return Some(
+                "is one of PostgreSQL's words such as 'now' and 'today', which would become the moment of the load; a column \
+                 of text keeps it"
+                    .to_owned(),
+            );
+        }
         if may_round && self.is_rounding() {
             return None;
         }
@@ -241,6 +248,17 @@ fn behind_day(text: &str) -> Option<&str> {
     if is_day { text.get(11..) } else { None }
 }
 
+/// Words that the engine reads as a day or a time, most of them as another one at every load.
+const MOMENTS: [&str; 6] = ["now", "today", "tomorrow", "yesterday", "epoch", "allballs"];
+
+/// True of a text with such a word: `today`, `tomorrow 10:00`.
+fn names_moment(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && text
+            .split(|letter: char| !letter.is_alphanumeric())
+            .any(|word| MOMENTS.iter().any(|known| known.eq_ignore_ascii_case(word)))
+}
+
 fn has_time(text: &str) -> bool {
     let Some(time) = behind_day(text) else { return false };
     let clock = time.split(['+', '-', 'Z', 'z', ' ']).next().unwrap_or_default();
@@ -345,6 +363,7 @@ mod tests {
             ("date", "2024-01-01 00:00:00"),
             ("date", "0044-03-15 BC"),
             ("date", "infinity"),
+            ("timestamp with time zone", "Mon Jan 01 10:00:00 2024 Asia/Seoul"),
             ("real", "0.1"),
             ("real", "1.1754944e-38"),
             ("real", "0.10000000149011612"),
@@ -391,6 +410,12 @@ mod tests {
             ("timestamp without time zone", "2024-01-01 00:00:00+09", "offset"),
             ("timestamp without time zone", "2024-01-01T00:00:00-03:30", "offset"),
             ("date", "2024-01-01 10:00:00", "time of day"),
+            ("date", "today", "the moment of the load"),
+            ("date", "EPOCH", "the moment of the load"),
+            ("timestamp without time zone", " Now ", "the moment of the load"),
+            ("timestamp with time zone", "tomorrow 10:00", "the moment of the load"),
+            ("timestamp with time zone[]", "{2024-01-01,yesterday}", "the moment of the load"),
+            ("time without time zone", "allballs", "the moment of the load"),
             ("real", "0.30000000000000004", "more digits than real"),
             ("real", "16777217", "more digits than real"),
             ("double precision", "1234567890123456789012345678.0123456789", "more digits"),
@@ -423,6 +448,7 @@ mod tests {
         let rounded = Keeps::of_postgres("numeric(10,2)").change(b"12.3456", true);
         assert_eq!(rounded, None, "where it is allowed");
         assert!(Keeps::of_postgres("date").change(b"2024-01-01 10:00:00", true).is_some(), "that is no rounding");
+        assert!(Keeps::of_postgres("timestamp(0)").change(b"now", true).is_some(), "that is no rounding");
     }
 
     #[test]

@@ -170,6 +170,8 @@ mod tests {
             ("timestamp without time zone", clock.clone(), "0044-03-15 00:00:00 BC", "years 1 to 9999"),
             ("date", ValueType::Date, "0044-03-15 BC", "years 1 to 9999"),
             ("date", clock, "2024-02-29 10:00:00", "time of day"),
+            ("date", ValueType::TEXT, "today", "the moment of the load"),
+            ("timestamp with time zone", ValueType::TEXT, "now", "the moment of the load"),
             ("super", ValueType::TEXT, "{", "not JSON"),
             ("varbyte(1)", bytes.clone(), "00ff", "2 bytes long"),
             ("time without time zone", ValueType::TEXT, "10:00:00+09", "an offset from UTC"),

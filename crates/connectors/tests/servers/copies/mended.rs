@@ -435,3 +435,29 @@ async fn rows_go_into_redshift_by_files_that_are_removed_afterwards() -> Result<
     assert_eq!(left_behind(&target).await?, 0);
     Ok(())
 }
+
+#[tokio::test]
+async fn moments_of_sqlite_are_the_same_however_they_are_written() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Lite, "source").await?;
+    source.run("CREATE TABLE t (id integer PRIMARY KEY, at datetime, clock time)").await?;
+    source
+        .run(
+            "INSERT INTO t VALUES (1, '2024-01-01T09:00:00', '12:00'), (2, '2024-01-01T09:00:00.250Z', '12:00:00.5'), \
+             (3, '2024-01-01 09:00', '00:00:00'), (4, '2024-01-01', NULL), (5, '2024-01-01 09:00:00', '12:00:10')",
+        )
+        .await?;
+    for (generation, kind) in (1..).zip(TARGETS) {
+        let target = Database::start(&world, kind, "target").await?;
+        let more = json!({ "primary_key": "id", "verify": ["counts", "checksums"] });
+        let copied =
+            run(&world, generation, copying(&source, &target, table("main.t", &format!("{}.t", target.schema), more)));
+        copied.await.map_err(|error| anyhow::anyhow!("{kind:?}: {error}"))?;
+        if kind == Kind::Postgres {
+            let rows = target.rows("SELECT at::text, clock::text FROM dw.t ORDER BY id").await?;
+            assert_eq!(rows[0], some(&["2024-01-01 09:00:00", "12:00:00"]));
+            assert_eq!(rows[3], [Some("2024-01-01 00:00:00".to_owned()), None]);
+        }
+    }
+    Ok(())
+}

