@@ -225,6 +225,22 @@ fn what_goes_through_the_store_and_out_of_the_warehouse_is_in_the_policies_of_bo
 }
 
 #[test]
+fn a_load_that_reads_its_source_itself_needs_nothing_of_s3() {
+    let warehouse = Warehouse::start();
+    let sts = warehouse.sts(ROLE);
+    let home = home(&warehouse, &sts.endpoint_url(), ROLE);
+    home.write_dag(
+        "straight.yaml",
+        "schedule: none\ntasks:\n  a: {operator: upsert, sql_conn_id: shop, query: SELECT 1 AS id, \
+         warehouse_conn_id: redshift_dev, schema: analytics, table: orders, upsert_keys: [id]}\n",
+    );
+    let report = home.json(&["doctor", "aws", "straight"]);
+    assert_eq!(said(&report, "warn"), [""; 0], "{report}");
+    let policies = report["policies"].to_string();
+    assert!(policies.contains("redshift") && !policies.contains("s3:"), "{policies}");
+}
+
+#[test]
 fn what_is_missing_or_refused_fails_and_the_policy_is_printed_all_the_same() {
     let warehouse = Warehouse::start();
     let sts = warehouse.sts(ROLE);

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 /// The connection of a task that names none.
 const DEFAULT: &str = "aws_default";
+/// Of files, or straight from a source.
+const LOADS: [&str; 4] = ["copy", "upsert", "replace", "swap"];
 const ADDRESSES: [&str; 2] = ["s3://", "s3a://"];
 
 /// Objects of one bucket. `*` stands for what is known at run time only.
@@ -135,7 +137,9 @@ impl Uses {
             self.unknown.push(format!("{}.{}", dag.dag_id, task.task_id));
         }
         let lines: Vec<&S3Use> = permissions::of(&task.operator).collect();
-        if lines.is_empty() {
+        // A load that reads its source itself meets no object.
+        let is_straight = parameters.contains_key("sql_conn_id") && LOADS.contains(&task.operator.as_str());
+        if lines.is_empty() || is_straight {
             return;
         }
         let conn_of = |name: &str| parameters.get(name).and_then(Value::as_str).map(|text| known(text, &params));
