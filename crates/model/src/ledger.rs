@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+/// What a movement may be.
+pub const STAGES: [&str; 12] =
+    ["extract", "upload", "load", "build", "check", "delete", "reconcile", "lookback", "put", "get", "copy", "move"];
+
 /// One movement of rows: an extract, an upload, a load, a check. `None` means "not known", never zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerEntry {
-    /// `extract`, `upload`, `load`, `check`, `delete`.
+    /// One of [`STAGES`].
     pub stage: String,
     /// Where the rows came from, without secrets: `mysql_prod: SELECT …`, `s3://bucket/key`.
     pub source: String,
@@ -48,7 +52,7 @@ pub struct Checked {
 }
 
 impl LedgerEntry {
-    /// Rows of a load that came in and changed nothing: an older version of a row, or one that is there already.
+    /// Rows of a load that came in and changed nothing: an older version of a row, or one that was loaded before.
     pub fn rows_unchanged(&self) -> Option<u64> {
         let changed = self.rows_inserted? + self.rows_updated? + self.rows_rejected?;
         self.rows_read?.checked_sub(changed)

@@ -1,6 +1,7 @@
 //! `millrace data …`
 
 use clap::{Args, Subcommand};
+use millrace_model::ledger::STAGES;
 
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
@@ -54,8 +55,8 @@ pub struct LedgerArgs {
     /// Only this run: its id or, with a DAG, its logical date
     #[arg(short, long, value_name = "RUN")]
     pub run_id: Option<String>,
-    /// Only `extract`, `upload`, `load`, `build`, `check` or `delete`
-    #[arg(long)]
+    /// Only movements of this kind
+    #[arg(long, value_name = "STAGE", value_parser = STAGES)]
     pub stage: Option<String>,
     /// Only what was written here: a table with or without its schema, or a whole target as it is listed
     #[arg(long, value_name = "TABLE")]

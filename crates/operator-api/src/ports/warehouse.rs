@@ -232,7 +232,8 @@ pub struct LoadReport {
     pub rows_read: Option<u64>,
     pub rows_inserted: Option<u64>,
     pub rows_updated: Option<u64>,
-    /// Rows that came in and changed nothing: an equal or newer one was there, or a better one came in with them.
+    /// Rows that came in and changed nothing: a newer one was there, or a better one came in with them. One of the same
+    /// age as that which is there counts as updated, also where it says the same.
     pub rows_unchanged: Option<u64>,
     /// Rows that an upsert was to update and that a trigger kept as they were, though other values came in. It may refuse them,
     /// or make of those values what is there already: nobody can tell. `None` where nothing keeps rows.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::{Either, select};
-use millrace_model::ledger::{Checkpoint, LedgerEntry};
+use millrace_model::ledger::{Checkpoint, LedgerEntry, STAGES};
 use millrace_operator_api::context::{Clock, Reporter};
 use millrace_operator_api::ports::SqlSource;
 use millrace_operator_api::{TaskContext, TaskError};
@@ -181,7 +181,7 @@ impl Meter {
     }
 }
 
-/// A ledger entry that began at `started_at` and ends now; every number is still unknown.
+/// A ledger entry of a stage, one of [`STAGES`], that began at `started_at` and ends now; every number is still unknown.
 pub fn ledger_entry(
     context: &TaskContext,
     stage: &str,
@@ -189,6 +189,7 @@ pub fn ledger_entry(
     target: impl Into<String>,
     started_at: DateTime<Utc>,
 ) -> LedgerEntry {
+    debug_assert!(STAGES.contains(&stage), "{stage} is no stage");
     LedgerEntry {
         stage: stage.to_owned(),
         source: source.into(),
