@@ -271,6 +271,38 @@ async fn the_key_and_the_owner_go_with_every_write() -> Result<()> {
 }
 
 #[tokio::test]
+async fn encryption_without_a_key_of_ones_own_goes_with_every_write() -> Result<()> {
+    let world = World::start().await?;
+    for (conn_id, kind) in [("plain", "AES256"), ("managed", "aws:kms"), ("double", "aws:kms:dsse")] {
+        world.add(millrace_operator_api::connection::Connection {
+            login: Some("standin".to_owned()),
+            password: Some("standin-secret".into()),
+            extra: extra(json!({
+                "endpoint_url": world.s3.endpoint_url(), "multipart_copy_mib": 5, "server_side_encryption": kind,
+            })),
+            ..connection(conn_id, "aws")
+        });
+        let store = world.connectors.objects(&world.context(1), conn_id).await?;
+        for (size, chunks) in [("small", 1), ("large", 12)] {
+            let key = format!("{conn_id}-{size}");
+            store.put("lake", &key, body(chunks), PutOptions::default()).await?;
+            let to = ObjectPlace { bucket: "lake".to_owned(), key: format!("{key}-copy") };
+            let from = ObjectPlace { bucket: "lake".to_owned(), key };
+            let request =
+                CopyRequest { from, to, only_if_etag: None, metadata: BTreeMap::new(), only_if_absent: false };
+            store.copy(request).await?;
+        }
+        let encrypted = world.s3.storage().encryption("lake")?;
+        let ours: Vec<_> = encrypted.into_iter().filter(|(key, ..)| key.starts_with(conn_id)).collect();
+        assert_eq!(ours.len(), 4, "{ours:?}");
+        for (key, found, kms_key) in ours {
+            assert_eq!((found.as_deref(), kms_key), (Some(kind), None), "{key}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_lost_part_an_expired_token_and_slow_bytes() -> Result<()> {
     let world = World::start().await?;
     let store = world.store().await?;
