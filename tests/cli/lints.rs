@@ -13,6 +13,7 @@ const LOAD: &str = "warehouse_conn_id: w, aws_conn_id: a, s3_bucket: b, table: t
 fn cases() -> Vec<(&'static str, usize, String)> {
     let bash = |command: &str| format!("tasks: {{a: {{operator: bash, bash_command: '{command}'}}}}\n");
     let many: String = (0..501).map(|n| format!("  t{n}: {{operator: empty}}\n")).collect();
+    let by_change = "sync_mode: incremental_sync, primary_key: id, incremental_field: at";
     vec![
         ("too-many-tasks", 2, format!("schedule: none\ntasks:\n{many}")),
         (
@@ -106,6 +107,13 @@ fn cases() -> Vec<(&'static str, usize, String)> {
             "shared-object",
             5,
             "schedule: \"@daily\"\nstart_date: 2024-01-01\ntasks:\n  a: {operator: sql_to_s3, sql_conn_id: s, query: \"SELECT '{{ ds }}'\", replace: true, s3_bucket: b,\n    s3_key: \"{{ params.p }}/k\"}\nparams: {p: x}\n".to_owned(),
+        ),
+        (
+            "shared-watermark",
+            5,
+            format!(
+                "schedule: none\ntasks:\n  a: {{operator: table_copy, source_conn_id: s, target_conn_id: w, tables: {{source: a.t, target: dw.t, {by_change}}}}}\n  b: {{operator: table_copy, source_conn_id: a, target_conn_id: w,\n    tables: {{source: b.t, target: dw.t, {by_change}}}}}\n  c: {{operator: table_copy, source_conn_id: h, target_conn_id: w, tables: {{source: c.t, target: dw.t, watermark: stored, {by_change}}}}}\n"
+            ),
         ),
         (
             "result-not-there",

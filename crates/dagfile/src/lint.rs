@@ -157,6 +157,11 @@ pub const LINTS: &[Lint] = &[
         check: loads::shared_object,
     },
     Lint {
+        code: "shared-watermark",
+        why: "tasks that fill one table by change each go on from its highest value: the rows of one hide those of another",
+        check: loads::shared_watermark,
+    },
+    Lint {
         code: "result-not-there",
         why: "the result of a task that is not before this one is not there when it is asked for",
         check: results::result_not_there,

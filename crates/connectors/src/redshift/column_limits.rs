@@ -103,8 +103,8 @@ impl RedshiftColumn {
     fn text_refusal(&self, value: &[u8]) -> Option<String> {
         if memchr(0, value).is_some() {
             return Some(
-                "holds a NUL byte, which Redshift's text cannot hold; take it out in the query, or load without files, by \
-                 sql_conn_id with nul_bytes: remove"
+                "holds a NUL byte, which Redshift's text cannot hold; take it out in the query, or by nul_bytes: remove \
+                 of table_copy, or of a load without files (sql_conn_id)"
                     .to_owned(),
             );
         }

@@ -297,3 +297,43 @@ pub(super) fn shared_temp_table(linted: &Linted<'_>, found: &mut Vec<Finding>) {
         }
     }
 }
+
+/// The tables that a `table_copy` fills by change, going on from the highest value that they have.
+fn filled_from_their_highest(task: &Task) -> Vec<String> {
+    if task.operator != "table_copy" {
+        return Vec::new();
+    }
+    let tables = match task.parameters.get("tables") {
+        Some(Value::Array(tables)) => tables.iter().collect(),
+        table => table.into_iter().collect::<Vec<_>>(),
+    };
+    let is_so = |table: &&Value| {
+        table.get("sync_mode").is_some_and(|mode| mode == "incremental_sync")
+            && table.get("watermark").is_none_or(|watermark| watermark == "from_target")
+    };
+    let target = |table: &Value| {
+        let name = table.get("target").or_else(|| table.get("source"))?.as_str()?;
+        (!is_template(name)).then(|| name.to_ascii_lowercase())
+    };
+    tables.into_iter().filter(is_so).filter_map(target).collect()
+}
+
+pub(super) fn shared_watermark(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    let mut before: Vec<(&Task, String)> = Vec::new();
+    for task in &linted.dag.tasks {
+        for target in filled_from_their_highest(task) {
+            let is_same = |(other, name): &&(&Task, String)| {
+                *name == target && text_parameter(other, "target_conn_id") == text_parameter(task, "target_conn_id")
+            };
+            if let Some((other, _)) = before.iter().find(is_same) {
+                let message = format!(
+                    "task '{}' copies what has changed into {target}, and '{}' does so too: each takes the other's newest \
+                     row for its own",
+                    task.task_id, other.task_id
+                );
+                found.push(Finding::task(task, "tables", message, "set watermark: stored in both"));
+            }
+            before.push((task, target));
+        }
+    }
+}

@@ -248,7 +248,9 @@ fn added(warehouse: &dyn Warehouse, column: &Incoming, policy: SchemaDrift, foun
         }
         Added::Add => {
             let type_name = warehouse.column_type(column.value.as_ref().unwrap_or(&ValueType::TEXT));
-            found.settled.differences.push(format!("{message}: it was added as {type_name}"));
+            found.settled.differences.push(format!(
+                "{message}: it was added as {type_name}, and rows that are there are NULL in it until they come in again"
+            ));
             found.alterations.push(Alteration::Add(NewColumn {
                 name: column.name.clone(),
                 type_name,

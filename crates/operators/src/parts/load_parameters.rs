@@ -59,7 +59,8 @@ pub struct LoadParameters {
     /// `source_timezone`).
     #[serde(default)]
     query: Option<Template<String>>,
-    /// With `sql_conn_id`, what becomes of dates that no calendar has, such as MySQL's `0000-00-00`: `error`, `null`, `keep`.
+    /// With `sql_conn_id`, what becomes of dates with a zero for year, month or day (MySQL's `0000-00-00`): `error`, `null`,
+    /// `keep`.
     #[serde(default)]
     zero_dates: ZeroDates,
     /// With `sql_conn_id`, what is done with a column before anything else sees it: `mask`, `hash`, `drop`, or

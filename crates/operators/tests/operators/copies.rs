@@ -1,6 +1,6 @@
 //! table_copy: what is found when the file is read, and what it asks of its ports.
 
-use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows, RejectedRow};
+use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows, RejectedRow, SmallResult};
 use millrace_operator_api::{PortError, PortErrorKind};
 use serde_json::{Value, json};
 
@@ -136,6 +136,30 @@ fn a_look_at_the_target_is_tried_three_times() {
     let error = world.run("table_copy", copying(json!({}))).unwrap_err().to_string();
     assert_eq!(error, "ensure_table of s: public.orders -> w: raw.orders: too many connections");
     assert!(world.loads.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_a_copy_by_change_never_brings_is_told() {
+    let answers = |cell: &str| SmallResult { rows: vec![vec![Some(cell.to_owned())]], ..SmallResult::default() };
+    let by_change = |more: Value| {
+        let mut all = json!({ "sync_mode": "incremental_sync", "incremental_field": "v", "verify": [] });
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        copying(all)
+    };
+    let world = World::with_rows(&["id", "v", "c"], &[&[Some("1"), Some("42"), Some("5")]]);
+    *world.table.lock().unwrap() = vec!["id".to_owned(), "v".to_owned()];
+    *world.small.lock().unwrap() = answers("41");
+    world.run("table_copy", by_change(json!({ "incremental_field_type": "integer", "new_columns": "add" }))).unwrap();
+    let said =
+        "Warning raw.orders: c is new in the target and stays NULL in those of its 41 rows that are not read now";
+    assert!(world.log().contains(said), "{}", world.log());
+
+    let world = orders();
+    *world.table.lock().unwrap() = vec!["id".to_owned(), "v".to_owned()];
+    *world.small.lock().unwrap() = answers("2999-01-01 00:00:00");
+    world.run("table_copy", by_change(json!({}))).unwrap();
+    let said = "Warning raw.orders: the watermark, v from 2999-01-01 00:00:00, lies in the future";
+    assert!(world.log().contains(said), "{}", world.log());
 }
 
 #[test]

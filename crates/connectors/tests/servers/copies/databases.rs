@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use millrace_devstack::{RedshiftConfig, RunningRedshift, serve_redshift};
+use millrace_operator_api::context::WorkId;
 use millrace_operator_api::entry::find;
 use millrace_operator_api::ports::{Ports, Warehouse};
 use millrace_operator_api::{Problems, TaskError};
@@ -185,6 +186,11 @@ pub async fn run(world: &World, generation: u32, parameters: Value) -> Result<Va
 }
 
 pub async fn run_try(world: &World, generation: u32, number: u32, parameters: Value) -> Result<Value, TaskError> {
+    run_as(world, work(generation), number, parameters).await
+}
+
+/// As a task of its own.
+pub async fn run_as(world: &World, work: WorkId, number: u32, parameters: Value) -> Result<Value, TaskError> {
     let fail = |text: String| TaskError::Fail(text);
     let entry = find(millrace_operators::catalogue(), "table_copy").ok_or_else(|| fail("no operator".to_owned()))?;
     let operator = (entry.parse)(parameters).map_err(fail)?;
@@ -194,7 +200,7 @@ pub async fn run_try(world: &World, generation: u32, number: u32, parameters: Va
         return Err(fail(format!("{:?}", problems.into_items())));
     }
     let mut context = world.context(number);
-    context.work = work(generation);
+    context.work = work;
     let outcome = operator.run(&context).await?;
     outcome.result.ok_or_else(|| fail("no result".to_owned()))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::convert::{Decimals, format_problem};
 use super::dotted;
+use crate::parts::load_parameters::NulBytes;
 use crate::parts::one_select::without_end;
 use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written, yes};
 use crate::parts::sensor::Length;
@@ -40,7 +41,8 @@ pub struct TableConfig {
     #[serde(default)]
     pub incremental_field_type: FieldType,
     /// Where the highest value of the copy before is found: `from_target` asks the table for it; `stored` keeps it in
-    /// `millrace_watermark` beside the table, written in the transaction of the rows.
+    /// `millrace_watermark` beside the table, for each task, written in the transaction of the rows. A target that several
+    /// tasks fill (shards, parts by `custom_where`) needs `stored`: the rows of one would hide those of another.
     #[serde(default)]
     pub watermark: Watermark,
     /// `>=` (default) reads the rows at the watermark again, which the key makes harmless; `>` does not.
@@ -69,6 +71,10 @@ pub struct TableConfig {
     /// Store empty texts as NULL, but for those of the key.
     #[serde(default = "yes")]
     pub empty_as_null: bool,
+    /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them, but for
+    /// those of the key.
+    #[serde(default)]
+    pub nul_bytes: NulBytes,
     /// What becomes of `12.5` in a column of integers: `error`, `truncate` or `round` (half away from zero). `12.0` is 12.
     #[serde(default)]
     pub decimals: Decimals,
@@ -79,7 +85,8 @@ pub struct TableConfig {
     /// Make the target when it is missing, with types that hold every value of the source.
     #[serde(default = "yes")]
     pub create_table: bool,
-    /// What becomes of columns that the target does not have: `ignore` them with a warning, `add` them to it, or `fail`.
+    /// What becomes of columns that the target does not have: `ignore` them with a warning, `add` them to it, or `fail`. With
+    /// `incremental_sync` an added column stays NULL in rows that did not change: one `full_sync` fills it.
     #[serde(default)]
     pub new_columns: NewColumns,
     /// What becomes of columns that the source does not have: `ignore` them (they get their default value), or `fail`.
@@ -97,7 +104,7 @@ pub struct TableConfig {
     /// connection's (extra: `source_timezone`); without either they stay as they are.
     #[serde(default)]
     pub source_timezone: Option<Template<String>>,
-    /// What becomes of dates that no calendar has, such as MySQL's `0000-00-00`: `error`, `null`, or `keep`.
+    /// What becomes of dates with a zero for year, month or day (MySQL's `0000-00-00`): `error`, `null`, or `keep`.
     #[serde(default)]
     pub zero_dates: ZeroDates,
     /// Fail, to be tried again, while the source is a replica that is further behind.
@@ -263,6 +270,7 @@ pub struct TablePlan {
     pub custom_count: Option<String>,
     pub count_rows: bool,
     pub empty_as_null: bool,
+    pub nul_bytes: NulBytes,
     pub decimals: Decimals,
     pub timestamp_formats: Option<Vec<String>>,
     pub create_table: bool,
@@ -425,6 +433,7 @@ impl TableConfig {
             custom_count: sql("custom_count", &self.custom_count)?,
             count_rows: self.count_rows,
             empty_as_null: self.empty_as_null,
+            nul_bytes: self.nul_bytes,
             decimals: self.decimals,
             timestamp_formats: self.timestamp_formats.clone(),
             create_table: self.create_table,

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use memchr::memchr;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{RowBatch, SourceColumn, ValueType};
 use schemars::JsonSchema;
@@ -84,6 +85,8 @@ pub struct Converter {
     texts: Vec<bool>,
     names: RowNames,
     empty_as_null: bool,
+    /// Of each column whether NUL bytes are taken out of its values, and whether one had some.
+    without_nul: Vec<(bool, bool)>,
     /// Empty texts so far that became NULL.
     emptied: u64,
     decimals: Decimals,
@@ -130,6 +133,8 @@ pub struct Shape<'a> {
     pub target_types: &'a [Option<String>],
     pub primary_key: &'a [String],
     pub empty_as_null: bool,
+    /// Takes NUL bytes out of texts. A key keeps them: it would be another one.
+    pub removes_nul: bool,
     pub decimals: Decimals,
     pub formats: Option<&'a [String]>,
     pub show_values: bool,
@@ -164,6 +169,11 @@ impl Converter {
             texts: shape.columns.iter().map(|column| column.value.is_text()).collect(),
             names: RowNames::new(shape.columns, shape.primary_key, shape.show_values),
             empty_as_null: shape.empty_as_null,
+            without_nul: shape
+                .columns
+                .iter()
+                .map(|column| (shape.removes_nul && column.value.is_text() && !is_key(column), false))
+                .collect(),
             emptied: 0,
             decimals: shape.decimals,
             formats,
@@ -185,6 +195,7 @@ impl Converter {
             Rule::Timestamp | Rule::Date => Some("read as dates"),
             Rule::Integer if self.texts[column] => Some("read as integers"),
             Rule::Integer if self.decimals != Decimals::Error => Some("made integers"),
+            _ if self.without_nul[column].1 => Some("without NUL bytes"),
             _ => None,
         };
         let changed =
@@ -210,6 +221,7 @@ impl Converter {
 
     pub fn convert(&mut self, batch: RowBatch) -> Result<RowBatch, PortError> {
         let (rows, bytes) = (batch.len() as u64, batch.byte_len() as u64);
+        let batch = self.strip_nul(batch);
         let batch = if self.needs_rewriting(&batch) { self.rewritten(&batch)? } else { batch };
         if let Some(highest) = &mut self.highest {
             highest.look(&batch);
@@ -217,6 +229,34 @@ impl Converter {
         self.rows += rows;
         self.bytes += bytes;
         Ok(batch)
+    }
+
+    fn strip_nul(&mut self, batch: RowBatch) -> RowBatch {
+        let has_nul = |column: usize| {
+            (0..batch.len()).any(|row| batch.cell(row, column).is_some_and(|cell| memchr(0, cell).is_some()))
+        };
+        let mut found = false;
+        for (column, (is_wanted, was_found)) in self.without_nul.iter_mut().enumerate() {
+            if *is_wanted && has_nul(column) {
+                (*was_found, found) = (true, true);
+            }
+        }
+        if !found {
+            return batch;
+        }
+        let mut out = RowBatch::new(batch.columns());
+        for row in 0..batch.len() {
+            for (column, (is_wanted, _)) in self.without_nul.iter().enumerate() {
+                match batch.cell(row, column) {
+                    Some(cell) if *is_wanted && memchr(0, cell).is_some() => {
+                        let kept: Vec<u8> = cell.iter().copied().filter(|byte| *byte != 0).collect();
+                        out.push(Some(&kept));
+                    }
+                    cell => out.push(cell),
+                }
+            }
+        }
+        out
     }
 
     fn needs_rewriting(&self, batch: &RowBatch) -> bool {
@@ -433,6 +473,7 @@ mod tests {
             target_types: &[Some("bigint".to_owned()), Some(target.to_owned())],
             primary_key: &["id".to_owned()],
             empty_as_null: true,
+            removes_nul: false,
             decimals: Decimals::Error,
             formats: None,
             show_values,

@@ -97,6 +97,8 @@ struct Meeting {
     treated: BTreeMap<String, String>,
     /// What was, or would be, done to the target.
     changes: Vec<String>,
+    /// Columns that a target which was there got.
+    added: Vec<String>,
     /// The target is there.
     exists: bool,
 }
@@ -154,6 +156,7 @@ impl TableCopying<'_> {
         );
         let field = plan.incremental_field.as_ref().and_then(|field| meeting.target_name(field));
         let from = self.watermark(field.as_deref().filter(|_| meeting.exists)).await?;
+        self.tell_of_added(&meeting, from.is_some()).await?;
         let mut question = self.question(&meeting, from.as_deref())?;
         let until = self.bound(&mut question, from.is_none()).await?;
         if let Some(field) = &plan.incremental_field {
@@ -228,7 +231,12 @@ impl TableCopying<'_> {
         let (job, plan) = (self.job, self.plan);
         let Some(field) = field else { return Ok(None) };
         let read = watermark::read(self.context, &*job.warehouse, plan, field, &job.source_conn_id);
-        unless_cancelled(self.context, read).await.map_err(|error| while_doing(&self.at("watermark"), error))
+        let from =
+            unless_cancelled(self.context, read).await.map_err(|error| while_doing(&self.at("watermark"), error))?;
+        if let Some(from) = &from {
+            watermark::warn_of_future(self.context, plan, field, from);
+        }
+        Ok(from)
     }
 
     /// With a lookback, what the rows lie below that are late if the target does not have them.
@@ -280,19 +288,41 @@ impl TableCopying<'_> {
         }
     }
 
+    /// Rows that the target has now; `None`: it does not say.
+    async fn target_rows(&self) -> Result<Option<u64>, TaskError> {
+        let sql = format!("SELECT COUNT(*) FROM {}", self.job.warehouse.table_sql(&self.plan.target));
+        let answer = self.job.warehouse.execute(&[sql], false, &self.context.work).await;
+        let answer = answer.map_err(|error| while_doing(&self.at("ensure_table"), error))?;
+        Ok(answer.first().and_then(|result| result.rows.first()?.first()?.as_deref()?.parse::<u64>().ok()))
+    }
+
+    /// Of columns that were added, when only what has changed is read: a row that did not change has none of their values.
+    async fn tell_of_added(&self, meeting: &Meeting, is_part: bool) -> Result<(), TaskError> {
+        if !is_part || meeting.added.is_empty() || self.job.dry_run {
+            return Ok(());
+        }
+        let rows = match unless_cancelled(self.context, self.target_rows()).await? {
+            Some(rows) => rows.to_string(),
+            None => "an unknown number of".to_owned(),
+        };
+        self.context.warning(format!(
+            "{}: {} is new in the target and stays NULL in those of its {rows} rows that are not read now, because they did \
+             not change; one copy with full_sync fills them",
+            self.plan.target,
+            meeting.added.join(", ")
+        ));
+        Ok(())
+    }
+
     /// A part of the rows must not take the place of all of them.
     async fn guard_limit(&self, meeting: &Meeting, limit: u64) -> Result<(), TaskError> {
         let plan = self.plan;
         if plan.sync_mode != SyncMode::FullSync || !meeting.exists {
             return Ok(());
         }
-        let sql = format!("SELECT COUNT(*) FROM {}", self.job.warehouse.table_sql(&plan.target));
-        let answer = self.job.warehouse.execute(&[sql], false, &self.context.work).await;
-        let answer = answer.map_err(|error| while_doing(&self.at("ensure_table"), error))?;
-        let rows = answer.first().and_then(|result| result.rows.first()?.first()?.as_deref()?.parse::<u64>().ok());
-        match rows {
+        match self.target_rows().await? {
             Some(rows) if rows <= limit => Ok(()),
-            _ => Err(TaskError::Fail(format!(
+            rows => Err(TaskError::Fail(format!(
                 "{} holds {} rows, and full_sync with limit: {limit} would leave {limit} of them; try it with another target, or \
                  with dry_run: true",
                 plan.target,
@@ -325,7 +355,7 @@ impl TableCopying<'_> {
             quarantine: plan.quarantine.clone(),
             also: bounds
                 .until
-                .map(|until| watermark::keep(&*job.warehouse, plan, &job.source_conn_id, until))
+                .map(|until| watermark::keep(&*job.warehouse, plan, &job.source_conn_id, &self.context.work, until))
                 .unwrap_or_default(),
             late_before: bounds.late_before.clone(),
             ..LoadRequest::new(plan.target.clone(), method.clone(), rows, self.work())

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
+use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{SqlSource, TableName, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
 
@@ -10,7 +11,7 @@ use crate::parts::incremental::not_later_on_the_clock;
 use crate::parts::report::while_doing;
 use crate::parts::sensor::Length;
 
-/// Beside the target; one row for each pair of tables.
+/// Beside the target; one row for each pair of tables of a task.
 const STORE: &str = "millrace_watermark";
 
 /// The highest value of the copy before, as the target has it, where the column is called `field`; a stored one as the
@@ -36,9 +37,9 @@ pub async fn read(
                 ),
                 format!("SELECT 1 FROM {target} LIMIT 1"),
                 format!(
-                    "SELECT value FROM {} WHERE name = {}",
+                    "SELECT value, name FROM {} WHERE name IN ({})",
                     warehouse.table_sql(&store(&plan.target)),
-                    warehouse.literal(&name(plan, source_conn_id))
+                    names(plan, source_conn_id, &context.work).map(|name| warehouse.literal(&name)).join(", ")
                 ),
             ],
             format!("reading the stored watermark of {}", plan.target),
@@ -50,7 +51,11 @@ pub async fn read(
     let value = answers
         .into_iter()
         .next_back()
-        .and_then(|answer| answer.rows.into_iter().next()?.into_iter().next()?)
+        .and_then(|answer| {
+            // The longer name is the task's own.
+            let longest = |row: &Vec<Option<String>>| row.get(1).and_then(Option::as_ref).map(String::len);
+            answer.rows.into_iter().max_by_key(longest)?.into_iter().next()?
+        })
         .filter(|value| !value.is_empty());
     if is_empty && value.is_some() {
         context.warning(format!("{} has no rows although a watermark is stored: all rows are read", plan.target));
@@ -63,17 +68,40 @@ fn store(target: &TableName) -> TableName {
     TableName { schema: target.schema.clone(), name: STORE.to_owned() }
 }
 
-fn name(plan: &TablePlan, source_conn_id: &str) -> String {
-    format!("{source_conn_id}:{} -> {}", plan.source, plan.target)
+/// Under which name a watermark is kept, and under which one it was when all tasks that copied one table into another had
+/// one in common: the first of them to run takes that over, and another one begins anew.
+fn names(plan: &TablePlan, source_conn_id: &str, work: &WorkId) -> [String; 2] {
+    let tables = format!("{source_conn_id}:{} -> {}", plan.source, plan.target);
+    [format!("{tables} by {}.{}", work.dag_id, work.task_id), tables]
 }
 
 /// Statements for the transaction of the rows.
-pub fn keep(warehouse: &dyn Warehouse, plan: &TablePlan, source_conn_id: &str, value: &str) -> Vec<String> {
-    let (store, name) = (warehouse.table_sql(&store(&plan.target)), warehouse.literal(&name(plan, source_conn_id)));
+pub fn keep(
+    warehouse: &dyn Warehouse,
+    plan: &TablePlan,
+    source_conn_id: &str,
+    work: &WorkId,
+    value: &str,
+) -> Vec<String> {
+    let store = warehouse.table_sql(&store(&plan.target));
+    let [name, shared] = names(plan, source_conn_id, work).map(|name| warehouse.literal(&name));
     vec![
-        format!("DELETE FROM {store} WHERE name = {name}"),
+        format!("DELETE FROM {store} WHERE name IN ({name}, {shared})"),
         format!("INSERT INTO {store} (name, value) VALUES ({name}, {})", warehouse.literal(value)),
     ]
+}
+
+/// Every later copy begins there, so that it finds nothing until that day.
+pub fn warn_of_future(context: &TaskContext, plan: &TablePlan, field: &str, value: &str) {
+    // A clock without a zone may be ahead of UTC by the better part of a day.
+    let latest = context.clock.now() + TimeDelta::days(1);
+    if instant(plan.incremental_field_type, value).is_some_and(|at| at > latest) {
+        context.warning(format!(
+            "{}: the watermark, {field} from {value}, lies in the future: rows that change before that are not read until one \
+             of them lies behind it; mend the row of the source, and copy once with full_sync",
+            plan.target
+        ));
+    }
 }
 
 /// The condition on the source's column, bare, so that an index serves it. `zone` is that of the source's clock, where the

@@ -17,6 +17,7 @@ use crate::parts::copying::convert::{Converter, Shape};
 use crate::parts::copying::select::Question;
 use crate::parts::copying::watermark;
 use crate::parts::incremental::Narrowed;
+use crate::parts::load_parameters::NulBytes;
 use crate::parts::reading::fitting::{Fitting, Meets};
 use crate::parts::report::{Expected, Progress, while_doing};
 use crate::parts::treatment::Leaps;
@@ -151,6 +152,7 @@ impl TableCopying<'_> {
             target_types: types,
             primary_key: &plan.primary_key,
             empty_as_null: plan.empty_as_null,
+            removes_nul: plan.nul_bytes == NulBytes::Remove,
             decimals: plan.decimals,
             formats: plan.timestamp_formats.as_deref(),
             show_values: self.job.show_values,

@@ -57,6 +57,7 @@ impl TableCopying<'_> {
             zone: found.zone,
             treated: found.changed,
             changes: Vec::new(),
+            added: Vec::new(),
             exists: true,
         };
         let (mut unknown, mut alterations) = (Vec::new(), Vec::new());
@@ -173,6 +174,7 @@ impl TableCopying<'_> {
                 self.check_names(&added)?;
                 meeting.changes.extend(added.iter().map(|c| format!("add {} {}", c.name, c.type_name)));
                 for column in unknown {
+                    meeting.added.push(column.name.clone());
                     meeting.names.push(column.name.clone());
                     meeting.types.push(None);
                     meeting.required.push(false);
@@ -213,6 +215,7 @@ impl TableCopying<'_> {
             zone,
             treated: changed,
             changes: vec![format!("create {} ({})", plan.target, shown.join(", "))],
+            added: Vec::new(),
             exists: !job.dry_run,
         })
     }
