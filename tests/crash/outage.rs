@@ -9,7 +9,9 @@ use crate::support::PATIENCE;
 #[test]
 fn postgres_is_stopped_killed_and_cut_off_under_a_daemon_that_goes_on() {
     let mut postgres = Postgres::private().unwrap();
-    let database = postgres.create_database().unwrap();
+    let (database, beside) = (postgres.create_database().unwrap(), postgres.create_database().unwrap());
+    let of_daemon = format!("FROM pg_stat_activity WHERE datname = '{}'", database.name());
+    let let_in = |allowed| format!("ALTER DATABASE \"{}\" ALLOW_CONNECTIONS {allowed}", database.name());
     let mut busy = Busy::new(Some(database.url()));
     let mut daemon = busy.home.daemon(&["standalone", "--port", "0"]);
     let line = daemon.wait_for_line("address   http://127.0.0.1:", PATIENCE).unwrap();
@@ -18,18 +20,22 @@ fn postgres_is_stopped_killed_and_cut_off_under_a_daemon_that_goes_on() {
     wait_until_blocking("it is healthy", PATIENCE, || scheduler()["scheduler"]["status"] == "healthy").unwrap();
 
     busy.backfill("2024-01-01", "2024-01-12");
-    for round in 0..3 {
+    for round in 0..4 {
         busy.trigger("fan");
         busy.trigger("chain");
         busy.wait_for_effects(10);
+        let cut_off = || beside.execute(&format!("SELECT pg_terminate_backend(pid) {of_daemon}")).unwrap();
         match round {
             0 => postgres.stop().unwrap(),
             1 => postgres.kill().unwrap(),
-            _ => {
-                database
-                    .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()")
-                    .unwrap();
+            2 => {
+                cut_off();
                 continue;
+            }
+            // It answers, and lets nobody in.
+            _ => {
+                beside.execute(&let_in(false)).unwrap();
+                cut_off();
             }
         }
         wait_until_blocking("it says that it is degraded", PATIENCE, || {
@@ -42,7 +48,11 @@ fn postgres_is_stopped_killed_and_cut_off_under_a_daemon_that_goes_on() {
             assert!(output.stderr.contains("cannot open the metadata database"), "{}", output.stderr);
             assert!(!output.stderr.contains(database.server().password()), "{}", output.stderr);
         }
-        postgres.start().unwrap();
+        if round < 2 {
+            postgres.start().unwrap();
+        } else {
+            beside.execute(&let_in(true)).unwrap();
+        }
         wait_until_blocking("it works again", PATIENCE, || scheduler()["scheduler"]["status"] == "healthy").unwrap();
     }
     busy.wait_until_all_ended(&mut daemon);

@@ -81,11 +81,11 @@ impl VaultLookup {
         is_transient: impl Fn(&E) -> bool,
     ) -> Result<T, String>
     where
-        E: std::fmt::Display,
+        E: std::error::Error + Send + Sync + 'static,
     {
         self.runtime.block_on(answer).map_err(|error| {
             self.was_out_of_reach.fetch_or(is_transient(&error), Ordering::Relaxed);
-            error.to_string()
+            crate::chain(&error.into())
         })
     }
 }

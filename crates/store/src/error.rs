@@ -73,6 +73,9 @@ impl StoreError {
     /// same call may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
+            // A process that was let in before is let in again, whatever the reason is now: a failover, a password that is
+            // being changed, a database that accepts nobody for a while.
+            Self::Database { source: sea_orm::DbErr::Conn(_), .. } => true,
             Self::Database { source, .. } | Self::Open { source, .. } => is_outage(source),
             Self::Home { .. } => true,
             _ => false,

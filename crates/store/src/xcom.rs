@@ -1,4 +1,4 @@
-//! Results that tasks leave for others. Written by commits; cleared when the instance starts again.
+//! Results that tasks leave for others. Written by commits; gone when the instance starts again, or ends without a start.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::conditions::Conditions;
 use crate::sql::{Kind, micros, values};
-use crate::{Result, Store, sql};
+use crate::{Result, Store, Tx, sql};
 
 /// The length of a task's own result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,4 +165,15 @@ impl Store {
         let rows = sql::all(self.reader(), "read a task's results", sql, values![instance]).await?;
         rows.iter().map(|row| Ok((row.text("key")?, row.json("value")?))).collect()
     }
+}
+
+/// What earlier tries of these instances left is no result of theirs any more.
+pub(crate) async fn forget(tx: &Tx, instances: &[InstanceKey]) -> Result<()> {
+    if instances.is_empty() {
+        return Ok(());
+    }
+    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
+    let sql = format!("DELETE FROM xcom WHERE instance_id IN (SELECT x_id FROM {source})");
+    let ids = sql::column(instances.iter().copied());
+    sql::run(&tx.inner, "clear the results of earlier tries", sql, vec![ids]).await.map(|_| ())
 }

@@ -114,6 +114,7 @@ on_both! {
         a_lost_worker_costs_no_try,
         a_try_that_is_put_off_goes_on_under_its_number_and_remembers_its_first_start,
         results_are_cleared_when_the_task_starts_again,
+        a_task_that_does_not_run_again_hands_on_nothing_of_what_it_left_before,
         several_steps_of_one_row_are_taken_in_order,
         signals_are_deleted_with_the_batch_that_handled_them,
         pointers_are_read_back,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CommitReport, Touched};
 use crate::sql::{Kind, micros};
-use crate::{Result, Tx, sql};
+use crate::{Result, Tx, sql, xcom};
 
 pub(super) async fn apply(
     tx: &Tx,
@@ -46,13 +46,7 @@ pub(super) async fn apply(
     open_tries(tx, &begun, now).await?;
     // A first try has no earlier one whose results could be there.
     let again: Vec<i64> = begun.iter().filter(|claim| claim.try_number > 1).map(|claim| claim.instance).collect();
-    if again.is_empty() {
-        return Ok(());
-    }
-    let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int)]);
-    let sql = format!("DELETE FROM xcom WHERE instance_id IN (SELECT x_id FROM {source})");
-    let ids = sql::column(again);
-    sql::run(&tx.inner, "clear the results of earlier tries", sql, vec![ids]).await.map(|_| ())
+    xcom::forget(tx, &again).await
 }
 
 const COLUMNS: &[(&str, Kind)] = &[

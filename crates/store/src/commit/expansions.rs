@@ -12,7 +12,7 @@ use super::new_runs::{INSTANCE_COLUMNS, instance_row};
 use super::{CommitReport, Touched, moves};
 use crate::clear::next_generation;
 use crate::sql::Kind;
-use crate::{Result, Tx, sql};
+use crate::{Result, Tx, sql, xcom};
 
 const COLUMNS: &[(&str, Kind)] = &[("x_run", Kind::Int), ("x_task", Kind::Text), ("x_count", Kind::Int)];
 
@@ -53,6 +53,7 @@ pub(super) async fn apply(
     let surplus = sql::ids(&tx.inner, "remove surplus instances", sql, vec![named.clone()]).await?;
     let taken: Vec<(InstanceKey, TaskState)> = surplus.iter().map(|key| (*key, TaskState::Removed)).collect();
     moves::close_open_tries(tx, &taken, now).await?;
+    xcom::forget(tx, &surplus).await?;
     touched.instances.extend(&surplus);
 
     let sql = format!(

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{CommitReport, Touched, waves};
 use crate::sql::{Kind, micros};
-use crate::{Result, Tx, backfill, sql};
+use crate::{Result, Tx, backfill, sql, xcom};
 
 /// Notes why runs wind down; the first reason stays.
 pub(super) async fn wind_down(
@@ -166,7 +166,7 @@ pub(super) async fn apply_to_tasks(
         let values = vec![rows, micros(now).into()];
         let moved = sql::ids(&tx.inner, "move task instances", sql.as_str(), values).await?;
         let moved: HashSet<i64> = moved.into_iter().collect();
-        let mut taken_from_workers = Vec::new();
+        let (mut taken_from_workers, mut without_try) = (Vec::new(), Vec::new());
         for index in legal {
             let step = &moves[index];
             if !moved.contains(&step.instance) {
@@ -178,8 +178,13 @@ pub(super) async fn apply_to_tasks(
             if is_held(step.from) && !is_held(step.to) {
                 taken_from_workers.push((step.instance, step.to));
             }
+            if matches!(step.to, TaskState::Skipped | TaskState::UpstreamFailed | TaskState::Removed) {
+                without_try.push(step.instance);
+            }
         }
         close_open_tries(tx, &taken_from_workers, now).await?;
+        // It may have run before it was cleared. Whoever comes after it now would take that for today's.
+        xcom::forget(tx, &without_try).await?;
     }
     Ok(())
 }

@@ -389,6 +389,26 @@ pub async fn results_are_cleared_when_the_task_starts_again(bench: Bench) -> Res
     Ok(())
 }
 
+pub async fn a_task_that_does_not_run_again_hands_on_nothing_of_what_it_left_before(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    for (which, to) in [TaskState::Skipped, TaskState::UpstreamFailed].into_iter().enumerate() {
+        let instance = run.instances[which];
+        let began = claim(instance, TaskState::None, 1);
+        world.commit(&Batch { claims: vec![began.clone()], ..Batch::default() }, at(1)).await?;
+        let mut done = finish(&began, failed(true), TaskState::UpForRetry);
+        done.completion.results = vec![("return_value".to_owned(), json!("of before"))];
+        world.commit(&Batch { finishes: vec![done], ..Batch::default() }, at(2)).await?;
+        let task_id = world.store.instance_by_key(instance).await?.context("there")?.task_id;
+        let left = async || world.store.xcom(run.run, task_id.as_str(), -1, "return_value").await;
+        assert_eq!(left().await?, Some(json!("of before")));
+        let moves = vec![step(instance, TaskState::UpForRetry, to)];
+        assert_eq!(world.commit(&Batch { task_moves: moves, ..Batch::default() }, at(3)).await?.stale_count(), 0);
+        assert_eq!(left().await?, None, "{to}");
+    }
+    Ok(())
+}
+
 pub async fn several_steps_of_one_row_are_taken_in_order(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let created = world.commit(&Batch { new_runs: vec![new_run(world.version, 0)], ..Batch::default() }, at(0)).await?;
