@@ -67,6 +67,17 @@ fn case_37_a_dry_backfill_prints_its_dates_half_open_and_makes_nothing() {
     ]);
     assert_eq!(with_end.as_array().unwrap().len(), 5);
     assert_eq!(home.json(&["dags", "list-runs", "hello"]), json!([]));
+    // A day that is included is all of it.
+    home.write_dag("night.yaml", "schedule: 0 2 * * *\nstart_date: 2024-01-01\ntasks: {a: {operator: empty}}\n");
+    let last = |end: &[&str]| {
+        let asked = [&["dags", "backfill", "night", "-s", "2024-01-01", "--dry-run", "-e"], end].concat();
+        let dates = home.json(&asked);
+        dates.as_array().unwrap().last().unwrap()["logical_date"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(last(&["2024-01-05"]), "2024-01-04T02:00:00.000000Z");
+    assert_eq!(last(&["2024-01-05", "--end-inclusive"]), "2024-01-05T02:00:00.000000Z");
+    assert_eq!(last(&["2024-01-05T01:00", "--end-inclusive"]), "2024-01-04T02:00:00.000000Z");
+    assert_eq!(last(&["2024-01-05T02:00", "--end-inclusive"]), "2024-01-05T02:00:00.000000Z");
     // Outside of what the DAG allows, in the future, or without a schedule.
     home.run(&["dags", "backfill", "hello", "-s", "2023-12-01", "-e", "2023-12-05", "--dry-run"]).exits(2);
     home.ok(&["dags", "backfill", "hello", "-s", "2023-12-01", "-e", "2023-12-05", "--dry-run", "--ignore-bounds"]);

@@ -1,6 +1,6 @@
 //! Instants as text, and the one rule for turning a wall clock into an instant.
 
-use chrono::{DateTime, Datelike, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, Datelike, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
 /// Why a text is not an instant.
@@ -25,6 +25,22 @@ pub fn parse_instant(text: &str, default_zone: Tz) -> Result<DateTime<Utc>, Inst
         return Ok(at);
     }
     Err(InstantError { text: text.to_owned(), problem: "the year in UTC must be 1 to 9999".to_owned() })
+}
+
+/// Reads the end of a range of logical dates that shall itself be in it. A day without a time of day is all of that day, so
+/// the range goes on to the next midnight: the run of a nightly DAG at 02:00 is one of that day. With a time of day it is
+/// that instant, and the second value says that it is in the range.
+pub fn parse_included_end(text: &str, default_zone: Tz) -> Result<(DateTime<Utc>, bool), InstantError> {
+    let at = parse_instant(text, default_zone)?;
+    let next_day = NaiveDate::parse_from_str(text.trim(), "%Y-%m-%d").ok().and_then(|day| day.succ_opt());
+    let midnight = next_day.map(|day| resolve_local(default_zone, day.and_time(chrono::NaiveTime::MIN)));
+    Ok(midnight.map_or((at, true), |midnight| (midnight, false)))
+}
+
+/// As [`parse_included_end`]: the first instant after the range.
+pub fn after_included_end(text: &str, default_zone: Tz) -> Result<DateTime<Utc>, InstantError> {
+    let (end, is_within) = parse_included_end(text, default_zone)?;
+    Ok(if is_within { end + TimeDelta::microseconds(1) } else { end })
 }
 
 fn read(text: &str, default_zone: Tz) -> Result<DateTime<Utc>, InstantError> {
@@ -155,6 +171,18 @@ mod tests {
             let at = parse_instant(text, Tz::Asia__Seoul).unwrap();
             assert_eq!(format_utc_micros(at), want, "{text}");
         }
+    }
+
+    #[test]
+    fn an_included_day_is_all_of_it() {
+        let end = |text: &str| {
+            let (at, is_within) = parse_included_end(text, Tz::America__New_York).unwrap();
+            (format_utc_micros(at), is_within)
+        };
+        assert_eq!(end("2024-01-31"), ("2024-02-01T05:00:00.000000Z".to_owned(), false));
+        assert_eq!(end(" 2024-03-10 "), ("2024-03-11T04:00:00.000000Z".to_owned(), false), "a day of 23 hours");
+        assert_eq!(end("2024-01-31T02:00"), ("2024-01-31T07:00:00.000000Z".to_owned(), true));
+        assert!(parse_included_end("2024-02-30", Tz::UTC).is_err());
     }
 
     #[test]

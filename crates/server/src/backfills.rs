@@ -1,6 +1,6 @@
 //! Backfills: what is asked for, looked at, made. Used by REST and pages alike.
 
-use millrace_model::instant::parse_instant;
+use millrace_model::instant::{InstantError, parse_included_end, parse_instant};
 use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
 use millrace_settings::mask::check_own_secrets;
 use millrace_situation::{BackfillRequest, PreparedBackfill, prepare_backfill};
@@ -24,7 +24,7 @@ pub(crate) struct BackfillBody {
     pub dag_id: String,
     pub from_date: String,
     pub to_date: String,
-    /// Run the end date too.
+    /// Run the end date too; one without a time of day is all of that day in the DAG's zone.
     #[serde(default)]
     pub to_inclusive: bool,
     #[serde(default)]
@@ -86,10 +86,13 @@ impl Server {
         let dag = self.dag_row(&body.dag_id, 0).await?;
         let invalid = |name: &str, text: String| Problem::invalid(text).with("path", name.into());
         let zone = dag.dag.timetable.timezone;
-        let date = |name: &str, text: &str| {
-            parse_instant(text, zone).map_err(|error| invalid(name, format!("'{name}': {error}")))
+        let refused = |name: &'static str| move |error: InstantError| invalid(name, format!("'{name}': {error}"));
+        let from = parse_instant(&body.from_date, zone).map_err(refused("from_date"))?;
+        let (to, includes_end) = if body.to_inclusive {
+            parse_included_end(&body.to_date, zone).map_err(refused("to_date"))?
+        } else {
+            (parse_instant(&body.to_date, zone).map_err(refused("to_date"))?, false)
         };
-        let (from, to) = (date("from_date", &body.from_date)?, date("to_date", &body.to_date)?);
         let word = body.reprocess_behavior.as_deref().unwrap_or("none");
         let reprocess = Reprocess::parse(word).ok_or_else(|| {
             invalid(
@@ -114,7 +117,7 @@ impl Server {
         let request = BackfillRequest {
             from,
             to,
-            includes_end: body.to_inclusive,
+            includes_end,
             is_reversed: body.run_backwards,
             ignores_bounds: body.ignore_bounds,
             reprocess,

@@ -1,9 +1,10 @@
 //! What a person changes of what has run: clear, mark, note. Used by REST and pages alike.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use millrace_model::error_code::ErrorCode;
 use millrace_model::ids::TaskId;
-use millrace_model::instant::parse_instant;
+use millrace_model::instant::{InstantError, after_included_end, parse_instant};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::DagVersion;
@@ -173,12 +174,15 @@ fn with_members(dag: &DagRow, name: TaskId, index: Option<i32>) -> Vec<(TaskId, 
     members.into_iter().map(|task| (task, index)).collect()
 }
 
-fn instant(dag: &DagRow, name: &str, text: Option<&String>) -> Answer<Option<DateTime<Utc>>> {
+fn date(
+    dag: &DagRow,
+    (name, text): (&str, Option<&String>),
+    read: fn(&str, Tz) -> Result<DateTime<Utc>, InstantError>,
+) -> Answer<Option<DateTime<Utc>>> {
     let zone = dag.dag.timetable.timezone;
     let text = text.filter(|text| !text.trim().is_empty());
-    text.map(|text| parse_instant(text, zone))
-        .transpose()
-        .map_err(|error| Problem::invalid(format!("'{name}': {error}")).with("path", name.into()))
+    let read = text.map(|text| read(text, zone)).transpose();
+    read.map_err(|error| Problem::invalid(format!("'{name}': {error}")).with("path", name.into()))
 }
 
 /// As it is kept: without what is a secret now, for one that is changed or deleted is known to nobody any more.
@@ -209,8 +213,8 @@ impl Server {
             }
             None => RunChoice::Between {
                 dag_id: dag.dag_id.clone(),
-                from: instant(&dag, "start_date", body.start_date.as_ref())?,
-                to: instant(&dag, "end_date", body.end_date.as_ref())?.map(|to| to + TimeDelta::microseconds(1)),
+                from: date(&dag, ("start_date", body.start_date.as_ref()), parse_instant)?,
+                to: date(&dag, ("end_date", body.end_date.as_ref()), after_included_end)?,
             },
         };
         let tasks = match body.task_ids {

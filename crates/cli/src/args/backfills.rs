@@ -11,7 +11,7 @@ pub struct BackfillArgs {
     /// The end; not run itself
     #[arg(short, long, value_name = "DATE")]
     pub end_date: String,
-    /// Run the end date too; one without a time is a midnight in the DAG's zone
+    /// Run the end date too; one without a time is all of that day in the DAG's zone
     #[arg(long)]
     pub end_inclusive: bool,
     /// What to do with dates that have a finished run

@@ -30,7 +30,7 @@ pub struct RunsArgs {
     /// Runs before this logical date
     #[arg(short, long, value_name = "DATE")]
     pub end_date: Option<String>,
-    /// The end date is meant too; one without a time is a midnight in the DAG's zone
+    /// The end date is meant too; one without a time is all of that day in the DAG's zone
     #[arg(long, requires = "end_date")]
     pub end_inclusive: bool,
 }
@@ -128,7 +128,7 @@ pub struct RerunFailedArgs {
     /// Runs before this logical date
     #[arg(short, long, value_name = "DATE")]
     pub end_date: Option<String>,
-    /// The end date is meant too; one without a time is a midnight in the DAG's zone
+    /// The end date is meant too; one without a time is all of that day in the DAG's zone
     #[arg(long, requires = "end_date")]
     pub end_inclusive: bool,
     /// Give the runs to the newest version of the DAG first

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use millrace_model::dag::Dag;
-use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::instant::{format_utc_micros, parse_included_end, parse_instant};
 use millrace_model::selection::{TaskChoice, TaskPattern, TaskSelection};
 use millrace_model::state::RunState;
 use millrace_situation::{BackfillError, BackfillRequest, PreparedBackfill, prepare_backfill};
@@ -176,10 +176,15 @@ fn selection(args: &BackfillArgs) -> anyhow::Result<Option<TaskSelection>> {
 
 fn request(dag: &Dag, args: &BackfillArgs) -> anyhow::Result<BackfillRequest> {
     let zone = dag.timetable.timezone;
+    let (to, includes_end) = if args.end_inclusive {
+        parse_included_end(&args.end_date, zone)?
+    } else {
+        (parse_instant(&args.end_date, zone)?, false)
+    };
     Ok(BackfillRequest {
         from: parse_instant(&args.start_date, zone)?,
-        to: parse_instant(&args.end_date, zone)?,
-        includes_end: args.end_inclusive,
+        to,
+        includes_end,
         is_reversed: args.reverse,
         ignores_bounds: args.ignore_bounds,
         reprocess: match args.reprocess {

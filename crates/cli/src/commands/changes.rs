@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use millrace_model::dag::Dag;
 use millrace_model::ids::{DagId, RunId, TaskId};
-use millrace_model::instant::{format_utc_micros, parse_instant};
+use millrace_model::instant::{after_included_end, format_utc_micros, parse_instant};
 use millrace_model::selection::{TaskChoice, TaskPattern};
 use millrace_model::state::{RunState, TaskState};
 use millrace_situation::clear_warnings;
@@ -98,9 +98,9 @@ pub(super) fn may_go_on(care: &CareArgs, question: &str) -> anyhow::Result<bool>
 type DateRange = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 fn dates(zone: Tz, start: Option<&str>, end: Option<&str>, end_inclusive: bool) -> anyhow::Result<DateRange> {
-    let read = |text: Option<&str>| text.map(|text| parse_instant(text, zone)).transpose();
-    let (from, to) = (read(start)?, read(end)?);
-    let to = if end_inclusive { to.map(|to| to + TimeDelta::microseconds(1)) } else { to };
+    let read = |text: &str| parse_instant(text, zone);
+    let from = start.map(read).transpose()?;
+    let to = end.map(|end| if end_inclusive { after_included_end(end, zone) } else { read(end) }).transpose()?;
     if let (Some(from), Some(to)) = (from, to)
         && from >= to
     {
