@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use millrace_devstack::Fault;
-use millrace_testkit::{Daemon, Postgres, TestDatabase};
+use millrace_testkit::{Daemon, Postgres, TestDatabase, mapped_program, most_memory, own_memory, wait_until_blocking};
 use serde_json::json;
 
 use crate::support::{TestHome, Warehouse};
@@ -46,20 +46,13 @@ impl Measured {
         Self { home, warehouse, daemon, source, idle: OnceCell::new() }
     }
 
-    /// A line of the process's status in bytes.
-    fn memory(&self, line: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.pid())).unwrap();
-        let found = text.lines().find(|found| found.starts_with(line)).unwrap();
-        found.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-    }
-
     /// What the run needed at the most beyond what there was before the first of them.
     fn above_idle(&self, dag: &str, run: &str) -> u64 {
-        let idle = *self.idle.get_or_init(|| self.memory("VmRSS:"));
-        // From now on the highest is what it has now.
-        std::fs::write(format!("/proc/{}/clear_refs", self.daemon.pid()), "5").unwrap();
-        self.home.ok(&["dags", "trigger", dag, "--run-id", run, "--wait"]);
-        self.memory("VmHWM:").saturating_sub(idle)
+        let pid = self.daemon.pid();
+        let idle = *self.idle.get_or_init(|| own_memory(pid).unwrap());
+        let run = || self.home.ok(&["dags", "trigger", dag, "--run-id", run, "--wait"]);
+        let (_, most) = most_memory(pid, run).unwrap();
+        most.saturating_sub(idle)
     }
 }
 
@@ -113,4 +106,18 @@ fn a_long_row_is_held_three_times_at_the_most() {
         println!("{dag}: a row of {} MiB: {} MiB above idle", row / MIB, needed / MIB);
         assert!(needed <= 64 * MIB + 3 * row, "{dag}: {} MiB above idle", needed / MIB);
     }
+}
+
+#[test]
+fn an_idle_daemon_gives_back_what_its_start_needed() {
+    let home = TestHome::new();
+    home.ok(&["db", "migrate"]);
+    let daemon = home.scheduler();
+    let at_start = mapped_program(daemon.pid()).unwrap();
+    let is_small = || mapped_program(daemon.pid()).unwrap() < at_start / 2;
+    wait_until_blocking("less of the program to be mapped", Duration::from_secs(60), is_small).unwrap();
+    // And works as before.
+    home.write_dag("later.yaml", "schedule: none\ntasks:\n  say: {operator: bash, bash_command: echo}\n");
+    home.ok(&["dags", "unpause", "later"]);
+    home.ok(&["dags", "trigger", "later", "--wait"]);
 }

@@ -19,6 +19,7 @@ mod trying;
 mod wiring;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
@@ -27,6 +28,9 @@ use millrace_settings::Masker;
 use crate::app::App;
 use crate::args::{Cli, Command, ConfigCommand, DevstackCommand, command};
 use crate::output::{Format, notice, print_one, print_text};
+
+/// How soon a daemon is as small as it can be after it has worked.
+const GIVES_BACK_EVERY: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let asked = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
@@ -96,19 +100,29 @@ fn run(cli: Cli, masker: &Masker) -> anyhow::Result<()> {
     let runtime = runtime(&cli.command)?;
     let result = runtime.block_on(dispatch(&app, cli.command));
     // A task that ignores its stop must not keep the process.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-/// Commands need one thread; daemons have the machine.
+/// Commands need one thread; daemons have the machine, and give back what they do not need of it.
 fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = match command {
-        Command::Standalone(_) | Command::Scheduler { .. } | Command::Server(_) | Command::Devstack(_) => {
-            tokio::runtime::Builder::new_multi_thread()
+    if !matches!(
+        command,
+        Command::Standalone(_) | Command::Scheduler { .. } | Command::Server(_) | Command::Devstack(_)
+    ) {
+        return tokio::runtime::Builder::new_current_thread().enable_all().build();
+    }
+    millrace_memory::share_arenas();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.spawn(async {
+        let mut beats = tokio::time::interval(GIVES_BACK_EVERY);
+        loop {
+            beats.tick().await;
+            // Not on a thread that others wait for.
+            let _ = tokio::task::spawn_blocking(millrace_memory::give_back).await;
         }
-        _ => tokio::runtime::Builder::new_current_thread(),
-    };
-    builder.enable_all().build()
+    });
+    Ok(runtime)
 }
 
 async fn dispatch(app: &App, command: Command) -> anyhow::Result<()> {

@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("settings", &[]),
     ("store", &["model", "migrations"]),
     ("logs", &[]),
+    ("memory", &[]),
     ("connectors", &["operator-api", "model"]),
     ("operators", &["operator-api", "model", "template"]),
     // The planner's view read from the store: what the scheduler leads by and what the faces explain by.
@@ -43,6 +44,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "settings",
             "store",
             "logs",
+            "memory",
             "connectors",
             "operators",
             "situation",

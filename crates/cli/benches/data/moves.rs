@@ -1,6 +1,7 @@
 //! Tables on their way.
 
 use chrono::{TimeDelta, Utc};
+use millrace_testkit::{most_memory, own_memory};
 
 use crate::figure::{Figures, Target};
 use crate::home::{Home, timed};
@@ -28,7 +29,7 @@ pub struct Moved {
 
 impl Bench {
     pub fn new(mut home: Home, sources: Sources, figures: Figures) -> Self {
-        let idle = memory(home.daemon().pid(), "VmRSS:");
+        let idle = mib(own_memory(home.daemon().pid()).unwrap());
         Self { home, sources, figures, idle }
     }
 
@@ -132,10 +133,9 @@ impl Bench {
     /// A run, or one task of it.
     pub fn moved(&mut self, dag: &str, task: Option<&str>) -> Moved {
         let pid = self.home.daemon().pid();
-        // The highest so far is what it has now.
-        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
         let run_id = format!("bench-{}", Utc::now().timestamp_micros());
-        self.home.run(&["dags", "trigger", dag, "--run-id", &run_id, "--wait"]);
+        let run = || self.home.run(&["dags", "trigger", dag, "--run-id", &run_id, "--wait"]);
+        let (_, memory) = most_memory(pid, run).unwrap();
         let took = self.home.ask(async |store| {
             let run = store.run(dag, &run_id).await.unwrap().unwrap();
             let instances = store.instances(run.key).await.unwrap();
@@ -147,7 +147,7 @@ impl Bench {
                 }
             }
         });
-        Moved { run_id, took, memory: memory(pid, "VmHWM:") }
+        Moved { run_id, took, memory: mib(memory) }
     }
 }
 
@@ -155,9 +155,6 @@ fn seconds(delta: TimeDelta) -> f64 {
     delta.num_microseconds().unwrap() as f64 / 1e6
 }
 
-/// A line of the process's status in MiB.
-fn memory(pid: u32, line: &str) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let found = text.lines().find(|found| found.starts_with(line)).unwrap();
-    found.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
