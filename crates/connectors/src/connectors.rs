@@ -105,17 +105,11 @@ impl Connectors {
     pub async fn reader(&self, conn_id: &str) -> Result<Arc<dyn SqlSource>, PortError> {
         let (kind, connection) = self.find(conn_id).await?;
         let task = TaskHandle::detached();
-        Ok(match kind {
-            Kind::MySql => Arc::new(MySqlSource::open(&connection, task)?) as Arc<dyn SqlSource>,
-            Kind::Postgres => Arc::new(PostgresSource::open(&connection, task)?),
-            Kind::Sqlite => Arc::new(SqliteSource::open(&connection, task)?),
-            Kind::Redshift => {
-                Arc::new(RedshiftSource::new(Box::pin(RedshiftWarehouse::open(&connection, task)).await?))
-            }
-            Kind::Aws => {
-                return Err(wrong_type(&connection, "a reader of rows", "mysql, postgres, redshift or sqlite"));
-            }
-        })
+        if kind == Kind::Redshift {
+            return redshift_reader(&connection, task).await;
+        }
+        source_of(kind, &connection, task)?
+            .ok_or_else(|| wrong_type(&connection, "a reader of rows", "mysql, postgres, redshift or sqlite"))
     }
 
     /// The password of a connection, which is used as a key.
@@ -213,6 +207,23 @@ fn wrong_type(connection: &Connection, wanted: &str, types: &str) -> PortError {
     )
 }
 
+/// `None` for what is read in another way, or holds no rows.
+fn source_of(kind: Kind, connection: &Connection, task: TaskHandle) -> Result<Option<Arc<dyn SqlSource>>, PortError> {
+    Ok(Some(match kind {
+        Kind::MySql => Arc::new(MySqlSource::open(connection, task)?),
+        Kind::Postgres => Arc::new(PostgresSource::open(connection, task)?),
+        Kind::Sqlite => Arc::new(SqliteSource::open(connection, task)?),
+        Kind::Aws | Kind::Redshift => return Ok(None),
+    }))
+}
+
+/// Its answers arrive whole, so that it is a reader and no source.
+async fn redshift_reader(connection: &Connection, task: TaskHandle) -> Result<Arc<dyn SqlSource>, PortError> {
+    // Boxed, since opening it holds kilobytes.
+    let warehouse = Box::pin(RedshiftWarehouse::open(connection, task)).await?;
+    Ok(Arc::new(RedshiftSource::new(warehouse)))
+}
+
 impl Ports for Connectors {
     fn source<'a>(
         &'a self,
@@ -221,15 +232,8 @@ impl Ports for Connectors {
     ) -> BoxFuture<'a, Result<Arc<dyn SqlSource>, PortError>> {
         Box::pin(async move {
             let (kind, connection) = self.find(conn_id).await?;
-            let task = TaskHandle::of(context);
-            let source = match kind {
-                Kind::MySql => Arc::new(MySqlSource::open(&connection, task)?) as Arc<dyn SqlSource>,
-                Kind::Postgres => Arc::new(PostgresSource::open(&connection, task)?),
-                Kind::Sqlite => Arc::new(SqliteSource::open(&connection, task)?),
-                Kind::Aws | Kind::Redshift => {
-                    return Err(wrong_type(&connection, "a source of rows", "mysql, postgres or sqlite"));
-                }
-            };
+            let source = source_of(kind, &connection, TaskHandle::of(context))?
+                .ok_or_else(|| wrong_type(&connection, "a source of rows", "mysql, postgres or sqlite"))?;
             self.protection.guard(&connection, source, context)
         })
     }
@@ -244,8 +248,7 @@ impl Ports for Connectors {
             if kind != Kind::Redshift {
                 return self.source(context, conn_id).await;
             }
-            let warehouse = Box::pin(RedshiftWarehouse::open(&connection, TaskHandle::of(context))).await?;
-            Ok(Arc::new(RedshiftSource::new(warehouse)) as Arc<dyn SqlSource>)
+            redshift_reader(&connection, TaskHandle::of(context)).await
         })
     }
 

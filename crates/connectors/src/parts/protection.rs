@@ -147,6 +147,10 @@ impl SqlSource for Guarded {
         self.source.key_query(table)
     }
 
+    fn answers_whole(&self) -> bool {
+        self.source.answers_whole()
+    }
+
     fn invisible_columns<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<String>, PortError>> {
         self.source.invisible_columns(table)
     }
