@@ -37,6 +37,17 @@ pub trait Session: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
+    /// What came of this step's statements when an earlier try sent them, or may have, and never heard of their end: asked
+    /// before anything is touched that they make. `None` when there are none, when they failed, and where a statement dies
+    /// with its connection.
+    fn take_up<'a>(
+        &'a self,
+        _step: &'a str,
+        _statements: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Vec<SmallResult>>, PortError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// A line of the try's log.
     fn tell(&self, line: &str);
 }
@@ -51,6 +62,15 @@ pub struct Attempt<'a> {
     pub number: u32,
 }
 
+impl Attempt<'_> {
+    fn name(&self, step: &str) -> String {
+        match self.number {
+            1 => format!("{step}{}", self.again),
+            number => format!("{step}{}:{number}", self.again),
+        }
+    }
+}
+
 impl Session for Attempt<'_> {
     fn dialect(&self) -> Dialect {
         self.session.dialect()
@@ -62,11 +82,7 @@ impl Session for Attempt<'_> {
         statements: Vec<String>,
         awaited: Option<Awaited<'a>>,
     ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        let step = match self.number {
-            1 => format!("{step}{}", self.again),
-            number => format!("{step}{}:{number}", self.again),
-        };
-        Box::pin(async move { self.session.run_counting(&step, statements, awaited).await })
+        Box::pin(async move { self.session.run_counting(&self.name(step), statements, awaited).await })
     }
 
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>> {
@@ -75,6 +91,14 @@ impl Session for Attempt<'_> {
 
     fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
         self.session.await_earlier()
+    }
+
+    fn take_up<'a>(
+        &'a self,
+        step: &'a str,
+        statements: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Vec<SmallResult>>, PortError>> {
+        Box::pin(async move { self.session.take_up(&self.name(step), statements).await })
     }
 
     fn tell(&self, line: &str) {

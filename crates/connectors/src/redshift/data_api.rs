@@ -83,33 +83,50 @@ impl DataApiSession {
             let id = inner.send(&sending.statements, sending.is_batch, sending.step, None).await?;
             return self.wait(&id, &sending, None).await;
         };
-        // Sent by this or an earlier try, and its end is not known: this is it.
-        let of_try = |number: u32| token(marker, number, sending.step, &sending.statements);
-        let earlier = journal.unsettled().await?.into_iter().find(|known| {
-            known.step == sending.step
-                && known.service == inner.service()
-                && (1..=inner.task.try_number).any(|n| of_try(n) == known.client_token)
-        });
-        if let Some(known) = earlier {
-            let is_own = known.client_token == of_try(inner.task.try_number);
-            match self.attach(known, &sending).await {
-                Ok(results) => return Ok(results),
-                // Its failure is this try's failure; that of an earlier try is why there is this one.
-                Err(error) if is_own || error.kind == PortErrorKind::Cancelled => return Err(error),
-                Err(error) => {
-                    tracing::debug!(step = sending.step, error = error.message, "an earlier try's statement failed");
-                }
-            }
+        if let Some(results) = self.sent_before(&sending).await? {
+            return Ok(results);
         }
         let record = RemoteStatement {
             step: sending.step.to_owned(),
-            client_token: of_try(inner.task.try_number),
+            client_token: token(marker, inner.task.try_number, sending.step, &sending.statements),
             service: inner.service(),
             remote_id: None,
             is_settled: false,
         };
         journal.record(record.clone()).await?;
         self.attach(record, &sending).await
+    }
+
+    /// The end of what this or an earlier try sent, when that is not known yet. `None`: there is nothing of the kind, or an
+    /// earlier try's failed.
+    async fn sent_before(&self, sending: &Sending<'_>) -> Result<Option<Vec<SmallResult>>, PortError> {
+        let inner = &self.inner;
+        let journal = &inner.task.journal;
+        let Some(marker) = &self.marker else { return Ok(None) };
+        let of_try = |number: u32| token(marker, number, sending.step, &sending.statements);
+        let earlier = journal.unsettled().await?.into_iter().find(|known| {
+            known.step == sending.step
+                && known.service == inner.service()
+                && (1..=inner.task.try_number).any(|n| of_try(n) == known.client_token)
+        });
+        let Some(known) = earlier else { return Ok(None) };
+        let sent_as = known.client_token.clone();
+        let error = match self.attach(known, sending).await {
+            Ok(results) => return Ok(Some(results)),
+            Err(error) => error,
+        };
+        // Its failure is this try's failure; that of an earlier try is why there is this one.
+        if sent_as == of_try(inner.task.try_number) || error.kind == PortErrorKind::Cancelled {
+            return Err(error);
+        }
+        // Only the question was lost: it may be running still, and a second one would run beside it.
+        if error.kind == PortErrorKind::Unavailable
+            && journal.unsettled().await?.iter().any(|known| known.client_token == sent_as)
+        {
+            return Err(error);
+        }
+        tracing::debug!(step = sending.step, error = error.message, "an earlier try's statement failed");
+        Ok(None)
     }
 
     /// Waits for a statement that is in the journal; sends it (again) under its token when no id is known.
@@ -210,6 +227,17 @@ impl Session for DataApiSession {
                 )));
             }
             self.journalled(Sending { step, statements: all, is_batch: true, shift: 1 }).await
+        })
+    }
+
+    fn take_up<'a>(
+        &'a self,
+        step: &'a str,
+        statements: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Vec<SmallResult>>, PortError>> {
+        Box::pin(async move {
+            let statements = self.labelled(statements.to_vec());
+            self.sent_before(&Sending { step, statements, is_batch: true, shift: 1 }).await
         })
     }
 

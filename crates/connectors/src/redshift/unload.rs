@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::load::remote_ids;
 use super::plan::escaped;
-use crate::parts::failure::{invalid, while_doing};
+use crate::parts::failure::{data, invalid, while_doing};
 use crate::parts::session::Session;
 use crate::parts::sql::scalar_number;
 
@@ -41,27 +41,45 @@ async fn run(
     authorization: &Authorization<'_>,
     request: &UnloadRequest,
 ) -> Result<UnloadReport, PortError> {
-    // An earlier try's statement may still be writing.
-    session.await_earlier().await?;
-    if request.existing == Existing::Refuse
-        && let Some(rows) = prepare(request).await?
-    {
-        let objects = objects(request).await?;
-        return Ok(UnloadReport { rows: Some(rows), objects, was_unloaded_before: true, ..UnloadReport::default() });
-    }
     let statements = vec![
         statement(authorization, request),
         "SELECT pg_last_query_id()".to_owned(),
         "SELECT pg_last_unload_count()".to_owned(),
     ];
-    let results = session.run("unload", statements).await?;
+    // What an earlier try's statement has written, or writes still, is what was asked for: nothing of it may be removed.
+    let results = match session.take_up("unload", &statements).await? {
+        Some(results) => results,
+        None => {
+            session.await_earlier().await?;
+            if request.existing == Existing::Refuse
+                && let Some(rows) = prepare(request).await?
+            {
+                let objects = objects(request).await?;
+                return Ok(UnloadReport {
+                    rows: Some(rows),
+                    objects,
+                    was_unloaded_before: true,
+                    ..UnloadReport::default()
+                });
+            }
+            session.run("unload", statements).await?
+        }
+    };
     let rows = results.get(2).and_then(scalar_number);
+    let objects = objects(request).await?;
+    if let (Some(1..), true) = (rows, objects.is_empty()) {
+        return Err(data(format!(
+            "Redshift says that it wrote {} rows, but there are no objects; see whether something removes them, or whether \
+             the connection for S3 leads to another bucket of that name, and run the task again",
+            rows.unwrap_or_default()
+        )));
+    }
     if let (Existing::Refuse, Some(rows)) = (request.existing, rows) {
         note(request, Some(rows)).await?;
     }
     let mut ids = remote_ids(&[&results]);
     ids.extend(results.get(1).and_then(scalar_number).map(|id| format!("query:{id}")));
-    Ok(UnloadReport { rows, objects: objects(request).await?, was_unloaded_before: false, remote_ids: ids })
+    Ok(UnloadReport { rows, objects, was_unloaded_before: false, remote_ids: ids })
 }
 
 fn statement(authorization: &Authorization<'_>, request: &UnloadRequest) -> String {

@@ -1,10 +1,15 @@
 //! UNLOAD by the Data API, against the stand-in on a real PostgreSQL.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use bytes::Bytes;
 use futures::TryStreamExt;
+use millrace_devstack::Fault;
 use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::ports::{Existing, ObjectPlace, UnloadRequest};
+
+use millrace_testkit::wait_until;
 
 use crate::redshift::{start, subject};
 use crate::world::{World, refused, work};
@@ -65,6 +70,74 @@ async fn rows_go_to_the_bucket_once_and_strangers_are_left_alone() -> Result<()>
     assert!(error.message.contains("s3://lake/out/nps_") && error.message.contains("allowoverwrite"), "{error}");
     let over = UnloadRequest { existing: Existing::Overwrite, ..foreign };
     assert_eq!(subject(&stand, 4).await?.warehouse.unload(over).await?.rows, Some(2));
+    Ok(())
+}
+
+/// The process is killed at each write of its journal. What Redshift has written by then, the next try does not remove.
+#[tokio::test]
+async fn an_unload_killed_at_any_write_is_there_once() -> Result<()> {
+    for after in [false, true] {
+        let mut deaths = 0;
+        for number in 1.. {
+            let (stand, first) = start(&[]).await?;
+            let wanted = request(&stand.world, QUERY, &["FORMAT AS CSV"]).await?;
+            stand.world.journal.die_at(number, after);
+            let mut unload = first.warehouse.unload(wanted.clone());
+            let is_dead = tokio::select! {
+                result = &mut unload => {
+                    result?;
+                    false
+                }
+                () = stand.world.journal.died.notified() => true,
+            };
+            if !is_dead {
+                break;
+            }
+            deaths += 1;
+            std::mem::forget(unload);
+            // The first write is the intent: nothing is sent before.
+            if number > 1 {
+                let is_written = async || stand.world.keys("out/").await.is_ok_and(|keys| !keys.is_empty());
+                wait_until("the files were written", Duration::from_secs(20), is_written).await?;
+            }
+            let report = subject(&stand, 2).await?.warehouse.unload(wanted.clone()).await?;
+            assert_eq!((report.rows, report.objects.len()), (Some(2), 1), "death at {number}, after: {after}");
+            assert_eq!(body(&stand.world, "out/nps_0000_part_00").await?.lines().count(), 2);
+            let third = subject(&stand, 3).await?.warehouse.unload(wanted).await?;
+            assert_eq!((third.rows, third.was_unloaded_before), (Some(2), true));
+        }
+        assert_eq!(deaths, 3);
+    }
+    Ok(())
+}
+
+/// An earlier try's statement that cannot be asked about may be writing still.
+#[tokio::test]
+async fn nothing_is_removed_or_sent_anew_while_an_earlier_unload_cannot_be_asked_about() -> Result<()> {
+    let (stand, first) = start(&[]).await?;
+    let wanted = request(&stand.world, QUERY, &["FORMAT AS CSV"]).await?;
+    let faults = stand.redshift.faults();
+    // More than the client itself asks again.
+    faults.inject("BatchExecuteStatement", Fault::LoseAnswer, 20);
+    for subject in [first, subject(&stand, 2).await?] {
+        let error = refused(subject.warehouse.unload(wanted.clone()).await)?;
+        assert_eq!(error.kind, PortErrorKind::Unavailable, "{error}");
+    }
+    assert_eq!(stand.world.journal.all().len(), 1, "one statement, asked about again");
+    faults.clear();
+    let report = subject(&stand, 3).await?.warehouse.unload(wanted).await?;
+    assert_eq!((report.rows, report.objects.len()), (Some(2), 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_without_objects_are_an_error() -> Result<()> {
+    let (stand, subject) = start(&[]).await?;
+    let elsewhere = World::start().await?;
+    let wanted =
+        UnloadRequest { store: elsewhere.store().await?, ..request(&stand.world, QUERY, &["FORMAT AS CSV"]).await? };
+    let error = refused(subject.warehouse.unload(wanted).await)?;
+    assert!(error.message.contains("wrote 2 rows, but there are no objects"), "{error}");
     Ok(())
 }
 
