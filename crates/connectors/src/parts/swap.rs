@@ -125,7 +125,7 @@ async fn build_and_publish(
         row_security::check(session, target, "replacing all rows").await?;
     }
     if let (Some(_), Some(live)) = (&request.columns_ddl, &live) {
-        refuse_other_columns(session, request, build, live, &shape).await?;
+        refuse_other_columns(session, request, live, &shape).await?;
     }
     let select = without_semicolon(&request.select);
     let mut statements = Vec::from_iter(is_postgres.then(|| ISOLATION.to_owned()));
@@ -164,6 +164,7 @@ async fn build_and_publish(
                     references::check(session, target, &table(target)).await?;
                     row_security::check(session, target, "replacing all rows").await?;
                 }
+                publishing.require_built_rows().await?;
                 let error = while_doing(&format!("putting the new {target} in place"), error);
                 // Another task made the table meanwhile: now it is one to be exchanged.
                 if is_new && columns(session, target).await?.is_some() {
@@ -199,7 +200,6 @@ fn shape(request: &BuildRequest, is_live: bool, place: Option<&str>) -> Result<S
 async fn refuse_other_columns(
     session: &dyn Session,
     request: &BuildRequest,
-    build: &TableName,
     live: &[Column],
     shape: &str,
 ) -> Result<(), PortError> {
@@ -207,12 +207,22 @@ async fn refuse_other_columns(
     if !Attachments::of(session, target).await?.keeps_live_table {
         return Ok(());
     }
-    let make = vec![format!("DROP TABLE IF EXISTS {}", table(build)), format!("CREATE TABLE {} {shape}", table(build))];
-    session
-        .run("shape", make)
-        .await
-        .map_err(|error| while_doing(&format!("making the columns that {target} is to have"), error))?;
-    let wanted = columns(session, build).await?.unwrap_or_default();
+    // Not the table that is built: an earlier try's may be there already, and be taken for this one's.
+    let suffix = format!("__shape_{}", request.work.short_hash());
+    let tried = sql::beside(target, &sql::name_with_suffix(&target.name, &suffix));
+    let drop = format!("DROP TABLE IF EXISTS {}", table(&tried));
+    let make = vec![drop.clone(), format!("CREATE TABLE {} {shape}", table(&tried))];
+    let made = session.run("shape", make).await;
+    made.map_err(|error| while_doing(&format!("making the columns that {target} is to have"), error))?;
+    let wanted = columns(session, &tried).await;
+    if let Err(error) = session.clean_up(drop).await {
+        tracing::info!(table = %tried, error = error.message, "what was made to see its columns is left behind");
+    }
+    let wanted = wanted?.ok_or_else(|| {
+        let message =
+            format!("the table {tried}, made to see the columns of the new {target}, is gone; run the task again");
+        PortError::new(PortErrorKind::Unavailable, message)
+    })?;
     let differing: Vec<String> = wanted
         .iter()
         .filter_map(|column| match live.iter().find(|known| known.name == column.name) {
@@ -269,12 +279,35 @@ impl Publishing<'_> {
         self.request.also.iter().cloned().chain([marker])
     }
 
+    /// First in the transaction: this work's swap was not made yet, and, on Redshift, the built table still has its rows.
+    /// There the building may be that of an earlier try, and the table another one's meanwhile.
+    fn guards(&self) -> Vec<String> {
+        let is_redshift = self.session.dialect() == Dialect::Redshift;
+        let counted = self.rows.filter(|_| is_redshift).map(|rows| {
+            format!("SELECT 1 / (CASE WHEN COUNT(*) = {rows} THEN 1 ELSE 0 END) FROM {}", table(self.build))
+        });
+        std::iter::once(guard_marker(&self.request.target, self.marker)).chain(counted).collect()
+    }
+
+    /// Says that the guard has found other rows; the table is built once more then.
+    async fn require_built_rows(&self) -> Result<(), PortError> {
+        let Some(rows) = self.rows.filter(|_| self.session.dialect() == Dialect::Redshift) else { return Ok(()) };
+        let count = format!("SELECT COUNT(*) FROM {}", table(self.build));
+        match scalar_number(&ask(self.session, "rebuilt", count).await?) {
+            Some(found) if found != rows => {
+                let message = format!(
+                    "{rows} rows were built for {}, but {} has {found}; nothing was put in place",
+                    self.request.target, self.build
+                );
+                Err(PortError::new(PortErrorKind::Unavailable, message).with_code(LOST_TURN))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn new_table(&self) -> Vec<String> {
-        let target = &self.request.target;
-        let mut statements = vec![
-            guard_marker(target, self.marker),
-            format!("ALTER TABLE {} RENAME TO {}", table(self.build), quote(&target.name)),
-        ];
+        let mut statements = self.guards();
+        statements.push(format!("ALTER TABLE {} RENAME TO {}", table(self.build), quote(&self.request.target.name)));
         statements.extend(self.marking());
         statements
     }
@@ -328,7 +361,7 @@ impl Publishing<'_> {
     fn exchanged_rows(&self, names: &[String]) -> Vec<String> {
         let target = &self.request.target;
         let (live, built, names) = (table(target), table(self.build), list(names));
-        let mut statements = vec![guard_marker(target, self.marker)];
+        let mut statements = self.guards();
         let mut overriding = "";
         if self.session.dialect() == Dialect::Postgres {
             statements.push(references::guard(target, &live));
@@ -363,7 +396,7 @@ impl Publishing<'_> {
         let (target, build) = (&self.request.target, self.build);
         let suffix = format!("__old_{}", self.request.work.short_hash());
         let old = sql::beside(target, &sql::name_with_suffix(&target.name, &suffix));
-        let mut statements = vec![guard_marker(target, self.marker)];
+        let mut statements = self.guards();
         let mut attached = Vec::new();
         if self.request.columns_ddl.is_none() {
             attached.extend(attachments.keys_of(build, names));

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use millrace_devstack::Fault;
@@ -10,6 +11,7 @@ use millrace_operator_api::TaskError;
 use millrace_operator_api::entry::find;
 use millrace_operator_api::ports::{BuildRequest, LoadMethod, LoadRequest, LoadRows, Ports, TableName, ValueType};
 use millrace_operators::parts::proof::comparing::{Comparison, Side};
+use millrace_testkit::wait_until;
 use serde_json::{Value, json};
 
 use crate::copies::databases::{Database, Kind, run};
@@ -284,6 +286,68 @@ async fn a_load_is_found_again_by_its_group_and_its_ids() -> Result<()> {
         let found = warehouse.build_and_swap(built).await?.remote_ids;
         let is_known = found.iter().any(|id| id.starts_with(sign));
         assert!(if kind == Kind::Redshift { !found.is_empty() } else { is_known }, "{kind:?}: {found:?}");
+    }
+    Ok(())
+}
+
+/// The process is killed at each write of its journal while it builds a table whose rows are exchanged; then the built table
+/// may lose its rows as well. The next try gives the rows that one clean run gives.
+#[tokio::test]
+async fn a_summary_killed_at_any_write_has_its_rows() -> Result<()> {
+    for (after, is_emptied) in [(false, false), (true, false), (false, true)] {
+        let mut deaths = 0;
+        for number in 1.. {
+            let (stand, first) = crate::redshift::start(&[
+                "CREATE SCHEMA analytics",
+                "CREATE TABLE analytics.summary (id bigint, note varchar(20))",
+                "CREATE VIEW analytics.notes AS SELECT note FROM analytics.summary",
+            ])
+            .await?;
+            let request = BuildRequest {
+                target: TableName { schema: Some("analytics".to_owned()), name: "summary".to_owned() },
+                select: "SELECT 1, 'a' UNION ALL SELECT 2, 'b'".to_owned(),
+                columns_ddl: Some("(id bigint, note varchar(20))".to_owned()),
+                checks: Vec::new(),
+                keep_failed: false,
+                also: Vec::new(),
+                work: work(1),
+            };
+            stand.world.journal.die_at(number, after);
+            let mut build = first.warehouse.build_and_swap(request.clone());
+            let is_dead = tokio::select! {
+                result = &mut build => {
+                    result?;
+                    false
+                }
+                () = stand.world.journal.died.notified() => true,
+            };
+            if !is_dead {
+                break;
+            }
+            deaths += 1;
+            std::mem::forget(build);
+            let others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' \
+                          AND pid <> pg_backend_pid()";
+            let is_over = async || stand.database.query(others).is_ok_and(|rows| rows.is_empty());
+            wait_until("what was sent has ended", Duration::from_secs(20), is_over).await?;
+            if is_emptied {
+                let built = "SELECT relname FROM pg_class WHERE relname LIKE 'summary\\_\\_build%' AND relkind = 'r'";
+                for row in stand.database.query(built)? {
+                    stand
+                        .database
+                        .execute(&format!("DELETE FROM analytics.{}", row[0].as_deref().unwrap_or_default()))?;
+                }
+            }
+            let second = crate::redshift::subject(&stand, 2).await?;
+            assert!(second.warehouse.build_and_swap(request).await?.was_swapped);
+            let found = stand.database.query("SELECT id, note FROM analytics.summary ORDER BY 1")?;
+            let place = format!("death at {number}, after: {after}, emptied: {is_emptied}");
+            assert_eq!(found, [some(&["1", "a"]), some(&["2", "b"])], "{place}");
+            let left = "SELECT relname FROM pg_class WHERE relname LIKE 'summary\\_\\_%'";
+            assert_eq!(stand.database.query(left)?, Vec::<Vec<_>>::new(), "{place}");
+        }
+        // Three writes for each of four statements: the marker's table, the columns, the building, the swap.
+        assert_eq!(deaths, 12);
     }
     Ok(())
 }
