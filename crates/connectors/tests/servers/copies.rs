@@ -3,6 +3,7 @@
 pub mod databases;
 mod mended;
 mod overlapping;
+mod written;
 
 use anyhow::{Result, bail};
 use millrace_operator_api::TaskError;

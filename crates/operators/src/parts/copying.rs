@@ -10,3 +10,4 @@ pub mod staging;
 pub mod table;
 pub mod verify;
 pub mod watermark;
+pub mod written;

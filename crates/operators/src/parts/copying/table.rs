@@ -25,7 +25,7 @@ use super::config::{Deletes, SyncMode, TablePlan, Verify};
 use super::convert::Converter;
 use super::select::Question;
 use super::staging::{StagingPlace, look_ahead, may_be_cut};
-use super::{verify, watermark};
+use super::{verify, watermark, written};
 use crate::parts::checks;
 use crate::parts::incremental::{Narrowed, check_replica_lag};
 use crate::parts::loading::tell_what_the_table_did;
@@ -66,6 +66,10 @@ pub async fn copy(context: &TaskContext, job: &Job, plan: &TablePlan) -> Result<
     }
     let found = unless_cancelled(context, describing.source_columns()).await?;
     describing.checkpoint("describe", format!("{} has {} columns", plan.source, found.columns.len()));
+    if let Some(column) = &found.field_as_read {
+        let check = written::check(context, (&job.source_conn_id, &*job.source), plan, column);
+        unless_cancelled(context, check).await.map_err(|error| while_doing(&describing.at("watermark"), error))?;
+    }
     // From here on all names are the source's own.
     let plan = &TablePlan { primary_key: found.key.clone(), incremental_field: found.field.clone(), ..plan.clone() };
     TableCopying { plan, ..describing }.run(found, started_at).await

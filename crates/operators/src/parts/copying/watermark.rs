@@ -193,15 +193,17 @@ fn normal_form(
         at = at.checked_sub_signed(lookback).ok_or_else(refused)?;
     }
     let to_seconds = at.format("%Y-%m-%d %H:%M:%S").to_string();
+    let shortest = |text: String| text.strip_suffix(" 00:00:00").map(ToOwned::to_owned).unwrap_or(text);
     Ok(match kind {
         FieldType::Yyyymmdd => at.format("%Y%m%d").to_string(),
         FieldType::Date => at.format("%Y-%m-%d").to_string(),
-        FieldType::Datetime => to_seconds,
+        FieldType::Datetime => shortest(to_seconds),
         FieldType::Timestamp | FieldType::Integer => {
-            // Zeros at the end are left out: beside texts, as SQLite keeps them, the shorter form is the earlier one.
+            // Zeros at the end are left out, and midnight: beside texts, as SQLite keeps them, the shorter form is the earlier
+            // one.
             let micros = format!("{:06}", at.and_utc().timestamp_subsec_micros());
             match micros.trim_end_matches('0') {
-                "" => to_seconds,
+                "" => shortest(to_seconds),
                 fraction => format!("{to_seconds}.{fraction}"),
             }
         }
@@ -248,6 +250,8 @@ mod tests {
             ("2024-01-01 12:30:05.999", FieldType::Datetime, "2024-01-01 12:30:05"),
             ("2024-01-01T12:30:05.120000+00", FieldType::Timestamp, "2024-01-01 12:30:05.12"),
             ("2024-01-01 12:30:00", FieldType::Timestamp, "2024-01-01 12:30:00"),
+            ("2024-01-01", FieldType::Timestamp, "2024-01-01"),
+            ("2024-01-01 00:00:00.9", FieldType::Datetime, "2024-01-01"),
             ("2024-01-01 00:00:00.000001+00:00", FieldType::Timestamp, "2024-01-01 00:00:00.000001"),
             ("9223372036854775807", FieldType::Integer, "9223372036854775807"),
             ("12.000", FieldType::Integer, "12"),

@@ -34,6 +34,8 @@ pub(super) struct Found {
     /// The primary key and the incremental field as the source names them.
     pub key: Vec<String>,
     pub field: Option<String>,
+    /// The incremental field before anything is done with it.
+    pub field_as_read: Option<SourceColumn>,
 }
 
 /// How far the rows have come, and what is known of them.
@@ -68,6 +70,7 @@ impl TableCopying<'_> {
         let of_field = |name: &String| position(&rows.columns, name);
         let at = self.plan.incremental_field.as_ref().and_then(of_field);
         let zone = at.and_then(|at| self.treating.clock_of(&rows.columns, at));
+        let field_as_read = at.map(|at| rows.columns[at].clone());
         let read = rows.columns.len();
         let changed = self.treating.changes(&rows.columns);
         let (mut rows, _) = self.treating.apply(rows).map_err(|error| while_doing(&attempted, error))?;
@@ -80,7 +83,15 @@ impl TableCopying<'_> {
         };
         let key = self.plan.primary_key.iter().map(known).collect::<Result<_, _>>()?;
         let field = self.plan.incremental_field.as_ref().map(known).transpose()?;
-        Ok(Found { has_dropped: rows.columns.len() < read, columns: rows.columns, zone, changed, key, field })
+        Ok(Found {
+            has_dropped: rows.columns.len() < read,
+            columns: rows.columns,
+            zone,
+            changed,
+            key,
+            field,
+            field_as_read,
+        })
     }
 
     pub(super) fn question(&self, meeting: &Meeting, from: Option<&str>) -> Result<Question, TaskError> {
