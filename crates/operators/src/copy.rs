@@ -21,7 +21,7 @@ pub const ENTRY: OperatorEntry = OperatorEntry::of::<Copy>("copy", "loads object
 /// `append` adds the rows: neither does it look for duplicates, nor does it empty the table. `replace` leaves exactly the
 /// incoming rows. `swap` does the same by a table that is filled beside the live one and takes its place. `upsert` updates
 /// rows with equal keys and inserts the others; of several rows with one key the one with the highest `order_key` stays,
-/// wherever it comes from.
+/// wherever it comes from, and without one rows that differ and come in with one key are refused.
 ///
 /// In PostgreSQL, all methods but `append` are refused where policies may hide rows of the table from the role that loads (row
 /// level security): they could not be replaced, and their keys would be inserted again. An upsert by a column that was

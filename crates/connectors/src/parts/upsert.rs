@@ -7,7 +7,7 @@
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::TableName;
 
-use crate::parts::failure::invalid;
+use crate::parts::failure::{data, invalid};
 use crate::parts::sql::{keys_not_null, list, list_of, quote, same_keys};
 
 /// Whether a column of text can say which row is the newer one.
@@ -42,6 +42,24 @@ pub fn out_of_order(target: &TableName, order_key: &str) -> PortError {
     invalid(format!(
         "the upsert into {target} goes by order key {order_key:?}, a column of text that holds numbers of different \
          lengths: as text '99' is above '100'; make it a column of numbers, or go by another one"
+    ))
+}
+
+/// `order_key` is one that the rows have alike, where the last of such rows can't be told by their place either.
+pub fn tied(ties: u64, keys: &[String], order_key: Option<&String>) -> PortError {
+    let order = order_key.map_or_else(
+        || "there is no order_key: which of them is to stay can't be told".to_owned(),
+        |order| {
+            format!(
+                "they have one {order}, the order_key: which of them is the last can't be told, because Redshift reads files \
+                 side by side"
+            )
+        },
+    );
+    data(format!(
+        "{ties} values of {} come in several rows that differ, and {order}; name an order_key that tells such rows apart, or let \
+         the query give one row for each key",
+        keys.join(", ")
     ))
 }
 
@@ -103,6 +121,24 @@ impl Upsert<'_> {
             seq = self.sequence,
             keys = list(self.keys),
         )
+    }
+
+    /// Without an order key, counts the keys that come in with rows that differ, of which
+    /// [`keep_best_incoming`](Self::keep_best_incoming) would keep whichever the query gave last. `row` is SQL for all of a
+    /// row `s`, as something that can be compared.
+    pub fn count_ties(&self, nulls: Nulls, row: &str) -> Option<String> {
+        if self.order_key.is_some() {
+            return None;
+        }
+        let complete = match nulls {
+            Nulls::Distinct => format!(" WHERE {}", keys_not_null("s", self.keys)),
+            Nulls::Equal => String::new(),
+        };
+        let (keys, staging) = (list(self.keys), self.staging);
+        Some(format!(
+            "SELECT COUNT(*) FROM (SELECT {keys} FROM (SELECT DISTINCT {row} FROM {staging} AS s{complete}) AS d GROUP BY {keys} \
+             HAVING COUNT(*) > 1) AS t"
+        ))
     }
 
     /// Of several existing rows with an incoming key, leaves the one with the highest order key. Counts rows of the target

@@ -19,10 +19,10 @@ use crate::parts::quarantine;
 use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted, require_updated};
 use crate::parts::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
 use crate::parts::session::{ask, find_marker, has_marker, insert_marker, marker_of, picks};
-use crate::parts::sql::{list, literal, quote, scalar_number, table};
+use crate::parts::sql::{list, list_of, literal, quote, scalar_number, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
-use crate::parts::upsert::{Nulls, TextOrder, Upsert, out_of_order};
+use crate::parts::upsert::{Nulls, TextOrder, Upsert, out_of_order, tied};
 use crate::parts::wire::{ClientSession, WireClient, WireConfig};
 
 pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadReport, PortError> {
@@ -401,6 +401,7 @@ impl Loading<'_> {
                 break;
             }
             client.batch(BACK).await?;
+            self.refuse_ties(upsert, nulls).await?;
             client.batch(&upsert.keep_best_incoming(nulls)).await?;
             written = client.query(&upsert.insert_or_update()).await;
         }
@@ -424,7 +425,18 @@ impl Loading<'_> {
     async fn keep_best_incoming(&self, upsert: &Upsert<'_>) -> Result<(), PortError> {
         // Without statistics the planner may take a million staged rows for a thousand.
         self.client.batch(&format!("ANALYZE {STAGING}")).await?;
+        self.refuse_ties(upsert, Nulls::Distinct).await?;
         self.client.batch(&upsert.keep_best_incoming(Nulls::Distinct)).await
+    }
+
+    async fn refuse_ties(&self, upsert: &Upsert<'_>, nulls: Nulls) -> Result<(), PortError> {
+        // As text, for json and points have no equality.
+        let row = format!("{}, ROW({})::text AS millrace_row", list_of("s", upsert.keys), list_of("s", upsert.columns));
+        let Some(count) = upsert.count_ties(nulls, &row) else { return Ok(()) };
+        match scalar_number(&self.client.query(&count).await?) {
+            Some(ties @ 1..) => Err(tied(ties, upsert.keys, None)),
+            _ => Ok(()),
+        }
     }
 
     async fn swap(&self, names: &[String]) -> Result<LoadReport, PortError> {

@@ -22,7 +22,7 @@ use crate::parts::sql::{beside, literal, scalar, scalar_number, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::task::TaskHandle;
 use crate::parts::turns::Turns;
-use crate::parts::upsert::out_of_order;
+use crate::parts::upsert::{out_of_order, tied};
 use crate::postgres::check_keys;
 use crate::redshift::limits::Limit;
 
@@ -189,17 +189,7 @@ impl Loading<'_> {
     async fn require_sound(&self, files: &ObjectRows, staged: &Staged, again: &str) -> Result<(), PortError> {
         require_all_read(self.request, staged.rows)?;
         if let (LoadMethod::Upsert { keys, order_key }, 1..) = (self.plan.method, staged.ties) {
-            let order = order_key.as_ref().map_or_else(
-                || "there is no order_key".to_owned(),
-                |order| format!("they have one {order}, the order_key"),
-            );
-            return Err(data(format!(
-                "{} values of {} come in several rows that differ, and {order}: which of them is the last can't be told, \
-                 because Redshift reads files side by side; name an order_key that tells such rows apart, or let the query \
-                 give one row for each key",
-                staged.ties,
-                keys.join(", ")
-            )));
+            return Err(tied(staged.ties, keys, order_key.as_ref()));
         }
         self.find_in_staged(again).await?;
         // COPY knows the objects by their keys alone.
@@ -275,6 +265,11 @@ impl Loading<'_> {
                 sent += 1;
                 results.extend(self.session.run(&format!("rows:{sent}"), statements).await?);
             }
+        }
+        if let (LoadMethod::Upsert { keys, order_key: None }, Some(count)) = (self.plan.method, self.plan.count_ties())
+            && let Some(ties @ 1..) = scalar_number(&ask(self.session, "ties", count).await?)
+        {
+            return Err(tied(ties, keys, None));
         }
         if let Some(statement) = self.plan.keep_best_incoming() {
             results.extend(self.session.run("best", vec![statement]).await?);

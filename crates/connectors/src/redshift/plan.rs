@@ -236,7 +236,7 @@ impl LoadPlan<'_> {
 
     /// COPY reads side by side and numbers the rows as it likes: of different rows with one key and one order key the last
     /// one of the files can't be told any more. Rows that are the same in everything may well come twice.
-    fn count_ties(&self) -> Option<String> {
+    pub fn count_ties(&self) -> Option<String> {
         let LoadMethod::Upsert { keys, order_key } = self.method else { return None };
         let (staging, keys_listed) = (table(&self.staging()), list(keys));
         let typed = |name: &String| self.table_columns.iter().find(|column| column.name == *name);

@@ -21,7 +21,7 @@ use crate::parts::session::marker_of;
 use crate::parts::sql::{list, list_of, quote, same_keys, scalar_number};
 use crate::parts::swap::{load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
-use crate::parts::upsert::{Nulls, SEQUENCE, Upsert};
+use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, tied};
 use crate::postgres::check_keys;
 
 pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport, PortError> {
@@ -163,6 +163,11 @@ async fn publish(
                 overriding: "",
                 collation: order_collation(columns, order_key.as_ref()),
             };
+            if let Some(count) = upsert.count_ties(Nulls::Distinct, &list_of("s", names))
+                && let Some(ties @ 1..) = scalar_number(&file.ask(connection, &count).await?)
+            {
+                return Err(tied(ties, keys, None));
+            }
             file.run(connection, &upsert.keep_best_incoming(Nulls::Distinct)).await?;
             file.run(
                 connection,

@@ -76,7 +76,7 @@ async fn keys_are_equal_where_sqlite_says_so() -> Result<()> {
     .await?;
     one_key_whatever_its_case(&world, &subject, &["plain", "rowless", "taken"]).await?;
     subject.run("ALTER TABLE \"kept (k\" RENAME TO kept").await?;
-    load(&world, &subject, 90, "kept", upsert(&["k"], None), &["k", "v"], "a,1\nA,2\n").await??;
+    load(&world, &subject, 90, "kept", upsert(&["k"], Some("v")), &["k", "v"], "a,1\nA,2\n").await??;
     assert_eq!(subject.rows("SELECT k, v FROM kept").await?, [some(&["A", "2"])]);
     // Doubles that are there already are told apart by what tells rows apart, not by a column that is called so.
     subject.run("INSERT INTO taken (k, ord, v) VALUES ('b', 7, 'double')").await?;
@@ -97,12 +97,12 @@ async fn a_partitioned_table_with_a_unique_key_is_updated() -> Result<()> {
     )
     .await?;
     let report =
-        load(&world, &subject, 1, "parts", upsert(&["id"], None), &["id", "v"], "1,new\n11,new\n12,new\n12,last\n")
+        load(&world, &subject, 1, "parts", upsert(&["id"], None), &["id", "v"], "1,new\n11,new\n12,new\n12,new\n")
             .await??;
     assert_eq!((report.rows_updated, report.rows_inserted), (Some(2), Some(1)));
     assert_eq!(
         database.query("SELECT * FROM parts ORDER BY id")?,
-        [some(&["1", "new", "mine"]), some(&["11", "new", "mine"]), some(&["12", "last", "k"])]
+        [some(&["1", "new", "mine"]), some(&["11", "new", "mine"]), some(&["12", "new", "k"])]
     );
     Ok(())
 }
@@ -117,7 +117,7 @@ async fn rules_about_columns_that_do_not_come_let_existing_rows_be_updated() -> 
     )
     .await?;
     for (generation, table) in (1..).zip(["checked", "domained", "late"]) {
-        let report = load(&world, &subject, generation, table, upsert(&["id"], None), &["id", "v"], "1,older\n1,new\n")
+        let report = load(&world, &subject, generation, table, upsert(&["id"], None), &["id", "v"], "1,new\n1,new\n")
             .await?
             .with_context(|| table.to_owned())?;
         assert_eq!((report.rows_updated, report.rows_inserted), (Some(1), Some(0)), "{table}");
@@ -149,6 +149,45 @@ async fn nulls_are_one_key_where_the_index_says_so() -> Result<()> {
     assert_eq!((report.rows_updated, report.rows_inserted), (Some(1), Some(0)));
     assert_eq!(database.query("SELECT v FROM nulls WHERE k IS NULL")?, [some(&["last"])]);
     Ok(())
+}
+
+/// The last of them would be whichever the query gave last. Rows that are the same in everything may well come twice.
+async fn differing_rows_of_a_key_are_refused(world: &World, subject: &Subject, tables: &[&str]) -> Result<()> {
+    for (index, table) in (0..).zip(tables) {
+        let upserted = async |generation: u32, rows: &str| {
+            let method = upsert(&["k"], None);
+            load(world, subject, index * 10 + generation, table, method, &["k", "v"], rows).await
+        };
+        for rows in ["1,\n1,new\n2,a\n", "3,a\n3,b\n3,a\n"] {
+            let error = refused(upserted(1, rows).await?).with_context(|| format!("{table}: {rows}"))?;
+            assert_eq!(error.kind, PortErrorKind::Data, "{table}: {error}");
+            let words = "1 values of k come in several rows that differ, and there is no order_key";
+            assert!(error.message.contains(words), "{table}: {error}");
+            assert_eq!(subject.rows(&format!("SELECT k, v FROM {table}")).await?, [some(&["1", "old"])], "{table}");
+        }
+        let report = upserted(2, "1,new\n1,new\n2,a\n2,a\n").await??;
+        assert_eq!((report.rows_updated, report.rows_inserted), (Some(1), Some(1)), "{table}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn differing_rows_of_a_key_are_refused_without_an_order() -> Result<()> {
+    let make = |table: &str, k: &str, v: &str| {
+        format!("CREATE TABLE {table} (k {k}, v {v}); INSERT INTO {table} VALUES (1, 'old')")
+    };
+    let keyed = make("keyed", "int PRIMARY KEY", "text");
+    let plain = make("plain", "int", "varchar(20)");
+    let (_database, world, subject) = postgres::start(&format!(
+        "CREATE SCHEMA analytics; {keyed}; {plain}; {}",
+        make("nulls", "int UNIQUE NULLS NOT DISTINCT", "text")
+    ))
+    .await?;
+    differing_rows_of_a_key_are_refused(&world, &subject, &["keyed", "plain", "nulls"]).await?;
+    let twice = load(&world, &subject, 50, "nulls", upsert(&["k"], None), &["k", "v"], ",a\n,b\n").await?;
+    assert!(refused(twice)?.message.contains("1 values of k come in several rows that differ"));
+    let (world, subject) = sqlite::start(&keyed.split("; ").chain(plain.split("; ")).collect::<Vec<_>>()).await?;
+    differing_rows_of_a_key_are_refused(&world, &subject, &["keyed", "plain"]).await
 }
 
 #[tokio::test]
