@@ -127,6 +127,7 @@ pub struct CsvRows<'a> {
     /// `s3://bucket/key`, for messages.
     file: &'a str,
     reader: Reader,
+    delimiter: u8,
     /// Where an empty field without quotes is NULL, and one with them is ''.
     quotes: Option<Quotes>,
     stray: Stray,
@@ -168,6 +169,7 @@ impl<'a> CsvRows<'a> {
             shaper: Shaper::of_file(format, columns),
             file,
             reader,
+            delimiter,
             quotes: tells_by_quotes.then(|| Quotes::new(delimiter, quote)),
             stray: Stray::new(delimiter, quote),
             head: Some(Vec::new()),
@@ -308,13 +310,14 @@ impl<'a> CsvRows<'a> {
                 format!("{count} fields where {expected} are expected ({})", names.join(", "))
             };
             let starts = std::iter::once(0).chain(self.ends[..count].iter().copied());
-            let fields = starts.zip(&self.ends[..count]).map(|(start, end)| Some(&self.fields[start..*end]));
+            let fields: Vec<&[u8]> =
+                starts.zip(&self.ends[..count]).map(|(start, end)| &self.fields[start..*end]).collect();
             let numbers: Vec<String> = (1..=count).map(|number| format!("field {number}")).collect();
             return sink.refuse(Refusal {
                 line: self.line,
                 column: None,
-                value: Some(self.fields[..bytes].to_vec()),
-                row: Some(row_text(&numbers, fields)),
+                value: Some(fields.join(&[self.delimiter][..])),
+                row: Some(row_text(&numbers, fields.into_iter().map(Some))),
                 reason,
             });
         }
@@ -469,7 +472,7 @@ mod tests {
     fn a_wrong_number_of_fields_names_file_and_line() {
         let error = read(b"1,a,b\n2,c\n", &CsvFormat::default(), 100).expect_err("two fields");
         assert!(
-            error.message.contains("s3://b/k line 2, value \"2c\": 2 fields where 3 are expected"),
+            error.message.contains("s3://b/k line 2, value \"2,c\": 2 fields where 3 are expected"),
             "{}",
             error.message
         );

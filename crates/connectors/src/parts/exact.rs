@@ -6,6 +6,9 @@ mod intervals;
 
 use intervals::Unit;
 
+/// What takes a value that a column does not hold.
+pub const WIDER: &str = "a wider column holds it (table_copy makes it one: widen_columns: true)";
+
 /// What a column keeps of a value, read from its type once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Keeps {
@@ -156,7 +159,7 @@ impl Keeps {
                 .then(|| "has a time of day, which date would drop; a timestamp column keeps it".to_owned()),
             Self::Characters { most, type_name } => (text.len() > *most && text.chars().count() > *most).then(|| {
                 format!(
-                    "is too long for {type_name} ({} characters); copy_options: truncatecolumns would cut it",
+                    "is too long for {type_name} ({} characters); {WIDER}, copy_options: truncatecolumns would cut it",
                     text.chars().count()
                 )
             }),

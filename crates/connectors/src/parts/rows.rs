@@ -187,7 +187,8 @@ impl Rejects {
     pub fn of(request: &LoadRequest, fields: &[LoadColumn]) -> Self {
         let names_rows = |column: &&LoadColumn| {
             let is_key = matches!(&request.method, LoadMethod::Upsert { keys, .. } if keys.contains(&column.name));
-            is_key && (column.kind == CellKind::Integer || column.keeps == Keeps::Day)
+            (is_key || request.known_by.contains(&column.name))
+                && (column.kind == CellKind::Integer || column.keeps == Keeps::Day)
         };
         let keys = fields.iter().filter(names_rows).map(|column| column.name.clone()).collect();
         Self { keys, ..Self::new(request.format.max_error, request.show_values, request.quarantine.is_some()) }
@@ -252,13 +253,20 @@ fn sample(row: &str, keys: &[String], show_values: bool) -> Option<String> {
         None => format!("{name} is NULL"),
         Some(text) if show_values => format!("{name} is {}", excerpt(text.as_bytes())),
         Some(text) if keys.contains(name) && is_plain(text) => format!("{name} is {text}"),
-        Some(text) => format!("{name} has {} characters", text.chars().count()),
+        Some(text) => format!("{name} has {}", characters(text)),
     };
     let (columns, bytes) = SAMPLED;
     let more = cells.len().saturating_sub(columns);
     let more = if more > 0 { format!(" and {more} more columns") } else { String::new() };
     let said = cells.iter().take(columns).map(cell).collect::<Vec<_>>().join(", ");
     Some(format!("; the row: {}{more}", cut(&said, bytes)))
+}
+
+fn characters(text: &str) -> String {
+    match text.chars().count() {
+        1 => "1 character".to_owned(),
+        count => format!("{count} characters"),
+    }
 }
 
 /// A value in a message: itself when that is allowed, otherwise how long it is.
@@ -268,7 +276,7 @@ pub fn shown(value: &[u8], show_values: bool) -> String {
     }
     match std::str::from_utf8(value) {
         Ok("") => "of no characters".to_owned(),
-        Ok(text) => format!("of {} characters, not shown", text.chars().count()),
+        Ok(text) => format!("of {}, not shown", characters(text)),
         Err(_) => format!("of {} bytes, not shown", value.len()),
     }
 }

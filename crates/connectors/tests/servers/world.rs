@@ -269,6 +269,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         format: request.format.clone(),
         quarantine: request.quarantine.clone(),
         show_values: request.show_values,
+        known_by: Vec::new(),
         also: request.also.clone(),
         expected_rows: request.expected_rows,
         late_before: request.late_before.clone(),

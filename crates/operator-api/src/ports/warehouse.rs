@@ -159,6 +159,8 @@ pub struct LoadRequest {
     pub quarantine: Option<TableName>,
     /// Values may be shown in errors and reports; otherwise only their lengths are.
     pub show_values: bool,
+    /// Columns by which a person finds a row, besides the keys of the method: errors show them where they are numbers or days.
+    pub known_by: Vec<String>,
     /// Statements for the transaction of the rows, after them: what must be true exactly when they are there.
     pub also: Vec<String>,
     /// How many rows were written to the files, where their writer knows it: with another number nothing is loaded.
@@ -182,6 +184,7 @@ impl LoadRequest {
             format: CsvFormat::default(),
             quarantine: None,
             show_values: false,
+            known_by: Vec::new(),
             also: Vec::new(),
             expected_rows: None,
             late_before: None,

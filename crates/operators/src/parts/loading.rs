@@ -133,6 +133,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         late_before: late::before(&loading),
         quarantine: loading.quarantine.clone(),
         show_values: loading.show_values,
+        known_by: Vec::new(),
         work: context.work.clone(),
     };
     if context.cancel.is_cancelled() {

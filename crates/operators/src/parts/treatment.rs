@@ -14,9 +14,11 @@ use millrace_model::ledger::{DROPPED, MASKED, hash_key_of, hashed_with, moved_fr
 use millrace_operator_api::ports::{RowStream, SourceColumn, SqlSource, ValueType};
 use millrace_operator_api::{PortError, PortErrorKind, Problems, TaskContext, TaskError};
 use millrace_template::Template;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 
 use super::column_name::position;
 use super::parameter::rendered_option;
@@ -78,13 +80,33 @@ pub struct Clock {
 }
 
 /// What is done with dates that no calendar has, such as MySQL's `0000-00-00`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = or_nothing)]
 pub enum ZeroDates {
     #[default]
     Error,
     Null,
     Keep,
+}
+
+impl<'de> Deserialize<'de> for ZeroDates {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // `null` without quotes is nothing to YAML.
+        match Option::<String>::deserialize(deserializer)?.as_deref() {
+            None | Some("null") => Ok(Self::Null),
+            Some("error") => Ok(Self::Error),
+            Some("keep") => Ok(Self::Keep),
+            Some(other) => Err(D::Error::unknown_variant(other, &["error", "null", "keep"])),
+        }
+    }
+}
+
+fn or_nothing(schema: &mut Schema) {
+    schema.insert("type".to_owned(), json!(["string", "null"]));
+    if let Some(words) = schema.get_mut("enum").and_then(|words| words.as_array_mut()) {
+        words.push(Value::Null);
+    }
 }
 
 pub type Treatments = BTreeMap<String, Treatment>;

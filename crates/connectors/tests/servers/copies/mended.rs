@@ -228,7 +228,7 @@ async fn personal_data_is_hidden_and_days_that_are_none_are_null() -> Result<()>
     let name = format!("{}.t", source.schema);
     let columns = json!({ "mail": "hash", "ssn": "drop", "phone": "mask" });
     let with = |more: Value| {
-        let mut all = json!({ "columns": columns, "zero_dates": "null" });
+        let mut all = json!({ "columns": columns, "zero_dates": null });
         if let (Some(all), Some(more)) = (all.as_object_mut(), more.as_object()) {
             all.extend(more.clone());
         }
@@ -561,5 +561,24 @@ async fn nul_bytes_are_taken_out_of_texts_but_not_of_keys() -> Result<()> {
     let key = copying(&source, &target, table(&format!("{}.t", source.schema), "dw.t", more));
     let text = message(run(&world, 90, key).await)?;
     assert!(text.contains("holds a NUL byte"), "{text}");
+    Ok(())
+}
+
+/// By its key, not by its place in a query without an order; and with remedies that this operator takes.
+#[tokio::test]
+async fn a_row_that_is_refused_is_found_by_its_key() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    source.run("CREATE TABLE t (id int, n bigint, v text); INSERT INTO t VALUES (12, 1, 'a'), (4711, 2, 'four'), (9, 3, 'b')").await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    target.run("CREATE TABLE dw.t (id int, n bigint, v varchar(3))").await?;
+    let whole = json!({ "primary_key": "id" });
+    let mut whole = copying(&source, &target, table("public.t", "dw.t", whole));
+    whole["show_values"] = json!(false);
+    let text = message(run(&world, 1, whole).await)?;
+    assert!(text.contains("id is 4711, n has 1 character, v has 4 characters"), "{text}");
+    assert!(text.contains("widen_columns: true"), "{text}");
+    let widened = json!({ "primary_key": "id", "widen_columns": true });
+    run(&world, 2, copying(&source, &target, table("public.t", "dw.t", widened))).await?;
     Ok(())
 }

@@ -355,6 +355,7 @@ impl TableCopying<'_> {
         let request = |rows, format| LoadRequest {
             columns: Some(meeting.names.clone()),
             show_values: job.show_values,
+            known_by: meeting.target_names(&plan.primary_key),
             format: CsvFormat { max_error: plan.max_error, ..format },
             quarantine: plan.quarantine.clone(),
             also: bounds

@@ -360,6 +360,18 @@ mod tests {
     }
 
     #[test]
+    fn zero_dates_take_null_with_and_without_quotes() {
+        let schema = serde_json::to_value(schemars::schema_for!(ZeroDates)).unwrap();
+        assert_eq!(schema["enum"], serde_json::json!(["error", "null", "keep", null]));
+        for (written, meant) in
+            [("null", ZeroDates::Null), ("\"null\"", ZeroDates::Null), ("\"keep\"", ZeroDates::Keep)]
+        {
+            assert_eq!(serde_json::from_str::<ZeroDates>(written).unwrap(), meant);
+        }
+        assert!(serde_json::from_str::<ZeroDates>("\"none\"").is_err());
+    }
+
+    #[test]
     fn zero_dates_are_refused_or_null_or_kept() {
         let columns = [("d", ValueType::Date), ("note", ValueType::TEXT)];
         let rows: &[&[Option<&str>]] = &[&[Some("2024-01-01"), None], &[Some("2024-00-10"), Some("0000-00-00")]];
