@@ -6,11 +6,12 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::mapping::{Expand, Items};
 use millrace_model::selection::{TaskChoice, TaskSelection};
 use millrace_model::state::RunState;
-use millrace_planner::{BackfillRange, BackfillWish, DagVersion, Limits, explain, plan_backfill};
-use millrace_store::{BackfillState, ClearRequest, NewBackfill, NewPart, Reprocess, RunChoice, Selection};
+use millrace_planner::{Limits, explain};
+use millrace_situation::BackfillRequest;
+use millrace_store::{BackfillState, ClearRequest, Reprocess, RunChoice, Selection};
 use serde_json::json;
 
-use crate::stage::{Stage, dag, instant};
+use crate::stage::{Stage, dag, instant, wished};
 
 /// 2 to 6 January, one run at a time. Returns the backfill's number.
 async fn backfill(stage: &Stage, is_reversed: bool, tasks: Option<TaskSelection>) -> i64 {
@@ -28,35 +29,9 @@ async fn backfill_from(
     tasks: Option<TaskSelection>,
     reprocess: Reprocess,
 ) -> i64 {
-    let row = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap();
-    let version = DagVersion::new(row.version_key, row.dag).unwrap();
-    let (from, to) = (instant(from), instant("2024-01-07"));
-    let range = BackfillRange {
-        version: &version,
-        from,
-        to,
-        includes_end: false,
-        ignores_bounds: false,
-        last_interval: None,
-        conf: Default::default(),
-    };
-    let reprocesses = reprocess != Reprocess::None;
-    let plan = plan_backfill(&BackfillWish { range, is_reversed, reprocesses, tasks }, stage.now()).unwrap();
-    let part = plan.part.map(|part| NewPart { dag: part.dag, left_out: part.left_out, selection: "some".into() });
-    let new = NewBackfill {
-        dag_id: version.dag.dag_id.clone(),
-        from,
-        to,
-        reprocess,
-        max_active_runs: 1,
-        conf: Default::default(),
-        runs: plan.runs,
-        is_reversed,
-        part,
-        dry_run: false,
-        actor: "cli".into(),
-    };
-    stage.store.create_backfill(&new, stage.now()).await.unwrap().backfill_key.unwrap()
+    let wished = wished(instant(from), instant("2024-01-07"));
+    let report = stage.backfill("d", BackfillRequest { is_reversed, tasks, reprocess, ..wished }).await;
+    report.backfill_key.unwrap()
 }
 
 async fn stage(tasks: &[&str]) -> Stage {

@@ -6,14 +6,14 @@ use millrace_model::execution::KeyLimit;
 use millrace_model::ids::{DagId, TaskId};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, RunType, TaskState};
-use millrace_planner::{BackfillRange, DagVersion, backfill_runs, explain_run};
+use millrace_planner::explain_run;
+use millrace_situation::BackfillRequest;
 use millrace_store::{
-    BackfillReport, BackfillState, ClearRequest, MarkRequest, MarkRunRequest, NewBackfill, PoolRow, Reprocess,
-    Selection,
+    BackfillReport, BackfillState, ClearRequest, MarkRequest, MarkRunRequest, PoolRow, Reprocess, Selection,
 };
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, dag, instant};
+use crate::stage::{Stage, dag, instant, wished};
 
 async fn clear(stage: &Stage, task_ids: &[&str]) {
     let run = stage.runs().await[0].key;
@@ -22,33 +22,8 @@ async fn clear(stage: &Stage, task_ids: &[&str]) {
 }
 
 async fn backfill(stage: &Stage, from: &str, to: &str, reprocess: Reprocess, limit: u32) -> BackfillReport {
-    let row = stage.store.scheduler_dag(&DagId::new_unchecked("d")).await.unwrap().unwrap();
-    let version = DagVersion::new(row.version_key, row.dag).unwrap();
-    let (from, to) = (instant(from), instant(to));
-    let range = BackfillRange {
-        version: &version,
-        from,
-        to,
-        includes_end: false,
-        ignores_bounds: false,
-        last_interval: None,
-        conf: Default::default(),
-    };
-    let runs = backfill_runs(&range, stage.now()).unwrap();
-    let new = NewBackfill {
-        dag_id: version.dag.dag_id.clone(),
-        from,
-        to,
-        reprocess,
-        max_active_runs: limit,
-        conf: Default::default(),
-        runs,
-        is_reversed: false,
-        part: None,
-        dry_run: false,
-        actor: "cli".into(),
-    };
-    stage.store.create_backfill(&new, stage.now()).await.unwrap()
+    let wished = wished(instant(from), instant(to));
+    stage.backfill("d", BackfillRequest { reprocess, max_active_runs: Some(limit), ..wished }).await
 }
 
 /// Ends every running try well until nothing runs. Returns how many did.

@@ -16,8 +16,10 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_operator_api::context::Clock;
 use millrace_planner::{DagVersion, ManualRun, manual_run};
 use millrace_scheduler::{Engine, EngineOptions};
+use millrace_situation::{BackfillRequest, prepare_backfill};
 use millrace_store::{
-    Leadership, NewJob, RunFilter, RunRequest, RunRow, Store, StoreError, StoreOptions, SyncDag, schema,
+    BackfillReport, Leadership, NewJob, Reprocess, RunFilter, RunRequest, RunRow, Store, StoreError, StoreOptions,
+    SyncDag, schema,
 };
 use millrace_testkit::{Postgres, TestDatabase};
 use tempfile::TempDir;
@@ -340,6 +342,13 @@ impl Stage {
         self.turn().await;
     }
 
+    /// As a person asks for it.
+    pub async fn backfill(&self, dag_id: &str, request: BackfillRequest) -> BackfillReport {
+        let dag = self.store.dag(dag_id, 0).await.unwrap().unwrap();
+        let prepared = prepare_backfill(&self.store, &dag, request, self.now()).await.unwrap();
+        self.store.create_backfill(&prepared.new, self.now()).await.unwrap()
+    }
+
     pub async fn trigger(&self, dag_id: &str) -> RunRow {
         let row = self.store.scheduler_dag(&DagId::new_unchecked(dag_id)).await.unwrap().unwrap();
         let version = DagVersion::new(row.version_key, row.dag).unwrap();
@@ -391,6 +400,23 @@ impl Stage {
 
     pub async fn state_of(&self, instance: InstanceKey) -> TaskState {
         self.store.instance_by_key(instance).await.unwrap().unwrap().state
+    }
+}
+
+/// New dates, all tasks, one run at a time.
+pub fn wished(from: DateTime<Utc>, to: DateTime<Utc>) -> BackfillRequest {
+    BackfillRequest {
+        from,
+        to,
+        includes_end: false,
+        is_reversed: false,
+        ignores_bounds: false,
+        reprocess: Reprocess::None,
+        max_active_runs: Some(1),
+        conf: Default::default(),
+        tasks: None,
+        actor: "cli".into(),
+        dry_run: false,
     }
 }
 

@@ -66,12 +66,9 @@ pub fn random_dag(dice: &mut Dice, number: usize) -> Dag {
     made.concurrency = dice.one_in(5).then(|| random_key(dice, "runs"));
     made.maintenance = dice.one_in(5).then(|| random_window(dice)).into_iter().collect();
     set_alerts(dice, &mut made);
-    let (past, cleans) = (dice.one_in(4), dice.one_in(3));
+    let past = dice.one_in(6);
     for task in &mut made.tasks {
         shape_task(dice, task, past);
-        let odds = if cleans { 3 } else { 12 };
-        (task.is_setup, task.is_teardown) = (dice.one_in(odds), dice.one_in(odds));
-        task.is_teardown &= !task.is_setup;
         if dice.one_in(6) {
             task.outlets = vec![AssetName::new_unchecked(format!("a{number}"))];
         }
@@ -117,6 +114,8 @@ fn shape_task(dice: &mut Dice, task: &mut Task, past: bool) {
     if task.expand.is_none() && dice.one_in(10) {
         task.expand = Some(Expand::Each(random_list(dice)));
     }
+    (task.is_setup, task.is_teardown) = (dice.one_in(10), dice.one_in(10));
+    task.is_teardown &= !task.is_setup;
 }
 
 /// How many may hold a key of a concurrency at a time. The keys are the same in all DAGs.
