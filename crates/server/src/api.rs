@@ -171,6 +171,8 @@ fn dag_doors() -> Doors {
                 .query("exclude_stale", Kind::Flag, "Without those whose file is gone")
                 .query("tags_match_mode", Kind::Words(&["any", "all"]), "Of several tags, any of them or all")
                 .query("owners", Kind::Text, "Of this owner; may be repeated")
+                .query("dag_display_name_pattern", Kind::Text, "A part of the id, which is what is shown of a DAG")
+                .query("has_import_errors", Kind::Flag, "Only those whose file cannot be read now, or only others")
                 .query("last_dag_run_state", Kind::Text, "Whose newest run is in this state; may be repeated")
                 .ordered(dags::ORDERS)
                 .gives::<dags::Dags>(),
@@ -244,7 +246,13 @@ fn system_doors() -> Doors {
         .get("/operators/{name}", ReadSystem, operators::get)
         .does(op("Show an operator, by its name or another that it answers to").gives::<operators::Operator>())
         .get("/pools", ReadSystem, pools::list)
-        .does(op("List pools and how full they are").page().ordered(pools::ORDERS).gives::<pools::Pools>())
+        .does(
+            op("List pools and how full they are")
+                .page()
+                .query("pool_name_pattern", Kind::Text, "A part of the name")
+                .ordered(pools::ORDERS)
+                .gives::<pools::Pools>(),
+        )
         .post("/pools", WritePools, pools::create)
         .does(op("Add a pool").takes::<pools::CreateBody>().creates::<pools::Pool>())
         .patch("/pools", WritePools, bulk::pools)
@@ -338,6 +346,11 @@ pub(crate) fn instant(at: DateTime<Utc>) -> Instant {
 
 fn optional(at: Option<DateTime<Utc>>) -> Option<Instant> {
     at.map(instant)
+}
+
+/// A number in the form of an id that Airflow's clients can read: `00000000-0000-0000-0000-000000000012`.
+fn uuid(key: i64) -> String {
+    format!("00000000-0000-0000-0000-{key:012x}")
 }
 
 /// Seconds.

@@ -47,6 +47,10 @@ pub(crate) struct BackfillBody {
     /// Also dates outside of the DAG's start and end.
     #[serde(default)]
     pub ignore_bounds: bool,
+    /// What Airflow's clients send: new runs have the newest version, those that run again keep theirs. True is refused
+    /// where runs are to run again.
+    #[serde(default)]
+    pub run_on_latest_version: Option<bool>,
 }
 
 impl Server {
@@ -100,6 +104,11 @@ impl Server {
                 format!("'reprocess_behavior' must be none, failed or completed, not '{word}'"),
             )
         })?;
+        if body.run_on_latest_version == Some(true) && reprocess != Reprocess::None {
+            let text = "a run that runs again keeps its version of the DAG; clear them with 'run_on_latest_version', or leave \
+                        it out here";
+            return Err(invalid("run_on_latest_version", text.to_owned()));
+        }
         if body.max_active_runs == Some(0) {
             return Err(invalid("max_active_runs", "'max_active_runs' must be at least 1".to_owned()));
         }

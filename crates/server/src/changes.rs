@@ -11,12 +11,13 @@ use millrace_planner::DagVersion;
 use millrace_settings::Masker;
 use millrace_situation::clear_warnings;
 use millrace_store::{
-    ClearReport, ClearRequest, ClearedInstance, DagRow, LONGEST_NOTE, MarkReport, MarkRequest, MarkRunRequest,
-    NewestVersion, RepinRequest, RunChoice, RunRow, Selection, TouchedRun,
+    ClearReport, ClearRequest, DagRow, LONGEST_NOTE, MarkReport, MarkRequest, MarkRunRequest, NewestVersion,
+    RepinRequest, RunChoice, RunRow, Selection,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::instances::TouchedInstance;
 use crate::links;
 use crate::permission::Act;
 use crate::person::Person;
@@ -91,13 +92,15 @@ impl Default for ClearBody {
 pub(crate) struct ClearRunBody {
     pub dry_run: bool,
     pub only_failed: bool,
+    /// Only tasks that the run does not have yet: `repin` does that, so that true is refused here.
+    pub only_new: bool,
     pub run_on_latest_version: bool,
     pub note: Option<String>,
 }
 
 impl Default for ClearRunBody {
     fn default() -> Self {
-        Self { dry_run: true, only_failed: false, run_on_latest_version: false, note: None }
+        Self { dry_run: true, only_failed: false, only_new: false, run_on_latest_version: false, note: None }
     }
 }
 
@@ -106,6 +109,7 @@ impl Default for ClearRunBody {
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "the names are Airflow's")]
 pub(crate) struct MarkBody {
+    /// success, failed or skipped; left out, only the note is written.
     pub new_state: Option<String>,
     pub include_upstream: bool,
     pub include_downstream: bool,
@@ -242,6 +246,10 @@ impl Server {
     }
 
     pub async fn clear_run(&self, person: &Person, dag_id: &str, run_id: &str, body: ClearRunBody) -> Answer<Cleared> {
+        if body.only_new {
+            let text = format!("'only_new' is not done by clearing: POST {}/repin", links::api_run(dag_id, run_id));
+            return Err(Problem::invalid(text).with("path", "only_new".into()));
+        }
         let whole = ClearBody {
             dry_run: body.dry_run,
             only_failed: body.only_failed,
@@ -299,6 +307,14 @@ impl Server {
     ) -> Answer<MarkReport> {
         self.require_on(person, Act::ChangeRuns, run.dag_id.as_str()).await?;
         let state = body.new_state.as_deref().unwrap_or_default();
+        if body.new_state.is_none() && body.note.is_some() {
+            let dag = self.dag_row(run.dag_id.as_str(), 0).await?;
+            let note = checked_note(body.note, &self.masker_of_run(&dag.dag, run))?;
+            if !dry_run {
+                self.store().set_note(run.key, note.as_deref(), &person.actor(), self.now()).await?;
+            }
+            return Ok(MarkReport::default());
+        }
         let Some(to @ (TaskState::Success | TaskState::Failed | TaskState::Skipped)) = TaskState::parse(state) else {
             let text = format!("'new_state' must be success, failed or skipped, not '{state}'");
             return Err(Problem::invalid(text).with("path", "new_state".into()));
@@ -361,43 +377,11 @@ pub(crate) struct Touched {
     task_instances: Vec<TouchedInstance>,
     total_entries: usize,
     /// What may surprise: rows that come twice.
-    warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
-#[derive(Serialize, JsonSchema)]
-struct TouchedInstance {
-    id: String,
-    task_id: String,
-    task_display_name: String,
-    dag_id: String,
-    dag_run_id: Option<String>,
-    logical_date: Option<crate::api::Instant>,
-    map_index: i32,
-    /// Before.
-    state: Option<&'static str>,
-    /// After.
-    new_state: Option<&'static str>,
-}
-
-pub(crate) fn touched_value(dag_id: &str, changed: &[ClearedInstance], runs: &[TouchedRun]) -> Touched {
-    let value = |it: &ClearedInstance| {
-        let run = runs.iter().find(|run| run.run == it.run);
-        TouchedInstance {
-            id: it.instance.to_string(),
-            task_id: it.task_id.to_string(),
-            task_display_name: it.task_id.to_string(),
-            dag_id: dag_id.to_owned(),
-            dag_run_id: run.map(|run| run.run_id.to_string()),
-            logical_date: run.map(|run| crate::api::instant(run.logical_date)),
-            map_index: it.map_index,
-            state: (it.from != TaskState::None).then(|| it.from.as_str()),
-            new_state: (it.to != TaskState::None).then(|| it.to.as_str()),
-        }
-    };
-    let task_instances = changed.iter().map(value).collect();
-    Touched { task_instances, total_entries: changed.len(), warnings: Vec::new() }
-}
-
-pub(crate) fn cleared_value(dag_id: &str, Cleared { report, warnings }: Cleared) -> Touched {
-    Touched { warnings, ..touched_value(dag_id, &report.cleared, &report.runs) }
+impl Touched {
+    pub fn of(task_instances: Vec<TouchedInstance>) -> Self {
+        Self { total_entries: task_instances.len(), task_instances, warnings: Vec::new() }
+    }
 }

@@ -64,6 +64,7 @@ pub struct TouchedRun {
     pub run: RunKey,
     pub run_id: RunId,
     pub logical_date: DateTime<Utc>,
+    pub run_after: DateTime<Utc>,
     /// Its state before.
     pub from: RunState,
     /// The version of the DAG that it goes by.
@@ -159,6 +160,7 @@ impl TouchedRun {
             run: run.key,
             run_id: run.run_id.clone(),
             logical_date: run.logical_date,
+            run_after: run.run_after,
             from: run.state,
             version_key: run.version_key,
             queued,

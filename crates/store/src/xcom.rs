@@ -27,6 +27,8 @@ pub struct ListedXcom {
     pub task_id: TaskId,
     pub map_index: i32,
     pub key: String,
+    /// When it was left.
+    pub at: DateTime<Utc>,
     /// As it may be shown.
     pub value: Value,
 }
@@ -85,7 +87,7 @@ impl Store {
         let (clause, mut values) = (conditions.clause(), conditions.values);
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
-            "SELECT i.run_id, i.task_id, i.map_index, x.key, COALESCE(x.shown, x.value) AS value {FROM}{clause} \
+            "SELECT i.run_id, i.task_id, i.map_index, x.key, x.created_at, COALESCE(x.shown, x.value) AS value {FROM}{clause} \
              ORDER BY x.instance_id DESC, x.key LIMIT ${limit} OFFSET ${offset}"
         );
         values.extend(values![
@@ -100,6 +102,7 @@ impl Store {
                     task_id: TaskId::new_unchecked(row.text("task_id")?),
                     map_index: row.small("map_index")?,
                     key: row.text("key")?,
+                    at: row.instant("created_at")?,
                     value: row.json("value")?,
                 })
             })

@@ -45,6 +45,14 @@ enum Existing {
     Overwrite,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Missing {
+    #[default]
+    Fail,
+    Skip,
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Action<T> {
@@ -54,6 +62,9 @@ struct Action<T> {
     /// Of `create`.
     #[serde(default)]
     action_on_existence: Existing,
+    /// Of `update` and `delete`.
+    #[serde(default)]
+    action_on_non_existence: Missing,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -139,7 +150,8 @@ async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> A
                 Entity::Name(name) => (name, None),
                 Entity::Whole(Whole(whole)) => (whole.name(), Some(whole)),
             };
-            let done = one(server, person, (action.action, action.action_on_existence), (&name, whole)).await;
+            let how = (action.action, action.action_on_existence, action.action_on_non_existence);
+            let done = one(server, person, how, (&name, whole)).await;
             result.note(name, done);
         }
     }
@@ -150,12 +162,13 @@ async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> A
 async fn one<T: Named>(
     server: &Server,
     person: &Person,
-    (what, existing): (What, Existing),
+    (what, existing, missing): (What, Existing, Missing),
     (name, whole): (&str, Option<T>),
 ) -> Answer<bool> {
     use millrace_model::error_code::ErrorCode;
     let exists = T::exists(server, name).await?;
     match (what, whole) {
+        (What::Update | What::Delete, _) if !exists && missing == Missing::Skip => return Ok(false),
         (What::Delete, _) => T::delete(server, person, name).await?,
         (What::Create | What::Update, None) => {
             return Err(Problem::invalid(format!("'{name}' is only a name; send the whole entity")));

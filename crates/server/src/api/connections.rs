@@ -18,7 +18,7 @@ use super::update_mask::{UpdateMask, masked};
 use super::{Given, body, bulk, listed, paged};
 use crate::doors::Doors;
 use crate::links;
-use crate::openapi::op;
+use crate::openapi::{Kind, op};
 use crate::permission::Act;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -31,7 +31,13 @@ pub(super) fn doors() -> Doors {
     use Act::{ReadConnections, TestConnections, WriteConnections};
     super::under()
         .get("/connections", ReadConnections, list)
-        .does(op("List connections, secrets masked").page().ordered(ORDERS).gives::<Connections>())
+        .does(
+            op("List connections, secrets masked")
+                .page()
+                .query("connection_id_pattern", Kind::Text, "A part of the id")
+                .ordered(ORDERS)
+                .gives::<Connections>(),
+        )
         .post("/connections", WriteConnections, create)
         .does(op("Add a connection").takes::<ConnectionBody>().creates::<Connection>())
         .patch("/connections", WriteConnections, bulk::connections)
@@ -58,7 +64,10 @@ pub(super) fn doors() -> Doors {
 }
 
 pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Connections>> {
-    let connections = server.options.vault.connections().await?.iter().map(connection_value).collect();
+    let part = parameters.part("connection_id_pattern").map(|part| part.to_lowercase());
+    let wanted = |row: &&NamedConnection| part.as_ref().is_none_or(|part| row.conn_id.to_lowercase().contains(part));
+    let rows = server.options.vault.connections().await?;
+    let connections = rows.iter().filter(wanted).map(connection_value).collect();
     let (connections, total_entries) = paged(connections, &parameters, ORDERS)?;
     Ok(Json(Connections { connections, total_entries }))
 }

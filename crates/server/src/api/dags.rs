@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
+use millrace_model::schedule::Schedule;
 use millrace_model::state::RunState;
 use millrace_store::{DagFilter, DagRow, RunSummary};
 use schemars::JsonSchema;
@@ -32,8 +33,7 @@ pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -
     let page = parameters.page()?;
     let choice = Choice::of(&parameters)?;
     let filter = DagFilter {
-        // Airflow's pattern is SQL's; here any part of the id does.
-        search: parameters.text("dag_id_pattern").map(|text| text.trim_matches('%').to_owned()),
+        search: parameters.part("dag_id_pattern"),
         is_paused: parameters.flag("paused")?,
         include_stale: !parameters.flag("exclude_stale")?.unwrap_or(true),
         last_runs: u32::from(choice.looks_at_runs()),
@@ -54,6 +54,9 @@ struct Choice {
     with_all_tags: bool,
     owners: Vec<String>,
     states: Vec<RunState>,
+    /// A DAG is shown by its id.
+    name_part: Option<String>,
+    has_import_errors: Option<bool>,
     order: Option<(&'static str, bool)>,
 }
 
@@ -73,6 +76,8 @@ impl Choice {
             with_all_tags,
             owners: texts("owners"),
             states: parameters.run_states_of("last_dag_run_state")?,
+            name_part: parameters.part("dag_display_name_pattern").map(|part| part.to_lowercase()),
+            has_import_errors: parameters.flag("has_import_errors")?,
             order: parameters.order(ORDERS)?,
         })
     }
@@ -86,7 +91,13 @@ impl Choice {
         let tagged = if self.with_all_tags { self.tags.iter().all(has_tag) } else { self.tags.iter().any(has_tag) };
         let owned = row.dag.owner.as_ref().is_some_and(|owner| self.owners.contains(owner));
         let last = RunSummary::latest(&row.last_runs).is_some_and(|run| self.states.contains(&run.state));
-        (self.tags.is_empty() || tagged) && (self.owners.is_empty() || owned) && (self.states.is_empty() || last)
+        let named = self.name_part.as_ref().is_none_or(|part| row.dag_id.as_str().to_lowercase().contains(part));
+        let broken = self.has_import_errors.is_none_or(|wanted| wanted == row.has_import_error);
+        (self.tags.is_empty() || tagged)
+            && named
+            && broken
+            && (self.owners.is_empty() || owned)
+            && (self.states.is_empty() || last)
     }
 
     /// What has none comes first; of equal ones the order of the ids stays.
@@ -145,6 +156,7 @@ listed!(Dags { dags: Dag });
 pub(super) struct DagTag {
     name: String,
     dag_id: String,
+    dag_display_name: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -169,6 +181,18 @@ pub(crate) struct Dag {
     catchup: bool,
     max_active_runs: u32,
     max_active_tasks: u32,
+    /// The same, as Airflow's details have it.
+    concurrency: u32,
+    /// 0: it is not paused by itself.
+    max_consecutive_failed_dag_runs: u32,
+    has_task_concurrency_limits: bool,
+    /// It has a schedule with dates in the past.
+    is_backfillable: bool,
+    timetable_periodic: bool,
+    /// Never: Airflow has it.
+    timetable_partitioned: bool,
+    /// Never: Airflow has it.
+    render_template_as_native_obj: bool,
     /// Defaults, secrets masked.
     params: Value,
     version_number: u32,
@@ -183,7 +207,10 @@ pub(super) fn dag_value(server: &Server, row: &DagRow) -> Dag {
     let dag = &row.dag;
     let dag_id = row.dag_id.to_string();
     let masker = server.masker_of_dag(dag);
-    let tags = dag.tags.iter().map(|tag| DagTag { name: masker.mask(tag), dag_id: dag_id.clone() }).collect();
+    let tag =
+        |tag: &String| DagTag { name: masker.mask(tag), dag_id: dag_id.clone(), dag_display_name: dag_id.clone() };
+    let tags = dag.tags.iter().map(tag).collect();
+    let timetable_periodic = matches!(dag.timetable.schedule, Schedule::Cron { .. } | Schedule::Delta(_));
     let next = row.next.as_ref();
     Dag {
         dag_display_name: dag_id.clone(),
@@ -205,6 +232,16 @@ pub(super) fn dag_value(server: &Server, row: &DagRow) -> Dag {
         catchup: dag.catchup,
         max_active_runs: dag.max_active_runs,
         max_active_tasks: dag.max_active_tasks,
+        concurrency: dag.max_active_tasks,
+        max_consecutive_failed_dag_runs: dag.max_consecutive_failed_dag_runs,
+        has_task_concurrency_limits: dag
+            .tasks
+            .iter()
+            .any(|task| task.max_active_tis_per_dag.is_some() || task.max_active_tis_per_dagrun.is_some()),
+        is_backfillable: timetable_periodic || matches!(dag.timetable.schedule, Schedule::Events(_)),
+        timetable_periodic,
+        timetable_partitioned: false,
+        render_template_as_native_obj: false,
         params: server.masked_members(&dag.params),
         version_number: row.version_number,
         last_parsed_time: instant(row.last_changed_at),

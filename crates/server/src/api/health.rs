@@ -45,6 +45,7 @@ pub(crate) async fn health(State(server): State<Shared>) -> Json<Health> {
     Json(Health {
         metadatabase: DatabaseHealth { status: database, problem },
         scheduler: Heart { status: scheduler, latest_scheduler_heartbeat: optional(heartbeat), problem: trouble },
+        triggerer: NoTriggerer { status: None, latest_triggerer_heartbeat: None },
     })
 }
 
@@ -52,6 +53,15 @@ pub(crate) async fn health(State(server): State<Shared>) -> Json<Health> {
 pub(crate) struct Health {
     metadatabase: DatabaseHealth,
     scheduler: Heart,
+    triggerer: NoTriggerer,
+}
+
+/// There is none: the scheduler looks after what is deferred. Null in Airflow where none runs.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TriggererHealth")]
+struct NoTriggerer {
+    status: Option<&'static str>,
+    latest_triggerer_heartbeat: Option<Instant>,
 }
 
 #[derive(Serialize, JsonSchema)]

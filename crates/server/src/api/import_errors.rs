@@ -22,7 +22,13 @@ pub(super) fn doors() -> Doors {
     use Act::ReadDags;
     super::under()
         .get("/importErrors", ReadDags, list)
-        .does(op("List DAG files that cannot be read").page().ordered(ORDERS).gives::<ImportErrors>())
+        .does(
+            op("List DAG files that cannot be read")
+                .page()
+                .query("filename_pattern", Kind::Text, "A part of the file's name")
+                .ordered(ORDERS)
+                .gives::<ImportErrors>(),
+        )
         .get("/importErrors/{id}", ReadDags, get)
         .does(op("Show one, by its number").gives::<ImportError>())
         .get("/dagWarnings", ReadDags, warnings)
@@ -37,7 +43,9 @@ pub(super) fn doors() -> Doors {
 }
 
 pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<ImportErrors>> {
-    let import_errors = server.import_errors().await?.into_iter().map(import_error).collect();
+    let part = parameters.part("filename_pattern").map(|part| part.to_lowercase());
+    let wanted = |row: &ImportErrorRow| part.as_ref().is_none_or(|part| row.file_path.to_lowercase().contains(part));
+    let import_errors = server.import_errors().await?.into_iter().filter(wanted).map(import_error).collect();
     let (import_errors, total_entries) = paged(import_errors, &parameters, ORDERS)?;
     Ok(Json(ImportErrors { import_errors, total_entries }))
 }

@@ -1,19 +1,22 @@
 //! Task instances of a run.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
+use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::ids::{DagId, RunId, TaskId};
 use millrace_model::state::TaskState;
-use millrace_store::{InstanceFilter, InstanceRow, ListedInstance, RunRow};
+use millrace_store::{ClearedInstance, InstanceFilter, InstanceRow, ListedInstance, RunRow, TouchedRun};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::asked::{MOST_COUNTED, asked, dates, in_all};
-use super::{Given, Instant, body, duration, instant, listed, optional};
-use crate::changes::{ClearBody, MarkBody, Touched, cleared_value, touched_value};
+use super::{Given, Instant, body, duration, instant, listed, optional, uuid};
+use crate::changes::{ClearBody, Cleared, MarkBody, Touched};
 use crate::openapi::{Kind, Operation};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -160,7 +163,8 @@ pub(crate) async fn clear(
     person: Person,
     given: Given<ClearBody>,
 ) -> Answer<Json<Touched>> {
-    Ok(Json(cleared_value(&dag_id, server.clear(&person, &dag_id, body(given)?).await?)))
+    let cleared = server.clear(&person, &dag_id, body(given)?).await?;
+    Ok(Json(server.cleared(&dag_id, cleared).await?))
 }
 
 /// The instances of one mapped task.
@@ -281,7 +285,7 @@ pub(super) async fn mark(
     }
     let report = server.mark(person, &run, (TaskId::new_unchecked(task_id), index), body, dry_run).await?;
     let changed: Vec<_> = report.marked.iter().chain(&report.cleared).cloned().collect();
-    Ok(Json(touched_value(&dag_id, &changed, &report.runs)))
+    Ok(Json(server.touched(&dag_id, &changed, &report.runs).await?))
 }
 
 listed! {
@@ -303,6 +307,7 @@ pub(crate) struct TaskInstance {
     task_id: String,
     task_display_name: String,
     dag_id: String,
+    dag_display_name: String,
     dag_run_id: String,
     /// -1: the task is not mapped.
     map_index: i32,
@@ -315,6 +320,9 @@ pub(crate) struct TaskInstance {
     try_number: u32,
     max_tries: u32,
     operator: String,
+    operator_name: String,
+    /// Always `{}`: a task does not choose where it runs.
+    executor_config: &'static str,
     pool: String,
     pool_slots: u32,
     priority_weight: i32,
@@ -352,21 +360,23 @@ impl<'r> Whose<'r> {
 
 fn instance_value(run: &Whose<'_>, row: &InstanceRow) -> TaskInstance {
     TaskInstance {
-        id: row.key.to_string(),
+        id: uuid(row.key),
         task_id: row.task_id.to_string(),
         task_display_name: row.task_id.to_string(),
         dag_id: run.dag_id.to_string(),
+        dag_display_name: run.dag_id.to_string(),
         dag_run_id: run.run_id.to_string(),
         map_index: row.map_index,
         rendered_map_index: row.rendered_map_index.clone(),
         logical_date: instant(run.logical_date),
         run_after: instant(run.run_after),
-        // As in Airflow, one that nothing was decided about has no state.
-        state: (row.state != TaskState::None).then(|| row.state.as_str()),
+        state: shown(row.state),
         state_reason: row.state_reason.clone(),
         try_number: row.try_number,
         max_tries: row.max_tries,
         operator: row.operator.clone(),
+        operator_name: row.operator.clone(),
+        executor_config: "{}",
         pool: row.pool.clone(),
         pool_slots: row.pool_slots,
         priority_weight: row.priority_weight,
@@ -377,5 +387,47 @@ fn instance_value(run: &Whose<'_>, row: &InstanceRow) -> TaskInstance {
         next_try_at: optional(row.next_try_at),
         triggered_run: None,
         rendered_fields: None,
+    }
+}
+
+/// An instance of which something was or would be done.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TouchedInstance {
+    /// With the state of before; the rest of it is as it is now.
+    #[serde(flatten)]
+    instance: TaskInstance,
+    /// After.
+    new_state: Option<&'static str>,
+}
+
+fn shown(state: TaskState) -> Option<&'static str> {
+    // As in Airflow, one that nothing was decided about has no state.
+    (state != TaskState::None).then(|| state.as_str())
+}
+
+impl Server {
+    pub async fn touched(&self, dag_id: &str, changed: &[ClearedInstance], runs: &[TouchedRun]) -> Answer<Touched> {
+        let dag_id = DagId::new_unchecked(dag_id);
+        let keys: Vec<RunKey> = runs.iter().map(|run| run.run).collect();
+        let rows = self.store().instances_of_runs(&keys).await?;
+        let rows: HashMap<InstanceKey, InstanceRow> = rows.into_iter().map(|row| (row.key, row)).collect();
+        let value = |it: &ClearedInstance| {
+            let (run, row) = (runs.iter().find(|run| run.run == it.run)?, rows.get(&it.instance)?);
+            let whose = Whose {
+                dag_id: &dag_id,
+                run_id: &run.run_id,
+                logical_date: run.logical_date,
+                run_after: run.run_after,
+            };
+            let instance = TaskInstance { state: shown(it.from), ..instance_value(&whose, row) };
+            Some(TouchedInstance { instance, new_state: shown(it.to) })
+        };
+        Ok(Touched::of(changed.iter().filter_map(value).collect()))
+    }
+
+    pub async fn cleared(&self, dag_id: &str, Cleared { report, warnings }: Cleared) -> Answer<Touched> {
+        let mut touched = self.touched(dag_id, &report.cleared, &report.runs).await?;
+        touched.warnings = warnings;
+        Ok(touched)
     }
 }

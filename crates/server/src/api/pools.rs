@@ -55,7 +55,9 @@ pub(crate) struct PatchBody {
 pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Pools>> {
     let used = server.store().pool_use().await?;
     let value = |row: &PoolRow| pool_value(row, used.get(&row.name).copied().unwrap_or_default());
-    let pools = server.store().pools().await?.iter().map(value).collect();
+    let part = parameters.part("pool_name_pattern").map(|part| part.to_lowercase());
+    let wanted = |row: &&PoolRow| part.as_ref().is_none_or(|part| row.name.to_lowercase().contains(part));
+    let pools = server.store().pools().await?.iter().filter(wanted).map(value).collect();
     let (pools, total_entries) = paged(pools, &parameters, ORDERS)?;
     Ok(Json(Pools { pools, total_entries }))
 }

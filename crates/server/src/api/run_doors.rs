@@ -127,6 +127,11 @@ pub(super) fn doors() -> Doors {
         .does(
             op("Wait for a run to end; a stream of lines says what it is whenever that changes")
                 .query("timeout", Kind::Number, "Seconds, 30 unless told, 55 at the most; of a stream, a day")
+                .query(
+                    "interval",
+                    Kind::Number,
+                    "What Airflow's clients send; the end is told at once whatever it says",
+                )
                 .gives::<runs::DagRun>()
                 .gives_text(wait::LINES),
         )

@@ -5,16 +5,18 @@ use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderName, StatusCode};
 use millrace_model::ids::DagId;
+use millrace_model::state::RunType;
 use millrace_store::{RunFilter, RunOrder, RunRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::asked::asked;
+use super::sources::DagVersion;
 use super::update_mask::UpdateMask;
 use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::actions::TriggerBody;
-use crate::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun, cleared_value};
+use crate::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun};
 use crate::intake;
 use crate::links;
 use crate::person::Person;
@@ -101,7 +103,12 @@ pub(crate) struct DagRun {
     end_date: Option<Instant>,
     /// Seconds.
     duration: Option<f64>,
-    triggered_by: String,
+    /// timetable, asset, backfill, cli, ui, rest_api (webhooks, too), operator (by a task)
+    triggered_by: &'static str,
+    /// Who or what that was: a person's name, `webhook:` and its name, or the task.
+    triggering_user_name: Option<String>,
+    /// Always empty; `dagVersions` lists those of the DAG.
+    dag_versions: Vec<DagVersion>,
     /// Secrets masked.
     conf: Value,
     note: Option<String>,
@@ -168,7 +175,7 @@ pub(crate) async fn clear(
     let dry_run = body.dry_run;
     let cleared = server.clear_run(&person, &dag_id, &run_id, body).await?;
     if dry_run {
-        return Ok(Json(cleared_value(&dag_id, cleared)).into_response());
+        return Ok(Json(server.cleared(&dag_id, cleared).await?).into_response());
     }
     Ok(Json(run_value(&server, &server.run_row(&dag_id, &run_id).await?)).into_response())
 }
@@ -182,8 +189,27 @@ pub(crate) async fn repin(
     Ok(Json(server.repin(&person, &dag_id, &run_id, body(given)?.dry_run).await?))
 }
 
+/// In Airflow's words, which say how; who it was stands beside.
+fn trigger_of(run: &RunRow) -> (&'static str, Option<String>) {
+    let (how, who) = match run.triggered_by.split_once(':') {
+        Some((how, who)) => (how, Some(who.to_owned())),
+        None => (run.triggered_by.as_str(), None),
+    };
+    match (run.run_type, how) {
+        (RunType::Scheduled, "scheduler") => ("timetable", None),
+        (RunType::AssetTriggered, _) => ("asset", None),
+        (RunType::Backfill, _) => ("backfill", who),
+        (_, "web") => ("ui", who),
+        (_, "rest") => ("rest_api", who),
+        (_, "webhook") => ("rest_api", Some(run.triggered_by.clone())),
+        (_, "cli" | "demo") => ("cli", who),
+        _ => ("operator", Some(run.triggered_by.clone())),
+    }
+}
+
 pub(super) fn run_value(server: &Server, run: &RunRow) -> DagRun {
     let (dag_id, run_id) = (run.dag_id.as_str(), run.run_id.as_str());
+    let (triggered_by, triggering_user_name) = trigger_of(run);
     DagRun {
         dag_run_id: run_id.to_owned(),
         dag_id: dag_id.to_owned(),
@@ -199,7 +225,9 @@ pub(super) fn run_value(server: &Server, run: &RunRow) -> DagRun {
         start_date: optional(run.start_date),
         end_date: optional(run.end_date),
         duration: duration(run.start_date, run.end_date),
-        triggered_by: run.triggered_by.clone(),
+        triggered_by,
+        triggering_user_name,
+        dag_versions: Vec::new(),
         conf: server.masked_conf(&run.conf, &run.triggered_by),
         note: server.note_of(run),
         clear_number: run.clear_number,

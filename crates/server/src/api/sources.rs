@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::logs::wants_text;
-use super::{Instant, instant, listed, paged};
+use super::{Instant, instant, listed, paged, uuid};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
@@ -19,9 +19,10 @@ listed!(DagVersions { dag_versions: DagVersion });
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct DagVersion {
-    id: i64,
+    id: String,
     version_number: u32,
     dag_id: String,
+    dag_display_name: String,
     fileloc: String,
     content_hash: String,
     created_at: Instant,
@@ -30,6 +31,7 @@ pub(crate) struct DagVersion {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct DagSource {
     dag_id: String,
+    dag_display_name: String,
     version_number: u32,
     /// The file's text; secrets that stand in it masked.
     content: String,
@@ -37,9 +39,10 @@ pub(crate) struct DagSource {
 
 fn version(dag_id: &str, row: &DagVersionRow) -> DagVersion {
     DagVersion {
-        id: row.version_key,
+        id: uuid(row.version_key),
         version_number: row.number,
         dag_id: dag_id.to_owned(),
+        dag_display_name: dag_id.to_owned(),
         fileloc: row.file_path.clone(),
         content_hash: row.content_hash.clone(),
         created_at: instant(row.created_at),
@@ -78,7 +81,8 @@ pub(super) async fn source(
     if wants_text(&headers) {
         return Ok(content.into_response());
     }
-    Ok(Json(DagSource { dag_id, version_number: row.number, content }).into_response())
+    Ok(Json(DagSource { dag_display_name: dag_id.clone(), dag_id, version_number: row.number, content })
+        .into_response())
 }
 
 impl Server {

@@ -20,6 +20,7 @@ listed!(DagStats { dags: DagStat });
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct DagStat {
     dag_id: String,
+    dag_display_name: String,
     stats: Vec<StateCount>,
 }
 
@@ -55,6 +56,7 @@ pub(super) async fn runs(State(server): State<Shared>, parameters: Parameters) -
     let counts = server.store().run_counts(&ids).await?;
     let stat = |dag_id: &&str| DagStat {
         dag_id: (*dag_id).to_owned(),
+        dag_display_name: (*dag_id).to_owned(),
         stats: RunState::ALL
             .iter()
             .map(|state| StateCount {

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use millrace_model::dag::{Dag, Task as DagTask};
+use millrace_model::duration::Span;
 use millrace_model::error_code::ErrorCode;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{listed, paged};
 use crate::problem::{Answer, Problem};
@@ -27,9 +28,12 @@ pub(crate) struct Task {
     downstream_task_ids: Vec<String>,
     trigger_rule: &'static str,
     retries: u32,
-    /// Seconds.
-    retry_delay: Value,
-    execution_timeout: Value,
+    retry_delay: Length,
+    /// Each further wait is so many times the one before; 0: all are alike.
+    retry_exponential_backoff: f64,
+    execution_timeout: Option<Length>,
+    /// Always empty.
+    extra_links: Vec<String>,
     pool: String,
     pool_slots: u32,
     priority_weight: i32,
@@ -40,6 +44,26 @@ pub(crate) struct Task {
     is_teardown: bool,
     /// Templates not yet rendered, secrets masked.
     parameters: Value,
+}
+
+/// As Airflow writes a length of time: the sum of its parts.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TimeDelta")]
+struct Length {
+    #[serde(rename = "__type")]
+    kind: &'static str,
+    days: i64,
+    seconds: i64,
+    microseconds: i64,
+}
+
+impl Length {
+    fn of(span: Span) -> Self {
+        const DAY: i64 = 86_400;
+        let delta = span.as_delta();
+        let (seconds, microseconds) = (delta.num_seconds(), i64::from(delta.subsec_nanos()) / 1_000);
+        Self { kind: "TimeDelta", days: seconds / DAY, seconds: seconds % DAY, microseconds }
+    }
 }
 
 pub(super) async fn list(
@@ -89,8 +113,10 @@ fn value(server: &Server, dag: &Dag, task: &DagTask) -> Task {
         downstream_task_ids: after.map(|other| other.task_id.to_string()).collect(),
         trigger_rule: task.trigger_rule.as_str(),
         retries: task.retries,
-        retry_delay: json!(task.retry_delay),
-        execution_timeout: json!(task.execution_timeout),
+        retry_delay: Length::of(task.retry_delay),
+        retry_exponential_backoff: task.retry_exponential_backoff.unwrap_or(0.0),
+        execution_timeout: task.execution_timeout.map(Length::of),
+        extra_links: Vec::new(),
         pool: task.pool.clone(),
         pool_slots: task.pool_slots,
         priority_weight: task.priority_weight,

@@ -6,7 +6,9 @@ use http::StatusCode;
 use millrace_model::error_code::ErrorCode;
 use millrace_vault::NamedVariable;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::update_mask::UpdateMask;
 use super::{Given, body, emptied, listed, paged};
@@ -24,6 +26,8 @@ pub(crate) struct Variable {
     /// `***` where the key says that it is a secret, and for the secrets within an object.
     value: String,
     description: Option<String>,
+    /// As every one is that is stored in the database.
+    is_encrypted: bool,
     /// `database` or `environment`.
     origin: &'static str,
     /// Why the value cannot be opened; enter it again.
@@ -35,10 +39,28 @@ pub(crate) struct Variable {
 #[serde(deny_unknown_fields)]
 pub(crate) struct VariableBody {
     pub key: String,
-    /// A text; `***` keeps what is there.
+    /// A text, or other JSON, which is kept as a text; `***` keeps what is there.
+    #[serde(deserialize_with = "written")]
+    #[schemars(with = "Value")]
     pub value: String,
     #[serde(default)]
     pub description: Option<String>,
+}
+
+fn written<'de, D: Deserializer<'de>>(member: D) -> Result<String, D::Error> {
+    match Value::deserialize(member)? {
+        Value::String(text) => Ok(text),
+        Value::Null => Err(D::Error::custom("'value' is null; a variable has a text, which may be empty")),
+        other => Ok(other.to_string()),
+    }
+}
+
+fn written_if_given<'de, D: Deserializer<'de>>(member: D) -> Result<Option<String>, D::Error> {
+    Ok(match Option::<Value>::deserialize(member)? {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text),
+        Some(other) => Some(other.to_string()),
+    })
 }
 
 /// What is not named stays.
@@ -47,7 +69,8 @@ pub(crate) struct VariableBody {
 pub(crate) struct VariablePatch {
     #[serde(default)]
     key: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written_if_given")]
+    #[schemars(with = "Value")]
     value: Option<String>,
     /// Null empties it.
     #[serde(default, deserialize_with = "emptied")]
@@ -56,7 +79,7 @@ pub(crate) struct VariablePatch {
 
 pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Variables>> {
     let mut rows = server.options.vault.variables().await?;
-    if let Some(part) = parameters.text("variable_key_pattern").map(|text| text.trim_matches('%').to_lowercase()) {
+    if let Some(part) = parameters.part("variable_key_pattern").map(|part| part.to_lowercase()) {
         rows.retain(|row| row.key.to_lowercase().contains(&part));
     }
     let variables = rows.iter().map(|row| variable(&server, row)).collect();
@@ -151,6 +174,7 @@ pub(super) fn variable(server: &Server, named: &NamedVariable) -> Variable {
         // Its own secrets are hidden, and those that it shares with a connection.
         value: server.masked_text(&named.masked_value()),
         description: named.description.clone(),
+        is_encrypted: named.origin == millrace_vault::Origin::Database,
         origin: named.origin.as_str(),
         problem: named.problem.clone(),
     }

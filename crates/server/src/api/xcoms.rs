@@ -29,31 +29,22 @@ listed! {
 pub(crate) struct XcomEntry {
     pub key: String,
     pub dag_id: String,
+    dag_display_name: String,
     pub dag_run_id: String,
+    /// The same, under Airflow's name.
+    run_id: String,
     pub task_id: String,
+    task_display_name: String,
     pub map_index: i32,
     logical_date: Instant,
+    run_after: Instant,
+    /// When it was left.
+    timestamp: Instant,
     /// Secrets masked.
     pub value: Value,
 }
 
 type Names = (String, String, String);
-
-async fn entries(server: &Server, (dag_id, run_id, task_id): &Names, map_index: i32) -> Answer<Vec<XcomEntry>> {
-    let (run, instance) = instance_of(server, dag_id, run_id, task_id, map_index).await?;
-    let found = server.store().xcoms(instance.key).await?;
-    let masker = server.masker_of_run(&*server.store().dag_version(run.version_key).await?, &run);
-    let entry = |(key, value): (String, Value)| XcomEntry {
-        key,
-        dag_id: dag_id.clone(),
-        dag_run_id: run_id.clone(),
-        task_id: task_id.clone(),
-        map_index,
-        logical_date: instant(run.logical_date),
-        value: masker.mask_value(&value),
-    };
-    Ok(found.into_iter().map(entry).collect())
-}
 
 /// Of every DAG, run or task that `~` stands for; the newest first.
 pub(super) async fn list(
@@ -104,10 +95,15 @@ pub(crate) async fn found(server: &Server, filter: &XcomFilter) -> Answer<Vec<Xc
         entries.push(XcomEntry {
             key: it.key,
             dag_id: run.dag_id.to_string(),
+            dag_display_name: run.dag_id.to_string(),
             dag_run_id: run.run_id.to_string(),
+            run_id: run.run_id.to_string(),
             task_id: it.task_id.to_string(),
+            task_display_name: it.task_id.to_string(),
             map_index: it.map_index,
             logical_date: instant(run.logical_date),
+            run_after: instant(run.run_after),
+            timestamp: instant(it.at),
             value: masker.mask_value(&it.value),
         });
     }
@@ -120,8 +116,16 @@ pub(super) async fn get(
     parameters: Parameters,
 ) -> Answer<Json<XcomEntry>> {
     let map_index = parameters.number::<i32>("map_index")?.unwrap_or(-1);
-    let found = entries(&server, &(dag_id, run_id, task_id.clone()), map_index).await?;
-    let entry = found.into_iter().find(|entry| entry.key == key);
+    instance_of(&server, &dag_id, &run_id, &task_id, map_index).await?;
+    let filter = XcomFilter {
+        dag_id: Some(dag_id),
+        run_id: Some(run_id),
+        task_id: Some(task_id.clone()),
+        map_index: Some(map_index),
+        key: Some(key.clone()),
+        limit: 1,
+        ..XcomFilter::default()
+    };
     let missing = || Problem::new(ErrorCode::NOT_FOUND, format!("task {task_id} left nothing under '{key}'"));
-    Ok(Json(entry.ok_or_else(missing)?))
+    Ok(Json(found(&server, &filter).await?.pop().ok_or_else(missing)?))
 }

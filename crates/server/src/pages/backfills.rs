@@ -197,5 +197,6 @@ fn asked(dag_id: &str, parameters: &Parameters) -> Answer<BackfillBody> {
         include_upstream: on("upstream"),
         include_downstream: on("downstream"),
         ignore_bounds: on("bounds"),
+        run_on_latest_version: None,
     })
 }

@@ -18,7 +18,7 @@ fn dags_come_in_an_envelope() {
     let first = &all["dags"][0];
     assert_eq!(first["dag_id"], "copy_orders");
     assert_eq!(first["is_paused"], false);
-    assert_eq!(first["tags"], json!([{"name": "nightly", "dag_id": "copy_orders"}]));
+    assert_eq!(first["tags"], json!([{"name": "nightly", "dag_id": "copy_orders", "dag_display_name": "copy_orders"}]));
     assert_eq!(first["timetable_summary"], "@daily");
     assert_eq!(first["max_active_runs"], 4);
     assert_eq!(first["next_dagrun_run_after"], "2024-03-04T00:00:00.000000Z");

@@ -47,6 +47,7 @@ fn fill(site: &Site) {
         store.register_job(&job, now()).await.unwrap();
         let running = store.instances(site.running).await.unwrap();
         let load = running.iter().find(|it| it.state == TaskState::Running).unwrap();
+        store.set_import_error("a/b.yaml", &[json!({"message": "unknown key"})], now()).await.unwrap();
         site.plant.leave(load.key, json!("left"), now()).await;
     });
     site.send("POST", "/api/v1/assets/events", &json!({"asset": "orders"})).is(201);

@@ -55,7 +55,7 @@ fn a_trigger_queues_a_run() {
     assert_eq!((run["state"].as_str(), run["run_type"].as_str()), (Some("queued"), Some("manual")));
     assert_eq!(run["logical_date"], "2024-02-01T00:00:00.000000Z");
     assert_eq!((&run["conf"], &run["note"]), (&json!({"a": 1}), &json!("why")));
-    assert_eq!(run["triggered_by"], "rest:admin");
+    assert_eq!((&run["triggered_by"], &run["triggering_user_name"]), (&json!("rest_api"), &json!("admin")));
     assert!(run.get("notice").is_none());
     let early = site.send("POST", RUNS, &json!({"logical_date": "2023-12-31T23:59:59Z"})).is(422).json();
     assert_eq!(early["path"], "logical_date");

@@ -42,7 +42,8 @@ fn a_delivery_starts_one_run_with_the_body_as_params() {
 
     let first = deliver(&site, &secret, "1", "{\"day\": \"2024-03-01\"}").is(200).json();
     let run = site.get(first["href"].as_str().unwrap()).is(200).json();
-    assert_eq!((&run["conf"]["day"], &run["triggered_by"]), (&json!("2024-03-01"), &json!("webhook:orders-are-in")));
+    assert_eq!((&run["conf"]["day"], &run["triggered_by"]), (&json!("2024-03-01"), &json!("rest_api")));
+    assert_eq!(run["triggering_user_name"], "webhook:orders-are-in");
     // Its answer was lost, and it comes again.
     let mut again = first.clone();
     assert_eq!(again["repeated"].take(), false);

@@ -196,6 +196,7 @@ pub(crate) async fn clear_runs(
         let body = ClearRunBody {
             dry_run: given.dry_run,
             only_failed: given.only_failed,
+            only_new: false,
             run_on_latest_version: given.run_on_latest_version,
             note: given.note.clone(),
         };
