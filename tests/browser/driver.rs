@@ -98,13 +98,16 @@ impl Browser {
 
     /// As on a telephone, or again as before.
     pub async fn narrow(&self, is_narrow: bool) {
-        let command = if is_narrow {
-            let params = json!({"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": false});
-            json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": params})
+        if is_narrow {
+            self.as_wide_as(360).await;
         } else {
-            json!({"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}})
-        };
-        self.devtools(command).await;
+            self.devtools(json!({"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}})).await;
+        }
+    }
+
+    pub async fn as_wide_as(&self, width: u32) {
+        let params = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
+        self.devtools(json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": params})).await;
     }
 
     /// By a cookie, as the menu sets it.
@@ -126,7 +129,9 @@ impl Browser {
 
     pub async fn assert_no_sideways_scrolling(&self) {
         let wider = self.run("return document.documentElement.scrollWidth - window.innerWidth").await;
-        assert!(wider.as_i64().unwrap() <= 0, "{} is {wider} px wider than the window", self.path().await);
+        let window = self.run("return window.innerWidth").await;
+        let path = self.path().await;
+        assert!(wider.as_i64().unwrap() <= 0, "{path} is {wider} px wider than the window of {window} px");
     }
 
     /// What the page breaks of WCAG 2.2, levels A and AA: the rule, what it is about, and where.
