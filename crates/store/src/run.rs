@@ -296,6 +296,19 @@ impl Store {
         self.page("list runs", (count, list), values, (filter.limit, filter.offset), read_run).await
     }
 
+    /// Runs that go on though a task of theirs has failed for good, each with the end of the last that did.
+    pub async fn failing_runs(&self) -> Result<Vec<(RunRow, Option<DateTime<Utc>>)>> {
+        let running = state_condition(&[RunState::Running]);
+        // Neither join nor group: for these SQLite would read every run there is.
+        let failed = "FROM task_instance i WHERE i.run_id = r.id AND i.state = 'failed'";
+        let sql = format!(
+            "SELECT r.*, (SELECT MAX(i.end_date) {failed}) AS failed_at FROM dag_run r WHERE {running} \
+             AND EXISTS (SELECT 1 {failed})"
+        );
+        let rows = sql::all(self.reader(), "read failing runs", sql, vec![]).await?;
+        rows.iter().map(|row| Ok((read_run(row)?, row.opt_instant("failed_at")?))).collect()
+    }
+
     pub async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<RunRow>> {
         let sql = format!("{RUN_SELECT} WHERE r.dag_id = $1 AND r.run_id = $2");
         let row = sql::one(self.reader(), "read a run", sql, values![dag_id, run_id]).await?;

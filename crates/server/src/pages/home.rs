@@ -10,7 +10,7 @@ use millrace_model::alert::AlertKind;
 use millrace_model::change::RunKey;
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::{RunState, TaskState};
-use millrace_store::{AlertFilter, AlertRow, DagRow, DateSpan, InstanceRow, NotificationFilter, RunFilter};
+use millrace_store::{AlertFilter, AlertRow, DagRow, DateSpan, InstanceRow, NotificationFilter, RunFilter, RunRow};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,6 +46,8 @@ struct Failure {
     error: String,
     when: Option<When>,
     tries: u32,
+    /// It has not ended, and may still take long.
+    goes_on: bool,
     /// Others of the run that failed too.
     more: usize,
     /// Other runs that failed lately.
@@ -270,20 +272,25 @@ pub(super) async fn tell_again(State(server): State<Shared>, person: Person) -> 
     Ok(Redirect::to("/"))
 }
 
-/// When it ended, its key and its id.
-type FailedRun<'a> = (Option<DateTime<Utc>>, RunKey, &'a str);
-
-/// A DAG's newest run that failed, and how many there are.
-struct FailedRuns<'a> {
-    row: &'a DagRow,
+#[derive(Clone, Copy)]
+struct FailedRun<'a> {
+    /// When it ended; of one that goes on, when the last of its tasks failed.
     at: Option<DateTime<Utc>>,
     key: RunKey,
     run_id: &'a str,
-    count: usize,
+    goes_on: bool,
 }
 
-/// DAGs with runs that failed lately and were not run again since, or whose newest finished run failed: the newest failure
-/// of each, newest first; and how many DAGs there are. That a later date succeeded mends no earlier one.
+/// A DAG's newest failure, and how many other runs of it have failed.
+struct FailedRuns<'a> {
+    row: &'a DagRow,
+    newest: FailedRun<'a>,
+    others: usize,
+}
+
+/// DAGs with runs that failed lately and were not run again since, or whose newest finished run failed, or with a run that
+/// goes on though a task of it has failed: the newest failure of each, newest first; and how many DAGs there are. That a
+/// later date succeeded mends no earlier one.
 async fn failures(
     server: &Server,
     person: &Person,
@@ -297,30 +304,34 @@ async fn failures(
         ..RunFilter::default()
     };
     let recent = server.store().runs(&filter).await?.rows;
+    let failing = server.store().failing_runs().await?;
     let mut runs: HashMap<&str, Vec<FailedRun>> = HashMap::new();
-    for run in &recent {
-        runs.entry(run.dag_id.as_str()).or_default().push((run.end_date, run.key, run.run_id.as_str()));
+    let ended = recent.iter().map(|run| (run, run.end_date));
+    for (run, at) in ended.chain(failing.iter().map(|(run, at)| (run, *at))) {
+        runs.entry(run.dag_id.as_str()).or_default().push(failed_run(run, at));
     }
     let mut failed: Vec<FailedRuns> = Vec::new();
     for row in rows {
         let mut runs = runs.remove(row.dag_id.as_str()).unwrap_or_default();
         if let Some(run) = row.last_runs.iter().find(|run| run.state.is_finished())
             && run.state == RunState::Failed
-            && !runs.iter().any(|(_, key, _)| *key == run.key)
+            && !runs.iter().any(|known| known.key == run.key)
         {
-            runs.push((run.end_date, run.key, run.run_id.as_str()));
+            runs.push(FailedRun { at: run.end_date, key: run.key, run_id: run.run_id.as_str(), goes_on: false });
         }
-        if let Some(&(at, key, run_id)) = runs.iter().max_by_key(|(at, ..)| *at) {
-            failed.push(FailedRuns { row, at, key, run_id, count: runs.len() });
+        if let Some(&newest) = runs.iter().max_by_key(|run| run.at) {
+            let others = runs.iter().filter(|run| run.key != newest.key && !run.goes_on).count();
+            failed.push(FailedRuns { row, newest, others });
         }
     }
-    failed.sort_by_key(|one| std::cmp::Reverse(one.at));
+    failed.sort_by_key(|one| std::cmp::Reverse(one.newest.at));
     let total = failed.len();
     failed.truncate(MOST_FAILURES);
-    let keys: Vec<RunKey> = failed.iter().map(|one| one.key).collect();
+    let keys: Vec<RunKey> = failed.iter().map(|one| one.newest.key).collect();
     let instances = if keys.is_empty() { Vec::new() } else { server.store().instances_of_runs(&keys).await? };
     let mut found = Vec::with_capacity(failed.len());
-    for FailedRuns { row, at, key, run_id, count } in failed {
+    for FailedRuns { row, newest, others } in failed {
+        let FailedRun { at, key, run_id, goes_on } = newest;
         let of_run: Vec<&InstanceRow> = instances.iter().filter(|instance| instance.run == key).collect();
         let mut culprits: Vec<&&InstanceRow> = of_run.iter().filter(|i| i.state == TaskState::Failed).collect();
         culprits.sort_by_key(|instance| instance.end_date);
@@ -341,8 +352,9 @@ async fn failures(
             error: error.map(|text| first_line(&server.options.vault.masker().mask(&text))).unwrap_or_default(),
             when: at.map(|at| When::new(at, server.now(), row.dag.timetable.timezone)),
             tries: first.map_or(0, |first| first.try_number),
+            goes_on,
             more: culprits.len().saturating_sub(1),
-            more_runs: count - 1,
+            more_runs: others,
             runs_href: format!("{}/runs?state=failed", links::dag(dag_id)),
             waiting: of_run.iter().filter(|i| i.state == TaskState::UpstreamFailed).count(),
             change_href: first
@@ -351,6 +363,10 @@ async fn failures(
         });
     }
     Ok((found, total))
+}
+
+fn failed_run(run: &RunRow, at: Option<DateTime<Utc>>) -> FailedRun<'_> {
+    FailedRun { at, key: run.key, run_id: run.run_id.as_str(), goes_on: !run.state.is_finished() }
 }
 
 fn broken(file: &str, diagnostics: &[Value]) -> Broken {

@@ -118,12 +118,36 @@ fn a_date_that_failed_needs_somebody_though_a_later_one_succeeded() {
     let needs = page(&site, "/", &[("x-part", "needs")]);
     let of_dag = needs.split("/dags/mixed/runs").nth(1).unwrap();
     assert!(needs.contains("no such table") && of_dag.contains("mixed"), "{needs}");
-    assert!(needs.contains("/dags/mixed/runs?state=failed\">1 other runs failed"), "{needs}");
+    assert!(needs.contains("/dags/mixed/runs?state=failed\">1 other run failed</a>"), "{needs}");
 
     // What is run again is nobody's care until it fails again.
     let all = json!({"dry_run": false, "only_failed": true, "reset_dag_runs": true});
     site.send("POST", "/api/v1/dags/mixed/clearTaskInstances", &all).is(200);
     assert!(!page(&site, "/", &[("x-part", "needs")]).contains("mixed"));
+}
+
+#[test]
+fn a_task_that_failed_needs_somebody_though_its_run_goes_on() {
+    let site = Site::start();
+    let lines = [("slow", "bash", &[][..], 0), ("red", "bash", &[][..], 0), ("after", "bash", &["red"][..], 0)];
+    let parts = [
+        Part::new("slow", TaskState::Running, 0),
+        Part { error: Some("no such table"), ..Part::new("red", TaskState::Failed, 60) },
+        Part::new("after", TaskState::UpstreamFailed, 0),
+    ];
+    site.runtime.block_on(async {
+        let version = site.plant.sync(dag("mixed", "@daily", "UTC", &[], &lines), false, now()).await;
+        let ended = [Part { error: Some("disk full"), ..Part::new("red", TaskState::Failed, 60) }];
+        let (date, start) = (now() - TimeDelta::days(2), now() - TimeDelta::hours(3));
+        site.plant.run(&version, date, start, Some(RunState::Failed), &ended).await;
+        site.plant.run(&version, now() - TimeDelta::days(1), now() - TimeDelta::hours(1), None, &parts).await;
+    });
+    let needs = page(&site, "/", &[("x-part", "needs")]);
+    let of_dag = needs.split("/dags/mixed/runs").nth(1).unwrap();
+    assert!(of_dag.contains("mixed") && !needs.contains("disk full"), "{needs}");
+    for told in ["no such table", "its run goes on", "1 never started", "1 other run failed"] {
+        assert!(needs.contains(told), "{told}: {needs}");
+    }
 }
 
 #[test]

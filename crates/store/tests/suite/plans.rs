@@ -106,6 +106,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.dag_list().await?;
         store.runs(&RunFilter { limit: 10, ..RunFilter::default() }).await?;
         store.dags_at_work().await?;
+        store.failing_runs().await?;
         for state in [RunState::Failed, RunState::Queued, RunState::Running] {
             store.runs(&RunFilter { states: vec![state], limit: 10, ..RunFilter::default() }).await?;
         }
