@@ -8,8 +8,8 @@ use millrace_testkit::wait_until;
 use serde_json::json;
 
 use crate::driver::{Browser, SHOWS};
-use crate::standalone;
 use crate::support::TestHome;
+use crate::{fragile, standalone};
 
 async fn signed_in(home: &TestHome, address: String, path: &str) -> Browser {
     let browser = Browser::open(address).await;
@@ -137,5 +137,86 @@ async fn menus_close_single_keys_can_be_turned_off_and_questions_have_names() {
     browser.picture("question").await;
     browser.click("#confirm [data-yes]").await;
     browser.shows("No variables yet").await;
+    browser.close().await;
+}
+
+/// Presses Tab until this has the focus: nothing else moves it there.
+async fn tab_to(browser: &Browser, selector: &str) {
+    browser.find(selector).await;
+    for _ in 0..120 {
+        if has_focus(browser, selector).await {
+            return;
+        }
+        press(browser, &Key::Tab.to_string()).await;
+    }
+    panic!("Tab never comes to {selector} at {}", browser.path().await);
+}
+
+async fn presses(browser: &Browser, keys: &[Key]) {
+    for key in keys {
+        press(browser, &key.to_string()).await;
+    }
+}
+
+/// As somebody in Seoul does at night who has no mouse.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_red_task_is_found_read_and_cleared_by_keys_alone() {
+    let home = TestHome::new();
+    let flag = home.file("flag");
+    home.write_dag("fragile.yaml", &fragile(&flag));
+    let (_daemon, address) = standalone(&home);
+    home.ok(&["dags", "unpause", "fragile"]);
+    for run in ["red", "redder"] {
+        home.run(&["dags", "trigger", "fragile", "--run-id", run, "--wait"]).exits(1);
+    }
+    let browser = Browser::open(address).await;
+    browser.set_theme("dark").await;
+    browser.goto("/dags").await;
+    browser.speak("ko").await;
+    browser.goto("/dags").await;
+    tab_to(&browser, "input[name=username]").await;
+    press(&browser, "admin").await;
+    tab_to(&browser, "input[name=password]").await;
+    press(&browser, fs::read_to_string(home.file("admin_password")).unwrap().trim()).await;
+    press(&browser, &Key::Enter.to_string()).await;
+    browser.shows("최근 런").await;
+
+    // A strip is one stop, and so is a grid; both begin with the newest run.
+    let strip = "#row-fragile .strip a";
+    tab_to(&browser, strip).await;
+    assert!(has_focus(&browser, "[href='/dags/fragile/runs/redder']").await);
+    presses(&browser, &[Key::Left]).await;
+    assert!(has_focus(&browser, "[href='/dags/fragile/runs/red']").await);
+    presses(&browser, &[Key::Left]).await;
+    assert!(has_focus(&browser, "[href='/dags/fragile/runs/red']").await, "there is nothing before it");
+    presses(&browser, &[Key::Tab]).await;
+    assert!(!has_focus(&browser, ".strip a").await);
+    tab_to(&browser, "#row-fragile .c-name a").await;
+    presses(&browser, &[Key::Enter]).await;
+    tab_to(&browser, "#grid [data-cell]").await;
+    assert!(has_focus(&browser, "[data-cell='redder|']").await);
+    presses(&browser, &[Key::Tab]).await;
+    assert!(!has_focus(&browser, "#grid [data-cell]").await);
+    let (shift, tab) = (char::from(Key::Shift), char::from(Key::Tab));
+    let down = |value| KeyAction::Down { value };
+    let up = |value| KeyAction::Up { value };
+    let back = [down(shift), down(tab), up(tab), up(shift)];
+    let back = back.into_iter().fold(KeyActions::new("keys".to_owned()), |all, one| all.then(one));
+    browser.client.perform_actions(back).await.unwrap();
+    assert!(has_focus(&browser, "[data-cell='redder|']").await);
+    presses(&browser, &[Key::Down, Key::Down, Key::Home]).await;
+    assert!(has_focus(&browser, "[data-cell='red|mended'].s-failed").await);
+    presses(&browser, &[Key::Enter]).await;
+    browser.shows("it is not there").await;
+    browser.picture_as_it_is("keys-korean-dark").await;
+
+    fs::write(&flag, "").unwrap();
+    tab_to(&browser, "#facts a.button[href*='action=clear']").await;
+    presses(&browser, &[Key::Enter]).await;
+    tab_to(&browser, "form.sure button.primary").await;
+    presses(&browser, &[Key::Enter]).await;
+    browser.find("#facts .title .s-success").await;
+    browser.shows("it is there now").await;
+    assert_eq!(browser.path().await, "/dags/fragile/runs/red/tasks/mended");
     browser.close().await;
 }

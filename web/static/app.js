@@ -296,6 +296,7 @@ function swap(old, next, isSame = true) {
   // What is gone leaves its place to its neighbour.
   const to = place < 0 ? null : twin(focused) ?? after[Math.min(place, after.length - 1)];
   old.replaceWith(next);
+  rove(next);
   next.closest("[data-chooses]")?.dispatchEvent(new Event("change"));
   to?.focus({ preventScroll: true });
   if (to && typeof start === "number" && to.value === focused.value) to.setSelectionRange(start, end);
@@ -445,24 +446,67 @@ document.addEventListener("click", (event) => {
 });
 addEventListener("popstate", () => { if ($(".split")) show(location.pathname + location.search, false); });
 
-/* Arrow keys in the grid. */
-document.addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-  const here = event.target.closest?.("#grid [data-cell]");
-  if (!step || !here) return;
-  event.preventDefault();
-  const rows = $$("#grid tr:not(.labels)");
+/* A grid, a strip of runs, a chart and a year are one stop of the Tab key each: within them the arrow keys move, Home and
+   End go to the ends. Without scripts each of their links is a stop. */
+const ROVING = "#grid .grid, .strip, .chart, .yearbox svg";
+const isGrid = (box) => box.matches(".grid");
+const linksOf = (box) => $$(isGrid(box) ? "[data-cell], .fold" : "a[href]", box);
+const lastStops = new Map();
+const placeOf = (box) => {
+  const home = box.closest("[id]");
+  return `${home.id}|${$$(ROVING, home).indexOf(box)}`;
+};
+function stopAt(box, link) {
+  for (const one of linksOf(box)) one.tabIndex = one === link ? 0 : -1;
+}
+function rove(root = document) {
+  for (const box of $$(ROVING, root)) {
+    const links = linksOf(box);
+    if (!links.length) continue;
+    if (isGrid(box)) box.setAttribute("role", "grid");
+    const last = lastStops.get(placeOf(box));
+    const newest = isGrid(box) ? $$("thead [data-cell]", box).at(-1) : links.at(-1);
+    stopAt(box, links.find((link) => link.getAttribute("href") === last) ?? links.find((link) => link.matches(".on")) ?? newest ?? links[0]);
+  }
+}
+document.addEventListener("focusin", (event) => {
+  const box = event.target.closest?.(ROVING);
+  if (!box || !linksOf(box).includes(event.target)) return;
+  lastStops.set(placeOf(box), event.target.getAttribute("href"));
+  stopAt(box, event.target);
+});
+function inGrid(box, here, key, isWhole) {
+  const rows = $$("tr:not(.labels)", box);
+  const ofRow = $$("[data-cell], .fold", here.closest("tr"));
+  const ends = isWhole ? linksOf(box) : ofRow;
+  if (key === "Home") return ends[0];
+  if (key === "End") return ends.at(-1);
+  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[key];
   let row = rows.indexOf(here.closest("tr"));
-  let column = [...here.closest("tr").children].indexOf(here.closest("td"));
+  let column = [...here.closest("tr").children].indexOf(here.closest("td, th"));
   for (;;) {
     row += step[0];
     column += step[1];
     const place = rows[row]?.children[column];
-    if (!place || column < 1) return;
-    const next = $("[data-cell]", place);
-    if (next) { next.focus(); return; }
+    if (!place) return here;
+    const next = $("[data-cell], .fold", place);
+    if (next) return next;
   }
+}
+function inRow(box, here, key) {
+  const links = linksOf(box);
+  const place = links.indexOf(here);
+  return { ArrowLeft: links[place - 1], ArrowRight: links[place + 1], Home: links[0], End: links.at(-1) }[key];
+}
+document.addEventListener("keydown", (event) => {
+  const box = event.target.closest?.(ROVING);
+  if (!box || event.altKey || event.metaKey || event.shiftKey) return;
+  const keys = ["ArrowLeft", "ArrowRight", "Home", "End", ...(isGrid(box) ? ["ArrowUp", "ArrowDown"] : [])];
+  if (!keys.includes(event.key)) return;
+  event.preventDefault();
+  (isGrid(box) ? inGrid : inRow)(box, event.target, event.key, event.ctrlKey)?.focus();
 });
+rove();
 
 /* The graph: drag and wheel, or + - 0 and the arrow keys while it has the focus. */
 function startGraph(view) {
