@@ -21,6 +21,7 @@ const PAGES: &[&str] = &[
     "/connections",
     "/connections/new",
     "/connections/edit/demo_s3",
+    "/connections/delete/demo_s3",
     "/variables",
     "/pools",
     "/webhooks",

@@ -153,6 +153,11 @@ document.addEventListener("submit", async (event) => {
       // What it stood in may have been drawn anew meanwhile, and a form that is nowhere sends nothing.
       if (dialog.returnValue === "yes") {
         if (!form.isConnected) document.body.append(form);
+        // Without scripts it leads to a page that asks.
+        if (form.method === "get") {
+          form.method = "post";
+          form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "csrf_token", value: csrf() }));
+        }
         form.submit();
       }
       dialog.returnValue = "";
@@ -724,9 +729,13 @@ async function test(place, button, body) {
 }
 document.addEventListener("click", (event) => {
   const one = event.target.closest("[data-test]");
-  if (one) test($(".test-result", one.parentElement), one, { connection_id: one.dataset.test });
+  if (one) {
+    event.preventDefault();
+    test($(".test-result", one.closest("td")), one, { connection_id: one.dataset.test });
+  }
   const whole = event.target.closest("[data-test-form]");
   if (whole) {
+    event.preventDefault();
     const fields = Object.fromEntries(new FormData($("#connection-form")));
     delete fields.csrf_token;
     delete fields.seen;

@@ -402,7 +402,7 @@ fn cut<T>(rows: Vec<T>, (limit, offset): (u64, u64)) -> (Vec<T>, u64) {
 
 pub(crate) use body::{Given, Whole};
 use body::{body, emptied};
-pub(crate) use connections::form_of;
+pub(crate) use connections::{ConnectionAnswer, form_of, try_connection};
 pub(crate) use health::SILENT_AFTER;
 pub(crate) use import_errors::place as import_place;
 pub(crate) use variables::VariableBody;

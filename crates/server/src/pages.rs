@@ -49,7 +49,8 @@ use crate::permission::{Access, Act};
 pub(crate) fn doors() -> Doors {
     use Act::{
         Backfill, ChangeRuns, ManagePeople, OwnAccount, PauseDags, ReadAudit, ReadConnections, ReadDags, ReadLogs,
-        ReadSystem, ReadVariables, SeeAlerts, TriggerRuns, WriteConnections, WritePools, WriteVariables, WriteWebhooks,
+        ReadSystem, ReadVariables, SeeAlerts, TestConnections, TriggerRuns, WriteConnections, WritePools,
+        WriteVariables, WriteWebhooks,
     };
     Doors::new()
         .get("/", ReadDags, home::page)
@@ -100,6 +101,8 @@ pub(crate) fn doors() -> Doors {
         .post("/connections", WriteConnections, connections::save)
         .get("/connections/new", WriteConnections, connections::add)
         .get("/connections/edit/{conn_id}", WriteConnections, connections::edit)
+        .post("/connections/test", TestConnections, connections::test)
+        .get("/connections/delete/{conn_id}", WriteConnections, connections::ask_delete)
         .post("/connections/delete/{conn_id}", WriteConnections, connections::delete)
         .post("/alerts/{id}/seen", SeeAlerts, home::see_alert)
         .post("/notifications/retry", SeeAlerts, home::tell_again)

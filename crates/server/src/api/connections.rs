@@ -206,14 +206,21 @@ pub(crate) async fn delete_test(state: State<Shared>, person: Person) -> Answer<
 /// Less than an answer may take, so that it is told who did not answer.
 const TRIED_FOR: Duration = Duration::from_secs(45);
 
-/// Tries what is given, not what is stored; `***` stands for what is stored under the same id, as long as it goes where the
-/// stored one goes: else whoever may write connections could have every password sent to a listener of their own.
 pub(crate) async fn test(
     State(server): State<Shared>,
     person: Person,
     given: Fields,
 ) -> Answer<Json<ConnectionAnswer>> {
-    let mut fields = body(given)?;
+    Ok(Json(try_connection(server, &person, body(given)?).await?))
+}
+
+/// Tries what is given, not what is stored; `***` stands for what is stored under the same id, as long as it goes where the
+/// stored one goes: else whoever may write connections could have every password sent to a listener of their own.
+pub(crate) async fn try_connection(
+    server: Shared,
+    person: &Person,
+    mut fields: Map<String, Value>,
+) -> Answer<ConnectionAnswer> {
     let conn_id = take_id(&mut fields)?.unwrap_or_else(|| "test".to_owned());
     let stored = server.options.vault.connection(&conn_id).await?;
     let form = match (fields.is_empty(), stored) {
@@ -245,7 +252,7 @@ pub(crate) async fn test(
         details["answered"] = status.into();
         let row = AuditRow::new(&actor, "connection_tested", details, server.now());
         server.store().record_audit(&row).await?;
-        Ok(Json(ConnectionAnswer { status, message }))
+        Ok(ConnectionAnswer { status, message })
     });
     tried.await.map_err(|error| Problem::internal(&error))?
 }

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::seen::{check_seen, version_of};
-use crate::api::form_of;
+use crate::api::{ConnectionAnswer, form_of, try_connection};
 use crate::links;
 use crate::person::Person;
 use crate::problem::Answer;
-use crate::rendering::{Wishes, values};
+use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
 use crate::words::{said, t};
 
@@ -60,12 +60,25 @@ struct Line {
     problem: Option<String>,
     /// Extra settings that nothing reads.
     unknown: Vec<String>,
+    /// What came of trying it just now.
+    tried: Option<ConnectionAnswer>,
 }
 
 pub(super) async fn list(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
-    let found = server.options.vault.connections().await?;
-    let lines: Vec<Line> = found.into_iter().map(line).collect();
-    server.page("connections.html", Some(&person), &Wishes::of(&headers), values! { lines }).await
+    show_list(&server, &person, &headers, None).await
+}
+
+async fn show_list(
+    server: &Server,
+    person: &Person,
+    headers: &HeaderMap,
+    mut tried: Option<(String, ConnectionAnswer)>,
+) -> Answer {
+    let mut lines: Vec<Line> = server.options.vault.connections().await?.into_iter().map(line).collect();
+    for line in &mut lines {
+        line.tried = tried.take_if(|(conn_id, _)| *conn_id == line.conn_id).map(|(_, answer)| answer);
+    }
+    server.page("connections.html", Some(person), &Wishes::of(headers), values! { lines }).await
 }
 
 fn line(named: NamedConnection) -> Line {
@@ -94,6 +107,7 @@ fn line(named: NamedConnection) -> Line {
         is_from_environment: named.origin == Origin::Environment,
         problem: named.problem,
         unknown,
+        tried: None,
     }
 }
 
@@ -136,6 +150,14 @@ fn fields_of(named: &NamedConnection) -> Fields {
     }
 }
 
+impl Fields {
+    /// What was typed as a password is not sent back.
+    fn to_show_again(&self) -> Self {
+        let password = if self.password == MASK { self.password.clone() } else { String::new() };
+        Self { password, ..self.clone() }
+    }
+}
+
 impl Server {
     /// None: it is not stored here.
     async fn seen_connection(&self, conn_id: &str) -> Answer<Option<String>> {
@@ -166,11 +188,7 @@ pub(super) async fn save(
     match saved.await {
         Ok(()) => Ok(Redirect::to("/connections").into_response()),
         Err(problem) if problem.status().is_client_error() => {
-            let mut again = fields.clone();
-            // What was typed as a password is not sent back.
-            if again.password != MASK {
-                again.password.clear();
-            }
+            let mut again = fields.to_show_again();
             let mut now = Vec::new();
             if !fields.seen.is_empty() {
                 again.seen = server.seen_connection(&conn_id).await?.unwrap_or_default();
@@ -221,6 +239,47 @@ fn object_of(fields: &Fields) -> Map<String, Value> {
         .filter(|(_, text)| !text.trim().is_empty())
         .map(|(name, text)| (name.to_owned(), Value::String(text.trim_end_matches(['\r', '\n']).to_owned())))
         .collect()
+}
+
+/// For whoever has no scripts: a stored connection out of the list, or what stands in the form.
+pub(super) async fn test(
+    State(server): State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
+    let conn_id = fields.connection_id.trim().to_owned();
+    let mut given = object_of(&fields);
+    let is_stored = given.is_empty();
+    if !conn_id.is_empty() {
+        given.insert("connection_id".to_owned(), Value::String(conn_id.clone()));
+    }
+    let tried = try_connection(Shared::clone(&server), &person, given).await;
+    if is_stored {
+        return show_list(&server, &person, &headers, Some((conn_id, tried?))).await;
+    }
+    let (problem, status, tried) = match tried {
+        Ok(answer) => (None, http::StatusCode::OK, Some(answer)),
+        Err(problem) if problem.status().is_client_error() => {
+            (Some(crate::format::sentence(&crate::words::say(&problem.detail))), problem.status(), None)
+        }
+        Err(problem) => return Err(problem),
+    };
+    let values = merged(view(&fields.to_show_again(), problem.as_deref(), &[]), values! { tried });
+    let mut page = server.page("connection.html", Some(&person), &Wishes::of(&headers), values).await?;
+    *page.status_mut() = status;
+    Ok(page)
+}
+
+/// For whoever has no scripts: nothing is deleted by one press.
+pub(super) async fn ask_delete(
+    State(server): State<Shared>,
+    person: Person,
+    Path(conn_id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let line = line(server.named_connection(&conn_id).await?);
+    server.page("connection_delete.html", Some(&person), &Wishes::of(&headers), values! { line }).await
 }
 
 pub(super) async fn delete(State(server): State<Shared>, person: Person, Path(conn_id): Path<String>) -> Answer {
