@@ -1,8 +1,11 @@
 //! Runs, newest first: of every DAG, or of one.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, State};
 use chrono_tz::Tz;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
+use millrace_model::ids::DagId;
 use millrace_model::instant::parse_instant;
 use millrace_model::state::{RunState, RunType};
 use millrace_store::{DagRow, DateSpan, RunFilter, RunRow};
@@ -10,7 +13,7 @@ use serde::Serialize;
 
 use super::head::Tab;
 use super::paging::{kept, paging};
-use crate::format::{When, length, span};
+use crate::format::{When, length, sentence, span};
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -18,6 +21,7 @@ use crate::query::Parameters;
 use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
 use crate::viewer::zone_for;
+use crate::words::say;
 
 const ROWS: u64 = 50;
 /// Beyond the place where the list is looked at.
@@ -75,13 +79,23 @@ async fn show(
         };
         parameters.text(name).map(read).transpose()
     };
+    // What was mistyped is said at its field, not instead of the page.
+    let mut wrong: HashMap<&str, String> = HashMap::new();
+    let mut typed = |name: &'static str| {
+        date(name).unwrap_or_else(|problem| {
+            wrong.insert(name, sentence(&say(&problem.detail)));
+            None
+        })
+    };
+    let logical_date = DateSpan { from: typed("from"), before: typed("to") };
+    let named = dag.map(|row| row.dag_id.clone()).or_else(|| parameters.owned("dag").map(DagId::new_unchecked));
     let filter = RunFilter {
-        dag_ids: dag.map(|row| row.dag_id.clone()).into_iter().collect(),
+        dag_ids: named.into_iter().collect(),
         states: states.clone(),
         run_type: parameters.run_type()?,
-        logical_date: DateSpan { from: date("from")?, before: date("to")? },
+        logical_date,
         end_date: DateSpan { from: date("ended_from")?, before: None },
-        limit: ROWS,
+        limit: if wrong.is_empty() { ROWS } else { 0 },
         offset,
         // Nobody reads how many of a million there are; counting them all would be the slowest part of the page.
         count_to: Some(offset + MOST_COUNTED),
@@ -102,7 +116,8 @@ async fn show(
         started: run.start_date.map(|at| When::new(at, now, zone)),
         took: span(run.start_date, run.end_date, now).map(length),
     };
-    let rest = kept(parameters, &["run_type", "from", "to", "ended_from"]);
+    let is_wrong = !wrong.is_empty();
+    let rest = kept(parameters, &["dag", "run_type", "from", "to", "ended_from"]);
     let values = values! {
         dag => dag.map(|row| server.dag_head(row, Tab::Runs)),
         base => dag.map_or_else(|| "/runs".to_owned(), |row| format!("{}/runs", links::dag(row.dag_id.as_str()))),
@@ -114,9 +129,16 @@ async fn show(
         states => RunState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>(),
         run_type => parameters.text("run_type"),
         run_types => RunType::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        dag_id => parameters.text("dag"),
         from => parameters.text("from"),
         to => parameters.text("to"),
+        wrong,
+        is_wrong,
     };
     let values = merged(values, paging(offset, page.rows.len(), ROWS, page.total));
-    server.page("runs.html", Some(person), &Wishes::of(headers), values).await
+    let mut answer = server.page("runs.html", Some(person), &Wishes::of(headers), values).await?;
+    if is_wrong {
+        *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(answer)
 }

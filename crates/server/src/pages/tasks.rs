@@ -1,4 +1,4 @@
-//! Task instances of every DAG, with filters; several of them are cleared or marked at once.
+//! Task instances of every DAG, with filters; several of them, or several whole runs, are cleared or marked at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Redirect};
 use chrono_tz::Tz;
 use http::HeaderMap;
 use millrace_model::ids::TaskId;
-use millrace_model::state::TaskState;
+use millrace_model::state::{RunState, TaskState};
 use millrace_store::{InstanceFilter, ListedInstance};
 use serde::Serialize;
 
@@ -120,7 +120,7 @@ fn unknown_state(text: &str) -> Problem {
     Problem::invalid(format!("parameter 'state' must be one of {}, not '{text}'", known.join(", ")))
 }
 
-/// What was chosen of one run.
+/// What was chosen of one run; without tasks, all of it.
 #[derive(Default)]
 struct Chosen {
     tasks: Vec<(String, i32)>,
@@ -129,6 +129,8 @@ struct Chosen {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Clear,
+    /// Clears what failed.
+    Rerun,
     Mark(TaskState),
 }
 
@@ -136,16 +138,18 @@ impl Deed {
     fn parse(text: Option<&str>) -> Answer<Self> {
         match text {
             Some("clear") => Ok(Self::Clear),
+            Some("rerun") => Ok(Self::Rerun),
             Some("success") => Ok(Self::Mark(TaskState::Success)),
             Some("failed") => Ok(Self::Mark(TaskState::Failed)),
             Some("skipped") => Ok(Self::Mark(TaskState::Skipped)),
-            _ => Err(Problem::invalid("'action' must be clear, success, failed or skipped")),
+            _ => Err(Problem::invalid("'action' must be clear, rerun, success, failed or skipped")),
         }
     }
 
     fn title(self) -> &'static str {
         t(match self {
             Self::Clear => said!("Clear what was chosen"),
+            Self::Rerun => said!("Run again what failed of what was chosen"),
             Self::Mark(TaskState::Success) => said!("Mark what was chosen success"),
             Self::Mark(TaskState::Skipped) => said!("Mark what was chosen skipped"),
             Self::Mark(_) => said!("Mark what was chosen failed"),
@@ -164,16 +168,22 @@ pub(super) async fn change(
     let deed = Deed::parse(fields.text("action"))?;
     let keys = fields.all("item");
     if keys.is_empty() || keys.len() > MOST_CHOSEN {
-        return Err(Problem::invalid(format!("choose 1 to {MOST_CHOSEN} task instances, not {}", keys.len())));
+        return Err(Problem::invalid(format!("choose 1 to {MOST_CHOSEN} lines of the list, not {}", keys.len())));
     }
     let mut chosen: BTreeMap<(String, String), Chosen> = BTreeMap::new();
     for key in &keys {
         // Browsers send line ends as two letters.
         let parts: Vec<&str> = key.split('\n').map(|part| part.trim_end_matches('\r')).collect();
-        let [dag_id, run_id, task_id, index] = parts[..] else { return Err(Problem::invalid("an item is not one")) };
-        let index = index.parse().map_err(|_| Problem::invalid("an item has no number"))?;
+        let (dag_id, run_id, task) = match parts[..] {
+            [dag_id, run_id, task_id, index] => (dag_id, run_id, Some((task_id, index))),
+            [dag_id, run_id] => (dag_id, run_id, None),
+            _ => return Err(Problem::invalid("an item is not one")),
+        };
         let of_run = chosen.entry((dag_id.to_owned(), run_id.to_owned())).or_default();
-        of_run.tasks.push((task_id.to_owned(), index));
+        if let Some((task_id, index)) = task {
+            let index = index.parse().map_err(|_| Problem::invalid("an item has no number"))?;
+            of_run.tasks.push((task_id.to_owned(), index));
+        }
     }
     for (dag_id, _) in chosen.keys() {
         server.require_on(&person, Act::ChangeRuns, dag_id).await?;
@@ -198,13 +208,15 @@ pub(super) async fn change(
             }
         }));
     }
+    let back = if fields.text("of") == Some("runs") { "/runs" } else { "/task-instances" };
     if is_sure {
-        return Ok(Redirect::to("/task-instances").into_response());
+        return Ok(Redirect::to(back).into_response());
     }
     let values = values! {
         title => deed.title(),
         action => fields.text("action"),
-        is_clear => deed == Deed::Clear,
+        of => fields.text("of"),
+        back,
         items => keys,
         downstream, runs, queued, warnings,
         count => lines.len(),
@@ -226,12 +238,13 @@ async fn apply(
         -1 => NamedTask::Task(task.clone()),
         index => NamedTask::Instance(task.clone(), *index),
     };
+    let is_whole = chosen.tasks.is_empty();
     let Deed::Mark(state) = deed else {
         let body = ClearBody {
             dry_run,
-            only_failed: false,
+            only_failed: deed == Deed::Rerun,
             dag_run_id: Some(run_id.to_owned()),
-            task_ids: Some(chosen.tasks.iter().map(named).collect()),
+            task_ids: (!is_whole).then(|| chosen.tasks.iter().map(named).collect()),
             include_downstream: downstream,
             ..ClearBody::default()
         };
@@ -239,6 +252,15 @@ async fn apply(
         return Ok(Touching { changed: report.cleared, runs: report.runs, warnings });
     };
     let run = server.run_row(dag_id, run_id).await?;
+    if is_whole {
+        let to = match state {
+            TaskState::Success => RunState::Success,
+            TaskState::Failed => RunState::Failed,
+            _ => return Err(Problem::invalid("a run is marked success or failed")),
+        };
+        let report = server.mark_run(person, &run, to, dry_run).await?;
+        return Ok(Touching { changed: report.marked, runs: report.runs, warnings: Vec::new() });
+    }
     let mut touching = Touching { changed: Vec::new(), runs: Vec::new(), warnings: Vec::new() };
     for (task, index) in &chosen.tasks {
         let body = MarkBody {

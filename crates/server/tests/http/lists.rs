@@ -22,6 +22,27 @@ fn compared(one: &Value, other: &Value) -> Ordering {
 }
 
 #[test]
+fn a_list_with_a_mistyped_date_is_its_page_with_what_is_wrong_at_the_field() {
+    let site = Site::start();
+    for path in ["/runs", "/dags/copy_orders/runs"] {
+        let page = |query: &str| {
+            site.call("GET", &format!("{path}?{query}"), &[("authorization", ADMIN), ("accept", "text/html")], None)
+        };
+        let wrong = page("from=2024-13-01&to=2024-02-01&state=failed").is(422).body;
+        let field = wrong.split("name=\"from\"").nth(1).unwrap().split("</span>").next().unwrap();
+        assert!(field.contains("value=\"2024-13-01\"") && field.contains("aria-invalid"), "{path}: {field}");
+        assert!(field.contains("there is no such day"), "{path}: {field}");
+        assert!(wrong.contains("value=\"2024-02-01\"") && !wrong.contains("to-says"), "{path}: the other one stays");
+        assert!(!wrong.contains("No run is"), "{path}: nobody has looked");
+        page("from=2024-01-01").is(200);
+    }
+    let of_dag = site.get("/runs?dag=copy_orders").is(200).body;
+    assert!(of_dag.contains("copy_orders&#x2f;runs&#x2f;") && of_dag.contains("name=\"dag\" value=\"copy_orders\""));
+    let none = site.get("/runs?dag=nothing").is(200).body;
+    assert!(!none.contains("&#x2f;dags&#x2f;copy_orders"), "{none}");
+}
+
+#[test]
 fn every_list_comes_in_every_order_that_it_names_and_refuses_others() {
     let site = Site::start();
     for name in ["b", "c", "a"] {

@@ -96,12 +96,37 @@ fn instances_are_found_by_state_and_changed_together() {
     post(&site, "/task-instances/change", &format!("{fields}&sure=yes")).is(303);
     assert_eq!(row(), "queued");
 
-    for wrong in ["action=clear", "action=burn&item=a", "action=clear&item=a%0Ab", "action=clear&item=a%0Ab%0Ac%0Ax"] {
+    for wrong in
+        ["action=clear", "action=burn&item=a", "action=clear&item=a%0Ab%0Ac", "action=clear&item=a%0Ab%0Ac%0Ax"]
+    {
         post(&site, "/task-instances/change", wrong).is(422);
     }
     let viewer = site.token_of("looks", "viewer");
     let headers = [("authorization", viewer.as_str()), ("content-type", "application/x-www-form-urlencoded")];
     site.call("POST", "/task-instances/change", &headers, Some(&fields)).is(403);
+}
+
+#[test]
+fn runs_are_changed_together() {
+    let site = Site::start();
+    let list = site.get("/runs?state=failed").is(200).body;
+    let run = encoded(FAILED_RUN);
+    assert!(list.contains("name=\"item\" value=\"copy_orders&#10;"), "{list}");
+    let state = || site.get(&format!("/api/v1/dags/copy_orders/dagRuns/{FAILED_RUN}")).json()["state"].clone();
+    let fields = |action: &str| format!("action={action}&of=runs&item=copy_orders%0D%0A{run}");
+    let asked = post(&site, "/task-instances/change", &fields("rerun")).is(200).body;
+    assert!(asked.contains("1 finished run goes back to the queue") && !asked.contains(">extract<"), "{asked}");
+    assert!(asked.contains("href=\"&#x2f;runs\">Back") && asked.contains("name=\"of\" value=\"runs\""), "{asked}");
+    let all = post(&site, "/task-instances/change", &fields("clear")).is(200).body;
+    assert!(all.contains(">extract<"), "a whole run is cleared whole: {all}");
+    assert_eq!(state(), "failed", "looking changes nothing");
+    post(&site, "/task-instances/change", &fields("skipped")).is(422);
+    post(&site, "/task-instances/change", &format!("{}&sure=yes", fields("success"))).is(303);
+    assert_eq!(state(), "success");
+    let viewer = site.token_of("looks", "viewer");
+    let headers = [("authorization", viewer.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    site.call("POST", "/task-instances/change", &headers, Some(&fields("clear"))).is(403);
+    assert!(!site.call("GET", "/runs", &headers[..1], None).is(200).body.contains("name=\"item\""));
 }
 
 #[test]
