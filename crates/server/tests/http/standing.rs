@@ -1,10 +1,16 @@
 //! How a DAG stands, as its pages say it: its file, its latest run, its dates, and in whose time.
 
 use chrono::TimeDelta;
+use millrace_model::alert::{Deadline, DeadlineReference};
 use millrace_model::asset::{AssetCondition, AssetName};
+use millrace_model::calendar::{Calendar, CalendarRule, Shift};
 use millrace_model::dag::{Dag, Task};
+use millrace_model::duration::Span;
+use millrace_model::execution::KeyLimit;
 use millrace_model::ids::TaskId;
-use millrace_model::schedule::{Schedule, Timetable};
+use millrace_model::maintenance::MaintenanceWindow;
+use millrace_model::notice::{Callback, Callbacks};
+use millrace_model::schedule::{Misfire, Schedule, Timetable};
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::NewJob;
 use serde_json::json;
@@ -179,6 +185,50 @@ fn a_dag_of_assets_says_which_of_them_it_waits_for() {
     let fed = page(&site, "/dags/fed", &[]);
     assert!(fed.contains("as soon as its assets have changed") && !fed.contains("it runs when triggered"), "{fed}");
     assert!(fed.contains("The next run") && fed.contains("orders") && fed.contains("prices"), "{fed}");
+}
+
+#[test]
+fn details_say_what_the_file_sets_and_nothing_else() {
+    let site = Site::start();
+    assert!(!page(&site, "/dags/quiet/details", &[]).contains("<dt class=\"mono\">"));
+    let callbacks = Callbacks {
+        on_failure: vec![Callback::Webhook("team_hook".to_owned()), Callback::Command("page-somebody".to_owned())],
+        ..Callbacks::default()
+    };
+    let holidays = Calendar {
+        name: "holidays".to_owned(),
+        description: None,
+        days: Vec::new(),
+        include: Vec::new(),
+        except: Vec::new(),
+    };
+    let rule = CalendarRule { exclude: vec![holidays], shift: Shift::NextBusinessDay, ..CalendarRule::default() };
+    plant(
+        &site,
+        Dag {
+            misfire: Some(Misfire::Latest),
+            calendar: Some(rule),
+            maintenance: vec![MaintenanceWindow::parse("22:00..04:00", chrono_tz::UTC).unwrap()],
+            deadline: Some(Deadline { reference: DeadlineReference::RunAfter, within: Span::from_minutes(120) }),
+            concurrency: Some(KeyLimit { key: "{{ params.region }}".to_owned(), limit: 2 }),
+            callbacks,
+            ..dag("ruled", "@daily", "UTC", &[], &[("only", "empty", &[], 0)])
+        },
+    );
+    let told = page(&site, "/dags/ruled/details", &[]);
+    for (key, text) in [
+        ("misfire", "latest"),
+        ("calendar", "exclude: holidays; shift: next_business_day"),
+        ("maintenance", "22:00..04:00"),
+        ("deadline", "run_after + 2h"),
+        ("concurrency", "{{ params.region }}: 2"),
+        ("on_failure", "webhook: team_hook; command: page-somebody"),
+    ] {
+        let row =
+            told.split(&format!("<dt class=\"mono\">{key}</dt><dd>")).nth(1).unwrap_or_else(|| panic!("{key}: {told}"));
+        assert!(row.starts_with(text), "{key}: {}", &row[..80]);
+    }
+    assert!(!told.contains(">fail_fast<") && !told.contains(">on_success<"), "{told}");
 }
 
 #[test]
