@@ -91,6 +91,37 @@ async fn the_graph_is_made_larger_and_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graph_of_many_tasks_begins_where_it_failed_and_can_be_read() {
+    let home = TestHome::new();
+    let task = |n: usize| match n {
+        0 => "  t0: {operator: empty}\n".to_owned(),
+        97 => "  t97: {operator: bash, bash_command: exit 1, depends_on: [t93]}\n".to_owned(),
+        n => format!("  t{n}: {{operator: empty, depends_on: [t{}]}}\n", n.saturating_sub(4)),
+    };
+    let tasks: String = (0..120).map(task).collect();
+    home.write_dag("fragile.yaml", &format!("schedule: none\ntasks:\n{tasks}"));
+    let (_daemon, address) = standalone(&home);
+    let browser = signed_in(&home, address, "/dags/fragile/graph").await;
+    browser.find("[data-zoom]:not([hidden])").await;
+    for width in [1280, 360] {
+        browser.as_wide_as(width).await;
+        browser.goto("/dags/fragile/graph").await;
+        browser.find("[data-zoom]:not([hidden])").await;
+        let letters = "return 12 * document.querySelector('[data-graph]').getScreenCTM().a";
+        assert!(browser.run(letters).await.as_f64().unwrap() > 9.7, "{width}: {:?}", seen(&browser).await);
+        let in_sight = "const [graph, node] = ['[data-graph]', '.node.s-failed'].map((one) =>\
+            document.querySelector(one).getBoundingClientRect());\
+            return node.left >= graph.left && node.right <= graph.right && node.top >= graph.top && node.bottom <= graph.bottom";
+        assert_eq!(browser.run(in_sight).await, true, "{width}: {:?}", seen(&browser).await);
+        browser.picture(&format!("graph-of-many-{width}")).await;
+        let part = seen(&browser).await;
+        browser.click("[data-zoom-by='0']").await;
+        until(&browser, "whole by its button", |now| now[2] > part[2] || now[3] > part[3]).await;
+    }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_grid_is_walked_by_keys_and_back_leads_back() {
     let home = TestHome::new();
     home.write_dag("fragile.yaml", &fragile(&home.file("flag")));

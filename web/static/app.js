@@ -521,11 +521,19 @@ function startGraph(view) {
   if (view) svg.setAttribute("viewBox", view);
   const read = () => svg.getAttribute("viewBox").split(" ").map(Number);
   const write = (box) => svg.setAttribute("viewBox", box.map((n) => Math.round(n * 10) / 10).join(" "));
-  // Where the whole could not be read, it begins at its left end; "0" shows all of it.
-  const readable = svg.clientWidth * 1.5;
-  if (!view && innerWidth <= 700 && whole[2] > readable) {
-    const height = Math.min(whole[3], (readable * svg.clientHeight) / svg.clientWidth);
-    write([whole[0], whole[1] + (whole[3] - height) / 2, readable, height]);
+  // Where the whole could not be read (its letters are 12 high), it begins at what failed, else at what runs, else at its
+  // left end; "0" shows all of it.
+  const scale = 10 / 12;
+  const [wide, high] = [svg.clientWidth / scale, (0.7 * innerHeight) / scale];
+  if (!view && (whole[2] > wide || whole[3] > high)) {
+    const box = $(".node.s-failed .box", svg) ?? $(".node.s-running .box", svg) ?? $(".node .box", svg);
+    const middle = (at, size) => box[at].baseVal.value + box[size].baseVal.value / 2;
+    const within = (from, all, part, at) => from + Math.min(Math.max(at - from - part / 2, 0), all - part);
+    const [width, height] = [Math.min(whole[2], wide), Math.min(whole[3], high)];
+    // Its box has the shape of these, not of what is seen.
+    svg.setAttribute("width", width);
+    svg.setAttribute("height", height);
+    write([within(whole[0], whole[2], width, middle("x", "width")), within(whole[1], whole[3], height, middle("y", "height")), width, height]);
   }
   const zoom = (by, x = 0.5, y = 0.5) => {
     const [left, top, width, height] = read();
