@@ -675,7 +675,8 @@ function startLog() {
       const time = document.createElement("time");
       time.textContent = line.at ?? "";
       const text = document.createElement("span");
-      text.textContent = line.text;
+      // As the page leaves out the colours that a command asks a terminal for.
+      text.textContent = line.text.replace(/\u001b\[[0-9;]*m/g, "");
       row.append(link, time, text);
       unlike(row);
       fresh.append(row);

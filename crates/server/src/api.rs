@@ -52,6 +52,7 @@ use serde_json::Value;
 
 use crate::calendars::NamedCalendar;
 use crate::doors::Doors;
+use crate::format::without_colours;
 use crate::openapi::{Kind, Operation, op};
 use crate::permission::{Access, Act};
 use crate::problem::Answer;
@@ -409,9 +410,16 @@ pub(crate) use variables::VariableBody;
 pub(crate) use wait::LINES;
 pub(crate) use xcoms::found as found_results;
 
+/// Characters.
+const LONGEST_FIRST_LINE: usize = 300;
+
 /// The first line of an error, which is masked already, as short as it is in lists.
 pub(crate) fn first_line(text: &str) -> String {
-    millrace_situation::first_line(text).chars().take(300).collect()
+    let line = millrace_situation::first_line(&without_colours(text));
+    match line.char_indices().nth(LONGEST_FIRST_LINE) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
 }
 
 /// What a run or task moved: the rows that came into tables, or else those that were written or read.

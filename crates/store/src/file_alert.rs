@@ -101,7 +101,8 @@ pub(crate) async fn tell_of_import_error(
         let number = row.int("number")?;
         let first = diagnostics.first().map(|first| {
             let message = first["message"].as_str().unwrap_or_default();
-            format!(": line {}: {message}", first["line"])
+            let file = first["file"].as_str().map(|file| format!("{file}, ")).unwrap_or_default();
+            format!(": {file}line {}: {message}", first["line"])
         });
         let message = format!(
             "{file_path} cannot be read as it is now, so its last good version ({number}) serves{}",

@@ -308,7 +308,11 @@ async fn list_import_errors(app: &App, store: &Store) -> anyhow::Result<()> {
     for row in store.import_errors().await? {
         for value in &row.diagnostics {
             let diagnostic: Option<Diagnostic> = serde_json::from_value(value.clone()).ok();
-            let place = diagnostic.as_ref().map(|d| format!("{}:{}:{}", row.file_path, d.line, d.column));
+            let place = diagnostic.as_ref().map(|d| {
+                // Of what the file includes.
+                let file = d.file.as_ref().unwrap_or(&row.file_path);
+                format!("{file}:{}:{}", d.line, d.column)
+            });
             let is_warning = diagnostic.as_ref().is_some_and(|d| d.severity == Severity::Warning);
             let error = diagnostic.map_or_else(
                 || value.to_string(),

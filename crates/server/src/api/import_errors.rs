@@ -142,7 +142,9 @@ pub(crate) fn described(file: &str, diagnostic: &Value) -> String {
     format!("{}: {message}", place(file, diagnostic))
 }
 
+/// Where it stands, be it in a file that this one includes.
 pub(crate) fn place(file: &str, diagnostic: &Value) -> String {
+    let file = diagnostic.get("file").and_then(Value::as_str).unwrap_or(file);
     match (diagnostic.get("line").and_then(Value::as_u64), diagnostic.get("column").and_then(Value::as_u64)) {
         (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
         (Some(line), None) => format!("{file}:{line}"),
@@ -160,6 +162,8 @@ mod tests {
     fn a_diagnostic_says_where() {
         let full = json!({"line": 3, "column": 5, "message": "unknown key 'taks'"});
         assert_eq!(described("a/b.yaml", &full), "a/b.yaml:3:5: unknown key 'taks'");
+        let included = json!({"file": "a/_tables.yaml", "line": 31, "column": 1, "message": "no end"});
+        assert_eq!(described("a/b.yaml", &included), "a/_tables.yaml:31:1: no end");
         assert_eq!(described("b.yaml", &json!("text")), "b.yaml: cannot be read");
     }
 }

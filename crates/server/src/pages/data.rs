@@ -63,9 +63,11 @@ pub(super) async fn page(
     let filter = LedgerFilter { dag_id: Some(row.dag_id.clone()), limit: MOST_MOVEMENTS, ..LedgerFilter::default() };
     let page = server.store().ledger_lines(&filter).await?;
     // By what was written to; an object's name often holds the date, so a task and its stage stand for all of theirs.
-    let mut groups: BTreeMap<(&str, &str), Vec<&LedgerLine>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str, &str), Vec<&LedgerLine>> = BTreeMap::new();
     for line in &page.rows {
-        groups.entry((line.task_id.as_str(), line.row.entry.stage.as_str())).or_default().push(line);
+        let entry = &line.row.entry;
+        let table = if entry.target.contains("://") { "" } else { entry.target.as_str() };
+        groups.entry((line.task_id.as_str(), entry.stage.as_str(), table)).or_default().push(line);
     }
     let mut targets: Vec<Flow> = groups
         .values()

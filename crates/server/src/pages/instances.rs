@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use millrace_model::dag::{Dag, Task};
+use millrace_model::mapping::TaskGroup;
 use millrace_model::state::TaskState;
 use millrace_store::InstanceRow;
 use serde::Serialize;
@@ -71,16 +72,34 @@ pub(super) struct GroupLine {
     pub is_open: bool,
 }
 
-/// Folds a run's instances, which are in the order of the tasks: a line for each task, a section for each group.
+/// In which section each task stands, whose group is given: one for each group, also when a task that was taken out of it
+/// stands between its others, and one for neighbours without a group.
+fn places(groups: &[Option<&str>]) -> Vec<usize> {
+    let mut sections: Vec<Option<&str>> = Vec::new();
+    let place = |group: &Option<&str>| {
+        let known = sections.iter().rposition(|section| section == group);
+        let known = known.filter(|at| group.is_some() || at + 1 == sections.len());
+        known.unwrap_or_else(|| {
+            sections.push(*group);
+            sections.len() - 1
+        })
+    };
+    groups.iter().map(place).collect()
+}
+
+/// Folds a run's instances, which are in the order of the tasks: a line for each task, a section for each group where its
+/// first task stands.
 pub(super) fn sections<T>(dag: &Dag, rows: &[InstanceRow], line: impl Fn(&[InstanceRow]) -> T) -> Vec<Section<T>> {
     let tasks: HashMap<&str, &Task> = dag.tasks.iter().map(|task| (task.task_id.as_str(), task)).collect();
+    let by_task: Vec<&[InstanceRow]> = rows.chunk_by(|one, other| one.task_id == other.task_id).collect();
+    let outermost =
+        |rows: &&[InstanceRow]| tasks.get(rows[0].task_id.as_str()).and_then(|task| dag.groups_of(task).last());
+    let outermost: Vec<Option<&TaskGroup>> = by_task.iter().map(outermost).collect();
+    let ids: Vec<Option<&str>> = outermost.iter().map(|group| group.map(|group| group.group_id.as_str())).collect();
     let mut sections: Vec<Section<T>> = Vec::new();
     let mut of_groups: Vec<Vec<&InstanceRow>> = Vec::new();
-    for of_task in rows.chunk_by(|one, other| one.task_id == other.task_id) {
-        let outermost = tasks.get(of_task[0].task_id.as_str()).and_then(|task| dag.groups_of(task).last());
-        let id = outermost.map(|group| group.group_id.as_str());
-        let known = sections.last().map(|section| section.group.as_ref().map(|group| group.group_id.as_str()));
-        if known != Some(id) {
+    for ((of_task, outermost), at) in by_task.into_iter().zip(outermost).zip(places(&ids)) {
+        if at == sections.len() {
             let group = outermost.map(|group| GroupLine {
                 group_id: group.group_id.to_string(),
                 description: group.description.clone(),
@@ -91,10 +110,8 @@ pub(super) fn sections<T>(dag: &Dag, rows: &[InstanceRow], line: impl Fn(&[Insta
             sections.push(Section { group, tasks: Vec::new() });
             of_groups.push(Vec::new());
         }
-        if let (Some(section), Some(members)) = (sections.last_mut(), of_groups.last_mut()) {
-            section.tasks.push(line(of_task));
-            members.extend(of_task);
-        }
+        sections[at].tasks.push(line(of_task));
+        of_groups[at].extend(of_task);
     }
     for (section, members) in sections.iter_mut().zip(of_groups) {
         let (Some(group), Some(most)) = (&mut section.group, most_urgent(members.iter().copied())) else { continue };
@@ -103,4 +120,16 @@ pub(super) fn sections<T>(dag: &Dag, rows: &[InstanceRow], line: impl Fn(&[Insta
         group.is_open = urgency(most.state) >= urgency(TaskState::Running);
     }
     sections
+}
+
+#[cfg(test)]
+mod tests {
+    use super::places;
+
+    #[test]
+    fn a_group_is_one_section_though_a_task_was_taken_out_of_it() {
+        let (a, b) = (Some("a"), Some("b"));
+        assert_eq!(places(&[None, a, a, None, a, b, None]), [0, 1, 1, 2, 1, 3, 4]);
+        assert_eq!(places(&[None, None, a, b, a]), [0, 0, 1, 2, 1]);
+    }
 }

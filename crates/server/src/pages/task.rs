@@ -18,7 +18,7 @@ use super::dag::Place;
 use super::grid::{GridView, Selected, run_facts};
 use super::instances;
 use crate::events::may_still_write;
-use crate::format::{When, clock, count, length, size, span};
+use crate::format::{When, clock, count, length, size, span, without_colours};
 use crate::links;
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
@@ -128,7 +128,7 @@ pub(super) async fn page(
             try_number => instance.try_number,
             tries => instance.max_tries + 1,
             pool => instance.pool,
-            description => task.and_then(|task| task.description.as_deref()).map(|text| masker.mask(text)),
+            description => task.and_then(|task| task.description.as_deref()).map(|text| without_colours(&masker.mask(text)).into_owned()),
             depends_on => task.map(|task| upstream(task, &dag_id, &run_id)).unwrap_or_default(),
             trigger_rule => task.map(|task| task.trigger_rule.as_str()),
             next_try => instance.next_try_at.map(|at| When::new(at, now, row.dag.timetable.timezone)),
@@ -366,7 +366,7 @@ fn lines(page: &LogPage, zone: Tz, mask: impl Fn(&str) -> String) -> Vec<Line> {
             number: place + 1,
             at: line.at.map(|at| clock(at, zone)).unwrap_or_default(),
             level: level(line.level),
-            text: mask(&line.text),
+            text: without_colours(&mask(&line.text)).into_owned(),
         })
         .collect()
 }

@@ -1,5 +1,5 @@
 //! Sentences that other rooms finish themselves, such as why a task does not run: recognised by what stands still in
-//! them and said in the viewer's language. A `{zone}` has no spaces.
+//! them and said in the viewer's language. `{zone}`, `{length}`, `{clock}` and `{clocks}` stand for what they are called only.
 //!
 //! `web/words/LANGUAGE-phrases.toml` holds them by the English ones. `{name}` stands for anything and is kept as it is;
 //! `{-name}` for something that is said in the viewer's language too, if it is known. One that nobody knows stays English.
@@ -19,13 +19,19 @@ static KOREAN: LazyLock<Phrases> =
     LazyLock::new(|| Phrases::read(&assets::words("ko-phrases.toml").unwrap_or_default()));
 
 /// Sentences within sentences.
-const DEEPEST: u32 = 4;
+const DEEPEST: u32 = 6;
 
 struct Phrase {
     english: Regex,
     names: Vec<String>,
     said: String,
+    /// Said though an inner sentence is not known. Half a schedule would be another one, and where little stands still
+    /// the sentence may be another altogether.
+    may_be_loose: bool,
 }
+
+/// Letters that stand still in a sentence which is surely meant.
+const SURE: usize = 8;
 
 struct Phrases(Vec<Phrase>);
 
@@ -43,7 +49,7 @@ impl Phrases {
         self.find(text, depth).map(|(said, _)| said)
     }
 
-    /// The first that fits and knows its inner sentences too; else the first that fits, and false.
+    /// The first that fits and knows its inner sentences too; else the first of those that say enough, and false.
     fn find(&self, text: &str, depth: u32) -> Option<(String, bool)> {
         let mut loose = None;
         for phrase in &self.0 {
@@ -52,7 +58,9 @@ impl Phrases {
             if found.1 {
                 return Some(found);
             }
-            loose.get_or_insert(found);
+            if phrase.may_be_loose {
+                loose.get_or_insert(found);
+            }
         }
         loose
     }
@@ -69,7 +77,9 @@ impl Phrases {
             let inner = || if depth < DEEPEST { self.find(value, depth + 1) } else { None };
             // States have words of their own.
             let word = || super::KOREAN.get(&value.replace('_', " ")).map(|word| (word.clone(), true));
-            match name.starts_with('-').then(|| inner().or_else(word)) {
+            let is_number = value.bytes().all(|letter| letter.is_ascii_digit());
+            let number = || is_number.then(|| (value.to_owned(), true));
+            match name.starts_with('-').then(|| number().or_else(inner).or_else(word)) {
                 Some(Some((inner, is_known))) => {
                     is_whole &= is_known;
                     said.push_str(&inner);
@@ -100,13 +110,20 @@ impl Phrase {
         let mut rest = english;
         while let Some((before, name, after)) = next_name(rest) {
             pattern.push_str(&regex::escape(before));
-            pattern.push_str(if name == "zone" { r"([\w/+-]+)" } else { "(.+?)" });
+            pattern.push_str(match name {
+                "zone" => r"([\w/+-]+)",
+                "length" => r"(\d+\w+(?: \d+\w+)*)",
+                "clock" => r"([\d:]+)",
+                "clocks" => r"([\d:]+(?:, [\d:]+)*)",
+                _ => "(.+?)",
+            });
             names.push(name.to_owned());
             rest = after;
         }
         pattern.push_str(&regex::escape(rest));
         pattern.push('$');
-        Some(Self { english: Regex::new(&pattern).ok()?, names, said })
+        let may_be_loose = fixed(english) >= SURE && !english.ends_with("({zone})");
+        Some(Self { english: Regex::new(&pattern).ok()?, names, said, may_be_loose })
     }
 }
 
@@ -284,10 +301,21 @@ mod tests {
             ("every Monday and Friday at 07:00 (UTC)", "매주 월요일, 금요일 07:00 (UTC)"),
             ("on day 1 of every month at 00:00 (UTC)", "매월 1일 00:00 (UTC)"),
             ("on the first Monday of January at 00:00 (UTC)", "1월 첫째 월요일 00:00 (UTC)"),
+            ("every 6h", "6h마다"),
+            ("every 1h 30m", "1h 30m마다"),
+            ("every hour at minute 15 (Asia/Seoul)", "매시 15분 (Asia/Seoul)"),
+            ("every hour, and every day at 02:00 (Asia/Seoul)", "매시 정각, 매일 02:00 (Asia/Seoul)"),
+            ("every Monday, Wednesday and Friday at 07:00 (UTC)", "매주 월요일, 수요일, 금요일 07:00 (UTC)"),
+            ("on days 1 and 15 of January and July at 00:00 (UTC)", "1월, 7월 1, 15일 00:00 (UTC)"),
+            ("on the last Friday of every month at 00:00 (UTC)", "매월 마지막 금요일 00:00 (UTC)"),
             ("only when triggered", "요청할 때만"),
         ];
         for (english, korean) in cases {
             assert_eq!(KOREAN.say(english, 0).as_deref(), Some(korean));
+        }
+        // Half of it would be another schedule.
+        for unknown in ["every fortnight at 02:00 (UTC)", "every blue moon"] {
+            assert_eq!(KOREAN.say(unknown, 0), None);
         }
     }
 
