@@ -115,7 +115,7 @@ fn an_idle_daemon_gives_back_what_its_start_needed() {
     let daemon = home.scheduler();
     let at_start = mapped_program(daemon.pid()).unwrap();
     let is_small = || mapped_program(daemon.pid()).unwrap() < at_start / 2;
-    wait_until_blocking("less of the program to be mapped", Duration::from_secs(60), is_small).unwrap();
+    wait_until_blocking("less of the program to be mapped", Duration::from_mins(1), is_small).unwrap();
     // And works as before.
     home.write_dag("later.yaml", "schedule: none\ntasks:\n  say: {operator: bash, bash_command: echo}\n");
     home.ok(&["dags", "unpause", "later"]);

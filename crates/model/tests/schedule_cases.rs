@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use millrace_model::instant::{format_utc_micros, parse_instant};
 use millrace_model::schedule::{
-    DataInterval, PlannedRun, RunImmediately, Schedule, Timetable, TimetableKind, Window, parse_zone,
+    DataInterval, Misfire, PlannedRun, RunImmediately, Schedule, Timetable, TimetableKind, Window, parse_zone,
 };
 use serde_json::{Value, json};
 
@@ -767,11 +767,22 @@ fn dates_are_counted_as_they_are_walked() {
             let walked: Vec<PlannedRun> = timetable.runs_between(from, to, Some(from)).collect();
             let first = walked.first().map_or(from, |run| run.logical_date);
             assert_eq!(timetable.count_slots(first, to), walked.len() as u64, "{} from {from}", timetable.describe());
-            for pair in walked.windows(2).filter(|_| timetable.schedule.display_text() != "every 1mo") {
-                assert_eq!(timetable.slot_before(&pair[1]), Some(pair[0]), "{}", timetable.describe());
+            for pair in walked.windows(2) {
+                assert_eq!(timetable.slot_before(&pair[1], &walked[0]), Some(pair[0]), "{}", timetable.describe());
             }
         }
     }
+}
+
+#[test]
+fn months_from_the_last_day_of_one_are_kept_as_they_follow_one_another() {
+    let timetable = interval(json!({"every": "1mo"}), "UTC");
+    let window = Window { start_date: Some(at("2023-07-31T04:00")), end_date: None, catchup: true };
+    // 31 July, 31 August and 30 September are due; the newest two of them are not 30 August and 30 September.
+    let bounds = Misfire::Bounded { within: None, max: Some(2) };
+    let kept = timetable.next_kept(None, &window, bounds, at("2023-11-05")).unwrap();
+    assert_eq!(kept.logical_date, at("2023-08-31T04:00"));
+    assert_eq!(kept.data_interval.end, at("2023-09-30T04:00"));
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(crate) fn chosen(
     }
     let first = dag.timetable.next_slot(previous, window, now)?;
     let before =
-        |slot: &PlannedRun| dag.timetable.slot_before(slot).filter(|before| before.logical_date >= first.logical_date);
+        |slot: &PlannedRun| dag.timetable.slot_before(slot, &first).filter(|it| it.logical_date >= first.logical_date);
     let allowed =
         iter::successors(Some(kept), before).take(MAX_BACK).find(|slot| !matches!(dag.fate(slot), Fate::Skip(_)));
     allowed.or(Some(kept))
@@ -91,7 +91,7 @@ fn on_another_day(dag: &Dag, date: &PlannedRun) -> Option<PlannedRun> {
 
 /// The last date of the same day, for the calendar, if all of them until then are due.
 fn last_of_day(dag: &Dag, date: &PlannedRun, now: DateTime<Utc>) -> Option<PlannedRun> {
-    let last = dag.timetable.slot_before(&on_another_day(dag, date)?)?;
+    let last = dag.timetable.slot_before(&on_another_day(dag, date)?, date)?;
     let is_within = dag.end_date.is_none_or(|end| last.logical_date <= end);
     (last.logical_date > date.logical_date && last.run_after <= now && is_within).then_some(last)
 }
@@ -148,7 +148,7 @@ fn pass_over_missed(facts: &mut DagFacts, dag: &Dag, now: DateTime<Utc>, records
     let kept = chosen(dag, facts.last_interval.as_ref(), &open, now);
     let last = match kept {
         Some(kept) if kept.logical_date <= first.logical_date => return,
-        Some(kept) => dag.timetable.slot_before(&kept).unwrap_or(first),
+        Some(kept) => dag.timetable.slot_before(&kept, &first).unwrap_or(first),
         None => dag.timetable.last_slot(&first, now).unwrap_or(first),
     };
     facts.last_interval = Some(last.data_interval);

@@ -116,7 +116,7 @@ impl Timetable {
             kept = if last.logical_date < kept.logical_date { last } else { kept };
         }
         for _ in 1..max {
-            match self.slot_before(&kept) {
+            match self.slot_before(&kept, &first) {
                 Some(before) if before.logical_date > first.logical_date => kept = before,
                 _ => return first,
             }
@@ -134,9 +134,10 @@ impl Timetable {
         })
     }
 
-    /// The date before this one, wherever the schedule began.
-    pub fn slot_before(&self, slot: &PlannedRun) -> Option<PlannedRun> {
-        let before = self.ticks(Some(slot.logical_date))?.previous_or_stride(slot.logical_date)?;
+    /// The date before `slot`, of those that follow `first`. Months cannot be counted backwards: from 31 July come 31 August,
+    /// 30 September and 30 October, and a month before 30 September is 30 August.
+    pub fn slot_before(&self, slot: &PlannedRun, first: &PlannedRun) -> Option<PlannedRun> {
+        let before = self.ticks(Some(first.logical_date))?.previous(slot.logical_date)?;
         Some(self.slot(before, slot.logical_date))
     }
 

@@ -75,16 +75,17 @@ pub(super) struct GroupLine {
 /// In which section each task stands, whose group is given: one for each group, also when a task that was taken out of it
 /// stands between its others, and one for neighbours without a group.
 fn places(groups: &[Option<&str>]) -> Vec<usize> {
-    let mut sections: Vec<Option<&str>> = Vec::new();
-    let place = |group: &Option<&str>| {
+    let mut sections = Vec::new();
+    let mut places = Vec::with_capacity(groups.len());
+    for group in groups {
         let known = sections.iter().rposition(|section| section == group);
         let known = known.filter(|at| group.is_some() || at + 1 == sections.len());
-        known.unwrap_or_else(|| {
+        places.push(known.unwrap_or(sections.len()));
+        if known.is_none() {
             sections.push(*group);
-            sections.len() - 1
-        })
-    };
-    groups.iter().map(place).collect()
+        }
+    }
+    places
 }
 
 /// Folds a run's instances, which are in the order of the tasks: a line for each task, a section for each group where its
