@@ -350,7 +350,7 @@ impl Server {
                 let cleared = self.clear_run(person, dag_id, run_id, failed).await?;
                 if cleared.report.runs.is_empty() && run.state != RunState::Queued {
                     let text = format!(
-                        "nothing of the run {run_id} has failed, so there is nothing to queue it for;                          POST {}/clear runs it again as a whole",
+                        "nothing of the run {run_id} has failed, so there is nothing to queue it for; POST {}/clear runs it again as a whole",
                         links::api_run(dag_id, run_id)
                     );
                     return Err(Problem::new(ErrorCode::CONFLICT, text));

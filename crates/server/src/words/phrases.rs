@@ -25,13 +25,12 @@ struct Phrase {
     english: Regex,
     names: Vec<String>,
     said: String,
-    /// Said though an inner sentence is not known. Half a schedule would be another one, and where little stands still
-    /// the sentence may be another altogether.
+    /// Said though an inner sentence is not known.
     may_be_loose: bool,
 }
 
-/// Letters that stand still in a sentence which is surely meant.
-const SURE: usize = 8;
+/// Parts of schedules: half of one would be another one.
+const OF_SCHEDULES: [&str; 4] = ["({zone})", "{-day}", "{-days}", "{-first}"];
 
 struct Phrases(Vec<Phrase>);
 
@@ -40,8 +39,9 @@ impl Phrases {
     fn read(text: &str) -> Self {
         let all: HashMap<String, String> = toml::from_str(text).unwrap_or_default();
         let mut all: Vec<(String, String)> = all.into_iter().collect();
-        // What ends in a zone is a whole schedule, and none of the parts of one.
-        all.sort_by_key(|(english, _)| (!english.ends_with("({zone})"), usize::MAX - fixed(english), english.clone()));
+        // What ends in a zone is a whole schedule, and none of the parts of one; its time of day is no part of its days.
+        let is_first = |english: &str| english.ends_with("({zone})") || english.contains("{clocks}");
+        all.sort_by_key(|(english, _)| (!is_first(english), usize::MAX - fixed(english), english.clone()));
         Self(all.into_iter().filter_map(|(english, said)| Phrase::new(&english, said)).collect())
     }
 
@@ -49,7 +49,7 @@ impl Phrases {
         self.find(text, depth).map(|(said, _)| said)
     }
 
-    /// The first that fits and knows its inner sentences too; else the first of those that say enough, and false.
+    /// The first that fits and knows its inner sentences too; else the first that fits and may be loose, and false.
     fn find(&self, text: &str, depth: u32) -> Option<(String, bool)> {
         let mut loose = None;
         for phrase in &self.0 {
@@ -122,7 +122,7 @@ impl Phrase {
         }
         pattern.push_str(&regex::escape(rest));
         pattern.push('$');
-        let may_be_loose = fixed(english) >= SURE && !english.ends_with("({zone})");
+        let may_be_loose = !OF_SCHEDULES.iter().any(|part| english.contains(part));
         Some(Self { english: Regex::new(&pattern).ok()?, names, said, may_be_loose })
     }
 }
@@ -304,7 +304,7 @@ mod tests {
             ("every 6h", "6h마다"),
             ("every 1h 30m", "1h 30m마다"),
             ("every hour at minute 15 (Asia/Seoul)", "매시 15분 (Asia/Seoul)"),
-            ("every hour, and every day at 02:00 (Asia/Seoul)", "매시 정각, 매일 02:00 (Asia/Seoul)"),
+            ("every hour, and every day at 02:00 (Asia/Seoul)", "매시 정각, 그리고 매일 02:00 (Asia/Seoul)"),
             ("every Monday, Wednesday and Friday at 07:00 (UTC)", "매주 월요일, 수요일, 금요일 07:00 (UTC)"),
             ("on days 1 and 15 of January and July at 00:00 (UTC)", "1월, 7월 1, 15일 00:00 (UTC)"),
             ("on the last Friday of every month at 00:00 (UTC)", "매월 마지막 금요일 00:00 (UTC)"),
