@@ -72,7 +72,18 @@ impl Conditions {
     }
 }
 
+/// Counts what follows FROM to `most`, as `n`: of a million that alone would take a while.
+pub(crate) fn count_to(most: u64, from: &str) -> String {
+    format!("SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM {from} LIMIT {most}) AS counted")
+}
+
 impl Store {
+    /// How many there are, by a `count` that gives that as `n`.
+    pub(crate) async fn count_rows(&self, attempted: &'static str, count: String, values: Vec<Value>) -> Result<u64> {
+        let total = sql::one(self.reader(), attempted, count, values).await?;
+        Ok(total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs())
+    }
+
     /// A part of a list, and how long the whole is: `count` gives that as `n`, and `list` ends with its order. Both have the
     /// same values.
     pub(crate) async fn page<T>(
@@ -83,8 +94,7 @@ impl Store {
         (limit, offset): (u64, u64),
         read: impl Fn(&Row) -> Result<T>,
     ) -> Result<Page<T>> {
-        let total = sql::one(self.reader(), attempted, count, values.clone()).await?;
-        let total = total.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs();
+        let total = self.count_rows(attempted, count, values.clone()).await?;
         let list = format!("{list} LIMIT ${} OFFSET ${}", values.len() + 1, values.len() + 2);
         values.extend([limit, offset].map(|number| i64::try_from(number).unwrap_or(i64::MAX).into()));
         let rows = sql::all(self.reader(), attempted, list, values).await?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::ids::{DagId, RunId};
 use millrace_model::state::TaskState;
 
-use crate::conditions::{Conditions, DateSpan};
+use crate::conditions::{Conditions, DateSpan, count_to};
 use crate::instance::read_instance;
 use crate::sql::values;
 use crate::{InstanceRow, Result, Store, sql};
@@ -145,18 +145,14 @@ impl InstanceFilter {
     }
 }
 
-const FROM: &str = "FROM task_instance i JOIN dag_run r ON r.id = i.run_id";
+const FROM: &str = "task_instance i JOIN dag_run r ON r.id = i.run_id";
 
 impl Store {
-    /// How many the filter chooses, counted to `most`: of a million that alone would take a while.
+    /// How many the filter chooses, counted to `most`.
     pub async fn count_instances(&self, filter: &InstanceFilter, most: u64) -> Result<u64> {
         let conditions = filter.conditions();
-        let sql = format!(
-            "SELECT COUNT(*) AS n FROM (SELECT 1 AS one {FROM}{} LIMIT {most}) AS counted",
-            conditions.clause()
-        );
-        let row = sql::one(self.reader(), "count task instances", sql, conditions.values).await?;
-        Ok(row.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs())
+        let count = count_to(most, &format!("{FROM}{}", conditions.clause()));
+        self.count_rows("count task instances", count, conditions.values).await
     }
 
     /// The newest first, unless they are ordered.
@@ -165,7 +161,7 @@ impl Store {
         let (clause, mut values) = (conditions.clause(), conditions.values);
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
-            "SELECT i.*, r.dag_id, r.run_id AS run_name, r.logical_date, r.run_after {FROM}{clause} \
+            "SELECT i.*, r.dag_id, r.run_id AS run_name, r.logical_date, r.run_after FROM {FROM}{clause} \
              ORDER BY {} LIMIT ${limit} OFFSET ${offset}",
             filter.order()
         );

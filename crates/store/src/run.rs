@@ -11,7 +11,7 @@ use millrace_model::state::{RunState, RunType, TaskState};
 use sea_orm::ConnectionTrait;
 use serde_json::{Map, Value};
 
-use crate::conditions::{Conditions, DateSpan};
+use crate::conditions::{Conditions, DateSpan, count_to};
 use crate::sql::{Kind, Row, micros, values};
 use crate::{Result, Store, StoreError, sql};
 
@@ -283,9 +283,7 @@ impl Store {
         let (clause, values) = (conditions.clause(), conditions.values);
         let count = match filter.count_to {
             None => format!("SELECT COUNT(*) AS n FROM dag_run r{clause}"),
-            Some(most) => {
-                format!("SELECT COUNT(*) AS n FROM (SELECT 1 FROM dag_run r{clause} LIMIT {most}) AS counted")
-            }
+            Some(most) => count_to(most, &format!("dag_run r{clause}")),
         };
         let (column, order) = (filter.order.sql(), if filter.ascending { "ASC" } else { "DESC" });
         // Few are active: they are sorted, rather than looked for among all runs in the order of the list.

@@ -7,7 +7,7 @@ use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::{DagId, TaskId};
 use serde_json::Value;
 
-use crate::conditions::Conditions;
+use crate::conditions::{Conditions, count_to};
 use crate::sql::{Kind, micros, values};
 use crate::{Result, Store, Tx, sql};
 
@@ -46,7 +46,7 @@ pub struct XcomFilter {
     pub offset: u64,
 }
 
-const FROM: &str = "FROM xcom x JOIN task_instance i ON i.id = x.instance_id JOIN dag_run r ON r.id = i.run_id";
+const FROM: &str = "xcom x JOIN task_instance i ON i.id = x.instance_id JOIN dag_run r ON r.id = i.run_id";
 
 impl XcomFilter {
     fn conditions(&self) -> Conditions {
@@ -73,12 +73,8 @@ impl Store {
     /// How many the filter chooses, counted to `most`.
     pub async fn count_xcoms(&self, filter: &XcomFilter, most: u64) -> Result<u64> {
         let conditions = filter.conditions();
-        let sql = format!(
-            "SELECT COUNT(*) AS n FROM (SELECT 1 AS one {FROM}{} LIMIT {most}) AS counted",
-            conditions.clause()
-        );
-        let row = sql::one(self.reader(), "count results", sql, conditions.values).await?;
-        Ok(row.map(|row| row.int("n")).transpose()?.unwrap_or(0).unsigned_abs())
+        let count = count_to(most, &format!("{FROM}{}", conditions.clause()));
+        self.count_rows("count results", count, conditions.values).await
     }
 
     /// Those of the newest instances first, to be shown as [`Self::xcoms`].
@@ -87,7 +83,7 @@ impl Store {
         let (clause, mut values) = (conditions.clause(), conditions.values);
         let (limit, offset) = (values.len() + 1, values.len() + 2);
         let sql = format!(
-            "SELECT i.run_id, i.task_id, i.map_index, x.key, x.created_at, COALESCE(x.shown, x.value) AS value {FROM}{clause} \
+            "SELECT i.run_id, i.task_id, i.map_index, x.key, x.created_at, COALESCE(x.shown, x.value) AS value FROM {FROM}{clause} \
              ORDER BY x.instance_id DESC, x.key LIMIT ${limit} OFFSET ${offset}"
         );
         values.extend(values![

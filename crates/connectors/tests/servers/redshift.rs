@@ -235,20 +235,8 @@ async fn is_taken_up_by_the_next_try(method: LoadMethod, after: bool, expected: 
         let text = "1,2024-01-02 00:00:00,7\n2,2024-01-02 00:00:00,8\n";
         let mut request = stand.world.request("analytics.nps", method.clone(), &[("in.csv", text)]).await?;
         request.columns = Some(["id", "at", "score"].map(ToOwned::to_owned).to_vec());
-        stand.world.journal.die_at(number, after);
         let first = subject(&stand, 1).await?;
-        let mut load = first.warehouse.load(again(&request));
-        let is_dead = tokio::select! {
-            result = &mut load => {
-                result?;
-                false
-            }
-            () = stand.world.journal.died.notified() => true,
-        };
-        if is_dead {
-            // Nothing of a killed process is tidied up.
-            std::mem::forget(load);
-        }
+        let is_dead = stand.world.journal.kills((number, after), first.warehouse.load(again(&request))).await?;
         let report = subject(&stand, 2).await?.warehouse.load(again(&request)).await?;
         assert!(is_dead || report.was_loaded_before);
         assert!(subject(&stand, 3).await?.warehouse.load(request).await?.was_loaded_before);
@@ -283,19 +271,8 @@ async fn a_load_without_files_killed_at_any_write_is_done_once() -> Result<()> {
                     work(0),
                 )
             };
-            stand.world.journal.die_at(number, after);
             let first = subject(&stand, 1).await?;
-            let mut load = first.warehouse.load(request());
-            let is_dead = tokio::select! {
-                result = &mut load => {
-                    result?;
-                    false
-                }
-                () = stand.world.journal.died.notified() => true,
-            };
-            if is_dead {
-                std::mem::forget(load);
-            }
+            let is_dead = stand.world.journal.kills((number, after), first.warehouse.load(request())).await?;
             subject(&stand, 2).await?.warehouse.load(request()).await?;
             let found = stand.database.query("SELECT id, note FROM analytics.nps ORDER BY 1, 2")?;
             assert_eq!(found, rows, "death at {number}, after: {after}");

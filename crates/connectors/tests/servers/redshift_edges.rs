@@ -312,20 +312,12 @@ async fn a_summary_killed_at_any_write_has_its_rows() -> Result<()> {
                 also: Vec::new(),
                 work: work(1),
             };
-            stand.world.journal.die_at(number, after);
-            let mut build = first.warehouse.build_and_swap(request.clone());
-            let is_dead = tokio::select! {
-                result = &mut build => {
-                    result?;
-                    false
-                }
-                () = stand.world.journal.died.notified() => true,
-            };
+            let is_dead =
+                stand.world.journal.kills((number, after), first.warehouse.build_and_swap(request.clone())).await?;
             if !is_dead {
                 break;
             }
             deaths += 1;
-            std::mem::forget(build);
             let others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' \
                           AND pid <> pg_backend_pid()";
             let is_over = async || stand.database.query(others).is_ok_and(|rows| rows.is_empty());

@@ -81,20 +81,11 @@ async fn an_unload_killed_at_any_write_is_there_once() -> Result<()> {
         for number in 1.. {
             let (stand, first) = start(&[]).await?;
             let wanted = request(&stand.world, QUERY, &["FORMAT AS CSV"]).await?;
-            stand.world.journal.die_at(number, after);
-            let mut unload = first.warehouse.unload(wanted.clone());
-            let is_dead = tokio::select! {
-                result = &mut unload => {
-                    result?;
-                    false
-                }
-                () = stand.world.journal.died.notified() => true,
-            };
+            let is_dead = stand.world.journal.kills((number, after), first.warehouse.unload(wanted.clone())).await?;
             if !is_dead {
                 break;
             }
             deaths += 1;
-            std::mem::forget(unload);
             // The first write is the intent: nothing is sent before.
             if number > 1 {
                 let is_written = async || stand.world.keys("out/").await.is_ok_and(|keys| !keys.is_empty());

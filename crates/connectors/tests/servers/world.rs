@@ -343,6 +343,27 @@ impl Journal {
         *lock(&self.dies_at) = Some((number, after));
     }
 
+    /// Does the work, and whether the process was gone at its `number`-th write before that had ended.
+    pub async fn kills<T>(
+        &self,
+        (number, after): (usize, bool),
+        mut work: BoxFuture<'_, Result<T, PortError>>,
+    ) -> Result<bool, PortError> {
+        self.die_at(number, after);
+        let is_dead = tokio::select! {
+            result = &mut work => {
+                result?;
+                false
+            }
+            () = self.died.notified() => true,
+        };
+        if is_dead {
+            // Nothing of a killed process is tidied up.
+            std::mem::forget(work);
+        }
+        Ok(is_dead)
+    }
+
     /// It does not die any more.
     pub fn lives(&self) {
         *lock(&self.dies_at) = None;
