@@ -15,4 +15,4 @@ mod writer;
 pub use folder::{LogFolder, TryId};
 pub use line::{Level, LogLine};
 pub use reading::LogPage;
-pub use writer::{Mask, TryLog};
+pub use writer::{Aside, Making, Mask, TryLog};

@@ -87,6 +87,7 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
     };
     let ended_at = equipment.clock.now();
     write_ending(&report, &ending, (ended_at - began).to_std().unwrap_or_default());
+    io.log.flush();
     let results: Vec<_> = ending.result.map(|value| vec![("return_value".to_owned(), value)]).unwrap_or_default();
     let shown = results.iter().map(|(key, value)| (key.clone(), masker.mask_value(value)));
     Completion {

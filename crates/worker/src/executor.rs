@@ -11,6 +11,7 @@ use millrace_model::change::{Assignment, Executor, InstanceKey, LostTry, Report}
 use millrace_model::ledger::Checkpoint;
 use millrace_operator_api::context::{NoTriggers, Runs, Triggers};
 use millrace_store::Store;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -39,7 +40,7 @@ pub struct LocalExecutorOptions {
 /// Runs tries as tasks of the runtime it was made in.
 pub struct LocalExecutor {
     shared: Arc<Shared>,
-    runtime: tokio::runtime::Handle,
+    runtime: Handle,
 }
 
 struct Shared {
@@ -67,7 +68,7 @@ impl LocalExecutor {
             fence: Mutex::default(),
             notes: sender,
         };
-        Self { shared: Arc::new(shared), runtime: tokio::runtime::Handle::current() }
+        Self { shared: Arc::new(shared), runtime: Handle::current() }
     }
 
     /// From now on. Fewer than are busy stops nothing: no try starts until there are fewer.
@@ -93,7 +94,7 @@ impl Shared {
         self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log(&self, assignment: &Assignment) -> Arc<AttemptLog> {
+    fn log(&self, assignment: &Assignment, runtime: Handle) -> Arc<AttemptLog> {
         let options = &self.options;
         let id = TryId {
             dag_id: assignment.dag.dag_id.to_string(),
@@ -102,10 +103,8 @@ impl Shared {
             map_index: assignment.map_index,
             try_number: assignment.try_number,
         };
-        // The report masks; masking a masked line again would cost and change nothing.
-        let log = options.logs.open(&id, Arc::new(str::to_owned));
         let (notes, notebook) = (self.notes.clone(), Arc::new(Notebook::of(options.store.clone(), assignment)));
-        Arc::new(AttemptLog::new(log, move |note| {
+        Arc::new(AttemptLog::new(&options.logs, &id, runtime, move |note| {
             // The receiver ends with the runtime only; nobody is left to read it then.
             let _ = notes.send((notebook.clone(), note));
         }))
@@ -170,7 +169,7 @@ impl Executor for LocalExecutor {
             if let Some((reason, at)) = &*shared.fence() {
                 cancel.cut_off(reason, *at);
             }
-            let log = shared.log(&assignment);
+            let log = shared.log(&assignment, self.runtime.clone());
             let io = shared.io(&assignment, log.clone(), seat.clone(), cancel);
             let told = Told::of(&assignment);
             self.runtime.spawn(async move {

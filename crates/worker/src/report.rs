@@ -1,13 +1,14 @@
 //! What a running try writes down.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::sync::{Arc, Mutex, Once};
 
 use chrono::{DateTime, Utc};
-use millrace_logs::{Level, TryLog};
+use millrace_logs::{Level, LogFolder, Making, TryId, TryLog};
 use millrace_model::ledger::{Checkpoint, LedgerEntry};
 use millrace_operator_api::context::{Clock, LogLevel, Reporter};
 use millrace_settings::Masker;
+use tokio::runtime::Handle;
 
 use crate::note::Note;
 
@@ -18,19 +19,40 @@ const LONGEST_FOUND: usize = 1_000;
 pub trait LogSink: Send + Sync {
     fn line(&self, at: DateTime<Utc>, level: LogLevel, text: &str);
     fn note(&self, note: Note);
+    /// What was written down is where others can read it.
+    fn flush(&self);
 }
 
 /// The log of a recorded try: lines to its file, notes to the store, in order.
 pub struct AttemptLog {
     log: TryLog,
-    notes: Box<dyn Fn(Note) + Send + Sync>,
-    loses_lines: AtomicBool,
+    notes: Arc<Notes>,
+}
+
+struct Notes {
+    send: Box<dyn Fn(Note) + Send + Sync>,
+    tells_of_lost_lines: Once,
+}
+
+impl Notes {
+    fn lost(&self, line: Option<io::Error>) {
+        if let Some(error) = line {
+            self.tells_of_lost_lines.call_once(|| (self.send)(Note::LosesLines(error.to_string())));
+        }
+    }
 }
 
 impl AttemptLog {
-    /// `notes` must not block.
-    pub fn new(log: TryLog, notes: impl Fn(Note) + Send + Sync + 'static) -> Self {
-        Self { log, notes: Box::new(notes), loses_lines: AtomicBool::new(false) }
+    /// The file is made beside the try, on a thread of the runtime. `notes` must not block.
+    pub fn new(logs: &LogFolder, id: &TryId, runtime: Handle, notes: impl Fn(Note) + Send + Sync + 'static) -> Self {
+        let notes = Arc::new(Notes { send: Box::new(notes), tells_of_lost_lines: Once::new() });
+        let teller = notes.clone();
+        let aside = Box::new(move |file: Making| {
+            let teller = teller.clone();
+            runtime.spawn_blocking(move || teller.lost(file.make()));
+        });
+        // The report masks; masking a masked line again would cost and change nothing.
+        Self { log: logs.open_aside(id, Arc::new(str::to_owned), aside), notes }
     }
 
     /// How many lines could not be written.
@@ -52,15 +74,15 @@ impl LogSink for AttemptLog {
             LogLevel::Warning => Level::Warning,
             LogLevel::Error => Level::Error,
         };
-        if let Some(error) = self.log.write(at, level, text)
-            && !self.loses_lines.swap(true, Ordering::Relaxed)
-        {
-            (self.notes)(Note::LosesLines(error.to_string()));
-        }
+        self.notes.lost(self.log.write(at, level, text));
     }
 
     fn note(&self, note: Note) {
-        (self.notes)(note);
+        (self.notes.send)(note);
+    }
+
+    fn flush(&self) {
+        self.notes.lost(self.log.flush());
     }
 }
 

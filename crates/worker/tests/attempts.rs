@@ -123,6 +123,7 @@ impl LogSink for Lines {
     fn note(&self, note: Note) {
         self.1.lock().unwrap().push(note);
     }
+    fn flush(&self) {}
 }
 
 struct Tried {

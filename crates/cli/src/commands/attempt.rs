@@ -20,6 +20,7 @@ use millrace_worker::{
     StoreRuns, StoreTriggers, run_until_ended,
 };
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::commands::runs::conf_argument;
@@ -46,6 +47,8 @@ impl LogSink for Printed {
             self.line(checkpoint.at, LogLevel::Info, &format!("[{}] {}", checkpoint.name, checkpoint.message));
         }
     }
+
+    fn flush(&self) {}
 }
 
 /// To standard output and to the log of the recorded try.
@@ -60,6 +63,10 @@ impl LogSink for Both {
     fn note(&self, note: Note) {
         Printed.note(note.clone());
         self.0.note(note);
+    }
+
+    fn flush(&self) {
+        self.0.flush();
     }
 }
 
@@ -362,7 +369,7 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
         try_number: assignment.try_number,
     };
     let (sender, mut notes) = tokio::sync::mpsc::unbounded_channel::<Note>();
-    let log = AttemptLog::new(logs.open(&id, Arc::new(str::to_owned)), move |note| {
+    let log = AttemptLog::new(&logs, &id, Handle::current(), move |note| {
         // The receiver lives until the attempt is over.
         let _ = sender.send(note);
     });

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CommitReport, Touched};
 use crate::sql::{Kind, micros};
-use crate::{Result, Tx, sql, xcom};
+use crate::{Backend, Result, Tx, sql, xcom};
 
 pub(super) async fn apply(
     tx: &Tx,
@@ -29,7 +29,7 @@ pub(super) async fn apply(
     });
     report.stale_claims.extend(again);
 
-    let taken: HashSet<i64> = take(tx, claims, &first, touched, now).await?.into_iter().collect();
+    let taken = take(tx, claims, &first, touched, now).await?;
     let mut begun = Vec::with_capacity(first.len());
     for index in first {
         if taken.contains(&claims[index].instance) {
@@ -43,7 +43,6 @@ pub(super) async fn apply(
     if begun.is_empty() {
         return Ok(());
     }
-    open_tries(tx, &begun, now).await?;
     // A first try has no earlier one whose results could be there.
     let again: Vec<i64> = begun.iter().filter(|claim| claim.try_number > 1).map(|claim| claim.instance).collect();
     xcom::forget(tx, &again).await
@@ -71,28 +70,56 @@ fn row(claim: &Claim) -> Vec<Value> {
     ]
 }
 
-async fn take(tx: &Tx, claims: &[Claim], which: &[usize], touched: &Touched, now: DateTime<Utc>) -> Result<Vec<i64>> {
-    let sql = format!(
+/// Claims what is still as it was planned, and opens a try for each. Returns what was claimed.
+async fn take(
+    tx: &Tx,
+    claims: &[Claim],
+    which: &[usize],
+    touched: &Touched,
+    now: DateTime<Utc>,
+) -> Result<HashSet<i64>> {
+    let source = sql::source(tx.dialect(), 1, COLUMNS);
+    let instances = format!(
         "UPDATE task_instance SET state = 'running', state_reason = NULL, try_number = x_try, lease_owner = x_owner, \
          lease_token = x_token, lease_expires_at = x_expires, queued_at = x_queued, \
          start_date = COALESCE(first_start, $2), end_date = NULL, next_try_at = NULL, is_outside = FALSE, \
-         departed_from = NULL FROM {} WHERE task_instance.id = x_id AND state = x_from{} RETURNING id",
-        sql::source(tx.dialect(), 1, COLUMNS),
+         departed_from = NULL FROM {source} WHERE task_instance.id = x_id AND state = x_from{} RETURNING id",
         touched.unless_changed("task_instance.run_id")
     );
-    let rows = sql::rows(which.iter().map(|index| row(&claims[*index])));
-    sql::ids(&tx.inner, "claim tries", sql, vec![rows, micros(now).into()]).await
+    let values = |which: &[usize]| {
+        let rows = sql::rows(which.iter().map(|index| row(&claims[*index])));
+        vec![rows, micros(now).into()]
+    };
+    let attempted = "claim tries";
+    match tx.store.backend() {
+        // One round trip.
+        Backend::Postgres => {
+            let tries = open_tries("taken");
+            let sql = format!(
+                "WITH taken AS ({instances}, generation, x_try, x_owner, x_queued), tries AS ({tries}) SELECT id FROM taken"
+            );
+            Ok(sql::ids(&tx.inner, attempted, sql, values(which)).await?.into_iter().collect())
+        }
+        Backend::Sqlite => {
+            let taken = sql::ids(&tx.inner, attempted, instances, values(which)).await?;
+            let taken: HashSet<i64> = taken.into_iter().collect();
+            let begun: Vec<usize> =
+                which.iter().copied().filter(|index| taken.contains(&claims[*index].instance)).collect();
+            if !begun.is_empty() {
+                let tries = open_tries(&format!("{source} JOIN task_instance ON id = x_id"));
+                sql::run(&tx.inner, "open tries", tries, values(&begun)).await?;
+            }
+            Ok(taken)
+        }
+    }
 }
 
 /// A try that goes on after a wait without a slot keeps its number, and so its row and its beginning.
-async fn open_tries(tx: &Tx, begun: &[&Claim], now: DateTime<Utc>) -> Result<()> {
-    let sql = format!(
+fn open_tries(taken: &str) -> String {
+    format!(
         "INSERT INTO task_try (instance_id, try_number, generation, state, owner, queued_at, start_date) \
-         SELECT x_id, x_try, i.generation, 'running', x_owner, x_queued, $2 FROM {} CROSS JOIN task_instance i \
-         WHERE i.id = x_id ON CONFLICT (instance_id, try_number) DO UPDATE SET \
-         state = 'running', state_reason = NULL, owner = excluded.owner, end_date = NULL, error = NULL",
-        sql::source(tx.dialect(), 1, COLUMNS)
-    );
-    let rows = sql::rows(begun.iter().map(|claim| row(claim)));
-    sql::run(&tx.inner, "open tries", sql, vec![rows, micros(now).into()]).await.map(|_| ())
+         SELECT id, x_try, generation, 'running', x_owner, x_queued, $2 FROM {taken} WHERE TRUE \
+         ON CONFLICT (instance_id, try_number) DO UPDATE SET \
+         state = 'running', state_reason = NULL, owner = excluded.owner, end_date = NULL, error = NULL"
+    )
 }

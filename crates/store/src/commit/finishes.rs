@@ -1,5 +1,7 @@
 //! Tries that ended. Guarded by the lease's token: a worker that lost its lease changes nothing.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use millrace_model::change::{Completion, Finish, Release, TryOutcome};
 use millrace_model::state::TaskState;
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CommitReport, Touched, waves};
 use crate::sql::{Kind, micros, opt_micros};
-use crate::{Result, Tx, sql};
+use crate::{Backend, Result, Tx, sql};
 
 pub(super) async fn apply(
     tx: &Tx,
@@ -18,7 +20,7 @@ pub(super) async fn apply(
 ) -> Result<()> {
     for wave in waves(finishes, |finish| finish.completion.instance) {
         let mut applied = Vec::with_capacity(wave.len());
-        let states = close_instances(tx, finishes, &wave).await?;
+        let states = close(tx, finishes, &wave).await?;
         for index in wave {
             let finish = &finishes[index];
             match states.get(&finish.completion.instance) {
@@ -32,7 +34,6 @@ pub(super) async fn apply(
                 }
             }
         }
-        close_tries(tx, &applied).await?;
         put_results(tx, &applied, now).await?;
         write_ledger(tx, &applied).await?;
         super::assets::emit(tx, &applied, now, report).await?;
@@ -67,32 +68,50 @@ pub(super) async fn release(tx: &Tx, releases: &[Release]) -> Result<()> {
     sql::run(&tx.inner, "release instances", sql, vec![rows]).await.map(|_| ())
 }
 
-/// The new state of each instance whose token held. An instance that was cleared while it ran becomes `none`, whatever
-/// the scheduler, which may not have heard of it yet, planned.
-async fn close_instances(
-    tx: &Tx,
-    finishes: &[Finish],
-    wave: &[usize],
-) -> Result<std::collections::HashMap<i64, TaskState>> {
-    let source = sql::source(
-        tx.dialect(),
-        1,
-        &[
-            ("x_id", Kind::Int),
-            ("x_token", Kind::Text),
-            ("x_to", Kind::Text),
-            ("x_reason", Kind::Text),
-            ("x_next", Kind::Int),
-            ("x_try", Kind::Int),
-            ("x_free", Kind::Int),
-            ("x_lost", Kind::Int),
-            ("x_start", Kind::Int),
-            ("x_end", Kind::Int),
-            ("x_name", Kind::Text),
-            ("x_choice", Kind::Text),
-        ],
-    );
-    let sql = format!(
+const COLUMNS: &[(&str, Kind)] = &[
+    ("x_id", Kind::Int),
+    ("x_token", Kind::Text),
+    ("x_to", Kind::Text),
+    ("x_reason", Kind::Text),
+    ("x_next", Kind::Int),
+    ("x_try", Kind::Int),
+    ("x_free", Kind::Int),
+    ("x_lost", Kind::Int),
+    ("x_start", Kind::Int),
+    ("x_end", Kind::Int),
+    ("x_name", Kind::Text),
+    ("x_choice", Kind::Text),
+    ("x_ended_as", Kind::Text),
+    ("x_error", Kind::Text),
+    ("x_rendered", Kind::Text),
+];
+
+fn row(finish: &Finish) -> Vec<Value> {
+    let done = &finish.completion;
+    let choice = done.choice.as_ref().filter(|_| finish.to == TaskState::Success);
+    vec![
+        json!(done.instance),
+        json!(done.token),
+        json!(finish.to.as_str()),
+        json!(finish.reason),
+        json!(opt_micros(finish.next_try_at)),
+        json!(done.try_number),
+        json!(i64::from(!finish.counts_try)),
+        json!(i64::from(done.outcome == TryOutcome::LostWorker)),
+        json!(micros(done.started_at)),
+        json!(micros(done.ended_at)),
+        json!(done.rendered_map_index),
+        json!(choice.map(|choice| json!(choice).to_string())),
+        json!(try_state(finish).as_str()),
+        json!(done.error),
+        json!(done.rendered.as_ref().map(Value::to_string)),
+    ]
+}
+
+/// Closes the instances whose token holds, and their tries. An instance that was cleared while it ran becomes `none`,
+/// whatever the scheduler, which may not have heard of it yet, planned. Returns the new state of each.
+async fn close(tx: &Tx, finishes: &[Finish], wave: &[usize]) -> Result<HashMap<i64, TaskState>> {
+    let instances = format!(
         "UPDATE task_instance SET \
          state = CASE WHEN state = 'restarting' THEN 'none' ELSE x_to END, \
          state_reason = CASE WHEN state = 'restarting' THEN 'cleared' ELSE x_reason END, \
@@ -108,31 +127,46 @@ async fn close_instances(
          end_date = CASE WHEN state = 'restarting' OR x_to = 'none' THEN NULL ELSE x_end END, \
          rendered_map_index = COALESCE(x_name, rendered_map_index), \
          lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL \
-         FROM {source} WHERE task_instance.id = x_id AND lease_token = x_token \
-         AND state IN ('running', 'restarting', 'deferred') RETURNING id, state"
+         FROM {} WHERE task_instance.id = x_id AND lease_token = x_token \
+         AND state IN ('running', 'restarting', 'deferred') RETURNING id, state",
+        sql::source(tx.dialect(), 1, COLUMNS)
     );
-    let rows = sql::rows(wave.iter().map(|index| {
-        let finish = &finishes[*index];
-        let done = &finish.completion;
-        let choice = done.choice.as_ref().filter(|_| finish.to == TaskState::Success);
-        let choice = choice.map(|choice| json!(choice).to_string());
-        vec![
-            json!(done.instance),
-            json!(done.token),
-            json!(finish.to.as_str()),
-            json!(finish.reason),
-            json!(opt_micros(finish.next_try_at)),
-            json!(done.try_number),
-            json!(i64::from(!finish.counts_try)),
-            json!(i64::from(done.outcome == TryOutcome::LostWorker)),
-            json!(micros(done.started_at)),
-            json!(micros(done.ended_at)),
-            json!(done.rendered_map_index),
-            json!(choice),
-        ]
-    }));
-    let rows = sql::all(&tx.inner, "finish tries", sql, vec![rows]).await?;
-    rows.iter().map(|row| Ok((row.int("id")?, row.word("state", TaskState::parse)?))).collect()
+    let rows = |which: &[usize]| sql::rows(which.iter().map(|index| row(&finishes[*index])));
+    let attempted = "finish tries";
+    let states = |rows: Vec<sql::Row>| -> Result<HashMap<i64, TaskState>> {
+        rows.iter().map(|row| Ok((row.int("id")?, row.word("state", TaskState::parse)?))).collect()
+    };
+    match tx.store.backend() {
+        // One round trip.
+        Backend::Postgres => {
+            let tries = close_tries("closed");
+            let sql = format!(
+                "WITH closed AS ({instances}, x_id, x_try, x_ended_as, x_reason, x_start, x_end, x_error, x_rendered), \
+                 tries AS ({tries}) SELECT id, state FROM closed"
+            );
+            states(sql::all(&tx.inner, attempted, sql, vec![rows(wave)]).await?)
+        }
+        Backend::Sqlite => {
+            let states = states(sql::all(&tx.inner, attempted, instances, vec![rows(wave)]).await?)?;
+            let closed = |index: &usize| states.contains_key(&finishes[*index].completion.instance);
+            let closed: Vec<usize> = wave.iter().copied().filter(closed).collect();
+            if !closed.is_empty() {
+                let tries = close_tries(&sql::source(tx.dialect(), 1, COLUMNS));
+                sql::run(&tx.inner, "close tries", tries, vec![rows(&closed)]).await?;
+            }
+            Ok(states)
+        }
+    }
+}
+
+/// Of the instances that were closed.
+fn close_tries(closed: &str) -> String {
+    format!(
+        "UPDATE task_try SET state = x_ended_as, state_reason = x_reason, start_date = x_start, \
+         end_date = CASE WHEN x_ended_as = 'up_for_reschedule' THEN NULL ELSE x_end END, \
+         error = x_error, rendered = COALESCE(x_rendered, rendered) \
+         FROM {closed} WHERE task_try.instance_id = x_id AND task_try.try_number = x_try"
+    )
 }
 
 /// How the try itself ended; the instance may go on (retry, restart).
@@ -146,46 +180,6 @@ fn try_state(finish: &Finish) -> TaskState {
         TryOutcome::PutOff { .. } => TaskState::UpForReschedule,
         TryOutcome::Failed { .. } | TryOutcome::Cancelled { .. } | TryOutcome::LostWorker => TaskState::Failed,
     }
-}
-
-async fn close_tries(tx: &Tx, applied: &[(&Finish, TaskState)]) -> Result<()> {
-    if applied.is_empty() {
-        return Ok(());
-    }
-    let source = sql::source(
-        tx.dialect(),
-        1,
-        &[
-            ("x_id", Kind::Int),
-            ("x_try", Kind::Int),
-            ("x_state", Kind::Text),
-            ("x_reason", Kind::Text),
-            ("x_start", Kind::Int),
-            ("x_end", Kind::Int),
-            ("x_error", Kind::Text),
-            ("x_rendered", Kind::Text),
-        ],
-    );
-    let sql = format!(
-        "UPDATE task_try SET state = x_state, state_reason = x_reason, start_date = x_start, \
-         end_date = CASE WHEN x_state = 'up_for_reschedule' THEN NULL ELSE x_end END, \
-         error = x_error, rendered = COALESCE(x_rendered, rendered) \
-         FROM {source} WHERE task_try.instance_id = x_id AND task_try.try_number = x_try"
-    );
-    let rows = sql::rows(applied.iter().map(|(finish, _)| {
-        let done = &finish.completion;
-        vec![
-            json!(done.instance),
-            json!(done.try_number),
-            json!(try_state(finish).as_str()),
-            json!(finish.reason),
-            json!(micros(done.started_at)),
-            json!(micros(done.ended_at)),
-            json!(done.error),
-            json!(done.rendered.as_ref().map(Value::to_string)),
-        ]
-    }));
-    sql::run(&tx.inner, "close tries", sql, vec![rows]).await.map(|_| ())
 }
 
 /// What a task left behind under null is not kept; nor are the results of an instance that will run again.
