@@ -1,9 +1,11 @@
 //! Clearing and marking: a page that lists exactly what would be touched, and does it when told.
 
+use std::collections::HashMap;
+
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use millrace_model::ids::TaskId;
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::{ClearedInstance, TouchedRun};
@@ -175,12 +177,27 @@ pub(super) async fn rerun(
     State(server): State<Shared>,
     person: Person,
     Path(dag_id): Path<String>,
+    headers: HeaderMap,
     Form(mut parameters): Form<Vec<(String, String)>>,
 ) -> Answer {
     parameters.push(("action".to_owned(), "clear".to_owned()));
     let wanted = wanted(dag_id, None, Parameters(parameters))?;
-    touch(&server, &person, &wanted, false).await?;
-    Ok(Redirect::to(&wanted.back()).into_response())
+    match touch(&server, &person, &wanted, false).await {
+        Ok(_) => Ok(Redirect::to(&wanted.back()).into_response()),
+        Err(problem) if mistyped(&problem).is_some() => show(&server, &person, &headers, wanted).await,
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The field of a date that cannot be read, and what is wrong with it.
+fn mistyped(problem: &Problem) -> Option<(&'static str, String)> {
+    let name = match problem.extra.get("path")?.as_str()? {
+        "start_date" => "from",
+        "end_date" => "to",
+        _ => return None,
+    };
+    let (_, error) = problem.detail.split_once(": ")?;
+    Some((name, sentence(&say(&format!("parameter '{name}' must be a date: {error}")))))
 }
 
 pub(super) async fn note(
@@ -211,7 +228,15 @@ fn wanted(dag_id: String, run_id: Option<String>, parameters: Parameters) -> Ans
 }
 
 async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wanted) -> Answer {
-    let touching = touch(server, person, &wanted, true).await?;
+    // What was mistyped is said at its field, not instead of the page.
+    let mut wrong = HashMap::new();
+    let touching = match touch(server, person, &wanted, true).await {
+        Ok(touching) => touching,
+        Err(problem) => {
+            wrong.extend([mistyped(&problem).ok_or(problem)?]);
+            Touching::default()
+        }
+    };
     let (changed, runs) = (&touching.changed, &touching.runs);
     let line = |it: &ClearedInstance| Line {
         run_id: runs.iter().find(|run| run.run == it.run).map(|run| run.run_id.to_string()).unwrap_or_default(),
@@ -240,12 +265,17 @@ async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wan
         queued,
         warnings => touching.warnings(),
         can_act => !runs.is_empty(),
-        is_quiet => wanted.action != Action::Clear && wanted.task_id.is_none(),
+        wrong,
     };
-    server.page("change.html", Some(person), &Wishes::of(headers), values).await
+    let mut page = server.page("change.html", Some(person), &Wishes::of(headers), values).await?;
+    if !wrong.is_empty() {
+        *page.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(page)
 }
 
 /// What is touched.
+#[derive(Default)]
 pub(super) struct Touching {
     pub changed: Vec<ClearedInstance>,
     pub runs: Vec<TouchedRun>,

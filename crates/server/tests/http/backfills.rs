@@ -184,6 +184,16 @@ fn pages_list_what_they_would_touch_and_then_do_it() {
     assert!(page.contains("looked at &lt;b&gt;") && page.contains("change?action=clear"), "{page}");
     let page = get("/dags/copy_orders/rerun-failed");
     assert!(page.contains("Run again what failed in copy_orders"), "{page}");
+    // A date that cannot be read is told at its field, with what was typed, whether it was looked at or done.
+    let again = "/dags/copy_orders/rerun-failed";
+    let looked = site.call("GET", &format!("{again}?from=soon&to=2024-03-02"), &[("cookie", &cookie)], None);
+    let done = post(again, &format!("csrf_token={}&from=soon&to=2024-03-02", token(&page)));
+    for answer in [looked, done] {
+        let told = answer.is(422).body;
+        assert!(told.contains("value=\"soon\"") && told.contains("value=\"2024-03-02\""), "{told}");
+        assert!(told.contains("aria-describedby=\"from-says\"") && told.contains("must be a date"), "{told}");
+        assert!(!told.contains("aria-describedby=\"to-says\"") && !told.contains("nothing to clear"), "{told}");
+    }
 
     let page = get("/dags/copy_orders/backfills?from=2024-02-01&to=2024-02-04&reprocess=none&runs=2&tasks=lo");
     assert!(page.contains("Of these dates, <strong>3</strong> of 3 would run, 2 at a time"), "{page}");
