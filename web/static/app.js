@@ -153,11 +153,6 @@ document.addEventListener("submit", async (event) => {
       // What it stood in may have been drawn anew meanwhile, and a form that is nowhere sends nothing.
       if (dialog.returnValue === "yes") {
         if (!form.isConnected) document.body.append(form);
-        // Without scripts it leads to a page that asks.
-        if (form.method === "get") {
-          form.method = "post";
-          form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "csrf_token", value: csrf() }));
-        }
         form.submit();
       }
       dialog.returnValue = "";

@@ -37,6 +37,7 @@ mod run;
 mod runs;
 mod seen;
 mod strip;
+mod sure;
 mod task;
 mod tasks;
 mod trigger;
@@ -102,7 +103,6 @@ pub(crate) fn doors() -> Doors {
         .get("/connections/new", WriteConnections, connections::add)
         .get("/connections/edit/{conn_id}", WriteConnections, connections::edit)
         .post("/connections/test", TestConnections, connections::test)
-        .get("/connections/delete/{conn_id}", WriteConnections, connections::ask_delete)
         .post("/connections/delete/{conn_id}", WriteConnections, connections::delete)
         .post("/alerts/{id}/seen", SeeAlerts, home::see_alert)
         .post("/notifications/retry", SeeAlerts, home::tell_again)
@@ -121,5 +121,6 @@ pub(crate) fn doors() -> Doors {
         .get("/operators/{name}", ReadSystem, operators::one)
         // It tells where everything is.
         .get("/configuration", ReadAudit, configuration::page)
+        .post("/sure", OwnAccount, sure::page)
         .get("/api", ReadSystem, api::page)
 }

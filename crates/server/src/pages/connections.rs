@@ -271,17 +271,6 @@ pub(super) async fn test(
     Ok(page)
 }
 
-/// For whoever has no scripts: nothing is deleted by one press.
-pub(super) async fn ask_delete(
-    State(server): State<Shared>,
-    person: Person,
-    Path(conn_id): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
-    let line = line(server.named_connection(&conn_id).await?);
-    server.page("connection_delete.html", Some(&person), &Wishes::of(&headers), values! { line }).await
-}
-
 pub(super) async fn delete(State(server): State<Shared>, person: Person, Path(conn_id): Path<String>) -> Answer {
     server.delete_connection(&person, &conn_id).await?;
     Ok(Redirect::to("/connections").into_response())

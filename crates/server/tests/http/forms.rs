@@ -1,5 +1,6 @@
 //! Forms of things that somebody else has changed, made or deleted since they were drawn.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use crate::site::{Answer, Site};
@@ -31,6 +32,68 @@ impl<'a> Browser<'a> {
         let headers = [("cookie", self.cookie.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         self.site.call("POST", path, &headers, Some(&format!("csrf_token={token}&{fields}")))
     }
+}
+
+/// Where a form leads whose text holds this, and its hidden fields, as a browser without scripts sends them.
+fn filled(page: &str, near: &str) -> (String, Vec<(String, String)>) {
+    let plain = |text: &str| {
+        let text = text.replace("&#x2f;", "/").replace("&#x27;", "'").replace("&quot;", "\"");
+        text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    };
+    let of = |tag: &str, name: &str| {
+        tag.split_once(&format!("{name}=\"")).map(|(_, value)| plain(value.split('"').next().unwrap()))
+    };
+    let forms = page.split("<form").skip(1).map(|form| form.split("</form>").next().unwrap());
+    let form = forms.into_iter().find(|form| plain(form).contains(near)).unwrap_or_else(|| panic!("no {near}: {page}"));
+    let hidden = form.split("<input type=\"hidden\"").skip(1);
+    let fields = hidden.map(|tag| (of(tag, "name").unwrap(), of(tag, "value").unwrap())).collect();
+    let button = form.rsplit_once("<button").unwrap().1;
+    (of(button, "formaction").or_else(|| of(form, "action")).unwrap(), fields)
+}
+
+#[test]
+fn without_scripts_a_page_asks_before_anything_is_deleted() {
+    let site = Site::start();
+    let browser = Browser::new(&site);
+    let send = |(path, fields): (String, Vec<(String, String)>)| {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+        browser.post(&path, &fields.join("&"))
+    };
+    let secret = site.token_of("eve", "viewer");
+    site.send("POST", "/api/v1/variables", &json!({"key": "a/b \"c\"", "value": "eu"})).is(201);
+    site.send("POST", "/api/v1/pools", &json!({"name": "etl", "slots": 3})).is(201);
+    site.send("POST", "/api/v1/connections", &json!({"connection_id": "shop", "conn_type": "sqlite"})).is(201);
+    site.send("POST", "/api/v1/webhooks", &json!({"name": "in", "dag_id": "copy_orders"})).is(201);
+    site.send("POST", "/api/v1/tokens", &json!({"label": "laptop"})).is(201);
+    let grant = json!({"username": "eve", "role": "editor", "dag_id": "copy_orders"});
+    site.send("POST", "/api/v1/grants", &grant).is(201);
+    let span = json!({"dag_id": "copy_orders", "from_date": "2024-02-01", "to_date": "2024-02-03"});
+    site.send("POST", "/api/v1/backfills", &span).is(200);
+    for (page, question) in [
+        ("/variables", "Delete the variable a/b \"c\"?"),
+        ("/pools", "Delete the pool etl?"),
+        ("/connections", "Delete the connection shop?"),
+        ("/webhooks", "Delete the webhook in?"),
+        ("/account", "Delete the token laptop?"),
+        ("/tokens", "Delete the token test of eve?"),
+        ("/users", "Take editor of copy_orders away from eve?"),
+        ("/users", "Shut eve out?"),
+        ("/users", "Delete the user eve?"),
+        ("/dags/copy_orders/backfills", "Cancel the backfill from 2024-02-01"),
+    ] {
+        let before = site.audit().len();
+        let asked = send(filled(&browser.get(page), question)).is(200).body;
+        assert!(asked.contains(&format!("href=\"{}\"", page.replace('/', "&#x2f;"))), "no way back: {asked}");
+        assert_eq!(site.audit().len(), before, "{question} was only asked");
+        let done = send(filled(&asked, "class=\"danger\"")).is(303);
+        assert_eq!(done.header("location"), page);
+        assert_eq!(site.audit().len(), before + 1, "{question} was answered");
+    }
+    site.send_as(&secret, "GET", "/api/v1/account", &json!({})).is(401);
+    let elsewhere = "sure.to=%2F%2Felsewhere%2F&sure.back=%2F&sure.question=q&sure.what=w&sure.yes=y";
+    browser.post("/sure", elsewhere).is(422);
 }
 
 #[test]
