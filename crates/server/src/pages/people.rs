@@ -9,6 +9,7 @@ use millrace_model::error_code::ErrorCode;
 use millrace_store::{ApiTokenRow, GrantRow, Granted, UserRow};
 use serde::{Deserialize, Serialize};
 
+use super::paging::paging;
 use crate::client::Client;
 use crate::format::{When, sentence};
 use crate::links;
@@ -16,7 +17,8 @@ use crate::people::{TOKEN_DAYS, TokenWish, check_user_name, role_named};
 use crate::permission::{Act, Role, Scope};
 use crate::person::Person;
 use crate::problem::{Answer, Problem};
-use crate::rendering::{Wishes, values};
+use crate::query::{MOST_ROWS, Parameters};
+use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
 
 #[derive(Serialize)]
@@ -223,17 +225,34 @@ fn token_line(server: &Server, row: &ApiTokenRow) -> TokenLine {
 }
 
 /// Everybody's.
-pub(super) async fn tokens(State(server): State<Shared>, person: Person, headers: HeaderMap) -> Answer {
-    show_tokens(&server, &person, &headers, None).await
+pub(super) async fn tokens(
+    State(server): State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Answer {
+    show_tokens(&server, &person, &headers, parameters.offset()?, None).await
 }
 
-async fn show_tokens(server: &Server, person: &Person, headers: &HeaderMap, problem: Option<&Problem>) -> Answer {
+async fn show_tokens(
+    server: &Server,
+    person: &Person,
+    headers: &HeaderMap,
+    offset: u64,
+    problem: Option<&Problem>,
+) -> Answer {
     let mut rows = server.store().api_tokens(None).await?;
     rows.sort_by(|a, b| (&a.user_name, a.id).cmp(&(&b.user_name, b.id)));
+    let lines: Vec<_> =
+        rows.iter().skip(offset as usize).take(MOST_ROWS as usize).map(|row| token_line(server, row)).collect();
+    let total = rows.len() as u64;
+    let place = paging(offset, lines.len(), MOST_ROWS, total);
     let values = values! {
-        lines => rows.iter().map(|row| token_line(server, row)).collect::<Vec<_>>(),
+        lines,
+        total,
         problem => problem.map(|problem| sentence(&crate::words::say(&problem.detail))),
     };
+    let values = merged(values, place);
     let mut page = server.page("tokens.html", Some(person), &Wishes::of(headers), values).await?;
     if let Some(problem) = problem {
         *page.status_mut() = problem.status();
@@ -250,7 +269,7 @@ pub(super) async fn revoke_token(
     match server.revoke_token(&person, id).await {
         Ok(()) => Ok(Redirect::to("/tokens").into_response()),
         Err(problem) if problem.status().is_client_error() => {
-            show_tokens(&server, &person, &headers, Some(&problem)).await
+            show_tokens(&server, &person, &headers, 0, Some(&problem)).await
         }
         Err(problem) => Err(problem),
     }

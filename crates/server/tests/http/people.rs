@@ -228,3 +228,22 @@ fn the_audit_log_keeps_before_and_after_without_secrets() {
     let all = site.get("/api/v1/eventLogs?limit=100").body;
     assert!(!all.contains("argon2") && !all.contains("correct horse"), "{all}");
 }
+
+#[test]
+fn everybodys_tokens_are_shown_a_page_at_a_time() {
+    let site = Site::start();
+    for n in 0..101 {
+        site.token_of(&format!("user{n:03}"), "viewer");
+    }
+    let shown = |path: &str| {
+        let page = site.get(path).is(200).body;
+        let names = page.split("<tr><td><strong>").skip(1).map(|row| row.split('<').next().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), page)
+    };
+    let (first, page) = shown("/tokens");
+    assert_eq!((first.len(), first[0].as_str(), first[99].as_str()), (100, "user000", "user099"));
+    assert!(page.contains("1–100 of 101") && page.contains("href=\"/tokens?offset=100\""), "{page}");
+    let (second, page) = shown("/tokens?offset=100");
+    assert_eq!(second, ["user100"]);
+    assert!(page.contains("href=\"/tokens?offset=0\"") && !page.contains("offset=200"), "{page}");
+}
