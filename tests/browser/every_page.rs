@@ -21,7 +21,6 @@ const PAGES: &[&str] = &[
     "/connections",
     "/connections/new",
     "/connections/edit/demo_s3",
-    "/connections/delete/demo_s3",
     "/variables",
     "/pools",
     "/webhooks",

@@ -218,6 +218,20 @@ fn groups_and_single_instances_are_addressed_as_airflow_does() {
     assert_eq!(clear(json!([["each", 1]])), ["each"]);
     let page = site.get("/dags/mapped/runs/r/change?task=each&map_index=1&action=clear").is(200).body;
     assert!(page.contains("Clear task each [1]") && page.contains("name=\"map_index\" value=\"1\""), "{page}");
+    // The page of an instance marks this one, too, and no other.
+    let page = site.get("/dags/mapped/runs/r/tasks/each?map_index=2").is(200).body;
+    let (_, this) = page.split_once("This instance").unwrap();
+    let link = this.split("href=\"").find(|link| link.contains("action=skipped")).unwrap().split('"').next().unwrap();
+    let link = link.replace("&amp;", "&").replace("&#x2f;", "/");
+    assert!(site.get(&link).is(200).body.contains("Mark task each [2] skipped"), "{link}");
+    let state = |index: u32| site.get(&format!("{of}/each/{index}")).json()["state"].clone();
+    let others = (state(0), state(1));
+    let (path, fields) = link.split_once('?').unwrap();
+    let token = page.split("name=\"csrf\" content=\"").nth(1).unwrap().split('"').next().unwrap();
+    let headers =
+        [("authorization", ADMIN), ("content-type", "application/x-www-form-urlencoded"), ("x-csrf-token", token)];
+    site.call("POST", path, &headers, Some(fields)).is(303);
+    assert_eq!((state(2), state(0), state(1)), (json!("skipped"), others.0, others.1));
 }
 
 #[test]
