@@ -77,6 +77,10 @@ pub(crate) async fn insert_taken(
             let [from, to] = [covers.start, covers.end].map(format_utc_micros);
             reason += &format!("; it covers {from} to {to}, so what this date covers was moved by no run of its own");
         }
+        // Nor does its run start on another day.
+        let sql = "DELETE FROM schedule_slot WHERE dag_id = $1 AND logical_date = $2 AND outcome = $3";
+        let shifted = values![new.dag_id.as_str(), micros(new.logical_date), SlotOutcome::Shifted.as_str()];
+        sql::run(&tx.inner, "take back that a date was shifted", sql, shifted).await?;
         taken.push(PassedSlots {
             dag_id: new.dag_id.clone(),
             first: new.logical_date,

@@ -1,7 +1,8 @@
 //! A small world in which anything may happen next: turns, tries that end well, badly, later or never, kills, a second
 //! scheduler, failures of the store at every point, edited files, pauses, triggers, clears, marks, backfills, DAGs that fail
-//! until they are paused, runs that are late, and the passing of time in both directions, chosen by a seed. What must always
-//! hold is looked at after each step.
+//! until they are paused, runs that are late, requests between what a leader reads and what it decides, and the passing of
+//! time in both directions, chosen by a seed, which also says how often each comes. What must always hold is looked at
+//! after each step.
 //!
 //! `MILLRACE_WORLD_SEEDS` says how many worlds there are, `MILLRACE_WORLD_FIRST` which is the first; a failure names its
 //! own. Most live on SQLite, which is quicker; `MILLRACE_WORLD_SEEDS_ON_POSTGRES` says how many live on PostgreSQL. Every place of the store's code that these worlds came by fails in one of them: a place that chance has spared is
@@ -13,6 +14,7 @@ mod dates;
 mod dependencies;
 pub mod failures;
 mod leaders;
+mod odds;
 mod random;
 mod requests;
 mod rules;
@@ -27,12 +29,13 @@ use chrono::TimeDelta;
 use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::dag::Dag;
 use millrace_model::ids::DagId;
-use millrace_store::PoolRow;
 use millrace_store::faults::{Fault, FaultPoint};
+use millrace_store::{PoolRow, StoreError};
 
 use self::alerts::Before;
 use self::daemon::Daemon;
 use self::failures::{Coverage, Place, PlannedFaults};
+use self::odds::{Act, Odds};
 use self::random::{Dice, POOL, random_dag};
 use crate::stage::{Blank, Stage};
 
@@ -53,6 +56,7 @@ struct World {
     /// Struck at the first chance.
     targets: Vec<Place>,
     dice: Dice,
+    odds: Odds,
     stage: Stage,
     slots: usize,
     /// As their files say now.
@@ -100,6 +104,7 @@ struct World {
 impl World {
     async fn new(blank: &Blank, seed: u64, targets: Vec<Place>) -> Self {
         let mut dice = Dice::new(seed);
+        let odds = Odds::new(&mut dice);
         let slots = 1 + dice.roll(5);
         let stage = Stage::on(blank, slots).await;
         let (pool_slots, counts_deferred) = (1 + dice.roll(3) as i64, dice.roll(3) == 0);
@@ -123,6 +128,7 @@ impl World {
             seed,
             targets,
             dice,
+            odds,
             stage,
             slots,
             whole: dags.clone(),
@@ -168,26 +174,26 @@ impl World {
     }
 
     async fn step(&mut self) {
-        match self.dice.roll(44) {
-            0..=9 => self.end_one().await,
-            10..=12 => self.step_outside().await,
-            13..=16 => self.pass_time().await,
-            17 => self.kill().await,
-            18 => self.usurp().await,
-            19 | 20 => self.late_one_acts().await,
-            21 => self.pause().await,
-            22..=24 => self.trigger().await,
-            25 | 26 => self.clear().await,
-            27 => self.mark().await,
-            28 => self.mark_run().await,
-            29..=32 => self.backfill().await,
-            33 => self.change_pool().await,
-            34 => self.edit().await,
-            35 => self.repin().await,
-            36 => self.asset().await,
-            37..=39 => self.plan_fault(),
-            40 => self.cut_off().await,
-            _ => {
+        match self.odds.act(&mut self.dice) {
+            Act::End => self.end_one().await,
+            Act::StepOutside => self.step_outside().await,
+            Act::PassTime => self.pass_time().await,
+            Act::Kill => self.kill().await,
+            Act::Usurp => self.usurp().await,
+            Act::LateOneActs => self.late_one_acts().await,
+            Act::CutOff => self.cut_off().await,
+            Act::Pause => self.pause().await,
+            Act::Trigger => self.trigger().await,
+            Act::Clear => self.clear().await,
+            Act::Mark => self.mark().await,
+            Act::MarkRun => self.mark_run().await,
+            Act::Backfill => self.backfill().await,
+            Act::ChangePool => self.change_pool().await,
+            Act::Edit => self.edit().await,
+            Act::Repin => self.repin().await,
+            Act::Asset => self.asset().await,
+            Act::PlanFault => self.plan_fault(),
+            Act::Turn => {
                 self.note("turn");
                 self.turn().await;
             }
@@ -199,19 +205,44 @@ impl World {
     async fn turn(&mut self) {
         let looks = self.dice.roll(4) == 0;
         self.faults.begin();
-        let result = self.leader.turn(&self.stage, &self.faults, looks).await;
+        let heard = self.leader.hear(&self.stage, &self.faults, looks).await;
         let struck = self.faults.end();
-        match &result {
-            Ok(()) => {}
-            Err(error) => {
-                assert!(struck.is_some(), "{}: a turn failed by itself: {error:?}", self.place());
-                self.note("it failed");
+        self.is_calm = self.is_well(&heard, struck);
+        self.hears_everything = true;
+        if self.is_calm {
+            if self.odds.interruptions.is_some_and(|turns| self.dice.one_in(turns)) {
+                Box::pin(self.interrupt()).await;
             }
+            self.faults.begin();
+            let decided = self.leader.decide(&self.stage, &self.faults).await;
+            let struck = self.faults.end();
+            self.is_calm = self.is_well(&decided, struck);
         }
         assert!(!self.leader.engine.is_endless(), "{}: the turn came to no end", self.place());
-        self.is_calm = result.is_ok();
-        self.hears_everything = true;
         self.settle_debts().await;
+    }
+
+    fn is_well(&mut self, result: &Result<(), StoreError>, struck: Option<FaultPoint>) -> bool {
+        if let Err(error) = result {
+            assert!(struck.is_some(), "{}: a turn failed by itself: {error:?}", self.place());
+            self.note("it failed");
+        }
+        result.is_ok()
+    }
+
+    /// Somebody asks for something that the leader has not heard of when it decides.
+    async fn interrupt(&mut self) {
+        self.note("meanwhile");
+        match self.dice.roll(6) {
+            0 => self.trigger().await,
+            1 => self.clear().await,
+            2 => self.mark().await,
+            3 => self.mark_run().await,
+            4 => self.asset().await,
+            _ => self.backfill_anew().await,
+        }
+        // What a try began after may have been changed; only its own run is held against what the leader knew.
+        self.known.clear();
     }
 
     async fn pass_time(&mut self) {
@@ -233,7 +264,7 @@ impl World {
     /// At the so-manieth point that comes, whatever it is for, or at a place that this world has come by.
     fn plan_fault(&mut self) {
         let points = [FaultPoint::Begin, FaultPoint::Statement, FaultPoint::BeforeCommit, FaultPoint::AfterCommit];
-        let fault = if self.dice.roll(4) == 0 { Fault::Refusal } else { Fault::Outage };
+        let fault = if self.dice.one_in(self.odds.refusals) { Fault::Refusal } else { Fault::Outage };
         let times = 1 + self.dice.roll(3);
         let came: Vec<Place> = self.faults.came().into_iter().collect();
         let place = if came.is_empty() || self.dice.roll(3) == 0 { None } else { Some(*self.dice.pick(&came)) };

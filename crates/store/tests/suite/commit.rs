@@ -102,7 +102,20 @@ pub async fn a_run_is_unique_by_id_and_by_date(bench: Bench) -> Result<()> {
         ..new_run(world.version, 2)
     };
     world.commit(&Batch { new_runs: vec![by_hand], ..Batch::default() }, at(0)).await?;
-    let wanted = Batch { new_runs: vec![new_run(world.version, 1), new_run(world.version, 2)], ..Batch::default() };
+    let shifted = PassedSlots {
+        dag_id: DagId::new_unchecked("daily"),
+        first: day(2),
+        last: day(2),
+        data_interval: new_run(world.version, 2).data_interval,
+        count: 1,
+        outcome: SlotOutcome::Shifted,
+        reason: "closed; the run starts later".to_owned(),
+    };
+    let wanted = Batch {
+        new_runs: vec![new_run(world.version, 1), new_run(world.version, 2)],
+        passed_slots: vec![shifted],
+        ..Batch::default()
+    };
     world.commit(&wanted, at(0)).await?;
     let records = world.store.passed_slots("daily", 10, 0).await?.rows;
     let reasons: Vec<(DateTime<Utc>, SlotOutcome, &str)> =
@@ -111,7 +124,7 @@ pub async fn a_run_is_unique_by_id_and_by_date(bench: Bench) -> Result<()> {
                   2024-01-03T00:00:00.000000Z, so what this date covers was moved by no run of its own";
     let there = format!("the run {} was there already", first.run_id);
     let expected = [(day(2), SlotOutcome::Taken, covers), (day(0), SlotOutcome::Taken, there.as_str())];
-    assert_eq!(reasons, expected, "the schedule's own run, committed again, is no record");
+    assert_eq!(reasons, expected, "no record of the schedule's own run, committed again, nor two of a date");
     assert_eq!(report.stale_count(), 2);
 
     let ask = |run: NewRun| RunRequest { run, note: None, actor: "cli".to_owned() };

@@ -16,7 +16,7 @@ use super::World;
 /// What there was before the scheduler did what is looked at.
 #[derive(Default)]
 pub struct Before {
-    paused: BTreeSet<String>,
+    pub paused: BTreeSet<String>,
     /// Runs that had ended, each with how and when.
     ends: BTreeMap<RunKey, (RunState, Option<DateTime<Utc>>)>,
     runs: BTreeSet<RunKey>,

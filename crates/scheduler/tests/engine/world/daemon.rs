@@ -56,6 +56,11 @@ impl Daemon {
     }
 
     pub async fn turn(&mut self, stage: &Stage, faults: &Arc<PlannedFaults>, looks: bool) -> Result<(), StoreError> {
+        self.hear(stage, faults, looks).await?;
+        self.decide(stage, faults).await
+    }
+
+    pub async fn hear(&mut self, stage: &Stage, faults: &Arc<PlannedFaults>, looks: bool) -> Result<(), StoreError> {
         let clock = stage.clock.clone();
         let work = async {
             self.engine.take_signals(clock.now()).await?;
@@ -63,8 +68,14 @@ impl Daemon {
                 self.engine.look_after_foreign(clock.now()).await?;
                 self.engine.look_for_missed(clock.now()).await?;
             }
-            self.engine.turn(&|| clock.now()).await.map(|_| ())
+            Ok(())
         };
+        with_faults(faults.clone(), work).await
+    }
+
+    pub async fn decide(&mut self, stage: &Stage, faults: &Arc<PlannedFaults>) -> Result<(), StoreError> {
+        let clock = stage.clock.clone();
+        let work = async { self.engine.turn(&|| clock.now()).await.map(|_| ()) };
         with_faults(faults.clone(), work).await
     }
 }

@@ -24,16 +24,20 @@ use crate::stage::{dag, instant};
 pub const POOL: &str = "shared";
 
 /// SplitMix64: the same seed, the same world.
-pub struct Dice(u64);
+pub struct Dice {
+    state: u64,
+    /// How often DAGs have what they may have, times what is usual.
+    pub riches: usize,
+}
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0xD6E8_FEB8_6659_FD93))
+        Self { state: seed.wrapping_mul(0xD6E8_FEB8_6659_FD93), riches: 1 }
     }
 
     pub fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         ((z ^ (z >> 31)) % sides as u64) as usize
@@ -46,6 +50,11 @@ impl Dice {
     pub fn one_in(&mut self, sides: usize) -> bool {
         self.roll(sides) == 0
     }
+
+    /// Whether a DAG has what one in so many has.
+    fn has(&mut self, sides: usize) -> bool {
+        self.roll(sides) < self.riches.min(sides - 1)
+    }
 }
 
 /// With everything that it may ever have; [`edited`] leaves some out.
@@ -53,27 +62,27 @@ pub fn random_dag(dice: &mut Dice, number: usize) -> Dag {
     let names: Vec<String> = (0..=dice.roll(6)).map(|at| format!("t{at}")).collect();
     let mut tasks = Vec::new();
     for (at, name) in names.iter().enumerate() {
-        let upstream: Vec<&str> = names[..at].iter().filter(|_| dice.one_in(3)).map(String::as_str).collect();
+        let upstream: Vec<&str> = names[..at].iter().filter(|_| dice.has(3)).map(String::as_str).collect();
         tasks.push(format!("{name} < {}", upstream.join(",")));
     }
     let mut made = dag(&format!("d{number}"), Value::Null, &tasks.iter().map(String::as_str).collect::<Vec<_>>());
-    made.catchup = dice.one_in(2);
-    made.misfire = dice.one_in(3).then(|| random_misfire(dice));
+    made.catchup = dice.has(2);
+    made.misfire = dice.has(3).then(|| random_misfire(dice));
     made.max_active_runs = 1 + dice.roll(3) as u32;
     made.max_active_tasks = 1 + dice.roll(3) as u32;
-    made.fail_fast = dice.one_in(8);
-    made.dagrun_timeout = dice.one_in(6).then(|| Span::from_seconds(3_600 * (1 + dice.roll(3) as u32)));
-    made.concurrency = dice.one_in(5).then(|| random_key(dice, "runs"));
-    made.maintenance = dice.one_in(5).then(|| random_window(dice)).into_iter().collect();
+    made.fail_fast = dice.has(8);
+    made.dagrun_timeout = dice.has(6).then(|| Span::from_seconds(3_600 * (1 + dice.roll(3) as u32)));
+    made.concurrency = dice.has(5).then(|| random_key(dice, "runs"));
+    made.maintenance = dice.has(5).then(|| random_window(dice)).into_iter().collect();
     set_alerts(dice, &mut made);
-    let past = dice.one_in(6);
+    let past = dice.has(6);
     for task in &mut made.tasks {
         shape_task(dice, task, past);
-        if dice.one_in(6) {
+        if dice.has(6) {
             task.outlets = vec![AssetName::new_unchecked(format!("a{number}"))];
         }
     }
-    if dice.one_in(4) {
+    if dice.has(4) {
         group_some(dice, &mut made);
     }
     set_schedule(dice, &mut made, number);
@@ -84,37 +93,37 @@ pub fn random_dag(dice: &mut Dice, number: usize) -> Dag {
 fn set_alerts(dice: &mut Dice, dag: &mut Dag) {
     let references = [DeadlineReference::RunAfter, DeadlineReference::LogicalDate, DeadlineReference::StartDate];
     let within = Span::from_seconds(1_800 * (1 + dice.roll(6) as u32));
-    dag.deadline = dice.one_in(3).then(|| Deadline { reference: *dice.pick(&references), within });
+    dag.deadline = dice.has(3).then(|| Deadline { reference: *dice.pick(&references), within });
     let (percent, min_runs) = (100 + 50 * dice.roll(3) as u32, 1 + dice.roll(2) as u32);
-    dag.longer_than_usual = dice.one_in(3).then_some(LongerThanUsual { percent, min_runs });
-    dag.max_consecutive_failed_dag_runs = if dice.one_in(3) { 1 + dice.roll(3) as u32 } else { 0 };
+    dag.longer_than_usual = dice.has(3).then_some(LongerThanUsual { percent, min_runs });
+    dag.max_consecutive_failed_dag_runs = if dice.has(3) { 1 + dice.roll(3) as u32 } else { 0 };
     dag.callbacks.on_alert = vec![Callback::Command("true".to_owned())];
 }
 
 fn shape_task(dice: &mut Dice, task: &mut Task, past: bool) {
     task.retries = dice.roll(3) as u32;
     task.retry_delay = Span::from_seconds(60 * dice.roll(5) as u32);
-    task.retry_exponential_backoff = dice.one_in(4).then_some(2.0);
-    task.is_inline = dice.one_in(8);
+    task.retry_exponential_backoff = dice.has(4).then_some(2.0);
+    task.is_inline = dice.has(8);
     task.priority_weight = dice.roll(5) as i32;
-    if dice.one_in(3) {
+    if dice.has(3) {
         task.trigger_rule = *dice.pick(TriggerRule::ALL);
     }
-    if dice.one_in(3) {
+    if dice.has(3) {
         POOL.clone_into(&mut task.pool);
         task.pool_slots = 1 + dice.roll(2) as u32;
     }
-    task.max_active_tis_per_dag = dice.one_in(6).then(|| 1 + dice.roll(2) as u32);
-    task.max_active_tis_per_dagrun = dice.one_in(6).then(|| 1 + dice.roll(2) as u32);
-    task.concurrency = dice.one_in(6).then(|| random_key(dice, "tries"));
-    task.depends_on_past = past && dice.one_in(2);
-    task.wait_for_downstream = past && dice.one_in(3);
-    let producer = task.depends_on.first().filter(|_| dice.one_in(5)).cloned();
+    task.max_active_tis_per_dag = dice.has(6).then(|| 1 + dice.roll(2) as u32);
+    task.max_active_tis_per_dagrun = dice.has(6).then(|| 1 + dice.roll(2) as u32);
+    task.concurrency = dice.has(6).then(|| random_key(dice, "tries"));
+    task.depends_on_past = past && dice.has(2);
+    task.wait_for_downstream = past && dice.has(3);
+    let producer = task.depends_on.first().filter(|_| dice.has(5)).cloned();
     task.expand = producer.map(|producer| Expand::Each(Items::ResultsOf(producer)));
-    if task.expand.is_none() && dice.one_in(10) {
+    if task.expand.is_none() && dice.has(10) {
         task.expand = Some(Expand::Each(random_list(dice)));
     }
-    (task.is_setup, task.is_teardown) = (dice.one_in(10), dice.one_in(10));
+    (task.is_setup, task.is_teardown) = (dice.has(10), dice.has(10));
     task.is_teardown &= !task.is_setup;
 }
 
@@ -133,8 +142,8 @@ fn random_list(dice: &mut Dice) -> Items {
 }
 
 fn random_misfire(dice: &mut Dice) -> Misfire {
-    let within = dice.one_in(2).then(|| Span::from_seconds(3_600 * (1 + dice.roll(6) as u32)));
-    let bounded = Misfire::Bounded { within, max: dice.one_in(2).then(|| 1 + dice.roll(3) as u32) };
+    let within = dice.has(2).then(|| Span::from_seconds(3_600 * (1 + dice.roll(6) as u32)));
+    let bounded = Misfire::Bounded { within, max: dice.has(2).then(|| 1 + dice.roll(3) as u32) };
     *dice.pick(&[Misfire::All, Misfire::Latest, Misfire::None, bounded])
 }
 
@@ -194,23 +203,23 @@ fn set_schedule(dice: &mut Dice, dag: &mut Dag, number: usize) {
         dag.groups.clear();
         dag.tasks.iter_mut().for_each(|task| task.group = None);
     }
-    let make = if dice.one_in(3) { Timetable::trigger } else { Timetable::interval };
+    let make = if dice.has(3) { Timetable::trigger } else { Timetable::interval };
     // Half an hour off the others: a day there is no day of UTC.
     dag.timetable = make(schedule, Tz::America__St_Johns);
     if matches!(&dag.timetable.schedule, Schedule::Delta(step) if step.months() > 0) {
         // Long before the world began: of months it sees one or two.
         dag.start_date = Some(instant("2023-07-31T04:00:00Z"));
     }
-    dag.end_date = dice.one_in(8).then(|| instant("2024-01-01T00:00:00Z") + TimeDelta::hours(dice.roll(72) as i64));
-    if dag.timetable.is_periodic() && dice.one_in(5) {
+    dag.end_date = dice.has(8).then(|| instant("2024-01-01T00:00:00Z") + TimeDelta::hours(dice.roll(72) as i64));
+    if dag.timetable.is_periodic() && dice.has(5) {
         dag.calendar = Some(random_calendar(dice));
     }
     // Those of DAGs before it, so that no run calls for another for ever.
-    if number > 0 && dice.one_in(3) {
+    if number > 0 && dice.has(3) {
         let awaited: Vec<_> = (0..number).map(|at| AssetName::new_unchecked(format!("a{at}"))).collect();
         let parts = awaited.into_iter().map(AssetCondition::Asset).collect();
-        dag.assets = Some(if dice.one_in(2) { AssetCondition::All(parts) } else { AssetCondition::Any(parts) });
-        if dag.timetable.schedule != Schedule::Continuous && dice.one_in(2) {
+        dag.assets = Some(if dice.has(2) { AssetCondition::All(parts) } else { AssetCondition::Any(parts) });
+        if dag.timetable.schedule != Schedule::Continuous && dice.has(2) {
             (dag.timetable, dag.calendar) = (Timetable::interval(Schedule::None, Tz::UTC), None);
         }
     }

@@ -179,12 +179,15 @@ impl World {
     }
 
     pub(super) async fn backfill(&mut self) {
-        let dag_id = self.any_dag();
         match self.dice.roll(6) {
-            0 => return self.cancel_backfill().await,
-            1 => return self.pause_backfill().await,
-            _ => {}
+            0 => self.cancel_backfill().await,
+            1 => self.pause_backfill().await,
+            _ => self.backfill_anew().await,
         }
+    }
+
+    pub(super) async fn backfill_anew(&mut self) {
+        let dag_id = self.any_dag();
         let tasks = self.dice.one_in(3).then(|| TaskSelection {
             upstream: self.dice.one_in(3),
             downstream: self.dice.one_in(3),

@@ -54,7 +54,9 @@ impl World {
             let is_own = run.runs_for_backfill().is_none();
             let began = began.unwrap_or(now);
             let window = row.dag.maintenance.iter().find(|window| window.open_until(began).is_some());
-            let paused = (row.is_paused && is_own).then(|| "its DAG is paused".to_owned());
+            // One that a turn pauses may have begun something in it before that.
+            let was_paused = self.before.paused.contains(run.dag_id.as_str());
+            let paused = (row.is_paused && was_paused && is_own).then(|| "its DAG is paused".to_owned());
             paused.or_else(|| Some(format!("the window {} is open", window?)))
         };
         let of_run: BTreeMap<RunKey, &RunRow> = runs.iter().map(|run| (run.key, run)).collect();
@@ -223,7 +225,8 @@ impl World {
         let held: BTreeSet<(InstanceKey, String)> =
             rows.iter().filter(ours).map(|row| (row.key, row.lease.clone().unwrap().token)).collect();
         let ended_in_memory = self.leader.engine.in_flight() - self.leader.engine.running();
-        if ended_in_memory == 0 && self.hears_everything {
+        // Of what is set aside nothing is known.
+        if ended_in_memory == 0 && self.hears_everything && self.leader.engine.set_aside().is_none() {
             // One that waits for an earlier try of its instance to stop is held and does not run yet.
             let begun: BTreeSet<_> =
                 held.iter().filter(|it| tokens.contains(it) || !instances.contains(&it.0)).cloned().collect();

@@ -19,6 +19,7 @@ impl World {
     pub(super) async fn settle(&mut self) {
         self.note("settling");
         self.faults.clear();
+        self.odds.interruptions = None;
         let names: Vec<String> = self.dags.keys().cloned().collect();
         for name in names {
             let dag_id = DagId::new_unchecked(name.clone());
@@ -32,21 +33,22 @@ impl World {
         }
         self.pool_slots = 4;
         self.stage.store.put_pool(&self.pool_row(4), "world", self.stage.now()).await.unwrap();
+        self.allow_what_is_there().await;
+        self.look().await;
         while self.late.is_some() {
             self.late_one_acts().await;
         }
         self.turn().await;
+        self.check().await;
         let last = self.stage.runs().await.iter().map(|run| run.key).max().unwrap_or(0);
         for round in 0..ROUNDS {
             if round % 50 == 49 && self.has_past_dependence() {
                 self.forgive_the_past().await;
             }
             self.go_on().await;
+            self.check().await;
             let active = self.stage.store.active_runs().await.unwrap();
             if active.iter().all(|run| run.row.key > last) {
-                self.look().await;
-                self.turn().await;
-                self.check().await;
                 return;
             }
         }
@@ -70,6 +72,7 @@ impl World {
         for row in self.stage.store.scheduler_dags().await.unwrap().iter().filter(|row| row.is_paused) {
             self.stage.store.set_paused(&row.dag_id, false, "world", self.stage.now()).await.unwrap();
         }
+        self.look().await;
         // Only retries, leases, windows and schedules are left to wait for.
         self.stage.clock.advance(TimeDelta::minutes(5));
         self.beat().await;
@@ -100,6 +103,8 @@ impl World {
             self.stage.store.mark_instances(&request, self.stage.now()).await.unwrap();
         }
         self.forgive_what_is_not_there().await;
+        self.allow_what_is_there().await;
+        self.look().await;
     }
 
     /// The file had lost a task for a while: nobody but a person can say that it may go on without the runs of that time.

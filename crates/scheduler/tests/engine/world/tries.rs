@@ -26,7 +26,7 @@ impl World {
         let assignment = self.dice.pick(&running).clone();
         let outcome = match executor.stopping(&assignment.token) {
             Some(reason) if self.dice.roll(4) > 0 => TryOutcome::Cancelled { reason },
-            _ => match self.dice.roll(9) {
+            _ => match self.dice.roll(self.odds.ends) {
                 0 => TryOutcome::Failed { reason: "boom".into(), retry: true },
                 1 => TryOutcome::Failed { reason: "boom".into(), retry: false },
                 2 => TryOutcome::Skipped { reason: "nothing to do".into() },
