@@ -213,6 +213,8 @@ fn due_notices<'b>(
     batch.notices.iter().filter(move |notice| is_new(notice)).filter(move |notice| match &notice.of_try {
         Some(of_try) if notice.event == NoticeEvent::Execute => !unbegun.contains(&of_try.instance),
         Some(of_try) => !tries.contains(&of_try.instance),
+        // It was raised, and is raised once: what became of the run meanwhile takes nothing from it.
+        None if matches!(notice.event, NoticeEvent::Alert(_)) => true,
         None => !runs.contains(&notice.run),
     })
 }

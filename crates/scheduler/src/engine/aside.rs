@@ -105,6 +105,7 @@ impl Engine {
         // What the plan knew of may be committed; the rest of the batch is guarded by what it did not know of.
         let known = Batch { signals_handled: batch.signals_handled.clone(), ..Batch::default() };
         self.probe(&known, now).await??;
+        let mut unended = BTreeSet::new();
         for finish in &batch.finishes {
             let try_ = (finish.completion.instance, finish.completion.try_number);
             let notices = batch.notices.iter().filter(|notice| ended_try(notice) == Some(try_)).cloned().collect();
@@ -113,7 +114,9 @@ impl Engine {
                 Ok(()) => self.forget_try(&finish.completion),
                 Err(error) => {
                     found += 1;
-                    self.store_failure(&finish.completion, &error, now).await?;
+                    let run = self.store.instance_by_key(finish.completion.instance).await?.map(|row| row.run);
+                    unended.extend(run);
+                    self.store_failure(&finish.completion, run, &error, now).await?;
                 }
             }
         }
@@ -121,7 +124,8 @@ impl Engine {
             found += 1;
             tracing::error!(error = &error as &dyn std::error::Error, "what tries hold cannot be let go of");
         }
-        for (run, part) in self.by_run(batch) {
+        // What was planned for a run after an end that was refused, its own end perhaps, is planned anew.
+        for (run, part) in self.by_run(batch).into_iter().filter(|(run, _)| !unended.contains(run)) {
             if let Err(error) = self.probe(&part, now).await? {
                 found += 1;
                 self.fail_run(run, &error, now).await?;
@@ -193,13 +197,19 @@ impl Engine {
     }
 
     /// A result that cannot be stored is a failure of its try.
-    async fn store_failure(&mut self, completion: &Completion, error: &StoreError, now: DateTime<Utc>) -> Result<()> {
+    async fn store_failure(
+        &mut self,
+        completion: &Completion,
+        run: Option<RunKey>,
+        error: &StoreError,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
         let outcome = TryOutcome::Failed { reason: UNSTORABLE_REASON.to_owned(), retry: false };
         if completion.outcome == outcome {
             // It was the failure itself that was refused.
             self.forget_try(completion);
-            if let Some(row) = self.store.instance_by_key(completion.instance).await? {
-                self.fail_run(row.run, error, now).await?;
+            if let Some(run) = run {
+                self.fail_run(run, error, now).await?;
             }
             return Ok(());
         }

@@ -157,6 +157,26 @@ async fn a_task_whose_end_is_refused_again_and_again_fails_with_its_run() {
     assert_eq!(stage.run_states().await, [RunState::Success]);
 }
 
+/// What would have ended the run cannot be stored: the run has not ended well.
+#[tokio::test]
+async fn a_run_whose_last_task_leaves_what_is_refused_fails() {
+    let mut stage = Stage::new(4).await;
+    stage.put(&dag("d", Value::Null, &["a"])).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let completion = stage.executor.end_task("a", TryOutcome::Success, stage.now());
+    stage.engine.as_mut().unwrap().complete(completion);
+    // With the others and by itself.
+    let faults = Arc::new(PlannedFaults::default());
+    faults.plan_at((FaultPoint::Statement, "finish tries"), Fault::Refusal, 0, 2);
+    with_faults(faults, stage.turn()).await;
+    assert_eq!(stage.tasks().await, ["a failed 1"]);
+    let run = stage.runs().await.remove(0);
+    let task = stage.store.instances(run.key).await.unwrap().remove(0);
+    assert_eq!((run.state, task.state_reason.as_deref()), (RunState::Failed, Some("unstorable_result")));
+}
+
 #[tokio::test]
 async fn runs_without_a_failed_task_are_found_and_run_again() {
     let mut stage = Stage::new(4).await;

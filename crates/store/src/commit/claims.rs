@@ -29,7 +29,12 @@ pub(super) async fn apply(
     });
     report.stale_claims.extend(again);
 
-    let taken = take(tx, claims, &first, touched, now).await?;
+    let mut unless = touched.unless_changed("task_instance.run_id");
+    if report.has_less_room {
+        // Runs that were to start in this batch wait in the queue.
+        unless += " AND EXISTS (SELECT 1 FROM dag_run r WHERE r.id = task_instance.run_id AND r.state = 'running')";
+    }
+    let taken = take(tx, claims, &first, &unless, now).await?;
     let mut begun = Vec::with_capacity(first.len());
     for index in first {
         if taken.contains(&claims[index].instance) {
@@ -71,20 +76,13 @@ fn row(claim: &Claim) -> Vec<Value> {
 }
 
 /// Claims what is still as it was planned, and opens a try for each. Returns what was claimed.
-async fn take(
-    tx: &Tx,
-    claims: &[Claim],
-    which: &[usize],
-    touched: &Touched,
-    now: DateTime<Utc>,
-) -> Result<HashSet<i64>> {
+async fn take(tx: &Tx, claims: &[Claim], which: &[usize], unless: &str, now: DateTime<Utc>) -> Result<HashSet<i64>> {
     let source = sql::source(tx.dialect(), 1, COLUMNS);
     let instances = format!(
         "UPDATE task_instance SET state = 'running', state_reason = NULL, try_number = x_try, lease_owner = x_owner, \
          lease_token = x_token, lease_expires_at = x_expires, queued_at = x_queued, \
          start_date = COALESCE(first_start, $2), end_date = NULL, next_try_at = NULL, is_outside = FALSE, \
-         departed_from = NULL FROM {source} WHERE task_instance.id = x_id AND state = x_from{} RETURNING id",
-        touched.unless_changed("task_instance.run_id")
+         departed_from = NULL FROM {source} WHERE task_instance.id = x_id AND state = x_from{unless} RETURNING id"
     );
     let values = |which: &[usize]| {
         let rows = sql::rows(which.iter().map(|index| row(&claims[*index])));

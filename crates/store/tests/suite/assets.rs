@@ -235,6 +235,18 @@ pub async fn a_dag_that_is_paused_again_for_the_same_run_is_told_of_again(bench:
     let report = world.commit(&Batch { run_moves: vec![end], ..batch(at(10)) }, at(10)).await?;
     assert_eq!((report.stale_runs.len(), told().await?), (1, 2), "the run went on");
     assert!(!world.store.scheduler_dag(&dag_id).await?.context("there")?.is_paused);
+
+    // It was late all the same, and that is told once.
+    let (run, kind) = (created.run, AlertKind::Deadline);
+    let late = Batch {
+        alerts: vec![Alert { dag_id: dag_id.clone(), run, kind, message: "late".to_owned(), at: at(11) }],
+        notices: vec![Notice { event: NoticeEvent::Alert(kind), ..notice(run, "pager") }],
+        run_moves: vec![RunMove { run, from: RunState::Queued, to: RunState::Failed, reason: None }],
+        ..Batch::default()
+    };
+    world.commit(&late, at(11)).await?;
+    world.commit(&late, at(12)).await?;
+    assert_eq!(told().await?, 3);
     Ok(())
 }
 

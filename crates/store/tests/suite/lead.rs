@@ -166,9 +166,15 @@ pub async fn nothing_starts_in_the_place_of_a_run_that_does_not_end(bench: Bench
     let ends = RunMove { run: running.run, from: RunState::Running, to: RunState::Success, reason: None };
     let starts = RunMove { run: queued.run, from: RunState::Queued, to: RunState::Running, reason: None };
     let created = NewRun { state: RunState::Running, ..new_run(world.version, 2) };
-    let batch = Batch { new_runs: vec![created], run_moves: vec![starts, ends], ..Batch::default() };
+    let batch = Batch {
+        new_runs: vec![created],
+        run_moves: vec![starts, ends],
+        claims: vec![claim(queued.instances[0], TaskState::None, 1)],
+        ..Batch::default()
+    };
     let report = world.commit(&batch, at(3)).await?;
     assert!(report.has_less_room);
+    assert_eq!(report.stale_claims, [0], "nor a try of what waits in the queue");
     assert_eq!(report.stale_runs.len(), 2, "neither the end nor the start");
     let mut states = Vec::new();
     for run in world.store.active_runs().await? {

@@ -262,7 +262,7 @@ impl World {
                 self.owed.remove(&token);
                 continue;
             }
-            assert_eq!(row.state, TaskState::Success, "{place}: a success was not written down: {row:?}");
+            assert_eq!(row.state, TaskState::Success, "{place}: a success was not written down: {row:?} of {run:?}");
             assert!(self.succeeded.insert(instance), "{place}: a success was repeated: {row:?}");
             self.owed.remove(&token);
         }
