@@ -47,12 +47,20 @@ impl Figures {
         self.has_history = false;
     }
 
-    /// With history the baseline is the same figure without.
-    pub fn say(&mut self, name: &str, value: f64, unit: &str, baseline: Option<f64>, target: Target) {
+    /// With history the baseline is the same figure without. Without a target it is for information.
+    pub fn say(
+        &mut self,
+        name: &str,
+        value: f64,
+        unit: &str,
+        baseline: Option<f64>,
+        target: impl Into<Option<Target>>,
+    ) {
+        let target = target.into();
         let round = |value: f64| (value * 10_000.0).round() / 10_000.0;
         let mut line = json!({
             "name": name, "database": self.database, "value": round(value), "unit": unit,
-            "baseline": baseline.map(round), "target": round(target.number()), "ok": target.holds(value),
+            "baseline": baseline.map(round), "target": target.map(|target| round(target.number())), "ok": target.map(|target| target.holds(value)),
         });
         if self.has_history {
             let before = self.before.get(name).copied();
