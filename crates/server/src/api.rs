@@ -401,6 +401,7 @@ fn cut<T>(rows: Vec<T>, (limit, offset): (u64, u64)) -> (Vec<T>, u64) {
     (rows.into_iter().skip(offset as usize).take(limit as usize).collect(), total)
 }
 
+pub(crate) use asked::MOST_COUNTED;
 pub(crate) use body::{Given, Whole};
 use body::{body, emptied};
 pub(crate) use connections::{ConnectionAnswer, form_of, try_connection};

@@ -158,6 +158,15 @@ impl Store {
         rows.iter().map(read_instance).collect::<Result<_>>().map(in_order)
     }
 
+    /// Those of the keys that are there.
+    pub async fn instances_by_key(&self, keys: &[InstanceKey]) -> Result<Vec<InstanceRow>> {
+        let source = sql::source(self.dialect(), 1, &[("x_id", Kind::Int)]);
+        let sql = format!("SELECT i.* FROM {source} CROSS JOIN task_instance i WHERE i.id = x_id");
+        let values = vec![sql::column(keys.iter().copied())];
+        let rows = sql::all(self.reader(), "read task instances", sql, values).await?;
+        rows.iter().map(read_instance).collect()
+    }
+
     pub async fn instance(&self, run: RunKey, task_id: &str, map_index: i32) -> Result<Option<InstanceRow>> {
         let sql = format!("{INSTANCE_SELECT} WHERE i.run_id = $1 AND i.task_id = $2 AND i.map_index = $3");
         let values = values![run, task_id, i64::from(map_index)];

@@ -86,8 +86,9 @@ impl InstanceFilter {
             "logical_date" => "r.logical_date",
             "run_after" => "r.run_after",
             Self::PLACE => {
-                return "(SELECT MIN(f.id) FROM task_instance f WHERE f.run_id = i.run_id AND f.task_id = i.task_id), \
-                        i.map_index"
+                // The first of a mapped task stands where the task stood before it was mapped.
+                return "COALESCE((SELECT f.id FROM task_instance f WHERE f.run_id = i.run_id AND f.task_id = i.task_id \
+                        AND f.map_index = 0 AND i.map_index > 0), i.id), i.map_index"
                     .to_owned();
             }
             _ => "i.id",

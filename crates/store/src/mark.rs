@@ -13,7 +13,7 @@ use crate::clear::{TouchedRun, apply_clear, audit_change, plan_clear, queue_agai
 use crate::commit::moves::close_open_tries;
 use crate::scope::{Purpose, ScopedRun, Selection};
 use crate::sql::{Kind, micros, values};
-use crate::{ClearedInstance, InstanceRow, Result, Store, StoreError, Tx, sql, triggered};
+use crate::{ClearedInstance, InstanceRow, Result, Store, StoreError, Tx, sql, triggered, xcom};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarkRequest {
@@ -228,6 +228,9 @@ pub(crate) async fn set_states(
     let taken: Vec<(InstanceKey, TaskState)> =
         done.iter().filter(|it| !it.from.is_finished()).map(|it| (it.instance, it.to)).collect();
     close_open_tries(tx, &taken, now).await?;
+    // It ends without a start of its own: what an earlier one left is not its result.
+    let unstarted = done.iter().filter(|it| !it.from.is_finished() && it.to != TaskState::Success);
+    xcom::forget(tx, &unstarted.map(|it| it.instance).collect::<Vec<_>>()).await?;
     Ok(done)
 }
 

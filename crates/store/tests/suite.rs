@@ -144,6 +144,7 @@ on_both! {
         case_66_marking_success_lets_the_run_go_on,
         case_66_what_succeeded_behind_a_failure_stays,
         case_67_marking_a_run,
+        what_an_earlier_try_left_is_no_result_of_a_task_that_is_skipped_or_failed_by_hand,
         case_67_the_teardown_of_a_marked_run_still_runs,
         skipping_what_runs_stops_it_with_its_relatives,
         a_try_holds_the_slots_that_it_began_with_until_it_has_stopped;

@@ -293,14 +293,15 @@ impl Publishing<'_> {
     async fn require_built_rows(&self) -> Result<(), PortError> {
         let Some(rows) = self.rows.filter(|_| self.session.dialect() == Dialect::Redshift) else { return Ok(()) };
         let count = format!("SELECT COUNT(*) FROM {}", table(self.build));
-        match scalar_number(&ask(self.session, "rebuilt", count).await?) {
-            Some(found) if found != rows => {
+        match ask(self.session, "rebuilt", count).await.as_ref().map(scalar_number) {
+            Ok(Some(found)) if found != rows => {
                 let message = format!(
                     "{rows} rows were built for {}, but {} has {found}; nothing was put in place",
                     self.request.target, self.build
                 );
                 Err(PortError::new(PortErrorKind::Unavailable, message).with_code(LOST_TURN))
             }
+            // That the swap failed is told in any case.
             _ => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ use crate::problem::{Answer, Problem};
 use crate::query::{MOST_ROWS, Parameters, not_whole, shortened};
 
 /// Rows of many runs are counted to so many: of a million that alone would take longer than the list.
-pub(super) const MOST_COUNTED: u64 = 10_000;
+pub(crate) const MOST_COUNTED: u64 = 10_000;
 
 /// Each date has four ends, and the address and the body name them alike.
 const DATES: [(&str, &str); 16] = [

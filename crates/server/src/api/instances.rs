@@ -408,11 +408,12 @@ fn shown(state: TaskState) -> Option<&'static str> {
 impl Server {
     pub async fn touched(&self, dag_id: &str, changed: &[ClearedInstance], runs: &[TouchedRun]) -> Answer<Touched> {
         let dag_id = DagId::new_unchecked(dag_id);
-        let keys: Vec<RunKey> = runs.iter().map(|run| run.run).collect();
-        let rows = self.store().instances_of_runs(&keys).await?;
+        let keys: Vec<InstanceKey> = changed.iter().map(|it| it.instance).collect();
+        let rows = self.store().instances_by_key(&keys).await?;
         let rows: HashMap<InstanceKey, InstanceRow> = rows.into_iter().map(|row| (row.key, row)).collect();
+        let runs: HashMap<RunKey, &TouchedRun> = runs.iter().map(|run| (run.run, run)).collect();
         let value = |it: &ClearedInstance| {
-            let (run, row) = (runs.iter().find(|run| run.run == it.run)?, rows.get(&it.instance)?);
+            let (run, row) = (runs.get(&it.run)?, rows.get(&it.instance)?);
             let whose = Whose {
                 dag_id: &dag_id,
                 run_id: &run.run_id,

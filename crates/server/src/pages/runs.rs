@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::head::Tab;
 use super::paging::{kept, paging};
+use crate::api::MOST_COUNTED;
 use crate::format::{When, length, sentence, span};
 use crate::links;
 use crate::person::Person;
@@ -24,8 +25,6 @@ use crate::viewer::zone_for;
 use crate::words::say;
 
 const ROWS: u64 = 50;
-/// Beyond the place where the list is looked at.
-const MOST_COUNTED: u64 = 10_000;
 
 #[derive(Serialize)]
 struct Line {

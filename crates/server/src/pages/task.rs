@@ -128,7 +128,7 @@ pub(super) async fn page(
             try_number => instance.try_number,
             tries => instance.max_tries + 1,
             pool => instance.pool,
-            description => task.and_then(|task| task.description.as_deref()).map(|text| without_colours(&masker.mask(text)).into_owned()),
+            description => task.and_then(|task| task.description.as_deref()).map(|text| masker.mask(&without_colours(text))),
             depends_on => task.map(|task| upstream(task, &dag_id, &run_id)).unwrap_or_default(),
             trigger_rule => task.map(|task| task.trigger_rule.as_str()),
             next_try => instance.next_try_at.map(|at| When::new(at, now, row.dag.timetable.timezone)),
@@ -366,7 +366,8 @@ fn lines(page: &LogPage, zone: Tz, mask: impl Fn(&str) -> String) -> Vec<Line> {
             number: place + 1,
             at: line.at.map(|at| clock(at, zone)).unwrap_or_default(),
             level: level(line.level),
-            text: without_colours(&mask(&line.text)).into_owned(),
+            // A secret may have a colour within.
+            text: mask(&without_colours(&line.text)),
         })
         .collect()
 }

@@ -5,6 +5,7 @@ use millrace_model::change::{Batch, NewInstance, Release, TryOutcome};
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::{MarkRequest, MarkRunRequest, NewestVersion, PoolUse, RepinRequest, RunChoice, Selection};
+use serde_json::json;
 
 use crate::bench::{Bench, at, claim, failed, finish, sample, step, sync, tasks};
 
@@ -158,5 +159,28 @@ pub async fn a_try_holds_the_slots_that_it_began_with_until_it_has_stopped(bench
     let releases = vec![Release { instance: held.instance, token: held.token }];
     world.commit(&Batch { releases, ..Batch::default() }, at(6)).await?;
     assert_eq!(world.store.pool_use().await?, BTreeMap::new());
+    Ok(())
+}
+
+pub async fn what_an_earlier_try_left_is_no_result_of_a_task_that_is_skipped_or_failed_by_hand(
+    bench: Bench,
+) -> Result<()> {
+    let world = bench.led().await?;
+    let run = world.running_run(0).await?;
+    for instance in &run.instances {
+        let began = claim(*instance, TaskState::None, 1);
+        world.commit(&Batch { claims: vec![began.clone()], ..Batch::default() }, at(1)).await?;
+        let mut done = finish(&began, failed(true), TaskState::UpForRetry);
+        done.completion.results = vec![("return_value".to_owned(), json!("of before"))];
+        world.commit(&Batch { finishes: vec![done], ..Batch::default() }, at(2)).await?;
+        assert_eq!(world.store.xcoms(*instance).await?.len(), 1);
+    }
+    for (instance, to) in run.instances.iter().zip([TaskState::Skipped, TaskState::Failed, TaskState::Success]) {
+        let row = world.store.instance_by_key(*instance).await?.context("there")?;
+        let report = world.store.mark_instances(&mark(run.run, &[row.task_id.as_str()], to), at(3)).await?;
+        assert_eq!(report.marked.len(), 1);
+        let left = world.store.xcoms(*instance).await?;
+        assert_eq!(left.len(), usize::from(to == TaskState::Success), "{to}");
+    }
     Ok(())
 }

@@ -37,7 +37,8 @@ pub struct TableConfig {
     #[serde(default)]
     pub incremental_field: Option<Template<String>>,
     /// How its values are written: `timestamp` (to the microsecond), `datetime` (to the second), `date`, `yyyymmdd` (eight
-    /// digits) or `integer`.
+    /// digits) or `integer`. Where the source keeps them as texts, each copy first has it look at all of them: one that is
+    /// written otherwise would be passed over.
     #[serde(default)]
     pub incremental_field_type: FieldType,
     /// Where the highest value of the copy before is found: `from_target` asks the table for it; `stored` keeps it in
