@@ -46,6 +46,10 @@ impl Verdict {
 
 fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
     let (task, instance) = (run.task(place), &run.instances[place]);
+    // The store makes nothing else of it. A run that winds down skips it then, as all that waits.
+    if instance.state == TaskState::Restarting {
+        return Verdict::end(TaskState::None, Some("cleared while it ran".to_owned()));
+    }
     // A stop that was asked for has changed nothing of such an end, and must not hide it.
     let ended_by_itself = match &completion.outcome {
         TryOutcome::Success | TryOutcome::Skipped { .. } => true,
@@ -66,9 +70,6 @@ fn judge(run: &RunView, place: usize, completion: &Completion) -> Verdict {
             _ => "its run has ended",
         };
         return Verdict::end(TaskState::Failed, Some(reason.to_owned()));
-    }
-    if instance.state == TaskState::Restarting {
-        return Verdict::end(TaskState::None, Some("cleared while it ran".to_owned()));
     }
     match &completion.outcome {
         TryOutcome::Success => Verdict::end(TaskState::Success, None),

@@ -8,7 +8,7 @@ use millrace_model::ids::DagId;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
-use crate::file_alert::tell_of_lost_tasks;
+use crate::file_alert::{end_import_errors, tell_of_lost_tasks};
 use crate::file_stamp::{self, StampedFile};
 use crate::sql::{Kind, micros};
 use crate::{Change, Result, SignalKind, Store, Tx, asset, sql};
@@ -135,6 +135,7 @@ impl Store {
             stale.push(dag_id);
         }
         stale.sort();
+        end_import_errors(&tx, stale.iter(), now).await?;
         tx.commit().await?;
         Ok(stale)
     }
@@ -215,6 +216,7 @@ async fn sync_in(tx: &Tx, files: &[SyncDag<'_>], hashes: &[String], now: DateTim
     let dag_ids = files.iter().zip(&outcomes).map(|(file, outcome)| (&file.dag.dag_id, outcome.what));
     let news: Vec<&DagId> =
         dag_ids.filter(|(id, what)| *what != SyncWhat::Unchanged || was_out(id)).map(|(id, _)| id).collect();
+    end_import_errors(tx, news.iter().copied(), now).await?;
     for dag_id in &news {
         tx.tell(Change::of_dag(dag_id, "version"));
     }

@@ -12,7 +12,7 @@ use millrace_model::ids::{DagId, RunId};
 use millrace_model::notice::{Notice, NoticeEvent};
 use serde_json::Value;
 
-use crate::sql::values;
+use crate::sql::{Kind, micros, values};
 use crate::{Result, Tx, alert, notification, sql};
 
 /// Tasks that a message names; the others are counted.
@@ -111,4 +111,19 @@ pub(crate) async fn tell_of_import_error(
         raise(tx, (&dag, version_key), AlertKind::ImportError, message, now).await?;
     }
     Ok(())
+}
+
+/// The files of these DAGs can be read again, or are gone: nobody has to look at what was raised of them any more.
+pub(crate) async fn end_import_errors(
+    tx: &Tx,
+    dag_ids: impl Iterator<Item = &DagId>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let source = sql::source(tx.dialect(), 2, &[("x_dag", Kind::Text)]);
+    let sql = format!(
+        "UPDATE alert SET seen_at = $1, seen_by = 'scheduler' \
+         WHERE seen_at IS NULL AND kind = 'import_error' AND dag_id IN (SELECT x_dag FROM {source})"
+    );
+    let values = vec![micros(now).into(), sql::column(dag_ids.map(DagId::as_str))];
+    sql::run(&tx.inner, "end alerts of import errors", sql, values).await.map(|_| ())
 }

@@ -32,6 +32,24 @@ async fn timed_out() -> Stage {
     stage
 }
 
+/// Its task was cleared while it ran, and has not stopped when the time of the run is over.
+#[tokio::test]
+async fn a_run_that_times_out_while_a_cleared_task_stops_has_ended() {
+    let mut stage = Stage::new(4).await;
+    let mut dag = dag("d", Value::Null, &["a", "b < a"]);
+    dag.dagrun_timeout = Some(Span::from_seconds(600));
+    stage.put(&dag).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await.key;
+    stage.turn().await;
+    stage.store.clear_instances(&ClearRequest::of_run(run, &[], "cli"), stage.now()).await.unwrap();
+    stage.clock.advance(TimeDelta::minutes(11));
+    stage.turn().await;
+    stage.end("a", TryOutcome::Cancelled { reason: "cleared".into() }).await;
+    assert_eq!(stage.run_states().await, [RunState::Failed]);
+    assert_eq!(stage.tasks().await, ["a skipped 1", "b skipped 0"]);
+}
+
 /// Runs again what failed in all runs of the DAG.
 async fn rerun_failed(stage: &mut Stage) -> usize {
     let runs = RunChoice::Between { dag_id: DagId::new_unchecked("d"), from: None, to: None };

@@ -241,8 +241,9 @@ impl World {
             4 => self.asset().await,
             _ => self.backfill_anew().await,
         }
-        // What a try began after may have been changed; only its own run is held against what the leader knew.
+        // A leader's decision is held against what became of the same run, not of those before it.
         self.known.clear();
+        self.waiting.clear();
     }
 
     async fn pass_time(&mut self) {

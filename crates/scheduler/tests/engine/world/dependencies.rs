@@ -63,7 +63,12 @@ impl World {
         let after = |it: &&Task| task.wait_for_downstream && it.depends_on.contains(&task.task_id);
         let looked_at: BTreeSet<_> =
             dag.tasks.iter().filter(after).chain([task]).map(|it| it.task_id.as_str()).collect();
-        for there in of_run.get(&past.key).into_iter().flatten() {
+        let there = of_run.get(&past.key).map_or(&[][..], Vec::as_slice);
+        // A task that is new since then has nothing to wait for.
+        if !there.iter().any(|row| row.task_id == task.task_id) {
+            return;
+        }
+        for there in there {
             let ended_well = matches!(there.state, TaskState::Success | TaskState::Skipped) && !there.given_up;
             assert!(
                 ended_well || !looked_at.contains(there.task_id.as_str()),
