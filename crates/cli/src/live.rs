@@ -154,12 +154,12 @@ impl Live {
         now: impl Fn() -> DateTime<Utc>,
     ) {
         if executor.is_some() {
-            self.say_what_is_in_force(store).await;
+            self.say_what_is_in_force(store, now()).await;
         }
         while hangups.recv().await.is_some() {
             let report = self.reload(executor, now());
             if executor.is_some() {
-                self.say_what_is_in_force(store).await;
+                self.say_what_is_in_force(store, now()).await;
             }
             match &report.error {
                 Some(error) => tracing::error!(error, "the configuration has a mistake; nothing was changed"),
@@ -180,7 +180,7 @@ impl Live {
     }
 
     /// For commands and web servers that explain what the scheduler does: it depends on nothing that is said here.
-    async fn say_what_is_in_force(&self, store: &Store) {
+    async fn say_what_is_in_force(&self, store: &Store, now: DateTime<Utc>) {
         let core = self.config.borrow().core.clone();
         let said = InForce {
             parallelism: core.parallelism,
@@ -188,7 +188,7 @@ impl Live {
             maintenance_except_tags: core.maintenance_except_tags,
             zone: self.started.core.default_timezone.clone(),
         };
-        if let Err(error) = said.say(store, &self.hostname, std::process::id()).await {
+        if let Err(error) = said.say(store, &self.hostname, std::process::id(), now).await {
             tracing::warn!(%error, "what is in force could not be said; others explain by their own configuration");
         }
     }

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::maintenance::Maintenance;
 use millrace_model::schedule::parse_zone;
 use millrace_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::Surroundings;
+
+const PREFIX: &str = "in_force";
+/// So long no living process is silent.
+const LONG_GONE: TimeDelta = TimeDelta::days(1);
 
 /// Of a configuration, what the planner is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,11 +26,12 @@ pub struct InForce {
 
 impl InForce {
     fn key(hostname: &str, pid: u32) -> String {
-        format!("in_force/{hostname}/{pid}")
+        format!("{PREFIX}/{hostname}/{pid}")
     }
 
-    /// Said by the daemon `pid`, for those who explain.
-    pub async fn say(&self, store: &Store, hostname: &str, pid: u32) -> Result<()> {
+    /// Said by the daemon `pid`, for those who explain; daemons that were killed took nothing back, and it is done for them.
+    pub async fn say(&self, store: &Store, hostname: &str, pid: u32, now: DateTime<Utc>) -> Result<()> {
+        store.drop_settings_of_the_dead(PREFIX, now - LONG_GONE).await?;
         let text = serde_json::to_string(self).unwrap_or_default();
         store.put_setting(&Self::key(hostname, pid), &text).await
     }

@@ -33,6 +33,16 @@ impl Store {
         row.map(|row| row.text("value")).transpose()
     }
 
+    /// Takes away the words `PREFIX/HOSTNAME/PID` of processes that have ended, or were not heard of since `heard`.
+    pub async fn drop_settings_of_the_dead(&self, prefix: &str, heard: DateTime<Utc>) -> Result<()> {
+        let tx = self.begin("take away settings").await?;
+        let sql = "DELETE FROM setting WHERE SUBSTR(key, 1, LENGTH($1) + 1) = $1 || '/' AND NOT EXISTS (\
+                   SELECT 1 FROM job WHERE job.ended_at IS NULL AND job.heartbeat_at >= $2 \
+                   AND setting.key = $1 || '/' || job.hostname || '/' || CAST(job.pid AS TEXT))";
+        sql::run(&tx.inner, "take away settings", sql, values![prefix, micros(heard)]).await?;
+        tx.commit().await
+    }
+
     /// Reads it, and takes it away.
     pub async fn take_setting(&self, key: &str) -> Result<Option<String>> {
         let tx = self.begin("take a setting").await?;

@@ -184,7 +184,8 @@ on_both! {
         sessions_end_and_get_new_tokens,
         a_new_password_and_a_shut_door_end_everything,
         grants_are_one_for_each_dag_or_tag,
-        the_audit_log;
+        the_audit_log,
+        words_of_the_dead_are_taken_away;
     plans:
         hot_statements_use_indexes,
         the_newest_runs_of_a_dag_are_found_by_its_own_index;

@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
 use millrace_store::{
-    AuditFilter, AuditRow, ConnectionRow, Granted, NewSession, NewToken, PoolRow, SignalKind, StoreError, Told,
+    AuditFilter, AuditRow, ConnectionRow, Granted, NewJob, NewSession, NewToken, PoolRow, SignalKind, StoreError, Told,
     VariableRow,
 };
 use serde_json::json;
@@ -234,5 +234,30 @@ pub async fn the_audit_log(bench: Bench) -> Result<()> {
     assert_eq!(page.rows[0].details, json!({ "number": 4 }), "newest first");
     let filter = AuditFilter { run_id: Some("r1".to_owned()), offset: 2, limit: 9, ..AuditFilter::default() };
     assert_eq!(store.audit_log(&filter).await?.rows.len(), 1);
+    Ok(())
+}
+
+pub async fn words_of_the_dead_are_taken_away(bench: Bench) -> Result<()> {
+    let store = bench.store().await?;
+    let job = |pid| NewJob { kind: "scheduler".to_owned(), hostname: "h_st".to_owned(), pid };
+    // Lives; was killed; ended; another word of the killed one; and one of a host whose name only looks alike.
+    store.register_job(&job(1), at(1000)).await?;
+    store.register_job(&job(2), at(10)).await?;
+    let ended = store.register_job(&job(3), at(1000)).await?;
+    store.end_job(&ended, at(1001)).await?;
+    for key in ["said/h_st/1", "said/h_st/2", "said/h_st/3", "said/hxst/1", "said_more/h_st/2", "other/h_st/2"] {
+        store.put_setting(key, "x").await?;
+    }
+    store.drop_settings_of_the_dead("said", at(500)).await?;
+    for (key, is_there) in [
+        ("said/h_st/1", true),
+        ("said/h_st/2", false),
+        ("said/h_st/3", false),
+        ("said/hxst/1", false),
+        ("said_more/h_st/2", true),
+        ("other/h_st/2", true),
+    ] {
+        assert_eq!(store.setting(key).await?.is_some(), is_there, "{key}");
+    }
     Ok(())
 }
