@@ -133,6 +133,39 @@ impl AuditRow {
     }
 }
 
+/// Bytes of JSON that a row keeps of the details, of what was and of what is, each.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// What stands in the log for a text of so many bytes.
+fn left_out(bytes: usize) -> Value {
+    Value::String(format!("({bytes} bytes, which are too long for the audit log)"))
+}
+
+/// As it is kept. Of what is too long, the longest members are left out, and each of them whole: half a secret would be
+/// hidden by nobody.
+fn kept(value: &Value) -> String {
+    let text = value.to_string();
+    if text.len() <= MOST_KEPT {
+        return text;
+    }
+    let mut short = value.clone();
+    if let Value::Object(members) = &mut short {
+        let mut sizes: Vec<(usize, &mut Value)> =
+            members.iter_mut().map(|(_, member)| (member.to_string().len(), member)).collect();
+        sizes.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let mut left = text.len();
+        for (bytes, member) in sizes {
+            if left <= MOST_KEPT {
+                break;
+            }
+            *member = left_out(bytes);
+            left = left - bytes + member.to_string().len();
+        }
+    }
+    let short = short.to_string();
+    if short.len() <= MOST_KEPT { short } else { left_out(text.len()).to_string() }
+}
+
 fn read(row: &Row) -> Result<AuditRow> {
     Ok(AuditRow {
         id: row.int("id")?,
@@ -183,10 +216,31 @@ impl Tx {
             row.dag_id.clone(),
             row.run_id.clone(),
             row.task_id.clone(),
-            row.details.to_string(),
-            row.before.as_ref().map(Value::to_string),
-            row.after.as_ref().map(Value::to_string),
+            kept(&row.details),
+            row.before.as_ref().map(kept),
+            row.after.as_ref().map(kept),
         ];
         sql::run(&self.inner, "write the audit log", sql, values).await.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_left_out_whole_and_its_length_is_told() {
+        let short = json!({"slots": 3, "description": "x".repeat(MOST_KEPT / 2)});
+        assert_eq!(kept(&short), short.to_string());
+        let long = "x".repeat(1 << 20);
+        let told: Value =
+            serde_json::from_str(&kept(&json!({"slots": 3, "description": long, "note": "mine"}))).unwrap();
+        let left_out = "(1048578 bytes, which are too long for the audit log)";
+        assert_eq!(told, json!({"slots": 3, "description": left_out, "note": "mine"}));
+        assert_eq!(kept(&json!([long])), "\"(1048580 bytes, which are too long for the audit log)\"");
+        let many: serde_json::Map<_, _> = (0..100_000).map(|n| (n.to_string(), json!(n))).collect();
+        assert!(kept(&Value::Object(many)).len() < 100);
     }
 }
