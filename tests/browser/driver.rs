@@ -127,6 +127,28 @@ impl Browser {
         self.client.execute_async(script, vec![]).await.unwrap().as_f64().unwrap()
     }
 
+    /// From here on.
+    pub async fn watch_shifts(&self) {
+        let script = "window.shifted = 0;\
+            new PerformanceObserver((list) => list.getEntries().forEach((it) => { window.shifted += it.value; }))\
+            .observe({ type: 'layout-shift' })";
+        self.run(script).await;
+    }
+
+    /// How far what was seen has moved since it is watched, also right after a press.
+    pub async fn shifted(&self) -> f64 {
+        let script = "const done = arguments[arguments.length - 1];\
+            requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(window.shifted))))";
+        self.client.execute_async(script, vec![]).await.unwrap().as_f64().unwrap()
+    }
+
+    /// As the machine of a person is set who wants no motion.
+    pub async fn moves_little(&self, is_so: bool) {
+        let value = if is_so { "reduce" } else { "no-preference" };
+        let features = json!([{"name": "prefers-reduced-motion", "value": value}]);
+        self.devtools(json!({"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}})).await;
+    }
+
     pub async fn assert_no_sideways_scrolling(&self) {
         let wider = self.run("return document.documentElement.scrollWidth - window.innerWidth").await;
         let window = self.run("return window.innerWidth").await;

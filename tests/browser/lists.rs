@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::driver::Browser;
+use millrace_testkit::wait_until;
+
+use crate::driver::{Browser, SHOWS};
 use crate::standalone;
 use crate::support::TestHome;
 
@@ -12,6 +14,9 @@ async fn signed_in(home: &TestHome, address: String, path: &str) -> Browser {
     browser.sign_in(&fs::read_to_string(home.file("admin_password")).unwrap()).await;
     browser
 }
+
+/// What browsers call a good page moves by less.
+const STILL: f64 = 0.1;
 
 /// Whether the page is still the one that was opened.
 async fn same_page(browser: &Browser) -> bool {
@@ -47,8 +52,16 @@ async fn lists_move_by_themselves() {
     browser.find("#instances .s-running").await;
     browser.click("#instances input[name=item]").await;
     browser.run("document.querySelector('#instances').dataset.before = 'yes'").await;
+    // Whoever wants nothing to move sees nothing pulse.
+    let moving = async || browser.run("return document.getAnimations().length").await.as_u64().unwrap();
+    assert!(moving().await > 0);
+    browser.moves_little(true).await;
+    assert_eq!(moving().await, 0);
+    browser.moves_little(false).await;
+    browser.watch_shifts().await;
     fs::write(&go, "").unwrap();
     browser.find("#instances:not([data-before]) .s-success").await;
+    assert!(browser.shifted().await < STILL, "lines jump as one of them changes");
     browser.find("#instances input[name=item]:checked").await;
     assert_eq!(browser.run("return document.querySelector('[data-chosen]').innerText").await, "1");
     assert!(same_page(&browser).await);
@@ -62,10 +75,11 @@ async fn lists_move_by_themselves() {
     };
     let before = succeeded().await;
     assert!(before > 0);
+    browser.watch_shifts().await;
     home.ok(&["dags", "trigger", "late_comer", "--run-id", "again", "--wait"]);
-    let counted =
-        millrace_testkit::wait_until("Home counts it", crate::driver::SHOWS, async || succeeded().await > before);
+    let counted = wait_until("Home counts it", SHOWS, async || succeeded().await > before);
     counted.await.unwrap();
+    assert!(browser.shifted().await < STILL, "Home jumps as it counts");
     assert!(same_page(&browser).await);
     browser.picture("home-counts").await;
     browser.narrow(true).await;
@@ -130,5 +144,21 @@ async fn what_takes_something_away_asks_first() {
     browser.click(&format!("{row} form:has(input[value=password]) button")).await;
     browser.shows("Set another password for ada?").await;
     browser.click("#confirm [value=cancel]").await;
+    // The page that asks where scripts do not run.
+    let button = format!("{row} form:has(input[value=delete]) button");
+    let lead =
+        format!("const it = document.querySelector(\"{button}\"); it.form.action = it.formAction; it.form.submit()");
+    browser.run(&lead).await;
+    browser.find("form.sure").await;
+    browser.shows("Delete the user ada?").await;
+    assert_eq!(browser.path().await, "/sure");
+    assert_eq!(browser.barriers().await, Vec::<String>::new());
+    browser.narrow(true).await;
+    browser.assert_no_sideways_scrolling().await;
+    browser.picture_as_it_is("sure").await;
+    browser.click("form.sure button.danger").await;
+    let gone = wait_until("ada is gone", SHOWS, async || browser.path().await == "/users").await;
+    gone.unwrap();
+    assert!(!home.json(&["users", "list"]).to_string().contains("ada"));
     browser.close().await;
 }
