@@ -1,7 +1,10 @@
 //! DAGs.
 
+use std::cmp::Ordering;
+
 use axum::Json;
 use axum::extract::{Path, State};
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use millrace_model::schedule::Schedule;
 use millrace_model::state::RunState;
@@ -42,7 +45,10 @@ pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -
     // They are few.
     let mut rows = server.store().dags(&filter).await?.rows;
     rows.retain(|row| choice.has(row));
-    choice.sort(&mut rows);
+    if let Some(order) = choice.order {
+        // Of equal ones the order of the ids stays.
+        rows.sort_by(|one, other| compare(order, one, other));
+    }
     let (rows, total_entries) = cut(rows, page);
     let dags = rows.iter().map(|row| dag_value(&server, row)).collect();
     Ok(Json(Dags { dags, total_entries }))
@@ -99,30 +105,25 @@ impl Choice {
             && (self.owners.is_empty() || owned)
             && (self.states.is_empty() || last)
     }
+}
 
-    /// What has none comes first; of equal ones the order of the ids stays.
-    fn sort(&self, rows: &mut [DagRow]) {
-        let Some((name, is_descending)) = self.order else { return };
-        let last = |row: &DagRow| RunSummary::latest(&row.last_runs).cloned();
-        rows.sort_by(|one, other| {
-            let order = match name {
-                "next_dagrun" => {
-                    let next = |row: &DagRow| row.next.as_ref().map(|next| next.run_after);
-                    next(one).cmp(&next(other))
-                }
-                "last_run_state" => {
-                    let state = |row: &DagRow| last(row).map(|run| run.state.as_str());
-                    state(one).cmp(&state(other))
-                }
-                "last_run_start_date" => {
-                    let start = |row: &DagRow| last(row).and_then(|run| run.start_date);
-                    start(one).cmp(&start(other))
-                }
-                _ => one.dag_id.as_str().cmp(other.dag_id.as_str()),
-            };
-            if is_descending { order.reverse() } else { order }
-        });
+/// Two DAGs by one of [`ORDERS`], and whether it goes down. What has none comes first.
+pub(crate) fn compare((name, is_descending): (&str, bool), one: &DagRow, other: &DagRow) -> Ordering {
+    fn next(row: &DagRow) -> Option<DateTime<Utc>> {
+        row.next.as_ref().map(|next| next.run_after)
     }
+    fn last(row: &DagRow) -> Option<&RunSummary> {
+        RunSummary::latest(&row.last_runs)
+    }
+    let state = |row| last(row).map(|run| run.state.as_str());
+    let start = |row| last(row).and_then(|run| run.start_date);
+    let order = match name {
+        "next_dagrun" => next(one).cmp(&next(other)),
+        "last_run_state" => state(one).cmp(&state(other)),
+        "last_run_start_date" => start(one).cmp(&start(other)),
+        _ => one.dag_id.as_str().cmp(other.dag_id.as_str()),
+    };
+    if is_descending { order.reverse() } else { order }
 }
 
 pub(crate) async fn get(State(server): State<Shared>, Path(dag_id): Path<String>) -> Answer<Json<Dag>> {

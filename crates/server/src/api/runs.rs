@@ -58,10 +58,7 @@ async fn listed_runs(server: &Server, dag_id: &str, parameters: &Parameters) -> 
         server.dag_row(dag_id, 0).await?;
     }
     let dag_ids = parameters.named_or("dag_ids", dag_id)?.into_iter().map(DagId::new_unchecked).collect();
-    let (order, ascending) = match parameters.order(ORDERS)? {
-        None => (RunOrder::default(), false),
-        Some((name, is_descending)) => (RunOrder::parse(name).unwrap_or_default(), !is_descending),
-    };
+    let (order, ascending) = order(parameters)?;
     let filter = RunFilter {
         dag_ids,
         states: parameters.run_states()?,
@@ -79,6 +76,14 @@ async fn listed_runs(server: &Server, dag_id: &str, parameters: &Parameters) -> 
     let page = server.store().runs(&filter).await?;
     let dag_runs = page.rows.iter().map(|run| run_value(server, run)).collect();
     Ok(DagRuns { dag_runs, total_entries: page.total })
+}
+
+/// By what runs are asked for, and whether the least comes first; unless told, the newest does.
+pub(crate) fn order(parameters: &Parameters) -> Answer<(RunOrder, bool)> {
+    Ok(match parameters.order(ORDERS)? {
+        None => (RunOrder::default(), false),
+        Some((name, is_descending)) => (RunOrder::parse(name).unwrap_or_default(), !is_descending),
+    })
 }
 
 /// What runs can be ordered by.

@@ -13,7 +13,7 @@ use millrace_store::{DagFilter, DagRow, LedgerRow, RunSummary};
 use serde::Serialize;
 
 use super::strip::{Bar, bars};
-use crate::api::rows_moved;
+use crate::api::{DAG_ORDERS, compare_dags, rows_moved};
 use crate::client::Client;
 use crate::format::{When, count, length, span};
 use crate::links;
@@ -83,6 +83,8 @@ struct Seen<'a> {
     server: &'a Server,
     favourites: &'a HashSet<String>,
     at_work: &'a HashSet<String>,
+    /// With a run that goes on though a task of it has failed for good.
+    failing: &'a HashSet<String>,
     person: &'a Person,
     now: DateTime<Utc>,
 }
@@ -131,11 +133,10 @@ impl Choice {
             Self::All => true,
             Self::On => !row.is_paused,
             Self::Paused => row.is_paused,
-            Self::Failed => row
-                .last_runs
-                .iter()
-                .find(|run| run.state.is_finished())
-                .is_some_and(|run| run.state == RunState::Failed),
+            Self::Failed => {
+                let newest = row.last_runs.iter().find(|run| run.state.is_finished());
+                newest.is_some_and(|run| run.state == RunState::Failed) || seen.failing.contains(row.dag_id.as_str())
+            }
             Self::Running => seen.at_work.contains(row.dag_id.as_str()),
             Self::Late => due_since(row, seen.at_work, seen.now).is_some(),
             Self::Favourites => seen.favourites.contains(row.dag_id.as_str()),
@@ -152,11 +153,15 @@ pub(super) async fn page(
     let text = |name: &str| parameters.owned(name).unwrap_or_default();
     let (search, tag, owner) = (text("q"), text("tag"), text("owner"));
     let choice = Choice::parse(parameters.text("state"));
+    let order = parameters.order(DAG_ORDERS)?;
     let offset = usize::try_from(parameters.offset()?).unwrap_or(usize::MAX);
     let now = server.now();
     let favourites = favourites(&headers);
     let (all, at_work) = server.dags_and_newest().await?;
-    let seen = Seen { server: &server, favourites: &favourites, at_work: &at_work, person: &person, now };
+    let failing = server.store().failing_runs().await?;
+    let failing = failing.into_iter().map(|(run, _)| run.dag_id.to_string()).collect();
+    let seen =
+        Seen { server: &server, favourites: &favourites, at_work: &at_work, failing: &failing, person: &person, now };
     let is_empty = all.is_empty();
     let mut tags: Vec<&str> = all.iter().flat_map(|row| row.dag.tags.iter().map(String::as_str)).collect();
     tags.sort_unstable();
@@ -174,7 +179,8 @@ pub(super) async fn page(
         .filter(|row| owner.is_empty() || row.dag.owner.as_deref() == Some(owner.as_str()))
         .collect();
     let number = |choice: Choice| meant.iter().filter(|row| choice.holds(row, &seen)).count();
-    let rest = query_of(&[("q", &search), ("tag", &tag), ("owner", &owner)]);
+    let asked = query_of(&[("q", &search), ("tag", &tag), ("owner", &owner)]);
+    let rest = format!("{asked}{}", query_of(&[("order_by", &text("order_by"))]));
     let choices: Vec<_> = Choice::ALL
         .into_iter()
         .map(|one| (one, number(one)))
@@ -188,7 +194,10 @@ pub(super) async fn page(
             }
         })
         .collect();
-    let shown: Vec<&DagRow> = meant.iter().copied().filter(|row| choice.holds(row, &seen)).collect();
+    let mut shown: Vec<&DagRow> = meant.iter().copied().filter(|row| choice.holds(row, &seen)).collect();
+    if let Some(order) = order {
+        shown.sort_by(|one, other| compare_dags(order, one, other));
+    }
     let total = shown.len();
     let mut shown: Vec<DagRow> = shown.into_iter().skip(offset).take(MOST_DAGS).cloned().collect();
     server.store().add_last_runs(&mut shown, STRIP).await?;
@@ -208,6 +217,8 @@ pub(super) async fn page(
         search, tag, tags, owner, owners, choices, lines, is_empty, total,
         is_searched => !search.is_empty() || !tag.is_empty() || !owner.is_empty() || choice != Choice::All,
         state => choice.name(),
+        order_by => parameters.text("order_by"),
+        sorted => format!("/dags?state={}{asked}", choice.name()),
         next => next.map(|next| format!("/dags?offset={next}&state={}{rest}", choice.name())),
     };
     server.page("dags.html", Some(&person), &Wishes::of(&headers), values).await
@@ -227,7 +238,10 @@ pub(super) async fn row(server: &Server, person: &Person, row: &DagRow, headers:
     };
     let at_work = server.store().dags_at_work().await?;
     let favourites = favourites(headers);
-    let seen = Seen { server, favourites: &favourites, at_work: &at_work, person, now: server.now() };
+    // What fails is asked for by the buttons above the list alone.
+    let failing = HashSet::new();
+    let seen =
+        Seen { server, favourites: &favourites, at_work: &at_work, failing: &failing, person, now: server.now() };
     Ok(line(row, moved, &seen))
 }
 

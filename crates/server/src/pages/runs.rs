@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::extract::{Path, State};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use http::{HeaderMap, StatusCode};
 use millrace_model::ids::DagId;
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::head::Tab;
 use super::paging::{kept, paging};
-use crate::api::MOST_COUNTED;
+use crate::api::{MOST_COUNTED, run_order};
 use crate::format::{When, length, sentence, span};
 use crate::links;
 use crate::person::Person;
@@ -39,6 +40,22 @@ struct Line {
     logical_date: When,
     started: Option<When>,
     took: Option<String>,
+}
+
+fn line(server: &Server, run: &RunRow, now: DateTime<Utc>, zone: Tz) -> Line {
+    Line {
+        dag_id: run.dag_id.to_string(),
+        dag_href: links::dag(run.dag_id.as_str()),
+        run_id: run.run_id.to_string(),
+        href: links::run(run.dag_id.as_str(), run.run_id.as_str()),
+        state: run.state.as_str(),
+        run_type: run.run_type.as_str(),
+        triggered_by: run.triggered_by.clone(),
+        note: server.note_of(run),
+        logical_date: When::new(run.logical_date, now, zone),
+        started: run.start_date.map(|at| When::new(at, now, zone)),
+        took: span(run.start_date, run.end_date, now).map(length),
+    }
 }
 
 pub(super) async fn page(
@@ -87,6 +104,7 @@ async fn show(
         })
     };
     let logical_date = DateSpan { from: typed("from"), before: typed("to") };
+    let (order, ascending) = run_order(parameters)?;
     let named = dag.map(|row| row.dag_id.clone()).or_else(|| parameters.owned("dag").map(DagId::new_unchecked));
     let filter = RunFilter {
         dag_ids: named.into_iter().collect(),
@@ -94,6 +112,8 @@ async fn show(
         run_type: parameters.run_type()?,
         logical_date,
         end_date: DateSpan { from: date("ended_from")?, before: None },
+        order,
+        ascending,
         limit: if wrong.is_empty() { ROWS } else { 0 },
         offset,
         // Nobody reads how many of a million there are; counting them all would be the slowest part of the page.
@@ -102,29 +122,22 @@ async fn show(
     };
     let page = server.store().runs(&filter).await?;
     let now = server.now();
-    let line = |run: &RunRow| Line {
-        dag_id: run.dag_id.to_string(),
-        dag_href: links::dag(run.dag_id.as_str()),
-        run_id: run.run_id.to_string(),
-        href: links::run(run.dag_id.as_str(), run.run_id.as_str()),
-        state: run.state.as_str(),
-        run_type: run.run_type.as_str(),
-        triggered_by: run.triggered_by.clone(),
-        note: server.note_of(run),
-        logical_date: When::new(run.logical_date, now, zone),
-        started: run.start_date.map(|at| When::new(at, now, zone)),
-        took: span(run.start_date, run.end_date, now).map(length),
-    };
     let is_wrong = !wrong.is_empty();
-    let rest = kept(parameters, &["dag", "run_type", "from", "to", "ended_from"]);
+    let state = states.first().map(|state| state.as_str());
+    let base = dag.map_or_else(|| "/runs".to_owned(), |row| format!("{}/runs", links::dag(row.dag_id.as_str())));
+    let asked = kept(parameters, &["dag", "run_type", "from", "to", "ended_from"]);
+    let rest = format!("{asked}{}", kept(parameters, &["order_by"]));
+    let sorted = format!("{base}?state={}{asked}", state.unwrap_or_default());
     let values = values! {
         dag => dag.map(|row| server.dag_head(row, Tab::Runs)),
-        base => dag.map_or_else(|| "/runs".to_owned(), |row| format!("{}/runs", links::dag(row.dag_id.as_str()))),
+        base,
         rest,
-        runs => page.rows.iter().map(line).collect::<Vec<_>>(),
+        sorted,
+        order_by => parameters.text("order_by"),
+        runs => page.rows.iter().map(|run| line(server, run, now, zone)).collect::<Vec<_>>(),
         total => page.total,
         is_more => page.total >= offset + MOST_COUNTED,
-        state => states.first().map(|state| state.as_str()),
+        state,
         states => RunState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>(),
         run_type => parameters.text("run_type"),
         run_types => RunType::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),

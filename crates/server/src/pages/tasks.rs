@@ -67,6 +67,7 @@ pub(super) async fn page(
         operators: texts("operator"),
         pools: texts("pool"),
         states: state.into_iter().collect(),
+        order: parameters.order(InstanceFilter::ORDERS)?,
         // One more says whether there are more.
         limit: ROWS + 1,
         offset,
@@ -95,7 +96,8 @@ pub(super) async fn page(
             took: span(row.start_date, row.end_date, now).filter(|_| row.try_number > 0).map(length),
         }
     };
-    let rest = kept(&parameters, &["dag", "task", "operator", "pool"]);
+    let asked = kept(&parameters, &["dag", "task", "operator", "pool"]);
+    let rest = format!("{asked}{}", kept(&parameters, &["order_by"]));
     let values = values! {
         lines => rows.iter().take(ROWS as usize).map(line).collect::<Vec<_>>(),
         state => state.map(TaskState::as_str),
@@ -104,6 +106,8 @@ pub(super) async fn page(
             TaskState::Scheduled, TaskState::Deferred, TaskState::Success, TaskState::Skipped,
         ].map(TaskState::as_str),
         rest,
+        sorted => format!("/task-instances?state={}{asked}", state.map_or("", TaskState::as_str)),
+        order_by => parameters.text("order_by"),
         dag_id => parameters.text("dag"),
         task_id => parameters.text("task"),
         operator => parameters.text("operator"),

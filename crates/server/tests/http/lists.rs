@@ -154,3 +154,58 @@ fn an_address_whose_number_is_none_is_not_found() {
     let empty = site.call("POST", "/api/v1/assets/x/materialize", &headers, Some("")).is(400);
     assert!(empty.body.contains("{} at the least"), "{}", empty.body);
 }
+
+/// Headings lead to what the API gives in that order, say how it is sorted, and turn it round.
+#[test]
+fn lists_are_sorted_by_their_headings() {
+    let site = Site::start();
+    let plain = |text: &str| text.replace("&#x2f;", "/").replace("&#10;", "\n").replace("&amp;", "&");
+    let between = |page: &str, start: &str| -> Vec<String> {
+        page.split(start).skip(1).map(|rest| plain(rest.split('"').next().unwrap())).collect()
+    };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for (list, rest, keys, start, headings) in [
+        ("/dags?tag=&state=", "/api/v1/dags?", &["dag_id"][..], "<tr id=\"row-", 3),
+        ("/runs?state=", "/api/v1/dags/~/dagRuns?", &["dag_id", "dag_run_id"], "name=\"item\" value=\"", 6),
+        (
+            "/task-instances?state=",
+            "/api/v1/dags/~/dagRuns/~/taskInstances?",
+            &["dag_id", "dag_run_id", "task_id", "map_index"],
+            "name=\"item\" value=\"",
+            7,
+        ),
+    ] {
+        let first = site.get(list).is(200).body;
+        let links = |page: &str| -> Vec<String> {
+            between(page, "aria-sort=\"none\"><a href=\"")
+                .into_iter()
+                .filter(|link| link.contains("order_by="))
+                .collect()
+        };
+        assert_eq!(links(&first).len(), headings, "{list}");
+        for link in links(&first) {
+            let (_, order) = link.rsplit_once("order_by=").unwrap();
+            let page = site.get(&link).is(200).body;
+            let other = order.strip_prefix('-').map_or_else(|| format!("-{order}"), str::to_owned);
+            let word = if order.starts_with('-') { "descending" } else { "ascending" };
+            let back = between(&page, &format!("aria-sort=\"{word}\"><a href=\""));
+            assert_eq!(back.len(), 1, "{link}");
+            assert!(back[0].ends_with(&format!("order_by={other}")) && links(&page).len() == headings - 1, "{back:?}");
+            for (address, order) in [(&link, order), (&back[0], &other)] {
+                let shown = between(&site.get(address).is(200).body, start);
+                let answer = site.get(&format!("{rest}order_by={order}")).is(200).json();
+                let columns: Vec<Vec<Value>> = keys.iter().map(|key| members(&answer, key)).collect();
+                let row = |at: usize| columns.iter().map(|all| text(&all[at])).collect::<Vec<_>>().join("\n");
+                let wanted: Vec<String> = (0..columns[0].len()).map(row).collect();
+                assert!(!wanted.is_empty());
+                assert_eq!(shown, wanted, "{address}");
+            }
+        }
+    }
+    // What is chosen beside stays so.
+    let page = site.get("/runs?state=failed&dag=copy_orders&order_by=duration").is(200).body;
+    assert!(plain(&page).contains("/runs?state=failed&dag=copy%5Forders&order_by=state"), "{page}");
+    assert!(plain(&page).contains("/runs?state=success&dag=copy%5Forders&order_by=duration"), "{page}");
+    assert!(page.contains("type=\"hidden\" name=\"order_by\" value=\"duration\""), "{page}");
+    assert!(site.get("/runs?order_by=nonsense").is(422).body.contains("order_by"));
+}

@@ -154,6 +154,14 @@ fn a_task_that_failed_needs_somebody_though_its_run_goes_on() {
     for told in ["no such table", "its run goes on", "1 never started", "1 other run failed"] {
         assert!(needs.contains(told), "{told}: {needs}");
     }
+    // The list of DAGs calls the same failed.
+    site.runtime.block_on(async {
+        let version = site.plant.sync(dag("first", "@daily", "UTC", &[], &lines), false, now()).await;
+        site.plant.run(&version, now() - TimeDelta::days(1), now() - TimeDelta::hours(1), None, &parts).await;
+    });
+    let failed = page(&site, "/dags?state=failed", &[]);
+    assert!(failed.contains("id=\"row-first\"") && failed.contains("id=\"row-mixed\""), "{failed}");
+    assert!(!failed.contains("id=\"row-quiet\""), "{failed}");
 }
 
 #[test]
