@@ -30,6 +30,9 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
     store.count(Counted::RunLengths, &["success", "2"], 1);
     store.count(Counted::RunTime, &["success"], 1_250_000);
     store.count(Counted::LogLinesLost, &[], 6);
+    store.count(Counted::RunDelays, &["0"], 2);
+    store.count(Counted::RunDelays, &["3"], 1);
+    store.count(Counted::RunDelayTime, &[], 4_500_000);
     let an_hour_ago = now() - TimeDelta::hours(1);
     store.mark(Counted::Loaded, &["copy_orders", "load", "dwh: orders"], an_hour_ago);
     store.mark(Counted::LoadedUpTo, &["copy_orders", "load", "dwh: orders"], an_hour_ago - TimeDelta::hours(2));
@@ -75,6 +78,11 @@ fn what_was_counted_is_told_by_the_rules_of_prometheus() {
         "millrace_run_seconds_bucket{state=\"success\",le=\"+Inf\"} 3",
         "millrace_run_seconds_sum{state=\"success\"} 1.25",
         "millrace_run_seconds_count{state=\"success\"} 3",
+        "millrace_run_delay_seconds_bucket{le=\"0.1\"} 2",
+        "millrace_run_delay_seconds_bucket{le=\"1\"} 2",
+        "millrace_run_delay_seconds_bucket{le=\"5\"} 3",
+        "millrace_run_delay_seconds_sum 4.5",
+        "millrace_run_delay_seconds_count 3",
         "millrace_scheduler_turn_seconds_bucket{le=\"0.001\"} 0",
         "millrace_scheduler_turn_seconds_bucket{le=\"0.005\"} 1",
         "millrace_scheduler_turn_seconds_bucket{le=\"5\"} 1",
