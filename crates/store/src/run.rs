@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::asset::AssetEvent;
 use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::ids::{DagId, RunId};
@@ -155,12 +155,18 @@ impl RunOrder {
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
     pub dag_ids: Vec<DagId>,
+    /// A part of the run's id, in any case.
+    pub id_part: Option<String>,
     pub states: Vec<RunState>,
     pub run_type: Option<RunType>,
     pub logical_date: DateSpan,
     pub run_after: DateSpan,
     pub start_date: DateSpan,
     pub end_date: DateSpan,
+    /// From the start to the end, at least.
+    pub duration_from: Option<TimeDelta>,
+    /// At most.
+    pub duration_to: Option<TimeDelta>,
     pub backfill_key: Option<i64>,
     pub order: RunOrder,
     /// Oldest first; the default is newest first.
@@ -267,6 +273,16 @@ impl Store {
     pub async fn runs(&self, filter: &RunFilter) -> Result<Page<RunRow>> {
         let mut conditions = Conditions::default();
         conditions.among("r.dag_id", &filter.dag_ids);
+        if let Some(part) = &filter.id_part {
+            conditions.contains("r.run_id", part);
+        }
+        let micros = |length: TimeDelta| length.num_microseconds().unwrap_or(i64::MAX);
+        if let Some(from) = filter.duration_from {
+            conditions.compare("r.end_date - r.start_date", ">=", micros(from));
+        }
+        if let Some(to) = filter.duration_to {
+            conditions.compare("r.end_date - r.start_date", "<=", micros(to));
+        }
         if let Some(run_type) = filter.run_type {
             conditions.compare("r.run_type", "=", run_type.as_str());
         }

@@ -34,6 +34,9 @@ pub(super) fn doors() -> Doors {
                 )
                 .query("run_type", Kind::Text, "scheduled, manual, backfill or asset_triggered")
                 .query("dag_ids", Kind::Text, "Of this DAG, where the address says ~; may be repeated")
+                .query("run_id_pattern", Kind::Text, "A part of the run's id")
+                .query("duration_gte", Kind::Seconds, "That took so long, or longer")
+                .query("duration_lte", Kind::Seconds, "That took so long at the most")
                 .ordered(runs::ORDERS)
                 .gives::<runs::DagRuns>(),
         )

@@ -61,12 +61,15 @@ async fn listed_runs(server: &Server, dag_id: &str, parameters: &Parameters) -> 
     let (order, ascending) = order(parameters)?;
     let filter = RunFilter {
         dag_ids,
+        id_part: parameters.part("run_id_pattern"),
         states: parameters.run_states()?,
         run_type: parameters.run_type()?,
         logical_date: parameters.span("logical_date")?,
         run_after: parameters.span("run_after")?,
         start_date: parameters.span("start_date")?,
         end_date: parameters.span("end_date")?,
+        duration_from: parameters.length("duration_gte")?,
+        duration_to: parameters.length("duration_lte")?,
         order,
         ascending,
         limit,

@@ -37,6 +37,20 @@ fn runs_are_listed_newest_first() {
         1
     );
     assert_eq!(site.get(&format!("{RUNS}?run_type=manual")).json()["total_entries"], 0);
+    let ids = |query: &str| -> Vec<String> {
+        let found = site.get(&format!("{RUNS}?{query}")).is(200).json();
+        found["dag_runs"].as_array().unwrap().iter().map(|run| run["dag_run_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = ids("order_by=id");
+    let named = ids("order_by=id&run_id_pattern=%25SCHEDULED__2024-03-01%25");
+    assert_eq!(named, all.iter().filter(|id| id.contains("2024-03-01")).cloned().collect::<Vec<_>>());
+    assert!(!named.is_empty() && named.len() < all.len());
+    // One that goes on has taken no time yet.
+    let (short, long) = (ids("duration_lte=60"), ids("duration_gte=60.001"));
+    let ended = ids("state=success&state=failed");
+    assert_eq!(short.len() + long.len(), ended.len());
+    assert!(short.iter().chain(&long).all(|id| ended.contains(id)) && ended.len() < all.len());
+    site.get(&format!("{RUNS}?duration_gte=long")).is(422);
     assert_eq!(site.get("/api/v1/dags/~/dagRuns").json()["total_entries"], 2);
     site.get(&format!("{RUNS}?state=green")).is(422);
     assert_eq!(site.get("/api/v1/dags/nothing/dagRuns").is(404).json()["code"], "dag_not_found");
