@@ -1,9 +1,11 @@
 //! Pages from templates.
 
+use std::fmt::Write as _;
+
 use axum::response::{Html, IntoResponse, Response};
 use chrono_tz::Tz;
 use http::HeaderMap;
-use minijinja::{Environment, Value, context};
+use minijinja::{Environment, HtmlEscape, Value, context};
 
 use crate::permission::Act;
 use crate::person::Person;
@@ -64,9 +66,23 @@ fn environment() -> Environment<'static> {
     });
     environment.add_filter("ticks", words::ticks);
     environment.add_filter("urlencode", |text: &str| crate::links::encode(text));
+    environment.add_filter("breaking", breaking);
     environment.add_filter("words", |state: &str| format::words(state));
     environment.add_filter("count", |number: u64| format::count(number));
     environment
+}
+
+/// A name that may go on in the next line after `_`, `.` and `/`, rather than within a word.
+fn breaking(name: &str) -> Value {
+    let mut text = String::with_capacity(name.len() + 64);
+    for part in name.split_inclusive(['_', '.', '/']) {
+        // Not between two of them.
+        if !text.is_empty() && !matches!(part, "_" | "." | "/") {
+            text.push_str("<wbr>");
+        }
+        let _ = write!(text, "{}", HtmlEscape(part));
+    }
+    Value::from_safe_string(text)
 }
 
 /// What a request says about how it wants its page.
@@ -170,5 +186,23 @@ impl Server {
         };
         let text = self.rendering.render("error.html", values)?;
         Ok((problem.status(), Html(text)).into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::breaking;
+
+    #[test]
+    fn a_name_goes_on_in_the_next_line_between_its_words() {
+        for (name, wanted) in [
+            ("load_orders.v2", "load_<wbr>orders.<wbr>v2"),
+            ("__main__", "__<wbr>main__"),
+            ("a_b", "a_<wbr>b"),
+            ("a_<b>&", "a_<wbr>&lt;b&gt;&amp;"),
+            ("s3://lake/raw", "s3:&#x2f;&#x2f;<wbr>lake&#x2f;<wbr>raw"),
+        ] {
+            assert_eq!(breaking(name).to_string(), wanted);
+        }
     }
 }

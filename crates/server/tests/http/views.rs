@@ -62,7 +62,7 @@ fn the_data_page_charts_rows() {
     assert!(page.contains("1,234,567") && page.contains("class=\"bar-of\""), "{page}");
     assert!(site.get("/dags/quiet/data").is(200).body.contains("It has moved no data yet"));
     let of_all = site.get("/data").is(200).body;
-    assert!(of_all.contains("1,234,567") && of_all.contains(">copy_orders</a>"), "{of_all}");
+    assert!(of_all.contains("1,234,567") && of_all.contains(">copy_<wbr>orders</a>"), "{of_all}");
     assert!(site.get("/data?dag=copy_orders").is(200).body.contains("1,234,567"));
     for none in ["/data?dag=quiet", "/data?target=elsewhere"] {
         assert!(site.get(none).is(200).body.contains("Nothing is written down that matches"), "{none}");
