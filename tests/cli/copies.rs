@@ -61,6 +61,33 @@ fn the_basic_copy_needs_no_server() {
 }
 
 #[test]
+fn a_part_of_a_mapped_copy_goes_on_from_its_own_watermark_wherever_it_stands_in_the_list() {
+    let mut home = TestHome::new();
+    let server = Postgres::shared().unwrap();
+    let (source, target) = (server.create_database().unwrap(), server.create_database().unwrap());
+    home.set("MILLRACE_CONN_SHOP", source.url());
+    home.set("MILLRACE_CONN_DW", target.url());
+    let orders = "CREATE TABLE orders (id int PRIMARY KEY, region text, at timestamp)";
+    source
+        .execute(&format!("{orders}; INSERT INTO orders VALUES (1, 'eu', '2024-01-01'), (2, 'us', '2024-03-01')"))
+        .unwrap();
+    target.execute(orders).unwrap();
+    let copy = |regions: &str| {
+        home.write_dag(
+            "parts.yaml",
+            &format!(
+                "schedule: none\ntasks:\n  copy:\n    operator: table_copy\n    expand: {{region: [{regions}]}}\n    source_conn_id: shop\n    target_conn_id: dw\n    tables:\n      source: public.orders\n      primary_key: id\n      sync_mode: incremental_sync\n      incremental_field: at\n      watermark: stored\n      custom_where: \"region = '{{{{ item.region }}}}'\"\n"
+            ),
+        );
+        home.ok(&["dags", "test", "parts"]);
+        target.query("SELECT id FROM orders ORDER BY id").unwrap().concat().into_iter().flatten().collect::<Vec<_>>()
+    };
+    assert_eq!(copy("eu, us"), ["1", "2"]);
+    source.execute("INSERT INTO orders VALUES (3, 'eu', '2024-02-01')").unwrap();
+    assert_eq!(copy("us, eu"), ["1", "2", "3"], "older than the newest of the other region");
+}
+
+#[test]
 fn the_refactored_copy_tries_out_copies_and_goes_on_from_where_it_was() {
     let mut home = home_with("postgres_data_copy_refactored.yaml");
     let (source, target) = with_postgres(&mut home);

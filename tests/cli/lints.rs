@@ -170,6 +170,26 @@ fn every_lint_finds_its_mistake_at_its_place_and_nothing_else() {
 }
 
 #[test]
+fn instances_that_fill_one_table_from_its_highest_value_are_found_and_those_with_a_mark_each_are_not() {
+    let home = TestHome::new();
+    let by_change = "sync_mode: incremental_sync, primary_key: id, incremental_field: at";
+    let copy = "operator: table_copy, target_conn_id: w, expand: [x, y]";
+    home.write_dag(
+        "mapped.yaml",
+        &format!(
+            "schedule: none\ntasks:\n  a: {{{copy}, source_conn_id: '{{{{ item }}}}',\n    tables: {{source: a.t, target: dw.t, {by_change}}}}}\n  b: {{{copy}, source_conn_id: s, tables: {{source: a.t, target: 'dw.{{{{ item }}}}', {by_change}}}}}\n  c: {{{copy}, source_conn_id: s, tables: {{source: a.t, target: dw.u, watermark: stored, {by_change}}}}}\n"
+        ),
+    );
+    home.ok(&["pools", "list"]);
+    for conn_id in ["w", "s"] {
+        home.ok(&["connections", "add", conn_id, "--conn-type", "postgres", "--conn-host", "127.0.0.1"]);
+    }
+    let found = warnings(&home);
+    let found: Vec<_> = found["mapped"].iter().filter(|(code, _)| code == "shared-watermark").collect();
+    assert_eq!(found, [&("shared-watermark".to_owned(), 4)]);
+}
+
+#[test]
 fn a_load_that_reads_its_source_itself_misses_no_connection_for_objects() {
     let home = TestHome::new();
     for conn_id in ["w", "s"] {

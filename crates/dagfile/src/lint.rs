@@ -158,7 +158,7 @@ pub const LINTS: &[Lint] = &[
     },
     Lint {
         code: "shared-watermark",
-        why: "tasks that fill one table by change each go on from its highest value: the rows of one hide those of another",
+        why: "tasks, or instances of a mapped one, that fill one table by change each go on from its highest value: the rows of one hide those of another",
         check: loads::shared_watermark,
     },
     Lint {

@@ -281,6 +281,8 @@ pub struct TaskContext {
     pub first_start: DateTime<Utc>,
     /// How often it was put off.
     pub put_offs: u32,
+    /// What an instance of a mapped task is for: the same in every run that has it in its list, at whichever place.
+    pub item: Option<Value>,
     pub ports: Arc<dyn Ports>,
     pub reporter: Arc<dyn Reporter>,
     pub journal: Arc<dyn StatementJournal>,

@@ -69,9 +69,10 @@ pub async fn run_attempt(equipment: Arc<Equipment>, assignment: Assignment, io: 
     };
     let ending = match prepared {
         Err(stop) => stop,
-        Ok(Ok(Ok(operator))) => {
+        Ok(Ok(Ok((operator, item)))) => {
             let mut context = context(&equipment, &assignment, &io, report.clone(), started_at);
             context.slot = Arc::new(stopwatch.beside(context.slot));
+            context.item = item;
             let working = work(operator, &context, &io.cancel, (limit, &stopwatch), equipment.cancel_grace);
             tokio::select! {
                 biased;
@@ -144,20 +145,20 @@ fn heading(assignment: &Assignment) -> String {
     )
 }
 
-/// The operator, ready to run; what was rendered is kept for showing.
+/// The operator, ready to run, and the item that it is for; what was rendered is kept for showing.
 async fn prepare(
     equipment: &Arc<Equipment>,
     assignment: &Assignment,
     masker: &Masker,
     (shown, map_name): (&mut Option<Value>, &mut Option<String>),
-) -> Result<Box<dyn Operator>, parameters::ParameterError> {
-    let Rendered { parameters: rendered, map_name: name } = parameters::render(equipment, assignment).await?;
+) -> Result<(Box<dyn Operator>, Option<Value>), parameters::ParameterError> {
+    let Rendered { parameters: rendered, map_name: name, item } = parameters::render(equipment, assignment).await?;
     *map_name = name;
     // Parameters without a template are in the DAG already; there is nothing to keep.
     if rendered != assignment.task().parameters {
         *shown = Some(parameters::shown(masker, &rendered));
     }
-    parameters::operator(equipment, &assignment.task().operator, rendered)
+    Ok((parameters::operator(equipment, &assignment.task().operator, rendered)?, item))
 }
 
 fn context(
@@ -181,6 +182,7 @@ fn context(
         try_number: assignment.try_number,
         first_start,
         put_offs: assignment.put_offs.map_or(0, |put_offs| put_offs.count),
+        item: None,
         ports: equipment.ports.clone(),
         reporter: report,
         journal: io.journal.clone(),

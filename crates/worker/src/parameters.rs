@@ -42,6 +42,8 @@ pub struct Rendered {
     pub parameters: Value,
     /// Of a mapped task: what people call this instance.
     pub map_name: Option<String>,
+    /// Of a mapped task: what this instance is for.
+    pub item: Option<Value>,
 }
 
 /// What keeps secrets out of all that is shown of a try: those of everyone, and those of its own run.
@@ -57,7 +59,7 @@ pub async fn render(equipment: &Arc<Equipment>, assignment: &Assignment) -> Resu
     }
     let expand = assignment.dag.expand_of(task);
     if expand.is_none() && !any_text(&task.parameters, &is_template) {
-        return Ok(Rendered { parameters: task.parameters.clone(), map_name: None });
+        return Ok(Rendered { parameters: task.parameters.clone(), map_name: None, item: None });
     }
     let lookup = (equipment.lookup)(assignment);
     // Most templates are expressions of dates and params; those need no other thread. What looks something up may block, and
@@ -104,7 +106,7 @@ fn render_now(
     let failed = |errors: Vec<RenderError>| ParameterError::Render(errors.iter().map(ToString::to_string).collect());
     let Some((item, count)) = item else {
         let parameters = render_parameters(schema, &task.parameters, &context).map_err(failed)?;
-        return Ok(Rendered { parameters, map_name: None });
+        return Ok(Rendered { parameters, map_name: None, item: None });
     };
     let context = context.with_item(item.whole.clone(), count);
     let (before, after) = mapping::fill(task, entry, schema, &item);
@@ -121,7 +123,7 @@ fn render_now(
         None => item.display_name(),
     };
     let map_name = map_name.map(|name| masker(equipment, assignment).mask(&name).chars().take(250).collect());
-    Ok(Rendered { parameters, map_name })
+    Ok(Rendered { parameters, map_name, item: Some(item.whole) })
 }
 
 /// The operator that these rendered parameters make.

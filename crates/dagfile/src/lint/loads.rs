@@ -321,9 +321,19 @@ fn filled_from_their_highest(task: &Task) -> Vec<String> {
 pub(super) fn shared_watermark(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     let mut before: Vec<(&Task, String)> = Vec::new();
     for task in &linted.dag.tasks {
+        let conn_id = text_parameter(task, "target_conn_id");
+        let is_mapped = linted.dag.expand_of(task).is_some() && conn_id.is_some_and(|conn_id| !is_template(conn_id));
         for target in filled_from_their_highest(task) {
+            if is_mapped {
+                let message = format!(
+                    "every instance of task '{}' copies what has changed into {target}: each takes another's newest row for \
+                     its own",
+                    task.task_id
+                );
+                found.push(Finding::task(task, "tables", message, "set watermark: stored"));
+            }
             let is_same = |(other, name): &&(&Task, String)| {
-                *name == target && text_parameter(other, "target_conn_id") == text_parameter(task, "target_conn_id")
+                *name == target && text_parameter(other, "target_conn_id") == conn_id
             };
             if let Some((other, _)) = before.iter().find(is_same) {
                 let message = format!(

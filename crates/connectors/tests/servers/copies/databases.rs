@@ -7,7 +7,7 @@ use millrace_devstack::{RedshiftConfig, RunningRedshift, serve_redshift};
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::entry::find;
 use millrace_operator_api::ports::{Ports, Warehouse};
-use millrace_operator_api::{Problems, TaskError};
+use millrace_operator_api::{Problems, TaskContext, TaskError};
 use millrace_testkit::{MariaDatabase, MariaDb, Postgres, TestDatabase};
 use serde_json::{Value, json};
 
@@ -191,6 +191,10 @@ pub async fn run_try(world: &World, generation: u32, number: u32, parameters: Va
 
 /// As a task of its own.
 pub async fn run_as(world: &World, work: WorkId, number: u32, parameters: Value) -> Result<Value, TaskError> {
+    run_in(&TaskContext { work, ..world.context(number) }, parameters).await
+}
+
+pub async fn run_in(context: &TaskContext, parameters: Value) -> Result<Value, TaskError> {
     let fail = |text: String| TaskError::Fail(text);
     let entry = find(millrace_operators::catalogue(), "table_copy").ok_or_else(|| fail("no operator".to_owned()))?;
     let operator = (entry.parse)(parameters).map_err(fail)?;
@@ -199,8 +203,6 @@ pub async fn run_as(world: &World, work: WorkId, number: u32, parameters: Value)
     if !problems.is_empty() {
         return Err(fail(format!("{:?}", problems.into_items())));
     }
-    let mut context = world.context(number);
-    context.work = work;
-    let outcome = operator.run(&context).await?;
+    let outcome = operator.run(context).await?;
     outcome.result.ok_or_else(|| fail("no result".to_owned()))
 }

@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 use millrace_model::ids::TaskId;
+use millrace_operator_api::TaskContext;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{NewColumn, Ports, TableName, ValueType};
 use millrace_operators::parts::copying::deletes::Reconciling;
 use serde_json::{Value, json};
 
-use super::databases::{Database, Kind, run, run_as, run_try};
+use super::databases::{Database, Kind, run, run_as, run_in, run_try};
 use super::{TARGETS, changing, copying, message, table};
 use crate::world::{World, extra, some, stream_of, work};
 
@@ -36,7 +37,7 @@ async fn a_row_that_came_in_after_the_keys_were_read_stays() -> Result<()> {
                  (4, '2024-01-01 00:00:00')"
             ))
             .await?;
-        let context = millrace_operator_api::TaskContext { work: work(generation), ..world.context(1) };
+        let context = TaskContext { work: work(generation), ..world.context(1) };
         let warehouse = world.connectors.warehouse(&context, &target.conn_id).await?;
         let name = TableName { schema: Some(target.schema.clone()), name: "t".to_owned() };
         let wanted = Reconciling {
@@ -497,6 +498,43 @@ async fn tasks_that_copy_parts_of_one_table_have_a_watermark_each() -> Result<()
         let ends: Vec<&str> =
             names.iter().filter_map(|row| row[0].as_deref()?.rsplit_once(" by ").map(|(_, task)| task)).collect();
         assert_eq!(ends, ["nightly.early", "nightly.late"], "{kind:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn instances_of_one_task_have_a_watermark_for_each_item_of_its_list() -> Result<()> {
+    let world = World::start().await?;
+    for kind in TARGETS {
+        let (source, target) = changing(&world, kind).await?;
+        let place = target.place(&target.quoted("t"));
+        let mut generation = 0;
+        let mut copy = async |item: Option<Value>, part: &str| {
+            let more = json!({
+                "primary_key": "id", "sync_mode": "incremental_sync", "incremental_field": "at", "watermark": "stored",
+                "custom_where": part
+            });
+            generation += 1;
+            let parameters = copying(&source, &target, table("public.t", &format!("{}.t", target.schema), more));
+            let context = TaskContext { work: work(generation), item, ..world.context(1) };
+            run_in(&context, parameters).await.map(|copied| copied["tables"][0]["rows_read"].clone())
+        };
+        let (low, high) = (json!("id <= 10"), json!({"part": "id > 10", "why": "주".repeat(100)}));
+        assert_eq!(copy(Some(high.clone()), "id > 10").await?, 10, "{kind:?}");
+        assert_eq!(copy(Some(low.clone()), "id <= 10").await?, 10, "{kind:?}: the other's mark is not its own");
+        let rows = target.rows(&format!("SELECT COUNT(*) FROM {place}")).await?;
+        assert_eq!(rows, [some(&["20"])], "{kind:?}");
+        assert_eq!(copy(Some(high.clone()), "id > 10").await?, 1, "{kind:?}: its own is found");
+        assert_eq!(copy(Some(low.clone()), "id <= 10").await?, 1, "{kind:?}");
+        // As all of them kept it under the task's name: whose it is cannot be told.
+        let store = target.place("millrace_watermark");
+        target.run(&format!("DELETE FROM {store} WHERE name LIKE '%id <= 10%'")).await?;
+        let left = target.rows(&format!("SELECT name FROM {store}")).await?;
+        let (of_task, hash) = left[0][0].as_deref().and_then(|name| name.split_once(" for ")).unwrap_or_default();
+        assert_eq!((left.len(), hash.len()), (1, 64), "{kind:?}: a long item goes by its hash");
+        target.run(&format!("INSERT INTO {store} (name, value) VALUES ('{of_task}', '2999-01-01 00:00:00')")).await?;
+        assert_eq!(copy(Some(low), "id <= 10").await?, 10, "{kind:?}: it begins anew");
+        assert_eq!(copy(None, "id <= 10").await?, 0, "{kind:?}: a task that is not mapped goes on by its own name");
     }
     Ok(())
 }

@@ -42,8 +42,10 @@ pub struct TableConfig {
     #[serde(default)]
     pub incremental_field_type: FieldType,
     /// Where the highest value of the copy before is found: `from_target` asks the table for it; `stored` keeps it in
-    /// `millrace_watermark` beside the table, for each task, written in the transaction of the rows. A target that several
-    /// tasks fill (shards, parts by `custom_where`) needs `stored`: the rows of one would hide those of another.
+    /// `millrace_watermark` beside the table, for each task, and of a mapped one for each item of its list, written in the
+    /// transaction of the rows. A target that several tasks or instances fill (shards, parts by `custom_where`) needs `stored`:
+    /// the rows of one would hide those of another. An item that is new, or written in another way than before, begins with
+    /// all of its rows.
     #[serde(default)]
     pub watermark: Watermark,
     /// `>=` (default) reads the rows at the watermark again, which the key makes harmless; `>` does not.

@@ -360,7 +360,7 @@ impl TableCopying<'_> {
             quarantine: plan.quarantine.clone(),
             also: bounds
                 .until
-                .map(|until| watermark::keep(&*job.warehouse, plan, &job.source_conn_id, &self.context.work, until))
+                .map(|until| watermark::keep(&*job.warehouse, plan, &job.source_conn_id, self.context, until))
                 .unwrap_or_default(),
             late_before: bounds.late_before.clone(),
             ..LoadRequest::new(plan.target.clone(), method.clone(), rows, self.work())

@@ -2,17 +2,20 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
-use millrace_operator_api::context::WorkId;
-use millrace_operator_api::ports::{SqlSource, TableName, Warehouse};
+use millrace_operator_api::ports::{NewColumn, SqlSource, TableName, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
+use sha2::{Digest, Sha256};
 
 use super::config::{FieldType, TablePlan, Watermark};
 use crate::parts::incremental::not_later_on_the_clock;
 use crate::parts::report::while_doing;
 use crate::parts::sensor::Length;
 
-/// Beside the target; one row for each pair of tables of a task.
+/// Beside the target; one row for each pair of tables of a task, and of a mapped one for each of its items too.
 const STORE: &str = "millrace_watermark";
+
+/// An item that is longer is named by its hash: a name has its end.
+const MAX_ITEM_BYTES: usize = 200;
 
 /// The highest value of the copy before, as the target has it, where the column is called `field`; a stored one as the
 /// source has it. `None` when there is none yet. An error is never taken for that.
@@ -24,6 +27,15 @@ pub async fn read(
     source_conn_id: &str,
 ) -> Result<Option<String>, TaskError> {
     let target = warehouse.table_sql(&plan.target);
+    if plan.watermark == Watermark::Stored {
+        let columns = [("name", 1024), ("value", 256)].map(|(name, length)| NewColumn {
+            name: name.to_owned(),
+            type_name: format!("varchar({length})"),
+            is_nullable: false,
+        });
+        let made = warehouse.create_table(&store(&plan.target), &columns, &[], true).await;
+        made.map_err(|error| while_doing(&format!("making {}", store(&plan.target)), error))?;
+    }
     let (statements, attempted) = match plan.watermark {
         Watermark::FromTarget => (
             vec![format!("SELECT MAX({}) FROM {target}", warehouse.quote(field))],
@@ -31,15 +43,15 @@ pub async fn read(
         ),
         Watermark::Stored => (
             vec![
-                format!(
-                    "CREATE TABLE IF NOT EXISTS {} (name varchar(1024) NOT NULL, value varchar(256) NOT NULL)",
-                    warehouse.table_sql(&store(&plan.target))
-                ),
                 format!("SELECT 1 FROM {target} LIMIT 1"),
                 format!(
                     "SELECT value, name FROM {} WHERE name IN ({})",
                     warehouse.table_sql(&store(&plan.target)),
-                    names(plan, source_conn_id, &context.work).map(|name| warehouse.literal(&name)).join(", ")
+                    names(plan, source_conn_id, context)
+                        .iter()
+                        .map(|name| warehouse.literal(name))
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 ),
             ],
             format!("reading the stored watermark of {}", plan.target),
@@ -47,7 +59,7 @@ pub async fn read(
     };
     let answers =
         warehouse.execute(&statements, false, &context.work).await.map_err(|error| while_doing(&attempted, error))?;
-    let is_empty = plan.watermark == Watermark::Stored && answers.get(1).is_some_and(|rows| rows.rows.is_empty());
+    let is_empty = plan.watermark == Watermark::Stored && answers.first().is_some_and(|rows| rows.rows.is_empty());
     let value = answers
         .into_iter()
         .next_back()
@@ -68,11 +80,19 @@ fn store(target: &TableName) -> TableName {
     TableName { schema: target.schema.clone(), name: STORE.to_owned() }
 }
 
-/// Under which name a watermark is kept, and under which one it was when all tasks that copied one table into another had
-/// one in common: the first of them to run takes that over, and another one begins anew.
-fn names(plan: &TablePlan, source_conn_id: &str, work: &WorkId) -> [String; 2] {
+/// Under which name a watermark is kept, and after it where else it may be found: under the one that all tasks that copied
+/// one table into another had in common once. The first of them to run takes that over, and another one begins anew.
+///
+/// An instance of a mapped task goes by its item, since its number is another item's when the list changes. It takes over
+/// nothing: what all of them wrote under one name is the mark of one of them, and no one knows whose.
+fn names(plan: &TablePlan, source_conn_id: &str, context: &TaskContext) -> Vec<String> {
     let tables = format!("{source_conn_id}:{} -> {}", plan.source, plan.target);
-    [format!("{tables} by {}.{}", work.dag_id, work.task_id), tables]
+    let of_task = format!("{tables} by {}.{}", context.work.dag_id, context.work.task_id);
+    match context.item.as_ref().map(ToString::to_string) {
+        None => vec![of_task, tables],
+        Some(item) if item.len() <= MAX_ITEM_BYTES => vec![format!("{of_task} for {item}")],
+        Some(item) => vec![format!("{of_task} for {}", hex::encode(Sha256::digest(item)))],
+    }
 }
 
 /// Statements for the transaction of the rows.
@@ -80,14 +100,14 @@ pub fn keep(
     warehouse: &dyn Warehouse,
     plan: &TablePlan,
     source_conn_id: &str,
-    work: &WorkId,
+    context: &TaskContext,
     value: &str,
 ) -> Vec<String> {
     let store = warehouse.table_sql(&store(&plan.target));
-    let [name, shared] = names(plan, source_conn_id, work).map(|name| warehouse.literal(&name));
+    let names: Vec<String> = names(plan, source_conn_id, context).iter().map(|name| warehouse.literal(name)).collect();
     vec![
-        format!("DELETE FROM {store} WHERE name IN ({name}, {shared})"),
-        format!("INSERT INTO {store} (name, value) VALUES ({name}, {})", warehouse.literal(value)),
+        format!("DELETE FROM {store} WHERE name IN ({})", names.join(", ")),
+        format!("INSERT INTO {store} (name, value) VALUES ({}, {})", names[0], warehouse.literal(value)),
     ]
 }
 
