@@ -189,11 +189,6 @@ pub struct AskedRun {
 
 /// Asks for runs in the name of one task instance.
 pub trait Triggers: Send + Sync {
-    /// False where nothing is recorded: then nothing is triggered either.
-    fn are_real(&self) -> bool {
-        true
-    }
-
     /// The run that this task instance has asked for since it was last cleared: made by the first call, found by all
     /// others, whichever try makes them. `AlreadyExists`: a run of somebody else has that id or that logical date.
     fn trigger<'a>(&'a self, wish: &'a RunWish) -> BoxFuture<'a, Result<AskedRun, PortError>>;
@@ -220,10 +215,6 @@ impl NoTriggers {
 }
 
 impl Triggers for NoTriggers {
-    fn are_real(&self) -> bool {
-        false
-    }
-
     fn trigger<'a>(&'a self, _: &'a RunWish) -> BoxFuture<'a, Result<AskedRun, PortError>> {
         Box::pin(std::future::ready(Self::refused()))
     }
@@ -281,6 +272,8 @@ pub struct TaskContext {
     pub first_start: DateTime<Utc>,
     /// How often it was put off.
     pub put_offs: u32,
+    /// The work is done, and nothing is recorded of it: the run cannot be looked at afterwards.
+    pub is_test: bool,
     /// What an instance of a mapped task is for: the same in every run that has it in its list, at whichever place.
     pub item: Option<Value>,
     pub ports: Arc<dyn Ports>,

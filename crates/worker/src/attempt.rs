@@ -182,6 +182,7 @@ fn context(
         try_number: assignment.try_number,
         first_start,
         put_offs: assignment.put_offs.map_or(0, |put_offs| put_offs.count),
+        is_test: equipment.is_test,
         item: None,
         ports: equipment.ports.clone(),
         reporter: report,

@@ -141,6 +141,7 @@ fn context(ports: &Arc<dyn Ports>, name: &str) -> TaskContext {
         try_number: 1,
         first_start: now,
         put_offs: 0,
+        is_test: true,
         item: None,
         ports: Arc::clone(ports),
         reporter: Arc::new(Unheard),

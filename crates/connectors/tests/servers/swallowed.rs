@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use millrace_operator_api::PortErrorKind;
 use millrace_operator_api::context::Reporter;
 use millrace_operator_api::entry::find;
 use millrace_operator_api::ports::{LoadMethod, LoadRequest};
+use millrace_operator_api::{PortErrorKind, TaskContext};
 use serde_json::json;
 
-use crate::copies::databases::{Database, Kind, run};
+use crate::copies::databases::{Database, Kind, run, run_in};
 use crate::loads::Subject;
 use crate::snapshots::Heard;
 use crate::world::{World, build, refused, some, upsert, work};
@@ -142,8 +142,12 @@ async fn a_copy_that_the_target_has_changed_says_how_the_rows_are_compared() -> 
     assert!(error.contains(" --table dw.t` name the rows that differ"), "{error}");
     target.run("TRUNCATE dw.t").await?;
     copy["tables"] = table("t");
-    let error = run(&world, 2, copy).await.expect_err("other values").to_string();
+    let error = run(&world, 2, copy.clone()).await.expect_err("other values").to_string();
     assert!(error.contains("millrace data verify") && !error.contains("--table"), "{error}");
+    target.run("TRUNCATE dw.t").await?;
+    let unrecorded = TaskContext { work: work(3), is_test: true, ..world.context(1) };
+    let error = run_in(&unrecorded, copy).await.expect_err("other values").to_string();
+    assert!(error.ends_with("the copy is committed"), "{error}");
     Ok(())
 }
 

@@ -124,6 +124,7 @@ impl World {
             try_number,
             first_start: at(0),
             put_offs: 0,
+            is_test: false,
             item: None,
             ports: Arc::clone(&self.connectors) as Arc<dyn Ports>,
             reporter: Arc::new(Silent),

@@ -197,6 +197,7 @@ impl World {
             try_number,
             first_start: at(0),
             put_offs: 0,
+            is_test: false,
             item: None,
             ports: Arc::new(Fake(Arc::clone(self))),
             reporter: Arc::new(Fake(Arc::clone(self))),
