@@ -8,6 +8,9 @@ use intervals::Unit;
 
 /// What takes a value that a column does not hold.
 pub const WIDER: &str = "a wider column holds it (table_copy makes it one: widen_columns: true)";
+/// What else takes a text that is too long.
+pub const CUT: &str =
+    "copy and upsert would cut it (copy_options: truncatecolumns), table_copy by LEFT in custom_select";
 
 /// What a column keeps of a value, read from its type once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -159,7 +162,7 @@ impl Keeps {
                 .then(|| "has a time of day, which date would drop; a timestamp column keeps it".to_owned()),
             Self::Characters { most, type_name } => (text.len() > *most && text.chars().count() > *most).then(|| {
                 format!(
-                    "is too long for {type_name} ({} characters); {WIDER}, copy_options: truncatecolumns would cut it",
+                    "is too long for {type_name} ({} characters); {WIDER}; {CUT}",
                     text.chars().count()
                 )
             }),

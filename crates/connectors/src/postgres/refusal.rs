@@ -1,6 +1,6 @@
 //! What PostgreSQL says about a row of a COPY, in words that show no value.
 
-use crate::parts::exact::WIDER;
+use crate::parts::exact::{CUT, WIDER};
 use crate::parts::rows::{LoadColumn, Refusal};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn refusal(error: &tokio_postgres::Error, place: CopyPlace, line: u64, colum
 /// PostgreSQL's own messages repeat the value.
 pub fn reason(code: &str, type_name: &str) -> String {
     match code {
-        "22001" => format!("is too long for {type_name}; {WIDER}, copy_options: truncatecolumns would cut it"),
+        "22001" => format!("is too long for {type_name}; {WIDER}; {CUT}"),
         "22003" => format!("is out of the range of {type_name}; {WIDER}"),
         "22007" | "22008" => format!("is not a date or time that {type_name} takes"),
         "22021" => "is not text in UTF-8 without NUL".to_owned(),

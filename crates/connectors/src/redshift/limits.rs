@@ -1,5 +1,7 @@
 //! What a column of Redshift can hold, known before a row is sent.
 
+use crate::parts::exact::{CUT, WIDER};
+
 /// Of one column, read from its type once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Limit {
@@ -74,8 +76,8 @@ impl Limit {
             Self::Nothing => None,
             Self::Varchar(most) => (value.len() > *most).then(|| {
                 format!(
-                    "is {} bytes long, and varchar({most}) holds {most} (it counts bytes, not characters); copy_options: \
-                     truncatecolumns would cut it, a longer varchar (at most 65535) would hold it",
+                    "is {} bytes long, and varchar({most}) holds {most} (it counts bytes, not characters); {WIDER}, up to \
+                     varchar(65535); {CUT}",
                     value.len()
                 )
             }),
