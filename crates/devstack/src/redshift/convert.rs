@@ -354,6 +354,10 @@ fn date(text: &str, auto: bool) -> Option<NaiveDate> {
 }
 
 fn time(text: &str) -> Option<String> {
+    // The end of the day is a time of its own.
+    if text.strip_prefix("24:00:00").is_some_and(|rest| rest.trim_start_matches('.').trim_matches('0').is_empty()) {
+        return Some("24:00:00".to_owned());
+    }
     NaiveTime::parse_from_str(text, "%H:%M:%S%.f").ok().map(|time| time.format("%H:%M:%S%.6f").to_string())
 }
 
