@@ -1,5 +1,6 @@
 //! What was moved.
 
+use millrace_testkit::Postgres;
 use serde_json::json;
 
 use crate::support::TestHome;
@@ -111,4 +112,60 @@ fn what_checks_found_stands_in_the_ledger_whether_they_passed_or_not() {
     assert_eq!(copied[0]["target"], "copy: main.orders");
     let page = home.ok(&["data", "ledger", "--stage", "check", "--task-id", "amounts"]);
     assert!(page.stdout.contains("1 of 2 checks passed"), "{}", page.stdout);
+}
+
+const SCRIPT: &str = "
+schedule: none
+tasks:
+  fill:
+    operator: sql
+    sql_conn_id: CONN
+    sql: |
+      CREATE TABLE moved (id INT, v INT);
+      INSERT INTO moved VALUES (1, 1), (2, 2), (3, 3);
+      CREATE TABLE more AS SELECT * FROM moved WHERE id > 1;
+      UPDATE moved SET v = 9 WHERE id = 1;
+      DELETE FROM moved WHERE id < 3;
+      INSERT INTO moved SELECT id, v FROM more WHERE id > 7;
+      CREATE TABLE last (id INT);
+      SELECT COUNT(*) FROM moved;
+      COMMIT;
+      DELETE FROM moved;
+      ROLLBACK
+";
+
+#[test]
+fn what_a_script_moves_within_a_database_stands_in_the_ledger() {
+    let mut home = TestHome::new();
+    let file = home.file("lite.db");
+    std::fs::write(&file, "").unwrap();
+    home.ok(&["connections", "add", "lite", "--conn-type", "sqlite", "--conn-schema", file.to_str().unwrap()]);
+    let database = Postgres::shared().and_then(|server| server.create_database()).unwrap();
+    home.set("MILLRACE_CONN_PG", database.url());
+    for (conn_id, made) in [("lite", None), ("pg", Some(2))] {
+        home.write_dag(&format!("{conn_id}.yaml"), &SCRIPT.replace("CONN", conn_id));
+        home.ok(&["tasks", "run", conn_id, "fill", "2024-05-06"]);
+        let lines = home.json(&["data", "ledger", "-d", conn_id, "--stage", "sql"]);
+        let lines: Vec<_> = lines.as_array().unwrap().iter().rev().collect();
+        let found: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                let rows = |name: &str| line[name].as_u64();
+                let target = line["target"].as_str().unwrap();
+                (target, rows("rows_inserted"), rows("rows_updated"), rows("rows_deleted"), rows("rows_written"))
+            })
+            .collect();
+        let (moved, more) = (format!("{conn_id}: moved"), format!("{conn_id}: more"));
+        let expected = [
+            (moved.as_str(), Some(3), None, None, Some(3)),
+            (&more, made, None, None, made),
+            (&moved, None, Some(1), None, Some(1)),
+            (&moved, None, None, Some(2), None),
+            (&moved, Some(0), None, None, Some(0)),
+        ];
+        assert_eq!(found, expected, "{conn_id}");
+        assert_eq!(lines[3]["source"], format!("{conn_id}: DELETE FROM moved WHERE id < 3"));
+        let has_id = lines.iter().all(|line| line["remote_ids"].as_array().is_some_and(|ids| !ids.is_empty()));
+        assert_eq!(has_id, conn_id != "lite", "{lines:?}");
+    }
 }

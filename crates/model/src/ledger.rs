@@ -6,8 +6,21 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// What a movement may be.
-pub const STAGES: [&str; 12] =
-    ["extract", "upload", "load", "build", "check", "delete", "reconcile", "lookback", "put", "get", "copy", "move"];
+pub const STAGES: [&str; 13] = [
+    "extract",
+    "upload",
+    "load",
+    "build",
+    "check",
+    "delete",
+    "reconcile",
+    "lookback",
+    "put",
+    "get",
+    "copy",
+    "move",
+    "sql",
+];
 
 /// One movement of rows: an extract, an upload, a load, a check. `None` means "not known", never zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! reading parameters.
 
 pub mod asking;
+pub mod change;
 pub mod checks;
 pub mod column_name;
 pub mod copy_options;

@@ -1,5 +1,6 @@
 //! `sql`: statements on a database.
 
+use chrono::{DateTime, Utc};
 use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
 use millrace_template::Template;
@@ -7,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::parts::change::{self, Done};
 use crate::parts::parameter::{OneOrMany, is_blank, rendered, rendered_text, written};
-use crate::parts::report::while_doing;
-use crate::parts::script::notices;
+use crate::parts::report::{ledger_entry, query_label, while_doing};
+use crate::parts::script::{notices, undone};
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<Sql>("sql", "runs SQL statements, by default in one transaction")
     .aliases(&["SQLExecuteQueryOperator", "PostgresOperator", "MySqlOperator", "RedshiftSQLOperator"])
@@ -29,6 +31,10 @@ const RESULT_ROWS: usize = 1_000;
 ///
 /// A script is one session. Its own BEGIN changes nothing while a transaction is open; its own COMMIT ends the transaction,
 /// and the rest runs in the next one. Both are told in the log.
+///
+/// Each INSERT, UPDATE, DELETE, MERGE and CREATE TABLE … AS is a line of the ledger (stage `sql`) with the rows that the
+/// database counted, unless the script took it back. Only PostgreSQL counts those of CREATE TABLE … AS. Of a script that
+/// failed there are none, whatever it had committed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
@@ -82,6 +88,7 @@ impl Sql {
         }
         let kind = if self.autocommit { ", each committed by itself" } else { " in one transaction" };
         context.info(format!("running {} statements on {conn_id}{kind}", statements.len()));
+        let started_at = context.clock.now();
         let results = database
             .execute(&statements, self.autocommit, &context.work)
             .await
@@ -89,10 +96,42 @@ impl Sql {
         for (index, result) in results.iter().enumerate() {
             tell(context, index + 1, result);
         }
+        self.note_changes(context, &conn_id, started_at, (&statements, &results), database.engine() == "postgres");
         context.checkpoint("sql", format!("{} statements done", statements.len()));
         match results.iter().rev().find(|result| !result.columns.is_empty()) {
             Some(result) if self.return_rows => Ok(Outcome::with(rows_of(context, result))),
             _ => Ok(Outcome::default()),
+        }
+    }
+
+    /// A line of the ledger for each statement that changed rows.
+    fn note_changes(
+        &self,
+        context: &TaskContext,
+        conn_id: &str,
+        started_at: DateTime<Utc>,
+        (statements, results): (&[String], &[SmallResult]),
+        is_postgres: bool,
+    ) {
+        // One process of PostgreSQL serves the whole script, and is told once.
+        let process = results.iter().find_map(|result| result.remote_id.clone()).filter(|_| is_postgres);
+        let undone = undone(statements, self.autocommit);
+        for ((statement, result), _) in statements.iter().zip(results).zip(undone).filter(|(_, undone)| !undone) {
+            let Some(change) = change::of(statement) else { continue };
+            let target = change.table.map_or_else(|| conn_id.to_owned(), |table| format!("{conn_id}: {table}"));
+            let mut entry = ledger_entry(context, "sql", query_label(conn_id, statement), target, started_at);
+            // With RETURNING there are rows as well.
+            let rows = result.rows_affected.or((!result.columns.is_empty()).then_some(result.rows.len() as u64));
+            match change.done {
+                Done::Inserted => (entry.rows_inserted, entry.rows_written) = (rows, rows),
+                Done::Updated => (entry.rows_updated, entry.rows_written) = (rows, rows),
+                Done::Deleted => entry.rows_deleted = rows,
+                Done::Written => entry.rows_written = rows,
+                Done::Made if is_postgres => (entry.rows_inserted, entry.rows_written) = (rows, rows),
+                Done::Made => {}
+            }
+            entry.remote_ids.extend(result.remote_id.clone().or_else(|| process.clone()));
+            context.reporter.ledger(entry);
         }
     }
 }

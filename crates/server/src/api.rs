@@ -435,7 +435,9 @@ pub(crate) fn rows_moved(ledger: &[LedgerRow]) -> Option<u64> {
             .reduce(|a, b| a + b)
     };
     let written = |entry: &LedgerEntry| entry.rows_written.or(entry.rows_inserted).or(entry.rows_read);
-    [&["load", "copy", "build"][..], &["upload"], &["extract"]].into_iter().find_map(|stages| sum(stages, written))
+    [&["load", "copy", "build"][..], &["sql"], &["upload"], &["extract"]]
+        .into_iter()
+        .find_map(|stages| sum(stages, written))
 }
 
 #[cfg(test)]

@@ -39,13 +39,45 @@ pub fn notices(statements: &[String], autocommit: bool) -> Vec<String> {
     notices
 }
 
+/// Which statements of a script that ran to its end the script itself has undone.
+pub fn undone(statements: &[String], autocommit: bool) -> Vec<bool> {
+    let mut undone = vec![false; statements.len()];
+    // Where the open transaction began; `None` where each statement commits itself.
+    let mut open = (!autocommit).then_some(0);
+    let mut savepoints: Vec<(String, usize)> = Vec::new();
+    for (index, statement) in statements.iter().enumerate() {
+        let words = words(statement);
+        let name = || words.last().cloned().unwrap_or_default();
+        let since = match words.first().map(String::as_str) {
+            Some("SAVEPOINT") => {
+                savepoints.push((name(), index));
+                None
+            }
+            Some("ROLLBACK") if words.iter().any(|word| word == "TO") => {
+                savepoints.iter().rev().find(|(known, _)| *known == name()).map(|(_, at)| *at)
+            }
+            _ => match control(statement) {
+                Some(Control::Begin) => {
+                    open = open.or(Some(index));
+                    None
+                }
+                Some(ended) => {
+                    let began = std::mem::replace(&mut open, (!autocommit).then_some(index + 1));
+                    began.filter(|_| ended == Control::Rollback)
+                }
+                None => None,
+            },
+        };
+        if let Some(since) = since {
+            undone[since..index].fill(true);
+        }
+    }
+    undone
+}
+
 /// What a statement says about the transaction, if that is all it says.
 fn control(statement: &str) -> Option<Control> {
-    let words: Vec<String> = without_leading_comments(statement)
-        .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
-        .split_whitespace()
-        .map(str::to_ascii_uppercase)
-        .collect();
+    let words = words(statement);
     let (first, rest) = words.split_first()?;
     let second = rest.first().map_or("", String::as_str);
     let is_plain = rest.is_empty() || (rest.len() == 1 && matches!(second, "WORK" | "TRANSACTION"));
@@ -56,6 +88,16 @@ fn control(statement: &str) -> Option<Control> {
         "ROLLBACK" | "ABORT" if is_plain => Some(Control::Rollback),
         _ => None,
     }
+}
+
+fn words(statement: &str) -> Vec<String> {
+    // A script is a few words where it speaks of transactions, and may be megabytes where it does not.
+    without_leading_comments(statement)
+        .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+        .split_whitespace()
+        .take(6)
+        .map(str::to_ascii_uppercase)
+        .collect()
 }
 
 fn without_leading_comments(mut text: &str) -> &str {
@@ -74,7 +116,7 @@ fn without_leading_comments(mut text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::notices;
+    use super::{notices, undone};
 
     fn check(statements: &[&str], autocommit: bool) -> String {
         let statements: Vec<String> = statements.iter().map(|text| (*text).to_owned()).collect();
@@ -94,5 +136,28 @@ mod tests {
              statement 6 is the script's own ROLLBACK: statement 5 is undone there"
         );
         assert_eq!(check(&["a", "ROLLBACK TO SAVEPOINT s", "COMMIT PREPARED 'x'"], false), "");
+    }
+
+    #[test]
+    fn what_a_script_takes_back_is_undone() {
+        let check = |statements: &[&str], autocommit: bool| {
+            let texts: Vec<String> = statements.iter().map(|text| (*text).to_owned()).collect();
+            let undone = undone(&texts, autocommit);
+            statements
+                .iter()
+                .zip(undone)
+                .filter(|(_, undone)| *undone)
+                .map(|(text, _)| *text)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(check(&["a", "b"], false), "");
+        assert_eq!(check(&["a", "commit", "b", "c", "rollback;", "d"], false), "b c");
+        assert_eq!(check(&["a", "rollback", "begin", "b", "-- no\nrollback", "c"], true), "begin b");
+        assert_eq!(check(&["begin", "a", "end", "b", "abort"], true), "");
+        let nested =
+            ["a", "savepoint s", "b", "savepoint t", "c", "rollback to t", "d", "ROLLBACK TO SAVEPOINT S", "e"];
+        assert_eq!(check(&nested[..7], false), "savepoint t c");
+        assert_eq!(check(&nested, false), "savepoint s b savepoint t c rollback to t d");
     }
 }
