@@ -3,7 +3,7 @@
 use millrace_testkit::Postgres;
 use serde_json::json;
 
-use crate::support::TestHome;
+use crate::support::{TestHome, Warehouse};
 
 const MOVES: &str = "
 schedule: none
@@ -129,10 +129,10 @@ tasks:
       INSERT INTO moved SELECT id, v FROM more WHERE id > 7;
       CREATE TABLE last (id INT);
       SELECT COUNT(*) FROM moved;
-      COMMIT;
-      DELETE FROM moved;
-      ROLLBACK
 ";
+
+/// Undone by the script itself.
+const UNDONE: &str = "      COMMIT;\n      DELETE FROM moved;\n      ROLLBACK\n";
 
 #[test]
 fn what_a_script_moves_within_a_database_stands_in_the_ledger() {
@@ -142,8 +142,10 @@ fn what_a_script_moves_within_a_database_stands_in_the_ledger() {
     home.ok(&["connections", "add", "lite", "--conn-type", "sqlite", "--conn-schema", file.to_str().unwrap()]);
     let database = Postgres::shared().and_then(|server| server.create_database()).unwrap();
     home.set("MILLRACE_CONN_PG", database.url());
-    for (conn_id, made) in [("lite", None), ("pg", Some(2))] {
-        home.write_dag(&format!("{conn_id}.yaml"), &SCRIPT.replace("CONN", conn_id));
+    let warehouse = Warehouse::start();
+    warehouse.connect(&mut home);
+    for (conn_id, made, undone) in [("lite", None, UNDONE), ("pg", Some(2), UNDONE), ("redshift_dev", None, "")] {
+        home.write_dag(&format!("{conn_id}.yaml"), &format!("{}{undone}", SCRIPT.replace("CONN", conn_id)));
         home.ok(&["tasks", "run", conn_id, "fill", "2024-05-06"]);
         let lines = home.json(&["data", "ledger", "-d", conn_id, "--stage", "sql"]);
         let lines: Vec<_> = lines.as_array().unwrap().iter().rev().collect();

@@ -387,25 +387,37 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
     let triggers = Arc::new(StoreTriggers::new(store.clone(), app.clock(), &assignment));
     let slot = Arc::new(OwnSlot);
     let io = AttemptIo { log: Arc::new(Both(log)), journal, results, runs, triggers, slot, cancel };
-    let mut running = std::pin::pin!(run_until_ended(equipment, assignment, io));
     let mut beat =
         tokio::time::interval(std::time::Duration::from_secs(app.config.scheduler.heartbeat_interval.max(1)));
-    loop {
-        tokio::select! {
-            completion = &mut running => {
-                while let Ok(note) = notes.try_recv() {
-                    notebook.write(&note).await?;
+    let (ended, mut has_ended) = tokio::sync::oneshot::channel();
+    let working = async {
+        let completion = run_until_ended(equipment, assignment, io).await;
+        // Who waits for it lives as long.
+        let _ = ended.send(());
+        Ok(completion)
+    };
+    // Beside the work and not in turn with it: that may be in the middle of a transaction, and SQLite has one writer.
+    let noting = async {
+        loop {
+            tokio::select! {
+                biased;
+                Some(note) = notes.recv() => notebook.write(&note).await?,
+                _ = &mut has_ended => {
+                    while let Ok(note) = notes.try_recv() {
+                        notebook.write(&note).await?;
+                    }
+                    return Ok(());
                 }
-                return Ok(completion);
-            }
-            Some(note) = notes.recv() => notebook.write(&note).await?,
-            _ = beat.tick() => {
-                if let Err(error) = store.heartbeat(owner, app.now()).await {
-                    notice(format!("the heartbeat could not be written: {error}"));
+                _ = beat.tick() => {
+                    if let Err(error) = store.heartbeat(owner, app.now()).await {
+                        notice(format!("the heartbeat could not be written: {error}"));
+                    }
                 }
             }
         }
-    }
+    };
+    let noted: anyhow::Result<(Completion, ())> = tokio::try_join!(working, noting);
+    noted.map(|(completion, ())| completion)
 }
 
 /// The end of the try, and of the run when nothing in it is left to wait for.
