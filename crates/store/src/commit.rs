@@ -48,6 +48,8 @@ pub struct CommitReport {
     /// Of `endings`: the run had ended, or was winding down already.
     pub stale_endings: Vec<usize>,
     pub stale_runs: Vec<usize>,
+    /// Of `run_moves`: the run ended, and as somebody had said, not as it was planned.
+    pub marked_runs: Vec<usize>,
     pub stale_moves: Vec<usize>,
     pub stale_claims: Vec<usize>,
     /// A run did not end as it was planned. Nothing was started in its place: those of `run_moves` are stale, and those
@@ -279,7 +281,7 @@ async fn set_pointers(tx: &Tx, pointers: &[SchedulePointer]) -> Result<()> {
 
 /// Those that did not end or begin as it was planned.
 fn stale_runs(batch: &Batch, report: &CommitReport) -> HashSet<RunKey> {
-    report.stale_runs.iter().map(|index| batch.run_moves[*index].run).collect()
+    report.stale_runs.iter().chain(&report.marked_runs).map(|index| batch.run_moves[*index].run).collect()
 }
 
 /// Returns those that were not paused before.

@@ -40,6 +40,12 @@ impl Engine {
         for pause in batch.pauses.iter().filter(|pause| unsure.contains(&pause.run)) {
             self.read_dag(&pause.dag_id).await?;
         }
+        // How such a run has ended was planned otherwise, and counted.
+        for index in &report.marked_runs {
+            if let Some(run) = self.store.run_by_key(batch.run_moves[*index].run).await? {
+                self.read_dag(&run.dag_id).await?;
+            }
+        }
         self.reopen(&unsure, batch, report, now).await?;
         unsure.extend(stale.iter().map(|(_, assignment)| assignment.run.run_key));
         for (expansion, keys) in batch.expansions.iter().zip(&report.expanded) {

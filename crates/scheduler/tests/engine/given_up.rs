@@ -6,10 +6,11 @@ use chrono::TimeDelta;
 use millrace_model::change::TryOutcome;
 use millrace_model::duration::Span;
 use millrace_model::ids::{DagId, TaskId};
+use millrace_model::notice::Callback;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::faults::{Fault, FaultPoint, with_faults};
-use millrace_store::{ClearRequest, MarkRequest, MarkRunRequest, RunChoice, Selection};
+use millrace_store::{ClearRequest, MarkRequest, MarkRunRequest, NotificationFilter, RunChoice, Selection};
 use serde_json::Value;
 
 use crate::stage::{Stage, dag};
@@ -48,6 +49,34 @@ async fn a_run_that_times_out_while_a_cleared_task_stops_has_ended() {
     stage.end("a", TryOutcome::Cancelled { reason: "cleared".into() }).await;
     assert_eq!(stage.run_states().await, [RunState::Failed]);
     assert_eq!(stage.tasks().await, ["a skipped 1", "b skipped 0"]);
+}
+
+/// Somebody has called it a success, and its time is over before it has cleaned up.
+#[tokio::test]
+async fn a_run_that_ends_as_it_was_marked_pauses_nothing_and_tells_of_no_failure() {
+    let mut stage = Stage::new(4).await;
+    let mut dag = dag("d", Value::Null, &["s", "a < s", "t < s,a"]);
+    (dag.tasks[0].is_setup, dag.tasks[2].is_teardown) = (true, true);
+    dag.dagrun_timeout = Some(Span::from_seconds(600));
+    dag.max_consecutive_failed_dag_runs = 1;
+    dag.callbacks.on_failure = vec![Callback::Command("true".into())];
+    stage.put(&dag).await;
+    stage.lead().await;
+    let run = stage.trigger("d").await.key;
+    stage.turn().await;
+    stage.end("s", TryOutcome::Success).await;
+    let mark = MarkRunRequest { run, to: RunState::Success, note: None, dry_run: false, actor: "cli".into() };
+    stage.store.mark_run(&mark, stage.now()).await.unwrap();
+    stage.turn().await;
+    stage.end("a", TryOutcome::Cancelled { reason: "marked".into() }).await;
+    stage.clock.advance(TimeDelta::minutes(11));
+    stage.turn().await;
+    stage.end("t", TryOutcome::Success).await;
+    assert_eq!(stage.run_states().await, [RunState::Success]);
+    assert!(!stage.store.scheduler_dags().await.unwrap()[0].is_paused);
+    assert!(stage.engine.as_ref().unwrap().view().dags().all(|dag| !dag.is_paused));
+    let told = stage.store.notifications(&NotificationFilter { limit: 9, ..Default::default() }).await.unwrap();
+    assert_eq!(told.rows, []);
 }
 
 /// Runs again what failed in all runs of the DAG.

@@ -1,6 +1,6 @@
 //! Runs and task instances that go from one state to another without a worker.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use millrace_model::change::{RunEnding, RunMove, TaskMove};
@@ -82,10 +82,10 @@ pub(super) async fn apply_to_runs(
             vec![json!(step.run), json!(step.from.as_str()), json!(step.to.as_str()), json!(step.reason)]
         }));
         let values = vec![rows, micros(now).into()];
-        let mut moved = HashSet::new();
+        let mut moved = HashMap::new();
         for row in sql::all(&tx.inner, "move runs", sql.as_str(), values).await? {
-            moved.insert(row.int("id")?);
             let state = row.word("state", RunState::parse)?;
+            moved.insert(row.int("id")?, state);
             let Some(start) = row.opt_instant("start_date")? else { continue };
             if state.is_finished() {
                 touched.times.ended.push((state, now - start));
@@ -94,11 +94,15 @@ pub(super) async fn apply_to_runs(
             }
         }
         for index in legal {
-            if moved.contains(&moves[index].run) {
-                finished |= moves[index].to.is_finished();
-                touched.runs.push(moves[index].run);
-            } else {
+            let step = &moves[index];
+            let Some(state) = moved.get(&step.run) else {
                 report.stale_runs.push(index);
+                continue;
+            };
+            finished |= step.to.is_finished();
+            touched.runs.push(step.run);
+            if *state != step.to {
+                report.marked_runs.push(index);
             }
         }
     }
