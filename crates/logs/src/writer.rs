@@ -42,6 +42,8 @@ struct State {
     lost_lines: u64,
     /// Also those that were told of since.
     lost_in_all: u64,
+    /// Of the last line that was lost a part may have been written.
+    may_be_cut: bool,
 }
 
 /// The file of a log that is to be made.
@@ -133,14 +135,17 @@ impl State {
             let lost = format!("{} lines of this log could not be written (is the disk full?)", self.lost_lines);
             let mut notice = String::new();
             LogLine::write(&mut notice, at, Level::Warning, &lost);
-            line.insert_str(0, &notice);
+            let end = if self.may_be_cut { "\n" } else { "" };
+            line = format!("{end}{notice}{line}");
         }
         let written = self.append(path, line.as_bytes());
         if written.is_err() {
             self.lost_lines += 1;
             self.lost_in_all += 1;
+            self.may_be_cut |= self.file.is_some();
         } else {
             self.lost_lines = 0;
+            self.may_be_cut = false;
         }
         written
     }

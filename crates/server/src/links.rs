@@ -28,6 +28,12 @@ pub(crate) fn task(dag_id: &str, run_id: &str, task_id: &str) -> String {
     format!("{}/tasks/{}", run(dag_id, run_id), segment(task_id))
 }
 
+/// One instance of a mapped task; -1: of another.
+pub(crate) fn instance(dag_id: &str, run_id: &str, task_id: &str, map_index: i32) -> String {
+    let href = task(dag_id, run_id, task_id);
+    if map_index < 0 { href } else { format!("{href}?map_index={map_index}") }
+}
+
 /// Where a task of a run is cleared or marked; what is to be done to it is still to be said.
 pub(crate) fn change(dag_id: &str, run_id: &str, task_id: &str) -> String {
     format!("{}/change?task={}", run(dag_id, run_id), encode(task_id))

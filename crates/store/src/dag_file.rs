@@ -145,7 +145,7 @@ async fn read_stored(connection: &impl ConnectionTrait, files: &[SyncDag<'_>]) -
     let source = sql::source(connection.get_database_backend(), 1, &[("x_dag", Kind::Text), ("x_file", Kind::Text)]);
     let sql = format!(
         "SELECT d.dag_id, d.version_id, d.file_path, d.is_stale, d.head IS NOT NULL AS has_head, v.content_hash, \
-         (SELECT COUNT(*) FROM import_error e WHERE e.file_path = x_file) AS errors \
+         (SELECT COUNT(*) FROM import_error e WHERE e.file_path IN (x_file, d.file_path)) AS errors \
          FROM {source} CROSS JOIN dag d CROSS JOIN dag_version v WHERE d.dag_id = x_dag AND v.id = d.version_id"
     );
     let rows = sql::rows(files.iter().map(|file| vec![json!(file.dag.dag_id.as_str()), json!(file.file_path)]));

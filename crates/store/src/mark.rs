@@ -216,7 +216,7 @@ pub(crate) async fn set_states(
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_from", Kind::Text), ("x_to", Kind::Text)]);
     let sql = format!(
         "UPDATE task_instance SET state = x_to, state_reason = $3, start_date = COALESCE(start_date, $2), \
-         end_date = $2, next_try_at = NULL, choice = NULL, given_up = (x_to = 'skipped' AND $4) \
+         end_date = CASE WHEN start_date > $2 THEN start_date ELSE $2 END, next_try_at = NULL, choice = NULL, given_up = (x_to = 'skipped' AND $4) \
          FROM {source} WHERE task_instance.id = x_id AND state = x_from RETURNING id"
     );
     let rows =
@@ -228,9 +228,11 @@ pub(crate) async fn set_states(
     let taken: Vec<(InstanceKey, TaskState)> =
         done.iter().filter(|it| !it.from.is_finished()).map(|it| (it.instance, it.to)).collect();
     close_open_tries(tx, &taken, now).await?;
-    // It ends without a start of its own: what an earlier one left is not its result.
-    let unstarted = done.iter().filter(|it| !it.from.is_finished() && it.to != TaskState::Success);
-    xcom::forget(tx, &unstarted.map(|it| it.instance).collect::<Vec<_>>()).await?;
+    // One that is skipped has no result, and what an earlier try left is not that of one that waited to start again.
+    let without_result =
+        |it: &&ClearedInstance| it.to == TaskState::Skipped || (!it.from.is_finished() && it.to != TaskState::Success);
+    let keys: Vec<InstanceKey> = done.iter().filter(without_result).map(|it| it.instance).collect();
+    xcom::forget(tx, &keys).await?;
     Ok(done)
 }
 

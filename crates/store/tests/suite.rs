@@ -125,6 +125,7 @@ on_both! {
     clear:
         case_63_a_middle_task_of_a_finished_run,
         a_running_task_restarts_even_if_its_try_succeeds,
+        a_look_that_is_cleared_does_not_look_again,
         a_running_run_keeps_its_start,
         case_69_of_two_clears_one_wins,
         only_failed_and_dry_run,

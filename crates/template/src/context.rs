@@ -209,7 +209,7 @@ fn neighbours(dag: &Dag, run: &RunFacts) -> [Option<DateTime<Utc>>; 2] {
     if run.run_type == RunType::Manual {
         return [Some(run.logical_date); 2];
     }
-    dag.timetable.dates_around(&run.data_interval, run.logical_date)
+    dag.timetable.dates_around(&run.data_interval, run.logical_date, dag.start_date)
 }
 
 fn dag_value(dag: &Dag) -> Value {

@@ -191,11 +191,16 @@ fn dates_before_and_after_are_the_schedules() {
         (json!("@weekly"), interval("24h"), "2024-01-07", "2023-12-31 2024-01-14"),
         (json!({"every": "2d"}), fires, "2024-01-05", "2024-01-03 2024-01-07"),
         (json!({"every": "2d"}), TimetableKind::Interval, "2024-01-05", "2024-01-03 2024-01-07"),
+        // From 31 July on; others go back by months as they are.
+        (json!({"every": "1mo"}), fires, "2023-09-30", "2023-08-31 2023-10-30"),
+        (json!({"every": "1mo"}), fires, "2023-07-31", "2023-06-30 2023-08-31"),
+        (json!({"every": "1mo"}), fires, "2023-09-15", "2023-08-15 2023-10-15"),
         (listed.clone(), TimetableKind::Interval, "2024-01-05", "2024-01-02 2024-01-09"),
         (listed.clone(), fires, "2024-01-02", "None 2024-01-05"),
         (listed, fires, "2024-01-09", "2024-01-05 None"),
     ] {
         let mut dag = dag();
+        dag.start_date = Some(at("2023-07-31T00:00:00Z"));
         dag.timetable =
             Timetable { schedule: Schedule::from_value(&schedule).unwrap(), kind, timezone: chrono_tz::Tz::UTC };
         let date = at(&format!("{date}T00:00:00Z"));

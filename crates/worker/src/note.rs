@@ -49,7 +49,7 @@ impl Notebook {
     }
 
     /// Lets the try go on when the database does not take it.
-    pub(crate) async fn try_write(&self, note: &Note) {
+    pub async fn try_write(&self, note: &Note) {
         if let Err(error) = self.write(note).await {
             let (instance, try_number) = (self.instance, self.try_number);
             tracing::warn!(instance, try_number, %error, "what a try told of itself could not be stored");

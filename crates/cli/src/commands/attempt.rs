@@ -394,19 +394,19 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
         let completion = run_until_ended(equipment, assignment, io).await;
         // Who waits for it lives as long.
         let _ = ended.send(());
-        Ok(completion)
+        completion
     };
     // Beside the work and not in turn with it: that may be in the middle of a transaction, and SQLite has one writer.
     let noting = async {
         loop {
             tokio::select! {
                 biased;
-                Some(note) = notes.recv() => notebook.write(&note).await?,
+                Some(note) = notes.recv() => notebook.try_write(&note).await,
                 _ = &mut has_ended => {
                     while let Ok(note) = notes.try_recv() {
-                        notebook.write(&note).await?;
+                        notebook.try_write(&note).await;
                     }
-                    return Ok(());
+                    return;
                 }
                 _ = beat.tick() => {
                     if let Err(error) = store.heartbeat(owner, app.now()).await {
@@ -416,8 +416,8 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
             }
         }
     };
-    let noted: anyhow::Result<(Completion, ())> = tokio::try_join!(working, noting);
-    noted.map(|(completion, ())| completion)
+    let (completion, ()) = tokio::join!(working, noting);
+    Ok(completion)
 }
 
 /// The end of the try, and of the run when nothing in it is left to wait for.

@@ -3,6 +3,7 @@
 pub mod databases;
 mod mended;
 mod overlapping;
+mod watermarks;
 mod written;
 
 use anyhow::{Result, bail};

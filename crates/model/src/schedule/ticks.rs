@@ -55,6 +55,11 @@ impl Ticks<'_> {
         self.previous(at.checked_add_signed(MOMENT)?)
     }
 
+    /// The one before `at`, if `at` is one.
+    pub(super) fn before(self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        (self.align_previous(at)? == at).then(|| self.previous(at))?
+    }
+
     /// As [`Ticks::previous`]; strides also go back beyond their anchor.
     pub(super) fn previous_or_stride(self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self {

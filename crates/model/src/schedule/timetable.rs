@@ -208,12 +208,23 @@ impl Timetable {
     }
 
     /// The dates of the schedule before and after that of a run, whether they ran or not; none where a list of dates ends.
-    /// Of a schedule that names no dates they are the run's own bounds.
-    pub fn dates_around(&self, run: &DataInterval, logical_date: DateTime<Utc>) -> [Option<DateTime<Utc>>; 2] {
-        match self.ticks(Some(logical_date)).filter(|_| !self.starts_at_the_end()) {
-            Some(ticks) => [ticks.previous_or_stride(logical_date), ticks.next(logical_date)],
-            None => [Some(self.manual_interval(logical_date).start), Some(run.end)],
-        }
+    /// Of a schedule that names no dates they are the run's own bounds. `start`: of the DAG.
+    pub fn dates_around(
+        &self,
+        run: &DataInterval,
+        logical_date: DateTime<Utc>,
+        start: Option<DateTime<Utc>>,
+    ) -> [Option<DateTime<Utc>>; 2] {
+        let Some(ticks) = self.ticks(Some(logical_date)).filter(|_| !self.starts_at_the_end()) else {
+            return [Some(self.manual_interval(logical_date).start), Some(run.end)];
+        };
+        let walked = start.filter(|_| self.walks()).and_then(|start| self.ticks(Some(start))?.before(logical_date));
+        [walked.or_else(|| ticks.previous_or_stride(logical_date)), ticks.next(logical_date)]
+    }
+
+    /// Whether its steps do not lead back the way they came: a month before 30 September is no 31 August.
+    fn walks(&self) -> bool {
+        matches!(&self.schedule, Schedule::Delta(step) if step.fixed().is_none())
     }
 
     /// The automated run with exactly this logical date, if the schedule has one. `anchor`: as in

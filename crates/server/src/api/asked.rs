@@ -94,7 +94,7 @@ impl Parameters {
     /// Seconds.
     pub fn length(&self, name: &str) -> Answer<Option<TimeDelta>> {
         let read = |text: &str| {
-            let seconds: f64 = text.parse().map_err(|_| {
+            let seconds = text.parse().ok().filter(|seconds: &f64| *seconds >= 0.0).ok_or_else(|| {
                 Problem::invalid(format!("parameter '{name}' must be a number of seconds, not '{}'", shortened(text)))
             })?;
             Ok(TimeDelta::microseconds((seconds * 1e6) as i64))

@@ -30,6 +30,8 @@ struct Wanted {
     /// None: every run of the DAG, for what failed in them.
     run_id: Option<String>,
     task_id: Option<String>,
+    /// One instance of a mapped task; none: all of them.
+    map_index: Option<i32>,
     action: Action,
     parameters: Parameters,
 }
@@ -83,13 +85,8 @@ impl Wanted {
         self.parameters.text(name).is_some()
     }
 
-    /// One instance of a mapped task; none: all of them.
-    fn map_index(&self) -> Option<i32> {
-        self.parameters.text("map_index").and_then(|text| text.parse().ok())
-    }
-
     fn named(&self, task: String) -> NamedTask {
-        match self.map_index() {
+        match self.map_index {
             Some(index) => NamedTask::Instance(task, index),
             None => NamedTask::Task(task),
         }
@@ -114,7 +111,7 @@ impl Wanted {
 
     fn back(&self) -> String {
         match (&self.run_id, &self.task_id) {
-            (Some(run), Some(task)) => links::task(&self.dag_id, run, task),
+            (Some(run), Some(task)) => links::instance(&self.dag_id, run, task, self.map_index.unwrap_or(-1)),
             (Some(run), None) => links::run(&self.dag_id, run),
             (None, _) => links::dag(&self.dag_id),
         }
@@ -123,7 +120,7 @@ impl Wanted {
     fn title(&self) -> String {
         let said = |text: &str, what: &str| fill(text, &[("what", what)]);
         let what = match (&self.task_id, &self.run_id) {
-            (Some(task), _) => match self.map_index() {
+            (Some(task), _) => match self.map_index {
                 Some(index) => fill("task {what}", &[("what", &format!("{task} [{index}]"))]),
                 None => fill("task {what}", &[("what", task)]),
             },
@@ -224,7 +221,8 @@ pub(super) async fn repin(
 fn wanted(dag_id: String, run_id: Option<String>, parameters: Parameters) -> Answer<Wanted> {
     let action = Action::parse(parameters.text("action"))?;
     let task_id = parameters.owned("task");
-    Ok(Wanted { dag_id, run_id, task_id, action, parameters })
+    let map_index = parameters.filled_number("map_index")?;
+    Ok(Wanted { dag_id, run_id, task_id, map_index, action, parameters })
 }
 
 async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wanted) -> Answer {
@@ -253,7 +251,7 @@ async fn show(server: &Server, person: &Person, headers: &HeaderMap, wanted: Wan
         action => wanted.action.word(),
         run_id => wanted.run_id,
         task_id => wanted.task_id,
-        map_index => wanted.map_index(),
+        map_index => wanted.map_index,
         back => wanted.back(),
         choices => wanted.choices(),
         from => wanted.parameters.text("from").unwrap_or_default(),
@@ -320,7 +318,7 @@ async fn touch(server: &Server, person: &Person, wanted: &Wanted, dry_run: bool)
                 include_future: wanted.is_on("future"),
                 note: None,
             };
-            let named = (TaskId::new_unchecked(task.clone()), wanted.map_index());
+            let named = (TaskId::new_unchecked(task.clone()), wanted.map_index);
             let report = server.mark(person, &run, named, body, dry_run).await?;
             let changed = report.marked.into_iter().chain(report.cleared).collect();
             Ok(Touching { changed, runs: report.runs, warnings: Vec::new() })

@@ -50,19 +50,15 @@ pub(super) async fn page(
     };
     let found = found_results(&server, &filter).await?;
     let shown = found.len();
-    let lines = found.into_iter().take(ROWS as usize).map(|it| {
-        let href = links::task(&it.dag_id, &it.dag_run_id, &it.task_id);
-        let is_mapped = it.map_index >= 0;
-        Line {
-            dag_href: links::dag(&it.dag_id),
-            run_href: links::run(&it.dag_id, &it.dag_run_id),
-            name: if is_mapped { format!("{} [{}]", it.task_id, it.map_index) } else { it.task_id },
-            href: if is_mapped { format!("{href}?map_index={}", it.map_index) } else { href },
-            value: shortened(&it.value),
-            key: it.key,
-            dag_id: it.dag_id,
-            run_id: it.dag_run_id,
-        }
+    let lines = found.into_iter().take(ROWS as usize).map(|it| Line {
+        dag_href: links::dag(&it.dag_id),
+        run_href: links::run(&it.dag_id, &it.dag_run_id),
+        href: links::instance(&it.dag_id, &it.dag_run_id, &it.task_id, it.map_index),
+        name: if it.map_index >= 0 { format!("{} [{}]", it.task_id, it.map_index) } else { it.task_id },
+        value: shortened(&it.value),
+        key: it.key,
+        dag_id: it.dag_id,
+        run_id: it.dag_run_id,
     });
     let values = values! {
         lines => lines.collect::<Vec<_>>(),

@@ -78,7 +78,6 @@ pub(super) async fn page(
     let line = |it: &ListedInstance| {
         let (dag_id, run_id, row) = (it.dag_id.as_str(), it.run_id.as_str(), &it.row);
         let id = row.task_id.as_str();
-        let href = links::task(dag_id, run_id, id);
         Line {
             key: format!("{dag_id}\n{run_id}\n{id}\n{}", row.map_index),
             dag_id: dag_id.to_owned(),
@@ -86,7 +85,7 @@ pub(super) async fn page(
             run_id: run_id.to_owned(),
             run_href: links::run(dag_id, run_id),
             name: if row.map_index < 0 { id.to_owned() } else { format!("{id} [{}]", instances::name(row)) },
-            href: if row.map_index < 0 { href } else { format!("{href}?map_index={}", row.map_index) },
+            href: links::instance(dag_id, run_id, id, row.map_index),
             operator: row.operator.clone(),
             pool: row.pool.clone(),
             state: row.state.as_str(),

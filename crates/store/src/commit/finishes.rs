@@ -86,7 +86,12 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("x_rendered", Kind::Text),
 ];
 
-fn row(finish: &Finish) -> Vec<Value> {
+/// A try of an instance that was cleared while it ran does not go on, whatever was planned.
+const ENDED_AS: &str =
+    "CASE WHEN task_instance.state = 'none' AND x_ended_as = 'up_for_reschedule' THEN 'failed' ELSE x_ended_as END";
+
+/// `became`: what the instance is then.
+fn row(finish: &Finish, became: TaskState) -> Vec<Value> {
     let done = &finish.completion;
     let choice = done.choice.as_ref().filter(|_| finish.to == TaskState::Success);
     vec![
@@ -102,7 +107,7 @@ fn row(finish: &Finish) -> Vec<Value> {
         json!(micros(done.ended_at)),
         json!(done.rendered_map_index),
         json!(choice.map(|choice| json!(choice).to_string())),
-        json!(try_state(finish).as_str()),
+        json!(try_state(finish, became).as_str()),
         json!(done.error),
         json!(done.rendered.as_ref().map(Value::to_string)),
     ]
@@ -131,7 +136,7 @@ async fn close(tx: &Tx, finishes: &[Finish], wave: &[usize]) -> Result<HashMap<i
          AND state IN ('running', 'restarting', 'deferred') RETURNING id, state",
         sql::source(tx.dialect(), 1, COLUMNS)
     );
-    let rows = |which: &[usize]| sql::rows(which.iter().map(|index| row(&finishes[*index])));
+    let rows = sql::rows(wave.iter().map(|index| row(&finishes[*index], finishes[*index].to)));
     let attempted = "finish tries";
     let states = |rows: Vec<sql::Row>| -> Result<HashMap<i64, TaskState>> {
         rows.iter().map(|row| Ok((row.int("id")?, row.word("state", TaskState::parse)?))).collect()
@@ -141,18 +146,22 @@ async fn close(tx: &Tx, finishes: &[Finish], wave: &[usize]) -> Result<HashMap<i
         Backend::Postgres => {
             let tries = close_tries("closed");
             let sql = format!(
-                "WITH closed AS ({instances}, x_id, x_try, x_ended_as, x_reason, x_start, x_end, x_error, x_rendered), \
+                "WITH closed AS ({instances}, x_id, x_try, {ENDED_AS} AS x_ended_as, x_reason, x_start, x_end, x_error, \
+                 x_rendered), \
                  tries AS ({tries}) SELECT id, state FROM closed"
             );
-            states(sql::all(&tx.inner, attempted, sql, vec![rows(wave)]).await?)
+            states(sql::all(&tx.inner, attempted, sql, vec![rows]).await?)
         }
         Backend::Sqlite => {
-            let states = states(sql::all(&tx.inner, attempted, instances, vec![rows(wave)]).await?)?;
-            let closed = |index: &usize| states.contains_key(&finishes[*index].completion.instance);
-            let closed: Vec<usize> = wave.iter().copied().filter(closed).collect();
+            let states = states(sql::all(&tx.inner, attempted, instances, vec![rows]).await?)?;
+            let closed = |index: &usize| {
+                let finish = &finishes[*index];
+                states.get(&finish.completion.instance).map(|became| row(finish, *became))
+            };
+            let closed: Vec<Vec<Value>> = wave.iter().filter_map(closed).collect();
             if !closed.is_empty() {
                 let tries = close_tries(&sql::source(tx.dialect(), 1, COLUMNS));
-                sql::run(&tx.inner, "close tries", tries, vec![rows(&closed)]).await?;
+                sql::run(&tx.inner, "close tries", tries, vec![sql::rows(closed)]).await?;
             }
             Ok(states)
         }
@@ -170,15 +179,18 @@ fn close_tries(closed: &str) -> String {
 }
 
 /// How the try itself ended; the instance may go on (retry, restart).
-fn try_state(finish: &Finish) -> TaskState {
-    if finish.to == TaskState::UpForReschedule {
-        return finish.to;
+fn try_state(finish: &Finish, became: TaskState) -> TaskState {
+    if finish.to == TaskState::UpForReschedule && became == finish.to {
+        return became;
     }
     match &finish.completion.outcome {
         TryOutcome::Success => TaskState::Success,
         TryOutcome::Skipped { .. } => TaskState::Skipped,
-        TryOutcome::PutOff { .. } => TaskState::UpForReschedule,
-        TryOutcome::Failed { .. } | TryOutcome::Cancelled { .. } | TryOutcome::LostWorker => TaskState::Failed,
+        // One that is put off and does not look again was stopped.
+        TryOutcome::PutOff { .. }
+        | TryOutcome::Failed { .. }
+        | TryOutcome::Cancelled { .. }
+        | TryOutcome::LostWorker => TaskState::Failed,
     }
 }
 

@@ -200,9 +200,10 @@ pub(crate) async fn close_open_tries(tx: &Tx, taken: &[(i64, TaskState)], now: D
     }
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_state", Kind::Text)]);
     let sql = format!(
-        "UPDATE task_try SET state = x_state, end_date = $2, \
+        "UPDATE task_try SET state = x_state, end_date = CASE WHEN start_date > $2 THEN start_date ELSE $2 END, \
          state_reason = (SELECT i.state_reason FROM task_instance i WHERE i.id = task_try.instance_id) \
-         FROM {source} WHERE task_try.instance_id = x_id AND task_try.end_date IS NULL"
+         FROM {source} WHERE task_try.instance_id = x_id AND task_try.end_date IS NULL \
+         AND task_try.try_number = (SELECT i.try_number FROM task_instance i WHERE i.id = x_id)"
     );
     let rows = sql::rows(taken.iter().map(|(instance, to)| {
         let state = if to.is_finished() { *to } else { TaskState::Failed };

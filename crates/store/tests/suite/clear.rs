@@ -98,6 +98,24 @@ pub async fn a_running_task_restarts_even_if_its_try_succeeds(bench: Bench) -> R
     Ok(())
 }
 
+pub async fn a_look_that_is_cleared_does_not_look_again(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    // As the scheduler plans it before and after it has heard of the clear.
+    for (place, planned) in [TaskState::UpForReschedule, TaskState::None].into_iter().enumerate() {
+        let run = world.running_run(i64::try_from(place)?).await?;
+        let held = claim(run.instances[0], TaskState::None, 1);
+        world.commit(&Batch { claims: vec![held.clone()], ..Batch::default() }, at(1)).await?;
+        world.store.clear_instances(&request(run.run, tasks(&["extract"])), at(2)).await?;
+        let outcome = TryOutcome::PutOff { until: at(100), reason: "not there".to_owned() };
+        let done = finish(&held, outcome, planned);
+        world.commit(&Batch { finishes: vec![done], ..Batch::default() }, at(3)).await?;
+        let tries = world.store.tries(run.instances[0]).await?;
+        let ended: Vec<_> = tries.iter().map(|it| (it.state, it.end_date.is_some())).collect();
+        assert_eq!(ended, [(TaskState::Failed, true)], "{planned}");
+    }
+    Ok(())
+}
+
 pub async fn a_running_run_keeps_its_start(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let run = world.running_run(0).await?;

@@ -1,0 +1,115 @@
+//! Where a copy goes on from: each part of a table has a mark of its own.
+
+use anyhow::Result;
+use millrace_model::ids::TaskId;
+use millrace_operator_api::TaskContext;
+use millrace_operator_api::context::WorkId;
+use serde_json::{Value, json};
+
+use super::databases::{run, run_as, run_in};
+use super::{TARGETS, changing, copying, table};
+use crate::world::{World, some, work};
+
+#[tokio::test]
+async fn tasks_that_copy_parts_of_one_table_have_a_watermark_each() -> Result<()> {
+    let world = World::start().await?;
+    for kind in TARGETS {
+        let (source, target) = changing(&world, kind).await?;
+        let place = target.place(&target.quoted("t"));
+        let mut generation = 0;
+        let mut copy = async |task: &str, part: &str| {
+            let more = json!({
+                "primary_key": "id", "sync_mode": "incremental_sync", "incremental_field": "at", "watermark": "stored",
+                "custom_where": part
+            });
+            generation += 1;
+            let work = WorkId { task_id: TaskId::new_unchecked(task), ..work(generation) };
+            let parameters = copying(&source, &target, table("public.t", &format!("{}.t", target.schema), more));
+            let copied = run_as(&world, work, 1, parameters).await;
+            copied.map(|copied| copied["tables"][0]["rows_read"].clone())
+        };
+        assert_eq!(copy("late", "id > 10").await?, 10, "{kind:?}");
+        assert_eq!(copy("early", "id <= 10").await?, 10, "{kind:?}: the other's mark is not its own");
+        let rows = target.rows(&format!("SELECT COUNT(*) FROM {place}")).await?;
+        assert_eq!(rows, [some(&["20"])], "{kind:?}");
+        // As they were kept when both had one in common.
+        let store = target.place("millrace_watermark");
+        target.run(&format!("DELETE FROM {store} WHERE name LIKE '%early'")).await?;
+        target.run(&format!("UPDATE {store} SET name = 'source_Postgres:public.t -> {}.t'", target.schema)).await?;
+        assert_eq!(copy("late", "id > 10").await?, 1, "{kind:?}: what was stored is found: the row at the watermark");
+        assert_eq!(copy("early", "id <= 10").await?, 10, "{kind:?}: and belongs to the first who asked");
+        assert_eq!(copy("early", "id <= 10").await?, 1, "{kind:?}");
+        let names = target.rows(&format!("SELECT name FROM {store} ORDER BY name")).await?;
+        let ends: Vec<&str> =
+            names.iter().filter_map(|row| row[0].as_deref()?.rsplit_once(" by ").map(|(_, task)| task)).collect();
+        assert_eq!(ends, ["nightly.early", "nightly.late"], "{kind:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn instances_of_one_task_have_a_watermark_for_each_item_of_its_list() -> Result<()> {
+    let world = World::start().await?;
+    for kind in TARGETS {
+        let (source, target) = changing(&world, kind).await?;
+        let place = target.place(&target.quoted("t"));
+        let mut generation = 0;
+        let mut copy = async |item: Option<Value>, part: &str| {
+            let more = json!({
+                "primary_key": "id", "sync_mode": "incremental_sync", "incremental_field": "at", "watermark": "stored",
+                "custom_where": part
+            });
+            generation += 1;
+            let parameters = copying(&source, &target, table("public.t", &format!("{}.t", target.schema), more));
+            let context = TaskContext { work: work(generation), item, ..world.context(1) };
+            run_in(&context, parameters).await.map(|copied| copied["tables"][0]["rows_read"].clone())
+        };
+        let (low, high) = (json!("id <= 10"), json!({"part": "id > 10", "why": "주".repeat(100)}));
+        assert_eq!(copy(Some(high.clone()), "id > 10").await?, 10, "{kind:?}");
+        assert_eq!(copy(Some(low.clone()), "id <= 10").await?, 10, "{kind:?}: the other's mark is not its own");
+        let rows = target.rows(&format!("SELECT COUNT(*) FROM {place}")).await?;
+        assert_eq!(rows, [some(&["20"])], "{kind:?}");
+        assert_eq!(copy(Some(high.clone()), "id > 10").await?, 1, "{kind:?}: its own is found");
+        assert_eq!(copy(Some(low.clone()), "id <= 10").await?, 1, "{kind:?}");
+        // As all of them kept it under the task's name: whose it is cannot be told.
+        let store = target.place("millrace_watermark");
+        target.run(&format!("DELETE FROM {store} WHERE name LIKE '%id <= 10%'")).await?;
+        let left = target.rows(&format!("SELECT name FROM {store}")).await?;
+        let (of_task, hash) = left[0][0].as_deref().and_then(|name| name.split_once(" for ")).unwrap_or_default();
+        assert_eq!((left.len(), hash.len()), (1, 64), "{kind:?}: a long item goes by its hash");
+        target.run(&format!("INSERT INTO {store} (name, value) VALUES ('{of_task}', '2999-01-01 00:00:00')")).await?;
+        assert_eq!(copy(Some(low), "id <= 10").await?, 10, "{kind:?}: it begins anew");
+        assert_eq!(copy(None, "id <= 10").await?, 0, "{kind:?}: a task that is not mapped goes on by its own name");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_at_the_watermark_are_not_read_again_where_the_file_says_so() -> Result<()> {
+    let world = World::start().await?;
+    for (generation, kind) in (1..).step_by(10).zip(TARGETS) {
+        let (source, target) = changing(&world, kind).await?;
+        let copy = async |number: u32| {
+            let more = json!({
+                "primary_key": "id", "sync_mode": "incremental_sync", "incremental_field": "at", "watermark_op": ">",
+                "verify": ["counts", "keys", "watermark", "checksums"]
+            });
+            let parameters = copying(&source, &target, table("public.t", &format!("{}.t", target.schema), more));
+            let copied = run(&world, generation + number, parameters).await;
+            copied.map(|copied| copied["tables"][0]["rows_read"].clone())
+        };
+        assert_eq!(copy(0).await?, 20, "{kind:?}");
+        assert_eq!(copy(1).await?, 0, "{kind:?}: not even the row at the watermark");
+        source
+            .run(
+                "INSERT INTO t SELECT 21, at, day, d, n, 'tie' FROM t WHERE id = 20; \
+                 INSERT INTO t SELECT 22, at + interval '1 second', day, d, n, 'new' FROM t WHERE id = 20",
+            )
+            .await?;
+        assert_eq!(copy(2).await?, 1, "{kind:?}: a tie is not newer");
+        let place = target.place(&target.quoted("t"));
+        let rows = target.rows(&format!("SELECT id FROM {place} WHERE id > 20")).await?;
+        assert_eq!(rows, [some(&["22"])], "{kind:?}");
+    }
+    Ok(())
+}
