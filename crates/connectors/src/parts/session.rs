@@ -32,9 +32,9 @@ pub trait Session: Send + Sync {
     fn clean_up(&self, statement: String) -> BoxFuture<'_, Result<(), PortError>>;
 
     /// Waits until what earlier tries of the same work sent has ended. Where a statement dies with its connection there
-    /// is nothing to wait for.
-    fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
-        Box::pin(async { Ok(()) })
+    /// is nothing to wait for. True: there is some that they sent, or may have, and whose end nobody wrote down.
+    fn await_earlier(&self) -> BoxFuture<'_, Result<bool, PortError>> {
+        Box::pin(async { Ok(false) })
     }
 
     /// What came of this step's statements when an earlier try sent them, or may have, and never heard of their end: asked
@@ -89,7 +89,7 @@ impl Session for Attempt<'_> {
         self.session.clean_up(statement)
     }
 
-    fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
+    fn await_earlier(&self) -> BoxFuture<'_, Result<bool, PortError>> {
         self.session.await_earlier()
     }
 

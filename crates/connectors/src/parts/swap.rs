@@ -91,12 +91,17 @@ pub async fn build_by_name(
     let suffix = format!("__build_{}", request.work.short_hash());
     let build = sql::beside(&request.target, &sql::name_with_suffix(&request.target.name, &suffix));
     let built = build_and_publish(session, request, &build, names).await;
-    if built.is_err()
-        && let Err(error) = session.clean_up(format!("DROP TABLE IF EXISTS {}", table(&build))).await
-    {
-        tracing::info!(table = %build, error = error.message, "what was built is left behind");
+    if built.as_ref().map_or(true, |report| report.was_built_before) {
+        remove(session, &build).await;
     }
     built
+}
+
+/// That it cannot be removed fails nothing.
+async fn remove(session: &dyn Session, build: &TableName) {
+    if let Err(error) = session.clean_up(format!("DROP TABLE IF EXISTS {}", table(build))).await {
+        tracing::info!(table = %build, error = error.message, "what was built is left behind");
+    }
 }
 
 async fn build_and_publish(
@@ -107,7 +112,7 @@ async fn build_and_publish(
 ) -> Result<BuildReport, PortError> {
     let target = &request.target;
     let marker = marker_of_swap(&request.work);
-    session.await_earlier().await?;
+    let has_earlier = session.await_earlier().await?;
     if has_marker(session, target, &marker).await? {
         return Ok(BuildReport { was_built_before: true, was_swapped: true, ..BuildReport::default() });
     }
@@ -156,7 +161,13 @@ async fn build_and_publish(
         Some(_) => publishing.in_place_of_live().await?,
     };
     match swapped {
-        Ok(done) => note_ids(&mut report, &done),
+        Ok(done) => {
+            note_ids(&mut report, &done);
+            // It may have been an earlier try's exchange, which ended while this one built once more.
+            if has_earlier {
+                remove(session, build).await;
+            }
+        }
         // The guard stops a second swap by a division by zero; then an earlier try's statement has done it meanwhile.
         Err(error) => {
             if !has_marker(session, target, &marker).await? {

@@ -260,10 +260,12 @@ impl Session for DataApiSession {
         })
     }
 
-    fn await_earlier(&self) -> BoxFuture<'_, Result<(), PortError>> {
+    fn await_earlier(&self) -> BoxFuture<'_, Result<bool, PortError>> {
         Box::pin(async move {
             let inner = &self.inner;
-            for mut known in inner.task.journal.unsettled().await? {
+            let earlier = inner.task.journal.unsettled().await?;
+            let has_earlier = !earlier.is_empty();
+            for mut known in earlier {
                 let Some(id) = known.remote_id.clone() else { continue };
                 if known.service != inner.service() {
                     continue;
@@ -288,7 +290,7 @@ impl Session for DataApiSession {
                 known.is_settled = true;
                 inner.task.journal.record(known).await?;
             }
-            Ok(())
+            Ok(has_earlier)
         })
     }
 }

@@ -33,6 +33,8 @@ const ELSEWHERE: &[&str] = &[
     "mark DAGs stale",
     "delete old rows",
     "note the cleaning",
+    // A process that says what is in force.
+    "take away settings",
     // Whoever signs in.
     "add a user",
     "delete a user",
