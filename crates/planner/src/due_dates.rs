@@ -58,11 +58,8 @@ pub(crate) fn chosen(
         return Some(kept);
     }
     let first = dag.timetable.next_slot(previous, window, now)?;
-    let before =
-        |slot: &PlannedRun| dag.timetable.slot_before(slot, &first).filter(|it| it.logical_date >= first.logical_date);
-    let allowed =
-        iter::successors(Some(kept), before).take(MAX_BACK).find(|slot| !matches!(dag.fate(slot), Fate::Skip(_)));
-    allowed.or(Some(kept))
+    let mut slots = dag.timetable.slots_back(kept, &first).take(MAX_BACK);
+    slots.find(|slot| !matches!(dag.fate(slot), Fate::Skip(_))).or(Some(kept))
 }
 
 /// `date`, or the first after it that the calendar does not leave out.

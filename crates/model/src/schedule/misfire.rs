@@ -141,6 +141,22 @@ impl Timetable {
         Some(self.slot(before, slot.logical_date))
     }
 
+    /// From `last` back to `first`, both of them included.
+    pub fn slots_back(&self, last: PlannedRun, first: &PlannedRun) -> Box<dyn Iterator<Item = PlannedRun> + '_> {
+        let (first_date, last_date) = (first.logical_date, last.logical_date);
+        if self.walks() {
+            // Each look back would walk all the way from the first.
+            let next = |at: &DateTime<Utc>| self.ticks(Some(*at))?.next(*at);
+            let dates: Vec<_> = iter::successors(Some(first_date), next).take_while(|at| *at < last_date).collect();
+            let following = dates.iter().skip(1).copied().chain([last_date]).collect::<Vec<_>>();
+            let slots = dates.into_iter().zip(following).rev().map(|(at, following)| self.slot(at, following));
+            return Box::new(iter::once(last).chain(slots));
+        }
+        let first = *first;
+        let before = move |slot: &PlannedRun| self.slot_before(slot, &first).filter(|it| it.logical_date >= first_date);
+        Box::new(iter::successors(Some(last), before))
+    }
+
     /// How many dates lie in `[from, to)`; `from` is one of them.
     pub fn count_slots(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
         self.ticks(Some(from)).map_or(u64::from(from < to), |ticks| ticks.count(from, to))

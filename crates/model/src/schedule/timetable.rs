@@ -223,7 +223,7 @@ impl Timetable {
     }
 
     /// Whether its steps do not lead back the way they came: a month before 30 September is no 31 August.
-    fn walks(&self) -> bool {
+    pub(super) fn walks(&self) -> bool {
         matches!(&self.schedule, Schedule::Delta(step) if step.fixed().is_none())
     }
 
