@@ -21,8 +21,11 @@ use millrace_model::state::RunState;
 use serde_json::json;
 
 use self::lengths::RunTimes;
+use crate::alerts::{alert, notification};
+use crate::processes::changes;
+use crate::runs::passed_date;
 use crate::sql::{Kind, micros};
-use crate::{AuditRow, Change, Counted, Result, SignalKind, Store, Tx, alert, changes, notification, passed_date, sql};
+use crate::{AuditRow, Change, Counted, Result, SignalKind, Store, Tx, sql};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedRun {

@@ -8,16 +8,17 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::broadcast;
 
 use crate::commit::lengths::Waiting;
-use crate::connecting::{
+use crate::dags::version_cache::VersionCache;
+use crate::database::connecting::{
     open_sqlite_for_reading, postgres_pool, postgres_writer, sqlite_options, sqlite_pool, sqlite_writer,
 };
-use crate::counter::Counters;
+use crate::database::schema;
+use crate::database::url::DatabaseUrl;
+use crate::processes::counter::Counters;
+use crate::processes::trouble::Troubles;
+use crate::processes::wake::Wake;
 use crate::sql::values;
-use crate::trouble::Troubles;
-use crate::url::DatabaseUrl;
-use crate::version_cache::VersionCache;
-use crate::wake::Wake;
-use crate::{Change, Result, StoreError, schema, sql};
+use crate::{Change, Result, StoreError, sql};
 
 /// A page that shows changes and is slower than this many loses the oldest.
 const CHANGES_KEPT: usize = 4096;

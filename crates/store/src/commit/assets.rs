@@ -6,8 +6,9 @@ use millrace_model::state::TaskState;
 use serde_json::{Value, json};
 
 use super::{CommitReport, CreatedRun};
+use crate::dags::asset;
 use crate::sql::{Kind, micros, values};
-use crate::{Result, Tx, asset, sql};
+use crate::{Result, Tx, sql};
 
 /// One event for each outlet of a task that has succeeded, put before the DAGs that wait for it.
 pub(super) async fn emit(

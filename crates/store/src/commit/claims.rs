@@ -8,8 +8,9 @@ use millrace_model::state::TaskState;
 use serde_json::{Value, json};
 
 use super::{CommitReport, Touched};
+use crate::runs::xcom;
 use crate::sql::{Kind, micros};
-use crate::{Backend, Result, Tx, sql, xcom};
+use crate::{Backend, Result, Tx, sql};
 
 pub(super) async fn apply(
     tx: &Tx,

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::new_runs::{INSTANCE_COLUMNS, instance_row};
 use super::{CommitReport, Touched, moves};
-use crate::clear::next_generation;
+use crate::requests::clear::next_generation;
+use crate::runs::xcom;
 use crate::sql::Kind;
-use crate::{Result, Tx, sql, xcom};
+use crate::{Result, Tx, sql};
 
 const COLUMNS: &[(&str, Kind)] = &[("x_run", Kind::Int), ("x_task", Kind::Text), ("x_count", Kind::Int)];
 

@@ -8,7 +8,7 @@ use millrace_model::change::{Batch, InstanceKey, NewRun};
 use millrace_model::state::{RunState, RunType, TaskState};
 
 use super::CommitReport;
-use crate::counter::{RUN_ENDS, WAIT_ENDS};
+use crate::processes::counter::{RUN_ENDS, WAIT_ENDS};
 use crate::{Counted, Store};
 
 /// Of the runs of one commit.

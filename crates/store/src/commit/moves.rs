@@ -8,8 +8,10 @@ use millrace_model::state::{RunState, RunType, TaskState};
 use serde_json::json;
 
 use super::{CommitReport, Touched, waves};
+use crate::requests::backfill;
+use crate::runs::xcom;
 use crate::sql::{Kind, micros};
-use crate::{Result, Tx, backfill, sql, xcom};
+use crate::{Result, Tx, sql};
 
 /// Notes why runs wind down; the first reason stays.
 pub(super) async fn wind_down(

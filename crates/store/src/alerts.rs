@@ -1,0 +1,5 @@
+//! What people are told of.
+
+pub(crate) mod alert;
+pub(crate) mod notification;
+pub(crate) mod webhook;
