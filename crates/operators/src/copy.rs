@@ -4,8 +4,8 @@ use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problem
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::load_parameters::{ALIASES, LoadParameters};
-use crate::parts::loading::load;
+use crate::parts::loads::load_parameters::{ALIASES, LoadParameters};
+use crate::parts::loads::loading::load;
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<Copy>("copy", "loads objects from S3 into a warehouse table")
     .aliases(&["s3_to_redshift", "S3ToRedshiftOperator"])

@@ -5,15 +5,15 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::encoding::{announce_columns, encode_rows};
-use crate::parts::handover::WrittenFile;
+use crate::parts::files::encoding::{announce_columns, encode_rows};
+use crate::parts::files::publishing::record_extract;
+use crate::parts::loads::handover::WrittenFile;
 use crate::parts::parameter::{rendered_option, written};
-use crate::parts::publishing::record_extract;
-use crate::parts::reading::Opened;
-use crate::parts::reading::parameters::{ALIASES, Read, ReadParameters};
+use crate::parts::reads::reading::Opened;
+use crate::parts::reads::reading::parameters::{ALIASES, Read, ReadParameters};
+use crate::parts::reads::treatment::personal_columns;
 use crate::parts::report::{Expected, Meter, Progress, guessing, unless_cancelled, while_doing};
 use crate::parts::scratch_name::name_problem;
-use crate::parts::treatment::personal_columns;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<Extract>("extract", "writes the rows of a query to a CSV or Parquet file of the run")

@@ -4,8 +4,8 @@ use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problem
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::load_parameters::{ALIASES_WITHOUT_KEYS, LoadParameters, Method, of_method};
-use crate::parts::loading::load;
+use crate::parts::loads::load_parameters::{ALIASES_WITHOUT_KEYS, LoadParameters, Method, of_method};
+use crate::parts::loads::loading::load;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<Replace>("replace", "loads objects from S3 into a table in place of its rows")

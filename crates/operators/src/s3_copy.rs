@@ -2,7 +2,7 @@
 
 use millrace_operator_api::OperatorEntry;
 
-use crate::parts::relocation::relocation;
+use crate::parts::files::relocation::relocation;
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<S3Copy>("s3_copy", "copies objects inside S3")
     .aliases(&["S3CopyObjectOperator"])

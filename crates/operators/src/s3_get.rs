@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::parts::mark;
+use crate::parts::files::mark;
+use crate::parts::files::place::PlaceFields;
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
-use crate::parts::place::PlaceFields;
 use crate::parts::proof::verifying::verify_bytes;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 use crate::parts::scratch_name::name_problem;

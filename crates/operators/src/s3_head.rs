@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::parts::files::place::PlaceFields;
 use crate::parts::parameter::{aws_default, is_blank, rendered_text, yes};
-use crate::parts::place::PlaceFields;
 use crate::parts::report::{unless_cancelled, while_doing};
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<S3Head>(

@@ -2,7 +2,7 @@
 
 use millrace_operator_api::OperatorEntry;
 
-use crate::parts::relocation::relocation;
+use crate::parts::files::relocation::relocation;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<S3Move>("s3_move", "moves objects inside S3").aliases(&["s3_rename"]).parameter_aliases(&[

@@ -9,11 +9,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::parts::handover::WrittenObject;
+use crate::parts::files::place::PlaceFields;
+use crate::parts::files::publishing::{Destination, Known, claim, publish};
+use crate::parts::loads::handover::WrittenObject;
 use crate::parts::parameter::{aws_default, is_blank, rendered, rendered_text};
-use crate::parts::place::PlaceFields;
 use crate::parts::proof::verifying::verify_bytes;
-use crate::parts::publishing::{Destination, Known, claim, publish};
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<S3Put>("s3_put", "writes a text or a file into S3")

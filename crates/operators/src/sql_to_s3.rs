@@ -9,19 +9,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::parts::encoding::{Files, Limits, announce_columns, encode_rows};
-use crate::parts::handover::WrittenObject;
-use crate::parts::mark::FileShape;
-use crate::parts::parallel::steady;
+use crate::parts::files::encoding::{Files, Limits, announce_columns, encode_rows};
+use crate::parts::files::mark::FileShape;
+use crate::parts::files::publishing::{Claim, Destination, Known, claim, publish, record_extract};
+use crate::parts::files::size::ByteSize;
+use crate::parts::files::splitting::{Published, publish_parts, remove_replaced_parts};
+use crate::parts::loads::handover::WrittenObject;
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text};
 use crate::parts::proof::verifying::{Tally, Totals};
-use crate::parts::publishing::{Claim, Destination, Known, claim, publish, record_extract};
-use crate::parts::reading::Opened;
-use crate::parts::reading::parameters::{ALIASES, Read, ReadParameters};
+use crate::parts::reads::parallel::steady;
+use crate::parts::reads::reading::Opened;
+use crate::parts::reads::reading::parameters::{ALIASES, Read, ReadParameters};
+use crate::parts::reads::treatment::personal_columns;
 use crate::parts::report::{Expected, Meter, Progress, guessing, unless_cancelled};
-use crate::parts::size::ByteSize;
-use crate::parts::splitting::{Published, publish_parts, remove_replaced_parts};
-use crate::parts::treatment::personal_columns;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<SqlToS3>("sql_to_s3", "streams the rows of a query into CSV or Parquet objects in S3")

@@ -12,7 +12,7 @@ use crate::parts::copying::config::{TablePlan, Tables};
 use crate::parts::copying::staging::StagingPlace;
 use crate::parts::copying::table::{Job, copy};
 use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written};
-use crate::parts::treatment::HashKey;
+use crate::parts::reads::treatment::HashKey;
 
 pub const ENTRY: OperatorEntry =
     OperatorEntry::of::<TableCopy>("table_copy", "copies tables from one database straight into another")

@@ -7,7 +7,7 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::handover::WrittenObject;
+use crate::parts::loads::handover::WrittenObject;
 use crate::parts::one_select::one_select;
 use crate::parts::parameter::{OneOrMany, aws_default, is_blank, rendered, rendered_text, written};
 use crate::parts::report::{ledger_entry, query_label, while_doing};

@@ -10,13 +10,13 @@ use millrace_template::Template;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::parts::handover::{WrittenFile, WrittenObject};
-use crate::parts::mark;
+use crate::parts::files::mark;
+use crate::parts::files::publishing::{Destination, Known, claim, publish};
+use crate::parts::files::splitting::remove_replaced_parts;
+use crate::parts::loads::handover::{WrittenFile, WrittenObject};
 use crate::parts::parameter::{aws_default, is_blank, rendered_option, rendered_text, written};
 use crate::parts::proof::verifying::{Totals, verify_bytes};
-use crate::parts::publishing::{Destination, Known, claim, publish};
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
-use crate::parts::splitting::remove_replaced_parts;
 
 pub const ENTRY: OperatorEntry = OperatorEntry::of::<Upload>("upload", "puts a file into S3")
     .aliases(&["file_to_s3", "LocalFilesystemToS3Operator"])

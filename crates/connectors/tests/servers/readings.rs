@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{Ports, SourceColumn, ValueType, Warehouse};
-use millrace_operators::parts::parquet::parquet_type;
+use millrace_operators::parts::files::parquet::parquet_type;
 use millrace_testkit::{MariaDb, Postgres};
 
 use crate::world::{World, cells, connection};

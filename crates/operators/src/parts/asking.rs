@@ -5,8 +5,8 @@ use millrace_operator_api::ports::{CheckResult, SmallResult};
 use millrace_operator_api::{Outcome, PortErrorKind, TaskContext, TaskError};
 use serde_json::json;
 
-use super::checks;
-use super::report::{ledger_entry, query_label, unless_cancelled, while_doing};
+use crate::parts::checks;
+use crate::parts::report::{ledger_entry, query_label, unless_cancelled, while_doing};
 
 /// Rows that an answer may have; whoever asks for more asks for a table.
 const LARGEST: usize = 1_000;

@@ -1,6 +1,6 @@
 //! What a statement of a script does to rows, for the ledger. The statement itself is the database's: nothing is changed in it.
 
-use super::one_select::skipped;
+use crate::parts::one_select::skipped;
 
 /// What became of the rows that a statement counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::parameter::{OneOrMany, rendered, written};
-use super::scalar::Scalar;
-use super::sensor::Length;
+use crate::parts::parameter::{OneOrMany, rendered, written};
+use crate::parts::scalar::Scalar;
+use crate::parts::sensor::Length;
 
 /// What must be true of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

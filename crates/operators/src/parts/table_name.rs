@@ -4,7 +4,7 @@ use millrace_operator_api::ports::TableName;
 use millrace_operator_api::{Problems, TaskError};
 use millrace_template::Template;
 
-use super::parameter::{is_blank, rendered_text, written};
+use crate::parts::parameter::{is_blank, rendered_text, written};
 
 /// `schema.table` in one parameter would be ambiguous (names may hold dots), so it is refused with the way out.
 pub fn check(schema: Option<&Template<String>>, table: &Template<String>, problems: &mut Problems) {

@@ -2,7 +2,7 @@
 
 use millrace_operator_api::ports::Existing;
 
-use super::option_words::{Cursor, Token, one_character, tokens, unknown};
+use crate::parts::option_words::{Cursor, Token, one_character, tokens, unknown};
 
 /// What was written, each option as Redshift reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use millrace_model::ledger::{DROPPED, RowsRead, RowsWritten, WriteMethod, hash_k
 use millrace_operator_api::ports::{SourceColumn, SqlSource, TableName, ValueType};
 use millrace_operators::parts::proof::canonical::{form_of_pair, natural_form};
 use millrace_operators::parts::proof::comparing::{Comparison, Difference, Kind, Side, Verdict};
-use millrace_operators::parts::treatment::{HashKey, Repeated, Treatments};
+use millrace_operators::parts::reads::treatment::{HashKey, Repeated, Treatments};
 use millrace_store::LedgerFilter;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

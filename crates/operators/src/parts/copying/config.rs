@@ -9,11 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::convert::{Decimals, format_problem};
 use super::dotted;
-use crate::parts::load_parameters::NulBytes;
+use crate::parts::loads::load_parameters::NulBytes;
 use crate::parts::one_select::without_end;
 use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written, yes};
+use crate::parts::reads::treatment::{self, Personal, Treatment, Treatments, ZeroDates};
 use crate::parts::sensor::Length;
-use crate::parts::treatment::{self, Personal, Treatment, Treatments, ZeroDates};
 
 /// Where the incremental filter goes in `custom_select`; what `{{ incremental_filter }}` renders to.
 pub const FILTER_PLACE: &str = "{incremental_filter}";

@@ -12,7 +12,7 @@ use millrace_operator_api::ports::{RowBatch, SourceColumn, ValueType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::parts::reading::refused_value::RowNames;
+use crate::parts::reads::reading::refused_value::RowNames;
 
 /// Tried in this order.
 const USUAL_FORMATS: &[&str] = &[

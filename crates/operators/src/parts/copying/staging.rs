@@ -8,9 +8,9 @@ use millrace_operator_api::ports::{
 };
 use millrace_operator_api::{PortError, TaskContext, TaskError, WorkId};
 
-use crate::parts::encoding::{Files, Limits, Proof};
-use crate::parts::mark::{Compression, FileShape, Format};
-use crate::parts::publishing::{Destination, Known, publish};
+use crate::parts::files::encoding::{Files, Limits, Proof};
+use crate::parts::files::mark::{Compression, FileShape, Format};
+use crate::parts::files::publishing::{Destination, Known, publish};
 use crate::parts::report::{Expected, Meter, Progress, unless_cancelled, while_doing};
 
 /// Of a file: several are fetched beside each other.

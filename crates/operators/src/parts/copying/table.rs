@@ -27,12 +27,12 @@ use super::select::Question;
 use super::staging::{StagingPlace, look_ahead, may_be_cut};
 use super::{verify, watermark, written};
 use crate::parts::checks;
-use crate::parts::incremental::{Narrowed, check_replica_lag};
-use crate::parts::loading::tell_what_the_table_did;
-use crate::parts::rejected;
+use crate::parts::loads::loading::tell_what_the_table_did;
+use crate::parts::loads::rejected;
+use crate::parts::reads::incremental::{Narrowed, check_replica_lag};
+use crate::parts::reads::treatment::{HashKey, Rendered};
 use crate::parts::report::Expected;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
-use crate::parts::treatment::{HashKey, Rendered};
 use reading::{Found, Reading, lock};
 
 /// What all tables of a task have in common.

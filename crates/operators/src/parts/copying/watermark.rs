@@ -7,7 +7,7 @@ use millrace_operator_api::{TaskContext, TaskError};
 use sha2::{Digest, Sha256};
 
 use super::config::{FieldType, TablePlan, Watermark};
-use crate::parts::incremental::not_later_on_the_clock;
+use crate::parts::reads::incremental::not_later_on_the_clock;
 use crate::parts::report::while_doing;
 use crate::parts::sensor::Length;
 

@@ -7,7 +7,7 @@ use millrace_operator_api::{TaskContext, TaskError};
 use super::config::{FieldType, TablePlan};
 use super::select::Question;
 use crate::parts::asking::ask;
-use crate::parts::parquet::looks;
+use crate::parts::files::parquet::looks;
 
 /// Whether the source compares the column's values as texts.
 fn is_written(source: &dyn SqlSource, column: &SourceColumn) -> bool {

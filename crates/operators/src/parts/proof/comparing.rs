@@ -14,7 +14,7 @@ use millrace_operator_api::ports::{CanonicalForm, RowHashing, SourceColumn, SqlS
 
 use super::canonical::form_of_pair;
 use super::row_hash::Fingerprint;
-use crate::parts::treatment::Repeated;
+use crate::parts::reads::treatment::Repeated;
 pub use buckets::BUCKETS;
 use buckets::{Bucketing, Digest};
 pub use rows::{Difference, Kind};

@@ -16,11 +16,11 @@ use crate::parts::copying::config::{FieldType, SyncMode, Verify, Watermark};
 use crate::parts::copying::convert::{Converter, Shape};
 use crate::parts::copying::select::Question;
 use crate::parts::copying::watermark;
-use crate::parts::incremental::Narrowed;
-use crate::parts::load_parameters::NulBytes;
-use crate::parts::reading::fitting::{Fitting, Meets};
+use crate::parts::loads::load_parameters::NulBytes;
+use crate::parts::reads::incremental::Narrowed;
+use crate::parts::reads::reading::fitting::{Fitting, Meets};
+use crate::parts::reads::treatment::Leaps;
 use crate::parts::report::{Expected, Progress, while_doing};
-use crate::parts::treatment::Leaps;
 
 /// The columns of the rows to come.
 pub(super) struct Found {

@@ -8,7 +8,7 @@ use super::reading::Found;
 use super::{Meeting, TableCopying};
 use crate::parts::column_name::counterpart;
 use crate::parts::copying::config::{NewColumns, RemovedColumns, SyncMode};
-use crate::parts::drift::is_text_type;
+use crate::parts::loads::drift::is_text_type;
 use crate::parts::report::while_doing;
 
 /// Looks at the target, in all; a moment's trouble of a busy warehouse is no reason to begin anew.

@@ -1,0 +1,237 @@
+//! Rows as Parquet: one row group after another, so that a file of any size needs the memory of one row group.
+//!
+//! What a column becomes follows from its type in the source's catalogue alone. A value that does not fit stops the
+//! writing with its place; nothing is rounded, cut or replaced.
+
+mod columns;
+mod values;
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use millrace_operator_api::ports::{RowBatch, SourceColumn};
+use parquet::basic::{Compression as Codec, GzipLevel, ZstdLevel};
+use parquet::column::writer::{ColumnWriter, ColumnWriterImpl};
+use parquet::data_type::{ByteArray, DataType, FixedLenByteArray};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+
+use crate::parts::files::mark::Compression;
+use columns::Form;
+pub use columns::parquet_type;
+pub use values::looks;
+
+/// Bytes of values in one row group: enough for readers, little enough for memory. Of all files of a task that are
+/// written at a time, together.
+const ROW_GROUP: usize = 12 << 20;
+/// However many are written at a time, a row group is worth its while.
+const LEAST_ROW_GROUP: usize = 256 << 10;
+/// Cells that are turned into values at once.
+const CELLS_AT_ONCE: usize = 8 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error("row {row}, column {column} ({value}): {reason}; the value looks like {looks}")]
+    Value { row: u64, column: String, value: String, reason: String, looks: String },
+    #[error("writing Parquet: {0}")]
+    Parquet(#[from] ParquetError),
+}
+
+/// Bytes on their way from the writer to whoever takes them.
+#[derive(Clone, Default)]
+struct Outlet(Arc<Mutex<Vec<u8>>>);
+
+impl Outlet {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.with(|out| out.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub struct ParquetEncoder {
+    writer: SerializedFileWriter<Outlet>,
+    outlet: Outlet,
+    columns: Vec<SourceColumn>,
+    forms: Vec<Form>,
+    /// Of the row group that is being filled.
+    batches: Vec<RowBatch>,
+    held: usize,
+    /// Bytes that it may have.
+    row_group: usize,
+    /// Rows before the row group, those of earlier files included.
+    rows_before: u64,
+}
+
+impl ParquetEncoder {
+    /// `beside` is how many files are written at a time, this one among them.
+    pub fn new(
+        columns: &[SourceColumn],
+        compression: Compression,
+        rows_before: u64,
+        beside: usize,
+    ) -> Result<Self, EncodeError> {
+        let row_group = (ROW_GROUP / beside.max(1)).max(LEAST_ROW_GROUP);
+        let (schema, forms) = columns::schema(columns)?;
+        let codec = match compression {
+            Compression::None => Codec::UNCOMPRESSED,
+            Compression::Gzip => Codec::GZIP(GzipLevel::try_new(1)?),
+            Compression::Zstd => Codec::ZSTD(ZstdLevel::try_new(3)?),
+        };
+        let properties = WriterProperties::builder()
+            .set_compression(codec)
+            .set_created_by("millrace".to_owned())
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_statistics_truncate_length(Some(64))
+            .build();
+        let outlet = Outlet::default();
+        let writer = SerializedFileWriter::new(outlet.clone(), Arc::new(schema), Arc::new(properties))?;
+        Ok(Self {
+            writer,
+            outlet,
+            columns: columns.to_vec(),
+            forms,
+            batches: Vec::new(),
+            held: 0,
+            row_group,
+            rows_before,
+        })
+    }
+
+    pub fn encode(&mut self, batch: RowBatch) -> Result<(), EncodeError> {
+        // A cell costs memory even when it is empty.
+        self.held += batch.byte_len() + batch.len() * batch.columns() * size_of::<u64>();
+        self.batches.push(batch);
+        if self.held >= self.row_group { self.write_row_group() } else { Ok(()) }
+    }
+
+    /// Bytes that wait to be taken.
+    pub fn ready(&self) -> usize {
+        self.outlet.with(|out| out.len())
+    }
+
+    /// What can leave; with `is_last` the file is complete then.
+    pub fn take(&mut self, is_last: bool) -> Result<Vec<u8>, EncodeError> {
+        if is_last {
+            self.write_row_group()?;
+            self.writer.finish()?;
+        }
+        self.writer.flush().map_err(ParquetError::from)?;
+        Ok(self.outlet.with(std::mem::take))
+    }
+
+    fn write_row_group(&mut self) -> Result<(), EncodeError> {
+        let batches: Vec<Shared> = std::mem::take(&mut self.batches).into_iter().map(Shared::of).collect();
+        self.held = 0;
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let mut group = self.writer.next_row_group()?;
+        let mut index = 0;
+        while let Some(mut column) = group.next_column()? {
+            let cells = Cells { batches: &batches, index, column: &self.columns[index], rows_before: self.rows_before };
+            cells.write(column.untyped(), self.forms[index])?;
+            column.close()?;
+            index += 1;
+        }
+        group.close()?;
+        self.rows_before += batches.iter().map(|batch| batch.places.len() as u64).sum::<u64>();
+        Ok(())
+    }
+}
+
+/// A batch whose bytes can be handed out without copying them.
+struct Shared {
+    places: RowBatch,
+    bytes: Bytes,
+}
+
+impl Shared {
+    fn of(mut batch: RowBatch) -> Self {
+        let bytes = Bytes::from(batch.take_bytes());
+        Self { places: batch, bytes }
+    }
+}
+
+/// One column of a row group.
+struct Cells<'a> {
+    batches: &'a [Shared],
+    index: usize,
+    column: &'a SourceColumn,
+    rows_before: u64,
+}
+
+impl Cells<'_> {
+    fn write(&self, writer: &mut ColumnWriter<'_>, form: Form) -> Result<(), EncodeError> {
+        match writer {
+            ColumnWriter::BoolColumnWriter(writer) => self.each(writer, values::bool),
+            ColumnWriter::Int32ColumnWriter(writer) => self.each(writer, |cell| values::int32(cell, form)),
+            ColumnWriter::Int64ColumnWriter(writer) => self.each(writer, |cell| values::int64(cell, form)),
+            ColumnWriter::FloatColumnWriter(writer) => self.each(writer, values::float),
+            ColumnWriter::DoubleColumnWriter(writer) => self.each(writer, values::float),
+            ColumnWriter::ByteArrayColumnWriter(writer) => {
+                self.each(writer, |cell| values::bytes(cell, form).map(ByteArray::from))
+            }
+            ColumnWriter::FixedLenByteArrayColumnWriter(writer) => self.each(writer, |cell| {
+                values::decimal_bytes(cell, form).map(|bytes| FixedLenByteArray::from(ByteArray::from(bytes)))
+            }),
+            ColumnWriter::Int96ColumnWriter(_) => {
+                Err(ParquetError::General("no column is of 96 bits".to_owned()).into())
+            }
+        }
+    }
+
+    fn each<T: DataType>(
+        &self,
+        writer: &mut ColumnWriterImpl<'_, T>,
+        read: impl Fn(Bytes) -> Result<T::T, String>,
+    ) -> Result<(), EncodeError> {
+        let mut row = self.rows_before;
+        let mut values: Vec<T::T> = Vec::new();
+        let mut levels: Vec<i16> = Vec::new();
+        for batch in self.batches {
+            for in_batch in 0..batch.places.len() {
+                row += 1;
+                match batch.places.span(in_batch, self.index) {
+                    None => levels.push(0),
+                    Some((start, end)) => {
+                        let cell = batch.bytes.slice(start..end);
+                        values.push(read(cell.clone()).map_err(|reason| self.misfit(row, &cell, reason))?);
+                        levels.push(1);
+                    }
+                }
+                if levels.len() >= CELLS_AT_ONCE {
+                    writer.write_batch(&values, Some(&levels), None)?;
+                    values.clear();
+                    levels.clear();
+                }
+            }
+        }
+        writer.write_batch(&values, Some(&levels), None)?;
+        Ok(())
+    }
+
+    fn misfit(&self, row: u64, cell: &[u8], reason: String) -> EncodeError {
+        EncodeError::Value {
+            row,
+            column: format!("{} ({})", self.index + 1, self.column.name),
+            value: self.column.value.to_string(),
+            reason,
+            looks: values::looks(cell),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

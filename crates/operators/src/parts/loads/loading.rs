@@ -1,0 +1,482 @@
+//! Objects into a table: what `copy` and `upsert` share.
+
+mod deleting;
+mod direct;
+mod found;
+mod late;
+mod split_parts;
+mod telling_apart;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millrace_model::ledger::{RowsRead, RowsWritten, WriteMethod};
+use millrace_operator_api::ports::{
+    CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, TableName, Warehouse,
+};
+use millrace_operator_api::{Outcome, PortError, TaskContext, TaskError};
+use serde_json::{Value, json};
+
+use crate::parts::files::mark::{self, Compression, FileShape, Format, Marks};
+use crate::parts::loads::copy_options::{self, CopyOptions};
+use crate::parts::loads::drift::{SchemaDrift, Settled};
+use crate::parts::loads::file_columns::{self, Naming};
+use crate::parts::loads::handover::WrittenObject;
+use crate::parts::loads::rejected;
+use crate::parts::reads::treatment::{Leaps, Treatments, ZeroDates};
+use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
+
+/// A load with every parameter rendered.
+pub struct Loading {
+    pub warehouse_conn_id: String,
+    pub aws_conn_id: String,
+    pub bucket: String,
+    pub key: String,
+    /// The key is the beginning of the keys to load.
+    pub is_prefix: bool,
+    pub target: TableName,
+    pub columns: Option<Vec<String>>,
+    pub method: LoadMethod,
+    pub options: CopyOptions,
+    pub drift: SchemaDrift,
+    /// Where refused rows go.
+    pub quarantine: Option<TableName>,
+    pub show_values: bool,
+    /// What the task said that wrote the objects.
+    pub handed: Option<Handed>,
+    /// Rows straight from a database instead of objects.
+    pub direct: Option<Direct>,
+    /// Where all keys of the source come from, if rows without one are to go.
+    pub delete_missing: Option<Missing>,
+}
+
+/// One SELECT over a connection.
+pub struct Query {
+    pub conn_id: String,
+    pub query: String,
+}
+
+/// All keys of the source, and what is done to them so that they are those of the table.
+pub struct Missing {
+    pub keys: Query,
+    pub columns: Treatments,
+    /// The connection with the key of `hash`.
+    pub hash_conn_id: Option<String>,
+    pub source_timezone: Option<String>,
+}
+
+/// Rows that come straight from a database.
+pub struct Direct {
+    pub query: Query,
+    pub zero_dates: ZeroDates,
+    pub treatments: Treatments,
+    /// The connection with the key of `hash`.
+    pub hash_conn_id: Option<String>,
+    pub source_timezone: Option<String>,
+}
+
+/// The result of a task that wrote objects.
+pub struct Handed {
+    pub task: String,
+    pub object: WrittenObject,
+}
+
+/// Rows that are ready to be loaded.
+struct Prepared {
+    rows: LoadRows,
+    format: CsvFormat,
+    settled: Option<Settled>,
+    /// How many were written to the files, where that is known.
+    written: Option<u64>,
+    /// Where they come from, for people.
+    label: String,
+    bytes: Option<u64>,
+    files: usize,
+    /// What was read, where it comes straight from a database.
+    read: Option<RowsRead>,
+    leaps: Option<Leaps>,
+    /// What ended the reading: a warehouse puts it in words of its own.
+    read_error: Option<Arc<Mutex<Option<PortError>>>>,
+}
+
+pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, TaskError> {
+    let started_at = context.clock.now();
+    let warehouse = context.ports.warehouse(context, &loading.warehouse_conn_id).await?;
+    check_engine(warehouse.engine(), &loading)?;
+    let prepared = match &loading.direct {
+        Some(direct) => direct::prepare(context, warehouse.as_ref(), &loading, direct).await?,
+        None => prepare(context, warehouse.as_ref(), &loading).await?,
+    };
+    let Prepared { rows, format, settled, written, label, bytes, files, read, leaps, read_error } = prepared;
+    let size = bytes.map(|bytes| format!(" ({bytes} bytes)")).unwrap_or_default();
+    if warehouse.engine() == "redshift" && loading.direct.is_none() && format.kind == FileKind::Csv {
+        warn_of_empty_bytes(context, settled.as_ref());
+    }
+    context.info(format!(
+        "loading {label}{size} into {} of {} ({})",
+        loading.target,
+        loading.warehouse_conn_id,
+        method_name(&loading.method)
+    ));
+    let objects = if files == 1 { "object" } else { "objects" };
+    context.checkpoint("load", format!("{files} {objects}{size} into {}", loading.target));
+    let request = LoadRequest {
+        target: loading.target.clone(),
+        columns: settled.as_ref().map(|settled| settled.columns.clone()),
+        ignored: settled.as_ref().map(|settled| settled.ignored.clone()).unwrap_or_default(),
+        types: settled.as_ref().map(|settled| settled.types.clone()).unwrap_or_default(),
+        method: loading.method.clone(),
+        rows,
+        format,
+        also: Vec::new(),
+        expected_rows: written,
+        late_before: late::before(&loading),
+        quarantine: loading.quarantine.clone(),
+        show_values: loading.show_values,
+        known_by: Vec::new(),
+        work: context.work.clone(),
+    };
+    if context.cancel.is_cancelled() {
+        return Err(TaskError::Cancelled(context.cancel.cancelled().await));
+    }
+    // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
+    let report = warehouse.load(request).await.map_err(|error| {
+        let cause = read_error.and_then(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).take());
+        match cause {
+            Some(cause) => while_doing(&format!("reading {label}"), cause),
+            None => while_doing(&format!("loading {label} into {}", loading.target), error),
+        }
+    })?;
+    if let Some(leaps) = leaps {
+        leaps.tell(context);
+    }
+    let bytes = bytes.or(report.bytes);
+    let mut entry = ledger_entry(context, "load", &label, target_label(&loading), started_at);
+    entry.read = read;
+    entry.written = Some(written_rows(&loading, settled.as_ref().map(Settled::taken)));
+    entry.rows_read = report.rows_read;
+    entry.rows_inserted = report.rows_inserted;
+    entry.rows_updated = report.rows_updated;
+    entry.rows_deleted = report.rows_deleted;
+    entry.rows_rejected = report.rows_rejected;
+    entry.bytes = bytes;
+    entry.remote_ids.clone_from(&report.remote_ids);
+    entry.rows_written = sum_known(report.rows_inserted, report.rows_updated);
+    context.reporter.ledger(entry);
+
+    tell(context, &loading, &report);
+    late::tell(context, &loading, &label, report.rows_late, started_at);
+    compare(&loading, &report, written)?;
+    let deleted = match &loading.delete_missing {
+        Some(missing) => {
+            let settled = settled.as_ref();
+            Some(deleting::delete_missing(context, warehouse.as_ref(), &loading, (missing, settled)).await?)
+        }
+        None => report.rows_deleted,
+    };
+    let differences = settled.map(|settled| settled.differences).unwrap_or_default();
+    let report = LoadReport { rows_deleted: deleted, ..report };
+    Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+}
+
+fn warn_of_empty_bytes(context: &TaskContext, settled: Option<&Settled>) {
+    if let Some(settled) = settled.filter(|settled| !settled.bytes.is_empty()) {
+        context.warning(format!(
+            "{}: a value of no bytes becomes NULL, because COPY takes such a field of a CSV file for NULL in a VARBYTE \
+             column; format: parquet at the extract keeps it, and for_table there stops at it",
+            settled.bytes.join(", ")
+        ));
+    }
+}
+
+/// Refuses options that mean nothing to the engine.
+fn check_engine(engine: &str, loading: &Loading) -> Result<(), TaskError> {
+    let unknown = copy_options::unknown_to(engine, &loading.options.format);
+    if !unknown.is_empty() {
+        return Err(TaskError::Fail(format!(
+            "copy_options: {} has no meaning for {} ({})",
+            unknown.join(", ").to_ascii_lowercase(),
+            engine,
+            loading.warehouse_conn_id
+        )));
+    }
+    if loading.options.format.remove_nul && engine == "redshift" && loading.direct.is_none() {
+        return Err(TaskError::Fail(format!(
+            "nul_bytes: remove has no meaning here: Redshift ({}) reads the files itself and refuses NUL bytes; take them out in \
+             the query that writes the files, or load without files (sql_conn_id and query)",
+            loading.warehouse_conn_id
+        )));
+    }
+    Ok(())
+}
+
+/// Finds the objects and how they are written.
+async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loading) -> Result<Prepared, TaskError> {
+    let store = context.ports.objects(context, &loading.aws_conn_id).await?;
+    let found::Found { objects, columns: told } =
+        unless_cancelled(context, found::objects(context, store.as_ref(), loading)).await?;
+    let bytes: u64 = objects.iter().map(|object| object.size).sum();
+    let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
+    telling_apart::check(loading, &marks, &BTreeMap::new())?;
+    let format = learn_format(context, warehouse.engine(), loading, &objects, &marks)?;
+    let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
+    let columns = unless_cancelled(context, names.of(&objects, &marks)).await?;
+    let settled = file_columns::choose(context, warehouse, loading, columns).await?;
+    let handed = loading.handed.as_ref().and_then(|handed| handed.object.rows);
+    let written: Option<u64> = handed.or_else(|| marks.iter().map(|marks| marks.rows).sum::<Option<u64>>());
+    Ok(Prepared {
+        label: source_label(loading, &objects),
+        files: objects.len(),
+        bytes: Some(bytes),
+        rows: LoadRows::Objects(ObjectRows {
+            objects,
+            store: Arc::clone(&store),
+            manifest_prefix: (loading.bucket.clone(), format!("_millrace/{}/", context.work.short_hash())),
+        }),
+        format,
+        settled,
+        written,
+        read: None,
+        leaps: None,
+        read_error: None,
+    })
+}
+
+fn written_rows(loading: &Loading, columns: Option<Vec<String>>) -> RowsWritten {
+    let (method, keys) = match &loading.method {
+        LoadMethod::Append => (WriteMethod::Append, Vec::new()),
+        LoadMethod::Replace | LoadMethod::Swap => (WriteMethod::Replace, Vec::new()),
+        LoadMethod::Upsert { keys, .. } => (WriteMethod::Upsert, keys.clone()),
+    };
+    RowsWritten {
+        conn_id: loading.warehouse_conn_id.clone(),
+        schema: loading.target.schema.clone(),
+        table: loading.target.name.clone(),
+        columns,
+        method,
+        keys,
+    }
+}
+
+/// What the options leave open is taken from what the objects say about themselves; where the two disagree so that rows
+/// would be lost or changed, the load is refused.
+fn learn_format(
+    context: &TaskContext,
+    engine: &str,
+    loading: &Loading,
+    objects: &[ObjectInfo],
+    marks: &[Marks],
+) -> Result<CsvFormat, TaskError> {
+    let mut format = loading.options.format.clone();
+    let shapes: Vec<Option<&FileShape>> = marks.iter().map(|marks| marks.shape.as_ref()).collect();
+    let Some((at, shape)) = shapes.iter().enumerate().find_map(|(at, shape)| shape.map(|shape| (at, shape))) else {
+        return Ok(format);
+    };
+    // A file that says nothing of itself may be written in any way.
+    let differing =
+        shapes.iter().position(|other| other.is_none_or(|other| other.without_columns() != shape.without_columns()));
+    if let Some(index) = differing {
+        return Err(TaskError::Fail(format!(
+            "{} and {} are written differently (NULL marker, header, delimiter or compression), and one load reads all files \
+             in one way; load them by two tasks",
+            objects[at].url(),
+            objects[index].url()
+        )));
+    }
+    if shape.format == Format::Parquet {
+        // The file knows its columns, its NULLs and its compression itself.
+        return Ok(CsvFormat { kind: FileKind::Parquet, ..format });
+    }
+    let marker = &shape.null_marker;
+    match &format.null_as {
+        // The one is the other, and may be.
+        None if marker.is_empty() && engine == "redshift" && format.empty_as_null => {}
+        None if marker.is_empty() && engine == "redshift" => {
+            return Err(TaskError::Fail(format!(
+                "{} was written with an empty field for NULL, which Redshift cannot tell from an empty text; write it \
+                 with a null_marker, or say emptyasnull in copy_options if empty texts may become NULL",
+                objects[at].url()
+            )));
+        }
+        None => {
+            let said = if marker.is_empty() { "an empty field".to_owned() } else { format!("'{marker}'") };
+            context.info(format!("the file says that {said} stands for NULL"));
+            format.null_as = Some(marker.clone());
+        }
+        Some(given) if given != marker => {
+            let written = if marker.is_empty() { "an empty field".to_owned() } else { format!("'{marker}'") };
+            return Err(TaskError::Fail(format!(
+                "copy_options say null as '{given}', but {} was written with {written} for NULL: NULL would be loaded as \
+                 text, and the text '{given}' as NULL; leave null as out, the file says it itself",
+                objects[at].url()
+            )));
+        }
+        _ => {}
+    }
+    if !loading.options.says_header {
+        format.ignore_header = u32::from(shape.header);
+    } else if format.ignore_header != u32::from(shape.header) {
+        return Err(TaskError::Fail(format!(
+            "copy_options say ignoreheader {}, but {} was written with {} header lines: rows would be lost or a header \
+             loaded; leave ignoreheader out, the file says it itself",
+            format.ignore_header,
+            objects[0].url(),
+            u32::from(shape.header)
+        )));
+    }
+    if format.delimiter.is_none() && shape.delimiter != ',' {
+        format.delimiter = Some(shape.delimiter);
+    } else if format.delimiter.is_some_and(|given| given != shape.delimiter) {
+        return Err(TaskError::Fail(format!(
+            "copy_options say delimiter '{}', but {} was written with '{}'",
+            format.delimiter.unwrap_or(','),
+            objects[0].url(),
+            shape.delimiter
+        )));
+    }
+    if let Some(given) = format.quote.filter(|given| *given != '"') {
+        return Err(TaskError::Fail(format!(
+            "copy_options say quote as '{given}', but {} was written with '\"': its quotes would be loaded as parts of the values; \
+             leave quote out",
+            objects[0].url()
+        )));
+    }
+    if format.kind != FileKind::Csv {
+        return Err(TaskError::Fail(format!(
+            "{} was written as CSV, but copy_options name another format; write csv",
+            objects[0].url()
+        )));
+    }
+    format.gzip = shape.compression == Compression::Gzip;
+    format.zstd = shape.compression == Compression::Zstd;
+    Ok(format)
+}
+
+fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
+    if report.was_loaded_before {
+        context.info(format!(
+            "an earlier try of this task had loaded it into {} and committed: nothing was loaded again",
+            loading.target
+        ));
+    }
+    let numbers: Vec<String> = [
+        ("read", report.rows_read),
+        ("inserted", report.rows_inserted),
+        ("updated", report.rows_updated),
+        ("unchanged", unchanged(report)),
+        // An upsert deletes none; what the source has no more is counted when it goes.
+        (
+            "deleted",
+            report.rows_deleted.filter(|count| *count > 0 || !matches!(loading.method, LoadMethod::Upsert { .. })),
+        ),
+        ("rejected", report.rows_rejected),
+    ]
+    .iter()
+    .filter_map(|(name, count)| count.map(|count| format!("{count} {name}")))
+    .collect();
+    if !numbers.is_empty() {
+        context.info(format!("rows: {}", numbers.join(", ")));
+    }
+    rejected::tell(context, report, loading.quarantine.as_ref(), "maxerror");
+    tell_what_the_table_did(context, &loading.target, report);
+}
+
+/// With rows and values that were to go into it.
+pub fn tell_what_the_table_did(context: &TaskContext, target: &TableName, report: &LoadReport) {
+    if !report.computed.is_empty() {
+        context.info(format!(
+            "{target}: {} is computed by the table itself; the values that came in were passed over",
+            report.computed.join(", ")
+        ));
+    }
+    if let Some(kept) = report.rows_kept.filter(|kept| *kept > 0) {
+        context.warning(format!(
+            "{target}: {kept} of the rows that were to be updated are as they were, though other values came in: a trigger of \
+             the table keeps them, or makes of those values what is there already"
+        ));
+    }
+}
+
+/// Numbers that can't all be right fail the task; what is unknown is not compared.
+fn compare(loading: &Loading, report: &LoadReport, written: Option<u64>) -> Result<(), TaskError> {
+    let Some(read) = report.rows_read else { return Ok(()) };
+    let rejected = report.rows_rejected.unwrap_or(0);
+    let fail = |what: String| {
+        Err(TaskError::Fail(format!(
+            "{what}; the load into {} is committed: compare the table with its source before anything builds on it",
+            loading.target
+        )))
+    };
+    if let Some(written) = written
+        && read != written
+        && read + rejected != written
+    {
+        return fail(format!("{written} rows were written to the files, but {read} were read from them"));
+    }
+    if let (LoadMethod::Append | LoadMethod::Replace | LoadMethod::Swap, Some(inserted)) =
+        (&loading.method, report.rows_inserted)
+        && inserted != read
+        && inserted + rejected != read
+    {
+        return fail(format!("{read} rows were read, but {inserted} were inserted and {rejected} rejected"));
+    }
+    if let (LoadMethod::Upsert { .. }, Some(changed)) =
+        (&loading.method, sum_known(report.rows_inserted, report.rows_updated))
+        && changed > read
+    {
+        return fail(format!("{read} rows were read, but {changed} were inserted or updated"));
+    }
+    Ok(())
+}
+
+fn sum_known(first: Option<u64>, second: Option<u64>) -> Option<u64> {
+    match (first, second) {
+        (None, None) => None,
+        (first, second) => Some(first.unwrap_or(0) + second.unwrap_or(0)),
+    }
+}
+
+/// Rows that came in and changed nothing.
+fn unchanged(report: &LoadReport) -> Option<u64> {
+    let changed = report.rows_inserted? + report.rows_updated? + report.rows_rejected?;
+    report.rows_read?.checked_sub(changed)
+}
+
+fn result_of(report: &LoadReport, files: usize, bytes: Option<u64>, differences: &[String]) -> Value {
+    json!({
+        "rows_unchanged": unchanged(report),
+        "schema_drift": differences,
+        "rows_read": report.rows_read,
+        "rows_inserted": report.rows_inserted,
+        "rows_updated": report.rows_updated,
+        "rows_deleted": report.rows_deleted,
+        "rows_rejected": report.rows_rejected,
+        "rows_late": report.rows_late,
+        "was_loaded_before": report.was_loaded_before,
+        "files": files,
+        "bytes": bytes,
+    })
+}
+
+fn source_label(loading: &Loading, objects: &[ObjectInfo]) -> String {
+    match objects {
+        [only] => only.url(),
+        several => format!("s3://{}/{}* ({} objects)", loading.bucket, loading.key, several.len()),
+    }
+}
+
+fn target_label(loading: &Loading) -> String {
+    format!("{}: {}", loading.warehouse_conn_id, loading.target)
+}
+
+fn method_name(method: &LoadMethod) -> String {
+    match method {
+        LoadMethod::Append => "append".to_owned(),
+        LoadMethod::Replace => "replace".to_owned(),
+        LoadMethod::Swap => "swap".to_owned(),
+        LoadMethod::Upsert { keys, order_key: None } => format!("upsert by {}", keys.join(", ")),
+        LoadMethod::Upsert { keys, order_key: Some(order) } => {
+            format!("upsert by {}, the highest {order} stays", keys.join(", "))
+        }
+    }
+}
