@@ -29,6 +29,7 @@ mod intake;
 mod links;
 mod listener;
 mod live;
+mod masking;
 mod metrics;
 mod oidc;
 mod openapi;
