@@ -50,14 +50,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::access::permission::{Access, Act};
+use crate::access::sign_in;
 use crate::calendars::NamedCalendar;
 use crate::doors::Doors;
 use crate::format::without_colours;
 use crate::openapi::{Kind, Operation, op};
-use crate::permission::{Access, Act};
 use crate::problem::Answer;
 use crate::query::Parameters;
-use crate::sign_in;
 use update_mask::masked;
 
 pub(crate) fn doors() -> Doors {

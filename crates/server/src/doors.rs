@@ -8,8 +8,8 @@ use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
+use crate::access::permission::Access;
 use crate::openapi::Operation;
-use crate::permission::Access;
 use crate::server::Shared;
 
 /// One address and method.

@@ -18,9 +18,9 @@ use hyper_util::service::TowerToHyperService;
 use millrace_model::error_code::ErrorCode;
 use sha2::{Digest, Sha256};
 
+use crate::access::permission::{Access, Act};
+use crate::access::person::Person;
 use crate::intake;
-use crate::permission::{Access, Act};
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Shared;
 

@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use crate::access::person::Person;
 use crate::api::instances::instance_of;
 use crate::live::{Mark, Marked, Message, Subscription};
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::{FARTHEST, Parameters};
 use crate::server::Shared;

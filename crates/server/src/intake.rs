@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use millrace_model::error_code::ErrorCode;
 use millrace_model::json_text::flaw;
 
-use crate::guard::BODY_LIMIT;
+use crate::access::guard::BODY_LIMIT;
 use crate::problem::{Answer, Problem};
 
 /// Path and query.

@@ -22,8 +22,8 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attempts::network_of;
-use crate::client::Network;
+use crate::access::attempts::network_of;
+use crate::access::client::Network;
 use crate::server::Server;
 use crate::tls::Tls;
 

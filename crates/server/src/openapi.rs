@@ -6,8 +6,8 @@ use schemars::generate::{Contract, SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
+use crate::access::permission::Access;
 use crate::doors::Door;
-use crate::permission::Access;
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 

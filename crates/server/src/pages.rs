@@ -44,8 +44,8 @@ mod trigger;
 mod variables;
 mod webhooks;
 
+use crate::access::permission::{Access, Act};
 use crate::doors::Doors;
-use crate::permission::{Access, Act};
 
 pub(crate) fn doors() -> Doors {
     use Act::{

@@ -133,7 +133,7 @@ impl From<BackfillError> for Problem {
     fn from(error: BackfillError) -> Self {
         match error {
             BackfillError::FileGone { .. } => Self::new(ErrorCode::CONFLICT, error.to_string()),
-            BackfillError::Refused(error) => crate::actions::refused(&error),
+            BackfillError::Refused(error) => crate::deeds::actions::refused(&error),
             BackfillError::Circle(circle) => Self::internal(&circle),
             BackfillError::Store(error) => error.into(),
         }

@@ -7,11 +7,11 @@ use chrono_tz::Tz;
 use http::HeaderMap;
 use minijinja::{Environment, HtmlEscape, Value, context};
 
-use crate::permission::Act;
-use crate::person::Person;
+use crate::access::permission::Act;
+use crate::access::person::Person;
+use crate::access::sessions::cookie;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
-use crate::sessions::cookie;
 use crate::viewer::{Zone, viewer};
 use crate::{assets, format, words};
 

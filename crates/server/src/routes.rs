@@ -16,17 +16,18 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::limit::RequestBodyLimitLayer;
 
+use crate::access::guard::{ANSWER_WITHIN, BODY_LIMIT, Gate};
+use crate::access::permission::{Access, Act};
+use crate::access::person::Person;
+use crate::access::{guard, oidc, sign_in};
 use crate::api::LINES;
 use crate::doors::{Door, DoorPlan, Doors};
 use crate::etags::Versions;
-use crate::guard::{ANSWER_WITHIN, BODY_LIMIT, Gate};
 use crate::openapi::{Kind, op};
-use crate::permission::{Access, Act};
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::Wishes;
 use crate::server::Shared;
-use crate::{api, assets, etags, events, guard, intake, metrics, oidc, pages, sign_in, viewer};
+use crate::{api, assets, etags, events, intake, metrics, pages, viewer};
 
 fn answers() -> Doors {
     api::doors()

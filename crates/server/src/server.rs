@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use millrace_situation::{Surroundings, said_by_leader};
 
-use crate::attempts::Attempts;
-use crate::client::Network;
+use crate::access::attempts::Attempts;
+use crate::access::client::Network;
+use crate::access::oidc::{OidcOptions, Provider};
+use crate::access::password::{Guesses, Verified};
 use crate::listener::Patience;
 use crate::live::Live;
 use crate::metrics::Answers;
-use crate::oidc::{OidcOptions, Provider};
-use crate::password::{Guesses, Verified};
 use crate::rendering::Rendering;
 use crate::streams::Streams;
 use crate::tls::Tls;

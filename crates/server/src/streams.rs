@@ -9,9 +9,9 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use millrace_model::error_code::ErrorCode;
 
-use crate::client::Client;
-use crate::guard::identify;
-use crate::permission::Access;
+use crate::access::client::Client;
+use crate::access::guard::identify;
+use crate::access::permission::Access;
 use crate::problem::{Answer, Problem};
 use crate::server::Shared;
 

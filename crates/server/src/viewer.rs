@@ -14,9 +14,9 @@ use chrono_tz::Tz;
 use http::{HeaderMap, header};
 use serde::Deserialize;
 
-use crate::client::Client;
+use crate::access::client::Client;
+use crate::access::sessions::cookie;
 use crate::links;
-use crate::sessions::cookie;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Language {

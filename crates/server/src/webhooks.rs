@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::actions::TriggerBody;
-use crate::people::{MOST_TOKEN_DAYS, TOKEN_DAYS};
-use crate::permission::{Act, Scope, Word};
-use crate::person::{Person, Via};
+use crate::access::people::{MOST_TOKEN_DAYS, TOKEN_DAYS};
+use crate::access::permission::{Act, Scope, Word};
+use crate::access::person::{Person, Via};
+use crate::access::sessions::token_hash;
+use crate::deeds::actions::TriggerBody;
 use crate::problem::{Answer, Problem};
 use crate::server::{KEYS_KEPT, Server};
-use crate::sessions::token_hash;
 
 /// The body of a delivery, in bytes.
 pub(crate) const LONGEST_DELIVERY: usize = 256 * 1024;

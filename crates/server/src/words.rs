@@ -158,7 +158,7 @@ mod tests {
         let kinds = RunType::ALL.iter().map(|kind| kind.as_str());
         let of_model = states.chain(kinds).filter(|word| *word != "none").map(|word| word.replace('_', " "));
         found.extend(of_model);
-        found.extend(crate::permission::Role::ALL.iter().map(|role| role.as_str().to_owned()));
+        found.extend(crate::access::permission::Role::ALL.iter().map(|role| role.as_str().to_owned()));
         found.sort();
         found.dedup();
         found

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::runs::{DagRun, run_value};
 use super::{Given, Instant, body, instant, listed, paged};
-use crate::actions::TriggerBody;
+use crate::access::permission::{Access, Act};
+use crate::access::person::Person;
+use crate::deeds::actions::TriggerBody;
 use crate::doors::Doors;
 use crate::openapi::{Kind, op};
-use crate::permission::{Access, Act};
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};

@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Given, Instant, body, instant, listed, optional, paged};
-use crate::backfills::{BackfillBody, outcome};
+use crate::access::person::Person;
+use crate::deeds::backfills::{BackfillBody, outcome};
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::{Server, Shared};

@@ -16,11 +16,11 @@ use tokio::time::timeout;
 
 use super::update_mask::{UpdateMask, masked};
 use super::{Given, body, bulk, listed, paged};
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::doors::Doors;
 use crate::links;
 use crate::openapi::{Kind, op};
-use crate::permission::Act;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};

@@ -8,10 +8,10 @@ use millrace_store::DagFilter;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::access::permission::{Access, Act};
+use crate::access::person::Person;
 use crate::doors::Doors;
 use crate::openapi::op;
-use crate::permission::{Access, Act};
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Shared;
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::update_mask::UpdateMask;
 use super::{Given, Instant, body, cut, instant, listed, optional};
-use crate::person::Person;
+use crate::access::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};

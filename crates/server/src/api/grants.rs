@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Given, Instant, body, cut, instant, listed};
-use crate::people::role_named;
-use crate::person::Person;
+use crate::access::people::role_named;
+use crate::access::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;

@@ -11,9 +11,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Instant, instant, listed, paged};
+use crate::access::permission::Act;
 use crate::doors::Doors;
 use crate::openapi::{Kind, op};
-use crate::permission::Act;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;

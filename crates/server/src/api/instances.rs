@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::asked::{MOST_COUNTED, asked, dates, in_all};
 use super::{Given, Instant, body, duration, instant, listed, optional, uuid};
-use crate::changes::{ClearBody, Cleared, MarkBody, Touched};
+use crate::access::person::Person;
+use crate::deeds::changes::{ClearBody, Cleared, MarkBody, Touched};
 use crate::openapi::{Kind, Operation};
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::{FARTHEST, Parameters};
 use crate::server::{Server, Shared};

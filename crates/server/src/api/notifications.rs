@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Given, Instant, body, instant, listed, optional};
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::doors::Doors;
 use crate::openapi::{Kind, op};
-use crate::permission::Act;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::server::{Server, Shared};

@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Given, Instant, body, instant, listed, optional, paged};
-use crate::client::Client;
-use crate::people::{check_user_name, no_user, role_named};
-use crate::permission::{Act, Role};
-use crate::person::Person;
+use crate::access::client::Client;
+use crate::access::people::{check_user_name, no_user, role_named};
+use crate::access::permission::{Act, Role};
+use crate::access::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::update_mask::UpdateMask;
 use super::{Given, body, emptied, listed, paged};
-use crate::permission::Act;
-use crate::person::Person;
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};

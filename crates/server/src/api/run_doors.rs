@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::asked::dates;
 use super::update_mask::masked;
 use super::{Given, assets, backfills, bulk, explain, runs, wait};
-use crate::actions::TriggerBody;
-use crate::backfills::BackfillBody;
-use crate::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun, Touched};
+use crate::access::permission::{Access, Act};
+use crate::access::person::Person;
+use crate::deeds::actions::TriggerBody;
+use crate::deeds::backfills::BackfillBody;
+use crate::deeds::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun, Touched};
 use crate::doors::Doors;
 use crate::openapi::{Kind, op};
-use crate::permission::{Access, Act};
-use crate::person::Person;
 use crate::query::Parameters;
 use crate::server::Shared;
 

@@ -4,11 +4,11 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use super::{Given, bulk, explain, instances, logs, tries, xcoms};
-use crate::changes::{ClearBody, MarkBody, Touched};
+use crate::access::permission::Act;
+use crate::access::person::Person;
+use crate::deeds::changes::{ClearBody, MarkBody, Touched};
 use crate::doors::Doors;
 use crate::openapi::{Kind, op};
-use crate::permission::Act;
-use crate::person::Person;
 use crate::query::Parameters;
 use crate::server::Shared;
 

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Given, Instant, body, instant, listed, optional, paged};
-use crate::people::TokenWish;
-use crate::permission::{Act, Scope};
-use crate::person::Person;
+use crate::access::people::TokenWish;
+use crate::access::permission::{Act, Scope};
+use crate::access::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::update_mask::UpdateMask;
 use super::{Given, body, emptied, listed, paged};
-use crate::permission::Act;
-use crate::person::Person;
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};

@@ -16,8 +16,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use super::runs::{DagRun, run_value};
+use crate::access::person::Person;
 use crate::live::{Marked, Message};
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Given, Instant, body, cut, instant, listed, optional};
-use crate::client::Client;
+use crate::access::client::Client;
+use crate::access::permission::{Access, Act};
+use crate::access::person::Person;
 use crate::doors::Doors;
 use crate::links;
 use crate::openapi::{Kind, op};
-use crate::permission::{Access, Act};
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;

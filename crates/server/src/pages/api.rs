@@ -8,8 +8,8 @@ use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::access::person::Person;
 use crate::openapi;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::routes;

@@ -6,9 +6,9 @@ use millrace_store::AssetRow;
 use serde::Serialize;
 
 use super::asset_graph;
+use crate::access::person::Person;
 use crate::format::When;
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};

@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::head::Tab;
-use crate::backfills::{BackfillBody, outcome};
+use crate::access::person::Person;
+use crate::deeds::backfills::{BackfillBody, outcome};
 use crate::format::{When, sentence};
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};

@@ -4,8 +4,8 @@ use axum::extract::State;
 use chrono::Datelike;
 use http::HeaderMap;
 
+use crate::access::person::Person;
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};

@@ -11,10 +11,10 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_store::{ClearedInstance, TouchedRun};
 use serde::Serialize;
 
-use crate::changes::{ClearBody, Cleared, MarkBody, NamedTask, PatchRunBody};
+use crate::access::person::Person;
+use crate::deeds::changes::{ClearBody, Cleared, MarkBody, NamedTask, PatchRunBody};
 use crate::format::sentence;
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};

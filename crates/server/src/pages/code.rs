@@ -8,9 +8,9 @@ use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
 use super::head::Tab;
+use crate::access::person::Person;
 use crate::format::When;
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};

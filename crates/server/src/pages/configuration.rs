@@ -3,7 +3,7 @@
 use axum::extract::State;
 use http::HeaderMap;
 
-use crate::person::Person;
+use crate::access::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::seen::{check_seen, version_of};
+use crate::access::person::Person;
 use crate::api::{ConnectionAnswer, form_of, try_connection};
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};

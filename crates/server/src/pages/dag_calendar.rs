@@ -12,9 +12,9 @@ use millrace_store::DagRow;
 use serde::Serialize;
 
 use super::head::Tab;
+use crate::access::person::Person;
 use crate::format::words;
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};

@@ -13,17 +13,17 @@ use millrace_store::{DagFilter, DagRow, LedgerRow, RunSummary};
 use serde::Serialize;
 
 use super::strip::{Bar, bars};
+use crate::access::client::Client;
+use crate::access::permission::Act;
+use crate::access::person::Person;
+use crate::access::sessions::cookie;
 use crate::api::{DAG_ORDERS, compare_dags, rows_moved};
-use crate::client::Client;
 use crate::format::{When, count, length, span};
 use crate::links;
-use crate::permission::Act;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};
-use crate::sessions::cookie;
 use crate::words::{said, say, t};
 
 const STRIP: u32 = 14;

@@ -8,9 +8,9 @@ use millrace_store::{LedgerFilter, LedgerLine};
 use serde::Serialize;
 
 use super::head::Tab;
+use crate::access::person::Person;
 use crate::format::{When, count, length, size};
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;

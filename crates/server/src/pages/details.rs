@@ -10,8 +10,8 @@ use millrace_settings::Masker;
 use serde::Serialize;
 
 use super::head::Tab;
+use crate::access::person::Person;
 use crate::format::When;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;

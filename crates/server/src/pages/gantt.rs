@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use super::head::Tab;
 use super::instances;
+use crate::access::person::Person;
 use crate::format::{length, words};
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};

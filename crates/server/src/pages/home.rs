@@ -15,11 +15,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::dags::due_since;
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::api::{SILENT_AFTER, first_line};
 use crate::format::{When, count};
 use crate::links;
-use crate::permission::Act;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};

@@ -7,9 +7,9 @@ use millrace_store::{DagFilter, DagRow};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::access::person::Person;
 use crate::format::When;
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};

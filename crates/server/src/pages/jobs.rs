@@ -3,9 +3,9 @@
 use axum::extract::State;
 use http::HeaderMap;
 
+use crate::access::person::Person;
 use crate::api::SILENT_AFTER;
 use crate::format::When;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use http::HeaderMap;
 use millrace_model::state::TaskState;
 
-use crate::person::Person;
+use crate::access::person::Person;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;

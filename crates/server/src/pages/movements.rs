@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::data::moved;
 use super::paging::{kept, paging};
+use crate::access::person::Person;
 use crate::format::{When, count, length, size};
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::rendering::{Wishes, merged, values};

@@ -7,8 +7,8 @@ use millrace_model::error_code::ErrorCode;
 use millrace_operator_api::entry::{OperatorEntry, find};
 use serde_json::Value;
 
+use crate::access::person::Person;
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;

@@ -10,12 +10,12 @@ use millrace_store::{ApiTokenRow, GrantRow, Granted, UserRow};
 use serde::{Deserialize, Serialize};
 
 use super::paging::paging;
-use crate::client::Client;
+use crate::access::client::Client;
+use crate::access::people::{TOKEN_DAYS, TokenWish, check_user_name, role_named};
+use crate::access::permission::{Act, Role, Scope};
+use crate::access::person::Person;
 use crate::format::{When, sentence};
 use crate::links;
-use crate::people::{TOKEN_DAYS, TokenWish, check_user_name, role_named};
-use crate::permission::{Act, Role, Scope};
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::{MOST_ROWS, Parameters};
 use crate::rendering::{Wishes, merged, values};
@@ -153,7 +153,7 @@ async fn do_to(server: &Server, person: &Person, name: &str, given: UserDeed) ->
         }
         "delete" => {
             if !store.delete_user(name, &actor, now).await? {
-                return Err(crate::people::no_user(name));
+                return Err(crate::access::people::no_user(name));
             }
         }
         "grant" => {

@@ -9,8 +9,8 @@ use millrace_store::PoolRow;
 use serde::{Deserialize, Serialize};
 
 use super::seen::{check_seen, version_of};
+use crate::access::person::Person;
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::paging::{kept, paging};
+use crate::access::person::Person;
 use crate::api::found_results;
 use crate::links;
-use crate::person::Person;
 use crate::problem::Answer;
 use crate::query::Parameters;
 use crate::rendering::{Wishes, merged, values};

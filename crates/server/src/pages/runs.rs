@@ -14,10 +14,10 @@ use serde::Serialize;
 
 use super::head::Tab;
 use super::paging::{kept, paging};
+use crate::access::person::Person;
 use crate::api::{MOST_COUNTED, run_order};
 use crate::format::{When, length, sentence, span};
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, merged, values};

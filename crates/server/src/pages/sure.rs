@@ -5,7 +5,7 @@ use axum::Form;
 use axum::extract::State;
 use http::HeaderMap;
 
-use crate::person::Person;
+use crate::access::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};

@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::head::Tab;
-use crate::actions::TriggerBody;
+use crate::access::person::Person;
+use crate::deeds::actions::TriggerBody;
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};

@@ -11,9 +11,9 @@ use millrace_vault::{NamedVariable, Origin};
 use serde::{Deserialize, Serialize};
 
 use super::seen::{check_seen, version_of};
+use crate::access::person::Person;
 use crate::api::VariableBody;
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};

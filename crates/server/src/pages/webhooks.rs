@@ -8,11 +8,11 @@ use http::HeaderMap;
 use millrace_store::{WebhookRow, WebhookTarget};
 use serde::{Deserialize, Serialize};
 
+use crate::access::people::{MOST_TOKEN_DAYS, TOKEN_DAYS};
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::format::{When, sentence};
 use crate::links;
-use crate::people::{MOST_TOKEN_DAYS, TOKEN_DAYS};
-use crate::permission::Act;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};
 use crate::server::{Server, Shared};

@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn every_act_is_known() {
-        let acts = crate::permission::Act::ALL.iter().map(|act| act.describe());
+        let acts = crate::access::permission::Act::ALL.iter().map(|act| act.describe());
         let unknown: Vec<&str> = acts.filter(|text| KOREAN.say(text, 0).is_none()).collect();
         assert!(unknown.is_empty(), "web/words/ko-phrases.toml lacks: {unknown:#?}");
     }

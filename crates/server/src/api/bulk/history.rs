@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BulkAnswer, BulkBody, BulkError, Entity, MOST, What};
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::api::{Given, Whole, body, instances};
-use crate::changes::{ClearRunBody, Cleared, MarkBody, PatchRunBody};
-use crate::permission::Act;
-use crate::person::Person;
+use crate::deeds::changes::{ClearRunBody, Cleared, MarkBody, PatchRunBody};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::Shared;

@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::actions::with_secrets;
-use crate::permission::Act;
-use crate::person::Person;
+use crate::access::permission::Act;
+use crate::access::person::Person;
+use crate::deeds::actions::with_secrets;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 use crate::words::said;

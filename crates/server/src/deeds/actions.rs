@@ -13,12 +13,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::changes::checked_note;
-use crate::permission::Act;
-use crate::person::{Person, Via};
+use crate::access::permission::Act;
+use crate::access::person::{Person, Via};
+use crate::access::sessions::token_hash;
+use crate::deeds::changes::checked_note;
 use crate::problem::{Answer, Problem};
 use crate::server::{KEYS_KEPT, Server};
-use crate::sessions::token_hash;
 
 /// As Airflow's clients send it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

@@ -7,7 +7,7 @@ use http::request::Parts;
 use millrace_model::error_code::ErrorCode;
 use millrace_store::Granted;
 
-use crate::permission::{Act, Role, Scope};
+use crate::access::permission::{Act, Role, Scope};
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 

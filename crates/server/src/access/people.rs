@@ -9,12 +9,12 @@ use millrace_model::error_code::ErrorCode;
 use millrace_settings::KeyringError;
 use millrace_store::{ApiTokenRow, NewToken};
 
-use crate::password::hash_password;
-use crate::permission::{Act, Role, Scope};
-use crate::person::{Person, Via};
+use crate::access::password::hash_password;
+use crate::access::permission::{Act, Role, Scope};
+use crate::access::person::{Person, Via};
+use crate::access::sessions::{LONGEST_PASSWORD, TOKEN_PREFIX, new_token};
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
-use crate::sessions::{LONGEST_PASSWORD, TOKEN_PREFIX, new_token};
 
 const LONGEST_NAME: usize = 100;
 const SHORTEST_PASSWORD: usize = 10;

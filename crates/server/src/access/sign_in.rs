@@ -9,14 +9,14 @@ use minijinja::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::client::Client;
+use crate::access::person::Person;
+use crate::access::sessions::{COOKIE, cookie, session_cookie};
 use crate::api::{Given, Instant, Whole, instant};
-use crate::client::Client;
 use crate::links;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
-use crate::sessions::{COOKIE, cookie, session_cookie};
 use crate::words::t;
 
 #[derive(Deserialize)]

@@ -17,10 +17,10 @@ use millrace_store::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::api::instances::TouchedInstance;
 use crate::links;
-use crate::permission::Act;
-use crate::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 

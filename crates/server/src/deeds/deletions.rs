@@ -9,8 +9,8 @@ use millrace_logs::LogFolder;
 use millrace_store::{Gone, StoreError};
 use tokio::runtime::Handle;
 
-use crate::permission::Act;
-use crate::person::Person;
+use crate::access::permission::Act;
+use crate::access::person::Person;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 

@@ -29,13 +29,13 @@ pub use self::provider::{OidcError, OidcOptions};
 pub use self::roles::{RoleMap, RoleMapError};
 pub use self::web::{Web, WebAnswer, WebRequest};
 
-use crate::client::Client;
+use crate::access::client::Client;
+use crate::access::people::check_user_name;
+use crate::access::sessions::{COOKIE, cookie, session_cookie};
+use crate::access::sign_in::{self, Next};
 use crate::links;
-use crate::people::check_user_name;
 use crate::problem::{Answer, Problem};
 use crate::server::{Server, Shared};
-use crate::sessions::{COOKIE, cookie, session_cookie};
-use crate::sign_in::{self, Next};
 
 /// Where a provider sends people back to, behind the server's public address.
 pub(crate) const CALLBACK: &str = "/sign-in/oidc/callback";

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::permission::Role;
+use crate::access::permission::Role;
 
 /// Groups and their roles; `*` is everybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,10 +15,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::client::Client;
-use crate::password::{NOBODYS, keyed_digest, verify_password};
-use crate::permission::{Role, Scope};
-use crate::person::{Grant, Person, Via};
+use crate::access::client::Client;
+use crate::access::password::{NOBODYS, keyed_digest, verify_password};
+use crate::access::permission::{Role, Scope};
+use crate::access::person::{Grant, Person, Via};
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn person(key: u8) -> Person {
-        Person { form_key: [key; 32], ..crate::person::tests_person(Role::Admin) }
+        Person { form_key: [key; 32], ..crate::access::person::tests_person(Role::Admin) }
     }
 
     #[test]

@@ -15,15 +15,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use millrace_model::error_code::ErrorCode;
 use tokio::time::timeout;
 
-use crate::client::Client;
+use crate::access::client::Client;
+use crate::access::permission::Access;
+use crate::access::person::{Person, Via};
+use crate::access::sessions::{COOKIE, cookie};
 use crate::doors::DoorPlan;
 use crate::links;
 use crate::listener::Peer;
-use crate::permission::Access;
-use crate::person::{Person, Via};
 use crate::problem::{Answer, Problem};
 use crate::server::{Server, Shared};
-use crate::sessions::{COOKIE, cookie};
 
 /// The largest request body, in bytes.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
