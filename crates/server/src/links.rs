@@ -55,11 +55,15 @@ pub(crate) fn api_connection(conn_id: &str) -> String {
     format!("/api/v1/connections/{}", segment(conn_id))
 }
 
-/// Where to go after signing in: a path of ours, whatever was asked for.
-pub(crate) fn local(next: Option<&str>) -> &str {
-    next.filter(|next| next.starts_with('/') && !next[1..].starts_with(['/', '\\']))
-        .filter(|next| !next.contains(char::is_control))
-        .unwrap_or("/")
+/// An address, if it is one of this server: a browser takes `//elsewhere` and `/\elsewhere` for other people's.
+pub(crate) fn local(path: &str) -> Option<&str> {
+    let is_elsewhere = path.starts_with("//") || path.contains(|it: char| it == '\\' || it.is_control());
+    (path.starts_with('/') && !is_elsewhere).then_some(path)
+}
+
+/// Where to go after signing in: an address of ours, whatever was asked for.
+pub(crate) fn onward(next: Option<&str>) -> &str {
+    next.and_then(local).unwrap_or("/")
 }
 
 /// The page that a form stood on, if it was ours.
@@ -70,7 +74,7 @@ pub(crate) fn back(headers: &HeaderMap, otherwise: &str) -> String {
         Some(&rest[rest.find('/')?..])
     });
     match path {
-        Some(path) => local(Some(path)).to_owned(),
+        Some(path) => onward(Some(path)).to_owned(),
         None => otherwise.to_owned(),
     }
 }
@@ -90,11 +94,14 @@ mod tests {
 
     #[test]
     fn leads_nobody_elsewhere() {
-        assert_eq!(local(Some("/dags/a?x=1")), "/dags/a?x=1");
-        for bad in ["//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nb"] {
-            assert_eq!(local(Some(bad)), "/", "{bad}");
+        for good in ["/", "/dags/a?x=1", "/pools/delete/x"] {
+            assert_eq!((local(good), onward(Some(good))), (Some(good), good));
         }
-        assert_eq!(local(None), "/");
+        let elsewhere = ["//evil.example", "/\\evil.example", "/a\\b", "/\t/evil.example", "https://evil.example"];
+        for bad in elsewhere.into_iter().chain(["", "pools", "/a\r\nb"]) {
+            assert_eq!((local(bad), onward(Some(bad))), (None, "/"), "{bad}");
+        }
+        assert_eq!(onward(None), "/");
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) async fn leave(
     headers: HeaderMap,
 ) -> Answer {
     let provider = server.provider()?;
-    let next = links::local(query.next.as_deref());
+    let next = links::onward(query.next.as_deref());
     // Anybody may come here, and a provider that is away is asked again each time.
     let known_as = format!("to oidc {}", client.address);
     server.may_attempt(&client, &known_as)?;
@@ -190,7 +190,7 @@ async fn enter(
     let (token, ends) = begun.map_err(|problem| OidcError::Unreachable(problem.detail))?;
     let seconds = (ends - server.now()).num_seconds();
     let cookies = [session_cookie(client, &token, seconds), pending_cookie(client, "", 0)];
-    Ok(with_cookies(Redirect::to(links::local(Some(&pending.next))).into_response(), &cookies))
+    Ok(with_cookies(Redirect::to(links::onward(Some(&pending.next))).into_response(), &cookies))
 }
 
 fn pending(server: &Server, provider: &Provider, headers: &HeaderMap) -> Result<Pending, OidcError> {

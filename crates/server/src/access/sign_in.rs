@@ -36,7 +36,7 @@ pub(crate) struct Credentials {
 }
 
 pub(crate) async fn page(State(server): State<Shared>, Query(query): Query<Next>, headers: HeaderMap) -> Answer {
-    let next = links::local(query.next.as_deref());
+    let next = links::onward(query.next.as_deref());
     let signed_out = query.signed_out.as_ref().and_then(|_| server.oidc.as_ref()?.end_session_url());
     drawn(&server, &headers, values! { next, username => "", problem => (), end_session => signed_out }).await
 }
@@ -63,7 +63,7 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     Form(given): Form<Credentials>,
 ) -> Answer {
-    let next = links::local(given.next.as_deref());
+    let next = links::onward(given.next.as_deref());
     let (status, problem) = match server.person_of_password(client.address, &given.username, &given.password).await {
         Ok(Some(person)) => {
             let (token, ends) = server.begin_session(&person.name, cookie(&headers, COOKIE)).await?;
