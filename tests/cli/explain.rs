@@ -71,7 +71,8 @@ fn a_task_and_its_run_name_the_first_unmet_condition() {
     let why = |task: &str| home.json(&["tasks", "explain", "waits", task, "one"]);
     assert_eq!(why("first")["answer"], "try 1 is running");
     let second = why("second");
-    assert_eq!(second["answer"], "pool narrow: 1 of 1 slots are in use, the task needs 1");
+    let held = "pool narrow: 1 of 1 slots are in use, the task needs 1; held by task first in run one of DAG waits";
+    assert_eq!(second["answer"], held);
     assert_eq!((unmet(&second).len(), &second["state"]), (1, &json!("scheduled")), "{second}");
     assert_eq!(why("wide")["answer"], "pool narrow has 1 of the 2 slots that the task needs, which can never run");
     let last = why("last");

@@ -37,8 +37,12 @@ impl Departed {
         Some(Self { snapshot, lane })
     }
 
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
     /// What it holds, as though nobody had taken its task away.
-    fn holding(&self) -> TaskState {
+    pub fn holding(&self) -> TaskState {
         if self.snapshot.is_outside { TaskState::Deferred } else { TaskState::Running }
     }
 }

@@ -8,6 +8,7 @@ use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::Decision;
 
+use crate::holders::held_by;
 use crate::instance::{InstanceView, told};
 use crate::lines::{Lane, LimitKey};
 use crate::run::RunView;
@@ -270,8 +271,7 @@ fn tries(count: u32) -> String {
 /// What keeps a DAG's runs from going on: it is paused, a window is open.
 fn holds(view: &View, run: &RunView, now: DateTime<Utc>) -> Vec<Condition> {
     let facts = view.dags.get(&run.dag_id);
-    let is_paused = run.backfill_key.is_none() && facts.is_some_and(|facts| facts.is_paused);
-    let pause = if is_paused {
+    let pause = if view.is_held_by_pause(run) {
         Condition::new(false, format!("DAG {} is paused", run.dag_id))
     } else {
         Condition::new(true, format!("DAG {} does not hold this run back", run.dag_id))
@@ -351,7 +351,8 @@ fn limited(view: &View, limit: &LimitKey, most: u32) -> Condition {
         }
         LimitKey::Key(key) => format!("{used} of {most} tries with the key '{key}' are active (concurrency)"),
     };
-    Condition::new(used < most, text)
+    let is_free = used < most;
+    Condition::new(is_free, if is_free { text } else { held_by(text, &view.holders_of_limit(limit)) })
 }
 
 fn pool(view: &View, name: &str, needed: u32) -> Condition {
@@ -372,5 +373,6 @@ fn pool(view: &View, name: &str, needed: u32) -> Condition {
     if used < facts.slots && used + i64::from(needed) > facts.slots {
         text.push_str(" at once; what needs fewer starts before it");
     }
-    Condition::new(used + i64::from(needed) <= facts.slots, text)
+    let fits = used + i64::from(needed) <= facts.slots;
+    Condition::new(fits, if fits { text } else { held_by(text, &view.holders_of_pool(name)) })
 }

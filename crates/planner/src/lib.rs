@@ -28,6 +28,7 @@ mod evaluate;
 mod expand;
 mod explain;
 mod finish;
+mod holders;
 mod instance;
 mod lines;
 mod notices;

@@ -7,6 +7,7 @@ use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::state::RunState;
 
 use crate::explain::Condition;
+use crate::holders::held_by;
 use crate::run::RunView;
 use crate::turn::Turn;
 use crate::version::{DagVersion, KeyFacts};
@@ -125,7 +126,9 @@ impl View {
             HeldKey::Key { text, limit } => {
                 let used = self.run_keys.used(text);
                 let said = format!("{used} of {limit} runs with the key '{text}' are running (concurrency)");
-                Some(Condition::new(used < *limit, said))
+                let is_free = used < *limit;
+                let said = if is_free { said } else { held_by(said, &self.holders_of_run_key(text)) };
+                Some(Condition::new(is_free, said))
             }
         }
     }

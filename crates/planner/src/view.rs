@@ -425,8 +425,12 @@ impl View {
     }
 
     pub(crate) fn is_held(&self, run: &RunView) -> bool {
-        let is_paused = || self.dags.get(&run.dag_id).is_some_and(|facts| facts.is_paused);
-        self.windows.open.contains(&run.dag_id) || (run.backfill_key.is_none() && is_paused())
+        self.windows.open.contains(&run.dag_id) || self.is_held_by_pause(run)
+    }
+
+    /// Its DAG is paused, which holds back nothing of a backfill.
+    pub(crate) fn is_held_by_pause(&self, run: &RunView) -> bool {
+        run.backfill_key.is_none() && self.dags.get(&run.dag_id).is_some_and(|facts| facts.is_paused)
     }
 
     /// Running, or queued and free to start by now.

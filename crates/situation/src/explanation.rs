@@ -82,7 +82,7 @@ impl TaskAnswer {
 }
 
 /// Reads what bears on the question and asks the planner: the DAG itself, its active runs, and for tasks whatever holds
-/// slots. What other DAGs are like plays no part.
+/// slots. What other DAGs are like plays no part, unless they hold the run's key.
 pub async fn explain(
     store: &Store,
     asked: Asked<'_>,
@@ -96,6 +96,11 @@ pub async fn explain(
             situation.read_dag(&run.dag_id, ActiveScope::OfDagAndHolders(&run.dag_id)).await?;
             if situation.view.wanted_pasts().any(|wanted| wanted == run.key) {
                 situation.read_past(run.key).await?;
+            }
+            for other in situation.view.dags_holding_key_of(run.key) {
+                if let Some(row) = store.scheduler_dag(&other).await? {
+                    situation.put_dag(row).await?;
+                }
             }
         }
     }

@@ -89,11 +89,11 @@ fn case_70_a_task_that_does_not_fit_its_pool_holds_up_nobody() {
          d/2024-01-02/other try 1
          d/2024-01-02/small try 1
          > why d 2024-01-02 big
-         no, pool p: 2 of 2 slots are in use, the task needs 2
+         no, pool p: 2 of 2 slots are in use, the task needs 2; held by task first in run manual__2024-01-02T00:00:00+00:00 of DAG d, task small in run manual__2024-01-02T00:00:00+00:00 of DAG d
          > ok d 2024-01-02 first
          d/2024-01-02/first success
          > why d 2024-01-02 big
-         no, pool p: 1 of 2 slots are in use, the task needs 2 at once; what needs fewer starts before it
+         no, pool p: 1 of 2 slots are in use, the task needs 2 at once; what needs fewer starts before it; held by task small in run manual__2024-01-02T00:00:00+00:00 of DAG d
          > ok d 2024-01-02 small
          d/2024-01-02/small success
          d/2024-01-02/big try 1",
@@ -113,10 +113,35 @@ fn case_70_a_task_that_needs_all_of_its_pool_goes_first_when_it_weighs_more() {
          d/2024-01-02/small scheduled
          d/2024-01-02/big try 1
          > why d 2024-01-02 small
-         no, pool p: 2 of 2 slots are in use, the task needs 1
+         no, pool p: 2 of 2 slots are in use, the task needs 1; held by task big in run manual__2024-01-02T00:00:00+00:00 of DAG d
          > ok d 2024-01-02 big
          d/2024-01-02/big success
          d/2024-01-02/small try 1",
+    );
+}
+
+#[test]
+fn of_many_that_hold_a_pool_the_first_are_named_and_the_others_counted() {
+    check(
+        "pool p 5
+         dag d none
+         - a pool p
+         - b pool p
+         - c pool p
+         - d pool p
+         - e pool p
+         - f pool p
+         > at 2024-01-02
+         > trigger d
+         run d/2024-01-02 running
+         d/2024-01-02/f scheduled
+         d/2024-01-02/a try 1
+         d/2024-01-02/b try 1
+         d/2024-01-02/c try 1
+         d/2024-01-02/d try 1
+         d/2024-01-02/e try 1
+         > why d 2024-01-02 f
+         no, pool p: 5 of 5 slots are in use, the task needs 1; held by task a in run manual__2024-01-02T00:00:00+00:00 of DAG d, task b in run manual__2024-01-02T00:00:00+00:00 of DAG d, task c in run manual__2024-01-02T00:00:00+00:00 of DAG d, and 2 more",
     );
 }
 
@@ -342,7 +367,7 @@ fn max_active_tis_per_dag_counts_over_all_runs() {
          d/2024-01-02/b try 1
          wake 2024-01-04T00:00:00
          > why d 2024-01-02 a
-         no, 1 of 1 tries of the task are active in all runs (max_active_tis_per_dag)
+         no, 1 of 1 tries of the task are active in all runs (max_active_tis_per_dag); held by task a in run scheduled__2024-01-01T00:00:00+00:00 of DAG d
          > ok d 2024-01-01 a
          d/2024-01-01/a success
          d/2024-01-02/a try 1
@@ -369,7 +394,7 @@ fn a_concurrency_key_is_shared_by_all_tasks_dags_and_runs_whose_keys_are_the_sam
          e/2024-01-02/c scheduled
          e/2024-01-02/d try 1
          > why e 2024-01-02 c
-         no, 1 of 1 tries with the key 'eu' are active (concurrency)
+         no, 1 of 1 tries with the key 'eu' are active (concurrency); held by task a in run manual__2024-01-02T00:00:00+00:00 of DAG d
          > ok d 2024-01-02 b
          d/2024-01-02/b success
          > ok d 2024-01-02 a
@@ -449,7 +474,7 @@ fn runs_of_several_dags_take_turns_under_one_key() {
          run c/2024-01-02 running
          c/2024-01-02/three try 1
          > why b 2024-01-02 two
-         no, 1 of 1 runs with the key 'eu' are running (concurrency)
+         no, 1 of 1 runs with the key 'eu' are running (concurrency); held by run manual__2024-01-02T00:00:00+00:00 of DAG a
          > ok a 2024-01-02 one
          a/2024-01-02/one success
          run a/2024-01-02 success

@@ -226,9 +226,9 @@ fn case_70_deferred_ones_hold_the_slots_of_a_pool_that_counts_them_and_always_th
          > out d 2024-01-02 a
          d/2024-01-02/a deferred (waits for something outside)
          > why d 2024-01-02 b
-         no, pool p: 1 of 1 slots are in use, the task needs 1
+         no, pool p: 1 of 1 slots are in use, the task needs 1; held by task a in run manual__2024-01-02T00:00:00+00:00 of DAG d
          > why d 2024-01-02 c
-         no, 1 of 1 tries with the key 'eu' are active (concurrency)
+         no, 1 of 1 tries with the key 'eu' are active (concurrency); held by task a in run manual__2024-01-02T00:00:00+00:00 of DAG d
          > back d 2024-01-02 a
          d/2024-01-02/a running
          > ok d 2024-01-02 a
@@ -256,7 +256,7 @@ fn what_came_back_is_told_of_what_it_waits_for_and_of_nothing_else() {
          > pause d
          > back d 2024-01-02 a
          > why d 2024-01-02 a
-         no, pool p: 1 of 1 slots are in use, the task needs 1
+         no, pool p: 1 of 1 slots are in use, the task needs 1; held by task b in run manual__2024-01-02T00:00:00+00:00 of DAG d
          > ok d 2024-01-02 b
          d/2024-01-02/b success
          d/2024-01-02/a running",

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use chrono_tz::Tz;
 use millrace_model::change::TryOutcome;
-use millrace_model::ids::TaskId;
+use millrace_model::execution::KeyLimit;
+use millrace_model::ids::{DagId, TaskId};
 use millrace_model::ledger::Checkpoint;
 use millrace_model::maintenance::Maintenance;
 use millrace_model::notice::{Callback, Callbacks};
@@ -16,7 +17,7 @@ use millrace_store::faults::{Fault, FaultPoint, Faults, with_faults};
 use millrace_store::{AlertFilter, MarkRequest, NotificationFilter, PoolRow, Selection};
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, dag};
+use crate::stage::{Stage, dag, instant, wished};
 
 async fn why(stage: &Stage, asked: Asked<'_>) -> Explanation {
     let surroundings = Surroundings { parallelism: 8, maintenance: Arc::default() };
@@ -48,11 +49,43 @@ async fn what_a_try_in_a_finished_run_still_holds_is_named() {
     let second = stage.store.run_by_key(second.key).await.unwrap().unwrap();
     let task = stage.store.instance(second.key, "a", -1).await.unwrap().unwrap();
     let said = why(&stage, Asked::Task(&second, &task)).await;
-    assert_eq!(said.answer, "pool p: 1 of 1 slots are in use, the task needs 1");
+    let told = format!("held by task a in run {} of DAG d", first.run_id);
+    assert_eq!(said.answer, format!("pool p: 1 of 1 slots are in use, the task needs 1; {told}"));
     stage.end("a", TryOutcome::Cancelled { reason: "marked".into() }).await;
     assert_eq!(stage.executor.names(), ["a#1"], "now that of the other run");
     let task = stage.store.instance(second.key, "a", -1).await.unwrap().unwrap();
     assert_eq!(why(&stage, Asked::Task(&second, &task)).await.answer, "try 1 is running");
+}
+
+/// Whom to ask, also in another DAG, and why that one may not go on.
+#[tokio::test]
+async fn whose_runs_hold_a_key_is_named_and_that_they_are_paused() {
+    let mut stage = Stage::new(8).await;
+    for id in ["d", "e", "f"] {
+        let mut keyed = dag(id, json!("@daily"), &["a"]);
+        (keyed.catchup, keyed.concurrency) = (false, Some(KeyLimit { key: "eu".into(), limit: 2 }));
+        stage.put(&keyed).await;
+        stage.store.set_paused(&keyed.dag_id, true, "cli", stage.now()).await.unwrap();
+    }
+    stage.clock.advance(TimeDelta::days(4));
+    stage.lead().await;
+    let wish = wished(instant("2024-01-01"), instant("2024-01-02"));
+    let backfill = stage.backfill("e", wish).await.backfill_key.unwrap();
+    stage.store.set_paused(&DagId::new_unchecked("d"), false, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    stage.store.set_paused(&DagId::new_unchecked("d"), true, "cli", stage.now()).await.unwrap();
+    stage.store.set_backfill_paused(backfill, true, "cli", stage.now()).await.unwrap();
+    assert_eq!(stage.executor.names(), ["a#1", "a#1"]);
+    stage.store.set_paused(&DagId::new_unchecked("f"), false, "cli", stage.now()).await.unwrap();
+    stage.turn().await;
+    let runs = stage.runs().await;
+    let run_of = |id: &str| runs.iter().find(|run| run.dag_id.as_str() == id).unwrap();
+    let (of_d, of_e) = (&run_of("d").run_id, &run_of("e").run_id);
+    let holders = format!("run {of_e} of the paused backfill {backfill} of DAG e, run {of_d} of the paused DAG d");
+    let told = format!("2 of 2 runs with the key 'eu' are running (concurrency); held by {holders}");
+    assert_eq!(why(&stage, Asked::Run(run_of("f"))).await.answer, told);
+    let task = stage.store.instance(run_of("f").key, "a", -1).await.unwrap().unwrap();
+    assert_eq!(why(&stage, Asked::Task(run_of("f"), &task)).await.answer, told);
 }
 
 /// A database that takes no new runs.

@@ -1,5 +1,6 @@
 //! Sentences that other rooms finish themselves, such as why a task does not run: recognised by what stands still in
-//! them and said in the viewer's language. `{zone}`, `{length}`, `{clock}` and `{clocks}` stand for what they are called only.
+//! them and said in the viewer's language. `{zone}`, `{length}`, `{clock}`, `{clocks}` and `{…_id}` stand for what they are
+//! called only.
 //!
 //! `web/words/LANGUAGE-phrases.toml` holds them by the English ones. `{name}` stands for anything and is kept as it is;
 //! `{-name}` for something that is said in the viewer's language too, if it is known. One that nobody knows stays English.
@@ -115,6 +116,7 @@ impl Phrase {
                 "length" => r"(\d+\w+(?: \d+\w+)*)",
                 "clock" => r"([\d:]+)",
                 "clocks" => r"([\d:]+(?:, [\d:]+)*)",
+                _ if name.ends_with("_id") => r"([^\s,]+)",
                 _ => "(.+?)",
             });
             names.push(name.to_owned());
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn every_reason_for_waiting_is_known() {
-        let files = ["planner/src/explain.rs", "situation/src/explanation.rs"];
+        let files = ["planner/src/explain.rs", "planner/src/holders.rs", "situation/src/explanation.rs"];
         let said: Vec<String> = files.iter().flat_map(|path| finished_in(path)).collect();
         assert!(said.len() > 40, "only {} sentences were found: {said:#?}", said.len());
         let unknown: Vec<&String> = said.iter().filter(|text| KOREAN.say(text, 0).is_none()).collect();
@@ -326,6 +328,16 @@ mod tests {
         assert_eq!(
             say("all_success: 1 of 2 upstream tasks have ended (load is running)"),
             "all_success: 앞선 태스크 2개 중 1개가 끝났습니다 (load: 실행 중)"
+        );
+        assert_eq!(
+            say("pool p: 2 of 2 slots are in use, the task needs 1; held by task a[3] in run r of DAG d, and 4 more"),
+            "풀 p: 슬롯 2개 중 2개 사용 중, 태스크에 1개 필요. 차지한 쪽: DAG d의 런 r의 태스크 a[3], 외 4개"
+        );
+        assert_eq!(
+            say(
+                "2 of 2 runs with the key 'eu' are running (concurrency); held by run r of DAG d, run s of the paused DAG e"
+            ),
+            "키 'eu'의 런 2개 중 2개가 실행 중입니다 (concurrency). 차지한 쪽: DAG d의 런 r, 일시 정지된 DAG e의 런 s"
         );
     }
 }
