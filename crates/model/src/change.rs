@@ -262,6 +262,9 @@ pub struct DagPause {
     pub dag_id: DagId,
     /// The failure that is one too many; if the run did not end as it was planned, the DAG is not paused.
     pub run: RunKey,
+    /// So many of the DAG's runs, the latest that have ended, must have failed: one that was counted may have been run again
+    /// meanwhile.
+    pub failures: u32,
     pub reason: String,
 }
 

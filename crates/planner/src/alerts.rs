@@ -179,7 +179,8 @@ impl Turn<'_> {
             limit => format!("{limit} runs have failed in a row, the last of them to end {run_id}"),
         };
         let paused = DagFacts { is_paused: true, ..facts.clone() };
-        self.plan.batch.pauses.push(DagPause { dag_id: dag_id.clone(), run: key, reason: reason.clone() });
+        let pause = DagPause { dag_id: dag_id.clone(), run: key, failures: limit, reason: reason.clone() };
+        self.plan.batch.pauses.push(pause);
         let message = format!("the DAG was paused: {reason}");
         self.tell_of_run(key, NoticeEvent::Alert(AlertKind::AutoPaused), Some(&message));
         self.plan.batch.alerts.push(Alert { dag_id, run: key, kind: AlertKind::AutoPaused, message, at: self.now });

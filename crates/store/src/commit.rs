@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use millrace_model::alert::AlertKind;
-use millrace_model::change::{Batch, DagPause, Finish, InstanceKey, RunKey, SchedulePointer, TryOutcome};
+use millrace_model::change::{Batch, Finish, InstanceKey, RunKey, SchedulePointer, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::notice::{Notice, NoticeEvent};
 use millrace_model::span::SPANS;
@@ -23,6 +23,7 @@ use serde_json::json;
 use self::lengths::RunTimes;
 use crate::alerts::{alert, notification};
 use crate::processes::changes;
+use crate::runs::active::LATEST_ENDS;
 use crate::runs::passed_date;
 use crate::sql::{Kind, micros};
 use crate::{AuditRow, Change, Counted, Result, SignalKind, Store, Tx, sql};
@@ -55,6 +56,8 @@ pub struct CommitReport {
     pub marked_runs: Vec<usize>,
     pub stale_moves: Vec<usize>,
     pub stale_claims: Vec<usize>,
+    /// Of `pauses`: the DAG goes on, for not so many of its runs have failed, or it was paused before.
+    pub stale_pauses: Vec<usize>,
     /// A run did not end as it was planned. Nothing was started in its place: those of `run_moves` are stale, and those
     /// of `new_runs` are queued.
     pub has_less_room: bool,
@@ -191,9 +194,7 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     set_pointers(tx, &batch.pointers).await?;
     passed_date::insert(tx, &batch.passed_slots, now).await?;
     passed_date::insert_taken(tx, &batch.new_runs, &report.created, now).await?;
-    let stale = stale_runs(batch, &report);
-    let pauses = batch.pauses.iter().filter(|pause| !stale.contains(&pause.run));
-    let paused = pause_dags(tx, pauses, now).await?;
+    let paused = pause_dags(tx, batch, &mut report, now).await?;
     let raised = alert::raise(tx, &batch.alerts, &paused).await?;
     notification::insert(tx, due_notices(batch, &report, &raised)).await?;
     changes::collect(tx, &touched.runs, &touched.instances).await?;
@@ -287,23 +288,31 @@ fn stale_runs(batch: &Batch, report: &CommitReport) -> HashSet<RunKey> {
     report.stale_runs.iter().chain(&report.marked_runs).map(|index| batch.run_moves[*index].run).collect()
 }
 
-/// Returns those that were not paused before.
+/// Returns those that were not paused before. The failures are counted among the runs as they are now: what the plan has
+/// counted may have ended otherwise in this very commit, or have been cleared by somebody of whom the plan had not heard.
 async fn pause_dags<'b>(
     tx: &Tx,
-    pauses: impl Iterator<Item = &'b DagPause>,
+    batch: &'b Batch,
+    report: &mut CommitReport,
     now: DateTime<Utc>,
 ) -> Result<HashSet<&'b DagId>> {
     let mut paused = HashSet::new();
-    for pause in pauses {
-        let sql = "UPDATE dag SET is_paused = TRUE, last_changed_at = $2 WHERE dag_id = $1 AND NOT is_paused";
-        let values = sql::values![pause.dag_id.as_str(), micros(now)];
-        if sql::run(&tx.inner, "pause a DAG", sql, values).await? > 0 {
-            let told = |is_paused| Some(json!({ "is_paused": is_paused }));
-            let audit = AuditRow::new("scheduler", "auto_pause", json!({ "reason": pause.reason }), now);
-            tx.audit(&audit.with_change(told(false), told(true)).on_dag(pause.dag_id.as_str())).await?;
-            tx.tell(Change::of_dag(&pause.dag_id, "paused"));
-            paused.insert(&pause.dag_id);
+    let stale = stale_runs(batch, report);
+    let sql = format!(
+        "UPDATE dag SET is_paused = TRUE, last_changed_at = $2 WHERE dag_id = $1 AND NOT is_paused AND \
+         (SELECT COUNT(*) FROM (SELECT state {LATEST_ENDS} LIMIT $3) AS latest WHERE state = 'failed') >= $3"
+    );
+    for (index, pause) in batch.pauses.iter().enumerate() {
+        let values = sql::values![pause.dag_id.as_str(), micros(now), i64::from(pause.failures)];
+        if stale.contains(&pause.run) || sql::run(&tx.inner, "pause a DAG", sql.as_str(), values).await? == 0 {
+            report.stale_pauses.push(index);
+            continue;
         }
+        let told = |is_paused| Some(json!({ "is_paused": is_paused }));
+        let audit = AuditRow::new("scheduler", "auto_pause", json!({ "reason": pause.reason }), now);
+        tx.audit(&audit.with_change(told(false), told(true)).on_dag(pause.dag_id.as_str())).await?;
+        tx.tell(Change::of_dag(&pause.dag_id, "paused"));
+        paused.insert(&pause.dag_id);
     }
     Ok(paused)
 }

@@ -92,6 +92,7 @@ on_both! {
         a_person_may_say_that_an_asset_changed,
         an_alert_is_raised_once_and_seen_once,
         a_dag_that_is_paused_again_for_the_same_run_is_told_of_again,
+        a_dag_is_paused_for_failures_that_stand,
         what_was_given_up_is_told_again_on_request;
     past:
         the_run_before_is_found_by_date_and_kind,

@@ -36,9 +36,10 @@ impl Engine {
             again = true;
         }
         let mut unsure = self.misfits(batch, report).await?;
-        // Its run goes on, and so does the DAG.
-        for pause in batch.pauses.iter().filter(|pause| unsure.contains(&pause.run)) {
-            self.read_dag(&pause.dag_id).await?;
+        // Not so many runs have failed as was planned, and the DAG goes on.
+        for index in &report.stale_pauses {
+            self.read_dag(&batch.pauses[*index].dag_id).await?;
+            again = true;
         }
         // How such a run has ended was planned otherwise, and counted.
         for index in &report.marked_runs {

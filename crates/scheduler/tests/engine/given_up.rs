@@ -79,6 +79,37 @@ async fn a_run_that_ends_as_it_was_marked_pauses_nothing_and_tells_of_no_failure
     assert_eq!(told.rows, []);
 }
 
+/// Two failures are too many. The first one is run again when the second comes, and the scheduler has not heard of that.
+#[tokio::test]
+async fn a_failure_that_somebody_has_cleared_does_not_count_towards_a_pause() {
+    let mut stage = Stage::new(4).await;
+    let mut dag = dag("d", Value::Null, &["a"]);
+    dag.max_consecutive_failed_dag_runs = 2;
+    stage.put(&dag).await;
+    stage.lead().await;
+    let failed = || TryOutcome::Failed { reason: "error".into(), retry: false };
+    let first = stage.trigger("d").await.key;
+    stage.turn().await;
+    stage.end("a", failed()).await;
+    stage.clock.advance(TimeDelta::minutes(1));
+    stage.trigger("d").await;
+    stage.turn().await;
+    let completion = stage.executor.end_task("a", failed(), stage.now());
+    stage.store.clear_instances(&ClearRequest::of_run(first, &[], "cli"), stage.now()).await.unwrap();
+    let (now, engine) = (stage.now(), stage.engine.as_mut().unwrap());
+    engine.complete(completion);
+    engine.turn(&move || now).await.unwrap();
+    let is_paused = async |stage: &Stage| {
+        let in_view = stage.engine.as_ref().unwrap().view().dags().all(|dag| dag.is_paused);
+        (stage.store.scheduler_dags().await.unwrap()[0].is_paused, in_view)
+    };
+    assert_eq!(is_paused(&stage).await, (false, false));
+    stage.turn().await;
+    assert_eq!(stage.run_states().await, [RunState::Running, RunState::Failed]);
+    stage.end("a", failed()).await;
+    assert_eq!(is_paused(&stage).await, (true, true));
+}
+
 /// Runs again what failed in all runs of the DAG.
 async fn rerun_failed(stage: &mut Stage) -> usize {
     let runs = RunChoice::Between { dag_id: DagId::new_unchecked("d"), from: None, to: None };

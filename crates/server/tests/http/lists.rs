@@ -129,7 +129,7 @@ fn alerts_are_counted_and_found_by_dag_and_kind() {
     };
     // That it was paused is told only of a DAG that is paused with it.
     let dag_id = DagId::new_unchecked("copy_orders");
-    let pauses = vec![DagPause { dag_id, run: site.running, reason: "2 runs failed".to_owned() }];
+    let pauses = vec![DagPause { dag_id, run: site.running, failures: 0, reason: "2 runs failed".to_owned() }];
     let alerts = AlertKind::ALL.iter().map(|kind| alert(*kind)).collect();
     let batch = Batch { alerts, pauses, ..Batch::default() };
     site.runtime.block_on(site.plant.store.commit_unled(&batch, now())).unwrap();

@@ -46,6 +46,10 @@ pub struct FinishedRun {
     pub state: RunState,
 }
 
+/// The runs of the DAG `$1` that have ended, newest first, those of backfills left out.
+pub(crate) const LATEST_ENDS: &str = "FROM dag_run WHERE dag_id = $1 AND state IN ('success', 'failed') \
+    AND backfill_ordinal IS NULL ORDER BY run_after DESC, id DESC";
+
 pub(crate) const ACTIVE_RUNS: &str = "state IN ('queued', 'running')";
 
 /// Which of the active runs are read.
@@ -321,8 +325,7 @@ impl Store {
 
     /// Up to `limit` newest finished runs of a DAG by `run_after`, newest first, those of backfills left out.
     pub async fn last_finished_runs(&self, dag_id: &DagId, limit: u32) -> Result<Vec<FinishedRun>> {
-        let sql = "SELECT id, run_after, state FROM dag_run WHERE dag_id = $1 AND state IN ('success', 'failed') \
-                   AND backfill_ordinal IS NULL ORDER BY run_after DESC, id DESC LIMIT $2";
+        let sql = format!("SELECT id, run_after, state {LATEST_ENDS} LIMIT $2");
         let rows = sql::all(self.reader(), "read past runs", sql, values![dag_id.as_str(), i64::from(limit)]).await?;
         let read = |row: &Row| {
             let (run, run_after) = (row.int("id")?, row.instant("run_after")?);

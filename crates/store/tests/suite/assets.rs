@@ -11,7 +11,7 @@ use millrace_model::notice::{Callback, Notice, NoticeEvent};
 use millrace_model::state::{RunState, RunType, TaskState};
 
 use crate::bench::{Bench, World, at, claim, dag, day, finish, new_run, sample, task};
-use millrace_store::{AlertFilter, NotificationFilter, NotificationRow, StoreError, SyncDag};
+use millrace_store::{AlertFilter, ClearRequest, NotificationFilter, NotificationRow, StoreError, SyncDag};
 
 fn name(text: &str) -> AssetName {
     AssetName::new_unchecked(text)
@@ -169,7 +169,7 @@ pub async fn an_alert_is_raised_once_and_seen_once(bench: Bench) -> Result<()> {
         message: "late".to_owned(),
         at: at(5),
     };
-    let pause = DagPause { dag_id: dag_id.clone(), run: created.run, reason: "2 runs have failed".to_owned() };
+    let pause = pause(created.run, 0);
     let told = Notice { event: NoticeEvent::Alert(AlertKind::Deadline), ..notice(created.run, "pager") };
     let batch =
         Batch { alerts: vec![alert.clone(), alert], pauses: vec![pause], notices: vec![told], ..Batch::default() };
@@ -203,7 +203,7 @@ pub async fn a_dag_that_is_paused_again_for_the_same_run_is_told_of_again(bench:
     let kind = AlertKind::AutoPaused;
     let batch = |at| Batch {
         alerts: vec![Alert { dag_id: dag_id.clone(), run: created.run, kind, message: "paused".to_owned(), at }],
-        pauses: vec![DagPause { dag_id: dag_id.clone(), run: created.run, reason: "a run has failed".to_owned() }],
+        pauses: vec![pause(created.run, 0)],
         notices: vec![Notice { event: NoticeEvent::Alert(kind), ..notice(created.run, "pager") }],
         ..Batch::default()
     };
@@ -248,6 +248,47 @@ pub async fn a_dag_that_is_paused_again_for_the_same_run_is_told_of_again(bench:
     world.commit(&late, at(12)).await?;
     assert_eq!(told().await?, 3);
     Ok(())
+}
+
+/// Two failures in a row are too many, and one of the two runs has been cleared: the scheduler has not heard of it.
+pub async fn a_dag_is_paused_for_failures_that_stand(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    let dag_id = DagId::new_unchecked("daily");
+    let is_paused =
+        async || -> Result<bool> { Ok(world.store.scheduler_dag(&dag_id).await?.context("there")?.is_paused) };
+    let first = world.running_run(0).await?.run;
+    let second = world.running_run(1).await?.run;
+    world.end_run(first, RunState::Failed).await?;
+    world.store.clear_instances(&ClearRequest::of_run(first, &[], "me"), at(40)).await?;
+    let step = |run, from, to| RunMove { run, from, to, reason: None };
+    let end = |run| Batch {
+        run_moves: vec![step(run, RunState::Running, RunState::Failed)],
+        pauses: vec![pause(run, 2)],
+        alerts: vec![Alert {
+            dag_id: dag_id.clone(),
+            run,
+            kind: AlertKind::AutoPaused,
+            message: String::new(),
+            at: at(50),
+        }],
+        ..Batch::default()
+    };
+    let report = world.commit(&end(second), at(50)).await?;
+    assert_eq!((report.stale_count(), report.stale_pauses), (0, vec![0]));
+    assert!(!is_paused().await?);
+    assert_eq!(world.store.alerts(&AlertFilter::unseen(10)).await?.rows, []);
+
+    let start = vec![step(first, RunState::Queued, RunState::Running)];
+    let start = Batch { run_moves: start, signals_handled: world.signals().await?, ..Batch::default() };
+    assert_eq!(world.commit(&start, at(60)).await?.stale_count(), 0);
+    assert!(world.commit(&end(first), at(70)).await?.stale_pauses.is_empty());
+    assert!(is_paused().await?);
+    assert_eq!(world.store.alerts(&AlertFilter::unseen(10)).await?.rows.len(), 1);
+    Ok(())
+}
+
+fn pause(run: RunKey, failures: u32) -> DagPause {
+    DagPause { dag_id: DagId::new_unchecked("daily"), run, failures, reason: "too many".to_owned() }
 }
 
 fn notice(run: RunKey, conn_id: &str) -> Notice {
