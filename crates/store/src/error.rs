@@ -69,6 +69,11 @@ fn is_forbidden(error: &std::io::Error) -> bool {
 }
 
 impl StoreError {
+    /// What a call of the database failed with that `attempted` this.
+    pub(crate) fn during(attempted: &'static str) -> impl Fn(sea_orm::DbErr) -> Self + Copy {
+        move |source| Self::Database { attempted, source }
+    }
+
     /// The database was busy, restarting, full, read-only or out of reach: nothing is wrong with what was asked, and the
     /// same call may succeed later.
     pub fn is_transient(&self) -> bool {

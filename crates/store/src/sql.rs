@@ -100,7 +100,7 @@ pub(crate) async fn run(
     faults::strike(FaultPoint::Statement, attempted)?;
     let statement = statement(connection, attempted, sql, values);
     let done = connection.execute_raw(statement).await;
-    Ok(done.map_err(|source| StoreError::Database { attempted, source })?.rows_affected())
+    Ok(done.map_err(StoreError::during(attempted))?.rows_affected())
 }
 
 pub(crate) async fn all(
@@ -112,7 +112,7 @@ pub(crate) async fn all(
     faults::strike(FaultPoint::Statement, attempted)?;
     let statement = statement(connection, attempted, sql, values);
     let rows = connection.query_all_raw(statement).await;
-    let rows = rows.map_err(|source| StoreError::Database { attempted, source })?;
+    let rows = rows.map_err(StoreError::during(attempted))?;
     Ok(rows.into_iter().map(|row| Row { cells: Cells::Sent(row), attempted }).collect())
 }
 
@@ -125,9 +125,7 @@ pub(crate) async fn one(
     faults::strike(FaultPoint::Statement, attempted)?;
     let statement = statement(connection, attempted, sql, values);
     let row = connection.query_one_raw(statement).await;
-    Ok(row
-        .map_err(|source| StoreError::Database { attempted, source })?
-        .map(|row| Row { cells: Cells::Sent(row), attempted }))
+    Ok(row.map_err(StoreError::during(attempted))?.map(|row| Row { cells: Cells::Sent(row), attempted }))
 }
 
 /// As [`all`], the rows packed into one: SQLite's thread and the reader take turns at every row or few, which costs more
@@ -208,7 +206,7 @@ impl Row {
         match &self.cells {
             Cells::Sent(row) => {
                 let attempted = self.attempted;
-                row.try_get("", column).map_err(|source| StoreError::Database { attempted, source })
+                row.try_get("", column).map_err(StoreError::during(attempted))
             }
             Cells::Packed(cells) => {
                 let cell = cells.iter().find(|(name, _)| *name == column).map(|(_, cell)| cell);

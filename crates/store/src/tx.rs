@@ -41,7 +41,7 @@ impl Store {
             ..TransactionOptions::default()
         };
         let begun = writer.begin_with_options(options).await;
-        let inner = begun.map_err(|source| StoreError::Database { attempted, source })?;
+        let inner = begun.map_err(StoreError::during(attempted))?;
         Ok(Tx { inner, store: self.clone(), attempted, changes: Mutex::default(), wakes: AtomicBool::new(false) })
     }
 
@@ -85,7 +85,7 @@ impl Store {
             },
         };
         let begun = self.reader().begin_with_options(options).await;
-        begun.map_err(|source| StoreError::Database { attempted, source })
+        begun.map_err(StoreError::during(attempted))
     }
 }
 
@@ -93,7 +93,7 @@ impl Tx {
     pub(crate) async fn commit(self) -> Result<()> {
         let Self { inner, store, attempted, changes, wakes } = self;
         faults::strike(FaultPoint::BeforeCommit, attempted)?;
-        inner.commit().await.map_err(|source| StoreError::Database { attempted, source })?;
+        inner.commit().await.map_err(StoreError::during(attempted))?;
         faults::strike(FaultPoint::AfterCommit, attempted)?;
         if wakes.load(Ordering::Relaxed) {
             store.wake_after_commit();

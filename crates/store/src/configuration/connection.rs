@@ -24,10 +24,6 @@ pub struct ConnectionRow {
     pub sealed_extra: Option<String>,
 }
 
-fn failed(attempted: &'static str) -> impl Fn(sea_orm::DbErr) -> StoreError {
-    move |source| StoreError::Database { attempted, source }
-}
-
 fn from_model(model: Model) -> ConnectionRow {
     ConnectionRow {
         conn_id: model.conn_id,
@@ -67,12 +63,12 @@ impl Store {
     /// By id.
     pub async fn connections(&self) -> Result<Vec<ConnectionRow>> {
         let models = Entity::find().order_by_asc(Column::ConnId).all(self.reader()).await;
-        Ok(models.map_err(failed("list connections"))?.into_iter().map(from_model).collect())
+        Ok(models.map_err(StoreError::during("list connections"))?.into_iter().map(from_model).collect())
     }
 
     pub async fn connection(&self, conn_id: &str) -> Result<Option<ConnectionRow>> {
         let model = Entity::find_by_id(conn_id).one(self.reader()).await;
-        Ok(model.map_err(failed("read a connection"))?.map(from_model))
+        Ok(model.map_err(StoreError::during("read a connection"))?.map(from_model))
     }
 
     /// Adds or replaces. Returns whether it is new.
@@ -84,8 +80,8 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool> {
         let tx = self.begin("write a connection").await?;
-        let failed = failed("write a connection");
-        let is_new = Entity::find_by_id(row.conn_id.as_str()).one(&tx.inner).await.map_err(&failed)?.is_none();
+        let failed = StoreError::during("write a connection");
+        let is_new = Entity::find_by_id(row.conn_id.as_str()).one(&tx.inner).await.map_err(failed)?.is_none();
         let model = ActiveModel {
             conn_id: Set(row.conn_id.clone()),
             conn_type: Set(row.conn_type.clone()),
@@ -112,7 +108,7 @@ impl Store {
                 Column::ChangedAt,
             ])
             .to_owned();
-        Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(&failed)?;
+        Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(failed)?;
         let action = if is_new { "connection_added" } else { "connection_changed" };
         let audit = AuditRow::new(actor, action, json!({ "conn_id": row.conn_id }), now);
         tx.audit(&audit.with_change(told.before, told.after)).await?;
@@ -123,7 +119,8 @@ impl Store {
     /// Returns whether there was one.
     pub async fn delete_connection(&self, conn_id: &str, told: Told, actor: &str, now: DateTime<Utc>) -> Result<bool> {
         let tx = self.begin("delete a connection").await?;
-        let done = Entity::delete_by_id(conn_id).exec(&tx.inner).await.map_err(failed("delete a connection"))?;
+        let done =
+            Entity::delete_by_id(conn_id).exec(&tx.inner).await.map_err(StoreError::during("delete a connection"))?;
         if done.rows_affected > 0 {
             let audit = AuditRow::new(actor, "connection_deleted", json!({ "conn_id": conn_id }), now);
             tx.audit(&audit.with_change(told.before, None)).await?;

@@ -48,10 +48,6 @@ impl PoolUse {
     }
 }
 
-fn failed(attempted: &'static str) -> impl Fn(sea_orm::DbErr) -> StoreError {
-    move |source| StoreError::Database { attempted, source }
-}
-
 fn from_model(model: Model) -> PoolRow {
     PoolRow {
         name: model.name,
@@ -70,7 +66,7 @@ impl Store {
     /// By name.
     pub async fn pools(&self) -> Result<Vec<PoolRow>> {
         let models = Entity::find().order_by_asc(Column::Name).all(self.reader()).await;
-        Ok(models.map_err(failed("list pools"))?.into_iter().map(from_model).collect())
+        Ok(models.map_err(StoreError::during("list pools"))?.into_iter().map(from_model).collect())
     }
 
     /// How many slots each pool has.
@@ -127,8 +123,8 @@ impl Store {
             return Err(StoreError::Refused { attempted: "write a pool", reason });
         }
         let tx = self.begin("write a pool").await?;
-        let failed = failed("write a pool");
-        let before = Entity::find_by_id(row.name.as_str()).one(&tx.inner).await.map_err(&failed)?.map(from_model);
+        let failed = StoreError::during("write a pool");
+        let before = Entity::find_by_id(row.name.as_str()).one(&tx.inner).await.map_err(failed)?.map(from_model);
         let is_new = before.is_none();
         let model = ActiveModel {
             name: Set(row.name.clone()),
@@ -139,7 +135,7 @@ impl Store {
         let replace = OnConflict::column(Column::Name)
             .update_columns([Column::Slots, Column::Description, Column::IncludeDeferred])
             .to_owned();
-        Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(&failed)?;
+        Entity::insert(model).on_conflict(replace).exec_without_returning(&tx.inner).await.map_err(failed)?;
         let action = if is_new { "pool_added" } else { "pool_changed" };
         let details = json!({ "name": row.name, "slots": row.slots, "include_deferred": row.include_deferred });
         let audit = AuditRow::new(actor, action, details, now);
@@ -156,9 +152,9 @@ impl Store {
             return Err(StoreError::Refused { attempted: "delete a pool", reason });
         }
         let tx = self.begin("delete a pool").await?;
-        let failed = failed("delete a pool");
-        let before = Entity::find_by_id(name).one(&tx.inner).await.map_err(&failed)?.map(from_model);
-        let done = Entity::delete_by_id(name).exec(&tx.inner).await.map_err(&failed)?;
+        let failed = StoreError::during("delete a pool");
+        let before = Entity::find_by_id(name).one(&tx.inner).await.map_err(failed)?.map(from_model);
+        let done = Entity::delete_by_id(name).exec(&tx.inner).await.map_err(failed)?;
         if done.rows_affected > 0 {
             let audit = AuditRow::new(actor, "pool_deleted", json!({ "name": name }), now);
             tx.audit(&audit.with_change(before.as_ref().map(told), None)).await?;

@@ -41,7 +41,7 @@ pub async fn migrate(url: &str, wait: bool, now: DateTime<Utc>) -> Result<Vec<St
     let work = Migration::begin(url, true, wait).await?;
     let before = work.applied_names().await?;
     work.check_before(&before).await?;
-    Migrator::up(&work.tx, None).await.map_err(|source| StoreError::Database { attempted: "migrate", source })?;
+    Migrator::up(&work.tx, None).await.map_err(StoreError::during("migrate"))?;
     let applied: Vec<String> =
         KNOWN.iter().map(|known| known.name.to_owned()).filter(|name| !before.contains(name)).collect();
     // The migrator asked the machine's clock; `now` is what counts here.
@@ -69,7 +69,7 @@ pub async fn downgrade(url: &str, to: &str, wait: bool) -> Result<Vec<String>> {
     if !taken_back.is_empty() {
         let steps = u32::try_from(taken_back.len()).unwrap_or(u32::MAX);
         let down = Migrator::down(&work.tx, Some(steps)).await;
-        down.map_err(|source| StoreError::Database { attempted: "take migrations back", source })?;
+        down.map_err(StoreError::during("take migrations back"))?;
     }
     work.commit().await?;
     Ok(taken_back)
@@ -194,7 +194,7 @@ struct Migration {
 impl Migration {
     async fn begin(url: &str, create: bool, wait: bool) -> Result<Self> {
         let url = DatabaseUrl::parse(url)?;
-        let failed = |source| StoreError::Database { attempted: "begin to migrate", source };
+        let failed = StoreError::during("begin to migrate");
         match &url {
             DatabaseUrl::Sqlite { path } => {
                 if !create && !path.exists() {
@@ -263,7 +263,7 @@ impl Migration {
     }
 
     async fn commit(self) -> Result<()> {
-        self.tx.commit().await.map_err(|source| StoreError::Database { attempted: "commit the migration", source })?;
+        self.tx.commit().await.map_err(StoreError::during("commit the migration"))?;
         let _ = self.connection.close().await;
         Ok(())
     }
