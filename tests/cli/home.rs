@@ -53,7 +53,7 @@ fn a_setting_lets_new_dags_start_unpaused() {
 }
 
 #[test]
-fn two_migrations_at_once_both_succeed() {
+fn case_93_two_migrations_at_once_both_succeed() {
     let home = home_with_hello();
     let start = || home.command(&["db", "migrate"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let both = [start(), start(), start()];
@@ -65,7 +65,7 @@ fn two_migrations_at_once_both_succeed() {
 }
 
 #[test]
-fn the_schema_goes_down_and_up_again_and_reset_asks_first() {
+fn case_93_the_schema_goes_down_and_up_again_and_reset_asks_first() {
     let home = home_with_hello();
     home.ok(&["variables", "set", "k", "v"]);
     home.run_with_input(&["db", "reset"], "something else\n").exits(1);

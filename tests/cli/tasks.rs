@@ -7,7 +7,7 @@ use crate::support::{PATIENCE, TestHome};
 use crate::{home_with_hello, ids};
 
 #[test]
-fn tasks_test_runs_a_task_and_writes_nothing() {
+fn case_91_tasks_test_runs_a_task_and_writes_nothing() {
     let home = home_with_hello();
     let output = home.ok(&["tasks", "test", "hello", "hello", "2024-05-06"]);
     assert!(output.stdout.contains("hello on 2024-05-06"), "{}", output.stdout);
@@ -33,7 +33,7 @@ fn tasks_test_runs_a_task_and_writes_nothing() {
 }
 
 #[test]
-fn tasks_run_records_and_minds_dependencies() {
+fn case_92_tasks_run_records_and_minds_dependencies() {
     let home = home_with_hello();
     let refused = home.run(&["tasks", "run", "hello", "after", "2024-05-06"]).exits(1);
     assert!(

@@ -98,9 +98,9 @@ on_both! {
         the_run_before_is_found_by_date_and_kind,
         a_choice_is_kept_with_a_success_only_and_forgotten_when_cleared;
     transactions:
-        an_error_rolls_back,
-        a_panic_rolls_back,
-        a_dropped_caller_rolls_back,
+        case_94_an_error_rolls_back,
+        case_94_a_panic_rolls_back,
+        case_94_a_dropped_caller_rolls_back,
         a_read_only_store_writes_nothing,
         what_a_face_asks_for_wakes_the_scheduler;
     commit:

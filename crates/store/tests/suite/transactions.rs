@@ -68,7 +68,7 @@ async fn assert_written_once(bench: &Bench, before: &[i64], steps: usize) -> Res
     Ok(())
 }
 
-pub async fn an_error_rolls_back(bench: Bench) -> Result<()> {
+pub async fn case_94_an_error_rolls_back(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let (request, before) = (request(&world, 3), standing(&bench).await?);
     for step in 0.. {
@@ -84,7 +84,7 @@ pub async fn an_error_rolls_back(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_panic_rolls_back(bench: Bench) -> Result<()> {
+pub async fn case_94_a_panic_rolls_back(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let (request, before) = (request(&world, 3), standing(&bench).await?);
     for step in 0.. {
@@ -102,7 +102,7 @@ pub async fn a_panic_rolls_back(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_dropped_caller_rolls_back(bench: Bench) -> Result<()> {
+pub async fn case_94_a_dropped_caller_rolls_back(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let (mut wanted, mut dropped) = (standing(&bench).await?, 0);
     // Where SQLite answers at once, nobody waits who could be dropped: many calls, each struck at another statement.
