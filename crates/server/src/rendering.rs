@@ -72,15 +72,27 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// A name that may go on in the next line after `_`, `.` and `/`, rather than within a word.
+/// A word of a name that is longer goes on in the next line wherever it has to: no list is wider than its page for it.
+const LONGEST_WORD: usize = 20;
+
+/// A name that may go on in the next line after `_`, `.` and `/` and before the time of a date, rather than within a word.
 fn breaking(name: &str) -> Value {
     let mut text = String::with_capacity(name.len() + 64);
-    for part in name.split_inclusive(['_', '.', '/']) {
+    let (mut before, mut length) = (None, 0);
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let is_between = |it: char| matches!(it, '_' | '.' | '/');
         // Not between two of them.
-        if !text.is_empty() && !matches!(part, "_" | "." | "/") {
+        let begins = before.is_some_and(is_between) && !is_between(letter);
+        let is_time = letter == 'T'
+            && before.is_some_and(|it: char| it.is_ascii_digit())
+            && letters.peek().is_some_and(char::is_ascii_digit);
+        if begins || is_time || length == LONGEST_WORD {
             text.push_str("<wbr>");
+            length = 0;
         }
-        let _ = write!(text, "{}", HtmlEscape(part));
+        let _ = write!(text, "{}", HtmlEscape(letter.encode_utf8(&mut [0; 4])));
+        (before, length) = (Some(letter), length + 1);
     }
     Value::from_safe_string(text)
 }
@@ -201,6 +213,9 @@ mod tests {
             ("a_b", "a_<wbr>b"),
             ("a_<b>&", "a_<wbr>&lt;b&gt;&amp;"),
             ("s3://lake/raw", "s3:&#x2f;&#x2f;<wbr>lake&#x2f;<wbr>raw"),
+            ("manual__2024-01-31T02:00:00+00:00", "manual__<wbr>2024-01-31<wbr>T02:00:00+00:00"),
+            ("LATE_2024T", "LATE_<wbr>2024T"),
+            ("abcdefghijklmnopqrstuvw", "abcdefghijklmnopqrst<wbr>uvw"),
         ] {
             assert_eq!(breaking(name).to_string(), wanted);
         }
