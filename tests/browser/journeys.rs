@@ -124,5 +124,19 @@ async fn a_folded_group_stays_folded_while_another_task_is_looked_at() {
     assert_eq!(rows().await, serde_json::json!(["extract", "load"]));
     browser.goto("/dags/grouped/runs/r/tasks/load.check").await;
     browser.find("#grid a.fold[aria-expanded='true']").await;
+
+    // In the graph its tasks stand within it, and one box for them all where it is folded.
+    browser.goto("/dags/grouped/graph?run=r").await;
+    let drawn = "const box = (one) => document.querySelector(one).getBoundingClientRect();\
+        const [frame, one] = [box('.frame .around'), box('[data-cell$=\"load.check\"] .box')];\
+        return one.left > frame.left && one.right < frame.right && one.top > frame.top && one.bottom < frame.bottom";
+    assert_eq!(browser.run(drawn).await, true);
+    browser.picture("graph-groups").await;
+    assert_eq!(browser.barriers().await, Vec::<String>::new());
+    browser.click(".frame a.turn").await;
+    browser.find("a.node.s-failed[aria-expanded='false']").await;
+    assert_eq!(browser.run("return document.querySelector('a.node .small').textContent").await, "1 of 2 failed");
+    browser.picture("graph-folded").await;
+    assert_eq!(browser.barriers().await, Vec::<String>::new());
     browser.close().await;
 }

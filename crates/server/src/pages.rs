@@ -15,6 +15,7 @@ mod dag_calendar;
 mod dags;
 mod data;
 mod details;
+mod folds;
 mod gantt;
 mod graph;
 mod grid;

@@ -6,7 +6,7 @@ use millrace_model::graph::Graph;
 use millrace_store::AssetRow;
 use serde::Serialize;
 
-use super::graph::{self, HEIGHT, Layout};
+use super::graph::{self, HEIGHT, MARGIN, MOST_ORDERED, layout};
 use crate::links;
 
 /// A larger picture says nothing that the list does not say better.
@@ -92,21 +92,25 @@ pub(super) fn picture(rows: &[AssetRow]) -> Option<Picture> {
         return None;
     }
     let upstream = lineage.without_circles();
-    let layout =
-        Layout::of(lineage.nodes.iter().map(|(title, ..)| title.as_str()), graph::places(&upstream, upstream.len()));
-    let nodes: Vec<Node> = lineage
-        .nodes
+    let node_width = graph::width_for(lineage.nodes.iter().map(|(title, ..)| title.as_str()));
+    let sizes = vec![(node_width, HEIGHT); upstream.len()];
+    let places: Vec<layout::Place> = layout::stand(&upstream, &sizes, upstream.len() <= MOST_ORDERED)
         .into_iter()
-        .enumerate()
-        .map(|(place, (title, href, is_asset))| {
-            let (x, y) = layout.at(place);
-            Node { name: graph::shortened(&title), title, href, is_asset, x, y }
-        })
+        .map(|place| place.moved(MARGIN, MARGIN))
         .collect();
     let pairs = lineage.upstream.iter().enumerate().flat_map(|(to, before)| before.iter().map(move |from| (*from, to)));
-    let edges = pairs.map(|(from, to)| layout.edge(from, to)).collect();
-    let (width, height) = layout.size();
-    Some(Picture { width, height, node_width: layout.node_width, node_height: HEIGHT, nodes, edges })
+    let edges = pairs.map(|(from, to)| places[from].arrow(&places[to])).collect();
+    let (width, height) = layout::extent(&places);
+    let node = |((title, href, is_asset), place): ((String, String, bool), layout::Place)| Node {
+        name: graph::shortened(&title),
+        title,
+        href,
+        is_asset,
+        x: place.x,
+        y: place.y,
+    };
+    let nodes = lineage.nodes.into_iter().zip(places).map(node).collect();
+    Some(Picture { width: width + MARGIN, height: height + MARGIN, node_width, node_height: HEIGHT, nodes, edges })
 }
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! The tasks of a DAG and what each waits for, as a picture; with a run's states in it.
 
-mod folding;
+pub(super) mod layout;
+mod nested;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use http::HeaderMap;
 use millrace_model::dag::Dag;
 use millrace_model::graph::Graph;
 use millrace_store::InstanceRow;
-use rust_sugiyama::configure::{Config, RankingType};
 use serde::Serialize;
 
-use self::folding::{Boxes, fold};
+use self::layout::Place;
+use self::nested::{Piece, flat};
+use super::folds::Folds;
 use super::head::Tab;
 use super::instances;
 use crate::access::person::Person;
@@ -22,38 +25,57 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, values};
 use crate::server::Shared;
+use crate::words::{fill, said, t};
 
 pub(super) const HEIGHT: f64 = 32.0;
+/// Of a box with a second line.
+const HIGH: f64 = 44.0;
 /// Of a letter, about, and of what stands around the name.
 const LETTER: f64 = 7.4;
+const SMALL_LETTER: f64 = 6.6;
 const AROUND: f64 = 44.0;
 const LONGEST_NAME: usize = 28;
-const BETWEEN_LAYERS: f64 = 56.0;
-const BETWEEN_NODES: f64 = 16.0;
-const MARGIN: f64 = 16.0;
+pub(super) const MARGIN: f64 = 16.0;
 /// Larger ones are laid out by their depth alone: the crossings cannot be followed anyway, and the page stays quick.
-const MOST_ORDERED: usize = 150;
-/// Of more nobody sees anything: their groups are drawn in their place, if these are fewer.
+pub(super) const MOST_ORDERED: usize = 150;
+/// The groups of a DAG with more tasks are folded, unless somebody opens them.
+const MOST_OPEN: usize = 150;
+/// Of more nobody sees anything.
 const MOST_DRAWN: usize = 1_000;
 
+/// A task, or a folded group.
 #[derive(Debug, Serialize)]
 struct Node {
-    task_id: String,
+    /// None: a group.
+    task_id: Option<String>,
     /// Shortened where it is long.
     name: String,
+    /// The second line.
+    note: Option<String>,
     href: Option<String>,
     state: &'static str,
     title: String,
-    x: f64,
-    y: f64,
+    place: Place,
+}
+
+/// An open group.
+#[derive(Debug, Serialize)]
+struct Frame {
+    name: String,
+    title: String,
+    note: Option<String>,
+    /// Where the note begins.
+    note_x: f64,
+    /// What folds it.
+    href: String,
+    place: Place,
 }
 
 #[derive(Debug, Serialize)]
 struct Picture {
     width: f64,
     height: f64,
-    node_width: f64,
-    node_height: f64,
+    frames: Vec<Frame>,
     nodes: Vec<Node>,
     /// Paths of the arrows.
     edges: Vec<String>,
@@ -75,24 +97,29 @@ pub(super) async fn page(
     };
     let graph = Graph::of(&dag).map_err(|error| Problem::internal(&error))?;
     let run_id = run.as_ref().map(|run| run.run_id.to_string());
-    let boxes = if dag.tasks.len() > MOST_DRAWN { fold(&dag, &graph.upstream) } else { Boxes::of_tasks(&dag, graph) };
-    let (is_folded, task_count) = (boxes.is_folded, dag.tasks.len());
-    let picture = if boxes.members.len() > MOST_DRAWN {
+    let folds = Folds::of(&parameters);
+    let scene = Scene::of(&dag, &rows, run_id.as_deref(), &folds);
+    let (is_many, task_count) = (dag.tasks.len() > MOST_OPEN, dag.tasks.len());
+    let mut pieces = nested::pieces(&dag, &folds, !is_many);
+    let count = flat(&pieces).len();
+    let picture = if count > MOST_DRAWN {
         None
     } else {
-        let (upstream, count) = (boxes.upstream.clone(), boxes.members.len());
+        scene.measure(&mut pieces);
+        let laid = Arc::new((pieces, graph.upstream));
+        let (pieces, upstream) = &*laid;
+        let to_lay = laid.clone();
+        let places = move || nested::places(&to_lay.0, &to_lay.1, count <= MOST_ORDERED);
         // Not worth a worker of the runtime for a large graph.
-        let layered = tokio::task::spawn_blocking(move || places(&upstream, count)).await;
-        let places = layered.unwrap_or_else(|_| by_depth(&boxes.upstream));
-        Some(draw(&dag, &boxes, places, &rows, run_id.as_deref()))
-    };
-    let address = match &run_id {
-        Some(run_id) => format!("{}/graph?run={}", links::dag(&dag_id), links::encode(run_id)),
-        None => format!("{}/graph", links::dag(&dag_id)),
+        let places = tokio::task::spawn_blocking(places).await;
+        let places = places.unwrap_or_else(|_| nested::places(pieces, upstream, false));
+        Some(scene.draw(&flat(pieces), upstream, &places))
     };
     let values = values! {
         dag => server.dag_head_of(&row, Tab::Graph, parameters.text("run")),
-        picture, is_folded, task_count, address, runs,
+        picture, task_count, runs,
+        is_folded => is_many && !dag.groups.is_empty(),
+        address => scene.address(&folds),
         run => run.as_ref().map(|run| values! {
             run_id => run.run_id.as_str(),
             href => links::run(&dag_id, run.run_id.as_str()),
@@ -105,141 +132,151 @@ pub(super) async fn page(
     server.page(template, Some(&person), &wishes, values).await
 }
 
-/// Of each task its layer, from the left, and how far down it stands, in nodes.
-pub(super) fn places(upstream: &[Vec<usize>], count: usize) -> Vec<(f64, f64)> {
-    let edges: Vec<(u32, u32)> = upstream
-        .iter()
-        .enumerate()
-        .flat_map(|(task, before)| before.iter().map(move |one| (*one as u32, task as u32)))
-        .collect();
-    if edges.is_empty() || count > MOST_ORDERED {
-        return by_depth(upstream);
-    }
-    let vertices: Vec<(u32, (f64, f64))> = (0..count as u32).map(|task| (task, (1.0, 1.0))).collect();
-    let config = Config {
-        vertex_spacing: 1.0,
-        ranking_type: RankingType::MinimizeEdgeLength,
-        transpose: count <= MOST_ORDERED / 2,
-        ..Config::default()
-    };
-    let mut places = vec![(0.0, 0.0); count];
-    let mut below = 0.0;
-    for (component, ..) in rust_sugiyama::from_vertices_and_edges(&vertices, &edges, &config) {
-        let least = |of: fn(&(usize, (f64, f64))) -> f64| component.iter().map(of).fold(f64::INFINITY, f64::min);
-        let (left, top) = (least(|(_, (_, y))| *y), least(|(_, (x, _))| *x));
-        // The crate draws from the top down, a layer each two units: one of space, one of a node.
-        let mut lowest: f64 = 0.0;
-        for (task, (x, y)) in &component {
-            let down = (x - top) / 2.0;
-            lowest = lowest.max(down);
-            places[*task] = ((y - left) / 2.0, below + down);
-        }
-        below += lowest + 1.0;
-    }
-    places
+/// What is known of what is drawn.
+struct Scene<'a> {
+    dag: &'a Dag,
+    run_id: Option<&'a str>,
+    folds: &'a Folds,
+    of_tasks: HashMap<&'a str, Vec<&'a InstanceRow>>,
 }
 
-/// In one pass from those that wait for nothing. What waits for itself in a circle, as assets may, stays at the left.
-fn by_depth(upstream: &[Vec<usize>]) -> Vec<(f64, f64)> {
-    let mut downstream: Vec<Vec<usize>> = vec![Vec::new(); upstream.len()];
-    for (task, before) in upstream.iter().enumerate() {
-        for one in before {
-            downstream[*one].push(task);
+impl<'a> Scene<'a> {
+    fn of(dag: &'a Dag, rows: &'a [InstanceRow], run_id: Option<&'a str>, folds: &'a Folds) -> Self {
+        let mut of_tasks: HashMap<&str, Vec<&InstanceRow>> = HashMap::new();
+        for row in rows {
+            of_tasks.entry(row.task_id.as_str()).or_default().push(row);
         }
+        Self { dag, run_id, folds, of_tasks }
     }
-    let mut waiting: Vec<usize> = upstream.iter().map(Vec::len).collect();
-    let mut depths = vec![0; upstream.len()];
-    let mut settled: Vec<usize> = (0..upstream.len()).filter(|task| waiting[*task] == 0).collect();
-    while let Some(task) = settled.pop() {
-        for next in &downstream[task] {
-            depths[*next] = depths[*next].max(depths[task] + 1);
-            waiting[*next] -= 1;
-            if waiting[*next] == 0 {
-                settled.push(*next);
+
+    /// Of this page, with those groups folded.
+    fn address(&self, folds: &Folds) -> String {
+        let run = self.run_id.map(|run_id| format!("run={}", links::encode(run_id)));
+        let parts: Vec<String> = run.into_iter().chain(folds.parts()).collect();
+        let page = format!("{}/graph", links::dag(self.dag.dag_id.as_str()));
+        if parts.is_empty() { page } else { format!("{page}?{}", parts.join("&")) }
+    }
+
+    fn name<'p>(&'p self, piece: &'p Piece) -> &'p str {
+        piece.group.as_deref().unwrap_or_else(|| self.dag.tasks[piece.tasks[0]].task_id.as_str())
+    }
+
+    /// Its name within the group that is drawn around it: what all in it begin with is said once.
+    fn label(&self, piece: &Piece) -> String {
+        let name = self.name(piece);
+        let within = |group: &String| name.strip_prefix(group.as_str())?.strip_prefix('.');
+        shortened(piece.around.as_ref().and_then(within).unwrap_or(name))
+    }
+
+    fn rows(&self, piece: &Piece) -> Vec<&'a InstanceRow> {
+        let ids = piece.tasks.iter().map(|task| self.dag.tasks[*task].task_id.as_str());
+        ids.flat_map(|id| self.of_tasks.get(id).into_iter().flatten().copied()).collect()
+    }
+
+    /// `3 of 40 failed`: of several, how many are in the state that says most about them.
+    fn note(&self, piece: &Piece) -> Option<String> {
+        let rows = self.rows(piece);
+        if piece.group.is_none() && rows.iter().all(|row| row.map_index < 0) {
+            let is_mapped = self.dag.expand_of(&self.dag.tasks[piece.tasks[0]]).is_some();
+            return is_mapped.then(|| t(said!("mapped")).to_owned());
+        }
+        let Some((state, number)) = instances::counts(rows.iter().copied()).into_iter().next() else {
+            return Some(fill(said!("{n} tasks"), &[("n", &piece.tasks.len().to_string())]));
+        };
+        let (number, all) = (number.to_string(), rows.len().to_string());
+        Some(fill(said!("{n} of {all} {state}"), &[("n", &number), ("all", &all), ("state", &words(state))]))
+    }
+
+    /// Boxes are as wide as the longest name.
+    fn measure(&self, pieces: &mut [Piece]) {
+        let small = |note: &Option<String>| note.as_ref().map_or(0.0, |note| letters(note) * SMALL_LETTER);
+        let wide = |piece: &Piece| (letters(&self.label(piece)) * LETTER).max(small(&self.note(piece)));
+        let boxes = flat(pieces).into_iter().filter(|piece| piece.inside.is_none());
+        let width = (boxes.map(wide).fold(0.0, f64::max) + AROUND).round();
+        nested::each_mut(pieces, &mut |piece| {
+            let note = self.note(piece);
+            piece.size = match (&piece.inside, &note) {
+                (Some(_), _) => ((head_width(&self.label(piece)) + small(&note) + AROUND).round(), HIGH),
+                (None, Some(_)) => (width, HIGH),
+                (None, None) => (width, HEIGHT),
+            };
+        });
+    }
+
+    fn draw(&self, pieces: &[&Piece], upstream: &[Vec<usize>], places: &[Place]) -> Picture {
+        let places: Vec<Place> = places.iter().map(|place| place.moved(MARGIN, MARGIN)).collect();
+        let (mut frames, mut nodes) = (Vec::new(), Vec::new());
+        for (piece, place) in pieces.iter().zip(&places) {
+            if piece.inside.is_some() {
+                frames.push(self.frame(piece, *place));
+            } else {
+                nodes.push(self.node(piece, *place));
             }
         }
+        let arrows = nested::arrows(pieces, upstream);
+        let edges = arrows.into_iter().map(|(from, to)| places[from].arrow(&places[to])).collect();
+        let (width, height) = layout::extent(&places);
+        Picture { width: width + MARGIN, height: height + MARGIN, frames, nodes, edges }
     }
-    for (task, depth) in depths.iter_mut().enumerate() {
-        if waiting[task] > 0 {
-            *depth = 0;
-        }
-    }
-    let mut taken: Vec<usize> = Vec::new();
-    depths
-        .into_iter()
-        .map(|depth| {
-            taken.resize(taken.len().max(depth + 1), 0);
-            taken[depth] += 1;
-            (depth as f64, (taken[depth] - 1) as f64)
-        })
-        .collect()
-}
 
-fn draw(dag: &Dag, boxes: &Boxes, places: Vec<(f64, f64)>, rows: &[InstanceRow], run_id: Option<&str>) -> Picture {
-    let layout = Layout::of(boxes.members.iter().map(|member| member.name.as_str()), places);
-    let mut of_tasks: HashMap<&str, Vec<&InstanceRow>> = HashMap::new();
-    for row in rows {
-        of_tasks.entry(row.task_id.as_str()).or_default().push(row);
-    }
-    let node = |(place, member): (usize, &folding::Member)| {
-        let ids = member.tasks.iter().map(|task| dag.tasks[*task].task_id.as_str());
-        let instance = instances::most_urgent(ids.flat_map(|id| of_tasks.get(id).into_iter().flatten().copied()));
-        let state = instance.map_or("none", |row| row.state.as_str());
-        let (x, y) = layout.at(place);
-        let (name, what) = (member.name.as_str(), member.what.as_str());
+    fn node(&self, piece: &Piece, place: Place) -> Node {
+        let name = self.name(piece);
+        let rows = self.rows(piece);
+        let most = instances::most_urgent(rows.iter().copied());
+        let task = &self.dag.tasks[piece.tasks[0]];
+        let href = match &piece.group {
+            Some(group) => Some(self.address(&self.folds.turned(group, false))),
+            None => self.run_id.zip(most).map(|(run, _)| links::task(self.dag.dag_id.as_str(), run, name)),
+        };
         Node {
-            name: shortened(name),
-            title: match instance {
-                Some(row) => format!("{name} ({what}): {}", words(row.state.as_str())),
-                None => format!("{name} ({what})"),
-            },
-            // A box of many leads to the task that says most about them.
-            href: run_id.zip(instance).map(|(run, row)| links::task(dag.dag_id.as_str(), run, row.task_id.as_str())),
-            task_id: instance.map_or_else(|| name.to_owned(), |row| row.task_id.to_string()),
-            state,
-            x,
-            y,
+            task_id: piece.group.is_none().then(|| name.to_owned()),
+            name: self.label(piece),
+            note: self.note(piece),
+            href,
+            state: most.map_or("none", |row| row.state.as_str()),
+            title: self.title(piece, if piece.group.is_none() { &task.operator } else { t(said!("press to unfold")) }),
+            place,
         }
-    };
-    let nodes: Vec<Node> = boxes.members.iter().enumerate().map(node).collect();
-    let pairs = boxes.upstream.iter().enumerate().flat_map(|(to, before)| before.iter().map(move |from| (*from, to)));
-    let edges = pairs.map(|(from, to)| layout.edge(from, to)).collect();
-    let (width, height) = layout.size();
-    Picture { width, height, node_width: layout.node_width, node_height: HEIGHT, nodes, edges }
+    }
+
+    fn frame(&self, piece: &Piece, place: Place) -> Frame {
+        let (name, label) = (self.name(piece), self.label(piece));
+        Frame {
+            title: self.title(piece, t(said!("press to fold"))),
+            note: self.note(piece),
+            note_x: (place.x + head_width(&label)).round(),
+            href: self.address(&self.folds.turned(name, true)),
+            name: label,
+            place,
+        }
+    }
+
+    /// `load (bash): 3 failed, 37 success`.
+    fn title(&self, piece: &Piece, what: &str) -> String {
+        let rows = self.rows(piece);
+        let counted = |(state, number): (&str, usize)| match rows.len() {
+            1 => words(state),
+            _ => format!("{number} {}", words(state)),
+        };
+        let states: Vec<String> = instances::counts(rows.iter().copied()).into_iter().map(counted).collect();
+        let name = self.name(piece);
+        if states.is_empty() { format!("{name} ({what})") } else { format!("{name} ({what}): {}", states.join(", ")) }
+    }
 }
 
-/// Where boxes of one size stand.
-pub(super) struct Layout {
-    pub node_width: f64,
-    places: Vec<(f64, f64)>,
+fn letters(text: &str) -> f64 {
+    text.chars().count() as f64
 }
 
-impl Layout {
-    /// Wide enough for each of the names.
-    pub fn of<'n>(names: impl Iterator<Item = &'n str>, places: Vec<(f64, f64)>) -> Self {
-        let longest = names.map(|name| name.chars().count()).max().unwrap_or_default();
-        Self { node_width: (longest.min(LONGEST_NAME) as f64 * LETTER + AROUND).round(), places }
-    }
+/// Of the name of an open group, with what stands before it.
+fn head_width(label: &str) -> f64 {
+    letters(label) * LETTER + 36.0
+}
 
-    pub fn at(&self, node: usize) -> (f64, f64) {
-        let (layer, down) = self.places[node];
-        let x = MARGIN + layer * (self.node_width + BETWEEN_LAYERS);
-        (x.round(), (MARGIN + down * (HEIGHT + BETWEEN_NODES)).round())
-    }
-
-    /// The path of an arrow.
-    pub fn edge(&self, from: usize, to: usize) -> String {
-        let ((x1, y1), (x2, y2)) = (self.at(from), self.at(to));
-        let (x1, y1, x2, y2) = (x1 + self.node_width, y1 + HEIGHT / 2.0, x2, y2 + HEIGHT / 2.0);
-        let bend = ((x2 - x1) / 2.0).max(20.0);
-        format!("M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}", x1 + bend, x2 - bend)
-    }
-
-    /// Width and height of it all.
-    pub fn size(&self) -> (f64, f64) {
-        let most = |of: fn((f64, f64)) -> f64| (0..self.places.len()).map(|node| of(self.at(node))).fold(0.0, f64::max);
-        (most(|at| at.0) + self.node_width + MARGIN, most(|at| at.1) + HEIGHT + MARGIN)
-    }
+/// As wide as the longest of the names needs it.
+pub(super) fn width_for<'n>(names: impl Iterator<Item = &'n str>) -> f64 {
+    let longest = names.map(|name| letters(&shortened(name))).fold(0.0, f64::max);
+    (longest * LETTER + AROUND).round()
 }
 
 pub(super) fn shortened(id: &str) -> String {
@@ -255,42 +292,6 @@ pub(super) fn shortened(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// No two stand on one another, and what waits stands to the right of what it waits for.
-    fn check(upstream: &[Vec<usize>], places: &[(f64, f64)]) {
-        assert_eq!(places.len(), upstream.len());
-        for (task, before) in upstream.iter().enumerate() {
-            for one in before {
-                assert!(places[*one].0 < places[task].0, "{one} -> {task}: {places:?}");
-            }
-            for other in 0..task {
-                let (a, b) = (places[task], places[other]);
-                assert!((a.0 - b.0).abs() >= 0.99 || (a.1 - b.1).abs() >= 0.99, "{task} on {other}: {places:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn tasks_stand_in_layers() {
-        let diamond = vec![vec![], vec![0], vec![0], vec![1, 2], vec![0, 3], vec![]];
-        check(&diamond, &places(&diamond, diamond.len()));
-        check(&diamond, &by_depth(&diamond));
-        let apart = vec![vec![], vec![0], vec![], vec![2], vec![]];
-        check(&apart, &places(&apart, apart.len()));
-        check(&[], &places(&[], 0));
-        let alone = vec![vec![]];
-        check(&alone, &places(&alone, 1));
-        let wide: Vec<Vec<usize>> = (0..60).map(|task| if task == 0 { vec![] } else { vec![(task - 1) / 3] }).collect();
-        check(&wide, &places(&wide, wide.len()));
-        let large: Vec<Vec<usize>> = (0..900).map(|task| if task == 0 { vec![] } else { vec![task - 1] }).collect();
-        check(&large, &places(&large, large.len()));
-        // Listed backwards, and in a circle.
-        let backwards: Vec<Vec<usize>> =
-            (1..=50_000).map(|task| if task == 50_000 { vec![] } else { vec![task] }).collect();
-        let places = by_depth(&backwards);
-        assert_eq!((places[0].0, places[49_999].0), (49_999.0, 0.0));
-        assert_eq!(by_depth(&[vec![1], vec![0], vec![0]]).len(), 3);
-    }
 
     #[test]
     fn long_names_keep_both_ends() {

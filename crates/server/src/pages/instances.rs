@@ -55,6 +55,13 @@ pub(super) fn name(row: &InstanceRow) -> String {
     }
 }
 
+/// The groups that a task stands in, the outermost first.
+pub(super) fn groups_around<'a>(dag: &'a Dag, task: &'a Task) -> Vec<&'a str> {
+    let mut groups: Vec<&str> = dag.groups_of(task).map(|group| group.group_id.as_str()).collect();
+    groups.reverse();
+    groups
+}
+
 /// The tasks of a run that are shown one after another: those of one outermost group, or of none.
 #[derive(Debug, Serialize)]
 pub(super) struct Section<T> {

@@ -1,8 +1,11 @@
 //! The other pages of a DAG, and what is browsed across all of them.
 
+use millrace_model::dag::Task;
+use millrace_model::ids::TaskId;
 use serde_json::json;
 
-use crate::site::{ADMIN, FAILED_RUN, RUNNING_RUN, Site};
+use crate::plant::dag;
+use crate::site::{ADMIN, FAILED_RUN, RUNNING_RUN, Site, now};
 
 fn part(site: &Site, path: &str, part: &str) -> String {
     site.call("GET", path, &[("authorization", ADMIN), ("x-part", part)], None).is(200).body
@@ -257,4 +260,41 @@ fn webhooks_are_made_by_whoever_may_and_their_secret_is_shown_once() {
     post(&site, "/webhooks/delete/in", "").is(303);
     post(&site, "/webhooks/delete/in", "").is(404);
     site.call("POST", "/api/v1/webhooks/in", &[("authorization", &bearer)], Some("{}")).is(401);
+}
+
+#[test]
+fn the_graph_draws_groups_that_fold_and_counts_instances() {
+    let site = Site::start();
+    let task = |id: &str, before: &[&str]| Task {
+        depends_on: before.iter().map(|id| TaskId::new_unchecked(*id)).collect(),
+        group: id.strip_prefix("g.").map(|_| TaskId::new_unchecked("g")),
+        ..Task::new(TaskId::new_unchecked(id), "bash")
+    };
+    let each = Task {
+        expand: Some(serde_json::from_value(json!({"each": {"list": [1, 2, 3, 4]}})).unwrap()),
+        ..task("each", &[])
+    };
+    let mut drawn = dag("drawn", "none", "UTC", &[], &[]);
+    drawn.groups = vec![serde_json::from_value(json!({"group_id": "g"})).unwrap()];
+    drawn.tasks = vec![each, task("g.one", &["each"]), task("g.two", &["g.one"])];
+    site.runtime.block_on(site.plant.sync(drawn, true, now()));
+    let graph = |query: &str| part(&site, &format!("/dags/drawn/graph{query}"), "graph").replace("&#x2f;", "/");
+    let count = |page: &str| ["class=\"frame\"", "class=\"node ", "class=\"edge\""].map(|it| page.matches(it).count());
+
+    let before = graph("");
+    assert_eq!(count(&before), [1, 3, 2], "{before}");
+    assert!(before.contains(">mapped</text>") && before.contains(">2 tasks</text>"), "{before}");
+    site.send("POST", "/api/v1/dags/drawn/dagRuns", &json!({"dag_run_id": "r"})).is(200);
+    let one = "/api/v1/dags/drawn/dagRuns/r/taskInstances/each/1";
+    site.send("PATCH", one, &json!({"new_state": "failed"})).is(200);
+    let open = graph("");
+    assert!(open.contains(">1 of 4 failed</text>") && open.contains("each (bash): 1 failed, 3 not started"), "{open}");
+    assert!(open.contains("href=\"/dags/drawn/graph?run=r&amp;shut=g\" aria-expanded=\"true\""), "{open}");
+    assert!(open.contains("data-cell=\"r|g.two\"") && open.contains(">two</text>"), "{open}");
+
+    let folded = graph("?run=r&shut=g");
+    assert_eq!(count(&folded), [0, 2, 1], "{folded}");
+    assert!(folded.contains(">2 of 2 not started</text>") && !folded.contains("g.two"), "{folded}");
+    assert!(folded.contains("href=\"/dags/drawn/graph?run=r&amp;open=g\" aria-expanded=\"false\""), "{folded}");
+    assert!(folded.contains("data-src=\"/dags/drawn/graph?run=r&amp;shut=g\""), "drawn anew it stays so: {folded}");
 }

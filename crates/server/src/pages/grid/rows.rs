@@ -3,10 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use millrace_model::dag::{Dag, Task};
+use millrace_model::dag::Dag;
 use millrace_model::graph::Graph;
 
-use crate::links;
+use crate::pages::folds::Folds;
+use crate::pages::instances::groups_around;
 use crate::problem::Answer;
 use crate::query::Parameters;
 
@@ -26,33 +27,27 @@ pub(in crate::pages) struct GridView {
     pub runs: Option<u64>,
     /// How many newer runs are left out.
     pub past: Option<u64>,
-    open: Vec<String>,
-    shut: Vec<String>,
+    folds: Folds,
     /// The first row that is shown.
     from: Option<usize>,
 }
 
 impl GridView {
     pub fn of(parameters: &Parameters) -> Answer<Self> {
-        let all = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect();
         Ok(Self {
             runs: parameters.number("runs")?,
             past: parameters.number("past")?,
-            open: all("open"),
-            shut: all("shut"),
+            folds: Folds::of(parameters),
             from: parameters.number("from")?,
         })
     }
 
     /// As it stands behind an address.
     pub fn query(&self) -> String {
-        let runs = self.runs.map(|runs| ("runs", runs.to_string()));
-        let past = self.past.map(|past| ("past", past.to_string()));
-        let from = self.from.map(|from| ("from", from.to_string()));
-        let named = |name, all: &[String]| all.iter().map(|one| (name, links::encode(one))).collect::<Vec<_>>();
-        let parts =
-            runs.into_iter().chain(past).chain(from).chain(named("open", &self.open)).chain(named("shut", &self.shut));
-        let text: Vec<String> = parts.map(|(name, value)| format!("{name}={value}")).collect();
+        let runs = self.runs.map(|runs| format!("runs={runs}"));
+        let past = self.past.map(|past| format!("past={past}"));
+        let from = self.from.map(|from| format!("from={from}"));
+        let text: Vec<String> = runs.into_iter().chain(past).chain(from).chain(self.folds.parts()).collect();
         format!("?{}", text.join("&"))
     }
 
@@ -70,15 +65,7 @@ impl GridView {
 
     /// As this, with that group the other way round.
     fn turned(&self, group: &str, is_open: bool) -> Self {
-        let mut view = self.clone();
-        view.open.retain(|one| one != group);
-        view.shut.retain(|one| one != group);
-        if is_open {
-            view.shut.push(group.to_owned());
-        } else {
-            view.open.push(group.to_owned());
-        }
-        view
+        Self { folds: self.folds.turned(group, is_open), ..self.clone() }
     }
 }
 
@@ -103,13 +90,6 @@ pub(in crate::pages) struct Window {
     pub all: usize,
     pub before: Option<String>,
     pub after: Option<String>,
-}
-
-/// Outermost first.
-fn groups_around<'a>(dag: &'a Dag, task: &'a Task) -> Vec<&'a str> {
-    let mut groups: Vec<&str> = dag.groups_of(task).map(|group| group.group_id.as_str()).collect();
-    groups.reverse();
-    groups
 }
 
 struct Rows<'a> {
@@ -168,9 +148,7 @@ impl Rows<'_> {
     }
 
     fn is_open(&self, group: &str) -> bool {
-        let is_named = |names: &[String]| names.iter().any(|name| name == group);
-        let is_usual = self.dag.tasks.len() <= FEW_TASKS || self.wanted.contains(group);
-        !is_named(&self.view.shut) && (is_usual || is_named(&self.view.open))
+        self.view.folds.is_open(group, self.dag.tasks.len() <= FEW_TASKS || self.wanted.contains(group))
     }
 }
 
