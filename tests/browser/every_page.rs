@@ -14,6 +14,7 @@ const PAGES: &[&str] = &[
     "/dags",
     "/runs",
     "/task-instances",
+    "/backfills",
     "/results",
     "/data",
     "/assets",

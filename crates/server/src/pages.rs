@@ -64,6 +64,7 @@ pub(crate) fn doors() -> Doors {
         .post("/dags/{dag_id}/trigger", TriggerRuns, trigger::trigger)
         .get("/dags/{dag_id}/rerun-failed", ChangeRuns, change::rerun_page)
         .post("/dags/{dag_id}/rerun-failed", ChangeRuns, change::rerun)
+        .get("/backfills", ReadDags, backfills::all::page)
         .get("/dags/{dag_id}/backfills", ReadDags, backfills::page)
         .post("/dags/{dag_id}/backfills", Backfill, backfills::create)
         // The number decides which DAG it is.

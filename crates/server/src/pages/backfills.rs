@@ -1,15 +1,19 @@
 //! The backfills of a DAG: those there were, how far they are, and a form that lists its dates before it makes one.
 
+pub(super) mod all;
+mod lines;
+
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use millrace_situation::PreparedBackfill;
-use millrace_store::{BackfillProgress, BackfillReport, BackfillRow};
+use millrace_store::BackfillReport;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use self::lines::lines;
 use super::head::Tab;
 use crate::access::person::Person;
 use crate::deeds::backfills::{BackfillBody, outcome};
@@ -23,29 +27,6 @@ use crate::words::say;
 
 /// Dates that the page lists.
 const MOST_LISTED: usize = 400;
-
-#[derive(Serialize)]
-struct Line {
-    key: i64,
-    href: String,
-    from: String,
-    to: String,
-    state: &'static str,
-    is_paused: bool,
-    is_active: bool,
-    total: u64,
-    ended: u64,
-    failed: u64,
-    running: u64,
-    gone: u64,
-    queued: u64,
-    reprocess: &'static str,
-    max_active_runs: u32,
-    is_reversed: bool,
-    tasks: Option<String>,
-    by: String,
-    created: When,
-}
 
 #[derive(Serialize)]
 struct Date {
@@ -64,31 +45,6 @@ pub(super) async fn page(
     let row = server.dag_row(&dag_id, 0).await?;
     let (now, zone) = (server.now(), row.dag.timetable.timezone);
     let rows = server.store().backfills(Some(&row.dag_id)).await?;
-    let progress = server.store().backfill_progress(&rows.iter().map(|row| row.key).collect::<Vec<_>>()).await?;
-    let line = |row: &BackfillRow| {
-        let progress: BackfillProgress = progress.get(&row.key).copied().unwrap_or_default();
-        Line {
-            key: row.key,
-            href: format!("{}/{}", links::backfills(&dag_id), row.key),
-            from: When::new(row.from, now, zone).local,
-            to: When::new(row.to, now, zone).local,
-            state: row.state.as_str(),
-            is_paused: row.is_paused,
-            is_active: row.completed_at.is_none(),
-            total: progress.total(),
-            ended: progress.ended(),
-            failed: progress.failed,
-            running: progress.running,
-            gone: progress.gone,
-            queued: progress.queued,
-            reprocess: row.reprocess.as_str(),
-            max_active_runs: row.max_active_runs,
-            is_reversed: row.is_reversed,
-            tasks: row.selection.clone(),
-            by: row.created_by.clone(),
-            created: When::new(row.created_at, now, zone),
-        }
-    };
     let is_asked = parameters.text("from").is_some() && parameters.text("to").is_some();
     // What is wrong with the wish is said beside the form, which keeps what was typed.
     let plan = if is_asked {
@@ -114,7 +70,7 @@ pub(super) async fn page(
         dag_href => links::dag(&dag_id),
         href => links::backfills(&dag_id),
         schedule => say(&row.dag.describe_schedule()),
-        lines => rows.iter().map(line).collect::<Vec<_>>(),
+        lines => lines(&server, &rows, zone).await?,
         problem,
         dates => report.as_ref().map(|report| dates(report, |at| When::new(at, now, zone).local)),
         more => report.as_ref().map_or(0, |report| report.dates.len().saturating_sub(MOST_LISTED)),
@@ -155,6 +111,7 @@ pub(super) async fn act(
     State(server): State<Shared>,
     person: Person,
     Path((dag_id, key, action)): Path<(String, i64, String)>,
+    Form(fields): Form<Vec<(String, String)>>,
 ) -> Answer {
     if server.backfill_row(key).await?.dag_id.as_str() != dag_id {
         return Err(Problem::invalid(format!("backfill {key} is not one of {dag_id}")));
@@ -165,7 +122,9 @@ pub(super) async fn act(
         "cancel" => server.cancel_backfill(&person, key).await?,
         other => return Err(Problem::invalid(format!("a backfill is paused, unpaused or cancelled, not '{other}'"))),
     };
-    Ok(Redirect::to(&links::backfills(&dag_id)).into_response())
+    let is_of_all = Parameters(fields).text("of") == Some("all");
+    let back = if is_of_all { "/backfills".to_owned() } else { links::backfills(&dag_id) };
+    Ok(Redirect::to(&back).into_response())
 }
 
 fn dates(report: &BackfillReport, local: impl Fn(DateTime<Utc>) -> String) -> Vec<Date> {

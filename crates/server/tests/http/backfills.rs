@@ -4,6 +4,7 @@ use chrono_tz::Tz;
 use millrace_model::maintenance::MaintenanceWindow;
 use serde_json::{Value, json};
 
+use crate::forms::Browser;
 use crate::plant::dag;
 use crate::site::{FAILED_RUN, RUNNING_RUN, Site, VIEWER, now};
 
@@ -211,4 +212,38 @@ fn pages_list_what_they_would_touch_and_then_do_it() {
     post(&format!("/dags/quiet/backfills/{key}/cancel"), &fields).is(422);
     post(&format!("/dags/copy_orders/backfills/{key}/cancel"), &fields).is(303);
     assert!(get("/dags/copy_orders/backfills").contains("3 failed"));
+}
+
+#[test]
+fn the_backfills_of_every_dag_are_on_one_page() {
+    let site = Site::start();
+    let once = dag("once", "@daily", "UTC", &[], &[("only", "bash", &[], 0)]);
+    site.runtime.block_on(site.plant.sync(once, true, now()));
+    let made = |dag_id: &str| {
+        let wish = json!({"dag_id": dag_id, "from_date": "2024-02-01", "to_date": "2024-02-03"});
+        site.send("POST", BACKFILLS, &wish).is(200).json()["id"].as_i64().unwrap()
+    };
+    assert!(site.get("/backfills").is(200).body.contains("No backfills yet"));
+    let (first, second) = (made("copy_orders"), made("once"));
+    let page = |query: &str| site.get(&format!("/backfills{query}")).is(200).body.replace("&#x2f;", "/");
+    let shows = |page: &str| {
+        [("copy_orders", first), ("once", second)].map(|(dag, key)| page.contains(&format!("/{dag}/backfills/{key}/")))
+    };
+    let all = page("");
+    assert_eq!(shows(&all), [true, true], "{all}");
+    assert!(all.find("/once/backfills/") < all.find("/copy_orders/backfills/"), "the newest first");
+    assert_eq!((shows(&page("?dag=once")), shows(&page("?offset=1"))), ([false, true], [true, false]));
+
+    let browser = Browser::new(&site);
+    let act = |action: &str| browser.post(&format!("/dags/once/backfills/{second}/{action}"), "of=all").is(303);
+    assert_eq!(act("pause").header("location"), "/backfills");
+    assert_eq!((shows(&page("?state=paused")), shows(&page("?state=running"))), ([false, true], [true, false]));
+    act("cancel");
+    let cancelled = page("?state=cancelled");
+    assert!(cancelled.contains(">once</a>") && cancelled.contains("2 of 2"), "{cancelled}");
+    assert!(page("?state=paused").contains("No backfill matches"));
+    site.get("/backfills?state=green").is(422);
+    // From the page of its DAG one comes back there.
+    let paused = browser.post(&format!("/dags/copy_orders/backfills/{first}/pause"), "").is(303);
+    assert_eq!(paused.header("location"), "/dags/copy_orders/backfills");
 }

@@ -6,13 +6,13 @@ use serde_json::json;
 use crate::site::{Answer, Site};
 
 /// Sends forms as a person who has signed in, and gives what a page shows.
-struct Browser<'a> {
+pub struct Browser<'a> {
     site: &'a Site,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    fn new(site: &'a Site) -> Self {
+    pub fn new(site: &'a Site) -> Self {
         Self { site, cookie: site.sign_in() }
     }
 
@@ -27,7 +27,7 @@ impl<'a> Browser<'a> {
         after.split('"').next().unwrap().to_owned()
     }
 
-    fn post(&self, path: &str, fields: &str) -> Answer {
+    pub fn post(&self, path: &str, fields: &str) -> Answer {
         let token = Self::field(&self.get("/pools"), "<form", "csrf_token");
         let headers = [("cookie", self.cookie.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         self.site.call("POST", path, &headers, Some(&format!("csrf_token={token}&{fields}")))

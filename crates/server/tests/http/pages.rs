@@ -54,6 +54,7 @@ fn every_page_is_there_and_safe() {
         "/dags/copy_orders/details".to_owned(),
         "/dags/copy_orders/trigger".to_owned(),
         "/dags/copy_orders/backfills".to_owned(),
+        "/backfills".to_owned(),
         "/dags/quiet/graph".to_owned(),
         "/dags/quiet/gantt".to_owned(),
         "/dags/quiet/data".to_owned(),
