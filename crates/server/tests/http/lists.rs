@@ -191,6 +191,11 @@ fn lists_are_sorted_by_their_headings() {
             let back = between(&page, &format!("aria-sort=\"{word}\"><a href=\""));
             assert_eq!(back.len(), 1, "{link}");
             assert!(back[0].ends_with(&format!("order_by={other}")) && links(&page).len() == headings - 1, "{back:?}");
+            // A telephone has no headings, but a choice.
+            for one in [order, other.as_str()] {
+                assert!(first.contains(&format!("<option value=\"{one}\">")), "{list} by {one}");
+            }
+            assert!(page.contains(&format!("<option value=\"{order}\" selected>")), "{link}");
             for (address, order) in [(&link, order), (&back[0], &other)] {
                 let shown = between(&site.get(address).is(200).body, start);
                 let answer = site.get(&format!("{rest}order_by={order}")).is(200).json();
@@ -206,6 +211,6 @@ fn lists_are_sorted_by_their_headings() {
     let page = site.get("/runs?state=failed&dag=copy_orders&order_by=duration").is(200).body;
     assert!(plain(&page).contains("/runs?state=failed&dag=copy%5Forders&order_by=state"), "{page}");
     assert!(plain(&page).contains("/runs?state=success&dag=copy%5Forders&order_by=duration"), "{page}");
-    assert!(page.contains("type=\"hidden\" name=\"order_by\" value=\"duration\""), "{page}");
+    assert!(page.contains("<option value=\"duration\" selected>"), "{page}");
     assert!(site.get("/runs?order_by=nonsense").is(422).body.contains("order_by"));
 }
