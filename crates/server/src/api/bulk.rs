@@ -6,16 +6,17 @@ mod history;
 use axum::Json;
 use axum::extract::State;
 use millrace_settings::ConnectionForm;
+use millrace_settings::mask::MASK;
 use millrace_store::{DagFilter, PoolRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::connections::{ConnectionBody, form_of};
+use super::connections::{ConnectionBody, MEMBERS as CONNECTION_MEMBERS, form_of};
 use super::dags::{Dag, MEMBERS as DAG_MEMBERS, PatchBody, dag_value};
-use super::pools::CreateBody as PoolBody;
+use super::pools::{CreateBody as PoolBody, MEMBERS as POOL_MEMBERS};
 use super::update_mask::UpdateMask;
-use super::variables::VariableBody;
+use super::variables::{MEMBERS as VARIABLE_MEMBERS, VariableBody};
 use super::{Given, Whole, body};
 use crate::access::permission::Act;
 use crate::access::person::Person;
@@ -65,6 +66,9 @@ struct Action<T> {
     /// Of `update` and `delete`.
     #[serde(default)]
     action_on_non_existence: Missing,
+    /// Of `update`: change only these members of the entities.
+    #[serde(default)]
+    update_mask: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -130,7 +134,11 @@ pub(crate) struct BulkAnswer {
 
 /// One thing that has a name, and may be there.
 trait Named: Sized + Send {
+    /// Those that a mask may name.
+    const MEMBERS: &'static [&'static str];
     fn name(&self) -> String;
+    /// The same, where the mask does not keep a member as it stands now.
+    fn masked(self, server: &Server, mask: &UpdateMask) -> impl Future<Output = Answer<Self>> + Send;
     fn exists(server: &Server, name: &str) -> impl Future<Output = Answer<bool>> + Send;
     fn put(self, server: &Server, person: &Person) -> impl Future<Output = Answer<()>> + Send;
     fn delete(server: &Server, person: &Person, name: &str) -> impl Future<Output = Answer<()>> + Send;
@@ -139,7 +147,12 @@ trait Named: Sized + Send {
 async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> Answer<BulkAnswer> {
     bulk.check_count()?;
     let mut answer = BulkAnswer::default();
+    let mask = |names: Option<Vec<String>>| UpdateMask::among(names.unwrap_or_default(), T::MEMBERS);
+    for Whole(action) in &bulk.actions {
+        mask(action.update_mask.clone())?;
+    }
     for Whole(action) in bulk.actions {
+        let mask = mask(action.update_mask)?;
         let result = match action.action {
             What::Create => &mut answer.create,
             What::Update => &mut answer.update,
@@ -151,7 +164,7 @@ async fn all<T: Named>(server: &Server, person: &Person, bulk: BulkBody<T>) -> A
                 Entity::Whole(Whole(whole)) => (whole.name(), Some(whole)),
             };
             let how = (action.action, action.action_on_existence, action.action_on_non_existence);
-            let done = one(server, person, how, (&name, whole)).await;
+            let done = one(server, person, how, &mask, (&name, whole)).await;
             result.note(name, done);
         }
     }
@@ -163,6 +176,7 @@ async fn one<T: Named>(
     server: &Server,
     person: &Person,
     (what, existing, missing): (What, Existing, Missing),
+    mask: &UpdateMask,
     (name, whole): (&str, Option<T>),
 ) -> Answer<bool> {
     use millrace_model::error_code::ErrorCode;
@@ -180,12 +194,21 @@ async fn one<T: Named>(
         (What::Update, Some(_)) if !exists => {
             return Err(Problem::new(ErrorCode::NOT_FOUND, format!("there is no '{name}'")));
         }
-        (_, Some(whole)) => whole.put(server, person).await?,
+        (What::Update, Some(whole)) => whole.masked(server, mask).await?.put(server, person).await?,
+        (What::Create, Some(whole)) => whole.put(server, person).await?,
     }
     Ok(true)
 }
 
 impl Named for VariableBody {
+    const MEMBERS: &'static [&'static str] = VARIABLE_MEMBERS;
+
+    async fn masked(self, _server: &Server, mask: &UpdateMask) -> Answer<Self> {
+        let value = mask.kept("value", Some(self.value)).unwrap_or_else(|| MASK.to_owned());
+        // What is not named stays.
+        Ok(Self { key: self.key, value, description: mask.kept("description", self.description) })
+    }
+
     fn name(&self) -> String {
         self.key.clone()
     }
@@ -204,6 +227,22 @@ impl Named for VariableBody {
 }
 
 impl Named for PoolBody {
+    const MEMBERS: &'static [&'static str] = POOL_MEMBERS;
+
+    async fn masked(self, server: &Server, mask: &UpdateMask) -> Answer<Self> {
+        let before = server.pool(&self.name).await?;
+        Ok(Self {
+            slots: if mask.keeps("slots") { self.slots } else { before.slots },
+            description: if mask.keeps("description") { self.description } else { before.description },
+            include_deferred: if mask.keeps("include_deferred") {
+                self.include_deferred
+            } else {
+                before.include_deferred
+            },
+            name: self.name,
+        })
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -245,6 +284,21 @@ impl ConnectionEntity {
 }
 
 impl Named for ConnectionEntity {
+    const MEMBERS: &'static [&'static str] = CONNECTION_MEMBERS;
+
+    async fn masked(self, server: &Server, mask: &UpdateMask) -> Answer<Self> {
+        if mask.keeps_all() {
+            return Ok(self);
+        }
+        let before = server.named_connection(&self.name()).await?;
+        // `***` keeps a secret.
+        let Value::Object(mut merged) = before.form.to_masked_value() else {
+            return Err(Problem::invalid("no object"));
+        };
+        merged.extend(self.0.into_iter().filter(|(name, _)| name == "connection_id" || mask.keeps(name)));
+        Ok(Self(merged))
+    }
+
     fn name(&self) -> String {
         self.0.get("connection_id").and_then(Value::as_str).unwrap_or_default().to_owned()
     }

@@ -97,7 +97,7 @@ pub(crate) struct Connection {
 }
 
 /// The members of a body.
-const MEMBERS: &[&str] =
+pub(super) const MEMBERS: &[&str] =
     &["connection_id", "conn_type", "description", "host", "login", "password", "schema", "port", "extra"];
 
 /// What a connection is made of; a PATCH leaves what it does not name.

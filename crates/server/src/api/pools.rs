@@ -17,17 +17,18 @@ use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
 const LONGEST_NAME: usize = 250;
+pub(super) const MEMBERS: &[&str] = &["name", "slots", "description", "include_deferred"];
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "PoolBody")]
 pub(crate) struct CreateBody {
     pub name: String,
-    slots: i64,
+    pub slots: i64,
     #[serde(default)]
-    description: Option<String>,
+    pub description: Option<String>,
     #[serde(default)]
-    include_deferred: bool,
+    pub include_deferred: bool,
 }
 
 impl From<CreateBody> for PoolRow {
@@ -107,8 +108,7 @@ pub(crate) async fn patch(
     parameters: Parameters,
     given: Given<PatchBody>,
 ) -> Answer<Json<Pool>> {
-    let members = ["name", "slots", "description", "include_deferred"];
-    let (given, mask) = (body(given)?, UpdateMask::of(&parameters, &members)?);
+    let (given, mask) = (body(given)?, UpdateMask::of(&parameters, MEMBERS)?);
     if given.name.is_some_and(|other| other != name) {
         return Err(Problem::invalid("'name' cannot be changed; add a new pool and delete this one"));
     }
@@ -133,7 +133,7 @@ pub(crate) async fn delete(
 }
 
 impl Server {
-    async fn pool(&self, name: &str) -> Answer<PoolRow> {
+    pub async fn pool(&self, name: &str) -> Answer<PoolRow> {
         self.store().pools().await?.into_iter().find(|row| row.name == name).ok_or_else(|| no_pool(name))
     }
 

@@ -17,15 +17,23 @@ impl UpdateMask {
     /// 422 for a name that is none of `members`. Older clients send several in one, between commas.
     pub fn of(parameters: &Parameters, members: &[&str]) -> Answer<Self> {
         let names = parameters.all(NAME).into_iter().flat_map(|text| text.split(',')).map(str::trim);
-        let names: Vec<String> = names.map(str::to_owned).collect();
+        Self::among(names.map(str::to_owned).collect(), members)
+    }
+
+    /// 422 for a name that is none of `members`.
+    pub fn among(names: Vec<String>, members: &[&str]) -> Answer<Self> {
         match names.iter().find(|name| !members.contains(&name.as_str())) {
             None => Ok(Self(names)),
             Some(name) => Err(unknown(NAME, name, members)),
         }
     }
 
+    pub fn keeps_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn keeps(&self, member: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|name| name == member)
+        self.keeps_all() || self.0.iter().any(|name| name == member)
     }
 
     /// The member, where it may be changed.

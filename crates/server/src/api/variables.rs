@@ -18,6 +18,8 @@ use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
 
+pub(super) const MEMBERS: &[&str] = &["key", "value", "description"];
+
 listed!(Variables { variables: Variable });
 
 #[derive(Serialize, JsonSchema)]
@@ -114,7 +116,7 @@ pub(super) async fn patch(
     parameters: Parameters,
     given: Given<VariablePatch>,
 ) -> Answer<Json<Variable>> {
-    let (given, mask) = (body(given)?, UpdateMask::of(&parameters, &["key", "value", "description"])?);
+    let (given, mask) = (body(given)?, UpdateMask::of(&parameters, MEMBERS)?);
     if given.key.is_some_and(|other| other != key) {
         return Err(Problem::invalid("'key' cannot be changed; add a new variable and delete this one"));
     }

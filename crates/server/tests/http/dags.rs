@@ -244,3 +244,59 @@ fn a_change_goes_as_far_as_its_mask() {
     }
     assert_eq!(site.get("/api/v1/dags/copy_orders").json()["is_paused"], true);
 }
+
+#[test]
+fn changes_of_many_go_as_far_as_their_masks() {
+    let site = Site::start();
+    let update = |path: &str, mask: &[&str], entity: Value| {
+        let action = json!({"action": "update", "entities": [entity], "update_mask": mask});
+        site.send("PATCH", path, &json!({"actions": [action]}))
+    };
+    let done = |path: &str, mask: &[&str], entity: Value| {
+        let answer = update(path, mask, entity).is(200).json();
+        assert_eq!(answer["update"]["success"].as_array().unwrap().len(), 1, "{answer}");
+    };
+    let variables = "/api/v1/variables";
+    site.send("POST", variables, &json!({"key": "region", "value": "seoul", "description": "old"})).is(201);
+    let one = || site.get("/api/v1/variables/region").json();
+    done(variables, &["description"], json!({"key": "region", "value": "busan", "description": "new"}));
+    assert_eq!((&one()["value"], &one()["description"]), (&json!("seoul"), &json!("new")));
+    done(variables, &["value"], json!({"key": "region", "value": "busan", "description": "newer"}));
+    assert_eq!((&one()["value"], &one()["description"]), (&json!("busan"), &json!("new")));
+
+    let connections = "/api/v1/connections";
+    let whole =
+        json!({"connection_id": "cx", "conn_type": "postgres", "host": "one", "login": "ada", "password": "hidden"});
+    site.send("POST", connections, &whole).is(201);
+    done(connections, &["host"], json!({"connection_id": "cx", "conn_type": "mysql", "host": "two", "password": null}));
+    let one = site.get("/api/v1/connections/cx").json();
+    assert_eq!((&one["host"], &one["conn_type"], &one["login"]), (&json!("two"), &json!("postgres"), &json!("ada")));
+    assert_eq!(one["password"], "***", "it was kept");
+
+    let pools = "/api/v1/pools";
+    site.send("POST", pools, &json!({"name": "etl", "slots": 3, "description": "old", "include_deferred": true}))
+        .is(201);
+    done(pools, &["slots"], json!({"name": "etl", "slots": 4, "description": "new"}));
+    let one = site.get("/api/v1/pools/etl").json();
+    assert_eq!(
+        (&one["slots"], &one["description"], &one["include_deferred"]),
+        (&json!(4), &json!("old"), &json!(true))
+    );
+
+    let runs = "/api/v1/dags/copy_orders/dagRuns";
+    done(runs, &["note"], json!({"dag_run_id": FAILED_RUN, "state": "success", "note": "n"}));
+    let one = site.get(&format!("{runs}/{FAILED_RUN}")).json();
+    assert_eq!((&one["state"], &one["note"]), (&json!("failed"), &json!("n")));
+
+    for (path, entity) in [
+        (variables, json!({"key": "region", "value": "x"})),
+        (connections, whole),
+        (pools, json!({"name": "etl", "slots": 1})),
+        (runs, json!({"dag_run_id": FAILED_RUN, "note": "x"})),
+    ] {
+        let refused = update(path, &["colour"], entity).is(422).json();
+        assert!(refused["detail"].as_str().unwrap().contains("'update_mask' must be one of"), "{refused}");
+    }
+    let instances = format!("{runs}/{FAILED_RUN}/taskInstances");
+    update(&instances, &["new_state"], json!({"task_id": "load", "new_state": "success"})).is(422);
+}

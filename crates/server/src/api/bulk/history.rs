@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{BulkAnswer, BulkBody, BulkError, Entity, MOST, What};
 use crate::access::permission::Act;
 use crate::access::person::Person;
+use crate::api::update_mask::UpdateMask;
 use crate::api::{Given, Whole, body, instances};
 use crate::deeds::changes::{ClearRunBody, Cleared, MarkBody, PatchRunBody};
 use crate::problem::{Answer, Problem};
@@ -54,6 +55,11 @@ pub(crate) async fn instances(
                 "the action for task instances is 'update'; nothing was changed by this one or later",
             ));
         }
+        if action.update_mask.is_some_and(|names| !names.is_empty()) {
+            return Err(Problem::invalid(
+                "'update_mask' is for other things than task instances; nothing was changed by this one or later",
+            ));
+        }
         for entity in action.entities {
             let Entity::Whole(Whole(entity)) = entity else {
                 return Err(Problem::invalid("send each task with its 'new_state', not only its name"));
@@ -93,6 +99,8 @@ pub(crate) struct RunEntity {
     note: Option<String>,
 }
 
+const RUN_MEMBERS: &[&str] = &["dag_run_id", "dag_id", "state", "note"];
+
 /// Marks, clears and annotates runs, or deletes ended ones; making one is triggering it.
 pub(crate) async fn runs(
     State(server): State<Shared>,
@@ -109,13 +117,22 @@ pub(crate) async fn runs(
     if bulk.actions.iter().any(|Whole(action)| matches!(action.action, What::Create)) {
         return Err(Problem::invalid("the actions for runs are 'update' and 'delete'; a run is made by triggering it"));
     }
+    let mask = |names: Option<Vec<String>>| UpdateMask::among(names.unwrap_or_default(), RUN_MEMBERS);
+    for Whole(action) in &bulk.actions {
+        mask(action.update_mask.clone())?;
+    }
     let mut answer = BulkAnswer::default();
     for Whole(action) in bulk.actions {
         let deletes = matches!(action.action, What::Delete);
+        let mask = mask(action.update_mask)?;
         for entity in action.entities {
             let entity = match entity {
                 Entity::Name(dag_run_id) => RunEntity { dag_run_id, dag_id: None, state: None, note: None },
-                Entity::Whole(Whole(entity)) => entity,
+                Entity::Whole(Whole(entity)) => RunEntity {
+                    state: mask.kept("state", entity.state),
+                    note: mask.kept("note", entity.note),
+                    ..entity
+                },
             };
             let name = entity.dag_run_id.clone();
             let done = change_run(&server, &person, &dag_id, entity, deletes).await;
