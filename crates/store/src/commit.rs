@@ -53,7 +53,7 @@ pub struct CommitReport {
     pub stale_endings: Vec<usize>,
     pub stale_runs: Vec<usize>,
     /// Of `run_moves`: the run ended, and as somebody had said, not as it was planned.
-    pub marked_runs: Vec<usize>,
+    pub marked_runs: Vec<(usize, RunState)>,
     pub stale_moves: Vec<usize>,
     pub stale_claims: Vec<usize>,
     /// Of `pauses`: the DAG goes on, for not so many of its runs have failed, or it was paused before.
@@ -127,7 +127,9 @@ impl Store {
         self.count(Counted::Lost, &[], batch.finishes.iter().filter(is_lost).count() as u64);
         for (index, step) in batch.run_moves.iter().enumerate() {
             if step.to.is_finished() && !report.stale_runs.contains(&index) {
-                self.count(Counted::Runs, &[step.to.as_str()], 1);
+                let marked = report.marked_runs.iter().find(|(marked, _)| *marked == index);
+                let to = marked.map_or(step.to, |(_, to)| *to);
+                self.count(Counted::Runs, &[to.as_str()], 1);
             }
         }
         for (new, created) in batch.new_runs.iter().zip(&report.created) {
@@ -285,7 +287,8 @@ async fn set_pointers(tx: &Tx, pointers: &[SchedulePointer]) -> Result<()> {
 
 /// Those that did not end or begin as it was planned.
 fn stale_runs(batch: &Batch, report: &CommitReport) -> HashSet<RunKey> {
-    report.stale_runs.iter().chain(&report.marked_runs).map(|index| batch.run_moves[*index].run).collect()
+    let marked = report.marked_runs.iter().map(|(index, _)| index);
+    report.stale_runs.iter().chain(marked).map(|index| batch.run_moves[*index].run).collect()
 }
 
 /// Returns those that were not paused before. The failures are counted among the runs as they are now: what the plan has

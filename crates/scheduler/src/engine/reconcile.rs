@@ -42,7 +42,7 @@ impl Engine {
             again = true;
         }
         // How such a run has ended was planned otherwise, and counted.
-        for index in &report.marked_runs {
+        for (index, _) in &report.marked_runs {
             if let Some(run) = self.store.run_by_key(batch.run_moves[*index].run).await? {
                 self.read_dag(&run.dag_id).await?;
             }

@@ -10,7 +10,7 @@ use millrace_model::notice::Callback;
 use millrace_model::selection::TaskChoice;
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::faults::{Fault, FaultPoint, with_faults};
-use millrace_store::{ClearRequest, MarkRequest, MarkRunRequest, NotificationFilter, RunChoice, Selection};
+use millrace_store::{ClearRequest, Counted, MarkRequest, MarkRunRequest, NotificationFilter, RunChoice, Selection};
 use serde_json::Value;
 
 use crate::stage::{Stage, dag};
@@ -77,6 +77,9 @@ async fn a_run_that_ends_as_it_was_marked_pauses_nothing_and_tells_of_no_failure
     assert!(stage.engine.as_ref().unwrap().view().dags().all(|dag| !dag.is_paused));
     let told = stage.store.notifications(&NotificationFilter { limit: 9, ..Default::default() }).await.unwrap();
     assert_eq!(told.rows, []);
+    let counts = stage.store.counts().await.unwrap();
+    let ends = counts.iter().filter(|row| row.of == Counted::Runs).map(|row| (row.labels.as_slice(), row.value));
+    assert_eq!(ends.collect::<Vec<_>>(), [(["success".to_owned()].as_slice(), 1)]);
 }
 
 /// Two failures are too many. The first one is run again when the second comes, and the scheduler has not heard of that.

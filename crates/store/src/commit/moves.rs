@@ -104,7 +104,7 @@ pub(super) async fn apply_to_runs(
             finished |= step.to.is_finished();
             touched.runs.push(step.run);
             if *state != step.to {
-                report.marked_runs.push(index);
+                report.marked_runs.push((index, *state));
             }
         }
     }
