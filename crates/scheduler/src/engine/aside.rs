@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use millrace_model::alert::AlertKind;
 use millrace_model::change::{Batch, Completion, InstanceKey, NewRun, RunKey, RunMove, TryOutcome};
 use millrace_model::ids::DagId;
 use millrace_model::notice::{Notice, NoticeEvent};
@@ -125,10 +126,24 @@ impl Engine {
             tracing::error!(error = &error as &dyn std::error::Error, "what tries hold cannot be let go of");
         }
         // What was planned for a run after an end that was refused, its own end perhaps, is planned anew.
-        for (run, part) in self.by_run(batch).into_iter().filter(|(run, _)| !unended.contains(run)) {
+        for (run, part) in self.by_run(batch).await?.into_iter().filter(|(run, _)| !unended.contains(run)) {
             if let Err(error) = self.probe(&part, now).await? {
                 found += 1;
                 self.fail_run(run, &error, now).await?;
+            }
+        }
+        // After the ends of all runs, among which failures are counted.
+        for pause in batch.pauses.iter().filter(|pause| !unended.contains(&pause.run)) {
+            let is_told = |notice: &&Notice| notice.event == NoticeEvent::Alert(AlertKind::AutoPaused);
+            let part = Batch {
+                pauses: vec![pause.clone()],
+                alerts: batch.alerts.iter().filter(|it| it.run == pause.run).cloned().collect(),
+                notices: batch.notices.iter().filter(is_told).filter(|it| it.run == pause.run).cloned().collect(),
+                ..Batch::default()
+            };
+            if let Err(error) = self.probe(&part, now).await? {
+                found += 1;
+                tracing::error!(dag = %pause.dag_id, error = &error as &dyn std::error::Error, "the DAG cannot be paused");
             }
         }
         let of_dags: BTreeSet<&DagId> = (batch.new_runs.iter().map(|run| &run.dag_id))
@@ -163,11 +178,15 @@ impl Engine {
 
     /// The batch's moves with what people are told of them, each run's by themselves. What starts is left out: it was
     /// planned for the room of others, and is planned anew.
-    fn by_run(&self, batch: &Batch) -> BTreeMap<RunKey, Batch> {
+    async fn by_run(&self, batch: &Batch) -> Result<BTreeMap<RunKey, Batch>> {
         let mut parts: BTreeMap<RunKey, Batch> = BTreeMap::new();
+        // The view has let go of runs whose ends were planned.
+        let instances: Vec<InstanceKey> = batch.task_moves.iter().map(|step| step.instance).collect();
+        let runs = self.store.instances_by_key(&instances).await?;
+        let runs: BTreeMap<InstanceKey, RunKey> = runs.into_iter().map(|row| (row.key, row.run)).collect();
         for step in &batch.task_moves {
-            if let Some(run) = self.situation.view.run_of(step.instance) {
-                parts.entry(run).or_default().task_moves.push(step.clone());
+            if let Some(run) = runs.get(&step.instance) {
+                parts.entry(*run).or_default().task_moves.push(step.clone());
             }
         }
         for expansion in &batch.expansions {
@@ -178,9 +197,6 @@ impl Engine {
         }
         for step in batch.run_moves.iter().filter(|step| step.to != RunState::Running) {
             parts.entry(step.run).or_default().run_moves.push(step.clone());
-        }
-        for pause in &batch.pauses {
-            parts.entry(pause.run).or_default().pauses.push(pause.clone());
         }
         for alert in &batch.alerts {
             parts.entry(alert.run).or_default().alerts.push(alert.clone());
@@ -193,7 +209,7 @@ impl Engine {
                 parts.entry(notice.run).or_default().notices.push(notice.clone());
             }
         }
-        parts
+        Ok(parts)
     }
 
     /// A result that cannot be stored is a failure of its try.

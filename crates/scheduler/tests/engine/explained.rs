@@ -1,6 +1,7 @@
 //! Whoever asks why something waits is told what the scheduler goes by, also what it alone would know.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
@@ -122,7 +123,7 @@ async fn a_dag_that_the_database_refuses_says_so_until_it_is_taken() {
 async fn what_is_told_of_others_outlives_what_the_database_refuses() {
     let mut stage = Stage::new(8).await;
     stage.put(&dag("d", json!("@daily"), &["a"])).await;
-    let mut other = dag("other", Value::Null, &["b"]);
+    let mut other = dag("other", Value::Null, &["b", "c < b"]);
     let tell = vec![Callback::Command("true".to_owned())];
     other.callbacks = Callbacks { on_failure: tell.clone(), on_alert: tell.clone(), ..Callbacks::default() };
     other.tasks[0].callbacks = Callbacks { on_failure: tell, ..Callbacks::default() };
@@ -151,6 +152,49 @@ async fn what_is_told_of_others_outlives_what_the_database_refuses() {
     let alerts = stage.store.alerts(&AlertFilter { limit: 10, ..AlertFilter::default() }).await.unwrap().rows;
     assert_eq!(alerts.iter().map(|alert| alert.kind.as_str()).collect::<Vec<_>>(), ["auto_paused"]);
     assert!(stage.store.scheduler_dag(&other.dag_id).await.unwrap().unwrap().is_paused);
+    assert_eq!(stage.tasks().await, ["b failed 1", "c upstream_failed 0"], "all of a run that ended then");
+}
+
+/// A database that takes no new runs, and not the end of the first of several.
+#[derive(Default)]
+struct NoFirstEnd(AtomicUsize);
+
+impl Faults for NoFirstEnd {
+    fn strike(&self, point: FaultPoint, attempted: &'static str) -> Option<Fault> {
+        if point != FaultPoint::Statement || !["create runs", "move runs"].contains(&attempted) {
+            return None;
+        }
+        // After that of the whole batch, that of the first run alone, and that as a failure from both states.
+        let is_of_first = || (1..4).contains(&self.0.fetch_add(1, Ordering::SeqCst));
+        (attempted == "create runs" || is_of_first()).then_some(Fault::Refusal)
+    }
+}
+
+/// Two failures are too many, and three come at once: of the first two one is refused.
+#[tokio::test]
+async fn what_is_refused_is_no_failure_and_those_that_stand_pause_their_dag() {
+    let mut stage = Stage::new(8).await;
+    stage.put(&dag("d", json!("@daily"), &["a"])).await;
+    let mut other = dag("other", Value::Null, &["b"]);
+    other.max_consecutive_failed_dag_runs = 2;
+    stage.put(&other).await;
+    stage.lead().await;
+    for _ in 0..3 {
+        stage.clock.advance(TimeDelta::minutes(1));
+        stage.trigger("other").await;
+    }
+    stage.turn().await;
+    stage.clock.advance(TimeDelta::days(1));
+    for try_ in stage.executor.running() {
+        let failed = TryOutcome::Failed { reason: "error".into(), retry: false };
+        let completion = stage.executor.end(try_.instance, failed, stage.now());
+        stage.engine.as_mut().unwrap().complete(completion);
+    }
+    with_faults(Arc::new(NoFirstEnd::default()), stage.turn()).await;
+    assert_eq!(stage.run_states().await, [RunState::Running, RunState::Failed, RunState::Failed]);
+    assert!(stage.store.scheduler_dag(&other.dag_id).await.unwrap().unwrap().is_paused);
+    let alerts = stage.store.alerts(&AlertFilter { limit: 10, ..AlertFilter::default() }).await.unwrap().rows;
+    assert_eq!(alerts.iter().map(|alert| alert.kind.as_str()).collect::<Vec<_>>(), ["auto_paused"]);
 }
 
 #[tokio::test]
