@@ -8,10 +8,12 @@ use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::Decision;
 
+use crate::condition::Condition;
 use crate::holders::held_by;
 use crate::instance::{InstanceView, told};
 use crate::lines::{Lane, LimitKey};
 use crate::run::RunView;
+use crate::run_keys::HeldKey;
 use crate::turn::Limits;
 use crate::view::{DagFacts, View, group_key};
 use crate::windows;
@@ -33,27 +35,6 @@ pub enum About {
     Room,
     /// The scheduler's worker slots.
     Slots,
-}
-
-/// One thing that must hold before a task runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    pub ok: bool,
-    /// A sentence with the numbers it was decided on.
-    pub text: String,
-    /// Unmet, but by then it will be met if nothing happens: all it waits for is the clock.
-    pub until: Option<DateTime<Utc>>,
-}
-
-impl Condition {
-    pub(crate) fn new(ok: bool, text: impl Into<String>) -> Self {
-        Self { ok, text: text.into(), until: None }
-    }
-
-    /// Met from this moment on.
-    pub(crate) fn at(at: DateTime<Utc>, ok: bool, text: impl Into<String>) -> Self {
-        Self { until: (!ok).then_some(at), ..Self::new(ok, text) }
-    }
 }
 
 /// The conditions of one task of an active run, in the order in which they are asked; the first that is not `ok` is why
@@ -282,7 +263,21 @@ fn holds(view: &View, run: &RunView, now: DateTime<Utc>) -> Vec<Condition> {
 
 /// A run that runs holds its key already.
 fn run_key(view: &View, run: &RunView) -> Option<Condition> {
-    view.key_condition(run).filter(|_| run.state == RunState::Queued)
+    if run.state != RunState::Queued {
+        return None;
+    }
+    match &run.key_held {
+        HeldKey::None => None,
+        HeldKey::Broken(error) => {
+            Some(Condition::new(false, format!("the key of the DAG's 'concurrency' can't be made: {error}")))
+        }
+        HeldKey::Key { text, limit } => {
+            let used = view.run_keys.used(text);
+            let said = format!("{used} of {limit} runs with the key '{text}' are running (concurrency)");
+            let is_free = used < *limit;
+            Some(Condition::new(is_free, if is_free { said } else { held_by(said, &view.holders_of_run_key(text)) }))
+        }
+    }
 }
 
 fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {

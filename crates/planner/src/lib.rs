@@ -21,6 +21,7 @@ mod assets;
 mod backfill;
 mod backoff;
 mod claim;
+mod condition;
 mod create;
 mod departed;
 mod due_dates;
@@ -49,8 +50,9 @@ mod windows;
 
 pub use alerts::{RecentRuns, RunEnd};
 pub use backfill::{BackfillPart, BackfillPlan, BackfillWish, plan_backfill};
+pub use condition::Condition;
 pub use expand::{Mapping, ResultLength};
-pub use explain::{About, Condition, conditions_of, explain, explain_instance, explain_run, explain_schedule};
+pub use explain::{About, conditions_of, explain, explain_instance, explain_run, explain_schedule};
 pub use finish::{FENCED_REASON, MAX_LOST_WORKERS, SHUTDOWN_REASON, UNSTORABLE_REASON};
 pub use instance::{Begun, InstanceSnapshot};
 pub use outlook::{Prospect, Upcoming, next_runs, outlook};

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::state::RunState;
 
-use crate::explain::Condition;
-use crate::holders::held_by;
 use crate::run::RunView;
 use crate::turn::Turn;
 use crate::version::{DagVersion, KeyFacts};
@@ -45,7 +43,7 @@ pub(crate) struct RunKeys {
 }
 
 impl RunKeys {
-    fn used(&self, text: &str) -> u32 {
+    pub fn used(&self, text: &str) -> u32 {
         self.running.get(text).copied().unwrap_or(0)
     }
 }
@@ -115,22 +113,6 @@ impl View {
         later.rev().find(|key| {
             !self.frozen.contains(key) && self.runs.get(key).is_some_and(|other| holds(other) && is_idle(other))
         })
-    }
-
-    pub(crate) fn key_condition(&self, run: &RunView) -> Option<Condition> {
-        match &run.key_held {
-            HeldKey::None => None,
-            HeldKey::Broken(error) => {
-                Some(Condition::new(false, format!("the key of the DAG's 'concurrency' can't be made: {error}")))
-            }
-            HeldKey::Key { text, limit } => {
-                let used = self.run_keys.used(text);
-                let said = format!("{used} of {limit} runs with the key '{text}' are running (concurrency)");
-                let is_free = used < *limit;
-                let said = if is_free { said } else { held_by(said, &self.holders_of_run_key(text)) };
-                Some(Condition::new(is_free, said))
-            }
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use millrace_model::ids::DagId;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::maintenance::Maintenance;
 
-use crate::explain::Condition;
+use crate::condition::Condition;
 use crate::turn::Turn;
 use crate::view::View;
 
