@@ -8,7 +8,7 @@ use millrace_model::choice::Choice;
 use millrace_model::ids::TaskId;
 use millrace_model::state::TaskState;
 
-use crate::lines::{Lane, LimitKey};
+use crate::lines::{Begun, Lane, LimitKey};
 use crate::version::{DagVersion, KeyFacts};
 
 /// A task instance as it was read from the store.
@@ -43,15 +43,6 @@ pub struct InstanceSnapshot {
     pub is_outside: bool,
     /// None: its try holds what the run's version says.
     pub begun: Option<Begun>,
-}
-
-/// What a try holds that began when its run had another version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Begun {
-    pub pool: String,
-    pub pool_slots: u32,
-    /// The text of its `concurrency` key, if it had one.
-    pub key: Option<String>,
 }
 
 impl InstanceSnapshot {

@@ -14,8 +14,6 @@ use chrono::{DateTime, Utc};
 use millrace_model::change::RunKey;
 use millrace_model::ids::{DagId, TaskId};
 
-use crate::instance::Begun;
-
 /// What only so many tries may hold at a time, whatever their pool.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum LimitKey {
@@ -36,6 +34,15 @@ pub(crate) struct Lane {
     pub limits: Arc<[(LimitKey, u32)]>,
     /// Of tries that were under way and want a slot again: also a paused DAG's go on.
     pub is_way_back: bool,
+}
+
+/// What a try holds that began when its run had another version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    pub pool: String,
+    pub pool_slots: u32,
+    /// The text of its `concurrency` key, if it had one.
+    pub key: Option<String>,
 }
 
 impl Lane {

@@ -12,9 +12,9 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::UpstreamCounts;
 
 use crate::departed::Departed;
-use crate::expand::ResultLength;
 use crate::instance::{InstanceSnapshot, InstanceView};
 use crate::lines::{Lane, Rank};
+use crate::mapping::ResultLength;
 use crate::past::Past;
 use crate::run_keys::HeldKey;
 use crate::version::DagVersion;

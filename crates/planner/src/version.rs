@@ -9,7 +9,7 @@ use millrace_model::graph::{CycleError, Graph};
 use millrace_model::mapping::Expand;
 use millrace_model::state::RunState;
 
-use crate::expand::Mapping;
+use crate::mapping::Mapping;
 use crate::roles::Roles;
 
 /// What the key of a `concurrency`, a task's or a whole run's, is made from.
