@@ -29,6 +29,7 @@ impl World {
             eprintln!("{:?}: {states:?} {tasks:?} calm {}", self.log.last(), self.is_calm);
         }
         one_run_for_a_date(&runs, &place);
+        what_has_ended_is_whole(&runs, &rows, &place);
         self.calendars_are_kept(&runs, &place);
         self.dependencies_are_kept(&runs, &rows, &place);
         self.nothing_begins_that_is_held(&runs, &rows, &place).await;
@@ -330,6 +331,16 @@ fn active_in(rows: &[InstanceRow]) -> BTreeMap<RunKey, u32> {
         *active.entry(row.run).or_default() += u32::from(holds_slot(row));
     }
     active
+}
+
+/// Nothing of a run waits once it has ended, unless the scheduler could not go on with it.
+fn what_has_ended_is_whole(runs: &[RunRow], rows: &[InstanceRow], place: &str) {
+    let was_left = |run: &&RunRow| run.state_reason.as_deref().is_some_and(|reason| reason.starts_with("set aside: "));
+    let ended: BTreeMap<RunKey, &RunRow> =
+        runs.iter().filter(|run| run.state.is_finished() && !was_left(run)).map(|run| (run.key, run)).collect();
+    for row in rows.iter().filter(|row| !row.state.is_finished()) {
+        assert!(!ended.contains_key(&row.run), "{place}: {row:?} waits in {:?}", ended.get(&row.run));
+    }
 }
 
 fn one_run_for_a_date(runs: &[RunRow], place: &str) {
