@@ -17,6 +17,7 @@ mod cli {
     mod dags;
     mod data;
     mod database;
+    mod devstack;
     mod doctor;
     mod doctor_aws;
     mod explain;

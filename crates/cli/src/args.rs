@@ -195,6 +195,10 @@ pub struct DevstackArgs {
     /// Port of the Redshift Data API endpoint; 0 picks a free one
     #[arg(long, default_value_t = 9001)]
     pub redshift_port: u16,
+    /// Port that takes failures to come, `curl -H 'content-type: application/json' -d '{"operation": "PutObject", "fault":
+    /// "throttle", "times": 3}' 127.0.0.1:PORT/s3`, or /redshift (see docs/operations.md); left out: none is taken
+    #[arg(long)]
+    pub faults_port: Option<u16>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use millrace_connectors::kill_orphans;
-use millrace_devstack::{DevstackError, RedshiftConfig, RunningS3, S3Config, serve_redshift, serve_s3};
+use millrace_devstack::{DevstackError, RedshiftConfig, RunningS3, S3Config, serve_faults, serve_redshift, serve_s3};
 use millrace_model::change::Report;
 use millrace_model::state::RunState;
 use millrace_planner::{ManualRun, manual_run};
@@ -176,6 +176,17 @@ pub async fn devstack(app: &App, args: DevstackArgs) -> anyhow::Result<()> {
             .await?;
             notice(format!("Redshift Data API at {} (database dev, any workgroup)", running.endpoint_url()));
             Some(running)
+        }
+    };
+    // Listens until it is dropped.
+    let _faults_port = match args.faults_port {
+        None => None,
+        Some(port) => {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            let of_redshift = redshift.as_ref().map(|running| running.faults().clone());
+            let port = serve_faults(address, s3.faults().clone(), of_redshift).await?;
+            notice(format!("failures to come are taken at {}", port.url()));
+            Some(port)
         }
     };
     stop.cancelled().await;

@@ -1,17 +1,24 @@
 //! Planned failures, shared by both stand-ins.
 
+mod control;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// One way to fail.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+pub use control::{RunningFaultsPort, serve_faults};
+
+/// One way to fail. In JSON: `"throttle"`, `{"delay": 1.5}`, `{"cut_body": {"after": 1000}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// Answer 500 (S3 `InternalError`, Data API `InternalServerException`) without doing anything.
     InternalError,
     /// Ask the client to slow down (S3 503 `SlowDown`, Data API `ThrottlingException`) without doing anything.
     Throttle,
     /// Wait, then go on normally.
-    Delay(Duration),
+    Delay(#[serde(with = "seconds")] Duration),
     /// Cut the connection before anything is done.
     CutConnection,
     /// Do the work, then cut the connection instead of answering.
@@ -26,6 +33,7 @@ pub enum Fault {
         /// Of a piece.
         bytes: u64,
         /// Between two pieces.
+        #[serde(with = "seconds")]
         every: Duration,
     },
     /// S3 UploadPart only: say that the part was kept, and forget it. CompleteMultipartUpload then finds it missing.
@@ -36,6 +44,22 @@ pub enum Fault {
     FailStatement(String),
     /// Redshift statements only: the statement becomes ABORTED, as when an administrator cancels it.
     AbortStatement,
+}
+
+/// A duration in JSON: seconds, also parts of one.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Duration::try_from_secs_f64(seconds).map_err(|_| D::Error::custom(format!("{seconds} is no number of seconds")))
+    }
 }
 
 #[derive(Debug)]
@@ -74,6 +98,12 @@ impl Faults {
     /// How many planned failures have not happened yet.
     pub fn pending(&self) -> u32 {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|rule| rule.left).sum()
+    }
+
+    /// What is planned, in order: the operation, how it fails, and how often from now on.
+    pub fn planned(&self) -> Vec<(String, Fault, u32)> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.iter().map(|rule| (rule.operation.clone(), rule.fault.clone(), rule.left)).collect()
     }
 
     /// Uses up one planned failure of an API operation.

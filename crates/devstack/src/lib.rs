@@ -10,7 +10,7 @@
 //! * Never kinder than the real service. Where a behaviour is not emulated it is refused, with a message that says so.
 //! * What a killed process leaves behind is either a whole object or nothing.
 //! * Bodies stream; no object, part or load is ever held in memory as a whole.
-//! * Both can be told to fail through [`Faults`].
+//! * Both can be told to fail, through [`Faults`] or from outside ([`serve_faults`]).
 //!
 //! This crate stands beside the product: it imports none of its other crates.
 
@@ -24,7 +24,7 @@ pub mod s3;
 pub mod sts;
 
 pub use error::DevstackError;
-pub use faults::{Fault, Faults};
+pub use faults::{Fault, Faults, RunningFaultsPort, serve_faults};
 pub use objects::{ObjectError, ObjectInfo, ObjectSource};
 pub use openid::{Mistake, OpenIdConfig, RunningOpenId, serve_openid};
 pub use redshift::{RedshiftConfig, RunningRedshift, serve_redshift};
