@@ -171,3 +171,57 @@ fn what_a_script_moves_within_a_database_stands_in_the_ledger() {
         assert_eq!(has_id, conn_id != "lite", "{lines:?}");
     }
 }
+
+const BROKEN: &str = "
+schedule: none
+tasks:
+  own:
+    operator: sql
+    sql_conn_id: CONN
+    sql: |
+      INSERT INTO moved VALUES (4, 4), (5, 5);
+      COMMIT;
+      DELETE FROM moved;
+      INSERT INTO nowhere VALUES (1);
+  each:
+    operator: sql
+    sql_conn_id: CONN
+    autocommit: true
+    sql: [UPDATE moved SET v = 1, INSERT INTO nowhere VALUES (1), DELETE FROM moved]
+  open:
+    operator: sql
+    sql_conn_id: CONN
+    autocommit: true
+    sql: [UPDATE moved SET v = 2, BEGIN, DELETE FROM moved, INSERT INTO nowhere VALUES (1)]
+";
+
+#[test]
+fn of_a_script_that_fails_what_it_had_committed_stands_in_the_ledger() {
+    let mut home = TestHome::new();
+    let file = home.file("lite.db");
+    std::fs::write(&file, "").unwrap();
+    home.ok(&["connections", "add", "lite", "--conn-type", "sqlite", "--conn-schema", file.to_str().unwrap()]);
+    let database = Postgres::shared().and_then(|server| server.create_database()).unwrap();
+    home.set("MILLRACE_CONN_PG", database.url());
+    let warehouse = Warehouse::start();
+    warehouse.connect(&mut home);
+    for conn_id in ["lite", "pg", "redshift_dev"] {
+        home.write_dag(&format!("{conn_id}.yaml"), &BROKEN.replace("CONN", conn_id));
+        let made = format!(
+            "schedule: none\ntasks: {{t: {{operator: sql, sql_conn_id: {conn_id}, sql: 'CREATE TABLE moved (id INT, v INT)'}}}}\n"
+        );
+        home.write_dag(&format!("make_{conn_id}.yaml"), &made);
+        home.ok(&["tasks", "run", &format!("make_{conn_id}"), "t", "2024-05-06"]);
+        // The Data API keeps no transaction open between two statements.
+        let tasks: &[_] = if conn_id == "redshift_dev" { &["own", "each"] } else { &["own", "each", "open"] };
+        for task in tasks {
+            home.run(&["tasks", "run", conn_id, task, "2024-05-06"]).exits(1);
+            let lines = home.json(&["data", "ledger", "-d", conn_id, "--stage", "sql", "--task-id", task]);
+            let lines = lines.as_array().unwrap();
+            assert_eq!(lines.len(), 1, "{conn_id} {task}: {lines:?}");
+            let rows = (&lines[0]["rows_inserted"], &lines[0]["rows_updated"], &lines[0]["rows_deleted"]);
+            let (inserted, updated) = if *task == "own" { (json!(2), json!(null)) } else { (json!(null), json!(2)) };
+            assert_eq!(rows, (&inserted, &updated, &json!(null)), "{conn_id} {task}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    Alteration, BuildReport, BuildRequest, CheckResult, Column, ColumnLimit, CsvFormat, LoadReport, LoadRequest,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, ColumnLimit, CsvFormat, Ended, LoadReport, LoadRequest,
     NewColumn, SmallResult, Staging, TableCheck, TableName, UnloadReport, UnloadRequest, ValueType, Warehouse,
 };
 use sqlparser::dialect::RedshiftSqlDialect;
@@ -133,10 +133,11 @@ impl RedshiftWarehouse {
         statements: &[String],
         autocommit: bool,
         work: &WorkId,
+        ended: Ended<'_>,
     ) -> Result<Vec<SmallResult>, PortError> {
         let api = match &self.transport {
             Transport::Wire(config) => {
-                return config.task.until_cancelled(execute_over_wire(config, statements, autocommit)).await;
+                return config.task.until_cancelled(execute_over_wire(config, statements, autocommit, ended)).await;
             }
             Transport::DataApi(api) => api,
         };
@@ -149,6 +150,7 @@ impl RedshiftWarehouse {
                 results[index] = session.run_alone(&step, statement).await.map_err(|error| {
                     while_doing(&format!("statement {} failed, those before it stay done", index + 1), error)
                 })?;
+                ended(index, &results[index]);
             }
             return Ok(results);
         }
@@ -168,6 +170,7 @@ impl RedshiftWarehouse {
                     )
                 })?;
             for (number, answer) in numbers.into_iter().zip(answers) {
+                ended(number - 1, &answer);
                 results[number - 1] = answer;
             }
         }
@@ -208,13 +211,14 @@ impl Warehouse for RedshiftWarehouse {
         Box::pin(async move { forget(&*self.session(None), tables).await })
     }
 
-    fn execute<'a>(
+    fn execute_telling<'a>(
         &'a self,
         statements: &'a [String],
         autocommit: bool,
         work: &'a WorkId,
+        ended: Ended<'a>,
     ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        Box::pin(RedshiftWarehouse::execute(self, statements, autocommit, work))
+        Box::pin(RedshiftWarehouse::execute(self, statements, autocommit, work, ended))
     }
 
     fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {
@@ -271,7 +275,7 @@ impl Warehouse for RedshiftWarehouse {
             let statements = ddl::alter_table(table, alterations);
             match &self.transport {
                 // The length of a VARCHAR can't be changed in a transaction.
-                Transport::Wire(config) => execute_over_wire(config, &statements, true).await.map(|_| ()),
+                Transport::Wire(config) => execute_over_wire(config, &statements, true, &|_, _| {}).await.map(|_| ()),
                 Transport::DataApi(api) => {
                     let session = DataApiSession::new(api.clone(), None);
                     for statement in &statements {

@@ -1,5 +1,8 @@
 //! `sql`: statements on a database.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use chrono::{DateTime, Utc};
 use millrace_operator_api::ports::SmallResult;
 use millrace_operator_api::{BoxFuture, Operator, OperatorEntry, Outcome, Problems, TaskContext, TaskError};
@@ -33,8 +36,8 @@ const RESULT_ROWS: usize = 1_000;
 /// and the rest runs in the next one. Both are told in the log.
 ///
 /// Each INSERT, UPDATE, DELETE, MERGE and CREATE TABLE … AS is a line of the ledger (stage `sql`) with the rows that the
-/// database counted, unless the script took it back. Only PostgreSQL counts those of CREATE TABLE … AS. Of a script that
-/// failed there are none, whatever it had committed.
+/// database counted, unless the script took it back. Only PostgreSQL counts those of CREATE TABLE … AS. A script that
+/// failed, or was stopped, has those that it had committed; of a COMMIT whose answer was lost nobody knows.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
@@ -68,6 +71,9 @@ impl Operator for Sql {
     }
 }
 
+/// What came of a script's statements, by their place in it.
+type Results = BTreeMap<usize, SmallResult>;
+
 impl Sql {
     async fn execute(&self, context: &TaskContext) -> Result<Outcome, TaskError> {
         let conn_id = rendered_text("sql_conn_id", &self.sql_conn_id)?;
@@ -89,16 +95,24 @@ impl Sql {
         let kind = if self.autocommit { ", each committed by itself" } else { " in one transaction" };
         context.info(format!("running {} statements on {conn_id}{kind}", statements.len()));
         let started_at = context.clock.now();
-        let results = database
-            .execute(&statements, self.autocommit, &context.work)
-            .await
-            .map_err(|error| while_doing(&format!("running SQL on {conn_id}"), error))?;
-        for (index, result) in results.iter().enumerate() {
+        let ended: Mutex<Results> = Mutex::default();
+        let note = |index, result: &SmallResult| {
+            ended.lock().unwrap_or_else(PoisonError::into_inner).insert(index, result.clone());
+        };
+        let outcome = database.execute_telling(&statements, self.autocommit, &context.work, &note).await;
+        let (results, failure) = match outcome {
+            Ok(results) => (results.into_iter().enumerate().collect(), None),
+            Err(error) => (ended.into_inner().unwrap_or_else(PoisonError::into_inner), Some(error)),
+        };
+        for (index, result) in &results {
             tell(context, index + 1, result);
         }
         self.note_changes(context, &conn_id, started_at, (&statements, &results), database.engine() == "postgres");
+        if let Some(error) = failure {
+            return Err(while_doing(&format!("running SQL on {conn_id}"), error));
+        }
         context.checkpoint("sql", format!("{} statements done", statements.len()));
-        match results.iter().rev().find(|result| !result.columns.is_empty()) {
+        match results.values().rev().find(|result| !result.columns.is_empty()) {
             Some(result) if self.return_rows => Ok(Outcome::with(rows_of(context, result))),
             _ => Ok(Outcome::default()),
         }
@@ -110,13 +124,16 @@ impl Sql {
         context: &TaskContext,
         conn_id: &str,
         started_at: DateTime<Utc>,
-        (statements, results): (&[String], &[SmallResult]),
+        (statements, results): (&[String], &Results),
         is_postgres: bool,
     ) {
         // One process of PostgreSQL serves the whole script, and is told once.
-        let process = results.iter().find_map(|result| result.remote_id.clone()).filter(|_| is_postgres);
-        let undone = undone(statements, self.autocommit);
-        for ((statement, result), _) in statements.iter().zip(results).zip(undone).filter(|(_, undone)| !undone) {
+        let process = results.values().find_map(|result| result.remote_id.clone()).filter(|_| is_postgres);
+        // Without a COMMIT of its own each statement that has ended is committed, and none after it was run.
+        let reached = results.keys().next_back().map_or(0, |last| last + 1);
+        let undone = undone(if self.autocommit { &statements[..reached] } else { statements }, self.autocommit);
+        for (index, result) in results.iter().filter(|(index, _)| !undone[**index]) {
+            let statement = &statements[*index];
             let Some(change) = change::of(statement) else { continue };
             let target = change.table.map_or_else(|| conn_id.to_owned(), |table| format!("{conn_id}: {table}"));
             let mut entry = ledger_entry(context, "sql", query_label(conn_id, statement), target, started_at);

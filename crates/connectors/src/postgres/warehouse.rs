@@ -5,7 +5,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, Ended, LoadReport, LoadRequest, NewColumn, SmallResult,
     TableCheck, TableName, ValueType, Warehouse,
 };
 use sqlparser::dialect::PostgreSqlDialect;
@@ -44,6 +44,7 @@ pub async fn execute(
     config: &WireConfig,
     statements: &[String],
     autocommit: bool,
+    ended: Ended<'_>,
 ) -> Result<Vec<SmallResult>, PortError> {
     let client = config.connect().await?;
     let mut results = vec![SmallResult::default(); statements.len()];
@@ -56,12 +57,14 @@ pub async fn execute(
             if !only_asks(statement) {
                 results[index].remote_id = client.remote_id().await;
             }
+            ended(index, &results[index]);
         }
         return Ok(results);
     }
     for unit in units(statements) {
         let answers = client.transaction(&unit.statements, unit.is_rolled_back).await?;
         for ((number, _), answer) in unit.statements.iter().zip(answers) {
+            ended(number - 1, &answer);
             results[number - 1] = answer;
         }
     }
@@ -105,13 +108,14 @@ impl Warehouse for PostgresWarehouse {
         Box::pin(async move { forget(&self.session(), tables).await })
     }
 
-    fn execute<'a>(
+    fn execute_telling<'a>(
         &'a self,
         statements: &'a [String],
         autocommit: bool,
         _: &'a WorkId,
+        ended: Ended<'a>,
     ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        Box::pin(self.config.task.until_cancelled(execute(&self.config, statements, autocommit)))
+        Box::pin(self.config.task.until_cancelled(execute(&self.config, statements, autocommit, ended)))
     }
 
     fn describe<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {

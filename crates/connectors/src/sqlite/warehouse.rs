@@ -5,7 +5,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
-    Alteration, BuildReport, BuildRequest, CheckResult, Column, LoadReport, LoadRequest, NewColumn, SmallResult,
+    Alteration, BuildReport, BuildRequest, CheckResult, Column, Ended, LoadReport, LoadRequest, NewColumn, SmallResult,
     TableCheck, TableName, ValueType, Warehouse,
 };
 use sqlparser::dialect::SQLiteDialect;
@@ -35,7 +35,12 @@ impl SqliteWarehouse {
         Ok(format!("SQLite {}", sql::scalar(&answer).unwrap_or("of unknown version")))
     }
 
-    async fn execute(&self, statements: &[String], autocommit: bool) -> Result<Vec<SmallResult>, PortError> {
+    async fn execute(
+        &self,
+        statements: &[String],
+        autocommit: bool,
+        ended: Ended<'_>,
+    ) -> Result<Vec<SmallResult>, PortError> {
         let mut connection = self.file.open(false).await?;
         let mut results = vec![SmallResult::default(); statements.len()];
         if autocommit {
@@ -43,6 +48,7 @@ impl SqliteWarehouse {
                 results[index] = self.file.ask(&mut connection, statement).await.map_err(|error| {
                     while_doing(&format!("statement {} failed, those before it stay done", index + 1), error)
                 })?;
+                ended(index, &results[index]);
             }
             return Ok(results);
         }
@@ -62,6 +68,7 @@ impl SqliteWarehouse {
                 }
             }
             self.file.run(&mut connection, if unit.is_rolled_back { "ROLLBACK" } else { "COMMIT" }).await?;
+            unit.statements.iter().for_each(|(number, _)| ended(number - 1, &results[number - 1]));
         }
         Ok(results)
     }
@@ -98,13 +105,14 @@ impl Warehouse for SqliteWarehouse {
         })
     }
 
-    fn execute<'a>(
+    fn execute_telling<'a>(
         &'a self,
         statements: &'a [String],
         autocommit: bool,
         _: &'a WorkId,
+        ended: Ended<'a>,
     ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
-        Box::pin(self.file.task.until_cancelled(SqliteWarehouse::execute(self, statements, autocommit)))
+        Box::pin(self.file.task.until_cancelled(SqliteWarehouse::execute(self, statements, autocommit, ended)))
     }
 
     fn describe<'a>(&'a self, name: &'a TableName) -> BoxFuture<'a, Result<Vec<Column>, PortError>> {

@@ -412,6 +412,9 @@ pub trait ColumnLimit: Send + Sync {
     fn refusal(&self, value: &[u8]) -> Option<String>;
 }
 
+/// Is told of a statement that has ended: its place in the script from 0, and what came of it.
+pub type Ended<'a> = &'a (dyn Fn(usize, &SmallResult) + Send + Sync);
+
 pub trait Warehouse: Send + Sync {
     /// `redshift`, `postgres`, `sqlite`, `mysql`.
     fn engine(&self) -> &'static str;
@@ -449,6 +452,18 @@ pub trait Warehouse: Send + Sync {
         statements: &'a [String],
         autocommit: bool,
         work: &'a WorkId,
+    ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
+        self.execute_telling(statements, autocommit, work, &|_, _| {})
+    }
+
+    /// As `execute`. Whatever comes after it, `ended` is told of each statement, by its place in the script from 0: when its
+    /// transaction has ended, or with `autocommit` when it has.
+    fn execute_telling<'a>(
+        &'a self,
+        statements: &'a [String],
+        autocommit: bool,
+        work: &'a WorkId,
+        ended: Ended<'a>,
     ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>>;
 
     /// `NotFound` when the table does not exist.

@@ -39,7 +39,7 @@ pub fn notices(statements: &[String], autocommit: bool) -> Vec<String> {
     notices
 }
 
-/// Which statements of a script that ran to its end the script itself has undone.
+/// Which statements of a script, as far as it was run, the script itself has undone, or the end of its session.
 pub fn undone(statements: &[String], autocommit: bool) -> Vec<bool> {
     let mut undone = vec![false; statements.len()];
     // Where the open transaction began; `None` where each statement commits itself.
@@ -71,6 +71,10 @@ pub fn undone(statements: &[String], autocommit: bool) -> Vec<bool> {
         if let Some(since) = since {
             undone[since..index].fill(true);
         }
+    }
+    // Whoever begins a transaction of their own has to end it.
+    if let Some(since) = open.filter(|_| autocommit) {
+        undone[since..].fill(true);
     }
     undone
 }
@@ -155,6 +159,8 @@ mod tests {
         assert_eq!(check(&["a", "commit", "b", "c", "rollback;", "d"], false), "b c");
         assert_eq!(check(&["a", "rollback", "begin", "b", "-- no\nrollback", "c"], true), "begin b");
         assert_eq!(check(&["begin", "a", "end", "b", "abort"], true), "");
+        assert_eq!(check(&["a", "begin", "b", "c"], true), "begin b c");
+        assert_eq!(check(&["a", "commit", "b"], false), "");
         let nested =
             ["a", "savepoint s", "b", "savepoint t", "c", "rollback to t", "d", "ROLLBACK TO SAVEPOINT S", "e"];
         assert_eq!(check(&nested[..7], false), "savepoint t c");

@@ -560,11 +560,12 @@ impl Warehouse for Fake {
         table.to_string()
     }
 
-    fn execute<'a>(
+    fn execute_telling<'a>(
         &'a self,
         statements: &'a [String],
         autocommit: bool,
         _: &'a WorkId,
+        _: Ended<'a>,
     ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
         Box::pin(async move {
             lock(&self.0.executed).push((statements.to_vec(), autocommit));
