@@ -12,7 +12,6 @@
 
 mod access;
 mod api;
-mod assets;
 mod calendars;
 mod deeds;
 mod doors;
@@ -36,6 +35,7 @@ mod server;
 mod streams;
 mod tls;
 mod viewer;
+mod web_files;
 mod webhooks;
 mod words;
 

@@ -13,7 +13,7 @@ use crate::access::sessions::cookie;
 use crate::problem::{Answer, Problem};
 use crate::server::Server;
 use crate::viewer::{Zone, viewer};
-use crate::{assets, format, words};
+use crate::{format, web_files, words};
 
 /// What a template sees, each value as it is serialized: `values! { name, other => expression }`.
 macro_rules! values {
@@ -55,9 +55,9 @@ impl Rendering {
 
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_loader(|name| Ok(assets::template(name)));
+    environment.set_loader(|name| Ok(web_files::template(name)));
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    environment.add_function("asset", |name: &str| assets::address(name));
+    environment.add_function("asset", |name: &str| web_files::address(name));
     environment.add_function("t", words::in_template);
     environment.add_filter("code", words::code);
     environment.add_filter("say", |text: &str, zone: Option<String>| {

@@ -27,7 +27,7 @@ use crate::openapi::{Kind, op};
 use crate::problem::{Answer, Problem};
 use crate::rendering::Wishes;
 use crate::server::Shared;
-use crate::{api, assets, etags, events, intake, metrics, pages, viewer};
+use crate::{api, etags, events, intake, metrics, pages, viewer, web_files};
 
 fn answers() -> Doors {
     api::doors()
@@ -46,10 +46,10 @@ fn answers() -> Doors {
         .merge(Doors::new().post("/view", Access::Open, viewer::choose))
         .merge(Doors::new().get("/metrics", Act::ReadSystem, metrics::metrics))
         .merge(Doors::new().post("/sign-out", Act::OwnAccount, sign_in::sign_out))
-        .merge(Doors::new().get("/static/{*name}", Access::Open, assets::serve).get(
+        .merge(Doors::new().get("/static/{*name}", Access::Open, web_files::serve).get(
             "/favicon.ico",
             Access::Open,
-            async || assets::serve(axum::extract::Path("mark.svg".to_owned()), http::HeaderMap::new()).await,
+            async || web_files::serve(axum::extract::Path("mark.svg".to_owned()), http::HeaderMap::new()).await,
         ))
 }
 

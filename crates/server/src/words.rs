@@ -11,13 +11,13 @@ use std::sync::LazyLock;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Error, HtmlEscape};
 
-use crate::assets;
 use crate::viewer::{Language, viewer};
+use crate::web_files;
 
 pub(crate) use phrases::{say, say_in};
 
 static KOREAN: LazyLock<HashMap<String, String>> =
-    LazyLock::new(|| assets::words("ko.toml").and_then(|text| toml::from_str(&text).ok()).unwrap_or_default());
+    LazyLock::new(|| web_files::words("ko.toml").and_then(|text| toml::from_str(&text).ok()).unwrap_or_default());
 
 /// A sentence that is said later, by a variable: so that it is known to need a translation.
 macro_rules! said {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn all() -> HashMap<String, String> {
-        toml::from_str(&assets::words("ko.toml").unwrap()).unwrap()
+        toml::from_str(&web_files::words("ko.toml").unwrap()).unwrap()
     }
 
     /// Every text between `t("` or the like and its closing quote.
@@ -138,8 +138,8 @@ mod tests {
 
     fn everything_said() -> Vec<String> {
         let mut found = Vec::new();
-        for name in assets::templates() {
-            let text = assets::template(&name).unwrap();
+        for name in web_files::templates() {
+            let text = web_files::template(&name).unwrap();
             found.extend(said_in(&text, &["t("]));
         }
         let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn templates_say_nothing_past_the_translations() {
-        for name in assets::templates() {
-            let text = assets::template(&name).unwrap();
+        for name in web_files::templates() {
+            let text = web_files::template(&name).unwrap();
             let bare = without_tags(&text);
             let words: Vec<&str> = bare
                 .split(|letter: char| !letter.is_ascii_alphabetic())

@@ -11,13 +11,13 @@ use std::sync::LazyLock;
 use chrono_tz::Tz;
 use regex::{Captures, Regex};
 
-use crate::assets;
 use crate::format::with_times;
 use crate::viewer::{Language, viewer};
+use crate::web_files;
 use crate::words::t;
 
 static KOREAN: LazyLock<Phrases> =
-    LazyLock::new(|| Phrases::read(&assets::words("ko-phrases.toml").unwrap_or_default()));
+    LazyLock::new(|| Phrases::read(&web_files::words("ko-phrases.toml").unwrap_or_default()));
 
 /// Sentences within sentences.
 const DEEPEST: u32 = 6;
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn every_translation_fills_in_what_its_sentence_does() {
-        let all: HashMap<String, String> = toml::from_str(&assets::words("ko-phrases.toml").unwrap()).unwrap();
+        let all: HashMap<String, String> = toml::from_str(&web_files::words("ko-phrases.toml").unwrap()).unwrap();
         let names = |text: &str| {
             let parts = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
             let mut names: Vec<String> = parts.map(|(name, _)| name.to_owned()).collect();

@@ -82,7 +82,12 @@ fn without_scripts_a_page_asks_before_anything_is_deleted() {
         ("/users", "Shut eve out?"),
         ("/users", "Delete the user eve?"),
         ("/dags/copy_orders/backfills", "Cancel the backfill from 2024-02-01"),
+        ("/backfills", "Cancel the backfill from 2024-02-05"),
     ] {
+        if page == "/backfills" {
+            let span = json!({"dag_id": "copy_orders", "from_date": "2024-02-05", "to_date": "2024-02-07"});
+            site.send("POST", "/api/v1/backfills", &span).is(200);
+        }
         let before = site.audit().len();
         let asked = send(filled(&browser.get(page), question)).is(200).body;
         assert!(asked.contains(&format!("href=\"{}\"", page.replace('/', "&#x2f;"))), "no way back: {asked}");

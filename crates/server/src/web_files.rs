@@ -1,4 +1,4 @@
-//! Static files, in the binary.
+//! The files of `web`, in the binary: what browsers load, templates, translations.
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
