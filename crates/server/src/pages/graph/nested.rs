@@ -150,7 +150,10 @@ mod tests {
         (dag, upstream)
     }
 
-    fn drawn(query: &[(&str, &str)], is_usual: bool) -> (Vec<(String, Vec<usize>)>, Vec<(usize, usize)>, Vec<Place>) {
+    /// The boxes with their tasks, the lines between them, and where each box stands.
+    type Drawn = (Vec<(String, Vec<usize>)>, Vec<(usize, usize)>, Vec<Place>);
+
+    fn drawn(query: &[(&str, &str)], is_usual: bool) -> Drawn {
         let (dag, upstream) = sample();
         let pairs = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut pieces = pieces(&dag, &Folds::of(&Parameters(pairs.collect())), is_usual);
