@@ -143,7 +143,7 @@ impl Engine {
             };
             if let Err(error) = self.probe(&part, now).await? {
                 found += 1;
-                tracing::error!(dag = %pause.dag_id, error = &error as &dyn std::error::Error, "the DAG cannot be paused");
+                self.leave_dag(&pause.dag_id, &error, now);
             }
         }
         let of_dags: BTreeSet<&DagId> = (batch.new_runs.iter().map(|run| &run.dag_id))
@@ -159,8 +159,7 @@ impl Engine {
             };
             if let Err(error) = self.probe(&part, now).await? {
                 found += 1;
-                tracing::error!(dag = %dag_id, error = &error as &dyn std::error::Error, "the DAG is set aside");
-                self.aside.dags.insert(dag_id.clone(), Reason { text: text(&error), since: now });
+                self.leave_dag(dag_id, &error, now);
             }
         }
         // Nothing can be done about what cannot be found.
@@ -254,6 +253,12 @@ impl Engine {
         }
         self.leave_run(run, error, now);
         Ok(())
+    }
+
+    /// Leaves a DAG alone for a while: it gets no new runs. To be followed by a new reading of the view.
+    fn leave_dag(&mut self, dag_id: &DagId, error: &StoreError, now: DateTime<Utc>) {
+        tracing::error!(dag = %dag_id, error = error as &dyn std::error::Error, "the DAG is set aside");
+        self.aside.dags.insert(dag_id.clone(), Reason { text: text(error), since: now });
     }
 
     /// Leaves a run alone for a while, or until a signal names it.

@@ -197,6 +197,35 @@ async fn what_is_refused_is_no_failure_and_those_that_stand_pause_their_dag() {
     assert_eq!(alerts.iter().map(|alert| alert.kind.as_str()).collect::<Vec<_>>(), ["auto_paused"]);
 }
 
+/// A database in which nothing is paused.
+struct NoPause;
+
+impl Faults for NoPause {
+    fn strike(&self, point: FaultPoint, attempted: &'static str) -> Option<Fault> {
+        (point == FaultPoint::Statement && attempted == "pause a DAG").then_some(Fault::Refusal)
+    }
+}
+
+#[tokio::test]
+async fn a_dag_that_cannot_be_paused_is_set_aside_and_its_run_ends_as_it_did() {
+    let mut stage = Stage::new(8).await;
+    let mut failing = dag("d", Value::Null, &["a"]);
+    failing.max_consecutive_failed_dag_runs = 1;
+    stage.put(&failing).await;
+    stage.lead().await;
+    stage.trigger("d").await;
+    stage.turn().await;
+    let failed = TryOutcome::Failed { reason: "error".into(), retry: false };
+    let completion = stage.executor.end_task("a", failed, stage.now());
+    stage.engine.as_mut().unwrap().complete(completion);
+    with_faults(Arc::new(NoPause), stage.turn()).await;
+    let run = stage.runs().await.remove(0);
+    assert_eq!((run.state, run.state_reason.as_deref()), (RunState::Failed, Some("task_failure")));
+    let row = stage.store.dag("d", 0).await.unwrap().unwrap();
+    let said = why(&stage, Asked::Dag(&row)).await;
+    assert!(!row.is_paused && said.answer.contains("set aside"), "{said:?}");
+}
+
 #[tokio::test]
 async fn other_maintenance_windows_hold_and_let_go_at_once() {
     let mut stage = Stage::new(8).await;
