@@ -36,14 +36,26 @@ pub struct S3Store {
     conn_id: String,
     client: Client,
     protection: Protection,
+    /// Whether nobody can change on the way what is sent: then it needs no signature of its own.
+    is_untouched: bool,
     /// Of all uploads through this store, that is of one task.
     buffers: upload::Buffers,
+}
+
+/// By TLS, or because it does not leave this machine.
+fn is_untouched(endpoint: &str) -> bool {
+    let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    uri.scheme_str() == Some("https")
+        || host == "localhost"
+        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 impl S3Store {
     pub async fn open(connection: &Connection) -> Result<Self, PortError> {
         let shared = crate::aws::config(connection, true).await?;
         let has_endpoint = shared.endpoint_url().is_some();
+        let is_untouched = shared.endpoint_url().is_none_or(is_untouched);
         let config = aws_sdk_s3::config::Builder::from(&shared)
             // A bucket is no host name on most endpoints but Amazon's own.
             .force_path_style(has_endpoint)
@@ -53,7 +65,8 @@ impl S3Store {
             .build();
         let protection = Protection::of(connection)?;
         let buffers = upload::Buffers::new();
-        Ok(Self { conn_id: connection.conn_id.clone(), client: Client::from_conf(config), protection, buffers })
+        let client = Client::from_conf(config);
+        Ok(Self { conn_id: connection.conn_id.clone(), client, protection, is_untouched, buffers })
     }
 
     pub async fn ping(&self) -> Result<String, PortError> {
@@ -224,6 +237,7 @@ impl ObjectStore for S3Store {
                 bucket,
                 key,
                 options,
+                is_untouched: self.is_untouched,
                 buffers: &self.buffers,
             };
             let (size, etag) = upload.run(body).await?;

@@ -26,11 +26,11 @@ impl CopyTextReader {
     pub fn read(&mut self, mut chunk: &[u8], batch: &mut RowBatch) -> Result<(), PortError> {
         while let Some(end) = memchr::memchr(b'\n', chunk) {
             if self.partial.is_empty() {
-                self.row(&chunk[..end], batch)?;
+                self.row(chunk, end, batch)?;
             } else {
                 let mut row = std::mem::take(&mut self.partial);
                 row.extend_from_slice(&chunk[..end]);
-                self.row(&row, batch)?;
+                self.row(&row, row.len(), batch)?;
                 row.clear();
                 self.partial = if row.capacity() > KEPT { Vec::new() } else { row };
             }
@@ -40,7 +40,9 @@ impl CopyTextReader {
         Ok(())
     }
 
-    fn row(&mut self, row: &[u8], batch: &mut RowBatch) -> Result<(), PortError> {
+    /// The row is `bytes[..length]`.
+    fn row(&mut self, bytes: &[u8], length: usize, batch: &mut RowBatch) -> Result<(), PortError> {
+        let row = &bytes[..length];
         let mut cells = 0;
         if self.is_bytes.is_empty() {
             return Ok(());
@@ -55,7 +57,7 @@ impl CopyTextReader {
             if escape < end {
                 self.escaped(&row[start..end], self.is_bytes.get(cells).copied().unwrap_or(false), batch);
             } else {
-                batch.push(Some(&row[start..end]));
+                batch.push_part(bytes, (start, end));
             }
             cells += 1;
             if end == row.len() {

@@ -2,5 +2,6 @@
 
 pub mod canonical;
 pub mod comparing;
+mod messages;
 pub mod row_hash;
 pub mod verifying;

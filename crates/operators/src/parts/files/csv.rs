@@ -4,7 +4,7 @@
 //! among them) compare the NULL text with quoted fields too; so the marker is proved absent from the data while it is
 //! written, and a row that holds it stops the writing.
 
-use millrace_operator_api::ports::{RowBatch, SourceColumn};
+use millrace_operator_api::ports::{RowBatch, SourceColumn, append_part};
 
 /// Also what Redshift and PostgreSQL take for NULL unless told otherwise.
 pub const DEFAULT_NULL_MARKER: &str = "\\N";
@@ -77,7 +77,7 @@ impl CsvEncoder {
                 out.push(self.options.delimiter);
             }
             let has_special = Texts::new(name.as_bytes(), self.options.delimiter).has_special(0, name.len());
-            append_field(out, name.as_bytes(), has_special);
+            append_field(out, name.as_bytes(), (0, name.len()), has_special);
         }
         out.push(b'\n');
     }
@@ -114,7 +114,7 @@ impl CsvEncoder {
                 } else if !texts.is_utf8(start, end) {
                     return Err(CsvError::NotUtf8 { row: self.before + number, column: self.column(index) });
                 } else {
-                    append_field(out, cell, texts.has_special(start, end));
+                    append_field(out, batch.bytes(), (start, end), texts.has_special(start, end));
                 }
             }
             out.push(b'\n');
@@ -176,7 +176,8 @@ impl<'a> Texts<'a> {
     }
 }
 
-fn append_field(out: &mut Vec<u8>, cell: &[u8], has_special: bool) {
+fn append_field(out: &mut Vec<u8>, bytes: &[u8], (start, end): (usize, usize), has_special: bool) {
+    let cell = &bytes[start..end];
     let is_edged = cell.first().is_none_or(|byte| *byte <= b' ') || cell.last().is_none_or(|byte| *byte <= b' ');
     // The first of a file would be taken for its byte order mark.
     let is_marked = cell.starts_with(b"\xef\xbb\xbf");
@@ -184,7 +185,7 @@ fn append_field(out: &mut Vec<u8>, cell: &[u8], has_special: bool) {
     if has_special || is_edged || is_marked || cell == b"\\." {
         append_quoted(out, cell);
     } else {
-        out.extend_from_slice(cell);
+        append_part(out, bytes, (start, end));
     }
 }
 

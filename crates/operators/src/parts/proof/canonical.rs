@@ -1,12 +1,11 @@
 //! The canonical text of a value: the same for equal values, whichever engine they came from.
 
+mod at_a_glance;
 mod json;
-
-use std::borrow::Cow;
-use std::io::Write;
 
 use millrace_operator_api::ports::{CanonicalForm, SourceColumn, ValueType};
 
+pub use at_a_glance::stands;
 use json::canonical_json;
 
 /// The form in which a column of a source and one of a target are compared.
@@ -52,60 +51,119 @@ pub fn natural_form(column: &SourceColumn) -> CanonicalForm {
     form_of_pair(column, column)
 }
 
-/// The canonical text of a cell as sources give it, most often a part of the cell. `None`: the value counts as NULL.
-pub fn canonical(cell: &[u8], form: CanonicalForm) -> Option<Cow<'_, [u8]>> {
+/// What canonical texts are written into that are no part of their cells, kept for the next ones.
+#[derive(Default)]
+pub struct Scratch {
+    text: Vec<u8>,
+    json: json::Room,
+}
+
+impl Scratch {
+    /// Gives back what a long text needed.
+    pub fn keep_at_most(&mut self, bytes: usize) {
+        if self.text.capacity() > bytes {
+            *self = Self::default();
+        }
+    }
+}
+
+enum Text<'a> {
+    /// Of the cell, most often all of it; or what it stands for.
+    Part(&'a [u8]),
+    /// In the scratch.
+    Written,
+}
+use Text::{Part, Written};
+
+/// The canonical text of a cell as sources give it. `None`: the value counts as NULL.
+pub fn canonical<'a>(cell: &'a [u8], form: CanonicalForm, scratch: &'a mut Scratch) -> Option<&'a [u8]> {
+    match text_of(cell, form, scratch)? {
+        Part(text) => Some(text),
+        Written => Some(&scratch.text),
+    }
+}
+
+fn text_of<'a>(cell: &'a [u8], form: CanonicalForm, Scratch { text: out, json }: &mut Scratch) -> Option<Text<'a>> {
     Some(match form {
-        CanonicalForm::Plain => cell.into(),
+        CanonicalForm::Plain => Part(cell),
         CanonicalForm::Padded => {
             let end = cell.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
-            cell[..end].into()
+            Part(&cell[..end])
         }
-        CanonicalForm::Lower => cell.to_ascii_lowercase().into(),
-        CanonicalForm::Number => number(cell),
-        CanonicalForm::Truth => match cell {
-            b"t" | b"true" => b"1".into(),
-            b"f" | b"false" => b"0".into(),
-            other => other.into(),
-        },
-        CanonicalForm::Float { bits } => float(cell, bits),
+        CanonicalForm::Lower => {
+            write(out, &[cell]);
+            out.make_ascii_lowercase();
+            Written
+        }
+        CanonicalForm::Number => number(cell, out),
+        CanonicalForm::Truth => Part(match cell {
+            b"t" | b"true" => b"1",
+            b"f" | b"false" => b"0",
+            other => other,
+        }),
+        CanonicalForm::Float { bits } => float(cell, bits, out),
         CanonicalForm::Date | CanonicalForm::Timestamp | CanonicalForm::Moment if is_zero_date(cell) => return None,
-        CanonicalForm::Date => cell.into(),
-        CanonicalForm::Timestamp => timestamp(cell),
-        CanonicalForm::Moment => moment(cell),
-        CanonicalForm::Time if matches!(cell, [_, _, b':', _, _]) => [cell, b":00"].concat().into(),
-        CanonicalForm::Time => without_fraction_zeros(cell).into(),
-        CanonicalForm::Json => canonical_json(cell).map_or(cell.into(), Cow::Owned),
+        CanonicalForm::Date => Part(cell),
+        CanonicalForm::Timestamp => timestamp(cell, out),
+        CanonicalForm::Moment => moment(cell, out),
+        CanonicalForm::Time if matches!(cell, [_, _, b':', _, _]) => write(out, &[cell, b":00"]),
+        CanonicalForm::Time => Part(without_fraction_zeros(cell)),
+        CanonicalForm::Json => canonical_json(cell, out, json).map_or(Part(cell), |()| Written),
     })
+}
+
+/// Over what was there.
+fn write<'a>(out: &mut Vec<u8>, parts: &[&[u8]]) -> Text<'a> {
+    out.clear();
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    Written
 }
 
 /// `2024-01-05 10:00:00`, also where it is written `2024-01-05T10:00Z`, and of a day alone its midnight: SQLite takes all of
 /// them into a column that is declared to hold moments, and every other engine makes the same of them.
-fn timestamp(cell: &[u8]) -> Cow<'_, [u8]> {
+fn timestamp<'a>(cell: &'a [u8], out: &mut Vec<u8>) -> Text<'a> {
     let is_plain = cell.len() >= 19 && cell[10] == b' ';
     if is_plain && !cell.ends_with(b"Z") && !cell.ends_with(b"+00:00") {
-        return without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)).into();
+        return Part(without_fraction_zeros(cell.strip_suffix(b"+00").unwrap_or(cell)));
     }
     let is_day = cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-';
-    match moment(cell) {
-        clock if !is_day => clock,
-        clock if clock.len() == 10 => [&clock, &b" 00:00:00"[..]].concat().into(),
-        clock if clock.len() == 16 => [&clock, &b":00"[..]].concat().into(),
-        clock => clock,
+    let clock = moment(cell, out);
+    let missing: &[u8] = match &clock {
+        Part(text) => missing_clock(text.len()),
+        Written => missing_clock(out.len()),
+    };
+    if !is_day || missing.is_empty() {
+        return clock;
+    }
+    if let Part(text) = clock {
+        write(out, &[text]);
+    }
+    out.extend_from_slice(missing);
+    Written
+}
+
+/// Of a moment of so many characters.
+fn missing_clock(length: usize) -> &'static [u8] {
+    match length {
+        10 => b" 00:00:00",
+        16 => b":00",
+        _ => b"",
     }
 }
 
 /// `2024-01-05T10:00:00.000Z` as `2024-01-05 10:00:00`, and midnight as the day alone.
-fn moment(cell: &[u8]) -> Cow<'_, [u8]> {
+fn moment<'a>(cell: &'a [u8], out: &mut Vec<u8>) -> Text<'a> {
     let is_zoned = [&b"+00:00"[..], b"+00", b"Z"].iter().find_map(|zone| cell.strip_suffix(*zone));
     let clock = without_fraction_zeros(is_zoned.unwrap_or(cell));
     match clock.get(10) {
-        Some(b' ' | b'T') if &clock[11..] == b"00:00:00" => clock[..10].into(),
-        Some(b'T') => [&clock[..10], b" ", &clock[11..]].concat().into(),
-        _ => clock.into(),
+        Some(b' ' | b'T') if &clock[11..] == b"00:00:00" => Part(&clock[..10]),
+        Some(b'T') => write(out, &[&clock[..10], b" ", &clock[11..]]),
+        _ => Part(clock),
     }
 }
 
 /// MySQL's `0000-00-00`, `2024-00-10`: no other engine has such a day, so a load can only have made NULL of it.
+#[inline]
 pub fn is_zero_date(cell: &[u8]) -> bool {
     let is_date = cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-';
     is_date && (cell.starts_with(b"0000") || &cell[5..7] == b"00" || &cell[8..10] == b"00")
@@ -121,10 +179,7 @@ fn without_fraction_zeros(cell: &[u8]) -> &[u8] {
 }
 
 /// Digits without zeros before or, behind the point, after them; zero has no sign.
-fn number(cell: &[u8]) -> Cow<'_, [u8]> {
-    if is_written_so(cell) {
-        return cell.into();
-    }
+fn number<'a>(cell: &'a [u8], out: &mut Vec<u8>) -> Text<'a> {
     let (is_negative, digits) = match cell {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
@@ -132,7 +187,7 @@ fn number(cell: &[u8]) -> Cow<'_, [u8]> {
     };
     if !digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
         // NaN, Infinity, or exponents, which exact numbers have not.
-        return cell.into();
+        return Part(cell);
     }
     let digits = without_fraction_zeros(digits);
     let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
@@ -141,83 +196,86 @@ fn number(cell: &[u8]) -> Cow<'_, [u8]> {
         Some(_) => zeros,
     };
     match &digits[kept..] {
-        [] | b"0" => b"0".into(),
-        digits if !is_negative => digits.into(),
+        [] | b"0" => Part(b"0"),
+        digits if !is_negative => Part(digits),
         // The sign stands before them as it is.
-        digits if kept == 0 => cell[..=digits.len()].into(),
-        digits => [b"-", digits].concat().into(),
+        digits if kept == 0 => Part(&cell[..=digits.len()]),
+        digits => write(out, &[b"-", digits]),
     }
-}
-
-/// Most numbers are: digits with neither a zero before them nor, behind a point, after them.
-fn is_written_so(cell: &[u8]) -> bool {
-    let digits = cell.strip_prefix(b"-").unwrap_or(cell);
-    let is_begun_so = matches!(digits, [b'1'..=b'9', ..] | [b'0', b'.', ..]);
-    is_begun_so
-        && match digits.last() {
-            Some(b'0') => digits.iter().all(u8::is_ascii_digit),
-            Some(b'1'..=b'9') => digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'),
-            _ => false,
-        }
 }
 
 /// `1.5e0`: what reads back as the same bits; -0 keeps its sign.
-fn float(cell: &[u8], bits: u8) -> Cow<'_, [u8]> {
+fn float<'a>(cell: &'a [u8], bits: u8, out: &mut Vec<u8>) -> Text<'a> {
     // A decimal of so few digits is the shortest that reads as its number.
     let (digits, power) = if bits == 32 { (6, 30) } else { (15, 290) };
-    if let Some(text) = short_float(cell, digits, power) {
-        return text.into();
+    if scientific(cell, digits, power, out).is_some() {
+        return Written;
     }
-    let Ok(text) = std::str::from_utf8(cell) else { return cell.into() };
-    match text.trim() {
-        "NaN" | "nan" => b"NaN".into(),
-        "Infinity" | "inf" | "Inf" => b"Infinity".into(),
-        "-Infinity" | "-inf" | "-Inf" => b"-Infinity".into(),
-        text if bits == 32 => {
-            text.parse::<f32>().map_or(cell.into(), |number| format!("{number:e}").into_bytes().into())
-        }
-        text => text.parse::<f64>().map_or(cell.into(), |number| format!("{number:e}").into_bytes().into()),
-    }
+    let Ok(text) = std::str::from_utf8(cell) else { return Part(cell) };
+    let written = match text.trim() {
+        "NaN" | "nan" => return Part(b"NaN"),
+        "Infinity" | "inf" | "Inf" => return Part(b"Infinity"),
+        "-Infinity" | "-inf" | "-Inf" => return Part(b"-Infinity"),
+        text if bits == 32 => text.parse::<f32>().map(|number| format!("{number:e}")),
+        text => text.parse::<f64>().map(|number| format!("{number:e}")),
+    };
+    written.map_or(Part(cell), |written| write(out, &[written.as_bytes()]))
 }
 
-/// As [`float`] writes it, without looking for the number: of a decimal of at most so many digits whose first one has at
-/// most such a power of ten.
-fn short_float(cell: &[u8], most_digits: usize, most_power: i32) -> Option<Vec<u8>> {
-    const ROOM: usize = 32;
-    let text = std::str::from_utf8(cell).ok()?;
-    let (sign, unsigned) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse().ok()?),
-        None => (unsigned, 0_i32),
+/// The bits of the number that [`float`] writes, sooner than that is written: of 32 bits the last four bytes. `None` of what
+/// is no number.
+pub fn float_bits(cell: &[u8], bits: u8) -> Option<[u8; 8]> {
+    let text = std::str::from_utf8(cell).ok()?.trim();
+    let bits = if bits == 32 {
+        let number: f32 = text.parse().ok()?;
+        u64::from(if number.is_nan() { f32::NAN } else { number }.to_bits())
+    } else {
+        let number: f64 = text.parse().ok()?;
+        if number.is_nan() { f64::NAN } else { number }.to_bits()
     };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let length = whole.len() + fraction.len();
-    let mut digits = [0; ROOM];
-    digits.get_mut(..whole.len())?.copy_from_slice(whole.as_bytes());
-    digits.get_mut(whole.len()..length)?.copy_from_slice(fraction.as_bytes());
-    let digits = &digits[..length];
-    if whole.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    Some(bits.to_be_bytes())
+}
+
+/// A decimal of at most so many digits whose first one has at most such a power of ten, as [`float`] writes it, without
+/// looking for the number that it is.
+fn scientific(cell: &[u8], most_digits: usize, most_power: i32, out: &mut Vec<u8>) -> Option<()> {
+    const ROOM: usize = 32;
+    let (sign, unsigned): (&[u8], _) = match cell {
+        [b'-', unsigned @ ..] => (b"-", unsigned),
+        unsigned => (b"", unsigned),
+    };
+    let (mut digits, mut length, mut whole, mut exponent) = ([0; ROOM], 0, None, 0_i32);
+    for (at, byte) in unsigned.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => {
+                *digits.get_mut(length)? = *byte;
+                length += 1;
+            }
+            b'.' if whole.is_none() => whole = Some(length),
+            b'e' | b'E' => {
+                exponent = std::str::from_utf8(&unsigned[at + 1..]).ok()?.parse().ok()?;
+                break;
+            }
+            _ => return None,
+        }
+    }
+    let (digits, whole) = (&digits[..length], whole.unwrap_or(length));
+    if whole == 0 {
         return None;
     }
-    let mut out = Vec::with_capacity(ROOM);
-    out.extend_from_slice(sign.as_bytes());
     let is_significant = |digit: &u8| *digit != b'0';
     let (Some(first), Some(last)) = (digits.iter().position(is_significant), digits.iter().rposition(is_significant))
     else {
-        out.extend_from_slice(b"0e0");
-        return Some(out);
+        write(out, &[sign, b"0e0"]);
+        return Some(());
     };
-    let power = exponent.checked_add(whole.len() as i32 - 1 - first as i32)?;
-    if last - first >= most_digits || power.abs() > most_power {
+    let power = exponent.checked_add(whole as i32 - 1 - first as i32)?;
+    if last - first >= most_digits || power.unsigned_abs() > most_power.unsigned_abs() {
         return None;
     }
-    out.push(digits[first]);
-    if last > first {
-        out.push(b'.');
-        out.extend_from_slice(&digits[first + 1..=last]);
-    }
-    write!(out, "e{power}").ok()?;
-    Some(out)
+    let point: &[u8] = if last > first { b"." } else { b"" };
+    write(out, &[sign, &digits[first..=first], point, &digits[first + 1..=last], format!("e{power}").as_bytes()]);
+    Some(())
 }
 
 #[cfg(test)]
@@ -225,7 +283,8 @@ mod tests {
     use super::*;
 
     fn text_of(form: CanonicalForm, cell: &str) -> Option<String> {
-        canonical(cell.as_bytes(), form).map(|text| String::from_utf8(text.into_owned()).unwrap())
+        let mut scratch = Scratch { text: b"of before".to_vec(), ..Scratch::default() };
+        canonical(cell.as_bytes(), form, &mut scratch).map(|text| String::from_utf8(text.to_vec()).unwrap())
     }
 
     #[test]
@@ -303,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_float_of_few_digits_needs_no_number() {
-        let written = |number: f64| String::from_utf8(float(number.to_string().as_bytes(), 64).into_owned()).unwrap();
+        let float = |text: &str, bits| text_of(CanonicalForm::Float { bits }, text).unwrap();
         let mut state = 7_u64;
         for _ in 0..20_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -314,15 +373,15 @@ mod tests {
                     (64, format!("{:e}", text.parse::<f64>().unwrap())),
                     (32, format!("{:e}", text.parse::<f32>().unwrap())),
                 ] {
-                    assert_eq!(float(text.as_bytes(), bits), expected.as_bytes(), "{text}, {bits} bits");
+                    assert_eq!(float(&text, bits), expected, "{text}, {bits} bits");
                 }
             }
         }
         for number in [0.0, -0.0, f64::MIN_POSITIVE, 5e-324, f64::MAX, 1e15, 123_456_789_012_345_680.0, 0.1 + 0.2] {
-            assert_eq!(written(number), format!("{number:e}"));
+            assert_eq!(float(&number.to_string(), 64), format!("{number:e}"));
         }
         for odd in ["", "-", ".5", "1.2.3", "1e", "1_0", "0x1", "e5", "1e999999999999"] {
-            assert_eq!(short_float(odd.as_bytes(), 15, 290), None, "{odd}");
+            assert_eq!(scientific(odd.as_bytes(), 15, 290, &mut Vec::new()), None, "{odd}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! A hash of rows that does not care for their order, such that SQL can compute the same.
 //!
 //! A row's message is, for each column in order, `<bytes>:<text>` for a value and `~` for NULL, where the text is the
-//! canonical one (see [`canonical`](super::canonical)). The row's hash is the first 60 bits of the message's MD5: the most
+//! canonical one (see [`canonical`](super::canonical)), and of a float, which no SQL writes as another does, its eight bytes. The row's hash is the first 60 bits of the message's MD5: the most
 //! that fits a signed 64-bit number on every engine. The hash of many rows is the sum of theirs, with their count.
 //!
 //! MD5 because MySQL, PostgreSQL and Redshift all have it. It finds accidents, not forgeries. Many rows are hashed
@@ -13,11 +13,11 @@ use fearless_simd::Level;
 use md5::{Digest, Md5};
 use millrace_operator_api::ports::{CanonicalForm, RowBatch};
 
-use super::canonical::canonical;
+use super::canonical::{Scratch, canonical};
+use super::messages::{BLOCK, Messages};
 
 /// Fewer, and the compiler unrolls the loops over them instead of making vectors.
 const LANES: usize = 32;
-const BLOCK: usize = 64;
 const BITS: u32 = 60;
 /// A row of so many bytes is hashed by itself: most lanes would have nothing to do beside it.
 const LONG: usize = 1 << 20;
@@ -49,71 +49,15 @@ impl Fingerprint {
 
     /// What [`Display`](fmt::Display) wrote.
     pub fn parse(text: &str) -> Option<Self> {
-        let (rows, sum) = text.strip_prefix("rows1:")?.split_once(':')?;
+        let (rows, sum) = text.strip_prefix("rows2:")?.split_once(':')?;
         Some(Self { rows: rows.parse().ok()?, sum: u128::from_str_radix(sum, 16).ok()? })
     }
 }
 
-/// `rows1:<count>:<sum in hex>`; the 1 is the version of the canonical texts and of the hash.
+/// `rows2:<count>:<sum in hex>`; the 2 is the version of the canonical texts and of the hash.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rows1:{}:{:x}", self.rows, self.sum)
-    }
-}
-
-/// Messages, padded as MD5 wants them, one after another; each begins at a block.
-#[derive(Default)]
-struct Messages {
-    bytes: Vec<u8>,
-    /// First byte of the message that is being written.
-    start: usize,
-    /// Blocks of each whole message.
-    blocks: Vec<u32>,
-}
-
-impl Messages {
-    fn end(&mut self) {
-        let length = self.bytes.len() - self.start;
-        self.bytes.push(0x80);
-        let used = (length + 1) % BLOCK;
-        let zeros = (BLOCK + BLOCK - 8 - used) % BLOCK;
-        self.bytes.resize(self.bytes.len() + zeros, 0);
-        self.bytes.extend_from_slice(&(length as u64).wrapping_mul(8).to_le_bytes());
-        self.blocks.push(((self.bytes.len() - self.start) / BLOCK) as u32);
-        self.start = self.bytes.len();
-    }
-
-    /// Appends the hash of each, in their order, and forgets them.
-    fn hash(&mut self, hashes: &mut Vec<u64>) {
-        hash_messages(&self.bytes, &self.blocks, hashes);
-        self.clear();
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.blocks.clear();
-        self.start = 0;
-    }
-}
-
-/// Appends a cell of a message.
-pub fn append_cell(message: &mut Vec<u8>, cell: Option<&[u8]>, form: CanonicalForm) {
-    match cell.and_then(|cell| canonical(cell, form)) {
-        Some(text) => {
-            append_length(message, text.len());
-            message.extend_from_slice(&text);
-        }
-        None => message.push(b'~'),
-    }
-}
-
-fn append_length(message: &mut Vec<u8>, length: usize) {
-    let digit = |number: usize| b'0' + (number % 10) as u8;
-    match length {
-        0..10 => message.extend_from_slice(&[digit(length), b':']),
-        10..100 => message.extend_from_slice(&[digit(length / 10), digit(length), b':']),
-        100..1000 => message.extend_from_slice(&[digit(length / 100), digit(length / 10), digit(length), b':']),
-        _ => message.extend_from_slice(format!("{length}:").as_bytes()),
+        write!(f, "rows2:{}:{:x}", self.rows, self.sum)
     }
 }
 
@@ -147,20 +91,18 @@ impl RowHasher {
         let Self { forms, messages } = self;
         let picked: Vec<(usize, CanonicalForm)> =
             forms.iter().enumerate().filter_map(|(at, form)| Some((picks(at)?, *form))).collect();
-        let cells = |row: usize| picked.iter().map(move |(column, form)| (batch.cell(row, *column), *form));
         let may_be_long = batch.byte_len() >= LONG;
-        messages.clear();
-        if !may_be_long {
-            messages.bytes.reserve(batch.byte_len() + batch.len() * (BLOCK + 3 * forms.len()));
-        }
         for row in 0..batch.len() {
-            if may_be_long && cells(row).map(|(cell, _)| cell.map_or(0, <[u8]>::len)).sum::<usize>() >= LONG {
+            let cells = picked.iter().map(|(column, form)| (batch.span(row, *column), *form));
+            if may_be_long
+                && cells.clone().filter_map(|(span, _)| span).map(|(start, end)| end - start).sum::<usize>() >= LONG
+            {
                 messages.hash(hashes);
-                hashes.push(hash_alone(cells(row)));
+                hashes.push(hash_alone(batch.bytes(), cells));
                 continue;
             }
-            for (cell, form) in cells(row) {
-                append_cell(&mut messages.bytes, cell, form);
+            for (span, form) in cells {
+                messages.cell(batch.bytes(), span, form);
             }
             messages.end();
         }
@@ -169,13 +111,13 @@ impl RowHasher {
 }
 
 /// The hash of one row, whose cells are not copied where they are canonical as they are.
-fn hash_alone<'a>(cells: impl Iterator<Item = (Option<&'a [u8]>, CanonicalForm)>) -> u64 {
-    let mut hash = Md5::new();
-    for (cell, form) in cells {
-        match cell.and_then(|cell| canonical(cell, form)) {
+fn hash_alone(bytes: &[u8], cells: impl Iterator<Item = (Option<(usize, usize)>, CanonicalForm)>) -> u64 {
+    let (mut hash, mut scratch) = (Md5::new(), Scratch::default());
+    for (span, form) in cells {
+        match span.and_then(|(start, end)| canonical(&bytes[start..end], form, &mut scratch)) {
             Some(text) => {
                 hash.update(format!("{}:", text.len()));
-                hash.update(&text);
+                hash.update(text);
             }
             None => hash.update(b"~"),
         }
@@ -189,9 +131,13 @@ type Lanes = [u32; LANES];
 
 const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
-/// Appends the hash of each message, in their order, by the widest instructions that the machine has.
-fn hash_messages(bytes: &[u8], blocks: &[u32], hashes: &mut Vec<u64>) {
-    fearless_simd::dispatch!(Level::new(), _simd => hash_with(bytes, blocks, hashes));
+impl Messages {
+    /// Appends the hash of each, in their order, by the widest instructions that the machine has, and forgets them.
+    fn hash(&mut self, hashes: &mut Vec<u64>) {
+        let (bytes, blocks) = (self.bytes(), self.blocks());
+        fearless_simd::dispatch!(Level::new(), _simd => hash_with(bytes, blocks, hashes));
+        self.clear();
+    }
 }
 
 #[expect(clippy::inline_always, reason = "compiled once for each kind of machine")]
@@ -420,7 +366,10 @@ mod tests {
         for (row, hashed) in rows.iter().zip(&together) {
             assert_eq!(hash(&forms, &[row]), [*hashed]);
             let mut messages = Messages::default();
-            row.iter().for_each(|cell| append_cell(&mut messages.bytes, cell.map(str::as_bytes), CanonicalForm::Plain));
+            for cell in *row {
+                let text = cell.unwrap_or_default().as_bytes();
+                messages.cell(text, cell.map(|_| (0, text.len())), CanonicalForm::Plain);
+            }
             messages.end();
             let mut in_lanes = Vec::new();
             messages.hash(&mut in_lanes);
@@ -446,20 +395,6 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_written_after_canonical_texts_of_any_length() {
-        for length in [0, 9, 10, 99, 100, 1234] {
-            let text = "x".repeat(length);
-            let written = |form| {
-                let mut message = b"before".to_vec();
-                append_cell(&mut message, Some(text.as_bytes()), form);
-                String::from_utf8(message).unwrap()
-            };
-            assert_eq!(written(CanonicalForm::Padded), format!("before{length}:{text}"));
-            assert_eq!(written(CanonicalForm::Plain), written(CanonicalForm::Padded));
-        }
-    }
-
-    #[test]
     fn fingerprints_add_up_in_any_order_and_are_read_back() {
         let (mut one, mut other) = (Fingerprint::default(), Fingerprint::default());
         for hash in [5, (1 << 60) - 1, 7] {
@@ -469,7 +404,7 @@ mod tests {
             other.add(hash);
         }
         assert_eq!(one, other);
-        assert_eq!(one.to_string(), "rows1:3:100000000000000b");
+        assert_eq!(one.to_string(), "rows2:3:100000000000000b");
         assert_eq!(Fingerprint::parse(&one.to_string()), Some(one));
         assert_eq!(Fingerprint::parse("sha256:00"), None);
     }

@@ -1,7 +1,8 @@
-//! The canonical text of a JSON document: keys in order, those that are alike as they
+//! The canonical text of a JSON document: keys in order (short ones first, as PostgreSQL keeps them), those that are alike as they
 //! stand, no blanks, and numbers digit by digit.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -13,56 +14,88 @@ const DEEPEST: usize = 128;
 /// What most documents stay far within.
 const USUAL_DEPTH: usize = 32;
 
-/// `None`: it is no JSON, or nested deeper than any reader would go.
-pub fn canonical_json(cell: &[u8]) -> Option<Vec<u8>> {
-    usual(cell).or_else(|| any(cell))
+/// Writes the text over what is in `out`; `None`: it is no JSON, or nested deeper than any reader would go.
+pub fn canonical_json(cell: &[u8], out: &mut Vec<u8>, room: &mut Room) -> Option<()> {
+    usual(cell, out, room).or_else(|| any(cell, out))
+}
+
+/// What a document needs while it is looked at, kept for the next one.
+#[derive(Default)]
+pub struct Room {
+    /// Of the objects around a place, the innermost last.
+    members: Vec<Member>,
+    /// Members that are being put in order.
+    unsorted: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct Member {
+    /// Where its key stands in the document, without its quotes.
+    key: (usize, usize),
+    /// Where it begins and ends in what is written.
+    start: usize,
+    end: usize,
+}
+
+/// Short ones first, as PostgreSQL keeps them: what it sends is in order.
+fn in_order(a: &[u8], b: &[u8]) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 /// Of the documents that need no decoding, in one go: most of them, a hundred thousand times over. `None` for others, and
 /// for what may be none.
-fn usual(cell: &[u8]) -> Option<Vec<u8>> {
-    std::str::from_utf8(cell).ok()?;
-    let mut walk = Walk { text: cell, at: 0, out: Vec::with_capacity(cell.len()), members: Vec::new() };
+fn usual(cell: &[u8], out: &mut Vec<u8>, room: &mut Room) -> Option<()> {
+    out.clear();
+    room.members.clear();
+    let mut walk = Walk { text: cell, at: 0, pending: 0, out, room };
     walk.value(USUAL_DEPTH)?;
     walk.blanks();
-    (walk.at == cell.len()).then_some(walk.out)
+    walk.write();
+    (walk.at == cell.len()).then_some(())
 }
 
 /// Each step is `None` at whatever [`any`] should look at.
 struct Walk<'a> {
     text: &'a [u8],
     at: usize,
-    out: Vec<u8>,
-    /// Of the objects around this place, the innermost last: where each member begins in `out`, its key ends, and it ends.
-    members: Vec<Member>,
-}
-
-#[derive(Clone, Copy)]
-struct Member {
-    start: usize,
-    key_end: usize,
-    end: usize,
-}
-
-impl Member {
-    /// Without its quotes, which would come after a blank.
-    fn key(self, out: &[u8]) -> &[u8] {
-        &out[self.start + 1..self.key_end - 1]
-    }
+    /// From here to `at` is what stands in the canonical text too and has yet to be written.
+    pending: usize,
+    out: &'a mut Vec<u8>,
+    room: &'a mut Room,
 }
 
 impl Walk<'_> {
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
+    #[inline]
+    fn write(&mut self) {
+        self.out.extend_from_slice(&self.text[self.pending..self.at]);
+        self.pending = self.at;
+    }
+
+    /// How long the canonical text is up to here.
+    #[inline]
+    fn length(&self) -> usize {
+        self.out.len() + self.at - self.pending
+    }
+
+    #[inline]
     fn blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\t' | b'\r')) {
-            self.at += 1;
+        let is_blank = |byte: Option<u8>| matches!(byte, Some(b' ' | b'\n' | b'\t' | b'\r'));
+        if is_blank(self.peek()) {
+            self.write();
+            while is_blank(self.peek()) {
+                self.at += 1;
+            }
+            self.pending = self.at;
         }
     }
 
     /// The next byte that is no blank, taken when it is this one.
+    #[inline]
     fn takes(&mut self, byte: u8) -> bool {
         self.blanks();
         let is_next = self.peek() == Some(byte);
@@ -76,7 +109,7 @@ impl Walk<'_> {
         match self.peek()? {
             b'{' => self.object(depth),
             b'[' => self.array(depth),
-            b'"' => self.string(),
+            b'"' => self.string().map(|_| ()),
             b'-' | b'0'..=b'9' => self.number(),
             _ => self.word(),
         }
@@ -84,109 +117,97 @@ impl Walk<'_> {
 
     fn object(&mut self, depth: usize) -> Option<()> {
         self.at += 1;
-        self.out.push(b'{');
-        let first = self.members.len();
+        let first = self.room.members.len();
         let mut is_sorted = true;
         if !self.takes(b'}') {
             loop {
-                let start = self.out.len();
                 self.blanks();
-                self.key()?;
-                let key_end = self.out.len();
+                let start = self.length();
+                let key = self.key()?;
                 if !self.takes(b':') {
                     return None;
                 }
-                self.out.push(b':');
                 self.value(depth)?;
-                let member = Member { start, key_end, end: self.out.len() };
-                if let Some(before) = self.members[first..].last() {
-                    is_sorted &= before.key(&self.out) <= member.key(&self.out);
+                self.blanks();
+                if let Some(before) = self.room.members[first..].last() {
+                    is_sorted &= in_order(&self.text[before.key.0..before.key.1], &self.text[key.0..key.1]).is_le();
                 }
-                self.members.push(member);
+                self.room.members.push(Member { key, start, end: self.length() });
                 if self.takes(b'}') {
                     break;
                 }
                 if !self.takes(b',') {
                     return None;
                 }
-                self.out.push(b',');
             }
         }
         if !is_sorted {
             self.sort(first);
         }
-        self.members.truncate(first);
-        self.out.push(b'}');
+        self.room.members.truncate(first);
         Some(())
     }
 
-    /// Puts the members from this one on in order.
+    /// Puts the members from this one on in order; the object has just ended.
     fn sort(&mut self, first: usize) {
-        let members = &mut self.members[first..];
+        self.write();
+        let Room { members, unsorted } = &mut *self.room;
+        let members = &mut members[first..];
         let Some(start) = members.first().map(|member| member.start) else { return };
-        let written = self.out.split_off(start);
-        for member in &mut *members {
-            *member = Member { start: member.start - start, key_end: member.key_end - start, end: member.end - start };
-        }
-        members.sort_by(|a, b| a.key(&written).cmp(b.key(&written)));
+        unsorted.clear();
+        unsorted.extend_from_slice(&self.out[start..]);
+        self.out.truncate(start);
+        let key = |member: &Member| &self.text[member.key.0..member.key.1];
+        members.sort_by(|a, b| in_order(key(a), key(b)));
         for (at, member) in members.iter().enumerate() {
             if at > 0 {
                 self.out.push(b',');
             }
-            self.out.extend_from_slice(&written[member.start..member.end]);
+            self.out.extend_from_slice(&unsorted[member.start - start..member.end - start]);
         }
+        self.out.push(b'}');
     }
 
     fn array(&mut self, depth: usize) -> Option<()> {
         self.at += 1;
-        self.out.push(b'[');
-        if !self.takes(b']') {
-            loop {
-                self.value(depth)?;
-                if self.takes(b']') {
-                    break;
-                }
-                if !self.takes(b',') {
-                    return None;
-                }
-                self.out.push(b',');
+        if self.takes(b']') {
+            return Some(());
+        }
+        loop {
+            self.value(depth)?;
+            if self.takes(b']') {
+                return Some(());
+            }
+            if !self.takes(b',') {
+                return None;
             }
         }
-        self.out.push(b']');
-        Some(())
     }
 
     /// Keys are compared as they are written.
-    fn key(&mut self) -> Option<()> {
-        let start = self.out.len();
-        self.string()?;
-        (!self.out[start..].contains(&b'\\')).then_some(())
+    fn key(&mut self) -> Option<(usize, usize)> {
+        let (start, is_escaped) = (self.at + 1, self.string()?);
+        (!is_escaped).then_some((start, self.at - 1))
     }
 
-    /// A text whose escapes are those that are written anyway.
-    fn string(&mut self) -> Option<()> {
-        let start = self.at;
+    /// A text whose escapes are those that are written anyway: whether it has any.
+    fn string(&mut self) -> Option<bool> {
         if self.peek() != Some(b'"') {
             return None;
         }
         self.at += 1;
+        let mut is_escaped = false;
         loop {
-            let byte = self.peek()?;
-            self.at += 1;
-            match byte {
-                b'"' => break,
-                b'\\' => {
-                    if !matches!(self.peek()?, b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') {
-                        return None;
-                    }
-                    self.at += 1;
-                }
-                0..0x20 => return None,
-                _ => {}
+            let rest = &self.text[self.at..];
+            let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+            self.at += length + 1;
+            match rest[length] {
+                b'"' => return Some(is_escaped),
+                b'\\' if matches!(self.peek()?, b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+                _ => return None,
             }
+            is_escaped = true;
         }
-        self.out.extend_from_slice(&self.text[start..self.at]);
-        Some(())
     }
 
     fn number(&mut self) -> Option<()> {
@@ -197,45 +218,51 @@ impl Walk<'_> {
         if whole == 0 || (is_zero && whole > 1) {
             return None;
         }
+        let mut is_whole = true;
         if self.peek() == Some(b'.') {
+            is_whole = false;
             self.at += 1;
             if self.digits() == 0 {
                 return None;
             }
         }
         if matches!(self.peek(), Some(b'e' | b'E')) {
+            is_whole = false;
             self.at += 1;
             self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
             if self.digits() == 0 {
                 return None;
             }
         }
-        append_number(&mut self.out, std::str::from_utf8(&self.text[start..self.at]).ok()?);
+        if !is_whole || self.text[self.at - 1] == b'0' {
+            self.out.extend_from_slice(&self.text[self.pending..start]);
+            append_number(self.out, std::str::from_utf8(&self.text[start..self.at]).ok()?);
+            self.pending = self.at;
+        }
         Some(())
     }
 
+    #[inline]
     fn digits(&mut self) -> usize {
-        let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-        self.at - start
+        let rest = &self.text[self.at..];
+        let length = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        self.at += length;
+        length
     }
 
     fn word(&mut self) -> Option<()> {
         let rest = &self.text[self.at..];
         let word = [&b"true"[..], b"false", b"null"].into_iter().find(|word| rest.starts_with(word))?;
         self.at += word.len();
-        self.out.extend_from_slice(word);
         Some(())
     }
 }
 
 /// By serde's readers.
-fn any(cell: &[u8]) -> Option<Vec<u8>> {
+fn any(cell: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let value: &RawValue = serde_json::from_slice(cell).ok()?;
-    let mut out = Vec::with_capacity(cell.len());
-    append(&mut out, value.get(), DEEPEST).ok()?.then_some(out)
+    out.clear();
+    append(out, value.get(), DEEPEST).ok()?.then_some(())
 }
 
 /// The text is JSON without blanks around it. False: it is nested too deep.
@@ -247,7 +274,7 @@ fn append(out: &mut Vec<u8>, text: &str, depth: usize) -> serde_json::Result<boo
         Some(b'{') => {
             let Members(mut members) = serde_json::from_str(text)?;
             // Members of one name all count: a reader that keeps the last one has lost something.
-            members.sort_by(|a, b| a.0.cmp(&b.0));
+            members.sort_by(|a, b| in_order(a.0.as_bytes(), b.0.as_bytes()));
             out.push(b'{');
             for (at, (key, value)) in members.iter().enumerate() {
                 if at > 0 {
@@ -340,6 +367,21 @@ fn append_number(out: &mut Vec<u8>, number: &str) {
 mod tests {
     use super::*;
 
+    fn usual(cell: &[u8]) -> Option<Vec<u8>> {
+        let mut out = b"of before".to_vec();
+        super::usual(cell, &mut out, &mut Room::default()).map(|()| out)
+    }
+
+    fn any(cell: &[u8]) -> Option<Vec<u8>> {
+        let mut out = b"of before".to_vec();
+        super::any(cell, &mut out).map(|()| out)
+    }
+
+    fn canonical_json(cell: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        super::canonical_json(cell, &mut out, &mut Room::default()).map(|()| out)
+    }
+
     /// A document of every kind of value, written in one of many ways.
     fn document(random: &mut u64, depth: usize, out: &mut String) {
         let mut next = |most: u64| {
@@ -416,9 +458,9 @@ mod tests {
 
     #[test]
     fn keys_are_in_the_order_of_their_texts() {
-        let text = br#"{"k": 1, "u": "x", "tags": ["a", "b\"c"], "a!": 0, "a": {"z": {}, "b": []}}"#;
+        let text = br#"{"k": 1, "u": "x", "tags": ["a", "b\"c"], "a!": 0, "a": {"zz": {}, "b": []}}"#;
         let written = usual(text).expect("nothing in it is unusual");
-        assert_eq!(written, br#"{"a":{"b":[],"z":{}},"a!":0,"k":1,"tags":["a","b\"c"],"u":"x"}"#);
+        assert_eq!(written, br#"{"a":{"b":[],"zz":{}},"k":1,"u":"x","a!":0,"tags":["a","b\"c"]}"#);
         assert_eq!(any(text), Some(written));
     }
 
@@ -438,6 +480,6 @@ mod tests {
         for text in ["", "{", "[1", "{\"a\" 1}", "[1,]", "tru", "nul", "\"a", "1 2", "{\"a\":1,}", "+1", ".5", "NaN"] {
             assert_eq!((usual(text.as_bytes()), any(text.as_bytes())), (None, None), "{text}");
         }
-        assert_eq!(usual(b"\"\xff\""), None);
+        assert_eq!(any(b"\"\xff\""), None);
     }
 }

@@ -1,6 +1,5 @@
 //! The rows of one side, counted and hashed by bucket.
 
-use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use futures::StreamExt;
@@ -8,7 +7,7 @@ use millrace_operator_api::ports::{CanonicalForm, RowBatch, RowHashing, RowStrea
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::{Side, Tell};
-use crate::parts::proof::canonical::canonical;
+use crate::parts::proof::canonical::{Scratch, canonical};
 use crate::parts::proof::row_hash::{Fingerprint, RowHasher};
 
 /// One bucket of five million rows is read in no time, and so many sums are no burden for any engine.
@@ -329,8 +328,9 @@ fn is_one_of(bucket: &str, buckets: impl Iterator<Item = u16>) -> Option<String>
 }
 
 fn canonical_row(batch: &RowBatch, row: usize, forms: &[CanonicalForm]) -> Row {
+    let mut scratch = Scratch::default();
     let cell = |(column, form): (usize, &CanonicalForm)| {
-        batch.cell(row, column).and_then(|cell| canonical(cell, *form)).map(Cow::into_owned)
+        batch.cell(row, column).and_then(|cell| canonical(cell, *form, &mut scratch)).map(<[u8]>::to_vec)
     };
     forms.iter().enumerate().map(cell).collect()
 }
