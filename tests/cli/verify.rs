@@ -199,6 +199,17 @@ fn blanks_at_the_end_of_a_text_count_where_the_target_keeps_them() {
         let report = pair.verify(1, more);
         assert_eq!(differences(&report), ["7: other value code *** (3 bytes) *** (5 bytes)"], "{report}");
     }
+    // Without a key a row is told by all it holds, which nobody asked to see.
+    pair.target.execute("ALTER TABLE goods DROP CONSTRAINT goods_pkey").unwrap();
+    let report = pair.verify(1, &[]);
+    let keys: Vec<&Value> = report["differences"].as_array().unwrap().iter().map(|line| &line["key"]).collect();
+    assert_eq!((&report["key"], keys.len()), (&json!([]), 2), "{report}");
+    let is_masked = |value: &Value| {
+        ["NULL", "empty text"].contains(&value.as_str().unwrap()) || value.as_str().unwrap().starts_with("*** (")
+    };
+    assert!(keys.iter().all(|key| key.as_object().unwrap().values().all(is_masked)), "{report}");
+    let shown = pair.verify(1, &["--show-values"]);
+    assert_eq!(shown["differences"][0]["key"]["id"], "7", "{shown}");
 }
 
 #[test]

@@ -87,7 +87,8 @@ pub(super) fn change_without_zone(linted: &Linted<'_>, found: &mut Vec<Finding>)
     };
     let message = format!("task '{}'{others} reads a window of time without saying whose clock it is", first.task_id);
     let hint = "say it once, as source_timezone in the extra settings of the connection, or in the task; columns with a zone \
-                do not need it";
+                do not need it. Tables that were filled without it are to be loaded once more whole (full_sync): their \
+                watermarks are of the other clock";
     found.push(Finding::task(first, "incremental", message, hint));
 }
 

@@ -9,6 +9,7 @@ use millrace_model::ledger::{DROPPED, RowsRead, RowsWritten, WriteMethod, hash_k
 use millrace_operator_api::ports::{SourceColumn, SqlSource, TableName, ValueType};
 use millrace_operators::parts::proof::canonical::{form_of_pair, natural_form};
 use millrace_operators::parts::proof::comparing::{Comparison, Difference, Kind, Side, Verdict};
+use millrace_operators::parts::proof::row_hash::Fingerprint;
 use millrace_operators::parts::reads::treatment::{HashKey, Repeated, Treatments};
 use millrace_store::LedgerFilter;
 use serde::Serialize;
@@ -393,7 +394,8 @@ fn report(plan: &Plan, moved: &Moved, verdict: &Verdict, args: &VerifyArgs, seco
     let (source, target) = (&plan.comparison.source, &plan.comparison.target);
     let is_natural = source.columns.iter().zip(&target.columns).all(|(a, b)| form_of_pair(a, b) == natural_form(a));
     let is_whole = plan.skipped.is_empty() && source.filter.is_none();
-    let known = moved.read.fingerprint.as_ref().filter(|_| is_natural && is_whole);
+    // An older version of the proof can't be compared with this one's.
+    let known = moved.read.fingerprint.as_deref().filter(|_| is_natural && is_whole).and_then(Fingerprint::parse);
     Report {
         is_equal: verdict.is_equal(),
         source: json!({
@@ -415,16 +417,22 @@ fn report(plan: &Plan, moved: &Moved, verdict: &Verdict, args: &VerifyArgs, seco
         columns: target.columns.iter().map(|column| column.name.clone()).collect(),
         skipped: plan.skipped.clone(),
         key: plan.key.clone(),
-        source_is_as_extracted: known.map(|known| *known == verdict.source.to_string()),
+        source_is_as_extracted: known.map(|known| known == verdict.source),
         rows_different: verdict.rows_different,
         is_partial: verdict.is_partial,
-        differences: verdict.differences.iter().flat_map(|difference| lines(difference, args.show_values)).collect(),
+        differences: verdict
+            .differences
+            .iter()
+            .flat_map(|difference| lines(difference, !plan.key.is_empty(), args.show_values))
+            .collect(),
         seconds: (seconds * 1000.0).round() / 1000.0,
     }
 }
 
-fn lines(difference: &Difference, show: bool) -> Vec<Line> {
-    let key: Map<String, Value> = difference.key.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+/// A row that no key tells apart is named by all it holds, which is not shown unasked.
+fn lines(difference: &Difference, has_key: bool, show: bool) -> Vec<Line> {
+    let part = |(name, value): &(String, Option<String>)| (name.clone(), shown(value.as_deref(), has_key || show));
+    let key: Map<String, Value> = difference.key.iter().map(part).collect();
     let whole = |kind| vec![Line { key: key.clone(), difference: kind, column: None, source: None, target: None }];
     match &difference.kind {
         Kind::OnlyInSource => whole("only in the source"),
