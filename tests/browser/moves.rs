@@ -100,6 +100,9 @@ async fn a_graph_of_many_tasks_begins_where_it_failed_and_can_be_read() {
     };
     let tasks: String = (0..120).map(task).collect();
     home.write_dag("fragile.yaml", &format!("schedule: none\ntasks:\n{tasks}"));
+    let within: String = (0..4).map(|n| format!("      t{n}: {{operator: empty}}\n")).collect();
+    let groups: String = (0..40).map(|n| format!("  g{n}:\n    tasks:\n{within}")).collect();
+    home.write_dag("grouped.yaml", &format!("schedule: none\ngroups:\n{groups}"));
     let (_daemon, address) = standalone(&home);
     let browser = signed_in(&home, address, "/dags/fragile/graph").await;
     browser.find("[data-zoom]:not([hidden])").await;
@@ -118,6 +121,13 @@ async fn a_graph_of_many_tasks_begins_where_it_failed_and_can_be_read() {
         browser.click("[data-zoom-by='0']").await;
         until(&browser, "whole by its button", |now| now[2] > part[2] || now[3] > part[3]).await;
     }
+    // Where a group was unfolded, it begins there.
+    browser.goto("/dags/grouped/graph?open=g37#group-g37").await;
+    browser.find("[data-zoom]:not([hidden])").await;
+    let in_sight = "const [graph, frame] = ['[data-graph]', '.frame .around'].map((one) =>\
+        document.querySelector(one).getBoundingClientRect());\
+        return frame.left < graph.right && frame.right > graph.left && frame.top < graph.bottom && frame.bottom > graph.top";
+    assert_eq!(browser.run(in_sight).await, true, "{:?}", seen(&browser).await);
     browser.close().await;
 }
 

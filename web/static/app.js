@@ -516,12 +516,13 @@ function startGraph(view) {
   if (view) svg.setAttribute("viewBox", view);
   const read = () => svg.getAttribute("viewBox").split(" ").map(Number);
   const write = (box) => svg.setAttribute("viewBox", box.map((n) => Math.round(n * 10) / 10).join(" "));
-  // Where the whole could not be read (its letters are 12 high), it begins at what failed, else at what runs, else at its
-  // left end; "0" shows all of it.
+  // Where the whole could not be read (its letters are 12 high), it begins at the group that was folded or unfolded, else
+  // at what failed, else at what runs, else at its left end; "0" shows all of it.
   const scale = 10 / 12;
   const [wide, high] = [svg.clientWidth / scale, (0.7 * innerHeight) / scale];
   if (!view && (whole[2] > wide || whole[3] > high)) {
-    const box = $(".node.s-failed .box", svg) ?? $(".node.s-running .box", svg) ?? $(".node .box", svg);
+    const turned = document.getElementById(location.hash.slice(1));
+    const box = (turned && $("rect", turned)) ?? $(".node.s-failed .box", svg) ?? $(".node.s-running .box", svg) ?? $(".node .box", svg);
     const middle = (at, size) => box[at].baseVal.value + box[size].baseVal.value / 2;
     const within = (from, all, part, at) => from + Math.min(Math.max(at - from - part / 2, 0), all - part);
     const [width, height] = [Math.min(whole[2], wide), Math.min(whole[3], high)];

@@ -48,6 +48,7 @@ const MOST_DRAWN: usize = 1_000;
 struct Node {
     /// None: a group.
     task_id: Option<String>,
+    group: Option<String>,
     /// Shortened where it is long.
     name: String,
     /// The second line.
@@ -61,6 +62,7 @@ struct Node {
 /// An open group.
 #[derive(Debug, Serialize)]
 struct Frame {
+    group: String,
     name: String,
     title: String,
     note: Option<String>,
@@ -230,6 +232,7 @@ impl<'a> Scene<'a> {
         };
         Node {
             task_id: piece.group.is_none().then(|| name.to_owned()),
+            group: piece.group.clone(),
             name: self.label(piece),
             note: self.note(piece),
             href,
@@ -242,6 +245,7 @@ impl<'a> Scene<'a> {
     fn frame(&self, piece: &Piece, place: Place) -> Frame {
         let (name, label) = (self.name(piece), self.label(piece));
         Frame {
+            group: name.to_owned(),
             title: self.title(piece, t(said!("press to fold"))),
             note: self.note(piece),
             note_x: (place.x + head_width(&label)).round(),

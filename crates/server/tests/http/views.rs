@@ -289,12 +289,12 @@ fn the_graph_draws_groups_that_fold_and_counts_instances() {
     site.send("PATCH", one, &json!({"new_state": "failed"})).is(200);
     let open = graph("");
     assert!(open.contains(">1 of 4 failed</text>") && open.contains("each (bash): 1 failed, 3 not started"), "{open}");
-    assert!(open.contains("href=\"/dags/drawn/graph?run=r&amp;shut=g\" aria-expanded=\"true\""), "{open}");
+    assert!(open.contains("href=\"/dags/drawn/graph?run=r&amp;shut=g#group-g\" aria-expanded=\"true\""), "{open}");
     assert!(open.contains("data-cell=\"r|g.two\"") && open.contains(">two</text>"), "{open}");
 
     let folded = graph("?run=r&shut=g");
     assert_eq!(count(&folded), [0, 2, 1], "{folded}");
     assert!(folded.contains(">2 of 2 not started</text>") && !folded.contains("g.two"), "{folded}");
-    assert!(folded.contains("href=\"/dags/drawn/graph?run=r&amp;open=g\" aria-expanded=\"false\""), "{folded}");
+    assert!(folded.contains("href=\"/dags/drawn/graph?run=r&amp;open=g#group-g\" aria-expanded=\"false\""), "{folded}");
     assert!(folded.contains("data-src=\"/dags/drawn/graph?run=r&amp;shut=g\""), "drawn anew it stays so: {folded}");
 }
