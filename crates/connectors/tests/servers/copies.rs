@@ -387,6 +387,22 @@ async fn a_dry_run_writes_nothing_and_a_limit_never_shrinks_a_table() -> Result<
         let rows = target.rows("SELECT COUNT(*), MAX(id) FROM dw.u").await?;
         assert_eq!(rows, [crate::world::some(&[&expected.to_string(), &expected.to_string()])]);
     }
+    // Nor is a place made for a watermark.
+    parameters["tables"]["watermark"] = json!("stored");
+    parameters["dry_run"] = json!(true);
+    let result = run(&world, 7, parameters.clone()).await?;
+    assert_eq!(result["tables"][0]["rows_tried"], 3, "{result}");
+    let places = "SELECT 1 FROM pg_tables WHERE tablename = 'millrace_watermark'";
+    assert!(target.rows(places).await?.is_empty());
+    parameters["dry_run"] = json!(false);
+    run(&world, 8, parameters.clone()).await?;
+    parameters["dry_run"] = json!(true);
+    let result = run(&world, 9, parameters).await?;
+    let select = result["tables"][0]["select"].as_str().unwrap_or_default();
+    assert!(
+        select.contains("\"at\" >= '2024-01-01 03:00:00'"),
+        "from the third row on, where the copy before ended: {result}"
+    );
     Ok(())
 }
 

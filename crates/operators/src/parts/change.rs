@@ -48,7 +48,8 @@ pub fn of(statement: &str) -> Option<Change<'_>> {
         "CREATE" => {
             let at = find("TABLE", verb).filter(|at| *at <= verb + 3)?;
             let name = made(&words, at + 1)?;
-            find("AS", at + 2)?;
+            // STORED AS says how the files of an external table are written.
+            (at + 2..words.len()).find(|at| is(*at, "AS") && !is(*at - 1, "STORED"))?;
             (Done::Made, Some(name))
         }
         _ => return None,
@@ -119,6 +120,11 @@ mod tests {
             ("SELECT a INTO TEMP TABLE t FROM s", Some((Done::Made, "t"))),
             ("CREATE TABLE t (a int GENERATED ALWAYS AS (b + 1) STORED)", None),
             ("CREATE VIEW v AS SELECT * FROM t", None),
+            ("CREATE EXTERNAL TABLE s.t (a int) STORED AS PARQUET LOCATION 's3://lake/t'", None),
+            (
+                "CREATE EXTERNAL TABLE s.t STORED AS PARQUET LOCATION 's3://lake/t' AS SELECT 1",
+                Some((Done::Made, "s.t")),
+            ),
             ("CREATE MATERIALIZED VIEW v AS TABLE t", None),
             ("WITH s AS (SELECT 1) SELECT * FROM s", None),
             ("SELECT 'insert into t'", None),

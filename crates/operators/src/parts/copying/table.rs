@@ -234,7 +234,7 @@ impl TableCopying<'_> {
     async fn watermark(&self, field: Option<&str>) -> Result<Option<String>, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let Some(field) = field else { return Ok(None) };
-        let read = watermark::read(self.context, &*job.warehouse, plan, field, &job.source_conn_id);
+        let read = watermark::read(self.context, &*job.warehouse, plan, field, &job.source_conn_id, job.dry_run);
         let from =
             unless_cancelled(self.context, read).await.map_err(|error| while_doing(&self.at("watermark"), error))?;
         if let Some(from) = &from {

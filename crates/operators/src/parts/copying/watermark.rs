@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use millrace_operator_api::ports::{NewColumn, SqlSource, TableName, Warehouse};
-use millrace_operator_api::{TaskContext, TaskError};
+use millrace_operator_api::{PortErrorKind, TaskContext, TaskError};
 use sha2::{Digest, Sha256};
 
 use super::config::{FieldType, TablePlan, Watermark};
@@ -25,9 +25,16 @@ pub async fn read(
     plan: &TablePlan,
     field: &str,
     source_conn_id: &str,
+    dry_run: bool,
 ) -> Result<Option<String>, TaskError> {
     let target = warehouse.table_sql(&plan.target);
-    if plan.watermark == Watermark::Stored {
+    if plan.watermark == Watermark::Stored && dry_run {
+        // Nothing is written, so nothing is made either.
+        match warehouse.describe(&store(&plan.target)).await {
+            Err(error) if error.kind == PortErrorKind::NotFound => return Ok(None),
+            found => found.map_err(|error| while_doing(&format!("looking for {}", store(&plan.target)), error))?,
+        };
+    } else if plan.watermark == Watermark::Stored {
         let columns = [("name", 1024), ("value", 256)].map(|(name, length)| NewColumn {
             name: name.to_owned(),
             type_name: format!("varchar({length})"),
